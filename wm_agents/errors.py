@@ -1,0 +1,21 @@
+"""The typed errors of `wm_agents`; each message names the value and the remedy."""
+
+
+class ConfigError(ValueError):
+    """A configuration value that cannot work, found before anything starts."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that is missing, truncated, altered or of another kind; nothing was loaded."""
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss, gradient or parameter that is not finite; training stopped before the update that it would have spoilt."""
+
+
+class SpaceError(TypeError):
+    """An observation or action space that an algorithm cannot serve."""
+
+
+class TrajectoryError(ValueError):
+    """Trajectory data that are malformed: not finite, of unequal length or of the wrong shape."""

@@ -1,0 +1,1 @@
+"""How agents and models are judged: episodes, open-loop error, scorecards and statistics."""
