@@ -1,0 +1,460 @@
+"""The Gymnasium shells of all native domains: `KernelEnv` for one environment, `KernelVectorEnv` for a batch.
+
+A domain describes itself to both shells with one `Rules` value: its spaces, its parameters and its three kernels. The
+shells own what Gymnasium asks for (seeds, checks, autoreset, infos, rendering) and know nothing of any domain.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from gymnasium.wrappers import TimeLimit
+from numpy.typing import NDArray
+
+from wm_envs.errors import InvalidActionError, OptionError, StateError
+from wm_envs.kernel import empty_rows, seed_rows
+
+Info = dict[str, Any]
+Array = NDArray[Any]
+
+UNLIMITED = 2**62  # a time limit that no episode reaches
+_INTEGERS = frozenset({int, np.int64, np.int32})
+_ONE_ROW = np.ones(1, np.bool_)
+
+OUTCOME_HEADER: list[tuple[str, Any]] = [("reward", np.float64), ("terminated", np.bool_), ("truncated", np.bool_)]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One number of an observation: the docstring tables, the bounds and the error reports are made from it."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    meaning: str
+
+
+def outcome_dtype(reward_components: Sequence[str], info_fields: Sequence[tuple[str, Any]]) -> np.dtype[Any]:
+    """What a step reports: weighted reward, ends, the named reward components, then what goes into the info."""
+    components = [(name, np.float64) for name in reward_components]
+    return np.dtype([*OUTCOME_HEADER, *components, *info_fields], align=True)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A domain with its options chosen, as the shells see it.
+
+    The kernels fill the arrays that they are given, B rows at a time:
+    `reset_rows(states, parameters, mask[B])` starts the masked rows anew,
+    `step_rows(states, parameters, actions[B, ...], observations[B, O], outcomes[B], is_autoreset)` advances the rows;
+    a row that has ended is reset instead when `is_autoreset`, and else holds still with reward 0,
+    `observe_rows(states, parameters, observations[B, O])` writes the observation, a pure function of the state.
+    """
+
+    observation_fields: tuple[Field, ...]
+    action_space: spaces.Discrete | spaces.Box
+    reward_components: tuple[str, ...]
+    state_dtype: np.dtype[Any]
+    outcome_dtype: np.dtype[Any]
+    parameters: Array  # one structured row; its field `time_limit` is the step at which an episode is truncated
+    reset_rows: Callable[..., None]
+    step_rows: Callable[..., None]
+    observe_rows: Callable[..., None]
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """A float32 box with the bounds of the observation fields."""
+        low = np.array([field.low for field in self.observation_fields], np.float32)
+        high = np.array([field.high for field in self.observation_fields], np.float32)
+        return spaces.Box(low, high, dtype=np.float32)
+
+    @property
+    def fingerprint(self) -> int:
+        """64 bits that differ between parameters but for the time limit, so that a foreign state is recognised."""
+        parameters = self.parameters.copy()
+        parameters["time_limit"] = 0
+        return int.from_bytes(sha256(parameters.tobytes()).digest()[:8], "little")
+
+    @property
+    def time_limit(self) -> int:
+        """Steps after which an episode is truncated."""
+        return int(self.parameters["time_limit"][0])
+
+    def limited_to(self, max_episode_steps: int | None) -> "Rules":
+        """The same rules with a time limit of at most this; raises OptionError."""
+        if max_episode_steps is None:
+            return self
+        if max_episode_steps < 1:
+            raise OptionError(f"max_episode_steps is at least 1, got {max_episode_steps}")
+        parameters = self.parameters.copy()
+        parameters["time_limit"] = min(max_episode_steps, self.time_limit)
+        return replace(self, parameters=parameters)
+
+    def new_states(self, num_rows: int) -> Array:
+        """Rows that need a reset before their first step, with random streams that no seed gives again."""
+        states = empty_rows(num_rows, self.state_dtype)
+        states["fingerprint"] = self.fingerprint
+        states["ended"] = True
+        start = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+        seed_rows(states, [start + row for row in range(num_rows)])
+        return states
+
+    def check_states(self, states: Array, shape: tuple[int, ...]) -> None:
+        """Raise StateError unless `states` has this shape, this layout and these parameters."""
+        if not isinstance(states, np.ndarray | np.void) or states.dtype != self.state_dtype:
+            raise StateError(f"a state of this environment comes from its clone_state(), got {type(states).__name__}")
+        if states.shape != shape:
+            raise StateError(f"expected states of shape {shape}, got {states.shape}")
+        if np.any(states["fingerprint"] != self.fingerprint):
+            raise StateError("this state belongs to an environment with other options: restore it where it was cloned")
+
+    def check_actions(self, actions: Any, shape: tuple[int, ...]) -> Array:
+        """Return a contiguous array [*shape, ...] of valid actions or raise InvalidActionError.
+
+        Args:
+            actions: Integers below n for Discrete(n), finite floats within the bounds for a Box.
+            shape: The batch shape, () for one action.
+        """
+        space = self.action_space
+        array = np.asarray(actions)
+        expected = shape + (space.shape or ())
+        if array.shape != expected:
+            raise InvalidActionError(f"expected actions of shape {expected}, got shape {array.shape}: {actions!r}")
+        if isinstance(space, spaces.Discrete):
+            if array.dtype.kind not in "iu":
+                raise InvalidActionError(f"expected integers in [0, {space.n}), got {array.dtype}: {actions!r}")
+            if array.size and (array.min() < 0 or array.max() >= space.n):
+                raise InvalidActionError(f"expected integers in [0, {space.n}), got {actions!r}")
+            return np.ascontiguousarray(array, np.int64)
+        if array.dtype.kind not in "fiu":
+            raise InvalidActionError(f"expected numbers, got {array.dtype}: {actions!r}")
+        if not np.all((array >= space.low) & (array <= space.high)):  # False for NaN
+            raise InvalidActionError(f"expected numbers within {space}, got {actions!r}")
+        return np.ascontiguousarray(array, np.float64)
+
+    def step_info(self, outcomes: Mapping[str, Any]) -> Info:
+        """The info of a step from its outcome fields, reward components grouped under one key."""
+        names = (self.outcome_dtype.names or ())[len(OUTCOME_HEADER) + len(self.reward_components) :]
+        info: Info = {name: outcomes[name] for name in names}
+        info["reward_components"] = {name: outcomes[name] for name in self.reward_components}
+        return info
+
+
+class KernelEnv(gym.Env[NDArray[np.float32], Any]):
+    """One environment on the rules of a native domain.
+
+    A subclass gives `rules(**options)`, `metadata` and, where it renders, `draw` and `describe`.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human", "ansi"], "render_fps": 4}
+
+    @classmethod
+    def rules(cls, **options: Any) -> Rules:
+        """The domain with these options; raises OptionError."""
+        raise NotImplementedError
+
+    @staticmethod
+    def draw(state: Any, parameters: Any) -> NDArray[np.uint8]:
+        """The picture of a state row, uint8 [height, width, 3]."""
+        raise NotImplementedError
+
+    @staticmethod
+    def describe(state: Any, parameters: Any) -> str:
+        """A state row as a line of text."""
+        raise NotImplementedError
+
+    def __init__(self, *, render_mode: str | None = None, **options: Any) -> None:
+        self._rules = type(self).rules(**options)
+        self.render_mode = check_render_mode(render_mode, self.metadata)
+        self.observation_fields = self._rules.observation_fields
+        self.observation_space = self._rules.observation_space
+        self.action_space = self._rules.action_space
+        self._states = self._rules.new_states(1)
+        self._outcomes = empty_rows(1, self._rules.outcome_dtype)
+        self._needs_reset = True
+        self._num_actions = int(self.action_space.n) if isinstance(self.action_space, spaces.Discrete) else 0
+        self._actions = np.zeros((1, *(self.action_space.shape or ())), np.int64 if self._num_actions else np.float64)
+        self._observation_shape = (1, len(self.observation_fields))
+        self._window: Any = None
+        # What every step needs, looked up once.
+        self._parameters = self._rules.parameters
+        self._step_rows = self._rules.step_rows
+        self._component_names = self._rules.reward_components
+        self._components = slice(len(OUTCOME_HEADER), len(OUTCOME_HEADER) + len(self._component_names))
+        self._info_names = (self._rules.outcome_dtype.names or ())[self._components.stop :]
+        self._first_outcome = np.zeros((), self._rules.outcome_dtype).item()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], Info]:
+        """Start an episode; a seed starts the random stream anew, without one it goes on."""
+        if seed is not None:
+            super().reset(seed=seed)
+            seed_rows(self._states, [seed])
+        self._rules.reset_rows(self._states, self._parameters, _ONE_ROW)
+        self._needs_reset = False
+        if self.render_mode == "human":
+            self.render()
+        return self._observe(), self._info(self._first_outcome)
+
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, Info]:
+        """Advance by one action; raises ResetNeeded after the end and InvalidActionError, both with nothing changed."""
+        if self._needs_reset:
+            raise ResetNeeded("the episode is over or was never started: call reset() before step()")
+        if type(action) in _INTEGERS and 0 <= action < self._num_actions:  # the common case, without a NumPy call
+            self._actions[0] = action
+        else:
+            self._actions[0] = self._rules.check_actions(action, ())
+        observations = np.empty(self._observation_shape, np.float32)
+        self._step_rows(self._states, self._parameters, self._actions, observations, self._outcomes, False)
+        outcome = self._outcomes.item()
+        reward, terminated, truncated = outcome[:3]
+        self._needs_reset = terminated or truncated
+        if self.render_mode == "human":
+            self.render()
+        return observations[0], reward, terminated, truncated, self._info(outcome)
+
+    def render(self) -> Any:
+        """The current state as an RGB array, a line of text, or in a window, by `render_mode`."""
+        state, parameters = self._states[0], self._parameters[0]
+        if self.render_mode == "ansi":
+            return self.describe(state, parameters)
+        if self.render_mode == "rgb_array":
+            return self.draw(state, parameters)
+        if self.render_mode == "human":
+            if self._window is None:
+                from wm_envs.window import Window
+
+                self._window = Window(type(self).__name__, self.metadata["render_fps"])
+            self._window.show(self.draw(state, parameters))
+        return None
+
+    def close(self) -> None:
+        """Close the window, if there is one; may be called twice."""
+        if self._window is not None:
+            self._window.close()
+            self._window = None
+
+    def clone_state(self) -> Array:
+        """A copy of the state row, shape (): the random stream is part of it."""
+        return np.array(self._states[0], dtype=self._rules.state_dtype)
+
+    def restore_state(self, state: Array) -> NDArray[np.float32]:
+        """Return to a cloned state and give its observation [O]; raises StateError with nothing changed."""
+        self._rules.check_states(state, ())
+        self._states[0] = state
+        self._needs_reset = bool(self._states["ended"][0])
+        return self._observe()
+
+    def _observe(self) -> NDArray[np.float32]:
+        observations = np.empty(self._observation_shape, np.float32)
+        self._rules.observe_rows(self._states, self._parameters, observations)
+        return observations[0]
+
+    def _info(self, outcome: tuple[Any, ...]) -> Info:
+        # Outcome fields in order: header, reward components, info fields.
+        info: Info = dict(zip(self._info_names, outcome[self._components.stop :], strict=True))
+        info["reward_components"] = dict(zip(self._component_names, outcome[self._components], strict=True))
+        return info
+
+
+class KernelVectorEnv(VectorEnv[NDArray[np.float32], Any, Array]):
+    """A batch of environments on the rules of `env_class`: row i seeded with s + i is that single environment.
+
+    Args:
+        num_envs: Number of rows, B.
+        autoreset_mode: Gymnasium's three modes; NEXT_STEP is its default.
+        copy: False returns one observation buffer that the next step overwrites.
+        num_threads: Rows are split over this many threads, since the kernels release the interpreter lock.
+        render_mode: As for the single environment; `render` gives one frame per row.
+        max_episode_steps: A shorter time limit than the rules have; Gymnasium passes its own here.
+        options: The options of the single environment.
+    """
+
+    env_class: ClassVar[type[KernelEnv]]
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        copy: bool = True,
+        num_threads: int = 1,
+        render_mode: str | None = None,
+        max_episode_steps: int | None = None,
+        **options: Any,
+    ) -> None:
+        if num_envs < 1 or num_threads < 1:
+            raise OptionError(f"num_envs and num_threads are at least 1, got {num_envs} and {num_threads}")
+        self._rules = self.env_class.rules(**options).limited_to(max_episode_steps)
+        self.num_envs = num_envs
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {**self.env_class.metadata, "autoreset_mode": self.autoreset_mode}
+        self.render_mode = check_render_mode(render_mode, self.metadata)
+        self.observation_fields = self._rules.observation_fields
+        self.single_observation_space = self._rules.observation_space
+        self.single_action_space = self._rules.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._copy = copy
+        self._states = self._rules.new_states(num_envs)
+        self._outcomes = empty_rows(num_envs, self._rules.outcome_dtype)
+        self._observations = np.zeros((num_envs, len(self.observation_fields)), np.float32)
+        self._was_reset = False
+        self._all = np.ones(num_envs, np.bool_)
+        self._pool = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
+        bounds = np.linspace(0, num_envs, num_threads + 1).astype(int)
+        self._slices = [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], Info]:
+        """Reset all rows, or those of `options["reset_mask"]`.
+
+        Args:
+            seed: s gives row i the stream s + i; a sequence gives each row its own; None lets the streams go on.
+            options: `reset_mask`, booleans [B] with at least one True.
+        """
+        mask = self._reset_mask(options)
+        self._seed(seed, mask)
+        self._rules.reset_rows(self._states, self._rules.parameters, mask)
+        self._outcomes[mask] = np.zeros((), self._rules.outcome_dtype)
+        self._was_reset = True
+        observations = self._observation_buffer()
+        self._rules.observe_rows(self._states, self._rules.parameters, observations)
+        return observations, self._infos(mask)
+
+    def step(self, actions: Any) -> tuple[NDArray[np.float32], Array, Array, Array, Info]:
+        """Advance all rows; raises ResetNeeded and InvalidActionError with nothing changed."""
+        if not self._was_reset:
+            raise ResetNeeded("call reset() before step()")
+        checked = self._rules.check_actions(actions, (self.num_envs,))
+        mode = self.autoreset_mode
+        if mode == AutoresetMode.DISABLED and self._states["ended"].any():
+            ended = np.flatnonzero(self._states["ended"]).tolist()
+            raise ResetNeeded(f"autoreset is disabled and rows {ended} have ended: reset them with options reset_mask")
+        observations = self._observation_buffer()
+        self._step_rows(checked, observations, mode == AutoresetMode.NEXT_STEP)
+        rewards = self._outcomes["reward"].copy()
+        terminated = self._outcomes["terminated"].copy()
+        truncated = self._outcomes["truncated"].copy()
+        if mode == AutoresetMode.SAME_STEP and self._states["ended"].any():
+            return observations, rewards, terminated, truncated, self._restart_ended(observations)
+        return observations, rewards, terminated, truncated, self._infos(self._all)
+
+    def render(self) -> tuple[Any, ...] | None:
+        """One frame or text per row."""
+        if self.render_mode is None:
+            return None
+        show = self.env_class.describe if self.render_mode == "ansi" else self.env_class.draw
+        return tuple(show(state, self._rules.parameters[0]) for state in self._states)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Stop the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def clone_state(self) -> Array:
+        """A copy of all state rows [B]: their random streams are part of them."""
+        return np.array(self._states, dtype=self._rules.state_dtype)
+
+    def restore_state(self, states: Array) -> NDArray[np.float32]:
+        """Return to cloned states [B] and give their observations [B, O]; raises StateError with nothing changed."""
+        self._rules.check_states(states, (self.num_envs,))
+        self._states[:] = states
+        self._was_reset = True
+        observations = self._observation_buffer()
+        self._rules.observe_rows(self._states, self._rules.parameters, observations)
+        return observations
+
+    def _step_rows(self, actions: Array, observations: Array, is_autoreset: bool) -> None:
+        step_rows, parameters = self._rules.step_rows, self._rules.parameters
+        if self._pool is None:
+            step_rows(self._states, parameters, actions, observations, self._outcomes, is_autoreset)
+            return
+        tasks = [
+            self._pool.submit(
+                step_rows, self._states[s], parameters, actions[s], observations[s], self._outcomes[s], is_autoreset
+            )
+            for s in self._slices
+        ]
+        for task in tasks:
+            task.result()
+
+    def _restart_ended(self, observations: Array) -> Info:
+        """SAME_STEP: keep what the ended rows saw last, reset them, and report both as Gymnasium does."""
+        ended = self._states["ended"].copy()
+        final_observations = np.full(self.num_envs, None, dtype=object)
+        final_rows = observations[ended]
+        final_observations[ended] = np.fromiter(final_rows, dtype=object, count=len(final_rows))
+        final_info = self._infos(ended)
+        self._rules.reset_rows(self._states, self._rules.parameters, ended)
+        self._rules.observe_rows(self._states, self._rules.parameters, observations)
+        self._outcomes[ended] = np.zeros((), self._rules.outcome_dtype)
+        infos = self._infos(self._all)
+        infos.update(final_obs=final_observations, _final_obs=ended, final_info=final_info, _final_info=ended.copy())
+        return infos
+
+    def _infos(self, mask: Array) -> Info:
+        """Arrays of length B with `_key` masks; rows outside the mask are zero."""
+        names = (self._rules.outcome_dtype.names or ())[len(OUTCOME_HEADER) :]
+        columns = {name: self._outcomes[name] * mask for name in names}
+        return _masked(self._rules.step_info(columns), mask)
+
+    def _observation_buffer(self) -> NDArray[np.float32]:
+        return np.empty_like(self._observations) if self._copy else self._observations
+
+    def _reset_mask(self, options: dict[str, Any] | None) -> Array:
+        if options is None or "reset_mask" not in options:
+            return self._all
+        mask = options["reset_mask"]
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
+            raise OptionError(f"reset_mask is a boolean array of shape ({self.num_envs},), got {mask!r}")
+        if not mask.any():
+            raise OptionError("reset_mask selects no environment: leave step() to go on, or select at least one")
+        return mask
+
+    def _seed(self, seed: int | Sequence[int | None] | None, mask: Array) -> None:
+        if seed is None:
+            return
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else list(seed)
+        if len(seeds) != self.num_envs or any(s is not None and s < 0 for s in seeds):
+            raise OptionError(f"expected {self.num_envs} seeds that are None or not negative, got {seed!r}")
+        chosen = {row: int(s) for row in np.flatnonzero(mask) if (s := seeds[row]) is not None}
+        rows = self._states[list(chosen)]
+        seed_rows(rows, list(chosen.values()))
+        self._states[list(chosen)] = rows
+
+
+def make_one_step_env(env_class: type[KernelEnv], **options: Any) -> gym.Env[NDArray[np.float32], Any]:
+    """Build an environment whose time limit, where it is a single step, is Gymnasium's wrapper around unlimited rules.
+
+    Gymnasium's `check_env` refuses an unwrapped environment that truncates at its first step.
+    """
+    if env_class.rules(**options).time_limit > 1:
+        return env_class(**options)
+    return TimeLimit(env_class(**{**options, "time_limit": UNLIMITED}), max_episode_steps=1)
+
+
+def check_render_mode(render_mode: str | None, metadata: Mapping[str, Any]) -> str | None:
+    """Return the mode or raise OptionError."""
+    if render_mode is not None and render_mode not in metadata["render_modes"]:
+        raise OptionError(f"render_mode is one of {metadata['render_modes']} or None, got {render_mode!r}")
+    return render_mode
+
+
+def _masked(info: Info, mask: Array) -> Info:
+    masked: Info = {}
+    for name, value in info.items():
+        masked[name] = _masked(value, mask) if isinstance(value, dict) else value
+        masked[f"_{name}"] = mask.copy()
+    return masked

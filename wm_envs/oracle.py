@@ -1,0 +1,81 @@
+"""Batched rollouts on the true dynamics from given states: the yardstick of every world model and planner."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import load_env_creator
+from numpy.typing import NDArray
+
+from wm_envs.environment import KernelVectorEnv, Rules
+from wm_envs.errors import OptionError, StateError
+from wm_envs.kernel import empty_rows, seed_rows
+
+
+def rollout(
+    env_id: str,
+    states: NDArray[Any],
+    actions: NDArray[Any],
+    *,
+    env_kwargs: dict[str, Any] | None = None,
+    seed: int | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_]]:
+    """Run action sequences from cloned states.
+
+    A row that ends holds still: its last observation repeats, its rewards are 0, its termination flag stays.
+
+    Args:
+        env_id: A native id such as "wm/SequenceNext-v0".
+        states: States [B] from `clone_state()` (`np.stack` those of single environments); they are not changed.
+        actions: Actions [B, H, ...].
+        env_kwargs: The options that the states' environment was made with.
+        seed: None replays the randomness that the states carry, so that the rollout is the environment's own future;
+            a seed gives each row fresh randomness instead.
+
+    Returns:
+        Observations [B, H + 1, O], rewards [B, H], terminations [B, H].
+
+    Raises:
+        OptionError: `env_id` has no native rules.
+        StateError: States of another environment, or of another number than the action sequences.
+        InvalidActionError: An action outside the action space.
+    """
+    rules = rules_of(env_id, env_kwargs)
+    actions = np.asarray(actions)
+    if actions.ndim < 2:
+        raise StateError(f"expected actions [B, H, ...], got shape {actions.shape}")
+    num_rows, horizon = actions.shape[:2]
+    rules.check_states(np.asarray(states), (num_rows,))
+    checked = rules.check_actions(actions, (num_rows, horizon))
+    rows = empty_rows(num_rows, rules.state_dtype)
+    rows[:] = states
+    if seed is not None:
+        seed_rows(rows, [seed + row for row in range(num_rows)])
+    return _run(rules, rows, checked)
+
+
+def rules_of(env_id: str, env_kwargs: dict[str, Any] | None = None) -> Rules:
+    """The rules behind a native id with these options."""
+    spec = gym.spec(env_id)
+    entry_point = spec.vector_entry_point
+    vector_class = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    if not (isinstance(vector_class, type) and issubclass(vector_class, KernelVectorEnv)):
+        raise OptionError(f"{env_id} has no native rules: the oracle serves the compiled wm/ environments")
+    return vector_class.env_class.rules(**{**spec.kwargs, **(env_kwargs or {})})
+
+
+def _run(
+    rules: Rules, rows: NDArray[Any], actions: NDArray[Any]
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_]]:
+    num_rows, horizon = actions.shape[:2]
+    observations = np.empty((horizon + 1, num_rows, len(rules.observation_fields)), np.float32)
+    rewards = np.empty((num_rows, horizon))
+    terminations = np.empty((num_rows, horizon), np.bool_)
+    outcomes = empty_rows(num_rows, rules.outcome_dtype)
+    rules.observe_rows(rows, rules.parameters, observations[0])
+    for step in range(horizon):
+        step_actions = np.ascontiguousarray(actions[:, step])
+        rules.step_rows(rows, rules.parameters, step_actions, observations[step + 1], outcomes, False)
+        rewards[:, step] = outcomes["reward"]
+        terminations[:, step] = outcomes["terminated"]
+    return observations.swapaxes(0, 1), rewards, terminations
