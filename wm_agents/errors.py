@@ -10,7 +10,7 @@ class CheckpointError(RuntimeError):
 
 
 class NonFiniteError(FloatingPointError):
-    """A loss, gradient or parameter that is not finite; training stopped before the update that it would have spoilt."""
+    """A loss, gradient or parameter that is not finite; training stopped before it could spoil an update."""
 
 
 class SpaceError(TypeError):

@@ -4,6 +4,7 @@ A domain describes itself to both shells with one `Rules` value: its spaces, its
 shells own what Gymnasium asks for (seeds, checks, autoreset, infos, rendering) and know nothing of any domain.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
 from wm_envs.errors import InvalidActionError, OptionError, StateError
-from wm_envs.kernel import empty_rows, seed_rows
+from wm_envs.kernel import empty_rows, seed_rows, specialised
 
 Info = dict[str, Any]
 Array = NDArray[Any]
@@ -76,6 +77,11 @@ class Rules:
         low = np.array([field.low for field in self.observation_fields], np.float32)
         high = np.array([field.high for field in self.observation_fields], np.float32)
         return spaces.Box(low, high, dtype=np.float32)
+
+    @property
+    def info_names(self) -> tuple[str, ...]:
+        """The outcome fields after the header and the reward components."""
+        return (self.outcome_dtype.names or ())[len(OUTCOME_HEADER) + len(self.reward_components) :]
 
     @property
     def fingerprint(self) -> int:
@@ -143,13 +149,12 @@ class Rules:
 
     def step_info(self, outcomes: Mapping[str, Any]) -> Info:
         """The info of a step from its outcome fields, reward components grouped under one key."""
-        names = (self.outcome_dtype.names or ())[len(OUTCOME_HEADER) + len(self.reward_components) :]
-        info: Info = {name: outcomes[name] for name in names}
+        info: Info = {name: outcomes[name] for name in self.info_names}
         info["reward_components"] = {name: outcomes[name] for name in self.reward_components}
         return info
 
 
-class KernelEnv(gym.Env[NDArray[np.float32], Any]):
+class KernelEnv(gym.Env[Any, Any]):
     """One environment on the rules of a native domain.
 
     A subclass gives `rules(**options)`, `metadata` and, where it renders, `draw` and `describe`.
@@ -158,8 +163,8 @@ class KernelEnv(gym.Env[NDArray[np.float32], Any]):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human", "ansi"], "render_fps": 4}
 
     @classmethod
-    def rules(cls, **options: Any) -> Rules:
-        """The domain with these options; raises OptionError."""
+    def rules(cls, *_: Any, **options: Any) -> Rules:
+        """The domain with these options; a subclass names them, keyword only, and raises OptionError."""
         raise NotImplementedError
 
     @staticmethod
@@ -183,24 +188,42 @@ class KernelEnv(gym.Env[NDArray[np.float32], Any]):
         self._needs_reset = True
         self._num_actions = int(self.action_space.n) if isinstance(self.action_space, spaces.Discrete) else 0
         self._actions = np.zeros((1, *(self.action_space.shape or ())), np.int64 if self._num_actions else np.float64)
-        self._observation_shape = (1, len(self.observation_fields))
-        self._window: Any = None
-        # What every step needs, looked up once.
-        self._parameters = self._rules.parameters
-        self._step_rows = self._rules.step_rows
-        self._component_names = self._rules.reward_components
-        self._components = slice(len(OUTCOME_HEADER), len(OUTCOME_HEADER) + len(self._component_names))
-        self._info_names = (self._rules.outcome_dtype.names or ())[self._components.stop :]
+        self._observations = np.zeros((1, len(self.observation_fields)), np.float32)
         self._first_outcome = np.zeros((), self._rules.outcome_dtype).item()
+        self._window: Any = None
+        self._bind()
+
+    def _bind(self) -> None:
+        """Look up once what every step needs; none of it can be pickled."""
+        states, parameters, observations = self._states, self._rules.parameters, self._observations
+        step_arguments = (states, parameters, self._actions, observations, self._outcomes, False)
+        self._step_arguments = step_arguments
+        self._step_row = specialised(self._rules.step_rows, *step_arguments)
+        self._reset_row = specialised(self._rules.reset_rows, states, parameters, _ONE_ROW)
+        self._observe_row = specialised(self._rules.observe_rows, states, parameters, observations)
+        self._observation = observations[0]
+        self._info = _info_maker(self._rules)
+
+    def __getstate__(self) -> dict[str, Any]:
+        bound = {"_step_arguments", "_step_row", "_reset_row", "_observe_row", "_observation", "_info", "_window"}
+        return {name: value for name, value in self.__dict__.items() if name not in bound}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._window = None
+        self._bind()
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+        self,
+        *,
+        seed: int | None = None,
+        options: dict[str, Any] | None = None,  # noqa: ARG002
     ) -> tuple[NDArray[np.float32], Info]:
         """Start an episode; a seed starts the random stream anew, without one it goes on."""
         if seed is not None:
             super().reset(seed=seed)
             seed_rows(self._states, [seed])
-        self._rules.reset_rows(self._states, self._parameters, _ONE_ROW)
+        self._reset_row(self._states, self._rules.parameters, _ONE_ROW)
         self._needs_reset = False
         if self.render_mode == "human":
             self.render()
@@ -214,18 +237,17 @@ class KernelEnv(gym.Env[NDArray[np.float32], Any]):
             self._actions[0] = action
         else:
             self._actions[0] = self._rules.check_actions(action, ())
-        observations = np.empty(self._observation_shape, np.float32)
-        self._step_rows(self._states, self._parameters, self._actions, observations, self._outcomes, False)
+        self._step_row(*self._step_arguments)
         outcome = self._outcomes.item()
         reward, terminated, truncated = outcome[:3]
         self._needs_reset = terminated or truncated
         if self.render_mode == "human":
             self.render()
-        return observations[0], reward, terminated, truncated, self._info(outcome)
+        return self._observation.copy(), reward, terminated, truncated, self._info(outcome)
 
     def render(self) -> Any:
         """The current state as an RGB array, a line of text, or in a window, by `render_mode`."""
-        state, parameters = self._states[0], self._parameters[0]
+        state, parameters = self._states[0], self._rules.parameters[0]
         if self.render_mode == "ansi":
             return self.describe(state, parameters)
         if self.render_mode == "rgb_array":
@@ -256,18 +278,25 @@ class KernelEnv(gym.Env[NDArray[np.float32], Any]):
         return self._observe()
 
     def _observe(self) -> NDArray[np.float32]:
-        observations = np.empty(self._observation_shape, np.float32)
-        self._rules.observe_rows(self._states, self._parameters, observations)
-        return observations[0]
-
-    def _info(self, outcome: tuple[Any, ...]) -> Info:
-        # Outcome fields in order: header, reward components, info fields.
-        info: Info = dict(zip(self._info_names, outcome[self._components.stop :], strict=True))
-        info["reward_components"] = dict(zip(self._component_names, outcome[self._components], strict=True))
-        return info
+        self._observe_row(self._states, self._rules.parameters, self._observations)
+        return self._observation.copy()
 
 
-class KernelVectorEnv(VectorEnv[NDArray[np.float32], Any, Array]):
+def _info_maker(rules: Rules) -> Callable[[tuple[Any, ...]], Info]:
+    """A function from an outcome tuple to the info of a step.
+
+    The display is compiled from the field names, as `collections.namedtuple` does, since zipping costs six times more.
+    """
+    position = {name: f"outcome[{i}]" for i, name in enumerate(rules.outcome_dtype.names or ())}
+    components = ", ".join(f"{name!r}: {position[name]}" for name in rules.reward_components)
+    fields = "".join(f"{name!r}: {position[name]}, " for name in rules.info_names)
+    maker: Callable[[tuple[Any, ...]], Info] = eval(
+        f"lambda outcome: {{{fields}'reward_components': {{{components}}}}}"
+    )
+    return maker
+
+
+class KernelVectorEnv(VectorEnv[Any, Any, Array]):
     """A batch of environments on the rules of `env_class`: row i seeded with s + i is that single environment.
 
     Args:
@@ -313,7 +342,7 @@ class KernelVectorEnv(VectorEnv[NDArray[np.float32], Any, Array]):
         self._all = np.ones(num_envs, np.bool_)
         self._pool = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
         bounds = np.linspace(0, num_envs, num_threads + 1).astype(int)
-        self._slices = [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        self._slices = [slice(a, b) for a, b in itertools.pairwise(bounds)]
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -358,7 +387,7 @@ class KernelVectorEnv(VectorEnv[NDArray[np.float32], Any, Array]):
         show = self.env_class.describe if self.render_mode == "ansi" else self.env_class.draw
         return tuple(show(state, self._rules.parameters[0]) for state in self._states)
 
-    def close_extras(self, **kwargs: Any) -> None:
+    def close_extras(self, **kwargs: Any) -> None:  # noqa: ARG002
         """Stop the threads."""
         if self._pool is not None:
             self._pool.shutdown()
@@ -435,7 +464,7 @@ class KernelVectorEnv(VectorEnv[NDArray[np.float32], Any, Array]):
         self._states[list(chosen)] = rows
 
 
-def make_one_step_env(env_class: type[KernelEnv], **options: Any) -> gym.Env[NDArray[np.float32], Any]:
+def make_one_step_env(env_class: type[KernelEnv], **options: Any) -> gym.Env[Any, Any]:
     """Build an environment whose time limit, where it is a single step, is Gymnasium's wrapper around unlimited rules.
 
     Gymnasium's `check_env` refuses an unwrapped environment that truncates at its first step.

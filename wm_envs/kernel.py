@@ -19,11 +19,13 @@ from typing import Any, TypeVar
 
 import numba
 import numpy as np
-from numba.core import config
+from numba.core import config as numba_config
 from numpy.typing import NDArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Row = Any  # one row of a structured array: its fields are attributes inside a kernel
+
+config: Any = numba_config  # its attributes are set while it is imported
 
 IS_COMPILED = not config.DISABLE_JIT
 
@@ -78,10 +80,24 @@ def kernel(function: Function) -> Function:
     # Numba reads the folder while it decorates; the user's own kernels keep theirs.
     before, config.CACHE_DIR = config.CACHE_DIR, _CACHE_DIRECTORY
     try:
-        compiled: Function = numba.njit(cache=True, nogil=True)(function)
+        compiled: Any = numba.njit(cache=True, nogil=True)(function)
         return compiled
     finally:
         config.CACHE_DIR = before
+
+
+def specialised(function: Function, *arguments: Any) -> Function:
+    """The machine code of a kernel for arguments of these types, without the dispatcher's look-up (0.2 us, not 0.7).
+
+    The result cannot be pickled: whoever keeps it binds it again.
+    """
+    if not IS_COMPILED:
+        return function
+    signature = tuple(numba.typeof(argument) for argument in arguments)
+    dispatcher: Any = function
+    dispatcher.compile(signature)
+    entry_point: Function = dispatcher.overloads[signature].entry_point
+    return entry_point
 
 
 def _wrapping_integers(function: Function) -> Function:
@@ -117,7 +133,7 @@ def random_bits(state: Row) -> np.uint64:
 
 
 @kernel
-def random_integer(state: Row, bound: int) -> int:
+def random_integer(state: Row, bound: int) -> np.int64:
     """A uniform integer in [0, bound), bound below 2**32 (bias below bound / 2**32)."""
     # Scaling the high half spares a division.
     return np.int64(((random_bits(state) >> SHIFT_32) * np.uint64(bound)) >> SHIFT_32)
