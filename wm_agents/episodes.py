@@ -47,12 +47,12 @@ class EpisodeBatch:
     @property
     def returns(self) -> NDArray[np.float64]:
         """Undiscounted return of each episode [S, R]."""
-        return self.rewards.sum(-1).double().numpy()  # type: ignore[no-any-return]
+        return self.rewards.sum(-1).double().numpy()
 
     @property
     def num_steps(self) -> NDArray[np.int64]:
         """Environment steps of each stacked run [S]."""
-        return self.mask.sum((1, 2)).long().numpy()  # type: ignore[no-any-return]
+        return self.mask.sum((1, 2)).long().numpy()
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,9 @@ def _length(space: gym.Space[Any]) -> int:
     return int(np.prod(space.shape or ()))
 
 
-def environment_maker(environment: str | gym.Env[Any, Any] | VectorEnvMaker, options: Mapping[str, Any]) -> VectorEnvMaker:
+def environment_maker(
+    environment: str | gym.Env[Any, Any] | VectorEnvMaker, options: Mapping[str, Any]
+) -> VectorEnvMaker:
     """A function from a number of rows to a vector environment, from an id, a made environment or such a function."""
     if callable(environment):
         return environment
@@ -187,19 +189,27 @@ class Collector:
         return self._environments[level, num_envs]
 
     def _play(
-        self, model: SequenceModel, level: int, members: list[int], num_rows: int, number: Sequence[int], is_greedy: bool
+        self,
+        model: SequenceModel,
+        level: int,
+        members: list[int],
+        num_rows: int,
+        number: Sequence[int],
+        is_greedy: bool,
     ) -> EpisodeBatch:
         environment = self._environment(level, len(members) * num_rows)
         draws = [np.random.default_rng([self.seeds[member], *number]) for member in members]
         row_seeds = [int(draw.integers(2**31)) + row for draw in draws for row in range(num_rows)]
-        observations, _ = environment.reset(seed=row_seeds)
+        observations, _ = environment.reset(seed=row_seeds)  # type: ignore[arg-type]
         player = _Player(model, self.interface, (len(members), num_rows), draws, is_greedy)
         is_running = np.ones(len(row_seeds), np.bool_)
         episode = _Recorder(len(row_seeds))
         encoded = self.interface.encode_observations(observations)
         while is_running.any() and len(episode.rewards) < self.max_steps:
             inputs, actions = player.act(encoded, keeps_graph=self._last_num_steps == 1 and not is_greedy)
-            observations, rewards, terminated, truncated, infos = environment.step(self.interface.decode_actions(actions))
+            observations, rewards, terminated, truncated, infos = environment.step(
+                self.interface.decode_actions(actions)
+            )
             encoded = self.interface.encode_observations(observations)
             episode.add(inputs, actions, encoded, rewards, is_running, infos)
             player.observe(actions, rewards)
@@ -311,7 +321,9 @@ def _merge(parts: list[EpisodeBatch], order: NDArray[np.intp]) -> EpisodeBatch:
 
     def joined(tensors: list[Tensor]) -> Tensor:
         padded = [
-            torch.cat([t, t.new_zeros(*t.shape[:2], num_steps - t.shape[2], *t.shape[3:])], 2) if t.shape[2] < num_steps else t
+            torch.cat([t, t.new_zeros(*t.shape[:2], num_steps - t.shape[2], *t.shape[3:])], 2)
+            if t.shape[2] < num_steps
+            else t
             for t in tensors
         ]
         return torch.cat(padded)[torch.from_numpy(order)]

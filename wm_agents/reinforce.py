@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.episodes import Collector, EpisodeBatch, Interface, VectorEnvMaker, environment_maker
+from wm_agents.episodes import Collector, EpisodeBatch, Interface, VectorEnvMaker, environment_maker, sample_categorical
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
 from wm_agents.sequence_model import Cache, NetworkConfig, SequenceModel
-from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.checkpoints import Checkpoint, CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.training.curriculum import Curriculum
 from wm_agents.training.loggers import Logger
 from wm_agents.training.progress import progress
@@ -158,6 +158,13 @@ class Reinforce:
         self.config = config or ReinforceConfig()
         self.seed = seed
         self.seeds = spawn_seeds(seed, self.config.num_seeds)
+        self._env_id = env if isinstance(env, str) else None
+        self._options = {
+            "env_kwargs": dict(env_kwargs or {}),
+            "levels": [dict(level) for level in levels],
+            "mastery": mastery,
+            "window": window,
+        }
         makers = [environment_maker(env, {**(env_kwargs or {}), **level}) for level in levels]
         probe = makers[0](1)
         self.interface = Interface(
@@ -170,6 +177,7 @@ class Reinforce:
         self.model = SequenceModel(self.config.network, self.interface.sizes, self.seeds, self.device)
         self._optimizer = _make_optimizer(self.model, self.config.learning_rate)
         self._baseline = np.full((self.config.num_seeds, self.config.max_episode_steps), np.nan, np.float32)
+        self._generator = torch.Generator().manual_seed(self.seeds[0])  # of predict()'s draws
         self.num_updates = 0
         self.num_steps = np.zeros(self.config.num_seeds, np.int64)
 
@@ -327,7 +335,7 @@ class Reinforce:
         self._check_finite({"gradient_norm": norms.squeeze(1).cpu().double().numpy()})
         gradient.mul_((self.config.max_gradient_norm / (norms + 1e-6)).clamp_(max=1.0))
         self._optimizer.step()
-        return norms.squeeze(1).cpu().double().numpy()  # type: ignore[no-any-return]
+        return norms.squeeze(1).cpu().double().numpy()
 
     def _check_finite(self, metrics: Mapping[str, NDArray[np.float64]]) -> None:
         for name, values in metrics.items():
@@ -366,3 +374,136 @@ class Reinforce:
         outputs = self._member(member).policy(tokens).squeeze(0).detach().cpu()
         actions = self.interface.decode_actions(self._choose(outputs, deterministic, member))
         return (actions[0] if is_single else actions), cache
+
+    def _predict_tokens(
+        self, observations: Tensor, cache: Cache | None, episode_start: NDArray[np.bool_] | None, member: int
+    ) -> tuple[Tensor, Cache]:
+        """Tokens [1, B, D] of the next step of B episodes, and the cache that includes it."""
+        if self.config.has_previous_step:
+            raise ConfigError("predict() does not see rewards, which has_previous_step needs: use evaluate() instead")
+        model, inputs = self._member(member), observations.to(self.device).unsqueeze(0)
+        starts = np.zeros(len(observations), np.bool_) if episode_start is None else np.asarray(episode_start)
+        with torch.no_grad():
+            if cache is None or starts.all():
+                tokens, attended = model.encode_first(inputs)
+                return tokens, model.cache_first(attended)
+            cache = cache.copy()
+            if starts.any():
+                known = torch.zeros(len(starts), dtype=torch.long, device=self.device)
+                previous = known if cache.starts is None else cache.starts
+                cache.starts = torch.where(torch.from_numpy(starts).to(self.device), cache.time, previous)
+            return model.encode_next(inputs, cache), cache
+
+    def _choose(self, outputs: Tensor, deterministic: bool, member: int) -> Tensor:
+        """Actions [B] or [B, A] from policy outputs [B, ...]."""
+        if self.interface.is_continuous:
+            spread = self._member(member).parameters["log_std"][0].detach().cpu().exp()
+            noise = torch.randn(outputs.shape, generator=self._generator)
+            return outputs if deterministic else outputs + spread * noise
+        if deterministic:
+            return outputs.argmax(-1)
+        return sample_categorical(outputs, torch.rand(outputs.shape[0], generator=self._generator))
+
+    def _member(self, member: int) -> SequenceModel:
+        """The network of one run; a copy is made where several are stacked."""
+        return self.model if self.config.num_seeds == 1 else self.model.select([member])
+
+    def save(self, path: str | Path) -> Path:
+        """Write all that a later `load` needs to predict, or to go on training to the bit."""
+        return save_checkpoint(path, *self._state())
+
+    @classmethod
+    def load(cls, path: str | Path, env: str | gym.Env[Any, Any] | VectorEnvMaker | None = None) -> Self:
+        """Read an agent.
+
+        Args:
+            path: What `save` wrote, or a checkpoint of `learn`.
+            env: Needed where the agent was not made from an id; must have the spaces that it was trained on.
+
+        Raises:
+            CheckpointError: Damaged, of another kind, or for other spaces.
+        """
+        return cls.from_checkpoint(load_checkpoint(path, KIND), env)
+
+    @classmethod
+    def from_checkpoint(
+        cls, checkpoint: Checkpoint, env: str | gym.Env[Any, Any] | VectorEnvMaker | None = None
+    ) -> Self:
+        """An agent from a loaded checkpoint, such as `CheckpointManager.latest()`; see `load`."""
+        metadata, tensors = checkpoint.metadata, checkpoint.tensors
+        environment = env if env is not None else metadata["env_id"]
+        if environment is None:
+            raise CheckpointError("this agent was not made from an environment id: give load() the environment")
+        try:
+            options = metadata["options"]
+            agent = cls(environment, config_from_dict(metadata["config"]), seed=metadata["seed"], **options)
+            agent._restore(tensors, metadata)
+        except (KeyError, TypeError, ConfigError) as error:
+            raise CheckpointError(f"not a checkpoint of this version's Reinforce: {error!r}") from error
+        return agent
+
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        moments = self._optimizer.state[self.model.flat]
+        tensors = {"parameters": self.model.flat, "baseline": torch.from_numpy(self._baseline)}
+        tensors |= {f"adam.{name}": value for name, value in moments.items()}
+        metadata = {
+            "kind": KIND,
+            "env_id": self._env_id,
+            "options": self._options,
+            "config": asdict(self.config),
+            "sizes": asdict(self.interface.sizes),
+            "seed": self.seed,
+            "num_updates": self.num_updates,
+            "num_steps": self.num_steps.tolist(),
+            "curriculum": self.curriculum.state_dict(),
+        }
+        return tensors, metadata
+
+    def _restore(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+        if metadata["sizes"] != asdict(self.interface.sizes):
+            raise CheckpointError(
+                f"trained on spaces of sizes {metadata['sizes']}, this environment has {asdict(self.interface.sizes)}"
+            )
+        self.model.flat.copy_(tensors["parameters"])
+        self._baseline[:] = tensors["baseline"].numpy()
+        moments = {name.removeprefix("adam."): t.clone() for name, t in tensors.items() if name.startswith("adam.")}
+        if moments:
+            self._optimizer.state[self.model.flat] = {name: t.to(self.device) for name, t in moments.items()}
+        self.num_updates = metadata["num_updates"]
+        self.num_steps = np.asarray(metadata["num_steps"], np.int64)
+        self.curriculum.load_state_dict(metadata["curriculum"])
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of this name; "auto" is an accelerator when there is one."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def rewards_to_go(rewards: Tensor, discount: float) -> Tensor:
+    """Discounted sums of the rewards [..., T] from each step on."""
+    if rewards.shape[-1] == 1:
+        return rewards
+    to_go = torch.empty_like(rewards)
+    running = torch.zeros_like(rewards[..., 0])
+    for step in reversed(range(rewards.shape[-1])):
+        running = rewards[..., step] + discount * running
+        to_go[..., step] = running
+    return to_go
+
+
+def config_from_dict(values: Mapping[str, Any]) -> ReinforceConfig:
+    """The inverse of `dataclasses.asdict`."""
+    nested = {"network": NetworkConfig(**values["network"]), "weights": LossWeights(**values["weights"])}
+    return ReinforceConfig(**{**values, **nested})
+
+
+def _make_optimizer(model: SequenceModel, learning_rate: float) -> torch.optim.Adam:
+    """Adam (Kingma & Ba 2015) on the flat parameters, one fused operation."""
+    model.flat.grad = model.flat_gradient
+    return torch.optim.Adam([model.flat], lr=learning_rate, fused=True)
+
+
+def _headline(means: Mapping[str, float]) -> dict[str, float]:
+    return {name: means[name] for name in ("success", "return") if name in means}

@@ -75,6 +75,10 @@ class Cache:
     time: int
     starts: Tensor | None = None
 
+    def copy(self) -> "Cache":
+        """A cache that grows apart from this one; the tensors themselves are never changed in place."""
+        return Cache(list(self.keys), list(self.values), self.time, self.starts)
+
 
 class SequenceModel:
     """S independent causal pre-norm transformers with a policy head, a world-model head and a value head.
@@ -120,7 +124,7 @@ class SequenceModel:
         with warnings.catch_warnings():
             # The views are strided over seeds on purpose: gathering dense gradients afterwards takes a quarter longer.
             warnings.filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         return self.flat_gradient
 
     def select(self, members: list[int]) -> "SequenceModel":
