@@ -12,6 +12,8 @@ import numpy as np
 from wm_envs.environment import Array, outcome_dtype
 from wm_envs.kernel import Row, kernel, random_integer, state_dtype
 
+Integer = int | np.int64  # inside a kernel all the same
+
 PATTERN_ECHO, SEQUENCE_NEXT, CONDITIONAL, NAVIGATION = 0, 1, 2, 3
 DELAYED_MATCH, RULE_RECALL, T_MAZE = 4, 5, 6
 PERM_PUZZLE, LIGHTS_OUT, TOKEN_AUTOMATON = 7, 8, 9
@@ -29,7 +31,7 @@ STATE = state_dtype(
         ("previous", np.int64),  # RuleRecall: the cue before the current one
         ("target", np.int64),  # what is to be reached or remembered; Conditional: the colour
         ("mapping", np.int64),  # packed: the hidden sequence, or the symbol of each cue
-        ("seen", np.int64),  # RuleRecall: bit c is set once cue c was demonstrated
+        ("seen", np.int64),  # RuleRecall: bit c is set once the response to cue c was shown
         ("num_right", np.int64),  # RuleRecall: right answers so far
     ]
 )
@@ -65,21 +67,21 @@ RED, FIRST_COLD_COLOUR, NUM_SHAPES, NUM_COLOURS, NUM_BASE_ACTIONS = 0, 4, 5, 8, 
 
 
 @kernel
-def digit(word: int, index: int) -> int:
+def digit(word: Integer, index: Integer) -> Integer:
     """Digit `index` of a packed list."""
     return (word >> (4 * index)) & 15
 
 
 @kernel
-def with_digit(word: int, index: int, value: int) -> int:
+def with_digit(word: Integer, index: Integer, value: Integer) -> Integer:
     """A packed list with digit `index` replaced."""
     return (word & ~(15 << (4 * index))) | (value << (4 * index))
 
 
 @kernel
-def random_arrangement(state: Row, num_digits: int) -> int:
+def random_arrangement(state: Row, num_digits: int) -> Integer:
     """A uniform permutation of 0 .. num_digits - 1, packed (Fisher & Yates 1938, from the inside out)."""
-    word = np.int64(0)
+    word: Integer = 0
     for index in range(1, num_digits):
         other = random_integer(state, index + 1)
         word = with_digit(word, index, digit(word, other))
@@ -88,16 +90,16 @@ def random_arrangement(state: Row, num_digits: int) -> int:
 
 
 @kernel
-def random_digits(state: Row, num_digits: int, bound: int) -> int:
+def random_digits(state: Row, num_digits: int, bound: int) -> Integer:
     """Independent uniform digits below `bound`, packed."""
-    word = np.int64(0)
+    word: Integer = 0
     for index in range(num_digits):
         word = with_digit(word, index, random_integer(state, bound))
     return word
 
 
 @kernel
-def random_member(state: Row, members: int, bound: int) -> int:
+def random_member(state: Row, members: int, bound: int) -> Integer:
     """A uniform set bit among the lowest `bound` bits of `members`, which has at least one."""
     size = 0
     for index in range(bound):
@@ -127,7 +129,7 @@ def reset_pattern_echo(state: Row, rules: Row) -> None:
 
 
 @kernel
-def step_pattern_echo(state: Row, rules: Row, action: int) -> float:
+def step_pattern_echo(state: Row, rules: Row, action: Integer) -> float:
     """One for the shown symbol; the next one is uniform whatever the action."""
     goal = as_reward(action == state.current)
     state.current = random_integer(state, rules.num_symbols)
@@ -141,7 +143,7 @@ def observe_pattern_echo(state: Row, out: Array, row: int) -> None:
 
 
 @kernel
-def random_sequence(state: Row, rules: Row) -> int:
+def random_sequence(state: Row, rules: Row) -> Integer:
     """`rules.length` symbols, packed, with or without repeats."""
     if rules.has_repeats:
         return random_digits(state, rules.length, rules.num_symbols)
@@ -156,7 +158,7 @@ def reset_sequence_next(state: Row, rules: Row) -> None:
 
 
 @kernel
-def step_sequence_next(state: Row, rules: Row, action: int) -> float:
+def step_sequence_next(state: Row, rules: Row, action: Integer) -> float:
     """One for the next element; the sequence advances whatever the action."""
     following = state.current + 1
     state.current = 0 if following == rules.length else following
@@ -177,7 +179,7 @@ def reset_conditional(state: Row) -> None:
 
 
 @kernel
-def conditional_answer(shape: int, colour: int, rules: Row) -> int:
+def conditional_answer(shape: Integer, colour: Integer, rules: Row) -> Integer:
     """The right action; the table holds the base action of each shape, then the special shape."""
     looked_up = shape
     if rules.num_conditions >= 2 and colour >= FIRST_COLD_COLOUR:
@@ -191,7 +193,7 @@ def conditional_answer(shape: int, colour: int, rules: Row) -> int:
 
 
 @kernel
-def step_conditional(state: Row, rules: Row, action: int) -> float:
+def step_conditional(state: Row, rules: Row, action: Integer) -> float:
     """One for the rule's answer; the next shape and colour are uniform."""
     goal = as_reward(action == conditional_answer(state.current, state.target, rules))
     reset_conditional(state)
@@ -213,7 +215,7 @@ def reset_navigation(state: Row, rules: Row) -> None:
 
 
 @kernel
-def step_navigation(state: Row, rules: Row, action: int) -> float:
+def step_navigation(state: Row, rules: Row, action: Integer) -> float:
     """Move around the ring; one for standing on the target when the last step ends."""
     state.current = (state.current + action - CENTRE_MOVE + rules.num_symbols) % rules.num_symbols
     return as_reward(state.time == rules.length and state.current == state.target)
@@ -239,7 +241,7 @@ def reset_remembered(state: Row, rules: Row) -> None:
 
 
 @kernel
-def step_delayed_match(state: Row, rules: Row, action: int) -> float:
+def step_delayed_match(state: Row, rules: Row, action: Integer) -> float:
     """One for the symbol of the first step, judged at the last."""
     return as_reward(state.time == rules.length and action == state.target)
 
@@ -258,19 +260,20 @@ def reset_rule_recall(state: Row, rules: Row) -> None:
     """A uniform injective map from cues to symbols, and the first demonstrated cue."""
     state.mapping = random_arrangement(state, rules.num_symbols)
     state.num_right = 0
+    state.seen = 0
     state.current = random_integer(state, rules.num_cues)
-    state.seen = 1 << state.current
 
 
 @kernel
-def step_rule_recall(state: Row, rules: Row, action: int) -> float:
+def step_rule_recall(state: Row, rules: Row, action: Integer) -> float:
     """Judge a query, show the next cue; one at the last query if all answers were right."""
     if state.time > rules.num_demonstrations and action == digit(state.mapping, state.current):
         state.num_right += 1
+    if state.time <= rules.num_demonstrations:
+        state.seen |= 1 << state.current
     state.previous = state.current
     if state.time < rules.num_demonstrations:
         state.current = random_integer(state, rules.num_cues)
-        state.seen |= 1 << state.current
     elif state.time < rules.length:
         state.current = random_member(state, state.seen, rules.num_cues)
     return as_reward(state.time == rules.length and state.num_right == rules.num_queries)
@@ -289,7 +292,7 @@ def observe_rule_recall(state: Row, rules: Row, out: Array, row: int) -> None:
 
 
 @kernel
-def step_t_maze(state: Row, rules: Row, action: int) -> float:
+def step_t_maze(state: Row, rules: Row, action: Integer) -> float:
     """One for the cue, judged at the last step; a distractor follows each step."""
     if rules.is_revealed and state.time == rules.length:
         state.current = state.target
@@ -312,22 +315,22 @@ def observe_t_maze(state: Row, rules: Row, out: Array, row: int) -> None:
 
 
 @kernel
-def permuted(word: int, action: int, rules: Row) -> int:
+def permuted(word: Integer, action: Integer, rules: Row) -> Integer:
     """PermPuzzle: place i takes the token of place table[action, i]."""
-    moved = np.int64(0)
+    moved: Integer = 0
     for place in range(rules.num_symbols):
         moved |= digit(word, rules.table[action * rules.num_symbols + place]) << (4 * place)
     return moved
 
 
 @kernel
-def random_board(state: Row, rules: Row) -> int:
+def random_board(state: Row, rules: Row) -> Integer:
     """LightsOut: independent fair cells, as bits."""
     return random_integer(state, 1 << rules.num_symbols)
 
 
 @kernel
-def pressed_at_random(state: Row, board: int, rules: Row) -> int:
+def pressed_at_random(state: Row, board: Integer, rules: Row) -> Integer:
     """LightsOut: a board that a uniform set of presses away is; uniform over all that can be reached."""
     presses = random_board(state, rules)
     for action in range(rules.num_symbols):
@@ -337,7 +340,7 @@ def pressed_at_random(state: Row, board: int, rules: Row) -> int:
 
 
 @kernel
-def random_start(state: Row, rules: Row) -> int:
+def random_start(state: Row, rules: Row) -> Integer:
     """A uniform state of the planning task."""
     if rules.task == PERM_PUZZLE:
         return random_arrangement(state, rules.num_symbols)
@@ -347,7 +350,7 @@ def random_start(state: Row, rules: Row) -> int:
 
 
 @kernel
-def random_goal(state: Row, rules: Row) -> int:
+def random_goal(state: Row, rules: Row) -> Integer:
     """A uniform state among those that can be reached."""
     if rules.task == LIGHTS_OUT:
         return pressed_at_random(state, state.current, rules)
@@ -364,7 +367,7 @@ def reset_planning(state: Row, rules: Row) -> None:
 
 
 @kernel
-def step_planning(state: Row, rules: Row, action: int) -> float:
+def step_planning(state: Row, rules: Row, action: Integer) -> float:
     """Move; one whenever the step ends on the goal."""
     if rules.task == PERM_PUZZLE:
         state.current = permuted(state.current, action, rules)
@@ -420,7 +423,7 @@ def reset(state: Row, rules: Row) -> None:
 
 
 @kernel
-def judge_and_advance(state: Row, rules: Row, action: int) -> float:
+def judge_and_advance(state: Row, rules: Row, action: Integer) -> float:
     """The goal reward of an action; the state moves on."""
     if rules.task == PATTERN_ECHO:
         return step_pattern_echo(state, rules, action)
@@ -440,7 +443,7 @@ def judge_and_advance(state: Row, rules: Row, action: int) -> float:
 
 
 @kernel
-def step(state: Row, rules: Row, action: int, outcome: Row) -> None:
+def step(state: Row, rules: Row, action: Integer, outcome: Row) -> None:
     """Advance by one action; the time limit alone ends an episode."""
     state.time += 1
     goal = judge_and_advance(state, rules, action)

@@ -147,7 +147,7 @@ class RuleRecallEnv(SymbolicEnv):
     | `num_cues` | `None` | 1 to 6 and at most `num_symbols`, in place of the level's |
     | `num_demonstrations` | `None` | at least 1, in place of the level's |
     | `num_queries` | `None` | at least 1, in place of the level's |
-    | `max_level_spaces` | `False` | the spaces of the highest level at every level: `Discrete(8)`, 6 cues, 8 responses |
+    | `max_level_spaces` | `False` | the spaces of the highest level: `Discrete(8)`, 6 cues, 8 responses |
 
     ## Version History
     - v0: first version.

@@ -122,7 +122,7 @@ class SequenceNextEnv(SymbolicEnv):
     | `reward_weights` | `{"goal": 1.0, "prediction": 0.1}` | weight of each reward component |
     | `time_limit` | 1, or 3 x `length` with `resample` | steps of an episode |
     | `length` | `None` | length of the sequence, 2 to 8, in place of the level's |
-    | `with_replacement` | `False` | elements may repeat (the historical variant: one element then has several successors) |
+    | `with_replacement` | `False` | the historical variant: elements may repeat, and then have several successors |
     | `resample` | `False` | draw the sequence anew in every episode |
 
     ## Version History
