@@ -464,14 +464,17 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         self._states[list(chosen)] = rows
 
 
-def make_one_step_env(env_class: type[KernelEnv], **options: Any) -> gym.Env[Any, Any]:
+def make_one_step_env(
+    env_class: type[KernelEnv], *, render_mode: str | None = None, **options: Any
+) -> gym.Env[Any, Any]:
     """Build an environment whose time limit, where it is a single step, is Gymnasium's wrapper around unlimited rules.
 
     Gymnasium's `check_env` refuses an unwrapped environment that truncates at its first step.
     """
     if env_class.rules(**options).time_limit > 1:
-        return env_class(**options)
-    return TimeLimit(env_class(**{**options, "time_limit": UNLIMITED}), max_episode_steps=1)
+        return env_class(render_mode=render_mode, **options)
+    unlimited = env_class(render_mode=render_mode, **{**options, "time_limit": UNLIMITED})
+    return TimeLimit(unlimited, max_episode_steps=1)
 
 
 def check_render_mode(render_mode: str | None, metadata: Mapping[str, Any]) -> str | None:
