@@ -39,7 +39,7 @@ def page(row: Registration) -> str:
     if not sections:
         raise ValueError(f"{row.id} has no documentation: write the sections in the docstring of its class")
     usage = f'```python\nimport gymnasium as gym\nimport wm_envs\n\nenv = gym.make("{row.id}")\n```'
-    picture = f"![{row.id} after a reset]({page_name(row)}.png)"
+    picture = f"![A picture of {row.id}]({page_name(row)}.png)"
     return f"# {row.id}\n\n{summary}\n\n{picture}\n\n{usage}\n{sections}\n"
 
 
