@@ -35,7 +35,6 @@ STATE = state_dtype(
         ("num_right", np.int64),  # RuleRecall: right answers so far
     ]
 )
-# Eight bytes a field, so that the row has no padding whose bytes would enter its fingerprint.
 PARAMETERS = np.dtype(
     [
         ("task", np.int64),
