@@ -22,24 +22,18 @@ def states_at(places, **options):
     return states
 
 
-def stepped(env_id, states, actions, **options):
-    """Observations, rewards and terminations of a vector environment without autoreset, up to each row's end."""
-    env = gym.make_vec(env_id, len(states), autoreset_mode=AutoresetMode.DISABLED, **options)
-    outcomes = []
-    env.reset()
-    for row in range(len(states)):
-        single = gym.make(env_id, **options).unwrapped
-        observations, rewards, terminations = [single.restore_state(states[row])], [], []
-        for action in actions[row]:
-            observation, reward, terminated, truncated, _ = single.step(action)
-            observations.append(observation)
-            rewards.append(reward)
-            terminations.append(terminated)
-            if terminated or truncated:
-                break
-        outcomes.append((np.array(observations), np.array(rewards), np.array(terminations)))
-    env.close()
-    return outcomes
+def stepped(env_id, state, actions):
+    """Observations, rewards and terminations of one row without autoreset, up to its end."""
+    env = gym.make_vec(env_id, 1, autoreset_mode=AutoresetMode.DISABLED)
+    observations, rewards, terminations = [env.restore_state(state[None])[0]], [], []
+    for action in actions:
+        observation, reward, terminated, truncated, _ = env.step(action[None])
+        observations.append(observation[0])
+        rewards.append(reward[0])
+        terminations.append(terminated[0])
+        if terminated or truncated:
+            break
+    return np.array(observations), np.array(rewards), np.array(terminations)
 
 
 @pytest.mark.parametrize("env_id", ["test/Counting-v0", "test/Sliding-v0", *OUR_IDS])
@@ -55,7 +49,8 @@ def test_the_oracle_is_the_environments_own_future(env_id):
     assert observations.shape == (6, 9, *env.single_observation_space.shape)
     assert (rewards.shape, terminations.shape) == ((6, 8), (6, 8))
     assert (observations.dtype, rewards.dtype, terminations.dtype) == (np.float32, np.float64, np.bool_)
-    for row, (seen, rewarded, ended) in enumerate(stepped(env_id, states, actions)):
+    for row in range(6):
+        seen, rewarded, ended = stepped(env_id, states[row], actions[row])
         length = len(rewarded)
         np.testing.assert_array_equal(observations[row, : length + 1], seen)
         np.testing.assert_array_equal(rewards[row, :length], rewarded)
