@@ -185,6 +185,7 @@ class KernelEnv(gym.Env[Any, Any]):
         self._rules = type(self).rules(**options)
         self.render_mode = check_render_mode(render_mode, self.metadata)
         self.observation_fields = self._rules.observation_fields
+        self.reward_components = self._rules.reward_components
         self.observation_space = self._rules.observation_space
         self.action_space = self._rules.action_space
         self._states = self._rules.new_states(1)
@@ -334,6 +335,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         self.metadata = {**self.env_class.metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = check_render_mode(render_mode, self.metadata)
         self.observation_fields = self._rules.observation_fields
+        self.reward_components = self._rules.reward_components
         self.single_observation_space = self._rules.observation_space
         self.single_action_space = self._rules.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)

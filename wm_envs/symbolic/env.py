@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from wm_envs.environment import UNLIMITED, Field, KernelEnv, Rules
 from wm_envs.errors import OptionError
 from wm_envs.kernel import empty_rows
-from wm_envs.symbolic import dynamics, render
+from wm_envs.symbolic import describe, dynamics, render
 
 DEFAULT_REWARD_WEIGHTS = {"goal": 1.0, "prediction": 0.1}
 
@@ -31,7 +31,7 @@ class SymbolicEnv(KernelEnv):
     @staticmethod
     def describe(state: Any, parameters: Any) -> str:
         """A state row as text of one or two lines."""
-        return render.describe(state, parameters)
+        return describe.describe(state, parameters)
 
 
 @dataclass(frozen=True)
@@ -92,16 +92,6 @@ def check_reward_weights(reward_weights: Mapping[str, float] | None) -> dict[str
         if not is_number or not np.isfinite(weight):
             raise OptionError(f"the reward weight of {name} is a finite number, got {weight!r}")
     return weights
-
-
-def pack(digits: Iterable[int]) -> int:
-    """A short list of symbols as one integer, four bits a digit; `dynamics.digit` reads it."""
-    return sum(int(value) << (4 * index) for index, value in enumerate(digits))
-
-
-def unpack(word: int, num_digits: int) -> list[int]:
-    """The first digits of a packed list."""
-    return [(int(word) >> (4 * index)) & 15 for index in range(num_digits)]
 
 
 def symbolic_rules(

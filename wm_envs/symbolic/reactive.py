@@ -15,10 +15,9 @@ from wm_envs.symbolic.env import (
     check_instance,
     check_integer,
     one_hot,
-    pack,
     symbolic_rules,
 )
-from wm_envs.symbolic.structure import base_actions, hidden_sequence
+from wm_envs.symbolic.structure import base_actions, hidden_sequence, pack
 
 
 class PatternEchoEnv(SymbolicEnv):

@@ -1,8 +1,9 @@
-"""The hidden structure of each task that `instance` fixes: drawn once, in Python, and the same in every row of a batch.
+"""The hidden structure of each task that `instance` fixes: drawn in Python, and the same in every row of a batch.
 
 Equal (task, size, instance) give equal structure, in every process and on every machine.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from math import factorial
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from wm_envs.symbolic import dynamics
 
+MAX_DIGITS = 15  # that a packed list has room for
 NUM_PERMUTATIONS = 3
 NUM_AUTOMATON_ACTIONS = 4
 PLANNING_HORIZON = 20  # every goal of a permutation puzzle and of an automaton lies within so many steps
@@ -89,3 +91,13 @@ def is_connected_within(table: NDArray[np.int64], num_steps: int) -> bool:
     for _ in range(num_steps):
         reached |= reached[table].any(axis=1)  # what a successor reaches in n steps, its predecessor does in n + 1
     return bool(reached.all())
+
+
+def pack(digits: Iterable[int]) -> int:
+    """A short list of symbols as one integer, four bits a digit; `dynamics.digit` reads it."""
+    return sum(int(value) << (4 * index) for index, value in enumerate(digits))
+
+
+def unpack(word: int | np.int64, num_digits: int) -> list[int]:
+    """The first digits of a packed list."""
+    return [(int(word) >> (4 * index)) & 15 for index in range(num_digits)]
