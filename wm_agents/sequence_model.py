@@ -276,7 +276,7 @@ class ShortSoftmax(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        """weights * (gradient - sum(gradient * weights))."""
+        """Weights * (gradient - sum(gradient * weights))."""
         (weights,) = context.saved_tensors
         product = gradient * weights
         return product.addcmul_(weights, product.sum(-1, keepdim=True), value=-1)
