@@ -1,0 +1,141 @@
+"""The policy of `WorldModelPPO`: Stable-Baselines3's actor-critic with a head that predicts the next observation."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.preprocessing import get_flattened_obs_dim, preprocess_obs
+from torch import Tensor, nn
+
+from wm_agents.errors import ConfigError, SpaceError
+
+
+class WorldModelHead(nn.Module):
+    """Predicts the raw next observation from (latent, embedded action), with one hidden layer.
+
+    Args:
+        num_latents: Width D of the policy's latent.
+        num_actions: Length A of an action, one-hot or as numbers.
+        num_targets: Length O of the observation.
+        width: Of the action's embedding and of the hidden layer.
+    """
+
+    def __init__(self, num_latents: int, num_actions: int, num_targets: int, width: int) -> None:
+        super().__init__()
+        self.action = nn.Linear(num_actions, width, bias=False)
+        self.hidden = nn.Linear(num_latents + width, width)
+        self.output = nn.Linear(width, num_targets)
+
+    def forward(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """Next observations [B, O] for latents [B, D] and action features [B, A]."""
+        pairs = torch.cat([latents, self.action(actions)], -1)
+        return self.output(self.hidden(pairs).relu())
+
+
+class Evaluation(NamedTuple):
+    """What the policy says of B transitions.
+
+    Attributes:
+        values: Expected returns [B].
+        log_probabilities: Of the actions [B].
+        entropies: Of the action distributions [B], in nats; None where there is no closed form.
+        latents: What the action was chosen from [B, D].
+    """
+
+    values: Tensor
+    log_probabilities: Tensor
+    entropies: Tensor | None
+    latents: Tensor
+
+
+class WorldModelPolicy(ActorCriticPolicy):
+    """SB3's actor-critic policy with a world-model head on the actor's latent.
+
+    Args:
+        observation_space: Box or Discrete.
+        action_space: Box or Discrete.
+        lr_schedule: Learning rate by remaining progress.
+        world_model_width: Hidden size of the head.
+        **arguments: Those of `ActorCriticPolicy`. SB3 gives actor and critic separate bodies: a shared
+            `features_extractor_class` lets the auxiliary loss shape what the critic reads too.
+
+    Raises:
+        SpaceError: A space of another kind, or a Discrete one that does not count from 0.
+        ConfigError: `world_model_width` below 1.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Callable[[float], float],
+        *,
+        world_model_width: int = 64,
+        **arguments: Any,
+    ) -> None:
+        check_space("observations", observation_space)
+        check_space("actions", action_space)
+        if world_model_width < 1:
+            raise ConfigError(f"world_model_width is at least 1, got {world_model_width}")
+        self._world_model_width = world_model_width
+        super().__init__(observation_space, action_space, lr_schedule, **arguments)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return super()._get_constructor_parameters() | {"world_model_width": self._world_model_width}
+
+    def _build_mlp_extractor(self) -> None:
+        super()._build_mlp_extractor()
+        # Here, the head still gets into the optimiser; its draws are undone, so that the rest starts as SB3's does.
+        with torch.random.fork_rng(devices=[]):
+            self.world_model = WorldModelHead(
+                self.mlp_extractor.latent_dim_pi,
+                get_flattened_obs_dim(self.action_space),
+                get_flattened_obs_dim(self.observation_space),
+                self._world_model_width,
+            )
+
+    def evaluate_transitions(self, observations: Tensor, actions: Tensor) -> Evaluation:
+        """Like `evaluate_actions`, and gives the actor's latents too.
+
+        Args:
+            observations: [B, ...] as the space has them.
+            actions: int64 [B] or float [B, ...].
+        """
+        features: Any = self.extract_features(observations)
+        actor, critic = (features, features) if self.share_features_extractor else features
+        latents = self.mlp_extractor.forward_actor(actor)
+        values = self.value_net(self.mlp_extractor.forward_critic(critic)).flatten()
+        distribution = self._get_action_dist_from_latent(latents)
+        return Evaluation(values, distribution.log_prob(actions), distribution.entropy(), latents)
+
+    def predict_next(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """Next observations [B, O] that the world model expects, in the form of `observation_features`."""
+        features: Any = self.extract_features(observations)
+        actor = features if self.share_features_extractor else features[0]
+        return self.world_model(self.mlp_extractor.forward_actor(actor), self.action_features(actions))
+
+    def observation_features(self, observations: Tensor) -> Tensor:
+        """Observations as the world model predicts them [B, O]: raw numbers, Discrete as one-hot, pictures in 0..1."""
+        features: Any = preprocess_obs(observations, self.observation_space, self.normalize_images)
+        return features.flatten(1)
+
+    def action_features(self, actions: Tensor) -> Tensor:
+        """Actions as the environment executes them [B, A]: one-hot, or clipped to the bounds as SB3 clips them."""
+        if isinstance(self.action_space, spaces.Discrete):
+            return F.one_hot(actions.long(), int(self.action_space.n)).float()
+        if self.squash_output:
+            return actions.flatten(1)
+        box: Any = self.action_space
+        low, high = (torch.as_tensor(bound, device=actions.device) for bound in (box.low, box.high))
+        return actions.clamp(low, high).flatten(1)
+
+
+def check_space(name: str, space: spaces.Space[Any]) -> None:
+    """Raise SpaceError unless the space is a Box, or a Discrete that counts from 0 as SB3 does."""
+    if isinstance(space, spaces.Discrete) and space.start != 0:
+        raise SpaceError(f"Stable-Baselines3 counts Discrete {name} from 0, got {space}: wrap the environment")
+    if not isinstance(space, spaces.Box | spaces.Discrete):
+        raise SpaceError(f"{name} are Box or Discrete, got {space}: wrap the environment")
