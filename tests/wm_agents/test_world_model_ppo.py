@@ -156,7 +156,7 @@ def test_the_world_model_learns_one_step_episodes_and_the_placebo_cannot(is_inde
         agent = make(env, batch_size=256, world_model_target=target, learning_rate=1e-2)
         return float(agent.learn(256 * 12).logger.name_to_value["train/world_model_loss"])
 
-    assert loss("next") < 0.1 * floor
+    assert loss("next") < 0.5 * floor
     assert loss("shuffled") > 0.9 * floor
 
 
