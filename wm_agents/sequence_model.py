@@ -125,7 +125,7 @@ class SequenceModel:
             parameter.grad = self.flat_gradient[:, columns].view(-1, *shape)
             self.parameters[name] = parameter
             start = columns.stop
-        self._biases: dict[int, Tensor] = {}
+        self._biases = torch.empty(self.config.num_heads, 0, 0, device=self.device)
 
     def backward(self, loss: Tensor) -> Tensor:
         """The gradient [S, P] of a loss that is a sum over seeds; parameters without a part in it get zeros."""
@@ -220,13 +220,14 @@ class SequenceModel:
 
     def _bias(self, num_steps: int) -> Tensor:
         """What is added to the attention scores [heads, T, T]: minus slope times distance, minus infinity outside."""
-        if num_steps not in self._biases:
-            steps = torch.arange(num_steps, device=self.device)
+        if num_steps > self._biases.shape[-1]:
+            # One table for all lengths, as episodes come in many.
+            steps = torch.arange(max(num_steps, 2 * self._biases.shape[-1]), device=self.device)
             distance = (steps[:, None] - steps).float()
             slopes = head_slopes(self.config.num_heads).to(self.device)
             allowed = (distance >= 0) & (distance < self.config.context_length)
-            self._biases[num_steps] = -slopes[:, None, None] * distance + additive_mask(allowed)
-        return self._biases[num_steps]
+            self._biases = -slopes[:, None, None] * distance + additive_mask(allowed)
+        return self._biases[:, :num_steps, :num_steps]
 
     def _heads(self, name: str, tokens: Tensor, num_steps: int) -> Tensor:
         """[S, R * T, D] to [S * R, heads, T, D / heads] through the affine map `name`."""
