@@ -225,17 +225,22 @@ class Reinforce:
             checkpoints.save(self.num_updates, *self._state())
         return self
 
-    def evaluate(self, num_episodes: int = 100, *, deterministic: bool = True, level: int = -1) -> EpisodeBatch:
+    def evaluate(
+        self, num_episodes: int = 100, *, deterministic: bool = True, level: int = -1, number: int = 0
+    ) -> EpisodeBatch:
         """Play fresh episodes with every run, on seeds that training never uses.
 
         Args:
             num_episodes: Per run.
             deterministic: Take the likeliest action.
             level: Index into the levels; the last by default.
+            number: Names the set of episodes; the same number gives the same set.
         """
         levels = [range(len(self.collector.makers))[level]] * self.config.num_seeds
         with torch.no_grad():
-            return self.collector.collect(self.model, num_episodes, (_EVALUATION, 0), levels, is_greedy=deterministic)
+            return self.collector.collect(
+                self.model, num_episodes, (_EVALUATION, number), levels, is_greedy=deterministic
+            )
 
     def _update(self) -> UpdateReport:
         levels = None
