@@ -4,6 +4,7 @@ The placebo predicts the observations of other episodes: the same targets, loss 
 Every arm is tuned over the same learning rates, and the rate is chosen on the curve, never on the final episodes.
 """
 
+import math
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -156,6 +157,15 @@ def _run_apart(label: str, config: ReinforceConfig, protocol: Protocol, messages
 def best_learning_rate(results: Sequence[ArmResult]) -> ArmResult:
     """The result whose curve has the largest interquartile mean over its last quarter."""
     return max(results, key=lambda result: interquartile_mean(result.curve[:, -max(1, result.curve.shape[1] // 4) :]))
+
+
+def ratio_sentence(summary: Mapping[str, float]) -> str:
+    """How many times more episodes the arm without needs, in words that keep censoring."""
+    ratio = summary["episodes_to_90_ratio"]
+    if math.isnan(ratio):
+        return "episodes to 90%: not reached by half of the runs of either arm"
+    bound = "at least " if summary["episodes_to_90_ratio_is_lower_bound"] else ""
+    return f"episodes to 90%, without / with: {bound}{ratio:.1f}"
 
 
 def compare(
