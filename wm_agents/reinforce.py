@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.adam import adam
 
 from wm_agents.episodes import Collector, EpisodeBatch, Interface, VectorEnvMaker, environment_maker, sample_categorical
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
@@ -27,6 +28,7 @@ from wm_agents.training.progress import progress
 from wm_agents.training.seeding import spawn_seeds
 
 KIND = "reinforce"
+HEADLINE = ("success", "return")  # what the progress bar shows
 _TRAINING, _EVALUATION = 0, 1  # first word of a collection's number, so that the two never share episodes
 
 
@@ -124,6 +126,10 @@ class UpdateReport:
     num_episodes: int
     metrics: dict[str, NDArray[np.float64]]
 
+    def means(self, names: Sequence[str] | None = None) -> dict[str, float]:
+        """Means over runs, of these metrics where they exist, or of all."""
+        return {name: float(self.metrics[name].mean()) for name in names or self.metrics if name in self.metrics}
+
 
 Callback = Callable[["Reinforce", UpdateReport], bool | None]
 
@@ -176,7 +182,7 @@ class Reinforce:
         self.curriculum = Curriculum(range(num_levels), mastery, window, num_seeds) if num_levels > 1 else None
         self.device = choose_device(self.config.device)
         self.model = SequenceModel(self.config.network, self.interface.sizes, self.seeds, self.device)
-        self._optimizer = _make_optimizer(self.model, self.config.learning_rate)
+        self._optimizer = FlatAdam(self.model.flat, self.config.learning_rate)
         self._baseline = np.full((self.config.num_seeds, self.config.max_episode_steps), np.nan, np.float32)
         self._weights = {name: weight for name, weight in vars(self.config.weights).items() if weight > 0}
         self._generator = torch.Generator().manual_seed(self.seeds[0])  # of predict()'s draws
@@ -212,10 +218,9 @@ class Reinforce:
         with progress(total_timesteps, "reinforce", None if progress_bar else False, done) as bar:
             while self.num_steps.min() < total_timesteps:
                 report = self._update()
-                means = {name: float(values.mean()) for name, values in report.metrics.items()}
                 if logger is not None:
-                    logger.log(int(self.num_steps.mean()), means)
-                bar.advance(int(self.num_steps.min()) - done, **_headline(means))
+                    logger.log(int(self.num_steps.mean()), report.means())
+                bar.advance(int(self.num_steps.min()) - done, **(report.means(HEADLINE) if progress_bar else {}))
                 done = int(self.num_steps.min())
                 if checkpoints is not None and self.num_updates % checkpoint_every == 0:
                     checkpoints.save(self.num_updates, *self._state())
@@ -346,7 +351,7 @@ class Reinforce:
         reported: NDArray[np.float64] = norms.squeeze(1).cpu().double().numpy()
         self._check_finite({"gradient_norm": reported})
         gradient.mul_((self.config.max_gradient_norm / (norms + 1e-6)).clamp_(max=1.0))
-        self._optimizer.step()
+        self._optimizer.step(gradient)
         return reported
 
     def _check_finite(self, metrics: Mapping[str, NDArray[np.float64]]) -> None:
@@ -455,9 +460,8 @@ class Reinforce:
         return agent
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        moments = self._optimizer.state[self.model.flat]
         tensors = {"parameters": self.model.flat, "baseline": torch.from_numpy(self._baseline)}
-        tensors |= {f"adam.{name}": value for name, value in moments.items()}
+        tensors |= {f"adam.{name}": value for name, value in self._optimizer.moments.items()}
         metadata = {
             "kind": KIND,
             "env_id": self._env_id,
@@ -478,9 +482,8 @@ class Reinforce:
             )
         self.model.flat.copy_(tensors["parameters"])
         self._baseline[:] = tensors["baseline"].numpy()
-        moments = {name.removeprefix("adam."): t.clone() for name, t in tensors.items() if name.startswith("adam.")}
-        if moments:
-            self._optimizer.state[self.model.flat] = {name: t.to(self.device) for name, t in moments.items()}
+        for name, value in self._optimizer.moments.items():
+            value.copy_(tensors[f"adam.{name}"])
         self.num_updates = metadata["num_updates"]
         self.num_steps = np.asarray(metadata["num_steps"], np.int64)
         if self.curriculum is not None:
@@ -512,11 +515,37 @@ def config_from_dict(values: Mapping[str, Any]) -> ReinforceConfig:
     return ReinforceConfig(**{**values, **nested})
 
 
-def _make_optimizer(model: SequenceModel, learning_rate: float) -> torch.optim.Adam:
-    """Adam (Kingma & Ba 2015) on the flat parameters, one fused operation."""
-    model.flat.grad = model.flat_gradient
-    return torch.optim.Adam([model.flat], lr=learning_rate, fused=True)
+class FlatAdam:
+    """Adam (Kingma & Ba 2015, algorithm 1) on one flat tensor: PyTorch's fused step without its optimiser's upkeep.
 
+    Args:
+        parameters: Changed in place.
+        learning_rate: Step size.
+    """
 
-def _headline(means: Mapping[str, float]) -> dict[str, float]:
-    return {name: means[name] for name in ("success", "return") if name in means}
+    def __init__(self, parameters: Tensor, learning_rate: float) -> None:
+        self._parameters, self._learning_rate = parameters, learning_rate
+        self.moments = {
+            "first": torch.zeros_like(parameters),
+            "second": torch.zeros_like(parameters),
+            "step": torch.zeros((), device=parameters.device),
+        }
+
+    def step(self, gradient: Tensor) -> None:
+        """Descend along a gradient of the parameters' shape."""
+        adam(
+            [self._parameters],
+            [gradient],
+            [self.moments["first"]],
+            [self.moments["second"]],
+            [],
+            [self.moments["step"]],
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self._learning_rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
