@@ -28,7 +28,8 @@ class EpisodeBatch:
 
     Attributes:
         inputs: What the network read [S, R, T, F].
-        actions: Executed actions: int64 [S, R, T], or float32 [S, R, T, A] as drawn, before clipping to the bounds.
+        actions: Executed actions: int64 [S, R, T], or float32 [S, R, T, A] as drawn, before clipping to the bounds, since that is
+            what the policy gives a probability to.
         next_observations: [S, R, T, O].
         rewards: The environment's [S, R, T], 0 after the end.
         mask: 1.0 for steps that happened, else 0.0 [S, R, T].
@@ -90,9 +91,11 @@ class Interface:
         return torch.from_numpy(array.reshape(len(array), -1))
 
     def action_features(self, actions: Tensor) -> Tensor:
-        """[...] int64 or [..., A] float actions as the world model sees them [..., A]."""
+        """[...] int64 or [..., A] float actions as the environment executes them [..., A]: one-hot, or clipped."""
         if self.is_continuous:
-            return actions
+            box: Any = self.action_space
+            low, high = (torch.from_numpy(bound.reshape(-1)).to(actions) for bound in (box.low, box.high))
+            return actions.clamp(low, high)
         return torch.nn.functional.one_hot(actions, self.sizes.num_action_features).float()
 
     def decode_actions(self, actions: Tensor) -> NDArray[Any]:
