@@ -28,8 +28,8 @@ class EpisodeBatch:
 
     Attributes:
         inputs: What the network read [S, R, T, F].
-        actions: Executed actions: int64 [S, R, T], or float32 [S, R, T, A] as drawn, before clipping to the bounds, since that is
-            what the policy gives a probability to.
+        actions: int64 [S, R, T], or float32 [S, R, T, A] as drawn, before clipping to the bounds, since that is what
+            the policy gives a probability to.
         next_observations: [S, R, T, O].
         rewards: The environment's [S, R, T], 0 after the end.
         mask: 1.0 for steps that happened, else 0.0 [S, R, T].
