@@ -178,6 +178,7 @@ class Reinforce:
         self.model = SequenceModel(self.config.network, self.interface.sizes, self.seeds, self.device)
         self._optimizer = _make_optimizer(self.model, self.config.learning_rate)
         self._baseline = np.full((self.config.num_seeds, self.config.max_episode_steps), np.nan, np.float32)
+        self._next_baseline = self._baseline  # becomes the baseline once an update has succeeded
         self._weights = {name: weight for name, weight in vars(self.config.weights).items() if weight > 0}
         self._generator = torch.Generator().manual_seed(self.seeds[0])  # of predict()'s draws
         self.num_updates = 0
@@ -250,6 +251,7 @@ class Reinforce:
         self._check_finite(metrics)
         weights = torch.tensor([self._weights[name] for name in terms], device=self.device)
         metrics["gradient_norm"] = self._descend((weights @ values).sum())
+        self._baseline = self._next_baseline
         metrics["return"] = batch.returns.mean(1)
         metrics["prediction_reward"] = bonus
         if batch.successes is not None:
@@ -324,14 +326,15 @@ class Reinforce:
         return (predicted - targets.flatten(1, 2).to(self.device)).square().mean(-1)
 
     def _moving_baseline(self, to_go: Tensor, mask: Tensor) -> Tensor:
-        """The average return to go at each step [S, 1, T] before this batch; then the batch enters the average."""
+        """The average return to go at each step [S, 1, T] before this batch, which enters the next average."""
         num_steps = to_go.shape[2]
         count = mask.sum(1).clamp(min=1)
         means = ((to_go.cpu() * mask).sum(1) / count).numpy()
         past = self._baseline[:, :num_steps]
         known = np.where(np.isnan(past), means, past)
         decay = self.config.baseline_decay
-        self._baseline[:, :num_steps] = np.where(mask.any(1), decay * known + (1 - decay) * means, past)
+        self._next_baseline = self._baseline.copy()
+        self._next_baseline[:, :num_steps] = np.where(mask.any(1), decay * known + (1 - decay) * means, past)
         return torch.from_numpy(known[:, None].astype(np.float32))
 
     def _descend(self, loss: Tensor) -> NDArray[np.float64]:
@@ -473,6 +476,7 @@ class Reinforce:
             )
         self.model.flat.copy_(tensors["parameters"])
         self._baseline[:] = tensors["baseline"].numpy()
+        self._next_baseline = self._baseline
         moments = {name.removeprefix("adam."): t.clone() for name, t in tensors.items() if name.startswith("adam.")}
         if moments:
             self._optimizer.state[self.model.flat] = {name: t.to(self.device) for name, t in moments.items()}
