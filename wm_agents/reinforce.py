@@ -101,6 +101,8 @@ class ReinforceConfig:
                 raise ConfigError(f"LossWeights.{name} is not negative, got {weight}")
         if self.baseline == "value" and self.weights.value == 0:
             raise ConfigError('baseline="value" needs a trained value head: give weights.value above 0')
+        if self.world_model_target == "shuffled" and self.episodes_per_update == 1:
+            raise ConfigError("shuffled targets come from other episodes, but episodes_per_update is 1: give more")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -320,8 +322,8 @@ class Reinforce:
         """Squared error of the predicted next observation, a mean over its features [S, R * T]."""
         targets = batch.next_observations
         if self.config.world_model_target == "shuffled":
-            rolls = np.random.default_rng([self.seed, self.num_updates])
-            targets = targets[:, torch.from_numpy(rolls.permutation(targets.shape[1]))]
+            draws = np.random.default_rng([self.seed, self.num_updates])
+            targets = targets[:, torch.from_numpy(other_rows(targets.shape[1], draws))]
         predicted = self.model.next_observation(tokens, self.interface.action_features(actions))
         return (predicted - targets.flatten(1, 2).to(self.device)).square().mean(-1)
 
@@ -503,6 +505,14 @@ def rewards_to_go(rewards: Tensor, discount: float) -> Tensor:
         running = rewards[..., step] + discount * running
         to_go[..., step] = running
     return to_go
+
+
+def other_rows(num_rows: int, draws: np.random.Generator) -> NDArray[np.int64]:
+    """A permutation [R] that sends no row to itself: each row to its successor in a random cycle."""
+    cycle = draws.permutation(num_rows)
+    others = np.empty_like(cycle)
+    others[cycle] = np.roll(cycle, -1)
+    return others
 
 
 def config_from_dict(values: Mapping[str, Any]) -> ReinforceConfig:
