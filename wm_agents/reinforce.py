@@ -99,6 +99,8 @@ class ReinforceConfig:
         for name, weight in vars(self.weights).items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise ConfigError(f"LossWeights.{name} is not negative, got {weight}")
+        if not any(vars(self.weights).values()):
+            raise ConfigError("all of LossWeights are 0, so that there is nothing to learn: give one above 0")
         if self.baseline == "value" and self.weights.value == 0:
             raise ConfigError('baseline="value" needs a trained value head: give weights.value above 0')
         if self.world_model_target == "shuffled" and self.episodes_per_update == 1:
@@ -207,10 +209,12 @@ class Reinforce:
             checkpoint_every: In updates.
 
         Raises:
+            ConfigError: A number below 1, or levels of an environment that reports no success to advance by.
             NonFiniteError: A loss or gradient is not finite; parameters and checkpoints are those before the update.
         """
-        if total_timesteps < 1:
-            raise ConfigError(f"total_timesteps is at least 1, got {total_timesteps}")
+        for name, value in (("total_timesteps", total_timesteps), ("checkpoint_every", checkpoint_every)):
+            if value < 1:
+                raise ConfigError(f"{name} is at least 1, got {value}")
         done = int(self.num_steps.min())
         with progress(total_timesteps, "reinforce", None if progress_bar else False, done) as bar:
             while self.num_steps.min() < total_timesteps:
@@ -246,6 +250,8 @@ class Reinforce:
             levels = [self.curriculum.level(member) for member in range(self.config.num_seeds)]
         number = (_TRAINING, self.num_updates)
         batch = self.collector.collect(self.model, self.config.episodes_per_update, number, levels)
+        if self.curriculum is not None and batch.successes is None:
+            raise ConfigError('this environment reports no info["is_success"], by which levels advance: train on one')
         terms, bonus = self._losses(batch)
         assert terms.keys() == self._weights.keys(), "every loss term has one weight"
         values = torch.stack(list(terms.values()))
@@ -489,10 +495,13 @@ class Reinforce:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of this name; "auto" is an accelerator when there is one."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The device of this name; "auto" is an accelerator when there is one. Raises ConfigError where it is missing."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} is not here: give 'auto' or 'cpu' ({error})") from error
 
 
 def rewards_to_go(rewards: Tensor, discount: float) -> Tensor:
