@@ -449,14 +449,17 @@ class Reinforce:
     ) -> Self:
         """An agent from a loaded checkpoint, such as `CheckpointManager.latest()`; see `load`."""
         metadata, tensors = checkpoint.metadata, checkpoint.tensors
-        environment = env if env is not None else metadata["env_id"]
-        if environment is None:
-            raise CheckpointError("this agent was not made from an environment id: give load() the environment")
+        if metadata.get("kind") != KIND:
+            raise CheckpointError(f"this is a checkpoint of kind {metadata.get('kind')!r}, not {KIND!r}")
         try:
-            options = metadata["options"]
-            agent = cls(environment, config_from_dict(metadata["config"]), seed=metadata["seed"], **options)
+            environment = env if env is not None else metadata["env_id"]
+            if environment is None:
+                raise CheckpointError("this agent was not made from an environment id: give load() the environment")
+            agent = cls(environment, config_from_dict(metadata["config"]), seed=metadata["seed"], **metadata["options"])
             agent._restore(tensors, metadata)
-        except (KeyError, TypeError, ConfigError) as error:
+        except CheckpointError:
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"not a checkpoint of this version's Reinforce: {error!r}") from error
         return agent
 
