@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.episodes import Collector, EpisodeBatch, Interface, VectorEnvMaker, environment_maker, sample_categorical
-from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
+from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, SpaceError
 from wm_agents.sequence_model import Cache, NetworkConfig, SequenceModel
 from wm_agents.training.checkpoints import Checkpoint, CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.training.curriculum import Curriculum
@@ -457,7 +457,7 @@ class Reinforce:
                 raise CheckpointError("this agent was not made from an environment id: give load() the environment")
             agent = cls(environment, config_from_dict(metadata["config"]), seed=metadata["seed"], **metadata["options"])
             agent._restore(tensors, metadata)
-        except CheckpointError:
+        except (CheckpointError, SpaceError):
             raise
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"not a checkpoint of this version's Reinforce: {error!r}") from error
