@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wm_agents.errors import ConfigError
 
-QUERY_KEY_VALUE = ("query", "key", "value")
+LONGEST_PERIOD = 100.0  # steps per radian of the slowest rotation, beyond the episodes that recall is tested on
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class NetworkConfig:
         for name, value in vars(self).items():
             if value < 1:
                 raise ConfigError(f"NetworkConfig.{name} is at least 1, got {value}")
-        if self.width % self.num_heads:
-            raise ConfigError(f"width is a multiple of num_heads, got {self.width} and {self.num_heads} heads")
+        if self.width % (2 * self.num_heads):
+            raise ConfigError(f"width is a multiple of 2 * num_heads, got {self.width} and {self.num_heads} heads")
 
     @property
     def head_width(self) -> int:
@@ -126,6 +126,7 @@ class SequenceModel:
             self.parameters[name] = parameter
             start = columns.stop
         self._biases = torch.empty(self.config.num_heads, 0, 0, device=self.device)
+        self._turn_table = torch.zeros(0, 1, 1, dtype=torch.complex64)
 
     def backward(self, loss: Tensor) -> Tensor:
         """The gradient [S, P] of a loss that is a sum over seeds; parameters without a part in it get zeros."""
@@ -182,8 +183,9 @@ class SequenceModel:
         """The cache after the first step."""
         keys, values = [], []
         for layer, normalised in enumerate(attended):
-            keys.append(self._heads(f"block{layer}.key", normalised, 1))
-            values.append(self._heads(f"block{layer}.value", normalised, 1))
+            _, key, value = self._attend(layer, normalised, 0, 1)
+            keys.append(key)
+            values.append(value)
         return Cache(keys, values, 1)
 
     def encode_next(self, inputs: Tensor, cache: Cache) -> Tensor:
@@ -196,7 +198,7 @@ class SequenceModel:
             bias = bias + additive_mask(steps >= cache.starts[:, None])[:, None, None, :]
         for layer in range(self.config.num_layers):
             normalised = self._normalise(f"block{layer}.norm1", tokens)
-            query, key, value = (self._heads(f"block{layer}.{name}", normalised, 1) for name in QUERY_KEY_VALUE)
+            query, key, value = self._attend(layer, normalised, cache.time, 1)
             cache.keys[layer] = torch.cat([cache.keys[layer], key], 2)[:, :, -num_kept:]
             cache.values[layer] = torch.cat([cache.values[layer], value], 2)[:, :, -num_kept:]
             mixed = attention(query, cache.keys[layer], cache.values[layer], bias)
@@ -212,7 +214,7 @@ class SequenceModel:
         bias = self._bias(num_steps)
         for layer in range(self.config.num_layers):
             normalised = self._normalise(f"block{layer}.norm1", tokens)
-            query, key, value = (self._heads(f"block{layer}.{name}", normalised, num_steps) for name in QUERY_KEY_VALUE)
+            query, key, value = self._attend(layer, normalised, 0, num_steps)
             mixed = attention(query, key, value, bias)
             tokens = tokens + self.linear(f"block{layer}.out", self._join_heads(mixed))
             tokens = self._feed_forward(layer, tokens)
@@ -229,10 +231,26 @@ class SequenceModel:
             self._biases = -slopes[:, None, None] * distance + additive_mask(allowed)
         return self._biases[:, :num_steps, :num_steps]
 
-    def _heads(self, name: str, tokens: Tensor, num_steps: int) -> Tensor:
-        """[S, R * T, D] to [S * R, heads, T, D / heads] through the affine map `name`."""
-        mapped = self.linear(name, tokens)
-        return mapped.view(-1, num_steps, self.config.num_heads, self.config.head_width).transpose(1, 2)
+    def _attend(self, layer: int, tokens: Tensor, first_step: int, num_steps: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries, rotated keys, and values, each [S * R, heads, T, D / heads], for tokens [S, R * T, D]."""
+        query, key, value = (
+            self.linear(f"block{layer}.{name}", tokens).view(
+                -1, num_steps, self.config.num_heads, self.config.head_width
+            )
+            for name in ("query", "key", "value")
+        )
+        turn = self._turns(first_step + num_steps)[first_step:]
+        return _rotate(query, turn).transpose(1, 2), _rotate(key, turn).transpose(1, 2), value.transpose(1, 2)
+
+    def _turns(self, num_steps: int) -> Tensor:
+        """Unit complex numbers [T, 1, D / heads / 2] that turn faster in the first coordinates than in the last."""
+        if num_steps > len(self._turn_table):
+            steps = torch.arange(2 * num_steps, device=self.device, dtype=torch.float32)
+            half = self.config.head_width // 2
+            frequencies = LONGEST_PERIOD ** (-torch.arange(half, device=self.device, dtype=torch.float32) / half)
+            angles = steps[:, None, None] * frequencies
+            self._turn_table = torch.polar(torch.ones_like(angles), angles)
+        return self._turn_table[:num_steps]
 
     def _join_heads(self, heads: Tensor) -> Tensor:
         """[S * R, heads, T, D / heads] to [S, R * T, D]."""
@@ -284,6 +302,12 @@ def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor
     """
     scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))
     return torch.matmul(ShortSoftmax.apply(scores + bias), value)
+
+
+def _rotate(heads: Tensor, turn: Tensor) -> Tensor:
+    """Turn pairs of coordinates of [B, T, heads, D] by the angles of their step."""
+    pairs = torch.view_as_complex(heads.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turn).flatten(-2)
 
 
 def head_slopes(num_heads: int) -> Tensor:
