@@ -17,7 +17,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.errors import SpaceError
+from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.sequence_model import Cache, SequenceModel, Sizes
 
 VectorEnvMaker = Callable[[int], VectorEnv[Any, Any, Any]]
@@ -29,7 +29,8 @@ class EpisodeBatch:
 
     Attributes:
         inputs: What the network read [S, R, T, F].
-        actions: Executed actions: int64 [S, R, T], or float32 [S, R, T, A] as drawn, before clipping to the bounds.
+        actions: int64 [S, R, T], or float32 [S, R, T, A] as drawn, before clipping to the bounds, since that is what
+            the policy gives a probability to.
         next_observations: [S, R, T, O].
         rewards: The environment's [S, R, T], 0 after the end.
         mask: 1.0 for steps that happened, else 0.0 [S, R, T].
@@ -91,9 +92,11 @@ class Interface:
         return torch.from_numpy(array.reshape(len(array), -1))
 
     def action_features(self, actions: Tensor) -> Tensor:
-        """[...] int64 or [..., A] float actions as the world model sees them [..., A]."""
+        """[...] int64 or [..., A] float actions as the environment executes them [..., A]: one-hot, or clipped."""
         if self.is_continuous:
-            return actions
+            box: Any = self.action_space
+            low, high = (torch.from_numpy(bound.reshape(-1)).to(actions) for bound in (box.low, box.high))
+            return actions.clamp(low, high)
         return torch.nn.functional.one_hot(actions, self.sizes.num_action_features).float()
 
     def decode_actions(self, actions: Tensor) -> NDArray[Any]:
@@ -114,16 +117,25 @@ def _length(space: gym.Space[Any]) -> int:
 def environment_maker(
     environment: str | gym.Env[Any, Any] | VectorEnvMaker, options: Mapping[str, Any]
 ) -> VectorEnvMaker:
-    """A function from a number of rows to a vector environment, from an id, a made environment or such a function."""
+    """A function from a number of rows to a vector environment, from an id, a made environment or such a function.
+
+    Raises:
+        ConfigError: Options beside a function.
+        SpaceError: An environment that cannot be made again.
+    """
     if callable(environment):
+        if options:
+            raise ConfigError(f"a function of num_envs takes no options, got {dict(options)}: set them inside it")
         return environment
-    if isinstance(environment, gym.Env):
-        if environment.spec is None:
-            raise SpaceError("this environment was not made by gym.make: give its id or a function of num_envs instead")
-        options = {**environment.spec.kwargs, **options}
-        environment = environment.spec.id
-    env_id = environment
-    return lambda num_envs: gym.make_vec(env_id, num_envs, **options)
+    if not isinstance(environment, gym.Env):
+        env_id = environment
+        return lambda num_envs: gym.make_vec(env_id, num_envs, **options)
+    spec = environment.spec
+    if spec is None:
+        raise SpaceError("this environment was not made by gym.make: give its id or a function of num_envs instead")
+    # The specification holds the time limit and wrappers, and a native batch cannot wear wrappers of single ones.
+    mode = "sync" if spec.additional_wrappers else None
+    return lambda num_envs: gym.make_vec(spec, num_envs, vectorization_mode=mode, **options)
 
 
 @dataclass

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 from wm_agents.episodes import Collector, EpisodeBatch, Interface, VectorEnvMaker, environment_maker, sample_categorical
-from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
+from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, SpaceError
 from wm_agents.sequence_model import Cache, NetworkConfig, SequenceModel
 from wm_agents.training.checkpoints import Checkpoint, CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.training.curriculum import Curriculum
@@ -101,8 +101,12 @@ class ReinforceConfig:
         for name, weight in vars(self.weights).items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise ConfigError(f"LossWeights.{name} is not negative, got {weight}")
+        if not any(vars(self.weights).values()):
+            raise ConfigError("all of LossWeights are 0, so that there is nothing to learn: give one above 0")
         if self.baseline == "value" and self.weights.value == 0:
             raise ConfigError('baseline="value" needs a trained value head: give weights.value above 0')
+        if self.world_model_target == "shuffled" and self.episodes_per_update == 1:
+            raise ConfigError("shuffled targets come from other episodes, but episodes_per_update is 1: give more")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -184,6 +188,7 @@ class Reinforce:
         self.model = SequenceModel(self.config.network, self.interface.sizes, self.seeds, self.device)
         self._optimizer = FlatAdam(self.model.flat, self.config.learning_rate)
         self._baseline = np.full((self.config.num_seeds, self.config.max_episode_steps), np.nan, np.float32)
+        self._next_baseline = self._baseline  # becomes the baseline once an update has succeeded
         self._weights = {name: weight for name, weight in vars(self.config.weights).items() if weight > 0}
         self._generator = torch.Generator().manual_seed(self.seeds[0])  # of predict()'s draws
         self.num_updates = 0
@@ -210,10 +215,12 @@ class Reinforce:
             checkpoint_every: In updates.
 
         Raises:
+            ConfigError: A number below 1, or levels of an environment that reports no success to advance by.
             NonFiniteError: A loss or gradient is not finite; parameters and checkpoints are those before the update.
         """
-        if total_timesteps < 1:
-            raise ConfigError(f"total_timesteps is at least 1, got {total_timesteps}")
+        for name, value in (("total_timesteps", total_timesteps), ("checkpoint_every", checkpoint_every)):
+            if value < 1:
+                raise ConfigError(f"{name} is at least 1, got {value}")
         done = int(self.num_steps.min())
         with progress(total_timesteps, "reinforce", None if progress_bar else False, done) as bar:
             while self.num_steps.min() < total_timesteps:
@@ -253,6 +260,8 @@ class Reinforce:
             levels = [self.curriculum.level(member) for member in range(self.config.num_seeds)]
         number = (_TRAINING, self.num_updates)
         batch = self.collector.collect(self.model, self.config.episodes_per_update, number, levels)
+        if self.curriculum is not None and batch.successes is None:
+            raise ConfigError('this environment reports no info["is_success"], by which levels advance: train on one')
         terms, bonus = self._losses(batch)
         assert terms.keys() == self._weights.keys(), "every loss term has one weight"
         values = torch.stack(list(terms.values()))
@@ -260,6 +269,7 @@ class Reinforce:
         self._check_finite(metrics)
         weights = torch.tensor([self._weights[name] for name in terms], device=self.device)
         metrics["gradient_norm"] = self._descend((weights @ values).sum())
+        self._baseline = self._next_baseline
         metrics["return"] = batch.returns.mean(1)
         metrics["prediction_reward"] = bonus
         if batch.successes is not None:
@@ -328,20 +338,21 @@ class Reinforce:
         """Squared error of the predicted next observation, a mean over its features [S, R * T]."""
         targets = batch.next_observations
         if self.config.world_model_target == "shuffled":
-            rolls = np.random.default_rng([self.seed, self.num_updates])
-            targets = targets[:, torch.from_numpy(rolls.permutation(targets.shape[1]))]
+            draws = np.random.default_rng([self.seed, self.num_updates])
+            targets = targets[:, torch.from_numpy(other_rows(targets.shape[1], draws))]
         predicted = self.model.next_observation(tokens, self.interface.action_features(actions))
         return (predicted - targets.flatten(1, 2).to(self.device)).square().mean(-1)
 
     def _moving_baseline(self, to_go: Tensor, mask: Tensor) -> Tensor:
-        """The average return to go at each step [S, 1, T] before this batch; then the batch enters the average."""
+        """The average return to go at each step [S, 1, T] before this batch, which enters the next average."""
         num_steps = to_go.shape[2]
         count = mask.sum(1).clamp(min=1)
         means = ((to_go.cpu() * mask).sum(1) / count).numpy()
         past = self._baseline[:, :num_steps]
         known = np.where(np.isnan(past), means, past)
         decay = self.config.baseline_decay
-        self._baseline[:, :num_steps] = np.where(mask.any(1), decay * known + (1 - decay) * means, past)
+        self._next_baseline = self._baseline.copy()
+        self._next_baseline[:, :num_steps] = np.where(mask.any(1), decay * known + (1 - decay) * means, past)
         return torch.from_numpy(known[:, None].astype(np.float32))
 
     def _descend(self, loss: Tensor) -> NDArray[np.float64]:
@@ -448,14 +459,17 @@ class Reinforce:
     ) -> Self:
         """An agent from a loaded checkpoint, such as `CheckpointManager.latest()`; see `load`."""
         metadata, tensors = checkpoint.metadata, checkpoint.tensors
-        environment = env if env is not None else metadata["env_id"]
-        if environment is None:
-            raise CheckpointError("this agent was not made from an environment id: give load() the environment")
+        if metadata.get("kind") != KIND:
+            raise CheckpointError(f"this is a checkpoint of kind {metadata.get('kind')!r}, not {KIND!r}")
         try:
-            options = metadata["options"]
-            agent = cls(environment, config_from_dict(metadata["config"]), seed=metadata["seed"], **options)
+            environment = env if env is not None else metadata["env_id"]
+            if environment is None:
+                raise CheckpointError("this agent was not made from an environment id: give load() the environment")
+            agent = cls(environment, config_from_dict(metadata["config"]), seed=metadata["seed"], **metadata["options"])
             agent._restore(tensors, metadata)
-        except (KeyError, TypeError, ConfigError) as error:
+        except (CheckpointError, SpaceError):
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"not a checkpoint of this version's Reinforce: {error!r}") from error
         return agent
 
@@ -482,6 +496,7 @@ class Reinforce:
             )
         self.model.flat.copy_(tensors["parameters"])
         self._baseline[:] = tensors["baseline"].numpy()
+        self._next_baseline = self._baseline
         for name, value in self._optimizer.moments.items():
             value.copy_(tensors[f"adam.{name}"])
         self.num_updates = metadata["num_updates"]
@@ -491,10 +506,13 @@ class Reinforce:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of this name; "auto" is an accelerator when there is one."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The device of this name; "auto" is an accelerator when there is one. Raises ConfigError where it is missing."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name!r} is not here: give 'auto' or 'cpu' ({error})") from error
 
 
 def rewards_to_go(rewards: Tensor, discount: float) -> Tensor:
@@ -507,6 +525,14 @@ def rewards_to_go(rewards: Tensor, discount: float) -> Tensor:
         running = rewards[..., step] + discount * running
         to_go[..., step] = running
     return to_go
+
+
+def other_rows(num_rows: int, draws: np.random.Generator) -> NDArray[np.int64]:
+    """A permutation [R] that sends no row to itself: each row to its successor in a random cycle."""
+    cycle = draws.permutation(num_rows)
+    others = np.empty_like(cycle)
+    others[cycle] = np.roll(cycle, -1)
+    return others
 
 
 def config_from_dict(values: Mapping[str, Any]) -> ReinforceConfig:

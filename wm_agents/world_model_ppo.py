@@ -25,6 +25,7 @@ from stable_baselines3.common.utils import explained_variance
 from torch import Tensor, nn
 
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
+from wm_agents.reinforce import other_rows
 from wm_agents.world_model_policy import WorldModelPolicy
 
 Callbacks = None | Callable[..., Any] | list[BaseCallback] | BaseCallback
@@ -219,7 +220,7 @@ class WorldModelPPO(PPO):
         targets = self.policy.observation_features(samples.next_observations)
         if self.world_model_target == "shuffled":
             draws = np.random.default_rng([self.seed or 0, self._n_updates, number])
-            targets = targets[torch.from_numpy(draws.permutation(len(targets))).to(targets.device)]
+            targets = targets[torch.from_numpy(other_rows(len(targets), draws)).to(targets.device)]
         predicted = self.policy.world_model(latents, self.policy.action_features(actions))
         return F.mse_loss(predicted, targets)
 

@@ -1,5 +1,6 @@
 """The stacked transformer: its size, PyTorch's own layers, step by step against all at once, seeds that do not mix."""
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +18,7 @@ from wm_agents.sequence_model import (
     attention,
     head_slopes,
 )
+from wm_agents.sequence_model import _rotate as rotate
 
 CPU = torch.device("cpu")
 SIZES = Sizes(num_inputs=6, num_policy_outputs=4, num_action_features=4, num_targets=5, is_continuous=False)
@@ -66,6 +68,8 @@ def test_parameters_and_gradients_are_views_of_the_flat_tensors() -> None:
 @pytest.mark.parametrize("num_steps", [1, 2, 7])
 def test_blocks_equal_pytorch_layers_with_the_same_weights(num_steps: int) -> None:
     model, inputs = make([4]), random(1, 3, num_steps, 6)
+    rotated = model.encode(inputs)
+    model._turn_table = torch.ones_like(model._turns(num_steps))  # PyTorch's layers do not rotate
     own = {name: parameter.detach()[0].squeeze(0) for name, parameter in model.parameters.items()}
     tokens = (inputs[0] @ own["encoder.1.weight"] + own["encoder.1.bias"]).relu()
     tokens = tokens @ own["encoder.2.weight"] + own["encoder.2.bias"]
@@ -75,6 +79,29 @@ def test_blocks_equal_pytorch_layers_with_the_same_weights(num_steps: int) -> No
     for layer in range(2):
         tokens = torch_layer({n.removeprefix(f"block{layer}."): own[n] for n in own})(tokens, src_mask=bias)
     torch.testing.assert_close(model.encode(inputs)[0], tokens.detach(), rtol=1e-4, atol=1e-5)
+    assert torch.allclose(rotated, model.encode(inputs), atol=1e-5) == (num_steps == 1)
+
+
+def test_pairs_of_coordinates_turn_by_angles_of_their_step() -> None:
+    model = make([4])  # heads of width 4: two pairs, which turn by 1 and by 1/10 a step
+    turned = rotate(random(1, 9, 4, 4), model._turns(9))
+    for step in range(9):
+        for pair, angle in enumerate((step * 1.0, step * 0.1)):
+            cosine, sine = math.cos(angle), math.sin(angle)
+            matrix = torch.tensor([[cosine, sine], [-sine, cosine]])
+            part = slice(2 * pair, 2 * pair + 2)
+            torch.testing.assert_close(turned[0, step, :, part], random(1, 9, 4, 4)[0, step, :, part] @ matrix)
+
+
+def test_turned_scores_depend_on_the_distance_alone() -> None:
+    turns = make([4])._turns(40)
+    query, key = random(1, 1, 1, 4), random(1, 1, 1, 4, seed=1)
+
+    def score(query_step: int, key_step: int) -> float:
+        return float((rotate(query, turns[[query_step]]) * rotate(key, turns[[key_step]])).sum())
+
+    assert score(9, 4) == pytest.approx(score(30, 25), rel=1e-4)
+    assert score(9, 4) != pytest.approx(score(9, 5), rel=1e-2)
 
 
 def torch_layer(own: dict[str, Tensor]) -> nn.TransformerEncoderLayer:
@@ -256,5 +283,5 @@ def test_sizes_below_one_are_refused(name: str) -> None:
 
 
 def test_a_width_that_heads_cannot_share_is_refused() -> None:
-    with pytest.raises(ConfigError, match="width is a multiple of num_heads, got 66 and 4 heads"):
-        NetworkConfig(width=66)
+    with pytest.raises(ConfigError, match=r"width is a multiple of 2 \* num_heads, got 68 and 4 heads"):
+        NetworkConfig(width=68)
