@@ -355,7 +355,7 @@ RESUMED: dict[str, tuple[str, ReinforceConfig, dict[str, Any]]] = {
 def assert_same_state(first: Reinforce, second: Reinforce) -> None:
     (tensors, metadata), (others, other_metadata) = first._state(), second._state()
     assert metadata == other_metadata
-    assert tensors.keys() == others.keys() >= {"parameters", "baseline", "adam.exp_avg", "adam.step"}
+    assert tensors.keys() == others.keys() >= {"parameters", "baseline", "adam.first", "adam.step"}
     for name, tensor in tensors.items():
         torch.testing.assert_close(tensor, others[name], rtol=0, atol=0, equal_nan=True)
 
