@@ -4,6 +4,7 @@ The placebo predicts the observations of other episodes: the same targets, loss 
 Every arm is tuned over the same learning rates, and the rate is chosen on the curve, never on the final episodes.
 """
 
+import importlib
 import math
 import multiprocessing
 import time
@@ -12,6 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -138,7 +140,10 @@ def run_arms(
     context = multiprocessing.get_context("spawn")
     with context.Manager() as manager, ProcessPoolExecutor(num_workers, context) as pool:
         messages = manager.Queue()
-        tasks = {label: pool.submit(_run_apart, label, config, protocol, messages) for label, config in arms.items()}
+        module = _registering_module(protocol.env_id)
+        tasks = {
+            label: pool.submit(_run_apart, module, label, config, protocol, messages) for label, config in arms.items()
+        }
         while not all(task.done() for task in tasks.values()):
             if messages.empty():
                 time.sleep(0.1)
@@ -149,8 +154,19 @@ def run_arms(
         return {label: task.result() for label, task in tasks.items()}
 
 
-def _run_apart(label: str, config: ReinforceConfig, protocol: Protocol, messages: Any) -> ArmResult:
+def _registering_module(env_id: str) -> str:
+    """A module whose import registers the id in a fresh process: the one that the environment is made from."""
+    if ":" in env_id:
+        return env_id.split(":")[0]
+    entry_point = gym.spec(env_id).entry_point
+    if not isinstance(entry_point, str):
+        raise ConfigError(f"{env_id} was registered with an object: give its entry point as text, or num_workers=1")
+    return entry_point.split(":")[0]
+
+
+def _run_apart(module: str, label: str, config: ReinforceConfig, protocol: Protocol, messages: Any) -> ArmResult:
     torch.set_num_threads(1)
+    importlib.import_module(module)
     return run_arm(label, config, protocol, lambda *message: messages.put(message))
 
 
