@@ -144,13 +144,13 @@ def run_arms(
         tasks = {
             label: pool.submit(_run_apart, module, label, config, protocol, messages) for label, config in arms.items()
         }
-        while not all(task.done() for task in tasks.values()):
+        while not (all(task.done() for task in tasks.values()) and messages.empty()):
             if messages.empty():
                 time.sleep(0.1)
-            elif report is not None:
-                report(*messages.get())
-            else:
-                messages.get()
+                continue
+            message = messages.get()
+            if report is not None:
+                report(*message)
         return {label: task.result() for label, task in tasks.items()}
 
 
