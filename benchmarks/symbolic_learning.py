@@ -9,8 +9,10 @@
 Learning rates were chosen on seed 1; the figures come from other seeds. Every part writes its own result.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +21,7 @@ import tyro
 
 import wm_envs  # noqa: F401  (registers the ids)
 from benchmarks.report import RESULTS, write_result
-from wm_agents.evaluation import interquartile_mean, paired_difference, stratified_bootstrap
+from wm_agents.evaluation import interquartile_mean, paired_difference, plot_learning_curves, stratified_bootstrap
 from wm_agents.evaluation.ablation import (
     ArmResult,
     Protocol,
@@ -42,6 +44,7 @@ RECALL = ReinforceConfig(
 )
 LEARNING_RATES_WITHOUT = (1e-3, 2e-3, 4e-3)
 SIMPLE_TASKS = {"SequenceNext": 1000, "Conditional": 1500, "DelayedMatch": 1500, "Navigation": 2000}  # updates
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "rule_recall.png"
 Part = Literal["recall", "solved", "hard", "nulls", "simple"]
 
 
@@ -68,6 +71,8 @@ def main(config: Config) -> dict[str, Any]:
         "simple": simple,
     }
     figures = parts[config.part](config)
+    if config.part == "recall":
+        draw_recall(figures, PICTURE)
     command = f"python -m benchmarks.symbolic_learning --part {config.part} --seed {config.seed}"
     write_result(f"symbolic_learning_{config.part}", figures, seeds=config.seed, command=command)
     print({name: value for name, value in figures.items() if not isinstance(value, dict)})
@@ -96,10 +101,23 @@ def recall(config: Config) -> dict[str, Any]:
     }
 
 
+def draw_recall(figures: dict[str, Any], path: Path) -> None:
+    """The learning curves of the three arms."""
+    without = f"without {figures['learning_rate_without']:g}"
+    labels = {"with": "with world model", without: "without", "placebo": "shuffled targets"}
+    arms = {label: figures["arms"][arm] for arm, label in labels.items()}
+    plot_learning_curves(
+        path,
+        {label: arm["curve"] for label, arm in arms.items()},
+        {label: arm["episodes"] for label, arm in arms.items()},
+        "greedy success rate",
+        threshold=0.9,
+        title="Recalling a rule from context: ten seeds an arm",
+    )
+
+
 def solved(config: Config) -> dict[str, Any]:
     """The best run without a world model until it solves; needs the result of `recall`."""
-    import json
-
     recalled = json.loads((RESULTS / "symbolic_learning_recall.json").read_text())["figures"]
     rate = recalled["learning_rate_without"]
     protocol = Protocol("wm/RuleRecall-v0", seed=config.seed, num_updates=10_000, evaluate_every=100, stop_when=0.9)

@@ -34,7 +34,7 @@ class Config:
     """Parent of all seeds."""
     sequence_steps: int = 50_000
     """Training steps on wm/SequenceNext-v0."""
-    recall_updates: int = 1200
+    recall_updates: int = 1500
     """Updates of 32 episodes on wm/RuleRecall-v0."""
     num_seeds: int = 10
     """Runs of each arm."""
