@@ -214,12 +214,7 @@ class Reinforce:
         """Each loss term per run [S], and the mean intrinsic reward per run."""
         weights, model = self.config.weights, self.model
         num_seeds, num_rows, num_steps = batch.mask.shape
-        if batch.first_tokens is not None and batch.first_tokens.requires_grad:
-            tokens = batch.first_tokens
-        elif num_steps == 1:
-            tokens = model.encode_first(batch.inputs.squeeze(2).to(self.device))[0]
-        else:
-            tokens = model.encode(batch.inputs.to(self.device)).flatten(1, 2)
+        tokens = self._tokens(batch)
         mask = batch.mask.flatten(1).to(self.device)
         share = mask / mask.sum(1, keepdim=True)  # so that a sum over (R * T) is a mean over the steps that happened
         actions = batch.actions.flatten(1, 2).to(self.device)
@@ -249,6 +244,19 @@ class Reinforce:
         if weights.entropy > 0:
             terms["entropy"] = -(entropy * share).sum(1)
         return terms, bonus
+
+    def representation(self, batch: EpisodeBatch) -> Tensor:
+        """The tokens [S, R, T, D] that all heads read, for probes of what the network has learned."""
+        with torch.no_grad():
+            return self._tokens(batch).view(*batch.mask.shape, -1)
+
+    def _tokens(self, batch: EpisodeBatch) -> Tensor:
+        """Tokens [S, R * T, D]; those of the collection itself where it kept them with their graph."""
+        if batch.first_tokens is not None and batch.first_tokens.requires_grad:
+            return batch.first_tokens
+        if batch.mask.shape[2] == 1:
+            return self.model.encode_first(batch.inputs.squeeze(2).to(self.device))[0]
+        return self.model.encode(batch.inputs.to(self.device)).flatten(1, 2)
 
     def _policy_terms(self, tokens: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Log probability and entropy [S, R * T] of the executed actions."""
