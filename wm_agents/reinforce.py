@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 KIND = "reinforce"
+SMALLEST_SPREAD = 0.05  # in units of return: a batch of equal returns must not become noise of unit size
 HEADLINE = ("success", "return")  # what the progress bar shows
 _TRAINING, _EVALUATION = 0, 1  # first word of a collection's number, so that the two never share episodes
 
@@ -239,6 +240,8 @@ class Reinforce:
         else:
             baseline = self._moving_baseline(to_go, batch.mask).to(self.device)
         advantage = (to_go - baseline).flatten(1)
+        if self.config.normalize_advantage:
+            advantage = advantage / ((advantage.square() * share).sum(1, keepdim=True).sqrt() + SMALLEST_SPREAD)
         if weights.policy > 0:
             terms["policy"] = -(log_probability * advantage * share).sum(1)
         if weights.entropy > 0:
