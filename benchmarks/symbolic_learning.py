@@ -42,7 +42,7 @@ RECALL = ReinforceConfig(
     episodes_per_update=32,
     learning_rate=2e-3,
 )
-# Where chance is a thousandth, rewards are too rare to stand against the entropy bonus unless advantages are normalised.
+# Rewards this rare stand against the entropy bonus only with normalised advantages.
 HARD = replace(RECALL, normalize_advantage=True, weights=LossWeights(entropy=0.05, world_model=10.0))
 LEARNING_RATES_WITHOUT = (1e-3, 2e-3, 4e-3)
 SIMPLE_TASKS = {"SequenceNext": 1000, "Conditional": 1500, "DelayedMatch": 1500, "Navigation": 2000}  # updates

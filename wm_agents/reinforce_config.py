@@ -37,8 +37,8 @@ class ReinforceConfig:
         episodes_per_update: Episodes R of each run between two updates.
         learning_rate: Adam's step size.
         discount: Of rewards to go, per step.
-        normalize_advantage: Divide advantages by their root mean square over each run's batch; rare rewards then outweigh
-            the entropy bonus.
+        normalize_advantage: Divide advantages by their root mean square over each run's batch, so that rare rewards
+            outweigh the entropy bonus.
         max_gradient_norm: Each run's gradient is scaled down to this norm.
         baseline: "moving" averages past returns to go by step; "value" is the value head.
         baseline_decay: Of the moving average, per update.
