@@ -109,7 +109,9 @@ def save_minari(
     env = gym.make(env_id, **(env_kwargs or {}))
     try:
         if dataset_id in minari.list_local_datasets():
-            raise OptionError(f"a dataset {dataset_id} exists: delete it with minari.delete_dataset or raise its version")
+            raise OptionError(
+                f"a dataset {dataset_id} exists: delete it with minari.delete_dataset or raise its version"
+            )
         buffers = [
             EpisodeBuffer(
                 id=number,
@@ -144,7 +146,9 @@ def load_minari(dataset_id: str) -> Recording:
     try:
         dataset = minari.load_dataset(dataset_id)
     except FileNotFoundError as error:
-        raise OptionError(f"no dataset {dataset_id} on this machine: minari.list_local_datasets() lists them") from error
+        raise OptionError(
+            f"no dataset {dataset_id} on this machine: minari.list_local_datasets() lists them"
+        ) from error
     parts: dict[str, list[Array]] = {name: [] for name in Recording.__annotations__}
     for episode in dataset.iterate_episodes():
         parts["observations"].append(_encode(dataset.observation_space, episode.observations))
