@@ -141,7 +141,8 @@ def _greedy_groups(rows: NDArray[np.float32]) -> list[tuple[int, ...]]:
 
     Columns that are 0 throughout and follow a group belong to it: tokens that were never seen.
     """
-    is_bit, is_used = np.isin(rows, (0, 1)).all(0), (rows != 0).any(0)
+    is_bit = np.asarray(np.isin(rows, (0, 1)).all(0))
+    is_used = np.asarray((rows != 0).any(0))
     groups: list[tuple[int, ...]] = []
     first = 0
     while first < rows.shape[1]:

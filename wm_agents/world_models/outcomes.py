@@ -85,7 +85,7 @@ def find_outcome(
 
 
 def _find_table(values: NDArray[np.float64], categories: Tokens, steps: Steps) -> Outcome | None:
-    """A table of the action and one token before or after the step; entries that were never seen take the mean value."""
+    """A table of the action and one token before or after the step; what was never seen takes the mean value."""
     tokens = np.hstack([steps.before, steps.after])
     most_values = int(tokens.max()) + 1
     sizes = np.full(tokens.shape[1], most_values * steps.num_actions)

@@ -307,7 +307,9 @@ class TokenModel(NeuralModel):
         outputs = sum(self._class_sizes())
         num_inputs = self.num_features + self.codec.num_one_hots
         transition = 2 * num_inputs + num_acts
-        self.network = self.reward_head = self.termination_head = None
+        self.network: Any = None
+        self.reward_head: Any = None
+        self.termination_head: Any = None
         if outputs:
             self.network = Perceptron(
                 (num_inputs + num_acts, *config.widths, outputs), config.activation, generator, 0.1
