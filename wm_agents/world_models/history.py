@@ -110,7 +110,7 @@ class HistoryModel(Unrolled):
         bounds = (box.low, box.high) if isinstance(box, spaces.Box) else (np.zeros(self.num_features), np.ones(1))
         actions = np.full(self.num_past * self.encode_actions.size, np.inf)
         low, high = (np.tile(np.broadcast_to(bound, self.num_features), self.num_past + 1) for bound in bounds)
-        return spaces.Box(*(np.append(a, b).astype(np.float32) for a, b in ((low, -actions), (high, actions))))
+        return spaces.Box(np.append(low, -actions).astype(np.float32), np.append(high, actions).astype(np.float32))
 
     def _stacked(self, layout: Layout) -> Layout:
         """The layout of the present observation, followed by what moves up: observations, then actions."""

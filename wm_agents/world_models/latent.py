@@ -55,7 +55,7 @@ class LatentConfig:
     termination_widths: tuple[int, ...] = (64,)
     activation: str = "silu"
     prior_share: float = 0.8
-    smallest_log_std: float = -5.0
+    smallest_log_std: float = -3.0
     weights: LatentWeights = field(default_factory=LatentWeights)
     max_positive_weight: float = 10.0
 

@@ -21,15 +21,14 @@ def noisy(num_episodes, seed, noise=0.05):
     for _ in range(num_episodes):
         x, rows, actions = random.uniform(-0.9, 0.9), [], random.uniform(-1, 1, (40, 1))
         rows.append((x, np.sin(3 * x)))
-        for step, action in enumerate(actions[:, 0]):
+        for action in actions[:, 0]:
             x = x + 0.1 * action + noise * random.normal()
             rows.append((x, np.sin(3 * x)))
             if abs(x) > 1:
                 break
-        ends = np.zeros(step + 1)
-        ends[-1] = abs(x) > 1
         seen = np.array(rows)
-        parts.append(Trajectories.from_arrays(seen, actions[: step + 1], 2 * seen[1:, 0], ends))
+        ends = np.abs(seen[1:, 0]) > 1
+        parts.append(Trajectories.from_arrays(seen, actions[: len(ends)], 2 * seen[1:, 0], ends))
     return Trajectories.concatenate(parts)
 
 
@@ -37,7 +36,7 @@ def noisy(num_episodes, seed, noise=0.05):
 def model():
     torch.set_num_threads(1)
     model = EnsembleModel(*SPACES, SMALL)
-    model.fit(noisy(120, 0), FitConfig(num_updates=700, horizon=2, learning_rate=2e-3, holdout=0.3))
+    model.fit(noisy(120, 0), FitConfig(num_updates=500, horizon=2, learning_rate=3e-3, holdout=0.3))
     return model
 
 

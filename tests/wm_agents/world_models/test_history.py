@@ -40,7 +40,7 @@ def with_memory(kind):
 @pytest.mark.parametrize("kind", ["history", "recurrent"])
 def test_memory_learns_what_the_observation_hides(kind):
     model = with_memory(kind)
-    model.fit(delayed(60, 0), FitConfig(num_updates=800, learning_rate=3e-3, horizon=2))
+    model.fit(delayed(60, 0), FitConfig(num_updates=400, learning_rate=5e-3, horizon=2))
     batch = delayed(20, 1).windows(20).batch()
     rollout = model.rollout(torch.as_tensor(batch.observations[:, 0]), torch.as_tensor(batch.actions))
     assert np.abs(rollout.observations.numpy() - batch.observations).mean() < 0.08  # a uniform spread is 0.5

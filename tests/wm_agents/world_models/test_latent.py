@@ -27,7 +27,7 @@ def model():
     torch.set_num_threads(1)
     config = LatentConfig(latent_size=8, encoder_widths=(64,), dynamics_widths=(64,), decoder_widths=(64,))
     model = LatentModel(*SPACES, config)
-    model.fit(circling(60, 0), FitConfig(num_updates=700, horizon=4, learning_rate=2e-3))
+    model.fit(circling(60, 0), FitConfig(num_updates=500, horizon=4, learning_rate=3e-3))
     return model
 
 
