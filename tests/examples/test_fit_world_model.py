@@ -36,5 +36,5 @@ def test_it_beats_persistence_and_writes_what_it_says(env_id, model, steps, tmp_
 def test_a_model_that_cannot_serve_is_refused_in_one_sentence(tmp_path):
     example = load_example()
     config = example.Config(env_id="Pendulum-v1", steps=400, model="token", output_dir=tmp_path, quiet=True)
-    with pytest.raises(SystemExit, match="token on Pendulum-v1: observations, column 0: .* on no lattice"):
+    with pytest.raises(SystemExit, match=r"token on Pendulum-v1: observations, column 0: .* on no lattice"):
         example.main(config)
