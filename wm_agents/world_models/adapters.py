@@ -102,6 +102,15 @@ class Layout:
             -1,
         )
 
+    def turns(self, observations: Tensor) -> Tensor:
+        """The angles of the circles [..., C] in radians, -pi to pi.
+
+        Rewards often are functions of an angle with a crease where it wraps, which a network sees badly in cosine and
+        sine. Motion has no crease there, so that predicting the next observation does better without.
+        """
+        index = self._index(observations.device)
+        return torch.atan2(observations[..., index.sines], observations[..., index.cosines])
+
     def targets(self, before: Tensor, after: Tensor) -> Tensor:
         """What a network has to predict [..., num_targets] for the step between two observations [..., O]."""
         if self._is_plain:

@@ -63,7 +63,7 @@ class DeterministicModel(NeuralModel):
         acts = self.encode_actions(actions)
         inputs = self.inputs(state.observations)
         after = self.decode(state.observations, self._difference(inputs, acts), acts)
-        transition = torch.cat([inputs, acts, self.inputs(after)], -1)
+        transition = torch.cat([self.outcome_inputs(state.observations), acts, self.outcome_inputs(after)], -1)
         rewards = self.reward_scale.restore(self.reward_head(transition)).squeeze(-1)
         terminations = self.termination_probability(self.termination_head(transition).squeeze(-1))
         return ModelState(after), Prediction(after, rewards, terminations)
@@ -76,7 +76,7 @@ class DeterministicModel(NeuralModel):
             output = self._difference(self.inputs(present), acts[:, step])
             errors.append((output - self.targets(present, segment.observations[:, step + 1])).square().mean(-1))
             present = self.decode(present, output, acts[:, step])
-        seen = self.inputs(segment.observations)
+        seen = self.outcome_inputs(segment.observations)
         transitions = torch.cat([seen[:, :-1], acts, seen[:, 1:]], -1)
         rewards = self.reward_scale.normalise(segment.rewards[..., None]).squeeze(-1)
         reward_errors = huber(self.reward_head(transitions).squeeze(-1), rewards)
@@ -105,6 +105,6 @@ class DeterministicModel(NeuralModel):
         self.dynamics = Perceptron(
             (joint, *config.dynamics_widths, outputs), config.activation, generator, output_gain=0.1
         )
-        transition = 2 * num_inputs + self.encode_actions.size
+        transition = 2 * self.num_outcome_inputs + self.encode_actions.size
         self.reward_head = Perceptron((transition, *config.reward_widths, 1), config.activation, generator)
         self.termination_head = Perceptron((transition, *config.termination_widths, 1), config.activation, generator)

@@ -110,7 +110,8 @@ class EnsembleModel(NeuralModel):
             members = self._draw_members(state, generator)
             output, hidden = self._draw_output(means, joint, members, generator), (members,)
         after = self.decode(state.observations, output, acts)
-        transition = self._for_each_member(torch.cat([inputs, acts, self.inputs(after)], -1))
+        seen = [self.outcome_inputs(state.observations), acts, self.outcome_inputs(after)]
+        transition = self._for_each_member(torch.cat(seen, -1))
         rewards = self.reward_scale.restore(self.reward_head(transition)).squeeze(-1)
         logits = self.termination_head(transition).squeeze(-1)
         terminations = self.termination_probability(logits).mean(0)
@@ -129,13 +130,13 @@ class EnsembleModel(NeuralModel):
             errors.append(error.mean(-1))
             spreads.append(self._likelihood(self.spread_head, joint.detach(), error.detach()))
             present = self.decode(present, output, acts[:, :, step])
-        seen = self.inputs(segment.observations)
+        seen = self.outcome_inputs(segment.observations)
         transitions = torch.cat([seen[:, :, :-1], acts, seen[:, :, 1:]], -1).flatten(1, 2)
         shape = segment.mask.shape
         rewards = self.reward_scale.normalise(segment.rewards[..., None]).view(shape)
         predicted = self.reward_head(transitions).view(shape)
         logits = self.termination_head(transitions).view(shape)
-        joint = torch.cat([seen[:, :, :-1], acts], -1).flatten(1, 2)
+        joint = torch.cat([self.inputs(segment.observations[:, :, :-1]), acts], -1).flatten(1, 2)
         reward_errors = (predicted - rewards).square().detach().view(*joint.shape[:2], 1)
         reward_spreads = self._likelihood(self.reward_spread_head, joint, reward_errors).view(shape)
         end_errors = weighted_cross_entropy(logits, segment.terminations, self.positive_weight)
@@ -244,7 +245,7 @@ class EnsembleModel(NeuralModel):
             sizes = (inputs, *widths, outputs)
             return EnsemblePerceptron(config.num_members, sizes, config.activation, generator, **options)
 
-        joint, transition = layout.num_inputs + num_acts, 2 * layout.num_inputs + num_acts
+        joint, transition = layout.num_inputs + num_acts, 2 * self.num_outcome_inputs + num_acts
         self.dynamics = make(joint, config.dynamics_widths, layout.num_targets, output_gain=0.1, dropout=config.dropout)
         self.reward_head = make(transition, config.reward_widths, 1)
         self.termination_head = make(transition, config.termination_widths, 1)

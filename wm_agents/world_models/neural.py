@@ -168,6 +168,17 @@ class NeuralModel(Unrolled, nn.Module):
         """What a network sees [..., I] of observations [..., O]: the layout's view of them, standardised."""
         return self.input_scale.normalise(self.layout.inputs(observations))
 
+    def outcome_inputs(self, observations: Tensor) -> Tensor:
+        """What the heads for reward and termination see: `inputs` and, of circles, the angles themselves."""
+        if not self.layout.circles:
+            return self.inputs(observations)
+        return torch.cat([self.inputs(observations), self.layout.turns(observations)], -1)
+
+    @property
+    def num_outcome_inputs(self) -> int:
+        """Length of `outcome_inputs`."""
+        return self.layout.num_inputs + len(self.layout.circles)
+
     def targets(self, before: Tensor, after: Tensor) -> Tensor:
         """What the network has to put out [..., P] for the step between two observations."""
         return self.target_scale.normalise(self.layout.targets(before, after))
