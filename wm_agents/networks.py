@@ -132,6 +132,11 @@ def _activation(name: str) -> Callable[[Tensor], Tensor]:
     return ACTIVATIONS[name]
 
 
+def normal_like(values: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers of the shape, type and device of `values`, drawn where the generator is."""
+    return torch.randn(values.shape, generator=generator, device=generator.device).to(values)
+
+
 def _dropout_mask(values: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    kept = torch.rand(values.shape, generator=generator, device=values.device) >= probability
-    return kept.to(values.dtype) / (1 - probability)
+    kept = torch.rand(values.shape, generator=generator, device=generator.device) >= probability
+    return kept.to(values) / (1 - probability)

@@ -11,6 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wm_agents.errors import TrajectoryError
+from wm_agents.trajectory_checks import (
+    check_length,
+    checked_actions,
+    checked_flags,
+    checked_lengths,
+    checked_numbers,
+    converted,
+    lengths_between,
+)
 
 Array = NDArray[Any]
 
@@ -51,12 +60,12 @@ class Trajectories:
 
     def __post_init__(self) -> None:
         converted = {
-            "observations": _numbers("observations", self.observations, np.float32, 2),
-            "actions": _actions(self.actions),
-            "rewards": _numbers("rewards", self.rewards, np.float64, 1),
-            "terminations": _flags("terminations", self.terminations),
-            "truncations": _flags("truncations", self.truncations),
-            "lengths": _lengths(self.lengths),
+            "observations": checked_numbers("observations", self.observations, np.float32, 2),
+            "actions": checked_actions(self.actions),
+            "rewards": checked_numbers("rewards", self.rewards, np.float64, 1),
+            "terminations": checked_flags("terminations", self.terminations),
+            "truncations": checked_flags("truncations", self.truncations),
+            "lengths": checked_lengths(self.lengths),
         }
         for name, array in converted.items():
             object.__setattr__(self, name, array)
@@ -86,12 +95,12 @@ class Trajectories:
         Raises:
             TrajectoryError: An array is not finite, of the wrong shape or of a length that does not fit the others.
         """
-        ended = _flags("terminations", terminations)
-        cut = np.zeros_like(ended) if truncations is None else _flags("truncations", truncations)
+        ended = checked_flags("terminations", terminations)
+        cut = np.zeros_like(ended) if truncations is None else checked_flags("truncations", truncations)
         if lengths is None:
-            _check_length("truncations", cut, len(ended), "terminations")
-            lengths = _lengths_between(np.flatnonzero(ended | cut), len(ended))
-        seen = _convert("observations", observations, np.float32)
+            check_length("truncations", cut, len(ended), "terminations")
+            lengths = lengths_between(np.flatnonzero(ended | cut), len(ended))
+        seen = converted("observations", observations, np.float32)
         return cls(seen[:, None] if seen.ndim == 1 else seen, actions, rewards, ended, cut, lengths)  # type: ignore[arg-type]
 
     @classmethod
@@ -117,18 +126,18 @@ class Trajectories:
             terminations: [S].
             truncations: [S]; none by default.
         """
-        before = _numbers("observations", observations, np.float32, 2)
-        after = _numbers("next_observations", next_observations, np.float32, 2)
-        ended = _flags("terminations", terminations)
-        cut = np.zeros_like(ended) if truncations is None else _flags("truncations", truncations)
+        before = checked_numbers("observations", observations, np.float32, 2)
+        after = checked_numbers("next_observations", next_observations, np.float32, 2)
+        ended = checked_flags("terminations", terminations)
+        cut = np.zeros_like(ended) if truncations is None else checked_flags("truncations", truncations)
         if after.shape != before.shape:
             raise TrajectoryError(f"next_observations has shape {after.shape}, but observations has {before.shape}")
-        _check_length("terminations", ended, len(before), "observations")
-        _check_length("truncations", cut, len(before), "observations")
+        check_length("terminations", ended, len(before), "observations")
+        check_length("truncations", cut, len(before), "observations")
         is_last = np.append((after[:-1] != before[1:]).any(1), True) | ended | cut
         lasts = np.flatnonzero(is_last)
         merged = np.insert(before, lasts + 1, after[lasts], axis=0)
-        return cls(merged, actions, rewards, ended, cut, _lengths_between(lasts, len(before)))  # type: ignore[arg-type]
+        return cls(merged, actions, rewards, ended, cut, lengths_between(lasts, len(before)))  # type: ignore[arg-type]
 
     @classmethod
     def from_episodes(cls, episodes: Iterable[Episode]) -> "Trajectories":
@@ -371,71 +380,6 @@ class Windows:
         order = generator.permutation(len(self))
         for first in range(0, len(order), batch_size):
             yield self.batch(order[first : first + batch_size])
-
-
-def _numbers(name: str, values: ArrayLike, dtype: type[Any], num_dims: int) -> Array:
-    array = _convert(name, values, dtype)
-    if array.ndim != num_dims:
-        raise TrajectoryError(f"{name} has {num_dims} dimensions, got shape {array.shape}")
-    bad = np.argwhere(~np.isfinite(array))
-    if len(bad):
-        raise TrajectoryError(
-            f"{name}, row {bad[0][0]}: {array[tuple(bad[0])]} at index {tuple(map(int, bad[0]))} is not a finite "
-            "number; remove or repair the episode"
-        )
-    return array
-
-
-def _convert(name: str, values: ArrayLike, dtype: type[Any]) -> Array:
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise TrajectoryError(f"{name} is ragged: {error}") from error
-    if array.dtype.kind not in "fiub":
-        raise TrajectoryError(f"{name} holds numbers, got {array.dtype}")
-    with np.errstate(over="ignore"):  # what becomes infinite is reported as not finite
-        return np.ascontiguousarray(array, dtype)
-
-
-def _actions(values: ArrayLike) -> Array:
-    array = _convert("actions", values, np.float64)
-    if array.ndim == 2:
-        return _numbers("actions", array, np.float32, 2)
-    if array.ndim != 1 or np.asarray(values).dtype.kind not in "iu":
-        raise TrajectoryError(
-            f"actions are integers [S] (Discrete) or numbers [S, A] (Box), got {np.asarray(values).dtype} of shape "
-            f"{array.shape}"
-        )
-    return np.ascontiguousarray(values, np.int64)
-
-
-def _flags(name: str, values: ArrayLike) -> NDArray[np.bool_]:
-    array = _numbers(name, values, np.float64, 1)
-    odd = np.flatnonzero((array != 0) & (array != 1))
-    if len(odd):
-        raise TrajectoryError(f"{name}, row {odd[0]}: {array[odd[0]]} is neither 0 nor 1")
-    return array.astype(np.bool_)
-
-
-def _lengths(values: ArrayLike) -> NDArray[np.int64]:
-    array = _numbers("lengths", values, np.float64, 1)
-    if not len(array):
-        raise TrajectoryError("lengths is empty: record at least one episode")
-    bad = np.flatnonzero((array < 1) | (array != np.floor(array)))
-    if len(bad):
-        raise TrajectoryError(f"lengths, row {bad[0]}: {array[bad[0]]} is not a whole number of at least 1 step")
-    return array.astype(np.int64)
-
-
-def _lengths_between(lasts: NDArray[np.intp], num_steps: int) -> NDArray[np.int64]:
-    """Episode lengths from the rows of last steps; what follows the last end is an unfinished episode."""
-    bounds = np.unique(np.concatenate([[-1], lasts, [num_steps - 1]]))
-    return np.diff(bounds).astype(np.int64)
-
-
-def _check_length(name: str, array: Array, expected: int, other: str) -> None:
-    if len(array) != expected:
-        raise TrajectoryError(f"{name} has {len(array)} rows, but {other} has {expected}")
 
 
 def _join(name: str, parts: Sequence[Array]) -> Array:

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from wm_agents.networks import Perceptron
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.world_models.fitting import Segment
 from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
 from wm_agents.world_models.neural import NeuralModel
+from wm_agents.world_models.segments import Segment
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wm_agents.networks import EnsemblePerceptron
+from wm_agents.networks import EnsemblePerceptron, normal_like
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.trajectories import Trajectories
-from wm_agents.world_models.fitting import Segment, SegmentSource
 from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
 from wm_agents.world_models.neural import NeuralModel
+from wm_agents.world_models.segments import Segment, SegmentSource
 
 _COVERAGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 
@@ -192,7 +192,7 @@ class EnsembleModel(NeuralModel):
     ) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation [B, H, O] of imagined futures."""
         state = start if isinstance(start, ModelState) else self.start(start)
-        generator = torch.Generator(self.device).manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         rows = ModelState(state.observations).repeat(num_particles)
         rollout = self.rollout(rows, actions.repeat_interleave(num_particles, 0), generator)
         futures = rollout.observations[:, 1:].unflatten(0, (-1, num_particles))
@@ -231,11 +231,11 @@ class EnsembleModel(NeuralModel):
         if state.hidden and self.config.sampling == "tsinf":
             return state.hidden[0]
         num_rows = (len(state.observations),)
-        return torch.randint(self.num_members, num_rows, generator=generator, device=self.device)
+        return torch.randint(self.num_members, num_rows, generator=generator, device=generator.device).to(self.device)
 
     def _draw_output(self, means: Tensor, joint: Tensor, members: Tensor, generator: torch.Generator) -> Tensor:
         log_variance = self._bounded(self.spread_head.forward_members(joint[0], members))
-        noise = torch.randn(log_variance.shape, generator=generator, device=self.device)
+        noise = normal_like(log_variance, generator)
         return _chosen(means, members) + torch.exp(0.5 * log_variance) * noise
 
     def _build(self, generator: torch.Generator) -> None:

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from wm_agents.networks import Perceptron
+from wm_agents.networks import Perceptron, normal_like
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.encoding import check_observations
-from wm_agents.world_models.fitting import Segment
 from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
 from wm_agents.world_models.neural import NeuralModel
+from wm_agents.world_models.segments import Segment
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,7 @@ class LatentModel(NeuralModel):
 
 
 def _draw(mean: Tensor, log_std: Tensor, generator: torch.Generator) -> Tensor:
-    noise = torch.randn(mean.shape, generator=generator, device=generator.device).to(mean.device)
-    return mean + torch.exp(log_std) * noise
+    return mean + torch.exp(log_std) * normal_like(mean, generator)
 
 
 def _frozen(gaussian: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -25,8 +25,9 @@ from wm_agents.world_models.encoding import (
     space_from_json,
     space_to_json,
 )
-from wm_agents.world_models.fitting import FitConfig, FitReport, Segment, fit
+from wm_agents.world_models.fitting import FitConfig, FitReport, fit
 from wm_agents.world_models.normalisation import Standardiser
+from wm_agents.world_models.segments import Segment
 from wm_agents.world_models.unrolling import Unrolled
 
 _ROOM = 2.0  # imagination may leave the recorded range by this many times its width

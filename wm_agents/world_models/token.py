@@ -18,11 +18,12 @@ from wm_agents.protocols import ModelState, Prediction
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.adapters import Layout
 from wm_agents.world_models.encoding import check_fit_spaces
-from wm_agents.world_models.fitting import FitConfig, FitReport, Segment
+from wm_agents.world_models.fitting import FitConfig, FitReport
 from wm_agents.world_models.lattice import Feature, TokenCodec, detect_features
 from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
 from wm_agents.world_models.neural import NeuralModel
 from wm_agents.world_models.outcomes import Outcome, Steps, find_outcome
+from wm_agents.world_models.segments import Segment
 from wm_agents.world_models.structure import UNKNOWN, Rules, learn_rules
 
 
@@ -232,8 +233,8 @@ class TokenModel(NeuralModel):
             if generator is None:
                 category = logits[number].argmax(-1)
             else:
-                probabilities = torch.softmax(logits[number], -1)
-                category = torch.multinomial(probabilities, 1, generator=generator).squeeze(-1)
+                probabilities = torch.softmax(logits[number], -1).to(generator.device)
+                category = torch.multinomial(probabilities, 1, generator=generator).squeeze(-1).to(self.device)
             token = self._token_of(number, category, before[:, feature])
             is_open = self.sources[indices, feature] == UNKNOWN
             after[:, feature] = torch.where(is_open, token, after[:, feature])

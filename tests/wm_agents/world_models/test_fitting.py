@@ -6,7 +6,6 @@ import torch
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import DeterministicConfig, DeterministicModel, FitConfig
-from wm_agents.world_models.fitting import SegmentSource
 from wm_agents.world_models.losses import (
     PredictionWeights,
     beta_gaussian_loss,
@@ -15,6 +14,7 @@ from wm_agents.world_models.losses import (
     weighted_sum,
 )
 from wm_agents.world_models.normalisation import Standardiser
+from wm_agents.world_models.segments import SegmentSource
 
 SPACES = gym.spaces.Box(-np.inf, np.inf, (1,)), gym.spaces.Box(-1, 1, (1,))
 SMALL = DeterministicConfig(dynamics_widths=(16,), reward_widths=(16,), termination_widths=(8,))
