@@ -120,7 +120,9 @@ class CategoricalCEM:
         uniform = fill_uniform(self._draws.of_shape(*shape), generator)
         bounds = probabilities.cumsum(2)[:, None, :, :-1]
         actions = (uniform.unsqueeze(3) >= bounds).sum(3)
-        is_repeat = fill_uniform(self._repeats.of_shape(*shape), generator) < self.config.repeat_probability / 2**iteration
+        is_repeat = (
+            fill_uniform(self._repeats.of_shape(*shape), generator) < self.config.repeat_probability / 2**iteration
+        )
         steps = torch.arange(self.config.horizon, device=self._device)
         return actions.gather(2, torch.where(is_repeat, 0, steps).cummax(2).values)
 

@@ -29,7 +29,9 @@ def survival(terminations: Tensor) -> Tensor:
         [B, H + 1]: 1 before the first step, then the product of `1 - terminations`; the last column is the
         probability that the episode outlives the horizon.
     """
-    alive = torch.ones(len(terminations), terminations.shape[1] + 1, dtype=terminations.dtype, device=terminations.device)
+    alive = torch.ones(
+        len(terminations), terminations.shape[1] + 1, dtype=terminations.dtype, device=terminations.device
+    )
     torch.cumprod(1.0 - terminations, 1, out=alive[:, 1:])
     return alive
 
