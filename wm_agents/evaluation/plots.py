@@ -1,0 +1,194 @@
+"""Pictures of results: learning curves with bands, and intervals side by side.
+
+Matplotlib is imported when the first picture is drawn, and used without its global state or any window.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from wm_agents.errors import ConfigError
+from wm_agents.evaluation.intervals import Interval, finite_array, interquartile_mean, stratified_bootstrap_band
+
+# Okabe and Ito's palette, told apart by colour-blind readers; the line styles tell arms apart in grey as well.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINE_STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
+_GREY = "#5A5A5A"
+
+
+def plot_learning_curves(
+    path: str | Path,
+    curves: Mapping[str, ArrayLike],
+    steps: ArrayLike | Mapping[str, ArrayLike],
+    ylabel: str,
+    threshold: float | None = None,
+    xlabel: str = "Episodes",
+    title: str = "",
+    confidence: float = 0.95,
+) -> Path:
+    """Draws the interquartile mean over runs of each arm, with a stratified bootstrap band.
+
+    Args:
+        path: picture to write; its suffix chooses the format.
+        curves: by label, scores [runs, K] or [tasks, runs, K]; a single run gets no band.
+        steps: [K], the steps done before each evaluation, or by label when arms differ.
+        ylabel: what the score is, with its unit.
+        threshold: score that is marked by a line.
+        xlabel: what the steps count.
+        title: heading, which states the finding.
+        confidence: coverage of the bands, in (0, 1).
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: on shapes that do not fit or a path that cannot be written.
+        ImportError: when matplotlib is not installed.
+    """
+    if not curves:
+        raise ConfigError("curves is empty; give at least one arm")
+    figure, axes = _make_axes(7.2, 4.2)
+    for number, (label, values) in enumerate(curves.items()):
+        grid = np.asarray(steps[label] if isinstance(steps, Mapping) else steps, dtype=np.float64)
+        colour, style = COLOURS[number % len(COLOURS)], LINE_STYLES[number % len(LINE_STYLES)]
+        middle, low, high = _band(finite_array(values, label), grid, label, confidence)
+        axes.fill_between(grid, low, high, color=colour, alpha=0.18, linewidth=0)
+        axes.plot(grid, middle, color=colour, linestyle=style, linewidth=2.2, label=label)
+    if threshold is not None:
+        axes.axhline(threshold, color=_GREY, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
+        place = axes.get_yaxis_transform()
+        axes.text(
+            0.995, threshold, f"{threshold:g}", color=_GREY, transform=place, ha="right", va="bottom", fontsize=10
+        )
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.xaxis.set_major_formatter(_short_numbers())
+    axes.margins(x=0)
+    _add_title(axes, title)
+    # Below the axes, where no curve can run through it.
+    figure.legend(loc="outside lower center", ncols=min(len(curves), 3), frameon=False, fontsize=11, handlelength=3)
+    return _save(figure, path)
+
+
+def plot_intervals(
+    path: str | Path,
+    intervals: Mapping[str, Interval],
+    xlabel: str,
+    reference: float | None = None,
+    title: str = "",
+) -> Path:
+    """Draws estimates as dots on their intervals, one row each, the first on top.
+
+    A limit that is infinite is drawn as an arrow to the edge of the picture, an estimate that is NaN not at all.
+
+    Args:
+        path: picture to write; its suffix chooses the format.
+        intervals: by label.
+        xlabel: what is estimated, with its unit.
+        reference: value that is marked by a line, such as 0.5 for no improvement.
+        title: heading, which states the finding.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: when there are no intervals or the path cannot be written.
+        ImportError: when matplotlib is not installed.
+    """
+    if not intervals:
+        raise ConfigError("intervals is empty; give at least one")
+    figure, axes = _make_axes(7.2, 1.3 + 0.45 * len(intervals))
+    left, right = _limits([*intervals.values()], reference)
+    for row, interval in enumerate(intervals.values()):
+        _draw_interval(axes, row, interval, left, right)
+    if reference is not None:
+        axes.axvline(reference, color=_GREY, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
+    axes.set(xlabel=xlabel, xlim=(left, right), ylim=(len(intervals) - 0.5, -0.5))
+    axes.set_yticks(range(len(intervals)), list(intervals))
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
+    _add_title(axes, title)
+    return _save(figure, path)
+
+
+def _band(
+    scores: NDArray[np.float64], grid: NDArray[np.float64], label: str, confidence: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    if scores.ndim not in (2, 3) or grid.shape != scores.shape[-1:]:
+        raise ConfigError(f"curves[{label!r}] {scores.shape} and steps {grid.shape}; give [runs, K] and [K]")
+    if scores.shape[-2] == 1:
+        middle = interquartile_mean(scores, axis=tuple(range(scores.ndim - 1)))
+        return middle, middle, middle
+    return stratified_bootstrap_band(scores, confidence=confidence)
+
+
+def _limits(intervals: list[Interval], reference: float | None) -> tuple[float, float]:
+    """A range that shows every finite number with a margin."""
+    numbers = [number for interval in intervals for number in (interval.estimate, interval.low, interval.high)]
+    finite = [number for number in [*numbers, reference] if number is not None and np.isfinite(number)] or [0.0, 1.0]
+    margin = 0.06 * (max(finite) - min(finite)) or 0.5
+    return min(finite) - margin, max(finite) + margin
+
+
+def _draw_interval(axes: Any, row: int, interval: Interval, left: float, right: float) -> None:
+    colour = COLOURS[row % len(COLOURS)]
+    low, high = max(interval.low, left), min(interval.high, right)
+    axes.plot([low, high], [row, row], color=colour, linewidth=5, alpha=0.35, solid_capstyle="butt")
+    for limit, edge, marker in ((interval.low, left, "<"), (interval.high, right, ">")):
+        if np.isinf(limit):
+            axes.plot([edge], [row], marker=marker, color=colour, markersize=9, clip_on=False)
+    if np.isfinite(interval.estimate):
+        axes.plot([interval.estimate], [row], marker="o", color=colour, markersize=8)
+
+
+def _make_axes(width: float, height: float) -> tuple[Any, Any]:
+    """A figure of this size in inches and its axes, in one quiet style."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install 'wm-suite[plots]'") from error
+    figure = Figure(figsize=(width, height), dpi=160, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(_GREY)
+    axes.grid(visible=True, color="#E4E4E4", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=_GREY, labelcolor="black", labelsize=11)
+    axes.xaxis.label.set_fontsize(12)
+    axes.yaxis.label.set_fontsize(12)
+    return figure, axes
+
+
+def _short_numbers() -> Any:
+    """Tick labels 20k and 1.5M in place of 20000 and 1500000."""
+    from matplotlib.ticker import FuncFormatter
+
+    def shorten(value: float, _position: object) -> str:
+        for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+            if abs(value) >= size:
+                return f"{value / size:g}{letter}"
+        return f"{value:g}"
+
+    return FuncFormatter(shorten)
+
+
+def _add_title(axes: Any, title: str) -> None:
+    if title:
+        axes.set_title(title, loc="left", fontsize=13, fontweight="bold", pad=10)
+
+
+def _save(figure: Any, path: str | Path) -> Path:
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot write the picture {path}: {error}; give a writable .png, .svg or .pdf") from error
+    return path

@@ -1,0 +1,273 @@
+"""The checkpoint format of all trainers: one file that is written whole or not at all, and never loaded when altered.
+
+A checkpoint is a safetensors file, readable by every safetensors tool. Its header holds, under one key, a JSON text
+with the format version, the caller's metadata and a SHA-256. The hash is taken over the whole file with its own 64
+digits set to zero, so that every byte counts: names, types, shapes, metadata and data. It finds damage, not malice.
+
+Saving writes a temporary file in the same folder, flushes it to the disk and renames it over the old one. A folder has
+one writer at a time; readers may come at any moment.
+"""
+
+import contextlib
+import glob
+import hashlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as tensors_to_bytes
+
+from wm_agents.errors import CheckpointError
+from wm_agents.training.packing import pack_state, stored_copy, unpack_state
+
+__all__ = ["Checkpoint", "CheckpointManager", "load_checkpoint", "pack_state", "save_checkpoint", "unpack_state"]
+
+FORMAT_VERSION = 1
+_KEY = "wm_agents_checkpoint"
+_NO_DIGEST = "0" * 64
+# The JSON text sits as a string inside the header's JSON, hence the backslashes. Unescaped quotes around the key make
+# this sequence impossible inside any tensor name or metadata.
+_DIGEST_PATTERN = re.compile(rb'"' + _KEY.encode() + rb'":"\{\\"sha256\\": \\"([0-9a-f]{64})\\"')
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What `load_checkpoint` found.
+
+    Attributes:
+        tensors: by name, on the CPU.
+        metadata: the caller's JSON object.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    metadata: dict[str, Any]
+
+
+def save_checkpoint(path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> Path:
+    """Writes a checkpoint atomically: afterwards `path` holds the new one, or after any failure the old one untouched.
+
+    Args:
+        path: file to write, missing folders included; used as given, `.safetensors` is the fitting suffix.
+        tensors: dense tensors by name, copied to the CPU.
+        metadata: JSON-able object with text keys; NaN and infinity are refused, tuples come back as lists
+            (`pack_state` keeps both). By convention "kind" names what the checkpoint is of.
+
+    Returns:
+        The path.
+
+    Raises:
+        CheckpointError: when something cannot be stored, or the disk is full or not writable.
+    """
+    path = Path(path)
+    data = _encode(tensors, metadata)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace_atomically(path, data)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CheckpointError(
+            f"cannot write checkpoint {path}: {reason}; free space or give a writable folder. "
+            "An earlier checkpoint there is unchanged"
+        ) from error
+    return path
+
+
+def load_checkpoint(path: str | Path, kind: str | None = None) -> Checkpoint:
+    """Reads a checkpoint after checking its SHA-256, its format version and its kind.
+
+    Args:
+        path: file that `save_checkpoint` wrote.
+        kind: value that metadata["kind"] must have; None accepts any.
+
+    Raises:
+        CheckpointError: when the file is missing, truncated, altered, foreign, of another version or of another kind.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
+    checkpoint = _decode(data, path)
+    if kind is not None and checkpoint.metadata.get("kind") != kind:
+        raise CheckpointError(f"{path} is a checkpoint of kind {checkpoint.metadata.get('kind')!r}, not {kind!r}")
+    return checkpoint
+
+
+class CheckpointManager:
+    """Numbered checkpoints of one run in one folder, of which the newest few are kept.
+
+    Args:
+        directory: folder, made when the first checkpoint is saved; it belongs to one run.
+        keep: how many checkpoints stay, at least 1; with 2 or more a damaged newest one has a predecessor.
+        kind: if given, written into and required of every checkpoint.
+    """
+
+    def __init__(self, directory: str | Path, keep: int = 3, kind: str | None = None) -> None:
+        if keep < 1:
+            raise CheckpointError(f"keep={keep}; give at least 1")
+        self.directory = Path(directory)
+        self.keep = keep
+        self.kind = kind
+        self._damaged: set[Path] = set()
+
+    def paths(self) -> list[Path]:
+        """The files of all checkpoints, oldest step first."""
+        return sorted(self.directory.glob("step_" + "[0-9]" * 12 + ".safetensors"))
+
+    def save(self, step: int, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> Path:
+        """Saves under `step`, also stored as metadata["step"], then deletes the oldest beyond `keep`.
+
+        Raises:
+            CheckpointError: as `save_checkpoint`, and when the folder holds good checkpoints of later steps, which
+                belong to another run.
+        """
+        path = self.directory / f"step_{step:012d}.safetensors"
+        later = [other for other in self.paths() if other > path and other not in self._damaged]
+        if not 0 <= step < 10**12 or later:
+            reason = f"{self.directory} holds {later[-1].name}, a later step" if later else "a step is 0..10^12-1"
+            raise CheckpointError(f"cannot save step {step}: {reason}; resume from the latest or use an empty folder")
+        own = {"step": step} if self.kind is None else {"step": step, "kind": self.kind}
+        _sweep_temporaries(self.directory, "step_*.safetensors")
+        save_checkpoint(path, tensors, {**metadata, **own})
+        self._damaged.discard(path)
+        for old in [other for other in self.paths() if other not in self._damaged][: -self.keep]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole, or None when there are none at all.
+
+        A damaged one is passed over with a warning that names it, and its predecessor is used.
+
+        Raises:
+            CheckpointError: when all are damaged, or the newest whole one is of another kind.
+        """
+        reasons = []
+        for path in reversed(self.paths()):
+            try:
+                load_checkpoint(path)
+            except CheckpointError as error:
+                self._damaged.add(path)
+                reasons.append(str(error))
+                continue
+            if reasons:
+                warnings.warn(f"using the older checkpoint {path}: {'; '.join(reasons)}", RuntimeWarning, stacklevel=2)
+            return load_checkpoint(path, self.kind)
+        if reasons:
+            raise CheckpointError(f"no checkpoint in {self.directory} can be used: {'; '.join(reasons)}")
+        return None
+
+
+def _encode(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> bytes:
+    """The whole file, its SHA-256 included."""
+    _check_names(tensors, metadata)
+    try:
+        header = json.dumps(
+            {"sha256": _NO_DIGEST, "version": FORMAT_VERSION, "metadata": dict(metadata)}, allow_nan=False
+        )
+        data = tensors_to_bytes({name: stored_copy(tensor) for name, tensor in tensors.items()}, {_KEY: header})
+    except (TypeError, ValueError, KeyError, RecursionError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"cannot store this as tensors and JSON: {error}; pack_state stores more types"
+        ) from error
+    start, end = _find_digest(data)
+    digest = hashlib.sha256(data).hexdigest().encode()
+    return data[:start] + digest + data[end:]
+
+
+def _check_names(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            raise CheckpointError(f"tensors[{name!r}] is a {type(tensor).__name__}; give tensors by text name")
+    if "__metadata__" in tensors:
+        raise CheckpointError("a tensor is named '__metadata__', which safetensors keeps for itself; rename it")
+    if not isinstance(metadata, Mapping):
+        raise CheckpointError(f"metadata is a {type(metadata).__name__}; give a dict")
+    _check_keys(dict(metadata), "metadata")
+
+
+def _check_keys(value: Any, place: str) -> None:
+    """Refuses keys that JSON would silently turn into text."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise CheckpointError(f"{place} has the key {key!r}; JSON keys are text, pack_state keeps others")
+            _check_keys(item, f"{place}.{key}")
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_keys(item, place)
+
+
+def _decode(data: bytes, path: Path) -> Checkpoint:
+    """The contents of a file, every byte of which has been checked."""
+    start, end = _find_digest(data, path)
+    digest = hashlib.sha256(data[:start])
+    digest.update(_NO_DIGEST.encode())
+    digest.update(data[end:])
+    if digest.hexdigest().encode() != data[start:end]:
+        raise CheckpointError(f"{path} is damaged: its SHA-256 does not fit; use an earlier checkpoint")
+    try:
+        header = json.loads(json.loads(data[8 : 8 + _header_length(data)])["__metadata__"][_KEY])
+        version, metadata = header["version"], header["metadata"]
+        if version != FORMAT_VERSION:
+            raise CheckpointError(f"{path} has format version {version}; this wm_agents reads {FORMAT_VERSION}")
+        if not isinstance(metadata, dict):
+            raise CheckpointError(f"{path} has metadata that are no JSON object")
+        return Checkpoint(load_tensors(data), metadata)
+    except (ValueError, KeyError, TypeError, RecursionError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path} is no checkpoint of wm_agents: {error}") from error
+
+
+def _find_digest(data: bytes, path: Path | None = None) -> tuple[int, int]:
+    """Where the 64 digits are."""
+    found = list(_DIGEST_PATTERN.finditer(data, 8, 8 + _header_length(data)))
+    if len(found) != 1:
+        raise CheckpointError(f"{path} is no checkpoint of wm_agents, or its header is damaged")
+    return found[0].span(1)
+
+
+def _header_length(data: bytes) -> int:
+    return min(int.from_bytes(data[:8], "little"), len(data))
+
+
+def _replace_atomically(path: Path, data: bytes) -> None:
+    """Writes beside `path` and renames; no temporary file is left, whatever fails."""
+    _sweep_temporaries(path.parent, glob.escape(path.name))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _flush_folder(path.parent)
+
+
+def _sweep_temporaries(directory: Path, pattern: str) -> None:
+    """Removes what a killed writer left behind."""
+    for stale in directory.glob(f".{pattern}.*.tmp"):
+        if re.fullmatch(r"\..+\.\d+\.tmp", stale.name):
+            stale.unlink(missing_ok=True)
+
+
+def _flush_folder(directory: Path) -> None:
+    """Makes the rename itself survive a power cut; not every system lets folders be flushed."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

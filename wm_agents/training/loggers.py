@@ -1,0 +1,285 @@
+"""Where metrics go: console, JSON lines, TensorBoard, Weights & Biases, or several of them, behind one protocol."""
+
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
+
+from wm_agents.errors import ConfigError
+
+
+@runtime_checkable
+class Logger(Protocol):
+    """Takes the metrics of a step; `close` may be called more than once."""
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Records metrics at a step that is not smaller than the last."""
+
+    def close(self) -> None:
+        """Flushes and lets go of files."""
+
+
+class ClosesOnExit:
+    """Makes a logger usable in a `with` block."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Flushes and lets go of files."""
+
+
+class ConsoleLogger(ClosesOnExit):
+    """Prints one aligned line for each step.
+
+    Args:
+        quiet: prints nothing.
+        every: prints only each `every`-th call, beginning with the first.
+
+    Raises:
+        ConfigError: when `every` is below 1.
+    """
+
+    def __init__(self, quiet: bool = False, every: int = 1) -> None:
+        if every < 1:
+            raise ConfigError(f"every={every}; give at least 1")
+        self.quiet = quiet
+        self.every = every
+        self._num_calls = 0
+        self._console: Any = None
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Prints the step and its metrics."""
+        numbers = checked_metrics(step, metrics)
+        self._num_calls += 1
+        if self.quiet or (self._num_calls - 1) % self.every:
+            return
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(highlight=False, soft_wrap=True)
+        cells = [f"{name} {value:>9.4g}" for name, value in numbers.items()]
+        self._console.print(f"{step:>12,}  " + "  ".join(cells), markup=False)
+
+
+class JSONLLogger(ClosesOnExit):
+    """Appends one JSON object for each step: {"step": 64, "loss": 0.25}. NaN and infinities are written as null.
+
+    A last line that a kill left half written is cut off on opening, so that the file is always whole lines.
+
+    Args:
+        path: file; missing folders are made.
+        resume_step: when a run is resumed from a checkpoint of this step, lines of later steps are cut off too, so that
+            the finished file equals that of a run without interruption. None keeps all lines.
+
+    Raises:
+        ConfigError: when the file cannot be written or is not one of these.
+    """
+
+    def __init__(self, path: str | Path, resume_step: int | None = None) -> None:
+        self.path = Path(path)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.path, "a+b")  # noqa: SIM115 - it stays open until close()
+        except OSError as error:
+            raise ConfigError(f"cannot write {self.path}: {error.strerror}; give a writable folder") from error
+        try:
+            self._repair(resume_step)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Appends one line and hands it to the operating system, so that a kill loses nothing that was logged."""
+        numbers = checked_metrics(step, metrics)
+        record = {"step": step} | {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def _repair(self, resume_step: int | None) -> None:
+        self._file.seek(0)
+        end = 0
+        for line in self._file:
+            is_whole = line.endswith(b"\n")
+            step = _step_of(line)
+            if step is None and (is_whole or not _is_record_start(line)):
+                raise ConfigError(f"{self.path} has the line {line[:60]!r}, which is no record; give another file")
+            if step is None or not is_whole or (resume_step is not None and step > resume_step):
+                break
+            end += len(line)
+        self._file.truncate(end)
+        self._file.seek(0, os.SEEK_END)
+
+
+class TensorBoardLogger(ClosesOnExit):
+    """Writes TensorBoard event files.
+
+    Args:
+        directory: folder of the event files.
+        resume_step: when a run is resumed, TensorBoard drops what it had from the next step on.
+
+    Raises:
+        ImportError: when tensorboard is not installed.
+    """
+
+    def __init__(self, directory: str | Path, resume_step: int | None = None) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ImportError("TensorBoardLogger needs tensorboard: pip install 'wm-suite[agents]'") from error
+        purge_step = None if resume_step is None else resume_step + 1
+        self._writer = SummaryWriter(str(directory), purge_step=purge_step)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Adds each metric as a scalar."""
+        for name, value in checked_metrics(step, metrics).items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flushes and closes the event file."""
+        self._writer.close()
+
+
+class WandbLogger(ClosesOnExit):
+    """Sends metrics to Weights & Biases; its own environment variables choose account and mode.
+
+    Args:
+        project: name of the project.
+        name: name of the run, None for one that wandb makes up.
+        config: settings that are shown beside the run.
+        directory: folder of wandb's local files.
+
+    Raises:
+        ImportError: when wandb is not installed.
+    """
+
+    def __init__(
+        self,
+        project: str,
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        directory: str | Path | None = None,
+    ) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise ImportError("WandbLogger needs wandb: pip install 'wm-suite[tracking]'") from error
+        folder = None if directory is None else str(directory)
+        self._run: Any = wandb.init(project=project, name=name, config=dict(config or {}), dir=folder)
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Sends the metrics of one step."""
+        self._run.log(checked_metrics(step, metrics), step=step)
+
+    def close(self) -> None:
+        """Finishes the run."""
+        if self._run is not None:
+            self._run.finish()
+            self._run = None
+
+
+class LoggerGroup(ClosesOnExit):
+    """Passes metrics on to several loggers.
+
+    Args:
+        loggers: the loggers, which the group closes.
+    """
+
+    def __init__(self, *loggers: Logger) -> None:
+        self.loggers = loggers
+
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Logs to each."""
+        for logger in self.loggers:
+            logger.log(step, metrics)
+
+    def close(self) -> None:
+        """Closes each, the others too when one fails."""
+        with ExitStack() as stack:
+            for logger in self.loggers:
+                stack.callback(logger.close)
+
+
+def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
+    """Yields the records of a `JSONLLogger` file; a half-written last line is passed over."""
+    with open(path, "rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield json.loads(line)
+
+
+def run_directory(
+    env_id: str, experiment: str, seed: int, root: str | Path = "runs", timestamp: float | None = None
+) -> Path:
+    """Makes the folder `{root}/{env}__{experiment}__{seed}__{time}` of a new run.
+
+    Characters that are no file name on some system, such as the slash of "wm/SequenceNext-v0", become "-"; a folder
+    that is there already gets a number, so that no two runs share one.
+
+    Args:
+        env_id: id of the environment.
+        experiment: name of the experiment, usually of the script.
+        seed: seed of the run.
+        root: folder of all runs.
+        timestamp: time in seconds since 1970, None for now.
+
+    Raises:
+        ConfigError: when the folder cannot be made.
+    """
+    seconds = int(time.time() if timestamp is None else timestamp)
+    name = re.sub(r"[^\w.=+-]+", "-", f"{env_id}__{experiment}__{seed}__{seconds}")
+    number = 1
+    while True:
+        directory = Path(root) / (name if number == 1 else f"{name}-{number}")
+        try:
+            directory.mkdir(parents=True)
+            return directory
+        except FileExistsError:
+            # mkdir says the same of a root that is a file, where no number helps.
+            if not directory.exists():
+                raise ConfigError(f"cannot make {directory}: {root} is no folder") from None
+            number += 1
+        except OSError as error:
+            raise ConfigError(f"cannot make {directory}: {error.strerror}; give a writable root") from error
+
+
+def checked_metrics(step: int, metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics as Python floats; raises ConfigError on a negative step, a wrong name or no number."""
+    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+        raise ConfigError(f"step={step!r}; give an integer of at least 0")
+    numbers = {}
+    for name, value in metrics.items():
+        if not isinstance(name, str) or name == "step":
+            raise ConfigError(f"a metric is named {name!r}; give text other than 'step'")
+        try:
+            numbers[name] = float(value)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"metric {name!r} is {value!r}; give one number") from error
+    return numbers
+
+
+def _is_record_start(line: bytes) -> bool:
+    """Whether a kill in the middle of writing a record can have left this; anything else is somebody's file."""
+    opening = b'{"step": '
+    return line.startswith(opening) or opening.startswith(line)
+
+
+def _step_of(line: bytes) -> int | None:
+    """The step of a record, None when the line is no record."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return step if isinstance(step, int) else None
