@@ -143,7 +143,9 @@ def test_exploration_is_left_out_when_deterministic():
 
 def test_exploration_keeps_box_actions_within_bounds():
     model = PointModel(goal=50.0)
-    agent = PlanningAgent(model, CEM(model, DiscountedReturn(), CEMConfig(num_samples=10, num_elites=2)), exploration=0.5)
+    agent = PlanningAgent(
+        model, CEM(model, DiscountedReturn(), CEMConfig(num_samples=10, num_elites=2)), exploration=0.5
+    )
     actions, _ = agent.predict(np.zeros((100, 1), np.float32))
     assert actions.dtype == np.float32
     assert actions.std() > 0.1

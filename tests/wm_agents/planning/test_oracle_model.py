@@ -21,9 +21,7 @@ PUZZLE = "wm/PermPuzzle-v0"
 
 
 def oracle_of(env_id: str, env, **options) -> OracleModel:
-    return OracleModel(
-        partial(rollout, env_id), env.observation_space, env.action_space, **options
-    )
+    return OracleModel(partial(rollout, env_id), env.observation_space, env.action_space, **options)
 
 
 @pytest.fixture

@@ -226,7 +226,9 @@ def test_categorical_candidates_repeat_actions():
     config = CategoricalCEMConfig(horizon=50, repeat_probability=0.8)
     planner = CategoricalCEM(CodeModel((1,)), DiscountedReturn(), config)
     uniform = torch.full((1, 50, 4), 0.25)
-    share = [(a[:, :, 1:] == a[:, :, :-1]).float().mean() for a in (planner._draw(uniform, i, 500, seeded()) for i in (0, 1))]
+    share = [
+        (a[:, :, 1:] == a[:, :, :-1]).float().mean() for a in (planner._draw(uniform, i, 500, seeded()) for i in (0, 1))
+    ]
     assert share[0] == pytest.approx(0.8 + 0.2 / 4, abs=0.01)
     assert share[1] == pytest.approx(0.4 + 0.6 / 4, abs=0.01)
 

@@ -13,12 +13,17 @@ from wm_agents.planning import (
 )
 from wm_agents.planning.search_tree import observation_keys
 
-SEARCHES = [
-    lambda model, objective=DiscountedReturn(), **options: BreadthFirstSearch(model, objective, SearchConfig(**options)),
-    lambda model, objective=DiscountedReturn(), **options: BestFirstSearch(
-        model, objective, BestFirstSearchConfig(**options)
-    ),
-]
+
+
+def breadth_first(model, objective=None, **options) -> BreadthFirstSearch:
+    return BreadthFirstSearch(model, objective or DiscountedReturn(), SearchConfig(**options))
+
+
+def best_first(model, objective=None, **options) -> BestFirstSearch:
+    return BestFirstSearch(model, objective or DiscountedReturn(), BestFirstSearchConfig(**options))
+
+
+SEARCHES = [breadth_first, best_first]
 
 
 def seeded() -> torch.Generator:
@@ -97,8 +102,10 @@ def test_without_a_goal_the_best_total_is_taken_and_equals_are_drawn(make):
     model = GridModel(goal=(-1, -1), size=3, pit=(0, 1))
     planner = make(model, has_warm_start=False)
     generator = seeded()
-    ends = {tuple(follow(model, (0, 0), planner.plan(model.start(torch.zeros(1, 2)), generator).actions[0].tolist()))
-            for _ in range(40)}
+    ends = {
+        tuple(follow(model, (0, 0), planner.plan(model.start(torch.zeros(1, 2)), generator).actions[0].tolist()))
+        for _ in range(40)
+    }
     assert len(ends) > 3  # it wanders
     assert (0, 1) not in ends  # but not into the pit, which costs 1
 
@@ -133,7 +140,9 @@ def test_an_estimate_leads_best_first_straight_to_the_goal():
         return -(observations - torch.tensor([29.0, 0.0])).abs().sum(1)
 
     config = BestFirstSearchConfig(step_price=1.0, num_expansions=1, max_depth=100)
-    informed = BestFirstSearch(model, DiscountedReturn(), config, estimate).plan(model.start(torch.zeros(1, 2)), seeded())
+    informed = BestFirstSearch(model, DiscountedReturn(), config, estimate).plan(
+        model.start(torch.zeros(1, 2)), seeded()
+    )
     blind = BreadthFirstSearch(model, DiscountedReturn()).plan(model.start(torch.zeros(1, 2)), seeded())
     assert informed.actions[0].tolist() == [0] * 29 == blind.actions[0].tolist()
     assert informed.num_model_steps < blind.num_model_steps / 5
