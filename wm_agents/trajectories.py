@@ -91,7 +91,7 @@ class Trajectories:
         if lengths is None:
             _check_length("truncations", cut, len(ended), "terminations")
             lengths = _lengths_between(np.flatnonzero(ended | cut), len(ended))
-        seen = np.asarray(observations)
+        seen = _convert("observations", observations, np.float32)
         return cls(seen[:, None] if seen.ndim == 1 else seen, actions, rewards, ended, cut, lengths)  # type: ignore[arg-type]
 
     @classmethod
@@ -272,7 +272,7 @@ class Trajectories:
         """Read a file that `save` wrote; raises TrajectoryError when it is missing, damaged or malformed."""
         names = [field.name for field in fields(cls)]
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in names}
         except Exception as error:  # a damaged archive fails in a dozen ways, all of which mean the same
             raise TrajectoryError(f"{path} is no trajectory file: {error}") from error

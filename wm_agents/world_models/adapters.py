@@ -213,10 +213,8 @@ def frame_stack(num_frames: int, frame_size: int, *, is_interleaved: bool = Fals
         raise ConfigError(f"a stack has at least 2 frames of at least 1 number, got {num_frames} of {frame_size}")
     columns = np.arange(num_frames * frame_size)
     frames = columns.reshape(frame_size, num_frames).T if is_interleaved else columns.reshape(num_frames, frame_size)
-    copies = tuple(
-        (int(a), int(b)) for older, newer in zip(frames[:-1], frames[1:], strict=True) for a, b in zip(older, newer)  # noqa: B905
-    )
-    return Layout(num_frames * frame_size, copies=copies)
+    copies = zip(frames[:-1].ravel().tolist(), frames[1:].ravel().tolist(), strict=True)
+    return Layout(num_frames * frame_size, copies=tuple(copies))
 
 
 def detect_layout(trajectories: Trajectories, min_steps: int = 100) -> Layout:

@@ -30,15 +30,15 @@ class DeterministicConfig:
     encoder_widths: tuple[int, ...] = ()
     latent_size: int = 0
     dynamics_widths: tuple[int, ...] = (256, 256)
-    reward_widths: tuple[int, ...] = (128,)
-    termination_widths: tuple[int, ...] = (64,)
+    reward_widths: tuple[int, ...] = (128, 128)
+    termination_widths: tuple[int, ...] = (64, 64)
     activation: str = "silu"
     weights: PredictionWeights = field(default_factory=PredictionWeights)
     max_positive_weight: float = 10.0
 
 
 DRIVING = DeterministicConfig(
-    encoder_widths=(256, 256), latent_size=64, reward_widths=(128, 128), termination_widths=(64, 64), activation="elu"
+    encoder_widths=(256, 256), latent_size=64, reward_widths=(128,), termination_widths=(64,), activation="elu"
 )
 """The historical specification of the driving task: encoder 256-256, latent 64, dynamics 256-256, ELU."""
 

@@ -12,13 +12,12 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from wm_agents.errors import CheckpointError, NonFiniteError
+from wm_agents.errors import CheckpointError
 from wm_agents.protocols import ModelState
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.adapters import Known, Layout, detect_layout
 from wm_agents.world_models.encoding import (
     ActionEncoder,
-    as_actions,
     check_fit_spaces,
     check_observations,
     observation_size,
@@ -47,6 +46,8 @@ class NeuralModel(Unrolled, nn.Module):
     """
 
     kind: ClassVar[str]
+    num_members = 1  # how many independent batches a loss takes
+    num_context = 0  # recorded steps that a loss shows the model before it has to imagine
     config_class: ClassVar[type[Any]]
     config: Any
     low: Tensor
@@ -75,7 +76,7 @@ class NeuralModel(Unrolled, nn.Module):
         self.register_buffer("positive_weight", torch.ones(()))
         self.register_buffer("has_terminations", torch.zeros((), dtype=torch.bool))
         self.reward_scale = Standardiser(1)
-        self.is_layout_final = layout is not None
+        self.has_given_layout = layout is not None
         self._arrange(layout or Layout(self.num_features))
 
     @property
@@ -106,7 +107,7 @@ class NeuralModel(Unrolled, nn.Module):
         progress: bool | None = None,
         on_evaluation: Callable[[int, dict[str, float]], None] | None = None,
     ) -> FitReport:
-        """Learn from recorded episodes; called again, it goes on from the present weights with the present scales.
+        """Learn from recorded episodes, afresh each time unless `config.is_warm_start`.
 
         Args:
             trajectories: What to learn from.
@@ -131,11 +132,16 @@ class NeuralModel(Unrolled, nn.Module):
             on_evaluation=on_evaluation,
         )
 
-    def prepare(self, trajectories: Trajectories) -> None:
-        """Take layout and scales from the first data; `fit` calls it."""
-        if not self.is_layout_final:
-            self._arrange(detect_layout(trajectories))
-            self.is_layout_final = True
+    def for_all_members(self, segment: Segment) -> Segment:
+        """The segment as `loss` takes it when all members are to see the same; a subclass with members repeats it."""
+        return segment
+
+    def initialise(self, trajectories: Trajectories) -> None:
+        """Draw the weights afresh and take layout and scales from the data; `fit` calls it unless it is warm."""
+        self._arrange(self.layout if self.has_given_layout else detect_layout(trajectories))
+        self._measure(trajectories)
+
+    def _measure(self, trajectories: Trajectories) -> None:
         seen = torch.as_tensor(trajectories.observations, device=self.device)
         before = seen[torch.as_tensor(trajectories.observation_of_step, device=self.device)]
         after = torch.as_tensor(trajectories.next_observations, device=self.device)
@@ -161,11 +167,6 @@ class NeuralModel(Unrolled, nn.Module):
         """Probabilities of logits that were trained with a positive weight, with its exaggeration taken back."""
         return torch.sigmoid(logits - torch.log(self.positive_weight)) * self.has_terminations
 
-    def check_finite(self, observations: Tensor, name: str) -> None:
-        """Raise NonFiniteError unless all numbers are finite."""
-        if not torch.isfinite(observations).all():
-            raise NonFiniteError(f"{name} is not finite")
-
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write weights, scales and configuration to one file (safetensors with JSON) and return its path."""
         from wm_agents.training.checkpoints import save_checkpoint
@@ -176,7 +177,7 @@ class NeuralModel(Unrolled, nn.Module):
             "action_space": space_to_json(self.action_space),
             "config": asdict(self.config),
             "layout": self.layout.to_json(),
-            "is_layout_final": self.is_layout_final,
+            "has_given_layout": self.has_given_layout,
             "seed": self.seed,
         }
         return save_checkpoint(Path(path), self.state_dict(), metadata)
@@ -196,7 +197,7 @@ class NeuralModel(Unrolled, nn.Module):
                 layout=Layout.from_json(metadata["layout"], known),
                 seed=metadata["seed"],
             )
-            model.is_layout_final = metadata["is_layout_final"]
+            model.has_given_layout = metadata["has_given_layout"]
             model.load_state_dict(stored.tensors)
         except (KeyError, TypeError, RuntimeError) as error:
             raise CheckpointError(f"{path} does not describe a {cls.__name__}: {error}") from error
