@@ -124,8 +124,8 @@ def _refuse_duplicates(trajectories: Trajectories, train: Trajectories) -> None:
     seen = trajectories.duplicates(train).episodes
     if len(seen):
         raise TrajectoryError(
-            f"{len(seen)} of {trajectories.num_episodes} episodes were seen in training, the first is number {seen[0]}: "
-            "hold episodes out with trajectories.split, or pass allow_training_episodes=True"
+            f"{len(seen)} of {trajectories.num_episodes} episodes were seen in training, the first is number "
+            f"{seen[0]}: hold episodes out with trajectories.split, or pass allow_training_episodes=True"
         )
 
 
