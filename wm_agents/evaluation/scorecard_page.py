@@ -38,7 +38,8 @@ main{max-width:880px;margin:0 auto;padding:40px 24px 64px}
 h2{font-size:22px;margin:2.2em 0 .2em}.lead{font-size:18px;margin:0 0 1.4em}
 p.about{color:var(--muted);margin:.2em 0 1em}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:14px;margin:24px 0}
-.tile{background:var(--panel);border-radius:12px;padding:16px 18px}.tile b{display:block;font-size:30px;line-height:1.15}
+.tile{background:var(--panel);border-radius:12px;padding:16px 18px}
+.tile b{display:block;font-size:30px;line-height:1.15}
 .tile span{color:var(--muted);font-size:14px}svg{width:100%;height:auto;display:block}
 .grid{stroke:var(--grid)}.axis{stroke:var(--muted)}.tick,.caption,.note{fill:var(--muted);font-size:13px}
 .label{font-size:13px;font-weight:600}text.label:not([fill]){fill:var(--ink)}
@@ -138,8 +139,8 @@ def _error_section(report: OpenLoopReport) -> str:
     )
     return (
         "<h2>How the error grows</h2><p class=about>The model was shown one moment and the actions that followed, and "
-        "left to imagine the rest. Error 0 is perfect; 1 is as bad as always guessing the average. Bands are 95% intervals "
-        f"that resample whole episodes.</p>{chart}"
+        "left to imagine the rest. Error 0 is perfect; 1 is as bad as always guessing the average. Bands are 95% "
+        f"intervals that resample whole episodes.</p>{chart}"
     )
 
 
@@ -224,7 +225,7 @@ def _reward_section(report: OpenLoopReport) -> str:
     sentence = (
         "Every recorded reward was the same, so there was nothing to predict."
         if rewards.std == 0
-        else f"Recorded rewards have a standard deviation of {short(rewards.std)}; “average reward” always predicts the mean."
+        else f"Recorded rewards spread by {short(rewards.std)} (standard deviation); “average reward” predicts their mean."
     )
     return f"<h2>Does it know what a step pays?</h2><p class=about>{sentence}</p>{chart}"
 
@@ -301,10 +302,10 @@ def _method_section(report: OpenLoopReport) -> str:
     items = {
         "Held out": f"{report.num_episodes} episodes, {checked}",
         "Starts": f"drawn from all recorded steps; by horizon: {windows}",
-        "Open loop": "the model sees one real observation (and what came before, if it has a memory), then only actions",
+        "Open loop": "the model sees one real observation (and what came before, if it has a memory), then actions",
         "Error": "root mean square over starts and features, each feature divided by its standard deviation",
-        "Trusted": f"up to the first step at which the upper end of the interval passes {report.tolerance:g}, or at which "
-        "a simple rule predicts better",
+        "Trusted": f"up to the first step at which the interval's upper end passes {report.tolerance:g}, or at which a "
+        "simple rule predicts better",
         "Nothing changes": "the last observation and reward repeat",
         "Constant velocity": "the last change repeats",
         "Ridge regression": "next observation and reward as a linear function of observation and action",
