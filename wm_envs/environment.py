@@ -21,7 +21,7 @@ from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
 from wm_envs.errors import InvalidActionError, OptionError, StateError
-from wm_envs.kernel import empty_rows, seed_rows, specialised
+from wm_envs.kernel import copy_rows, empty_rows, seed_rows, specialised
 
 Info = dict[str, Any]
 Array = NDArray[Any]
@@ -86,9 +86,10 @@ class Rules:
     @property
     def fingerprint(self) -> int:
         """64 bits that differ between parameters but for the time limit, so that a foreign state is recognised."""
-        parameters = self.parameters.copy()
-        parameters["time_limit"] = 0
-        return int.from_bytes(sha256(parameters.tobytes()).digest()[:8], "little")
+        names = [name for name in self.parameters.dtype.names or () if name != "time_limit"]
+        # Field by field, since the padding between them holds anything.
+        values = b"".join(self.parameters[name].tobytes() for name in names)
+        return int.from_bytes(sha256(values).digest()[:8], "little")
 
     @property
     def time_limit(self) -> int:
@@ -131,7 +132,10 @@ class Rules:
             shape: The batch shape, () for one action.
         """
         space = self.action_space
-        array = np.asarray(actions)
+        try:
+            array = np.asarray(actions)
+        except (ValueError, TypeError) as error:
+            raise InvalidActionError(f"expected an array of actions, got {actions!r}: {error}") from error
         expected = shape + (space.shape or ())
         if array.shape != expected:
             raise InvalidActionError(f"expected actions of shape {expected}, got shape {array.shape}: {actions!r}")
@@ -140,12 +144,12 @@ class Rules:
                 raise InvalidActionError(f"expected integers in [0, {space.n}), got {array.dtype}: {actions!r}")
             if array.size and (array.min() < 0 or array.max() >= space.n):
                 raise InvalidActionError(f"expected integers in [0, {space.n}), got {actions!r}")
-            return np.ascontiguousarray(array, np.int64)
+            return np.asarray(array, np.int64, order="C")  # keeps the shape () of a single action
         if array.dtype.kind not in "fiu":
             raise InvalidActionError(f"expected numbers, got {array.dtype}: {actions!r}")
         if not np.all((array >= space.low) & (array <= space.high)):  # False for NaN
             raise InvalidActionError(f"expected numbers within {space}, got {actions!r}")
-        return np.ascontiguousarray(array, np.float64)
+        return np.asarray(array, np.float64, order="C")
 
     def step_info(self, outcomes: Mapping[str, Any]) -> Info:
         """The info of a step from its outcome fields, reward components grouped under one key."""
@@ -181,6 +185,7 @@ class KernelEnv(gym.Env[Any, Any]):
         self._rules = type(self).rules(**options)
         self.render_mode = check_render_mode(render_mode, self.metadata)
         self.observation_fields = self._rules.observation_fields
+        self.reward_components = self._rules.reward_components
         self.observation_space = self._rules.observation_space
         self.action_space = self._rules.action_space
         self._states = self._rules.new_states(1)
@@ -268,7 +273,7 @@ class KernelEnv(gym.Env[Any, Any]):
 
     def clone_state(self) -> Array:
         """A copy of the state row, shape (): the random stream is part of it."""
-        return np.array(self._states[0], dtype=self._rules.state_dtype)
+        return copy_rows(self._states)[0, ...]
 
     def restore_state(self, state: Array) -> NDArray[np.float32]:
         """Return to a cloned state and give its observation [O]; raises StateError with nothing changed."""
@@ -330,6 +335,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         self.metadata = {**self.env_class.metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = check_render_mode(render_mode, self.metadata)
         self.observation_fields = self._rules.observation_fields
+        self.reward_components = self._rules.reward_components
         self.single_observation_space = self._rules.observation_space
         self.single_action_space = self._rules.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -340,9 +346,17 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         self._observations = np.zeros((num_envs, len(self.observation_fields)), np.float32)
         self._was_reset = False
         self._all = np.ones(num_envs, np.bool_)
+        self._num_threads = num_threads
         self._pool = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
         bounds = np.linspace(0, num_envs, num_threads + 1).astype(int)
         self._slices = [slice(a, b) for a, b in itertools.pairwise(bounds)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pool": None}  # threads cannot be pickled
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._pool = ThreadPoolExecutor(self._num_threads) if self._num_threads > 1 else None
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -394,7 +408,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
 
     def clone_state(self) -> Array:
         """A copy of all state rows [B]: their random streams are part of them."""
-        return np.array(self._states, dtype=self._rules.state_dtype)
+        return copy_rows(self._states)
 
     def restore_state(self, states: Array) -> NDArray[np.float32]:
         """Return to cloned states [B] and give their observations [B, O]; raises StateError with nothing changed."""
@@ -448,6 +462,8 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         mask = options["reset_mask"]
         if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
             raise OptionError(f"reset_mask is a boolean array of shape ({self.num_envs},), got {mask!r}")
+        if not (self._was_reset or mask.all()):
+            raise ResetNeeded("the first reset starts every row: leave reset_mask out of its options")
         if not mask.any():
             raise OptionError("reset_mask selects no environment: leave step() to go on, or select at least one")
         return mask
@@ -461,17 +477,21 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         chosen = {row: int(s) for row in np.flatnonzero(mask) if (s := seeds[row]) is not None}
         rows = self._states[list(chosen)]
         seed_rows(rows, list(chosen.values()))
-        self._states[list(chosen)] = rows
+        for name in ("key", "counter"):
+            self._states[name][list(chosen)] = rows[name]
 
 
-def make_one_step_env(env_class: type[KernelEnv], **options: Any) -> gym.Env[Any, Any]:
+def make_one_step_env(
+    env_class: type[KernelEnv], *, render_mode: str | None = None, **options: Any
+) -> gym.Env[Any, Any]:
     """Build an environment whose time limit, where it is a single step, is Gymnasium's wrapper around unlimited rules.
 
     Gymnasium's `check_env` refuses an unwrapped environment that truncates at its first step.
     """
     if env_class.rules(**options).time_limit > 1:
-        return env_class(**options)
-    return TimeLimit(env_class(**{**options, "time_limit": UNLIMITED}), max_episode_steps=1)
+        return env_class(render_mode=render_mode, **options)
+    unlimited = env_class(render_mode=render_mode, **{**options, "time_limit": UNLIMITED})
+    return TimeLimit(unlimited, max_episode_steps=1)
 
 
 def check_render_mode(render_mode: str | None, metadata: Mapping[str, Any]) -> str | None:

@@ -60,6 +60,16 @@ def empty_rows(num_rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     return rows if IS_COMPILED else rows.view(np.recarray)
 
 
+def copy_rows(rows: NDArray[Any]) -> NDArray[Any]:
+    """A plain copy whose padding is zero, so that equal rows are equal bytes.
+
+    NumPy copies the fields of a structured array and leaves between them what the memory held before.
+    """
+    copied = np.zeros(rows.shape, rows.dtype)
+    copied[...] = rows
+    return copied
+
+
 def _cache_directory() -> str:
     source_hash = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
     chosen = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")

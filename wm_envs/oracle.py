@@ -61,7 +61,9 @@ def rules_of(env_id: str, env_kwargs: dict[str, Any] | None = None) -> Rules:
     vector_class = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     if not (isinstance(vector_class, type) and issubclass(vector_class, KernelVectorEnv)):
         raise OptionError(f"{env_id} has no native rules: the oracle serves the compiled wm/ environments")
-    return vector_class.env_class.rules(**{**spec.kwargs, **(env_kwargs or {})})
+    options = {"max_episode_steps": spec.max_episode_steps, **spec.kwargs, **(env_kwargs or {})}
+    max_episode_steps = options.pop("max_episode_steps")
+    return vector_class.env_class.rules(**options).limited_to(max_episode_steps)
 
 
 def _run(

@@ -32,10 +32,19 @@ class Registration:
         )
 
 
+REACTIVE, MEMORY, PLANNING = "wm_envs.symbolic.reactive", "wm_envs.symbolic.memory", "wm_envs.symbolic.planning"
+
 TABLE = (
-    Registration(
-        "wm/PatternEcho-v0", "wm_envs.symbolic.env:make_pattern_echo", "wm_envs.symbolic.env:PatternEchoVectorEnv"
-    ),
+    Registration("wm/PatternEcho-v0", f"{REACTIVE}:make_pattern_echo", f"{REACTIVE}:PatternEchoVectorEnv"),
+    Registration("wm/SequenceNext-v0", f"{REACTIVE}:make_sequence_next", f"{REACTIVE}:SequenceNextVectorEnv"),
+    Registration("wm/Conditional-v0", f"{REACTIVE}:make_conditional", f"{REACTIVE}:ConditionalVectorEnv"),
+    Registration("wm/Navigation-v0", f"{REACTIVE}:NavigationEnv", f"{REACTIVE}:NavigationVectorEnv"),
+    Registration("wm/DelayedMatch-v0", f"{MEMORY}:DelayedMatchEnv", f"{MEMORY}:DelayedMatchVectorEnv"),
+    Registration("wm/RuleRecall-v0", f"{MEMORY}:RuleRecallEnv", f"{MEMORY}:RuleRecallVectorEnv"),
+    Registration("wm/TMaze-v0", f"{MEMORY}:TMazeEnv", f"{MEMORY}:TMazeVectorEnv"),
+    Registration("wm/PermPuzzle-v0", f"{PLANNING}:PermPuzzleEnv", f"{PLANNING}:PermPuzzleVectorEnv"),
+    Registration("wm/LightsOut-v0", f"{PLANNING}:LightsOutEnv", f"{PLANNING}:LightsOutVectorEnv"),
+    Registration("wm/TokenAutomaton-v0", f"{PLANNING}:TokenAutomatonEnv", f"{PLANNING}:TokenAutomatonVectorEnv"),
 )
 
 

@@ -136,7 +136,11 @@ class Segment:
     @property
     def horizon(self) -> int:
         """H."""
-        return self.mask.shape[1]
+        return self.mask.shape[-1]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Segment":
+        """Apply a function to every tensor."""
+        return Segment(*(function(getattr(self, item.name)) for item in fields(self)))
 
 
 class SegmentSource:
@@ -227,6 +231,7 @@ def fit(
         loop.run(show_progress, on_evaluation)
     finally:
         model.requires_grad_(False)
+    model.finish(held_out or training)
     state = loop.progress
     return FitReport(
         state.update, state.best_update, state.best_loss, held_out is not None, state.history, state.seconds
@@ -316,7 +321,8 @@ class _Loop:
         state = self.progress
         with torch.no_grad():
             terms = self.model.loss(self.model.for_all_members(self.held_out), torch.Generator().manual_seed(0))
-        loss = float(weighted_sum(terms, self.model.config.weights))
+        weights = self.model.config.weights
+        loss = sum(getattr(weights, name) * float(terms[name]) for name in self.model.selection_terms)
         if not math.isfinite(loss):
             self._stop("the held-out loss")
         is_better = loss < state.best_loss

@@ -47,6 +47,7 @@ class NeuralModel(Unrolled, nn.Module):
 
     kind: ClassVar[str]
     num_members = 1  # how many independent batches a loss takes
+    selection_terms: ClassVar[tuple[str, ...]] = ("state", "reward", "termination")  # what held-out losses sum up
     num_context = 0  # recorded steps that a loss shows the model before it has to imagine
     config_class: ClassVar[type[Any]]
     config: Any
@@ -135,6 +136,9 @@ class NeuralModel(Unrolled, nn.Module):
     def for_all_members(self, segment: Segment) -> Segment:
         """The segment as `loss` takes it when all members are to see the same; a subclass with members repeats it."""
         return segment
+
+    def finish(self, held_out: Trajectories) -> None:
+        """What follows the last update, such as calibration on the held-out episodes."""
 
     def initialise(self, trajectories: Trajectories) -> None:
         """Draw the weights afresh and take layout and scales from the data; `fit` calls it unless it is warm."""

@@ -10,7 +10,7 @@ class Standardiser(nn.Module):
     """Shifts and scales the last axis to mean 0 and standard deviation 1.
 
     A feature that is constant in the data is only shifted: dividing by its standard deviation of (almost) 0 would blow
-    up the first value that differs.
+    up the first value that differs. Restored, it is that constant whatever a network says.
 
     Args:
         num_features: Size of the last axis, F.
@@ -18,11 +18,13 @@ class Standardiser(nn.Module):
 
     mean: Tensor
     std: Tensor
+    span: Tensor
 
     def __init__(self, num_features: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(num_features))
         self.register_buffer("std", torch.ones(num_features))
+        self.register_buffer("span", torch.ones(num_features))
 
     def fit(self, rows: Tensor, is_centred: bool = True) -> None:
         """Measure mean and standard deviation of rows [N, F]; `is_centred=False` keeps 0 as the mean."""
@@ -31,7 +33,9 @@ class Standardiser(nn.Module):
         std = ((exact - mean).square().mean(0)).sqrt()
         scale = exact.abs().amax(0).clamp_min(1.0)
         self.mean.copy_(mean)
-        self.std.copy_(torch.where(std > _SMALLEST_STD * scale, std, torch.ones_like(std)))
+        varies = std > _SMALLEST_STD * scale
+        self.std.copy_(torch.where(varies, std, torch.ones_like(std)))
+        self.span.copy_(torch.where(varies, std, torch.zeros_like(std)))
 
     def normalise(self, values: Tensor) -> Tensor:
         """From units to standard deviations."""
@@ -39,4 +43,4 @@ class Standardiser(nn.Module):
 
     def restore(self, values: Tensor) -> Tensor:
         """From standard deviations to units."""
-        return values * self.std + self.mean
+        return values * self.span + self.mean

@@ -1,40 +1,126 @@
-"""Stub."""
+"""What the ten symbolic environments share: pictures, the checks of their options, and the assembly of their rules."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
-from wm_envs.environment import Field, KernelEnv, KernelVectorEnv, Rules, make_one_step_env
-from wm_envs.symbolic import dynamics
+from wm_envs.environment import UNLIMITED, Field, KernelEnv, Rules
+from wm_envs.errors import OptionError
+from wm_envs.kernel import empty_rows
+from wm_envs.symbolic import describe, dynamics, render
 
+DEFAULT_REWARD_WEIGHTS = {"goal": 1.0, "prediction": 0.1}
 
-class PatternEchoEnv(KernelEnv):
-    """Name the shown symbol."""
-
-    @classmethod
-    def rules(cls, *, level: int = 1, time_limit: int = 1) -> Rules:
-        p = np.zeros(1, dynamics.PARAMETERS)
-        p["task"] = dynamics.PATTERN_ECHO
-        p["num_symbols"] = 8
-        p["time_limit"] = time_limit
-        p["goal_weight"] = 1.0
-        return Rules(
-            tuple(Field(f"symbol {i}", "1", 0, 1, "") for i in range(8)),
-            spaces.Discrete(8),
-            dynamics.REWARD_COMPONENTS,
-            dynamics.STATE,
-            dynamics.OUTCOME,
-            p,
-            dynamics.reset_rows,
-            dynamics.step_rows,
-            dynamics.observe_rows,
-        )
+Setting = TypeVar("Setting")
 
 
-class PatternEchoVectorEnv(KernelVectorEnv):
-    """Vector."""
+class SymbolicEnv(KernelEnv):
+    """A symbolic task: one-hot observations, a Discrete action, an episode that ends on its time limit only."""
 
-    env_class = PatternEchoEnv
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human", "ansi"], "render_fps": 4}
+
+    @staticmethod
+    def draw(state: Any, parameters: Any) -> NDArray[np.uint8]:
+        """The picture of a state row, uint8 [height, width, 3]."""
+        return render.draw(state, parameters)
+
+    @staticmethod
+    def describe(state: Any, parameters: Any) -> str:
+        """A state row as text of one or two lines."""
+        return describe.describe(state, parameters)
 
 
-def make_pattern_echo(**options):
-    return make_one_step_env(PatternEchoEnv, **options)
+@dataclass(frozen=True)
+class TimeLimit:
+    """Steps after which an episode is truncated: what the task asks for, and what an option may choose."""
+
+    default: int
+    maximum: int = UNLIMITED
+
+    def chosen(self, time_limit: int | None) -> int:
+        """The option's value, or the default for None; raises OptionError."""
+        return self.default if time_limit is None else check_integer("time_limit", time_limit, 1, self.maximum)
+
+
+def one_hot(name: str, size: int, meaning: str) -> tuple[Field, ...]:
+    """Fields `name_0` to `name_<size - 1>`."""
+    return tuple(Field(f"{name}_{i}", "1", 0.0, 1.0, meaning) for i in range(size))
+
+
+def flag(name: str, meaning: str) -> tuple[Field, ...]:
+    """One field that is 0 or 1."""
+    return (Field(name, "1", 0.0, 1.0, meaning),)
+
+
+def check_integer(name: str, value: Any, low: int, high: int = UNLIMITED) -> int:
+    """Return the value or raise OptionError unless it is an integer within the bounds."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+        allowed = f"at least {low}" if high == UNLIMITED else f"from {low} to {high}"
+        raise OptionError(f"{name} is an integer {allowed}, got {value!r}")
+    return int(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return the value or raise OptionError unless it is a truth value."""
+    if not isinstance(value, bool | np.bool_):
+        raise OptionError(f"{name} is True or False, got {value!r}")
+    return bool(value)
+
+
+def check_instance(instance: Any) -> int:
+    """The number of a hidden structure; raises OptionError."""
+    return check_integer("instance", instance, 0)
+
+
+def at_level(level: Any, settings: tuple[Setting, ...]) -> Setting:
+    """The settings of a level, the first being level 1; raises OptionError."""
+    return settings[check_integer("level", level, 1, len(settings)) - 1]
+
+
+def check_reward_weights(reward_weights: Mapping[str, float] | None) -> dict[str, float]:
+    """The weight of each reward component, defaults where none is given; raises OptionError."""
+    given = {} if reward_weights is None else reward_weights
+    if not isinstance(given, Mapping) or not set(given) <= set(DEFAULT_REWARD_WEIGHTS):
+        raise OptionError(f"reward_weights maps names among {list(DEFAULT_REWARD_WEIGHTS)} to weights, got {given!r}")
+    weights = {**DEFAULT_REWARD_WEIGHTS, **given}
+    for name, weight in weights.items():
+        is_number = isinstance(weight, int | float | np.number) and not isinstance(weight, bool)
+        if not is_number or not np.isfinite(weight):
+            raise OptionError(f"the reward weight of {name} is a finite number, got {weight!r}")
+    return weights
+
+
+def symbolic_rules(
+    task: int,
+    fields: tuple[Field, ...],
+    num_actions: int,
+    *,
+    time_limit: int,
+    reward_weights: Mapping[str, float] | None,
+    table: Iterable[int] = (),
+    **parameters: int,
+) -> Rules:
+    """The rules of a task: its observation fields and actions, and the parameters by their names in the kernels."""
+    weights = check_reward_weights(reward_weights)
+    row = empty_rows(1, dynamics.PARAMETERS)
+    row["goal_weight"], row["prediction_weight"] = weights["goal"], weights["prediction"]
+    values = {"task": task, "time_limit": time_limit, "num_actions": num_actions, **parameters}
+    for name, value in values.items():
+        row[name] = value
+    entries = np.ravel(np.asarray(table, dtype=np.int32))
+    row["table"][0, : len(entries)] = entries
+    return Rules(
+        observation_fields=fields,
+        action_space=spaces.Discrete(num_actions),
+        reward_components=dynamics.REWARD_COMPONENTS,
+        state_dtype=dynamics.STATE,
+        outcome_dtype=dynamics.OUTCOME,
+        parameters=row,
+        reset_rows=dynamics.reset_rows,
+        step_rows=dynamics.step_rows,
+        observe_rows=dynamics.observe_rows,
+    )

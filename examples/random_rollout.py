@@ -1,0 +1,140 @@
+"""Run uniformly random actions and show what they look like: the first look at any Gymnasium environment.
+
+    python examples/random_rollout.py --env-id wm/TMaze-v0 --episodes 100 --output-dir runs/random
+
+Writes summary.json and, where the environment draws, frames.png with frames of the first episode.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+
+import wm_envs  # noqa: F401  (registers the ids)
+
+Frame = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to run."""
+
+    env_id: str = "wm/RuleRecall-v0"
+    """Any Gymnasium id; "module:id" imports the module first."""
+    episodes: int = 100
+    """How many episodes to run."""
+    seed: int = 0
+    """Seed of the environment and of the actions."""
+    output_dir: Path = Path("runs/random_rollout")
+    """Folder for summary.json and frames.png."""
+    max_frames: int = 12
+    """Frames of the first episode in the picture, evenly spaced."""
+
+
+@dataclass
+class Episode:
+    """One episode's record."""
+
+    rewards: list[float] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
+    is_success: bool | None = None  # None where the environment does not say
+
+
+def main(config: Config) -> dict[str, float]:
+    """Run the episodes; returns the summary that is written."""
+    if config.episodes < 1 or config.max_frames < 1:
+        raise SystemExit(f"episodes and max_frames are at least 1, got {config.episodes} and {config.max_frames}")
+    make_folder(config.output_dir)
+    env = make_env(config.env_id)
+    env.reset(seed=config.seed)
+    env.action_space.seed(config.seed)
+    episodes = [run_episode(env, is_drawn=index == 0) for index in range(config.episodes)]
+    env.close()
+    summary = summarise(episodes)
+    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    if episodes[0].frames:
+        write_contact_sheet(config.output_dir / "frames.png", evenly_spaced(episodes[0].frames, config.max_frames))
+    print(json.dumps(summary, indent=2))
+    return summary
+
+
+def make_folder(folder: Path) -> None:
+    """Make the output folder before anything else is done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "summary.json").touch()
+    except OSError as error:
+        raise SystemExit(f"cannot write into {folder}: {error.strerror}; choose another --output-dir") from error
+
+
+def make_env(env_id: str) -> gym.Env[Any, Any]:
+    """The environment, drawing if it can."""
+    env = gym.make(env_id)
+    if "rgb_array" not in env.metadata.get("render_modes", []):
+        return env
+    env.close()
+    return gym.make(env_id, render_mode="rgb_array")
+
+
+def run_episode(env: gym.Env[Any, Any], *, is_drawn: bool) -> Episode:
+    """One episode of random actions."""
+    episode = Episode()
+    env.reset()
+    draw(env, episode, is_drawn)
+    is_over = False
+    while not is_over:
+        _, reward, terminated, truncated, info = env.step(env.action_space.sample())
+        episode.rewards.append(float(reward))
+        draw(env, episode, is_drawn)
+        is_over = terminated or truncated
+        episode.is_success = bool(info["is_success"]) if "is_success" in info else None
+    return episode
+
+
+def draw(env: gym.Env[Any, Any], episode: Episode, is_drawn: bool) -> None:
+    """Keep a frame of the present state."""
+    if is_drawn and env.render_mode == "rgb_array":
+        episode.frames.append(np.asarray(env.render(), np.uint8))
+
+
+def summarise(episodes: list[Episode]) -> dict[str, float]:
+    """Flat names to numbers; success_rate only where the environment reports successes."""
+    summary = {
+        "episodes": len(episodes),
+        "mean_return": float(np.mean([sum(episode.rewards) for episode in episodes])),
+        "mean_length": float(np.mean([len(episode.rewards) for episode in episodes])),
+    }
+    successes = [episode.is_success for episode in episodes if episode.is_success is not None]
+    if successes:
+        summary["success_rate"] = float(np.mean(successes))
+    return summary
+
+
+def evenly_spaced(frames: list[Frame], number: int) -> list[Frame]:
+    """At most `number` frames, the first and the last among them."""
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(number, len(frames))).round().astype(int))
+    return [frames[index] for index in chosen]
+
+
+def write_contact_sheet(path: Path, frames: list[Frame], *, num_columns: int = 4, gap: int = 6) -> None:
+    """Write frames [height, width, 3] of one size as a grid, row by row."""
+    import imageio.v3 as imageio
+
+    num_columns = min(num_columns, len(frames))
+    num_rows = -(-len(frames) // num_columns)
+    height, width = frames[0].shape[0] + gap, frames[0].shape[1] + gap
+    sheet = np.full((num_rows * height + gap, num_columns * width + gap, 3), 120, np.uint8)
+    for index, frame in enumerate(frames):
+        row, column = divmod(index, num_columns)
+        top, left = row * height + gap, column * width + gap
+        sheet[top : top + frame.shape[0], left : left + frame.shape[1]] = frame
+    imageio.imwrite(path, sheet)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

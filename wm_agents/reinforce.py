@@ -1,0 +1,509 @@
+"""REINFORCE with a world-model auxiliary loss, for many seeds at once.
+
+Williams (1992), "Simple statistical gradient-following algorithms for connectionist reinforcement learning", eq. 11,
+with reward to go, a baseline, an entropy bonus, and a head that predicts the raw next observation from the same tokens
+that the policy reads. `num_seeds` runs train as one batched program; each has its own network, episodes and randomness.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wm_agents.episodes import Collector, EpisodeBatch, Interface, VectorEnvMaker, environment_maker, sample_categorical
+from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
+from wm_agents.sequence_model import Cache, NetworkConfig, SequenceModel
+from wm_agents.training.checkpoints import Checkpoint, CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.curriculum import Curriculum
+from wm_agents.training.loggers import Logger
+from wm_agents.training.progress import progress
+from wm_agents.training.seeding import spawn_seeds
+
+KIND = "reinforce"
+_TRAINING, _EVALUATION = 0, 1  # first word of a collection's number, so that the two never share episodes
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The weight of each loss term; a term whose weight is 0 is not computed.
+
+    Attributes:
+        policy: -log pi(a | s) times the advantage.
+        entropy: Minus the policy's entropy, in nats.
+        value: Half the squared error of the value head against the return to go.
+        world_model: Mean squared error of the predicted raw next observation.
+    """
+
+    policy: float = 1.0
+    entropy: float = 0.01
+    value: float = 0.5
+    world_model: float = 1.0
+
+
+@dataclass(frozen=True)
+class ReinforceConfig:
+    """How to train.
+
+    Attributes:
+        network: Sizes of the network.
+        weights: Weights of the loss terms.
+        num_seeds: Independent runs trained as one batched program.
+        episodes_per_update: Episodes R of each run between two updates.
+        learning_rate: Adam's step size.
+        discount: Of rewards to go, per step.
+        max_gradient_norm: Each run's gradient is scaled down to this norm.
+        baseline: "moving" averages past returns to go by step; "value" is the value head.
+        baseline_decay: Of the moving average, per update.
+        prediction_reward_weight: Weight of the intrinsic reward, minus the world model's squared error.
+        world_model_target: "next" is the observation that followed; "shuffled" is that of another episode of the same
+            batch, a placebo with the same targets and no information.
+        has_previous_step: Each token also carries the action and reward before it.
+        max_episode_steps: Episodes are cut here while training.
+        device: "auto" takes an accelerator when there is one.
+    """
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    weights: LossWeights = field(default_factory=LossWeights)
+    num_seeds: int = 1
+    episodes_per_update: int = 64
+    learning_rate: float = 1e-3
+    discount: float = 1.0
+    max_gradient_norm: float = 1.0
+    baseline: Literal["moving", "value"] = "moving"
+    baseline_decay: float = 0.95
+    prediction_reward_weight: float = 0.1
+    world_model_target: Literal["next", "shuffled"] = "next"
+    has_previous_step: bool = False
+    max_episode_steps: int = 1000
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("num_seeds", "episodes_per_update", "max_episode_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"ReinforceConfig.{name} is at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "max_gradient_norm"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ConfigError(f"ReinforceConfig.{name} is positive, got {getattr(self, name)}")
+        for name in ("discount", "baseline_decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"ReinforceConfig.{name} lies in [0, 1], got {getattr(self, name)}")
+        _check_choice("baseline", self.baseline, ("moving", "value"))
+        _check_choice("world_model_target", self.world_model_target, ("next", "shuffled"))
+        for name, weight in vars(self.weights).items():
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ConfigError(f"LossWeights.{name} is not negative, got {weight}")
+        if self.baseline == "value" and self.weights.value == 0:
+            raise ConfigError('baseline="value" needs a trained value head: give weights.value above 0')
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigError(f"ReinforceConfig.{name} is one of {choices}, got {value!r}")
+
+
+@dataclass(frozen=True)
+class UpdateReport:
+    """One update of all stacked runs, what a callback receives.
+
+    Attributes:
+        update: Updates done so far.
+        num_steps: Environment steps of each run so far [S].
+        num_episodes: Episodes of each run so far.
+        metrics: Name to one number per run [S]: the loss terms, "return", "success" where known, "gradient_norm".
+    """
+
+    update: int
+    num_steps: NDArray[np.int64]
+    num_episodes: int
+    metrics: dict[str, NDArray[np.float64]]
+
+
+Callback = Callable[["Reinforce", UpdateReport], bool | None]
+
+
+class Reinforce:
+    """REINFORCE agents, one per stacked seed, that share an environment id and a configuration.
+
+    Args:
+        env: A Gymnasium id, an environment made by `gym.make`, or a function from num_envs to a vector environment.
+        config: How to train.
+        seed: Run k of the stack is seeded with the k-th child of this seed, whatever the number of runs.
+        env_kwargs: Options of the environment.
+        levels: For a curriculum, further options per level; every level has the same spaces.
+        mastery: Share of successes over `window` episodes at which a run moves to the next level.
+        window: Episodes over which mastery is judged.
+
+    Raises:
+        SpaceError: An observation or action space that is neither Box nor Discrete.
+    """
+
+    def __init__(
+        self,
+        env: str | gym.Env[Any, Any] | VectorEnvMaker,
+        config: ReinforceConfig | None = None,
+        *,
+        seed: int = 0,
+        env_kwargs: Mapping[str, Any] | None = None,
+        levels: Sequence[Mapping[str, Any]] = ({},),
+        mastery: float = 0.8,
+        window: int = 100,
+    ) -> None:
+        self.config = config or ReinforceConfig()
+        self.seed = seed
+        self.seeds = spawn_seeds(seed, self.config.num_seeds)
+        self._env_id = env if isinstance(env, str) else None
+        self._options = {
+            "env_kwargs": dict(env_kwargs or {}),
+            "levels": [dict(level) for level in levels],
+            "mastery": mastery,
+            "window": window,
+        }
+        makers = [environment_maker(env, {**(env_kwargs or {}), **level}) for level in levels]
+        probe = makers[0](1)
+        self.interface = Interface(
+            probe.single_observation_space, probe.single_action_space, self.config.has_previous_step
+        )
+        probe.close()
+        self.collector = Collector(makers, self.interface, self.seeds, self.config.max_episode_steps)
+        self.curriculum = Curriculum(range(len(levels)), mastery, window, self.config.num_seeds)
+        self.device = choose_device(self.config.device)
+        self.model = SequenceModel(self.config.network, self.interface.sizes, self.seeds, self.device)
+        self._optimizer = _make_optimizer(self.model, self.config.learning_rate)
+        self._baseline = np.full((self.config.num_seeds, self.config.max_episode_steps), np.nan, np.float32)
+        self._generator = torch.Generator().manual_seed(self.seeds[0])  # of predict()'s draws
+        self.num_updates = 0
+        self.num_steps = np.zeros(self.config.num_seeds, np.int64)
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: Callback | None = None,
+        progress_bar: bool = False,
+        *,
+        logger: Logger | None = None,
+        checkpoints: CheckpointManager | None = None,
+        checkpoint_every: int = 500,
+    ) -> Self:
+        """Train until every run has taken this many environment steps, counted from the very first.
+
+        Args:
+            total_timesteps: Steps per run, those before a resumption included.
+            callback: Called after every update with the agent and an UpdateReport; False stops.
+            progress_bar: Show progress on a terminal.
+            logger: Receives the means over runs after every update.
+            checkpoints: Where to save, every `checkpoint_every` updates and at the end.
+            checkpoint_every: In updates.
+
+        Raises:
+            NonFiniteError: A loss or gradient is not finite; parameters and checkpoints are those before the update.
+        """
+        if total_timesteps < 1:
+            raise ConfigError(f"total_timesteps is at least 1, got {total_timesteps}")
+        done = int(self.num_steps.min())
+        with progress(total_timesteps, "reinforce", None if progress_bar else False, done) as bar:
+            while self.num_steps.min() < total_timesteps:
+                report = self._update()
+                means = {name: float(values.mean()) for name, values in report.metrics.items()}
+                if logger is not None:
+                    logger.log(int(self.num_steps.mean()), means)
+                bar.advance(int(self.num_steps.min()) - done, **_headline(means))
+                done = int(self.num_steps.min())
+                if checkpoints is not None and self.num_updates % checkpoint_every == 0:
+                    checkpoints.save(self.num_updates, *self._state())
+                if callback is not None and callback(self, report) is False:
+                    break
+        if checkpoints is not None and self.num_updates % checkpoint_every:
+            checkpoints.save(self.num_updates, *self._state())
+        return self
+
+    def evaluate(self, num_episodes: int = 100, *, deterministic: bool = True, level: int = -1) -> EpisodeBatch:
+        """Play fresh episodes with every run, on seeds that training never uses.
+
+        Args:
+            num_episodes: Per run.
+            deterministic: Take the likeliest action.
+            level: Index into the levels; the last by default.
+        """
+        levels = [range(len(self.collector.makers))[level]] * self.config.num_seeds
+        with torch.no_grad():
+            return self.collector.collect(self.model, num_episodes, (_EVALUATION, 0), levels, is_greedy=deterministic)
+
+    def _update(self) -> UpdateReport:
+        levels = [self.curriculum.level(member) for member in range(self.config.num_seeds)]
+        number = (_TRAINING, self.num_updates)
+        batch = self.collector.collect(self.model, self.config.episodes_per_update, number, levels)
+        terms, bonus = self._losses(batch)
+        metrics = {name: term.detach().cpu().double().numpy() for name, term in terms.items()}
+        weights = asdict(self.config.weights)
+        assert terms.keys() == {name for name, weight in weights.items() if weight > 0}, "every term has one weight"
+        self._check_finite(metrics)
+        loss = torch.stack([weights[name] * term.sum() for name, term in terms.items()]).sum()
+        metrics["gradient_norm"] = self._descend(loss)
+        metrics["return"] = batch.returns.mean(1)
+        metrics["prediction_reward"] = bonus
+        if batch.successes is not None:
+            metrics["success"] = batch.successes.mean(1)
+            self.curriculum.record(batch.successes, np.asarray(levels))
+        self.num_updates += 1
+        self.num_steps += batch.num_steps
+        num_episodes = self.num_updates * self.config.episodes_per_update
+        return UpdateReport(self.num_updates, self.num_steps.copy(), num_episodes, metrics)
+
+    def _losses(self, batch: EpisodeBatch) -> tuple[dict[str, Tensor], NDArray[np.float64]]:
+        """Each loss term per run [S], and the mean intrinsic reward per run."""
+        weights, model = self.config.weights, self.model
+        num_seeds, num_rows, num_steps = batch.mask.shape
+        if batch.first_tokens is not None and batch.first_tokens.requires_grad:
+            tokens = batch.first_tokens
+        elif num_steps == 1:
+            tokens = model.encode_first(batch.inputs.squeeze(2).to(self.device))[0]
+        else:
+            tokens = model.encode(batch.inputs.to(self.device)).flatten(1, 2)
+        mask = batch.mask.flatten(1).to(self.device)
+        share = mask / mask.sum(1, keepdim=True)  # so that a sum over (R * T) is a mean over the steps that happened
+        actions = batch.actions.flatten(1, 2).to(self.device)
+        log_probability, entropy = self._policy_terms(tokens, actions)
+        terms: dict[str, Tensor] = {}
+        rewards = batch.rewards
+        bonus = np.zeros(num_seeds)
+        if weights.world_model > 0:
+            error = self._prediction_errors(tokens, actions, batch)
+            terms["world_model"] = (error * share).sum(1)
+            intrinsic = -error.detach().cpu().view(num_seeds, num_rows, num_steps) * batch.mask
+            rewards = rewards + self.config.prediction_reward_weight * intrinsic
+            bonus = intrinsic.sum(-1).mean(1).double().numpy()
+        to_go = rewards_to_go(rewards, self.config.discount).to(self.device)
+        if weights.value > 0:
+            # With the moving baseline the head is trained apart from the tokens, so that it stays a spectator.
+            read = tokens if self.config.baseline == "value" else tokens.detach()
+            values = model.value(read)
+            terms["value"] = 0.5 * ((values - to_go.flatten(1)).square() * share).sum(1)
+        if self.config.baseline == "value":
+            baseline = values.detach().view_as(to_go)
+        else:
+            baseline = self._moving_baseline(to_go, batch.mask).to(self.device)
+        advantage = (to_go - baseline).flatten(1)
+        terms["policy"] = -(log_probability * advantage * share).sum(1)
+        if weights.entropy > 0:
+            terms["entropy"] = -(entropy * share).sum(1)
+        return {name: term for name, term in terms.items() if getattr(weights, name) > 0}, bonus
+
+    def _policy_terms(self, tokens: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Log probability and entropy [S, R * T] of the executed actions."""
+        outputs = self.model.policy(tokens)
+        if self.interface.is_continuous:
+            log_std = self.model.parameters["log_std"]
+            squares = ((actions - outputs) / log_std.exp()).square()
+            log_probability = -0.5 * (squares + 2 * log_std + math.log(2 * math.pi)).sum(-1)
+            entropy = (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1).expand_as(log_probability)
+            return log_probability, entropy
+        log_probabilities = outputs.log_softmax(-1)
+        chosen = log_probabilities.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+        return chosen, -(log_probabilities.exp() * log_probabilities).sum(-1)
+
+    def _prediction_errors(self, tokens: Tensor, actions: Tensor, batch: EpisodeBatch) -> Tensor:
+        """Squared error of the predicted next observation, a mean over its features [S, R * T]."""
+        targets = batch.next_observations
+        if self.config.world_model_target == "shuffled":
+            rolls = np.random.default_rng([self.seed, self.num_updates])
+            targets = targets[:, torch.from_numpy(rolls.permutation(targets.shape[1]))]
+        predicted = self.model.next_observation(tokens, self.interface.action_features(actions))
+        return (predicted - targets.flatten(1, 2).to(self.device)).square().mean(-1)
+
+    def _moving_baseline(self, to_go: Tensor, mask: Tensor) -> Tensor:
+        """The average return to go at each step [S, 1, T] before this batch; then the batch enters the average."""
+        num_steps = to_go.shape[2]
+        count = mask.sum(1).clamp(min=1)
+        means = ((to_go.cpu() * mask).sum(1) / count).numpy()
+        past = self._baseline[:, :num_steps]
+        known = np.where(np.isnan(past), means, past)
+        decay = self.config.baseline_decay
+        self._baseline[:, :num_steps] = np.where(mask.any(1), decay * known + (1 - decay) * means, past)
+        return torch.from_numpy(known[:, None].astype(np.float32))
+
+    def _descend(self, loss: Tensor) -> NDArray[np.float64]:
+        """One step of Adam with each run's gradient clipped by its own norm; gives the norms [S] before clipping."""
+        gradient = self.model.backward(loss)
+        norms = gradient.norm(dim=1, keepdim=True)
+        self._check_finite({"gradient_norm": norms.squeeze(1).cpu().double().numpy()})
+        gradient.mul_((self.config.max_gradient_norm / (norms + 1e-6)).clamp_(max=1.0))
+        self._optimizer.step()
+        return norms.squeeze(1).cpu().double().numpy()
+
+    def _check_finite(self, metrics: Mapping[str, NDArray[np.float64]]) -> None:
+        for name, values in metrics.items():
+            if not np.isfinite(values).all():
+                run = int(np.flatnonzero(~np.isfinite(values))[0])
+                raise NonFiniteError(
+                    f"{name} of run {run} is {values[run]} at update {self.num_updates}: nothing was updated; "
+                    "scale the observations and rewards or lower learning_rate"
+                )
+
+    def predict(
+        self,
+        observation: Any,
+        state: Cache | None = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+        *,
+        member: int = 0,
+    ) -> tuple[Any, Cache]:
+        """Act on one observation or a batch, as Stable-Baselines3's policies do.
+
+        Args:
+            observation: One observation, or a batch of B.
+            state: What the previous call returned; None starts all episodes.
+            episode_start: Which rows start an episode now [B].
+            deterministic: Take the likeliest action.
+            member: Which of the stacked runs acts.
+
+        Returns:
+            The action or actions, and the state to pass on.
+        """
+        space_shape = self.interface.observation_space.shape or ()
+        is_single = np.shape(observation) == space_shape
+        batch = np.asarray(observation)[None] if is_single else np.asarray(observation)
+        tokens, cache = self._predict_tokens(self.interface.encode_observations(batch), state, episode_start, member)
+        outputs = self._member(member).policy(tokens).squeeze(0).detach().cpu()
+        actions = self.interface.decode_actions(self._choose(outputs, deterministic, member))
+        return (actions[0] if is_single else actions), cache
+
+    def _predict_tokens(
+        self, observations: Tensor, cache: Cache | None, episode_start: NDArray[np.bool_] | None, member: int
+    ) -> tuple[Tensor, Cache]:
+        """Tokens [1, B, D] of the next step of B episodes, and the cache that includes it."""
+        if self.config.has_previous_step:
+            raise ConfigError("predict() does not see rewards, which has_previous_step needs: use evaluate() instead")
+        model, inputs = self._member(member), observations.to(self.device).unsqueeze(0)
+        starts = np.zeros(len(observations), np.bool_) if episode_start is None else np.asarray(episode_start)
+        with torch.no_grad():
+            if cache is None or starts.all():
+                tokens, attended = model.encode_first(inputs)
+                return tokens, model.cache_first(attended)
+            cache = cache.copy()
+            if starts.any():
+                known = torch.zeros(len(starts), dtype=torch.long, device=self.device)
+                previous = known if cache.starts is None else cache.starts
+                cache.starts = torch.where(torch.from_numpy(starts).to(self.device), cache.time, previous)
+            return model.encode_next(inputs, cache), cache
+
+    def _choose(self, outputs: Tensor, deterministic: bool, member: int) -> Tensor:
+        """Actions [B] or [B, A] from policy outputs [B, ...]."""
+        if self.interface.is_continuous:
+            spread = self._member(member).parameters["log_std"][0].detach().cpu().exp()
+            noise = torch.randn(outputs.shape, generator=self._generator)
+            return outputs if deterministic else outputs + spread * noise
+        if deterministic:
+            return outputs.argmax(-1)
+        return sample_categorical(outputs, torch.rand(outputs.shape[0], generator=self._generator))
+
+    def _member(self, member: int) -> SequenceModel:
+        """The network of one run; a copy is made where several are stacked."""
+        return self.model if self.config.num_seeds == 1 else self.model.select([member])
+
+    def save(self, path: str | Path) -> Path:
+        """Write all that a later `load` needs to predict, or to go on training to the bit."""
+        return save_checkpoint(path, *self._state())
+
+    @classmethod
+    def load(cls, path: str | Path, env: str | gym.Env[Any, Any] | VectorEnvMaker | None = None) -> Self:
+        """Read an agent.
+
+        Args:
+            path: What `save` wrote, or a checkpoint of `learn`.
+            env: Needed where the agent was not made from an id; must have the spaces that it was trained on.
+
+        Raises:
+            CheckpointError: Damaged, of another kind, or for other spaces.
+        """
+        return cls.from_checkpoint(load_checkpoint(path, KIND), env)
+
+    @classmethod
+    def from_checkpoint(
+        cls, checkpoint: Checkpoint, env: str | gym.Env[Any, Any] | VectorEnvMaker | None = None
+    ) -> Self:
+        """An agent from a loaded checkpoint, such as `CheckpointManager.latest()`; see `load`."""
+        metadata, tensors = checkpoint.metadata, checkpoint.tensors
+        environment = env if env is not None else metadata["env_id"]
+        if environment is None:
+            raise CheckpointError("this agent was not made from an environment id: give load() the environment")
+        try:
+            options = metadata["options"]
+            agent = cls(environment, config_from_dict(metadata["config"]), seed=metadata["seed"], **options)
+            agent._restore(tensors, metadata)
+        except (KeyError, TypeError, ConfigError) as error:
+            raise CheckpointError(f"not a checkpoint of this version's Reinforce: {error!r}") from error
+        return agent
+
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        moments = self._optimizer.state[self.model.flat]
+        tensors = {"parameters": self.model.flat, "baseline": torch.from_numpy(self._baseline)}
+        tensors |= {f"adam.{name}": value for name, value in moments.items()}
+        metadata = {
+            "kind": KIND,
+            "env_id": self._env_id,
+            "options": self._options,
+            "config": asdict(self.config),
+            "sizes": asdict(self.interface.sizes),
+            "seed": self.seed,
+            "num_updates": self.num_updates,
+            "num_steps": self.num_steps.tolist(),
+            "curriculum": self.curriculum.state_dict(),
+        }
+        return tensors, metadata
+
+    def _restore(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+        if metadata["sizes"] != asdict(self.interface.sizes):
+            raise CheckpointError(
+                f"trained on spaces of sizes {metadata['sizes']}, this environment has {asdict(self.interface.sizes)}"
+            )
+        self.model.flat.copy_(tensors["parameters"])
+        self._baseline[:] = tensors["baseline"].numpy()
+        moments = {name.removeprefix("adam."): t.clone() for name, t in tensors.items() if name.startswith("adam.")}
+        if moments:
+            self._optimizer.state[self.model.flat] = {name: t.to(self.device) for name, t in moments.items()}
+        self.num_updates = metadata["num_updates"]
+        self.num_steps = np.asarray(metadata["num_steps"], np.int64)
+        self.curriculum.load_state_dict(metadata["curriculum"])
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of this name; "auto" is an accelerator when there is one."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def rewards_to_go(rewards: Tensor, discount: float) -> Tensor:
+    """Discounted sums of the rewards [..., T] from each step on."""
+    if rewards.shape[-1] == 1:
+        return rewards
+    to_go = torch.empty_like(rewards)
+    running = torch.zeros_like(rewards[..., 0])
+    for step in reversed(range(rewards.shape[-1])):
+        running = rewards[..., step] + discount * running
+        to_go[..., step] = running
+    return to_go
+
+
+def config_from_dict(values: Mapping[str, Any]) -> ReinforceConfig:
+    """The inverse of `dataclasses.asdict`."""
+    nested = {"network": NetworkConfig(**values["network"]), "weights": LossWeights(**values["weights"])}
+    return ReinforceConfig(**{**values, **nested})
+
+
+def _make_optimizer(model: SequenceModel, learning_rate: float) -> torch.optim.Adam:
+    """Adam (Kingma & Ba 2015) on the flat parameters, one fused operation."""
+    model.flat.grad = model.flat_gradient
+    return torch.optim.Adam([model.flat], lr=learning_rate, fused=True)
+
+
+def _headline(means: Mapping[str, float]) -> dict[str, float]:
+    return {name: means[name] for name in ("success", "return") if name in means}

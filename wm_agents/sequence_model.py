@@ -1,0 +1,301 @@
+"""The network of REINFORCE: a causal transformer with one token per environment step, stacked over seeds.
+
+Every parameter has a leading seed axis S, so that many independent runs are one batched program: each run keeps its own
+weights, its own gradient norm and its own random numbers. All parameters are views into one flat tensor [S, P], and
+all gradients into another, so that clipping and the optimiser are a handful of operations on two tensors.
+
+Letters: S seeds, R rows (episodes) of a seed, T time, D width, F inputs of a token.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wm_agents.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of the network; the defaults are the reference model of 116,625 parameters on 8 symbols.
+
+    Attributes:
+        width: Size D of a token.
+        num_layers: Transformer blocks; recalling a rule from context needs two.
+        num_heads: Attention heads.
+        feedforward_width: Hidden size of a block's feed-forward part.
+        value_width: Hidden size of the value head.
+        context_length: How many steps a token attends to, itself included.
+    """
+
+    width: int = 64
+    num_layers: int = 2
+    num_heads: int = 4
+    feedforward_width: int = 256
+    value_width: int = 32
+    context_length: int = 256
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value < 1:
+                raise ConfigError(f"NetworkConfig.{name} is at least 1, got {value}")
+        if self.width % (2 * self.num_heads):
+            raise ConfigError(f"width is a multiple of 2 * num_heads, got {self.width} and {self.num_heads} heads")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the environment asks of the network.
+
+    Attributes:
+        num_inputs: Numbers in a token, F.
+        num_policy_outputs: Logits of a Discrete action, or means of a Box action.
+        num_action_features: Length of an action as the world model sees it (one-hot or the numbers themselves).
+        num_targets: Length of the observation that the world model predicts, O.
+        is_continuous: Whether actions are Gaussian, with a learned log standard deviation of their own.
+    """
+
+    num_inputs: int
+    num_policy_outputs: int
+    num_action_features: int
+    num_targets: int
+    is_continuous: bool
+
+
+@dataclass
+class Cache:
+    """Keys and values [S * R, heads, t, D / heads] of the steps so far, per layer, and each row's first valid step."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    time: int
+    starts: Tensor | None = None
+
+    def copy(self) -> "Cache":
+        """A cache that grows apart from this one; the tensors themselves are never changed in place."""
+        return Cache(list(self.keys), list(self.values), self.time, self.starts)
+
+
+class SequenceModel:
+    """S independent causal pre-norm transformers with a policy head, a world-model head and a value head.
+
+    Positions enter by rotation of queries and keys (Su et al. 2021, eq. 34), which has no parameters, so a run may be
+    longer than any seen before. The world-model head reads (token, embedded action) and predicts the raw next
+    observation, never an embedding.
+
+    Args:
+        config: The network's sizes.
+        sizes: What the environment asks for.
+        seeds: One initialisation seed per stacked run, S of them.
+        device: Where the parameters live.
+    """
+
+    def __init__(self, config: NetworkConfig, sizes: Sizes, seeds: list[int], device: torch.device) -> None:
+        self.config, self.sizes, self.device = config, sizes, device
+        self.num_seeds = len(seeds)
+        self.shapes = dict(_shapes(config, sizes))
+        self.num_parameters = sum(math.prod(shape) for shape in self.shapes.values())
+        self.flat = torch.stack([self._initial(seed) for seed in seeds]).to(device)
+        self.flat_gradient = torch.zeros_like(self.flat)
+        self._attach()
+
+    def _initial(self, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.cat([_initial(name, shape, generator).flatten() for name, shape in self.shapes.items()])
+
+    def _attach(self) -> None:
+        """Make the named parameters and their gradients views of the flat tensors."""
+        self.parameters: dict[str, Tensor] = {}
+        start = 0
+        for name, shape in self.shapes.items():
+            columns = slice(start, start + math.prod(shape))
+            parameter = self.flat[:, columns].view(-1, *shape).detach().requires_grad_()
+            parameter.grad = self.flat_gradient[:, columns].view(-1, *shape)
+            self.parameters[name] = parameter
+            start = columns.stop
+
+    def backward(self, loss: Tensor) -> Tensor:
+        """The gradient [S, P] of a loss that is a sum over seeds; parameters without a part in it get zeros."""
+        self.flat_gradient.zero_()
+        with warnings.catch_warnings():
+            # The views are strided over seeds on purpose: gathering dense gradients afterwards takes a quarter longer.
+            warnings.filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")
+            loss.backward()
+        return self.flat_gradient
+
+    def select(self, members: list[int]) -> "SequenceModel":
+        """A copy that holds these stacked runs only, without gradients of its own past."""
+        chosen = object.__new__(SequenceModel)
+        chosen.config, chosen.sizes, chosen.device = self.config, self.sizes, self.device
+        chosen.shapes, chosen.num_parameters, chosen.num_seeds = self.shapes, self.num_parameters, len(members)
+        chosen.flat = self.flat[members].clone()
+        chosen.flat_gradient = torch.zeros_like(chosen.flat)
+        chosen._attach()
+        return chosen
+
+    def linear(self, name: str, inputs: Tensor) -> Tensor:
+        """Apply the seed's own affine map: [S, M, in] to [S, M, out]."""
+        return torch.baddbmm(self.parameters[f"{name}.bias"], inputs, self.parameters[f"{name}.weight"])
+
+    def _normalise(self, name: str, tokens: Tensor) -> Tensor:
+        normalised = F.layer_norm(tokens, (self.config.width,))
+        return torch.addcmul(self.parameters[f"{name}.bias"], normalised, self.parameters[f"{name}.weight"])
+
+    def _embed(self, inputs: Tensor) -> Tensor:
+        return self.linear("encoder.2", self.linear("encoder.1", inputs).relu_())
+
+    def _feed_forward(self, layer: int, tokens: Tensor) -> Tensor:
+        hidden = self.linear(f"block{layer}.up", self._normalise(f"block{layer}.norm2", tokens)).relu_()
+        return tokens + self.linear(f"block{layer}.down", hidden)
+
+    def encode_first(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Tokens of the first step, where attention over a single key is the identity on its value.
+
+        Args:
+            inputs: [S, R, F].
+
+        Returns:
+            Tokens [S, R, D], and each layer's attention inputs, from which `cache_first` can go on.
+        """
+        tokens, attended = self._embed(inputs), []
+        for layer in range(self.config.num_layers):
+            normalised = self._normalise(f"block{layer}.norm1", tokens)
+            attended.append(normalised)
+            tokens = tokens + self.linear(f"block{layer}.out", self.linear(f"block{layer}.value", normalised))
+            tokens = self._feed_forward(layer, tokens)
+        return tokens, attended
+
+    def cache_first(self, attended: list[Tensor]) -> Cache:
+        """The cache after the first step."""
+        keys, values = [], []
+        for layer, normalised in enumerate(attended):
+            normalised = normalised.unsqueeze(2)
+            keys.append(self._rotate(self._split_heads(f"block{layer}.key", normalised), 0))
+            values.append(self._split_heads(f"block{layer}.value", normalised))
+        return Cache(keys, values, 1)
+
+    def encode_next(self, inputs: Tensor, cache: Cache) -> Tensor:
+        """Tokens [S, R, D] of the next step for inputs [S, R, F]; the cache grows in place."""
+        tokens = self._embed(inputs)
+        oldest = max(0, cache.time + 1 - self.config.context_length)
+        mask = _row_mask(cache, oldest)
+        for layer in range(self.config.num_layers):
+            normalised = self._normalise(f"block{layer}.norm1", tokens).unsqueeze(2)
+            query = self._rotate(self._split_heads(f"block{layer}.query", normalised), cache.time)
+            key = self._rotate(self._split_heads(f"block{layer}.key", normalised), cache.time)
+            value = self._split_heads(f"block{layer}.value", normalised)
+            cache.keys[layer] = torch.cat([cache.keys[layer], key], 2)[:, :, -self.config.context_length :]
+            cache.values[layer] = torch.cat([cache.values[layer], value], 2)[:, :, -self.config.context_length :]
+            mixed = F.scaled_dot_product_attention(query, cache.keys[layer], cache.values[layer], attn_mask=mask)
+            tokens = tokens + self.linear(f"block{layer}.out", self._join_heads(mixed).squeeze(2))
+            tokens = self._feed_forward(layer, tokens)
+        cache.time += 1
+        return tokens
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Tokens [S, R, T, D] of whole episodes for inputs [S, R, T, F]; each sees itself and what came before."""
+        num_seeds, num_rows, num_steps, _ = inputs.shape
+        flat = (num_seeds, num_rows * num_steps, -1)
+        tokens = self._embed(inputs.reshape(flat))
+        mask = self._band(num_steps)
+        for layer in range(self.config.num_layers):
+            normalised = self._normalise(f"block{layer}.norm1", tokens).view(num_seeds, num_rows, num_steps, -1)
+            query = self._rotate(self._split_heads(f"block{layer}.query", normalised), 0)
+            key = self._rotate(self._split_heads(f"block{layer}.key", normalised), 0)
+            value = self._split_heads(f"block{layer}.value", normalised)
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
+            tokens = tokens + self.linear(f"block{layer}.out", self._join_heads(mixed).reshape(flat))
+            tokens = self._feed_forward(layer, tokens)
+        return tokens.view(num_seeds, num_rows, num_steps, -1)
+
+    def _band(self, num_steps: int) -> Tensor | None:
+        """The mask [T, T] of a context shorter than the episode; None where plain causality is enough."""
+        if num_steps <= self.config.context_length:
+            return None
+        causal = torch.ones(num_steps, num_steps, dtype=torch.bool, device=self.device).tril()
+        return causal.triu(1 - self.config.context_length)
+
+    def _split_heads(self, name: str, tokens: Tensor) -> Tensor:
+        """[S, R, T, D] to [S * R, heads, T, D / heads] through the affine map `name`."""
+        num_seeds, num_rows, num_steps, width = tokens.shape
+        mapped = self.linear(name, tokens.reshape(num_seeds, num_rows * num_steps, width))
+        return mapped.view(num_seeds * num_rows, num_steps, self.config.num_heads, -1).transpose(1, 2)
+
+    def _join_heads(self, heads: Tensor) -> Tensor:
+        """[S * R, heads, T, D / heads] to [S, R, T, D]."""
+        return heads.transpose(1, 2).reshape(self.num_seeds, -1, heads.shape[2], self.config.width)
+
+    def _rotate(self, heads: Tensor, first_step: int) -> Tensor:
+        """Turn pairs of coordinates by angles that grow with the step."""
+        num_steps, half = heads.shape[2], heads.shape[3] // 2
+        steps = torch.arange(first_step, first_step + num_steps, device=heads.device, dtype=torch.float32)
+        frequencies = 100.0 ** (-torch.arange(half, device=heads.device, dtype=torch.float32) / half)
+        angles = steps[:, None] * frequencies
+        cosine, sine = angles.cos(), angles.sin()
+        left, right = heads[..., :half], heads[..., half:]
+        return torch.cat([left * cosine - right * sine, left * sine + right * cosine], -1)
+
+    def policy(self, tokens: Tensor) -> Tensor:
+        """Logits or means [S, M, outputs] for tokens [S, M, D]."""
+        return self.linear("policy", tokens)
+
+    def value(self, tokens: Tensor) -> Tensor:
+        """Expected return [S, M] for tokens [S, M, D]."""
+        return self.linear("value.2", self.linear("value.1", tokens).relu_()).squeeze(-1)
+
+    def next_observation(self, tokens: Tensor, actions: Tensor) -> Tensor:
+        """Raw next observations [S, M, O] for tokens [S, M, D] and action features [S, M, A]."""
+        # The affine map of the pair (token, embedded action), as two parts so that nothing is concatenated.
+        from_action = torch.bmm(self.parameters["action.weight"], self.parameters["world.action.weight"])
+        hidden = torch.baddbmm(self.linear("world.1", tokens), actions, from_action)
+        return self.linear("world.2", hidden.relu_())
+
+
+def _row_mask(cache: Cache, oldest: int) -> Tensor | None:
+    """Which cached steps each row may attend to, [S * R, 1, 1, t]; None when all rows started together."""
+    if cache.starts is None:
+        return None
+    steps = torch.arange(oldest, cache.time + 1, device=cache.starts.device)
+    return (steps >= cache.starts[:, None])[:, None, None, :]
+
+
+def _shapes(config: NetworkConfig, sizes: Sizes) -> Iterator[tuple[str, tuple[int, ...]]]:
+    width = config.width
+    yield from _affine("encoder.1", sizes.num_inputs, width)
+    yield from _affine("encoder.2", width, width)
+    for layer in range(config.num_layers):
+        for name in ("query", "key", "value", "out"):
+            yield from _affine(f"block{layer}.{name}", width, width)
+        yield from _affine(f"block{layer}.up", width, config.feedforward_width)
+        yield from _affine(f"block{layer}.down", config.feedforward_width, width)
+        for name in ("norm1", "norm2"):
+            yield f"block{layer}.{name}.weight", (1, width)
+            yield f"block{layer}.{name}.bias", (1, width)
+    yield from _affine("policy", width, sizes.num_policy_outputs)
+    if sizes.is_continuous:
+        yield "log_std", (1, sizes.num_policy_outputs)
+    yield "action.weight", (sizes.num_action_features, width)
+    yield from _affine("world.1", width, width)
+    yield "world.action.weight", (width, width)
+    yield from _affine("world.2", width, sizes.num_targets)
+    yield from _affine("value.1", width, config.value_width)
+    yield from _affine("value.2", config.value_width, 1)
+
+
+def _affine(name: str, num_inputs: int, num_outputs: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield f"{name}.weight", (num_inputs, num_outputs)
+    yield f"{name}.bias", (1, num_outputs)
+
+
+def _initial(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Uniform weights of variance 1 / (3 inputs), biases zero, norms the identity."""
+    if name.endswith(".bias") or name == "log_std":
+        return torch.zeros(shape)
+    if ".norm" in name:
+        return torch.ones(shape)
+    bound = 1.0 / math.sqrt(shape[0])
+    return torch.empty(shape).uniform_(-bound, bound, generator=generator)

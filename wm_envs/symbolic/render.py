@@ -1,0 +1,277 @@
+"""State row -> picture for all symbolic tasks; what the player is to find out stays hidden."""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+from wm_envs import canvas
+from wm_envs.canvas import Colour, Image, Point
+from wm_envs.symbolic import describe, dynamics
+
+WIDTH, HEIGHT = 400, 300
+MIDDLE = (WIDTH / 2, 140.0)
+
+PAPER, INK, GREY, PALE = (250, 248, 243), (38, 43, 51), (140, 143, 148), (228, 225, 217)
+RIGHT, WRONG, LIGHT = (0, 140, 106), (200, 66, 32), (250, 196, 60)
+# Told apart by the colour-blind (after Okabe & Ito 2008); each tile carries its number too.
+PALETTE: tuple[Colour, ...] = (
+    (213, 94, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 210, 66),
+    (0, 114, 178),
+    (204, 121, 167),
+    (120, 94, 70),
+    (110, 113, 120),
+)
+# Conditional: red, three warm colours, four cold ones.
+SHAPE_COLOURS: tuple[Colour, ...] = (
+    (208, 40, 40),
+    (240, 140, 30),
+    (240, 205, 60),
+    (225, 120, 165),
+    (70, 160, 90),
+    (60, 185, 200),
+    (40, 95, 190),
+    (120, 80, 180),
+)
+
+
+def draw(state: Any, parameters: Any) -> Image:
+    """The picture of a state row, uint8 [300, 400, 3]."""
+    image = canvas.blank(WIDTH, HEIGHT, PAPER)
+    task = int(parameters["task"])
+    title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", describe.TASK_NAMES[task])
+    canvas.draw_text(image, (16, 14), title, INK, scale=2)
+    clock = describe.clock(state, parameters).upper()
+    canvas.draw_text(image, (WIDTH - 16 - canvas.text_size(clock, 2)[0], 14), clock, GREY, scale=2)
+    canvas.draw_line(image, (16, 38), (WIDTH - 16, 38), PALE)
+    PAINTERS[task](image, state, parameters)
+    canvas.draw_line(image, (16, HEIGHT - 38), (WIDTH - 16, HEIGHT - 38), PALE)
+    _draw_last_action(image, state, parameters)
+    return image
+
+
+# What all tasks show
+
+
+def _draw_last_action(image: Image, state: Any, parameters: Any) -> None:
+    canvas.draw_text(image, (16, HEIGHT - 26), describe.last_action(state, parameters), INK, scale=2)
+    verdict = describe.verdict(state, parameters)
+    if verdict is not None:
+        _draw_mark(image, (WIDTH - 28, HEIGHT - 19), is_right=verdict)
+
+
+def _draw_mark(image: Image, centre: Point, *, is_right: bool) -> None:
+    x, y = centre
+    canvas.fill_disc(image, centre, 12, RIGHT if is_right else WRONG)
+    if is_right:
+        canvas.draw_line(image, (x - 5, y), (x - 1, y + 5), PAPER, thickness=3)
+        canvas.draw_line(image, (x - 1, y + 5), (x + 6, y - 5), PAPER, thickness=3)
+    else:
+        canvas.draw_line(image, (x - 4, y - 4), (x + 4, y + 4), PAPER, thickness=3)
+        canvas.draw_line(image, (x - 4, y + 4), (x + 4, y - 4), PAPER, thickness=3)
+
+
+def _draw_tile(image: Image, centre: Point, size: float, label: str, colour: Colour) -> None:
+    """A rounded square with a label, dark or light by the tile's brightness."""
+    canvas.fill_rectangle(image, (centre[0] - size / 2, centre[1] - size / 2), (size, size), colour, radius=size / 6)
+    brightness = 0.3 * colour[0] + 0.6 * colour[1] + 0.1 * colour[2]
+    width, height = canvas.text_size(label)
+    scale = max(1, int(min(0.64 * size / max(width, 1), 0.6 * size / height)))
+    canvas.draw_centred_text(image, centre, label, INK if brightness > 130 else PAPER, scale=scale)
+
+
+def _draw_symbol(image: Image, centre: Point, size: float, symbol: int) -> None:
+    _draw_tile(image, centre, size, str(symbol), PALETTE[symbol % len(PALETTE)])
+
+
+def _draw_question(image: Image, centre: Point, size: float) -> None:
+    _draw_tile(image, centre, size, "?", PALE)
+
+
+def _draw_arrow(image: Image, start: Point, end: Point) -> None:
+    canvas.draw_line(image, start, end, GREY, thickness=4)
+    direction = 1 if end[0] > start[0] else -1
+    for side in (-8, 8):
+        canvas.draw_line(image, end, (end[0] - 10 * direction, end[1] + side), GREY, thickness=4)
+
+
+def _draw_caption(image: Image, text: str) -> None:
+    canvas.draw_centred_text(image, (WIDTH / 2, 246), text, GREY, scale=2)
+
+
+# Reactive tasks
+
+
+def _paint_pattern_echo(image: Image, state: Any, parameters: Any) -> None:
+    _draw_symbol(image, MIDDLE, 130, int(state["current"]))
+    _draw_caption(image, f"name it: 0 to {int(parameters['num_symbols']) - 1}")
+
+
+def _paint_sequence_next(image: Image, state: Any, _: Any) -> None:
+    _draw_symbol(image, (115, 140), 110, describe.sequence_element(state))
+    _draw_arrow(image, (185, 140), (215, 140))
+    _draw_question(image, (285, 140), 110)
+    _draw_caption(image, "what comes next: 0 to 7")
+
+
+def _paint_conditional(image: Image, state: Any, parameters: Any) -> None:
+    (x, y), radius = MIDDLE, 62.0
+    shape, colour = int(state["current"]), SHAPE_COLOURS[int(state["target"])]
+    if shape == 0:
+        canvas.fill_disc(image, (x, y), radius, colour)
+    elif shape == 1:
+        canvas.fill_rectangle(image, (x - 55, y - 55), (110, 110), colour, radius=6)
+    elif shape == 2:
+        canvas.fill_polygon(image, [(x, y - radius), (x + 68, y + 55), (x - 68, y + 55)], colour)
+    elif shape == 3:
+        canvas.fill_polygon(image, [(x, y - 72), (x + 60, y), (x, y + 72), (x - 60, y)], colour)
+    else:
+        canvas.fill_rectangle(image, (x - 22, y - radius), (44, 2 * radius), colour, radius=6)
+        canvas.fill_rectangle(image, (x - radius, y - 22), (2 * radius, 44), colour, radius=6)
+    _draw_caption(image, f"{describe.conditional(state, parameters)}: 0 to 15")
+
+
+def _paint_navigation(image: Image, state: Any, parameters: Any) -> None:
+    num_places = int(parameters["num_symbols"])
+    size = 15 if num_places <= 8 else 9
+    middle = (WIDTH / 2, HEIGHT / 2)
+    for place in range(num_places):
+        angle = 2 * math.pi * place / num_places - math.pi / 2
+        centre = (middle[0] + 88 * math.cos(angle), middle[1] + 88 * math.sin(angle))
+        is_target, is_walker = place == state["target"], place == state["current"]
+        canvas.fill_disc(image, centre, size, PALETTE[4] if is_walker else PALE)
+        if is_target:
+            canvas.draw_ring(image, centre, size + 4, WRONG, thickness=4)
+        canvas.draw_centred_text(image, centre, str(place), PAPER if is_walker else GREY)
+    canvas.draw_centred_text(image, (middle[0], middle[1] - 10), "move by", GREY, scale=2)
+    canvas.draw_centred_text(image, (middle[0], middle[1] + 12), "action - 3", GREY, scale=2)
+
+
+# Memory tasks
+
+
+def _paint_delayed_match(image: Image, state: Any, parameters: Any) -> None:
+    if state["time"] == 0:
+        _draw_symbol(image, MIDDLE, 130, int(state["target"]))
+    elif describe.is_asked(state, parameters):
+        _draw_question(image, MIDDLE, 130)
+    else:
+        _draw_tile(image, MIDDLE, 130, "", PALE)
+    _draw_caption(image, describe.delayed_match(state, parameters))
+
+
+def _paint_rule_recall(image: Image, state: Any, parameters: Any) -> None:
+    if not describe.is_over(state, parameters):
+        is_query = bool(state["time"] >= parameters["num_demonstrations"])
+        _draw_tile(image, (130, 105), 84, describe.cue_name(int(state["current"])), INK)
+        _draw_arrow(image, (188, 105), (212, 105))
+        if is_query:
+            _draw_question(image, (270, 105), 84)
+        else:
+            _draw_tile(image, (270, 105), 84, "", PALE)
+    else:
+        result = f"{state['num_right']} of {parameters['num_queries']} right"
+        canvas.draw_centred_text(image, (MIDDLE[0], 105), result, INK, scale=3)
+    _draw_known_responses(image, describe.shown_responses(state, parameters))
+
+
+def _draw_known_responses(image: Image, responses: list[int | None]) -> None:
+    """A column per cue: its letter and what is known of it."""
+    spacing = 50.0
+    left = MIDDLE[0] - spacing * (len(responses) - 1) / 2
+    for cue, response in enumerate(responses):
+        x = left + cue * spacing
+        _draw_tile(image, (x, 184), 34, describe.cue_name(cue), INK)
+        if response is None:
+            _draw_tile(image, (x, 228), 38, "", PALE)
+        else:
+            _draw_symbol(image, (x, 228), 38, response)
+
+
+def _paint_t_maze(image: Image, state: Any, parameters: Any) -> None:
+    if describe.is_cue_shown(state, parameters):
+        canvas.fill_rectangle(image, (MIDDLE[0] - 48, 46), (96, 96), LIGHT, radius=18)
+    _draw_symbol(image, (MIDDLE[0], 94), 80, int(state["current"]))
+    _draw_corridor(image, int(state["time"]), int(parameters["length"]))
+    _draw_caption(image, describe.t_maze(state, parameters))
+
+
+def _draw_corridor(image: Image, time: int, length: int) -> None:
+    """A cell per step with the walker in it, and the two arms at the far end."""
+    size = min(28.0, 320.0 / (length + 1))
+    left, y = MIDDLE[0] - size * (length + 1) / 2, 188.0
+    canvas.fill_rectangle(image, (left + length * size, y - 1.5 * size), (size, 3 * size), PALE)
+    canvas.fill_rectangle(image, (left, y - size / 2), (length * size + 1, size), PALE)
+    walker = (left + (min(time, length) + 0.5) * size, y)
+    canvas.fill_disc(image, walker, 0.34 * size, PALETTE[4])
+
+
+# Planning tasks
+
+
+def _paint_perm_puzzle(image: Image, state: Any, parameters: Any) -> None:
+    now, goal = describe.arrangement(state["current"], parameters), describe.arrangement(state["target"], parameters)
+    spacing = 290 / len(now)
+    size = 0.86 * spacing
+    left = MIDDLE[0] + 26 - spacing * (len(now) - 1) / 2
+    canvas.draw_centred_text(image, (left - 56, 105), "now", INK, scale=2)
+    canvas.draw_centred_text(image, (left - 56, 195), "goal", GREY, scale=2)
+    for place, (token, wanted) in enumerate(zip(now, goal, strict=True)):
+        x = left + place * spacing
+        _draw_symbol(image, (x, 105), size, token)
+        _draw_symbol(image, (x, 195), size, wanted)
+        canvas.fill_disc(image, (x, 150), 5, RIGHT if token == wanted else PALE)
+
+
+def _paint_lights_out(image: Image, state: Any, parameters: Any) -> None:
+    width = math.isqrt(int(parameters["num_symbols"]))
+    _draw_board(image, (118, 138), 150, width, int(state["current"]))
+    _draw_board(image, (292, 138), 100, width, int(state["target"]))
+    canvas.draw_centred_text(image, (118, 240), "now", INK, scale=2)
+    canvas.draw_centred_text(image, (292, 240), "goal", GREY, scale=2)
+
+
+def _draw_board(image: Image, centre: Point, size: float, width: int, cells: int) -> None:
+    canvas.fill_rectangle(image, (centre[0] - size / 2, centre[1] - size / 2), (size, size), INK, radius=10)
+    pitch = (size - 8) / width
+    for cell in range(width * width):
+        row, column = divmod(cell, width)
+        corner = (centre[0] - size / 2 + 4 + column * pitch + 3, centre[1] - size / 2 + 4 + row * pitch + 3)
+        colour = LIGHT if cells >> cell & 1 else (78, 84, 94)
+        canvas.fill_rectangle(image, corner, (pitch - 6, pitch - 6), colour, radius=5)
+
+
+def _paint_token_automaton(image: Image, state: Any, parameters: Any) -> None:
+    width = math.isqrt(int(parameters["num_symbols"]))
+    pitch = 200.0 / width
+    left, top = 20.0, 50.0
+    for token in range(width * width):
+        row, column = divmod(token, width)
+        colour = PALE
+        if token == state["target"]:
+            colour = LIGHT
+        if token == state["current"]:
+            colour = PALETTE[4]
+        canvas.fill_rectangle(
+            image, (left + column * pitch + 1, top + row * pitch + 1), (pitch - 2, pitch - 2), colour, radius=pitch / 6
+        )
+    _draw_tile(image, (312, 100), 74, str(state["current"]), PALETTE[4])
+    _draw_tile(image, (312, 200), 74, str(state["target"]), LIGHT)
+    canvas.draw_centred_text(image, (312, 150), "to", GREY, scale=2)
+
+
+PAINTERS: dict[int, Callable[[Image, Any, Any], None]] = {
+    dynamics.PATTERN_ECHO: _paint_pattern_echo,
+    dynamics.SEQUENCE_NEXT: _paint_sequence_next,
+    dynamics.CONDITIONAL: _paint_conditional,
+    dynamics.NAVIGATION: _paint_navigation,
+    dynamics.DELAYED_MATCH: _paint_delayed_match,
+    dynamics.RULE_RECALL: _paint_rule_recall,
+    dynamics.T_MAZE: _paint_t_maze,
+    dynamics.PERM_PUZZLE: _paint_perm_puzzle,
+    dynamics.LIGHTS_OUT: _paint_lights_out,
+    dynamics.TOKEN_AUTOMATON: _paint_token_automaton,
+}
