@@ -126,7 +126,7 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         if self.autoreset_mode == AutoresetMode.DISABLED and bool(self._has_ended.any()):
             rows = self._has_ended.nonzero().flatten().tolist()
             raise ResetNeeded(f"autoreset is disabled and rows {rows} have ended: reset them with options reset_mask")
-        state, prediction = self.model.step(self._state, self._checked(actions), self._sampler)
+        state, prediction = self._imagine(self._state, self._checked(actions))
         _check_finite(prediction)
         self._state = ModelState(self._bounded(state.observations), state.hidden)
         self._ages += 1
@@ -160,20 +160,34 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
             infos = self._infos(torch.ones_like(ended), prediction)
         return self._present(), _to_array(rewards).astype(np.float64), *flags, infos
 
+    def _imagine(self, state: ModelState, actions: Tensor) -> tuple[ModelState, Prediction]:
+        """One step of all rows; a model that remembers only from its first step on takes new branches by themselves."""
+        is_new = self._ages == 0
+        if len(state.hidden) == len(self._starts.hidden) or not bool(is_new.any()):
+            return self.model.step(state, actions, self._sampler)
+        first, others = is_new.nonzero().flatten(), (~is_new).nonzero().flatten()
+        beginning = ModelState(state.observations[first], self._starts.select(first[:0]).hidden)
+        parts = self.model.step(beginning, actions[first], self._sampler)
+        if not len(others):
+            return parts
+        rest = self.model.step(state.select(others), actions[others], self._sampler)
+        order = torch.cat([first, others]).argsort()
+        return _joined(parts[0], rest[0], order), _joined_predictions(parts[1], rest[1], order)
+
     @torch.no_grad()
     def _restart(self, mask: Tensor) -> None:
         """Put the masked rows at real states drawn with replacement."""
         num_starts, num_rows = len(self._starts.observations), int(mask.sum())
         index = torch.randint(num_starts, (num_rows,), generator=self._generator, device=self._device)
         fresh, state = self._starts.select(index), self._state
-        if state is None:
+        if state is None or bool(mask.all()):
             self._state = fresh
         else:
-            hidden = zip(state.hidden, fresh.hidden, strict=True)
-            self._state = ModelState(
-                _replaced(state.observations, mask, fresh.observations),
-                tuple(_replaced(values, mask, new) for values, new in hidden),
-            )
+            hidden = state.hidden
+            if len(hidden) == len(fresh.hidden):
+                pairs = zip(hidden, fresh.hidden, strict=True)
+                hidden = tuple(_replaced(values, mask, new) for values, new in pairs)
+            self._state = ModelState(_replaced(state.observations, mask, fresh.observations), hidden)
         self._ages = self._ages.masked_fill(mask, 0)
         self._has_ended = self._has_ended & ~mask
 
@@ -209,7 +223,7 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         assert self._state is not None
         observations, space = self._state.observations, self.single_observation_space
         if isinstance(space, gym.spaces.Discrete):
-            return _to_array(observations.argmax(1))
+            return _to_array(observations.argmax(1)) + space.start
         return _to_array(observations).reshape(self.num_envs, *(space.shape or ())).astype(space.dtype)
 
     def _final_rows(self, ended: Tensor) -> Array:
@@ -238,8 +252,9 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         if array.shape != expected:
             raise InvalidAction(f"expected actions of shape {expected}, got shape {array.shape}: {actions!r}")
         if isinstance(space, gym.spaces.Discrete):
-            if array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= space.n:
-                raise InvalidAction(f"expected integers in [0, {space.n}), got {actions!r}")
+            low, high = int(space.start), int(space.start + space.n)
+            if array.dtype.kind not in "iu" or array.min() < low or array.max() >= high:
+                raise InvalidAction(f"expected integers in [{low}, {high}), got {actions!r}")
             return torch.as_tensor(array.astype(np.int64), device=self._device)
         assert isinstance(space, gym.spaces.Box)
         if array.dtype.kind not in "fiu" or not np.all((array >= space.low) & (array <= space.high)):
@@ -248,8 +263,10 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
 
     def _check_disagreement(self) -> None:
         space, first = self.single_action_space, torch.zeros(1, dtype=torch.int64, device=self._device)
-        is_discrete = isinstance(space, gym.spaces.Discrete)
-        action = first if is_discrete else torch.zeros(1, _flat_size(space), device=self._device)
+        if isinstance(space, gym.spaces.Discrete):
+            action = first + int(space.start)
+        else:
+            action = torch.zeros(1, _flat_size(space), device=self._device)
         with torch.no_grad():
             _, prediction = self.model.step(self._starts.select(first), action)
         if prediction.disagreement is None:
@@ -271,9 +288,8 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
 
 
 def _served(space: gym.Space[Any], name: str) -> gym.Space[Any]:
-    is_served = isinstance(space, gym.spaces.Box) or (isinstance(space, gym.spaces.Discrete) and space.start == 0)
-    if not is_served:
-        raise SpaceError(f"the {name} space {space} is neither a Box nor a Discrete from 0: wrap the environment first")
+    if not isinstance(space, gym.spaces.Box | gym.spaces.Discrete):
+        raise SpaceError(f"the {name} space {space} is neither a Box nor a Discrete: wrap the environment first")
     return space
 
 
@@ -304,6 +320,26 @@ def _without(prediction: Prediction, mask: Tensor) -> Prediction:
     disagreement = None if prediction.disagreement is None else prediction.disagreement.masked_fill(mask, 0.0)
     rewards = prediction.rewards.masked_fill(mask, 0.0)
     return Prediction(prediction.observations, rewards, prediction.terminations, disagreement)
+
+
+def _joined(first: ModelState, others: ModelState, order: Tensor) -> ModelState:
+    hidden = zip(first.hidden, others.hidden, strict=True)
+    return ModelState(
+        torch.cat([first.observations, others.observations])[order],
+        tuple(torch.cat([values, more])[order] for values, more in hidden),
+    )
+
+
+def _joined_predictions(first: Prediction, others: Prediction, order: Tensor) -> Prediction:
+    disagreement = None
+    if first.disagreement is not None and others.disagreement is not None:
+        disagreement = torch.cat([first.disagreement, others.disagreement])[order]
+    return Prediction(
+        torch.cat([first.observations, others.observations])[order],
+        torch.cat([first.rewards, others.rewards])[order],
+        torch.cat([first.terminations, others.terminations])[order],
+        disagreement,
+    )
 
 
 def _replaced(values: Tensor, mask: Tensor, fresh: Tensor) -> Tensor:

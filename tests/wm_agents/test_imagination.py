@@ -196,6 +196,47 @@ def test_bad_actions_change_nothing(actions: Any) -> None:
     np.testing.assert_array_equal(env.step(ONES)[0], twin.step(ONES)[0])
 
 
+class MemberModel(CounterModel):
+    """Draws a member at the first step of a branch and keeps it, as ensembles do; the member is the second number."""
+
+    def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
+        return ModelState(observations, hidden)
+
+    def step(
+        self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[ModelState, Prediction]:
+        members = state.hidden[0] if state.hidden else torch.randint(50, (len(actions),), generator=generator)
+        observations = torch.stack([state.observations[:, 0] + actions[:, 0], members.float()], 1)
+        ends = (observations[:, 0] % 10 >= 2) & (observations[:, 0] < 10)
+        return ModelState(observations, (members,)), Prediction(observations, observations[:, 0], ends.float())
+
+
+def test_a_member_is_drawn_for_each_branch_and_kept_through_it() -> None:
+    env = DreamVectorEnv(MemberModel(), STARTS, 6, 40, seed=0, autoreset_mode=AutoresetMode.SAME_STEP)
+    previous = env.reset()[0]
+    members, num_mixed, num_changes = np.full(40, -1.0), 0, 0
+    for _ in range(20):
+        observations, _, terminations, truncations, infos = env.step(np.ones((40, 1), np.float32))
+        ended = terminations | truncations
+        seen = (
+            np.where(
+                ended[:, None],
+                np.stack([row if row is not None else previous[0] for row in infos["final_obs"]]),
+                observations,
+            )
+            if ended.any()
+            else observations
+        )
+        np.testing.assert_allclose(seen[:, 0], previous[:, 0] + 1)
+        is_old = members >= 0
+        assert (seen[is_old, 1] == members[is_old]).all()
+        num_mixed += 0 < is_old.sum() < 40
+        num_changes += (~is_old).sum()
+        members, previous = np.where(ended, -1, seen[:, 1]), observations
+    assert num_mixed > 5
+    assert num_changes > 100
+
+
 def test_bad_requests_name_the_value() -> None:
     for options, message in (
         ({"horizon": 0}, "horizon=0"),

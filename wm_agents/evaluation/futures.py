@@ -77,7 +77,7 @@ def _advanced(
     actions = torch.as_tensor(trajectories.actions[trajectories.step_starts[episodes] + position], device=device)
     state, _ = model.step(rows, actions)
     seen = trajectories.observations[_first_rows(trajectories, episodes) + position + 1]
-    return ModelState(torch.as_tensor(seen, device=device), state.hidden)
+    return model.start(torch.as_tensor(seen, device=device), state.hidden)
 
 
 @torch.no_grad()

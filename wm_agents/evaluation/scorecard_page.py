@@ -44,8 +44,8 @@ p.about{color:var(--muted);margin:.2em 0 1em}
 .grid{stroke:var(--grid)}.axis{stroke:var(--muted)}.tick,.caption,.note{fill:var(--muted);font-size:13px}
 .label{font-size:13px;font-weight:600}text.label:not([fill]){fill:var(--ink)}
 .shade{fill:var(--c0);opacity:.08}.threshold{stroke:var(--muted);stroke-dasharray:2 4}
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14.5px;font-variant-numeric:tabular-nums}
-th,td{padding:6px 10px;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}
+.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
+th,td{padding:6px 8px;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}
 th{color:var(--muted);font-weight:600}th:first-child,td:first-child{text-align:left}tr.total td{font-weight:700}
 summary{cursor:pointer;color:var(--c0);margin:.8em 0}dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 18px}
 dt{font-weight:600}dd{margin:0;color:var(--muted)}footer{margin-top:3em;color:var(--muted);font-size:14px}
@@ -225,7 +225,7 @@ def _reward_section(report: OpenLoopReport) -> str:
     sentence = (
         "Every recorded reward was the same, so there was nothing to predict."
         if rewards.std == 0
-        else f"Recorded rewards spread by {short(rewards.std)} (standard deviation); “average reward” predicts their mean."
+        else f"Recorded rewards have a spread of {short(rewards.std)}; “average reward” always predicts their mean."
     )
     return f"<h2>Does it know what a step pays?</h2><p class=about>{sentence}</p>{chart}"
 

@@ -56,16 +56,12 @@ def comparison(report: OpenLoopReport, step: int) -> str:
     name, error = best_baseline(report, step)
     own = report.error(step)
     ratio = error / own if own > 0 else np.inf
-    when = f"After {step} step{'s' if step > 1 else ''}"
+    when, rule = f"After {step} step{'s' if step > 1 else ''}", f"“{METHOD_NAMES[name]}”"
     if own < 1e-3:
-        return f"{when} it is exact to a thousandth of a standard deviation; “{METHOD_NAMES[name]}” is off by {short(error)}."
+        return f"{when} it is right to a thousandth of a standard deviation; {rule} is off by {short(error)}."
     if ratio >= 1:
-        return (
-            f"{when} its error is {ratio:.1f} times smaller than that of the best simple rule (“{METHOD_NAMES[name]}”)."
-        )
-    return (
-        f"{when} its error is {1 / ratio:.1f} times larger than that of the best simple rule (“{METHOD_NAMES[name]}”)."
-    )
+        return f"{when} its error is {ratio:.1f} times smaller than that of the best simple rule ({rule})."
+    return f"{when} its error is {1 / ratio:.1f} times larger than that of the best simple rule ({rule})."
 
 
 def gap_sentence(gap: PlanningGap) -> str:
