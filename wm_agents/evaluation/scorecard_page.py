@@ -275,9 +275,11 @@ def _calibration_section(report: OpenLoopReport) -> str:
         description="Measured against claimed coverage of the model's intervals",
         y_limit=100,
     )
+    num = calibration.num_samples
+    source = f"{num} futures were sampled per start." if num else "These are the intervals that the model itself gives."
     return (
         f"<h2>Does it know what it does not know?</h2><p class=about>{sentence} Below the diagonal a model is "
-        f"overconfident. {calibration.num_samples} futures were sampled per start.</p>{chart}"
+        f"overconfident. {source}</p>{chart}"
     )
 
 

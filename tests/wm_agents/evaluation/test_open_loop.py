@@ -167,6 +167,24 @@ def test_sampled_intervals_are_measured_against_the_nominal_coverage() -> None:
     assert (proud.width < honest.width).all()
 
 
+class ClaimingModel(WalkModel):
+    """Claims intervals of a fixed half width of so many standard deviations of one step's noise."""
+
+    def intervals(self, start, actions, coverage):  # type: ignore[no-untyped-def]
+        seen = self.rollout(start, actions).observations[:, 1:]
+        half = 0.2 * {0.5: 0.674, 0.8: 1.282, 0.9: 1.645, 0.95: 1.96}[coverage]
+        return SimpleNamespace(low=seen - half, high=seen + half)
+
+
+def test_a_models_own_intervals_are_measured_where_it_has_them() -> None:
+    found = open_loop_error(ClaimingModel(), walk([40] * 40, seed=7, noise=0.2), (1, 4)).calibration
+    assert found is not None
+    assert found.num_samples == 0
+    # Feature 1 is exact and always inside; four steps of noise have twice the standard deviation of one.
+    np.testing.assert_allclose(found.coverage[0], [(p + 1) / 2 for p in (0.5, 0.8, 0.9, 0.95)], atol=0.05)
+    np.testing.assert_allclose(found.coverage[1], [(p + 1) / 2 for p in (0.264, 0.478, 0.589, 0.673)], atol=0.05)
+
+
 def test_a_model_with_memory_is_led_through_the_episode() -> None:
     data = walk([7, 3, 5], seed=9)
     stretches = sample_stretches(data, 2, 100, seed=0)
