@@ -18,7 +18,8 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.errors import ConfigError, NonFiniteError, SpaceError
+from wm_agents.errors import ConfigError, SpaceError
+from wm_agents.imagined_rows import check_finite, join_predictions, join_states, replace_rows, without_rows
 from wm_agents.protocols import ModelState, Prediction, WorldModel
 
 Array = NDArray[Any]
@@ -127,7 +128,7 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
             rows = self._has_ended.nonzero().flatten().tolist()
             raise ResetNeeded(f"autoreset is disabled and rows {rows} have ended: reset them with options reset_mask")
         state, prediction = self._imagine(self._state, self._checked(actions))
-        _check_finite(prediction)
+        check_finite(prediction)
         self._state = ModelState(self._bounded(state.observations), state.hidden)
         self._ages += 1
         terminations = self._draw_ends(prediction.terminations)
@@ -147,14 +148,14 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
                 truncations & ~restarted,
                 rewards * ~restarted,
             )
-            prediction = _without(prediction, restarted)
+            prediction = without_rows(prediction, restarted)
         ended = terminations | truncations
         flags = _to_array(terminations), _to_array(truncations)
         if self.autoreset_mode == AutoresetMode.SAME_STEP and bool(ended.any()):
             final: Info = {"final_obs": self._final_rows(ended), "_final_obs": _to_array(ended)}
             final |= {"final_info": self._infos(ended, prediction), "_final_info": _to_array(ended)}
             self._restart(ended)
-            infos = self._infos(torch.ones_like(ended), _without(prediction, ended)) | final
+            infos = self._infos(torch.ones_like(ended), without_rows(prediction, ended)) | final
         else:
             self._has_ended = ended
             infos = self._infos(torch.ones_like(ended), prediction)
@@ -172,7 +173,7 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
             return parts
         rest = self.model.step(state.select(others), actions[others], self._sampler)
         order = torch.cat([first, others]).argsort()
-        return _joined(parts[0], rest[0], order), _joined_predictions(parts[1], rest[1], order)
+        return join_states(parts[0], rest[0], order), join_predictions(parts[1], rest[1], order)
 
     @torch.no_grad()
     def _restart(self, mask: Tensor) -> None:
@@ -180,14 +181,7 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         num_starts, num_rows = len(self._starts.observations), int(mask.sum())
         index = torch.randint(num_starts, (num_rows,), generator=self._generator, device=self._device)
         fresh, state = self._starts.select(index), self._state
-        if state is None or bool(mask.all()):
-            self._state = fresh
-        else:
-            hidden = state.hidden
-            if len(hidden) == len(fresh.hidden):
-                pairs = zip(hidden, fresh.hidden, strict=True)
-                hidden = tuple(_replaced(values, mask, new) for values, new in pairs)
-            self._state = ModelState(_replaced(state.observations, mask, fresh.observations), hidden)
+        self._state = fresh if state is None or bool(mask.all()) else replace_rows(state, mask, fresh)
         self._ages = self._ages.masked_fill(mask, 0)
         self._has_ended = self._has_ended & ~mask
 
@@ -303,50 +297,6 @@ def _check_starts(observations: Tensor, size: int) -> None:
     if not bool(observations.isfinite().all()):
         row = int((~observations.isfinite()).any(1).nonzero()[0])
         raise ConfigError(f"start_observations row {row} is not finite: leave it out")
-
-
-def _check_finite(prediction: Prediction) -> None:
-    parts = {"observations": prediction.observations, "rewards": prediction.rewards}
-    for name, values in (parts | {"terminations": prediction.terminations}).items():
-        if not bool(values.isfinite().all()):
-            row = int((~values.isfinite()).reshape(len(values), -1).any(1).nonzero()[0])
-            raise NonFiniteError(
-                f"the model's {name} are not finite in row {row}: shorten the horizon or fit it longer"
-            )
-
-
-def _without(prediction: Prediction, mask: Tensor) -> Prediction:
-    """The prediction with the rewards and disagreement of the masked rows set to zero."""
-    disagreement = None if prediction.disagreement is None else prediction.disagreement.masked_fill(mask, 0.0)
-    rewards = prediction.rewards.masked_fill(mask, 0.0)
-    return Prediction(prediction.observations, rewards, prediction.terminations, disagreement)
-
-
-def _joined(first: ModelState, others: ModelState, order: Tensor) -> ModelState:
-    hidden = zip(first.hidden, others.hidden, strict=True)
-    return ModelState(
-        torch.cat([first.observations, others.observations])[order],
-        tuple(torch.cat([values, more])[order] for values, more in hidden),
-    )
-
-
-def _joined_predictions(first: Prediction, others: Prediction, order: Tensor) -> Prediction:
-    disagreement = None
-    if first.disagreement is not None and others.disagreement is not None:
-        disagreement = torch.cat([first.disagreement, others.disagreement])[order]
-    return Prediction(
-        torch.cat([first.observations, others.observations])[order],
-        torch.cat([first.rewards, others.rewards])[order],
-        torch.cat([first.terminations, others.terminations])[order],
-        disagreement,
-    )
-
-
-def _replaced(values: Tensor, mask: Tensor, fresh: Tensor) -> Tensor:
-    """A copy in which the masked rows are fresh; the model may still hold the original."""
-    values = values.clone()
-    values[mask] = fresh
-    return values
 
 
 def _to_array(values: Tensor) -> Array:
