@@ -1,4 +1,4 @@
-"""Rows of imagination: put some back at their start, join groups that were imagined apart, refuse what is not finite."""
+"""Rows of imagination: put some back at their start, join groups imagined apart, refuse what is not finite."""
 
 import torch
 from torch import Tensor
