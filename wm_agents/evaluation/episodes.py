@@ -1,0 +1,206 @@
+"""Whole episodes of an agent in an environment: returns, lengths and successes without length bias."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+
+from wm_agents.errors import ConfigError
+from wm_agents.protocols import Agent
+
+MAX_ENVS = 64
+"""How many environments `evaluate` steps side by side unless told otherwise."""
+
+_MAX_STARTS_PER_EPISODE = 20
+
+
+@dataclass(frozen=True)
+class EpisodeResults:
+    """What E episodes gave, in the order of their seeds.
+
+    Attributes:
+        returns: Undiscounted sums of rewards [E].
+        lengths: Steps [E].
+        successes: `info["is_success"]` at the last step [E]; None where the environment does not report it.
+        num_solved_starts: Starts that were solved before the first action; they are not among the E episodes.
+    """
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    successes: NDArray[np.bool_] | None = None
+    num_solved_starts: int = 0
+
+    @property
+    def mean_return(self) -> float:
+        """Mean of the returns."""
+        return float(self.returns.mean())
+
+    @property
+    def success_rate(self) -> float | None:
+        """Share of successful episodes; None where the environment does not report success."""
+        return None if self.successes is None else float(self.successes.mean())
+
+    def summary(self) -> dict[str, float]:
+        """Flat names to numbers, the form of a `summary.json`."""
+        numbers = {
+            "mean_return": self.mean_return,
+            "std_return": float(self.returns.std()),
+            "mean_length": float(self.lengths.mean()),
+            "num_episodes": float(len(self.returns)),
+            "num_solved_starts": float(self.num_solved_starts),
+        }
+        return numbers if self.success_rate is None else {**numbers, "success_rate": self.success_rate}
+
+
+class RandomAgent:
+    """Uniform actions, whatever is seen: the lower end of every comparison.
+
+    Args:
+        action_space: The single environment's action space; it is copied before it is seeded.
+        seed: Seed of the draws.
+    """
+
+    def __init__(self, action_space: gym.Space[Any], seed: int = 0) -> None:
+        self._space = deepcopy(action_space)
+        self._space.seed(seed)
+
+    def predict(
+        self,
+        observation: Any,  # noqa: ARG002
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,  # noqa: ARG002
+    ) -> tuple[Any, Any]:
+        """One action, or one for each row when `episode_start` says how many rows there are."""
+        if episode_start is None:
+            return self._space.sample(), state
+        return np.stack([np.asarray(self._space.sample()) for _ in range(len(episode_start))]), state
+
+
+def evaluate(
+    agent: Agent,
+    env: str | VectorEnv[Any, Any, Any],
+    episodes: int = 50,
+    *,
+    seed: int = 0,
+    num_envs: int | None = None,
+    env_kwargs: dict[str, Any] | None = None,
+    deterministic: bool = True,
+) -> EpisodeResults:
+    """Run an agent for whole episodes.
+
+    Episode k starts from seed + k, in `gym.make(env)` exactly, whatever `num_envs` is; every started episode is run to
+    its end and counted, so that short ones are not counted more often (the first E to finish would be the short ones).
+    Starts that `info["is_success"]` calls solved at the reset are skipped, counted, and made up for by later seeds.
+
+    Args:
+        agent: Anything with Stable-Baselines3's `predict`, for batches.
+        env: An id, or a vector environment of yours (left open), which takes an integer seed for row 0.
+        episodes: E, at least 1.
+        seed: Seed of the first episode.
+        num_envs: Environments side by side; by default as many as episodes, at most `MAX_ENVS`.
+        env_kwargs: Options of the environment, with an id only.
+        deterministic: Passed to `predict`.
+
+    Raises:
+        ConfigError: On counts below 1, on options beside a ready environment, and when nearly all starts are solved.
+    """
+    if episodes < 1 or (num_envs is not None and num_envs < 1):
+        raise ConfigError(f"episodes={episodes} and num_envs={num_envs}: give at least 1")
+    with _opened(env, num_envs or min(episodes, MAX_ENVS), env_kwargs) as rows:
+        waves, num_found, num_starts = [], 0, 0
+        while num_found < episodes:
+            if num_starts >= _MAX_STARTS_PER_EPISODE * episodes + rows.num_envs:
+                raise ConfigError(f"{num_starts - num_found} of {num_starts} starts are solved: make the task harder")
+            waves.append(_run_wave(agent, rows, seed + num_starts, deterministic))
+            num_starts += rows.num_envs
+            num_found += int((~waves[-1].is_solved_start).sum())
+    return _collect(waves, episodes)
+
+
+@contextmanager
+def _opened(
+    env: str | VectorEnv[Any, Any, Any], num_envs: int, env_kwargs: dict[str, Any] | None
+) -> Iterator[VectorEnv[Any, Any, Any]]:
+    if isinstance(env, VectorEnv):
+        if env_kwargs:
+            raise ConfigError(f"env_kwargs={env_kwargs} beside a ready environment: make it with these options instead")
+        yield env
+        return
+    # A registered vector entry point may differ from the single environment; the single one is what is asked about.
+    rows = gym.make_vec(env, num_envs, vectorization_mode="sync", **(env_kwargs or {}))
+    try:
+        yield rows
+    finally:
+        rows.close()
+
+
+@dataclass
+class _Wave:
+    """The first episode of each of B rows."""
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    successes: NDArray[np.bool_]
+    is_solved_start: NDArray[np.bool_]
+    has_success: bool = False
+
+
+def _run_wave(agent: Agent, env: VectorEnv[Any, Any, Any], seed: int, deterministic: bool) -> _Wave:
+    num_envs = env.num_envs
+    mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+    observations, infos = env.reset(seed=seed)
+    solved = _success_flags(infos, num_envs)
+    wave = _Wave(
+        np.zeros(num_envs),
+        np.zeros(num_envs, np.int64),
+        np.zeros(num_envs, np.bool_),
+        np.zeros(num_envs, np.bool_) if solved is None else solved,
+    )
+    is_running, is_start, state = np.ones(num_envs, np.bool_), np.ones(num_envs, np.bool_), None
+    while is_running.any():
+        actions, state = agent.predict(observations, state=state, episode_start=is_start, deterministic=deterministic)
+        observations, rewards, terminations, truncations, infos = env.step(actions)
+        is_start = np.asarray(terminations) | np.asarray(truncations)
+        wave.returns += np.where(is_running, rewards, 0.0)
+        wave.lengths += is_running
+        _note_successes(wave, infos, is_running & is_start, mode)
+        is_running &= ~is_start
+        if mode == AutoresetMode.DISABLED and is_start.any() and is_running.any():
+            observations, _ = env.reset(options={"reset_mask": is_start.copy()})
+    return wave
+
+
+def _note_successes(wave: _Wave, infos: dict[str, Any], is_last: NDArray[np.bool_], mode: Any) -> None:
+    final = infos.get("final_info", infos) if mode == AutoresetMode.SAME_STEP else infos
+    flags = _success_flags(final, len(is_last))
+    if flags is not None and is_last.any():
+        wave.has_success = True
+        wave.successes[is_last] = flags[is_last]
+
+
+def _success_flags(infos: dict[str, Any], num_envs: int) -> NDArray[np.bool_] | None:
+    """`is_success` of the rows [B], False where a row has none; None when no row has it."""
+    if "is_success" not in infos:
+        return None
+    values = np.asarray(infos["is_success"]).astype(np.bool_)
+    return values & np.asarray(infos.get("_is_success", np.ones(num_envs, np.bool_)), np.bool_)
+
+
+def _collect(waves: list[_Wave], episodes: int) -> EpisodeResults:
+    """The first E unsolved starts in the order of the seeds, and how many solved ones came before the last of them."""
+    is_solved = np.concatenate([wave.is_solved_start for wave in waves])
+    chosen = np.flatnonzero(~is_solved)[:episodes]
+    successes = np.concatenate([wave.successes for wave in waves])[chosen]
+    return EpisodeResults(
+        returns=np.concatenate([wave.returns for wave in waves])[chosen],
+        lengths=np.concatenate([wave.lengths for wave in waves])[chosen],
+        successes=successes if any(wave.has_success for wave in waves) else None,
+        num_solved_starts=int(is_solved[: chosen[-1]].sum()),
+    )
