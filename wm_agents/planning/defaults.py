@@ -1,4 +1,4 @@
-"""Models and planners that suit a kind of space, chosen from the spaces and the data, never from an environment's name."""
+"""Models and planners for a kind of space, chosen from the spaces and the data, never from an environment's name."""
 
 from typing import Any, Literal, get_args
 
@@ -48,7 +48,7 @@ def reward_to_reach(trajectories: Trajectories) -> float | None:
 
 
 def planner_for(action_space: gym.Space[Any], trajectories: Trajectories) -> PlannerName:
-    """iCEM for Box actions; exact search where observations are whole numbers and a reward stands out; else CEM."""
+    """ICEM for Box actions; exact search where observations are whole numbers and a reward stands out; else CEM."""
     if isinstance(action_space, gym.spaces.Box):
         return "icem"
     if is_lattice(trajectories) and reward_to_reach(trajectories) is not None:
