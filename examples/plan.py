@@ -96,8 +96,8 @@ def learn(config: Config) -> Learned:
     def fit(trajectories: Trajectories, _: int) -> WorldModel:
         return fit_model(env.observation_space, env.action_space, trajectories, config.seed)
 
-    def plan(model: WorldModel, trajectories: Trajectories, _: bool) -> Planner:
-        return make_planner(config.planner, model, trajectories, seed=config.seed)
+    def plan(model: WorldModel, trajectories: Trajectories, is_exploring: bool) -> Planner:
+        return make_planner(config.planner, model, trajectories, seed=config.seed, is_exploring=is_exploring)
 
     try:
         return learn_to_plan(env, budget, fit, plan, seed=config.seed, on_round=show)

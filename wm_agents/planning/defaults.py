@@ -71,7 +71,13 @@ def fit_model(
 
 
 def make_planner(
-    name: PlannerName, model: WorldModel, trajectories: Trajectories, *, seed: int, value: ValueFunction | None = None
+    name: PlannerName,
+    model: WorldModel,
+    trajectories: Trajectories,
+    *,
+    seed: int,
+    value: ValueFunction | None = None,
+    is_exploring: bool = False,
 ) -> Planner:
     """A planner by name with settings that suit small control tasks.
 
@@ -81,6 +87,7 @@ def make_planner(
         trajectories: What was experienced; a value function is learned around its states.
         seed: Of the value function.
         value: A value function at hand; None learns one for the planners of `WITH_VALUE`.
+        is_exploring: The plans are for collecting experience with noise, so that half the effort is enough.
 
     Raises:
         ConfigError: A name that is not a planner's.
@@ -93,17 +100,18 @@ def make_planner(
     if value is None and name in WITH_VALUE and isinstance(model.action_space, gym.spaces.Discrete):
         value = ValueIteration(model, ValueConfig(), seed=seed).fit(start_states(trajectories))
     objective, goal = DiscountedReturn(terminal_value=value), reward_to_reach(trajectories) or 0.5
+    effort = 1 if is_exploring else 2
     match name:
         case "random_shooting":
             return RandomShooting(model, objective, RandomShootingConfig(horizon=20, num_samples=256))
         case "cem":
             return CEM(model, objective, CEMConfig(horizon=20, num_samples=200, num_elites=20))
         case "icem":
-            return ICEM(model, objective, ICEMConfig(horizon=20, num_samples=32, num_elites=6))
+            return ICEM(model, objective, ICEMConfig(horizon=20, num_samples=32, num_iterations=effort + 1, num_elites=6))
         case "mppi":
             return MPPI(model, objective, MPPIConfig(horizon=20, num_samples=64))
         case "categorical_cem":
-            config = CategoricalCEMConfig(horizon=15, num_samples=24, num_iterations=2, num_elites=5)
+            config = CategoricalCEMConfig(horizon=8 * effort, num_samples=24, num_iterations=effort, num_elites=5)
             return CategoricalCEM(model, objective, config)
         case "breadth_first":
             return BreadthFirstSearch(model, DiscountedReturn(), SearchConfig(goal_value=goal))
