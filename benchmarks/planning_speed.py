@@ -150,7 +150,7 @@ def ours(model: PerceptronModel, seed: int) -> dict[str, PlanOnce]:
 
 def pytorch_mppi(model: PerceptronModel) -> dict[str, PlanOnce]:
     """MPPI of pytorch-mppi; its dynamics and its cost are two functions, so the reward is kept from the first."""
-    from pytorch_mppi import MPPI as TheirMPPI
+    import pytorch_mppi as library
 
     kept: dict[str, Tensor] = {}
 
@@ -161,7 +161,7 @@ def pytorch_mppi(model: PerceptronModel) -> dict[str, PlanOnce]:
 
     bound = torch.ones(NUM_ACTIONS)
     options = {"num_samples": NUM_SAMPLES, "horizon": HORIZON, "u_min": -bound, "u_max": bound}
-    planner = TheirMPPI(dynamics, lambda *_: -kept["reward"], NUM_FEATURES, 0.25 * torch.eye(NUM_ACTIONS), **options)
+    planner = library.MPPI(dynamics, lambda *_: -kept["reward"], NUM_FEATURES, 0.25 * torch.eye(NUM_ACTIONS), **options)
 
     @torch.no_grad()
     def run() -> None:
@@ -201,7 +201,7 @@ def torchrl(model: PerceptronModel) -> dict[str, PlanOnce]:
             self.action_spec = Bounded(-1.0, 1.0, (NUM_ACTIONS,))
             self.reward_spec = Unbounded((1,))
 
-        def _reset(self, tensordict: Any) -> Any:
+        def _reset(self, tensordict: Any) -> Any:  # noqa: ARG002
             return TensorDict({"state": torch.zeros(NUM_FEATURES)}, [])
 
     planner = CEMPlanner(Environment(), HORIZON, NUM_ITERATIONS, NUM_SAMPLES, NUM_ELITES)

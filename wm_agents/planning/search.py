@@ -27,7 +27,7 @@ class SearchConfig:
     Attributes:
         goal_value: A step of at least this value reaches the goal, in the objective's units.
         max_depth: Longest plan, in steps.
-        max_nodes: States that one search may reach.
+        max_nodes: States that one search may reach, on average over the B environments.
         resolution: Observations that round to the same multiples of it are one state, in the environment's units.
         has_warm_start: Follow a plan that reached its goal without searching again, while what is observed is what
             was predicted.
@@ -39,7 +39,7 @@ class SearchConfig:
 
     goal_value: float = 0.5
     max_depth: int = 64
-    max_nodes: int = 100_000
+    max_nodes: int = 10_000
     resolution: float = 0.01
     has_warm_start: bool = True
     device: str = "auto"
@@ -106,8 +106,9 @@ class ForwardSearch:
             tree = SearchTree(self._model, self._objective, roots, self._num_actions, self.config.resolution)
             goals = self._search(tree)
             num_model_steps = tree.num_model_steps
+            aimless = self._wander(tree, [index for index in range(len(searched)) if index not in goals], generator)
             for index, row in enumerate(searched):
-                found[row] = goals.get(index) or self._wander(tree, index, generator)
+                found[row] = goals.get(index) or aimless[index]
         paths = [path for path in found if path is not None]
         num_model_steps += self._follow(state, paths)
         return self._as_plan(paths, num_model_steps)
@@ -141,16 +142,25 @@ class ForwardSearch:
         nodes = [node for edge, node in enumerate(edges.children) if node >= 0 and not ended[edge]]
         return [node for node in nodes if tree.depths[node] < self.config.max_depth]
 
-    def _wander(self, tree: SearchTree, search: int, generator: torch.Generator) -> FoundPath:
-        num_rows = len(set(tree.searches))
-        nodes = [node for node in range(num_rows, len(tree)) if tree.searches[node] == search]
-        if not nodes:  # every action leads back here
-            action = int(torch.randint(self._num_actions, (1,), generator=generator, device=generator.device))
-            return FoundPath((action,), 0.0, is_goal=False)
-        highest = max(tree.totals[node] for node in nodes)
-        best = [node for node in nodes if tree.totals[node] >= highest - 1e-6]
-        chosen = best[int(torch.randint(len(best), (1,), generator=generator, device=generator.device))]
-        return FoundPath(tuple(tree.path(chosen)), tree.totals[chosen], is_goal=False)
+    def _wander(self, tree: SearchTree, searches: list[int], generator: torch.Generator) -> dict[int, FoundPath]:
+        """For each search the path to a node of the highest total value, drawn among equals."""
+        best: dict[int, list[int]] = {search: [] for search in searches}
+        for node in range(tree.num_searches, len(tree)):
+            rivals = best.get(tree.searches[node])
+            if rivals is None:
+                continue
+            if rivals and tree.totals[node] > tree.totals[rivals[0]] + 1e-6:
+                rivals.clear()
+            if not rivals or tree.totals[node] >= tree.totals[rivals[0]] - 1e-6:
+                rivals.append(node)
+        return {search: self._drawn(tree, rivals, generator) for search, rivals in best.items()}
+
+    def _drawn(self, tree: SearchTree, nodes: list[int], generator: torch.Generator) -> FoundPath:
+        """The path to one of the nodes, or any action where every action leads back to the start."""
+        number = int(torch.randint(len(nodes) or self._num_actions, (1,), generator=generator, device=generator.device))
+        if not nodes:
+            return FoundPath((number,), 0.0, is_goal=False)
+        return FoundPath(tuple(tree.path(nodes[number])), tree.totals[nodes[number]], is_goal=False)
 
     def _continued(self, keys: list[bytes]) -> list[FoundPath | None]:
         """The rest of each row's plan where its observation is the predicted one, else None."""
@@ -197,8 +207,7 @@ class BreadthFirstSearch(ForwardSearch):
 
     def _search(self, tree: SearchTree) -> dict[int, FoundPath]:
         goals: dict[int, FoundPath] = {}
-        num_searches = frontier_size = len(tree)
-        frontier, limit = list(range(frontier_size)), self.config.max_nodes * num_searches
+        frontier, limit = list(range(tree.num_searches)), self.config.max_nodes * tree.num_searches
         while frontier and len(tree) < limit:
             edges = tree.expand(frontier)
             goals.update(self._goals(tree, frontier, edges))
@@ -232,9 +241,8 @@ class BestFirstSearch(ForwardSearch):
 
     def _search(self, tree: SearchTree) -> dict[int, FoundPath]:
         goals: dict[int, FoundPath] = {}
-        num_searches = len(tree)
-        queues: list[list[tuple[float, int]]] = [[(0.0, search)] for search in range(num_searches)]
-        limit = self.config.max_nodes * num_searches
+        queues: list[list[tuple[float, int]]] = [[(0.0, search)] for search in range(tree.num_searches)]
+        limit = self.config.max_nodes * tree.num_searches
         while len(tree) < limit:
             chosen = [
                 heapq.heappop(queue)[1]

@@ -55,7 +55,7 @@ class SearchTree:
         self._objective = objective
         self._num_actions = num_actions
         self._resolution = resolution
-        num_rows = len(roots.observations)
+        self.num_searches = num_rows = len(roots.observations)
         self._chunks = [roots]
         self._places = [(0, row) for row in range(num_rows)]
         self._parents = [-1] * num_rows

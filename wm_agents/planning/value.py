@@ -1,8 +1,8 @@
 """A value function learned in imagination, so that a planner sees past its horizon.
 
 Approximate value iteration: the model predicts once what every action leads to from many states; then a network is
-fitted to max_a r + discount (1 - termination) V(next), over and over (with a little of the mean over actions). States that the greedy policy visits in
-imagination join between rounds, since those are where the values are asked for.
+fitted to max_a r + discount (1 - termination) V(next), over and over, with a little of the mean over actions mixed in.
+States that the greedy policy visits in imagination join between rounds, since those are where values are asked for.
 Source: Ernst et al. 2005 (fitted iteration) with a slow target network; as a terminal value, POLO (Lowrey et al. 2018).
 """
 
