@@ -79,7 +79,7 @@ def record(
         quotas = np.full(num_envs, episodes // num_envs) + (np.arange(num_envs) < episodes % num_envs)
         with _progress(episodes, progress) as advance:
             columns = _play(vector_env, _chooser(vector_env, policy, seed), quotas, seed, advance)
-        return _lay_out(vector_env, columns, quotas)
+        return _lay_out(columns, quotas)
     finally:
         vector_env.close()
 
@@ -109,7 +109,9 @@ def save_minari(
     env = gym.make(env_id, **(env_kwargs or {}))
     try:
         if dataset_id in minari.list_local_datasets():
-            raise OptionError(f"a dataset {dataset_id} exists: delete it with minari.delete_dataset or raise its version")
+            raise OptionError(
+                f"a dataset {dataset_id} exists: delete it with minari.delete_dataset or raise its version"
+            )
         buffers = [
             EpisodeBuffer(
                 id=number,
@@ -144,7 +146,9 @@ def load_minari(dataset_id: str) -> Recording:
     try:
         dataset = minari.load_dataset(dataset_id)
     except FileNotFoundError as error:
-        raise OptionError(f"no dataset {dataset_id} on this machine: minari.list_local_datasets() lists them") from error
+        raise OptionError(
+            f"no dataset {dataset_id} on this machine: minari.list_local_datasets() lists them"
+        ) from error
     parts: dict[str, list[Array]] = {name: [] for name in Recording.__annotations__}
     for episode in dataset.iterate_episodes():
         parts["observations"].append(_encode(dataset.observation_space, episode.observations))
@@ -184,12 +188,12 @@ def _play(
     return {name: np.stack(values) for name, values in columns.items()}
 
 
-def _lay_out(vector_env: VectorEnv[Any, Any, Any], columns: dict[str, Array], quotas: NDArray[np.int64]) -> Recording:
+def _lay_out(columns: dict[str, Array], quotas: NDArray[np.int64]) -> Recording:
     """Cut each environment's column into its first episodes and lay them end to end."""
     ended = (columns["terminations"] | columns["truncations"]).T  # [N, T]
     was_ended = np.zeros_like(ended)
     was_ended[:, 1:] = ended[:, :-1]  # the autoreset takes a step of its own, which belongs to no episode
-    num_before = np.cumsum(ended, 1) - ended
+    num_before: NDArray[np.int64] = np.cumsum(ended, 1) - ended
     is_step = ~was_ended & (num_before < quotas[:, None])
     is_seen = np.zeros((len(quotas), ended.shape[1] + 1), np.bool_)
     is_seen[:, :-1] = is_step

