@@ -79,23 +79,23 @@ def acrobot_derivative(state: Tensor, torque: Tensor) -> Tensor:
 
 def mountain_car(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """MountainCar-v0: [position, velocity], the push is action - 1."""
-    after, is_goal = _roll_downhill(observations, (actions.to(observations.dtype) - 1.0) * 0.001)
+    after, is_goal = _roll_downhill(observations, (actions.to(observations.dtype) - 1.0) * 0.001, 0.5)
     return after, torch.full_like(is_goal, -1.0), is_goal
 
 
 def mountain_car_continuous(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """MountainCarContinuous-v0: as MountainCar with a push in [-1, 1] that costs its square."""
     push = actions[:, 0].clamp(-1.0, 1.0)
-    after, is_goal = _roll_downhill(observations, push * 0.0015)
+    after, is_goal = _roll_downhill(observations, push * 0.0015, 0.45)
     return after, 100.0 * is_goal - 0.1 * actions[:, 0] ** 2, is_goal
 
 
-def _roll_downhill(observations: Tensor, push: Tensor) -> tuple[Tensor, Tensor]:
+def _roll_downhill(observations: Tensor, push: Tensor, goal: float) -> tuple[Tensor, Tensor]:
     position, velocity = observations.unbind(1)
     velocity = (velocity + push - 0.0025 * (3 * position).cos()).clamp(-0.07, 0.07)
     position = (position + velocity).clamp(-1.2, 0.6)
     velocity = torch.where((position <= -1.2) & (velocity < 0), 0.0, velocity)
-    is_goal = (position >= 0.5) & (velocity >= 0.0)
+    is_goal = (position >= goal) & (velocity >= 0.0)
     return torch.stack([position, velocity], 1), is_goal.to(position.dtype)
 
 

@@ -172,7 +172,8 @@ class Reinforce:
         )
         probe.close()
         self.collector = Collector(makers, self.interface, self.seeds, self.config.max_episode_steps)
-        self.curriculum = Curriculum(range(len(levels)), mastery, window, self.config.num_seeds)
+        num_levels, num_seeds = len(levels), self.config.num_seeds
+        self.curriculum = Curriculum(range(num_levels), mastery, window, num_seeds) if num_levels > 1 else None
         self.device = choose_device(self.config.device)
         self.model = SequenceModel(self.config.network, self.interface.sizes, self.seeds, self.device)
         self._optimizer = _make_optimizer(self.model, self.config.learning_rate)
@@ -236,7 +237,9 @@ class Reinforce:
             return self.collector.collect(self.model, num_episodes, (_EVALUATION, 0), levels, is_greedy=deterministic)
 
     def _update(self) -> UpdateReport:
-        levels = [self.curriculum.level(member) for member in range(self.config.num_seeds)]
+        levels = None
+        if self.curriculum is not None:
+            levels = [self.curriculum.level(member) for member in range(self.config.num_seeds)]
         number = (_TRAINING, self.num_updates)
         batch = self.collector.collect(self.model, self.config.episodes_per_update, number, levels)
         terms, bonus = self._losses(batch)
@@ -250,7 +253,8 @@ class Reinforce:
         metrics["prediction_reward"] = bonus
         if batch.successes is not None:
             metrics["success"] = batch.successes.mean(1)
-            self.curriculum.record(batch.successes, np.asarray(levels))
+            if self.curriculum is not None:
+                self.curriculum.record(batch.successes)
         self.num_updates += 1
         self.num_steps += batch.num_steps
         num_episodes = self.num_updates * self.config.episodes_per_update
@@ -455,7 +459,7 @@ class Reinforce:
             "seed": self.seed,
             "num_updates": self.num_updates,
             "num_steps": self.num_steps.tolist(),
-            "curriculum": self.curriculum.state_dict(),
+            "curriculum": None if self.curriculum is None else self.curriculum.state_dict(),
         }
         return tensors, metadata
 
@@ -471,7 +475,8 @@ class Reinforce:
             self._optimizer.state[self.model.flat] = {name: t.to(self.device) for name, t in moments.items()}
         self.num_updates = metadata["num_updates"]
         self.num_steps = np.asarray(metadata["num_steps"], np.int64)
-        self.curriculum.load_state_dict(metadata["curriculum"])
+        if self.curriculum is not None:
+            self.curriculum.load_state_dict(metadata["curriculum"])
 
 
 def choose_device(name: str) -> torch.device:

@@ -11,12 +11,15 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from wm_agents.errors import ConfigError
+
+LONGEST_PERIOD = 100.0  # steps per radian of the slowest rotation, about the length of the episodes to tell apart
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ class SequenceModel:
             parameter.grad = self.flat_gradient[:, columns].view(-1, *shape)
             self.parameters[name] = parameter
             start = columns.stop
+        self._rotations = self._rotation_table(64)
 
     def backward(self, loss: Tensor) -> Tensor:
         """The gradient [S, P] of a loss that is a sum over seeds; parameters without a part in it get zeros."""
@@ -190,7 +194,7 @@ class SequenceModel:
             value = self._split_heads(f"block{layer}.value", normalised)
             cache.keys[layer] = torch.cat([cache.keys[layer], key], 2)[:, :, -self.config.context_length :]
             cache.values[layer] = torch.cat([cache.values[layer], value], 2)[:, :, -self.config.context_length :]
-            mixed = F.scaled_dot_product_attention(query, cache.keys[layer], cache.values[layer], attn_mask=mask)
+            mixed = attention(query, cache.keys[layer], cache.values[layer], mask)
             tokens = tokens + self.linear(f"block{layer}.out", self._join_heads(mixed).squeeze(2))
             tokens = self._feed_forward(layer, tokens)
         cache.time += 1
@@ -207,17 +211,15 @@ class SequenceModel:
             query = self._rotate(self._split_heads(f"block{layer}.query", normalised), 0)
             key = self._rotate(self._split_heads(f"block{layer}.key", normalised), 0)
             value = self._split_heads(f"block{layer}.value", normalised)
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
+            mixed = attention(query, key, value, mask)
             tokens = tokens + self.linear(f"block{layer}.out", self._join_heads(mixed).reshape(flat))
             tokens = self._feed_forward(layer, tokens)
         return tokens.view(num_seeds, num_rows, num_steps, -1)
 
-    def _band(self, num_steps: int) -> Tensor | None:
-        """The mask [T, T] of a context shorter than the episode; None where plain causality is enough."""
-        if num_steps <= self.config.context_length:
-            return None
-        causal = torch.ones(num_steps, num_steps, dtype=torch.bool, device=self.device).tril()
-        return causal.triu(1 - self.config.context_length)
+    def _band(self, num_steps: int) -> Tensor:
+        """Which steps attend to which [T, T]: the past within the context, themselves included."""
+        ones = torch.ones(num_steps, num_steps, dtype=torch.bool, device=self.device)
+        return additive_mask(ones.tril().triu(1 - self.config.context_length))
 
     def _split_heads(self, name: str, tokens: Tensor) -> Tensor:
         """[S, R, T, D] to [S * R, heads, T, D / heads] through the affine map `name`."""
@@ -232,12 +234,18 @@ class SequenceModel:
     def _rotate(self, heads: Tensor, first_step: int) -> Tensor:
         """Turn pairs of coordinates by angles that grow with the step."""
         num_steps, half = heads.shape[2], heads.shape[3] // 2
-        steps = torch.arange(first_step, first_step + num_steps, device=heads.device, dtype=torch.float32)
-        frequencies = 100.0 ** (-torch.arange(half, device=heads.device, dtype=torch.float32) / half)
-        angles = steps[:, None] * frequencies
-        cosine, sine = angles.cos(), angles.sin()
+        while first_step + num_steps > len(self._rotations[0]):
+            self._rotations = self._rotation_table(2 * len(self._rotations[0]))
+        cosine, sine = (table[first_step : first_step + num_steps] for table in self._rotations)
         left, right = heads[..., :half], heads[..., half:]
         return torch.cat([left * cosine - right * sine, left * sine + right * cosine], -1)
+
+    def _rotation_table(self, num_steps: int) -> tuple[Tensor, Tensor]:
+        half = self.config.width // self.config.num_heads // 2
+        steps = torch.arange(num_steps, device=self.device, dtype=torch.float32)
+        frequencies = LONGEST_PERIOD ** (-torch.arange(half, device=self.device, dtype=torch.float32) / half)
+        angles = steps[:, None] * frequencies
+        return angles.cos(), angles.sin()
 
     def policy(self, tokens: Tensor) -> Tensor:
         """Logits or means [S, M, outputs] for tokens [S, M, D]."""
@@ -255,12 +263,51 @@ class SequenceModel:
         return self.linear("world.2", hidden.relu_())
 
 
+class ShortSoftmax(torch.autograd.Function):
+    """Softmax over a short last axis; PyTorch's own takes ten times as long on a CPU for rows of 14 numbers."""
+
+    @staticmethod
+    def forward(context: Any, scores: Tensor) -> Tensor:
+        """Weights [..., K] from scores [..., K]."""
+        weights = (scores - scores.amax(-1, keepdim=True)).exp_()
+        weights /= weights.sum(-1, keepdim=True)
+        context.save_for_backward(weights)
+        return weights
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        """weights * (gradient - sum(gradient * weights))."""
+        (weights,) = context.saved_tensors
+        product = gradient * weights
+        return product.addcmul_(weights, product.sum(-1, keepdim=True), value=-1)
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) for short sequences and narrow heads.
+
+    Args:
+        query: [B, heads, T, D].
+        key: [B, heads, K, D].
+        value: [B, heads, K, D].
+        mask: Added to the scores, broadcastable to [B, heads, T, K]: 0 where a query may attend, else `-inf`.
+    """
+    scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))
+    if mask is not None:
+        scores = scores + mask
+    return torch.matmul(ShortSoftmax.apply(scores), value)
+
+
 def _row_mask(cache: Cache, oldest: int) -> Tensor | None:
     """Which cached steps each row may attend to, [S * R, 1, 1, t]; None when all rows started together."""
     if cache.starts is None:
         return None
     steps = torch.arange(oldest, cache.time + 1, device=cache.starts.device)
-    return (steps >= cache.starts[:, None])[:, None, None, :]
+    return additive_mask(steps >= cache.starts[:, None])[:, None, None, :]
+
+
+def additive_mask(may_attend: Tensor) -> Tensor:
+    """0 where True, minus infinity where False."""
+    return torch.zeros(may_attend.shape, device=may_attend.device).masked_fill_(~may_attend, -math.inf)
 
 
 def _shapes(config: NetworkConfig, sizes: Sizes) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -169,5 +169,11 @@ def seed_rows(states: NDArray[Any], seeds: list[int]) -> None:
         states: Rows [B] that start with `HEADER`.
         seeds: B integers, taken modulo 2**64.
     """
-    states["key"] = [key_from_seed(np.uint64(seed % 2**64)) for seed in seeds]
-    states["counter"] = 0
+    _seed_rows(states, np.array([seed % 2**64 for seed in seeds], np.uint64))
+
+
+@kernel
+def _seed_rows(states: NDArray[Any], seeds: NDArray[np.uint64]) -> None:
+    for row in range(len(states)):
+        states[row].key = key_from_seed(seeds[row])
+        states[row].counter = np.uint64(0)

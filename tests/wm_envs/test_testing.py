@@ -291,6 +291,34 @@ def test_without_a_single_environment_its_checks_are_reported_as_not_run():
     assert "matches_single" not in report.passed
 
 
+class KnowsTwoModes(WalkVectorEnv):
+    def __init__(self, num_envs, autoreset_mode):
+        if AutoresetMode(autoreset_mode) == AutoresetMode.DISABLED:
+            raise ValueError("no such mode here")
+        super().__init__(num_envs, autoreset_mode)
+
+
+def test_a_mode_that_it_refuses_is_reported_unless_it_was_asked_for():
+    report = check_vector_env(KnowsTwoModes, single=WalkEnv, num_steps=60)
+    assert report.modes == ("NextStep", "SameStep")
+    assert report.not_run == {"Disabled": "cannot be made: no such mode here"}
+    with pytest.raises(ValueError, match="no such mode here"):
+        check_vector_env(KnowsTwoModes, autoreset_modes=["Disabled"])
+
+
+class FailsToStep(WalkVectorEnv):
+    def step(self, actions):
+        raise RuntimeError("out of order")
+
+
+def test_an_environment_that_raises_is_one_finding():
+    with pytest.raises(VectorEnvError, match="the main trace raised RuntimeError: out of order") as caught:
+        check_vector_env(FailsToStep, single=WalkEnv)
+    assert caught.value.report.failed == {"calls"}
+    assert caught.value.report.passed == ("spaces", "close")
+    assert [finding.mode for finding in caught.value.report.findings] == list(ALL_MODES)
+
+
 def test_an_instance_is_checked_in_its_own_mode_and_closed():
     env = WalkVectorEnv(5, "SameStep")
     report = check_vector_env(env, single=WalkEnv)

@@ -6,7 +6,6 @@ imagination join between rounds, since those are where the values are asked for.
 Source: Ernst et al. 2005 (fitted iteration) with a slow target network; as a terminal value, POLO (Lowrey et al. 2018).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import gymnasium as gym
@@ -16,8 +15,7 @@ from torch import Tensor, nn
 from wm_agents.planning.objectives import RewardFunction
 from wm_agents.planning.scoring import require_at_least, require_between
 from wm_agents.planning.spaces import action_bounds
-from wm_agents.protocols import ModelState, WorldModel
-
+from wm_agents.protocols import WorldModel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +31,7 @@ class Subject:
     modes: tuple[AutoresetMode, ...]
     make: Callable[[AutoresetMode], AnyVectorEnv]
     make_single: MakeSingle | None
+    has_chosen_modes: bool = False
 
 
 def check_vector_env(
@@ -76,11 +77,11 @@ def check_vector_env(
         seed: The first seed.
         env_kwargs: Options for the vector and the single environment alike.
         vectorization_mode: As for `gym.make_vec`; by default the id's own vector environment, else "sync".
-        autoreset_modes: The modes to try; by default all that can be chosen.
+        autoreset_modes: The modes to try; by default all that it can be made with, which the report names.
         skip: Checks to leave out, for what an environment breaks by design.
 
     Returns:
-        The report of a pass: checks that ran, checks that did not and why, episodes that were seen.
+        The report of a pass: checks and modes that ran, those that did not and why, episodes that were seen.
 
     Raises:
         VectorEnvError: Some promise is broken; the message and `.report` list the findings with row and call.
@@ -92,7 +93,7 @@ def check_vector_env(
         wanted = tuple(AutoresetMode(mode) for mode in autoreset_modes)
         if unsupported := [mode.value for mode in wanted if mode not in subject.modes]:
             raise OptionError(f"{subject.name} cannot be made with autoreset modes {unsupported}")
-        subject = replace(subject, modes=wanted)
+        subject = replace(subject, modes=wanted, has_chosen_modes=True)
     report = _run(subject, num_steps, seed, skip)
     report.raise_if_failed()
     return report
@@ -188,18 +189,43 @@ def _run(subject: Subject, num_steps: int, seed: int, skip: Collection[str]) -> 
     if subject.make_single is None:
         not_run.setdefault("matches_single", "no single environment was given")
     num_episodes = {}
-    for mode in subject.modes:
-        env = subject.make(mode)
+    ran: set[str] = set()
+    for mode, env in _made(subject, not_run):
         trial = Trial(env, mode, subject.num_envs or env.num_envs, num_steps, seed, subject.make_single)
-        for name in CHECKS:
+        failure = _trace_failure(trial)
+        findings += [Finding("calls", mode.value, failure)] if failure else []
+        for name in ("spaces", "close") if failure else CHECKS:
             if name not in not_run:
+                ran.add(name)
                 findings += [Finding(name, mode.value, message) for message in _messages(trial, name)]
-        if "trace" in trial.__dict__:
-            num_episodes[mode.value] = int(trial.num_episodes.sum())
+        num_episodes[mode.value] = 0 if failure else int(trial.num_episodes.sum())
     failed = {finding.check for finding in findings}
-    passed = tuple(name for name in CHECKS if name not in failed and name not in not_run)
-    modes = tuple(mode.value for mode in subject.modes)
-    return Report(subject.name, modes, passed, not_run, tuple(findings), num_episodes)
+    passed = tuple(name for name in CHECKS if name in ran - failed)
+    return Report(subject.name, tuple(num_episodes), passed, not_run, tuple(findings), num_episodes)
+
+
+def _made(subject: Subject, not_run: dict[str, str]) -> Iterator[tuple[AutoresetMode, AnyVectorEnv]]:
+    """The environment in each mode; a mode that it refuses is noted, unless it was asked for or is the only one."""
+    num_made = 0
+    for mode in subject.modes:
+        try:
+            env = subject.make(mode)
+        except (ValueError, NotImplementedError) as error:
+            if subject.has_chosen_modes or (mode == subject.modes[-1] and num_made == 0):
+                raise
+            not_run[mode.value] = f"cannot be made: {error}"
+            continue
+        num_made += 1
+        yield mode, env
+
+
+def _trace_failure(trial: Trial) -> str | None:
+    """What the main trace raised, without which only the first and the last check make sense."""
+    try:
+        _ = trial.trace
+    except Exception as error:
+        return f"the main trace raised {type(error).__name__}: {error}"
+    return None
 
 
 def _messages(trial: Trial, name: str) -> list[str]:

@@ -23,7 +23,7 @@ class Report:
         name: The environment.
         modes: The autoreset modes that were tried, by Gymnasium's names.
         passed: Checks without a finding in any mode.
-        not_run: Check -> why it was left out.
+        not_run: Check or mode -> why it was left out.
         findings: Broken promises, in the order of the checks.
         num_episodes: Mode -> episodes that ended in the main trace, so that a pass is not an empty one.
     """
