@@ -133,6 +133,12 @@ def short(value: float) -> str:
     return "0" if value == 0 else f"{value:.{digits}f}"
 
 
+def percent(share: float) -> str:
+    """A share in percent, with a decimal where a whole number would hide the difference from 0 or 1."""
+    is_extreme = 0 < abs(share) < 0.05 or 0.95 < share < 1.05
+    return f"{share:.1%}" if is_extreme and share != 1 else f"{share:.0%}"
+
+
 def _frame(series: Sequence[Series], y_limit: float | None, clip: str) -> Frame:
     places = np.concatenate([np.asarray(line.x, float) for line in series])
     tops = [np.asarray(line.high if line.high is not None else line.y, float) for line in series]
