@@ -81,7 +81,7 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.set_starts(start_observations)
         self._generator = torch.Generator(self._device)
-        self._seed([secrets.randbits(32) if seed is None else seed])
+        self._seed(self._row_seeds(secrets.randbits(31) if seed is None else seed))
         self._state: ModelState | None = None
         self._ages = torch.zeros(num_envs, dtype=torch.int64, device=self._device)
         self._has_ended = torch.zeros(num_envs, dtype=torch.bool, device=self._device)
@@ -110,12 +110,13 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         """Branch anew in every row, or in those of `options["reset_mask"]`.
 
         Args:
-            seed: One stream serves all rows: an integer or a sequence seeds it, None lets it go on.
+            seed: One stream serves all rows: an integer s or the sequence s, s + 1, ... seeds it, None lets it go on.
+                A partial reset therefore moves the later draws of all rows.
             options: `reset_mask`, booleans [B] with at least one True.
         """
         mask = self._reset_mask(options)
         if seed is not None:
-            self._seed([int(seed)] if isinstance(seed, int | np.integer) else [-1 if s is None else s for s in seed])
+            self._seed(self._row_seeds(int(seed)) if isinstance(seed, int | np.integer) else seed)
         self._restart(mask)
         return self._present(), self._infos(mask, None)
 
@@ -276,8 +277,13 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
             raise ConfigError("reset_mask selects no row: leave step() to go on, or select at least one")
         return torch.as_tensor(mask, device=self._device)
 
-    def _seed(self, seeds: list[int]) -> None:
-        sequence = np.random.SeedSequence([seed % 2**32 for seed in seeds])
+    def _row_seeds(self, seed: int) -> list[int]:
+        """Gymnasium takes an integer for this list."""
+        return [seed + row for row in range(self.num_envs)]
+
+    def _seed(self, seeds: Sequence[int | None]) -> None:
+        """One stream from the seeds of all rows."""
+        sequence = np.random.SeedSequence([0 if seed is None else (seed + 1) % 2**32 for seed in seeds])
         self._generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 

@@ -43,7 +43,13 @@ def test_a_native_task_of_whole_numbers(example: Any, tmp_path: Path) -> None:
 
 def test_a_third_party_task_without_planning(example: Any, tmp_path: Path) -> None:
     config = example.Config(
-        "Pendulum-v1", output_dir=tmp_path, train_steps=400, test_steps=400, num_updates=60, planning_episodes=0, model="deterministic"
+        "Pendulum-v1",
+        output_dir=tmp_path,
+        train_steps=400,
+        test_steps=400,
+        model="deterministic",
+        num_updates=60,
+        planning_episodes=0,
     )
     summary = example.main(config)
     assert 0 < summary["error_h1"] < summary["persistence_h1"]
