@@ -39,7 +39,7 @@ class Perceptron(nn.Module):
     ) -> None:
         super().__init__()
         self.activate = _activation(activation)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
+        self.layers = nn.ModuleList(nn.utils.skip_init(nn.Linear, a, b) for a, b in pairwise(sizes))
         for number, layer in enumerate(self.layers):
             gain = output_gain if number == len(sizes) - 2 else 2.0**0.5
             nn.init.orthogonal_(layer.weight, gain, generator=generator)  # type: ignore[arg-type]
@@ -51,6 +51,18 @@ class Perceptron(nn.Module):
             inputs = self.activate(layer(inputs))
         output: Tensor = self.layers[-1](inputs)
         return output
+
+
+def recurrent_cell(num_inputs: int, num_hidden: int, generator: torch.Generator) -> nn.GRUCell:
+    """A gated recurrent unit with orthogonal weights and zero biases."""
+    cell = nn.utils.skip_init(nn.GRUCell, num_inputs, num_hidden)
+    for name, parameter in cell.named_parameters():
+        if name.startswith("weight"):
+            for gate in parameter.detach().chunk(3):
+                nn.init.orthogonal_(gate, generator=generator)
+        else:
+            nn.init.zeros_(parameter)
+    return cell
 
 
 class EnsemblePerceptron(nn.Module):

@@ -4,6 +4,9 @@ from wm_agents.world_models.adapters import Known, Layout, detect_layout, frame_
 from wm_agents.world_models.deterministic import DRIVING, DeterministicConfig, DeterministicModel
 from wm_agents.world_models.ensemble import EnsembleConfig, EnsembleModel, EnsembleWeights, Intervals
 from wm_agents.world_models.fitting import FitConfig, FitReport
+from wm_agents.world_models.history import HistoryModel
+from wm_agents.world_models.latent import LatentConfig, LatentModel
+from wm_agents.world_models.recurrent import RecurrentConfig, RecurrentModel
 from wm_agents.world_models.tabular import TabularModel
 from wm_agents.world_models.token import TokenConfig, TokenModel
 
@@ -16,9 +19,14 @@ __all__ = [
     "EnsembleWeights",
     "FitConfig",
     "FitReport",
+    "HistoryModel",
     "Intervals",
     "Known",
+    "LatentConfig",
+    "LatentModel",
     "Layout",
+    "RecurrentConfig",
+    "RecurrentModel",
     "TabularModel",
     "TokenConfig",
     "TokenModel",

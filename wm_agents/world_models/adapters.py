@@ -42,6 +42,8 @@ class Layout:
         angles: Columns in radians that wrap to [-pi, pi): the network sees cosine and sine.
         copies: (column, source): the next value of the column is the present value of the source, exactly.
         absolutes: Columns that are predicted as they are instead of as a difference.
+        actions: (column, action input): the next value of the column is that number of the action just taken, as the
+            network sees it; this is how an observation remembers actions.
         known: Columns that a given function fills.
     """
 
@@ -50,6 +52,7 @@ class Layout:
     angles: tuple[int, ...] = ()
     copies: tuple[tuple[int, int], ...] = ()
     absolutes: tuple[int, ...] = ()
+    actions: tuple[tuple[int, int], ...] = ()
     known: tuple[Known, ...] = ()
 
     def __post_init__(self) -> None:
@@ -58,6 +61,7 @@ class Layout:
             *self.angles,
             *(column for column, _ in self.copies),
             *self.absolutes,
+            *(column for column, _ in self.actions),
             *(column for known in self.known for column in known.columns),
         ]
         sources = [source for _, source in self.copies]
@@ -70,7 +74,8 @@ class Layout:
     def differences(self) -> tuple[int, ...]:
         """The columns without a rule."""
         named = {column for pair in self.circles for column in pair} | {*self.angles, *self.absolutes}
-        named |= {column for column, _ in self.copies} | {column for known in self.known for column in known.columns}
+        named |= {column for column, _ in (*self.copies, *self.actions)}
+        named |= {column for known in self.known for column in known.columns}
         return tuple(column for column in range(self.num_features) if column not in named)
 
     @property
@@ -111,8 +116,8 @@ class Layout:
             parts.append(wrap((after - before)[..., index.angles]))
         return torch.cat(parts, -1)
 
-    def decode(self, before: Tensor, targets: Tensor) -> Tensor:
-        """The next observations [..., O] from the present ones and what a network predicted."""
+    def decode(self, before: Tensor, targets: Tensor, acts: Tensor) -> Tensor:
+        """The next observations [..., O] from the present ones, what a network predicted and the encoded actions."""
         if self._is_plain:
             return before + targets
         index = self._index(before.device)
@@ -124,6 +129,8 @@ class Layout:
             parts.append(wrap(before[..., index.angles] + angle))
         if self.copies:
             parts.append(before[..., index.sources])
+        if self.actions:
+            parts.append(acts[..., index.actions])
         if self.known:
             parts.append(before[..., index.known])
         decoded = torch.cat(parts, -1)[..., index.order]
@@ -140,6 +147,7 @@ class Layout:
             "angles": self.angles,
             "copies": self.copies,
             "absolutes": self.absolutes,
+            "actions": self.actions,
             "has_known": bool(self.known),
         }
 
@@ -154,6 +162,7 @@ class Layout:
             angles=tuple(description["angles"]),
             copies=tuple((a, b) for a, b in description["copies"]),
             absolutes=tuple(description["absolutes"]),
+            actions=tuple((a, b) for a, b in description["actions"]),
             known=known,
         )
 
@@ -186,6 +195,7 @@ class _Index:
     angles: Tensor
     not_angles: Tensor
     sources: Tensor
+    actions: Tensor
     known: Tensor
     order: Tensor
 
@@ -193,12 +203,13 @@ class _Index:
     def of(cls, layout: Layout, device: torch.device) -> "_Index":
         cosines, sines = [a for a, _ in layout.circles], [b for _, b in layout.circles]
         copied, sources = [a for a, _ in layout.copies], [b for _, b in layout.copies]
+        acted, actions = [a for a, _ in layout.actions], [b for _, b in layout.actions]
         known = [column for known in layout.known for column in known.columns]
-        filled = [*layout.differences, *layout.absolutes, *cosines, *sines, *layout.angles, *copied, *known]
+        filled = [*layout.differences, *layout.absolutes, *cosines, *sines, *layout.angles, *copied, *acted, *known]
         not_angles = [column for column in range(layout.num_features) if column not in layout.angles]
         order = np.argsort(filled).tolist()
-        lists = [layout.differences, layout.absolutes, cosines, sines, layout.angles, not_angles, sources, known, order]
-        return cls(*(torch.tensor(columns, dtype=torch.long, device=device) for columns in lists))
+        lists = [layout.differences, layout.absolutes, cosines, sines, layout.angles, not_angles, sources, actions]
+        return cls(*(torch.tensor(columns, dtype=torch.long, device=device) for columns in (*lists, known, order)))
 
 
 def frame_stack(num_frames: int, frame_size: int, *, is_interleaved: bool = False) -> Layout:

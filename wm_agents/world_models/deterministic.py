@@ -61,9 +61,9 @@ class DeterministicModel(NeuralModel):
     ) -> tuple[ModelState, Prediction]:
         """Imagine one step for actions [B] or [B, A]; there is no randomness to draw."""
         acts = self.encode_actions(actions)
-        inputs = self._inputs(state.observations)
-        after = self.decode(state.observations, self._difference(inputs, acts))
-        transition = torch.cat([inputs, acts, self._inputs(after)], -1)
+        inputs = self.inputs(state.observations)
+        after = self.decode(state.observations, self._difference(inputs, acts), acts)
+        transition = torch.cat([inputs, acts, self.inputs(after)], -1)
         rewards = self.reward_scale.restore(self.reward_head(transition)).squeeze(-1)
         terminations = self.termination_probability(self.termination_head(transition).squeeze(-1))
         return ModelState(after), Prediction(after, rewards, terminations)
@@ -73,10 +73,10 @@ class DeterministicModel(NeuralModel):
         acts = self.encode_actions(segment.actions)
         errors, present = [], segment.inputs
         for step in range(segment.horizon):
-            output = self._difference(self._inputs(present), acts[:, step])
+            output = self._difference(self.inputs(present), acts[:, step])
             errors.append((output - self.targets(present, segment.observations[:, step + 1])).square().mean(-1))
-            present = self.decode(present, output)
-        seen = self._inputs(segment.observations)
+            present = self.decode(present, output, acts[:, step])
+        seen = self.inputs(segment.observations)
         transitions = torch.cat([seen[:, :-1], acts, seen[:, 1:]], -1)
         rewards = self.reward_scale.normalise(segment.rewards[..., None]).squeeze(-1)
         reward_errors = huber(self.reward_head(transitions).squeeze(-1), rewards)
@@ -87,9 +87,6 @@ class DeterministicModel(NeuralModel):
             "reward": masked_mean(reward_errors, segment.mask),
             "termination": masked_mean(end_errors, segment.mask),
         }
-
-    def _inputs(self, observations: Tensor) -> Tensor:
-        return self.input_scale.normalise(self.layout.inputs(observations))
 
     def _difference(self, inputs: Tensor, acts: Tensor) -> Tensor:
         latent = inputs if self.encoder is None else self.encoder(inputs)

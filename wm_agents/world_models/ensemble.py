@@ -100,7 +100,7 @@ class EnsembleModel(NeuralModel):
         self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
     ) -> tuple[ModelState, Prediction]:
         """Imagine one step for actions [B] or [B, A]; disagreement is that of the members' means."""
-        acts, inputs = self.encode_actions(actions), self._inputs(state.observations)
+        acts, inputs = self.encode_actions(actions), self.inputs(state.observations)
         joint = self._for_each_member(torch.cat([inputs, acts], -1))
         means = self.dynamics(joint, generator)
         disagreement = means.std(0, correction=0).square().mean(-1).sqrt()
@@ -109,8 +109,8 @@ class EnsembleModel(NeuralModel):
         else:
             members = self._draw_members(state, generator)
             output, hidden = self._draw_output(means, joint, members, generator), (members,)
-        after = self.decode(state.observations, output)
-        transition = self._for_each_member(torch.cat([inputs, acts, self._inputs(after)], -1))
+        after = self.decode(state.observations, output, acts)
+        transition = self._for_each_member(torch.cat([inputs, acts, self.inputs(after)], -1))
         rewards = self.reward_scale.restore(self.reward_head(transition)).squeeze(-1)
         logits = self.termination_head(transition).squeeze(-1)
         terminations = self.termination_probability(logits).mean(0)
@@ -123,13 +123,13 @@ class EnsembleModel(NeuralModel):
         acts = self.encode_actions(segment.actions)
         errors, spreads, present = [], [], segment.inputs
         for step in range(segment.mask.shape[-1]):
-            joint = torch.cat([self._inputs(present), acts[:, :, step]], -1)
+            joint = torch.cat([self.inputs(present), acts[:, :, step]], -1)
             output = self.dynamics(joint, generator if torch.is_grad_enabled() else None)
             error = (output - self.targets(present, segment.observations[:, :, step + 1])).square()
             errors.append(error.mean(-1))
             spreads.append(self._likelihood(self.spread_head, joint.detach(), error.detach()))
-            present = self.decode(present, output)
-        seen = self._inputs(segment.observations)
+            present = self.decode(present, output, acts[:, :, step])
+        seen = self.inputs(segment.observations)
         transitions = torch.cat([seen[:, :, :-1], acts, seen[:, :, 1:]], -1).flatten(1, 2)
         shape = segment.mask.shape
         rewards = self.reward_scale.normalise(segment.rewards[..., None]).view(shape)
@@ -208,9 +208,6 @@ class EnsembleModel(NeuralModel):
         factors = torch.lerp(self.error_quantiles[lower], self.error_quantiles[upper], share)
         steps = torch.arange(mean.shape[1], device=self.device).clamp_max(len(factors) - 1)
         return Intervals(mean - factors[steps] * std, mean + factors[steps] * std)
-
-    def _inputs(self, observations: Tensor) -> Tensor:
-        return self.input_scale.normalise(self.layout.inputs(observations))
 
     def _for_each_member(self, rows: Tensor) -> Tensor:
         return rows.expand(self.num_members, *rows.shape)

@@ -42,6 +42,8 @@ class FitConfig:
         evaluate_every: Updates between evaluations on the held-out episodes.
         patience: Evaluations without improvement after which fitting stops, counted once the curriculum is complete.
         num_validation_windows: Held-out windows per evaluation at most.
+        bfloat16_share: Share of the updates, from the first on, whose matrix products run in bfloat16: about twice as
+            fast on processors that have it (AVX-512 BF16, AMX, GPUs), slower on others. The rest settles in float32.
         is_warm_start: Go on from the present weights and scales instead of starting afresh.
         seed: Draws batches, noise, dropout and the held-out episodes.
     """
@@ -60,6 +62,7 @@ class FitConfig:
     evaluate_every: int = 250
     patience: int = 8
     num_validation_windows: int = 512
+    bfloat16_share: float = 0.0
     is_warm_start: bool = False
     seed: int = 0
 
@@ -70,7 +73,7 @@ class FitConfig:
         for name in ("learning_rate", "gradient_clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is a positive number, got {getattr(self, name)}")
-        for name in ("holdout", "curriculum_start", "final_learning_rate"):
+        for name in ("holdout", "curriculum_start", "final_learning_rate", "bfloat16_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
         if self.holdout == 1:
@@ -295,7 +298,9 @@ class _Loop:
         length = min(horizon + self.model.num_context, self.longest)
         num_segments = max(config.batch_size // horizon, 1) * self.model.num_members
         segment = self._noisy(self.source.sample(num_segments, length, self.generator))
-        terms = self.model.loss(segment, self.generator)
+        is_low = update < config.bfloat16_share * config.num_updates
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=is_low):
+            terms = self.model.loss(segment, self.generator)
         loss = weighted_sum(terms, self.model.config.weights)
         value = float(loss.detach())
         if not math.isfinite(value):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from wm_agents.errors import CheckpointError
 from wm_agents.protocols import ModelState
+from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.adapters import Known, Layout, detect_layout
 from wm_agents.world_models.encoding import (
@@ -158,10 +159,14 @@ class NeuralModel(Unrolled, nn.Module):
         ratio = (trajectories.num_steps - positives) / max(positives, 1)
         self.positive_weight.fill_(float(np.clip(ratio, 1.0, self.config.max_positive_weight)))
 
-    def decode(self, before: Tensor, normalised_targets: Tensor) -> Tensor:
-        """Next observations [..., O] from the network's output, kept within bounds."""
-        after = self.layout.decode(before, self.target_scale.restore(normalised_targets))
+    def decode(self, before: Tensor, normalised_targets: Tensor, acts: Tensor) -> Tensor:
+        """Next observations [..., O] from the network's output and the encoded actions, kept within bounds."""
+        after = self.layout.decode(before, self.target_scale.restore(normalised_targets), acts)
         return torch.clamp(after, self.low, self.high)
+
+    def inputs(self, observations: Tensor) -> Tensor:
+        """What a network sees [..., I] of observations [..., O]: the layout's view of them, standardised."""
+        return self.input_scale.normalise(self.layout.inputs(observations))
 
     def targets(self, before: Tensor, after: Tensor) -> Tensor:
         """What the network has to put out [..., P] for the step between two observations."""
@@ -171,10 +176,13 @@ class NeuralModel(Unrolled, nn.Module):
         """Probabilities of logits that were trained with a positive weight, with its exaggeration taken back."""
         return torch.sigmoid(logits - torch.log(self.positive_weight)) * self.has_terminations
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write weights, scales and configuration to one file (safetensors with JSON) and return its path."""
-        from wm_agents.training.checkpoints import save_checkpoint
+    def save(self, path: str | os.PathLike[str], surroundings: dict[str, Any] | None = None) -> Path:
+        """Write weights, scales and configuration to one file (safetensors with JSON) and return its path.
 
+        Args:
+            path: The file.
+            surroundings: JSON of whatever wraps this model.
+        """
         metadata = {
             "kind": self.kind,
             "observation_space": space_to_json(self.observation_space),
@@ -184,14 +192,25 @@ class NeuralModel(Unrolled, nn.Module):
             "has_given_layout": self.has_given_layout,
             "seed": self.seed,
             "structure": self.describe(),
+            "surroundings": surroundings or {},
         }
         return save_checkpoint(Path(path), self.state_dict(), metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, known: tuple[Known, ...] = ()) -> Self:
-        """Read a file that `save` wrote; raises CheckpointError when it is damaged or of another kind of model."""
-        from wm_agents.training.checkpoints import load_checkpoint
+        """Read a file that `save` wrote; raises CheckpointError when it is damaged or of another kind of model.
 
+        Args:
+            path: The file.
+            known: The layout's `known` columns, whose functions no file holds.
+        """
+        return cls.load_with_surroundings(path, known=known)[0]
+
+    @classmethod
+    def load_with_surroundings(
+        cls, path: str | os.PathLike[str], *, known: tuple[Known, ...] = ()
+    ) -> tuple[Self, dict[str, Any]]:
+        """The model of a file and the `surroundings` that `save` was given."""
         stored = load_checkpoint(Path(path), kind=cls.kind)
         try:
             metadata = stored.metadata
@@ -207,7 +226,7 @@ class NeuralModel(Unrolled, nn.Module):
             model.load_state_dict(stored.tensors)
         except (KeyError, TypeError, RuntimeError) as error:
             raise CheckpointError(f"{path} does not describe a {cls.__name__}: {error}") from error
-        return model
+        return model, metadata["surroundings"]
 
     def describe(self) -> dict[str, Any]:
         """What else a file holds as JSON; a subclass that learns more than weights gives it."""

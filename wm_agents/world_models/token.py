@@ -148,7 +148,7 @@ class TokenModel(NeuralModel):
         if self.structure.unresolved:
             tokens, targets = self.codec.encode(before), self.codec.encode(after)
             terms["state"] = self._cross_entropy(self._logits(before, acts), tokens, targets, segment.mask)
-        transitions = torch.cat([self._inputs(before), acts, self._inputs(after)], -1)
+        transitions = torch.cat([self.inputs(before), acts, self.inputs(after)], -1)
         if self.structure.reward is None:
             rewards = self.reward_scale.normalise(segment.rewards[..., None]).squeeze(-1)
             terms["reward"] = masked_mean(huber(self.reward_head(transitions).squeeze(-1), rewards), segment.mask)
@@ -262,7 +262,7 @@ class TokenModel(NeuralModel):
         return masked_mean(torch.stack(losses).mean(0).view(mask.shape), mask)
 
     def _logits(self, observations: Tensor, acts: Tensor) -> list[Tensor]:
-        output: Tensor = self.network(torch.cat([self._inputs(observations), acts], -1))
+        output: Tensor = self.network(torch.cat([self.inputs(observations), acts], -1))
         return list(torch.split(output, self._class_sizes(), -1))
 
     def _class_sizes(self) -> list[int]:
@@ -285,14 +285,14 @@ class TokenModel(NeuralModel):
         terminations = None if termination is None else termination.read(before, after, indices, num_actions)
         if rewards is None or terminations is None:
             acts = self.encode_actions(actions)
-            transitions = torch.cat([self._inputs(observations), acts, self._inputs(following)], -1)
+            transitions = torch.cat([self.inputs(observations), acts, self.inputs(following)], -1)
             if rewards is None:
                 rewards = self.reward_scale.restore(self.reward_head(transitions)).squeeze(-1)
             if terminations is None:
                 terminations = self.termination_probability(self.termination_head(transitions).squeeze(-1))
         return rewards, terminations
 
-    def _inputs(self, observations: Tensor) -> Tensor:
+    def inputs(self, observations: Tensor) -> Tensor:
         """Standardised numbers, and a one-hot beside each number of few values."""
         return torch.cat([self.input_scale.normalise(observations), *self.codec.one_hots(observations)], -1)
 

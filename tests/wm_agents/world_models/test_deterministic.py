@@ -6,7 +6,7 @@ import torch
 from wm_agents.errors import CheckpointError, SpaceError
 from wm_agents.protocols import WorldModel
 from wm_agents.trajectories import Episode, Trajectories
-from wm_agents.world_models import DRIVING, DeterministicModel, FitConfig
+from wm_agents.world_models import DRIVING, DeterministicConfig, DeterministicModel, FitConfig
 
 
 def record_pendulum(num_episodes, seed):
@@ -29,8 +29,9 @@ def record_pendulum(num_episodes, seed):
 def fitted():
     torch.set_num_threads(1)
     train, env = record_pendulum(10, 0)
-    model = DeterministicModel(env.observation_space, env.action_space)
-    report = model.fit(train, FitConfig(num_updates=800, horizon=4))
+    config = DeterministicConfig(dynamics_widths=(128, 128), reward_widths=(64, 64), termination_widths=(16,))
+    model = DeterministicModel(env.observation_space, env.action_space, config)
+    report = model.fit(train, FitConfig(num_updates=600, horizon=2, learning_rate=2e-3))
     return model, report
 
 
