@@ -14,7 +14,6 @@ from wm_agents.planning import (
 from wm_agents.planning.search_tree import observation_keys
 
 
-
 def breadth_first(model, objective=None, **options) -> BreadthFirstSearch:
     return BreadthFirstSearch(model, objective or DiscountedReturn(), SearchConfig(**options))
 
