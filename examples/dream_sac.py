@@ -47,9 +47,9 @@ class Config:
     """Real steps of the dream arm."""
     round_steps: int = 200
     """Real steps between two fits of the model; the first round acts at random."""
-    model_free_steps: int = 10_000
+    model_free_steps: int = 6000
     """Real steps of the model-free arm."""
-    evaluate_every: int = 500
+    evaluate_every: int = 250
     """Real steps between evaluations of the model-free arm."""
     evaluation_episodes: int = 20
     """Episodes of an evaluation; they are not counted as real steps."""

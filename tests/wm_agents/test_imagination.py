@@ -198,24 +198,29 @@ def test_bad_actions_change_nothing(actions: Any) -> None:
 
 
 class MemberModel(CounterModel):
-    """Draws a member at the first step of a branch and keeps it, as ensembles do; the member is the second number."""
+    """Draws a member at the first step of a branch and keeps it, as ensembles do; the member is the second number.
+
+    Beside it, from the start on, it carries where the branch began.
+    """
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
-        return ModelState(observations, hidden)
+        return ModelState(observations, hidden or (observations[:, 0].clone(),))
 
     def step(
         self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
     ) -> tuple[ModelState, Prediction]:
-        members = state.hidden[0] if state.hidden else torch.randint(50, (len(actions),), generator=generator)
+        has_member = len(state.hidden) > 1
+        members = state.hidden[1] if has_member else torch.randint(50, (len(actions),), generator=generator)
         observations = torch.stack([state.observations[:, 0] + actions[:, 0], members.float()], 1)
         ends = (observations[:, 0] % 10 >= 2) & (observations[:, 0] < 10)
-        return ModelState(observations, (members,)), Prediction(observations, observations[:, 0], ends.float())
+        after = ModelState(observations, (state.hidden[0], members))
+        return after, Prediction(observations, observations[:, 0], ends.float(), state.hidden[0])
 
 
 def test_a_member_is_drawn_for_each_branch_and_kept_through_it() -> None:
     env = DreamVectorEnv(MemberModel(), STARTS, 6, 40, seed=0, autoreset_mode=AutoresetMode.SAME_STEP)
     previous = env.reset()[0]
-    members, num_mixed, num_changes = np.full(40, -1.0), 0, 0
+    members, origins, num_mixed, num_changes = np.full(40, -1.0), np.zeros(40), 0, 0
     for _ in range(20):
         observations, _, terminations, truncations, infos = env.step(np.ones((40, 1), np.float32))
         ended = terminations | truncations
@@ -233,6 +238,9 @@ def test_a_member_is_drawn_for_each_branch_and_kept_through_it() -> None:
         assert (seen[is_old, 1] == members[is_old]).all()
         num_mixed += 0 < is_old.sum() < 40
         num_changes += (~is_old).sum()
+        origins = np.where(is_old, origins, previous[:, 0])
+        reported = infos["final_info"]["disagreement"] if ended.any() else infos["disagreement"]
+        np.testing.assert_allclose(np.where(ended, reported, infos["disagreement"]), origins)
         members, previous = np.where(ended, -1, seen[:, 1]), observations
     assert num_mixed > 5
     assert num_changes > 100
