@@ -213,6 +213,10 @@ def _row(cells: Sequence[str], tag: str, kind: str = "") -> str:
 
 def _reward_section(report: OpenLoopReport) -> str:
     rewards = report.rewards
+    if rewards.std == 0:
+        sentence = "Every recorded reward was the same, so there was nothing to predict; the model is off by at most "
+        sentence += f"{short(float(rewards.rmse['model'].max()))} (root mean square)."
+        return f"<h2>Does it know what a step pays?</h2><p class=about>{sentence}</p>"
     names = [name for name in ("mean", "persistence", "ridge") if name in rewards.rmse] + ["model"]
     series = [
         Series(METHOD_NAMES[name], report.horizons, rewards.rmse[name], None, None, _COLOURS[name], name != "model")
@@ -227,11 +231,8 @@ def _reward_section(report: OpenLoopReport) -> str:
         y_limit=float(top),
         x_ticks=_thinned(report.horizons),
     )
-    sentence = (
-        "Every recorded reward was the same, so there was nothing to predict."
-        if rewards.std == 0
-        else f"Recorded rewards have a spread of {short(rewards.std)}; “average reward” always predicts their mean."
-    )
+    spread = short(rewards.std)
+    sentence = f"Recorded rewards have a spread of {spread}; “average reward” always predicts their mean."
     return f"<h2>Does it know what a step pays?</h2><p class=about>{sentence}</p>{chart}"
 
 
