@@ -199,11 +199,16 @@ class Collector:
     ) -> EpisodeBatch:
         environment = self._environment(level, len(members) * num_rows)
         draws = [np.random.default_rng([self.seeds[member], *number]) for member in members]
-        row_seeds = [int(draw.integers(2**31)) + row for draw in draws for row in range(num_rows)]
-        observations, _ = environment.reset(seed=row_seeds)  # type: ignore[arg-type]
+        first_seeds = [int(draw.integers(2**31)) for draw in draws]
+        # One number stands for its successors too, and is quicker than their list.
+        seed: Any = first_seeds[0]
+        if len(members) > 1:
+            seed = [first + row for first in first_seeds for row in range(num_rows)]
+        observations, _ = environment.reset(seed=seed)
         player = _Player(model, self.interface, (len(members), num_rows), draws, is_greedy)
-        is_running = np.ones(len(row_seeds), np.bool_)
-        episode = _Recorder(len(row_seeds))
+        num_envs = len(members) * num_rows
+        is_running = np.ones(num_envs, np.bool_)
+        episode = _Recorder()
         encoded = self.interface.encode_observations(observations)
         while is_running.any() and len(episode.rewards) < self.max_steps:
             inputs, actions = player.act(encoded, keeps_graph=self._last_num_steps == 1 and not is_greedy)
@@ -282,12 +287,11 @@ def sample_categorical(logits: Tensor, uniform: Tensor) -> Tensor:
 class _Recorder:
     """Gathers the steps of one collection."""
 
-    def __init__(self, num_rows: int) -> None:
+    def __init__(self) -> None:
         self._steps: list[tuple[Tensor, Tensor, Tensor]] = []
         self.rewards: list[NDArray[Any]] = []
         self._masks: list[NDArray[np.bool_]] = []
         self._successes: NDArray[np.float64] | None = None
-        self._num_rows = num_rows
 
     def add(
         self,

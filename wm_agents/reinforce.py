@@ -178,6 +178,7 @@ class Reinforce:
         self.model = SequenceModel(self.config.network, self.interface.sizes, self.seeds, self.device)
         self._optimizer = _make_optimizer(self.model, self.config.learning_rate)
         self._baseline = np.full((self.config.num_seeds, self.config.max_episode_steps), np.nan, np.float32)
+        self._weights = {name: weight for name, weight in vars(self.config.weights).items() if weight > 0}
         self._generator = torch.Generator().manual_seed(self.seeds[0])  # of predict()'s draws
         self.num_updates = 0
         self.num_steps = np.zeros(self.config.num_seeds, np.int64)
@@ -243,12 +244,12 @@ class Reinforce:
         number = (_TRAINING, self.num_updates)
         batch = self.collector.collect(self.model, self.config.episodes_per_update, number, levels)
         terms, bonus = self._losses(batch)
-        metrics = {name: term.detach().cpu().double().numpy() for name, term in terms.items()}
-        weights = asdict(self.config.weights)
-        assert terms.keys() == {name for name, weight in weights.items() if weight > 0}, "every term has one weight"
+        assert terms.keys() == self._weights.keys(), "every loss term has one weight"
+        values = torch.stack(list(terms.values()))
+        metrics = dict(zip(terms, values.detach().cpu().double().numpy(), strict=True))
         self._check_finite(metrics)
-        loss = torch.stack([weights[name] * term.sum() for name, term in terms.items()]).sum()
-        metrics["gradient_norm"] = self._descend(loss)
+        weights = torch.tensor([self._weights[name] for name in terms], device=self.device)
+        metrics["gradient_norm"] = self._descend((weights @ values).sum())
         metrics["return"] = batch.returns.mean(1)
         metrics["prediction_reward"] = bonus
         if batch.successes is not None:
@@ -294,10 +295,11 @@ class Reinforce:
         else:
             baseline = self._moving_baseline(to_go, batch.mask).to(self.device)
         advantage = (to_go - baseline).flatten(1)
-        terms["policy"] = -(log_probability * advantage * share).sum(1)
+        if weights.policy > 0:
+            terms["policy"] = -(log_probability * advantage * share).sum(1)
         if weights.entropy > 0:
             terms["entropy"] = -(entropy * share).sum(1)
-        return {name: term for name, term in terms.items() if getattr(weights, name) > 0}, bonus
+        return terms, bonus
 
     def _policy_terms(self, tokens: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Log probability and entropy [S, R * T] of the executed actions."""
@@ -336,14 +338,15 @@ class Reinforce:
         """One step of Adam with each run's gradient clipped by its own norm; gives the norms [S] before clipping."""
         gradient = self.model.backward(loss)
         norms = gradient.norm(dim=1, keepdim=True)
-        self._check_finite({"gradient_norm": norms.squeeze(1).cpu().double().numpy()})
+        reported: NDArray[np.float64] = norms.squeeze(1).cpu().double().numpy()
+        self._check_finite({"gradient_norm": reported})
         gradient.mul_((self.config.max_gradient_norm / (norms + 1e-6)).clamp_(max=1.0))
         self._optimizer.step()
-        return norms.squeeze(1).cpu().double().numpy()
+        return reported
 
     def _check_finite(self, metrics: Mapping[str, NDArray[np.float64]]) -> None:
         for name, values in metrics.items():
-            if not np.isfinite(values).all():
+            if not math.isfinite(values.sum()):
                 run = int(np.flatnonzero(~np.isfinite(values))[0])
                 raise NonFiniteError(
                     f"{name} of run {run} is {values[run]} at update {self.num_updates}: nothing was updated; "

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wm_agents.errors import ConfigError
 
-LONGEST_PERIOD = 100.0  # steps per radian of the slowest rotation, about the length of the episodes to tell apart
+QUERY_KEY_VALUE = ("query", "key", "value")
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,13 @@ class NetworkConfig:
         for name, value in vars(self).items():
             if value < 1:
                 raise ConfigError(f"NetworkConfig.{name} is at least 1, got {value}")
-        if self.width % (2 * self.num_heads):
-            raise ConfigError(f"width is a multiple of 2 * num_heads, got {self.width} and {self.num_heads} heads")
+        if self.width % self.num_heads:
+            raise ConfigError(f"width is a multiple of num_heads, got {self.width} and {self.num_heads} heads")
+
+    @property
+    def head_width(self) -> int:
+        """Size of a head's query."""
+        return self.width // self.num_heads
 
 
 @dataclass(frozen=True)
@@ -86,9 +91,9 @@ class Cache:
 class SequenceModel:
     """S independent causal pre-norm transformers with a policy head, a world-model head and a value head.
 
-    Positions enter by rotation of queries and keys (Su et al. 2021, eq. 34), which has no parameters, so a run may be
-    longer than any seen before. The world-model head reads (token, embedded action) and predicts the raw next
-    observation, never an embedding.
+    Positions enter as a penalty on distant keys that differs from head to head (ALiBi, Press et al. 2022, sec. 3),
+    which has no parameters, so an episode may be longer than any seen before. The world-model head reads (token,
+    embedded action) and predicts the raw next observation, never an embedding.
 
     Args:
         config: The network's sizes.
@@ -120,7 +125,7 @@ class SequenceModel:
             parameter.grad = self.flat_gradient[:, columns].view(-1, *shape)
             self.parameters[name] = parameter
             start = columns.stop
-        self._rotations = self._rotation_table(64)
+        self._biases: dict[int, Tensor] = {}
 
     def backward(self, loss: Tensor) -> Tensor:
         """The gradient [S, P] of a loss that is a sum over seeds; parameters without a part in it get zeros."""
@@ -177,25 +182,25 @@ class SequenceModel:
         """The cache after the first step."""
         keys, values = [], []
         for layer, normalised in enumerate(attended):
-            normalised = normalised.unsqueeze(2)
-            keys.append(self._rotate(self._split_heads(f"block{layer}.key", normalised), 0))
-            values.append(self._split_heads(f"block{layer}.value", normalised))
+            keys.append(self._heads(f"block{layer}.key", normalised, 1))
+            values.append(self._heads(f"block{layer}.value", normalised, 1))
         return Cache(keys, values, 1)
 
     def encode_next(self, inputs: Tensor, cache: Cache) -> Tensor:
         """Tokens [S, R, D] of the next step for inputs [S, R, F]; the cache grows in place."""
         tokens = self._embed(inputs)
-        oldest = max(0, cache.time + 1 - self.config.context_length)
-        mask = _row_mask(cache, oldest)
+        num_kept = min(cache.time + 1, self.config.context_length)
+        bias = self._bias(num_kept)[:, -1:]
+        if cache.starts is not None:
+            steps = torch.arange(cache.time + 1 - num_kept, cache.time + 1, device=self.device)
+            bias = bias + additive_mask(steps >= cache.starts[:, None])[:, None, None, :]
         for layer in range(self.config.num_layers):
-            normalised = self._normalise(f"block{layer}.norm1", tokens).unsqueeze(2)
-            query = self._rotate(self._split_heads(f"block{layer}.query", normalised), cache.time)
-            key = self._rotate(self._split_heads(f"block{layer}.key", normalised), cache.time)
-            value = self._split_heads(f"block{layer}.value", normalised)
-            cache.keys[layer] = torch.cat([cache.keys[layer], key], 2)[:, :, -self.config.context_length :]
-            cache.values[layer] = torch.cat([cache.values[layer], value], 2)[:, :, -self.config.context_length :]
-            mixed = attention(query, cache.keys[layer], cache.values[layer], mask)
-            tokens = tokens + self.linear(f"block{layer}.out", self._join_heads(mixed).squeeze(2))
+            normalised = self._normalise(f"block{layer}.norm1", tokens)
+            query, key, value = (self._heads(f"block{layer}.{name}", normalised, 1) for name in QUERY_KEY_VALUE)
+            cache.keys[layer] = torch.cat([cache.keys[layer], key], 2)[:, :, -num_kept:]
+            cache.values[layer] = torch.cat([cache.values[layer], value], 2)[:, :, -num_kept:]
+            mixed = attention(query, cache.keys[layer], cache.values[layer], bias)
+            tokens = tokens + self.linear(f"block{layer}.out", self._join_heads(mixed))
             tokens = self._feed_forward(layer, tokens)
         cache.time += 1
         return tokens
@@ -203,49 +208,34 @@ class SequenceModel:
     def encode(self, inputs: Tensor) -> Tensor:
         """Tokens [S, R, T, D] of whole episodes for inputs [S, R, T, F]; each sees itself and what came before."""
         num_seeds, num_rows, num_steps, _ = inputs.shape
-        flat = (num_seeds, num_rows * num_steps, -1)
-        tokens = self._embed(inputs.reshape(flat))
-        mask = self._band(num_steps)
+        tokens = self._embed(inputs.reshape(num_seeds, num_rows * num_steps, -1))
+        bias = self._bias(num_steps)
         for layer in range(self.config.num_layers):
-            normalised = self._normalise(f"block{layer}.norm1", tokens).view(num_seeds, num_rows, num_steps, -1)
-            query = self._rotate(self._split_heads(f"block{layer}.query", normalised), 0)
-            key = self._rotate(self._split_heads(f"block{layer}.key", normalised), 0)
-            value = self._split_heads(f"block{layer}.value", normalised)
-            mixed = attention(query, key, value, mask)
-            tokens = tokens + self.linear(f"block{layer}.out", self._join_heads(mixed).reshape(flat))
+            normalised = self._normalise(f"block{layer}.norm1", tokens)
+            query, key, value = (self._heads(f"block{layer}.{name}", normalised, num_steps) for name in QUERY_KEY_VALUE)
+            mixed = attention(query, key, value, bias)
+            tokens = tokens + self.linear(f"block{layer}.out", self._join_heads(mixed))
             tokens = self._feed_forward(layer, tokens)
         return tokens.view(num_seeds, num_rows, num_steps, -1)
 
-    def _band(self, num_steps: int) -> Tensor:
-        """Which steps attend to which [T, T]: the past within the context, themselves included."""
-        ones = torch.ones(num_steps, num_steps, dtype=torch.bool, device=self.device)
-        return additive_mask(ones.tril().triu(1 - self.config.context_length))
+    def _bias(self, num_steps: int) -> Tensor:
+        """What is added to the attention scores [heads, T, T]: minus slope times distance, minus infinity outside."""
+        if num_steps not in self._biases:
+            steps = torch.arange(num_steps, device=self.device)
+            distance = (steps[:, None] - steps).float()
+            slopes = head_slopes(self.config.num_heads).to(self.device)
+            allowed = (distance >= 0) & (distance < self.config.context_length)
+            self._biases[num_steps] = -slopes[:, None, None] * distance + additive_mask(allowed)
+        return self._biases[num_steps]
 
-    def _split_heads(self, name: str, tokens: Tensor) -> Tensor:
-        """[S, R, T, D] to [S * R, heads, T, D / heads] through the affine map `name`."""
-        num_seeds, num_rows, num_steps, width = tokens.shape
-        mapped = self.linear(name, tokens.reshape(num_seeds, num_rows * num_steps, width))
-        return mapped.view(num_seeds * num_rows, num_steps, self.config.num_heads, -1).transpose(1, 2)
+    def _heads(self, name: str, tokens: Tensor, num_steps: int) -> Tensor:
+        """[S, R * T, D] to [S * R, heads, T, D / heads] through the affine map `name`."""
+        mapped = self.linear(name, tokens)
+        return mapped.view(-1, num_steps, self.config.num_heads, self.config.head_width).transpose(1, 2)
 
     def _join_heads(self, heads: Tensor) -> Tensor:
-        """[S * R, heads, T, D / heads] to [S, R, T, D]."""
-        return heads.transpose(1, 2).reshape(self.num_seeds, -1, heads.shape[2], self.config.width)
-
-    def _rotate(self, heads: Tensor, first_step: int) -> Tensor:
-        """Turn pairs of coordinates by angles that grow with the step."""
-        num_steps, half = heads.shape[2], heads.shape[3] // 2
-        while first_step + num_steps > len(self._rotations[0]):
-            self._rotations = self._rotation_table(2 * len(self._rotations[0]))
-        cosine, sine = (table[first_step : first_step + num_steps] for table in self._rotations)
-        left, right = heads[..., :half], heads[..., half:]
-        return torch.cat([left * cosine - right * sine, left * sine + right * cosine], -1)
-
-    def _rotation_table(self, num_steps: int) -> tuple[Tensor, Tensor]:
-        half = self.config.width // self.config.num_heads // 2
-        steps = torch.arange(num_steps, device=self.device, dtype=torch.float32)
-        frequencies = LONGEST_PERIOD ** (-torch.arange(half, device=self.device, dtype=torch.float32) / half)
-        angles = steps[:, None] * frequencies
-        return angles.cos(), angles.sin()
+        """[S * R, heads, T, D / heads] to [S, R * T, D]."""
+        return heads.transpose(1, 2).reshape(self.num_seeds, -1, self.config.width)
 
     def policy(self, tokens: Tensor) -> Tensor:
         """Logits or means [S, M, outputs] for tokens [S, M, D]."""
@@ -276,33 +266,28 @@ class ShortSoftmax(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        """weights * (gradient - sum(gradient * weights))."""
+        """Weights * (gradient - sum(gradient * weights))."""
         (weights,) = context.saved_tensors
         product = gradient * weights
         return product.addcmul_(weights, product.sum(-1, keepdim=True), value=-1)
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
     """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) for short sequences and narrow heads.
 
     Args:
         query: [B, heads, T, D].
         key: [B, heads, K, D].
         value: [B, heads, K, D].
-        mask: Added to the scores, broadcastable to [B, heads, T, K]: 0 where a query may attend, else `-inf`.
+        bias: Added to the scores, broadcastable to [B, heads, T, K]; minus infinity where a query may not attend.
     """
     scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))
-    if mask is not None:
-        scores = scores + mask
-    return torch.matmul(ShortSoftmax.apply(scores), value)
+    return torch.matmul(ShortSoftmax.apply(scores + bias), value)
 
 
-def _row_mask(cache: Cache, oldest: int) -> Tensor | None:
-    """Which cached steps each row may attend to, [S * R, 1, 1, t]; None when all rows started together."""
-    if cache.starts is None:
-        return None
-    steps = torch.arange(oldest, cache.time + 1, device=cache.starts.device)
-    return additive_mask(steps >= cache.starts[:, None])[:, None, None, :]
+def head_slopes(num_heads: int) -> Tensor:
+    """How fast each head's attention fades with distance, from 2 per step by halves to a last head that never fades."""
+    return torch.tensor([2.0 ** (1 - head) for head in range(num_heads - 1)] + [0.0])
 
 
 def additive_mask(may_attend: Tensor) -> Tensor:

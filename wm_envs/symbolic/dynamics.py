@@ -5,6 +5,8 @@ action, advances and returns the goal reward, `observe_<task>` writes the observ
 `rules.task`. Inside, `state` is a row of `STATE`, `rules` the row of `PARAMETERS` that all environments of a batch
 share, `out` and `row` the observation array and the index of its row; `state.time` counts the steps taken, the present
 one included. Short lists of symbols are packed into one integer, four bits a digit, so that a state is scalars alone.
+
+One module for all ten, since the compiler's cache does not notice an edit in a module that a kernel calls into.
 """
 
 import numpy as np

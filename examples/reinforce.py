@@ -1,0 +1,156 @@
+"""Train REINFORCE with a world-model loss on any Gymnasium id, several seeds at once.
+
+    python examples/reinforce.py --env-id wm/SequenceNext-v0 --total-timesteps 50000 --seed 7 --output-dir out
+
+Writes summary.json, metrics.jsonl, a learning curve, checkpoints and the trained agent. The same command with
+`--resume` goes on where a killed run stopped, to the bit.
+"""
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.evaluation import plot_learning_curves, wilson_interval
+from wm_agents.reinforce import LossWeights, Reinforce, ReinforceConfig, UpdateReport
+from wm_agents.sequence_model import NetworkConfig
+from wm_agents.training import ConsoleLogger, JSONLLogger, LoggerGroup, TensorBoardLogger, WandbLogger
+from wm_agents.training.checkpoints import CheckpointManager
+from wm_agents.training.loggers import Logger
+from wm_agents.training.summary import make_output_directory, write_summary
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to train."""
+
+    env_id: str = "wm/SequenceNext-v0"
+    """Any Gymnasium id with Box or Discrete spaces."""
+    total_timesteps: int = 50_000
+    """Environment steps of each run."""
+    seed: int = 0
+    """Run k of the stack uses the k-th child of this seed."""
+    num_seeds: int = 1
+    """Independent runs trained as one batched program."""
+    world_model_coef: float = 1.0
+    """Weight of the world-model loss; 0 trains without one."""
+    entropy_coef: float = 0.01
+    """Weight of the entropy bonus."""
+    learning_rate: float = 1e-3
+    """Adam's step size."""
+    episodes_per_update: int = 64
+    """Episodes of each run between two updates."""
+    discount: float = 1.0
+    """Of rewards to go, per step."""
+    evaluation_episodes: int = 500
+    """Greedy episodes of each run at the end."""
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    """Sizes of the network."""
+    output_dir: Path = Path("runs/reinforce")
+    """Folder for everything that is written."""
+    resume: bool = False
+    """Go on from the newest good checkpoint in the folder."""
+    tensorboard: bool = False
+    """Also write TensorBoard events."""
+    track: bool = False
+    """Also log to Weights & Biases."""
+    quiet: bool = False
+    """Print nothing but the closing table."""
+
+
+def main(config: Config) -> dict[str, float]:
+    """Train, evaluate, write; returns the summary."""
+    folder = make_output_directory(config.output_dir)
+    checkpoints = CheckpointManager(folder / "checkpoints", kind="reinforce")
+    agent = make_agent(config, checkpoints)
+    curve: list[tuple[float, np.ndarray]] = []
+
+    def record(_: Reinforce, report: UpdateReport) -> None:
+        curve.append((float(report.num_steps.mean()), report.metrics.get("success", report.metrics["return"])))
+
+    started = time.perf_counter()
+    with LoggerGroup(*make_loggers(config, agent)) as logger:
+        agent.learn(
+            config.total_timesteps, record, progress_bar=not config.quiet, logger=logger, checkpoints=checkpoints
+        )
+    seconds = time.perf_counter() - started
+    summary = evaluate(agent, config.evaluation_episodes) | {"seconds": seconds, "updates": agent.num_updates}
+    agent.save(folder / "agent.safetensors")
+    write_summary(folder, summary)
+    if curve:
+        draw(folder / "learning_curve.png", curve, config)
+    show(summary, config)
+    return summary
+
+
+def make_agent(config: Config, checkpoints: CheckpointManager) -> Reinforce:
+    """A new agent, or the one of the newest good checkpoint."""
+    latest = checkpoints.latest() if config.resume else None
+    if latest is not None:
+        return Reinforce.from_checkpoint(latest)
+    weights = LossWeights(entropy=config.entropy_coef, world_model=config.world_model_coef)
+    return Reinforce(
+        config.env_id,
+        ReinforceConfig(
+            network=config.network,
+            weights=weights,
+            num_seeds=config.num_seeds,
+            episodes_per_update=config.episodes_per_update,
+            learning_rate=config.learning_rate,
+            discount=config.discount,
+        ),
+        seed=config.seed,
+    )
+
+
+def make_loggers(config: Config, agent: Reinforce) -> list[Logger]:
+    """JSON lines always; the console unless quiet; TensorBoard and W&B when asked."""
+    step = int(agent.num_steps.mean()) if config.resume else None
+    loggers: list[Logger] = [JSONLLogger(config.output_dir / "metrics.jsonl", resume_step=step)]
+    loggers.append(ConsoleLogger(quiet=config.quiet, every=50))
+    if config.tensorboard:
+        loggers.append(TensorBoardLogger(config.output_dir / "tensorboard", resume_step=step))
+    if config.track:
+        loggers.append(WandbLogger("wm-suite", f"reinforce {config.env_id}", vars(config), config.output_dir))
+    return loggers
+
+
+def evaluate(agent: Reinforce, num_episodes: int) -> dict[str, float]:
+    """Greedy episodes of every run on seeds that training never used."""
+    batch = agent.evaluate(num_episodes)
+    summary = {"mean_return": float(batch.returns.mean()), "real_steps": float(agent.num_steps.mean())}
+    if batch.successes is not None:
+        rates = batch.successes.mean(1)
+        interval = wilson_interval(int(batch.successes.sum()), batch.successes.size)
+        summary |= {"success_rate": float(rates.mean()), "success_rate_worst_seed": float(rates.min())}
+        summary |= {"success_rate_low": interval.low, "success_rate_high": interval.high}
+    return summary
+
+
+def draw(path: Path, curve: list[tuple[float, np.ndarray]], config: Config, num_points: int = 100) -> None:
+    """The learning curve, averaged over stretches of updates so that it can be read."""
+    pieces = np.array_split(np.arange(len(curve)), min(num_points, len(curve)))
+    steps = [curve[piece[-1]][0] for piece in pieces]
+    values = np.stack([np.mean([curve[i][1] for i in piece], 0) for piece in pieces], 1)
+    plot_learning_curves(
+        path, {"REINFORCE": values}, steps, "success or return while training", xlabel="Steps", title=config.env_id
+    )
+
+
+def show(summary: dict[str, float], config: Config) -> None:
+    """The closing table."""
+    table = Table(title=f"{config.env_id}, {config.num_seeds} seed(s)")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for name, value in summary.items():
+        table.add_row(name, f"{value:,.4g}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

@@ -1,0 +1,81 @@
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import gymnasium as gym
+import pytest
+
+from examples import play
+
+ROWS = [row for row in gym.registry if row.startswith("wm/")]
+
+
+def run(text, *arguments):
+    command = [sys.executable, "examples/play.py", *arguments]
+    return subprocess.run(command, input=text, capture_output=True, text=True, env=None)
+
+
+def test_a_piped_game_ends_cleanly_at_the_end_of_the_input(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", ".")
+    result = run("3\nzz\n99\n3\n\n3\n3\n", "--env-id", "wm/Navigation-v0", "--seed", "4")
+    assert result.returncode == 0
+    assert result.stderr == ""
+    assert result.stdout.count("is no action: enter 0 to 7, or q to quit") == 2
+    assert "last action 3" in result.stdout
+    summary = json.loads(result.stdout.splitlines()[-1])
+    assert summary == {"episodes": 1, "mean_return": 0.0, "success_rate": 0.0}
+
+
+@pytest.mark.parametrize("env_id", ROWS)
+def test_every_id_can_be_played_as_text(env_id, monkeypatch, capsys):
+    monkeypatch.setattr(play, "lines", lambda: iter(["1"] * 45))
+    summary = play.main(play.Config(env_id=env_id, seed=1))
+    assert summary["episodes"] >= 1
+    assert env_id.removeprefix("wm/").removesuffix("-v0") in capsys.readouterr().out
+
+
+def test_nothing_after_q_is_played(monkeypatch):
+    monkeypatch.setattr(play, "lines", lambda: iter(["1", "q", "1", "1"]))
+    assert play.main(play.Config(env_id="wm/PatternEcho-v0"))["episodes"] == 1
+
+
+def test_the_summary_counts_finished_episodes(monkeypatch):
+    env = gym.make("wm/DelayedMatch-v0")
+    right = str(int(env.reset(seed=0)[0].argmax()))
+    monkeypatch.setattr(play, "lines", lambda: iter([right, right, "0"]))
+    summary = play.main(play.Config(env_id="wm/DelayedMatch-v0", seed=0))
+    assert summary == {"episodes": 1, "mean_return": 1.0, "success_rate": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("entry", "action"),
+    [
+        *[("0", 0), ("9", 9), ("12", 12), ("a", 10), ("F", 15)],
+        *[(entry, None) for entry in ("g", "16", "-1", "1.5", "9" * 5000, "³", "", "ab")],
+    ],
+)
+def test_what_an_entry_stands_for(entry, action):
+    assert play.action_of(entry, 16) == action
+
+
+def test_a_window_is_played_with_its_keys(monkeypatch):
+    pygame = pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    keys = [SimpleNamespace(type=pygame.KEYDOWN, unicode=key) for key in ("1", "\r", "z", "2", "q")]
+    events = iter([SimpleNamespace(type=pygame.KEYUP), *keys])
+    monkeypatch.setattr(pygame.event, "wait", lambda: next(events))
+    summary = play.main(play.Config(env_id="wm/PatternEcho-v0", render_mode="human"))
+    assert summary["episodes"] == 2
+
+
+def test_closing_the_window_ends_the_game(monkeypatch):
+    pygame = pytest.importorskip("pygame")
+    monkeypatch.setattr(pygame.event, "wait", lambda: SimpleNamespace(type=pygame.QUIT))
+    assert list(play.key_presses()) == []
+
+
+def test_continuous_actions_are_refused(monkeypatch):
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    with pytest.raises(SystemExit, match="Discrete"):
+        play.main(play.Config(env_id="Pendulum-v1", render_mode="human"))
