@@ -96,17 +96,17 @@ class Arm:
 def main(config: Config) -> dict[str, Any]:
     """Run all tasks; returns the figures that are written."""
     torch.set_num_threads(1)
+    arms = {name: {arm: Arm() for arm in ("learned", "oracle", "random", "model_free")} for name in config.tasks}
     figures: dict[str, Any] = {}
-    for name in config.tasks:
-        task, arms = TASKS[name], {arm: Arm() for arm in ("learned", "oracle", "random", "model_free")}
-        for seed in range(max(config.num_seeds, config.num_other_seeds)):
-            run_seed(task, arms, seed, config)
-            figures[name] = summarise(task, arms)
+    for seed in range(max(config.num_seeds, config.num_other_seeds)):
+        for name in config.tasks:
+            run_seed(TASKS[name], arms[name], seed, config)
+            figures[name] = summarise(TASKS[name], arms[name])
             command = f"python benchmarks/control.py --tasks {name} --num-seeds {config.num_seeds}"
-            seeds = list(range(config.num_seeds))
+            seeds = list(range(len(arms[name]["learned"].returns)))
             write_result(f"control_{name}", figures[name], seeds=seeds, command=command, folder=config.output_dir)
-            latest = {arm: round(float(np.mean(runs.returns[-1])), 1) for arm, runs in arms.items() if runs.returns}
-            print(name, seed, latest, flush=True)
+            latest = {arm: float(np.mean(runs.returns[-1])) for arm, runs in arms[name].items() if runs.returns}
+            print(name, seed, {arm: round(value, 1) for arm, value in latest.items()}, flush=True)
     return figures
 
 

@@ -107,7 +107,8 @@ def make_planner(
         case "cem":
             return CEM(model, objective, CEMConfig(horizon=20, num_samples=200, num_elites=20))
         case "icem":
-            return ICEM(model, objective, ICEMConfig(horizon=20, num_samples=32, num_iterations=effort + 1, num_elites=6))
+            config_icem = ICEMConfig(horizon=20, num_samples=32, num_iterations=effort + 1, num_elites=6)
+            return ICEM(model, objective, config_icem)
         case "mppi":
             return MPPI(model, objective, MPPIConfig(horizon=20, num_samples=64))
         case "categorical_cem":

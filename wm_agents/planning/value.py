@@ -1,7 +1,7 @@
 """A value function learned in imagination, so that a planner sees past its horizon.
 
 Approximate value iteration: the model predicts once what every action leads to from many states; then a network is
-fitted to max_a r + discount (1 - termination) V(next), over and over. States that the greedy policy visits in
+fitted to max_a r + discount (1 - termination) V(next), over and over (with a little of the mean over actions). States that the greedy policy visits in
 imagination join between rounds, since those are where the values are asked for.
 Source: Ernst et al. 2005 (fitted iteration) with a slow target network; as a terminal value, POLO (Lowrey et al. 2018).
 """
@@ -34,6 +34,8 @@ class ValueConfig:
         num_branches: Imagined episodes per round.
         branch_length: Their steps.
         exploration: Share of random actions in them.
+        slip: Share of random actions in the policy that is valued: it makes states near a danger worth less than safe
+            ones, where the best policy would escape either way and all values were equal.
 
     Raises:
         ConfigError: A value that cannot work.
@@ -41,18 +43,20 @@ class ValueConfig:
 
     discount: float = 0.99
     hidden_size: int = 128
-    num_rounds: int = 4
-    num_updates: int = 1500
+    num_rounds: int = 10
+    num_updates: int = 500
     batch_size: int = 256
     learning_rate: float = 1e-3
     target_rate: float = 0.02
     num_drawn_actions: int = 8
-    num_branches: int = 64
+    num_branches: int = 32
     branch_length: int = 200
     exploration: float = 0.2
+    slip: float = 0.1
 
     def __post_init__(self) -> None:
-        require_between(0, 0.9999, discount=self.discount, exploration=self.exploration)
+        require_between(0, 0.9999, discount=self.discount)
+        require_between(0, 1, exploration=self.exploration, slip=self.slip)
         require_at_least(1, num_rounds=self.num_rounds, num_updates=self.num_updates, batch_size=self.batch_size)
         require_at_least(1, num_branches=self.num_branches, branch_length=self.branch_length)
 
@@ -83,7 +87,7 @@ class ValueNetwork(nn.Module):
 
     def scaled(self, observations: Tensor) -> Tensor:
         """Values [B] on the scale where the bounds are 0 and 1, not clipped: what the loss compares."""
-        inputs = ((observations - self.mean) / self.std).clamp(-10.0, 10.0)
+        inputs = torch.asinh((observations - self.mean) / self.std)  # imagination goes far beyond the first data
         return 0.5 + self.layers(inputs).squeeze(-1)
 
 
@@ -153,8 +157,9 @@ class ValueIteration:
             rows = torch.randint(len(data.rewards), (config.batch_size,), generator=self._generator)
             with torch.no_grad():
                 follow = target(data.after[rows].flatten(0, 1)).view(config.batch_size, -1)
-                best = (data.rewards[rows] + config.discount * (1.0 - data.terminations[rows]) * follow).amax(1)
-                goal = ((best - bounds[0]) / (bounds[1] - bounds[0])).clamp(0.0, 1.0)
+                returns = data.rewards[rows] + config.discount * (1.0 - data.terminations[rows]) * follow
+                slipped = returns.amax(1).lerp(returns.mean(1), config.slip)
+                goal = ((slipped - bounds[0]) / (bounds[1] - bounds[0])).clamp(0.0, 1.0)
             loss = nn.functional.mse_loss(value.scaled(data.observations[rows]), goal)
             optimizer.zero_grad()
             loss.backward()
