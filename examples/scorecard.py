@@ -40,8 +40,7 @@ from wm_agents.planning import (
 from wm_agents.planning.experience import Experience
 from wm_agents.protocols import Planner, WorldModel
 from wm_agents.trajectories import Trajectories
-from wm_agents.world_models import DeterministicModel, FitConfig
-from wm_agents.world_models.ensemble import EnsembleModel
+from wm_agents.world_models import DeterministicModel, EnsembleConfig, EnsembleModel, FitConfig, TokenModel
 from wm_envs import oracle
 from wm_envs.errors import OptionError
 
@@ -64,6 +63,8 @@ class Config:
     """Real steps that are held out."""
     model: ModelName = "auto"
     """Which model; "auto" takes tokens where all observations are whole numbers, else the ensemble."""
+    model_width: int = 128
+    """Units in each hidden layer of the ensemble's members."""
     num_updates: int = 3000
     """Optimiser steps of the fit."""
     planning_episodes: int = 10
@@ -81,10 +82,12 @@ def main(config: Config) -> dict[str, float]:
     env = gym.make(config.env_id)
     train = collect(config.env_id, config.train_steps, 2 * config.seed)
     test = without(collect(config.env_id, config.test_steps, 2 * config.seed + 1_000_001), train)
+    print(f"Fitting to {train.num_steps:,} real steps of {config.env_id}.")
     model = fit(config, env, train)
-    gap = measure_gap(config, env, model, is_lattice(train))
+    print(f"Planning {config.planning_episodes} episodes with the model, with the true dynamics, and at random.")
+    gap, rates = measure_gap(config, env, model, is_lattice(train))
     card = judge(config, env, model, train, test, gap)
-    summary = {**card.summary, "real_steps": float(train.num_steps), "seconds": time.perf_counter() - started}
+    summary = {**card.summary, **rates, "real_steps": float(train.num_steps), "seconds": time.perf_counter() - started}
     (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     print(card.verdict)
     print(f"{card.page_path} shows why.")
@@ -113,22 +116,35 @@ def is_lattice(trajectories: Trajectories) -> bool:
 
 def fit(config: Config, env: gym.Env[Any, Any], train: Trajectories) -> Any:
     """A model of the environment, fitted with a progress bar."""
-    kinds: dict[str, Any] = {"deterministic": DeterministicModel, "ensemble": EnsembleModel}
     name = ("token" if is_lattice(train) else "ensemble") if config.model == "auto" else config.model
-    model = kinds[name](env.observation_space, env.action_space, seed=config.seed)
+    spaces = env.observation_space, env.action_space
+    widths = (config.model_width, config.model_width)
+    model: Any
+    if name == "ensemble":
+        model = EnsembleModel(*spaces, EnsembleConfig(dynamics_widths=widths), seed=config.seed)
+    else:
+        model = {"deterministic": DeterministicModel, "token": TokenModel}[name](*spaces, seed=config.seed)
     model.fit(train, FitConfig(num_updates=config.num_updates, seed=config.seed))
     return model
 
 
-def measure_gap(config: Config, env: gym.Env[Any, Any], model: WorldModel, is_discrete: bool) -> PlanningGap | None:
-    """Plan with the model and with the true dynamics; None where these are not at hand or no planning was asked for."""
+def measure_gap(
+    config: Config, env: gym.Env[Any, Any], model: WorldModel, is_discrete: bool
+) -> tuple[PlanningGap | None, dict[str, float]]:
+    """Plan with the model and with the true dynamics: the gap, and success rates where the environment has them.
+
+    There is no gap where the true dynamics are not at hand, and none was asked for without episodes.
+    """
     truth = true_dynamics(config.env_id, env)
     if truth is None or config.planning_episodes == 0:
-        return None
-    learned = play(config, PlanningAgent(model, planner(config, model, is_discrete), seed=config.seed))
-    random = play(config, RandomAgent(env.action_space, config.seed))
-    best = play_truth(config, truth, planner(config, truth, is_discrete))
-    return planning_gap(learned.returns, best.returns, random.returns)
+        return None, {}
+    arms = {
+        "": play(config, PlanningAgent(model, planner(config, model, is_discrete), seed=config.seed)),
+        "oracle_": play_truth(config, truth, planner(config, truth, is_discrete)),
+        "random_": play(config, RandomAgent(env.action_space, config.seed)),
+    }
+    rates = {f"{name}success_rate": arm.success_rate for name, arm in arms.items() if arm.success_rate is not None}
+    return planning_gap(*(arm.returns for arm in arms.values())), rates
 
 
 def true_dynamics(env_id: str, env: gym.Env[Any, Any]) -> WorldModel | None:

@@ -81,8 +81,9 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.set_starts(start_observations)
         self._generator = torch.Generator(self._device)
-        self._seed([secrets.randbits(32) if seed is None else seed])
+        self._seed(self._row_seeds(secrets.randbits(31) if seed is None else seed))
         self._state: ModelState | None = None
+        self._begun: ModelState | None = None  # each row where its branch began, with what the model carried there
         self._ages = torch.zeros(num_envs, dtype=torch.int64, device=self._device)
         self._has_ended = torch.zeros(num_envs, dtype=torch.bool, device=self._device)
         if disagreement_penalty > 0 or disagreement_cutoff is not None:
@@ -110,12 +111,13 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         """Branch anew in every row, or in those of `options["reset_mask"]`.
 
         Args:
-            seed: One stream serves all rows: an integer or a sequence seeds it, None lets it go on.
+            seed: One stream serves all rows: an integer s or the sequence s, s + 1, ... seeds it, None lets it go on.
+                A partial reset therefore moves the later draws of all rows.
             options: `reset_mask`, booleans [B] with at least one True.
         """
         mask = self._reset_mask(options)
         if seed is not None:
-            self._seed([int(seed)] if isinstance(seed, int | np.integer) else [-1 if s is None else s for s in seed])
+            self._seed(self._row_seeds(int(seed)) if isinstance(seed, int | np.integer) else seed)
         self._restart(mask)
         return self._present(), self._infos(mask, None)
 
@@ -163,12 +165,11 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
 
     def _imagine(self, state: ModelState, actions: Tensor) -> tuple[ModelState, Prediction]:
         """One step of all rows; a model that remembers only from its first step on takes new branches by themselves."""
-        is_new = self._ages == 0
-        if len(state.hidden) == len(self._starts.hidden) or not bool(is_new.any()):
+        is_new, begun = self._ages == 0, self._begun
+        if begun is None or len(state.hidden) == len(begun.hidden) or not bool(is_new.any()):
             return self.model.step(state, actions, self._sampler)
         first, others = is_new.nonzero().flatten(), (~is_new).nonzero().flatten()
-        beginning = ModelState(state.observations[first], self._starts.select(first[:0]).hidden)
-        parts = self.model.step(beginning, actions[first], self._sampler)
+        parts = self.model.step(begun.select(first), actions[first], self._sampler)
         if not len(others):
             return parts
         rest = self.model.step(state.select(others), actions[others], self._sampler)
@@ -181,7 +182,10 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         num_starts, num_rows = len(self._starts.observations), int(mask.sum())
         index = torch.randint(num_starts, (num_rows,), generator=self._generator, device=self._device)
         fresh, state = self._starts.select(index), self._state
-        self._state = fresh if state is None or bool(mask.all()) else replace_rows(state, mask, fresh)
+        if state is None or self._begun is None or bool(mask.all()):
+            self._state, self._begun = fresh, fresh
+        else:
+            self._state, self._begun = replace_rows(state, mask, fresh), replace_rows(self._begun, mask, fresh)
         self._ages = self._ages.masked_fill(mask, 0)
         self._has_ended = self._has_ended & ~mask
 
@@ -276,8 +280,13 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
             raise ConfigError("reset_mask selects no row: leave step() to go on, or select at least one")
         return torch.as_tensor(mask, device=self._device)
 
-    def _seed(self, seeds: list[int]) -> None:
-        sequence = np.random.SeedSequence([seed % 2**32 for seed in seeds])
+    def _row_seeds(self, seed: int) -> list[int]:
+        """Gymnasium takes an integer for this list."""
+        return [seed + row for row in range(self.num_envs)]
+
+    def _seed(self, seeds: Sequence[int | None]) -> None:
+        """One stream from the seeds of all rows."""
+        sequence = np.random.SeedSequence([0 if seed is None else (seed + 1) % 2**32 for seed in seeds])
         self._generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 

@@ -15,6 +15,7 @@ from wm_agents.errors import ConfigError, NonFiniteError, SpaceError
 from wm_agents.imagination import DreamVectorEnv
 from wm_agents.protocols import ModelState, Prediction, Rollout, WorldModel
 from wm_agents.sb3_adapter import SB3VecEnv
+from wm_envs.testing import check_vector_env
 
 
 class CounterModel:
@@ -146,7 +147,7 @@ def test_equal_seeds_give_equal_dreams() -> None:
 
     np.testing.assert_array_equal(dream(0, 5), dream(1, 5))
     np.testing.assert_array_equal(dream(4, None), dream(4, None))
-    np.testing.assert_array_equal(dream(0, [1, 2, 3]), dream(9, [1, 2, 3]))
+    np.testing.assert_array_equal(dream(0, [1, 2, 3]), dream(9, 1))
     assert (dream(0, 5) != dream(0, 6)).any()
     assert (dream(0, None) != dream(1, None)).any()
 
@@ -197,24 +198,29 @@ def test_bad_actions_change_nothing(actions: Any) -> None:
 
 
 class MemberModel(CounterModel):
-    """Draws a member at the first step of a branch and keeps it, as ensembles do; the member is the second number."""
+    """Draws a member at the first step of a branch and keeps it, as ensembles do; the member is the second number.
+
+    Beside it, from the start on, it carries where the branch began.
+    """
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
-        return ModelState(observations, hidden)
+        return ModelState(observations, hidden or (observations[:, 0].clone(),))
 
     def step(
         self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
     ) -> tuple[ModelState, Prediction]:
-        members = state.hidden[0] if state.hidden else torch.randint(50, (len(actions),), generator=generator)
+        has_member = len(state.hidden) > 1
+        members = state.hidden[1] if has_member else torch.randint(50, (len(actions),), generator=generator)
         observations = torch.stack([state.observations[:, 0] + actions[:, 0], members.float()], 1)
         ends = (observations[:, 0] % 10 >= 2) & (observations[:, 0] < 10)
-        return ModelState(observations, (members,)), Prediction(observations, observations[:, 0], ends.float())
+        after = ModelState(observations, (state.hidden[0], members))
+        return after, Prediction(observations, observations[:, 0], ends.float(), state.hidden[0])
 
 
 def test_a_member_is_drawn_for_each_branch_and_kept_through_it() -> None:
     env = DreamVectorEnv(MemberModel(), STARTS, 6, 40, seed=0, autoreset_mode=AutoresetMode.SAME_STEP)
     previous = env.reset()[0]
-    members, num_mixed, num_changes = np.full(40, -1.0), 0, 0
+    members, origins, num_mixed, num_changes = np.full(40, -1.0), np.zeros(40), 0, 0
     for _ in range(20):
         observations, _, terminations, truncations, infos = env.step(np.ones((40, 1), np.float32))
         ended = terminations | truncations
@@ -232,6 +238,9 @@ def test_a_member_is_drawn_for_each_branch_and_kept_through_it() -> None:
         assert (seen[is_old, 1] == members[is_old]).all()
         num_mixed += 0 < is_old.sum() < 40
         num_changes += (~is_old).sum()
+        origins = np.where(is_old, origins, previous[:, 0])
+        reported = infos["final_info"]["disagreement"] if ended.any() else infos["disagreement"]
+        np.testing.assert_allclose(np.where(ended, reported, infos["disagreement"]), origins)
         members, previous = np.where(ended, -1, seen[:, 1]), observations
     assert num_mixed > 5
     assert num_changes > 100
@@ -280,6 +289,18 @@ def test_new_starts_are_used_from_the_next_restart_on() -> None:
     assert infos["_final_obs"].all()
 
 
+def test_the_promises_of_gymnasiums_vector_interface() -> None:
+    def make(num_envs: int, autoreset_mode: AutoresetMode) -> DreamVectorEnv:
+        model = CounterModel(noise=0.5, ending_at=11.5)
+        return DreamVectorEnv(model, STARTS, 4, num_envs, seed=0, autoreset_mode=autoreset_mode)
+
+    # One random stream serves all rows, so that a partial reset moves the others' draws and knows no seed of a row.
+    report = check_vector_env(make, num_steps=100, skip=("partial_reset", "seed_list"))
+    assert len(report.modes) == 3
+    fixed = DreamVectorEnv(CounterModel(), STARTS[:1], 4, 3, autoreset_mode=AutoresetMode.DISABLED, is_stochastic=False)
+    check_vector_env(fixed, num_steps=100, skip=("episodes_vary",))
+
+
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_infos_have_the_same_keys_everywhere_as_gymnasiums_own(mode: AutoresetMode) -> None:
     env = _dream(autoreset_mode=mode, horizon=2)
@@ -300,7 +321,7 @@ def test_infos_have_the_same_keys_everywhere_as_gymnasiums_own(mode: AutoresetMo
 
 
 def test_ppo_learns_to_count_upwards_in_a_dream() -> None:
-    torch.manual_seed(0)
+    torch.set_num_threads(1)
     env = DreamVectorEnv(CounterModel(), STARTS[:1], 8, 16, seed=0, autoreset_mode=AutoresetMode.SAME_STEP)
     model = PPO("MlpPolicy", SB3VecEnv(env), n_steps=16, batch_size=64, learning_rate=3e-3, seed=0, device="cpu")
     model.learn(3_000)

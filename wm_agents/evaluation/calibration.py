@@ -12,7 +12,7 @@ from wm_agents.evaluation.starts import Stretches
 from wm_agents.protocols import ModelState, WorldModel
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
-_MAX_STARTS = 256
+_MAX_STARTS = 128
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Colours come from CSS variables of the page (`--c0`, `--c1`, ..., `--ink`, `--mu
 serves light and dark screens.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -133,6 +134,12 @@ def short(value: float) -> str:
     return "0" if value == 0 else f"{value:.{digits}f}"
 
 
+def percent(share: float) -> str:
+    """A share in percent, with a decimal where a whole number would hide the difference from 0 or 1."""
+    is_extreme = 0 < abs(share) < 0.05 or 0.95 < share < 1.05
+    return f"{share:.1%}" if is_extreme and share != 1 else f"{share:.0%}"
+
+
 def _frame(series: Sequence[Series], y_limit: float | None, clip: str) -> Frame:
     places = np.concatenate([np.asarray(line.x, float) for line in series])
     tops = [np.asarray(line.high if line.high is not None else line.y, float) for line in series]
@@ -223,16 +230,26 @@ def _points(frame: Frame, x: ArrayLike, y: ArrayLike) -> list[str]:
 def _end_labels(frame: Frame, series: Sequence[Series]) -> str:
     """A label at the right end of each line, pushed apart where lines end close together."""
     last = [float(np.asarray(line.y, float)[-1]) for line in series]
-    places = [frame.y(min(max(value, frame.y_low), frame.y_high)) for value in last]
-    x, taken, parts = frame.width - _RIGHT + 8, -np.inf, []
-    for index in np.argsort(places):
-        taken = max(places[index], taken + 16)
-        line, note = series[index], " ↑" if last[index] > frame.y_high else ""
+    wanted = [frame.y(min(max(value, frame.y_low), frame.y_high)) for value in last]
+    x, parts = frame.width - _RIGHT + 8, []
+    for line, value, y in zip(series, last, spread_out(wanted, 16, frame.y(frame.y_low)), strict=True):
+        note = " ↑" if value > frame.y_high else ""
         parts.append(
-            f'<text class="label" x="{x}" y="{taken + 4:.1f}" fill="var(--c{line.colour})">'
+            f'<text class="label" x="{x}" y="{y + 4:.1f}" fill="var(--c{line.colour})">'
             f"{escape(line.label + note)}</text>"
         )
     return "".join(parts)
+
+
+def spread_out(places: Sequence[float], distance: float, limit: float) -> list[float]:
+    """Places moved as little as needed to lie at least so far apart, none beyond the limit."""
+    order, moved = np.argsort(places, kind="stable"), np.array(places, float)
+    for before, after in itertools.pairwise(order):
+        moved[after] = max(moved[after], moved[before] + distance)
+    moved[order[-1]] = min(moved[order[-1]], limit)
+    for after, before in itertools.pairwise(order[::-1]):
+        moved[before] = min(moved[before], moved[after] - distance)
+    return [float(place) for place in moved]
 
 
 def _text(x: float, y: float, text: str, anchor: str, kind: str) -> str:

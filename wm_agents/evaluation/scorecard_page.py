@@ -5,7 +5,7 @@ from html import escape
 
 import numpy as np
 
-from wm_agents.evaluation.charts import Series, line_chart, number_line, short
+from wm_agents.evaluation.charts import Series, line_chart, number_line, percent, short
 from wm_agents.evaluation.open_loop_report import OpenLoopReport
 from wm_agents.evaluation.planning_gap import PlanningGap
 from wm_agents.evaluation.verdicts import (
@@ -110,9 +110,9 @@ def _tiles(report: OpenLoopReport, gap: PlanningGap | None) -> str:
     ]
     exact = report.tables["model"].exact[-1, -1]
     if report.is_integer.any():
-        tiles.append((f"{exact:.0%}", f"of starts exact in every whole number after {last} steps"))
+        tiles.append((percent(exact), f"of starts exact in every whole number after {last} steps"))
     if gap is not None and np.isfinite(gap.closed.low):
-        tiles.append((f"{gap.closed.estimate:.0%}", "of the planning gap closed"))
+        tiles.append((percent(gap.closed.estimate), "of the planning gap closed"))
     cells = [f'<div class="tile"><b>{number}</b><span>{escape(text)}</span></div>' for number, text in tiles]
     return f'<div class="tiles">{"".join(cells)}</div>'
 
@@ -161,12 +161,17 @@ def _feature_section(report: OpenLoopReport) -> str:
     names = ["feature", "spread", *(f"after {step}" for step in report.horizons), "median", "95%"]
     head = _row(names + ["exact"] * bool(report.is_integer.any()), "th")
     total = _row(_feature_cells(report, len(report.feature_names), "all, in spreads", "1"), "td", "total")
-    shown = f"<table>{head}{total}{''.join(rows[:_MAX_ROWS])}</table>"
+    # Rows of zeros teach nothing; they fold away with what lies beyond the worst ones.
+    num_shown = min(_MAX_ROWS, int((scaled > 1e-6).sum()))
+    shown = f"<table>{head}{total}{''.join(rows[:num_shown])}</table>"
     rest = ""
-    if len(rows) > _MAX_ROWS:
+    if len(rows) > num_shown:
+        name = (
+            f"The other {len(rows) - num_shown} features" if num_shown else f"All {len(rows)} features, without error"
+        )
         rest = (
-            f"<details><summary>The other {len(rows) - _MAX_ROWS} features</summary><div class=scroll><table>{head}"
-            f"{''.join(rows[_MAX_ROWS:])}</table></div></details>"
+            f"<details><summary>{name}</summary><div class=scroll><table>{head}"
+            f"{''.join(rows[num_shown:])}</table></div></details>"
         )
     last = report.horizons[-1]
     exact = ", and the share predicted exactly (whole numbers only)," if report.is_integer.any() else ""
@@ -208,6 +213,10 @@ def _row(cells: Sequence[str], tag: str, kind: str = "") -> str:
 
 def _reward_section(report: OpenLoopReport) -> str:
     rewards = report.rewards
+    if rewards.std == 0:
+        sentence = "Every recorded reward was the same, so there was nothing to predict; the model is off by at most "
+        sentence += f"{short(float(rewards.rmse['model'].max()))} (root mean square)."
+        return f"<h2>Does it know what a step pays?</h2><p class=about>{sentence}</p>"
     names = [name for name in ("mean", "persistence", "ridge") if name in rewards.rmse] + ["model"]
     series = [
         Series(METHOD_NAMES[name], report.horizons, rewards.rmse[name], None, None, _COLOURS[name], name != "model")
@@ -222,11 +231,8 @@ def _reward_section(report: OpenLoopReport) -> str:
         y_limit=float(top),
         x_ticks=_thinned(report.horizons),
     )
-    sentence = (
-        "Every recorded reward was the same, so there was nothing to predict."
-        if rewards.std == 0
-        else f"Recorded rewards have a spread of {short(rewards.std)}; “average reward” always predicts their mean."
-    )
+    spread = short(rewards.std)
+    sentence = f"Recorded rewards have a spread of {spread}; “average reward” always predicts their mean."
     return f"<h2>Does it know what a step pays?</h2><p class=about>{sentence}</p>{chart}"
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from wm_agents.evaluation.calibration import Calibration
-from wm_agents.evaluation.charts import short
+from wm_agents.evaluation.charts import percent, short
 from wm_agents.evaluation.open_loop_report import EndPrediction, OpenLoopReport
 from wm_agents.evaluation.planning_gap import PlanningGap
 
@@ -70,8 +70,8 @@ def gap_sentence(gap: PlanningGap) -> str:
     if not np.isfinite(closed.low):
         return "The oracle's lead over random actions is within chance, so that no share of it can be told."
     return (
-        f"Planning with the model closes {closed.estimate:.0%} of the gap between random actions and the same planner "
-        f"on the true dynamics (95% interval {closed.low:.0%} to {closed.high:.0%})."
+        f"Planning with the model closes {percent(closed.estimate)} of the gap between random actions and the same "
+        f"planner on the true dynamics (95% interval {percent(closed.low)} to {percent(closed.high)})."
     )
 
 
@@ -83,16 +83,15 @@ def ends_sentence(ends: EndPrediction, horizons: tuple[int, ...]) -> str:
             f"{horizons[-1]} steps is {short(ends.mean_probability[-1])}; it should be 0."
         )
     index = max(i for i, share in enumerate(ends.share) if share > 0)
+    auroc = ends.auroc[index]
     ranking = (
         ""
-        if ends.auroc[index] is None
-        else (
-            f" It ranks a start that ends above one that does not {ends.auroc[index]:.0%} of the time (chance is 50%)."
-        )
+        if auroc is None
+        else (f" It ranks a start that ends above one that does not {percent(auroc)} of the time (chance is 50%).")
     )
     return (
-        f"{ends.share[index]:.0%} of starts end by themselves within {horizons[index]} steps; the model says "
-        f"{ends.mean_probability[index]:.0%} on average.{ranking}"
+        f"{percent(ends.share[index])} of starts end by themselves within {horizons[index]} steps; the model says "
+        f"{percent(ends.mean_probability[index])} on average.{ranking}"
     )
 
 

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from wm_agents.evaluation.charts import Frame, Series, line_chart, number_line, round_ticks, short
+from wm_agents.evaluation.charts import Frame, Series, line_chart, number_line, percent, round_ticks, short, spread_out
 
 
 def test_places_by_hand() -> None:
@@ -32,6 +32,18 @@ def test_numbers_in_about_three_digits() -> None:
     numbers = (0, 0.00001, 0.00042, 0.0321, 1.234, 45.67, 1234.5, 1e6, -0.5)
     assert [short(value) for value in numbers] == [
         "0", "1e-05", "0.0004", "0.032", "1.23", "45.7", "1234", "1e+06", "-0.500",
+    ]  # fmt: skip
+
+
+def test_labels_are_pushed_apart_but_not_out_of_the_picture() -> None:
+    assert spread_out([10, 50, 12], 16, 100) == [10, 50, 26]
+    assert spread_out([98, 99, 20], 16, 100) == [84, 100, 20]
+    assert spread_out([5.0], 16, 100) == [5.0]
+
+
+def test_shares_near_the_ends_get_a_decimal() -> None:
+    assert [percent(share) for share in (0, 0.012, 0.5, 0.9968, 1, 1.01, 1.2, -2.0)] == [
+        "0%", "1.2%", "50%", "99.7%", "100%", "101.0%", "120%", "-200%",
     ]  # fmt: skip
 
 
