@@ -94,9 +94,7 @@ def test_probability_of_improvement_interval_against_plain_resampling():
     x, y = generator.normal(0.5, 1, size=(2, 10)), generator.normal(0, 1, size=(2, 10))
     draws = []
     for _ in range(4000):
-        rows = [
-            (generator.choice(a, 10)[:, None] > generator.choice(b, 10)).mean() for a, b in zip(x, y, strict=True)
-        ]
+        rows = [(generator.choice(a, 10)[:, None] > generator.choice(b, 10)).mean() for a, b in zip(x, y, strict=True)]
         draws.append(np.mean(rows))
     result = probability_of_improvement(x, y)
     assert (result.low, result.high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])), abs=0.02)
