@@ -45,7 +45,12 @@ RECALL = ReinforceConfig(
 # Rewards this rare stand against the entropy bonus only with normalised advantages.
 HARD = replace(RECALL, normalize_advantage=True, weights=LossWeights(entropy=0.05, world_model=10.0))
 LEARNING_RATES_WITHOUT = (1e-3, 2e-3, 4e-3)
-SIMPLE_TASKS = {"SequenceNext": 1000, "Conditional": 1500, "DelayedMatch": 1500, "Navigation": 2000}  # updates
+SIMPLE_TASKS = {  # updates of 64 episodes, and the entropy weight: rare cases need a policy that goes on trying
+    "SequenceNext": (1000, 0.01),
+    "Conditional": (1500, 0.2),
+    "DelayedMatch": (1500, 0.01),
+    "Navigation": (1000, 0.05),
+}
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "rule_recall.png"
 Part = Literal["recall", "solved", "hard", "nulls", "simple"]
 
@@ -60,6 +65,8 @@ class Config:
     """Parent of all seeds."""
     num_workers: int = 2
     """Processes, one thread each."""
+    max_updates: int = 8000
+    """Of the hard part, which stops earlier once nine of ten seeds have solved it."""
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -76,6 +83,7 @@ def main(config: Config) -> dict[str, Any]:
     if config.part == "recall":
         draw_recall(figures, PICTURE)
     command = f"python -m benchmarks.symbolic_learning --part {config.part} --seed {config.seed}"
+    command += f" --max-updates {config.max_updates}" if config.part == "hard" else ""
     write_result(f"symbolic_learning_{config.part}", figures, seeds=config.seed, command=command)
     print({name: value for name, value in figures.items() if not isinstance(value, dict)})
     return figures
@@ -136,7 +144,7 @@ def solved(config: Config) -> dict[str, Any]:
     return {**compare(with_model, without), "without": without.to_figures()}
 
 
-def hard(config: Config, num_updates: int = 8000) -> dict[str, Any]:
+def hard(config: Config) -> dict[str, Any]:
     """Eight symbols, six cues, twenty demonstrations, four queries: through the curriculum."""
     levels = [{"level": level} for level in (1, 2, 3, 4)]
     agent = Reinforce("wm/RuleRecall-v0", HARD, seed=config.seed, env_kwargs={"max_level_spaces": True}, levels=levels)
@@ -149,7 +157,7 @@ def hard(config: Config, num_updates: int = 8000) -> dict[str, Any]:
         curve.append([float(report.update), *rates.tolist()])
         assert agent.curriculum is not None
         print(report.update, "levels", agent.curriculum.level_indices, "hard", rates.round(2), flush=True)
-        return report.update < num_updates and float(np.sort(rates)[1]) < 0.97
+        return report.update < config.max_updates and float(np.sort(rates)[1]) < 0.97
 
     agent.learn(2**62, watch)
     final = success_rates(agent, 500, 0)
@@ -165,12 +173,12 @@ def hard(config: Config, num_updates: int = 8000) -> dict[str, Any]:
 
 def nulls(config: Config) -> dict[str, Any]:
     """Tasks whose next observation is noise: the world model has nothing to teach."""
-    echo = ReinforceConfig(num_seeds=32, learning_rate=3e-4)
+    echo = ReinforceConfig(num_seeds=32, learning_rate=1e-4)  # slow enough to be caught half-way
     maze = replace(RECALL, num_seeds=32)
     figures: dict[str, Any] = {}
-    for name, task, base, updates in (("pattern_echo", "PatternEcho", echo, 300), ("t_maze", "TMaze", maze, 400)):
+    for name, task, base, updates in (("pattern_echo", "PatternEcho", echo, 30), ("t_maze", "TMaze", maze, 400)):
         arms = world_model_arms(base)
-        protocol = Protocol(f"wm/{task}-v0", seed=config.seed, num_updates=updates)
+        protocol = Protocol(f"wm/{task}-v0", seed=config.seed, num_updates=updates, evaluate_every=10)
         results = run_arms({key: arms[key] for key in ("with", "without")}, protocol, num_workers=2, report=say)
         difference = paired_difference(results["with"].final, results["without"].final, interquartile_mean)
         figures |= difference.flatten(f"{name}_difference")
@@ -183,9 +191,9 @@ def nulls(config: Config) -> dict[str, Any]:
 def simple(config: Config) -> dict[str, Any]:
     """Success of three seeds on tasks that a reactive or remembering policy solves, and the time PatternEcho takes."""
     figures: dict[str, Any] = {}
-    for task, updates in SIMPLE_TASKS.items():
+    for task, (updates, entropy) in SIMPLE_TASKS.items():
         protocol = Protocol(f"wm/{task}-v0", seed=config.seed, num_updates=updates)
-        result = run_arm(task, ReinforceConfig(num_seeds=3), protocol, say)
+        result = run_arm(task, ReinforceConfig(num_seeds=3, weights=LossWeights(entropy=entropy)), protocol, say)
         figures[f"success_{task}"] = float(result.final.mean())
         figures[f"success_{task}_worst_seed"] = float(result.final.min())
         figures[f"updates_{task}"] = updates
