@@ -4,6 +4,7 @@ All randomness of a collection is a function of (seed, collection number): a run
 uninterrupted run drew, without any environment state being stored.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,7 @@ class Interface:
         """Whether actions are vectors of numbers."""
         return isinstance(self.action_space, spaces.Box)
 
-    @property
+    @functools.cached_property
     def sizes(self) -> Sizes:
         """What the network has to offer."""
         num_features, num_actions = _length(self.observation_space), _length(self.action_space)

@@ -7,9 +7,9 @@ that the policy reads. `num_seeds` runs train as one batched program; each has i
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
@@ -19,97 +19,29 @@ from torch import Tensor
 
 from wm_agents.episodes import Collector, EpisodeBatch, Interface, VectorEnvMaker, environment_maker, sample_categorical
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, SpaceError
-from wm_agents.sequence_model import Cache, NetworkConfig, SequenceModel
+from wm_agents.flat_adam import FlatAdam
+from wm_agents.reinforce_config import LossWeights, ReinforceConfig, config_from_dict
+from wm_agents.sequence_model import Cache, SequenceModel
 from wm_agents.training.checkpoints import Checkpoint, CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.training.curriculum import Curriculum
 from wm_agents.training.loggers import Logger
 from wm_agents.training.progress import progress
 from wm_agents.training.seeding import spawn_seeds
 
+__all__ = [
+    "LossWeights",
+    "Reinforce",
+    "ReinforceConfig",
+    "UpdateReport",
+    "choose_device",
+    "other_rows",
+    "rewards_to_go",
+]
+
 KIND = "reinforce"
+SMALLEST_SPREAD = 0.05  # in units of return: a batch of equal returns must not become noise of unit size
+HEADLINE = ("success", "return")  # what the progress bar shows
 _TRAINING, _EVALUATION = 0, 1  # first word of a collection's number, so that the two never share episodes
-
-
-@dataclass(frozen=True)
-class LossWeights:
-    """The weight of each loss term; a term whose weight is 0 is not computed.
-
-    Attributes:
-        policy: -log pi(a | s) times the advantage.
-        entropy: Minus the policy's entropy, in nats.
-        value: Half the squared error of the value head against the return to go.
-        world_model: Mean squared error of the predicted raw next observation.
-    """
-
-    policy: float = 1.0
-    entropy: float = 0.01
-    value: float = 0.5
-    world_model: float = 1.0
-
-
-@dataclass(frozen=True)
-class ReinforceConfig:
-    """How to train.
-
-    Attributes:
-        network: Sizes of the network.
-        weights: Weights of the loss terms.
-        num_seeds: Independent runs trained as one batched program.
-        episodes_per_update: Episodes R of each run between two updates.
-        learning_rate: Adam's step size.
-        discount: Of rewards to go, per step.
-        max_gradient_norm: Each run's gradient is scaled down to this norm.
-        baseline: "moving" averages past returns to go by step; "value" is the value head.
-        baseline_decay: Of the moving average, per update.
-        prediction_reward_weight: Weight of the intrinsic reward, minus the world model's squared error.
-        world_model_target: "next" is the observation that followed; "shuffled" is that of another episode of the same
-            batch, a placebo with the same targets and no information.
-        has_previous_step: Each token also carries the action and reward before it.
-        max_episode_steps: Episodes are cut here while training.
-        device: "auto" takes an accelerator when there is one.
-    """
-
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    weights: LossWeights = field(default_factory=LossWeights)
-    num_seeds: int = 1
-    episodes_per_update: int = 64
-    learning_rate: float = 1e-3
-    discount: float = 1.0
-    max_gradient_norm: float = 1.0
-    baseline: Literal["moving", "value"] = "moving"
-    baseline_decay: float = 0.95
-    prediction_reward_weight: float = 0.1
-    world_model_target: Literal["next", "shuffled"] = "next"
-    has_previous_step: bool = False
-    max_episode_steps: int = 1000
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        for name in ("num_seeds", "episodes_per_update", "max_episode_steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"ReinforceConfig.{name} is at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "max_gradient_norm"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ConfigError(f"ReinforceConfig.{name} is positive, got {getattr(self, name)}")
-        for name in ("discount", "baseline_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"ReinforceConfig.{name} lies in [0, 1], got {getattr(self, name)}")
-        _check_choice("baseline", self.baseline, ("moving", "value"))
-        _check_choice("world_model_target", self.world_model_target, ("next", "shuffled"))
-        for name, weight in vars(self.weights).items():
-            if not (math.isfinite(weight) and weight >= 0):
-                raise ConfigError(f"LossWeights.{name} is not negative, got {weight}")
-        if not any(vars(self.weights).values()):
-            raise ConfigError("all of LossWeights are 0, so that there is nothing to learn: give one above 0")
-        if self.baseline == "value" and self.weights.value == 0:
-            raise ConfigError('baseline="value" needs a trained value head: give weights.value above 0')
-        if self.world_model_target == "shuffled" and self.episodes_per_update == 1:
-            raise ConfigError("shuffled targets come from other episodes, but episodes_per_update is 1: give more")
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"ReinforceConfig.{name} is one of {choices}, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -127,6 +59,10 @@ class UpdateReport:
     num_steps: NDArray[np.int64]
     num_episodes: int
     metrics: dict[str, NDArray[np.float64]]
+
+    def means(self, names: Sequence[str] | None = None) -> dict[str, float]:
+        """Means over runs, of these metrics where they exist, or of all."""
+        return {name: float(self.metrics[name].mean()) for name in names or self.metrics if name in self.metrics}
 
 
 Callback = Callable[["Reinforce", UpdateReport], bool | None]
@@ -180,7 +116,7 @@ class Reinforce:
         self.curriculum = Curriculum(range(num_levels), mastery, window, num_seeds) if num_levels > 1 else None
         self.device = choose_device(self.config.device)
         self.model = SequenceModel(self.config.network, self.interface.sizes, self.seeds, self.device)
-        self._optimizer = _make_optimizer(self.model, self.config.learning_rate)
+        self._optimizer = FlatAdam(self.model.flat, self.config.learning_rate)
         self._baseline = np.full((self.config.num_seeds, self.config.max_episode_steps), np.nan, np.float32)
         self._next_baseline = self._baseline  # becomes the baseline once an update has succeeded
         self._weights = {name: weight for name, weight in vars(self.config.weights).items() if weight > 0}
@@ -219,10 +155,9 @@ class Reinforce:
         with progress(total_timesteps, "reinforce", None if progress_bar else False, done) as bar:
             while self.num_steps.min() < total_timesteps:
                 report = self._update()
-                means = {name: float(values.mean()) for name, values in report.metrics.items()}
                 if logger is not None:
-                    logger.log(int(self.num_steps.mean()), means)
-                bar.advance(int(self.num_steps.min()) - done, **_headline(means))
+                    logger.log(int(self.num_steps.mean()), report.means())
+                bar.advance(int(self.num_steps.min()) - done, **(report.means(HEADLINE) if progress_bar else {}))
                 done = int(self.num_steps.min())
                 if checkpoints is not None and self.num_updates % checkpoint_every == 0:
                     checkpoints.save(self.num_updates, *self._state())
@@ -232,17 +167,22 @@ class Reinforce:
             checkpoints.save(self.num_updates, *self._state())
         return self
 
-    def evaluate(self, num_episodes: int = 100, *, deterministic: bool = True, level: int = -1) -> EpisodeBatch:
+    def evaluate(
+        self, num_episodes: int = 100, *, deterministic: bool = True, level: int = -1, number: int = 0
+    ) -> EpisodeBatch:
         """Play fresh episodes with every run, on seeds that training never uses.
 
         Args:
             num_episodes: Per run.
             deterministic: Take the likeliest action.
             level: Index into the levels; the last by default.
+            number: Names the set of episodes; the same number gives the same set.
         """
         levels = [range(len(self.collector.makers))[level]] * self.config.num_seeds
         with torch.no_grad():
-            return self.collector.collect(self.model, num_episodes, (_EVALUATION, 0), levels, is_greedy=deterministic)
+            return self.collector.collect(
+                self.model, num_episodes, (_EVALUATION, number), levels, is_greedy=deterministic
+            )
 
     def _update(self) -> UpdateReport:
         levels = None
@@ -275,12 +215,7 @@ class Reinforce:
         """Each loss term per run [S], and the mean intrinsic reward per run."""
         weights, model = self.config.weights, self.model
         num_seeds, num_rows, num_steps = batch.mask.shape
-        if batch.first_tokens is not None and batch.first_tokens.requires_grad:
-            tokens = batch.first_tokens
-        elif num_steps == 1:
-            tokens = model.encode_first(batch.inputs.squeeze(2).to(self.device))[0]
-        else:
-            tokens = model.encode(batch.inputs.to(self.device)).flatten(1, 2)
+        tokens = self._tokens(batch)
         mask = batch.mask.flatten(1).to(self.device)
         share = mask / mask.sum(1, keepdim=True)  # so that a sum over (R * T) is a mean over the steps that happened
         actions = batch.actions.flatten(1, 2).to(self.device)
@@ -305,11 +240,26 @@ class Reinforce:
         else:
             baseline = self._moving_baseline(to_go, batch.mask).to(self.device)
         advantage = (to_go - baseline).flatten(1)
+        if self.config.normalize_advantage:
+            advantage = advantage / ((advantage.square() * share).sum(1, keepdim=True).sqrt() + SMALLEST_SPREAD)
         if weights.policy > 0:
             terms["policy"] = -(log_probability * advantage * share).sum(1)
         if weights.entropy > 0:
             terms["entropy"] = -(entropy * share).sum(1)
         return terms, bonus
+
+    def representation(self, batch: EpisodeBatch) -> Tensor:
+        """The tokens [S, R, T, D] that all heads read, for probes of what the network has learned."""
+        with torch.no_grad():
+            return self._tokens(batch).view(*batch.mask.shape, -1)
+
+    def _tokens(self, batch: EpisodeBatch) -> Tensor:
+        """Tokens [S, R * T, D]; those of the collection itself where it kept them with their graph."""
+        if batch.first_tokens is not None and batch.first_tokens.requires_grad:
+            return batch.first_tokens
+        if batch.mask.shape[2] == 1:
+            return self.model.encode_first(batch.inputs.squeeze(2).to(self.device))[0]
+        return self.model.encode(batch.inputs.to(self.device)).flatten(1, 2)
 
     def _policy_terms(self, tokens: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Log probability and entropy [S, R * T] of the executed actions."""
@@ -352,7 +302,7 @@ class Reinforce:
         reported: NDArray[np.float64] = norms.squeeze(1).cpu().double().numpy()
         self._check_finite({"gradient_norm": reported})
         gradient.mul_((self.config.max_gradient_norm / (norms + 1e-6)).clamp_(max=1.0))
-        self._optimizer.step()
+        self._optimizer.step(gradient)
         return reported
 
     def _check_finite(self, metrics: Mapping[str, NDArray[np.float64]]) -> None:
@@ -464,9 +414,8 @@ class Reinforce:
         return agent
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        moments = self._optimizer.state[self.model.flat]
         tensors = {"parameters": self.model.flat, "baseline": torch.from_numpy(self._baseline)}
-        tensors |= {f"adam.{name}": value for name, value in moments.items()}
+        tensors |= {f"adam.{name}": value for name, value in self._optimizer.moments.items()}
         metadata = {
             "kind": KIND,
             "env_id": self._env_id,
@@ -488,9 +437,8 @@ class Reinforce:
         self.model.flat.copy_(tensors["parameters"])
         self._baseline[:] = tensors["baseline"].numpy()
         self._next_baseline = self._baseline
-        moments = {name.removeprefix("adam."): t.clone() for name, t in tensors.items() if name.startswith("adam.")}
-        if moments:
-            self._optimizer.state[self.model.flat] = {name: t.to(self.device) for name, t in moments.items()}
+        for name, value in self._optimizer.moments.items():
+            value.copy_(tensors[f"adam.{name}"])
         self.num_updates = metadata["num_updates"]
         self.num_steps = np.asarray(metadata["num_steps"], np.int64)
         if self.curriculum is not None:
@@ -525,19 +473,3 @@ def other_rows(num_rows: int, draws: np.random.Generator) -> NDArray[np.int64]:
     others = np.empty_like(cycle)
     others[cycle] = np.roll(cycle, -1)
     return others
-
-
-def config_from_dict(values: Mapping[str, Any]) -> ReinforceConfig:
-    """The inverse of `dataclasses.asdict`."""
-    nested = {"network": NetworkConfig(**values["network"]), "weights": LossWeights(**values["weights"])}
-    return ReinforceConfig(**{**values, **nested})
-
-
-def _make_optimizer(model: SequenceModel, learning_rate: float) -> torch.optim.Adam:
-    """Adam (Kingma & Ba 2015) on the flat parameters, one fused operation."""
-    model.flat.grad = model.flat_gradient
-    return torch.optim.Adam([model.flat], lr=learning_rate, fused=True)
-
-
-def _headline(means: Mapping[str, float]) -> dict[str, float]:
-    return {name: means[name] for name in ("success", "return") if name in means}

@@ -471,6 +471,9 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
     def _seed(self, seed: int | Sequence[int | None] | None, mask: Array) -> None:
         if seed is None:
             return
+        if isinstance(seed, int | np.integer) and seed >= 0 and mask.all():  # the common case, in one call
+            seed_rows(self._states, range(int(seed), int(seed) + self.num_envs))
+            return
         seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else list(seed)
         if len(seeds) != self.num_envs or any(s is not None and s < 0 for s in seeds):
             raise OptionError(f"expected {self.num_envs} seeds that are None or not negative, got {seed!r}")

@@ -13,7 +13,7 @@ import hashlib
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -162,14 +162,18 @@ def random_normal(state: Row) -> float:
     return radius * math.cos(2.0 * math.pi * random_uniform(state))
 
 
-def seed_rows(states: NDArray[Any], seeds: list[int]) -> None:
+def seed_rows(states: NDArray[Any], seeds: Sequence[int]) -> None:
     """Give row i the stream of seeds[i] and set its counter to zero.
 
     Args:
         states: Rows [B] that start with `HEADER`.
-        seeds: B integers, taken modulo 2**64.
+        seeds: B integers, taken modulo 2**64; a range is quickest.
     """
-    _seed_rows(states, np.array([seed % 2**64 for seed in seeds], np.uint64))
+    if isinstance(seeds, range) and seeds.step == 1:
+        first = np.uint64(seeds.start % 2**64)
+        _seed_rows(states, np.arange(len(seeds), dtype=np.uint64) + first)
+    else:
+        _seed_rows(states, np.array([seed % 2**64 for seed in seeds], np.uint64))
 
 
 @kernel

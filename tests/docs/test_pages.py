@@ -33,6 +33,12 @@ def test_a_block_runs(block):
     exec(compile(block, "block", "exec"), {})
 
 
+def test_the_blocks_of_the_readme_run_in_their_order():
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS.parent / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 2
+    exec(compile("\n".join(blocks), "README.md", "exec"), {})
+
+
 def test_each_id_has_a_page_a_picture_and_a_row(tmp_path):
     load_generator().main(tmp_path)
     table = (tmp_path / "index.md").read_text(encoding="utf-8")

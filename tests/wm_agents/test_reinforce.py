@@ -185,6 +185,20 @@ def test_the_world_model_is_told_the_action_that_was_executed() -> None:
     torch.testing.assert_close(errors, expected)
 
 
+def test_a_normalised_advantage_scales_the_policy_term_and_no_other() -> None:
+    config = replace(SMALL, prediction_reward_weight=0.0)
+    plain = Reinforce(vector(Lengths), config)
+    normal = Reinforce(vector(Lengths), replace(config, normalize_advantage=True))
+    batch = batch_of(plain)
+    terms, scaled = plain._losses(batch)[0], normal._losses(batch)[0]
+    to_go, mask = rewards_to_go(batch.rewards, config.discount), batch.mask
+    means = (to_go * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1)
+    spread = (((to_go - means) * mask).square().sum((1, 2)) / mask.sum((1, 2))).sqrt()
+    torch.testing.assert_close(scaled["policy"], terms["policy"] / (spread + 0.05))
+    for name in terms.keys() - {"policy"}:
+        torch.testing.assert_close(scaled[name], terms[name])
+
+
 def test_the_value_head_is_a_spectator_of_the_moving_baseline() -> None:
     def touched(baseline: Any) -> set[str]:
         agent = Reinforce(vector(Lengths), replace(SMALL, baseline=baseline))
@@ -365,7 +379,7 @@ RESUMED: dict[str, tuple[str, ReinforceConfig, dict[str, Any]]] = {
 def assert_same_state(first: Reinforce, second: Reinforce) -> None:
     (tensors, metadata), (others, other_metadata) = first._state(), second._state()
     assert metadata == other_metadata
-    assert tensors.keys() == others.keys() >= {"parameters", "baseline", "adam.exp_avg", "adam.step"}
+    assert tensors.keys() == others.keys() >= {"parameters", "baseline", "adam.first", "adam.step"}
     for name, tensor in tensors.items():
         torch.testing.assert_close(tensor, others[name], rtol=0, atol=0, equal_nan=True)
 

@@ -5,6 +5,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 from stable_baselines3 import DQN, PPO
@@ -65,6 +66,7 @@ def test_next_step_environments_are_refused_with_the_remedy(env_id: str) -> None
 
 
 def test_ppo_trains_through_it_exactly_as_through_dummy_vec_env() -> None:
+    torch.set_num_threads(1)
     parameters = []
     for env in (_adapted(AutoresetMode.SAME_STEP), DummyVecEnv([_make] * 4)):
         model = PPO("MlpPolicy", VecMonitor(env), n_steps=64, batch_size=64, n_epochs=2, seed=3, device="cpu")

@@ -9,6 +9,7 @@ one writer at a time; readers may come at any moment.
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -169,7 +170,9 @@ def _encode(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) ->
     """The whole file, its SHA-256 included."""
     _check_names(tensors, metadata)
     try:
-        header = json.dumps({"sha256": _NO_DIGEST, "version": FORMAT_VERSION, "metadata": metadata}, allow_nan=False)
+        header = json.dumps(
+            {"sha256": _NO_DIGEST, "version": FORMAT_VERSION, "metadata": dict(metadata)}, allow_nan=False
+        )
         data = tensors_to_bytes({name: stored_copy(tensor) for name, tensor in tensors.items()}, {_KEY: header})
     except (TypeError, ValueError, KeyError, RecursionError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
@@ -184,9 +187,11 @@ def _check_names(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any
     for name, tensor in tensors.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise CheckpointError(f"tensors[{name!r}] is a {type(tensor).__name__}; give tensors by text name")
-    if not isinstance(metadata, dict):
+    if "__metadata__" in tensors:
+        raise CheckpointError("a tensor is named '__metadata__', which safetensors keeps for itself; rename it")
+    if not isinstance(metadata, Mapping):
         raise CheckpointError(f"metadata is a {type(metadata).__name__}; give a dict")
-    _check_keys(metadata, "metadata")
+    _check_keys(dict(metadata), "metadata")
 
 
 def _check_keys(value: Any, place: str) -> None:
@@ -237,7 +242,7 @@ def _header_length(data: bytes) -> int:
 
 def _replace_atomically(path: Path, data: bytes) -> None:
     """Writes beside `path` and renames; no temporary file is left, whatever fails."""
-    _sweep_temporaries(path.parent, path.name)
+    _sweep_temporaries(path.parent, glob.escape(path.name))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:

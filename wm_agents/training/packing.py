@@ -142,7 +142,8 @@ def _unpack(node: Any, tensors: Mapping[str, torch.Tensor], depth: int) -> Any:
     if node is None or isinstance(node, bool | int | float | str):
         return node
     if depth > _MAX_DEPTH or not isinstance(node, dict) or len(node) != 1:
-        raise CheckpointError(f"packed state has a node {str(node)[:80]!r} that pack_state does not write")
+        # The node itself is not printed: its nesting may be too deep for that.
+        raise CheckpointError(f"packed state has a {type(node).__name__} of a form that pack_state does not write")
     ((tag, content),) = node.items()
     unpack = _UNPACKERS.get(tag)
     if unpack is None:

@@ -1,0 +1,135 @@
+"""Updates of REINFORCE per CPU-second, beside the same model as one would first write it.
+
+    python -m benchmarks.reinforce_speed
+
+The peer is `nn.TransformerEncoder` with nn.Module heads, plain Adam and `clip_grad_norm_`, trained on the same
+environment with the same losses: 116,625 parameters, 64 episodes of one step. Turns are interleaved, one thread each;
+both sides must learn the task in the measured updates.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+import torch.nn.functional as F
+import tyro
+from torch import Tensor, nn
+
+import wm_envs  # noqa: F401  (registers the ids)
+from benchmarks.report import write_result
+from wm_agents.reinforce import Reinforce, ReinforceConfig
+
+EPISODES = 64
+
+
+@dataclass(frozen=True)
+class Config:
+    """How long to measure."""
+
+    updates: int = 150
+    """Updates of one turn."""
+    turns: int = 7
+    """Turns of each side; medians are quoted."""
+    num_seeds: int = 10
+    """Size of the stack."""
+    seed: int = 0
+    """Seed of both sides."""
+
+
+class PlainModel(nn.Module):
+    """The reference model from PyTorch's own layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 64))
+        layer = nn.TransformerEncoderLayer(64, 4, 256, dropout=0.0, batch_first=True)
+        self.core = nn.TransformerEncoder(layer, 2)
+        self.policy = nn.Linear(64, 8)
+        self.action = nn.Embedding(8, 64)
+        self.world = nn.Sequential(nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 8))
+        self.value = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1))
+
+    def forward(self, observations: Tensor) -> tuple[torch.distributions.Categorical, Tensor]:
+        """The policy and the tokens for observations [B, 8]."""
+        tokens = self.core(self.encoder(observations)[:, None])[:, 0]
+        return torch.distributions.Categorical(logits=self.policy(tokens)), tokens
+
+
+class PlainTrainer:
+    """REINFORCE with the same losses, written the usual way."""
+
+    def __init__(self, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.model = PlainModel()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3)
+        self.envs = gym.make_vec("wm/PatternEcho-v0", EPISODES)
+        self.envs.reset(seed=seed)
+        self.baseline = 0.0
+        self.success = 0.0
+
+    def update(self) -> None:
+        """One update from 64 episodes."""
+        observations = torch.as_tensor(self.envs.reset()[0])
+        policy, tokens = self.model(observations)
+        actions = policy.sample()
+        step = self.envs.step(actions.numpy())
+        next_observations, rewards = torch.as_tensor(step[0]), torch.as_tensor(step[1], dtype=torch.float32)
+        predicted = self.model.world(torch.cat([tokens, self.model.action(actions)], -1))
+        error = (predicted - next_observations).square().mean(-1)
+        returns = rewards - 0.1 * error.detach()
+        loss = -(policy.log_prob(actions) * (returns - self.baseline)).mean()
+        loss = loss - 0.01 * policy.entropy().mean() + error.mean()
+        loss = loss + 0.25 * F.mse_loss(self.model.value(tokens.detach()).squeeze(-1), returns)
+        self.baseline = 0.95 * self.baseline + 0.05 * float(returns.mean())
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.success = float(step[4]["is_success"].mean())
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Measure in turns; returns and writes the figures."""
+    torch.set_num_threads(1)
+    plain = PlainTrainer(config.seed)
+    assert sum(p.numel() for p in plain.model.parameters()) == 116_625
+    agents = {
+        f"reinforce, {n} seeds": Reinforce("wm/PatternEcho-v0", ReinforceConfig(num_seeds=n), seed=config.seed)
+        for n in (1, config.num_seeds)
+    }
+    assert all(agent.model.num_parameters == 116_625 for agent in agents.values())
+    rates: dict[str, list[float]] = {name: [] for name in ("plain", *agents)}
+    for _ in range(config.turns + 1):
+        rates["plain"].append(turn(lambda: [plain.update() for _ in range(config.updates)]) * config.updates)
+        for name, agent in agents.items():
+            goal = int(agent.num_steps[0]) + config.updates * EPISODES
+            runs = config.updates * agent.config.num_seeds
+            rates[name].append(turn(lambda agent=agent, goal=goal: agent.learn(goal)) * runs)
+    assert plain.success > 0.9, plain.success
+    assert all(agent.evaluate(200).successes.mean(1).min() > 0.9 for agent in agents.values())
+    medians = {name: float(np.median(values[1:])) for name, values in rates.items()}  # the first turn warms up
+    one, stacked = (medians[name] for name in agents)
+    figures = {
+        "seed_updates_per_cpu_second": medians,
+        "ratio_one_seed_to_plain": one / medians["plain"],
+        "ratio_stacked_to_plain": stacked / medians["plain"],
+        "ratio_stacked_to_one_seed": stacked / one,
+        "updates_done": {name: int(agent.num_updates) for name, agent in agents.items()},
+    }
+    write_result("reinforce_speed", figures, seeds=config.seed, command="python -m benchmarks.reinforce_speed")
+    print(figures)
+    return figures
+
+
+def turn(work: Any) -> float:
+    """Calls per CPU-second."""
+    started = time.process_time()
+    work()
+    return 1.0 / (time.process_time() - started)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

@@ -1,0 +1,202 @@
+"""What REINFORCE learns on the symbolic tasks, with and without its world model.
+
+    python -m benchmarks.symbolic_learning --part recall    # does the world model help where it should?
+    python -m benchmarks.symbolic_learning --part solved    # how long the best run without it takes
+    python -m benchmarks.symbolic_learning --part hard      # the hardest recall level, through the curriculum
+    python -m benchmarks.symbolic_learning --part nulls     # tasks where it cannot help
+    python -m benchmarks.symbolic_learning --part simple    # tasks that every run should solve
+
+Learning rates were chosen on seed 1; the figures come from other seeds. Every part writes its own result.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import tyro
+
+import wm_envs  # noqa: F401  (registers the ids)
+from benchmarks.report import RESULTS, write_result
+from wm_agents.evaluation import interquartile_mean, paired_difference, plot_learning_curves, stratified_bootstrap
+from wm_agents.evaluation.ablation import (
+    ArmResult,
+    Protocol,
+    best_learning_rate,
+    compare,
+    run_arm,
+    run_arms,
+    success_rates,
+    world_model_arms,
+)
+from wm_agents.reinforce import LossWeights, Reinforce, ReinforceConfig, UpdateReport
+from wm_agents.sequence_model import NetworkConfig
+
+RECALL = ReinforceConfig(
+    network=NetworkConfig(width=64, feedforward_width=128),
+    weights=LossWeights(entropy=0.02, world_model=10.0),
+    num_seeds=10,
+    episodes_per_update=32,
+    learning_rate=2e-3,
+)
+# Rewards this rare stand against the entropy bonus only with normalised advantages.
+HARD = replace(RECALL, normalize_advantage=True, weights=LossWeights(entropy=0.05, world_model=10.0))
+LEARNING_RATES_WITHOUT = (1e-3, 2e-3, 4e-3)
+SIMPLE_TASKS = {"SequenceNext": 1000, "Conditional": 1500, "DelayedMatch": 1500, "Navigation": 2000}  # updates
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "rule_recall.png"
+Part = Literal["recall", "solved", "hard", "nulls", "simple"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to measure."""
+
+    part: Part
+    """Which part; each writes symbolic_learning_<part>.json."""
+    seed: int = 100
+    """Parent of all seeds."""
+    num_workers: int = 2
+    """Processes, one thread each."""
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Measure one part; returns its figures."""
+    torch.set_num_threads(1)
+    parts: dict[str, Callable[[Config], dict[str, Any]]] = {
+        "recall": recall,
+        "solved": solved,
+        "hard": hard,
+        "nulls": nulls,
+        "simple": simple,
+    }
+    figures = parts[config.part](config)
+    if config.part == "recall":
+        draw_recall(figures, PICTURE)
+    command = f"python -m benchmarks.symbolic_learning --part {config.part} --seed {config.seed}"
+    write_result(f"symbolic_learning_{config.part}", figures, seeds=config.seed, command=command)
+    print({name: value for name, value in figures.items() if not isinstance(value, dict)})
+    return figures
+
+
+def say(label: str, update: int, success: float) -> None:
+    """Progress that a log file can hold."""
+    print(f"{label:16s} update {update:6d} success {success:.3f}", flush=True)
+
+
+def recall(config: Config) -> dict[str, Any]:
+    """Rule recall, 64,000 episodes, ten runs an arm: with, with shuffled targets, without at three learning rates."""
+    protocol = Protocol("wm/RuleRecall-v0", seed=config.seed)
+    arms = world_model_arms(RECALL)
+    jobs = {"with": arms["with"], "placebo": arms["placebo"]}
+    jobs |= {f"without {rate:g}": replace(arms["without"], learning_rate=rate) for rate in LEARNING_RATES_WITHOUT}
+    results = run_arms(jobs, protocol, num_workers=config.num_workers, report=say)
+    without = [result for label, result in results.items() if label.startswith("without")]
+    # The most favourable reading for the arm without: the rate whose closing evaluation is best.
+    best = max(without, key=lambda result: interquartile_mean(result.final))
+    return {
+        **compare(results["with"], best, results["placebo"]),
+        "learning_rate_without_by_curve": best_learning_rate(without).learning_rate,
+        "arms": {label: result.to_figures() for label, result in results.items()},
+    }
+
+
+def draw_recall(figures: dict[str, Any], path: Path) -> None:
+    """The learning curves of the three arms."""
+    without = f"without {figures['learning_rate_without']:g}"
+    labels = {"with": "with world model", without: "without", "placebo": "shuffled targets"}
+    arms = {label: figures["arms"][arm] for arm, label in labels.items()}
+    plot_learning_curves(
+        path,
+        {label: arm["curve"] for label, arm in arms.items()},
+        {label: arm["episodes"] for label, arm in arms.items()},
+        "greedy success rate",
+        threshold=0.9,
+        title="Recalling a rule from context: ten seeds an arm",
+    )
+
+
+def solved(config: Config) -> dict[str, Any]:
+    """The best run without a world model until it solves; needs the result of `recall`."""
+    recalled = json.loads((RESULTS / "symbolic_learning_recall.json").read_text())["figures"]
+    rate = recalled["learning_rate_without"]
+    protocol = Protocol("wm/RuleRecall-v0", seed=config.seed, num_updates=10_000, evaluate_every=100, stop_when=0.9)
+    without = run_arm("without", replace(world_model_arms(RECALL)["without"], learning_rate=rate), protocol, say)
+    arm = recalled["arms"]["with"]
+    with_model = ArmResult(
+        "with",
+        arm["learning_rate"],
+        np.asarray(arm["episodes"]),
+        np.asarray(arm["curve"]),
+        np.asarray(arm["final"]),
+        0.0,
+    )
+    return {**compare(with_model, without), "without": without.to_figures()}
+
+
+def hard(config: Config, num_updates: int = 8000) -> dict[str, Any]:
+    """Eight symbols, six cues, twenty demonstrations, four queries: through the curriculum."""
+    levels = [{"level": level} for level in (1, 2, 3, 4)]
+    agent = Reinforce("wm/RuleRecall-v0", HARD, seed=config.seed, env_kwargs={"max_level_spaces": True}, levels=levels)
+    curve: list[list[float]] = []
+
+    def watch(agent: Reinforce, report: UpdateReport) -> bool:
+        if report.update % 100:
+            return True
+        rates = success_rates(agent, 100, 1)
+        curve.append([float(report.update), *rates.tolist()])
+        assert agent.curriculum is not None
+        print(report.update, "levels", agent.curriculum.level_indices, "hard", rates.round(2), flush=True)
+        return report.update < num_updates and float(np.sort(rates)[1]) < 0.97
+
+    agent.learn(2**62, watch)
+    final = success_rates(agent, 500, 0)
+    return {
+        "num_seeds_at_90": int((final >= 0.9).sum()),
+        "iqm": interquartile_mean(final),
+        "updates": agent.num_updates,
+        "real_steps": float(agent.num_steps.mean()),
+        "final": final.tolist(),
+        "curve": curve,
+    }
+
+
+def nulls(config: Config) -> dict[str, Any]:
+    """Tasks whose next observation is noise: the world model has nothing to teach."""
+    echo = ReinforceConfig(num_seeds=32, learning_rate=3e-4)
+    maze = replace(RECALL, num_seeds=32)
+    figures: dict[str, Any] = {}
+    for name, task, base, updates in (("pattern_echo", "PatternEcho", echo, 300), ("t_maze", "TMaze", maze, 400)):
+        arms = world_model_arms(base)
+        protocol = Protocol(f"wm/{task}-v0", seed=config.seed, num_updates=updates)
+        results = run_arms({key: arms[key] for key in ("with", "without")}, protocol, num_workers=2, report=say)
+        difference = paired_difference(results["with"].final, results["without"].final, interquartile_mean)
+        figures |= difference.flatten(f"{name}_difference")
+        for label, result in results.items():
+            figures |= stratified_bootstrap(result.final).flatten(f"{name}_iqm_{label}")
+            figures[f"{name}_{label}"] = result.to_figures()
+    return figures
+
+
+def simple(config: Config) -> dict[str, Any]:
+    """Success of three seeds on tasks that a reactive or remembering policy solves, and the time PatternEcho takes."""
+    figures: dict[str, Any] = {}
+    for task, updates in SIMPLE_TASKS.items():
+        protocol = Protocol(f"wm/{task}-v0", seed=config.seed, num_updates=updates)
+        result = run_arm(task, ReinforceConfig(num_seeds=3), protocol, say)
+        figures[f"success_{task}"] = float(result.final.mean())
+        figures[f"success_{task}_worst_seed"] = float(result.final.min())
+        figures[f"updates_{task}"] = updates
+    protocol = Protocol("wm/PatternEcho-v0", seed=config.seed, num_updates=1500, evaluate_every=10)
+    result = run_arm("PatternEcho", ReinforceConfig(num_seeds=10), protocol, say)
+    for threshold in (0.9, 0.99):
+        reached = [int(np.argmax(run >= threshold)) if (run >= threshold).any() else -1 for run in result.curve]
+        updates_needed = [(index + 1) * 10 if index >= 0 else None for index in reached]
+        figures[f"pattern_echo_updates_to_{threshold:g}"] = updates_needed
+    return figures
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

@@ -1,0 +1,133 @@
+"""Does a world model help on this task? The same agent with it, without it, and with a placebo.
+
+    python examples/ablation.py --env-id wm/RuleRecall-v0 --num-seeds 10 --output-dir out
+
+Every arm is run at the same learning rates and judged at its best one. Writes summary.json (iqm_with, iqm_without,
+iqm_placebo, probability_of_improvement, episodes_to_90_ratio, ...), curves.png and intervals.png.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.evaluation import plot_intervals, plot_learning_curves, stratified_bootstrap
+from wm_agents.evaluation.ablation import (
+    ArmResult,
+    Protocol,
+    best_learning_rate,
+    compare,
+    ratio_sentence,
+    run_arms,
+    world_model_arms,
+)
+from wm_agents.reinforce import LossWeights, ReinforceConfig
+from wm_agents.sequence_model import NetworkConfig
+from wm_agents.training import progress
+from wm_agents.training.summary import make_output_directory, write_summary
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to compare."""
+
+    env_id: str = "wm/RuleRecall-v0"
+    """Any Gymnasium id whose info carries is_success."""
+    seed: int = 0
+    """Run k of every arm uses the k-th child of this seed."""
+    num_seeds: int = 10
+    """Runs of each arm, trained as one batched program."""
+    num_updates: int = 2000
+    """Updates of each run."""
+    episodes_per_update: int = 32
+    """Episodes between two updates."""
+    learning_rates: tuple[float, ...] = (2e-3,)
+    """Tried by every arm; the best by curve is kept."""
+    world_model_coef: float = 10.0
+    """Weight of the world-model loss in the arms that have one."""
+    entropy_coef: float = 0.02
+    """Weight of the entropy bonus."""
+    evaluate_every: int = 50
+    """Updates between two greedy evaluations."""
+    network: NetworkConfig = field(default_factory=lambda: NetworkConfig(feedforward_width=128))
+    """Sizes of the network."""
+    num_workers: int = 2
+    """Processes, of one thread each."""
+    output_dir: Path = Path("runs/ablation")
+    """Folder for everything that is written."""
+    quiet: bool = False
+    """No progress bar."""
+
+
+def main(config: Config) -> dict[str, float]:
+    """Run the arms, compare, draw; returns the summary."""
+    folder = make_output_directory(config.output_dir)
+    results = run(config)
+    best = {arm: best_learning_rate([results[arm, rate] for rate in config.learning_rates]) for arm in LABELS}
+    summary = compare(best["with"], best["without"], best["placebo"])
+    write_summary(folder, summary)
+    draw(folder, best, config.env_id)
+    show(summary, config)
+    return summary
+
+
+LABELS = {"with": "with world model", "without": "without", "placebo": "shuffled targets"}
+
+
+def run(config: Config) -> dict[tuple[str, float], ArmResult]:
+    """Every arm at every learning rate."""
+    base = ReinforceConfig(
+        network=config.network,
+        weights=LossWeights(entropy=config.entropy_coef, world_model=config.world_model_coef),
+        num_seeds=config.num_seeds,
+        episodes_per_update=config.episodes_per_update,
+    )
+    arms = world_model_arms(base)
+    names = {f"{arm} at {rate:g}": (arm, rate) for arm in arms for rate in config.learning_rates}
+    configs = {name: replace(arms[arm], learning_rate=rate) for name, (arm, rate) in names.items()}
+    protocol = Protocol(
+        config.env_id, seed=config.seed, num_updates=config.num_updates, evaluate_every=config.evaluate_every
+    )
+    with progress(config.num_updates * len(configs), config.env_id, False if config.quiet else None) as bar:
+        results = run_arms(
+            configs,
+            protocol,
+            num_workers=config.num_workers,
+            report=lambda _label, _update, success: bar.advance(config.evaluate_every, success=success),
+        )
+    return {names[name]: result for name, result in results.items()}
+
+
+def draw(folder: Path, best: dict[str, ArmResult], title: str) -> None:
+    """Curves over episodes, and the closing success rates with intervals."""
+    curves = {LABELS[arm]: result.curve for arm, result in best.items()}
+    episodes: dict[str, np.ndarray] = {LABELS[arm]: result.episodes for arm, result in best.items()}
+    plot_learning_curves(folder / "curves.png", curves, episodes, "greedy success rate", threshold=0.9, title=title)
+    intervals = {LABELS[arm]: stratified_bootstrap(result.final) for arm, result in best.items()}
+    plot_intervals(folder / "intervals.png", intervals, "success rate, interquartile mean over seeds", title=title)
+
+
+def show(summary: dict[str, float], config: Config) -> None:
+    """The closing table."""
+    table = Table(title=f"{config.env_id}: {config.num_seeds} seeds an arm")
+    for column in ("arm", "IQM of success", "95% interval", "learning rate"):
+        table.add_column(column)
+    for arm, label in LABELS.items():
+        low, high = summary[f"iqm_{arm}_low"], summary[f"iqm_{arm}_high"]
+        table.add_row(
+            label, f"{summary[f'iqm_{arm}']:.3f}", f"{low:.3f} - {high:.3f}", f"{summary[f'learning_rate_{arm}']:g}"
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        f"probability of improvement {summary['probability_of_improvement']:.2f}, "
+        f"permutation p = {summary['permutation_p_value']:.2g}; {ratio_sentence(summary)}"
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

@@ -1,0 +1,68 @@
+"""Charts: places computed by hand, well-formed SVG, nothing loaded from anywhere."""
+
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from wm_agents.evaluation.charts import Frame, Series, line_chart, number_line, percent, round_ticks, short, spread_out
+
+
+def test_places_by_hand() -> None:
+    frame = Frame(0, 10, 0, 2, width=720, height=340)
+    # The picture leaves 58 pixels left, 150 right, 16 above and 46 below.
+    assert frame.x(0) == 58
+    assert frame.x(10) == 570
+    assert frame.y(0) == 294
+    assert frame.y(2) == 16
+    assert frame.y(1) == 155
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [(0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1.0]), (1, 32, [10, 20, 30]), (-0.5, 0.7, [-0.5, 0, 0.5])],
+)
+def test_ticks_are_round(low: float, high: float, ticks: list[float]) -> None:
+    found = round_ticks(low, high)
+    assert found == pytest.approx(ticks)
+    assert not any(np.signbit(value) and value == 0 for value in found)
+
+
+def test_numbers_in_about_three_digits() -> None:
+    numbers = (0, 0.00001, 0.00042, 0.0321, 1.234, 45.67, 1234.5, 1e6, -0.5)
+    assert [short(value) for value in numbers] == [
+        "0", "1e-05", "0.0004", "0.032", "1.23", "45.7", "1234", "1e+06", "-0.500",
+    ]  # fmt: skip
+
+
+def test_labels_are_pushed_apart_but_not_out_of_the_picture() -> None:
+    assert spread_out([10, 50, 12], 16, 100) == [10, 50, 26]
+    assert spread_out([98, 99, 20], 16, 100) == [84, 100, 20]
+    assert spread_out([5.0], 16, 100) == [5.0]
+
+
+def test_shares_near_the_ends_get_a_decimal() -> None:
+    assert [percent(share) for share in (0, 0.012, 0.5, 0.9968, 1, 1.01, 1.2, -2.0)] == [
+        "0%", "1.2%", "50%", "99.7%", "100%", "101.0%", "120%", "-200%",
+    ]  # fmt: skip
+
+
+def test_a_chart_is_well_formed_and_stands_alone() -> None:
+    series = [
+        Series("a <b> & c", [1, 2, 3], [0.1, 0.2, 9.0], [0, 0.1, 5.0], [0.2, 0.3, 10.0]),
+        Series("d", [1, 2, 3], [0.3, np.nan, 0.3], colour=1, is_dashed=True),
+    ]
+    text = line_chart(
+        series, x_label="x", y_label="y", description='says "it"', y_limit=1.0, shaded=(1, 2, "s"), threshold=(0.5, "t")
+    )
+    root = ElementTree.fromstring(text)
+    assert root.attrib["aria-label"] == 'says "it"'
+    assert [element.tag for element in root].count("polyline") == 2
+    assert "a <b> & c ↑" in "".join(root.itertext())  # its end lies above the frame
+    assert len([e for e in root if e.tag == "polyline"][1].attrib["points"].split()) == 2
+    assert "http" not in text
+
+
+def test_a_number_line_shows_every_mark() -> None:
+    root = ElementTree.fromstring(number_line([("low", -10.0, 1), ("high", 5.0, 0)], (3.0, float("inf")), "d"))
+    assert {"low -10.0", "high 5.00"} <= {element.text for element in root if element.tag == "text"}

@@ -1,0 +1,168 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from wm_agents.errors import ConfigError, SpaceError
+from wm_agents.planning import BreadthFirstSearch, CategoricalCEM, DiscountedReturn, RandomShooting
+from wm_agents.planning.experience import Experience
+from wm_agents.planning.learning import LearningConfig, learn_to_plan, start_states
+
+
+class CountingEnv(gym.Env):
+    """Observes [episode, time]; an episode ends by itself after 3 steps if the last action was 1, else after 5."""
+
+    observation_space = gym.spaces.Box(0.0, 1000.0, (2,))
+
+    def __init__(self):
+        self.action_space = gym.spaces.Discrete(2)
+        self.episode, self.seeds = 0, []
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.seeds.append(seed)
+        self.episode, self.time = self.episode + 1, 0
+        return self.observation(), {}
+
+    def observation(self):
+        return np.array([self.episode, self.time], np.float32)
+
+    def step(self, action):
+        self.time += 1
+        return self.observation(), float(self.time), self.time >= 3 and bool(action == 1), self.time == 5, {}
+
+
+class AlwaysOne:
+    def __init__(self):
+        self.states = []
+
+    def predict(self, observation, state=None, episode_start=None, deterministic=False):
+        self.states.append(state)
+        return np.int64(1), 7
+
+
+def test_experience_is_every_step_and_goes_on_between_calls():
+    env = CountingEnv()
+    experience = Experience(env, seed=4)
+    agent = AlwaysOne()
+    experience.collect(2, agent)
+    partial = experience.trajectories()
+    assert partial.lengths.tolist() == [2]
+    assert partial.observations.tolist() == [[1, 0], [1, 1], [1, 2]]
+    experience.collect(3, agent)
+    whole = experience.trajectories()
+    assert experience.num_steps == whole.num_steps == 5
+    assert whole.lengths.tolist() == [3, 2]
+    assert whole.terminations.tolist() == [False, False, True, False, False]
+    assert whole.rewards.tolist() == [1.0, 2.0, 3.0, 1.0, 2.0]
+    assert env.seeds == [4, None]
+    assert agent.states == [None, 7, None, None, 7]  # anew with each call and with each episode
+    assert torch.equal(start_states(whole), torch.tensor([[1.0, 0], [1, 1], [1, 2], [2, 0], [2, 1]]))
+
+
+def test_random_experience_follows_the_seed():
+    runs = []
+    for seed in (1, 1, 2):
+        experience = Experience(CountingEnv(), seed)
+        experience.collect(30)
+        runs.append(experience.trajectories().actions.tolist())
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_discrete_observations_become_one_hots():
+    experience = Experience(gym.make("FrozenLake-v1"), 0)
+    experience.collect(10)
+    seen = experience.trajectories().observations
+    assert seen.shape[1] == 16
+    assert (seen.sum(1) == 1.0).all()
+
+
+def test_what_cannot_work_is_refused():
+    with pytest.raises(ConfigError, match="no experience"):
+        Experience(CountingEnv(), 0).trajectories()
+    env = CountingEnv()
+    env.observation_space = gym.spaces.Box(0.0, 1.0, (2, 2))
+    with pytest.raises(SpaceError, match="FlattenObservation"):
+        Experience(env, 0)
+    with pytest.raises(ConfigError, match="max_real_steps"):
+        LearningConfig(max_real_steps=0)
+    with pytest.raises(ConfigError, match="random_share"):
+        LearningConfig(max_real_steps=10, random_share=1.5)
+
+
+@pytest.mark.parametrize("num_rounds", [0, 1, 3])
+@pytest.mark.parametrize("steps", [1, 10, 101])
+def test_the_budget_is_spent_exactly(steps, num_rounds):
+    config = LearningConfig(max_real_steps=steps, num_rounds=num_rounds, random_share=0.3)
+    assert sum(config.schedule) == steps
+    assert min(config.schedule) >= 0
+
+
+def test_rounds_fit_plan_and_refit():
+    sizes, kinds = [], []
+
+    class Model:
+        observation_space, action_space = CountingEnv.observation_space, gym.spaces.Discrete(2)
+
+        def start(self, observations, hidden=()):
+            from wm_agents.protocols import ModelState
+
+            return ModelState(observations, hidden)
+
+        def rollout(self, start, actions, generator=None):
+            from wm_agents.protocols import Rollout
+
+            zeros = torch.zeros(actions.shape)
+            return Rollout(start.observations[:, None].repeat(1, actions.shape[1] + 1, 1), zeros, zeros)
+
+    def fit(trajectories, number):
+        sizes.append((trajectories.num_steps, number))
+        return Model()
+
+    def plan(model, trajectories, is_exploring):
+        kinds.append(is_exploring)
+        return RandomShooting(model, DiscountedReturn())
+
+    config, shown = LearningConfig(max_real_steps=20, random_share=0.5, num_rounds=2), []
+    learned = learn_to_plan(CountingEnv(), config, fit, plan, seed=0, on_round=shown.append)
+    assert sizes == [(10, 0), (15, 1), (20, 2)]
+    assert kinds == [True, True, False]
+    assert learned.num_real_steps == learned.trajectories.num_steps == 20
+    assert [figures["real_steps"] for figures in shown] == [15, 20]
+    assert learned.rounds == shown
+
+
+def trajectories_of(env: gym.Env, steps: int):
+    experience = Experience(env, 0)
+    experience.collect(steps)
+    return experience.trajectories()
+
+
+def test_defaults_follow_the_spaces_and_the_data():
+    from wm_agents.planning.defaults import is_lattice, planner_for, reward_to_reach
+
+    lake, cart = gym.make("FrozenLake-v1", is_slippery=False), gym.make("CartPole-v1")
+    walked, balanced = trajectories_of(lake, 3000), trajectories_of(cart, 100)
+    assert is_lattice(walked)
+    assert reward_to_reach(walked) == 0.5
+    assert planner_for(lake.action_space, walked) == "breadth_first"
+    assert not is_lattice(balanced)
+    assert reward_to_reach(balanced) is None
+    assert planner_for(cart.action_space, balanced) == "categorical_cem"
+    assert planner_for(gym.make("Pendulum-v1").action_space, balanced) == "icem"
+
+
+def test_planners_are_made_by_name():
+    from wm_agents.planning.defaults import make_planner
+
+    lake = gym.make("FrozenLake-v1", is_slippery=False)
+    walked = trajectories_of(lake, 200)
+    from analytic_models import GridModel
+
+    assert isinstance(make_planner("breadth_first", GridModel(), walked, seed=0), BreadthFirstSearch)
+    made = make_planner("categorical_cem", GridModel(), walked, seed=0, value=lambda seen: seen[:, 0])
+    assert isinstance(made, CategoricalCEM)
+    with pytest.raises(ConfigError, match="no planner 'guess'"):
+        make_planner("guess", GridModel(), walked, seed=0)
+    with pytest.raises(SpaceError, match="ICEM plans for Box"):
+        make_planner("icem", GridModel(), walked, seed=0)

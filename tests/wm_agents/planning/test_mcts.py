@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+from analytic_models import CodeModel, GridModel, PointModel
+
+from wm_agents.errors import ConfigError, SpaceError
+from wm_agents.planning import MCTS, DiscountedReturn, MCTSConfig
+from wm_agents.planning.mcts import Trees
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_finds_the_code_for_a_batch():
+    model = CodeModel((2, 0, 3))
+    planner = MCTS(model, DiscountedReturn(), MCTSConfig(num_simulations=60, rollout_horizon=2, num_rollouts=2))
+    plan = planner.plan(model.start(torch.tensor([[0.0], [1.0], [2.0]])), seeded())
+    assert plan.actions[:, 0].tolist() == [2, 0, 3]
+
+
+def test_looks_past_a_pit():
+    """Beside (0, 0) lies a pit to the right; the goal above needs two steps up."""
+    model = GridModel(size=3, goal=(0, 2), pit=(1, 0))
+    planner = MCTS(model, DiscountedReturn(), MCTSConfig(num_simulations=100, rollout_horizon=4))
+    plan = planner.plan(model.start(torch.zeros(1, 2)), seeded())
+    assert plan.actions.tolist() == [[2]]
+
+
+def test_model_steps_are_counted_exactly():
+    model = CodeModel((2, 0, 3))
+    config = MCTSConfig(num_simulations=10, rollout_horizon=3, num_rollouts=2)
+    for value in (None, lambda observations: torch.zeros(len(observations))):
+        model.num_steps = 0
+        plan = MCTS(model, DiscountedReturn(), config, value).plan(model.start(torch.zeros(2, 1)), seeded())
+        assert plan.num_model_steps == model.num_steps == (2 * 10 * (1 + 2 * 3) if value is None else 2 * 10)
+
+
+def test_a_learned_value_guides_without_rollouts():
+    model = GridModel(size=9, goal=(-1, -1))
+    planner = MCTS(model, DiscountedReturn(), MCTSConfig(num_simulations=30), lambda seen: seen[:, 1])
+    assert planner.plan(model.start(torch.full((1, 2), 4.0)), seeded()).actions.tolist() == [[2]]
+
+
+def test_a_prior_decides_among_equals():
+    model = GridModel(size=9, goal=(-1, -1))
+    prior = torch.tensor([0.1, 0.7, 0.1, 0.1])
+    planner = MCTS(
+        model,
+        DiscountedReturn(),
+        MCTSConfig(num_simulations=30),
+        lambda seen: torch.zeros(len(seen)),
+        lambda seen: prior.expand(len(seen), -1),
+    )
+    assert planner.plan(model.start(torch.full((1, 2), 4.0)), seeded()).actions.tolist() == [[1]]
+
+
+def test_values_are_discounted_and_stop_at_the_end():
+    """One tree of two edges with rewards 1 and 4, discount 0.5, and a leaf worth 8."""
+    trees = Trees(1, 3, 2)
+    trees.children[0, 0, 1], trees.children[0, 1, 0] = 1, 2
+    trees.rewards[0, 0, 1], trees.rewards[0, 1, 0] = 1.0, 4.0
+    path = [(np.array([0]), np.array([1]), np.array([True])), (np.array([1]), np.array([0]), np.array([True]))]
+    trees.backup(path, np.array([8.0]), 0.5)
+    assert trees.value_sums[0, 1, 0] == 4.0 + 0.5 * 8.0
+    assert trees.value_sums[0, 0, 1] == 1.0 + 0.5 * 8.0
+    trees.continues[0, 1, 0] = 0.0
+    trees.backup(path, np.array([8.0]), 0.5)
+    assert trees.value_sums[0, 0, 1] == 5.0 + 1.0 + 0.5 * 4.0
+    assert trees.visits[0].sum() == 4
+
+
+def test_unvisited_actions_are_tried_by_their_prior():
+    trees = Trees(1, 2, 3)
+    trees.priors[0, 0] = [0.2, 0.5, 0.3]
+    assert trees.scores(np.array([0]), 1.0)[0].argmax() == 1
+    trees.visits[0, 0] = [0, 4, 0]
+    np.testing.assert_allclose(trees.scores(np.array([0]), 1.0)[0], [0.2 * 2, 0.5 * 2 / 5, 0.3 * 2])
+
+
+def test_same_generator_same_plan():
+    model = CodeModel((2, 0, 3))
+    plans = [MCTS(model, DiscountedReturn()).plan(model.start(torch.zeros(4, 1)), seeded()) for _ in range(2)]
+    assert torch.equal(plans[0].actions, plans[1].actions)
+    assert torch.equal(plans[0].values, plans[1].values)
+
+
+def test_what_cannot_work_is_refused():
+    with pytest.raises(SpaceError, match="MCTS plans for Discrete"):
+        MCTS(PointModel(), DiscountedReturn())
+    with pytest.raises(ConfigError, match="num_simulations"):
+        MCTSConfig(num_simulations=0)

@@ -1,0 +1,72 @@
+import pytest
+import torch
+from analytic_models import rollout_of
+
+from wm_agents.errors import ConfigError
+from wm_agents.planning.objectives import DiscountedReturn, GoalReached, survival
+
+ACTIONS = torch.zeros(1, 3)
+
+
+def test_survival_is_the_product_of_lasting():
+    alive = survival(torch.tensor([[0.0, 0.5, 0.5], [1.0, 0.0, 0.0]]))
+    assert alive.tolist() == [[1.0, 1.0, 0.5, 0.25], [1.0, 0.0, 0.0, 0.0]]
+
+
+def test_return_is_discounted():
+    value = DiscountedReturn(0.5)(rollout_of([[1.0, 2.0, 4.0]]), ACTIONS)
+    assert value.tolist() == [1.0 + 0.5 * 2.0 + 0.25 * 4.0]
+
+
+def test_termination_stops_reward_after_its_own_step():
+    value = DiscountedReturn(1.0)(rollout_of([[1.0, 2.0, 4.0]], terminations=[[0.0, 1.0, 0.0]]), ACTIONS)
+    assert value.tolist() == [3.0]
+
+
+def test_likely_termination_weights_what_follows():
+    value = DiscountedReturn(1.0)(rollout_of([[1.0, 2.0, 4.0]], terminations=[[0.25, 0.5, 0.0]]), ACTIONS)
+    assert value.tolist() == [1.0 + 0.75 * 2.0 + 0.375 * 4.0]
+
+
+def test_terminal_value_counts_if_the_episode_lasts():
+    objective = DiscountedReturn(0.5, terminal_value=lambda observations: 8.0 * observations[:, 0])
+    lasting = objective(rollout_of([[1.0, 0.0, 0.0]]), ACTIONS)
+    assert lasting.tolist() == [1.0 + 0.125 * 24.0]
+    ended = objective(rollout_of([[1.0, 0.0, 0.0]], terminations=[[0.0, 0.0, 1.0]]), ACTIONS)
+    assert ended.tolist() == [1.0]
+
+
+def test_disagreement_costs_reward():
+    rollout = rollout_of([[1.0, 1.0, 1.0]], disagreement=[[0.0, 0.5, 1.0]])
+    assert DiscountedReturn(1.0, disagreement_penalty=2.0)(rollout, ACTIONS).tolist() == [0.0]
+
+
+def test_disagreement_penalty_needs_an_ensemble():
+    with pytest.raises(ConfigError, match=r"disagreement_penalty=2\.0 needs"):
+        DiscountedReturn(disagreement_penalty=2.0)(rollout_of([[1.0]]), ACTIONS[:, :1])
+
+
+def test_reward_function_replaces_the_predicted_reward():
+    objective = DiscountedReturn(1.0, reward_function=lambda observations, actions: observations[:, 1:, 0] + actions)
+    assert objective(rollout_of([[9.0, 9.0, 9.0]]), torch.tensor([[0.0, 0.0, 10.0]])).tolist() == [1.0 + 2.0 + 13.0]
+
+
+@pytest.mark.parametrize("discount", [0.0, 1.1, float("nan")])
+def test_discount_is_checked(discount):
+    with pytest.raises(ConfigError, match="discount"):
+        DiscountedReturn(discount)
+    with pytest.raises(ConfigError, match="discount"):
+        GoalReached(lambda observations: observations[:, 0] > 0, discount)
+
+
+def test_goal_is_worth_less_the_later_it_is_reached():
+    goal = GoalReached(lambda observations: observations[:, 0] == 2.0, 0.5)
+    observations = [[[0.0], [2.0], [0.0], [2.0]], [[2.0], [1.0], [2.0], [2.0]], [[2.0], [0.0], [0.0], [0.0]]]
+    rollout = rollout_of([[0.0] * 3] * 3, observations=observations)
+    assert goal(rollout, torch.zeros(3, 3)).tolist() == [1.0, 0.5, 0.0]
+
+
+def test_goal_after_the_end_does_not_count():
+    goal = GoalReached(lambda observations: observations[:, 0] == 2.0, 1.0)
+    rollout = rollout_of([[0.0] * 3], terminations=[[1.0, 0.0, 0.0]])
+    assert goal(rollout, ACTIONS).tolist() == [0.0]

@@ -1,0 +1,83 @@
+import pytest
+import torch
+from analytic_models import GridModel, PointModel
+
+from wm_agents.errors import ConfigError
+from wm_agents.planning import CategoricalCEM, CategoricalCEMConfig, DiscountedReturn
+from wm_agents.planning.value import ValueConfig, ValueIteration
+
+SMALL = ValueConfig(
+    discount=0.8, hidden_size=32, num_rounds=1, num_updates=800, num_branches=8, branch_length=5, slip=0.0
+)
+
+
+class EndingGrid(GridModel):
+    """Entering the goal ends the episode, so that values are discount^(distance - 1)."""
+
+    def step(self, state, actions, generator=None):
+        after, prediction = super().step(state, actions, generator)
+        return after, type(prediction)(prediction.observations, prediction.rewards, prediction.rewards.clamp_min(0.0))
+
+
+def all_cells(size: int) -> torch.Tensor:
+    return torch.cartesian_prod(torch.arange(float(size)), torch.arange(float(size)))
+
+
+def test_values_fall_with_the_distance_to_the_goal():
+    cells = all_cells(4)
+    value = ValueIteration(EndingGrid(size=4, goal=(3, 3)), SMALL).fit(cells)
+    distance = (3.0 - cells).sum(1)
+    is_open = distance > 0  # nothing follows after the goal
+    torch.testing.assert_close(value(cells)[is_open], 0.8 ** (distance[is_open] - 1), atol=0.08, rtol=0)
+
+
+def test_a_planner_sees_past_its_horizon():
+    model = EndingGrid(size=4, goal=(3, 3))
+    config = CategoricalCEMConfig(horizon=1, num_samples=20, num_elites=4)
+    value = ValueIteration(model, SMALL).fit(all_cells(4))
+    planner = CategoricalCEM(model, DiscountedReturn(0.8, terminal_value=value), config)
+    plan = planner.plan(model.start(torch.zeros(1, 2)), torch.Generator().manual_seed(0))
+    assert plan.actions.item() in (0, 2)  # right or up, four steps before any reward
+
+
+def test_same_seed_same_values_and_no_trace_in_the_global_generator():
+    before = torch.random.get_rng_state()
+    config = ValueConfig(num_rounds=1, num_updates=3, num_branches=2, branch_length=2)
+    fitted = [ValueIteration(GridModel(), config, seed=s).fit(all_cells(5))(all_cells(5)) for s in (1, 1, 2)]
+    assert torch.equal(fitted[0], fitted[1])
+    assert not torch.equal(fitted[0], fitted[2])
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_box_actions_are_drawn_within_bounds_and_extremes_are_among_them():
+    actions = ValueIteration(PointModel(low=-0.5, high=2.0), SMALL)._actions(100)
+    assert actions.shape == (100, 8, 1)
+    assert actions.min() == -0.5
+    assert actions.max() == 2.0
+    assert len(actions.unique()) > 100
+
+
+def test_reward_function_replaces_the_models():
+    iteration = ValueIteration(PointModel(), SMALL, reward_function=lambda seen, actions: seen[:, 1:, 0])
+    options = iteration._imagine(torch.tensor([[3.0]]))
+    torch.testing.assert_close(options.rewards, options.after[:, :, 0])
+
+
+@pytest.mark.parametrize("changes", [{"discount": 1.0}, {"num_updates": 0}, {"exploration": -0.1}])
+def test_settings_that_cannot_work_are_refused(changes):
+    with pytest.raises(ConfigError, match=next(iter(changes))):
+        ValueConfig(**changes)
+
+
+def test_slip_makes_the_neighbourhood_of_a_danger_worth_less():
+    """Beside the pit the best policy escapes, so that only the slip tells the cell from a safe one."""
+    cells = all_cells(5)
+    near, far = torch.tensor([[1.0, 0.0]]), torch.tensor([[4.0, 4.0]])
+    gaps = []
+    for slip in (0.0, 0.3):
+        config = ValueConfig(
+            discount=0.8, hidden_size=32, num_rounds=1, num_updates=600, num_branches=8, branch_length=5, slip=slip
+        )
+        value = ValueIteration(GridModel(goal=(-1, -1), pit=(0, 0)), config).fit(cells)
+        gaps.append(float(value(far) - value(near)))
+    assert gaps[1] > gaps[0] + 0.05

@@ -1,0 +1,205 @@
+import contextlib
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wm_agents.errors import TrajectoryError
+from wm_agents.trajectories import Episode, Trajectories
+
+
+def make(lengths=(2, 1, 3), seed=0):
+    """Observation row i is (i, -i) and step i has action i % 3 and reward 10 i."""
+    steps, episodes = sum(lengths), len(lengths)
+    rows = np.arange(steps + episodes) + 100.0 * seed
+    ends = np.cumsum(lengths) - 1
+    terminations = np.zeros(steps, bool)
+    terminations[ends[0]] = True
+    truncations = np.zeros(steps, bool)
+    truncations[ends[1:]] = True
+    return Trajectories.from_arrays(
+        np.stack([rows, -rows], 1), np.arange(steps) % 3, 10.0 * np.arange(steps), terminations, truncations, lengths
+    )
+
+
+def test_from_arrays_finds_the_episodes_from_their_ends():
+    data = make()
+    again = Trajectories.from_arrays(data.observations, data.actions, data.rewards, data.terminations, data.truncations)
+    assert again.lengths.tolist() == [2, 1, 3]
+    assert again.actions.dtype == np.int64
+    assert again.observations.dtype == np.float32
+
+
+def test_steps_know_their_observations():
+    data = make()
+    assert data.observation_of_step.tolist() == [0, 1, 3, 5, 6, 7]
+    assert data.next_observations[:, 0].tolist() == [1, 2, 4, 6, 7, 8]
+    assert data.episode_of_step.tolist() == [0, 0, 1, 2, 2, 2]
+    assert data.returns.tolist() == [10, 20, 120]
+
+
+def test_episode_and_select_keep_rows_together():
+    data = make()
+    last = data.episode(2)
+    assert last.observations[:, 0].tolist() == [5, 6, 7, 8]
+    assert last.actions.tolist() == [0, 1, 2]
+    chosen = data.select([2, 0])
+    assert chosen.observations[:, 0].tolist() == [5, 6, 7, 8, 0, 1, 2]
+    assert chosen.rewards.tolist() == [30, 40, 50, 0, 10]
+    with pytest.raises(TrajectoryError, match="episode 3 does not exist"):
+        data.episode(3)
+
+
+def test_transitions_become_episodes_with_their_last_observation():
+    observations = np.array([[0.0], [1.0], [5.0], [8.0]])
+    after = np.array([[1.0], [2.0], [6.0], [9.0]])
+    data = Trajectories.from_transitions(observations, np.zeros(4, int), np.ones(4), after, [0, 1, 0, 0])
+    assert data.lengths.tolist() == [2, 1, 1]
+    assert data.observations[:, 0].tolist() == [0, 1, 2, 5, 6, 8, 9]
+    assert np.array_equal(data.next_observations, after)
+
+
+def test_split_is_by_episode_complete_and_reproducible():
+    data = make((2, 1, 3, 4, 5, 2, 2, 2, 1, 1))
+    train, test = data.split((0.7, 0.3), seed=4)
+    assert (train.num_episodes, test.num_episodes) == (7, 3)
+    both = sorted(float(x) for part in (train, test) for x in part.observations[:, 0])
+    assert both == data.observations[:, 0].tolist()
+    assert len(train.duplicates(test).episodes) == 0
+    again, _ = data.split((0.7, 0.3), seed=4)
+    assert np.array_equal(again.observations, train.observations)
+
+
+def test_an_empty_split_is_refused():
+    with pytest.raises(TrajectoryError, match="3 episodes is empty"):
+        make().split((0.95, 0.05), seed=0)
+    with pytest.raises(TrajectoryError, match="sum to 1"):
+        make().split((0.5, 0.4), seed=0)
+
+
+def test_duplicates_are_found_bit_for_bit():
+    data, other = make(), make(seed=1)
+    mixed = Trajectories.concatenate([other, data.select([2])])
+    found = data.duplicates(mixed)
+    assert found.episodes.tolist() == [2]
+    assert found.steps.tolist() == [3, 4, 5]
+    assert len(data.duplicates(other).steps) == 0
+
+
+def test_windows_never_cross_an_end():
+    data = make((2, 1, 4))
+    windows = data.windows(2)
+    assert windows.starts.tolist() == [0, 3, 4, 5]
+    assert windows.episodes.tolist() == [0, 2, 2, 2]
+    batch = windows.batch([1])
+    assert batch.observations[0, :, 0].tolist() == [5, 6, 7]
+    assert batch.actions.tolist() == [[0, 1]]
+    assert batch.rewards.tolist() == [[30, 40]]
+    seen = np.concatenate([b.observations[:, 0, 0] for b in windows.batches(3, np.random.default_rng(0))])
+    assert sorted(seen.tolist()) == [0, 5, 6, 7]
+
+
+def test_a_horizon_longer_than_all_episodes_is_refused():
+    with pytest.raises(TrajectoryError, match="horizon of 4 steps fits in no episode, the longest has 3"):
+        make().windows(4)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.integers(1, 9))
+@settings(max_examples=40, deadline=None)
+def test_windows_are_all_there_are(lengths, horizon):
+    data = make(tuple(lengths))
+    expected = sum(max(0, length - horizon + 1) for length in lengths)
+    if not expected:
+        with pytest.raises(TrajectoryError):
+            data.windows(horizon)
+        return
+    windows = data.windows(horizon)
+    assert len(windows) == expected
+    steps = windows.starts[:, None] + np.arange(horizon)
+    assert (data.episode_of_step[steps] == windows.episodes[:, None]).all()
+
+
+GOOD = {
+    "observations": np.zeros((4, 2)),
+    "actions": np.zeros((3, 1)),
+    "rewards": np.zeros(3),
+    "terminations": [0, 0, 1],
+    "lengths": [3],
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"observations": np.array([[0, 0], [0, np.nan], [0, 0], [0, 0]])}, r"observations, row 1: nan"),
+        ({"actions": np.array([[0], [0], [np.inf]])}, r"actions, row 2: inf"),
+        ({"rewards": np.array([0, -np.inf, 0])}, r"rewards, row 1: -inf"),
+        ({"rewards": np.zeros(4)}, r"rewards has 4 rows, but the lengths of 1 episodes sum to 3"),
+        ({"observations": np.zeros((3, 2))}, r"observations has 3 rows.*from_transitions"),
+        ({"observations": np.zeros((4, 2, 2))}, r"observations has 2 dimensions, got shape"),
+        ({"observations": np.full((4, 2), 1e300)}, r"observations, row 0: inf"),
+        ({"actions": np.zeros(3)}, r"actions are integers \[S\]"),
+        ({"terminations": [0, 1, 0]}, r"terminations, row 1: an end within episode 0"),
+        ({"terminations": [0, 2, 0]}, r"terminations, row 1: 2.0 is neither 0 nor 1"),
+        ({"lengths": [3, 0]}, r"lengths, row 1: 0.0 is not a whole number"),
+        ({"lengths": []}, r"lengths is empty"),
+        ({"observations": [[0, 0], [0], [0, 0], [0, 0]]}, r"observations is ragged"),
+        ({"rewards": np.array(["a", "b", "c"])}, r"rewards holds numbers"),
+    ],
+)
+def test_malformed_arrays_are_named(change, message):
+    Trajectories.from_arrays(**GOOD)
+    with pytest.raises(TrajectoryError, match=message):
+        Trajectories.from_arrays(**{**GOOD, **change})
+
+
+def test_no_episodes_are_refused():
+    with pytest.raises(TrajectoryError, match="no episodes"):
+        Trajectories.from_episodes([])
+    with pytest.raises(TrajectoryError, match="episode 0: observations has 1 rows"):
+        Trajectories.from_episodes([Episode(np.zeros((1, 2)), np.zeros(1, int), np.zeros(1), np.zeros(1), np.zeros(1))])
+
+
+def test_files_keep_everything(tmp_path):
+    data = make()
+    loaded = Trajectories.load(data.save(tmp_path / "deep" / "data"))
+    for name in ("observations", "actions", "rewards", "terminations", "truncations", "lengths"):
+        assert np.array_equal(getattr(loaded, name), getattr(data, name))
+        assert getattr(loaded, name).dtype == getattr(data, name).dtype
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["data.npz"]
+
+
+def test_damaged_files_raise_nothing_but_trajectory_errors(tmp_path):
+    path = make().save(tmp_path / "data.npz")
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
+    num_accepted = 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[random.integers(len(damaged))] ^= 1 << random.integers(8)
+        if random.random() < 0.3:
+            damaged = damaged[: random.integers(len(damaged))]
+        path.write_bytes(damaged)
+        with contextlib.suppress(TrajectoryError):
+            Trajectories.load(path)
+            num_accepted += 1  # a flipped bit may hit a byte that nothing reads
+    assert num_accepted < 100
+    with pytest.raises(TrajectoryError, match=r"missing\.npz"):
+        Trajectories.load(tmp_path / "missing.npz")
+
+
+def test_a_pickle_inside_a_file_is_not_executed(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "exploded"), "w"))
+
+    payload = io.BytesIO()
+    np.save(payload, np.array([Bomb()], dtype=object), allow_pickle=True)
+    with zipfile.ZipFile(tmp_path / "hostile.npz", "w") as archive:
+        archive.writestr("observations.npy", payload.getvalue())
+    with pytest.raises(TrajectoryError):
+        Trajectories.load(tmp_path / "hostile.npz")
+    assert not (tmp_path / "exploded").exists()

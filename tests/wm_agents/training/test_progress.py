@@ -1,0 +1,61 @@
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wm_agents.errors import ConfigError
+from wm_agents.training.progress import progress
+
+ROOT = Path(__file__).parents[3]
+SCRIPT = """
+from wm_agents.training.progress import progress
+with progress(10, "[training]", num_done=2) as bar:
+    for _ in range(4):
+        bar.advance(2, loss=0.125)
+    bar.advance(0)
+print("done", bar.num_done)
+"""
+
+
+def test_it_is_silent_away_from_a_terminal(capfd):
+    with progress(3, "training") as bar:
+        bar.advance(2, loss=0.5)
+    assert bar.num_done == 2
+    assert capfd.readouterr() == ("", "")
+
+
+def test_it_can_be_forced(capfd):
+    with progress(4, "training", enabled=True) as bar:
+        bar.advance(4, loss=0.125)
+    shown = capfd.readouterr().err
+    assert "training" in shown
+    assert "4/4" in shown
+    assert "loss 0.125" in shown
+
+
+def test_it_shows_on_a_terminal_and_keeps_standard_output_clean():
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=slave, text=True
+    )
+    os.close(slave)
+    shown = os.read(master, 100_000).decode()
+    os.close(master)
+    assert result.stdout == "done 10\n"
+    assert "[training]" in shown
+    assert "10/10" in shown
+    assert "loss 0.125" in shown
+
+
+def test_an_error_passes_through():
+    with pytest.raises(ZeroDivisionError), progress(3, "training", enabled=True):
+        _ = 1 / 0
+
+
+def test_a_negative_total_is_named():
+    with pytest.raises(ConfigError, match="total=-1"), progress(-1, "training"):
+        pass

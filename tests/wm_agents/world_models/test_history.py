@@ -1,0 +1,84 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from wm_agents.errors import ConfigError
+from wm_agents.trajectories import Trajectories
+from wm_agents.world_models import (
+    DeterministicConfig,
+    DeterministicModel,
+    FitConfig,
+    HistoryModel,
+    RecurrentConfig,
+    RecurrentModel,
+)
+
+
+def delayed(num_episodes, seed):
+    """The observation is the action of two steps ago; the reward is the one of three steps ago."""
+    random = np.random.default_rng(seed)
+    parts = []
+    for _ in range(num_episodes):
+        actions = random.uniform(-1, 1, (20, 1))
+        seen = np.concatenate([np.zeros((2, 1)), actions[:-1]])
+        rewards = np.concatenate([np.zeros(3), actions[:-3, 0]])
+        parts.append(Trajectories.from_arrays(seen, actions, rewards, np.zeros(20)))
+    return Trajectories.concatenate(parts)
+
+
+SPACES = gym.spaces.Box(-1, 1, (1,)), gym.spaces.Box(-1, 1, (1,))
+SMALL = DeterministicConfig(dynamics_widths=(64,), reward_widths=(64,), termination_widths=(16,))
+
+
+def with_memory(kind):
+    if kind == "history":
+        return HistoryModel(DeterministicModel, *SPACES, num_past=2, config=SMALL)
+    return RecurrentModel(*SPACES, RecurrentConfig(num_hidden=48, num_context=4))
+
+
+@pytest.mark.parametrize("kind", ["history", "recurrent"])
+def test_memory_learns_what_the_observation_hides(kind):
+    model = with_memory(kind)
+    model.fit(delayed(60, 0), FitConfig(num_updates=400, learning_rate=5e-3, horizon=2))
+    batch = delayed(20, 1).windows(20).batch()
+    rollout = model.rollout(torch.as_tensor(batch.observations[:, 0]), torch.as_tensor(batch.actions))
+    assert np.abs(rollout.observations.numpy() - batch.observations).mean() < 0.08  # a uniform spread is 0.5
+    assert np.abs(rollout.rewards.numpy() - batch.rewards).mean() < 0.08
+
+
+@pytest.mark.parametrize("kind", ["history", "recurrent"])
+def test_memory_is_carried_along_a_real_episode(kind):
+    """Feeding real observations with the carried memory equals imagination, where imagination is exact by design."""
+    model = with_memory(kind)
+    actions = torch.rand(1, 5, 1)
+    rollout = model.rollout(torch.zeros(1, 1), actions)
+    state = model.start(torch.zeros(1, 1))
+    for step in range(5):
+        state, prediction = model.step(state, actions[:, step])
+        state = model.start(prediction.observations, state.hidden)
+        assert torch.equal(prediction.observations, rollout.observations[:, step + 1])
+
+
+def test_the_past_moves_up_exactly():
+    model = HistoryModel(DeterministicModel, *SPACES, num_past=2, config=SMALL)
+    state = model.start(torch.tensor([[0.5]]))
+    assert state.hidden[0].tolist() == [[0.5, 0.5, 0.0, 0.0]]
+    second, _ = model.step(state, torch.tensor([[0.25]]))
+    assert second.hidden[0].tolist() == [[0.5, 0.5, 0.25, 0.0]]
+    third, _ = model.step(second, torch.tensor([[-1.0]]))
+    assert third.hidden[0].tolist() == [[float(second.observations), 0.5, -1.0, 0.25]]
+
+
+def test_files_keep_the_history_model(tmp_path):
+    model = HistoryModel(DeterministicModel, *SPACES, num_past=2, config=SMALL)
+    model.fit(delayed(20, 0), FitConfig(num_updates=10))
+    loaded = HistoryModel.load(DeterministicModel, model.save(tmp_path / "model.safetensors"))
+    actions = torch.rand(3, 6, 1)
+    mine, theirs = (m.rollout(torch.zeros(3, 1), actions) for m in (model, loaded))
+    assert torch.equal(mine.observations, theirs.observations)
+
+
+def test_a_history_of_nothing_is_refused():
+    with pytest.raises(ConfigError, match="num_past"):
+        HistoryModel(DeterministicModel, *SPACES, num_past=0)

@@ -1,0 +1,123 @@
+"""Are a model's intervals honest: do 90% of the outcomes fall into its 90% intervals?"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from wm_agents.evaluation.futures import model_futures
+from wm_agents.evaluation.starts import Stretches
+from wm_agents.protocols import ModelState, WorldModel
+
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+_MAX_STARTS = 128
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How often intervals hold the recorded future.
+
+    Attributes:
+        levels: Nominal coverage.
+        coverage: Measured coverage [horizons, levels], averaged over features that vary.
+        width: Mean width of the intervals [horizons, levels], in standard deviations of the features.
+        num_samples: Samples per start; 0 where the model gave the intervals itself.
+    """
+
+    levels: tuple[float, ...]
+    coverage: NDArray[np.float64]
+    width: NDArray[np.float64]
+    num_samples: int
+
+
+def interval_calibration(
+    model: WorldModel,
+    starts: ModelState,
+    stretches: Stretches,
+    horizons: tuple[int, ...],
+    scale: NDArray[np.float64],
+    num_samples: int,
+    seed: int,
+) -> Calibration | None:
+    """Check the model's own intervals, or rank the recorded future among sampled ones; None where all samples agree.
+
+    Under honest samples the rank of the outcome is uniform (Talagrand's rank histogram), which is free of the bias that
+    quantiles of few samples have; ties, as with discrete features, are broken at random.
+    """
+    if num_samples < 2:
+        return None
+    device = starts.observations.device
+    rows = np.random.default_rng(seed).permutation(len(stretches.actions))[:_MAX_STARTS]
+    chosen = starts.select(torch.as_tensor(rows, device=device))
+    part = _part(stretches, rows)
+    columns, is_varying = np.array(horizons), stretches.observations.std(axis=(0, 1)) > 0
+    if hasattr(model, "intervals"):
+        return _claimed(model, chosen, part, columns, scale, is_varying)
+    generator = torch.Generator(device).manual_seed(seed)
+    samples = np.stack(
+        [model_futures(model, chosen, part, generator).observations[:, columns] for _ in range(num_samples)]
+    )
+    if not (np.ptp(samples, axis=0) > 0).any():
+        return None
+    return _coverage(samples[..., is_varying], part, columns, scale[is_varying], is_varying, seed)
+
+
+@torch.no_grad()
+def _claimed(
+    model: Any,
+    starts: ModelState,
+    part: Stretches,
+    columns: NDArray[np.int64],
+    scale: NDArray[np.float64],
+    is_varying: NDArray[np.bool_],
+) -> Calibration:
+    """Coverage of the intervals that a model gives itself: `intervals(start, actions, coverage)` has `low`, `high`."""
+    actions = torch.as_tensor(part.actions, device=starts.observations.device)
+    truth = part.observations[:, columns][..., is_varying]
+    coverage, width = np.empty((len(columns), len(LEVELS))), np.empty((len(columns), len(LEVELS)))
+    for j, level in enumerate(LEVELS):
+        claimed = model.intervals(starts, actions, level)
+        low, high = (
+            bound.double().cpu().numpy()[:, columns - 1][..., is_varying] for bound in (claimed.low, claimed.high)
+        )
+        # Bounds and records are float32 numbers: one that is constant may be a rounding away from its interval.
+        slack = 1e-6 * (scale[is_varying] + np.abs(truth))
+        for i, step in enumerate(columns):
+            rows = part.num_steps >= step
+            is_inside = (low[rows, i] <= truth[rows, i] + slack[rows, i]) & (
+                truth[rows, i] - slack[rows, i] <= high[rows, i]
+            )
+            coverage[i, j] = is_inside.mean() if rows.any() else np.nan
+            width[i, j] = ((high - low)[rows, i] / scale[is_varying]).mean() if rows.any() else np.nan
+    return Calibration(LEVELS, coverage, width, 0)
+
+
+def _coverage(
+    samples: NDArray[np.float64],
+    part: Stretches,
+    columns: NDArray[np.int64],
+    scale: NDArray[np.float64],
+    is_varying: NDArray[np.bool_],
+    seed: int,
+) -> Calibration:
+    """Coverage from samples [S, W, horizons, O]."""
+    num_samples = len(samples)
+    truth = part.observations[:, columns][..., is_varying]
+    num_below, num_equal = (samples < truth).sum(0), (samples == truth).sum(0)
+    ranks = num_below + np.random.default_rng(seed).integers(num_equal + 1)
+    place = (ranks + 0.5) / (num_samples + 1)
+    ordered = np.sort(samples, axis=0) / scale
+    coverage, width = np.empty((len(columns), len(LEVELS))), np.empty((len(columns), len(LEVELS)))
+    for i, step in enumerate(columns):
+        rows = part.num_steps >= step
+        for j, level in enumerate(LEVELS):
+            coverage[i, j] = (np.abs(place[rows, i] - 0.5) <= level / 2).mean() if rows.any() else np.nan
+            low, high = np.quantile(ordered[:, rows, i], [(1 - level) / 2, (1 + level) / 2], axis=0)
+            width[i, j] = (high - low).mean() if rows.any() else np.nan
+    return Calibration(LEVELS, coverage, width, num_samples)
+
+
+def _part(stretches: Stretches, rows: NDArray[np.int64]) -> Stretches:
+    return Stretches(**{name: values[rows] for name, values in vars(stretches).items()})

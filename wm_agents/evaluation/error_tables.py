@@ -1,0 +1,128 @@
+"""Open-loop errors gathered by feature and horizon, with intervals that resample whole episodes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wm_agents.evaluation.starts import Stretches
+
+NON_FINITE_ERROR = 1000.0
+"""What a prediction that is not finite, or further off than this, counts as: standard deviations of the feature."""
+
+_NUM_RESAMPLES = 1000
+_CONFIDENCE = 0.95
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ErrorTable:
+    """Errors of one method, a row per horizon and a column per feature [horizons, O]; totals are in the last column.
+
+    Features are in their own units. The total is in standard deviations of the features, the root mean square over
+    features of each start's error, since numbers of different units do not add up.
+
+    Attributes:
+        mean_squared: Mean squared error, and its limits.
+        mean_squared_low: Lower 95% limit, episodes resampled.
+        mean_squared_high: Upper 95% limit.
+        mean_absolute: Mean absolute error.
+        median: Median absolute error.
+        p95: 95th percentile of the absolute error.
+        exact: Share of predictions that round to the recorded integer; NaN for features that are not integer-valued,
+            and in total the share of starts at which all integer-valued features are right.
+    """
+
+    mean_squared: Array
+    mean_squared_low: Array
+    mean_squared_high: Array
+    mean_absolute: Array
+    median: Array
+    p95: Array
+    exact: Array
+
+    @property
+    def rmse(self) -> Array:
+        """Root mean squared error [horizons, O + 1]."""
+        return np.sqrt(self.mean_squared)
+
+
+@dataclass(frozen=True)
+class ErrorCurve:
+    """Total root mean squared error in standard deviations at every step [H], and its 95% limits by episode."""
+
+    rmse: Array
+    low: Array
+    high: Array
+
+
+def error_tables(
+    errors: Array,
+    stretches: Stretches,
+    scale: Array,
+    horizons: tuple[int, ...],
+    is_integer: NDArray[np.bool_] | None,
+    seed: int,
+) -> ErrorTable:
+    """Errors [W, H, O] as a table; shares of exact predictions only where `is_integer` [O] is given."""
+    rows = [
+        _row(errors[stretches.is_scored[:, step - 1], step - 1], scale, is_integer)
+        | _limits_row(errors[:, step - 1], stretches, scale, step, seed)
+        for step in horizons
+    ]
+    return ErrorTable(**{name: np.stack([row[name] for row in rows]) for name in rows[0]})
+
+
+def _row(errors: Array, scale: Array, is_integer: NDArray[np.bool_] | None) -> dict[str, Array]:
+    """One horizon's row from errors [N, O]."""
+    sizes = np.abs(errors)
+    total = np.sqrt(np.mean((errors / scale) ** 2, axis=1, keepdims=True))
+    columns = np.concatenate([sizes, total], axis=1)
+    exact = np.full(columns.shape[1], np.nan)
+    if is_integer is not None and is_integer.any():
+        is_right = sizes[:, is_integer] < 0.5
+        exact[:-1][is_integer], exact[-1] = is_right.mean(0), is_right.all(1).mean()
+    return {
+        "mean_squared": np.mean(columns**2, axis=0),
+        "mean_absolute": columns.mean(axis=0),
+        "median": np.median(columns, axis=0),
+        "p95": np.quantile(columns, 0.95, axis=0),
+        "exact": exact,
+    }
+
+
+def _limits_row(errors: Array, stretches: Stretches, scale: Array, step: int, seed: int) -> dict[str, Array]:
+    squares = np.concatenate([errors**2, np.mean((errors / scale) ** 2, axis=1, keepdims=True)], axis=1)
+    low, high = _episode_limits(squares[:, None], stretches.is_scored[:, step - 1 : step], stretches.episodes, seed)
+    return {"mean_squared_low": low[0], "mean_squared_high": high[0]}
+
+
+def error_curve(scaled_errors: Array, stretches: Stretches, seed: int) -> ErrorCurve:
+    """The total error at every step from errors [W, H, O] in standard deviations."""
+    squares = np.mean(scaled_errors**2, axis=2)
+    counts = stretches.is_scored.sum(axis=0)
+    mean = (squares * stretches.is_scored).sum(axis=0) / counts
+    low, high = _episode_limits(squares[..., None], stretches.is_scored, stretches.episodes, seed)
+    return ErrorCurve(np.sqrt(mean), np.sqrt(low[:, 0]), np.sqrt(high[:, 0]))
+
+
+def _episode_limits(values: Array, mask: NDArray[np.bool_], episodes: NDArray[np.int64], seed: int) -> tuple[Any, Any]:
+    """Percentile limits [H, C] of the mean of values [W, H, C] over masked starts [W, H], episodes resampled.
+
+    The starts of one episode are not independent; resampling starts would make the interval far too narrow.
+    """
+    numbers, place = np.unique(episodes, return_inverse=True)
+    sums = np.zeros((len(numbers), *values.shape[1:]))
+    counts = np.zeros((len(numbers), mask.shape[1]))
+    np.add.at(sums, place, values * mask[..., None])
+    np.add.at(counts, place, mask)
+    generator = np.random.default_rng(seed)
+    weights = generator.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=_NUM_RESAMPLES)
+    drawn_counts = weights @ counts
+    drawn_sums = np.tensordot(weights, sums, axes=1)
+    # A resample in which no episode reaches the horizon says nothing about it.
+    means = np.where(drawn_counts[..., None] > 0, drawn_sums / np.maximum(drawn_counts, 1)[..., None], np.nan)
+    low, high = np.nanquantile(means, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2], axis=0)
+    return low, high

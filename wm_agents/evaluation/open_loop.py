@@ -1,0 +1,196 @@
+"""How far ahead a world model can be trusted: open-loop error beside baselines, by feature and horizon.
+
+A model is started at recorded observations, given the recorded actions and left alone; after h steps its prediction is
+compared with what was recorded. Nothing it predicts is ever corrected by data on the way.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wm_agents.errors import TrajectoryError
+from wm_agents.evaluation.baselines import baselines
+from wm_agents.evaluation.calibration import interval_calibration
+from wm_agents.evaluation.end_scores import auroc, average_precision, brier_score
+from wm_agents.evaluation.error_tables import NON_FINITE_ERROR, ErrorCurve, ErrorTable, error_curve, error_tables
+from wm_agents.evaluation.futures import ModelFutures, model_futures, start_states
+from wm_agents.evaluation.open_loop_report import EndPrediction, OpenLoopReport, RewardErrors
+from wm_agents.evaluation.starts import Stretches, sample_stretches
+from wm_agents.protocols import WorldModel
+from wm_agents.trajectories import Trajectories
+
+HORIZONS = (1, 2, 4, 8, 16, 32)
+
+
+def open_loop_error(
+    model: WorldModel,
+    trajectories: Trajectories,
+    horizons: Sequence[int] = HORIZONS,
+    *,
+    feature_names: Sequence[str] | None = None,
+    env: Any = None,
+    train: Trajectories | None = None,
+    num_windows: int = 2000,
+    num_samples: int = 39,
+    allow_training_episodes: bool = False,
+    tolerance: float = 0.3,
+    seed: int = 0,
+) -> OpenLoopReport:
+    """Measure a model's k-step error on held-out episodes, beside persistence, constant velocity and ridge regression.
+
+    Args:
+        model: The world model.
+        trajectories: Held-out episodes.
+        horizons: Steps ahead at which to report in full; the error curve covers every step up to the largest.
+        feature_names: Names of the O features; None takes them from `env`, else "feature i".
+        env: An environment (single or vector) whose `observation_fields` name the features, as ours do.
+        train: The episodes that the model was fitted to: duplicates are refused, ridge regression is fitted to them,
+            and they set the scale of each feature. Without them the held-out episodes set the scale.
+        num_windows: Starts per horizon, drawn from all recorded steps.
+        num_samples: Samples per start for the calibration of stochastic models; 0 leaves calibration out.
+        allow_training_episodes: Score episodes that occur in `train` all the same.
+        tolerance: Largest trusted root mean squared error, in standard deviations of the features.
+        seed: Seed of the starts, the samples and the bootstrap.
+
+    Raises:
+        TrajectoryError: Horizons that no episode reaches or that are not positive, names that do not fit, episodes that
+            were seen in training.
+    """
+    steps = _checked_horizons(horizons, trajectories)
+    if train is not None and not allow_training_episodes:
+        _refuse_duplicates(trajectories, train)
+    names = _feature_names(feature_names, env, trajectories.observations.shape[1])
+    scale = _scale(train if train is not None else trajectories)
+    stretches = sample_stretches(trajectories, steps[-1], num_windows, seed)
+    starts = start_states(model, trajectories, stretches)
+    futures = model_futures(model, starts, stretches)
+    predictions = {"model": (futures.observations, futures.rewards)}
+    predictions |= {baseline.name: baseline.predict(stretches) for baseline in baselines(train)}
+    errors = {name: _errors(seen, stretches, scale) for name, (seen, _) in predictions.items()}
+    is_integer = _is_integer(trajectories)
+    tables = {
+        name: error_tables(error, stretches, scale, steps, is_integer if name == "model" else None, seed)
+        for name, error in errors.items()
+    }
+    curves = {name: error_curve(error / scale, stretches, seed) for name, error in errors.items()}
+    return OpenLoopReport(
+        horizons=steps,
+        feature_names=names,
+        scale=scale,
+        is_integer=is_integer,
+        num_windows=tuple(int(stretches.is_scored[:, step - 1].sum()) for step in steps),
+        num_episodes=trajectories.num_episodes,
+        was_checked_for_duplicates=train is not None and not allow_training_episodes,
+        share_non_finite=float(np.mean(~np.isfinite(futures.observations[:, 1:][stretches.is_scored]))),
+        tables=tables,
+        curves=curves,
+        trusted_steps=trusted_steps(curves, tolerance),
+        tolerance=tolerance,
+        rewards=_reward_errors(predictions, stretches, steps, train if train is not None else trajectories),
+        ends=_end_prediction(futures, stretches, steps),
+        calibration=interval_calibration(model, starts, stretches, steps, scale, num_samples, seed),
+    )
+
+
+def trusted_steps(curves: dict[str, ErrorCurve], tolerance: float) -> int:
+    """The last step up to which the model is good at every step: 0 when it fails at once.
+
+    Good means that the upper confidence limit of its error is at most the tolerance, and that no baseline has a smaller
+    error, unless the model is exact to a hundredth of a standard deviation.
+    """
+    model = curves["model"]
+    best = np.min([curve.rmse for name, curve in curves.items() if name != "model"], axis=0)
+    is_good = (model.high <= tolerance) & ((model.rmse <= best) | (model.rmse < 0.01))
+    return len(is_good) if is_good.all() else int(np.argmin(is_good))
+
+
+def _checked_horizons(horizons: Sequence[int], trajectories: Trajectories) -> tuple[int, ...]:
+    steps = tuple(sorted({int(step) for step in horizons}))
+    if not steps or steps[0] < 1:
+        raise TrajectoryError(f"horizons={tuple(horizons)}: give at least one, each at least 1")
+    longest = int(trajectories.lengths.max())
+    if steps[-1] > longest:
+        fitting = tuple(step for step in steps if step <= longest)
+        raise TrajectoryError(
+            f"no episode lasts {steps[-1]} steps, the longest lasts {longest}: give horizons={fitting or (longest,)} "
+            "or record longer episodes"
+        )
+    return steps
+
+
+def _refuse_duplicates(trajectories: Trajectories, train: Trajectories) -> None:
+    seen = trajectories.duplicates(train).episodes
+    if len(seen):
+        raise TrajectoryError(
+            f"{len(seen)} of {trajectories.num_episodes} episodes were seen in training, the first is number "
+            f"{seen[0]}: hold episodes out with trajectories.split, or pass allow_training_episodes=True"
+        )
+
+
+def _feature_names(names: Sequence[str] | None, env: Any, num_features: int) -> tuple[str, ...]:
+    if names is None:
+        fields = getattr(getattr(env, "unwrapped", env), "observation_fields", None)
+        names = [f"feature {i}" for i in range(num_features)] if fields is None else [field.name for field in fields]
+    if len(names) != num_features:
+        raise TrajectoryError(f"{len(names)} feature names for {num_features} features: {list(names)}")
+    return tuple(names)
+
+
+def _scale(reference: Trajectories) -> NDArray[np.float64]:
+    """Standard deviation of each feature [O]; 1 where it is constant, so that any error there shows as it is."""
+    std = reference.observations.std(axis=0, dtype=np.float64)
+    return np.where(std > 1e-6 * (1 + np.abs(reference.observations).max(axis=0)), std, 1.0)
+
+
+def _is_integer(trajectories: Trajectories) -> NDArray[np.bool_]:
+    values = trajectories.observations
+    is_integer: NDArray[np.bool_] = (values == np.round(values)).all(axis=0)
+    return is_integer
+
+
+def _errors(predicted: NDArray[np.float64], stretches: Stretches, scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Prediction minus record [W, H, O]; what is not finite counts as a fixed, huge error."""
+    errors = predicted[:, 1:] - stretches.observations[:, 1:]
+    bound = NON_FINITE_ERROR * scale
+    return np.clip(np.where(np.isfinite(errors), errors, bound), -bound, bound)
+
+
+def _reward_errors(
+    predictions: dict[str, Any], stretches: Stretches, horizons: tuple[int, ...], reference: Trajectories
+) -> RewardErrors:
+    """Root mean squared error of the reward at each horizon, with a constant prediction among the baselines."""
+    rewards = {name: predicted for name, (_, predicted) in predictions.items()}
+    rewards["mean"] = np.full_like(stretches.rewards, reference.rewards.mean())
+    rmse = {name: np.empty(len(horizons)) for name in rewards}
+    for index, step in enumerate(horizons):
+        rows = stretches.is_scored[:, step - 1]
+        for name, predicted in rewards.items():
+            error = np.nan_to_num(predicted[rows, step - 1] - stretches.rewards[rows, step - 1], nan=1e6)
+            rmse[name][index] = np.sqrt(np.mean(np.clip(error, -1e6, 1e6) ** 2))
+    return RewardErrors(rmse, float(reference.rewards.std()))
+
+
+def _end_prediction(futures: ModelFutures, stretches: Stretches, horizons: tuple[int, ...]) -> EndPrediction:
+    """Does the predicted probability that an episode ends within h steps tell which ones do?"""
+    lasting = np.cumprod(1 - np.clip(np.nan_to_num(futures.terminations, nan=1.0), 0, 1), axis=1)
+    has_ended = np.cumsum(stretches.terminations, axis=1) > 0
+    columns: dict[str, list[float | None]] = {
+        name: [] for name in ("auroc", "average_precision", "brier", "base_brier", "share", "mean_probability")
+    }
+    for step in horizons:
+        rows = stretches.is_end_scored[:, step - 1]
+        probability, outcome = 1 - lasting[rows, step - 1], has_ended[rows, step - 1]
+        share = float(outcome.mean())
+        values = (
+            auroc(probability, outcome),
+            average_precision(probability, outcome),
+            brier_score(probability, outcome),
+        )
+        for name, value in zip(columns, (*values, share * (1 - share), share, float(probability.mean())), strict=True):
+            columns[name].append(value)
+    return EndPrediction(**{name: tuple(values) for name, values in columns.items()})  # type: ignore[arg-type]
+
+
+__all__ = ["HORIZONS", "ErrorTable", "OpenLoopReport", "open_loop_error", "trusted_steps"]

@@ -1,0 +1,109 @@
+"""The scorecard of a world model: one JSON file and one page that says how far it can be trusted."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from wm_agents.errors import ConfigError
+from wm_agents.evaluation.open_loop import open_loop_error
+from wm_agents.evaluation.open_loop_report import OpenLoopReport, to_plain
+from wm_agents.evaluation.planning_gap import PlanningGap
+from wm_agents.evaluation.scorecard_page import render_page
+from wm_agents.evaluation.verdicts import verdict
+from wm_agents.protocols import WorldModel
+from wm_agents.trajectories import Trajectories
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """What `scorecard` found and where it wrote it.
+
+    Attributes:
+        title: Heading of the page.
+        verdict: The first sentence of the page.
+        report: The open-loop errors.
+        gap: The planning gap, when one was given.
+        json_path: scorecard.json.
+        page_path: scorecard.html.
+    """
+
+    title: str
+    verdict: str
+    report: OpenLoopReport
+    gap: PlanningGap | None
+    json_path: Path
+    page_path: Path
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """Flat names to numbers: trusted_steps, error_h16, persistence_h16, planning_gap, mean_return, ..."""
+        numbers = self.report.summary()
+        return numbers if self.gap is None else {**numbers, **self.gap.summary()}
+
+
+def scorecard(
+    model: WorldModel,
+    trajectories: Trajectories,
+    output_dir: str | Path,
+    *,
+    title: str = "",
+    gap: PlanningGap | None = None,
+    **options: Any,
+) -> Scorecard:
+    """Judge a world model on held-out episodes, and write scorecard.json and scorecard.html.
+
+    The page is one file that loads nothing: it can be mailed, archived and opened anywhere.
+
+    Args:
+        model: The world model.
+        trajectories: Held-out episodes.
+        output_dir: Where to write; it is made if need be.
+        title: Heading, for example the environment's id and the model's name.
+        gap: From `planning_gap`, when planning was measured too.
+        options: The options of `open_loop_error`, such as `train`, `horizons`, `env` and `seed`.
+
+    Raises:
+        TrajectoryError: As `open_loop_error`.
+        ConfigError: The folder cannot be written.
+    """
+    folder = _writable(output_dir)
+    report = open_loop_error(model, trajectories, **options)
+    card = Scorecard(
+        title or type(model).__name__,
+        verdict(report),
+        report,
+        gap,
+        folder / "scorecard.json",
+        folder / "scorecard.html",
+    )
+    content = {"title": card.title, "verdict": card.verdict, "summary": to_plain(card.summary)}
+    content |= {"open_loop": report.to_json(), "planning_gap": None if gap is None else to_plain(asdict(gap))}
+    _write(card.json_path, json.dumps(content, indent=1, allow_nan=False))
+    _write(card.page_path, render_page(card.title, report, gap))
+    return card
+
+
+def _writable(output_dir: str | Path) -> Path:
+    """The folder, found to be writable before an hour of measuring is lost."""
+    folder = Path(output_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".scorecard.partial"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write into output_dir={str(output_dir)!r}: {error}; give a writable folder"
+        ) from error
+    return folder
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ConfigError(f"cannot write {path}: {error}; free some space or give another folder") from error

@@ -1,0 +1,322 @@
+"""The scorecard as one self-contained HTML page: the verdict first, then the evidence."""
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+
+from wm_agents.evaluation.charts import Series, line_chart, number_line, percent, short
+from wm_agents.evaluation.open_loop_report import OpenLoopReport
+from wm_agents.evaluation.planning_gap import PlanningGap
+from wm_agents.evaluation.verdicts import (
+    METHOD_NAMES,
+    best_baseline,
+    calibration_sentence,
+    comparison,
+    ends_sentence,
+    gap_sentence,
+    reason,
+    verdict,
+)
+
+_COLOURS = {"model": 0, "persistence": 1, "constant_velocity": 2, "ridge": 3, "mean": 4}
+_MAX_ROWS = 16
+_NONE = "\N{EN DASH}"
+_WORST_SHOWN = 1.6
+"""Upper end of the error axis, in standard deviations: 1.41 is what two unrelated moments differ by."""
+
+_STYLE = """
+:root{color-scheme:light dark;--c0:#0072b2;--c1:#d55e00;--c2:#b0719a;--c3:#00875f;--c4:#7a7a7a;--c5:#56b4e9;
+--ink:#1b1f24;--muted:#5b6470;--grid:#e3e7ec;--page:#fff;--panel:#f6f8fa;--good:#0a7d4f;--bad:#b42318}
+@media (prefers-color-scheme:dark){:root{
+--c0:#5cb3ef;--c1:#f08a4b;--c2:#d79bc3;--c3:#3fc89b;--c4:#a0a7b0;--c5:#9ad4f7;
+--ink:#e8ebef;--muted:#a4adb8;--grid:#323941;--page:#14181d;--panel:#1d2329;--good:#4bd396;--bad:#ff8d80}}
+*{box-sizing:border-box}body{margin:0;background:var(--page);color:var(--ink);
+font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif}
+main{max-width:880px;margin:0 auto;padding:40px 24px 64px}
+.kicker{color:var(--muted);margin:0;font-size:15px}h1{font-size:34px;line-height:1.2;margin:.15em 0 .3em}
+h2{font-size:22px;margin:2.2em 0 .2em}.lead{font-size:18px;margin:0 0 1.4em}
+p.about{color:var(--muted);margin:.2em 0 1em}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:14px;margin:24px 0}
+.tile{background:var(--panel);border-radius:12px;padding:16px 18px}
+.tile b{display:block;font-size:30px;line-height:1.15}
+.tile span{color:var(--muted);font-size:14px}svg{width:100%;height:auto;display:block}
+.grid{stroke:var(--grid)}.axis{stroke:var(--muted)}.tick,.caption,.note{fill:var(--muted);font-size:13px}
+.label{font-size:13px;font-weight:600}text.label:not([fill]){fill:var(--ink)}
+.shade{fill:var(--c0);opacity:.08}.threshold{stroke:var(--muted);stroke-dasharray:2 4}
+.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
+th,td{padding:6px 8px;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}
+th{color:var(--muted);font-weight:600}th:first-child,td:first-child{text-align:left}tr.total td{font-weight:700}
+summary{cursor:pointer;color:var(--c0);margin:.8em 0}dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 18px}
+dt{font-weight:600}dd{margin:0;color:var(--muted)}footer{margin-top:3em;color:var(--muted);font-size:14px}
+.warning{border-left:4px solid var(--bad);padding:4px 14px;background:var(--panel)}
+@media (max-width:560px){dl{grid-template-columns:1fr}h1{font-size:27px}}
+"""
+
+
+def render_page(title: str, report: OpenLoopReport, gap: PlanningGap | None) -> str:
+    """The page as text; it loads nothing and runs no script."""
+    sections = [
+        _heading(title, report, gap),
+        _error_section(report),
+        _feature_section(report),
+        _reward_section(report),
+        _end_section(report),
+        _calibration_section(report),
+        _gap_section(gap),
+        _method_section(report),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(title)}: scorecard</title><style>{_STYLE}</style></head>"
+        f"<body><main>{''.join(sections)}</main></body></html>\n"
+    )
+
+
+def _heading(title: str, report: OpenLoopReport, gap: PlanningGap | None) -> str:
+    sentences = [reason(report), comparison(report, _middle(report))]
+    if gap is not None:
+        sentences.append(gap_sentence(gap))
+    return (
+        f'<p class="kicker">World model scorecard · {escape(title)}</p><h1>{escape(verdict(report))}</h1>'
+        f'<p class="lead">{escape(" ".join(sentences))}</p>{_warnings(report)}{_tiles(report, gap)}'
+    )
+
+
+def _middle(report: OpenLoopReport) -> int:
+    """The horizon that sentences speak of: 16 steps where they were examined."""
+    return 16 if 16 in report.horizons else report.horizons[-1]
+
+
+def _warnings(report: OpenLoopReport) -> str:
+    notes = []
+    if not report.was_checked_for_duplicates:
+        notes.append("It was not checked that the model had not seen these episodes in training.")
+    if report.num_episodes < 5:
+        notes.append(f"Only {report.num_episodes} held-out episodes: the intervals are rough.")
+    if report.share_non_finite > 0:
+        notes.append(f"{report.share_non_finite:.1%} of the predicted numbers were infinite or undefined.")
+    return "".join(f'<p class="warning">{escape(note)}</p>' for note in notes)
+
+
+def _tiles(report: OpenLoopReport, gap: PlanningGap | None) -> str:
+    step, last = _middle(report), report.horizons[-1]
+    at_least = "≥ " if report.trusted_steps == report.max_horizon else ""
+    tiles = [
+        (f"{at_least}{report.trusted_steps}", f"trusted steps, of {report.max_horizon} examined"),
+        (short(report.error(step)), f"error after {step} steps, in standard deviations"),
+        (short(best_baseline(report, step)[1]), f"the best simple rule's error after {step} steps"),
+    ]
+    exact = report.tables["model"].exact[-1, -1]
+    if report.is_integer.any():
+        tiles.append((percent(exact), f"of starts exact in every whole number after {last} steps"))
+    if gap is not None and np.isfinite(gap.closed.low):
+        tiles.append((percent(gap.closed.estimate), "of the planning gap closed"))
+    cells = [f'<div class="tile"><b>{number}</b><span>{escape(text)}</span></div>' for number, text in tiles]
+    return f'<div class="tiles">{"".join(cells)}</div>'
+
+
+def _error_section(report: OpenLoopReport) -> str:
+    steps = np.arange(1, report.max_horizon + 1)
+    order = [name for name in report.curves if name != "model"] + ["model"]
+    series = []
+    for name in order:
+        curve, is_model = report.curves[name], name == "model"
+        series.append(
+            Series(METHOD_NAMES[name], steps, curve.rmse, curve.low, curve.high, _COLOURS[name], is_dashed=not is_model)
+        )
+    tops = [float(curve.high[-1]) for curve in report.curves.values()]
+    chart = line_chart(
+        series,
+        x_label="steps imagined ahead, without looking",
+        y_label="error (standard deviations)",
+        description="Error of the model and of simple rules against the number of imagined steps",
+        y_limit=min(_WORST_SHOWN, 1.1 * max([*tops, report.tolerance * 1.3])),
+        x_ticks=_thinned(report.horizons),
+        shaded=(1, report.trusted_steps, "trusted") if report.trusted_steps > 1 else None,
+        threshold=(report.tolerance, "still trusted below this line"),
+    )
+    return (
+        "<h2>How the error grows</h2><p class=about>The model was shown one moment and the actions that followed, and "
+        "left to imagine the rest. Error 0 is perfect; 1 is as bad as always guessing the average. Bands are 95% "
+        f"intervals that resample whole episodes.</p>{chart}"
+    )
+
+
+def _thinned(horizons: Sequence[int]) -> list[float]:
+    """Horizons far enough apart to be written side by side."""
+    kept: list[float] = []
+    for step in horizons:
+        if not kept or step - kept[-1] >= horizons[-1] / 16:
+            kept.append(float(step))
+    return kept
+
+
+def _feature_section(report: OpenLoopReport) -> str:
+    table = report.tables["model"]
+    scaled = table.rmse[-1, :-1] / report.scale
+    order = np.argsort(-scaled, kind="stable")
+    rows = [_feature_row(report, int(index)) for index in order]
+    names = ["feature", "spread", *(f"after {step}" for step in report.horizons), "median", "95%"]
+    head = _row(names + ["exact"] * bool(report.is_integer.any()), "th")
+    total = _row(_feature_cells(report, len(report.feature_names), "all, in spreads", "1"), "td", "total")
+    # Rows of zeros teach nothing; they fold away with what lies beyond the worst ones.
+    num_shown = min(_MAX_ROWS, int((scaled > 1e-6).sum()))
+    shown = f"<table>{head}{total}{''.join(rows[:num_shown])}</table>"
+    rest = ""
+    if len(rows) > num_shown:
+        name = (
+            f"The other {len(rows) - num_shown} features" if num_shown else f"All {len(rows)} features, without error"
+        )
+        rest = (
+            f"<details><summary>{name}</summary><div class=scroll><table>{head}"
+            f"{''.join(rows[num_shown:])}</table></div></details>"
+        )
+    last = report.horizons[-1]
+    exact = ", and the share predicted exactly (whole numbers only)," if report.is_integer.any() else ""
+    return (
+        "<h2>Which features go wrong</h2><p class=about>Root mean squared error of each feature in its own unit, worst "
+        "first; a darker cell is a larger share of the feature's spread (its standard deviation). Median and 95th "
+        f"percentile of the absolute error{exact} are those after {last} step{'s' if last > 1 else ''}.</p>"
+        f"<div class=scroll>{shown}</div>{rest}"
+    )
+
+
+def _feature_row(report: OpenLoopReport, index: int) -> str:
+    cells = _feature_cells(report, index, report.feature_names[index], short(report.scale[index]))
+    shares = report.tables["model"].rmse[:, index] / report.scale[index]
+    styles = ["", "", *(_tint(share) for share in shares)]
+    styles += [""] * (len(cells) - len(styles))
+    texts = [f"<td{style}>{escape(cell)}</td>" for cell, style in zip(cells, styles, strict=True)]
+    return f"<tr>{''.join(texts)}</tr>"
+
+
+def _feature_cells(report: OpenLoopReport, index: int, name: str, spread: str) -> list[str]:
+    table = report.tables["model"]
+    exact = table.exact[-1, index]
+    cells = [name, spread, *(short(value) for value in table.rmse[:, index])]
+    cells += [short(table.median[-1, index]), short(table.p95[-1, index])]
+    if report.is_integer.any():
+        cells.append(f"{exact:.1%}" if np.isfinite(exact) else _NONE)
+    return cells
+
+
+def _tint(share: float) -> str:
+    percent = round(55 * float(np.clip(share, 0, 1)))
+    return f' style="background:color-mix(in srgb,var(--c1) {percent}%,transparent)"'
+
+
+def _row(cells: Sequence[str], tag: str, kind: str = "") -> str:
+    return f'<tr class="{kind}">{"".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells)}</tr>'
+
+
+def _reward_section(report: OpenLoopReport) -> str:
+    rewards = report.rewards
+    if rewards.std == 0:
+        sentence = "Every recorded reward was the same, so there was nothing to predict; the model is off by at most "
+        sentence += f"{short(float(rewards.rmse['model'].max()))} (root mean square)."
+        return f"<h2>Does it know what a step pays?</h2><p class=about>{sentence}</p>"
+    names = [name for name in ("mean", "persistence", "ridge") if name in rewards.rmse] + ["model"]
+    series = [
+        Series(METHOD_NAMES[name], report.horizons, rewards.rmse[name], None, None, _COLOURS[name], name != "model")
+        for name in names
+    ]
+    top = 1.2 * max(rewards.rmse["mean"].max(), min(rewards.rmse["model"].max(), 2 * rewards.std), 1e-9)
+    chart = line_chart(
+        series,
+        x_label="steps imagined ahead",
+        y_label="reward error (root mean square)",
+        description="Error of the predicted reward of the model and of simple rules against the steps imagined",
+        y_limit=float(top),
+        x_ticks=_thinned(report.horizons),
+    )
+    spread = short(rewards.std)
+    sentence = f"Recorded rewards have a spread of {spread}; “average reward” always predicts their mean."
+    return f"<h2>Does it know what a step pays?</h2><p class=about>{sentence}</p>{chart}"
+
+
+def _end_section(report: OpenLoopReport) -> str:
+    ends = report.ends
+    head = ["within", "ended", "predicted", "AUROC", "average precision", "Brier", "Brier of a constant"]
+    rows = [
+        _row(
+            [
+                f"{step} step{'s' if step > 1 else ''}",
+                f"{ends.share[i]:.1%}",
+                f"{ends.mean_probability[i]:.1%}",
+                _optional(ends.auroc[i]),
+                _optional(ends.average_precision[i]),
+                short(ends.brier[i]),
+                short(ends.base_brier[i]),
+            ],
+            "td",
+        )
+        for i, step in enumerate(report.horizons)
+    ]
+    table = f"<div class=scroll><table>{_row(head, 'th')}{''.join(rows)}</table></div>" if any(ends.share) else ""
+    sentence = escape(ends_sentence(ends, report.horizons))
+    return f"<h2>Does it know when it is over?</h2><p class=about>{sentence}</p>{table}"
+
+
+def _optional(value: float | None) -> str:
+    return _NONE if value is None else short(value)
+
+
+def _calibration_section(report: OpenLoopReport) -> str:
+    calibration = report.calibration
+    sentence = escape(calibration_sentence(calibration, report.horizons))
+    if calibration is None:
+        return f"<h2>Does it know what it does not know?</h2><p class=about>{sentence}</p>"
+    levels = 100 * np.array([0.0, *calibration.levels, 1.0])
+    chosen = sorted({0, len(report.horizons) // 2, len(report.horizons) - 1})
+    series = [Series("honest", [0, 100], [0, 100], colour=4, is_dashed=True)]
+    for colour, i in zip((5, 0, 1), chosen, strict=False):
+        measured = 100 * np.array([0.0, *calibration.coverage[i], 1.0])
+        series.append(Series(f"after {report.horizons[i]}", levels, measured, colour=colour))
+    chart = line_chart(
+        series,
+        x_label="claimed: outcomes inside the interval (%)",
+        y_label="measured (%)",
+        description="Measured against claimed coverage of the model's intervals",
+        y_limit=100,
+    )
+    num = calibration.num_samples
+    source = f"{num} futures were sampled per start." if num else "These are the intervals that the model itself gives."
+    return (
+        f"<h2>Does it know what it does not know?</h2><p class=about>{sentence} Below the diagonal a model is "
+        f"overconfident. {source}</p>{chart}"
+    )
+
+
+def _gap_section(gap: PlanningGap | None) -> str:
+    if gap is None:
+        return ""
+    width = gap.oracle - gap.random
+    limits = (gap.random + gap.closed.low * width, gap.random + gap.closed.high * width)
+    marks = [("random", gap.random, 1), ("this model", gap.learned, 0), ("true dynamics", gap.oracle, 3)]
+    chart = number_line(marks, limits, "Mean return of random actions, of planning with the model and with the truth")
+    return (
+        f"<h2>What planning with it is worth</h2><p class=about>{escape(gap_sentence(gap))} Mean return per episode:"
+        f"</p>{chart}"
+    )
+
+
+def _method_section(report: OpenLoopReport) -> str:
+    windows = ", ".join(f"{num} for {step}" for num, step in zip(report.num_windows, report.horizons, strict=True))
+    checked = (
+        "and none of them occurs in the training data" if report.was_checked_for_duplicates else "not checked further"
+    )
+    items = {
+        "Held out": f"{report.num_episodes} episodes, {checked}",
+        "Starts": f"drawn from all recorded steps; by horizon: {windows}",
+        "Open loop": "the model sees one real observation (and what came before, if it has a memory), then actions",
+        "Error": "root mean square over starts and features, each feature divided by its standard deviation",
+        "Trusted": f"up to the first step at which the interval's upper end passes {report.tolerance:g}, or at which a "
+        "simple rule predicts better",
+        "Nothing changes": "the last observation and reward repeat",
+        "Constant velocity": "the last change repeats",
+        "Ridge regression": "next observation and reward as a linear function of observation and action",
+    }
+    terms = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in items.items())
+    return f"<h2>How this was measured</h2><dl>{terms}</dl><footer>All numbers are in scorecard.json.</footer>"

@@ -1,0 +1,142 @@
+"""Building blocks of networks: perceptrons, alone and as an ensemble in one tensor program."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wm_agents.errors import ConfigError
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "elu": F.elu,
+    "relu": F.relu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+}
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; "auto" takes a GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+class Perceptron(nn.Module):
+    """Linear layers with an activation between them: orthogonal weights, zero biases.
+
+    Args:
+        sizes: Widths from the input to the output, at least two.
+        activation: A name in `ACTIVATIONS`.
+        generator: Draws the weights.
+        output_gain: Scale of the last layer's weights; small values start near 0.
+    """
+
+    def __init__(
+        self, sizes: Sequence[int], activation: str, generator: torch.Generator, output_gain: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.activate = _activation(activation)
+        self.layers = nn.ModuleList(nn.utils.skip_init(nn.Linear, a, b) for a, b in pairwise(sizes))
+        for number, layer in enumerate(self.layers):
+            gain = output_gain if number == len(sizes) - 2 else 2.0**0.5
+            nn.init.orthogonal_(layer.weight, gain, generator=generator)  # type: ignore[arg-type]
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[..., sizes[0]] -> [..., sizes[-1]]."""
+        for layer in self.layers[:-1]:
+            inputs = self.activate(layer(inputs))
+        output: Tensor = self.layers[-1](inputs)
+        return output
+
+
+def recurrent_cell(num_inputs: int, num_hidden: int, generator: torch.Generator) -> nn.GRUCell:
+    """A gated recurrent unit with orthogonal weights and zero biases."""
+    cell = nn.utils.skip_init(nn.GRUCell, num_inputs, num_hidden)
+    for name, parameter in cell.named_parameters():
+        if name.startswith("weight"):
+            for gate in parameter.detach().chunk(3):
+                nn.init.orthogonal_(gate, generator=generator)
+        else:
+            nn.init.zeros_(parameter)
+    return cell
+
+
+class EnsemblePerceptron(nn.Module):
+    """E perceptrons of equal shape, evaluated together: each layer is one batched matrix product.
+
+    Args:
+        num_members: E.
+        sizes: Widths from the input to the output, at least two.
+        activation: A name in `ACTIVATIONS`.
+        generator: Draws the weights, differently for each member.
+        output_gain: Scale of the last layer's weights.
+        dropout: Probability that a hidden unit is silent in training.
+    """
+
+    def __init__(
+        self,
+        num_members: int,
+        sizes: Sequence[int],
+        activation: str,
+        generator: torch.Generator,
+        output_gain: float = 1.0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"dropout is a probability below 1, got {dropout}")
+        self.activate = _activation(activation)
+        self.dropout = dropout
+        self.weights = nn.ParameterList(torch.empty(num_members, a, b) for a, b in pairwise(sizes))
+        self.biases = nn.ParameterList(torch.zeros(num_members, 1, b) for b in sizes[1:])
+        for number, weight in enumerate(self.weights):
+            gain = output_gain if number == len(sizes) - 2 else 2.0**0.5
+            for member in weight:
+                nn.init.orthogonal_(member, gain, generator=generator)
+
+    def forward(self, inputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """[E, B, sizes[0]] -> [E, B, sizes[-1]]; dropout acts only when a generator is given.
+
+        The generator, not a training flag, switches dropout, so that a model keeps no hidden mode.
+        """
+        last = len(self.weights) - 1
+        for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            inputs = torch.baddbmm(bias, inputs, weight)
+            if number < last:
+                inputs = self.activate(inputs)
+                if self.dropout and generator is not None:
+                    inputs = inputs * _dropout_mask(inputs, self.dropout, generator)
+        return inputs
+
+    def forward_members(self, inputs: Tensor, members: Tensor) -> Tensor:
+        """[B, sizes[0]] -> [B, sizes[-1]], row b through member `members[b]` only: 1 / E of the work of `forward`."""
+        order = torch.argsort(members, stable=True)
+        counts = torch.bincount(members, minlength=len(self.weights[0]))
+        width = int(counts.max())
+        within = torch.arange(len(members), device=members.device) - (torch.cumsum(counts, 0) - counts)[members[order]]
+        padded = inputs.new_zeros(len(counts), width, inputs.shape[-1])
+        padded[members[order], within] = inputs[order]
+        outputs = self.forward(padded)[members[order], within]
+        restored = torch.empty_like(outputs)
+        restored[order] = outputs
+        return restored
+
+
+def _activation(name: str) -> Callable[[Tensor], Tensor]:
+    if name not in ACTIVATIONS:
+        raise ConfigError(f"activation is one of {sorted(ACTIVATIONS)}, got {name!r}")
+    return ACTIVATIONS[name]
+
+
+def normal_like(values: Tensor, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers of the shape, type and device of `values`, drawn where the generator is."""
+    return torch.randn(values.shape, generator=generator, device=generator.device).to(values)
+
+
+def _dropout_mask(values: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    kept = torch.rand(values.shape, generator=generator, device=generator.device) >= probability
+    return kept.to(values) / (1 - probability)

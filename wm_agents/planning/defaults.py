@@ -1,0 +1,122 @@
+"""Models and planners for a kind of space, chosen from the spaces and the data, never from an environment's name."""
+
+from typing import Any, Literal, get_args
+
+import gymnasium as gym
+import numpy as np
+
+from wm_agents.errors import ConfigError
+from wm_agents.planning.categorical import CategoricalCEM, CategoricalCEMConfig
+from wm_agents.planning.cem import CEM, CEMConfig
+from wm_agents.planning.icem import ICEM, ICEMConfig
+from wm_agents.planning.learning import start_states
+from wm_agents.planning.mcts import MCTS, MCTSConfig
+from wm_agents.planning.mppi import MPPI, MPPIConfig
+from wm_agents.planning.objectives import DiscountedReturn, ValueFunction
+from wm_agents.planning.search import BestFirstSearch, BestFirstSearchConfig, BreadthFirstSearch, SearchConfig
+from wm_agents.planning.shooting import RandomShooting, RandomShootingConfig
+from wm_agents.planning.value import ValueConfig, ValueIteration
+from wm_agents.protocols import Planner, WorldModel
+from wm_agents.trajectories import Trajectories
+from wm_agents.world_models import DeterministicConfig, DeterministicModel, FitConfig
+from wm_agents.world_models.token import TokenModel
+
+PlannerName = Literal[
+    "auto", "random_shooting", "cem", "icem", "mppi", "categorical_cem", "breadth_first", "best_first", "mcts"
+]
+"""What `make_planner` can make."""
+
+WITH_VALUE = ("categorical_cem", "mcts")
+"""Planners whose horizon a learned value extends by default."""
+
+
+def is_lattice(trajectories: Trajectories) -> bool:
+    """Whether all observations are whole numbers, so that they can be predicted exactly."""
+    return bool((trajectories.observations == np.round(trajectories.observations)).all())
+
+
+def reward_to_reach(trajectories: Trajectories) -> float | None:
+    """The reward above which a step reaches a goal, halfway from the typical reward to the best; None if there is none.
+
+    While no reward stands out, a goal may still come, unless episodes are ended by what happens in them: then the end
+    is what matters, and the return has to tell.
+    """
+    typical, best = float(np.median(trajectories.rewards)), float(trajectories.rewards.max())
+    if best > typical:
+        return (typical + best) / 2
+    return None if trajectories.terminations.any() else typical + 0.5
+
+
+def planner_for(action_space: gym.Space[Any], trajectories: Trajectories) -> PlannerName:
+    """ICEM for Box actions; exact search where observations are whole numbers and a reward stands out; else CEM."""
+    if isinstance(action_space, gym.spaces.Box):
+        return "icem"
+    if is_lattice(trajectories) and reward_to_reach(trajectories) is not None:
+        return "breadth_first"
+    return "categorical_cem"
+
+
+def fit_model(
+    observation_space: gym.Space[Any], action_space: gym.Space[Any], trajectories: Trajectories, seed: int
+) -> WorldModel:
+    """A token model where observations are whole numbers, else a perceptron with differences; fitted."""
+    if is_lattice(trajectories):
+        tokens = TokenModel(observation_space, action_space, seed=seed)
+        tokens.fit(trajectories, FitConfig(num_updates=2000, seed=seed))
+        return tokens
+    config = DeterministicConfig(dynamics_widths=(128, 128), reward_widths=(64, 64))
+    model = DeterministicModel(observation_space, action_space, config, seed=seed)
+    model.fit(trajectories, FitConfig(num_updates=2000, evaluate_every=500, seed=seed))
+    return model
+
+
+def make_planner(
+    name: PlannerName,
+    model: WorldModel,
+    trajectories: Trajectories,
+    *,
+    seed: int,
+    value: ValueFunction | None = None,
+    is_exploring: bool = False,
+) -> Planner:
+    """A planner by name with settings that suit small control tasks.
+
+    Args:
+        name: Which; "auto" is `planner_for`.
+        model: Imagines.
+        trajectories: What was experienced; a value function is learned around its states.
+        seed: Of the value function.
+        value: A value function at hand; None learns one for the planners of `WITH_VALUE`.
+        is_exploring: The plans are for collecting experience with noise, so that half the effort is enough.
+
+    Raises:
+        ConfigError: A name that is not a planner's.
+        SpaceError: A planner that cannot serve the action space.
+    """
+    if name == "auto":
+        name = planner_for(model.action_space, trajectories)
+    if name not in get_args(PlannerName):
+        raise ConfigError(f"no planner {name!r}: known are {', '.join(get_args(PlannerName))}")
+    if value is None and name in WITH_VALUE and isinstance(model.action_space, gym.spaces.Discrete):
+        value = ValueIteration(model, ValueConfig(), seed=seed).fit(start_states(trajectories))
+    objective, goal = DiscountedReturn(terminal_value=value), reward_to_reach(trajectories) or 0.5
+    effort = 1 if is_exploring else 2
+    match name:
+        case "random_shooting":
+            return RandomShooting(model, objective, RandomShootingConfig(horizon=20, num_samples=256))
+        case "cem":
+            return CEM(model, objective, CEMConfig(horizon=20, num_samples=200, num_elites=20))
+        case "icem":
+            config_icem = ICEMConfig(horizon=20, num_samples=32, num_iterations=effort + 1, num_elites=6)
+            return ICEM(model, objective, config_icem)
+        case "mppi":
+            return MPPI(model, objective, MPPIConfig(horizon=20, num_samples=64))
+        case "categorical_cem":
+            config = CategoricalCEMConfig(horizon=8 * effort, num_samples=24, num_iterations=effort, num_elites=5)
+            return CategoricalCEM(model, objective, config)
+        case "breadth_first":
+            return BreadthFirstSearch(model, DiscountedReturn(), SearchConfig(goal_value=goal))
+        case "best_first":
+            return BestFirstSearch(model, DiscountedReturn(), BestFirstSearchConfig(goal_value=goal), value)
+        case _:
+            return MCTS(model, DiscountedReturn(), MCTSConfig(num_simulations=48), value)

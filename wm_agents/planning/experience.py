@@ -1,0 +1,89 @@
+"""Real steps in one environment, counted and kept as trajectories, however often collecting is interrupted."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from wm_agents.errors import ConfigError, SpaceError
+from wm_agents.protocols import Agent
+from wm_agents.trajectories import Episode, Trajectories
+
+
+class Experience:
+    """Acts in an environment and remembers everything; an episode goes on from one `collect` to the next.
+
+    Args:
+        env: A Gymnasium environment with flat observations.
+        seed: Of the environment's resets and its random actions.
+
+    Attributes:
+        num_steps: Real steps taken so far.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], seed: int) -> None:
+        if not isinstance(env.observation_space, gym.spaces.Discrete) and len(env.observation_space.shape or ()) != 1:
+            raise SpaceError(f"expected flat observations, got {env.observation_space}: wrap with FlattenObservation")
+        self.num_steps = 0
+        self._env = env
+        self._episodes: list[list[tuple[Any, ...]]] = []  # (observation, action, reward, terminated, truncated)
+        self._last_observations: list[Any] = []
+        self._observation: Any = None
+        self._agent_state: Any = None
+        self._seed: int | None = seed
+        env.action_space.seed(seed)
+
+    def collect(self, num_steps: int, agent: Agent | None = None) -> None:
+        """Take real steps with an agent, or at random."""
+        self._agent_state = None
+        for _ in range(num_steps):
+            if self._observation is None:
+                self._begin()
+            self._step(agent)
+
+    def trajectories(self) -> Trajectories:
+        """Everything so far; an episode that still goes on is kept as far as it went.
+
+        Raises:
+            ConfigError: Nothing was collected.
+        """
+        if not self._episodes:
+            raise ConfigError("no experience yet: collect at least one step")
+        return Trajectories.from_episodes(
+            self._episode(steps, last) for steps, last in zip(self._episodes, self._last_observations, strict=True)
+        )
+
+    def _begin(self) -> None:
+        self._observation, _ = self._env.reset(seed=self._seed)
+        self._seed = None
+        self._agent_state = None
+        self._episodes.append([])
+        self._last_observations.append(None)
+
+    def _step(self, agent: Agent | None) -> None:
+        if agent is None:
+            action = self._env.action_space.sample()
+        else:
+            action, self._agent_state = agent.predict(self._observation, self._agent_state)
+        after, reward, terminated, truncated, _ = self._env.step(action)
+        self._episodes[-1].append((self._row(self._observation), action, float(reward), terminated, truncated))
+        self._last_observations[-1] = self._row(after)
+        self._observation = None if terminated or truncated else after
+        self.num_steps += 1
+
+    def _row(self, observation: Any) -> NDArray[np.float32]:
+        space = self._env.observation_space
+        if isinstance(space, gym.spaces.Discrete):
+            return np.eye(int(space.n), dtype=np.float32)[int(observation) - int(space.start)]
+        return np.array(observation, np.float32)
+
+    def _episode(self, steps: list[tuple[Any, ...]], last: NDArray[np.float32]) -> Episode:
+        observations, actions, rewards, terminations, truncations = zip(*steps, strict=True)
+        return Episode(
+            np.stack([*observations, last]),
+            np.stack(actions),
+            np.array(rewards),
+            np.array(terminations, np.bool_),
+            np.array(truncations, np.bool_),
+        )

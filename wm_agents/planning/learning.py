@@ -1,0 +1,120 @@
+"""Learning to act from scratch by planning: random steps, then rounds of fit, plan, explore, and a last fit."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import torch
+
+from wm_agents.planning.controller import PlanningAgent
+from wm_agents.planning.experience import Experience
+from wm_agents.planning.scoring import require_at_least, require_between
+from wm_agents.protocols import Planner, WorldModel
+from wm_agents.trajectories import Trajectories
+
+FitModel = Callable[[Trajectories, int], WorldModel]
+"""(everything experienced, round) -> a model fitted to it."""
+
+MakePlanner = Callable[[WorldModel, Trajectories, bool], Planner]
+"""(model, everything experienced, is this planner to explore) -> a planner on the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningConfig:
+    """How a budget of real steps is spent.
+
+    Attributes:
+        max_real_steps: Steps in the real environment, all told.
+        random_share: Share of them that are random, at the beginning.
+        num_rounds: Rounds of fitting and planning over which the rest is spread.
+        exploration: Action noise while collecting, see `PlanningAgent`.
+
+    Raises:
+        ConfigError: A value that cannot work.
+    """
+
+    max_real_steps: int
+    random_share: float = 0.4
+    num_rounds: int = 3
+    exploration: float = 0.1
+
+    def __post_init__(self) -> None:
+        require_at_least(1, max_real_steps=self.max_real_steps)
+        require_at_least(0, num_rounds=self.num_rounds)
+        require_between(0, 1, random_share=self.random_share, exploration=self.exploration)
+
+    @property
+    def schedule(self) -> tuple[int, ...]:
+        """Real steps at random and in each round; they sum to `max_real_steps`."""
+        if self.num_rounds == 0:
+            return (self.max_real_steps,)
+        first = max(1, round(self.random_share * self.max_real_steps))
+        each, rest = divmod(self.max_real_steps - first, self.num_rounds)
+        return (first, *[each] * (self.num_rounds - 1), each + rest)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What learning left: the model, the planner on it, the experience, and the returns of each round's episodes."""
+
+    model: WorldModel
+    planner: Planner
+    trajectories: Trajectories
+    num_real_steps: int
+    rounds: list[dict[str, float]] = field(default_factory=list)
+
+
+def learn_to_plan(
+    env: gym.Env[Any, Any],
+    config: LearningConfig,
+    fit_model: FitModel,
+    make_planner: MakePlanner,
+    *,
+    seed: int,
+    on_round: Callable[[dict[str, float]], None] | None = None,
+) -> Learned:
+    """Learn a model and a planner within a budget of real steps.
+
+    Args:
+        env: Where the steps are taken.
+        config: How the budget is spent.
+        fit_model: Learns from everything so far.
+        make_planner: Builds the planner that explores, and at the end the one that acts.
+        seed: Of the environment, its random actions and the planner's samples.
+        on_round: Called with the figures of each round.
+    """
+    experience, rounds = Experience(env, seed), []
+    random_steps, *later = config.schedule
+    experience.collect(random_steps)
+    for number, num_steps in enumerate(later):
+        if num_steps == 0:
+            continue
+        trajectories = experience.trajectories()
+        model = fit_model(trajectories, number)
+        planner = make_planner(model, trajectories, True)
+        agent = PlanningAgent(model, planner, exploration=config.exploration, seed=seed + number)
+        experience.collect(num_steps, agent)
+        rounds.append(_figures(experience, number))
+        if on_round is not None:
+            on_round(rounds[-1])
+    trajectories = experience.trajectories()
+    model = fit_model(trajectories, len(later))
+    return Learned(model, make_planner(model, trajectories, False), trajectories, experience.num_steps, rounds)
+
+
+def _figures(experience: Experience, number: int) -> dict[str, float]:
+    trajectories = experience.trajectories()
+    recent = trajectories.returns[-5:]
+    return {
+        "round": number,
+        "real_steps": experience.num_steps,
+        "episodes": trajectories.num_episodes,
+        "terminations": int(trajectories.terminations.sum()),
+        "recent_return": float(recent.mean()),
+    }
+
+
+def start_states(trajectories: Trajectories) -> torch.Tensor:
+    """The observations [S, O] from which steps were taken: where imagination may begin."""
+    return torch.as_tensor(trajectories.observations[trajectories.observation_of_step])

@@ -1,0 +1,223 @@
+"""Monte Carlo tree search with PUCT, for B environments at once: every simulation is one call of the model.
+
+Source: Silver et al. 2017 (PUCT); Schrittwieser et al. 2020, "MuZero", appendix B (learned model, min-max values).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wm_agents.planning.objectives import ValueFunction
+from wm_agents.planning.scoring import planning_device, require_at_least, require_between, to_device
+from wm_agents.planning.spaces import num_discrete_actions
+from wm_agents.protocols import ModelState, Objective, Plan, Rollout, WorldModel
+
+PriorFunction = Callable[[Tensor], Tensor]
+"""observations [B, O] -> action probabilities [B, n]."""
+
+Walk = list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]]
+"""Nodes [B], actions [B] and whether each row is still walking [B], depth by depth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MCTSConfig:
+    """Settings of the tree search.
+
+    Attributes:
+        num_simulations: Leaves that are added to each environment's tree.
+        exploration: Weight of the prior and the visit counts against the values (c of PUCT).
+        discount: Weight of a value one step later, in (0, 1]; the objective's own, where it has one.
+        rollout_horizon: Steps of the random rollouts that value a leaf; unused with a value function.
+        num_rollouts: Random rollouts per leaf; unused with a value function.
+        device: "auto" plans where the model's parameters lie; a name such as "cuda" moves the model there.
+
+    Raises:
+        ConfigError: A value that cannot work.
+    """
+
+    num_simulations: int = 64
+    exploration: float = 1.25
+    discount: float = 0.99
+    rollout_horizon: int = 16
+    num_rollouts: int = 4
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        counts = {"rollout_horizon": self.rollout_horizon, "num_rollouts": self.num_rollouts}
+        require_at_least(1, num_simulations=self.num_simulations, **counts)
+        require_at_least(0, exploration=self.exploration)
+        require_between(0, 1, discount=self.discount)
+
+
+class Trees:
+    """The statistics of B trees of up to M nodes and n actions; node 0 is the root, -1 a child that is not there."""
+
+    def __init__(self, num_rows: int, num_nodes: int, num_actions: int) -> None:
+        shape = (num_rows, num_nodes, num_actions)
+        self.rows = np.arange(num_rows)
+        self.children = np.full(shape, -1, np.int64)
+        self.visits = np.zeros(shape, np.int64)
+        self.value_sums = np.zeros(shape)
+        self.priors = np.full(shape, 1.0 / num_actions)
+        self.rewards = np.zeros(shape)
+        self.continues = np.ones(shape)  # probability that the episode goes on after the action
+        self.lowest = np.full(num_rows, np.inf)
+        self.highest = np.full(num_rows, -np.inf)
+
+    def scores(self, nodes: NDArray[np.int64], exploration: float) -> NDArray[np.float64]:
+        """PUCT scores [B, n]: Q scaled to [0, 1] by the tree's extremes, 0 where unvisited, plus the bonus."""
+        visits = self.visits[self.rows, nodes]
+        values = self.value_sums[self.rows, nodes] / np.maximum(visits, 1)
+        spread = np.where(self.highest > self.lowest, self.highest - self.lowest, 1.0)[:, None]
+        lowest = np.where(np.isfinite(self.lowest), self.lowest, 0.0)[:, None]
+        scaled = np.where(visits > 0, (values - lowest) / spread, 0.0)
+        root_visits = np.sqrt(np.maximum(visits.sum(1, keepdims=True), 1))
+        return scaled + exploration * self.priors[self.rows, nodes] * root_visits / (1 + visits)
+
+    def descend(self, exploration: float) -> Walk:
+        """Walk from the roots to edges without a child."""
+        nodes = np.zeros(len(self.rows), np.int64)
+        walking = np.ones(len(self.rows), np.bool_)
+        path = []
+        while walking.any():
+            actions = self.scores(nodes, exploration).argmax(1)
+            path.append((nodes, actions, walking))
+            children = self.children[self.rows, nodes, actions]
+            walking = walking & (children >= 0)
+            nodes = np.where(walking, children, nodes)
+        return path
+
+    def backup(self, path: Walk, leaf_values: NDArray[np.float64], discount: float) -> None:
+        """Add the discounted return of a simulation to every edge on its path."""
+        returns = leaf_values.copy()
+        for nodes, actions, walking in reversed(path):
+            edge = (self.rows, nodes, actions)
+            returns = np.where(walking, self.rewards[edge] + discount * self.continues[edge] * returns, returns)
+            self.value_sums[edge] += np.where(walking, returns, 0.0)
+            self.visits[edge] += walking
+            means = self.value_sums[edge] / np.maximum(self.visits[edge], 1)
+            self.lowest = np.where(walking, np.minimum(self.lowest, means), self.lowest)
+            self.highest = np.where(walking, np.maximum(self.highest, means), self.highest)
+
+
+class NodeStates:
+    """The model states of B trees of up to M nodes; node m of all trees is one row of every buffer."""
+
+    def __init__(self, roots: ModelState, num_nodes: int) -> None:
+        tensors = (roots.observations, *roots.hidden)
+        self._buffers = [tensor.new_empty((num_nodes, *tensor.shape)) for tensor in tensors]
+        self._rows = torch.arange(len(roots.observations), device=roots.observations.device)
+        self.put(0, roots)
+
+    def put(self, node: int, states: ModelState) -> None:
+        """Store node `node` of every tree."""
+        for buffer, tensor in zip(self._buffers, (states.observations, *states.hidden), strict=True):
+            buffer[node] = tensor
+
+    def at(self, nodes: NDArray[np.int64]) -> ModelState:
+        """Node `nodes[b]` of tree b, for every b."""
+        index = torch.as_tensor(nodes, device=self._rows.device)
+        observations, *hidden = (buffer[index, self._rows] for buffer in self._buffers)
+        return ModelState(observations, tuple(hidden))
+
+
+class MCTS:
+    """PUCT search for Discrete actions; the most visited action is the plan, of horizon one.
+
+    Args:
+        model: Imagines.
+        objective: Judges single steps and, without a value function, random rollouts.
+        config: Settings.
+        value: The value [B] of leaf observations [B, O], learned; None rolls out at random.
+        prior: Which actions are promising, learned; None holds all for equal.
+
+    Raises:
+        SpaceError: Actions that are not Discrete from 0.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        objective: Objective,
+        config: MCTSConfig = MCTSConfig(),
+        value: ValueFunction | None = None,
+        prior: PriorFunction | None = None,
+    ) -> None:
+        self.config = config
+        self._model = model
+        self._objective = objective
+        self._value = value
+        self._prior = prior
+        self._device = planning_device(model, config.device)
+        self._num_actions = num_discrete_actions(model.action_space, "MCTS")
+
+    @torch.no_grad()
+    def plan(self, state: ModelState, generator: torch.Generator) -> Plan:
+        """Plan for B environments at once."""
+        state = to_device(state, self._device)
+        num_rows = len(state.observations)
+        trees = Trees(num_rows, self.config.num_simulations + 1, self._num_actions)
+        self._set_priors(trees, 0, state)
+        states = NodeStates(state, self.config.num_simulations + 1)
+        for simulation in range(1, self.config.num_simulations + 1):
+            path = trees.descend(self.config.exploration)
+            leaves = self._grow(trees, states, path, simulation)
+            trees.backup(path, self._leaf_values(leaves, generator), self.config.discount)
+        steps_per_leaf = 1 if self._value is not None else 1 + self.config.num_rollouts * self.config.rollout_horizon
+        return self._decide(trees, num_rows * self.config.num_simulations * steps_per_leaf)
+
+    def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
+        """Nothing to forget: every search grows new trees."""
+
+    def _grow(self, trees: Trees, states: NodeStates, path: Walk, simulation: int) -> ModelState:
+        """Imagine the action that each row's walk ended with and hang the new state into its tree."""
+        parents, actions = self._last_edges(path)
+        before = states.at(parents)
+        chosen = torch.as_tensor(actions, device=self._device)
+        after, prediction = self._model.step(before, chosen)
+        step = Rollout(
+            torch.stack([before.observations, prediction.observations], 1),
+            prediction.rewards[:, None],
+            prediction.terminations[:, None],
+            None if prediction.disagreement is None else prediction.disagreement[:, None],
+        )
+        edge = (trees.rows, parents, actions)
+        trees.children[edge] = simulation
+        trees.rewards[edge] = self._objective(step, chosen[:, None]).double().cpu().numpy()
+        trees.continues[edge] = 1.0 - prediction.terminations.double().cpu().numpy()
+        states.put(simulation, after)
+        self._set_priors(trees, simulation, after)
+        return after
+
+    def _last_edges(self, path: Walk) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        parents, actions = path[0][0].copy(), path[0][1].copy()
+        for nodes, chosen, walking in path:
+            parents[walking], actions[walking] = nodes[walking], chosen[walking]
+        return parents, actions
+
+    def _leaf_values(self, leaves: ModelState, generator: torch.Generator) -> NDArray[np.float64]:
+        if self._value is not None:
+            return self._value(leaves.observations).double().cpu().numpy()
+        num_rollouts = self.config.num_rollouts
+        shape = (len(leaves.observations) * num_rollouts, self.config.rollout_horizon)
+        drawn = torch.randint(self._num_actions, shape, generator=generator, device=generator.device)
+        actions = drawn.to(self._device)
+        values = self._objective(self._model.rollout(leaves.repeat(num_rollouts), actions), actions)
+        return values.view(-1, num_rollouts).mean(1).double().cpu().numpy()
+
+    def _set_priors(self, trees: Trees, node: int, state: ModelState) -> None:
+        if self._prior is not None:
+            trees.priors[:, node] = self._prior(state.observations).double().cpu().numpy()
+
+    def _decide(self, trees: Trees, num_model_steps: int) -> Plan:
+        """The most visited root action, of equals the more valuable."""
+        visits, sums = trees.visits[:, 0], trees.value_sums[:, 0]
+        values = np.where(visits > 0, sums / np.maximum(visits, 1), -np.inf)
+        best = np.lexsort((values, visits), axis=1)[:, -1]
+        actions = torch.as_tensor(best[:, None], device=self._device)
+        chosen = torch.as_tensor(values[trees.rows, best], dtype=torch.float32, device=self._device)
+        return Plan(actions, chosen, num_model_steps)

@@ -1,0 +1,121 @@
+"""Model predictive path integral control: average perturbed plans, weighted by how well they did.
+
+Source: Williams et al. 2017, "Information Theoretic MPC for Model-Based Reinforcement Learning", algorithm 2.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wm_agents.errors import ConfigError
+from wm_agents.planning.noise import Buffer, fill_normal, smooth_mixing
+from wm_agents.planning.scoring import (
+    SamplingConfig,
+    Scorer,
+    planning_device,
+    require_at_least,
+    require_between,
+    to_device,
+)
+from wm_agents.planning.spaces import action_bounds
+from wm_agents.planning.warm_start import CarriedPlan
+from wm_agents.protocols import ModelState, Objective, Plan, WorldModel
+
+WORST_GAP = -1e20  # stands for minus infinity where infinities would give NaN
+
+
+@dataclass(frozen=True, kw_only=True)
+class MPPIConfig(SamplingConfig):
+    """Settings of MPPI, the paper's names in brackets.
+
+    Attributes:
+        num_iterations: How often the plan is perturbed and averaged.
+        temperature: Low values follow the best sample, high values average all (lambda).
+        is_temperature_relative: Measure the temperature in standard deviations of the samples' values, so that it
+            suits rewards of any size; else in the objective's units, as in the paper.
+        noise_std: Standard deviation of the perturbations, as a share of half the action range.
+        smoothing: Correlation of the perturbations of neighbouring steps, in [0, 1).
+        has_warm_start: Begin from the last plan, one step further on.
+
+    Raises:
+        ConfigError: A value that cannot work.
+    """
+
+    num_iterations: int = 2
+    temperature: float = 0.2
+    is_temperature_relative: bool = True
+    noise_std: float = 0.5
+    smoothing: float = 0.5
+    has_warm_start: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least(1, num_iterations=self.num_iterations)
+        require_at_least(0, noise_std=self.noise_std)
+        require_between(0, 0.999, smoothing=self.smoothing)
+        if self.temperature <= 0.0:
+            raise ConfigError(f"temperature is positive, got {self.temperature}")
+
+
+class MPPI:
+    """MPPI for Box actions; the weighted mean is the plan, evaluated once more for its value.
+
+    Args:
+        model: Imagines.
+        objective: Judges.
+        config: Settings.
+
+    Raises:
+        SpaceError: Actions that are not a finite Box of shape (A,).
+    """
+
+    def __init__(self, model: WorldModel, objective: Objective, config: MPPIConfig = MPPIConfig()) -> None:
+        self.config = config
+        self._device = planning_device(model, config.device)
+        self._scorer = Scorer(model, objective, self._device, config.precision)
+        self._low, self._high = action_bounds(model.action_space, "MPPI", self._device)
+        std = config.noise_std * (self._high - self._low) / 2
+        self._std, self._mixing = std, smooth_mixing(config.horizon, config.smoothing).to(self._device)
+        self._noise = Buffer(self._device)
+        self._carried = CarriedPlan()
+
+    @torch.no_grad()
+    def plan(self, state: ModelState, generator: torch.Generator) -> Plan:
+        """Plan for B environments at once."""
+        config, state = self.config, to_device(state, self._device)
+        num_rows = len(state.observations)
+        middle = ((self._low + self._high) / 2).expand(num_rows, config.horizon, -1)
+        plans = self._carried.shifted(middle)
+        with self._scorer.autocast():
+            for _ in range(config.num_iterations):
+                candidates = self._perturb(plans, generator)
+                weights = self._weights(self._scorer.values(state, candidates))
+                plans = torch.einsum("bn,bnha->bha", weights, candidates)
+            values = self._scorer.values(state, plans[:, None])[:, 0]
+        if config.has_warm_start:
+            self._carried.keep(plans)
+        return Plan(plans, values, num_rows * (config.num_iterations * config.num_samples + 1) * config.horizon)
+
+    def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
+        """Forget the warm start of the masked environments [B], or of all."""
+        self._carried.reset(mask)
+
+    def _perturb(self, plans: Tensor, generator: torch.Generator) -> Tensor:
+        """Candidates [B, N, H, A] around the plans; the first is the plan itself."""
+        shape = (len(plans), self.config.num_samples, *plans.shape[1:])
+        white = fill_normal(self._noise.of_shape(*shape), generator)
+        white[:, 0] = 0.0
+        return (self._mixing @ white).mul_(self._std).add_(plans[:, None]).clamp_(self._low, self._high)
+
+    def _weights(self, values: Tensor) -> Tensor:
+        """Softmax weights [B, N] of values [B, N]; uniform where no value is finite."""
+        best = values.amax(1, keepdim=True).clamp_min(torch.finfo(values.dtype).min)
+        gaps = (values - best).clamp_min(WORST_GAP)
+        temperature: float | Tensor = self.config.temperature
+        if self.config.is_temperature_relative:
+            spread = gaps.masked_fill(gaps <= WORST_GAP, 0.0).std(1, correction=0, keepdim=True)
+            temperature = temperature * spread.clamp_min(1e-12)
+        return torch.softmax(gaps / temperature, 1)

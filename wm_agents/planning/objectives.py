@@ -1,0 +1,116 @@
+"""What planners maximise: functions from imagined futures to one value per row."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from wm_agents.errors import ConfigError
+from wm_agents.protocols import Rollout
+
+RewardFunction = Callable[[Tensor, Tensor], Tensor]
+"""(observations [B, H + 1, O], actions [B, H] or [B, H, A]) -> rewards [B, H]."""
+
+ValueFunction = Callable[[Tensor], Tensor]
+"""observations [B, O] -> values [B]."""
+
+GoalTest = Callable[[Tensor], Tensor]
+"""observations [B, O] -> booleans [B]."""
+
+
+def survival(terminations: Tensor) -> Tensor:
+    """The probability that an episode lasts until each step.
+
+    Args:
+        terminations: Probability [B, H] that step h ends the episode given that it lasted until then.
+
+    Returns:
+        [B, H + 1]: 1 before the first step, then the product of `1 - terminations`; the last column is the
+        probability that the episode outlives the horizon.
+    """
+    alive = torch.ones(
+        len(terminations), terminations.shape[1] + 1, dtype=terminations.dtype, device=terminations.device
+    )
+    torch.cumprod(1.0 - terminations, 1, out=alive[:, 1:])
+    return alive
+
+
+@dataclass(frozen=True)
+class DiscountedReturn:
+    """The expected discounted return of an imagined future, which a predicted termination cuts short.
+
+    With survival s_h before step h: sum_h discount^h s_h (r_h - penalty d_h) + discount^H s_H V(o_H).
+
+    Attributes:
+        discount: Weight of a reward one step later, in (0, 1].
+        terminal_value: What follows after the horizon, a function of the last observation [B, O]; None counts nothing.
+        disagreement_penalty: Reward given up per standard deviation of ensemble disagreement (pessimism as in MOPO,
+            Yu et al. 2020, equation 6); negative values explore.
+        reward_function: Replaces the model's predicted rewards, see `RewardFunction`.
+
+    Raises:
+        ConfigError: A discount outside (0, 1], or a penalty for a model without disagreement.
+    """
+
+    discount: float = 0.99
+    terminal_value: ValueFunction | None = None
+    disagreement_penalty: float = 0.0
+    reward_function: RewardFunction | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.discount <= 1.0:
+            raise ConfigError(f"discount lies in (0, 1], got {self.discount}")
+
+    def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
+        """The value [B] of imagined futures and the actions [B, H] or [B, H, A] that led there."""
+        rewards = self._rewards(rollout, actions)
+        horizon = rewards.shape[1]
+        discounts = self.discount ** torch.arange(horizon + 1, dtype=rewards.dtype, device=rewards.device)
+        weights = survival(rollout.terminations.to(rewards.dtype)).mul_(discounts)
+        values = torch.einsum("bh,bh->b", weights[:, :horizon], rewards)
+        if self.terminal_value is None:
+            return values
+        return values.addcmul_(weights[:, -1], self.terminal_value(rollout.observations[:, -1]).to(values.dtype))
+
+    def _rewards(self, rollout: Rollout, actions: Tensor) -> Tensor:
+        if self.reward_function is None:
+            rewards = rollout.rewards
+        else:
+            rewards = self.reward_function(rollout.observations, actions)
+        if self.disagreement_penalty == 0.0:
+            return rewards
+        if rollout.disagreement is None:
+            raise ConfigError(
+                f"disagreement_penalty={self.disagreement_penalty} needs a model that reports disagreement: "
+                "use an ensemble, or set the penalty to 0"
+            )
+        return rewards - self.disagreement_penalty * rollout.disagreement
+
+
+@dataclass(frozen=True)
+class GoalReached:
+    """One for a future that reaches a goal while it lasts, less the later it does: max_h discount^h s_h [goal(o_h+1)].
+
+    Attributes:
+        goal_test: Which observations [B, O] are goals, booleans [B].
+        discount: Worth of a goal one step later, in (0, 1]; below 1 the shortest way is the best.
+
+    Raises:
+        ConfigError: A discount outside (0, 1].
+    """
+
+    goal_test: GoalTest
+    discount: float = 0.99
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.discount <= 1.0:
+            raise ConfigError(f"discount lies in (0, 1], got {self.discount}")
+
+    def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
+        """The value [B] in [0, 1] of imagined futures."""
+        num_rows, horizon = actions.shape[:2]
+        reached = self.goal_test(rollout.observations[:, 1:].flatten(0, 1)).view(num_rows, horizon)
+        discounts = self.discount ** torch.arange(horizon, device=reached.device)
+        weights = survival(rollout.terminations)[:, :horizon] * discounts
+        return torch.where(reached, weights, 0.0).amax(1)

@@ -1,0 +1,213 @@
+"""A value function learned in imagination, so that a planner sees past its horizon.
+
+Approximate value iteration: the model predicts once what every action leads to from many states; then a network is
+fitted to max_a r + discount (1 - termination) V(next), over and over, with a little of the mean over actions mixed in.
+States that the greedy policy visits in imagination join between rounds, since those are where values are asked for.
+Source: Ernst et al. 2005 (fitted iteration) with a slow target network; as a terminal value, POLO (Lowrey et al. 2018).
+"""
+
+from dataclasses import dataclass
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+
+from wm_agents.planning.objectives import RewardFunction
+from wm_agents.planning.scoring import require_at_least, require_between
+from wm_agents.planning.spaces import action_bounds
+from wm_agents.protocols import WorldModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueConfig:
+    """Settings of the value iteration.
+
+    Attributes:
+        discount: Weight of a reward one step later, in [0, 1).
+        hidden_size: Units in each of the two hidden layers.
+        num_rounds: Rounds of imagining states and fitting values.
+        num_updates: Gradient steps per round.
+        batch_size: States per gradient step.
+        learning_rate: Of Adam.
+        target_rate: Share of the way that the target network follows at each step.
+        num_drawn_actions: Actions tried per state where they are continuous.
+        num_branches: Imagined episodes per round.
+        branch_length: Their steps.
+        exploration: Share of random actions in them.
+        slip: Share of random actions in the policy that is valued: it makes states near a danger worth less than safe
+            ones, where the best policy would escape either way and all values were equal.
+
+    Raises:
+        ConfigError: A value that cannot work.
+    """
+
+    discount: float = 0.99
+    hidden_size: int = 128
+    num_rounds: int = 10
+    num_updates: int = 500
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    target_rate: float = 0.02
+    num_drawn_actions: int = 8
+    num_branches: int = 32
+    branch_length: int = 200
+    exploration: float = 0.2
+    slip: float = 0.1
+
+    def __post_init__(self) -> None:
+        require_between(0, 0.9999, discount=self.discount)
+        require_between(0, 1, exploration=self.exploration, slip=self.slip)
+        require_at_least(1, num_rounds=self.num_rounds, num_updates=self.num_updates, batch_size=self.batch_size)
+        require_at_least(1, num_branches=self.num_branches, branch_length=self.branch_length)
+
+
+class ValueNetwork(nn.Module):
+    """Standardised observations [B, O] -> discounted return [B] in the environment's units."""
+
+    mean: Tensor
+    std: Tensor
+    bounds: Tensor
+
+    def __init__(self, observations: Tensor, hidden_size: int, lowest: float, highest: float) -> None:
+        super().__init__()
+        self.register_buffer("mean", observations.mean(0))
+        self.register_buffer("std", observations.std(0).clamp_min(1e-3))
+        self.register_buffer("bounds", torch.tensor([lowest, highest]))
+        self.layers = nn.Sequential(
+            nn.Linear(observations.shape[1], hidden_size),
+            nn.SiLU(),
+            nn.Linear(hidden_size, hidden_size),
+            nn.SiLU(),
+            nn.Linear(hidden_size, 1),
+        )
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Values [B] within the bounds that the rewards allow."""
+        return self.scaled(observations).clamp(0.0, 1.0) * (self.bounds[1] - self.bounds[0]) + self.bounds[0]
+
+    def scaled(self, observations: Tensor) -> Tensor:
+        """Values [B] on the scale where the bounds are 0 and 1, not clipped: what the loss compares."""
+        inputs = torch.asinh((observations - self.mean) / self.std)  # imagination goes far beyond the first data
+        return 0.5 + self.layers(inputs).squeeze(-1)
+
+
+@dataclass
+class _Transitions:
+    """What each of n actions leads to from S states: [S, n, O], [S, n], [S, n]."""
+
+    observations: Tensor
+    after: Tensor
+    rewards: Tensor
+    terminations: Tensor
+
+    @classmethod
+    def join(cls, parts: list["_Transitions"]) -> "_Transitions":
+        names = ("observations", "after", "rewards", "terminations")
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
+class ValueIteration:
+    """Fits a value network to a world model whose state is its observation.
+
+    Args:
+        model: Imagines; models with memory begin without any.
+        config: Settings.
+        reward_function: Replaces the model's rewards.
+        seed: Draws weights, batches and actions.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        config: ValueConfig = ValueConfig(),
+        *,
+        reward_function: RewardFunction | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._model = model
+        self._config = config
+        self._reward_function = reward_function
+        self._generator = torch.Generator().manual_seed(seed)
+        self._seed = seed
+
+    def fit(self, observations: Tensor) -> ValueNetwork:
+        """A value function for the states around observations [S, O]."""
+        parts = [self._imagine(observations)]
+        lowest, highest = float(parts[0].rewards.min()), float(parts[0].rewards.max())
+        horizon = 1.0 / (1.0 - self._config.discount)
+        value = self._network(observations, min(lowest, 0.0) * horizon, max(highest, 1e-3) * horizon)
+        target = self._network(observations, min(lowest, 0.0) * horizon, max(highest, 1e-3) * horizon)
+        target.load_state_dict(value.state_dict())
+        optimizer = torch.optim.Adam(value.parameters(), self._config.learning_rate)
+        for _ in range(self._config.num_rounds):
+            self._update(value, target, optimizer, _Transitions.join(parts))
+            parts.append(self._imagine(self._branch(target, observations)))
+        return target.requires_grad_(False)
+
+    def _network(self, observations: Tensor, lowest: float, highest: float) -> ValueNetwork:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed)
+            return ValueNetwork(observations, self._config.hidden_size, lowest, highest).to(observations.device)
+
+    def _update(
+        self, value: ValueNetwork, target: ValueNetwork, optimizer: torch.optim.Optimizer, data: _Transitions
+    ) -> None:
+        config, bounds = self._config, value.bounds
+        for _ in range(config.num_updates):
+            rows = torch.randint(len(data.rewards), (config.batch_size,), generator=self._generator)
+            with torch.no_grad():
+                follow = target(data.after[rows].flatten(0, 1)).view(config.batch_size, -1)
+                returns = data.rewards[rows] + config.discount * (1.0 - data.terminations[rows]) * follow
+                slipped = returns.amax(1).lerp(returns.mean(1), config.slip)
+                goal = ((slipped - bounds[0]) / (bounds[1] - bounds[0])).clamp(0.0, 1.0)
+            loss = nn.functional.mse_loss(value.scaled(data.observations[rows]), goal)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                for slow, fast in zip(target.parameters(), value.parameters(), strict=True):
+                    slow.lerp_(fast, config.target_rate)
+
+    @torch.no_grad()
+    def _imagine(self, observations: Tensor) -> _Transitions:
+        """What every action, or a few drawn ones, leads to from each observation [S, O]."""
+        actions = self._actions(len(observations))
+        num_choices = actions.shape[1]
+        state = self._model.start(observations).repeat(num_choices)
+        rollout = self._model.rollout(state, actions.flatten(0, 1).unsqueeze(1))
+        rewards = rollout.rewards
+        if self._reward_function is not None:
+            rewards = self._reward_function(rollout.observations, actions.flatten(0, 1).unsqueeze(1))
+        after = rollout.observations[:, 1].reshape(len(observations), num_choices, -1)
+        shape = (len(observations), num_choices)
+        return _Transitions(observations, after, rewards.reshape(shape), rollout.terminations.reshape(shape))
+
+    def _actions(self, num_rows: int) -> Tensor:
+        """All Discrete actions [S, n], or drawn Box actions [S, n, A] among which are the extremes."""
+        space = self._model.action_space
+        if isinstance(space, gym.spaces.Discrete):
+            return torch.arange(int(space.n)).expand(num_rows, -1)
+        low, high = action_bounds(space, "ValueIteration", torch.device("cpu"))
+        drawn = torch.rand(num_rows, self._config.num_drawn_actions, len(low), generator=self._generator)
+        drawn[:, : self._config.num_drawn_actions // 2] = drawn[:, : self._config.num_drawn_actions // 2].round()
+        return low + drawn * (high - low)
+
+    @torch.no_grad()
+    def _branch(self, value: ValueNetwork, observations: Tensor) -> Tensor:
+        """States [num_branches * branch_length, O] that the greedy policy visits in imagination."""
+        config = self._config
+        rows = torch.randint(len(observations), (config.num_branches,), generator=self._generator)
+        current, visited = observations[rows], []
+        for _ in range(config.branch_length):
+            options = self._imagine(current)
+            follow = value(options.after.flatten(0, 1)).view(options.rewards.shape)
+            scores = options.rewards + config.discount * (1.0 - options.terminations) * follow
+            is_random = torch.rand(len(scores), generator=self._generator) < config.exploration
+            drawn = torch.randint(scores.shape[1], (len(scores),), generator=self._generator)
+            chosen = torch.where(is_random, drawn, scores.argmax(1))
+            each = torch.arange(len(chosen))
+            ended = options.terminations[each, chosen] > 0.5
+            restart = observations[torch.randint(len(observations), (len(chosen),), generator=self._generator)]
+            current = torch.where(ended[:, None], restart, options.after[each, chosen])
+            visited.append(current)
+        return torch.cat(visited)

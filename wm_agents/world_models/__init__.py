@@ -1,0 +1,35 @@
+"""World models: they imagine what comes next, what it pays and whether it ends."""
+
+from wm_agents.world_models.adapters import Known, Layout, detect_layout, frame_stack
+from wm_agents.world_models.deterministic import DRIVING, DeterministicConfig, DeterministicModel
+from wm_agents.world_models.ensemble import EnsembleConfig, EnsembleModel, EnsembleWeights, Intervals
+from wm_agents.world_models.fitting import FitConfig, FitReport
+from wm_agents.world_models.history import HistoryModel
+from wm_agents.world_models.latent import LatentConfig, LatentModel
+from wm_agents.world_models.recurrent import RecurrentConfig, RecurrentModel
+from wm_agents.world_models.tabular import TabularModel
+from wm_agents.world_models.token import TokenConfig, TokenModel
+
+__all__ = [
+    "DRIVING",
+    "DeterministicConfig",
+    "DeterministicModel",
+    "EnsembleConfig",
+    "EnsembleModel",
+    "EnsembleWeights",
+    "FitConfig",
+    "FitReport",
+    "HistoryModel",
+    "Intervals",
+    "Known",
+    "LatentConfig",
+    "LatentModel",
+    "Layout",
+    "RecurrentConfig",
+    "RecurrentModel",
+    "TabularModel",
+    "TokenConfig",
+    "TokenModel",
+    "detect_layout",
+    "frame_stack",
+]

@@ -1,0 +1,114 @@
+"""How Gymnasium spaces enter a network, and how they are stored as JSON."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from wm_agents.errors import SpaceError
+from wm_agents.trajectories import Trajectories
+
+
+def observation_size(space: gym.Space[Any]) -> int:
+    """O: the length of a Box's vector, or the number of values of a Discrete space, which enters as its one-hot."""
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.Box) and len(space.shape) == 1:
+        return int(space.shape[0])
+    raise SpaceError(f"world models serve Discrete and one-dimensional Box observations, got {space}: flatten it first")
+
+
+def action_size(space: gym.Space[Any]) -> int:
+    """The number of network inputs that an action takes."""
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.Box) and len(space.shape) == 1:
+        return int(space.shape[0])
+    raise SpaceError(f"world models serve Discrete and one-dimensional Box actions, got {space}: wrap the environment")
+
+
+class ActionEncoder(nn.Module):
+    """Actions as network inputs: one-hots for Discrete, -1..1 between finite bounds for Box."""
+
+    centre: Tensor
+    radius: Tensor
+
+    def __init__(self, space: gym.Space[Any]) -> None:
+        super().__init__()
+        self.size = action_size(space)
+        self.first = int(space.start) if isinstance(space, spaces.Discrete) else None
+        centre, radius = torch.zeros(self.size), torch.ones(self.size)
+        if isinstance(space, spaces.Box):
+            low, high = torch.as_tensor(space.low), torch.as_tensor(space.high)
+            is_bounded = torch.isfinite(low) & torch.isfinite(high) & (high > low)
+            centre = torch.where(is_bounded, (low + high) / 2, centre).float()
+            radius = torch.where(is_bounded, (high - low) / 2, radius).float()
+        self.register_buffer("centre", centre)
+        self.register_buffer("radius", radius)
+
+    def forward(self, actions: Tensor) -> Tensor:
+        """Actions [...] or [..., A] -> inputs [..., size]."""
+        if self.first is None:
+            return (actions.to(self.centre.dtype) - self.centre) / self.radius
+        return F.one_hot(actions.long() - self.first, self.size).to(self.centre.dtype)
+
+
+def check_fit_spaces(
+    trajectories: Trajectories, observation_space: gym.Space[Any], action_space: gym.Space[Any]
+) -> None:
+    """Raise SpaceError unless trajectories could come from an environment with these spaces."""
+    size = observation_size(observation_space)
+    if trajectories.observations.shape[1] != size:
+        raise SpaceError(
+            f"the model expects observations of size {size} from {observation_space}, the trajectories have "
+            f"{trajectories.observations.shape[1]}"
+        )
+    actions = trajectories.actions
+    if isinstance(action_space, spaces.Discrete):
+        first, last = int(action_space.start), int(action_space.start + action_space.n) - 1
+        if actions.ndim != 1:
+            raise SpaceError(f"{action_space} needs integer actions [S], the trajectories have shape {actions.shape}")
+        odd = np.flatnonzero((actions < first) | (actions > last))
+        if len(odd):
+            raise SpaceError(f"actions, row {odd[0]}: {actions[odd[0]]} is outside {action_space}")
+    elif actions.ndim != 2 or actions.shape[1] != action_size(action_space):
+        raise SpaceError(f"{action_space} needs actions [S, {action_size(action_space)}], got shape {actions.shape}")
+
+
+def space_to_json(space: gym.Space[Any]) -> dict[str, Any]:
+    """A JSON description of a Discrete or Box space."""
+    if isinstance(space, spaces.Discrete):
+        return {"type": "discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, spaces.Box):  # repr keeps infinities, which JSON has no word for
+        bounds = {name: [repr(float(x)) for x in getattr(space, name).ravel()] for name in ("low", "high")}
+        return {"type": "box", "shape": list(space.shape), "dtype": np.dtype(space.dtype).name, **bounds}
+    raise SpaceError(f"only Discrete and Box spaces are stored, got {space}")
+
+
+def space_from_json(description: dict[str, Any]) -> gym.Space[Any]:
+    """The space of `space_to_json`."""
+    if description["type"] == "discrete":
+        return spaces.Discrete(description["n"], start=description["start"])
+    dtype = np.dtype(description["dtype"]).type
+    low, high = (
+        np.array([float(x) for x in description[name]], dtype).reshape(description["shape"]) for name in ("low", "high")
+    )
+    return spaces.Box(low, high, dtype=dtype)
+
+
+def as_actions(space: gym.Space[Any], actions: Any, device: torch.device) -> Tensor:
+    """Actions as the tensor that the space calls for: int64 indices or float32 vectors."""
+    dtype = torch.int64 if isinstance(space, spaces.Discrete) else torch.float32
+    return torch.as_tensor(actions, dtype=dtype, device=device)
+
+
+def check_observations(observations: Any, size: int, device: torch.device) -> Tensor:
+    """Observations as float32 [B, O]; raises SpaceError for any other shape."""
+    rows = torch.as_tensor(observations, dtype=torch.float32, device=device)
+    if rows.ndim != 2 or rows.shape[1] != size:
+        raise SpaceError(f"expected observations [B, {size}], got shape {tuple(rows.shape)}")
+    return rows

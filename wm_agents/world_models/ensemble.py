@@ -1,0 +1,262 @@
+"""E networks that learned the same data from different starts: their spread says where the model does not know.
+
+Probabilistic ensembles with trajectory sampling follow Chua et al. 2018 (PETS). Means are trained by squared error and
+variances by likelihood with the means held fixed (Stirn et al. 2023, Faithful Heteroscedastic Regression), so that
+learning the noise never costs accuracy of the mean.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wm_agents.networks import EnsemblePerceptron, normal_like
+from wm_agents.protocols import ModelState, Prediction
+from wm_agents.trajectories import Trajectories
+from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
+from wm_agents.world_models.neural import NeuralModel
+from wm_agents.world_models.segments import Segment, SegmentSource
+
+_COVERAGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
+
+
+@dataclass(frozen=True)
+class EnsembleWeights(PredictionWeights):
+    """Weights of the loss terms, dimensionless.
+
+    Attributes:
+        spread: Likelihood of the state's errors under the predicted variances.
+        reward_spread: The same for the reward.
+    """
+
+    spread: float = 0.01
+    reward_spread: float = 0.01
+
+
+@dataclass(frozen=True)
+class EnsembleConfig:
+    """Shape and loss of an `EnsembleModel`.
+
+    Attributes:
+        num_members: E.
+        dynamics_widths: Hidden units of each member's layers from (observation, action) to the difference.
+        reward_widths: Hidden units of the reward head, which sees the observation, the action and what they led to.
+        termination_widths: Hidden units of the termination head, which sees the same.
+        spread_widths: Hidden units of the heads for the log-variances of state and reward.
+        activation: "elu", "relu", "silu" or "tanh".
+        dropout: Probability that a hidden unit is silent in training, and in imagination that draws.
+        sampling: With a generator a row follows one member for good ("tsinf") or another one each step ("ts1").
+        smallest_log_variance: Lower bound, in standardised units.
+        largest_log_variance: Upper bound, in standardised units.
+        calibration_horizon: Steps for which intervals are calibrated; later steps use the last.
+        weights: Weights of the loss terms.
+        max_positive_weight: A termination counts as often as it is rarer than the rest, but at most this many times.
+    """
+
+    num_members: int = 5
+    dynamics_widths: tuple[int, ...] = (256, 256)
+    reward_widths: tuple[int, ...] = (128, 128)
+    termination_widths: tuple[int, ...] = (64, 64)
+    spread_widths: tuple[int, ...] = (64,)
+    activation: str = "silu"
+    dropout: float = 0.0
+    sampling: Literal["tsinf", "ts1"] = "tsinf"
+    smallest_log_variance: float = -14.0
+    largest_log_variance: float = 2.0
+    calibration_horizon: int = 16
+    weights: EnsembleWeights = field(default_factory=EnsembleWeights)
+    max_positive_weight: float = 10.0
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Ranges [B, H, O] that are to hold the observations 1 to H with the asked-for probability, feature by feature."""
+
+    low: Tensor
+    high: Tensor
+
+
+class EnsembleModel(NeuralModel):
+    """Gaussian predictions of E members, evaluated as one tensor program.
+
+    Without a generator a step is the mean of all members. With one, each row follows a member that is drawn for it, and
+    noise is drawn from that member's variance; the member's number then is `hidden[0]`.
+    """
+
+    kind = "ensemble world model"
+    config_class = EnsembleConfig
+    selection_terms: ClassVar[tuple[str, ...]] = ("state", "reward", "termination")
+    config: EnsembleConfig
+    error_quantiles: Tensor
+
+    @property
+    def num_members(self) -> int:  # type: ignore[override]
+        """E."""
+        return self.config.num_members
+
+    def step(
+        self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[ModelState, Prediction]:
+        """Imagine one step for actions [B] or [B, A]; disagreement is that of the members' means."""
+        acts, inputs = self.encode_actions(actions), self.inputs(state.observations)
+        joint = self._for_each_member(torch.cat([inputs, acts], -1))
+        means = self.dynamics(joint, generator)
+        disagreement = means.std(0, correction=0).square().mean(-1).sqrt()
+        if generator is None:
+            output, hidden = means.mean(0), state.hidden
+        else:
+            members = self._draw_members(state, generator)
+            output, hidden = self._draw_output(means, joint, members, generator), (members,)
+        after = self.decode(state.observations, output, acts)
+        seen = [self.outcome_inputs(state.observations), acts, self.outcome_inputs(after)]
+        transition = self._for_each_member(torch.cat(seen, -1))
+        rewards = self.reward_scale.restore(self.reward_head(transition)).squeeze(-1)
+        logits = self.termination_head(transition).squeeze(-1)
+        terminations = self.termination_probability(logits).mean(0)
+        reward = rewards.mean(0) if generator is None else _chosen(rewards, hidden[0])
+        return ModelState(after, hidden), Prediction(after, reward, terminations, disagreement)
+
+    def loss(self, segment: Segment, generator: torch.Generator) -> dict[str, Tensor]:
+        """Open-loop errors of each member on its own share of the windows, and the spreads' likelihoods."""
+        segment = self._share_out(segment)
+        acts = self.encode_actions(segment.actions)
+        errors, spreads, present = [], [], segment.inputs
+        for step in range(segment.mask.shape[-1]):
+            joint = torch.cat([self.inputs(present), acts[:, :, step]], -1)
+            output = self.dynamics(joint, generator if torch.is_grad_enabled() else None)
+            error = (output - self.targets(present, segment.observations[:, :, step + 1])).square()
+            errors.append(error.mean(-1))
+            spreads.append(self._likelihood(self.spread_head, joint.detach(), error.detach()))
+            present = self.decode(present, output, acts[:, :, step])
+        seen = self.outcome_inputs(segment.observations)
+        transitions = torch.cat([seen[:, :, :-1], acts, seen[:, :, 1:]], -1).flatten(1, 2)
+        shape = segment.mask.shape
+        rewards = self.reward_scale.normalise(segment.rewards[..., None]).view(shape)
+        predicted = self.reward_head(transitions).view(shape)
+        logits = self.termination_head(transitions).view(shape)
+        joint = torch.cat([self.inputs(segment.observations[:, :, :-1]), acts], -1).flatten(1, 2)
+        reward_errors = (predicted - rewards).square().detach().view(*joint.shape[:2], 1)
+        reward_spreads = self._likelihood(self.reward_spread_head, joint, reward_errors).view(shape)
+        end_errors = weighted_cross_entropy(logits, segment.terminations, self.positive_weight)
+        return {
+            "state": masked_mean(torch.stack(errors, -1), segment.mask),
+            "reward": masked_mean(huber(predicted, rewards), segment.mask),
+            "termination": masked_mean(end_errors, segment.mask),
+            "spread": masked_mean(torch.stack(spreads, -1), segment.mask),
+            "reward_spread": masked_mean(reward_spreads, segment.mask),
+        }
+
+    def intervals(
+        self, start: ModelState | Tensor, actions: Tensor, coverage: float, *, num_particles: int = 20, seed: int = 0
+    ) -> Intervals:
+        """Calibrated ranges of the next observations under action sequences [B, H, ...].
+
+        Args:
+            start: Where imagination begins; a tensor [B, O] or a state.
+            actions: [B, H] or [B, H, A].
+            coverage: Probability from 0 to 0.98 with which each feature is to lie in its range.
+            num_particles: Imagined futures per row.
+            seed: Draws them.
+        """
+        mean, std = self._particles(start, actions, num_particles, seed)
+        return self._interval(mean, std, coverage)
+
+    def calibrate(self, trajectories: Trajectories, num_windows: int = 200) -> None:
+        """Measure on held-out episodes how many predicted standard deviations real errors are, step by step.
+
+        This is split conformal prediction: quantiles of |error| / std become the half widths of later intervals.
+        """
+        horizon = min(self.config.calibration_horizon, int(trajectories.lengths.max()))
+        segment = SegmentSource(trajectories, self.device).spread(num_windows, horizon)
+        mean, std = self._particles(segment.inputs, segment.actions, 20, 0)
+        ratios = (segment.observations[:, 1:] - mean).abs() / std
+        ratios[segment.mask == 0] = torch.nan
+        levels = torch.tensor(_COVERAGES, device=self.device)
+        quantiles = torch.nanquantile(ratios, levels, dim=0)  # [L, H, O]
+        quantiles = torch.where(quantiles.isnan(), quantiles[:, :1], quantiles)
+        later = quantiles[:, -1:].expand(-1, self.config.calibration_horizon - horizon, -1)
+        self.error_quantiles.copy_(torch.cat([quantiles, later], 1))
+
+    def finish(self, held_out: Trajectories) -> None:
+        """Calibrate on the held-out episodes; `fit` calls it at its end."""
+        self.calibrate(held_out)
+
+    def for_all_members(self, segment: Segment) -> Segment:
+        """The segment once per member."""
+        return segment.map(lambda tensor: tensor.repeat(self.num_members, *[1] * (tensor.ndim - 1)))
+
+    def _particles(
+        self, start: ModelState | Tensor, actions: Tensor, num_particles: int, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation [B, H, O] of imagined futures."""
+        state = start if isinstance(start, ModelState) else self.start(start)
+        generator = torch.Generator().manual_seed(seed)
+        rows = ModelState(state.observations).repeat(num_particles)
+        rollout = self.rollout(rows, actions.repeat_interleave(num_particles, 0), generator)
+        futures = rollout.observations[:, 1:].unflatten(0, (-1, num_particles))
+        smallest = 1e-6 * self.input_scale.std.mean()
+        return futures.mean(1), futures.std(1).clamp_min(float(smallest))
+
+    def _interval(self, mean: Tensor, std: Tensor, coverage: float) -> Intervals:
+        levels = torch.tensor(_COVERAGES, device=self.device)
+        if not 0 <= coverage <= _COVERAGES[-1]:
+            raise ValueError(f"coverage is a probability from 0 to {_COVERAGES[-1]}, got {coverage}")
+        upper = min(int(torch.searchsorted(levels, coverage)), len(levels) - 1)
+        lower = max(upper - 1, 0)
+        share = (coverage - _COVERAGES[lower]) / max(_COVERAGES[upper] - _COVERAGES[lower], 1e-9)
+        factors = torch.lerp(self.error_quantiles[lower], self.error_quantiles[upper], share)
+        steps = torch.arange(mean.shape[1], device=self.device).clamp_max(len(factors) - 1)
+        return Intervals(mean - factors[steps] * std, mean + factors[steps] * std)
+
+    def _for_each_member(self, rows: Tensor) -> Tensor:
+        return rows.expand(self.num_members, *rows.shape)
+
+    def _share_out(self, segment: Segment) -> Segment:
+        """[E * B, ...] as [E, B, ...]."""
+        return segment.map(lambda tensor: tensor.unflatten(0, (self.num_members, -1)))
+
+    def _likelihood(self, head: EnsemblePerceptron, joint: Tensor, squared_errors: Tensor) -> Tensor:
+        """Negative log-likelihood [E, B] of errors under a head's variances, without the constant."""
+        log_variance = self._bounded(head(joint))
+        return 0.5 * (squared_errors * torch.exp(-log_variance) + log_variance).mean(-1)
+
+    def _bounded(self, log_variance: Tensor) -> Tensor:
+        """Smoothly between the bounds (Chua et al. 2018, appendix A.1)."""
+        high, low = self.config.largest_log_variance, self.config.smallest_log_variance
+        return low + F.softplus(high - F.softplus(high - log_variance) - low)
+
+    def _draw_members(self, state: ModelState, generator: torch.Generator) -> Tensor:
+        if state.hidden and self.config.sampling == "tsinf":
+            return state.hidden[0]
+        num_rows = (len(state.observations),)
+        return torch.randint(self.num_members, num_rows, generator=generator, device=generator.device).to(self.device)
+
+    def _draw_output(self, means: Tensor, joint: Tensor, members: Tensor, generator: torch.Generator) -> Tensor:
+        log_variance = self._bounded(self.spread_head.forward_members(joint[0], members))
+        noise = normal_like(log_variance, generator)
+        return _chosen(means, members) + torch.exp(0.5 * log_variance) * noise
+
+    def _build(self, generator: torch.Generator) -> None:
+        config, layout, num_acts = self.config, self.layout, self.encode_actions.size
+
+        def make(inputs: int, widths: tuple[int, ...], outputs: int, **options: Any) -> EnsemblePerceptron:
+            sizes = (inputs, *widths, outputs)
+            return EnsemblePerceptron(config.num_members, sizes, config.activation, generator, **options)
+
+        joint, transition = layout.num_inputs + num_acts, 2 * self.num_outcome_inputs + num_acts
+        self.dynamics = make(joint, config.dynamics_widths, layout.num_targets, output_gain=0.1, dropout=config.dropout)
+        self.reward_head = make(transition, config.reward_widths, 1)
+        self.termination_head = make(transition, config.termination_widths, 1)
+        self.spread_head = make(joint, config.spread_widths, layout.num_targets, output_gain=0.1)
+        self.reward_spread_head = make(joint, config.spread_widths, 1, output_gain=0.1)
+        normal = torch.distributions.Normal(0.0, 1.0)  # before calibration the particles are taken to be Gaussian
+        quantiles = normal.icdf(torch.tensor([(1 + coverage) / 2 for coverage in _COVERAGES]))
+        shape = (len(_COVERAGES), config.calibration_horizon, layout.num_features)
+        self.register_buffer("error_quantiles", quantiles[:, None, None].expand(shape).clone())
+
+
+def _chosen(values: Tensor, members: Tensor) -> Tensor:
+    """Row b of member `members[b]`: [E, B, ...] -> [B, ...]."""
+    return values[members, torch.arange(len(members), device=members.device)]

@@ -1,0 +1,335 @@
+"""The one training loop of all neural world models: curriculum, early stopping, resumption, checks."""
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
+from wm_agents.training.checkpoints import load_checkpoint, pack_state, save_checkpoint, unpack_state
+from wm_agents.training.progress import progress
+from wm_agents.trajectories import Trajectories
+from wm_agents.world_models.losses import weighted_sum
+from wm_agents.world_models.segments import Segment, SegmentSource
+
+_KIND = "world model fit"
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How a world model is fitted.
+
+    Attributes:
+        num_updates: Optimiser steps at most.
+        batch_size: Transitions per update and ensemble member; longer horizons take fewer windows.
+        learning_rate: Adam's, per update, after the warm-up; it falls to `final_learning_rate` of this by a cosine.
+        final_learning_rate: Share of the learning rate at the end.
+        num_warmup: Updates over which the learning rate rises from 0.
+        weight_decay: Decoupled (AdamW), per update and learning rate.
+        horizon: Steps of the open-loop loss at the end of the curriculum.
+        curriculum_start: Share of the updates with horizon 1; the rest is divided among 2, 4, ... up to `horizon`.
+        input_noise: Standard deviation of noise on the first observation, in the data's standard deviations.
+        gradient_clip: Largest gradient norm.
+        holdout: Share of episodes set aside for early stopping when no validation set is given; 0 keeps all.
+        evaluate_every: Updates between evaluations on the held-out episodes.
+        patience: Evaluations without improvement after which fitting stops, counted once the curriculum is complete.
+        num_validation_windows: Held-out windows per evaluation at most.
+        bfloat16_share: Share of the updates, from the first on, whose matrix products run in bfloat16: about twice as
+            fast on processors that have it (AVX-512 BF16, AMX, GPUs), slower on others. The rest settles in float32.
+        is_warm_start: Go on from the present weights and scales instead of starting afresh.
+        seed: Draws batches, noise, dropout and the held-out episodes.
+    """
+
+    num_updates: int = 3000
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 0.02
+    num_warmup: int = 50
+    weight_decay: float = 1e-5
+    horizon: int = 8
+    curriculum_start: float = 0.6
+    input_noise: float = 0.0
+    gradient_clip: float = 1.0
+    holdout: float = 0.1
+    evaluate_every: int = 250
+    patience: int = 8
+    num_validation_windows: int = 512
+    bfloat16_share: float = 0.0
+    is_warm_start: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_updates", "batch_size", "horizon", "evaluate_every", "patience", "num_validation_windows"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "gradient_clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} is a positive number, got {getattr(self, name)}")
+        for name in ("holdout", "curriculum_start", "final_learning_rate", "bfloat16_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
+        if self.holdout == 1:
+            raise ConfigError("holdout=1 leaves no episode to learn from: take a smaller share")
+
+    def horizon_at(self, update: int) -> int:
+        """The horizon of an update: 1 at first, then doubling up to `horizon`."""
+        num_levels = math.ceil(math.log2(self.horizon))
+        done = update / self.num_updates
+        if num_levels == 0 or done < self.curriculum_start:
+            return 1
+        level = int((done - self.curriculum_start) / max(1 - self.curriculum_start, 1e-9) * num_levels) + 1
+        return min(2**level, self.horizon)
+
+    def learning_rate_at(self, update: int) -> float:
+        """Linear warm-up, then a cosine."""
+        warm = min(1.0, (update + 1) / max(self.num_warmup, 1))
+        cosine = 0.5 * (1 + math.cos(math.pi * update / self.num_updates))
+        return self.learning_rate * warm * (self.final_learning_rate + (1 - self.final_learning_rate) * cosine)
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What happened in a fit.
+
+    Attributes:
+        num_updates: Updates done.
+        best_update: The update whose weights were kept.
+        best_loss: The held-out weighted loss there.
+        is_held_out: False when there was a single episode, so that the figures are on training data.
+        history: One row per evaluation: update, horizon, train_loss, loss and each named term.
+        seconds: Wall time, that of interrupted parts included.
+    """
+
+    num_updates: int
+    best_update: int
+    best_loss: float
+    is_held_out: bool
+    history: list[dict[str, float]]
+    seconds: float
+
+
+@dataclass
+class _Progress:
+    """What an interrupted fit needs to go on, besides weights, optimiser and generator."""
+
+    update: int = 0
+    best_update: int = 0
+    best_loss: float = math.inf
+    num_stale: int = 0
+    is_finished: bool = False
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+def fit(
+    model: Any,
+    trajectories: Trajectories,
+    config: FitConfig,
+    *,
+    validation: Trajectories | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    show_progress: bool | None = None,
+    on_evaluation: Callable[[int, dict[str, float]], None] | None = None,
+) -> FitReport:
+    """Fit a neural world model and leave it with the weights of its best held-out evaluation.
+
+    Args:
+        model: A `NeuralModel`.
+        trajectories: What to learn from.
+        config: How.
+        validation: Held-out episodes; None sets a share of the episodes aside.
+        checkpoint: File for exact resumption, written at each evaluation.
+        show_progress: None shows a bar on a terminal only.
+        on_evaluation: Called with the number of updates and the held-out figures.
+
+    Raises:
+        NonFiniteError: With the update and the name of the tensor; the model has the last good weights.
+        CheckpointError: The checkpoint is damaged or belongs to other data or another configuration.
+    """
+    training, held_out = _hold_out(trajectories, validation, config)
+    if not config.is_warm_start:
+        model.initialise(training)
+    model.requires_grad_(True)
+    try:
+        loop = _Loop(model, training, held_out or training, config, checkpoint, _fingerprint(trajectories, config))
+        loop.run(show_progress, on_evaluation)
+    finally:
+        model.requires_grad_(False)
+    model.finish(held_out or training)
+    state = loop.progress
+    return FitReport(
+        state.update, state.best_update, state.best_loss, held_out is not None, state.history, state.seconds
+    )
+
+
+class _Loop:
+    """The state of one fit."""
+
+    def __init__(
+        self,
+        model: Any,
+        training: Trajectories,
+        held_out: Trajectories,
+        config: FitConfig,
+        checkpoint: str | os.PathLike[str] | None,
+        fingerprint: str,
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.source = SegmentSource(training, model.device)
+        self.longest = int(training.lengths.max())
+        horizon = min(config.horizon + model.num_context, int(held_out.lengths.max()))
+        self.held_out = SegmentSource(held_out, model.device).spread(config.num_validation_windows, horizon)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.progress = _Progress(best_weights=_copy_weights(model))
+        self.checkpoint = None if checkpoint is None else Path(checkpoint)
+        self.fingerprint = fingerprint
+        if self.checkpoint is not None and self.checkpoint.exists():
+            self._resume(self.checkpoint)
+
+    def run(self, show_progress: bool | None, on_evaluation: Callable[[int, dict[str, float]], None] | None) -> None:
+        """Update until the end or until patience is spent, then restore the best weights."""
+        state, config = self.progress, self.config
+        running = 0.0
+        with progress(config.num_updates, "fit", show_progress, state.update) as bar:
+            while not state.is_finished:
+                began = time.perf_counter()
+                running += self._update()
+                state.update += 1
+                if state.update % config.evaluate_every == 0 or state.update == config.num_updates:
+                    since = (state.update - 1) % config.evaluate_every + 1
+                    figures = self._evaluate(running / since)
+                    running = 0.0
+                    state.seconds += time.perf_counter() - began
+                    self._save()
+                    if on_evaluation is not None:
+                        on_evaluation(state.update, figures)
+                    bar.advance(1, loss=figures["loss"], horizon=figures["horizon"])
+                else:
+                    state.seconds += time.perf_counter() - began
+                    bar.advance(1)
+        self.model.load_state_dict(state.best_weights)
+
+    def _update(self) -> float:
+        config, update = self.config, self.progress.update
+        horizon = config.horizon_at(update)
+        length = min(horizon + self.model.num_context, self.longest)
+        num_segments = max(config.batch_size // horizon, 1) * self.model.num_members
+        segment = self._noisy(self.source.sample(num_segments, length, self.generator))
+        is_low = update < config.bfloat16_share * config.num_updates
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=is_low):
+            terms = self.model.loss(segment, self.generator)
+        loss = weighted_sum(terms, self.model.config.weights)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            self._stop(next((f"loss term {name}" for name, term in terms.items() if not term.isfinite()), "the loss"))
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
+        if not torch.isfinite(norm):
+            self._stop(f"the gradient of {_first_non_finite(self.model)}")
+        self.optimizer.param_groups[0]["lr"] = config.learning_rate_at(update)
+        self.optimizer.step()
+        return value
+
+    def _noisy(self, segment: Segment) -> Segment:
+        if not self.config.input_noise:
+            return segment
+        scale = self.source.observations.std(0) * self.config.input_noise
+        noise = torch.randn(segment.inputs.shape, generator=self.generator).to(scale.device) * scale
+        return Segment(segment.inputs + noise, *(getattr(segment, item.name) for item in fields(Segment)[1:]))
+
+    def _evaluate(self, train_loss: float) -> dict[str, float]:
+        """Held-out figures; better weights are kept, and patience runs once the horizon is at its full length."""
+        state = self.progress
+        with torch.no_grad():
+            terms = self.model.loss(self.model.for_all_members(self.held_out), torch.Generator().manual_seed(0))
+        weights = self.model.config.weights
+        loss = sum(getattr(weights, name) * float(terms[name]) for name in self.model.selection_terms)
+        if not math.isfinite(loss):
+            self._stop("the held-out loss")
+        is_better = loss < state.best_loss
+        if is_better:
+            state.best_loss, state.best_update, state.best_weights = loss, state.update, _copy_weights(self.model)
+        horizon = self.config.horizon_at(state.update - 1)
+        state.num_stale = 0 if is_better or horizon < self.config.horizon else state.num_stale + 1
+        state.is_finished = state.update >= self.config.num_updates or state.num_stale >= self.config.patience
+        figures = {"update": float(state.update), "horizon": float(horizon), "train_loss": train_loss, "loss": loss}
+        figures |= {name: float(term) for name, term in terms.items()}
+        state.history.append(figures)
+        return figures
+
+    def _stop(self, tensor: str) -> None:
+        self.model.load_state_dict(self.progress.best_weights)
+        raise NonFiniteError(
+            f"{tensor} is not finite at update {self.progress.update}; the model has the weights of update "
+            f"{self.progress.best_update}. Lower the learning rate or look for extreme values in the data"
+        )
+
+    def _save(self) -> None:
+        if self.checkpoint is None:
+            return
+        state = {
+            "progress": {item.name: getattr(self.progress, item.name) for item in fields(_Progress)},
+            "weights": _copy_weights(self.model),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+        tensors, structure = pack_state(state)
+        save_checkpoint(
+            self.checkpoint, tensors, {"kind": _KIND, "fingerprint": self.fingerprint, "structure": structure}
+        )
+
+    def _resume(self, path: Path) -> None:
+        stored = load_checkpoint(path, kind=_KIND)
+        if stored.metadata["fingerprint"] != self.fingerprint:
+            raise CheckpointError(
+                f"{path} belongs to a fit with other data or another configuration: repeat that fit or delete the file"
+            )
+        state = unpack_state(stored.metadata["structure"], stored.tensors)
+        self.progress = _Progress(**state["progress"])
+        self.model.load_state_dict(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+
+
+def _hold_out(
+    trajectories: Trajectories, validation: Trajectories | None, config: FitConfig
+) -> tuple[Trajectories, Trajectories | None]:
+    if validation is not None or config.holdout == 0 or trajectories.num_episodes < 2:
+        return trajectories, validation
+    num_held_out = min(max(1, round(config.holdout * trajectories.num_episodes)), trajectories.num_episodes - 1)
+    order = np.random.default_rng(config.seed).permutation(trajectories.num_episodes)
+    return trajectories.select(np.sort(order[num_held_out:])), trajectories.select(np.sort(order[:num_held_out]))
+
+
+def _fingerprint(trajectories: Trajectories, config: FitConfig) -> str:
+    """What a checkpoint is for: this data and this configuration."""
+    digest = hashlib.sha256(json.dumps(asdict(config)).encode())
+    for item in fields(trajectories):
+        digest.update(np.ascontiguousarray(getattr(trajectories, item.name)).tobytes())
+    return digest.hexdigest()
+
+
+def _copy_weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def _first_non_finite(model: nn.Module) -> str:
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None and not parameter.grad.isfinite().all():
+            return name
+    return "all weights together"

@@ -1,0 +1,145 @@
+"""Any neural model with a memory of the last observations and actions."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from wm_agents.errors import ConfigError
+from wm_agents.protocols import ModelState, Prediction
+from wm_agents.trajectories import Trajectories
+from wm_agents.world_models.adapters import Layout, detect_layout
+from wm_agents.world_models.encoding import (
+    ActionEncoder,
+    as_actions,
+    check_fit_spaces,
+    check_observations,
+    observation_size,
+    space_from_json,
+    space_to_json,
+)
+from wm_agents.world_models.fitting import FitConfig, FitReport
+from wm_agents.world_models.neural import NeuralModel
+from wm_agents.world_models.unrolling import Unrolled
+
+
+class HistoryModel(Unrolled):
+    """Shows a model the last `num_past` observations and actions beside the present observation.
+
+    The inner model works on vectors (present observation, earlier ones, earlier actions) whose earlier parts move up
+    exactly. `hidden[0]` holds the earlier parts [B, num_past * (O + action inputs)]; () stands for the beginning of an
+    episode, where the first observation is taken to have been there before, after actions of zeros.
+
+    Args:
+        model_class: Such as DeterministicModel or EnsembleModel.
+        observation_space: Discrete or one-dimensional Box.
+        action_space: Discrete or one-dimensional Box.
+        num_past: Earlier observations and actions, at least 1.
+        config: The inner model's configuration.
+        seed: Draws the initial weights.
+    """
+
+    def __init__(
+        self,
+        model_class: type[NeuralModel],
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        num_past: int,
+        config: Any = None,
+        *,
+        seed: int = 0,
+    ) -> None:
+        if num_past < 1:
+            raise ConfigError(f"num_past is at least 1, got {num_past}: without a past use the model itself")
+        self.observation_space = observation_space
+        self.action_space = action_space
+        self.num_past = num_past
+        self.num_features = observation_size(observation_space)
+        self.encode_actions = ActionEncoder(action_space)
+        layout = self._stacked(Layout(self.num_features))
+        self.model = model_class(self._stacked_space(), action_space, config, layout=layout, seed=seed)
+
+    def fit(self, trajectories: Trajectories, config: FitConfig | None = None, **options: Any) -> FitReport:
+        """Learn from recorded episodes; see `NeuralModel.fit`."""
+        check_fit_spaces(trajectories, self.observation_space, self.action_space)
+        self.model.layout = self._stacked(detect_layout(trajectories))
+        validation = options.pop("validation", None)
+        held_out = None if validation is None else self._with_past(validation)
+        return self.model.fit(self._with_past(trajectories), config, validation=held_out, **options)
+
+    def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
+        """Observations [B, O] and the past before them, or () at the beginning of an episode."""
+        rows = check_observations(observations, self.num_features, self.model.device)
+        if not hidden:
+            actions = rows.new_zeros(len(rows), self.num_past * self.encode_actions.size)
+            hidden = (torch.cat([rows.repeat(1, self.num_past), actions], 1),)
+        return ModelState(rows, hidden)
+
+    def step(
+        self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[ModelState, Prediction]:
+        """Imagine one step for actions [B] or [B, A]."""
+        stacked = torch.cat([state.observations, state.hidden[0]], 1)
+        inner, prediction = self.model.step(ModelState(stacked, state.hidden[1:]), actions, generator)
+        observations, past = inner.observations[:, : self.num_features], inner.observations[:, self.num_features :]
+        return ModelState(observations, (past, *inner.hidden)), replace(prediction, observations=observations)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the inner model and what surrounds it to one file and return its path."""
+        surroundings = {"observation_space": space_to_json(self.observation_space), "num_past": self.num_past}
+        return self.model.save(path, surroundings)
+
+    @classmethod
+    def load(cls, model_class: type[NeuralModel], path: str | os.PathLike[str]) -> Self:
+        """Read a file that `save` wrote around a model of this class."""
+        inner, surroundings = model_class.load_with_surroundings(path)
+        space = space_from_json(surroundings["observation_space"])
+        model = cls(model_class, space, inner.action_space, surroundings["num_past"], inner.config)
+        model.model = inner
+        return model
+
+    def _stacked_space(self) -> spaces.Box:
+        """The bounds of present and past observations, and none for encoded actions."""
+        box = self.observation_space
+        bounds = (box.low, box.high) if isinstance(box, spaces.Box) else (np.zeros(self.num_features), np.ones(1))
+        actions = np.full(self.num_past * self.encode_actions.size, np.inf)
+        low, high = (np.tile(np.broadcast_to(bound, self.num_features), self.num_past + 1) for bound in bounds)
+        return spaces.Box(np.append(low, -actions).astype(np.float32), np.append(high, actions).astype(np.float32))
+
+    def _stacked(self, layout: Layout) -> Layout:
+        """The layout of the present observation, followed by what moves up: observations, then actions."""
+        size, num_acts, num_past = self.num_features, self.encode_actions.size, self.num_past
+        shifted = [(column + size, column) for column in range(num_past * size)]
+        first = size * (num_past + 1)
+        newest = [(first + column, column) for column in range(num_acts)]
+        older = [(first + column + num_acts, first + column) for column in range((num_past - 1) * num_acts)]
+        return Layout(
+            first + num_past * num_acts,
+            circles=layout.circles,
+            copies=(*layout.copies, *shifted, *older),
+            actions=tuple(newest),
+        )
+
+    def _with_past(self, trajectories: Trajectories) -> Trajectories:
+        """The same episodes with stacked observations."""
+        actions = as_actions(self.action_space, trajectories.actions, torch.device("cpu"))
+        acts = self.encode_actions(actions).numpy()
+        rows = []
+        for number in range(trajectories.num_episodes):
+            first, length = trajectories.step_starts[number], trajectories.lengths[number]
+            rows.append(self._stack(trajectories.episode(number).observations, acts[first : first + length]))
+        return replace(trajectories, observations=np.concatenate(rows))
+
+    def _stack(self, observations: np.ndarray[Any, Any], acts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """One episode [T + 1, O] with its encoded actions [T, a] as vectors of the inner model."""
+        steps, past = np.arange(len(observations)), range(1, self.num_past + 1)
+        before = [observations[np.maximum(steps - back, 0)] for back in past]
+        padded = np.concatenate([np.zeros((self.num_past, acts.shape[1]), np.float32), acts])
+        done = [padded[steps + self.num_past - back] for back in past]
+        return np.concatenate([observations, *before, *done], 1)

@@ -1,0 +1,198 @@
+"""Observations whose numbers lie on a lattice (one-hots, bits, integers) as tokens, and back exactly."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import gymnasium as gym
+import numpy as np
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from wm_agents.errors import TrajectoryError
+from wm_agents.trajectories import Trajectories
+
+_MOST_VALUES = 4096
+_FEW_VALUES = 32
+
+
+@dataclass(frozen=True)
+class Feature:
+    """Columns of an observation that together hold one token.
+
+    Attributes:
+        columns: The columns of a one-hot, or the one column of a number.
+        num_values: Tokens are 0 .. num_values - 1.
+        origin: Value of a number whose token is 0.
+        quantum: Step from one token to the next.
+    """
+
+    columns: tuple[int, ...]
+    num_values: int
+    origin: float = 0.0
+    quantum: float = 1.0
+
+    @property
+    def is_one_hot(self) -> bool:
+        """Whether the token is the place of the 1 among several columns."""
+        return len(self.columns) > 1
+
+
+class TokenCodec(nn.Module):
+    """Observations [B, O] to tokens [B, F] and back; F features cover all columns."""
+
+    weights: Tensor
+    offsets: Tensor
+    values: Tensor
+    feature_of_column: Tensor
+    last_values: Tensor
+
+    def __init__(self, features: tuple[Feature, ...]) -> None:
+        super().__init__()
+        num_columns = sum(len(feature.columns) for feature in features)
+        self.features = features
+        self.most_values = max(feature.num_values for feature in features)
+        weights = np.zeros((num_columns, len(features)))
+        offsets = np.zeros(len(features))
+        values = np.zeros((num_columns, self.most_values))
+        feature_of_column = np.zeros(num_columns, np.int64)
+        for number, feature in enumerate(features):
+            feature_of_column[list(feature.columns)] = number
+            if feature.is_one_hot:
+                weights[list(feature.columns), number] = np.arange(len(feature.columns))
+                values[list(feature.columns), : feature.num_values] = np.eye(feature.num_values)
+            else:
+                weights[feature.columns[0], number] = 1 / feature.quantum
+                offsets[number] = -feature.origin / feature.quantum
+                values[feature.columns[0]] = feature.origin + feature.quantum * np.arange(self.most_values)
+        tensors = {
+            "weights": torch.tensor(weights),
+            "offsets": torch.tensor(offsets),
+            "values": torch.tensor(values, dtype=torch.float32),
+            "feature_of_column": torch.tensor(feature_of_column),
+            "last_values": torch.tensor([feature.num_values - 1 for feature in features]),
+        }
+        for name, tensor in tensors.items():  # they follow from the features, so files need not hold them
+            self.register_buffer(name, tensor, persistent=False)
+
+    def encode(self, observations: Tensor) -> Tensor:
+        """Tokens [..., F] of observations [..., O]; numbers off the lattice go to the nearest token."""
+        tokens = (observations.double() @ self.weights + self.offsets).round().long()
+        return torch.minimum(tokens.clamp_min(0), self.last_values)
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """Observations [B, O] of tokens [B, F], exactly as they would be recorded."""
+        by_column = tokens[:, self.feature_of_column]
+        return torch.gather(self.values.expand(len(tokens), -1, -1), 2, by_column[..., None]).squeeze(-1)
+
+    @property
+    def num_one_hots(self) -> int:
+        """Length of what `one_hots` gives, in all."""
+        return sum(self.features[number].num_values for number in self._few_valued)
+
+    def one_hots(self, observations: Tensor) -> list[Tensor]:
+        """One-hots [..., K] of the numbers that take few values, since a network reads places better than sizes."""
+        if not self._few_valued:
+            return []
+        tokens = self.encode(observations)
+        return [F.one_hot(tokens[..., number], self.features[number].num_values).float() for number in self._few_valued]
+
+    @cached_property
+    def _few_valued(self) -> tuple[int, ...]:
+        return tuple(
+            number
+            for number, feature in enumerate(self.features)
+            if not feature.is_one_hot and 2 < feature.num_values <= _FEW_VALUES
+        )
+
+
+def detect_features(trajectories: Trajectories, space: gym.Space[object]) -> tuple[Feature, ...]:
+    """Find one-hot groups and lattice-valued numbers.
+
+    Groups of one width that tile the observation are looked for first, then groups from left to right, then numbers.
+
+    Raises:
+        TrajectoryError: A column takes values on no lattice.
+    """
+    rows = trajectories.observations
+    if isinstance(space, spaces.Discrete):
+        return (Feature(tuple(range(int(space.n))), int(space.n)),)
+    groups = _equal_groups(rows) or _greedy_groups(rows)
+    taken = {column for group in groups for column in group}
+    features = [Feature(group, len(group)) for group in groups]
+    features += [_number(column, rows[:, column], space) for column in range(rows.shape[1]) if column not in taken]
+    return tuple(sorted(features, key=lambda feature: feature.columns))
+
+
+def _equal_groups(rows: NDArray[np.float32]) -> list[tuple[int, ...]]:
+    num_columns = rows.shape[1]
+    if not np.isin(rows, (0, 1)).all():
+        return []
+    for width in (w for w in range(2, num_columns + 1) if num_columns % w == 0):
+        if (rows.reshape(len(rows), -1, width).sum(2) == 1).all():
+            return [tuple(range(first, first + width)) for first in range(0, num_columns, width)]
+    return []
+
+
+def _greedy_groups(rows: NDArray[np.float32]) -> list[tuple[int, ...]]:
+    """The shortest runs of 0/1 columns that hold exactly one 1 in every row and in which more than one column is used.
+
+    Columns that are 0 throughout and follow a group belong to it: tokens that were never seen.
+    """
+    is_bit = np.asarray(np.isin(rows, (0, 1)).all(0))
+    is_used = np.asarray((rows != 0).any(0))
+    groups: list[tuple[int, ...]] = []
+    first = 0
+    while first < rows.shape[1]:
+        last = _end_of_group(rows, is_bit, first)
+        if last is None:
+            first += 1
+            continue
+        while last + 1 < rows.shape[1] and is_bit[last + 1] and not is_used[last + 1]:
+            last += 1
+        if (
+            is_used[first : last + 1].sum() > 1 and last > first + 1
+        ):  # two columns may as well be a bit and its opposite
+            groups.append(tuple(range(first, last + 1)))
+        first = last + 1
+    return groups
+
+
+def _end_of_group(rows: NDArray[np.float32], is_bit: NDArray[np.bool_], first: int) -> int | None:
+    total = np.zeros(len(rows), np.float32)
+    for column in range(first, rows.shape[1]):
+        if not is_bit[column]:
+            return None
+        total += rows[:, column]
+        if (total > 1).any():
+            return None
+        if (total == 1).all():
+            return column
+    return None
+
+
+def _number(column: int, values: NDArray[np.float32], space: gym.Space[object]) -> Feature:
+    seen = np.unique(values).astype(np.float64)
+    quantum = float(np.diff(seen).min()) if len(seen) > 1 else 1.0
+    if (seen == np.floor(seen)).all():
+        quantum = 1.0
+    low, high = float(seen[0]), float(seen[-1])
+    if isinstance(space, spaces.Box):  # what was never seen but is allowed has tokens, too
+        low = _on_lattice(float(space.low.ravel()[column]), low, quantum)
+        high = _on_lattice(float(space.high.ravel()[column]), high, quantum)
+    steps = (seen - low) / quantum
+    num_values = round((high - low) / quantum) + 1
+    if np.abs(steps - np.round(steps)).max() > 1e-3 or num_values > _MOST_VALUES:
+        raise TrajectoryError(
+            f"observations, column {column}: {len(seen)} different values on no lattice of at most {_MOST_VALUES} "
+            "steps; token models predict one-hots, bits and integers, use a DeterministicModel or EnsembleModel here"
+        )
+    return Feature((column,), num_values, low, quantum)
+
+
+def _on_lattice(bound: float, seen: float, quantum: float) -> float:
+    """A declared bound where it lies on the lattice and not absurdly far away, else what was seen."""
+    steps = abs(bound - seen) / quantum
+    return bound if steps < _MOST_VALUES / 2 and abs(steps - round(steps)) < 1e-6 else seen

@@ -1,0 +1,65 @@
+"""Named loss terms of world models and their weighted sum."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PredictionWeights:
+    """Weights of the terms that every predicting model has; dimensionless, since targets are standardised.
+
+    Attributes:
+        state: Next observation.
+        reward: Reward.
+        termination: Termination.
+    """
+
+    state: float = 1.0
+    reward: float = 0.5
+    termination: float = 0.1
+
+
+def weighted_sum(terms: Mapping[str, Tensor], weights: Any) -> Tensor:
+    """The sum of the terms times the weights of the same names.
+
+    Args:
+        terms: Scalars by name.
+        weights: A dataclass with one field per term.
+
+    Raises:
+        AssertionError: A term has no weight or a weight no term, which is a mistake in the model.
+    """
+    by_name = asdict(weights)
+    assert by_name.keys() == terms.keys(), f"loss terms {sorted(terms)} and weights {sorted(by_name)} differ"
+    return torch.stack([by_name[name] * term for name, term in terms.items()]).sum()
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean of values [..., *mask.shape] over the steps that the mask [B, H] keeps."""
+    return (values * mask).sum() / (mask.expand_as(values).sum().clamp_min(1.0))
+
+
+def huber(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Huber's loss with delta 1, elementwise: large reward errors count linearly."""
+    return F.smooth_l1_loss(predictions, targets, reduction="none")
+
+
+def weighted_cross_entropy(logits: Tensor, targets: Tensor, positive_weight: Tensor) -> Tensor:
+    """Binary cross-entropy on logits, elementwise, where a positive target counts `positive_weight` times."""
+    return F.binary_cross_entropy_with_logits(logits, targets, pos_weight=positive_weight, reduction="none")
+
+
+def beta_gaussian_loss(mean: Tensor, log_variance: Tensor, targets: Tensor, beta: float) -> Tensor:
+    """Gaussian negative log-likelihood weighted by variance^beta without gradient, elementwise.
+
+    beta = 0 is the likelihood, which neglects the mean wherever the variance is still large; beta = 1 gives the mean
+    the gradient of the squared error (Seitzer et al. 2022, On the Pitfalls of Heteroscedastic Uncertainty Estimation,
+    equation 5).
+    """
+    likelihood = 0.5 * ((targets - mean).square() * torch.exp(-log_variance) + log_variance)
+    return likelihood * torch.exp(beta * log_variance.detach()) if beta else likelihood

@@ -1,0 +1,46 @@
+"""Per-feature standardisation that is part of a model: fitted once on training data, saved with the weights."""
+
+import torch
+from torch import Tensor, nn
+
+_SMALLEST_STD = 1e-6
+
+
+class Standardiser(nn.Module):
+    """Shifts and scales the last axis to mean 0 and standard deviation 1.
+
+    A feature that is constant in the data is only shifted: dividing by its standard deviation of (almost) 0 would blow
+    up the first value that differs. Restored, it is that constant whatever a network says.
+
+    Args:
+        num_features: Size of the last axis, F.
+    """
+
+    mean: Tensor
+    std: Tensor
+    span: Tensor
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(num_features))
+        self.register_buffer("std", torch.ones(num_features))
+        self.register_buffer("span", torch.ones(num_features))
+
+    def fit(self, rows: Tensor, is_centred: bool = True) -> None:
+        """Measure mean and standard deviation of rows [N, F]; `is_centred=False` keeps 0 as the mean."""
+        exact = rows.double()  # the float32 variance of a large constant is not 0
+        mean = exact.mean(0) if is_centred else torch.zeros_like(exact[0])
+        std = ((exact - mean).square().mean(0)).sqrt()
+        scale = exact.abs().amax(0).clamp_min(1.0)
+        self.mean.copy_(mean)
+        varies = std > _SMALLEST_STD * scale
+        self.std.copy_(torch.where(varies, std, torch.ones_like(std)))
+        self.span.copy_(torch.where(varies, std, torch.zeros_like(std)))
+
+    def normalise(self, values: Tensor) -> Tensor:
+        """From units to standard deviations."""
+        return (values - self.mean) / self.std
+
+    def restore(self, values: Tensor) -> Tensor:
+        """From standard deviations to units."""
+        return values * self.span + self.mean

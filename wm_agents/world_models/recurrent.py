@@ -1,0 +1,112 @@
+"""A model with memory for worlds whose observation does not tell everything: a gated recurrent unit."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from wm_agents.networks import Perceptron, recurrent_cell
+from wm_agents.protocols import ModelState, Prediction
+from wm_agents.world_models.encoding import check_observations
+from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
+from wm_agents.world_models.neural import NeuralModel
+from wm_agents.world_models.segments import Segment
+
+
+@dataclass(frozen=True)
+class RecurrentConfig:
+    """Shape and loss of a `RecurrentModel`.
+
+    Attributes:
+        num_hidden: Units of the memory.
+        num_context: Recorded steps that a loss shows the model before it has to imagine.
+        widths: Hidden units of each layer from memory to the difference of observations.
+        reward_widths: Hidden units of the reward head, which sees the memory and what the step led to.
+        termination_widths: Hidden units of the termination head, which sees the same.
+        activation: "elu", "relu", "silu" or "tanh".
+        weights: Weights of the loss terms.
+        max_positive_weight: A termination counts as often as it is rarer than the rest, but at most this many times.
+    """
+
+    num_hidden: int = 128
+    num_context: int = 8
+    widths: tuple[int, ...] = (128,)
+    reward_widths: tuple[int, ...] = (128,)
+    termination_widths: tuple[int, ...] = (64,)
+    activation: str = "silu"
+    weights: PredictionWeights = field(default_factory=PredictionWeights)
+    max_positive_weight: float = 10.0
+
+
+class RecurrentModel(NeuralModel):
+    """Predicts from everything that happened since the episode began.
+
+    `hidden[0]` is the memory [B, num_hidden] of the steps before the present observation; () starts with none. To keep
+    it along a real episode, carry `hidden` of the state that `step` returns to the `start` of the next observation.
+    """
+
+    kind = "recurrent world model"
+    config_class = RecurrentConfig
+    config: RecurrentConfig
+
+    @property
+    def num_context(self) -> int:  # type: ignore[override]
+        """Recorded steps before imagination in a loss."""
+        return self.config.num_context
+
+    def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
+        """Observations [B, O] with the memory of what preceded them, or none at the beginning of an episode."""
+        rows = check_observations(observations, self.num_features, self.device)
+        return ModelState(rows, hidden or (rows.new_zeros(len(rows), self.config.num_hidden),))
+
+    def step(
+        self,
+        state: ModelState,
+        actions: Tensor,
+        generator: torch.Generator | None = None,  # noqa: ARG002
+    ) -> tuple[ModelState, Prediction]:
+        """Imagine one step for actions [B] or [B, A]; there is no randomness to draw."""
+        acts = self.encode_actions(actions)
+        memory, output = self._advance(state.observations, acts, state.hidden[0])
+        after = self.decode(state.observations, output, acts)
+        transition = torch.cat([memory, self.inputs(after)], -1)
+        rewards = self.reward_scale.restore(self.reward_head(transition)).squeeze(-1)
+        terminations = self.termination_probability(self.termination_head(transition).squeeze(-1))
+        return ModelState(after, (memory,)), Prediction(after, rewards, terminations)
+
+    def loss(self, segment: Segment, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002
+        """Errors over the segment, of which the first `num_context` steps see the recorded observations."""
+        acts = self.encode_actions(segment.actions)
+        num_context = min(self.num_context, segment.horizon - 1)
+        memory = acts.new_zeros(len(acts), self.config.num_hidden)
+        present, errors, memories = segment.inputs, [], []
+        for step in range(segment.horizon):
+            present = segment.observations[:, step] if 0 < step <= num_context else present
+            memory, output = self._advance(present, acts[:, step], memory)
+            errors.append((output - self.targets(present, segment.observations[:, step + 1])).square().mean(-1))
+            memories.append(memory)
+            present = self.decode(present, output, acts[:, step])
+        transitions = torch.cat([torch.stack(memories, 1), self.inputs(segment.observations[:, 1:])], -1)
+        rewards = self.reward_scale.normalise(segment.rewards[..., None]).squeeze(-1)
+        logits = self.termination_head(transitions).squeeze(-1)
+        end_errors = weighted_cross_entropy(logits, segment.terminations, self.positive_weight)
+        return {
+            "state": masked_mean(torch.stack(errors, 1), segment.mask),
+            "reward": masked_mean(huber(self.reward_head(transitions).squeeze(-1), rewards), segment.mask),
+            "termination": masked_mean(end_errors, segment.mask),
+        }
+
+    def _advance(self, observations: Tensor, acts: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        joint = torch.cat([self.inputs(observations), acts], -1)
+        memory = self.cell(joint, memory)
+        return memory, self.dynamics(torch.cat([joint, memory], -1))
+
+    def _build(self, generator: torch.Generator) -> None:
+        config, layout = self.config, self.layout
+        joint = layout.num_inputs + self.encode_actions.size
+        self.cell = recurrent_cell(joint, config.num_hidden, generator)
+        sizes = (joint + config.num_hidden, *config.widths, layout.num_targets)
+        self.dynamics = Perceptron(sizes, config.activation, generator, output_gain=0.1)
+        transition = config.num_hidden + layout.num_inputs
+        self.reward_head = Perceptron((transition, *config.reward_widths, 1), config.activation, generator)
+        self.termination_head = Perceptron((transition, *config.termination_widths, 1), config.activation, generator)

@@ -1,0 +1,328 @@
+"""Worlds of tokens: each feature's next token is predicted as a category and decoded exactly, so rollouts never drift.
+
+Exact rules are looked for first (`structure`). What has none is left to a network that classifies the next token or the
+integer difference to it, whichever has fewer categories.
+"""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from torch import Tensor
+
+from wm_agents.networks import Perceptron
+from wm_agents.protocols import ModelState, Prediction
+from wm_agents.trajectories import Trajectories
+from wm_agents.world_models.adapters import Layout
+from wm_agents.world_models.encoding import check_fit_spaces
+from wm_agents.world_models.fitting import FitConfig, FitReport
+from wm_agents.world_models.lattice import Feature, TokenCodec, detect_features
+from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
+from wm_agents.world_models.neural import NeuralModel
+from wm_agents.world_models.outcomes import Outcome, Steps, find_outcome
+from wm_agents.world_models.segments import Segment
+from wm_agents.world_models.structure import UNKNOWN, Rules, learn_rules
+
+
+@dataclass(frozen=True)
+class TokenConfig:
+    """Shape and loss of a `TokenModel`.
+
+    Attributes:
+        finds_rules: Look for exact rules; False leaves everything to the network.
+        is_optimistic: While every recorded reward is the same, expect one more for bringing the changing features to
+            the constant ones of the same layout. Acting on the hypothesis confirms or refutes it.
+        widths: Hidden units of the network for what has no rule.
+        reward_widths: Hidden units of the reward head, when rewards have no rule.
+        termination_widths: Hidden units of the termination head, when terminations have no rule.
+        activation: "elu", "relu", "silu" or "tanh".
+        weights: Weights of the loss terms.
+        max_positive_weight: A termination counts as often as it is rarer than the rest, but at most this many times.
+    """
+
+    finds_rules: bool = True
+    is_optimistic: bool = True
+    widths: tuple[int, ...] = (256, 256)
+    reward_widths: tuple[int, ...] = (128, 128)
+    termination_widths: tuple[int, ...] = (64, 64)
+    activation: str = "silu"
+    weights: PredictionWeights = field(default_factory=PredictionWeights)
+    max_positive_weight: float = 10.0
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What was learned without gradients.
+
+    Attributes:
+        features: The tokens of an observation.
+        unresolved: Features without a rule under some action; the network predicts them.
+        classes: For each of those the differences modulo the number of tokens, or () for absolute tokens.
+        reward: None leaves it to the network.
+        termination: None leaves it to the network.
+    """
+
+    features: tuple[Feature, ...]
+    unresolved: tuple[int, ...] = ()
+    classes: tuple[tuple[int, ...], ...] = ()
+    reward: Outcome | None = None
+    termination: Outcome | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether rules cover everything, so that there is nothing to train."""
+        return not self.unresolved and self.reward is not None and self.termination is not None
+
+    @classmethod
+    def from_json(cls, description: dict[str, Any]) -> "Structure":
+        """The structure of `asdict`, after JSON made lists of its tuples."""
+        return cls(
+            features=tuple(
+                Feature(tuple(item["columns"]), item["num_values"], item["origin"], item["quantum"])
+                for item in description["features"]
+            ),
+            unresolved=tuple(description["unresolved"]),
+            classes=tuple(tuple(item) for item in description["classes"]),
+            **{
+                name: item and Outcome(item["kind"], tuple(item["values"]), tuple(item["sources"]))
+                for name, item in ((name, description[name]) for name in ("reward", "termination"))
+            },
+        )
+
+
+class TokenModel(NeuralModel):
+    """Exact rules where there are any, a classifier elsewhere.
+
+    Tokens that a looked-up rule has never seen keep their value. Without a generator a step is the most likely one,
+    with one the classified features are drawn.
+    """
+
+    kind = "token world model"
+    config_class = TokenConfig
+    config: TokenConfig
+    sources: Tensor
+    tables: Tensor
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether exact rules were found for everything."""
+        return self.structure.is_exact
+
+    def fit(self, trajectories: Trajectories, config: FitConfig | None = None, **options: Any) -> FitReport:
+        """Find rules in all episodes, then train the network for the rest, if any; see `NeuralModel.fit`.
+
+        Raises:
+            TrajectoryError: A column takes values on no lattice.
+        """
+        check_fit_spaces(trajectories, self.observation_space, self.action_space)
+        self._learn_structure(trajectories)
+        if self.is_exact:
+            return FitReport(0, 0, 0.0, False, [], 0.0)
+        return super().fit(trajectories, config, **options)
+
+    def initialise(self, trajectories: Trajectories) -> None:
+        """Draw the network's weights afresh and measure scales; the structure is that of all episodes."""
+        self._arrange(Layout(self.num_features))
+        self._measure(trajectories)
+
+    def step(
+        self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[ModelState, Prediction]:
+        """Imagine one step for actions [B] or [B, A]."""
+        before = self.codec.encode(state.observations)
+        indices = self._action_indices(actions)
+        after = self._apply_rules(before, indices)
+        if self.structure.unresolved:
+            self._classify(state.observations, actions, before, indices, after, generator)
+        observations = self.codec.decode(after)
+        rewards, terminations = self._outcomes(state.observations, actions, observations, before, after, indices)
+        return ModelState(observations), Prediction(observations, rewards, terminations)
+
+    def loss(self, segment: Segment, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002
+        """Cross-entropies of the classified features and the heads' errors, on the recorded transitions."""
+        before, after = segment.observations[:, :-1], segment.observations[:, 1:]
+        acts, zero = self.encode_actions(segment.actions), segment.mask.sum() * 0
+        terms = {"state": zero, "reward": zero, "termination": zero}
+        if self.structure.unresolved:
+            tokens, targets = self.codec.encode(before), self.codec.encode(after)
+            terms["state"] = self._cross_entropy(self._logits(before, acts), tokens, targets, segment.mask)
+        transitions = torch.cat([self.inputs(before), acts, self.inputs(after)], -1)
+        if self.structure.reward is None:
+            rewards = self.reward_scale.normalise(segment.rewards[..., None]).squeeze(-1)
+            terms["reward"] = masked_mean(huber(self.reward_head(transitions).squeeze(-1), rewards), segment.mask)
+        if self.structure.termination is None:
+            logits = self.termination_head(transitions).squeeze(-1)
+            errors = weighted_cross_entropy(logits, segment.terminations, self.positive_weight)
+            terms["termination"] = masked_mean(errors, segment.mask)
+        return terms
+
+    def describe(self) -> dict[str, Any]:
+        """The learned structure as JSON, for `save`."""
+        return asdict(self.structure)
+
+    def restore(self, description: dict[str, Any]) -> None:
+        """Rebuild for a structure of `describe`, before the weights are loaded."""
+        structure = Structure.from_json(description)
+        most_values = max(feature.num_values for feature in structure.features)
+        self._set_structure(structure, Rules.unknown(self._num_actions, len(structure.features), most_values))
+
+    @property
+    def _num_actions(self) -> int:
+        """Actions that rules tell apart; a Box action counts as one."""
+        return int(self.action_space.n) if isinstance(self.action_space, spaces.Discrete) else 1
+
+    def _action_indices(self, actions: Tensor) -> Tensor:
+        if isinstance(self.action_space, spaces.Discrete):
+            return actions.long() - int(self.action_space.start)
+        return torch.zeros(len(actions), dtype=torch.long, device=self.device)
+
+    def _learn_structure(self, trajectories: Trajectories) -> None:
+        features = detect_features(trajectories, self.observation_space)
+        codec = TokenCodec(features)
+        tokens = codec.encode(torch.as_tensor(trajectories.observations)).numpy()
+        rows = trajectories.observation_of_step
+        before, after = tokens[rows], tokens[rows + 1]
+        num_values = np.array([feature.num_values for feature in features])
+        actions = self._action_indices(torch.as_tensor(trajectories.actions)).cpu().numpy()
+        num_actions = self._num_actions
+        if self.config.finds_rules:
+            rules = learn_rules(before, after, actions, num_actions, num_values)
+        else:
+            rules = Rules.unknown(num_actions, len(features), codec.most_values)
+        unresolved = tuple(rules.unresolved)
+        steps = Steps(before, after, actions, num_actions, rules.copied)
+        reward, termination = (
+            find_outcome(values, steps, is_goal_tried, self.config.is_optimistic)
+            if self.config.finds_rules or len(np.unique(values)) == 1
+            else None
+            for values, is_goal_tried in ((trajectories.rewards, True), (trajectories.terminations, False))
+        )
+        classes = tuple(_classes(before[:, f], after[:, f], int(num_values[f])) for f in unresolved)
+        self._set_structure(Structure(features, unresolved, classes, reward, termination), rules)
+
+    def _set_structure(self, structure: Structure, rules: Rules) -> None:
+        self.structure = structure
+        self.codec = TokenCodec(structure.features).to(self.device)
+        self.register_buffer("sources", torch.tensor(rules.sources, device=self.device))
+        self.register_buffer("tables", torch.tensor(rules.tables, device=self.device))
+        self._arrange(Layout(self.num_features))
+
+    def _apply_rules(self, before: Tensor, indices: Tensor) -> Tensor:
+        """Next tokens [B, F] by the rules; where they say nothing, tokens stay."""
+        sources = self.sources[indices]
+        values = torch.gather(before, 1, sources.clamp_min(0))
+        features = torch.arange(before.shape[1], device=before.device)
+        after = self.tables[indices[:, None], features, values]
+        return torch.where(after == UNKNOWN, before, after)
+
+    def _classify(
+        self,
+        observations: Tensor,
+        actions: Tensor,
+        before: Tensor,
+        indices: Tensor,
+        after: Tensor,
+        generator: torch.Generator | None,
+    ) -> None:
+        """Fill in the tokens of the features that have no rule under the row's action."""
+        logits = self._logits(observations, self.encode_actions(actions))
+        for number, feature in enumerate(self.structure.unresolved):
+            if generator is None:
+                category = logits[number].argmax(-1)
+            else:
+                probabilities = torch.softmax(logits[number], -1).to(generator.device)
+                category = torch.multinomial(probabilities, 1, generator=generator).squeeze(-1).to(self.device)
+            token = self._token_of(number, category, before[:, feature])
+            is_open = self.sources[indices, feature] == UNKNOWN
+            after[:, feature] = torch.where(is_open, token, after[:, feature])
+
+    def _token_of(self, number: int, category: Tensor, before: Tensor) -> Tensor:
+        classes = self.structure.classes[number]
+        if not classes:
+            return category
+        size = self.structure.features[self.structure.unresolved[number]].num_values
+        return (before + torch.tensor(classes, device=before.device)[category]) % size
+
+    def _category_of(self, number: int, before: Tensor, after: Tensor) -> Tensor:
+        """The category of each recorded change; differences that training never showed count as the nearest."""
+        classes = self.structure.classes[number]
+        if not classes:
+            return after
+        size = self.structure.features[self.structure.unresolved[number]].num_values
+        ordered = torch.tensor(classes, device=before.device)
+        return torch.searchsorted(ordered, (after - before) % size).clamp_max(len(classes) - 1)
+
+    def _cross_entropy(self, logits: list[Tensor], before: Tensor, after: Tensor, mask: Tensor) -> Tensor:
+        losses = []
+        for number, feature in enumerate(self.structure.unresolved):
+            targets = self._category_of(number, before[..., feature], after[..., feature])
+            losses.append(F.cross_entropy(logits[number].flatten(0, -2), targets.flatten(), reduction="none"))
+        return masked_mean(torch.stack(losses).mean(0).view(mask.shape), mask)
+
+    def _logits(self, observations: Tensor, acts: Tensor) -> list[Tensor]:
+        output: Tensor = self.network(torch.cat([self.inputs(observations), acts], -1))
+        return list(torch.split(output, self._class_sizes(), -1))
+
+    def _class_sizes(self) -> list[int]:
+        return [
+            len(classes) or self.structure.features[feature].num_values
+            for feature, classes in zip(self.structure.unresolved, self.structure.classes, strict=True)
+        ]
+
+    def _outcomes(
+        self,
+        observations: Tensor,
+        actions: Tensor,
+        following: Tensor,
+        before: Tensor,
+        after: Tensor,
+        indices: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        reward, termination, num_actions = self.structure.reward, self.structure.termination, self._num_actions
+        rewards = None if reward is None else reward.read(before, after, indices, num_actions)
+        terminations = None if termination is None else termination.read(before, after, indices, num_actions)
+        if rewards is None or terminations is None:
+            acts = self.encode_actions(actions)
+            transitions = torch.cat([self.inputs(observations), acts, self.inputs(following)], -1)
+            if rewards is None:
+                rewards = self.reward_scale.restore(self.reward_head(transitions)).squeeze(-1)
+            if terminations is None:
+                terminations = self.termination_probability(self.termination_head(transitions).squeeze(-1))
+        return rewards, terminations
+
+    def inputs(self, observations: Tensor) -> Tensor:
+        """Standardised numbers, and a one-hot beside each number of few values."""
+        return torch.cat([self.input_scale.normalise(observations), *self.codec.one_hots(observations)], -1)
+
+    def _build(self, generator: torch.Generator) -> None:
+        if not hasattr(self, "structure"):
+            self.structure = Structure((Feature(tuple(range(self.num_features)), self.num_features),))
+            self.codec = TokenCodec(self.structure.features)
+            unknown = torch.full((self._num_actions, 1), UNKNOWN, device=self.device)
+            self.register_buffer("sources", unknown)
+            self.register_buffer("tables", unknown[..., None].repeat(1, 1, self.num_features))
+        config, num_acts = self.config, self.encode_actions.size
+        outputs = sum(self._class_sizes())
+        num_inputs = self.num_features + self.codec.num_one_hots
+        transition = 2 * num_inputs + num_acts
+        self.network: Any = None
+        self.reward_head: Any = None
+        self.termination_head: Any = None
+        if outputs:
+            self.network = Perceptron(
+                (num_inputs + num_acts, *config.widths, outputs), config.activation, generator, 0.1
+            )
+        if self.structure.reward is None:
+            self.reward_head = Perceptron((transition, *config.reward_widths, 1), config.activation, generator)
+        if self.structure.termination is None:
+            sizes = (transition, *config.termination_widths, 1)
+            self.termination_head = Perceptron(sizes, config.activation, generator)
+
+
+def _classes(before: np.ndarray[Any, Any], after: np.ndarray[Any, Any], size: int) -> tuple[int, ...]:
+    """The differences that occur, ordered, if there are fewer than tokens; else () for absolute tokens."""
+    differences = np.unique((after - before) % size)
+    return tuple(differences.tolist()) if len(differences) < size else ()
