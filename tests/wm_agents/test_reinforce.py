@@ -99,6 +99,16 @@ def test_the_moving_baseline_by_hand() -> None:
     assert np.isnan(agent._baseline[0, 3])
 
 
+def test_updates_move_the_baseline() -> None:
+    weights = LossWeights(value=0.0, world_model=0.0)
+    agent = Reinforce(vector(Reach), replace(SMALL, weights=weights, baseline_decay=0.5))
+    returns: list[float] = []
+    agent.learn(16, lambda _, report: returns.append(report.metrics["return"][0]))
+    assert len(returns) == 2
+    assert agent._baseline[0, 0] == pytest.approx(np.mean(returns), rel=1e-5)
+    assert np.isnan(agent._baseline[0, 1:]).all()
+
+
 def test_stacked_runs_have_baselines_of_their_own() -> None:
     agent = Reinforce(vector(Lengths), replace(SMALL, num_seeds=2))
     to_go = torch.tensor([[[4.0], [2.0]], [[10.0], [20.0]]])

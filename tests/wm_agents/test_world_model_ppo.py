@@ -175,7 +175,11 @@ def test_losses_equal_their_formulas() -> None:
     # The push that the environment took, and where it truly led.
     executed = np.clip(samples.actions.numpy(), -1, 1)
     places = samples.observations.numpy() + executed
-    predicted = policy.predict_next(samples.observations, samples.actions).detach().numpy()
+    assert (abs(samples.actions) > 1).any()
+    latents = policy.mlp_extractor.forward_actor(samples.observations)
+    predicted = policy.world_model(latents, torch.from_numpy(executed)).detach().numpy()
+    features = policy.predict_next(samples.observations, samples.actions)
+    assert np.array_equal(features.detach().numpy(), predicted)
     expected = {
         "policy": -clipped.mean(),
         "entropy": -entropy.mean().item(),
