@@ -6,7 +6,9 @@ from wm_agents.errors import ConfigError
 from wm_agents.planning import CategoricalCEM, CategoricalCEMConfig, DiscountedReturn
 from wm_agents.planning.value import ValueConfig, ValueIteration
 
-SMALL = ValueConfig(discount=0.8, hidden_size=32, num_rounds=1, num_updates=600, num_branches=8, branch_length=5)
+SMALL = ValueConfig(
+    discount=0.8, hidden_size=32, num_rounds=1, num_updates=800, num_branches=8, branch_length=5, slip=0.0
+)
 
 
 class EndingGrid(GridModel):
@@ -65,3 +67,17 @@ def test_reward_function_replaces_the_models():
 def test_settings_that_cannot_work_are_refused(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
         ValueConfig(**changes)
+
+
+def test_slip_makes_the_neighbourhood_of_a_danger_worth_less():
+    """Beside the pit the best policy escapes, so that only the slip tells the cell from a safe one."""
+    cells = all_cells(5)
+    near, far = torch.tensor([[1.0, 0.0]]), torch.tensor([[4.0, 4.0]])
+    gaps = []
+    for slip in (0.0, 0.3):
+        config = ValueConfig(
+            discount=0.8, hidden_size=32, num_rounds=1, num_updates=600, num_branches=8, branch_length=5, slip=slip
+        )
+        value = ValueIteration(GridModel(goal=(-1, -1), pit=(0, 0)), config).fit(cells)
+        gaps.append(float(value(far) - value(near)))
+    assert gaps[1] > gaps[0] + 0.05
