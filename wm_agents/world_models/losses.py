@@ -52,14 +52,3 @@ def huber(predictions: Tensor, targets: Tensor) -> Tensor:
 def weighted_cross_entropy(logits: Tensor, targets: Tensor, positive_weight: Tensor) -> Tensor:
     """Binary cross-entropy on logits, elementwise, where a positive target counts `positive_weight` times."""
     return F.binary_cross_entropy_with_logits(logits, targets, pos_weight=positive_weight, reduction="none")
-
-
-def beta_gaussian_loss(mean: Tensor, log_variance: Tensor, targets: Tensor, beta: float) -> Tensor:
-    """Gaussian negative log-likelihood weighted by variance^beta without gradient, elementwise.
-
-    beta = 0 is the likelihood, which neglects the mean wherever the variance is still large; beta = 1 gives the mean
-    the gradient of the squared error (Seitzer et al. 2022, On the Pitfalls of Heteroscedastic Uncertainty Estimation,
-    equation 5).
-    """
-    likelihood = 0.5 * ((targets - mean).square() * torch.exp(-log_variance) + log_variance)
-    return likelihood * torch.exp(beta * log_variance.detach()) if beta else likelihood

@@ -8,7 +8,6 @@ from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import DeterministicConfig, DeterministicModel, FitConfig
 from wm_agents.world_models.losses import (
     PredictionWeights,
-    beta_gaussian_loss,
     masked_mean,
     weighted_cross_entropy,
     weighted_sum,
@@ -190,11 +189,6 @@ def test_losses_by_hand():
     # a positive target at probability one half costs pos_weight * ln 2
     logits = weighted_cross_entropy(torch.zeros(2), torch.tensor([1.0, 0.0]), torch.tensor(10.0))
     assert logits.tolist() == pytest.approx([10 * np.log(2), np.log(2)], rel=1e-5)
-    # (error 2)^2 / (2 * variance e) + 1 / 2, times e^(beta)
-    args = torch.tensor(0.0), torch.tensor(1.0), torch.tensor(2.0)
-    plain = 0.5 * (4 / np.e + 1)
-    assert float(beta_gaussian_loss(*args, 0.0)) == pytest.approx(plain)
-    assert float(beta_gaussian_loss(*args, 0.5)) == pytest.approx(plain * np.exp(0.5))
 
 
 def test_constant_features_stay_constant_and_cannot_blow_up():
