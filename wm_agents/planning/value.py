@@ -34,9 +34,9 @@ class ValueConfig:
         num_drawn_actions: Actions tried per state where they are continuous.
         num_branches: Imagined episodes per round.
         branch_length: Their steps.
-        exploration: Probability of beginning to act at random in them, at each step. It is small since the random
-            action is then held (a Discrete one): a goal that no dithering reaches would never be imagined.
-        longest_hold: Steps for which it is held at most.
+        exploration: Share of random actions in them.
+        longest_hold: In every other branch a random (Discrete) action is held for a random time of at most so many
+            steps: a goal that no dithering reaches would never be imagined.
         slip: Share of random actions in the policy that is valued: it makes states near a danger worth less than safe
             ones, where the best policy would escape either way and all values were equal.
 
@@ -54,7 +54,7 @@ class ValueConfig:
     num_drawn_actions: int = 8
     num_branches: int = 32
     branch_length: int = 200
-    exploration: float = 0.07
+    exploration: float = 0.2
     longest_hold: int = 64
     slip: float = 0.1
 
@@ -208,7 +208,8 @@ class ValueIteration:
         config = self._config
         rows = torch.randint(len(observations), (config.num_branches,), generator=self._generator)
         current, visited = observations[rows], []
-        held = HeldRows(len(rows), self._num_choices, config.exploration, config.longest_hold)
+        longest_holds = torch.where(torch.arange(len(rows)) % 2 == 0, config.longest_hold, 1)
+        held = HeldRows(longest_holds, self._num_choices, config.exploration)
         for _ in range(config.branch_length):
             options = self._imagine(current)
             follow = value(options.after.flatten(0, 1)).view(options.rewards.shape)
