@@ -113,7 +113,14 @@ class Rules:
         states["ended"] = True
         start = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
         seed_rows(states, [start + row for row in range(num_rows)])
+        self.load_rows(states)
         return states
+
+    def save_rows(self, states: Array) -> None:
+        """Before rows are copied out: write into them what a domain keeps elsewhere, such as in an emulator."""
+
+    def load_rows(self, states: Array) -> None:
+        """After rows were copied in: take from them what a domain keeps elsewhere."""
 
     def check_states(self, states: Array, shape: tuple[int, ...]) -> None:
         """Raise StateError unless `states` has this shape, this layout and these parameters."""
@@ -273,12 +280,14 @@ class KernelEnv(gym.Env[Any, Any]):
 
     def clone_state(self) -> Array:
         """A copy of the state row, shape (): the random stream is part of it."""
+        self._rules.save_rows(self._states)
         return copy_rows(self._states)[0, ...]
 
     def restore_state(self, state: Array) -> NDArray[np.float32]:
         """Return to a cloned state and give its observation [O]; raises StateError with nothing changed."""
         self._rules.check_states(state, ())
         self._states[0] = state
+        self._rules.load_rows(self._states)
         self._needs_reset = bool(self._states["ended"][0])
         return self._observe()
 
@@ -408,12 +417,14 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
 
     def clone_state(self) -> Array:
         """A copy of all state rows [B]: their random streams are part of them."""
+        self._rules.save_rows(self._states)
         return copy_rows(self._states)
 
     def restore_state(self, states: Array) -> NDArray[np.float32]:
         """Return to cloned states [B] and give their observations [B, O]; raises StateError with nothing changed."""
         self._rules.check_states(states, (self.num_envs,))
         self._states[:] = states
+        self._rules.load_rows(self._states)
         self._was_reset = True
         observations = self._observation_buffer()
         self._rules.observe_rows(self._states, self._rules.parameters, observations)
