@@ -126,6 +126,10 @@ class Rules:
     def load_rows(self, states: Array) -> None:
         """After rows were copied in: take from them what a domain keeps elsewhere."""
 
+    def picture(self, state: Any, draw: Callable[[Any, Any], Array]) -> Array:
+        """The picture of a state row as the environment draws it, unless the domain has one of its own."""
+        return draw(state, self.parameters[0])
+
     def check_states(self, states: Array, shape: tuple[int, ...]) -> None:
         """Raise StateError unless `states` has this shape, this layout and these parameters."""
         if not isinstance(states, np.ndarray | np.void) or states.dtype != self.state_dtype:
@@ -273,13 +277,13 @@ class KernelEnv(gym.Env[Any, Any]):
         if self.render_mode == "ansi":
             return self.describe(state, parameters)
         if self.render_mode == "rgb_array":
-            return self.draw(state, parameters)
+            return self._rules.picture(state, self.draw)
         if self.render_mode == "human":
             if self._window is None:
                 from wm_envs.window import Window
 
                 self._window = Window(type(self).__name__, self.metadata["render_fps"])
-            self._window.show(self.draw(state, parameters))
+            self._window.show(self._rules.picture(state, self.draw))
         return None
 
     def close(self) -> None:
@@ -440,8 +444,9 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         """One frame or text per row."""
         if self.render_mode is None:
             return None
-        show = self.env_class.describe if self.render_mode == "ansi" else self.env_class.draw
-        return tuple(show(state, self._rules.parameters[0]) for state in self._states)
+        if self.render_mode == "ansi":
+            return tuple(self.env_class.describe(state, self._rules.parameters[0]) for state in self._states)
+        return tuple(self._rules.picture(state, self.env_class.draw) for state in self._states)
 
     def close_extras(self, **kwargs: Any) -> None:  # noqa: ARG002
         """Stop the threads."""

@@ -89,9 +89,9 @@ def move_player(state: Row, action: Integer) -> None:
     if state.frame % 2 == 0:
         aim = max(HIGHEST_PLACE, 2 * ((state.charge + CHARGE_OFFSET) // CHARGE_PER_PLACE))
         state.player_y = (state.player_y + aim) >> 1
-    if action == RIGHT or action == RIGHT_FIRE:
+    if action in (RIGHT, RIGHT_FIRE):
         state.charge = max(MIN_CHARGE, state.charge - CHARGE_PER_FRAME)
-    elif action == LEFT or action == LEFT_FIRE:
+    elif action in (LEFT, LEFT_FIRE):
         state.charge = min(MAX_CHARGE, state.charge + CHARGE_PER_FRAME)
 
 
@@ -197,7 +197,7 @@ def advance(state: Row, action: Integer) -> Integer:
     state.frame = (state.frame + 1) % 256
     point = move_ball(state, player_y)
     move_enemy(state)
-    state.has_fired = action == FIRE or action == RIGHT_FIRE or action == LEFT_FIRE
+    state.has_fired = action in (FIRE, RIGHT_FIRE, LEFT_FIRE)
     if point > 0:
         state.player_score += 1
     elif point < 0:
@@ -223,9 +223,7 @@ def packed(
 @kernel
 def look(state: Row) -> Integer:
     """The word of the present frame."""
-    return packed(
-        state.player_y, state.enemy_y, state.ball_x, state.ball_y, state.player_score, state.enemy_score
-    )
+    return packed(state.player_y, state.enemy_y, state.ball_x, state.ball_y, state.player_score, state.enemy_score)
 
 
 @kernel
@@ -353,7 +351,7 @@ def judge(state: Row, rules: Row, points: Integer, outcome: Row) -> None:
 @kernel
 def step(state: Row, rules: Row, action: Integer, outcome: Row) -> None:
     """The frames of one action; a game that is won in between stands still."""
-    points = 0
+    points: Integer = 0
     for _ in range(rules.frame_skip):
         executed = execute(state, rules, action)
         if not is_over(state):
