@@ -21,7 +21,8 @@ Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
 WITH_FIRE = np.array([FIRE, FIRE, RIGHT_FIRE, LEFT_FIRE, RIGHT_FIRE, LEFT_FIRE])
-REACH = 11.5  # px: half of what one step of an action moves the place where the paddle comes to rest
+STRIDE = 22.0  # px that one step of an action moves the place where the paddle comes to rest
+SHARE_OF_STRIDE = ([0.0, 1.0, 2.0, 3.0], [0.0, 0.45, 0.9, 1.0])  # steps after an action, how far the paddle is
 MIDDLE = 104.0  # px: a paddle there stands in the middle of the court
 TOP = float(dynamics.TOP_WALL - dynamics.BALL_TOP)
 BOTTOM = float(dynamics.BOTTOM_WALL - dynamics.BALL_TOP)
@@ -31,20 +32,24 @@ HIGHEST_PART, CENTRE_PART, LOWEST_PART = -2.0, 6.0, 14.0  # px: of the ball's to
 
 
 class Ball:
-    """What two frames tell of the ball, by row."""
+    """What the last frames tell of the ball, by row."""
 
     def __init__(self, observations: Array) -> None:
-        x, y = _newest(observations, 8), _newest(observations, 9)
-        last_x, last_y = _newest(observations, 8, 1), _newest(observations, 9, 1)
-        self.x, self.y, self.is_there = x, y, x > 0
-        self.is_flying = self.is_there & (last_x > 0)
-        self.dx = np.where(self.is_flying, x - last_x, 0.0)  # px per step
-        self.dy = np.where(self.is_flying, y - last_y, 0.0)
+        x, y = ([_newest(observations, feature, age) for age in range(3)] for feature in (8, 9))
+        self.x, self.y, self.is_there = x[0], y[0], x[0] > 0
+        is_flying = self.is_there & (x[1] > 0)
+        self.dx = np.where(is_flying, x[0] - x[1], 0.0)  # px per step
+        self.dy = np.where(is_flying, y[0] - y[1], 0.0)
+        # The step in which the ball leaves a wall shows neither its old nor its new speed.
+        before = np.where(is_flying & (x[2] > 0), y[1] - y[2], 0.0)
+        is_at_wall = (self.y - TOP < np.abs(before)) | (BOTTOM - self.y < np.abs(before))
+        self.dy = np.where(is_at_wall & (np.abs(self.dy) < np.abs(before)), -before, self.dy)
+
+        self.num_steps = np.clip((MEETING_X - self.x) / np.maximum(self.dx, 1.0), 0.0, None)  # to the agent
 
     def arrival(self) -> Floats:
         """The height at which the ball will reach the agent, folded at the walls; the present one if it flies away."""
-        num_steps = np.clip((MEETING_X - self.x) / np.maximum(self.dx, 1.0), 0.0, None)
-        height = self.y + self.dy * num_steps - TOP
+        height = self.y + self.dy * self.num_steps - TOP
         folded = np.abs((height + (BOTTOM - TOP)) % (2 * (BOTTOM - TOP)) - (BOTTOM - TOP))
         return np.where(self.dx > 0, TOP + folded, self.y)
 
@@ -53,14 +58,30 @@ def _newest(observations: Array, feature: int, age: int = 0) -> Floats:
     return np.asarray(observations[:, feature * STACK + STACK - 1 - age], np.float64)
 
 
-def steer(observations: Array, targets: Array) -> NDArray[np.int64]:
-    """Actions that bring the top edges of the paddles to the targets [N].
-
-    A paddle that moves goes on for about a third of its last step.
-    """
+def resting_place(observations: Array) -> Floats:
+    """Where the top edges of the paddles come to rest without an action: on by about a third of their last step."""
     paddle, last = _newest(observations, 1), _newest(observations, 1, 1)
-    error = targets - (paddle + (paddle - last) / 3.0)
-    return np.where(error > REACH, LEFT, np.where(error < -REACH, RIGHT, NOOP))
+    return paddle + (paddle - last) / 3.0
+
+
+def steer(observations: Array, targets: Array) -> NDArray[np.int64]:
+    """Actions that bring the top edges of the paddles near the targets [N]."""
+    error = targets - resting_place(observations)
+    return np.where(error > STRIDE / 2, LEFT, np.where(error < -STRIDE / 2, RIGHT, NOOP))
+
+
+def meet(observations: Array, ball: Ball, parts: Array) -> NDArray[np.int64]:
+    """Actions that meet the balls with these parts of the paddles [N], or at least somewhere.
+
+    One step of an action moves the paddle by more than its own height, so that not every part can be had at rest; some
+    balls can only be met on the way.
+    """
+    share = np.interp(ball.num_steps, *SHARE_OF_STRIDE)[:, None]
+    moves = np.array([0.0, -STRIDE, STRIDE]) * share
+    met = ball.arrival()[:, None] - (resting_place(observations)[:, None] + moves)
+    is_missed = (met < HIGHEST_PART) | (met > LOWEST_PART)
+    cost = np.abs(met - parts[:, None]) + 100.0 * is_missed
+    return np.array([NOOP, RIGHT, LEFT])[cost.argmin(1)]
 
 
 class RandomHolder:
@@ -133,9 +154,10 @@ class Interceptor:
         """Actions [N]."""
         ball = Ball(observations)
         self._plan_returns(ball)
-        targets = np.where(ball.dx > 0, ball.arrival() - self._parts, MIDDLE)
-        actions = steer(observations, targets)
-        is_firing = self._fires & (ball.dx > 0) & (ball.x > NEAR_X)
+        is_coming = ball.dx > 0
+        waiting = steer(observations, np.full(len(observations), MIDDLE))
+        actions = np.where(is_coming, meet(observations, ball, self._parts), waiting)
+        is_firing = self._fires & is_coming & (ball.x > NEAR_X)
         return np.where(is_firing, WITH_FIRE[actions], actions)
 
     def _plan_returns(self, ball: Ball) -> None:
