@@ -10,6 +10,7 @@ from wm_envs.environment import UNLIMITED, Array, Field, KernelEnv, KernelVector
 from wm_envs.kernel import empty_rows
 from wm_envs.options import check_flag, check_integer, check_number, check_reward_weights
 from wm_envs.pong import dynamics, render
+from wm_envs.pong.planner import plan
 
 DEFAULT_REWARD_WEIGHTS = {"point": 1.0}
 TIME_LIMIT_IN_FRAMES = 108_000  # half an hour, as the Arcade Learning Environment has it
@@ -171,3 +172,7 @@ class PongVectorEnv(KernelVectorEnv):
     """A batch of `wm/Pong-v0`."""
 
     env_class = PongEnv
+
+    def expert_actions(self, *, seed: int = 0) -> NDArray[Any]:
+        """Actions [B] of a player that looks ahead with the true rules; `seed` is that of the futures' noise."""
+        return plan(self._rules, self._states, seed=seed)
