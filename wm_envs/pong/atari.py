@@ -246,7 +246,7 @@ class PongAtariEnv(KernelEnv):
 
     @classmethod
     def rules(cls, **options: Any) -> AtariRules:
-        """The game with these options, those of `pong_parameters`; raises OptionError and MissingExtraError."""
+        """The game with these options, those of `PongEnv.rules`; raises OptionError and MissingExtraError."""
         consoles = Consoles()
         native = vars(PongEnv.rules(**options))
         own = {"state_dtype": STATE, "reset_rows": consoles.reset_rows, "step_rows": consoles.step_rows}
