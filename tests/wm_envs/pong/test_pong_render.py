@@ -62,7 +62,7 @@ def test_the_picture_is_the_originals_screen():
         # The console shows a score one frame later, and its first frame in other colours; else a ball near the agent
         # may be a line higher.
         assert reward != 0 or step == 0 or num_different <= 8
-    assert num_equal > 0.95 * 1200
+    assert num_equal > 0.9 * 1200
 
 
 def test_a_restored_console_shows_the_restored_state():
