@@ -95,14 +95,6 @@ class Shelf:
         pairs = zip(slots, arguments, strict=True)
         return [getattr(self._consoles[slot], method)(*each) for slot, each in pairs]
 
-    def send(self, *request: Any) -> None:
-        """As for a worker, but the work is done here."""
-        self._answer = self.call(*request)
-
-    def receive(self) -> list[Any]:
-        """The answer to the last request."""
-        return self._answer
-
 
 class Worker:
     """A shelf in a process of its own, which ends with this object or with the whole program."""
@@ -149,7 +141,7 @@ def serve(connection: Connection) -> None:
 
 
 class Consoles:
-    """All consoles of an environment: those of a slice of slots stand on one shelf.
+    """All consoles of an environment.
 
     Args:
         slices: Slots that share a worker; without any, all consoles are in this process.
@@ -158,7 +150,8 @@ class Consoles:
     def __init__(self, slices: Sequence[slice] = ()) -> None:
         import_ale()
         self._slices = list(slices)
-        self._shelves: dict[int, Shelf | Worker] = {}
+        self._shelf = Shelf()
+        self._workers: dict[int, Worker] = {}
         self._in_use: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -173,33 +166,36 @@ class Consoles:
         return slot in self._in_use
 
     def call(self, method: str, slots: Sequence[int], arguments: Sequence[tuple[Any, ...]] | None = None) -> list[Any]:
-        """What the method of each console gives; the shelves work side by side."""
-        given = dict(zip(slots, arguments or [()] * len(slots), strict=True))
+        """What the method of each console gives; workers work side by side."""
         self._in_use.update(slots)
-        by_shelf: dict[int, list[int]] = {}
-        for slot in slots:
-            by_shelf.setdefault(self._shelf_of(slot), []).append(slot)
-        for shelf, members in by_shelf.items():
-            self._shelf(shelf).send(method, members, [given[slot] for slot in members])
-        answers: dict[int, Any] = {}
-        for shelf, members in by_shelf.items():
-            answers.update(zip(members, self._shelf(shelf).receive(), strict=True))
-        return [answers[slot] for slot in slots]
+        given = [()] * len(slots) if arguments is None else arguments
+        return self._call_workers(method, slots, given) if self._slices else self._shelf.call(method, slots, given)
 
     def close(self) -> None:
-        """Stop the workers."""
-        for shelf in self._shelves.values():
-            if isinstance(shelf, Worker):
-                shelf.stop()
-        self._shelves, self._in_use = {}, set()
+        """Stop the workers and forget the consoles."""
+        for worker in self._workers.values():
+            worker.stop()
+        self._workers, self._in_use, self._shelf = {}, set(), Shelf()
 
-    def _shelf_of(self, slot: int) -> int:
-        return next((i for i, part in enumerate(self._slices) if part.start <= slot < part.stop), -1)
+    def _call_workers(self, method: str, slots: Sequence[int], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        shares: dict[int, list[int]] = {}  # worker -> positions of its slots
+        for position, slot in enumerate(slots):
+            shares.setdefault(self._worker_of(slot), []).append(position)
+        for number, share in shares.items():
+            self._worker(number).send(method, [slots[i] for i in share], [arguments[i] for i in share])
+        answers: list[Any] = [None] * len(slots)
+        for number, share in shares.items():
+            for position, answer in zip(share, self._worker(number).receive(), strict=True):
+                answers[position] = answer
+        return answers
 
-    def _shelf(self, number: int) -> Shelf | Worker:
-        if number not in self._shelves:
-            self._shelves[number] = Worker() if self._slices else Shelf()
-        return self._shelves[number]
+    def _worker_of(self, slot: int) -> int:
+        return next(i for i, part in enumerate(self._slices) if part.start <= slot < part.stop)
+
+    def _worker(self, number: int) -> Worker:
+        if number not in self._workers:
+            self._workers[number] = Worker()
+        return self._workers[number]
 
 
 if __name__ == "__main__":
