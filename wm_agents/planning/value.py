@@ -12,6 +12,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from wm_agents.planning.holding import HeldRows
 from wm_agents.planning.objectives import RewardFunction
 from wm_agents.planning.scoring import require_at_least, require_between
 from wm_agents.planning.spaces import action_bounds
@@ -34,6 +35,8 @@ class ValueConfig:
         num_branches: Imagined episodes per round.
         branch_length: Their steps.
         exploration: Share of random actions in them.
+        longest_hold: In every other branch a random (Discrete) action is held for a random time of at most so many
+            steps: a goal that no dithering reaches would never be imagined.
         slip: Share of random actions in the policy that is valued: it makes states near a danger worth less than safe
             ones, where the best policy would escape either way and all values were equal.
 
@@ -43,7 +46,7 @@ class ValueConfig:
 
     discount: float = 0.99
     hidden_size: int = 128
-    num_rounds: int = 10
+    num_rounds: int = 20
     num_updates: int = 500
     batch_size: int = 256
     learning_rate: float = 1e-3
@@ -52,6 +55,7 @@ class ValueConfig:
     num_branches: int = 32
     branch_length: int = 200
     exploration: float = 0.2
+    longest_hold: int = 64
     slip: float = 0.1
 
     def __post_init__(self) -> None:
@@ -59,6 +63,7 @@ class ValueConfig:
         require_between(0, 1, exploration=self.exploration, slip=self.slip)
         require_at_least(1, num_rounds=self.num_rounds, num_updates=self.num_updates, batch_size=self.batch_size)
         require_at_least(1, num_branches=self.num_branches, branch_length=self.branch_length)
+        require_at_least(1, longest_hold=self.longest_hold)
 
 
 class ValueNetwork(nn.Module):
@@ -171,8 +176,7 @@ class ValueIteration:
     @torch.no_grad()
     def _imagine(self, observations: Tensor) -> _Transitions:
         """What every action, or a few drawn ones, leads to from each observation [S, O]."""
-        actions = self._actions(len(observations))
-        num_choices = actions.shape[1]
+        actions, num_choices = self._actions(len(observations)), self._num_choices
         state = self._model.start(observations).repeat(num_choices)
         rollout = self._model.rollout(state, actions.flatten(0, 1).unsqueeze(1))
         rewards = rollout.rewards
@@ -181,6 +185,12 @@ class ValueIteration:
         after = rollout.observations[:, 1].reshape(len(observations), num_choices, -1)
         shape = (len(observations), num_choices)
         return _Transitions(observations, after, rewards.reshape(shape), rollout.terminations.reshape(shape))
+
+    @property
+    def _num_choices(self) -> int:
+        """Actions that are compared in each state."""
+        space = self._model.action_space
+        return int(space.n) if isinstance(space, gym.spaces.Discrete) else self._config.num_drawn_actions
 
     def _actions(self, num_rows: int) -> Tensor:
         """All Discrete actions [S, n], or drawn Box actions [S, n, A] among which are the extremes."""
@@ -198,13 +208,13 @@ class ValueIteration:
         config = self._config
         rows = torch.randint(len(observations), (config.num_branches,), generator=self._generator)
         current, visited = observations[rows], []
+        longest_holds = torch.where(torch.arange(len(rows)) % 2 == 0, config.longest_hold, 1)
+        held = HeldRows(longest_holds, self._num_choices, config.exploration)
         for _ in range(config.branch_length):
             options = self._imagine(current)
             follow = value(options.after.flatten(0, 1)).view(options.rewards.shape)
             scores = options.rewards + config.discount * (1.0 - options.terminations) * follow
-            is_random = torch.rand(len(scores), generator=self._generator) < config.exploration
-            drawn = torch.randint(scores.shape[1], (len(scores),), generator=self._generator)
-            chosen = torch.where(is_random, drawn, scores.argmax(1))
+            chosen = held.replace(scores.argmax(1), self._generator)
             each = torch.arange(len(chosen))
             ended = options.terminations[each, chosen] > 0.5
             restart = observations[torch.randint(len(observations), (len(chosen),), generator=self._generator)]
