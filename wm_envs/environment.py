@@ -126,6 +126,12 @@ class Rules:
     def load_rows(self, states: Array) -> None:
         """After rows were copied in: take from them what a domain keeps elsewhere."""
 
+    def use_threads(self, slices: Sequence[slice]) -> None:
+        """Before a batch is used: the rows of each slice will be stepped by a thread of their own."""
+
+    def close(self) -> None:
+        """When a batch is closed; may be called twice."""
+
     def picture(self, state: Any, draw: Callable[[Any, Any], Array]) -> Array:
         """The picture of a state row as the environment draws it, unless the domain has one of its own."""
         return draw(state, self.parameters[0])
@@ -396,6 +402,8 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         self._pool = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
         bounds = np.linspace(0, num_envs, num_threads + 1).astype(int)
         self._slices = [slice(a, b) for a, b in itertools.pairwise(bounds)]
+        if num_threads > 1:
+            self._rules.use_threads(self._slices)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pool": None}  # threads cannot be pickled
@@ -452,6 +460,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         """Stop the threads."""
         if self._pool is not None:
             self._pool.shutdown()
+        self._rules.close()
 
     def clone_state(self) -> Array:
         """A copy of all state rows [B]: their random streams are part of them."""

@@ -5,6 +5,7 @@ the row before a clone and taken out of it after a restore. The noise of the act
 not in the emulator, so that a clone carries its own future.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,6 +108,14 @@ class AtariRules(Rules):
         """Bring the consoles into the states that the rows saved."""
         self.kernels.load_rows(states)
 
+    def use_threads(self, slices: Sequence[slice]) -> None:
+        """Give each thread a process that emulates for it."""
+        self.kernels.consoles = Consoles(slices)
+
+    def close(self) -> None:
+        """Stop these processes."""
+        self.kernels.consoles.close()
+
     def picture(self, state: Any, draw: Any) -> Array:
         """The console's screen; a console that was just restored has none, and then the state is drawn."""
         (screen,) = self.kernels.consoles.call("screen", [int(state["slot"])])
@@ -203,14 +212,3 @@ class PongAtariVectorEnv(KernelVectorEnv):
     """A batch of `wm/PongAtari-v0`; with `num_threads` above 1, each thread has a process that emulates for it."""
 
     env_class = PongAtariEnv
-
-    def __init__(self, num_envs: int = 1, **options: Any) -> None:
-        super().__init__(num_envs, **options)
-        self._kernels: ConsoleKernels = self._rules.kernels  # type: ignore[attr-defined]
-        if self._num_threads > 1:
-            self._kernels.consoles = Consoles(self._slices)
-
-    def close_extras(self, **kwargs: Any) -> None:
-        """Stop the threads and their processes."""
-        super().close_extras(**kwargs)
-        self._kernels.consoles.close()

@@ -68,7 +68,7 @@ def test_an_arrival_is_folded_at_the_walls():
     ball = Ball(observation)
     assert (ball.dx[0], ball.dy[0]) == (4, -8)
     assert ball.arrival()[0] == pytest.approx(31 + (8 * 16.75 - (56 - 31)))
-    observation[0, 36:40] = [60, 52, 44, 41]  # it left the wall within the last step
+    observation[0, 36:40] = [49, 41, 33, 38]  # it left the wall within the last step
     assert Ball(observation).dy[0] == 8
 
 
