@@ -62,6 +62,8 @@ class Rules:
     `observe_rows(states, parameters, observations[B, O])` writes the observation, a pure function of the state,
     `report_rows(states, parameters, outcomes[B], mask[B])`, where there is one, writes what the masked rows report
     right after a reset; without it everything that they report is zero.
+    A domain whose state lives partly elsewhere, such as in emulators, overrides the methods `save_rows`, `load_rows`,
+    `use_threads`, `close` and `picture`, which do nothing of their own here.
     """
 
     observation_fields: tuple[Field, ...]
