@@ -1,4 +1,5 @@
 import pytest
+
 from benchmarks.warm_start import REFERENCE, cheapest
 
 

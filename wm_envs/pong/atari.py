@@ -16,7 +16,7 @@ from wm_envs.environment import Array, KernelEnv, KernelVectorEnv, Rules
 from wm_envs.errors import StateError
 from wm_envs.kernel import state_dtype
 from wm_envs.pong import dynamics, render
-from wm_envs.pong.consoles import Consoles
+from wm_envs.pong.consoles import MEMORY_SIZE, Consoles
 from wm_envs.pong.env import PongEnv
 
 SAVED_CAPACITY = 8192  # bytes; ale-py 0.12 writes 7,717 for this game
@@ -56,7 +56,7 @@ class ConsoleKernels:
 
     def reset_rows(self, states: Array, parameters: Array, mask: Array) -> None:
         """Start the masked rows anew."""
-        self._start(states, parameters, np.flatnonzero(mask).tolist())
+        self._start(states, parameters, np.flatnonzero(mask))
 
     def step_rows(
         self,
@@ -68,30 +68,29 @@ class ConsoleKernels:
         is_autoreset: bool,
     ) -> None:
         """Advance all rows; one that has ended is reset when `is_autoreset` and else holds still with no reward."""
-        has_ended = states["ended"].tolist()
-        ended = [row for row, ends in enumerate(has_ended) if ends]
-        self._play(states, parameters, actions, outcomes, [row for row, ends in enumerate(has_ended) if not ends])
-        for row in ended:
-            dynamics.clear_row(outcomes, row) if is_autoreset else dynamics.hold_row_still(outcomes, row)
-        if is_autoreset:
+        ended = np.flatnonzero(states["ended"])
+        self._play(states, parameters, actions, outcomes, np.flatnonzero(~states["ended"]))
+        if len(ended) > 0:
+            dynamics.rest_rows(outcomes, ended, is_autoreset)
+        if len(ended) > 0 and is_autoreset:
             self._start(states, parameters, ended)
         dynamics.observe_rows(states, parameters, observations)
 
-    def _play(self, states: Array, parameters: Array, actions: Array, outcomes: Array, rows: list[int]) -> None:
-        executed = np.zeros(int(parameters["frame_skip"][0]), np.int64)
-        requests = []
-        for row in rows:
-            dynamics.execute_row(states, parameters, row, actions[row], executed)
-            requests.append((executed.tolist(),))
-        memories = self.consoles.call("play", states["slot"][rows].tolist(), requests)
-        for row, memory in zip(rows, memories, strict=True):
-            dynamics.see_step(states, parameters, row, np.frombuffer(memory, np.uint8), outcomes)
+    def _play(self, states: Array, parameters: Array, actions: Array, outcomes: Array, rows: Array) -> None:
+        executed = np.zeros((len(rows), int(parameters["frame_skip"][0])), np.int64)
+        dynamics.execute_rows(states, parameters, rows, actions, executed)
+        memories = self._memories("play", states["slot"][rows], [(frames,) for frames in executed.tolist()])
+        dynamics.see_steps(states, parameters, rows, memories, outcomes)
 
-    def _start(self, states: Array, parameters: Array, rows: list[int]) -> None:
-        requests = [(int(dynamics.start_row(states, parameters, row)),) for row in rows]
-        memories = self.consoles.call("start", states["slot"][rows].tolist(), requests)
-        for row, memory in zip(rows, memories, strict=True):
-            dynamics.see_first_frame(states, row, np.frombuffer(memory, np.uint8))
+    def _start(self, states: Array, parameters: Array, rows: Array) -> None:
+        num_noops = np.zeros(len(rows), np.int64)
+        dynamics.start_rows(states, parameters, rows, num_noops)
+        memories = self._memories("start", states["slot"][rows], [(frames,) for frames in num_noops.tolist()])
+        dynamics.see_first_frames(states, rows, memories)
+
+    def _memories(self, method: str, slots: Array, arguments: list[tuple[Any, ...]]) -> NDArray[np.uint8]:
+        memories = self.consoles.call(method, slots.tolist(), arguments)
+        return np.frombuffer(b"".join(memories), np.uint8).reshape(-1, MEMORY_SIZE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -411,54 +411,56 @@ def step_rows(
         observe(state, rules, observations, row)
 
 
-# The same book-keeping around the real console, one row at a time
+# The same book-keeping around real consoles, for chosen rows [N] of a batch
 
 
 @kernel
-def start_row(states: Array, parameters: Array, row: int) -> Integer:
-    """Begin an episode of a row; the number of frames that it waits."""
-    return start(states[row], parameters[0])
+def start_rows(states: Array, parameters: Array, rows: Array, num_noops: Array) -> None:
+    """Begin an episode in each row; fills the numbers of frames [N] that they wait."""
+    for i in range(len(rows)):
+        num_noops[i] = start(states[rows[i]], parameters[0])
 
 
 @kernel
-def execute_row(states: Array, parameters: Array, row: int, action: Integer, executed: Array) -> None:
-    """Fill the actions [frame_skip] that the noise leaves of a wanted one."""
-    for frame in range(len(executed)):
-        executed[frame] = execute(states[row], parameters[0], action)
+def execute_rows(states: Array, parameters: Array, rows: Array, actions: Array, executed: Array) -> None:
+    """Fill the actions [N, frame_skip] that the noise leaves of the wanted ones [B]."""
+    for i in range(len(rows)):
+        for frame in range(executed.shape[1]):
+            executed[i, frame] = execute(states[rows[i]], parameters[0], actions[rows[i]])
 
 
 @kernel
-def look_at_memory(state: Row, memory: Array) -> Integer:
-    """The word of the console's memory, uint8 [128]; takes over the scores."""
-    state.player_score = np.int64(memory[14])
-    state.enemy_score = np.int64(memory[13])
-    player_y, enemy_y = np.int64(memory[51]), np.int64(memory[50])
-    ball_x, ball_y = np.int64(memory[49]), np.int64(memory[54])
+def look_at_memory(state: Row, memories: Array, i: int) -> Integer:
+    """The word of a console's memory, row i of uint8 [N, 128]; takes over the scores."""
+    state.player_score = np.int64(memories[i, 14])
+    state.enemy_score = np.int64(memories[i, 13])
+    player_y, enemy_y = np.int64(memories[i, 51]), np.int64(memories[i, 50])
+    ball_x, ball_y = np.int64(memories[i, 49]), np.int64(memories[i, 54])
     return packed(player_y, enemy_y, ball_x, ball_y, state.player_score, state.enemy_score)
 
 
 @kernel
-def see_first_frame(states: Array, row: int, memory: Array) -> None:
-    """Take the console's memory, uint8 [128], as the first frame of an episode."""
-    remember_only(states[row], look_at_memory(states[row], memory))
+def see_first_frames(states: Array, rows: Array, memories: Array) -> None:
+    """Take the memories, uint8 [N, 128], as the first frames of episodes."""
+    for i in range(len(rows)):
+        remember_only(states[rows[i]], look_at_memory(states[rows[i]], memories, i))
 
 
 @kernel
-def see_step(states: Array, parameters: Array, row: int, memory: Array, outcomes: Array) -> None:
-    """Take the console's memory, uint8 [128], as what a step led to."""
-    state = states[row]
-    score = state.player_score - state.enemy_score
-    remember(state, look_at_memory(state, memory))
-    judge(state, parameters[0], state.player_score - state.enemy_score - score, outcomes[row])
+def see_steps(states: Array, parameters: Array, rows: Array, memories: Array, outcomes: Array) -> None:
+    """Take the memories, uint8 [N, 128], as what a step led to."""
+    for i in range(len(rows)):
+        state = states[rows[i]]
+        score = state.player_score - state.enemy_score
+        remember(state, look_at_memory(state, memories, i))
+        judge(state, parameters[0], state.player_score - state.enemy_score - score, outcomes[rows[i]])
 
 
 @kernel
-def clear_row(outcomes: Array, row: int) -> None:
-    """Clear the outcome of a row that begins an episode."""
-    clear(outcomes[row])
-
-
-@kernel
-def hold_row_still(outcomes: Array, row: int) -> None:
-    """A row that has ended earns nothing."""
-    hold_still(outcomes[row])
+def rest_rows(outcomes: Array, rows: Array, is_autoreset: bool) -> None:
+    """Outcomes of rows that have ended: cleared where they begin anew, else without a reward."""
+    for i in range(len(rows)):
+        if is_autoreset:
+            clear(outcomes[rows[i]])
+        else:
+            hold_still(outcomes[rows[i]])
