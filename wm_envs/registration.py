@@ -45,6 +45,7 @@ TABLE = (
     Registration("wm/PermPuzzle-v0", f"{PLANNING}:PermPuzzleEnv", f"{PLANNING}:PermPuzzleVectorEnv"),
     Registration("wm/LightsOut-v0", f"{PLANNING}:LightsOutEnv", f"{PLANNING}:LightsOutVectorEnv"),
     Registration("wm/TokenAutomaton-v0", f"{PLANNING}:TokenAutomatonEnv", f"{PLANNING}:TokenAutomatonVectorEnv"),
+    Registration("wm/Debate-v0", "wm_envs.debate.env:DebateEnv", "wm_envs.debate.env:DebateVectorEnv"),
 )
 
 
