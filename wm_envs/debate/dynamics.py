@@ -24,6 +24,7 @@ STRATEGIES = ("silent", "partisan", "zealot", "challenger", "juror", "advocate")
 NUM_STRATEGIES = len(STRATEGIES)
 ADVOCATE_AGGRESSION = 0.5  # share of its lead in relevance that an advocate holds against a rival claim
 
+MIN_WEIGHT = 1e-3  # lighter stakes are not placed in a tree
 MAX_OBSERVATIONS, MAX_PERSONS = 512, 32
 REWARD_COMPONENTS = ("influence", "victory")
 OUTCOME = outcome_dtype(
@@ -192,6 +193,26 @@ def support(relevance: Array, claim: int, weight: float) -> float:
 
 
 @kernel
+def weight_of(relevance: Array, claim: int, conviction: float) -> float:
+    """The signed weight of a conviction in [-1, 1]: half of it goes as far as the observation bears, all of it to 1."""
+    share = 2.0 * abs(conviction)
+    borne = support(relevance, claim, conviction)
+    weight = share * borne if share <= 1.0 else borne + (share - 1.0) * (1.0 - borne)
+    return weight if conviction >= 0.0 else -weight
+
+
+@kernel
+def conviction_of(relevance: Array, claim: int, weight: float) -> float:
+    """The conviction that stakes a signed weight: the inverse of `weight_of`."""
+    size, borne = abs(weight), support(relevance, claim, weight)
+    if size > borne:
+        conviction = 0.5 + 0.5 * (size - borne) / (1.0 - borne)
+    else:
+        conviction = 0.5 * size / borne if borne > 0.0 else 0.0
+    return conviction if weight >= 0.0 else -conviction
+
+
+@kernel
 def rebutter(relevance: Array, staker: int, claim: int, weight: float) -> int:
     """Who answers a stake that overreaches: the owner of an attacked claim, else the strongest other reader."""
     if weight < 0.0 and claim != staker:
@@ -257,6 +278,53 @@ def within_budget(weights: Array, budget: float) -> float:
             weights[claim] *= budget / spent
         return budget
     return spent
+
+
+# A debate about many observations at once
+
+@kernel
+def place_all(
+    relevance: Array,
+    allocations: Array,
+    strategies: Array,
+    rebuttal: float,
+    parents: Array,
+    signs: Array,
+    amounts: Array,
+    observations: Array,
+    stakers: Array,
+) -> int:
+    """Write the nodes of a debate, roots first and each stake before its rebuttal; how many there are.
+
+    Every tendency sees the scores as they stand before the observation, as in a round of the environment.
+    """
+    for claim in range(NUM):
+        parents[claim], observations[claim], stakers[claim] = NOBODY, NOBODY, claim
+    weights = np.zeros((NUM, NUM))
+    scores = np.zeros(NUM)
+    count = NUM
+    for number in range(len(relevance)):
+        row = relevance[number]
+        for seat in range(NUM):
+            script(strategies[seat], seat, row, scores, weights[seat])
+        for seat in range(NUM):
+            for claim in range(NUM):
+                weight = weights[seat, claim]
+                if abs(weight) < MIN_WEIGHT:
+                    continue
+                parents[count], observations[count], stakers[count] = claim, number, seat
+                signs[count] = 1.0 if weight > 0.0 else -1.0
+                amounts[count] = abs(weight) * allocations[seat]
+                scores[claim] += stake_value(row, allocations, seat, claim, weight, rebuttal)
+                answer = rebuttal_weight(row, claim, weight, rebuttal)
+                count += 1
+                if answer >= MIN_WEIGHT:
+                    rival = rebutter(row, seat, claim, weight)
+                    parents[count], observations[count], stakers[count] = count - 1, number, rival
+                    signs[count] = -1.0
+                    amounts[count] = answer * allocations[rival]
+                    count += 1
+    return count
 
 
 # An episode
@@ -383,7 +451,7 @@ def step(state: Row, rules: Row, actions: Array, row: int, outcome: Row) -> None
     script_seats(state)
     seat = state.seat
     for claim in range(NUM):
-        state.weights[seat, claim] = actions[row, claim]
+        state.weights[seat, claim] = weight_of(state.relevance, claim, actions[row, claim])
     before = state.allocations[seat]
     is_closing = play_round(state, rules)
     change = state.allocations[seat] - before
@@ -454,11 +522,11 @@ def step_rows(
 
 @kernel
 def stake_all(state: Row, rules: Row, actions: Array, rewards: Array) -> None:
-    """One round in which every seat is played: weights [7, 7] in, the change of each allocation in points out."""
+    """One round in which every seat is played: convictions [7, 7] in, the change of each allocation in points out."""
     for seat in range(NUM):
         rewards[seat] = state.allocations[seat]
         for claim in range(NUM):
-            state.weights[seat, claim] = actions[seat, claim]
+            state.weights[seat, claim] = weight_of(state.relevance, claim, actions[seat, claim])
     play_round(state, rules)
     for seat in range(NUM):
         rewards[seat] = 100.0 * (state.allocations[seat] - rewards[seat])

@@ -48,7 +48,9 @@ class DebateEnv(KernelEnv):
     | `advocate` | its own claim by relevance; concedes what speaks more for a rival, holds half its lead against others |
 
     ## Action Space
-    `Box(-1, 1, (7,))`: the weight staked on each claim, in the order above: positive for, negative against, 0 nothing.
+    `Box(-1, 1, (7,), float32)`: the conviction with which each claim is staked, in the order above: positive for it,
+    negative against it, 0 not at all. A conviction of 0.5 stakes the weight that the observation bears, less a part of
+    it, and more overreaches, up to weight 1.
 
     ## Observation Space
     `Box(31,)`, float32:
@@ -83,7 +85,7 @@ class DebateEnv(KernelEnv):
     | `rivals` | `"mixed"` | script of the other seats, or a mapping from tendency to script; "mixed" draws in each episode |
     | `num_debates` | 5 | debates in an episode |
     | `num_rounds` | 8 | observations in a debate |
-    | `budget` | 2.0 | weight that a seat may stake in a debate |
+    | `budget` | 4.0 | weight that a seat may stake in a debate |
     | `rebuttal` | 2.0 | weight of the answer to each unit of overreach |
     | `learning_rate` | 0.15 | how far allocations move in the first debate |
     | `learning_rate_decay` | 0.9 | factor after each debate |
@@ -117,7 +119,7 @@ class DebateEnv(KernelEnv):
         rivals: str | Mapping[str, str] = MIXED,
         num_debates: int = 5,
         num_rounds: int = 8,
-        budget: float = 2.0,
+        budget: float = 4.0,
         rebuttal: float = 2.0,
         learning_rate: float = 0.15,
         learning_rate_decay: float = 0.9,
