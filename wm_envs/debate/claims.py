@@ -119,6 +119,15 @@ class Forest:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """What a tendency holds about the person, and how well it was supported."""
+
+    tendency: Tendency
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
 class DebateResult:
     """What a debate came to.
 
@@ -139,6 +148,11 @@ class DebateResult:
     allocations: dict[Tendency, float]
     allocation_changes: dict[Tendency, float]
     total_stakes: int
+
+    @property
+    def claims(self) -> dict[Tendency, Claim]:
+        """The seven claims with their net scores."""
+        return {tendency: Claim(tendency, CLAIMS[tendency], score) for tendency, score in self.scores.items()}
 
 
 def grow_forest(stakes: Sequence[Stake], allocations: Mapping[Tendency, float] | Sequence[float]) -> Forest:

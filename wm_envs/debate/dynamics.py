@@ -22,7 +22,7 @@ ANY = -1  # an option that is drawn anew in each episode
 SILENT, PARTISAN, ZEALOT, CHALLENGER, JUROR, ADVOCATE = 0, 1, 2, 3, 4, 5
 STRATEGIES = ("silent", "partisan", "zealot", "challenger", "juror", "advocate")
 NUM_STRATEGIES = len(STRATEGIES)
-ADVOCATE_AGGRESSION = 0.5  # share of its lead in relevance that an advocate holds against a rival claim
+ADVOCATE_AGGRESSION = 0.2  # share of its lead in relevance that an advocate holds against a rival claim
 
 MIN_WEIGHT = 1e-3  # lighter stakes are not placed in a tree
 MAX_OBSERVATIONS, MAX_PERSONS = 512, 32
@@ -249,7 +249,7 @@ def script(strategy: int, seat: int, relevance: Array, scores: Array, weights: A
     silent: nothing. partisan: its own claim by relevance. zealot: its own claim with weight 1, whatever the evidence.
     challenger: as the partisan, and against the leading rival claim as far as the evidence bears. juror: every claim by
     relevance. advocate: its own claim by relevance; it concedes an observation that speaks more for a rival, and
-    holds half its lead against the rivals that it leads.
+    holds a fifth of its lead against the rivals that it leads.
     """
     for claim in range(NUM):
         weights[claim] = 0.0

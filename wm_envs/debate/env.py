@@ -45,7 +45,7 @@ class DebateEnv(KernelEnv):
     | `zealot` | its own claim with weight 1, whatever the evidence |
     | `challenger` | as the partisan, and against the leading rival claim as far as the evidence bears |
     | `juror` | every claim, by relevance |
-    | `advocate` | its own claim by relevance; concedes what speaks more for a rival, holds half its lead against others |
+    | `advocate` | its own claim by relevance; concedes what speaks more for a rival, holds a fifth of its lead against others |
 
     ## Action Space
     `Box(-1, 1, (7,), float32)`: the conviction with which each claim is staked, in the order above: positive for it,
