@@ -16,9 +16,9 @@ def plot_trajectories(history: TrainHistory, path: str | Path, title: str = "All
     from matplotlib import pyplot
 
     has_validation = bool(history.validation_results)
-    figure, axes = pyplot.subplots(
-        1 + has_validation, 1, figsize=(7.5, 6 if has_validation else 4.2), sharex=True, squeeze=False, height_ratios=[3, 1][: 1 + has_validation]
-    )
+    ratios = [3, 1] if has_validation else [1]
+    size = (7.5, 6) if has_validation else (7.5, 4.2)
+    figure, axes = pyplot.subplots(len(ratios), 1, figsize=size, sharex=True, squeeze=False, height_ratios=ratios)
     top = axes[0, 0]
     epochs = range(history.epochs_run + 1)
     first = history.metrics[0]

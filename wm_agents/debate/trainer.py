@@ -122,7 +122,7 @@ class Trainer:
 
     Args:
         config: How long and how fast.
-        relevance: The scorer; the default one where None. It is asked once for each observation, before the first epoch.
+        relevance: The scorer; the default one where None. It is asked once, before the first epoch.
         seed: Of the split into training and validation.
         rebuttal: Weight of the answer to each unit by which a stake overreaches.
     """

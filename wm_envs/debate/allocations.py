@@ -45,7 +45,7 @@ def check_bounds(minimum: Any, maximum: Any) -> tuple[float, float]:
         if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
             raise DebateError(f"the bounds of an allocation are finite numbers, got {value!r}")
     if not (0 <= minimum <= 1 / NUM_TENDENCIES <= maximum <= 1):
-        raise DebateError(f"seven allocations in [{minimum}, {maximum}] cannot sum to 1: give 0 <= min <= 1/7 <= max <= 1")
+        raise DebateError(f"bounds [{minimum}, {maximum}] leave no sum of 1: give 0 <= min <= 1/7 <= max <= 1")
     return float(minimum), float(maximum)
 
 

@@ -224,4 +224,3 @@ class Arena:
             allocation_changes=to_mapping(after - before),
             total_stakes=forest.total_stakes,
         )
-

@@ -9,6 +9,8 @@ positive for a stake in favour, negative for one against. In the kernels at the 
 the row of `PARAMETERS`, `out` and `row` the observation array and the index of its row.
 """
 
+from typing import Any
+
 import numpy as np
 
 from wm_envs.debate.tendencies import NUM_TENDENCIES
@@ -27,9 +29,12 @@ ADVOCATE_AGGRESSION = 0.2  # share of its lead in relevance that an advocate hol
 MIN_WEIGHT = 1e-3  # lighter stakes are not placed in a tree
 MAX_OBSERVATIONS, MAX_PERSONS = 512, 32
 REWARD_COMPONENTS = ("influence", "victory")
-OUTCOME = outcome_dtype(
-    REWARD_COMPONENTS, [("is_success", np.bool_), ("winner", np.int64), ("allocations", np.float64, (NUM,))]
-)
+INFO_FIELDS: list[tuple[str, Any]] = [
+    ("is_success", np.bool_),
+    ("winner", np.int64),
+    ("allocations", (np.float64, (NUM,))),
+]
+OUTCOME = outcome_dtype(REWARD_COMPONENTS, INFO_FIELDS)
 
 STATE = state_dtype(
     [
@@ -227,9 +232,7 @@ def rebuttal_weight(relevance: Array, claim: int, weight: float, rebuttal: float
 
 
 @kernel
-def stake_value(
-    relevance: Array, allocations: Array, staker: int, claim: int, weight: float, rebuttal: float
-) -> float:
+def stake_value(relevance: Array, allocations: Array, staker: int, claim: int, weight: float, rebuttal: float) -> float:
     """What a stake adds to its claim's net score, its rebuttal included."""
     if weight == 0.0:
         return 0.0
@@ -281,6 +284,7 @@ def within_budget(weights: Array, budget: float) -> float:
 
 
 # A debate about many observations at once
+
 
 @kernel
 def place_all(
@@ -400,9 +404,7 @@ def place_stakes(state: Row, rules: Row) -> None:
     for seat in range(NUM):
         for claim in range(NUM):
             weight = state.weights[seat, claim]
-            state.scores[claim] += stake_value(
-                state.relevance, state.allocations, seat, claim, weight, rules.rebuttal
-            )
+            state.scores[claim] += stake_value(state.relevance, state.allocations, seat, claim, weight, rules.rebuttal)
 
 
 @kernel

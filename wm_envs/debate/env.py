@@ -45,7 +45,7 @@ class DebateEnv(KernelEnv):
     | `zealot` | its own claim with weight 1, whatever the evidence |
     | `challenger` | as the partisan, and against the leading rival claim as far as the evidence bears |
     | `juror` | every claim, by relevance |
-    | `advocate` | its own claim by relevance; concedes what speaks more for a rival, holds a fifth of its lead against others |
+    | `advocate` | its own by relevance; concedes what speaks more for a rival, else a fifth of its lead against it |
 
     ## Action Space
     `Box(-1, 1, (7,), float32)`: the conviction with which each claim is staked, in the order above: positive for it,
@@ -82,7 +82,7 @@ class DebateEnv(KernelEnv):
     | Option | Default | Meaning |
     |---|---|---|
     | `seat` | `"curiosity"` | the agent's tendency; `None` draws it anew in each episode |
-    | `rivals` | `"mixed"` | script of the other seats, or a mapping from tendency to script; "mixed" draws in each episode |
+    | `rivals` | `"mixed"` | script of the others, or a mapping from tendency to script; "mixed" draws in each episode |
     | `num_debates` | 5 | debates in an episode |
     | `num_rounds` | 8 | observations in a debate |
     | `budget` | 4.0 | weight that a seat may stake in a debate |

@@ -64,7 +64,7 @@ def generate_person(
     while len(rows) < num_observations:
         num_tries += 1
         if num_tries > MAX_TRIES * num_observations:
-            raise OptionError(f"there are not {num_observations} different observations of such a person: ask for fewer")
+            raise OptionError(f"such a person has no {num_observations} different observations: ask for fewer")
         owner = int(generator.choice(NUM_TENDENCIES, p=true))
         is_distractor = generator.random() < distractor_share
         is_contrary = generator.random() < contradiction_share

@@ -215,7 +215,11 @@ DISTRACTORS = (
     "the calendar showed the wrong month",
     "the elevator stopped at every floor",
 )
-CONTRARY = ("For once did not do the usual thing, which is: {}", "Almost {}, then let it be", "Never {} again after that")
+CONTRARY = (
+    "For once did not do the usual thing, which is: {}",
+    "Almost {}, then let it be",
+    "Never {} again after that",
+)
 REASON_SHARE = 0.5  # scenes that give their reason; the others leave it to the deed
 
 

@@ -41,14 +41,14 @@ def draw(state: Any, parameters: Any) -> Image:
     canvas.draw_text(image, (SCORE_LEFT, 42), "score", GREY)
     for number in range(NUM_TENDENCIES):
         _draw_bar(image, state, parameters, number)
-        _draw_tree(image, state, parameters, number)
+        _draw_tree(image, state, number)
     canvas.draw_line(image, (16, HEIGHT - 32), (WIDTH - 16, HEIGHT - 32), PALE)
     canvas.draw_text(image, (16, HEIGHT - 22), f"last winner: {last_winner(state)}", INK, scale=2)
     return image
 
 
 def _draw_bar(image: Image, state: Any, parameters: Any, number: int) -> None:
-    """A tendency's name, its allocation, where it began, and a dot for its relevance to the observation."""
+    """A tendency's name, its allocation with a mark where it began, and below its relevance to the observation."""
     top = FIRST_LINE + number * LINE
     is_seat = number == int(state["seat"])
     if is_seat:
@@ -65,12 +65,12 @@ def _draw_bar(image: Image, state: Any, parameters: Any, number: int) -> None:
     canvas.fill_rectangle(image, (BARS_LEFT, top + 20), (BARS_WIDTH * relevance, 3), GREY, radius=1)
 
 
-def _draw_tree(image: Image, state: Any, parameters: Any, claim: int) -> None:
-    """The root of a claim and one disc for each stake on it; size is worth, the rim its staker, a ring its rebuttal."""
+def _draw_tree(image: Image, state: Any, claim: int) -> None:
+    """The root of a claim and one disc for each stake on it; its size is the worth, its rim the staker."""
     middle = FIRST_LINE + claim * LINE + 8.0
     root = (float(TREES_LEFT), middle)
     stakes = np.asarray(state["weights"])[:, claim]
-    allocations, relevance = np.asarray(state["allocations"]), np.asarray(state["relevance"])
+    allocations = np.asarray(state["allocations"])
     staked = [staker for staker in range(NUM_TENDENCIES) if abs(stakes[staker]) > 1e-3]
     if staked:
         end = (TREES_LEFT + TREES_STEP * (max(staked) + 1), middle)
