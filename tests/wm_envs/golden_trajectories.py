@@ -29,6 +29,7 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("wm/PermPuzzle-v0", {"level": 2, "instance": 3}),
     ("wm/LightsOut-v0", {"level": 2, "instance": 3}),
     ("wm/TokenAutomaton-v0", {"level": 2, "instance": 3}),
+    ("wm/Debate-v0", {"seat": None, "rivals": "advocate", "num_rounds": 4, "budget": 1.0, "min_allocation": 0.09}),
 )
 
 

@@ -60,22 +60,27 @@ def generate_person(
     true = generator.dirichlet(np.ones(NUM_TENDENCIES)) if drives is None else check_allocations(drives)
     rows: list[Observation] = []
     seen: set[str] = set()
-    num_tries = 0
-    while len(rows) < num_observations:
-        num_tries += 1
-        if num_tries > MAX_TRIES * num_observations:
-            raise OptionError(f"such a person has no {num_observations} different observations: ask for fewer")
+    for number in range(num_observations):
         owner = int(generator.choice(NUM_TENDENCIES, p=true))
         is_distractor = generator.random() < distractor_share
         is_contrary = generator.random() < contradiction_share
-        text = phrases.distractor(generator) if is_distractor else phrases.scene(owner, generator, is_contrary)
-        if text in seen:
-            continue
-        seen.add(text)
+        # The owner stays while the wording is drawn anew, so that no repetition shifts the shares of the drives.
+        text = _new_text(owner, generator, seen, is_distractor=is_distractor, is_contrary=is_contrary)
         label = owner if has_signal and not is_distractor else int(generator.integers(NUM_TENDENCIES))
         metadata = {LABEL: str(TENDENCIES[label]), "is_distractor": is_distractor, "is_contrary": is_contrary}
-        rows.append(Observation(f"{seed}-{len(rows):04d}", text, f"person {seed}", None, metadata))
+        rows.append(Observation(f"{seed}-{number:04d}", text, f"person {seed}", None, metadata))
     return Person(f"person {seed}", true, Observations(rows, "generated"))
+
+
+def _new_text(
+    owner: int, generator: np.random.Generator, seen: set[str], *, is_distractor: bool, is_contrary: bool
+) -> str:
+    for _ in range(MAX_TRIES):
+        text = phrases.distractor(generator) if is_distractor else phrases.scene(owner, generator, is_contrary)
+        if text not in seen:
+            seen.add(text)
+            return text
+    raise OptionError(f"nothing new to say of {TENDENCIES[owner]} after {len(seen)} observations: ask for fewer")
 
 
 def _check(num_observations: int, distractor_share: float, contradiction_share: float) -> None:
