@@ -15,6 +15,7 @@ SCORES = [1.646, 1.024, 3.010, 0.926, 1.816, 3.289, 2.365]
 ANSWER = [0.170540, 0.112912, 0.117076, 0.179868, 0.121352, 0.188049, 0.110202]
 PEAKED = np.array([0.1, 0.6, 0.0, 0.05, 0.05, 0.2, 0.0])
 EVEN = np.full(7, 1 / 7)
+SCORE_LISTS = st.lists(st.floats(-1e12, 1e12), min_size=7, max_size=7)
 
 
 def script(name, seat, relevance=PEAKED, scores=None):

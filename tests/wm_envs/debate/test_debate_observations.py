@@ -88,7 +88,7 @@ BAD_FILES = [
 def test_a_corrupt_file_is_an_observation_error_that_names_it(tmp_path, text):
     path = tmp_path / "bad.json"
     path.write_text(text)
-    with pytest.raises(ObservationError, match="bad.json"):
+    with pytest.raises(ObservationError, match=r"bad\.json"):
         Observations.load(path)
 
 
