@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
-from pettingzoo.test import parallel_api_test
 
 from wm_envs.debate import parallel_env
 from wm_envs.debate.env import DebateEnv
@@ -23,7 +22,10 @@ def play(env, players, seed):
     return np.array(rewards)
 
 
+@pytest.mark.filterwarnings("ignore:The old environment creation API")  # PettingZoo's own, on importing its tests
 def test_pettingzoos_test_is_clean():
+    from pettingzoo.test import parallel_api_test
+
     parallel_api_test(parallel_env(), num_cycles=100)
 
 
