@@ -91,7 +91,7 @@ def train(config: Config, seed: int) -> PPO:
         "MlpPolicy",
         env,
         n_steps=config.rollout_steps,
-        batch_size=min(1024, config.num_envs * config.rollout_steps),
+        batch_size=config.num_envs * config.rollout_steps // 5,
         n_epochs=8,
         learning_rate=lambda remaining: config.learning_rate * (0.05 + 0.95 * remaining),
         gamma=0.98,

@@ -12,7 +12,7 @@ def clock(state: Any, parameters: Any) -> str:
     """Which debate and which round."""
     debate = min(int(state["debate"]) + 1, int(parameters["num_debates"]))
     return (
-        f"debate {debate}/{int(parameters['num_debates'])} round {int(state['round'])}/{int(parameters['num_rounds'])}"
+        f"debate {debate}/{int(parameters['num_debates'])} round {int(state['round_number'])}/{int(parameters['num_rounds'])}"
     )
 
 

@@ -42,7 +42,7 @@ STATE = state_dtype(
         ("person", np.int64),  # whose observations are debated
         ("offset", np.int64),  # place and stride of the walk through that person's observations
         ("stride", np.int64),
-        ("round", np.int64),  # within the debate
+        ("round_number", np.int64),  # within the debate
         ("debate", np.int64),
         ("winner", np.int64),  # of the last debate; NOBODY before its end or without a positive score
         ("learning_rate", np.float64),
@@ -345,7 +345,7 @@ def greatest_common_divisor(first: int, second: int) -> int:
 @kernel
 def open_debate(state: Row, rules: Row) -> None:
     """Clear the scores and fill the budgets."""
-    state.round = 0
+    state.round_number = 0
     for tendency in range(NUM):
         state.scores[tendency] = 0.0
         state.budgets[tendency] = rules.budget
@@ -424,8 +424,8 @@ def play_round(state: Row, rules: Row) -> bool:
     """Settle one round with the weights as they stand in the state; whether it closed a debate."""
     state.time += 1
     place_stakes(state, rules)
-    state.round += 1
-    is_closing = state.round >= rules.num_rounds
+    state.round_number += 1
+    is_closing = state.round_number >= rules.num_rounds
     if is_closing:
         close_debate(state, rules)
     lay_observation(state, rules)
@@ -466,7 +466,7 @@ def step(state: Row, rules: Row, actions: Array, row: int, outcome: Row) -> None
 def observe_seat(state: Row, rules: Row, seat: int, out: Array, row: int) -> None:
     """What one seat sees: its own place, then for each tendency relevance, score and allocation."""
     out[row, 0] = state.budgets[seat] / rules.budget
-    out[row, 1] = state.round / rules.num_rounds
+    out[row, 1] = state.round_number / rules.num_rounds
     out[row, 2] = state.debate / rules.num_debates
     for tendency in range(NUM):
         out[row, 3 + tendency] = 1.0 if tendency == seat else 0.0

@@ -223,11 +223,12 @@ def _random_steps(rules: DeterministicParent, num_steps: int, seed: int) -> Sequ
     generator = np.random.default_rng(seed)
     single: Any = env.unwrapped
     assert isinstance(single, KernelEnv)
+    num_actions: int = rules.rules.action_space.n  # type: ignore[union-attr]
     steps, is_over = [], True
     for number in range(num_steps):
         if is_over:
             env.reset(seed=seed + number)
-        action = int(generator.integers(single.action_space.n))
+        action = int(generator.integers(num_actions))
         steps.append((single.clone_state(), action))
         _, _, terminated, truncated, _ = env.step(action)
         is_over = terminated or truncated
