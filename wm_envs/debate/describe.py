@@ -11,7 +11,8 @@ from wm_envs.debate.tendencies import TENDENCIES
 def clock(state: Any, parameters: Any) -> str:
     """Which debate and which round."""
     debate = min(int(state["debate"]) + 1, int(parameters["num_debates"]))
-    return f"debate {debate}/{int(parameters['num_debates'])} round {int(state['round_number'])}/{int(parameters['num_rounds'])}"
+    place = f"round {int(state['round_number'])}/{int(parameters['num_rounds'])}"
+    return f"debate {debate}/{int(parameters['num_debates'])} {place}"
 
 
 def last_winner(state: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from wm_envs.environment import KernelEnv, Rules
@@ -223,7 +224,8 @@ def _random_steps(rules: DeterministicParent, num_steps: int, seed: int) -> Sequ
     generator = np.random.default_rng(seed)
     single: Any = env.unwrapped
     assert isinstance(single, KernelEnv)
-    num_actions: int = rules.rules.action_space.n  # type: ignore[union-attr]
+    assert isinstance(rules.rules.action_space, spaces.Discrete)  # as in every symbolic task
+    num_actions = int(rules.rules.action_space.n)
     steps, is_over = [], True
     for number in range(num_steps):
         if is_over:
