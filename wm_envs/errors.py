@@ -17,3 +17,15 @@ class StateError(error.Error, ValueError):
 
 class MissingExtraError(error.DependencyNotInstalled, ImportError):
     """A feature whose optional dependency is absent; the message names the extra that brings it."""
+
+
+class ObservationError(error.Error, ValueError):
+    """Observations, labels or a file of them that cannot be debated; nothing was loaded."""
+
+
+class DebateError(error.Error, ValueError):
+    """Stakes, claims or allocations that break the rules of debate; nothing has changed."""
+
+
+class LanguageModelError(error.Error, RuntimeError):
+    """A language model that cannot be reached or answers with something else than it was asked for."""

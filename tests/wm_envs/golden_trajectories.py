@@ -30,6 +30,7 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("wm/LightsOut-v0", {"level": 2, "instance": 3}),
     ("wm/TokenAutomaton-v0", {"level": 2, "instance": 3}),
     ("wm/Pong-v0", {"repeat_action_probability": 0.25, "directions": True, "frame_skip": 16}),
+    ("wm/Debate-v0", {"seat": None, "rivals": "advocate", "num_rounds": 4, "budget": 1.0, "min_allocation": 0.09}),
 )
 # The original plays the games of its copy, as its own tests say, and needs what is not always installed.
 WITHOUT = ("wm/PongAtari-v0",)

@@ -72,8 +72,10 @@ def test_a_duplicate_goes_on_as_the_original_and_apart_from_it(env_id, duplicate
     env = gym.make(env_id)
     env.reset(seed=5)
     twin = duplicate(env)
-    first = env.step(1)
-    np.testing.assert_array_equal(first[0], twin.step(1)[0])
+    env.action_space.seed(5)
+    action = env.action_space.sample()
+    first = env.step(action)
+    np.testing.assert_array_equal(first[0], twin.step(action)[0])
     np.testing.assert_array_equal(env.reset()[0], twin.reset()[0])
 
 

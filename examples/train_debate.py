@@ -1,0 +1,149 @@
+"""Calibrate a person's tendencies by debate, validate on labels, and check the method on generated persons.
+
+    python examples/train_debate.py --seed 1 --output-dir out
+    python examples/train_debate.py --observations my_observations.json --persons 0 --output-dir out
+
+By default the observations are those of the five held-out autobiographers: neither the scorer nor the training has
+seen their labels. Writes observations.json, training_log.json (configuration and every epoch), history.json,
+trajectories.png, model.json and summary.json (accuracy, p_value, spearman_median, CPU seconds, ...).
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from wm_agents.debate import (
+    DebateModel,
+    JSONLogger,
+    TensorBoardLogger,
+    TrainConfig,
+    Trainer,
+    TrainHistory,
+    Validator,
+    create_world_model,
+)
+from wm_agents.debate.plots import plot_trajectories
+from wm_agents.debate.studies import adapted_relevance, recovery_study
+from wm_agents.training.summary import make_output_directory
+from wm_envs.debate.claims import DebateResult
+from wm_envs.debate.observations import load_corpus
+
+
+@dataclass(frozen=True)
+class Config:
+    """Whom to train on, and how."""
+
+    observations: Path | None = None
+    """A file {source, count, observations: [...]}; None takes the five held-out persons of the corpus."""
+    name: str = "Person"
+    """Whom the model is about."""
+    max_epochs: int = 5
+    """Debates at most."""
+    min_epochs: int = 2
+    """Debates before training may stop early."""
+    convergence_threshold: float = 0.01
+    """Allocations are stable when their changes add up to less."""
+    initial_lr: float = 0.15
+    """First learning rate."""
+    lr_decay: float = 0.85
+    """Factor after each epoch."""
+    validation_split: float = 0.2
+    """Share of the observations held out while training."""
+    persons: int = 100
+    """Generated persons on which the learned allocations are compared with the true drives; 0 leaves that out."""
+    tensorboard: bool = False
+    """Write TensorBoard events too."""
+    seed: int = 1
+    """Seed of the split and of the generated persons."""
+    output_dir: Path = Path("runs/train_debate")
+    """Folder for everything that is written."""
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Train, validate, compare; returns the summary that is written."""
+    folder = make_output_directory(config.output_dir)
+    model = create_world_model(config.name, source_file(config))
+    started = time.process_time()
+    history, result = train(config, model)
+    seconds = time.process_time() - started
+    summary = summarise(model, history, result) | {"seconds": round(seconds, 3), "seed": config.seed}
+    show(model, history, result)
+    model.save(folder / "model.json")
+    (folder / "history.json").write_text(json.dumps(history.to_plain(), indent=2) + "\n", encoding="utf-8")
+    plot_trajectories(history, folder / "trajectories.png")
+    if config.persons:
+        study = recovery_study(adapted_relevance(), config.persons, seed=config.seed)
+        summary |= study.median.flatten("spearman_median") | {"persons": config.persons}
+        print(f"Generated persons: median Spearman {study.median} between drives and allocations")
+    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    return summary
+
+
+def source_file(config: Config) -> Path:
+    """The file of observations; the corpus' held-out persons are written out first."""
+    if config.observations is not None:
+        return config.observations
+    path = config.output_dir / "observations.json"
+    load_corpus("held-out").save(path)
+    return path
+
+
+def train(config: Config, model: DebateModel) -> tuple[TrainHistory, DebateResult]:
+    """The guide's run."""
+    settings = TrainConfig(
+        max_epochs=config.max_epochs,
+        min_epochs=config.min_epochs,
+        convergence_threshold=config.convergence_threshold,
+        initial_lr=config.initial_lr,
+        lr_decay=config.lr_decay,
+        validation_split=config.validation_split,
+    )
+    trainer = Trainer(settings, seed=config.seed)
+    logger = JSONLogger(config.output_dir / "training_log.json")
+    history, result = trainer.train(model.observations, model.agents, logger=logger, verbose=True)
+    if config.tensorboard:
+        events = TensorBoardLogger(config.output_dir / "events")
+        for metrics, validation in zip(history.metrics, history.validation_results, strict=False):
+            events.log_epoch(metrics, validation)
+        events.close()
+    return history, result
+
+
+def summarise(model: DebateModel, history: TrainHistory, result: DebateResult) -> dict[str, Any]:
+    """How the run ended; accuracy is over all labelled observations, since training never looked at a label."""
+    validation = Validator().validate(model.observations, result.claims, model.agents)
+    summary: dict[str, Any] = {
+        "epochs_run": history.epochs_run,
+        "converged": history.converged,
+        "best_epoch": history.best_epoch,
+        "winner": None if result.winner is None else result.winner.value,
+        "observations": len(model.observations),
+    }
+    if validation is not None:
+        summary |= validation.interval.flatten("accuracy")
+        summary |= {"p_value": validation.p_value, "labelled": validation.num_observations}
+        summary |= {"majority_accuracy": validation.majority_accuracy}
+    return summary
+
+
+def show(model: DebateModel, history: TrainHistory, result: DebateResult) -> None:
+    """The end of the guide's run."""
+    print("\nTraining complete!")
+    print(f"Epochs: {history.epochs_run}")
+    print(f"Converged: {history.converged}")
+    print(f"Winner: {result.winner.value if result.winner else 'None'}")
+    print("\nFinal allocations:")
+    for agent in sorted(model.agents.all(), key=lambda agent: -agent.allocation):
+        print(f"  {agent.tendency.value}: {agent.allocation:.1%}")
+    validation = Validator().validate(model.observations, result.claims, model.agents)
+    if validation is not None:
+        print(f"\nValidation on all {validation.num_observations} labels: {validation.accuracy:.1%} accuracy", end=" ")
+        print(f"(p={validation.p_value:.4f}), {validation.verdict}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

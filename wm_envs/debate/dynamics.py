@@ -1,0 +1,549 @@
+"""The rules of debate: pure compiled functions, shared by the environments, the arena of the trainer and the tests.
+
+In one round an observation lies on the table and every tendency stakes it for or against any of the seven claims. A
+stake that claims more than the observation supports is rebutted by whoever reads it otherwise. After a number of rounds
+the claims are scored, the best-supported one wins, and influence shifts toward the claims with support.
+
+Inside, `relevance` [7] says how much an observation speaks for each tendency, from 0 to 1 each; `weights` are signed:
+positive for a stake in favour, negative for one against. In the kernels at the end `state` is a row of `STATE`, `rules`
+the row of `PARAMETERS`, `out` and `row` the observation array and the index of its row.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from wm_envs.debate.tendencies import NUM_TENDENCIES
+from wm_envs.environment import Array, outcome_dtype
+from wm_envs.kernel import Row, kernel, random_integer, state_dtype
+
+NUM = NUM_TENDENCIES
+NOBODY = -1
+ANY = -1  # an option that is drawn anew in each episode
+
+SILENT, PARTISAN, ZEALOT, CHALLENGER, JUROR, ADVOCATE = 0, 1, 2, 3, 4, 5
+STRATEGIES = ("silent", "partisan", "zealot", "challenger", "juror", "advocate")
+NUM_STRATEGIES = len(STRATEGIES)
+ADVOCATE_AGGRESSION = 0.2  # share of its lead in relevance that an advocate holds against a rival claim
+
+MIN_WEIGHT = 1e-3  # lighter stakes are not placed in a tree
+MAX_OBSERVATIONS, MAX_PERSONS = 512, 32
+REWARD_COMPONENTS = ("influence", "victory")
+INFO_FIELDS: list[tuple[str, Any]] = [
+    ("is_success", np.bool_),
+    ("winner", np.int64),
+    ("allocations", (np.float64, (NUM,))),
+]
+OUTCOME = outcome_dtype(REWARD_COMPONENTS, INFO_FIELDS)
+
+STATE = state_dtype(
+    [
+        ("seat", np.int64),  # the tendency that the agent plays
+        ("person", np.int64),  # whose observations are debated
+        ("offset", np.int64),  # place and stride of the walk through that person's observations
+        ("stride", np.int64),
+        ("round_number", np.int64),  # within the debate
+        ("debate", np.int64),
+        ("winner", np.int64),  # of the last debate; NOBODY before its end or without a positive score
+        ("learning_rate", np.float64),
+        ("gain", np.float64),  # the seat's allocation since the reset, a difference
+        ("allocations", np.float64, (NUM,)),
+        ("scores", np.float64, (NUM,)),  # net scores of the claims in this debate
+        ("last_scores", np.float64, (NUM,)),  # those of the debate before
+        ("budgets", np.float64, (NUM,)),  # weight that each tendency may still stake in this debate
+        ("relevance", np.float64, (NUM,)),  # of the observation on the table
+        ("strategies", np.int64, (NUM,)),
+        ("weights", np.float64, (NUM, NUM)),  # of the last round: staker, claim
+    ]
+)
+PARAMETERS = np.dtype(
+    [
+        ("time_limit", np.int64),
+        ("num_rounds", np.int64),
+        ("num_debates", np.int64),
+        ("num_persons", np.int64),
+        ("seat", np.int64),  # or ANY
+        ("strategies", np.int64, (NUM,)),  # or ANY
+        ("budget", np.float64),
+        ("rebuttal", np.float64),
+        ("learning_rate", np.float64),
+        ("learning_rate_decay", np.float64),
+        ("min_allocation", np.float64),
+        ("max_allocation", np.float64),
+        ("influence_weight", np.float64),
+        ("victory_weight", np.float64),
+        ("allocations", np.float64, (NUM,)),  # at the start
+        ("first_rows", np.int64, (MAX_PERSONS + 1,)),  # person p has the rows first_rows[p] up to first_rows[p + 1]
+        ("relevance", np.float32, (MAX_OBSERVATIONS, NUM)),
+    ]
+)
+
+
+# Scoring
+
+
+@kernel
+def score_nodes(parents: Array, signs: Array, amounts: Array, scores: Array) -> None:
+    """Net score of every node of a forest: own amount + sum of PRO children - sum of CON children.
+
+    Args:
+        parents: Index of each node's parent, NOBODY for a root; a parent comes before its children.
+        signs: +1 where a node speaks for its parent, -1 where against.
+        amounts: What each node stakes itself, 0 for a root.
+        scores: Filled with the net scores.
+    """
+    for node in range(len(parents)):
+        scores[node] = amounts[node]
+    for node in range(len(parents) - 1, -1, -1):
+        if parents[node] >= 0:
+            scores[parents[node]] += signs[node] * scores[node]
+
+
+@kernel
+def best_claim(scores: Array) -> int:
+    """The claim with the highest score, the first among equals; NOBODY where none is positive."""
+    best = NOBODY
+    highest = 0.0
+    for claim in range(NUM):
+        if scores[claim] > highest:
+            best, highest = claim, scores[claim]
+    return best
+
+
+# Reallocation
+
+
+@kernel
+def clipped_sum(values: Array, shift: float, minimum: float, maximum: float) -> float:
+    """The sum of the values less a shift, each brought into its bounds."""
+    total = 0.0
+    for index in range(len(values)):
+        total += min(max(values[index] - shift, minimum), maximum)
+    return total
+
+
+@kernel
+def project(values: Array, minimum: float, maximum: float) -> None:
+    """Replace values by the nearest ones that sum to 1 and lie in [minimum, maximum], in Euclidean distance.
+
+    The nearest point is `clip(values - shift)` for the one shift that makes the sum 1 (Held, Wolfe & Crowder 1974): it
+    is bracketed by bisection, then solved for on the values that are not at a bound.
+    """
+    low, high = values[0], values[0]
+    total = 0.0
+    for index in range(len(values)):
+        low, high = min(low, values[index]), max(high, values[index])
+        total += values[index]
+    if low >= minimum and high <= maximum and abs(total - 1.0) < 1e-12:
+        return
+    low, high = low - maximum, high - minimum
+    for _ in range(80):
+        middle = 0.5 * (low + high)
+        if clipped_sum(values, middle, minimum, maximum) > 1.0:
+            low = middle
+        else:
+            high = middle
+    rest, num_free = 1.0, 0
+    for index in range(len(values)):
+        shifted = values[index] - high
+        if shifted <= minimum:
+            rest -= minimum
+        elif shifted >= maximum:
+            rest -= maximum
+        else:
+            rest -= values[index]
+            num_free += 1
+    shift = high if num_free == 0 else -rest / num_free
+    for index in range(len(values)):
+        values[index] = min(max(values[index] - shift, minimum), maximum)
+
+
+@kernel
+def reallocate(allocations: Array, scores: Array, learning_rate: float, minimum: float, maximum: float) -> None:
+    """Move allocations toward the shares of the positive scores, then into their bounds; in place.
+
+    target_t = max(0, score_t) / sum of positive scores; change = learning_rate x (target - current). Without a positive
+    score nothing changes.
+    """
+    total = 0.0
+    for claim in range(NUM):
+        total += max(0.0, scores[claim])
+    if total <= 0.0:
+        return
+    for claim in range(NUM):
+        target = max(0.0, scores[claim]) / total
+        allocations[claim] += learning_rate * (target - allocations[claim])
+    project(allocations, minimum, maximum)
+
+
+# Stakes
+
+
+@kernel
+def strongest_reader(relevance: Array, excluded: int) -> int:
+    """The tendency for which an observation speaks most, one excepted; the first among equals."""
+    best = NOBODY
+    for tendency in range(NUM):
+        if tendency != excluded and (best == NOBODY or relevance[tendency] > relevance[best]):
+            best = tendency
+    return best
+
+
+@kernel
+def support(relevance: Array, claim: int, weight: float) -> float:
+    """The weight that an observation bears: for a claim its relevance, against it the lead of the strongest reading."""
+    if weight >= 0.0:
+        return float(relevance[claim])
+    return float(relevance[strongest_reader(relevance, NOBODY)] - relevance[claim])
+
+
+@kernel
+def weight_of(relevance: Array, claim: int, conviction: float) -> float:
+    """The signed weight of a conviction in [-1, 1]: half of it goes as far as the observation bears, all of it to 1."""
+    share = 2.0 * abs(conviction)
+    borne = support(relevance, claim, conviction)
+    weight = share * borne if share <= 1.0 else borne + (share - 1.0) * (1.0 - borne)
+    return weight if conviction >= 0.0 else -weight
+
+
+@kernel
+def conviction_of(relevance: Array, claim: int, weight: float) -> float:
+    """The conviction that stakes a signed weight: the inverse of `weight_of`."""
+    size, borne = abs(weight), support(relevance, claim, weight)
+    if size > borne:
+        conviction = 0.5 + 0.5 * (size - borne) / (1.0 - borne)
+    else:
+        conviction = 0.5 * size / borne if borne > 0.0 else 0.0
+    return conviction if weight >= 0.0 else -conviction
+
+
+@kernel
+def rebutter(relevance: Array, staker: int, claim: int, weight: float) -> int:
+    """Who answers a stake that overreaches: the owner of an attacked claim, else the strongest other reader."""
+    if weight < 0.0 and claim != staker:
+        return claim
+    return strongest_reader(relevance, staker)
+
+
+@kernel
+def rebuttal_weight(relevance: Array, claim: int, weight: float, rebuttal: float) -> float:
+    """The weight of the answer to a stake: `rebuttal` times what it claims beyond its support, at most 1."""
+    return min(1.0, rebuttal * max(0.0, abs(weight) - support(relevance, claim, weight)))
+
+
+@kernel
+def stake_value(relevance: Array, allocations: Array, staker: int, claim: int, weight: float, rebuttal: float) -> float:
+    """What a stake adds to its claim's net score, its rebuttal included."""
+    if weight == 0.0:
+        return 0.0
+    answer = rebuttal_weight(relevance, claim, weight, rebuttal)
+    net = abs(weight) * allocations[staker]
+    net -= answer * allocations[rebutter(relevance, staker, claim, weight)]
+    return net if weight > 0.0 else -net
+
+
+# Scripted debaters
+
+
+@kernel
+def script(strategy: int, seat: int, relevance: Array, scores: Array, weights: Array) -> None:
+    """Write the signed weights [7] that a scripted debater stakes on the claims.
+
+    silent: nothing. partisan: its own claim by relevance. zealot: its own claim with weight 1, whatever the evidence.
+    challenger: as the partisan, and against the leading rival claim as far as the evidence bears. juror: every claim by
+    relevance. advocate: its own claim by relevance; it concedes an observation that speaks more for a rival, and
+    holds a fifth of its lead against the rivals that it leads.
+    """
+    for claim in range(NUM):
+        weights[claim] = 0.0
+        if strategy == JUROR:
+            weights[claim] = relevance[claim]
+        elif strategy == ADVOCATE:
+            lead = relevance[seat] - relevance[claim]
+            weights[claim] = -ADVOCATE_AGGRESSION * lead if lead > 0.0 else relevance[claim]
+    if strategy == ZEALOT:
+        weights[seat] = 1.0
+    elif strategy != SILENT:
+        weights[seat] = relevance[seat]
+    if strategy == CHALLENGER:
+        rival = strongest_reader(scores, seat)
+        weights[rival] = -support(relevance, rival, -1.0)
+
+
+@kernel
+def within_budget(weights: Array, budget: float) -> float:
+    """Scale weights down to a budget, in place; what they spend."""
+    spent = 0.0
+    for claim in range(NUM):
+        spent += abs(weights[claim])
+    if spent > budget:
+        for claim in range(NUM):
+            weights[claim] *= budget / spent
+        return budget
+    return spent
+
+
+# A debate about many observations at once
+
+
+@kernel
+def place_all(
+    relevance: Array,
+    allocations: Array,
+    strategies: Array,
+    rebuttal: float,
+    parents: Array,
+    signs: Array,
+    amounts: Array,
+    observations: Array,
+    stakers: Array,
+) -> int:
+    """Write the nodes of a debate, roots first and each stake before its rebuttal; how many there are.
+
+    Every tendency sees the scores as they stand before the observation, as in a round of the environment.
+    """
+    for claim in range(NUM):
+        parents[claim], observations[claim], stakers[claim] = NOBODY, NOBODY, claim
+    weights = np.zeros((NUM, NUM))
+    scores = np.zeros(NUM)
+    count = NUM
+    for number in range(len(relevance)):
+        row = relevance[number]
+        for seat in range(NUM):
+            script(strategies[seat], seat, row, scores, weights[seat])
+        for seat in range(NUM):
+            for claim in range(NUM):
+                weight = weights[seat, claim]
+                if abs(weight) < MIN_WEIGHT:
+                    continue
+                parents[count], observations[count], stakers[count] = claim, number, seat
+                signs[count] = 1.0 if weight > 0.0 else -1.0
+                amounts[count] = abs(weight) * allocations[seat]
+                scores[claim] += stake_value(row, allocations, seat, claim, weight, rebuttal)
+                answer = rebuttal_weight(row, claim, weight, rebuttal)
+                count += 1
+                if answer >= MIN_WEIGHT:
+                    rival = rebutter(row, seat, claim, weight)
+                    parents[count], observations[count], stakers[count] = count - 1, number, rival
+                    signs[count] = -1.0
+                    amounts[count] = answer * allocations[rival]
+                    count += 1
+    return count
+
+
+# An episode
+
+
+@kernel
+def greatest_common_divisor(first: int, second: int) -> int:
+    """Euclid's algorithm."""
+    while second:
+        first, second = second, first % second
+    return first
+
+
+@kernel
+def open_debate(state: Row, rules: Row) -> None:
+    """Clear the scores and fill the budgets."""
+    state.round_number = 0
+    for tendency in range(NUM):
+        state.scores[tendency] = 0.0
+        state.budgets[tendency] = rules.budget
+
+
+@kernel
+def lay_observation(state: Row, rules: Row) -> None:
+    """Put the person's next observation on the table."""
+    first = rules.first_rows[state.person]
+    count = rules.first_rows[state.person + 1] - first
+    place = first + (state.offset + state.time * state.stride) % count
+    for tendency in range(NUM):
+        state.relevance[tendency] = rules.relevance[place, tendency]
+
+
+@kernel
+def reset(state: Row, rules: Row) -> None:
+    """Draw a person, the order of the observations, and the seat and the rivals where they are left open."""
+    state.time = 0
+    state.ended = False
+    state.person = random_integer(state, rules.num_persons)
+    count = rules.first_rows[state.person + 1] - rules.first_rows[state.person]
+    state.offset = random_integer(state, count)
+    state.stride = 1 + random_integer(state, count)
+    while greatest_common_divisor(state.stride, count) != 1:  # so that the walk meets every observation
+        state.stride = 1 + random_integer(state, count)
+    state.seat = random_integer(state, NUM) if rules.seat == ANY else rules.seat
+    state.debate = 0
+    state.winner = NOBODY
+    state.learning_rate = rules.learning_rate
+    state.gain = 0.0
+    for tendency in range(NUM):
+        strategy = rules.strategies[tendency]
+        # Silence is no rival: a strategy that is left open is one of the others.
+        state.strategies[tendency] = 1 + random_integer(state, NUM_STRATEGIES - 1) if strategy == ANY else strategy
+        state.allocations[tendency] = rules.allocations[tendency]
+        state.last_scores[tendency] = 0.0
+        for claim in range(NUM):
+            state.weights[tendency, claim] = 0.0
+    open_debate(state, rules)
+    lay_observation(state, rules)
+
+
+@kernel
+def script_seats(state: Row) -> None:
+    """Write the weights of every seat by its strategy."""
+    for seat in range(NUM):
+        script(state.strategies[seat], seat, state.relevance, state.scores, state.weights[seat])
+
+
+@kernel
+def place_stakes(state: Row, rules: Row) -> None:
+    """Charge the budgets and add what the stakes are worth to the scores; all seats stake at once."""
+    for seat in range(NUM):
+        state.budgets[seat] -= within_budget(state.weights[seat], state.budgets[seat])
+    for seat in range(NUM):
+        for claim in range(NUM):
+            weight = state.weights[seat, claim]
+            state.scores[claim] += stake_value(state.relevance, state.allocations, seat, claim, weight, rules.rebuttal)
+
+
+@kernel
+def close_debate(state: Row, rules: Row) -> None:
+    """Name the winner, shift influence, and open the next debate at a lower rate."""
+    state.winner = best_claim(state.scores)
+    reallocate(state.allocations, state.scores, state.learning_rate, rules.min_allocation, rules.max_allocation)
+    for claim in range(NUM):
+        state.last_scores[claim] = state.scores[claim]
+    state.learning_rate *= rules.learning_rate_decay
+    state.debate += 1
+    open_debate(state, rules)
+
+
+@kernel
+def play_round(state: Row, rules: Row) -> bool:
+    """Settle one round with the weights as they stand in the state; whether it closed a debate."""
+    state.time += 1
+    place_stakes(state, rules)
+    state.round_number += 1
+    is_closing = state.round_number >= rules.num_rounds
+    if is_closing:
+        close_debate(state, rules)
+    lay_observation(state, rules)
+    state.ended = state.time >= rules.time_limit
+    return is_closing
+
+
+@kernel
+def report(state: Row, rules: Row, influence: float, victory: float, outcome: Row) -> None:
+    """Write the outcome of a step for the agent's seat."""
+    outcome.influence = influence
+    outcome.victory = victory
+    outcome.reward = rules.influence_weight * influence + rules.victory_weight * victory
+    outcome.terminated = False
+    outcome.truncated = state.ended
+    outcome.is_success = state.gain > 0.0
+    outcome.winner = state.winner
+    for tendency in range(NUM):
+        outcome.allocations[tendency] = state.allocations[tendency]
+
+
+@kernel
+def step(state: Row, rules: Row, actions: Array, row: int, outcome: Row) -> None:
+    """One round: the scripts stake, the action takes the place of the seat's script, the round is settled."""
+    script_seats(state)
+    seat = state.seat
+    for claim in range(NUM):
+        state.weights[seat, claim] = weight_of(state.relevance, claim, actions[row, claim])
+    before = state.allocations[seat]
+    is_closing = play_round(state, rules)
+    change = state.allocations[seat] - before
+    state.gain += change
+    has_won = is_closing and state.winner == seat
+    report(state, rules, 100.0 * change, 1.0 if has_won else 0.0, outcome)
+
+
+@kernel
+def observe_seat(state: Row, rules: Row, seat: int, out: Array, row: int) -> None:
+    """What one seat sees: its own place, then for each tendency relevance, score and allocation."""
+    out[row, 0] = state.budgets[seat] / rules.budget
+    out[row, 1] = state.round_number / rules.num_rounds
+    out[row, 2] = state.debate / rules.num_debates
+    for tendency in range(NUM):
+        out[row, 3 + tendency] = 1.0 if tendency == seat else 0.0
+        out[row, 3 + NUM + tendency] = state.relevance[tendency]
+        out[row, 3 + 2 * NUM + tendency] = min(max(state.scores[tendency], -10.0), 10.0)
+        out[row, 3 + 3 * NUM + tendency] = state.allocations[tendency]
+
+
+# The loops of the shells
+
+
+@kernel
+def reset_rows(states: Array, parameters: Array, mask: Array) -> None:
+    """Start the masked rows anew."""
+    for row in range(len(states)):
+        if mask[row]:
+            reset(states[row], parameters[0])
+
+
+@kernel
+def observe_rows(states: Array, parameters: Array, observations: Array) -> None:
+    """Observations of all rows, each from its own seat."""
+    for row in range(len(states)):
+        observe_seat(states[row], parameters[0], states[row].seat, observations, row)
+
+
+@kernel
+def report_rows(states: Array, parameters: Array, outcomes: Array, mask: Array) -> None:
+    """What the masked rows report right after their reset."""
+    for row in range(len(states)):
+        if mask[row]:
+            report(states[row], parameters[0], 0.0, 0.0, outcomes[row])
+
+
+@kernel
+def step_rows(
+    states: Array, parameters: Array, actions: Array, observations: Array, outcomes: Array, is_autoreset: bool
+) -> None:
+    """Advance all rows; one that has ended is reset when `is_autoreset` and else holds still with no reward."""
+    rules = parameters[0]
+    for row in range(len(states)):
+        state, outcome = states[row], outcomes[row]
+        if not state.ended:
+            step(state, rules, actions, row, outcome)
+        elif is_autoreset:
+            reset(state, rules)
+            report(state, rules, 0.0, 0.0, outcome)
+        else:
+            outcome.reward, outcome.influence, outcome.victory = 0.0, 0.0, 0.0
+        observe_seat(state, rules, state.seat, observations, row)
+
+
+# Seven seats at once
+
+
+@kernel
+def stake_all(state: Row, rules: Row, actions: Array, rewards: Array) -> None:
+    """One round in which every seat is played: convictions [7, 7] in, the change of each allocation in points out."""
+    for seat in range(NUM):
+        rewards[seat] = state.allocations[seat]
+        for claim in range(NUM):
+            state.weights[seat, claim] = weight_of(state.relevance, claim, actions[seat, claim])
+    play_round(state, rules)
+    for seat in range(NUM):
+        rewards[seat] = 100.0 * (state.allocations[seat] - rewards[seat])
+
+
+@kernel
+def step_seats(states: Array, parameters: Array, actions: Array, observations: Array, rewards: Array) -> None:
+    """`stake_all` on the one state of a parallel environment, then what each seat sees [7, O]."""
+    stake_all(states[0], parameters[0], actions, rewards)
+    for seat in range(NUM):
+        observe_seat(states[0], parameters[0], seat, observations, seat)
+
+
+@kernel
+def observe_seats(states: Array, parameters: Array, observations: Array) -> None:
+    """What each seat sees [7, O]."""
+    for seat in range(NUM):
+        observe_seat(states[0], parameters[0], seat, observations, seat)

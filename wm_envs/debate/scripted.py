@@ -1,0 +1,50 @@
+"""The scripted debaters as policies on observations, so that they can take the agent's seat or any seat of seven."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wm_envs.debate import dynamics
+from wm_envs.debate.dynamics import NUM, STRATEGIES
+from wm_envs.errors import OptionError
+
+SEAT, RELEVANCE, SCORES = slice(3, 3 + NUM), slice(3 + NUM, 3 + 2 * NUM), slice(3 + 2 * NUM, 3 + 3 * NUM)
+
+
+class ScriptedDebater:
+    """Plays one script in whatever seat it observes from.
+
+    Args:
+        strategy: One of `STRATEGIES`.
+
+    Raises:
+        OptionError: There is no such script.
+    """
+
+    def __init__(self, strategy: str) -> None:
+        if strategy not in STRATEGIES:
+            raise OptionError(f"a script is one of {', '.join(STRATEGIES)}, got {strategy!r}")
+        self.strategy = strategy
+        self._number = STRATEGIES.index(strategy)
+
+    def __call__(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Convictions [..., 7] for observations [..., 31]."""
+        rows = np.atleast_2d(np.asarray(observation, np.float64))
+        convictions = np.zeros((len(rows), NUM))
+        for row, target in zip(rows, convictions, strict=True):
+            relevance, scores = np.ascontiguousarray(row[RELEVANCE]), np.ascontiguousarray(row[SCORES])
+            dynamics.script(self._number, int(row[SEAT].argmax()), relevance, scores, target)
+            for claim in range(NUM):
+                target[claim] = dynamics.conviction_of(relevance, claim, target[claim])
+        return convictions.reshape(*np.shape(observation)[:-1], NUM).astype(np.float32)
+
+    def predict(
+        self,
+        observation: NDArray[np.float32],
+        state: Any = None,
+        episode_start: Any = None,  # noqa: ARG002  (the signature of Stable-Baselines3)
+        deterministic: bool = False,  # noqa: ARG002
+    ) -> tuple[NDArray[np.float32], Any]:
+        """As Stable-Baselines3's agents."""
+        return self(observation), state
