@@ -17,3 +17,7 @@ class StateError(error.Error, ValueError):
 
 class MissingExtraError(error.DependencyNotInstalled, ImportError):
     """A feature whose optional dependency is absent; the message names the extra that brings it."""
+
+
+class TrajectoryError(error.Error, ValueError):
+    """A file of records that is malformed; the message names the file and the field."""
