@@ -33,6 +33,7 @@ class Registration:
 
 
 REACTIVE, MEMORY, PLANNING = "wm_envs.symbolic.reactive", "wm_envs.symbolic.memory", "wm_envs.symbolic.planning"
+RESOLUTIONS = "wm_envs.resolutions.env"
 
 TABLE = (
     Registration("wm/PatternEcho-v0", f"{REACTIVE}:make_pattern_echo", f"{REACTIVE}:PatternEchoVectorEnv"),
@@ -45,6 +46,7 @@ TABLE = (
     Registration("wm/PermPuzzle-v0", f"{PLANNING}:PermPuzzleEnv", f"{PLANNING}:PermPuzzleVectorEnv"),
     Registration("wm/LightsOut-v0", f"{PLANNING}:LightsOutEnv", f"{PLANNING}:LightsOutVectorEnv"),
     Registration("wm/TokenAutomaton-v0", f"{PLANNING}:TokenAutomatonEnv", f"{PLANNING}:TokenAutomatonVectorEnv"),
+    Registration("wm/UNResolution-v0", f"{RESOLUTIONS}:UNResolutionEnv", f"{RESOLUTIONS}:UNResolutionVectorEnv"),
 )
 
 

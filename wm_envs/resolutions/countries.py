@@ -221,9 +221,19 @@ _ALPHA_3: dict[str, str] = {alpha_3: code for code, alpha_3, _ in _LINES}
 
 def normalised(name: str) -> str:
     """A name without accents, case and the ways of writing that differ between records."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    plain = unicodedata.normalize("NFKD", _repaired(name)).encode("ascii", "ignore").decode()
     plain = re.sub(r"\bst\.", "saint", plain.lower().replace("&", " and ").replace("the former", "former"))
     return " ".join(re.findall(r"[a-z]+", plain.replace("'", "")))
+
+
+def _repaired(text: str) -> str:
+    """Undo the double encoding that some exports of the library suffer from."""
+    if "\u00c3" not in text and "\u00e2\u0080" not in text:
+        return text
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except (UnicodeEncodeError, UnicodeDecodeError):
+        return text
 
 
 _BY_NAME: dict[str, str] = {normalised(name): code for code, _, names in _LINES for name in names.split("|")}

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wm_envs.errors import TrajectoryError
-from wm_envs.resolutions.countries import code_of
+from wm_envs.resolutions.countries import code_of, codes_in
 from wm_envs.resolutions.files import read_columns
 from wm_envs.resolutions.records import (
     MAX_MEMBERS,
@@ -116,14 +116,43 @@ def _title_and_subject(short: str, descr: str) -> tuple[str, str]:
 
 
 def _kind(descr: str, *, is_amendment: bool, is_paragraph: bool) -> Kind:
-    spoken = descr.lower()
+    """What is decided: by the flags, or by the last words of the President before the vote."""
     if not _SPOKEN.match(descr.strip()):
         return "amendment" if is_amendment else "paragraph" if is_paragraph else "whole"
-    if "no action" in spoken[-600:] or "motion" in spoken[-300:]:
+    question = _question(descr)
+    if re.search(r"no action|not to take action|\bmotion\b", question):
         return "motion"
-    if "amendment" in spoken[-600:]:
+    is_settled = re.search(r"amendments?.{0,160}(not been|has been|have been) adopted", question)
+    if re.search(r"\bamendments?\b", question) and not is_settled:
         return "amendment"
-    return "whole" if "as a whole" in spoken[-200:] and "paragraph" not in spoken[-200:] else "paragraph"
+    if re.search(r"as a whole\W*$|as (orally )?(amended|corrected)\W*$", question) and "paragraph" not in question:
+        return "whole"
+    has_part = re.search(r"paragraph|separate|the words|section", question)
+    return "paragraph" if has_part or (is_paragraph and "decision on" not in question) else "whole"
+
+
+_FORMULA = re.compile(r"\s*(,? ?a )?recorded ?votes? ?(on the motion )?(has|have) ?been requested( on [\w ]+)?\.?|\s+a$")
+
+
+def _question(descr: str) -> str:
+    """The sentence that puts something to the vote: the last one that is no formula."""
+    text = re.sub(r"\s+", " ", descr).strip().lower()
+    text = re.sub(r"\s+a$", "", text)
+    text = _FORMULA.sub("", text)
+    sentences = [part.strip() for part in re.split(r"(?<=[a-z0-9>\"])[.:](?:\s|$)", text) if part.strip()]
+    voting = [part for part in sentences if re.search(r"\bvote|decision|motion|amendment", part)]
+    return (voting or sentences or [""])[-1]
+
+
+_SUBMITTED = re.compile(r"(?:submitted|proposed|put forward|motion|amendments? of)\W+(?:\w+\W+){0,14}", re.IGNORECASE)
+
+
+def _movers(call: "_RollCall") -> tuple[str, ...]:
+    """Who moved an amendment or a motion, where the President says so."""
+    if call.kind not in ("amendment", "motion") or not call.is_spoken:
+        return ()
+    question = " ".join(match.group() for match in _SUBMITTED.finditer(call.description[-700:]))
+    return codes_in(question)[0][:1]
 
 
 def _add_issues(calls: dict[str, _RollCall], path: Path, losses: Losses) -> None:
@@ -191,5 +220,6 @@ def _trajectory(call: _RollCall) -> Trajectory:
         date=call.date,
         kind=call.kind,
         issues=tuple(call.issues),
+        sponsors=_movers(call),
         plenary_ballot=ballot,
     )
