@@ -1,4 +1,4 @@
-"""A small ensemble of perceptrons that turns the features of a vote into probabilities of yes, abstain and no."""
+"""A small ensemble of perceptrons that turns the features of a vote into probabilities of what the country does."""
 
 from dataclasses import dataclass
 
@@ -30,36 +30,37 @@ class ClassifierConfig:
 
     widths: tuple[int, ...] = (96, 48)
     num_members: int = 3
-    num_epochs: int = 6
+    num_epochs: int = 4
     batch_size: int = 1024
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     dropout: float = 0.1
-    input_noise: float = 0.1
+    input_noise: float = 0.6
     seed: int = 0
 
 
 class VoteClassifier:
-    """Features [N, F] -> probabilities [N, 3]; features that are not a number stand for unknown."""
+    """Features [N, F] -> probabilities [N, K] of K classes; features that are not a number stand for unknown."""
 
-    def __init__(self, config: ClassifierConfig | None = None) -> None:
+    def __init__(self, config: ClassifierConfig | None = None, num_classes: int = 3) -> None:
         self.config = ClassifierConfig() if config is None else config
+        self.num_classes = num_classes
 
-    def fit(self, features: Floats, votes: NDArray[np.int8]) -> "VoteClassifier":
-        """Fit to votes [N] in 0 to 2.
+    def fit(self, features: Floats, classes: NDArray[np.int8]) -> "VoteClassifier":
+        """Fit to classes [N] below K.
 
         Raises:
             NonFiniteError: The loss is no longer finite.
         """
         self.mean, self.std = np.nanmean(features, 0), np.maximum(np.nanstd(features, 0), 1e-3)
         inputs = torch.from_numpy(self._inputs(features))
-        targets = torch.from_numpy(votes.astype(np.int64))
+        targets = torch.from_numpy(classes.astype(np.int64))
         self.members = [self._fit_member(inputs, targets, member) for member in range(self.config.num_members)]
         return self
 
     def predict(self, features: Floats) -> Floats:
-        """Probabilities [N, 3]."""
-        total = np.zeros((len(features), 3), np.float32)
+        """Probabilities [N, K]."""
+        total = np.zeros((len(features), self.num_classes), np.float32)
         with torch.no_grad():
             for start in range(0, len(features), 65536):
                 inputs = torch.from_numpy(self._inputs(features[start : start + 65536]))
@@ -70,7 +71,7 @@ class VoteClassifier:
     def _inputs(self, features: Floats) -> Floats:
         """Standardised, clipped, unknown as the mean with a flag of its own."""
         scaled = np.clip((features - self.mean) / self.std, -4, 4)
-        has_unknown = np.isnan(self.mean * 0 + scaled)
+        has_unknown = np.isnan(scaled)
         known = np.where(has_unknown, 0.0, scaled)
         return np.concatenate([known, has_unknown.any(1, keepdims=True)], 1).astype(np.float32)
 
@@ -79,7 +80,7 @@ class VoteClassifier:
         for width in self.config.widths:
             layers += [nn.Linear(num_inputs, width), nn.SiLU(), nn.Dropout(self.config.dropout)]
             num_inputs = width
-        return nn.Sequential(*layers, nn.Linear(num_inputs, 3))
+        return nn.Sequential(*layers, nn.Linear(num_inputs, self.num_classes))
 
     def _fit_member(self, inputs: Tensor, targets: Tensor, member: int) -> nn.Sequential:
         config = self.config
