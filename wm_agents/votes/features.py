@@ -95,6 +95,7 @@ class FeatureBuilder:
         coefficients = text_features(data, self.topic_rows, np.array([row]))[0] @ history.text_map
         located = coordinates((levels[1])[None], history.basis)[0]
         size = 1 + NUM_DIMENSIONS
+        attendance = self._attendance(row, earlier, [weight * affinity for weight in weights], counts, history)
         by_country = [
             *(level[:, :2] for level in reversed(levels)),
             issue_rates[:, :2],
@@ -110,6 +111,7 @@ class FeatureBuilder:
             whole[:, ::2],
             history.positions,
             self._closeness(row, history)[:, None],
+            attendance,
         ]
         shared = [
             similarity.max(initial=0.0),
@@ -125,6 +127,7 @@ class FeatureBuilder:
             whole_weight.max(initial=0.0),
             *_share(whole, history),
             data.years[row] % 1,
+            *attendance[history.num_votes > 1].mean(0),
         ]
         shared_columns = np.broadcast_to(np.array(shared, np.float32), (len(issue_rates), len(shared)))
         features = np.concatenate([*by_country, shared_columns], 1).astype(np.float32)
@@ -160,6 +163,19 @@ class FeatureBuilder:
         places = np.flatnonzero(same)
         last = places[np.argmax(self.data.years[earlier][places] + 0.01 * similarity[places])]
         return self.one_hot[earlier[last]], (float(similarity[last]), float(age[last]))
+
+    def _attendance(
+        self, row: int, earlier: NDArray[np.int64], weights: list[Floats], counts: list[Floats], history: History
+    ) -> Floats:
+        """Who was there [C, 4]: for similar texts, nearly equal ones, the last thirty votes, this season a year ago."""
+        usual = history.attendance
+        columns = [(counts[k].sum(1) + 0.3 * usual) / (weights[k].sum() + 0.3) for k in (1, 3)]
+        year = float(self.data.years[row])
+        season = earlier[np.abs(self.data.years[earlier] - (year - 1)) < 0.04]
+        for rows in (earlier[-30:], season):
+            present = self.one_hot[rows].sum((0, 2))
+            columns.append((present + 5 * usual) / (len(rows) + 5))
+        return np.stack(columns, 1)
 
     def _closeness(self, row: int, history: History) -> Floats:
         """Mean agreement with the sponsors; not a number where nobody is known."""

@@ -255,8 +255,9 @@ def vote_in_committee(state: Row, parameters: Array, action: int) -> None:
     state.committee_no = num_no + (action == NO)
     state.committee_abstain = num_abstain + (action == ABSTAIN)
     state.last_vote = action
-    state.has_plenary_vote = state.has_plenary_vote and state.committee_yes > state.committee_no
-    state.is_adopted = state.committee_yes > state.committee_no
+    if parameters[0].dynamics != RECORDED:
+        state.has_plenary_vote = state.has_plenary_vote and state.committee_yes > state.committee_no
+        state.is_adopted = state.committee_yes > state.committee_no
 
 
 @kernel

@@ -89,7 +89,7 @@ class UNResolutionEnv(KernelEnv):
     documents: tuple[Document, ...]
 
     def __init__(self, *, render_mode: str | None = None, strict: bool = False, **options: Any) -> None:
-        self.is_strict = _check_flag("strict", strict)
+        self.is_strict = check_flag("strict", strict)
         super().__init__(render_mode=render_mode, **options)
         self.documents = source_of(**options).documents
 
@@ -106,11 +106,11 @@ class UNResolutionEnv(KernelEnv):
         reward_weights: Mapping[str, float] | None = None,
     ) -> Rules:
         """The task with these options; raises OptionError, and TrajectoryError for a source that is malformed."""
-        _check_flag("strict", strict)
+        check_flag("strict", strict)
         if isinstance(transitions, bool) or transitions not in (3, 4):
             raise OptionError(f"transitions is 3 or 4, got {transitions!r}")
-        is_consensual = _check_flag("consensus", consensus)
-        weights = _check_weights(reward_weights)
+        is_consensual = check_flag("consensus", consensus)
+        weights = check_weights(reward_weights)
         chosen = source_of(country=country, dynamics=dynamics, source=source)
         settings: dict[str, float] = {
             "time_limit": 4,
@@ -146,7 +146,7 @@ class UNResolutionVectorEnv(KernelVectorEnv):
     env_class = UNResolutionEnv
 
     def __init__(self, num_envs: int = 1, *, strict: bool = False, **options: Any) -> None:
-        self.is_strict = _check_flag("strict", strict)
+        self.is_strict = check_flag("strict", strict)
         super().__init__(num_envs, **options)
 
     def step(self, actions: Any) -> tuple[NDArray[np.float32], Any, Any, Any, Info]:
@@ -201,13 +201,13 @@ def _check_mask(rules: Rules, states: NDArray[Any], actions: NDArray[Any]) -> No
         raise InvalidActionError(f"row {row} is in {stage}: expected one of {allowed}, got {ACTION_NAMES[actions[row]]}")
 
 
-def _check_flag(name: str, value: Any) -> bool:
+def check_flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise OptionError(f"{name} is True or False, got {value!r}")
     return bool(value)
 
 
-def _check_weights(reward_weights: Mapping[str, float] | None) -> dict[str, float]:
+def check_weights(reward_weights: Mapping[str, float] | None) -> dict[str, float]:
     given = {} if reward_weights is None else reward_weights
     if not isinstance(given, Mapping) or not set(given) <= set(DEFAULT_REWARD_WEIGHTS):
         raise OptionError(f"reward_weights maps names among {list(DEFAULT_REWARD_WEIGHTS)} to weights, got {given!r}")
