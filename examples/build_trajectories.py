@@ -83,7 +83,9 @@ def read_all(config: Config, losses: Losses) -> dict[str, list[Trajectory]]:
     if config.trajectories:
         read["trajectories"] = [t for path in config.trajectories for t in read_trajectories(path, losses)]
     if not read:
-        raise TrajectoryError("nothing to read: give --votes with --roll-calls, --library-votes, --drafts or --trajectories")
+        raise TrajectoryError(
+            "nothing to read: give --votes with --roll-calls, --library-votes, --drafts or --trajectories"
+        )
     return read
 
 

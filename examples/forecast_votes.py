@@ -96,9 +96,11 @@ def main(config: Config) -> dict[str, Any]:
     config.output_dir.mkdir(parents=True, exist_ok=True)
     if config.spatial:
         summary["spatial"] = spatial_scores(data, rows, config)
-        write_spatial_model(data, rows, config.output_dir / "spatial_model.json")
+        columns = np.flatnonzero((data.votes[rows] >= 0).sum(0) >= 20)
+        fitted = SpatialModel().fit(data.votes[rows][:, columns])
+        write_spatial_model(data, rows, columns, fitted, config.output_dir / "spatial_model.json")
+        save_map(data, rows, columns, fitted, config.output_dir / "map.png")
     save_tallies(data, forecast, config.output_dir / "tallies.png")
-    save_map(data, rows, config.output_dir / "map.png")
     save_cards(data, forecast, config.cards, config.output_dir)
     settings = {"train_before": config.train_before, "test_from": config.test_from, "is_history_frozen": config.frozen}
     summary = {**summary, **settings, "seed": config.seed, "seconds": time.perf_counter() - started}
@@ -169,12 +171,11 @@ def spatial_scores(data: VoteData, rows: NDArray[np.int64], config: Config) -> d
     }
 
 
-def write_spatial_model(data: VoteData, rows: NDArray[np.int64], path: Path) -> None:
-    """A two-dimensional model of all votes of the period, as `dynamics="fitted"` reads it."""
-    votes = data.votes[rows]
-    chosen = np.flatnonzero((votes >= 0).sum(0) >= 20)
-    model = SpatialModel().fit(votes[:, chosen])
-    absence = 1 - (votes[:, chosen] >= 0).mean(0)
+def write_spatial_model(
+    data: VoteData, rows: NDArray[np.int64], chosen: NDArray[np.int64], model: SpatialModel, path: Path
+) -> None:
+    """A two-dimensional model of the period's votes, as `dynamics="fitted"` reads it."""
+    absence = 1 - (data.votes[rows][:, chosen] >= 0).mean(0)
     columns = np.column_stack([model.positions, model.assent, model.abstention, absence])
     numbers = np.column_stack([model.offsets, model.directions, model.widths, model.slopes])
     drafts = [
@@ -200,7 +201,9 @@ def table(summary: dict[str, Any]) -> str:
         values = [figures[name] for name in names]
         shown = [f"{v:14.4f}" if v is not None else " " * 14 for v in values]
         lines.append("  ".join([f"{label:16}", *shown]))
-    others = [n for n in summary if "after" in n or n.startswith(("accuracy_", "calibration", "tally", "share", "seconds"))]
+    others = [
+        n for n in summary if "after" in n or n.startswith(("accuracy_", "calibration", "tally", "share", "seconds"))
+    ]
     lines += [f"{name}: {summary[name]:.4f}" for name in others if summary[name] is not None]
     if "spatial" in summary:
         lines += [f"spatial {size}: {figures['accuracy']:.4f}" for size, figures in summary["spatial"].items()]

@@ -7,6 +7,7 @@ Numbers that a rule copies (topic, time, a tally that stands) are left out of th
 per_trajectory.json, tallies.png and losses.png.
 """
 
+import itertools
 import json
 import time
 from dataclasses import dataclass
@@ -60,7 +61,9 @@ def main(config: Config) -> dict[str, Any]:
     read = [t for path in config.trajectories for t in read_trajectories(path)]
     kept = [t for t in read if has_course(t) and (t.date or "") >= config.since]
     parts = split(kept)
-    training, validation, test = (Trajectories.from_arrays(**episode_arrays(p, country, config.transitions)) for p in parts)
+    training, validation, test = (
+        Trajectories.from_arrays(**episode_arrays(p, country, config.transitions)) for p in parts
+    )
     model = ResolutionModel(ResolutionModelConfig(num_epochs=config.epochs, dropout=config.dropout, seed=config.seed))
     fitted = model.fit(training, validation)
     errors = step_errors(model, test)
@@ -94,7 +97,7 @@ def split(trajectories: list[Trajectory]) -> tuple[list[Trajectory], list[Trajec
     if len(groups) < 10:
         raise ConfigError(f"only {len(groups)} resolutions: ten at least are needed for three parts")
     cuts = (0, int(0.6 * len(groups)), int(0.8 * len(groups)), len(groups))
-    first, second, third = ([t for g in groups[a:b] for t in g] for a, b in zip(cuts, cuts[1:], strict=False))
+    first, second, third = ([t for g in groups[a:b] for t in g] for a, b in itertools.pairwise(cuts))
     return first, second, third
 
 

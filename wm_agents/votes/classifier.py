@@ -66,7 +66,8 @@ class VoteClassifier:
                 inputs = torch.from_numpy(self._inputs(features[start : start + 65536]))
                 for member in self.members:
                     total[start : start + 65536] += torch.softmax(member.eval()(inputs), 1).numpy()
-        return total / len(self.members)
+        average: Floats = total / np.float32(len(self.members))
+        return average
 
     def _inputs(self, features: Floats) -> Floats:
         """Standardised, clipped, unknown as the mean with a flag of its own."""
@@ -97,7 +98,7 @@ class VoteClassifier:
                 batch = batch + config.input_noise * torch.randn(batch.shape, generator=generator)
                 loss = nn.functional.cross_entropy(network(batch), targets[chosen])
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 schedule.step()
             if not torch.isfinite(loss):

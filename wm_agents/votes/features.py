@@ -1,8 +1,8 @@
 """What is known of each vote before it is cast: one row of numbers per roll call and country.
 
-Four kernels weigh earlier roll calls by the similarity of their texts, from near-repeats to the same field; each smooths
-the one below it, through the country's own votes and those of its bloc. Beside them stand the last vote on the same
-text, habits by issue and kind, a low-rank prediction from the text, the country's position, and its closeness to
+Four kernels weigh earlier roll calls by the similarity of their texts, from the same field to near-repeats; each one
+smooths the one before it, through the country's own votes and those of its bloc. Beside them stand the last vote on the
+same text, habits by issue and kind, a low-rank prediction from the text, the country's position, and its closeness to
 whoever moved an amendment.
 """
 
@@ -33,12 +33,14 @@ class Predictors:
         issue_rates: [K, C, 3] the country's rates on the roll call's issues: the country-mode baseline.
         precedent: [K, C, 3] one-hot last vote on the same text, zero where there is none.
         neighbours: [K, C, 3] text-kernel average.
+        attendance: [K, C] share of nearly equal texts on which the country voted, shrunk to its share of the last year.
     """
 
     features: Floats
     issue_rates: Floats
     precedent: Floats
     neighbours: Floats
+    attendance: Floats
 
 
 class FeatureBuilder:
@@ -72,7 +74,7 @@ class FeatureBuilder:
         parts = [self._roll_call(int(row)) for row in rows]
         return Predictors(*(np.stack(column) for column in zip(*parts, strict=True)))
 
-    def _roll_call(self, row: int) -> tuple[Floats, Floats, Floats, Floats]:
+    def _roll_call(self, row: int) -> tuple[Floats, Floats, Floats, Floats, Floats]:
         data = self.data
         year = min(data.years[row], self.history_until)
         history = self.history(data.years[row])
@@ -95,7 +97,7 @@ class FeatureBuilder:
         coefficients = text_features(data, self.topic_rows, np.array([row]))[0] @ history.text_map
         located = coordinates((levels[1])[None], history.basis)[0]
         size = 1 + NUM_DIMENSIONS
-        attendance = self._attendance(row, earlier, [weight * affinity for weight in weights], counts, history)
+        attendance = (counts[3].sum(1) + 0.3 * history.attendance) / ((weights[3] * affinity).sum() + 0.3)
         by_country = [
             *(level[:, :2] for level in reversed(levels)),
             issue_rates[:, :2],
@@ -111,7 +113,6 @@ class FeatureBuilder:
             whole[:, ::2],
             history.positions,
             self._closeness(row, history)[:, None],
-            attendance,
         ]
         shared = [
             similarity.max(initial=0.0),
@@ -127,11 +128,10 @@ class FeatureBuilder:
             whole_weight.max(initial=0.0),
             *_share(whole, history),
             data.years[row] % 1,
-            *attendance[history.num_votes > 1].mean(0),
         ]
         shared_columns = np.broadcast_to(np.array(shared, np.float32), (len(issue_rates), len(shared)))
         features = np.concatenate([*by_country, shared_columns], 1).astype(np.float32)
-        return features, issue_rates, precedent, levels[1]
+        return features, issue_rates, precedent, levels[1], attendance
 
     def _issue_rates(self, row: int, history: History) -> Floats:
         chosen = self.data.issues[row]
@@ -163,19 +163,6 @@ class FeatureBuilder:
         places = np.flatnonzero(same)
         last = places[np.argmax(self.data.years[earlier][places] + 0.01 * similarity[places])]
         return self.one_hot[earlier[last]], (float(similarity[last]), float(age[last]))
-
-    def _attendance(
-        self, row: int, earlier: NDArray[np.int64], weights: list[Floats], counts: list[Floats], history: History
-    ) -> Floats:
-        """Who was there [C, 4]: for similar texts, nearly equal ones, the last thirty votes, this season a year ago."""
-        usual = history.attendance
-        columns = [(counts[k].sum(1) + 0.3 * usual) / (weights[k].sum() + 0.3) for k in (1, 3)]
-        year = float(self.data.years[row])
-        season = earlier[np.abs(self.data.years[earlier] - (year - 1)) < 0.04]
-        for rows in (earlier[-30:], season):
-            present = self.one_hot[rows].sum((0, 2))
-            columns.append((present + 5 * usual) / (len(rows) + 5))
-        return np.stack(columns, 1)
 
     def _closeness(self, row: int, history: History) -> Floats:
         """Mean agreement with the sponsors; not a number where nobody is known."""

@@ -64,7 +64,7 @@ def history_at(data: VoteData, one_hot: Floats, topic_rows: Floats, year: float)
     rows = data.between(year - 5, year)
     decay = np.exp(-(year - data.years[rows]) / 3).astype(np.float32)
     weighted = one_hot[rows] * decay[:, None, None]
-    overall = weighted.sum((0, 1)) / max(float(weighted.sum()), 1e-9)
+    overall = (weighted.sum((0, 1)) + 1e-3) / (float(weighted.sum()) + 3e-3)  # a third each where nobody has voted
     base = _rates(one_hot[rows], decay, overall, 3.0)
     last = data.between(year - 1.2, year)
     longer = data.between(year - 8, year)

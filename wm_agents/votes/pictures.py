@@ -13,15 +13,36 @@ from wm_agents.votes.vote_model import Forecast
 
 COLOURS = {"yes": "#009E73", "abstain": "#E0A800", "no": "#D55E00"}
 # Named on the map: the permanent members, some of each region, and those that stand apart.
-NAMED = ("US", "GB", "FR", "RU", "CN", "IN", "BR", "ZA", "IL", "CU", "IR", "JP", "DE", "TR", "KR", "EG", "NG", "PW", "AU", "MX")
+NAMED = (
+    "US",
+    "GB",
+    "FR",
+    "RU",
+    "CN",
+    "IN",
+    "BR",
+    "ZA",
+    "IL",
+    "CU",
+    "IR",
+    "JP",
+    "DE",
+    "TR",
+    "KR",
+    "EG",
+    "NG",
+    "PW",
+    "AU",
+    "MX",
+)
 
 
-def save_map(data: VoteData, rows: NDArray[np.int64], path: Path) -> None:
-    """Where the countries stand in the two-dimensional spatial model of these roll calls, coloured by share of yes."""
+def save_map(
+    data: VoteData, rows: NDArray[np.int64], chosen: NDArray[np.int64], model: SpatialModel, path: Path
+) -> None:
+    """Where the countries [chosen] stand in the two-dimensional model of these roll calls, coloured by share of yes."""
     plt = _pyplot()
     votes = data.votes[rows]
-    chosen = np.flatnonzero((votes >= 0).sum(0) >= 20)
-    model = SpatialModel().fit(votes[:, chosen])
     share = (votes[:, chosen] == 0).sum(0) / (votes[:, chosen] >= 0).sum(0)
     figure, axes = plt.subplots(figsize=(9, 6.5), layout="constrained")
     points = axes.scatter(*model.positions.T, c=share, cmap="viridis", s=22, edgecolors="white", linewidths=0.4)
@@ -31,7 +52,9 @@ def save_map(data: VoteData, rows: NDArray[np.int64], path: Path) -> None:
                 data.countries[column], model.positions[place], xytext=(4, 3), textcoords="offset points", fontsize=9
             )
     axes.set(xlabel="first dimension", ylabel="second dimension")
-    axes.set_title(f"{len(chosen)} countries by {len(rows)} roll calls, {data.years[rows[0]]:.0f}-{data.years[rows[-1]]:.0f}")
+    axes.set_title(
+        f"{len(chosen)} countries by {len(rows)} roll calls, {data.years[rows[0]]:.0f}-{data.years[rows[-1]]:.0f}"
+    )
     figure.colorbar(points, label="share of yes")
     _save(figure, path)
 
@@ -85,7 +108,9 @@ def _save_card(data: VoteData, forecast: Forecast, code: str, path: Path) -> Non
 def _agreement_bars(axes: Any, data: VoteData, votes: NDArray[np.int8], column: int) -> None:
     """The five countries that vote most and least like this one."""
     both = (votes >= 0) & (votes[:, [column]] >= 0)
-    share = np.where(both.sum(0) >= 20, (both & (votes == votes[:, [column]])).sum(0) / np.maximum(both.sum(0), 1), np.nan)
+    share = np.where(
+        both.sum(0) >= 20, (both & (votes == votes[:, [column]])).sum(0) / np.maximum(both.sum(0), 1), np.nan
+    )
     share[column] = np.nan
     order = [int(c) for c in np.argsort(share) if np.isfinite(share[c])]
     shown = [*order[:5], *order[-5:]]

@@ -94,7 +94,7 @@ class SpatialModel:
         for _ in range(steps):
             optimizer.zero_grad()
             loss = self._loss(parameters, targets, mask)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
         self._keep(parameters)

@@ -30,7 +30,9 @@ def tf_idf(texts: Sequence[str], is_training: NDArray[np.bool_]) -> Any:
     return TfidfTransformer().fit(counts[np.flatnonzero(is_training)]).transform(counts).astype(np.float32)
 
 
-def novelty(rows: Any, years: NDArray[np.float64], chosen: NDArray[np.int64], threshold: float = 0.7) -> NDArray[np.bool_]:
+def novelty(
+    rows: Any, years: NDArray[np.float64], chosen: NDArray[np.int64], threshold: float = 0.7
+) -> NDArray[np.bool_]:
     """Whether no text of an earlier date is as similar as `threshold` to each chosen one, [K]."""
     similarity = (rows[chosen] @ rows.T).tocsr()
     is_novel = np.empty(len(chosen), np.bool_)

@@ -22,7 +22,6 @@ class VoteModelConfig:
         calibration_years: The last of them, forecast by a first model that has not seen them: temperature, corrections
             and intervals are learned there.
         classifier: The perceptrons for yes, abstain and no.
-        attendance: The perceptrons for present and absent.
         membership_years: A country is a member if it voted in the last this many years.
         coverage: Nominal coverage of the tallies' intervals.
     """
@@ -30,7 +29,6 @@ class VoteModelConfig:
     training_years: float = 16.0
     calibration_years: float = 4.0
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
-    attendance: ClassifierConfig = field(default_factory=lambda: ClassifierConfig(widths=(32,), num_members=1))
     membership_years: float = 1.5
     coverage: float = 0.9
 
@@ -84,11 +82,13 @@ class VoteModel:
         rows = data.between(train_before - config.training_years, train_before)
         is_early = data.years[rows] < train_before - config.calibration_years
         if is_early.sum() < 20 or (~is_early).sum() < 20:
-            raise TrajectoryError(f"only {len(rows)} roll calls in the {config.training_years} years before the cut-off")
+            raise TrajectoryError(
+                f"only {len(rows)} roll calls in the {config.training_years} years before the cut-off"
+            )
         predictors = self.builder.build(rows)
-        self._fit_networks(predictors.features[is_early], rows[is_early])
-        self._calibrate(predictors.features[~is_early], rows[~is_early])
-        self._fit_networks(predictors.features, rows)
+        self._fit_classifier(predictors.features[is_early], rows[is_early])
+        self._calibrate(predictors.features[~is_early], self._attendance(predictors, rows)[~is_early], rows[~is_early])
+        self._fit_classifier(predictors.features, rows)
         return self
 
     def forecast(self, rows: Iterable[int]) -> Forecast:
@@ -96,7 +96,7 @@ class VoteModel:
         chosen = np.fromiter(rows, np.int64)
         predictors = self.builder.build(chosen)
         probabilities = _tempered(self._votes(predictors.features), self.temperature)
-        attendance = self._attendance(predictors.features, chosen)
+        attendance = self._attendance(predictors, chosen)
         tallies, intervals = self._tallies(probabilities, attendance)
         return Forecast(chosen, probabilities, attendance, tallies, intervals, predictors)
 
@@ -107,7 +107,7 @@ class VoteModel:
             forecast: For K roll calls.
             is_revealed: [K, C]; an absence can be revealed too.
         """
-        one_hot = self.builder.one_hot[forecast.rows] * is_revealed[..., None]
+        one_hot = (self.builder.one_hot[forecast.rows] * is_revealed[..., None]).astype(np.float64)
         basis = self._basis(forecast.rows)
         correction = most_probable(forecast.probabilities.astype(np.float64), basis, one_hot, self.covariance)
         probabilities = corrected(forecast.probabilities.astype(np.float64), basis, correction).astype(np.float32)
@@ -124,16 +124,12 @@ class VoteModel:
             predictors=None,
         )
 
-    def _fit_networks(self, features: Floats, rows: NDArray[np.int64]) -> None:
+    def _fit_classifier(self, features: Floats, rows: NDArray[np.int64]) -> None:
         votes = self.data.votes[rows]
         present = votes >= 0
         self.classifier = VoteClassifier(self.config.classifier).fit(features[present], votes[present])
-        member = self._is_member(rows)
-        self.attendance_classifier = VoteClassifier(self.config.attendance, num_classes=2).fit(
-            features[member], present[member].astype(np.int8)
-        )
 
-    def _calibrate(self, features: Floats, rows: NDArray[np.int64]) -> None:
+    def _calibrate(self, features: Floats, attendance: Floats, rows: NDArray[np.int64]) -> None:
         """Temperature, covariance of corrections and width of intervals, on years that were not fitted."""
         votes = self.data.votes[rows]
         raw = self._votes(features)
@@ -143,7 +139,7 @@ class VoteModel:
         probabilities = _tempered(raw, self.temperature)
         one_hot = self.builder.one_hot[rows].astype(np.float64)
         self.covariance = learn_covariance(probabilities.astype(np.float64), self._basis(rows), one_hot)
-        means, deviations = _moments(probabilities, self._attendance(features, rows))
+        means, deviations = _moments(probabilities, attendance)
         counts = one_hot.sum(1)
         self.tally_scales = _absolute_error_scales(means, counts)
         scores = np.abs(counts - means * self.tally_scales) / deviations
@@ -153,10 +149,10 @@ class VoteModel:
         flat = self.classifier.predict(features.reshape(-1, features.shape[2]))
         return flat.reshape(*features.shape[:2], 3)
 
-    def _attendance(self, features: Floats, rows: NDArray[np.int64]) -> Floats:
-        flat = self.attendance_classifier.predict(features.reshape(-1, features.shape[2]))
-        attendance: Floats = flat[:, 1].reshape(features.shape[:2]) * self._is_member(rows)
-        return attendance
+    def _attendance(self, predictors: Predictors, rows: NDArray[np.int64]) -> Floats:
+        """Nobody but members is expected."""
+        expected: Floats = predictors.attendance * self._is_member(rows)
+        return expected
 
     def _is_member(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """[K, C]: the country voted not long before; states that no longer exist did not."""

@@ -174,7 +174,7 @@ class ResolutionModel(Unrolled, nn.Module):
                 for batch in torch.randperm(len(train[0]), generator=generator).split(config.batch_size):
                     loss = self.loss(*(tensor[batch] for tensor in train))
                     optimizer.zero_grad()
-                    loss.backward()  # type: ignore[no-untyped-call]
+                    loss.backward()
                     nn.utils.clip_grad_norm_(self.parameters(), 10.0)
                     optimizer.step()
                 self.eval()
@@ -231,7 +231,9 @@ def steps_of(trajectories: Trajectories) -> tuple[Tensor, Tensor, Tensor, Tensor
     """All steps: observations, actions, next observations, rewards, terminations; raises TrajectoryError."""
     if trajectories.observations.shape[1] != NUM_FIELDS or trajectories.actions.ndim != 1:
         raise TrajectoryError(f"expected the 14 numbers of a resolution, got {trajectories.observations.shape}")
-    starts = np.repeat(np.arange(len(trajectories.lengths)), trajectories.lengths) + np.arange(len(trajectories.actions))
+    starts = np.repeat(np.arange(len(trajectories.lengths)), trajectories.lengths) + np.arange(
+        len(trajectories.actions)
+    )
     seen = torch.from_numpy(trajectories.observations)
     return (
         seen[starts],
@@ -265,7 +267,9 @@ def step_errors(model: ResolutionModel, trajectories: Trajectories) -> dict[str,
 
 def _inputs(observations: Tensor, actions: Tensor) -> Tensor:
     topic = nn.functional.one_hot(observations[:, 4].long().clamp(0, NUM_TOPICS - 1), NUM_TOPICS).float()
-    numbers = torch.cat([observations[:, 5:6], observations[:, 6:7] * NUM_MEMBERS, observations[:, 7:13]], 1) / NUM_MEMBERS
+    numbers = (
+        torch.cat([observations[:, 5:6], observations[:, 6:7] * NUM_MEMBERS, observations[:, 7:13]], 1) / NUM_MEMBERS
+    )
     action = nn.functional.one_hot(actions.long(), NUM_ACTIONS).float()
     return torch.cat([observations[:, :NUM_STAGES], topic, numbers, action], 1)
 

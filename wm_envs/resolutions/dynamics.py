@@ -8,6 +8,7 @@ assent and h = width + slope . position + abstention, P(yes, abstain, no) = soft
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -23,16 +24,14 @@ GENERATOR, RECORDED, FITTED = 0, 1, 2
 NUM_QUANTILES = 33
 
 REWARD_COMPONENTS = ("outcome", "preference")
-OUTCOME = outcome_dtype(
-    REWARD_COMPONENTS,
-    [
-        ("is_success", np.bool_),  # the outcome is what the country's last vote asked for
-        ("action_mask", np.int8, (NUM_ACTIONS,)),
-        ("invalid_action", np.bool_),
-        ("adopted", np.bool_),  # False until TERMINAL
-        ("draft", np.int64),  # which document: `env.unwrapped.documents[draft]`
-    ],
-)
+_INFO_FIELDS: list[Any] = [
+    ("is_success", np.bool_),  # the outcome is what the country's last vote asked for
+    ("action_mask", np.int8, (NUM_ACTIONS,)),
+    ("invalid_action", np.bool_),
+    ("adopted", np.bool_),  # False until TERMINAL
+    ("draft", np.int64),  # which document: `env.unwrapped.documents[draft]`
+]
+OUTCOME = outcome_dtype(REWARD_COMPONENTS, _INFO_FIELDS)
 
 SPATIAL_FIELDS = ("offset", "direction_1", "direction_2", "width", "slope_1", "slope_2")
 TALLIES = ("yes", "no", "abstain")
@@ -225,10 +224,10 @@ def stage_of_vote(state: Row, rules: Row) -> int:
 def is_valid(state: Row, rules: Row, action: int) -> bool:
     """Whether the present stage has this action."""
     vote_stage = stage_of_vote(state, rules)
-    if vote_stage == COMMITTEE_VOTE or vote_stage == PLENARY_VOTE:
-        return action == YES or action == NO or action == ABSTAIN
+    if vote_stage in (COMMITTEE_VOTE, PLENARY_VOTE):
+        return action in (YES, NO, ABSTAIN)
     if state.stage == DRAFT and rules.transitions == 4:
-        return action == COSPONSOR or action == NO_ACTION
+        return action in (COSPONSOR, NO_ACTION)
     return action == NO_ACTION
 
 

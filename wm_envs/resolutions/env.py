@@ -76,7 +76,7 @@ class UNResolutionEnv(KernelEnv):
     | `country` | `"FR"` | whose seat: a code or a name |
     | `dynamics` | `"generator"` | `"generator"`, `"recorded"` or `"fitted"` |
     | `source` | `None` | the trajectory file or folder to replay, or the fitted model's JSON |
-    | `transitions` | 4 | 3: the historical layout, the committee's vote is taken in DRAFT, the plenary's in COMMITTEE_VOTE |
+    | `transitions` | 4 | 3: the historical layout, in which the committee's vote is taken in DRAFT |
     | `consensus` | `True` | `False`: the generator puts every text to the vote |
     | `strict` | `False` | raise an error for an action that the stage does not have |
     | `reward_weights` | `{"outcome": 1.0, "preference": 0.0}` | weight of each reward component |
@@ -133,7 +133,7 @@ class UNResolutionEnv(KernelEnv):
         return render.describe(state, parameters)
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, Info]:
-        """As `KernelEnv.step`; with `strict` it raises InvalidActionError for an action that the stage does not have."""
+        """As `KernelEnv.step`; `strict` raises InvalidActionError for an action that the stage does not have."""
         if self.is_strict and not self._needs_reset:
             checked = self._rules.check_actions(action, ())
             _check_mask(self._rules, self._states, checked[None])
@@ -150,15 +150,13 @@ class UNResolutionVectorEnv(KernelVectorEnv):
         super().__init__(num_envs, **options)
 
     def step(self, actions: Any) -> tuple[NDArray[np.float32], Any, Any, Any, Info]:
-        """As `KernelVectorEnv.step`; with `strict` it raises InvalidActionError for an action that a row does not have."""
+        """As `KernelVectorEnv.step`; `strict` raises InvalidActionError for an action that a row does not have."""
         if self.is_strict and self._was_reset:
             _check_mask(self._rules, self._states, self._rules.check_actions(actions, (self.num_envs,)))
         return super().step(actions)
 
 
-def source_of(
-    *, country: str = "FR", dynamics: str = "generator", source: str | None = None, **_: Any
-) -> Source:
+def source_of(*, country: str = "FR", dynamics: str = "generator", source: str | None = None, **_: Any) -> Source:
     """Where the parameters come from; raises OptionError."""
     if dynamics not in _KINDS:
         raise OptionError(f"dynamics is one of {list(_KINDS)}, got {dynamics!r}")
@@ -198,16 +196,20 @@ def _check_mask(rules: Rules, states: NDArray[Any], actions: NDArray[Any]) -> No
         row = wrong[0]
         stage = STAGE_NAMES[int(states["stage"][row])]
         allowed = [ACTION_NAMES[a] for a in np.flatnonzero(outcomes["action_mask"][row])]
-        raise InvalidActionError(f"row {row} is in {stage}: expected one of {allowed}, got {ACTION_NAMES[actions[row]]}")
+        raise InvalidActionError(
+            f"row {row} is in {stage}: expected one of {allowed}, got {ACTION_NAMES[actions[row]]}"
+        )
 
 
 def check_flag(name: str, value: Any) -> bool:
+    """Return the value or raise OptionError unless it is a truth value."""
     if not isinstance(value, bool | np.bool_):
         raise OptionError(f"{name} is True or False, got {value!r}")
     return bool(value)
 
 
 def check_weights(reward_weights: Mapping[str, float] | None) -> dict[str, float]:
+    """The weight of each reward component, defaults where none is given; raises OptionError."""
     given = {} if reward_weights is None else reward_weights
     if not isinstance(given, Mapping) or not set(given) <= set(DEFAULT_REWARD_WEIGHTS):
         raise OptionError(f"reward_weights maps names among {list(DEFAULT_REWARD_WEIGHTS)} to weights, got {given!r}")

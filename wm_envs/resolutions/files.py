@@ -55,7 +55,9 @@ def read_columns(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, li
         places = [header.index(name) for name in columns]
         for row in reader:
             if len(row) != len(header):
-                raise TrajectoryError(f"{path}: line {reader.line_num}: {len(row)} fields, the header has {len(header)}")
+                raise TrajectoryError(
+                    f"{path}: line {reader.line_num}: {len(row)} fields, the header has {len(header)}"
+                )
             yield reader.line_num, [row[place] for place in places]
     except csv.Error as error:
         raise TrajectoryError(f"{path}: line {reader.line_num}: {error}") from error

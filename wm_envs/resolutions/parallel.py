@@ -32,7 +32,11 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         render_mode: "rgb_array", "ansi" or None.
     """
 
-    metadata: dict[str, Any] = {"name": "un_resolution_v0", "render_modes": ["rgb_array", "ansi"], "is_parallelizable": True}
+    metadata: dict[str, Any] = {
+        "name": "un_resolution_v0",
+        "render_modes": ["rgb_array", "ansi"],
+        "is_parallelizable": True,
+    }
 
     def __init__(
         self,

@@ -142,9 +142,9 @@ def _documents(path: Path) -> Iterator[tuple[str, Any]]:
     content = read_bytes(path)
     if ".jsonl" not in path.name:
         value = parse_json(content, str(path))
-        yield from ((f"{path}: [{i}]", v) for i, v in enumerate(value)) if isinstance(value, list) else [
-            (str(path), value)
-        ]
+        yield from (
+            ((f"{path}: [{i}]", v) for i, v in enumerate(value)) if isinstance(value, list) else [(str(path), value)]
+        )
         return
     for number, line in enumerate(content.split(b"\n"), 1):
         if len(line) > MAX_LINE_BYTES:
@@ -211,15 +211,13 @@ def _with_step(trajectory: Trajectory, stage: str, step: Fields, losses: Losses)
         sponsors = _codes(action, "sponsors", losses)
         joined = tuple(code for code in _codes(action, "co_sponsors", losses) if code not in sponsors)
         losses["drafts without sponsors"] += not sponsors
-        return replace(
-            trajectory, sponsors=sponsors, additional_sponsors=joined, date=trajectory.date or dated
-        )
+        return replace(trajectory, sponsors=sponsors, additional_sponsors=joined, date=trajectory.date or dated)
     if stage.endswith("_vote"):
         name = "committee_ballot" if stage == "committee_vote" else "plenary_ballot"
         if getattr(trajectory, name) is not None:
             raise step.error("stage", f"a second {stage} in one trajectory")
         ballot = _ballot(action, step, losses)
-        return replace(trajectory, **{name: ballot}, date=dated or trajectory.date)  # type: ignore[arg-type]
+        return replace(trajectory, **{name: ballot}, date=dated or trajectory.date)
     for utterance in action.list("utterances"):
         Fields(utterance, step.where, f"{step.path}.action.utterances").integer("word_count", 0, 10**7)
     return trajectory

@@ -131,7 +131,9 @@ def _kind(descr: str, *, is_amendment: bool, is_paragraph: bool) -> Kind:
     return "paragraph" if has_part or (is_paragraph and "decision on" not in question) else "whole"
 
 
-_FORMULA = re.compile(r"\s*(,? ?a )?recorded ?votes? ?(on the motion )?(has|have) ?been requested( on [\w ]+)?\.?|\s+a$")
+_FORMULA = re.compile(
+    r"\s*(,? ?a )?recorded ?votes? ?(on the motion )?(has|have) ?been requested( on [\w ]+)?\.?|\s+a$"
+)
 
 
 def _question(descr: str) -> str:

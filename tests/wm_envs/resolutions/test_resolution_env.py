@@ -15,7 +15,28 @@ from wm_envs.testing import check_vector_env
 
 ENV_ID = "wm/UNResolution-v0"
 COSPONSOR, YES, NO, ABSTAIN, NO_ACTION = range(5)
-OTHERS = tuple("AD AE AF AG AL AM AO AR AT AU AZ BA BB BD BE BF BG BH BI BJ".split())
+OTHERS = (
+    "AD",
+    "AE",
+    "AF",
+    "AG",
+    "AL",
+    "AM",
+    "AO",
+    "AR",
+    "AT",
+    "AU",
+    "AZ",
+    "BA",
+    "BB",
+    "BD",
+    "BE",
+    "BF",
+    "BG",
+    "BH",
+    "BI",
+    "BJ",
+)
 
 
 def ballot(yes, no, abstain):
@@ -252,7 +273,14 @@ def test_sponsors_grow_as_recorded(drawn):
 
 @pytest.mark.parametrize(
     ("country", "shares"),
-    [("US", (25, 63, 12)), ("GB", (55, 26, 19)), ("RU", (69, 12, 20)), ("IN", (73, 10, 17)), ("CN", (82, 7, 11)), ("BR", (89, 2, 9))],
+    [
+        ("US", (25, 63, 12)),
+        ("GB", (55, 26, 19)),
+        ("RU", (69, 12, 20)),
+        ("IN", (73, 10, 17)),
+        ("CN", (82, 7, 11)),
+        ("BR", (89, 2, 9)),
+    ],
 )
 def test_countries_vote_as_they_do(country, shares):
     source = generator_source()

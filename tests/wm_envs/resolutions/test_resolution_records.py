@@ -28,7 +28,13 @@ def real_form(**changes):
     vote = {"in_favour": ["Namibia", "Cuba"], "against": ["United States of America"], "abstaining": ["Peru"]}
     document = {
         "trajectory_id": "A/RES/78/196",
-        "metadata": {"symbol": "A/RES/78/196", "title": "Order", "session": 78, "committee": 3, "final_outcome": "adopted"},
+        "metadata": {
+            "symbol": "A/RES/78/196",
+            "title": "Order",
+            "session": 78,
+            "committee": 3,
+            "final_outcome": "adopted",
+        },
         "timesteps": [
             {"t": 0, "date": "UN, 8 Sept. 2023", "stage": "agenda_allocation", "action": {"actor": "Unknown"}},
             {"t": 1, "stage": "draft_submission", "action": {"sponsors": [], "co_sponsors": []}},
@@ -144,7 +150,9 @@ def mutated(content, generator):
         elif kind == 2:
             data[place:place] = data[place : place + generator.randint(1, 60)]
         elif kind == 3:
-            data[place:place] = generator.choice([b"NaN", b"null", b"-1", b"1e999", b"true", b"{", b"]", b'"', b"\\u0000"])
+            data[place:place] = generator.choice(
+                [b"NaN", b"null", b"-1", b"1e999", b"true", b"{", b"]", b'"', b"\\u0000"]
+            )
         else:
             data = data[: max(place, 40)]
     return bytes(data)
@@ -153,16 +161,16 @@ def mutated(content, generator):
 def test_a_thousand_mutated_files_raise_nothing_but_trajectory_errors(tmp_path):
     generator = random.Random(0)
     content = json.dumps(real_form()).encode()
-    outcomes = {"read": 0, "refused": 0}
+    outcomes = {"read": 0, "refused": 0, "named": 0}
     for _ in range(1000):
         path = write(tmp_path, mutated(content, generator))
         try:
             read_trajectories(path)
             outcomes["read"] += 1
         except TrajectoryError as error:
-            assert "one.json" in str(error)
             outcomes["refused"] += 1
-    assert outcomes["refused"] > 500
+            outcomes["named"] += "one.json" in str(error)
+    assert outcomes["refused"] == outcomes["named"] > 500
     assert outcomes["read"] > 20
 
 
@@ -200,7 +208,9 @@ def unvotes_files(tmp_path, *, votes=None, roll_calls=None):
         '5,67.0,0,2012-12-03,R/67/59,,1,,"The President: We take a decision on the amendment submitted by the '
         'representative of the Islamic Republic of Iran."\n'
     )
-    rows = votes or "rcid,country,country_code,vote\n3,Namibia,NA,yes\n3,France,FR,no\n4,Cuba,CU,abstain\n5,Cuba,CU,yes\n"
+    rows = (
+        votes or "rcid,country,country_code,vote\n3,Namibia,NA,yes\n3,France,FR,no\n4,Cuba,CU,abstain\n5,Cuba,CU,yes\n"
+    )
     (tmp_path / "v.csv").write_text(rows)
     (tmp_path / "r.csv").write_text(calls)
     (tmp_path / "i.csv").write_text("rcid,short_name,issue\n3,nu,Nuclear\n99,nu,Nuclear\n")
@@ -302,7 +312,8 @@ def marc(*records):
     body = "".join(
         "<record>"
         + "".join(
-            f'<datafield tag="{tag[:3]}"><subfield code="{tag[3]}">{text}</subfield></datafield>' for tag, text in record
+            f'<datafield tag="{tag[:3]}"><subfield code="{tag[3]}">{text}</subfield></datafield>'
+            for tag, text in record
         )
         + "</record>"
         for record in records
@@ -316,7 +327,7 @@ def test_draft_records_give_sponsors_by_name(tmp_path):
         ("245a", "Digital technologies :"),
         ("245b", "draft resolution /"),
         ("245c", "Bosnia and Herzegovina, Guinea-Bissau and Cuba [on behalf of the Group of 77 and China]"),
-        ("515a", "Additional sponsors: CÃ´te d'Ivoire and Namibia (A/78/481)."),
+        ("515a", "Additional sponsors: C\u00c3\u00b4te d'Ivoire and Namibia (A/78/481)."),
         ("993a", "A/RES/78/213"),
         ("269a", "2023-11-08"),
     ]
