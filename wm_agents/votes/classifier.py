@@ -52,7 +52,7 @@ class VoteClassifier:
         Raises:
             NonFiniteError: The loss is no longer finite.
         """
-        self.mean, self.std = np.nanmean(features, 0), np.maximum(np.nanstd(features, 0), 1e-3)
+        self.mean, self.std = _moments(features)
         inputs = torch.from_numpy(self._inputs(features))
         targets = torch.from_numpy(classes.astype(np.int64))
         self.members = [self._fit_member(inputs, targets, member) for member in range(self.config.num_members)]
@@ -104,3 +104,13 @@ class VoteClassifier:
             if not torch.isfinite(loss):
                 raise NonFiniteError(f"the loss of member {member} is {loss.item()}: look for infinite features")
         return network.eval()
+
+
+def _moments(features: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation [F] of what is known; 0 and 1 for a feature that is never known."""
+    is_known = np.isfinite(features)
+    count = np.maximum(is_known.sum(0), 1)
+    mean = np.where(is_known, features, 0).sum(0, dtype=np.float64) / count
+    variance = np.where(is_known, (features - mean) ** 2, 0).sum(0, dtype=np.float64) / count
+    std = np.where(is_known.any(0), np.maximum(np.sqrt(variance), 1e-3), 1.0)
+    return mean.astype(np.float32), std.astype(np.float32)

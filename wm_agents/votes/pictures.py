@@ -53,7 +53,7 @@ def save_map(
             )
     axes.set(xlabel="first dimension", ylabel="second dimension")
     axes.set_title(
-        f"{len(chosen)} countries by {len(rows)} roll calls, {data.years[rows[0]]:.0f}-{data.years[rows[-1]]:.0f}"
+        f"{len(chosen)} countries by {len(rows)} roll calls, {int(data.years[rows[0]])}-{int(data.years[rows[-1]])}"
     )
     figure.colorbar(points, label="share of yes")
     _save(figure, path)
