@@ -56,7 +56,12 @@ def test_records_are_built_forecast_and_modelled(records, tmp_path):
 
     forecast = load("forecast_votes")
     config = forecast["Config"](
-        votes=tmp_path / "set", train_before="2008", test_from="2008", output_dir=tmp_path / "out", cards=("AD",), num_draws=1
+        votes=tmp_path / "set",
+        train_before="2008",
+        test_from="2008",
+        output_dir=tmp_path / "out",
+        cards=("AD",),
+        num_draws=1,
     )
     summary = forecast["main"](config)
     names = ("accuracy", "macro_f1", "accuracy_novel", "mae_yes", "mae_no", "mae_abstain", "accuracy_after_10")

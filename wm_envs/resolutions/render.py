@@ -23,9 +23,8 @@ def draw(state: Any, parameters: Any) -> Image:
     name, tally = _latest_tally(state)
     _draw_hemicycle(image, tally, int(parameters["num_countries"]))
     if name:
-        text = f"{tally['yes']} - {tally['no']} - {tally['abstain']}"
-        canvas.draw_centred_text(image, (CENTRE[0], CENTRE[1] - 24), text, INK, scale=1)
-        canvas.draw_centred_text(image, (CENTRE[0], CENTRE[1] - 8), name, GREY, scale=1)
+        text = f"{name}: YES {tally['yes']}, NO {tally['no']}, ABSTAIN {tally['abstain']}"
+        canvas.draw_centred_text(image, (CENTRE[0], 56), text, INK, scale=1)
     sponsors = f"{int(state['num_sponsors'])} SPONSORS" + (", THIS COUNTRY TOO" if state["is_sponsor"] else "")
     canvas.draw_text(image, (16, 250), sponsors, INK, scale=1)
     last = f"LAST ACTION: {ACTIONS[int(state['action'])]}" if state["time"] else "A DRAFT IS ON THE TABLE"
@@ -67,7 +66,7 @@ def _latest_tally(state: Any) -> tuple[str, dict[str, int]]:
     for stage in ("plenary", "committee"):
         tally = {name: int(state[f"{stage}_{name}"]) for name in dynamics.TALLIES}
         if sum(tally.values()):
-            return f"{stage.upper()}: YES - NO - ABSTAIN", tally
+            return stage.upper(), tally
     return "", dict.fromkeys(dynamics.TALLIES, 0)
 
 
