@@ -93,7 +93,7 @@ def make_planner(
     if name not in get_args(PlannerName):
         raise ConfigError(f"no planner {name!r}: known are {', '.join(get_args(PlannerName))}")
     if value is None and name in WITH_VALUE and isinstance(model.action_space, gym.spaces.Discrete):
-        value = ValueIteration(model, ValueConfig(), seed=seed).fit(start_states(trajectories))
+        value = _learned_value(model, trajectories, seed, is_exploring)
     objective, goal = DiscountedReturn(terminal_value=value), reward_to_reach(trajectories) or 0.5
     effort = 1 if is_exploring else 2
     match name:
@@ -115,3 +115,9 @@ def make_planner(
             return BestFirstSearch(model, DiscountedReturn(), BestFirstSearchConfig(goal_value=goal), value)
         case _:
             return MCTS(model, DiscountedReturn(), MCTSConfig(num_simulations=48), value)
+
+
+def _learned_value(model: WorldModel, trajectories: Trajectories, seed: int, is_exploring: bool) -> ValueFunction:
+    """Rough and bold while exploring, thorough and cautious at the end."""
+    config = ValueConfig(num_rounds=8) if is_exploring else ValueConfig(num_rounds=20, is_cautious=True)
+    return ValueIteration(model, config, seed=seed).fit(start_states(trajectories))

@@ -53,27 +53,27 @@ class HeldRows:
     """Which rows of a batch in imagination act at random, and what they hold.
 
     Args:
-        num_rows: B.
+        longest_holds: Steps [B] for which a row holds a random action at most; 1 is plain dithering.
         num_actions: Of the Discrete action space.
-        start_probability: Of beginning to act at random, at each step of a row that does not.
-        longest_hold: No action is held for more steps.
+        exploration: Share of steps, about, that are random; rows with long holds begin them less often.
     """
 
-    def __init__(self, num_rows: int, num_actions: int, start_probability: float, longest_hold: int) -> None:
-        self._actions = torch.zeros(num_rows, dtype=torch.long)
-        self._steps_left = torch.zeros(num_rows)
+    def __init__(self, longest_holds: Tensor, num_actions: int, exploration: float) -> None:
+        self._actions = torch.zeros(len(longest_holds), dtype=torch.long)
+        self._steps_left = torch.zeros(len(longest_holds))
+        self._longest_holds = longest_holds.float()
         self._num_actions = num_actions
-        self._start_probability = start_probability
-        self._longest_hold = longest_hold
+        # A hold of at most m steps lasts 1 + 1/2 + ... + 1/m on average.
+        means = torch.cumsum(1.0 / torch.arange(1, int(longest_holds.max()) + 1), 0)
+        self._start_probabilities = exploration / means[longest_holds - 1]
 
     def replace(self, actions: Tensor, generator: torch.Generator) -> Tensor:
         """The actions [B] to take: those given, but in rows that hold one."""
-        num_rows = len(actions)
-        draws = torch.rand(2, num_rows, generator=generator)
-        drawn = torch.randint(self._num_actions, (num_rows,), generator=generator)
-        begins = (self._steps_left == 0) & (draws[0] < self._start_probability)
+        draws = torch.rand(2, len(actions), generator=generator)
+        drawn = torch.randint(self._num_actions, (len(actions),), generator=generator)
+        begins = (self._steps_left == 0) & (draws[0] < self._start_probabilities)
         self._actions = torch.where(begins, drawn, self._actions)
-        durations = (1.0 / (1.0 - draws[1])).floor().clamp(max=self._longest_hold)
+        durations = (1.0 / (1.0 - draws[1])).floor().minimum(self._longest_holds)
         self._steps_left = torch.where(begins, durations, self._steps_left)
         is_held = self._steps_left > 0
         self._steps_left = (self._steps_left - 1).clamp(min=0)
