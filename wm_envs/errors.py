@@ -29,3 +29,7 @@ class DebateError(error.Error, ValueError):
 
 class LanguageModelError(error.Error, RuntimeError):
     """A language model that cannot be reached or answers with something else than it was asked for."""
+
+
+class TrajectoryError(error.Error, ValueError):
+    """A file of records that is malformed; the message names the file and the field."""

@@ -33,6 +33,7 @@ class Registration:
 
 
 REACTIVE, MEMORY, PLANNING = "wm_envs.symbolic.reactive", "wm_envs.symbolic.memory", "wm_envs.symbolic.planning"
+RESOLUTIONS = "wm_envs.resolutions.env"
 PONG, ATARI = "wm_envs.pong.env", "wm_envs.pong.atari"
 
 TABLE = (
@@ -46,6 +47,7 @@ TABLE = (
     Registration("wm/PermPuzzle-v0", f"{PLANNING}:PermPuzzleEnv", f"{PLANNING}:PermPuzzleVectorEnv"),
     Registration("wm/LightsOut-v0", f"{PLANNING}:LightsOutEnv", f"{PLANNING}:LightsOutVectorEnv"),
     Registration("wm/TokenAutomaton-v0", f"{PLANNING}:TokenAutomatonEnv", f"{PLANNING}:TokenAutomatonVectorEnv"),
+    Registration("wm/UNResolution-v0", f"{RESOLUTIONS}:UNResolutionEnv", f"{RESOLUTIONS}:UNResolutionVectorEnv"),
     Registration("wm/Pong-v0", f"{PONG}:PongEnv", f"{PONG}:PongVectorEnv"),
     Registration("wm/PongAtari-v0", f"{ATARI}:PongAtariEnv", f"{ATARI}:PongAtariVectorEnv"),
     Registration("wm/Debate-v0", "wm_envs.debate.env:DebateEnv", "wm_envs.debate.env:DebateVectorEnv"),

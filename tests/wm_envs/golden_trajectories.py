@@ -29,6 +29,8 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("wm/PermPuzzle-v0", {"level": 2, "instance": 3}),
     ("wm/LightsOut-v0", {"level": 2, "instance": 3}),
     ("wm/TokenAutomaton-v0", {"level": 2, "instance": 3}),
+    ("wm/UNResolution-v0", {"country": "US", "consensus": False, "reward_weights": {"preference": 0.5}}),
+    ("wm/UNResolution-v0", {"transitions": 3}),
     ("wm/Pong-v0", {"repeat_action_probability": 0.25, "directions": True, "frame_skip": 16}),
     ("wm/Debate-v0", {"seat": None, "rivals": "advocate", "num_rounds": 4, "budget": 1.0, "min_allocation": 0.09}),
 )

@@ -1,0 +1,151 @@
+"""Turn records of the General Assembly into one set of trajectories.
+
+    python examples/build_trajectories.py --votes un_votes.csv.gz --roll-calls un_roll_calls.csv.gz \
+        --issues un_roll_call_issues.csv.gz --output-dir runs/un
+    python examples/build_trajectories.py --library-votes voting.csv --drafts drafts.xml --trajectories more.json
+
+Reads the three files of the R package `unvotes`, the voting CSV and draft records (MARCXML) of the UN Digital Library,
+and trajectory JSON, in any combination. Drafts and votes with the same resolution symbol become one trajectory. Writes
+trajectories.jsonl and summary.json, which says what was missing; its counts add up.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from wm_envs.errors import TrajectoryError
+from wm_envs.resolutions.digital_library import read_digital_library
+from wm_envs.resolutions.marc import read_marc
+from wm_envs.resolutions.records import Losses, Trajectory, read_trajectories, write_trajectories
+from wm_envs.resolutions.unvotes import read_unvotes
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which files to read; at least one source."""
+
+    votes: Path | None = None
+    """un_votes.csv of the R package unvotes; needs --roll-calls."""
+    roll_calls: Path | None = None
+    """un_roll_calls.csv."""
+    issues: Path | None = None
+    """un_roll_call_issues.csv."""
+    library_votes: Path | None = None
+    """Voting CSV of the UN Digital Library."""
+    drafts: tuple[Path, ...] = ()
+    """MARCXML files of draft resolutions."""
+    trajectories: tuple[Path, ...] = ()
+    """Trajectory files (.json, .jsonl) or folders of them."""
+    output_dir: Path = Path("runs/un")
+    """Folder for trajectories.jsonl and summary.json."""
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Read, merge, write; returns the summary."""
+    started = time.perf_counter()
+    losses = Losses()
+    read = read_all(config, losses)
+    merged, num_merged = merge_drafts([trajectory for part in read.values() for trajectory in part])
+    check_unique(merged)
+    config.output_dir.mkdir(parents=True, exist_ok=True)
+    num_written = write_trajectories(shown(merged, "write"), config.output_dir / "trajectories.jsonl")
+    summary = {
+        "num_trajectories": num_written,
+        "num_read": {name: len(part) for name, part in read.items()},
+        "num_drafts_joined_to_votes": num_merged,
+        **contents(merged),
+        "losses": dict(sorted(losses.items())),
+        "seconds": time.perf_counter() - started,
+    }
+    assert num_written == sum(map(len, read.values())) - num_merged
+    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    print(json.dumps(summary, indent=2))
+    return summary
+
+
+def read_all(config: Config, losses: Losses) -> dict[str, list[Trajectory]]:
+    """The trajectories of each source; raises TrajectoryError."""
+    if (config.votes is None) != (config.roll_calls is None):
+        raise TrajectoryError("--votes and --roll-calls belong together: give both")
+    read: dict[str, list[Trajectory]] = {}
+    if config.votes is not None and config.roll_calls is not None:
+        read["unvotes"] = read_unvotes(config.votes, config.roll_calls, config.issues, losses)
+    if config.library_votes is not None:
+        read["digital_library"] = read_digital_library(config.library_votes, losses)
+    if config.drafts:
+        read["drafts"] = [draft for path in config.drafts for draft in read_marc(path, losses)]
+    if config.trajectories:
+        read["trajectories"] = [t for path in config.trajectories for t in read_trajectories(path, losses)]
+    if not read:
+        raise TrajectoryError(
+            "nothing to read: give --votes with --roll-calls, --library-votes, --drafts or --trajectories"
+        )
+    return read
+
+
+def merge_drafts(trajectories: Sequence[Trajectory]) -> tuple[list[Trajectory], int]:
+    """Join the sponsors of a draft to the vote on the whole of its resolution; gives the set and how many joined."""
+    drafts = {t.symbol: t for t in trajectories if t.symbol and t.num_sponsors and not t.plenary_ballot}
+    joined: set[str] = set()
+    merged = []
+    for trajectory in trajectories:
+        draft = drafts.get(trajectory.symbol)
+        if draft and trajectory.plenary_ballot and trajectory.kind == "whole" and not trajectory.sponsors:
+            trajectory = replace(
+                trajectory,
+                sponsors=draft.sponsors,
+                additional_sponsors=draft.additional_sponsors,
+                committee=trajectory.committee or draft.committee,
+                agenda_item=trajectory.agenda_item or draft.agenda_item,
+            )
+            joined.add(draft.trajectory_id)
+        merged.append(trajectory)
+    return [t for t in merged if t.trajectory_id not in joined], len(joined)
+
+
+def check_unique(trajectories: Sequence[Trajectory]) -> None:
+    """Raise TrajectoryError where two sources give the same id."""
+    repeated = [name for name, count in Counter(t.trajectory_id for t in trajectories).items() if count > 1]
+    if repeated:
+        raise TrajectoryError(f"trajectory_id: {repeated[0]} comes from more than one source; leave one out")
+
+
+def contents(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+    """What the set holds."""
+    ballots = [t.plenary_ballot for t in trajectories if t.plenary_ballot]
+    votes = [(len(b.in_favour), len(b.against), len(b.abstaining)) for b in ballots]
+    countries = {code for b in ballots for code in (*b.in_favour, *b.against, *b.abstaining)}
+    dates = sorted(t.date for t in trajectories if t.date)
+    return {
+        "num_votes": sum(map(sum, votes)),
+        "votes_by_kind": dict(zip(("yes", "no", "abstain"), map(sum, zip(*votes, strict=True)), strict=False)),
+        "num_countries": len(countries),
+        "has_namibia": "NA" in countries,
+        "kinds": dict(Counter(t.kind for t in trajectories)),
+        "without_sponsors": sum(not t.sponsors for t in trajectories),
+        "without_title": sum(not t.title for t in trajectories),
+        "without_issue": sum(not t.issues for t in trajectories),
+        "without_committee_vote": sum(t.committee_ballot is None for t in trajectories),
+        "without_plenary_vote": sum(t.plenary_ballot is None for t in trajectories),
+        "first_date": dates[0] if dates else None,
+        "last_date": dates[-1] if dates else None,
+    }
+
+
+def shown(trajectories: Sequence[Trajectory], what: str) -> Iterable[Trajectory]:
+    """The same with a progress bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(trajectories, what, console=console, disable=not console.is_terminal)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

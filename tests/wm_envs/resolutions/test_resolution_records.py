@@ -1,0 +1,375 @@
+import gzip
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from wm_envs.errors import TrajectoryError
+from wm_envs.resolutions.digital_library import COLUMNS, read_digital_library
+from wm_envs.resolutions.marc import read_marc
+from wm_envs.resolutions.records import (
+    Ballot,
+    Losses,
+    Trajectory,
+    parse_trajectory,
+    read_trajectories,
+    to_json,
+    write_trajectories,
+)
+from wm_envs.resolutions.unvotes import read_unvotes
+
+REAL = Path(__file__).parents[4] / "shared" / "data" / "un"
+needs_data = pytest.mark.skipif(not REAL.is_dir(), reason="the real records of ../shared/data/un are not here")
+
+
+def real_form(**changes):
+    """A trajectory in the form of the real files, lossy as they are."""
+    vote = {"in_favour": ["Namibia", "Cuba"], "against": ["United States of America"], "abstaining": ["Peru"]}
+    document = {
+        "trajectory_id": "A/RES/78/196",
+        "metadata": {
+            "symbol": "A/RES/78/196",
+            "title": "Order",
+            "session": 78,
+            "committee": 3,
+            "final_outcome": "adopted",
+        },
+        "timesteps": [
+            {"t": 0, "date": "UN, 8 Sept. 2023", "stage": "agenda_allocation", "action": {"actor": "Unknown"}},
+            {"t": 1, "stage": "draft_submission", "action": {"sponsors": [], "co_sponsors": []}},
+            {
+                "t": 2,
+                "date": "2023-12-19",
+                "stage": "plenary_vote",
+                "action": {"votes": vote},
+                "observation": {"vote_tally": {"yes": 2, "no": 1, "abstain": 1}},
+            },
+        ],
+    }
+    document.update(changes)
+    return document
+
+
+def write(tmp_path, content, name="one.json"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return path
+
+
+def test_a_lossy_file_is_read_and_what_is_missing_is_counted(tmp_path):
+    losses = Losses()
+    (trajectory,) = read_trajectories(write(tmp_path, real_form()), losses)
+    assert trajectory.plenary_ballot == Ballot(("NA", "CU"), ("US",), ("PE",), (2, 1, 1))
+    assert trajectory.date == "2023-12-19"
+    assert trajectory.committee_ballot is None
+    assert losses["without committee_vote"] == 1
+    assert losses["drafts without sponsors"] == 1
+    assert losses["unknown countries"] == 0
+
+
+def test_an_unknown_country_is_left_out_and_counted_but_its_vote_stays_in_the_tally(tmp_path):
+    document = real_form()
+    document["timesteps"][2]["action"]["votes"]["abstaining"] = ["Atlantis"]
+    losses = Losses()
+    (trajectory,) = read_trajectories(write(tmp_path, document), losses)
+    assert trajectory.plenary_ballot.abstaining == ()
+    assert trajectory.plenary_ballot.tally == (2, 1, 1)
+    assert losses["unknown countries"] == 1
+    write_trajectories([trajectory], tmp_path / "again.jsonl")
+    assert read_trajectories(tmp_path / "again.jsonl") == [trajectory]
+
+
+def spoil(document, path, value):
+    *parents, last = path
+    place = document
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    return document
+
+
+VOTES = ("timesteps", 2, "action", "votes")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field"),
+    [
+        (("trajectory_id",), "", "trajectory_id"),
+        (("metadata",), None, "metadata"),
+        (("metadata", "session"), True, "metadata.session"),
+        (("metadata", "session"), 1.5, "metadata.session"),
+        (("metadata", "final_outcome"), "maybe", "metadata.final_outcome"),
+        (("timesteps",), [], "timesteps"),
+        (("timesteps", 1, "stage"), "coffee", "timesteps[1].stage"),
+        (("timesteps", 1, "t"), 0, "timesteps[1].t"),
+        (("timesteps", 2, "observation", "vote_tally", "yes"), 3, "vote_tally"),
+        (("timesteps", 2, "observation", "vote_tally", "yes"), 194, "vote_tally.yes"),
+        (("timesteps", 2, "observation", "vote_tally", "yes"), -1, "vote_tally.yes"),
+        ((*VOTES, "against"), ["Cuba"], "votes"),
+        ((*VOTES, "against"), ["Cuba", "CU"], "against"),
+        ((*VOTES, "against"), [7], "against[0]"),
+        ((*VOTES, "against"), "Cuba", "against"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_and_field(tmp_path, path, value, field):
+    file = write(tmp_path, spoil(real_form(), path, value))
+    with pytest.raises(TrajectoryError) as caught:
+        read_trajectories(file)
+    assert str(file) in str(caught.value)
+    assert field in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"trajectory_id": NaN}',
+        b'{"trajectory_id": "a", "trajectory_id": "b"}',
+        b"[" * 100_000,
+        b'{"a":' * 40 + b"1" + b"}" * 40,
+        b"\xff\xfe",
+        b"1" * 5000,
+        b"",
+    ],
+)
+def test_hostile_json_is_refused(tmp_path, content):
+    with pytest.raises(TrajectoryError, match=r"one\.json"):
+        read_trajectories(write(tmp_path, content))
+
+
+def mutated(content, generator):
+    """Some bytes changed, cut, doubled or replaced by what parsers stumble over."""
+    data = bytearray(content)
+    for _ in range(generator.randint(1, 4)):
+        place = generator.randrange(len(data))
+        kind = generator.randrange(5)
+        if kind == 0:
+            data[place] = generator.randrange(256)
+        elif kind == 1:
+            del data[place : place + generator.randint(1, 30)]
+        elif kind == 2:
+            data[place:place] = data[place : place + generator.randint(1, 60)]
+        elif kind == 3:
+            data[place:place] = generator.choice(
+                [b"NaN", b"null", b"-1", b"1e999", b"true", b"{", b"]", b'"', b"\\u0000"]
+            )
+        else:
+            data = data[: max(place, 40)]
+    return bytes(data)
+
+
+def test_a_thousand_mutated_files_raise_nothing_but_trajectory_errors(tmp_path):
+    generator = random.Random(0)
+    content = json.dumps(real_form()).encode()
+    outcomes = {"read": 0, "refused": 0, "named": 0}
+    for _ in range(1000):
+        path = write(tmp_path, mutated(content, generator))
+        try:
+            read_trajectories(path)
+            outcomes["read"] += 1
+        except TrajectoryError as error:
+            outcomes["refused"] += 1
+            outcomes["named"] += "one.json" in str(error)
+    assert outcomes["refused"] == outcomes["named"] > 500
+    assert outcomes["read"] > 20
+
+
+def test_writing_and_reading_gives_the_same(tmp_path):
+    trajectories = [
+        Trajectory("a", title="x", date="2001-01-02", plenary_ballot=Ballot(("FR",), (), ("NA",), (1, 0, 1))),
+        Trajectory("b", kind="amendment", sponsors=("CU",), additional_sponsors=("PE",), issues=("Human rights",)),
+        Trajectory("c", committee_ballot=Ballot((), (), (), (80, 29, 65)), final_outcome="adopted"),
+    ]
+    assert write_trajectories(trajectories, tmp_path / "t.jsonl") == 3
+    # The date of a draft without a date is none.
+    assert read_trajectories(tmp_path / "t.jsonl") == trajectories
+
+
+def test_an_id_twice_is_refused(tmp_path):
+    line = json.dumps(to_json(Trajectory("a", sponsors=("FR",)))).encode()
+    with pytest.raises(TrajectoryError, match="more than once"):
+        read_trajectories(write(tmp_path, line + b"\n" + line, "t.jsonl"))
+
+
+def test_a_document_that_is_no_object_is_refused():
+    with pytest.raises(TrajectoryError, match="expected an object"):
+        parse_trajectory([1], "here", Losses())
+
+
+# unvotes
+
+
+def unvotes_files(tmp_path, *, votes=None, roll_calls=None):
+    calls = roll_calls or (
+        "rcid,session,importantvote,date,unres,amend,para,short,descr\n"
+        "3,67.0,0,2012-12-03,R/67/59,,,X,United action : resolution / adopted by the General Assembly\n"
+        '4,67.0,0,2012-12-03,R/67/59,,1,,"The President: I now put to the vote operative paragraph 2. '
+        'A recorded vote has been requested. A"\n'
+        '5,67.0,0,2012-12-03,R/67/59,,1,,"The President: We take a decision on the amendment submitted by the '
+        'representative of the Islamic Republic of Iran."\n'
+    )
+    rows = (
+        votes or "rcid,country,country_code,vote\n3,Namibia,NA,yes\n3,France,FR,no\n4,Cuba,CU,abstain\n5,Cuba,CU,yes\n"
+    )
+    (tmp_path / "v.csv").write_text(rows)
+    (tmp_path / "r.csv").write_text(calls)
+    (tmp_path / "i.csv").write_text("rcid,short_name,issue\n3,nu,Nuclear\n99,nu,Nuclear\n")
+    return tmp_path / "v.csv", tmp_path / "r.csv", tmp_path / "i.csv"
+
+
+def test_parts_of_a_draft_take_its_title_and_an_amendment_its_mover(tmp_path):
+    losses = Losses()
+    whole, paragraph, amendment = read_unvotes(*unvotes_files(tmp_path), losses)
+    assert [t.kind for t in (whole, paragraph, amendment)] == ["whole", "paragraph", "amendment"]
+    assert whole.title == paragraph.title == amendment.title == "United action"
+    assert whole.plenary_ballot == Ballot(("NA",), ("FR",), (), (1, 1, 0))
+    assert paragraph.issues == whole.issues == ("Nuclear",)
+    assert amendment.sponsors == ("IR",)
+    assert losses["issues without a roll call"] == 1
+    assert losses["votes read"] == 4
+
+
+HEADER = "rcid,country,country_code,vote\n"
+
+
+@pytest.mark.parametrize(
+    ("votes", "problem"),
+    [
+        (HEADER + "3,France,FR,maybe\n", "line 2: vote"),
+        (HEADER + "3,France,FR,yes\n3,France,FR,no\n", "FR voted yes and no"),
+        (HEADER + "3,France,FR\n", "3 fields"),
+        ("rcid,country,vote\n3,France,yes\n", "header"),
+        ("", "header"),
+    ],
+)
+def test_wrong_votes_are_refused(tmp_path, votes, problem):
+    with pytest.raises(TrajectoryError, match=problem):
+        read_unvotes(*unvotes_files(tmp_path, votes=votes or "\n"))
+
+
+def test_votes_that_belong_nowhere_are_counted(tmp_path):
+    votes = HEADER + "3,France,FR,yes\n3,France,FR,yes\n77,France,FR,yes\n3,Atlantis,XX,yes\n"
+    losses = Losses()
+    read_unvotes(*unvotes_files(tmp_path, votes=votes), losses)
+    kinds = ("votes read", "votes given twice", "votes without a roll call", "votes of unknown countries")
+    assert [losses[kind] for kind in kinds] == [1, 1, 1, 1]
+    assert losses["roll calls without votes"] == 2
+
+
+def test_a_roll_call_twice_is_refused(tmp_path):
+    line = "3,67.0,0,2012-12-03,R/67/59,,,X,Y\n"
+    calls = "rcid,session,importantvote,date,unres,amend,para,short,descr\n" + line * 2
+    with pytest.raises(TrajectoryError, match="roll call 3 appears twice"):
+        read_unvotes(*unvotes_files(tmp_path, roll_calls=calls))
+
+
+def test_a_truncated_archive_is_refused(tmp_path):
+    votes, calls, _ = unvotes_files(tmp_path)
+    packed = gzip.compress(votes.read_bytes())
+    (tmp_path / "v.csv.gz").write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(TrajectoryError, match="truncated or damaged"):
+        read_unvotes(tmp_path / "v.csv.gz", calls)
+
+
+# Digital Library
+
+
+def library_file(tmp_path, rows):
+    lines = [",".join(COLUMNS)]
+    for record, code, vote, totals in rows:
+        values = (record, code, "", vote, "2020-12-01", "75", f"A/RES/75/{record}", "", "Title", "Agenda", "S", *totals)
+        lines.append(",".join(map(str, values)))
+    path = tmp_path / "library.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_library_votes_are_grouped_and_a_non_voter_is_absent(tmp_path):
+    totals = (2, 0, 1)
+    rows = [(1, "NAM", "Y", totals), (1, "FRA", "A", totals), (1, "CUB", "Y", totals), (1, "PER", "X", totals)]
+    losses = Losses()
+    (trajectory,) = read_digital_library(library_file(tmp_path, rows), losses)
+    assert trajectory.plenary_ballot == Ballot(("NA", "CU"), (), ("FR",), (2, 0, 1))
+    assert losses["members that did not vote"] == 1
+
+
+def test_totals_that_do_not_add_up_are_counted_and_left_out(tmp_path):
+    losses = Losses()
+    assert read_digital_library(library_file(tmp_path, [(1, "FRA", "Y", (2, 0, 0))]), losses) == []
+    assert losses["resolutions whose totals do not add up"] == 1
+
+
+@pytest.mark.parametrize("rows", [[(1, "FRA", "Q", (1, 0, 0))], [(1, "FRA", "Y", (1, 0, 0))] * 2])
+def test_wrong_library_votes_are_refused(tmp_path, rows):
+    with pytest.raises(TrajectoryError, match=r"ms_vote|voted twice"):
+        read_digital_library(library_file(tmp_path, rows))
+
+
+# MARCXML
+
+
+def marc(*records):
+    body = "".join(
+        "<record>"
+        + "".join(
+            f'<datafield tag="{tag[:3]}"><subfield code="{tag[3]}">{text}</subfield></datafield>'
+            for tag, text in record
+        )
+        + "</record>"
+        for record in records
+    )
+    return f'<collection xmlns="http://www.loc.gov/MARC21/slim">{body}</collection>'.encode()
+
+
+def test_draft_records_give_sponsors_by_name(tmp_path):
+    record = [
+        ("191a", "A/C.3/78/L.49"),
+        ("245a", "Digital technologies :"),
+        ("245b", "draft resolution /"),
+        ("245c", "Bosnia and Herzegovina, Guinea-Bissau and Cuba [on behalf of the Group of 77 and China]"),
+        ("515a", "Additional sponsors: C\u00c3\u00b4te d'Ivoire and Namibia (A/78/481)."),
+        ("993a", "A/RES/78/213"),
+        ("269a", "2023-11-08"),
+    ]
+    (draft,) = read_marc(write(tmp_path, marc(record), "d.xml"))
+    assert draft.sponsors == ("BA", "GW", "CU")
+    assert draft.additional_sponsors == ("CI", "NA")
+    assert (draft.symbol, draft.session, draft.committee) == ("A/RES/78/213", 78, 3)
+
+
+@pytest.mark.parametrize(
+    "content", [b"<collection>", b"<!DOCTYPE x [<!ENTITY a 'b'>]><x/>", b"<x/>", marc([("191a", "A/C.3/78/L.1")])[:-9]]
+)
+def test_malformed_marc_is_refused(tmp_path, content):
+    with pytest.raises(TrajectoryError, match=r"d\.xml"):
+        read_marc(write(tmp_path, content, "d.xml"))
+
+
+# The real files
+
+
+@needs_data
+def test_the_real_sample_is_read_whole():
+    (trajectory,) = read_trajectories(REAL / "trajectory_sample.json")
+    assert trajectory.plenary_ballot.tally == (91, 54, 6)
+    assert len(trajectory.plenary_ballot.in_favour) == 91
+    assert (trajectory.session, trajectory.committee, trajectory.agenda_item) == (78, 3, "71b")
+
+
+@needs_data
+def test_the_real_drafts_are_read_and_their_sponsors_grow():
+    losses = Losses()
+    drafts = read_marc(REAL / "session_78_committee_3_drafts.xml", losses)
+    assert len(drafts) + losses["records that are no draft resolution"] == 94
+    growing = [draft.num_sponsors > len(draft.sponsors) for draft in drafts if draft.sponsors]
+    assert sum(growing) > 45
+
+
+@needs_data
+def test_the_real_roll_calls_are_read_without_loss():
+    losses = Losses()
+    files = (REAL / f"un_{name}.csv.gz" for name in ("votes", "roll_calls", "roll_call_issues"))
+    trajectories = read_unvotes(*files, losses)
+    assert len(trajectories) == 5888
+    assert losses["votes read"] == 814_357 == sum(sum(t.plenary_ballot.tally) for t in trajectories)
+    assert any("NA" in t.plenary_ballot.in_favour for t in trajectories)

@@ -1,0 +1,221 @@
+"""`wm/UNResolution-v0`: one General Assembly resolution, seen from one country's seat."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from wm_envs.environment import Field, Info, KernelEnv, KernelVectorEnv, Rules
+from wm_envs.errors import InvalidActionError, OptionError
+from wm_envs.resolutions import dynamics, render
+from wm_envs.resolutions.countries import code_of
+from wm_envs.resolutions.generator import Document, Source, fitted_source, generator_source, recorded_source, with_seat
+
+ACTION_NAMES = ("COSPONSOR", "YES", "NO", "ABSTAIN", "NO_ACTION")
+STAGE_NAMES = ("DRAFT", "COMMITTEE_VOTE", "PLENARY_VOTE", "TERMINAL")
+DEFAULT_REWARD_WEIGHTS = {"outcome": 1.0, "preference": 0.0}
+_MOST = 210.0  # no list of countries, past members included, is longer
+_KINDS = {"generator": dynamics.GENERATOR, "recorded": dynamics.RECORDED, "fitted": dynamics.FITTED}
+
+OBSERVATION_FIELDS = (
+    *(Field(f"stage_{name.lower()}", "1", 0.0, 1.0, "the stage, one-hot") for name in STAGE_NAMES),
+    Field("topic", "id", 0.0, 20.0, "issue of the text, or 10 + its main committee; 0 if unknown"),
+    Field("num_sponsors", "countries", 0.0, _MOST, "sponsors so far"),
+    Field("is_sponsor", "1", 0.0, 1.0, "this country sponsors"),
+    *(Field(f"committee_{n}", "votes", 0.0, _MOST, "committee tally, 0 before") for n in dynamics.TALLIES),
+    *(Field(f"plenary_{n}", "votes", 0.0, _MOST, "plenary tally, 0 before") for n in dynamics.TALLIES),
+    Field("t", "steps", 0.0, 4.0, "steps since the reset"),
+)
+
+
+class UNResolutionEnv(KernelEnv):
+    """Sponsor and vote on a resolution of the United Nations General Assembly.
+
+    ## Description
+    One resolution is one episode: DRAFT, COMMITTEE_VOTE, PLENARY_VOTE, TERMINAL. Other countries join as sponsors and
+    vote; this country's own vote counts in the tally. A text adopted without a vote skips the votes that it did not
+    have, a text that the committee rejects goes no further. Where the others' behaviour comes from is the option
+    `dynamics`: a generator calibrated to real sessions (recurring texts, countries with positions in two dimensions,
+    absences, growing sponsorship, consensus), recorded trajectories, or a spatial voting model fitted to records.
+
+    ## Action Space
+    `Discrete(5)`: 0 COSPONSOR, 1 YES, 2 NO, 3 ABSTAIN, 4 NO_ACTION. Valid in DRAFT are 0 and 4, in the votes 1 to 3, in
+    TERMINAL 4: `info["action_mask"]` says which. Another action counts as NO_ACTION, which in a vote is an absence, and
+    sets `info["invalid_action"]`; with `strict=True` it raises an error.
+
+    ## Observation Space
+    `Box(0, ..., (14,), float32)`:
+
+    | Index | Field | Unit | Low | High | Meaning |
+    |---|---|---|---|---|---|
+    | 0-3 | `stage_draft` ... `stage_terminal` | 1 | 0 | 1 | the stage, one-hot |
+    | 4 | `topic` | id | 0 | 20 | issue of the text, or 10 + its main committee; 0 if unknown |
+    | 5 | `num_sponsors` | countries | 0 | 210 | sponsors so far |
+    | 6 | `is_sponsor` | 1 | 0 | 1 | this country sponsors |
+    | 7-9 | `committee_yes` ... `committee_abstain` | votes | 0 | 210 | committee tally, 0 before |
+    | 10-12 | `plenary_yes` ... `plenary_abstain` | votes | 0 | 210 | plenary tally, 0 before |
+    | 13 | `t` | steps | 0 | 4 | steps since the reset |
+
+    ## Rewards
+    `outcome`: at the end, +1 for a sponsor whose draft is adopted and -1 if it is rejected, else 0. `preference`: the
+    country's own utility of the vote it casts, known in the generator and in fitted dynamics. The reward is their sum,
+    weighted by `reward_weights`; the preference has weight 0 by default.
+
+    ## Starting State
+    DRAFT, with a random text and its first sponsors; seldom is the country among them.
+
+    ## Episode End
+    Terminated by the step taken in TERMINAL, so that an episode has four steps at most; with `transitions=3` on
+    arrival there. Never truncated. `info["is_success"]`: the outcome is what the country's last vote asked for.
+
+    ## Arguments
+    | Option | Default | Meaning |
+    |---|---|---|
+    | `country` | `"FR"` | whose seat: a code or a name |
+    | `dynamics` | `"generator"` | `"generator"`, `"recorded"` or `"fitted"` |
+    | `source` | `None` | the trajectory file or folder to replay, or the fitted model's JSON |
+    | `transitions` | 4 | 3: the historical layout, in which the committee's vote is taken in DRAFT |
+    | `consensus` | `True` | `False`: the generator puts every text to the vote |
+    | `strict` | `False` | raise an error for an action that the stage does not have |
+    | `reward_weights` | `{"outcome": 1.0, "preference": 0.0}` | weight of each reward component |
+
+    ## Version History
+    - v0: first version.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human", "ansi"], "render_fps": 1}
+    documents: tuple[Document, ...]
+
+    def __init__(self, *, render_mode: str | None = None, strict: bool = False, **options: Any) -> None:
+        self.is_strict = check_flag("strict", strict)
+        super().__init__(render_mode=render_mode, **options)
+        self.documents = source_of(**options).documents
+
+    @classmethod
+    def rules(
+        cls,
+        *,
+        country: str = "FR",
+        dynamics: str = "generator",
+        source: str | None = None,
+        transitions: int = 4,
+        consensus: bool = True,
+        strict: bool = False,
+        reward_weights: Mapping[str, float] | None = None,
+    ) -> Rules:
+        """The task with these options; raises OptionError, and TrajectoryError for a source that is malformed."""
+        check_flag("strict", strict)
+        if isinstance(transitions, bool) or transitions not in (3, 4):
+            raise OptionError(f"transitions is 3 or 4, got {transitions!r}")
+        is_consensual = check_flag("consensus", consensus)
+        weights = check_weights(reward_weights)
+        chosen = source_of(country=country, dynamics=dynamics, source=source)
+        settings: dict[str, float] = {
+            "time_limit": 4,
+            "transitions": transitions,
+            "outcome_weight": weights["outcome"],
+            "preference_weight": weights["preference"],
+        }
+        if not is_consensual:
+            settings["has_consensus"] = 0
+        return _rules(with_seat(chosen, country, **settings))
+
+    @staticmethod
+    def draw(state: Any, parameters: Any) -> NDArray[np.uint8]:
+        """The picture of a state row, uint8 [300, 400, 3]."""
+        return render.draw(state, parameters)
+
+    @staticmethod
+    def describe(state: Any, parameters: Any) -> str:
+        """A state row as a line of text."""
+        return render.describe(state, parameters)
+
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, Info]:
+        """As `KernelEnv.step`; `strict` raises InvalidActionError for an action that the stage does not have."""
+        if self.is_strict and not self._needs_reset:
+            checked = self._rules.check_actions(action, ())
+            _check_mask(self._rules, self._states, checked[None])
+        return super().step(action)
+
+
+class UNResolutionVectorEnv(KernelVectorEnv):
+    """A batch of resolutions, each with its own draft, seen from the same seat."""
+
+    env_class = UNResolutionEnv
+
+    def __init__(self, num_envs: int = 1, *, strict: bool = False, **options: Any) -> None:
+        self.is_strict = check_flag("strict", strict)
+        super().__init__(num_envs, **options)
+
+    def step(self, actions: Any) -> tuple[NDArray[np.float32], Any, Any, Any, Info]:
+        """As `KernelVectorEnv.step`; `strict` raises InvalidActionError for an action that a row does not have."""
+        if self.is_strict and self._was_reset:
+            _check_mask(self._rules, self._states, self._rules.check_actions(actions, (self.num_envs,)))
+        return super().step(actions)
+
+
+def source_of(*, country: str = "FR", dynamics: str = "generator", source: str | None = None, **_: Any) -> Source:
+    """Where the parameters come from; raises OptionError."""
+    if dynamics not in _KINDS:
+        raise OptionError(f"dynamics is one of {list(_KINDS)}, got {dynamics!r}")
+    if dynamics == "generator":
+        if source is not None:
+            raise OptionError("the generator has no source: choose dynamics='recorded' or 'fitted' to read one")
+        return generator_source()
+    if source is None:
+        raise OptionError(f"dynamics={dynamics!r} needs source=, the file to read")
+    code = code_of(country) if isinstance(country, str) else None
+    if code is None:
+        raise OptionError(f"country is a code like 'FR' or a name, got {country!r}")
+    return recorded_source(source, code) if dynamics == "recorded" else fitted_source(source)
+
+
+def _rules(parameters: NDArray[Any]) -> Rules:
+    return Rules(
+        observation_fields=OBSERVATION_FIELDS,
+        action_space=spaces.Discrete(dynamics.NUM_ACTIONS),
+        reward_components=dynamics.REWARD_COMPONENTS,
+        state_dtype=dynamics.STATE,
+        outcome_dtype=dynamics.OUTCOME,
+        parameters=parameters,
+        reset_rows=dynamics.reset_rows,
+        step_rows=dynamics.step_rows,
+        observe_rows=dynamics.observe_rows,
+        report_rows=dynamics.report_rows,
+    )
+
+
+def _check_mask(rules: Rules, states: NDArray[Any], actions: NDArray[Any]) -> None:
+    outcomes = np.zeros(len(states), rules.outcome_dtype)
+    dynamics.report_rows(states, rules.parameters, outcomes, np.ones(len(states), np.bool_))
+    is_allowed = outcomes["action_mask"][np.arange(len(states)), actions] == 1
+    wrong = np.flatnonzero(~is_allowed & ~states["ended"])
+    if len(wrong):
+        row = wrong[0]
+        stage = STAGE_NAMES[int(states["stage"][row])]
+        allowed = [ACTION_NAMES[a] for a in np.flatnonzero(outcomes["action_mask"][row])]
+        raise InvalidActionError(
+            f"row {row} is in {stage}: expected one of {allowed}, got {ACTION_NAMES[actions[row]]}"
+        )
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return the value or raise OptionError unless it is a truth value."""
+    if not isinstance(value, bool | np.bool_):
+        raise OptionError(f"{name} is True or False, got {value!r}")
+    return bool(value)
+
+
+def check_weights(reward_weights: Mapping[str, float] | None) -> dict[str, float]:
+    """The weight of each reward component, defaults where none is given; raises OptionError."""
+    given = {} if reward_weights is None else reward_weights
+    if not isinstance(given, Mapping) or not set(given) <= set(DEFAULT_REWARD_WEIGHTS):
+        raise OptionError(f"reward_weights maps names among {list(DEFAULT_REWARD_WEIGHTS)} to weights, got {given!r}")
+    weights = {**DEFAULT_REWARD_WEIGHTS, **given}
+    for name, weight in weights.items():
+        is_number = isinstance(weight, int | float | np.number) and not isinstance(weight, bool)
+        if not is_number or not np.isfinite(weight):
+            raise OptionError(f"the reward weight of {name} is a finite number, got {weight!r}")
+    return weights

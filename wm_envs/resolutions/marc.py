@@ -1,0 +1,104 @@
+"""Draft resolutions as the UN Digital Library exports them: MARCXML records with the sponsors of each draft."""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+from xml.etree import ElementTree
+
+from wm_envs.errors import TrajectoryError
+from wm_envs.resolutions.countries import codes_in
+from wm_envs.resolutions.files import read_bytes
+from wm_envs.resolutions.records import Losses, Trajectory, check_date
+
+NAMESPACE = "{http://www.loc.gov/MARC21/slim}"
+MAX_RECORDS = 100_000
+_BRACKETS = re.compile(r"\[.*?\]|\((?:A/|on behalf).*?\)")
+_DRAFT = re.compile(r"A/(?:C\.(\d)/)?(\d+)/L\.\S+")
+
+Subfields = dict[str, list[str]]
+
+
+def read_marc(path: Path, losses: Losses | None = None) -> list[Trajectory]:
+    """Read draft records as trajectories that end with the draft: symbol, title, sponsors, agenda item, date.
+
+    The sponsors are those of 245$c and 710$a; those of 515$a joined later. Records that are no drafts (programmes of
+    work, notes) are counted and left out.
+
+    Raises:
+        TrajectoryError: Not well-formed, entity declarations, a symbol that appears twice.
+    """
+    losses = Losses() if losses is None else losses
+    content = read_bytes(Path(path))
+    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        raise TrajectoryError(f"{path}: DOCTYPE: records declare no document type; this file is not read")
+    try:
+        root = ElementTree.fromstring(content)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise TrajectoryError(f"{path}: not well-formed: {error}") from error
+    records = root.findall(f"{NAMESPACE}record")
+    if not 0 < len(records) <= MAX_RECORDS:
+        raise TrajectoryError(f"{path}: record: expected 1 to {MAX_RECORDS} MARC records, got {len(records)}")
+    drafts: dict[str, Trajectory] = {}
+    for number, record in enumerate(records, 1):
+        draft = _draft(_subfields(record), f"{path}: record {number}", losses)
+        if draft is not None and draft.trajectory_id in drafts:
+            raise TrajectoryError(f"{path}: record {number}: 191$a: {draft.trajectory_id} appears twice")
+        if draft is not None:
+            drafts[draft.trajectory_id] = draft
+    return list(drafts.values())
+
+
+def _subfields(record: ElementTree.Element) -> Subfields:
+    fields: Subfields = defaultdict(list)
+    for data in record.findall(f"{NAMESPACE}datafield"):
+        for subfield in data.findall(f"{NAMESPACE}subfield"):
+            fields[f"{data.get('tag')}{subfield.get('code')}"].append(subfield.text or "")
+    return fields
+
+
+def _first(fields: Subfields, name: str) -> str:
+    return fields[name][0].strip() if fields[name] else ""
+
+
+def _draft(fields: Subfields, where: str, losses: Losses) -> Trajectory | None:
+    symbol, statement = _first(fields, "191a"), _first(fields, "245b").lower()
+    match = _DRAFT.match(symbol)
+    if match is None or "draft resolution" not in statement:
+        losses["records that are no draft resolution"] += 1
+        return None
+    sponsors = _sponsors(fields, losses)
+    joined, rest = codes_in(_BRACKETS.sub(" ", _first(fields, "515a").removeprefix("Additional sponsors:")))
+    losses["words of sponsor lists that name no known country"] += len(re.sub(r"\band\b", " ", rest).split())
+    losses["drafts without sponsors"] += not sponsors
+    resolutions = [text for text in fields["993a"] if text.startswith("A/RES/")]
+    losses["drafts without a resulting resolution"] += not resolutions
+    date = _first(fields, "269a")
+    return Trajectory(
+        trajectory_id=symbol,
+        symbol=resolutions[0] if resolutions else "",
+        title=_first(fields, "245a").rstrip(" :/"),
+        subject="; ".join(dict.fromkeys(fields["991d"])),
+        description=" ".join((_first(fields, "245a"), *fields["991d"])),
+        session=int(match.group(2)),
+        committee=int(match.group(1)) if match.group(1) else None,
+        agenda_item=_first(fields, "991b") or None,
+        final_outcome="adopted" if resolutions else None,
+        date=check_date(date, f"{where}: 269$a") if re.fullmatch(r"\d{4}-\d{2}-\d{2}", date) else None,
+        sponsors=sponsors,
+        additional_sponsors=tuple(code for code in joined if code not in sponsors),
+    )
+
+
+def _sponsors(fields: Subfields, losses: Losses) -> tuple[str, ...]:
+    """Countries of the statement of responsibility, then those of the added entries that it does not name."""
+    named, _ = codes_in(_BRACKETS.sub(" ", _first(fields, "245c")))
+    entered: list[str] = []
+    for text in fields["710a"]:
+        codes, rest = codes_in(text)
+        if codes and not rest:
+            entered += codes
+        else:
+            losses["sponsors that are no country"] += 1
+    # "on behalf of the Group of 77 and China" enters China, which the statement then names in brackets only.
+    groups = codes_in(" ".join(_BRACKETS.findall(_first(fields, "245c"))))[0]
+    return tuple(dict.fromkeys([*named, *(code for code in entered if code not in groups)]))

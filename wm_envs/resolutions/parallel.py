@@ -1,0 +1,195 @@
+"""Every country a seat: the General Assembly as a PettingZoo parallel environment."""
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from wm_envs.environment import check_render_mode
+from wm_envs.errors import InvalidActionError, MissingExtraError, OptionError
+from wm_envs.kernel import empty_rows, seed_rows
+from wm_envs.resolutions import dynamics, render
+from wm_envs.resolutions.env import OBSERVATION_FIELDS, check_flag, check_weights
+from wm_envs.resolutions.generator import fitted_source, generator_source, with_seat
+
+try:
+    from pettingzoo import ParallelEnv
+except ImportError as error:
+    raise MissingExtraError("PettingZoo is not installed: pip install 'wm-suite[pettingzoo]'") from error
+
+
+class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
+    """One resolution with all countries as agents; the tally is what they do.
+
+    Stages, actions, observations and rewards are those of `wm/UNResolution-v0`; an agent's observation differs from the
+    others' in `is_sponsor` alone. An invalid action counts as NO_ACTION, in a vote as an absence.
+
+    Args:
+        source: A fitted model's JSON in place of the generator.
+        consensus: False puts every text to the vote.
+        reward_weights: Weight of each reward component.
+        render_mode: "rgb_array", "ansi" or None.
+    """
+
+    metadata: dict[str, Any] = {
+        "name": "un_resolution_v0",
+        "render_modes": ["rgb_array", "ansi"],
+        "is_parallelizable": True,
+    }
+
+    def __init__(
+        self,
+        *,
+        source: str | None = None,
+        consensus: bool = True,
+        reward_weights: dict[str, float] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        self._source = generator_source() if source is None else fitted_source(source)
+        settings = {} if check_flag("consensus", consensus) else {"has_consensus": 0.0}
+        self._weights = check_weights(reward_weights)
+        self._parameters = with_seat(self._source, self._source.countries[0], transitions=4, time_limit=4, **settings)
+        self.render_mode = check_render_mode(render_mode, self.metadata)
+        self.possible_agents = list(self._source.countries)
+        self.agents: list[str] = []
+        low, high = (np.array([getattr(f, end) for f in OBSERVATION_FIELDS], np.float32) for end in ("low", "high"))
+        self._spaces = {agent: spaces.Box(low, high, dtype=np.float32) for agent in self.possible_agents}
+        self._actions = {agent: spaces.Discrete(dynamics.NUM_ACTIONS) for agent in self.possible_agents}
+        self._states = empty_rows(1, dynamics.STATE)
+        seed_rows(self._states, [int(np.random.SeedSequence().generate_state(1, np.uint64)[0])])
+
+    def observation_space(self, agent: str) -> spaces.Box:
+        """The 14 numbers of `OBSERVATION_FIELDS`."""
+        return self._spaces[agent]
+
+    def action_space(self, agent: str) -> spaces.Discrete[Any]:
+        """COSPONSOR, YES, NO, ABSTAIN, NO_ACTION."""
+        return self._actions[agent]
+
+    def reset(
+        self,
+        seed: int | None = None,
+        options: dict[str, Any] | None = None,  # noqa: ARG002
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, dict[str, Any]]]:
+        """A new draft; its first sponsors are drawn among all countries."""
+        if seed is not None:
+            seed_rows(self._states, [seed])
+        dynamics.reset_rows(self._states, self._parameters, np.ones(1, np.bool_))
+        state = self._states[0]
+        generator = np.random.default_rng([int(state["key"]), int(state["counter"])])
+        self.agents = self.possible_agents[:]
+        self._is_sponsor = np.zeros(len(self.agents), np.bool_)
+        self._is_sponsor[generator.permutation(len(self.agents))[: int(state["num_sponsors"])]] = True
+        return self._observations(), self._infos(np.zeros(len(self.agents), np.bool_))
+
+    def step(self, actions: dict[str, int]) -> tuple[Any, Any, Any, Any, Any]:
+        """All countries act at once; raises InvalidActionError with nothing changed."""
+        chosen = np.array([self._checked(agent, actions) for agent in self.agents], np.int64)
+        state = self._states[0]
+        mask = self._mask()
+        is_invalid = ~mask[chosen].astype(np.bool_)
+        taken = np.where(is_invalid, dynamics.NO_ACTION, chosen)
+        preferences = self._preferences(taken)
+        is_over = bool(state["stage"] == dynamics.TERMINAL)
+        if not is_over:
+            self._advance(taken)
+        state["time"] += 1
+        outcome = np.where(self._is_sponsor, 1.0 if state["is_adopted"] else -1.0, 0.0) * is_over
+        rewards = self._weights["outcome"] * outcome + self._weights["preference"] * preferences
+        acting = self.agents
+        results = (
+            self._observations(),
+            dict(zip(acting, rewards.tolist(), strict=True)),
+            dict.fromkeys(acting, is_over),
+            dict.fromkeys(acting, False),
+            self._infos(is_invalid),
+        )
+        if is_over:
+            self.agents = []
+        return results
+
+    def render(self) -> Any:
+        """The picture or the line of text."""
+        if self.render_mode is None:
+            return None
+        show = render.draw if self.render_mode == "rgb_array" else render.describe
+        return show(self._states[0], self._parameters[0])
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def _checked(self, agent: str, actions: dict[str, int]) -> int:
+        action = actions.get(agent)
+        if isinstance(action, bool) or not isinstance(action, int | np.integer) or not 0 <= action < 5:
+            raise InvalidActionError(f"expected an integer in [0, 5) from {agent}, got {action!r}")
+        return int(action)
+
+    def _advance(self, taken: NDArray[np.int64]) -> None:
+        state = self._states[0]
+        stage = int(state["stage"])
+        tally = {name: int((taken == action).sum()) for name, action in zip(dynamics.TALLIES, (1, 2, 3), strict=True)}
+        if stage == dynamics.DRAFT:
+            self._is_sponsor |= taken == dynamics.COSPONSOR
+            state["num_sponsors"] = self._is_sponsor.sum()
+            state["is_adopted"] = not state["has_plenary_vote"]
+        else:
+            name = "committee" if stage == dynamics.COMMITTEE_VOTE else "plenary"
+            for vote, count in tally.items():
+                state[f"{name}_{vote}"] = count
+            state["is_adopted"] = tally["yes"] > tally["no"]
+            if stage == dynamics.COMMITTEE_VOTE and not state["is_adopted"]:
+                state["has_plenary_vote"] = False
+        state["stage"] = _next_stage(state, stage)
+
+    def _mask(self) -> NDArray[np.int8]:
+        stage = int(self._states[0]["stage"])
+        allowed = {
+            dynamics.DRAFT: (dynamics.COSPONSOR, dynamics.NO_ACTION),
+            dynamics.TERMINAL: (dynamics.NO_ACTION,),
+        }.get(stage, (dynamics.YES, dynamics.NO, dynamics.ABSTAIN))
+        mask = np.zeros(dynamics.NUM_ACTIONS, np.int8)
+        mask[list(allowed)] = 1
+        return mask
+
+    def _preferences(self, taken: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Each country's own utility of its vote."""
+        state, rows = self._states[0], self._parameters[: len(self.possible_agents)]
+        z = state["offset"] + rows["assent"]
+        h = state["width"] + rows["abstention"]
+        for axis in ("1", "2"):
+            z = z + state[f"direction_{axis}"] * rows[f"position_{axis}"]
+            h = h + state[f"slope_{axis}"] * rows[f"position_{axis}"]
+        choices = [taken == dynamics.YES, taken == dynamics.NO, taken == dynamics.ABSTAIN]
+        return np.select(choices, [z, -z, h], 0.0)
+
+    def _observations(self) -> dict[str, NDArray[np.float32]]:
+        rows = np.zeros((1, len(OBSERVATION_FIELDS)), np.float32)
+        dynamics.observe_rows(self._states, self._parameters, rows)
+        every = np.repeat(rows, len(self.agents), 0)
+        every[:, 6] = self._is_sponsor
+        return dict(zip(self.agents, every, strict=True))
+
+    def _infos(self, is_invalid: NDArray[np.bool_]) -> dict[str, dict[str, Any]]:
+        state, mask = self._states[0], self._mask()
+        shared = {"draft": int(state["draft"]), "adopted": bool(state["is_adopted"]) and state["stage"] == 3}
+        return {
+            agent: {**shared, "action_mask": mask.copy(), "invalid_action": bool(invalid)}
+            for agent, invalid in zip(self.agents, is_invalid, strict=True)
+        }
+
+
+def _next_stage(state: Any, stage: int) -> int:
+    if stage < dynamics.COMMITTEE_VOTE and state["has_committee_vote"]:
+        return dynamics.COMMITTEE_VOTE
+    if stage < dynamics.PLENARY_VOTE and state["has_plenary_vote"]:
+        return dynamics.PLENARY_VOTE
+    return dynamics.TERMINAL
+
+
+def make(**options: Any) -> UNResolutionParallelEnv:
+    """The environment with these options; raises OptionError for an option that does not exist."""
+    unknown = set(options) - {"source", "consensus", "reward_weights", "render_mode"}
+    if unknown:
+        raise OptionError(f"options are source, consensus, reward_weights and render_mode, got {sorted(unknown)}")
+    return UNResolutionParallelEnv(**options)
