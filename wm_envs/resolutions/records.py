@@ -213,11 +213,13 @@ def _with_step(trajectory: Trajectory, stage: str, step: Fields, losses: Losses)
         losses["drafts without sponsors"] += not sponsors
         return replace(trajectory, sponsors=sponsors, additional_sponsors=joined, date=trajectory.date or dated)
     if stage.endswith("_vote"):
-        name = "committee_ballot" if stage == "committee_vote" else "plenary_ballot"
-        if getattr(trajectory, name) is not None:
+        is_committee = stage == "committee_vote"
+        if (trajectory.committee_ballot if is_committee else trajectory.plenary_ballot) is not None:
             raise step.error("stage", f"a second {stage} in one trajectory")
-        ballot = _ballot(action, step, losses)
-        return replace(trajectory, **{name: ballot}, date=dated or trajectory.date)
+        ballot, date = _ballot(action, step, losses), dated or trajectory.date
+        if is_committee:
+            return replace(trajectory, committee_ballot=ballot, date=date)
+        return replace(trajectory, plenary_ballot=ballot, date=date)
     for utterance in action.list("utterances"):
         Fields(utterance, step.where, f"{step.path}.action.utterances").integer("word_count", 0, 10**7)
     return trajectory
