@@ -178,7 +178,7 @@ def parse_trajectory(value: Any, where: str, losses: Losses) -> Trajectory:
         committee=metadata.integer("committee", 1, 7),
         agenda_item=metadata.text("agenda_item"),
         final_outcome=outcome,
-        kind=kind,  # type: ignore[arg-type]  # checked above
+        kind=kind,
         issues=metadata.texts("issues"),
     )
     return _with_timesteps(trajectory, document, losses)
