@@ -17,3 +17,7 @@ class StateError(error.Error, ValueError):
 
 class MissingExtraError(error.DependencyNotInstalled, ImportError):
     """A feature whose optional dependency is absent; the message names the extra that brings it."""
+
+
+class TrackError(error.Error, ValueError):
+    """A race track that cannot be driven; the message names the file, the line and the remedy."""
