@@ -34,6 +34,8 @@ class Registration:
 
 REACTIVE, MEMORY, PLANNING = "wm_envs.symbolic.reactive", "wm_envs.symbolic.memory", "wm_envs.symbolic.planning"
 
+DRIVING = "wm_envs.driving.env"
+
 TABLE = (
     Registration("wm/PatternEcho-v0", f"{REACTIVE}:make_pattern_echo", f"{REACTIVE}:PatternEchoVectorEnv"),
     Registration("wm/SequenceNext-v0", f"{REACTIVE}:make_sequence_next", f"{REACTIVE}:SequenceNextVectorEnv"),
@@ -45,6 +47,7 @@ TABLE = (
     Registration("wm/PermPuzzle-v0", f"{PLANNING}:PermPuzzleEnv", f"{PLANNING}:PermPuzzleVectorEnv"),
     Registration("wm/LightsOut-v0", f"{PLANNING}:LightsOutEnv", f"{PLANNING}:LightsOutVectorEnv"),
     Registration("wm/TokenAutomaton-v0", f"{PLANNING}:TokenAutomatonEnv", f"{PLANNING}:TokenAutomatonVectorEnv"),
+    Registration("wm/Driving-v0", f"{DRIVING}:DrivingEnv", f"{DRIVING}:DrivingVectorEnv"),
 )
 
 

@@ -533,17 +533,17 @@ def step(state: Row, rules: Row, steering: float, throttle: float, brake: float,
     outcome.is_success = state.laps >= max(rules.max_laps, 1)
     outcome.laps = state.laps
     outcome.cause = state.cause
-    describe_road(state, rules, left, right, outcome)
+    report(state, rules, outcome)
     state.ended = outcome.terminated or outcome.truncated
 
 
 @kernel
-def describe_road(state: Row, rules: Row, left: float, right: float, outcome: Row) -> None:
+def report(state: Row, rules: Row, outcome: Row) -> None:
     """What of the road the observation leaves out."""
     outcome.track[0] = curvature_at(rules, state.distance)
     outcome.track[1] = rules.length
-    outcome.track[2] = right
-    outcome.track[3] = left
+    outcome.track[2] = right_at(rules, state.distance)
+    outcome.track[3] = left_at(rules, state.distance)
 
 
 # Observations
@@ -620,6 +620,14 @@ def reset_rows(states: Array, parameters: Array, mask: Array) -> None:
 
 
 @kernel
+def report_rows(states: Array, parameters: Array, outcomes: Array, mask: Array) -> None:
+    """What the masked rows report right after a reset."""
+    for row in range(len(states)):
+        if mask[row]:
+            report(states[row], parameters[0], outcomes[row])
+
+
+@kernel
 def observe_rows(states: Array, parameters: Array, observations: Array) -> None:
     """Observations of all rows."""
     for row in range(len(states)):
@@ -641,4 +649,5 @@ def step_rows(
             if is_autoreset:
                 reset(state, rules)
                 clear_flags(outcome)
+                report(state, rules, outcome)
         observe(state, rules, observations, row)
