@@ -54,6 +54,8 @@ def test_gymnasium_check_env_is_clean_with_its_render_check(env_id, monkeypatch)
 
 
 @pytest.mark.parametrize("env_id", IDS)
+# A pedal has no negative side: SB3 advises against its box, and takes it.
+@pytest.mark.filterwarnings("ignore:We recommend you to use a symmetric")
 def test_stable_baselines_check_env_is_clean(env_id):
     stable_baselines3.common.env_checker.check_env(gym.make(env_id), warn=True)
 
@@ -70,8 +72,10 @@ def test_a_duplicate_goes_on_as_the_original_and_apart_from_it(env_id, duplicate
     env = gym.make(env_id)
     env.reset(seed=5)
     twin = duplicate(env)
-    first = env.step(1)
-    np.testing.assert_array_equal(first[0], twin.step(1)[0])
+    env.action_space.seed(5)
+    action = env.action_space.sample()
+    first = env.step(action)
+    np.testing.assert_array_equal(first[0], twin.step(action)[0])
     np.testing.assert_array_equal(env.reset()[0], twin.reset()[0])
 
 
@@ -117,7 +121,7 @@ def test_observations_stay_in_their_space_and_info_has_the_promised_keys(env_id)
             observation, info = env.reset()
 
 
-@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("env_id", [i for i in IDS if "goal" in gym.make(i).unwrapped.reward_components])
 def test_the_reward_is_the_weighted_sum_of_its_components(env_id):
     envs = gym.make_vec(env_id, num_envs=256, reward_weights={"goal": 3.0})
     envs.reset(seed=0)

@@ -158,6 +158,17 @@ class DrivingEnv(KernelEnv):
             report_rows=dynamics.report_rows,
         )
 
+    @property
+    def parameters(self) -> Array:
+        """The parameter row [1]: what the expert, the racing line and the pictures are made from."""
+        return self._rules.parameters
+
+    @staticmethod
+    def action_of_keys(keys: frozenset[str]) -> NDArray[np.float32]:
+        """The action [3] of the arrow keys that are held, by their names "left", "right", "up" and "down"."""
+        steering = 0.5 * (("left" in keys) - ("right" in keys))
+        return np.array([steering, "up" in keys, "down" in keys], np.float32)
+
     @staticmethod
     def draw(state: Any, parameters: Any) -> NDArray[np.uint8]:
         """The picture of a state row, uint8 [480, 640, 3]."""
@@ -180,6 +191,11 @@ class DrivingVectorEnv(KernelVectorEnv):
     """A batch of cars, each alone on the same circuit."""
 
     env_class = DrivingEnv
+
+    @property
+    def parameters(self) -> Array:
+        """The parameter row [1]."""
+        return self._rules.parameters
 
     def expert_actions(self) -> Array:
         """What the expert does in each row, [B, 3] float32; the first call takes a second to find the racing line."""

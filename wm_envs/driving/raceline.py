@@ -23,7 +23,8 @@ from wm_envs.kernel import kernel
 Floats = NDArray[np.float64]
 
 GRID = 4.0  # m along the centre line
-NUM_PASSES = 8  # each linearises about the line of the one before
+STEP_SHARES = (1.0, 0.6, 0.3, 0.1)
+NUM_PASSES = 12  # each linearises about the line of the one before
 MARGIN = 1.0  # m between the middle of the car and the edge, half a car and 0.2 m
 MAX_FOLD = 0.75  # of offset times curvature: at 1 the coordinates fold
 MAX_SPEED = 150.0  # m/s
@@ -98,16 +99,44 @@ def _least_curved(track: Track, knots: Floats, margin: float) -> Floats:
     normal = track.position(knots, zeros + 1.0) - base
     offsets = np.clip(zeros, low, high)
     for _ in range(NUM_PASSES):
-        points = base + offsets[:, None] * normal
-        bend, weights, tangent = _second_difference(points)
-        across = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
-        # Curvature is the part of the second derivative across the present tangent, linear in the offsets.
-        matrix = sum(sparse.diags(across[:, i]) @ bend @ sparse.diags(normal[:, i]) for i in range(2))
-        constant = sum(across[:, i] * (bend @ base[:, i]) for i in range(2))
-        weighted = sparse.diags(weights) @ matrix
-        hessian = (matrix.T @ weighted + 1e-9 * sparse.identity(len(knots))).tocsc()
-        offsets = box_quadratic(hessian, weighted.T @ constant, low, high, offsets)
+        matrix, constant = _curvature_about(base, normal, offsets)
+        hessian = (matrix.T @ matrix + 1e-9 * sparse.identity(len(knots))).tocsc()
+        found = box_quadratic(hessian, matrix.T @ constant, low, high, offsets)
+        # The whole step may overshoot in a hairpin: take the share that bends least.
+        steps = [offsets + share * (found - offsets) for share in STEP_SHARES]
+        offsets = min(steps, key=lambda step: _bending(base + step[:, None] * normal))
     return offsets
+
+
+def _bending(points: Floats) -> float:
+    """The integral of the squared curvature along a closed line of points [K, 2]."""
+    first, second, lengths = _differences(points)
+    x, y = points[:, 0], points[:, 1]
+    curvature = ((first @ x) * (second @ y) - (first @ y) * (second @ x)) / np.hypot(first @ x, first @ y) ** 3
+    return float(np.sum(curvature**2 * lengths))
+
+
+def _curvature_about(base: Floats, normal: Floats, offsets: Floats) -> tuple[Any, Floats]:
+    """Curvature times the root of the arc length, linear in the offsets: matrix [K, K] and constant [K].
+
+    With unit tangent t and left normal m, a displacement d of the line changes its curvature k by m d'' - 2 k t d' and
+    its length by t d'. Without the second terms, a line that shrinks would seem to straighten.
+    """
+    sparse, _ = _scipy()
+    points = base + offsets[:, None] * normal
+    first, second, lengths = _differences(points)
+    tangent = np.stack([first @ points[:, 0], first @ points[:, 1]], axis=1)
+    tangent /= np.hypot(*tangent.T)[:, None]
+    across = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
+    curvature = sum(across[:, i] * (second @ points[:, i]) for i in range(2))
+    change = sum(
+        (sparse.diags(across[:, i]) @ second - sparse.diags(1.5 * curvature * tangent[:, i]) @ first)
+        @ sparse.diags(normal[:, i])
+        for i in range(2)
+    )
+    roots = np.sqrt(lengths)
+    matrix = sparse.diags(roots) @ change
+    return matrix, roots * curvature - matrix @ offsets
 
 
 def _bounds(track: Track, knots: Floats, margin: float) -> tuple[Floats, Floats]:
@@ -119,23 +148,18 @@ def _bounds(track: Track, knots: Floats, margin: float) -> tuple[Floats, Floats]
     return np.where(curvature < 0, np.maximum(low, -fold), low), np.where(curvature > 0, np.minimum(high, fold), high)
 
 
-def _second_difference(points: Floats) -> tuple[Any, Floats, Floats]:
-    """The second derivative by arc length as a cyclic matrix [K, K], the lengths [K] and the unit tangents [K, 2]."""
+def _differences(points: Floats) -> tuple[Any, Any, Floats]:
+    """First and second derivative by arc length as cyclic matrices [K, K], and the lengths [K] around the points."""
     sparse, _ = _scipy()
     after = np.hypot(*(np.roll(points, -1, axis=0) - points).T)
     before = np.roll(after, 1)
-    lower, upper = 2.0 / (before * (before + after)), 2.0 / (after * (before + after))
-    size = len(points)
-    rows = np.arange(size)
-    matrix = sparse.csr_matrix(
-        (
-            np.concatenate([lower, -lower - upper, upper]),
-            (np.tile(rows, 3), np.concatenate([(rows - 1) % size, rows, (rows + 1) % size])),
-        ),
-        shape=(size, size),
-    )
-    chord = np.roll(points, -1, axis=0) - np.roll(points, 1, axis=0)
-    return matrix, (before + after) / 2, chord / np.hypot(*chord.T)[:, None]
+    both, rows = before + after, np.arange(len(points))
+    columns = np.concatenate([np.roll(rows, 1), rows, np.roll(rows, -1)])
+    matrices = []
+    for lower, upper in ((-after / (before * both), before / (after * both)), (2 / (before * both), 2 / (after * both))):
+        values = np.concatenate([lower, -lower - upper, upper])
+        matrices.append(sparse.csr_matrix((values, (np.tile(rows, 3), columns)), shape=(len(rows), len(rows))))
+    return matrices[0], matrices[1], both / 2
 
 
 def box_quadratic(hessian: Any, linear: Floats, low: Floats, high: Floats, start: Floats) -> Floats:
