@@ -91,10 +91,12 @@ def play_box(env: gym.Env[Any, Any], config: Config, score: Score) -> dict[str, 
     """Play with held keys in the window, or with lines of numbers; an episode that ends is followed by the next."""
     is_window = config.render_mode == "human"
     if is_window and not hasattr(env.unwrapped, "action_of_keys"):
-        raise SystemExit(f"{config.env_id} says not what the arrow keys do (action_of_keys): play it with lines of numbers")
+        raise SystemExit(
+            f"{config.env_id} says not what the arrow keys do (action_of_keys): play it with lines of numbers"
+        )
     try:
         env.reset(seed=config.seed)
-        print(f"{config.env_id}: {'hold the arrow keys' if is_window else f'{env.action_space.shape[0]} numbers a line'}, q quits")
+        print(f"{config.env_id}: {'hold the arrow keys' if is_window else 'the numbers of an action a line'}, q quits")
         show(env)
         for action in held_key_actions(env) if is_window else number_actions(env):
             _, reward, terminated, truncated, info = env.step(action)

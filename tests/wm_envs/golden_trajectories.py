@@ -29,6 +29,8 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("wm/PermPuzzle-v0", {"level": 2, "instance": 3}),
     ("wm/LightsOut-v0", {"level": 2, "instance": 3}),
     ("wm/TokenAutomaton-v0", {"level": 2, "instance": 3}),
+    ("wm/Driving-v0", {"track": "figure_eight", "observation": "extended", "normalize": False, "start_speed": 40.0}),
+    ("wm/Driving-v0", {"track": "random", "track_seed": 3, "random_start": False, "grip_scale": 0.6, "laps": 1}),
 )
 
 

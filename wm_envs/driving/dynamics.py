@@ -1,6 +1,6 @@
 """The rules of the racing car: pure compiled functions on one state row.
 
-A dynamic single-track model with loads per wheel (Pacejka, Tyre and Vehicle Dynamics, 2012, chapters 1 and 4), drives on
+A dynamic single-track model with loads per wheel (Pacejka, Tyre and Vehicle Dynamics, 2012, chapters 1 and 4) drives on
 a road given by its curvature: the position is the distance s along the centre line, the offset n to its left, and the
 heading error chi against its direction. Each step holds the applied actuators, the grip and the transferred loads, and
 integrates velocities and position with the classical Runge-Kutta method.
@@ -11,6 +11,7 @@ rear axle are told apart by f and r at the end of a name.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -73,16 +74,14 @@ REWARD_COMPONENTS = (
 REWARD_WEIGHTS = (100.0, 0.02, 0.01, -0.1, -0.5, -1.0, -0.1, -10.0, -100.0, -0.05, 0.05, 0.01)
 RUNNING, LEFT_ROAD, SPUN, STOOD_STILL = 0, 1, 2, 3
 
-OUTCOME = outcome_dtype(
-    REWARD_COMPONENTS,
-    [
-        ("is_success", np.bool_),  # the laps that were asked for, or one
-        ("laps", np.int64),
-        ("lap_time", np.float64),  # s, of the lap completed by this step, else 0
-        ("cause", np.int64),  # of the termination: RUNNING, LEFT_ROAD, SPUN or STOOD_STILL
-        ("track", np.float64, (4,)),  # curvature at the car, length, half width to the right and to the left
-    ],
-)
+INFO_FIELDS: list[Any] = [
+    ("is_success", np.bool_),  # the laps that were asked for, or one
+    ("laps", np.int64),
+    ("lap_time", np.float64),  # s, of the lap completed by this step, else 0
+    ("cause", np.int64),  # of the termination: RUNNING, LEFT_ROAD, SPUN or STOOD_STILL
+    ("track", np.float64, (4,)),  # curvature at the car, length, half width to the right and to the left
+]
+OUTCOME = outcome_dtype(REWARD_COMPONENTS, INFO_FIELDS)
 STATE = state_dtype(
     [
         ("vx", np.float64),

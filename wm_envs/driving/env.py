@@ -25,12 +25,12 @@ class DrivingEnv(KernelEnv):
 
     ## Description
     A single-seater of 800 kg with 700 kW at the rear wheels, downforce, four tyres that heat up, grip best at 90 C and
-    wear, and a tank. It obeys a dynamic single-track model with loads per wheel (Pacejka, Tyre and Vehicle Dynamics, 2012), integrated at
-    50 Hz by two Runge-Kutta steps. The circuit is an oval, a figure eight, a random one or that of a CSV file with the
-    columns `x_m,y_m,w_tr_right_m,w_tr_left_m`. A position is the distance along the centre line, the offset to its
-    left and the heading error against it. The physical limit of a circuit and an expert who laps it within nine per
-    cent of that limit are in `wm_envs.driving.raceline` and `wm_envs.driving.expert`; `expert_actions()` of the vector
-    environment asks the expert.
+    wear, and a tank. It obeys a dynamic single-track model with loads per wheel (Pacejka, Tyre and Vehicle Dynamics,
+    2012), integrated at 50 Hz by two Runge-Kutta steps. The circuit is an oval, a figure eight, a random one or that of
+    a CSV file with the columns `x_m,y_m,w_tr_right_m,w_tr_left_m`. A position is the distance along the centre line,
+    the offset to its left and the heading error against it. The physical limit of a circuit and an expert who laps it
+    within nine per cent of that limit are in `wm_envs.driving.raceline` and `wm_envs.driving.expert`;
+    `expert_actions()` of the vector environment asks the expert.
 
     ## Action Space
     `Box([-1, 0, 0], [1, 1, 1], (3,), float32)`: steering (1 is 0.35 rad to the left), throttle, brake. Throttle and
@@ -44,7 +44,7 @@ class DrivingEnv(KernelEnv):
     | Index | Field | Unit | Scale | Low | High | Meaning |
     |---|---|---|---|---|---|---|
     | 0-2 | `velocity_x` `velocity_y` `velocity_z` | m/s | 100 | -1.5 | 1.5 | velocity in the car's frame |
-    | 3-5 | `acceleration_x` `acceleration_y` `acceleration_z` | m/s^2 | 50 | -2 | 2 | specific force, mean of the last step |
+    | 3-5 | `acceleration_x` `acceleration_y` `acceleration_z` | m/s^2 | 50 | -2 | 2 | specific force, mean of a step |
     | 6-8 | `roll_rate` `pitch_rate` `yaw_rate` | rad/s | 5 | -2 | 2 | angular velocity |
     | 9 | `steering` | 1 | 1 | -1 | 1 | steering as applied |
     | 10-11 | `throttle` `brake` | 1 | 1 | 0 | 1 | pedals as applied |
@@ -222,7 +222,7 @@ def observation_fields(*, is_normalised: bool = True, is_extended: bool = False)
 def _motion_rows() -> list[tuple[str, str, float, float, float, str]]:
     """Name, unit, scale, bounds in the unit, and meaning of the numbers 0 to 11."""
     rows = [(f"velocity_{a}", "m/s", 100.0, -150.0, 150.0, "velocity in the car's frame") for a in "xyz"]
-    rows += [(f"acceleration_{a}", "m/s^2", 50.0, -100.0, 100.0, "specific force, mean of the last step") for a in "xyz"]
+    rows += [(f"acceleration_{a}", "m/s^2", 50.0, -100.0, 100.0, "specific force, mean of a step") for a in "xyz"]
     rows += [(f"{a}_rate", "rad/s", 5.0, -10.0, 10.0, "angular velocity") for a in ("roll", "pitch", "yaw")]
     rows += [("steering", "1", 1.0, -1.0, 1.0, "steering as applied")]
     return rows + [(name, "1", 1.0, 0.0, 1.0, "pedal as applied") for name in ("throttle", "brake")]

@@ -1,4 +1,4 @@
-"""The expert driver: follows the racing line with curvature preview and counter-steering, and a profile below the limit."""
+"""The expert driver: follows the racing line with curvature preview, counter-steering and a profile below the limit."""
 
 import math
 from functools import lru_cache
@@ -200,9 +200,7 @@ def act_on_states(states: Array, table: Array, actions: Array) -> None:
             dynamics.grip(state.temperature_rl, state.wear_rl, line.grip_scale)
             + dynamics.grip(state.temperature_rr, state.wear_rr, line.grip_scale)
         )
-        hottest = max(
-            max(state.temperature_fl, state.temperature_fr), max(state.temperature_rl, state.temperature_rr)
-        )
+        hottest = max(max(state.temperature_fl, state.temperature_fr), max(state.temperature_rl, state.temperature_rr))
         steering, throttle, brake = act(
             line, state.vx, state.vy, state.ax, state.ay,
             state.distance, state.offset, state.heading_error, mu_f, mu_r, hottest,

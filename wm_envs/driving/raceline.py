@@ -1,9 +1,9 @@
 """The racing line of a circuit, its speed profile and the quasi-steady limit of the lap time.
 
 The line minimises the summed squared curvature within the road (Heilmeier et al., Minimum curvature trajectory planning
-and control for an autonomous race car, Vehicle System Dynamics 2020). The profile is the fastest at which both axles hold
-the lateral force in balance, and longitudinal forces stay within what their friction ellipses leave: forwards limited by
-the rear axle and the power, backwards by both axles at the fixed brake balance (Brayshaw & Harrison, 2005).
+and control for an autonomous race car, Vehicle System Dynamics 2020). The profile is the fastest at which both axles
+hold the lateral force in balance, and longitudinal forces stay within what their friction ellipses leave: forwards
+limited by the rear axle and the power, backwards by both axles at the fixed brake balance (Brayshaw & Harrison, 2005).
 """
 
 import math
@@ -66,13 +66,13 @@ def racing_line(track: Track, grip_scale: float = 1.0, margin: float = MARGIN) -
         MissingExtraError: scipy is not installed.
     """
     num_knots = round(track.length / GRID)
-    knots = np.arange(num_knots) * (track.length / num_knots)
+    knots = np.linspace(0.0, track.length, num_knots, endpoint=False)
     offsets = _least_curved(track, knots, margin)
     line = ClosedSpline(track.position(knots, offsets))
     closed_knots = np.append(knots, track.length)
     closed = np.append(offsets, offsets[0])[:, None]
     second = second_derivatives(closed_knots, closed)
-    distance = np.arange(track.num_points) * track.spacing
+    distance = np.linspace(0.0, track.length, track.num_points, endpoint=False)
     offset, slope, _ = evaluate(closed_knots, closed, second, distance)
     place = np.interp(distance, closed_knots, line.knots)
     _, first, bend = line(place)
@@ -156,7 +156,10 @@ def _differences(points: Floats) -> tuple[Any, Any, Floats]:
     both, rows = before + after, np.arange(len(points))
     columns = np.concatenate([np.roll(rows, 1), rows, np.roll(rows, -1)])
     matrices = []
-    for lower, upper in ((-after / (before * both), before / (after * both)), (2 / (before * both), 2 / (after * both))):
+    for lower, upper in (
+        (-after / (before * both), before / (after * both)),
+        (2 / (before * both), 2 / (after * both)),
+    ):
         values = np.concatenate([lower, -lower - upper, upper])
         matrices.append(sparse.csr_matrix((values, (np.tile(rows, 3), columns)), shape=(len(rows), len(rows))))
     return matrices[0], matrices[1], both / 2

@@ -3,6 +3,7 @@
 The camera looks where the car goes: up in the picture is forward. Pixels are x right and y down.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -125,7 +126,7 @@ def _draw_road(image: Image, camera: Camera, parameters: Any) -> None:
     for edge in edges:
         _draw_path(image, edge, EDGE, 2.0)
     centre = camera.see(*road_points(parameters, distance, np.zeros_like(distance)))
-    for i in np.flatnonzero(stripes[:-1]):
+    for i in np.flatnonzero(stripes[:-1]).tolist():
         canvas.draw_line(image, tuple(centre[i]), tuple(centre[i + 1]), CENTRE, thickness=1.5)
 
 
@@ -143,7 +144,7 @@ def _quad(image: Image, a: Floats, b: Floats, c: Floats, d: Floats, colour: Colo
 
 
 def _draw_path(image: Image, pixels: Floats, colour: Colour, thickness: float) -> None:
-    for start, end in zip(pixels[:-1], pixels[1:], strict=True):
+    for start, end in itertools.pairwise(pixels):
         if max(abs(start[0] - CAR[0]), abs(start[1] - CAR[1])) < 2 * WIDTH:
             canvas.draw_line(image, tuple(start), tuple(end), colour, thickness=thickness)
 
@@ -208,7 +209,7 @@ def _draw_map(image: Image, state: Any, parameters: Any) -> None:
     scale = min((width - 24) / np.ptp(x), (height - 24) / np.ptp(y))
     middle = ((x.max() + x.min()) / 2, (y.max() + y.min()) / 2)
     pixels = np.stack([left + width / 2 + scale * (x - middle[0]), top + height / 2 - scale * (y - middle[1])], axis=1)
-    for start, end in zip(pixels[:-1], pixels[1:], strict=True):
+    for start, end in itertools.pairwise(pixels):
         canvas.draw_line(image, tuple(start), tuple(end), INK, thickness=3)
     at_x, at_y, _ = _centre(parameters, np.array([float(state["distance"])]))
     car = (left + width / 2 + scale * (at_x[0] - middle[0]), top + height / 2 - scale * (at_y[0] - middle[1]))

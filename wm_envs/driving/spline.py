@@ -53,7 +53,7 @@ class ClosedSpline:
 def second_derivatives(knots: Floats, values: Floats) -> Floats:
     """Second derivatives [K + 1, D] of the periodic cubic spline with values [K + 1, D], the last equal to the first.
 
-    The cyclic tridiagonal system of the continuity of the first derivative (de Boor, A Practical Guide to Splines, 1978).
+    From the continuity of the first derivative (de Boor, A Practical Guide to Splines, 1978).
     """
     widths = np.diff(knots)
     slopes = np.diff(values, axis=0) / widths[:, None]
@@ -61,7 +61,9 @@ def second_derivatives(knots: Floats, values: Floats) -> Floats:
     right = 6.0 * (slopes - np.roll(slopes, 1, axis=0))
     solved = np.empty_like(right)
     for column in range(right.shape[1]):
-        solved[:, column] = solve_cyclic(before, 2.0 * (before + widths), widths, np.ascontiguousarray(right[:, column]))
+        solved[:, column] = solve_cyclic(
+            before, 2.0 * (before + widths), widths, np.ascontiguousarray(right[:, column])
+        )
     return np.vstack([solved, solved[:1]])
 
 

@@ -71,7 +71,9 @@ class Track:
 
     def position(self, distance: Floats, offset: Floats) -> Floats:
         """Points [M, 2] of the plane at distances and offsets [M]."""
-        turn = np.append(self.heading, self.heading[0] + round((self.heading[-1] - self.heading[0]) / math.tau) * math.tau)
+        turn = np.append(
+            self.heading, self.heading[0] + round((self.heading[-1] - self.heading[0]) / math.tau) * math.tau
+        )
         place = np.mod(distance, self.length) / self.spacing
         heading = np.interp(place, np.arange(len(turn)), turn)
         x, y = self.at(self.x, distance), self.at(self.y, distance)
@@ -146,9 +148,11 @@ def from_points(name: str, points: Floats, right: Floats, left: Floats) -> Track
     """
     spline = ClosedSpline(points)
     if not MIN_LENGTH <= spline.length <= MAX_LENGTH:
-        raise TrackError(f"{name}: the circuit is {spline.length:.0f} m long, {MIN_LENGTH:.0f} to {MAX_LENGTH:.0f} can be driven")
+        raise TrackError(
+            f"{name}: the circuit is {spline.length:.0f} m long, {MIN_LENGTH:.0f} to {MAX_LENGTH:.0f} can be driven"
+        )
     num_points = min(MAX_POINTS, round(spline.length / SPACING))
-    distance = np.arange(num_points) * (spline.length / num_points)
+    distance = np.linspace(0.0, spline.length, num_points, endpoint=False)
     place, first, second = spline(distance)
     curvature = (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / np.hypot(first[:, 0], first[:, 1]) ** 3
     if (sharpest := np.abs(curvature).max()) > MAX_CURVATURE:
@@ -195,7 +199,9 @@ def _read_rows(path: Path) -> tuple[list[int], Floats]:
     if not path.is_file():
         raise TrackError(f"{path}: no such file: give the path of a CSV file of x_m, y_m, w_tr_right_m, w_tr_left_m")
     if (size := path.stat().st_size) > MAX_BYTES:
-        raise TrackError(f"{path}: {size} bytes are no circuit: give a point every few metres, in less than {MAX_BYTES} bytes")
+        raise TrackError(
+            f"{path}: {size} bytes are no circuit: give a point every few metres, in less than {MAX_BYTES} bytes"
+        )
     try:
         text = path.read_text(encoding="utf-8")
     except (UnicodeDecodeError, OSError) as error:
@@ -212,12 +218,15 @@ def _read_row(path: Path, number: int, line: str) -> list[float]:
     cells = line.split(",")
     if len(cells) != 4:
         raise TrackError(
-            f"{path}, line {number}: expected the four columns x_m,y_m,w_tr_right_m,w_tr_left_m, got {len(cells)}: {line[:80]!r}"
+            f"{path}, line {number}: expected the four columns x_m,y_m,w_tr_right_m,w_tr_left_m, "
+            f"got {len(cells)}: {line[:80]!r}"
         )
     try:
         row = [float(cell) for cell in cells]
     except ValueError:
-        raise TrackError(f"{path}, line {number}: expected four numbers (a header starts with #), got {line[:80]!r}") from None
+        raise TrackError(
+            f"{path}, line {number}: expected four numbers (a header starts with #), got {line[:80]!r}"
+        ) from None
     if not all(math.isfinite(value) and abs(value) < 1e6 for value in row):
         raise TrackError(f"{path}, line {number}: expected finite metres below 1,000 km, got {line[:80]!r}")
     return row

@@ -53,7 +53,9 @@ def test_a_file_becomes_tables(tmp_path):
     np.testing.assert_allclose(track.right, 4.0)
     np.testing.assert_allclose(track.left, 6.0)
     # Counter-clockwise, so that the left is inside.
-    np.testing.assert_allclose(track.position(np.array([0.0, 100 * math.pi]), np.array([10.0, -5.0])), [[90, 0], [-105, 0]], atol=2e-2)
+    np.testing.assert_allclose(
+        track.position(np.array([0.0, 100 * math.pi]), np.array([10.0, -5.0])), [[90, 0], [-105, 0]], atol=2e-2
+    )
     assert abs(track.at(track.right, 3.3) - 4.0) < 1e-9
 
 
@@ -197,7 +199,12 @@ def test_other_files_are_refused(tmp_path):
 
 def test_a_sharp_corner_is_refused():
     square = np.array([[0, 0], [100, 0], [100, 100], [0, 100]], float)
-    points = np.concatenate([a + (b - a) * np.linspace(0, 1, 50, endpoint=False)[:, None] for a, b in zip(square, np.roll(square, -1, 0), strict=True)])
+    points = np.concatenate(
+        [
+            a + (b - a) * np.linspace(0, 1, 50, endpoint=False)[:, None]
+            for a, b in zip(square, np.roll(square, -1, 0), strict=True)
+        ]
+    )
     with pytest.raises(TrackError, match=r"near point \d+ the line turns with a radius of"):
         from_points("square", points, np.full(200, 4.0), np.full(200, 4.0))
 
