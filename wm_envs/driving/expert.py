@@ -63,10 +63,17 @@ class Expert:
         act_on_states(states, self.table, actions)
         return actions
 
-    def actions_on(self, observations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Steering, throttle and brake [B, 3] for observations [B, 34 or more] in SI units."""
+    def actions_on(
+        self, observations: NDArray[np.float32], paces: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float32]:
+        """Steering, throttle and brake [B, 3] for observations [B, 34 or more] in SI units.
+
+        Args:
+            observations: What the cars see.
+            paces: Factors on the speed profile [B]; 1 by default.
+        """
         actions = np.empty((len(observations), 3), np.float32)
-        act_on_observations(observations, self.table, actions)
+        act_on_observations(observations, self.table, np.ones(len(observations)) if paces is None else paces, actions)
         return actions
 
 
@@ -166,8 +173,12 @@ def act(
     mu_f: float,
     mu_r: float,
     hottest: float,
+    pace: float,
 ) -> tuple[float, float, float]:
-    """Steering, throttle and brake, `mu_f` and `mu_r` the friction of the axles, `hottest` a tyre's temperature."""
+    """Steering, throttle and brake, `mu_f` and `mu_r` the friction of the axles, `hottest` a tyre's temperature.
+
+    `pace` is a factor on the speed profile.
+    """
     squared, mass = vx * vx, dynamics.MASS
     static, pitch = mass * dynamics.GRAVITY / dynamics.WHEELBASE, mass * dynamics.HEIGHT / dynamics.WHEELBASE * ax
     front = mu_f * max(static * dynamics.TO_REAR + dynamics.DOWNFORCE_FRONT * squared - pitch, 1000.0)
@@ -175,7 +186,7 @@ def act(
     steering = steering_command(line, vx, vy, distance, offset, chi, front, rear)
     too_hot = max(hottest - dynamics.BEST_TEMPERATURE, 0.0)
     faded = math.exp(-dynamics.GRIP_FALL * too_hot * too_hot) / FADED_GRIP
-    force = force_command(line, math.sqrt(min(faded, 1.0)), vx, distance)
+    force = force_command(line, pace * math.sqrt(min(faded, 1.0)), vx, distance)
     lateral = mass * abs(ay) / dynamics.WHEELBASE
     left_f = USED_GRIP * math.sqrt(max(front * front - (lateral * dynamics.TO_REAR) ** 2, 0.04 * front * front))
     left_r = USED_GRIP * math.sqrt(max(rear * rear - (lateral * dynamics.TO_FRONT) ** 2, 0.04 * rear * rear))
@@ -203,13 +214,13 @@ def act_on_states(states: Array, table: Array, actions: Array) -> None:
         hottest = max(max(state.temperature_fl, state.temperature_fr), max(state.temperature_rl, state.temperature_rr))
         steering, throttle, brake = act(
             line, state.vx, state.vy, state.ax, state.ay,
-            state.distance, state.offset, state.heading_error, mu_f, mu_r, hottest,
+            state.distance, state.offset, state.heading_error, mu_f, mu_r, hottest, 1.0,
         )  # fmt: skip
         actions[row, 0], actions[row, 1], actions[row, 2] = steering, throttle, brake
 
 
 @kernel
-def act_on_observations(observations: Array, table: Array, actions: Array) -> None:
+def act_on_observations(observations: Array, table: Array, paces: Array, actions: Array) -> None:
     """Write the actions [B, 3] for observations [B, 34 or more] in SI units."""
     line = table[0]
     for row in range(len(observations)):
@@ -221,6 +232,6 @@ def act_on_observations(observations: Array, table: Array, actions: Array) -> No
         distance = min(max(float(seen[21]), 0.0), 0.9999999) * line.length
         steering, throttle, brake = act(
             line, float(seen[0]), float(seen[1]), float(seen[3]), float(seen[4]),
-            distance, float(seen[22]), float(seen[23]), mu_f, mu_r, hottest,
+            distance, float(seen[22]), float(seen[23]), mu_f, mu_r, hottest, paces[row],
         )  # fmt: skip
         actions[row, 0], actions[row, 1], actions[row, 2] = steering, throttle, brake
