@@ -31,6 +31,7 @@ from wm_agents.world_models import (
     Layout,
 )
 from wm_agents.world_models.neural import NeuralModel
+from wm_agents.world_models.segments import SegmentSource
 from wm_envs.driving.dynamics import MIN_FACTOR, PREVIEWS, TIME_STEP
 from wm_envs.driving.env import observation_fields
 from wm_envs.driving.track import Track, make_track
@@ -193,12 +194,36 @@ def new_model(
     return EnsembleModel(*spaces, members, layout=layout, seed=seed)
 
 
-def fit_driving(model: NeuralModel, trajectories: Trajectories, num_updates: int, seed: int) -> FitReport:
+def fit_driving(
+    model: NeuralModel, trajectories: Trajectories, num_updates: int, seed: int, *, is_warm_start: bool = False
+) -> FitReport:
     """Fit with the settings that were found on the training circuits."""
     config = FitConfig(
-        num_updates=num_updates, batch_size=512, horizon=16, learning_rate=2e-3, curriculum_start=0.5, seed=seed
+        num_updates=num_updates,
+        batch_size=512,
+        horizon=16,
+        learning_rate=1e-3 if is_warm_start else 2e-3,
+        curriculum_start=0.2 if is_warm_start else 0.5,
+        is_warm_start=is_warm_start,
+        seed=seed,
     )
     return model.fit(trajectories, config, progress=False)
+
+
+@torch.no_grad()
+def error_bands(
+    model: NeuralModel, fresh: Trajectories, horizon: int, coverage: float = 0.9, num_windows: int = 600
+) -> NDArray[np.float64]:
+    """Half widths [H, 2] of intervals of offset (m) and speed (m/s), h steps ahead, on episodes that were not fitted.
+
+    Split conformal prediction: the quantile of the absolute errors, with one rank more for what is finite.
+    """
+    segment = SegmentSource(fresh, model.device).spread(num_windows, horizon)
+    rollout = model.rollout(segment.observations[:, 0], segment.actions)
+    errors = (rollout.observations - segment.observations)[:, 1:, [OFFSET, VX]].abs()
+    errors[segment.mask == 0] = torch.nan
+    level = min(coverage * (1 + 1 / len(errors)), 1.0)
+    return torch.nanquantile(errors, level, dim=0).double().numpy()
 
 
 def load_circuits(paths: Sequence[str | Path]) -> CircuitMap:
