@@ -1,12 +1,12 @@
 """World models of the car: what of it is geometry, and the fitting that the driving examples share.
 
-The observation is extended by the number of the circuit and two ratios (40 numbers in all, see `COLUMNS`). Three layouts,
-each knowing more:
+The observation is extended by the number of the circuit and two ratios (40 numbers in all, see `COLUMNS`). Three
+layouts, each knowing more:
 
     plain       the 37 numbers alone, all predicted
     map         the curvature and the road ahead are looked up on the circuit's map at the predicted place
-    kinematics  besides, place, offset and heading follow from the predicted velocities, so that a network has to predict
-                speeds, accelerations, actuators and temperatures only, and sees nothing else
+    kinematics  besides, place, offset and heading follow from the predicted velocities, so that a network has to
+                predict speeds, accelerations, actuators and temperatures only, and sees nothing else
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,9 @@
 """A planner for the car: candidates are the expert's policy, disturbed, and rolled out in a model, true or learned.
 
-Each decision draws disturbances of steering, pedals and pace as a few knots, imagines where the policy goes with each of
-them, and takes the first action of the best. The best disturbance is carried to the next decision, one step further on.
-The search is the same for both models; only the function that imagines differs. Compiled, for a single car in real time.
+Each decision draws disturbances of steering, pedals and pace as a few knots, imagines where the policy goes with each
+of them, and takes the first action of the best. The best disturbance is carried to the next decision, one step further
+on. The search is the same for both models; only the function that imagines differs. Compiled, so that one car is
+planned for in real time.
 """
 
 import math
@@ -24,7 +25,7 @@ from wm_envs.kernel import Row, empty_rows, kernel
 
 Floats = NDArray[np.float64]
 Imagine = Callable[[Floats, Array], Floats]
-"""Disturbances [N, H, 4] and the policy's line -> (driven, offset, speed, sideslip, course, action) [N, H, 8]."""
+"""Disturbances [N, H, 3] and the policy's line -> (driven, offset, speed, sideslip, course, action) [N, H, 8]."""
 
 GRIP_LEVELS = np.linspace(0.76, 1.0, 7)  # shares of the peak grip for which profiles are kept
 
@@ -42,7 +43,7 @@ class PlannerConfig:
         num_rounds: Rounds of drawing around the best.
         num_knots: Of the disturbance, linear in between.
         steering_std: Of the knots of the steering.
-        pedal_std: Of the knots of throttle and brake.
+        pedal_std: Of the knots of the pedals: throttle above 0, brake below.
         pace_std: Of the knots of the factor on the policy's speed profile.
         policy_grip: Share of the grip that the policy's profile uses.
         limit_grip: Share of the grip of the profile that bounds the last speed; below 1, so that there is a way on.
@@ -104,11 +105,11 @@ class DrivingPlanner:
         durations = steps / (0.5 * (limits[-1] + np.roll(limits[-1], -1)))
         self._limits = [np.append(limit, limit[0]) for limit in limits]
         self._clock = np.append(0.0, np.cumsum(durations))
-        self._carried: Floats = np.zeros((config.horizon, 4))
+        self._carried: Floats = np.zeros((config.horizon, 3))
         places = np.linspace(0, config.num_knots - 1, config.horizon)
         knots = np.arange(config.num_knots)
         self._spread = np.maximum(1.0 - np.abs(places[:, None] - knots), 0.0)  # [H, K], linear between the knots
-        self._stds = np.array([config.steering_std, config.pedal_std, config.pedal_std, config.pace_std])
+        self._stds = np.array([config.steering_std, config.pedal_std, config.pace_std])
 
     def decide(self, imagine: Imagine, distance: float, grip: float = 1.0) -> Decision:
         """The action for a car whose future `imagine` knows.
@@ -133,13 +134,13 @@ class DrivingPlanner:
         return Decision(paths[chosen, 0, FIRST_ACTION].astype(np.float32), paths, costs, chosen)
 
     def _candidates(self, best: Floats, scale: float) -> Floats:
-        """Around the carried plan, with it and, at first, the bare policy at three paces [N, H, 4]."""
-        knots = self._generator.normal(size=(self.config.num_candidates, self.config.num_knots, 4))
+        """Around the carried plan, with it and, at first, the bare policy at three paces [N, H, 3]."""
+        knots = self._generator.normal(size=(self.config.num_candidates, self.config.num_knots, 3))
         disturbances: Floats = best + scale * self._stds * np.einsum("hk,nka->nha", self._spread, knots)
         disturbances[0] = best
         if scale == 1.0 and self.config.has_policy:
             disturbances[1:4] = 0.0
-            disturbances[2, :, 3], disturbances[3, :, 3] = -0.04, -0.1
+            disturbances[2, :, 2], disturbances[3, :, 2] = -0.04, -0.1
         return disturbances
 
 
@@ -226,13 +227,11 @@ def policy_action(
     """The disturbed policy within the bounds of the action space; without a policy, the disturbance itself."""
     steering = throttle = brake = 0.0
     if has_policy:
-        pace = 1.0 + disturbance[3]
+        pace = 1.0 + disturbance[2]
         steering, throttle, brake = expert.act(line, vx, vy, ax, ay, distance, offset, chi, mu_f, mu_r, hottest, pace)
-    return (
-        min(max(steering + disturbance[0], -1.0), 1.0),
-        min(max(throttle + disturbance[1], 0.0), 1.0),
-        min(max(brake + disturbance[2], 0.0), 1.0),
-    )
+    # One pedal at a time: nobody has recorded full throttle against full brakes, and a model dreams of what it does.
+    pedal = min(max(throttle - brake + disturbance[1], -1.0), 1.0)
+    return min(max(steering + disturbance[0], -1.0), 1.0), max(pedal, 0.0), max(-pedal, 0.0)
 
 
 @kernel
@@ -250,7 +249,7 @@ def write_step(
 def imagine_truth(
     states: Array, parameters: Array, table: Array, disturbances: Array, has_policy: bool, paths: Array
 ) -> None:
-    """Roll the policy with disturbances [N, H, 4] out in the true rules; the states are changed."""
+    """Roll the policy with disturbances [N, H, 3] out in the true rules; the states are changed."""
     rules, line = parameters[0], table[0]
     scale = line.grip_scale
     for n in range(len(states)):
@@ -327,7 +326,7 @@ def imagine_learned(
     start: Array, parameters: Array, table: Array, disturbances: Array, has_policy: bool,
     weight_1: Array, bias_1: Array, weight_2: Array, bias_2: Array, weight_3: Array, bias_3: Array, paths: Array,
 ) -> None:  # fmt: skip
-    """Roll the policy with disturbances [N, H, 4] out in the network; speeds learned, place by geometry."""
+    """Roll the policy with disturbances [N, H, 3] out in the network; speeds learned, place by geometry."""
     rules, line = parameters[0], table[0]
     scale = line.grip_scale
     width = len(bias_1)
@@ -382,7 +381,7 @@ def imagine_learned(
 
 @kernel
 def layer(inputs: Array, weights: Array, bias: Array, outputs: Array) -> None:
-    """outputs = bias + inputs @ weights, the inner loop over neighbours in memory."""
+    """Write bias + inputs @ weights, the inner loop over neighbours in memory."""
     outputs[:] = bias
     for i in range(len(inputs)):
         value = inputs[i]
@@ -392,7 +391,7 @@ def layer(inputs: Array, weights: Array, bias: Array, outputs: Array) -> None:
 
 @kernel
 def silu(values: Array) -> None:
-    """x / (1 + exp(-x)) in place."""
+    """Replace x by x / (1 + exp(-x))."""
     one = np.float32(1.0)
     for j in range(len(values)):
         values[j] = values[j] / (one + math.exp(-values[j]))

@@ -21,7 +21,7 @@ SHOWN_STEPS = (10, 20, 30, 44)
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Decision trace</title>
 <style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; color: #262b33; background: #faf8f3 }}
+body {{ font: 15px/1.5 system-ui; margin: 2rem auto; max-width: 60rem; color: #262b33; background: #faf8f3 }}
 table {{ border-collapse: collapse; margin: .5rem 0 1.5rem }} td, th {{ padding: .2rem .8rem; text-align: right }}
 tr.chosen {{ background: #e4e1d9; font-weight: 600 }} input {{ width: 100% }} svg {{ background: #fff; width: 100% }}
 </style>
@@ -36,9 +36,10 @@ const row = (cells, tag, cls) =>
   `<tr class="${{cls || ''}}">` + cells.map(c => `<${{tag}}>${{c}}</${{tag}}>`).join('') + '</tr>';
 function show(i) {{
   const d = trace[i];
-  document.getElementById('head').textContent = `${{d.time.toFixed(2)}} s, ${{(3.6 * d.seen.speed).toFixed(0)}} km/h, ` +
-    `offset ${{d.seen.offset.toFixed(2)}} m: steering ${{d.action[0].toFixed(2)}}, throttle ${{d.action[1].toFixed(2)}}, ` +
-    `brake ${{d.action[2].toFixed(2)}}`;
+  const [steering, throttle, brake] = d.action.map(a => a.toFixed(2));
+  document.getElementById('head').textContent =
+    `${{d.time.toFixed(2)}} s, ${{(3.6 * d.seen.speed).toFixed(0)}} km/h, offset ${{d.seen.offset.toFixed(2)}} m: ` +
+    `steering ${{steering}}, throttle ${{throttle}}, brake ${{brake}}`;
   const plans = [d.chosen, ...d.alternatives];
   document.getElementById('plans').innerHTML = row(['plan', ...terms, 'sum'], 'th') + plans.map((p, k) =>
     row([k ? 'alternative ' + k : 'chosen', ...terms.map(t => p.costs[t].toFixed(3)), p.sum.toFixed(3)], 'td',

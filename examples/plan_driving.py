@@ -3,8 +3,8 @@
     python examples/plan_driving.py --track ../shared/data/racetracks/Spa.csv --seed 2 --output-dir out
 
 Records the noisy expert on the training circuits, less the one to be driven, fits the dynamics, drives there with the
-planner and adds what it saw, then laps the track: with the learned model, with the true rules in its place (oracle), and
-with the expert, beside the quasi-steady limit. Writes summary.json, lap.gif, plan.png, trace.json and trace.html.
+planner and adds what it saw, then laps the track: with the learned model, with the true rules in its place (oracle),
+and with the expert, beside the quasi-steady limit. Writes summary.json, lap.gif, plan.png, trace.json and trace.html.
 """
 
 import json

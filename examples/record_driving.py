@@ -2,8 +2,8 @@
 
     python examples/record_driving.py --circuits ../shared/data/racetracks --output-dir runs/driving_data
 
-Random starts, circuits mixed, the expert at different paces, and coloured noise of different strength on its actions: most
-rows drive well, some slide, a few leave the road. Writes trajectories.npz and summary.json.
+Random starts, circuits mixed, the expert at different paces, and coloured noise of different strength on its actions:
+most rows drive well, some slide, a few leave the road. Writes trajectories.npz and summary.json.
 """
 
 import json

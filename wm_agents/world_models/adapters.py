@@ -239,7 +239,12 @@ class _Index:
         plain_inputs = [column for column in range(layout.num_features) if column not in not_plain]
         order = np.argsort(filled).tolist()
         lists = [layout.differences, layout.absolutes, cosines, sines, layout.angles, plain_inputs, sources, actions]
-        return cls(*(torch.tensor(columns, dtype=torch.long, device=device) for columns in (*lists, known, order, layout.for_outcomes)))
+        return cls(
+            *(
+                torch.tensor(columns, dtype=torch.long, device=device)
+                for columns in (*lists, known, order, layout.for_outcomes)
+            )
+        )
 
 
 def frame_stack(num_frames: int, frame_size: int, *, is_interleaved: bool = False) -> Layout:
