@@ -1,8 +1,8 @@
 """Warn before it happens: the probability of leaving the safe region, from imagined futures, and a shield.
 
 A model imagines what the present policy leads to, several times where something is random. How near the imagined
-futures come to the border is turned into a probability by a logistic regression on recorded outcomes, so that a warning of ten
-per cent comes true one time in ten (Platt 1999). The shield takes over while the probability is too high.
+futures come to the border is turned into a probability by a logistic regression on recorded outcomes, so that a warning
+of ten per cent comes true one time in ten (Platt 1999). The shield takes over while the probability is too high.
 """
 
 from collections.abc import Callable
