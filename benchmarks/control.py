@@ -29,7 +29,8 @@ from wm_agents.evaluation.planning_gap import planning_gap
 from wm_agents.planning import PlanningAgent
 from wm_agents.planning.defaults import fit_model, make_planner
 from wm_agents.planning.experience import Experience
-from wm_agents.planning.learning import LearningConfig, learn_to_plan
+from wm_agents.planning.learning import LearningConfig, learn_to_plan, start_states
+from wm_agents.planning.value import ValueConfig, ValueIteration
 from wm_agents.protocols import Agent
 
 FIRST_EVALUATION_SEED = 10_000
@@ -145,11 +146,17 @@ def learned_agent(task: Task, env: gym.Env[Any, Any], seed: int) -> PlanningAgen
 
 
 def oracle_agent(task: Task, env: gym.Env[Any, Any], seed: int) -> PlanningAgent:
-    """The same planner on the true dynamics, its value function learned from as many random states."""
+    """The same planner on the true dynamics, its value function learned from as many random states.
+
+    It needs no caution: the true dynamics are right where nobody has been, too.
+    """
     experience = Experience(env, seed)
     experience.collect(task.max_real_steps)
-    model = true_model(task.env_id)
-    return PlanningAgent(model, make_planner("auto", model, experience.trajectories(), seed=seed), seed=seed)
+    model, trajectories = true_model(task.env_id), experience.trajectories()
+    value = None
+    if isinstance(env.action_space, gym.spaces.Discrete):
+        value = ValueIteration(model, ValueConfig(), seed=seed).fit(start_states(trajectories))
+    return PlanningAgent(model, make_planner("auto", model, trajectories, seed=seed, value=value), seed=seed)
 
 
 def model_free_agent(task: Task, env: gym.Env[Any, Any], seed: int) -> Agent:

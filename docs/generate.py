@@ -48,7 +48,7 @@ def picture(row: Registration) -> Any:
     env = gym.make(row.id, render_mode="rgb_array")
     env.action_space.seed(0)
     env.reset(seed=0)
-    for _ in range(min(3, environment_class(row).rules().time_limit - 1)):
+    for _ in range(min(30, environment_class(row).rules().time_limit // 2)):
         env.step(env.action_space.sample())
     frame = env.render()
     env.close()

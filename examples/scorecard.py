@@ -85,7 +85,7 @@ def main(config: Config) -> dict[str, float]:
     print(f"Fitting to {train.num_steps:,} real steps of {config.env_id}.")
     model = fit(config, env, train)
     print(f"Planning {config.planning_episodes} episodes with the model, with the true dynamics, and at random.")
-    gap, rates = measure_gap(config, env, model, is_lattice(train))
+    gap, rates = measure_gap(config, env, model, train.is_lattice)
     card = judge(config, env, model, train, test, gap)
     summary = {**card.summary, **rates, "real_steps": float(train.num_steps), "seconds": time.perf_counter() - started}
     (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -109,14 +109,9 @@ def without(trajectories: Trajectories, seen: Trajectories) -> Trajectories:
     return trajectories.select(fresh)
 
 
-def is_lattice(trajectories: Trajectories) -> bool:
-    """Whether all observations are whole numbers, so that they can be predicted exactly."""
-    return bool((trajectories.observations == np.round(trajectories.observations)).all())
-
-
 def fit(config: Config, env: gym.Env[Any, Any], train: Trajectories) -> Any:
     """A model of the environment, fitted with a progress bar."""
-    name = ("token" if is_lattice(train) else "ensemble") if config.model == "auto" else config.model
+    name = ("token" if train.is_lattice else "ensemble") if config.model == "auto" else config.model
     spaces = env.observation_space, env.action_space
     widths = (config.model_width, config.model_width)
     model: Any

@@ -196,6 +196,11 @@ class Trajectories:
         """What each step led to [S, O]."""
         return self.observations[self.observation_of_step + 1]
 
+    @cached_property
+    def is_lattice(self) -> bool:
+        """Whether all observations are whole numbers, so that they can be predicted exactly."""
+        return bool((self.observations == np.round(self.observations)).all())
+
     @property
     def returns(self) -> NDArray[np.float64]:
         """The sum of rewards [K] of each episode."""

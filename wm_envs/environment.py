@@ -63,6 +63,8 @@ class Rules:
     `observe_rows(states, parameters, observations[B, O])` writes the observation, a pure function of the state,
     `report_rows(states, parameters, outcomes[B], mask[B])`, where there is one, writes what the masked rows report
     right after a reset; without it everything that they report is zero.
+    A domain whose state lives partly elsewhere, such as in emulators, overrides the methods `save_rows`, `load_rows`,
+    `use_threads`, `close` and `picture`, which do nothing of their own here.
     """
 
     observation_fields: tuple[Field, ...]
@@ -118,7 +120,24 @@ class Rules:
         states["ended"] = True
         start = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
         seed_rows(states, [start + row for row in range(num_rows)])
+        self.load_rows(states)
         return states
+
+    def save_rows(self, states: Array) -> None:
+        """Before rows are copied out: write into them what a domain keeps elsewhere, such as in an emulator."""
+
+    def load_rows(self, states: Array) -> None:
+        """After rows were copied in: take from them what a domain keeps elsewhere."""
+
+    def use_threads(self, slices: Sequence[slice]) -> None:
+        """Before a batch is used: the rows of each slice will be stepped by a thread of their own."""
+
+    def close(self) -> None:
+        """When a batch is closed; may be called twice."""
+
+    def picture(self, state: Any, draw: Callable[[Any, Any], Array]) -> Array:
+        """The picture of a state row as the environment draws it, unless the domain has one of its own."""
+        return draw(state, self.parameters[0])
 
     def check_states(self, states: Array, shape: tuple[int, ...]) -> None:
         """Raise StateError unless `states` has this shape, this layout and these parameters."""
@@ -267,13 +286,13 @@ class KernelEnv(gym.Env[Any, Any]):
         if self.render_mode == "ansi":
             return self.describe(state, parameters)
         if self.render_mode == "rgb_array":
-            return self.draw(state, parameters)
+            return self._rules.picture(state, self.draw)
         if self.render_mode == "human":
             if self._window is None:
                 from wm_envs.window import Window
 
                 self._window = Window(type(self).__name__, self.metadata["render_fps"])
-            self._window.show(self.draw(state, parameters))
+            self._window.show(self._rules.picture(state, self.draw))
         return None
 
     def close(self) -> None:
@@ -284,12 +303,14 @@ class KernelEnv(gym.Env[Any, Any]):
 
     def clone_state(self) -> Array:
         """A copy of the state row, shape (): the random stream is part of it."""
+        self._rules.save_rows(self._states)
         return copy_rows(self._states)[0, ...]
 
     def restore_state(self, state: Array) -> NDArray[np.float32]:
         """Return to a cloned state and give its observation [O]; raises StateError with nothing changed."""
         self._rules.check_states(state, ())
         self._states[0] = state
+        self._rules.load_rows(self._states)
         self._needs_reset = bool(self._states["ended"][0])
         return self._observe()
 
@@ -384,6 +405,8 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         self._pool = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
         bounds = np.linspace(0, num_envs, num_threads + 1).astype(int)
         self._slices = [slice(a, b) for a, b in itertools.pairwise(bounds)]
+        if num_threads > 1:
+            self._rules.use_threads(self._slices)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pool": None}  # threads cannot be pickled
@@ -432,22 +455,26 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         """One frame or text per row."""
         if self.render_mode is None:
             return None
-        show = self.env_class.describe if self.render_mode == "ansi" else self.env_class.draw
-        return tuple(show(state, self._rules.parameters[0]) for state in self._states)
+        if self.render_mode == "ansi":
+            return tuple(self.env_class.describe(state, self._rules.parameters[0]) for state in self._states)
+        return tuple(self._rules.picture(state, self.env_class.draw) for state in self._states)
 
     def close_extras(self, **kwargs: Any) -> None:  # noqa: ARG002
         """Stop the threads."""
         if self._pool is not None:
             self._pool.shutdown()
+        self._rules.close()
 
     def clone_state(self) -> Array:
         """A copy of all state rows [B]: their random streams are part of them."""
+        self._rules.save_rows(self._states)
         return copy_rows(self._states)
 
     def restore_state(self, states: Array) -> NDArray[np.float32]:
         """Return to cloned states [B] and give their observations [B, O]; raises StateError with nothing changed."""
         self._rules.check_states(states, (self.num_envs,))
         self._states[:] = states
+        self._rules.load_rows(self._states)
         self._was_reset = True
         observations = self._observation_buffer()
         self._rules.observe_rows(self._states, self._rules.parameters, observations)

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from wm_envs.errors import MissingExtraError
 
+LEAST_HEIGHT = 500  # pixels that a window comes near to
+
 
 class Window:
     """Shows RGB arrays at a steady rate.
@@ -32,7 +34,9 @@ class Window:
         self._clock = pygame.time.Clock()
 
     def show(self, frame: NDArray[np.uint8]) -> None:
-        """Show a frame [height, width, 3] and keep the window responsive."""
+        """Show a frame [height, width, 3], enlarged if it is small, and keep the window responsive."""
+        scale = max(1, LEAST_HEIGHT // frame.shape[0])
+        frame = frame.repeat(scale, axis=0).repeat(scale, axis=1)
         if self._screen is None:
             self._pygame.display.init()
             self._screen = self._pygame.display.set_mode((frame.shape[1], frame.shape[0]))

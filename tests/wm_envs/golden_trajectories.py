@@ -29,14 +29,17 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("wm/PermPuzzle-v0", {"level": 2, "instance": 3}),
     ("wm/LightsOut-v0", {"level": 2, "instance": 3}),
     ("wm/TokenAutomaton-v0", {"level": 2, "instance": 3}),
+    ("wm/Pong-v0", {"repeat_action_probability": 0.25, "directions": True, "frame_skip": 16}),
     ("wm/Driving-v0", {"track": "figure_eight", "observation": "extended", "normalize": False, "start_speed": 40.0}),
     ("wm/Driving-v0", {"track": "random", "track_seed": 3, "random_start": False, "grip_scale": 0.6, "laps": 1}),
 )
+# The original plays the games of its copy, as its own tests say, and needs what is not always installed.
+WITHOUT = ("wm/PongAtari-v0",)
 
 
 def hashes() -> dict[str, str]:
     """Name of a trajectory -> its hash."""
-    trajectories = [*((row.id, {}) for row in TABLE), *VARIANTS]
+    trajectories = [*((row.id, {}) for row in TABLE if row.id not in WITHOUT), *VARIANTS]
     return {f"{env_id} {json.dumps(options)}": trajectory_hash(env_id, options) for env_id, options in trajectories}
 
 

@@ -30,11 +30,6 @@ WITH_VALUE = ("categorical_cem", "mcts")
 """Planners whose horizon a learned value extends by default."""
 
 
-def is_lattice(trajectories: Trajectories) -> bool:
-    """Whether all observations are whole numbers, so that they can be predicted exactly."""
-    return bool((trajectories.observations == np.round(trajectories.observations)).all())
-
-
 def reward_to_reach(trajectories: Trajectories) -> float | None:
     """The reward above which a step reaches a goal, halfway from the typical reward to the best; None if there is none.
 
@@ -51,7 +46,7 @@ def planner_for(action_space: gym.Space[Any], trajectories: Trajectories) -> Pla
     """ICEM for Box actions; exact search where observations are whole numbers and a reward stands out; else CEM."""
     if isinstance(action_space, gym.spaces.Box):
         return "icem"
-    if is_lattice(trajectories) and reward_to_reach(trajectories) is not None:
+    if trajectories.is_lattice and reward_to_reach(trajectories) is not None:
         return "breadth_first"
     return "categorical_cem"
 
@@ -60,7 +55,7 @@ def fit_model(
     observation_space: gym.Space[Any], action_space: gym.Space[Any], trajectories: Trajectories, seed: int
 ) -> WorldModel:
     """A token model where observations are whole numbers, else a perceptron with differences; fitted."""
-    if is_lattice(trajectories):
+    if trajectories.is_lattice:
         tokens = TokenModel(observation_space, action_space, seed=seed)
         tokens.fit(trajectories, FitConfig(num_updates=2000, seed=seed))
         return tokens
@@ -98,7 +93,7 @@ def make_planner(
     if name not in get_args(PlannerName):
         raise ConfigError(f"no planner {name!r}: known are {', '.join(get_args(PlannerName))}")
     if value is None and name in WITH_VALUE and isinstance(model.action_space, gym.spaces.Discrete):
-        value = ValueIteration(model, ValueConfig(), seed=seed).fit(start_states(trajectories))
+        value = _learned_value(model, trajectories, seed, is_exploring)
     objective, goal = DiscountedReturn(terminal_value=value), reward_to_reach(trajectories) or 0.5
     effort = 1 if is_exploring else 2
     match name:
@@ -120,3 +115,9 @@ def make_planner(
             return BestFirstSearch(model, DiscountedReturn(), BestFirstSearchConfig(goal_value=goal), value)
         case _:
             return MCTS(model, DiscountedReturn(), MCTSConfig(num_simulations=48), value)
+
+
+def _learned_value(model: WorldModel, trajectories: Trajectories, seed: int, is_exploring: bool) -> ValueFunction:
+    """Rough and bold while exploring, thorough and cautious at the end."""
+    config = ValueConfig(num_rounds=8) if is_exploring else ValueConfig(num_rounds=20, is_cautious=True)
+    return ValueIteration(model, config, seed=seed).fit(start_states(trajectories))

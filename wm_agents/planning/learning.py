@@ -9,6 +9,7 @@ import torch
 
 from wm_agents.planning.controller import PlanningAgent
 from wm_agents.planning.experience import Experience
+from wm_agents.planning.holding import HeldActionAgent
 from wm_agents.planning.scoring import require_at_least, require_between
 from wm_agents.protocols import Planner, WorldModel
 from wm_agents.trajectories import Trajectories
@@ -29,6 +30,9 @@ class LearningConfig:
         random_share: Share of them that are random, at the beginning.
         num_rounds: Rounds of fitting and planning over which the rest is spread.
         exploration: Action noise while collecting, see `PlanningAgent`.
+        longest_hold: In the second half of the random steps each action is held for a random time of at most so many
+            steps, which reaches what dithering never does; 1 leaves that out. Where all observations are whole numbers
+            no action is held: tokens have no momentum.
 
     Raises:
         ConfigError: A value that cannot work.
@@ -38,9 +42,10 @@ class LearningConfig:
     random_share: float = 0.4
     num_rounds: int = 3
     exploration: float = 0.1
+    longest_hold: int = 64
 
     def __post_init__(self) -> None:
-        require_at_least(1, max_real_steps=self.max_real_steps)
+        require_at_least(1, max_real_steps=self.max_real_steps, longest_hold=self.longest_hold)
         require_at_least(0, num_rounds=self.num_rounds)
         require_between(0, 1, random_share=self.random_share, exploration=self.exploration)
 
@@ -86,7 +91,7 @@ def learn_to_plan(
     """
     experience, rounds = Experience(env, seed), []
     random_steps, *later = config.schedule
-    experience.collect(random_steps)
+    _collect_at_random(experience, env.action_space, random_steps, config.longest_hold, seed)
     for number, num_steps in enumerate(later):
         if num_steps == 0:
             continue
@@ -101,6 +106,16 @@ def learn_to_plan(
     trajectories = experience.trajectories()
     model = fit_model(trajectories, len(later))
     return Learned(model, make_planner(model, trajectories, False), trajectories, experience.num_steps, rounds)
+
+
+def _collect_at_random(
+    experience: Experience, action_space: gym.Space[Any], num_steps: int, longest_hold: int, seed: int
+) -> None:
+    num_dithering = (num_steps + 1) // 2
+    experience.collect(num_dithering)
+    if experience.trajectories().is_lattice:
+        longest_hold = 1
+    experience.collect(num_steps - num_dithering, HeldActionAgent(action_space, longest_hold, seed))
 
 
 def _figures(experience: Experience, number: int) -> dict[str, float]:

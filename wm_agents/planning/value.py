@@ -3,15 +3,18 @@
 Approximate value iteration: the model predicts once what every action leads to from many states; then a network is
 fitted to max_a r + discount (1 - termination) V(next), over and over, with a little of the mean over actions mixed in.
 States that the greedy policy visits in imagination join between rounds, since those are where values are asked for.
-Source: Ernst et al. 2005 (fitted iteration) with a slow target network; as a terminal value, POLO (Lowrey et al. 2018).
+Sources: Ernst et al. 2005 (fitted iteration) with a slow target network; as a terminal value, POLO (Lowrey et al.
+2018); the lowest value for states that experience does not cover, MOReL (Kidambi et al. 2020, definition 2).
 """
 
+import math
 from dataclasses import dataclass
 
 import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from wm_agents.planning.holding import HeldRows
 from wm_agents.planning.objectives import RewardFunction
 from wm_agents.planning.scoring import require_at_least, require_between
 from wm_agents.planning.spaces import action_bounds
@@ -34,8 +37,12 @@ class ValueConfig:
         num_branches: Imagined episodes per round.
         branch_length: Their steps.
         exploration: Share of random actions in them.
+        longest_hold: In every other branch a random (Discrete) action is held for a random time of at most so many
+            steps: a goal that no dithering reaches would never be imagined.
         slip: Share of random actions in the policy that is valued: it makes states near a danger worth less than safe
             ones, where the best policy would escape either way and all values were equal.
+        is_cautious: States outside the range of what was experienced, feature by feature, have the lowest value. A
+            model knows no cliff over which nobody fell yet. Leave it out where exploring is the aim.
 
     Raises:
         ConfigError: A value that cannot work.
@@ -43,7 +50,7 @@ class ValueConfig:
 
     discount: float = 0.99
     hidden_size: int = 128
-    num_rounds: int = 10
+    num_rounds: int = 20
     num_updates: int = 500
     batch_size: int = 256
     learning_rate: float = 1e-3
@@ -52,13 +59,16 @@ class ValueConfig:
     num_branches: int = 32
     branch_length: int = 200
     exploration: float = 0.2
+    longest_hold: int = 64
     slip: float = 0.1
+    is_cautious: bool = False
 
     def __post_init__(self) -> None:
         require_between(0, 0.9999, discount=self.discount)
         require_between(0, 1, exploration=self.exploration, slip=self.slip)
         require_at_least(1, num_rounds=self.num_rounds, num_updates=self.num_updates, batch_size=self.batch_size)
         require_at_least(1, num_branches=self.num_branches, branch_length=self.branch_length)
+        require_at_least(1, longest_hold=self.longest_hold)
 
 
 class ValueNetwork(nn.Module):
@@ -67,12 +77,17 @@ class ValueNetwork(nn.Module):
     mean: Tensor
     std: Tensor
     bounds: Tensor
+    known_low: Tensor
+    known_high: Tensor
 
-    def __init__(self, observations: Tensor, hidden_size: int, lowest: float, highest: float) -> None:
+    def __init__(self, observations: Tensor, hidden_size: int, bounds: tuple[float, float], is_cautious: bool) -> None:
         super().__init__()
+        reach = 0.0 if is_cautious else math.inf
+        self.register_buffer("known_low", observations.amin(0) - reach)
+        self.register_buffer("known_high", observations.amax(0) + reach)
         self.register_buffer("mean", observations.mean(0))
         self.register_buffer("std", observations.std(0).clamp_min(1e-3))
-        self.register_buffer("bounds", torch.tensor([lowest, highest]))
+        self.register_buffer("bounds", torch.tensor(bounds))
         self.layers = nn.Sequential(
             nn.Linear(observations.shape[1], hidden_size),
             nn.SiLU(),
@@ -83,7 +98,9 @@ class ValueNetwork(nn.Module):
 
     def forward(self, observations: Tensor) -> Tensor:
         """Values [B] within the bounds that the rewards allow."""
-        return self.scaled(observations).clamp(0.0, 1.0) * (self.bounds[1] - self.bounds[0]) + self.bounds[0]
+        is_known = ((observations >= self.known_low) & (observations <= self.known_high)).all(-1)
+        scaled = self.scaled(observations).clamp(0.0, 1.0) * is_known
+        return scaled * (self.bounds[1] - self.bounds[0]) + self.bounds[0]
 
     def scaled(self, observations: Tensor) -> Tensor:
         """Values [B] on the scale where the bounds are 0 and 1, not clipped: what the loss compares."""
@@ -135,8 +152,8 @@ class ValueIteration:
         parts = [self._imagine(observations)]
         lowest, highest = float(parts[0].rewards.min()), float(parts[0].rewards.max())
         horizon = 1.0 / (1.0 - self._config.discount)
-        value = self._network(observations, min(lowest, 0.0) * horizon, max(highest, 1e-3) * horizon)
-        target = self._network(observations, min(lowest, 0.0) * horizon, max(highest, 1e-3) * horizon)
+        bounds = (min(lowest, 0.0) * horizon, max(highest, 1e-3) * horizon)
+        value, target = self._network(observations, bounds), self._network(observations, bounds)
         target.load_state_dict(value.state_dict())
         optimizer = torch.optim.Adam(value.parameters(), self._config.learning_rate)
         for _ in range(self._config.num_rounds):
@@ -144,10 +161,11 @@ class ValueIteration:
             parts.append(self._imagine(self._branch(target, observations)))
         return target.requires_grad_(False)
 
-    def _network(self, observations: Tensor, lowest: float, highest: float) -> ValueNetwork:
+    def _network(self, observations: Tensor, bounds: tuple[float, float]) -> ValueNetwork:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
-            return ValueNetwork(observations, self._config.hidden_size, lowest, highest).to(observations.device)
+            network = ValueNetwork(observations, self._config.hidden_size, bounds, self._config.is_cautious)
+            return network.to(observations.device)
 
     def _update(
         self, value: ValueNetwork, target: ValueNetwork, optimizer: torch.optim.Optimizer, data: _Transitions
@@ -171,8 +189,7 @@ class ValueIteration:
     @torch.no_grad()
     def _imagine(self, observations: Tensor) -> _Transitions:
         """What every action, or a few drawn ones, leads to from each observation [S, O]."""
-        actions = self._actions(len(observations))
-        num_choices = actions.shape[1]
+        actions, num_choices = self._actions(len(observations)), self._num_choices
         state = self._model.start(observations).repeat(num_choices)
         rollout = self._model.rollout(state, actions.flatten(0, 1).unsqueeze(1))
         rewards = rollout.rewards
@@ -181,6 +198,12 @@ class ValueIteration:
         after = rollout.observations[:, 1].reshape(len(observations), num_choices, -1)
         shape = (len(observations), num_choices)
         return _Transitions(observations, after, rewards.reshape(shape), rollout.terminations.reshape(shape))
+
+    @property
+    def _num_choices(self) -> int:
+        """Actions that are compared in each state."""
+        space = self._model.action_space
+        return int(space.n) if isinstance(space, gym.spaces.Discrete) else self._config.num_drawn_actions
 
     def _actions(self, num_rows: int) -> Tensor:
         """All Discrete actions [S, n], or drawn Box actions [S, n, A] among which are the extremes."""
@@ -198,13 +221,13 @@ class ValueIteration:
         config = self._config
         rows = torch.randint(len(observations), (config.num_branches,), generator=self._generator)
         current, visited = observations[rows], []
+        longest_holds = torch.where(torch.arange(len(rows)) % 2 == 0, config.longest_hold, 1)
+        held = HeldRows(longest_holds, self._num_choices, config.exploration)
         for _ in range(config.branch_length):
             options = self._imagine(current)
             follow = value(options.after.flatten(0, 1)).view(options.rewards.shape)
             scores = options.rewards + config.discount * (1.0 - options.terminations) * follow
-            is_random = torch.rand(len(scores), generator=self._generator) < config.exploration
-            drawn = torch.randint(scores.shape[1], (len(scores),), generator=self._generator)
-            chosen = torch.where(is_random, drawn, scores.argmax(1))
+            chosen = held.replace(scores.argmax(1), self._generator)
             each = torch.arange(len(chosen))
             ended = options.terminations[each, chosen] > 0.5
             restart = observations[torch.randint(len(observations), (len(chosen),), generator=self._generator)]

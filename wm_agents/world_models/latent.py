@@ -70,10 +70,10 @@ class LatentModel(NeuralModel):
     config_class = LatentConfig
     config: LatentConfig
 
-    def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
-        """Observations [B, O]; their latent is encoded unless `hidden` brings one."""
+    def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:  # noqa: ARG002
+        """Observations [B, O] and their encoded latent; what was imagined before gives way to what is seen now."""
         rows = check_observations(observations, self.num_features, self.device)
-        return ModelState(rows, hidden or (self._encode(rows)[0],))
+        return ModelState(rows, (self._encode(rows)[0],))
 
     def step(
         self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None

@@ -1,3 +1,5 @@
+import itertools
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -139,14 +141,14 @@ def trajectories_of(env: gym.Env, steps: int):
 
 
 def test_defaults_follow_the_spaces_and_the_data():
-    from wm_agents.planning.defaults import is_lattice, planner_for, reward_to_reach
+    from wm_agents.planning.defaults import planner_for, reward_to_reach
 
     lake, cart = gym.make("FrozenLake-v1", is_slippery=False), gym.make("CartPole-v1")
     walked, balanced = trajectories_of(lake, 3000), trajectories_of(cart, 100)
-    assert is_lattice(walked)
+    assert walked.is_lattice
     assert reward_to_reach(walked) == 0.5
     assert planner_for(lake.action_space, walked) == "breadth_first"
-    assert not is_lattice(balanced)
+    assert not balanced.is_lattice
     assert reward_to_reach(balanced) is None
     assert planner_for(cart.action_space, balanced) == "categorical_cem"
     assert planner_for(gym.make("Pendulum-v1").action_space, balanced) == "icem"
@@ -166,3 +168,17 @@ def test_planners_are_made_by_name():
         make_planner("guess", GridModel(), walked, seed=0)
     with pytest.raises(SpaceError, match="ICEM plans for Box"):
         make_planner("icem", GridModel(), walked, seed=0)
+
+
+def test_random_actions_are_held_but_on_tokens():
+    def random_actions(env_id: str, num_steps: int) -> np.ndarray:
+        env, budget = gym.make(env_id), LearningConfig(max_real_steps=num_steps, num_rounds=0)
+        learned = learn_to_plan(env, budget, lambda *_: None, lambda *_: None, seed=0)
+        return learned.trajectories.actions
+
+    def longest_run(actions: np.ndarray) -> int:
+        return max(len(list(group)) for _, group in itertools.groupby(actions.tolist()))
+
+    held = random_actions("Acrobot-v1", 1200)
+    assert longest_run(held[600:]) >= 20 > 12 > longest_run(held[:600])
+    assert longest_run(random_actions("FrozenLake-v1", 1200)) < 12

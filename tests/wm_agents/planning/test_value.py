@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from analytic_models import GridModel, PointModel
@@ -81,3 +83,15 @@ def test_slip_makes_the_neighbourhood_of_a_danger_worth_less():
         value = ValueIteration(GridModel(goal=(-1, -1), pit=(0, 0)), config).fit(cells)
         gaps.append(float(value(far) - value(near)))
     assert gaps[1] > gaps[0] + 0.05
+
+
+def test_the_cautious_shun_what_nobody_has_seen():
+    """Only the lower left was visited, and what lies beyond may be a cliff for all that the model knows."""
+    seen, unseen = torch.tensor([[0.0, 0.0], [2.0, 2.0], [1.0, 2.0]]), torch.tensor([[3.0, 0.0], [0.0, 2.5]])
+    values = {}
+    for is_cautious in (False, True):
+        config = dataclasses.replace(SMALL, num_updates=50, is_cautious=is_cautious)
+        values[is_cautious] = ValueIteration(EndingGrid(size=4, goal=(3, 3)), config).fit(seen)
+    assert (values[True](unseen) == values[True].bounds[0]).all()
+    assert (values[True](seen) > values[True].bounds[0]).all()
+    assert (values[False](unseen) > values[False].bounds[0]).all()

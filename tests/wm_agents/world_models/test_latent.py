@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from wm_agents.protocols import ModelState
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import FitConfig, LatentConfig, LatentModel
 from wm_agents.world_models.latent import _divergence
@@ -37,10 +38,19 @@ def test_imagination_stays_in_the_latent_and_is_right(model):
     assert np.abs(rollout.observations.numpy() - batch.observations).mean() < 0.1  # the radius is 2
     assert np.abs(rollout.rewards.numpy() - batch.rewards).mean() < 0.1
     start = model.start(torch.as_tensor(batch.observations[:, 0]))
-    blind = model.start(torch.zeros_like(start.observations), start.hidden)
+    blind = ModelState(torch.zeros_like(start.observations), start.hidden)
     blind_step, blind_prediction = model.step(blind, torch.as_tensor(batch.actions[:, 0]))
     assert torch.allclose(blind_prediction.rewards, rollout.rewards[:, 0])  # only the latent counts
     assert blind_step.hidden[0].shape == (len(batch.actions), 8)
+
+
+def test_what_is_seen_replaces_what_was_imagined(model):
+    batch = circling(10, 1).windows(8).batch()
+    rollout_state, _ = model.step(
+        model.start(torch.as_tensor(batch.observations[:, 0])), torch.ones(len(batch.actions))
+    )
+    seen = torch.as_tensor(batch.observations[:, 1])
+    assert torch.equal(model.start(seen, rollout_state.hidden).hidden[0], model.start(seen).hidden[0])
 
 
 def test_draws_repeat_with_their_seed(model):

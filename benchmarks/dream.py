@@ -1,0 +1,62 @@
+"""Real steps that SAC needs inside a learned world model and on the real environment: `examples/dream_sac.py`, by seed.
+
+    python -m benchmarks.dream
+
+Both arms have the same SAC. The threshold is 90% of the way from random actions to what the model-free arm scores in
+its last three evaluations; a run that never reaches it counts with infinitely many steps. Results are written after
+every seed.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import torch
+import tyro
+
+from benchmarks.report import write_result
+from examples import dream_sac
+from wm_agents.evaluation.episodes import RandomAgent, evaluate
+from wm_agents.training.progress import progress
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to run."""
+
+    env_id: str = "Pendulum-v1"
+    """Any Gymnasium id with a flat Box observation and a Box action."""
+    num_seeds: int = 10
+    """Runs of each arm."""
+    real_steps: int = 600
+    """Real steps of the dream arm."""
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Run both arms seed by seed; returns the figures."""
+    torch.set_num_threads(1)
+    settings = dream_sac.Config(env_id=config.env_id, num_seeds=config.num_seeds, real_steps=config.real_steps)
+    space = gym.make(config.env_id).action_space
+    random = evaluate(RandomAgent(space, 0), config.env_id, 50, seed=20_000).mean_return
+    dreams: list[dream_sac.Curve] = []
+    real: list[dream_sac.Curve] = []
+    figures: dict[str, Any] = {}
+    with progress(config.num_seeds * (settings.real_steps + settings.model_free_steps), "real steps") as bar:
+        for seed in range(config.num_seeds):
+            dreams.append(dream_sac.dream(settings, seed, bar))
+            real.append(dream_sac.model_free(settings, seed, bar))
+            figures = dream_sac.summarise(settings, dreams, real, random) | by_seed(dreams, real)
+            command = f"python -m benchmarks.dream --num-seeds {seed + 1} --real-steps {config.real_steps}"
+            write_result("dream_sac", figures, seeds=range(seed + 1), command=command)
+            print(seed, dreams[-1].returns.round(1), real[-1].returns.round(1), flush=True)
+    return figures
+
+
+def by_seed(dreams: list[dream_sac.Curve], real: list[dream_sac.Curve]) -> dict[str, Any]:
+    """Each run's own curve."""
+    arms = {"dream": dreams, "model_free": real}
+    return {f"{name}_returns_by_seed": [curve.returns.tolist() for curve in curves] for name, curves in arms.items()}
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))
