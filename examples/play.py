@@ -4,6 +4,10 @@
 
 An action is a number, or its key: 0 to 9, then a for 10, b for 11 and so on. q quits. In ansi mode each line of the
 standard input is one action, so that a game can be piped in; in human mode each key press in the window is one.
+
+    python examples/play.py --env-id wm/Driving-v0 --render-mode human
+
+An environment that goes on by itself is played with the arrow keys held; in ansi mode a line is its action's numbers.
 """
 
 import json
@@ -13,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import gymnasium as gym
+import numpy as np
 import tyro
 
 import wm_envs  # noqa: F401  (registers the ids)
@@ -26,7 +31,7 @@ class Config:
     """What to play."""
 
     env_id: str = "wm/RuleRecall-v0"
-    """A Gymnasium id with a Discrete action space."""
+    """A Gymnasium id with a Discrete or Box action space."""
     seed: int = 0
     """Seed of the first episode; the following ones continue its random stream."""
     render_mode: Literal["ansi", "human"] = "ansi"
@@ -62,10 +67,12 @@ class Score:
 def main(config: Config) -> dict[str, float]:
     """Play until q or the end of the input; returns the summary of the finished episodes."""
     env = gym.make(config.env_id, render_mode=config.render_mode)
-    if not isinstance(env.action_space, gym.spaces.Discrete):
-        raise SystemExit(f"play needs a Discrete action space, {config.env_id} has {env.action_space}")
-    num_actions = int(env.action_space.n)
     score = Score()
+    if isinstance(env.action_space, gym.spaces.Box):
+        return play_box(env, config, score)
+    if not isinstance(env.action_space, gym.spaces.Discrete):
+        raise SystemExit(f"play needs a Discrete or Box action space, {config.env_id} has {env.action_space}")
+    num_actions = int(env.action_space.n)
     try:
         env.reset(seed=config.seed)
         print(f"{config.env_id}: actions 0 to {num_actions - 1}, q quits")
@@ -78,6 +85,59 @@ def main(config: Config) -> dict[str, float]:
         env.close()
     print(json.dumps(score.summary()))
     return score.summary()
+
+
+def play_box(env: gym.Env[Any, Any], config: Config, score: Score) -> dict[str, float]:
+    """Play with held keys in the window, or with lines of numbers; an episode that ends is followed by the next."""
+    is_window = config.render_mode == "human"
+    if is_window and not hasattr(env.unwrapped, "action_of_keys"):
+        raise SystemExit(
+            f"{config.env_id} says not what the arrow keys do (action_of_keys): play it with lines of numbers"
+        )
+    try:
+        env.reset(seed=config.seed)
+        print(f"{config.env_id}: {'hold the arrow keys' if is_window else 'the numbers of an action a line'}, q quits")
+        show(env)
+        for action in held_key_actions(env) if is_window else number_actions(env):
+            _, reward, terminated, truncated, info = env.step(action)
+            score.present_return += float(reward)
+            show(env)
+            if terminated or truncated:
+                score.end_episode(is_success=bool(info.get("is_success", False)))
+                print(f"episode {score.episodes} is over\n")
+                env.reset()
+    finally:
+        env.close()
+    print(json.dumps(score.summary()))
+    return score.summary()
+
+
+def number_actions(env: gym.Env[Any, Any]) -> Iterator[Any]:
+    """The actions of the lines of the standard input, until q; others are told what is wrong with them."""
+    for line in lines():
+        if line == QUIT:
+            return
+        try:
+            action = np.array([float(word) for word in line.split()], env.action_space.dtype)
+        except ValueError:
+            action = np.array([])
+        if env.action_space.contains(action):
+            yield action
+        else:
+            print(f"{line!r} is no action: enter numbers within {env.action_space}, or q to quit")
+
+
+def held_key_actions(env: gym.Env[Any, Any]) -> Iterator[Any]:
+    """The action of the arrow keys that are held, one for each frame, until q or the window is closed."""
+    import pygame
+
+    arrows = {pygame.K_LEFT: "left", pygame.K_RIGHT: "right", pygame.K_UP: "up", pygame.K_DOWN: "down"}
+    while True:
+        for event in pygame.event.get():
+            if event.type == pygame.QUIT or (event.type == pygame.KEYDOWN and event.unicode == QUIT):
+                return
+        pressed = pygame.key.get_pressed()
+        yield env.unwrapped.action_of_keys(frozenset(name for key, name in arrows.items() if pressed[key]))
 
 
 def play(env: gym.Env[Any, Any], entry: str, num_actions: int, score: Score) -> None:

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, ClassVar
 
@@ -89,7 +90,7 @@ class Rules:
         """The outcome fields after the header and the reward components."""
         return (self.outcome_dtype.names or ())[len(OUTCOME_HEADER) + len(self.reward_components) :]
 
-    @property
+    @cached_property
     def fingerprint(self) -> int:
         """64 bits that differ between parameters but for the time limit, so that a foreign state is recognised."""
         names = [name for name in self.parameters.dtype.names or () if name != "time_limit"]

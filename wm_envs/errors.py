@@ -33,3 +33,7 @@ class LanguageModelError(error.Error, RuntimeError):
 
 class TrajectoryError(error.Error, ValueError):
     """A file of records that is malformed; the message names the file and the field."""
+
+
+class TrackError(error.Error, ValueError):
+    """A race track that cannot be driven; the message names the file, the line and the remedy."""

@@ -35,6 +35,8 @@ class Registration:
 REACTIVE, MEMORY, PLANNING = "wm_envs.symbolic.reactive", "wm_envs.symbolic.memory", "wm_envs.symbolic.planning"
 RESOLUTIONS = "wm_envs.resolutions.env"
 PONG, ATARI = "wm_envs.pong.env", "wm_envs.pong.atari"
+DRIVING = "wm_envs.driving.env"
+
 
 TABLE = (
     Registration("wm/PatternEcho-v0", f"{REACTIVE}:make_pattern_echo", f"{REACTIVE}:PatternEchoVectorEnv"),
@@ -51,6 +53,7 @@ TABLE = (
     Registration("wm/Pong-v0", f"{PONG}:PongEnv", f"{PONG}:PongVectorEnv"),
     Registration("wm/PongAtari-v0", f"{ATARI}:PongAtariEnv", f"{ATARI}:PongAtariVectorEnv"),
     Registration("wm/Debate-v0", "wm_envs.debate.env:DebateEnv", "wm_envs.debate.env:DebateVectorEnv"),
+    Registration("wm/Driving-v0", f"{DRIVING}:DrivingEnv", f"{DRIVING}:DrivingVectorEnv"),
 )
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from examples import play
 
-ROWS = [row for row in gym.registry if row.startswith("wm/")]
+ROWS = [
+    row for row in gym.registry if row.startswith("wm/") and isinstance(gym.make(row).action_space, gym.spaces.Discrete)
+]
 
 
 def run(text, *arguments):
@@ -75,7 +77,20 @@ def test_closing_the_window_ends_the_game(monkeypatch):
     assert list(play.key_presses()) == []
 
 
-def test_continuous_actions_are_refused(monkeypatch):
+def test_a_box_without_keys_is_refused_in_a_window(monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    with pytest.raises(SystemExit, match="Discrete"):
+    with pytest.raises(SystemExit, match="action_of_keys"):
         play.main(play.Config(env_id="Pendulum-v1", render_mode="human"))
+
+
+def test_a_box_is_played_with_lines_of_numbers(monkeypatch, capsys):
+    monkeypatch.setattr(play, "lines", lambda: iter(["1 1 0"] * 200 + ["1 2 0", "fast", "1 0", "q", "0 1 0"]))
+    summary = play.main(play.Config(env_id="wm/Driving-v0", seed=1))
+    assert summary["episodes"] >= 1  # full lock leaves the road
+    assert capsys.readouterr().out.count("is no action: enter numbers within") == 3
+
+
+def test_the_arrow_keys_drive():
+    env = gym.make("wm/Driving-v0").unwrapped
+    assert env.action_of_keys(frozenset({"left", "up"})).tolist() == [0.5, 1.0, 0.0]
+    assert env.action_of_keys(frozenset({"right", "down"})).tolist() == [-0.5, 0.0, 1.0]

@@ -33,6 +33,8 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("wm/UNResolution-v0", {"transitions": 3}),
     ("wm/Pong-v0", {"repeat_action_probability": 0.25, "directions": True, "frame_skip": 16}),
     ("wm/Debate-v0", {"seat": None, "rivals": "advocate", "num_rounds": 4, "budget": 1.0, "min_allocation": 0.09}),
+    ("wm/Driving-v0", {"track": "figure_eight", "observation": "extended", "normalize": False, "start_speed": 40.0}),
+    ("wm/Driving-v0", {"track": "random", "track_seed": 3, "random_start": False, "grip_scale": 0.6, "laps": 1}),
 )
 # The original plays the games of its copy, as its own tests say, and needs what is not always installed.
 WITHOUT = ("wm/PongAtari-v0",)

@@ -45,6 +45,8 @@ class Layout:
         actions: (column, action input): the next value of the column is that number of the action just taken, as the
             network sees it; this is how an observation remembers actions.
         known: Columns that a given function fills.
+        unseen: Columns that no network sees, such as the place on a map or constants.
+        for_outcomes: Columns that only the heads for reward and termination see, since motion does not depend on them.
     """
 
     num_features: int
@@ -54,6 +56,8 @@ class Layout:
     absolutes: tuple[int, ...] = ()
     actions: tuple[tuple[int, int], ...] = ()
     known: tuple[Known, ...] = ()
+    unseen: tuple[int, ...] = ()
+    for_outcomes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         named = [
@@ -69,6 +73,11 @@ class Layout:
             raise ConfigError(f"a layout names columns {sorted({*named, *sources})} of {self.num_features}")
         if len(set(named)) < len(named):
             raise ConfigError(f"each column has one rule, got {sorted(named)}")
+        hidden = [*self.unseen, *self.for_outcomes]
+        if len({*hidden, *self.angles}) < len(hidden) + len(self.angles):
+            raise ConfigError(f"a column is hidden once, and an angle never, got {sorted(hidden)}")
+        if any(not 0 <= column < self.num_features for column in hidden):
+            raise ConfigError(f"a layout hides columns {sorted(hidden)} of {self.num_features}")
 
     @cached_property
     def differences(self) -> tuple[int, ...]:
@@ -81,7 +90,7 @@ class Layout:
     @property
     def num_inputs(self) -> int:
         """Length of `inputs`."""
-        return self.num_features + len(self.angles)
+        return self.num_features + len(self.angles) - len(self.unseen) - len(self.for_outcomes)
 
     @property
     def num_targets(self) -> int:
@@ -90,17 +99,23 @@ class Layout:
 
     def inputs(self, observations: Tensor) -> Tensor:
         """What a network sees [..., num_inputs] of observations [..., O]."""
-        if not self.angles:
+        if not (self.angles or self.unseen or self.for_outcomes):
             return observations
         index = self._index(observations.device)
+        if not self.angles:
+            return observations[..., index.plain_inputs]
         return torch.cat(
             [
-                observations[..., index.not_angles],
+                observations[..., index.plain_inputs],
                 torch.cos(observations[..., index.angles]),
                 torch.sin(observations[..., index.angles]),
             ],
             -1,
         )
+
+    def outcome_columns(self, observations: Tensor) -> Tensor:
+        """What only the heads for reward and termination see [..., len(for_outcomes)]."""
+        return observations[..., self._index(observations.device).for_outcomes]
 
     def turns(self, observations: Tensor) -> Tensor:
         """The angles of the circles [..., C] in radians, -pi to pi.
@@ -158,6 +173,8 @@ class Layout:
             "absolutes": self.absolutes,
             "actions": self.actions,
             "has_known": bool(self.known),
+            "unseen": self.unseen,
+            "for_outcomes": self.for_outcomes,
         }
 
     @classmethod
@@ -173,6 +190,8 @@ class Layout:
             absolutes=tuple(description["absolutes"]),
             actions=tuple((a, b) for a, b in description["actions"]),
             known=known,
+            unseen=tuple(description.get("unseen", ())),
+            for_outcomes=tuple(description.get("for_outcomes", ())),
         )
 
     @cached_property
@@ -202,11 +221,12 @@ class _Index:
     cosines: Tensor
     sines: Tensor
     angles: Tensor
-    not_angles: Tensor
+    plain_inputs: Tensor
     sources: Tensor
     actions: Tensor
     known: Tensor
     order: Tensor
+    for_outcomes: Tensor
 
     @classmethod
     def of(cls, layout: Layout, device: torch.device) -> "_Index":
@@ -215,10 +235,16 @@ class _Index:
         acted, actions = [a for a, _ in layout.actions], [b for _, b in layout.actions]
         known = [column for known in layout.known for column in known.columns]
         filled = [*layout.differences, *layout.absolutes, *cosines, *sines, *layout.angles, *copied, *acted, *known]
-        not_angles = [column for column in range(layout.num_features) if column not in layout.angles]
+        not_plain = {*layout.angles, *layout.unseen, *layout.for_outcomes}
+        plain_inputs = [column for column in range(layout.num_features) if column not in not_plain]
         order = np.argsort(filled).tolist()
-        lists = [layout.differences, layout.absolutes, cosines, sines, layout.angles, not_angles, sources, actions]
-        return cls(*(torch.tensor(columns, dtype=torch.long, device=device) for columns in (*lists, known, order)))
+        lists = [layout.differences, layout.absolutes, cosines, sines, layout.angles, plain_inputs, sources, actions]
+        return cls(
+            *(
+                torch.tensor(columns, dtype=torch.long, device=device)
+                for columns in (*lists, known, order, layout.for_outcomes)
+            )
+        )
 
 
 def frame_stack(num_frames: int, frame_size: int, *, is_interleaved: bool = False) -> Layout:

@@ -153,6 +153,8 @@ class NeuralModel(Unrolled, nn.Module):
         after = torch.as_tensor(trajectories.next_observations, device=self.device)
         self.input_scale.fit(self.layout.inputs(seen))
         self.target_scale.fit(self.layout.targets(before, after), is_centred=False)
+        if self.layout.for_outcomes:
+            self.outcome_scale.fit(self.layout.outcome_columns(seen))
         self.reward_scale.fit(torch.as_tensor(trajectories.rewards, device=self.device)[:, None].float())
         self._bound(seen)
         positives = int(trajectories.terminations.sum())
@@ -170,15 +172,18 @@ class NeuralModel(Unrolled, nn.Module):
         return self.input_scale.normalise(self.layout.inputs(observations))
 
     def outcome_inputs(self, observations: Tensor) -> Tensor:
-        """What the heads for reward and termination see: `inputs` and, of circles, the angles themselves."""
-        if not self.layout.circles:
-            return self.inputs(observations)
-        return torch.cat([self.inputs(observations), self.layout.turns(observations)], -1)
+        """What the heads see: `inputs`, of circles the angles themselves, and the columns that are theirs alone."""
+        parts = [self.inputs(observations)]
+        if self.layout.circles:
+            parts.append(self.layout.turns(observations))
+        if self.layout.for_outcomes:
+            parts.append(self.outcome_scale.normalise(self.layout.outcome_columns(observations)))
+        return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
 
     @property
     def num_outcome_inputs(self) -> int:
         """Length of `outcome_inputs`."""
-        return self.layout.num_inputs + len(self.layout.circles)
+        return self.layout.num_inputs + len(self.layout.circles) + len(self.layout.for_outcomes)
 
     def targets(self, before: Tensor, after: Tensor) -> Tensor:
         """What the network has to put out [..., P] for the step between two observations."""
@@ -256,6 +261,8 @@ class NeuralModel(Unrolled, nn.Module):
         self.layout = layout
         self.input_scale = Standardiser(layout.num_inputs).to(self.device)
         self.target_scale = Standardiser(layout.num_targets).to(self.device)
+        if layout.for_outcomes:
+            self.outcome_scale = Standardiser(len(layout.for_outcomes)).to(self.device)
         self._build(torch.Generator().manual_seed(self.seed))
         self.to(self.device)
         self.requires_grad_(False)

@@ -1,0 +1,295 @@
+"""Lap a circuit by planning in a world model that was learned on other circuits, beside its yardsticks.
+
+    python examples/plan_driving.py --track ../shared/data/racetracks/Spa.csv --seed 2 --output-dir out
+
+Records the noisy expert on the training circuits, less the one to be driven, fits the dynamics, drives there with the
+planner and adds what it saw, then laps the track: with the learned model, with the true rules in its place (oracle),
+and with the expert, beside the quasi-steady limit. Writes summary.json, lap.gif, plan.png, trace.json and trace.html.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+
+from examples.driving_model import (
+    Trajectories,
+    error_bands,
+    extend_trajectories,
+    fit_driving,
+    load_circuits,
+    make_layout,
+    new_model,
+)
+from examples.driving_planner import (
+    DRIVEN,
+    OFFSET,
+    CompiledModel,
+    Decision,
+    DrivingPlanner,
+    PlannerConfig,
+    drive_laps,
+    grip_share,
+    learned_imagination,
+)
+from examples.driving_trace import Trace
+from examples.record_driving import CIRCUITS, OPTIONS, held_out, record_circuit
+from wm_agents.world_models import DeterministicModel
+from wm_envs.driving import render
+from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
+from wm_envs.driving.expert import line_of
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to learn, what to drive."""
+
+    track: str = str(CIRCUITS / "Spa.csv")
+    """A CSV file of a circuit, or "oval", "figure_eight" or "random"."""
+    circuits: Path = CIRCUITS
+    """Folder of the circuits; every third is never trained on, nor is `track`."""
+    num_training_circuits: int = 10
+    """How many of the training circuits to record."""
+    episodes: int = 70
+    """Episodes of at most 400 steps on each training circuit."""
+    num_updates: int = 10_000
+    """Optimiser steps of the fit."""
+    collect_rounds: int = 1
+    """Rounds of driving the training circuits with the planner and refitting with what was seen."""
+    model: Path | None = None
+    """A model file that another run wrote (model.safetensors); None learns one."""
+    laps: int = 2
+    """Laps from a rolling start on the line; the last one is timed."""
+    from_scratch: bool = False
+    """Plan without the expert's policy in the candidates."""
+    seed: int = 0
+    """Seed of recording, fitting and planning."""
+    output_dir: Path = Path("runs/plan_driving")
+    """Folder for everything that is written."""
+    num_threads: int = 1
+    """Threads of torch."""
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Learn, drive, compare; returns the summary that is written."""
+    torch.set_num_threads(config.num_threads)
+    config.output_dir.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    training = training_circuits(config)
+    learned = load(config, training) if config.model else learn(config, training)
+    learning_seconds = time.perf_counter() - began
+    model, bands = learned
+    compiled = CompiledModel(model)
+    trace, film = Trace(every=25, bands=bands), Film(config.track, every=25)
+
+    def watch(step: int, observation: NDArray[np.float32], decision: Decision, state: Any) -> None:
+        trace.add(step, observation, decision, state)
+        film.add(step, observation, decision, state)
+
+    env, planner = circuit(config.track), make_planner(config)
+    ours = drive_laps(env, planner, compiled, config.laps, watch)
+    oracle = drive_laps(circuit(config.track), make_planner(config), None, config.laps)
+    summary = {
+        "track": Path(config.track).stem,
+        "training_circuits": [path.stem for path in training],
+        "clean_laps": len(ours["lap_times"]),
+        "lap_time": last(ours["lap_times"]),
+        "oracle_lap_time": last(oracle["lap_times"]),
+        "oracle_clean_laps": len(oracle["lap_times"]),
+        "expert_lap_time": last(expert_laps(config.track, config.laps)),
+        "limit_lap_time": line_of(env.parameters).lap_time,
+        "decisions_per_second": ours["decisions_per_second"],
+        "from_scratch": config.from_scratch,
+        "learning_seconds": learning_seconds,
+        "seed": config.seed,
+    }
+    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    trace.write(config.output_dir, f"{summary['track']}, {summary['clean_laps']} clean laps")
+    film.write(config.output_dir)
+    draw_plan(config, trace, film, bands)
+    print(json.dumps(summary, indent=2))
+    return summary
+
+
+def training_circuits(config: Config) -> list[Path]:
+    """Circuits to learn on: never the unseen ones, never the one that is driven."""
+    training, _ = held_out(config.circuits)
+    return [path for path in training if path.stem != Path(config.track).stem][: config.num_training_circuits]
+
+
+def learn(config: Config, training: list[Path]) -> tuple[DeterministicModel, NDArray[np.float64]]:
+    """Record, fit, and drive and refit; the model with the half widths of its 90% intervals."""
+    recorded = [record(path, number, config) for number, path in enumerate(training)]
+    model = new_model(make_layout("kinematics", load_circuits(training)), seed=config.seed)
+    assert isinstance(model, DeterministicModel)
+    experience = Trajectories.concatenate(recorded)
+    learning, fresh = experience.split((0.93, 0.07), config.seed)
+    fit_driving(model, learning, config.num_updates, config.seed)
+    for round_number in range(config.collect_rounds):
+        driven = [collect(path, n, model, config, round_number) for n, path in enumerate(training)]
+        learning = Trajectories.concatenate([learning, *driven])
+        fit_driving(model, learning, config.num_updates // 2, config.seed + 1, is_warm_start=True)
+    bands = error_bands(model, fresh, PlannerConfig().horizon)
+    model.save(config.output_dir / "model.safetensors", {"bands": bands.tolist()})
+    return model, bands
+
+
+def load(config: Config, training: list[Path]) -> tuple[DeterministicModel, NDArray[np.float64]]:
+    """The model of an earlier run, with its intervals."""
+    assert config.model is not None
+    known = make_layout("kinematics", load_circuits(training)).known
+    model, surroundings = DeterministicModel.load_with_surroundings(config.model, known=known)
+    return model, np.array(surroundings["bands"])
+
+
+def record(path: Path, number: int, config: Config) -> Trajectories:
+    """Two thirds careful driving, one third with much noise, so that slides are seen."""
+    careful, wild = max(2 * config.episodes // 3, 1), max(config.episodes // 3, 1)
+    seed = config.seed * 100_000 + 1000 * number
+    parts = [
+        record_circuit(path, careful, 400, seed),
+        record_circuit(path, wild, 400, seed + 500, paces=(0.9, 1.15), noises=(0.1, 0.2, 0.35)),
+    ]
+    return extend_trajectories(Trajectories.concatenate(parts), number)
+
+
+def collect(
+    path: Path, number: int, model: DeterministicModel, config: Config, round_number: int, num_steps: int = 1000
+) -> Trajectories:
+    """What the planner meets on a training circuit from a random place, in episodes of 400 steps at most."""
+    env = DrivingEnv(track=path, time_limit=400, start_speed=20.0, **OPTIONS)
+    planner, compiled = make_planner(config, path), CompiledModel(model)
+    rows: dict[str, list[Any]] = {name: [] for name in ("seen", "actions", "rewards", "next", "ends", "cuts")}
+    observation, _ = env.reset(seed=config.seed + 77 * round_number + number)
+    for _ in range(num_steps):
+        imagine = learned_imagination(observation, env.parameters, compiled)
+        action = planner.decide(imagine, float(env.clone_state()["distance"]), grip_share(observation)).action
+        following, reward, terminated, truncated, _ = env.step(action)
+        for values, value in zip(
+            rows.values(), (observation, action, reward, following, terminated, truncated), strict=True
+        ):
+            values.append(value)
+        observation = following
+        if terminated or truncated:
+            observation, _ = env.reset()
+    rows["cuts"][-1] = not rows["ends"][-1]
+    arrays = [np.array(values) for values in rows.values()]
+    return extend_trajectories(Trajectories.from_transitions(*arrays), number)
+
+
+def circuit(track: str | Path) -> DrivingEnv:
+    """The environment of a timed run, from a rolling start on the line."""
+    return DrivingEnv(track=track, random_start=False, time_limit=100_000, **OPTIONS)
+
+
+def make_planner(config: Config, track: str | Path | None = None) -> DrivingPlanner:
+    """The planner with the settings that were found on training circuits."""
+    settings = PlannerConfig()
+    if config.from_scratch:
+        settings = PlannerConfig(
+            has_policy=False, steering_std=0.3, pedal_std=0.5, num_candidates=64, num_rounds=2, horizon=45
+        )
+    return DrivingPlanner(circuit(track or config.track).parameters, settings, config.seed)
+
+
+def expert_laps(track: str, num_laps: int) -> list[float]:
+    """The expert's lap times from the same start."""
+    env = DrivingVectorEnv(1, track=track, random_start=False, laps=num_laps, time_limit=100_000)
+    env.reset(seed=0)
+    times: list[float] = []
+    while True:
+        _, _, terminated, truncated, info = env.step(env.expert_actions())
+        if info["lap_time"][0] > 0:
+            times.append(float(info["lap_time"][0]))
+        if terminated[0] or truncated[0]:
+            return times
+
+
+def last(times: list[float]) -> float | None:
+    """The last lap time; None without a lap."""
+    return times[-1] if times else None
+
+
+class Film:
+    """Pictures of a drive with the chosen plan and its alternatives.
+
+    Args:
+        track: What is driven.
+        every: Steps between pictures.
+    """
+
+    def __init__(self, track: str, every: int) -> None:
+        self._every = every
+        self._env = circuit(track)
+        self._line = line_of(self._env.parameters).offset
+        self.frames: list[NDArray[np.uint8]] = []
+        self.places: list[tuple[float, float, float]] = []
+        self.plans: list[NDArray[np.float64]] = []
+
+    def add(self, step: int, _: NDArray[np.float32], decision: Decision, state: Any) -> None:
+        """Draw this decision if its turn has come."""
+        distance = float(state["distance"])
+        self.places.append((distance, float(state["offset"]), float(state["vx"])))
+        if step % self._every:
+            return
+        paths = decision.paths[:, ::3, [DRIVEN, OFFSET]] + np.array([distance, 0.0])
+        self.plans.append(paths[decision.chosen])
+        cheapest = np.argsort(decision.costs.sum(axis=1))[1:6]
+        frame = render.draw(
+            state,
+            self._env.parameters[0],
+            line=self._line,
+            plan=paths[decision.chosen],
+            alternatives=[paths[n] for n in cheapest],
+        )
+        self.frames.append(np.ascontiguousarray(frame[::2, ::2]))
+
+    def write(self, folder: Path) -> None:
+        """Write lap.gif, twice as fast as it was, and frame.png in full size."""
+        import imageio.v3 as imageio
+
+        imageio.imwrite(folder / "lap.gif", np.stack(self.frames), duration=250, loop=0)
+
+
+def draw_plan(config: Config, trace: Trace, film: Film, bands: NDArray[np.float64]) -> None:
+    """Write plan.png: the driven line over the circuit, speed beside the limit, and a plan with its intervals."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    env = circuit(config.track)
+    line = line_of(env.parameters)
+    places = np.array(film.places)
+    x, y = render.road_points(env.parameters[0], places[:, 0], places[:, 1])
+    figure, axes = plt.subplots(1, 3, figsize=(16, 5), width_ratios=(1.2, 1.4, 1.2))
+    drawn = axes[0].scatter(x, y, c=3.6 * places[:, 2], s=2, cmap="viridis")
+    figure.colorbar(drawn, ax=axes[0], label="km/h")
+    axes[0].set_aspect("equal")
+    axes[0].set_title("what was driven")
+    distance = np.linspace(0, float(env.parameters["length"][0]), len(line.speed), endpoint=False)
+    axes[1].plot(distance, 3.6 * line.speed, color="0.6", label="quasi-steady limit")
+    axes[1].plot(places[:, 0], 3.6 * places[:, 2], ".", markersize=1, color="tab:red", label="planned in the model")
+    axes[1].set(xlabel="m along the lap", ylabel="km/h", title="speed")
+    axes[1].legend(loc="lower right")
+    middle = trace.records[len(trace.records) // 2]
+    for plan, colour in [(p, "0.7") for p in middle["alternatives"]] + [(middle["chosen"], "tab:red")]:
+        path = np.array(plan["path"])
+        axes[2].plot(path[:, 0], path[:, 1], color=colour)
+    path = np.array(middle["chosen"]["path"])
+    width = bands[::4, 0][: len(path)]
+    axes[2].fill_between(path[:, 0], path[:, 1] - width, path[:, 1] + width, color="tab:red", alpha=0.2)
+    axes[2].set(xlabel="m driven", ylabel="offset, m", title=f"a plan at {middle['time']:.1f} s, 90% intervals")
+    figure.tight_layout()
+    figure.savefig(config.output_dir / "plan.png", dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

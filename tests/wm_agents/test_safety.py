@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from wm_agents.errors import ConfigError
+from wm_agents.protocols import ModelState, Prediction
+from wm_agents.safety import RiskCalibrator, Shield, calibration_error, imagined_margins, risk_features
+
+
+class Drift:
+    """x moves by the action; the border is at 1."""
+
+    observation_space = spaces.Box(-10, 10, (1,))
+    action_space = spaces.Box(-1, 1, (1,))
+
+    def start(self, observations, hidden=()):
+        return ModelState(observations, hidden)
+
+    def step(self, state, actions, generator=None):
+        after = state.observations + actions
+        zeros = torch.zeros(len(after))
+        return ModelState(after), Prediction(after, zeros, zeros)
+
+
+def margin(observations):
+    return 1.0 - observations[:, 0]
+
+
+def test_margins_of_a_steady_drift():
+    start = torch.tensor([[0.0], [-1.0]])
+    margins = imagined_margins(Drift(), start, lambda x: torch.full_like(x, 0.25), margin, horizon=5, num_samples=2)
+    assert margins.shape == (2, 2, 5)
+    torch.testing.assert_close(margins[0, 0], torch.tensor([0.75, 0.5, 0.25, 0.0, -0.25]))
+    torch.testing.assert_close(margins[1, 1], margins[0, 0] + 1)
+
+
+def test_features_by_hand():
+    margins = np.array([[[1.0, -1.0, -2.0, 1.0], [3.0, 2.0, 1.0, 1.0]]])
+    features = risk_features(margins, 2.0)[0]
+    expected = [
+        0.5,
+        (np.tanh(-1) + np.tanh(0.5)) / 2,
+        np.tanh(-1),
+        (0.25 + 1) / 2,
+        np.tanh(-0.25),
+    ]
+    np.testing.assert_allclose(features, expected)
+
+
+def test_the_calibrator_finds_the_log_odds():
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(20_000, 2))
+    true = 1 / (1 + np.exp(-(1.5 * x[:, 0] - 0.5 * x[:, 1] - 2)))
+    happened = generator.random(20_000) < true
+    fitted = RiskCalibrator.fit(x, happened)
+    assert np.abs(fitted.probability(x) - true).mean() < 0.01
+    assert calibration_error(fitted.probability(x), happened) < 0.01
+    again = RiskCalibrator.from_json(fitted.to_json())
+    np.testing.assert_array_equal(again.probability(x), fitted.probability(x))
+
+
+def test_separable_outcomes_stay_finite():
+    x = np.linspace(-1, 1, 40)[:, None]
+    probability = RiskCalibrator.fit(x, x[:, 0] > 0).probability(x)
+    assert np.isfinite(probability).all()
+    assert (probability[x[:, 0] > 0.1] > 0.5).all()
+
+
+def test_calibration_error_by_hand():
+    assert calibration_error([0.1] * 10, [True] + [False] * 9, num_bins=1) == pytest.approx(0.0)
+    assert calibration_error([0.0, 0.0, 1.0, 1.0], [0, 1, 1, 1], num_bins=2) == pytest.approx(0.25)
+
+
+def test_the_shield_holds_until_the_risk_has_passed():
+    shield = Shield(threshold=0.5, release=0.2, hold=2)
+    risks = [0.1, 0.6, 0.3, 0.3, 0.1, 0.1, 0.1]
+    engaged = [bool(shield.decide([risk, 0.0])[0]) for risk in risks]
+    assert engaged == [False, True, True, True, True, False, False]
+    shield.decide([0.9, 0.9])
+    shield.reset(np.array([True, False]))
+    assert shield.decide([0.3, 0.3]).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        lambda: Shield(0.0),
+        lambda: Shield(0.5, release=0.6),
+        lambda: Shield(0.5, hold=0),
+        lambda: risk_features(np.zeros((2, 3)), 1.0),
+        lambda: risk_features(np.full((1, 1, 1), np.nan), 1.0),
+        lambda: RiskCalibrator.fit(np.zeros((10, 2)), np.zeros(10, bool)),
+        lambda: RiskCalibrator.fit(np.zeros((10, 2)), np.zeros(9, bool)),
+        lambda: calibration_error([], []),
+        lambda: imagined_margins(Drift(), torch.zeros(1, 1), lambda x: x, margin, horizon=0),
+    ],
+)
+def test_mistakes_are_named(mistake):
+    with pytest.raises(ConfigError):
+        mistake()

@@ -1,0 +1,205 @@
+"""Warn before it happens: the probability of leaving the safe region, from imagined futures, and a shield.
+
+A model imagines what the present policy leads to, several times where something is random. How near the imagined
+futures come to the border is turned into a probability by a logistic regression on recorded outcomes, so that a warning
+of ten per cent comes true one time in ten (Platt 1999). The shield takes over while the probability is too high.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from wm_agents.errors import ConfigError
+from wm_agents.protocols import ModelState, WorldModel
+
+Floats = NDArray[np.float64]
+Policy = Callable[[Tensor], Tensor]
+"""Observations [B, O] -> actions [B] or [B, A]; it may draw random numbers."""
+Margin = Callable[[Tensor], Tensor]
+"""Observations [B, O] -> how far they are from the border of what is safe [B]; negative is beyond."""
+
+NUM_FEATURES = 5
+_SMALLEST_GROUP = 5  # events and non-events without which nothing can be calibrated
+
+
+@torch.no_grad()
+def imagined_margins(
+    model: WorldModel,
+    start: ModelState | Tensor,
+    policy: Policy,
+    margin: Margin,
+    *,
+    horizon: int,
+    num_samples: int = 1,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """How near imagined futures come to the border [B, S, H].
+
+    Args:
+        model: Imagines.
+        start: Where the B rows stand.
+        policy: What would be done on the way.
+        margin: Distance to the border; what the model itself holds for an end is not used.
+        horizon: Steps ahead, H.
+        num_samples: Futures per row, S; more than one makes sense where the policy or the model draws.
+        generator: Randomness of the model; None takes its best guess.
+    """
+    if horizon < 1 or num_samples < 1:
+        raise ConfigError(f"horizon={horizon} and num_samples={num_samples}: give at least 1")
+    state = (start if isinstance(start, ModelState) else model.start(start)).repeat(num_samples)
+    margins = []
+    for _ in range(horizon):
+        state, prediction = model.step(state, policy(state.observations), generator)
+        margins.append(margin(prediction.observations))
+    return torch.stack(margins, 1).unflatten(0, (-1, num_samples))
+
+
+def risk_features(margins: ArrayLike, scale: float) -> Floats:
+    """What a calibrator needs of imagined margins [B, S, H]: five numbers [B, 5] without units.
+
+    The share of futures that cross the border, the mean and the worst of their least margins, the mean time until the
+    border (1 where it is not reached), and the least margin of the mean future; margins are divided by `scale` and
+    squashed, since a metre matters near the border and not far from it.
+    """
+    values = np.asarray(margins, np.float64)
+    if values.ndim != 3 or 0 in values.shape or not np.isfinite(values).all():
+        raise ConfigError(f"expected finite margins [B, S, H], got shape {values.shape}")
+    horizon = values.shape[2]
+    least = values.min(axis=2)
+    has_crossed = values < 0
+    first = np.where(has_crossed.any(axis=2), has_crossed.argmax(axis=2), horizon) / horizon
+    columns = [
+        (least < 0).mean(axis=1),
+        np.tanh(least / scale).mean(axis=1),
+        np.tanh(least.min(axis=1) / scale),
+        first.mean(axis=1),
+        np.tanh(values.mean(axis=1).min(axis=1) / scale),
+    ]
+    return np.stack(columns, axis=1)
+
+
+@dataclass(frozen=True)
+class RiskCalibrator:
+    """A logistic regression from risk features to a probability.
+
+    Attributes:
+        mean: Of the features it was fitted to [F].
+        std: Of the same [F].
+        weights: Of the standardised features [F].
+        bias: Log-odds at the mean.
+    """
+
+    mean: Floats
+    std: Floats
+    weights: Floats
+    bias: float
+
+    @classmethod
+    def fit(cls, features: ArrayLike, outcomes: ArrayLike, ridge: float = 1.0) -> "RiskCalibrator":
+        """Maximum likelihood with a small ridge, by Newton's method.
+
+        Args:
+            features: [N, F].
+            outcomes: [N] booleans: what was warned of happened.
+            ridge: Penalty on the squared weights.
+
+        Raises:
+            ConfigError: Shapes that do not fit, or too few events or non-events.
+        """
+        seen, happened = np.asarray(features, np.float64), np.asarray(outcomes, np.bool_)
+        if seen.ndim != 2 or happened.shape != (len(seen),):
+            raise ConfigError(f"expected features [N, F] and outcomes [N], got {seen.shape} and {happened.shape}")
+        if min(happened.sum(), (~happened).sum()) < _SMALLEST_GROUP:
+            raise ConfigError(f"{happened.sum()} of {len(happened)} outcomes happened: record at least 5 of each kind")
+        mean, std = seen.mean(axis=0), np.maximum(seen.std(axis=0), 1e-9)
+        inputs = np.column_stack([(seen - mean) / std, np.ones(len(seen))])
+        penalty = np.diag([*np.full(seen.shape[1], ridge), 0.0])
+        weights = np.zeros(inputs.shape[1])
+        weights[-1] = np.log(happened.mean() / (1 - happened.mean()))
+        for _ in range(50):
+            probability = _sigmoid(inputs @ weights)
+            gradient = inputs.T @ (probability - happened) + penalty @ weights
+            curvature = (inputs * (probability * (1 - probability))[:, None]).T @ inputs + penalty
+            step = np.linalg.solve(curvature + 1e-9 * np.eye(len(weights)), gradient)
+            weights = weights - step * min(1.0, 4.0 / max(np.abs(step).max(), 1e-12))
+            if np.abs(step).max() < 1e-9:
+                break
+        return cls(mean, std, weights[:-1], float(weights[-1]))
+
+    def probability(self, features: ArrayLike) -> Floats:
+        """The calibrated probability [N] for features [N, F]."""
+        return _sigmoid((np.asarray(features, np.float64) - self.mean) / self.std @ self.weights + self.bias)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and numbers."""
+        return {
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
+            "weights": self.weights.tolist(),
+            "bias": self.bias,
+        }
+
+    @classmethod
+    def from_json(cls, description: dict[str, Any]) -> "RiskCalibrator":
+        """The calibrator of `to_json`."""
+        mean, std, weights = (np.array(description[name], np.float64) for name in ("mean", "std", "weights"))
+        return cls(mean, std, weights, float(description["bias"]))
+
+
+def calibration_error(probabilities: ArrayLike, outcomes: ArrayLike, num_bins: int = 10) -> float:
+    """Expected calibration error: |mean probability - frequency| over bins of equal counts, weighted by their counts.
+
+    Equal counts, since most probabilities of rare events lie near 0 (Nguyen & O'Connor 2015).
+    """
+    predicted, happened = np.asarray(probabilities, np.float64), np.asarray(outcomes, np.float64)
+    if predicted.shape != happened.shape or not predicted.size:
+        raise ConfigError(f"{predicted.size} probabilities for {happened.size} outcomes: give equally many, at least 1")
+    order = np.argsort(predicted, kind="stable")
+    gaps = [
+        abs(predicted[part].mean() - happened[part].mean()) * len(part)
+        for part in np.array_split(order, min(num_bins, len(order)))
+    ]
+    return float(np.sum(gaps) / len(order))
+
+
+class Shield:
+    """Says which rows are to be handed over: from a high risk on until it has been low for a while.
+
+    Args:
+        threshold: Probability at which it takes over.
+        release: Probability below which it may let go; at most the threshold.
+        hold: Decisions that a row stays handed over at least.
+    """
+
+    def __init__(self, threshold: float, release: float | None = None, hold: int = 5) -> None:
+        self.release = threshold / 2 if release is None else release
+        if not 0 < threshold <= 1 or not 0 <= self.release <= threshold or hold < 1:
+            raise ConfigError(f"threshold {threshold}, release {self.release}, hold {hold}: see the docstring")
+        self.threshold, self.hold = threshold, hold
+        self._remaining: NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def decide(self, risk: ArrayLike) -> NDArray[np.bool_]:
+        """The rows to hand over [B] given their risk [B]; call it once per decision, in order."""
+        values = np.asarray(risk, np.float64)
+        if len(self._remaining) != len(values):
+            self._remaining = np.zeros(len(values), np.int64)
+        is_held = self._remaining > 0
+        self._remaining = np.where(is_held & (values < self.release), self._remaining - 1, self._remaining)
+        self._remaining = np.where(values >= self.threshold, self.hold, self._remaining)
+        return self._remaining > 0
+
+    def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
+        """Let go of the rows of a mask [B], or of all."""
+        if mask is None:
+            self._remaining = np.zeros(0, np.int64)
+        elif len(self._remaining) == len(mask):
+            self._remaining[mask] = 0
+
+
+def _sigmoid(values: Floats) -> Floats:
+    return 0.5 * (1.0 + np.tanh(0.5 * values))

@@ -1,0 +1,302 @@
+"""A racing car with tyres and fuel on a closed circuit."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from wm_envs.driving import dynamics
+from wm_envs.driving.track import Track, make_track
+from wm_envs.environment import Array, Field, KernelEnv, KernelVectorEnv, Rules
+from wm_envs.errors import OptionError
+from wm_envs.kernel import empty_rows
+
+WHEELS = ("fl", "fr", "rl", "rr")
+WHEEL_NAMES = ("front left", "front right", "rear left", "rear right")
+DEFAULT_WEIGHTS = dict(zip(dynamics.REWARD_COMPONENTS, dynamics.REWARD_WEIGHTS, strict=True))
+
+
+class DrivingEnv(KernelEnv):
+    """Drive a racing car around a circuit as fast as it will go.
+
+    ## Description
+    A single-seater of 800 kg with 700 kW at the rear wheels, downforce, four tyres that heat up, grip best at 90 C and
+    wear, and a tank. It obeys a dynamic single-track model with loads per wheel (Pacejka, Tyre and Vehicle Dynamics,
+    2012), integrated at 50 Hz by two Runge-Kutta steps. The circuit is an oval, a figure eight, a random one or that of
+    a CSV file with the columns `x_m,y_m,w_tr_right_m,w_tr_left_m`. A position is the distance along the centre line,
+    the offset to its left and the heading error against it. The physical limit of a circuit and an expert who laps it
+    within nine per cent of that limit are in `wm_envs.driving.raceline` and `wm_envs.driving.expert`;
+    `expert_actions()` of the vector environment asks the expert.
+
+    ## Action Space
+    `Box([-1, 0, 0], [1, 1, 1], (3,), float32)`: steering (1 is 0.35 rad to the left), throttle, brake. Throttle and
+    brake may overlap. The car follows with lags of 0.06, 0.08 and 0.05 s.
+
+    ## Observation Space
+    `Box((34,), float32)`, each number clipped and divided by its scale; the bounds are those of the normalised number.
+    `normalize=False` gives the same numbers in the unit of the table. The car's frame is x forward, y left, z up; on a
+    flat road the vertical and the two tilting numbers are 0.
+
+    | Index | Field | Unit | Scale | Low | High | Meaning |
+    |---|---|---|---|---|---|---|
+    | 0-2 | `velocity_x` `velocity_y` `velocity_z` | m/s | 100 | -1.5 | 1.5 | velocity in the car's frame |
+    | 3-5 | `acceleration_x` `acceleration_y` `acceleration_z` | m/s^2 | 50 | -2 | 2 | specific force, mean of a step |
+    | 6-8 | `roll_rate` `pitch_rate` `yaw_rate` | rad/s | 5 | -2 | 2 | angular velocity |
+    | 9 | `steering` | 1 | 1 | -1 | 1 | steering as applied |
+    | 10-11 | `throttle` `brake` | 1 | 1 | 0 | 1 | pedals as applied |
+    | 12-15 | `temperature_fl` ... `temperature_rr` | C | 120 | 0 | 1.667 | temperature of the tyres |
+    | 16-19 | `wear_fl` ... `wear_rr` | 1 | 1 | 0 | 1 | what remains of the tyres |
+    | 20 | `fuel` | 1 | 1 | 0 | 1 | what remains in the tank |
+    | 21 | `track_position` | 1 | 1 | 0 | 1 | share of the lap |
+    | 22 | `offset` | m | 5 | -4 | 4 | to the left of the centre line |
+    | 23 | `heading_error` | rad | pi | -1 | 1 | heading against the centre line's, to the left |
+    | 24-33 | `curvature_10m` ... `curvature_180m` | 1/m | 0.1 | -5 | 5 | of the centre line, ahead, left is positive |
+
+    The distances ahead are 10, 20, 30, 45, 60, 80, 100, 125, 150 and 180 m. `observation="extended"` appends
+    `curvature_0m`, `right_width` and `left_width` (m, scale 5, 0 to 4): with them the end of an episode is a function
+    of the observation. `info["track"]` has curvature at the car, length of the lap, half width to the right and to the
+    left, in 1/m and m.
+
+    ## Rewards
+    The reward is the sum of the components times `reward_weights`; the dense ones together are clipped to 10.
+
+    | Component | Weight | What |
+    |---|---|---|
+    | `progress` | 100 | share of the lap driven in this step |
+    | `alive` | 0.02 | 1 |
+    | `speed` | 0.01 | forward speed / 100 m/s |
+    | `centering` | -0.1 | (offset / half width)^2, at most 4 |
+    | `heading` | -0.5 | (heading error / pi)^2 |
+    | `slip` | -1 | (sideways speed / speed)^2 |
+    | `smoothness` | -0.1 | squared change of the action, summed |
+    | `off_track` | -10 | 1 when the car leaves the road |
+    | `collision` | -100 | 1 when it does so with more than 3 m/s across the edge |
+    | `standstill` | -0.05 | 1 below 0.5 m/s |
+    | `tyre` | 0.05 | minus the mean wear of this step, per cent |
+    | `fuel` | 0.01 | minus the fuel of this step, per cent |
+
+    ## Starting State
+    Rolling at 10 to 15 m/s somewhere on the lap, up to 1 m and 0.05 rad off the centre line, tyres at 90 C, new, with a
+    full tank. `random_start=False`: on the centre line at the beginning of the lap, at `start_speed`.
+
+    ## Episode End
+    Terminated when the middle of the car is half a car (0.8 m) beyond the edge of the road, when it spins (heading
+    error beyond 90 degrees, or sideslip beyond 1 rad), or after 2 s below 0.5 m/s; `info["cause"]` is 1, 2 or 3 then,
+    else 0. Truncated after `time_limit` steps or `laps` laps. `info["lap_time"]` is the time in seconds of a lap that
+    this step completed, else 0; `info["laps"]` counts them; `info["is_success"]`: all laps asked for, or one.
+
+    ## Arguments
+    | Option | Default | Meaning |
+    |---|---|---|
+    | `track` | `"oval"` | `"oval"`, `"figure_eight"`, `"random"`, or the path of a CSV file |
+    | `track_seed` | 0 | chooses the random track |
+    | `normalize` | `True` | divide the observation by its scales |
+    | `observation` | `"standard"` | or `"extended"`, three more numbers |
+    | `laps` | `None` | truncate after this many laps |
+    | `grip_scale` | 1.0 | factor on the grip, 0.1 to 1.5: about 0.6 is rain |
+    | `random_start` | `True` | start anywhere on the lap |
+    | `start_speed` | 10.0 | m/s, 0 to 100; up to half faster with random starts |
+    | `start_temperature` | 90.0 | of the tyres, C |
+    | `num_substeps` | 2 | Runge-Kutta steps in 0.02 s, 1 to 64 |
+    | `reward_weights` | see Rewards | weight of each reward component |
+    | `time_limit` | 8000 | steps of an episode |
+
+    ## Version History
+    - v0: first version.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human", "ansi"], "render_fps": 50}
+
+    @classmethod
+    def rules(
+        cls,
+        *,
+        track: str | Path | Track = "oval",
+        track_seed: int = 0,
+        normalize: bool = True,
+        observation: str = "standard",
+        laps: int | None = None,
+        grip_scale: float = 1.0,
+        random_start: bool = True,
+        start_speed: float = 10.0,
+        start_temperature: float = 90.0,
+        num_substeps: int = dynamics.NUM_SUBSTEPS,
+        reward_weights: Mapping[str, float] | None = None,
+        time_limit: int = 8000,
+    ) -> Rules:
+        """The car on a circuit with these options; raises OptionError and TrackError."""
+        if observation not in ("standard", "extended"):
+            raise OptionError(f"observation is 'standard' or 'extended', got {observation!r}")
+        row = empty_rows(1, dynamics.PARAMETERS)
+        row["time_limit"] = check_whole("time_limit", time_limit, 1, 2**62)
+        row["max_laps"] = 0 if laps is None else check_whole("laps", laps, 1, 10_000)
+        row["is_extended"] = observation == "extended"
+        row["is_normalised"] = check_truth("normalize", normalize)
+        row["is_random_start"] = check_truth("random_start", random_start)
+        row["num_substeps"] = check_whole("num_substeps", num_substeps, 1, 64)
+        row["start_speed"] = check_number("start_speed", start_speed, 0.0, 100.0)
+        row["start_temperature"] = check_number("start_temperature", start_temperature, 0.0, 200.0)
+        row["grip_scale"] = check_number("grip_scale", grip_scale, 0.1, 1.5)
+        row["weights"] = list(check_weights(reward_weights).values())
+        seed = check_whole("track_seed", track_seed, 0, 2**62)
+        fill_track(row, track if isinstance(track, Track) else make_track(track, seed))
+        fields = observation_fields(is_normalised=normalize, is_extended=observation == "extended")
+        return Rules(
+            observation_fields=fields,
+            action_space=spaces.Box(np.array([-1, 0, 0], np.float32), np.ones(3, np.float32), dtype=np.float32),
+            reward_components=dynamics.REWARD_COMPONENTS,
+            state_dtype=dynamics.STATE,
+            outcome_dtype=dynamics.OUTCOME,
+            parameters=row,
+            reset_rows=dynamics.reset_rows,
+            step_rows=dynamics.step_rows,
+            observe_rows=dynamics.observe_rows,
+            report_rows=dynamics.report_rows,
+        )
+
+    @property
+    def parameters(self) -> Array:
+        """The parameter row [1]: what the expert, the racing line and the pictures are made from."""
+        return self._rules.parameters
+
+    @staticmethod
+    def action_of_keys(keys: frozenset[str]) -> NDArray[np.float32]:
+        """The action [3] of the arrow keys that are held, by their names "left", "right", "up" and "down"."""
+        steering = 0.5 * (("left" in keys) - ("right" in keys))
+        return np.array([steering, "up" in keys, "down" in keys], np.float32)
+
+    @staticmethod
+    def draw(state: Any, parameters: Any) -> NDArray[np.uint8]:
+        """The picture of a state row, uint8 [480, 640, 3]."""
+        from wm_envs.driving import render
+
+        return render.draw(state, parameters)
+
+    @staticmethod
+    def describe(state: Any, parameters: Any) -> str:
+        """A state row as a line of text."""
+        speed = math.hypot(float(state["vx"]), float(state["vy"]))
+        share = 100 * float(state["distance"]) / float(parameters["length"])
+        return (
+            f"lap {int(state['laps']) + 1} {share:.1f} %, {3.6 * speed:.0f} km/h, "
+            f"offset {float(state['offset']):+.2f} m, {int(state['time']) * dynamics.TIME_STEP:.2f} s"
+        )
+
+
+class DrivingVectorEnv(KernelVectorEnv):
+    """A batch of cars, each alone on the same circuit."""
+
+    env_class = DrivingEnv
+
+    @property
+    def parameters(self) -> Array:
+        """The parameter row [1]."""
+        return self._rules.parameters
+
+    def expert_actions(self) -> Array:
+        """What the expert does in each row, [B, 3] float32; the first call takes a second to find the racing line."""
+        from wm_envs.driving.expert import Expert
+
+        if not hasattr(self, "_expert"):
+            self._expert = Expert(self._rules.parameters)
+        return self._expert.actions(self._states)
+
+
+def observation_fields(*, is_normalised: bool = True, is_extended: bool = False) -> tuple[Field, ...]:
+    """The 34 fields, or 37, with the bounds of the normalised numbers or those in SI units."""
+    rows = [*_motion_rows(), *_tyre_rows(), *_road_rows()]
+    if is_extended:
+        rows.append(("curvature_0m", "1/m", 0.1, -0.5, 0.5, "curvature of the centre line at the car"))
+        rows.append(("right_width", "m", 5.0, 0.0, 20.0, "from the centre line to the right edge"))
+        rows.append(("left_width", "m", 5.0, 0.0, 20.0, "from the centre line to the left edge"))
+    return tuple(
+        Field(name, unit, low / (scale if is_normalised else 1.0), high / (scale if is_normalised else 1.0), meaning)
+        for name, unit, scale, low, high, meaning in rows
+    )
+
+
+def _motion_rows() -> list[tuple[str, str, float, float, float, str]]:
+    """Name, unit, scale, bounds in the unit, and meaning of the numbers 0 to 11."""
+    rows = [(f"velocity_{a}", "m/s", 100.0, -150.0, 150.0, "velocity in the car's frame") for a in "xyz"]
+    rows += [(f"acceleration_{a}", "m/s^2", 50.0, -100.0, 100.0, "specific force, mean of a step") for a in "xyz"]
+    rows += [(f"{a}_rate", "rad/s", 5.0, -10.0, 10.0, "angular velocity") for a in ("roll", "pitch", "yaw")]
+    rows += [("steering", "1", 1.0, -1.0, 1.0, "steering as applied")]
+    return rows + [(name, "1", 1.0, 0.0, 1.0, "pedal as applied") for name in ("throttle", "brake")]
+
+
+def _tyre_rows() -> list[tuple[str, str, float, float, float, str]]:
+    """The numbers 12 to 20."""
+    names = list(zip(WHEELS, WHEEL_NAMES, strict=True))
+    rows = [(f"temperature_{w}", "C", 120.0, 0.0, 200.0, f"temperature of the {name} tyre") for w, name in names]
+    rows += [(f"wear_{w}", "1", 1.0, 0.0, 1.0, f"what remains of the {name} tyre") for w, name in names]
+    return [*rows, ("fuel", "1", 1.0, 0.0, 1.0, "what remains in the tank")]
+
+
+def _road_rows() -> list[tuple[str, str, float, float, float, str]]:
+    """The numbers 21 to 33."""
+    return [
+        ("track_position", "1", 1.0, 0.0, 1.0, "share of the lap"),
+        ("offset", "m", 5.0, -20.0, 20.0, "to the left of the centre line"),
+        ("heading_error", "rad", math.pi, -math.pi, math.pi, "heading against the centre line's, to the left"),
+        *(
+            (f"curvature_{ahead:.0f}m", "1/m", 0.1, -0.5, 0.5, "curvature of the centre line ahead")
+            for ahead in dynamics.PREVIEWS
+        ),
+    ]
+
+
+def fill_track(row: Array, track: Track) -> None:
+    """Write the tables of a circuit into a parameter row [1], closed by the first point."""
+    row["num_points"], row["length"], row["inverse_spacing"] = track.num_points, track.length, 1.0 / track.spacing
+    for name in ("curvature", "right", "left", "x", "y", "heading"):
+        table = getattr(track, name)
+        last = table[0]
+        if name == "heading":
+            last = table[0] + math.tau * round((table[-1] - table[0]) / math.tau)
+        row[name][0, : track.num_points + 1] = np.append(table, last)
+
+
+def track_of(parameters: Any, name: str = "circuit") -> Track:
+    """The circuit in a parameter row, its tables as float64."""
+    row = parameters.reshape(-1)[0]
+    num_points = int(row["num_points"])
+    names = ("x", "y", "heading", "curvature", "right", "left")
+    tables = {table: np.array(row[table][:num_points], np.float64) for table in names}
+    return Track(name=name, length=float(row["length"]), **tables)
+
+
+def check_whole(name: str, value: Any, low: int, high: int) -> int:
+    """Return the value or raise OptionError unless it is an integer within the bounds."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
+        raise OptionError(f"{name} is an integer from {low} to {high}, got {value!r}")
+    return int(value)
+
+
+def check_number(name: str, value: Any, low: float, high: float) -> float:
+    """Return the value or raise OptionError unless it is a number within the bounds."""
+    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:  # False for NaN
+        raise OptionError(f"{name} is a number from {low:g} to {high:g}, got {value!r}")
+    return float(value)
+
+
+def check_truth(name: str, value: Any) -> bool:
+    """Return the value or raise OptionError unless it is a truth value."""
+    if not isinstance(value, bool | np.bool_):
+        raise OptionError(f"{name} is True or False, got {value!r}")
+    return bool(value)
+
+
+def check_weights(reward_weights: Mapping[str, float] | None) -> dict[str, float]:
+    """The weight of each reward component, defaults where none is given; raises OptionError."""
+    given = {} if reward_weights is None else reward_weights
+    if not isinstance(given, Mapping) or not set(given) <= set(DEFAULT_WEIGHTS):
+        raise OptionError(f"reward_weights maps names among {list(DEFAULT_WEIGHTS)} to weights, got {given!r}")
+    weights = {**DEFAULT_WEIGHTS, **given}
+    for name, weight in weights.items():
+        check_number(f"the reward weight of {name}", weight, -1e9, 1e9)
+    return weights

@@ -1,0 +1,237 @@
+"""The expert driver: follows the racing line with curvature preview, counter-steering and a profile below the limit."""
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wm_envs.driving import dynamics
+from wm_envs.driving.env import track_of
+from wm_envs.driving.raceline import RacingLine, racing_line, speed_profile
+from wm_envs.environment import Array
+from wm_envs.kernel import Row, empty_rows, kernel
+
+GRIP_SHARE = 0.89  # of the grip that the profile is made for: the rest is for corrections
+FADED_GRIP = 0.97  # of the peak: below, with a hot tyre, the whole profile is driven slower
+STEER_PREVIEW, PEDAL_PREVIEW = 0.09, 0.10  # s: about the lags of the actuators
+LINE_FREQUENCY, DAMPING = 2.2, 1.0  # rad/s; of the return to the line
+COUNTER_STEER = 0.9
+SPEED_GAIN = 4.0  # 1/s
+SLOPE_LENGTH = 4.0  # m over which the slope of the profile is taken
+MAX_LINE_ERROR, MAX_COURSE_ERROR = 3.0, 0.3  # m, rad
+USED_GRIP = 0.95  # of what an axle has left for longitudinal force
+
+LINE = np.dtype(
+    [
+        ("length", np.float64),
+        ("inverse_spacing", np.float64),
+        ("grip_scale", np.float64),
+        ("offset", np.float64, (dynamics.MAX_TRACK_POINTS + 1,)),
+        ("course", np.float64, (dynamics.MAX_TRACK_POINTS + 1,)),
+        ("curvature", np.float64, (dynamics.MAX_TRACK_POINTS + 1,)),
+        ("speed", np.float64, (dynamics.MAX_TRACK_POINTS + 1,)),
+    ],
+    align=True,
+)
+
+
+class Expert:
+    """Actions from states, or from observations in SI units.
+
+    Args:
+        parameters: The parameter row [1] of the environment's rules.
+        grip_share: Share of the peak grip that the speed profile uses: 0.89 laps fifteen real circuits without leaving
+            the road, 1 is the quasi-steady limit.
+
+    Attributes:
+        line: The racing line of the circuit, with its profile and limit.
+    """
+
+    def __init__(self, parameters: Array, grip_share: float = GRIP_SHARE) -> None:
+        self.line = line_of(parameters)
+        self.table = line_table(parameters, self.line)
+        grip = grip_share * dynamics.PEAK_GRIP * float(parameters["grip_scale"][0])
+        steps = np.diff(self.line.place, append=self.line.length)
+        speed = speed_profile(self.line.curvature, steps, grip)
+        self.table["speed"][0, : len(speed) + 1] = np.append(speed, speed[0])
+
+    def actions(self, states: Array) -> NDArray[np.float32]:
+        """Steering, throttle and brake [B, 3] for state rows [B]."""
+        actions = np.empty((len(states), 3), np.float32)
+        act_on_states(states, self.table, actions)
+        return actions
+
+    def actions_on(
+        self, observations: NDArray[np.float32], paces: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float32]:
+        """Steering, throttle and brake [B, 3] for observations [B, 34 or more] in SI units.
+
+        Args:
+            observations: What the cars see.
+            paces: Factors on the speed profile [B]; 1 by default.
+        """
+        actions = np.empty((len(observations), 3), np.float32)
+        act_on_observations(observations, self.table, np.ones(len(observations)) if paces is None else paces, actions)
+        return actions
+
+
+def line_of(parameters: Array) -> RacingLine:
+    """The racing line of the circuit in a parameter row [1]; the last sixteen are kept."""
+    row = parameters.reshape(-1)[0]
+    num_points = int(row["num_points"])
+    key = (float(row["length"]), float(row["grip_scale"]), row["curvature"][:num_points].tobytes())
+    _PENDING[key] = parameters
+    try:
+        return _line(key)
+    finally:
+        _PENDING.pop(key, None)
+
+
+_PENDING: dict[tuple[float, float, bytes], Any] = {}
+
+
+@lru_cache(maxsize=16)
+def _line(key: tuple[float, float, bytes]) -> RacingLine:
+    parameters = _PENDING[key]
+    return racing_line(track_of(parameters), key[1])
+
+
+def line_table(parameters: Array, line: RacingLine) -> Array:
+    """The line as a structured row [1] that the kernels read, closed by its first point."""
+    table = empty_rows(1, LINE)
+    row, num_points = parameters.reshape(-1)[0], len(line.offset)
+    table["length"], table["inverse_spacing"] = row["length"], row["inverse_spacing"]
+    table["grip_scale"] = row["grip_scale"]
+    for name in ("offset", "course", "curvature", "speed"):
+        values = getattr(line, name)
+        table[name][0, : num_points + 1] = np.append(values, values[0])
+    return table
+
+
+@kernel
+def slip_for(lateral: float, available: float) -> float:
+    """The slip angle at which an axle gives a lateral force."""
+    share = min(max(lateral / available, -0.97), 0.97)
+    return math.tan(math.asin(share) / 1.5) / dynamics.STIFFNESS
+
+
+@kernel
+def steering_command(
+    line: Row, vx: float, vy: float, distance: float, offset: float, chi: float, front: float, rear: float
+) -> float:
+    """Steering -1 .. 1: the line's curvature ahead, the return to it, the slip of both axles, and counter-steering.
+
+    `front` and `rear` are the grip of the axles, N.
+    """
+    speed = max(math.sqrt(vx * vx + vy * vy), 3.0)
+    place = distance * line.inverse_spacing
+    index = int(place)
+    share = place - index
+    aside = offset - (line.offset[index] + share * (line.offset[index + 1] - line.offset[index]))
+    sideslip = math.atan2(vy, max(vx, 1.0))
+    course = chi + sideslip - (line.course[index] + share * (line.course[index + 1] - line.course[index]))
+    aside = min(max(aside, -MAX_LINE_ERROR), MAX_LINE_ERROR)
+    course = min(max(course, -MAX_COURSE_ERROR), MAX_COURSE_ERROR)
+    ahead = distance + STEER_PREVIEW * speed
+    ahead = ahead - line.length if ahead >= line.length else ahead
+    curvature = line.curvature[int(ahead * line.inverse_spacing)]
+    back = -LINE_FREQUENCY * LINE_FREQUENCY * aside - 2.0 * DAMPING * LINE_FREQUENCY * speed * course
+    curvature += back / (speed * speed)
+    lateral = dynamics.MASS * speed * speed * curvature / dynamics.WHEELBASE
+    slip_f = slip_for(lateral * dynamics.TO_REAR, front)
+    slip_r = slip_for(lateral * dynamics.TO_FRONT, rear)
+    expected = dynamics.TO_REAR * curvature - slip_r
+    angle = dynamics.WHEELBASE * curvature + slip_f - slip_r + COUNTER_STEER * (sideslip - expected)
+    return min(max(angle / dynamics.MAX_STEER, -1.0), 1.0)
+
+
+@kernel
+def force_command(line: Row, factor: float, vx: float, distance: float) -> float:
+    """The longitudinal force, N, that follows the profile: its slope, the speed error, and drag."""
+    ahead = distance + PEDAL_PREVIEW * vx
+    ahead = ahead - line.length if ahead >= line.length else ahead
+    further = ahead + SLOPE_LENGTH
+    further = further - line.length if further >= line.length else further
+    here = factor * line.speed[int(ahead * line.inverse_spacing)]
+    there = factor * line.speed[int(further * line.inverse_spacing)]
+    slope = 0.5 * (there * there - here * here) / SLOPE_LENGTH
+    return dynamics.MASS * (slope + SPEED_GAIN * (here - vx)) + dynamics.DRAG * vx * vx
+
+
+@kernel
+def act(
+    line: Row,
+    vx: float,
+    vy: float,
+    ax: float,
+    ay: float,
+    distance: float,
+    offset: float,
+    chi: float,
+    mu_f: float,
+    mu_r: float,
+    hottest: float,
+    pace: float,
+) -> tuple[float, float, float]:
+    """Steering, throttle and brake, `mu_f` and `mu_r` the friction of the axles, `hottest` a tyre's temperature.
+
+    `pace` is a factor on the speed profile.
+    """
+    squared, mass = vx * vx, dynamics.MASS
+    static, pitch = mass * dynamics.GRAVITY / dynamics.WHEELBASE, mass * dynamics.HEIGHT / dynamics.WHEELBASE * ax
+    front = mu_f * max(static * dynamics.TO_REAR + dynamics.DOWNFORCE_FRONT * squared - pitch, 1000.0)
+    rear = mu_r * max(static * dynamics.TO_FRONT + dynamics.DOWNFORCE_REAR * squared + pitch, 1000.0)
+    steering = steering_command(line, vx, vy, distance, offset, chi, front, rear)
+    too_hot = max(hottest - dynamics.BEST_TEMPERATURE, 0.0)
+    faded = math.exp(-dynamics.GRIP_FALL * too_hot * too_hot) / FADED_GRIP
+    force = force_command(line, pace * math.sqrt(min(faded, 1.0)), vx, distance)
+    lateral = mass * abs(ay) / dynamics.WHEELBASE
+    left_f = USED_GRIP * math.sqrt(max(front * front - (lateral * dynamics.TO_REAR) ** 2, 0.04 * front * front))
+    left_r = USED_GRIP * math.sqrt(max(rear * rear - (lateral * dynamics.TO_FRONT) ** 2, 0.04 * rear * rear))
+    if force >= 0.0:
+        engine = min(dynamics.MAX_DRIVE, dynamics.MAX_POWER / max(vx, 1.0))
+        return steering, min(force, left_r, engine) / engine, 0.0
+    held = min(left_f / dynamics.BRAKE_FRONT, left_r / (1.0 - dynamics.BRAKE_FRONT), dynamics.MAX_BRAKE)
+    return steering, 0.0, min(-force, held) / dynamics.MAX_BRAKE
+
+
+@kernel
+def act_on_states(states: Array, table: Array, actions: Array) -> None:
+    """Write the actions [B, 3] for state rows [B]."""
+    line = table[0]
+    for row in range(len(states)):
+        state = states[row]
+        mu_f = 0.5 * (
+            dynamics.grip(state.temperature_fl, state.wear_fl, line.grip_scale)
+            + dynamics.grip(state.temperature_fr, state.wear_fr, line.grip_scale)
+        )
+        mu_r = 0.5 * (
+            dynamics.grip(state.temperature_rl, state.wear_rl, line.grip_scale)
+            + dynamics.grip(state.temperature_rr, state.wear_rr, line.grip_scale)
+        )
+        hottest = max(max(state.temperature_fl, state.temperature_fr), max(state.temperature_rl, state.temperature_rr))
+        steering, throttle, brake = act(
+            line, state.vx, state.vy, state.ax, state.ay,
+            state.distance, state.offset, state.heading_error, mu_f, mu_r, hottest, 1.0,
+        )  # fmt: skip
+        actions[row, 0], actions[row, 1], actions[row, 2] = steering, throttle, brake
+
+
+@kernel
+def act_on_observations(observations: Array, table: Array, paces: Array, actions: Array) -> None:
+    """Write the actions [B, 3] for observations [B, 34 or more] in SI units."""
+    line = table[0]
+    for row in range(len(observations)):
+        seen = observations[row]
+        scale = line.grip_scale
+        mu_f = 0.5 * (dynamics.grip(seen[12], seen[16], scale) + dynamics.grip(seen[13], seen[17], scale))
+        mu_r = 0.5 * (dynamics.grip(seen[14], seen[18], scale) + dynamics.grip(seen[15], seen[19], scale))
+        hottest = float(max(max(seen[12], seen[13]), max(seen[14], seen[15])))
+        distance = min(max(float(seen[21]), 0.0), 0.9999999) * line.length
+        steering, throttle, brake = act(
+            line, float(seen[0]), float(seen[1]), float(seen[3]), float(seen[4]),
+            distance, float(seen[22]), float(seen[23]), mu_f, mu_r, hottest, paces[row],
+        )  # fmt: skip
+        actions[row, 0], actions[row, 1], actions[row, 2] = steering, throttle, brake

@@ -1,0 +1,287 @@
+"""Closed circuits as tables along the centre line: from a CSV file, or the oval, the figure eight and random ones.
+
+A position is (s, n): the distance along the centre line and the offset to its left, both in metres. Curvature is
+positive where the road turns left.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wm_envs.driving.spline import ClosedSpline
+from wm_envs.errors import TrackError
+
+Floats = NDArray[np.float64]
+
+SPACING = 1.0  # of the tables, m
+MAX_POINTS = 8192  # of the tables: a longer circuit gets a wider spacing
+BUILT_IN = ("oval", "figure_eight", "random")
+MAX_BYTES, MIN_ROWS, MAX_ROWS = 2_000_000, 8, 10_000
+MIN_LENGTH, MAX_LENGTH = 200.0, 40_000.0  # m; the car looks 180 m ahead
+MIN_WIDTH = 2.5  # of the whole road, m
+MAX_CURVATURE = 0.5  # 1/m
+TOUCHING_DISTANCE = 2.0  # m between two parts of the line that run alongside
+CROSSING_ANGLE = math.radians(30.0)  # parts that meet at a wider angle are a bridge
+
+
+@dataclass(frozen=True)
+class Track:
+    """A circuit as tables of N points at equal distances, the first not repeated.
+
+    Attributes:
+        name: The file's name without its ending, or the built-in name.
+        length: Length of the centre line, m.
+        x: East, [N] m.
+        y: North, [N] m.
+        heading: Direction of the centre line, [N] rad, unwrapped.
+        curvature: Of the centre line, [N] 1/m, positive to the left.
+        right: From the centre line to the right edge, [N] m.
+        left: From the centre line to the left edge, [N] m.
+    """
+
+    name: str
+    length: float
+    x: Floats
+    y: Floats
+    heading: Floats
+    curvature: Floats
+    right: Floats
+    left: Floats
+
+    @property
+    def num_points(self) -> int:
+        """Points of the tables, N."""
+        return len(self.x)
+
+    @property
+    def spacing(self) -> float:
+        """Distance between the points of the tables, m."""
+        return self.length / self.num_points
+
+    def at(self, table: Floats, distance: Floats | float) -> Floats:
+        """A table [N], linearly interpolated at distances along the centre line."""
+        place = np.mod(distance, self.length) / self.spacing
+        index = np.minimum(place.astype(np.int64), self.num_points - 1)
+        share = place - index
+        interpolated: Floats = (1 - share) * table[index] + share * table[(index + 1) % self.num_points]
+        return interpolated
+
+    def position(self, distance: Floats, offset: Floats) -> Floats:
+        """Points [M, 2] of the plane at distances and offsets [M]."""
+        turn = np.append(
+            self.heading, self.heading[0] + round((self.heading[-1] - self.heading[0]) / math.tau) * math.tau
+        )
+        place = np.mod(distance, self.length) / self.spacing
+        heading = np.interp(place, np.arange(len(turn)), turn)
+        x, y = self.at(self.x, distance), self.at(self.y, distance)
+        return np.stack([x - offset * np.sin(heading), y + offset * np.cos(heading)], axis=-1)
+
+
+def make_track(track: str | Path, seed: int = 0) -> Track:
+    """A built-in circuit by its name, or the circuit of a CSV file; `seed` chooses the random one.
+
+    Raises:
+        TrackError: The name is unknown, or the file is no circuit.
+    """
+    if track == "oval":
+        return oval()
+    if track == "figure_eight":
+        return figure_eight()
+    if track == "random":
+        return random_track(seed)
+    if not isinstance(track, str | Path) or not str(track).endswith(".csv"):
+        raise TrackError(f"track is one of {BUILT_IN} or the path of a .csv file, got {track!r}")
+    return read_csv(Path(track))
+
+
+def oval() -> Track:
+    """Two straights of 300 m and two bends of 80 m radius with transitions of 60 m: about 1,220 m."""
+    radius, transition, straight = 80.0, 60.0, 300.0
+    arc = math.pi * radius - transition  # a transition turns half of what an arc of its length does
+    corners = np.cumsum([0.0, straight, transition, arc, transition])
+    step = 0.01
+    distance = np.arange(0.0, corners[-1], step)
+    curvature = np.interp(distance, corners, np.array([0.0, 0.0, 1.0, 1.0, 0.0]) / radius)
+    heading = np.cumsum(curvature) * step
+    heading *= math.pi / heading[-1]
+    path: Floats = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0) * step
+    half = path[:: round(4.0 / step)]
+    whole = np.vstack([half, path[-1] - half])  # the other half is the first one turned around
+    return from_points("oval", whole, np.full(len(whole), 6.0), np.full(len(whole), 6.0))
+
+
+def figure_eight() -> Track:
+    """The lemniscate of Bernoulli with half axes of 250 m, a bridge where it crosses itself: about 1,311 m."""
+    angle = np.linspace(0.0, math.tau, 400, endpoint=False)
+    scale = 250.0 / (1.0 + np.sin(angle) ** 2)
+    points = np.stack([scale * np.cos(angle), scale * np.sin(angle) * np.cos(angle)], axis=1)
+    return from_points("figure_eight", points, np.full(400, 6.0), np.full(400, 6.0))
+
+
+def random_track(seed: int) -> Track:
+    """A circuit around a centre whose distance is a random Fourier series, at most 0.04 1/m curved, 2 to 4 km long."""
+    generator = np.random.default_rng(seed)
+    angle = np.linspace(0.0, math.tau, 600, endpoint=False)
+    waves = np.arange(2, 8)
+    amplitudes = generator.uniform(0.1, 0.5, len(waves)) / waves**0.7
+    phases = generator.uniform(0.0, math.tau, len(waves))
+    shape = np.cos(waves * angle[:, None] + phases) @ amplitudes
+    shape /= np.abs(shape).max()
+    size, half_width = generator.uniform(280.0, 480.0), np.full(600, generator.uniform(5.0, 7.0))
+    for amplitude in 0.6 * 0.85 ** np.arange(40):
+        distance = size * (1.0 + amplitude * shape)
+        points = np.stack([distance * np.cos(angle), distance * np.sin(angle)], axis=1)
+        track = from_points("random", points, half_width, half_width)
+        if np.abs(track.curvature).max() <= 0.04:
+            return track
+    raise AssertionError("the circle that is left is curved by 1/280 1/m")
+
+
+def from_points(name: str, points: Floats, right: Floats, left: Floats) -> Track:
+    """The circuit through points [K, 2] with the half widths [K] at them, all in m.
+
+    Raises:
+        TrackError: The length or the curvature is out of bounds.
+    """
+    spline = ClosedSpline(points)
+    if not MIN_LENGTH <= spline.length <= MAX_LENGTH:
+        raise TrackError(
+            f"{name}: the circuit is {spline.length:.0f} m long, {MIN_LENGTH:.0f} to {MAX_LENGTH:.0f} can be driven"
+        )
+    num_points = min(MAX_POINTS, round(spline.length / SPACING))
+    distance = np.linspace(0.0, spline.length, num_points, endpoint=False)
+    place, first, second = spline(distance)
+    curvature = (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / np.hypot(first[:, 0], first[:, 1]) ** 3
+    if (sharpest := np.abs(curvature).max()) > MAX_CURVATURE:
+        where = int(np.searchsorted(spline.knots, distance[np.abs(curvature).argmax()]))
+        raise TrackError(
+            f"{name}: near point {where} the line turns with a radius of {1 / sharpest:.2f} m, "
+            f"{1 / MAX_CURVATURE:.0f} m is the least: smooth the line"
+        )
+    return Track(
+        name=name,
+        length=spline.length,
+        x=place[:, 0].copy(),
+        y=place[:, 1].copy(),
+        heading=np.unwrap(np.arctan2(first[:, 1], first[:, 0])),
+        curvature=curvature,
+        right=np.interp(distance, spline.knots, np.append(right, right[0])),
+        left=np.interp(distance, spline.knots, np.append(left, left[0])),
+    )
+
+
+def read_csv(path: Path) -> Track:
+    """The circuit of a file with the columns x_m, y_m, w_tr_right_m, w_tr_left_m; lines that start with # are comments.
+
+    Raises:
+        TrackError: With file, line and remedy.
+    """
+    lines, rows = _read_rows(path)
+    if len(rows) > 1 and np.hypot(*(rows[0, :2] - rows[-1, :2])) < 1e-6:  # closed by repeating its first point
+        lines, rows = lines[:-1], rows[:-1]
+    if not MIN_ROWS <= len(rows) <= MAX_ROWS:
+        raise TrackError(f"{path}: {len(rows)} points: give {MIN_ROWS} to {MAX_ROWS}, best one every 5 m")
+    _check_widths(path, lines, rows)
+    _check_steps(path, lines, rows[:, :2])
+    _check_touching(path, lines, rows[:, :2])
+    try:
+        track = from_points(path.stem, rows[:, :2], rows[:, 2], rows[:, 3])
+    except TrackError as error:
+        raise TrackError(f"{path}: {error}") from None
+    return track
+
+
+def _read_rows(path: Path) -> tuple[list[int], Floats]:
+    """Line numbers and the four columns of all points."""
+    if not path.is_file():
+        raise TrackError(f"{path}: no such file: give the path of a CSV file of x_m, y_m, w_tr_right_m, w_tr_left_m")
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise TrackError(
+            f"{path}: {size} bytes are no circuit: give a point every few metres, in less than {MAX_BYTES} bytes"
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as error:
+        raise TrackError(f"{path}: cannot be read as UTF-8 text ({error}): save it as plain CSV") from error
+    lines, rows = [], []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            lines.append(number)
+            rows.append(_read_row(path, number, line))
+    return lines, np.array(rows, np.float64).reshape(-1, 4)
+
+
+def _read_row(path: Path, number: int, line: str) -> list[float]:
+    cells = line.split(",")
+    if len(cells) != 4:
+        raise TrackError(
+            f"{path}, line {number}: expected the four columns x_m,y_m,w_tr_right_m,w_tr_left_m, "
+            f"got {len(cells)}: {line[:80]!r}"
+        )
+    try:
+        row = [float(cell) for cell in cells]
+    except ValueError:
+        raise TrackError(
+            f"{path}, line {number}: expected four numbers (a header starts with #), got {line[:80]!r}"
+        ) from None
+    if not all(math.isfinite(value) and abs(value) < 1e6 for value in row):
+        raise TrackError(f"{path}, line {number}: expected finite metres below 1,000 km, got {line[:80]!r}")
+    return row
+
+
+def _check_widths(path: Path, lines: list[int], rows: Floats) -> None:
+    widths = rows[:, 2:]
+    bad = np.flatnonzero((widths <= 0.0).any(axis=1) | (widths.sum(axis=1) < MIN_WIDTH))
+    if len(bad):
+        number, (right, left) = lines[bad[0]], widths[bad[0]]
+        raise TrackError(
+            f"{path}, line {number}: widths of {right:g} m right and {left:g} m left: "
+            f"both are positive and make at least {MIN_WIDTH} m together"
+        )
+
+
+def _check_steps(path: Path, lines: list[int], points: Floats) -> None:
+    """No point twice in a row, and no gap where the ends should meet."""
+    steps = np.hypot(*(np.roll(points, -1, axis=0) - points).T)
+    short = np.flatnonzero(steps < 1e-3)
+    if len(short):
+        raise TrackError(f"{path}, line {lines[short[0]]}: the next point is the same: delete one of them")
+    if steps[-1] > 5.0 * steps[:-1].max():
+        raise TrackError(
+            f"{path}, line {lines[-1]}: the line is open, {steps[-1]:.1f} m from its last point to its first: "
+            "add the points that are missing"
+        )
+
+
+def _check_touching(path: Path, lines: list[int], points: Floats) -> None:
+    """No two parts of the line in one place, except where they cross at a wide angle, which is a bridge.
+
+    Each point is compared with the parts that are more than 20 m away along the line.
+    """
+    following = np.roll(points, -1, axis=0)
+    steps = np.hypot(*(following - points).T)
+    place, total = np.cumsum(steps) - steps, steps.sum()
+    heading = np.arctan2(*(following - points).T[::-1])
+    for i in range(len(points)):
+        gap = np.abs(place - place[i])
+        is_other = np.minimum(gap, total - gap) > max(20.0, 2.5 * steps.max())
+        distance = _distance_to_segments(points[i], points, following)
+        angle = np.abs((heading - heading[i] + math.pi / 2) % math.pi - math.pi / 2)
+        is_same_point = np.hypot(*(points - points[i]).T) < 0.1
+        is_touching = is_other & (is_same_point | ((distance < TOUCHING_DISTANCE) & (angle < CROSSING_ANGLE)))
+        if is_touching.any():
+            other = lines[int(np.flatnonzero(is_touching)[0])]
+            raise TrackError(
+                f"{path}, line {lines[i]}: the line touches itself at line {other}: keep its parts "
+                f"{TOUCHING_DISTANCE:.0f} m apart, or let them cross at 30 degrees or more"
+            )
+
+
+def _distance_to_segments(point: Floats, start: Floats, end: Floats) -> Floats:
+    along = end - start
+    share = np.clip(((point - start) * along).sum(axis=1) / (along**2).sum(axis=1), 0.0, 1.0)
+    distance: Floats = np.hypot(*(start + share[:, None] * along - point).T)
+    return distance
