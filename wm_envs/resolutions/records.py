@@ -178,7 +178,7 @@ def parse_trajectory(value: Any, where: str, losses: Losses) -> Trajectory:
         committee=metadata.integer("committee", 1, 7),
         agenda_item=metadata.text("agenda_item"),
         final_outcome=outcome,
-        kind=kind,  # type: ignore[arg-type]  # checked above
+        kind=kind,
         issues=metadata.texts("issues"),
     )
     return _with_timesteps(trajectory, document, losses)
@@ -217,7 +217,10 @@ def _with_step(trajectory: Trajectory, stage: str, step: Fields, losses: Losses)
         if getattr(trajectory, name) is not None:
             raise step.error("stage", f"a second {stage} in one trajectory")
         ballot = _ballot(action, step, losses)
-        return replace(trajectory, **{name: ballot}, date=dated or trajectory.date)
+        when = dated or trajectory.date
+        if stage == "committee_vote":
+            return replace(trajectory, committee_ballot=ballot, date=when)
+        return replace(trajectory, plenary_ballot=ballot, date=when)
     for utterance in action.list("utterances"):
         Fields(utterance, step.where, f"{step.path}.action.utterances").integer("word_count", 0, 10**7)
     return trajectory
