@@ -120,6 +120,8 @@ def _bloc_weights(agreement: Floats, both: Floats) -> Floats:
 
 def _positions(one_hot: Floats, weights: Floats) -> Floats:
     """Principal coordinates of the countries; an absence is filled by the roll call's and the country's means."""
+    if len(one_hot) == 0:
+        return np.zeros((one_hot.shape[1], NUM_DIMENSIONS), np.float32)
     score, present = one_hot @ SCORES, one_hot.sum(2)
     country_mean = (score * weights[:, None]).sum(0) / ((present * weights[:, None]).sum(0) + 2)
     roll_mean = score.sum(1) / np.maximum(present.sum(1), 1)

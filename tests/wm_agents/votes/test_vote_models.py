@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 
 import numpy as np
@@ -24,7 +25,7 @@ def data():
 def fitted(data):
     torch.set_num_threads(1)
     config = VoteModelConfig(
-        training_years=8, calibration_years=2, classifier=ClassifierConfig(num_epochs=6, num_members=1)
+        training_years=8, calibration_years=2, classifier=ClassifierConfig(num_epochs=40, num_members=1)
     )
     return VoteModel(config).fit(data, 2010.0)
 
@@ -123,7 +124,7 @@ def test_revealed_votes_are_kept_and_help(data, fitted):
     flipped = dataclasses.replace(data, votes=np.where(data.votes >= 0, 2 - data.votes, -1).astype(np.int8))
     model = VoteModel(fitted.config)
     model.__dict__.update(fitted.__dict__)
-    model.builder = FeatureBuilder(data, 2010.0)
+    model.builder = copy.copy(fitted.builder)
     model.builder.one_hot = flipped.one_hot
     revealed = revealed_at_random(flipped.votes[rows], 10, seed=0)
     assert (revealed.sum(1) == 10).all()
