@@ -8,11 +8,12 @@ import numpy as np
 from wm_agents.errors import ConfigError
 from wm_agents.planning.categorical import CategoricalCEM, CategoricalCEMConfig
 from wm_agents.planning.cem import CEM, CEMConfig
+from wm_agents.planning.frontier import BeyondExperience, has_signal
 from wm_agents.planning.icem import ICEM, ICEMConfig
 from wm_agents.planning.learning import start_states
 from wm_agents.planning.mcts import MCTS, MCTSConfig
 from wm_agents.planning.mppi import MPPI, MPPIConfig
-from wm_agents.planning.objectives import DiscountedReturn, ValueFunction
+from wm_agents.planning.objectives import DiscountedReturn, RewardFunction, ValueFunction
 from wm_agents.planning.search import BestFirstSearch, BestFirstSearchConfig, BreadthFirstSearch, SearchConfig
 from wm_agents.planning.shooting import RandomShooting, RandomShootingConfig
 from wm_agents.planning.value import ValueConfig, ValueIteration
@@ -82,7 +83,8 @@ def make_planner(
         trajectories: What was experienced; a value function is learned around its states.
         seed: Of the value function.
         value: A value function at hand; None learns one for the planners of `WITH_VALUE`.
-        is_exploring: The plans are for collecting experience with noise, so that half the effort is enough.
+        is_exploring: The plans are for collecting experience with noise, so that half the effort is enough. While no
+            step has paid more than another, they lead beyond what was experienced.
 
     Raises:
         ConfigError: A name that is not a planner's.
@@ -92,9 +94,11 @@ def make_planner(
         name = planner_for(model.action_space, trajectories)
     if name not in get_args(PlannerName):
         raise ConfigError(f"no planner {name!r}: known are {', '.join(get_args(PlannerName))}")
+    frontier = BeyondExperience(trajectories) if is_exploring and not has_signal(trajectories) else None
     if value is None and name in WITH_VALUE and isinstance(model.action_space, gym.spaces.Discrete):
-        value = _learned_value(model, trajectories, seed, is_exploring)
-    objective, goal = DiscountedReturn(terminal_value=value), reward_to_reach(trajectories) or 0.5
+        value = _learned_value(model, trajectories, seed, frontier, is_exploring)
+    objective = DiscountedReturn(terminal_value=value, reward_function=frontier)
+    goal = reward_to_reach(trajectories) or 0.5
     effort = 1 if is_exploring else 2
     match name:
         case "random_shooting":
@@ -117,7 +121,9 @@ def make_planner(
             return MCTS(model, DiscountedReturn(), MCTSConfig(num_simulations=48), value)
 
 
-def _learned_value(model: WorldModel, trajectories: Trajectories, seed: int, is_exploring: bool) -> ValueFunction:
+def _learned_value(
+    model: WorldModel, trajectories: Trajectories, seed: int, frontier: RewardFunction | None, is_exploring: bool
+) -> ValueFunction:
     """Rough and bold while exploring, thorough and cautious at the end."""
     config = ValueConfig(num_rounds=8) if is_exploring else ValueConfig(num_rounds=20, is_cautious=True)
-    return ValueIteration(model, config, seed=seed).fit(start_states(trajectories))
+    return ValueIteration(model, config, reward_function=frontier, seed=seed).fit(start_states(trajectories))
