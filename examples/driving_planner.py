@@ -30,7 +30,7 @@ Imagine = Callable[[Floats, Array], Floats]
 GRIP_LEVELS = np.linspace(0.76, 1.0, 7)  # shares of the peak grip for which profiles are kept
 
 DRIVEN, OFFSET, SPEED, SIDESLIP, COURSE, FIRST_ACTION = 0, 1, 2, 3, 4, slice(5, 8)
-TERMS = ("time_gained", "edge", "sideslip", "terminal_speed", "terminal_line", "left_road")
+TERMS = ("time_gained", "edge", "sideslip", "speed_limit", "terminal_line", "left_road")
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def judge(
     index = int(first_place)
     begun = clock[index] + (first_place - index) * (clock[index + 1] - clock[index])
     for n in range(len(paths)):
-        edge = slide = left_road = 0.0
+        edge = slide = left_road = hurry = 0.0
         for h in range(horizon):
             distance = dynamics.wrap_distance(start + paths[n, h, DRIVEN], rules.length)
             offset = paths[n, h, OFFSET]
@@ -176,6 +176,10 @@ def judge(
             edge += 0.02 * over * over
             if beyond > 0.5 * dynamics.HALF_WIDTH:
                 left_road = max(left_road, 2.0 + (horizon - h) * 0.1)
+            # A plan that brakes later and harder than the profile relies on what the model may only dream of.
+            fast = paths[n, h, SPEED] - 1.01 * limit[int(distance * rules.inverse_spacing)]
+            if fast > 0.0:
+                hurry += 0.02 * 0.1 * fast * fast
             sliding = max(abs(paths[n, h, SIDESLIP]) - max_sideslip, 0.0)
             slide += 2.0 * sliding * sliding
             if abs(paths[n, h, SIDESLIP]) > 0.5:
@@ -196,7 +200,7 @@ def judge(
         costs[n, 0] = -gained
         costs[n, 1] = edge
         costs[n, 2] = slide
-        costs[n, 3] = speed_cost
+        costs[n, 3] = speed_cost + hurry
         costs[n, 4] = 0.03 * aside * aside + 10.0 * course * course
         costs[n, 5] = left_road
 
