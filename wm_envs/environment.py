@@ -28,6 +28,7 @@ Array = NDArray[Any]
 
 UNLIMITED = 2**62  # a time limit that no episode reaches
 _INTEGERS = frozenset({int, np.int64, np.int32})
+_FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 _ONE_ROW = np.ones(1, np.bool_)
 
 OUTCOME_HEADER: list[tuple[str, Any]] = [("reward", np.float64), ("terminated", np.bool_), ("truncated", np.bool_)]
@@ -58,7 +59,9 @@ class Rules:
     `reset_rows(states, parameters, mask[B])` starts the masked rows anew,
     `step_rows(states, parameters, actions[B, ...], observations[B, O], outcomes[B], is_autoreset)` advances the rows;
     a row that has ended is reset instead when `is_autoreset`, and else holds still with reward 0,
-    `observe_rows(states, parameters, observations[B, O])` writes the observation, a pure function of the state.
+    `observe_rows(states, parameters, observations[B, O])` writes the observation, a pure function of the state,
+    `report_rows(states, parameters, outcomes[B], mask[B])`, where there is one, writes what the masked rows report
+    right after a reset; without it everything that they report is zero.
     """
 
     observation_fields: tuple[Field, ...]
@@ -70,6 +73,7 @@ class Rules:
     reset_rows: Callable[..., None]
     step_rows: Callable[..., None]
     observe_rows: Callable[..., None]
+    report_rows: Callable[..., None] | None = None
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -113,7 +117,18 @@ class Rules:
         states["ended"] = True
         start = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
         seed_rows(states, [start + row for row in range(num_rows)])
+        self.load_rows(states)
         return states
+
+    def save_rows(self, states: Array) -> None:
+        """Before rows are copied out: write into them what a domain keeps elsewhere, such as in an emulator."""
+
+    def load_rows(self, states: Array) -> None:
+        """After rows were copied in: take from them what a domain keeps elsewhere."""
+
+    def picture(self, state: Any, draw: Callable[[Any, Any], Array]) -> Array:
+        """The picture of a state row as the environment draws it, unless the domain has one of its own."""
+        return draw(state, self.parameters[0])
 
     def check_states(self, states: Array, shape: tuple[int, ...]) -> None:
         """Raise StateError unless `states` has this shape, this layout and these parameters."""
@@ -150,6 +165,12 @@ class Rules:
         if not np.all((array >= space.low) & (array <= space.high)):  # False for NaN
             raise InvalidActionError(f"expected numbers within {space}, got {actions!r}")
         return np.asarray(array, np.float64, order="C")
+
+    def report_reset(self, states: Array, outcomes: Array, mask: Array) -> None:
+        """Write into the outcomes [B] what the masked rows report right after their reset."""
+        outcomes[mask] = np.zeros((), self.outcome_dtype)
+        if self.report_rows is not None:
+            self.report_rows(states, self.parameters, outcomes, mask)
 
     def step_info(self, outcomes: Mapping[str, Any]) -> Info:
         """The info of a step from its outcome fields, reward components grouped under one key."""
@@ -193,8 +214,9 @@ class KernelEnv(gym.Env[Any, Any]):
         self._needs_reset = True
         self._num_actions = int(self.action_space.n) if isinstance(self.action_space, spaces.Discrete) else 0
         self._actions = np.zeros((1, *(self.action_space.shape or ())), np.int64 if self._num_actions else np.float64)
+        self._bounds = _vector_bounds(self.action_space)
         self._observations = np.zeros((1, len(self.observation_fields)), np.float32)
-        self._first_outcome = np.zeros((), self._rules.outcome_dtype).item()
+        self._zero_outcome = np.zeros((), self._rules.outcome_dtype).item()
         self._window: Any = None
         self._bind()
 
@@ -232,16 +254,15 @@ class KernelEnv(gym.Env[Any, Any]):
         self._needs_reset = False
         if self.render_mode == "human":
             self.render()
-        return self._observe(), self._info(self._first_outcome)
+        return self._observe(), self._info(self._first_outcome())
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, Info]:
         """Advance by one action; raises ResetNeeded after the end and InvalidActionError, both with nothing changed."""
         if self._needs_reset:
             raise ResetNeeded("the episode is over or was never started: call reset() before step()")
-        if type(action) in _INTEGERS and 0 <= action < self._num_actions:  # the common case, without a NumPy call
-            self._actions[0] = action
-        else:
-            self._actions[0] = self._rules.check_actions(action, ())
+        if not self._is_plain(action):
+            action = self._rules.check_actions(action, ())
+        self._actions[0] = action
         self._step_row(*self._step_arguments)
         outcome = self._outcomes.item()
         reward, terminated, truncated = outcome[:3]
@@ -256,13 +277,13 @@ class KernelEnv(gym.Env[Any, Any]):
         if self.render_mode == "ansi":
             return self.describe(state, parameters)
         if self.render_mode == "rgb_array":
-            return self.draw(state, parameters)
+            return self._rules.picture(state, self.draw)
         if self.render_mode == "human":
             if self._window is None:
                 from wm_envs.window import Window
 
                 self._window = Window(type(self).__name__, self.metadata["render_fps"])
-            self._window.show(self.draw(state, parameters))
+            self._window.show(self._rules.picture(state, self.draw))
         return None
 
     def close(self) -> None:
@@ -273,14 +294,34 @@ class KernelEnv(gym.Env[Any, Any]):
 
     def clone_state(self) -> Array:
         """A copy of the state row, shape (): the random stream is part of it."""
+        self._rules.save_rows(self._states)
         return copy_rows(self._states)[0, ...]
 
     def restore_state(self, state: Array) -> NDArray[np.float32]:
         """Return to a cloned state and give its observation [O]; raises StateError with nothing changed."""
         self._rules.check_states(state, ())
         self._states[0] = state
+        self._rules.load_rows(self._states)
         self._needs_reset = bool(self._states["ended"][0])
         return self._observe()
+
+    def _is_plain(self, action: Any) -> bool:
+        """Whether this is beyond doubt a valid action, found in 1 us at most; comparing arrays takes 5."""
+        if type(action) in _INTEGERS:
+            return 0 <= action < self._num_actions
+        if type(action) is not np.ndarray or action.dtype not in _FLOATS or action.shape != (len(self._bounds),):
+            return False
+        for value, (low, high) in zip(action.tolist(), self._bounds, strict=True):  # noqa: SIM110  (all() costs more)
+            if not low <= value <= high:  # so that NaN is refused
+                return False
+        return True
+
+    def _first_outcome(self) -> tuple[Any, ...]:
+        """What is reported right after a reset; a constant, which spares 2 us, where the state has no say in it."""
+        if self._rules.report_rows is None:
+            return self._zero_outcome
+        self._rules.report_reset(self._states, self._outcomes, _ONE_ROW)
+        return self._outcomes.item()
 
     def _observe(self) -> NDArray[np.float32]:
         self._observe_row(self._states, self._rules.parameters, self._observations)
@@ -292,7 +333,12 @@ def _info_maker(rules: Rules) -> Callable[[tuple[Any, ...]], Info]:
 
     The display is compiled from the field names, as `collections.namedtuple` does, since zipping costs six times more.
     """
-    position = {name: f"outcome[{i}]" for i, name in enumerate(rules.outcome_dtype.names or ())}
+    # `item` gives a field that is an array as a view of the buffer, which the next step overwrites.
+    dtype = rules.outcome_dtype
+    position = {
+        name: f"outcome[{i}].copy()" if dtype[name].shape else f"outcome[{i}]"
+        for i, name in enumerate(dtype.names or ())
+    }
     components = ", ".join(f"{name!r}: {position[name]}" for name in rules.reward_components)
     fields = "".join(f"{name!r}: {position[name]}, " for name in rules.info_names)
     maker: Callable[[tuple[Any, ...]], Info] = eval(
@@ -370,7 +416,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         mask = self._reset_mask(options)
         self._seed(seed, mask)
         self._rules.reset_rows(self._states, self._rules.parameters, mask)
-        self._outcomes[mask] = np.zeros((), self._rules.outcome_dtype)
+        self._rules.report_reset(self._states, self._outcomes, mask)
         self._was_reset = True
         observations = self._observation_buffer()
         self._rules.observe_rows(self._states, self._rules.parameters, observations)
@@ -398,8 +444,9 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         """One frame or text per row."""
         if self.render_mode is None:
             return None
-        show = self.env_class.describe if self.render_mode == "ansi" else self.env_class.draw
-        return tuple(show(state, self._rules.parameters[0]) for state in self._states)
+        if self.render_mode == "ansi":
+            return tuple(self.env_class.describe(state, self._rules.parameters[0]) for state in self._states)
+        return tuple(self._rules.picture(state, self.env_class.draw) for state in self._states)
 
     def close_extras(self, **kwargs: Any) -> None:  # noqa: ARG002
         """Stop the threads."""
@@ -408,12 +455,14 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
 
     def clone_state(self) -> Array:
         """A copy of all state rows [B]: their random streams are part of them."""
+        self._rules.save_rows(self._states)
         return copy_rows(self._states)
 
     def restore_state(self, states: Array) -> NDArray[np.float32]:
         """Return to cloned states [B] and give their observations [B, O]; raises StateError with nothing changed."""
         self._rules.check_states(states, (self.num_envs,))
         self._states[:] = states
+        self._rules.load_rows(self._states)
         self._was_reset = True
         observations = self._observation_buffer()
         self._rules.observe_rows(self._states, self._rules.parameters, observations)
@@ -442,7 +491,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         final_info = self._infos(ended)
         self._rules.reset_rows(self._states, self._rules.parameters, ended)
         self._rules.observe_rows(self._states, self._rules.parameters, observations)
-        self._outcomes[ended] = np.zeros((), self._rules.outcome_dtype)
+        self._rules.report_reset(self._states, self._outcomes, ended)
         infos = self._infos(self._all)
         infos.update(final_obs=final_observations, _final_obs=ended, final_info=final_info, _final_info=ended.copy())
         return infos
@@ -450,7 +499,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
     def _infos(self, mask: Array) -> Info:
         """Arrays of length B with `_key` masks; rows outside the mask are zero."""
         names = (self._rules.outcome_dtype.names or ())[len(OUTCOME_HEADER) :]
-        columns = {name: self._outcomes[name] * mask for name in names}
+        columns = {name: _where(mask, self._outcomes[name]) for name in names}
         return _masked(self._rules.step_info(columns), mask)
 
     def _observation_buffer(self) -> NDArray[np.float32]:
@@ -497,11 +546,23 @@ def make_one_step_env(
     return TimeLimit(unlimited, max_episode_steps=1)
 
 
+def _vector_bounds(space: spaces.Space[Any]) -> list[tuple[float, float]]:
+    """The bounds of each number of a one-dimensional Box, empty for another space."""
+    if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+        return []
+    return list(zip(space.low.tolist(), space.high.tolist(), strict=True))
+
+
 def check_render_mode(render_mode: str | None, metadata: Mapping[str, Any]) -> str | None:
     """Return the mode or raise OptionError."""
     if render_mode is not None and render_mode not in metadata["render_modes"]:
         raise OptionError(f"render_mode is one of {metadata['render_modes']} or None, got {render_mode!r}")
     return render_mode
+
+
+def _where(mask: Array, column: Array) -> Array:
+    """A copy of a column [B, ...] that is zero outside the mask [B]."""
+    return column * mask.reshape(mask.shape + (1,) * (column.ndim - 1))
 
 
 def _masked(info: Info, mask: Array) -> Info:

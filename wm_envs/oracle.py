@@ -49,6 +49,7 @@ def rollout(
     checked = rules.check_actions(actions, (num_rows, horizon))
     rows = empty_rows(num_rows, rules.state_dtype)
     rows[:] = states
+    rules.load_rows(rows)
     if seed is not None:
         seed_rows(rows, [seed + row for row in range(num_rows)])
     return _run(rules, rows, checked)

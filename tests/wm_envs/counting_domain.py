@@ -3,6 +3,8 @@
 It starts at place 3 + random integer below 4, ends below 1 (failure) and above 8 (success), or after `time_limit`.
 """
 
+from dataclasses import replace
+
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
@@ -11,7 +13,9 @@ from wm_envs.environment import Field, KernelEnv, KernelVectorEnv, Rules, make_o
 from wm_envs.kernel import empty_rows, kernel, random_integer, state_dtype
 
 STATE = state_dtype([("place", np.float64)])
-OUTCOME = outcome_dtype(("progress", "gust"), [("is_success", np.bool_), ("place", np.float64)])
+OUTCOME = outcome_dtype(
+    ("progress", "gust"), [("is_success", np.bool_), ("place", np.float64), ("room", np.float64, (2,))]
+)
 PARAMETERS = np.dtype([("time_limit", np.int64), ("gust_weight", np.float64)], align=True)
 
 
@@ -74,12 +78,28 @@ def step_rows(states, parameters, actions, observations, outcomes, is_autoreset)
 
 
 @kernel
+def measure_room(state, outcome):
+    outcome.room[0] = 9 - state.place  # to the right
+    outcome.room[1] = state.place  # to the left
+
+
+@kernel
+def report_rows(states, parameters, outcomes, mask):
+    for row in range(len(states)):
+        if mask[row]:
+            outcomes[row].place = states[row].place
+            measure_room(states[row], outcomes[row])
+
+
+@kernel
 def step_rows_by_distance(states, parameters, actions, observations, outcomes, is_autoreset):
     for row in range(len(states)):
         if states[row].ended:
             rest(states[row], outcomes[row], is_autoreset)
         else:
             move(states[row], parameters[0], actions[row, 0] - actions[row, 1], outcomes[row])
+        outcomes[row].place = states[row].place
+        measure_room(states[row], outcomes[row])
     observe_rows(states, parameters, observations)
 
 
@@ -112,12 +132,13 @@ class CountingVectorEnv(KernelVectorEnv):
 
 
 class SlidingEnv(CountingEnv):
-    """Actions [right, left] in [0, 1] move by their difference."""
+    """Actions [right, left] in [0, 1] move by their difference; infos report the room on both sides."""
 
     @classmethod
     def rules(cls, *, time_limit=6, gust_weight=0.5):
         box = spaces.Box(0, 1, (2,), np.float32)
-        return counting_rules(box, step_rows_by_distance, time_limit, gust_weight)
+        rules = counting_rules(box, step_rows_by_distance, time_limit, gust_weight)
+        return replace(rules, report_rows=report_rows)
 
 
 class SlidingVectorEnv(KernelVectorEnv):

@@ -60,6 +60,7 @@ def test_steps_by_hand():
     observation, reward, terminated, truncated, info = env.step(RIGHT)
     gust = info["reward_components"]["gust"]
     np.testing.assert_array_equal(observation, [8, 1])
+    assert info.pop("room").tolist() == [0, 0]  # this domain does not measure it
     assert info == {"is_success": False, "place": 8.0, "reward_components": {"progress": 1.0, "gust": gust}}
     assert (reward, terminated, truncated) == (1.0 + 0.5 * gust, False, False)
     observation, _, terminated, truncated, info = env.step(RIGHT)
@@ -134,6 +135,29 @@ def test_a_box_action_is_used():
     env = SlidingEnv()
     start = env.reset(seed=4)[0][0]
     assert env.step(np.array([0.75, 0.25], np.float32))[0][0] == start + 0.5
+
+
+@pytest.mark.parametrize(
+    "action", [np.array([0.5, np.nan]), np.array([-0.1, 0]), np.array([0, 1.1], np.float32), np.array([[0.5, 0.5]])]
+)
+def test_the_quick_check_of_a_box_action_lets_nothing_through(action):
+    env = SlidingEnv()
+    env.reset(seed=4)
+    before = env.clone_state().tobytes()
+    with pytest.raises(InvalidActionError):
+        env.step(action)
+    assert env.clone_state().tobytes() == before
+
+
+def test_an_array_in_the_info_is_reported_from_the_reset_on_and_never_overwritten():
+    env = SlidingEnv()
+    _, first = env.reset(seed=0)
+    place = first["place"]
+    assert place >= 3
+    assert first["room"].tolist() == [9 - place, place]
+    *_, second = env.step(np.array([1.0, 0.5], np.float32))
+    assert first["room"].tolist() == [9 - place, place]
+    assert second["room"].tolist() == [9 - place - 0.5, place + 0.5]
 
 
 def test_without_a_seed_the_random_stream_goes_on():

@@ -9,8 +9,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from wm_envs.environment import UNLIMITED, Field, KernelEnv, Rules
-from wm_envs.errors import OptionError
 from wm_envs.kernel import empty_rows
+from wm_envs.options import check_integer, check_reward_weights
 from wm_envs.symbolic import describe, dynamics, render
 
 DEFAULT_REWARD_WEIGHTS = {"goal": 1.0, "prediction": 0.1}
@@ -56,21 +56,6 @@ def flag(name: str, meaning: str) -> tuple[Field, ...]:
     return (Field(name, "1", 0.0, 1.0, meaning),)
 
 
-def check_integer(name: str, value: Any, low: int, high: int = UNLIMITED) -> int:
-    """Return the value or raise OptionError unless it is an integer within the bounds."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
-        allowed = f"at least {low}" if high == UNLIMITED else f"from {low} to {high}"
-        raise OptionError(f"{name} is an integer {allowed}, got {value!r}")
-    return int(value)
-
-
-def check_flag(name: str, value: Any) -> bool:
-    """Return the value or raise OptionError unless it is a truth value."""
-    if not isinstance(value, bool | np.bool_):
-        raise OptionError(f"{name} is True or False, got {value!r}")
-    return bool(value)
-
-
 def check_instance(instance: Any) -> int:
     """The number of a hidden structure; raises OptionError."""
     return check_integer("instance", instance, 0)
@@ -79,19 +64,6 @@ def check_instance(instance: Any) -> int:
 def at_level(level: Any, settings: tuple[Setting, ...]) -> Setting:
     """The settings of a level, the first being level 1; raises OptionError."""
     return settings[check_integer("level", level, 1, len(settings)) - 1]
-
-
-def check_reward_weights(reward_weights: Mapping[str, float] | None) -> dict[str, float]:
-    """The weight of each reward component, defaults where none is given; raises OptionError."""
-    given = {} if reward_weights is None else reward_weights
-    if not isinstance(given, Mapping) or not set(given) <= set(DEFAULT_REWARD_WEIGHTS):
-        raise OptionError(f"reward_weights maps names among {list(DEFAULT_REWARD_WEIGHTS)} to weights, got {given!r}")
-    weights = {**DEFAULT_REWARD_WEIGHTS, **given}
-    for name, weight in weights.items():
-        is_number = isinstance(weight, int | float | np.number) and not isinstance(weight, bool)
-        if not is_number or not np.isfinite(weight):
-            raise OptionError(f"the reward weight of {name} is a finite number, got {weight!r}")
-    return weights
 
 
 def symbolic_rules(
@@ -105,7 +77,7 @@ def symbolic_rules(
     **parameters: int,
 ) -> Rules:
     """The rules of a task: its observation fields and actions, and the parameters by their names in the kernels."""
-    weights = check_reward_weights(reward_weights)
+    weights = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)
     row = empty_rows(1, dynamics.PARAMETERS)
     row["goal_weight"], row["prediction_weight"] = weights["goal"], weights["prediction"]
     values = {"task": task, "time_limit": time_limit, "num_actions": num_actions, **parameters}

@@ -4,18 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wm_envs.environment import Field, KernelVectorEnv, Rules
+from wm_envs.options import check_flag, check_integer
 from wm_envs.symbolic import dynamics
-from wm_envs.symbolic.env import (
-    SymbolicEnv,
-    TimeLimit,
-    at_level,
-    check_flag,
-    check_instance,
-    check_integer,
-    flag,
-    one_hot,
-    symbolic_rules,
-)
+from wm_envs.symbolic.env import SymbolicEnv, TimeLimit, at_level, check_instance, flag, one_hot, symbolic_rules
 
 
 class DelayedMatchEnv(SymbolicEnv):

@@ -1,0 +1,464 @@
+"""The rules of Atari Pong as pure compiled functions on one state row, exact to the frame.
+
+A state is integers alone, in the units of the console's memory: `advance` is one frame of the 60 Hz game, `step` the
+frames of one action. What the agent may see of a frame is six bytes of that memory, packed into one word by `look`;
+a row keeps the words of its last five frames, and `observe` unpacks them. `wm/PongAtari-v0` fills the same words from
+the real console's memory, so that both games share the noise of the actions, the outcome and the observation.
+
+Rules and addresses were found by replaying the original, of which `benchmarks/pong_fidelity.py` is the proof.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from wm_envs.environment import Array, outcome_dtype
+from wm_envs.kernel import Row, kernel, random_integer, random_uniform, state_dtype
+
+Integer = int | np.int64  # inside a kernel all the same
+
+NOOP, FIRE, RIGHT, LEFT, RIGHT_FIRE, LEFT_FIRE = range(6)  # RIGHT is up
+POINTS_TO_WIN = 21
+STACK = 4  # frames in an observation
+
+# Memory units minus these are pixels of the 210 x 160 screen, to the top left corner of an object.
+PLAYER_TOP, ENEMY_TOP, BALL_LEFT, BALL_TOP = 13, 15, 49, 14
+PLAYER_X, ENEMY_X, PADDLE_WIDTH, PADDLE_HEIGHT, BALL_WIDTH, BALL_HEIGHT = 140, 16, 4, 16, 2, 4
+NUM_FEATURES, NUM_DIRECTIONS = 14, 2
+
+FIRST_BALL_X, LAST_BALL_X = 52, 206  # elsewhere no ball is in play
+PLAYER_GOAL, ENEMY_GOAL = 205, 52  # a ball that has come so far is a point
+PLAYER_REACH, ENEMY_REACH = (188, 192), (64, 68)  # where a ball can meet a paddle
+TOP_WALL, BOTTOM_WALL = 45, 206
+MAX_SPEED = 4
+
+SERVE_FRAMES, FIRST_SERVE_FRAMES = 63, 59
+SERVE_AHEAD, SERVE_BACK, ENEMY_AT_SERVE = 129, 127, 128
+
+# The player's joystick charges an integrator, which the paddle follows with a lag.
+FIRST_CHARGE, MIN_CHARGE, MAX_CHARGE, CHARGE_PER_FRAME = 408823, 27450, 790196, 23000
+CHARGE_PER_PLACE, CHARGE_OFFSET, HIGHEST_PLACE = 7987, 31405, 38
+
+FIRST_COUNTER, FIRST_PLAYER, FIRST_ENEMY, GHOST_BALL_Y = 71, 109, 22, 60
+
+REWARD_COMPONENTS = ("point",)
+OUTCOME = outcome_dtype(
+    REWARD_COMPONENTS, [("is_success", np.bool_), ("player_score", np.int64), ("enemy_score", np.int64)]
+)
+PARAMETERS = np.dtype(
+    [
+        ("time_limit", np.int64),
+        ("frame_skip", np.int64),  # frames that an action lasts
+        ("max_noops", np.int64),  # frames without an action before an episode starts, at most
+        ("has_directions", np.int64),  # 0 or 1
+        ("repeat_action_probability", np.float64),
+        ("point_weight", np.float64),
+    ],
+    align=True,
+)
+
+SEEN: list[tuple[str, Any]] = [
+    ("executed", np.int64),  # the action of the last frame, which the noise may repeat
+    ("player_score", np.int64),
+    ("enemy_score", np.int64),
+    *((f"seen_{age}", np.int64) for age in range(STACK + 1)),  # words of `look`, the newest first
+]
+STATE = state_dtype(
+    [
+        *SEEN,
+        ("frame", np.int64),  # the game's frame counter, modulo 256
+        ("charge", np.int64),  # of the player's integrator
+        ("player_y", np.int64),
+        ("enemy_y", np.int64),
+        ("ball_x", np.int64),
+        ("ball_y", np.int64),  # 0: no ball
+        ("ball_dx", np.int64),
+        ("ball_dy", np.int64),
+        ("serve_timer", np.int64),  # frames until the ball is served
+        ("has_fired", np.bool_),  # FIRE was pressed in the frame before
+    ]
+)
+
+
+# One frame of the game
+
+
+@kernel
+def move_player(state: Row, action: Integer) -> None:
+    """The paddle goes half of the way on every second frame; the action charges the integrator."""
+    if state.frame % 2 == 0:
+        aim = max(HIGHEST_PLACE, 2 * ((state.charge + CHARGE_OFFSET) // CHARGE_PER_PLACE))
+        state.player_y = (state.player_y + aim) >> 1
+    if action in (RIGHT, RIGHT_FIRE):
+        state.charge = max(MIN_CHARGE, state.charge - CHARGE_PER_FRAME)
+    elif action in (LEFT, LEFT_FIRE):
+        state.charge = min(MAX_CHARGE, state.charge + CHARGE_PER_FRAME)
+
+
+@kernel
+def serve(state: Row) -> None:
+    """A slow ball from the middle that keeps its last direction."""
+    is_ahead, is_down = state.ball_dx > 0, state.ball_dy >= 0
+    state.ball_x = SERVE_AHEAD if is_ahead else SERVE_BACK
+    state.ball_y = SERVE_AHEAD if is_down else SERVE_BACK
+    state.ball_dx = 1 if is_ahead else -1
+    state.ball_dy = 1 if is_down else -1
+    state.enemy_y = ENEMY_AT_SERVE
+
+
+@kernel
+def bounce_off_wall(state: Row) -> bool:
+    """Turn and move a ball that has reached a wall, and say whether one did."""
+    if state.ball_y <= TOP_WALL and state.ball_dy < 0:
+        state.ball_dy = -state.ball_dy
+        state.ball_y += state.ball_dy + 1
+        return True
+    if state.ball_y >= BOTTOM_WALL and state.ball_dy > 0:
+        state.ball_y -= state.ball_dy + 1
+        state.ball_dy = -state.ball_dy
+        return True
+    return False
+
+
+@kernel
+def deflected(height: Integer) -> Integer:
+    """The vertical speed that a ball takes from the part of the paddle that it meets."""
+    return ((height + 3) >> 2) - 2
+
+
+@kernel
+def meets_player(state: Row, player_y: Integer) -> bool:
+    """The corners of the paddle count on every second line only."""
+    height = state.ball_y - player_y
+    is_odd = state.ball_y % 2 == 1
+    is_high_enough = height >= -1 or (height == -2 and not is_odd)
+    is_low_enough = height <= 15 or (height == 16 and is_odd)
+    return PLAYER_REACH[0] <= state.ball_x <= PLAYER_REACH[1] and is_high_enough and is_low_enough
+
+
+@kernel
+def meets_enemy(state: Row) -> bool:
+    """The enemy's paddle has no such corners."""
+    return ENEMY_REACH[0] <= state.ball_x <= ENEMY_REACH[1] and -4 <= state.ball_y - state.enemy_y <= 14
+
+
+@kernel
+def bounce_off_paddle(state: Row, player_y: Integer) -> None:
+    """Turn a ball that meets the player, else one that meets the enemy; FIRE makes the player's ball faster."""
+    if meets_player(state, player_y):
+        speed = abs(state.ball_dx)
+        state.ball_dx = -min(MAX_SPEED, speed + 1) if state.has_fired else -speed
+        state.ball_dy = deflected(state.ball_y - player_y)
+    elif meets_enemy(state):
+        state.ball_dx = abs(state.ball_dx)
+        state.ball_dy = deflected(state.ball_y - state.enemy_y)
+
+
+@kernel
+def fly(state: Row, player_y: Integer) -> None:
+    """Turn and move the ball; the frame in which it leaves a wall ignores the paddles."""
+    if not bounce_off_wall(state):
+        bounce_off_paddle(state, player_y)
+        state.ball_y += state.ball_dy
+    state.ball_x += state.ball_dx
+
+
+@kernel
+def move_enemy(state: Row) -> None:
+    """Two lines towards the ball on seven frames of eight."""
+    if state.frame % 8 != 1:
+        if state.ball_y > state.enemy_y:
+            state.enemy_y += 2
+        elif state.ball_y < state.enemy_y:
+            state.enemy_y -= 2
+
+
+@kernel
+def move_ball(state: Row, player_y: Integer) -> Integer:
+    """Wait for the serve, score or fly; 1 for a point of the player, -1 for one of the enemy, else 0."""
+    if state.serve_timer > 0:
+        state.serve_timer -= 1
+        state.ball_y = 0
+        if state.serve_timer == 0:
+            serve(state)
+        return 0
+    if state.ball_x >= PLAYER_GOAL or state.ball_x <= ENEMY_GOAL:
+        state.serve_timer = SERVE_FRAMES
+        return 1 if state.ball_x <= ENEMY_GOAL else -1
+    fly(state, player_y)
+    return 0
+
+
+@kernel
+def advance(state: Row, action: Integer) -> Integer:
+    """One frame of the game; the point that it brought."""
+    player_y = state.player_y  # the ball meets the paddle where it was
+    move_player(state, action)
+    state.frame = (state.frame + 1) % 256
+    point = move_ball(state, player_y)
+    move_enemy(state)
+    state.has_fired = action in (FIRE, RIGHT_FIRE, LEFT_FIRE)
+    if point > 0:
+        state.player_score += 1
+    elif point < 0:
+        state.enemy_score += 1
+    return point
+
+
+# What is seen of a frame
+
+
+@kernel
+def packed(
+    player_y: Integer, enemy_y: Integer, ball_x: Integer, ball_y: Integer, player_score: Integer, enemy_score: Integer
+) -> Integer:
+    """Six bytes as one word, the first one lowest; a ball that is not in play is two zeros."""
+    if ball_y == 0 or ball_x < FIRST_BALL_X or ball_x > LAST_BALL_X:
+        ball_x = 0
+        ball_y = 0
+    paddles_and_ball = player_y | (enemy_y << 8) | (ball_x << 16) | (ball_y << 24)
+    return paddles_and_ball | (player_score << 32) | (enemy_score << 40)
+
+
+@kernel
+def look(state: Row) -> Integer:
+    """The word of the present frame."""
+    return packed(state.player_y, state.enemy_y, state.ball_x, state.ball_y, state.player_score, state.enemy_score)
+
+
+@kernel
+def remember(state: Row, word: Integer) -> None:
+    """Put a new frame before the older ones."""
+    state.seen_4 = state.seen_3
+    state.seen_3 = state.seen_2
+    state.seen_2 = state.seen_1
+    state.seen_1 = state.seen_0
+    state.seen_0 = word
+
+
+@kernel
+def remember_only(state: Row, word: Integer) -> None:
+    """The first frame of an episode, repeated."""
+    for _ in range(STACK + 1):
+        remember(state, word)
+
+
+@kernel
+def write_frame(word: Integer, out: Array, row: int, frame: int) -> None:
+    """The fourteen features of a frame, at its place in the stack."""
+    ball_x, ball_y = (word >> 16) & 255, (word >> 24) & 255
+    out[row, frame] = PLAYER_X
+    out[row, STACK + frame] = (word & 255) - PLAYER_TOP
+    out[row, 2 * STACK + frame] = PADDLE_WIDTH
+    out[row, 3 * STACK + frame] = PADDLE_HEIGHT
+    out[row, 4 * STACK + frame] = ENEMY_X
+    out[row, 5 * STACK + frame] = ((word >> 8) & 255) - ENEMY_TOP
+    out[row, 6 * STACK + frame] = PADDLE_WIDTH
+    out[row, 7 * STACK + frame] = PADDLE_HEIGHT
+    out[row, 8 * STACK + frame] = ball_x - BALL_LEFT if ball_x > 0 else 0
+    out[row, 9 * STACK + frame] = ball_y - BALL_TOP if ball_x > 0 else 0
+    out[row, 10 * STACK + frame] = BALL_WIDTH
+    out[row, 11 * STACK + frame] = BALL_HEIGHT
+    out[row, 12 * STACK + frame] = (word >> 32) & 255
+    out[row, 13 * STACK + frame] = (word >> 40) & 255
+
+
+@kernel
+def write_directions(word: Integer, older: Integer, out: Array, row: int, frame: int) -> None:
+    """How the ball moved since the frame before; 0 unless it was in play in both."""
+    ball_x, older_x = (word >> 16) & 255, (older >> 16) & 255
+    is_flying = ball_x > 0 and older_x > 0
+    out[row, 14 * STACK + frame] = ball_x - older_x if is_flying else 0
+    out[row, 15 * STACK + frame] = ((word >> 24) & 255) - ((older >> 24) & 255) if is_flying else 0
+
+
+@kernel
+def observe(state: Row, rules: Row, out: Array, row: int) -> None:
+    """The last four frames, the oldest first."""
+    write_frame(state.seen_3, out, row, 0)
+    write_frame(state.seen_2, out, row, 1)
+    write_frame(state.seen_1, out, row, 2)
+    write_frame(state.seen_0, out, row, 3)
+    if rules.has_directions:
+        write_directions(state.seen_3, state.seen_4, out, row, 0)
+        write_directions(state.seen_2, state.seen_3, out, row, 1)
+        write_directions(state.seen_1, state.seen_2, out, row, 2)
+        write_directions(state.seen_0, state.seen_1, out, row, 3)
+
+
+# One action
+
+
+@kernel
+def execute(state: Row, rules: Row, action: Integer) -> Integer:
+    """The action of the next frame: the wanted one, or with some probability that of the frame before."""
+    probability = rules.repeat_action_probability
+    if probability == 0.0 or random_uniform(state) >= probability:
+        state.executed = action
+    return state.executed
+
+
+@kernel
+def is_over(state: Row) -> bool:
+    """Whether one side has won."""
+    return state.player_score >= POINTS_TO_WIN or state.enemy_score >= POINTS_TO_WIN
+
+
+@kernel
+def start(state: Row, rules: Row) -> Integer:
+    """Begin an episode's book-keeping; the number of frames that it waits before the agent acts."""
+    state.time = 0
+    state.ended = False
+    state.executed = NOOP
+    state.player_score = 0
+    state.enemy_score = 0
+    return random_integer(state, rules.max_noops + 1)
+
+
+@kernel
+def reset(state: Row, rules: Row) -> None:
+    """The state in which the console starts every game, some frames on."""
+    num_noops = start(state, rules)
+    state.frame = FIRST_COUNTER
+    state.charge = FIRST_CHARGE
+    state.player_y = FIRST_PLAYER
+    state.enemy_y = FIRST_ENEMY
+    state.ball_x = 0
+    state.ball_y = GHOST_BALL_Y
+    state.ball_dx = 0
+    state.ball_dy = 0
+    state.serve_timer = FIRST_SERVE_FRAMES
+    state.has_fired = False
+    for _ in range(num_noops):
+        advance(state, NOOP)
+    remember_only(state, look(state))
+
+
+@kernel
+def judge(state: Row, rules: Row, points: Integer, outcome: Row) -> None:
+    """Count the step and report it."""
+    state.time += 1
+    outcome.point = points
+    outcome.reward = rules.point_weight * outcome.point
+    outcome.terminated = is_over(state)
+    outcome.truncated = state.time >= rules.time_limit
+    outcome.is_success = state.player_score >= POINTS_TO_WIN
+    outcome.player_score = state.player_score
+    outcome.enemy_score = state.enemy_score
+    state.ended = outcome.terminated or outcome.truncated
+
+
+@kernel
+def step(state: Row, rules: Row, action: Integer, outcome: Row) -> None:
+    """The frames of one action; a game that is won in between stands still."""
+    points: Integer = 0
+    for _ in range(rules.frame_skip):
+        executed = execute(state, rules, action)
+        if not is_over(state):
+            points += advance(state, executed)
+    remember(state, look(state))
+    judge(state, rules, points, outcome)
+
+
+@kernel
+def hold_still(outcome: Row) -> None:
+    """A row that has ended earns nothing; its flags stay."""
+    outcome.reward = 0.0
+    outcome.point = 0.0
+
+
+@kernel
+def clear(outcome: Row) -> None:
+    """What the outcome says of an episode that has just begun."""
+    hold_still(outcome)
+    outcome.terminated = False
+    outcome.truncated = False
+    outcome.is_success = False
+    outcome.player_score = 0
+    outcome.enemy_score = 0
+
+
+@kernel
+def reset_rows(states: Array, parameters: Array, mask: Array) -> None:
+    """Start the masked rows anew."""
+    for row in range(len(states)):
+        if mask[row]:
+            reset(states[row], parameters[0])
+
+
+@kernel
+def observe_rows(states: Array, parameters: Array, observations: Array) -> None:
+    """Observations of all rows."""
+    for row in range(len(states)):
+        observe(states[row], parameters[0], observations, row)
+
+
+@kernel
+def step_rows(
+    states: Array, parameters: Array, actions: Array, observations: Array, outcomes: Array, is_autoreset: bool
+) -> None:
+    """Advance all rows; one that has ended is reset when `is_autoreset` and else holds still with no reward."""
+    rules = parameters[0]
+    for row in range(len(states)):
+        state, outcome = states[row], outcomes[row]
+        if not state.ended:
+            step(state, rules, actions[row], outcome)
+        elif is_autoreset:
+            clear(outcome)
+            reset(state, rules)
+        else:
+            hold_still(outcome)
+        observe(state, rules, observations, row)
+
+
+# The same book-keeping around the real console, one row at a time
+
+
+@kernel
+def start_row(states: Array, parameters: Array, row: int) -> Integer:
+    """Begin an episode of a row; the number of frames that it waits."""
+    return start(states[row], parameters[0])
+
+
+@kernel
+def execute_row(states: Array, parameters: Array, row: int, action: Integer, executed: Array) -> None:
+    """Fill the actions [frame_skip] that the noise leaves of a wanted one."""
+    for frame in range(len(executed)):
+        executed[frame] = execute(states[row], parameters[0], action)
+
+
+@kernel
+def look_at_memory(state: Row, memory: Array) -> Integer:
+    """The word of the console's memory, uint8 [128]; takes over the scores."""
+    state.player_score = np.int64(memory[14])
+    state.enemy_score = np.int64(memory[13])
+    player_y, enemy_y = np.int64(memory[51]), np.int64(memory[50])
+    ball_x, ball_y = np.int64(memory[49]), np.int64(memory[54])
+    return packed(player_y, enemy_y, ball_x, ball_y, state.player_score, state.enemy_score)
+
+
+@kernel
+def see_first_frame(states: Array, row: int, memory: Array) -> None:
+    """Take the console's memory, uint8 [128], as the first frame of an episode."""
+    remember_only(states[row], look_at_memory(states[row], memory))
+
+
+@kernel
+def see_step(states: Array, parameters: Array, row: int, memory: Array, outcomes: Array) -> None:
+    """Take the console's memory, uint8 [128], as what a step led to."""
+    state = states[row]
+    score = state.player_score - state.enemy_score
+    remember(state, look_at_memory(state, memory))
+    judge(state, parameters[0], state.player_score - state.enemy_score - score, outcomes[row])
+
+
+@kernel
+def clear_row(outcomes: Array, row: int) -> None:
+    """Clear the outcome of a row that begins an episode."""
+    clear(outcomes[row])
+
+
+@kernel
+def hold_row_still(outcomes: Array, row: int) -> None:
+    """A row that has ended earns nothing."""
+    hold_still(outcomes[row])

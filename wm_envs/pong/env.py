@@ -1,0 +1,173 @@
+"""`wm/Pong-v0`, and what both games share: the fields of the observation and the checks of the options."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from wm_envs.environment import UNLIMITED, Array, Field, KernelEnv, KernelVectorEnv, Rules
+from wm_envs.kernel import empty_rows
+from wm_envs.options import check_flag, check_integer, check_number, check_reward_weights
+from wm_envs.pong import dynamics, render
+
+DEFAULT_REWARD_WEIGHTS = {"point": 1.0}
+TIME_LIMIT_IN_FRAMES = 108_000  # half an hour, as the Arcade Learning Environment has it
+MAX_NOOPS = 120  # so that no point is scored before the agent acts
+
+# Name, lowest, highest and meaning of each feature, in pixels of the 210 x 160 screen from its top left corner.
+FEATURES = (
+    ("player_x", 0, 140, "left edge of the agent's paddle"),
+    ("player_y", 25, 190, "its top edge"),
+    ("player_width", 0, 4, "its width"),
+    ("player_height", 0, 16, "its height"),
+    ("enemy_x", 0, 16, "left edge of the enemy's paddle"),
+    ("enemy_y", -15, 194, "its top edge; above the court while there is no ball"),
+    ("enemy_width", 0, 4, "its width"),
+    ("enemy_height", 0, 16, "its height"),
+    ("ball_x", 0, 157, "left edge of the ball; 0 while there is no ball"),
+    ("ball_y", 0, 194, "its top edge; 0 while there is no ball"),
+    ("ball_width", 0, 2, "its width"),
+    ("ball_height", 0, 4, "its height"),
+    ("player_score", 0, 21, "points of the agent"),
+    ("enemy_score", 0, 21, "points of the enemy"),
+)
+DIRECTIONS = (
+    ("ball_dx", -157, 157, "change of ball_x since the frame before; 0 unless there was a ball in both"),
+    ("ball_dy", -194, 194, "change of ball_y since the frame before; 0 unless there was a ball in both"),
+)
+SCORES = ("player_score", "enemy_score")
+
+
+def observation_fields(has_directions: bool) -> tuple[Field, ...]:
+    """Each feature in each frame of the stack: `<feature>_0` is the oldest, `<feature>_3` the newest."""
+    features = FEATURES + DIRECTIONS if has_directions else FEATURES
+    return tuple(
+        Field(f"{name}_{frame}", "points" if name in SCORES else "px", low, high, meaning)
+        for name, low, high, meaning in features
+        for frame in range(dynamics.STACK)
+    )
+
+
+def pong_parameters(
+    *,
+    frame_skip: int = 4,
+    repeat_action_probability: float = 0.0,
+    max_noops: int = 30,
+    directions: bool = False,
+    reward_weights: Mapping[str, float] | None = None,
+    time_limit: int | None = None,
+) -> Array:
+    """The options of both games as one row; raises OptionError."""
+    row = empty_rows(1, dynamics.PARAMETERS)
+    row["frame_skip"] = check_integer("frame_skip", frame_skip, 1, TIME_LIMIT_IN_FRAMES)
+    row["max_noops"] = check_integer("max_noops", max_noops, 0, MAX_NOOPS)
+    row["has_directions"] = check_flag("directions", directions)
+    probability = check_number("repeat_action_probability", repeat_action_probability, 0.0, 1.0)
+    row["repeat_action_probability"] = probability
+    row["point_weight"] = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)["point"]
+    default_limit = TIME_LIMIT_IN_FRAMES // frame_skip
+    row["time_limit"] = default_limit if time_limit is None else check_integer("time_limit", time_limit, 1, UNLIMITED)
+    return row
+
+
+class PongEnv(KernelEnv):
+    """Return the ball past the enemy: Atari's Pong, exact to the frame, in compiled code.
+
+    ## Description
+    The console's Pong, rewritten as rules on integers: complete games are equal to the original's in every feature of
+    every frame (`python -m benchmarks.pong_fidelity`), at more than a thousand times its speed. `wm/PongAtari-v0` is
+    the original with the same spaces and options; equal seeds and actions give equal episodes in both.
+
+    The ball starts slowly and in its last direction. Where it meets a paddle decides its vertical speed; FIRE, pressed
+    in the frame before, makes the agent's return faster by one, up to 4 pixels a frame, until the point is over. The
+    enemy follows the ball at 7/4 pixels a frame. The agent's paddle follows its action with a lag.
+
+    Observations are the positions of the objects, an easier input than pixels: scores are not comparable with those of
+    agents that see the screen. Not all of the state is seen: the lag of the paddle, the frame counter that slows the
+    enemy, the time until the serve and the last direction of the ball are hidden.
+
+    ## Action Space
+    `Discrete(6)`: NOOP, FIRE, RIGHT (up), LEFT (down), RIGHT with FIRE, LEFT with FIRE, each for `frame_skip` frames.
+
+    ## Observation Space
+    `Box((56,), float32)`: 14 features in pixels, each in the last four steps, the oldest first, so that feature f in
+    frame k is number 4 f + k. After a reset the first frame is repeated.
+
+    | Index | Field | Unit | Low | High | Meaning |
+    |---|---|---|---|---|---|
+    | 0-3 | `player_x_0` ... `player_x_3` | px | 0 | 140 | left edge of the agent's paddle |
+    | 4-7 | `player_y_0` ... `player_y_3` | px | 25 | 190 | its top edge |
+    | 8-11 | `player_width_0` ... `player_width_3` | px | 0 | 4 | its width |
+    | 12-15 | `player_height_0` ... `player_height_3` | px | 0 | 16 | its height |
+    | 16-19 | `enemy_x_0` ... `enemy_x_3` | px | 0 | 16 | left edge of the enemy's paddle |
+    | 20-23 | `enemy_y_0` ... `enemy_y_3` | px | -15 | 194 | its top edge; above the court while there is no ball |
+    | 24-27 | `enemy_width_0` ... `enemy_width_3` | px | 0 | 4 | its width |
+    | 28-31 | `enemy_height_0` ... `enemy_height_3` | px | 0 | 16 | its height |
+    | 32-35 | `ball_x_0` ... `ball_x_3` | px | 0 | 157 | left edge of the ball; 0 while there is no ball |
+    | 36-39 | `ball_y_0` ... `ball_y_3` | px | 0 | 194 | its top edge; 0 while there is no ball |
+    | 40-43 | `ball_width_0` ... `ball_width_3` | px | 0 | 2 | its width |
+    | 44-47 | `ball_height_0` ... `ball_height_3` | px | 0 | 4 | its height |
+    | 48-51 | `player_score_0` ... `player_score_3` | points | 0 | 21 | points of the agent |
+    | 52-55 | `enemy_score_0` ... `enemy_score_3` | points | 0 | 21 | points of the enemy |
+
+    `directions=True` adds `ball_dx` and `ball_dy`, the change of the ball's position since the frame before.
+
+    ## Rewards
+    `point`: 1 when the agent scores, -1 when the enemy does, weighted by `reward_weights`.
+
+    ## Starting State
+    The console's, after 0 to `max_noops` frames without an action, uniformly. The first ball is served 58 frames after
+    the console's start.
+
+    ## Episode End
+    Terminated when one side has 21 points; truncated after `time_limit` steps. `info["is_success"]`: the agent has won;
+    `info["player_score"]` and `info["enemy_score"]` count the points.
+
+    ## Arguments
+    | Option | Default | Meaning |
+    |---|---|---|
+    | `frame_skip` | 4 | frames of the 60 Hz game that an action lasts |
+    | `repeat_action_probability` | 0.0 | probability that a frame repeats the last one's action ("sticky") |
+    | `max_noops` | 30 | frames without an action before the start, at most; up to 120 |
+    | `directions` | `False` | add the ball's velocity to each frame: 64 numbers |
+    | `reward_weights` | `{"point": 1.0}` | weight of each reward component |
+    | `time_limit` | 108,000 / `frame_skip` | steps of an episode |
+
+    ## Version History
+    - v0: first version.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human", "ansi"], "render_fps": 15}
+
+    @classmethod
+    def rules(cls, **options: Any) -> Rules:
+        """The game with these options, those of `pong_parameters`; raises OptionError."""
+        parameters = pong_parameters(**options)
+        return Rules(
+            observation_fields=observation_fields(bool(parameters["has_directions"][0])),
+            action_space=spaces.Discrete(6),
+            reward_components=dynamics.REWARD_COMPONENTS,
+            state_dtype=dynamics.STATE,
+            outcome_dtype=dynamics.OUTCOME,
+            parameters=parameters,
+            reset_rows=dynamics.reset_rows,
+            step_rows=dynamics.step_rows,
+            observe_rows=dynamics.observe_rows,
+        )
+
+    @staticmethod
+    def draw(state: Any, parameters: Any) -> NDArray[Any]:  # noqa: ARG004
+        """The console's screen, uint8 [210, 160, 3]."""
+        return render.draw(state)
+
+    @staticmethod
+    def describe(state: Any, parameters: Any) -> str:
+        """The score and where everything is, as two lines of text."""
+        return render.describe(state, parameters)
+
+
+class PongVectorEnv(KernelVectorEnv):
+    """A batch of `wm/Pong-v0`."""
+
+    env_class = PongEnv
