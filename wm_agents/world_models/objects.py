@@ -1,13 +1,13 @@
-"""Worlds of objects: each object's next values are classified by a network of its own, one object after the other.
+"""Worlds of moving things: each value that changes is looked up or classified, one after the other.
 
-A view, given with the environment, says which objects there are and what each may look at, as symbols (integers that
-name a place in a table of embeddings). Later objects see what was decided for earlier ones, and the values of one
-object are decided one after the other, so that a drawn future is one that can happen as a whole. Values move by few
-integer steps: a network chooses among those that were recorded, and what it chooses is decoded exactly.
+A view, given with the environment, says which values change (the parts of the world), what is expected of each if
+nothing happens, and in which situation it is: a number that should have one outcome relative to what is expected.
+Situations that had one outcome whenever they were recorded are looked up. Everything else is classified by a small
+network per part, which reads symbols (integers that name a place in a table of embeddings). Later parts see what was
+decided for earlier ones, so that a drawn future is one that can happen as a whole; whatever is chosen is decoded exactly.
 """
 
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -15,7 +15,6 @@ from typing import Any, Protocol, Self
 import gymnasium as gym
 import numpy as np
 import torch
-import torch.nn.functional as F
 from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -25,7 +24,7 @@ from wm_agents.protocols import ModelState, Prediction
 from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.encoding import check_fit_spaces, check_observations
-from wm_agents.world_models.symbols import SymbolNetwork, SymbolTable, ValueCodec
+from wm_agents.world_models.symbols import PartReader, SymbolNetwork
 from wm_agents.world_models.unrolling import Unrolled
 
 Array = NDArray[Any]
@@ -33,43 +32,49 @@ Array = NDArray[Any]
 _KIND = "object world model"
 
 
-class ObjectView(Protocol):
-    """How a domain reads as objects; D values change from step to step, a memory has M integers.
+class PartView(Protocol):
+    """How a domain reads as D parts, values that change from step to step; a memory has M integers.
 
     Attributes:
-        objects: Names, in the order in which they are decided, and which of the D values belong to each.
-        outcome: The object whose changes make the reward and whose values end episodes.
-        absent: For each of the D values the one that says that the object is not there, or None.
+        parts: Names, in the order in which they are decided.
+        outcomes: The parts whose changes make the reward and whose values end episodes.
+        absent: For each part the value that says that it is not there, or None.
         observation_size: O.
     """
 
     @property
-    def objects(self) -> Mapping[str, tuple[int, ...]]: ...  # noqa: D102
+    def parts(self) -> tuple[str, ...]: ...  # noqa: D102
     @property
-    def outcome(self) -> str: ...  # noqa: D102
+    def outcomes(self) -> tuple[int, ...]: ...  # noqa: D102
     @property
     def absent(self) -> tuple[int | None, ...]: ...  # noqa: D102
     @property
     def observation_size(self) -> int: ...  # noqa: D102
 
-    def begin(self, observations: Array) -> NDArray[np.int16]:
+    def begin(self, observations: Array) -> NDArray[np.int32]:
         """Memories [B, M] of observations [B, O] alone; raises ValueError for observations of another layout."""
         ...
 
-    def remember(self, observations: Array, actions: Array, lengths: Array) -> tuple[NDArray[np.int16], Array]:
-        """Memories [S, M] before each step of episodes laid end to end, and the values [S, D] after it."""
+    def remember(self, observations: Array, actions: Array, lengths: Array) -> tuple[NDArray[np.int32], Array]:
+        """Memories [S, M] before each step of episodes laid end to end, and the parts [S, D] after it."""
         ...
 
-    def symbols(self, name: str, memories: Array, actions: Array, decided: Array) -> tuple[NDArray[np.int32], int]:
-        """What an object's network reads [B, K], and how many different symbols there can be."""
+    def look(
+        self, part: int, memories: Array, actions: Array, decided: Array
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What is expected of a part [B], and the number [B] of the situation that it is in, 0 where it has none."""
         ...
 
-    def advance(self, memories: Array, actions: Array, decided: Array) -> NDArray[np.int16]:
+    def symbols(self, part: int, memories: Array, actions: Array, decided: Array) -> tuple[NDArray[np.int32], int]:
+        """What a part's network reads [B, K], and how many different symbols there can be."""
+        ...
+
+    def advance(self, memories: Array, actions: Array, decided: Array) -> NDArray[np.int32]:
         """Memories after a step; rows with a negative action stay as they are."""
         ...
 
     def present(self, observations: Array) -> NDArray[np.int64]:
-        """The D values [B, D] that observations show."""
+        """The parts [B, D] that observations show."""
         ...
 
     def observations(self, memories: Array) -> NDArray[np.float32]:
@@ -82,33 +87,34 @@ class ObjectConfig:
     """Shape and training of an `ObjectModel`.
 
     Attributes:
-        widths: Hidden units of each object's layers; one number for all, or one per object.
+        width: Hidden units of each part's layers.
         num_layers: Hidden layers behind the embedding.
         dropout: Share of hidden units that are silent in training.
-        updates: Optimiser steps; one number for all, or one per object.
+        num_updates: Optimiser steps of each part's network.
         batch_size: Transitions per update.
         learning_rate: AdamW's at its highest; it falls to 1 % by a cosine.
         weight_decay: Decoupled.
-        focus: Share of each batch drawn by how badly a transition was predicted when it was last seen. Sharpens
-            deterministic worlds; 0 keeps the probabilities of noisy ones honest.
-        fewest: Symbols seen less often than this in training are not told apart.
-        longest_step: A value that moves by at most this much is predicted as a difference, else as it is.
+        fewest: Symbols and situations seen less often than this in training are not told apart.
+        purity: Share of equal outcomes from which on a situation is looked up; above 1 nothing is.
+        known_share: Share of each batch that the network sees of what is looked up, so that it can stand in elsewhere.
+        longest_step: A part that ends at most this far from what is expected is predicted as a difference, else as it is.
     """
 
-    widths: tuple[int, ...] = (256,)
+    width: int = 128
     num_layers: int = 2
     dropout: float = 0.0
-    updates: tuple[int, ...] = (3000,)
+    num_updates: int = 800
     batch_size: int = 512
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-2
-    focus: float = 0.0
-    fewest: int = 2
+    fewest: int = 1
+    purity: float = 0.98
+    known_share: float = 0.25
     longest_step: int = 25
 
 
 class ObjectModel(Unrolled, nn.Module):
-    """A world model of objects and symbols.
+    """A world model of parts, situations and symbols.
 
     Without a generator each value is the likeliest one; with one it is drawn. `hidden` is (memory [B, M], action [B]):
     what preceded the newest observation and the action that led to it, -1 at the beginning.
@@ -125,7 +131,7 @@ class ObjectModel(Unrolled, nn.Module):
         self,
         observation_space: gym.Space[Any],
         action_space: gym.Space[Any],
-        view: ObjectView,
+        view: PartView,
         config: ObjectConfig | None = None,
         *,
         seed: int = 0,
@@ -137,9 +143,8 @@ class ObjectModel(Unrolled, nn.Module):
             raise SpaceError(f"the view reads observations of size {view.observation_size}, got {observation_space}")
         self.observation_space, self.action_space = observation_space, action_space
         self.view, self.config, self.seed = view, config or ObjectConfig(), seed
-        self.networks = nn.ModuleDict()
-        self.codecs: dict[str, list[ValueCodec]] = {}
-        self.tables: dict[str, SymbolTable] = {}
+        self.readers: list[PartReader] = []
+        self.networks = nn.ModuleList()
         self.reward_weights = np.zeros(0)
         self.endings: list[tuple[int, ...]] = []
 
@@ -177,57 +182,66 @@ class ObjectModel(Unrolled, nn.Module):
         return ModelState(observations, hidden), prediction
 
     def decide(self, memories: Array, acts: Array, present: Array, generator: torch.Generator | None) -> Array:
-        """The next values [B, D], object by object."""
+        """The next values [B, D], part by part."""
         decided = present.copy()
-        for name, columns in self.view.objects.items():
-            symbols, _ = self.view.symbols(name, memories, acts, decided)
-            tokens = self.networks[name].draw(torch.from_numpy(self.tables[name].encode(symbols)), generator)
-            for column, codec, token in zip(columns, self.codecs[name], tokens, strict=True):
-                decided[:, column] = codec.decode(present[:, column], token.numpy())
+        for part, (reader, network) in enumerate(zip(self.readers, self.networks, strict=True)):
+            expected, situations = self.view.look(part, memories, acts, decided)
+            tokens, is_known = reader.situations.lookup(situations)
+            rows = np.flatnonzero(~is_known)
+            if len(rows):
+                symbols, _ = self.view.symbols(part, memories[rows], acts[rows], decided[rows])
+                tokens[rows] = network.draw(torch.from_numpy(reader.table.encode(symbols)), generator).numpy()
+            decided[:, part] = reader.codec.decode(expected, tokens)
         return decided
 
     def outcomes(self, present: Array, decided: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Rewards [B] and terminations [B] of a change of values."""
-        columns = list(self.view.objects[self.view.outcome])
-        rewards = ((decided - present)[:, columns] @ self.reward_weights).astype(np.float32)
+        parts = list(self.view.outcomes)
+        rewards = ((decided - present)[:, parts] @ self.reward_weights).astype(np.float32)
         ended = np.zeros(len(decided), np.float32)
-        for column, values in zip(columns, self.endings, strict=True):
-            ended[np.isin(decided[:, column], values)] = 1.0
+        for part, values in zip(parts, self.endings, strict=True):
+            ended[np.isin(decided[:, part], values)] = 1.0
         return rewards, ended
 
     def fit(self, trajectories: Trajectories, *, progress: bool | None = None) -> dict[str, float]:
-        """Learn from recorded episodes, afresh each time; returns the final training loss of each object.
+        """Learn from recorded episodes, afresh each time.
+
+        Args:
+            trajectories: What to learn from.
+            progress: Show a progress bar; None shows it on a terminal only.
+
+        Returns:
+            For each part the share of the steps that are looked up, `<part>_known`, and the network's loss at the end.
 
         Raises:
             SpaceError: The trajectories do not fit the spaces or the view.
+            NonFiniteError: A loss is not finite.
         """
-        from wm_agents.world_models.object_fitting import fit_objects
+        from wm_agents.world_models.object_fitting import fit_parts
 
         check_fit_spaces(trajectories, self.observation_space, self.action_space)
         memories, decided = self._remember(trajectories)
         before = self.view.present(trajectories.observations[trajectories.observation_of_step])
         self._fit_outcomes(before, decided, trajectories)
-        actions = trajectories.actions - int(self.action_space.start)
-        return fit_objects(self, memories, actions, before, decided, progress)
+        return fit_parts(self, memories, trajectories.actions - int(self.action_space.start), before, decided, progress)
 
-    def arrange(self, name: str, table: SymbolTable, codecs: list[ValueCodec], number: int) -> SymbolNetwork:
-        """Make an object's network afresh."""
-        config = self.config
-        width = config.widths[number % len(config.widths)]
-        network = SymbolNetwork(
-            table.num_known + 1, width, config.num_layers, [codec.num_tokens for codec in codecs], config.dropout,
-            torch.Generator().manual_seed(self.seed + 1000 * number),
+    def arrange(self, readers: list["PartReader"]) -> None:
+        """Make the networks afresh for what was learned without gradients."""
+        config, self.readers = self.config, readers
+        self.networks = nn.ModuleList(
+            SymbolNetwork(
+                reader.table.num_known + 1, config.width, config.num_layers, reader.codec.num_tokens, config.dropout,
+                torch.Generator().manual_seed(self.seed + 1000 * number),
+            )
+            for number, reader in enumerate(readers)
         )  # fmt: skip
-        self.tables[name], self.codecs[name], self.networks[name] = table, codecs, network
-        return network
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write weights and vocabularies to one file (safetensors with JSON) and return its path."""
+        """Write weights, situations and vocabularies to one file (safetensors with JSON) and return its path."""
         metadata = {
             "config": asdict(self.config),
             "seed": self.seed,
-            "tables": {name: table.known.tolist() for name, table in self.tables.items()},
-            "codecs": {name: [codec.to_json() for codec in codecs] for name, codecs in self.codecs.items()},
+            "readers": [reader.to_json() for reader in self.readers],
             "reward_weights": self.reward_weights.tolist(),
             "endings": [list(values) for values in self.endings],
         }
@@ -239,17 +253,14 @@ class ObjectModel(Unrolled, nn.Module):
         path: str | os.PathLike[str],
         observation_space: gym.Space[Any],
         action_space: gym.Space[Any],
-        view: ObjectView,
+        view: PartView,
     ) -> Self:
         """Read a file that `save` wrote, for the same spaces and view; raises CheckpointError when it is damaged."""
         stored = load_checkpoint(Path(path), kind=_KIND)
         try:
             data = stored.metadata
-            config = {key: tuple(v) if isinstance(v, list) else v for key, v in data["config"].items()}
-            model = cls(observation_space, action_space, view, ObjectConfig(**config), seed=data["seed"])
-            for number, name in enumerate(view.objects):
-                codecs = [ValueCodec.from_json(codec) for codec in data["codecs"][name]]
-                model.arrange(name, SymbolTable(np.array(data["tables"][name])), codecs, number)
+            model = cls(observation_space, action_space, view, ObjectConfig(**data["config"]), seed=data["seed"])
+            model.arrange([PartReader.from_json(reader) for reader in data["readers"]])
             model.reward_weights = np.array(data["reward_weights"])
             model.endings = [tuple(values) for values in data["endings"]]
             model.load_state_dict(stored.tensors)
@@ -263,27 +274,18 @@ class ObjectModel(Unrolled, nn.Module):
         except ValueError as error:
             raise SpaceError(str(error)) from error
 
-    def _remember(self, trajectories: Trajectories) -> tuple[NDArray[np.int16], Array]:
+    def _remember(self, trajectories: Trajectories) -> tuple[NDArray[np.int32], Array]:
         self._begin(torch.from_numpy(trajectories.observations))  # checks the layout of every row
         actions = trajectories.actions - int(self.action_space.start)
         return self.view.remember(trajectories.observations, actions, trajectories.lengths)
 
     def _fit_outcomes(self, before: Array, after: Array, trajectories: Trajectories) -> None:
         """Rewards as a linear function of the outcome's changes; endings as values that always end an episode."""
-        columns = list(self.view.objects[self.view.outcome])
-        changes = (after - before)[:, columns].astype(np.float64)
+        parts = list(self.view.outcomes)
+        changes = (after - before)[:, parts].astype(np.float64)
         weights = np.linalg.lstsq(changes, trajectories.rewards, rcond=None)[0]
         self.reward_weights = np.where(np.abs(weights - weights.round()) < 1e-6, weights.round(), weights)
         self.endings = []
-        for column in columns:
-            ends, goes_on = after[trajectories.terminations, column], after[~trajectories.terminations, column]
+        for part in parts:
+            ends, goes_on = after[trajectories.terminations, part], after[~trajectories.terminations, part]
             self.endings.append(tuple(int(value) for value in np.setdiff1d(ends, goes_on)))
-
-
-def cross_entropies(network: SymbolNetwork, symbols: Tensor, tokens: Tensor) -> Tensor:
-    """The sum [B] over an object's values of how surprising the recorded ones are."""
-    losses = [
-        F.cross_entropy(logits, tokens[:, number], reduction="none")
-        for number, logits in enumerate(network(symbols, tokens))
-    ]
-    return torch.stack(losses).sum(0)

@@ -1,8 +1,7 @@
-"""Symbols in, tokens out: the tables, codecs and networks of `ObjectModel`."""
+"""Symbols and situations in, tokens out: the tables, codecs and networks of `ObjectModel`."""
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -51,7 +50,7 @@ class SymbolTable:
 
 @dataclass(frozen=True)
 class ValueCodec:
-    """One value's steps as tokens: recorded differences, and recorded values where it jumps, comes or goes.
+    """Outcomes as tokens: recorded differences to what is expected, and recorded values where a part jumps or goes.
 
     Attributes:
         words: What each token stands for: a difference, or a value plus a constant that sets it apart.
@@ -64,108 +63,142 @@ class ValueCodec:
     longest_step: int
 
     @classmethod
-    def of(cls, before: Array, after: Array, absent: int | None, longest_step: int) -> "ValueCodec":
+    def of(cls, before: Array, expected: Array, after: Array, absent: int | None, longest_step: int) -> "ValueCodec":
         """From recorded steps [S]."""
         empty = cls(np.zeros(0, np.int64), absent, longest_step)
-        return cls(np.unique(empty._word(before, after)), absent, longest_step)
+        return cls(np.unique(empty._word(before, expected, after)), absent, longest_step)
 
     @property
     def num_tokens(self) -> int:
         """How many."""
         return len(self.words)
 
-    def encode(self, before: Array, after: Array) -> NDArray[np.int64]:
+    def encode(self, before: Array, expected: Array, after: Array) -> NDArray[np.int64]:
         """The token [S] of each step; one never recorded counts as the nearest word."""
-        words = self._word(before, after)
+        words = self._word(before, expected, after)
         upper = np.searchsorted(self.words, words).clip(max=len(self.words) - 1)
         lower = (upper - 1).clip(min=0)
         is_lower = np.abs(self.words[lower] - words) < np.abs(self.words[upper] - words)
         return np.where(is_lower, lower, upper)
 
-    def decode(self, before: Array, tokens: Array) -> NDArray[np.int64]:
+    def decode(self, expected: Array, tokens: Array) -> NDArray[np.int64]:
         """The values [B] that tokens lead to."""
         words = self.words[tokens]
-        decoded: NDArray[np.int64] = np.where(words > _AWAY // 2, words - _AWAY, before + words)
+        decoded: NDArray[np.int64] = np.where(words > _AWAY // 2, words - _AWAY, expected + words)
         return decoded
+
+    def _word(self, before: Array, expected: Array, after: Array) -> Array:
+        is_step = np.abs(after - expected) <= self.longest_step
+        if self.absent is not None:
+            is_step &= (before != self.absent) & (after != self.absent)
+        return np.where(is_step, after - expected, after + _AWAY)
+
+
+@dataclass(frozen=True)
+class SituationTable:
+    """Situations that led to one outcome whenever they were recorded, and that outcome.
+
+    Attributes:
+        situations: Ascending numbers [N].
+        tokens: What followed [N].
+    """
+
+    situations: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, situations: Array, tokens: Array, fewest: int, purity: float) -> "SituationTable":
+        """From recorded situations [S], of which 0 says that there is none, and tokens [S].
+
+        Args:
+            situations: [S].
+            tokens: [S].
+            fewest: A situation is kept if it was recorded at least so often,
+            purity: and if at least this share of its outcomes were the same.
+        """
+        pairs = np.column_stack([situations, tokens])[situations != 0]
+        if not len(pairs):
+            return cls(np.zeros(0, np.int64), np.zeros(0, np.int64))
+        outcomes, counts = np.unique(pairs, axis=0, return_counts=True)
+        order = np.lexsort((-counts, outcomes[:, 0]))
+        outcomes, counts = outcomes[order], counts[order]
+        known, first, group = np.unique(outcomes[:, 0], return_index=True, return_inverse=True)
+        totals = np.bincount(group, counts)
+        is_kept = (totals >= fewest) & (counts[first] >= purity * totals)
+        return cls(known[is_kept], outcomes[first, 1][is_kept])
+
+    def lookup(self, situations: Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Tokens [B], and whether each situation [B] is known."""
+        if not len(self.situations):
+            return np.zeros(len(situations), np.int64), np.zeros(len(situations), np.bool_)
+        places = np.searchsorted(self.situations, situations)
+        places[places == len(self.situations)] = 0
+        return self.tokens[places], self.situations[places] == situations
+
+
+@dataclass(frozen=True)
+class PartReader:
+    """What is learned of a part without gradients: its symbols, its tokens and its clear situations."""
+
+    table: SymbolTable
+    codec: ValueCodec
+    situations: SituationTable
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
-        return {"words": self.words.tolist(), "absent": self.absent, "longest_step": self.longest_step}
+        return {
+            "symbols": self.table.known.tolist(),
+            "words": self.codec.words.tolist(),
+            "absent": self.codec.absent,
+            "longest_step": self.codec.longest_step,
+            "situations": self.situations.situations.tolist(),
+            "tokens": self.situations.tokens.tolist(),
+        }
 
     @classmethod
-    def from_json(cls, description: dict[str, Any]) -> "ValueCodec":
-        """The codec of `to_json`."""
-        return cls(np.array(description["words"]), description["absent"], description["longest_step"])
-
-    def _word(self, before: Array, after: Array) -> Array:
-        is_step = np.abs(after - before) <= self.longest_step
-        if self.absent is not None:
-            is_step &= (before == self.absent) == (after == self.absent)
-        return np.where(is_step, after - before, after + _AWAY)
+    def from_json(cls, description: dict[str, Any]) -> "PartReader":
+        """The reader of `to_json`."""
+        lists = {name: np.array(description[name], np.int64) for name in ("symbols", "words", "situations", "tokens")}
+        return cls(
+            SymbolTable(lists["symbols"]),
+            ValueCodec(lists["words"], description["absent"], description["longest_step"]),
+            SituationTable(lists["situations"], lists["tokens"]),
+        )
 
 
 class SymbolNetwork(nn.Module):
-    """The sum of a row's embeddings, hidden layers, and a chain of classifiers.
-
-    Each classifier after the first sees the token that the one before it chose.
+    """The sum of a row's embeddings, hidden layers, and a classifier.
 
     Args:
         num_symbols: Rows of the embedding.
         width: Hidden units.
         num_layers: Hidden layers behind the embedding.
-        num_tokens: Categories of each value.
+        num_tokens: Categories.
         dropout: Share of hidden units that are silent in training.
         generator: Draws the weights.
     """
 
     def __init__(
-        self,
-        num_symbols: int,
-        width: int,
-        num_layers: int,
-        num_tokens: list[int],
-        dropout: float,
-        generator: torch.Generator,
+        self, num_symbols: int, width: int, num_layers: int, num_tokens: int, dropout: float, generator: torch.Generator
     ) -> None:
         super().__init__()
         self.dropout = dropout
         self.embedding = nn.Parameter(torch.randn(num_symbols, width, generator=generator) * 0.15)
         self.bias = nn.Parameter(torch.zeros(width))
         self.layers = nn.ModuleList(_linear(width, width, generator) for _ in range(num_layers))
-        self.links = nn.ParameterList(
-            nn.Parameter(torch.randn(before, width, generator=generator) * 0.3) for before, _ in pairwise(num_tokens)
-        )
-        self.mixers = nn.ModuleList(_linear(width, width, generator) for _ in num_tokens[1:])
-        self.heads = nn.ModuleList(_linear(width, size, generator) for size in num_tokens)
+        self.head = _linear(width, num_tokens, generator)
 
-    def trunk(self, symbols: Tensor) -> Tensor:
-        """Symbols [B, K] -> hidden [B, width]."""
+    def forward(self, symbols: Tensor) -> Tensor:
+        """Symbols [B, K] -> logits [B, num_tokens]."""
         hidden = F.silu(F.embedding_bag(symbols, self.embedding, mode="sum") + self.bias)
         for layer in self.layers:
             hidden = F.silu(layer(self._thinned(hidden)))
-        return self._thinned(hidden)
-
-    def forward(self, symbols: Tensor, tokens: Tensor) -> list[Tensor]:
-        """Logits [B, C] of each value given the recorded tokens [B, values] of those before it."""
-        hidden = self.trunk(symbols)
-        logits = [self.heads[0](hidden)]
-        for number in range(1, len(self.heads)):
-            hidden = self._linked(hidden, number, tokens[:, number - 1])
-            logits.append(self.heads[number](hidden))
+        logits: Tensor = self.head(self._thinned(hidden))
         return logits
 
-    def draw(self, symbols: Tensor, generator: torch.Generator | None) -> list[Tensor]:
-        """Tokens [B] of each value: drawn one after the other, or the likeliest where there is no generator."""
-        hidden = self.trunk(symbols)
-        chosen = [_chosen(self.heads[0](hidden), generator)]
-        for number in range(1, len(self.heads)):
-            hidden = self._linked(hidden, number, chosen[-1])
-            chosen.append(_chosen(self.heads[number](hidden), generator))
-        return chosen
-
-    def _linked(self, hidden: Tensor, number: int, tokens: Tensor) -> Tensor:
-        link = self.links[number - 1]
-        return F.silu(self.mixers[number - 1](hidden + F.embedding(tokens, link)))
+    def draw(self, symbols: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Tokens [B]: drawn, or the likeliest where there is no generator."""
+        return _chosen(self.forward(symbols), generator)
 
     def _thinned(self, hidden: Tensor) -> Tensor:
         return F.dropout(hidden, self.dropout, self.training) if self.dropout else hidden

@@ -2,8 +2,8 @@
 
 A world model of symbols (`wm_agents.world_models.objects`) asks three things of a domain, all compiled here: a memory
 row for each game, filled from the recorded observations and actions and nothing else; the symbols that each object's
-network reads from it; and the next row. Only geometry and time are told: which places overlap if speeds last, how long
-the ball has been gone, how far the actions have pulled the paddle. What follows from them is learned.
+network reads from it; and the next row. Only geometry and time are told: where things are if speeds last, when they
+then overlap, how long the ball has been gone, how far the actions have pulled the paddle. What follows is learned.
 """
 
 from typing import Any
@@ -21,9 +21,14 @@ NUM_FLIGHT = 4  # places of the ball in its present or last flight
 UNKNOWN_ACTION = 6
 LONGEST_ABSENCE = 40  # steps; beyond, one is as good as another
 PULLS = np.array([0, 0, -1, 1, -1, 1])  # of the actions on the player's paddle
-FULL_STRIDE = 8  # pixels that the enemy moves in a step without its pause
+STEP = 1_000_000  # pull is counted in millionths of a step
+STRIDE = 2  # pixels that the enemy moves in a frame
+AIM = 1  # pixels from the enemy's top edge down to the ball's when it rests
+MOST_MISFITS = 100
 SHORTEST_STRIDE, LARGE_STRIDE, LONGEST_STRIDE = 5, 8, 11  # pixels of the player's first step from rest
 MOST_VOTES = 4
+HIGH, LOW = 34, 189  # px: a ball beyond is near a wall
+FASTEST = 16  # px per step, along each axis
 
 # Columns of a frame
 PLAYER_X, PLAYER_Y, ENEMY_X, ENEMY_Y, BALL_X, BALL_Y, PLAYER_SCORE, ENEMY_SCORE = 0, 1, 4, 5, 8, 9, 12, 13
@@ -35,27 +40,32 @@ DECIDED = (PLAYER_Y, BALL_X, BALL_Y, ENEMY_Y, PLAYER_SCORE, ENEMY_SCORE)
 
 MEMORY = np.dtype(
     [
-        ("player_y", np.int16, (NUM_PAST + 1,)),  # newest first, as everywhere
-        ("enemy_y", np.int16, (NUM_PAST + 1,)),
-        ("ball_x", np.int16, (STACK,)),  # 0 without a ball
-        ("ball_y", np.int16, (STACK,)),
-        ("player_score", np.int16, (STACK,)),
-        ("enemy_score", np.int16, (STACK,)),
-        ("action", np.int16, (NUM_PAST,)),
-        ("flight_x", np.int16, (NUM_FLIGHT,)),  # places of the ball while there was one
-        ("flight_y", np.int16, (NUM_FLIGHT,)),
-        ("flight_length", np.int16),  # how many of these belong to the last flight
-        ("absence", np.int16),  # steps without a ball
-        ("beat", np.int16),  # steps, modulo 2, since the enemy made a full stride; 2: it never did
-        ("vote", np.int16),  # small first strides of the player's paddle from rest, less large ones
-        ("pull", np.int16),  # hundredths of a step: where the actions have pulled the player; -1: unknown
-        ("reach", np.int16),  # hundredths of a step from end to end
-        ("top", np.int16),  # hundredths of a pixel: where the paddle rests at pull 0
-        ("slope", np.int16),  # hundredths of a pixel that a step's pull moves that place
-        ("highest", np.int16),  # pixel above which the paddle never goes
+        ("player_y", np.int32, (NUM_PAST + 1,)),  # newest first, as everywhere
+        ("enemy_y", np.int32, (NUM_PAST + 1,)),
+        ("ball_x", np.int32, (STACK,)),  # 0 without a ball
+        ("ball_y", np.int32, (STACK,)),
+        ("player_score", np.int32, (STACK,)),
+        ("enemy_score", np.int32, (STACK,)),
+        ("action", np.int32, (NUM_PAST,)),
+        ("flight_x", np.int32, (NUM_FLIGHT,)),  # places of the ball while there was one
+        ("flight_y", np.int32, (NUM_FLIGHT,)),
+        ("flight_length", np.int32),  # how many of these belong to the last flight
+        ("step_x", np.int32),  # pixels that the ball moves in a step at the speed that it has or had last
+        ("step_y", np.int32),
+        ("is_steady", np.int32),  # 1: this speed is certain
+        ("absence", np.int32),  # steps without a ball
+        ("exit", np.int32),  # frames that the ball lasted in the step in which it went
+        ("beat", np.int32),  # steps, modulo 2, since the enemy made a full stride; 2: it never did
+        ("misfits", np.int32, (4,)),  # steps that a pause of the enemy in this frame does not explain
+        ("vote", np.int32),  # small first strides of the player's paddle from rest, less large ones
+        ("pull", np.int32),  # millionths of a step: where the actions have pulled the player; -1: unknown
+        ("reach", np.int32),  # millionths of a step from end to end
+        ("rest_offset", np.int32),  # millionths: the paddle rests at the odd pixel 2 * floor(offset + rate * pull) + 1
+        ("rest_rate", np.int32),  # millionths per step
+        ("highest", np.int32),  # pixel above which the paddle never goes
     ]
 )
-MEMORY_SIZE = MEMORY.itemsize // 2
+MEMORY_SIZE = MEMORY.itemsize // 4
 
 
 @kernel
@@ -73,14 +83,81 @@ def fill(values: Array, value: int) -> None:
         values[age] = value
 
 
+# Geometry and time
+
+
+@kernel
+def contact(ball_x: int, step_x: int, left: int) -> int:
+    """The frame 0..3 of a step in which a ball that keeps its speed overlaps a paddle's columns; 4: in none."""
+    for frame in range(4):
+        x = ball_x + frame * step_x // 4
+        if left - BALL_WIDTH < x < left + PADDLE_WIDTH:
+            return frame
+    return 4
+
+
+@kernel
+def first_contact(ball_x: int, step_x: int) -> int:
+    """The same for the paddle that the ball flies to."""
+    return contact(ball_x, step_x, PLAYER_LEFT if step_x > 0 else ENEMY_LEFT)
+
+
+@kernel
+def exit_frame(ball_x: int, step_x: int) -> int:
+    """Frames 0..5 until a ball that keeps its speed is behind a paddle by more than the paddle's width thrice."""
+    for frame in range(5):
+        x = ball_x + frame * step_x // 4
+        if x <= ENEMY_LEFT - 3 * PADDLE_WIDTH - 1 or x >= PLAYER_LEFT + 4 * PADDLE_WIDTH:
+            return frame
+    return 5
+
+
+@kernel
+def is_near_wall(ball_y: int, step_y: int) -> bool:
+    """Whether a ball may meet a wall before the last frame of a step."""
+    last = ball_y + 3 * step_y // 4
+    return last < HIGH or last > LOW
+
+
+@kernel
+def follow_speed(memory: Row, ball_x: int, ball_y: int) -> None:
+    """The speed after a step, from where it began, where a paddle may have turned it, and where it ended."""
+    x, y, length = int(memory.flight_x[0]), int(memory.flight_y[0]), memory.flight_length
+    step_x, step_y, was_steady = int(memory.step_x), int(memory.step_y), memory.is_steady == 1
+    moved_x, moved_y, frames = ball_x - x, ball_y - y, 4
+    memory.is_steady = 0
+    if length == 0:
+        return
+    if length > 1 and was_steady:
+        frame = first_contact(x, step_x)
+        if frame < 4:
+            moved_x, moved_y, frames = moved_x - frame * step_x // 4, moved_y - frame * step_y // 4, 4 - frame
+            if is_near_wall(y, step_y):
+                frames = 5  # too much at once
+        elif moved_y != step_y and is_near_wall(y, step_y):
+            moved_y = -step_y
+        elif moved_y != step_y:
+            frames = 5
+        if frame == 4 and moved_x != step_x:
+            frames = 5
+    if frames == 5 or moved_x % frames != 0 or moved_y % frames != 0:
+        memory.step_x, memory.step_y = ball_x - x, ball_y - y
+        return
+    memory.step_x, memory.step_y = 4 * (moved_x // frames), 4 * (moved_y // frames)
+    memory.is_steady = 1 if 4 <= abs(memory.step_x) <= FASTEST and abs(memory.step_y) <= FASTEST else 0
+
+
 @kernel
 def follow_ball(memory: Row, ball_x: int, ball_y: int) -> None:
     """Lengthen the flight, begin another or count how long the ball has been gone."""
     if ball_x == 0:
+        if memory.absence == 0:
+            memory.exit = exit_frame(int(memory.flight_x[0]), int(memory.step_x)) - has_scored(memory)
         memory.absence = min(memory.absence + 1, LONGEST_ABSENCE)
         return
     if memory.absence > 0:
         memory.flight_length = 0
+    follow_speed(memory, ball_x, ball_y)
     memory.absence = 0
     memory.flight_length = min(memory.flight_length + 1, NUM_FLIGHT)
     shift(memory.flight_x, ball_x)
@@ -88,11 +165,18 @@ def follow_ball(memory: Row, ball_x: int, ball_y: int) -> None:
 
 
 @kernel
+def has_scored(memory: Row) -> int:
+    """1 when the last step brought a point."""
+    is_same = memory.player_score[0] == memory.player_score[1] and memory.enemy_score[0] == memory.enemy_score[1]
+    return 0 if is_same else 1
+
+
+@kernel
 def follow_player(memory: Row, player_y: int, action: int) -> None:
     """Pull the paddle by the action within its reach, and notice a move from rest."""
     pull = PULLS[action] if action < UNKNOWN_ACTION else 0
     if memory.pull >= 0:
-        memory.pull = min(max(memory.pull + 100 * pull, 0), memory.reach)
+        memory.pull = min(max(memory.pull + STEP * pull, 0), memory.reach)
     was_at_rest = memory.player_y[0] == memory.player_y[1] and memory.player_y[1] == memory.player_y[2]
     stride = abs(player_y - memory.player_y[0])
     if was_at_rest and pull != 0 and SHORTEST_STRIDE <= stride <= LONGEST_STRIDE:
@@ -102,13 +186,81 @@ def follow_player(memory: Row, player_y: int, action: int) -> None:
 
 
 @kernel
+def majority(memory: Row) -> int:
+    """0: large first strides prevail, 1: small ones, 2: neither."""
+    return 2 if memory.vote == 0 else (1 if memory.vote > 0 else 0)
+
+
+@kernel
+def rest(memory: Row, push: int, quarters: int) -> int:
+    """Where the player's paddle would rest after some quarters of a step of a push up (-1), down (1) or none."""
+    pull = min(max(int(memory.pull) + push * quarters * STEP // 4, 0), int(memory.reach))
+    place = 2 * ((int(memory.rest_offset) + int(memory.rest_rate) * pull // STEP) // STEP) + 1
+    return max(place, int(memory.highest))
+
+
+@kernel
+def distance_from_rest(memory: Row) -> int:
+    """Pixels between the player's paddle and where its pull would let it rest; 99 if that is unknown."""
+    return 99 if memory.pull < 0 else memory.player_y[0] - rest(memory, 0, 0)
+
+
+@kernel
+def chase(memory: Row, frames: int, pause: int) -> int:
+    """Where the enemy is after some frames in which it follows a ball that keeps its speed, but for a frame of pause."""
+    enemy = int(memory.enemy_y[0])
+    for passed in range(1, frames + 1):
+        ball = int(memory.flight_y[0]) + passed * int(memory.step_y) // 4 - AIM
+        if passed == pause + 1 or ball == enemy:
+            continue
+        enemy += STRIDE if ball > enemy else -STRIDE
+    return enemy
+
+
+@kernel
+def is_free(memory: Row) -> bool:
+    """Whether the ball flies at a certain speed and meets neither a paddle nor a wall in this step."""
+    if memory.absence > 0 or memory.flight_length < 2 or memory.is_steady == 0:
+        return False
+    if is_near_wall(int(memory.flight_y[0]), int(memory.step_y)):
+        return False
+    return first_contact(int(memory.flight_x[0]), int(memory.step_x)) == 4
+
+
+@kernel
 def follow_enemy(memory: Row, enemy_y: int) -> None:
-    """Keep the beat of the enemy's pauses."""
+    """Keep the beat of the enemy's pauses, and find out in which frame of a step they come."""
+    if memory.beat == 0 and is_free(memory):
+        for frame in range(4):
+            if chase(memory, 4, frame) != enemy_y:
+                memory.misfits[frame] = min(memory.misfits[frame] + 1, MOST_MISFITS)
     if memory.beat < 2:
         memory.beat = 1 - memory.beat
-    if abs(enemy_y - memory.enemy_y[0]) == FULL_STRIDE:
+    if abs(enemy_y - memory.enemy_y[0]) == 4 * STRIDE:
         memory.beat = 0
     shift(memory.enemy_y, enemy_y)
+
+
+@kernel
+def pause_frame(memory: Row) -> int:
+    """The frame 0..3 in which the enemy pauses in every other step; 4: unknown, 5: even, 6: odd."""
+    best, num_best = 0, 0
+    for frame in range(4):
+        if memory.misfits[frame] < memory.misfits[best]:
+            best = frame
+    for frame in range(4):
+        is_fitting = majority(memory) == 2 or majority(memory) == 1 - frame % 2
+        if memory.misfits[frame] == memory.misfits[best] and is_fitting:
+            best, num_best = frame, num_best + 1
+    if num_best == 1:
+        return best
+    return 4 if majority(memory) == 2 else 6 - majority(memory)
+
+
+@kernel
+def rhythm(memory: Row) -> int:
+    """What is known of the phase of both paddles, 0..20."""
+    return pause_frame(memory) * 3 + int(memory.beat)
 
 
 @kernel
@@ -116,10 +268,10 @@ def advance(memory: Row, action: int, decided: Array) -> None:
     """Remember a step: the action and the values of DECIDED that it led to."""
     follow_player(memory, decided[0], action)
     shift(memory.action, action)
+    follow_enemy(memory, decided[3])
     follow_ball(memory, decided[1], decided[2])
     shift(memory.ball_x, decided[1])
     shift(memory.ball_y, decided[2])
-    follow_enemy(memory, decided[3])
     shift(memory.player_score, decided[4])
     shift(memory.enemy_score, decided[5])
 
@@ -129,17 +281,24 @@ def begin(memory: Row, observation: Array, charge: Array) -> None:
     """A memory of nothing but the four frames of an observation; four equal ones are taken for a new game."""
     fill(memory.player_y, int(observation[PLAYER_Y * STACK]))
     fill(memory.enemy_y, int(observation[ENEMY_Y * STACK]))
+    fill(memory.player_score, int(observation[PLAYER_SCORE * STACK]))
+    fill(memory.enemy_score, int(observation[ENEMY_SCORE * STACK]))
     fill(memory.action, UNKNOWN_ACTION)
     fill(memory.flight_x, 0)
     fill(memory.flight_y, 0)
     memory.flight_length = 0
+    memory.step_x = 0
+    memory.step_y = 0
+    memory.is_steady = 0
     memory.absence = LONGEST_ABSENCE
+    memory.exit = 9
     memory.beat = 2
+    fill(memory.misfits, 0)
     memory.vote = 0
     memory.reach = charge[0]
-    memory.top = charge[2]
-    memory.slope = charge[3]
-    memory.highest = charge[4] // 100
+    memory.rest_offset = charge[2]
+    memory.rest_rate = charge[3]
+    memory.highest = charge[4] // STEP
     is_new = True
     for feature in range(NUM_FEATURES):
         for frame in range(1, STACK):
@@ -167,189 +326,6 @@ def write_observation(memory: Row, out: Array) -> None:
         out[ENEMY_SCORE * STACK + frame] = memory.enemy_score[age]
 
 
-# Symbols. Each is a number in a range of its own within one table; `put` writes one and moves on to the next range.
-
-
-@kernel
-def put(out: Array, place: Array, value: int, low: int, high: int) -> None:
-    """Write a value, held within low..high, as a symbol; place holds the next column and the next free symbol."""
-    out[place[0]] = place[1] + min(max(value, low), high) - low
-    place[0] += 1
-    place[1] += high - low + 1
-
-
-@kernel
-def moved(memory: Row, values: Array, age: int) -> int:
-    """How the ball moved in the step that many steps ago, in pixels; -17 where it was not in flight."""
-    return values[age] - values[age + 1] if memory.flight_length > age + 1 else -17
-
-
-@kernel
-def speed(values: Array, others: Array, length: int, age: int) -> int:
-    """Quarter-steps of the motion at `age`, with a turn at a wall understood: 4 * pixels per frame, 99 if unknown."""
-    if length < age + 2:
-        return 99
-    last = values[age] - values[age + 1]
-    if length < age + 3:
-        return last
-    before = values[age + 1] - values[age + 2]
-    if last != before and others[age] - others[age + 1] == others[age + 1] - others[age + 2]:
-        return -before  # the other axis went on as it was: a wall
-    return last
-
-
-@kernel
-def contact(ball_x: int, step_x: int, left: int) -> int:
-    """The frame 0..3 of a step in which a ball that keeps its speed overlaps a paddle's columns; 4: in none."""
-    for frame in range(4):
-        x = ball_x + frame * step_x // 4
-        if left - BALL_WIDTH < x < left + PADDLE_WIDTH:
-            return frame
-    return 4
-
-
-@kernel
-def put_contact(
-    out: Array, place: Array, memory: Row, age: int, paddle: Array, following: int, left: int
-) -> None:
-    """Where a paddle is met, if at all, in the step after the flight's place `age`; `following` is its next place."""
-    length = memory.flight_length
-    step_x = memory.flight_x[age] - memory.flight_x[age + 1] if length > age + 1 else 99
-    step_y = speed(memory.flight_y, memory.flight_x, length, age)
-    frame = contact(memory.flight_x[age], step_x, left) if step_x != 99 and (age > 0 or memory.absence == 0) else 4
-    fall = step_y if step_y != 99 else 0
-    ball_y = memory.flight_y[age] + frame * fall // 4
-    stride = following - paddle[age]
-    height = ball_y - paddle[age]
-    put(out, place, 64 * frame + min(max(height, -24), 39) + 24, 0, 64 * 5 - 1)
-    put(out, place, 64 * frame + min(max(ball_y - following, -24), 39) + 24, 0, 64 * 5 - 1)
-    put(out, place, 64 * frame + min(max(height - stride * frame // 4, -24), 39) + 24, 0, 64 * 5 - 1)
-    put(out, place, 51 * frame + min(max(stride, -25), 25) + 25, 0, 51 * 5 - 1)
-    put(out, place, 36 * frame + min(max(step_x, -17), 17) + 17, 0, 36 * 5 - 1)
-    put(out, place, 36 * frame + min(max(fall, -17), 17) + 17, 0, 36 * 5 - 1)
-
-
-@kernel
-def put_flight(out: Array, place: Array, memory: Row) -> None:
-    """Where the ball is or was, how it moves or moved, and how long it has been gone."""
-    is_gone = memory.absence > 0
-    x, y = memory.flight_x[0], memory.flight_y[0]
-    step_x, step_y = moved(memory, memory.flight_x, 0), moved(memory, memory.flight_y, 0)
-    before_x, before_y = moved(memory, memory.flight_x, 1), moved(memory, memory.flight_y, 1)
-    where = x * 34 + step_x + 17
-    put(out, place, where if not is_gone else 0, 0, 161 * 34)
-    put(out, place, where if is_gone else 0, 0, 161 * 34)
-    put(out, place, (y * 34 + step_y + 17) if not is_gone else 0, 0, 200 * 34)
-    put(out, place, (step_x + 17) * 34 + before_x + 17, 0, 34 * 34)
-    put(out, place, (step_y + 17) * 34 + before_y + 17, 0, 34 * 34)
-    put(out, place, memory.absence, 0, LONGEST_ABSENCE)
-    put(out, place, x if not is_gone else 0, 0, 165)
-    put(out, place, y if not is_gone else 0, 0, 200)
-    put(out, place, (y + step_y) if not is_gone else 0, 0, 215)
-    put(out, place, moved(memory, memory.flight_x, 2), -17, 16)
-    put(out, place, moved(memory, memory.flight_y, 2), -17, 16)
-    put(out, place, memory.flight_length, 0, NUM_FLIGHT)
-
-
-@kernel
-def majority(memory: Row) -> int:
-    """0: large first strides prevail, 1: small ones, 2: neither."""
-    return 2 if memory.vote == 0 else (1 if memory.vote > 0 else 0)
-
-
-@kernel
-def distance_from_rest(memory: Row) -> int:
-    """Pixels between the player's paddle and where its pull would let it rest; 99 if that is unknown."""
-    if memory.pull < 0:
-        return 99
-    rest = (memory.top + int(memory.slope) * int(memory.pull) // 100) // 100
-    return memory.player_y[0] - max(rest, memory.highest)
-
-
-@kernel
-def put_player(out: Array, place: Array, memory: Row, action: int) -> None:
-    """What the player's paddle follows from: its past, the actions and where they have pulled it."""
-    pull = memory.pull // 25 + 1
-    y, parity = memory.player_y[0], majority(memory)
-    push = PULLS[action] + 1 if action < UNKNOWN_ACTION else 1
-    lag = min(max(distance_from_rest(memory), -64), 65) + 64
-    put(out, place, (pull * 3 + push) * 3 + parity, 0, 41 * 9)
-    put(out, place, (lag * 3 + push) * 3 + parity, 0, 130 * 9)
-    put(out, place, (lag * 4 + y % 4) * 3 + parity, 0, 130 * 12)
-    put(out, place, lag * 41 + pull, 0, 130 * 41)
-    for age in range(4):
-        put(out, place, memory.player_y[age], 20, 195)
-    for age in range(NUM_PAST):
-        put(out, place, memory.player_y[age] - memory.player_y[age + 1], -25, 25)
-    put(out, place, action, 0, UNKNOWN_ACTION)
-    for age in range(NUM_PAST):
-        put(out, place, memory.action[age], 0, UNKNOWN_ACTION)
-
-
-@kernel
-def put_ball(out: Array, place: Array, memory: Row, action: int, decided: Array) -> None:
-    """What the ball follows from: its flight, and both paddles where it may meet them."""
-    put_flight(out, place, memory)
-    put_contact(out, place, memory, 0, memory.player_y, decided[0], PLAYER_LEFT)
-    put_contact(out, place, memory, 0, memory.enemy_y, memory.enemy_y[0], ENEMY_LEFT)
-    put_contact(out, place, memory, 1, memory.player_y, memory.player_y[0], PLAYER_LEFT)
-    put_contact(out, place, memory, 1, memory.enemy_y, memory.enemy_y[0], ENEMY_LEFT)
-    step_x = moved(memory, memory.flight_x, 0) + 17
-    put(out, place, (step_x * 7 + action) * 7 + memory.action[0], 0, 34 * 49)
-    put(out, place, memory.action[1], 0, UNKNOWN_ACTION)
-    put(out, place, memory.player_y[0] - memory.player_y[1], -25, 25)
-    put(out, place, memory.enemy_y[0] - memory.enemy_y[1], -9, 9)
-    put(out, place, memory.beat, 0, 2)
-    put(out, place, majority(memory) * 3 + memory.beat, 0, 9)
-    put(out, place, distance_from_rest(memory), -40, 41)
-
-
-@kernel
-def put_enemy(out: Array, place: Array, memory: Row, decided: Array) -> None:
-    """What the enemy's paddle follows from: its past, and where the ball was and is."""
-    was_there, is_there = memory.absence == 0, decided[1] > 0
-    y, beat = memory.enemy_y[0], memory.beat
-    after = min(max(decided[2] - y, -50), 49) if is_there else 50
-    before = min(max(memory.flight_y[0] - y, -50), 49) if was_there else 50
-    put(out, place, (after + 50) * 3 + beat, 0, 101 * 3)
-    put(out, place, (before + 50) * 3 + beat, 0, 101 * 3)
-    put(out, place, decided[2] - memory.flight_y[0] if was_there and is_there else -26, -26, 25)
-    put(out, place, y if not is_there else -20, -20, 200)
-    put(out, place, y, -20, 200)
-    put(out, place, memory.absence * 3 + beat, 0, LONGEST_ABSENCE * 3 + 3)
-    put(out, place, decided[1] if was_there != is_there else 0, 0, 165)
-    put(out, place, memory.flight_x[0] * 34 + moved(memory, memory.flight_x, 0) + 17 if not is_there else 0, 0, 161 * 34)
-    put(out, place, ((after + 50) * 3 + beat) * 3 + majority(memory), 0, 101 * 9)
-    for age in range(2):
-        put(out, place, moved(memory, memory.flight_y, age), -17, 16)
-    for age in range(NUM_PAST):
-        put(out, place, memory.enemy_y[age] - memory.enemy_y[age + 1], -9, 9)
-
-
-@kernel
-def put_scores(out: Array, place: Array, memory: Row, decided: Array) -> None:
-    """What a point follows from: the ball's flight and whether it is still there."""
-    is_gone = memory.absence > 0
-    where = memory.flight_x[0] * 34 + moved(memory, memory.flight_x, 0) + 17
-    put(out, place, where if not is_gone else 0, 0, 161 * 34)
-    put(out, place, where if is_gone else 0, 0, 161 * 34)
-    put(out, place, decided[1], 0, 165)
-    put(out, place, min(memory.absence, 3) * 2 + (1 if decided[1] > 0 else 0), 0, 7)
-
-
-@kernel
-def put_symbols(out: Array, place: Array, factor: int, memory: Row, action: int, decided: Array) -> None:
-    """The symbols of one object: 0 player, 1 ball, 2 enemy, 3 scores."""
-    if factor == 0:
-        put_player(out, place, memory, action)
-    elif factor == 1:
-        put_ball(out, place, memory, action, decided)
-    elif factor == 2:
-        put_enemy(out, place, memory, decided)
-    else:
-        put_scores(out, place, memory, decided)
-
-
 # All rows
 
 
@@ -366,17 +342,6 @@ def advance_rows(memories: Array, actions: Array, decided: Array) -> None:
     for row in range(len(memories)):
         if actions[row] >= 0:
             advance(memories[row], actions[row], decided[row])
-
-
-@kernel
-def symbol_rows(
-    factor: int, memories: Array, actions: Array, decided: Array, out: Array, place: Array
-) -> None:
-    """Symbols [B, K] of one object in every row; place ends as (K, number of different symbols)."""
-    for row in range(len(memories)):
-        place[0] = 0
-        place[1] = 0
-        put_symbols(out[row], place, factor, memories[row], actions[row], decided[row])
 
 
 @kernel

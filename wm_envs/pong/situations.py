@@ -1,0 +1,370 @@
+"""How a memory of Pong reads to a world model: what is expected, which situation it is, and as symbols.
+
+Each value that changes is one part, in the order of `memory.DECIDED`; later parts see what was decided for earlier ones.
+What is expected of the ball is that it keeps its speed, up to the frame in which it meets a paddle's columns.
+A situation is a number that should have one outcome, relative to what is expected, wherever the rules are exact; 0 says
+that there is no such number. Symbols are for a network, which fills in what no situation tells.
+"""
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from wm_envs.kernel import Row, kernel
+from wm_envs.pong.memory import (
+    BALL_WIDTH,
+    ENEMY_LEFT,
+    LONGEST_ABSENCE,
+    NUM_PAST,
+    PADDLE_WIDTH,
+    PLAYER_LEFT,
+    PULLS,
+    STEP,
+    UNKNOWN_ACTION,
+    chase,
+    distance_from_rest,
+    exit_frame,
+    first_contact,
+    has_scored,
+    is_near_wall,
+    majority,
+    pause_frame,
+    rest,
+    rhythm,
+)
+
+Array = NDArray[Any]
+
+PLAYER, BALL_X, BALL_Y, ENEMY, PLAYER_SCORE, ENEMY_SCORE = range(6)
+POINTS_TO_WIN = 21
+FAR = 20  # px: at more than this the enemy goes all the way
+
+
+@kernel
+def packed(a: int, b: int, c: int, d: int, e: int) -> int:
+    """Five numbers from -500 to 499 as one positive number."""
+    return ((((1000 + a + 500) * 1000 + b + 500) * 1000 + c + 500) * 1000 + d + 500) * 1000 + e + 500
+
+
+@kernel
+def held(value: int, low: int, high: int) -> int:
+    """A number within bounds."""
+    return int(min(max(value, low), high))
+
+
+@kernel
+def is_known(memory: Row) -> bool:
+    """Whether there is a ball of certain speed."""
+    return memory.absence == 0 and memory.flight_length > 1 and memory.is_steady == 1
+
+
+@kernel
+def meeting(memory: Row) -> int:
+    """The frame in which the ball will meet a paddle's columns, 4 if in none."""
+    return first_contact(int(memory.flight_x[0]), int(memory.step_x)) if is_known(memory) else 4
+
+
+@kernel
+def expected(part: int, memory: Row) -> int:
+    """The value of a part if nothing happens."""
+    if part == PLAYER:
+        return int(memory.player_y[0])
+    if part == ENEMY:
+        return int(memory.enemy_y[0])
+    if part == PLAYER_SCORE:
+        return int(memory.player_score[0])
+    if part == ENEMY_SCORE:
+        return int(memory.enemy_score[0])
+    frame = meeting(memory)
+    is_moving = is_known(memory)
+    if part == BALL_X:
+        return int(memory.ball_x[0]) + (frame * int(memory.step_x) // 4 if is_moving else 0)
+    return int(memory.ball_y[0]) + (frame * int(memory.step_y) // 4 if is_moving else 0)
+
+
+@kernel
+def player_at(memory: Row, action: int, following: int, frame: int) -> int:
+    """About where the player's paddle is in a frame of the step: it goes on in every second one."""
+    before = int(memory.player_y[0])
+    if memory.pull < 0 or memory.vote == 0:
+        return before + (following - before) * frame // 4
+    first = 1 if majority(memory) == 1 else 2
+    if frame < first:
+        return before
+    if first == 1 and frame == 3:
+        return following
+    push = PULLS[action] if action < UNKNOWN_ACTION else 0
+    return (before + rest(memory, push, first - 1)) // 2
+
+
+@kernel
+def enemy_at(memory: Row, frame: int) -> int:
+    """About where the enemy's paddle is in a frame of the step: it follows the ball."""
+    pause = pause_frame(memory)
+    return chase(memory, frame, pause if memory.beat == 0 and pause < 4 else 4)
+
+
+@kernel
+def height(memory: Row, action: int, decided: Array, frame: int) -> int:
+    """Where on a paddle the ball is in a frame, from the paddle's top edge."""
+    ball = int(memory.flight_y[0]) + frame * int(memory.step_y) // 4
+    if memory.step_x > 0:
+        return ball - player_at(memory, action, int(decided[PLAYER]), frame)
+    return ball - enemy_at(memory, frame)
+
+
+@kernel
+def has_fire(action: int) -> int:
+    """1 for FIRE, alone or with a direction."""
+    return 1 if action == 1 or action == 4 or action == 5 else 0
+
+
+@kernel
+def last_point(memory: Row) -> int:
+    """1 when one side is a point from the end of the game, which then stands still."""
+    return 1 if max(memory.player_score[0], memory.enemy_score[0]) == POINTS_TO_WIN - 1 else 0
+
+
+@kernel
+def ball_situation(part: int, memory: Row, action: int, decided: Array) -> int:
+    """Of the ball's place, first across, then down."""
+    x, y = int(memory.flight_x[0]), int(memory.flight_y[0])
+    step_x, step_y = int(memory.step_x), int(memory.step_y)
+    if memory.absence > 0:
+        if part == BALL_Y and decided[BALL_X] == 0:
+            return packed(10, 0, 0, 0, 0)
+        sign = 0 if memory.exit == 9 else (1 if step_x > 0 else -1)
+        if part == BALL_X:
+            return packed(11, int(memory.absence), int(memory.exit), sign, 0)
+        falls = 1 if step_y > 0 else (0 if step_y == 0 else -1)
+        is_near = memory.exit < 9 and is_near_wall(y, step_y)
+        timing = int(memory.absence) * 10 + int(memory.exit)
+        return packed(12, timing, step_y, y, 0) if is_near else packed(12, timing, falls, 0, 1)
+    if part == BALL_Y and decided[BALL_X] == 0:
+        return packed(13, 0, 0, 0, 0)
+    if memory.flight_length == 1:
+        return packed(14, x, y, 0, 0)
+    if not is_known(memory):
+        return 0
+    frame = meeting(memory)
+    if frame == 4:
+        frames = exit_frame(x, step_x)
+        if part == BALL_Y and frames < 5:
+            return 0 if is_near_wall(y, step_y) else packed(19, step_y, frames, has_scored(memory), last_point(memory))
+        if part == BALL_Y:
+            return packed(15, y, step_y, 0, 0) if is_near_wall(y, step_y) else packed(16, 0, 0, 0, 0)
+        if frames < 5:
+            return packed(17, x, step_x, has_scored(memory), last_point(memory))
+        return packed(18, 0, 0, 0, 0)
+    if is_near_wall(y, step_y):
+        return 0
+    return contact_situation(part, memory, action, decided, frame)
+
+
+@kernel
+def contact_situation(part: int, memory: Row, action: int, decided: Array, frame: int) -> int:
+    """Of a ball that meets a paddle's columns: where on the paddle, if on it, and with which speed."""
+    step_x, step_y = int(memory.step_x), int(memory.step_y)
+    is_player = step_x > 0
+    depth = PLAYER_LEFT - BALL_WIDTH if is_player else ENEMY_LEFT + PADDLE_WIDTH
+    if abs(expected(BALL_X, memory) - depth) > abs(step_x) // 4:
+        return 0  # it has been there for a while, so that it may be met more than once
+    place = held(height(memory, action, decided, frame), -30, 40)
+    is_certain = is_player or (pause_frame(memory) < 4 and memory.beat < 2)
+    doubt = 0 if is_certain else 1 + rhythm(memory)
+    is_on = -3 < place < 17 if is_player else -7 < place < 17
+    last = 0 if is_on else held(height(memory, action, decided, 3), -30, 40)
+    if (place > 20 and last > 20) or (place < -9 and last < -9):
+        place, last = 100, 0  # a clear miss
+    is_odd = (int(memory.flight_y[0]) + frame * step_y // 4) % 2
+    edge = is_odd if place == -2 or place == 16 else 0
+    fire = has_fire(memory.action[0] if frame == 0 else action) if is_player else 3 + doubt
+    if part == BALL_X:
+        return packed(20 + frame, step_x, place, fire * 2 + edge, last)
+    if decided[BALL_X] == expected(BALL_X, memory) + (4 - frame) * step_x // 4:
+        return packed(30 + frame, step_y, 0, 0, 0)
+    kind = (0 if is_player else 1 + doubt) * 2 + edge
+    return packed(40 + frame, place, kind, last, 0 if is_on else step_y)
+
+
+@kernel
+def player_situation(memory: Row, action: int) -> int:
+    """Of the player's paddle: how far it is from rest, and where the action moves the place of rest."""
+    if memory.pull < 0 or memory.vote == 0:
+        return 0
+    push = PULLS[action]
+    here = rest(memory, push, 0)
+    lag = held(int(memory.player_y[0]) - here, -400, 400)
+    first = 0 if majority(memory) == 1 else 1
+    return packed(lag, rest(memory, push, first) - here, rest(memory, push, first + 2) - here, majority(memory), 0)
+
+
+@kernel
+def enemy_situation(memory: Row, decided: Array) -> int:
+    """Of the enemy's paddle: where the ball is for it and was, and the beat of its pauses."""
+    enemy, beat = int(memory.enemy_y[0]), rhythm(memory)
+    was_there, is_there = memory.absence == 0, decided[BALL_X] > 0
+    if not was_there and not is_there:
+        return packed(10, enemy, beat, min(int(memory.absence), 3), 0)
+    if not was_there:
+        return packed(11, int(decided[BALL_X]), int(decided[BALL_Y]), beat, 0)
+    before = int(memory.flight_y[0]) - enemy
+    if not is_there:
+        frames = exit_frame(int(memory.flight_x[0]), int(memory.step_x)) - has_scored(memory)
+        return packed(12, held(before, -FAR, FAR), frames, beat, 0 if abs(before) > FAR else int(memory.step_y))
+    after = int(decided[BALL_Y]) - enemy
+    if (before > FAR and after > FAR) or (before < -FAR and after < -FAR):
+        return packed(13, 1 if before > 0 else -1, int(memory.beat), 0, 0)
+    is_free = is_known(memory) and meeting(memory) == 4
+    return packed(held(after, -90, 90), held(before, -90, 90), int(memory.step_y) if is_free else 99, beat, 100)
+
+
+@kernel
+def score_situation(part: int, memory: Row, decided: Array) -> int:
+    """Of the scores: whether the ball is or will be behind a paddle."""
+    if memory.absence > 0:
+        return packed(10, 0, 0, 0, 0)
+    x, step_x = int(memory.flight_x[0]), int(memory.step_x)
+    if ENEMY_LEFT - PADDLE_WIDTH < decided[BALL_X] < PLAYER_LEFT + PADDLE_WIDTH:
+        return packed(11, 0, 0, 0, 0)
+    return packed(12, x, step_x, int(decided[BALL_X]), has_scored(memory)) if is_known(memory) else 0
+
+
+@kernel
+def situation(part: int, memory: Row, action: int, decided: Array) -> int:
+    """The situation of a part."""
+    if part == PLAYER:
+        return player_situation(memory, action)
+    if part == BALL_X or part == BALL_Y:
+        return ball_situation(part, memory, action, decided)
+    if part == ENEMY:
+        return enemy_situation(memory, decided)
+    return score_situation(part, memory, decided)
+
+
+# Symbols: each is a number in a range of its own within one table; `put` writes one and moves on to the next range.
+
+
+@kernel
+def put(out: Array, place: Array, value: int, low: int, high: int) -> None:
+    """Write a value, held within low..high, as a symbol; place holds the next column and the next free symbol."""
+    out[place[0]] = place[1] + min(max(value, low), high) - low
+    place[0] += 1
+    place[1] += high - low + 1
+
+
+@kernel
+def put_player(out: Array, place: Array, memory: Row, action: int) -> None:
+    """What the player's paddle follows from: its past, the actions and where they have pulled it."""
+    push = PULLS[action] + 1 if action < UNKNOWN_ACTION else 1
+    kind = push * 3 + majority(memory)
+    lag = held(distance_from_rest(memory), -50, 51) + 50
+    put(out, place, lag * 9 + kind, 0, 102 * 9)
+    put(out, place, memory.pull // (STEP // 10) * 9 + kind, -9, 90 * 9)
+    put(out, place, (int(memory.player_y[0]) % 4) * 9 + kind, 0, 4 * 9)
+    for age in range(3):
+        put(out, place, memory.player_y[age], 20, 195)
+    for age in range(NUM_PAST):
+        put(out, place, (memory.player_y[age] - memory.player_y[age + 1]) * 3 + push, -75, 77)
+    for age in range(NUM_PAST):
+        put(out, place, memory.action[age] * 3 + push, 0, UNKNOWN_ACTION * 3 + 2)
+
+
+@kernel
+def put_ball(out: Array, place: Array, part: int, memory: Row, action: int, decided: Array) -> None:
+    """What the ball follows from: its flight, and where it meets a paddle."""
+    is_there = memory.absence == 0
+    x, y, step_x, step_y = int(memory.flight_x[0]), int(memory.flight_y[0]), int(memory.step_x), int(memory.step_y)
+    frame = meeting(memory)
+    side = 0 if frame == 4 else (1 if step_x > 0 else 2)
+    kind = frame + 5 * side
+    put(out, place, x if is_there else 0, 0, 160)
+    put(out, place, y if is_there else 0, 0, 200)
+    put(out, place, step_x * 15 + kind, -17 * 15, 17 * 15)
+    put(out, place, step_y * 15 + kind, -17 * 15, 17 * 15)
+    put(out, place, x - int(memory.flight_x[1]) if memory.flight_length > 1 else -20, -20, 20)
+    put(out, place, y - int(memory.flight_y[1]) if memory.flight_length > 1 else -20, -20, 20)
+    put(out, place, memory.is_steady * 5 + memory.flight_length, 0, 9)
+    put(out, place, y + step_y if is_there else 0, 0, 220)
+    put(out, place, memory.absence * 10 + memory.exit, 0, LONGEST_ABSENCE * 10 + 9)
+    put(out, place, memory.absence * 3 + (1 if step_x > 0 else 0), 0, LONGEST_ABSENCE * 3 + 3)
+    for passed in range(4):
+        place_on = held(height(memory, action, decided, passed), -20, 30) + 20
+        put(out, place, place_on * 15 + kind, 0, 51 * 15)
+    put(out, place, held(y - int(memory.player_y[0]), -30, 40), -30, 40)
+    put(out, place, held(y - int(memory.enemy_y[0]), -30, 40), -30, 40)
+    put(out, place, held(int(decided[PLAYER]) - int(memory.player_y[0]), -25, 25) * 15 + kind, -25 * 15, 26 * 15)
+    put(out, place, (has_fire(action) * 2 + has_fire(memory.action[0])) * 15 + kind, 0, 60)
+    put(out, place, rhythm(memory), 0, 20)
+    put(out, place, memory.player_y[0] - memory.player_y[1], -25, 25)
+    put(out, place, memory.enemy_y[0] - memory.enemy_y[1], -9, 9)
+    if part == BALL_Y:
+        put(out, place, (int(decided[BALL_X]) - x) * 15 + kind, -20 * 15, 20 * 15)
+        put(out, place, int(decided[BALL_X]) if not is_there else 0, 0, 160)
+
+
+@kernel
+def put_enemy(out: Array, place: Array, memory: Row, decided: Array) -> None:
+    """What the enemy's paddle follows from: its past, and where the ball was and is."""
+    was_there, is_there = memory.absence == 0, decided[BALL_X] > 0
+    enemy, beat = int(memory.enemy_y[0]), rhythm(memory)
+    after = held(int(decided[BALL_Y]) - enemy, -50, 49) if is_there else 50
+    before = held(int(memory.flight_y[0]) - enemy, -50, 49) if was_there else 50
+    put(out, place, (after + 50) * 21 + beat, 0, 101 * 21)
+    put(out, place, (before + 50) * 21 + beat, 0, 101 * 21)
+    put(out, place, int(decided[BALL_Y]) - int(memory.flight_y[0]) if was_there and is_there else -26, -26, 25)
+    put(out, place, memory.step_y, -17, 17)
+    put(out, place, meeting(memory) * 2 + (1 if memory.step_x > 0 else 0), 0, 10)
+    put(out, place, enemy if not is_there else -20, -20, 200)
+    put(out, place, enemy, -20, 200)
+    put(out, place, int(memory.absence) * 21 + beat, 0, LONGEST_ABSENCE * 21 + 21)
+    put(out, place, int(decided[BALL_X]) if was_there != is_there else 0, 0, 165)
+    put(out, place, exit_frame(int(memory.flight_x[0]), int(memory.step_x)) if not is_there else 6, 0, 6)
+    for age in range(4):
+        put(out, place, memory.enemy_y[age] - memory.enemy_y[age + 1], -9, 9)
+
+
+@kernel
+def put_score(out: Array, place: Array, memory: Row, decided: Array) -> None:
+    """What a point follows from: the ball's flight and whether it is still there."""
+    x, step_x = int(memory.flight_x[0]), int(memory.step_x)
+    is_there = memory.absence == 0
+    put(out, place, x if is_there else 0, 0, 165)
+    put(out, place, (step_x + 17) * 8 + exit_frame(x, step_x) if is_there else 0, 0, 35 * 8)
+    put(out, place, int(decided[BALL_X]), 0, 165)
+    put(out, place, held(int(memory.absence), 0, 3) * 4 + (2 if decided[BALL_X] > 0 else 0) + has_scored(memory), 0, 16)
+
+
+@kernel
+def put_symbols(out: Array, place: Array, part: int, memory: Row, action: int, decided: Array) -> None:
+    """The symbols of a part."""
+    if part == PLAYER:
+        put_player(out, place, memory, action)
+    elif part == BALL_X or part == BALL_Y:
+        put_ball(out, place, part, memory, action, decided)
+    elif part == ENEMY:
+        put_enemy(out, place, memory, decided)
+    else:
+        put_score(out, place, memory, decided)
+
+
+# All rows
+
+
+@kernel
+def situation_rows(
+    part: int, memories: Array, actions: Array, decided: Array, out_expected: Array, out_situations: Array
+) -> None:
+    """What is expected [B] and the situations [B] of a part in every row."""
+    for row in range(len(memories)):
+        out_expected[row] = expected(part, memories[row])
+        out_situations[row] = situation(part, memories[row], actions[row], decided[row])
+
+
+@kernel
+def symbol_rows(part: int, memories: Array, actions: Array, decided: Array, out: Array, place: Array) -> None:
+    """Symbols [B, K] of a part in every row; place ends as (K, number of different symbols)."""
+    for row in range(len(memories)):
+        place[0] = 0
+        place[1] = 0
+        put_symbols(out[row], place, part, memories[row], actions[row], decided[row])
