@@ -40,7 +40,7 @@ def fit_parts(
         tokens = codec.encode(*values)
         situations = SituationTable.of(numbers, tokens, config.fewest, config.purity)
         symbols, num_symbols = model.view.symbols(part, memories, actions, decided)
-        table = SymbolTable.of(symbols, num_symbols, config.fewest)
+        table = SymbolTable.of(symbols, num_symbols, config.fewest_symbols)
         is_known = situations.lookup(numbers)[1]
         figures[f"{name}_known"] = float(is_known.mean())
         weights = _weights(is_known, config.known_share)

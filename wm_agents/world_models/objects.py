@@ -40,6 +40,7 @@ class PartView(Protocol):
         outcomes: The parts whose changes make the reward and whose values end episodes.
         absent: For each part the value that says that it is not there, or None.
         observation_size: O.
+        memory_size: M.
     """
 
     @property
@@ -50,6 +51,8 @@ class PartView(Protocol):
     def absent(self) -> tuple[int | None, ...]: ...  # noqa: D102
     @property
     def observation_size(self) -> int: ...  # noqa: D102
+    @property
+    def memory_size(self) -> int: ...  # noqa: D102
 
     def begin(self, observations: Array) -> NDArray[np.int32]:
         """Memories [B, M] of observations [B, O] alone; raises ValueError for observations of another layout."""
@@ -94,7 +97,8 @@ class ObjectConfig:
         batch_size: Transitions per update.
         learning_rate: AdamW's at its highest; it falls to 1 % by a cosine.
         weight_decay: Decoupled.
-        fewest: Symbols and situations seen less often than this in training are not told apart.
+        fewest: Situations recorded less often than this are not looked up.
+        fewest_symbols: Symbols recorded less often than this are not told apart.
         purity: Share of equal outcomes from which on a situation is looked up; above 1 nothing is.
         known_share: Share of each batch that the network sees of what is looked up, so that it can stand in elsewhere.
         longest_step: A part that ends at most this far from what is expected is predicted as a difference, else as it is.
@@ -108,6 +112,7 @@ class ObjectConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
     fewest: int = 1
+    fewest_symbols: int = 4
     purity: float = 0.98
     known_share: float = 0.25
     longest_step: int = 25

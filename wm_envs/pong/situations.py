@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 
 from wm_envs.kernel import Row, kernel
 from wm_envs.pong.memory import (
+    AIM,
+    FASTEST,
+    HIGH,
+    LOW,
+    STRIDE,
     BALL_WIDTH,
     ENEMY_LEFT,
     LONGEST_ABSENCE,
@@ -37,6 +42,8 @@ Array = NDArray[Any]
 
 PLAYER, BALL_X, BALL_Y, ENEMY, PLAYER_SCORE, ENEMY_SCORE = range(6)
 POINTS_TO_WIN = 21
+GONE = -14  # px: where the enemy looks for a ball that is not there
+HIGHEST_ENEMY = -15  # px
 FAR = 20  # px: at more than this the enemy goes all the way
 
 
@@ -156,9 +163,17 @@ def ball_situation(part: int, memory: Row, action: int, decided: Array) -> int:
         if frames < 5:
             return packed(17, x, step_x, has_scored(memory), last_point(memory))
         return packed(18, 0, 0, 0, 0)
-    if is_near_wall(y, step_y):
+    last = y + frame * step_y // 4  # before the paddle
+    if last < HIGH or last > LOW or (part == BALL_Y and (last < HIGH + FASTEST or last > LOW - FASTEST)):
         return 0
     return contact_situation(part, memory, action, decided, frame)
+
+
+@kernel
+def is_deep(memory: Row) -> bool:
+    """Whether the ball has been among a paddle's columns before, so that it may be met more than once in a step."""
+    edge = PLAYER_LEFT - BALL_WIDTH if memory.step_x > 0 else ENEMY_LEFT + PADDLE_WIDTH
+    return abs(expected(BALL_X, memory) - edge) > abs(memory.step_x) // 4
 
 
 @kernel
@@ -166,9 +181,6 @@ def contact_situation(part: int, memory: Row, action: int, decided: Array, frame
     """Of a ball that meets a paddle's columns: where on the paddle, if on it, and with which speed."""
     step_x, step_y = int(memory.step_x), int(memory.step_y)
     is_player = step_x > 0
-    depth = PLAYER_LEFT - BALL_WIDTH if is_player else ENEMY_LEFT + PADDLE_WIDTH
-    if abs(expected(BALL_X, memory) - depth) > abs(step_x) // 4:
-        return 0  # it has been there for a while, so that it may be met more than once
     place = held(height(memory, action, decided, frame), -30, 40)
     is_certain = is_player or (pause_frame(memory) < 4 and memory.beat < 2)
     doubt = 0 if is_certain else 1 + rhythm(memory)
@@ -176,6 +188,8 @@ def contact_situation(part: int, memory: Row, action: int, decided: Array, frame
     last = 0 if is_on else held(height(memory, action, decided, 3), -30, 40)
     if (place > 20 and last > 20) or (place < -9 and last < -9):
         place, last = 100, 0  # a clear miss
+    elif is_deep(memory):
+        return 0
     is_odd = (int(memory.flight_y[0]) + frame * step_y // 4) % 2
     edge = is_odd if place == -2 or place == 16 else 0
     fire = has_fire(memory.action[0] if frame == 0 else action) if is_player else 3 + doubt
@@ -200,18 +214,74 @@ def player_situation(memory: Row, action: int) -> int:
 
 
 @kernel
+def ball_at(memory: Row, decided: Array, passed: int) -> int:
+    """About how high the ball is after 1..4 frames of a step whose end is known; above everything where it is gone."""
+    y, step_y = int(memory.flight_y[0]), int(memory.step_y)
+    straight = y + passed * step_y // 4
+    if memory.absence > 0:
+        return GONE
+    frame = meeting(memory)
+    if decided[BALL_X] == 0:
+        left = exit_frame(int(memory.flight_x[0]), int(memory.step_x)) - has_scored(memory)
+        return straight if passed <= left else (y + left * step_y // 4 if passed == left + 1 else GONE)
+    if frame < 4:
+        met = y + frame * step_y // 4
+        return straight if passed <= frame else met + (passed - frame) * (int(decided[BALL_Y]) - met) // (4 - frame)
+    back = int(decided[BALL_Y]) + (4 - passed) * step_y // 4
+    if int(decided[BALL_Y]) - y == step_y:
+        return straight
+    return max(straight, back) if step_y < 0 else min(straight, back)
+
+
+@kernel
+def pursue(memory: Row, decided: Array, pause: int) -> int:
+    """How far the enemy gets in a step in which it follows the ball, but for a frame of pause."""
+    enemy = int(memory.enemy_y[0])
+    for passed in range(1, 5):
+        ball = ball_at(memory, decided, passed) - AIM
+        if passed == pause + 1 or ball == enemy:
+            continue
+        enemy += STRIDE if ball > enemy else -STRIDE
+    return enemy - int(memory.enemy_y[0])
+
+
+@kernel
+def pursuit(memory: Row, decided: Array) -> int:
+    """The same with what is known of the pauses; 99 where it makes a difference that is not known."""
+    found = pause_frame(memory)
+    if memory.beat == 1:
+        return pursue(memory, decided, 9)
+    low, high, step = (found, found, 1) if found < 4 else (0 if found != 6 else 1, 3, 1 if found == 4 else 2)
+    distance = pursue(memory, decided, low)
+    for pause in range(low, high + 1, step):
+        if pursue(memory, decided, pause) != distance:
+            return 99
+    if memory.beat == 2 and pursue(memory, decided, 9) != distance:
+        return 99
+    return distance
+
+
+@kernel
 def enemy_situation(memory: Row, decided: Array) -> int:
-    """Of the enemy's paddle: where the ball is for it and was, and the beat of its pauses."""
+    """Of the enemy's paddle: how far it would get after the ball, or where the ball is for it and was."""
     enemy, beat = int(memory.enemy_y[0]), rhythm(memory)
     was_there, is_there = memory.absence == 0, decided[BALL_X] > 0
-    if not was_there and not is_there:
-        return packed(10, enemy, beat, min(int(memory.absence), 3), 0)
-    if not was_there:
+    if is_there and not was_there:
         return packed(11, int(decided[BALL_X]), int(decided[BALL_Y]), beat, 0)
+    is_certain = is_known(memory) or not was_there
+    distance = pursuit(memory, decided)
+    if is_certain and distance < 99:
+        kind = 0 if not was_there else (1 if not is_there else (2 if meeting(memory) < 4 else 3))
+        is_turned = kind == 3 and int(decided[BALL_Y]) - int(memory.flight_y[0]) != memory.step_y
+        if is_turned or (kind == 2 and abs(distance) < 6):
+            place = (held(int(decided[BALL_Y]) - enemy, -40, 40) + 50) * 5 + meeting(memory)
+            before = held(int(memory.flight_y[0]) - enemy, -40, 40)
+            return packed(30 + (distance + 8) // 2, place, before, int(memory.step_y), beat)
+        lowest = min(enemy + distance, HIGHEST_ENEMY + 1) if kind < 2 else 0
+        return packed(20 + kind, distance, lowest, last_point(memory) if kind == 1 else 0, 0)
     before = int(memory.flight_y[0]) - enemy
     if not is_there:
-        frames = exit_frame(int(memory.flight_x[0]), int(memory.step_x)) - has_scored(memory)
-        return packed(12, held(before, -FAR, FAR), frames, beat, 0 if abs(before) > FAR else int(memory.step_y))
+        return 0
     after = int(decided[BALL_Y]) - enemy
     if (before > FAR and after > FAR) or (before < -FAR and after < -FAR):
         return packed(13, 1 if before > 0 else -1, int(memory.beat), 0, 0)
@@ -315,6 +385,9 @@ def put_enemy(out: Array, place: Array, memory: Row, decided: Array) -> None:
     put(out, place, int(decided[BALL_Y]) - int(memory.flight_y[0]) if was_there and is_there else -26, -26, 25)
     put(out, place, memory.step_y, -17, 17)
     put(out, place, meeting(memory) * 2 + (1 if memory.step_x > 0 else 0), 0, 10)
+    put(out, place, pursue(memory, decided, 9) * 2 + 1, -17, 17)
+    for pause in range(4):
+        put(out, place, pursue(memory, decided, pause) * 21 + beat, -8 * 21, 8 * 21 + 20)
     put(out, place, enemy if not is_there else -20, -20, 200)
     put(out, place, enemy, -20, 200)
     put(out, place, int(memory.absence) * 21 + beat, 0, LONGEST_ABSENCE * 21 + 21)

@@ -43,6 +43,7 @@ class PongView:
     outcomes: ClassVar[tuple[int, ...]] = (4, 5)
     absent: ClassVar[tuple[int | None, ...]] = (None, 0, 0, None, None, None)
     observation_size: ClassVar[int] = kernels.NUM_FEATURES * kernels.STACK
+    memory_size: ClassVar[int] = kernels.MEMORY_SIZE
 
     def begin(self, observations: Array) -> NDArray[np.int32]:
         """Memories [B, M] of observations [B, 56] alone.
