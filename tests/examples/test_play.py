@@ -29,7 +29,7 @@ def test_a_piped_game_ends_cleanly_at_the_end_of_the_input(monkeypatch):
 
 @pytest.mark.parametrize("env_id", ROWS)
 def test_every_id_can_be_played_as_text(env_id, monkeypatch, capsys):
-    monkeypatch.setattr(play, "lines", lambda: iter(["1"] * 45))
+    monkeypatch.setattr(play, "lines", lambda: iter(["1"] * 1200))
     summary = play.main(play.Config(env_id=env_id, seed=1))
     assert summary["episodes"] >= 1
     assert env_id.removeprefix("wm/").removesuffix("-v0") in capsys.readouterr().out

@@ -29,12 +29,15 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("wm/PermPuzzle-v0", {"level": 2, "instance": 3}),
     ("wm/LightsOut-v0", {"level": 2, "instance": 3}),
     ("wm/TokenAutomaton-v0", {"level": 2, "instance": 3}),
+    ("wm/Pong-v0", {"repeat_action_probability": 0.25, "directions": True, "frame_skip": 16}),
 )
+# The original plays the games of its copy, as its own tests say, and needs what is not always installed.
+WITHOUT = ("wm/PongAtari-v0",)
 
 
 def hashes() -> dict[str, str]:
     """Name of a trajectory -> its hash."""
-    trajectories = [*((row.id, {}) for row in TABLE), *VARIANTS]
+    trajectories = [*((row.id, {}) for row in TABLE if row.id not in WITHOUT), *VARIANTS]
     return {f"{env_id} {json.dumps(options)}": trajectory_hash(env_id, options) for env_id, options in trajectories}
 
 

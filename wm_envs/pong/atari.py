@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_envs.environment import Array, KernelEnv, KernelVectorEnv, Rules
-from wm_envs.errors import MissingExtraError, StateError
+from wm_envs.errors import StateError
 from wm_envs.kernel import state_dtype
 from wm_envs.pong import dynamics, render
+from wm_envs.pong.consoles import Consoles
 from wm_envs.pong.env import PongEnv
 
 SAVED_CAPACITY = 8192  # bytes; ale-py 0.12 writes 7,717 for this game
-MEMORY_SIZE = 128
 
 STATE = state_dtype(
     [
@@ -30,87 +30,16 @@ STATE = state_dtype(
 )
 
 
-def import_ale() -> Any:
-    """The package ale_py; raises MissingExtraError where it is not installed."""
-    try:
-        import ale_py
-    except ImportError as error:
-        message = 'wm/PongAtari-v0 needs ale-py: pip install "wm-suite[atari]", or use wm/Pong-v0'
-        raise MissingExtraError(message) from error
-    return ale_py
-
-
-class Console:
-    """One emulator with Pong in its slot."""
+class ConsoleKernels:
+    """The rules that play on consoles, called as the kernels of a native domain are."""
 
     def __init__(self) -> None:
-        ale_py = import_ale()
-        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
-        self._ale = ale_py.ALEInterface()
-        self._ale.setFloat("repeat_action_probability", 0.0)
-        self._ale.loadROM(ale_py.roms.get_rom_path("pong"))
-        self._actions = self._ale.getMinimalActionSet()
-        self._make_state = ale_py.ALEState
-        self._memory: NDArray[np.uint8] = np.zeros(MEMORY_SIZE, np.uint8)
-        self.has_screen = False  # of the present state; a restored console draws with its next frame
-
-    def start(self, num_noops: int) -> NDArray[np.uint8]:
-        """Start a game, wait some frames and give the memory [128], a buffer that the next call overwrites."""
-        self._ale.reset_game()
-        return self.play([dynamics.NOOP] * num_noops)
-
-    def play(self, actions: list[int]) -> NDArray[np.uint8]:
-        """Play one frame per action, which takes no effect once the game is over, and give the memory [128]."""
-        act, codes = self._ale.act, self._actions
-        for action in actions:
-            act(codes[action])
-        self.has_screen = True
-        self._ale.getRAM(self._memory)
-        return self._memory
-
-    def screen(self) -> NDArray[np.uint8]:
-        """The picture of the last frame, uint8 [210, 160, 3]."""
-        picture: NDArray[np.uint8] = self._ale.getScreenRGB()
-        return picture
-
-    def save(self) -> bytes:
-        """The whole console."""
-        saved: bytes = self._ale.cloneState().__getstate__()
-        return saved
-
-    def load(self, saved: bytes) -> None:
-        """Return to a saved console."""
-        self._ale.restoreState(self._make_state(saved))
-        self.has_screen = False
-
-
-class Consoles:
-    """The consoles of an environment by their slot, each made when it is first needed, and the rules that use them."""
-
-    def __init__(self) -> None:
-        import_ale()
-        self._consoles: dict[int, Console] = {}
-
-    def __getstate__(self) -> dict[int, bytes]:
-        return {slot: console.save() for slot, console in self._consoles.items()}
-
-    def __setstate__(self, saved: dict[int, bytes]) -> None:
-        self._consoles = {}
-        for slot, console in saved.items():
-            self.at(slot).load(console)
-
-    def at(self, slot: int) -> Console:
-        """The console of a slot."""
-        if slot not in self._consoles:
-            self._consoles[slot] = Console()
-        return self._consoles[slot]
+        self.consoles = Consoles()
 
     def save_rows(self, states: Array) -> None:
         """Write the consoles into their rows."""
-        for row, slot in enumerate(states["slot"].tolist()):
-            if slot not in self._consoles:
-                continue
-            saved = self._consoles[slot].save()
+        rows = [row for row, slot in enumerate(states["slot"].tolist()) if slot in self.consoles]
+        for row, saved in zip(rows, self.consoles.call("save", states["slot"][rows].tolist()), strict=True):
             if len(saved) > SAVED_CAPACITY:
                 raise StateError(f"a console takes {len(saved)} bytes, a row has room for {SAVED_CAPACITY}")
             states["saved"][row, : len(saved)] = np.frombuffer(saved, np.uint8)
@@ -118,15 +47,15 @@ class Consoles:
 
     def load_rows(self, states: Array) -> None:
         """Give each row a console and bring it into the state that the row saved."""
-        for row, size in enumerate(states["saved_size"].tolist()):
-            states["slot"][row] = row
-            if size > 0:
-                self.at(row).load(states["saved"][row, :size].tobytes())
+        states["slot"] = np.arange(len(states))
+        rows = np.flatnonzero(states["saved_size"]).tolist()
+        sizes = states["saved_size"][rows].tolist()
+        saved = [(states["saved"][row, :size].tobytes(),) for row, size in zip(rows, sizes, strict=True)]
+        self.consoles.call("load", rows, saved)
 
     def reset_rows(self, states: Array, parameters: Array, mask: Array) -> None:
         """Start the masked rows anew."""
-        for row in np.flatnonzero(mask).tolist():
-            self._reset_row(states, parameters, row)
+        self._start(states, parameters, np.flatnonzero(mask).tolist())
 
     def step_rows(
         self,
@@ -138,43 +67,50 @@ class Consoles:
         is_autoreset: bool,
     ) -> None:
         """Advance all rows; one that has ended is reset when `is_autoreset` and else holds still with no reward."""
-        executed = np.zeros(int(parameters["frame_skip"][0]), np.int64)
-        for row, has_ended in enumerate(states["ended"].tolist()):
-            if not has_ended:
-                dynamics.execute_row(states, parameters, row, actions[row], executed)
-                memory = self.at(int(states["slot"][row])).play(executed.tolist())
-                dynamics.see_step(states, parameters, row, memory, outcomes)
-            elif is_autoreset:
-                dynamics.clear_row(outcomes, row)
-                self._reset_row(states, parameters, row)
-            else:
-                dynamics.hold_row_still(outcomes, row)
+        has_ended = states["ended"].tolist()
+        ended = [row for row, ends in enumerate(has_ended) if ends]
+        self._play(states, parameters, actions, outcomes, [row for row, ends in enumerate(has_ended) if not ends])
+        for row in ended:
+            dynamics.clear_row(outcomes, row) if is_autoreset else dynamics.hold_row_still(outcomes, row)
+        if is_autoreset:
+            self._start(states, parameters, ended)
         dynamics.observe_rows(states, parameters, observations)
 
-    def _reset_row(self, states: Array, parameters: Array, row: int) -> None:
-        num_noops = dynamics.start_row(states, parameters, row)
-        memory = self.at(int(states["slot"][row])).start(int(num_noops))
-        dynamics.see_first_frame(states, row, memory)
+    def _play(self, states: Array, parameters: Array, actions: Array, outcomes: Array, rows: list[int]) -> None:
+        executed = np.zeros(int(parameters["frame_skip"][0]), np.int64)
+        requests = []
+        for row in rows:
+            dynamics.execute_row(states, parameters, row, actions[row], executed)
+            requests.append((executed.tolist(),))
+        memories = self.consoles.call("play", states["slot"][rows].tolist(), requests)
+        for row, memory in zip(rows, memories, strict=True):
+            dynamics.see_step(states, parameters, row, np.frombuffer(memory, np.uint8), outcomes)
+
+    def _start(self, states: Array, parameters: Array, rows: list[int]) -> None:
+        requests = [(int(dynamics.start_row(states, parameters, row)),) for row in rows]
+        memories = self.consoles.call("start", states["slot"][rows].tolist(), requests)
+        for row, memory in zip(rows, memories, strict=True):
+            dynamics.see_first_frame(states, row, np.frombuffer(memory, np.uint8))
 
 
 @dataclass(frozen=True, kw_only=True)
 class AtariRules(Rules):
     """Rules whose states live partly in consoles."""
 
-    consoles: Consoles
+    kernels: ConsoleKernels
 
     def save_rows(self, states: Array) -> None:
         """Write the consoles into their rows."""
-        self.consoles.save_rows(states)
+        self.kernels.save_rows(states)
 
     def load_rows(self, states: Array) -> None:
         """Bring the consoles into the states that the rows saved."""
-        self.consoles.load_rows(states)
+        self.kernels.load_rows(states)
 
     def picture(self, state: Any, draw: Any) -> Array:
         """The console's screen; a console that was just restored has none, and then the state is drawn."""
-        console = self.consoles.at(int(state["slot"]))
-        return console.screen() if console.has_screen else super().picture(state, draw)
+        (screen,) = self.kernels.consoles.call("screen", [int(state["slot"])])
+        return super().picture(state, draw) if screen is None else screen
 
 
 class PongAtariEnv(KernelEnv):
@@ -186,7 +122,8 @@ class PongAtariEnv(KernelEnv):
     times faster: equal seeds and actions give equal episodes in both.
 
     A clone holds the whole console and the random stream of the action noise, so that `wm_envs.oracle.rollout` on
-    cloned states gives the environment's own future. Emulators run in parallel: `gym.make_vec(..., num_threads=2)`.
+    cloned states gives the environment's own future. `gym.make_vec("wm/PongAtari-v0", 16, num_threads=2)` emulates in
+    two processes, one for each thread, since ale-py holds the interpreter's lock.
 
     Observations are the positions of the objects, an easier input than pixels: scores are not comparable with those of
     agents that see the screen. See `wm/Pong-v0` for how the game works and what of its state is hidden.
@@ -246,11 +183,10 @@ class PongAtariEnv(KernelEnv):
 
     @classmethod
     def rules(cls, **options: Any) -> AtariRules:
-        """The game with these options, those of `pong_parameters`; raises OptionError and MissingExtraError."""
-        consoles = Consoles()
-        native = vars(PongEnv.rules(**options))
-        own = {"state_dtype": STATE, "reset_rows": consoles.reset_rows, "step_rows": consoles.step_rows}
-        return AtariRules(**{**native, **own, "consoles": consoles})
+        """The game with these options, those of `PongEnv.rules`; raises OptionError and MissingExtraError."""
+        native, kernels = vars(PongEnv.rules(**options)), ConsoleKernels()
+        own = {"state_dtype": STATE, "reset_rows": kernels.reset_rows, "step_rows": kernels.step_rows}
+        return AtariRules(**{**native, **own, "kernels": kernels})
 
     @staticmethod
     def draw(state: Any, parameters: Any) -> NDArray[Any]:  # noqa: ARG004
@@ -264,6 +200,17 @@ class PongAtariEnv(KernelEnv):
 
 
 class PongAtariVectorEnv(KernelVectorEnv):
-    """A batch of `wm/PongAtari-v0`: one emulator per row, split over `num_threads` threads."""
+    """A batch of `wm/PongAtari-v0`; with `num_threads` above 1, each thread has a process that emulates for it."""
 
     env_class = PongAtariEnv
+
+    def __init__(self, num_envs: int = 1, **options: Any) -> None:
+        super().__init__(num_envs, **options)
+        self._kernels: ConsoleKernels = self._rules.kernels  # type: ignore[attr-defined]
+        if self._num_threads > 1:
+            self._kernels.consoles = Consoles(self._slices)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Stop the threads and their processes."""
+        super().close_extras(**kwargs)
+        self._kernels.consoles.close()

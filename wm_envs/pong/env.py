@@ -6,13 +6,15 @@ from typing import Any
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from wm_envs.environment import UNLIMITED, Array, Field, KernelEnv, KernelVectorEnv, Rules
+from wm_envs.environment import Field, KernelEnv, KernelVectorEnv, Rules
 from wm_envs.kernel import empty_rows
 from wm_envs.options import check_flag, check_integer, check_number, check_reward_weights
 from wm_envs.pong import dynamics, render
+from wm_envs.pong.planner import plan
 
 DEFAULT_REWARD_WEIGHTS = {"point": 1.0}
 TIME_LIMIT_IN_FRAMES = 108_000  # half an hour, as the Arcade Learning Environment has it
+MAX_FRAME_SKIP = 60  # so that no ball is scored and served again within a step
 MAX_NOOPS = 120  # so that no point is scored before the agent acts
 
 # Name, lowest, highest and meaning of each feature, in pixels of the 210 x 160 screen from its top left corner.
@@ -47,28 +49,6 @@ def observation_fields(has_directions: bool) -> tuple[Field, ...]:
         for name, low, high, meaning in features
         for frame in range(dynamics.STACK)
     )
-
-
-def pong_parameters(
-    *,
-    frame_skip: int = 4,
-    repeat_action_probability: float = 0.0,
-    max_noops: int = 30,
-    directions: bool = False,
-    reward_weights: Mapping[str, float] | None = None,
-    time_limit: int | None = None,
-) -> Array:
-    """The options of both games as one row; raises OptionError."""
-    row = empty_rows(1, dynamics.PARAMETERS)
-    row["frame_skip"] = check_integer("frame_skip", frame_skip, 1, TIME_LIMIT_IN_FRAMES)
-    row["max_noops"] = check_integer("max_noops", max_noops, 0, MAX_NOOPS)
-    row["has_directions"] = check_flag("directions", directions)
-    probability = check_number("repeat_action_probability", repeat_action_probability, 0.0, 1.0)
-    row["repeat_action_probability"] = probability
-    row["point_weight"] = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)["point"]
-    default_limit = TIME_LIMIT_IN_FRAMES // frame_skip
-    row["time_limit"] = default_limit if time_limit is None else check_integer("time_limit", time_limit, 1, UNLIMITED)
-    return row
 
 
 class PongEnv(KernelEnv):
@@ -141,16 +121,33 @@ class PongEnv(KernelEnv):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human", "ansi"], "render_fps": 15}
 
     @classmethod
-    def rules(cls, **options: Any) -> Rules:
-        """The game with these options, those of `pong_parameters`; raises OptionError."""
-        parameters = pong_parameters(**options)
+    def rules(
+        cls,
+        *,
+        frame_skip: int = 4,
+        repeat_action_probability: float = 0.0,
+        max_noops: int = 30,
+        directions: bool = False,
+        reward_weights: Mapping[str, float] | None = None,
+        time_limit: int | None = None,
+    ) -> Rules:
+        """The game with these options; raises OptionError."""
+        row = empty_rows(1, dynamics.PARAMETERS)
+        row["frame_skip"] = check_integer("frame_skip", frame_skip, 1, MAX_FRAME_SKIP)
+        row["max_noops"] = check_integer("max_noops", max_noops, 0, MAX_NOOPS)
+        row["has_directions"] = has_directions = check_flag("directions", directions)
+        probability = check_number("repeat_action_probability", repeat_action_probability, 0.0, 1.0)
+        row["repeat_action_probability"] = probability
+        row["point_weight"] = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)["point"]
+        limit = TIME_LIMIT_IN_FRAMES // frame_skip if time_limit is None else time_limit
+        row["time_limit"] = check_integer("time_limit", limit, 1)
         return Rules(
-            observation_fields=observation_fields(bool(parameters["has_directions"][0])),
+            observation_fields=observation_fields(has_directions),
             action_space=spaces.Discrete(6),
             reward_components=dynamics.REWARD_COMPONENTS,
             state_dtype=dynamics.STATE,
             outcome_dtype=dynamics.OUTCOME,
-            parameters=parameters,
+            parameters=row,
             reset_rows=dynamics.reset_rows,
             step_rows=dynamics.step_rows,
             observe_rows=dynamics.observe_rows,
@@ -171,3 +168,7 @@ class PongVectorEnv(KernelVectorEnv):
     """A batch of `wm/Pong-v0`."""
 
     env_class = PongEnv
+
+    def expert_actions(self, *, seed: int = 0) -> NDArray[Any]:
+        """Actions [B] of a player that looks ahead with the true rules; `seed` is that of the futures' noise."""
+        return plan(self._rules, self._states, seed=seed)

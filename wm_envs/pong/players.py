@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from wm_envs.pong import dynamics
 from wm_envs.pong.dynamics import FIRE, LEFT, LEFT_FIRE, NOOP, RIGHT, RIGHT_FIRE, STACK
+from wm_envs.pong.planner import Planner
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -214,5 +215,6 @@ PLAYERS: dict[str, Callable[[int], Callable[[Array], NDArray[np.int64]]]] = {
     "tracker": BallTracker,
     "interceptor": Interceptor,
     "explorer": Explorer,
+    "planner": Planner,
 }
-"""Name -> a function from a seed to a player."""
+"""Name -> a function from a seed, for the planner that of the recording, to a player."""

@@ -1,31 +1,73 @@
 """State row -> the console's screen, and text."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wm_envs.canvas import Colour, Image
+from wm_envs.environment import UNLIMITED
 from wm_envs.pong import dynamics
 
 HEIGHT, WIDTH = 210, 160
-FLOOR, WALL, PLAYER, ENEMY = (144, 72, 17), (236, 236, 236), (92, 186, 92), (213, 130, 74)
+FLOOR, WALL, PLAYER, ENEMY, BLACK = (144, 72, 17), (236, 236, 236), (92, 186, 92), (213, 130, 74), (0, 0, 0)
 COURT_TOP, COURT_BOTTOM, WALL_HEIGHT = 34, 194, 10
+BLANK_WIDTH = 8  # of the black line that the console leaves at the top left
+
+CELL, GLYPH_WIDTH, SCORE_TOP, ENEMY_SCORE_LEFT, PLAYER_SCORE_LEFT = 4, 3, 1, 20, 100
+FONT = """
+    ### .#. ### ### #.# ### #.. ### ### ###
+    #.# .#. ..# ..# #.# #.. #.. ..# #.# #.#
+    #.# .#. ### .## ### ### ### ..# ### ###
+    #.# .#. #.. ..# ..# ..# #.# ..# #.# ..#
+    ### .#. ### ### ..# ### ### ..# ### ..#
+"""
+GLYPHS = np.array(
+    [[[mark == "#" for mark in glyph] for glyph in line.split()] for line in FONT.split("\n") if line.split()]
+)
+
+
+class Scene(NamedTuple):
+    """What a frame shows: top left corners in pixels, a ball that is not there as None."""
+
+    player_y: int
+    enemy_y: int
+    ball: tuple[int, int] | None
+    player_score: int
+    enemy_score: int
+
+
+def scene(state: Any) -> Scene:
+    """The newest frame of a state row."""
+    player_y, enemy_y, ball_x, ball_y, player_score, enemy_score = int(state["seen_0"]).to_bytes(6, "little")
+    ball = (ball_x - dynamics.BALL_LEFT, ball_y - dynamics.BALL_TOP) if ball_x > 0 else None
+    return Scene(player_y - dynamics.PLAYER_TOP, enemy_y - dynamics.ENEMY_TOP, ball, player_score, enemy_score)
 
 
 def draw(state: Any) -> Image:
     """The screen of a state row, uint8 [210, 160, 3]."""
+    shown = scene(state)
     image: Image = np.full((HEIGHT, WIDTH, 3), FLOOR, np.uint8)
+    image[0, :BLANK_WIDTH] = BLACK
+    _draw_score(image, ENEMY_SCORE_LEFT, shown.enemy_score, ENEMY)
+    _draw_score(image, PLAYER_SCORE_LEFT, shown.player_score, PLAYER)
     image[COURT_TOP - WALL_HEIGHT : COURT_TOP] = WALL
     image[COURT_BOTTOM:] = WALL
-    word = int(state["seen_0"])
-    player_y, enemy_y, ball_x, ball_y = word & 255, (word >> 8) & 255, (word >> 16) & 255, (word >> 24) & 255
     paddle = (dynamics.PADDLE_WIDTH, dynamics.PADDLE_HEIGHT)
-    _fill(image, (dynamics.ENEMY_X, enemy_y - dynamics.ENEMY_TOP), paddle, ENEMY)
-    _fill(image, (dynamics.PLAYER_X, player_y - dynamics.PLAYER_TOP), paddle, PLAYER)
-    if ball_x > 0:
-        corner = (ball_x - dynamics.BALL_LEFT, ball_y - dynamics.BALL_TOP)
-        _fill(image, corner, (dynamics.BALL_WIDTH, dynamics.BALL_HEIGHT), WALL)
+    _fill(image, (dynamics.ENEMY_X, shown.enemy_y), paddle, ENEMY)
+    _fill(image, (dynamics.PLAYER_X, shown.player_y // 2 * 2), paddle, PLAYER)  # drawn on every second line
+    if shown.ball is not None:
+        _fill(image, shown.ball, (dynamics.BALL_WIDTH, dynamics.BALL_HEIGHT), WALL)
     return image
+
+
+def describe(state: Any, parameters: Any) -> str:
+    """The score and where everything is, as two lines of text."""
+    shown, limit = scene(state), int(parameters["time_limit"])
+    clock = f"step {state['time']}" if limit == UNLIMITED else f"step {state['time']}/{limit}"
+    ball = "no ball" if shown.ball is None else f"ball at {shown.ball[0]}, {shown.ball[1]}"
+    score = f"enemy {shown.enemy_score} : {shown.player_score} player"
+    return f"Pong {clock}: {score}\n{ball}, enemy at {shown.enemy_y}, player at {shown.player_y}"
 
 
 def _fill(image: Image, corner: tuple[int, int], size: tuple[int, int], colour: Colour) -> None:
@@ -34,11 +76,15 @@ def _fill(image: Image, corner: tuple[int, int], size: tuple[int, int], colour: 
     image[max(COURT_TOP, top) : max(COURT_TOP, min(COURT_BOTTOM, top + height)), left : left + width] = colour
 
 
-def describe(state: Any, parameters: Any) -> str:
-    """The score and where everything is, as two lines of text."""
-    word = int(state["seen_0"])
-    player_y, enemy_y, ball_x, ball_y = word & 255, (word >> 8) & 255, (word >> 16) & 255, (word >> 24) & 255
-    ball = f"ball at {ball_x - dynamics.BALL_LEFT}, {ball_y - dynamics.BALL_TOP}" if ball_x > 0 else "no ball"
-    paddles = f"enemy at {enemy_y - dynamics.ENEMY_TOP}, player at {player_y - dynamics.PLAYER_TOP}"
-    score = f"enemy {state['enemy_score']} : {state['player_score']} player"
-    return f"Pong step {state['time']}/{int(parameters['time_limit'])}: {score}\n{ball}, {paddles}"
+def _draw_score(image: Image, left: int, score: int, colour: Colour) -> None:
+    """One or two digits; a leading zero is not shown."""
+    tens, ones = divmod(score, 10)
+    if tens > 0:
+        _stamp(image, left, GLYPHS[:, tens], colour)
+    _stamp(image, left + (GLYPH_WIDTH + 1) * CELL, GLYPHS[:, ones], colour)
+
+
+def _stamp(image: Image, left: int, glyph: NDArray[np.bool_], colour: Colour) -> None:
+    pixels = np.kron(glyph, np.ones((CELL, CELL), np.bool_))
+    window = image[SCORE_TOP : SCORE_TOP + pixels.shape[0], left : left + pixels.shape[1]]
+    window[pixels] = colour

@@ -1,0 +1,85 @@
+"""A player that looks ahead with the true rules: the expert of `wm/Pong-v0`, and through a twin that of the original.
+
+Each of 22 options goes some strides up or down, with or without FIRE from then on; the one whose future is best over
+`HORIZON` steps is begun, and the next step decides anew. A future is drawn with noise of its own, so that the planner
+knows the rules but not what the noise of the actions will be.
+"""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from wm_envs.environment import Array, Rules
+from wm_envs.errors import StateError
+from wm_envs.kernel import empty_rows, seed_rows
+from wm_envs.pong.dynamics import FIRE, LEFT, LEFT_FIRE, NOOP, RIGHT, RIGHT_FIRE
+
+HORIZON = 64  # steps: enough for a slow ball to cross the court and come back
+DISCOUNT = 0.98  # a step, so that a point lost later is better
+MAX_STRIDES = 5
+
+
+def _options() -> NDArray[np.int64]:
+    """Action sequences [22, HORIZON], the shorter ways first, so that they are preferred among equals."""
+    sequences = []
+    for strides in sorted(range(-MAX_STRIDES, MAX_STRIDES + 1), key=abs):
+        for up, down, wait in ((RIGHT, LEFT, NOOP), (RIGHT_FIRE, LEFT_FIRE, FIRE)):
+            move = up if strides < 0 else down
+            sequences.append([move] * abs(strides) + [wait] * (HORIZON - abs(strides)))
+    return np.array(sequences)
+
+
+OPTIONS = _options()
+
+
+def plan(rules: Rules, states: Array, *, seed: int = 0) -> NDArray[np.int64]:
+    """The first actions [B] of the best options.
+
+    Args:
+        rules: The compiled game's.
+        states: State rows [B], which are not changed.
+        seed: Of the noise in the futures.
+    """
+    returns = np.zeros(len(states) * len(OPTIONS))
+    rows = empty_rows(len(returns), rules.state_dtype)
+    rows[:] = np.repeat(np.asarray(states), len(OPTIONS))
+    seed_rows(rows, range(seed, seed + len(rows)))
+    observations = np.zeros((len(rows), len(rules.observation_fields)), np.float32)
+    outcomes = empty_rows(len(rows), rules.outcome_dtype)
+    for step in range(HORIZON):
+        actions = np.tile(OPTIONS[:, step], len(states))
+        rules.step_rows(rows, rules.parameters, actions, observations, outcomes, False)
+        returns += DISCOUNT**step * outcomes["point"]
+    best = returns.reshape(len(states), -1).argmax(1)
+    return OPTIONS[best, 0]
+
+
+class Planner:
+    """A policy for `wm_envs.datasets.record` on either game: plans in a compiled twin that plays the same games.
+
+    Args:
+        seed: The recording's, since equal seeds and actions give equal games.
+        env_kwargs: The options that are recorded.
+    """
+
+    def __init__(self, seed: int, *, env_kwargs: dict[str, Any] | None = None) -> None:
+        self._seed, self._options = seed, dict(env_kwargs or {})
+        self._twin: Any = None
+        self._seen: Array = np.zeros(0)
+        self._num_calls = 0
+
+    def __call__(self, observations: Array) -> NDArray[np.int64]:
+        """Actions [N]; raises StateError where the twin sees something else."""
+        if self._twin is None:
+            mode = AutoresetMode.NEXT_STEP
+            self._twin = gym.make_vec("wm/Pong-v0", len(observations), autoreset_mode=mode, **self._options)
+            self._seen, _ = self._twin.reset(seed=self._seed)
+        if not np.array_equal(self._seen, observations):
+            raise StateError("the planner sees another game than its twin: give it the seed and options of this one")
+        self._num_calls += 1
+        actions = self._twin.expert_actions(seed=self._num_calls)
+        self._seen = self._twin.step(actions)[0]
+        return actions
