@@ -40,11 +40,11 @@ class VectorPPOConfig:
         max_gradient_norm: Larger gradients are scaled down.
     """
 
-    widths: tuple[int, ...] = (128, 128)
-    activation: str = "tanh"
+    widths: tuple[int, ...] = (96, 96)
+    activation: str = "relu"
     num_steps: int = 64
     num_epochs: int = 3
-    minibatch_size: int = 1024
+    minibatch_size: int = 2048
     discount: float = 0.99
     trace: float = 0.95
     clip: float = 0.2
