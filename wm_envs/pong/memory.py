@@ -120,72 +120,6 @@ def is_near_wall(ball_y: int, step_y: int) -> bool:
 
 
 @kernel
-def follow_speed(memory: Row, ball_x: int, ball_y: int) -> None:
-    """The speed after a step, from where it began, where a paddle may have turned it, and where it ended."""
-    x, y, length = int(memory.flight_x[0]), int(memory.flight_y[0]), memory.flight_length
-    step_x, step_y, was_steady = int(memory.step_x), int(memory.step_y), memory.is_steady == 1
-    moved_x, moved_y, frames = ball_x - x, ball_y - y, 4
-    memory.is_steady = 0
-    if length == 0:
-        return
-    if length > 1 and was_steady:
-        frame = first_contact(x, step_x)
-        if frame < 4:
-            moved_x, moved_y, frames = moved_x - frame * step_x // 4, moved_y - frame * step_y // 4, 4 - frame
-            if is_near_wall(y, step_y):
-                frames = 5  # too much at once
-        elif moved_y != step_y and is_near_wall(y, step_y):
-            moved_y = -step_y
-        elif moved_y != step_y:
-            frames = 5
-        if frame == 4 and moved_x != step_x:
-            frames = 5
-    if frames == 5 or moved_x % frames != 0 or moved_y % frames != 0:
-        memory.step_x, memory.step_y = ball_x - x, ball_y - y
-        return
-    memory.step_x, memory.step_y = 4 * (moved_x // frames), 4 * (moved_y // frames)
-    memory.is_steady = 1 if 4 <= abs(memory.step_x) <= FASTEST and abs(memory.step_y) <= FASTEST else 0
-
-
-@kernel
-def follow_ball(memory: Row, ball_x: int, ball_y: int) -> None:
-    """Lengthen the flight, begin another or count how long the ball has been gone."""
-    if ball_x == 0:
-        if memory.absence == 0:
-            memory.exit = exit_frame(int(memory.flight_x[0]), int(memory.step_x)) - has_scored(memory)
-        memory.absence = min(memory.absence + 1, LONGEST_ABSENCE)
-        return
-    if memory.absence > 0:
-        memory.flight_length = 0
-    follow_speed(memory, ball_x, ball_y)
-    memory.absence = 0
-    memory.flight_length = min(memory.flight_length + 1, NUM_FLIGHT)
-    shift(memory.flight_x, ball_x)
-    shift(memory.flight_y, ball_y)
-
-
-@kernel
-def has_scored(memory: Row) -> int:
-    """1 when the last step brought a point."""
-    is_same = memory.player_score[0] == memory.player_score[1] and memory.enemy_score[0] == memory.enemy_score[1]
-    return 0 if is_same else 1
-
-
-@kernel
-def follow_player(memory: Row, player_y: int, action: int) -> None:
-    """Pull the paddle by the action within its reach, and notice a move from rest."""
-    pull = PULLS[action] if action < UNKNOWN_ACTION else 0
-    if memory.pull >= 0:
-        memory.pull = min(max(memory.pull + STEP * pull, 0), memory.reach)
-    was_at_rest = memory.player_y[0] == memory.player_y[1] and memory.player_y[1] == memory.player_y[2]
-    stride = abs(player_y - memory.player_y[0])
-    if was_at_rest and pull != 0 and SHORTEST_STRIDE <= stride <= LONGEST_STRIDE:
-        ballot = 1 if stride < LARGE_STRIDE else -1
-        memory.vote = min(max(memory.vote + ballot, -MOST_VOTES), MOST_VOTES)
-    shift(memory.player_y, player_y)
-
-
-@kernel
 def majority(memory: Row) -> int:
     """0: large first strides prevail, 1: small ones, 2: neither."""
     return 2 if memory.vote == 0 else (1 if memory.vote > 0 else 0)
@@ -203,42 +137,6 @@ def rest(memory: Row, push: int, quarters: int) -> int:
 def distance_from_rest(memory: Row) -> int:
     """Pixels between the player's paddle and where its pull would let it rest; 99 if that is unknown."""
     return 99 if memory.pull < 0 else memory.player_y[0] - rest(memory, 0, 0)
-
-
-@kernel
-def chase(memory: Row, frames: int, pause: int) -> int:
-    """Where the enemy is after some frames in which it follows a ball that keeps its speed, but for a frame of pause."""
-    enemy = int(memory.enemy_y[0])
-    for passed in range(1, frames + 1):
-        ball = int(memory.flight_y[0]) + passed * int(memory.step_y) // 4 - AIM
-        if passed == pause + 1 or ball == enemy:
-            continue
-        enemy += STRIDE if ball > enemy else -STRIDE
-    return enemy
-
-
-@kernel
-def is_free(memory: Row) -> bool:
-    """Whether the ball flies at a certain speed and meets neither a paddle nor a wall in this step."""
-    if memory.absence > 0 or memory.flight_length < 2 or memory.is_steady == 0:
-        return False
-    if is_near_wall(int(memory.flight_y[0]), int(memory.step_y)):
-        return False
-    return first_contact(int(memory.flight_x[0]), int(memory.step_x)) == 4
-
-
-@kernel
-def follow_enemy(memory: Row, enemy_y: int) -> None:
-    """Keep the beat of the enemy's pauses, and find out in which frame of a step they come."""
-    if memory.beat == 0 and is_free(memory):
-        for frame in range(4):
-            if chase(memory, 4, frame) != enemy_y:
-                memory.misfits[frame] = min(memory.misfits[frame] + 1, MOST_MISFITS)
-    if memory.beat < 2:
-        memory.beat = 1 - memory.beat
-    if abs(enemy_y - memory.enemy_y[0]) == 4 * STRIDE:
-        memory.beat = 0
-    shift(memory.enemy_y, enemy_y)
 
 
 @kernel
@@ -264,12 +162,172 @@ def rhythm(memory: Row) -> int:
 
 
 @kernel
+def chase(memory: Row, frames: int, pause: int) -> int:
+    """Where the enemy is after some frames in which it follows a ball that keeps its speed, but for a frame of pause."""
+    enemy = int(memory.enemy_y[0])
+    for passed in range(1, frames + 1):
+        ball = int(memory.flight_y[0]) + passed * int(memory.step_y) // 4 - AIM
+        if passed == pause + 1 or ball == enemy:
+            continue
+        enemy += STRIDE if ball > enemy else -STRIDE
+    return enemy
+
+
+@kernel
+def is_known(memory: Row) -> bool:
+    """Whether there is a ball of certain speed."""
+    return memory.absence == 0 and memory.flight_length > 1 and memory.is_steady == 1
+
+
+@kernel
+def player_at(memory: Row, action: int, following: int, frame: int) -> int:
+    """About where the player's paddle is in a frame of the step: it goes on in every second one."""
+    before = int(memory.player_y[0])
+    if memory.pull < 0 or memory.vote == 0:
+        return before + (following - before) * frame // 4
+    first = 1 if majority(memory) == 1 else 2
+    if frame < first:
+        return before
+    if first == 1 and frame == 3:
+        return following
+    push = PULLS[action] if action < UNKNOWN_ACTION else 0
+    return (before + rest(memory, push, first - 1)) // 2
+
+
+@kernel
+def enemy_at(memory: Row, frame: int) -> int:
+    """About where the enemy's paddle is in a frame of the step: it follows the ball."""
+    pause = pause_frame(memory)
+    return chase(memory, frame, pause if memory.beat == 0 and pause < 4 else 4)
+
+
+@kernel
+def height(memory: Row, action: int, decided: Array, frame: int) -> int:
+    """Where on a paddle the ball is in a frame, from the paddle's top edge."""
+    ball = int(memory.flight_y[0]) + frame * int(memory.step_y) // 4
+    if memory.step_x > 0:
+        return ball - player_at(memory, action, int(decided[0]), frame)
+    return ball - enemy_at(memory, frame)
+
+
+@kernel
+def is_on_paddle(place: int, ball_y: int, is_player: bool) -> bool:
+    """Whether a ball whose top edge is at this place of a paddle meets it; the player's corners count every other line."""
+    if not is_player:
+        return -3 <= place <= 15
+    is_odd = ball_y % 2 == 1
+    return -2 <= place <= 14 or (place == -3 and not is_odd) or (place == 15 and is_odd)
+
+
+@kernel
+def meeting(memory: Row, action: int, decided: Array) -> int:
+    """The frame 0..3 of this step in which a ball that keeps its speed meets a paddle, 4 if in none."""
+    if not is_known(memory):
+        return 4
+    x, y, step_x, step_y = int(memory.flight_x[0]), int(memory.flight_y[0]), int(memory.step_x), int(memory.step_y)
+    first = first_contact(x, step_x)
+    left = PLAYER_LEFT if step_x > 0 else ENEMY_LEFT
+    for frame in range(first, 4):
+        is_between = left - BALL_WIDTH < x + frame * step_x // 4 < left + PADDLE_WIDTH
+        ball_y = y + frame * step_y // 4
+        if is_between and is_on_paddle(height(memory, action, decided, frame), ball_y, step_x > 0):
+            return frame
+    return 4
+
+
+@kernel
+def has_scored(memory: Row) -> int:
+    """1 when the last step brought a point."""
+    is_same = memory.player_score[0] == memory.player_score[1] and memory.enemy_score[0] == memory.enemy_score[1]
+    return 0 if is_same else 1
+
+
+@kernel
+def follow_speed(memory: Row, ball_x: int, ball_y: int, frame: int) -> None:
+    """The speed after a step, from where it began, the frame in which it met a paddle, and where it ended."""
+    x, y, length = int(memory.flight_x[0]), int(memory.flight_y[0]), memory.flight_length
+    step_x, step_y, was_steady = int(memory.step_x), int(memory.step_y), memory.is_steady == 1
+    moved_x, moved_y, frames = ball_x - x, ball_y - y, 4
+    memory.is_steady = 0
+    if length == 0:
+        return
+    if length > 1 and was_steady:
+        if frame < 4:
+            moved_x, moved_y, frames = moved_x - frame * step_x // 4, moved_y - frame * step_y // 4, 4 - frame
+            if not HIGH <= y + frame * step_y // 4 <= LOW:
+                frames = 5  # too much at once
+        elif moved_y != step_y and is_near_wall(y, step_y):
+            moved_y = -step_y
+        elif moved_y != step_y:
+            frames = 5
+        if frame == 4 and moved_x != step_x:
+            frames = 5
+        if frame == 4 and exit_frame(ball_x, step_x) == 0:
+            memory.is_steady = 1  # behind the paddle: it stands still, and the speed is kept for the serve
+            return
+    if frames == 5 or moved_x % frames != 0 or moved_y % frames != 0:
+        memory.step_x, memory.step_y = ball_x - x, ball_y - y
+        return
+    memory.step_x, memory.step_y = 4 * (moved_x // frames), 4 * (moved_y // frames)
+    is_sane = 4 <= abs(memory.step_x) <= FASTEST and abs(memory.step_y) <= FASTEST
+    is_clear = contact(ball_x, 0, ENEMY_LEFT if memory.step_x > 0 else PLAYER_LEFT) == 4  # else it may be met again
+    memory.is_steady = 1 if is_sane and is_clear else 0
+
+
+@kernel
+def follow_ball(memory: Row, ball_x: int, ball_y: int, frame: int) -> None:
+    """Lengthen the flight, begin another or count how long the ball has been gone."""
+    if ball_x == 0:
+        if memory.absence == 0:
+            memory.exit = exit_frame(int(memory.flight_x[0]), int(memory.step_x)) - has_scored(memory)
+        memory.absence = min(memory.absence + 1, LONGEST_ABSENCE)
+        return
+    if memory.absence > 0:
+        memory.flight_length = 0
+    follow_speed(memory, ball_x, ball_y, frame)
+    memory.absence = 0
+    memory.flight_length = min(memory.flight_length + 1, NUM_FLIGHT)
+    shift(memory.flight_x, ball_x)
+    shift(memory.flight_y, ball_y)
+
+
+@kernel
+def follow_player(memory: Row, player_y: int, action: int) -> None:
+    """Pull the paddle by the action within its reach, and notice a move from rest."""
+    pull = PULLS[action] if action < UNKNOWN_ACTION else 0
+    if memory.pull >= 0:
+        memory.pull = min(max(memory.pull + STEP * pull, 0), memory.reach)
+    was_at_rest = memory.player_y[0] == memory.player_y[1] and memory.player_y[1] == memory.player_y[2]
+    stride = abs(player_y - memory.player_y[0])
+    if was_at_rest and pull != 0 and SHORTEST_STRIDE <= stride <= LONGEST_STRIDE:
+        ballot = 1 if stride < LARGE_STRIDE else -1
+        memory.vote = min(max(memory.vote + ballot, -MOST_VOTES), MOST_VOTES)
+    shift(memory.player_y, player_y)
+
+
+@kernel
+def follow_enemy(memory: Row, enemy_y: int, is_straight: bool) -> None:
+    """Keep the beat of the enemy's pauses, and find out in which frame of a step they come."""
+    if memory.beat == 0 and is_straight:
+        for frame in range(4):
+            if chase(memory, 4, frame) != enemy_y:
+                memory.misfits[frame] = min(memory.misfits[frame] + 1, MOST_MISFITS)
+    if memory.beat < 2:
+        memory.beat = 1 - memory.beat
+    if abs(enemy_y - memory.enemy_y[0]) == 4 * STRIDE:
+        memory.beat = 0
+    shift(memory.enemy_y, enemy_y)
+
+
+@kernel
 def advance(memory: Row, action: int, decided: Array) -> None:
     """Remember a step: the action and the values of DECIDED that it led to."""
+    frame = meeting(memory, action, decided)
+    is_straight = is_known(memory) and frame == 4 and not is_near_wall(int(memory.flight_y[0]), int(memory.step_y))
     follow_player(memory, decided[0], action)
     shift(memory.action, action)
-    follow_enemy(memory, decided[3])
-    follow_ball(memory, decided[1], decided[2])
+    follow_enemy(memory, decided[3], is_straight)
+    follow_ball(memory, decided[1], decided[2], frame)
     shift(memory.ball_x, decided[1])
     shift(memory.ball_y, decided[2])
     shift(memory.player_score, decided[4])

@@ -13,26 +13,27 @@ from numpy.typing import NDArray
 from wm_envs.kernel import Row, kernel
 from wm_envs.pong.memory import (
     AIM,
-    FASTEST,
-    HIGH,
-    LOW,
-    STRIDE,
     BALL_WIDTH,
     ENEMY_LEFT,
+    FASTEST,
+    HIGH,
     LONGEST_ABSENCE,
+    LOW,
     NUM_PAST,
     PADDLE_WIDTH,
     PLAYER_LEFT,
     PULLS,
     STEP,
+    STRIDE,
     UNKNOWN_ACTION,
-    chase,
     distance_from_rest,
     exit_frame,
-    first_contact,
     has_scored,
+    height,
+    is_known,
     is_near_wall,
     majority,
+    meeting,
     pause_frame,
     rest,
     rhythm,
@@ -60,64 +61,20 @@ def held(value: int, low: int, high: int) -> int:
 
 
 @kernel
-def is_known(memory: Row) -> bool:
-    """Whether there is a ball of certain speed."""
-    return memory.absence == 0 and memory.flight_length > 1 and memory.is_steady == 1
-
-
-@kernel
-def meeting(memory: Row) -> int:
-    """The frame in which the ball will meet a paddle's columns, 4 if in none."""
-    return first_contact(int(memory.flight_x[0]), int(memory.step_x)) if is_known(memory) else 4
-
-
-@kernel
-def expected(part: int, memory: Row) -> int:
+def expected(part: int, memory: Row, action: int, decided: Array) -> int:
     """The value of a part if nothing happens."""
     if part == PLAYER:
-        return int(memory.player_y[0])
+        return int(memory.player_y[0]) if memory.pull < 0 else rest(memory, 0, 0) + distance_from_rest(memory) // 4
     if part == ENEMY:
         return int(memory.enemy_y[0])
     if part == PLAYER_SCORE:
         return int(memory.player_score[0])
     if part == ENEMY_SCORE:
         return int(memory.enemy_score[0])
-    frame = meeting(memory)
-    is_moving = is_known(memory)
+    frame = meeting(memory, action, decided) if is_known(memory) else 0
     if part == BALL_X:
-        return int(memory.ball_x[0]) + (frame * int(memory.step_x) // 4 if is_moving else 0)
-    return int(memory.ball_y[0]) + (frame * int(memory.step_y) // 4 if is_moving else 0)
-
-
-@kernel
-def player_at(memory: Row, action: int, following: int, frame: int) -> int:
-    """About where the player's paddle is in a frame of the step: it goes on in every second one."""
-    before = int(memory.player_y[0])
-    if memory.pull < 0 or memory.vote == 0:
-        return before + (following - before) * frame // 4
-    first = 1 if majority(memory) == 1 else 2
-    if frame < first:
-        return before
-    if first == 1 and frame == 3:
-        return following
-    push = PULLS[action] if action < UNKNOWN_ACTION else 0
-    return (before + rest(memory, push, first - 1)) // 2
-
-
-@kernel
-def enemy_at(memory: Row, frame: int) -> int:
-    """About where the enemy's paddle is in a frame of the step: it follows the ball."""
-    pause = pause_frame(memory)
-    return chase(memory, frame, pause if memory.beat == 0 and pause < 4 else 4)
-
-
-@kernel
-def height(memory: Row, action: int, decided: Array, frame: int) -> int:
-    """Where on a paddle the ball is in a frame, from the paddle's top edge."""
-    ball = int(memory.flight_y[0]) + frame * int(memory.step_y) // 4
-    if memory.step_x > 0:
-        return ball - player_at(memory, action, int(decided[PLAYER]), frame)
-    return ball - enemy_at(memory, frame)
+        return int(memory.ball_x[0]) + frame * int(memory.step_x) // 4
+    return int(memory.ball_y[0]) + frame * int(memory.step_y) // 4
 
 
 @kernel
@@ -153,7 +110,7 @@ def ball_situation(part: int, memory: Row, action: int, decided: Array) -> int:
         return packed(14, x, y, 0, 0)
     if not is_known(memory):
         return 0
-    frame = meeting(memory)
+    frame = meeting(memory, action, decided)
     if frame == 4:
         frames = exit_frame(x, step_x)
         if part == BALL_Y and frames < 5:
@@ -163,64 +120,57 @@ def ball_situation(part: int, memory: Row, action: int, decided: Array) -> int:
         if frames < 5:
             return packed(17, x, step_x, has_scored(memory), last_point(memory))
         return packed(18, 0, 0, 0, 0)
-    last = y + frame * step_y // 4  # before the paddle
-    if last < HIGH or last > LOW or (part == BALL_Y and (last < HIGH + FASTEST or last > LOW - FASTEST)):
+    if not HIGH <= y + frame * step_y // 4 <= LOW:
         return 0
     return contact_situation(part, memory, action, decided, frame)
 
 
 @kernel
-def is_deep(memory: Row) -> bool:
-    """Whether the ball has been among a paddle's columns before, so that it may be met more than once in a step."""
-    edge = PLAYER_LEFT - BALL_WIDTH if memory.step_x > 0 else ENEMY_LEFT + PADDLE_WIDTH
-    return abs(expected(BALL_X, memory) - edge) > abs(memory.step_x) // 4
-
-
-@kernel
 def contact_situation(part: int, memory: Row, action: int, decided: Array, frame: int) -> int:
-    """Of a ball that meets a paddle's columns: where on the paddle, if on it, and with which speed."""
+    """Of a ball that meets a paddle: where on the paddle, and with which speed."""
     step_x, step_y = int(memory.step_x), int(memory.step_y)
     is_player = step_x > 0
-    place = held(height(memory, action, decided, frame), -30, 40)
+    edge = PLAYER_LEFT - BALL_WIDTH if is_player else ENEMY_LEFT + PADDLE_WIDTH
+    depth = abs(expected(BALL_X, memory, action, decided) - edge)
+    depth = 0 if depth <= abs(step_x) // 4 else depth  # else it may be met more than once in a step
     is_certain = is_player or (pause_frame(memory) < 4 and memory.beat < 2)
     doubt = 0 if is_certain else 1 + rhythm(memory)
-    is_on = -3 < place < 17 if is_player else -7 < place < 17
-    last = 0 if is_on else held(height(memory, action, decided, 3), -30, 40)
-    if (place > 20 and last > 20) or (place < -9 and last < -9):
-        place, last = 100, 0  # a clear miss
-    elif is_deep(memory):
-        return 0
-    is_odd = (int(memory.flight_y[0]) + frame * step_y // 4) % 2
-    edge = is_odd if place == -2 or place == 16 else 0
-    fire = has_fire(memory.action[0] if frame == 0 else action) if is_player else 3 + doubt
+    fire = has_fire(memory.action[0] if frame == 0 else action) if is_player else 2
+    place = held(height(memory, action, decided, frame), -30, 40)
     if part == BALL_X:
-        return packed(20 + frame, step_x, place, fire * 2 + edge, last)
-    if decided[BALL_X] == expected(BALL_X, memory) + (4 - frame) * step_x // 4:
+        if not is_certain or depth > 0:
+            return packed(20 + frame, step_x, place, fire, doubt * 8 + depth)
+        return packed(20 + frame, step_x, fire, 100, 0)
+    if decided[BALL_X] == expected(BALL_X, memory, action, decided) + (4 - frame) * step_x // 4:
         return packed(30 + frame, step_y, 0, 0, 0)
-    kind = (0 if is_player else 1 + doubt) * 2 + edge
-    return packed(40 + frame, place, kind, last, 0 if is_on else step_y)
+    last = held(height(memory, action, decided, 3), -30, 40) if depth > 0 else 0
+    kind = (0 if is_player else 1 + doubt) * 8 + depth
+    ball_y = expected(BALL_Y, memory, action, decided)
+    if ball_y < HIGH + FASTEST or ball_y > LOW - FASTEST:
+        return packed(50 + frame, place, kind, last, ball_y)
+    return packed(40 + frame, place, kind, last, 0)
 
 
 @kernel
 def player_situation(memory: Row, action: int) -> int:
-    """Of the player's paddle: how far it is from rest, and where the action moves the place of rest."""
+    """Of the player's paddle, which is expected to cover three quarters of its way to rest: how the action draws it on."""
     if memory.pull < 0 or memory.vote == 0:
         return 0
     push = PULLS[action]
     here = rest(memory, push, 0)
-    lag = held(int(memory.player_y[0]) - here, -400, 400)
     first = 0 if majority(memory) == 1 else 1
-    return packed(lag, rest(memory, push, first) - here, rest(memory, push, first + 2) - here, majority(memory), 0)
+    drawn = rest(memory, push, first) + 2 * rest(memory, push, first + 2) - 3 * here
+    return packed((int(memory.player_y[0]) - here) % 4, drawn, 0, 0, 0)
 
 
 @kernel
-def ball_at(memory: Row, decided: Array, passed: int) -> int:
+def ball_at(memory: Row, action: int, decided: Array, passed: int) -> int:
     """About how high the ball is after 1..4 frames of a step whose end is known; above everything where it is gone."""
     y, step_y = int(memory.flight_y[0]), int(memory.step_y)
     straight = y + passed * step_y // 4
     if memory.absence > 0:
         return GONE
-    frame = meeting(memory)
+    frame = meeting(memory, action, decided)
     if decided[BALL_X] == 0:
         left = exit_frame(int(memory.flight_x[0]), int(memory.step_x)) - has_scored(memory)
         return straight if passed <= left else (y + left * step_y // 4 if passed == left + 1 else GONE)
@@ -234,11 +184,11 @@ def ball_at(memory: Row, decided: Array, passed: int) -> int:
 
 
 @kernel
-def pursue(memory: Row, decided: Array, pause: int) -> int:
+def pursue(memory: Row, action: int, decided: Array, pause: int) -> int:
     """How far the enemy gets in a step in which it follows the ball, but for a frame of pause."""
     enemy = int(memory.enemy_y[0])
     for passed in range(1, 5):
-        ball = ball_at(memory, decided, passed) - AIM
+        ball = ball_at(memory, action, decided, passed) - AIM
         if passed == pause + 1 or ball == enemy:
             continue
         enemy += STRIDE if ball > enemy else -STRIDE
@@ -246,35 +196,35 @@ def pursue(memory: Row, decided: Array, pause: int) -> int:
 
 
 @kernel
-def pursuit(memory: Row, decided: Array) -> int:
+def pursuit(memory: Row, action: int, decided: Array) -> int:
     """The same with what is known of the pauses; 99 where it makes a difference that is not known."""
     found = pause_frame(memory)
     if memory.beat == 1:
-        return pursue(memory, decided, 9)
+        return pursue(memory, action, decided, 9)
     low, high, step = (found, found, 1) if found < 4 else (0 if found != 6 else 1, 3, 1 if found == 4 else 2)
-    distance = pursue(memory, decided, low)
+    distance = pursue(memory, action, decided, low)
     for pause in range(low, high + 1, step):
-        if pursue(memory, decided, pause) != distance:
+        if pursue(memory, action, decided, pause) != distance:
             return 99
-    if memory.beat == 2 and pursue(memory, decided, 9) != distance:
+    if memory.beat == 2 and pursue(memory, action, decided, 9) != distance:
         return 99
     return distance
 
 
 @kernel
-def enemy_situation(memory: Row, decided: Array) -> int:
+def enemy_situation(memory: Row, action: int, decided: Array) -> int:
     """Of the enemy's paddle: how far it would get after the ball, or where the ball is for it and was."""
     enemy, beat = int(memory.enemy_y[0]), rhythm(memory)
     was_there, is_there = memory.absence == 0, decided[BALL_X] > 0
     if is_there and not was_there:
         return packed(11, int(decided[BALL_X]), int(decided[BALL_Y]), beat, 0)
     is_certain = is_known(memory) or not was_there
-    distance = pursuit(memory, decided)
+    distance = pursuit(memory, action, decided)
     if is_certain and distance < 99:
-        kind = 0 if not was_there else (1 if not is_there else (2 if meeting(memory) < 4 else 3))
+        kind = 0 if not was_there else (1 if not is_there else (2 if meeting(memory, action, decided) < 4 else 3))
         is_turned = kind == 3 and int(decided[BALL_Y]) - int(memory.flight_y[0]) != memory.step_y
         if is_turned or (kind == 2 and abs(distance) < 6):
-            place = (held(int(decided[BALL_Y]) - enemy, -40, 40) + 50) * 5 + meeting(memory)
+            place = (held(int(decided[BALL_Y]) - enemy, -40, 40) + 50) * 5 + meeting(memory, action, decided)
             before = held(int(memory.flight_y[0]) - enemy, -40, 40)
             return packed(30 + (distance + 8) // 2, place, before, int(memory.step_y), beat)
         lowest = min(enemy + distance, HIGHEST_ENEMY + 1) if kind < 2 else 0
@@ -285,7 +235,7 @@ def enemy_situation(memory: Row, decided: Array) -> int:
     after = int(decided[BALL_Y]) - enemy
     if (before > FAR and after > FAR) or (before < -FAR and after < -FAR):
         return packed(13, 1 if before > 0 else -1, int(memory.beat), 0, 0)
-    is_free = is_known(memory) and meeting(memory) == 4
+    is_free = is_known(memory) and meeting(memory, action, decided) == 4
     return packed(held(after, -90, 90), held(before, -90, 90), int(memory.step_y) if is_free else 99, beat, 100)
 
 
@@ -308,7 +258,7 @@ def situation(part: int, memory: Row, action: int, decided: Array) -> int:
     if part == BALL_X or part == BALL_Y:
         return ball_situation(part, memory, action, decided)
     if part == ENEMY:
-        return enemy_situation(memory, decided)
+        return enemy_situation(memory, action, decided)
     return score_situation(part, memory, decided)
 
 
@@ -345,7 +295,7 @@ def put_ball(out: Array, place: Array, part: int, memory: Row, action: int, deci
     """What the ball follows from: its flight, and where it meets a paddle."""
     is_there = memory.absence == 0
     x, y, step_x, step_y = int(memory.flight_x[0]), int(memory.flight_y[0]), int(memory.step_x), int(memory.step_y)
-    frame = meeting(memory)
+    frame = meeting(memory, action, decided)
     side = 0 if frame == 4 else (1 if step_x > 0 else 2)
     kind = frame + 5 * side
     put(out, place, x if is_there else 0, 0, 160)
@@ -374,7 +324,7 @@ def put_ball(out: Array, place: Array, part: int, memory: Row, action: int, deci
 
 
 @kernel
-def put_enemy(out: Array, place: Array, memory: Row, decided: Array) -> None:
+def put_enemy(out: Array, place: Array, memory: Row, action: int, decided: Array) -> None:
     """What the enemy's paddle follows from: its past, and where the ball was and is."""
     was_there, is_there = memory.absence == 0, decided[BALL_X] > 0
     enemy, beat = int(memory.enemy_y[0]), rhythm(memory)
@@ -384,10 +334,10 @@ def put_enemy(out: Array, place: Array, memory: Row, decided: Array) -> None:
     put(out, place, (before + 50) * 21 + beat, 0, 101 * 21)
     put(out, place, int(decided[BALL_Y]) - int(memory.flight_y[0]) if was_there and is_there else -26, -26, 25)
     put(out, place, memory.step_y, -17, 17)
-    put(out, place, meeting(memory) * 2 + (1 if memory.step_x > 0 else 0), 0, 10)
-    put(out, place, pursue(memory, decided, 9) * 2 + 1, -17, 17)
+    put(out, place, meeting(memory, action, decided) * 2 + (1 if memory.step_x > 0 else 0), 0, 10)
+    put(out, place, pursue(memory, action, decided, 9) * 2 + 1, -17, 17)
     for pause in range(4):
-        put(out, place, pursue(memory, decided, pause) * 21 + beat, -8 * 21, 8 * 21 + 20)
+        put(out, place, pursue(memory, action, decided, pause) * 21 + beat, -8 * 21, 8 * 21 + 20)
     put(out, place, enemy if not is_there else -20, -20, 200)
     put(out, place, enemy, -20, 200)
     put(out, place, int(memory.absence) * 21 + beat, 0, LONGEST_ABSENCE * 21 + 21)
@@ -416,7 +366,7 @@ def put_symbols(out: Array, place: Array, part: int, memory: Row, action: int, d
     elif part == BALL_X or part == BALL_Y:
         put_ball(out, place, part, memory, action, decided)
     elif part == ENEMY:
-        put_enemy(out, place, memory, decided)
+        put_enemy(out, place, memory, action, decided)
     else:
         put_score(out, place, memory, decided)
 
@@ -430,7 +380,7 @@ def situation_rows(
 ) -> None:
     """What is expected [B] and the situations [B] of a part in every row."""
     for row in range(len(memories)):
-        out_expected[row] = expected(part, memories[row])
+        out_expected[row] = expected(part, memories[row], actions[row], decided[row])
         out_situations[row] = situation(part, memories[row], actions[row], decided[row])
 
 
