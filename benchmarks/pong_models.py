@@ -133,7 +133,10 @@ class Still(Unrolled):
         return ModelState(observations, hidden)
 
     def step(
-        self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None  # noqa: ARG002
+        self,
+        state: ModelState,
+        actions: Tensor,
+        generator: torch.Generator | None = None,  # noqa: ARG002
     ) -> tuple[ModelState, Prediction]:
         """The same again."""
         zeros = torch.zeros(len(actions))
@@ -218,7 +221,10 @@ def warmed(model: Any, observations: Tensor, actions: Tensor) -> ModelState:
 def show(name: str, row: dict[str, float]) -> None:
     """One line of the table."""
     keys = ("mse56_step6", "mse14_step6", "median14_step6", "exact_share_step6", "ball_rmse_step6", "mse14_step30")
-    print(f"{name:12}" + "".join(f"{row.get(key, float('nan')):14.4f}" for key in keys) + f"{row['seconds']:8.0f} s", flush=True)
+    print(
+        f"{name:12}" + "".join(f"{row.get(key, float('nan')):14.4f}" for key in keys) + f"{row['seconds']:8.0f} s",
+        flush=True,
+    )
 
 
 Maker = Callable[[Config, Any, Trajectories, int, dict[str, Any]], Any]

@@ -127,9 +127,7 @@ def fit(config: Config, env: gym.Env[Any, Any], view: PongView, experience: Expe
     return model, model.fit(experience.trajectories())
 
 
-def dreams(
-    config: Config, model: ObjectModel, view: PongView, experience: Experience, number: int
-) -> DreamVectorEnv:
+def dreams(config: Config, model: ObjectModel, view: PongView, experience: Experience, number: int) -> DreamVectorEnv:
     """Branches from everything recorded, with rallies as episodes."""
     seen = FeatureModel(
         model, view, potential=lambda rows: config.shaping * is_flying_to_enemy(rows), discount=config.ppo.discount

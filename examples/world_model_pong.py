@@ -137,7 +137,7 @@ def record_training(config: Config) -> Trajectories:
 def test_windows(
     config: Config, env: gym.Env[Any, Any], model: ObjectModel, train: Trajectories
 ) -> tuple[Windows, int]:
-    """Windows from games of a ball tracker that fires; and how many were left out since training has one of their steps."""
+    """Windows from games of a ball tracker that fires, and how many were left out since training has their first step."""
     test, states, rows = play_test(config, env)
     has_room = rows + config.horizon <= (test.step_starts + test.lengths)[test.episode_of_step[rows]]
     steps = rows[:, None] + np.arange(config.horizon)
@@ -191,7 +191,9 @@ def summarise(config: Config, windows: Windows, imagined: Array) -> dict[str, fl
     summary: dict[str, float] = {"windows": float(len(real)), "fast_share": float(windows.is_fast.mean())}
     for step in (1, 6, config.horizon):
         summary |= errors_at(step, real, imagined, windows.episodes)
-    summary |= {f"persistence_{k}": v for k, v in errors_at(6, real, real[:, :1].repeat(7, 1), windows.episodes).items()}
+    summary |= {
+        f"persistence_{k}": v for k, v in errors_at(6, real, real[:, :1].repeat(7, 1), windows.episodes).items()
+    }
     if windows.is_fast.sum() > 1:
         fast = windows.is_fast
         summary |= {f"fast_{k}": v for k, v in errors_at(6, real[fast], imagined[fast], windows.episodes[fast]).items()}
@@ -222,9 +224,7 @@ def errors_at(step: int, real: Array, imagined: Array, episodes: Array) -> dict[
         summary |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
     summary[f"median14_step{step}"] = float(np.median(newest.mean(1)))
     summary[f"ball_rmse_step{step}"] = float(np.sqrt(ball.mean())) if both.any() else 0.0
-    summary[f"ball_agrees_step{step}"] = float(
-        ((real[:, step, BALL_X] > 0) == (imagined[:, step, BALL_X] > 0)).mean()
-    )
+    summary[f"ball_agrees_step{step}"] = float(((real[:, step, BALL_X] > 0) == (imagined[:, step, BALL_X] > 0)).mean())
     return summary
 
 
@@ -251,7 +251,9 @@ def draw_errors(config: Config, windows: Windows, imagined: Array) -> None:
     left, right = figure.subplots(1, 2)
     left.plot(steps, still.mean((0, 2)), "--", color="#5A5A5A", label="nothing changes")
     left.plot(steps, squared.mean((0, 2)), "o-", color="#0072B2", label="world model")
-    left.set(xlabel="steps ahead", ylabel="mean squared error over 14 features [px²]", yscale="symlog", title=config.env_id)
+    left.set(
+        xlabel="steps ahead", ylabel="mean squared error over 14 features [px²]", yscale="symlog", title=config.env_id
+    )
     left.legend()
     exact = (squared == 0).all(2)
     for label, mask, colour in (("all", slice(None), "#0072B2"), ("fast balls", windows.is_fast, "#D55E00")):
@@ -291,7 +293,6 @@ def picture(observation: Array) -> NDArray[np.uint8]:
         enemy_score,
     )
     return np.asarray(render.draw({"seen_0": word}), np.uint8)
-
 
 
 if __name__ == "__main__":

@@ -103,8 +103,12 @@ class VectorPPO(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not (isinstance(action_space, spaces.Discrete) and observation_space.shape and len(observation_space.shape) == 1):
-            raise SpaceError(f"VectorPPO serves flat Box observations and Discrete actions, got {observation_space}, {action_space}")
+        if not (
+            isinstance(action_space, spaces.Discrete) and observation_space.shape and len(observation_space.shape) == 1
+        ):
+            raise SpaceError(
+                f"VectorPPO serves flat Box observations and Discrete actions, got {observation_space}, {action_space}"
+            )
         self.config = config or VectorPPOConfig()
         self.first_action = int(action_space.start)
         self.generator = torch.Generator().manual_seed(seed)
@@ -115,7 +119,12 @@ class VectorPPO(nn.Module):
         self._observations: Array | None = None
 
     def learn(
-        self, env: VectorEnv[Any, Any, Any], num_updates: int, *, learning_rate: tuple[float, float], entropy: tuple[float, float]
+        self,
+        env: VectorEnv[Any, Any, Any],
+        num_updates: int,
+        *,
+        learning_rate: tuple[float, float],
+        entropy: tuple[float, float],
     ) -> dict[str, float]:
         """Alternate rollouts and updates.
 
@@ -149,7 +158,11 @@ class VectorPPO(nn.Module):
     def act(self, observations: Array, deterministic: bool = False) -> tuple[NDArray[np.int64], Tensor]:
         """Actions [B] and their log-probabilities [B]."""
         logits = torch.log_softmax(self.policy(torch.as_tensor(observations, dtype=torch.float32)), 1)
-        noise = torch.ones_like(logits) if deterministic else torch.empty_like(logits).exponential_(generator=self.generator)
+        noise = (
+            torch.ones_like(logits)
+            if deterministic
+            else torch.empty_like(logits).exponential_(generator=self.generator)
+        )
         actions = (logits.exp() / noise).argmax(1)
         return actions.numpy() + self.first_action, logits.gather(1, actions[:, None]).squeeze(1)
 
@@ -208,7 +221,9 @@ class VectorPPO(nn.Module):
                 gains = advantages[rows]
                 gains = (gains - gains.mean()) / (gains.std() + 1e-8)
                 ratio = torch.exp(chosen - old[rows])
-                policy_loss = -torch.minimum(ratio * gains, ratio.clamp(1 - config.clip, 1 + config.clip) * gains).mean()
+                policy_loss = -torch.minimum(
+                    ratio * gains, ratio.clamp(1 - config.clip, 1 + config.clip) * gains
+                ).mean()
                 value_loss = F.mse_loss(self.value(observations[rows]).squeeze(1), returns[rows])
                 entropy = -(logits.exp() * logits).sum(1).mean()
                 loss = policy_loss + config.value_coefficient * value_loss - entropy_weight * entropy

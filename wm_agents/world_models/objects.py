@@ -4,7 +4,7 @@ A view, given with the environment, says which values change (the parts of the w
 nothing happens, and in which situation it is: a number that should have one outcome relative to what is expected.
 Situations that had one outcome whenever they were recorded are looked up. Everything else is classified by a small
 network per part, which reads symbols (integers that name a place in a table of embeddings). Later parts see what was
-decided for earlier ones, so that a drawn future is one that can happen as a whole; whatever is chosen is decoded exactly.
+decided for earlier ones, so that a drawn future can happen as a whole; whatever is chosen is decoded exactly.
 """
 
 import os
@@ -101,7 +101,7 @@ class ObjectConfig:
         fewest_symbols: Symbols recorded less often than this are not told apart.
         purity: Share of equal outcomes from which on a situation is looked up; above 1 nothing is.
         known_share: Share of each batch that the network sees of what is looked up, so that it can stand in elsewhere.
-        longest_step: A part that ends at most this far from what is expected is predicted as a difference, else as it is.
+        longest_step: A part that ends at most this far from what is expected is predicted as a difference to it.
     """
 
     width: int = 128

@@ -163,7 +163,7 @@ def rhythm(memory: Row) -> int:
 
 @kernel
 def chase(memory: Row, frames: int, pause: int) -> int:
-    """Where the enemy is after some frames in which it follows a ball that keeps its speed, but for a frame of pause."""
+    """Where the enemy is after some frames in which it follows a ball that keeps its speed, but for a pause."""
     enemy = int(memory.enemy_y[0])
     for passed in range(1, frames + 1):
         ball = int(memory.flight_y[0]) + passed * int(memory.step_y) // 4 - AIM
@@ -212,7 +212,7 @@ def height(memory: Row, action: int, decided: Array, frame: int) -> int:
 
 @kernel
 def is_on_paddle(place: int, ball_y: int, is_player: bool) -> bool:
-    """Whether a ball whose top edge is at this place of a paddle meets it; the player's corners count every other line."""
+    """Whether a ball whose top edge is at this place of a paddle meets it; corners count on every other line."""
     if not is_player:
         return -3 <= place <= 15
     is_odd = ball_y % 2 == 1

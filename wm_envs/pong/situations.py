@@ -1,7 +1,7 @@
 """How a memory of Pong reads to a world model: what is expected, which situation it is, and as symbols.
 
-Each value that changes is one part, in the order of `memory.DECIDED`; later parts see what was decided for earlier ones.
-What is expected of the ball is that it keeps its speed, up to the frame in which it meets a paddle's columns.
+Each value that changes is one part, in the order of `memory.DECIDED`; later parts see what was decided before them.
+What is expected of the ball is that it keeps its speed, up to the frame in which it meets a paddle.
 A situation is a number that should have one outcome, relative to what is expected, wherever the rules are exact; 0 says
 that there is no such number. Symbols are for a network, which fills in what no situation tells.
 """
@@ -153,7 +153,7 @@ def contact_situation(part: int, memory: Row, action: int, decided: Array, frame
 
 @kernel
 def player_situation(memory: Row, action: int) -> int:
-    """Of the player's paddle, which is expected to cover three quarters of its way to rest: how the action draws it on."""
+    """Of the player's paddle, which is expected to go most of its way to rest: how the action draws it on."""
     if memory.pull < 0 or memory.vote == 0:
         return 0
     push = PULLS[action]
@@ -240,7 +240,7 @@ def enemy_situation(memory: Row, action: int, decided: Array) -> int:
 
 
 @kernel
-def score_situation(part: int, memory: Row, decided: Array) -> int:
+def score_situation(memory: Row, decided: Array) -> int:
     """Of the scores: whether the ball is or will be behind a paddle."""
     if memory.absence > 0:
         return packed(10, 0, 0, 0, 0)
@@ -255,11 +255,11 @@ def situation(part: int, memory: Row, action: int, decided: Array) -> int:
     """The situation of a part."""
     if part == PLAYER:
         return player_situation(memory, action)
-    if part == BALL_X or part == BALL_Y:
+    if part in (BALL_X, BALL_Y):
         return ball_situation(part, memory, action, decided)
     if part == ENEMY:
         return enemy_situation(memory, action, decided)
-    return score_situation(part, memory, decided)
+    return score_situation(memory, decided)
 
 
 # Symbols: each is a number in a range of its own within one table; `put` writes one and moves on to the next range.
@@ -363,7 +363,7 @@ def put_symbols(out: Array, place: Array, part: int, memory: Row, action: int, d
     """The symbols of a part."""
     if part == PLAYER:
         put_player(out, place, memory, action)
-    elif part == BALL_X or part == BALL_Y:
+    elif part in (BALL_X, BALL_Y):
         put_ball(out, place, part, memory, action, decided)
     elif part == ENEMY:
         put_enemy(out, place, memory, action, decided)

@@ -54,7 +54,9 @@ class PongView:
         frames = observations.reshape(len(observations), kernels.NUM_FEATURES, kernels.STACK)
         for feature, value in _CONSTANTS.items():
             if (frames[:, feature] != value).any():
-                raise OptionError(f"feature {feature} of Pong is always {value}: these observations have another layout")
+                raise OptionError(
+                    f"feature {feature} of Pong is always {value}: these observations have another layout"
+                )
         rows = np.zeros(len(observations), kernels.MEMORY)
         kernels.begin_rows(rows, observations, self._charge)
         return rows.view(np.int32).reshape(len(rows), -1)
@@ -109,7 +111,9 @@ class PongView:
 
     @property
     def _charge(self) -> NDArray[np.int64]:
-        return np.rint(kernels.STEP * np.array([self.reach, self.middle, self.rest_offset, self.rest_rate, self.highest])).astype(np.int64)
+        return np.rint(
+            kernels.STEP * np.array([self.reach, self.middle, self.rest_offset, self.rest_rate, self.highest])
+        ).astype(np.int64)
 
 
 def _rows(memories: Array) -> Array:
