@@ -137,7 +137,7 @@ def record_training(config: Config) -> Trajectories:
 def test_windows(
     config: Config, env: gym.Env[Any, Any], model: ObjectModel, train: Trajectories
 ) -> tuple[Windows, int]:
-    """Windows from games of a ball tracker that fires, and how many were left out since training has their first step."""
+    """Windows from games of a ball tracker that fires, and how many were left out: training has their start."""
     test, states, rows = play_test(config, env)
     has_room = rows + config.horizon <= (test.step_starts + test.lengths)[test.episode_of_step[rows]]
     steps = rows[:, None] + np.arange(config.horizon)

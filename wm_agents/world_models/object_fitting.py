@@ -48,9 +48,9 @@ def fit_parts(
         examples.append((PartReader(table, codec, situations), rows))
     model.arrange([reader for reader, _ in examples])
     with progress_bar(config.num_updates * len(examples), "fit", shows) as bar:
-        for number, (network, (_, rows)) in enumerate(zip(model.networks, examples, strict=True)):
+        for number, (_, rows) in enumerate(examples):
             generator = torch.Generator().manual_seed(model.seed + 1000 * number + 1)
-            figures[f"{model.view.parts[number]}_loss"] = _train(network, *rows, config, generator, bar)
+            figures[f"{model.view.parts[number]}_loss"] = _train(model.network(number), *rows, config, generator, bar)
     model.requires_grad_(False)
     model.eval()
     return figures

@@ -147,6 +147,7 @@ class ObjectModel(Unrolled, nn.Module):
         if observation_space.shape != (view.observation_size,):
             raise SpaceError(f"the view reads observations of size {view.observation_size}, got {observation_space}")
         self.observation_space, self.action_space = observation_space, action_space
+        self.first_action = int(action_space.start)
         self.view, self.config, self.seed = view, config or ObjectConfig(), seed
         self.readers: list[PartReader] = []
         self.networks = nn.ModuleList()
@@ -178,7 +179,7 @@ class ObjectModel(Unrolled, nn.Module):
         """Imagine one step for actions [B]."""
         present = self.view.present(state.observations.numpy())
         memories = self.view.advance(state.hidden[0].numpy(), state.hidden[1].numpy(), present)
-        acts = actions.numpy().astype(np.int64) - int(self.action_space.start)
+        acts = actions.numpy().astype(np.int64) - self.first_action
         decided = self.decide(memories, acts, present, generator)
         observations = torch.from_numpy(self.view.observations(self.view.advance(memories, acts, decided)))
         rewards, terminations = self.outcomes(present, decided)
@@ -189,15 +190,22 @@ class ObjectModel(Unrolled, nn.Module):
     def decide(self, memories: Array, acts: Array, present: Array, generator: torch.Generator | None) -> Array:
         """The next values [B, D], part by part."""
         decided = present.copy()
-        for part, (reader, network) in enumerate(zip(self.readers, self.networks, strict=True)):
+        for part, reader in enumerate(self.readers):
             expected, situations = self.view.look(part, memories, acts, decided)
             tokens, is_known = reader.situations.lookup(situations)
             rows = np.flatnonzero(~is_known)
             if len(rows):
                 symbols, _ = self.view.symbols(part, memories[rows], acts[rows], decided[rows])
-                tokens[rows] = network.draw(torch.from_numpy(reader.table.encode(symbols)), generator).numpy()
+                read = torch.from_numpy(reader.table.encode(symbols))
+                tokens[rows] = self.network(part).draw(read, generator).numpy()
             decided[:, part] = reader.codec.decode(expected, tokens)
         return decided
+
+    def network(self, part: int) -> SymbolNetwork:
+        """The network of a part."""
+        network = self.networks[part]
+        assert isinstance(network, SymbolNetwork)
+        return network
 
     def outcomes(self, present: Array, decided: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Rewards [B] and terminations [B] of a change of values."""
@@ -228,7 +236,7 @@ class ObjectModel(Unrolled, nn.Module):
         memories, decided = self._remember(trajectories)
         before = self.view.present(trajectories.observations[trajectories.observation_of_step])
         self._fit_outcomes(before, decided, trajectories)
-        return fit_parts(self, memories, trajectories.actions - int(self.action_space.start), before, decided, progress)
+        return fit_parts(self, memories, trajectories.actions - self.first_action, before, decided, progress)
 
     def arrange(self, readers: list["PartReader"]) -> None:
         """Make the networks afresh for what was learned without gradients."""
@@ -281,7 +289,7 @@ class ObjectModel(Unrolled, nn.Module):
 
     def _remember(self, trajectories: Trajectories) -> tuple[NDArray[np.int32], Array]:
         self._begin(torch.from_numpy(trajectories.observations))  # checks the layout of every row
-        actions = trajectories.actions - int(self.action_space.start)
+        actions = trajectories.actions - self.first_action
         return self.view.remember(trajectories.observations, actions, trajectories.lengths)
 
     def _fit_outcomes(self, before: Array, after: Array, trajectories: Trajectories) -> None:

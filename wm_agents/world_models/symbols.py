@@ -213,6 +213,6 @@ def _chosen(logits: Tensor, generator: torch.Generator | None) -> Tensor:
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
     layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
-    nn.init.kaiming_uniform_(layer.weight, 5**0.5, generator=generator)  # type: ignore[arg-type]
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    nn.init.kaiming_uniform_(layer.weight, 5**0.5, generator=generator)
+    nn.init.zeros_(layer.bias)
     return layer
