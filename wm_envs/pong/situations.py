@@ -45,6 +45,7 @@ PLAYER, BALL_X, BALL_Y, ENEMY, PLAYER_SCORE, ENEMY_SCORE = range(6)
 POINTS_TO_WIN = 21
 GONE = -14  # px: where the enemy looks for a ball that is not there
 HIGHEST_ENEMY = -15  # px
+TOP, BOTTOM = 31, 192  # px: where a ball turns
 FAR = 20  # px: at more than this the enemy goes all the way
 
 
@@ -132,14 +133,16 @@ def contact_situation(part: int, memory: Row, action: int, decided: Array, frame
     is_player = step_x > 0
     edge = PLAYER_LEFT - BALL_WIDTH if is_player else ENEMY_LEFT + PADDLE_WIDTH
     depth = abs(expected(BALL_X, memory, action, decided) - edge)
-    depth = 0 if depth <= abs(step_x) // 4 else depth  # else it may be met more than once in a step
+    # A ball that has come further than one frame's way may be met more than once in a step.
+    depth = 0 if depth <= abs(step_x) // 4 or frame == 3 else depth
     is_certain = is_player or (pause_frame(memory) < 4 and memory.beat < 2)
     doubt = 0 if is_certain else 1 + rhythm(memory)
     fire = has_fire(memory.action[0] if frame == 0 else action) if is_player else 2
     place = held(height(memory, action, decided, frame), -30, 40)
     if part == BALL_X:
-        if not is_certain or depth > 0:
-            return packed(20 + frame, step_x, place, fire, doubt * 8 + depth)
+        may_fire = fire == 1 or has_fire(action) == 1
+        if not is_certain or (is_player and depth > 0 and may_fire):
+            return packed(20 + frame, step_x, place, fire * 2 + has_fire(action), doubt * 8 + depth)
         return packed(20 + frame, step_x, fire, 100, 0)
     if decided[BALL_X] == expected(BALL_X, memory, action, decided) + (4 - frame) * step_x // 4:
         return packed(30 + frame, step_y, 0, 0, 0)
@@ -177,10 +180,10 @@ def ball_at(memory: Row, action: int, decided: Array, passed: int) -> int:
     if frame < 4:
         met = y + frame * step_y // 4
         return straight if passed <= frame else met + (passed - frame) * (int(decided[BALL_Y]) - met) // (4 - frame)
-    back = int(decided[BALL_Y]) + (4 - passed) * step_y // 4
-    if int(decided[BALL_Y]) - y == step_y:
+    before = y + (passed - 1) * step_y // 4
+    if int(decided[BALL_Y]) - y == step_y or TOP < before < BOTTOM:
         return straight
-    return max(straight, back) if step_y < 0 else min(straight, back)
+    return int(decided[BALL_Y]) + (4 - passed) * step_y // 4
 
 
 @kernel
@@ -222,11 +225,8 @@ def enemy_situation(memory: Row, action: int, decided: Array) -> int:
     distance = pursuit(memory, action, decided)
     if is_certain and distance < 99:
         kind = 0 if not was_there else (1 if not is_there else (2 if meeting(memory, action, decided) < 4 else 3))
-        is_turned = kind == 3 and int(decided[BALL_Y]) - int(memory.flight_y[0]) != memory.step_y
-        if is_turned or (kind == 2 and abs(distance) < 6):
-            place = (held(int(decided[BALL_Y]) - enemy, -40, 40) + 50) * 5 + meeting(memory, action, decided)
-            before = held(int(memory.flight_y[0]) - enemy, -40, 40)
-            return packed(30 + (distance + 8) // 2, place, before, int(memory.step_y), beat)
+        if kind == 3 and int(decided[BALL_Y]) - int(memory.flight_y[0]) != memory.step_y:
+            kind = 4
         lowest = min(enemy + distance, HIGHEST_ENEMY + 1) if kind < 2 else 0
         return packed(20 + kind, distance, lowest, last_point(memory) if kind == 1 else 0, 0)
     before = int(memory.flight_y[0]) - enemy
