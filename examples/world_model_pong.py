@@ -280,18 +280,15 @@ def draw_play(config: Config, model: ObjectModel, windows: Windows, num_windows:
 
 def picture(observation: Array) -> NDArray[np.uint8]:
     """The newest frame of an observation as the screen shows it."""
-    player_y, ball_x, ball_y, enemy_y, player_score, enemy_score = (
-        int(value) for value in observation[np.array(memory.DECIDED) * 4 + 3]
+    values = observation[np.array(memory.DECIDED) * 4 + 3]
+    has_ball = values[1] > 0
+    offsets = (dynamics.PLAYER_TOP, dynamics.BALL_LEFT, dynamics.BALL_TOP, dynamics.ENEMY_TOP, 0, 0)
+    # Imagined values may leave the screen, and a score the digits that it is shown with.
+    player_y, ball_x, ball_y, enemy_y, *scores = np.clip(values + np.array(offsets), 0, (255,) * 4 + (99,) * 2).astype(
+        int
     )
-    has_ball = ball_x > 0
-    word = dynamics.packed(
-        player_y + dynamics.PLAYER_TOP,
-        enemy_y + dynamics.ENEMY_TOP,
-        ball_x + dynamics.BALL_LEFT if has_ball else 0,
-        ball_y + dynamics.BALL_TOP if has_ball else 0,
-        player_score,
-        enemy_score,
-    )
+    ball = (int(ball_x), int(ball_y)) if has_ball else (0, 0)
+    word = dynamics.packed(int(player_y), int(enemy_y), *ball, int(scores[0]), int(scores[1]))
     return np.asarray(render.draw({"seen_0": word}), np.uint8)
 
 
