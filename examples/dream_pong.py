@@ -1,0 +1,175 @@
+"""Learn to play Pong in the dream: collect, refit a world model, learn inside it, repeat.
+
+    python examples/dream_pong.py --env-id wm/PongAtari-v0 --max-real-steps 100000 --seed 5 --output-dir out
+
+At most `max_real_steps` steps of the real game are taken, counted from the first; everything else happens in an
+`ObjectModel` served by `DreamVectorEnv`, in which PPO learns from short branches that start in recorded states and end
+with a point. Observations are the positions of the objects, an easier input than pixels: the score is not comparable
+with those of agents that see the screen. Writes summary.json, rounds.json and policy.safetensors.
+"""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+import tyro
+from gymnasium.vector import AutoresetMode
+
+import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.evaluation.episodes import evaluate
+from wm_agents.feature_dreams import FeatureModel, RememberingAgent
+from wm_agents.imagination import DreamVectorEnv
+from wm_agents.planning.experience import Experience
+from wm_agents.training.checkpoints import save_checkpoint
+from wm_agents.vector_ppo import VectorPPO, VectorPPOConfig
+from wm_agents.world_models.objects import ObjectConfig, ObjectModel
+from wm_envs.pong.features import is_flying_to_enemy
+from wm_envs.pong.players import Explorer
+from wm_envs.pong.view import PongView
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to run."""
+
+    env_id: str = "wm/PongAtari-v0"
+    """Either Pong."""
+    seed: int = 0
+    """Of the game, the model, the policy and everything drawn."""
+    output_dir: Path = Path("runs/dream_pong")
+    """Folder for summary.json, rounds.json and policy.safetensors."""
+    max_real_steps: int = 100_000
+    """Steps of the real game, evaluation apart."""
+    repeat_action_probability: float = 0.25
+    """Sticky actions, in training and evaluation."""
+    shares: tuple[float, ...] = (0.2, 0.2, 0.2, 0.4)
+    """Of the real steps, by round; the first round explores with a scripted player, the others with the policy."""
+    dream_updates: tuple[int, ...] = (100, 100, 150, 400)
+    """Updates of PPO in the dream, by round."""
+    num_dreams: int = 512
+    """Imagined rows."""
+    dream_horizon: int = 192
+    """Steps after which a branch is cut off, if no point has ended it."""
+    shaping: float = 0.2
+    """Potential of a ball that flies to the enemy, in points."""
+    learning_rate: tuple[float, float] = (7e-4, 2e-4)
+    """Of PPO: in the first round, and at the end of the last."""
+    entropy: tuple[float, float] = (0.01, 0.002)
+    """Weight of the policy's entropy: in the first round, and at the end of the last."""
+    model: ObjectConfig = field(default_factory=lambda: ObjectConfig(dropout=0.1, num_updates=600))
+    """Of the world model."""
+    ppo: VectorPPOConfig = field(default_factory=VectorPPOConfig)
+    """Of the policy."""
+    games: int = 20
+    """Full games of the final evaluation, with sampled actions and random starts."""
+    num_threads: int = 1
+    """Threads of torch."""
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Run all rounds and the evaluation; returns the summary that is written."""
+    began = time.perf_counter()
+    torch.set_num_threads(config.num_threads)
+    config.output_dir.mkdir(parents=True, exist_ok=True)
+    options = {"repeat_action_probability": config.repeat_action_probability}
+    env, view = gym.make(config.env_id, **options), PongView()
+    experience, policy, rounds = Experience(env, config.seed), None, []
+    for number, share in enumerate(config.shares):
+        began_round = time.perf_counter()
+        experience.collect(round(share * config.max_real_steps), player(config, policy, view))
+        collected = time.perf_counter()
+        model, figures = fit(config, env, view, experience)
+        fitted = time.perf_counter()
+        env_of_dreams = dreams(config, model, view, experience, number)
+        policy = policy or VectorPPO(
+            env_of_dreams.single_observation_space, env.action_space, config.ppo, seed=config.seed
+        )
+        figures |= policy.learn(env_of_dreams, config.dream_updates[number], **schedule(config, number))
+        figures |= {"collect_seconds": collected - began_round, "fit_seconds": fitted - collected}
+        figures |= {"dream_seconds": time.perf_counter() - fitted, "real_steps": experience.num_steps}
+        figures["real_points_won"] = points_won(experience, share * config.max_real_steps)
+        rounds.append(figures)
+        print(json.dumps({name: round(value, 4) for name, value in figures.items()}), flush=True)
+        (config.output_dir / "rounds.json").write_text(json.dumps(rounds, indent=2) + "\n")
+    seconds = time.perf_counter() - began
+    assert policy is not None
+    save_checkpoint(config.output_dir / "policy.safetensors", policy.state_dict(), {"kind": "pong policy"})
+    summary = score(config, policy, view, options) | {"real_steps": experience.num_steps, "seconds": seconds}
+    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    print(json.dumps(summary, indent=2))
+    return summary
+
+
+class Scripted:
+    """A scripted player as an agent."""
+
+    def __init__(self, act: Any) -> None:
+        self.act = act
+
+    def predict(self, observation: Any, state: Any = None, *_: Any, **__: Any) -> tuple[Any, Any]:
+        """Its action for one observation."""
+        return int(self.act(np.asarray(observation)[None])[0]), state
+
+
+def player(config: Config, policy: VectorPPO | None, view: PongView) -> Any:
+    """Who collects: before there is a policy, a player that explores, with FIRE when the ball is near."""
+    return Scripted(Explorer(config.seed)) if policy is None else RememberingAgent(policy, view)
+
+
+def fit(config: Config, env: gym.Env[Any, Any], view: PongView, experience: Experience) -> tuple[ObjectModel, Any]:
+    """A world model of all steps so far, from scratch."""
+    model = ObjectModel(env.observation_space, env.action_space, view, config.model, seed=config.seed)
+    return model, model.fit(experience.trajectories())
+
+
+def dreams(config: Config, model: ObjectModel, view: PongView, experience: Experience, number: int) -> DreamVectorEnv:
+    """Branches from everything recorded, with rallies as episodes."""
+    seen = FeatureModel(
+        model, view, potential=lambda rows: config.shaping * is_flying_to_enemy(rows), discount=config.ppo.discount
+    )
+    return DreamVectorEnv(
+        seen,
+        seen.seen(model.starts(experience.trajectories())),
+        config.dream_horizon,
+        config.num_dreams,
+        autoreset_mode=AutoresetMode.DISABLED,
+        seed=config.seed + 1000 * number,
+    )
+
+
+def schedule(config: Config, number: int) -> dict[str, tuple[float, float]]:
+    """Learning rate and entropy of a round: the first values until the last round, in which they fall."""
+    is_last = number == len(config.shares) - 1
+    return {
+        "learning_rate": (config.learning_rate[0], config.learning_rate[int(is_last)]),
+        "entropy": (config.entropy[0], config.entropy[int(is_last)]),
+    }
+
+
+def points_won(experience: Experience, num_steps: float) -> float:
+    """The share of the points that the collecting player won in the last steps."""
+    rewards = experience.trajectories().rewards[-round(num_steps) :]
+    return float((rewards > 0).sum() / max((rewards != 0).sum(), 1))
+
+
+def score(config: Config, policy: VectorPPO, view: PongView, options: dict[str, Any]) -> dict[str, Any]:
+    """Points won less points lost over full games."""
+    agent = RememberingAgent(policy, view)
+    results = evaluate(
+        agent, config.env_id, config.games, seed=config.seed + 50_000, env_kwargs=options, deterministic=False
+    )
+    return {
+        "mean_score": results.mean_return,
+        "worst_game": float(results.returns.min()),
+        "games": len(results.returns),
+        "mean_length": float(results.lengths.mean()),
+    }
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

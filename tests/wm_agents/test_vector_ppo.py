@@ -1,0 +1,75 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from wm_agents.errors import ConfigError, SpaceError
+from wm_agents.vector_ppo import Rollout, VectorPPO, VectorPPOConfig
+
+
+class Identity(VectorEnv):
+    """The right action is shown; every step ends the episode."""
+
+    def __init__(self, num_envs, autoreset_mode=AutoresetMode.DISABLED):
+        self.num_envs, self.metadata = num_envs, {"autoreset_mode": autoreset_mode}
+        self.single_observation_space, self.single_action_space = spaces.Box(0, 1, (3,)), spaces.Discrete(3, start=1)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.generator = np.random.default_rng(0)
+
+    def reset(self, *, seed=None, options=None):
+        self.shown = self.generator.integers(3, size=self.num_envs)
+        return np.eye(3, dtype=np.float32)[self.shown], {}
+
+    def step(self, actions):
+        rewards = (actions == self.shown + 1).astype(float)
+        ended = np.ones(self.num_envs, bool)
+        return np.eye(3, dtype=np.float32)[self.shown], rewards, ended, ~ended, {}
+
+
+def learn(seed):
+    env = Identity(32)
+    config = VectorPPOConfig(widths=(16,), num_steps=8, minibatch_size=64)
+    agent = VectorPPO(env.single_observation_space, env.single_action_space, config, seed=seed)
+    figures = agent.learn(env, 20, learning_rate=(1e-2, 1e-3), entropy=(0.0, 0.0))
+    return agent, figures
+
+
+def test_learns_to_repeat_what_is_shown():
+    agent, figures = learn(0)
+    assert figures["reward"] > 0.9
+    actions, state = agent.predict(np.eye(3), deterministic=True)
+    assert actions.tolist() == [1, 2, 3]
+    assert state is None
+    assert agent.predict(np.eye(3)[1], deterministic=True)[0] == 2
+
+
+def test_equal_seeds_learn_the_same():
+    assert learn(3)[1] == learn(3)[1]
+
+
+def test_advantages_by_hand():
+    zeros = torch.zeros(2, 1)
+    rollout = Rollout(
+        zeros, zeros, zeros,
+        values=torch.tensor([[1.0], [2.0]]),
+        rewards=torch.tensor([[0.5], [1.0]]),
+        next_values=torch.tensor([[2.0], [3.0]]),
+        ended=torch.tensor([[False], [True]]),
+    )  # fmt: skip
+    # last: 1 + 0.5 * 3 - 2 = 0.5; first: 0.5 + 0.5 * 2 - 1 = 0.5, and 0.5 * 0.5 * 0.5 of the last
+    assert rollout.advantages(0.5, 0.5).flatten().tolist() == [0.625, 0.5]
+
+
+def test_refuses_what_it_cannot_serve():
+    env = Identity(2, AutoresetMode.NEXT_STEP)
+    agent = VectorPPO(env.single_observation_space, env.single_action_space)
+    with pytest.raises(ConfigError, match="autoreset"):
+        agent.learn(env, 1, learning_rate=(1e-3, 1e-3), entropy=(0.0, 0.0))
+    with pytest.raises(SpaceError):
+        VectorPPO(spaces.Discrete(3), spaces.Discrete(2))
+    with pytest.raises(SpaceError):
+        VectorPPO(gym.make("Pendulum-v1").observation_space, gym.make("Pendulum-v1").action_space)

@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+import torch
+from marble import ACTIONS, OBSERVATIONS, MarbleView, play
+
+from wm_agents.errors import CheckpointError, SpaceError
+from wm_agents.world_models.objects import ObjectConfig, ObjectModel
+from wm_agents.world_models.symbols import SituationTable, SymbolTable, ValueCodec
+
+CONFIG = ObjectConfig(width=16, num_updates=400, batch_size=128, learning_rate=1e-2)
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    model = ObjectModel(OBSERVATIONS, ACTIONS, MarbleView(), CONFIG, seed=1)
+    figures = model.fit(play(30, 0), progress=False)
+    return model, figures
+
+
+def test_imagines_exactly_what_follows(fitted):
+    model, figures = fitted
+    assert 0.5 < figures["place_known"] < 0.8  # two of three actions lead to one place
+    actions = torch.tensor([[1] * 12])
+    rollout = model.rollout(torch.tensor([[8.0, 1.0, 7.0]]), actions)
+    assert rollout.observations[0, :, 0].tolist() == [8, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
+    assert rollout.observations[0, :, 1].tolist() == [1, 1, *[2] * 10, 3]
+    assert rollout.rewards[0].tolist() == [0, 2, *[0] * 9, 2]
+    assert rollout.terminations[0].tolist() == [*[0] * 11, 1]
+    assert (rollout.observations[0, :, 2] == 7).all()
+
+
+def test_draws_chances_as_often_as_they_come(fitted):
+    model, _ = fitted
+    rows = torch.tensor([[4.0, 0.0, 7.0]]).repeat(2000, 1)
+    actions = torch.full((2000,), 2)
+    drawn = model.predict(rows, actions, torch.Generator().manual_seed(0)).observations[:, 0]
+    assert float(((drawn == 4) | (drawn == 5)).float().mean()) > 0.98
+    assert float((drawn == 5).float().mean()) == pytest.approx(0.5, abs=0.1)
+    likeliest = model.predict(rows, actions).observations[:, 0]
+    assert (likeliest == likeliest[0]).all()
+
+
+def test_states_of_a_recording_are_those_of_use(fitted):
+    model, _ = fitted
+    data = play(2, 5)
+    starts = model.starts(data)
+    state = model.start(torch.as_tensor(data.observations[:1]))
+    for step in range(5):
+        assert torch.equal(starts.observations[step], state.observations[0])
+        following, _ = model.step(state, torch.as_tensor(data.actions[step : step + 1]))
+        state = model.start(torch.as_tensor(data.observations[step + 1 : step + 2]), following.hidden)
+    settled = model.view.advance(
+        state.hidden[0].numpy(), state.hidden[1].numpy(), model.view.present(state.observations)
+    )
+    assert starts.hidden[0][5].tolist() == settled[0].tolist()
+
+
+def test_saves_and_loads(fitted, tmp_path):
+    model, _ = fitted
+    path = model.save(tmp_path / "marble.safetensors")
+    other = ObjectModel.load(path, OBSERVATIONS, ACTIONS, MarbleView())
+    rows, actions = torch.tensor([[4.0, 0.0, 7.0], [9.0, 2.0, 7.0]]), torch.tensor([[2, 1], [1, 0]])
+    mine, theirs = (m.rollout(rows, actions, torch.Generator().manual_seed(3)) for m in (model, other))
+    assert torch.equal(mine.observations, theirs.observations)
+    assert torch.equal(mine.rewards, theirs.rewards)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(CheckpointError):
+        ObjectModel.load(path, OBSERVATIONS, ACTIONS, MarbleView())
+
+
+def test_refuses_other_layouts(fitted):
+    from gymnasium import spaces
+
+    model, _ = fitted
+    with pytest.raises(SpaceError, match="third feature"):
+        model.start(torch.tensor([[4.0, 0.0, 6.0]]))
+    with pytest.raises(SpaceError, match=r"\[B, 3\]"):
+        model.start(torch.zeros(1, 4))
+    with pytest.raises(SpaceError, match="size 3"):
+        ObjectModel(spaces.Box(0, 1, (4,)), ACTIONS, MarbleView())
+    with pytest.raises(SpaceError, match="Discrete"):
+        ObjectModel(OBSERVATIONS, spaces.Box(0, 1, (1,)), MarbleView())
+
+
+def test_equal_seeds_give_equal_models():
+    data = play(5, 2)
+    config = ObjectConfig(width=8, num_updates=5, dropout=0.2)
+    models = [ObjectModel(OBSERVATIONS, ACTIONS, MarbleView(), config, seed=4) for _ in range(2)]
+    losses = [model.fit(data, progress=False) for model in models]
+    assert losses[0] == losses[1]
+
+
+def test_codec_tells_differences_from_jumps():
+    before, expected, after = np.array([5, 5, 0, 9]), np.array([6, 6, 0, 9]), np.array([7, 0, 4, 60])
+    codec = ValueCodec.of(before, expected, after, absent=0, longest_step=20)
+    tokens = codec.encode(before, expected, after)
+    assert len(set(tokens.tolist())) == 4
+    assert codec.decode(expected, tokens).tolist() == after.tolist()
+    assert codec.decode(np.array([30]), tokens[:1]).tolist() == [31]  # a difference of 1 to what is expected
+    assert codec.decode(np.array([30]), tokens[1:2]).tolist() == [0]  # a value by itself
+
+
+def test_situations_are_kept_when_they_are_pure():
+    situations = np.array([3, 3, 3, 3, 8, 8, 9, 0, 0])
+    tokens = np.array([1, 1, 1, 2, 5, 5, 4, 6, 6])
+    table = SituationTable.of(situations, tokens, fewest=2, purity=0.9)
+    assert table.situations.tolist() == [8]
+    found, is_known = SituationTable.of(situations, tokens, 1, 0.7).lookup(np.array([9, 3, 0, 100]))
+    assert is_known.tolist() == [True, True, False, False]
+    assert found[:2].tolist() == [4, 1]
+    assert SituationTable.of(np.zeros(3), np.zeros(3), 1, 0.5).lookup(np.array([1]))[1].tolist() == [False]
+
+
+def test_rare_symbols_read_as_one():
+    table = SymbolTable.of(np.array([[0, 4], [0, 4], [2, 4]]), 6, fewest=2)
+    assert table.known.tolist() == [0, 4]
+    assert table.encode(np.array([[0, 4], [2, 5]])).tolist() == [[0, 1], [2, 2]]

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from wm_envs.datasets import record
+from wm_envs.errors import OptionError
+from wm_envs.pong import memory
+from wm_envs.pong.players import Explorer
+from wm_envs.pong.view import PongView
+
+
+@pytest.fixture(scope="module")
+def games():
+    return record("wm/Pong-v0", episodes=24, policy=Explorer(0), seed=0, env_kwargs={"time_limit": 600}, progress=False)
+
+
+def steps(games):
+    lengths = games["lengths"]
+    before = np.concatenate(
+        [np.arange(n) + first for n, first in zip(lengths, np.cumsum(lengths + 1) - lengths - 1, strict=True)]
+    )
+    return games["observations"][before], games["observations"][before + 1]
+
+
+def test_a_memory_holds_the_observation(games):
+    view = PongView()
+    before, after = steps(games)
+    memories, decided = view.remember(games["observations"], games["actions"], games["lengths"])
+    assert np.array_equal(view.observations(memories), before)
+    assert np.array_equal(decided, view.present(after))
+    assert np.array_equal(view.observations(view.advance(memories, games["actions"], decided)), after)
+    assert np.array_equal(view.advance(memories, np.full(len(memories), -1), decided), memories)
+
+
+def test_a_memory_can_begin_anywhere(games):
+    view = PongView()
+    before, _ = steps(games)
+    assert np.array_equal(view.observations(view.begin(before[:500])), before[:500])
+
+
+def test_situations_have_one_outcome(games):
+    """Learned from some games, the outcomes relative to what is expected hold in others."""
+    view = PongView()
+    memories, decided = view.remember(games["observations"], games["actions"], games["lengths"])
+    half = int(games["lengths"][:16].sum())
+    for part, fewest in ((0, 0.95), (1, 0.9), (2, 0.9), (3, 0.85), (4, 0.95), (5, 0.95)):
+        expected, situations = view.look(part, memories, games["actions"], decided)
+        is_ball = part in (1, 2)  # which comes and goes
+        outcome = np.where(is_ball & (decided[:, part] == 0), 999, decided[:, part] - expected)
+        learned = {}
+        for situation, value in zip(situations[:half], outcome[:half], strict=True):
+            learned.setdefault(situation, []).append(value)
+        sure = {}
+        for situation, values in learned.items():
+            most = max(set(values), key=values.count)
+            if situation != 0 and values.count(most) >= 0.98 * len(values):
+                sure[situation] = most
+        pairs = [(sure[s], v) for s, v in zip(situations[half:], outcome[half:], strict=True) if s in sure]
+        assert len(pairs) > fewest * (len(outcome) - half), view.parts[part]
+        assert np.mean([a == b for a, b in pairs]) > 0.99, view.parts[part]
+
+
+def test_the_speed_of_the_ball_is_known_through_its_turns(games):
+    view = PongView()
+    memories, _ = view.remember(games["observations"], games["actions"], games["lengths"])
+    rows = memories.view(memory.MEMORY).reshape(-1)
+    flying = rows[(rows["absence"] == 0) & (rows["flight_length"] > 2)]
+    assert flying["is_steady"].mean() > 0.95
+    steady = flying[flying["is_steady"] == 1]
+    assert set(np.abs(steady["step_x"]).tolist()) <= {4, 8, 12, 16}
+
+
+def test_symbols_and_features_are_in_range(games):
+    view = PongView()
+    memories, decided = view.remember(games["observations"], games["actions"], games["lengths"])
+    for part in range(6):
+        symbols, num_symbols = view.symbols(part, memories, games["actions"], decided)
+        assert symbols.min() >= 0
+        assert symbols.max() < num_symbols
+    features = view.features(memories)
+    assert np.isfinite(features).all()
+    assert np.abs(features).max() < 20
+    assert (features.std(0) > 0).mean() > 0.8
+
+
+def test_another_layout_is_refused(games):
+    rows = games["observations"][:3].copy()
+    rows[1, 0] = 139
+    with pytest.raises(OptionError, match="another layout"):
+        PongView().begin(rows)

@@ -1,0 +1,244 @@
+"""Proximal policy optimisation on any Gymnasium vector environment, made for dreams: few operations per step.
+
+Schulman et al. (2017), "Proximal policy optimization algorithms", with generalised advantage estimation. SB3's PPO
+learns the same (through `SB3VecEnv`); this one keeps rollouts as arrays from end to end, which is several times faster
+where an environment steps hundreds of rows at once.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from wm_agents.errors import ConfigError, NonFiniteError, SpaceError
+from wm_agents.networks import Perceptron
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class VectorPPOConfig:
+    """Settings of `VectorPPO`.
+
+    Attributes:
+        widths: Hidden units of policy and value network.
+        activation: "elu", "relu", "silu" or "tanh".
+        num_steps: Steps of every row between two updates.
+        num_epochs: Passes over them.
+        minibatch_size: Transitions per gradient step.
+        discount: Per step.
+        trace: Lambda of the advantages.
+        clip: Range of the probability ratio.
+        value_coefficient: Weight of the value's squared error.
+        max_gradient_norm: Larger gradients are scaled down.
+    """
+
+    widths: tuple[int, ...] = (96, 96)
+    activation: str = "relu"
+    num_steps: int = 64
+    num_epochs: int = 3
+    minibatch_size: int = 2048
+    discount: float = 0.99
+    trace: float = 0.95
+    clip: float = 0.2
+    value_coefficient: float = 0.5
+    max_gradient_norm: float = 0.5
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """T steps of B rows.
+
+    Attributes:
+        observations: [T, B, O].
+        actions: [T, B].
+        log_probabilities: [T, B].
+        values: [T, B].
+        rewards: [T, B].
+        next_values: [T, B], 0 after a termination.
+        ended: [T, B], whether the row was reset after this step.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    log_probabilities: Tensor
+    values: Tensor
+    rewards: Tensor
+    next_values: Tensor
+    ended: Tensor
+
+    def advantages(self, discount: float, trace: float) -> Tensor:
+        """Generalised advantage estimates [T, B] (Schulman et al. 2016, eq. 16)."""
+        errors = self.rewards + discount * self.next_values - self.values
+        advantages, running = torch.zeros_like(errors), torch.zeros_like(errors[0])
+        for step in range(len(errors) - 1, -1, -1):
+            running = errors[step] + discount * trace * running * ~self.ended[step]
+            advantages[step] = running
+        return advantages
+
+
+class VectorPPO(nn.Module):
+    """A policy and a value for vector observations and Discrete actions.
+
+    Args:
+        observation_space: One-dimensional Box, of a single row; numbers of order one are learned from best.
+        action_space: Discrete.
+        config: None takes `VectorPPOConfig()`.
+        seed: Draws weights, actions and minibatches.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        config: VectorPPOConfig | None = None,
+        *,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not (
+            isinstance(action_space, spaces.Discrete) and observation_space.shape and len(observation_space.shape) == 1
+        ):
+            raise SpaceError(
+                f"VectorPPO serves flat Box observations and Discrete actions, got {observation_space}, {action_space}"
+            )
+        self.config = config or VectorPPOConfig()
+        self.first_action = int(action_space.start)
+        self.generator = torch.Generator().manual_seed(seed)
+        sizes = (observation_space.shape[0], *self.config.widths)
+        self.policy = Perceptron((*sizes, int(action_space.n)), self.config.activation, self.generator, 0.01)
+        self.value = Perceptron((*sizes, 1), self.config.activation, self.generator, 1.0)
+        self.optimizer = torch.optim.Adam(self.parameters(), 1e-3, eps=1e-5, fused=True)
+        self._observations: Array | None = None
+
+    def learn(
+        self,
+        env: VectorEnv[Any, Any, Any],
+        num_updates: int,
+        *,
+        learning_rate: tuple[float, float],
+        entropy: tuple[float, float],
+    ) -> dict[str, float]:
+        """Alternate rollouts and updates.
+
+        Args:
+            env: With autoreset disabled: ended rows are reset by `options["reset_mask"]`.
+            num_updates: How often.
+            learning_rate: At the beginning and at the end, linear in between.
+            entropy: Weight of the policy's entropy, likewise.
+
+        Returns:
+            Means over the last half: reward per step, share of rewarded ends that were positive, entropy.
+
+        Raises:
+            ConfigError: On other autoreset modes.
+            NonFiniteError: A loss is not finite.
+        """
+        if env.metadata.get("autoreset_mode") != AutoresetMode.DISABLED:
+            raise ConfigError("VectorPPO resets ended rows itself: make the environment with autoreset disabled")
+        self._observations = env.reset(seed=int(torch.randint(1 << 31, (1,), generator=self.generator)))[0]
+        measured: list[dict[str, float]] = []
+        for update in range(num_updates):
+            done = update / num_updates
+            rollout = self._collect(env)
+            self.optimizer.param_groups[0]["lr"] = learning_rate[0] + done * (learning_rate[1] - learning_rate[0])
+            figures = self._update(rollout, entropy[0] + done * (entropy[1] - entropy[0]))
+            measured.append(figures)
+        half = measured[len(measured) // 2 :]
+        return {name: float(np.mean([figures[name] for figures in half])) for name in half[0]}
+
+    @torch.no_grad()
+    def act(self, observations: Array, deterministic: bool = False) -> tuple[NDArray[np.int64], Tensor]:
+        """Actions [B] and their log-probabilities [B]."""
+        logits = torch.log_softmax(self.policy(torch.as_tensor(observations, dtype=torch.float32)), 1)
+        noise = (
+            torch.ones_like(logits)
+            if deterministic
+            else torch.empty_like(logits).exponential_(generator=self.generator)
+        )
+        actions = (logits.exp() / noise).argmax(1)
+        return actions.numpy() + self.first_action, logits.gather(1, actions[:, None]).squeeze(1)
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,  # noqa: ARG002
+        deterministic: bool = False,
+    ) -> tuple[Any, Any]:
+        """SB3's form: actions for one observation or a batch."""
+        rows = np.asarray(observation, np.float32)
+        actions, _ = self.act(rows.reshape(-1, rows.shape[-1]), deterministic)
+        return (actions if rows.ndim > 1 else actions[0]), state
+
+    @torch.no_grad()
+    def _collect(self, env: VectorEnv[Any, Any, Any]) -> Rollout:
+        columns: list[list[Tensor]] = [[] for _ in range(7)]
+        assert self._observations is not None
+        observations = torch.as_tensor(self._observations, dtype=torch.float32).clone()
+        for _ in range(self.config.num_steps):
+            actions, log_probabilities = self.act(observations.numpy())
+            following, rewards, terminated, truncated, _ = env.step(actions)
+            ended = terminated | truncated
+            after = torch.as_tensor(following, dtype=torch.float32).clone()
+            values = self.value(torch.cat([observations, after])).squeeze(1)
+            present, next_values = values.split(len(observations))
+            step = (
+                observations,
+                torch.from_numpy(actions),
+                log_probabilities,
+                present,
+                torch.as_tensor(rewards, dtype=torch.float32),
+                next_values * torch.from_numpy(~terminated),
+                torch.from_numpy(ended),
+            )
+            for column, value in zip(columns, step, strict=True):
+                column.append(value)
+            if ended.any():
+                after = torch.as_tensor(env.reset(options={"reset_mask": ended})[0], dtype=torch.float32).clone()
+            observations = after
+        self._observations = observations.numpy()
+        return Rollout(*(torch.stack(column) for column in columns))
+
+    def _update(self, rollout: Rollout, entropy_weight: float) -> dict[str, float]:
+        config = self.config
+        advantages = rollout.advantages(config.discount, config.trace)
+        returns = (advantages + rollout.values).flatten()
+        observations, actions = rollout.observations.flatten(0, 1), rollout.actions.flatten() - self.first_action
+        old, advantages = rollout.log_probabilities.flatten(), advantages.flatten()
+        entropies = []
+        for _ in range(config.num_epochs):
+            for rows in torch.randperm(len(old), generator=self.generator).split(config.minibatch_size):
+                logits = torch.log_softmax(self.policy(observations[rows]), 1)
+                chosen = logits.gather(1, actions[rows, None]).squeeze(1)
+                gains = advantages[rows]
+                gains = (gains - gains.mean()) / (gains.std() + 1e-8)
+                ratio = torch.exp(chosen - old[rows])
+                policy_loss = -torch.minimum(
+                    ratio * gains, ratio.clamp(1 - config.clip, 1 + config.clip) * gains
+                ).mean()
+                value_loss = F.mse_loss(self.value(observations[rows]).squeeze(1), returns[rows])
+                entropy = -(logits.exp() * logits).sum(1).mean()
+                loss = policy_loss + config.value_coefficient * value_loss - entropy_weight * entropy
+                self._descend(loss)
+                entropies.append(float(entropy.detach()))
+        return {
+            "reward": float(rollout.rewards.mean()),
+            "entropy": float(np.mean(entropies)),
+            "ended_share": float(rollout.ended.float().mean()),
+        }
+
+    def _descend(self, loss: Tensor) -> None:
+        if not math.isfinite(float(loss.detach())):
+            raise NonFiniteError("the loss of VectorPPO is not finite: lower the learning rate")
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters(), self.config.max_gradient_norm)
+        self.optimizer.step()

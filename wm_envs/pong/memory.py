@@ -1,0 +1,428 @@
+"""What a player of Pong can remember beyond the observation, and how it reads as symbols.
+
+A world model of symbols (`wm_agents.world_models.objects`) asks three things of a domain, all compiled here: a memory
+row for each game, filled from the recorded observations and actions and nothing else; the symbols that each object's
+network reads from it; and the next row. Only geometry and time are told: where things are if speeds last, when they
+then overlap, how long the ball has been gone, how far the actions have pulled the paddle. What follows is learned.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wm_envs.kernel import Row, kernel
+
+Array = NDArray[Any]
+
+STACK = 4  # frames in an observation
+NUM_PAST = 8  # earlier steps of the paddles and of the actions
+NUM_FLIGHT = 4  # places of the ball in its present or last flight
+UNKNOWN_ACTION = 6
+LONGEST_ABSENCE = 40  # steps; beyond, one is as good as another
+PULLS = np.array([0, 0, -1, 1, -1, 1])  # of the actions on the player's paddle
+STEP = 1_000_000  # pull is counted in millionths of a step
+STRIDE = 2  # pixels that the enemy moves in a frame
+AIM = 1  # pixels from the enemy's top edge down to the ball's when it rests
+MOST_MISFITS = 100
+SHORTEST_STRIDE, LARGE_STRIDE, LONGEST_STRIDE = 5, 8, 11  # pixels of the player's first step from rest
+MOST_VOTES = 4
+HIGH, LOW = 34, 189  # px: a ball beyond is near a wall
+FASTEST = 16  # px per step, along each axis
+
+# Columns of a frame
+PLAYER_X, PLAYER_Y, ENEMY_X, ENEMY_Y, BALL_X, BALL_Y, PLAYER_SCORE, ENEMY_SCORE = 0, 1, 4, 5, 8, 9, 12, 13
+PLAYER_LEFT, ENEMY_LEFT, PADDLE_WIDTH, BALL_WIDTH = 140, 16, 4, 2  # constant columns
+NUM_FEATURES = 14
+
+DECIDED = (PLAYER_Y, BALL_X, BALL_Y, ENEMY_Y, PLAYER_SCORE, ENEMY_SCORE)
+"""The columns of a frame that change, in the order in which a model decides them."""
+
+MEMORY = np.dtype(
+    [
+        ("player_y", np.int32, (NUM_PAST + 1,)),  # newest first, as everywhere
+        ("enemy_y", np.int32, (NUM_PAST + 1,)),
+        ("ball_x", np.int32, (STACK,)),  # 0 without a ball
+        ("ball_y", np.int32, (STACK,)),
+        ("player_score", np.int32, (STACK,)),
+        ("enemy_score", np.int32, (STACK,)),
+        ("action", np.int32, (NUM_PAST,)),
+        ("flight_x", np.int32, (NUM_FLIGHT,)),  # places of the ball while there was one
+        ("flight_y", np.int32, (NUM_FLIGHT,)),
+        ("flight_length", np.int32),  # how many of these belong to the last flight
+        ("step_x", np.int32),  # pixels that the ball moves in a step at the speed that it has or had last
+        ("step_y", np.int32),
+        ("is_steady", np.int32),  # 1: this speed is certain
+        ("absence", np.int32),  # steps without a ball
+        ("exit", np.int32),  # frames that the ball lasted in the step in which it went
+        ("beat", np.int32),  # steps, modulo 2, since the enemy made a full stride; 2: it never did
+        ("misfits", np.int32, (4,)),  # steps that a pause of the enemy in this frame does not explain
+        ("vote", np.int32),  # small first strides of the player's paddle from rest, less large ones
+        ("pull", np.int32),  # millionths of a step: where the actions have pulled the player; -1: unknown
+        ("reach", np.int32),  # millionths of a step from end to end
+        ("rest_offset", np.int32),  # millionths: the paddle rests at the odd pixel 2 * floor(offset + rate * pull) + 1
+        ("rest_rate", np.int32),  # millionths per step
+        ("highest", np.int32),  # pixel above which the paddle never goes
+    ]
+)
+MEMORY_SIZE = MEMORY.itemsize // 4
+
+
+@kernel
+def shift(values: Array, newest: int) -> None:
+    """Put a value before the others and forget the last."""
+    for age in range(len(values) - 1, 0, -1):
+        values[age] = values[age - 1]
+    values[0] = newest
+
+
+@kernel
+def fill(values: Array, value: int) -> None:
+    """The same value everywhere."""
+    for age in range(len(values)):
+        values[age] = value
+
+
+# Geometry and time
+
+
+@kernel
+def contact(ball_x: int, step_x: int, left: int) -> int:
+    """The frame 0..3 of a step in which a ball that keeps its speed overlaps a paddle's columns; 4: in none."""
+    for frame in range(4):
+        x = ball_x + frame * step_x // 4
+        if left - BALL_WIDTH < x < left + PADDLE_WIDTH:
+            return frame
+    return 4
+
+
+@kernel
+def first_contact(ball_x: int, step_x: int) -> int:
+    """The same for the paddle that the ball flies to."""
+    return contact(ball_x, step_x, PLAYER_LEFT if step_x > 0 else ENEMY_LEFT)
+
+
+@kernel
+def exit_frame(ball_x: int, step_x: int) -> int:
+    """Frames 0..5 until a ball that keeps its speed is behind a paddle by more than the paddle's width thrice."""
+    for frame in range(5):
+        x = ball_x + frame * step_x // 4
+        if x <= ENEMY_LEFT - 3 * PADDLE_WIDTH - 1 or x >= PLAYER_LEFT + 4 * PADDLE_WIDTH:
+            return frame
+    return 5
+
+
+@kernel
+def is_near_wall(ball_y: int, step_y: int) -> bool:
+    """Whether a ball may meet a wall before the last frame of a step."""
+    last = ball_y + 3 * step_y // 4
+    return last < HIGH or last > LOW
+
+
+@kernel
+def majority(memory: Row) -> int:
+    """0: large first strides prevail, 1: small ones, 2: neither."""
+    return 2 if memory.vote == 0 else (1 if memory.vote > 0 else 0)
+
+
+@kernel
+def rest(memory: Row, push: int, quarters: int) -> int:
+    """Where the player's paddle would rest after some quarters of a step of a push up (-1), down (1) or none."""
+    pull = min(max(int(memory.pull) + push * quarters * STEP // 4, 0), int(memory.reach))
+    place = 2 * ((int(memory.rest_offset) + int(memory.rest_rate) * pull // STEP) // STEP) + 1
+    return max(place, int(memory.highest))
+
+
+@kernel
+def distance_from_rest(memory: Row) -> int:
+    """Pixels between the player's paddle and where its pull would let it rest; 99 if that is unknown."""
+    return 99 if memory.pull < 0 else memory.player_y[0] - rest(memory, 0, 0)
+
+
+@kernel
+def pause_frame(memory: Row) -> int:
+    """The frame 0..3 in which the enemy pauses in every other step; 4: unknown, 5: even, 6: odd."""
+    best, num_best = 0, 0
+    for frame in range(4):
+        if memory.misfits[frame] < memory.misfits[best]:
+            best = frame
+    for frame in range(4):
+        is_fitting = majority(memory) == 2 or majority(memory) == 1 - frame % 2
+        if memory.misfits[frame] == memory.misfits[best] and is_fitting:
+            best, num_best = frame, num_best + 1
+    if num_best == 1:
+        return best
+    return 4 if majority(memory) == 2 else 6 - majority(memory)
+
+
+@kernel
+def rhythm(memory: Row) -> int:
+    """What is known of the phase of both paddles, 0..20."""
+    return pause_frame(memory) * 3 + int(memory.beat)
+
+
+@kernel
+def chase(memory: Row, frames: int, pause: int) -> int:
+    """Where the enemy is after some frames in which it follows a ball that keeps its speed, but for a pause."""
+    enemy = int(memory.enemy_y[0])
+    for passed in range(1, frames + 1):
+        ball = int(memory.flight_y[0]) + passed * int(memory.step_y) // 4 - AIM
+        if passed == pause + 1 or ball == enemy:
+            continue
+        enemy += STRIDE if ball > enemy else -STRIDE
+    return enemy
+
+
+@kernel
+def is_known(memory: Row) -> bool:
+    """Whether there is a ball of certain speed."""
+    return memory.absence == 0 and memory.flight_length > 1 and memory.is_steady == 1
+
+
+@kernel
+def player_at(memory: Row, action: int, following: int, frame: int) -> int:
+    """About where the player's paddle is in a frame of the step: it goes on in every second one."""
+    before = int(memory.player_y[0])
+    if memory.pull < 0 or memory.vote == 0:
+        return before + (following - before) * frame // 4
+    first = 1 if majority(memory) == 1 else 2
+    if frame < first:
+        return before
+    if first == 1 and frame == 3:
+        return following
+    push = PULLS[action] if action < UNKNOWN_ACTION else 0
+    return (before + rest(memory, push, first - 1)) // 2
+
+
+@kernel
+def enemy_at(memory: Row, frame: int) -> int:
+    """About where the enemy's paddle is in a frame of the step: it follows the ball."""
+    pause = pause_frame(memory)
+    return chase(memory, frame, pause if memory.beat == 0 and pause < 4 else 4)
+
+
+@kernel
+def height(memory: Row, action: int, decided: Array, frame: int) -> int:
+    """Where on a paddle the ball is in a frame, from the paddle's top edge."""
+    ball = int(memory.flight_y[0]) + frame * int(memory.step_y) // 4
+    if memory.step_x > 0:
+        return ball - player_at(memory, action, int(decided[0]), frame)
+    return ball - enemy_at(memory, frame)
+
+
+@kernel
+def is_on_paddle(place: int, ball_y: int, is_player: bool) -> bool:
+    """Whether a ball whose top edge is at this place of a paddle meets it; corners count on every other line."""
+    if not is_player:
+        return -3 <= place <= 15
+    is_odd = ball_y % 2 == 1
+    return -2 <= place <= 14 or (place == -3 and not is_odd) or (place == 15 and is_odd)
+
+
+@kernel
+def meeting(memory: Row, action: int, decided: Array) -> int:
+    """The frame 0..3 of this step in which a ball that keeps its speed meets a paddle, 4 if in none."""
+    if not is_known(memory):
+        return 4
+    x, y, step_x, step_y = int(memory.flight_x[0]), int(memory.flight_y[0]), int(memory.step_x), int(memory.step_y)
+    first = first_contact(x, step_x)
+    left = PLAYER_LEFT if step_x > 0 else ENEMY_LEFT
+    for frame in range(first, 4):
+        is_between = left - BALL_WIDTH < x + frame * step_x // 4 < left + PADDLE_WIDTH
+        ball_y = y + frame * step_y // 4
+        if is_between and is_on_paddle(height(memory, action, decided, frame), ball_y, step_x > 0):
+            return frame
+    return 4
+
+
+@kernel
+def has_scored(memory: Row) -> int:
+    """1 when the last step brought a point."""
+    is_same = memory.player_score[0] == memory.player_score[1] and memory.enemy_score[0] == memory.enemy_score[1]
+    return 0 if is_same else 1
+
+
+@kernel
+def follow_speed(memory: Row, ball_x: int, ball_y: int, frame: int) -> None:
+    """The speed after a step, from where it began, the frame in which it met a paddle, and where it ended."""
+    x, y, length = int(memory.flight_x[0]), int(memory.flight_y[0]), memory.flight_length
+    step_x, step_y, was_steady = int(memory.step_x), int(memory.step_y), memory.is_steady == 1
+    moved_x, moved_y, frames = ball_x - x, ball_y - y, 4
+    memory.is_steady = 0
+    if length == 0:
+        return
+    if length > 1 and was_steady:
+        if frame < 4:
+            moved_x, moved_y, frames = moved_x - frame * step_x // 4, moved_y - frame * step_y // 4, 4 - frame
+            if not HIGH <= y + frame * step_y // 4 <= LOW:
+                frames = 5  # too much at once
+        elif moved_y != step_y and is_near_wall(y, step_y):
+            moved_y = -step_y
+        elif moved_y != step_y:
+            frames = 5
+        if frame == 4 and moved_x != step_x:
+            frames = 5
+        if frame == 4 and exit_frame(ball_x, step_x) == 0:
+            memory.is_steady = 1  # behind the paddle: it stands still, and the speed is kept for the serve
+            return
+    if frames == 5 or moved_x % frames != 0 or moved_y % frames != 0:
+        memory.step_x, memory.step_y = ball_x - x, ball_y - y
+        return
+    memory.step_x, memory.step_y = 4 * (moved_x // frames), 4 * (moved_y // frames)
+    is_sane = 4 <= abs(memory.step_x) <= FASTEST and abs(memory.step_y) <= FASTEST
+    is_clear = contact(ball_x, 0, ENEMY_LEFT if memory.step_x > 0 else PLAYER_LEFT) == 4  # else it may be met again
+    memory.is_steady = 1 if is_sane and is_clear else 0
+
+
+@kernel
+def follow_ball(memory: Row, ball_x: int, ball_y: int, frame: int) -> None:
+    """Lengthen the flight, begin another or count how long the ball has been gone."""
+    if ball_x == 0:
+        if memory.absence == 0:
+            memory.exit = exit_frame(int(memory.flight_x[0]), int(memory.step_x)) - has_scored(memory)
+        memory.absence = min(memory.absence + 1, LONGEST_ABSENCE)
+        return
+    if memory.absence > 0:
+        memory.flight_length = 0
+    follow_speed(memory, ball_x, ball_y, frame)
+    memory.absence = 0
+    memory.flight_length = min(memory.flight_length + 1, NUM_FLIGHT)
+    shift(memory.flight_x, ball_x)
+    shift(memory.flight_y, ball_y)
+
+
+@kernel
+def follow_player(memory: Row, player_y: int, action: int) -> None:
+    """Pull the paddle by the action within its reach, and notice a move from rest."""
+    pull = PULLS[action] if action < UNKNOWN_ACTION else 0
+    if memory.pull >= 0:
+        memory.pull = min(max(memory.pull + STEP * pull, 0), memory.reach)
+    was_at_rest = memory.player_y[0] == memory.player_y[1] and memory.player_y[1] == memory.player_y[2]
+    stride = abs(player_y - memory.player_y[0])
+    if was_at_rest and pull != 0 and SHORTEST_STRIDE <= stride <= LONGEST_STRIDE:
+        ballot = 1 if stride < LARGE_STRIDE else -1
+        memory.vote = min(max(memory.vote + ballot, -MOST_VOTES), MOST_VOTES)
+    shift(memory.player_y, player_y)
+
+
+@kernel
+def follow_enemy(memory: Row, enemy_y: int, is_straight: bool) -> None:
+    """Keep the beat of the enemy's pauses, and find out in which frame of a step they come."""
+    if memory.beat == 0 and is_straight:
+        for frame in range(4):
+            if chase(memory, 4, frame) != enemy_y:
+                memory.misfits[frame] = min(memory.misfits[frame] + 1, MOST_MISFITS)
+    if memory.beat < 2:
+        memory.beat = 1 - memory.beat
+    if abs(enemy_y - memory.enemy_y[0]) == 4 * STRIDE:
+        memory.beat = 0
+    shift(memory.enemy_y, enemy_y)
+
+
+@kernel
+def advance(memory: Row, action: int, decided: Array) -> None:
+    """Remember a step: the action and the values of DECIDED that it led to."""
+    frame = meeting(memory, action, decided)
+    is_straight = is_known(memory) and frame == 4 and not is_near_wall(int(memory.flight_y[0]), int(memory.step_y))
+    follow_player(memory, decided[0], action)
+    shift(memory.action, action)
+    follow_enemy(memory, decided[3], is_straight)
+    follow_ball(memory, decided[1], decided[2], frame)
+    shift(memory.ball_x, decided[1])
+    shift(memory.ball_y, decided[2])
+    shift(memory.player_score, decided[4])
+    shift(memory.enemy_score, decided[5])
+
+
+@kernel
+def begin(memory: Row, observation: Array, charge: Array) -> None:
+    """A memory of nothing but the four frames of an observation; four equal ones are taken for a new game."""
+    fill(memory.player_y, int(observation[PLAYER_Y * STACK]))
+    fill(memory.enemy_y, int(observation[ENEMY_Y * STACK]))
+    fill(memory.player_score, int(observation[PLAYER_SCORE * STACK]))
+    fill(memory.enemy_score, int(observation[ENEMY_SCORE * STACK]))
+    fill(memory.action, UNKNOWN_ACTION)
+    fill(memory.flight_x, 0)
+    fill(memory.flight_y, 0)
+    memory.flight_length = 0
+    memory.step_x = 0
+    memory.step_y = 0
+    memory.is_steady = 0
+    memory.absence = LONGEST_ABSENCE
+    memory.exit = 9
+    memory.beat = 2
+    fill(memory.misfits, 0)
+    memory.vote = 0
+    memory.reach = charge[0]
+    memory.rest_offset = charge[2]
+    memory.rest_rate = charge[3]
+    memory.highest = charge[4] // STEP
+    is_new = True
+    for feature in range(NUM_FEATURES):
+        for frame in range(1, STACK):
+            is_new = is_new and observation[feature * STACK + frame] == observation[feature * STACK]
+    memory.pull = charge[1] if is_new else -1
+    decided = np.zeros(6, np.int64)
+    for frame in range(STACK):
+        for number in range(6):
+            decided[number] = int(observation[DECIDED[number] * STACK + frame])
+        advance(memory, UNKNOWN_ACTION, decided)
+    if is_new:
+        memory.absence = 1  # the wait for the first serve starts here
+
+
+@kernel
+def write_observation(memory: Row, out: Array) -> None:
+    """The four frames, oldest first, at their interleaved places; constant columns are left alone."""
+    for frame in range(STACK):
+        age = STACK - 1 - frame
+        out[PLAYER_Y * STACK + frame] = memory.player_y[age]
+        out[ENEMY_Y * STACK + frame] = memory.enemy_y[age]
+        out[BALL_X * STACK + frame] = memory.ball_x[age]
+        out[BALL_Y * STACK + frame] = memory.ball_y[age]
+        out[PLAYER_SCORE * STACK + frame] = memory.player_score[age]
+        out[ENEMY_SCORE * STACK + frame] = memory.enemy_score[age]
+
+
+# All rows
+
+
+@kernel
+def begin_rows(memories: Array, observations: Array, charge: Array) -> None:
+    """Memories of the frames in observations [B, 56]."""
+    for row in range(len(memories)):
+        begin(memories[row], observations[row], charge)
+
+
+@kernel
+def advance_rows(memories: Array, actions: Array, decided: Array) -> None:
+    """Remember a step of every row; a row whose action is negative has none to remember."""
+    for row in range(len(memories)):
+        if actions[row] >= 0:
+            advance(memories[row], actions[row], decided[row])
+
+
+@kernel
+def observation_rows(memories: Array, out: Array) -> None:
+    """Observations [B, 56] whose constant columns are set already."""
+    for row in range(len(memories)):
+        write_observation(memories[row], out[row])
+
+
+@kernel
+def remember_rows(
+    observations: Array, actions: Array, lengths: Array, charge: Array, memories: Array, decided: Array
+) -> None:
+    """The memory [S] before every recorded step, and the values [S, 6] of DECIDED after it."""
+    step, seen = 0, 0
+    for length in lengths:
+        for number in range(length):
+            if number == 0:
+                begin(memories[step], observations[seen], charge)
+            else:
+                memories[step] = memories[step - 1]
+                advance(memories[step], actions[step - 1], decided[step - 1])
+            for column in range(6):
+                decided[step, column] = int(observations[seen + 1, DECIDED[column] * STACK + STACK - 1])
+            step, seen = step + 1, seen + 1
+        seen += 1

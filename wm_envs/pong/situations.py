@@ -1,0 +1,393 @@
+"""How a memory of Pong reads to a world model: what is expected, which situation it is, and as symbols.
+
+Each value that changes is one part, in the order of `memory.DECIDED`; later parts see what was decided before them.
+What is expected of the ball is that it keeps its speed, up to the frame in which it meets a paddle.
+A situation is a number that should have one outcome, relative to what is expected, wherever the rules are exact; 0 says
+that there is no such number. Symbols are for a network, which fills in what no situation tells.
+"""
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from wm_envs.kernel import Row, kernel
+from wm_envs.pong.memory import (
+    AIM,
+    BALL_WIDTH,
+    ENEMY_LEFT,
+    FASTEST,
+    HIGH,
+    LONGEST_ABSENCE,
+    LOW,
+    NUM_PAST,
+    PADDLE_WIDTH,
+    PLAYER_LEFT,
+    PULLS,
+    STEP,
+    STRIDE,
+    UNKNOWN_ACTION,
+    distance_from_rest,
+    exit_frame,
+    has_scored,
+    height,
+    is_known,
+    is_near_wall,
+    majority,
+    meeting,
+    pause_frame,
+    rest,
+    rhythm,
+)
+
+Array = NDArray[Any]
+
+PLAYER, BALL_X, BALL_Y, ENEMY, PLAYER_SCORE, ENEMY_SCORE = range(6)
+POINTS_TO_WIN = 21
+GONE = -14  # px: where the enemy looks for a ball that is not there
+HIGHEST_ENEMY = -15  # px
+TOP, BOTTOM = 31, 192  # px: where a ball turns
+FAR = 20  # px: at more than this the enemy goes all the way
+
+
+@kernel
+def packed(a: int, b: int, c: int, d: int, e: int) -> int:
+    """Five numbers from -500 to 499 as one positive number."""
+    return ((((1000 + a + 500) * 1000 + b + 500) * 1000 + c + 500) * 1000 + d + 500) * 1000 + e + 500
+
+
+@kernel
+def held(value: int, low: int, high: int) -> int:
+    """A number within bounds."""
+    return int(min(max(value, low), high))
+
+
+@kernel
+def expected(part: int, memory: Row, action: int, decided: Array) -> int:
+    """The value of a part if nothing happens."""
+    if part == PLAYER:
+        return int(memory.player_y[0]) if memory.pull < 0 else rest(memory, 0, 0) + distance_from_rest(memory) // 4
+    if part == ENEMY:
+        return int(memory.enemy_y[0])
+    if part == PLAYER_SCORE:
+        return int(memory.player_score[0])
+    if part == ENEMY_SCORE:
+        return int(memory.enemy_score[0])
+    frame = meeting(memory, action, decided) if is_known(memory) else 0
+    if part == BALL_X:
+        return int(memory.ball_x[0]) + frame * int(memory.step_x) // 4
+    return int(memory.ball_y[0]) + frame * int(memory.step_y) // 4
+
+
+@kernel
+def has_fire(action: int) -> int:
+    """1 for FIRE, alone or with a direction."""
+    return 1 if action == 1 or action == 4 or action == 5 else 0
+
+
+@kernel
+def last_point(memory: Row) -> int:
+    """1 when one side is a point from the end of the game, which then stands still."""
+    return 1 if max(memory.player_score[0], memory.enemy_score[0]) == POINTS_TO_WIN - 1 else 0
+
+
+@kernel
+def ball_situation(part: int, memory: Row, action: int, decided: Array) -> int:
+    """Of the ball's place, first across, then down."""
+    x, y = int(memory.flight_x[0]), int(memory.flight_y[0])
+    step_x, step_y = int(memory.step_x), int(memory.step_y)
+    if memory.absence > 0:
+        if part == BALL_Y and decided[BALL_X] == 0:
+            return packed(10, 0, 0, 0, 0)
+        sign = 0 if memory.exit == 9 else (1 if step_x > 0 else -1)
+        if part == BALL_X:
+            return packed(11, int(memory.absence), int(memory.exit), sign, 0)
+        falls = 1 if step_y > 0 else (0 if step_y == 0 else -1)
+        is_near = memory.exit < 9 and is_near_wall(y, step_y)
+        timing = int(memory.absence) * 10 + int(memory.exit)
+        return packed(12, timing, step_y, y, 0) if is_near else packed(12, timing, falls, 0, 1)
+    if part == BALL_Y and decided[BALL_X] == 0:
+        return packed(13, 0, 0, 0, 0)
+    if memory.flight_length == 1:
+        return packed(14, x, y, 0, 0)
+    if not is_known(memory):
+        return 0
+    frame = meeting(memory, action, decided)
+    if frame == 4:
+        frames = exit_frame(x, step_x)
+        if part == BALL_Y and frames < 5:
+            return 0 if is_near_wall(y, step_y) else packed(19, step_y, frames, has_scored(memory), last_point(memory))
+        if part == BALL_Y:
+            return packed(15, y, step_y, 0, 0) if is_near_wall(y, step_y) else packed(16, 0, 0, 0, 0)
+        if frames < 5:
+            return packed(17, x, step_x, has_scored(memory), last_point(memory))
+        return packed(18, 0, 0, 0, 0)
+    if not HIGH <= y + frame * step_y // 4 <= LOW:
+        return 0
+    return contact_situation(part, memory, action, decided, frame)
+
+
+@kernel
+def contact_situation(part: int, memory: Row, action: int, decided: Array, frame: int) -> int:
+    """Of a ball that meets a paddle: where on the paddle, and with which speed."""
+    step_x, step_y = int(memory.step_x), int(memory.step_y)
+    is_player = step_x > 0
+    edge = PLAYER_LEFT - BALL_WIDTH if is_player else ENEMY_LEFT + PADDLE_WIDTH
+    depth = abs(expected(BALL_X, memory, action, decided) - edge)
+    # A ball that has come further than one frame's way may be met more than once in a step.
+    depth = 0 if depth <= abs(step_x) // 4 or frame == 3 else depth
+    is_certain = is_player or (pause_frame(memory) < 4 and memory.beat < 2)
+    doubt = 0 if is_certain else 1 + rhythm(memory)
+    fire = has_fire(memory.action[0] if frame == 0 else action) if is_player else 2
+    place = held(height(memory, action, decided, frame), -30, 40)
+    if part == BALL_X:
+        may_fire = fire == 1 or has_fire(action) == 1
+        if not is_certain or (is_player and depth > 0 and may_fire):
+            return packed(20 + frame, step_x, place, fire * 2 + has_fire(action), doubt * 8 + depth)
+        return packed(20 + frame, step_x, fire, 100, 0)
+    if decided[BALL_X] == expected(BALL_X, memory, action, decided) + (4 - frame) * step_x // 4:
+        return packed(30 + frame, step_y, 0, 0, 0)
+    last = held(height(memory, action, decided, 3), -30, 40) if depth > 0 else 0
+    kind = (0 if is_player else 1 + doubt) * 8 + depth
+    ball_y = expected(BALL_Y, memory, action, decided)
+    if ball_y < HIGH + FASTEST or ball_y > LOW - FASTEST:
+        return packed(50 + frame, place, kind, last, ball_y)
+    return packed(40 + frame, place, kind, last, 0)
+
+
+@kernel
+def player_situation(memory: Row, action: int) -> int:
+    """Of the player's paddle, which is expected to go most of its way to rest: how the action draws it on."""
+    if memory.pull < 0 or memory.vote == 0:
+        return 0
+    push = PULLS[action]
+    here = rest(memory, push, 0)
+    first = 0 if majority(memory) == 1 else 1
+    drawn = rest(memory, push, first) + 2 * rest(memory, push, first + 2) - 3 * here
+    return packed((int(memory.player_y[0]) - here) % 4, drawn, 0, 0, 0)
+
+
+@kernel
+def ball_at(memory: Row, action: int, decided: Array, passed: int) -> int:
+    """About how high the ball is after 1..4 frames of a step whose end is known; above everything where it is gone."""
+    y, step_y = int(memory.flight_y[0]), int(memory.step_y)
+    straight = y + passed * step_y // 4
+    if memory.absence > 0:
+        return GONE
+    frame = meeting(memory, action, decided)
+    if decided[BALL_X] == 0:
+        left = exit_frame(int(memory.flight_x[0]), int(memory.step_x)) - has_scored(memory)
+        return straight if passed <= left else (y + left * step_y // 4 if passed == left + 1 else GONE)
+    if frame < 4:
+        met = y + frame * step_y // 4
+        return straight if passed <= frame else met + (passed - frame) * (int(decided[BALL_Y]) - met) // (4 - frame)
+    before = y + (passed - 1) * step_y // 4
+    if int(decided[BALL_Y]) - y == step_y or TOP < before < BOTTOM:
+        return straight
+    return int(decided[BALL_Y]) + (4 - passed) * step_y // 4
+
+
+@kernel
+def pursue(memory: Row, action: int, decided: Array, pause: int) -> int:
+    """How far the enemy gets in a step in which it follows the ball, but for a frame of pause."""
+    enemy = int(memory.enemy_y[0])
+    for passed in range(1, 5):
+        ball = ball_at(memory, action, decided, passed) - AIM
+        if passed == pause + 1 or ball == enemy:
+            continue
+        enemy += STRIDE if ball > enemy else -STRIDE
+    return enemy - int(memory.enemy_y[0])
+
+
+@kernel
+def pursuit(memory: Row, action: int, decided: Array) -> int:
+    """The same with what is known of the pauses; 99 where it makes a difference that is not known."""
+    found = pause_frame(memory)
+    if memory.beat == 1:
+        return pursue(memory, action, decided, 9)
+    low, high, step = (found, found, 1) if found < 4 else (0 if found != 6 else 1, 3, 1 if found == 4 else 2)
+    distance = pursue(memory, action, decided, low)
+    for pause in range(low, high + 1, step):
+        if pursue(memory, action, decided, pause) != distance:
+            return 99
+    if memory.beat == 2 and pursue(memory, action, decided, 9) != distance:
+        return 99
+    return distance
+
+
+@kernel
+def enemy_situation(memory: Row, action: int, decided: Array) -> int:
+    """Of the enemy's paddle: how far it would get after the ball, or where the ball is for it and was."""
+    enemy, beat = int(memory.enemy_y[0]), rhythm(memory)
+    was_there, is_there = memory.absence == 0, decided[BALL_X] > 0
+    if is_there and not was_there:
+        return packed(11, int(decided[BALL_X]), int(decided[BALL_Y]), beat, 0)
+    is_certain = is_known(memory) or not was_there
+    distance = pursuit(memory, action, decided)
+    if is_certain and distance < 99:
+        kind = 0 if not was_there else (1 if not is_there else (2 if meeting(memory, action, decided) < 4 else 3))
+        if kind == 3 and int(decided[BALL_Y]) - int(memory.flight_y[0]) != memory.step_y:
+            kind = 4
+        lowest = min(enemy + distance, HIGHEST_ENEMY + 1) if kind < 2 else 0
+        return packed(20 + kind, distance, lowest, last_point(memory) if kind == 1 else 0, 0)
+    before = int(memory.flight_y[0]) - enemy
+    if not is_there:
+        return 0
+    after = int(decided[BALL_Y]) - enemy
+    if (before > FAR and after > FAR) or (before < -FAR and after < -FAR):
+        return packed(13, 1 if before > 0 else -1, int(memory.beat), 0, 0)
+    is_free = is_known(memory) and meeting(memory, action, decided) == 4
+    return packed(held(after, -90, 90), held(before, -90, 90), int(memory.step_y) if is_free else 99, beat, 100)
+
+
+@kernel
+def score_situation(memory: Row, decided: Array) -> int:
+    """Of the scores: whether the ball is or will be behind a paddle."""
+    if memory.absence > 0:
+        return packed(10, 0, 0, 0, 0)
+    x, step_x = int(memory.flight_x[0]), int(memory.step_x)
+    if ENEMY_LEFT - PADDLE_WIDTH < decided[BALL_X] < PLAYER_LEFT + PADDLE_WIDTH:
+        return packed(11, 0, 0, 0, 0)
+    return packed(12, x, step_x, int(decided[BALL_X]), has_scored(memory)) if is_known(memory) else 0
+
+
+@kernel
+def situation(part: int, memory: Row, action: int, decided: Array) -> int:
+    """The situation of a part."""
+    if part == PLAYER:
+        return player_situation(memory, action)
+    if part in (BALL_X, BALL_Y):
+        return ball_situation(part, memory, action, decided)
+    if part == ENEMY:
+        return enemy_situation(memory, action, decided)
+    return score_situation(memory, decided)
+
+
+# Symbols: each is a number in a range of its own within one table; `put` writes one and moves on to the next range.
+
+
+@kernel
+def put(out: Array, place: Array, value: int, low: int, high: int) -> None:
+    """Write a value, held within low..high, as a symbol; place holds the next column and the next free symbol."""
+    out[place[0]] = place[1] + min(max(value, low), high) - low
+    place[0] += 1
+    place[1] += high - low + 1
+
+
+@kernel
+def put_player(out: Array, place: Array, memory: Row, action: int) -> None:
+    """What the player's paddle follows from: its past, the actions and where they have pulled it."""
+    push = PULLS[action] + 1 if action < UNKNOWN_ACTION else 1
+    kind = push * 3 + majority(memory)
+    lag = held(distance_from_rest(memory), -50, 51) + 50
+    put(out, place, lag * 9 + kind, 0, 102 * 9)
+    put(out, place, memory.pull // (STEP // 10) * 9 + kind, -9, 90 * 9)
+    put(out, place, (int(memory.player_y[0]) % 4) * 9 + kind, 0, 4 * 9)
+    for age in range(3):
+        put(out, place, memory.player_y[age], 20, 195)
+    for age in range(NUM_PAST):
+        put(out, place, (memory.player_y[age] - memory.player_y[age + 1]) * 3 + push, -75, 77)
+    for age in range(NUM_PAST):
+        put(out, place, memory.action[age] * 3 + push, 0, UNKNOWN_ACTION * 3 + 2)
+
+
+@kernel
+def put_ball(out: Array, place: Array, part: int, memory: Row, action: int, decided: Array) -> None:
+    """What the ball follows from: its flight, and where it meets a paddle."""
+    is_there = memory.absence == 0
+    x, y, step_x, step_y = int(memory.flight_x[0]), int(memory.flight_y[0]), int(memory.step_x), int(memory.step_y)
+    frame = meeting(memory, action, decided)
+    side = 0 if frame == 4 else (1 if step_x > 0 else 2)
+    kind = frame + 5 * side
+    put(out, place, x if is_there else 0, 0, 160)
+    put(out, place, y if is_there else 0, 0, 200)
+    put(out, place, step_x * 15 + kind, -17 * 15, 17 * 15)
+    put(out, place, step_y * 15 + kind, -17 * 15, 17 * 15)
+    put(out, place, x - int(memory.flight_x[1]) if memory.flight_length > 1 else -20, -20, 20)
+    put(out, place, y - int(memory.flight_y[1]) if memory.flight_length > 1 else -20, -20, 20)
+    put(out, place, memory.is_steady * 5 + memory.flight_length, 0, 9)
+    put(out, place, y + step_y if is_there else 0, 0, 220)
+    put(out, place, memory.absence * 10 + memory.exit, 0, LONGEST_ABSENCE * 10 + 9)
+    put(out, place, memory.absence * 3 + (1 if step_x > 0 else 0), 0, LONGEST_ABSENCE * 3 + 3)
+    for passed in range(4):
+        place_on = held(height(memory, action, decided, passed), -20, 30) + 20
+        put(out, place, place_on * 15 + kind, 0, 51 * 15)
+    put(out, place, held(y - int(memory.player_y[0]), -30, 40), -30, 40)
+    put(out, place, held(y - int(memory.enemy_y[0]), -30, 40), -30, 40)
+    put(out, place, held(int(decided[PLAYER]) - int(memory.player_y[0]), -25, 25) * 15 + kind, -25 * 15, 26 * 15)
+    put(out, place, (has_fire(action) * 2 + has_fire(memory.action[0])) * 15 + kind, 0, 60)
+    put(out, place, rhythm(memory), 0, 20)
+    put(out, place, memory.player_y[0] - memory.player_y[1], -25, 25)
+    put(out, place, memory.enemy_y[0] - memory.enemy_y[1], -9, 9)
+    if part == BALL_Y:
+        put(out, place, (int(decided[BALL_X]) - x) * 15 + kind, -20 * 15, 20 * 15)
+        put(out, place, int(decided[BALL_X]) if not is_there else 0, 0, 160)
+
+
+@kernel
+def put_enemy(out: Array, place: Array, memory: Row, action: int, decided: Array) -> None:
+    """What the enemy's paddle follows from: its past, and where the ball was and is."""
+    was_there, is_there = memory.absence == 0, decided[BALL_X] > 0
+    enemy, beat = int(memory.enemy_y[0]), rhythm(memory)
+    after = held(int(decided[BALL_Y]) - enemy, -50, 49) if is_there else 50
+    before = held(int(memory.flight_y[0]) - enemy, -50, 49) if was_there else 50
+    put(out, place, (after + 50) * 21 + beat, 0, 101 * 21)
+    put(out, place, (before + 50) * 21 + beat, 0, 101 * 21)
+    put(out, place, int(decided[BALL_Y]) - int(memory.flight_y[0]) if was_there and is_there else -26, -26, 25)
+    put(out, place, memory.step_y, -17, 17)
+    put(out, place, meeting(memory, action, decided) * 2 + (1 if memory.step_x > 0 else 0), 0, 10)
+    put(out, place, pursue(memory, action, decided, 9) * 2 + 1, -17, 17)
+    for pause in range(4):
+        put(out, place, pursue(memory, action, decided, pause) * 21 + beat, -8 * 21, 8 * 21 + 20)
+    put(out, place, enemy if not is_there else -20, -20, 200)
+    put(out, place, enemy, -20, 200)
+    put(out, place, int(memory.absence) * 21 + beat, 0, LONGEST_ABSENCE * 21 + 21)
+    put(out, place, int(decided[BALL_X]) if was_there != is_there else 0, 0, 165)
+    put(out, place, exit_frame(int(memory.flight_x[0]), int(memory.step_x)) if not is_there else 6, 0, 6)
+    for age in range(4):
+        put(out, place, memory.enemy_y[age] - memory.enemy_y[age + 1], -9, 9)
+
+
+@kernel
+def put_score(out: Array, place: Array, memory: Row, decided: Array) -> None:
+    """What a point follows from: the ball's flight and whether it is still there."""
+    x, step_x = int(memory.flight_x[0]), int(memory.step_x)
+    is_there = memory.absence == 0
+    put(out, place, x if is_there else 0, 0, 165)
+    put(out, place, (step_x + 17) * 8 + exit_frame(x, step_x) if is_there else 0, 0, 35 * 8)
+    put(out, place, int(decided[BALL_X]), 0, 165)
+    put(out, place, held(int(memory.absence), 0, 3) * 4 + (2 if decided[BALL_X] > 0 else 0) + has_scored(memory), 0, 16)
+
+
+@kernel
+def put_symbols(out: Array, place: Array, part: int, memory: Row, action: int, decided: Array) -> None:
+    """The symbols of a part."""
+    if part == PLAYER:
+        put_player(out, place, memory, action)
+    elif part in (BALL_X, BALL_Y):
+        put_ball(out, place, part, memory, action, decided)
+    elif part == ENEMY:
+        put_enemy(out, place, memory, action, decided)
+    else:
+        put_score(out, place, memory, decided)
+
+
+# All rows
+
+
+@kernel
+def situation_rows(
+    part: int, memories: Array, actions: Array, decided: Array, out_expected: Array, out_situations: Array
+) -> None:
+    """What is expected [B] and the situations [B] of a part in every row."""
+    for row in range(len(memories)):
+        out_expected[row] = expected(part, memories[row], actions[row], decided[row])
+        out_situations[row] = situation(part, memories[row], actions[row], decided[row])
+
+
+@kernel
+def symbol_rows(part: int, memories: Array, actions: Array, decided: Array, out: Array, place: Array) -> None:
+    """Symbols [B, K] of a part in every row; place ends as (K, number of different symbols)."""
+    for row in range(len(memories)):
+        place[0] = 0
+        place[1] = 0
+        put_symbols(out[row], place, part, memories[row], actions[row], decided[row])

@@ -1,0 +1,120 @@
+"""Pong as parts and symbols: the view through which a world model of symbols reads either game."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wm_envs.errors import OptionError
+from wm_envs.pong import features, situations
+from wm_envs.pong import memory as kernels
+
+Array = NDArray[Any]
+
+_MOST_SYMBOLS = 40  # per part and row
+_CONSTANTS = {
+    0: 140, 2: 4, 3: 16, 4: 16, 6: 4, 7: 16, 10: 2, 11: 4,
+}  # fmt: skip
+"""Features of a frame that never change, in pixels."""
+
+
+@dataclass(frozen=True)
+class PongView:
+    """The values that change, each a part: `wm_agents.world_models.PartView` says what for.
+
+    Args:
+        reach: Steps of one action that take the pull on the player's paddle from end to end.
+        middle: Steps from the upper end at which a game begins.
+        rest_offset: The paddle comes to rest at the odd pixel 2 * floor(rest_offset + rest_rate * pull) + 1.
+        rest_rate: Pairs of pixels per step of pull.
+        highest: Pixel above which the paddle never goes.
+        walls: Highest and lowest pixel at which a ball was recorded; only `features` uses them.
+    """
+
+    reach: float = 8.29072
+    middle: float = 4.14536
+    rest_offset: float = 0.36885
+    rest_rate: float = 11.518718
+    highest: float = 25.0
+    walls: tuple[float, float] = (30.0, 194.0)
+
+    parts: ClassVar[tuple[str, ...]] = ("player_y", "ball_x", "ball_y", "enemy_y", "player_score", "enemy_score")
+    outcomes: ClassVar[tuple[int, ...]] = (4, 5)
+    absent: ClassVar[tuple[int | None, ...]] = (None, 0, 0, None, None, None)
+    observation_size: ClassVar[int] = kernels.NUM_FEATURES * kernels.STACK
+    memory_size: ClassVar[int] = kernels.MEMORY_SIZE
+
+    def begin(self, observations: Array) -> NDArray[np.int32]:
+        """Memories [B, M] of observations [B, 56] alone.
+
+        Raises:
+            OptionError: The constant features are not where they belong, so this is another layout.
+        """
+        frames = observations.reshape(len(observations), kernels.NUM_FEATURES, kernels.STACK)
+        for feature, value in _CONSTANTS.items():
+            if (frames[:, feature] != value).any():
+                raise OptionError(
+                    f"feature {feature} of Pong is always {value}: these observations have another layout"
+                )
+        rows = np.zeros(len(observations), kernels.MEMORY)
+        kernels.begin_rows(rows, observations, self._charge)
+        return rows.view(np.int32).reshape(len(rows), -1)
+
+    def remember(self, observations: Array, actions: Array, lengths: Array) -> tuple[NDArray[np.int32], Array]:
+        """Memories [S, M] before each step of episodes laid end to end, and what was decided [S, 6]."""
+        num_steps = int(lengths.sum())
+        rows, decided = np.zeros(num_steps, kernels.MEMORY), np.zeros((num_steps, 6), np.int64)
+        kernels.remember_rows(observations, actions.astype(np.int64), lengths, self._charge, rows, decided)
+        return rows.view(np.int32).reshape(num_steps, -1), decided
+
+    def look(
+        self, part: int, memories: Array, actions: Array, decided: Array
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """What is expected of a part [B], and the number [B] of the situation that it is in, 0 where it has none."""
+        out = np.zeros((2, len(memories)), np.int64)
+        situations.situation_rows(part, _rows(memories), actions, decided, out[0], out[1])
+        return out[0], out[1]
+
+    def symbols(self, part: int, memories: Array, actions: Array, decided: Array) -> tuple[NDArray[np.int32], int]:
+        """What a part's network reads [B, K], and how many different symbols there are."""
+        out = np.zeros((len(memories), _MOST_SYMBOLS), np.int32)
+        place = np.zeros(2, np.int64)
+        situations.symbol_rows(part, _rows(memories), actions, decided, out, place)
+        return out[:, : place[0]], int(place[1])
+
+    def advance(self, memories: Array, actions: Array, decided: Array) -> NDArray[np.int32]:
+        """The memories [B, M] after a step; rows with a negative action stay."""
+        after = np.array(memories, np.int32)
+        kernels.advance_rows(_rows(after), actions, decided)
+        return after
+
+    def present(self, observations: Array) -> NDArray[np.int64]:
+        """The newest values [B, 6] of what changes."""
+        columns = [feature * kernels.STACK + kernels.STACK - 1 for feature in kernels.DECIDED]
+        return np.ascontiguousarray(observations[:, columns], dtype=np.int64)
+
+    def observations(self, memories: Array) -> NDArray[np.float32]:
+        """The observations [B, 56] that memories hold."""
+        out = np.zeros((len(memories), kernels.NUM_FEATURES, kernels.STACK), np.float32)
+        for feature, value in _CONSTANTS.items():
+            out[:, feature] = value
+        flat = out.reshape(len(out), -1)
+        kernels.observation_rows(_rows(memories), flat)
+        return flat
+
+    def features(self, memories: Array) -> NDArray[np.float32]:
+        """What a policy sees [B, F]."""
+        out = np.zeros((len(memories), features.NUM_FEATURES), np.float32)
+        features.feature_rows(_rows(memories), *self.walls, out)
+        return out
+
+    @property
+    def _charge(self) -> NDArray[np.int64]:
+        return np.rint(
+            kernels.STEP * np.array([self.reach, self.middle, self.rest_offset, self.rest_rate, self.highest])
+        ).astype(np.int64)
+
+
+def _rows(memories: Array) -> Array:
+    return np.ascontiguousarray(memories, np.int32).view(kernels.MEMORY).reshape(-1)
