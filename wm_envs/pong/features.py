@@ -1,8 +1,8 @@
 """What a policy sees of Pong: numbers of order one, from a memory row and nothing else.
 
 Beside positions and speeds there is the place where the ball will arrive if it keeps its speed and is folded at the
-walls, relative to the paddle and to the place where the paddle will come to rest. The walls are given as the extreme
-places at which a ball was recorded.
+walls, relative to the paddle and to the place where the paddle will come to rest. Walls and paddles are where the
+game's rules have them; nothing of that is learned.
 """
 
 from typing import Any

@@ -2,8 +2,11 @@
 
 A world model of symbols (`wm_agents.world_models.objects`) asks three things of a domain, all compiled here: a memory
 row for each game, filled from the recorded observations and actions and nothing else; the symbols that each object's
-network reads from it; and the next row. Only geometry and time are told: where things are if speeds last, when they
-then overlap, how long the ball has been gone, how far the actions have pulled the paddle. What follows is learned.
+network reads from it; and the next row.
+
+Much of the game is written down here and not learned: where walls, paddles and goals are, how the paddle follows the
+actions (its integrator and its lag), how far the enemy moves in a frame and when it pauses. Outcomes are learned: what
+a bounce does, where a serve goes, what noise does. A result that rests on this module has to say so.
 """
 
 from typing import Any

@@ -3,7 +3,8 @@
 Each value that changes is one part, in the order of `memory.DECIDED`; later parts see what was decided before them.
 What is expected of the ball is that it keeps its speed, up to the frame in which it meets a paddle.
 A situation is a number that should have one outcome, relative to what is expected, wherever the rules are exact; 0 says
-that there is no such number. Symbols are for a network, which fills in what no situation tells.
+that there is no such number. Symbols are for a network, which fills in what no situation tells. Which situations there
+are was decided by hand, with the game's rules in view; only their outcomes come from recordings.
 """
 
 from typing import Any
