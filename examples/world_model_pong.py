@@ -5,8 +5,8 @@
 Trains on games of players that explore or act at random and tests on the games of a player that training never saw,
 from random starts; test windows whose first step also occurs in training are left out. The model sees the observations
 and actions before a window, then nothing but the actions. Its view of the game (`wm_envs.pong.memory`, `situations`) is
-told much of the geometry and of how the paddles move; what is learned are the outcomes. Writes summary.json (errors, 95 % intervals by episode),
-model.safetensors, open_loop.png and play.gif (real and imagined play side by side).
+told much of the geometry and of how the paddles move; what is learned are the outcomes. Writes summary.json (errors,
+95 % intervals by episode), model.safetensors, open_loop.png and play.gif (real and imagined play side by side).
 """
 
 import json
