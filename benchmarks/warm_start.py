@@ -61,7 +61,8 @@ def main(config: Config) -> dict[str, Any]:
         print(f"{name:14} return {row['mean_return']:8.1f}   {row['cpu_seconds_per_episode']:6.2f} CPU-s an episode")
     print(f"CPU of the cheapest CEM / of the cheapest iCEM at equal return: {figures['times_less_cpu']}")
     if config.is_written:
-        write_result("warm_start", figures, seeds=config.seed, command="python -m benchmarks.warm_start")
+        command = f"python -m benchmarks.warm_start --episodes {config.episodes}"
+        write_result("warm_start", figures, seeds=config.seed, command=command)
     return figures
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from wm_envs.environment import Field, Info, KernelEnv, KernelVectorEnv, Rules
@@ -145,9 +146,16 @@ class UNResolutionVectorEnv(KernelVectorEnv):
 
     env_class = UNResolutionEnv
 
-    def __init__(self, num_envs: int = 1, *, strict: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        strict: bool = False,
+        **options: Any,
+    ) -> None:
         self.is_strict = check_flag("strict", strict)
-        super().__init__(num_envs, **options)
+        super().__init__(num_envs, autoreset_mode=autoreset_mode, **options)
 
     def step(self, actions: Any) -> tuple[NDArray[np.float32], Any, Any, Any, Info]:
         """As `KernelVectorEnv.step`; `strict` raises InvalidActionError for an action that a row does not have."""
