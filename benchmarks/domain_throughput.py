@@ -35,6 +35,7 @@ def main(config: Config) -> dict[str, Any]:
     contenders = [Contender(env_id, num_envs) for env_id in (*ENV_IDS, PEER) for num_envs in (None, LARGEST)]
     for contender in contenders:
         contender.prepare(config.seed)
+        contender.num_calls *= 4  # an episode of the debate takes 40 steps, and one has to end in every turn
     for _ in range(config.num_turns):
         for contender in contenders:
             contender.take_turn()
