@@ -15,6 +15,7 @@ from wm_envs.debate.tendencies import DEFAULT_ALLOCATIONS, TENDENCIES, Tendency
 from wm_envs.environment import Field, KernelEnv, KernelVectorEnv, Rules
 from wm_envs.errors import DebateError, OptionError
 from wm_envs.kernel import empty_rows
+from wm_envs.options import check_integer, check_number, check_reward_weights
 
 DEFAULT_REWARD_WEIGHTS = {"influence": 1.0, "victory": 0.0}
 MIXED = "mixed"
@@ -132,15 +133,15 @@ class DebateEnv(KernelEnv):
         """The debate with these options; raises OptionError."""
         weights = _check_reward_weights(reward_weights)
         row = empty_rows(1, dynamics.PARAMETERS)
-        row["num_debates"] = _check_count("num_debates", num_debates)
-        row["num_rounds"] = _check_count("num_rounds", num_rounds)
+        row["num_debates"] = check_integer("num_debates", num_debates, 1, 10_000)
+        row["num_rounds"] = check_integer("num_rounds", num_rounds, 1, 10_000)
         row["time_limit"] = row["num_debates"] * row["num_rounds"]
         row["seat"] = ANY if seat is None else _seat_number(seat)
         row["strategies"] = _strategies(rivals)
-        row["budget"] = _check_number("budget", budget, 1e-3, 7e3)
-        row["rebuttal"] = _check_number("rebuttal", rebuttal, 0.0, 1e3)
-        row["learning_rate"] = _check_number("learning_rate", learning_rate, 0.0, 1.0)
-        row["learning_rate_decay"] = _check_number("learning_rate_decay", learning_rate_decay, 0.0, 1.0)
+        row["budget"] = check_number("budget", budget, 1e-3, 7e3)
+        row["rebuttal"] = check_number("rebuttal", rebuttal, 0.0, 1e3)
+        row["learning_rate"] = check_number("learning_rate", learning_rate, 0.0, 1.0)
+        row["learning_rate_decay"] = check_number("learning_rate_decay", learning_rate_decay, 0.0, 1.0)
         row["influence_weight"], row["victory_weight"] = weights["influence"], weights["victory"]
         try:
             bounds = check_bounds(min_allocation, max_allocation)
@@ -217,22 +218,6 @@ def _strategy(name: Any) -> int:
     return STRATEGIES.index(name)
 
 
-def _check_count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= 10_000:
-        raise OptionError(f"{name} is an integer from 1 to 10,000, got {value!r}")
-    return int(value)
-
-
-def _check_number(name: str, value: Any, low: float, high: float) -> float:
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high:
-        raise OptionError(f"{name} is a number from {low:g} to {high:g}, got {value!r}")
-    return float(value)
-
-
-def _check_reward_weights(reward_weights: Mapping[str, float] | None) -> dict[str, float]:
-    given = {} if reward_weights is None else reward_weights
-    if not isinstance(given, Mapping) or not set(given) <= set(DEFAULT_REWARD_WEIGHTS):
-        raise OptionError(f"reward_weights maps names among {list(DEFAULT_REWARD_WEIGHTS)} to weights, got {given!r}")
-    weights = {**DEFAULT_REWARD_WEIGHTS, **given}
-    return {name: _check_number(f"the reward weight of {name}", value, -1e6, 1e6) for name, value in weights.items()}
+def _check_reward_weights(given: Mapping[str, float] | None) -> dict[str, float]:
+    weights = check_reward_weights(given, DEFAULT_REWARD_WEIGHTS)
+    return {name: check_number(f"the reward weight of {name}", value, -1e6, 1e6) for name, value in weights.items()}

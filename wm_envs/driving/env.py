@@ -14,6 +14,7 @@ from wm_envs.driving.track import Track, make_track
 from wm_envs.environment import Array, Field, KernelEnv, KernelVectorEnv, Rules
 from wm_envs.errors import OptionError
 from wm_envs.kernel import empty_rows
+from wm_envs.options import check_flag, check_integer, check_number, check_reward_weights
 
 WHEELS = ("fl", "fr", "rl", "rr")
 WHEEL_NAMES = ("front left", "front right", "rear left", "rear right")
@@ -132,17 +133,17 @@ class DrivingEnv(KernelEnv):
         if observation not in ("standard", "extended"):
             raise OptionError(f"observation is 'standard' or 'extended', got {observation!r}")
         row = empty_rows(1, dynamics.PARAMETERS)
-        row["time_limit"] = check_whole("time_limit", time_limit, 1, 2**62)
-        row["max_laps"] = 0 if laps is None else check_whole("laps", laps, 1, 10_000)
+        row["time_limit"] = check_integer("time_limit", time_limit, 1, 2**62)
+        row["max_laps"] = 0 if laps is None else check_integer("laps", laps, 1, 10_000)
         row["is_extended"] = observation == "extended"
-        row["is_normalised"] = check_truth("normalize", normalize)
-        row["is_random_start"] = check_truth("random_start", random_start)
-        row["num_substeps"] = check_whole("num_substeps", num_substeps, 1, 64)
+        row["is_normalised"] = check_flag("normalize", normalize)
+        row["is_random_start"] = check_flag("random_start", random_start)
+        row["num_substeps"] = check_integer("num_substeps", num_substeps, 1, 64)
         row["start_speed"] = check_number("start_speed", start_speed, 0.0, 100.0)
         row["start_temperature"] = check_number("start_temperature", start_temperature, 0.0, 200.0)
         row["grip_scale"] = check_number("grip_scale", grip_scale, 0.1, 1.5)
         row["weights"] = list(check_weights(reward_weights).values())
-        seed = check_whole("track_seed", track_seed, 0, 2**62)
+        seed = check_integer("track_seed", track_seed, 0, 2**62)
         fill_track(row, track if isinstance(track, Track) else make_track(track, seed))
         fields = observation_fields(is_normalised=normalize, is_extended=observation == "extended")
         return Rules(
@@ -269,34 +270,7 @@ def track_of(parameters: Any, name: str = "circuit") -> Track:
     return Track(name=name, length=float(row["length"]), **tables)
 
 
-def check_whole(name: str, value: Any, low: int, high: int) -> int:
-    """Return the value or raise OptionError unless it is an integer within the bounds."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
-        raise OptionError(f"{name} is an integer from {low} to {high}, got {value!r}")
-    return int(value)
-
-
-def check_number(name: str, value: Any, low: float, high: float) -> float:
-    """Return the value or raise OptionError unless it is a number within the bounds."""
-    is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high:  # False for NaN
-        raise OptionError(f"{name} is a number from {low:g} to {high:g}, got {value!r}")
-    return float(value)
-
-
-def check_truth(name: str, value: Any) -> bool:
-    """Return the value or raise OptionError unless it is a truth value."""
-    if not isinstance(value, bool | np.bool_):
-        raise OptionError(f"{name} is True or False, got {value!r}")
-    return bool(value)
-
-
 def check_weights(reward_weights: Mapping[str, float] | None) -> dict[str, float]:
     """The weight of each reward component, defaults where none is given; raises OptionError."""
-    given = {} if reward_weights is None else reward_weights
-    if not isinstance(given, Mapping) or not set(given) <= set(DEFAULT_WEIGHTS):
-        raise OptionError(f"reward_weights maps names among {list(DEFAULT_WEIGHTS)} to weights, got {given!r}")
-    weights = {**DEFAULT_WEIGHTS, **given}
-    for name, weight in weights.items():
-        check_number(f"the reward weight of {name}", weight, -1e9, 1e9)
-    return weights
+    weights = check_reward_weights(reward_weights, DEFAULT_WEIGHTS)
+    return {name: check_number(f"the reward weight of {name}", weight, -1e9, 1e9) for name, weight in weights.items()}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wm_envs.environment import Field, Info, KernelEnv, KernelVectorEnv, Rules
 from wm_envs.errors import InvalidActionError, OptionError
+from wm_envs.options import check_flag, check_reward_weights
 from wm_envs.resolutions import dynamics, render
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.generator import Document, Source, fitted_source, generator_source, recorded_source, with_seat
@@ -111,7 +112,7 @@ class UNResolutionEnv(KernelEnv):
         if isinstance(transitions, bool) or transitions not in (3, 4):
             raise OptionError(f"transitions is 3 or 4, got {transitions!r}")
         is_consensual = check_flag("consensus", consensus)
-        weights = check_weights(reward_weights)
+        weights = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)
         chosen = source_of(country=country, dynamics=dynamics, source=source)
         settings: dict[str, float] = {
             "time_limit": 4,
@@ -207,23 +208,3 @@ def _check_mask(rules: Rules, states: NDArray[Any], actions: NDArray[Any]) -> No
         raise InvalidActionError(
             f"row {row} is in {stage}: expected one of {allowed}, got {ACTION_NAMES[actions[row]]}"
         )
-
-
-def check_flag(name: str, value: Any) -> bool:
-    """Return the value or raise OptionError unless it is a truth value."""
-    if not isinstance(value, bool | np.bool_):
-        raise OptionError(f"{name} is True or False, got {value!r}")
-    return bool(value)
-
-
-def check_weights(reward_weights: Mapping[str, float] | None) -> dict[str, float]:
-    """The weight of each reward component, defaults where none is given; raises OptionError."""
-    given = {} if reward_weights is None else reward_weights
-    if not isinstance(given, Mapping) or not set(given) <= set(DEFAULT_REWARD_WEIGHTS):
-        raise OptionError(f"reward_weights maps names among {list(DEFAULT_REWARD_WEIGHTS)} to weights, got {given!r}")
-    weights = {**DEFAULT_REWARD_WEIGHTS, **given}
-    for name, weight in weights.items():
-        is_number = isinstance(weight, int | float | np.number) and not isinstance(weight, bool)
-        if not is_number or not np.isfinite(weight):
-            raise OptionError(f"the reward weight of {name} is a finite number, got {weight!r}")
-    return weights

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from wm_envs.environment import check_render_mode
 from wm_envs.errors import InvalidActionError, MissingExtraError, OptionError
 from wm_envs.kernel import empty_rows, seed_rows
+from wm_envs.options import check_flag, check_reward_weights
 from wm_envs.resolutions import dynamics, render
-from wm_envs.resolutions.env import OBSERVATION_FIELDS, check_flag, check_weights
+from wm_envs.resolutions.env import DEFAULT_REWARD_WEIGHTS, OBSERVATION_FIELDS
 from wm_envs.resolutions.generator import fitted_source, generator_source, with_seat
 
 try:
@@ -48,7 +49,7 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
     ) -> None:
         self._source = generator_source() if source is None else fitted_source(source)
         settings = {} if check_flag("consensus", consensus) else {"has_consensus": 0.0}
-        self._weights = check_weights(reward_weights)
+        self._weights = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)
         self._parameters = with_seat(self._source, self._source.countries[0], transitions=4, time_limit=4, **settings)
         self.render_mode = check_render_mode(render_mode, self.metadata)
         self.possible_agents = list(self._source.countries)
