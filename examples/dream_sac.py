@@ -26,6 +26,7 @@ from wm_agents.evaluation.episodes import RandomAgent, evaluate
 from wm_agents.evaluation.plots import plot_learning_curves
 from wm_agents.imagination import DreamVectorEnv
 from wm_agents.planning.experience import Experience
+from wm_agents.planning.holding import HeldActionAgent
 from wm_agents.sb3_adapter import SB3VecEnv
 from wm_agents.training.progress import ProgressBar, progress
 from wm_agents.world_models import EnsembleConfig, EnsembleModel, FitConfig
@@ -46,7 +47,9 @@ class Config:
     real_steps: int = 1000
     """Real steps of the dream arm."""
     round_steps: int = 200
-    """Real steps between two fits of the model; the first round acts at random."""
+    """Real steps between two fits of the model; the first round holds random actions."""
+    longest_hold: int = 20
+    """Steps for which a random action of the first round is held at most; 1 draws one at every step."""
     model_free_steps: int = 6000
     """Real steps of the model-free arm."""
     evaluate_every: int = 250
@@ -57,7 +60,7 @@ class Config:
     """SAC's gradient steps per round in the dream."""
     dream_envs: int = 16
     """Imagined rows."""
-    dream_horizon: int = 10
+    dream_horizon: int = 30
     """Steps of an imagined branch."""
     gradients_per_step: int = 4
     """SAC's gradient steps each time that all rows have imagined one step."""
@@ -112,11 +115,12 @@ def dream(config: Config, seed: int, bar: ProgressBar) -> Curve:
     """The dream arm: act, fit, dream, repeat."""
     env = gym.make(config.env_id)
     experience, steps, returns = Experience(env, seed), [], []
+    explorer = HeldActionAgent(env.action_space, config.longest_hold, seed)
     widths = (config.model_width, config.model_width)
     model = EnsembleModel(env.observation_space, env.action_space, EnsembleConfig(dynamics_widths=widths), seed=seed)
     agent: SAC | None = None
     while experience.num_steps < config.real_steps:
-        experience.collect(min(config.round_steps, config.real_steps - experience.num_steps), agent)
+        experience.collect(min(config.round_steps, config.real_steps - experience.num_steps), agent or explorer)
         trajectories = experience.trajectories()
         updates = config.first_updates if agent is None else config.later_updates
         model.fit(trajectories, fit_config(updates, seed, is_first=agent is None), progress=False)
