@@ -1,12 +1,12 @@
-"""Write docs/environments: a page and a picture for each id, and the table of all of them.
+"""Write docs/environments, a page and a picture for each id with their table, and docs/reference, the public names.
 
     python docs/generate.py
 
-The class docstring is the page, so that what `help()` says and what the site says cannot differ.
+The docstrings are the pages, so that what `help()` says and what the site says cannot differ.
 """
 
+import ast
 import inspect
-import sys
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ import wm_envs  # noqa: F401 - registers the ids
 from wm_envs.environment import KernelEnv
 from wm_envs.registration import TABLE, Registration
 
-FOLDER = Path(__file__).parent / "environments"
+DOCS = Path(__file__).parent
+PACKAGES = ("wm_envs", "wm_agents")
 
 
 def environment_class(row: Registration) -> type[KernelEnv]:
@@ -79,15 +80,38 @@ def _line(row: Registration) -> str:
     return f"| [{row.id}]({page_name(row)}.md) | {summary} | {shape} | `{rules.action_space}` | {limit} |"
 
 
-def main(folder: Path = FOLDER) -> None:
-    """Write all pages, pictures and the table."""
+def write_environments(folder: Path) -> None:
+    """All pages and pictures of environments, and their table."""
     folder.mkdir(parents=True, exist_ok=True)
     for row in TABLE:
         (folder / f"{page_name(row)}.md").write_text(page(row), encoding="utf-8")
         imageio.imwrite(folder / f"{page_name(row)}.png", picture(row))
     (folder / "index.md").write_text(table(), encoding="utf-8")
-    print(f"wrote {len(TABLE)} pages to {folder}")
+
+
+def write_reference(folder: Path, root: Path = DOCS.parent) -> None:
+    """A page for each package, filled from the docstrings of its modules while the site is built."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["# Reference", "", "Every public name, by package.", ""]
+    for package in PACKAGES:
+        for path in sorted(path.parent for path in (root / package).rglob("__init__.py")):
+            name = ".".join(path.relative_to(root).parts)
+            modules = sorted(file.stem for file in path.glob("*.py") if not file.stem.startswith("_"))
+            blocks = [f"::: {name}.{module}" for module in modules]
+            (folder / f"{name}.md").write_text("\n\n".join([f"# {name}", *blocks]) + "\n", encoding="utf-8")
+            lines.append(f"- [`{name}`]({name}.md): {_summary(path / '__init__.py')}")
+    (folder / "index.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _summary(module: Path) -> str:
+    return (ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+
+
+def main(folder: Path = DOCS) -> None:
+    """Write both folders."""
+    write_environments(folder / "environments")
+    write_reference(folder / "reference")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
+    main()

@@ -1,7 +1,10 @@
 """The generated pages say what the classes say, and every Python block of the written pages runs."""
 
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import imageio.v3 as imageio
@@ -10,11 +13,18 @@ import pytest
 from wm_envs.registration import TABLE
 
 DOCS = Path(__file__).parents[2] / "docs"
+
+
+def python_blocks(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
 BLOCKS = [
     pytest.param(block, id=f"{path.stem}-{number}")
     for path in sorted(DOCS.glob("*.md"))
-    for number, block in enumerate(re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL))
+    for number, block in enumerate(python_blocks(path))
 ]
+TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
 
 
 def load_generator():
@@ -33,14 +43,28 @@ def test_a_block_runs(block):
     exec(compile(block, "block", "exec"), {})
 
 
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda path: path.stem)
+def test_the_blocks_of_a_tutorial_are_a_script(page, tmp_path):
+    script = tmp_path / f"{page.stem.replace('-', '_')}.py"  # a file, since Numba caches compiled code beside one
+    script.write_text("\n\n".join(python_blocks(page)), encoding="utf-8")
+    run = subprocess.run(
+        [sys.executable, "-W", "error", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(DOCS.parent), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+
+
 def test_the_blocks_of_the_readme_run_in_their_order():
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS.parent / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    blocks = python_blocks(DOCS.parent / "README.md")
     assert len(blocks) >= 2
     exec(compile("\n".join(blocks), "README.md", "exec"), {})
 
 
 def test_each_id_has_a_page_a_picture_and_a_row(tmp_path):
-    load_generator().main(tmp_path)
+    load_generator().write_environments(tmp_path)
     table = (tmp_path / "index.md").read_text(encoding="utf-8")
     for row in TABLE:
         name = row.id.split("/")[-1]
@@ -51,3 +75,12 @@ def test_each_id_has_a_page_a_picture_and_a_row(tmp_path):
         assert f"[{row.id}]({name}.md)" in table
         assert imageio.imread(tmp_path / f"{name}.png").ndim == 3
     assert len(list(tmp_path.glob("*.md"))) == len(TABLE) + 1
+
+
+def test_every_module_is_in_the_reference(tmp_path):
+    load_generator().write_reference(tmp_path)
+    pages = "".join(path.read_text(encoding="utf-8") for path in tmp_path.glob("wm_*.md"))
+    for package in ("wm_envs", "wm_agents"):
+        for path in (DOCS.parent / package).rglob("*.py"):
+            if not path.stem.startswith("_"):
+                assert f"::: {'.'.join(path.relative_to(DOCS.parent).with_suffix('').parts)}\n" in pages
