@@ -30,12 +30,22 @@ class Config:
     """Runs of each arm."""
     real_steps: int = 600
     """Real steps of the dream arm."""
+    model_free_gradients: int = 1
+    """SAC's gradient steps per real step in the model-free arm; other than 1, results go to a file of their own."""
 
 
 def main(config: Config) -> dict[str, Any]:
     """Run both arms seed by seed; returns the figures."""
     torch.set_num_threads(1)
-    settings = dream_sac.Config(env_id=config.env_id, num_seeds=config.num_seeds, real_steps=config.real_steps)
+    settings = dream_sac.Config(
+        env_id=config.env_id,
+        num_seeds=config.num_seeds,
+        real_steps=config.real_steps,
+        model_free_gradients=config.model_free_gradients,
+    )
+    gradients = config.model_free_gradients
+    name = "dream_sac" if gradients == 1 else f"dream_sac_gradients_{gradients}"
+    options = f"--real-steps {config.real_steps} --model-free-gradients {gradients}"
     space = gym.make(config.env_id).action_space
     random = evaluate(RandomAgent(space, 0), config.env_id, 50, seed=20_000).mean_return
     dreams: list[dream_sac.Curve] = []
@@ -46,8 +56,8 @@ def main(config: Config) -> dict[str, Any]:
             dreams.append(dream_sac.dream(settings, seed, bar))
             real.append(dream_sac.model_free(settings, seed, bar))
             figures = dream_sac.summarise(settings, dreams, real, random) | by_seed(dreams, real)
-            command = f"python -m benchmarks.dream --num-seeds {seed + 1} --real-steps {config.real_steps}"
-            write_result("dream_sac", figures, seeds=range(seed + 1), command=command)
+            command = f"python -m benchmarks.dream --num-seeds {seed + 1} {options}"
+            write_result(name, figures, seeds=range(seed + 1), command=command)
             print(seed, dreams[-1].returns.round(1), real[-1].returns.round(1), flush=True)
     return figures
 
