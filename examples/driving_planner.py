@@ -20,8 +20,8 @@ from wm_agents.world_models import DeterministicModel
 from wm_envs.driving import dynamics, expert
 from wm_envs.driving.expert import Expert
 from wm_envs.driving.raceline import speed_profile
-from wm_envs.environment import Array
 from wm_envs.kernel import Row, empty_rows, kernel
+from wm_envs.rules import Array
 
 Floats = NDArray[np.float64]
 Imagine = Callable[[Floats, Array], Floats]

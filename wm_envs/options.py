@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from wm_envs.environment import UNLIMITED
 from wm_envs.errors import OptionError
+from wm_envs.rules import UNLIMITED
 
 
 def check_integer(name: str, value: Any, low: int, high: int = UNLIMITED) -> int:

@@ -7,9 +7,10 @@ import numpy as np
 from gymnasium.envs.registration import load_env_creator
 from numpy.typing import NDArray
 
-from wm_envs.environment import KernelVectorEnv, Rules
+from wm_envs.environment import KernelVectorEnv
 from wm_envs.errors import OptionError, StateError
 from wm_envs.kernel import empty_rows, seed_rows
+from wm_envs.rules import Rules
 
 
 def rollout(

@@ -9,8 +9,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from wm_envs.environment import Field, KernelEnv, KernelVectorEnv, Rules, make_one_step_env, outcome_dtype
+from wm_envs.environment import KernelEnv, KernelVectorEnv, make_one_step_env
 from wm_envs.kernel import empty_rows, kernel, random_integer, state_dtype
+from wm_envs.rules import Field, Rules, outcome_dtype
 
 STATE = state_dtype([("place", np.float64)])
 OUTCOME = outcome_dtype(

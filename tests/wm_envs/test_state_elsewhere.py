@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from counting_domain import CountingEnv, CountingVectorEnv
 
-from wm_envs.environment import Rules
+from wm_envs.rules import Rules
 
 
 @dataclass(frozen=True, kw_only=True)

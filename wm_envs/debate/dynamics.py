@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from wm_envs.debate.tendencies import NUM_TENDENCIES
-from wm_envs.environment import Array, outcome_dtype
 from wm_envs.kernel import Row, kernel, random_integer, state_dtype
+from wm_envs.rules import Array, outcome_dtype
 
 NUM = NUM_TENDENCIES
 NOBODY = -1

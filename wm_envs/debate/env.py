@@ -12,10 +12,11 @@ from wm_envs.debate.allocations import check_allocations, check_bounds
 from wm_envs.debate.dynamics import ANY, NUM, STRATEGIES
 from wm_envs.debate.table import RelevanceTable, default_table
 from wm_envs.debate.tendencies import DEFAULT_ALLOCATIONS, TENDENCIES, Tendency
-from wm_envs.environment import Field, KernelEnv, KernelVectorEnv, Rules
+from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.errors import DebateError, OptionError
 from wm_envs.kernel import empty_rows
 from wm_envs.options import check_integer, check_number, check_reward_weights
+from wm_envs.rules import Field, Rules
 
 DEFAULT_REWARD_WEIGHTS = {"influence": 1.0, "victory": 0.0}
 MIXED = "mixed"

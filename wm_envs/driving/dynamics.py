@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from wm_envs.environment import Array, outcome_dtype
 from wm_envs.kernel import Row, kernel, random_uniform, state_dtype
+from wm_envs.rules import Array, outcome_dtype
 
 TIME_STEP = 0.02  # s
 NUM_SUBSTEPS = 2

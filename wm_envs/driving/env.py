@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from wm_envs.driving import dynamics
 from wm_envs.driving.track import Track, make_track
-from wm_envs.environment import Array, Field, KernelEnv, KernelVectorEnv, Rules
+from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.errors import OptionError
 from wm_envs.kernel import empty_rows
 from wm_envs.options import check_flag, check_integer, check_number, check_reward_weights
+from wm_envs.rules import Array, Field, Rules
 
 WHEELS = ("fl", "fr", "rl", "rr")
 WHEEL_NAMES = ("front left", "front right", "rear left", "rear right")

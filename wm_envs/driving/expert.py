@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from wm_envs.driving import dynamics
 from wm_envs.driving.env import track_of
 from wm_envs.driving.raceline import RacingLine, racing_line, speed_profile
-from wm_envs.environment import Array
 from wm_envs.kernel import Row, empty_rows, kernel
+from wm_envs.rules import Array
 
 GRIP_SHARE = 0.89  # of the grip that the profile is made for: the rest is for corrections
 FADED_GRIP = 0.97  # of the peak: below, with a hot tyre, the whole profile is driven slower

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from wm_envs.driving import dynamics
 from wm_envs.driving.spline import ClosedSpline, evaluate, second_derivatives
 from wm_envs.driving.track import Track
-from wm_envs.environment import Array
 from wm_envs.errors import MissingExtraError
 from wm_envs.kernel import kernel
+from wm_envs.rules import Array
 
 Floats = NDArray[np.float64]
 

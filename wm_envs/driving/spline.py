@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_envs.environment import Array
 from wm_envs.kernel import kernel
+from wm_envs.rules import Array
 
 Floats = NDArray[np.float64]
 

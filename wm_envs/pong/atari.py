@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_envs.environment import Array, KernelEnv, KernelVectorEnv, Rules
+from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.errors import StateError
 from wm_envs.kernel import state_dtype
 from wm_envs.pong import dynamics, render
 from wm_envs.pong.consoles import MEMORY_SIZE, Consoles
 from wm_envs.pong.env import PongEnv
+from wm_envs.rules import Array, Rules
 
 SAVED_CAPACITY = 8192  # bytes; ale-py 0.12 writes 7,717 for this game
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from wm_envs.environment import Array, outcome_dtype
 from wm_envs.kernel import Row, kernel, random_integer, random_uniform, state_dtype
+from wm_envs.rules import Array, outcome_dtype
 
 Integer = int | np.int64  # inside a kernel all the same
 

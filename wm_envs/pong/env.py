@@ -6,11 +6,12 @@ from typing import Any
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from wm_envs.environment import Field, KernelEnv, KernelVectorEnv, Rules
+from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.kernel import empty_rows
 from wm_envs.options import check_flag, check_integer, check_number, check_reward_weights
 from wm_envs.pong import dynamics, render
 from wm_envs.pong.planner import plan
+from wm_envs.rules import Field, Rules
 
 DEFAULT_REWARD_WEIGHTS = {"point": 1.0}
 TIME_LIMIT_IN_FRAMES = 108_000  # half an hour, as the Arcade Learning Environment has it

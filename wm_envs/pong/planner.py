@@ -12,10 +12,10 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from wm_envs.environment import Array, Rules
 from wm_envs.errors import StateError
 from wm_envs.kernel import empty_rows, seed_rows
 from wm_envs.pong.dynamics import FIRE, LEFT, LEFT_FIRE, NOOP, RIGHT, RIGHT_FIRE
+from wm_envs.rules import Array, Rules
 
 HORIZON = 64  # steps: enough for a slow ball to cross the court and come back
 DISCOUNT = 0.98  # a step, so that a point lost later is better

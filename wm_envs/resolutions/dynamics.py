@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from wm_envs.environment import Array, outcome_dtype
 from wm_envs.kernel import Row, kernel, random_bits, random_integer, random_normal, random_uniform, state_dtype
+from wm_envs.rules import Array, outcome_dtype
 
 DRAFT, COMMITTEE_VOTE, PLENARY_VOTE, TERMINAL = 0, 1, 2, 3
 COSPONSOR, YES, NO, ABSTAIN, NO_ACTION = 0, 1, 2, 3, 4

@@ -8,12 +8,13 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from wm_envs.environment import Field, Info, KernelEnv, KernelVectorEnv, Rules
+from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.errors import InvalidActionError, OptionError
 from wm_envs.options import check_flag, check_reward_weights
 from wm_envs.resolutions import dynamics, render
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.generator import Document, Source, fitted_source, generator_source, recorded_source, with_seat
+from wm_envs.rules import Field, Info, Rules
 
 ACTION_NAMES = ("COSPONSOR", "YES", "NO", "ABSTAIN", "NO_ACTION")
 STAGE_NAMES = ("DRAFT", "COMMITTEE_VOTE", "PLENARY_VOTE", "TERMINAL")

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_envs.environment import Array
 from wm_envs.errors import OptionError, TrajectoryError
 from wm_envs.kernel import empty_rows
 from wm_envs.resolutions import dynamics
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.files import Fields, parse_json, read_bytes
 from wm_envs.resolutions.records import Ballot, Trajectory, read_trajectories
+from wm_envs.rules import Array
 
 CALIBRATION = Path(__file__).with_name("calibration.json")
 

@@ -11,8 +11,8 @@ One module for all ten, since the compiler's cache does not notice an edit in a 
 
 import numpy as np
 
-from wm_envs.environment import Array, outcome_dtype
 from wm_envs.kernel import Row, kernel, random_integer, state_dtype
+from wm_envs.rules import Array, outcome_dtype
 
 Integer = int | np.int64  # inside a kernel all the same
 

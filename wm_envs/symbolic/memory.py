@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from wm_envs.environment import Field, KernelVectorEnv, Rules
+from wm_envs.environment import KernelVectorEnv
 from wm_envs.options import check_flag, check_integer
+from wm_envs.rules import Field, Rules
 from wm_envs.symbolic import dynamics
 from wm_envs.symbolic.env import SymbolicEnv, TimeLimit, at_level, check_instance, flag, one_hot, symbolic_rules
 

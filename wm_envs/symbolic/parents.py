@@ -14,10 +14,11 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from wm_envs.environment import KernelEnv, Rules
+from wm_envs.environment import KernelEnv
 from wm_envs.errors import LanguageModelError, OptionError
 from wm_envs.language_model import LanguageModelClient, is_number
 from wm_envs.oracle import rollout, rules_of
+from wm_envs.rules import Rules
 
 State = NDArray[Any]
 INSTRUCTIONS = """You are the rules of a small game with symbols. {about}

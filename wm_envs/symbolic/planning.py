@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from wm_envs.environment import KernelVectorEnv, Rules
+from wm_envs.environment import KernelVectorEnv
+from wm_envs.rules import Rules
 from wm_envs.symbolic import dynamics
 from wm_envs.symbolic.env import SymbolicEnv, TimeLimit, at_level, check_instance, one_hot, symbolic_rules
 from wm_envs.symbolic.structure import (

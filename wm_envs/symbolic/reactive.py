@@ -5,8 +5,9 @@ from typing import Any
 
 import gymnasium as gym
 
-from wm_envs.environment import KernelVectorEnv, Rules, make_one_step_env
+from wm_envs.environment import KernelVectorEnv, make_one_step_env
 from wm_envs.options import check_flag, check_integer
+from wm_envs.rules import Rules
 from wm_envs.symbolic import dynamics
 from wm_envs.symbolic.env import SymbolicEnv, TimeLimit, at_level, check_instance, one_hot, symbolic_rules
 from wm_envs.symbolic.structure import base_actions, hidden_sequence, pack

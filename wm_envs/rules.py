@@ -1,0 +1,174 @@
+"""What a domain tells the shells about itself: its observation fields, spaces, parameters and kernels, in one value."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from wm_envs.errors import InvalidActionError, OptionError, StateError
+from wm_envs.kernel import empty_rows, seed_rows
+
+Info = dict[str, Any]
+Array = NDArray[Any]
+
+UNLIMITED = 2**62  # a time limit that no episode reaches
+
+OUTCOME_HEADER: list[tuple[str, Any]] = [("reward", np.float64), ("terminated", np.bool_), ("truncated", np.bool_)]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One number of an observation: the docstring tables, the bounds and the error reports are made from it."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    meaning: str
+
+
+def outcome_dtype(reward_components: Sequence[str], info_fields: Sequence[tuple[str, Any]]) -> np.dtype[Any]:
+    """What a step reports: weighted reward, ends, the named reward components, then what goes into the info."""
+    components = [(name, np.float64) for name in reward_components]
+    return np.dtype([*OUTCOME_HEADER, *components, *info_fields], align=True)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A domain with its options chosen, as the shells see it.
+
+    The kernels fill the arrays that they are given, B rows at a time:
+    `reset_rows(states, parameters, mask[B])` starts the masked rows anew,
+    `step_rows(states, parameters, actions[B, ...], observations[B, O], outcomes[B], is_autoreset)` advances the rows;
+    a row that has ended is reset instead when `is_autoreset`, and else holds still with reward 0,
+    `observe_rows(states, parameters, observations[B, O])` writes the observation, a pure function of the state,
+    `report_rows(states, parameters, outcomes[B], mask[B])`, where there is one, writes what the masked rows report
+    right after a reset; without it everything that they report is zero.
+    A domain whose state lives partly elsewhere, such as in emulators, overrides the methods `save_rows`, `load_rows`,
+    `use_threads`, `close` and `picture`, which do nothing of their own here.
+    """
+
+    observation_fields: tuple[Field, ...]
+    action_space: spaces.Discrete | spaces.Box
+    reward_components: tuple[str, ...]
+    state_dtype: np.dtype[Any]
+    outcome_dtype: np.dtype[Any]
+    parameters: Array  # one structured row; its field `time_limit` is the step at which an episode is truncated
+    reset_rows: Callable[..., None]
+    step_rows: Callable[..., None]
+    observe_rows: Callable[..., None]
+    report_rows: Callable[..., None] | None = None
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """A float32 box with the bounds of the observation fields."""
+        low = np.array([field.low for field in self.observation_fields], np.float32)
+        high = np.array([field.high for field in self.observation_fields], np.float32)
+        return spaces.Box(low, high, dtype=np.float32)
+
+    @property
+    def info_names(self) -> tuple[str, ...]:
+        """The outcome fields after the header and the reward components."""
+        return (self.outcome_dtype.names or ())[len(OUTCOME_HEADER) + len(self.reward_components) :]
+
+    @cached_property
+    def fingerprint(self) -> int:
+        """64 bits that differ between parameters but for the time limit, so that a foreign state is recognised."""
+        names = [name for name in self.parameters.dtype.names or () if name != "time_limit"]
+        # Field by field, since the padding between them holds anything.
+        values = b"".join(self.parameters[name].tobytes() for name in names)
+        return int.from_bytes(sha256(values).digest()[:8], "little")
+
+    @property
+    def time_limit(self) -> int:
+        """Steps after which an episode is truncated."""
+        return int(self.parameters["time_limit"][0])
+
+    def limited_to(self, max_episode_steps: int | None) -> "Rules":
+        """The same rules with a time limit of at most this; raises OptionError."""
+        if max_episode_steps is None:
+            return self
+        if max_episode_steps < 1:
+            raise OptionError(f"max_episode_steps is at least 1, got {max_episode_steps}")
+        parameters = self.parameters.copy()
+        parameters["time_limit"] = min(max_episode_steps, self.time_limit)
+        return replace(self, parameters=parameters)
+
+    def new_states(self, num_rows: int) -> Array:
+        """Rows that need a reset before their first step, with random streams that no seed gives again."""
+        states = empty_rows(num_rows, self.state_dtype)
+        states["fingerprint"] = self.fingerprint
+        states["ended"] = True
+        start = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+        seed_rows(states, [start + row for row in range(num_rows)])
+        self.load_rows(states)
+        return states
+
+    def save_rows(self, states: Array) -> None:
+        """Before rows are copied out: write into them what a domain keeps elsewhere, such as in an emulator."""
+
+    def load_rows(self, states: Array) -> None:
+        """After rows were copied in: take from them what a domain keeps elsewhere."""
+
+    def use_threads(self, slices: Sequence[slice]) -> None:
+        """Before a batch is used: the rows of each slice will be stepped by a thread of their own."""
+
+    def close(self) -> None:
+        """When a batch is closed; may be called twice."""
+
+    def picture(self, state: Any, draw: Callable[[Any, Any], Array]) -> Array:
+        """The picture of a state row as the environment draws it, unless the domain has one of its own."""
+        return draw(state, self.parameters[0])
+
+    def check_states(self, states: Array, shape: tuple[int, ...]) -> None:
+        """Raise StateError unless `states` has this shape, this layout and these parameters."""
+        if not isinstance(states, np.ndarray | np.void) or states.dtype != self.state_dtype:
+            raise StateError(f"a state of this environment comes from its clone_state(), got {type(states).__name__}")
+        if states.shape != shape:
+            raise StateError(f"expected states of shape {shape}, got {states.shape}")
+        if np.any(states["fingerprint"] != self.fingerprint):
+            raise StateError("this state belongs to an environment with other options: restore it where it was cloned")
+
+    def check_actions(self, actions: Any, shape: tuple[int, ...]) -> Array:
+        """Return a contiguous array [*shape, ...] of valid actions or raise InvalidActionError.
+
+        Args:
+            actions: Integers below n for Discrete(n), finite floats within the bounds for a Box.
+            shape: The batch shape, () for one action.
+        """
+        space = self.action_space
+        try:
+            array = np.asarray(actions)
+        except (ValueError, TypeError) as error:
+            raise InvalidActionError(f"expected an array of actions, got {actions!r}: {error}") from error
+        expected = shape + (space.shape or ())
+        if array.shape != expected:
+            raise InvalidActionError(f"expected actions of shape {expected}, got shape {array.shape}: {actions!r}")
+        if isinstance(space, spaces.Discrete):
+            if array.dtype.kind not in "iu":
+                raise InvalidActionError(f"expected integers in [0, {space.n}), got {array.dtype}: {actions!r}")
+            if array.size and (array.min() < 0 or array.max() >= space.n):
+                raise InvalidActionError(f"expected integers in [0, {space.n}), got {actions!r}")
+            return np.asarray(array, np.int64, order="C")  # keeps the shape () of a single action
+        if array.dtype.kind not in "fiu":
+            raise InvalidActionError(f"expected numbers, got {array.dtype}: {actions!r}")
+        if not np.all((array >= space.low) & (array <= space.high)):  # False for NaN
+            raise InvalidActionError(f"expected numbers within {space}, got {actions!r}")
+        return np.asarray(array, np.float64, order="C")
+
+    def report_reset(self, states: Array, outcomes: Array, mask: Array) -> None:
+        """Write into the outcomes [B] what the masked rows report right after their reset."""
+        outcomes[mask] = np.zeros((), self.outcome_dtype)
+        if self.report_rows is not None:
+            self.report_rows(states, self.parameters, outcomes, mask)
+
+    def step_info(self, outcomes: Mapping[str, Any]) -> Info:
+        """The info of a step from its outcome fields, reward components grouped under one key."""
+        info: Info = {name: outcomes[name] for name in self.info_names}
+        info["reward_components"] = {name: outcomes[name] for name in self.reward_components}
+        return info
