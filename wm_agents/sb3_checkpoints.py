@@ -65,7 +65,6 @@ def restart_environments(agent: OnPolicyAlgorithm) -> None:
     agent._last_obs = agent.env.reset()  # type: ignore[assignment]
     agent._last_episode_starts = np.ones(agent.env.num_envs, dtype=bool)
     if agent._vec_normalize_env is not None:
-        agent._last_original_obs = agent._vec_normalize_env.get_original_obs()
 
 
 def _plain(info: dict[str, Any]) -> dict[str, float]:
