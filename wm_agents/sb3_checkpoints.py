@@ -64,7 +64,6 @@ def restart_environments(agent: OnPolicyAlgorithm) -> None:
     agent.env.seed(int(source.generate_state(1)[0] % 2**31))
     agent._last_obs = agent.env.reset()  # type: ignore[assignment]
     agent._last_episode_starts = np.ones(agent.env.num_envs, dtype=bool)
-    if agent._vec_normalize_env is not None:
 
 
 def _plain(info: dict[str, Any]) -> dict[str, float]:
