@@ -7,6 +7,7 @@ that the policy reads. `num_seeds` runs train as one batched program; each has i
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -408,14 +409,14 @@ class Reinforce:
         if metadata.get("kind") != KIND:
             raise CheckpointError(f"this is a checkpoint of kind {metadata.get('kind')!r}, not {KIND!r}")
         try:
-            environment = env if env is not None else metadata["env_id"]
+            environment = env if env is not None else _own_id(metadata["env_id"])
             if environment is None:
                 raise CheckpointError("this agent was not made from an environment id: give load() the environment")
             agent = cls(environment, config_from_dict(metadata["config"]), seed=metadata["seed"], **metadata["options"])
             agent._restore(tensors, metadata)
         except (CheckpointError, SpaceError):
             raise
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:  # what a foreign description leads to has no bounds
             raise CheckpointError(f"not a checkpoint of this version's Reinforce: {error!r}") from error
         return agent
 
@@ -472,6 +473,14 @@ class Reinforce:
         self.num_steps = np.asarray(metadata["num_steps"], np.int64)
         if self.curriculum is not None:
             self.curriculum.load_state_dict(metadata["curriculum"])
+
+
+def _own_id(env_id: Any) -> Any:
+    """The id that a file names, unless making it would import a module that is not loaded: files run no code."""
+    module, colon, _ = str(env_id).rpartition(":")
+    if colon and module not in sys.modules:
+        raise CheckpointError(f"the file names the environment {env_id!r}: import {module!r} first, or give env=")
+    return env_id
 
 
 def choose_device(name: str) -> torch.device:

@@ -259,7 +259,8 @@ class VectorPPO(nn.Module):
                 logits = torch.log_softmax(self.policy(observations[rows]), 1)
                 chosen = logits.gather(1, actions[rows, None]).squeeze(1)
                 gains = advantages[rows]
-                gains = (gains - gains.mean()) / (gains.std() + 1e-8)
+                if len(gains) > 1:  # one transition alone, the rest of a division, has no spread
+                    gains = (gains - gains.mean()) / (gains.std() + 1e-8)
                 ratio = torch.exp(chosen - old[rows])
                 policy_loss = -torch.minimum(
                     ratio * gains, ratio.clamp(1 - config.clip, 1 + config.clip) * gains

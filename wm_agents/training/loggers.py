@@ -213,11 +213,21 @@ class LoggerGroup(ClosesOnExit):
 
 
 def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
-    """Yields the records of a `JSONLLogger` file; a half-written last line is passed over."""
-    with open(path, "rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
+    """Yields the records of a `JSONLLogger` file; a half-written last line is passed over.
+
+    Raises:
+        ConfigError: when the file cannot be read or a line is no record; the message names the line.
+    """
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    return
+                if _step_of(line) is None:
+                    raise ConfigError(f"{path}, line {number} is no record of a run: {line[:60]!r}")
                 yield json.loads(line)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def run_directory(
@@ -280,6 +290,6 @@ def _step_of(line: bytes) -> int | None:
     """The step of a record, None when the line is no record."""
     try:
         step = json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return step if isinstance(step, int) else None

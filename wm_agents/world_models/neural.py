@@ -242,9 +242,11 @@ class NeuralModel(Unrolled, nn.Module):
             model.has_given_layout = metadata["has_given_layout"]
             model.restore(metadata["structure"])
             model.load_state_dict(stored.tensors)
-        except (KeyError, TypeError, RuntimeError) as error:
+            return model, metadata["surroundings"]
+        except CheckpointError:
+            raise
+        except Exception as error:  # what a foreign description leads to has no bounds
             raise CheckpointError(f"{path} does not describe a {cls.__name__}: {error}") from error
-        return model, metadata["surroundings"]
 
     def describe(self) -> dict[str, Any]:
         """What else a file holds as JSON; a subclass that learns more than weights gives it."""
