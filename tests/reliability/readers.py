@@ -90,6 +90,7 @@ VOTES = (
     b"rcid,country,country_code,vote\n3,United States,US,yes\n3,France,FR,no\n3,Cuba,CU,abstain\n4,France,FR,yes\n"
     b"4,Cuba,CU,yes\n4,Egypt,EG,no\n"
 )
+LOG = b'{"step": 1, "loss": 0.5}\n{"step": 2, "loss": null}\n'
 FITTED = {
     "countries": {"US": [0.1, 0.2, 0.3, 0.1, 0.05], "FR": [0.2, -0.2, 0.3, 0.1, 0.1], "CU": [-1, 0.5, 0, 0.1, 0]},
     "drafts": [{"symbol": "A/1", "title": "Peace", "topic": 2, "parameters": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}],
@@ -114,7 +115,7 @@ def readers(folder: Path) -> dict[str, Reader]:
         Reader("circuit.csv", _circuit(), read_csv, TrackError, _check_track),
         Reader("observations.json", _observations(), Observations.load, ObservationError, _check_observations),
         Reader("model.json", model, load_world_model, CheckpointError, _check_model),
-        Reader("log.jsonl", b'{"step": 1, "loss": 0.5}\n{"step": 2, "loss": null}\n', _records, ConfigError, _check_log),
+        Reader("log.jsonl", LOG, _records, ConfigError, _check_log),
         Reader("arrays.npz", arrays, Trajectories.load, ArraysError, _check_arrays, _first_member, _as_member(arrays)),
         Reader("checkpoint.safetensors", _checkpoint(folder), load_checkpoint, CheckpointError, _never),
     ]  # fmt: skip
