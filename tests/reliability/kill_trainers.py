@@ -154,6 +154,7 @@ def main():
                 "operations": kill_at_operations(train, expected, count[0], int(num_operations), root),
                 "seconds": round(seconds, 3),
             }
+            print(name, json.dumps(results[name]), file=sys.stderr, flush=True)
     print(json.dumps(results))
 
 

@@ -85,7 +85,7 @@ def test_a_spoilt_gradient_stops_a_fit(tmp_path, counted):
             dict(model.named_parameters())[name].register_hook(lambda gradient: gradient * float("inf"))
 
     model.initialise(walk())
-    name = [name for name, _ in model.named_parameters()][-1]
+    name = next(name for name, _ in model.named_parameters())
     with pytest.raises(NonFiniteError, match=r"the gradient of .* is not finite at update 10"):
         model.fit(walk(), config, checkpoint=checkpoints, on_evaluation=spoil)
     assert first_non_finite(model.state_dict().items()) is None

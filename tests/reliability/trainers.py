@@ -108,10 +108,18 @@ def planning(folder: Path) -> str:
     return digest(left.model.state_dict(), left.rounds, seen.observations, seen.actions, seen.rewards)
 
 
+class Hashed:
+    """A scorer that costs nothing."""
+
+    def score(self, texts):
+        rows = [list(sha256(text.encode()).digest()[:7]) for text in texts]
+        return np.array(rows).reshape(-1, 7) / 255
+
+
 def debate(folder: Path) -> str:
     observations = Observations(load_corpus()[i] for i in range(40))
     agents = Agents()
-    trainer = Trainer(TrainConfig(max_epochs=4), seed=1)
+    trainer = Trainer(TrainConfig(max_epochs=4), relevance=Hashed(), seed=1)
     history, result = trainer.train(observations, agents, verbose=False, checkpoints=CheckpointManager(folder, KEEP))
     return digest(json.dumps(history.to_plain()), [agent.allocation for agent in agents], result.winning_score)
 
