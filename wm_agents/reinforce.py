@@ -5,7 +5,9 @@ with reward to go, a baseline, an entropy bonus, and a head that predicts the ra
 that the policy reads. `num_seeds` runs train as one batched program; each has its own network, episodes and randomness.
 """
 
+import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from wm_agents.reinforce_config import LossWeights, ReinforceConfig, config_from
 from wm_agents.sequence_model import Cache, SequenceModel
 from wm_agents.training.checkpoints import Checkpoint, CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.training.curriculum import Curriculum
+from wm_agents.training.finite import require_finite
 from wm_agents.training.loggers import Logger
 from wm_agents.training.progress import progress
 from wm_agents.training.seeding import spawn_seeds
@@ -141,16 +144,20 @@ class Reinforce:
             callback: Called after every update with the agent and an UpdateReport; False stops.
             progress_bar: Show progress on a terminal.
             logger: Receives the means over runs after every update.
-            checkpoints: Where to save, every `checkpoint_every` updates and at the end.
+            checkpoints: Where to save, every `checkpoint_every` updates and at the end. An agent that has not trained
+                yet goes on from the newest checkpoint there, to the bit as if it had never stopped.
             checkpoint_every: In updates.
 
         Raises:
             ConfigError: A number below 1, or levels of an environment that reports no success to advance by.
+            CheckpointError: The checkpoints are of another run, or none of them is whole.
             NonFiniteError: A loss or gradient is not finite; parameters and checkpoints are those before the update.
         """
         for name, value in (("total_timesteps", total_timesteps), ("checkpoint_every", checkpoint_every)):
             if value < 1:
                 raise ConfigError(f"{name} is at least 1, got {value}")
+        if checkpoints is not None and self.num_updates == 0:
+            self._resume(checkpoints)
         done = int(self.num_steps.min())
         with progress(total_timesteps, "reinforce", None if progress_bar else False, done) as bar:
             while self.num_steps.min() < total_timesteps:
@@ -402,19 +409,41 @@ class Reinforce:
         if metadata.get("kind") != KIND:
             raise CheckpointError(f"this is a checkpoint of kind {metadata.get('kind')!r}, not {KIND!r}")
         try:
-            environment = env if env is not None else metadata["env_id"]
+            environment = env if env is not None else _own_id(metadata["env_id"])
             if environment is None:
                 raise CheckpointError("this agent was not made from an environment id: give load() the environment")
             agent = cls(environment, config_from_dict(metadata["config"]), seed=metadata["seed"], **metadata["options"])
             agent._restore(tensors, metadata)
         except (CheckpointError, SpaceError):
             raise
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except Exception as error:  # what a foreign description leads to has no bounds
             raise CheckpointError(f"not a checkpoint of this version's Reinforce: {error!r}") from error
         return agent
 
+    def _resume(self, checkpoints: CheckpointManager) -> None:
+        """Go on from the newest checkpoint, if there is one of this very run."""
+        latest = checkpoints.latest()
+        if latest is None:
+            return
+        own = self._state()[1]
+        for name in ("kind", "env_id", "options", "config", "seed"):
+            mine, stored = json.loads(json.dumps(own[name])), latest.metadata.get(name)
+            if stored != mine:
+                raise CheckpointError(
+                    f"{checkpoints.directory} belongs to a run with {name}={stored!r}, this one has {mine!r}; "
+                    "repeat that run or give another folder"
+                )
+        try:
+            self._restore(latest.tensors, latest.metadata)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(f"not a checkpoint of this version's Reinforce: {error!r}") from error
+
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        require_finite({"parameters": self.model.flat}, f"after update {self.num_updates}, so it is not saved")
         tensors = {"parameters": self.model.flat, "baseline": torch.from_numpy(self._baseline)}
+        tensors["generator"] = self._generator.get_state()
         tensors |= {f"adam.{name}": value for name, value in self._optimizer.moments.items()}
         metadata = {
             "kind": KIND,
@@ -439,10 +468,19 @@ class Reinforce:
         self._next_baseline = self._baseline
         for name, value in self._optimizer.moments.items():
             value.copy_(tensors[f"adam.{name}"])
+        self._generator.set_state(tensors["generator"])
         self.num_updates = metadata["num_updates"]
         self.num_steps = np.asarray(metadata["num_steps"], np.int64)
         if self.curriculum is not None:
             self.curriculum.load_state_dict(metadata["curriculum"])
+
+
+def _own_id(env_id: Any) -> Any:
+    """The id that a file names, unless making it would import a module that is not loaded: files run no code."""
+    module, colon, _ = str(env_id).rpartition(":")
+    if colon and module not in sys.modules:
+        raise CheckpointError(f"the file names the environment {env_id!r}: import {module!r} first, or give env=")
+    return env_id
 
 
 def choose_device(name: str) -> torch.device:

@@ -23,6 +23,8 @@ from wm_agents.trajectory_checks import (
 
 Array = NDArray[Any]
 
+MAX_BYTES = 16 * 2**30  # of a file's arrays, unpacked
+
 
 @dataclass(frozen=True)
 class Episode:
@@ -287,6 +289,9 @@ class Trajectories:
         names = [field.name for field in fields(cls)]
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+                size = sum(member.file_size for member in archive.zip.infolist())
+                if size > MAX_BYTES:
+                    raise ValueError(f"it unpacks to {size} bytes, more than {MAX_BYTES}")
                 arrays = {name: archive[name] for name in names}
         except Exception as error:  # a damaged archive fails in a dozen ways, all of which mean the same
             raise TrajectoryError(f"{path} is no trajectory file: {error}") from error

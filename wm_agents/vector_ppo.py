@@ -6,7 +6,7 @@ where an environment steps hundreds of rows at once.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from wm_agents.errors import ConfigError, NonFiniteError, SpaceError
 from wm_agents.networks import Perceptron
+from wm_agents.training.checkpoints import CheckpointManager
+from wm_agents.training.finite import require_finite, spoilt_gradient
 
 Array = NDArray[Any]
 
@@ -125,6 +127,8 @@ class VectorPPO(nn.Module):
         *,
         learning_rate: tuple[float, float],
         entropy: tuple[float, float],
+        checkpoints: CheckpointManager | None = None,
+        checkpoint_every: int = 50,
     ) -> dict[str, float]:
         """Alternate rollouts and updates.
 
@@ -133,26 +137,62 @@ class VectorPPO(nn.Module):
             num_updates: How often.
             learning_rate: At the beginning and at the end, linear in between.
             entropy: Weight of the policy's entropy, likewise.
+            checkpoints: Where to save, every `checkpoint_every` updates and at the end. The same call goes on from the
+                newest checkpoint there, to the bit as if it had never stopped. All rows start anew at a checkpoint,
+                interrupted or not, since no dream or environment in general can be stored.
+            checkpoint_every: In updates.
 
         Returns:
             Means over the last half: reward per step, share of rewarded ends that were positive, entropy.
 
         Raises:
             ConfigError: On other autoreset modes.
-            NonFiniteError: A loss is not finite.
+            CheckpointError: The checkpoints are of another run, or none of them is whole.
+            NonFiniteError: A loss or gradient is not finite: nothing was updated or saved with it.
         """
         if env.metadata.get("autoreset_mode") != AutoresetMode.DISABLED:
             raise ConfigError("VectorPPO resets ended rows itself: make the environment with autoreset disabled")
-        self._observations = env.reset(seed=int(torch.randint(1 << 31, (1,), generator=self.generator)))[0]
-        measured: list[dict[str, float]] = []
-        for update in range(num_updates):
+        if checkpoint_every < 1:
+            raise ConfigError(f"checkpoint_every is at least 1 update, got {checkpoint_every}")
+        run = {"kind": "vector ppo", "config": asdict(self.config), "rows": env.num_envs, "updates": num_updates}
+        run |= {"learning_rate": learning_rate, "entropy": entropy}
+        measured = self._resume(checkpoints, run)
+        for update in range(len(measured), num_updates):
+            if update == 0 or self._observations is None:
+                self._observations = env.reset(seed=int(torch.randint(1 << 31, (1,), generator=self.generator)))[0]
             done = update / num_updates
             rollout = self._collect(env)
             self.optimizer.param_groups[0]["lr"] = learning_rate[0] + done * (learning_rate[1] - learning_rate[0])
             figures = self._update(rollout, entropy[0] + done * (entropy[1] - entropy[0]))
             measured.append(figures)
+            is_due = (update + 1) % checkpoint_every == 0 or update + 1 == num_updates
+            if checkpoints is not None and is_due:
+                checkpoints.save_state(update + 1, self._state(measured), run)
+                self._observations = None
         half = measured[len(measured) // 2 :]
         return {name: float(np.mean([figures[name] for figures in half])) for name in half[0]}
+
+    def _state(self, measured: list[dict[str, float]]) -> dict[str, Any]:
+        require_finite(self.state_dict(), f"a parameter after update {len(measured)}, so it is not saved")
+        return {
+            "weights": self.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "measured": measured,
+        }
+
+    def _resume(self, checkpoints: CheckpointManager | None, run: dict[str, Any]) -> list[dict[str, float]]:
+        """Bring back the newest checkpoint; what its updates measured, nothing without one."""
+        found = None if checkpoints is None else checkpoints.latest_state(run)
+        if found is None:
+            return []
+        state: dict[str, Any] = found[1]
+        self.load_state_dict(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self._observations = None
+        measured: list[dict[str, float]] = state["measured"]
+        return measured
 
     @torch.no_grad()
     def act(self, observations: Array, deterministic: bool = False) -> tuple[NDArray[np.int64], Tensor]:
@@ -219,7 +259,8 @@ class VectorPPO(nn.Module):
                 logits = torch.log_softmax(self.policy(observations[rows]), 1)
                 chosen = logits.gather(1, actions[rows, None]).squeeze(1)
                 gains = advantages[rows]
-                gains = (gains - gains.mean()) / (gains.std() + 1e-8)
+                if len(gains) > 1:  # one transition alone, the rest of a division, has no spread
+                    gains = (gains - gains.mean()) / (gains.std() + 1e-8)
                 ratio = torch.exp(chosen - old[rows])
                 policy_loss = -torch.minimum(
                     ratio * gains, ratio.clamp(1 - config.clip, 1 + config.clip) * gains
@@ -240,5 +281,7 @@ class VectorPPO(nn.Module):
             raise NonFiniteError("the loss of VectorPPO is not finite: lower the learning rate")
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters(), self.config.max_gradient_norm)
+        norm = nn.utils.clip_grad_norm_(self.parameters(), self.config.max_gradient_norm)
+        if not bool(torch.isfinite(norm)):
+            raise NonFiniteError(f"the gradient of {spoilt_gradient(self)} is not finite: nothing was updated")
         self.optimizer.step()

@@ -26,6 +26,9 @@ from torch import Tensor, nn
 
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
 from wm_agents.reinforce import other_rows
+from wm_agents.sb3_checkpoints import restart_environments, run_of, set_training_state, training_state
+from wm_agents.training.checkpoints import CheckpointManager
+from wm_agents.training.finite import spoilt_gradient
 from wm_agents.world_model_policy import WorldModelPolicy
 
 Callbacks = None | Callable[..., Any] | list[BaseCallback] | BaseCallback
@@ -126,6 +129,8 @@ class WorldModelPPO(PPO):
             raise ConfigError(f"world_model_target is 'next' or 'shuffled', got {world_model_target!r}")
         self.world_model_coef = world_model_coef
         self.world_model_target = world_model_target
+        self._checkpoints: CheckpointManager | None = None
+        self._checkpoint_every = 1
         buffer_class = arguments.pop("rollout_buffer_class", None) or TransitionBuffer
         _check_subclass("rollout_buffer_class", buffer_class, TransitionBuffer)
         if not isinstance(policy, str):
@@ -146,17 +151,51 @@ class WorldModelPPO(PPO):
         tb_log_name: str = "WorldModelPPO",
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
+        *,
+        checkpoints: CheckpointManager | None = None,
+        checkpoint_every: int = 10,
     ) -> Self:
         """Train as SB3's `PPO.learn` does.
 
+        Args:
+            total_timesteps: Steps; with checkpoints they count from the very first.
+            callback: SB3's.
+            log_interval: SB3's.
+            tb_log_name: SB3's.
+            reset_num_timesteps: SB3's; stays True with checkpoints.
+            progress_bar: SB3's.
+            checkpoints: Where to save, every `checkpoint_every` rollouts and at the end. The same call on a new agent
+                made with the same arguments goes on from the newest checkpoint there, to the bit as if it had never
+                stopped. All environments start anew at a checkpoint, interrupted or not, from seeds that follow from
+                the agent's, since no environment in general can be stored.
+            checkpoint_every: In rollouts.
+
         Raises:
-            ConfigError: `total_timesteps` below 1.
+            ConfigError: `total_timesteps` or `checkpoint_every` below 1, or checkpoints without a count from the first.
+            CheckpointError: The checkpoints are of another run, or none of them is whole.
             NonFiniteError: An observation, reward, loss or gradient is not finite; parameters are those before it.
         """
-        if total_timesteps < 1:
-            raise ConfigError(f"total_timesteps is at least 1, got {total_timesteps}")
+        for name, value in (("total_timesteps", total_timesteps), ("checkpoint_every", checkpoint_every)):
+            if value < 1:
+                raise ConfigError(f"{name} is at least 1, got {value}")
+        if checkpoints is not None and not reset_num_timesteps:
+            raise ConfigError("with checkpoints the steps count from the first: leave reset_num_timesteps=True")
         callbacks = [NextObservationRecorder(), *_as_list(callback)]
-        return super().learn(total_timesteps, callbacks, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+        arguments = (total_timesteps, callbacks, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+        self._checkpoints, self._checkpoint_every = checkpoints, checkpoint_every
+        try:
+            return super().learn(*arguments)
+        finally:
+            self._checkpoints = None
+
+    def _setup_learn(self, *arguments: Any, **named: Any) -> tuple[int, BaseCallback]:
+        """SB3's, then the newest checkpoint."""
+        prepared = super()._setup_learn(*arguments, **named)
+        found = None if self._checkpoints is None else self._checkpoints.latest_state(run_of(self))
+        if found is not None:
+            set_training_state(self, found[1])
+            restart_environments(self)
+        return prepared
 
     def train(self) -> None:
         """Update the policy from the collected rollout: `n_epochs` passes, fewer where `target_kl` stops them."""
@@ -169,6 +208,14 @@ class WorldModelPPO(PPO):
             is_near = self._train_epoch(epochs[-1])
             self._n_updates += 1
         self._log(epochs)
+        if self._checkpoints is not None:
+            self._save_when_due(self._checkpoints)
+
+    def _save_when_due(self, checkpoints: CheckpointManager) -> None:
+        num_rollouts = self.num_timesteps // (self.n_steps * self.n_envs)
+        if num_rollouts % self._checkpoint_every == 0 or self.num_timesteps >= self._total_timesteps:
+            checkpoints.save_state(self.num_timesteps, training_state(self), run_of(self))
+            restart_environments(self)
 
     def _train_epoch(self, measured: list[dict[str, float]]) -> bool:
         """One pass over the rollout; False where the policy has moved too far from the one that collected it."""
@@ -239,7 +286,8 @@ class WorldModelPPO(PPO):
         self.policy.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
-        self._check_finite({"gradient_norm": norm.item()})
+        if not math.isfinite(norm.item()):
+            self._check_finite({f"the gradient of {spoilt_gradient(self.policy)}": norm.item()})
         self.policy.optimizer.step()
 
     def _check_finite(self, values: Mapping[str, float]) -> None:
@@ -268,6 +316,9 @@ class WorldModelPPO(PPO):
         for name in ("clip_range", "clip_range_vf"):
             if getattr(self, name) is not None:
                 self.logger.record(f"train/{name}", self._now(getattr(self, name)))
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_checkpoints"]
 
     def save(self, path: Any, exclude: Iterable[str] | None = None, include: Iterable[str] | None = None) -> None:
         """Write SB3's zip, whole or not at all; it gets the suffix ".zip" where it has none.
@@ -324,7 +375,9 @@ class WorldModelPPO(PPO):
             raise CheckpointError(f"{path} can run any code when it is read: pass trust=True if you know who wrote it")
         options = (device, custom_objects, print_system_info, force_reset)
         try:
-            return super().load(path, env, *options, **arguments)
+            agent = super().load(path, env, *options, **arguments)
+            agent._checkpoints = None
+            return agent
         except Exception as error:  # what a damaged pickle raises has no bounds
             raise CheckpointError(f"{path} is no agent that WorldModelPPO.save wrote, or damaged: {error}") from error
 

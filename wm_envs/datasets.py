@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from wm_envs.environment import KernelVectorEnv
-from wm_envs.errors import MissingExtraError, OptionError
+from wm_envs.errors import MissingExtraError, OptionError, TrajectoryError
 
 Array = NDArray[Any]
 Policy = Literal["random", "expert"] | Callable[[Array], Any]
@@ -141,7 +141,17 @@ def load_minari(dataset_id: str) -> Recording:
     Raises:
         MissingExtraError: Minari is not installed.
         OptionError: There is no such dataset here, or its spaces are neither Box nor Discrete.
+        TrajectoryError: The dataset is damaged, or its numbers are not finite.
     """
+    try:
+        return _read_minari(dataset_id)
+    except (OptionError, MissingExtraError, TrajectoryError):
+        raise
+    except Exception as error:  # a damaged dataset fails in dozens of ways, all of which mean the same
+        raise TrajectoryError(f"the dataset {dataset_id} is damaged: {error}; make or download it again") from error
+
+
+def _read_minari(dataset_id: str) -> Recording:
     minari = _minari()
     try:
         dataset = minari.load_dataset(dataset_id)
@@ -157,7 +167,21 @@ def load_minari(dataset_id: str) -> Recording:
         parts["terminations"].append(np.asarray(episode.terminations, np.bool_))
         parts["truncations"].append(np.asarray(episode.truncations, np.bool_))
         parts["lengths"].append(np.array([len(episode.rewards)], np.int64))
+        _check_episode(f"{dataset_id}, episode {episode.id}", {name: arrays[-1] for name, arrays in parts.items()})
     return _recording({name: np.concatenate(arrays) for name, arrays in parts.items()})
+
+
+def _check_episode(where: str, episode: dict[str, Array]) -> None:
+    """Raise TrajectoryError unless T steps have T + 1 observations, an end at most at the last, and finite numbers."""
+    num_steps = int(episode["lengths"][0])
+    for name in ("observations", "actions", "rewards", "terminations", "truncations"):
+        expected = num_steps + (name == "observations")
+        if len(episode[name]) != expected or not num_steps:
+            raise TrajectoryError(f"{where}: {name} has {len(episode[name])} rows, expected {expected}")
+        if not np.isfinite(episode[name].astype(np.float64)).all():
+            raise TrajectoryError(f"{where}: {name} holds numbers that are not finite")
+    if (episode["terminations"] | episode["truncations"])[:-1].any():
+        raise TrajectoryError(f"{where}: it ends before its last step")
 
 
 def _play(

@@ -10,7 +10,7 @@ from typing import Any
 from wm_agents.errors import CheckpointError
 from wm_envs.debate.allocations import check_allocations, to_mapping
 from wm_envs.debate.dynamics import STRATEGIES
-from wm_envs.debate.observations import Observations
+from wm_envs.debate.observations import MAX_FILE_BYTES, Observations, parse_document
 from wm_envs.debate.tendencies import DEFAULT_ALLOCATIONS, TENDENCIES, Tendency
 from wm_envs.errors import DebateError, ObservationError
 
@@ -90,7 +90,7 @@ class DebateModel:
         self.agents = Agents() if agents is None else agents
 
     def save(self, path: str | Path) -> None:
-        """Write all of it as JSON, at once or not at all."""
+        """Write all of it as JSON, at once or not at all; raises CheckpointError, and an earlier file stays whole."""
         data = {
             "format": FORMAT,
             "name": self.name,
@@ -98,7 +98,11 @@ class DebateModel:
             "strategies": {agent.tendency: agent.strategy for agent in self.agents},
             **self.observations.to_plain(),
         }
-        write_json(Path(path), data)
+        try:
+            write_json(Path(path), data)
+        except (OSError, ValueError, TypeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise CheckpointError(f"cannot write {path}: {reason}; an earlier file there is unchanged") from error
 
 
 def create_world_model(name: str, path: str | Path) -> DebateModel:
@@ -116,8 +120,10 @@ def create_world_model(name: str, path: str | Path) -> DebateModel:
 def load_world_model(path: str | Path) -> DebateModel:
     """What `DebateModel.save` wrote; raises CheckpointError on anything else."""
     try:
-        data: Any = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        if Path(path).stat().st_size > MAX_FILE_BYTES:
+            raise CheckpointError(f"{path} has more than {MAX_FILE_BYTES} bytes: no saved debate model is as large")
+        data: Any = parse_document(Path(path).read_text(encoding="utf-8"), str(path))
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no saved debate model: make one with DebateModel.save")
@@ -135,7 +141,10 @@ def write_json(path: Path, data: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

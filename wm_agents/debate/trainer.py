@@ -1,8 +1,10 @@
 """Training: debate after debate, influence shifts until the allocations are stable."""
 
+import json
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +18,9 @@ from wm_envs.debate.observations import Observations
 from wm_envs.debate.relevance import Relevance, Scores, check_scores, default_relevance
 from wm_envs.debate.tendencies import TENDENCIES, Tendency
 from wm_envs.errors import DebateError, ObservationError
+
+if TYPE_CHECKING:  # it loads torch, which debates do without
+    from wm_agents.training.checkpoints import CheckpointManager
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,7 @@ class Trainer:
         agents: Agents | None = None,
         logger: DebateLogger | None = None,
         verbose: bool = True,
+        checkpoints: "CheckpointManager | None" = None,
     ) -> tuple[TrainHistory, DebateResult]:
         """Debate until the allocations are stable; the agents keep what they won.
 
@@ -154,18 +160,21 @@ class Trainer:
             agents: The tendencies, changed in place; default ones where None.
             logger: Takes every epoch.
             verbose: Print every epoch, unless the logger prints already.
+            checkpoints: Where to keep the scorer's answers and the first allocations. An epoch takes milliseconds and
+                follows from these alone, so a run that was stopped repeats its epochs, to the bit, and the scorer,
+                which may be a language model, is not asked again.
 
         Returns:
             The history and the last debate.
 
         Raises:
             ObservationError: No observation is left to train on, or the scorer gave no relevance.
+            CheckpointError: The checkpoints are of another run, or none of them is whole.
         """
         agents = Agents() if agents is None else agents
         train_store, val_store = self.split_observations(observations)
-        relevance = self._score(train_store)
         labelled = Observations([o for o in val_store if o.owner is not None], val_store.source)
-        test_relevance = self._score(labelled)
+        relevance, test_relevance = self._scores(train_store, labelled, agents, checkpoints)
         loggers: list[DebateLogger] = [] if logger is None else [logger]
         if verbose and not isinstance(logger, ConsoleLogger):
             loggers.append(ConsoleLogger())
@@ -186,6 +195,25 @@ class Trainer:
         if not len(train_store):
             raise ObservationError(f"{len(observations)} observations leave none to train on: give more")
         return train_store, val_store
+
+    def _scores(
+        self, training: Observations, labelled: Observations, agents: Agents, checkpoints: "CheckpointManager | None"
+    ) -> tuple[Scores, Scores]:
+        """Relevance of both parts, asked for or kept by an earlier start of this run, which also sets the agents."""
+        texts = sha256(json.dumps([training.texts, labelled.texts]).encode()).hexdigest()
+        run = {"kind": "debate", "config": asdict(self.config), "rebuttal": self.rebuttal, "texts": texts}
+        run["strategies"] = [agent.strategy for agent in agents]
+        found = None if checkpoints is None else checkpoints.latest_state(run)
+        if found is not None:
+            for agent, allocation in zip(agents, found[1]["allocations"], strict=True):
+                agent.allocation = allocation
+            return found[1]["relevance"], found[1]["test_relevance"]
+        relevance, test_relevance = self._score(training), self._score(labelled)
+        if checkpoints is not None:
+            allocations = [agent.allocation for agent in agents]
+            state = {"relevance": relevance, "test_relevance": test_relevance, "allocations": allocations}
+            checkpoints.save_state(0, state, run)
+        return relevance, test_relevance
 
     def _score(self, observations: Observations) -> Scores:
         if not len(observations):

@@ -178,6 +178,8 @@ def _axes(frame: Frame, x_label: str, y_label: str, x_ticks: Sequence[float] | N
 
 def round_ticks(low: float, high: float, num: int = 5) -> list[float]:
     """About `num` round numbers between two values."""
+    if not high > low:
+        return [low]
     raw = (high - low) / num
     power = 10.0 ** np.floor(np.log10(raw))
     step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)

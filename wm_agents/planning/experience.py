@@ -1,12 +1,14 @@
 """Real steps in one environment, counted and kept as trajectories, however often collecting is interrupted."""
 
+from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_agents.errors import ConfigError, SpaceError
+from wm_agents.errors import CheckpointError, ConfigError, SpaceError
 from wm_agents.protocols import Agent
 from wm_agents.trajectories import Episode, Trajectories
 
@@ -54,6 +56,43 @@ class Experience:
             self._episode(steps, last) for steps, last in zip(self._episodes, self._last_observations, strict=True)
         )
 
+    def state(self) -> dict[str, Any]:
+        """All that `replay` needs, for `pack_state`: the actions taken, and a hash of what came of them."""
+        actions = [step[1] for steps in self._episodes for step in steps]
+        return {
+            "actions": np.stack(actions) if actions else np.zeros(0),
+            "hash": self._hash(),
+            "action_space": self._env.action_space.np_random.bit_generator.state,
+        }
+
+    def replay(self, state: Mapping[str, Any]) -> None:
+        """Take the steps of another run again: environments cannot be stored, but they repeat themselves.
+
+        Args:
+            state: What `state` gave in a run with the same environment and seed; nothing was collected here yet.
+
+        Raises:
+            CheckpointError: The environment answered otherwise than it did then.
+        """
+        for action in state["actions"]:
+            if self._observation is None:
+                self._begin()
+            self._take(action)
+        if self._hash() != state["hash"]:
+            raise CheckpointError(
+                "the environment does not repeat itself: with the same seed and actions it gave other observations, "
+                "rewards or ends than in the stored run; start again with an empty folder"
+            )
+        self._env.action_space.np_random.bit_generator.state = state["action_space"]
+
+    def _hash(self) -> str:
+        digest = sha256()
+        for steps, last in zip(self._episodes, self._last_observations, strict=True):
+            for observation, _, *outcome in steps:
+                digest.update(observation.tobytes() + np.array(outcome, np.float64).tobytes())
+            digest.update(last.tobytes())
+        return digest.hexdigest()
+
     def _begin(self) -> None:
         self._observation, _ = self._env.reset(seed=self._seed)
         self._seed = None
@@ -66,6 +105,9 @@ class Experience:
             action = self._env.action_space.sample()
         else:
             action, self._agent_state = agent.predict(self._observation, self._agent_state)
+        self._take(action)
+
+    def _take(self, action: Any) -> None:
         after, reward, terminated, truncated, _ = self._env.step(action)
         self._episodes[-1].append((self._row(self._observation), action, float(reward), terminated, truncated))
         self._last_observations[-1] = self._row(after)

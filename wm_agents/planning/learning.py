@@ -1,7 +1,7 @@
 """Learning to act from scratch by planning: random steps, then rounds of fit, plan, explore, and a last fit."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import gymnasium as gym
@@ -12,6 +12,8 @@ from wm_agents.planning.experience import Experience
 from wm_agents.planning.holding import HeldActionAgent
 from wm_agents.planning.scoring import require_at_least, require_between
 from wm_agents.protocols import Planner, WorldModel
+from wm_agents.training.checkpoints import CheckpointManager
+from wm_agents.training.seeding import capture_random_state, restore_random_state
 from wm_agents.trajectories import Trajectories
 
 FitModel = Callable[[Trajectories, int], WorldModel]
@@ -78,6 +80,7 @@ def learn_to_plan(
     *,
     seed: int,
     on_round: Callable[[dict[str, float]], None] | None = None,
+    checkpoints: CheckpointManager | None = None,
 ) -> Learned:
     """Learn a model and a planner within a budget of real steps.
 
@@ -88,12 +91,23 @@ def learn_to_plan(
         make_planner: Builds the planner that explores, and at the end the one that acts.
         seed: Of the environment, its random actions and the planner's samples.
         on_round: Called with the figures of each round.
+        checkpoints: Where to save after the random steps and after each round. A run that was stopped goes on from the
+            newest checkpoint there to the bit, if the environment repeats itself and `fit_model` and `make_planner`
+            depend on their arguments alone; an interrupted round is begun again.
+
+    Raises:
+        CheckpointError: The checkpoints are of another run, or the environment does not repeat itself.
     """
-    experience, rounds = Experience(env, seed), []
+    experience = Experience(env, seed)
+    rounds: list[dict[str, float]] = []
+    run = {"kind": "planning", "config": asdict(config), "seed": seed, "spaces": _spaces(env)}
     random_steps, *later = config.schedule
-    _collect_at_random(experience, env.action_space, random_steps, config.longest_hold, seed)
+    num_done = _resume(experience, rounds, checkpoints, run)
+    if num_done == 0:
+        _collect_at_random(experience, env.action_space, random_steps, config.longest_hold, seed)
+        _save(experience, rounds, checkpoints, run, 1)
     for number, num_steps in enumerate(later):
-        if num_steps == 0:
+        if num_steps == 0 or number + 1 < num_done:
             continue
         trajectories = experience.trajectories()
         model = fit_model(trajectories, number)
@@ -101,6 +115,7 @@ def learn_to_plan(
         agent = PlanningAgent(model, planner, exploration=config.exploration, seed=seed + number)
         experience.collect(num_steps, agent)
         rounds.append(_figures(experience, number))
+        _save(experience, rounds, checkpoints, run, number + 2)
         if on_round is not None:
             on_round(rounds[-1])
     trajectories = experience.trajectories()
@@ -116,6 +131,40 @@ def _collect_at_random(
     if experience.trajectories().is_lattice:
         longest_hold = 1
     experience.collect(num_steps - num_dithering, HeldActionAgent(action_space, longest_hold, seed))
+
+
+def _spaces(env: gym.Env[Any, Any]) -> list[str]:
+    return [str(env.observation_space), str(env.action_space)]
+
+
+def _save(
+    experience: Experience,
+    rounds: list[dict[str, float]],
+    checkpoints: CheckpointManager | None,
+    run: dict[str, Any],
+    num_done: int,
+) -> None:
+    """Save what `num_done` phases left: the random steps are the first, each round is one more."""
+    if checkpoints is not None:
+        state = {"experience": experience.state(), "rounds": rounds, "random": capture_random_state()}
+        checkpoints.save_state(num_done, state, run)
+
+
+def _resume(
+    experience: Experience,
+    rounds: list[dict[str, float]],
+    checkpoints: CheckpointManager | None,
+    run: dict[str, Any],
+) -> int:
+    """Bring back the newest checkpoint; the number of phases that it holds, 0 without one."""
+    found = None if checkpoints is None else checkpoints.latest_state(run)
+    if found is None:
+        return 0
+    num_done, state = found
+    experience.replay(state["experience"])
+    rounds.extend(state["rounds"])
+    restore_random_state(state["random"])
+    return num_done
 
 
 def _figures(experience: Experience, number: int) -> dict[str, float]:

@@ -14,6 +14,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from wm_agents.errors import NonFiniteError
 from wm_agents.planning.holding import HeldRows
 from wm_agents.planning.objectives import RewardFunction
 from wm_agents.planning.scoring import require_at_least, require_between
@@ -179,6 +180,8 @@ class ValueIteration:
                 slipped = returns.amax(1).lerp(returns.mean(1), config.slip)
                 goal = ((slipped - bounds[0]) / (bounds[1] - bounds[0])).clamp(0.0, 1.0)
             loss = nn.functional.mse_loss(value.scaled(data.observations[rows]), goal)
+            if not bool(loss.isfinite()):
+                raise NonFiniteError("the loss of the value function is not finite: the model imagines such rewards")
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

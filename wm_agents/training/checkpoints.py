@@ -142,6 +142,38 @@ class CheckpointManager:
             old.unlink(missing_ok=True)
         return path
 
+    def save_state(self, step: int, state: Any, run: Mapping[str, Any]) -> Path:
+        """`save` for a trainer whose state is nested: everything that `pack_state` takes.
+
+        Args:
+            step: Its number.
+            state: All that the trainer needs to go on to the bit.
+            run: JSON object that says which run this is, such as its configuration and seed; `latest_state` wants the
+                same again.
+        """
+        tensors, structure = pack_state(state)
+        return self.save(step, tensors, {"run": json.loads(json.dumps(dict(run))), "structure": structure})
+
+    def latest_state(self, run: Mapping[str, Any]) -> tuple[int, Any] | None:
+        """Step and state of the newest checkpoint that is whole, None when there are none.
+
+        Raises:
+            CheckpointError: As `latest`, and when the checkpoint is of a run that `run` does not describe.
+        """
+        found = self.latest()
+        if found is None:
+            return None
+        stored, wanted = found.metadata.get("run"), json.loads(json.dumps(dict(run)))
+        if not isinstance(stored, dict) or "structure" not in found.metadata:
+            raise CheckpointError(f"{self.directory} holds checkpoints without a run's state; give another folder")
+        for name in sorted(stored.keys() | wanted.keys()):
+            if stored.get(name) != wanted.get(name):
+                raise CheckpointError(
+                    f"{self.directory} belongs to a run with {name}={stored.get(name)!r}, this one has "
+                    f"{wanted.get(name)!r}; repeat that run or give another folder"
+                )
+        return int(found.metadata["step"]), unpack_state(found.metadata["structure"], found.tensors)
+
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole, or None when there are none at all.
 

@@ -98,15 +98,25 @@ class JSONLLogger(ClosesOnExit):
             raise
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Appends one line and hands it to the operating system, so that a kill loses nothing that was logged."""
+        """Appends one line and hands it to the operating system, so that a kill loses nothing that was logged.
+
+        Raises:
+            ConfigError: when a metric is no number, or the disk is full.
+        """
         numbers = checked_metrics(step, metrics)
         record = {"step": step} | {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-        self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise ConfigError(f"cannot write {self.path}: {error.strerror}; free space") from error
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:  # what could not be written before cannot be now
+            raise ConfigError(f"cannot write {self.path}: {error.strerror}; free space") from error
 
     def _repair(self, resume_step: int | None) -> None:
         self._file.seek(0)
@@ -213,11 +223,22 @@ class LoggerGroup(ClosesOnExit):
 
 
 def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
-    """Yields the records of a `JSONLLogger` file; a half-written last line is passed over."""
-    with open(path, "rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
+    """Yields the records of a `JSONLLogger` file; a half-written last line is passed over.
+
+    Raises:
+        ConfigError: when the file cannot be read or a line is no record; the message names the line.
+    """
+    try:
+        with open(path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                is_whole = line.endswith(b"\n")
+                if not is_whole and _is_record_start(line):
+                    return
+                if not is_whole or _step_of(line) is None:
+                    raise ConfigError(f"{path}, line {number} is no record of a run: {line[:60]!r}")
                 yield json.loads(line)
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def run_directory(
@@ -280,6 +301,6 @@ def _step_of(line: bytes) -> int | None:
     """The step of a record, None when the line is no record."""
     try:
         step = json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return step if isinstance(step, int) else None

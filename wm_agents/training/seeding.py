@@ -38,7 +38,7 @@ def spawn_seeds(seed: int, num: int) -> list[int]:
 
 
 def capture_random_state(generators: Mapping[str, Generator] | None = None) -> dict[str, Any]:
-    """The states of torch's global generators (every CUDA device in use included), of `random` and of those given.
+    """The states of the global generators of torch (every CUDA device in use), NumPy and `random`, and of those given.
 
     Args:
         generators: the run's own generators by name: NumPy's, torch's or `random.Random`.
@@ -50,6 +50,7 @@ def capture_random_state(generators: Mapping[str, Generator] | None = None) -> d
         ConfigError: on a generator of another type.
     """
     state: dict[str, Any] = {"torch": torch.get_rng_state(), "cuda": [], "python": random.getstate()}
+    state["numpy"] = np.random.get_state()  # noqa: NPY002 - Stable-Baselines3 draws from it
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state_all()
     named = generators or {}
@@ -92,6 +93,7 @@ def _set_all(state: Mapping[str, Any], generators: Mapping[str, Generator]) -> N
     for device in range(min(len(state["cuda"]), torch.cuda.device_count())):
         torch.cuda.set_rng_state(state["cuda"][device], device)
     random.setstate(state["python"])
+    np.random.set_state(state["numpy"])  # noqa: NPY002
     for name, generator in generators.items():
         _set_state(generator, state["generators"][name][1])
 

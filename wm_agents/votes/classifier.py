@@ -97,12 +97,12 @@ class VoteClassifier:
                 batch = inputs[chosen]
                 batch = batch + config.input_noise * torch.randn(batch.shape, generator=generator)
                 loss = nn.functional.cross_entropy(network(batch), targets[chosen])
+                if not torch.isfinite(loss):
+                    raise NonFiniteError(f"the loss of member {member} is {loss.item()}: look for infinite features")
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-            if not torch.isfinite(loss):
-                raise NonFiniteError(f"the loss of member {member} is {loss.item()}: look for infinite features")
         return network.eval()
 
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.errors import ConfigError, TrajectoryError
+from wm_agents.errors import ConfigError, NonFiniteError, TrajectoryError
 from wm_agents.votes.data import ABSENT
 
 Floats = NDArray[np.float32]
@@ -91,9 +91,11 @@ class SpatialModel:
         optimizer = torch.optim.Adam(parameters.values(), lr=self.config.learning_rate)
         steps = self.config.num_steps
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, self.config.learning_rate / 20)
-        for _ in range(steps):
+        for step in range(steps):
             optimizer.zero_grad()
             loss = self._loss(parameters, targets, mask)
+            if not bool(loss.isfinite()):
+                raise NonFiniteError(f"the loss is {loss.item()} at step {step}: lower learning_rate")
             loss.backward()
             optimizer.step()
             schedule.step()
@@ -186,7 +188,7 @@ def held_out_accuracy(
     probabilities, truth = model.probabilities()[rows, columns], votes[rows, columns]
     return {
         "accuracy": float((probabilities.argmax(1) == truth).mean()),
-        "log_loss": float(-np.log(probabilities[np.arange(len(truth)), truth]).mean()),
+        "log_loss": float(-np.log(np.maximum(probabilities[np.arange(len(truth)), truth], 1e-12)).mean()),
         "always_yes": float((truth == 0).mean()),
         "fit_seconds": model.fit_seconds,
         "num_votes": len(truth),

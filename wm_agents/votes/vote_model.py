@@ -196,4 +196,4 @@ def _tempered(probabilities: Floats, temperature: float) -> Floats:
 def _log_loss(probabilities: Floats, votes: NDArray[np.int8]) -> float:
     present = votes >= 0
     chosen = np.take_along_axis(probabilities, np.maximum(votes, 0)[..., None].astype(np.int64), 2)[..., 0]
-    return float(-np.log(chosen[present]).mean())
+    return float(-np.log(np.maximum(chosen[present], 1e-12)).mean())

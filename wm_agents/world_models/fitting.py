@@ -15,7 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
-from wm_agents.training.checkpoints import load_checkpoint, pack_state, save_checkpoint, unpack_state
+from wm_agents.training.checkpoints import (
+    Checkpoint,
+    CheckpointManager,
+    load_checkpoint,
+    pack_state,
+    save_checkpoint,
+    unpack_state,
+)
+from wm_agents.training.finite import first_non_finite, spoilt_gradient
 from wm_agents.training.progress import progress
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.losses import weighted_sum
@@ -137,7 +145,7 @@ def fit(
     config: FitConfig,
     *,
     validation: Trajectories | None = None,
-    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint: str | os.PathLike[str] | CheckpointManager | None = None,
     show_progress: bool | None = None,
     on_evaluation: Callable[[int, dict[str, float]], None] | None = None,
 ) -> FitReport:
@@ -148,7 +156,8 @@ def fit(
         trajectories: What to learn from.
         config: How.
         validation: Held-out episodes; None sets a share of the episodes aside.
-        checkpoint: File for exact resumption, written at each evaluation.
+        checkpoint: File for exact resumption, written at each evaluation; a `CheckpointManager` keeps several, so that
+            a damaged newest one has a predecessor.
         show_progress: None shows a bar on a terminal only.
         on_evaluation: Called with the number of updates and the held-out figures.
 
@@ -181,7 +190,7 @@ class _Loop:
         training: Trajectories,
         held_out: Trajectories,
         config: FitConfig,
-        checkpoint: str | os.PathLike[str] | None,
+        checkpoint: str | os.PathLike[str] | CheckpointManager | None,
         fingerprint: str,
     ) -> None:
         self.model = model
@@ -195,10 +204,9 @@ class _Loop:
             model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.progress = _Progress(best_weights=_copy_weights(model))
-        self.checkpoint = None if checkpoint is None else Path(checkpoint)
+        self.checkpoint = Path(checkpoint) if isinstance(checkpoint, str | os.PathLike) else checkpoint
         self.fingerprint = fingerprint
-        if self.checkpoint is not None and self.checkpoint.exists():
-            self._resume(self.checkpoint)
+        self._resume()
 
     def run(self, show_progress: bool | None, on_evaluation: Callable[[int, dict[str, float]], None] | None) -> None:
         """Update until the end or until patience is spent, then restore the best weights."""
@@ -240,7 +248,7 @@ class _Loop:
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
         if not torch.isfinite(norm):
-            self._stop(f"the gradient of {_first_non_finite(self.model)}")
+            self._stop(f"the gradient of {spoilt_gradient(self.model)}")
         self.optimizer.param_groups[0]["lr"] = config.learning_rate_at(update)
         self.optimizer.step()
         return value
@@ -260,7 +268,7 @@ class _Loop:
         weights = self.model.config.weights
         loss = sum(getattr(weights, name) * float(terms[name]) for name in self.model.selection_terms)
         if not math.isfinite(loss):
-            self._stop("the held-out loss")
+            self._stop(first_non_finite(self.model.named_parameters()) or "the held-out loss")
         is_better = loss < state.best_loss
         if is_better:
             state.best_loss, state.best_update, state.best_weights = loss, state.update, _copy_weights(self.model)
@@ -289,15 +297,26 @@ class _Loop:
             "generator": self.generator.get_state(),
         }
         tensors, structure = pack_state(state)
-        save_checkpoint(
-            self.checkpoint, tensors, {"kind": _KIND, "fingerprint": self.fingerprint, "structure": structure}
-        )
+        metadata = {"kind": _KIND, "fingerprint": self.fingerprint, "structure": structure}
+        if isinstance(self.checkpoint, CheckpointManager):
+            self.checkpoint.save(self.progress.update, tensors, metadata)
+        else:
+            save_checkpoint(self.checkpoint, tensors, metadata)
 
-    def _resume(self, path: Path) -> None:
-        stored = load_checkpoint(path, kind=_KIND)
-        if stored.metadata["fingerprint"] != self.fingerprint:
+    def _stored(self) -> Checkpoint | None:
+        if isinstance(self.checkpoint, CheckpointManager):
+            return self.checkpoint.latest()
+        is_there = self.checkpoint is not None and self.checkpoint.exists()
+        return load_checkpoint(self.checkpoint, kind=_KIND) if self.checkpoint is not None and is_there else None
+
+    def _resume(self) -> None:
+        stored = self._stored()
+        if stored is None:
+            return
+        if stored.metadata.get("kind") != _KIND or stored.metadata["fingerprint"] != self.fingerprint:
+            place = self.checkpoint.directory if isinstance(self.checkpoint, CheckpointManager) else self.checkpoint
             raise CheckpointError(
-                f"{path} belongs to a fit with other data or another configuration: repeat that fit or delete the file"
+                f"{place} belongs to a fit with other data or another configuration: repeat that fit or delete the file"
             )
         state = unpack_state(stored.metadata["structure"], stored.tensors)
         self.progress = _Progress(**state["progress"])
@@ -326,10 +345,3 @@ def _fingerprint(trajectories: Trajectories, config: FitConfig) -> str:
 
 def _copy_weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-
-
-def _first_non_finite(model: nn.Module) -> str:
-    for name, parameter in model.named_parameters():
-        if parameter.grad is not None and not parameter.grad.isfinite().all():
-            return name
-    return "all weights together"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from wm_agents.errors import CheckpointError
 from wm_agents.protocols import ModelState
-from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
+from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.adapters import Known, Layout, detect_layout
 from wm_agents.world_models.encoding import (
@@ -106,7 +106,7 @@ class NeuralModel(Unrolled, nn.Module):
         config: FitConfig | None = None,
         *,
         validation: Trajectories | None = None,
-        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint: str | os.PathLike[str] | CheckpointManager | None = None,
         progress: bool | None = None,
         on_evaluation: Callable[[int, dict[str, float]], None] | None = None,
     ) -> FitReport:
@@ -116,7 +116,8 @@ class NeuralModel(Unrolled, nn.Module):
             trajectories: What to learn from.
             config: How; None takes `FitConfig()`.
             validation: Held-out episodes; None sets `config.holdout` of the episodes aside.
-            checkpoint: A file to which progress is saved, and from which an interrupted fit goes on exactly.
+            checkpoint: A file to which progress is saved, and from which an interrupted fit goes on exactly; or a
+                `CheckpointManager`, which keeps several.
             progress: Show a progress bar; None shows it on a terminal only.
             on_evaluation: Called with the number of updates and the held-out figures.
 
@@ -241,9 +242,11 @@ class NeuralModel(Unrolled, nn.Module):
             model.has_given_layout = metadata["has_given_layout"]
             model.restore(metadata["structure"])
             model.load_state_dict(stored.tensors)
-        except (KeyError, TypeError, RuntimeError) as error:
+            return model, metadata["surroundings"]
+        except CheckpointError:
+            raise
+        except Exception as error:  # what a foreign description leads to has no bounds
             raise CheckpointError(f"{path} does not describe a {cls.__name__}: {error}") from error
-        return model, metadata["surroundings"]
 
     def describe(self) -> dict[str, Any]:
         """What else a file holds as JSON; a subclass that learns more than weights gives it."""

@@ -1,6 +1,7 @@
 """Observations: short texts about a person, without polarity, and the files that hold them."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -156,11 +157,7 @@ class Observations:
     @classmethod
     def parse(cls, text: str, name: str = "the text") -> "Observations":
         """Read the JSON of a file; `name` is what errors call it."""
-        try:
-            data = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
-        except (ValueError, RecursionError) as error:
-            raise ObservationError(f"{name} is not JSON: {error}") from error
-        return cls.from_plain(data, name)
+        return cls.from_plain(parse_document(text, name), name)
 
     @classmethod
     def from_plain(cls, data: Any, name: str = "the data") -> "Observations":
@@ -173,6 +170,14 @@ class Observations:
         if not isinstance(source, str):
             raise ObservationError(f"{name}: source is text, got {source!r}")
         return cls([_from_row(row, f"{name}: observation {i}") for i, row in enumerate(rows)], source)
+
+
+def parse_document(text: str, name: str) -> Any:
+    """JSON without NaN, infinities and keys that appear twice; raises ObservationError, which calls it `name`."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as error:
+        raise ObservationError(f"{name} is not JSON: {str(error)[:200]}") from error
 
 
 def cut(text: str, max_bytes: int = MAX_BYTES) -> str:
@@ -233,6 +238,13 @@ def _utf8(id: str, text: str) -> bytes:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:40]} is too large")
+    return number
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

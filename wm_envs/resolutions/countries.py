@@ -6,7 +6,7 @@ member for four months, never had one and is called EAZ. Namibia's code is NA, w
 
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 
 # alpha-2, alpha-3 (of the records where it differs from ISO), then names separated by "|", the plain one first.
 _TABLE = """
@@ -239,7 +239,7 @@ def _repaired(text: str) -> str:
 _BY_NAME: dict[str, str] = {normalised(name): code for code, _, names in _LINES for name in names.split("|")}
 
 
-@cache
+@lru_cache(maxsize=10_000)  # names come from files, and there is no end of them
 def code_of(text: str) -> str | None:
     """The code of a country by its code, three-letter code or any of its names; None where it is not known."""
     stripped = text.strip()

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +72,7 @@ def parse_json(text: str | bytes, where: str) -> Any:
         where: The file and line, for the message.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
         _check_depth(value, where, 0)
     except (ValueError, RecursionError) as error:
         if isinstance(error, TrajectoryError):
@@ -86,6 +87,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise ValueError(f"duplicate key {next(name for name in names if names.count(name) > 1)[:80]!r}")
     return value
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:40]} is too large a number")
+    return number
 
 
 def _refuse_constant(name: str) -> Any:

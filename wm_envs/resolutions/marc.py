@@ -13,7 +13,8 @@ from wm_envs.resolutions.records import Losses, Trajectory, check_date
 NAMESPACE = "{http://www.loc.gov/MARC21/slim}"
 MAX_RECORDS = 100_000
 _BRACKETS = re.compile(r"\[.*?\]|\((?:A/|on behalf).*?\)")
-_DRAFT = re.compile(r"A/(?:C\.(\d)/)?(\d+)/L\.\S+")
+_DRAFT = re.compile(r"A/(?:C\.(\d)/)?(\d{1,3})/L\.\S+")
+MAX_SUBFIELD = 20_000  # characters: patterns look for closing brackets from each opening one
 
 Subfields = dict[str, list[str]]
 
@@ -29,10 +30,10 @@ def read_marc(path: Path, losses: Losses | None = None) -> list[Trajectory]:
     """
     losses = Losses() if losses is None else losses
     content = read_bytes(Path(path))
-    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise TrajectoryError(f"{path}: DOCTYPE: records declare no document type; this file is not read")
     try:
-        root = ElementTree.fromstring(content)
+        root = ElementTree.fromstring(content, ElementTree.XMLParser(target=_PlainRecords()))
+    except _DocumentTypeError as error:
+        raise TrajectoryError(f"{path}: DOCTYPE: records declare no document type; this file is not read") from error
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise TrajectoryError(f"{path}: not well-formed: {error}") from error
     records = root.findall(f"{NAMESPACE}record")
@@ -40,7 +41,7 @@ def read_marc(path: Path, losses: Losses | None = None) -> list[Trajectory]:
         raise TrajectoryError(f"{path}: record: expected 1 to {MAX_RECORDS} MARC records, got {len(records)}")
     drafts: dict[str, Trajectory] = {}
     for number, record in enumerate(records, 1):
-        draft = _draft(_subfields(record), f"{path}: record {number}", losses)
+        draft = _draft(_subfields(record, f"{path}: record {number}"), f"{path}: record {number}", losses)
         if draft is not None and draft.trajectory_id in drafts:
             raise TrajectoryError(f"{path}: record {number}: 191$a: {draft.trajectory_id} appears twice")
         if draft is not None:
@@ -48,11 +49,25 @@ def read_marc(path: Path, losses: Losses | None = None) -> list[Trajectory]:
     return list(drafts.values())
 
 
-def _subfields(record: ElementTree.Element) -> Subfields:
+class _DocumentTypeError(Exception):
+    """A document type, which may hold entities that unfold without end."""
+
+
+class _PlainRecords(ElementTree.TreeBuilder):
+    """Builds the tree; whatever the encoding, the parser reports a document type before its entities are used."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:  # noqa: ARG002
+        raise _DocumentTypeError(name)
+
+
+def _subfields(record: ElementTree.Element, where: str) -> Subfields:
     fields: Subfields = defaultdict(list)
     for data in record.findall(f"{NAMESPACE}datafield"):
         for subfield in data.findall(f"{NAMESPACE}subfield"):
-            fields[f"{data.get('tag')}{subfield.get('code')}"].append(subfield.text or "")
+            name, text = f"{data.get('tag')}{subfield.get('code')}", subfield.text or ""
+            if len(text) > MAX_SUBFIELD:
+                raise TrajectoryError(f"{where}: {name[:20]}: {len(text)} characters, at most {MAX_SUBFIELD} are read")
+            fields[name].append(text)
     return fields
 
 

@@ -26,7 +26,8 @@ VOTE_COLUMNS = ("rcid", "country", "country_code", "vote")
 ROLL_CALL_COLUMNS = ("rcid", "session", "date", "unres", "amend", "para", "short", "descr")
 ISSUE_COLUMNS = ("rcid", "issue")
 _LIST_OF_VOTE = {"yes": "in_favour", "no": "against", "abstain": "abstaining"}
-_ADOPTED = re.compile(r"\s*:\s*resolution\s*/\s*adopted by the general assembly.*$", re.IGNORECASE)
+# Each pattern takes time linear in the text: spaces are matched from their first one only.
+_ADOPTED = re.compile(r"(?<!\s)\s*:\s*resolution\s*/\s*adopted by the general assembly.*$", re.IGNORECASE)
 _AGENDA = re.compile(r"^A/\d+/\d+\s+\S+\s*-?\s*")
 _SPOKEN = re.compile(r"^the\s+(acting\s+|temporary\s+)?president|^(mr|ms|mrs|sir)\.?\s", re.IGNORECASE)
 _ENTITLED = re.compile(r"entitled\s*[_\"“](.+?)(?:<d3>|[_\"”])")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from wm_agents.errors import ConfigError, SpaceError
+from wm_agents.errors import CheckpointError, ConfigError, SpaceError
 from wm_agents.planning import BreadthFirstSearch, CategoricalCEM, DiscountedReturn, RandomShooting
 from wm_agents.planning.experience import Experience
 from wm_agents.planning.learning import LearningConfig, learn_to_plan, start_states
@@ -182,3 +182,31 @@ def test_random_actions_are_held_but_on_tokens():
     held = random_actions("Acrobot-v1", 1200)
     assert longest_run(held[600:]) >= 20 > 12 > longest_run(held[:600])
     assert longest_run(random_actions("FrozenLake-v1", 1200)) < 12
+
+
+class NoisyEnv(CountingEnv):
+    """Answers otherwise each time."""
+
+    def observation(self):
+        return super().observation() + np.random.default_rng().random(2).astype(np.float32)
+
+
+def test_experience_is_replayed_step_by_step():
+    first = Experience(CountingEnv(), seed=4)
+    first.collect(7)
+    state = first.state()
+    again = Experience(CountingEnv(), seed=4)
+    again.replay(state)
+    first.collect(6)
+    again.collect(6)
+    one, other = first.trajectories(), again.trajectories()
+    assert one.num_steps == other.num_steps == 13
+    for name in ("observations", "actions", "rewards", "terminations", "truncations", "lengths"):
+        assert np.array_equal(getattr(one, name), getattr(other, name)), name
+
+
+def test_an_environment_that_does_not_repeat_itself_is_refused():
+    first = Experience(NoisyEnv(), seed=4)
+    first.collect(3)
+    with pytest.raises(CheckpointError, match="does not repeat itself"):
+        Experience(NoisyEnv(), seed=4).replay(first.state())

@@ -1,0 +1,151 @@
+"""Every trainer at its smallest: run in a folder of checkpoints, it goes on from what lies there and says what it is.
+
+Each function trains to the end and gives a SHA-256 over parameters, optimiser, random states, counters and metrics.
+"""
+
+import json
+import warnings
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+import wm_envs  # noqa: F401
+from wm_agents.debate import Observations, TrainConfig, Trainer
+from wm_agents.debate.model import Agents
+from wm_agents.planning import DiscountedReturn, RandomShooting
+from wm_agents.planning.learning import LearningConfig, learn_to_plan
+from wm_agents.planning.shooting import RandomShootingConfig
+from wm_agents.reinforce import Reinforce, ReinforceConfig
+from wm_agents.sequence_model import NetworkConfig
+from wm_agents.training.checkpoints import CheckpointManager, pack_state
+from wm_agents.training.loggers import JSONLLogger
+from wm_agents.trajectories import Trajectories
+from wm_agents.vector_ppo import VectorPPO, VectorPPOConfig
+from wm_agents.world_models import DeterministicConfig, DeterministicModel, FitConfig
+from wm_envs.debate.observations import load_corpus
+
+KEEP = 2
+
+
+def digest(*states) -> str:
+    """Of nested states, by the checkpoint format's own packing."""
+    total = sha256()
+    for number, state in enumerate(states):
+        tensors, structure = pack_state(state, f"state{number}")
+        total.update(json.dumps(structure).encode())
+        for name in sorted(tensors):
+            tensor = tensors[name].contiguous()
+            total.update(name.encode() + tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def reinforce(folder: Path) -> str:
+    network = NetworkConfig(width=8, num_layers=1, num_heads=2, feedforward_width=16, value_width=8, context_length=8)
+    config = ReinforceConfig(network=network, num_seeds=2, episodes_per_update=8, max_episode_steps=8, device="cpu")
+    levels = ({"delay": 1}, {"delay": 2})
+    checkpoints = CheckpointManager(folder, keep=KEEP)
+    latest = checkpoints.latest()
+    steps = -1 if latest is None else int(np.mean(latest.metadata["num_steps"]))
+    agent = Reinforce("wm/DelayedMatch-v0", config, seed=3, levels=levels, mastery=0.2, window=10)
+    with JSONLLogger(folder / "log.jsonl", resume_step=steps) as logger:
+        agent.learn(240, logger=logger, checkpoints=checkpoints, checkpoint_every=2)
+    return digest(*agent._state(), (folder / "log.jsonl").read_text())
+
+
+def world_model_ppo(folder: Path) -> str:
+    from stable_baselines3.common.env_util import make_vec_env
+
+    from wm_agents.world_model_ppo import WorldModelPPO
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        env = make_vec_env("CartPole-v1", 2, seed=1)
+        agent = WorldModelPPO(
+            "MlpPolicy", env, n_steps=16, batch_size=16, n_epochs=2, seed=1, device="cpu",
+            policy_kwargs={"net_arch": [8]},
+        )  # fmt: skip
+    agent.learn(32 * 8, log_interval=1000, checkpoints=CheckpointManager(folder, keep=KEEP), checkpoint_every=2)
+    episodes = [[info["r"], info["l"]] for info in agent.ep_info_buffer]
+    state = {"weights": agent.policy.state_dict(), "optimizer": agent.policy.optimizer.state_dict()}
+    return digest(state, episodes, agent.num_timesteps, torch.get_rng_state(), agent._n_updates)
+
+
+def vector_ppo(folder: Path) -> str:
+    env = gym.make_vec("wm/Navigation-v0", 8, autoreset_mode=gym.vector.AutoresetMode.DISABLED)
+    config = VectorPPOConfig(widths=(8,), num_steps=8, num_epochs=2, minibatch_size=32)
+    agent = VectorPPO(env.single_observation_space, env.single_action_space, config, seed=2)
+    checkpoints = CheckpointManager(folder, keep=KEEP)
+    figures = agent.learn(
+        env, 10, learning_rate=(1e-2, 1e-3), entropy=(0.01, 0.0), checkpoints=checkpoints, checkpoint_every=2
+    )
+    return digest(agent.state_dict(), agent.optimizer.state_dict(), agent.generator.get_state(), figures)
+
+
+def world_model(folder: Path) -> str:
+    model = _model(gym.spaces.Box(-np.inf, np.inf, (1,)), gym.spaces.Box(-1, 1, (1,)))
+    config = FitConfig(num_updates=40, evaluate_every=5, horizon=2, batch_size=32, input_noise=0.01)
+    report = model.fit(walk(), config, checkpoint=CheckpointManager(folder, keep=KEEP))
+    return digest(model.state_dict(), report.history, report.best_update, report.best_loss)
+
+
+def planning(folder: Path) -> str:
+    env = gym.make("CartPole-v1")
+    left = learn_to_plan(
+        env,
+        LearningConfig(max_real_steps=40, num_rounds=4, longest_hold=4),
+        lambda trajectories, number: _fitted(env, trajectories, number),
+        lambda model, trajectories, is_exploring: RandomShooting(
+            model, DiscountedReturn(), RandomShootingConfig(horizon=2, num_samples=4)
+        ),
+        seed=5,
+        checkpoints=CheckpointManager(folder, keep=KEEP),
+    )
+    seen = left.trajectories
+    return digest(left.model.state_dict(), left.rounds, seen.observations, seen.actions, seen.rewards)
+
+
+class Hashed:
+    """A scorer that costs nothing."""
+
+    def score(self, texts):
+        rows = [list(sha256(text.encode()).digest()[:7]) for text in texts]
+        return np.array(rows).reshape(-1, 7) / 255
+
+
+def debate(folder: Path) -> str:
+    observations = Observations(load_corpus()[i] for i in range(40))
+    agents = Agents()
+    trainer = Trainer(TrainConfig(max_epochs=4), relevance=Hashed(), seed=1)
+    history, result = trainer.train(observations, agents, verbose=False, checkpoints=CheckpointManager(folder, KEEP))
+    return digest(json.dumps(history.to_plain()), [agent.allocation for agent in agents], result.winning_score)
+
+
+def walk() -> Trajectories:
+    """Eight walks along a line."""
+    random = np.random.default_rng(0)
+    parts = []
+    for _ in range(8):
+        actions = random.uniform(-1, 1, (20, 1))
+        seen = np.append(0, np.cumsum(actions))[:, None]
+        parts.append(Trajectories.from_arrays(seen, actions, seen[1:, 0], np.zeros(20)))
+    return Trajectories.concatenate(parts)
+
+
+def _model(observation_space, action_space, seed=0):
+    config = DeterministicConfig(dynamics_widths=(8,), reward_widths=(8,), termination_widths=(8,))
+    return DeterministicModel(observation_space, action_space, config, seed=seed)
+
+
+def _fitted(env, trajectories, number):
+    model = _model(env.observation_space, env.action_space, seed=number)
+    model.fit(trajectories, FitConfig(num_updates=5, evaluate_every=5, horizon=1, batch_size=16, seed=number))
+    return model
+
+
+TRAINERS: dict[str, Callable[[Path], str]] = {
+    trainer.__name__: trainer for trainer in (reinforce, world_model_ppo, vector_ppo, world_model, planning, debate)
+}
