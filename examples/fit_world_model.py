@@ -3,8 +3,8 @@
     python examples/fit_world_model.py --env-id Pendulum-v1 --steps 3000 --model ensemble --output-dir runs/fit
 
 Works on any Gymnasium environment with Box or Discrete spaces. Writes summary.json (errors on held-out episodes at
-several horizons, beside those of persistence, which predicts that nothing changes), model.safetensors and
-open_loop.png.
+several horizons, beside those of persistence, which predicts that nothing changes), open_loop.png, and the model with
+its card (README.md, config.json, model.safetensors).
 """
 
 import json
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.errors import SpaceError, TrajectoryError
+from wm_agents.training.cards import Card, save_with_card
 from wm_agents.trajectories import Trajectories, WindowBatch
 from wm_agents.world_models import (
     DeterministicModel,
@@ -87,9 +88,26 @@ def main(config: Config) -> dict[str, float]:
         raise SystemExit(f"{config.model} on {config.env_id}: {error}") from error
     summary = summarise(model, train, test, errors, seconds)
     (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    if config.model != "tabular":
+        save_with_card(model, config.output_dir, card_of(config, summary))
     draw(config, model, test, errors)
     print(json.dumps(summary, indent=2))
     return summary
+
+
+def card_of(config: Config, summary: dict[str, float]) -> Card:
+    """What a stranger has to know about the model."""
+    sizes = f"--steps {config.steps} --num-updates {config.num_updates} --seed {config.seed}"
+    return Card(
+        title=f"A {config.model} world model of {config.env_id}",
+        env_id=config.env_id,
+        scores=summary,
+        command=f"python examples/fit_world_model.py --env-id {config.env_id} --model {config.model} {sizes}",
+        seeds=(config.seed,),
+        evaluation="Open-loop errors on held-out episodes, in standard deviations of each feature.",
+        limits="It knows what random actions reach.",
+        tags=("world-model",),
+    )
 
 
 def make_folder(folder: Path) -> None:
@@ -125,7 +143,6 @@ def fit(config: Config, env: gym.Env[Any, Any], train: Trajectories) -> tuple[An
     model = MODELS[config.model](env.observation_space, env.action_space, seed=config.seed).to(config.device)
     options = FitConfig(num_updates=config.num_updates, seed=config.seed)
     model.fit(train, options, progress=False if config.quiet else None)
-    model.save(config.output_dir / "model.safetensors")
     return model.to("cpu"), time.perf_counter() - began
 
 

@@ -23,6 +23,7 @@ from wm_agents.evaluation.ablation import ArmResult, Protocol, compare, ratio_se
 from wm_agents.reinforce import LossWeights, Reinforce, ReinforceConfig
 from wm_agents.sequence_model import NetworkConfig
 from wm_agents.training import progress
+from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.summary import make_output_directory, write_summary
 
 
@@ -70,11 +71,14 @@ def learn_sequence(config: Config) -> dict[str, float]:
     """One agent on the repeating sequence."""
     agent = Reinforce("wm/SequenceNext-v0", seed=config.seed)
     agent.learn(config.sequence_steps, progress_bar=not config.quiet)
-    agent.save(config.output_dir / "sequence_next.safetensors")
     successes = agent.evaluate(500).successes
     assert successes is not None
     interval = wilson_interval(int(successes.sum()), successes.size)
-    return {"sequence_success_rate": interval.estimate, "sequence_success_low": interval.low}
+    scores = {"sequence_success_rate": interval.estimate, "sequence_success_low": interval.low}
+    title = "REINFORCE with a world model on wm/SequenceNext-v0"
+    card = Card(title, "wm/SequenceNext-v0", scores, "python examples/quickstart.py", seeds=(config.seed,))
+    save_with_card(agent, config.output_dir / "sequence_next", card)
+    return scores
 
 
 def compare_on_recall(config: Config) -> dict[str, ArmResult]:

@@ -2,8 +2,8 @@
 
     python examples/reinforce.py --env-id wm/SequenceNext-v0 --total-timesteps 50000 --seed 7 --output-dir out
 
-Writes summary.json, metrics.jsonl, a learning curve, checkpoints and the trained agent. The same command with
-`--resume` goes on where a killed run stopped, to the bit.
+Writes summary.json, metrics.jsonl, a learning curve, checkpoints and the trained agent with its model card (README.md,
+config.json, model.safetensors). The same command with `--resume` goes on where a killed run stopped, to the bit.
 """
 
 import time
@@ -20,6 +20,7 @@ from wm_agents.evaluation import plot_learning_curves, wilson_interval
 from wm_agents.reinforce import LossWeights, Reinforce, ReinforceConfig, UpdateReport
 from wm_agents.sequence_model import NetworkConfig
 from wm_agents.training import ConsoleLogger, JSONLLogger, LoggerGroup, TensorBoardLogger, WandbLogger
+from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.loggers import Logger
 from wm_agents.training.summary import make_output_directory, write_summary
@@ -80,7 +81,7 @@ def main(config: Config) -> dict[str, float]:
         )
     seconds = time.perf_counter() - started
     summary = evaluate(agent, config.evaluation_episodes) | {"seconds": seconds, "updates": agent.num_updates}
-    agent.save(folder / "agent.safetensors")
+    save_with_card(agent, folder, card_of(config, summary))
     write_summary(folder, summary)
     if curve:
         draw(folder / "learning_curve.png", curve, config)
@@ -130,6 +131,21 @@ def evaluate(agent: Reinforce, num_episodes: int) -> dict[str, float]:
         summary |= {"success_rate": float(rates.mean()), "success_rate_worst_seed": float(rates.min())}
         summary |= {"success_rate_low": interval.low, "success_rate_high": interval.high}
     return summary
+
+
+def card_of(config: Config, summary: dict[str, float]) -> Card:
+    """What a stranger has to know about the agent."""
+    options = f"--world-model-coef {config.world_model_coef:g} --learning-rate {config.learning_rate:g}"
+    sizes = f"--total-timesteps {config.total_timesteps} --seed {config.seed} --num-seeds {config.num_seeds}"
+    return Card(
+        title=f"REINFORCE{' with a world model' if config.world_model_coef else ''} on {config.env_id}",
+        env_id=config.env_id,
+        scores=summary,
+        command=f"python examples/reinforce.py --env-id {config.env_id} {sizes} {options}",
+        seeds=(config.seed,),
+        evaluation=f"{config.evaluation_episodes} greedy episodes per run, from seeds that training never used.",
+        limits="" if config.num_seeds >= 10 else f"Trained with {config.num_seeds} seed(s): no claim about the method.",
+    )
 
 
 def draw(path: Path, curve: list[tuple[float, np.ndarray]], config: Config, num_points: int = 100) -> None:

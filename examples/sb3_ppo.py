@@ -3,7 +3,8 @@
     python examples/sb3_ppo.py --env-id wm/SequenceNext-v0 --total-timesteps 50000 --output-dir runs/ppo
     python examples/sb3_ppo.py --env-id wm/Navigation-v0 --world-model-coef 1 --output-dir runs/ppo_with_model
 
-With coefficient 0 this is SB3's own PPO. Writes summary.json, learning_curve.png and the trained agent as agent.zip.
+With coefficient 0 this is SB3's own PPO. Writes summary.json, learning_curve.png, the trained agent as agent.zip, and its
+policy's weights with a model card (README.md, config.json, model.safetensors).
 """
 
 import json
@@ -25,6 +26,7 @@ from wm_agents.errors import ConfigError
 from wm_agents.evaluation.episodes import evaluate
 from wm_agents.evaluation.plots import plot_learning_curves
 from wm_agents.sb3_adapter import SB3VecEnv
+from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.seeding import spawn_seeds
 from wm_agents.world_model_ppo import WorldModelPPO
 
@@ -52,9 +54,11 @@ class Config:
     evaluation_episodes: int = 500
     """Episodes of the closing evaluation, with the likeliest action."""
     output_dir: Path = Path("runs/sb3_ppo")
-    """Folder for summary.json, learning_curve.png and agent.zip."""
+    """Folder for summary.json, learning_curve.png, agent.zip and the model card."""
     progress_bar: bool = False
     """Show SB3's progress bar."""
+    quiet: bool = False
+    """Print nothing."""
 
 
 class EpisodeCurve(BaseCallback):
@@ -96,8 +100,10 @@ def main(config: Config) -> dict[str, float]:
     summary = results.summary() | training_numbers(agent, seconds)
     agent.save(config.output_dir / "agent.zip")
     (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    save_with_card(agent, config.output_dir, card_of(config, summary))
     draw(config, curve)
-    print(json.dumps(summary, indent=2))
+    if not config.quiet:
+        print(json.dumps(summary, indent=2))
     return summary
 
 
@@ -152,6 +158,22 @@ def training_numbers(agent: PPO, seconds: float) -> dict[str, float]:
     numbers = {"total_timesteps": agent.num_timesteps, "steps_per_second": agent.num_timesteps / seconds}
     error = agent.logger.name_to_value.get("train/world_model_loss")
     return numbers if error is None else {**numbers, "world_model_loss": float(error)}
+
+
+def card_of(config: Config, summary: dict[str, float]) -> Card:
+    """What a stranger has to know about the agent."""
+    name = "PPO" if config.world_model_coef == 0 else "PPO with a world model"
+    options = f"--world-model-coef {config.world_model_coef:g} --learning-rate {config.learning_rate:g}"
+    sizes = f"--total-timesteps {config.total_timesteps} --seed {config.seed} --num-envs {config.num_envs}"
+    return Card(
+        title=f"{name} on {config.env_id}",
+        env_id=config.env_id,
+        scores=summary,
+        command=f"python examples/sb3_ppo.py --env-id {config.env_id} {sizes} {options}",
+        seeds=(config.seed,),
+        evaluation=f"{config.evaluation_episodes} episodes with the likeliest action.",
+        limits="One seed: no claim about the method. To go on training load agent.zip.",
+    )
 
 
 def draw(config: Config, curve: EpisodeCurve) -> None:

@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, TypedDict
 
 import gymnasium as gym
@@ -13,6 +14,7 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+from wm_envs.cluster import run_tasks
 from wm_envs.environment import KernelVectorEnv
 from wm_envs.errors import MissingExtraError, OptionError, TrajectoryError
 
@@ -50,11 +52,19 @@ def record(
     num_envs: int | None = None,
     env_kwargs: dict[str, Any] | None = None,
     progress: bool | None = None,
+    backend: Literal["local", "ray"] = "local",
+    address: str | None = None,
+    num_workers: int | None = None,
+    episodes_per_task: int = 1024,
 ) -> Recording:
     """Play whole episodes and return them as plain arrays.
 
     Environment i plays a number of episodes that is settled beforehand. Stopping at the first `episodes` that finish
     would favour short ones. Equal arguments give equal bytes.
+
+    On Ray, task k is the local recording of `episodes_per_task` episodes whose seed is `seed` plus the number of
+    environments in the tasks before it; they are laid end to end. So the bytes depend neither on the number of workers
+    nor on workers that die, whose tasks are done again. On other machines `wm_envs` must be installed.
 
     Args:
         env_id: Any registered id; `wm/` ids run on their compiled vector environments.
@@ -65,15 +75,59 @@ def record(
         num_envs: Environments that are stepped together; at most 64 native ones or 8 others by default.
         env_kwargs: Options of the environment.
         progress: Show a progress bar; None shows it on a terminal only.
+        backend: "local" plays in this process, "ray" on a Ray cluster.
+        address: Of the cluster, such as "auto" or "ray://host:10001"; None takes RAY_ADDRESS, else starts Ray here.
+        num_workers: Tasks at a time on Ray; None leaves it to the number of processors.
+        episodes_per_task: On Ray.
 
     Raises:
+        MissingExtraError: Ray is asked for and not installed.
         OptionError: No episodes, spaces that are neither Box nor Discrete, or an expert that does not exist.
     """
     if episodes < 1 or (num_envs is not None and num_envs < 1):
         raise OptionError(f"episodes and num_envs are at least 1, got {episodes} and {num_envs}")
-    is_native = _is_native(env_id)
-    num_envs = min(num_envs or (64 if is_native else 8), episodes)
-    vector_env = _make(env_id, num_envs, env_kwargs or {}, is_native)
+    if backend == "local":
+        return _record_here(env_id, episodes, policy, seed, num_envs, env_kwargs or {}, progress)
+    if backend != "ray":
+        raise OptionError(f"backend is 'local' or 'ray', got {backend!r}")
+    if episodes_per_task < 1 or (num_workers is not None and num_workers < 1):
+        raise OptionError(
+            f"episodes_per_task and num_workers are at least 1, got {episodes_per_task} and {num_workers}"
+        )
+    tasks = _tasks(episodes, episodes_per_task, seed, num_envs or _num_envs(env_id))
+    play = partial(record, env_id, policy=policy, env_kwargs=env_kwargs, progress=False)
+    with _progress(episodes, progress) as advance:
+        parts = run_tasks(
+            play,
+            tasks,
+            address=address,
+            num_workers=num_workers,
+            specs=[gym.spec(env_id)],
+            advance=lambda number: advance(tasks[number]["episodes"]),
+        )
+    return _recording({name: np.concatenate([part[name] for part in parts]) for name in Recording.__annotations__})
+
+
+def _tasks(episodes: int, episodes_per_task: int, seed: int, num_envs: int) -> list[dict[str, int]]:
+    """Arguments of the local recordings that make up one on Ray; no two environments share a seed."""
+    num_envs = min(num_envs, episodes_per_task)
+    return [
+        {"episodes": min(episodes_per_task, episodes - first), "seed": seed + number * num_envs, "num_envs": num_envs}
+        for number, first in enumerate(range(0, episodes, episodes_per_task))
+    ]
+
+
+def _record_here(
+    env_id: str,
+    episodes: int,
+    policy: Policy,
+    seed: int,
+    num_envs: int | None,
+    env_kwargs: dict[str, Any],
+    progress: bool | None,
+) -> Recording:
+    num_envs = min(num_envs or _num_envs(env_id), episodes)
+    vector_env = _make(env_id, num_envs, env_kwargs, _is_native(env_id))
     try:
         _check_spaces(vector_env)
         quotas = np.full(num_envs, episodes // num_envs) + (np.arange(num_envs) < episodes % num_envs)
@@ -258,6 +312,11 @@ def _closed(terminations: Array, truncations: Array) -> Array:
     closed = truncations.copy()
     closed[-1] |= not terminations[-1]
     return closed
+
+
+def _num_envs(env_id: str) -> int:
+    """How many environments are stepped together unless told otherwise."""
+    return 64 if _is_native(env_id) else 8
 
 
 def _is_native(env_id: str) -> bool:

@@ -16,9 +16,9 @@ def test_it_learns_and_writes_what_it_says(tmp_path):
     summary = main(config(tmp_path / "out"))
     assert summary["success_rate"] >= 0.99
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
-    for name in ("learning_curve.png", "metrics.jsonl", "agent.safetensors"):
+    for name in ("learning_curve.png", "metrics.jsonl", "model.safetensors", "config.json", "README.md"):
         assert (tmp_path / "out" / name).stat().st_size > 0
-    assert Reinforce.load(tmp_path / "out" / "agent.safetensors").num_updates == summary["updates"] == 150
+    assert Reinforce.load(tmp_path / "out" / "model.safetensors").num_updates == summary["updates"] == 150
 
 
 def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path):

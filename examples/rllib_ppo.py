@@ -1,0 +1,170 @@
+"""Train RLlib's PPO on any Gymnasium id, on this machine or on a Ray cluster.
+
+    python examples/rllib_ppo.py --env-id wm/SequenceNext-v0 --total-timesteps 40000 --num-runners 1
+    python examples/rllib_ppo.py --env-id wm/Navigation-v0 --address auto --num-runners 16
+
+Without `--address` Ray is started here and stopped in the end. The trained network is evaluated like every other agent
+(`RLModuleAgent` has Stable-Baselines3's `predict`). Writes summary.json. Needs the extra `ray`, and on a cluster
+wm-suite on every machine.
+"""
+
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+
+from wm_agents.evaluation.episodes import evaluate
+from wm_agents.training.summary import make_output_directory, write_summary
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to train."""
+
+    env_id: str = "wm/SequenceNext-v0"
+    """Any Gymnasium id with Box or Discrete spaces; "module:id" imports the module first."""
+    total_timesteps: int = 40_000
+    """Environment steps, rounded up to whole batches."""
+    seed: int = 0
+    """Seed of training; the evaluation episodes start from seed + 10,000 on."""
+    address: str | None = None
+    """Of a Ray cluster, such as "auto" or "ray://host:10001"; None starts Ray on this machine."""
+    num_runners: int = 1
+    """Processes that collect; 0 collects in the learner's own."""
+    envs_per_runner: int = 8
+    """Environments side by side in each of them."""
+    batch_size: int = 2048
+    """Steps between two updates, over all runners."""
+    learning_rate: float = 1e-3
+    """Adam's step size."""
+    evaluation_episodes: int = 200
+    """Greedy episodes at the end."""
+    output_dir: Path = Path("runs/rllib_ppo")
+    """Folder for summary.json."""
+    quiet: bool = False
+    """Print nothing."""
+
+
+def make_env(context: dict[str, Any]) -> gym.Env[Any, Any]:
+    """What a worker calls: a fresh process knows no id before the import."""
+    import wm_envs  # noqa: F401  (registers the ids)
+
+    return gym.make(context["env_id"])
+
+
+def make_algorithm(config: Config) -> Any:
+    """RLlib's PPO on this id."""
+    from ray.rllib.algorithms.ppo import PPOConfig
+    from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+    from ray.tune.registry import register_env
+
+    register_env("wm_suite_env", make_env)
+    settings = (
+        PPOConfig()
+        .environment("wm_suite_env", env_config={"env_id": config.env_id})
+        .env_runners(num_env_runners=config.num_runners, num_envs_per_env_runner=config.envs_per_runner)
+        .training(
+            train_batch_size_per_learner=config.batch_size,
+            minibatch_size=min(256, config.batch_size),
+            num_epochs=4,
+            lr=config.learning_rate,
+            entropy_coeff=0.01,
+        )
+        .rl_module(model_config=DefaultModelConfig(fcnet_hiddens=[64, 64]))
+        .debugging(seed=config.seed, log_level="ERROR")
+    )
+    return settings.build_algo()
+
+
+class RLModuleAgent:
+    """A trained network of RLlib with Stable-Baselines3's `predict`, for evaluation.
+
+    Args:
+        module: `algorithm.get_module()`.
+        action_space: Of the single environment.
+    """
+
+    def __init__(self, module: Any, action_space: gym.Space[Any]) -> None:
+        self.module = module
+        self.action_space = action_space
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,  # noqa: ARG002
+        deterministic: bool = True,  # noqa: ARG002
+    ) -> tuple[Any, Any]:
+        """The likeliest actions for a batch of observations."""
+        with torch.no_grad():
+            rows = torch.as_tensor(np.asarray(observation, np.float32))
+            outputs = self.module.forward_inference({"obs": rows})["action_dist_inputs"].numpy()
+        if isinstance(self.action_space, gym.spaces.Discrete):
+            return outputs.argmax(-1) + self.action_space.start, state
+        assert isinstance(self.action_space, gym.spaces.Box)
+        low, high = self.action_space.low, self.action_space.high
+        means = np.clip(outputs[:, : low.size].reshape(-1, *low.shape), -1.0, 1.0)  # RLlib acts between -1 and 1
+        return (low + (means + 1.0) / 2.0 * (high - low)).astype(low.dtype), state
+
+
+def main(config: Config) -> dict[str, float]:
+    """Train and evaluate; returns the summary that is written."""
+    try:
+        import ray
+    except ImportError as error:
+        raise SystemExit("Ray is not installed: pip install 'wm-suite[ray]'") from error
+    warnings.filterwarnings("ignore", category=DeprecationWarning)  # RLlib's, about itself
+    folder = make_output_directory(config.output_dir)
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        start_ray(ray, config)
+    try:
+        summary = train(config)
+    finally:
+        if is_ours:
+            ray.shutdown()
+    write_summary(folder, summary)
+    if not config.quiet:
+        print("  ".join(f"{name} {value:.4g}" for name, value in summary.items()))
+    return summary
+
+
+def start_ray(ray: Any, config: Config) -> None:
+    """Connect to the cluster, or start a small one here."""
+    if config.address is not None:
+        ray.init(address=config.address, log_to_driver=False)
+        return
+    num_cpus = config.num_runners + 1
+    store = 256 * 2**20  # bytes: batches are small, and the default is a third of the memory
+    ray.init(num_cpus=num_cpus, include_dashboard=False, object_store_memory=store, log_to_driver=False)
+
+
+def train(config: Config) -> dict[str, float]:
+    """Iterations until the steps are spent, then greedy episodes."""
+    algorithm = make_algorithm(config)
+    started, num_steps = time.perf_counter(), 0
+    try:
+        while num_steps < config.total_timesteps:
+            result = algorithm.train()
+            num_steps = int(result["num_env_steps_sampled_lifetime"])
+            if not config.quiet:
+                print(f"{num_steps:>10,} steps  return {result['env_runners'].get('episode_return_mean', np.nan):.3g}")
+        seconds = time.perf_counter() - started
+        env = make_env({"env_id": config.env_id})
+        agent = RLModuleAgent(algorithm.get_module(), env.action_space)
+        env.close()
+        results = evaluate(agent, config.env_id, config.evaluation_episodes, seed=config.seed + 10_000)
+    finally:
+        algorithm.stop()
+    return {**results.summary(), "total_timesteps": num_steps, "steps_per_second": num_steps / seconds}
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

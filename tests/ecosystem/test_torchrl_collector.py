@@ -1,0 +1,34 @@
+"""TorchRL's collector gathers every id through GymEnv and GymWrapper."""
+
+import gymnasium as gym
+import pytest
+
+torchrl = pytest.importorskip("torchrl", reason="the extra ecosystem is not installed")
+import torch  # noqa: E402
+
+try:
+    from torchrl.collectors import Collector
+except ImportError:  # its name before 0.11
+    from torchrl.collectors import SyncDataCollector as Collector
+from torchrl.envs import GymEnv, GymWrapper, RandomPolicy  # noqa: E402
+from torchrl.envs.utils import check_env_specs  # noqa: E402
+
+
+def test_the_specs_hold(env_id):
+    check_env_specs(GymEnv(env_id), seed=0)
+
+
+def test_the_collector_gathers_frames(env_id):
+    env = GymWrapper(gym.make(env_id))
+    collector = Collector(env, RandomPolicy(env.action_spec), frames_per_batch=32, total_frames=64)
+    batches = list(collector)
+    collector.shutdown()
+    assert [batch.numel() for batch in batches] == [32, 32]
+    frames = torch.cat(batches)
+    assert torch.isfinite(frames["next", "reward"]).all()
+    size = gym.make(env_id).observation_space.shape
+    assert frames["observation"].shape == (64, *size)
+    # Within an episode what a step led to is what the next one starts from.
+    goes_on = ~frames["next", "done"][:-1].squeeze(-1)
+    assert torch.equal(frames["next", "observation"][:-1][goes_on], frames["observation"][1:][goes_on])
+    assert goes_on.any()

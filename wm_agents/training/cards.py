@@ -1,0 +1,243 @@
+"""Model cards: a folder that says by itself what was trained, on what, how well it does and how to load it.
+
+    model.safetensors   the weights, as a checkpoint with its SHA-256
+    config.json         everything that a program may ask: configuration, environment, scores, versions, date
+    README.md           the same for people, with a header in the form that model hubs read
+
+The header is JSON behind YAML's keys, which every YAML reader takes; nothing is pickled.
+"""
+
+import datetime
+import hashlib
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from wm_agents.errors import CheckpointError, ConfigError
+from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
+
+WEIGHTS, CONFIG, README = "model.safetensors", "config.json", "README.md"
+SB3_KIND = "stable-baselines3 policy"
+PACKAGES = ("wm-suite", "torch", "gymnasium", "numpy", "stable-baselines3")
+
+
+class Saves(Protocol):
+    """Our agents and world models: `save` writes a checkpoint file."""
+
+    def save(self, path: str | os.PathLike[str]) -> Any:
+        """Write everything that a later `load` needs."""
+        ...
+
+
+@dataclass(frozen=True)
+class Card:
+    """What only the one who trained it knows.
+
+    Attributes:
+        title: The heading, such as "REINFORCE with a world model".
+        env_id: The Gymnasium id it was trained on.
+        scores: Names to numbers, from episodes or data that training did not see; None or NaN is written as null.
+        command: The command line that trains it again.
+        seeds: Those of the training.
+        env_kwargs: Options of the environment.
+        evaluation: How the scores were measured, in words.
+        limits: What it is not good for, in words.
+        tags: Further words to be found by.
+    """
+
+    title: str
+    env_id: str
+    scores: Mapping[str, float | None]
+    command: str = ""
+    seeds: Sequence[int] = ()
+    env_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    evaluation: str = ""
+    limits: str = ""
+    tags: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not self.title.strip() or "\n" in self.title:
+            raise ConfigError(f"a card's title is one line of text, got {self.title!r}")
+
+
+def save_with_card(model: Saves | BaseAlgorithm, folder: str | os.PathLike[str], card: Card) -> Path:
+    """Save an agent or a world model with its card; files of an earlier one in the folder are replaced.
+
+    Stable-Baselines3's own agents get their policy's weights stored, which `load_policy_weights` reads without
+    unpickling; to go on training keep their zip as well.
+
+    Args:
+        model: An agent or world model of ours, or an algorithm of Stable-Baselines3.
+        folder: Where, made if missing.
+        card: What it is.
+
+    Returns:
+        The path of the README.
+
+    Raises:
+        CheckpointError: A file cannot be written.
+    """
+    folder = Path(folder)
+    weights = folder / WEIGHTS
+    if isinstance(model, BaseAlgorithm):
+        save_checkpoint(weights, model.policy.state_dict(), _sb3_metadata(model))
+    else:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"cannot write into {folder}: {error.strerror}; give a writable folder") from error
+        model.save(weights)
+    facts = _facts(model, weights, card)
+    _write_whole(folder / CONFIG, json.dumps(facts, indent=2, allow_nan=False) + "\n")
+    _write_whole(folder / README, _readme(facts, card))
+    return folder / README
+
+
+def load_policy_weights(agent: BaseAlgorithm, folder: str | os.PathLike[str]) -> None:
+    """Give a fresh Stable-Baselines3 agent of the same shape the weights of a card's folder.
+
+    Raises:
+        CheckpointError: The file is damaged, of another algorithm, or its tensors do not fit; the agent is unchanged.
+    """
+    path = Path(folder) / WEIGHTS
+    stored = load_checkpoint(path, kind=SB3_KIND)
+    if stored.metadata["algorithm"] != type(agent).__name__:
+        raise CheckpointError(
+            f"{path} holds a policy of {stored.metadata['algorithm']}, not of {type(agent).__name__}"
+        )
+    own = agent.policy.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
+    if shapes != {name: tuple(tensor.shape) for name, tensor in stored.tensors.items()}:
+        raise CheckpointError(f"{path} does not fit this policy: make it with the same spaces and policy_kwargs")
+    agent.policy.load_state_dict(stored.tensors)
+
+
+def _sb3_metadata(agent: BaseAlgorithm) -> dict[str, Any]:
+    simple = {
+        name: value
+        for name, value in sorted(vars(agent).items())
+        if not name.startswith("_") and isinstance(value, bool | int | float | str) and _is_finite(value)
+    }
+    return {
+        "kind": SB3_KIND,
+        "algorithm": type(agent).__name__,
+        "policy": type(agent.policy).__name__,
+        "observation_space": str(agent.observation_space),
+        "action_space": str(agent.action_space),
+        "settings": simple,
+    }
+
+
+def _facts(model: Any, weights: Path, card: Card) -> dict[str, Any]:
+    """What config.json holds."""
+    metadata = load_checkpoint(weights).metadata
+    return {
+        "title": card.title,
+        "class": f"{type(model).__module__}.{type(model).__qualname__}",
+        "env_id": card.env_id,
+        "env_kwargs": dict(card.env_kwargs),
+        "scores": {name: _number(value) for name, value in card.scores.items()},
+        "evaluation": card.evaluation,
+        "command": card.command,
+        "seeds": list(card.seeds),
+        "date": datetime.date.today().isoformat(),
+        "versions": _versions(),
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "checkpoint": metadata,
+    }
+
+
+def _readme(facts: Mapping[str, Any], card: Card) -> str:
+    rows = [f"| {name.replace('_', ' ')} | {_shown(value)} |" for name, value in facts["scores"].items()]
+    scores = ["| Score | Value |", "|---|---:|", *rows] if rows else ["No scores were recorded."]
+    trained = ["```console", f"$ {card.command}", "```"] if card.command else ["The command was not recorded."]
+    seeds = f"Seeds: {', '.join(map(str, card.seeds))}." if card.seeds else ""
+    options = f" with `{json.dumps(dict(card.env_kwargs))}`" if card.env_kwargs else ""
+    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    sections = [
+        _header(facts, card),
+        f"# {card.title}",
+        f"`{facts['class']}`, trained on `{card.env_id}`{options}, {facts['date']}.",
+        "## Use",
+        "\n".join(["```python", *_usage(facts), "```"]),
+        "## Results",
+        *([card.evaluation] if card.evaluation else []),
+        "\n".join(scores),
+        "## Training",
+        "\n".join(trained),
+        *([seeds] if seeds else []),
+        f"`{CONFIG}` has the whole configuration. Versions: {versions}.",
+        *(["## Limits", card.limits] if card.limits else []),
+        f"SHA-256 of `{WEIGHTS}`: `{facts['sha256']}`",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _usage(facts: Mapping[str, Any]) -> list[str]:
+    module, _, name = facts["class"].rpartition(".")
+    if facts["checkpoint"].get("kind") != SB3_KIND:
+        return [f"from {module} import {name}", "", f'model = {name}.load("{WEIGHTS}")']
+    policy = facts["checkpoint"]["policy"]
+    return [
+        f"from {module} import {name}",
+        "",
+        "from wm_agents.training.cards import load_policy_weights",
+        "",
+        f'agent = {name}("{"MlpPolicy" if policy.endswith("Policy") else policy}", env)  # with the same options',
+        'load_policy_weights(agent, ".")',
+    ]
+
+
+def _header(facts: Mapping[str, Any], card: Card) -> str:
+    """The hub's header: each value is JSON, which is YAML too."""
+    tags = ["reinforcement-learning", "world-models", card.env_id, *card.tags]
+    metrics = [{"type": name, "name": name, "value": value} for name, value in facts["scores"].items()]
+    place = {"name": card.env_id, "type": card.env_id}
+    result = {"task": {"type": "reinforcement-learning"}, "dataset": place, "metrics": metrics}
+    values = {
+        "library_name": "wm-suite",
+        "tags": list(dict.fromkeys(tags)),
+        "model-index": [{"name": card.title, "results": [result]}],
+    }
+    return "\n".join(["---", *(f"{name}: {json.dumps(value)}" for name, value in values.items()), "---"])
+
+
+def _number(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _shown(value: float | None) -> str:
+    return "none" if value is None else f"{value:,.6g}"
+
+
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """The old file or the new one, whatever happens."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"cannot write {path}: {error.strerror}; free space or give another folder") from error
