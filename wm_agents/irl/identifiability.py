@@ -49,19 +49,21 @@ class Identifiability:
         return f"not identified: {' '.join(parts)}"
 
 
-def identify(information: Floats, feature_names: tuple[str, ...], tolerance: float = TOLERANCE) -> Identifiability:
+def identify(
+    information: Floats, feature_names: tuple[str, ...], *, floor: float = 0.0, tolerance: float = TOLERANCE
+) -> Identifiability:
     """Split weights into what can and what cannot be told.
 
     Args:
         information: [F, F], mean outer product of feature differences.
         feature_names: F names.
+        floor: Information that rounding alone can bring about, which counts as zero.
         tolerance: Share of the largest eigenvalue below which one counts as zero.
     """
     values, vectors = np.linalg.eigh((information + information.T) / 2)
     order = np.argsort(-values)
     values, vectors = np.maximum(values[order], 0.0), vectors[:, order]
-    largest = values[0]
-    rank = int((values > tolerance * largest).sum()) if largest > 0 else 0
+    rank = int((values > max(tolerance * values[0], floor)).sum())
     null = _simplest(vectors[:, rank:]) if rank < len(values) else np.zeros((0, len(values)))
     is_identified = np.sqrt((vectors[:, rank:] ** 2).sum(1)) < _PART
     return Identifiability(feature_names, values, rank, null, is_identified)

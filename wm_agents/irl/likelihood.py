@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from wm_agents.errors import DemonstrationError
 from wm_agents.irl.decision_model import DecisionModel, Floats
 from wm_agents.irl.demonstrations import Demonstrations, check_allowed
+from wm_agents.irl.prior import Prior
 from wm_agents.irl.soft_induction import SoftPolicy, future_features, push_forward, soft_policy
 
 
@@ -94,13 +95,13 @@ class Likelihood:
         """I(w) [F, F]."""
         return _second_moment(*self.differences(weights))
 
-    def newton_step(self, weights: Floats, step_weights: Floats, precision: float) -> Floats:
-        """Fisher scoring: the step [F] for steps weighted by [N] and a normal prior of this precision."""
+    def newton_step(self, weights: Floats, step_weights: Floats, prior: Prior) -> Floats:
+        """Fisher scoring: the step [F] for steps weighted by [N]."""
         differences, probabilities = self.differences(weights)
         chosen = differences[np.arange(self.num_steps), self.actions]
         information = _second_moment(differences, probabilities * step_weights[:, None])
-        information[np.diag_indices_from(information)] += precision
-        step: Floats = np.linalg.solve(information, step_weights @ chosen - precision * weights)
+        gradient = step_weights @ chosen + prior.value_and_gradient(weights)[1]
+        step: Floats = np.linalg.solve(information + prior.precision, gradient)
         return step
 
     def _one_shot(self, weights: Floats) -> Floats:

@@ -1,6 +1,6 @@
 """Maximum-entropy inverse reinforcement learning with linear rewards, exact in a finite model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,17 @@ from wm_agents.irl.decision_model import DecisionModel, Floats
 from wm_agents.irl.demonstrations import Demonstrations
 from wm_agents.irl.identifiability import Identifiability, identify
 from wm_agents.irl.likelihood import Likelihood
+from wm_agents.irl.prior import Prior, population
 from wm_agents.irl.soft_induction import SoftPolicy, soft_policy
 from wm_agents.irl.standardisation import Scaling
 from wm_agents.irl.uncertainty import bootstrap_weights, laplace_covariance, laplace_limits
 from wm_agents.training.progress import progress
+
+_ROUNDING = 1e-20  # square of the relative error of sums of features, with some room
+_SUSPICIOUS = 0.95  # share of actions that the fit holds most probable from which on separation is looked into
+
+Objective = Callable[[Floats], tuple[float, Floats]]
+"""Weights [F] -> a value and its gradient [F]."""
 
 _WEAK = 0.8
 """Posterior as a share of prior standard deviation from which on the data say little: a third of the variance gone."""
@@ -69,6 +76,7 @@ class RewardFit:
         is_weak: [F] bool, weights of which the data say little beyond the prior.
         flags: Warnings in words; none where all is well.
         log_likelihood: Of all demonstrated actions.
+        information: [F, F], mean Fisher information of a step about the scaled weights, at the fit.
         num_steps: Demonstrated.
         num_episodes: Demonstrated.
         has_converged: Whether the optimiser found the maximum.
@@ -88,6 +96,7 @@ class RewardFit:
     is_weak: NDArray[np.bool_]
     flags: tuple[str, ...]
     log_likelihood: float
+    information: Floats
     num_steps: int
     num_episodes: int
     has_converged: bool
@@ -162,10 +171,9 @@ class MaxEntIRL:
             NonFiniteError: The likelihood is not finite, as with unscaled features of astronomical size.
         """
         checked = Demonstrations.of(demonstrations)
-        scaling = Scaling.of(self.model, checked.states) if self.config.standardise else self._unscaled()
-        likelihood = Likelihood(self.model, checked, scaling.scale)
-        weights, has_converged = most_probable_weights(likelihood, self.config)
-        self.fitted = _report(likelihood, weights, scaling, self.config, has_converged)
+        scaling = _scaling(self.model, checked, self.config)
+        prior = Prior.independent(self.model.num_features, self.config.prior_std)
+        self.fitted = _fit(Likelihood(self.model, checked, scaling.scale), scaling, prior, self.config)
         return self.fitted
 
     def reward(self, states: Any, actions: Any) -> Floats:
@@ -174,7 +182,7 @@ class MaxEntIRL:
 
     def rewards(self) -> Floats:
         """The inferred reward [S, A] of every step."""
-        return self.model.features @ self._fit().weights
+        return self.model.features @ self._checked().weights
 
     def policy(self) -> SoftPolicy:
         """The soft-optimal policy under the inferred reward."""
@@ -183,16 +191,13 @@ class MaxEntIRL:
     def log_likelihood(self, demonstrations: Any) -> float:
         """Of demonstrated actions under the fit, in nats per step; demonstrations that it has not seen, say."""
         checked = Demonstrations.of(demonstrations)
-        fit = self._fit()
+        fit = self._checked()
         return float(Likelihood(self.model, checked, fit.scale).log_probabilities(fit.scaled_weights).mean())
 
-    def _fit(self) -> RewardFit:
+    def _checked(self) -> RewardFit:
         if self.fitted is None:
             raise ConfigError("nothing is fitted yet: call fit(demonstrations) first")
         return self.fitted
-
-    def _unscaled(self) -> Scaling:
-        return Scaling.none(self.model.num_features)
 
 
 def fit_many(
@@ -200,71 +205,115 @@ def fit_many(
     model: DecisionModel | Mapping[str, DecisionModel],
     config: MaxEntConfig | None = None,
     *,
+    num_rounds: int = 0,
     show_progress: bool | None = None,
 ) -> dict[str, RewardFit]:
-    """Fit each demonstrator by itself, all on the same units.
+    """Fit many demonstrators on the same units, each by itself or as members of one population.
 
     Args:
         demonstrations: By name; `Demonstrations.by_demonstrator()` gives it.
         model: One for all, or one by name for demonstrators who faced different choices.
         config: Settings of all fits.
+        num_rounds: Rounds of expectation maximisation in which the prior becomes the population's own mean and
+            covariance (empirical Bayes); those who say little are drawn to the others. 0 keeps the prior of `config`.
         show_progress: Show a bar; None shows it on a terminal.
 
     Raises:
-        ConfigError: A demonstrator without a model.
+        ConfigError: A demonstrator without a model, or models with different features.
     """
+    config = MaxEntConfig() if config is None else config
     models = dict.fromkeys(demonstrations, model) if isinstance(model, DecisionModel) else dict(model)
-    missing = set(demonstrations) - set(models)
-    if missing or not demonstrations:
-        raise ConfigError(f"no model for {sorted(missing)[:5]}" if missing else "nobody demonstrated anything")
-    fits = {}
-    with progress(len(demonstrations), "demonstrators", show_progress) as bar:
-        for name, given in demonstrations.items():
-            fits[name] = MaxEntIRL(models[name], config).fit(given)
+    _check_models(demonstrations, models)
+    scaling = _common_scaling([_scaling(models[name], given, config) for name, given in demonstrations.items()])
+    likelihoods = {name: Likelihood(models[name], given, scaling.scale) for name, given in demonstrations.items()}
+    prior = Prior.independent(len(scaling.scale), config.prior_std)
+    with progress((num_rounds + 1) * len(models), "demonstrators", show_progress) as bar:
+        for _ in range(num_rounds):
+            prior = _population(likelihoods.values(), prior, config)
+            bar.advance(len(likelihoods))
+        fits = {}
+        for name, likelihood in likelihoods.items():
+            fits[name] = _fit(likelihood, scaling, prior, config)
             bar.advance()
     return fits
 
 
-def most_probable_weights(likelihood: Likelihood, config: MaxEntConfig) -> tuple[Floats, bool]:
-    """The maximum of the posterior in scaled weights [F], and whether the optimiser found it."""
-    precision, size = config.prior_std**-2, max(likelihood.num_steps, 1)
+def most_probable_weights(likelihood: Likelihood, prior: Prior, config: MaxEntConfig) -> tuple[Floats, bool]:
+    """The maximum of the posterior in scaled weights [F], and whether the optimiser found it.
 
-    def objective(function: Any) -> Any:
-        def negative(weights: Floats) -> tuple[float, Floats]:
-            value, gradient = function(weights)
-            penalty = 0.5 * precision * float(weights @ weights)
-            return (penalty - value) / size, (precision * weights - gradient) / size
-
-        return negative
-
+    Raises:
+        NonFiniteError: The likelihood is not finite.
+    """
     options = {"maxiter": config.max_iterations, "maxfun": 10 * config.max_iterations, "ftol": 1e-14, "gtol": 1e-7}
-    start = np.zeros(likelihood.features.shape[2])
-    if not likelihood.model.is_deterministic:
-        with np.errstate(over="ignore", invalid="ignore"):
-            start = minimize(objective(likelihood.matching_and_gradient), start, jac=True, method="L-BFGS-B").x
+    start = prior.mean
     with np.errstate(over="ignore", invalid="ignore"):
-        found = minimize(
-            objective(likelihood.value_and_gradient), start, jac=True, method="L-BFGS-B", options=options
-        )
+        if not likelihood.model.is_deterministic:
+            start = minimize(_negative(likelihood, likelihood.matching_and_gradient, prior), start, jac=True).x
+        objective = _negative(likelihood, likelihood.value_and_gradient, prior)
+        found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
     if not np.isfinite(found.x).all() or not np.isfinite(found.fun):
         raise NonFiniteError("the likelihood is not finite: standardise the features")
-    return found.x, bool(found.success)
+    # Where float64 allows no further progress the line search gives up; a flat gradient says that this is the maximum.
+    return found.x, bool(found.success or np.abs(found.jac).max() < 1e-5)
 
 
-def _report(
-    likelihood: Likelihood, weights: Floats, scaling: Scaling, config: MaxEntConfig, has_converged: bool
-) -> RewardFit:
-    model, precision = likelihood.model, config.prior_std**-2
+def _negative(likelihood: Likelihood, function: Objective, prior: Prior) -> Objective:
+    """Minus the log posterior per step, for a minimiser."""
+    size = likelihood.num_steps
+
+    def negative(weights: Floats) -> tuple[float, Floats]:
+        value, gradient = function(weights)
+        log_prior, slope = prior.value_and_gradient(weights)
+        return -(value + log_prior) / size, -(gradient + slope) / size
+
+    return negative
+
+
+def _scaling(model: DecisionModel, demonstrations: Demonstrations, config: MaxEntConfig) -> Scaling:
+    states = demonstrations.states
+    if not config.standardise or states.max() >= model.num_states:  # the likelihood will say what is wrong
+        return Scaling.none(model.num_features)
+    return Scaling.of(model, states)
+
+
+def _common_scaling(scalings: list[Scaling]) -> Scaling:
+    """Root mean square of units, over the demonstrators for whom a feature varies."""
+    squares = np.stack([np.where(scaling.is_constant, np.nan, scaling.scale**2) for scaling in scalings])
+    is_constant = np.isnan(squares).all(0)
+    own = np.stack([scaling.scale**2 for scaling in scalings])
+    known = np.where(np.isnan(squares), 0.0, squares).sum(0) / np.maximum((~np.isnan(squares)).sum(0), 1)
+    return Scaling(np.sqrt(np.where(is_constant, own.mean(0), known)), is_constant)
+
+
+def _check_models(demonstrations: Mapping[str, Demonstrations], models: Mapping[str, DecisionModel]) -> None:
+    missing = set(demonstrations) - set(models)
+    if missing or not demonstrations:
+        raise ConfigError(f"no model for {sorted(missing)[:5]}" if missing else "nobody demonstrated anything")
+    if len({models[name].feature_names for name in demonstrations}) > 1:
+        raise ConfigError("the models have different features: give all demonstrators the same feature names")
+
+
+def _population(likelihoods: Iterable[Likelihood], prior: Prior, config: MaxEntConfig) -> Prior:
+    weights, covariances = [], []
+    for likelihood in likelihoods:
+        weights.append(most_probable_weights(likelihood, prior, config)[0])
+        covariances.append(laplace_covariance(likelihood, weights[-1], prior))
+    return population(weights, covariances, config.prior_std)
+
+
+def _fit(likelihood: Likelihood, scaling: Scaling, prior: Prior, config: MaxEntConfig) -> RewardFit:
+    model = likelihood.model
+    weights, has_converged = most_probable_weights(likelihood, prior, config)
     evenly = likelihood.information(np.zeros_like(weights)) / likelihood.num_steps
-    identifiability = identify(evenly, model.feature_names)
-    covariance = laplace_covariance(likelihood, weights, precision)
+    floor = _ROUNDING * float(np.square(likelihood.features).mean())
+    identifiability = identify(evenly, model.feature_names, floor=floor)
+    covariance = laplace_covariance(likelihood, weights, prior)
     low, high = laplace_limits(weights, covariance, config.confidence)
-    is_weak = np.sqrt(np.diag(covariance)) > _WEAK * config.prior_std
-    log_probabilities = likelihood.log_probabilities(weights)
+    is_weak = np.sqrt(np.diag(covariance)) > _WEAK * prior.std
     resampled = np.zeros((0, len(weights)))
     if config.num_resamples:
-        resampled = bootstrap_weights(likelihood, weights, precision, config.num_resamples, config.seed)
-    flags = _flags(likelihood, identifiability, scaling, is_weak, weights)
+        resampled = bootstrap_weights(likelihood, weights, prior, config.num_resamples, config.seed)
+    flags = _flags(likelihood, identifiability, scaling, is_weak, weights, config)
     return RewardFit(
         feature_names=model.feature_names,
         weights=weights / scaling.scale,
@@ -279,7 +328,8 @@ def _report(
         is_constant=scaling.is_constant,
         is_weak=is_weak,
         flags=flags if has_converged else (*flags, "the optimiser stopped before the maximum: raise max_iterations"),
-        log_likelihood=float(log_probabilities.sum()),
+        log_likelihood=float(likelihood.log_probabilities(weights).sum()),
+        information=likelihood.information(weights) / likelihood.num_steps,
         num_steps=likelihood.num_steps,
         num_episodes=likelihood.num_episodes,
         has_converged=has_converged,
@@ -292,6 +342,7 @@ def _flags(
     scaling: Scaling,
     is_weak: NDArray[np.bool_],
     weights: Floats,
+    config: MaxEntConfig,
 ) -> tuple[str, ...]:
     names = np.array(likelihood.model.feature_names)
     flags = [f"constant: {name}" for name in names[scaling.is_constant]]
@@ -300,16 +351,24 @@ def _flags(
     had_choice = likelihood.model.mask[likelihood.states].sum(1) > 1
     if not had_choice.any():
         flags.append("no choice: every demonstrated state allows a single action")
-        return tuple(flags)
-    if len(np.unique(likelihood.actions[had_choice])) == 1:
+    elif len(np.unique(likelihood.actions[had_choice])) == 1:
         flags.append("one class: always the same action, so that the prior alone limits the size of the weights")
-    elif _is_separated(likelihood, weights, had_choice):
+    elif _is_separated(likelihood, weights, had_choice, config):
         flags.append("separated: some weights explain every action, so that the prior alone limits their size")
     return tuple(flags)
 
 
-def _is_separated(likelihood: Likelihood, weights: Floats, had_choice: NDArray[np.bool_]) -> bool:
-    """Whether each demonstrated action is the most probable one, so that larger weights would fit ever better."""
+def _is_separated(
+    likelihood: Likelihood, weights: Floats, had_choice: NDArray[np.bool_], config: MaxEntConfig
+) -> bool:
+    """Whether some weights make every demonstrated action the most probable one: larger ones would fit ever better."""
+    if _share_foreseen(likelihood, weights, had_choice) < _SUSPICIOUS:
+        return False
+    loose = Prior.independent(len(weights), 1e3 * config.prior_std)
+    return _share_foreseen(likelihood, most_probable_weights(likelihood, loose, config)[0], had_choice) == 1.0
+
+
+def _share_foreseen(likelihood: Likelihood, weights: Floats, had_choice: NDArray[np.bool_]) -> float:
     log_probabilities = likelihood.policy(weights).log_probabilities[likelihood.times, likelihood.states]
     own = log_probabilities[np.arange(likelihood.num_steps), likelihood.actions]
-    return bool((own[had_choice] >= log_probabilities[had_choice].max(1)).all())
+    return float((own[had_choice] >= log_probabilities[had_choice].max(1)).mean())

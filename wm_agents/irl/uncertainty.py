@@ -6,16 +6,16 @@ import numpy as np
 
 from wm_agents.irl.decision_model import Floats
 from wm_agents.irl.likelihood import Likelihood
+from wm_agents.irl.prior import Prior
 
 _MAX_STEPS = 25
 _ENOUGH = 1e-6
 
 
-def laplace_covariance(likelihood: Likelihood, weights: Floats, precision: float) -> Floats:
+def laplace_covariance(likelihood: Likelihood, weights: Floats, prior: Prior) -> Floats:
     """The inverse of information plus prior precision [F, F]: the normal approximation of the posterior."""
-    information = likelihood.information(weights)
-    information[np.diag_indices_from(information)] += precision
-    return np.linalg.inv(information)
+    covariance: Floats = np.linalg.inv(likelihood.information(weights) + prior.precision)
+    return covariance
 
 
 def laplace_limits(weights: Floats, covariance: Floats, confidence: float) -> tuple[Floats, Floats]:
@@ -25,7 +25,7 @@ def laplace_limits(weights: Floats, covariance: Floats, confidence: float) -> tu
 
 
 def bootstrap_weights(
-    likelihood: Likelihood, weights: Floats, precision: float, num_resamples: int, seed: int
+    likelihood: Likelihood, weights: Floats, prior: Prior, num_resamples: int, seed: int
 ) -> Floats:
     """Weights [R, F] fitted again to episodes drawn with replacement, by Fisher scoring from the estimate.
 
@@ -34,13 +34,13 @@ def bootstrap_weights(
     generator = np.random.default_rng(seed)
     num_episodes = likelihood.num_episodes
     drawn = generator.multinomial(num_episodes, np.full(num_episodes, 1 / num_episodes), num_resamples)
-    return np.stack([_refit(likelihood, weights, row[likelihood.episodes].astype(float), precision) for row in drawn])
+    return np.stack([_refit(likelihood, weights, row[likelihood.episodes].astype(float), prior) for row in drawn])
 
 
-def _refit(likelihood: Likelihood, weights: Floats, step_weights: Floats, precision: float) -> Floats:
+def _refit(likelihood: Likelihood, weights: Floats, step_weights: Floats, prior: Prior) -> Floats:
     current = weights
     for _ in range(_MAX_STEPS):
-        step = likelihood.newton_step(current, step_weights, precision)
+        step = likelihood.newton_step(current, step_weights, prior)
         # A resample with little information may ask for a leap; a bounded step keeps the scoring stable.
         current = current + step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-300))
         if np.abs(step).max() < _ENOUGH * max(1.0, float(np.abs(current).max())):
