@@ -2,7 +2,7 @@
 
 from wm_agents.irl.decision_model import DecisionModel, from_transition_table, from_world_model
 from wm_agents.irl.demonstrations import Demonstrations
-from wm_agents.irl.held_out import HeldOut, cross_validate
+from wm_agents.irl.held_out import HeldOut, choose_prior_std, cross_validate
 from wm_agents.irl.identifiability import Identifiability, identify
 from wm_agents.irl.maxent import MaxEntConfig, MaxEntIRL, RewardFit, fit_many
 from wm_agents.irl.soft_induction import SoftPolicy, optimal_policy, policy_value, soft_policy
@@ -16,6 +16,7 @@ __all__ = [
     "MaxEntIRL",
     "RewardFit",
     "SoftPolicy",
+    "choose_prior_std",
     "cross_validate",
     "fit_many",
     "from_transition_table",

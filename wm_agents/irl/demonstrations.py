@@ -150,9 +150,7 @@ class Demonstrations:
         names = None if self.demonstrators is None else tuple(self.demonstrators[k] for k in index)
         starts, lengths = self.trajectories.step_starts[index], self.lengths[index]
         rows = np.concatenate([np.arange(a, a + n) for a, n in zip(starts, lengths, strict=True)])
-        return Demonstrations(
-            self.trajectories.select(index), None if self.masks is None else self.masks[rows], names
-        )
+        return Demonstrations(self.trajectories.select(index), None if self.masks is None else self.masks[rows], names)
 
     def by_demonstrator(self) -> "dict[str, Demonstrations]":
         """Each demonstrator's episodes by name, in order of first appearance.

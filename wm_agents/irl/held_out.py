@@ -1,6 +1,7 @@
 """How well inferred rewards foresee episodes that they were not inferred from."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,3 +70,27 @@ def _scores(irl: MaxEntIRL, training: Demonstrations, tested: Demonstrations) ->
     columns = np.stack([fitted, -np.log(allowed.sum(1)), np.log(shares[steps, actions] / shares.sum(1))], 1)
     sums: Floats = np.add.reduceat(columns, tested.trajectories.step_starts, axis=0)
     return sums
+
+
+def choose_prior_std(
+    model: DecisionModel,
+    demonstrations: Any,
+    candidates: Sequence[float] = (0.3, 1.0, 3.0, 10.0),
+    config: MaxEntConfig | None = None,
+    *,
+    num_folds: int = 5,
+    seed: int = 0,
+) -> float:
+    """The prior standard deviation under which held-out episodes are most probable.
+
+    Raises:
+        DemonstrationError: Fewer episodes than folds.
+    """
+    config = MaxEntConfig() if config is None else config
+    scores = {
+        std: cross_validate(
+            model, demonstrations, replace(config, prior_std=std, num_resamples=0), num_folds=num_folds, seed=seed
+        ).log_likelihood
+        for std in candidates
+    }
+    return max(scores, key=lambda std: scores[std])

@@ -358,9 +358,7 @@ def _flags(
     return tuple(flags)
 
 
-def _is_separated(
-    likelihood: Likelihood, weights: Floats, had_choice: NDArray[np.bool_], config: MaxEntConfig
-) -> bool:
+def _is_separated(likelihood: Likelihood, weights: Floats, had_choice: NDArray[np.bool_], config: MaxEntConfig) -> bool:
     """Whether some weights make every demonstrated action the most probable one: larger ones would fit ever better."""
     if _share_foreseen(likelihood, weights, had_choice) < _SUSPICIOUS:
         return False

@@ -18,11 +18,11 @@ TEXT_FIELDS = ("offset", "direction_1", "direction_2", "width", "slope_1", "slop
 SPATIAL_FEATURES = ("position_1", "position_2", "assent", "abstention", "popularity", "uncertainty", "outcome")
 MAX_STEPS = 4
 
-_MASKS = np.zeros((4, 5), np.bool_)
-_MASKS[DRAFT, [COSPONSOR, NO_ACTION]] = True
-_MASKS[COMMITTEE_VOTE, [YES, NO, ABSTAIN]] = True
-_MASKS[PLENARY_VOTE, [YES, NO, ABSTAIN]] = True
-_MASKS[TERMINAL, NO_ACTION] = True
+STAGE_MASKS = np.zeros((4, 5), np.bool_)
+STAGE_MASKS[DRAFT, [COSPONSOR, NO_ACTION]] = True
+STAGE_MASKS[COMMITTEE_VOTE, [YES, NO, ABSTAIN]] = True
+STAGE_MASKS[PLENARY_VOTE, [YES, NO, ABSTAIN]] = True
+STAGE_MASKS[TERMINAL, NO_ACTION] = True
 
 
 def spatial_features(texts: Floats, stages: NDArray[np.int64], is_sponsor: NDArray[np.bool_], outcome: float) -> Floats:
@@ -44,6 +44,17 @@ def spatial_features(texts: Floats, stages: NDArray[np.int64], is_sponsor: NDArr
     features[:, ABSTAIN] = abstain * is_vote
     features[:, :, -1] = (outcome * ((stages == TERMINAL) & is_sponsor))[:, None]
     return features
+
+
+def seat_utilities(
+    texts: Floats, stages: NDArray[np.int64], is_sponsor: NDArray[np.bool_], outcome: float, weights: Floats
+) -> Floats:
+    """Utilities [N, 5] of the five actions, what follows included; minus infinity for those that a stage has not."""
+    features = spatial_features(texts, stages, is_sponsor, outcome)
+    utilities = np.where(STAGE_MASKS[stages], features @ weights, -np.inf)
+    # Sponsoring pays at the end; whatever else follows is the same for all actions.
+    utilities[(stages == DRAFT) & ~is_sponsor, COSPONSOR] += weights[-1] * outcome
+    return utilities
 
 
 def staged_model(texts: Floats, stages: NDArray[np.int64], lengths: NDArray[np.int64], outcome: float) -> DecisionModel:
@@ -70,7 +81,7 @@ def staged_model(texts: Floats, stages: NDArray[np.int64], lengths: NDArray[np.i
     shape = (num_steps * 10, num_steps * 2)
     transitions = sparse.csr_array((np.ones(len(rows)), (rows, following.ravel())), shape=shape)
     return DecisionModel(
-        features, SPATIAL_FEATURES, mask=_MASKS[stages[doubled]], transitions=transitions, horizon=MAX_STEPS
+        features, SPATIAL_FEATURES, mask=STAGE_MASKS[stages[doubled]], transitions=transitions, horizon=MAX_STEPS
     )
 
 

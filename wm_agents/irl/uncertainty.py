@@ -24,9 +24,7 @@ def laplace_limits(weights: Floats, covariance: Floats, confidence: float) -> tu
     return weights - reach, weights + reach
 
 
-def bootstrap_weights(
-    likelihood: Likelihood, weights: Floats, prior: Prior, num_resamples: int, seed: int
-) -> Floats:
+def bootstrap_weights(likelihood: Likelihood, weights: Floats, prior: Prior, num_resamples: int, seed: int) -> Floats:
     """Weights [R, F] fitted again to episodes drawn with replacement, by Fisher scoring from the estimate.
 
     Whole episodes are drawn, since the steps of one are not independent.
