@@ -19,3 +19,11 @@ class SpaceError(TypeError):
 
 class TrajectoryError(ValueError):
     """Trajectory data that are malformed: not finite, of unequal length or of the wrong shape."""
+
+
+class DemonstrationError(TrajectoryError):
+    """Demonstrations from which no reward can be inferred: none at all, forbidden actions, impossible transitions."""
+
+
+class MixedHorizonError(DemonstrationError):
+    """Demonstrations of unequal length where the length alone would tell an expert from a learner."""

@@ -1,0 +1,164 @@
+"""An 8 x 8 gridworld: what the inferred reward is worth, and how long it takes beside `imitation`'s MCE IRL.
+
+    python -m benchmarks.irl_gridworld --peer-python /path/to/venv/bin/python
+
+The peer needs gymnasium 0.29, hence a Python of its own with `pip install imitation==1.0.1`. Both get the same 50 walks,
+the true dynamics and the starts of these walks, and infer one reward per cell by matching visits. The gap is the largest
+difference over cells between demonstrated and expected visits in a walk; the peer counts the state after the last step,
+too, although its policy takes that step at random, so it is given what a random last step leads to: otherwise its gap
+could not close. Ours is timed from nothing to the fit with intervals and identifiability, whatever the gap; the peer
+from its first gradient step to a gap of 0.01 visits, with the best of its learning rates.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+
+from benchmarks.report import write_result
+from examples import irl_gridworld
+from wm_agents.irl import Demonstrations, MaxEntConfig, MaxEntIRL, choose_prior_std, soft_policy
+from wm_agents.irl.soft_induction import push_forward
+
+GAPS = (0.3, 0.1, 0.03, 0.01)
+GAP = GAPS[-1]
+"""Visits in a walk of 20 steps at which the two are compared."""
+_NEARLY_NO_PRIOR = 100.0
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to run."""
+
+    num_seeds: int = 10
+    """Worlds for the value ratio."""
+    peer_python: Path | None = None
+    """Python in which `imitation` is installed; without it the comparison is left out."""
+    num_peer_seeds: int = 2
+    """Worlds for the comparison."""
+    peer_seconds: float = 30.0
+    """CPU time of the peer for each learning rate."""
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Run both parts; returns the figures."""
+    values = [value(seed) for seed in range(config.num_seeds)]
+    figures: dict[str, Any] = {
+        "value_ratio_median": float(np.median([v["value_ratio"] for v in values])),
+        "value_ratio_worst": float(np.min([v["value_ratio"] for v in values])),
+        "value_ratio_of_aimless_walks_median": float(np.median([v["value_ratio_of_aimless_walks"] for v in values])),
+        "value_ratio_by_seed": [v["value_ratio"] for v in values],
+    }
+    print(figures, flush=True)
+    if config.peer_python is not None:
+        figures["peer"] = beside_peer(config)
+    command = f"python -m benchmarks.irl_gridworld --num-seeds {config.num_seeds}"
+    write_result("irl_gridworld", figures, seeds=range(config.num_seeds), command=command + " --peer-python PYTHON")
+    return figures
+
+
+def value(seed: int) -> dict[str, float]:
+    """The value ratio in one world, from walks with and without an aim."""
+    config = irl_gridworld.Config(seed=seed)
+    world = irl_gridworld.make_world(config)
+    uniform = np.full((config.horizon, *world.model.mask.shape), 1 / world.model.num_actions)
+    ratios = {}
+    for name, policy in (("value_ratio", expert(world, config)), ("value_ratio_of_aimless_walks", uniform)):
+        walks = irl_gridworld.walk(world, policy, config)
+        settings = MaxEntConfig(prior_std=choose_prior_std(world.model, walks, config.prior_stds))
+        ratios[name] = irl_gridworld.value_ratio(world, MaxEntIRL(world.model, settings).fit(walks).weights)
+    return ratios
+
+
+def expert(world: irl_gridworld.World, config: irl_gridworld.Config) -> Any:
+    """The walker's policy [T, S, A]."""
+    rewards = config.rationality * irl_gridworld.spread(world.rewards, world.model)
+    return soft_policy(world.model, rewards).probabilities
+
+
+def beside_peer(config: Config) -> dict[str, Any]:
+    """CPU seconds to each gap, world by world."""
+    worlds = [compare(seed, config) for seed in range(config.num_peer_seeds)]
+    return {"worlds": worlds, "times_faster_worst": min(world["times_faster"] for world in worlds)}
+
+
+def compare(seed: int, config: Config) -> dict[str, Any]:
+    """Both on the walks of one world."""
+    settings = irl_gridworld.Config(seed=seed)
+    world = irl_gridworld.make_world(settings)
+    walks = irl_gridworld.walk(world, expert(world, settings), settings)
+    visits, starts, lasts = (
+        mean_visits(world, walks.states[rows], settings.num_walks)
+        for rows in (slice(None), walks.times == 0, walks.times == settings.horizon - 1)
+    )
+    seconds, gap = ours(world, walks, visits, starts)
+    after_last = world.model.transposed @ np.repeat(lasts / world.model.num_actions, world.model.num_actions)
+    peer = run_peer(world, visits + after_last, starts, config)
+    reached = {rate: {str(gap): first_below(rows, gap) for gap in GAPS} for rate, rows in peer["runs"].items()}
+    times = [gaps[str(GAP)] for gaps in reached.values() if gaps[str(GAP)] is not None]
+    # A peer that did not get there within its time would have taken at least that time.
+    peer_seconds = min(times, default=config.peer_seconds)
+    result = {
+        "seconds": seconds,
+        "gap": gap,
+        "peer_seconds": peer_seconds,
+        "has_peer_reached_gap": bool(times),
+        "times_faster": peer_seconds / seconds,
+        "peer_best_gap": min(row[1] for rows in peer["runs"].values() for row in rows),
+        "peer_seconds_to_gaps": reached,
+        "peer_versions": peer["versions"],
+    }
+    assert gap <= GAP
+    print(seed, {name: result[name] for name in ("seconds", "gap", "peer_seconds", "peer_best_gap")}, flush=True)
+    return result
+
+
+def mean_visits(world: irl_gridworld.World, states: Any, num_walks: int) -> irl_gridworld.Floats:
+    """Visits [S] in a walk."""
+    return np.bincount(states, minlength=world.model.num_states) / num_walks
+
+
+def ours(
+    world: irl_gridworld.World, walks: Demonstrations, visits: irl_gridworld.Floats, starts: irl_gridworld.Floats
+) -> tuple[float, float]:
+    """CPU seconds of the whole fit, and its gap."""
+    irl = MaxEntIRL(world.model, MaxEntConfig(prior_std=_NEARLY_NO_PRIOR))
+    started = time.process_time()
+    irl.fit(walks)
+    seconds = time.process_time() - started
+    entering = np.zeros((world.model.horizon, world.model.num_states))
+    entering[0] = starts
+    expected = push_forward(world.model, irl.policy(), entering, None).sum((0, 2))
+    return seconds, float(np.abs(expected - visits).max())
+
+
+def run_peer(
+    world: irl_gridworld.World, visits: irl_gridworld.Floats, starts: irl_gridworld.Floats, config: Config
+) -> dict[str, Any]:
+    """The peer's gaps over time, from its own process."""
+    model = world.model
+    table = model.transitions.toarray().reshape(model.num_states, model.num_actions, model.num_states)
+    with tempfile.TemporaryDirectory() as folder:
+        problem, result = Path(folder) / "problem.npz", Path(folder) / "result.json"
+        np.savez(problem, transitions=table, visits=visits, starts=starts, horizon=model.horizon)
+        script = Path(__file__).with_name("irl_gridworld_peer.py")
+        command = [config.peer_python, script, problem, result, "--seconds", config.peer_seconds]
+        subprocess.run([str(part) for part in command], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        parsed: dict[str, Any] = json.loads(result.read_text())
+        return parsed
+
+
+def first_below(rows: list[list[float]], limit: float) -> float | None:
+    """CPU seconds until the gap is at most the limit; None where it never is."""
+    return next((seconds for seconds, gap in rows if gap <= limit), None)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

@@ -1,0 +1,28 @@
+"""Inverse reinforcement learning: from what somebody did to the reward that explains it."""
+
+from wm_agents.irl.decision_model import DecisionModel, from_transition_table, from_world_model
+from wm_agents.irl.demonstrations import Demonstrations
+from wm_agents.irl.held_out import HeldOut, choose_prior_std, cross_validate
+from wm_agents.irl.identifiability import Identifiability, identify
+from wm_agents.irl.maxent import MaxEntConfig, MaxEntIRL, RewardFit, fit_many
+from wm_agents.irl.soft_induction import SoftPolicy, optimal_policy, policy_value, soft_policy
+
+__all__ = [
+    "DecisionModel",
+    "Demonstrations",
+    "HeldOut",
+    "Identifiability",
+    "MaxEntConfig",
+    "MaxEntIRL",
+    "RewardFit",
+    "SoftPolicy",
+    "choose_prior_std",
+    "cross_validate",
+    "fit_many",
+    "from_transition_table",
+    "from_world_model",
+    "identify",
+    "optimal_policy",
+    "policy_value",
+    "soft_policy",
+]

@@ -1,0 +1,264 @@
+"""What somebody did, from wherever it was recorded, checked once."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
+
+from wm_agents.errors import DemonstrationError
+from wm_agents.trajectories import Episode, Trajectories
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """K recorded episodes with S steps in all, and what was allowed at each step.
+
+    Attributes:
+        trajectories: The episodes, of any and of different lengths.
+        masks: [S, A] bool, which of the Discrete actions were allowed at each step; None allows all of them.
+        demonstrators: Who acted in each episode [K]; None where all are by one.
+
+    Raises:
+        DemonstrationError: An action that its mask forbids, or masks and names that do not fit the episodes.
+    """
+
+    trajectories: Trajectories
+    masks: NDArray[np.bool_] | None = None
+    demonstrators: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.masks is not None:
+            object.__setattr__(self, "masks", np.asarray(self.masks).astype(np.bool_))
+            self._check_masks()
+        if self.demonstrators is not None and len(self.demonstrators) != self.num_episodes:
+            raise DemonstrationError(
+                f"demonstrators has {len(self.demonstrators)} names for {self.num_episodes} episodes: name one each"
+            )
+
+    @classmethod
+    def of(
+        cls, source: Any, *, masks: ArrayLike | None = None, demonstrators: Sequence[str] | None = None
+    ) -> "Demonstrations":
+        """Demonstrations from any recording.
+
+        Args:
+            source: `Trajectories`; a mapping of arrays (`observations`, `actions` and perhaps `rewards`,
+                `terminations`, `truncations`, `lengths`, laid end to end as in `Trajectories`); the path of a file that
+                `Trajectories.save` wrote; or the id of a Minari dataset. Demonstrations pass through.
+            masks: [S, A], see above.
+            demonstrators: [K], see above.
+
+        Raises:
+            DemonstrationError: Nothing in it, or a source of another kind.
+            TrajectoryError: Malformed arrays, for example with NaN, or a damaged file.
+        """
+        if isinstance(source, cls):
+            return source
+        trajectories = _trajectories(source)
+        names = None if demonstrators is None else tuple(demonstrators)
+        return cls(trajectories, None if masks is None else np.asarray(masks), names)
+
+    @classmethod
+    def from_states(
+        cls,
+        states: ArrayLike,
+        actions: ArrayLike,
+        lengths: ArrayLike | None = None,
+        *,
+        demonstrators: Sequence[str] | None = None,
+    ) -> "Demonstrations":
+        """Demonstrations in a table of states.
+
+        Args:
+            states: State numbers [S]; without the state that an episode's last step led to, which no reward needs.
+            actions: Action numbers [S].
+            lengths: Steps [K] of each episode; None makes every step an episode of its own.
+            demonstrators: [K], who acted.
+
+        Raises:
+            DemonstrationError: No steps, or lengths that do not sum to S.
+        """
+        numbers = np.asarray(states)
+        if numbers.size == 0:
+            raise DemonstrationError("no demonstrations: record at least one step")
+        counts = np.ones(len(numbers), np.int64) if lengths is None else np.asarray(lengths, np.int64)
+        if numbers.ndim != 1 or counts.sum() != len(numbers) or (counts < 1).any():
+            raise DemonstrationError(
+                f"states have shape {numbers.shape} and lengths sum to {counts.sum()}: give states [S] and lengths of "
+                "at least 1 that sum to S"
+            )
+        # The last state stands in for what the last step led to.
+        lasts = np.cumsum(counts)
+        seen = np.insert(numbers, lasts, numbers[lasts - 1])
+        ended = np.zeros(len(numbers), np.bool_)
+        ended[lasts - 1] = True
+        recorded = Trajectories.from_arrays(seen, actions, np.zeros(len(numbers)), ended, lengths=counts)
+        return cls(recorded, demonstrators=None if demonstrators is None else tuple(demonstrators))
+
+    @property
+    def num_episodes(self) -> int:
+        """K."""
+        return self.trajectories.num_episodes
+
+    @property
+    def num_steps(self) -> int:
+        """S."""
+        return self.trajectories.num_steps
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Steps [K] of each episode."""
+        return self.trajectories.lengths
+
+    @property
+    def has_one_length(self) -> bool:
+        """Whether all episodes have as many steps."""
+        return bool((self.lengths == self.lengths[0]).all())
+
+    @cached_property
+    def times(self) -> NDArray[np.int64]:
+        """Steps since the episode began [S]."""
+        steps = self.trajectories
+        return np.arange(steps.num_steps) - steps.step_starts[steps.episode_of_step]
+
+    @cached_property
+    def states(self) -> NDArray[np.int64]:
+        """State numbers [S]: the only column of the observations, or where their one-hot is.
+
+        Raises:
+            DemonstrationError: The observations are neither.
+        """
+        return _state_numbers(self.trajectories.observations)[self.trajectories.observation_of_step]
+
+    @cached_property
+    def next_states(self) -> NDArray[np.int64]:
+        """What each step led to [S]; not meaningful after the last step of `from_states`."""
+        return _state_numbers(self.trajectories.observations)[self.trajectories.observation_of_step + 1]
+
+    def select(self, episodes: ArrayLike) -> "Demonstrations":
+        """The episodes of an index [K'], in that order."""
+        index = np.asarray(episodes, np.int64).ravel()
+        if not len(index):
+            raise DemonstrationError("no episodes selected: give at least one")
+        names = None if self.demonstrators is None else tuple(self.demonstrators[k] for k in index)
+        starts, lengths = self.trajectories.step_starts[index], self.lengths[index]
+        rows = np.concatenate([np.arange(a, a + n) for a, n in zip(starts, lengths, strict=True)])
+        return Demonstrations(self.trajectories.select(index), None if self.masks is None else self.masks[rows], names)
+
+    def by_demonstrator(self) -> "dict[str, Demonstrations]":
+        """Each demonstrator's episodes by name, in order of first appearance.
+
+        Raises:
+            DemonstrationError: Nobody is named.
+        """
+        if self.demonstrators is None:
+            raise DemonstrationError("nobody is named: give demonstrators=, one name per episode")
+        names = np.array(self.demonstrators)
+        return {name: self.select(np.flatnonzero(names == name)) for name in dict.fromkeys(self.demonstrators)}
+
+    def _check_masks(self) -> None:
+        assert self.masks is not None
+        actions = self.trajectories.actions
+        if actions.ndim != 1 or self.masks.ndim != 2 or len(self.masks) != self.num_steps:
+            raise DemonstrationError(
+                f"masks have shape {self.masks.shape} for {self.num_steps} steps with actions {actions.shape}: masks "
+                "[S, A] go with Discrete actions [S]"
+            )
+        check_allowed(self.masks, actions, self)
+
+
+def check_allowed(masks: NDArray[np.bool_], actions: NDArray[Any], source: Demonstrations) -> None:
+    """Raise DemonstrationError for the first action that lies outside 0..A-1 or that its mask [S, A] forbids."""
+    num_actions = masks.shape[1]
+    outside = (actions < 0) | (actions >= num_actions)
+    is_wrong = outside | ~masks[np.arange(len(actions)), np.where(outside, 0, actions)]
+    if is_wrong.any():
+        step = int(np.flatnonzero(is_wrong)[0])
+        raise DemonstrationError(
+            f"step {step} (episode {source.trajectories.episode_of_step[step]}, t={source.times[step]}): action "
+            f"{actions[step]} is not among the allowed {np.flatnonzero(masks[step]).tolist()}; correct the mask or "
+            "leave the episode out"
+        )
+
+
+def _trajectories(source: Any) -> Trajectories:
+    if isinstance(source, Trajectories):
+        return source
+    if isinstance(source, Mapping):
+        return _from_arrays(source)
+    if isinstance(source, os.PathLike) or (isinstance(source, str) and source.endswith(".npz")):
+        return Trajectories.load(Path(source))
+    if isinstance(source, str):
+        return _from_minari(source)
+    raise DemonstrationError(
+        f"cannot read demonstrations from {type(source).__name__}: give Trajectories, arrays by name, a .npz file or a "
+        "Minari id"
+    )
+
+
+def _from_arrays(arrays: Mapping[str, ArrayLike]) -> Trajectories:
+    """Rewards and ends are not needed to infer a reward, so they may be missing."""
+    missing = {"observations", "actions"} - set(arrays)
+    if missing:
+        raise DemonstrationError(f"arrays lack {sorted(missing)}: give observations and actions")
+    given = {name: values for name, values in arrays.items() if values is not None}
+    size = len(np.asarray(given["actions"]))
+    if size == 0:
+        raise DemonstrationError("no demonstrations: record at least one step")
+    given.setdefault("rewards", np.zeros(size))
+    if "terminations" not in given:
+        ended = np.zeros(size, np.bool_)
+        if "lengths" in given:
+            ended[np.cumsum(np.asarray(given["lengths"], np.int64)) - 1] = True
+        given["terminations"] = ended
+    return Trajectories.from_arrays(**given)
+
+
+def _from_minari(dataset_id: str) -> Trajectories:
+    try:
+        import minari
+    except ImportError as error:
+        raise DemonstrationError(
+            f"{dataset_id!r} is read as a Minari id, and Minari is not installed: pip install 'wm-suite[data]'"
+        ) from error
+    try:
+        dataset = minari.load_dataset(dataset_id)
+    except Exception as error:  # a missing or damaged dataset fails in as many ways as its storage
+        raise DemonstrationError(f"cannot load the Minari dataset {dataset_id!r}: {error}") from error
+    seen, taken = dataset.observation_space, dataset.action_space
+    return Trajectories.from_episodes(_minari_episode(episode, seen, taken) for episode in dataset.iterate_episodes())
+
+
+def _minari_episode(episode: Any, seen: gym.Space[Any], taken: gym.Space[Any]) -> Episode:
+    rows = np.asarray(episode.observations)
+    observations = np.stack([np.asarray(spaces.flatten(seen, row), np.float32) for row in rows])
+    actions = np.asarray(episode.actions)
+    if isinstance(taken, spaces.Box):
+        actions = actions.reshape(len(actions), -1)
+    return Episode(
+        observations,
+        actions,
+        np.asarray(episode.rewards, np.float64),
+        np.asarray(episode.terminations, np.bool_),
+        np.asarray(episode.truncations, np.bool_),
+    )
+
+
+def _state_numbers(observations: NDArray[np.float32]) -> NDArray[np.int64]:
+    if observations.shape[1] == 1:
+        numbers = observations[:, 0]
+        if (numbers >= 0).all() and (numbers == np.round(numbers)).all():
+            return numbers.astype(np.int64)
+    elif ((observations == 0) | (observations == 1)).all() and (observations.sum(1) == 1).all():
+        return observations.argmax(1)
+    raise DemonstrationError(
+        f"observations {observations.shape} are neither state numbers nor one-hot: number the states, or use "
+        "SampledMaxEntIRL"
+    )

@@ -1,0 +1,46 @@
+"""How sure the weights are: the Laplace approximation and the bootstrap by episode."""
+
+from statistics import NormalDist
+
+import numpy as np
+
+from wm_agents.irl.decision_model import Floats
+from wm_agents.irl.likelihood import Likelihood
+from wm_agents.irl.prior import Prior
+
+_MAX_STEPS = 25
+_ENOUGH = 1e-6
+
+
+def laplace_covariance(likelihood: Likelihood, weights: Floats, prior: Prior) -> Floats:
+    """The inverse of information plus prior precision [F, F]: the normal approximation of the posterior."""
+    covariance: Floats = np.linalg.inv(likelihood.information(weights) + prior.precision)
+    return covariance
+
+
+def laplace_limits(weights: Floats, covariance: Floats, confidence: float) -> tuple[Floats, Floats]:
+    """Lower and upper limits [F]."""
+    reach = NormalDist().inv_cdf(0.5 + confidence / 2) * np.sqrt(np.diag(covariance))
+    return weights - reach, weights + reach
+
+
+def bootstrap_weights(likelihood: Likelihood, weights: Floats, prior: Prior, num_resamples: int, seed: int) -> Floats:
+    """Weights [R, F] fitted again to episodes drawn with replacement, by Fisher scoring from the estimate.
+
+    Whole episodes are drawn, since the steps of one are not independent.
+    """
+    generator = np.random.default_rng(seed)
+    num_episodes = likelihood.num_episodes
+    drawn = generator.multinomial(num_episodes, np.full(num_episodes, 1 / num_episodes), num_resamples)
+    return np.stack([_refit(likelihood, weights, row[likelihood.episodes].astype(float), prior) for row in drawn])
+
+
+def _refit(likelihood: Likelihood, weights: Floats, step_weights: Floats, prior: Prior) -> Floats:
+    current = weights
+    for _ in range(_MAX_STEPS):
+        step = likelihood.newton_step(current, step_weights, prior)
+        # A resample with little information may ask for a leap; a bounded step keeps the scoring stable.
+        current = current + step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-300))
+        if np.abs(step).max() < _ENOUGH * max(1.0, float(np.abs(current).max())):
+            break
+    return current
