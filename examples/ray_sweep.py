@@ -109,9 +109,7 @@ def run_trial(trial: Trial) -> dict[str, float]:
 def new_agent(trial: Trial) -> Reinforce:
     """REINFORCE with this trial's weight, learning rate and seed."""
     weights = LossWeights(world_model=trial.world_model_coef)
-    return Reinforce(
-        trial.env_id, ReinforceConfig(weights=weights, learning_rate=trial.learning_rate), seed=trial.seed
-    )
+    return Reinforce(trial.env_id, ReinforceConfig(weights=weights, learning_rate=trial.learning_rate), seed=trial.seed)
 
 
 def report(_: Reinforce, update: UpdateReport) -> None:
@@ -163,9 +161,7 @@ def tune_trials(trials: Sequence[Trial], config: Config) -> None:
         ray.init(address=config.address, log_to_driver=False)
     elif is_ours:
         store = 100 * 2**20  # bytes; results are a few numbers
-        ray.init(
-            num_cpus=config.num_workers, include_dashboard=False, object_store_memory=store, log_to_driver=False
-        )
+        ray.init(num_cpus=config.num_workers, include_dashboard=False, object_store_memory=store, log_to_driver=False)
     try:
         grid = tune.Tuner(
             tune.with_resources(lambda parameters: run_trial(parameters["trial"]), {"cpu": 1}),

@@ -3,8 +3,8 @@
     python examples/sb3_ppo.py --env-id wm/SequenceNext-v0 --total-timesteps 50000 --output-dir runs/ppo
     python examples/sb3_ppo.py --env-id wm/Navigation-v0 --world-model-coef 1 --output-dir runs/ppo_with_model
 
-With coefficient 0 this is SB3's own PPO. Writes summary.json, learning_curve.png, the trained agent as agent.zip, and its
-policy's weights with a model card (README.md, config.json, model.safetensors).
+With coefficient 0 this is SB3's own PPO. Writes summary.json, learning_curve.png, the trained agent as agent.zip, and
+its policy's weights with a model card (README.md, config.json, model.safetensors).
 """
 
 import json
