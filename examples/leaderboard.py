@@ -64,7 +64,7 @@ class Config:
     output_dir: Path = Path("runs/leaderboard")
     """Folder for the runs and the table."""
     quiet: bool = False
-    """Print nothing."""
+    """No progress, only the closing result."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,7 @@ def main(config: Config) -> dict[str, float]:
     draw(rows, config, folder / "leaderboard.png")
     summary = {f"{agent} {env_id}": cell.estimate for (env_id, agent), cell in rows.items() if cell is not None}
     (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    if not config.quiet:
-        print(text)
+    print(text)
     return summary
 
 

@@ -54,7 +54,7 @@ class Config:
     output_dir: Path = Path("runs/ray_sweep")
     """Folder for all trials and the result."""
     quiet: bool = False
-    """Print nothing."""
+    """No progress, only the closing result."""
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,7 @@ def main(config: Config) -> dict[str, float]:
     summary = summarise(rows, len(trials) - len(missing), len(missing))
     write_summary(folder, summary)
     draw(rows, folder / "sweep.png", config.env_id)
-    if not config.quiet:
-        show(rows)
+    show(rows)
     return summary
 
 

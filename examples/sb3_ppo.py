@@ -57,8 +57,6 @@ class Config:
     """Folder for summary.json, learning_curve.png, agent.zip and the model card."""
     progress_bar: bool = False
     """Show SB3's progress bar."""
-    quiet: bool = False
-    """Print nothing."""
 
 
 class EpisodeCurve(BaseCallback):
@@ -102,8 +100,7 @@ def main(config: Config) -> dict[str, float]:
     (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     save_with_card(agent, config.output_dir, card_of(config, summary))
     draw(config, curve)
-    if not config.quiet:
-        print(json.dumps(summary, indent=2))
+    print(json.dumps(summary, indent=2))
     return summary
 
 
