@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test reliability fuzz check docs clean
+.PHONY: demo test reliability fuzz ecosystem check docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/quickstart.py --output-dir runs/quickstart
@@ -24,6 +24,11 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Other libraries on every id, with the newest gymnasium and with the one that Ray pins. Their environments are large.
+ecosystem: $(VENV)-newest/.ready $(VENV)-ray/.ready
+	$(VENV)-newest/bin/python -m pytest -m ecosystem tests/ecosystem
+	$(VENV)-ray/bin/python -m pytest -m ecosystem tests/ecosystem
 
 docs: $(VENV)/.docs
 	$(BIN)/python docs/generate.py
@@ -48,5 +53,16 @@ $(VENV)/.docs: $(VENV)/.dev
 	$(BIN)/python -m pip install -q -c constraints.txt -e ".[docs]"
 	touch $@
 
+$(VENV)-newest/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-newest
+	$(VENV)-newest/bin/python -m pip install -q -c constraints.txt -e ".[dev,ecosystem]"
+	touch $@
+
+$(VENV)-ray/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-ray
+	grep -v '^gymnasium==' constraints.txt > $(VENV)-ray/constraints.txt
+	$(VENV)-ray/bin/python -m pip install -q -c $(VENV)-ray/constraints.txt -e ".[dev,ecosystem,ray]" gymnasium==1.2.2
+	touch $@
+
 clean:
-	rm -rf $(VENV) site runs
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-ray site runs

@@ -97,10 +97,10 @@ def returns(figures: Mapping[str, Any]) -> list[Bar]:
 def puzzle_rates(figures: Mapping[str, Any]) -> list[Bar]:
     """Success against real steps, method by method."""
     return [
-        Bar(f"{method.replace('_', ' ')}, {steps} steps", row["success_rate"], row["low"], row["high"], method == "learned")
-        for method in ("learned", "table", "dqn_hindsight")
-        for steps, row in figures.get(method, {}).items()
-    ]  # fmt: skip
+        Bar(f"{name.replace('_', ' ')}, {steps} steps", row["success_rate"], row["low"], row["high"], name == "learned")
+        for name in ("learned", "table", "dqn_hindsight")
+        for steps, row in figures.get(name, {}).items()
+    ]
 
 
 def arms(figures: Mapping[str, Any]) -> list[Bar]:
@@ -151,8 +151,8 @@ def introduction() -> Iterator[str]:
     yield "```"
     yield ""
     yield "Peers run in the same process or, where they need other packages, in turns from a Python of their own that"
-    yield "`--peer-python` names. Speeds are per CPU-second unless the axis says otherwise. Blue bars are ours, grey ones"
-    yield "are others' or the baseline; thin lines are 95% intervals."
+    yield "`--peer-python` names. Speeds are per CPU-second unless the axis says otherwise. Blue bars are ours, grey"
+    yield "ones are others' or the baseline; thin lines are 95% intervals."
     yield ""
 
 

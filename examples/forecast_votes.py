@@ -70,6 +70,8 @@ class Config:
     """Folder for summary.json, spatial_model.json and pictures."""
     num_threads: int = 1
     """Threads of torch."""
+    quiet: bool = False
+    """No progress, only the closing result."""
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -83,9 +85,11 @@ def main(config: Config) -> dict[str, Any]:
     rows = data.between(first, last)
     if len(rows) == 0:
         raise ConfigError(f"no roll call from {config.test_from} on; the last is of {data.years[-1]:.2f}")
-    print(f"{len(data.years)} roll calls, {len(rows)} to forecast", flush=True)
+    if not config.quiet:
+        print(f"{len(data.years)} roll calls, {len(rows)} to forecast", flush=True)
     model = VoteModel().fit(data, train_before, train_before if config.frozen else np.inf)
-    print(f"fitted after {time.perf_counter() - started:.0f} s", flush=True)
+    if not config.quiet:
+        print(f"fitted after {time.perf_counter() - started:.0f} s", flush=True)
     forecast = model.forecast(rows)
     is_novel = {
         "novel": novelty(tf_idf(data.descriptions, data.years < train_before), data.years, rows),

@@ -52,6 +52,8 @@ class Config:
     """Folder for summary.json and rounds.json."""
     num_threads: int = 1
     """Threads of torch."""
+    quiet: bool = False
+    """No progress, only the closing result."""
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -100,7 +102,7 @@ def learn(config: Config) -> Learned:
         return make_planner(config.planner, model, trajectories, seed=config.seed, is_exploring=is_exploring)
 
     try:
-        return learn_to_plan(env, budget, fit, plan, seed=config.seed, on_round=show)
+        return learn_to_plan(env, budget, fit, plan, seed=config.seed, on_round=None if config.quiet else show)
     finally:
         env.close()
 

@@ -54,7 +54,7 @@ class Config:
     output_dir: Path = Path("runs/ray_sweep")
     """Folder for all trials and the result."""
     quiet: bool = False
-    """Print nothing."""
+    """No progress, only the closing result."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,7 @@ def run_trial(trial: Trial) -> dict[str, float]:
 def new_agent(trial: Trial) -> Reinforce:
     """REINFORCE with this trial's weight, learning rate and seed."""
     weights = LossWeights(world_model=trial.world_model_coef)
-    return Reinforce(
-        trial.env_id, ReinforceConfig(weights=weights, learning_rate=trial.learning_rate), seed=trial.seed
-    )
+    return Reinforce(trial.env_id, ReinforceConfig(weights=weights, learning_rate=trial.learning_rate), seed=trial.seed)
 
 
 def report(_: Reinforce, update: UpdateReport) -> None:
@@ -148,8 +146,7 @@ def main(config: Config) -> dict[str, float]:
     summary = summarise(rows, len(trials) - len(missing), len(missing))
     write_summary(folder, summary)
     draw(rows, folder / "sweep.png", config.env_id)
-    if not config.quiet:
-        show(rows)
+    show(rows)
     return summary
 
 
@@ -163,9 +160,7 @@ def tune_trials(trials: Sequence[Trial], config: Config) -> None:
         ray.init(address=config.address, log_to_driver=False)
     elif is_ours:
         store = 100 * 2**20  # bytes; results are a few numbers
-        ray.init(
-            num_cpus=config.num_workers, include_dashboard=False, object_store_memory=store, log_to_driver=False
-        )
+        ray.init(num_cpus=config.num_workers, include_dashboard=False, object_store_memory=store, log_to_driver=False)
     try:
         grid = tune.Tuner(
             tune.with_resources(lambda parameters: run_trial(parameters["trial"]), {"cpu": 1}),

@@ -49,7 +49,7 @@ class Config:
     output_dir: Path = Path("runs/rllib_ppo")
     """Folder for summary.json."""
     quiet: bool = False
-    """Print nothing."""
+    """No progress, only the closing result."""
 
 
 def make_env(context: dict[str, Any]) -> gym.Env[Any, Any]:
@@ -131,8 +131,7 @@ def main(config: Config) -> dict[str, float]:
         if is_ours:
             ray.shutdown()
     write_summary(folder, summary)
-    if not config.quiet:
-        print("  ".join(f"{name} {value:.4g}" for name, value in summary.items()))
+    print("  ".join(f"{name} {value:.4g}" for name, value in summary.items()))
     return summary
 
 

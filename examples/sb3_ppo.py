@@ -3,8 +3,8 @@
     python examples/sb3_ppo.py --env-id wm/SequenceNext-v0 --total-timesteps 50000 --output-dir runs/ppo
     python examples/sb3_ppo.py --env-id wm/Navigation-v0 --world-model-coef 1 --output-dir runs/ppo_with_model
 
-With coefficient 0 this is SB3's own PPO. Writes summary.json, learning_curve.png, the trained agent as agent.zip, and its
-policy's weights with a model card (README.md, config.json, model.safetensors).
+With coefficient 0 this is SB3's own PPO. Writes summary.json, learning_curve.png, the trained agent as agent.zip, and
+its policy's weights with a model card (README.md, config.json, model.safetensors).
 """
 
 import json
@@ -57,8 +57,6 @@ class Config:
     """Folder for summary.json, learning_curve.png, agent.zip and the model card."""
     progress_bar: bool = False
     """Show SB3's progress bar."""
-    quiet: bool = False
-    """Print nothing."""
 
 
 class EpisodeCurve(BaseCallback):
@@ -102,8 +100,7 @@ def main(config: Config) -> dict[str, float]:
     (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     save_with_card(agent, config.output_dir, card_of(config, summary))
     draw(config, curve)
-    if not config.quiet:
-        print(json.dumps(summary, indent=2))
+    print(json.dumps(summary, indent=2))
     return summary
 
 

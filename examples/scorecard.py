@@ -73,6 +73,8 @@ class Config:
     """Steps that the planner looks ahead; forward search looks as far as it needs to."""
     num_threads: int = 1
     """Threads of torch."""
+    quiet: bool = False
+    """No progress, only the closing result."""
 
 
 def main(config: Config) -> dict[str, float]:
@@ -82,9 +84,11 @@ def main(config: Config) -> dict[str, float]:
     env = gym.make(config.env_id)
     train = collect(config.env_id, config.train_steps, 2 * config.seed)
     test = without(collect(config.env_id, config.test_steps, 2 * config.seed + 1_000_001), train)
-    print(f"Fitting to {train.num_steps:,} real steps of {config.env_id}.")
+    if not config.quiet:
+        print(f"Fitting to {train.num_steps:,} real steps of {config.env_id}.")
     model = fit(config, env, train)
-    print(f"Planning {config.planning_episodes} episodes with the model, with the true dynamics, and at random.")
+    if not config.quiet:
+        print(f"Planning {config.planning_episodes} episodes with the model, with the true dynamics, and at random.")
     gap, rates = measure_gap(config, env, model, train.is_lattice)
     card = judge(config, env, model, train, test, gap)
     summary = {**card.summary, **rates, "real_steps": float(train.num_steps), "seconds": time.perf_counter() - started}
@@ -119,7 +123,8 @@ def fit(config: Config, env: gym.Env[Any, Any], train: Trajectories) -> Any:
         model = EnsembleModel(*spaces, EnsembleConfig(dynamics_widths=widths), seed=config.seed)
     else:
         model = {"deterministic": DeterministicModel, "token": TokenModel}[name](*spaces, seed=config.seed)
-    model.fit(train, FitConfig(num_updates=config.num_updates, seed=config.seed))
+    options = FitConfig(num_updates=config.num_updates, seed=config.seed)
+    model.fit(train, options, progress=False if config.quiet else None)
     return model
 
 

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 
 pytest.importorskip("stable_worldmodel", reason="stable-worldmodel is not installed (Python with its own dependencies)")
-import torch  # noqa: E402
-from stable_worldmodel.policy import PlanConfig  # noqa: E402
-from stable_worldmodel.solver import CEMSolver, MPPISolver  # noqa: E402
+import torch
+from stable_worldmodel.policy import PlanConfig
+from stable_worldmodel.solver import CEMSolver, MPPISolver
 
-from wm_agents.planning.costs import PlanningCosts  # noqa: E402
-from wm_agents.planning.objectives import DiscountedReturn  # noqa: E402
-from wm_agents.trajectories import Trajectories  # noqa: E402
-from wm_agents.world_models import DeterministicModel, FitConfig  # noqa: E402
-from wm_envs.datasets import record  # noqa: E402
+from wm_agents.planning.costs import PlanningCosts
+from wm_agents.planning.objectives import DiscountedReturn
+from wm_agents.trajectories import Trajectories
+from wm_agents.world_models import DeterministicModel, FitConfig
+from wm_envs.datasets import record
 
 
 @pytest.fixture(scope="module")

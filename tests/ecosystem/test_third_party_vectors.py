@@ -1,9 +1,5 @@
 """`check_vector_env` on ours and on other projects' vector environments; docs/vector-environments.md has the table."""
 
-import gymnasium as gym
-import pytest
-from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
-
 from wm_envs.testing import VectorEnvError, check_vector_env
 
 THIRD_PARTY = {

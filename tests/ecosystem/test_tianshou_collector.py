@@ -5,15 +5,13 @@ import numpy as np
 import pytest
 
 pytest.importorskip("tianshou", reason="the extra ecosystem is not installed")
-from tianshou.data import Batch, Collector, VectorReplayBuffer  # noqa: E402
-from tianshou.env import DummyVectorEnv  # noqa: E402
+from tianshou.data import Batch, Collector, VectorReplayBuffer
+from tianshou.env import DummyVectorEnv
 
 NUM_ENVS = 3
 
 
 def random_policy(action_space):
-    from tianshou.algorithm.random import MARLRandomDiscreteMaskedOffPolicyAlgorithm  # noqa: F401
-
     from tianshou.algorithm.algorithm_base import Policy
 
     class RandomPolicy(Policy):
