@@ -42,6 +42,8 @@ class Config:
     """Environments that are stepped together."""
     is_state_only: bool = False
     """Rewards of states only."""
+    starts_from_clone: bool = True
+    """Let behaviour cloning teach AIRL's policy first."""
     num_test_episodes: int = 20
     """Of each policy, with seeds that no training saw."""
     seed: int = 0
@@ -100,6 +102,7 @@ def settings(config: Config) -> AdversarialConfig:
     is_pole = config.env_id == "CartPole-v1"
     return AdversarialConfig(
         is_state_only=config.is_state_only,
+        starts_from_clone=config.starts_from_clone,
         may_vary_in_length=is_pole,
         discount=0.99 if is_pole else 0.95,
         learner_rate=3e-4 if is_pole else 5e-4,
@@ -132,10 +135,11 @@ def swing_up(observations: NDArray[Any]) -> NDArray[Any]:
     angle = np.arctan2(sideways, upright)
     # Energy of a rod of length 1, mass 1 and gravity 10, less that at rest on top.
     energy = speed**2 / 6 + 5 * (upright - 1)
-    pump = -2 * np.sign(speed + (speed == 0)) * np.sign(energy)
+    pump = -np.tanh(speed) * energy
     hold = -12 * angle - 3 * speed
-    torque = np.where(np.abs(angle) < 0.6, hold, pump)
-    return np.clip(torque, -2, 2)[:, None].astype(np.float32)
+    # Smooth in between, so that what one sees of it can be learned.
+    share = 1 / (1 + np.exp(12 * (np.abs(angle) - 0.6)))
+    return np.clip(share * hold + (1 - share) * np.clip(pump, -2, 2), -2, 2)[:, None].astype(np.float32)
 
 
 EXPERTS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {"CartPole-v1": balance_pole, "Pendulum-v1": swing_up}

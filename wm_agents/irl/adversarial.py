@@ -227,20 +227,22 @@ class Transitions:
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
-def clone_into(learner: PPO, demonstrations: Demonstrations, seed: int, num_updates: int = 1000) -> None:
+def clone_into(learner: PPO, demonstrations: Demonstrations, seed: int, num_updates: int = 3000) -> None:
     """Teach a PPO policy the demonstrated actions by maximum likelihood."""
     data = demonstrations.trajectories
     seen = torch.from_numpy(data.observations[data.observation_of_step])
     taken, policy = torch.from_numpy(data.actions), learner.policy
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(policy.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(policy.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_updates)
     for _ in range(num_updates):
-        rows = torch.randint(len(seen), (min(128, len(seen)),), generator=generator)
+        rows = torch.randint(len(seen), (min(256, len(seen)),), generator=generator)
         distribution = policy.get_distribution(seen[rows].reshape(-1, *learner.observation_space.shape))
         loss = -distribution.log_prob(taken[rows]).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        schedule.step()
     if hasattr(policy, "log_std"):  # imitation drives the spread to nothing, and with it all exploration
         policy.log_std.data.clamp_(min=-1.5)
 
