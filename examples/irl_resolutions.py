@@ -15,6 +15,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,9 +23,13 @@ import gymnasium as gym
 import numpy as np
 import tyro
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 import wm_envs  # noqa: F401  (registers the ids)
-from wm_agents.irl import DecisionModel, Demonstrations, MaxEntConfig, RewardFit, fit_many
+from wm_agents.errors import ConfigError
+from wm_agents.irl import Comparison, DecisionModel, Demonstrations, MaxEntConfig, RewardFit, compare, fit_many
+from wm_agents.irl.comparison import card, choice_profiles
+from wm_agents.irl.page import render_comparison, save_map
 from wm_agents.irl.resolutions import (
     COSPONSOR,
     SPATIAL_FEATURES,
@@ -34,11 +39,27 @@ from wm_agents.irl.resolutions import (
     staged_demonstrations,
     staged_model,
 )
+from wm_agents.irl.vote_models import (
+    LAST_VOTE,
+    REFERENCES,
+    VoteProblem,
+    alignment_problem,
+    precedent_problem,
+    principal_positions,
+    stage_problem,
+)
 from wm_agents.training.seeding import spawn_seeds
+from wm_agents.votes import SpatialConfig, SpatialModel, VoteData
+from wm_agents.votes.features import FeatureBuilder, Predictors
+from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.generator import Source, generator_source
+from wm_envs.resolutions.records import read_trajectories
+from wm_envs.resolutions.votes import vote_arrays
 
 EXPECTED_OUTCOME = 0.986
 """What a sponsor expects: 0.7% of recorded texts fail."""
+VOTE_VALUES = (1.0, 0.0, -1.0)
+"""Yes, abstain and no on one line."""
 NUM_OWN = 4
 """Weights that differ between countries: position in two dimensions, assent, abstention."""
 
@@ -108,8 +129,6 @@ def main(config: Config) -> dict[str, Any]:
     if config.votes is None:
         summary: dict[str, Any] = recovery_figures([recover(config, config.num_resamples)])
     else:
-        from examples.irl_votes import infer
-
         summary = infer(config)
     summary |= {"seed": config.seed, "seconds": time.perf_counter() - started}
     (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -212,6 +231,175 @@ def recovery_figures(parts: Sequence[Recovery]) -> dict[str, float]:
     figures |= {f"coverage_90_{n}": float(v) for n, v in zip(SPATIAL_FEATURES, covered.mean(0), strict=True)}
     bootstrap = np.concatenate([part.is_bootstrap_covered for part in parts])
     return figures | ({"coverage_90_bootstrap": float(bootstrap.mean())} if len(bootstrap) else {})
+
+
+# Recorded votes
+
+
+def infer(config: Config) -> dict[str, Any]:
+    """Infer the weights of countries from recorded votes, foresee later ones, compare, write the page."""
+    assert config.votes is not None
+    data = VoteData(**vote_arrays(read_trajectories(config.votes)))
+    since, train_before = (year_of(day) for day in (config.since, config.train_before))
+    if not since < train_before:
+        raise ConfigError(f"expected since < train_before, got {config.since} and {config.train_before}")
+    is_mine = split_by_text(data, config.seed)
+    mine, others = subset(data, is_mine), subset(data, ~is_mine)
+    rows = mine.between(since, np.inf)
+    training = np.flatnonzero(mine.years[rows] < train_before)
+    tested = np.flatnonzero(mine.years[rows] >= train_before)
+    if not len(training):
+        raise ConfigError(f"no roll call from {config.since} to {config.train_before}: widen the period")
+    print(f"{len(training)} roll calls to learn from, {len(tested)} to foresee", flush=True)
+    predictors = (
+        FeatureBuilder(mine, train_before).build(rows) if config.features == "precedent" or len(tested) else None
+    )
+    problem = problem_of(config.features, mine, rows, rows[training], predictors)
+    codes = chosen_countries(config.countries, problem, training)
+    # One's own last vote foresees the next one, but it also explains away what one is for.
+    lasting = problem.without(LAST_VOTE) if LAST_VOTE in problem.feature_names else problem
+    started = time.perf_counter()
+    fits = fit_countries(lasting, codes, training, config.num_resamples)
+    fit_seconds = time.perf_counter() - started
+    halves = [fit_countries(lasting, codes, training[first::2], 0) for first in (0, 1)]
+    # Everybody is put before the same texts.
+    situations = lasting.shared[training[:: max(len(training) // 300, 1)]]
+    comparison = compare(fits, situations, action_values=VOTE_VALUES, halves=halves, seed=config.seed)
+    habitual = fits if lasting is problem else fit_countries(problem, codes, training, 0)
+    window = others.between(since, train_before)
+    summary: dict[str, Any] = {
+        "features": config.features,
+        "num_countries": len(codes),
+        "num_roll_calls": len(training),
+        "num_votes": sum(fit.num_steps for fit in fits.values()),
+        "fit_seconds": fit_seconds,
+        **ordering(comparison, fits, lasting, training, others.votes[window], config.seed),
+        **foresight(problem, habitual, tested, predictors),
+        "log_loss_without_last_vote": foresight(lasting, fits, tested, predictors).get("log_loss"),
+        "share_of_weights_trusted": float(np.mean([fit.is_trusted.mean() for fit in fits.values()])),
+        "num_countries_with_flags": sum(bool(fit.flags) for fit in fits.values()),
+        "stability": {str(k): v for k, v in comparison.stability.items()},
+    }
+    cards = {code: card(fit, comparison, code) for code, fit in fits.items()}
+    (config.output_dir / "weights.json").write_text(json.dumps(cards, indent=1) + "\n")
+    save_map(config.output_dir / "map.png", comparison)
+    title = f"What {len(codes)} countries vote for, {config.since[:4]} to {config.train_before[:4]}"
+    notes = [f"{name.replace('_', ' ')}: {value:.3f}" for name, value in summary.items() if isinstance(value, float)]
+    (config.output_dir / "index.html").write_text(render_comparison(title, fits, comparison, notes=notes))
+    return summary
+
+
+def year_of(text: str) -> float:
+    """A date or year as a number of years; raises ConfigError."""
+    try:
+        day = date.fromisoformat(text if "-" in text else f"{text}-01-01")
+    except ValueError as error:
+        raise ConfigError(f"expected a date like 2012-01-01 or a year, got {text!r}") from error
+    return day.year + (day - date(day.year, 1, 1)).days / 366
+
+
+def split_by_text(data: VoteData, seed: int) -> NDArray[np.bool_]:
+    """[R]: half of the texts, with all the roll calls on each, so that no repeated text is on both sides."""
+    titles = [title.split(" . ")[0] or title for title in data.titles]
+    number = {title: place for place, title in enumerate(dict.fromkeys(titles))}
+    is_mine = np.random.default_rng(seed).random(len(number)) < 0.5
+    return is_mine[[number[title] for title in titles]]
+
+
+def subset(data: VoteData, mask: NDArray[np.bool_]) -> VoteData:
+    """The roll calls of a mask [R]."""
+    rows = np.flatnonzero(mask)
+    arrays = {name: getattr(data, name)[rows] for name in ("votes", "years", "kinds", "issues", "sponsors")}
+    texts = {name: [getattr(data, name)[row] for row in rows] for name in ("titles", "descriptions", "ids")}
+    return VoteData(**arrays, **texts, countries=data.countries, issue_names=data.issue_names)
+
+
+def problem_of(
+    features: str, data: VoteData, rows: NDArray[np.int64], training: NDArray[np.int64], predictors: Predictors | None
+) -> VoteProblem:
+    """The roll calls with the features of this name; axes of voting come from the training roll calls."""
+    if features == "stage":
+        return stage_problem(data, rows)
+    if features == "alignment":
+        return alignment_problem(data, rows, [code for code in REFERENCES if code in data.countries])
+    assert predictors is not None
+    return precedent_problem(data, rows, predictors, principal_positions(data.votes[training]))
+
+
+def chosen_countries(text: str, problem: VoteProblem, training: NDArray[np.int64]) -> list[str]:
+    """Codes; for "all" those with fifty votes, or with one in ten where there are few roll calls."""
+    counts = (problem.votes[training] >= 0).sum(0)
+    if text == "all":
+        least = min(50, len(training) // 10 + 1)
+        return [code for code, count in zip(problem.countries, counts, strict=True) if count >= least]
+    codes = [code_of(part.strip()) or part.strip() for part in text.split(",")]
+    unknown = [code for code in codes if code not in problem.countries]
+    if unknown:
+        raise ConfigError(f"countries {unknown} are not in these votes")
+    return codes
+
+
+def fit_countries(
+    problem: VoteProblem, codes: Sequence[str], rows: NDArray[np.int64], num_resamples: int
+) -> dict[str, RewardFit]:
+    """Weights of each country."""
+    pairs = {code: problem.decisions(code, rows) for code in codes}
+    models = {code: model for code, (model, _) in pairs.items()}
+    settings = MaxEntConfig(num_resamples=num_resamples)
+    return fit_many({code: given for code, (_, given) in pairs.items()}, models, settings)
+
+
+def ordering(
+    comparison: Comparison,
+    fits: dict[str, RewardFit],
+    problem: VoteProblem,
+    training: NDArray[np.int64],
+    other_votes: NDArray[np.int8],
+    seed: int,
+) -> dict[str, float]:
+    """Rank correlation of the map's first axis with positions from other roll calls, beside simpler measures."""
+    columns = np.array([problem.countries.index(code) for code in comparison.names])
+    if len(columns) < 10 or not (other_votes >= 0).any():
+        return {}
+    ideal = SpatialModel(SpatialConfig(num_dimensions=1)).fit(other_votes[:, columns]).positions[:, 0]
+    own_votes = problem.votes[training][:, columns]
+    twin = SpatialModel(SpatialConfig(num_dimensions=1)).fit(own_votes).positions[:, 0]
+    measures = {"axis": comparison.positions[:, 0], "spatial_model_of_own_roll_calls": twin}
+    measures["shuffled"] = np.random.default_rng(seed).permutation(ideal)
+    if "direction_1" in problem.feature_names:
+        place = problem.feature_names.index("direction_1")
+        measures["direction_weight"] = np.array([fit.weights[place] for fit in fits.values()])
+    if "US" in problem.countries:
+        measures["agreement"] = agreement(own_votes, problem.votes[training][:, problem.countries.index("US")])
+    return {f"spearman_{name}": abs(float(spearmanr(values, ideal)[0])) for name, values in measures.items()}
+
+
+def agreement(votes: NDArray[np.int8], reference: NDArray[np.int8]) -> NDArray[np.float64]:
+    """Share [C] of equal votes with a reference [R], of those that both cast."""
+    both = (votes >= 0) & (reference >= 0)[:, None]
+    return (both & (votes == reference[:, None])).sum(0) / np.maximum(both.sum(0), 1)
+
+
+def foresight(
+    problem: VoteProblem, fits: dict[str, RewardFit], tested: NDArray[np.int64], predictors: Predictors | None
+) -> dict[str, float]:
+    """Log loss per vote on later roll calls, beside the country's habits on the issue."""
+    if not len(tested) or predictors is None:
+        return {}
+    losses, baseline = [], []
+    for code, fit in fits.items():
+        column = problem.countries.index(code)
+        cast = tested[problem.votes[tested, column] >= 0]
+        votes = problem.votes[cast, column]
+        chances = choice_profiles(fit.weights[None], problem.features(code, cast))[0]
+        losses.append(chances[np.arange(len(cast)), votes])
+        baseline.append(predictors.issue_rates[cast, column, votes])
+    chance, habit = np.concatenate(losses), np.concatenate(baseline)
+    return {
+        "log_loss": float(-np.log(np.clip(chance, 1e-6, 1)).mean()),
+        "log_loss_baseline": float(-np.log(np.clip(habit, 1e-6, 1)).mean()),
+        "num_votes_foreseen": len(chance),
+    }
 
 
 if __name__ == "__main__":

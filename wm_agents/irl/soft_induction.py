@@ -77,7 +77,7 @@ def push_forward(model: DecisionModel, policy: SoftPolicy, from_states: Floats, 
 
 
 def log_sum_exp(values: Floats) -> Floats:
-    """log sum exp over the last axis, of which at least one entry is finite."""
+    """Log sum exp over the last axis, of which at least one entry is finite."""
     top = values.max(-1)
     total: Floats = top + np.log(np.exp(values - top[..., None]).sum(-1))
     return total

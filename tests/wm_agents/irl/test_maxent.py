@@ -19,7 +19,7 @@ def test_weights_of_single_choices_are_recovered_within_their_intervals():
     model, demonstrations = one_shot(2000)
     fit = MaxEntIRL(model, MaxEntConfig(num_resamples=50)).fit(demonstrations)
     np.testing.assert_allclose(fit.weights, WEIGHTS, atol=0.25)
-    assert ((fit.low < WEIGHTS) & (WEIGHTS < fit.high)).all()
+    assert ((fit.low < WEIGHTS) & (fit.high > WEIGHTS)).all()
     assert fit.flags == ()
     assert [name for name, _ in fit.ranked()] == ["gain", "left", "risk"]
     low, high = fit.bootstrap_limits()

@@ -1,0 +1,322 @@
+"""Adversarial inverse reinforcement learning on Gymnasium and Stable-Baselines3.
+
+Fu, Luo and Levine, "Learning Robust Rewards with Adversarial Inverse Reinforcement Learning", ICLR 2018. A discriminator
+
+    D(s, a, s') = exp f / (exp f + pi(a | s)),   f(s, a, s') = g(s, a) + discount h(s') - h(s),
+
+tells demonstrations from what the learner does, and the learner (PPO) is paid log D - log(1 - D) = f - log pi. With
+g(s) of the state only and the shaping term h, g is the reward up to a constant (theorem 5.1).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from torch import Tensor
+
+from wm_agents.errors import ConfigError, DemonstrationError, MixedHorizonError, NonFiniteError
+from wm_agents.irl.demonstrations import Demonstrations
+from wm_agents.irl.reward_network import RewardNetwork
+from wm_agents.networks import Perceptron
+from wm_agents.training.progress import progress
+
+
+@dataclass(frozen=True)
+class AdversarialConfig:
+    """Settings of `AdversarialIRL`.
+
+    Attributes:
+        is_state_only: g(s) in place of g(s, a).
+        has_shaping: Add the potential term; without it f = g.
+        widths: Hidden layers of g and h.
+        discount: Of the learner and the potential.
+        num_steps: Steps of each environment between two rounds of training.
+        num_discriminator_updates: In each round.
+        batch_size: Steps of each kind in a batch of the discriminator.
+        discriminator_rate: Learning rate of the discriminator.
+        learner_rate: Learning rate of PPO.
+        num_epochs: Passes of PPO over each round's steps.
+        entropy_weight: Of PPO.
+        gradient_penalty: Weight of the squared gradient of f at demonstrations and learner's steps alike; it keeps the
+            discriminator from becoming certain.
+        may_vary_in_length: Permit episodes of different lengths. Their length tells who acted, and a reward that is
+            positive or negative throughout then looks right whatever the demonstrator wants.
+        starts_from_clone: Let behaviour cloning teach the learner's policy first.
+    """
+
+    is_state_only: bool = False
+    has_shaping: bool = True
+    widths: tuple[int, ...] = (32, 32)
+    discount: float = 0.99
+    num_steps: int = 256
+    num_discriminator_updates: int = 20
+    batch_size: int = 256
+    discriminator_rate: float = 1e-3
+    learner_rate: float = 3e-4
+    num_epochs: int = 10
+    entropy_weight: float = 0.0
+    gradient_penalty: float = 1.0
+    may_vary_in_length: bool = False
+    starts_from_clone: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.discount < 1 or min(self.num_steps, self.num_discriminator_updates, self.batch_size) < 1:
+            raise ConfigError(f"discount lies in (0, 1) and counts are positive, got {self}")
+
+
+class AdversarialIRL:
+    """AIRL: a reward and a policy from demonstrations and an environment whose rewards are never looked at.
+
+    Args:
+        demonstrations: `Demonstrations` or what `Demonstrations.of` takes.
+        envs: Stable-Baselines3's VecEnv (`make_vec_env`), with Box observations and Discrete or Box actions.
+        config: Settings.
+        seed: Of everything here.
+
+    Raises:
+        MixedHorizonError: Demonstrations of different lengths without permission.
+        DemonstrationError: Demonstrations that do not fit the spaces.
+    """
+
+    def __init__(
+        self, demonstrations: Any, envs: VecEnv, config: AdversarialConfig | None = None, seed: int = 0
+    ) -> None:
+        self.config = AdversarialConfig() if config is None else config
+        given = Demonstrations.of(demonstrations)
+        if not given.has_one_length and not self.config.may_vary_in_length:
+            shortest, longest = int(given.lengths.min()), int(given.lengths.max())
+            raise MixedHorizonError(
+                f"episodes have {shortest} to {longest} steps: their length would tell who acted; cut them to one "
+                "length, or permit it with may_vary_in_length=True"
+            )
+        self._demonstrated = _transitions(given, envs)
+        self._generator = torch.Generator().manual_seed(seed)
+        num_inputs = spaces.flatdim(envs.observation_space)
+        self.reward_network = RewardNetwork(
+            num_inputs,
+            envs.action_space,
+            self.config.widths,
+            is_state_only=self.config.is_state_only,
+            generator=self._generator,
+        )
+        self.reward_network.standardise(self._demonstrated.observations)
+        self.potential = Perceptron((num_inputs, *self.config.widths, 1), "relu", self._generator)
+        parameters = [*self.reward_network.parameters(), *self.potential.parameters()]
+        self._optimizer = torch.optim.Adam(parameters, lr=self.config.discriminator_rate)
+        self._envs = _Paid(envs, self)
+        self.learner = PPO(
+            "MlpPolicy",
+            self._envs,
+            n_steps=self.config.num_steps,
+            batch_size=min(256, self.config.num_steps * envs.num_envs),
+            n_epochs=self.config.num_epochs,
+            gamma=self.config.discount,
+            learning_rate=self.config.learner_rate,
+            ent_coef=self.config.entropy_weight,
+            seed=seed,
+            device="cpu",
+        )
+        if self.config.starts_from_clone:
+            clone_into(self.learner, given, seed)
+
+    def learn(self, total_timesteps: int, callback: Any = None, progress_bar: bool | None = None) -> "AdversarialIRL":
+        """Train reward and policy in turn for this many steps of the environments.
+
+        Raises:
+            MixedHorizonError: The learner's episodes end after different numbers of steps, without permission.
+            NonFiniteError: The discriminator's loss is not finite.
+        """
+        per_round = self.config.num_steps * self._envs.num_envs
+        with progress(total_timesteps, "steps", progress_bar) as bar:
+            for _ in range(max(total_timesteps // per_round, 1)):
+                self.learner.learn(per_round, callback=callback, reset_num_timesteps=False)
+                self.loss, self.accuracy = self._train_discriminator(self._envs.take())
+                bar.advance(per_round, loss=self.loss, accuracy=self.accuracy)
+        return self
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[Any, Any]:
+        """The learner's action."""
+        return self.learner.predict(observation, state, episode_start, deterministic)
+
+    @torch.no_grad()
+    def reward(self, observations: Any, actions: Any) -> NDArray[np.float32]:
+        """The inferred reward g [N] of observations [N, O] and actions [N] or [N, A]; shaping is left out."""
+        rows = torch.as_tensor(np.asarray(observations), dtype=torch.float32).flatten(1)
+        rewards: NDArray[np.float32] = self.reward_network(rows, torch.as_tensor(np.asarray(actions))).numpy()
+        return rewards
+
+    def logits(self, steps: "Transitions") -> Tensor:
+        """f(s, a, s') [N]; where an episode terminated, nothing follows."""
+        rewards: Tensor = self.reward_network(steps.observations, steps.actions)
+        if not self.config.has_shaping:
+            return rewards
+        before, after = (self._potential(rows) for rows in (steps.observations, steps.next_observations))
+        return rewards + self.config.discount * after * ~steps.terminations - before
+
+    def _potential(self, observations: Tensor) -> Tensor:
+        network = self.reward_network
+        values: Tensor = self.potential((observations - network.mean) / network.std)[:, 0]
+        return values
+
+    def log_policy(self, steps: "Transitions") -> Tensor:
+        """log pi(a | s) [N] of the present policy."""
+        with torch.no_grad():
+            policy = self.learner.policy
+            policy.set_training_mode(False)
+            shaped = steps.observations.reshape(-1, *self._envs.observation_space.shape)
+            log_probabilities: Tensor = policy.get_distribution(shaped).log_prob(steps.actions)
+        return log_probabilities
+
+    def _train_discriminator(self, learned: "Transitions") -> tuple[float, float]:
+        loss, accuracy = 0.0, 0.0
+        for _ in range(self.config.num_discriminator_updates):
+            mine = self._demonstrated.sample(self.config.batch_size, self._generator)
+            theirs = learned.sample(self.config.batch_size, self._generator)
+            both = Transitions.concatenate(mine, theirs)
+            both.observations.requires_grad_(True)
+            values = self.logits(both)
+            logits = values - self.log_policy(both)
+            labels = torch.cat([torch.ones(len(mine)), torch.zeros(len(theirs))])
+            (slopes,) = torch.autograd.grad(values.sum(), both.observations, create_graph=True)
+            penalty = (slopes * self.reward_network.std).square().sum(1).mean()
+            total = F.binary_cross_entropy_with_logits(logits, labels) + self.config.gradient_penalty * penalty
+            if not bool(torch.isfinite(total)):
+                raise NonFiniteError("the discriminator's loss is not finite: lower discriminator_rate")
+            self._optimizer.zero_grad()
+            total.backward()
+            self._optimizer.step()
+            loss, accuracy = float(total.detach()), float(((logits > 0) == (labels > 0.5)).float().mean())
+        return loss, accuracy
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """N steps: observations [N, O], actions [N] or [N, A], next observations [N, O], terminations [N]."""
+
+    observations: Tensor
+    actions: Tensor
+    next_observations: Tensor
+    terminations: Tensor
+
+    def __len__(self) -> int:
+        return len(self.observations)
+
+    def sample(self, num: int, generator: torch.Generator) -> "Transitions":
+        """Steps drawn with replacement."""
+        rows = torch.randint(len(self), (num,), generator=generator)
+        return Transitions(
+            self.observations[rows], self.actions[rows], self.next_observations[rows], self.terminations[rows]
+        )
+
+    @classmethod
+    def concatenate(cls, *parts: "Transitions") -> "Transitions":
+        """All steps of several parts."""
+        names = ("observations", "actions", "next_observations", "terminations")
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
+def clone_into(learner: PPO, demonstrations: Demonstrations, seed: int, num_updates: int = 3000) -> None:
+    """Teach a PPO policy the demonstrated actions by maximum likelihood."""
+    data = demonstrations.trajectories
+    seen = torch.from_numpy(data.observations[data.observation_of_step])
+    taken, policy = torch.from_numpy(data.actions), learner.policy
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(policy.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_updates)
+    for _ in range(num_updates):
+        rows = torch.randint(len(seen), (min(256, len(seen)),), generator=generator)
+        distribution = policy.get_distribution(seen[rows].reshape(-1, *learner.observation_space.shape))
+        loss = -distribution.log_prob(taken[rows]).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    if hasattr(policy, "log_std"):  # imitation drives the spread to nothing, and with it all exploration
+        policy.log_std.data.clamp_(min=-1.5)
+
+
+def _transitions(given: Demonstrations, envs: VecEnv) -> Transitions:
+    data = given.trajectories
+    is_discrete = isinstance(envs.action_space, spaces.Discrete)
+    size = spaces.flatdim(envs.observation_space)
+    if data.observations.shape[1] != size or (data.actions.ndim == 1) != is_discrete:
+        raise DemonstrationError(
+            f"observations {data.observations.shape} and actions {data.actions.shape} do not fit the spaces "
+            f"{envs.observation_space} and {envs.action_space}"
+        )
+    rows = data.observation_of_step
+    parts = (data.observations[rows], data.actions, data.next_observations, data.terminations)
+    return Transitions(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts))
+
+
+class _Paid(VecEnvWrapper):
+    """Environments that pay f - log pi, and remember what was done since the last round."""
+
+    def __init__(self, envs: VecEnv, owner: AdversarialIRL) -> None:
+        super().__init__(envs)
+        self._owner = owner
+        self._steps: list[Transitions] = []
+        self._ages = np.zeros(envs.num_envs, np.int64)
+        self._length: int | None = None
+        self._before: NDArray[Any] = np.zeros(0)
+
+    def reset(self) -> Any:
+        self._ages[:] = 0
+        self._before = np.asarray(self.venv.reset())
+        return self._before
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        self._actions = np.array(actions)
+        self.venv.step_async(actions)
+
+    def step_wait(self) -> Any:
+        observations, _, dones, infos = self.venv.step_wait()
+        observations = np.asarray(observations)
+        following = observations.copy()
+        truncated = np.zeros(self.num_envs, np.bool_)
+        for row in np.flatnonzero(dones):
+            following[row] = infos[row]["terminal_observation"]
+            truncated[row] = infos[row].get("TimeLimit.truncated", False)
+        self._check_lengths(dones)
+        steps = self._packed(following, dones & ~truncated)
+        with torch.no_grad():
+            rewards = (self._owner.logits(steps) - self._owner.log_policy(steps)).numpy()
+        self._steps.append(steps)
+        self._before = observations
+        return observations, rewards, dones, infos
+
+    def take(self) -> Transitions:
+        """The steps since the last round, which are then forgotten."""
+        steps, self._steps = Transitions.concatenate(*self._steps), []
+        return steps
+
+    def _packed(self, following: NDArray[Any], terminations: NDArray[np.bool_]) -> Transitions:
+        before, after = (
+            torch.as_tensor(rows.reshape(self.num_envs, -1), dtype=torch.float32) for rows in (self._before, following)
+        )
+        return Transitions(before, torch.as_tensor(self._actions), after, torch.as_tensor(terminations))
+
+    def _check_lengths(self, dones: NDArray[np.bool_]) -> None:
+        self._ages += 1
+        if not self._owner.config.may_vary_in_length:
+            for length in self._ages[dones]:
+                if self._length is not None and length != self._length:
+                    raise MixedHorizonError(
+                        f"the learner's episodes last {self._length} and {length} steps: their length would tell who "
+                        "acted; use an environment that only ends by its time limit, or permit it with "
+                        "may_vary_in_length=True"
+                    )
+                self._length = int(length)
+        self._ages[dones] = 0

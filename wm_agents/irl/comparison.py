@@ -1,0 +1,221 @@
+"""Who wants alike: distances between inferred rewards by what they would have one do, with intervals and clusters."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.cluster.hierarchy import fcluster, linkage
+
+from wm_agents.errors import ConfigError
+from wm_agents.irl.decision_model import Floats
+from wm_agents.irl.maxent import RewardFit
+
+_NUM_NEIGHBOURS = 5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """C demonstrators, compared over the same situations.
+
+    Attributes:
+        names: C names.
+        distances: [C, C], root mean square difference between what they would do, from 0 to 1. Weights that are not
+            identified change no choice and so no distance.
+        low: [C, C], lower limits.
+        high: [C, C], upper limits.
+        confidence: Of the limits.
+        tree: [C - 1, 4], hierarchical clustering by Ward's linkage, as scipy gives it.
+        stability: Number of clusters -> adjusted Rand index between the clusters of two halves of the episodes: 1 for
+            the same, 0 for chance. Empty where no halves were given.
+        positions: [C, 2], the map: distances in two dimensions (classical scaling).
+        shares: [2], of the squared distances that each axis of the map holds.
+    """
+
+    names: tuple[str, ...]
+    distances: Floats
+    low: Floats
+    high: Floats
+    confidence: float
+    tree: Floats
+    stability: dict[int, float]
+    positions: Floats
+    shares: Floats
+
+    def clusters(self, num_clusters: int) -> NDArray[np.int64]:
+        """Cluster numbers [C], from 0 on in order of size."""
+        return _by_size(fcluster(self.tree, num_clusters, "maxclust"))
+
+    @property
+    def stable_clusters(self) -> list[int]:
+        """Numbers of clusters that the halves agree on: an adjusted Rand index of 0.7 or more."""
+        return [number for number, index in self.stability.items() if index >= 0.7]
+
+    def nearest(self, name: str, num: int = _NUM_NEIGHBOURS) -> list[tuple[str, float]]:
+        """The closest others with their distances."""
+        row = self.distances[self.names.index(name)]
+        return [(self.names[i], float(row[i])) for i in np.argsort(row, kind="stable") if self.names[i] != name][:num]
+
+
+def compare(
+    fits: Mapping[str, RewardFit],
+    situations: Floats,
+    *,
+    action_values: ArrayLike | None = None,
+    halves: Sequence[Mapping[str, RewardFit]] = (),
+    num_draws: int = 100,
+    confidence: float = 0.9,
+    cluster_numbers: Sequence[int] = (2, 3, 4, 5, 6, 8),
+    seed: int = 0,
+) -> Comparison:
+    """Compare demonstrators.
+
+    Args:
+        fits: By name, on the same features; those of `fit_many`.
+        situations: [N, A, F] features of single choices that all are put before.
+        action_values: [A], where the actions lie on a line, such as 1, 0 and -1 for yes, abstain and no: differences
+            are then between expected values. None compares the probabilities of all actions.
+        halves: Two sets of fits to two halves of the episodes, for the stability of clusters.
+        num_draws: Draws of weights from the bootstrap, or from the Laplace approximation where there is none.
+        confidence: Of the intervals.
+        cluster_numbers: Numbers of clusters to examine.
+        seed: Of the draws.
+
+    Raises:
+        ConfigError: Fewer than three demonstrators, other features, or halves that lack somebody.
+    """
+    names = tuple(fits)
+    _check(fits, situations, halves)
+    generator = np.random.default_rng(seed)
+    means = np.stack([fit.weights for fit in fits.values()])
+    profiles = behaviour(means, situations, action_values)
+    distances = distance_matrix(profiles)
+    draws = np.stack([_draw(fit, num_draws, generator) for fit in fits.values()], 1)
+    drawn = np.stack([distance_matrix(behaviour(weights, situations, action_values)) for weights in draws])
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    # Noise pushes points apart, so that drawn distances are too large on average; the limits are moved back by that.
+    excess = drawn.mean(0) - distances
+    positions, shares = scaled_to_two(profiles)
+    return Comparison(
+        names=names,
+        distances=distances,
+        low=np.maximum(np.minimum(low - excess, distances), 0),
+        high=np.maximum(high - excess, distances),
+        confidence=confidence,
+        tree=_tree(distances),
+        stability=_stability(
+            [behaviour(np.stack([half[name].weights for name in names]), situations, action_values) for half in halves],
+            [number for number in cluster_numbers if number < len(names)],
+        ),
+        positions=positions,
+        shares=shares,
+    )
+
+
+def choice_profiles(weights: Floats, situations: Floats) -> Floats:
+    """Choice probabilities [C, N, A] for weights [C, F] in situations [N, A, F]."""
+    utilities = np.tensordot(weights, situations, ([1], [2]))
+    utilities -= utilities.max(2, keepdims=True)
+    exponentials = np.exp(utilities)
+    probabilities: Floats = exponentials / exponentials.sum(2, keepdims=True)
+    return probabilities
+
+
+def behaviour(weights: Floats, situations: Floats, action_values: ArrayLike | None = None) -> Floats:
+    """Points [C, D] for weights [C, F] whose Euclidean distances are those of `Comparison.distances`."""
+    profiles = choice_profiles(weights, situations)
+    if action_values is None:
+        return profiles.reshape(len(weights), -1) / np.sqrt(2 * len(situations))
+    values = np.asarray(action_values, np.float64)
+    points: Floats = profiles @ (values / (values.max() - values.min())) / np.sqrt(len(situations))
+    return points
+
+
+def distance_matrix(points: Floats) -> Floats:
+    """Euclidean distances [C, C] between points [C, D]."""
+    squares = (points**2).sum(1)
+    distances: Floats = np.sqrt(np.maximum(squares[:, None] + squares - 2 * points @ points.T, 0))
+    np.fill_diagonal(distances, 0)
+    return distances
+
+
+def scaled_to_two(points: Floats) -> tuple[Floats, Floats]:
+    """Places [C, 2] whose distances are close to those of the points [C, D], and the share [2] that each axis holds.
+
+    Classical scaling of Euclidean distances is principal components. The sign of an axis is free: the most extreme
+    stands on its positive side.
+    """
+    left, values, _ = np.linalg.svd(points - points.mean(0), full_matrices=False)
+    places = np.zeros((len(points), 2))
+    size = min(2, len(values))
+    places[:, :size] = left[:, :size] * values[:size]
+    places *= np.where(places[np.abs(places).argmax(0), [0, 1]] < 0, -1.0, 1.0)
+    shares = np.zeros(2)
+    shares[:size] = values[:size] ** 2 / max(float((values**2).sum()), 1e-300)
+    return places, shares
+
+
+def adjusted_rand(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
+    """Agreement of two partitions corrected for chance (Hubert and Arabie 1985)."""
+    table = np.zeros((first.max() + 1, second.max() + 1))
+    np.add.at(table, (first, second), 1)
+
+    def pairs(counts: Floats) -> float:
+        return float((counts * (counts - 1) / 2).sum())
+
+    both, rows, columns = pairs(table), pairs(table.sum(1)), pairs(table.sum(0))
+    expected = rows * columns / pairs(np.array([len(first)]))
+    largest = (rows + columns) / 2
+    return (both - expected) / (largest - expected) if largest > expected else 1.0
+
+
+def card(fit: RewardFit, comparison: Comparison, name: str) -> dict[str, Any]:
+    """What is known of one demonstrator: weights with intervals and flags, and who wants alike."""
+    return {
+        "name": name,
+        "num_steps": fit.num_steps,
+        "weights": fit.table(),
+        "flags": list(fit.flags),
+        "nearest": comparison.nearest(name),
+    }
+
+
+def _draw(fit: RewardFit, num_draws: int, generator: np.random.Generator) -> Floats:
+    """Weights [D, F] as they might have come out."""
+    if len(fit.resampled):
+        scaled = fit.resampled[generator.integers(len(fit.resampled), size=num_draws)]
+    else:
+        root = np.linalg.cholesky(fit.covariance + 1e-12 * np.eye(len(fit.covariance)))
+        scaled = fit.scaled_weights + generator.normal(size=(num_draws, len(root))) @ root.T
+    drawn: Floats = scaled / fit.scale
+    return drawn
+
+
+def _tree(distances: Floats) -> Floats:
+    return linkage(distances[np.triu_indices(len(distances), 1)], "ward")
+
+
+def _stability(halves: Sequence[Floats], numbers: list[int]) -> dict[int, float]:
+    """Agreement of clusters between two sets of points, by number of clusters."""
+    if not halves:
+        return {}
+    first, second = (_tree(distance_matrix(points)) for points in halves)
+    return {k: adjusted_rand(*(fcluster(tree, k, "maxclust") - 1 for tree in (first, second))) for k in numbers}
+
+
+def _by_size(labels: NDArray[Any]) -> NDArray[np.int64]:
+    values, counts = np.unique(labels, return_counts=True)
+    rank = {label: place for place, label in enumerate(values[np.argsort(-counts, kind="stable")])}
+    return np.array([rank[label] for label in labels])
+
+
+def _check(fits: Mapping[str, RewardFit], situations: Floats, halves: Sequence[Mapping[str, RewardFit]]) -> None:
+    names = {fit.feature_names for fit in fits.values()}
+    if len(fits) < 3 or len(names) != 1:
+        raise ConfigError(f"comparing needs three demonstrators on the same features, got {len(fits)} on {len(names)}")
+    num_features = len(next(iter(names)))
+    if situations.ndim != 3 or situations.shape[2] != num_features or not len(situations):
+        raise ConfigError(f"situations have shape {situations.shape}: give [N, A, {num_features}] with N at least 1")
+    if len(halves) not in (0, 2) or any(set(fits) - set(half) for half in halves):
+        raise ConfigError("halves are two sets of fits with everybody in both, or none")

@@ -1,0 +1,307 @@
+"""Maximum-entropy IRL where states cannot be counted: the partition function from sampled futures.
+
+A stretch of H demonstrated steps with actions a and step features f has probability exp(w . sum f) / Z(w). Z is an
+integral over all action sequences from the same start, estimated by importance sampling with sequences drawn around the
+demonstrated one and imagined by a world model or the oracle (Boularias et al. 2011, equation 9; local sampling as in
+Kalakrishnan et al. 2013; the demonstration joins its samples as in Finn et al. 2016):
+
+    Z(w) ~ mean over samples m of exp(w . sum f_m) / q(a_m),   q a normal distribution around the demonstrated actions.
+
+The effective sample size says how much of the samples such an estimate rests on. A stretch is judged by what it earns
+within it: its length has to cover what the demonstrator looks ahead to.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from torch import Tensor
+
+from wm_agents.errors import ConfigError, DemonstrationError, NonFiniteError
+from wm_agents.irl.decision_model import Floats
+from wm_agents.irl.demonstrations import Demonstrations
+from wm_agents.irl.identifiability import Identifiability, identify
+from wm_agents.irl.reward_network import RewardNetwork
+from wm_agents.irl.uncertainty import laplace_limits
+from wm_agents.protocols import WorldModel
+
+Futures = Callable[[NDArray[np.int64], NDArray[np.float32]], NDArray[Any]]
+"""(numbers of demonstrated steps [B] to start from, actions [B, H, A]) -> observations [B, H + 1, O]."""
+
+StepFeatures = Callable[[NDArray[Any], NDArray[np.float32]], Floats]
+"""(observations [B, H + 1, O], actions [B, H, A]) -> features [B, H, F]."""
+
+
+@dataclass(frozen=True)
+class SampledConfig:
+    """Settings of `SampledMaxEntIRL`.
+
+    Attributes:
+        horizon: Steps of a stretch, H.
+        stride: Steps between the starts of stretches; at least the horizon keeps them independent.
+        num_samples: Futures for each stretch.
+        noise_std: Standard deviation of sampled around demonstrated actions, in the actions' units.
+        noise_correlation: Between the noise of one step and the next, in [0, 1).
+        action_low: Least action, to which samples are held; None for no bound.
+        action_high: Largest action.
+        prior_std: Prior standard deviation of a weight on a feature whose sum has standard deviation 1 among samples.
+        confidence: Of the intervals.
+        min_effective_samples: Effective sample size below which a fit is flagged.
+        seed: Of the samples.
+    """
+
+    horizon: int = 20
+    stride: int = 20
+    num_samples: int = 128
+    noise_std: float = 0.3
+    noise_correlation: float = 0.5
+    action_low: float | None = None
+    action_high: float | None = None
+    prior_std: float = 10.0
+    confidence: float = 0.9
+    min_effective_samples: float = 5.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.horizon, self.stride, self.num_samples) < 1 or self.noise_std <= 0 or self.prior_std <= 0:
+            raise ConfigError(f"horizon, stride, num_samples, noise_std and prior_std are positive, got {self}")
+        if not 0 <= self.noise_correlation < 1 or not 0 < self.confidence < 1:
+            raise ConfigError(f"noise_correlation lies in [0, 1) and confidence in (0, 1), got {self}")
+
+
+@dataclass(frozen=True)
+class SampledFit:
+    """Weights inferred from K stretches.
+
+    Attributes:
+        feature_names: F names.
+        weights: [F], per unit of each feature and step.
+        scaled_weights: [F], per standard deviation of each feature's sum among samples.
+        scale: [F], these standard deviations.
+        covariance: [F, F] of the scaled weights (Laplace).
+        low: [F], lower limits of `weights`.
+        high: [F], upper limits.
+        identifiability: What the samples can tell apart.
+        effective_samples: [K], effective sample size of each stretch's partition function at the fit.
+        flags: Warnings in words.
+        log_likelihood: Per stretch, of the demonstration among its samples.
+    """
+
+    feature_names: tuple[str, ...]
+    weights: Floats
+    scaled_weights: Floats
+    scale: Floats
+    covariance: Floats
+    low: Floats
+    high: Floats
+    identifiability: Identifiability
+    effective_samples: Floats
+    flags: tuple[str, ...]
+    log_likelihood: float
+
+
+@dataclass(frozen=True)
+class Samples:
+    """K stretches with M + 1 futures each; the first is the demonstration.
+
+    Attributes:
+        observations: [K, M + 1, H + 1, O].
+        actions: [K, M + 1, H, A].
+        log_proposal: [K, M + 1], log density under the proposal, up to a constant.
+    """
+
+    observations: NDArray[Any]
+    actions: NDArray[np.float32]
+    log_proposal: Floats
+
+
+class SampledMaxEntIRL:
+    """Linear rewards, or a reward network, from demonstrations in continuous worlds.
+
+    Args:
+        futures: Imagines what actions lead to from a demonstrated step: `model_futures(world_model, demonstrations)`,
+            or a function that asks the true dynamics.
+        features: Features of each step, see `StepFeatures`.
+        feature_names: F names.
+        config: Settings.
+    """
+
+    def __init__(
+        self, futures: Futures, features: StepFeatures, feature_names: Sequence[str], config: SampledConfig | None = None
+    ) -> None:
+        self.futures, self.features, self.feature_names = futures, features, tuple(feature_names)
+        self.config = SampledConfig() if config is None else config
+
+    def sample(self, demonstrations: Any) -> Samples:
+        """Futures around each stretch of the demonstrations.
+
+        Raises:
+            DemonstrationError: Discrete actions, or no episode as long as the horizon.
+            NonFiniteError: The model imagines something that is not finite.
+        """
+        config, given = self.config, Demonstrations.of(demonstrations)
+        data = given.trajectories
+        if data.actions.ndim != 2:
+            raise DemonstrationError("sampling needs Box actions [S, A]: for Discrete ones use MaxEntIRL")
+        if int(data.lengths.max()) < config.horizon:
+            raise DemonstrationError(f"no episode has {config.horizon} steps: shorten the horizon")
+        generator = np.random.default_rng(config.seed)
+        starts = data.windows(config.horizon).starts
+        starts = starts[given.times[starts] % config.stride == 0]
+        steps = starts[:, None] + np.arange(config.horizon)
+        actions, log_proposal = self._propose(data.actions[steps].astype(np.float64), generator)
+        rows = np.repeat(starts, config.num_samples + 1)
+        imagined = self.futures(rows, actions.reshape(len(rows), config.horizon, -1))
+        observations = np.asarray(imagined).reshape(len(starts), config.num_samples + 1, config.horizon + 1, -1)
+        if not np.isfinite(observations).all():
+            raise NonFiniteError("the model imagines observations that are not finite: sample closer (noise_std)")
+        return Samples(observations, actions, log_proposal)
+
+    def fit(self, demonstrations: Any) -> SampledFit:
+        """Infer linear weights; raises as `sample` does."""
+        samples = self.sample(demonstrations)
+        sums = self._sums(samples)
+        scale = (sums - sums.mean(1, keepdims=True)).std((0, 1))
+        is_constant = scale < 1e-10 * np.maximum(np.abs(sums).max((0, 1)), 1e-300)
+        scaled = sums / np.where(is_constant, 1.0, scale)
+        precision = self.config.prior_std**-2
+        weights = _most_probable(scaled, samples.log_proposal, precision)
+        information = _information(scaled, samples.log_proposal, weights)
+        covariance = np.linalg.inv(information + precision * np.eye(len(weights)))
+        low, high = laplace_limits(weights, covariance, self.config.confidence)
+        evenly = _information(scaled, samples.log_proposal, np.zeros_like(weights)) / len(scaled)
+        identifiability = identify(evenly, self.feature_names, floor=1e-20 * float(np.square(scaled).mean()))
+        effective = _effective_samples(scaled, samples.log_proposal, weights)
+        unit = np.where(is_constant, 1.0, scale)
+        self.fitted = SampledFit(
+            feature_names=self.feature_names,
+            weights=weights / unit,
+            scaled_weights=weights,
+            scale=unit,
+            covariance=covariance,
+            low=low / unit,
+            high=high / unit,
+            identifiability=identifiability,
+            effective_samples=effective,
+            flags=self._flags(identifiability, is_constant, effective),
+            log_likelihood=_log_likelihood(scaled, samples.log_proposal, weights) / len(scaled),
+        )
+        return self.fitted
+
+    def fit_network(
+        self, demonstrations: Any, network: RewardNetwork, *, num_updates: int = 500, learning_rate: float = 1e-3
+    ) -> list[float]:
+        """Infer a reward network on raw observations by the same likelihood; gives the loss of each update.
+
+        Raises:
+            NonFiniteError: The loss is not finite.
+        """
+        samples = self.sample(demonstrations)
+        shape = samples.actions.shape[:3]
+        observations = torch.as_tensor(samples.observations[:, :, :-1], dtype=torch.float32).flatten(0, 2)
+        actions = torch.as_tensor(samples.actions).flatten(0, 2)
+        offsets = torch.as_tensor(samples.log_proposal)
+        network.standardise(observations)
+        optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-2)
+        losses = []
+        for _ in range(num_updates):
+            sums = network(observations, actions).reshape(shape).sum(2).double()
+            loss = -torch.log_softmax(sums - offsets, 1)[:, 0].mean()
+            if not bool(torch.isfinite(loss)):
+                raise NonFiniteError("the loss of the reward network is not finite: lower learning_rate")
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        return losses
+
+    def _propose(self, centre: Floats, generator: np.random.Generator) -> tuple[NDArray[np.float32], Floats]:
+        """Actions [K, M + 1, H, A] around the demonstrated [K, H, A], with their log densities [K, M + 1]."""
+        config = self.config
+        num, horizon, size = centre.shape
+        correlation = config.noise_correlation ** np.abs(np.subtract.outer(np.arange(horizon), np.arange(horizon)))
+        root = np.linalg.cholesky(correlation)
+        white = generator.normal(size=(num, config.num_samples + 1, horizon, size))
+        white[:, 0] = 0
+        noise = config.noise_std * np.einsum("ij,kmja->kmia", root, white)
+        actions = np.clip(centre[:, None] + noise, config.action_low, config.action_high)
+        # The density of the actions as they count, after they were held to the bounds.
+        whitened = np.linalg.solve(root, (actions - centre[:, None]) / config.noise_std)
+        return actions.astype(np.float32), -0.5 * (whitened**2).sum((2, 3))
+
+    def _sums(self, samples: Samples) -> Floats:
+        """Sums of features over each future [K, M + 1, F]."""
+        count, each, horizon = samples.actions.shape[:3]
+        values = self.features(
+            samples.observations.reshape(count * each, horizon + 1, -1), samples.actions.reshape(count * each, horizon, -1)
+        )
+        sums = np.asarray(values, np.float64).sum(1).reshape(count, each, -1)
+        if sums.shape[2] != len(self.feature_names) or not np.isfinite(sums).all():
+            raise ConfigError(f"expected {len(self.feature_names)} finite features, got {sums.shape[2]}")
+        return sums
+
+    def _flags(
+        self, identifiability: Identifiability, is_constant: NDArray[np.bool_], effective: Floats
+    ) -> tuple[str, ...]:
+        flags = [f"constant: {self.feature_names[i]}" for i in np.flatnonzero(is_constant)]
+        flags += identifiability.sentences()
+        middle = float(np.median(effective))
+        if middle < self.config.min_effective_samples:
+            flags.append(f"few effective samples: {middle:.1f} of {self.config.num_samples}; sample closer, or more")
+        return tuple(flags)
+
+
+def model_futures(model: WorldModel, demonstrations: Any) -> Futures:
+    """Futures imagined by a world model that starts from observations."""
+    data = Demonstrations.of(demonstrations).trajectories
+    seen = torch.from_numpy(data.observations[data.observation_of_step])
+
+    @torch.no_grad()
+    def futures(steps: NDArray[np.int64], actions: NDArray[np.float32]) -> NDArray[Any]:
+        imagined: Tensor = model.rollout(seen[steps], torch.from_numpy(actions)).observations
+        return imagined.numpy()
+
+    return futures
+
+
+def _most_probable(sums: Floats, offsets: Floats, precision: float) -> Floats:
+    def negative(weights: Floats) -> tuple[float, Floats]:
+        chances = _chances(sums, offsets, weights)
+        value = _log_likelihood(sums, offsets, weights) - 0.5 * precision * float(weights @ weights)
+        gradient = (sums[:, 0] - np.einsum("km,kmf->kf", chances, sums)).sum(0) - precision * weights
+        return -value / len(sums), -gradient / len(sums)
+
+    found = minimize(negative, np.zeros(sums.shape[2]), jac=True, method="L-BFGS-B", options={"maxiter": 2000})
+    if not np.isfinite(found.x).all():
+        raise NonFiniteError("the likelihood of the samples is not finite: rescale the features")
+    return found.x
+
+
+def _chances(sums: Floats, offsets: Floats, weights: Floats) -> Floats:
+    """Share [K, M + 1] of each future in its stretch's partition function."""
+    logits = sums @ weights - offsets
+    exponentials = np.exp(logits - logits.max(1, keepdims=True))
+    chances: Floats = exponentials / exponentials.sum(1, keepdims=True)
+    return chances
+
+
+def _log_likelihood(sums: Floats, offsets: Floats, weights: Floats) -> float:
+    return float(np.log(np.maximum(_chances(sums, offsets, weights)[:, 0], 1e-300)).sum())
+
+
+def _information(sums: Floats, offsets: Floats, weights: Floats) -> Floats:
+    chances = _chances(sums, offsets, weights)
+    centred = sums - np.einsum("km,kmf->kf", chances, sums)[:, None]
+    flat = (centred * np.sqrt(chances)[..., None]).reshape(-1, sums.shape[2])
+    return flat.T @ flat
+
+
+def _effective_samples(sums: Floats, offsets: Floats, weights: Floats) -> Floats:
+    """(sum of weights)^2 / sum of squares [K], of the drawn futures without the demonstration."""
+    chances = _chances(sums[:, 1:], offsets[:, 1:], weights)
+    effective: Floats = 1 / (chances**2).sum(1)
+    return effective
