@@ -138,6 +138,8 @@ def main(config: Config) -> dict[str, float]:
         import ray  # noqa: F401
     except ImportError as error:
         raise SystemExit("Ray is not installed: pip install 'wm-suite[ray]'") from error
+    if len(set(config.seeds)) < 2:
+        raise SystemExit(f"an interval needs at least two different seeds, got {config.seeds}")
     folder = make_output_directory(config.output_dir)
     trials = trials_of(config)
     missing = [trial for trial in trials if not trial.result_path.exists()]
