@@ -56,8 +56,8 @@ def test_the_protocol_runs_and_goes_on_where_it_was(tmp_path, monkeypatch):
     [
         ({"agents": ("random", "best")}, "no agents"),
         ({"agents": ("ppo",)}, "add random"),
-        ({"seeds": (1, 1)}, "two"),
-        ({"episodes": 0}, "1"),
+        ({"seeds": (1, 1)}, "two different seeds"),
+        ({"episodes": 0}, "at least 1"),
     ],
 )
 def test_what_cannot_work_is_refused(options, message, tmp_path):
