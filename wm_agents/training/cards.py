@@ -32,7 +32,7 @@ PACKAGES = ("wm-suite", "torch", "gymnasium", "numpy", "stable-baselines3")
 class Saves(Protocol):
     """Our agents and world models: `save` writes a checkpoint file."""
 
-    def save(self, path: str | os.PathLike[str]) -> Any:
+    def save(self, path: Path) -> Any:
         """Write everything that a later `load` needs."""
         ...
 
