@@ -109,6 +109,8 @@ def check(config: Config) -> None:
         raise SystemExit(f"no agents {unknown}: there are {', '.join(AGENTS)}")
     if "random" not in config.agents:
         raise SystemExit("the normalised score is measured from random play: add random to --agents")
+    if len(set(config.seeds)) < 2:
+        raise SystemExit(f"an interval needs at least two different seeds, got {config.seeds}")
     for name in ("model_steps", "policy_steps", "episodes", "planner_episodes"):
         if getattr(config, name) < 1:
             raise SystemExit(f"{name} is at least 1, got {getattr(config, name)}")

@@ -22,7 +22,7 @@ import numpy as np
 import tyro
 
 from wm_agents.evaluation.statistics import stratified_bootstrap
-from wm_agents.reinforce import LossWeights, Reinforce, ReinforceConfig, UpdateReport
+from wm_agents.reinforce import Callback, LossWeights, Reinforce, ReinforceConfig, UpdateReport
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.summary import make_output_directory, write_summary
 
@@ -87,7 +87,7 @@ def trials_of(config: Config) -> list[Trial]:
     return trials
 
 
-def run_trial(trial: Trial) -> dict[str, float]:
+def run_trial(trial: Trial, callback: Callback | None = None) -> dict[str, float]:
     """Train one agent, from its last checkpoint where there is one, and evaluate it."""
     import torch
 
@@ -97,7 +97,7 @@ def run_trial(trial: Trial) -> dict[str, float]:
     checkpoints = CheckpointManager(Path(trial.folder) / "checkpoints", keep=2, kind="reinforce")
     latest = checkpoints.latest()
     agent = new_agent(trial) if latest is None else Reinforce.from_checkpoint(latest)
-    agent.learn(trial.total_timesteps, report, checkpoints=checkpoints, checkpoint_every=trial.checkpoint_every)
+    agent.learn(trial.total_timesteps, callback, checkpoints=checkpoints, checkpoint_every=trial.checkpoint_every)
     batch = agent.evaluate(trial.evaluation_episodes)
     result = {"mean_return": float(batch.returns.mean()), "real_steps": float(agent.num_steps.mean())}
     if batch.successes is not None:
@@ -112,11 +112,16 @@ def new_agent(trial: Trial) -> Reinforce:
     return Reinforce(trial.env_id, ReinforceConfig(weights=weights, learning_rate=trial.learning_rate), seed=trial.seed)
 
 
+def trainable(parameters: dict[str, Any]) -> None:
+    """What Tune calls in a worker."""
+    run_trial(parameters["trial"], report)
+
+
 def report(_: Reinforce, update: UpdateReport) -> None:
     """Tell Tune how a trial stands, once in fifty updates."""
     from ray import tune
 
-    if update.update % 50 == 0 and tune.get_context().get_trial_id() is not None:
+    if update.update % 50 == 0:
         tune.report({"updates": update.update, **update.means(("return", "success"))})
 
 
@@ -133,6 +138,8 @@ def main(config: Config) -> dict[str, float]:
         import ray  # noqa: F401
     except ImportError as error:
         raise SystemExit("Ray is not installed: pip install 'wm-suite[ray]'") from error
+    if len(set(config.seeds)) < 2:
+        raise SystemExit(f"an interval needs at least two different seeds, got {config.seeds}")
     folder = make_output_directory(config.output_dir)
     trials = trials_of(config)
     missing = [trial for trial in trials if not trial.result_path.exists()]
@@ -163,7 +170,7 @@ def tune_trials(trials: Sequence[Trial], config: Config) -> None:
         ray.init(num_cpus=config.num_workers, include_dashboard=False, object_store_memory=store, log_to_driver=False)
     try:
         grid = tune.Tuner(
-            tune.with_resources(lambda parameters: run_trial(parameters["trial"]), {"cpu": 1}),
+            tune.with_resources(trainable, {"cpu": 1}),
             param_space={"trial": tune.grid_search(list(trials))},
             tune_config=tune.TuneConfig(max_concurrent_trials=config.num_workers),
             run_config=tune.RunConfig(

@@ -10,7 +10,8 @@ try:
     from torchrl.collectors import Collector
 except ImportError:  # its name before 0.11
     from torchrl.collectors import SyncDataCollector as Collector
-from torchrl.envs import GymEnv, GymWrapper, RandomPolicy  # noqa: E402
+from torchrl.collectors import RandomPolicy  # noqa: E402
+from torchrl.envs import GymEnv, GymWrapper  # noqa: E402
 from torchrl.envs.utils import check_env_specs  # noqa: E402
 
 

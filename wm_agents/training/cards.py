@@ -32,7 +32,7 @@ PACKAGES = ("wm-suite", "torch", "gymnasium", "numpy", "stable-baselines3")
 class Saves(Protocol):
     """Our agents and world models: `save` writes a checkpoint file."""
 
-    def save(self, path: str | os.PathLike[str]) -> Any:
+    def save(self, path: Path) -> Any:
         """Write everything that a later `load` needs."""
         ...
 
@@ -189,9 +189,15 @@ def _usage(facts: Mapping[str, Any]) -> list[str]:
         "",
         "from wm_agents.training.cards import load_policy_weights",
         "",
-        f'agent = {name}("{"MlpPolicy" if policy.endswith("Policy") else policy}", env)  # with the same options',
+        f'agent = {name}("{_policy_name(policy)}", env)  # with the same options',
         'load_policy_weights(agent, ".")',
     ]
+
+
+def _policy_name(policy: str) -> str:
+    """What Stable-Baselines3 calls a policy class when it makes one."""
+    names = {"MultiInput": "MultiInputPolicy", "Cnn": "CnnPolicy", "Recurrent": "MlpLstmPolicy"}
+    return next((name for part, name in names.items() if part in policy), "MlpPolicy")
 
 
 def _header(facts: Mapping[str, Any], card: Card) -> str:
