@@ -187,7 +187,7 @@ def _votes(before: Array, after: Array, went_on: Array, parameters: Any) -> Iter
 def _allocations(before: Array, after: Array, went_on: Array, parameters: Any) -> Iterator[str]:  # noqa: ARG001
     allocations = after["allocations"]
     if np.abs(allocations.sum(1) - 1.0).max() > 1e-9:
-        yield f"allocations sum to {allocations.sum(1)[np.abs(allocations.sum(1) - 1).argmax()]!r}"
+        yield f"allocations sum to {allocations.sum(1)[np.abs(allocations.sum(1) - 1).argmax()]:.12g}"
     low, high = parameters["min_allocation"], parameters["max_allocation"]
     if allocations.min() < low - 1e-9 or allocations.max() > high + 1e-9:
         yield f"allocations from {allocations.min()} to {allocations.max()}, bounds {low} and {high}"

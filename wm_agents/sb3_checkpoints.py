@@ -68,7 +68,7 @@ def restart_environments(agent: OnPolicyAlgorithm) -> None:
 
 def _plain(info: dict[str, Any]) -> dict[str, float]:
     """The return and length of an episode; its wall time is left out."""
-    return {name: float(info[name]) for name in ("r", "l") if name in info}
+    return {"r": float(info["r"]), "l": int(info["l"])}
 
 
 def _scales(env: VecNormalize | None) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from wm_agents.errors import ConfigError, NonFiniteError, SpaceError
 from wm_agents.networks import Perceptron
 from wm_agents.training.checkpoints import CheckpointManager
-from wm_agents.training.finite import require_finite, spoilt_gradient
+from wm_agents.training.finite import clip_gradient, require_finite, spoilt_gradient
 
 Array = NDArray[Any]
 
@@ -281,7 +281,7 @@ class VectorPPO(nn.Module):
             raise NonFiniteError("the loss of VectorPPO is not finite: lower the learning rate")
         self.optimizer.zero_grad()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters(), self.config.max_gradient_norm)
+        norm = clip_gradient(self.parameters(), self.config.max_gradient_norm)
         if not bool(torch.isfinite(norm)):
             raise NonFiniteError(f"the gradient of {spoilt_gradient(self)} is not finite: nothing was updated")
         self.optimizer.step()

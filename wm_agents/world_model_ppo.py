@@ -22,13 +22,13 @@ from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import explained_variance
-from torch import Tensor, nn
+from torch import Tensor
 
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
 from wm_agents.reinforce import other_rows
 from wm_agents.sb3_checkpoints import restart_environments, run_of, set_training_state, training_state
 from wm_agents.training.checkpoints import CheckpointManager
-from wm_agents.training.finite import spoilt_gradient
+from wm_agents.training.finite import clip_gradient, spoilt_gradient
 from wm_agents.world_model_policy import WorldModelPolicy
 
 Callbacks = None | Callable[..., Any] | list[BaseCallback] | BaseCallback
@@ -285,7 +285,7 @@ class WorldModelPPO(PPO):
     def _descend(self, loss: Tensor) -> None:
         self.policy.optimizer.zero_grad()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+        norm = clip_gradient(self.policy.parameters(), self.max_grad_norm)
         if not math.isfinite(norm.item()):
             self._check_finite({f"the gradient of {spoilt_gradient(self.policy)}": norm.item()})
         self.policy.optimizer.step()

@@ -69,7 +69,7 @@ def world_model_ppo(folder: Path) -> str:
             policy_kwargs={"net_arch": [8]},
         )  # fmt: skip
     agent.learn(32 * 8, log_interval=1000, checkpoints=CheckpointManager(folder, keep=KEEP), checkpoint_every=2)
-    episodes = [[info["r"], info["l"]] for info in agent.ep_info_buffer]
+    episodes = [[float(info["r"]), int(info["l"])] for info in agent.ep_info_buffer]
     state = {"weights": agent.policy.state_dict(), "optimizer": agent.policy.optimizer.state_dict()}
     return digest(state, episodes, agent.num_timesteps, torch.get_rng_state(), agent._n_updates)
 

@@ -26,6 +26,18 @@ def require_finite(tensors: Mapping[str, Tensor], place: str) -> None:
         )
 
 
+def clip_gradient(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+    """Scale the gradients down to a norm, bit for bit as torch's `clip_grad_norm_`, and give the norm before.
+
+    Where it is not finite nothing is scaled: scaling by NaN would spoil every gradient and hide which one it was.
+    """
+    with_gradient = [parameter for parameter in parameters if parameter.grad is not None]
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in with_gradient if parameter.grad is not None])
+    if bool(norm.isfinite()):
+        nn.utils.clip_grads_with_norm_(with_gradient, max_norm, norm)
+    return norm
+
+
 def spoilt_gradient(module: nn.Module) -> str:
     """The parameter whose gradient is not finite; "all parameters together" where only their common norm overflows."""
     gradients = ((name, p.grad) for name, p in module.named_parameters() if p.grad is not None)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from wm_agents.errors import NonFiniteError, TrajectoryError
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.training.finite import spoilt_gradient
+from wm_agents.training.finite import clip_gradient, spoilt_gradient
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.unrolling import Unrolled
 
@@ -176,7 +176,7 @@ class ResolutionModel(Unrolled, nn.Module):
                     loss = self.loss(*(tensor[batch] for tensor in train))
                     optimizer.zero_grad()
                     loss.backward()
-                    norm = nn.utils.clip_grad_norm_(self.parameters(), 10.0)
+                    norm = clip_gradient(self.parameters(), 10.0)
                     if not bool(loss.isfinite() and norm.isfinite()):
                         self.load_state_dict(best_weights)
                         name = f"the gradient of {spoilt_gradient(self)}" if loss.isfinite() else "the loss"

@@ -23,7 +23,7 @@ from wm_agents.training.checkpoints import (
     save_checkpoint,
     unpack_state,
 )
-from wm_agents.training.finite import first_non_finite, spoilt_gradient
+from wm_agents.training.finite import clip_gradient, first_non_finite, spoilt_gradient
 from wm_agents.training.progress import progress
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.losses import weighted_sum
@@ -246,7 +246,7 @@ class _Loop:
             self._stop(next((f"loss term {name}" for name, term in terms.items() if not term.isfinite()), "the loss"))
         self.optimizer.zero_grad()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.gradient_clip)
+        norm = clip_gradient(self.model.parameters(), config.gradient_clip)
         if not torch.isfinite(norm):
             self._stop(f"the gradient of {spoilt_gradient(self.model)}")
         self.optimizer.param_groups[0]["lr"] = config.learning_rate_at(update)
