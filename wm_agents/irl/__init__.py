@@ -9,6 +9,8 @@ from wm_agents.irl.held_out import HeldOut, choose_prior_std, cross_validate
 from wm_agents.irl.identifiability import Identifiability, identify
 from wm_agents.irl.maxent import MaxEntConfig, MaxEntIRL, RewardFit, fit_many
 from wm_agents.irl.reward_network import RewardNetwork
+from wm_agents.irl.rewards import LearnedReward, RewardedModel, linear_reward, planner_reward
+from wm_agents.irl.sampled import SampledConfig, SampledFit, SampledMaxEntIRL, model_futures
 from wm_agents.irl.soft_induction import SoftPolicy, optimal_policy, policy_value, soft_policy
 
 __all__ = [
@@ -21,10 +23,15 @@ __all__ = [
     "Demonstrations",
     "HeldOut",
     "Identifiability",
+    "LearnedReward",
     "MaxEntConfig",
     "MaxEntIRL",
     "RewardFit",
     "RewardNetwork",
+    "RewardedModel",
+    "SampledConfig",
+    "SampledFit",
+    "SampledMaxEntIRL",
     "SoftPolicy",
     "choose_prior_std",
     "compare",
@@ -33,7 +40,10 @@ __all__ = [
     "from_transition_table",
     "from_world_model",
     "identify",
+    "linear_reward",
+    "model_futures",
     "optimal_policy",
+    "planner_reward",
     "policy_value",
     "soft_policy",
 ]

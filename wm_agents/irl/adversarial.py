@@ -43,6 +43,7 @@ class AdversarialConfig:
         learner_rate: Learning rate of PPO.
         num_epochs: Passes of PPO over each round's steps.
         entropy_weight: Of PPO.
+        largest_change: Divergence from the policy of the last round at which PPO stops for this one; None never does.
         gradient_penalty: Weight of the squared gradient of f at demonstrations and learner's steps alike; it keeps the
             discriminator from becoming certain.
         may_vary_in_length: Permit episodes of different lengths. Their length tells who acted, and a reward that is
@@ -61,6 +62,7 @@ class AdversarialConfig:
     learner_rate: float = 3e-4
     num_epochs: int = 10
     entropy_weight: float = 0.0
+    largest_change: float | None = 0.02
     gradient_penalty: float = 1.0
     may_vary_in_length: bool = False
     starts_from_clone: bool = True
@@ -119,6 +121,7 @@ class AdversarialIRL:
             gamma=self.config.discount,
             learning_rate=self.config.learner_rate,
             ent_coef=self.config.entropy_weight,
+            target_kl=self.config.largest_change,
             seed=seed,
             device="cpu",
         )
@@ -171,7 +174,7 @@ class AdversarialIRL:
         return values
 
     def log_policy(self, steps: "Transitions") -> Tensor:
-        """log pi(a | s) [N] of the present policy."""
+        """Log pi(a | s) [N] of the present policy."""
         with torch.no_grad():
             policy = self.learner.policy
             policy.set_training_mode(False)

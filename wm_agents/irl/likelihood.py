@@ -59,9 +59,9 @@ class Likelihood:
     def value_and_gradient(self, weights: Floats) -> tuple[float, Floats]:
         """L and dL/dw in one backward and one forward pass."""
         policy = self.policy(weights)
-        mass = push_forward(self.model, policy, -self._counts.sum(2), self._counts)
+        mass = push_forward(self.model, policy, self._taken, self._counts)
         value = policy.log_probabilities[self.times, self.states, self.actions].sum()
-        return float(value), np.einsum("sa,saf->f", mass.sum(0), self.features)
+        return float(value), self._feature_sum(mass)
 
     def matching_and_gradient(self, weights: Floats) -> tuple[float, Floats]:
         """The concave dual: w . (demonstrated features) - sum of soft values at the starts, and its gradient.
@@ -71,8 +71,7 @@ class Likelihood:
         policy, starts = self.policy(weights), np.zeros((self.model.horizon, self.model.num_states))
         starts[0] = self._counts[0].sum(1)
         mass = push_forward(self.model, policy, starts, None)
-        demonstrated = np.einsum("sa,saf->f", self._counts.sum(0), self.features)
-        expected = np.einsum("sa,saf->f", mass.sum(0), self.features)
+        demonstrated, expected = self._feature_sum(self._counts), self._feature_sum(mass)
         return float(demonstrated @ weights - (starts[0] * policy.values[0]).sum()), demonstrated - expected
 
     def differences(self, weights: Floats) -> tuple[Floats, Floats]:
@@ -121,6 +120,15 @@ class Likelihood:
         counts = np.zeros((self.model.horizon, self.model.num_states, self.model.num_actions))
         np.add.at(counts, (self.times, self.states, self.actions), 1.0)
         return counts
+
+    @cached_property
+    def _taken(self) -> Floats:
+        """[T, S]: what the values at visited states count in the likelihood."""
+        return -self._counts.sum(2)
+
+    def _feature_sum(self, mass: Floats) -> Floats:
+        total: Floats = mass.sum(0).ravel() @ self.features.reshape(-1, self.features.shape[2])
+        return total
 
     @cached_property
     def _visited(self) -> Floats:

@@ -38,6 +38,7 @@ class MaxEntConfig:
             would drive weights without bound; the prior stops them.
         standardise: Divide features by their standard deviation over allowed actions.
         max_iterations: Of L-BFGS.
+        tolerance: Largest slope of the log posterior per step at which the maximum counts as found.
         confidence: Of the intervals, in (0, 1).
         num_resamples: Of the bootstrap by episode; 0 leaves it out.
         seed: Of the bootstrap.
@@ -46,6 +47,7 @@ class MaxEntConfig:
     prior_std: float = 5.0
     standardise: bool = True
     max_iterations: int = 1000
+    tolerance: float = 1e-7
     confidence: float = 0.9
     num_resamples: int = 0
     seed: int = 0
@@ -244,7 +246,13 @@ def most_probable_weights(likelihood: Likelihood, prior: Prior, config: MaxEntCo
     Raises:
         NonFiniteError: The likelihood is not finite.
     """
-    options = {"maxiter": config.max_iterations, "maxfun": 10 * config.max_iterations, "ftol": 1e-14, "gtol": 1e-7}
+    options = {
+        "maxiter": config.max_iterations,
+        "maxfun": 10 * config.max_iterations,
+        "maxcor": 50,  # pairs that approximate the curvature: more cost little beside the passes that they save
+        "ftol": 1e-15,
+        "gtol": config.tolerance,
+    }
     start = prior.mean
     with np.errstate(over="ignore", invalid="ignore"):
         if not likelihood.model.is_deterministic:
@@ -254,7 +262,7 @@ def most_probable_weights(likelihood: Likelihood, prior: Prior, config: MaxEntCo
     if not np.isfinite(found.x).all() or not np.isfinite(found.fun):
         raise NonFiniteError("the likelihood is not finite: standardise the features")
     # Where float64 allows no further progress the line search gives up; a flat gradient says that this is the maximum.
-    return found.x, bool(found.success or np.abs(found.jac).max() < 1e-5)
+    return found.x, bool(found.success or np.abs(found.jac).max() < max(1e-5, config.tolerance))
 
 
 def _negative(likelihood: Likelihood, function: Objective, prior: Prior) -> Objective:
@@ -297,17 +305,17 @@ def _population(likelihoods: Iterable[Likelihood], prior: Prior, config: MaxEntC
     weights, covariances = [], []
     for likelihood in likelihoods:
         weights.append(most_probable_weights(likelihood, prior, config)[0])
-        covariances.append(laplace_covariance(likelihood, weights[-1], prior))
+        covariances.append(laplace_covariance(likelihood.information(weights[-1]), prior))
     return population(weights, covariances, config.prior_std)
 
 
 def _fit(likelihood: Likelihood, scaling: Scaling, prior: Prior, config: MaxEntConfig) -> RewardFit:
     model = likelihood.model
     weights, has_converged = most_probable_weights(likelihood, prior, config)
-    evenly = likelihood.information(np.zeros_like(weights)) / likelihood.num_steps
+    evenly, information = likelihood.information(np.zeros_like(weights)), likelihood.information(weights)
     floor = _ROUNDING * float(np.square(likelihood.features).mean())
-    identifiability = identify(evenly, model.feature_names, floor=floor)
-    covariance = laplace_covariance(likelihood, weights, prior)
+    identifiability = identify(evenly / likelihood.num_steps, model.feature_names, floor=floor)
+    covariance = laplace_covariance(information, prior)
     low, high = laplace_limits(weights, covariance, config.confidence)
     is_weak = np.sqrt(np.diag(covariance)) > _WEAK * prior.std
     resampled = np.zeros((0, len(weights)))
@@ -329,7 +337,7 @@ def _fit(likelihood: Likelihood, scaling: Scaling, prior: Prior, config: MaxEntC
         is_weak=is_weak,
         flags=flags if has_converged else (*flags, "the optimiser stopped before the maximum: raise max_iterations"),
         log_likelihood=float(likelihood.log_probabilities(weights).sum()),
-        information=likelihood.information(weights) / likelihood.num_steps,
+        information=information / likelihood.num_steps,
         num_steps=likelihood.num_steps,
         num_episodes=likelihood.num_episodes,
         has_converged=has_converged,

@@ -44,10 +44,9 @@ class SampledConfig:
         horizon: Steps of a stretch, H.
         stride: Steps between the starts of stretches; at least the horizon keeps them independent.
         num_samples: Futures for each stretch.
-        noise_std: Standard deviation of sampled around demonstrated actions, in the actions' units.
-        noise_correlation: Between the noise of one step and the next, in [0, 1).
-        action_low: Least action, to which samples are held; None for no bound.
-        action_high: Largest action.
+        noise_std: Standard deviation of sampled around demonstrated actions, in the actions' units: one for all or one
+            for each. Bounds are for the futures to apply, as the environment does.
+        hold: Steps over which the noise stays the same. The fewer numbers a future is drawn with, the more samples count.
         prior_std: Prior standard deviation of a weight on a feature whose sum has standard deviation 1 among samples.
         confidence: Of the intervals.
         min_effective_samples: Effective sample size below which a fit is flagged.
@@ -57,20 +56,19 @@ class SampledConfig:
     horizon: int = 20
     stride: int = 20
     num_samples: int = 128
-    noise_std: float = 0.3
-    noise_correlation: float = 0.5
-    action_low: float | None = None
-    action_high: float | None = None
+    noise_std: float | tuple[float, ...] = 0.3
+    hold: int = 1
     prior_std: float = 10.0
     confidence: float = 0.9
     min_effective_samples: float = 5.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.horizon, self.stride, self.num_samples) < 1 or self.noise_std <= 0 or self.prior_std <= 0:
-            raise ConfigError(f"horizon, stride, num_samples, noise_std and prior_std are positive, got {self}")
-        if not 0 <= self.noise_correlation < 1 or not 0 < self.confidence < 1:
-            raise ConfigError(f"noise_correlation lies in [0, 1) and confidence in (0, 1), got {self}")
+        counts = min(self.horizon, self.stride, self.num_samples, self.hold)
+        if counts < 1 or not np.all(np.asarray(self.noise_std) > 0) or self.prior_std <= 0:
+            raise ConfigError(f"horizon, stride, num_samples, noise_std, hold and prior_std are positive, got {self}")
+        if not 0 < self.confidence < 1:
+            raise ConfigError(f"confidence lies in (0, 1), got {self.confidence}")
 
 
 @dataclass(frozen=True)
@@ -131,7 +129,11 @@ class SampledMaxEntIRL:
     """
 
     def __init__(
-        self, futures: Futures, features: StepFeatures, feature_names: Sequence[str], config: SampledConfig | None = None
+        self,
+        futures: Futures,
+        features: StepFeatures,
+        feature_names: Sequence[str],
+        config: SampledConfig | None = None,
     ) -> None:
         self.futures, self.features, self.feature_names = futures, features, tuple(feature_names)
         self.config = SampledConfig() if config is None else config
@@ -221,23 +223,14 @@ class SampledMaxEntIRL:
 
     def _propose(self, centre: Floats, generator: np.random.Generator) -> tuple[NDArray[np.float32], Floats]:
         """Actions [K, M + 1, H, A] around the demonstrated [K, H, A], with their log densities [K, M + 1]."""
-        config = self.config
-        num, horizon, size = centre.shape
-        correlation = config.noise_correlation ** np.abs(np.subtract.outer(np.arange(horizon), np.arange(horizon)))
-        root = np.linalg.cholesky(correlation)
-        white = generator.normal(size=(num, config.num_samples + 1, horizon, size))
-        white[:, 0] = 0
-        noise = config.noise_std * np.einsum("ij,kmja->kmia", root, white)
-        actions = np.clip(centre[:, None] + noise, config.action_low, config.action_high)
-        # The density of the actions as they count, after they were held to the bounds.
-        whitened = np.linalg.solve(root, (actions - centre[:, None]) / config.noise_std)
-        return actions.astype(np.float32), -0.5 * (whitened**2).sum((2, 3))
+        return held_noise(centre, self.config.num_samples, self.config.noise_std, self.config.hold, generator)
 
     def _sums(self, samples: Samples) -> Floats:
         """Sums of features over each future [K, M + 1, F]."""
         count, each, horizon = samples.actions.shape[:3]
         values = self.features(
-            samples.observations.reshape(count * each, horizon + 1, -1), samples.actions.reshape(count * each, horizon, -1)
+            samples.observations.reshape(count * each, horizon + 1, -1),
+            samples.actions.reshape(count * each, horizon, -1),
         )
         sums = np.asarray(values, np.float64).sum(1).reshape(count, each, -1)
         if sums.shape[2] != len(self.feature_names) or not np.isfinite(sums).all():
@@ -253,6 +246,28 @@ class SampledMaxEntIRL:
         if middle < self.config.min_effective_samples:
             flags.append(f"few effective samples: {middle:.1f} of {self.config.num_samples}; sample closer, or more")
         return tuple(flags)
+
+
+def held_noise(
+    centre: Floats, num_samples: int, noise_std: float | Sequence[float], hold: int, generator: np.random.Generator
+) -> tuple[NDArray[np.float32], Floats]:
+    """Actions around others, with noise that changes every `hold` steps; the first of each is without noise.
+
+    Args:
+        centre: [K, H, A].
+        num_samples: M.
+        noise_std: One for all actions or one for each.
+        hold: Steps.
+        generator: Draws the noise.
+
+    Returns:
+        Actions [K, M + 1, H, A], and the logarithm of the density of their noise up to a constant [K, M + 1].
+    """
+    num, horizon, size = centre.shape
+    white = generator.normal(size=(num, num_samples + 1, -(-horizon // hold), size))
+    white[:, 0] = 0
+    noise = np.repeat(white, hold, 2)[:, :, :horizon] * np.asarray(noise_std)
+    return (centre[:, None] + noise).astype(np.float32), -0.5 * (white**2).sum((2, 3))
 
 
 def model_futures(model: WorldModel, demonstrations: Any) -> Futures:

@@ -8,8 +8,10 @@ rewards r [S, A] and probabilities P of what comes next, for t = T - 1, ..., 0:
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numba import njit
 
 from wm_agents.irl.decision_model import DecisionModel, Floats
 
@@ -34,15 +36,13 @@ class SoftPolicy:
 
 def soft_policy(model: DecisionModel, rewards: Floats) -> SoftPolicy:
     """The soft-optimal policy for rewards [S, A]."""
-    shape = (model.horizon, model.num_states, model.num_actions)
-    log_probabilities, values = np.empty(shape), np.empty(shape[:2])
-    immediate = np.where(model.mask, rewards, -np.inf)
-    for time in reversed(range(model.horizon)):
-        is_last = time == model.horizon - 1
-        returns = immediate if is_last else immediate + model.expected(values[time + 1])
-        values[time] = log_sum_exp(returns)
-        log_probabilities[time] = returns - values[time][:, None]
-    return SoftPolicy(log_probabilities, values)
+    if model.transitions is None:
+        returns = np.where(model.mask, rewards, -np.inf)
+        values = log_sum_exp(returns)
+        return SoftPolicy((returns - values[:, None])[None], values[None])
+    table = model.transitions
+    rows = np.ascontiguousarray(rewards, np.float64)
+    return SoftPolicy(*_backward(table.indptr, table.indices, table.data, model.mask, rows, model.horizon))
 
 
 def future_features(model: DecisionModel, policy: SoftPolicy, features: Floats) -> Floats:
@@ -64,15 +64,65 @@ def push_forward(model: DecisionModel, policy: SoftPolicy, from_states: Floats, 
     `soft_policy`: the derivative with respect to r(s, a) of any function whose derivatives with respect to V and Q were
     put in, which gives exact gradients in one pass whatever the number of features.
     """
-    probabilities = policy.probabilities
-    mass = np.empty_like(probabilities)
-    arriving = np.zeros(model.num_states)
-    for time in range(model.horizon):
-        mass[time] = (arriving + from_states[time])[:, None] * probabilities[time]
-        if from_actions is not None:
-            mass[time] += from_actions[time]
-        if time < model.horizon - 1:
-            arriving = model.transposed @ mass[time].ravel()
+    if model.transitions is None:
+        mass = from_states[:, :, None] * policy.probabilities
+        return mass if from_actions is None else mass + from_actions
+    table = model.transitions
+    entering = np.zeros_like(policy.log_probabilities) if from_actions is None else from_actions
+    pushed: Floats = _forward(table.indptr, table.indices, table.data, policy.probabilities, from_states, entering)
+    return pushed
+
+
+@njit(cache=True)
+def _backward(
+    indptr: Any, indices: Any, data: Any, mask: Any, rewards: Any, horizon: int
+) -> Any:  # pragma: no cover (compiled)
+    """Log probabilities [T, S, A] and values [T, S]; compiled, since small models are all overhead otherwise."""
+    num_states, num_actions = rewards.shape
+    log_probabilities = np.full((horizon, num_states, num_actions), -np.inf)
+    values = np.empty((horizon, num_states))
+    for back in range(horizon):
+        time = horizon - 1 - back
+        for state in range(num_states):
+            top = -np.inf
+            for action in range(num_actions):
+                if mask[state, action]:
+                    total = rewards[state, action]
+                    if back > 0:
+                        row = state * num_actions + action
+                        for place in range(indptr[row], indptr[row + 1]):
+                            total += data[place] * values[time + 1, indices[place]]
+                    log_probabilities[time, state, action] = total
+                    top = max(top, total)
+            size = 0.0
+            for action in range(num_actions):
+                size += np.exp(log_probabilities[time, state, action] - top)
+            values[time, state] = top + np.log(size)
+            for action in range(num_actions):
+                log_probabilities[time, state, action] -= values[time, state]
+    return log_probabilities, values
+
+
+@njit(cache=True)
+def _forward(
+    indptr: Any, indices: Any, data: Any, probabilities: Any, from_states: Any, from_actions: Any
+) -> Any:  # pragma: no cover (compiled)
+    """Mass [T, S, A]."""
+    horizon, num_states, num_actions = probabilities.shape
+    mass = np.empty((horizon, num_states, num_actions))
+    arriving = np.zeros(num_states)
+    for time in range(horizon):
+        following = np.zeros(num_states)
+        for state in range(num_states):
+            here = arriving[state] + from_states[time, state]
+            for action in range(num_actions):
+                amount = here * probabilities[time, state, action] + from_actions[time, state, action]
+                mass[time, state, action] = amount
+                if amount != 0.0:
+                    row = state * num_actions + action
+                    for place in range(indptr[row], indptr[row + 1]):
+                        following[indices[place]] += data[place] * amount
+        arriving = following
     return mass
 
 

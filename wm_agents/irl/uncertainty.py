@@ -12,9 +12,9 @@ _MAX_STEPS = 25
 _ENOUGH = 1e-6
 
 
-def laplace_covariance(likelihood: Likelihood, weights: Floats, prior: Prior) -> Floats:
+def laplace_covariance(information: Floats, prior: Prior) -> Floats:
     """The inverse of information plus prior precision [F, F]: the normal approximation of the posterior."""
-    covariance: Floats = np.linalg.inv(likelihood.information(weights) + prior.precision)
+    covariance: Floats = np.linalg.inv(information + prior.precision)
     return covariance
 
 
