@@ -30,6 +30,8 @@ class Config:
     """Runs of each arm."""
     real_steps: int = 600
     """Real steps of the dream arm."""
+    model_free_steps: int = 6000
+    """Real steps of the model-free arm."""
     model_free_gradients: int = 1
     """SAC's gradient steps per real step in the model-free arm; other than 1, results go to a file of their own."""
 
@@ -41,11 +43,13 @@ def main(config: Config) -> dict[str, Any]:
         env_id=config.env_id,
         num_seeds=config.num_seeds,
         real_steps=config.real_steps,
+        model_free_steps=config.model_free_steps,
         model_free_gradients=config.model_free_gradients,
     )
     gradients = config.model_free_gradients
     name = "dream_sac" if gradients == 1 else f"dream_sac_gradients_{gradients}"
-    options = f"--real-steps {config.real_steps} --model-free-gradients {gradients}"
+    options = f"--real-steps {config.real_steps} --model-free-steps {config.model_free_steps}"
+    options += f" --model-free-gradients {gradients}"
     space = gym.make(config.env_id).action_space
     random = evaluate(RandomAgent(space, 0), config.env_id, 50, seed=20_000).mean_return
     dreams: list[dream_sac.Curve] = []
