@@ -27,8 +27,8 @@ check: $(VENV)/.dev
 
 # Other libraries on every id, with the newest gymnasium and with the one that Ray pins. Their environments are large.
 ecosystem: $(VENV)-newest/.ready $(VENV)-ray/.ready
-	$(VENV)-newest/bin/python -m pytest -m ecosystem tests/ecosystem
-	$(VENV)-ray/bin/python -m pytest -m ecosystem tests/ecosystem
+	$(VENV)-newest/bin/python -m pytest -W default -m ecosystem tests/ecosystem
+	$(VENV)-ray/bin/python -m pytest -W default -m ecosystem tests/ecosystem
 
 docs: $(VENV)/.docs
 	$(BIN)/python docs/generate.py
