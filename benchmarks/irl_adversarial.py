@@ -2,8 +2,8 @@
 
     python -m benchmarks.irl_adversarial
 
-`examples/irl_imitation.py` by seed. Shares are of the way from random actions to the expert's return. AIRL starts from a
-cloned policy; one seed of CartPole starts from nothing as well, to see what the inferred reward alone teaches.
+`examples/irl_imitation.py` by seed. Shares are of the way from random actions to the expert's return. AIRL starts from
+a cloned policy; one seed of CartPole starts from nothing as well, to see what the inferred reward alone teaches.
 """
 
 from dataclasses import dataclass

@@ -2,13 +2,13 @@
 
     python -m benchmarks.irl_gridworld --peer-python /path/to/venv/bin/python
 
-The peer needs gymnasium 0.29, hence a Python of its own with `pip install imitation==1.0.1`. Both get the same 50 walks,
-the true dynamics and the starts of these walks, and infer one reward per cell by matching visits. The gap is the largest
-difference over cells between demonstrated and expected visits in a walk; the peer counts the state after the last step,
-too, although its policy takes that step at random, so it is given what a random last step leads to: otherwise its gap
-could not close. Ours is timed from nothing to the optimiser's end at a tolerance that gives a gap below 0.01 visits, the
-peer from its first gradient step to that gap, with the best of its learning rates. Beside it stands our whole fit at its
-usual, finer tolerance, with intervals and identifiability.
+The peer needs gymnasium 0.29, hence a Python of its own with `pip install imitation==1.0.1`. Both get the same 50
+walks, the true dynamics and the starts of these walks, and infer one reward per cell by matching visits. The gap is
+the largest difference over cells between demonstrated and expected visits in a walk; the peer counts the state after
+the last step, too, although its policy takes that step at random, so it is given what a random last step leads to:
+otherwise its gap could not close. Ours is timed from nothing to the optimiser's end at a tolerance that gives a gap
+below 0.01 visits, the peer from its first gradient step to that gap, with the best of its learning rates. Beside it
+stands our whole fit at its usual, finer tolerance, with intervals and identifiability.
 """
 
 import json

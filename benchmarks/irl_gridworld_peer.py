@@ -2,8 +2,8 @@
 
     <peer python> benchmarks/irl_gridworld_peer.py problem.npz result.json --seconds 60
 
-Trains with several learning rates of its optimiser (Adam) and notes after each of its own steps the CPU time and the gap:
-the largest difference over cells between demonstrated and expected visits, which is also what it stops at.
+Trains with several learning rates of its optimiser (Adam) and notes after each of its own steps the CPU time and the
+gap: the largest difference over cells between demonstrated and expected visits, which is also what it stops at.
 """
 
 import argparse

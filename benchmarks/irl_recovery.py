@@ -3,8 +3,9 @@
     python -m benchmarks.irl_recovery
 
 Twenty countries a seed, each in 200 episodes of `wm/UNResolution-v0` in which every text is put to the vote. The
-country samples its actions by the utilities that the environment knows; see examples/irl_resolutions.py, whose functions
-these are. Beside it: the same with actions shuffled between episodes, and with a prior learned from the twenty.
+country samples its actions by the utilities that the environment knows; see examples/irl_resolutions.py, whose
+functions these are. Beside it: the same with actions shuffled between episodes, and with a prior learned from the
+twenty.
 """
 
 import time

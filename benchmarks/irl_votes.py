@@ -2,8 +2,8 @@
 
     python -m benchmarks.irl_votes --votes runs/un
 
-`examples/irl_resolutions.py` on several splits into demonstrations and other roll calls, and with each kind of features.
-What is known of a later text includes the votes of the years up to it, as for any forecast.
+`examples/irl_resolutions.py` on several splits into demonstrations and other roll calls, and with each kind of
+features. What is known of a later text includes the votes of the years up to it, as for any forecast.
 """
 
 import tempfile

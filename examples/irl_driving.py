@@ -5,9 +5,9 @@
 
 At moments of recorded laps a driver with known weights looks some steps ahead on the true dynamics: of many plans it
 takes one with probability proportional to the exponential of its return. SampledMaxEntIRL sees what it did, imagines
-other futures from the same moments, and infers weights that explain the choices. Writes summary.json: cosine to the true
-weights (in units of each feature's spread among plans), coverage of the intervals, and the cosine for a driver that
-takes any plan, which has nothing to find.
+other futures from the same moments, and infers weights that explain the choices. Writes summary.json: cosine to the
+true weights (in units of each feature's spread among plans), coverage of the intervals, and the cosine for a driver
+that takes any plan, which has nothing to find.
 """
 
 import json
@@ -35,15 +35,15 @@ class Config:
 
     task: Literal["driving", "pendulum"] = "driving"
     """Driving laps of the oval, or Pendulum-v1."""
-    num_stretches: int = 120
+    num_stretches: int = 80
     """Demonstrations."""
     horizon: int = 24
     """Steps that the driver looks ahead and then does."""
     hold: int = 12
     """Steps over which a plan departs from the routine in the same way."""
-    num_plans: int = 500
+    num_plans: int = 400
     """From which the driver takes one."""
-    num_samples: int = 300
+    num_samples: int = 200
     """Futures that are imagined for each demonstration."""
     seed: int = 0
     """Seed of driver and samples."""

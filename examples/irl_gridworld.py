@@ -2,9 +2,9 @@
 
     python examples/irl_gridworld.py --output-dir runs/irl_gridworld
 
-The walker knows a goal, some hazards and some mud, and prefers better walks by the exponential of their reward. From its
-walks alone, MaxEntIRL infers a reward for every cell. Writes summary.json (value_ratio: what the best policy for the
-inferred reward earns under the true one, as a share of the best), and grid.png, both rewards side by side.
+The walker knows a goal, some hazards and some mud, and prefers better walks by the exponential of their reward. From
+its walks alone, MaxEntIRL infers a reward for every cell. Writes summary.json (value_ratio: what the best policy for
+the inferred reward earns under the true one, as a share of the best), and grid.png, both rewards side by side.
 """
 
 import json
@@ -163,7 +163,7 @@ def value_ratio(world: World, weights: Floats) -> float:
 
 
 def coverage(low: Floats, high: Floats, rewards: Floats) -> float:
-    """Share of intervals that hold the true reward; a constant on all cells changes no choice, so medians are aligned."""
+    """Share of intervals that hold the true reward; a constant on all cells changes no choice and is taken off."""
     shift = float(np.median(rewards - (low + high) / 2))
     return float(((low + shift <= rewards) & (rewards <= high + shift)).mean())
 

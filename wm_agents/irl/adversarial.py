@@ -1,6 +1,7 @@
 """Adversarial inverse reinforcement learning on Gymnasium and Stable-Baselines3.
 
-Fu, Luo and Levine, "Learning Robust Rewards with Adversarial Inverse Reinforcement Learning", ICLR 2018. A discriminator
+Fu, Luo and Levine, "Learning Robust Rewards with Adversarial Inverse Reinforcement Learning", ICLR 2018. A
+discriminator
 
     D(s, a, s') = exp f / (exp f + pi(a | s)),   f(s, a, s') = g(s, a) + discount h(s') - h(s),
 

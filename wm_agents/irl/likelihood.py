@@ -100,8 +100,7 @@ class Likelihood:
         chosen = differences[np.arange(self.num_steps), self.actions]
         information = _second_moment(differences, probabilities * step_weights[:, None])
         gradient = step_weights @ chosen + prior.value_and_gradient(weights)[1]
-        step: Floats = np.linalg.solve(information + prior.precision, gradient)
-        return step
+        return np.asarray(np.linalg.solve(information + prior.precision, gradient), np.float64)
 
     def _one_shot(self, weights: Floats) -> Floats:
         returns = np.where(self._allowed, self._visited @ weights, -np.inf)

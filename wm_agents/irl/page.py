@@ -127,7 +127,8 @@ def _row(fit: RewardFit, place: int, limit: float) -> str:
     doubt = "" if fit.is_trusted[place] else ' class="doubt"'
     bar = (
         f'<svg width="{_BAR // 1.6:.0f}" height="12" viewBox="0 0 {_BAR} 16">'
-        f'<line x1="{_MIDDLE}" x2="{_MIDDLE}" y1="0" y2="16" stroke="var(--grid)"/><line x1="{left:.1f}" x2="{right:.1f}" y1="8" y2="8" stroke="{_COLOURS[0]}" '
+        f'<line x1="{_MIDDLE}" x2="{_MIDDLE}" y1="0" y2="16" stroke="var(--grid)"/>'
+        f'<line x1="{left:.1f}" x2="{right:.1f}" y1="8" y2="8" stroke="{_COLOURS[0]}" '
         f'stroke-width="5" opacity=".4"/><circle cx="{middle:.1f}" cy="8" r="5" fill="{_COLOURS[0]}"/></svg>'
     )
     return f"<tr{doubt}><td>{escape(fit.feature_names[place])}</td><td>{bar}</td><td>{values[1]:+.2f}</td></tr>"

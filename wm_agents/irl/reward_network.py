@@ -19,7 +19,7 @@ class RewardNetwork(nn.Module):
         num_inputs: Size of an observation.
         action_space: Discrete or Box.
         widths: Hidden layers.
-        is_state_only: Leave the action out: such rewards can be carried to other dynamics (Fu et al. 2018, theorem 5.1).
+        is_state_only: Leave the action out: such rewards carry over to other dynamics (Fu et al. 2018, theorem 5.1).
         generator: Draws the weights.
     """
 

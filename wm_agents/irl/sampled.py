@@ -46,7 +46,7 @@ class SampledConfig:
         num_samples: Futures for each stretch.
         noise_std: Standard deviation of sampled around demonstrated actions, in the actions' units: one for all or one
             for each. Bounds are for the futures to apply, as the environment does.
-        hold: Steps over which the noise stays the same. The fewer numbers a future is drawn with, the more samples count.
+        hold: Steps over which the noise stays the same: the fewer numbers are drawn, the more samples count.
         prior_std: Prior standard deviation of a weight on a feature whose sum has standard deviation 1 among samples.
         confidence: Of the intervals.
         min_effective_samples: Effective sample size below which a fit is flagged.

@@ -22,7 +22,7 @@ def test_deterministic_paths_have_probability_proportional_to_the_exponential_of
     model = walk(num_states=5, horizon=4)
     rewards = np.random.default_rng(0).normal(size=(5, 2))
     policy = soft_policy(model, rewards)
-    exponentials, probabilities = [], []
+    exponentials = []
     for actions in itertools.product((0, 1), repeat=4):
         state, total, chance, path = 1, 0.0, 1.0, []
         for time, action in enumerate(actions):

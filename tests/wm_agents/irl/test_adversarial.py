@@ -1,0 +1,136 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.env_util import make_vec_env
+
+from wm_agents.errors import ConfigError, DemonstrationError, MixedHorizonError, SpaceError
+from wm_agents.irl import AdversarialConfig, AdversarialIRL, BehaviourCloning, CloningConfig, Demonstrations
+
+SMALL = AdversarialConfig(num_steps=64, num_discriminator_updates=10, batch_size=64, num_epochs=4)
+
+
+class Thermostat(gym.Env):
+    """One number to be kept at zero by a push; five steps, or as long as an option says."""
+
+    def __init__(self, is_discrete=False, varies=False):
+        self.observation_space = gym.spaces.Box(-10, 10, (1,), np.float32)
+        self.action_space = gym.spaces.Discrete(3) if is_discrete else gym.spaces.Box(-1, 1, (1,), np.float32)
+        self.varies = varies
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place, self.age = self.np_random.uniform(-2, 2, 1).astype(np.float32), 0
+        self.length = 3 + int(self.np_random.integers(3)) if self.varies else 5
+        return self.place, {}
+
+    def step(self, action):
+        push = action - 1 if isinstance(self.action_space, gym.spaces.Discrete) else float(action[0])
+        self.place = (self.place + push).astype(np.float32)
+        self.age += 1
+        return self.place, 0.0, False, self.age >= self.length, {}
+
+
+def recorded(is_discrete, num_episodes=40, length=5, seed=0):
+    """Always towards zero."""
+    generator = np.random.default_rng(seed)
+    observations, actions = [], []
+    for _ in range(num_episodes):
+        place = generator.uniform(-2, 2)
+        observations.append(place)
+        for _ in range(length):
+            push = np.clip(-place, -1, 1)
+            if is_discrete:
+                push = np.round(push)
+            place = place + push
+            observations.append(place)
+            actions.append(int(push) + 1 if is_discrete else [push])
+    return Demonstrations.of(
+        {
+            "observations": np.array(observations, np.float32)[:, None],
+            "actions": np.array(actions),
+            "lengths": np.full(num_episodes, length),
+        }
+    )
+
+
+@pytest.mark.parametrize(("is_discrete", "is_state_only"), [(True, True), (False, False)])
+def test_rewards_are_highest_where_the_expert_goes(is_discrete, is_state_only):
+    envs = make_vec_env(lambda: Thermostat(is_discrete), 4, seed=0)
+    settings = AdversarialConfig(
+        **{**vars(SMALL), "is_state_only": is_state_only, "starts_from_clone": False, "gradient_penalty": 0.1}
+    )
+    airl = AdversarialIRL(recorded(is_discrete), envs, settings, seed=0)
+    airl.learn(1000)
+    pushes = np.array([1, 1, 1]) if is_discrete else np.zeros((3, 1), np.float32)
+    middle, right, left = airl.reward(np.array([[0.0], [3.0], [-3.0]], np.float32), pushes)
+    assert middle > right
+    assert middle > left
+    assert airl.predict(np.zeros((2, 1), np.float32))[0].shape == ((2,) if is_discrete else (2, 1))
+
+
+def test_the_same_seed_gives_the_same_rewards():
+    def rewards():
+        envs = make_vec_env(lambda: Thermostat(True), 2, seed=3)
+        airl = AdversarialIRL(recorded(True), envs, AdversarialConfig(**{**vars(SMALL), "starts_from_clone": False}), 3)
+        airl.learn(128)
+        return airl.reward(np.array([[0.0], [1.0]]), np.array([0, 1]))
+
+    np.testing.assert_array_equal(rewards(), rewards())
+
+
+def test_logits_have_the_potential_as_in_the_paper():
+    envs = make_vec_env(Thermostat, 2, seed=0)
+    airl = AdversarialIRL(recorded(False), envs, AdversarialConfig(**{**vars(SMALL), "starts_from_clone": False}), 0)
+    steps = airl._demonstrated.sample(4, torch.Generator().manual_seed(0))
+    steps.terminations[0] = True
+    network = airl.reward_network
+    before, after = (
+        airl.potential((rows - network.mean) / network.std)[:, 0]
+        for rows in (steps.observations, steps.next_observations)
+    )
+    expected = network(steps.observations, steps.actions) + 0.99 * after * ~steps.terminations - before
+    torch.testing.assert_close(airl.logits(steps), expected)
+
+
+def test_mixed_horizons_need_permission():
+    mixed = Demonstrations.of(
+        {"observations": np.zeros((7, 1)), "actions": np.zeros((5, 1), np.float32), "lengths": [2, 3]}
+    )
+    envs = make_vec_env(Thermostat, 2, seed=0)
+    with pytest.raises(MixedHorizonError, match="2 to 3 steps"):
+        AdversarialIRL(mixed, envs, SMALL)
+    varying = make_vec_env(lambda: Thermostat(varies=True), 2, seed=0)
+    settings = {**vars(SMALL), "starts_from_clone": False}
+    with pytest.raises(MixedHorizonError, match="the learner's episodes last"):
+        AdversarialIRL(recorded(False), varying, AdversarialConfig(**settings)).learn(128)
+    permitted = AdversarialConfig(**{**settings, "may_vary_in_length": True})
+    AdversarialIRL(mixed, varying, permitted).learn(128)
+
+
+def test_demonstrations_have_to_fit_the_spaces():
+    with pytest.raises(DemonstrationError, match="do not fit the spaces"):
+        AdversarialIRL(recorded(True), make_vec_env(Thermostat, 1), SMALL)
+    with pytest.raises(ConfigError):
+        AdversarialConfig(discount=1.0)
+
+
+@pytest.mark.parametrize("is_discrete", [True, False])
+def test_behaviour_cloning_does_what_was_shown(is_discrete):
+    env = Thermostat(is_discrete)
+    cloning = BehaviourCloning(env.observation_space, env.action_space, CloningConfig(num_updates=400))
+    cloning.fit(recorded(is_discrete))
+    actions = cloning.predict(np.array([[1.5], [-1.5]], np.float32))[0]
+    np.testing.assert_allclose(np.ravel(actions), [0, 2] if is_discrete else [-1, 1], atol=0.15)
+    single, _ = cloning.predict(np.array([1.5], np.float32))
+    assert np.shape(single) == (() if is_discrete else (1,))
+
+
+def test_behaviour_cloning_checks_what_it_gets():
+    env = Thermostat()
+    with pytest.raises(DemonstrationError, match="do not fit the spaces"):
+        BehaviourCloning(env.observation_space, env.action_space).fit(recorded(True))
+    with pytest.raises(SpaceError):
+        BehaviourCloning(env.observation_space, gym.spaces.MultiDiscrete([2, 2]))
+    with pytest.raises(ConfigError):
+        CloningConfig(num_updates=0)
