@@ -28,8 +28,11 @@ STEP = 1_000_000  # pull is counted in millionths of a step
 STRIDE = 2  # pixels that the enemy moves in a frame
 AIM = 1  # pixels from the enemy's top edge down to the ball's when it rests
 MOST_MISFITS = 100
-SHORTEST_STRIDE, LARGE_STRIDE, LONGEST_STRIDE = 5, 8, 11  # pixels of the player's first step from rest
-MOST_VOTES = 4
+NUM_GUESSES = 12  # of where the actions have pulled the player
+PULL, HELD, PHASE, COST = range(4)  # columns of a guess
+PER_PIXEL, MOST_PIXELS = 2, 8  # what a guess pays for a wrong place
+SURE = 3  # a phase is known when all guesses of the other cost so much more
+NEVER = 1_000_000
 HIGH, LOW = 34, 189  # px: a ball beyond is near a wall
 FASTEST = 16  # px per step, along each axis
 
@@ -60,8 +63,10 @@ MEMORY = np.dtype(
         ("exit", np.int32),  # frames that the ball lasted in the step in which it went
         ("beat", np.int32),  # steps, modulo 2, since the enemy made a full stride; 2: it never did
         ("misfits", np.int32, (4,)),  # steps that a pause of the enemy in this frame does not explain
-        ("vote", np.int32),  # small first strides of the player's paddle from rest, less large ones
+        ("guesses", np.int32, (NUM_GUESSES, 4)),  # best first: pull, push held last, phase, cost
+        ("phase", np.int32),  # quarters of a step, 0 or 1, before the player's paddle goes on; 2: unknown
         ("pull", np.int32),  # millionths of a step: where the actions have pulled the player; -1: unknown
+        ("held", np.int32),  # the push of the action that was executed last
         ("reach", np.int32),  # millionths of a step from end to end
         ("rest_offset", np.int32),  # millionths: the paddle rests at the odd pixel 2 * floor(offset + rate * pull) + 1
         ("rest_rate", np.int32),  # millionths per step
@@ -124,16 +129,21 @@ def is_near_wall(ball_y: int, step_y: int) -> bool:
 
 @kernel
 def majority(memory: Row) -> int:
-    """0: large first strides prevail, 1: small ones, 2: neither."""
-    return 2 if memory.vote == 0 else (1 if memory.vote > 0 else 0)
+    """1: the player's paddle goes on in the first frame of a step and the third, 0: second and fourth, 2: unknown."""
+    return 2 if memory.phase == 2 else 1 - int(memory.phase)
+
+
+@kernel
+def resting(memory: Row, pull: int) -> int:
+    """Where the player's paddle rests at a pull."""
+    place = 2 * ((int(memory.rest_offset) + int(memory.rest_rate) * pull // STEP) // STEP) + 1
+    return max(place, int(memory.highest))
 
 
 @kernel
 def rest(memory: Row, push: int, quarters: int) -> int:
     """Where the player's paddle would rest after some quarters of a step of a push up (-1), down (1) or none."""
-    pull = min(max(int(memory.pull) + push * quarters * STEP // 4, 0), int(memory.reach))
-    place = 2 * ((int(memory.rest_offset) + int(memory.rest_rate) * pull // STEP) // STEP) + 1
-    return max(place, int(memory.highest))
+    return resting(memory, min(max(int(memory.pull) + push * quarters * STEP // 4, 0), int(memory.reach)))
 
 
 @kernel
@@ -186,7 +196,7 @@ def is_known(memory: Row) -> bool:
 def player_at(memory: Row, action: int, following: int, frame: int) -> int:
     """About where the player's paddle is in a frame of the step: it goes on in every second one."""
     before = int(memory.player_y[0])
-    if memory.pull < 0 or memory.vote == 0:
+    if memory.pull < 0 or memory.phase == 2:
         return before + (following - before) * frame // 4
     first = 1 if majority(memory) == 1 else 2
     if frame < first:
@@ -295,17 +305,94 @@ def follow_ball(memory: Row, ball_x: int, ball_y: int, frame: int) -> None:
 
 
 @kernel
-def follow_player(memory: Row, player_y: int, action: int) -> None:
-    """Pull the paddle by the action within its reach, and notice a move from rest."""
-    pull = PULLS[action] if action < UNKNOWN_ACTION else 0
-    if memory.pull >= 0:
-        memory.pull = min(max(memory.pull + STEP * pull, 0), memory.reach)
-    was_at_rest = memory.player_y[0] == memory.player_y[1] and memory.player_y[1] == memory.player_y[2]
-    stride = abs(player_y - memory.player_y[0])
-    if was_at_rest and pull != 0 and SHORTEST_STRIDE <= stride <= LONGEST_STRIDE:
-        ballot = 1 if stride < LARGE_STRIDE else -1
-        memory.vote = min(max(memory.vote + ballot, -MOST_VOTES), MOST_VOTES)
+def pulled(memory: Row, pull: int, held: int, push: int, late: int, quarters: int) -> int:
+    """Where a pull gets in some quarters of a step; in the first few, `late`, the push held before goes on."""
+    for quarter in range(quarters):
+        pull = min(max(pull + (held if quarter < late else push) * STEP // 4, 0), int(memory.reach))
+    return pull
+
+
+@kernel
+def led(memory: Row, pull: int, held: int, push: int, late: int, phase: int) -> int:
+    """Where the player's paddle is after a step: twice it goes half of the way to where it would rest."""
+    place = int(memory.player_y[0])
+    for number in range(2):
+        place = (place + resting(memory, pulled(memory, pull, held, push, late, phase + 2 * number))) // 2
+    return place
+
+
+@kernel
+def propose(guesses: Array, pull: int, held: int, phase: int, cost: int) -> None:
+    """Put a guess in its place among the others, best first, unless it is worse than all or there at less."""
+    place = 0
+    while place < NUM_GUESSES and guesses[place, COST] <= cost:
+        guess = guesses[place]
+        if guess[PULL] == pull and guess[HELD] == held and guess[PHASE] == phase:
+            return
+        place += 1
+    if place == NUM_GUESSES:
+        return
+    last = place
+    while last < NUM_GUESSES - 1 and guesses[last, COST] < NEVER:
+        guess = guesses[last]
+        if guess[PULL] == pull and guess[HELD] == held and guess[PHASE] == phase:
+            break
+        last += 1
+    for number in range(last, place, -1):
+        guesses[number] = guesses[number - 1]
+    guesses[place, PULL], guesses[place, HELD], guesses[place, PHASE], guesses[place, COST] = pull, held, phase, cost
+
+
+@kernel
+def guess_rest(memory: Row, cost: int) -> None:
+    """Guess that the player's paddle is at rest where it is, with no push and either phase."""
+    pairs = STEP * (int(memory.player_y[0]) // 2) + STEP // 2 - int(memory.rest_offset)
+    pull = min(max(pairs * STEP // int(memory.rest_rate), 0), int(memory.reach))
+    for phase in range(2):
+        propose(memory.guesses, pull, 0, phase, cost)
+
+
+@kernel
+def settle(memory: Row) -> int:
+    """Take the best guess and say what it cost; others are counted from it."""
+    best = int(memory.guesses[0, COST])
+    if best >= NEVER:
+        return 0
+    dearer = NEVER
+    for number in range(NUM_GUESSES):
+        if memory.guesses[number, COST] < NEVER:
+            memory.guesses[number, COST] -= best
+            if memory.guesses[number, PHASE] != memory.guesses[0, PHASE]:
+                dearer = min(dearer, int(memory.guesses[number, COST]))
+    memory.pull, memory.held = memory.guesses[0, PULL], memory.guesses[0, HELD]
+    memory.phase = memory.guesses[0, PHASE] if dearer >= SURE else 2
+    return best
+
+
+@kernel
+def follow_player(memory: Row, player_y: int, action: int) -> int:
+    """Guess from the paddle's new place how many frames of the step still went by the action before.
+
+    Sticky actions repeat the action executed last, frame by frame; without them no frame is late. Guesses are followed
+    as by Viterbi (1967): each pays one for every late frame, and for the pixels between its place and the true one.
+    The cost of the best, which is returned, says how well the constants of the paddle explain the recording.
+    """
+    push = PULLS[action] if action < UNKNOWN_ACTION else 0
+    before = memory.guesses.copy()
+    memory.guesses[:, COST] = NEVER
+    for number in range(NUM_GUESSES):
+        pull, held, phase, cost = before[number]
+        if cost >= NEVER:
+            break
+        for late in range(5 if held != push else 1):
+            misfit = min(abs(led(memory, pull, held, push, late, phase) - player_y), MOST_PIXELS)
+            after = pulled(memory, pull, held, push, late, 4)
+            propose(memory.guesses, after, held if late == 4 else push, phase, cost + late + PER_PIXEL * misfit)
     shift(memory.player_y, player_y)
+    is_still = memory.player_y[1] == player_y and memory.player_y[2] == player_y and memory.player_y[3] == player_y
+    if is_still and action < UNKNOWN_ACTION and push == 0 and memory.action[0] < UNKNOWN_ACTION:
+        guess_rest(memory, PER_PIXEL * MOST_PIXELS)
+    return settle(memory)
 
 
 @kernel
@@ -355,7 +442,10 @@ def begin(memory: Row, observation: Array, charge: Array) -> None:
     memory.exit = 9
     memory.beat = 2
     fill(memory.misfits, 0)
-    memory.vote = 0
+    memory.guesses[:, COST] = NEVER
+    memory.phase = 2
+    memory.pull = -1
+    memory.held = 0
     memory.reach = charge[0]
     memory.rest_offset = charge[2]
     memory.rest_rate = charge[3]
@@ -364,7 +454,6 @@ def begin(memory: Row, observation: Array, charge: Array) -> None:
     for feature in range(NUM_FEATURES):
         for frame in range(1, STACK):
             is_new = is_new and observation[feature * STACK + frame] == observation[feature * STACK]
-    memory.pull = charge[1] if is_new else -1
     decided = np.zeros(6, np.int64)
     for frame in range(STACK):
         for number in range(6):
@@ -372,6 +461,9 @@ def begin(memory: Row, observation: Array, charge: Array) -> None:
         advance(memory, UNKNOWN_ACTION, decided)
     if is_new:
         memory.absence = 1  # the wait for the first serve starts here
+        for phase in range(2):
+            propose(memory.guesses, charge[1], 0, phase, 0)
+        settle(memory)
 
 
 @kernel

@@ -15,14 +15,17 @@ from wm_envs.kernel import Row, kernel
 from wm_envs.pong.memory import (
     AIM,
     BALL_WIDTH,
+    COST,
     ENEMY_LEFT,
     FASTEST,
     HIGH,
     LONGEST_ABSENCE,
     LOW,
+    NEVER,
     NUM_PAST,
     PADDLE_WIDTH,
     PLAYER_LEFT,
+    PULL,
     PULLS,
     STEP,
     STRIDE,
@@ -156,15 +159,21 @@ def contact_situation(part: int, memory: Row, action: int, decided: Array, frame
 
 
 @kernel
+def doubt(memory: Row) -> int:
+    """What the second guess of the pull on the player's paddle costs: the less, the less is known; at most 5."""
+    return held(int(memory.guesses[1, COST]), 0, 5)
+
+
+@kernel
 def player_situation(memory: Row, action: int) -> int:
     """Of the player's paddle, which is expected to go most of its way to rest: how the action draws it on."""
-    if memory.pull < 0 or memory.vote == 0:
+    if memory.pull < 0 or memory.phase == 2:
         return 0
     push = PULLS[action]
     here = rest(memory, push, 0)
     first = 0 if majority(memory) == 1 else 1
     drawn = rest(memory, push, first) + 2 * rest(memory, push, first + 2) - 3 * here
-    return packed((int(memory.player_y[0]) - here) % 4, drawn, 0, 0, 0)
+    return packed((int(memory.player_y[0]) - here) % 4, drawn, 0 if memory.held == push else 1, doubt(memory), 0)
 
 
 @kernel
@@ -280,7 +289,15 @@ def put_player(out: Array, place: Array, memory: Row, action: int) -> None:
     push = PULLS[action] + 1 if action < UNKNOWN_ACTION else 1
     kind = push * 3 + majority(memory)
     lag = held(distance_from_rest(memory), -50, 51) + 50
+    known = (int(memory.held) + 1) * 6 + doubt(memory)
     put(out, place, lag * 9 + kind, 0, 102 * 9)
+    put(out, place, (lag * 9 + kind) * 3 + int(memory.held) + 1, 0, 102 * 27)
+    put(out, place, known * 9 + kind, 0, 18 * 9)
+    for guess in range(1, 4):
+        is_there = memory.guesses[guess, COST] < NEVER and memory.guesses[0, COST] < NEVER
+        quarters = held((int(memory.guesses[guess, PULL]) - int(memory.pull)) * 4 // STEP, -7, 7) if is_there else 8
+        cost = held(int(memory.guesses[guess, COST]), 0, 5)
+        put(out, place, ((quarters + 7) * 6 + cost) * 9 + kind, 0, 96 * 9)
     put(out, place, memory.pull // (STEP // 10) * 9 + kind, -9, 90 * 9)
     put(out, place, (int(memory.player_y[0]) % 4) * 9 + kind, 0, 4 * 9)
     for age in range(3):
