@@ -259,7 +259,8 @@ def parts(purity: float) -> Maker:
 
     def make(config: Config, env: Any, train: Trajectories, seed: int, _: dict[str, Any]) -> Any:
         shape = replace(config.model, num_updates=max(config.num_updates // 4, 1), purity=purity)
-        model = ObjectModel(env.observation_space, env.action_space, PongView(), shape, seed=seed)
+        view = PongView.measured(train.observations, train.actions, train.lengths)
+        model = ObjectModel(env.observation_space, env.action_space, view, shape, seed=seed)
         model.fit(train, progress=False)
         return model
 

@@ -98,7 +98,8 @@ def main(config: Config) -> dict[str, float]:
     train = record_training(config)
     env = gym.make(config.env_id, **options(config))
     began = time.perf_counter()
-    model = ObjectModel(env.observation_space, env.action_space, PongView(), config.model, seed=config.seed)
+    view = PongView.measured(train.observations, train.actions, train.lengths)
+    model = ObjectModel(env.observation_space, env.action_space, view, config.model, seed=config.seed)
     figures = model.fit(train)
     seconds = time.perf_counter() - began
     model.save(config.output_dir / "model.safetensors")

@@ -32,7 +32,7 @@ NUM_GUESSES = 12  # of where the actions have pulled the player
 PULL, HELD, PHASE, COST = range(4)  # columns of a guess
 PER_PIXEL, MOST_PIXELS = 2, 8  # what a guess pays for a wrong place
 SURE = 3  # a phase is known when all guesses of the other cost so much more
-NEVER = 1_000_000
+DEAREST, NEVER = 16, 1_000_000  # what a guess may cost to be followed on; the cost of no guess
 HIGH, LOW = 34, 189  # px: a ball beyond is near a wall
 FASTEST = 16  # px per step, along each axis
 
@@ -382,7 +382,7 @@ def follow_player(memory: Row, player_y: int, action: int) -> int:
     memory.guesses[:, COST] = NEVER
     for number in range(NUM_GUESSES):
         pull, held, phase, cost = before[number]
-        if cost >= NEVER:
+        if cost > DEAREST:
             break
         for late in range(5 if held != push else 1):
             misfit = min(abs(led(memory, pull, held, push, late, phase) - player_y), MOST_PIXELS)
