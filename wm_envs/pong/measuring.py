@@ -25,9 +25,10 @@ QUIET = 4  # steps without a push after which the paddle rests
 NEAR_END = 48  # px: a push towards an end that is so near may be cut short
 FEWEST = 20  # rests that are counted from each anchor, at least
 RATES = np.arange(4.0, 20.0, 0.0025)  # pairs of pixels per step of push
-NUM_REFINEMENTS, MOST_STEPS, SHARE_CHANGED = 300, 8_000, 0.5
+NUM_REFINEMENTS, MOST_STEPS, SHARE_CHANGED = 400, 20_000, 0.5
 SPREAD = np.array([0.05, 0.3, 0.3, 0.3])  # of the rate and of the places of start and ends in the first refinement
 NUM_STRETCHES = 40
+FEWEST_BOUNCES = 3
 CELLS = 64  # into which a pair is divided where a place is sought
 PLAYER_Y = kernels.PLAYER_Y * kernels.STACK + kernels.STACK - 1
 
@@ -43,9 +44,10 @@ class Pull:
     highest: float
 
     def charge(self) -> NDArray[np.int64]:
-        """As the kernels take it, in millionths."""
+        """As the kernels take it, in millionths, with bounces of which nothing is known."""
         values = [self.reach, self.middle, self.rest_offset, self.rest_rate, self.highest]
-        return np.rint(kernels.STEP * np.array(values)).astype(np.int64)
+        nothing = np.zeros(2 * kernels.NUM_PLACES)
+        return np.concatenate([np.rint(kernels.STEP * np.array(values)), nothing]).astype(np.int64)
 
 
 def measure_pull(observations: Array, actions: Array, lengths: Array, *, seed: int = 0) -> Pull:
@@ -66,7 +68,7 @@ def measure_pull(observations: Array, actions: Array, lengths: Array, *, seed: i
     count_rests(places, kernels.PULLS[actions], lengths, ends[0], ends[1], counts)
     counts[:, :, ends[0] // 2] = 0  # the paddle is held there, whatever the pull
     if (counts.sum((1, 2)) < FEWEST).any():
-        raise OptionError("too few rests of the player's paddle after pushes from the start and from both ends: record more")
+        raise OptionError("too few rests of the player's paddle after pushes from start and ends: record more")
     explained, anchors = np.zeros(len(RATES), np.int64), np.zeros((len(RATES), 3))
     explain_rests(counts, RATES, explained, anchors)
     firsts = [np.array([RATES[row], *anchors[row]]) for row in best_of_each(explained)]
@@ -111,7 +113,8 @@ def misfit(observations: Array, actions: Array, lengths: Array, charge: Array, m
     for length in lengths:
         kernels.begin(memory, observations[seen], charge)
         for number in range(min(length, most - step)):
-            cost += kernels.follow_player(memory, int(observations[seen + number + 1, PLAYER_Y]), actions[step + number])
+            place = int(observations[seen + number + 1, PLAYER_Y])
+            cost += kernels.follow_player(memory, place, actions[step + number])
             kernels.shift(memory.action, actions[step + number])
         step, seen = step + length, seen + length + 1
         if step >= most:
@@ -121,7 +124,7 @@ def misfit(observations: Array, actions: Array, lengths: Array, charge: Array, m
 
 @kernel
 def explain_rests(counts: Array, rates: Array, explained: Array, anchors: Array) -> None:
-    """For each rate, how many rests it explains at most, and with which places of start and ends, in pairs of pixels."""
+    """For each rate, how many rests it explains at most, with which places of start and ends, in pairs of pixels."""
     num_pairs = counts.shape[2]
     votes = np.zeros(3 * num_pairs * CELLS, np.int64)
     for row in range(len(rates)):
@@ -159,6 +162,49 @@ def count_rests(places: Array, pushes: Array, lengths: Array, high: int, low: in
             if anchor >= 0 and quiet >= QUIET and abs(net) <= MOST_PUSHES:
                 counts[anchor, net + MOST_PUSHES, places[seen + number + 1] // 2] += 1
         step, seen = step + length, seen + length + 1
+
+
+def measure_bounces(
+    memories: Array, actions: Array, lengths: Array, decided: Array
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """For either paddle the commonest speed of a ball after it was met at each of its places, in pixels down a frame.
+
+    Args:
+        memories: Rows [S] of recorded games, made with bounces of which nothing is known.
+        actions: [S].
+        lengths: [E].
+        decided: [S, 6].
+    """
+    votes = np.zeros((2, kernels.NUM_PLACES, 2 * kernels.MOST_SPEED + 1), np.int64)
+    count_bounces(memories, actions.astype(np.int64), lengths, decided, votes)
+    return _commonest(votes[0]), _commonest(votes[1])
+
+
+def _commonest(votes: Array) -> tuple[int, ...]:
+    """Of places where too few balls were met, the nearest other counts."""
+    seen = np.flatnonzero(votes.sum(1) >= FEWEST_BOUNCES)
+    if not len(seen):
+        raise OptionError("a paddle hardly meets a ball in this recording: record more, with players that play")
+    speeds = votes.argmax(1) - kernels.MOST_SPEED
+    return tuple(int(speeds[seen[np.abs(seen - place).argmin()]]) for place in range(kernels.NUM_PLACES))
+
+
+@kernel
+def count_bounces(memories: Array, actions: Array, lengths: Array, decided: Array, votes: Array) -> None:
+    """Count the speeds of balls after they were met, by paddle and place."""
+    step = 0
+    for length in lengths:
+        for number in range(step, step + length - 1):
+            memory, after = memories[number], memories[number + 1]
+            is_met = kernels.is_known(memory) and kernels.is_known(after) and memory.step_x * after.step_x < 0
+            if is_met:
+                frame = kernels.meeting(memory, actions[number], decided[number])
+                place = kernels.height(memory, actions[number], decided[number], frame) - kernels.HIGHEST_PLACE
+                side = 0 if memory.step_x > 0 else 1
+                speed = after.step_y // 4 + kernels.MOST_SPEED
+                if frame < 4 and 0 <= place < kernels.NUM_PLACES and 0 <= speed < votes.shape[2]:
+                    votes[side, place, speed] += 1
+        step += length
 
 
 def measure_walls(observations: Array) -> tuple[float, float]:

@@ -4,9 +4,11 @@ A world model of symbols (`wm_agents.world_models.objects`) asks three things of
 row for each game, filled from the recorded observations and actions and nothing else; the symbols that each object's
 network reads from it; and the next row.
 
-Much of the game is written down here and not learned: where walls, paddles and goals are, how the paddle follows the
-actions (its integrator and its lag), how far the enemy moves in a frame and when it pauses. Outcomes are learned: what
-a bounce does, where a serve goes, what noise does. A result that rests on this module has to say so.
+Much of the game is written down here and not learned: where walls, paddles and goals are, frame by frame how the ball
+turns there, how the paddle follows the actions (its integrator and its lag), how far the enemy moves in a frame and
+when it pauses. How a ball leaves each place of a paddle and how far the actions pull are measured
+(`wm_envs.pong.measuring`); where a serve goes, what noise does and what else the rules here leave open is learned.
+A result that rests on this module has to say so.
 """
 
 from typing import Any
@@ -22,9 +24,11 @@ STACK = 4  # frames in an observation
 NUM_PAST = 8  # earlier steps of the paddles and of the actions
 NUM_FLIGHT = 4  # places of the ball in its present or last flight
 UNKNOWN_ACTION = 6
+FIRST_WAIT, LAST_WAIT = 9, 20  # the wait for the first serve is told apart by how far the enemy had got
 LONGEST_ABSENCE = 40  # steps; beyond, one is as good as another
 PULLS = np.array([0, 0, -1, 1, -1, 1])  # of the actions on the player's paddle
 STEP = 1_000_000  # pull is counted in millionths of a step
+HIGHEST_ENEMY = -15  # px
 STRIDE = 2  # pixels that the enemy moves in a frame
 AIM = 1  # pixels from the enemy's top edge down to the ball's when it rests
 MOST_MISFITS = 100
@@ -34,6 +38,9 @@ PER_PIXEL, MOST_PIXELS = 2, 8  # what a guess pays for a wrong place
 SURE = 3  # a phase is known when all guesses of the other cost so much more
 DEAREST, NEVER = 16, 1_000_000  # what a guess may cost to be followed on; the cost of no guess
 HIGH, LOW = 34, 189  # px: a ball beyond is near a wall
+TOP, BOTTOM = 31, 192  # px: where a ball turns
+HIGHEST_PLACE, NUM_PLACES = -3, 19  # px: of a ball on a paddle, from top edge to top edge
+MOST_SPEED = 4  # px per frame
 FASTEST = 16  # px per step, along each axis
 
 # Columns of a frame
@@ -60,7 +67,7 @@ MEMORY = np.dtype(
         ("step_y", np.int32),
         ("is_steady", np.int32),  # 1: this speed is certain
         ("absence", np.int32),  # steps without a ball
-        ("exit", np.int32),  # frames that the ball lasted in the step in which it went
+        ("exit", np.int32),  # frames that the ball lasted in the step in which it went; in a new game from FIRST_WAIT
         ("beat", np.int32),  # steps, modulo 2, since the enemy made a full stride; 2: it never did
         ("misfits", np.int32, (4,)),  # steps that a pause of the enemy in this frame does not explain
         ("guesses", np.int32, (NUM_GUESSES, 4)),  # best first: pull, push held last, phase, cost
@@ -71,6 +78,7 @@ MEMORY = np.dtype(
         ("rest_offset", np.int32),  # millionths: the paddle rests at the odd pixel 2 * floor(offset + rate * pull) + 1
         ("rest_rate", np.int32),  # millionths per step
         ("highest", np.int32),  # pixel above which the paddle never goes
+        ("bounces", np.int32, (2, NUM_PLACES)),  # px per frame down after a ball met the player or the enemy, by place
     ]
 )
 MEMORY_SIZE = MEMORY.itemsize // 4
@@ -193,18 +201,32 @@ def is_known(memory: Row) -> bool:
 
 
 @kernel
-def player_at(memory: Row, action: int, following: int, frame: int) -> int:
+def lateness(memory: Row, action: int, following: int) -> int:
+    """Frames of a step that still went by the action before, as the player's new place says; 0 if that is unclear."""
+    push = PULLS[action] if action < UNKNOWN_ACTION else 0
+    best, least = 0, NEVER
+    if memory.pull < 0 or memory.phase == 2 or memory.held == push:
+        return 0
+    for late in range(5):
+        place = led(memory, int(memory.pull), int(memory.held), push, late, int(memory.phase))
+        if abs(place - following) < least:
+            best, least = late, abs(place - following)
+    return best
+
+
+@kernel
+def player_at(memory: Row, action: int, following: int, frame: int, late: int) -> int:
     """About where the player's paddle is in a frame of the step: it goes on in every second one."""
     before = int(memory.player_y[0])
     if memory.pull < 0 or memory.phase == 2:
         return before + (following - before) * frame // 4
-    first = 1 if majority(memory) == 1 else 2
-    if frame < first:
+    if frame <= memory.phase:
         return before
-    if first == 1 and frame == 3:
+    if memory.phase == 0 and frame == 3:
         return following
     push = PULLS[action] if action < UNKNOWN_ACTION else 0
-    return (before + rest(memory, push, first - 1)) // 2
+    pull = pulled(memory, int(memory.pull), int(memory.held), push, late, int(memory.phase))
+    return (before + resting(memory, pull)) // 2
 
 
 @kernel
@@ -219,7 +241,7 @@ def height(memory: Row, action: int, decided: Array, frame: int) -> int:
     """Where on a paddle the ball is in a frame, from the paddle's top edge."""
     ball = int(memory.flight_y[0]) + frame * int(memory.step_y) // 4
     if memory.step_x > 0:
-        return ball - player_at(memory, action, int(decided[0]), frame)
+        return ball - player_at(memory, action, int(decided[0]), frame, 0)
     return ball - enemy_at(memory, frame)
 
 
@@ -233,19 +255,65 @@ def is_on_paddle(place: int, ball_y: int, is_player: bool) -> bool:
 
 
 @kernel
+def has_fire(action: int) -> int:
+    """1 for FIRE, alone or with a direction."""
+    return 1 if action == 1 or action == 4 or action == 5 else 0
+
+
+@kernel
+def is_behind(ball_x: int) -> bool:
+    """Whether a ball is behind a paddle by more than the paddle's width thrice: there it stands, and a point is due."""
+    return ball_x <= ENEMY_LEFT - 3 * PADDLE_WIDTH - 1 or ball_x >= PLAYER_LEFT + 4 * PADDLE_WIDTH
+
+
+@kernel
+def is_beside(ball_x: int, left: int) -> bool:
+    """Whether a ball is in the columns of a paddle."""
+    return left - BALL_WIDTH < ball_x < left + PADDLE_WIDTH
+
+
+@kernel
+def bounce(memory: Row, side: int, place: int) -> int:
+    """The speed down, in pixels a frame, of a ball that was met at a place of a paddle."""
+    return int(memory.bounces[side, min(max(place - HIGHEST_PLACE, 0), NUM_PLACES - 1)])
+
+
+@kernel
+def fly(memory: Row, action: int, following: int) -> tuple[int, int, int, int, int]:
+    """Where a ball of known speed is after a step, its speed there, and the frame in which it met a paddle, else 4.
+
+    Frame by frame it stands behind a paddle, or turns at a wall, or at the paddle that it is on, and moves; FIRE in the
+    frame before makes a ball that meets the player faster.
+    """
+    x, y = int(memory.flight_x[0]), int(memory.flight_y[0])
+    speed_x, speed_y = int(memory.step_x) // 4, int(memory.step_y) // 4
+    enemy, met, pause = int(memory.enemy_y[0]), 4, pause_frame(memory)
+    late = lateness(memory, action, following)
+    for frame in range(4):
+        if is_behind(x):
+            break
+        if (y <= TOP and speed_y < 0) or (y >= BOTTOM and speed_y > 0):
+            speed_y = -speed_y
+            y += speed_y + (1 if speed_y > 0 else -1)
+        else:
+            is_firing = has_fire(memory.action[0] if frame == 0 or frame - 1 < late else action) == 1
+            player = player_at(memory, action, following, frame, late)
+            if is_beside(x, PLAYER_LEFT) and is_on_paddle(y - player, y, True):
+                speed_x = -min(MOST_SPEED, abs(speed_x) + 1) if is_firing else -abs(speed_x)
+                speed_y, met = bounce(memory, 0, y - player), min(met, frame)
+            elif is_beside(x, ENEMY_LEFT) and is_on_paddle(y - enemy, y, False):
+                speed_x, speed_y, met = abs(speed_x), bounce(memory, 1, y - enemy), min(met, frame)
+            y += speed_y
+        x += speed_x
+        if not (memory.beat == 0 and frame == pause) and y - AIM != enemy:
+            enemy += STRIDE if y - AIM > enemy else -STRIDE
+    return x, y, speed_x, speed_y, met
+
+
+@kernel
 def meeting(memory: Row, action: int, decided: Array) -> int:
-    """The frame 0..3 of this step in which a ball that keeps its speed meets a paddle, 4 if in none."""
-    if not is_known(memory):
-        return 4
-    x, y, step_x, step_y = int(memory.flight_x[0]), int(memory.flight_y[0]), int(memory.step_x), int(memory.step_y)
-    first = first_contact(x, step_x)
-    left = PLAYER_LEFT if step_x > 0 else ENEMY_LEFT
-    for frame in range(first, 4):
-        is_between = left - BALL_WIDTH < x + frame * step_x // 4 < left + PADDLE_WIDTH
-        ball_y = y + frame * step_y // 4
-        if is_between and is_on_paddle(height(memory, action, decided, frame), ball_y, step_x > 0):
-            return frame
-    return 4
+    """The frame 0..3 of this step in which a ball of known speed meets a paddle, 4 if in none."""
+    return fly(memory, action, int(decided[0]))[4] if is_known(memory) else 4
 
 
 @kernel
@@ -288,7 +356,9 @@ def follow_speed(memory: Row, ball_x: int, ball_y: int, frame: int) -> None:
 
 
 @kernel
-def follow_ball(memory: Row, ball_x: int, ball_y: int, frame: int) -> None:
+def follow_ball(
+    memory: Row, ball_x: int, ball_y: int, flown: tuple[int, int, int, int, int], is_flown: bool
+) -> None:
     """Lengthen the flight, begin another or count how long the ball has been gone."""
     if ball_x == 0:
         if memory.absence == 0:
@@ -297,7 +367,10 @@ def follow_ball(memory: Row, ball_x: int, ball_y: int, frame: int) -> None:
         return
     if memory.absence > 0:
         memory.flight_length = 0
-    follow_speed(memory, ball_x, ball_y, frame)
+    if is_flown and memory.flight_length > 0 and flown[0] == ball_x and flown[1] == ball_y:
+        memory.step_x, memory.step_y = 4 * flown[2], 4 * flown[3]
+    else:
+        follow_speed(memory, ball_x, ball_y, flown[4])
     memory.absence = 0
     memory.flight_length = min(memory.flight_length + 1, NUM_FLIGHT)
     shift(memory.flight_x, ball_x)
@@ -412,12 +485,14 @@ def follow_enemy(memory: Row, enemy_y: int, is_straight: bool) -> None:
 @kernel
 def advance(memory: Row, action: int, decided: Array) -> None:
     """Remember a step: the action and the values of DECIDED that it led to."""
-    frame = meeting(memory, action, decided)
-    is_straight = is_known(memory) and frame == 4 and not is_near_wall(int(memory.flight_y[0]), int(memory.step_y))
+    is_flown, flown = is_known(memory), (0, 0, 0, 0, 4)
+    if is_flown:
+        flown = fly(memory, action, decided[0])
+    is_straight = is_flown and flown[4] == 4 and not is_near_wall(int(memory.flight_y[0]), int(memory.step_y))
     follow_player(memory, decided[0], action)
     shift(memory.action, action)
     follow_enemy(memory, decided[3], is_straight)
-    follow_ball(memory, decided[1], decided[2], frame)
+    follow_ball(memory, decided[1], decided[2], flown, is_flown)
     shift(memory.ball_x, decided[1])
     shift(memory.ball_y, decided[2])
     shift(memory.player_score, decided[4])
@@ -439,7 +514,7 @@ def begin(memory: Row, observation: Array, charge: Array) -> None:
     memory.step_y = 0
     memory.is_steady = 0
     memory.absence = LONGEST_ABSENCE
-    memory.exit = 9
+    memory.exit = FIRST_WAIT
     memory.beat = 2
     fill(memory.misfits, 0)
     memory.guesses[:, COST] = NEVER
@@ -450,6 +525,8 @@ def begin(memory: Row, observation: Array, charge: Array) -> None:
     memory.rest_offset = charge[2]
     memory.rest_rate = charge[3]
     memory.highest = charge[4] // STEP
+    for number in range(2 * NUM_PLACES):
+        memory.bounces[number // NUM_PLACES, number % NUM_PLACES] = charge[5 + number]
     is_new = True
     for feature in range(NUM_FEATURES):
         for frame in range(1, STACK):
@@ -460,7 +537,9 @@ def begin(memory: Row, observation: Array, charge: Array) -> None:
             decided[number] = int(observation[DECIDED[number] * STACK + frame])
         advance(memory, UNKNOWN_ACTION, decided)
     if is_new:
-        memory.absence = 1  # the wait for the first serve starts here
+        memory.absence = 1  # the wait for the first serve starts here, or frames before it: the enemy is on its way
+        strides = (int(observation[ENEMY_Y * STACK]) - HIGHEST_ENEMY) // STRIDE
+        memory.exit = FIRST_WAIT + min(max(strides, 0), LAST_WAIT - FIRST_WAIT)
         for phase in range(2):
             propose(memory.guesses, charge[1], 0, phase, 0)
         settle(memory)

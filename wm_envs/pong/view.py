@@ -1,6 +1,6 @@
 """Pong as parts and symbols: the view through which a world model of symbols reads either game."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -14,6 +14,8 @@ Array = NDArray[Any]
 
 _MOST_SYMBOLS = 40  # per part and row
 _CONSTANTS = ((0, 140), (2, 4), (3, 16), (4, 16), (6, 4), (7, 16), (10, 2), (11, 4))
+_PLACES = range(kernels.HIGHEST_PLACE, kernels.HIGHEST_PLACE + kernels.NUM_PLACES)
+_BOUNCES = tuple((place + 4) // 4 - 2 for place in _PLACES), tuple((place + 2) // 4 - 2 for place in _PLACES)
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,9 @@ class PongView:
 
     The numbers below are the game's own; `measured` finds them in recordings instead. Still told by hand, in
     `wm_envs.pong.memory` and `situations`: where the columns of both paddles and the goals are, about where the walls
-    are, on which lines a paddle is met, how a pull moves the player's paddle (in form), that the enemy goes 2 pixels a
-    frame and pauses in every eighth, and which situations should have one outcome.
+    and how a ball turns there, on which lines a paddle is met and that FIRE makes a ball faster, how a pull moves the
+    player's paddle (in form), that the enemy goes 2 pixels a frame and pauses in every eighth, and which situations
+    should have one outcome.
 
     Args:
         reach: Steps of one action that take the pull on the player's paddle from end to end.
@@ -33,6 +36,8 @@ class PongView:
         highest: Pixel above which the paddle never goes.
         walls: Highest and lowest pixel at which a ball was recorded; only `features` uses them.
         constants: Features of a frame that never change, and their values in pixels.
+        bounces: Pixels down in a frame of a ball that met the player, and of one that met the enemy, for its places on
+            the paddle from -3 to 15.
     """
 
     reach: float = 8.29072
@@ -42,6 +47,7 @@ class PongView:
     highest: float = 25.0
     walls: tuple[float, float] = (30.0, 194.0)
     constants: tuple[tuple[int, int], ...] = _CONSTANTS
+    bounces: tuple[tuple[int, ...], tuple[int, ...]] = _BOUNCES
 
     parts: ClassVar[tuple[str, ...]] = ("player_y", "ball_x", "ball_y", "enemy_y", "player_score", "enemy_score")
     outcomes: ClassVar[tuple[int, ...]] = (4, 5)
@@ -64,7 +70,10 @@ class PongView:
         """
         pull = measuring.measure_pull(observations, actions, lengths, seed=seed)
         walls, constants = measuring.measure_walls(observations), measuring.measure_constants(observations)
-        return cls(**asdict(pull), walls=walls, constants=constants)
+        nothing = tuple((0,) * kernels.NUM_PLACES for _ in range(2))
+        view = cls(**asdict(pull), walls=walls, constants=constants, bounces=(nothing[0], nothing[1]))
+        memories, decided = view.remember(observations, actions, lengths)
+        return replace(view, bounces=measuring.measure_bounces(_rows(memories), actions, lengths, decided))
 
     def begin(self, observations: Array) -> NDArray[np.int32]:
         """Memories [B, M] of observations [B, 56] alone.
@@ -132,9 +141,9 @@ class PongView:
 
     @property
     def _charge(self) -> NDArray[np.int64]:
-        return np.rint(
-            kernels.STEP * np.array([self.reach, self.middle, self.rest_offset, self.rest_rate, self.highest])
-        ).astype(np.int64)
+        pull = [self.reach, self.middle, self.rest_offset, self.rest_rate, self.highest]
+        bounces = np.array(self.bounces).ravel()
+        return np.concatenate([np.rint(kernels.STEP * np.array(pull)), bounces]).astype(np.int64)
 
 
 def _rows(memories: Array) -> Array:
