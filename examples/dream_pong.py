@@ -6,8 +6,8 @@ At most `max_real_steps` steps of the real game are taken, counted from the firs
 `ObjectModel` served by `DreamVectorEnv`, in which PPO learns from short branches that start in recorded states and end
 with a point. Observations are the positions of the objects, an easier input than pixels: the score is not comparable
 with those of agents that see the screen. The first steps are those of a scripted explorer, and the model's view of the
-game is told much of its rules (`wm_envs.pong.view.PongView` says what): not everything is learned. Writes summary.json, rounds.json
-and policy.safetensors.
+game is told much of its rules (`wm_envs.pong.view.PongView` says what): not everything is learned. Writes summary.json,
+rounds.json and policy.safetensors.
 """
 
 import json

@@ -177,6 +177,12 @@ def pause_frame(memory: Row) -> int:
 
 
 @kernel
+def pause_now(memory: Row) -> int:
+    """The frame 0..3 of this step in which the enemy pauses; from 4 on it does not, or it is unknown."""
+    return pause_frame(memory) if memory.beat == 0 else 4
+
+
+@kernel
 def rhythm(memory: Row) -> int:
     """What is known of the phase of both paddles, 0..20."""
     return pause_frame(memory) * 3 + int(memory.beat)
@@ -232,8 +238,7 @@ def player_at(memory: Row, action: int, following: int, frame: int, late: int) -
 @kernel
 def enemy_at(memory: Row, frame: int) -> int:
     """About where the enemy's paddle is in a frame of the step: it follows the ball."""
-    pause = pause_frame(memory)
-    return chase(memory, frame, pause if memory.beat == 0 and pause < 4 else 4)
+    return chase(memory, frame, pause_now(memory))
 
 
 @kernel
@@ -279,15 +284,16 @@ def bounce(memory: Row, side: int, place: int) -> int:
 
 
 @kernel
-def fly(memory: Row, action: int, following: int) -> tuple[int, int, int, int, int]:
+def fly(memory: Row, action: int, following: int, pause: int) -> tuple[int, int, int, int, int, int]:
     """Where a ball of known speed is after a step, its speed there, and the frame in which it met a paddle, else 4.
 
-    Frame by frame it stands behind a paddle, or turns at a wall, or at the paddle that it is on, and moves; FIRE in the
-    frame before makes a ball that meets the player faster.
+    The last number is where the enemy is then, if it pauses in the frame `pause`. Frame by frame the ball stands behind
+    a paddle, or turns at a wall, or at the paddle that it is on, and moves; FIRE in the frame before makes a ball that
+    meets the player faster.
     """
     x, y = int(memory.flight_x[0]), int(memory.flight_y[0])
     speed_x, speed_y = int(memory.step_x) // 4, int(memory.step_y) // 4
-    enemy, met, pause = int(memory.enemy_y[0]), 4, pause_frame(memory)
+    enemy, met = int(memory.enemy_y[0]), 4
     late = lateness(memory, action, following)
     for frame in range(4):
         if is_behind(x):
@@ -305,15 +311,15 @@ def fly(memory: Row, action: int, following: int) -> tuple[int, int, int, int, i
                 speed_x, speed_y, met = abs(speed_x), bounce(memory, 1, y - enemy), min(met, frame)
             y += speed_y
         x += speed_x
-        if not (memory.beat == 0 and frame == pause) and y - AIM != enemy:
+        if frame != pause and y - AIM != enemy:
             enemy += STRIDE if y - AIM > enemy else -STRIDE
-    return x, y, speed_x, speed_y, met
+    return x, y, speed_x, speed_y, met, enemy
 
 
 @kernel
 def meeting(memory: Row, action: int, decided: Array) -> int:
     """The frame 0..3 of this step in which a ball of known speed meets a paddle, 4 if in none."""
-    return fly(memory, action, int(decided[0]))[4] if is_known(memory) else 4
+    return fly(memory, action, int(decided[0]), pause_now(memory))[4] if is_known(memory) else 4
 
 
 @kernel
@@ -357,7 +363,7 @@ def follow_speed(memory: Row, ball_x: int, ball_y: int, frame: int) -> None:
 
 @kernel
 def follow_ball(
-    memory: Row, ball_x: int, ball_y: int, flown: tuple[int, int, int, int, int], is_flown: bool
+    memory: Row, ball_x: int, ball_y: int, flown: tuple[int, int, int, int, int, int], is_flown: bool
 ) -> None:
     """Lengthen the flight, begin another or count how long the ball has been gone."""
     if ball_x == 0:
@@ -485,9 +491,9 @@ def follow_enemy(memory: Row, enemy_y: int, is_straight: bool) -> None:
 @kernel
 def advance(memory: Row, action: int, decided: Array) -> None:
     """Remember a step: the action and the values of DECIDED that it led to."""
-    is_flown, flown = is_known(memory), (0, 0, 0, 0, 4)
+    is_flown, flown = is_known(memory), (0, 0, 0, 0, 4, 0)
     if is_flown:
-        flown = fly(memory, action, decided[0])
+        flown = fly(memory, action, decided[0], pause_now(memory))
     is_straight = is_flown and flown[4] == 4 and not is_near_wall(int(memory.flight_y[0]), int(memory.step_y))
     follow_player(memory, decided[0], action)
     shift(memory.action, action)

@@ -37,12 +37,14 @@ from wm_envs.pong.memory import (
     has_fire,
     has_scored,
     height,
+    is_behind,
     is_known,
     is_near_wall,
     led,
     majority,
     meeting,
     pause_frame,
+    pause_now,
     rhythm,
 )
 
@@ -81,7 +83,7 @@ def expected(part: int, memory: Row, action: int, decided: Array) -> int:
         return int(memory.enemy_score[0])
     if not is_known(memory):
         return int(memory.ball_x[0]) if part == BALL_X else int(memory.ball_y[0])
-    flown = fly(memory, action, int(decided[PLAYER]))
+    flown = fly(memory, action, int(decided[PLAYER]), pause_now(memory))
     return flown[0] if part == BALL_X else flown[1]
 
 
@@ -112,7 +114,7 @@ def ball_situation(part: int, memory: Row, action: int, decided: Array) -> int:
         return packed(14, x, y, 0, 0)
     if not is_known(memory):
         return 0
-    flown = fly(memory, action, int(decided[PLAYER]))
+    flown = fly(memory, action, int(decided[PLAYER]), pause_now(memory))
     if flown[4] < 4:
         return contact_situation(part, memory, action, decided, flown)
     frames = exit_frame(x, step_x)
@@ -124,7 +126,7 @@ def ball_situation(part: int, memory: Row, action: int, decided: Array) -> int:
 
 @kernel
 def contact_situation(
-    part: int, memory: Row, action: int, decided: Array, flown: tuple[int, int, int, int, int]
+    part: int, memory: Row, action: int, decided: Array, flown: tuple[int, int, int, int, int, int]
 ) -> int:
     """Of a ball that meets a paddle: whether it is sure where the paddle is and what is pressed, and the place."""
     frame, is_player = flown[4], memory.step_x > 0
@@ -178,6 +180,10 @@ def ball_at(memory: Row, action: int, decided: Array, passed: int) -> int:
 def pursue(memory: Row, action: int, decided: Array, pause: int) -> int:
     """How far the enemy gets in a step in which it follows the ball, but for a frame of pause."""
     enemy = int(memory.enemy_y[0])
+    if is_known(memory) and not is_behind(int(decided[BALL_X])):
+        flown = fly(memory, action, int(decided[PLAYER]), pause)
+        if flown[0] == decided[BALL_X] and flown[1] == decided[BALL_Y]:
+            return flown[5] - enemy
     for passed in range(1, 5):
         ball = ball_at(memory, action, decided, passed) - AIM
         if passed == pause + 1 or ball == enemy:
@@ -231,7 +237,7 @@ def enemy_situation(memory: Row, action: int, decided: Array) -> int:
 def score_situation(memory: Row, decided: Array) -> int:
     """Of the scores: whether the ball is or will be behind a paddle."""
     if memory.absence > 0:
-        return packed(10, 0, 0, 0, 0)
+        return packed(10, 0, 0, 0, 0) if memory.absence > 2 else packed(10, int(memory.absence), int(memory.exit), 1, 0)
     x, step_x = int(memory.flight_x[0]), int(memory.step_x)
     if ENEMY_LEFT - PADDLE_WIDTH < decided[BALL_X] < PLAYER_LEFT + PADDLE_WIDTH:
         return packed(11, 0, 0, 0, 0)
