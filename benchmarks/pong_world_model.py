@@ -27,7 +27,7 @@ NAME = "pong_world_model"
 SHOWN = (
     "mse56_step6", "mse14_step6", "median14_step6", "exact_share_step6", "ball_rmse_step6", "mse14_step30",
     "exact_share_step30", "fast_exact_share_step6", "persistence_mse56_step6", "constant_velocity_mse56_step6",
-    "spread_mse14_step6", "spread_mse14_step30",
+    "spread_mse14_step6", "model_beside_spread_mse14_step6", "spread_mse14_step30", "model_beside_spread_mse14_step30",
 )  # fmt: skip
 NOTES = (
     "The view of the game is told much of the rules: wm_envs.pong.view.PongView says what; the rest is measured.",
