@@ -14,9 +14,8 @@ def recorded(noise, episodes=8):
     return games["observations"], games["actions"].astype(np.int64), games["lengths"]
 
 
-@pytest.mark.parametrize(("noise", "episodes"), [(0.0, 8), (0.25, 20)])
-def test_the_game_s_own_numbers_are_found(noise, episodes):
-    told, found = PongView(), PongView.measured(*recorded(noise, episodes))
+def test_the_game_s_own_numbers_are_found_in_spite_of_noise():
+    told, found = PongView(), PongView.measured(*recorded(0.25, 20))
     assert found.constants == told.constants
     assert found.highest == told.highest
     assert found.walls[0] == pytest.approx(told.walls[0], abs=1)
@@ -25,7 +24,7 @@ def test_the_game_s_own_numbers_are_found(noise, episodes):
     assert found.middle == pytest.approx(told.middle, rel=0.02)
     assert found.rest_rate == pytest.approx(told.rest_rate, rel=0.01)
     wrong = [a != b for side in range(2) for a, b in zip(found.bounces[side], told.bounces[side], strict=True)]
-    assert sum(wrong) <= (3 if noise == 0 else 9)  # of 38 places, rare ones at the edges
+    assert sum(wrong) <= 9  # of 38 places, rare ones at the edges
 
 
 def test_the_paddle_s_way_is_explained_by_the_right_numbers_alone():
@@ -33,8 +32,8 @@ def test_the_paddle_s_way_is_explained_by_the_right_numbers_alone():
     rows = np.zeros(1, measuring.kernels.MEMORY)
 
     def misfit(**changed):
-        numbers = dict(reach=8.29072, middle=4.14536, rest_offset=0.36885, rest_rate=11.518718, highest=25.0)
-        charge = measuring.Pull(**(numbers | changed)).charge()
+        numbers = {"reach": 8.29072, "middle": 4.14536, "rest_offset": 0.36885, "rest_rate": 11.518718}
+        charge = measuring.Pull(**(numbers | changed), highest=25.0).charge()
         return measuring.misfit(observations, actions, lengths, charge, 5000, rows)
 
     assert misfit() == 0.0
