@@ -149,9 +149,15 @@ def main(config: Config) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for env_id in config.env_ids:
         figures[env_id] = run_game(config, env_id)
-    command = "python -m benchmarks.pong_models"
-    write_result(config.name, figures, seeds=config.seeds, command=command, folder=config.output_dir)
+    write_result(config.name, figures, seeds=config.seeds, command=command_of(config), folder=config.output_dir)
     return figures
+
+
+def command_of(config: Config) -> str:
+    """The command line that measures the same again."""
+    settings = {name: getattr(config, name) for name in ("train_steps", "test_games", "num_updates", "num_threads")}
+    options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
+    return f"python -m benchmarks.pong_models --seeds {' '.join(map(str, config.seeds))} {options}"
 
 
 def run_game(config: Config, env_id: str) -> dict[str, Any]:
@@ -259,7 +265,8 @@ def parts(purity: float) -> Maker:
 
     def make(config: Config, env: Any, train: Trajectories, seed: int, _: dict[str, Any]) -> Any:
         shape = replace(config.model, num_updates=max(config.num_updates // 4, 1), purity=purity)
-        model = ObjectModel(env.observation_space, env.action_space, PongView(), shape, seed=seed)
+        view = PongView.measured(train.observations, train.actions, train.lengths)
+        model = ObjectModel(env.observation_space, env.action_space, view, shape, seed=seed)
         model.fit(train, progress=False)
         return model
 

@@ -6,8 +6,8 @@ At most `max_real_steps` steps of the real game are taken, counted from the firs
 `ObjectModel` served by `DreamVectorEnv`, in which PPO learns from short branches that start in recorded states and end
 with a point. Observations are the positions of the objects, an easier input than pixels: the score is not comparable
 with those of agents that see the screen. The first steps are those of a scripted explorer, and the model's view of the
-game is told much of its geometry (`wm_envs.pong.memory`): not everything is learned. Writes summary.json, rounds.json
-and policy.safetensors.
+game is told much of its rules (`wm_envs.pong.view.PongView` says what): not everything is learned. Writes summary.json,
+rounds.json and policy.safetensors.
 """
 
 import json
@@ -49,11 +49,13 @@ class Config:
     """Steps of the real game, evaluation apart."""
     repeat_action_probability: float = 0.25
     """Sticky actions, in training and evaluation."""
+    is_measured: bool = True
+    """Take the constants of paddle and walls from the first round's recording; else they are told."""
     shares: tuple[float, ...] = (0.2, 0.2, 0.2, 0.4)
     """Of the real steps, by round; the first round explores with a scripted player, the others with the policy."""
-    dream_updates: tuple[int, ...] = (100, 100, 150, 400)
+    dream_updates: tuple[int, ...] = (120, 100, 100, 160)
     """Updates of PPO in the dream, by round."""
-    num_dreams: int = 512
+    num_dreams: int = 256
     """Imagined rows."""
     dream_horizon: int = 192
     """Steps after which a branch is cut off, if no point has ended it."""
@@ -79,12 +81,14 @@ def main(config: Config) -> dict[str, Any]:
     torch.set_num_threads(config.num_threads)
     config.output_dir.mkdir(parents=True, exist_ok=True)
     options = {"repeat_action_probability": config.repeat_action_probability}
-    env, view = gym.make(config.env_id, **options), PongView()
-    experience, policy, rounds = Experience(env, config.seed), None, []
+    env = gym.make(config.env_id, **options)
+    experience, view, policy, rounds = Experience(env, config.seed), PongView(), None, []
     for number, share in enumerate(config.shares):
         began_round = time.perf_counter()
         experience.collect(round(share * config.max_real_steps), player(config, policy, view))
         collected = time.perf_counter()
+        if number == 0 and config.is_measured:
+            view = measured(experience)
         model, figures = fit(config, env, view, experience)
         fitted = time.perf_counter()
         env_of_dreams = dreams(config, model, view, experience, number)
@@ -105,6 +109,12 @@ def main(config: Config) -> dict[str, Any]:
     (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     print(json.dumps(summary, indent=2))
     return summary
+
+
+def measured(experience: Experience) -> PongView:
+    """The view of the first round, whose numbers come from what was recorded; the policy's features rest on it."""
+    seen = experience.trajectories()
+    return PongView.measured(seen.observations, seen.actions, seen.lengths)
 
 
 class Scripted:

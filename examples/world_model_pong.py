@@ -11,9 +11,10 @@ told much of the geometry and of how the paddles move; what is learned are the o
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -28,6 +29,7 @@ from wm_agents.world_models.objects import ObjectConfig, ObjectModel
 from wm_envs import oracle
 from wm_envs.datasets import record
 from wm_envs.pong import dynamics, memory, render
+from wm_envs.pong.planner import Planner
 from wm_envs.pong.players import BallTracker, Explorer, RandomHolder
 from wm_envs.pong.view import PongView
 
@@ -54,11 +56,15 @@ class Config:
     """Steps to learn from, at most; three quarters are the explorer's, the rest random held actions."""
     test_games: int = 16
     """Full games of the player that training never saw."""
+    test_player: Literal["tracker", "planner"] = "tracker"
+    """Who plays them: one that follows the ball with errors, or one that looks ahead and wins."""
     horizon: int = 30
     """Steps that are imagined."""
     stride: int = 7
     """Steps between the starts of test windows."""
-    model: ObjectConfig = field(default_factory=lambda: ObjectConfig(num_updates=1500))
+    spread_windows: int = 200
+    """Windows in which the noise of sticky actions is drawn anew, which is slow in the original."""
+    model: ObjectConfig = field(default_factory=lambda: ObjectConfig(num_updates=800))
     """Of the world model."""
     num_threads: int = 2
     """Threads of torch."""
@@ -98,7 +104,8 @@ def main(config: Config) -> dict[str, float]:
     train = record_training(config)
     env = gym.make(config.env_id, **options(config))
     began = time.perf_counter()
-    model = ObjectModel(env.observation_space, env.action_space, PongView(), config.model, seed=config.seed)
+    view = PongView.measured(train.observations, train.actions, train.lengths)
+    model = ObjectModel(env.observation_space, env.action_space, view, config.model, seed=config.seed)
     figures = model.fit(train)
     seconds = time.perf_counter() - began
     model.save(config.output_dir / "model.safetensors")
@@ -138,7 +145,7 @@ def record_training(config: Config) -> Trajectories:
 def test_windows(
     config: Config, env: gym.Env[Any, Any], model: ObjectModel, train: Trajectories
 ) -> tuple[Windows, int]:
-    """Windows from games of a ball tracker that fires, and how many were left out: training has their start."""
+    """Windows from games of the test player, and how many were left out: training has their start."""
     test, states, rows = play_test(config, env)
     has_room = rows + config.horizon <= (test.step_starts + test.lengths)[test.episode_of_step[rows]]
     steps = rows[:, None] + np.arange(config.horizon)
@@ -164,7 +171,7 @@ def play_test(config: Config, env: gym.Env[Any, Any]) -> tuple[Trajectories, lis
     columns: list[list[Any]] = [[], [], [], [], []]
     states, rows = [], []
     for number in range(config.test_games):
-        player = BallTracker(config.seed + 10_000 + number, fire_share=0.3)
+        player = tester(config, number)
         observation, _ = env.reset(seed=config.seed + 20_000 + number)
         columns[0].append(observation)
         ended = False
@@ -178,6 +185,13 @@ def play_test(config: Config, env: gym.Env[Any, Any]) -> tuple[Trajectories, lis
             for column, value in zip(columns, (observation, action, reward, terminated, truncated), strict=True):
                 column.append(value)
     return Trajectories.from_arrays(*(np.array(column) for column in columns)), states, np.array(rows)
+
+
+def tester(config: Config, number: int) -> Callable[[Array], Array]:
+    """The player of a test game."""
+    if config.test_player == "planner":
+        return Planner(config.seed + 20_000 + number, env_kwargs=options(config))
+    return BallTracker(config.seed + 10_000 + number, fire_share=0.3)
 
 
 def imagine(model: ObjectModel, windows: Windows) -> Array:
@@ -195,17 +209,41 @@ def summarise(config: Config, windows: Windows, imagined: Array) -> dict[str, fl
     summary |= {
         f"persistence_{k}": v for k, v in errors_at(6, real, real[:, :1].repeat(7, 1), windows.episodes).items()
     }
+    straight = straight_on(real[:, 0], 6)
+    summary |= {f"constant_velocity_{k}": v for k, v in errors_at(6, real, straight, windows.episodes).items()}
     if windows.is_fast.sum() > 1:
         fast = windows.is_fast
         summary |= {f"fast_{k}": v for k, v in errors_at(6, real[fast], imagined[fast], windows.episodes[fast]).items()}
     if config.repeat_action_probability > 0:
-        again = oracle.rollout(
-            config.env_id, windows.states, windows.actions, env_kwargs=options(config), seed=config.seed + 1
-        )[0]
-        for step in (6, config.horizon):
-            spread = errors_at(step, real, again, windows.episodes)
-            summary |= {f"spread_{name}": value for name, value in spread.items()}
+        summary |= spread(config, windows, imagined)
     return summary
+
+
+def spread(config: Config, windows: Windows, imagined: Array) -> dict[str, float]:
+    """How far the game itself strays from what happened if its noise is drawn anew, and the model in these windows."""
+    num_windows = len(windows.actions)
+    chosen = np.linspace(0, num_windows - 1, min(config.spread_windows, num_windows)).astype(int)
+    states, actions, real = windows.states[chosen], windows.actions[chosen], windows.observations[chosen]
+    again = oracle.rollout(config.env_id, states, actions, env_kwargs=options(config), seed=config.seed + 1)[0]
+    summary = {}
+    for step in (6, config.horizon):
+        for name, futures in (("spread", again), ("model_beside_spread", imagined[chosen])):
+            errors = errors_at(step, real, futures, windows.episodes[chosen])
+            summary |= {f"{name}_{key}": value for key, value in errors.items()}
+    return summary
+
+
+def straight_on(seen: Array, num_steps: int) -> Array:
+    """The future [W, num_steps + 1, 56] in which everything but the scores moves on as in the last step."""
+    frames = seen.reshape(len(seen), 14, 4)
+    velocity = frames[..., 3] - frames[..., 2]
+    velocity[:, 12:] = 0
+    velocity[(frames[:, 8, 2:] == 0).any(1), 8:10] = 0  # a ball that comes or goes
+    futures = [frames]
+    for _ in range(num_steps):
+        newest = futures[-1][..., 3] + velocity
+        futures.append(np.concatenate([futures[-1][..., 1:], newest[..., None]], 2))
+    return np.stack([future.reshape(len(seen), -1) for future in futures], 1)
 
 
 def errors_at(step: int, real: Array, imagined: Array, episodes: Array) -> dict[str, float]:

@@ -143,7 +143,8 @@ class VectorPPO(nn.Module):
             checkpoint_every: In updates.
 
         Returns:
-            Means over the last half: reward per step, share of rewarded ends that were positive, entropy.
+            Means over the last half: reward per step, entropy, share of rows that ended in a step, and of the ends
+            with a reward of at least a half in size the share that were positive.
 
         Raises:
             ConfigError: On other autoreset modes.
@@ -270,10 +271,12 @@ class VectorPPO(nn.Module):
                 loss = policy_loss + config.value_coefficient * value_loss - entropy_weight * entropy
                 self._descend(loss)
                 entropies.append(float(entropy.detach()))
+        ends = rollout.rewards[rollout.ended & (rollout.rewards.abs() >= 0.5)]
         return {
             "reward": float(rollout.rewards.mean()),
             "entropy": float(np.mean(entropies)),
             "ended_share": float(rollout.ended.float().mean()),
+            "won_share": float((ends > 0).float().mean()) if len(ends) else 0.5,
         }
 
     def _descend(self, loss: Tensor) -> None:

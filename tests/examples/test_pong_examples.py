@@ -39,6 +39,7 @@ def test_dream(tmp_path):
         dream_updates=(1, 1),
         shares=(0.5, 0.5),
         num_dreams=8,
+        is_measured=False,
         games=1,
         model=SMALL,
         ppo=VectorPPOConfig(widths=(16,), num_steps=8),

@@ -4,9 +4,11 @@ A world model of symbols (`wm_agents.world_models.objects`) asks three things of
 row for each game, filled from the recorded observations and actions and nothing else; the symbols that each object's
 network reads from it; and the next row.
 
-Much of the game is written down here and not learned: where walls, paddles and goals are, how the paddle follows the
-actions (its integrator and its lag), how far the enemy moves in a frame and when it pauses. Outcomes are learned: what
-a bounce does, where a serve goes, what noise does. A result that rests on this module has to say so.
+Much of the game is written down here and not learned: where walls, paddles and goals are, frame by frame how the ball
+turns there, how the paddle follows the actions (its integrator and its lag), how far the enemy moves in a frame and
+when it pauses. How a ball leaves each place of a paddle and how far the actions pull are measured
+(`wm_envs.pong.measuring`); where a serve goes, what noise does and what else the rules here leave open is learned.
+A result that rests on this module has to say so.
 """
 
 from typing import Any
@@ -22,15 +24,23 @@ STACK = 4  # frames in an observation
 NUM_PAST = 8  # earlier steps of the paddles and of the actions
 NUM_FLIGHT = 4  # places of the ball in its present or last flight
 UNKNOWN_ACTION = 6
+FIRST_WAIT, LAST_WAIT = 9, 20  # the wait for the first serve is told apart by how far the enemy had got
 LONGEST_ABSENCE = 40  # steps; beyond, one is as good as another
 PULLS = np.array([0, 0, -1, 1, -1, 1])  # of the actions on the player's paddle
 STEP = 1_000_000  # pull is counted in millionths of a step
+HIGHEST_ENEMY = -15  # px
 STRIDE = 2  # pixels that the enemy moves in a frame
 AIM = 1  # pixels from the enemy's top edge down to the ball's when it rests
 MOST_MISFITS = 100
-SHORTEST_STRIDE, LARGE_STRIDE, LONGEST_STRIDE = 5, 8, 11  # pixels of the player's first step from rest
-MOST_VOTES = 4
+NUM_GUESSES = 12  # of where the actions have pulled the player
+PULL, HELD, PHASE, COST = range(4)  # columns of a guess
+PER_PIXEL, MOST_PIXELS = 2, 8  # what a guess pays for a wrong place
+SURE = 3  # a phase is known when all guesses of the other cost so much more
+DEAREST, NEVER = 16, 1_000_000  # what a guess may cost to be followed on; the cost of no guess
 HIGH, LOW = 34, 189  # px: a ball beyond is near a wall
+TOP, BOTTOM = 31, 192  # px: where a ball turns
+HIGHEST_PLACE, NUM_PLACES = -3, 19  # px: of a ball on a paddle, from top edge to top edge
+MOST_SPEED = 4  # px per frame
 FASTEST = 16  # px per step, along each axis
 
 # Columns of a frame
@@ -57,15 +67,18 @@ MEMORY = np.dtype(
         ("step_y", np.int32),
         ("is_steady", np.int32),  # 1: this speed is certain
         ("absence", np.int32),  # steps without a ball
-        ("exit", np.int32),  # frames that the ball lasted in the step in which it went
+        ("exit", np.int32),  # frames that the ball lasted in the step in which it went; in a new game from FIRST_WAIT
         ("beat", np.int32),  # steps, modulo 2, since the enemy made a full stride; 2: it never did
         ("misfits", np.int32, (4,)),  # steps that a pause of the enemy in this frame does not explain
-        ("vote", np.int32),  # small first strides of the player's paddle from rest, less large ones
+        ("guesses", np.int32, (NUM_GUESSES, 4)),  # best first: pull, push held last, phase, cost
+        ("phase", np.int32),  # quarters of a step, 0 or 1, before the player's paddle goes on; 2: unknown
         ("pull", np.int32),  # millionths of a step: where the actions have pulled the player; -1: unknown
+        ("held", np.int32),  # the push of the action that was executed last
         ("reach", np.int32),  # millionths of a step from end to end
         ("rest_offset", np.int32),  # millionths: the paddle rests at the odd pixel 2 * floor(offset + rate * pull) + 1
         ("rest_rate", np.int32),  # millionths per step
         ("highest", np.int32),  # pixel above which the paddle never goes
+        ("bounces", np.int32, (2, NUM_PLACES)),  # px per frame down after a ball met the player or the enemy, by place
     ]
 )
 MEMORY_SIZE = MEMORY.itemsize // 4
@@ -124,16 +137,21 @@ def is_near_wall(ball_y: int, step_y: int) -> bool:
 
 @kernel
 def majority(memory: Row) -> int:
-    """0: large first strides prevail, 1: small ones, 2: neither."""
-    return 2 if memory.vote == 0 else (1 if memory.vote > 0 else 0)
+    """1: the player's paddle goes on in the first frame of a step and the third, 0: second and fourth, 2: unknown."""
+    return 2 if memory.phase == 2 else 1 - int(memory.phase)
+
+
+@kernel
+def resting(memory: Row, pull: int) -> int:
+    """Where the player's paddle rests at a pull."""
+    place = 2 * ((int(memory.rest_offset) + int(memory.rest_rate) * pull // STEP) // STEP) + 1
+    return max(place, int(memory.highest))
 
 
 @kernel
 def rest(memory: Row, push: int, quarters: int) -> int:
     """Where the player's paddle would rest after some quarters of a step of a push up (-1), down (1) or none."""
-    pull = min(max(int(memory.pull) + push * quarters * STEP // 4, 0), int(memory.reach))
-    place = 2 * ((int(memory.rest_offset) + int(memory.rest_rate) * pull // STEP) // STEP) + 1
-    return max(place, int(memory.highest))
+    return resting(memory, min(max(int(memory.pull) + push * quarters * STEP // 4, 0), int(memory.reach)))
 
 
 @kernel
@@ -156,6 +174,12 @@ def pause_frame(memory: Row) -> int:
     if num_best == 1:
         return best
     return 4 if majority(memory) == 2 else 6 - majority(memory)
+
+
+@kernel
+def pause_now(memory: Row) -> int:
+    """The frame 0..3 of this step in which the enemy pauses; from 4 on it does not, or it is unknown."""
+    return pause_frame(memory) if memory.beat == 0 else 4
 
 
 @kernel
@@ -183,25 +207,38 @@ def is_known(memory: Row) -> bool:
 
 
 @kernel
-def player_at(memory: Row, action: int, following: int, frame: int) -> int:
+def lateness(memory: Row, action: int, following: int) -> int:
+    """Frames of a step that still went by the action before, as the player's new place says; 0 if that is unclear."""
+    push = PULLS[action] if action < UNKNOWN_ACTION else 0
+    best, least = 0, NEVER
+    if memory.pull < 0 or memory.phase == 2 or memory.held == push:
+        return 0
+    for late in range(5):
+        place = led(memory, int(memory.pull), int(memory.held), push, late, int(memory.phase))
+        if abs(place - following) < least:
+            best, least = late, abs(place - following)
+    return best
+
+
+@kernel
+def player_at(memory: Row, action: int, following: int, frame: int, late: int) -> int:
     """About where the player's paddle is in a frame of the step: it goes on in every second one."""
     before = int(memory.player_y[0])
-    if memory.pull < 0 or memory.vote == 0:
+    if memory.pull < 0 or memory.phase == 2:
         return before + (following - before) * frame // 4
-    first = 1 if majority(memory) == 1 else 2
-    if frame < first:
+    if frame <= memory.phase:
         return before
-    if first == 1 and frame == 3:
+    if memory.phase == 0 and frame == 3:
         return following
     push = PULLS[action] if action < UNKNOWN_ACTION else 0
-    return (before + rest(memory, push, first - 1)) // 2
+    pull = pulled(memory, int(memory.pull), int(memory.held), push, late, int(memory.phase))
+    return (before + resting(memory, pull)) // 2
 
 
 @kernel
 def enemy_at(memory: Row, frame: int) -> int:
     """About where the enemy's paddle is in a frame of the step: it follows the ball."""
-    pause = pause_frame(memory)
-    return chase(memory, frame, pause if memory.beat == 0 and pause < 4 else 4)
+    return chase(memory, frame, pause_now(memory))
 
 
 @kernel
@@ -209,7 +246,7 @@ def height(memory: Row, action: int, decided: Array, frame: int) -> int:
     """Where on a paddle the ball is in a frame, from the paddle's top edge."""
     ball = int(memory.flight_y[0]) + frame * int(memory.step_y) // 4
     if memory.step_x > 0:
-        return ball - player_at(memory, action, int(decided[0]), frame)
+        return ball - player_at(memory, action, int(decided[0]), frame, 0)
     return ball - enemy_at(memory, frame)
 
 
@@ -223,19 +260,66 @@ def is_on_paddle(place: int, ball_y: int, is_player: bool) -> bool:
 
 
 @kernel
+def has_fire(action: int) -> int:
+    """1 for FIRE, alone or with a direction."""
+    return 1 if action == 1 or action == 4 or action == 5 else 0
+
+
+@kernel
+def is_behind(ball_x: int) -> bool:
+    """Whether a ball is behind a paddle by more than the paddle's width thrice: there it stands, and a point is due."""
+    return ball_x <= ENEMY_LEFT - 3 * PADDLE_WIDTH - 1 or ball_x >= PLAYER_LEFT + 4 * PADDLE_WIDTH
+
+
+@kernel
+def is_beside(ball_x: int, left: int) -> bool:
+    """Whether a ball is in the columns of a paddle."""
+    return left - BALL_WIDTH < ball_x < left + PADDLE_WIDTH
+
+
+@kernel
+def bounce(memory: Row, side: int, place: int) -> int:
+    """The speed down, in pixels a frame, of a ball that was met at a place of a paddle."""
+    return int(memory.bounces[side, min(max(place - HIGHEST_PLACE, 0), NUM_PLACES - 1)])
+
+
+@kernel
+def fly(memory: Row, action: int, following: int, pause: int) -> tuple[int, int, int, int, int, int]:
+    """Where a ball of known speed is after a step, its speed there, and the frame in which it met a paddle, else 4.
+
+    The last number is where the enemy is then, if it pauses in the frame `pause`. Frame by frame the ball stands behind
+    a paddle, or turns at a wall, or at the paddle that it is on, and moves; FIRE in the frame before makes a ball that
+    meets the player faster.
+    """
+    x, y = int(memory.flight_x[0]), int(memory.flight_y[0])
+    speed_x, speed_y = int(memory.step_x) // 4, int(memory.step_y) // 4
+    enemy, met = int(memory.enemy_y[0]), 4
+    late = lateness(memory, action, following)
+    for frame in range(4):
+        if is_behind(x):
+            break
+        if (y <= TOP and speed_y < 0) or (y >= BOTTOM and speed_y > 0):
+            speed_y = -speed_y
+            y += speed_y + (1 if speed_y > 0 else -1)
+        else:
+            is_firing = has_fire(memory.action[0] if frame == 0 or frame - 1 < late else action) == 1
+            player = player_at(memory, action, following, frame, late)
+            if is_beside(x, PLAYER_LEFT) and is_on_paddle(y - player, y, True):
+                speed_x = -min(MOST_SPEED, abs(speed_x) + 1) if is_firing else -abs(speed_x)
+                speed_y, met = bounce(memory, 0, y - player), min(met, frame)
+            elif is_beside(x, ENEMY_LEFT) and is_on_paddle(y - enemy, y, False):
+                speed_x, speed_y, met = abs(speed_x), bounce(memory, 1, y - enemy), min(met, frame)
+            y += speed_y
+        x += speed_x
+        if frame != pause and y - AIM != enemy:
+            enemy += STRIDE if y - AIM > enemy else -STRIDE
+    return x, y, speed_x, speed_y, met, enemy
+
+
+@kernel
 def meeting(memory: Row, action: int, decided: Array) -> int:
-    """The frame 0..3 of this step in which a ball that keeps its speed meets a paddle, 4 if in none."""
-    if not is_known(memory):
-        return 4
-    x, y, step_x, step_y = int(memory.flight_x[0]), int(memory.flight_y[0]), int(memory.step_x), int(memory.step_y)
-    first = first_contact(x, step_x)
-    left = PLAYER_LEFT if step_x > 0 else ENEMY_LEFT
-    for frame in range(first, 4):
-        is_between = left - BALL_WIDTH < x + frame * step_x // 4 < left + PADDLE_WIDTH
-        ball_y = y + frame * step_y // 4
-        if is_between and is_on_paddle(height(memory, action, decided, frame), ball_y, step_x > 0):
-            return frame
-    return 4
+    """The frame 0..3 of this step in which a ball of known speed meets a paddle, 4 if in none."""
+    return fly(memory, action, int(decided[0]), pause_now(memory))[4] if is_known(memory) else 4
 
 
 @kernel
@@ -278,7 +362,9 @@ def follow_speed(memory: Row, ball_x: int, ball_y: int, frame: int) -> None:
 
 
 @kernel
-def follow_ball(memory: Row, ball_x: int, ball_y: int, frame: int) -> None:
+def follow_ball(
+    memory: Row, ball_x: int, ball_y: int, flown: tuple[int, int, int, int, int, int], is_flown: bool
+) -> None:
     """Lengthen the flight, begin another or count how long the ball has been gone."""
     if ball_x == 0:
         if memory.absence == 0:
@@ -287,7 +373,10 @@ def follow_ball(memory: Row, ball_x: int, ball_y: int, frame: int) -> None:
         return
     if memory.absence > 0:
         memory.flight_length = 0
-    follow_speed(memory, ball_x, ball_y, frame)
+    if is_flown and memory.flight_length > 0 and flown[0] == ball_x and flown[1] == ball_y:
+        memory.step_x, memory.step_y = 4 * flown[2], 4 * flown[3]
+    else:
+        follow_speed(memory, ball_x, ball_y, flown[4])
     memory.absence = 0
     memory.flight_length = min(memory.flight_length + 1, NUM_FLIGHT)
     shift(memory.flight_x, ball_x)
@@ -295,17 +384,94 @@ def follow_ball(memory: Row, ball_x: int, ball_y: int, frame: int) -> None:
 
 
 @kernel
-def follow_player(memory: Row, player_y: int, action: int) -> None:
-    """Pull the paddle by the action within its reach, and notice a move from rest."""
-    pull = PULLS[action] if action < UNKNOWN_ACTION else 0
-    if memory.pull >= 0:
-        memory.pull = min(max(memory.pull + STEP * pull, 0), memory.reach)
-    was_at_rest = memory.player_y[0] == memory.player_y[1] and memory.player_y[1] == memory.player_y[2]
-    stride = abs(player_y - memory.player_y[0])
-    if was_at_rest and pull != 0 and SHORTEST_STRIDE <= stride <= LONGEST_STRIDE:
-        ballot = 1 if stride < LARGE_STRIDE else -1
-        memory.vote = min(max(memory.vote + ballot, -MOST_VOTES), MOST_VOTES)
+def pulled(memory: Row, pull: int, held: int, push: int, late: int, quarters: int) -> int:
+    """Where a pull gets in some quarters of a step; in the first few, `late`, the push held before goes on."""
+    for quarter in range(quarters):
+        pull = min(max(pull + (held if quarter < late else push) * STEP // 4, 0), int(memory.reach))
+    return pull
+
+
+@kernel
+def led(memory: Row, pull: int, held: int, push: int, late: int, phase: int) -> int:
+    """Where the player's paddle is after a step: twice it goes half of the way to where it would rest."""
+    place = int(memory.player_y[0])
+    for number in range(2):
+        place = (place + resting(memory, pulled(memory, pull, held, push, late, phase + 2 * number))) // 2
+    return place
+
+
+@kernel
+def propose(guesses: Array, pull: int, held: int, phase: int, cost: int) -> None:
+    """Put a guess in its place among the others, best first, unless it is worse than all or there at less."""
+    place = 0
+    while place < NUM_GUESSES and guesses[place, COST] <= cost:
+        guess = guesses[place]
+        if guess[PULL] == pull and guess[HELD] == held and guess[PHASE] == phase:
+            return
+        place += 1
+    if place == NUM_GUESSES:
+        return
+    last = place
+    while last < NUM_GUESSES - 1 and guesses[last, COST] < NEVER:
+        guess = guesses[last]
+        if guess[PULL] == pull and guess[HELD] == held and guess[PHASE] == phase:
+            break
+        last += 1
+    for number in range(last, place, -1):
+        guesses[number] = guesses[number - 1]
+    guesses[place, PULL], guesses[place, HELD], guesses[place, PHASE], guesses[place, COST] = pull, held, phase, cost
+
+
+@kernel
+def guess_rest(memory: Row, cost: int) -> None:
+    """Guess that the player's paddle is at rest where it is, with no push and either phase."""
+    pairs = STEP * (int(memory.player_y[0]) // 2) + STEP // 2 - int(memory.rest_offset)
+    pull = min(max(pairs * STEP // int(memory.rest_rate), 0), int(memory.reach))
+    for phase in range(2):
+        propose(memory.guesses, pull, 0, phase, cost)
+
+
+@kernel
+def settle(memory: Row) -> int:
+    """Take the best guess and say what it cost; others are counted from it."""
+    best = int(memory.guesses[0, COST])
+    if best >= NEVER:
+        return 0
+    dearer = NEVER
+    for number in range(NUM_GUESSES):
+        if memory.guesses[number, COST] < NEVER:
+            memory.guesses[number, COST] -= best
+            if memory.guesses[number, PHASE] != memory.guesses[0, PHASE]:
+                dearer = min(dearer, int(memory.guesses[number, COST]))
+    memory.pull, memory.held = memory.guesses[0, PULL], memory.guesses[0, HELD]
+    memory.phase = memory.guesses[0, PHASE] if dearer >= SURE else 2
+    return best
+
+
+@kernel
+def follow_player(memory: Row, player_y: int, action: int) -> int:
+    """Guess from the paddle's new place how many frames of the step still went by the action before.
+
+    Sticky actions repeat the action executed last, frame by frame; without them no frame is late. Guesses are followed
+    as by Viterbi (1967): each pays one for every late frame, and for the pixels between its place and the true one.
+    The cost of the best, which is returned, says how well the constants of the paddle explain the recording.
+    """
+    push = PULLS[action] if action < UNKNOWN_ACTION else 0
+    before = memory.guesses.copy()
+    memory.guesses[:, COST] = NEVER
+    for number in range(NUM_GUESSES):
+        pull, held, phase, cost = before[number]
+        if cost > DEAREST:
+            break
+        for late in range(5 if held != push else 1):
+            misfit = min(abs(led(memory, pull, held, push, late, phase) - player_y), MOST_PIXELS)
+            after = pulled(memory, pull, held, push, late, 4)
+            propose(memory.guesses, after, held if late == 4 else push, phase, cost + late + PER_PIXEL * misfit)
     shift(memory.player_y, player_y)
+    is_still = memory.player_y[1] == player_y and memory.player_y[2] == player_y and memory.player_y[3] == player_y
+    if is_still and action < UNKNOWN_ACTION and push == 0 and memory.action[0] < UNKNOWN_ACTION:
+        guess_rest(memory, PER_PIXEL * MOST_PIXELS)
+    return settle(memory)
 
 
 @kernel
@@ -325,12 +491,14 @@ def follow_enemy(memory: Row, enemy_y: int, is_straight: bool) -> None:
 @kernel
 def advance(memory: Row, action: int, decided: Array) -> None:
     """Remember a step: the action and the values of DECIDED that it led to."""
-    frame = meeting(memory, action, decided)
-    is_straight = is_known(memory) and frame == 4 and not is_near_wall(int(memory.flight_y[0]), int(memory.step_y))
+    is_flown, flown = is_known(memory), (0, 0, 0, 0, 4, 0)
+    if is_flown:
+        flown = fly(memory, action, decided[0], pause_now(memory))
+    is_straight = is_flown and flown[4] == 4 and not is_near_wall(int(memory.flight_y[0]), int(memory.step_y))
     follow_player(memory, decided[0], action)
     shift(memory.action, action)
     follow_enemy(memory, decided[3], is_straight)
-    follow_ball(memory, decided[1], decided[2], frame)
+    follow_ball(memory, decided[1], decided[2], flown, is_flown)
     shift(memory.ball_x, decided[1])
     shift(memory.ball_y, decided[2])
     shift(memory.player_score, decided[4])
@@ -352,26 +520,35 @@ def begin(memory: Row, observation: Array, charge: Array) -> None:
     memory.step_y = 0
     memory.is_steady = 0
     memory.absence = LONGEST_ABSENCE
-    memory.exit = 9
+    memory.exit = FIRST_WAIT
     memory.beat = 2
     fill(memory.misfits, 0)
-    memory.vote = 0
+    memory.guesses[:, COST] = NEVER
+    memory.phase = 2
+    memory.pull = -1
+    memory.held = 0
     memory.reach = charge[0]
     memory.rest_offset = charge[2]
     memory.rest_rate = charge[3]
     memory.highest = charge[4] // STEP
+    for number in range(2 * NUM_PLACES):
+        memory.bounces[number // NUM_PLACES, number % NUM_PLACES] = charge[5 + number]
     is_new = True
     for feature in range(NUM_FEATURES):
         for frame in range(1, STACK):
             is_new = is_new and observation[feature * STACK + frame] == observation[feature * STACK]
-    memory.pull = charge[1] if is_new else -1
     decided = np.zeros(6, np.int64)
     for frame in range(STACK):
         for number in range(6):
             decided[number] = int(observation[DECIDED[number] * STACK + frame])
         advance(memory, UNKNOWN_ACTION, decided)
     if is_new:
-        memory.absence = 1  # the wait for the first serve starts here
+        memory.absence = 1  # the wait for the first serve starts here, or frames before it: the enemy is on its way
+        strides = (int(observation[ENEMY_Y * STACK]) - HIGHEST_ENEMY) // STRIDE
+        memory.exit = FIRST_WAIT + min(max(strides, 0), LAST_WAIT - FIRST_WAIT)
+        for phase in range(2):
+            propose(memory.guesses, charge[1], 0, phase, 0)
+        settle(memory)
 
 
 @kernel

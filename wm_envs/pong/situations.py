@@ -1,7 +1,7 @@
 """How a memory of Pong reads to a world model: what is expected, which situation it is, and as symbols.
 
 Each value that changes is one part, in the order of `memory.DECIDED`; later parts see what was decided before them.
-What is expected of the ball is that it keeps its speed, up to the frame in which it meets a paddle.
+What is expected of the ball is that it keeps its speed but for walls and paddles.
 A situation is a number that should have one outcome, relative to what is expected, wherever the rules are exact; 0 says
 that there is no such number. Symbols are for a network, which fills in what no situation tells. Which situations there
 are was decided by hand, with the game's rules in view; only their outcomes come from recordings.
@@ -14,29 +14,37 @@ from numpy.typing import NDArray
 from wm_envs.kernel import Row, kernel
 from wm_envs.pong.memory import (
     AIM,
-    BALL_WIDTH,
+    BOTTOM,
+    COST,
     ENEMY_LEFT,
-    FASTEST,
-    HIGH,
+    FIRST_WAIT,
+    HIGHEST_ENEMY,
+    LAST_WAIT,
     LONGEST_ABSENCE,
-    LOW,
+    NEVER,
     NUM_PAST,
     PADDLE_WIDTH,
     PLAYER_LEFT,
+    PULL,
     PULLS,
     STEP,
     STRIDE,
+    TOP,
     UNKNOWN_ACTION,
     distance_from_rest,
     exit_frame,
+    fly,
+    has_fire,
     has_scored,
     height,
+    is_behind,
     is_known,
     is_near_wall,
+    led,
     majority,
     meeting,
     pause_frame,
-    rest,
+    pause_now,
     rhythm,
 )
 
@@ -45,8 +53,6 @@ Array = NDArray[Any]
 PLAYER, BALL_X, BALL_Y, ENEMY, PLAYER_SCORE, ENEMY_SCORE = range(6)
 POINTS_TO_WIN = 21
 GONE = -14  # px: where the enemy looks for a ball that is not there
-HIGHEST_ENEMY = -15  # px
-TOP, BOTTOM = 31, 192  # px: where a ball turns
 FAR = 20  # px: at more than this the enemy goes all the way
 
 
@@ -65,24 +71,20 @@ def held(value: int, low: int, high: int) -> int:
 @kernel
 def expected(part: int, memory: Row, action: int, decided: Array) -> int:
     """The value of a part if nothing happens."""
+    if part == PLAYER and (memory.pull < 0 or memory.phase == 2):
+        return int(memory.player_y[0])
     if part == PLAYER:
-        return int(memory.player_y[0]) if memory.pull < 0 else rest(memory, 0, 0) + distance_from_rest(memory) // 4
+        return led(memory, int(memory.pull), int(memory.held), PULLS[action], 0, int(memory.phase))
     if part == ENEMY:
         return int(memory.enemy_y[0])
     if part == PLAYER_SCORE:
         return int(memory.player_score[0])
     if part == ENEMY_SCORE:
         return int(memory.enemy_score[0])
-    frame = meeting(memory, action, decided) if is_known(memory) else 0
-    if part == BALL_X:
-        return int(memory.ball_x[0]) + frame * int(memory.step_x) // 4
-    return int(memory.ball_y[0]) + frame * int(memory.step_y) // 4
-
-
-@kernel
-def has_fire(action: int) -> int:
-    """1 for FIRE, alone or with a direction."""
-    return 1 if action == 1 or action == 4 or action == 5 else 0
+    if not is_known(memory):
+        return int(memory.ball_x[0]) if part == BALL_X else int(memory.ball_y[0])
+    flown = fly(memory, action, int(decided[PLAYER]), pause_now(memory))
+    return flown[0] if part == BALL_X else flown[1]
 
 
 @kernel
@@ -99,72 +101,59 @@ def ball_situation(part: int, memory: Row, action: int, decided: Array) -> int:
     if memory.absence > 0:
         if part == BALL_Y and decided[BALL_X] == 0:
             return packed(10, 0, 0, 0, 0)
-        sign = 0 if memory.exit == 9 else (1 if step_x > 0 else -1)
+        sign = 0 if memory.exit >= FIRST_WAIT else (1 if step_x > 0 else -1)
         if part == BALL_X:
             return packed(11, int(memory.absence), int(memory.exit), sign, 0)
         falls = 1 if step_y > 0 else (0 if step_y == 0 else -1)
-        is_near = memory.exit < 9 and is_near_wall(y, step_y)
-        timing = int(memory.absence) * 10 + int(memory.exit)
-        return packed(12, timing, step_y, y, 0) if is_near else packed(12, timing, falls, 0, 1)
+        is_near = memory.exit < FIRST_WAIT and is_near_wall(y, step_y)
+        last = (step_y, y) if is_near else (falls, 0)
+        return packed(12 if is_near else 9, int(memory.absence), int(memory.exit), last[0], last[1])
     if part == BALL_Y and decided[BALL_X] == 0:
         return packed(13, 0, 0, 0, 0)
     if memory.flight_length == 1:
         return packed(14, x, y, 0, 0)
     if not is_known(memory):
         return 0
-    frame = meeting(memory, action, decided)
-    if frame == 4:
-        frames = exit_frame(x, step_x)
-        if part == BALL_Y and frames < 5:
-            return 0 if is_near_wall(y, step_y) else packed(19, step_y, frames, has_scored(memory), last_point(memory))
-        if part == BALL_Y:
-            return packed(15, y, step_y, 0, 0) if is_near_wall(y, step_y) else packed(16, 0, 0, 0, 0)
-        if frames < 5:
-            return packed(17, x, step_x, has_scored(memory), last_point(memory))
-        return packed(18, 0, 0, 0, 0)
-    if not HIGH <= y + frame * step_y // 4 <= LOW:
-        return 0
-    return contact_situation(part, memory, action, decided, frame)
+    flown = fly(memory, action, int(decided[PLAYER]), pause_now(memory))
+    if flown[4] < 4:
+        return contact_situation(part, memory, action, decided, flown)
+    frames = exit_frame(x, step_x)
+    if frames < 5:
+        timing = packed(17, x, step_x, has_scored(memory), last_point(memory))
+        return timing if part == BALL_X else packed(19, frames, has_scored(memory), last_point(memory), 0)
+    return packed(18, 1 if is_near_wall(y, step_y) else 0, 0, 0, 0)
 
 
 @kernel
-def contact_situation(part: int, memory: Row, action: int, decided: Array, frame: int) -> int:
-    """Of a ball that meets a paddle: where on the paddle, and with which speed."""
-    step_x, step_y = int(memory.step_x), int(memory.step_y)
-    is_player = step_x > 0
-    edge = PLAYER_LEFT - BALL_WIDTH if is_player else ENEMY_LEFT + PADDLE_WIDTH
-    depth = abs(expected(BALL_X, memory, action, decided) - edge)
-    # A ball that has come further than one frame's way may be met more than once in a step.
-    depth = 0 if depth <= abs(step_x) // 4 or frame == 3 else depth
-    is_certain = is_player or (pause_frame(memory) < 4 and memory.beat < 2)
-    doubt = 0 if is_certain else 1 + rhythm(memory)
-    fire = has_fire(memory.action[0] if frame == 0 else action) if is_player else 2
+def contact_situation(
+    part: int, memory: Row, action: int, decided: Array, flown: tuple[int, int, int, int, int, int]
+) -> int:
+    """Of a ball that meets a paddle: whether it is sure where the paddle is and what is pressed, and the place."""
+    frame, is_player = flown[4], memory.step_x > 0
     place = held(height(memory, action, decided, frame), -30, 40)
-    if part == BALL_X:
-        may_fire = fire == 1 or has_fire(action) == 1
-        if not is_certain or (is_player and depth > 0 and may_fire):
-            return packed(20 + frame, step_x, place, fire * 2 + has_fire(action), doubt * 8 + depth)
-        return packed(20 + frame, step_x, fire, 100, 0)
-    if decided[BALL_X] == expected(BALL_X, memory, action, decided) + (4 - frame) * step_x // 4:
-        return packed(30 + frame, step_y, 0, 0, 0)
-    last = held(height(memory, action, decided, 3), -30, 40) if depth > 0 else 0
-    kind = (0 if is_player else 1 + doubt) * 8 + depth
-    ball_y = expected(BALL_Y, memory, action, decided)
-    if ball_y < HIGH + FASTEST or ball_y > LOW - FASTEST:
-        return packed(50 + frame, place, kind, last, ball_y)
-    return packed(40 + frame, place, kind, last, 0)
+    is_certain = memory.phase < 2 if is_player else pause_frame(memory) < 4 and memory.beat < 2
+    fire = has_fire(memory.action[0]) * 2 + has_fire(action) if is_player else 0
+    late = 1 if is_player and memory.held != PULLS[action] else 0
+    if part == BALL_Y and decided[BALL_X] != flown[0]:
+        return 0
+    if is_certain:
+        return packed(20 + part, 1 if is_player else 0, fire, late, place if part == BALL_Y else 0)
+    doubtful = rhythm(memory) + 1
+    return packed(30 + frame, int(memory.step_x) + part, place, fire, doubtful)
 
 
 @kernel
 def player_situation(memory: Row, action: int) -> int:
-    """Of the player's paddle, which is expected to go most of its way to rest: how the action draws it on."""
-    if memory.pull < 0 or memory.vote == 0:
+    """Of the player's paddle, which is expected to follow the action at once: whether it may not."""
+    if memory.pull < 0 or memory.phase == 2:
         return 0
-    push = PULLS[action]
-    here = rest(memory, push, 0)
-    first = 0 if majority(memory) == 1 else 1
-    drawn = rest(memory, push, first) + 2 * rest(memory, push, first + 2) - 3 * here
-    return packed((int(memory.player_y[0]) - here) % 4, drawn, 0, 0, 0)
+    return packed(0 if memory.held == PULLS[action] else 1, doubt(memory), 0, 0, 0)
+
+
+@kernel
+def doubt(memory: Row) -> int:
+    """What the second guess of the pull on the player's paddle costs: the less, the less is known; at most 5."""
+    return held(int(memory.guesses[1, COST]), 0, 5)
 
 
 @kernel
@@ -191,6 +180,10 @@ def ball_at(memory: Row, action: int, decided: Array, passed: int) -> int:
 def pursue(memory: Row, action: int, decided: Array, pause: int) -> int:
     """How far the enemy gets in a step in which it follows the ball, but for a frame of pause."""
     enemy = int(memory.enemy_y[0])
+    if is_known(memory) and not is_behind(int(decided[BALL_X])):
+        flown = fly(memory, action, int(decided[PLAYER]), pause)
+        if flown[0] == decided[BALL_X] and flown[1] == decided[BALL_Y]:
+            return flown[5] - enemy
     for passed in range(1, 5):
         ball = ball_at(memory, action, decided, passed) - AIM
         if passed == pause + 1 or ball == enemy:
@@ -244,7 +237,7 @@ def enemy_situation(memory: Row, action: int, decided: Array) -> int:
 def score_situation(memory: Row, decided: Array) -> int:
     """Of the scores: whether the ball is or will be behind a paddle."""
     if memory.absence > 0:
-        return packed(10, 0, 0, 0, 0)
+        return packed(10, 0, 0, 0, 0) if memory.absence > 2 else packed(10, int(memory.absence), int(memory.exit), 1, 0)
     x, step_x = int(memory.flight_x[0]), int(memory.step_x)
     if ENEMY_LEFT - PADDLE_WIDTH < decided[BALL_X] < PLAYER_LEFT + PADDLE_WIDTH:
         return packed(11, 0, 0, 0, 0)
@@ -275,12 +268,30 @@ def put(out: Array, place: Array, value: int, low: int, high: int) -> None:
 
 
 @kernel
+def late_by(memory: Row, action: int, late: int) -> int:
+    """How much further the player's paddle gets if some frames still go by the action before."""
+    pull, before, phase, push = int(memory.pull), int(memory.held), int(memory.phase), PULLS[action]
+    return held(led(memory, pull, before, push, late, phase) - led(memory, pull, before, push, 0, phase), -40, 40)
+
+
+@kernel
 def put_player(out: Array, place: Array, memory: Row, action: int) -> None:
     """What the player's paddle follows from: its past, the actions and where they have pulled it."""
     push = PULLS[action] + 1 if action < UNKNOWN_ACTION else 1
     kind = push * 3 + majority(memory)
     lag = held(distance_from_rest(memory), -50, 51) + 50
+    known = (int(memory.held) + 1) * 6 + doubt(memory)
     put(out, place, lag * 9 + kind, 0, 102 * 9)
+    put(out, place, (lag * 9 + kind) * 3 + int(memory.held) + 1, 0, 102 * 27)
+    put(out, place, known * 9 + kind, 0, 18 * 9)
+    for late in range(1, 4):
+        is_known_phase = memory.pull >= 0 and memory.phase < 2
+        put(out, place, late_by(memory, action, late) * 9 + kind if is_known_phase else -41 * 9, -41 * 9, 41 * 9)
+    for guess in range(1, 4):
+        is_there = memory.guesses[guess, COST] < NEVER and memory.guesses[0, COST] < NEVER
+        quarters = held((int(memory.guesses[guess, PULL]) - int(memory.pull)) * 4 // STEP, -7, 7) if is_there else 8
+        cost = held(int(memory.guesses[guess, COST]), 0, 5)
+        put(out, place, ((quarters + 7) * 6 + cost) * 9 + kind, 0, 96 * 9)
     put(out, place, memory.pull // (STEP // 10) * 9 + kind, -9, 90 * 9)
     put(out, place, (int(memory.player_y[0]) % 4) * 9 + kind, 0, 4 * 9)
     for age in range(3):
@@ -307,7 +318,7 @@ def put_ball(out: Array, place: Array, part: int, memory: Row, action: int, deci
     put(out, place, y - int(memory.flight_y[1]) if memory.flight_length > 1 else -20, -20, 20)
     put(out, place, memory.is_steady * 5 + memory.flight_length, 0, 9)
     put(out, place, y + step_y if is_there else 0, 0, 220)
-    put(out, place, memory.absence * 10 + memory.exit, 0, LONGEST_ABSENCE * 10 + 9)
+    put(out, place, memory.absence * 21 + memory.exit, 0, LONGEST_ABSENCE * 21 + LAST_WAIT)
     put(out, place, memory.absence * 3 + (1 if step_x > 0 else 0), 0, LONGEST_ABSENCE * 3 + 3)
     for passed in range(4):
         place_on = held(height(memory, action, decided, passed), -20, 30) + 20

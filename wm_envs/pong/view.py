@@ -1,27 +1,32 @@
 """Pong as parts and symbols: the view through which a world model of symbols reads either game."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wm_envs.errors import OptionError
-from wm_envs.pong import features, situations
+from wm_envs.pong import features, measuring, situations
 from wm_envs.pong import memory as kernels
 
 Array = NDArray[Any]
 
 _MOST_SYMBOLS = 40  # per part and row
-_CONSTANTS = {
-    0: 140, 2: 4, 3: 16, 4: 16, 6: 4, 7: 16, 10: 2, 11: 4,
-}  # fmt: skip
-"""Features of a frame that never change, in pixels."""
+_CONSTANTS = ((0, 140), (2, 4), (3, 16), (4, 16), (6, 4), (7, 16), (10, 2), (11, 4))
+_PLACES = range(kernels.HIGHEST_PLACE, kernels.HIGHEST_PLACE + kernels.NUM_PLACES)
+_BOUNCES = tuple((place + 4) // 4 - 2 for place in _PLACES), tuple((place + 2) // 4 - 2 for place in _PLACES)
 
 
 @dataclass(frozen=True)
 class PongView:
     """The values that change, each a part: `wm_agents.world_models.PartView` says what for.
+
+    The numbers below are the game's own; `measured` finds them in recordings instead. Still told by hand, in
+    `wm_envs.pong.memory` and `situations`: where the columns of both paddles and the goals are, about where the walls
+    and how a ball turns there, on which lines a paddle is met and that FIRE makes a ball faster, how a pull moves the
+    player's paddle (in form), that the enemy goes 2 pixels a frame and pauses in every eighth, and which situations
+    should have one outcome.
 
     Args:
         reach: Steps of one action that take the pull on the player's paddle from end to end.
@@ -30,6 +35,9 @@ class PongView:
         rest_rate: Pairs of pixels per step of pull.
         highest: Pixel above which the paddle never goes.
         walls: Highest and lowest pixel at which a ball was recorded; only `features` uses them.
+        constants: Features of a frame that never change, and their values in pixels.
+        bounces: Pixels down in a frame of a ball that met the player, and of one that met the enemy, for its places on
+            the paddle from -3 to 15.
     """
 
     reach: float = 8.29072
@@ -38,12 +46,34 @@ class PongView:
     rest_rate: float = 11.518718
     highest: float = 25.0
     walls: tuple[float, float] = (30.0, 194.0)
+    constants: tuple[tuple[int, int], ...] = _CONSTANTS
+    bounces: tuple[tuple[int, ...], tuple[int, ...]] = _BOUNCES
 
     parts: ClassVar[tuple[str, ...]] = ("player_y", "ball_x", "ball_y", "enemy_y", "player_score", "enemy_score")
     outcomes: ClassVar[tuple[int, ...]] = (4, 5)
     absent: ClassVar[tuple[int | None, ...]] = (None, 0, 0, None, None, None)
     observation_size: ClassVar[int] = kernels.NUM_FEATURES * kernels.STACK
     memory_size: ClassVar[int] = kernels.MEMORY_SIZE
+
+    @classmethod
+    def measured(cls, observations: Array, actions: Array, lengths: Array, *, seed: int = 0) -> Self:
+        """A view whose numbers come from recorded games.
+
+        Args:
+            observations: [S + E, 56] of E episodes end to end, each from a reset to its end.
+            actions: [S], from 0.
+            lengths: [E].
+            seed: Of the search for the paddle's constants.
+
+        Raises:
+            OptionError: The recording is too short, or the paddle hardly moves in it.
+        """
+        pull = measuring.measure_pull(observations, actions, lengths, seed=seed)
+        walls, constants = measuring.measure_walls(observations), measuring.measure_constants(observations)
+        nothing = tuple((0,) * kernels.NUM_PLACES for _ in range(2))
+        view = cls(**asdict(pull), walls=walls, constants=constants, bounces=(nothing[0], nothing[1]))
+        memories, decided = view.remember(observations, actions, lengths)
+        return replace(view, bounces=measuring.measure_bounces(_rows(memories), actions, lengths, decided))
 
     def begin(self, observations: Array) -> NDArray[np.int32]:
         """Memories [B, M] of observations [B, 56] alone.
@@ -52,7 +82,7 @@ class PongView:
             OptionError: The constant features are not where they belong, so this is another layout.
         """
         frames = observations.reshape(len(observations), kernels.NUM_FEATURES, kernels.STACK)
-        for feature, value in _CONSTANTS.items():
+        for feature, value in self.constants:
             if (frames[:, feature] != value).any():
                 raise OptionError(
                     f"feature {feature} of Pong is always {value}: these observations have another layout"
@@ -97,7 +127,7 @@ class PongView:
     def observations(self, memories: Array) -> NDArray[np.float32]:
         """The observations [B, 56] that memories hold."""
         out = np.zeros((len(memories), kernels.NUM_FEATURES, kernels.STACK), np.float32)
-        for feature, value in _CONSTANTS.items():
+        for feature, value in self.constants:
             out[:, feature] = value
         flat = out.reshape(len(out), -1)
         kernels.observation_rows(_rows(memories), flat)
@@ -111,9 +141,9 @@ class PongView:
 
     @property
     def _charge(self) -> NDArray[np.int64]:
-        return np.rint(
-            kernels.STEP * np.array([self.reach, self.middle, self.rest_offset, self.rest_rate, self.highest])
-        ).astype(np.int64)
+        pull = [self.reach, self.middle, self.rest_offset, self.rest_rate, self.highest]
+        bounces = np.array(self.bounces).ravel()
+        return np.concatenate([np.rint(kernels.STEP * np.array(pull)), bounces]).astype(np.int64)
 
 
 def _rows(memories: Array) -> Array:

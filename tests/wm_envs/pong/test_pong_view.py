@@ -87,3 +87,32 @@ def test_another_layout_is_refused(games):
     rows[1, 0] = 139
     with pytest.raises(OptionError, match="another layout"):
         PongView().begin(rows)
+
+
+def test_sticky_actions_do_not_lose_the_paddle():
+    """Where the paddle rests follows from the guesses, however often an action came late."""
+    options = {"time_limit": 600, "repeat_action_probability": 0.25}
+    games = record("wm/Pong-v0", episodes=8, policy=Explorer(1), seed=1, env_kwargs=options, progress=False)
+    memories, _ = PongView().remember(games["observations"], games["actions"], games["lengths"])
+    rows = memories.view(memory.MEMORY).reshape(-1)
+    place = rows["player_y"]
+    is_still = (place[:, :4] == place[:, :1]).all(1)
+    quiet = (memory.PULLS[np.minimum(rows["action"][:, :4], 5)] == 0).all(1)
+    resting = rows[is_still & quiet & (rows["pull"] >= 0)].view(np.recarray)
+    assert len(resting) > 100
+    assert all(memory.distance_from_rest(row) in (-1, 0) for row in resting)
+
+
+def test_a_flight_is_followed_through_walls_and_paddles(games):
+    view = PongView()
+    memories, decided = view.remember(games["observations"], games["actions"], games["lengths"])
+    rows = memories.view(memory.MEMORY).reshape(-1).view(np.recarray)
+    met = right = 0
+    for row, action, after in list(zip(rows, games["actions"], decided, strict=True))[::3]:
+        if not memory.is_known(row) or row.phase == 2 or after[1] == 0:
+            continue
+        x, y, _, _, frame, _ = memory.fly(row, int(action), int(after[0]), memory.pause_now(row))
+        met += frame < 4
+        right += frame < 4 and (x, y) == (after[1], after[2])
+    assert met > 50
+    assert right >= 0.93 * met  # when the enemy pauses is not always known

@@ -1,0 +1,162 @@
+"""Scores in the original Pong after learning in a dream, beside PPO's after as many real steps and a planner's.
+
+    python -m benchmarks.pong_dream --seeds 0 1 2 --arms dream
+    python -m benchmarks.pong_dream --seeds 0 --arms dream --repeat-action-probability 0
+    python -m benchmarks.pong_dream --seeds 0 --arms ppo planner random
+
+Each run adds one row to the result as soon as it is over, in place of an older row of the same arm, noise and seed: so
+a benchmark that was stopped still counts for the seeds that it finished, and the result says how many these are. The
+positions of the objects are an easier input than the screen. The planner knows the true rules: it is the upper end.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+import torch
+import tyro
+
+from benchmarks.report import RESULTS, write_result
+from examples import dream_pong, sb3_pong
+from wm_agents.evaluation.episodes import RandomAgent, evaluate
+from wm_envs.datasets import record
+from wm_envs.pong.planner import Planner
+
+Arm = Literal["dream", "ppo", "planner", "random"]
+NAME = "pong_dream"
+NOTES = (
+    "The observation is the objects' positions, an easier input than pixels.",
+    "The view of the game is told much of the rules: wm_envs.pong.view.PongView says what.",
+    "One row per finished run; seeds that are missing were not run.",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to run."""
+
+    env_id: str = "wm/PongAtari-v0"
+    """Either Pong."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """One run of every arm each."""
+    arms: tuple[Arm, ...] = ("dream", "ppo", "planner", "random")
+    """Which players."""
+    repeat_action_probability: float = 0.25
+    """Sticky actions."""
+    max_real_steps: int = 100_000
+    """Of the two that learn."""
+    games: int = 20
+    """Full games of each evaluation."""
+    output_dir: Path = RESULTS
+    """Folder for pong_dream.json."""
+    dream: dream_pong.Config = field(default_factory=dream_pong.Config)
+    """Of the dream, but for what is said above."""
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Run seed by seed and arm by arm; returns all rows with their summary."""
+    figures: dict[str, Any] = {}
+    for seed in config.seeds:
+        for arm in config.arms:
+            wall, cpu = time.perf_counter(), time.process_time()
+            row: dict[str, Any] = {"arm": arm, "seed": seed, "env_id": config.env_id}
+            row |= {"repeat_action_probability": config.repeat_action_probability} | RUNS[arm](config, seed)
+            row |= {"total_seconds": time.perf_counter() - wall, "total_cpu_seconds": time.process_time() - cpu}
+            figures = add(config, row)
+            print(json.dumps({name: value for name, value in row.items() if name != "rounds"}), flush=True)
+    return figures
+
+
+def add(config: Config, row: dict[str, Any]) -> dict[str, Any]:
+    """Write the result with one more row."""
+    path = config.output_dir / f"{NAME}.json"
+    rows = json.loads(path.read_text())["figures"]["rows"] if path.exists() else []
+    rows = [*(other for other in rows if _key(other) != _key(row)), row]
+    rows.sort(key=lambda one: [str(part) for part in _key(one)])
+    figures = {"summary": summarise(rows), "notes": list(NOTES), "rows": rows}
+    seeds = sorted({one["seed"] for one in rows})
+    write_result(NAME, figures, seeds=seeds, command="python -m benchmarks.pong_dream", folder=config.output_dir)
+    return figures
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Mean and worst seed of each arm."""
+    summary = {}
+    for arm, noise, env_id in sorted({_key(row)[:3] for row in rows}):
+        scores = [row["mean_score"] for row in rows if _key(row)[:3] == (arm, noise, env_id)]
+        name = f"{arm}, sticky {noise:g}, {env_id}"
+        summary[name] = {"mean_score": float(np.mean(scores)), "worst_seed": min(scores), "num_seeds": len(scores)}
+    return summary
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["arm"], row["repeat_action_probability"], row["env_id"], row["seed"]
+
+
+def run_dream(config: Config, seed: int) -> dict[str, Any]:
+    """`examples/dream_pong.py`, with its rounds."""
+    with tempfile.TemporaryDirectory() as folder:
+        summary = dream_pong.main(replace(config.dream, **_shared(config, seed), output_dir=Path(folder)))
+        return summary | {"rounds": json.loads((Path(folder) / "rounds.json").read_text())}
+
+
+def run_ppo(config: Config, seed: int) -> dict[str, Any]:
+    """`examples/sb3_pong.py`, on the same features."""
+    with tempfile.TemporaryDirectory() as folder:
+        return sb3_pong.main(sb3_pong.Config(**_shared(config, seed), output_dir=Path(folder)))
+
+
+def _shared(config: Config, seed: int) -> dict[str, Any]:
+    names = ("env_id", "repeat_action_probability", "max_real_steps", "games")
+    return {"seed": seed} | {name: getattr(config, name) for name in names}
+
+
+def run_planner(config: Config, seed: int) -> dict[str, Any]:
+    """The planner that knows the rules."""
+    options = {"repeat_action_probability": config.repeat_action_probability}
+    games = record(
+        config.env_id,
+        episodes=config.games,
+        policy=Planner(seed + 50_000, env_kwargs=options),
+        seed=seed + 50_000,
+        env_kwargs=options,
+        progress=False,
+    )
+    ends = np.cumsum(games["lengths"])
+    scores = np.add.reduceat(games["rewards"], np.concatenate([[0], ends[:-1]]))
+    return _scores(scores, games["lengths"])
+
+
+def run_random(config: Config, seed: int) -> dict[str, Any]:
+    """Uniformly random actions."""
+    options = {"repeat_action_probability": config.repeat_action_probability}
+    agent = RandomAgent(gym.make(config.env_id).action_space, seed)
+    results = evaluate(agent, config.env_id, config.games, seed=seed + 50_000, env_kwargs=options)
+    return _scores(results.returns, results.lengths)
+
+
+def _scores(scores: Any, lengths: Any) -> dict[str, Any]:
+    return {
+        "mean_score": float(scores.mean()),
+        "worst_game": float(scores.min()),
+        "games": len(scores),
+        "mean_length": float(lengths.mean()),
+    }
+
+
+RUNS: dict[Arm, Callable[[Config, int], dict[str, Any]]] = {
+    "dream": run_dream,
+    "ppo": run_ppo,
+    "planner": run_planner,
+    "random": run_random,
+}
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(tyro.cli(Config))

@@ -1,0 +1,22 @@
+import json
+
+from benchmarks import pong_world_model
+from examples import world_model_pong
+from wm_agents.world_models.objects import ObjectConfig
+
+SMALL = ObjectConfig(width=16, num_updates=20, batch_size=64)
+
+
+def test_a_row_for_each_player(tmp_path):
+    run = world_model_pong.Config(train_steps=8000, test_games=1, model=SMALL, num_threads=1)
+    config = pong_world_model.Config(env_ids=("wm/Pong-v0",), seeds=(0,), output_dir=tmp_path, run=run)
+    figures = pong_world_model.main(config)
+    assert [row["player"] for row in figures["rows"]] == ["planner", "tracker"]
+    for row in figures["rows"]:
+        assert row["exact_share_step1"] > 0.9
+        assert row["mse56_step6"] < row["persistence_mse56_step6"]
+        assert row["mse56_step6"] < row["constant_velocity_mse56_step6"]
+    assert json.loads((tmp_path / "pong_world_model.json").read_text())["figures"] == figures
+    again = pong_world_model.add(config, figures["rows"][0] | {"exact_share_step6": 0.0})
+    assert len(again["rows"]) == 2
+    assert again["rows"][0]["exact_share_step6"] == 0.0

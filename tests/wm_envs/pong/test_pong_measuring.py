@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from wm_envs.datasets import record
+from wm_envs.errors import OptionError
+from wm_envs.pong import measuring
+from wm_envs.pong.players import Explorer
+from wm_envs.pong.view import PongView
+
+
+def recorded(noise, episodes=8):
+    options = {"time_limit": 1000, "repeat_action_probability": noise}
+    games = record("wm/Pong-v0", episodes=episodes, policy=Explorer(3), seed=3, env_kwargs=options, progress=False)
+    return games["observations"], games["actions"].astype(np.int64), games["lengths"]
+
+
+def test_the_game_s_own_numbers_are_found_in_spite_of_noise():
+    told, found = PongView(), PongView.measured(*recorded(0.25, 20))
+    assert found.constants == told.constants
+    assert found.highest == told.highest
+    assert found.walls[0] == pytest.approx(told.walls[0], abs=1)
+    assert found.walls[1] == pytest.approx(told.walls[1], abs=1)
+    assert found.reach == pytest.approx(told.reach, rel=0.01)
+    assert found.middle == pytest.approx(told.middle, rel=0.02)
+    assert found.rest_rate == pytest.approx(told.rest_rate, rel=0.01)
+    wrong = [a != b for side in range(2) for a, b in zip(found.bounces[side], told.bounces[side], strict=True)]
+    assert sum(wrong) <= 9  # of 38 places, rare ones at the edges
+
+
+def test_the_paddle_s_way_is_explained_by_the_right_numbers_alone():
+    observations, actions, lengths = recorded(0.0)
+    rows = np.zeros(1, measuring.kernels.MEMORY)
+
+    def misfit(**changed):
+        numbers = {"reach": 8.29072, "middle": 4.14536, "rest_offset": 0.36885, "rest_rate": 11.518718}
+        charge = measuring.Pull(**(numbers | changed), highest=25.0).charge()
+        return measuring.misfit(observations, actions, lengths, charge, 5000, rows)
+
+    assert misfit() == 0.0
+    assert misfit(reach=8.0) > 0.1
+    assert misfit(rest_rate=11.0) > 0.1
+
+
+def test_a_short_recording_is_refused():
+    observations, actions, _ = recorded(0.0, 1)
+    with pytest.raises(OptionError, match="record more"):
+        PongView.measured(observations[:21], actions[:20], np.array([20]))
