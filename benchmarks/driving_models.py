@@ -225,16 +225,20 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "unseen_departures": sum(int(test.terminations.sum()) for test in tests),
         "baselines": baseline_figures(data, tests),
     }
-    car = new_car_model(make_layout("kinematics", maps), num_members=arguments.members, seed=arguments.seed)
-    fit_car(car, data, arguments.num_updates, arguments.seed, batch_size=1024)
-    figures[f"car, {arguments.members} members"] = model_figures(car, tests)
+    layout = make_layout("kinematics", maps)
+    if arguments.model:
+        car = CarModel.load(arguments.model, known=layout.known)
+    else:
+        car = new_car_model(layout, num_members=arguments.members, seed=arguments.seed)
+        fit_car(car, data, arguments.num_updates, arguments.seed)
+    figures[f"car, {car.num_members} members"] = model_figures(car, tests)
     figures["car, first member"] = model_figures(first_member(car), tests)
     figures["floor of the car"] = floor_figures(car, tests, unseen, arguments.seed)
     save(figures, arguments)
-    for layout in LAYOUTS if arguments.layout_updates else ():
-        model = new_model(make_layout(layout, maps), widths=(160, 160), seed=arguments.seed)
+    for kind in LAYOUTS if arguments.layout_updates else ():
+        model = new_model(make_layout(kind, maps), widths=(160, 160), seed=arguments.seed)
         fit_driving(model, data, arguments.layout_updates, arguments.seed)
-        figures[f"{layout} layout"] = model_figures(model, tests)
+        figures[f"{kind} layout"] = model_figures(model, tests)
         save(figures, arguments)
     return figures
 
@@ -243,8 +247,10 @@ def save(figures: dict[str, Any], arguments: argparse.Namespace) -> None:
     """Write what there is so far."""
     name, last = list(figures.items())[-1]
     print(name, json.dumps(last), flush=True)
-    settings = f"--num-updates {arguments.num_updates} --layout-updates {arguments.layout_updates}"
-    command = f"python -m benchmarks.driving_models {settings} --members {arguments.members}"
+    settings = f"--num-updates {arguments.num_updates} --members {arguments.members}"
+    if arguments.model:
+        settings = "--model runs/driving_planning/model.safetensors"
+    command = f"python -m benchmarks.driving_models {settings} --layout-updates {arguments.layout_updates}"
     write_result("driving_models", figures, seeds=arguments.seed, command=command)
 
 
@@ -256,6 +262,7 @@ def main() -> None:
     parser.add_argument("--test-episodes", type=int, default=40, help="on each unseen circuit")
     parser.add_argument("--num-updates", type=int, default=12_000, help="of the car's model")
     parser.add_argument("--layout-updates", type=int, default=4_000, help="of each general model; 0 leaves them out")
+    parser.add_argument("--model", type=Path, default=None, help="a file of driving_planning; None fits a model")
     parser.add_argument("--members", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -235,7 +235,7 @@ def fit_car(
     seed: int,
     *,
     is_warm_start: bool = False,
-    batch_size: int = 2048,
+    batch_size: int = 1024,
 ) -> FitReport:
     """Fit to driving and its mirror image, with the settings that were found on the training circuits."""
     is_held_out = np.arange(trajectories.num_episodes) % 20 == 0
