@@ -2,16 +2,18 @@
 
     python -m benchmarks.driving_models
 
-The car's model (learned forces in known kinematics, several members and the first of them alone), and general models
-in three layouts: the numbers alone, with a map, with the kinematics besides. All are fitted to the training circuits.
-Each figure is a share of persistence's: of the root mean square, of the median and of the 95th percentile of the
-absolute errors; intervals of the root mean square are over unseen episodes. Beside them: constant acceleration, ridge
-regression on the present observation and action, and the floor that is left to a perfect model whose first step is off
-by this model's one-step error.
+The car's model (learned forces in known kinematics): what its members expect on the whole, their mean forces, and one
+of them alone. Beside it general models in three layouts: the numbers alone, with a map, with the kinematics besides. All
+are fitted to the training circuits. Each figure is a share of persistence's: of the root mean square, of the median and
+of the 95th percentile of the absolute errors; intervals of the root mean square are over unseen episodes. Beside them:
+constant acceleration, ridge regression on the present observation and action, and the floor that is left to a perfect
+model whose first step is off by this model's one-step error.
 """
 
 import argparse
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ from examples.driving_model import (
     make_layout,
     new_model,
 )
-from examples.driving_network import CarModel, fit_car, new_car_model
+from examples.driving_network import CarModel, expected_end, fit_car, member_of, new_car_model
 from examples.record_driving import CIRCUITS, OPTIONS, held_out, record_circuit, record_widely
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.neural import NeuralModel
@@ -104,13 +106,22 @@ def shares(predicted: Tensor, segment: Segment) -> dict[str, dict[str, float]]:
     return figures
 
 
+End = Callable[[Tensor, Tensor], Tensor]
+"""Observations [B, O] and actions [B, H, A] -> observations [B, O] after them."""
+
+
+def rolled_out(model: NeuralModel) -> End:
+    """Where a model's own imagination leads."""
+    return lambda starts, actions: model.rollout(starts, actions).observations[:, -1]
+
+
 @torch.no_grad()
-def model_figures(model: NeuralModel, tests: list[Trajectories]) -> dict[str, Any]:
+def model_figures(end: End, tests: list[Trajectories]) -> dict[str, Any]:
     """Shares by horizon, over all unseen circuits."""
     figures = {}
     for horizon in HORIZONS:
         parts = [windows(test, horizon) for test in tests]
-        ends = [model.rollout(part.observations[:, 0], part.actions).observations[:, -1] for part in parts]
+        ends = [end(part.observations[:, 0], part.actions) for part in parts]
         figures[str(horizon)] = shares(torch.cat(ends), join(parts))
         intervals = rmse_intervals(torch.cat(ends), join(parts), episodes_of(tests, horizon))
         for feature, interval in intervals.items():
@@ -193,14 +204,6 @@ def true_end(seen: NDArray[np.float64], actions: NDArray[np.float64], path: Path
     return torch.as_tensor(observations).double()
 
 
-def first_member(model: CarModel) -> CarModel:
-    """One network of an ensemble by itself."""
-    alone = new_car_model(model.layout, widths=model.config.widths)
-    weights = {name: value[:1] if name.startswith("dynamics.") else value for name, value in model.state_dict().items()}
-    alone.load_state_dict(weights)
-    return alone
-
-
 def record(paths: list[Path], first_number: int, episodes: int, seed: int, *, is_wide: bool) -> list[Trajectories]:
     """What is learned from, or the noisy expert alone, on each circuit."""
     recorded = []
@@ -231,14 +234,16 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     else:
         car = new_car_model(layout, num_members=arguments.members, seed=arguments.seed)
         fit_car(car, data, arguments.num_updates, arguments.seed)
-    figures[f"car, {car.num_members} members"] = model_figures(car, tests)
-    figures["car, first member"] = model_figures(first_member(car), tests)
+    figures["car"] = model_figures(partial(expected_end, car), tests)
+    save(figures, arguments)
+    figures["car, mean of forces"] = model_figures(rolled_out(car), tests)
+    figures["car, one member"] = model_figures(rolled_out(member_of(car, 0)), tests)
     figures["floor of the car"] = floor_figures(car, tests, unseen, arguments.seed)
     save(figures, arguments)
     for kind in LAYOUTS if arguments.layout_updates else ():
         model = new_model(make_layout(kind, maps), widths=(160, 160), seed=arguments.seed)
         fit_driving(model, data, arguments.layout_updates, arguments.seed)
-        figures[f"{kind} layout"] = model_figures(model, tests)
+        figures[f"{kind} layout"] = model_figures(rolled_out(model), tests)
         save(figures, arguments)
     return figures
 

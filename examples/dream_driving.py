@@ -40,7 +40,7 @@ from examples.driving_model import (
     load_circuits,
     make_layout,
 )
-from examples.driving_network import CarModel, fit_car, new_car_model
+from examples.driving_network import CarModel, fit_car, is_off_or_spun, new_car_model
 from examples.record_driving import record_circuit
 from wm_agents.evaluation.plots import plot_learning_curves
 from wm_agents.imagination import DreamVectorEnv
@@ -200,9 +200,6 @@ class DreamDriver(Unrolled):
         aside = offset / torch.where(offset > 0, after[:, LEFT], after[:, RIGHT])
         across = vx * torch.sin(heading) + vy * torch.cos(heading)
         is_off = torch.where(offset > 0, offset - after[:, LEFT], -offset - after[:, RIGHT]) > dynamics.HALF_WIDTH
-        is_spun = (heading.abs() > torch.pi / 2) | (
-            (torch.atan2(vy, vx).abs() > dynamics.MAX_SIDESLIP) & (speed > dynamics.SLOW)
-        )
         reward = weight["progress"] * moved + weight["alive"] + weight["speed"] * (vx / 100).clamp(0.0, 1.5)
         reward = reward + weight["centering"] * aside.square().clamp_max(4.0)
         reward = reward + weight["heading"] * (heading / torch.pi).square()
@@ -211,7 +208,7 @@ class DreamDriver(Unrolled):
         reward = reward + weight["standstill"] * (speed < dynamics.STANDSTILL_SPEED)
         reward = reward + weight["off_track"] * is_off
         reward = reward + weight["collision"] * (is_off & (across.abs() > dynamics.BARRIER_SPEED))
-        return reward, is_off | is_spun
+        return reward, is_off_or_spun(after)
 
 
 def main(config: Config) -> dict[str, Any]:

@@ -18,6 +18,10 @@ from examples.driving_model import (
     AX,
     AY,
     BRAKE,
+    HEADING,
+    LEFT,
+    OFFSET,
+    RIGHT,
     SLOWEST,
     STEERING,
     TEMPERATURES,
@@ -35,7 +39,7 @@ from wm_agents.world_models import FitConfig, FitReport, Layout
 from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
 from wm_agents.world_models.neural import NeuralModel
 from wm_agents.world_models.segments import Segment
-from wm_envs.driving.dynamics import MAX_STEER, TIME_STEP, TO_FRONT, TO_REAR
+from wm_envs.driving.dynamics import HALF_WIDTH, MAX_SIDESLIP, MAX_STEER, SLOW, TIME_STEP, TO_FRONT, TO_REAR
 
 MOTION = (VX, VY, AX, AY, YAW_RATE, STEERING, THROTTLE, BRAKE, *TEMPERATURES)
 """Columns that move the car; the rest of an observation is geometry, or too slow to matter."""
@@ -200,6 +204,45 @@ class CarModel(NeuralModel):
         self.dynamics = make(config.num_members, num_features, *config.widths, 7, output_gain=0.1)
         self.reward_head = make(1, transition, *config.reward_widths, 1)
         self.termination_head = make(1, transition, *config.termination_widths, 1)
+
+
+def member_of(model: CarModel, number: int) -> CarModel:
+    """One network of a model by itself."""
+    alone = new_car_model(model.layout, widths=model.config.widths)
+    weights = model.state_dict()
+    alone.load_state_dict({n: w[number : number + 1] if n.startswith("dynamics.") else w for n, w in weights.items()})
+    return alone
+
+
+@torch.no_grad()
+def expected_end(model: CarModel, starts: Tensor, actions: Tensor) -> Tensor:
+    """Observations [B, 40] to expect after actions [B, H, 3], given that the car is still on its way.
+
+    Every member imagines a future of its own, since near a spin the mean of forces leads where no future does. A future
+    that leaves the road or spins holds still there, as the environment does, and is left out of the mean unless all
+    futures do.
+    """
+    ends, is_over = [], []
+    for number in range(model.num_members):
+        alone = member_of(model, number)
+        state, has_ended = alone.start(starts), torch.zeros(len(starts), dtype=torch.bool)
+        for step in range(actions.shape[1]):
+            following, _ = alone.step(state, actions[:, step])
+            state = ModelState(torch.where(has_ended[:, None], state.observations, following.observations))
+            has_ended = has_ended | is_off_or_spun(state.observations)
+        ends.append(state.observations)
+        is_over.append(has_ended)
+    futures, goes_on = torch.stack(ends), ~torch.stack(is_over)[..., None]
+    counted = torch.where(goes_on.any(0), goes_on, torch.ones_like(goes_on)).float()
+    return (futures * counted).sum(0) / counted.sum(0)
+
+
+def is_off_or_spun(observations: Tensor) -> Tensor:
+    """Where the environment ends an episode [B], but for standstill."""
+    vx, vy, offset, heading = (observations[:, c] for c in (VX, VY, OFFSET, HEADING))
+    beyond = torch.where(offset > 0, offset - observations[:, LEFT], -offset - observations[:, RIGHT])
+    is_sideways = (torch.atan2(vy, vx).abs() > MAX_SIDESLIP) & (torch.hypot(vx, vy) > SLOW)
+    return (beyond > HALF_WIDTH) | is_sideways | (heading.abs() > torch.pi / 2)
 
 
 def mirrored(trajectories: Trajectories) -> Trajectories:

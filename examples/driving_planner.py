@@ -19,7 +19,7 @@ from wm_envs.driving.raceline import speed_profile
 from wm_envs.environment import Array
 from wm_envs.kernel import kernel
 
-GRIP_LEVELS = np.linspace(0.76, 1.0, 7)  # shares of the peak grip for which profiles are kept
+GRIP_LEVELS = np.linspace(0.76, 1.0, 13)  # shares of the peak grip for which profiles are kept
 TERMS = ("time_gained", "edge", "sideslip", "speed_limit", "terminal_line", "left_road")
 
 
@@ -87,7 +87,6 @@ class DrivingPlanner:
     def __init__(self, parameters: Array, config: PlannerConfig, seed: int = 0) -> None:
         self.config = config
         self.driver = Expert(parameters, config.policy_grip)
-        self._tables = [Expert(parameters, config.policy_grip * level).table for level in GRIP_LEVELS]
         self._generator = np.random.default_rng(seed)
         self._parameters = parameters
         line = self.driver.line
@@ -115,7 +114,7 @@ class DrivingPlanner:
         level = max(int(np.searchsorted(GRIP_LEVELS, grip, side="right")) - 1, 0)
         for round_number in range(self.config.num_rounds):
             disturbances = self._candidates(best, 0.5**round_number)
-            paths = imagines[0](disturbances, self._tables[level])
+            paths = imagines[0](disturbances, self.driver.table)
             costs = self._costs(paths, distance, level)
             chosen = int(costs.sum(axis=1).argmin())
             best = disturbances[chosen]
@@ -131,7 +130,7 @@ class DrivingPlanner:
     def _is_better(self, imagines: Sequence[Imagine], both: Floats, distance: float, level: int) -> bool:
         """Whether the second of two plans beats the first in every member's judgement, with the worst for both."""
         sums = np.array(
-            [self._costs(imagine(both, self._tables[level]), distance, level).sum(axis=1) for imagine in imagines]
+            [self._costs(imagine(both, self.driver.table), distance, level).sum(axis=1) for imagine in imagines]
         )
         bare, plan = sums.max(axis=0)
         return bool(plan < bare - self.config.margin)
@@ -139,7 +138,7 @@ class DrivingPlanner:
     def _costs(self, paths: Floats, distance: float, level: int) -> Floats:
         costs = np.empty((len(paths), len(TERMS)))
         judge(
-            paths, distance, self._parameters, self._tables[level], self._limits[level], self._clock,
+            paths, distance, self._parameters, self.driver.table, self._limits[level], self._clock,
             self.config.edge_margin, self.config.max_sideslip, costs,
         )  # fmt: skip
         return costs
@@ -153,6 +152,9 @@ class DrivingPlanner:
             disturbances[2::3] = noise[2::3]
             disturbances[3, :, :], disturbances[3, :, 2] = 0.0, -0.05
         disturbances[0], disturbances[1] = 0.0, best
+        if self.config.has_policy:
+            # The model is best where it was recorded, around the policy: what is carried on must not drift away.
+            np.clip(disturbances, -2.0 * self._stds, 2.0 * self._stds, out=disturbances)
         return disturbances
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import driving_models
+from benchmarks import driving_models, driving_planning
 from examples import crash_prediction, dream_driving, plan_driving, record_driving
 from examples.driving_imagination import CompiledModel, learned_imagination, true_imagination
 from examples.driving_laps import drive_laps
@@ -31,7 +31,7 @@ from examples.driving_model import (
     model_space,
     new_model,
 )
-from examples.driving_network import MOTION, mirrored, new_car_model
+from examples.driving_network import MOTION, expected_end, is_off_or_spun, member_of, mirrored, new_car_model
 from examples.driving_planner import DrivingPlanner, PlannerConfig
 from examples.driving_trace import Trace
 from wm_agents.world_models import FitConfig
@@ -277,3 +277,38 @@ def test_dreaming_of_driving_from_end_to_end(tmp_path):
     summary = dream_driving.main(config)
     assert json.loads((tmp_path / "summary.json").read_text())["dream_real_steps"] == summary["dream_real_steps"]
     assert (tmp_path / "learning_curves.png").stat().st_size > 5000
+
+
+def test_what_is_expected_leaves_out_futures_that_have_ended(fitted, recorded):
+    """With one member after 5 steps it is that member's rollout; with two, the mean of both."""
+    segment = driving_models.windows(recorded[0], 5)
+    starts, actions = segment.observations[:20, 0], segment.actions[:20]
+    ends = [member_of(fitted, k).rollout(starts, actions).observations[:, -1] for k in range(2)]
+    assert not torch.stack([is_off_or_spun(end) for end in ends]).any()
+    torch.testing.assert_close(expected_end(member_of(fitted, 1), starts, actions), ends[1])
+    torch.testing.assert_close(expected_end(fitted, starts, actions), 0.5 * (ends[0] + ends[1]))
+    spun = starts.clone()
+    spun[:, VY] = 3.0 * spun[:, VX]
+    assert is_off_or_spun(spun).all()
+    held = expected_end(member_of(fitted, 0), spun, actions)
+    first = member_of(fitted, 0).rollout(spun, actions[:, :1]).observations[:, 1]
+    torch.testing.assert_close(held, first)  # it ended with the first step and holds still
+
+
+def test_intervals_hold_the_figure(recorded):
+    segment = driving_models.windows(recorded[0], 5)
+    predicted = segment.observations[:, -1] + 0.1 * (segment.observations[:, 0] - segment.observations[:, -1])
+    intervals = driving_models.rmse_intervals(predicted, segment, driving_models.episodes_of([recorded[0]], 5))
+    assert all(low == high == pytest.approx(0.1, abs=1e-3) for low, high in intervals.values())
+
+
+def test_totals_count_only_circuits_that_all_drivers_lapped():
+    def run(seconds, is_clean=True):
+        return {"is_clean": is_clean, "lap_times": [9.0, seconds], "decisions_per_second": 60.0}
+
+    a = {"limit": 8.0, "learned": run(10.0), "oracle": run(9.9), "expert": run(10.5)}
+    b = {"limit": 7.0, "learned": run(1.0, False), "oracle": run(7.5), "expert": run(8.0)}
+    figures = driving_planning.totals({"a": a, "b": b})
+    assert (figures["learned_clean_circuits"], figures["oracle_clean_circuits"]) == (1, 2)
+    assert figures["learned_total"] == 10.0
+    assert figures["learned_over_oracle"] == pytest.approx(10.0 / 9.9)
