@@ -3,7 +3,7 @@
     python -m benchmarks.driving_models
 
 The car's model (learned forces in known kinematics): what its members expect on the whole, their mean forces, and one
-What the members of the car's model expect on the whole (learned forces in known kinematics), their mean forces, and one of
+member alone. Beside it general models in three layouts: the numbers alone, with a map, with the kinematics besides. All
 are fitted to the training circuits. Each figure is a share of persistence's: of the root mean square, of the median and
 of the 95th percentile of the absolute errors; intervals of the root mean square are over unseen episodes. Beside them:
 constant acceleration, ridge regression on the present observation and action, and the floor that is left to a perfect

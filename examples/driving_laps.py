@@ -1,5 +1,6 @@
 """Laps with the planner, timed: one car, from the line."""
 
+import math
 import time
 from typing import Any
 
@@ -7,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from examples.driving_imagination import CompiledModel, Imagine, learned_imagination, true_imagination
-from examples.driving_planner import DrivingPlanner
+from examples.driving_planner import DrivingPlanner, PlannerConfig
 from wm_envs.driving import dynamics
+from wm_envs.driving.env import WHEELS
 
 
 def grip_share(observation: NDArray[np.float32]) -> float:
@@ -19,15 +21,30 @@ def grip_share(observation: NDArray[np.float32]) -> float:
 
 
 def imaginations(
-    env: Any, observation: NDArray[np.float32], model: CompiledModel | None, has_policy: bool = True
+    env: Any, observation: NDArray[np.float32], model: CompiledModel | None, config: PlannerConfig
 ) -> list[Imagine]:
-    """The members of the model from where the car is; `model=None` takes the true rules."""
+    """Who searches, and who judges the outcome: the members of the model, on tyres with less grip than they have.
+
+    Args:
+        env: A single `wm/Driving-v0`, extended, in SI units, not wrapped.
+        observation: What it shows now.
+        model: The learned dynamics; None takes the true rules.
+        config: Says how far the tyres are doubted.
+    """
     if model is None:
-        return [true_imagination(env.clone_state(), env.parameters, has_policy)]
-    return [
-        learned_imagination(observation, env.parameters, model, has_policy, member)
+        state = env.clone_state()
+        doubted = state.copy()
+        for wheel in WHEELS:
+            heat = float(doubted[f"temperature_{wheel}"])
+            doubted[f"temperature_{wheel}"] = heat + math.copysign(config.doubt, heat - dynamics.BEST_TEMPERATURE)
+        return [true_imagination(row, env.parameters, config.has_policy) for row in (state, doubted)]
+    seen = observation.copy()
+    seen[12:16] += np.copysign(np.float32(config.doubt), seen[12:16] - dynamics.BEST_TEMPERATURE)
+    judges = [
+        learned_imagination(seen, env.parameters, model, config.has_policy, member)
         for member in range(len(model.members))
     ]
+    return [learned_imagination(observation, env.parameters, model, config.has_policy), *judges]
 
 
 def drive_laps(
@@ -48,7 +65,7 @@ def drive_laps(
     while len(lap_times) < num_laps and not has_ended:
         state = env.clone_state()
         began = time.process_time()
-        imagines = imaginations(env, observation, model, planner.config.has_policy)
+        imagines = imaginations(env, observation, model, planner.config)
         decision = planner.decide(imagines, float(state["distance"]), grip_share(observation))
         seconds += time.process_time() - began
         if on_decision is not None:

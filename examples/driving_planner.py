@@ -40,6 +40,8 @@ class PlannerConfig:
         edge_margin: Distance from the edge at which it begins to cost, m.
         max_sideslip: Sideslip at which it begins to cost, rad.
         margin: Seconds by which a plan has to be better than the bare policy.
+        doubt: Degrees by which the tyres are taken to be further from their best temperature than they are, when a
+            plan is compared with the bare policy: it has to be better with less grip, too.
         has_policy: False plans from scratch: the disturbances are the actions themselves.
     """
 
@@ -47,14 +49,15 @@ class PlannerConfig:
     num_candidates: int = 32
     num_rounds: int = 2
     num_knots: int = 6
-    steering_std: float = 0.03
-    pedal_std: float = 0.15
-    pace_std: float = 0.03
+    steering_std: float = 0.015
+    pedal_std: float = 0.05
+    pace_std: float = 0.02
     policy_grip: float = 0.9
-    limit_grip: float = 0.96
+    limit_grip: float = 0.95
     edge_margin: float = 0.6
-    max_sideslip: float = 0.12
-    margin: float = 0.002
+    max_sideslip: float = 0.08
+    margin: float = 0.005
+    doubt: float = 4.0
     has_policy: bool = True
 
 
@@ -106,7 +109,7 @@ class DrivingPlanner:
         """The action for a car whose future the members of a model know.
 
         Args:
-            imagines: The members, bound to the present state; the first searches, all of them judge the outcome.
+            imagines: The first, bound to the present state, searches; all of them judge the outcome.
             distance: Along the lap, m.
             grip: Of the worse axle now, as a share of the peak: tyres off their temperature have less.
         """
@@ -128,7 +131,7 @@ class DrivingPlanner:
         return Decision(paths[chosen, 0, FIRST_ACTION].astype(np.float32), paths, costs, chosen)
 
     def _is_better(self, imagines: Sequence[Imagine], both: Floats, distance: float, level: int) -> bool:
-        """Whether the second of two plans beats the first in every member's judgement, with the worst for both."""
+        """Whether the second of two plans beats the first, each in the judgement of who thinks least of it."""
         sums = np.array(
             [self._costs(imagine(both, self.driver.table), distance, level).sum(axis=1) for imagine in imagines]
         )

@@ -156,7 +156,7 @@ def collect(
         noise, has_ended = np.zeros(3), False
         std = float(generator.choice([0.0, 0.02, 0.05])) * np.array([0.5, 1.0, 1.0])
         while not has_ended:
-            imagines = imaginations(env, observation, compiled)
+            imagines = imaginations(env, observation, compiled, planner.config)
             action = planner.decide(imagines, float(env.clone_state()["distance"]), grip_share(observation)).action
             noise = CORRELATION * noise + std * np.sqrt(1 - CORRELATION**2) * generator.normal(size=3)
             action = np.clip(action + noise, [-1, 0, 0], 1).astype(np.float32)
