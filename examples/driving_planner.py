@@ -49,14 +49,14 @@ class PlannerConfig:
     num_candidates: int = 32
     num_rounds: int = 2
     num_knots: int = 6
-    steering_std: float = 0.015
-    pedal_std: float = 0.05
-    pace_std: float = 0.02
+    steering_std: float = 0.01
+    pedal_std: float = 0.03
+    pace_std: float = 0.012
     policy_grip: float = 0.9
-    limit_grip: float = 0.95
+    limit_grip: float = 0.94
     edge_margin: float = 0.6
-    max_sideslip: float = 0.08
-    margin: float = 0.005
+    max_sideslip: float = 0.06
+    margin: float = 0.02
     doubt: float = 4.0
     has_policy: bool = True
 
