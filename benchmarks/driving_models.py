@@ -221,8 +221,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     tests = record(unseen, len(training), arguments.test_episodes, fresh_seed, is_wide=False)
     maps = load_circuits([*training, *unseen])
     figures: dict[str, Any] = {
-        "training_steps": data.num_steps,
-        "training_departures": int(data.terminations.sum()),
+        "recorded_steps": data.num_steps,  # with --model only the baselines see them
+        "recorded_departures": int(data.terminations.sum()),
         "unseen_circuits": [path.stem for path in unseen],
         "unseen_episodes": sum(test.num_episodes for test in tests),
         "unseen_departures": sum(int(test.terminations.sum()) for test in tests),
@@ -255,7 +255,8 @@ def save(figures: dict[str, Any], arguments: argparse.Namespace) -> None:
     settings = f"--num-updates {arguments.num_updates} --members {arguments.members}"
     if arguments.model:
         settings = "--model runs/driving_planning/model.safetensors"
-    command = f"python -m benchmarks.driving_models {settings} --layout-updates {arguments.layout_updates}"
+    settings += f" --layout-updates {arguments.layout_updates} --episodes {arguments.episodes}"
+    command = f"python -m benchmarks.driving_models {settings}"
     write_result("driving_models", figures, seeds=arguments.seed, command=command)
 
 
