@@ -1,16 +1,19 @@
 """Open-loop errors of world models of the car on circuits that they never saw, at 1, 16 and 50 steps.
 
-    python -m benchmarks.driving_models --num-updates 24000
+    python -m benchmarks.driving_models
 
-Three layouts (the numbers alone, with a map, with the kinematics besides) and an ensemble of the last, fitted to the
-training circuits with the same budget. Each figure is a share of persistence's: of the root mean square, of the median
-and of the 95th percentile of the absolute errors. Beside them: constant acceleration, ridge regression on the present
-observation and action, and the floor that is left to a perfect model whose first step is off by this model's one-step
-error.
+The car's model (learned forces in known kinematics): what its members expect on the whole, their mean forces, and one
+member alone. Beside it general models in three layouts: the numbers alone, with a map, with the kinematics besides. All
+are fitted to the training circuits. Each figure is a share of persistence's: of the root mean square, of the median and
+of the 95th percentile of the absolute errors; intervals of the root mean square are over unseen episodes. Beside them:
+constant acceleration, ridge regression on the present observation and action, and the floor that is left to a perfect
+model whose first step is off by this model's one-step error.
 """
 
 import argparse
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,8 @@ from examples.driving_model import (
     make_layout,
     new_model,
 )
-from examples.record_driving import CIRCUITS, OPTIONS, held_out, record_circuit
+from examples.driving_network import CarModel, expected_end, fit_car, member_of, new_car_model
+from examples.record_driving import CIRCUITS, OPTIONS, held_out, record_circuit, record_widely
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.neural import NeuralModel
 from wm_agents.world_models.segments import Segment, SegmentSource
@@ -49,14 +53,42 @@ STATE_FIELDS = {
 }  # fmt: skip
 
 
-def windows(fresh: Trajectories, horizon: int, every: int = 10) -> Segment:
-    """Starts every `every` steps that have `horizon` recorded steps ahead."""
-    starts = [
-        int(first) + step
-        for first, length in zip(fresh.step_starts, fresh.lengths, strict=True)
+def window_starts(fresh: Trajectories, horizon: int, every: int) -> list[tuple[int, int]]:
+    """(episode, step) every `every` steps that have `horizon` recorded steps ahead."""
+    return [
+        (episode, int(first) + step)
+        for episode, (first, length) in enumerate(zip(fresh.step_starts, fresh.lengths, strict=True))
         for step in range(0, int(length) - horizon + 1, every)
     ]
+
+
+def windows(fresh: Trajectories, horizon: int, every: int = 10) -> Segment:
+    """The windows of `window_starts`."""
+    starts = [step for _, step in window_starts(fresh, horizon, every)]
     return SegmentSource(fresh, torch.device("cpu")).gather(torch.tensor(starts), horizon)
+
+
+def episodes_of(tests: list[Trajectories], horizon: int, every: int = 10) -> NDArray[np.int64]:
+    """The episode of each window, numbered over all circuits."""
+    numbers = [[episode for episode, _ in window_starts(test, horizon, every)] for test in tests]
+    firsts = np.cumsum([0, *(test.num_episodes for test in tests)])
+    return np.concatenate([np.array(part, np.int64) + first for part, first in zip(numbers, firsts, strict=False)])
+
+
+def rmse_intervals(predicted: Tensor, segment: Segment, episodes: NDArray[np.int64]) -> dict[str, list[float]]:
+    """95% intervals of the root mean square as a share of persistence's, episodes drawn with replacement."""
+    generator, count = np.random.default_rng(0), int(episodes.max()) + 1
+    draws = generator.multinomial(count, np.full(count, 1 / count), size=1000)  # [1000, episodes]
+    truth, still = segment.observations[:, -1], segment.observations[:, 0]
+    figures = {}
+    for name, column in FEATURES.items():
+        sums = [
+            np.bincount(episodes, (values[:, column] - truth[:, column]).double().square().numpy(), count)
+            for values in (predicted, still)
+        ]
+        ratios = np.sqrt((draws @ sums[0]) / (draws @ sums[1]))
+        figures[name] = np.quantile(ratios, [0.025, 0.975]).round(4).tolist()
+    return figures
 
 
 def shares(predicted: Tensor, segment: Segment) -> dict[str, dict[str, float]]:
@@ -74,14 +106,26 @@ def shares(predicted: Tensor, segment: Segment) -> dict[str, dict[str, float]]:
     return figures
 
 
+End = Callable[[Tensor, Tensor], Tensor]
+"""Observations [B, O] and actions [B, H, A] -> observations [B, O] after them."""
+
+
+def rolled_out(model: NeuralModel) -> End:
+    """Where a model's own imagination leads."""
+    return lambda starts, actions: model.rollout(starts, actions).observations[:, -1]
+
+
 @torch.no_grad()
-def model_figures(model: NeuralModel, tests: list[Trajectories]) -> dict[str, Any]:
+def model_figures(end: End, tests: list[Trajectories]) -> dict[str, Any]:
     """Shares by horizon, over all unseen circuits."""
     figures = {}
     for horizon in HORIZONS:
         parts = [windows(test, horizon) for test in tests]
-        ends = [model.rollout(part.observations[:, 0], part.actions).observations[:, -1] for part in parts]
+        ends = [end(part.observations[:, 0], part.actions) for part in parts]
         figures[str(horizon)] = shares(torch.cat(ends), join(parts))
+        intervals = rmse_intervals(torch.cat(ends), join(parts), episodes_of(tests, horizon))
+        for feature, interval in intervals.items():
+            figures[str(horizon)][feature]["rmse_95"] = interval
     return figures
 
 
@@ -160,61 +204,76 @@ def true_end(seen: NDArray[np.float64], actions: NDArray[np.float64], path: Path
     return torch.as_tensor(observations).double()
 
 
-def record(paths: list[Path], first_number: int, episodes: int, seed: int, *, is_wild: bool) -> list[Trajectories]:
-    """The noisy expert on each circuit; training data get wilder episodes besides."""
+def record(paths: list[Path], first_number: int, episodes: int, seed: int, *, is_wide: bool) -> list[Trajectories]:
+    """What is learned from, or the noisy expert alone, on each circuit."""
     recorded = []
     for number, path in enumerate(paths, start=first_number):
-        parts = [record_circuit(path, episodes, 400, seed + 1000 * number)]
-        if is_wild:
-            wilder: dict[str, Any] = {"paces": (0.9, 1.15), "noises": (0.1, 0.2, 0.35)}
-            parts.append(record_circuit(path, max(episodes // 2, 1), 400, seed + 1000 * number + 500, **wilder))
-        recorded.append(extend_trajectories(Trajectories.concatenate(parts), number))
+        write = record_widely if is_wide else record_circuit
+        recorded.append(extend_trajectories(write(path, episodes, 400, seed + 1000 * number), number))
     return recorded
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Record, fit every model, and judge."""
     training, unseen = held_out(arguments.circuits)
-    data = Trajectories.concatenate(record(training, 0, arguments.episodes, arguments.seed, is_wild=True))
+    data = Trajectories.concatenate(record(training, 0, arguments.episodes, arguments.seed, is_wide=True))
     fresh_seed = arguments.seed + 500_000
-    tests = record(unseen, len(training), max(arguments.episodes // 3, 4), fresh_seed, is_wild=False)
+    tests = record(unseen, len(training), arguments.test_episodes, fresh_seed, is_wide=False)
     maps = load_circuits([*training, *unseen])
     figures: dict[str, Any] = {
-        "training_steps": data.num_steps,
-        "training_departures": int(data.terminations.sum()),
+        "recorded_steps": data.num_steps,  # with --model only the baselines see them
+        "recorded_departures": int(data.terminations.sum()),
         "unseen_circuits": [path.stem for path in unseen],
         "unseen_episodes": sum(test.num_episodes for test in tests),
         "unseen_departures": sum(int(test.terminations.sum()) for test in tests),
         "baselines": baseline_figures(data, tests),
     }
-    members = {f"{layout} layout": (layout, 1) for layout in LAYOUTS}
-    members[f"kinematics layout, {arguments.members} members"] = ("kinematics", arguments.members)
-    for name, (layout, num_members) in members.items():
-        if arguments.only and arguments.only != name:
-            continue
-        model = new_model(make_layout(layout, maps), num_members=num_members, widths=(160, 160), seed=arguments.seed)
-        fit_driving(model, data, arguments.num_updates, arguments.seed)
-        figures[name] = model_figures(model, tests)
-        if layout == "kinematics":
-            figures[f"floor of {name}"] = floor_figures(model, tests, unseen, arguments.seed)
-        print(name, json.dumps(figures[name], indent=1), flush=True)
+    layout = make_layout("kinematics", maps)
+    if arguments.model:
+        car = CarModel.load(arguments.model, known=layout.known)
+    else:
+        car = new_car_model(layout, num_members=arguments.members, seed=arguments.seed)
+        fit_car(car, data, arguments.num_updates, arguments.seed)
+    figures["car"] = model_figures(partial(expected_end, car), tests)
+    save(figures, arguments)
+    figures["car, mean of forces"] = model_figures(rolled_out(car), tests)
+    figures["car, one member"] = model_figures(rolled_out(member_of(car, 0)), tests)
+    figures["floor of the car"] = floor_figures(car, tests, unseen, arguments.seed)
+    save(figures, arguments)
+    for kind in LAYOUTS if arguments.layout_updates else ():
+        model = new_model(make_layout(kind, maps), widths=(160, 160), seed=arguments.seed)
+        fit_driving(model, data, arguments.layout_updates, arguments.seed)
+        figures[f"{kind} layout"] = model_figures(rolled_out(model), tests)
+        save(figures, arguments)
     return figures
+
+
+def save(figures: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Write what there is so far."""
+    name, last = list(figures.items())[-1]
+    print(name, json.dumps(last), flush=True)
+    settings = f"--num-updates {arguments.num_updates} --members {arguments.members}"
+    if arguments.model:
+        settings = "--model runs/driving_planning/model.safetensors"
+    settings += f" --layout-updates {arguments.layout_updates} --episodes {arguments.episodes}"
+    command = f"python -m benchmarks.driving_models {settings}"
+    write_result("driving_models", figures, seeds=arguments.seed, command=command)
 
 
 def main() -> None:
     """Measure and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--circuits", type=Path, default=CIRCUITS)
-    parser.add_argument("--episodes", type=int, default=60, help="on each training circuit, of 400 steps at most")
-    parser.add_argument("--num-updates", type=int, default=24_000)
-    parser.add_argument("--members", type=int, default=5)
-    parser.add_argument("--only", default=None, help="the name of one model")
+    parser.add_argument("--episodes", type=int, default=120, help="on each training circuit, of 400 steps at most")
+    parser.add_argument("--test-episodes", type=int, default=40, help="on each unseen circuit")
+    parser.add_argument("--num-updates", type=int, default=12_000, help="of the car's model")
+    parser.add_argument("--layout-updates", type=int, default=4_000, help="of each general model; 0 leaves them out")
+    parser.add_argument("--model", type=Path, default=None, help="a file of driving_planning; None fits a model")
+    parser.add_argument("--members", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    figures = measure(arguments)
-    command = f"python -m benchmarks.driving_models --num-updates {arguments.num_updates}"
-    print(f"written to {write_result('driving_models', figures, seeds=arguments.seed, command=command)}")
+    measure(arguments)
 
 
 if __name__ == "__main__":

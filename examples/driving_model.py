@@ -23,8 +23,6 @@ from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import (
     DeterministicConfig,
     DeterministicModel,
-    EnsembleConfig,
-    EnsembleModel,
     FitConfig,
     FitReport,
     Known,
@@ -175,37 +173,16 @@ def action_space() -> gym.spaces.Box:
     return gym.spaces.Box(np.array([-1, 0, 0], np.float32), np.ones(3, np.float32), dtype=np.float32)
 
 
-def new_model(
-    layout: Layout, *, num_members: int = 1, widths: tuple[int, ...] = (128, 128), seed: int = 0
-) -> NeuralModel:
-    """A deterministic model, or an ensemble, on the model's observations."""
-    spaces = model_space(), action_space()
-    if num_members == 1:
-        config = DeterministicConfig(dynamics_widths=widths, reward_widths=(64,), termination_widths=(64,))
-        return DeterministicModel(*spaces, config, layout=layout, seed=seed)
-    members = EnsembleConfig(
-        num_members=num_members,
-        dynamics_widths=widths,
-        reward_widths=(64,),
-        termination_widths=(64,),
-        spread_widths=(32,),
-        calibration_horizon=50,
-    )
-    return EnsembleModel(*spaces, members, layout=layout, seed=seed)
+def new_model(layout: Layout, *, widths: tuple[int, ...] = (128, 128), seed: int = 0) -> DeterministicModel:
+    """A general model on the 40 numbers; `driving_network.CarModel` is the one that is planned in."""
+    config = DeterministicConfig(dynamics_widths=widths, reward_widths=(64,), termination_widths=(64,))
+    return DeterministicModel(model_space(), action_space(), config, layout=layout, seed=seed)
 
 
-def fit_driving(
-    model: NeuralModel, trajectories: Trajectories, num_updates: int, seed: int, *, is_warm_start: bool = False
-) -> FitReport:
-    """Fit with the settings that were found on the training circuits."""
+def fit_driving(model: NeuralModel, trajectories: Trajectories, num_updates: int, seed: int) -> FitReport:
+    """Fit a general model with the settings that were found on the training circuits."""
     config = FitConfig(
-        num_updates=num_updates,
-        batch_size=512,
-        horizon=16,
-        learning_rate=1e-3 if is_warm_start else 2e-3,
-        curriculum_start=0.2 if is_warm_start else 0.5,
-        is_warm_start=is_warm_start,
-        seed=seed,
+        num_updates=num_updates, batch_size=512, horizon=16, learning_rate=2e-3, curriculum_start=0.5, seed=seed
     )
     return model.fit(trajectories, config, progress=False)
 

@@ -18,29 +18,13 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-from examples.driving_model import (
-    Trajectories,
-    error_bands,
-    extend_trajectories,
-    fit_driving,
-    load_circuits,
-    make_layout,
-    new_model,
-)
-from examples.driving_planner import (
-    DRIVEN,
-    OFFSET,
-    CompiledModel,
-    Decision,
-    DrivingPlanner,
-    PlannerConfig,
-    drive_laps,
-    grip_share,
-    learned_imagination,
-)
+from examples.driving_imagination import DRIVEN, OFFSET, CompiledModel
+from examples.driving_laps import drive_laps, grip_share, imaginations
+from examples.driving_model import Trajectories, error_bands, extend_trajectories, load_circuits, make_layout
+from examples.driving_network import CarModel, fit_car, new_car_model
+from examples.driving_planner import Decision, DrivingPlanner, PlannerConfig
 from examples.driving_trace import Trace
-from examples.record_driving import CIRCUITS, OPTIONS, held_out, record_circuit
-from wm_agents.world_models import DeterministicModel
+from examples.record_driving import CIRCUITS, CORRELATION, OPTIONS, held_out, record_widely
 from wm_envs.driving import render
 from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
 from wm_envs.driving.expert import line_of
@@ -56,10 +40,12 @@ class Config:
     """Folder of the circuits; every third is never trained on, nor is `track`."""
     num_training_circuits: int = 10
     """How many of the training circuits to record."""
-    episodes: int = 70
+    episodes: int = 100
     """Episodes of at most 400 steps on each training circuit."""
-    num_updates: int = 10_000
+    num_updates: int = 8_000
     """Optimiser steps of the fit."""
+    num_members: int = 3
+    """Networks of the model; a plan has to please all of them."""
     collect_rounds: int = 1
     """Rounds of driving the training circuits with the planner and refitting with what was seen."""
     model: Path | None = None
@@ -123,62 +109,63 @@ def training_circuits(config: Config) -> list[Path]:
     return [path for path in training if path.stem != Path(config.track).stem][: config.num_training_circuits]
 
 
-def learn(config: Config, training: list[Path]) -> tuple[DeterministicModel, NDArray[np.float64]]:
+def learn(config: Config, training: list[Path]) -> tuple[CarModel, NDArray[np.float64]]:
     """Record, fit, and drive and refit; the model with the half widths of its 90% intervals."""
     recorded = [record(path, number, config) for number, path in enumerate(training)]
-    model = new_model(make_layout("kinematics", load_circuits(training)), seed=config.seed)
-    assert isinstance(model, DeterministicModel)
-    experience = Trajectories.concatenate(recorded)
-    learning, fresh = experience.split((0.93, 0.07), config.seed)
-    fit_driving(model, learning, config.num_updates, config.seed)
+    layout = make_layout("kinematics", load_circuits(training))
+    model = new_car_model(layout, num_members=config.num_members, seed=config.seed)
+    learning, fresh = Trajectories.concatenate(recorded).split((0.95, 0.05), config.seed)
+    fit_car(model, learning, config.num_updates, config.seed)
     for round_number in range(config.collect_rounds):
         driven = [collect(path, n, model, config, round_number) for n, path in enumerate(training)]
-        learning = Trajectories.concatenate([learning, *driven])
-        fit_driving(model, learning, config.num_updates // 2, config.seed + 1, is_warm_start=True)
+        # The planner's own driving is what matters and is rare: it counts three times.
+        learning = Trajectories.concatenate([learning, *(3 * driven)])
+        fit_car(model, learning, config.num_updates // 3, config.seed + 1, is_warm_start=True)
     bands = error_bands(model, fresh, PlannerConfig().horizon)
     model.save(config.output_dir / "model.safetensors", {"bands": bands.tolist()})
     return model, bands
 
 
-def load(config: Config, training: list[Path]) -> tuple[DeterministicModel, NDArray[np.float64]]:
+def load(config: Config, training: list[Path]) -> tuple[CarModel, NDArray[np.float64]]:
     """The model of an earlier run, with its intervals."""
     assert config.model is not None
     known = make_layout("kinematics", load_circuits(training)).known
-    model, surroundings = DeterministicModel.load_with_surroundings(config.model, known=known)
+    model, surroundings = CarModel.load_with_surroundings(config.model, known=known)
     return model, np.array(surroundings["bands"])
 
 
 def record(path: Path, number: int, config: Config) -> Trajectories:
-    """Two thirds careful driving, one third with much noise, so that slides are seen."""
-    careful, wild = max(2 * config.episodes // 3, 1), max(config.episodes // 3, 1)
-    seed = config.seed * 100_000 + 1000 * number
-    parts = [
-        record_circuit(path, careful, 400, seed),
-        record_circuit(path, wild, 400, seed + 500, paces=(0.9, 1.15), noises=(0.1, 0.2, 0.35)),
-    ]
-    return extend_trajectories(Trajectories.concatenate(parts), number)
+    """What the model learns from on one circuit."""
+    return extend_trajectories(record_widely(path, config.episodes, 400, config.seed * 100_000 + 1000 * number), number)
 
 
 def collect(
-    path: Path, number: int, model: DeterministicModel, config: Config, round_number: int, num_steps: int = 1000
+    path: Path, number: int, model: CarModel, config: Config, round_number: int, num_steps: int = 1200
 ) -> Trajectories:
-    """What the planner meets on a training circuit from a random place, in episodes of 400 steps at most."""
-    env = DrivingEnv(track=path, time_limit=400, start_speed=20.0, **OPTIONS)
+    """What the planner meets on a training circuit from random places, in episodes of 400 steps at most.
+
+    A little noise on its actions keeps it from repeating itself; tyres are right, hot and cold in turn.
+    """
     planner, compiled = make_planner(config, path), CompiledModel(model)
+    generator = np.random.default_rng(config.seed + 77 * round_number + number)
     rows: dict[str, list[Any]] = {name: [] for name in ("seen", "actions", "rewards", "next", "ends", "cuts")}
-    observation, _ = env.reset(seed=config.seed + 77 * round_number + number)
-    for _ in range(num_steps):
-        imagine = learned_imagination(observation, env.parameters, compiled)
-        action = planner.decide(imagine, float(env.clone_state()["distance"]), grip_share(observation)).action
-        following, reward, terminated, truncated, _ = env.step(action)
-        for values, value in zip(
-            rows.values(), (observation, action, reward, following, terminated, truncated), strict=True
-        ):
-            values.append(value)
-        observation = following
-        if terminated or truncated:
-            observation, _ = env.reset()
-    rows["cuts"][-1] = not rows["ends"][-1]
+    while len(rows["seen"]) < num_steps:
+        temperature = float(generator.choice([80.0, 95.0, 110.0]))
+        env = DrivingEnv(track=path, time_limit=400, start_speed=25.0, start_temperature=temperature, **OPTIONS)
+        observation, _ = env.reset(seed=int(generator.integers(2**31)))
+        noise, has_ended = np.zeros(3), False
+        std = float(generator.choice([0.0, 0.02, 0.05])) * np.array([0.5, 1.0, 1.0])
+        while not has_ended:
+            imagines = imaginations(env, observation, compiled, planner.config)
+            action = planner.decide(imagines, float(env.clone_state()["distance"]), grip_share(observation)).action
+            noise = CORRELATION * noise + std * np.sqrt(1 - CORRELATION**2) * generator.normal(size=3)
+            action = np.clip(action + noise, [-1, 0, 0], 1).astype(np.float32)
+            following, reward, terminated, truncated, _ = env.step(action)
+            has_ended = terminated or truncated
+            row = (observation, action, reward, following, terminated, truncated)
+            for values, value in zip(rows.values(), row, strict=True):
+                values.append(value)
+            observation = following
     arrays = [np.array(values) for values in rows.values()]
     return extend_trajectories(Trajectories.from_transitions(*arrays), number)
 
@@ -251,7 +238,7 @@ class Film:
         self.frames.append(np.ascontiguousarray(frame[::2, ::2]))
 
     def write(self, folder: Path) -> None:
-        """Write lap.gif, twice as fast as it was, and frame.png in full size."""
+        """Write lap.gif, twice as fast as it was."""
         import imageio.v3 as imageio
 
         imageio.imwrite(folder / "lap.gif", np.stack(self.frames), duration=250, loop=0)

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import driving_models
-from examples import plan_driving, record_driving
+from benchmarks import driving_models, driving_planning
+from examples import crash_prediction, dream_driving, plan_driving, record_driving
+from examples.driving_imagination import CompiledModel, learned_imagination, true_imagination
+from examples.driving_laps import drive_laps
 from examples.driving_model import (
+    AY,
     BEND,
+    BRAKE,
     CIRCUIT,
     COLUMNS,
     HEADING,
@@ -17,6 +21,9 @@ from examples.driving_model import (
     LEFT,
     OFFSET,
     PLACE,
+    STEERING,
+    VX,
+    VY,
     extend,
     extend_trajectories,
     load_circuits,
@@ -24,16 +31,11 @@ from examples.driving_model import (
     model_space,
     new_model,
 )
-from examples.driving_planner import (
-    CompiledModel,
-    DrivingPlanner,
-    PlannerConfig,
-    imagine_learned,
-    learned_imagination,
-    true_imagination,
-)
+from examples.driving_network import MOTION, expected_end, is_off_or_spun, member_of, mirrored, new_car_model
+from examples.driving_planner import DrivingPlanner, PlannerConfig
 from examples.driving_trace import Trace
 from wm_agents.world_models import FitConfig
+from wm_envs.driving import dynamics
 from wm_envs.driving.env import DrivingEnv
 from wm_envs.driving.expert import Expert
 
@@ -50,7 +52,7 @@ def recorded():
 
 @pytest.fixture(scope="module")
 def fitted(recorded):
-    model = new_model(make_layout("kinematics", load_circuits(TRACKS)), widths=(32, 32))
+    model = new_car_model(make_layout("kinematics", load_circuits(TRACKS)), num_members=2, widths=(32, 32))
     model.fit(recorded[0], FitConfig(num_updates=300, horizon=2), progress=False)
     return model
 
@@ -87,21 +89,85 @@ def test_the_map_is_the_road_of_the_environment():
         before = after
 
 
-def test_the_compiled_model_is_the_model(fitted):
+def test_the_lags_of_the_actuators_are_found(fitted):
+    lags = [dynamics.STEER_SHARE, dynamics.THROTTLE_SHARE, dynamics.BRAKE_SHARE]
+    np.testing.assert_allclose(fitted.lags.numpy(), lags, atol=1e-4)
+
+
+def test_a_rigid_body_moves_as_its_accelerations_say(fitted):
+    """With the true accelerations and yaw rates the velocities are the true ones, whatever the tyres did."""
+    env = DrivingEnv(track="figure_eight", start_speed=30.0, **record_driving.OPTIONS)
+    before, _ = env.reset(seed=3)
+    expert = Expert(env.parameters)
+    for _ in range(100):
+        action = expert.actions_on(before[None])[0]
+        after = env.step(action)[0]
+        rows = [torch.as_tensor(extend(row, 1))[None, MOTION] for row in (before, after)]
+        change = rows[1] - rows[0]
+        forces = torch.cat([rows[1][:, 2:4], change[:, 4:5], change[:, 8:]], 1)
+        moved = fitted.advance(rows[0], torch.as_tensor(action)[None], forces)
+        np.testing.assert_allclose(moved, rows[1], atol=2e-3)
+        before = after
+
+
+def test_the_mirror_image_of_driving_obeys_the_same_rules(recorded):
+    seen, image = recorded[0], mirrored(recorded[0])
+    np.testing.assert_array_equal(image.observations[:, [VX, BRAKE, 36]], seen.observations[:, [VX, BRAKE, 35]])
+    flipped = [VY, AY, STEERING, OFFSET, HEADING, BEND]
+    np.testing.assert_array_equal(image.observations[:, flipped], -seen.observations[:, flipped])
+    np.testing.assert_array_equal(mirrored(image).observations, seen.observations)
+    np.testing.assert_array_equal(mirrored(image).actions, seen.actions)
+
+
+@pytest.mark.parametrize("member", [0, 1])
+def test_the_compiled_model_is_the_model(fitted, member):
     env = DrivingEnv(track="oval", random_start=False, start_speed=30.0, **record_driving.OPTIONS)
     observation, _ = env.reset(seed=0)
     generator = np.random.default_rng(0)
-    actions = np.concatenate([generator.uniform(-0.1, 0.1, (1, 10, 1)), np.full((1, 10, 1), 0.3)], axis=2)
-    disturbances = np.concatenate([actions, np.zeros((1, 10, 1))], axis=2)
-    paths = np.empty((1, 10, 8))
-    compiled = CompiledModel(fitted)
-    table = Expert(env.parameters).table
-    start = observation.astype(np.float64)
-    imagine_learned(start, env.parameters, table, disturbances, False, *compiled.arrays, paths)
-    full = torch.as_tensor(np.concatenate([actions, np.zeros((1, 10, 1))], axis=2), dtype=torch.float32)
-    rollout = fitted.rollout(torch.as_tensor(extend(observation, 0))[None], full).observations[0, 1:].numpy()
-    np.testing.assert_allclose(paths[0, :, 1], rollout[:, OFFSET], atol=2e-3)
-    np.testing.assert_allclose(paths[0, :, 2], np.hypot(rollout[:, 0], rollout[:, 1]), rtol=1e-4)
+    steering, pedals = generator.uniform(-0.1, 0.1, (1, 10, 1)), np.full((1, 10, 2), [0.6, 0.3])
+    zeros = np.zeros((1, 10, 1))
+    disturbances = np.concatenate([steering, zeros, zeros, pedals], axis=2)
+    imagine = learned_imagination(observation, env.parameters, CompiledModel(fitted), False, member)
+    paths = imagine(disturbances, Expert(env.parameters).table)
+    actions = torch.as_tensor(np.concatenate([steering, pedals], axis=2), dtype=torch.float32)
+    motion = torch.as_tensor(extend(observation, 0))[None, MOTION]
+    for step in range(10):
+        forces = fitted.forces(motion.expand(2, -1, -1), actions[:, step])[member]
+        motion = fitted.advance(motion, actions[:, step], forces.clamp(fitted.force_low, fitted.force_high))
+        np.testing.assert_allclose(paths[0, step, 2], torch.hypot(motion[0, 0], motion[0, 1]), rtol=1e-4)
+        np.testing.assert_allclose(paths[0, step, 3], torch.atan2(motion[0, 1], motion[0, 0]), atol=1e-4)
+
+
+def test_both_imaginations_share_their_geometry(recorded, fitted):
+    """A well-fitted second: the learned path stays near the true one, place and all."""
+    env = DrivingEnv(track="oval", random_start=False, start_speed=30.0, **record_driving.OPTIONS)
+    observation, _ = env.reset(seed=0)
+    table, nothing = Expert(env.parameters).table, np.zeros((1, 5, 3))
+    learned = learned_imagination(observation, env.parameters, CompiledModel(fitted))(nothing, table)
+    true = true_imagination(env.clone_state(), env.parameters)(nothing, table)
+    np.testing.assert_allclose(learned[..., :3], true[..., :3], atol=0.3)
+    np.testing.assert_allclose(learned[..., 4], true[..., 4], atol=0.05)
+
+
+def test_a_plan_is_left_for_the_policy_unless_every_member_prefers_it():
+    env = DrivingEnv(track="oval", random_start=False, start_speed=40.0, **record_driving.OPTIONS)
+    env.reset(seed=0)
+    imagine = true_imagination(env.clone_state(), env.parameters)
+
+    def doubtful(disturbances, table):
+        paths = imagine(disturbances, table)
+        paths[np.abs(disturbances).max(axis=(1, 2)) > 0, :, 1] = 30.0  # off the road, whatever was planned
+        return paths
+
+    sure = DrivingPlanner(env.parameters, PlannerConfig(margin=-1.0)).decide([imagine], 0.0)
+    unsure = DrivingPlanner(env.parameters, PlannerConfig(margin=-1.0)).decide([imagine, doubtful], 0.0)
+    assert sure.chosen > 0
+    assert unsure.chosen == 0
+    np.testing.assert_allclose(unsure.action, imagine(np.zeros((1, 1, 3)), _table(env))[0, 0, 5:8], atol=1e-6)
+
+
+def _table(env):
+    return Expert(env.parameters, PlannerConfig().policy_grip).table
 
 
 def test_the_oracle_planner_drives_no_slower_than_the_expert_and_stays_on():
@@ -113,7 +179,7 @@ def test_the_oracle_planner_drives_no_slower_than_the_expert_and_stays_on():
         for _ in range(250):
             state = env.clone_state()
             if is_planned:
-                decision = planner.decide(true_imagination(state, env.parameters), float(state["distance"]))
+                decision = planner.decide([true_imagination(state, env.parameters)], float(state["distance"]))
                 action = decision.action
             else:
                 action = expert.actions_on(observation[None])[0]
@@ -130,14 +196,13 @@ def test_a_trace_is_json_and_a_page(fitted, tmp_path):
     trace = Trace(every=2, bands=np.ones((45, 2)))
     for step in range(4):
         imagine = learned_imagination(observation, env.parameters, CompiledModel(fitted))
-        decision = planner.decide(imagine, float(env.clone_state()["distance"]))
+        decision = planner.decide([imagine], float(env.clone_state()["distance"]))
         trace.add(step, observation, decision, None)
         observation = env.step(decision.action)[0]
     trace.write(tmp_path, "a test")
     records = json.loads((tmp_path / "trace.json").read_text())
     assert [record["step"] for record in records] == [0, 2]
     assert len(records[0]["alternatives"]) == 3
-    assert records[0]["chosen"]["sum"] <= min(plan["sum"] for plan in records[0]["alternatives"])
     assert "a test" in (tmp_path / "trace.html").read_text()
 
 
@@ -157,3 +222,93 @@ def test_shares_of_persistence_by_hand(recorded):
     still = driving_models.shares(segment.observations[:, 0], segment)
     assert all(figure == 0 for figures in perfect.values() for figure in figures.values())
     assert all(figure == pytest.approx(1) for figures in still.values() for figure in figures.values())
+
+
+def test_laps_are_driven_in_the_learned_model_of_a_bad_driver_without_crashing_the_script(fitted):
+    env = DrivingEnv(track="oval", random_start=False, time_limit=30, **record_driving.OPTIONS)
+    figures = drive_laps(env, DrivingPlanner(env.parameters, PlannerConfig()), CompiledModel(fitted), 1)
+    assert figures["num_decisions"] == 30
+    assert not figures["is_clean"]
+
+
+def test_margins_and_times_to_the_boundary_by_hand():
+    env = crash_prediction.DrivingVectorEnv(2, track="oval", random_start=False, **record_driving.OPTIONS)
+    seen, _ = env.reset(seed=0)
+    seen[:, [VX, VY, HEADING, BEND, AY]] = [20.0, 0.0, 0.0, 0.0, 0.0]
+    room = seen[0, LEFT] + dynamics.HALF_WIDTH
+    seen[1, VY] = room / 0.48  # nearly half a second to the left edge
+    shares = crash_prediction.urgencies(seen)
+    np.testing.assert_allclose(shares[0], 0.0)
+    np.testing.assert_allclose(shares[1], 0.05 / 0.5, rtol=1e-6)  # the first grid time beyond it
+    track = crash_prediction.track_of(env.parameters)
+    paths = np.zeros((2, 1, 8))
+    paths[1, 0, 1] = room + 1.0
+    margins = crash_prediction.margins(paths, np.zeros((2, 1)), track)
+    right = seen[0, 35] + dynamics.HALF_WIDTH
+    spin = 5.0 * dynamics.MAX_SIDESLIP
+    np.testing.assert_allclose(margins[:, 0], [min(room, right, spin), -1.0], atol=1e-5)
+
+
+def test_the_dream_pays_what_the_environment_pays():
+    """The given rules of the reward agree with the environment's on the recorded steps, but for wear and fuel."""
+    config = dream_driving.Config(episode_decisions=25)
+    car = dream_driving.Decisions(config)
+    car.reset(seed=1)
+    generator = np.random.default_rng(0)
+    has_ended = False
+    while not has_ended:
+        action = generator.uniform(-0.3, 0.3, 2).astype(np.float32) + np.array([0.0, 0.5], np.float32)
+        *_, terminated, truncated, _ = car.step(action)
+        has_ended = terminated or truncated
+    before, actions, rewards, after, ends, _ = (np.array(column) for column in zip(*car.transitions, strict=True))
+    driver = dream_driving.DreamDriver(new_car_model(make_layout("kinematics", load_circuits(["oval"]))))
+    last = np.concatenate([actions[:1], actions[:-1]])
+    rows = [torch.as_tensor(extend(seen.astype(np.float32), 0)) for seen in (before, after)]
+    paid, has_left = driver.judge(*rows, torch.as_tensor(actions), torch.as_tensor(last))
+    np.testing.assert_allclose(paid, rewards, atol=2e-3)
+    np.testing.assert_array_equal(has_left, ends)
+
+
+def test_dreaming_of_driving_from_end_to_end(tmp_path):
+    config = dream_driving.Config(
+        recorded_episodes=2, rounds=2, round_steps=30, dream_decisions=20, model_free_decisions=20, evaluate_every=10,
+        evaluation_episodes=1, episode_decisions=5, dream_envs=2, num_updates=10, output_dir=tmp_path,
+    )  # fmt: skip
+    summary = dream_driving.main(config)
+    assert json.loads((tmp_path / "summary.json").read_text())["dream_real_steps"] == summary["dream_real_steps"]
+    assert (tmp_path / "learning_curves.png").stat().st_size > 5000
+
+
+def test_what_is_expected_leaves_out_futures_that_have_ended(fitted, recorded):
+    """With one member after 5 steps it is that member's rollout; with two, the mean of both."""
+    segment = driving_models.windows(recorded[0], 5)
+    starts, actions = segment.observations[:20, 0], segment.actions[:20]
+    ends = [member_of(fitted, k).rollout(starts, actions).observations[:, -1] for k in range(2)]
+    assert not torch.stack([is_off_or_spun(end) for end in ends]).any()
+    torch.testing.assert_close(expected_end(member_of(fitted, 1), starts, actions), ends[1])
+    torch.testing.assert_close(expected_end(fitted, starts, actions), 0.5 * (ends[0] + ends[1]))
+    spun = starts.clone()
+    spun[:, VY] = 3.0 * spun[:, VX]
+    assert is_off_or_spun(spun).all()
+    held = expected_end(member_of(fitted, 0), spun, actions)
+    first = member_of(fitted, 0).rollout(spun, actions[:, :1]).observations[:, 1]
+    torch.testing.assert_close(held, first)  # it ended with the first step and holds still
+
+
+def test_intervals_hold_the_figure(recorded):
+    segment = driving_models.windows(recorded[0], 5)
+    predicted = segment.observations[:, -1] + 0.1 * (segment.observations[:, 0] - segment.observations[:, -1])
+    intervals = driving_models.rmse_intervals(predicted, segment, driving_models.episodes_of([recorded[0]], 5))
+    assert all(low == high == pytest.approx(0.1, abs=1e-3) for low, high in intervals.values())
+
+
+def test_totals_count_only_circuits_that_all_drivers_lapped():
+    def run(seconds, is_clean=True):
+        return {"is_clean": is_clean, "lap_times": [9.0, seconds], "decisions_per_second": 60.0}
+
+    a = {"limit": 8.0, "learned": run(10.0), "oracle": run(9.9), "expert": run(10.5)}
+    b = {"limit": 7.0, "learned": run(1.0, False), "oracle": run(7.5), "expert": run(8.0)}
+    figures = driving_planning.totals({"a": a, "b": b})
+    assert (figures["learned_clean_circuits"], figures["oracle_clean_circuits"]) == (1, 2)
+    assert figures["learned_total"] == 10.0
+    assert figures["learned_over_oracle"] == pytest.approx(10.0 / 9.9)
