@@ -1,0 +1,71 @@
+"""Every command that a page shows names a script that exists and options that it takes, and the scripts are run."""
+
+import argparse
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import tyro
+
+ROOT = Path(__file__).parents[2]
+COMMAND = re.compile(
+    r"python (?:-m (?P<module>benchmarks\.\w+)|(?P<script>(?:examples|benchmarks)/\w+\.py))(?P<rest>[^`#\n|)]*)"
+)
+
+
+def commands():
+    found = {}
+    for page in [
+        ROOT / "README.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "docs/tutorials").glob("*.md")),
+    ]:
+        for match in COMMAND.finditer(page.read_text(encoding="utf-8").replace("\\\n", " ")):
+            arguments = tuple(word for word in shlex.split(match["rest"]) if word != "...")
+            found[(match["module"] or match["script"], arguments)] = None
+    return list(found)
+
+
+class Parsed(BaseException):
+    """Stops a script once its options are read; not an Exception, so that no script takes it for a fault."""
+
+
+def stop_after(parse):
+    def parsed(*arguments, **options):
+        parse(*arguments, **options)
+        raise Parsed
+
+    return parsed
+
+
+def run(target):
+    if target.endswith(".py"):
+        return runpy.run_path(str(ROOT / target), run_name="__main__")
+    return runpy.run_module(target, run_name="__main__", alter_sys=True)
+
+
+@pytest.mark.parametrize(("target", "arguments"), commands(), ids=lambda value: " ".join(value) if value else "-")
+def test_a_command_has_options_that_its_script_takes(target, arguments, monkeypatch):
+    if arguments and arguments[-1].startswith("--"):
+        arguments = (*arguments, "value")  # the page left the value out: `--peer-python ...`
+    monkeypatch.setattr(sys, "argv", [target, *arguments])
+    monkeypatch.setattr(tyro, "cli", stop_after(tyro.cli))
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop_after(argparse.ArgumentParser.parse_args))
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))  # as Python does for a script
+    with pytest.raises(Parsed):
+        run(target)
+
+
+def test_an_unknown_option_would_be_noticed(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["examples/plan.py", "--no-such-option", "1"])
+    with pytest.raises(SystemExit):
+        run("examples/plan.py")
+
+
+def test_every_example_is_run_by_a_test():
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    for script in (ROOT / "examples").glob("*.py"):
+        assert re.search(rf"\b{script.stem}\b", tests), f"{script.name} is in no test"
