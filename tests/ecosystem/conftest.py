@@ -12,6 +12,11 @@ HERE = Path(__file__).parent
 IDS = [row.id for row in TABLE]
 
 
+def pytest_ignore_collect(config):
+    """Other libraries are not even imported unless they are asked for with `-m ecosystem`."""
+    return True if config.getoption("markexpr") == "not ecosystem" else None
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if HERE in Path(item.path).parents:

@@ -1,4 +1,4 @@
-"""`check_vector_env` on ours and on other projects' vector environments; docs/vector-environments.md says what it found."""
+"""`check_vector_env` on ours and on others; docs/vector-environments.md says what it found."""
 
 import pytest
 
