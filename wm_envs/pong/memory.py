@@ -113,12 +113,6 @@ def contact(ball_x: int, step_x: int, left: int) -> int:
 
 
 @kernel
-def first_contact(ball_x: int, step_x: int) -> int:
-    """The same for the paddle that the ball flies to."""
-    return contact(ball_x, step_x, PLAYER_LEFT if step_x > 0 else ENEMY_LEFT)
-
-
-@kernel
 def exit_frame(ball_x: int, step_x: int) -> int:
     """Frames 0..5 until a ball that keeps its speed is behind a paddle by more than the paddle's width thrice."""
     for frame in range(5):
