@@ -157,7 +157,9 @@ class KernelEnv(gym.Env[Any, Any]):
         """Whether this is beyond doubt a valid action, found in 1 us at most; comparing arrays takes 5."""
         if type(action) in _INTEGERS:
             return 0 <= action < self._num_actions
-        if type(action) is not np.ndarray or action.dtype not in _FLOATS or action.shape != (len(self._bounds),):
+        if type(action) is not np.ndarray or not self._bounds or action.dtype not in _FLOATS:
+            return False
+        if action.shape != (len(self._bounds),):
             return False
         for value, (low, high) in zip(action.tolist(), self._bounds, strict=True):  # noqa: SIM110  (all() costs more)
             if not low <= value <= high:  # so that NaN is refused
