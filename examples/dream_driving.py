@@ -6,7 +6,8 @@ The dream arm fits the car's model to recorded laps of a noisy expert on one cir
 branches from recorded places, drives for a while with what it learned, and fits again. The rules of the reward and of
 leaving the road are given; what the car does is learned. Both arms see the same observations, have one number for both
 pedals, decide every fourth step (12.5 times a second), and have the same SAC with the same settings. Real steps count
-at 50 Hz, those of the recorded laps included. Writes summary.json and learning_curves.png.
+at 50 Hz, those of the recorded laps included. The returns of the expert and of a car that brakes and stands are the
+yardsticks. Writes summary.json and learning_curves.png.
 """
 
 import json
@@ -48,7 +49,7 @@ from wm_agents.protocols import ModelState, Prediction
 from wm_agents.sb3_adapter import SB3VecEnv
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.driving import dynamics
-from wm_envs.driving.env import DEFAULT_WEIGHTS, DrivingEnv, observation_fields
+from wm_envs.driving.env import DEFAULT_WEIGHTS, DrivingEnv, DrivingVectorEnv, observation_fields
 
 REPEAT = 4  # steps of 0.02 s per decision
 START_SPEED = 20.0  # m/s
@@ -221,6 +222,8 @@ def main(config: Config) -> dict[str, Any]:
     threshold = random + config.share * (final - random)
     summary = {
         "random_return": random,
+        "standing_return": score(config, Brakes()),
+        "expert_return": expert_return(config),
         "model_free_return": final,
         "threshold": threshold,
         "dream_return": float(dreamt.returns[-1]),
@@ -342,7 +345,28 @@ def model_free(config: Config) -> Curve:
     return Curve(np.array(steps), np.array(returns))
 
 
-def score(config: Config, agent: SAC | None) -> float:
+class Brakes:
+    """Stops and stays: what an agent may well learn first, since standing costs less than leaving the road."""
+
+    def predict(self, _: NDArray[np.float32], deterministic: bool = True) -> tuple[NDArray[np.float32], None]:  # noqa: ARG002
+        """Full brakes."""
+        return np.array([0.0, -1.0], np.float32), None
+
+
+def expert_return(config: Config) -> float:
+    """Mean return of the expert, who decides at every step."""
+    limit, count = config.episode_decisions * REPEAT, config.evaluation_episodes
+    cars = DrivingVectorEnv(count, track=config.track, time_limit=limit, start_speed=START_SPEED)
+    cars.reset(seed=[10_000 + episode for episode in range(count)])
+    total, is_driving = 0.0, np.ones(count, np.bool_)
+    while is_driving.any():
+        _, rewards, terminated, truncated, _ = cars.step(cars.expert_actions())
+        total += float(rewards[is_driving].sum())
+        is_driving &= ~(terminated | truncated)
+    return total / count
+
+
+def score(config: Config, agent: SAC | Brakes | None) -> float:
     """Mean return of the deterministic policy, or of random decisions, from the same starts every time."""
     car, total = Decisions(config), 0.0
     car.action_space.seed(config.seed)
