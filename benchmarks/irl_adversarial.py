@@ -49,7 +49,8 @@ def main(config: Config) -> dict[str, Any]:
     for name, settings in jobs:
         runs.setdefault(name, []).append(irl_imitation.imitate(settings))
         print(name, runs[name][-1], flush=True)
-        command = f"python -m benchmarks.irl_adversarial --num-seeds {len(runs['CartPole-v1'])}"
+        arguments = f"--num-seeds {len(runs['CartPole-v1'])} --scratch-steps {config.scratch_steps}"
+        command = f"python -m benchmarks.irl_adversarial {arguments}"
         write_result("irl_adversarial", summarise(runs), seeds=range(len(runs["CartPole-v1"])), command=command)
     return summarise(runs)
 

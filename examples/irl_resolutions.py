@@ -372,7 +372,14 @@ def ordering(
         measures["direction_weight"] = np.array([fit.weights[place] for fit in fits.values()])
     if "US" in problem.countries:
         measures["agreement"] = agreement(own_votes, problem.votes[training][:, problem.countries.index("US")])
-    return {f"spearman_{name}": abs(float(spearmanr(values, ideal)[0])) for name, values in measures.items()}
+    return {f"spearman_{name}": rank_correlation(values, ideal) for name, values in measures.items()}
+
+
+def rank_correlation(first: NDArray[Any], second: NDArray[Any]) -> float:
+    """Spearman's, without its sign, since the sign of an axis is free; 0 where one of the two does not vary."""
+    if min(float(np.ptp(first)), float(np.ptp(second))) < 1e-9:
+        return 0.0
+    return abs(float(spearmanr(first, second)[0]))
 
 
 def agreement(votes: NDArray[np.int8], reference: NDArray[np.int8]) -> NDArray[np.float64]:

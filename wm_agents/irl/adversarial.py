@@ -179,7 +179,7 @@ class AdversarialIRL:
         with torch.no_grad():
             policy = self.learner.policy
             policy.set_training_mode(False)
-            shaped = steps.observations.reshape(-1, *self._envs.observation_space.shape)
+            shaped = steps.observations.reshape(-1, *(self._envs.observation_space.shape or ()))
             log_probabilities: Tensor = policy.get_distribution(shaped).log_prob(steps.actions)
         return log_probabilities
 
@@ -241,7 +241,7 @@ def clone_into(learner: PPO, demonstrations: Demonstrations, seed: int, num_upda
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_updates)
     for _ in range(num_updates):
         rows = torch.randint(len(seen), (min(256, len(seen)),), generator=generator)
-        distribution = policy.get_distribution(seen[rows].reshape(-1, *learner.observation_space.shape))
+        distribution = policy.get_distribution(seen[rows].reshape(-1, *(learner.observation_space.shape or ())))
         loss = -distribution.log_prob(taken[rows]).mean()
         optimizer.zero_grad()
         loss.backward()

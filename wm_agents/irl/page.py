@@ -69,7 +69,8 @@ def save_map(path: str | Path, comparison: Comparison, num_clusters: int = 4) ->
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     clusters = comparison.clusters(min(num_clusters, len(comparison.names) - 1))
-    axes.scatter(*comparison.positions.T, c=[_COLOURS[c % len(_COLOURS)] for c in clusters], s=18)
+    across, up = comparison.positions.T
+    axes.scatter(across, up, c=[_COLOURS[c % len(_COLOURS)] for c in clusters], s=18)
     for name, (x, y) in zip(comparison.names, comparison.positions, strict=True):
         axes.annotate(name, (x, y), xytext=(3, 2), textcoords="offset points", fontsize=7)
     axes.set(xlabel=f"first axis ({comparison.shares[0]:.0%})", ylabel=f"second axis ({comparison.shares[1]:.0%})")

@@ -173,7 +173,7 @@ class SampledMaxEntIRL:
         precision = self.config.prior_std**-2
         weights = _most_probable(scaled, samples.log_proposal, precision)
         information = _information(scaled, samples.log_proposal, weights)
-        covariance = np.linalg.inv(information + precision * np.eye(len(weights)))
+        covariance = np.asarray(np.linalg.inv(information + precision * np.eye(len(weights))), np.float64)
         low, high = laplace_limits(weights, covariance, self.config.confidence)
         evenly = _information(scaled, samples.log_proposal, np.zeros_like(weights)) / len(scaled)
         identifiability = identify(evenly, self.feature_names, floor=1e-20 * float(np.square(scaled).mean()))

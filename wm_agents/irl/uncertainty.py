@@ -14,8 +14,7 @@ _ENOUGH = 1e-6
 
 def laplace_covariance(information: Floats, prior: Prior) -> Floats:
     """The inverse of information plus prior precision [F, F]: the normal approximation of the posterior."""
-    covariance: Floats = np.linalg.inv(information + prior.precision)
-    return covariance
+    return np.asarray(np.linalg.inv(information + prior.precision), np.float64)
 
 
 def laplace_limits(weights: Floats, covariance: Floats, confidence: float) -> tuple[Floats, Floats]:
