@@ -191,8 +191,8 @@ def _allocations(before: Array, after: Array, went_on: Array, parameters: Any) -
     low, high = parameters["min_allocation"], parameters["max_allocation"]
     if allocations.min() < low - 1e-9 or allocations.max() > high + 1e-9:
         yield f"allocations from {allocations.min()} to {allocations.max()}, bounds {low} and {high}"
-    if after["budgets"].min() < -1e-9 or after["weights"].min() < 0 or after["weights"].max() > 1 + 1e-9:
-        yield f"budgets from {after['budgets'].min()}, weights up to {after['weights'].max()}"
+    if after["budgets"].min() < -1e-9 or np.abs(after["weights"]).max() > 1 + 1e-9:  # CON stakes are negative
+        yield f"budgets from {after['budgets'].min()}, weights up to {np.abs(after['weights']).max()}"
     assert allocations.shape[1] == NUM_TENDENCIES
 
 
