@@ -20,7 +20,7 @@ def test_ours_keep_every_promise(env_id):
     assert report.modes == ("NextStep", "SameStep", "Disabled")
 
 
-@pytest.mark.parametrize("name", ["CartPole-v1", "FrozenLake-v1", "Taxi-v4", "Acrobot-v1"])
+@pytest.mark.parametrize("name", ["CartPole-v1", "Taxi-v4", "Acrobot-v1"])
 def test_the_loops_of_gymnasium_keep_every_promise(name):
     import gymnasium as gym
 
@@ -31,3 +31,9 @@ def test_the_loops_of_gymnasium_keep_every_promise(name):
 
 def test_the_vectorised_cart_pole_of_gymnasium():
     assert failed("CartPole-v1") == {"matches_single", "seed_list", "partial_reset"}
+
+
+def test_gymnasium_rounds_the_probability_in_the_infos_of_frozen_lake():
+    # reset() says prob 1 and step() 1/3: the array takes the type of whatever row comes first.
+    found = failed("FrozenLake-v1", vectorization_mode="sync", num_steps=60, env_kwargs={"max_episode_steps": 12})
+    assert found == {"matches_single", "partial_reset"}
