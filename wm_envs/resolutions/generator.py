@@ -11,6 +11,7 @@ vote and numbers of sponsors come from the figures published with those records.
 """
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -233,7 +234,11 @@ def _countries_of(trajectory: Trajectory) -> set[str]:
 
 def _numbers(fields: Fields, name: str, count: int) -> list[float]:
     values = fields.list(name)
-    is_numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
-    if len(values) != count or not is_numbers or not np.isfinite(values).all():
+    if len(values) != count or not all(_is_finite(value) for value in values):
         raise fields.error(name, f"expected {count} finite numbers")
     return [float(value) for value in values]
+
+
+def _is_finite(value: Any) -> bool:
+    # math.isfinite raises for whole numbers beyond the range of floats; a comparison is False for NaN.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
