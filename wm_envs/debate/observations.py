@@ -169,7 +169,11 @@ class Observations:
             raise ObservationError(f"{name} says count {data['count']!r} but holds {len(rows)} observations")
         if not isinstance(source, str):
             raise ObservationError(f"{name}: source is text, got {source!r}")
-        return cls([_from_row(row, f"{name}: observation {i}") for i, row in enumerate(rows)], source)
+        observations = [_from_row(row, f"{name}: observation {i}") for i, row in enumerate(rows)]
+        try:
+            return cls(observations, source)
+        except ObservationError as error:
+            raise ObservationError(f"{name}: {error}") from error
 
 
 def parse_document(text: str, name: str) -> Any:
