@@ -144,32 +144,31 @@ PARAMETERS = np.dtype(
 
 
 @kernel
+def between(points: Array, place: float) -> float:
+    """Linear interpolation at a place counted in points."""
+    index = int(place)
+    low = float(points[index])
+    return low + (place - index) * (float(points[index + 1]) - low)
+
+
+@kernel
 def curvature_at(rules: Row, distance: float) -> float:
     """Curvature of the centre line at a distance in [0, 2 length)."""
     if distance >= rules.length:
         distance -= rules.length
-    place = distance * rules.inverse_spacing
-    index = int(place)
-    low = rules.curvature[index]
-    return low + (place - index) * (rules.curvature[index + 1] - low)
+    return between(rules.curvature, distance * rules.inverse_spacing)
 
 
 @kernel
 def left_at(rules: Row, distance: float) -> float:
     """Half width to the left at a distance in [0, length)."""
-    place = distance * rules.inverse_spacing
-    index = int(place)
-    low = float(rules.left[index])
-    return low + (place - index) * (float(rules.left[index + 1]) - low)
+    return between(rules.left, distance * rules.inverse_spacing)
 
 
 @kernel
 def right_at(rules: Row, distance: float) -> float:
     """Half width to the right at a distance in [0, length)."""
-    place = distance * rules.inverse_spacing
-    index = int(place)
-    low = float(rules.right[index])
-    return low + (place - index) * (float(rules.right[index + 1]) - low)
+    return between(rules.right, distance * rules.inverse_spacing)
 
 
 @kernel
