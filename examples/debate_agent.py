@@ -25,7 +25,7 @@ import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.evaluation.intervals import stratified_bootstrap
 from wm_agents.sb3_adapter import SB3VecEnv
 from wm_agents.training.seeding import spawn_seeds
-from wm_agents.training.summary import make_output_directory
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.debate.dynamics import STRATEGIES
 from wm_envs.debate.scripted import ScriptedDebater
 
@@ -78,7 +78,7 @@ def main(config: Config) -> dict[str, Any]:
         "seat": config.seat,
         "seed": config.seed,
     }
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_summary(config.output_dir, summary)
     print(json.dumps(summary, indent=2))
     return summary
 

@@ -28,6 +28,7 @@ from wm_agents.feature_dreams import FeatureModel, RememberingAgent
 from wm_agents.imagination import DreamVectorEnv
 from wm_agents.planning.experience import Experience
 from wm_agents.training.checkpoints import save_checkpoint
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.world_models.objects import ObjectConfig, ObjectModel
 from wm_envs.pong.features import is_flying_to_enemy
@@ -79,7 +80,7 @@ def main(config: Config) -> dict[str, Any]:
     """Run all rounds and the evaluation; returns the summary that is written."""
     began = time.perf_counter()
     torch.set_num_threads(config.num_threads)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    make_output_directory(config.output_dir)
     options = {"repeat_action_probability": config.repeat_action_probability}
     env = gym.make(config.env_id, **options)
     experience, view, policy, rounds = Experience(env, config.seed), PongView(), None, []
@@ -106,7 +107,7 @@ def main(config: Config) -> dict[str, Any]:
     assert policy is not None
     save_checkpoint(config.output_dir / "policy.safetensors", policy.state_dict(), {"kind": "pong policy"})
     summary = score(config, policy, view, options) | {"real_steps": experience.num_steps, "seconds": seconds}
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(config.output_dir, summary)
     print(json.dumps(summary, indent=2))
     return summary
 

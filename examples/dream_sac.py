@@ -9,7 +9,6 @@ real step is worth: imagined transitions are cheap, so the dream takes more of t
 seen with `--model-free-gradients`. Writes summary.json and learning_curves.png.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from wm_agents.planning.experience import Experience
 from wm_agents.planning.holding import HeldActionAgent
 from wm_agents.sb3_adapter import SB3VecEnv
 from wm_agents.training.progress import ProgressBar, progress
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.world_models import EnsembleConfig, EnsembleModel, FitConfig
 
 
@@ -99,7 +99,7 @@ class Curve:
 def main(config: Config) -> dict[str, float]:
     """Run both arms for every seed; returns the summary that is written."""
     torch.set_num_threads(config.num_threads)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    make_output_directory(config.output_dir)
     seeds = range(config.seed, config.seed + config.num_seeds)
     total = config.num_seeds * (config.model_free_steps + config.real_steps)
     with progress(total, "real steps") as bar:
@@ -108,7 +108,7 @@ def main(config: Config) -> dict[str, float]:
     space = gym.make(config.env_id).action_space
     random = evaluate(RandomAgent(space, config.seed), config.env_id, 50, seed=config.seed + 20_000).mean_return
     summary = summarise(config, dreams, real, random)
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(config.output_dir, summary)
     draw(config, dreams, real, summary)
     report(summary)
     return summary

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.errors import SpaceError, TrajectoryError
 from wm_agents.training.cards import Card, save_with_card
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.trajectories import Trajectories, WindowBatch
 from wm_agents.world_models import (
     DeterministicModel,
@@ -78,7 +79,7 @@ class Errors:
 
 def main(config: Config) -> dict[str, float]:
     """Record, fit, test; returns the summary that is written."""
-    make_folder(config.output_dir)
+    make_output_directory(config.output_dir)
     train, test = record_split(config)
     env = gym.make(config.env_id)
     try:
@@ -87,7 +88,7 @@ def main(config: Config) -> dict[str, float]:
     except (SpaceError, TrajectoryError) as error:
         raise SystemExit(f"{config.model} on {config.env_id}: {error}") from error
     summary = summarise(model, train, test, errors, seconds)
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(config.output_dir, summary)
     if config.model != "tabular":
         save_with_card(model, config.output_dir, card_of(config, summary))
     draw(config, model, test, errors)
@@ -108,15 +109,6 @@ def card_of(config: Config, summary: dict[str, float]) -> Card:
         limits="It knows what random actions reach.",
         tags=("world-model",),
     )
-
-
-def make_folder(folder: Path) -> None:
-    """Make the output folder before anything else is done."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "summary.json").touch()
-    except OSError as error:
-        raise SystemExit(f"cannot write into {folder}: {error.strerror}; choose another --output-dir") from error
 
 
 def record_split(config: Config) -> tuple[Trajectories, Trajectories]:

@@ -12,7 +12,6 @@ card for each of --cards.
 import json
 import time
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import tyro
 from numpy.typing import NDArray
 
 from wm_agents.errors import ConfigError
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.votes import (
     Forecast,
     SpatialConfig,
@@ -39,7 +39,7 @@ from wm_agents.votes.baselines import all_baselines, revealed_at_random
 from wm_agents.votes.pictures import save_cards, save_map, save_tallies
 from wm_envs.resolutions.generator import topic_of
 from wm_envs.resolutions.records import read_trajectories
-from wm_envs.resolutions.votes import vote_arrays
+from wm_envs.resolutions.votes import vote_arrays, year_of
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def main(config: Config) -> dict[str, Any]:
     }
     summary = {**score(data, forecast, is_novel), **after_revealing(model, data, forecast, config)}
     summary["baselines"] = baseline_scores(data, forecast, is_novel)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    make_output_directory(config.output_dir)
     if config.spatial:
         summary["spatial"] = spatial_scores(data, rows, config)
         columns = np.flatnonzero((data.votes[rows] >= 0).sum(0) >= 20)
@@ -108,18 +108,9 @@ def main(config: Config) -> dict[str, Any]:
     save_cards(data, forecast, config.cards, config.output_dir)
     settings = {"train_before": config.train_before, "test_from": config.test_from, "is_history_frozen": config.frozen}
     summary = {**summary, **settings, "seed": config.seed, "seconds": time.perf_counter() - started}
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(config.output_dir, summary)
     print(table(summary))
     return summary
-
-
-def year_of(text: str) -> float:
-    """A date or year as a number of years; raises ConfigError."""
-    try:
-        day = date.fromisoformat(text if "-" in text else f"{text}-01-01")
-    except ValueError as error:
-        raise ConfigError(f"expected a date like 2012-01-01 or a year, got {text!r}") from error
-    return day.year + (day - date(day.year, 1, 1)).days / 366
 
 
 def score(data: VoteData, forecast: Forecast, is_novel: dict[str, NDArray[np.bool_]]) -> dict[str, Any]:

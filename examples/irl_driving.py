@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.irl import Demonstrations, SampledConfig, SampledFit, SampledMaxEntIRL
 from wm_agents.irl.sampled import held_noise
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs import oracle
 
 Array = NDArray[Any]
@@ -153,7 +154,7 @@ class Pendulum:
 def main(config: Config) -> dict[str, Any]:
     """Drive, infer, compare, write; returns the summary."""
     started = time.perf_counter()
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    make_output_directory(config.output_dir)
     task: Task = Driving() if config.task == "driving" else Pendulum()
     states = task.starts(config.num_stretches, config.seed)
     aimed, weights = drive(task, states, config, task.scaled_weights)
@@ -174,7 +175,7 @@ def main(config: Config) -> dict[str, Any]:
         "seed": config.seed,
         "seconds": time.perf_counter() - started,
     }
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(config.output_dir, summary)
     print(json.dumps(summary, indent=2))
     return summary
 

@@ -29,6 +29,7 @@ from wm_agents.irl import (
     policy_value,
     soft_policy,
 )
+from wm_agents.training.summary import make_output_directory, write_summary
 
 Floats = NDArray[np.float64]
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0))
@@ -68,7 +69,7 @@ class World:
 
 def main(config: Config) -> dict[str, Any]:
     """Walk, infer, check, write; returns the summary."""
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    make_output_directory(config.output_dir)
     world = make_world(config)
     walks = walk(
         world, soft_policy(world.model, config.rationality * spread(world.rewards, world.model)).probabilities, config
@@ -96,7 +97,7 @@ def main(config: Config) -> dict[str, Any]:
         "fit_seconds": seconds,
         "seed": config.seed,
     }
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(config.output_dir, summary)
     save_picture(world, fit.weights, config)
     print(json.dumps(summary, indent=2))
     return summary

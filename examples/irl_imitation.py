@@ -23,6 +23,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from wm_agents.evaluation.episodes import RandomAgent, evaluate
 from wm_agents.irl import AdversarialConfig, AdversarialIRL, BehaviourCloning, Demonstrations
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.datasets import record
 
 EnvId = Literal["CartPole-v1", "Pendulum-v1"]
@@ -55,9 +56,9 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     """Record, imitate, evaluate, write; returns the summary."""
     torch.set_num_threads(1)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    make_output_directory(config.output_dir)
     summary = imitate(config)
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(config.output_dir, summary)
     print(json.dumps(summary, indent=2))
     return summary
 

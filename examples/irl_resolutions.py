@@ -15,7 +15,6 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,12 +48,13 @@ from wm_agents.irl.vote_models import (
     stage_problem,
 )
 from wm_agents.training.seeding import spawn_seeds
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.votes import SpatialConfig, SpatialModel, VoteData
 from wm_agents.votes.features import FeatureBuilder, Predictors
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.generator import Source, generator_source
 from wm_envs.resolutions.records import read_trajectories
-from wm_envs.resolutions.votes import vote_arrays
+from wm_envs.resolutions.votes import vote_arrays, year_of
 
 EXPECTED_OUTCOME = 0.986
 """What a sponsor expects: 0.7% of recorded texts fail."""
@@ -125,13 +125,13 @@ class Played:
 def main(config: Config) -> dict[str, Any]:
     """Infer, check, write; returns the summary."""
     started = time.perf_counter()
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    make_output_directory(config.output_dir)
     if config.votes is None:
         summary: dict[str, Any] = recovery_figures([recover(config, config.num_resamples)])
     else:
         summary = infer(config)
     summary |= {"seed": config.seed, "seconds": time.perf_counter() - started}
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(config.output_dir, summary)
     print(json.dumps(summary, indent=2))
     return summary
 
@@ -288,15 +288,6 @@ def infer(config: Config) -> dict[str, Any]:
     notes = [f"{name.replace('_', ' ')}: {value:.3f}" for name, value in summary.items() if isinstance(value, float)]
     (config.output_dir / "index.html").write_text(render_comparison(title, fits, comparison, notes=notes))
     return summary
-
-
-def year_of(text: str) -> float:
-    """A date or year as a number of years; raises ConfigError."""
-    try:
-        day = date.fromisoformat(text if "-" in text else f"{text}-01-01")
-    except ValueError as error:
-        raise ConfigError(f"expected a date like 2012-01-01 or a year, got {text!r}") from error
-    return day.year + (day - date(day.year, 1, 1)).days / 366
 
 
 def split_by_text(data: VoteData, seed: int) -> NDArray[np.bool_]:

@@ -35,7 +35,7 @@ from wm_agents.planning.learning import LearningConfig, learn_to_plan
 from wm_agents.reinforce import Reinforce
 from wm_agents.sb3_adapter import SB3VecEnv
 from wm_agents.training.progress import progress
-from wm_agents.training.summary import make_output_directory
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs import oracle
 from wm_envs.errors import OptionError
 from wm_envs.registration import TABLE
@@ -98,7 +98,7 @@ def main(config: Config) -> dict[str, float]:
     (folder / "leaderboard.json").write_text(json.dumps([asdict(run) for run in runs], indent=2) + "\n")
     draw(rows, config, folder / "leaderboard.png")
     summary = {f"{agent} {env_id}": cell.estimate for (env_id, agent), cell in rows.items() if cell is not None}
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(folder, summary)
     print(text)
     return summary
 

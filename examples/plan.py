@@ -25,6 +25,7 @@ from wm_agents.planning import PlanningAgent
 from wm_agents.planning.defaults import PlannerName, fit_model, make_planner
 from wm_agents.planning.learning import Learned, LearningConfig, learn_to_plan
 from wm_agents.protocols import Planner, WorldModel
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.trajectories import Trajectories
 
 
@@ -59,7 +60,7 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     """Learn, then evaluate; returns the summary that is written."""
     torch.set_num_threads(config.num_threads)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    make_output_directory(config.output_dir)
     started = time.perf_counter()
     learned = learn(config)
     learning_seconds = time.perf_counter() - started
@@ -79,7 +80,7 @@ def main(config: Config) -> dict[str, Any]:
         "evaluation_seconds": time.perf_counter() - started - learning_seconds,
         "seed": config.seed,
     }
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(config.output_dir, summary)
     (config.output_dir / "rounds.json").write_text(json.dumps(learned.rounds, indent=2) + "\n")
     print(json.dumps(summary, indent=2))
     return summary

@@ -25,6 +25,7 @@ from examples.driving_network import CarModel, fit_car, new_car_model
 from examples.driving_planner import Decision, DrivingPlanner, PlannerConfig
 from examples.driving_trace import Trace
 from examples.record_driving import CIRCUITS, CORRELATION, OPTIONS, held_out, record_widely
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.driving import render
 from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
 from wm_envs.driving.expert import line_of
@@ -65,7 +66,7 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     """Learn, drive, compare; returns the summary that is written."""
     torch.set_num_threads(config.num_threads)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    make_output_directory(config.output_dir)
     began = time.perf_counter()
     training = training_circuits(config)
     learned = load(config, training) if config.model else learn(config, training)
@@ -95,7 +96,7 @@ def main(config: Config) -> dict[str, Any]:
         "learning_seconds": learning_seconds,
         "seed": config.seed,
     }
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(config.output_dir, summary)
     trace.write(config.output_dir, f"{summary['track']}, {summary['clean_laps']} clean laps")
     film.write(config.output_dir)
     draw_plan(config, trace, film, bands)

@@ -18,6 +18,7 @@ import tyro
 from numpy.typing import NDArray
 
 import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.trajectories import Trajectories
 from wm_envs import datasets
 from wm_envs.driving.env import DrivingEnv
@@ -158,7 +159,7 @@ def main(config: Config) -> dict[str, Any]:
         for number, path in enumerate(training)
     ]
     trajectories = Trajectories.concatenate(parts)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    make_output_directory(config.output_dir)
     trajectories.save(config.output_dir / "trajectories.npz")
     summary = {
         "steps": trajectories.num_steps,
@@ -168,7 +169,7 @@ def main(config: Config) -> dict[str, Any]:
         "unseen_circuits": [path.stem for path in unseen],
         "seed": config.seed,
     }
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(config.output_dir, summary)
     print(json.dumps(summary, indent=2))
     return summary
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.datasets import Recording, record, save_minari
 from wm_envs.pong.planner import Planner
 from wm_envs.pong.players import PLAYERS
@@ -52,7 +53,7 @@ def main(config: Config) -> dict[str, float]:
         raise SystemExit(f"steps and episode_steps are at least 1, got {config.steps} and {config.episode_steps}")
     if config.minari and "{player}" not in config.minari:
         raise SystemExit(f"--minari needs {{player}} in the name, as in wm/pong/{{player}}-v0, got {config.minari!r}")
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    make_output_directory(config.output_dir)
     summary: dict[str, float] = {}
     for number, player in enumerate(config.players):
         recording = record_player(config, player, config.seed + 10_000 * number)
@@ -60,7 +61,7 @@ def main(config: Config) -> dict[str, float]:
         if config.minari:
             save_minari(recording, config.minari.format(player=player), config.env_id, env_kwargs=options(config))
         summary |= {f"{player}_{name}": value for name, value in describe(recording, frame_skip=4).items()}
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(config.output_dir, summary)
     print(json.dumps(summary, indent=2))
     return summary
 

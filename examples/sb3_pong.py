@@ -25,6 +25,7 @@ import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.evaluation.episodes import evaluate
 from wm_agents.feature_dreams import RememberingAgent
 from wm_agents.sb3_adapter import SB3VecEnv
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.pong.features import NUM_FEATURES
 from wm_envs.pong.view import PongView
 
@@ -90,7 +91,7 @@ def main(config: Config) -> dict[str, Any]:
     """Train and evaluate; returns the summary that is written."""
     began = time.perf_counter()
     torch.set_num_threads(1)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    make_output_directory(config.output_dir)
     options = {"repeat_action_probability": config.repeat_action_probability}
     rows = gym.make_vec(config.env_id, config.num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **options)
     view = PongView()
@@ -116,7 +117,7 @@ def main(config: Config) -> dict[str, Any]:
         "real_steps": int(agent.num_timesteps),
         "seconds": seconds,
     }
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(config.output_dir, summary)
     print(json.dumps(summary, indent=2))
     return summary
 

@@ -28,6 +28,7 @@ from wm_agents.evaluation.plots import plot_learning_curves
 from wm_agents.sb3_adapter import SB3VecEnv
 from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.seeding import spawn_seeds
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.world_model_ppo import WorldModelPPO
 
 
@@ -86,7 +87,7 @@ class EpisodeCurve(BaseCallback):
 def main(config: Config) -> dict[str, float]:
     """Train and evaluate; returns the summary that is written."""
     check(config)
-    make_folder(config.output_dir)
+    make_output_directory(config.output_dir)
     agent_seed, evaluation_seed = spawn_seeds(config.seed, 2)
     env = VecMonitor(SB3VecEnv(make_rows(config.env_id, config.num_envs)))
     agent = make_agent(config, env, agent_seed)
@@ -97,7 +98,7 @@ def main(config: Config) -> dict[str, float]:
     results = evaluate(agent, config.env_id, config.evaluation_episodes, seed=evaluation_seed)
     summary = results.summary() | training_numbers(agent, seconds)
     agent.save(config.output_dir / "agent.zip")
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(config.output_dir, summary)
     save_with_card(agent, config.output_dir, card_of(config, summary))
     draw(config, curve)
     print(json.dumps(summary, indent=2))
@@ -111,15 +112,6 @@ def check(config: Config) -> None:
             raise SystemExit(f"{name} is at least 1, got {getattr(config, name)}")
     if config.num_envs * config.rollout_steps < 2:
         raise SystemExit("num_envs * rollout_steps is at least 2: one transition alone has no advantage to compare")
-
-
-def make_folder(folder: Path) -> None:
-    """Make the output folder before anything else is done."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "summary.json").touch()
-    except OSError as error:
-        raise SystemExit(f"cannot write into {folder}: {error.strerror}; choose another --output-dir") from error
 
 
 def make_rows(env_id: str, num_envs: int) -> VectorEnv[Any, Any, Any]:

@@ -8,7 +8,6 @@ Writes scorecard.html, scorecard.json and summary.json (planning_gap, mean_retur
 """
 
 import functools
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from wm_agents.planning import (
 )
 from wm_agents.planning.experience import Experience
 from wm_agents.protocols import Planner, WorldModel
+from wm_agents.training.summary import write_summary
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import DeterministicModel, EnsembleConfig, EnsembleModel, FitConfig, TokenModel
 from wm_envs import oracle
@@ -92,7 +92,7 @@ def main(config: Config) -> dict[str, float]:
     gap, rates = measure_gap(config, env, model, train.is_lattice)
     card = judge(config, env, model, train, test, gap)
     summary = {**card.summary, **rates, "real_steps": float(train.num_steps), "seconds": time.perf_counter() - started}
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(config.output_dir, summary)
     print(card.verdict)
     print(f"{card.page_path} shows why.")
     return summary

@@ -28,7 +28,7 @@ from wm_agents.debate import (
 )
 from wm_agents.debate.plots import plot_trajectories
 from wm_agents.debate.studies import adapted_relevance, recovery_study
-from wm_agents.training.summary import make_output_directory
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.debate.claims import DebateResult
 from wm_envs.debate.observations import load_corpus
 
@@ -79,7 +79,7 @@ def main(config: Config) -> dict[str, Any]:
         study = recovery_study(adapted_relevance(), config.persons, seed=config.seed)
         summary |= study.median.flatten("spearman_median") | {"persons": config.persons}
         print(f"Generated persons: median Spearman {study.median} between drives and allocations")
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_summary(folder, summary)
     return summary
 
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.protocols import ModelState
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.objects import ObjectConfig, ObjectModel
 from wm_envs import oracle
@@ -100,7 +101,7 @@ class Windows:
 def main(config: Config) -> dict[str, float]:
     """Record, fit, test; returns the summary that is written."""
     torch.set_num_threads(config.num_threads)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    make_output_directory(config.output_dir)
     train = record_training(config)
     env = gym.make(config.env_id, **options(config))
     began = time.perf_counter()
@@ -114,7 +115,7 @@ def main(config: Config) -> dict[str, float]:
     summary = summarise(config, windows, imagined)
     summary |= {"train_steps": float(train.num_steps), "fit_seconds": seconds, "windows_left_out": float(num_left_out)}
     summary |= {f"{name}_looked_up": figures[f"{name}_known"] for name in model.view.parts}
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(config.output_dir, summary)
     print(json.dumps(summary, indent=2))
     if config.has_pictures:
         draw_errors(config, windows, imagined)

@@ -20,6 +20,7 @@ import tyro
 from numpy.typing import NDArray
 
 from wm_agents.errors import ConfigError
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.trajectories import Trajectories
 from wm_agents.votes.world_model import PLENARY, ResolutionModel, ResolutionModelConfig, step_errors, steps_of
 from wm_envs.resolutions.countries import code_of
@@ -68,7 +69,7 @@ def main(config: Config) -> dict[str, Any]:
     fitted = model.fit(training, validation)
     errors = step_errors(model, test)
     baseline = mean_tally_errors(training, test)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    make_output_directory(config.output_dir)
     summary = {
         "country": country,
         "num_read": len(read),
@@ -143,7 +144,7 @@ def write(
     trajectories: list[Trajectory],
 ) -> None:
     """summary.json and the errors of each resolution."""
-    (folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(folder, summary)
     bounds = np.concatenate([[0], test.lengths.cumsum()])
     rows = [
         {

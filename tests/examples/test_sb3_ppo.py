@@ -8,6 +8,7 @@ import pytest
 from stable_baselines3 import PPO
 
 from examples.sb3_ppo import Config, main
+from wm_agents.errors import ConfigError
 from wm_agents.world_model_ppo import WorldModelPPO
 
 
@@ -66,5 +67,5 @@ def test_bad_weights_and_folders_are_refused_with_a_remedy(tmp_path: Path) -> No
     with pytest.raises(SystemExit, match=r"num_envs \* rollout_steps is at least 2"):
         main(small(tmp_path, num_envs=1, rollout_steps=1))
     (tmp_path / "file").touch()
-    with pytest.raises(SystemExit, match="choose another --output-dir"):
+    with pytest.raises(ConfigError, match="choose another output folder"):
         main(small(tmp_path / "file" / "folder"))

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from wm_agents.errors import ConfigError
 
@@ -22,9 +23,17 @@ def make_output_directory(folder: Path) -> Path:
     return folder
 
 
-def write_summary(folder: Path, summary: Mapping[str, float]) -> Path:
-    """Write `summary.json`: flat names to numbers, with null for what is not finite."""
-    finite = {name: value if math.isfinite(value) else None for name, value in summary.items()}
+def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
+    """Write `summary.json`: names to what JSON can hold, with null for numbers that are not finite."""
     path = folder / "summary.json"
-    path.write_text(json.dumps(finite, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(without_infinities(summary), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return path
+
+
+def without_infinities(value: Any) -> Any:
+    """The same mappings and lists with None in the place of numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {name: without_infinities(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_infinities(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

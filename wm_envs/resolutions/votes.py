@@ -1,5 +1,6 @@
 """Recorded plenary votes as arrays: what vote models are fitted on."""
 
+from calendar import isleap
 from collections.abc import Sequence
 from datetime import date
 from typing import TypedDict
@@ -7,7 +8,7 @@ from typing import TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_envs.errors import TrajectoryError
+from wm_envs.errors import OptionError, TrajectoryError
 from wm_envs.resolutions.records import KINDS, Ballot, Trajectory
 
 ABSENT, YES, ABSTAIN, NO = -1, 0, 1, 2
@@ -56,7 +57,7 @@ def vote_arrays(trajectories: Sequence[Trajectory]) -> VoteArrays:
     issue_names = sorted({issue for t, _, _ in named for issue in t.issues})
     return VoteArrays(
         votes=_votes([ballot for _, ballot, _ in named], countries),
-        years=np.array([_year(day) for _, _, day in named]),
+        years=np.array([year_of(day) for _, _, day in named]),
         kinds=np.array([KINDS.index(t.kind) for t, _, _ in named], np.int8),
         issues=_membership([t.issues for t, _, _ in named], issue_names),
         sponsors=_membership([(*t.sponsors, *t.additional_sponsors) for t, _, _ in named], countries),
@@ -89,7 +90,14 @@ def _membership(sets: list[tuple[str, ...]], names: list[str]) -> NDArray[np.boo
     return members
 
 
-def _year(day: str) -> float:
-    parsed = date.fromisoformat(day)
-    first = date(parsed.year, 1, 1)
-    return parsed.year + (parsed - first).days / (date(parsed.year + 1, 1, 1) - first).days
+def year_of(day: str) -> float:
+    """A date like 2012-12-01, or a year, on the scale of `VoteArrays`.
+
+    Raises:
+        OptionError: It is neither.
+    """
+    try:
+        parsed = date.fromisoformat(day if "-" in day else f"{day}-01-01")
+    except ValueError as error:
+        raise OptionError(f"expected a date like 2012-12-01 or a year, got {day!r}") from error
+    return parsed.year + (parsed - date(parsed.year, 1, 1)).days / (366 if isleap(parsed.year) else 365)

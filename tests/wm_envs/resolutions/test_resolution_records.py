@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from wm_envs.errors import TrajectoryError
+from wm_envs.errors import OptionError, TrajectoryError
 from wm_envs.resolutions.digital_library import COLUMNS, read_digital_library
 from wm_envs.resolutions.marc import read_marc
 from wm_envs.resolutions.records import (
@@ -18,6 +18,7 @@ from wm_envs.resolutions.records import (
     write_trajectories,
 )
 from wm_envs.resolutions.unvotes import read_unvotes
+from wm_envs.resolutions.votes import year_of
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "un"
 needs_data = pytest.mark.skipif(not REAL.is_dir(), reason="the real records of ../shared/data/un are not here")
@@ -343,6 +344,13 @@ def test_draft_records_give_sponsors_by_name(tmp_path):
 def test_malformed_marc_is_refused(tmp_path, content):
     with pytest.raises(TrajectoryError, match=r"d\.xml"):
         read_marc(write(tmp_path, content, "d.xml"))
+
+
+def test_dates_are_years_and_what_is_none_is_refused_by_name():
+    assert [year_of(day) for day in ("2013", "2013-01-01", "2012-12-31")] == [2013.0, 2013.0, 2012 + 365 / 366]
+    assert year_of("9999-12-31") == pytest.approx(9999 + 364 / 365)
+    with pytest.raises(OptionError, match="'spring'"):
+        year_of("spring")
 
 
 # The real files
