@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from wm_agents.errors import ConfigError
+from wm_envs.errors import OptionError
 from wm_envs.resolutions.countries import CODES
 from wm_envs.resolutions.records import Trajectory, ballot_of, write_trajectories
 
@@ -79,11 +80,15 @@ def test_votes_are_explained_and_foreseen(records, tmp_path, features):
 
 def test_wrong_periods_and_countries_are_refused(records, tmp_path):
     example = load("irl_resolutions")
-    for settings in ({"since": "2007"}, {"countries": "FR,XX"}, {"train_before": "soon"}, {"since": "1950"}):
+    wrong = (
+        ({"since": "2007"}, ConfigError, "since < train_before"),
+        ({"countries": "FR,XX"}, ConfigError, "XX"),
+        ({"train_before": "soon"}, OptionError, "'soon'"),
+        ({"since": "1950", "train_before": "1960"}, ConfigError, "widen the period"),
+    )
+    for settings, error, message in wrong:
         config = {"votes": records, "train_before": "2005", "since": "2002", "features": "stage", **settings}
-        if settings == {"since": "1950"}:
-            config["train_before"] = "1960"
-        with pytest.raises(ConfigError):
+        with pytest.raises(error, match=message):
             example["main"](example["Config"](output_dir=tmp_path, **config))
 
 
