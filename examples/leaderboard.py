@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +87,11 @@ def main(config: Config) -> dict[str, float]:
     check(config)
     torch.set_num_threads(1)
     folder = make_output_directory(config.output_dir)
-    tasks = [(env_id, agent, seed) for env_id in config.env_ids for agent in config.agents for seed in config.seeds]
+    tasks = list(product(config.seeds, config.env_ids, config.agents))  # a stopped run holds whole seeds
     runs = []
     with progress(len(tasks), "leaderboard", False if config.quiet else None) as bar:
-        for task in tasks:
-            runs.append(run_once(config, *task))
+        for seed, env_id, agent in tasks:
+            runs.append(run_once(config, env_id, agent, seed))
             bar.advance(1)
     rows = rank(runs, config)
     text = markdown(rows, config)
