@@ -11,6 +11,7 @@ ap_1s_ttb, ...) and crash_prediction.png.
 """
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,6 +21,8 @@ import numpy as np
 import torch
 import tyro
 from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for its neighbours, when run as a script
 
 from examples import plan_driving
 from examples.driving_imagination import (

@@ -11,6 +11,7 @@ yardsticks. Writes summary.json and learning_curves.png.
 """
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from numpy.typing import NDArray
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for its neighbours, when run as a script
 
 from examples.dream_sac import Curve
 from examples.driving_model import (

@@ -8,6 +8,7 @@ and with the expert, beside the quasi-steady limit. Writes summary.json, lap.gif
 """
 
 import json
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ import numpy as np
 import torch
 import tyro
 from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for its neighbours, when run as a script
 
 from examples.driving_imagination import DRIVEN, OFFSET, CompiledModel
 from examples.driving_laps import drive_laps, grip_share, imaginations

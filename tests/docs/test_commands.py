@@ -52,18 +52,28 @@ def run(target):
     return runpy.run_module(target, run_name="__main__", alter_sys=True)
 
 
-@pytest.mark.parametrize(("target", "arguments"), commands(), ids=lambda value: " ".join(value) if value else "-")
+def as_python_does(target, monkeypatch):
+    """A script finds what lies beside it, and the repository only where it says so itself; a module finds both."""
+    is_script = target.endswith(".py")
+    elsewhere = [place for place in sys.path if Path(place).resolve() != ROOT]
+    monkeypatch.setattr(sys, "path", [str((ROOT / target).parent) if is_script else str(ROOT), *elsewhere])
+    for name in [name for name in sys.modules if name.split(".")[0] in ("examples", "benchmarks")]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments"), commands(), ids=lambda value: value if isinstance(value, str) else " ".join(value) or "-"
+)
 def test_a_command_has_options_that_its_script_takes(target, arguments, monkeypatch):
     if not has_options(target):
         assert not arguments, "this script takes no options"
         return
-    monkeypatch.delitem(sys.modules, target, raising=False)  # runpy warns of modules that are there already
     if arguments and arguments[-1].startswith("--"):
         arguments = (*arguments, "value")  # the page left the value out: `--peer-python ...`
     monkeypatch.setattr(sys, "argv", [target, *arguments])
     monkeypatch.setattr(tyro, "cli", stop_after(tyro.cli))
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop_after(argparse.ArgumentParser.parse_args))
-    monkeypatch.syspath_prepend(str(ROOT / "examples"))  # as Python does for a script
+    as_python_does(target, monkeypatch)
     with pytest.raises(Parsed):
         run(target)
 
