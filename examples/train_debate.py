@@ -65,6 +65,8 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Train, validate, compare; returns the summary that is written."""
+    if config.persons == 1 or config.persons < 0:
+        raise SystemExit(f"persons is 0 or at least 2, which an interval needs, got {config.persons}")
     folder = make_output_directory(config.output_dir)
     model = create_world_model(config.name, source_file(config))
     started = time.process_time()

@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from examples.train_debate import Config, main
 from wm_agents.debate import load_world_model
 
@@ -18,3 +20,9 @@ def test_the_guides_run(tmp_path, capsys):
     assert (tmp_path / "trajectories.png").stat().st_size > 10_000
     assert len(load_world_model(tmp_path / "model.json").observations) == summary["labelled"]
     assert list((tmp_path / "events").iterdir())
+
+
+def test_one_person_is_too_few_for_an_interval(tmp_path):
+    with pytest.raises(SystemExit, match="got 1"):
+        main(Config(persons=1, output_dir=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
