@@ -85,14 +85,8 @@ class Run:
 def main(config: Config) -> dict[str, float]:
     """Run what is missing, render; returns agent and id -> normalised score."""
     check(config)
-    torch.set_num_threads(1)
     folder = make_output_directory(config.output_dir)
-    tasks = list(product(config.seeds, config.env_ids, config.agents))  # a stopped run holds whole seeds
-    runs = []
-    with progress(len(tasks), "leaderboard", False if config.quiet else None) as bar:
-        for seed, env_id, agent in tasks:
-            runs.append(run_once(config, env_id, agent, seed))
-            bar.advance(1)
+    runs = run_all(config)
     rows = rank(runs, config)
     text = markdown(rows, config)
     (folder / "leaderboard.md").write_text(text, encoding="utf-8")
@@ -102,6 +96,18 @@ def main(config: Config) -> dict[str, float]:
     write_summary(folder, summary)
     print(text)
     return summary
+
+
+def run_all(config: Config) -> list[Run]:
+    """Whole seeds one after the other, so that a run that was stopped holds a table of fewer seeds."""
+    torch.set_num_threads(1)
+    runs = []
+    tasks = list(product(config.seeds, config.env_ids, config.agents))
+    with progress(len(tasks), "leaderboard", False if config.quiet else None) as bar:
+        for seed, env_id, agent in tasks:
+            runs.append(run_once(config, env_id, agent, seed))
+            bar.advance(1)
+    return runs
 
 
 def check(config: Config) -> None:
@@ -133,7 +139,7 @@ def run_once(config: Config, env_id: str, agent: str, seed: int) -> Run:
     except OptionError as error:  # there are no true dynamics of this id
         run = Run(env_id, agent, seed, None, "", 0, 0.0, str(error))
     run = Run(**{**asdict(run), "seconds": time.perf_counter() - started})
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(run), indent=2) + "\n", encoding="utf-8")
     return run
 
