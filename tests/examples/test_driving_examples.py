@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import driving_models, driving_planning
-from examples import crash_prediction, dream_driving, plan_driving, record_driving
+from examples import crash_prediction, plan_driving, record_driving
 from examples.driving_imagination import CompiledModel, learned_imagination, true_imagination
 from examples.driving_laps import drive_laps
 from examples.driving_model import (
@@ -247,36 +247,6 @@ def test_margins_and_times_to_the_boundary_by_hand():
     right = seen[0, 35] + dynamics.HALF_WIDTH
     spin = 5.0 * dynamics.MAX_SIDESLIP
     np.testing.assert_allclose(margins[:, 0], [min(room, right, spin), -1.0], atol=1e-5)
-
-
-def test_the_dream_pays_what_the_environment_pays():
-    """The given rules of the reward agree with the environment's on the recorded steps, but for wear and fuel."""
-    config = dream_driving.Config(episode_decisions=25)
-    car = dream_driving.Decisions(config)
-    car.reset(seed=1)
-    generator = np.random.default_rng(0)
-    has_ended = False
-    while not has_ended:
-        action = generator.uniform(-0.3, 0.3, 2).astype(np.float32) + np.array([0.0, 0.5], np.float32)
-        *_, terminated, truncated, _ = car.step(action)
-        has_ended = terminated or truncated
-    before, actions, rewards, after, ends, _ = (np.array(column) for column in zip(*car.transitions, strict=True))
-    driver = dream_driving.DreamDriver(new_car_model(make_layout("kinematics", load_circuits(["oval"]))))
-    last = np.concatenate([actions[:1], actions[:-1]])
-    rows = [torch.as_tensor(extend(seen.astype(np.float32), 0)) for seen in (before, after)]
-    paid, has_left = driver.judge(*rows, torch.as_tensor(actions), torch.as_tensor(last))
-    np.testing.assert_allclose(paid, rewards, atol=2e-3)
-    np.testing.assert_array_equal(has_left, ends)
-
-
-def test_dreaming_of_driving_from_end_to_end(tmp_path):
-    config = dream_driving.Config(
-        recorded_episodes=2, rounds=2, round_steps=30, dream_decisions=20, model_free_decisions=20, evaluate_every=10,
-        evaluation_episodes=1, episode_decisions=5, dream_envs=2, num_updates=10, output_dir=tmp_path,
-    )  # fmt: skip
-    summary = dream_driving.main(config)
-    assert json.loads((tmp_path / "summary.json").read_text())["dream_real_steps"] == summary["dream_real_steps"]
-    assert (tmp_path / "learning_curves.png").stat().st_size > 5000
 
 
 def test_what_is_expected_leaves_out_futures_that_have_ended(fitted, recorded):
