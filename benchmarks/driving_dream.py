@@ -4,8 +4,8 @@
 
 A seed has a dream and a model-free run, and its threshold is 90% of the way from random decisions to its own model-free
 run's final return. A run that never gets there counts with infinitely many steps. The control is the model-free arm
-with twenty times its gradient steps: five per real step, where the dream takes nine. Each seed's row is written as soon as it is over, in
-place of an older row of that seed.
+with twenty times its gradient steps: five per real step, where the dream takes nine. Each seed's row is written as soon
+as it is over, in place of an older row of that seed.
 """
 
 import json

@@ -24,13 +24,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 from examples.dream_sac import Curve
 from examples.driving_decisions import Decisions
 from examples.driving_dream import DreamDriver
-from examples.driving_model import CIRCUIT, Trajectories, extend_trajectories, load_circuits, make_layout
+from examples.driving_model import CIRCUIT, extend_trajectories, load_circuits, make_layout
 from examples.driving_network import CarModel, fit_car, new_car_model
 from examples.driving_returns import Course, yardsticks
 from examples.record_driving import record_circuit
 from wm_agents.evaluation.plots import plot_learning_curves
 from wm_agents.imagination import DreamVectorEnv
 from wm_agents.sb3_adapter import SB3VecEnv
+from wm_agents.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
@@ -215,9 +216,8 @@ def summarise(config: Config, dreamt: Curve, real: Curve, known: dict[str, float
     """Final returns and real steps to the threshold; nothing is compared with a model-free arm that cannot drive."""
     final = float(real.returns[-3:].mean())
     threshold = known["random_return"] + config.share * (final - known["random_return"])
-    reached = dreamt.steps_to(threshold), real.steps_to(threshold)
+    dream_steps, real_steps = dreamt.steps_to(threshold), real.steps_to(threshold)
     can_drive = final >= 0.5 * known["expert_return"]
-    is_fair = can_drive and reached[0] is not None and reached[1] is not None
     return {
         **known,
         "model_free_return": final,
@@ -226,12 +226,12 @@ def summarise(config: Config, dreamt: Curve, real: Curve, known: dict[str, float
         "dream_return": float(dreamt.returns[-1]),
         "dream_real_steps": int(dreamt.steps[-1]),
         "dream_gradient_steps": config.rounds * config.dream_gradients,
-        "dream_steps_to_threshold": reached[0],
+        "dream_steps_to_threshold": dream_steps,
         "model_free_real_steps": int(real.steps[-1]),
         "model_free_gradient_steps": config.model_free_decisions * config.model_free_gradients,
-        "model_free_steps_to_threshold": reached[1],
+        "model_free_steps_to_threshold": real_steps,
         "model_free_return_at_equal_steps": float(np.interp(dreamt.steps[-1], real.steps, real.returns)),
-        "times_fewer_real_steps": reached[1] / reached[0] if is_fair else None,
+        "times_fewer_real_steps": real_steps / dream_steps if can_drive and dream_steps and real_steps else None,
         "dream_curve": [dreamt.steps.tolist(), dreamt.returns.round(2).tolist()],
         "model_free_curve": [real.steps.tolist(), real.returns.round(2).tolist()],
         "seed": config.seed,
