@@ -85,7 +85,7 @@ def main(config: Config) -> dict[str, Any]:
     dreamt, real = dream(config), model_free(config)
     summary = summarise(config, dreamt, real, yardsticks(course(config), config.seed))
     (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    draw(config, dreamt, real, summary["threshold"])
+    draw(config, dreamt, real, summary)
     print(json.dumps(summary, indent=2))
     return summary
 
@@ -238,16 +238,17 @@ def summarise(config: Config, dreamt: Curve, real: Curve, known: dict[str, float
     }
 
 
-def draw(config: Config, dreamt: Curve, real: Curve, threshold: float) -> None:
+def draw(config: Config, dreamt: Curve, real: Curve, summary: dict[str, Any]) -> None:
     """Write learning_curves.png: both returns over real steps."""
+    title, times = f"wm/Driving-v0, {Path(config.track).stem}", summary["times_fewer_real_steps"]
     plot_learning_curves(
         config.output_dir / "learning_curves.png",
         {"SAC in the dream": [dreamt.returns], "SAC, model-free": [real.returns]},
         {"SAC in the dream": dreamt.steps, "SAC, model-free": real.steps},
         ylabel="Mean return",
         xlabel="Real steps",
-        threshold=threshold,
-        title=f"wm/Driving-v0, {Path(config.track).stem}",
+        threshold=round(summary["threshold"], 1),
+        title=title if times is None else f"{title}: {times:.1f} times fewer real steps in the dream",
     )
 
 
