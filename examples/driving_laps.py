@@ -48,9 +48,16 @@ def imaginations(
 
 
 def drive_laps(
-    env: Any, planner: DrivingPlanner, model: CompiledModel | None, num_laps: int, on_decision: Any = None
+    env: Any,
+    planner: DrivingPlanner,
+    model: CompiledModel | None,
+    num_laps: int,
+    on_decision: Any = None,
+    *,
+    seed: int = 0,
+    max_decisions: int = 100_000,
 ) -> dict[str, Any]:
-    """Drive from the line until the laps are done or the car is off; `model=None` asks the true rules.
+    """Drive from the start until the laps are done or the car is off; `model=None` asks the true rules.
 
     Args:
         env: A single `wm/Driving-v0`, extended, in SI units, not wrapped.
@@ -58,11 +65,13 @@ def drive_laps(
         model: The learned dynamics.
         num_laps: Laps.
         on_decision: Called with (step, observation, decision, state) at each step.
+        seed: Of the start, where the environment has random ones.
+        max_decisions: After which the drive is given up.
     """
-    observation, _ = env.reset(seed=0)
+    observation, _ = env.reset(seed=seed)
     lap_times: list[float] = []
     seconds, num_decisions, has_ended = 0.0, 0, False
-    while len(lap_times) < num_laps and not has_ended:
+    while len(lap_times) < num_laps and num_decisions < max_decisions and not has_ended:
         state = env.clone_state()
         began = time.process_time()
         imagines = imaginations(env, observation, model, planner.config)
@@ -80,5 +89,6 @@ def drive_laps(
         "lap_times": lap_times,
         "decisions_per_second": num_decisions / max(seconds, 1e-9),
         "num_decisions": num_decisions,
+        "driven_metres": float(env.clone_state()["driven"]),
         "cause": int(info["cause"]),
     }

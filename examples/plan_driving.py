@@ -174,9 +174,9 @@ def collect(
     return extend_trajectories(Trajectories.from_transitions(*arrays), number)
 
 
-def circuit(track: str | Path) -> DrivingEnv:
-    """The environment of a timed run, from a rolling start on the line."""
-    return DrivingEnv(track=track, random_start=False, time_limit=100_000, **OPTIONS)
+def circuit(track: str | Path, *, is_random_start: bool = False) -> DrivingEnv:
+    """The environment of a timed run, from a rolling start on the line or anywhere on the lap."""
+    return DrivingEnv(track=track, random_start=is_random_start, time_limit=100_000, **OPTIONS)
 
 
 def make_planner(config: Config, track: str | Path | None = None) -> DrivingPlanner:
@@ -189,10 +189,11 @@ def make_planner(config: Config, track: str | Path | None = None) -> DrivingPlan
     return DrivingPlanner(circuit(track or config.track).parameters, settings, config.seed)
 
 
-def expert_laps(track: str, num_laps: int) -> list[float]:
-    """The expert's lap times from the same start."""
-    env = DrivingVectorEnv(1, track=track, random_start=False, laps=num_laps, time_limit=100_000)
-    env.reset(seed=0)
+def expert_laps(track: str, num_laps: int, start_seed: int | None = None) -> list[float]:
+    """The expert's lap times from the line, or from the random start of a seed."""
+    is_random = start_seed is not None
+    env = DrivingVectorEnv(1, track=track, random_start=is_random, laps=num_laps, time_limit=100_000)
+    env.reset(seed=start_seed if is_random else 0)
     times: list[float] = []
     while True:
         _, _, terminated, truncated, info = env.step(env.expert_actions())

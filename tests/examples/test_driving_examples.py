@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import driving_models, driving_planning
-from examples import crash_prediction, dream_driving, plan_driving, record_driving
+from benchmarks import driving_models
+from examples import plan_driving, record_driving
 from examples.driving_imagination import CompiledModel, learned_imagination, true_imagination
 from examples.driving_laps import drive_laps
 from examples.driving_model import (
@@ -231,54 +231,6 @@ def test_laps_are_driven_in_the_learned_model_of_a_bad_driver_without_crashing_t
     assert not figures["is_clean"]
 
 
-def test_margins_and_times_to_the_boundary_by_hand():
-    env = crash_prediction.DrivingVectorEnv(2, track="oval", random_start=False, **record_driving.OPTIONS)
-    seen, _ = env.reset(seed=0)
-    seen[:, [VX, VY, HEADING, BEND, AY]] = [20.0, 0.0, 0.0, 0.0, 0.0]
-    room = seen[0, LEFT] + dynamics.HALF_WIDTH
-    seen[1, VY] = room / 0.48  # nearly half a second to the left edge
-    shares = crash_prediction.urgencies(seen)
-    np.testing.assert_allclose(shares[0], 0.0)
-    np.testing.assert_allclose(shares[1], 0.05 / 0.5, rtol=1e-6)  # the first grid time beyond it
-    track = crash_prediction.track_of(env.parameters)
-    paths = np.zeros((2, 1, 8))
-    paths[1, 0, 1] = room + 1.0
-    margins = crash_prediction.margins(paths, np.zeros((2, 1)), track)
-    right = seen[0, 35] + dynamics.HALF_WIDTH
-    spin = 5.0 * dynamics.MAX_SIDESLIP
-    np.testing.assert_allclose(margins[:, 0], [min(room, right, spin), -1.0], atol=1e-5)
-
-
-def test_the_dream_pays_what_the_environment_pays():
-    """The given rules of the reward agree with the environment's on the recorded steps, but for wear and fuel."""
-    config = dream_driving.Config(episode_decisions=25)
-    car = dream_driving.Decisions(config)
-    car.reset(seed=1)
-    generator = np.random.default_rng(0)
-    has_ended = False
-    while not has_ended:
-        action = generator.uniform(-0.3, 0.3, 2).astype(np.float32) + np.array([0.0, 0.5], np.float32)
-        *_, terminated, truncated, _ = car.step(action)
-        has_ended = terminated or truncated
-    before, actions, rewards, after, ends, _ = (np.array(column) for column in zip(*car.transitions, strict=True))
-    driver = dream_driving.DreamDriver(new_car_model(make_layout("kinematics", load_circuits(["oval"]))))
-    last = np.concatenate([actions[:1], actions[:-1]])
-    rows = [torch.as_tensor(extend(seen.astype(np.float32), 0)) for seen in (before, after)]
-    paid, has_left = driver.judge(*rows, torch.as_tensor(actions), torch.as_tensor(last))
-    np.testing.assert_allclose(paid, rewards, atol=2e-3)
-    np.testing.assert_array_equal(has_left, ends)
-
-
-def test_dreaming_of_driving_from_end_to_end(tmp_path):
-    config = dream_driving.Config(
-        recorded_episodes=2, rounds=2, round_steps=30, dream_decisions=20, model_free_decisions=20, evaluate_every=10,
-        evaluation_episodes=1, episode_decisions=5, dream_envs=2, num_updates=10, output_dir=tmp_path,
-    )  # fmt: skip
-    summary = dream_driving.main(config)
-    assert json.loads((tmp_path / "summary.json").read_text())["dream_real_steps"] == summary["dream_real_steps"]
-    assert (tmp_path / "learning_curves.png").stat().st_size > 5000
-
-
 def test_what_is_expected_leaves_out_futures_that_have_ended(fitted, recorded):
     """With one member after 5 steps it is that member's rollout; with two, the mean of both."""
     segment = driving_models.windows(recorded[0], 5)
@@ -300,15 +252,3 @@ def test_intervals_hold_the_figure(recorded):
     predicted = segment.observations[:, -1] + 0.1 * (segment.observations[:, 0] - segment.observations[:, -1])
     intervals = driving_models.rmse_intervals(predicted, segment, driving_models.episodes_of([recorded[0]], 5))
     assert all(low == high == pytest.approx(0.1, abs=1e-3) for low, high in intervals.values())
-
-
-def test_totals_count_only_circuits_that_all_drivers_lapped():
-    def run(seconds, is_clean=True):
-        return {"is_clean": is_clean, "lap_times": [9.0, seconds], "decisions_per_second": 60.0}
-
-    a = {"limit": 8.0, "learned": run(10.0), "oracle": run(9.9), "expert": run(10.5)}
-    b = {"limit": 7.0, "learned": run(1.0, False), "oracle": run(7.5), "expert": run(8.0)}
-    figures = driving_planning.totals({"a": a, "b": b})
-    assert (figures["learned_clean_circuits"], figures["oracle_clean_circuits"]) == (1, 2)
-    assert figures["learned_total"] == 10.0
-    assert figures["learned_over_oracle"] == pytest.approx(10.0 / 9.9)
