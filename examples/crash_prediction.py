@@ -29,6 +29,7 @@ from examples.driving_risk import Imagination, NoisyDrivers, features_of, learne
 from examples.record_driving import CIRCUITS, held_out
 from wm_agents.evaluation.end_scores import auroc, average_precision
 from wm_agents.safety import RiskCalibrator, Shield, calibration_error
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.driving import dynamics
 from wm_envs.driving.env import track_of
 
@@ -210,7 +211,7 @@ def shield_figures(free: list[Drive], safe: list[Drive]) -> dict[str, Any]:
 def main(config: Config) -> dict[str, Any]:
     """Calibrate, judge, shield; returns the summary that is written."""
     torch.set_num_threads(1)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    make_output_directory(config.output_dir)
     training, unseen = held_out(config.circuits)
     planning = plan_driving.Config(
         model=config.model, circuits=config.circuits, seed=config.seed, output_dir=config.output_dir, track="oval"
@@ -251,7 +252,7 @@ def main(config: Config) -> dict[str, Any]:
         "horizon_seconds": config.horizon * dynamics.TIME_STEP,
         "seed": config.seed,
     }
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(config.output_dir, summary)
     (config.output_dir / "calibrator.json").write_text(json.dumps(calibrators["model"].to_json()) + "\n")
     draw(config, probabilities["model"], ttb, judged.happened)
     print(json.dumps(summary, indent=2))

@@ -34,6 +34,7 @@ from examples.record_driving import record_circuit
 from wm_agents.evaluation.plots import plot_learning_curves
 from wm_agents.imagination import DreamVectorEnv
 from wm_agents.sb3_adapter import SB3VecEnv
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.trajectories import Trajectories
 
 
@@ -84,10 +85,10 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     """Run both arms; returns the summary that is written."""
     torch.set_num_threads(1)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
+    make_output_directory(config.output_dir)
     dreamt, real = dream(config), model_free(config)
     summary = summarise(config, dreamt, real, yardsticks(course(config), config.seed))
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(config.output_dir, summary)
     draw(config, dreamt, real, summary)
     print(json.dumps(summary, indent=2))
     return summary
