@@ -128,8 +128,13 @@ def _circuit() -> bytes:
     return ("# x_m,y_m,w_tr_right_m,w_tr_left_m\n" + "\n".join(rows) + "\n").encode()
 
 
+def _corpus(num: int) -> Observations:
+    corpus = load_corpus()
+    return Observations(corpus[i] for i in range(num))
+
+
 def _observations() -> bytes:
-    return json.dumps(Observations(load_corpus()[i] for i in range(4)).to_plain()).encode()
+    return json.dumps(_corpus(4).to_plain()).encode()
 
 
 def _arrays(folder: Path) -> bytes:
@@ -139,7 +144,7 @@ def _arrays(folder: Path) -> bytes:
 
 
 def _debate_model(folder: Path) -> bytes:
-    DebateModel("Person", Observations(load_corpus()[i] for i in range(3)), Agents()).save(folder / "model.json")
+    DebateModel("Person", _corpus(3), Agents()).save(folder / "model.json")
     return (folder / "model.json").read_bytes()
 
 
