@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from wm_agents.errors import CheckpointError, SpaceError
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.stored_shapes import check_counts, check_shapes
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.encoding import check_fit_spaces, check_observations
 from wm_agents.world_models.symbols import PartReader, SymbolNetwork
@@ -286,7 +287,12 @@ class ObjectModel(Unrolled, nn.Module):
         try:
             data = stored.metadata
             model = cls(observation_space, action_space, view, ObjectConfig(**data["config"]), seed=data["seed"])
-            model.arrange([PartReader.from_json(reader) for reader in data["readers"]])
+            readers = [PartReader.from_json(reader) for reader in data["readers"]]
+            check_counts(data["config"], stored.tensors)
+            with torch.device("meta"):  # first without memory
+                model.arrange(readers)
+                check_shapes(model, stored.tensors)
+            model.arrange(readers)
             model.reward_weights = np.array(data["reward_weights"])
             model.endings = [tuple(values) for values in data["endings"]]
             model.load_state_dict(stored.tensors)
