@@ -398,7 +398,11 @@ class Reinforce:
         Raises:
             CheckpointError: Damaged, of another kind, or for other spaces.
         """
-        return cls.from_checkpoint(load_checkpoint(path, KIND), env)
+        checkpoint = load_checkpoint(path, KIND)
+        try:
+            return cls.from_checkpoint(checkpoint, env)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from error
 
     @classmethod
     def from_checkpoint(

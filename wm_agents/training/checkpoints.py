@@ -180,7 +180,10 @@ class CheckpointManager:
                     f"{self.directory} belongs to a run with {name}={stored.get(name)!r}, this one has "
                     f"{wanted.get(name)!r}; repeat that run or give another folder"
                 )
-        return int(found.metadata["step"]), unpack_state(found.metadata["structure"], found.tensors)
+        try:
+            return int(found.metadata["step"]), unpack_state(found.metadata["structure"], found.tensors)
+        except (CheckpointError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{self.directory} holds a state of another form: {error}") from error
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole, or None when there are none at all.

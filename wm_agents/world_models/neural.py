@@ -240,8 +240,6 @@ class NeuralModel(Unrolled, nn.Module):
             model = cls._described(metadata, known)
             model.load_state_dict(stored.tensors)
             return model, metadata["surroundings"]
-        except CheckpointError:
-            raise
         except Exception as error:  # what a foreign description leads to has no bounds
             raise CheckpointError(f"{path} does not describe a {cls.__name__}: {error}") from error
 
