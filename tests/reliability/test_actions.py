@@ -93,6 +93,15 @@ def test_a_batch_is_unmoved_by_what_is_no_action(env_id, counted):
 @pytest.mark.parametrize("env_id", IDS)
 def test_a_step_before_the_reset_or_after_the_end_needs_one(env_id):
     env = make(env_id)
+    env.action_space.seed(0)
     with pytest.raises(ResetNeeded):
         env.step(env.action_space.sample())
+    env.reset(seed=0)
+    for _ in range(20 if env_id == "wm/PongAtari-v0" else 3000):
+        if any(env.step(env.action_space.sample())[2:4]):
+            before = env.unwrapped.clone_state().tobytes()
+            with pytest.raises(ResetNeeded):
+                env.unwrapped.step(env.action_space.sample())
+            assert env.unwrapped.clone_state().tobytes() == before
+            break
     env.close()

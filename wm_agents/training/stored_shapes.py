@@ -25,8 +25,14 @@ def check_shapes(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def check_counts(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Raise CheckpointError where a configuration counts more parts (`num_members`) than the tensors have numbers."""
+    """Raise CheckpointError where a configuration counts more parts (`num_members`) than the tensors have numbers.
+
+    Lists, such as widths, have no more items than there are tensors.
+    """
     most = sum(tensor.numel() for tensor in tensors.values())
     for name, value in config.items():
-        if name.startswith("num_") and not 0 <= value <= most:
-            raise CheckpointError(f"the configuration has {name}={value!r}, the file holds {most} numbers")
+        is_count = name.startswith("num_")
+        if (is_count and not 0 <= value <= most) or (isinstance(value, list) and len(value) > len(tensors)):
+            raise CheckpointError(
+                f"the configuration has {name}={str(value)[:60]}, the file {len(tensors)} tensors of {most} numbers"
+            )

@@ -235,6 +235,10 @@ class NeuralModel(Unrolled, nn.Module):
             metadata = stored.metadata
             # First without memory: a file cannot ask for more of it than its own tensors take.
             check_counts(metadata["config"], stored.tensors)
+            num_features = observation_size(space_from_json(metadata["observation_space"]))
+            check_counts({"num_features": num_features}, stored.tensors)
+            if metadata["layout"]["num_features"] != num_features:
+                raise CheckpointError(f"the layout has other features than the {num_features} of the observation space")
             with torch.device("meta"):
                 check_shapes(cls._described(metadata, known), stored.tensors)
             model = cls._described(metadata, known)
