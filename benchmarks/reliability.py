@@ -27,7 +27,7 @@ class Config:
 
     is_long: bool = True
     """All counts; otherwise those of `make test`."""
-    soak_seconds: float = 300.0
+    soak_seconds: float = 600.0
     """Of all vector environments together; 0 leaves it out."""
     num_processes: int = 2
     """That share the tests; 0 runs them in this one."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,11 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def uninitialised(layer_class: type[nn.Module], *sizes: int) -> Any:
+    """A layer whose weights are drawn afterwards; under `torch.device("meta")` it has shapes and no memory."""
+    return nn.utils.skip_init(layer_class, *sizes, device=torch.get_default_device())
+
+
 class Perceptron(nn.Module):
     """Linear layers with an activation between them: orthogonal weights, zero biases.
 
@@ -39,7 +45,7 @@ class Perceptron(nn.Module):
     ) -> None:
         super().__init__()
         self.activate = _activation(activation)
-        self.layers = nn.ModuleList(nn.utils.skip_init(nn.Linear, a, b) for a, b in pairwise(sizes))
+        self.layers = nn.ModuleList(uninitialised(nn.Linear, a, b) for a, b in pairwise(sizes))
         for number, layer in enumerate(self.layers):
             gain = output_gain if number == len(sizes) - 2 else 2.0**0.5
             nn.init.orthogonal_(layer.weight, gain, generator=generator)  # type: ignore[arg-type]
@@ -55,7 +61,7 @@ class Perceptron(nn.Module):
 
 def recurrent_cell(num_inputs: int, num_hidden: int, generator: torch.Generator) -> nn.GRUCell:
     """A gated recurrent unit with orthogonal weights and zero biases."""
-    cell = nn.utils.skip_init(nn.GRUCell, num_inputs, num_hidden)
+    cell = uninitialised(nn.GRUCell, num_inputs, num_hidden)
     for name, parameter in cell.named_parameters():
         if name.startswith("weight"):
             for gate in parameter.detach().chunk(3):

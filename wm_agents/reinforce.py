@@ -23,7 +23,7 @@ from wm_agents.episodes import Collector, EpisodeBatch, Interface, VectorEnvMake
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, SpaceError
 from wm_agents.flat_adam import FlatAdam
 from wm_agents.reinforce_config import LossWeights, ReinforceConfig, config_from_dict
-from wm_agents.sequence_model import Cache, SequenceModel
+from wm_agents.sequence_model import Cache, SequenceModel, Sizes, num_network_parameters
 from wm_agents.training.checkpoints import Checkpoint, CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.training.curriculum import Curriculum
 from wm_agents.training.finite import require_finite
@@ -398,7 +398,11 @@ class Reinforce:
         Raises:
             CheckpointError: Damaged, of another kind, or for other spaces.
         """
-        return cls.from_checkpoint(load_checkpoint(path, KIND), env)
+        checkpoint = load_checkpoint(path, KIND)
+        try:
+            return cls.from_checkpoint(checkpoint, env)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from error
 
     @classmethod
     def from_checkpoint(
@@ -412,7 +416,9 @@ class Reinforce:
             environment = env if env is not None else _own_id(metadata["env_id"])
             if environment is None:
                 raise CheckpointError("this agent was not made from an environment id: give load() the environment")
-            agent = cls(environment, config_from_dict(metadata["config"]), seed=metadata["seed"], **metadata["options"])
+            config = config_from_dict(metadata["config"])
+            _check_sizes(config, Sizes(**metadata["sizes"]), tensors)
+            agent = cls(environment, config, seed=metadata["seed"], **metadata["options"])
             agent._restore(tensors, metadata)
         except (CheckpointError, SpaceError):
             raise
@@ -473,6 +479,16 @@ class Reinforce:
         self.num_steps = np.asarray(metadata["num_steps"], np.int64)
         if self.curriculum is not None:
             self.curriculum.load_state_dict(metadata["curriculum"])
+
+
+def _check_sizes(config: ReinforceConfig, sizes: Sizes, tensors: Mapping[str, Tensor]) -> None:
+    """A file cannot ask for more memory than its own tensors take; raises ValueError."""
+    num_seeds, num_parameters = tensors["parameters"].shape
+    is_possible = config.num_seeds == num_seeds and config.network.num_layers <= num_parameters
+    if not is_possible or num_network_parameters(config.network, sizes) != num_parameters:
+        raise ValueError(f"the configuration does not describe {num_seeds} x {num_parameters} parameters")
+    if tuple(tensors["baseline"].shape) != (num_seeds, config.max_episode_steps):
+        raise ValueError(f"the configuration does not describe a baseline of {tuple(tensors['baseline'].shape)}")
 
 
 def _own_id(env_id: Any) -> Any:

@@ -4,6 +4,7 @@ No environment in general can be stored. So all environments start anew at each 
 the agent's, whether the run is interrupted there or not: both runs are then the same run.
 """
 
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from wm_agents.errors import CheckpointError
+from wm_agents.training.checkpoints import refusing_misfits
 from wm_agents.training.finite import require_finite
 from wm_agents.training.seeding import capture_random_state, restore_random_state
 
@@ -43,18 +45,14 @@ def training_state(agent: OnPolicyAlgorithm) -> dict[str, Any]:
 
 def set_training_state(agent: OnPolicyAlgorithm, state: dict[str, Any]) -> None:
     """Bring back what `training_state` gave; raises CheckpointError where it does not fit."""
-    try:
+    with refusing_misfits(f"a run of {type(agent).__name__}"):
         agent.policy.load_state_dict(state["weights"])
         agent.policy.optimizer.load_state_dict(state["optimizer"])
         agent.num_timesteps, agent._n_updates = state["num_timesteps"], state["num_updates"]
-        for buffer, stored in ((agent.ep_info_buffer, "episodes"), (agent.ep_success_buffer, "successes")):
-            assert buffer is not None
-            buffer.clear()
-            buffer.extend(state[stored])
+        agent.ep_info_buffer = deque(state["episodes"], maxlen=agent._stats_window_size)
+        agent.ep_success_buffer = deque(state["successes"], maxlen=agent._stats_window_size)
         _set_scales(agent.get_vec_normalize_env(), state["scales"])
         restore_random_state(state["random"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"the checkpoint does not fit this agent: {error}") from error
 
 
 def restart_environments(agent: OnPolicyAlgorithm) -> None:

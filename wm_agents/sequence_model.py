@@ -320,6 +320,11 @@ def additive_mask(may_attend: Tensor) -> Tensor:
     return torch.zeros(may_attend.shape, device=may_attend.device).masked_fill_(~may_attend, -math.inf)
 
 
+def num_network_parameters(config: NetworkConfig, sizes: Sizes) -> int:
+    """How many numbers the network of one run has."""
+    return sum(math.prod(shape) for _, shape in _shapes(config, sizes))
+
+
 def _shapes(config: NetworkConfig, sizes: Sizes) -> Iterator[tuple[str, tuple[int, ...]]]:
     width = config.width
     yield from _affine("encoder.1", sizes.num_inputs, width)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from wm_agents.errors import ConfigError, NonFiniteError, SpaceError
 from wm_agents.networks import Perceptron
-from wm_agents.training.checkpoints import CheckpointManager
+from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
 from wm_agents.training.finite import clip_gradient, require_finite, spoilt_gradient
 
 Array = NDArray[Any]
@@ -187,12 +187,13 @@ class VectorPPO(nn.Module):
         found = None if checkpoints is None else checkpoints.latest_state(run)
         if found is None:
             return []
-        state: dict[str, Any] = found[1]
-        self.load_state_dict(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
+        with refusing_misfits("a run of VectorPPO"):
+            state: dict[str, Any] = found[1]
+            measured: list[dict[str, float]] = state["measured"]
+            self.load_state_dict(state["weights"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.generator.set_state(state["generator"])
         self._observations = None
-        measured: list[dict[str, float]] = state["measured"]
         return measured
 
     @torch.no_grad()

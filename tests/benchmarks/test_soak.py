@@ -7,7 +7,7 @@ from gymnasium.vector import AutoresetMode
 
 import wm_envs  # noqa: F401
 from benchmarks.reliability import by_promise, table
-from benchmarks.soak import CHECKS, MODES, WITHOUT_STATES, Config, _outputs, _states, soak, summarise
+from benchmarks.soak import CHECKS, MODES, WITHOUT_STATES, Config, _outputs, _reset_rows, _states, soak, summarise
 from wm_envs.registration import TABLE
 
 FAST = Config(seconds=0.0, num_envs=8, reset_share=0.5)
@@ -52,6 +52,17 @@ def test_a_broken_invariant_is_seen(env_id, name, value, message):
     messages = list(_states(before, after, went_on, parameters))
     with pytest.raises(AssertionError, match=message):
         raise AssertionError("; ".join(messages))
+
+
+def test_a_reset_that_reaches_other_rows_is_seen(monkeypatch):
+    env = gym.make_vec("wm/TMaze-v0", 4, autoreset_mode=AutoresetMode.DISABLED)
+    env.reset(seed=0)
+    mask = np.array([True, False, False, True])
+    assert list(_reset_rows(env, "wm/TMaze-v0", mask)) == []
+    whole = env.unwrapped.reset
+    monkeypatch.setattr(env.unwrapped, "reset", lambda options: whole(seed=7))
+    assert list(_reset_rows(env, "wm/TMaze-v0", mask)) == ["a reset by mask changed another row"]
+    env.close()
 
 
 def test_an_observation_out_of_bounds_is_seen():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+FOLDERS = [str(ROOT), str(HERE), str(HERE.parent / "wm_agents")]
 
 
 def main() -> int:
@@ -24,7 +25,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.reader is not None:
         return fuzz(arguments.reader, arguments.seconds)
-    sys.path[:0] = [str(ROOT), str(HERE)]
+    sys.path[:0] = FOLDERS
     from readers import readers
 
     with tempfile.TemporaryDirectory() as folder:
@@ -46,7 +47,7 @@ def fuzz(name: str, seconds: int) -> int:
     """Fuzz one reader until the time is over; does not return."""
     import atheris
 
-    sys.path[:0] = [str(ROOT), str(HERE)]
+    sys.path[:0] = FOLDERS
     with atheris.instrument_imports(include=["wm_envs", "wm_agents"]):
         from readers import readers
         from test_readers import fault_of
@@ -56,14 +57,17 @@ def fuzz(name: str, seconds: int) -> int:
     folder = Path(tempfile.mkdtemp())
     reader = readers(folder)[name]
     (corpus / "good").write_bytes(reader.good)
+    if reader.unpack is not None:
+        (corpus / "unpacked").write_bytes(reader.unpack(reader.good))
 
     def try_one(data: bytes) -> None:
-        fault = fault_of(reader, folder / name, data)
-        if fault is not None:
-            case = HERE / "cases" / name / sha256(data).hexdigest()[:12]
-            case.parent.mkdir(parents=True, exist_ok=True)
-            case.write_bytes(data)
-            raise AssertionError(f"{fault}; kept as {case}")
+        for file in [data] if reader.pack is None else [data, reader.pack(data)]:
+            fault = fault_of(reader, folder / name, file)
+            if fault is not None:
+                case = HERE / "cases" / name / sha256(file).hexdigest()[:12]
+                case.parent.mkdir(parents=True, exist_ok=True)
+                case.write_bytes(file)
+                raise AssertionError(f"{fault}; kept as {case}")
 
     limits = [f"-max_total_time={seconds}", "-max_len=8192", "-timeout=20", "-rss_limit_mb=4096"]
     atheris.Setup([sys.argv[0], str(corpus), *limits, f"-artifact_prefix={corpus}/"], try_one)

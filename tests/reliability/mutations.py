@@ -14,7 +14,8 @@ TOKENS = (
 )  # fmt: skip
 
 VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 194, 2**63, 10**400, 1.7, -0.0, 1e308, float("nan"), float("inf"), "", "x", "yes", "US",
+    None, True, False, 0, -1, 194, 10**5, 10**9, 2**63, 10**400, 1.7, -0.0, 1e308, float("nan"), float("inf"), "",
+    "x", "yes", "US",
     "\ud800", "é" * 300, "a" * 5000, [], {}, [[]], [None], ["US", "US"], {"": None}, {"yes": 1}, [0] * 400,
 )  # fmt: skip
 

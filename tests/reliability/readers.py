@@ -8,49 +8,28 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from model_files import model_readers
+from reader import Reader
 
 from wm_agents.debate.model import Agents, DebateModel, load_world_model
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.errors import TrajectoryError as ArraysError
 from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
-from wm_agents.training.loggers import read_jsonl
+from wm_agents.training.loggers import JSONLLogger, read_jsonl
 from wm_agents.trajectories import Trajectories
 from wm_envs.debate.observations import MAX_BYTES, Observations, load_corpus
 from wm_envs.driving.track import read_csv
-from wm_envs.errors import ObservationError, TrackError, TrajectoryError
-from wm_envs.resolutions.generator import fitted_source
+from wm_envs.errors import ObservationError, OptionError, TrackError, TrajectoryError
+from wm_envs.resolutions.digital_library import read_digital_library
+from wm_envs.resolutions.generator import fitted_source, recorded_source
 from wm_envs.resolutions.marc import read_marc
 from wm_envs.resolutions.records import MAX_MEMBERS, read_trajectories
 from wm_envs.resolutions.unvotes import read_unvotes
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A kind of file.
-
-    Attributes:
-        name: Of the file, with the ending that tells its kind.
-        good: A file that is read.
-        read: From a path to a value.
-        error: What every other file ends in.
-        check: Raises AssertionError on a value that should not have been accepted.
-        unpack: The bytes inside a packed file, and back; mutations happen there too.
-    """
-
-    name: str
-    good: bytes
-    read: Callable[[Path], Any]
-    error: type[Exception]
-    check: Callable[[Any], None]
-    unpack: Callable[[bytes], bytes] | None = None
-    pack: Callable[[bytes], bytes] | None = None
-
 
 TRAJECTORY = {
     "trajectory_id": "A/RES/78/196",
@@ -91,6 +70,15 @@ VOTES = (
     b"4,Cuba,CU,yes\n4,Egypt,EG,no\n"
 )
 LOG = b'{"step": 1, "loss": 0.5}\n{"step": 2, "loss": null}\n'
+ISSUES = b"rcid,issue\n3,Human rights\n3,Colonialism\n4,Arms control and disarmament\n"
+LIBRARY = (
+    b"undl_id,ms_code,ms_name,ms_vote,date,session,resolution,draft,title,agenda_title,subjects,total_yes,total_no,"
+    b"total_abstentions\n"
+    b'7,USA,UNITED STATES,N,2003-12-22,58,A/RES/58/147,A/58/508,"Rights : resolution","SOCIAL","WOMEN",1,1,1\n'
+    b'7,FRA,FRANCE,Y,2003-12-22,58,A/RES/58/147,A/58/508,"Rights : resolution","SOCIAL","WOMEN",1,1,1\n'
+    b'7,CUB,CUBA,A,2003-12-22,58,A/RES/58/147,A/58/508,"Rights : resolution","SOCIAL","WOMEN",1,1,1\n'
+    b'8,CUB,CUBA,Y,2004-01-22,58,A/RES/58/148,A/58/509,"Peace","",,1,,\n'
+)
 FITTED = {
     "countries": {"US": [0.1, 0.2, 0.3, 0.1, 0.05], "FR": [0.2, -0.2, 0.3, 0.1, 0.1], "CU": [-1, 0.5, 0, 0.1, 0]},
     "drafts": [{"symbol": "A/1", "title": "Peace", "topic": 2, "parameters": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}],
@@ -112,12 +100,20 @@ def readers(folder: Path) -> dict[str, Reader]:
         Reader("roll_calls.csv", ROLL_CALLS, _with_votes(folder), TrajectoryError, _check_resolutions),
         Reader("drafts.xml", MARC, read_marc, TrajectoryError, _check_resolutions),
         Reader("spatial_model.json", json.dumps(FITTED).encode(), fitted_source, TrajectoryError, _check_source),
+        Reader("issues.csv", ISSUES, _as_issues(folder), TrajectoryError, _check_resolutions),
+        Reader("library.csv", LIBRARY, read_digital_library, TrajectoryError, _check_resolutions),
+        Reader(
+            "replay.jsonl", line, lambda path: recorded_source(path, "US"), (TrajectoryError, OptionError),
+            _check_source,
+        ),
         Reader("circuit.csv", _circuit(), read_csv, TrackError, _check_track),
         Reader("observations.json", _observations(), Observations.load, ObservationError, _check_observations),
         Reader("model.json", model, load_world_model, CheckpointError, _check_model),
         Reader("log.jsonl", LOG, _records, ConfigError, _check_log),
+        Reader("resumed.jsonl", LOG, _resumed_log, ConfigError, _check_log),
         Reader("arrays.npz", arrays, Trajectories.load, ArraysError, _check_arrays, _first_member, _as_member(arrays)),
         Reader("checkpoint.safetensors", _checkpoint(folder), load_checkpoint, CheckpointError, _never),
+        *model_readers(folder),
     ]  # fmt: skip
     return {reader.name: reader for reader in listed}
 
@@ -128,8 +124,13 @@ def _circuit() -> bytes:
     return ("# x_m,y_m,w_tr_right_m,w_tr_left_m\n" + "\n".join(rows) + "\n").encode()
 
 
+def _corpus(num: int) -> Observations:
+    corpus = load_corpus()
+    return Observations(corpus[i] for i in range(num))
+
+
 def _observations() -> bytes:
-    return json.dumps(Observations(load_corpus()[i] for i in range(4)).to_plain()).encode()
+    return json.dumps(_corpus(4).to_plain()).encode()
 
 
 def _arrays(folder: Path) -> bytes:
@@ -139,7 +140,7 @@ def _arrays(folder: Path) -> bytes:
 
 
 def _debate_model(folder: Path) -> bytes:
-    DebateModel("Person", Observations(load_corpus()[i] for i in range(3)), Agents()).save(folder / "model.json")
+    DebateModel("Person", _corpus(3), Agents()).save(folder / "model.json")
     return (folder / "model.json").read_bytes()
 
 
@@ -156,6 +157,19 @@ def _with_roll_calls(folder: Path) -> Callable[[Path], Any]:
 def _with_votes(folder: Path) -> Callable[[Path], Any]:
     (folder / "other_votes.csv").write_bytes(VOTES)
     return lambda path: read_unvotes(folder / "other_votes.csv", path)
+
+
+def _as_issues(folder: Path) -> Callable[[Path], Any]:
+    (folder / "some_votes.csv").write_bytes(VOTES)
+    (folder / "some_roll_calls.csv").write_bytes(ROLL_CALLS)
+    return lambda path: read_unvotes(folder / "some_votes.csv", folder / "some_roll_calls.csv", path)
+
+
+def _resumed_log(path: Path) -> list[dict[str, Any]]:
+    """A log that goes on from step 1: later lines and a half-written one are cut off, anything else is refused."""
+    with JSONLLogger(path, resume_step=1) as logger:
+        logger.log(2, {"loss": 0.25})
+    return list(read_jsonl(path))
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
@@ -216,7 +230,7 @@ def _check_model(model: Any) -> None:
 
 
 def _check_log(records: Any) -> None:
-    assert all(isinstance(record["step"], int) for record in records)
+    assert all(type(record["step"]) is int for record in records)
 
 
 def _check_arrays(trajectories: Any) -> None:

@@ -1,34 +1,19 @@
 """Actions that are none: refused before anything changes, in every id, alone and in a batch, and the next step is as
 if nothing had happened."""
 
-import warnings
-
-import gymnasium as gym
 import numpy as np
 import pytest
+from environments import IDS, make, same
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 
-import wm_envs  # noqa: F401
 from wm_envs.errors import InvalidActionError
-from wm_envs.registration import TABLE
 
-IDS = [row.id for row in TABLE]
 ANYTHING = (
     None, "1", b"1", {}, [], [[]], (), object(), float("nan"), float("inf"), -float("inf"), 1.7, -1, 99, 10**30, True,
     np.array(None), np.array([1, 2, 3, 4]), np.zeros((2, 2)), np.array("x"), np.datetime64("2020-01-01"), 1j,
     np.array([1.0, "a"], dtype=object), [1, [2]], np.float32("nan"), np.zeros(0),
 )  # fmt: skip
-
-
-def make(env_id, num_envs=None, **options):
-    if env_id == "wm/PongAtari-v0":
-        pytest.importorskip("ale_py")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if num_envs is None:
-            return gym.make(env_id, disable_env_checker=True)
-        return gym.make_vec(env_id, num_envs, **options)
 
 
 def invalid_of(space):
@@ -57,10 +42,6 @@ def is_valid(space, value):
     if isinstance(space, spaces.Discrete):
         return 0 <= int(array) < int(space.n)
     return bool(np.all((array >= space.low) & (array <= space.high)))
-
-
-def same(one, other):
-    return all(np.array_equal(a, b) for a, b in zip(one[:4], other[:4], strict=True))
 
 
 @pytest.mark.parametrize("env_id", IDS)
@@ -112,6 +93,15 @@ def test_a_batch_is_unmoved_by_what_is_no_action(env_id, counted):
 @pytest.mark.parametrize("env_id", IDS)
 def test_a_step_before_the_reset_or_after_the_end_needs_one(env_id):
     env = make(env_id)
+    env.action_space.seed(0)
     with pytest.raises(ResetNeeded):
         env.step(env.action_space.sample())
+    env.reset(seed=0)
+    for _ in range(20 if env_id == "wm/PongAtari-v0" else 3000):
+        if any(env.step(env.action_space.sample())[2:4]):
+            before = env.unwrapped.clone_state().tobytes()
+            with pytest.raises(ResetNeeded):
+                env.unwrapped.step(env.action_space.sample())
+            assert env.unwrapped.clone_state().tobytes() == before
+            break
     env.close()

@@ -8,26 +8,9 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
+from environments import IDS, make, same
 
-import wm_envs  # noqa: F401
-from wm_envs.registration import TABLE
-
-IDS = [row.id for row in TABLE]
 WAYS = {"pickle": lambda env: pickle.loads(pickle.dumps(env)), "deepcopy": copy.deepcopy}
-
-
-def make(env_id, num_envs=None):
-    if env_id == "wm/PongAtari-v0":
-        pytest.importorskip("ale_py")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        if num_envs is None:
-            return gym.make(env_id, disable_env_checker=True)
-        return gym.make_vec(env_id, num_envs)
-
-
-def same(one, other):
-    return all(np.array_equal(a, b) for a, b in zip(one[:4], other[:4], strict=True))
 
 
 @pytest.mark.parametrize("way", WAYS)

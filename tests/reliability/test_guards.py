@@ -1,17 +1,22 @@
 """Numbers that are not finite stop a trainer, with the step and the name, before anything is updated or saved."""
 
+import importlib
+import inspect
+
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from trainers import TRAINERS, _model, walk
+from trainers import TRAINERS, _model, balanced, walk
 
 from wm_agents.errors import NonFiniteError
+from wm_agents.irl import AdversarialConfig, AdversarialIRL
 from wm_agents.reinforce import Reinforce, ReinforceConfig
 from wm_agents.training.checkpoints import CheckpointManager
-from wm_agents.training.finite import first_non_finite, require_finite, spoilt_gradient
+from wm_agents.training.finite import descend, first_non_finite, require_finite, spoilt_gradient
 from wm_agents.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.world_models import FitConfig
+from wm_agents.world_models.objects import ObjectConfig, ObjectModel
 
 
 def test_the_tensor_is_named():
@@ -115,7 +120,94 @@ def test_a_loss_that_is_not_finite_stops_reinforce_before_the_update():
     assert torch.equal(agent.model.flat, before)
 
 
+def test_a_spoilt_gradient_stops_every_fit_of_parts(tmp_path, counted):
+    from marble import ACTIONS, OBSERVATIONS, MarbleView, play
+
+    config = ObjectConfig(width=8, num_updates=20, batch_size=32, purity=2.0)
+    model, checkpoints = ObjectModel(OBSERVATIONS, ACTIONS, MarbleView(), config), CheckpointManager(tmp_path)
+    arrange = model.arrange
+
+    def arranged(readers):
+        arrange(readers)
+        spoil_gradient(model.network(1), "bias")
+
+    model.arrange = arranged
+    with pytest.raises(NonFiniteError, match="the gradient of bias is not finite at update 1 of score: nothing was"):
+        model.fit(play(4, 0), progress=False, checkpoints=checkpoints, checkpoint_every=10)
+    assert first_non_finite(model.state_dict().items()) is None
+    assert checkpoints.latest().metadata["step"] == 20
+    counted("a spoilt gradient stops training, the last good state kept", "object_model", tried=1, failed=0)
+
+
+def adversarial(**settings):
+    from stable_baselines3.common.env_util import make_vec_env
+
+    small = {"widths": (8,), "num_steps": 16, "num_discriminator_updates": 2, "batch_size": 16, "num_epochs": 1}
+    config = AdversarialConfig(**{**small, "may_vary_in_length": True, "starts_from_clone": False, **settings})
+    return AdversarialIRL(balanced(), make_vec_env("CartPole-v1", 2, seed=4), config, seed=4)
+
+
+def test_a_spoilt_gradient_stops_adversarial_irl(tmp_path, counted):
+    airl, checkpoints = adversarial(), CheckpointManager(tmp_path)
+    calls = [0]
+
+    def hook(gradient):
+        calls[0] += 1
+        return gradient * float("nan") if len(checkpoints.paths()) == 1 else gradient
+
+    dict(airl.reward_network.named_parameters())["perceptron.layers.0.weight"].register_hook(hook)
+    with pytest.raises(NonFiniteError, match=r"the gradient of reward.perceptron.layers.0.weight is not finite at upd"):
+        airl.learn(32 * 4, progress_bar=False, checkpoints=checkpoints, checkpoint_every=1)
+    assert calls[0] > 2
+    assert first_non_finite(airl.reward_network.state_dict().items()) is None
+    assert checkpoints.latest().metadata["step"] == 1
+    counted("a spoilt gradient stops training, the last good state kept", "adversarial_irl", tried=1, failed=0)
+
+
+def test_rewards_that_are_not_finite_never_reach_the_learner():
+    airl = adversarial()
+    with torch.no_grad():
+        next(airl.potential.parameters()).fill_(float("inf"))
+    before = [parameter.clone() for parameter in airl.learner.policy.parameters()]
+    with pytest.raises(NonFiniteError, match="the reward f - log pi is not finite: after"):
+        airl.learn(64, progress_bar=False)
+    assert all(torch.equal(a, b) for a, b in zip(before, airl.learner.policy.parameters(), strict=True))
+
+
+def test_a_step_is_taken_only_with_finite_numbers():
+    layer = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(layer.parameters(), 0.5)
+    inputs, before = torch.ones(1, 2), layer.weight.detach().clone()
+    for spoilt, message in ((float("inf"), r"the loss is -?inf at update 3"), (float("nan"), "the loss is nan")):
+        with pytest.raises(NonFiniteError, match=message):
+            descend((layer(inputs) * spoilt).sum(), optimizer, layer.named_parameters(), "at update 3")
+    layer.bias.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(NonFiniteError, match="the gradient of bias is not finite at update 4"):
+        descend(layer(inputs).sum(), optimizer, layer.named_parameters(), "at update 4")
+    assert torch.equal(layer.weight, before)
+    layer = torch.nn.Linear(2, 1)
+    before, optimizer = layer.weight.detach().clone(), torch.optim.SGD(layer.parameters(), 0.5)
+    loss = layer(inputs).sum()
+    assert descend(loss, optimizer, layer.named_parameters(), "", max_norm=1.0) == float(loss.detach())
+    # The gradient is (1, 1) and 1: norm sqrt(3), scaled to 1.
+    torch.testing.assert_close(layer.weight, before - 0.5 / 3**0.5)
+
+
+@pytest.mark.parametrize("spoilt", ["cloning", "classifier", "spatial", "value", "reward_network"])
+def test_every_shorter_fit_descends_by_that_step(spoilt):
+    """Those that take no checkpoints have the same guard: none calls an optimiser by itself."""
+    modules = {
+        "cloning": "wm_agents.irl.cloning", "classifier": "wm_agents.votes.classifier",
+        "value": "wm_agents.planning.value",
+        "spatial": "wm_agents.votes.spatial", "reward_network": "wm_agents.irl.sampled",
+    }  # fmt: skip
+    module = importlib.import_module(modules[spoilt])
+    assert module.descend is descend
+    assert "backward()" not in inspect.getsource(module)
+
+
 def test_every_trainer_is_guarded():
     """A new trainer belongs into `trainers.py` and into a test here; debates and planning have no network."""
-    guarded = {"reinforce", "world_model_ppo", "vector_ppo", "world_model"}
-    assert set(TRAINERS) == guarded | {"planning", "debate"}
+    guarded = {"reinforce", "world_model_ppo", "vector_ppo", "world_model", "object_model", "adversarial_irl"}
+    same_loop = {"ensemble", "recurrent", "latent", "token"}  # as the world model's
+    assert set(TRAINERS) == guarded | same_loop | {"planning", "debate"}

@@ -10,35 +10,42 @@ import pytest
 from trainers import TRAINERS
 
 HERE = Path(__file__).parent
-SHORT = ("reinforce", "vector_ppo")  # of which `make test` kills each a few times; the other test resumes all
+SHORT = ("vector_ppo", "debate")  # which `make test` kills a few times; the next test resumes all
+ALL = "10000"  # file operations
 
 
-@pytest.fixture(scope="module")
-def results(request):
-    """What `kill_trainers.py` counted, by trainer."""
-    is_long = request.config.getoption("--long")
-    counts, names = (["20", "40"], list(TRAINERS)) if is_long else (["1", "3"], list(SHORT))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE}"}
-    command = [sys.executable, str(HERE / "kill_trainers.py"), *counts, *names]
+def killed(name, num_random, num_operations):
+    """What `kill_trainers.py` counted."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    folders = (HERE.parents[1], HERE, HERE.parent / "wm_agents")
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, folders))
+    command = [sys.executable, str(HERE / "kill_trainers.py"), num_random, num_operations, name]
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr[-3000:]
-    return json.loads(run.stdout.splitlines()[-1])
+    return json.loads(run.stdout.splitlines()[-1])[name]
 
 
 @pytest.mark.parametrize("name", TRAINERS)
-def test_a_killed_trainer_goes_on_to_the_bit(name, results, counted):
-    if name not in results:
+def test_a_killed_trainer_goes_on_to_the_bit(name, is_long, counted):
+    if not is_long and name not in SHORT:
         pytest.skip("killed by --long")
-    random, operations = results[name]["random"], results[name]["operations"]
+    results = killed(name, *(("20", ALL) if is_long else ("4", "3")))
+    random, operations = results["random"], results["operations"]
     counted(
         "SIGKILL at random times, resumed to the bit", name, tried=random["kills"],
         failed=random["finished"] - random["equal"], runs=random["finished"], resumed=random["starts_that_resumed"],
+        after_the_first_save=random["kills_after_the_first_save"], parts=random["parts"],
     )  # fmt: skip
     counted(
         "SIGKILL at file operations, resumed to the bit", name, tried=operations["kills"],
         failed=operations["kills"] - operations["equal"],
     )  # fmt: skip
     assert random["finished"] == random["equal"] > 0
+    assert random["kills_after_the_first_save"] > 0
+    assert random["starts_that_resumed"] > 0
+    if is_long:
+        assert min(random["parts"].values()) > 0
+        assert operations["kills"] == operations["operations"]
     assert operations["kills"] == operations["equal"] > 0
 
 

@@ -6,16 +6,20 @@ Each function trains to the end and gives a SHA-256 over parameters, optimiser, 
 import json
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
+from marble import ACTIONS, OBSERVATIONS, MarbleView, play
 
 import wm_envs  # noqa: F401
 from wm_agents.debate import Observations, TrainConfig, Trainer
 from wm_agents.debate.model import Agents
+from wm_agents.irl import AdversarialConfig, AdversarialIRL
 from wm_agents.planning import DiscountedReturn, RandomShooting
 from wm_agents.planning.learning import LearningConfig, learn_to_plan
 from wm_agents.planning.shooting import RandomShootingConfig
@@ -25,7 +29,18 @@ from wm_agents.training.checkpoints import CheckpointManager, pack_state
 from wm_agents.training.loggers import JSONLLogger
 from wm_agents.trajectories import Trajectories
 from wm_agents.vector_ppo import VectorPPO, VectorPPOConfig
-from wm_agents.world_models import DeterministicConfig, DeterministicModel, FitConfig
+from wm_agents.world_models import (
+    DeterministicConfig,
+    DeterministicModel,
+    EnsembleConfig,
+    EnsembleModel,
+    FitConfig,
+    LatentModel,
+    RecurrentModel,
+    TokenModel,
+)
+from wm_agents.world_models.objects import ObjectConfig, ObjectModel
+from wm_agents.world_models.token import TokenConfig
 from wm_envs.debate.observations import load_corpus
 
 KEEP = 2
@@ -92,6 +107,63 @@ def world_model(folder: Path) -> str:
     return digest(model.state_dict(), report.history, report.best_update, report.best_loss)
 
 
+def _fitted_kind(name: str, folder: Path) -> str:
+    """A world model of another class, by the same loop: its noise, its masks and its hidden states are repeated too."""
+    model_class, config = MODELS[name]
+    spaces = gym.spaces.Box(-np.inf, np.inf, (1,)), gym.spaces.Box(-1, 1, (1,))
+    if model_class is TokenModel:
+        spaces = gym.spaces.Box(-99, 99, (1,)), gym.spaces.Discrete(3)
+    model = model_class(*spaces, config, seed=1)
+    data = walk() if model_class is not TokenModel else strides()
+    settings = FitConfig(num_updates=30, evaluate_every=5, horizon=2, batch_size=32, input_noise=0.01)
+    if model_class is TokenModel:
+        settings = replace(settings, input_noise=0.0)
+    report = model.fit(data, settings, checkpoint=CheckpointManager(folder, keep=KEEP))
+    return digest(model.state_dict(), report.history, report.best_update, report.best_loss)
+
+
+def ensemble(folder: Path) -> str:
+    return _fitted_kind("ensemble", folder)
+
+
+def recurrent(folder: Path) -> str:
+    return _fitted_kind("recurrent", folder)
+
+
+def latent(folder: Path) -> str:
+    return _fitted_kind("latent", folder)
+
+
+def token(folder: Path) -> str:
+    return _fitted_kind("token", folder)
+
+
+def object_model(folder: Path) -> str:
+    config = ObjectConfig(width=8, num_layers=1, dropout=0.2, num_updates=30, batch_size=64, purity=2.0)
+    model = ObjectModel(OBSERVATIONS, ACTIONS, MarbleView(), config, seed=2)
+    manager = CheckpointManager(folder, keep=KEEP)
+    figures = model.fit(play(4, 0), progress=False, checkpoints=manager, checkpoint_every=10)
+    return digest(model.state_dict(), figures)
+
+
+def adversarial_irl(folder: Path) -> str:
+    from stable_baselines3.common.env_util import make_vec_env
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        envs = make_vec_env("CartPole-v1", 2, seed=4)
+    config = AdversarialConfig(
+        widths=(8,), num_steps=16, num_discriminator_updates=3, batch_size=16, num_epochs=2, may_vary_in_length=True,
+        starts_from_clone=False,
+    )  # fmt: skip
+    airl = AdversarialIRL(balanced(), envs, config, seed=4)
+    airl.learn(32 * 8, progress_bar=False, checkpoints=CheckpointManager(folder, keep=KEEP), checkpoint_every=2)
+    learner = airl.learner
+    state = [learner.policy.state_dict(), learner.policy.optimizer.state_dict(), torch.get_rng_state()]
+    networks = [airl.reward_network.state_dict(), airl.potential.state_dict(), airl.optimizer.state_dict()]
+    return digest(state, networks, airl.generator.get_state(), airl.loss, airl.accuracy, learner.num_timesteps)
+
+
 def planning(folder: Path) -> str:
     env = gym.make("CartPole-v1")
     left = learn_to_plan(
@@ -117,11 +189,42 @@ class Hashed:
 
 
 def debate(folder: Path) -> str:
-    observations = Observations(load_corpus()[i] for i in range(40))
+    corpus = load_corpus()
+    observations = Observations(corpus[i] for i in range(40))
     agents = Agents()
-    trainer = Trainer(TrainConfig(max_epochs=4), relevance=Hashed(), seed=1)
+    trainer = Trainer(TrainConfig(min_epochs=40, max_epochs=40), relevance=Hashed(), seed=1)
     history, result = trainer.train(observations, agents, verbose=False, checkpoints=CheckpointManager(folder, KEEP))
     return digest(json.dumps(history.to_plain()), [agent.allocation for agent in agents], result.winning_score)
+
+
+def balanced() -> Trajectories:
+    """Two episodes of a cart that is pushed to where its pole leans."""
+    env, columns = gym.make("CartPole-v1", max_episode_steps=20), [[], [], [], []]
+    for seed in range(2):
+        seen, _ = env.reset(seed=seed)
+        for step in range(20):
+            columns[0].append(seen)
+            columns[1].append(int(seen[2] + seen[3] > 0))
+            seen, reward, terminated, _, _ = env.step(columns[1][-1])
+            columns[2].append(reward)
+            columns[3].append(terminated)
+            if terminated or step == 19:
+                break
+        columns[0].append(seen)
+    assert not any(columns[3])
+    observations, actions, rewards, ends = (np.array(column) for column in columns)
+    return Trajectories.from_arrays(observations.astype(np.float32), actions, rewards, ends, lengths=[20, 20])
+
+
+def strides() -> Trajectories:
+    """Six walks on whole numbers with a stride that nothing tells, so that no rule holds."""
+    random = np.random.default_rng(1)
+    parts = []
+    for _ in range(6):
+        actions = random.integers(0, 3, 12)
+        seen = np.append(0, np.cumsum((actions - 1) * random.integers(1, 3, 12)))[:, None]
+        parts.append(Trajectories.from_arrays(seen, actions, seen[1:, 0], np.zeros(12)))
+    return Trajectories.concatenate(parts)
 
 
 def walk() -> Trajectories:
@@ -146,6 +249,14 @@ def _fitted(env, trajectories, number):
     return model
 
 
+MODELS: dict[str, Any] = {
+    "ensemble": (EnsembleModel, EnsembleConfig(dynamics_widths=(8, 8), num_members=2)),
+    "recurrent": (RecurrentModel, None),
+    "latent": (LatentModel, None),
+    "token": (TokenModel, TokenConfig(widths=(8,), reward_widths=(8,), termination_widths=(8,))),
+}
+FITS = (world_model, ensemble, recurrent, latent, token, object_model)
 TRAINERS: dict[str, Callable[[Path], str]] = {
-    trainer.__name__: trainer for trainer in (reinforce, world_model_ppo, vector_ppo, world_model, planning, debate)
+    trainer.__name__: trainer
+    for trainer in (reinforce, world_model_ppo, vector_ppo, *FITS, planning, adversarial_irl, debate)
 }

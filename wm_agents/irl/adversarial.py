@@ -9,6 +9,8 @@ tells demonstrations from what the learner does, and the learner (PPO) is paid l
 g(s) of the state only and the shaping term h, g is the reward up to a constant (theorem 5.1).
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +20,17 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from wm_agents.errors import ConfigError, DemonstrationError, MixedHorizonError, NonFiniteError
+from wm_agents.errors import ConfigError, DemonstrationError, MixedHorizonError
+from wm_agents.irl.adversarial_checkpoints import resume, save
 from wm_agents.irl.demonstrations import Demonstrations
+from wm_agents.irl.paid_environments import PaidEnvironments, Transitions
 from wm_agents.irl.reward_network import RewardNetwork
 from wm_agents.networks import Perceptron
+from wm_agents.training.checkpoints import CheckpointManager
+from wm_agents.training.finite import descend, require_finite
 from wm_agents.training.progress import progress
 
 
@@ -91,6 +97,7 @@ class AdversarialIRL:
         self, demonstrations: Any, envs: VecEnv, config: AdversarialConfig | None = None, seed: int = 0
     ) -> None:
         self.config = AdversarialConfig() if config is None else config
+        self.seed = seed
         given = Demonstrations.of(demonstrations)
         if not given.has_one_length and not self.config.may_vary_in_length:
             shortest, longest = int(given.lengths.min()), int(given.lengths.max())
@@ -98,24 +105,25 @@ class AdversarialIRL:
                 f"episodes have {shortest} to {longest} steps: their length would tell who acted; cut them to one "
                 "length, or permit it with may_vary_in_length=True"
             )
-        self._demonstrated = _transitions(given, envs)
-        self._generator = torch.Generator().manual_seed(seed)
+        self.demonstrated = _transitions(given, envs)
+        self.generator = torch.Generator().manual_seed(seed)
         num_inputs = spaces.flatdim(envs.observation_space)
         self.reward_network = RewardNetwork(
             num_inputs,
             envs.action_space,
             self.config.widths,
             is_state_only=self.config.is_state_only,
-            generator=self._generator,
+            generator=self.generator,
         )
-        self.reward_network.standardise(self._demonstrated.observations)
-        self.potential = Perceptron((num_inputs, *self.config.widths, 1), "relu", self._generator)
-        parameters = [*self.reward_network.parameters(), *self.potential.parameters()]
-        self._optimizer = torch.optim.Adam(parameters, lr=self.config.discriminator_rate)
-        self._envs = _Paid(envs, self)
+        self.reward_network.standardise(self.demonstrated.observations)
+        self.potential = Perceptron((num_inputs, *self.config.widths, 1), "relu", self.generator)
+        parameters = [parameter for _, parameter in self.named_parameters()]
+        self.optimizer = torch.optim.Adam(parameters, lr=self.config.discriminator_rate)
+        self.envs = PaidEnvironments(envs, self)
+        self.loss, self.accuracy = math.nan, math.nan
         self.learner = PPO(
             "MlpPolicy",
-            self._envs,
+            self.envs,
             n_steps=self.config.num_steps,
             batch_size=min(256, self.config.num_steps * envs.num_envs),
             n_epochs=self.config.num_epochs,
@@ -129,18 +137,46 @@ class AdversarialIRL:
         if self.config.starts_from_clone:
             clone_into(self.learner, given, seed)
 
-    def learn(self, total_timesteps: int, callback: Any = None, progress_bar: bool | None = None) -> "AdversarialIRL":
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: Any = None,
+        progress_bar: bool | None = None,
+        *,
+        checkpoints: CheckpointManager | None = None,
+        checkpoint_every: int = 10,
+    ) -> "AdversarialIRL":
         """Train reward and policy in turn for this many steps of the environments.
 
+        Args:
+            total_timesteps: Steps; with checkpoints they count from the very first.
+            callback: SB3's, for the learner.
+            progress_bar: None shows a bar on a terminal only.
+            checkpoints: Where to save, every `checkpoint_every` rounds and at the end. The same call on a new learner
+                made with the same arguments goes on from the newest checkpoint there, to the bit as if it had never
+                stopped. All environments start anew at a checkpoint, interrupted or not.
+            checkpoint_every: In rounds.
+
         Raises:
+            ConfigError: `checkpoint_every` below 1.
             MixedHorizonError: The learner's episodes end after different numbers of steps, without permission.
-            NonFiniteError: The discriminator's loss is not finite.
+            CheckpointError: The checkpoints are of another run, or none of them is whole.
+            NonFiniteError: A reward, a parameter of the learner, or the discriminator's loss or gradient is not finite:
+                nothing is saved with them.
         """
-        per_round = self.config.num_steps * self._envs.num_envs
-        with progress(total_timesteps, "steps", progress_bar) as bar:
-            for _ in range(max(total_timesteps // per_round, 1)):
+        if checkpoint_every < 1:
+            raise ConfigError(f"checkpoint_every is at least 1 round, got {checkpoint_every}")
+        per_round = self.config.num_steps * self.envs.num_envs
+        num_rounds = max(total_timesteps // per_round, 1)
+        num_done = 0 if checkpoints is None else resume(self, checkpoints)
+        with progress(num_rounds * per_round, "steps", progress_bar, num_done * per_round) as bar:
+            for number in range(num_done, num_rounds):
                 self.learner.learn(per_round, callback=callback, reset_num_timesteps=False)
-                self.loss, self.accuracy = self._train_discriminator(self._envs.take())
+                require_finite(self.learner.policy.state_dict(), f"a parameter of the learner in round {number}")
+                self.loss, self.accuracy = self._train_discriminator(self.envs.take(), number)
+                is_due = (number + 1) % checkpoint_every == 0 or number + 1 == num_rounds
+                if checkpoints is not None and is_due:
+                    save(self, checkpoints, number + 1)
                 bar.advance(per_round, loss=self.loss, accuracy=self.accuracy)
         return self
 
@@ -161,7 +197,7 @@ class AdversarialIRL:
         rewards: NDArray[np.float32] = self.reward_network(rows, torch.as_tensor(np.asarray(actions))).numpy()
         return rewards
 
-    def logits(self, steps: "Transitions") -> Tensor:
+    def logits(self, steps: Transitions) -> Tensor:
         """f(s, a, s') [N]; where an episode terminated, nothing follows."""
         rewards: Tensor = self.reward_network(steps.observations, steps.actions)
         if not self.config.has_shaping:
@@ -174,20 +210,20 @@ class AdversarialIRL:
         values: Tensor = self.potential((observations - network.mean) / network.std)[:, 0]
         return values
 
-    def log_policy(self, steps: "Transitions") -> Tensor:
+    def log_policy(self, steps: Transitions) -> Tensor:
         """Log pi(a | s) [N] of the present policy."""
         with torch.no_grad():
             policy = self.learner.policy
             policy.set_training_mode(False)
-            shaped = steps.observations.reshape(-1, *(self._envs.observation_space.shape or ()))
+            shaped = steps.observations.reshape(-1, *(self.envs.observation_space.shape or ()))
             log_probabilities: Tensor = policy.get_distribution(shaped).log_prob(steps.actions)
         return log_probabilities
 
-    def _train_discriminator(self, learned: "Transitions") -> tuple[float, float]:
+    def _train_discriminator(self, learned: Transitions, number: int) -> tuple[float, float]:
         loss, accuracy = 0.0, 0.0
-        for _ in range(self.config.num_discriminator_updates):
-            mine = self._demonstrated.sample(self.config.batch_size, self._generator)
-            theirs = learned.sample(self.config.batch_size, self._generator)
+        for update in range(self.config.num_discriminator_updates):
+            mine = self.demonstrated.sample(self.config.batch_size, self.generator)
+            theirs = learned.sample(self.config.batch_size, self.generator)
             both = Transitions.concatenate(mine, theirs)
             both.observations.requires_grad_(True)
             values = self.logits(both)
@@ -196,39 +232,15 @@ class AdversarialIRL:
             (slopes,) = torch.autograd.grad(values.sum(), both.observations, create_graph=True)
             penalty = (slopes * self.reward_network.std).square().sum(1).mean()
             total = F.binary_cross_entropy_with_logits(logits, labels) + self.config.gradient_penalty * penalty
-            if not bool(torch.isfinite(total)):
-                raise NonFiniteError("the discriminator's loss is not finite: lower discriminator_rate")
-            self._optimizer.zero_grad()
-            total.backward()
-            self._optimizer.step()
-            loss, accuracy = float(total.detach()), float(((logits > 0) == (labels > 0.5)).float().mean())
+            place = f"at update {update} of round {number} of the discriminator"
+            loss = descend(total, self.optimizer, self.named_parameters(), place)
+            accuracy = float(((logits > 0) == (labels > 0.5)).float().mean())
         return loss, accuracy
 
-
-@dataclass(frozen=True)
-class Transitions:
-    """N steps: observations [N, O], actions [N] or [N, A], next observations [N, O], terminations [N]."""
-
-    observations: Tensor
-    actions: Tensor
-    next_observations: Tensor
-    terminations: Tensor
-
-    def __len__(self) -> int:
-        return len(self.observations)
-
-    def sample(self, num: int, generator: torch.Generator) -> "Transitions":
-        """Steps drawn with replacement."""
-        rows = torch.randint(len(self), (num,), generator=generator)
-        return Transitions(
-            self.observations[rows], self.actions[rows], self.next_observations[rows], self.terminations[rows]
-        )
-
-    @classmethod
-    def concatenate(cls, *parts: "Transitions") -> "Transitions":
-        """All steps of several parts."""
-        names = ("observations", "actions", "next_observations", "terminations")
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Those of reward and potential."""
+        for prefix, network in (("reward", self.reward_network), ("potential", self.potential)):
+            yield from ((f"{prefix}.{name}", parameter) for name, parameter in network.named_parameters())
 
 
 def clone_into(learner: PPO, demonstrations: Demonstrations, seed: int, num_updates: int = 3000) -> None:
@@ -239,13 +251,11 @@ def clone_into(learner: PPO, demonstrations: Demonstrations, seed: int, num_upda
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(policy.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_updates)
-    for _ in range(num_updates):
+    for update in range(num_updates):
         rows = torch.randint(len(seen), (min(256, len(seen)),), generator=generator)
         distribution = policy.get_distribution(seen[rows].reshape(-1, *(learner.observation_space.shape or ())))
         loss = -distribution.log_prob(taken[rows]).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        descend(loss, optimizer, policy.named_parameters(), f"at update {update} of behaviour cloning")
         schedule.step()
     if hasattr(policy, "log_std"):  # imitation drives the spread to nothing, and with it all exploration
         policy.log_std.data.clamp_(min=-1.5)
@@ -263,64 +273,3 @@ def _transitions(given: Demonstrations, envs: VecEnv) -> Transitions:
     rows = data.observation_of_step
     parts = (data.observations[rows], data.actions, data.next_observations, data.terminations)
     return Transitions(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts))
-
-
-class _Paid(VecEnvWrapper):
-    """Environments that pay f - log pi, and remember what was done since the last round."""
-
-    def __init__(self, envs: VecEnv, owner: AdversarialIRL) -> None:
-        super().__init__(envs)
-        self._owner = owner
-        self._steps: list[Transitions] = []
-        self._ages = np.zeros(envs.num_envs, np.int64)
-        self._length: int | None = None
-        self._before: NDArray[Any] = np.zeros(0)
-
-    def reset(self) -> Any:
-        self._ages[:] = 0
-        self._before = np.asarray(self.venv.reset())
-        return self._before
-
-    def step_async(self, actions: NDArray[Any]) -> None:
-        self._actions = np.array(actions)
-        self.venv.step_async(actions)
-
-    def step_wait(self) -> Any:
-        observations, _, dones, infos = self.venv.step_wait()
-        observations = np.asarray(observations)
-        following = observations.copy()
-        truncated = np.zeros(self.num_envs, np.bool_)
-        for row in np.flatnonzero(dones):
-            following[row] = infos[row]["terminal_observation"]
-            truncated[row] = infos[row].get("TimeLimit.truncated", False)
-        self._check_lengths(dones)
-        steps = self._packed(following, dones & ~truncated)
-        with torch.no_grad():
-            rewards = (self._owner.logits(steps) - self._owner.log_policy(steps)).numpy()
-        self._steps.append(steps)
-        self._before = observations
-        return observations, rewards, dones, infos
-
-    def take(self) -> Transitions:
-        """The steps since the last round, which are then forgotten."""
-        steps, self._steps = Transitions.concatenate(*self._steps), []
-        return steps
-
-    def _packed(self, following: NDArray[Any], terminations: NDArray[np.bool_]) -> Transitions:
-        before, after = (
-            torch.as_tensor(rows.reshape(self.num_envs, -1), dtype=torch.float32) for rows in (self._before, following)
-        )
-        return Transitions(before, torch.as_tensor(self._actions), after, torch.as_tensor(terminations))
-
-    def _check_lengths(self, dones: NDArray[np.bool_]) -> None:
-        self._ages += 1
-        if not self._owner.config.may_vary_in_length:
-            for length in self._ages[dones]:
-                if self._length is not None and length != self._length:
-                    raise MixedHorizonError(
-                        f"the learner's episodes last {self._length} and {length} steps: their length would tell who "
-                        "acted; use an environment that only ends by its time limit, or permit it with "
-                        "may_vary_in_length=True"
-                    )
-                self._length = int(length)
-        self._ages[dones] = 0

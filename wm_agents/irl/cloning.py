@@ -14,6 +14,7 @@ from torch import Tensor
 from wm_agents.errors import ConfigError, DemonstrationError, SpaceError
 from wm_agents.irl.demonstrations import Demonstrations
 from wm_agents.networks import Perceptron
+from wm_agents.training.finite import descend
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ class BehaviourCloning:
 
         Raises:
             DemonstrationError: Observations or actions of other sizes than the spaces'.
+            NonFiniteError: A loss or gradient is not finite: nothing was updated with it.
         """
         data = Demonstrations.of(demonstrations).trajectories
         inputs = torch.from_numpy(data.observations[data.observation_of_step])
@@ -89,12 +91,10 @@ class BehaviourCloning:
             self.network.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
         )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.config.num_updates)
-        for _ in range(self.config.num_updates):
+        for update in range(self.config.num_updates):
             rows = torch.randint(len(inputs), (self.config.batch_size,), generator=self._generator)
             loss = self._loss(inputs[rows], targets[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            descend(loss, optimizer, self.network.named_parameters(), f"at update {update} of behaviour cloning")
             schedule.step()
         with torch.no_grad():
             return float(self._loss(inputs, targets))

@@ -28,6 +28,7 @@ from wm_agents.irl.identifiability import Identifiability, identify
 from wm_agents.irl.reward_network import RewardNetwork
 from wm_agents.irl.uncertainty import laplace_limits
 from wm_agents.protocols import WorldModel
+from wm_agents.training.finite import descend
 
 Futures = Callable[[NDArray[np.int64], NDArray[np.float32]], NDArray[Any]]
 """(numbers of demonstrated steps [B] to start from, actions [B, H, A]) -> observations [B, H + 1, O]."""
@@ -200,7 +201,7 @@ class SampledMaxEntIRL:
         """Infer a reward network on raw observations by the same likelihood; gives the loss of each update.
 
         Raises:
-            NonFiniteError: The loss is not finite.
+            NonFiniteError: A loss or gradient is not finite: nothing was updated with it.
         """
         samples = self.sample(demonstrations)
         shape = samples.actions.shape[:3]
@@ -210,15 +211,11 @@ class SampledMaxEntIRL:
         network.standardise(observations)
         optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-2)
         losses = []
-        for _ in range(num_updates):
+        for update in range(num_updates):
             sums = network(observations, actions).reshape(shape).sum(2).double()
             loss = -torch.log_softmax(sums - offsets, 1)[:, 0].mean()
-            if not bool(torch.isfinite(loss)):
-                raise NonFiniteError("the loss of the reward network is not finite: lower learning_rate")
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(float(loss.detach()))
+            place = f"at update {update} of the reward network"
+            losses.append(descend(loss, optimizer, network.named_parameters(), place))
         return losses
 
     def _propose(self, centre: Floats, generator: np.random.Generator) -> tuple[NDArray[np.float32], Floats]:

@@ -12,7 +12,7 @@ from wm_agents.planning.experience import Experience
 from wm_agents.planning.holding import HeldActionAgent
 from wm_agents.planning.scoring import require_at_least, require_between
 from wm_agents.protocols import Planner, WorldModel
-from wm_agents.training.checkpoints import CheckpointManager
+from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
 from wm_agents.training.seeding import capture_random_state, restore_random_state
 from wm_agents.trajectories import Trajectories
 
@@ -161,9 +161,10 @@ def _resume(
     if found is None:
         return 0
     num_done, state = found
-    experience.replay(state["experience"])
-    rounds.extend(state["rounds"])
-    restore_random_state(state["random"])
+    with refusing_misfits("a run of learn_to_plan"):
+        experience.replay(state["experience"])
+        rounds.extend(state["rounds"])
+        restore_random_state(state["random"])
     return num_done
 
 

@@ -14,12 +14,12 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from wm_agents.errors import NonFiniteError
 from wm_agents.planning.holding import HeldRows
 from wm_agents.planning.objectives import RewardFunction
 from wm_agents.planning.scoring import require_at_least, require_between
 from wm_agents.planning.spaces import action_bounds
 from wm_agents.protocols import WorldModel
+from wm_agents.training.finite import descend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +172,7 @@ class ValueIteration:
         self, value: ValueNetwork, target: ValueNetwork, optimizer: torch.optim.Optimizer, data: _Transitions
     ) -> None:
         config, bounds = self._config, value.bounds
-        for _ in range(config.num_updates):
+        for update in range(config.num_updates):
             rows = torch.randint(len(data.rewards), (config.batch_size,), generator=self._generator)
             with torch.no_grad():
                 follow = target(data.after[rows].flatten(0, 1)).view(config.batch_size, -1)
@@ -180,11 +180,8 @@ class ValueIteration:
                 slipped = returns.amax(1).lerp(returns.mean(1), config.slip)
                 goal = ((slipped - bounds[0]) / (bounds[1] - bounds[0])).clamp(0.0, 1.0)
             loss = nn.functional.mse_loss(value.scaled(data.observations[rows]), goal)
-            if not bool(loss.isfinite()):
-                raise NonFiniteError("the loss of the value function is not finite: the model imagines such rewards")
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            place = f"at update {update} of the value function, which learns from what the model imagines"
+            descend(loss, optimizer, value.named_parameters(), place)
             with torch.no_grad():
                 for slow, fast in zip(target.parameters(), value.parameters(), strict=True):
                     slow.lerp_(fast, config.target_rate)

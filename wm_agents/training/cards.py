@@ -109,8 +109,10 @@ def load_policy_weights(agent: BaseAlgorithm, folder: str | os.PathLike[str]) ->
     """
     path = Path(folder) / WEIGHTS
     stored = load_checkpoint(path, kind=SB3_KIND)
-    if stored.metadata["algorithm"] != type(agent).__name__:
-        raise CheckpointError(f"{path} holds a policy of {stored.metadata['algorithm']}, not of {type(agent).__name__}")
+    if stored.metadata.get("algorithm") != type(agent).__name__:
+        raise CheckpointError(
+            f"{path} holds a policy of {stored.metadata.get('algorithm')}, not of {type(agent).__name__}"
+        )
     own = agent.policy.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
     if shapes != {name: tuple(tensor.shape) for name, tensor in stored.tensors.items()}:

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,15 @@ from safetensors.torch import save as tensors_to_bytes
 from wm_agents.errors import CheckpointError
 from wm_agents.training.packing import pack_state, stored_copy, unpack_state
 
-__all__ = ["Checkpoint", "CheckpointManager", "load_checkpoint", "pack_state", "save_checkpoint", "unpack_state"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointManager",
+    "load_checkpoint",
+    "pack_state",
+    "refusing_misfits",
+    "save_checkpoint",
+    "unpack_state",
+]
 
 FORMAT_VERSION = 1
 _KEY = "wm_agents_checkpoint"
@@ -172,7 +180,10 @@ class CheckpointManager:
                     f"{self.directory} belongs to a run with {name}={stored.get(name)!r}, this one has "
                     f"{wanted.get(name)!r}; repeat that run or give another folder"
                 )
-        return int(found.metadata["step"]), unpack_state(found.metadata["structure"], found.tensors)
+        try:
+            return int(found.metadata["step"]), unpack_state(found.metadata["structure"], found.tensors)
+        except (CheckpointError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{self.directory} holds a state of another form: {error}") from error
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole, or None when there are none at all.
@@ -196,6 +207,20 @@ class CheckpointManager:
         if reasons:
             raise CheckpointError(f"no checkpoint in {self.directory} can be used: {'; '.join(reasons)}")
         return None
+
+
+@contextlib.contextmanager
+def refusing_misfits(place: str | Path | None) -> Iterator[None]:
+    """Around the lines that take a stored state apart: whatever a state of another form leads to is a CheckpointError.
+
+    The hash of a checkpoint finds damage; a file that somebody wrote on purpose has a hash that fits.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
+        raise CheckpointError(f"the checkpoint in {place} does not fit this run: {error!r}") from error
 
 
 def _encode(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> bytes:

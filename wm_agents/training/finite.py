@@ -1,10 +1,14 @@
 """Guards against numbers that are not finite: the tensor is named, and nothing is updated or saved with it."""
 
+import math
 from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from wm_agents.errors import NonFiniteError
+
+_REMEDY = "lower the learning rate or look for extreme values in the data"
 
 
 def first_non_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
@@ -42,3 +46,38 @@ def spoilt_gradient(module: nn.Module) -> str:
     """The parameter whose gradient is not finite; "all parameters together" where only their common norm overflows."""
     gradients = ((name, p.grad) for name, p in module.named_parameters() if p.grad is not None)
     return first_non_finite(gradients) or "all parameters together"
+
+
+def descend(
+    loss: Tensor,
+    optimizer: Optimizer,
+    parameters: Iterable[tuple[str, Tensor]],
+    place: str,
+    max_norm: float | None = None,
+) -> float:
+    """One step of an optimiser, taken only if the loss and every gradient are finite; gives the loss.
+
+    Args:
+        loss: A number that depends on the parameters.
+        optimizer: Of the parameters.
+        parameters: With names, as `named_parameters()` gives them.
+        place: When this is, for the message, such as "at update 7".
+        max_norm: Gradients are scaled down to this norm; None leaves them.
+
+    Raises:
+        NonFiniteError: The loss or a gradient is not finite; the parameters are as they were.
+    """
+    value, named = float(loss.detach()), dict(parameters)
+    if not math.isfinite(value):
+        raise NonFiniteError(f"the loss is {value} {place}: nothing was updated; {_REMEDY}")
+    optimizer.zero_grad()
+    loss.backward()
+    gradients = {name: tensor.grad for name, tensor in named.items() if tensor.grad is not None}
+    norm = nn.utils.get_total_norm(list(gradients.values()))
+    if not bool(norm.isfinite()):
+        name = first_non_finite(gradients.items()) or "all parameters together"
+        raise NonFiniteError(f"the gradient of {name} is not finite {place}: nothing was updated; {_REMEDY}")
+    if max_norm is not None:
+        nn.utils.clip_grads_with_norm_(named.values(), max_norm, norm)
+    optimizer.step()
+    return value

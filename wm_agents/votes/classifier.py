@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wm_agents.errors import NonFiniteError
+from wm_agents.training.finite import descend
 
 Floats = NDArray[np.float32]
 
@@ -50,7 +50,7 @@ class VoteClassifier:
         """Fit to classes [N] below K.
 
         Raises:
-            NonFiniteError: The loss is no longer finite.
+            NonFiniteError: A loss or gradient is not finite.
         """
         self.mean, self.std = _moments(features)
         inputs = torch.from_numpy(self._inputs(features))
@@ -92,16 +92,12 @@ class VoteClassifier:
             optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
             num_steps = max(1, config.num_epochs * len(inputs) // config.batch_size)
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_steps)
-            for _ in range(num_steps):
+            for step in range(num_steps):
                 chosen = torch.randint(len(inputs), (config.batch_size,), generator=generator)
                 batch = inputs[chosen]
                 batch = batch + config.input_noise * torch.randn(batch.shape, generator=generator)
                 loss = nn.functional.cross_entropy(network(batch), targets[chosen])
-                if not torch.isfinite(loss):
-                    raise NonFiniteError(f"the loss of member {member} is {loss.item()}: look for infinite features")
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+                descend(loss, optimizer, network.named_parameters(), f"at step {step} of member {member}")
                 schedule.step()
         return network.eval()
 

@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.errors import ConfigError, NonFiniteError, TrajectoryError
+from wm_agents.errors import ConfigError, TrajectoryError
+from wm_agents.training.finite import descend
 from wm_agents.votes.data import ABSENT
 
 Floats = NDArray[np.float32]
@@ -92,12 +93,8 @@ class SpatialModel:
         steps = self.config.num_steps
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, self.config.learning_rate / 20)
         for step in range(steps):
-            optimizer.zero_grad()
             loss = self._loss(parameters, targets, mask)
-            if not bool(loss.isfinite()):
-                raise NonFiniteError(f"the loss is {loss.item()} at step {step}: lower learning_rate")
-            loss.backward()
-            optimizer.step()
+            descend(loss, optimizer, parameters.items(), f"at step {step} of the spatial model")
             schedule.step()
         self._keep(parameters)
         self.fit_seconds = time.perf_counter() - started

@@ -186,6 +186,7 @@ class ResolutionModel(Unrolled, nn.Module):
                 with torch.no_grad():
                     history.append(float(self.loss(*held_out)))
                 if not np.isfinite(history[-1]):
+                    self.load_state_dict(best_weights)
                     raise NonFiniteError(f"the validation loss of epoch {len(history)} is {history[-1]}")
                 if history[-1] < best:
                     best = history[-1]

@@ -251,7 +251,9 @@ class EnsembleModel(NeuralModel):
         self.termination_head = make(transition, config.termination_widths, 1)
         self.spread_head = make(joint, config.spread_widths, layout.num_targets, output_gain=0.1)
         self.reward_spread_head = make(joint, config.spread_widths, 1, output_gain=0.1)
-        normal = torch.distributions.Normal(0.0, 1.0)  # before calibration the particles are taken to be Gaussian
+        normal = torch.distributions.Normal(
+            0.0, 1.0, validate_args=False
+        )  # before calibration the particles are taken to be Gaussian
         quantiles = normal.icdf(torch.tensor([(1 + coverage) / 2 for coverage in _COVERAGES]))
         shape = (len(_COVERAGES), config.calibration_horizon, layout.num_features)
         self.register_buffer("error_quantiles", quantiles[:, None, None].expand(shape).clone())

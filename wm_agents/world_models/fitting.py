@@ -20,6 +20,7 @@ from wm_agents.training.checkpoints import (
     CheckpointManager,
     load_checkpoint,
     pack_state,
+    refusing_misfits,
     save_checkpoint,
     unpack_state,
 )
@@ -306,23 +307,25 @@ class _Loop:
     def _stored(self) -> Checkpoint | None:
         if isinstance(self.checkpoint, CheckpointManager):
             return self.checkpoint.latest()
-        is_there = self.checkpoint is not None and self.checkpoint.exists()
-        return load_checkpoint(self.checkpoint, kind=_KIND) if self.checkpoint is not None and is_there else None
+        if self.checkpoint is None or not self.checkpoint.exists():
+            return None
+        return load_checkpoint(self.checkpoint, kind=_KIND)
 
     def _resume(self) -> None:
         stored = self._stored()
         if stored is None:
             return
-        if stored.metadata.get("kind") != _KIND or stored.metadata["fingerprint"] != self.fingerprint:
-            place = self.checkpoint.directory if isinstance(self.checkpoint, CheckpointManager) else self.checkpoint
+        place = self.checkpoint.directory if isinstance(self.checkpoint, CheckpointManager) else self.checkpoint
+        if stored.metadata.get("kind") != _KIND or stored.metadata.get("fingerprint") != self.fingerprint:
             raise CheckpointError(
                 f"{place} belongs to a fit with other data or another configuration: repeat that fit or delete the file"
             )
-        state = unpack_state(stored.metadata["structure"], stored.tensors)
-        self.progress = _Progress(**state["progress"])
-        self.model.load_state_dict(state["weights"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.generator.set_state(state["generator"])
+        with refusing_misfits(place):
+            state = unpack_state(stored.metadata["structure"], stored.tensors)
+            self.progress = _Progress(**state["progress"])
+            self.model.load_state_dict(state["weights"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.generator.set_state(state["generator"])
 
 
 def _hold_out(

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from wm_agents.errors import ConfigError
+from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.adapters import Layout, detect_layout
@@ -97,10 +97,16 @@ class HistoryModel(Unrolled):
 
     @classmethod
     def load(cls, model_class: type[NeuralModel], path: str | os.PathLike[str]) -> Self:
-        """Read a file that `save` wrote around a model of this class."""
+        """Read a file that `save` wrote around a model of this class; raises CheckpointError on anything else."""
         inner, surroundings = model_class.load_with_surroundings(path)
-        space = space_from_json(surroundings["observation_space"])
-        model = cls(model_class, space, inner.action_space, surroundings["num_past"], inner.config)
+        try:
+            space, num_past = space_from_json(surroundings["observation_space"]), surroundings["num_past"]
+            num_stacked = (num_past + 1) * observation_size(space) + num_past * inner.encode_actions.size
+            if num_stacked != inner.num_features:
+                raise CheckpointError(f"{num_past} past steps make {num_stacked} features, not {inner.num_features}")
+            model = cls(model_class, space, inner.action_space, num_past, inner.config)
+        except Exception as error:  # what a foreign description leads to has no bounds
+            raise CheckpointError(f"{path} does not describe a HistoryModel: {error!r}") from error
         model.model = inner
         return model
 

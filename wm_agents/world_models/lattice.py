@@ -16,6 +16,7 @@ from wm_agents.trajectories import Trajectories
 
 _MOST_VALUES = 4096
 _FEW_VALUES = 32
+_LARGEST_TABLE = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class TokenCodec(nn.Module):
         super().__init__()
         num_columns = sum(len(feature.columns) for feature in features)
         self.features = features
+        if num_columns * max(feature.num_values for feature in features) > _LARGEST_TABLE:
+            raise TrajectoryError(
+                f"a table of all values of {num_columns} columns has more than {_LARGEST_TABLE} entries"
+            )
         self.most_values = max(feature.num_values for feature in features)
         weights = np.zeros((num_columns, len(features)))
         offsets = np.zeros(len(features))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from wm_agents.errors import CheckpointError
 from wm_agents.protocols import ModelState
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.stored_shapes import check_counts, check_shapes
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.adapters import Known, Layout, detect_layout
 from wm_agents.world_models.encoding import (
@@ -232,21 +233,33 @@ class NeuralModel(Unrolled, nn.Module):
         stored = load_checkpoint(Path(path), kind=cls.kind)
         try:
             metadata = stored.metadata
-            model = cls(
-                space_from_json(metadata["observation_space"]),
-                space_from_json(metadata["action_space"]),
-                config_from_json(cls.config_class, metadata["config"]),
-                layout=Layout.from_json(metadata["layout"], known),
-                seed=metadata["seed"],
-            )
-            model.has_given_layout = metadata["has_given_layout"]
-            model.restore(metadata["structure"])
+            # First without memory: a file cannot ask for more of it than its own tensors take.
+            check_counts(metadata["config"], stored.tensors)
+            num_features = observation_size(space_from_json(metadata["observation_space"]))
+            check_counts({"num_features": num_features}, stored.tensors)
+            if metadata["layout"]["num_features"] != num_features:
+                raise CheckpointError(f"the layout has other features than the {num_features} of the observation space")
+            with torch.device("meta"):
+                check_shapes(cls._described(metadata, known), stored.tensors)
+            model = cls._described(metadata, known)
             model.load_state_dict(stored.tensors)
             return model, metadata["surroundings"]
-        except CheckpointError:
-            raise
         except Exception as error:  # what a foreign description leads to has no bounds
             raise CheckpointError(f"{path} does not describe a {cls.__name__}: {error}") from error
+
+    @classmethod
+    def _described(cls, metadata: dict[str, Any], known: tuple[Known, ...]) -> Self:
+        """A model as a file describes it, without its weights."""
+        model = cls(
+            space_from_json(metadata["observation_space"]),
+            space_from_json(metadata["action_space"]),
+            config_from_json(cls.config_class, metadata["config"]),
+            layout=Layout.from_json(metadata["layout"], known),
+            seed=metadata["seed"],
+        )
+        model.has_given_layout = metadata["has_given_layout"]
+        model.restore(metadata["structure"])
+        return model
 
     def describe(self) -> dict[str, Any]:
         """What else a file holds as JSON; a subclass that learns more than weights gives it."""

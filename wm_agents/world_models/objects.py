@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from wm_agents.errors import CheckpointError, SpaceError
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
+from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.stored_shapes import check_counts, check_shapes
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.encoding import check_fit_spaces, check_observations
 from wm_agents.world_models.symbols import PartReader, SymbolNetwork
@@ -216,19 +217,31 @@ class ObjectModel(Unrolled, nn.Module):
             ended[np.isin(decided[:, part], values)] = 1.0
         return rewards, ended
 
-    def fit(self, trajectories: Trajectories, *, progress: bool | None = None) -> dict[str, float]:
+    def fit(
+        self,
+        trajectories: Trajectories,
+        *,
+        progress: bool | None = None,
+        checkpoints: CheckpointManager | None = None,
+        checkpoint_every: int = 200,
+    ) -> dict[str, float]:
         """Learn from recorded episodes, afresh each time.
 
         Args:
             trajectories: What to learn from.
             progress: Show a progress bar; None shows it on a terminal only.
+            checkpoints: Where to save. The same call goes on from the newest checkpoint there, to the bit as if it had
+                never stopped.
+            checkpoint_every: In updates; the end of each part is saved too.
 
         Returns:
             For each part the share of the steps that are looked up, `<part>_known`, and the network's loss at the end.
 
         Raises:
             SpaceError: The trajectories do not fit the spaces or the view.
-            NonFiniteError: A loss is not finite.
+            ConfigError: `checkpoint_every` below 1.
+            CheckpointError: The checkpoints are of another fit, or none of them is whole.
+            NonFiniteError: A loss or gradient is not finite: nothing was updated or saved with it.
         """
         from wm_agents.world_models.object_fitting import fit_parts
 
@@ -236,7 +249,8 @@ class ObjectModel(Unrolled, nn.Module):
         memories, decided = self._remember(trajectories)
         before = self.view.present(trajectories.observations[trajectories.observation_of_step])
         self._fit_outcomes(before, decided, trajectories)
-        return fit_parts(self, memories, trajectories.actions - self.first_action, before, decided, progress)
+        actions = trajectories.actions - self.first_action
+        return fit_parts(self, memories, actions, before, decided, progress, checkpoints, checkpoint_every)
 
     def arrange(self, readers: list["PartReader"]) -> None:
         """Make the networks afresh for what was learned without gradients."""
@@ -273,12 +287,17 @@ class ObjectModel(Unrolled, nn.Module):
         try:
             data = stored.metadata
             model = cls(observation_space, action_space, view, ObjectConfig(**data["config"]), seed=data["seed"])
-            model.arrange([PartReader.from_json(reader) for reader in data["readers"]])
+            readers = [PartReader.from_json(reader) for reader in data["readers"]]
+            check_counts(data["config"], stored.tensors)
+            with torch.device("meta"):  # first without memory
+                model.arrange(readers)
+                check_shapes(model, stored.tensors)
+            model.arrange(readers)
             model.reward_weights = np.array(data["reward_weights"])
             model.endings = [tuple(values) for values in data["endings"]]
             model.load_state_dict(stored.tensors)
-        except (KeyError, TypeError, RuntimeError) as error:
-            raise CheckpointError(f"{path} does not describe an object model of this view: {error}") from error
+        except Exception as error:  # what a foreign description leads to has no bounds
+            raise CheckpointError(f"{path} does not describe an object model of this view: {error!r}") from error
         return model
 
     def _begin(self, rows: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from wm_agents.networks import uninitialised
+
 Array = NDArray[Any]
 
 _AWAY = 1 << 20  # added to values that are predicted as they are, so that they never equal a difference
@@ -212,7 +214,7 @@ def _chosen(logits: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs)
+    layer: nn.Linear = uninitialised(nn.Linear, inputs, outputs)
     nn.init.kaiming_uniform_(layer.weight, 5**0.5, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer

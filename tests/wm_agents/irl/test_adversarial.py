@@ -82,7 +82,7 @@ def test_the_same_seed_gives_the_same_rewards():
 def test_logits_have_the_potential_as_in_the_paper():
     envs = make_vec_env(Thermostat, 2, seed=0)
     airl = AdversarialIRL(recorded(False), envs, AdversarialConfig(**{**vars(SMALL), "starts_from_clone": False}), 0)
-    steps = airl._demonstrated.sample(4, torch.Generator().manual_seed(0))
+    steps = airl.demonstrated.sample(4, torch.Generator().manual_seed(0))
     steps.terminations[0] = True
     network = airl.reward_network
     before, after = (

@@ -1,0 +1,38 @@
+"""Does what a file describes agree with the tensors that it holds? Asked before anything of that size is built."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from wm_agents.errors import CheckpointError
+
+
+def check_shapes(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError unless the tensors have exactly the names and shapes of the model's.
+
+    Args:
+        model: Built under `torch.device("meta")`, where tensors have shapes and no memory.
+        tensors: What the file holds.
+    """
+    described = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    stored = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for name in sorted(described.keys() | stored.keys()):
+        if described.get(name) != stored.get(name):
+            raise CheckpointError(
+                f"the configuration describes {name} of shape {described.get(name)}, the file holds {stored.get(name)}"
+            )
+
+
+def check_counts(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError where a configuration counts more parts (`num_members`) than the tensors have numbers.
+
+    Lists, such as widths, have no more items than there are tensors.
+    """
+    most = sum(tensor.numel() for tensor in tensors.values())
+    for name, value in config.items():
+        is_count = name.startswith("num_")
+        if (is_count and not 0 <= value <= most) or (isinstance(value, list) and len(value) > len(tensors)):
+            raise CheckpointError(
+                f"the configuration has {name}={str(value)[:60]}, the file {len(tensors)} tensors of {most} numbers"
+            )
