@@ -6,8 +6,11 @@ where an environment steps hundreds of rows at once.
 """
 
 import math
+import os
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,10 +22,14 @@ from torch import Tensor, nn
 
 from wm_agents.errors import ConfigError, NonFiniteError, SpaceError
 from wm_agents.networks import Perceptron
-from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
+from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, refusing_misfits, save_checkpoint
 from wm_agents.training.finite import clip_gradient, require_finite, spoilt_gradient
+from wm_agents.training.stored_shapes import check_counts, check_shapes
+from wm_agents.world_models.encoding import space_from_json, space_to_json
+from wm_agents.world_models.neural import config_from_json
 
 Array = NDArray[Any]
+KIND = "vector ppo policy"
 
 
 @dataclass(frozen=True)
@@ -111,6 +118,7 @@ class VectorPPO(nn.Module):
             raise SpaceError(
                 f"VectorPPO serves flat Box observations and Discrete actions, got {observation_space}, {action_space}"
             )
+        self.observation_space, self.action_space = observation_space, action_space
         self.config = config or VectorPPOConfig()
         self.first_action = int(action_space.start)
         self.generator = torch.Generator().manual_seed(seed)
@@ -195,6 +203,39 @@ class VectorPPO(nn.Module):
             self.generator.set_state(state["generator"])
         self._observations = None
         return measured
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write spaces, settings and weights to one file (safetensors with JSON) and return its path."""
+        metadata = {
+            "kind": KIND,
+            "config": asdict(self.config),
+            "observation_space": space_to_json(self.observation_space),
+            "action_space": space_to_json(self.action_space),
+        }
+        return save_checkpoint(Path(path), self.state_dict(), metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, seed: int = 0) -> Self:
+        """Read a policy that `save` wrote; `seed` draws its actions from now on.
+
+        Raises:
+            CheckpointError: The file is damaged or of another kind.
+        """
+        stored = load_checkpoint(Path(path), kind=KIND)
+        with refusing_misfits(f"{path}, as a policy of VectorPPO"):
+            check_counts({"widths": stored.metadata["config"]["widths"]}, stored.tensors)
+            config = config_from_json(VectorPPOConfig, stored.metadata["config"])
+            make = partial(
+                cls,
+                space_from_json(stored.metadata["observation_space"]),
+                space_from_json(stored.metadata["action_space"]),
+                config,
+            )
+            with torch.device("meta"):  # first without memory
+                check_shapes(make(), stored.tensors)
+            agent = make(seed=seed)
+            agent.load_state_dict(stored.tensors)
+        return agent
 
     @torch.no_grad()
     def act(self, observations: Array, deterministic: bool = False) -> tuple[NDArray[np.int64], Tensor]:

@@ -17,6 +17,7 @@ from wm_agents.errors import CheckpointError, SpaceError
 from wm_agents.reinforce import Reinforce, ReinforceConfig
 from wm_agents.sequence_model import NetworkConfig
 from wm_agents.training.checkpoints import CheckpointManager
+from wm_agents.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.world_models import (
     DeterministicConfig,
     DeterministicModel,
@@ -52,6 +53,7 @@ def model_readers(folder: Path) -> list[Reader]:
         "history": (history, lambda path: HistoryModel.load(DeterministicModel, path)),
         "objects": (_objects(), lambda path: ObjectModel.load(path, OBSERVATIONS, ACTIONS, MarbleView())),
         "reinforce": (_reinforce(), Reinforce.load),
+        "policy": (VectorPPO(OBSERVATIONS, ACTIONS, VectorPPOConfig(widths=(4,))), VectorPPO.load),
     }
     listed = [
         _reader(f"{name}.model", model.save(folder / f"{name}.model"), load) for name, (model, load) in kinds.items()

@@ -287,6 +287,7 @@ LOADERS = {
     "wm_agents/trajectories.py:from_episodes": IN_MEMORY,
     "wm_agents/trajectories.py:from_transitions": IN_MEMORY,
     "wm_agents/trajectories.py:load": BY_READERS,
+    "wm_agents/vector_ppo.py:load": BY_READERS,
     "wm_agents/world_model_ppo.py:load": "test_hostile_files.py: nothing without trust=True",
     "wm_agents/world_models/adapters.py:from_json": "through the models' load",
     "wm_agents/world_models/history.py:load": BY_READERS,

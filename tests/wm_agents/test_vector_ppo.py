@@ -6,7 +6,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from wm_agents.errors import ConfigError, SpaceError
+from wm_agents.errors import CheckpointError, ConfigError, SpaceError
 from wm_agents.vector_ppo import Rollout, VectorPPO, VectorPPOConfig
 
 
@@ -73,3 +73,14 @@ def test_refuses_what_it_cannot_serve():
         VectorPPO(spaces.Discrete(3), spaces.Discrete(2))
     with pytest.raises(SpaceError):
         VectorPPO(gym.make("Pendulum-v1").observation_space, gym.make("Pendulum-v1").action_space)
+
+
+def test_a_saved_policy_acts_as_it_did(tmp_path):
+    env = Identity(8, AutoresetMode.DISABLED)
+    agent = VectorPPO(env.single_observation_space, env.single_action_space, VectorPPOConfig(widths=(16,)), seed=3)
+    again = VectorPPO.load(agent.save(tmp_path / "model.safetensors"), seed=3)
+    observations = np.random.default_rng(0).normal(size=(50, *env.single_observation_space.shape))
+    np.testing.assert_array_equal(agent.predict(observations)[0], again.predict(observations)[0])
+    assert again.config == agent.config
+    with pytest.raises(CheckpointError):
+        VectorPPO.load(tmp_path / "none.safetensors")

@@ -51,6 +51,7 @@ class Card:
         evaluation: How the scores were measured, in words.
         limits: What it is not good for, in words.
         tags: Further words to be found by.
+        usage: Lines of Python that load it again; empty for a class whose `load` takes the path alone.
     """
 
     title: str
@@ -62,6 +63,7 @@ class Card:
     evaluation: str = ""
     limits: str = ""
     tags: Sequence[str] = ()
+    usage: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not self.title.strip() or "\n" in self.title:
@@ -167,7 +169,7 @@ def _readme(facts: Mapping[str, Any], card: Card) -> str:
         f"# {card.title}",
         f"`{facts['class']}`, trained on `{card.env_id}`{options}, {facts['date']}.",
         "## Use",
-        "\n".join(["```python", *_usage(facts), "```"]),
+        "\n".join(["```python", *(card.usage or _usage(facts)), "```"]),
         "## Results",
         *([card.evaluation] if card.evaluation else []),
         "\n".join(scores),
