@@ -24,6 +24,7 @@ from stable_baselines3 import PPO
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.evaluation.intervals import stratified_bootstrap
 from wm_agents.sb3_adapter import SB3VecEnv
+from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.seeding import spawn_seeds
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.debate.dynamics import STRATEGIES
@@ -60,7 +61,7 @@ class Config:
     seed: int = 1
     """Seed of the agent, the environments and, apart from those, the evaluation."""
     output_dir: Path = Path("runs/debate_agent")
-    """Folder for summary.json and agent.zip."""
+    """Folder for summary.json, agent.zip and the model card."""
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -79,8 +80,25 @@ def main(config: Config) -> dict[str, Any]:
         "seed": config.seed,
     }
     write_summary(config.output_dir, summary)
+    save_with_card(agent, config.output_dir, card_of(config, summary))
     print(json.dumps(summary, indent=2))
     return summary
+
+
+def card_of(config: Config, summary: dict[str, Any]) -> Card:
+    """What a stranger has to know about the agent."""
+    names = ("ppo_return", "best_script_return", "difference", "difference_low", "difference_high")
+    return Card(
+        title=f"PPO in the debate's seat of {config.seat}",
+        env_id="wm/Debate-v0",
+        env_kwargs={"seat": config.seat, "rivals": config.rivals},
+        scores={name: summary[name] for name in names},
+        command=f"python examples/debate_agent.py --seat {config.seat} --rivals {config.rivals} --seed {config.seed} "
+        f"--total-timesteps {config.total_timesteps}",
+        seeds=(config.seed,),
+        evaluation=f"{config.evaluation_episodes} episodes, the same for every contender; differences are paired.",
+        limits="It met scripted rivals only.",
+    )
 
 
 def train(config: Config, seed: int) -> PPO:

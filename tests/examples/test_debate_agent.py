@@ -13,3 +13,4 @@ def test_learns_a_little_and_compares_with_every_script(tmp_path):
     assert summary["difference_low"] <= summary["difference"] <= summary["difference_high"]
     assert summary["evaluation_episodes"] == 20
     assert isinstance(PPO.load(tmp_path / "agent.zip", device="cpu"), PPO)
+    assert "seat of curiosity" in (tmp_path / "README.md").read_text(encoding="utf-8")
