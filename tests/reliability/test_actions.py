@@ -99,9 +99,10 @@ def test_a_step_before_the_reset_or_after_the_end_needs_one(env_id):
     env.reset(seed=0)
     for _ in range(20 if env_id == "wm/PongAtari-v0" else 3000):
         if any(env.step(env.action_space.sample())[2:4]):
-            before = env.unwrapped.clone_state().tobytes()
-            with pytest.raises(ResetNeeded):
-                env.unwrapped.step(env.action_space.sample())
-            assert env.unwrapped.clone_state().tobytes() == before
+            before = env.unwrapped.clone_state()
+            if before["ended"]:  # where Gymnasium's wrapper truncates, the environment itself could go on
+                with pytest.raises(ResetNeeded):
+                    env.unwrapped.step(env.action_space.sample())
+            assert env.unwrapped.clone_state().tobytes() == before.tobytes()
             break
     env.close()

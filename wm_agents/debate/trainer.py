@@ -204,10 +204,16 @@ class Trainer:
         run = {"kind": "debate", "config": asdict(self.config), "rebuttal": self.rebuttal, "texts": texts}
         run["strategies"] = [agent.strategy for agent in agents]
         found = None if checkpoints is None else checkpoints.latest_state(run)
-        if found is not None:
-            for agent, allocation in zip(agents, found[1]["allocations"], strict=True):
-                agent.allocation = allocation
-            return found[1]["relevance"], found[1]["test_relevance"]
+        if checkpoints is not None and found is not None:
+            from wm_agents.training.checkpoints import refusing_misfits
+
+            with refusing_misfits(checkpoints.directory):
+                allocations = [float(share) for share in found[1]["allocations"]]
+                relevance = check_scores(found[1]["relevance"], len(training))
+                test_relevance = check_scores(found[1]["test_relevance"], len(labelled))
+                for agent, allocation in zip(agents, allocations, strict=True):
+                    agent.allocation = allocation
+            return relevance, test_relevance
         relevance, test_relevance = self._score(training), self._score(labelled)
         if checkpoints is not None:
             allocations = [agent.allocation for agent in agents]
