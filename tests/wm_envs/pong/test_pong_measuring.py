@@ -3,7 +3,7 @@ import pytest
 
 from wm_envs.datasets import record
 from wm_envs.errors import OptionError
-from wm_envs.pong import measuring
+from wm_envs.pong import layout, measuring
 from wm_envs.pong.players import Explorer
 from wm_envs.pong.view import PongView
 
@@ -29,7 +29,7 @@ def test_the_game_s_own_numbers_are_found_in_spite_of_noise():
 
 def test_the_paddle_s_way_is_explained_by_the_right_numbers_alone():
     observations, actions, lengths = recorded(0.0)
-    rows = np.zeros(1, measuring.kernels.MEMORY)
+    rows = np.zeros(1, layout.MEMORY)
 
     def misfit(**changed):
         numbers = {"reach": 8.29072, "middle": 4.14536, "rest_offset": 0.36885, "rest_rate": 11.518718}
