@@ -52,6 +52,17 @@ def enemy_at(memory: Row, frame: int) -> int:
 
 
 @kernel
+def settle_pauses(memory: Row, ball_x: int) -> None:
+    """Take the pauses from the first sight of a game's first ball: they keep time with its serve."""
+    found = int(memory.first_pauses[ball_x % 4])
+    if found < 0:
+        return
+    memory.beat = found // 4
+    for frame in range(4):
+        memory.misfits[frame] = 0 if frame == found % 4 else MOST_MISFITS
+
+
+@kernel
 def follow_enemy(memory: Row, enemy_y: int, is_straight: bool) -> None:
     """Keep the beat of the enemy's pauses, and find out in which frame of a step they come."""
     if memory.beat == 0 and is_straight:

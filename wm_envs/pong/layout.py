@@ -70,6 +70,9 @@ MEMORY = np.dtype(
         ("rest_offset", np.int32),  # millionths: the paddle rests at the odd pixel 2 * floor(offset + rate * pull) + 1
         ("rest_rate", np.int32),  # millionths per step
         ("highest", np.int32),  # pixel above which the paddle never goes
+        # After a game's first serve, by the ball's first place across modulo 4: frame of the enemy's pauses, plus 4 if
+        # the next one is a step further off; -1: unknown.
+        ("first_pauses", np.int32, (4,)),
         ("bounces", np.int32, (2, NUM_PLACES)),  # px per frame down after a ball met the player or the enemy, by place
     ]
 )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from wm_envs.errors import OptionError
 from wm_envs.kernel import kernel
 from wm_envs.pong.ball import height, is_known, meeting
+from wm_envs.pong.enemy import pause_frame
 from wm_envs.pong.layout import (
     BALL_X,
     BALL_Y,
@@ -29,7 +30,7 @@ from wm_envs.pong.layout import (
     STEP,
     shift,
 )
-from wm_envs.pong.memory import begin
+from wm_envs.pong.memory import begin, is_first_wait
 from wm_envs.pong.paddle import follow_player
 
 Array = NDArray[Any]
@@ -45,6 +46,7 @@ NUM_REFINEMENTS, MOST_STEPS, SHARE_CHANGED = 400, 20_000, 0.5
 SPREAD = np.array([0.05, 0.3, 0.3, 0.3])  # of the rate and of the places of start and ends in the first refinement
 NUM_STRETCHES = 40
 FEWEST_BOUNCES = 3
+FEWEST_GAMES, PURITY = 3, 0.7  # that tell when the enemy pauses after the first serve; share that agrees
 CELLS = 64  # into which a pair is divided where a place is sought
 NEWEST_PLAYER_Y = PLAYER_Y * STACK + STACK - 1
 
@@ -60,10 +62,10 @@ class Pull:
     highest: float
 
     def charge(self) -> NDArray[np.int64]:
-        """As the kernels take it, in millionths, with bounces of which nothing is known."""
+        """As the kernels take it, in millionths, with pauses and bounces of which nothing is known."""
         values = [self.reach, self.middle, self.rest_offset, self.rest_rate, self.highest]
-        nothing = np.zeros(2 * NUM_PLACES)
-        return np.concatenate([np.rint(STEP * np.array(values)), nothing]).astype(np.int64)
+        unknown, nothing = np.full(4, -1), np.zeros(2 * NUM_PLACES)
+        return np.concatenate([np.rint(STEP * np.array(values)), unknown, nothing]).astype(np.int64)
 
 
 def measure_pull(observations: Array, actions: Array, lengths: Array, *, seed: int = 0) -> Pull:
@@ -220,6 +222,40 @@ def count_bounces(memories: Array, actions: Array, lengths: Array, decided: Arra
                 speed = after.step_y // 4 + MOST_SPEED
                 if frame < 4 and 0 <= place < NUM_PLACES and 0 <= speed < votes.shape[2]:
                     votes[side, place, speed] += 1
+        step += length
+
+
+def measure_first_pauses(memories: Array, lengths: Array) -> tuple[int, ...]:
+    """When the enemy pauses after a game's first serve, by the ball's first place across modulo 4.
+
+    The frame of the pauses plus 4 if the next one is a step further off; -1 where games disagree or too few tell.
+
+    Args:
+        memories: Rows [S] of recorded games, made without this.
+        lengths: [E].
+    """
+    votes = np.zeros((4, 8), np.int64)
+    count_first_pauses(memories, lengths, votes)
+    num_votes = votes.sum(1)
+    is_clear = (num_votes >= FEWEST_GAMES) & (votes.max(1) >= PURITY * num_votes)
+    return tuple(int(code) if clear else -1 for code, clear in zip(votes.argmax(1), is_clear, strict=True))
+
+
+@kernel
+def count_first_pauses(memories: Array, lengths: Array, votes: Array) -> None:
+    """Count by the first place of a game's first ball which pauses explain the enemy's way to the game's end."""
+    step = 0
+    for length in lengths:
+        first, last = -1, -1
+        for number in range(step, step + length):
+            memory = memories[number]
+            if first < 0 and number > step and memory.absence == 0 and is_first_wait(memories[number - 1]):
+                first = number
+            if pause_frame(memory) < 4 and memory.beat < 2:
+                last = number
+        if first >= 0 and last >= first:
+            beat = (memories[last].beat + last - first) % 2
+            votes[memories[first].flight_x[0] % 4, pause_frame(memories[last]) + 4 * beat] += 1
         step += length
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wm_envs.kernel import Row, kernel
 from wm_envs.pong.ball import fly, follow_ball, is_known, is_near_wall
-from wm_envs.pong.enemy import follow_enemy, pause_now
+from wm_envs.pong.enemy import follow_enemy, pause_now, settle_pauses
 from wm_envs.pong.layout import (
     BALL_X,
     BALL_Y,
@@ -48,6 +48,12 @@ Array = NDArray[Any]
 
 
 @kernel
+def is_first_wait(memory: Row) -> bool:
+    """Whether there was no ball yet in a game whose beginning was seen."""
+    return 0 < memory.absence < LONGEST_ABSENCE and memory.exit >= FIRST_WAIT
+
+
+@kernel
 def advance(memory: Row, action: int, decided: Array) -> None:
     """Remember a step: the action and the values of DECIDED that it led to."""
     is_flown, flown = is_known(memory), (0, 0, 0, 0, 4, 0)
@@ -57,6 +63,8 @@ def advance(memory: Row, action: int, decided: Array) -> None:
     follow_player(memory, decided[0], action)
     shift(memory.action, action)
     follow_enemy(memory, decided[3], is_straight)
+    if decided[1] > 0 and is_first_wait(memory):
+        settle_pauses(memory, decided[1])
     follow_ball(memory, decided[1], decided[2], flown, is_flown)
     shift(memory.ball_x, decided[1])
     shift(memory.ball_y, decided[2])
@@ -90,8 +98,10 @@ def begin(memory: Row, observation: Array, charge: Array) -> None:
     memory.rest_offset = charge[2]
     memory.rest_rate = charge[3]
     memory.highest = charge[4] // STEP
+    for number in range(4):
+        memory.first_pauses[number] = charge[5 + number]
     for number in range(2 * NUM_PLACES):
-        memory.bounces[number // NUM_PLACES, number % NUM_PLACES] = charge[5 + number]
+        memory.bounces[number // NUM_PLACES, number % NUM_PLACES] = charge[9 + number]
     is_new = True
     for feature in range(NUM_FEATURES):
         for frame in range(1, STACK):

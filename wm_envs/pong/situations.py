@@ -218,7 +218,9 @@ def enemy_situation(memory: Row, action: int, decided: Array) -> int:
 def score_situation(memory: Row, decided: Array) -> int:
     """Of the scores: whether the ball is or will be behind a paddle."""
     if memory.absence > 0:
-        return packed(10, 0, 0, 0, 0) if memory.absence > 2 else packed(10, int(memory.absence), int(memory.exit), 1, 0)
+        side = (1 if memory.step_x > 0 else -1) + 3 * has_scored(memory)
+        # A fast ball is out of sight before its point.
+        return packed(10, 0, 0, 0, 0) if memory.absence > 2 else packed(10, memory.absence, memory.exit, 1, side)
     x, step_x = int(memory.flight_x[0]), int(memory.step_x)
     if ENEMY_LEFT - PADDLE_WIDTH < decided[BALL_X] < PLAYER_LEFT + PADDLE_WIDTH:
         return packed(11, 0, 0, 0, 0)

@@ -125,7 +125,8 @@ def put_score(out: Array, place: Array, memory: Row, decided: Array) -> None:
     put(out, place, x if is_there else 0, 0, 165)
     put(out, place, (step_x + 17) * 8 + exit_frame(x, step_x) if is_there else 0, 0, 35 * 8)
     put(out, place, int(decided[BALL_X]), 0, 165)
-    put(out, place, held(int(memory.absence), 0, 3) * 4 + (2 if decided[BALL_X] > 0 else 0) + has_scored(memory), 0, 16)
+    gone = held(int(memory.absence), 0, 3) * 4 + (2 if decided[BALL_X] > 0 else 0) + has_scored(memory)
+    put(out, place, gone * 2 + (1 if step_x > 0 else 0), 0, 32)
 
 
 @kernel

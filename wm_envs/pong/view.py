@@ -35,6 +35,8 @@ class PongView:
         highest: Pixel above which the paddle never goes.
         walls: Highest and lowest pixel at which a ball was recorded; only `features` uses them.
         constants: Features of a frame that never change, and their values in pixels.
+        first_pauses: After a game's first serve, by the ball's first place across modulo 4: the frame 0..3 of a step in
+            which the enemy pauses, plus 4 if the next pause is a step further off; -1: unknown.
         bounces: Pixels down in a frame of a ball that met the player, and of one that met the enemy, for its places on
             the paddle from -3 to 15.
     """
@@ -46,6 +48,7 @@ class PongView:
     highest: float = 25.0
     walls: tuple[float, float] = (30.0, 194.0)
     constants: tuple[tuple[int, int], ...] = _CONSTANTS
+    first_pauses: tuple[int, ...] = (4, 5, 6, 3)
     bounces: tuple[tuple[int, ...], tuple[int, ...]] = _BOUNCES
 
     parts: ClassVar[tuple[str, ...]] = ("player_y", "ball_x", "ball_y", "enemy_y", "player_score", "enemy_score")
@@ -70,9 +73,13 @@ class PongView:
         pull = measuring.measure_pull(observations, actions, lengths, seed=seed)
         walls, constants = measuring.measure_walls(observations), measuring.measure_constants(observations)
         nothing = tuple((0,) * layout.NUM_PLACES for _ in range(2))
-        view = cls(**asdict(pull), walls=walls, constants=constants, bounces=(nothing[0], nothing[1]))
-        memories, decided = view.remember(observations, actions, lengths)
-        return replace(view, bounces=measuring.measure_bounces(_rows(memories), actions, lengths, decided))
+        bare = cls(
+            **asdict(pull), walls=walls, constants=constants, first_pauses=(-1,) * 4, bounces=(nothing[0], nothing[1])
+        )
+        memories, decided = bare.remember(observations, actions, lengths)
+        view = replace(bare, bounces=measuring.measure_bounces(_rows(memories), actions, lengths, decided))
+        memories, _ = view.remember(observations, actions, lengths)
+        return replace(view, first_pauses=measuring.measure_first_pauses(_rows(memories), lengths))
 
     def begin(self, observations: Array) -> NDArray[np.int32]:
         """Memories [B, M] of observations [B, 56] alone.
@@ -141,8 +148,8 @@ class PongView:
     @property
     def _charge(self) -> NDArray[np.int64]:
         pull = [self.reach, self.middle, self.rest_offset, self.rest_rate, self.highest]
-        bounces = np.array(self.bounces).ravel()
-        return np.concatenate([np.rint(layout.STEP * np.array(pull)), bounces]).astype(np.int64)
+        others = [*self.first_pauses, *self.bounces[0], *self.bounces[1]]
+        return np.concatenate([np.rint(layout.STEP * np.array(pull)), others]).astype(np.int64)
 
 
 def _rows(memories: Array) -> Array:
