@@ -7,22 +7,16 @@ from numpy.typing import NDArray
 from wm_envs.kernel import Row, kernel
 from wm_envs.pong.enemy import enemy_at, pause_now
 from wm_envs.pong.layout import (
-    AIM,
     BALL_WIDTH,
-    BOTTOM,
     ENEMY_LEFT,
     FASTEST,
-    HIGH,
     HIGHEST_PLACE,
     LONGEST_ABSENCE,
-    LOW,
-    MOST_SPEED,
+    NEAR,
     NUM_FLIGHT,
     NUM_PLACES,
     PADDLE_WIDTH,
     PLAYER_LEFT,
-    STRIDE,
-    TOP,
     shift,
 )
 from wm_envs.pong.paddle import lateness, player_at
@@ -41,20 +35,26 @@ def contact(ball_x: int, step_x: int, left: int) -> int:
 
 
 @kernel
-def exit_frame(ball_x: int, step_x: int) -> int:
-    """Frames 0..5 until a ball that keeps its speed is behind a paddle by more than the paddle's width thrice."""
+def is_behind(memory: Row, ball_x: int) -> bool:
+    """Whether a ball is so far behind a paddle that it stands there, and a point is due."""
+    return ball_x <= memory.left_goal or ball_x >= memory.right_goal
+
+
+@kernel
+def exit_frame(memory: Row, ball_x: int, step_x: int) -> int:
+    """Frames 0..5 until a ball that keeps its speed stands behind a paddle."""
     for frame in range(5):
         x = ball_x + frame * step_x // 4
-        if x <= ENEMY_LEFT - 3 * PADDLE_WIDTH - 1 or x >= PLAYER_LEFT + 4 * PADDLE_WIDTH:
+        if is_behind(memory, x):
             return frame
     return 5
 
 
 @kernel
-def is_near_wall(ball_y: int, step_y: int) -> bool:
+def is_near_wall(memory: Row, ball_y: int, step_y: int) -> bool:
     """Whether a ball may meet a wall before the last frame of a step."""
     last = ball_y + 3 * step_y // 4
-    return last < HIGH or last > LOW
+    return last < memory.top + NEAR or last > memory.bottom - NEAR
 
 
 @kernel
@@ -95,12 +95,6 @@ def has_fire(action: int) -> int:
 
 
 @kernel
-def is_behind(ball_x: int) -> bool:
-    """Whether a ball is behind a paddle by more than the paddle's width thrice: there it stands, and a point is due."""
-    return ball_x <= ENEMY_LEFT - 3 * PADDLE_WIDTH - 1 or ball_x >= PLAYER_LEFT + 4 * PADDLE_WIDTH
-
-
-@kernel
 def is_beside(ball_x: int, left: int) -> bool:
     """Whether a ball is in the columns of a paddle."""
     return left - BALL_WIDTH < ball_x < left + PADDLE_WIDTH
@@ -125,23 +119,23 @@ def fly(memory: Row, action: int, following: int, pause: int) -> tuple[int, int,
     enemy, met = int(memory.enemy_y[0]), 4
     late = lateness(memory, action, following)
     for frame in range(4):
-        if is_behind(x):
+        if is_behind(memory, x):
             break
-        if (y <= TOP and speed_y < 0) or (y >= BOTTOM and speed_y > 0):
+        if (y <= memory.top and speed_y < 0) or (y >= memory.bottom and speed_y > 0):
             speed_y = -speed_y
             y += speed_y + (1 if speed_y > 0 else -1)
         else:
             is_firing = has_fire(memory.action[0] if frame == 0 or frame - 1 < late else action) == 1
             player = player_at(memory, action, following, frame, late)
             if is_beside(x, PLAYER_LEFT) and is_on_paddle(y - player, y, True):
-                speed_x = -min(MOST_SPEED, abs(speed_x) + 1) if is_firing else -abs(speed_x)
+                speed_x = -min(int(memory.top_speed), abs(speed_x) + int(memory.gain)) if is_firing else -abs(speed_x)
                 speed_y, met = bounce(memory, 0, y - player), min(met, frame)
             elif is_beside(x, ENEMY_LEFT) and is_on_paddle(y - enemy, y, False):
                 speed_x, speed_y, met = abs(speed_x), bounce(memory, 1, y - enemy), min(met, frame)
             y += speed_y
         x += speed_x
-        if frame != pause and y - AIM != enemy:
-            enemy += STRIDE if y - AIM > enemy else -STRIDE
+        if frame != pause and y - memory.aim != enemy:
+            enemy += int(memory.stride) if y - memory.aim > enemy else -int(memory.stride)
     return x, y, speed_x, speed_y, met, enemy
 
 
@@ -163,15 +157,15 @@ def follow_speed(memory: Row, ball_x: int, ball_y: int, frame: int) -> None:
     if length > 1 and was_steady:
         if frame < 4:
             moved_x, moved_y, frames = moved_x - frame * step_x // 4, moved_y - frame * step_y // 4, 4 - frame
-            if not HIGH <= y + frame * step_y // 4 <= LOW:
+            if not memory.top + NEAR <= y + frame * step_y // 4 <= memory.bottom - NEAR:
                 frames = 5  # too much at once
-        elif moved_y != step_y and is_near_wall(y, step_y):
+        elif moved_y != step_y and is_near_wall(memory, y, step_y):
             moved_y = -step_y
         elif moved_y != step_y:
             frames = 5
         if frame == 4 and moved_x != step_x:
             frames = 5
-        if frame == 4 and exit_frame(ball_x, step_x) == 0:
+        if frame == 4 and exit_frame(memory, ball_x, step_x) == 0:
             memory.is_steady = 1  # behind the paddle: it stands still, and the speed is kept for the serve
             return
     if frames == 5 or moved_x % frames != 0 or moved_y % frames != 0:
@@ -190,7 +184,7 @@ def follow_ball(
     """Lengthen the flight, begin another or count how long the ball has been gone."""
     if ball_x == 0:
         if memory.absence == 0:
-            memory.exit = exit_frame(int(memory.flight_x[0]), int(memory.step_x)) - has_scored(memory)
+            memory.exit = exit_frame(memory, int(memory.flight_x[0]), int(memory.step_x)) - has_scored(memory)
         memory.absence = min(memory.absence + 1, LONGEST_ABSENCE)
         return
     if memory.absence > 0:

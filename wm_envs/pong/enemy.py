@@ -1,7 +1,7 @@
 """How the enemy follows the ball: a stride in every frame but for a pause in every eighth, found by its misfits."""
 
 from wm_envs.kernel import Row, kernel
-from wm_envs.pong.layout import AIM, MOST_MISFITS, STRIDE, shift
+from wm_envs.pong.layout import MOST_MISFITS, shift
 from wm_envs.pong.paddle import majority
 
 
@@ -38,10 +38,10 @@ def chase(memory: Row, frames: int, pause: int) -> int:
     """Where the enemy is after some frames in which it follows a ball that keeps its speed, but for a pause."""
     enemy = int(memory.enemy_y[0])
     for passed in range(1, frames + 1):
-        ball = int(memory.flight_y[0]) + passed * int(memory.step_y) // 4 - AIM
+        ball = int(memory.flight_y[0]) + passed * int(memory.step_y) // 4 - int(memory.aim)
         if passed == pause + 1 or ball == enemy:
             continue
-        enemy += STRIDE if ball > enemy else -STRIDE
+        enemy += int(memory.stride) if ball > enemy else -int(memory.stride)
     return enemy
 
 
@@ -71,6 +71,6 @@ def follow_enemy(memory: Row, enemy_y: int, is_straight: bool) -> None:
                 memory.misfits[frame] = min(memory.misfits[frame] + 1, MOST_MISFITS)
     if memory.beat < 2:
         memory.beat = 1 - memory.beat
-    if abs(enemy_y - memory.enemy_y[0]) == 4 * STRIDE:
+    if abs(enemy_y - memory.enemy_y[0]) == 4 * memory.stride:
         memory.beat = 0
     shift(memory.enemy_y, enemy_y)

@@ -21,19 +21,17 @@ LONGEST_ABSENCE = 40  # steps; beyond, one is as good as another
 PULLS = np.array([0, 0, -1, 1, -1, 1])  # of the actions on the player's paddle
 STEP = 1_000_000  # pull is counted in millionths of a step
 HIGHEST_ENEMY = -15  # px
-STRIDE = 2  # pixels that the enemy moves in a frame
-AIM = 1  # pixels from the enemy's top edge down to the ball's when it rests
 MOST_MISFITS = 100
 NUM_GUESSES = 12  # of where the actions have pulled the player
 PULL, HELD, PHASE, COST = range(4)  # columns of a guess
 PER_PIXEL, MOST_PIXELS = 2, 8  # what a guess pays for a wrong place
 SURE = 3  # a phase is known when all guesses of the other cost so much more
 DEAREST, NEVER = 16, 1_000_000  # what a guess may cost to be followed on; the cost of no guess
-HIGH, LOW = 34, 189  # px: a ball beyond is near a wall
-TOP, BOTTOM = 31, 192  # px: where a ball turns
+NEAR = 3  # px: a ball that is nearer to the line where it turns is near a wall
 HIGHEST_PLACE, NUM_PLACES = -3, 19  # px: of a ball on a paddle, from top edge to top edge
-MOST_SPEED = 4  # px per frame
+MOST_SPEED = 4  # px per frame, of a ball that is taken for one
 FASTEST = 16  # px per step, along each axis
+COURT = ("top", "bottom", "left_goal", "right_goal", "stride", "aim", "gain", "top_speed")  # as in `PongView`
 
 # Columns of a frame
 PLAYER_X, PLAYER_Y, ENEMY_X, ENEMY_Y, BALL_X, BALL_Y, PLAYER_SCORE, ENEMY_SCORE = 0, 1, 4, 5, 8, 9, 12, 13
@@ -73,6 +71,7 @@ MEMORY = np.dtype(
         # After a game's first serve, by the ball's first place across modulo 4: frame of the enemy's pauses, plus 4 if
         # the next one is a step further off; -1: unknown.
         ("first_pauses", np.int32, (4,)),
+        *((name, np.int32) for name in COURT),
         ("bounces", np.int32, (2, NUM_PLACES)),  # px per frame down after a ball met the player or the enemy, by place
     ]
 )

@@ -19,6 +19,7 @@ from wm_envs.pong.enemy import pause_frame
 from wm_envs.pong.layout import (
     BALL_X,
     BALL_Y,
+    COURT,
     HIGHEST_PLACE,
     MEMORY,
     MOST_SPEED,
@@ -62,10 +63,10 @@ class Pull:
     highest: float
 
     def charge(self) -> NDArray[np.int64]:
-        """As the kernels take it, in millionths, with pauses and bounces of which nothing is known."""
+        """As the kernels take it, in millionths; of pauses, court and bounces nothing is known."""
         values = [self.reach, self.middle, self.rest_offset, self.rest_rate, self.highest]
-        unknown, nothing = np.full(4, -1), np.zeros(2 * NUM_PLACES)
-        return np.concatenate([np.rint(STEP * np.array(values)), unknown, nothing]).astype(np.int64)
+        unknown, court, nothing = np.full(4, -1), np.ones(len(COURT)), np.zeros(2 * NUM_PLACES)
+        return np.concatenate([np.rint(STEP * np.array(values)), unknown, court, nothing]).astype(np.int64)
 
 
 def measure_pull(observations: Array, actions: Array, lengths: Array, *, seed: int = 0) -> Pull:

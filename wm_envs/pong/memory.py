@@ -37,7 +37,6 @@ from wm_envs.pong.layout import (
     PLAYER_Y,
     STACK,
     STEP,
-    STRIDE,
     UNKNOWN_ACTION,
     fill,
     shift,
@@ -59,7 +58,7 @@ def advance(memory: Row, action: int, decided: Array) -> None:
     is_flown, flown = is_known(memory), (0, 0, 0, 0, 4, 0)
     if is_flown:
         flown = fly(memory, action, decided[0], pause_now(memory))
-    is_straight = is_flown and flown[4] == 4 and not is_near_wall(int(memory.flight_y[0]), int(memory.step_y))
+    is_straight = is_flown and flown[4] == 4 and not is_near_wall(memory, int(memory.flight_y[0]), int(memory.step_y))
     follow_player(memory, decided[0], action)
     shift(memory.action, action)
     follow_enemy(memory, decided[3], is_straight)
@@ -100,8 +99,10 @@ def begin(memory: Row, observation: Array, charge: Array) -> None:
     memory.highest = charge[4] // STEP
     for number in range(4):
         memory.first_pauses[number] = charge[5 + number]
+    memory.top, memory.bottom, memory.left_goal, memory.right_goal = charge[9], charge[10], charge[11], charge[12]
+    memory.stride, memory.aim, memory.gain, memory.top_speed = charge[13], charge[14], charge[15], charge[16]
     for number in range(2 * NUM_PLACES):
-        memory.bounces[number // NUM_PLACES, number % NUM_PLACES] = charge[9 + number]
+        memory.bounces[number // NUM_PLACES, number % NUM_PLACES] = charge[17 + number]
     is_new = True
     for feature in range(NUM_FEATURES):
         for frame in range(1, STACK):
@@ -113,7 +114,7 @@ def begin(memory: Row, observation: Array, charge: Array) -> None:
         advance(memory, UNKNOWN_ACTION, decided)
     if is_new:
         memory.absence = 1  # the wait for the first serve starts here, or frames before it: the enemy is on its way
-        strides = (int(observation[ENEMY_Y * STACK]) - HIGHEST_ENEMY) // STRIDE
+        strides = (int(observation[ENEMY_Y * STACK]) - HIGHEST_ENEMY) // memory.stride
         memory.exit = FIRST_WAIT + min(max(strides, 0), LAST_WAIT - FIRST_WAIT)
         for phase in range(2):
             propose(memory.guesses, charge[1], 0, phase, 0)

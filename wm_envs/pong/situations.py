@@ -15,8 +15,6 @@ from wm_envs.kernel import Row, kernel
 from wm_envs.pong.ball import exit_frame, fly, has_fire, has_scored, height, is_behind, is_known, is_near_wall, meeting
 from wm_envs.pong.enemy import pause_frame, pause_now, rhythm
 from wm_envs.pong.layout import (
-    AIM,
-    BOTTOM,
     COST,
     ENEMY_LEFT,
     FIRST_WAIT,
@@ -24,8 +22,6 @@ from wm_envs.pong.layout import (
     PADDLE_WIDTH,
     PLAYER_LEFT,
     PULLS,
-    STRIDE,
-    TOP,
 )
 from wm_envs.pong.paddle import led
 
@@ -86,7 +82,7 @@ def ball_situation(part: int, memory: Row, action: int, decided: Array) -> int:
         if part == BALL_X:
             return packed(11, int(memory.absence), int(memory.exit), sign, 0)
         falls = 1 if step_y > 0 else (0 if step_y == 0 else -1)
-        is_near = memory.exit < FIRST_WAIT and is_near_wall(y, step_y)
+        is_near = memory.exit < FIRST_WAIT and is_near_wall(memory, y, step_y)
         last = (step_y, y) if is_near else (falls, 0)
         return packed(12 if is_near else 9, int(memory.absence), int(memory.exit), last[0], last[1])
     if part == BALL_Y and decided[BALL_X] == 0:
@@ -98,11 +94,11 @@ def ball_situation(part: int, memory: Row, action: int, decided: Array) -> int:
     flown = fly(memory, action, int(decided[PLAYER]), pause_now(memory))
     if flown[4] < 4:
         return contact_situation(part, memory, action, decided, flown)
-    frames = exit_frame(x, step_x)
+    frames = exit_frame(memory, x, step_x)
     if frames < 5:
         timing = packed(17, x, step_x, has_scored(memory), last_point(memory))
         return timing if part == BALL_X else packed(19, frames, has_scored(memory), last_point(memory), 0)
-    return packed(18, 1 if is_near_wall(y, step_y) else 0, 0, 0, 0)
+    return packed(18, 1 if is_near_wall(memory, y, step_y) else 0, 0, 0, 0)
 
 
 @kernel
@@ -146,13 +142,13 @@ def ball_at(memory: Row, action: int, decided: Array, passed: int) -> int:
         return GONE
     frame = meeting(memory, action, decided)
     if decided[BALL_X] == 0:
-        left = exit_frame(int(memory.flight_x[0]), int(memory.step_x)) - has_scored(memory)
+        left = exit_frame(memory, int(memory.flight_x[0]), int(memory.step_x)) - has_scored(memory)
         return straight if passed <= left else (y + left * step_y // 4 if passed == left + 1 else GONE)
     if frame < 4:
         met = y + frame * step_y // 4
         return straight if passed <= frame else met + (passed - frame) * (int(decided[BALL_Y]) - met) // (4 - frame)
     before = y + (passed - 1) * step_y // 4
-    if int(decided[BALL_Y]) - y == step_y or TOP < before < BOTTOM:
+    if int(decided[BALL_Y]) - y == step_y or memory.top < before < memory.bottom:
         return straight
     return int(decided[BALL_Y]) + (4 - passed) * step_y // 4
 
@@ -161,15 +157,15 @@ def ball_at(memory: Row, action: int, decided: Array, passed: int) -> int:
 def pursue(memory: Row, action: int, decided: Array, pause: int) -> int:
     """How far the enemy gets in a step in which it follows the ball, but for a frame of pause."""
     enemy = int(memory.enemy_y[0])
-    if is_known(memory) and not is_behind(int(decided[BALL_X])):
+    if is_known(memory) and not is_behind(memory, int(decided[BALL_X])):
         flown = fly(memory, action, int(decided[PLAYER]), pause)
         if flown[0] == decided[BALL_X] and flown[1] == decided[BALL_Y]:
             return flown[5] - enemy
     for passed in range(1, 5):
-        ball = ball_at(memory, action, decided, passed) - AIM
+        ball = ball_at(memory, action, decided, passed) - int(memory.aim)
         if passed == pause + 1 or ball == enemy:
             continue
-        enemy += STRIDE if ball > enemy else -STRIDE
+        enemy += int(memory.stride) if ball > enemy else -int(memory.stride)
     return enemy - int(memory.enemy_y[0])
 
 

@@ -112,7 +112,7 @@ def put_enemy(out: Array, place: Array, memory: Row, action: int, decided: Array
     put(out, place, enemy, -20, 200)
     put(out, place, int(memory.absence) * 21 + beat, 0, LONGEST_ABSENCE * 21 + 21)
     put(out, place, int(decided[BALL_X]) if was_there != is_there else 0, 0, 165)
-    put(out, place, exit_frame(int(memory.flight_x[0]), int(memory.step_x)) if not is_there else 6, 0, 6)
+    put(out, place, exit_frame(memory, int(memory.flight_x[0]), int(memory.step_x)) if not is_there else 6, 0, 6)
     for age in range(4):
         put(out, place, memory.enemy_y[age] - memory.enemy_y[age + 1], -9, 9)
 
@@ -123,7 +123,7 @@ def put_score(out: Array, place: Array, memory: Row, decided: Array) -> None:
     x, step_x = int(memory.flight_x[0]), int(memory.step_x)
     is_there = memory.absence == 0
     put(out, place, x if is_there else 0, 0, 165)
-    put(out, place, (step_x + 17) * 8 + exit_frame(x, step_x) if is_there else 0, 0, 35 * 8)
+    put(out, place, (step_x + 17) * 8 + exit_frame(memory, x, step_x) if is_there else 0, 0, 35 * 8)
     put(out, place, int(decided[BALL_X]), 0, 165)
     gone = held(int(memory.absence), 0, 3) * 4 + (2 if decided[BALL_X] > 0 else 0) + has_scored(memory)
     put(out, place, gone * 2 + (1 if step_x > 0 else 0), 0, 32)

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from wm_envs.errors import OptionError
 from wm_envs.pong import features, layout, measuring, memory, situations, symbols
+from wm_envs.pong.court import Court, measure_court, seen_court, unexplained
 
 Array = NDArray[Any]
 
+_COURT_STEPS = 10_000  # that the court is measured in, at least
 _MOST_SYMBOLS = 40  # per part and row
 _CONSTANTS = ((0, 140), (2, 4), (3, 16), (4, 16), (6, 4), (7, 16), (10, 2), (11, 4))
 _PLACES = range(layout.HIGHEST_PLACE, layout.HIGHEST_PLACE + layout.NUM_PLACES)
@@ -22,10 +24,10 @@ class PongView:
     """The values that change, each a part: `wm_agents.world_models.PartView` says what for.
 
     The numbers below are the game's own; `measured` finds them in recordings instead. Still told by hand, in
-    `wm_envs.pong.paddle`, `enemy`, `ball` and `situations`: where the columns of both paddles and the goals are, about
-    where the walls and how a ball turns there, on which lines a paddle is met and that FIRE makes a ball faster, how a
-    pull moves the player's paddle (in form), that the enemy goes 2 pixels a frame and pauses in every eighth, and which
-    situations should have one outcome.
+    `wm_envs.pong.paddle`, `enemy`, `ball` and `situations`: where the columns of both paddles are and on which lines a
+    paddle is met; in form, how a ball turns at a wall and flies on frame by frame, that FIRE may make it faster, how a
+    pull moves the player's paddle, that the enemy follows the ball by equal strides and pauses in one frame of every
+    eight; which actions push and which fire; and which situations should have one outcome.
 
     Args:
         reach: Steps of one action that take the pull on the player's paddle from end to end.
@@ -35,6 +37,7 @@ class PongView:
         highest: Pixel above which the paddle never goes.
         walls: Highest and lowest pixel at which a ball was recorded; only `features` uses them.
         constants: Features of a frame that never change, and their values in pixels.
+        court: Lines where a ball turns and where it is a point, the enemy's stride and aim, the ball's speeds.
         first_pauses: After a game's first serve, by the ball's first place across modulo 4: the frame 0..3 of a step in
             which the enemy pauses, plus 4 if the next pause is a step further off; -1: unknown.
         bounces: Pixels down in a frame of a ball that met the player, and of one that met the enemy, for its places on
@@ -48,6 +51,7 @@ class PongView:
     highest: float = 25.0
     walls: tuple[float, float] = (30.0, 194.0)
     constants: tuple[tuple[int, int], ...] = _CONSTANTS
+    court: Court = Court()  # noqa: RUF009  (frozen)
     first_pauses: tuple[int, ...] = (4, 5, 6, 3)
     bounces: tuple[tuple[int, ...], tuple[int, ...]] = _BOUNCES
 
@@ -72,14 +76,29 @@ class PongView:
         """
         pull = measuring.measure_pull(observations, actions, lengths, seed=seed)
         walls, constants = measuring.measure_walls(observations), measuring.measure_constants(observations)
-        nothing = tuple((0,) * layout.NUM_PLACES for _ in range(2))
-        bare = cls(
-            **asdict(pull), walls=walls, constants=constants, first_pauses=(-1,) * 4, bounces=(nothing[0], nothing[1])
-        )
-        memories, decided = bare.remember(observations, actions, lengths)
-        view = replace(bare, bounces=measuring.measure_bounces(_rows(memories), actions, lengths, decided))
+        court = seen_court(observations)
+        view = cls(**asdict(pull), walls=walls, constants=constants, court=court, first_pauses=(-1,) * 4)
+        for _ in range(2):
+            view = view._with_bounces(observations, actions, lengths)
+            view = view._with_court(observations, actions, lengths)
         memories, _ = view.remember(observations, actions, lengths)
-        return replace(view, first_pauses=measuring.measure_first_pauses(_rows(memories), lengths))
+        view = replace(view, first_pauses=measuring.measure_first_pauses(_rows(memories), lengths))
+        return view._with_bounces(observations, actions, lengths)
+
+    def _with_bounces(self, observations: Array, actions: Array, lengths: Array) -> Self:
+        nothing = (0,) * layout.NUM_PLACES
+        memories, decided = replace(self, bounces=(nothing, nothing)).remember(observations, actions, lengths)
+        return replace(self, bounces=measuring.measure_bounces(_rows(memories), actions, lengths, decided))
+
+    def _with_court(self, observations: Array, actions: Array, lengths: Array) -> Self:
+        few = lengths[: int(np.searchsorted(lengths.cumsum(), _COURT_STEPS)) + 1]
+        acts = actions[: int(few.sum())].astype(np.int64)
+
+        def cost(court: Court) -> int:
+            memories, decided = replace(self, court=court).remember(observations, acts, few)
+            return int(unexplained(_rows(memories), acts, decided))
+
+        return replace(self, court=measure_court(self.court, cost))
 
     def begin(self, observations: Array) -> NDArray[np.int32]:
         """Memories [B, M] of observations [B, 56] alone.
@@ -148,7 +167,7 @@ class PongView:
     @property
     def _charge(self) -> NDArray[np.int64]:
         pull = [self.reach, self.middle, self.rest_offset, self.rest_rate, self.highest]
-        others = [*self.first_pauses, *self.bounces[0], *self.bounces[1]]
+        others = [*self.first_pauses, *asdict(self.court).values(), *self.bounces[0], *self.bounces[1]]
         return np.concatenate([np.rint(layout.STEP * np.array(pull)), others]).astype(np.int64)
 
 

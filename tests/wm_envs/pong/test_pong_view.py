@@ -116,3 +116,29 @@ def test_a_flight_is_followed_through_walls_and_paddles(games):
         right += frame < 4 and (x, y) == (after[1], after[2])
     assert met > 50
     assert right >= 0.93 * met  # when the enemy pauses is not always known
+
+
+def test_the_enemy_s_pauses_are_known_from_the_first_serve_on(games):
+    view = PongView()
+    memories, decided = view.remember(games["observations"], games["actions"], games["lengths"])
+    rows = memories.view(layout.MEMORY).reshape(-1).view(np.recarray)
+    checked = 0
+    for row, action, after in list(zip(rows, games["actions"], decided, strict=True))[::3]:
+        if not ball.is_known(row) or after[1] == 0 or ball.is_behind(row, int(after[1])):
+            continue
+        assert enemy.pause_frame(row) < 4
+        x, y, _, _, _, place = ball.fly(row, int(action), int(after[0]), enemy.pause_now(row))
+        if (x, y) == (after[1], after[2]):
+            assert place == after[3]
+            checked += 1
+    assert checked > 1000
+
+
+def test_a_fast_ball_that_is_out_of_sight_is_still_the_right_side_s_point():
+    view, numbers = PongView(), []
+    for direction in (4, -4):
+        row = np.zeros(1, layout.MEMORY)
+        row["absence"], row["exit"], row["step_x"] = 1, 1, 4 * direction
+        memories = row.view(np.int32).reshape(1, -1)
+        numbers.append(view.look(4, memories, np.zeros(1, np.int64), np.zeros((1, 6), np.int64))[1][0])
+    assert numbers[0] != numbers[1]
