@@ -22,7 +22,7 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.report import RESULTS, write_result
+from benchmarks.report import RESULTS, add_row
 from examples import dream_pong, sb3_pong
 from wm_agents.evaluation.episodes import RandomAgent, evaluate
 from wm_envs.datasets import record
@@ -30,6 +30,7 @@ from wm_envs.pong.planner import Planner
 
 Arm = Literal["dream", "ppo", "planner", "random"]
 NAME = "pong_dream"
+KEY = ("arm", "repeat_action_probability", "env_id", "seed")
 NOTES = (
     "The observation is the objects' positions, an easier input than pixels.",
     "The view of the game is told much of the rules: wm_envs.pong.view.PongView says what.",
@@ -68,35 +69,39 @@ def main(config: Config) -> dict[str, Any]:
             row: dict[str, Any] = {"arm": arm, "seed": seed, "env_id": config.env_id}
             row |= {"repeat_action_probability": config.repeat_action_probability} | RUNS[arm](config, seed)
             row |= {"total_seconds": time.perf_counter() - wall, "total_cpu_seconds": time.process_time() - cpu}
-            figures = add(config, row)
+            figures = add_row(
+                NAME,
+                row,
+                key=KEY,
+                summarise=summarise,
+                command=command_of(config, arm, seed),
+                notes=NOTES,
+                folder=config.output_dir,
+            )
             print(json.dumps({name: value for name, value in row.items() if name != "rounds"}), flush=True)
     return figures
 
 
-def add(config: Config, row: dict[str, Any]) -> dict[str, Any]:
-    """Write the result with one more row."""
-    path = config.output_dir / f"{NAME}.json"
-    rows = json.loads(path.read_text())["figures"]["rows"] if path.exists() else []
-    rows = [*(other for other in rows if _key(other) != _key(row)), row]
-    rows.sort(key=lambda one: [str(part) for part in _key(one)])
-    figures = {"summary": summarise(rows), "notes": list(NOTES), "rows": rows}
-    seeds = sorted({one["seed"] for one in rows})
-    write_result(NAME, figures, seeds=seeds, command="python -m benchmarks.pong_dream", folder=config.output_dir)
-    return figures
+def command_of(config: Config, arm: Arm, seed: int) -> str:
+    """The command line that measures one row again; options of the dream that were changed are not part of it."""
+    options = {"--env-id": config.env_id, "--repeat-action-probability": f"{config.repeat_action_probability:g}"}
+    options |= {"--max-real-steps": str(config.max_real_steps), "--games": str(config.games)}
+    shared = " ".join(f"{name} {value}" for name, value in options.items())
+    return f"python -m benchmarks.{NAME} --seeds {seed} --arms {arm} {shared}"
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Mean and worst seed of each arm."""
     summary = {}
-    for arm, noise, env_id in sorted({_key(row)[:3] for row in rows}):
-        scores = [row["mean_score"] for row in rows if _key(row)[:3] == (arm, noise, env_id)]
+    for arm, noise, env_id in sorted({_group(row) for row in rows}):
+        scores = [row["mean_score"] for row in rows if _group(row) == (arm, noise, env_id)]
         name = f"{arm}, sticky {noise:g}, {env_id}"
         summary[name] = {"mean_score": float(np.mean(scores)), "worst_seed": min(scores), "num_seeds": len(scores)}
     return summary
 
 
-def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["arm"], row["repeat_action_probability"], row["env_id"], row["seed"]
+def _group(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in KEY[:-1])
 
 
 def run_dream(config: Config, seed: int) -> dict[str, Any]:

@@ -4,12 +4,14 @@
 
 Actions are drawn beforehand; the contenders take turns. A step is an agent step of four frames with the 56 numbers of
 the observation. Each contender must have moved the ball, scored points and ended games while it was measured, or the
-run fails. The batches play far enough beforehand that their games are at different places. Two threads are compared
-with one by the clock on the wall, which needs an idle machine.
+run fails. The batches play far enough beforehand that their games are at different places. Two threads, of the original
+two processes, are compared with one by the clock on the wall, which needs an idle machine: the result says how busy it
+was.
 """
 
 import argparse
 import itertools
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -178,6 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=7, help="measurements of each contender")
     arguments = parser.parse_args()
+    load = round(os.getloadavg()[0], 2)  # before anything of this run counts
     everyone = contenders()
     for _ in range(arguments.turns):
         for contender in everyone.values():
@@ -186,6 +189,7 @@ def main() -> None:
         contender.check()
         contender.env.close()
     figures = summarise(everyone)
+    figures["headline"]["processes waiting for a core before the run"] = load
     for name, value in [*figures["headline"].items(), *((row.pop("name"), row) for row in map(dict, figures["rows"]))]:
         print(f"{name}: {value}")
     path = write_result("pong_throughput", figures, seeds=0, command="python -m benchmarks.pong_throughput")

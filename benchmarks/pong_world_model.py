@@ -18,12 +18,13 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.report import RESULTS, write_result
+from benchmarks.report import RESULTS, add_row
 from examples import world_model_pong as example
 from wm_agents.world_models.objects import ObjectModel
 from wm_envs.pong.view import PongView
 
 NAME = "pong_world_model"
+KEY = ("env_id", "repeat_action_probability", "player", "seed")
 SHOWN = (
     "mse56_step6", "mse14_step6", "median14_step6", "exact_share_step6", "ball_rmse_step6", "mse14_step30",
     "exact_share_step30", "fast_exact_share_step6", "persistence_mse56_step6", "constant_velocity_mse56_step6",
@@ -90,21 +91,23 @@ def measure(run: example.Config, players: tuple[Any, ...]) -> list[dict[str, Any
 
 def add(config: Config, row: dict[str, Any]) -> dict[str, Any]:
     """Write the result with one more row."""
-    path = config.output_dir / f"{NAME}.json"
-    rows = json.loads(path.read_text())["figures"]["rows"] if path.exists() else []
-    rows = [*(other for other in rows if _key(other) != _key(row)), row]
-    rows.sort(key=lambda one: [str(part) for part in _key(one)])
-    figures = {"summary": summarise(rows), "notes": list(NOTES), "rows": rows}
-    seeds = sorted({one["seed"] for one in rows})
-    write_result(NAME, figures, seeds=seeds, command=f"python -m benchmarks.{NAME}", folder=config.output_dir)
-    return figures
+    command = command_of(config, row)
+    return add_row(NAME, row, key=KEY, summarise=summarise, command=command, notes=NOTES, folder=config.output_dir)
+
+
+def command_of(config: Config, row: dict[str, Any]) -> str:
+    """The command line that measures one row again; other options of the run that were changed are not part of it."""
+    options = {"--env-ids": row["env_id"], "--noises": f"{row['repeat_action_probability']:g}", "--seeds": row["seed"]}
+    options |= {"--players": row["player"], "--run.train-steps": config.run.train_steps}
+    options |= {"--run.test-games": row["test_games"]}
+    return f"python -m benchmarks.{NAME} " + " ".join(f"{name} {value}" for name, value in options.items())
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Means over the training seeds."""
     summary = {}
-    for env_id, noise, player in sorted({_key(row)[:3] for row in rows}):
-        group = [row for row in rows if _key(row)[:3] == (env_id, noise, player)]
+    for env_id, noise, player in sorted({_group(row) for row in rows}):
+        group = [row for row in rows if _group(row) == (env_id, noise, player)]
         means = {name: float(np.mean([row[name] for row in group])) for name in SHOWN if name in group[0]}
         worst = min(row["exact_share_step6"] for row in group)
         name = f"{env_id}, sticky {noise:g}, {player}"
@@ -112,11 +115,8 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return summary
 
 
-KEY = ("env_id", "repeat_action_probability", "player", "seed")
-
-
-def _key(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in KEY)
+def _group(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in KEY[:-1])
 
 
 if __name__ == "__main__":

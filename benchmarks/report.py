@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,47 @@ def write_result(
     path = folder / f"{name}.json"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def add_row(
+    name: str,
+    row: Mapping[str, Any],
+    *,
+    key: Sequence[str],
+    summarise: Callable[[list[dict[str, Any]]], Mapping[str, Any]],
+    command: str,
+    notes: Sequence[str] = (),
+    folder: Path = RESULTS,
+) -> dict[str, Any]:
+    """Write `<folder>/<name>.json` with one more row, in place of an older one with the same key; gives all figures.
+
+    A benchmark of many long runs that was stopped still counts for what it finished.
+
+    Args:
+        name: The benchmark's name, a plain word; `python -m benchmarks.<name>` measures all rows again.
+        row: What one run measured, with its key and its seed.
+        key: The names in a row that say which run it is; rows are sorted by them.
+        summarise: From all rows to what is said of them together.
+        command: The command line that measures this row alone again; it and the date become part of the row.
+        notes: What a reader has to know.
+        folder: Where the result is and is written.
+
+    Raises:
+        KeyError: The row lacks a name of its key; nothing is written.
+        ValueError: A figure is not finite; nothing is written.
+    """
+
+    def place(one: Mapping[str, Any]) -> list[str]:
+        return [str(one[part]) for part in key]
+
+    path = folder / f"{name}.json"
+    older = json.loads(path.read_text(encoding="utf-8"))["figures"]["rows"] if path.exists() else []
+    new = {**row, "command": command, "date": datetime.date.today().isoformat()}
+    rows = sorted([*(one for one in older if place(one) != place(new)), new], key=place)
+    figures = {"summary": summarise(rows), "notes": list(notes), "rows": rows}
+    seeds = sorted({one["seed"] for one in rows})
+    write_result(name, figures, seeds=seeds, command=f"python -m benchmarks.{name}", folder=folder)
+    return figures
 
 
 def machine() -> dict[str, Any]:

@@ -4,7 +4,7 @@
 
 Trains on games of players that explore or act at random and tests on the games of a player that training never saw,
 from random starts; test windows whose first step also occurs in training are left out. The model sees the observations
-and actions before a window, then nothing but the actions. Its view of the game (`wm_envs.pong.memory`, `situations`) is
+and actions before a window, then nothing but the actions. Its view of the game (`wm_envs.pong.view`) is
 told much of the geometry and of how the paddles move; what is learned are the outcomes. Writes summary.json (errors,
 95 % intervals by episode), model.safetensors, open_loop.png and play.gif (real and imagined play side by side).
 """
@@ -29,7 +29,7 @@ from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.objects import ObjectConfig, ObjectModel
 from wm_envs import oracle
 from wm_envs.datasets import record
-from wm_envs.pong import dynamics, memory, render
+from wm_envs.pong import dynamics, layout, render
 from wm_envs.pong.planner import Planner
 from wm_envs.pong.players import BallTracker, Explorer, RandomHolder
 from wm_envs.pong.view import PongView
@@ -320,7 +320,7 @@ def draw_play(config: Config, model: ObjectModel, windows: Windows, num_windows:
 
 def picture(observation: Array) -> NDArray[np.uint8]:
     """The newest frame of an observation as the screen shows it."""
-    values = observation[np.array(memory.DECIDED) * 4 + 3]
+    values = observation[np.array(layout.DECIDED) * 4 + 3]
     has_ball = values[1] > 0
     offsets = (dynamics.PLAYER_TOP, dynamics.BALL_LEFT, dynamics.BALL_TOP, dynamics.ENEMY_TOP, 0, 0)
     # Imagined values may leave the screen, and a score the digits that it is shown with.

@@ -19,6 +19,10 @@ class MissingExtraError(error.DependencyNotInstalled, ImportError):
     """A feature whose optional dependency is absent; the message names the extra that brings it."""
 
 
+class WorkerError(error.Error, RuntimeError):
+    """A process that worked for an environment has ended or was interrupted; the environment has to be made anew."""
+
+
 class ObservationError(error.Error, ValueError):
     """Observations, labels or a file of them that cannot be debated; nothing was loaded."""
 

@@ -1,6 +1,8 @@
 import json
+import shlex
 
 import pytest
+import tyro
 
 pytest.importorskip("stable_baselines3", reason="PPO beside the dream needs Stable-Baselines3")
 
@@ -26,6 +28,8 @@ def test_every_finished_run_is_kept_and_a_repeated_one_replaced(monkeypatch, tmp
         "worst_seed": 10.0,
         "num_seeds": 2,
     }
+    again = tyro.cli(pong_dream.Config, args=shlex.split(figures["rows"][2]["command"])[3:])
+    assert (again.seeds, again.arms, again.repeat_action_probability, again.games) == ((0,), ("ppo",), 0.25, 20)
     monkeypatch.setattr(pong_dream, "RUNS", {"dream": run_of(15.0)})
     pong_dream.main(pong_dream.Config(seeds=(1,), arms=("dream",), output_dir=tmp_path))
     stored = json.loads((tmp_path / "pong_dream.json").read_text())

@@ -1,4 +1,7 @@
 import json
+import shlex
+
+import tyro
 
 from benchmarks import pong_world_model
 from examples import world_model_pong
@@ -17,6 +20,9 @@ def test_a_row_for_each_player(tmp_path):
         assert row["mse56_step6"] < row["persistence_mse56_step6"]
         assert row["mse56_step6"] < row["constant_velocity_mse56_step6"]
     assert json.loads((tmp_path / "pong_world_model.json").read_text())["figures"] == figures
+    command = tyro.cli(pong_world_model.Config, args=shlex.split(figures["rows"][1]["command"])[3:])
+    assert (command.env_ids, command.noises, command.seeds) == (("wm/Pong-v0",), (0.0,), (0,))
+    assert (command.players, command.run.train_steps, command.run.test_games) == (("tracker",), 8000, 1)
     again = pong_world_model.add(config, figures["rows"][0] | {"exact_share_step6": 0.0})
     assert len(again["rows"]) == 2
     assert again["rows"][0]["exact_share_step6"] == 0.0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import wm_envs  # noqa: F401
-from benchmarks.report import machine, versions, write_result
+from benchmarks.report import add_row, machine, versions, write_result
 from benchmarks.throughput import Contender, contenders, summarise
 
 
@@ -24,6 +24,36 @@ def test_a_result_says_how_it_came_to_be(tmp_path):
     assert result["versions"]["numba"] == version("numba")
     assert result["versions"]["python"] == platform.python_version()
     assert result["machine"]["cores"] >= 1
+
+
+def test_a_row_replaces_the_one_with_its_key_and_says_how_it_came_to_be(tmp_path):
+    def add(arm, seed, score):
+        return add_row(
+            "games",
+            {"arm": arm, "seed": seed, "score": score},
+            key=("arm", "seed"),
+            summarise=lambda rows: {"mean": sum(row["score"] for row in rows) / len(rows)},
+            command=f"python -m benchmarks.games --seed {seed}",
+            notes=("short",),
+            folder=tmp_path,
+        )
+
+    for arm, seed, score in (("b", 1, 3.0), ("a", 2, 4.0), ("b", 1, 8.0)):
+        figures = add(arm, seed, score)
+    today = datetime.date.today().isoformat()
+    assert figures == {
+        "summary": {"mean": 6.0},
+        "notes": ["short"],
+        "rows": [
+            {"arm": "a", "seed": 2, "score": 4.0, "command": "python -m benchmarks.games --seed 2", "date": today},
+            {"arm": "b", "seed": 1, "score": 8.0, "command": "python -m benchmarks.games --seed 1", "date": today},
+        ],
+    }
+    stored = json.loads((tmp_path / "games.json").read_text(encoding="utf-8"))
+    assert (stored["figures"], stored["seeds"], stored["command"]) == (figures, [1, 2], "python -m benchmarks.games")
+    with pytest.raises(KeyError):
+        add_row("games", {"arm": "a"}, key=("arm", "seed"), summarise=dict, command="-", folder=tmp_path)
+    assert json.loads((tmp_path / "games.json").read_text(encoding="utf-8")) == stored
 
 
 def test_a_result_names_no_host():

@@ -16,7 +16,7 @@ from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.errors import StateError
 from wm_envs.kernel import state_dtype
 from wm_envs.pong import dynamics, render
-from wm_envs.pong.consoles import MEMORY_SIZE, Consoles
+from wm_envs.pong.consoles import Consoles
 from wm_envs.pong.env import PongEnv
 from wm_envs.rules import Array, Rules
 
@@ -80,18 +80,14 @@ class ConsoleKernels:
     def _play(self, states: Array, parameters: Array, actions: Array, outcomes: Array, rows: Array) -> None:
         executed = np.zeros((len(rows), int(parameters["frame_skip"][0])), np.int64)
         dynamics.execute_rows(states, parameters, rows, actions, executed)
-        memories = self._memories("play", states["slot"][rows], [(frames,) for frames in executed.tolist()])
+        memories = self.consoles.play(states["slot"][rows].tolist(), executed)
         dynamics.see_steps(states, parameters, rows, memories, outcomes)
 
     def _start(self, states: Array, parameters: Array, rows: Array) -> None:
         num_noops = np.zeros(len(rows), np.int64)
         dynamics.start_rows(states, parameters, rows, num_noops)
-        memories = self._memories("start", states["slot"][rows], [(frames,) for frames in num_noops.tolist()])
+        memories = self.consoles.start(states["slot"][rows].tolist(), num_noops.tolist())
         dynamics.see_first_frames(states, rows, memories)
-
-    def _memories(self, method: str, slots: Array, arguments: list[tuple[Any, ...]]) -> NDArray[np.uint8]:
-        memories = self.consoles.call(method, slots.tolist(), arguments)
-        return np.frombuffer(b"".join(memories), np.uint8).reshape(-1, MEMORY_SIZE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +105,11 @@ class AtariRules(Rules):
         self.kernels.load_rows(states)
 
     def use_threads(self, slices: Sequence[slice]) -> None:
-        """Give each thread a process that emulates for it."""
+        """Let worker processes emulate all slices but the first."""
         self.kernels.consoles = Consoles(slices)
 
     def close(self) -> None:
-        """Stop these processes."""
+        """Stop the workers."""
         self.kernels.consoles.close()
 
     def picture(self, state: Any, draw: Any) -> Array:
@@ -209,6 +205,11 @@ class PongAtariEnv(KernelEnv):
 
 
 class PongAtariVectorEnv(KernelVectorEnv):
-    """A batch of `wm/PongAtari-v0`; with `num_threads` above 1, each thread has a process that emulates for it."""
+    """A batch of `wm/PongAtari-v0`; with `num_threads` n above 1, n - 1 further processes emulate beside this one."""
 
     env_class = PongAtariEnv
+
+    def _step_rows(self, actions: Array, observations: Array, is_autoreset: bool) -> None:
+        """All rows in one call: workers play side by side, and threads would only wait for them."""
+        parameters = self._rules.parameters
+        self._rules.step_rows(self._states, parameters, actions, observations, self._outcomes, is_autoreset)

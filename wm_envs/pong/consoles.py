@@ -1,23 +1,20 @@
-"""Atari consoles with Pong in their slot, run by ale-py, in this process or in worker processes.
+"""Atari consoles with Pong in their slot, run by ale-py: in this process, and in others beside it.
 
-ale-py 0.12 holds the interpreter's lock while it emulates, so that threads cannot emulate side by side. A worker is
-therefore a process of its own, `python -m wm_envs.pong.consoles`, and a thread waits for it at a socket.
+ale-py 0.12 holds the interpreter's lock while it emulates, so that threads cannot emulate side by side. The first slice
+of an environment's consoles is therefore emulated here and each other one by a worker, a process of its own
+(`wm_envs.pong.workers`), at the same time.
 """
 
-import os
-import socket
-import subprocess
-import sys
-import weakref
 from collections.abc import Sequence
-from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wm_envs.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from wm_envs.pong.workers import Crew
 
 MEMORY_SIZE = 128  # bytes
 NOOP = 0
@@ -44,27 +41,28 @@ class Console:
         self._ale.loadROM(ale_py.roms.get_rom_path("pong"))
         self._actions = self._ale.getMinimalActionSet()
         self._make_state = ale_py.ALEState
-        self._memory: NDArray[np.uint8] = np.zeros(MEMORY_SIZE, np.uint8)
         self._has_screen = False  # of the present state; a restored console draws with its next frame
         self._ale.reset_game()
         self._switched_on = self.save()
 
-    def start(self, num_noops: int) -> bytes:
-        """Start a game, wait some frames and give the memory.
+    def start(self, num_noops: int) -> None:
+        """Start a game and wait some frames.
 
         The console is returned to the state it had when it was switched on, which `reset_game` takes 3 ms to reach.
         """
         self.load(self._switched_on)
-        return self.play([NOOP] * num_noops)
+        self.play([NOOP] * num_noops)
 
-    def play(self, actions: Sequence[int]) -> bytes:
-        """Play one frame per action, which takes no effect once the game is over, and give the memory."""
+    def play(self, actions: Sequence[int]) -> None:
+        """Play one frame per action, which takes no effect once the game is over."""
         act, codes = self._ale.act, self._actions
         for action in actions:
             act(codes[action])
         self._has_screen = self._has_screen or len(actions) > 0
-        self._ale.getRAM(self._memory)
-        return self._memory.tobytes()
+
+    def read(self, out: NDArray[np.uint8]) -> None:
+        """Copy the memory into an array, uint8 [128]."""
+        self._ale.getRAM(out)
 
     def screen(self) -> NDArray[np.uint8] | None:
         """The picture of the last frame, uint8 [210, 160, 3], if it is of the present state."""
@@ -87,71 +85,36 @@ class Shelf:
     def __init__(self) -> None:
         self._consoles: dict[int, Console] = {}
 
+    def __getitem__(self, slot: int) -> Console:
+        if slot not in self._consoles:
+            self._consoles[slot] = Console()
+        return self._consoles[slot]
+
     def call(self, method: str, slots: Sequence[int], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         """What the method of each of these consoles gives."""
-        for slot in slots:
-            if slot not in self._consoles:
-                self._consoles[slot] = Console()
-        pairs = zip(slots, arguments, strict=True)
-        return [getattr(self._consoles[slot], method)(*each) for slot, each in pairs]
+        return [getattr(self[slot], method)(*each) for slot, each in zip(slots, arguments, strict=True)]
 
-
-class Worker:
-    """A shelf in a process of its own, which ends with this object or with the whole program."""
-
-    def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", __name__, str(theirs.fileno())]
-        folders = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
-        theirs.close()
-        self._connection = Connection(ours.detach())
-        self.stop = weakref.finalize(self, _stop, self._connection, process)
-
-    def send(self, *request: Any) -> None:
-        """Hand over a request: method, slots and arguments."""
-        self._connection.send(request)
-
-    def receive(self) -> list[Any]:
-        """Wait for the answer to the last request."""
-        answer = self._connection.recv()
-        if isinstance(answer, Exception):
-            raise answer
-        return list(answer)
-
-
-def _stop(connection: Connection, process: "subprocess.Popen[bytes]") -> None:
-    connection.close()  # the worker sees the end of its input
-    process.wait()
-
-
-def serve(connection: Connection) -> None:
-    """Answer requests until the other side closes."""
-    shelf = Shelf()
-    while True:
-        try:
-            request = connection.recv()
-        except EOFError:
-            return
-        try:
-            connection.send(shelf.call(*request))
-        except Exception as error:
-            connection.send(error)
+    def play(self, slots: Sequence[int], actions: NDArray[Any], memories: NDArray[np.uint8]) -> None:
+        """Play the actions [N, frames] and copy the memories into their slots' rows of [slots, 128]."""
+        for slot, frames in zip(slots, actions.tolist(), strict=True):
+            console = self[slot]
+            console.play(frames)
+            console.read(memories[slot])
 
 
 class Consoles:
     """All consoles of an environment.
 
     Args:
-        slices: Slots that share a worker; without any, all consoles are in this process.
+        slices: Slots that are emulated side by side, in order from 0: the first here, each other by a worker. Without
+            any, all consoles are in this process.
     """
 
     def __init__(self, slices: Sequence[slice] = ()) -> None:
         import_ale()
         self._slices = list(slices)
         self._shelf = Shelf()
-        self._workers: dict[int, Worker] = {}
+        self._crew: Crew | None = None
         self._in_use: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -165,38 +128,40 @@ class Consoles:
     def __contains__(self, slot: int) -> bool:
         return slot in self._in_use
 
+    def play(self, slots: Sequence[int], actions: NDArray[Any]) -> NDArray[np.uint8]:
+        """Play the actions [N, frames], the same number for all, and give the memories, uint8 [N, 128].
+
+        Raises:
+            WorkerError: A worker has ended or an exchange with it was interrupted, now or earlier.
+        """
+        self._in_use.update(slots)
+        if len(self._slices) > 1:
+            return self._workers().play(self._shelf, slots, actions)
+        memories = np.zeros((max(slots, default=-1) + 1, MEMORY_SIZE), np.uint8)
+        self._shelf.play(slots, actions, memories)
+        return memories[slots]
+
+    def start(self, slots: Sequence[int], num_noops: Sequence[int]) -> NDArray[np.uint8]:
+        """Start games, wait so many frames [N] in each, and give the memories, uint8 [N, 128]."""
+        self.call("start", slots, [(number,) for number in num_noops])
+        return self.play(slots, np.zeros((len(slots), 0), np.uint8))
+
     def call(self, method: str, slots: Sequence[int], arguments: Sequence[tuple[Any, ...]] | None = None) -> list[Any]:
-        """What the method of each console gives; workers work side by side."""
+        """What the method of each console gives; workers work side by side, and WorkerError is raised as in `play`."""
         self._in_use.update(slots)
         given = [()] * len(slots) if arguments is None else arguments
-        return self._call_workers(method, slots, given) if self._slices else self._shelf.call(method, slots, given)
+        if len(self._slices) > 1:
+            return self._workers().call(self._shelf, method, slots, given)
+        return self._shelf.call(method, slots, given)
 
     def close(self) -> None:
         """Stop the workers and forget the consoles."""
-        for worker in self._workers.values():
-            worker.stop()
-        self._workers, self._in_use, self._shelf = {}, set(), Shelf()
+        if self._crew is not None:
+            self._crew.stop()
+        self._crew, self._in_use, self._shelf = None, set(), Shelf()
 
-    def _call_workers(self, method: str, slots: Sequence[int], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        shares: dict[int, list[int]] = {}  # worker -> positions of its slots
-        for position, slot in enumerate(slots):
-            shares.setdefault(self._worker_of(slot), []).append(position)
-        for number, share in shares.items():
-            self._worker(number).send(method, [slots[i] for i in share], [arguments[i] for i in share])
-        answers: list[Any] = [None] * len(slots)
-        for number, share in shares.items():
-            for position, answer in zip(share, self._worker(number).receive(), strict=True):
-                answers[position] = answer
-        return answers
+    def _workers(self) -> "Crew":
+        from wm_envs.pong.workers import Crew
 
-    def _worker_of(self, slot: int) -> int:
-        return next(i for i, part in enumerate(self._slices) if part.start <= slot < part.stop)
-
-    def _worker(self, number: int) -> Worker:
-        if number not in self._workers:
-            self._workers[number] = Worker()
-        return self._workers[number]
-
-
-if __name__ == "__main__":
-    serve(Connection(int(sys.argv[1])))
+        self._crew = self._crew or Crew(self._slices)
+        return self._crew

@@ -11,15 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_envs.kernel import Row, kernel
-from wm_envs.pong.memory import (
-    ENEMY_LEFT,
-    NUM_PAST,
-    PADDLE_WIDTH,
-    PLAYER_LEFT,
-    UNKNOWN_ACTION,
-    distance_from_rest,
-    majority,
-)
+from wm_envs.pong.layout import ENEMY_LEFT, NUM_PAST, PADDLE_WIDTH, PLAYER_LEFT, UNKNOWN_ACTION
+from wm_envs.pong.paddle import distance_from_rest, majority
 
 Array = NDArray[Any]
 

@@ -14,7 +14,25 @@ from numpy.typing import NDArray
 
 from wm_envs.errors import OptionError
 from wm_envs.kernel import kernel
-from wm_envs.pong import memory as kernels
+from wm_envs.pong.ball import height, is_known, meeting
+from wm_envs.pong.enemy import pause_frame
+from wm_envs.pong.layout import (
+    BALL_X,
+    BALL_Y,
+    COURT,
+    HIGHEST_PLACE,
+    MEMORY,
+    MOST_SPEED,
+    NUM_FEATURES,
+    NUM_PLACES,
+    PLAYER_Y,
+    PULLS,
+    STACK,
+    STEP,
+    shift,
+)
+from wm_envs.pong.memory import begin, is_first_wait
+from wm_envs.pong.paddle import follow_player
 
 Array = NDArray[Any]
 
@@ -29,8 +47,9 @@ NUM_REFINEMENTS, MOST_STEPS, SHARE_CHANGED = 400, 20_000, 0.5
 SPREAD = np.array([0.05, 0.3, 0.3, 0.3])  # of the rate and of the places of start and ends in the first refinement
 NUM_STRETCHES = 40
 FEWEST_BOUNCES = 3
+FEWEST_GAMES, PURITY = 3, 0.7  # that tell when the enemy pauses after the first serve; share that agrees
 CELLS = 64  # into which a pair is divided where a place is sought
-PLAYER_Y = kernels.PLAYER_Y * kernels.STACK + kernels.STACK - 1
+NEWEST_PLAYER_Y = PLAYER_Y * STACK + STACK - 1
 
 
 @dataclass(frozen=True)
@@ -44,10 +63,10 @@ class Pull:
     highest: float
 
     def charge(self) -> NDArray[np.int64]:
-        """As the kernels take it, in millionths, with bounces of which nothing is known."""
+        """As the kernels take it, in millionths; of pauses, court and bounces nothing is known."""
         values = [self.reach, self.middle, self.rest_offset, self.rest_rate, self.highest]
-        nothing = np.zeros(2 * kernels.NUM_PLACES)
-        return np.concatenate([np.rint(kernels.STEP * np.array(values)), nothing]).astype(np.int64)
+        unknown, court, nothing = np.full(4, -1), np.ones(len(COURT)), np.zeros(2 * NUM_PLACES)
+        return np.concatenate([np.rint(STEP * np.array(values)), unknown, court, nothing]).astype(np.int64)
 
 
 def measure_pull(observations: Array, actions: Array, lengths: Array, *, seed: int = 0) -> Pull:
@@ -62,10 +81,10 @@ def measure_pull(observations: Array, actions: Array, lengths: Array, *, seed: i
     Raises:
         OptionError: Rests after pushes from the start or from an end are missing.
     """
-    places = observations[:, PLAYER_Y].astype(np.int64)
+    places = observations[:, NEWEST_PLAYER_Y].astype(np.int64)
     ends = int(places.min()), int(places.max())
     counts = np.zeros((3, 2 * MOST_PUSHES + 1, ends[1] // 2 + 1), np.int64)
-    count_rests(places, kernels.PULLS[actions], lengths, ends[0], ends[1], counts)
+    count_rests(places, PULLS[actions], lengths, ends[0], ends[1], counts)
     counts[:, :, ends[0] // 2] = 0  # the paddle is held there, whatever the pull
     if (counts.sum((1, 2)) < FEWEST).any():
         raise OptionError("too few rests of the player's paddle after pushes from start and ends: record more")
@@ -86,7 +105,7 @@ def best_of_each(explained: Array) -> list[int]:
 
 def refined(firsts: list[Array], highest: float, recording: tuple[Array, Array, Array], seed: int) -> Pull:
     """Constants near the best of the first ones, with which the paddle's way, not only its rest, is explained best."""
-    generator, rows = np.random.default_rng(seed), np.zeros(1, kernels.MEMORY)
+    generator, rows = np.random.default_rng(seed), np.zeros(1, MEMORY)
 
     def cost(tried: Array) -> float:
         return float(misfit(*recording, _pull(tried, highest).charge(), MOST_STEPS, rows))
@@ -111,11 +130,11 @@ def misfit(observations: Array, actions: Array, lengths: Array, charge: Array, m
     """Late frames and pixels of error per step that the player's paddle needs, over at most so many steps."""
     step, seen, cost, memory = 0, 0, 0, rows[0]
     for length in lengths:
-        kernels.begin(memory, observations[seen], charge)
+        begin(memory, observations[seen], charge)
         for number in range(min(length, most - step)):
-            place = int(observations[seen + number + 1, PLAYER_Y])
-            cost += kernels.follow_player(memory, place, actions[step + number])
-            kernels.shift(memory.action, actions[step + number])
+            place = int(observations[seen + number + 1, NEWEST_PLAYER_Y])
+            cost += follow_player(memory, place, actions[step + number])
+            shift(memory.action, actions[step + number])
         step, seen = step + length, seen + length + 1
         if step >= most:
             break
@@ -175,7 +194,7 @@ def measure_bounces(
         lengths: [E].
         decided: [S, 6].
     """
-    votes = np.zeros((2, kernels.NUM_PLACES, 2 * kernels.MOST_SPEED + 1), np.int64)
+    votes = np.zeros((2, NUM_PLACES, 2 * MOST_SPEED + 1), np.int64)
     count_bounces(memories, actions.astype(np.int64), lengths, decided, votes)
     return _commonest(votes[0]), _commonest(votes[1])
 
@@ -185,8 +204,8 @@ def _commonest(votes: Array) -> tuple[int, ...]:
     seen = np.flatnonzero(votes.sum(1) >= FEWEST_BOUNCES)
     if not len(seen):
         raise OptionError("a paddle hardly meets a ball in this recording: record more, with players that play")
-    speeds = votes.argmax(1) - kernels.MOST_SPEED
-    return tuple(int(speeds[seen[np.abs(seen - place).argmin()]]) for place in range(kernels.NUM_PLACES))
+    speeds = votes.argmax(1) - MOST_SPEED
+    return tuple(int(speeds[seen[np.abs(seen - place).argmin()]]) for place in range(NUM_PLACES))
 
 
 @kernel
@@ -196,26 +215,60 @@ def count_bounces(memories: Array, actions: Array, lengths: Array, decided: Arra
     for length in lengths:
         for number in range(step, step + length - 1):
             memory, after = memories[number], memories[number + 1]
-            is_met = kernels.is_known(memory) and kernels.is_known(after) and memory.step_x * after.step_x < 0
+            is_met = is_known(memory) and is_known(after) and memory.step_x * after.step_x < 0
             if is_met:
-                frame = kernels.meeting(memory, actions[number], decided[number])
-                place = kernels.height(memory, actions[number], decided[number], frame) - kernels.HIGHEST_PLACE
+                frame = meeting(memory, actions[number], decided[number])
+                place = height(memory, actions[number], decided[number], frame) - HIGHEST_PLACE
                 side = 0 if memory.step_x > 0 else 1
-                speed = after.step_y // 4 + kernels.MOST_SPEED
-                if frame < 4 and 0 <= place < kernels.NUM_PLACES and 0 <= speed < votes.shape[2]:
+                speed = after.step_y // 4 + MOST_SPEED
+                if frame < 4 and 0 <= place < NUM_PLACES and 0 <= speed < votes.shape[2]:
                     votes[side, place, speed] += 1
+        step += length
+
+
+def measure_first_pauses(memories: Array, lengths: Array) -> tuple[int, ...]:
+    """When the enemy pauses after a game's first serve, by the ball's first place across modulo 4.
+
+    The frame of the pauses plus 4 if the next one is a step further off; -1 where games disagree or too few tell.
+
+    Args:
+        memories: Rows [S] of recorded games, made without this.
+        lengths: [E].
+    """
+    votes = np.zeros((4, 8), np.int64)
+    count_first_pauses(memories, lengths, votes)
+    num_votes = votes.sum(1)
+    is_clear = (num_votes >= FEWEST_GAMES) & (votes.max(1) >= PURITY * num_votes)
+    return tuple(int(code) if clear else -1 for code, clear in zip(votes.argmax(1), is_clear, strict=True))
+
+
+@kernel
+def count_first_pauses(memories: Array, lengths: Array, votes: Array) -> None:
+    """Count by the first place of a game's first ball which pauses explain the enemy's way to the game's end."""
+    step = 0
+    for length in lengths:
+        first, last = -1, -1
+        for number in range(step, step + length):
+            memory = memories[number]
+            if first < 0 and number > step and memory.absence == 0 and is_first_wait(memories[number - 1]):
+                first = number
+            if pause_frame(memory) < 4 and memory.beat < 2:
+                last = number
+        if first >= 0 and last >= first:
+            beat = (memories[last].beat + last - first) % 2
+            votes[memories[first].flight_x[0] % 4, pause_frame(memories[last]) + 4 * beat] += 1
         step += length
 
 
 def measure_walls(observations: Array) -> tuple[float, float]:
     """The highest and the lowest place of the ball."""
-    frames = observations.reshape(len(observations), kernels.NUM_FEATURES, kernels.STACK)
-    ball = frames[:, kernels.BALL_Y][frames[:, kernels.BALL_X] > 0]
+    frames = observations.reshape(len(observations), NUM_FEATURES, STACK)
+    ball = frames[:, BALL_Y][frames[:, BALL_X] > 0]
     return float(ball.min()), float(ball.max())
 
 
 def measure_constants(observations: Array) -> tuple[tuple[int, int], ...]:
     """The features of a frame that never change, and their values."""
-    frames = observations.reshape(len(observations), kernels.NUM_FEATURES, kernels.STACK)
+    frames = observations.reshape(len(observations), NUM_FEATURES, STACK)
     low, high = frames.min((0, 2)), frames.max((0, 2))
     return tuple((int(feature), int(low[feature])) for feature in np.flatnonzero(low == high))

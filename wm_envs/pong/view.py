@@ -7,14 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_envs.errors import OptionError
-from wm_envs.pong import features, measuring, situations
-from wm_envs.pong import memory as kernels
+from wm_envs.pong import features, layout, measuring, memory, situations, symbols
+from wm_envs.pong.court import Court, measure_court, seen_court, unexplained
 
 Array = NDArray[Any]
 
+_COURT_STEPS = 10_000  # that the court is measured in, at least
 _MOST_SYMBOLS = 40  # per part and row
 _CONSTANTS = ((0, 140), (2, 4), (3, 16), (4, 16), (6, 4), (7, 16), (10, 2), (11, 4))
-_PLACES = range(kernels.HIGHEST_PLACE, kernels.HIGHEST_PLACE + kernels.NUM_PLACES)
+_PLACES = range(layout.HIGHEST_PLACE, layout.HIGHEST_PLACE + layout.NUM_PLACES)
 _BOUNCES = tuple((place + 4) // 4 - 2 for place in _PLACES), tuple((place + 2) // 4 - 2 for place in _PLACES)
 
 
@@ -23,10 +24,10 @@ class PongView:
     """The values that change, each a part: `wm_agents.world_models.PartView` says what for.
 
     The numbers below are the game's own; `measured` finds them in recordings instead. Still told by hand, in
-    `wm_envs.pong.memory` and `situations`: where the columns of both paddles and the goals are, about where the walls
-    and how a ball turns there, on which lines a paddle is met and that FIRE makes a ball faster, how a pull moves the
-    player's paddle (in form), that the enemy goes 2 pixels a frame and pauses in every eighth, and which situations
-    should have one outcome.
+    `wm_envs.pong.paddle`, `enemy`, `ball` and `situations`: where the columns of both paddles are and on which lines a
+    paddle is met; in form, how a ball turns at a wall and flies on frame by frame, that FIRE may make it faster, how a
+    pull moves the player's paddle, that the enemy follows the ball by equal strides and pauses in one frame of every
+    eight; which actions push and which fire; and which situations should have one outcome.
 
     Args:
         reach: Steps of one action that take the pull on the player's paddle from end to end.
@@ -36,6 +37,9 @@ class PongView:
         highest: Pixel above which the paddle never goes.
         walls: Highest and lowest pixel at which a ball was recorded; only `features` uses them.
         constants: Features of a frame that never change, and their values in pixels.
+        court: Lines where a ball turns and where it is a point, the enemy's stride and aim, the ball's speeds.
+        first_pauses: After a game's first serve, by the ball's first place across modulo 4: the frame 0..3 of a step in
+            which the enemy pauses, plus 4 if the next pause is a step further off; -1: unknown.
         bounces: Pixels down in a frame of a ball that met the player, and of one that met the enemy, for its places on
             the paddle from -3 to 15.
     """
@@ -47,13 +51,15 @@ class PongView:
     highest: float = 25.0
     walls: tuple[float, float] = (30.0, 194.0)
     constants: tuple[tuple[int, int], ...] = _CONSTANTS
+    court: Court = Court()  # noqa: RUF009  (frozen)
+    first_pauses: tuple[int, ...] = (4, 5, 6, 3)
     bounces: tuple[tuple[int, ...], tuple[int, ...]] = _BOUNCES
 
     parts: ClassVar[tuple[str, ...]] = ("player_y", "ball_x", "ball_y", "enemy_y", "player_score", "enemy_score")
     outcomes: ClassVar[tuple[int, ...]] = (4, 5)
     absent: ClassVar[tuple[int | None, ...]] = (None, 0, 0, None, None, None)
-    observation_size: ClassVar[int] = kernels.NUM_FEATURES * kernels.STACK
-    memory_size: ClassVar[int] = kernels.MEMORY_SIZE
+    observation_size: ClassVar[int] = layout.NUM_FEATURES * layout.STACK
+    memory_size: ClassVar[int] = layout.MEMORY_SIZE
 
     @classmethod
     def measured(cls, observations: Array, actions: Array, lengths: Array, *, seed: int = 0) -> Self:
@@ -70,10 +76,29 @@ class PongView:
         """
         pull = measuring.measure_pull(observations, actions, lengths, seed=seed)
         walls, constants = measuring.measure_walls(observations), measuring.measure_constants(observations)
-        nothing = tuple((0,) * kernels.NUM_PLACES for _ in range(2))
-        view = cls(**asdict(pull), walls=walls, constants=constants, bounces=(nothing[0], nothing[1]))
-        memories, decided = view.remember(observations, actions, lengths)
-        return replace(view, bounces=measuring.measure_bounces(_rows(memories), actions, lengths, decided))
+        court = seen_court(observations)
+        view = cls(**asdict(pull), walls=walls, constants=constants, court=court, first_pauses=(-1,) * 4)
+        for _ in range(2):
+            view = view._with_bounces(observations, actions, lengths)
+            view = view._with_court(observations, actions, lengths)
+        memories, _ = view.remember(observations, actions, lengths)
+        view = replace(view, first_pauses=measuring.measure_first_pauses(_rows(memories), lengths))
+        return view._with_bounces(observations, actions, lengths)
+
+    def _with_bounces(self, observations: Array, actions: Array, lengths: Array) -> Self:
+        nothing = (0,) * layout.NUM_PLACES
+        memories, decided = replace(self, bounces=(nothing, nothing)).remember(observations, actions, lengths)
+        return replace(self, bounces=measuring.measure_bounces(_rows(memories), actions, lengths, decided))
+
+    def _with_court(self, observations: Array, actions: Array, lengths: Array) -> Self:
+        few = lengths[: int(np.searchsorted(lengths.cumsum(), _COURT_STEPS)) + 1]
+        acts = actions[: int(few.sum())].astype(np.int64)
+
+        def cost(court: Court) -> int:
+            memories, decided = replace(self, court=court).remember(observations, acts, few)
+            return int(unexplained(_rows(memories), acts, decided))
+
+        return replace(self, court=measure_court(self.court, cost))
 
     def begin(self, observations: Array) -> NDArray[np.int32]:
         """Memories [B, M] of observations [B, 56] alone.
@@ -81,21 +106,21 @@ class PongView:
         Raises:
             OptionError: The constant features are not where they belong, so this is another layout.
         """
-        frames = observations.reshape(len(observations), kernels.NUM_FEATURES, kernels.STACK)
+        frames = observations.reshape(len(observations), layout.NUM_FEATURES, layout.STACK)
         for feature, value in self.constants:
             if (frames[:, feature] != value).any():
                 raise OptionError(
                     f"feature {feature} of Pong is always {value}: these observations have another layout"
                 )
-        rows = np.zeros(len(observations), kernels.MEMORY)
-        kernels.begin_rows(rows, observations, self._charge)
+        rows = np.zeros(len(observations), layout.MEMORY)
+        memory.begin_rows(rows, observations, self._charge)
         return rows.view(np.int32).reshape(len(rows), -1)
 
     def remember(self, observations: Array, actions: Array, lengths: Array) -> tuple[NDArray[np.int32], Array]:
         """Memories [S, M] before each step of episodes laid end to end, and what was decided [S, 6]."""
         num_steps = int(lengths.sum())
-        rows, decided = np.zeros(num_steps, kernels.MEMORY), np.zeros((num_steps, 6), np.int64)
-        kernels.remember_rows(observations, actions.astype(np.int64), lengths, self._charge, rows, decided)
+        rows, decided = np.zeros(num_steps, layout.MEMORY), np.zeros((num_steps, 6), np.int64)
+        memory.remember_rows(observations, actions.astype(np.int64), lengths, self._charge, rows, decided)
         return rows.view(np.int32).reshape(num_steps, -1), decided
 
     def look(
@@ -110,27 +135,27 @@ class PongView:
         """What a part's network reads [B, K], and how many different symbols there are."""
         out = np.zeros((len(memories), _MOST_SYMBOLS), np.int32)
         place = np.zeros(2, np.int64)
-        situations.symbol_rows(part, _rows(memories), actions, decided, out, place)
+        symbols.symbol_rows(part, _rows(memories), actions, decided, out, place)
         return out[:, : place[0]], int(place[1])
 
     def advance(self, memories: Array, actions: Array, decided: Array) -> NDArray[np.int32]:
         """The memories [B, M] after a step; rows with a negative action stay."""
         after = np.array(memories, np.int32)
-        kernels.advance_rows(_rows(after), actions, decided)
+        memory.advance_rows(_rows(after), actions, decided)
         return after
 
     def present(self, observations: Array) -> NDArray[np.int64]:
         """The newest values [B, 6] of what changes."""
-        columns = [feature * kernels.STACK + kernels.STACK - 1 for feature in kernels.DECIDED]
+        columns = [feature * layout.STACK + layout.STACK - 1 for feature in layout.DECIDED]
         return np.ascontiguousarray(observations[:, columns], dtype=np.int64)
 
     def observations(self, memories: Array) -> NDArray[np.float32]:
         """The observations [B, 56] that memories hold."""
-        out = np.zeros((len(memories), kernels.NUM_FEATURES, kernels.STACK), np.float32)
+        out = np.zeros((len(memories), layout.NUM_FEATURES, layout.STACK), np.float32)
         for feature, value in self.constants:
             out[:, feature] = value
         flat = out.reshape(len(out), -1)
-        kernels.observation_rows(_rows(memories), flat)
+        memory.observation_rows(_rows(memories), flat)
         return flat
 
     def features(self, memories: Array) -> NDArray[np.float32]:
@@ -142,9 +167,9 @@ class PongView:
     @property
     def _charge(self) -> NDArray[np.int64]:
         pull = [self.reach, self.middle, self.rest_offset, self.rest_rate, self.highest]
-        bounces = np.array(self.bounces).ravel()
-        return np.concatenate([np.rint(kernels.STEP * np.array(pull)), bounces]).astype(np.int64)
+        others = [*self.first_pauses, *asdict(self.court).values(), *self.bounces[0], *self.bounces[1]]
+        return np.concatenate([np.rint(layout.STEP * np.array(pull)), others]).astype(np.int64)
 
 
 def _rows(memories: Array) -> Array:
-    return np.ascontiguousarray(memories, np.int32).view(kernels.MEMORY).reshape(-1)
+    return np.ascontiguousarray(memories, np.int32).view(layout.MEMORY).reshape(-1)

@@ -52,12 +52,13 @@ def test_every_game_starts_as_the_emulator_resets_it():
     emulator.setFloat("repeat_action_probability", 0.0)
     emulator.loadROM(ale_py.roms.get_rom_path("pong"))
     emulator.reset_game()
-    console = Console()
+    console, memory = Console(), np.zeros(128, np.uint8)
     for _ in range(2):
-        memory = console.start(0)
+        console.start(0)
         for frame in range(300):
-            assert memory == emulator.getRAM().tobytes()
-            memory = console.play([frame // 7 % 6])
+            console.read(memory)
+            np.testing.assert_array_equal(memory, emulator.getRAM())
+            console.play([frame // 7 % 6])
             emulator.act(emulator.getMinimalActionSet()[frame // 7 % 6])
         emulator.reset_game()
 

@@ -3,7 +3,8 @@ import pytest
 
 from wm_envs.datasets import record
 from wm_envs.errors import OptionError
-from wm_envs.pong import measuring
+from wm_envs.pong import layout, measuring
+from wm_envs.pong.court import seen_court
 from wm_envs.pong.players import Explorer
 from wm_envs.pong.view import PongView
 
@@ -23,13 +24,39 @@ def test_the_game_s_own_numbers_are_found_in_spite_of_noise():
     assert found.reach == pytest.approx(told.reach, rel=0.01)
     assert found.middle == pytest.approx(told.middle, rel=0.02)
     assert found.rest_rate == pytest.approx(told.rest_rate, rel=0.01)
+    assert found.court == told.court
+    pauses = list(zip(found.first_pauses, told.first_pauses, strict=True))
+    assert all(a in (b, -1) for a, b in pauses)  # of 20 games too few may begin in one of the four ways
+    assert sum(a == b for a, b in pauses) >= 3
     wrong = [a != b for side in range(2) for a, b in zip(found.bounces[side], told.bounces[side], strict=True)]
     assert sum(wrong) <= 9  # of 38 places, rare ones at the edges
 
 
+def test_what_was_not_recorded_stays_unknown():
+    observations, actions, lengths = recorded(0.0)
+    view = PongView()
+    memories = view.remember(observations, actions, lengths)[0].view(layout.MEMORY).reshape(-1)
+    starts = np.cumsum(lengths) - lengths
+    first = [int(np.flatnonzero(memories["absence"][start:] == 0)[0]) + start for start in starts]
+    shown = set((memories["flight_x"][first, 0] % 4).tolist())
+    found = measuring.measure_first_pauses(memories[: int(lengths[:2].sum())], lengths[:2])
+    assert found == (-1,) * 4  # two games are too few
+    found = measuring.measure_first_pauses(np.tile(memories, 3), np.tile(lengths, 3))
+    assert [code for place, code in enumerate(found) if place in shown] == [
+        code for place, code in enumerate(view.first_pauses) if place in shown
+    ]
+    assert all(code == -1 for place, code in enumerate(found) if place not in shown)
+
+
+def test_there_has_to_be_a_ball():
+    observations = np.zeros((5, 56), np.float32)
+    with pytest.raises(OptionError, match="no ball"):
+        seen_court(observations)
+
+
 def test_the_paddle_s_way_is_explained_by_the_right_numbers_alone():
     observations, actions, lengths = recorded(0.0)
-    rows = np.zeros(1, measuring.kernels.MEMORY)
+    rows = np.zeros(1, layout.MEMORY)
 
     def misfit(**changed):
         numbers = {"reach": 8.29072, "middle": 4.14536, "rest_offset": 0.36885, "rest_rate": 11.518718}

@@ -3,7 +3,7 @@ import pytest
 
 from wm_envs.datasets import record
 from wm_envs.errors import OptionError
-from wm_envs.pong import memory
+from wm_envs.pong import ball, enemy, layout, paddle
 from wm_envs.pong.players import Explorer
 from wm_envs.pong.view import PongView
 
@@ -62,7 +62,7 @@ def test_situations_have_one_outcome(games):
 def test_the_speed_of_the_ball_is_known_through_its_turns(games):
     view = PongView()
     memories, _ = view.remember(games["observations"], games["actions"], games["lengths"])
-    rows = memories.view(memory.MEMORY).reshape(-1)
+    rows = memories.view(layout.MEMORY).reshape(-1)
     flying = rows[(rows["absence"] == 0) & (rows["flight_length"] > 2)]
     assert flying["is_steady"].mean() > 0.95
     steady = flying[flying["is_steady"] == 1]
@@ -94,25 +94,51 @@ def test_sticky_actions_do_not_lose_the_paddle():
     options = {"time_limit": 600, "repeat_action_probability": 0.25}
     games = record("wm/Pong-v0", episodes=8, policy=Explorer(1), seed=1, env_kwargs=options, progress=False)
     memories, _ = PongView().remember(games["observations"], games["actions"], games["lengths"])
-    rows = memories.view(memory.MEMORY).reshape(-1)
+    rows = memories.view(layout.MEMORY).reshape(-1)
     place = rows["player_y"]
     is_still = (place[:, :4] == place[:, :1]).all(1)
-    quiet = (memory.PULLS[np.minimum(rows["action"][:, :4], 5)] == 0).all(1)
+    quiet = (layout.PULLS[np.minimum(rows["action"][:, :4], 5)] == 0).all(1)
     resting = rows[is_still & quiet & (rows["pull"] >= 0)].view(np.recarray)
     assert len(resting) > 100
-    assert all(memory.distance_from_rest(row) in (-1, 0) for row in resting)
+    assert all(paddle.distance_from_rest(row) in (-1, 0) for row in resting)
 
 
 def test_a_flight_is_followed_through_walls_and_paddles(games):
     view = PongView()
     memories, decided = view.remember(games["observations"], games["actions"], games["lengths"])
-    rows = memories.view(memory.MEMORY).reshape(-1).view(np.recarray)
+    rows = memories.view(layout.MEMORY).reshape(-1).view(np.recarray)
     met = right = 0
     for row, action, after in list(zip(rows, games["actions"], decided, strict=True))[::3]:
-        if not memory.is_known(row) or row.phase == 2 or after[1] == 0:
+        if not ball.is_known(row) or row.phase == 2 or after[1] == 0:
             continue
-        x, y, _, _, frame, _ = memory.fly(row, int(action), int(after[0]), memory.pause_now(row))
+        x, y, _, _, frame, _ = ball.fly(row, int(action), int(after[0]), enemy.pause_now(row))
         met += frame < 4
         right += frame < 4 and (x, y) == (after[1], after[2])
     assert met > 50
     assert right >= 0.93 * met  # when the enemy pauses is not always known
+
+
+def test_the_enemy_s_pauses_are_known_from_the_first_serve_on(games):
+    view = PongView()
+    memories, decided = view.remember(games["observations"], games["actions"], games["lengths"])
+    rows = memories.view(layout.MEMORY).reshape(-1).view(np.recarray)
+    checked = 0
+    for row, action, after in list(zip(rows, games["actions"], decided, strict=True))[::3]:
+        if not ball.is_known(row) or after[1] == 0 or ball.is_behind(row, int(after[1])):
+            continue
+        assert enemy.pause_frame(row) < 4
+        x, y, _, _, _, place = ball.fly(row, int(action), int(after[0]), enemy.pause_now(row))
+        if (x, y) == (after[1], after[2]):
+            assert place == after[3]
+            checked += 1
+    assert checked > 1000
+
+
+def test_a_fast_ball_that_is_out_of_sight_is_still_the_right_side_s_point():
+    view, numbers = PongView(), []
+    for direction in (4, -4):
+        row = np.zeros(1, layout.MEMORY)
+        row["absence"], row["exit"], row["step_x"] = 1, 1, 4 * direction
+        memories = row.view(np.int32).reshape(1, -1)
+        numbers.append(view.look(4, memories, np.zeros(1, np.int64), np.zeros((1, 6), np.int64))[1][0])
+    assert numbers[0] != numbers[1]
