@@ -243,7 +243,7 @@ def _scores(runs: Sequence[Run], env_id: str, agent: str) -> Any:
 def markdown(cells: Cells, config: Config) -> str:
     """The table, with what it stands on."""
     lines = ["# Leaderboard", ""]
-    lines += [f"Normalised scores: 0 is random play, 1 the best there is. {len(config.seeds)} seed(s);"]
+    lines += [f"Normalised scores: 0 is random play, 1 the best there is. {len(config.seeds)} seeds;"]
     lines += [f"the learned planner had {config.model_steps:,} real steps, REINFORCE and PPO {config.policy_steps:,}"]
     lines += [
         f"with default settings; {config.episodes} evaluation episodes a run, {config.planner_episodes} of planners."
@@ -285,7 +285,7 @@ def draw(cells: Cells, config: Config, path: Path) -> None:
     names = [env_id.split("/")[-1].removesuffix("-v0") for env_id in config.env_ids]
     axes.set_xticks(range(len(names)), names, rotation=20)
     axes.set_ylabel("normalised score")
-    axes.set_title(f"{len(config.seeds)} seed(s), intervals of 95%")
+    axes.set_title(f"{len(config.seeds)} seeds, intervals of 95%")
     axes.axhline(0, color="black", linewidth=0.5)
     figure.legend(loc="outside right upper")
     figure.savefig(path, dpi=120)
