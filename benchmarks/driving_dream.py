@@ -37,6 +37,8 @@ class Config:
     """Gradient steps of the control per decision, which is four real steps."""
     control_decisions: int = 2000
     """Decisions of the control."""
+    control_every: int = 125
+    """Decisions between evaluations of the control."""
     output_dir: Path = RESULTS
     """Folder for driving_dream.json."""
     example: dream_driving.Config = field(default_factory=dream_driving.Config)
@@ -66,6 +68,7 @@ def control(config: Config, seed: int, row: dict[str, Any]) -> dict[str, Any]:
         seed=seed,
         model_free_gradients=config.control_gradients,
         model_free_decisions=config.control_decisions,
+        evaluate_every=config.control_every,
     )
     curve = dream_driving.model_free(settings)
     reached = curve.steps_to(row["threshold"])

@@ -1,33 +1,37 @@
 """Laps on circuits that the model never saw: planned in the learned model, in the true rules, and the expert's.
 
     python -m benchmarks.driving_planning --output-dir runs/driving_planning
+    python -m benchmarks.driving_planning --drivers policy
     python -m benchmarks.driving_planning --from-scratch --circuit-names Silverstone Spielberg --start-seeds 0
 
-One model is learned on the training circuits. Each circuit is lapped twice from random places, the same for all three
+One model is learned on the training circuits. Each circuit is lapped twice from random places, the same for all
 drivers; the second lap counts, and both have to be clean. Settings were fixed on training circuits. Results are written
-after each drive. From scratch, the planner's candidates are plain actions, without the expert's policy.
+after each place; those of drivers that are not named stay as they are. The policy is what plans disturb, undisturbed.
+From scratch, the planner's candidates are plain actions, without that policy.
 """
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 import tyro
 
-from benchmarks.report import write_result
+from benchmarks.report import RESULTS, write_result
 from examples import plan_driving
 from examples.driving_imagination import CompiledModel
 from examples.driving_laps import drive_laps
-from examples.driving_planner import DrivingPlanner
+from examples.driving_planner import PlannerConfig
 from examples.record_driving import CIRCUITS, held_out
 from wm_agents.evaluation.intervals import stratified_bootstrap, wilson_interval
 from wm_envs.driving.env import DrivingEnv
-from wm_envs.driving.expert import line_of
+from wm_envs.driving.expert import Expert, line_of
 
-DRIVERS = ("learned", "oracle", "expert")
+Driver = Literal["learned", "oracle", "policy", "expert"]
+DRIVERS: tuple[Driver, ...] = ("learned", "oracle", "policy", "expert")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Config:
     """What the result says of a model file."""
     from_scratch: bool = False
     """Plan without the expert's policy; the results go to a file of their own."""
+    drivers: tuple[Driver, ...] = DRIVERS
+    """Who drives; without "learned" no model is needed."""
     laps: int = 2
     """Laps from each start."""
     max_decisions: int = 20_000
@@ -54,6 +60,8 @@ class Config:
     """Seeds of the starts and of the planner's draws."""
     output_dir: Path = Path("runs/driving_planning")
     """Folder for the model file."""
+    results_dir: Path = RESULTS
+    """Folder for driving_planning.json."""
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -63,48 +71,86 @@ def main(config: Config) -> dict[str, Any]:
     torch.set_num_threads(1)
     config.output_dir.mkdir(parents=True, exist_ok=True)
     training, unseen = held_out(config.circuits)
+    model = learned_model(config, training) if "learned" in config.drivers else None
+    driven = [path for path in [*training, *unseen] if path.stem in config.circuit_names] or unseen
+    figures: dict[str, Any] = {}
+    for start_seed in config.start_seeds:
+        for path in driven:
+            row = {"circuit": path.stem, "kind": "unseen" if path in unseen else "training", "start_seed": start_seed}
+            figures = add(config, row | one_start(path, model, start_seed, config))
+            print(row, flush=True)
+    return figures
+
+
+def learned_model(config: Config, training: list[Path]) -> CompiledModel:
+    """From the file, or learned on the training circuits."""
     planning = plan_driving.Config(
         track="oval", circuits=config.circuits, model=config.model, seed=config.seed, output_dir=config.output_dir
     )
     model, _ = (plan_driving.load if config.model else plan_driving.learn)(planning, training)
-    driven = [path for path in [*training, *unseen] if path.stem in config.circuit_names] or unseen
-    rows: list[dict[str, Any]] = []
-    for start_seed in config.start_seeds:
-        for path in driven:
-            kind = "unseen" if path in unseen else "training"
-            rows.append(
-                {"circuit": path.stem, "kind": kind, **one_start(path, CompiledModel(model), start_seed, config)}
-            )
-            print(rows[-1], flush=True)
-            write(config, rows)
-    return write(config, rows)
+    return CompiledModel(model)
 
 
-def write(config: Config, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Write what has been driven so far."""
-    figures = {"model": config.model_note if config.model else "learned by this command", **totals(rows), "rows": rows}
+def add(config: Config, row: dict[str, Any]) -> dict[str, Any]:
+    """Write the result with one more row, or with more drivers in a row that is there."""
     name = "driving_planning_from_scratch" if config.from_scratch else "driving_planning"
-    command = f"python -m benchmarks.driving_planning --seed {config.seed}"
-    command += f" --start-seeds {' '.join(map(str, config.start_seeds))}"
-    command += " --model MODEL" if config.model else ""
+    path = config.results_dir / f"{name}.json"
+    old = json.loads(path.read_text())["figures"] if path.exists() else {"model": "", "rows": []}
+    rows = {(other["circuit"], other["start_seed"]): other for other in old["rows"]}
+    key = row["circuit"], row["start_seed"]
+    rows[key] = rows.get(key, {}) | row
+    note = old["model"]
+    if "learned" in config.drivers:
+        note = config.model_note if config.model else "learned by this command"
+    figures = {"model": note, **totals(list(rows.values())), "rows": list(rows.values())}
+    seeds = sorted({start_seed for _, start_seed in rows})
+    command = f"python -m benchmarks.driving_planning --seed {config.seed} --start-seeds {' '.join(map(str, seeds))}"
+    command += "" if note == "learned by this command" else " --model MODEL"
     if config.from_scratch:
         command += f" --from-scratch --circuit-names {' '.join(config.circuit_names)}"
-    write_result(name, figures, seeds=list(config.start_seeds), command=command)
+    write_result(name, figures, seeds=seeds, command=command, folder=config.results_dir)
     return figures
 
 
-def one_start(path: Path, model: CompiledModel, start_seed: int, config: Config) -> dict[str, Any]:
-    """One place on one circuit, driven from three times."""
+def one_start(path: Path, model: CompiledModel | None, start_seed: int, config: Config) -> dict[str, Any]:
+    """One place on one circuit, driven from by everyone who is named."""
     settings = plan_driving.Config(track=str(path), seed=start_seed, from_scratch=config.from_scratch)
+    row: dict[str, Any] = {"limit": line_of(start(path).parameters).lap_time}
+    for name in config.drivers:
+        if name == "expert":
+            row[name] = lapped(plan_driving.expert_laps(str(path), config.laps, start_seed), config)
+        elif name == "policy":
+            row[name] = lapped(policy_laps(path, start_seed, config), config)
+        else:
+            row[name] = drive_laps(
+                start(path),
+                plan_driving.make_planner(settings),
+                model if name == "learned" else None,
+                config.laps,
+                seed=start_seed,
+                max_decisions=config.max_decisions,
+            )
+    return row
+
+
+def lapped(lap_times: list[float], config: Config) -> dict[str, Any]:
+    """The part of `drive_laps`'s figures that a driver without a plan has."""
+    return {"is_clean": len(lap_times) == config.laps, "lap_times": lap_times}
+
+
+def policy_laps(path: Path, start_seed: int, config: Config) -> list[float]:
+    """Lap times of the policy that the planner starts from."""
     env = start(path)
-    row: dict[str, Any] = {"start_seed": start_seed, "limit": line_of(env.parameters).lap_time}
-    for name, dynamics in (("learned", model), ("oracle", None)):
-        planner: DrivingPlanner = plan_driving.make_planner(settings)
-        row[name] = drive_laps(
-            start(path), planner, dynamics, config.laps, seed=start_seed, max_decisions=config.max_decisions
-        )
-    expert = plan_driving.expert_laps(str(path), config.laps, start_seed)
-    return row | {"expert": {"is_clean": len(expert) == config.laps, "lap_times": expert}}
+    driver = Expert(env.parameters, PlannerConfig().policy_grip)
+    observation, _ = env.reset(seed=start_seed)
+    times: list[float] = []
+    for _ in range(config.max_decisions):
+        observation, _, terminated, _, info = env.step(driver.actions_on(observation[None])[0])
+        if info["lap_time"] > 0:
+            times.append(float(info["lap_time"]))
+        if terminated or len(times) == config.laps:
+            break
+    return times
 
 
 def start(path: Path) -> DrivingEnv:
@@ -113,19 +159,21 @@ def start(path: Path) -> DrivingEnv:
 
 
 def totals(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Clean drives of each driver, and the second laps of the drives in which all three are clean."""
-    counts = {f"{driver}_clean_drives": sum(row[driver]["is_clean"] for row in rows) for driver in DRIVERS}
+    """Clean drives of each driver, and the second laps of the drives in which all are clean."""
+    drivers = [driver for driver in DRIVERS if all(driver in row for row in rows)]
+    counts = {f"{driver}_clean_drives": sum(row[driver]["is_clean"] for row in rows) for driver in drivers}
+    if "learned" not in drivers:
+        return {"drives": len(rows), **counts}
     rate = wilson_interval(counts["learned_clean_drives"], len(rows))
-    clean = [row for row in rows if all(row[driver]["is_clean"] for driver in DRIVERS)]
-    means = {f"{driver}_mean_lap": mean([row[driver]["lap_times"][-1] for row in clean]) for driver in DRIVERS}
+    clean = [row for row in rows if all(row[driver]["is_clean"] for driver in drivers)]
+    means = {f"{driver}_mean_lap": mean([row[driver]["lap_times"][-1] for row in clean]) for driver in drivers}
     return {
         "drives": len(rows),
         **counts,
         "learned_clean_share_95": [rate.low, rate.high],
         **means,
         "limit_mean_lap": mean([row["limit"] for row in clean]),
-        "learned_over_oracle": ratio(clean, "oracle"),
-        "learned_over_expert": ratio(clean, "expert"),
+        **{f"learned_over_{driver}": ratio(clean, driver) for driver in drivers if driver != "learned"},
         "fewest_decisions_per_second": min(row["learned"]["decisions_per_second"] for row in rows),
     }
 

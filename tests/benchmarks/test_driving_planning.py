@@ -8,7 +8,7 @@ def run(seconds, is_clean=True):
 
 
 def row(circuit, learned, oracle, expert):
-    return {"circuit": circuit, "limit": 8.0, "learned": learned, "oracle": oracle, "expert": expert}
+    return {"circuit": circuit, "start_seed": 0, "limit": 8.0, "learned": learned, "oracle": oracle, "expert": expert}
 
 
 def test_totals_count_only_drives_that_all_drivers_finished():
@@ -33,3 +33,43 @@ def test_ratios_weigh_circuits_alike_and_have_intervals_over_starts():
 def test_chosen_circuits_are_refused_where_all_unseen_ones_count():
     with pytest.raises(SystemExit, match="from-scratch"):
         driving_planning.main(driving_planning.Config(circuit_names=("Spa",)))
+
+
+def test_more_drivers_join_the_rows_that_are_there(monkeypatch, tmp_path):
+    def one_start(path, model, start_seed, config):
+        return {"limit": 7.0, config.drivers[0]: run(8.0)}
+
+    for name in "abc":
+        (tmp_path / f"{name}.csv").touch()  # c is unseen
+    monkeypatch.setattr(driving_planning, "one_start", one_start)
+    monkeypatch.setattr(driving_planning, "learned_model", lambda config, training: None)
+
+    def drive(driver):
+        return driving_planning.main(
+            driving_planning.Config(
+                circuits=tmp_path, drivers=(driver,), start_seeds=(0, 1), output_dir=tmp_path, results_dir=tmp_path
+            )
+        )
+
+    assert drive("policy") == {
+        "model": "",
+        "drives": 2,
+        "policy_clean_drives": 2,
+        "rows": [
+            {"circuit": "c", "kind": "unseen", "start_seed": seed, "limit": 7.0, "policy": run(8.0)} for seed in (0, 1)
+        ],
+    }
+    figures = drive("learned")
+    assert figures["model"] == "learned by this command"
+    assert figures["learned_over_policy"]["mean"] == 1.0
+    assert [sorted(row) for row in figures["rows"]] == [
+        ["circuit", "kind", "learned", "limit", "policy", "start_seed"]
+    ] * 2
+
+
+def test_the_policy_laps_the_oval_from_a_place_of_its_own():
+    config = driving_planning.Config(laps=1)
+    times = [driving_planning.policy_laps("oval", seed, config) for seed in (0, 1)]
+    assert all(20.0 < lap < 40.0 for (lap,) in times)
+    assert times[0] != times[1]
+    assert driving_planning.policy_laps("oval", 0, config) == times[0]
