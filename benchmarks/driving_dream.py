@@ -19,7 +19,7 @@ import tyro
 
 from benchmarks.report import RESULTS, write_result
 from examples import dream_driving
-from examples.driving_returns import yardsticks
+from examples.driving.returns import yardsticks
 
 NAME = "driving_dream"
 COMPARED = ("dream_return", "model_free_return", "dream_over_expert", "dream_over_model_free", "times_fewer_real_steps")

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.report import write_result
-from examples.driving_model import (
+from examples.driving.model import (
     HEADING,
     LAYOUTS,
     OFFSET,
@@ -36,7 +36,7 @@ from examples.driving_model import (
     make_layout,
     new_model,
 )
-from examples.driving_network import CarModel, expected_end, fit_car, member_of, new_car_model
+from examples.driving.network import CarModel, expected_end, fit_car, member_of, new_car_model
 from examples.record_driving import CIRCUITS, OPTIONS, held_out, record_circuit, record_widely
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.neural import NeuralModel

@@ -22,9 +22,9 @@ import tyro
 
 from benchmarks.report import RESULTS, write_result
 from examples import plan_driving
-from examples.driving_imagination import CompiledModel
-from examples.driving_laps import drive_laps
-from examples.driving_planner import PlannerConfig
+from examples.driving.imagination import CompiledModel
+from examples.driving.laps import drive_laps
+from examples.driving.planner import PlannerConfig
 from examples.record_driving import CIRCUITS, held_out
 from wm_agents.evaluation.intervals import stratified_bootstrap, wilson_interval
 from wm_envs.driving.env import DrivingEnv

@@ -21,11 +21,11 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for its neighbours, when run as a script
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `examples.driving`, when run as a script
 
 from examples import plan_driving
-from examples.driving_imagination import CompiledModel, Floats
-from examples.driving_risk import Imagination, NoisyDrivers, features_of, learned_paths, true_paths, urgencies
+from examples.driving.imagination import CompiledModel, Floats
+from examples.driving.risk import Imagination, NoisyDrivers, features_of, learned_paths, true_paths, urgencies
 from examples.record_driving import CIRCUITS, held_out
 from wm_agents.evaluation.end_scores import auroc, average_precision
 from wm_agents.safety import RiskCalibrator, Shield, calibration_error

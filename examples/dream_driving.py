@@ -5,7 +5,7 @@
 The dream arm fits the car's model to recorded laps of a noisy expert on one circuit, lets SAC drive in short imagined
 branches from recorded places, drives for a while with what it learned, and fits again. The rules of the reward and of
 leaving the road are given; what the car does is learned. Both arms see the same numbers, have one number for both
-pedals, decide 12.5 times a second (`driving_decisions.py`), and have the same SAC with the same settings. Real steps
+pedals, decide 12.5 times a second (`driving/decisions.py`), and have the same SAC with the same settings. Real steps
 count at 50 Hz, those of the recorded laps included. The returns of the expert and of a car that brakes and stands are
 the yardsticks. Writes summary.json and learning_curves.png.
 """
@@ -22,14 +22,14 @@ import tyro
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for its neighbours, when run as a script
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `examples.driving`, when run as a script
 
 from examples.dream_sac import Curve
-from examples.driving_decisions import Decisions
-from examples.driving_dream import DreamDriver
-from examples.driving_model import CIRCUIT, extend_trajectories, load_circuits, make_layout
-from examples.driving_network import CarModel, fit_car, new_car_model
-from examples.driving_returns import Course, yardsticks
+from examples.driving.decisions import Decisions
+from examples.driving.dream import DreamDriver
+from examples.driving.model import CIRCUIT, extend_trajectories, load_circuits, make_layout
+from examples.driving.network import CarModel, fit_car, new_car_model
+from examples.driving.returns import Course, yardsticks
 from examples.record_driving import record_circuit
 from wm_agents.evaluation.plots import plot_learning_curves
 from wm_agents.imagination import DreamVectorEnv

@@ -19,14 +19,14 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for its neighbours, when run as a script
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `examples.driving`, when run as a script
 
-from examples.driving_imagination import DRIVEN, OFFSET, CompiledModel
-from examples.driving_laps import drive_laps, grip_share, imaginations
-from examples.driving_model import Trajectories, error_bands, extend_trajectories, load_circuits, make_layout
-from examples.driving_network import CarModel, fit_car, new_car_model
-from examples.driving_planner import Decision, DrivingPlanner, PlannerConfig
-from examples.driving_trace import Trace
+from examples.driving.imagination import DRIVEN, OFFSET, CompiledModel
+from examples.driving.laps import drive_laps, grip_share, imaginations
+from examples.driving.model import Trajectories, error_bands, extend_trajectories, load_circuits, make_layout
+from examples.driving.network import CarModel, fit_car, new_car_model
+from examples.driving.planner import Decision, DrivingPlanner, PlannerConfig
+from examples.driving.trace import Trace
 from examples.record_driving import CIRCUITS, CORRELATION, OPTIONS, held_out, record_widely
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.driving import render

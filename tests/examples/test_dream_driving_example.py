@@ -8,11 +8,11 @@ import torch
 
 from examples import dream_driving
 from examples.dream_sac import Curve
-from examples.driving_decisions import COLUMNS, DECISIONS, MAX_STEERING, REPEAT, SIGHT, WEIGHTS, Decisions, commands
-from examples.driving_dream import DreamDriver, judge
-from examples.driving_model import BEND, OFFSET, VX, extend, load_circuits, make_layout
-from examples.driving_network import new_car_model
-from examples.driving_returns import Brakes, Chance, Course, yardsticks
+from examples.driving.decisions import COLUMNS, DECISIONS, MAX_STEERING, REPEAT, SIGHT, WEIGHTS, Decisions, commands
+from examples.driving.dream import DreamDriver, judge
+from examples.driving.model import BEND, OFFSET, VX, extend, load_circuits, make_layout
+from examples.driving.network import new_car_model
+from examples.driving.returns import Brakes, Chance, Course, yardsticks
 from wm_agents.protocols import ModelState, Prediction
 
 

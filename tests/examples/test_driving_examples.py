@@ -8,9 +8,9 @@ import torch
 
 from benchmarks import driving_models
 from examples import plan_driving, record_driving
-from examples.driving_imagination import CompiledModel, learned_imagination, true_imagination
-from examples.driving_laps import drive_laps
-from examples.driving_model import (
+from examples.driving.imagination import CompiledModel, learned_imagination, true_imagination
+from examples.driving.laps import drive_laps
+from examples.driving.model import (
     AY,
     BEND,
     BRAKE,
@@ -31,9 +31,9 @@ from examples.driving_model import (
     model_space,
     new_model,
 )
-from examples.driving_network import MOTION, expected_end, is_off_or_spun, member_of, mirrored, new_car_model
-from examples.driving_planner import DrivingPlanner, PlannerConfig
-from examples.driving_trace import Trace
+from examples.driving.network import MOTION, expected_end, is_off_or_spun, member_of, mirrored, new_car_model
+from examples.driving.planner import DrivingPlanner, PlannerConfig
+from examples.driving.trace import Trace
 from wm_agents.world_models import FitConfig
 from wm_envs.driving import dynamics
 from wm_envs.driving.env import DrivingEnv

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from examples import crash_prediction, record_driving
-from examples.driving_model import AY, BEND, HEADING, LEFT, VX, VY
-from examples.driving_risk import NoisyDrivers, margins, true_paths, urgencies
+from examples.driving.model import AY, BEND, HEADING, LEFT, VX, VY
+from examples.driving.risk import NoisyDrivers, margins, true_paths, urgencies
 from wm_envs.driving import dynamics
 from wm_envs.driving.env import DrivingVectorEnv, track_of
 

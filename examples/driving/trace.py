@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.driving_planner import DRIVEN, FIRST_ACTION, OFFSET, SIDESLIP, SPEED, TERMS, Decision
+from examples.driving.planner import DRIVEN, FIRST_ACTION, OFFSET, SIDESLIP, SPEED, TERMS, Decision
 from wm_envs.driving.dynamics import TIME_STEP
 
 NUM_ALTERNATIVES = 3

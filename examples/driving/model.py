@@ -174,7 +174,7 @@ def action_space() -> gym.spaces.Box:
 
 
 def new_model(layout: Layout, *, widths: tuple[int, ...] = (128, 128), seed: int = 0) -> DeterministicModel:
-    """A general model on the 40 numbers; `driving_network.CarModel` is the one that is planned in."""
+    """A general model on the 40 numbers; `network.CarModel` is the one that is planned in."""
     config = DeterministicConfig(dynamics_widths=widths, reward_widths=(64,), termination_widths=(64,))
     return DeterministicModel(model_space(), action_space(), config, layout=layout, seed=seed)
 

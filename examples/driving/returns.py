@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.driving_decisions import DECISIONS, REPEAT, START_SPEED, WEIGHTS, Decisions
+from examples.driving.decisions import DECISIONS, REPEAT, START_SPEED, WEIGHTS, Decisions
 from wm_envs.driving.env import DrivingVectorEnv
 
 FIRST_SEED = 10_000  # of the starts

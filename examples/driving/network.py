@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from examples.driving_model import (
+from examples.driving.model import (
     AX,
     AY,
     BRAKE,
@@ -70,7 +70,7 @@ class CarConfig:
 
 
 class CarModel(NeuralModel):
-    """Learned forces in known kinematics; observations are the 40 numbers of `driving_model.COLUMNS`."""
+    """Learned forces in known kinematics; observations are the 40 numbers of `model.COLUMNS`."""
 
     kind = "driving world model"
     config_class = CarConfig
@@ -266,7 +266,7 @@ def mirrored(trajectories: Trajectories) -> Trajectories:
 def new_car_model(
     layout: Layout, *, num_members: int = 1, widths: tuple[int, ...] = (96, 96), seed: int = 0
 ) -> CarModel:
-    """A model for the circuits of a layout of `driving_model.make_layout("kinematics", ...)`."""
+    """A model for the circuits of a layout of `model.make_layout("kinematics", ...)`."""
     config = CarConfig(num_members=num_members, widths=widths)
     return CarModel(model_space(), action_space(), config, layout=layout, seed=seed)
 

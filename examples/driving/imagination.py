@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from examples.driving_model import SLOWEST
-from examples.driving_network import LARGE_SLIP, SMALL_SLIP, CarModel
+from examples.driving.model import SLOWEST
+from examples.driving.network import LARGE_SLIP, SMALL_SLIP, CarModel
 from wm_envs.driving import dynamics, expert
 from wm_envs.kernel import Row, empty_rows, kernel
 from wm_envs.rules import Array

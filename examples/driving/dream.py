@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from examples.driving_decisions import DECISIONS, REPEAT, SIGHT, WEIGHTS, commands, sight
-from examples.driving_model import HEADING, LEFT, OFFSET, PLACE, RIGHT, VX, VY
-from examples.driving_network import CarModel, is_off_or_spun
+from examples.driving.decisions import DECISIONS, REPEAT, SIGHT, WEIGHTS, commands, sight
+from examples.driving.model import HEADING, LEFT, OFFSET, PLACE, RIGHT, VX, VY
+from examples.driving.network import CarModel, is_off_or_spun
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.driving import dynamics

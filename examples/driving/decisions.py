@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from examples.driving_model import (
+from examples.driving.model import (
     AHEAD,
     AX,
     AY,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.driving_imagination import COURSE, DRIVEN, FIRST_ACTION, OFFSET, SIDESLIP, SPEED, Floats, Imagine
+from examples.driving.imagination import COURSE, DRIVEN, FIRST_ACTION, OFFSET, SIDESLIP, SPEED, Floats, Imagine
 from wm_envs.driving import dynamics
 from wm_envs.driving.expert import Expert
 from wm_envs.driving.raceline import speed_profile

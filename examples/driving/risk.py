@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.driving_imagination import (
+from examples.driving.imagination import (
     DRIVEN,
     NUM_COLUMNS,
     OFFSET,
@@ -20,8 +20,8 @@ from examples.driving_imagination import (
     imagine_truth,
     learned_imagination,
 )
-from examples.driving_model import AX, AY, BEND, HEADING, LEFT, RIGHT, VX, VY
-from examples.driving_model import OFFSET as SEEN_OFFSET
+from examples.driving.model import AX, AY, BEND, HEADING, LEFT, RIGHT, VX, VY
+from examples.driving.model import OFFSET as SEEN_OFFSET
 from examples.record_driving import CORRELATION, OPTIONS
 from wm_agents.safety import risk_features
 from wm_envs.driving import dynamics

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.driving_imagination import CompiledModel, Imagine, learned_imagination, true_imagination
-from examples.driving_planner import DrivingPlanner, PlannerConfig
+from examples.driving.imagination import CompiledModel, Imagine, learned_imagination, true_imagination
+from examples.driving.planner import DrivingPlanner, PlannerConfig
 from wm_envs.driving import dynamics
 from wm_envs.driving.env import WHEELS
 
