@@ -7,7 +7,7 @@ At most `max_real_steps` steps of the real game are taken, counted from the firs
 with a point. Observations are the positions of the objects, an easier input than pixels: the score is not comparable
 with those of agents that see the screen. The first steps are those of a scripted explorer, and the model's view of the
 game is told much of its rules (`wm_envs.pong.view.PongView` says what): not everything is learned. Writes summary.json,
-rounds.json and policy.safetensors.
+rounds.json, the policy with its card, and view.json, without which it sees nothing.
 """
 
 import json
@@ -27,7 +27,7 @@ from wm_agents.evaluation.episodes import evaluate
 from wm_agents.feature_dreams import FeatureModel, RememberingAgent
 from wm_agents.imagination import DreamVectorEnv
 from wm_agents.planning.experience import Experience
-from wm_agents.training.checkpoints import save_checkpoint
+from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.world_models.objects import ObjectConfig, ObjectModel
@@ -45,7 +45,7 @@ class Config:
     seed: int = 0
     """Of the game, the model, the policy and everything drawn."""
     output_dir: Path = Path("runs/dream_pong")
-    """Folder for summary.json, rounds.json and policy.safetensors."""
+    """Folder for summary.json, rounds.json, the policy with its card, and view.json."""
     max_real_steps: int = 100_000
     """Steps of the real game, evaluation apart."""
     repeat_action_probability: float = 0.25
@@ -105,11 +105,39 @@ def main(config: Config) -> dict[str, Any]:
         (config.output_dir / "rounds.json").write_text(json.dumps(rounds, indent=2) + "\n")
     seconds = time.perf_counter() - began
     assert policy is not None
-    save_checkpoint(config.output_dir / "policy.safetensors", policy.state_dict(), {"kind": "pong policy"})
     summary = score(config, policy, view, options) | {"real_steps": experience.num_steps, "seconds": seconds}
     write_summary(config.output_dir, summary)
+    (config.output_dir / "view.json").write_text(json.dumps(view.to_json(), indent=2) + "\n")
+    save_with_card(policy, config.output_dir, card_of(config, summary))
     print(json.dumps(summary, indent=2))
     return summary
+
+
+def card_of(config: Config, summary: dict[str, Any]) -> Card:
+    """What a stranger has to know about the policy."""
+    return Card(
+        title=f"PPO in the dream of {config.env_id}",
+        env_id=config.env_id,
+        env_kwargs={"repeat_action_probability": config.repeat_action_probability},
+        scores=summary,
+        command=f"python examples/dream_pong.py --env-id {config.env_id} --seed {config.seed} "
+        f"--max-real-steps {config.max_real_steps} --repeat-action-probability {config.repeat_action_probability}",
+        seeds=(config.seed,),
+        evaluation=f"Points won less points lost, mean of {config.games} full games with sampled actions.",
+        limits="It sees the positions of the objects, which is easier than pixels, through a view that is told the "
+        "form of the game's rules; the first steps were those of a scripted explorer.",
+        usage=(
+            "import json",
+            "from pathlib import Path",
+            "",
+            "from wm_agents.feature_dreams import RememberingAgent",
+            "from wm_agents.vector_ppo import VectorPPO",
+            "from wm_envs.pong.view import PongView",
+            "",
+            'view = PongView.from_json(json.loads(Path("view.json").read_text()))',
+            'agent = RememberingAgent(VectorPPO.load("model.safetensors"), view)  # for evaluate(), or step by step',
+        ),
+    )
 
 
 def measured(experience: Experience) -> PongView:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.protocols import ModelState
+from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.objects import ObjectConfig, ObjectModel
@@ -50,7 +51,7 @@ class Config:
     seed: int = 0
     """Of games, players, weights and batches."""
     output_dir: Path = Path("runs/world_model_pong")
-    """Folder for summary.json, model.safetensors, open_loop.png and play.gif."""
+    """Folder for summary.json, the model with its card and view.json, open_loop.png and play.gif."""
     repeat_action_probability: float = 0.0
     """Sticky actions."""
     train_steps: int = 200_000
@@ -109,18 +110,49 @@ def main(config: Config) -> dict[str, float]:
     model = ObjectModel(env.observation_space, env.action_space, view, config.model, seed=config.seed)
     figures = model.fit(train)
     seconds = time.perf_counter() - began
-    model.save(config.output_dir / "model.safetensors")
     windows, num_left_out = test_windows(config, env, model, train)
     imagined = imagine(model, windows)
     summary = summarise(config, windows, imagined)
     summary |= {"train_steps": float(train.num_steps), "fit_seconds": seconds, "windows_left_out": float(num_left_out)}
     summary |= {f"{name}_looked_up": figures[f"{name}_known"] for name in model.view.parts}
     write_summary(config.output_dir, summary)
+    (config.output_dir / "view.json").write_text(json.dumps(view.to_json(), indent=2) + "\n")
+    save_with_card(model, config.output_dir, card_of(config, summary))
     print(json.dumps(summary, indent=2))
     if config.has_pictures:
         draw_errors(config, windows, imagined)
         draw_play(config, model, windows)
     return summary
+
+
+def card_of(config: Config, summary: dict[str, float]) -> Card:
+    """What a stranger has to know about the model."""
+    return Card(
+        title=f"A world model of the objects of {config.env_id}",
+        env_id=config.env_id,
+        env_kwargs=options(config),
+        scores=summary,
+        command=f"python examples/world_model_pong.py --env-id {config.env_id} --seed {config.seed} "
+        f"--repeat-action-probability {config.repeat_action_probability} --train-steps {config.train_steps}",
+        seeds=(config.seed,),
+        evaluation=f"Open loop from every {config.stride}th step of {config.test_games} games of a player, the "
+        f"{config.test_player}, that training never saw; pixels.",
+        limits="It reads the positions of the objects, and its view is told the form of the game's rules.",
+        tags=("world-model",),
+        usage=(
+            "import json",
+            "from pathlib import Path",
+            "",
+            "import gymnasium as gym",
+            "import wm_envs",
+            "from wm_agents.world_models.objects import ObjectModel",
+            "from wm_envs.pong.view import PongView",
+            "",
+            f'env = gym.make("{config.env_id}")',
+            'view = PongView.from_json(json.loads(Path("view.json").read_text()))',
+            'model = ObjectModel.load("model.safetensors", env.observation_space, env.action_space, view)',
+        ),
+    )
 
 
 def options(config: Config) -> dict[str, Any]:

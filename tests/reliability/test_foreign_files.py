@@ -305,6 +305,7 @@ LOADERS = {
     "wm_envs/driving/track.py:read_csv": BY_READERS,
     "wm_envs/pong/atari.py:load_rows": IN_MEMORY,
     "wm_envs/pong/consoles.py:load": "bytes of a state that clone_state gave",
+    "wm_envs/pong/view.py:from_json": "test_pong_view.py",
     "wm_envs/resolutions/digital_library.py:read_digital_library": BY_READERS,
     "wm_envs/resolutions/files.py:read_bytes": "through the readers of resolutions",
     "wm_envs/resolutions/files.py:read_columns": "through the readers of resolutions",

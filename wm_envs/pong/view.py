@@ -1,5 +1,6 @@
 """Pong as parts and symbols: the view through which a world model of symbols reads either game."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -13,6 +14,7 @@ from wm_envs.pong.court import Court, measure_court, seen_court, unexplained
 Array = NDArray[Any]
 
 _COURT_STEPS = 10_000  # that the court is measured in, at least
+_MOST = 1000  # of any number
 _MOST_SYMBOLS = 40  # per part and row
 _CONSTANTS = ((0, 140), (2, 4), (3, 16), (4, 16), (6, 4), (7, 16), (10, 2), (11, 4))
 _PLACES = range(layout.HIGHEST_PLACE, layout.HIGHEST_PLACE + layout.NUM_PLACES)
@@ -84,6 +86,21 @@ class PongView:
         memories, _ = view.remember(observations, actions, lengths)
         view = replace(view, first_pauses=measuring.measure_first_pauses(_rows(memories), lengths))
         return view._with_bounces(observations, actions, lengths)
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers of this view, for `from_json`."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, description: Mapping[str, Any]) -> Self:
+        """The view that `to_json` describes, as JSON gives it back; raises OptionError for anything else."""
+        if not isinstance(description, Mapping) or description.keys() != asdict(cls()).keys():
+            raise OptionError(f"a view of Pong has the fields {', '.join(asdict(cls()))}, got {description!r:.200}")
+        values = {name: _like(default, description[name], name) for name, default in asdict(cls()).items()}
+        for feature, _ in values["constants"]:
+            if not 0 <= feature < layout.NUM_FEATURES:
+                raise OptionError(f"constants: Pong has the features 0 to {layout.NUM_FEATURES - 1}, got {feature}")
+        return cls(**{**values, "court": Court(**values["court"])})
 
     def _with_bounces(self, observations: Array, actions: Array, lengths: Array) -> Self:
         nothing = (0,) * layout.NUM_PLACES
@@ -169,6 +186,22 @@ class PongView:
         pull = [self.reach, self.middle, self.rest_offset, self.rest_rate, self.highest]
         others = [*self.first_pauses, *asdict(self.court).values(), *self.bounces[0], *self.bounces[1]]
         return np.concatenate([np.rint(layout.STEP * np.array(pull)), others]).astype(np.int64)
+
+
+def _like(default: Any, value: Any, name: str) -> Any:
+    """A value in the form of its default, lists as tuples; raises OptionError."""
+    if isinstance(default, dict) and isinstance(value, Mapping) and value.keys() == default.keys():
+        return {key: _like(default[key], value[key], f"{name}.{key}") for key in default}
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        if name == "constants":
+            return tuple(_like(default[0], pair, "a constant") for pair in value)
+        if len(value) == len(default):
+            return tuple(_like(one, other, name) for one, other in zip(default, value, strict=True))
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    is_number |= isinstance(default, float) and isinstance(value, float)
+    if isinstance(default, int | float) and is_number and -_MOST <= value <= _MOST:
+        return type(default)(value)
+    raise OptionError(f"{name} of a view of Pong has the form of {default!r:.80}, got {value!r:.80}")
 
 
 def _rows(memories: Array) -> Array:

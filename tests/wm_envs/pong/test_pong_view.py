@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -142,3 +144,23 @@ def test_a_fast_ball_that_is_out_of_sight_is_still_the_right_side_s_point():
         memories = row.view(np.int32).reshape(1, -1)
         numbers.append(view.look(4, memories, np.zeros(1, np.int64), np.zeros((1, 6), np.int64))[1][0])
     assert numbers[0] != numbers[1]
+
+
+def test_a_measured_view_is_written_and_read(games):
+    view = PongView.measured(games["observations"], games["actions"], games["lengths"])
+    assert PongView.from_json(json.loads(json.dumps(view.to_json()))) == view
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reach": "8"}, {"reach": float("nan")}, {"reach": 10**400}, {"walls": [30.0]},
+        {"first_pauses": [1, 2, 3, True]},
+        {"constants": [[14, 0]]}, {"constants": [[0]]}, {"bounces": [[0] * 19]}, {"court": {"top": 31}}, {"colour": 1},
+    ],
+)  # fmt: skip
+def test_what_describes_no_view_is_refused(change):
+    with pytest.raises(OptionError, match="Pong"):
+        PongView.from_json(PongView().to_json() | change)
+    with pytest.raises(OptionError, match="fields reach"):
+        PongView.from_json([])
