@@ -4,7 +4,8 @@
 
 Records the noisy expert on the training circuits, less the one to be driven, fits the dynamics, drives there with the
 planner and adds what it saw, then laps the track: with the learned model, with the true rules in its place (oracle),
-and with the expert, beside the quasi-steady limit. Writes summary.json, lap.gif, plan.png, trace.json and trace.html.
+and with the expert, beside the quasi-steady limit. Writes summary.json, the model with its card,
+lap.gif, plan.png, trace.json and trace.html.
 """
 
 import json
@@ -28,6 +29,7 @@ from examples.driving.network import CarModel, fit_car, new_car_model
 from examples.driving.planner import Decision, DrivingPlanner, PlannerConfig
 from examples.driving.trace import Trace
 from examples.record_driving import CIRCUITS, CORRELATION, OPTIONS, held_out, record_widely
+from wm_agents.training.cards import Card, write_card
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.driving import render
 from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
@@ -100,11 +102,38 @@ def main(config: Config) -> dict[str, Any]:
         "seed": config.seed,
     }
     write_summary(config.output_dir, summary)
+    if config.model is None:
+        write_card(model, config.output_dir, card_of(config, summary))
     trace.write(config.output_dir, f"{summary['track']}, {summary['clean_laps']} clean laps")
     film.write(config.output_dir)
     draw_plan(config, trace, film, bands)
     print(json.dumps(summary, indent=2))
     return summary
+
+
+def card_of(config: Config, summary: dict[str, Any]) -> Card:
+    """What a stranger has to know about the model."""
+    scores = ("clean_laps", "lap_time", "oracle_lap_time", "expert_lap_time", "limit_lap_time")
+    return Card(
+        title="The racing car's forces within known kinematics",
+        env_id="wm/Driving-v0",
+        env_kwargs={"track": Path(config.track).name},
+        scores={name: summary[name] for name in scores},
+        command=f"python examples/plan_driving.py --track {Path(config.track).name} --seed {config.seed} "
+        f"--episodes {config.episodes} --num-updates {config.num_updates} --collect-rounds {config.collect_rounds}",
+        seeds=(config.seed,),
+        evaluation=f"The last of {config.laps} laps planned in the model, on a circuit that it was not fitted on; seconds.",
+        limits=f"Fitted on {', '.join(summary['training_circuits'])}; a car that spins is foreseen badly.",
+        tags=("world-model",),
+        usage=(
+            "from pathlib import Path",
+            "",
+            "from examples import plan_driving  # from the root of the repository",
+            "",
+            f'config = plan_driving.Config(model=Path("model.safetensors"), track="{Path(config.track).name}")',
+            "plan_driving.main(config)",
+        ),
+    )
 
 
 def training_circuits(config: Config) -> list[Path]:

@@ -97,7 +97,20 @@ def save_with_card(model: Saves | BaseAlgorithm, folder: str | os.PathLike[str],
         except OSError as error:
             raise CheckpointError(f"cannot write into {folder}: {error.strerror}; give a writable folder") from error
         model.save(weights)
-    facts = _facts(model, weights, card)
+    return write_card(model, folder, card)
+
+
+def write_card(model: Saves | BaseAlgorithm, folder: str | os.PathLike[str], card: Card) -> Path:
+    """Write config.json and README.md beside the model.safetensors that the folder has.
+
+    Returns:
+        The path of the README.
+
+    Raises:
+        CheckpointError: There is no such file, or another cannot be written.
+    """
+    folder = Path(folder)
+    facts = _facts(model, folder / WEIGHTS, card)
     _write_whole(folder / CONFIG, json.dumps(facts, indent=2, allow_nan=False) + "\n")
     _write_whole(folder / README, _readme(facts, card))
     return folder / README

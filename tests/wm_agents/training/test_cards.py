@@ -13,7 +13,7 @@ import wm_envs  # noqa: F401
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.reinforce import Reinforce, ReinforceConfig
 from wm_agents.sequence_model import NetworkConfig
-from wm_agents.training.cards import Card, load_policy_weights, save_with_card
+from wm_agents.training.cards import Card, load_policy_weights, save_with_card, write_card
 from wm_agents.world_models import DeterministicModel
 
 ENV_ID = "wm/PatternEcho-v0"
@@ -104,3 +104,10 @@ def test_what_cannot_be_written_is_one_error(tmp_path):
         save_with_card(Reinforce(ENV_ID), tmp_path / "file", CARD)
     with pytest.raises(ConfigError, match="one line"):
         Card(title=" ", env_id=ENV_ID, scores={})
+
+
+def test_a_card_needs_the_weights_that_it_describes(tmp_path):
+    agent = Reinforce(ENV_ID, ReinforceConfig(network=NetworkConfig(), episodes_per_update=8), seed=3)
+    with pytest.raises(CheckpointError, match="model.safetensors"):
+        write_card(agent, tmp_path, CARD)
+    assert not list(tmp_path.iterdir())
