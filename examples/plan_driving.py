@@ -4,8 +4,8 @@
 
 Records the noisy expert on the training circuits, less the one to be driven, fits the dynamics, drives there with the
 planner and adds what it saw, then laps the track: with the learned model, with the true rules in its place (oracle),
-and with the expert, beside the quasi-steady limit. Writes summary.json, the model with its card,
-lap.gif, plan.png, trace.json and trace.html.
+and with the expert, beside the quasi-steady limit. Writes summary.json, the model with its card, lap.gif,
+plan.png, trace.json and trace.html.
 """
 
 import json
@@ -122,7 +122,7 @@ def card_of(config: Config, summary: dict[str, Any]) -> Card:
         command=f"python examples/plan_driving.py --track {Path(config.track).name} --seed {config.seed} "
         f"--episodes {config.episodes} --num-updates {config.num_updates} --collect-rounds {config.collect_rounds}",
         seeds=(config.seed,),
-        evaluation=f"The last of {config.laps} laps planned in the model, on a circuit that it was not fitted on; seconds.",
+        evaluation=f"Seconds of the last of {config.laps} laps, planned on a circuit that it was not fitted on.",
         limits=f"Fitted on {', '.join(summary['training_circuits'])}; a car that spins is foreseen badly.",
         tags=("world-model",),
         usage=(

@@ -108,6 +108,6 @@ def test_what_cannot_be_written_is_one_error(tmp_path):
 
 def test_a_card_needs_the_weights_that_it_describes(tmp_path):
     agent = Reinforce(ENV_ID, ReinforceConfig(network=NetworkConfig(), episodes_per_update=8), seed=3)
-    with pytest.raises(CheckpointError, match="model.safetensors"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         write_card(agent, tmp_path, CARD)
     assert not list(tmp_path.iterdir())
