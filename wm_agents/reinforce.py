@@ -19,12 +19,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wm_agents.config_checks import require_at_least
 from wm_agents.episodes import Collector, EpisodeBatch, Interface, VectorEnvMaker, environment_maker, sample_categorical
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, SpaceError
 from wm_agents.flat_adam import FlatAdam
 from wm_agents.reinforce_config import LossWeights, ReinforceConfig, config_from_dict
 from wm_agents.sequence_model import Cache, SequenceModel, Sizes, num_network_parameters
-from wm_agents.training.checkpoints import Checkpoint, CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.checkpoints import (
+    Checkpoint,
+    CheckpointManager,
+    load_checkpoint,
+    refusing_misfits,
+    save_checkpoint,
+)
 from wm_agents.training.curriculum import Curriculum
 from wm_agents.training.finite import require_finite
 from wm_agents.training.loggers import Logger
@@ -153,9 +160,7 @@ class Reinforce:
             CheckpointError: The checkpoints are of another run, or none of them is whole.
             NonFiniteError: A loss or gradient is not finite; parameters and checkpoints are those before the update.
         """
-        for name, value in (("total_timesteps", total_timesteps), ("checkpoint_every", checkpoint_every)):
-            if value < 1:
-                raise ConfigError(f"{name} is at least 1, got {value}")
+        require_at_least(1, total_timesteps=total_timesteps, checkpoint_every=checkpoint_every)
         if checkpoints is not None and self.num_updates == 0:
             self._resume(checkpoints)
         done = int(self.num_steps.min())
@@ -439,12 +444,8 @@ class Reinforce:
                     f"{checkpoints.directory} belongs to a run with {name}={stored!r}, this one has {mine!r}; "
                     "repeat that run or give another folder"
                 )
-        try:
+        with refusing_misfits(checkpoints.directory):
             self._restore(latest.tensors, latest.metadata)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            if isinstance(error, CheckpointError):
-                raise
-            raise CheckpointError(f"not a checkpoint of this version's Reinforce: {error!r}") from error
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         require_finite({"parameters": self.model.flat}, f"after update {self.num_updates}, so it is not saved")
@@ -469,14 +470,16 @@ class Reinforce:
             raise CheckpointError(
                 f"trained on spaces of sizes {metadata['sizes']}, this environment has {asdict(self.interface.sizes)}"
             )
+        num_updates, num_steps = metadata["num_updates"], np.array(metadata["num_steps"], np.int64)
+        if not isinstance(num_updates, int) or num_steps.shape != self.num_steps.shape:
+            raise CheckpointError(f"no counts of updates and of steps by seed: {num_updates!r}, {num_steps!r}")
         self.model.flat.copy_(tensors["parameters"])
         self._baseline[:] = tensors["baseline"].numpy()
         self._next_baseline = self._baseline
         for name, value in self._optimizer.moments.items():
             value.copy_(tensors[f"adam.{name}"])
         self._generator.set_state(tensors["generator"])
-        self.num_updates = metadata["num_updates"]
-        self.num_steps = np.asarray(metadata["num_steps"], np.int64)
+        self.num_updates, self.num_steps = num_updates, num_steps
         if self.curriculum is not None:
             self.curriculum.load_state_dict(metadata["curriculum"])
 

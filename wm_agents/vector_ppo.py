@@ -20,11 +20,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from wm_agents.config_checks import require_at_least
 from wm_agents.errors import ConfigError, NonFiniteError, SpaceError
 from wm_agents.networks import Perceptron
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, refusing_misfits, save_checkpoint
 from wm_agents.training.finite import clip_gradient, require_finite, spoilt_gradient
-from wm_agents.training.stored_shapes import check_counts, check_shapes
+from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
 from wm_agents.world_models.encoding import space_from_json, space_to_json
 from wm_agents.world_models.neural import config_from_json
 
@@ -59,6 +60,10 @@ class VectorPPOConfig:
     clip: float = 0.2
     value_coefficient: float = 0.5
     max_gradient_norm: float = 0.5
+
+    def __post_init__(self) -> None:
+        counts = {"num_steps": self.num_steps, "num_epochs": self.num_epochs, "minibatch_size": self.minibatch_size}
+        require_at_least(1, **counts, **{f"widths[{i}]": width for i, width in enumerate(self.widths)})
 
 
 @dataclass(frozen=True)
@@ -112,9 +117,8 @@ class VectorPPO(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not (
-            isinstance(action_space, spaces.Discrete) and observation_space.shape and len(observation_space.shape) == 1
-        ):
+        shape = observation_space.shape or ()
+        if not (isinstance(action_space, spaces.Discrete) and len(shape) == 1 and shape[0] > 0):
             raise SpaceError(
                 f"VectorPPO serves flat Box observations and Discrete actions, got {observation_space}, {action_space}"
             )
@@ -122,7 +126,7 @@ class VectorPPO(nn.Module):
         self.config = config or VectorPPOConfig()
         self.first_action = int(action_space.start)
         self.generator = torch.Generator().manual_seed(seed)
-        sizes = (observation_space.shape[0], *self.config.widths)
+        sizes = (*shape, *self.config.widths)
         self.policy = Perceptron((*sizes, int(action_space.n)), self.config.activation, self.generator, 0.01)
         self.value = Perceptron((*sizes, 1), self.config.activation, self.generator, 1.0)
         self.optimizer = torch.optim.Adam(self.parameters(), 1e-3, eps=1e-5, fused=True)
@@ -161,8 +165,7 @@ class VectorPPO(nn.Module):
         """
         if env.metadata.get("autoreset_mode") != AutoresetMode.DISABLED:
             raise ConfigError("VectorPPO resets ended rows itself: make the environment with autoreset disabled")
-        if checkpoint_every < 1:
-            raise ConfigError(f"checkpoint_every is at least 1 update, got {checkpoint_every}")
+        require_at_least(1, checkpoint_every=checkpoint_every)
         run = {"kind": "vector ppo", "config": asdict(self.config), "rows": env.num_envs, "updates": num_updates}
         run |= {"learning_rate": learning_rate, "entropy": entropy}
         measured = self._resume(checkpoints, run)
@@ -222,7 +225,7 @@ class VectorPPO(nn.Module):
             CheckpointError: The file is damaged or of another kind.
         """
         stored = load_checkpoint(Path(path), kind=KIND)
-        with refusing_misfits(f"{path}, as a policy of VectorPPO"):
+        with reading_description(path, "a policy of VectorPPO"):
             check_counts({"widths": stored.metadata["config"]["widths"]}, stored.tensors)
             config = config_from_json(VectorPPOConfig, stored.metadata["config"])
             make = partial(

@@ -10,7 +10,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim, preprocess_obs
 from torch import Tensor, nn
 
-from wm_agents.errors import ConfigError, SpaceError
+from wm_agents.config_checks import require_at_least
+from wm_agents.errors import SpaceError
 
 
 class WorldModelHead(nn.Module):
@@ -78,8 +79,7 @@ class WorldModelPolicy(ActorCriticPolicy):
     ) -> None:
         check_space("observations", observation_space)
         check_space("actions", action_space)
-        if world_model_width < 1:
-            raise ConfigError(f"world_model_width is at least 1, got {world_model_width}")
+        require_at_least(1, world_model_width=world_model_width)
         self._world_model_width = world_model_width
         super().__init__(observation_space, action_space, lr_schedule, **arguments)
 

@@ -25,7 +25,7 @@ from wm_agents.planning.learning import LearningConfig, learn_to_plan
 from wm_agents.planning.shooting import RandomShootingConfig
 from wm_agents.reinforce import Reinforce, ReinforceConfig
 from wm_agents.sequence_model import NetworkConfig
-from wm_agents.training.checkpoints import CheckpointManager, pack_state
+from wm_agents.training.checkpoints import CheckpointManager, pack_state, refusing_misfits
 from wm_agents.training.loggers import JSONLLogger
 from wm_agents.trajectories import Trajectories
 from wm_agents.vector_ppo import VectorPPO, VectorPPOConfig
@@ -64,7 +64,8 @@ def reinforce(folder: Path) -> str:
     levels = ({"delay": 1}, {"delay": 2})
     checkpoints = CheckpointManager(folder, keep=KEEP)
     latest = checkpoints.latest()
-    steps = -1 if latest is None else int(np.mean(latest.metadata["num_steps"]))
+    with refusing_misfits(folder):
+        steps = -1 if latest is None else int(np.mean(latest.metadata["num_steps"]))
     agent = Reinforce("wm/DelayedMatch-v0", config, seed=3, levels=levels, mastery=0.2, window=10)
     with JSONLLogger(folder / "log.jsonl", resume_step=steps) as logger:
         agent.learn(240, logger=logger, checkpoints=checkpoints, checkpoint_every=2)

@@ -23,6 +23,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from wm_agents.config_checks import require_at_least
 from wm_agents.errors import ConfigError, DemonstrationError, MixedHorizonError
 from wm_agents.irl.adversarial_checkpoints import resume, save
 from wm_agents.irl.demonstrations import Demonstrations
@@ -164,8 +165,7 @@ class AdversarialIRL:
             NonFiniteError: A reward, a parameter of the learner, or the discriminator's loss or gradient is not finite:
                 nothing is saved with them.
         """
-        if checkpoint_every < 1:
-            raise ConfigError(f"checkpoint_every is at least 1 round, got {checkpoint_every}")
+        require_at_least(1, checkpoint_every=checkpoint_every)
         per_round = self.config.num_steps * self.envs.num_envs
         num_rounds = max(total_timesteps // per_round, 1)
         num_done = 0 if checkpoints is None else resume(self, checkpoints)

@@ -7,17 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wm_agents.config_checks import require_at_least, require_between
 from wm_agents.errors import ConfigError
 from wm_agents.planning.cem import better_plans, take_candidates
 from wm_agents.planning.noise import Buffer, fill_uniform
-from wm_agents.planning.scoring import (
-    SamplingConfig,
-    Scorer,
-    planning_device,
-    require_at_least,
-    require_between,
-    to_device,
-)
+from wm_agents.planning.scoring import SamplingConfig, Scorer, planning_device, to_device
 from wm_agents.planning.spaces import num_discrete_actions
 from wm_agents.planning.warm_start import CarriedPlan
 from wm_agents.protocols import ModelState, Objective, Plan, WorldModel

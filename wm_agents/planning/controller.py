@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wm_agents.config_checks import require_between
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.planning.oracle import OracleModel
-from wm_agents.planning.scoring import require_between
 from wm_agents.protocols import ModelState, Planner, WorldModel
 
 

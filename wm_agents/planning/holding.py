@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.planning.scoring import require_at_least
+from wm_agents.config_checks import require_at_least
 
 
 class HeldActionAgent:

@@ -7,10 +7,10 @@ from typing import Any
 import gymnasium as gym
 import torch
 
+from wm_agents.config_checks import require_at_least, require_between
 from wm_agents.planning.controller import PlanningAgent
 from wm_agents.planning.experience import Experience
 from wm_agents.planning.holding import HeldActionAgent
-from wm_agents.planning.scoring import require_at_least, require_between
 from wm_agents.protocols import Planner, WorldModel
 from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
 from wm_agents.training.seeding import capture_random_state, restore_random_state

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wm_agents.config_checks import require_at_least, require_between
 from wm_agents.planning.objectives import ValueFunction
-from wm_agents.planning.scoring import planning_device, require_at_least, require_between, to_device
+from wm_agents.planning.scoring import planning_device, to_device
 from wm_agents.planning.spaces import num_discrete_actions
 from wm_agents.protocols import ModelState, Objective, Plan, Rollout, WorldModel
 

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from wm_agents.config_checks import require_at_least
 from wm_agents.errors import ConfigError
 from wm_agents.protocols import ModelState, Objective, WorldModel
 
@@ -39,20 +40,6 @@ class SamplingConfig:
         require_at_least(1, horizon=self.horizon, num_samples=self.num_samples)
         if self.precision not in ("float32", "bfloat16"):
             raise ConfigError(f'precision is "float32" or "bfloat16", got {self.precision!r}')
-
-
-def require_at_least(least: float, **values: float) -> None:
-    """Raise ConfigError for the first named value below `least`."""
-    for name, value in values.items():
-        if not value >= least:
-            raise ConfigError(f"{name} is at least {least}, got {value}")
-
-
-def require_between(low: float, high: float, **values: float) -> None:
-    """Raise ConfigError for the first named value outside [low, high]."""
-    for name, value in values.items():
-        if not low <= value <= high:
-            raise ConfigError(f"{name} lies in [{low}, {high}], got {value}")
 
 
 def planning_device(model: WorldModel, device: str) -> torch.device:

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wm_agents.config_checks import require_at_least
 from wm_agents.errors import ConfigError
 from wm_agents.planning.objectives import ValueFunction
-from wm_agents.planning.scoring import planning_device, require_at_least, to_device
+from wm_agents.planning.scoring import planning_device, to_device
 from wm_agents.planning.search_tree import Expansion, SearchTree, observation_keys
 from wm_agents.planning.spaces import num_discrete_actions
 from wm_agents.protocols import ModelState, Objective, Plan, WorldModel

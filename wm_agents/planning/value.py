@@ -14,9 +14,9 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from wm_agents.config_checks import require_at_least, require_between
 from wm_agents.planning.holding import HeldRows
 from wm_agents.planning.objectives import RewardFunction
-from wm_agents.planning.scoring import require_at_least, require_between
 from wm_agents.planning.spaces import action_bounds
 from wm_agents.protocols import WorldModel
 from wm_agents.training.finite import descend

@@ -1,11 +1,25 @@
 """Does what a file describes agree with the tensors that it holds? Asked before anything of that size is built."""
 
-from collections.abc import Mapping
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from wm_agents.errors import CheckpointError
+
+
+@contextlib.contextmanager
+def reading_description(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Around the lines that build something from a file: whatever goes wrong is a CheckpointError that names the file.
+
+    What a foreign description leads to has no bounds.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise CheckpointError(f"{path} does not describe {what}: {error!r}") from error
 
 
 def check_shapes(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wm_agents.config_checks import require_at_least
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
 from wm_agents.training.checkpoints import (
     Checkpoint,
@@ -77,9 +78,8 @@ class FitConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("num_updates", "batch_size", "horizon", "evaluate_every", "patience", "num_validation_windows"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is at least 1, got {getattr(self, name)}")
+        counts = ("num_updates", "batch_size", "horizon", "evaluate_every", "patience", "num_validation_windows")
+        require_at_least(1, **{name: getattr(self, name) for name in counts})
         for name in ("learning_rate", "gradient_clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is a positive number, got {getattr(self, name)}")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from wm_agents.errors import CheckpointError
 from wm_agents.protocols import ModelState
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
-from wm_agents.training.stored_shapes import check_counts, check_shapes
+from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.adapters import Known, Layout, detect_layout
 from wm_agents.world_models.encoding import (
@@ -231,8 +231,8 @@ class NeuralModel(Unrolled, nn.Module):
     ) -> tuple[Self, dict[str, Any]]:
         """The model of a file and the `surroundings` that `save` was given."""
         stored = load_checkpoint(Path(path), kind=cls.kind)
-        try:
-            metadata = stored.metadata
+        metadata = stored.metadata
+        with reading_description(path, f"a {cls.__name__}"):
             # First without memory: a file cannot ask for more of it than its own tensors take.
             check_counts(metadata["config"], stored.tensors)
             num_features = observation_size(space_from_json(metadata["observation_space"]))
@@ -244,8 +244,6 @@ class NeuralModel(Unrolled, nn.Module):
             model = cls._described(metadata, known)
             model.load_state_dict(stored.tensors)
             return model, metadata["surroundings"]
-        except Exception as error:  # what a foreign description leads to has no bounds
-            raise CheckpointError(f"{path} does not describe a {cls.__name__}: {error}") from error
 
     @classmethod
     def _described(cls, metadata: dict[str, Any], known: tuple[Known, ...]) -> Self:

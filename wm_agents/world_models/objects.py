@@ -19,10 +19,10 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wm_agents.errors import CheckpointError, SpaceError
+from wm_agents.errors import SpaceError
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
-from wm_agents.training.stored_shapes import check_counts, check_shapes
+from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.encoding import check_fit_spaces, check_observations
 from wm_agents.world_models.symbols import PartReader, SymbolNetwork
@@ -284,7 +284,7 @@ class ObjectModel(Unrolled, nn.Module):
     ) -> Self:
         """Read a file that `save` wrote, for the same spaces and view; raises CheckpointError when it is damaged."""
         stored = load_checkpoint(Path(path), kind=_KIND)
-        try:
+        with reading_description(path, "an object model of this view"):
             data = stored.metadata
             model = cls(observation_space, action_space, view, ObjectConfig(**data["config"]), seed=data["seed"])
             readers = [PartReader.from_json(reader) for reader in data["readers"]]
@@ -296,8 +296,6 @@ class ObjectModel(Unrolled, nn.Module):
             model.reward_weights = np.array(data["reward_weights"])
             model.endings = [tuple(values) for values in data["endings"]]
             model.load_state_dict(stored.tensors)
-        except Exception as error:  # what a foreign description leads to has no bounds
-            raise CheckpointError(f"{path} does not describe an object model of this view: {error!r}") from error
         return model
 
     def _begin(self, rows: Tensor) -> Tensor:
