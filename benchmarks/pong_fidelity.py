@@ -4,7 +4,8 @@
 
 A scripted player, another one in each game, decides every fourth frame; in half of the games its actions are sticky.
 The actions that were executed, frame by frame, are then given to the compiled game from its reset to the end of the
-game. The first difference, if there ever is one, is named by feature, event and frame.
+game. The first difference, if there ever is one, is named by feature, event and frame. One more game is a rally that
+lasts until the console ends it, after 18 minutes.
 """
 
 import argparse
@@ -35,6 +36,8 @@ MAX_FRAMES = 60_000  # of a game
 FIRING = (dynamics.FIRE, dynamics.RIGHT_FIRE, dynamics.LEFT_FIRE)
 OPTIONS = {"frame_skip": 1, "max_noops": 0, "time_limit": MAX_FRAMES}
 STICKY = 0.25
+RALLY = {0: dynamics.LEFT_FIRE, 86: dynamics.RIGHT_FIRE, 87: dynamics.RIGHT_FIRE, 88: dynamics.RIGHT_FIRE}
+FRAMES_OF_RALLY, FRAMES_AFTERWARDS = 65_000, 1_000  # the console ends the game in between
 
 
 class Game:
@@ -126,7 +129,20 @@ def player_of(game: int) -> Player:
     return lambda seen, _: int(seers[kind](seen)[0])
 
 
-def play(original: Any, copy: Any, player: Player, repeat_action_probability: float, seed: int) -> Pair:
+def rallying() -> Player:
+    """A player who stands where every ball meets the paddle, by `RALLY` from decision to action; found by trial."""
+    decisions = itertools.count()
+    return lambda *_: RALLY.get(next(decisions), dynamics.NOOP)
+
+
+def play(
+    original: Any,
+    copy: Any,
+    player: Player,
+    repeat_action_probability: float,
+    seed: int,
+    frames_of_patience: int = FRAMES_OF_PATIENCE,
+) -> Pair:
     """One game through both, with the noise of the actions drawn here so that it is the same.
 
     After a while the player gives way to random actions, since rallies can go on for ever.
@@ -137,7 +153,7 @@ def play(original: Any, copy: Any, player: Player, repeat_action_probability: fl
     while not pair.original.has_ended:
         if len(pair.actions) % FRAMES_PER_DECISION == 0:
             seen = pair.original.stack()
-            is_tired = len(pair.actions) > FRAMES_OF_PATIENCE
+            is_tired = len(pair.actions) > frames_of_patience
             wanted = int(tired(seen)[0]) if is_tired else player(seen, copy.clone_state())
         if generator.random() >= repeat_action_probability:
             executed = wanted
@@ -152,6 +168,8 @@ def play(original: Any, copy: Any, player: Player, repeat_action_probability: fl
 
 def event(before: Any, after: Any) -> str:
     """What a frame of the compiled game was about."""
+    if after["is_off"]:
+        return "the console's end"
     if before["serve_timer"] > 0:
         return "serve" if after["serve_timer"] == 0 else "no ball"
     if after["serve_timer"] > 0:
@@ -205,6 +223,20 @@ def compare(num_games: int, first: int, repeat_action_probability: float) -> dic
     }
 
 
+def compare_rally() -> dict[str, Any]:
+    """A rally until the console ends the game, and random actions afterwards."""
+    options = {**OPTIONS, "time_limit": FRAMES_OF_RALLY + FRAMES_AFTERWARDS}
+    original, copy = (gym.make(env_id, **options).unwrapped for env_id in ("wm/PongAtari-v0", "wm/Pong-v0"))
+    pair = play(original, copy, rallying(), 0.0, 0, FRAMES_OF_RALLY)
+    difference = first_difference(0, pair)
+    original.close()
+    return {
+        "frames": len(pair.actions),
+        "frames_after_the_console's_end": pair.events.count("the console's end"),
+        "first_difference": None if difference is None else asdict(difference),
+    }
+
+
 def main() -> None:
     """Compare at both noise levels, print and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -220,6 +252,9 @@ def main() -> None:
             print(f"  {key}: {value}")
         assert row["frames_with_fire"] > 0, "no action had FIRE"
         assert row["games_over"] == arguments.games, "a game did not end"
+    figures["rally"] = compare_rally()
+    print("rally", figures["rally"])
+    assert figures["rally"]["frames_after_the_console's_end"] > 0, "the console did not end the game"
     figures["seconds"] = {"total": round(time.perf_counter() - start)}
     command = f"python -m benchmarks.pong_fidelity --games {arguments.games} --seed {arguments.seed}"
     path = write_result("pong_fidelity", figures, seeds=arguments.seed, command=command)

@@ -34,6 +34,13 @@ def test_complete_games_are_equal_frame_by_frame(envs, number, sticky):
     assert {"serve", "flight", "agent's return", "enemy's return", "no ball"} <= set(pair.events)
 
 
+def test_a_rally_that_the_console_ends_is_equal():
+    figures = pong_fidelity.compare_rally()
+    assert figures["first_difference"] is None
+    assert figures["frames"] == 66_000
+    assert figures["frames_after_the_console's_end"] == 66_000 - (65_536 - 327)
+
+
 def test_a_difference_is_named_by_feature_event_and_frame(pair):
     frame = pair.events.index("serve") + 1
     features = [row.copy() for row in pair.copy.features]

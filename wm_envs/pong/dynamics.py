@@ -39,7 +39,9 @@ SERVE_AHEAD, SERVE_BACK, ENEMY_AT_SERVE = 129, 127, 128
 FIRST_CHARGE, MIN_CHARGE, MAX_CHARGE, CHARGE_PER_FRAME = 408823, 27450, 790196, 23000
 CHARGE_PER_PLACE, CHARGE_OFFSET, HIGHEST_PLACE = 7987, 31405, 38
 
-FIRST_COUNTER, FIRST_PLAYER, FIRST_ENEMY, GHOST_BALL_Y = 71, 109, 22, 60
+FIRST_COUNTER, FIRST_PLAYER, FIRST_ENEMY, GHOST_BALL_Y = 327, 109, 22, 60
+NUM_COUNTS = 65_536  # of the frame counter; when it comes round, after 18 minutes, the console ends the game
+NUMBER_OF_GAME = 1  # among those of the cartridge, shown in the place of the enemy's score from then on
 
 REWARD_COMPONENTS = ("point",)
 OUTCOME = outcome_dtype(
@@ -66,7 +68,7 @@ SEEN: list[tuple[str, Any]] = [
 STATE = state_dtype(
     [
         *SEEN,
-        ("frame", np.int64),  # the game's frame counter, modulo 256
+        ("frame", np.int64),  # the game's counter of frames, modulo NUM_COUNTS
         ("charge", np.int64),  # of the player's integrator
         ("player_y", np.int64),
         ("enemy_y", np.int64),
@@ -76,6 +78,7 @@ STATE = state_dtype(
         ("ball_dy", np.int64),
         ("serve_timer", np.int64),  # frames until the ball is served
         ("has_fired", np.bool_),  # FIRE was pressed in the frame before
+        ("is_off", np.bool_),  # the console has ended the game
     ]
 )
 
@@ -175,34 +178,47 @@ def move_enemy(state: Row) -> None:
 
 @kernel
 def move_ball(state: Row, player_y: Integer) -> Integer:
-    """Wait for the serve, score or fly; 1 for a point of the player, -1 for one of the enemy, else 0."""
+    """Wait for the serve, count a point or fly; 1 for a point of the player, -1 for one of the enemy, else 0."""
     if state.serve_timer > 0:
         state.serve_timer -= 1
         state.ball_y = 0
         if state.serve_timer == 0:
             serve(state)
         return 0
-    if state.ball_x >= PLAYER_GOAL or state.ball_x <= ENEMY_GOAL:
+    if state.ball_x <= ENEMY_GOAL:
         state.serve_timer = SERVE_FRAMES
-        return 1 if state.ball_x <= ENEMY_GOAL else -1
+        state.player_score += 1
+        return 1
+    if state.ball_x >= PLAYER_GOAL:
+        state.serve_timer = SERVE_FRAMES
+        state.enemy_score += 1
+        return -1
     fly(state, player_y)
     return 0
 
 
 @kernel
+def stay_off(state: Row) -> Integer:
+    """No ball any more; in the first frame the number of the game replaces the enemy's score, which counts as points."""
+    if state.is_off:
+        state.ball_y = 0
+        return 0
+    state.is_off = True
+    points = state.enemy_score - NUMBER_OF_GAME
+    state.enemy_score = NUMBER_OF_GAME
+    return points
+
+
+@kernel
 def advance(state: Row, action: Integer) -> Integer:
-    """One frame of the game; the point that it brought."""
+    """One frame of the game; the points that it brought."""
     player_y = state.player_y  # the ball meets the paddle where it was
     move_player(state, action)
-    state.frame = (state.frame + 1) % 256
-    point = move_ball(state, player_y)
+    state.frame = (state.frame + 1) % NUM_COUNTS
+    points = stay_off(state) if state.is_off or state.frame == 1 else move_ball(state, player_y)
     move_enemy(state)
     state.has_fired = action in (FIRE, RIGHT_FIRE, LEFT_FIRE)
-    if point > 0:
-        state.player_score += 1
-    elif point < 0:
-        state.enemy_score += 1
-    return point
+    return points
 
 
 # What is seen of a frame
@@ -329,6 +345,7 @@ def reset(state: Row, rules: Row) -> None:
     state.ball_dy = 0
     state.serve_timer = FIRST_SERVE_FRAMES
     state.has_fired = False
+    state.is_off = False
     for _ in range(num_noops):
         advance(state, NOOP)
     remember_only(state, look(state))

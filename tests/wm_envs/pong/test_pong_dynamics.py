@@ -272,3 +272,17 @@ def test_starts_wait_for_uniformly_many_frames():
     counts = np.bincount(np.array(frames[1:]) - dynamics.FIRST_COUNTER, minlength=31)
     assert len(counts) == 31
     assert counts.min() > 50
+
+
+def test_the_console_ends_a_game_when_its_counter_comes_round():
+    env = placed(frame=dynamics.NUM_COUNTS - 2, enemy_score=7, player_score=3)
+    flying = [env.step(NOOP) for _ in range(2)]
+    assert [newest(step[0])["ball_x"] for step in flying] == [80, 81]
+    observation, reward, terminated, _, info = env.step(NOOP)
+    assert reward == 6.0  # the enemy's seven points become one
+    assert (info["player_score"], info["enemy_score"], terminated) == (3, 1, False)
+    assert newest(observation)["ball_x"] == 81  # it stands still for this frame
+    later = [newest(env.step(LEFT)[0]) for _ in range(300)]
+    assert all(frame["ball_x"] == 0 and frame["enemy_score"] == 1 for frame in later)
+    assert later[-1]["enemy_y"] == -15
+    assert later[-1]["player_y"] != later[0]["player_y"]
