@@ -66,7 +66,12 @@ class Score:
 
 def main(config: Config) -> dict[str, float]:
     """Play until q or the end of the input; returns the summary of the finished episodes."""
-    env = gym.make(config.env_id, render_mode=config.render_mode)
+    try:
+        env = gym.make(config.env_id, render_mode=config.render_mode)
+    except (gym.error.Error, ValueError) as error:
+        raise SystemExit(f"{config.env_id} cannot be made: {error}") from error
+    if config.render_mode not in (known := env.metadata.get("render_modes", [])):
+        raise SystemExit(f"{config.env_id} is shown by --render-mode {known}, not by {config.render_mode}")
     score = Score()
     if isinstance(env.action_space, gym.spaces.Box):
         return play_box(env, config, score)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from wm_envs.cluster import run_tasks
 from wm_envs.environment import KernelVectorEnv
 from wm_envs.errors import MissingExtraError, OptionError, TrajectoryError
+from wm_envs.registration import spec_of
 
 Array = NDArray[Any]
 Policy = Literal["random", "expert"] | Callable[[Array], Any]
@@ -102,7 +103,7 @@ def record(
             tasks,
             address=address,
             num_workers=num_workers,
-            specs=[gym.spec(env_id)],
+            specs=[spec_of(env_id)],
             advance=lambda number: advance(tasks[number]["episodes"]),
         )
     return _recording({name: np.concatenate([part[name] for part in parts]) for name in Recording.__annotations__})
@@ -320,7 +321,7 @@ def _num_envs(env_id: str) -> int:
 
 
 def _is_native(env_id: str) -> bool:
-    entry_point = gym.spec(env_id).vector_entry_point
+    entry_point = spec_of(env_id).vector_entry_point
     if entry_point is None:
         return False
     creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point

@@ -4,6 +4,7 @@ A domain describes itself to both shells with one `Rules` value: its spaces, its
 shells own what Gymnasium asks for (seeds, checks, autoreset, infos, rendering) and know nothing of any domain.
 """
 
+import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,9 @@ from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
-from wm_envs.errors import OptionError
+from wm_envs.errors import OptionError, StateError
 from wm_envs.kernel import copy_rows, empty_rows, seed_rows, specialised
+from wm_envs.options import check_integer
 from wm_envs.rules import OUTCOME_HEADER, UNLIMITED, Array, Info, Rules
 
 _INTEGERS = frozenset({int, np.int64, np.int32})
@@ -51,7 +53,7 @@ class KernelEnv(gym.Env[Any, Any]):
         raise NotImplementedError
 
     def __init__(self, *, render_mode: str | None = None, **options: Any) -> None:
-        self._rules = type(self).rules(**options)
+        self._rules = make_rules(type(self), options)
         self.render_mode = check_render_mode(render_mode, self.metadata)
         self.observation_fields = self._rules.observation_fields
         self.reward_components = self._rules.reward_components
@@ -96,7 +98,7 @@ class KernelEnv(gym.Env[Any, Any]):
     ) -> tuple[NDArray[np.float32], Info]:
         """Start an episode; a seed starts the random stream anew, without one it goes on."""
         if seed is not None:
-            super().reset(seed=seed)
+            super().reset(seed=check_integer("seed", seed, 0))
             seed_rows(self._states, [seed])
         self._reset_row(self._states, self._rules.parameters, _ONE_ROW)
         self._needs_reset = False
@@ -223,11 +225,11 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         max_episode_steps: int | None = None,
         **options: Any,
     ) -> None:
-        if num_envs < 1 or num_threads < 1:
-            raise OptionError(f"num_envs and num_threads are at least 1, got {num_envs} and {num_threads}")
-        self._rules = self.env_class.rules(**options).limited_to(max_episode_steps)
+        num_envs = check_integer("num_envs", num_envs, 1)
+        num_threads = check_integer("num_threads", num_threads, 1)
+        self._rules = make_rules(self.env_class, options).limited_to(max_episode_steps)
         self.num_envs = num_envs
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.autoreset_mode = _check_autoreset_mode(autoreset_mode)
         self.metadata = {**self.env_class.metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = check_render_mode(render_mode, self.metadata)
         self.observation_fields = self._rules.observation_fields
@@ -267,6 +269,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         """
         mask = self._reset_mask(options)
         self._seed(seed, mask)
+        super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
         self._rules.reset_rows(self._states, self._rules.parameters, mask)
         self._rules.report_reset(self._states, self._outcomes, mask)
         self._was_reset = True
@@ -314,6 +317,9 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
     def restore_state(self, states: Array) -> NDArray[np.float32]:
         """Return to cloned states [B] and give their observations [B, O]; raises StateError with nothing changed."""
         self._rules.check_states(states, (self.num_envs,))
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and np.any(states["ended"]):
+            rows = np.flatnonzero(states["ended"]).tolist()
+            raise StateError(f"rows {rows} have ended, which in SAME_STEP mode have been reset: restore others")
         self._states[:] = states
         self._rules.load_rows(self._states)
         self._was_reset = True
@@ -359,6 +365,8 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         return np.empty_like(self._observations) if self._copy else self._observations
 
     def _reset_mask(self, options: dict[str, Any] | None) -> Array:
+        if options is not None and not isinstance(options, Mapping):
+            raise OptionError(f"options is a dictionary or None, got {options!r}")
         if options is None or "reset_mask" not in options:
             return self._all
         mask = options["reset_mask"]
@@ -376,9 +384,14 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         if isinstance(seed, int | np.integer) and seed >= 0 and mask.all():  # the common case, in one call
             seed_rows(self._states, range(int(seed), int(seed) + self.num_envs))
             return
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else list(seed)
-        if len(seeds) != self.num_envs or any(s is not None and s < 0 for s in seeds):
-            raise OptionError(f"expected {self.num_envs} seeds that are None or not negative, got {seed!r}")
+        if isinstance(seed, int | np.integer):
+            seeds: list[Any] = [seed + i for i in range(self.num_envs)]
+        else:
+            seeds = list(seed) if np.iterable(seed) else [seed]
+        if len(seeds) != self.num_envs or not all(map(_is_seed, seeds)):
+            raise OptionError(
+                f"expected {self.num_envs} seeds that are None or integers from 0 on, or the first one, got {seed!r}"
+            )
         chosen = {row: int(s) for row in np.flatnonzero(mask) if (s := seeds[row]) is not None}
         rows = self._states[list(chosen)]
         seed_rows(rows, list(chosen.values()))
@@ -393,10 +406,44 @@ def make_one_step_env(
 
     Gymnasium's `check_env` refuses an unwrapped environment that truncates at its first step.
     """
-    if env_class.rules(**options).time_limit > 1:
+    if make_rules(env_class, options).time_limit > 1:
         return env_class(render_mode=render_mode, **options)
-    unlimited = env_class(render_mode=render_mode, **{**options, "time_limit": UNLIMITED})
-    return TimeLimit(unlimited, max_episode_steps=1)
+    return OneStep(env_class(render_mode=render_mode, **{**options, "time_limit": UNLIMITED}))
+
+
+class OneStep(TimeLimit):
+    """Gymnasium's time limit of a single step around a native environment, which refuses a second one as natives do."""
+
+    def __init__(self, env: KernelEnv) -> None:
+        super().__init__(env, max_episode_steps=1)
+        self._elapsed_steps = 0  # type: ignore[assignment]  # so that a restored state needs no reset
+
+    def step(self, action: Any) -> Any:
+        """The only step; raises ResetNeeded after it."""
+        if self.env._states["time"][0] > 0:  # type: ignore[attr-defined]
+            raise ResetNeeded("the episode is over: call reset() before step()")
+        return super().step(action)
+
+
+def make_rules(env_class: type[KernelEnv], options: Mapping[str, Any]) -> Rules:
+    """The rules of a native environment with these options; raises OptionError, also for names it does not know."""
+    known = inspect.signature(env_class.rules).parameters
+    takes_any = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values())
+    if not takes_any and (unknown := sorted(set(options) - set(known))):
+        raise OptionError(f"{env_class.__name__} has the options {sorted(known)}, got {unknown}")
+    return env_class.rules(**options)
+
+
+def _check_autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    try:
+        return AutoresetMode(mode)
+    except ValueError:
+        names = [known.value for known in AutoresetMode]
+        raise OptionError(f"autoreset_mode is one of {names}, got {mode!r}") from None
+
+
+def _is_seed(seed: Any) -> bool:
+    return seed is None or (isinstance(seed, int | np.integer) and not isinstance(seed, bool) and int(seed) >= 0)
 
 
 def _vector_bounds(space: spaces.Space[Any]) -> list[tuple[float, float]]:

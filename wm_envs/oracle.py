@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
 from numpy.typing import NDArray
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from wm_envs.environment import KernelVectorEnv
 from wm_envs.errors import OptionError, StateError
 from wm_envs.kernel import empty_rows, seed_rows
+from wm_envs.registration import spec_of
 from wm_envs.rules import Rules
 
 
@@ -23,7 +23,8 @@ def rollout(
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_]]:
     """Run action sequences from cloned states.
 
-    A row that ends holds still: its last observation repeats, its rewards are 0, its termination flag stays.
+    A row that ends holds still: its last observation repeats, its rewards are 0, its termination flag stays. A state
+    that had ended before does the same with the flag False, since states do not say how they ended.
 
     Args:
         env_id: A native id such as "wm/SequenceNext-v0".
@@ -58,7 +59,7 @@ def rollout(
 
 def rules_of(env_id: str, env_kwargs: dict[str, Any] | None = None) -> Rules:
     """The rules behind a native id with these options."""
-    spec = gym.spec(env_id)
+    spec = spec_of(env_id)
     entry_point = spec.vector_entry_point
     vector_class = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     if not (isinstance(vector_class, type) and issubclass(vector_class, KernelVectorEnv)):

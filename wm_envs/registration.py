@@ -1,9 +1,11 @@
 """The table of ids: what `gym.make` and `gym.make_vec` can build after `import wm_envs`."""
 
+import importlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Registration:
             max_episode_steps=self.max_episode_steps,
             kwargs=self.kwargs,
             order_enforce=False,  # the shells raise ResetNeeded themselves
+            disable_env_checker=True,  # and check actions; the checker fails after restore_state without a reset
         )
 
 
@@ -62,3 +65,11 @@ def register_all() -> None:
     for row in TABLE:
         if row.id not in gym.registry:
             row.register()
+
+
+def spec_of(env_id: str) -> EnvSpec:
+    """What is registered under an id, which may name a module to import first: "wm_envs:wm/SequenceNext-v0"."""
+    module, colon, name = env_id.rpartition(":")
+    if colon:
+        importlib.import_module(module)
+    return gym.spec(name)

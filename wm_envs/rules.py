@@ -93,8 +93,8 @@ class Rules:
         """The same rules with a time limit of at most this; raises OptionError."""
         if max_episode_steps is None:
             return self
-        if max_episode_steps < 1:
-            raise OptionError(f"max_episode_steps is at least 1, got {max_episode_steps}")
+        if not isinstance(max_episode_steps, int | np.integer) or max_episode_steps < 1:
+            raise OptionError(f"max_episode_steps is an integer from 1 on, got {max_episode_steps!r}")
         parameters = self.parameters.copy()
         parameters["time_limit"] = min(max_episode_steps, self.time_limit)
         return replace(self, parameters=parameters)

@@ -467,7 +467,7 @@ def CountingEnvState(seed):  # noqa: N802
     return env.clone_state()
 
 
-@pytest.mark.parametrize("seed", [[1, 2], [1, 2, -3], -1], ids=repr)
+@pytest.mark.parametrize("seed", [[1, 2], [1, 2, -3], -1, 1.5, [1.5, 2, 3], ["a", 1, 2]], ids=repr)
 def test_wrong_seeds_change_nothing(seed):
     env = vector(3)
     env.reset(seed=0)
@@ -571,3 +571,57 @@ def test_a_time_limit_can_only_be_shortened():
     longer = vector(2, max_episode_steps=100)
     longer.reset(seed=0)
     assert [longer.step(np.array([STAY] * 2))[3].all() for _ in range(6)].index(True) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_envs": "4"}, "num_envs is an integer at least 1"),
+        ({"num_envs": 2.5}, "num_envs"),
+        ({"num_threads": 0}, "num_threads"),
+        ({"max_episode_steps": "a"}, "max_episode_steps"),
+        ({"autoreset_mode": "Sometimes"}, "'NextStep'"),
+        ({"gust": 1}, r"has the options .*got \['gust'\]"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_of_a_batch_are_named(options, message):
+    with pytest.raises(OptionError, match=message):
+        CountingVectorEnv(**{"num_envs": 2, **options})
+
+
+def test_a_seed_reaches_the_generator_that_wrappers_draw_from():
+    env = vector(2)
+    env.reset(seed=7)
+    assert env.np_random_seed == 7
+    assert env.np_random.integers(1000) == np.random.default_rng(7).integers(1000)
+
+
+def test_same_step_takes_no_state_that_has_ended():
+    env, ended = vector(2, AutoresetMode.SAME_STEP), vector(2)
+    ended.reset(seed=0)
+    states = ended.clone_state()
+    states["ended"][1] = True
+    with pytest.raises(StateError, match=r"rows \[1\] have ended"):
+        env.restore_state(states)
+
+
+@pytest.mark.parametrize("env_id", ["wm/LightsOut-v0", "wm/SequenceNext-v0"])
+def test_a_state_is_restored_into_an_environment_that_was_never_reset(env_id):
+    first, second = gym.make(env_id), gym.make(env_id)
+    first.reset(seed=3)
+    second.unwrapped.restore_state(first.unwrapped.clone_state())
+    ours, theirs = first.step(0), second.step(0)
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    assert ours[1:4] == theirs[1:4]
+
+
+def test_a_task_of_one_step_refuses_a_second():
+    env = gym.make("wm/PatternEcho-v0")
+    env.reset(seed=0)
+    state = env.unwrapped.clone_state()
+    env.step(0)
+    with pytest.raises(ResetNeeded):
+        env.step(0)
+    env.unwrapped.restore_state(state)
+    assert env.step(0)[3]

@@ -6,6 +6,7 @@ import pytest
 from counting_domain import CountingEnv, CountingVectorEnv
 from gymnasium.vector import AutoresetMode
 
+from wm_envs.datasets import record
 from wm_envs.errors import InvalidActionError, OptionError, StateError
 from wm_envs.oracle import rollout, rules_of
 from wm_envs.registration import TABLE
@@ -155,3 +156,13 @@ def test_an_environment_without_native_rules_is_refused():
         rules_of("CartPole-v1")
     with pytest.raises(OptionError, match="Acrobot-v1 has no native rules"):
         rules_of("Acrobot-v1")
+
+
+def test_an_id_may_name_the_module_to_import():
+    env = gym.make("wm_envs:wm/LightsOut-v0").unwrapped
+    env.reset(seed=0)
+    states = env.clone_state()[None]
+    one, other = (rollout(f"{prefix}wm/LightsOut-v0", states, np.zeros((1, 3), int)) for prefix in ("", "wm_envs:"))
+    np.testing.assert_array_equal(one[0], other[0])
+    recording = record("wm_envs:wm/LightsOut-v0", episodes=2, seed=0)
+    assert len(recording["lengths"]) == 2

@@ -149,7 +149,7 @@ class Observations:
             size = Path(path).stat().st_size
             if size > MAX_FILE_BYTES:
                 raise ObservationError(f"{path} has {size} bytes, more than {MAX_FILE_BYTES}: split it")
-            text = Path(path).read_text(encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise ObservationError(f"cannot read {path}: {error}") from error
         return cls.parse(text, str(path))

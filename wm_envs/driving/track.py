@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 
 SPACING = 1.0  # of the tables, m
 MAX_POINTS = 8192  # of the tables: a longer circuit gets a wider spacing
+COLUMNS = ("x_m", "y_m", "w_tr_right_m", "w_tr_left_m")
 BUILT_IN = ("oval", "figure_eight", "random")
 MAX_BYTES, MIN_ROWS, MAX_ROWS = 2_000_000, 8, 10_000
 MIN_LENGTH, MAX_LENGTH = 200.0, 40_000.0  # m; the car looks 180 m ahead
@@ -92,7 +93,7 @@ def make_track(track: str | Path, seed: int = 0) -> Track:
         return figure_eight()
     if track == "random":
         return random_track(seed)
-    if not isinstance(track, str | Path) or not str(track).endswith(".csv"):
+    if not isinstance(track, str | Path) or not str(track).lower().endswith(".csv"):
         raise TrackError(f"track is one of {BUILT_IN} or the path of a .csv file, got {track!r}")
     return read_csv(Path(track))
 
@@ -196,19 +197,21 @@ def read_csv(path: Path) -> Track:
 
 def _read_rows(path: Path) -> tuple[list[int], Floats]:
     """Line numbers and the four columns of all points."""
-    if not path.is_file():
-        raise TrackError(f"{path}: no such file: give the path of a CSV file of x_m, y_m, w_tr_right_m, w_tr_left_m")
-    if (size := path.stat().st_size) > MAX_BYTES:
-        raise TrackError(
-            f"{path}: {size} bytes are no circuit: give a point every few metres, in less than {MAX_BYTES} bytes"
-        )
     try:
-        text = path.read_text(encoding="utf-8")
+        if not path.is_file():
+            raise TrackError(f"{path}: no such file: give the path of a CSV file of {', '.join(COLUMNS)}")
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise TrackError(
+                f"{path}: {size} bytes are no circuit: give a point every few metres, in less than {MAX_BYTES} bytes"
+            )
+        text = path.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
         raise TrackError(f"{path}: cannot be read as UTF-8 text ({error}): save it as plain CSV") from error
-    lines, rows = [], []
+    lines: list[int] = []
+    rows: list[list[float]] = []
     for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip() and not line.lstrip().startswith("#"):
+        is_header = not rows and tuple(cell.strip() for cell in line.split(",")) == COLUMNS
+        if line.strip() and not line.lstrip().startswith("#") and not is_header:
             lines.append(number)
             rows.append(_read_row(path, number, line))
     return lines, np.array(rows, np.float64).reshape(-1, 4)
@@ -218,14 +221,13 @@ def _read_row(path: Path, number: int, line: str) -> list[float]:
     cells = line.split(",")
     if len(cells) != 4:
         raise TrackError(
-            f"{path}, line {number}: expected the four columns x_m,y_m,w_tr_right_m,w_tr_left_m, "
-            f"got {len(cells)}: {line[:80]!r}"
+            f"{path}, line {number}: expected the four columns {','.join(COLUMNS)}, got {len(cells)}: {line[:80]!r}"
         )
     try:
-        row = [float(cell) for cell in cells]
+        row = [float(cell.replace("_", "?")) for cell in cells]  # float() takes 1_0 for 10
     except ValueError:
         raise TrackError(
-            f"{path}, line {number}: expected four numbers (a header starts with #), got {line[:80]!r}"
+            f"{path}, line {number}: expected four numbers (other lines start with #), got {line[:80]!r}"
         ) from None
     if not all(math.isfinite(value) and abs(value) < 1e6 for value in row):
         raise TrackError(f"{path}, line {number}: expected finite metres below 1,000 km, got {line[:80]!r}")

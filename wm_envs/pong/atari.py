@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_envs.environment import KernelEnv, KernelVectorEnv
+from wm_envs.environment import KernelEnv, KernelVectorEnv, make_rules
 from wm_envs.errors import StateError
 from wm_envs.kernel import state_dtype
 from wm_envs.pong import dynamics, render
@@ -191,7 +191,7 @@ class PongAtariEnv(KernelEnv):
     @classmethod
     def rules(cls, **options: Any) -> AtariRules:
         """The game with these options, those of `PongEnv.rules`; raises OptionError and MissingExtraError."""
-        native, kernels = vars(PongEnv.rules(**options)), ConsoleKernels()
+        native, kernels = vars(make_rules(PongEnv, options)), ConsoleKernels()
         own = {"state_dtype": STATE, "reset_rows": kernels.reset_rows, "step_rows": kernels.step_rows}
         return AtariRules(**{**native, **own, "kernels": kernels})
 

@@ -199,7 +199,7 @@ def move_ball(state: Row, player_y: Integer) -> Integer:
 
 @kernel
 def stay_off(state: Row) -> Integer:
-    """No ball any more; in the first frame the number of the game replaces the enemy's score, which counts as points."""
+    """No ball any more; at first the number of the game replaces the enemy's score, which counts as points."""
     if state.is_off:
         state.ball_y = 0
         return 0

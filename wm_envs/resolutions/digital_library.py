@@ -1,8 +1,9 @@
 """The voting data that the UN Digital Library publishes as CSV: one row per resolution and member."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wm_envs.errors import TrajectoryError
@@ -52,7 +53,18 @@ def read_digital_library(path: Path, losses: Losses | None = None) -> list[Traje
         resolution = resolutions.setdefault(undl_id, _Resolution(shared))
         _add_vote(resolution, ms_code, ms_name, ms_vote.strip(), where, losses)
     read = [_trajectory(undl_id, resolution, path, losses) for undl_id, resolution in resolutions.items()]
-    return _by_date(trajectory for trajectory in read if trajectory is not None)
+    return _by_date(_with_own_ids([trajectory for trajectory in read if trajectory is not None]))
+
+
+def _with_own_ids(trajectories: list[Trajectory]) -> list[Trajectory]:
+    """Where several records have one symbol, as with votes on paragraphs, all but the first are numbered."""
+    seen: Counter[str] = Counter()
+    for i, trajectory in enumerate(trajectories):
+        name = trajectory.trajectory_id
+        seen[name] += 1
+        if seen[name] > 1:
+            trajectories[i] = replace(trajectory, trajectory_id=f"{name} ({seen[name]})")
+    return trajectories
 
 
 def _by_date(trajectories: Iterable[Trajectory]) -> list[Trajectory]:

@@ -46,6 +46,8 @@ STATE = state_dtype(
         ("has_committee_vote", np.bool_),
         ("has_plenary_vote", np.bool_),
         ("is_adopted", np.bool_),
+        ("is_decided", np.bool_),  # adopted or rejected; what became of some recorded drafts is not known
+        ("is_counted", np.bool_),  # the plenary's tally decides, as it does but where a record says otherwise
         ("is_success", np.bool_),
         ("is_invalid", np.bool_),  # the last action was
         ("action", np.int64),  # the last one as it counted, NO_ACTION after a reset
@@ -60,6 +62,7 @@ COUNTRY_FIELDS = ("position_1", "position_2", "assent", "abstention", "absence_r
 DRAFT_FIELDS = (
     *("topic", *SPATIAL_FIELDS),
     *("consensus_rate", "committee_rate", "num_sponsors", "num_joining", "is_sponsor", "is_adopted"),
+    *("is_decided", "is_counted"),
     *(f"committee_{name}" for name in TALLIES),
     *(f"plenary_{name}" for name in TALLIES),
 )
@@ -127,6 +130,8 @@ def replay_draft(state: Row, draft: Row) -> None:
     state.has_committee_vote = draft.committee_yes >= 0.0
     state.has_plenary_vote = draft.plenary_yes >= 0.0
     state.is_adopted = draft.is_adopted > 0.0
+    state.is_decided = draft.is_decided > 0.0
+    state.is_counted = draft.is_counted > 0.0
 
 
 @kernel
@@ -139,6 +144,7 @@ def reset(state: Row, parameters: Array) -> None:
     state.action = NO_ACTION
     state.last_vote = NO_ACTION
     state.is_adopted = False
+    state.is_decided = state.is_counted = True
     state.is_success = False
     state.is_invalid = False
     state.committee_yes = state.committee_no = state.committee_abstain = 0
@@ -261,7 +267,7 @@ def vote_in_committee(state: Row, parameters: Array, action: int) -> None:
 
 @kernel
 def vote_in_plenary(state: Row, parameters: Array, action: int) -> None:
-    """The plenary's tally decides."""
+    """The plenary's tally decides, unless a record has another outcome than its tally."""
     draft = parameters[state.draft]
     if parameters[0].dynamics == RECORDED:
         num_yes, num_no = int(draft.plenary_yes), int(draft.plenary_no)
@@ -272,7 +278,8 @@ def vote_in_plenary(state: Row, parameters: Array, action: int) -> None:
     state.plenary_no = num_no + (action == NO)
     state.plenary_abstain = num_abstain + (action == ABSTAIN)
     state.last_vote = action
-    state.is_adopted = state.plenary_yes > state.plenary_no
+    if state.is_counted:
+        state.is_adopted = state.plenary_yes > state.plenary_no
 
 
 @kernel
@@ -322,9 +329,9 @@ def step(state: Row, parameters: Array, action: int, outcome: Row) -> None:
         advance(state, parameters, taken)
     is_over = was_terminal if rules.transitions == 4 else state.stage == TERMINAL
     wanted = state.last_vote != NO
-    state.is_success = is_over and state.is_adopted == wanted
+    state.is_success = is_over and state.is_decided and state.is_adopted == wanted
     outcome.outcome = 0.0
-    if is_over and state.is_sponsor:
+    if is_over and state.is_sponsor and state.is_decided:
         outcome.outcome = 1.0 if state.is_adopted else -1.0
     outcome.reward = rules.outcome_weight * outcome.outcome + rules.preference_weight * outcome.preference
     outcome.terminated = is_over

@@ -1,6 +1,7 @@
 """`wm/UNResolution-v0`: one General Assembly resolution, seen from one country's seat."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,9 @@ class UNResolutionEnv(KernelEnv):
     ## Episode End
     Terminated by the step taken in TERMINAL, so that an episode has four steps at most; with `transitions=3` on
     arrival there. Never truncated. `info["is_success"]`: the outcome is what the country's last vote asked for.
+    `info["draft"]` is the number of the text: symbol and title are those of `env.unwrapped.documents[draft]`. A
+    recorded draft whose outcome is not known, such as one that only a committee voted on, earns nothing and is no
+    success.
 
     ## Arguments
     | Option | Default | Meaning |
@@ -147,6 +151,7 @@ class UNResolutionVectorEnv(KernelVectorEnv):
     """A batch of resolutions, each with its own draft, seen from the same seat."""
 
     env_class = UNResolutionEnv
+    documents: tuple[Document, ...]
 
     def __init__(
         self,
@@ -158,6 +163,7 @@ class UNResolutionVectorEnv(KernelVectorEnv):
     ) -> None:
         self.is_strict = check_flag("strict", strict)
         super().__init__(num_envs, autoreset_mode=autoreset_mode, **options)
+        self.documents = source_of(**options).documents
 
     def step(self, actions: Any) -> tuple[NDArray[np.float32], Any, Any, Any, Info]:
         """As `KernelVectorEnv.step`; `strict` raises InvalidActionError for an action that a row does not have."""
@@ -168,7 +174,7 @@ class UNResolutionVectorEnv(KernelVectorEnv):
 
 def source_of(*, country: str = "FR", dynamics: str = "generator", source: str | None = None, **_: Any) -> Source:
     """Where the parameters come from; raises OptionError."""
-    if dynamics not in _KINDS:
+    if not isinstance(dynamics, str) or dynamics not in _KINDS:
         raise OptionError(f"dynamics is one of {list(_KINDS)}, got {dynamics!r}")
     if dynamics == "generator":
         if source is not None:
@@ -176,6 +182,8 @@ def source_of(*, country: str = "FR", dynamics: str = "generator", source: str |
         return generator_source()
     if source is None:
         raise OptionError(f"dynamics={dynamics!r} needs source=, the file to read")
+    if not isinstance(source, str | Path):
+        raise OptionError(f"source is the path of a file, got {source!r}")
     code = code_of(country) if isinstance(country, str) else None
     if code is None:
         raise OptionError(f"country is a code like 'FR' or a name, got {country!r}")

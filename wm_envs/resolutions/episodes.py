@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wm_envs.errors import OptionError, TrajectoryError
 from wm_envs.resolutions import dynamics
 from wm_envs.resolutions.generator import topic_of
-from wm_envs.resolutions.records import Ballot, Trajectory
+from wm_envs.resolutions.records import Ballot, Trajectory, outcome_value
 
 NUM_FIELDS = 14
 
@@ -65,7 +65,7 @@ def recorded_episode(trajectory: Trajectory, country: str, transitions: int = 4)
         rows.append(_observation(trajectory, country, stage, time, transitions))
     rewards = np.zeros(len(actions))
     if rows[-1][6]:
-        rewards[-1] = 1.0 if trajectory.final_outcome == "adopted" else -1.0
+        rewards[-1] = outcome_value(trajectory)
     return RecordedEpisode(trajectory, np.array(rows, np.float32), np.array(actions, np.int64), rewards)
 
 

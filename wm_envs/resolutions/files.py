@@ -54,7 +54,7 @@ def read_columns(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, li
         if absent or len(set(header)) != len(header):
             raise TrajectoryError(f"{path}: header: expected the columns {list(columns)}, got {header[:40]}")
         places = [header.index(name) for name in columns]
-        for row in reader:
+        for row in filter(None, reader):  # a blank line is no row
             if len(row) != len(header):
                 raise TrajectoryError(
                     f"{path}: line {reader.line_num}: {len(row)} fields, the header has {len(header)}"

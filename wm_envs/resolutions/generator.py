@@ -26,7 +26,7 @@ from wm_envs.kernel import empty_rows
 from wm_envs.resolutions import dynamics
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.files import Fields, parse_json, read_bytes
-from wm_envs.resolutions.records import Ballot, Trajectory, read_trajectories
+from wm_envs.resolutions.records import Ballot, Trajectory, outcome_of, outcome_value, read_trajectories
 from wm_envs.rules import Array
 
 CALIBRATION = Path(__file__).with_name("calibration.json")
@@ -209,7 +209,9 @@ def _record(row: Array, trajectory: Trajectory, country: str) -> None:
     joining = {*trajectory.additional_sponsors} - {*trajectory.sponsors, country}
     row["topic"] = topic_of(trajectory.issues, trajectory.committee)
     row["num_sponsors"], row["num_joining"] = len(trajectory.sponsors), len(joining)
-    row["is_sponsor"], row["is_adopted"] = is_sponsor, trajectory.final_outcome == "adopted"
+    outcome, ballot = outcome_value(trajectory), trajectory.plenary_ballot
+    row["is_sponsor"], row["is_adopted"], row["is_decided"] = is_sponsor, outcome > 0, outcome != 0
+    row["is_counted"] = ballot is not None and (outcome_of(ballot) == "adopted") == (outcome > 0)
     for stage, ballot in (("committee", trajectory.committee_ballot), ("plenary", trajectory.plenary_ballot)):
         for name, count in zip(dynamics.TALLIES, _others(ballot, country), strict=True):
             row[f"{stage}_{name}"] = count

@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from wm_envs.environment import check_render_mode
 from wm_envs.errors import InvalidActionError, MissingExtraError, OptionError
 from wm_envs.kernel import empty_rows, seed_rows
-from wm_envs.options import check_flag, check_reward_weights
+from wm_envs.options import check_flag, check_integer, check_reward_weights
 from wm_envs.resolutions import dynamics, render
 from wm_envs.resolutions.env import DEFAULT_REWARD_WEIGHTS, OBSERVATION_FIELDS
 from wm_envs.resolutions.generator import fitted_source, generator_source, with_seat
@@ -75,7 +76,7 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
     ) -> tuple[dict[str, NDArray[np.float32]], dict[str, dict[str, Any]]]:
         """A new draft; its first sponsors are drawn among all countries."""
         if seed is not None:
-            seed_rows(self._states, [seed])
+            seed_rows(self._states, [check_integer("seed", seed, 0)])
         dynamics.reset_rows(self._states, self._parameters, np.ones(1, np.bool_))
         state = self._states[0]
         generator = np.random.default_rng([int(state["key"]), int(state["counter"])])
@@ -85,7 +86,9 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         return self._observations(), self._infos(np.zeros(len(self.agents), np.bool_))
 
     def step(self, actions: dict[str, int]) -> tuple[Any, Any, Any, Any, Any]:
-        """All countries act at once; raises InvalidActionError with nothing changed."""
+        """All countries act at once; raises ResetNeeded and InvalidActionError, both with nothing changed."""
+        if not self.agents:
+            raise ResetNeeded("the episode is over or was never started: call reset() before step()")
         chosen = np.array([self._checked(agent, actions) for agent in self.agents], np.int64)
         state = self._states[0]
         mask = self._mask()

@@ -111,6 +111,14 @@ def outcome_of(ballot: Ballot) -> str:
     return "adopted" if ballot.tally[0] > ballot.tally[1] else "rejected"
 
 
+def outcome_value(trajectory: Trajectory) -> int:
+    """1 if the text was adopted, -1 if it was rejected, 0 where neither the record nor a vote in the plenary says."""
+    outcome = trajectory.final_outcome
+    if outcome is None and trajectory.plenary_ballot is not None:
+        outcome = outcome_of(trajectory.plenary_ballot)
+    return {"adopted": 1, "rejected": -1, None: 0}[outcome]
+
+
 # Reading
 
 

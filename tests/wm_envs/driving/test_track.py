@@ -168,7 +168,8 @@ def test_parallel_roads_at_a_distance_are_welcome(tmp_path):
     [
         ("1,2,3\n" * 20, "line 1: expected the four columns x_m,y_m,w_tr_right_m,w_tr_left_m, got 3"),
         (f"{HEADER}\n" + "1,2,3,4,5\n" * 20, "line 2: expected the four columns"),
-        ("x_m,y_m,w_tr_right_m,w_tr_left_m\n1,2,3,4\n", "line 1: expected four numbers"),
+        ("x,y,right,left\n1,2,3,4\n", "line 1: expected four numbers"),
+        (f"{HEADER}\n1,2,1_0,4\n", "line 2: expected four numbers"),
         (f"{HEADER}\n1,2,fast,4\n", "line 2: expected four numbers"),
         ("", "0 points: give 8"),
         ("1e300,0,1,1\n", "line 1: expected finite metres below 1,000 km"),
@@ -224,3 +225,24 @@ def test_real_circuits_are_read(name):
     turns = np.sum(track.curvature) * track.spacing / (2 * math.pi)
     assert abs(abs(turns) - 1) < 0.01
     assert np.abs(track.curvature).max() < 0.2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("# x_m", "x_m"),
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace("\n", "\r\n") + "\r\n",
+    ],
+    ids=["header without #", "byte order mark", "Windows"],
+)
+def test_usual_ways_to_write_a_file_are_read(tmp_path, change):
+    good = write(tmp_path / "good.csv", ring())
+    other = tmp_path / "OTHER.CSV"
+    other.write_bytes(change(good.read_text()).encode())
+    assert make_track(other).length == make_track(good).length
+
+
+def test_a_name_that_no_system_takes_is_refused():
+    with pytest.raises(TrackError):
+        make_track("a" * 5000 + ".csv")

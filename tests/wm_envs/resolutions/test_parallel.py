@@ -2,6 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
+from gymnasium.error import ResetNeeded
 
 pytest.importorskip("pettingzoo", reason="the extra pettingzoo is not installed")
 
@@ -58,3 +59,12 @@ def test_wrong_actions_and_options_are_refused():
         env.step({**dict.fromkeys(env.agents, NO_ACTION), "FR": 7})
     with pytest.raises(OptionError):
         wm_envs.resolutions.parallel_env(speed=3)
+
+
+def test_a_step_needs_a_reset_and_a_seed_is_a_number():
+    env = wm_envs.resolutions.parallel_env()
+    with pytest.raises(ResetNeeded):
+        env.step({})
+    for seed in (-1, 1.5):
+        with pytest.raises(OptionError, match="seed"):
+            env.reset(seed=seed)

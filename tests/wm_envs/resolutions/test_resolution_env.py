@@ -365,3 +365,34 @@ def test_a_batch_is_fast_enough_and_its_episodes_end():
     num_ended = sum(int(envs.step(a)[2].sum()) for a in actions)
     assert 12 * 4096 / (time.process_time() - started) > 300_000
     assert num_ended > 4096
+
+
+SILENT = [
+    (Trajectory("committee", sponsors=("FR",), committee_ballot=ballot(9, 3, 1)), 0.0, False),
+    (Trajectory("counted", sponsors=("FR",), plenary_ballot=ballot(12, 4, 4)), 1.0, True),
+    (Trajectory("two thirds", final_outcome="rejected", sponsors=("FR",), plenary_ballot=ballot(9, 8, 0)), -1.0, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("trajectory", "reward", "is_adopted"), SILENT, ids=lambda value: getattr(value, "trajectory_id", "")
+)
+def test_dataset_and_replay_agree_on_outcomes_that_records_leave_out_or_decide_otherwise(
+    tmp_path, trajectory, reward, is_adopted
+):
+    write_trajectories([trajectory], tmp_path / "one.jsonl")
+    env = gym.make(ENV_ID, dynamics="recorded", source=str(tmp_path / "one.jsonl"))
+    episode = recorded_episode(trajectory, "FR")
+    observations, rewards, infos, terminated = play(env, episode.actions, seed=0)
+    np.testing.assert_array_equal(observations, episode.observations)
+    assert rewards == episode.rewards.tolist() == [0.0] * (len(rewards) - 1) + [reward]
+    assert terminated
+    assert infos[-1]["adopted"] == is_adopted
+    assert infos[-1]["is_success"] == is_adopted
+
+
+def test_texts_come_with_single_and_vector_environments(recorded):
+    options = {"dynamics": "recorded", "source": recorded}
+    single, batch = gym.make(ENV_ID, **options).unwrapped, gym.make_vec(ENV_ID, 2, **options)
+    assert single.documents == batch.documents
+    assert len(batch.documents) == 3

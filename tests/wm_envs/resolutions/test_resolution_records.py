@@ -381,3 +381,18 @@ def test_the_real_roll_calls_are_read_without_loss():
     assert len(trajectories) == 5888
     assert losses["votes read"] == 814_357 == sum(sum(t.plenary_ballot.tally) for t in trajectories)
     assert any("NA" in t.plenary_ballot.in_favour for t in trajectories)
+
+
+def test_blank_lines_are_no_rows(tmp_path):
+    votes = HEADER + "3,France,FR,yes\n\n3,China,CN,no\n\n"
+    plain = read_unvotes(*unvotes_files(tmp_path, votes=votes.replace("\n\n", "\n")))
+    assert read_unvotes(*unvotes_files(tmp_path, votes=votes)) == plain
+
+
+def test_records_of_one_symbol_get_names_of_their_own(tmp_path):
+    path = library_file(tmp_path, [(1, "FRA", "Y", (1, 0, 0)), (2, "FRA", "Y", (1, 0, 0))])
+    path.write_text(path.read_text().replace("A/RES/75/2", "A/RES/75/1"))
+    trajectories = read_digital_library(path)
+    assert [trajectory.trajectory_id for trajectory in trajectories] == ["A/RES/75/1", "A/RES/75/1 (2)"]
+    write_trajectories(trajectories, tmp_path / "again.jsonl")
+    assert len(read_trajectories(tmp_path / "again.jsonl")) == 2

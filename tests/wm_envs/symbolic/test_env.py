@@ -170,8 +170,9 @@ def test_bad_options_of_single_tasks_are_refused_through_make(env_id, options):
 
 
 def test_unknown_options_are_refused():
-    with pytest.raises(TypeError, match="lenght"):
-        gym.make("wm/TMaze-v0", lenght=3)
+    for make in (gym.make, gym.make_vec):
+        with pytest.raises(OptionError, match=r"TMazeEnv has the options .*'length'.*got \['lenght'\]"):
+            make("wm/TMaze-v0", lenght=3)
 
 
 @pytest.mark.parametrize("env_class", CLASSES)
