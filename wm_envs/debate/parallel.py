@@ -16,7 +16,7 @@ from wm_envs.debate.scripted import ScriptedDebater
 from wm_envs.debate.tendencies import TENDENCIES
 from wm_envs.environment import check_render_mode
 from wm_envs.errors import InvalidActionError, MissingExtraError, OptionError
-from wm_envs.kernel import seed_rows
+from wm_envs.kernel import copy_rows, seed_rows
 from wm_envs.options import check_integer
 
 try:
@@ -102,6 +102,18 @@ class DebateParallelEnv(ParallelEnv[str, Any, Any]):
         if is_over:
             self.agents = []
         return answer
+
+    def clone_state(self) -> NDArray[Any]:
+        """A copy of the state row, shape (): the random stream is part of it."""
+        return copy_rows(self._states)[0, ...]
+
+    def restore_state(self, state: NDArray[Any]) -> Observations:
+        """Return to a cloned state and give what the seats see; raises StateError with nothing changed."""
+        self._rules.check_states(state, ())
+        self._states[0] = state
+        dynamics.observe_seats(self._states, self._rules.parameters, self._observations)
+        self.agents = [] if self._states["ended"][0] else list(self.possible_agents)
+        return self._by_agent()
 
     def render(self) -> Any:
         """The table as a picture or as text, by `render_mode`."""

@@ -8,7 +8,7 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from wm_envs.environment import check_render_mode
-from wm_envs.errors import InvalidActionError, MissingExtraError, OptionError
+from wm_envs.errors import InvalidActionError, MissingExtraError, OptionError, StateError
 from wm_envs.kernel import empty_rows, seed_rows
 from wm_envs.options import check_flag, check_integer, check_reward_weights
 from wm_envs.resolutions import dynamics, render
@@ -59,6 +59,10 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         self._spaces = {agent: spaces.Box(low, high, dtype=np.float32) for agent in self.possible_agents}
         self._actions = {agent: spaces.Discrete(dynamics.NUM_ACTIONS) for agent in self.possible_agents}
         self._states = empty_rows(1, dynamics.STATE)
+        self._is_sponsor = np.zeros(len(self.possible_agents), np.bool_)
+        self._clone_dtype = np.dtype(
+            [("table", dynamics.STATE), ("is_sponsor", np.bool_, self._is_sponsor.shape), ("is_over", np.bool_)]
+        )
         seed_rows(self._states, [int(np.random.SeedSequence().generate_state(1, np.uint64)[0])])
 
     def observation_space(self, agent: str) -> spaces.Box:
@@ -112,6 +116,20 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         if is_over:
             self.agents = []
         return results
+
+    def clone_state(self) -> NDArray[Any]:
+        """A copy of the state, shape (): the random stream and all sponsors are part of it."""
+        clone = np.zeros((), self._clone_dtype)
+        clone["table"], clone["is_sponsor"], clone["is_over"] = self._states[0], self._is_sponsor, not self.agents
+        return clone
+
+    def restore_state(self, state: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+        """Return to a cloned state and give the observations; raises StateError with nothing changed."""
+        if not isinstance(state, np.ndarray) or state.shape != () or state.dtype != self._clone_dtype:
+            raise StateError("this is no state of this environment: give what its clone_state() returned")
+        self._states[0], self._is_sponsor = state["table"], state["is_sponsor"].copy()
+        self.agents = [] if state["is_over"] else self.possible_agents[:]
+        return self._observations()
 
     def render(self) -> Any:
         """The picture or the line of text."""

@@ -101,3 +101,17 @@ def test_one_seat_among_policies():
     for seat, policies in (("hunger", {}), ("status", {"status": policy})):
         with pytest.raises(OptionError):
             AmongPolicies(seat, policies)
+
+
+def test_a_restored_state_has_the_same_future():
+    env, other = parallel_env(), parallel_env()
+    env.reset(seed=2)
+    generator = np.random.default_rng(0)
+    actions = [{name: generator.uniform(-1, 1, 7).astype(np.float32) for name in env.possible_agents} for _ in range(3)]
+    env.step(actions[0])
+    seen = other.restore_state(env.clone_state())
+    for row in actions[1:]:
+        ours, theirs = env.step(row), other.step(row)
+        assert ours[1] == theirs[1]
+        np.testing.assert_array_equal(list(ours[0].values()), list(theirs[0].values()))
+    assert set(seen) == set(env.possible_agents)

@@ -11,7 +11,7 @@ with warnings.catch_warnings():
     from pettingzoo.test import parallel_api_test
 
 import wm_envs.resolutions
-from wm_envs.errors import InvalidActionError, OptionError
+from wm_envs.errors import InvalidActionError, OptionError, StateError
 
 NO_ACTION = 4
 
@@ -68,3 +68,19 @@ def test_a_step_needs_a_reset_and_a_seed_is_a_number():
     for seed in (-1, 1.5):
         with pytest.raises(OptionError, match="seed"):
             env.reset(seed=seed)
+
+
+def test_a_restored_state_has_the_same_future():
+    env, other = (wm_envs.resolutions.parallel_env(consensus=False) for _ in range(2))
+    env.reset(seed=4)
+    env.step(dict.fromkeys(env.agents, NO_ACTION) | {"FR": 0})
+    state = env.clone_state()
+    restored = other.restore_state(state)
+    assert restored["FR"][6] == 1
+    np.testing.assert_array_equal(restored["US"], env._observations()["US"])
+    actions = dict.fromkeys(env.agents, 1)
+    ours, theirs = env.step(actions), other.step(actions)
+    assert ours[1:4] == theirs[1:4]
+    np.testing.assert_array_equal(ours[0]["FR"], theirs[0]["FR"])
+    with pytest.raises(StateError):
+        env.restore_state(state["table"])
