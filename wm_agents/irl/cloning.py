@@ -15,6 +15,7 @@ from wm_agents.errors import ConfigError, DemonstrationError, SpaceError
 from wm_agents.irl.demonstrations import Demonstrations
 from wm_agents.networks import Perceptron
 from wm_agents.training.finite import descend
+from wm_agents.world_models.normalisation import divisors, spread
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class BehaviourCloning:
                 f"observations {tuple(inputs.shape)} and actions {tuple(targets.shape)} do not fit the spaces "
                 f"{self.observation_space} and {self.action_space}"
             )
-        self._mean, self._std = inputs.mean(0), inputs.std(0, correction=0).clamp_min(1e-3)
+        self._mean, self._std = inputs.mean(0), divisors(spread(inputs, inputs.double().mean(0))).float()
         optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
         )

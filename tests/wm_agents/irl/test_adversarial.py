@@ -6,6 +6,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from wm_agents.errors import ConfigError, DemonstrationError, MixedHorizonError, SpaceError
 from wm_agents.irl import AdversarialConfig, AdversarialIRL, BehaviourCloning, CloningConfig, Demonstrations
+from wm_agents.irl.reward_network import RewardNetwork
 
 SMALL = AdversarialConfig(num_steps=64, num_discriminator_updates=10, batch_size=64, num_epochs=4)
 
@@ -134,3 +135,21 @@ def test_behaviour_cloning_checks_what_it_gets():
         BehaviourCloning(env.observation_space, gym.spaces.MultiDiscrete([2, 2]))
     with pytest.raises(ConfigError):
         CloningConfig(num_updates=0)
+
+
+def test_what_was_constant_when_it_was_shown_does_not_decide_later():
+    generator = np.random.default_rng(0)
+    place = generator.uniform(-1, 1, 201)
+    shown = {
+        "observations": np.stack([place, np.full(201, 0.3)], 1).astype(np.float32),
+        "actions": (place[:-1] > 0).astype(int),
+    }
+    cloning = BehaviourCloning(
+        gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2), CloningConfig(num_updates=400), seed=0
+    )
+    cloning.fit(Demonstrations.of(shown | {"lengths": [200]}))
+    asked = np.stack([generator.uniform(-1, 1, 500), np.full(500, 0.4)], 1).astype(np.float32)
+    assert (cloning.predict(asked)[0] == (asked[:, 0] > 0)).mean() > 0.9
+    network = RewardNetwork(2, gym.spaces.Discrete(2), generator=torch.Generator().manual_seed(0))
+    network.standardise(torch.tensor([[1.0, 12345.678], [5.0, 12345.678]]))
+    assert network.std.tolist() == [2.0, 1.0]
