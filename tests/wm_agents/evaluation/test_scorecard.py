@@ -1,6 +1,7 @@
 """The scorecard's two files: complete, self-contained, and with the verdict that the numbers call for."""
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -89,6 +90,19 @@ def test_the_verdict_follows_the_numbers(tmp_path: Path) -> None:
     assert "After 6 steps its error is" in page
     assert "It was not checked that the model had not seen these episodes" in page
     assert "the same planner" not in page
+
+
+def test_a_single_episode_gives_valid_files_that_promise_nothing(tmp_path: Path) -> None:
+    gap = planning_gap([0.5], [1.0], [0.0])
+    card = scorecard(WalkModel(drift=0.01), walk([20]), tmp_path, horizons=(1, 4), gap=gap)
+    assert card.verdict == "A single held-out episode cannot tell how far this model can be trusted."
+    page, content = card.page_path.read_text(), json.loads(card.json_path.read_text())
+    assert "in a single episode, which tells nothing of others" in page
+    assert "within chance or of one episode" in page
+    assert not re.search(r"\b(nan|inf)\b", page)
+    assert content["open_loop"]["curves"]["model"]["high"] == [None] * 4
+    assert content["planning_gap"]["closed"]["low"] is None
+    assert "error_h1_high" not in card.summary
 
 
 def test_many_features_fold_and_a_single_horizon_works(tmp_path: Path) -> None:
