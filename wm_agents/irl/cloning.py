@@ -108,10 +108,9 @@ class BehaviourCloning:
         episode_start: NDArray[np.bool_] | None = None,  # noqa: ARG002
         deterministic: bool = True,  # noqa: ARG002
     ) -> tuple[Any, Any]:
-        """The demonstrator's most probable action for one observation or a batch."""
-        array = np.asarray(observation, np.float32)
-        is_single = array.ndim == len(self.observation_space.shape or (1,))
-        outputs = self._outputs(torch.from_numpy(array.reshape(1 if is_single else len(array), -1)))
+        """The demonstrator's most probable action for one observation or a batch, as the environment gives them."""
+        rows, is_single = self._rows(observation)
+        outputs = self._outputs(torch.from_numpy(rows))
         if isinstance(self.action_space, spaces.Discrete):
             actions = outputs.argmax(1).numpy() + int(self.action_space.start)
         else:
@@ -119,6 +118,14 @@ class BehaviourCloning:
             shaped = outputs.numpy().reshape(-1, *self.action_space.shape)
             actions = np.clip(shaped, self.action_space.low, self.action_space.high)
         return (actions[0] if is_single else actions), state
+
+    def _rows(self, observation: Any) -> tuple[NDArray[np.float32], bool]:
+        """Observations [B, O] with Discrete ones as one-hots, and whether there was but one."""
+        space, array = self.observation_space, np.asarray(observation)
+        is_single = array.ndim == len(space.shape or ())
+        if isinstance(space, spaces.Discrete):
+            return np.eye(int(space.n), dtype=np.float32)[np.atleast_1d(array) - int(space.start)], is_single
+        return array.astype(np.float32).reshape(1 if is_single else len(array), -1), is_single
 
     def _outputs(self, observations: Tensor) -> Tensor:
         outputs: Tensor = self.network((observations - self._mean) / self._std)

@@ -137,6 +137,14 @@ def test_behaviour_cloning_checks_what_it_gets():
         CloningConfig(num_updates=0)
 
 
+def test_behaviour_cloning_reads_discrete_observations_one_by_one_and_in_batches():
+    seen, taken = np.arange(41) % 4, np.array([2, 0, 1, 1])
+    cloning = BehaviourCloning(gym.spaces.Discrete(4, start=5), gym.spaces.Discrete(3), CloningConfig(num_updates=200))
+    cloning.fit({"observations": np.eye(4, dtype=np.float32)[seen], "actions": taken[seen[:-1]], "lengths": [40]})
+    assert cloning.predict(np.arange(5, 9))[0].tolist() == [2, 0, 1, 1]
+    assert [cloning.predict(np.int64(place))[0] for place in range(5, 9)] == [2, 0, 1, 1]
+
+
 def test_what_was_constant_when_it_was_shown_does_not_decide_later():
     generator = np.random.default_rng(0)
     place = generator.uniform(-1, 1, 201)
