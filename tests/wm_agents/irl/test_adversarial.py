@@ -116,6 +116,23 @@ def test_demonstrations_have_to_fit_the_spaces():
         AdversarialConfig(discount=1.0)
 
 
+@pytest.mark.parametrize(
+    ("name", "space"),
+    [
+        ("observation_space", gym.spaces.Discrete(4)),
+        ("observation_space", gym.spaces.MultiBinary(1)),
+        ("action_space", gym.spaces.MultiDiscrete([2, 2])),
+        ("action_space", gym.spaces.Discrete(3, start=1)),
+        ("action_space", gym.spaces.Box(-1, 1, (1, 1))),
+    ],
+)
+def test_other_spaces_are_refused_at_once(name, space):
+    envs = make_vec_env(Thermostat, 1)
+    setattr(envs, name, space)
+    with pytest.raises(SpaceError, match=r"AdversarialIRL serves Box observations.*wrap the environments"):
+        AdversarialIRL(recorded(False), envs, SMALL)
+
+
 @pytest.mark.parametrize("is_discrete", [True, False])
 def test_behaviour_cloning_does_what_was_shown(is_discrete):
     env = Thermostat(is_discrete)
