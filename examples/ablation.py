@@ -65,6 +65,7 @@ class Config:
 
 def main(config: Config) -> dict[str, float]:
     """Run the arms, compare, draw; returns the summary."""
+    check(config)
     folder = make_output_directory(config.output_dir)
     results = run(config)
     best = {arm: best_learning_rate([results[arm, rate] for rate in config.learning_rates]) for arm in LABELS}
@@ -73,6 +74,16 @@ def main(config: Config) -> dict[str, float]:
     draw(folder, best, config.env_id)
     show(summary, config)
     return summary
+
+
+def check(config: Config) -> None:
+    """Stop with one line on settings that could not be compared after all the training."""
+    if config.num_seeds < 2:
+        raise SystemExit(f"an interval needs at least two seeds, got num_seeds={config.num_seeds}")
+    if not 1 <= config.evaluate_every <= config.num_updates:
+        raise SystemExit(f"evaluate_every lies in [1, num_updates={config.num_updates}], got {config.evaluate_every}")
+    if not config.learning_rates:
+        raise SystemExit("learning_rates is empty: give at least one")
 
 
 LABELS = {"with": "with world model", "without": "without", "placebo": "shuffled targets"}

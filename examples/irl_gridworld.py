@@ -69,6 +69,8 @@ class World:
 
 def main(config: Config) -> dict[str, Any]:
     """Walk, infer, check, write; returns the summary."""
+    if config.num_walks < 5:
+        raise SystemExit(f"the prior is chosen on five folds: num_walks is at least 5, got {config.num_walks}")
     make_output_directory(config.output_dir)
     world = make_world(config)
     walks = walk(

@@ -99,6 +99,8 @@ def test_a_walker_is_understood(tmp_path):
     assert summary["value_ratio"] > 0.95
     assert summary["value_ratio_of_aimless_walks"] < 0.8
     assert (tmp_path / "grid.png").stat().st_size > 3000
+    with pytest.raises(SystemExit, match="num_walks is at least 5, got 1"):
+        example["main"](example["Config"](num_walks=1, output_dir=tmp_path))
 
 
 @pytest.mark.parametrize("task", ["pendulum", "driving"])
