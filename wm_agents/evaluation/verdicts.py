@@ -71,6 +71,8 @@ def comparison(report: OpenLoopReport, step: int) -> str:
     when, rule = f"After {step} step{'s' if step > 1 else ''}", f"“{METHOD_NAMES[name]}”"
     if own < 1e-3:
         return f"{when} it is right to a thousandth of a standard deviation; {rule} is off by {short(error)}."
+    if error == 0:
+        return f"{when} {rule} is exact, and its own error is {short(own)}."
     if ratio >= 1:
         return f"{when} its error is {ratio:.1f} times smaller than that of the best simple rule ({rule})."
     return f"{when} its error is {1 / ratio:.1f} times larger than that of the best simple rule ({rule})."

@@ -138,3 +138,13 @@ def test_what_is_refused_leaves_the_earlier_card(tmp_path: Path) -> None:
         scorecard(WalkModel(), TEST, tmp_path, train=TEST)
     assert (tmp_path / "scorecard.html").read_text() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scorecard.html", "scorecard.json"]
+
+
+def test_a_page_that_cannot_be_drawn_leaves_no_half_of_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> str:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("wm_agents.evaluation.scorecard.render_page", fail)
+    with pytest.raises(ZeroDivisionError):
+        scorecard(WalkModel(), walk([20] * 3), tmp_path, horizons=(1, 4))
+    assert list(tmp_path.iterdir()) == []
