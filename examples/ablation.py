@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.errors import ConfigError
 from wm_agents.evaluation import plot_intervals, plot_learning_curves, stratified_bootstrap
 from wm_agents.evaluation.ablation import (
     ArmResult,
@@ -67,7 +68,10 @@ def main(config: Config) -> dict[str, float]:
     """Run the arms, compare, draw; returns the summary."""
     check(config)
     folder = make_output_directory(config.output_dir)
-    results = run(config)
+    try:
+        results = run(config)
+    except ConfigError as error:  # an environment that reports no success, say
+        raise SystemExit(str(error)) from error
     best = {arm: best_learning_rate([results[arm, rate] for rate in config.learning_rates]) for arm in LABELS}
     summary = compare(best["with"], best["without"], best["placebo"])
     write_summary(folder, summary)
