@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.errors import ConfigError
 from wm_agents.evaluation import plot_intervals, plot_learning_curves, stratified_bootstrap
 from wm_agents.evaluation.ablation import (
     ArmResult,
@@ -65,14 +66,28 @@ class Config:
 
 def main(config: Config) -> dict[str, float]:
     """Run the arms, compare, draw; returns the summary."""
+    check(config)
     folder = make_output_directory(config.output_dir)
-    results = run(config)
+    try:
+        results = run(config)
+    except ConfigError as error:  # an environment that reports no success, say
+        raise SystemExit(str(error)) from error
     best = {arm: best_learning_rate([results[arm, rate] for rate in config.learning_rates]) for arm in LABELS}
     summary = compare(best["with"], best["without"], best["placebo"])
     write_summary(folder, summary)
     draw(folder, best, config.env_id)
     show(summary, config)
     return summary
+
+
+def check(config: Config) -> None:
+    """Stop with one line on settings that could not be compared after all the training."""
+    if config.num_seeds < 2:
+        raise SystemExit(f"an interval needs at least two seeds, got num_seeds={config.num_seeds}")
+    if not 1 <= config.evaluate_every <= config.num_updates:
+        raise SystemExit(f"evaluate_every lies in [1, num_updates={config.num_updates}], got {config.evaluate_every}")
+    if not config.learning_rates:
+        raise SystemExit("learning_rates is empty: give at least one")
 
 
 LABELS = {"with": "with world model", "without": "without", "placebo": "shuffled targets"}

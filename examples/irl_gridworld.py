@@ -24,7 +24,6 @@ from wm_agents.irl import (
     MaxEntConfig,
     MaxEntIRL,
     choose_prior_std,
-    cross_validate,
     optimal_policy,
     policy_value,
     soft_policy,
@@ -69,11 +68,12 @@ class World:
 
 def main(config: Config) -> dict[str, Any]:
     """Walk, infer, check, write; returns the summary."""
+    if config.num_walks < 5:
+        raise SystemExit(f"the prior is chosen on five folds: num_walks is at least 5, got {config.num_walks}")
     make_output_directory(config.output_dir)
     world = make_world(config)
-    walks = walk(
-        world, soft_policy(world.model, config.rationality * spread(world.rewards, world.model)).probabilities, config
-    )
+    policy = soft_policy(world.model, config.rationality * spread(world.rewards, world.model)).probabilities
+    walks = walk(world, policy, config)
     started = time.perf_counter()
     prior_std = choose_prior_std(world.model, walks, config.prior_stds)
     irl = MaxEntIRL(world.model, MaxEntConfig(prior_std=prior_std))
@@ -81,7 +81,7 @@ def main(config: Config) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     uniform = np.full((config.horizon, *world.model.mask.shape), 1 / len(MOVES))
     aimless = MaxEntIRL(world.model, irl.config).fit(walk(world, uniform, config))
-    held_out = cross_validate(world.model, walks, irl.config)
+    others = walk(world, policy, config, stream=2)  # neither the fit nor the choice of the prior has seen these
     # Cells where nobody could go by chance or choice say nothing, so rewards are compared where walks went.
     visited = np.unique(walks.states)
     summary = {
@@ -89,8 +89,8 @@ def main(config: Config) -> dict[str, Any]:
         "value_ratio_of_aimless_walks": value_ratio(world, aimless.weights),
         "correlation": float(np.corrcoef(fit.weights[visited], world.rewards[visited])[0, 1]),
         "coverage_90": coverage(fit.low, fit.high, config.rationality * world.rewards),
-        "held_out_log_likelihood": held_out.log_likelihood,
-        "held_out_log_likelihood_uniform": held_out.uniform,
+        "held_out_log_likelihood": irl.log_likelihood(others),
+        "held_out_log_likelihood_uniform": -float(np.log(len(MOVES))),
         "rank": fit.identifiability.rank,
         "num_cells": world.model.num_states,
         "prior_std": prior_std,
@@ -134,9 +134,9 @@ def spread(rewards: Floats, model: DecisionModel) -> Floats:
     return np.repeat(rewards[:, None], model.num_actions, 1)
 
 
-def walk(world: World, policy: Floats, config: Config) -> Demonstrations:
-    """Walks of a policy [T, S, A] from random cells."""
-    generator = np.random.default_rng([config.seed, 1])
+def walk(world: World, policy: Floats, config: Config, stream: int = 1) -> Demonstrations:
+    """Walks of a policy [T, S, A] from random cells; each stream of random numbers gives other ones."""
+    generator = np.random.default_rng([config.seed, stream])
     cells = generator.choice(len(world.starts), config.num_walks, p=world.starts)
     table = world.model.transitions.toarray().reshape(*world.model.mask.shape, -1)
     states, actions = [], []

@@ -26,6 +26,9 @@ from wm_agents.training import progress
 from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.summary import make_output_directory, write_summary
 
+EVALUATE_EVERY = 50
+"""Updates between two greedy evaluations on wm/RuleRecall-v0."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -47,6 +50,7 @@ class Config:
 
 def main(config: Config) -> dict[str, float]:
     """Train, compare, draw; returns the summary."""
+    check(config)
     torch.set_num_threads(1)  # the networks are small: two processes use two cores better than two threads
     folder = make_output_directory(config.output_dir)
     started = time.perf_counter()
@@ -65,6 +69,14 @@ def main(config: Config) -> dict[str, float]:
     )
     show(summary, picture)
     return summary
+
+
+def check(config: Config) -> None:
+    """Stop with one line on settings that could not be compared after all the training."""
+    if config.num_seeds < 2:
+        raise SystemExit(f"an interval needs at least two seeds, got num_seeds={config.num_seeds}")
+    if config.recall_updates < EVALUATE_EVERY:
+        raise SystemExit(f"recall_updates is at least {EVALUATE_EVERY}, one evaluation, got {config.recall_updates}")
 
 
 def learn_sequence(config: Config) -> dict[str, float]:
@@ -91,7 +103,9 @@ def compare_on_recall(config: Config) -> dict[str, ArmResult]:
         learning_rate=2e-3,
     )
     arms = world_model_arms(base)
-    protocol = Protocol("wm/RuleRecall-v0", seed=config.seed, num_updates=config.recall_updates, evaluate_every=50)
+    protocol = Protocol(
+        "wm/RuleRecall-v0", seed=config.seed, num_updates=config.recall_updates, evaluate_every=EVALUATE_EVERY
+    )
     with progress(2 * config.recall_updates, "rule recall, both arms", False if config.quiet else None) as bar:
         return run_arms(
             {"with": arms["with"], "without": arms["without"]},

@@ -22,6 +22,7 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for benchmarks, when run as a script
 
 from benchmarks.true_dynamics import DYNAMICS, true_model
+from wm_agents.errors import ConfigError
 from wm_agents.evaluation.episodes import EpisodeResults, RandomAgent, evaluate
 from wm_agents.evaluation.open_loop import HORIZONS
 from wm_agents.evaluation.planning_gap import PlanningGap, planning_gap
@@ -38,7 +39,7 @@ from wm_agents.planning import (
 )
 from wm_agents.planning.experience import Experience
 from wm_agents.protocols import Planner, WorldModel
-from wm_agents.training.summary import write_summary
+from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import DeterministicModel, EnsembleConfig, EnsembleModel, FitConfig, TokenModel
 from wm_envs import oracle
@@ -80,6 +81,7 @@ class Config:
 def main(config: Config) -> dict[str, float]:
     """Collect, fit, plan and judge; returns the summary that is written."""
     torch.set_num_threads(config.num_threads)
+    make_output_directory(config.output_dir)
     started = time.perf_counter()
     env = gym.make(config.env_id)
     train = collect(config.env_id, config.train_steps, 2 * config.seed)
@@ -133,7 +135,8 @@ def measure_gap(
 ) -> tuple[PlanningGap | None, dict[str, float]]:
     """Plan with the model and with the true dynamics: the gap, and success rates where the environment has them.
 
-    There is no gap where the true dynamics are not at hand, and none was asked for without episodes.
+    There is no gap where the true dynamics are not at hand or no better than chance, and none was asked for without
+    episodes.
     """
     truth = true_dynamics(config.env_id, env)
     if truth is None or config.planning_episodes == 0:
@@ -144,7 +147,11 @@ def measure_gap(
         "random_": play(config, RandomAgent(env.action_space, config.seed)),
     }
     rates = {f"{name}success_rate": arm.success_rate for name, arm in arms.items() if arm.success_rate is not None}
-    return planning_gap(*(arm.returns for arm in arms.values())), rates
+    try:
+        return planning_gap(*(arm.returns for arm in arms.values())), rates
+    except ConfigError as error:
+        print(f"No planning gap: {error}.")
+        return None, rates
 
 
 def true_dynamics(env_id: str, env: gym.Env[Any, Any]) -> WorldModel | None:

@@ -13,6 +13,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
@@ -115,27 +116,54 @@ def _length(space: gym.Space[Any]) -> int:
 
 
 def environment_maker(
-    environment: str | gym.Env[Any, Any] | VectorEnvMaker, options: Mapping[str, Any]
+    environment: str | gym.Env[Any, Any] | VectorEnvMaker, options: Mapping[str, Any], num_seeds: int = 1
 ) -> VectorEnvMaker:
     """A function from a number of rows to a vector environment, from an id, a made environment or such a function.
 
+    Several stacked seeds need a seed for each row. Where a native batch takes one number only, as that of Gymnasium's
+    CartPole does, single environments are stepped in its place.
+
     Raises:
         ConfigError: Options beside a function.
-        SpaceError: An environment that cannot be made again.
+        SpaceError: An environment that cannot be made again, or a function's that refuses a seed for each row.
     """
     if callable(environment):
         if options:
             raise ConfigError(f"a function of num_envs takes no options, got {dict(options)}: set them inside it")
+        if num_seeds > 1 and not _takes_row_seeds(environment):
+            raise SpaceError(
+                f"reset() of this vector environment refuses a list of seeds, which num_seeds={num_seeds} needs: "
+                "give a SyncVectorEnv of single environments, or num_seeds=1"
+            )
         return environment
     if not isinstance(environment, gym.Env):
-        env_id = environment
-        return lambda num_envs: gym.make_vec(env_id, num_envs, **options)
+        return _remaker(environment, options, num_seeds)
     spec = environment.spec
     if spec is None:
         raise SpaceError("this environment was not made by gym.make: give its id or a function of num_envs instead")
     # The specification holds the time limit and wrappers, and a native batch cannot wear wrappers of single ones.
     mode = "sync" if spec.additional_wrappers else None
-    return lambda num_envs: gym.make_vec(spec, num_envs, vectorization_mode=mode, **options)
+    return _remaker(spec, {"vectorization_mode": mode, **options}, num_seeds)
+
+
+def _remaker(environment: str | EnvSpec, options: Mapping[str, Any], num_seeds: int) -> VectorEnvMaker:
+    def make(num_envs: int) -> VectorEnv[Any, Any, Any]:
+        return gym.make_vec(environment, num_envs, **options)
+
+    if num_seeds == 1 or _takes_row_seeds(make):
+        return make
+    return lambda num_envs: gym.make_vec(environment, num_envs, **{**options, "vectorization_mode": "sync"})
+
+
+def _takes_row_seeds(maker: VectorEnvMaker) -> bool:
+    environment = maker(1)
+    try:
+        environment.reset(seed=[0])  # type: ignore[arg-type]
+    except (gym.error.Error, TypeError, ValueError):
+        return False
+    finally:
+        environment.close()
+    return True
 
 
 @dataclass

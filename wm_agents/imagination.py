@@ -18,6 +18,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wm_agents.box_values import as_box_values
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.imagined_rows import check_finite, join_predictions, join_states, replace_rows, without_rows
 from wm_agents.protocols import ModelState, Prediction, WorldModel
@@ -222,7 +223,8 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         observations, space = self._state.observations, self.single_observation_space
         if isinstance(space, gym.spaces.Discrete):
             return _to_array(observations.argmax(1)) + space.start
-        return _to_array(observations).reshape(self.num_envs, *(space.shape or ())).astype(space.dtype)
+        assert isinstance(space, gym.spaces.Box)
+        return as_box_values(_to_array(observations).reshape(self.num_envs, *space.shape), space)
 
     def _final_rows(self, ended: Tensor) -> Array:
         """Gymnasium's form of the last observations: objects [B], None in the rows that go on."""

@@ -91,7 +91,8 @@ class Reinforce:
         window: Episodes over which mastery is judged.
 
     Raises:
-        SpaceError: An observation or action space that is neither Box nor Discrete.
+        SpaceError: An observation or action space that is neither Box nor Discrete, or for several seeds a function's
+            vector environment whose reset takes no list of seeds.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class Reinforce:
             "mastery": mastery,
             "window": window,
         }
-        makers = [environment_maker(env, {**(env_kwargs or {}), **level}) for level in levels]
+        makers = [environment_maker(env, {**(env_kwargs or {}), **level}, self.config.num_seeds) for level in levels]
         probe = makers[0](1)
         self.interface = Interface(
             probe.single_observation_space, probe.single_action_space, self.config.has_previous_step

@@ -118,7 +118,8 @@ class VectorPPO(nn.Module):
     ) -> None:
         super().__init__()
         shape = observation_space.shape or ()
-        if not (isinstance(action_space, spaces.Discrete) and len(shape) == 1 and shape[0] > 0):
+        is_flat = isinstance(observation_space, spaces.Box) and len(shape) == 1 and shape[0] > 0
+        if not (isinstance(action_space, spaces.Discrete) and is_flat):
             raise SpaceError(
                 f"VectorPPO serves flat Box observations and Discrete actions, got {observation_space}, {action_space}"
             )
@@ -159,13 +160,13 @@ class VectorPPO(nn.Module):
             with a reward of at least a half in size the share that were positive.
 
         Raises:
-            ConfigError: On other autoreset modes.
+            ConfigError: On other autoreset modes, and on `num_updates` or `checkpoint_every` below 1.
             CheckpointError: The checkpoints are of another run, or none of them is whole.
             NonFiniteError: A loss or gradient is not finite: nothing was updated or saved with it.
         """
         if env.metadata.get("autoreset_mode") != AutoresetMode.DISABLED:
             raise ConfigError("VectorPPO resets ended rows itself: make the environment with autoreset disabled")
-        require_at_least(1, checkpoint_every=checkpoint_every)
+        require_at_least(1, num_updates=num_updates, checkpoint_every=checkpoint_every)
         run = {"kind": "vector ppo", "config": asdict(self.config), "rows": env.num_envs, "updates": num_updates}
         run |= {"learning_rate": learning_rate, "entropy": entropy}
         measured = self._resume(checkpoints, run)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from gymnasium import spaces
@@ -64,7 +65,7 @@ class WorldModelPolicy(ActorCriticPolicy):
             `features_extractor_class` lets the auxiliary loss shape what the critic reads too.
 
     Raises:
-        SpaceError: A space of another kind, or a Discrete one that does not count from 0.
+        SpaceError: A space of another kind, a Discrete one that does not count from 0, or actions without bounds.
         ConfigError: `world_model_width` below 1.
     """
 
@@ -77,8 +78,7 @@ class WorldModelPolicy(ActorCriticPolicy):
         world_model_width: int = 64,
         **arguments: Any,
     ) -> None:
-        check_space("observations", observation_space)
-        check_space("actions", action_space)
+        check_spaces(observation_space, action_space)
         require_at_least(1, world_model_width=world_model_width)
         self._world_model_width = world_model_width
         super().__init__(observation_space, action_space, lr_schedule, **arguments)
@@ -126,11 +126,12 @@ class WorldModelPolicy(ActorCriticPolicy):
         """Actions as the environment executes them [B, A]: one-hot, or clipped to the bounds as SB3 clips them."""
         if isinstance(self.action_space, spaces.Discrete):
             return F.one_hot(actions.long(), int(self.action_space.n)).float()
+        numbers = actions.flatten(1).float()
         if self.squash_output:
-            return actions.flatten(1)
+            return numbers
         box: Any = self.action_space
-        low, high = (torch.as_tensor(bound, device=actions.device) for bound in (box.low, box.high))
-        return actions.clamp(low, high).flatten(1)
+        low, high = (torch.as_tensor(bound.ravel()).to(numbers) for bound in (box.low, box.high))
+        return numbers.clamp(low, high)
 
 
 def check_space(name: str, space: spaces.Space[Any]) -> None:
@@ -139,3 +140,11 @@ def check_space(name: str, space: spaces.Space[Any]) -> None:
         raise SpaceError(f"Stable-Baselines3 counts Discrete {name} from 0, got {space}: wrap the environment")
     if not isinstance(space, spaces.Box | spaces.Discrete):
         raise SpaceError(f"{name} are Box or Discrete, got {space}: wrap the environment")
+
+
+def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
+    """Raise SpaceError unless both are served, the actions of a Box between finite bounds."""
+    check_space("observations", observation_space)
+    check_space("actions", action_space)
+    if isinstance(action_space, spaces.Box) and not np.isfinite([action_space.low, action_space.high]).all():
+        raise SpaceError(f"Box actions have finite bounds, got {action_space}: wrap the environment")

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from stable_baselines3.common.policies import BasePolicy
@@ -30,7 +31,7 @@ from wm_agents.reinforce import other_rows
 from wm_agents.sb3_checkpoints import restart_environments, run_of, set_training_state, training_state
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.finite import clip_gradient, spoilt_gradient
-from wm_agents.world_model_policy import WorldModelPolicy
+from wm_agents.world_model_policy import WorldModelPolicy, check_spaces
 
 Callbacks = None | Callable[..., Any] | list[BaseCallback] | BaseCallback
 
@@ -108,7 +109,7 @@ class WorldModelPPO(PPO):
 
     Raises:
         ConfigError: A weight or target that cannot work, or a policy or buffer without room for the world model.
-        SpaceError: An observation or action space that is neither Box nor Discrete.
+        SpaceError: An observation or action space that is neither Box nor Discrete, or Box actions without bounds.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": WorldModelPolicy}
@@ -136,6 +137,9 @@ class WorldModelPPO(PPO):
         _check_subclass("rollout_buffer_class", buffer_class, TransitionBuffer)
         if not isinstance(policy, str):
             _check_subclass("policy", policy, WorldModelPolicy)
+        if env is not None:
+            env = maybe_make_env(env, arguments.get("verbose", 0))
+            check_spaces(env.observation_space, env.action_space)
         super().__init__(policy, env, rollout_buffer_class=buffer_class, **arguments)
 
     @property

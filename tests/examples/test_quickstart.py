@@ -1,5 +1,7 @@
 import json
 
+import pytest
+
 from examples import ablation, quickstart
 
 
@@ -29,3 +31,20 @@ def test_the_ablation_tries_every_arm_at_every_learning_rate(tmp_path):
     assert json.loads((tmp_path / "summary.json").read_text())["iqm_placebo"] == summary["iqm_placebo"]
     assert (tmp_path / "curves.png").exists()
     assert (tmp_path / "intervals.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "message"),
+    [
+        (quickstart, {"recall_updates": 2}, "recall_updates is at least 50"),
+        (quickstart, {"num_seeds": 1}, "at least two seeds, got num_seeds=1"),
+        (ablation, {"num_seeds": 1}, "at least two seeds, got num_seeds=1"),
+        (ablation, {"num_updates": 10}, r"evaluate_every lies in \[1, num_updates=10\], got 50"),
+        (ablation, {"learning_rates": ()}, "learning_rates is empty"),
+    ],
+)
+def test_what_could_not_be_compared_is_refused_before_anything_is_trained(tmp_path, script, options, message):
+    folder = tmp_path / "out"
+    with pytest.raises(SystemExit, match=message):
+        script.main(script.Config(output_dir=folder, quiet=True, **options))
+    assert not folder.exists()

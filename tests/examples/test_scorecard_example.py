@@ -54,3 +54,18 @@ def test_a_third_party_task_without_planning(example: Any, tmp_path: Path) -> No
     summary = example.main(config)
     assert 0 < summary["error_h1"] < summary["persistence_h1"]
     assert "planning_gap" not in summary
+
+
+def test_an_oracle_no_better_than_chance_leaves_out_the_gap_alone(
+    example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def at_random(config: Any, truth: Any, _chosen: Any) -> Any:
+        return example.play(config, example.RandomAgent(truth.action_space, config.seed))
+
+    monkeypatch.setattr(example, "play_truth", at_random)
+    steps = {"train_steps": 600, "test_steps": 200, "num_updates": 5, "planning_episodes": 1}
+    summary = example.main(example.Config("wm/PermPuzzle-v0", seed=1, output_dir=tmp_path, **steps))
+    assert "No planning gap: the planner's mean return on the true dynamics is" in capsys.readouterr().out
+    assert "planning_gap" not in summary
+    assert json.loads((tmp_path / "summary.json").read_text())["oracle_success_rate"] == summary["random_success_rate"]
+    assert (tmp_path / "scorecard.html").exists()

@@ -313,6 +313,20 @@ def test_environments_are_made_from_ids_made_ones_and_functions() -> None:
         environment_maker(Countdown(), {})
 
 
+def test_several_seeds_play_where_a_native_batch_takes_one_seed() -> None:
+    for environment in ("CartPole-v1", gym.make("CartPole-v1")):
+        native = environment_maker(environment, {})(2)
+        assert not isinstance(native, SyncVectorEnv)  # one seed keeps the quicker batch
+        collector, model = setup((environment_maker(environment, {}, num_seeds=2),), seeds=(4, 9), max_steps=5)
+        batch = collector.collect(model, 3, (0, 0))
+        for index, seed in enumerate((4, 9)):
+            first = int(np.random.default_rng([seed, 0, 0]).integers(2**31))
+            starts = [gym.make("CartPole-v1").reset(seed=first + row)[0].tolist() for row in range(3)]
+            assert batch.inputs[index, :, 0].tolist() == starts
+    with pytest.raises(SpaceError, match=r"refuses a list of seeds, which num_seeds=2 needs: give a SyncVectorEnv"):
+        environment_maker(lambda num_envs: gym.make_vec("CartPole-v1", num_envs), {}, num_seeds=2)
+
+
 def rewards_until_the_end(vector_env: Any) -> list[float]:
     rewards, is_over = [], False
     vector_env.reset(seed=0)

@@ -162,6 +162,20 @@ def test_bounds_hold_the_imagined_observations() -> None:
     assert env.observation_space.contains(observations)
 
 
+@pytest.mark.parametrize(
+    ("space", "expected"),
+    [(gym.spaces.Box(-100, 20.1, (2,), np.float64), [20.1, 2.5]), (gym.spaces.Box(0, 255, (2,), np.uint8), [21, 2])],
+)
+def test_imagined_observations_lie_in_spaces_of_other_types(space: gym.spaces.Box, expected: list[float]) -> None:
+    model = CounterModel()
+    model.observation_space = space
+    env = DreamVectorEnv(model, STARTS[2:], 5, 2, seed=0)
+    env.reset()
+    observations = env.step(np.full((2, 1), 0.9, np.float32))[0]  # to 20.9: integers are rounded to, halves to even
+    assert env.observation_space.contains(observations)
+    assert observations.tolist() == [expected] * 2
+
+
 class ShiftModel(CounterModel):
     """Discrete: moves a one-hot on by one place for action 1."""
 

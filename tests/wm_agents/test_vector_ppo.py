@@ -69,6 +69,11 @@ def test_refuses_what_it_cannot_serve():
     agent = VectorPPO(env.single_observation_space, env.single_action_space)
     with pytest.raises(ConfigError, match="autoreset"):
         agent.learn(env, 1, learning_rate=(1e-3, 1e-3), entropy=(0.0, 0.0))
+    with pytest.raises(ConfigError, match="num_updates is at least 1, got 0"):
+        agent.learn(Identity(2), 0, learning_rate=(1e-3, 1e-3), entropy=(0.0, 0.0))
+    for space in (spaces.MultiBinary(3), spaces.MultiDiscrete([2, 3])):
+        with pytest.raises(SpaceError, match="flat Box"):
+            VectorPPO(space, spaces.Discrete(2))
     with pytest.raises(ConfigError, match=r"widths\[1\] is at least 1, got 0"):
         VectorPPOConfig(widths=(4, 0))
     with pytest.raises(SpaceError, match="flat Box"):

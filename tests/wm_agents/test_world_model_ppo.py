@@ -358,11 +358,29 @@ class Odd(Shift):
         ({"observation_space": spaces.MultiBinary(4)}, r"observations are Box or Discrete, got MultiBinary\(4\): wrap"),
         ({"action_space": spaces.MultiDiscrete([2, 2])}, r"actions are Box or Discrete, got MultiDiscrete\(.*: wrap"),
         ({"action_space": spaces.Discrete(3, start=1)}, r"counts Discrete actions from 0, got Discrete\(3, start=1\)"),
+        ({"observation_space": spaces.Dict({"x": spaces.Discrete(2)})}, r"observations are Box or Discrete, got Dict"),
+        ({"action_space": spaces.Box(-np.inf, np.inf, (1,))}, r"finite bounds, got Box\(-inf, inf.*: wrap the env"),
     ],
 )
 def test_other_spaces_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(SpaceError, match=message):
         make(rows(lambda: Odd(**options)))
+
+
+class Pushed(Slide):
+    action_space = spaces.Box(np.array([[-0.1, -5], [0, 0.2]]), np.array([[0.1, 5], [0.3, 0.4]]), dtype=np.float64)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.time += 1
+        return self.place, 0.0, False, self.time == 4, {}
+
+
+def test_actions_of_other_shapes_and_types_are_flattened_and_clipped() -> None:
+    agent = make(rows(Pushed))
+    agent.learn(128)
+    given = torch.tensor([[[-9.0, 4.0], [0.1, 9.0]]], dtype=torch.float64)
+    torch.testing.assert_close(agent.policy.action_features(given), torch.tensor([[-0.1, 4.0, 0.1, 0.4]]))
+    assert agent.policy.predict_next(torch.zeros(1, 1), given).shape == (1, 1)
 
 
 def test_callbacks_in_every_form_can_stop() -> None:

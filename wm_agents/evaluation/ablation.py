@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from wm_agents.config_checks import require_at_least
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.statistics import (
     exact_permutation_test,
@@ -45,6 +46,9 @@ class Protocol:
         evaluation_episodes: Episodes of each such evaluation and run.
         final_episodes: Episodes of the closing evaluation, other ones than those of the curve.
         stop_when: Stop before `num_updates` once every run has reached this success rate.
+
+    Raises:
+        ConfigError: A number below 1, or more updates between two evaluations than there are.
     """
 
     env_id: str
@@ -55,6 +59,15 @@ class Protocol:
     evaluation_episodes: int = 100
     final_episodes: int = 500
     stop_when: float = float("inf")
+
+    def __post_init__(self) -> None:
+        require_at_least(1, evaluate_every=self.evaluate_every, evaluation_episodes=self.evaluation_episodes)
+        require_at_least(1, final_episodes=self.final_episodes)
+        if self.num_updates < self.evaluate_every:
+            raise ConfigError(
+                f"num_updates={self.num_updates} ends before the first evaluation: give at least "
+                f"evaluate_every={self.evaluate_every}"
+            )
 
 
 @dataclass(frozen=True)
@@ -101,7 +114,12 @@ def world_model_arms(config: ReinforceConfig) -> dict[str, ReinforceConfig]:
 
 
 def run_arm(label: str, config: ReinforceConfig, protocol: Protocol, report: Report | None = None) -> ArmResult:
-    """Train and evaluate one arm; `report` receives the label, the update and the mean success at each evaluation."""
+    """Train and evaluate one arm; `report` receives the label, the update and the mean success at each evaluation.
+
+    Raises:
+        ConfigError: The environment reports no success; nothing was trained.
+    """
+    success_rates(Reinforce(protocol.env_id, config, seed=protocol.seed, env_kwargs=protocol.env_kwargs), 1, 0)
     agent = Reinforce(protocol.env_id, config, seed=protocol.seed, env_kwargs=protocol.env_kwargs)
     episodes: list[int] = []
     curve: list[NDArray[np.float64]] = []

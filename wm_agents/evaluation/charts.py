@@ -226,7 +226,7 @@ def _points(frame: Frame, x: ArrayLike, y: ArrayLike) -> list[str]:
     # Far outside the frame the exact place does not matter, and browsers dislike huge numbers.
     ceiling = frame.y_high + 4 * (frame.y_high - frame.y_low)
     pairs = zip(np.asarray(x, float), np.asarray(y, float), strict=True)
-    return [f"{frame.x(a):.1f},{frame.y(min(b, ceiling)):.1f}" for a, b in pairs if np.isfinite(b)]
+    return [f"{frame.x(a):.1f},{frame.y(min(b, ceiling)):.1f}" for a, b in pairs if b > -np.inf]
 
 
 def _end_labels(frame: Frame, series: Sequence[Series]) -> str:

@@ -26,8 +26,8 @@ class ErrorTable:
 
     Attributes:
         mean_squared: Mean squared error, and its limits.
-        mean_squared_low: Lower 95% limit, episodes resampled.
-        mean_squared_high: Upper 95% limit.
+        mean_squared_low: Lower 95% limit, episodes resampled; 0 where a single episode lasts so long.
+        mean_squared_high: Upper 95% limit; infinite there.
         mean_absolute: Mean absolute error.
         median: Median absolute error.
         p95: 95th percentile of the absolute error.
@@ -51,7 +51,10 @@ class ErrorTable:
 
 @dataclass(frozen=True)
 class ErrorCurve:
-    """Total root mean squared error in standard deviations at every step [H], and its 95% limits by episode."""
+    """Total root mean squared error in standard deviations at every step [H], and its 95% limits by episode.
+
+    Where a single episode lasts so long the limits are 0 and infinity.
+    """
 
     rmse: Array
     low: Array
@@ -111,7 +114,8 @@ def error_curve(scaled_errors: Array, stretches: Stretches, seed: int) -> ErrorC
 def _episode_limits(values: Array, mask: NDArray[np.bool_], episodes: NDArray[np.int64], seed: int) -> tuple[Any, Any]:
     """Percentile limits [H, C] of the mean of values [W, H, C] over masked starts [W, H], episodes resampled.
 
-    The starts of one episode are not independent; resampling starts would make the interval far too narrow.
+    The starts of one episode are not independent; resampling starts would make the interval far too narrow. A single
+    episode says nothing of how others differ: the limits are 0 and infinity.
     """
     numbers, place = np.unique(episodes, return_inverse=True)
     sums = np.zeros((len(numbers), *values.shape[1:]))
@@ -125,4 +129,6 @@ def _episode_limits(values: Array, mask: NDArray[np.bool_], episodes: NDArray[np
     # A resample in which no episode reaches the horizon says nothing about it.
     means = np.where(drawn_counts[..., None] > 0, drawn_sums / np.maximum(drawn_counts, 1)[..., None], np.nan)
     low, high = np.nanquantile(means, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2], axis=0)
+    is_single = (counts > 0).sum(axis=0) < 2
+    low[is_single], high[is_single] = 0.0, np.inf
     return low, high

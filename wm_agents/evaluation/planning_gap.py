@@ -44,7 +44,7 @@ def planning_gap(
 
     What is resampled is the unit of chance: episodes where there is one run, runs where there are several (their
     episodes are averaged first). Three arms of equal length are taken as paired, since `evaluate` starts episode k of
-    every arm from the same seed, and are resampled together.
+    every arm from the same seed, and are resampled together. One unit alone has no limits: they are infinite.
 
     Args:
         learned: Returns of the planner on the learned model.
@@ -72,10 +72,12 @@ def planning_gap(
 
 def _per_unit(returns: ArrayLike, name: str) -> NDArray[np.float64]:
     values = finite_array(returns, name)
-    return values.mean(axis=1) if values.ndim == 2 else values.ravel()
+    return values.mean(axis=1) if values.ndim == 2 and len(values) > 1 else values.ravel()
 
 
 def _limits(arms: list[NDArray[np.float64]], confidence: float, num_resamples: int, seed: int) -> tuple[float, float]:
+    if min(len(arm) for arm in arms) < 2:
+        return float("-inf"), float("inf")
     generator = np.random.default_rng(seed)
     is_paired = len({len(arm) for arm in arms}) == 1
     indices = generator.integers(len(arms[0]), size=(num_resamples, len(arms[0])))

@@ -79,8 +79,9 @@ def scorecard(
     )
     content = {"title": card.title, "verdict": card.verdict, "summary": to_plain(card.summary)}
     content |= {"open_loop": report.to_json(), "planning_gap": None if gap is None else to_plain(asdict(gap))}
-    _write(card.json_path, json.dumps(content, indent=1, allow_nan=False))
-    _write(card.page_path, render_page(card.title, report, gap))
+    numbers, page = json.dumps(content, indent=1, allow_nan=False), render_page(card.title, report, gap)
+    _write(card.json_path, numbers)
+    _write(card.page_path, page)
     return card
 
 

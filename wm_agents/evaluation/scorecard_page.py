@@ -126,7 +126,8 @@ def _error_section(report: OpenLoopReport) -> str:
         series.append(
             Series(METHOD_NAMES[name], steps, curve.rmse, curve.low, curve.high, _COLOURS[name], is_dashed=not is_model)
         )
-    tops = [float(curve.high[-1]) for curve in report.curves.values()]
+    ends = [(curve.high[-1], curve.rmse[-1]) for curve in report.curves.values()]
+    tops = [float(high if np.isfinite(high) else rmse) for high, rmse in ends]
     chart = line_chart(
         series,
         x_label="steps imagined ahead, without looking",

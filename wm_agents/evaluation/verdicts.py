@@ -19,12 +19,19 @@ METHOD_NAMES = {
 def verdict(report: OpenLoopReport) -> str:
     """How many steps the model can be trusted for."""
     steps, longest = report.trusted_steps, report.max_horizon
+    if steps == 0 and _is_single(report, steps):
+        return "A single held-out episode cannot tell how far this model can be trusted."
     if steps == 0:
         return "This model cannot be trusted for a single step."
     count = "1 step" if steps == 1 else f"{steps} steps"
     if steps == longest:
         return f"This model can be trusted for at least {count}, as far as was examined."
     return f"This model can be trusted for about {count}, of {longest} examined."
+
+
+def _is_single(report: OpenLoopReport, steps: int) -> bool:
+    """Whether a single held-out episode lasts one step more than `steps`."""
+    return not np.isfinite(report.curves["model"].high[steps])
 
 
 def reason(report: OpenLoopReport) -> str:
@@ -36,6 +43,11 @@ def reason(report: OpenLoopReport) -> str:
     curve = report.curves["model"]
     best_name, best = best_baseline(report, steps + 1)
     step = f"after {steps + 1} step{'s' if steps else ''}"
+    if _is_single(report, steps):
+        return (
+            f"{step.capitalize()} its error is {short(curve.rmse[steps])} in a single episode, "
+            "which tells nothing of others."
+        )
     if curve.high[steps] > report.tolerance:
         return (
             f"{step.capitalize()} its error is {short(curve.rmse[steps])} and may exceed {limit} of what it predicts."
@@ -59,6 +71,8 @@ def comparison(report: OpenLoopReport, step: int) -> str:
     when, rule = f"After {step} step{'s' if step > 1 else ''}", f"“{METHOD_NAMES[name]}”"
     if own < 1e-3:
         return f"{when} it is right to a thousandth of a standard deviation; {rule} is off by {short(error)}."
+    if error == 0:
+        return f"{when} {rule} is exact, and its own error is {short(own)}."
     if ratio >= 1:
         return f"{when} its error is {ratio:.1f} times smaller than that of the best simple rule ({rule})."
     return f"{when} its error is {1 / ratio:.1f} times larger than that of the best simple rule ({rule})."
@@ -68,7 +82,7 @@ def gap_sentence(gap: PlanningGap) -> str:
     """What planning with the model is worth."""
     closed = gap.closed
     if not np.isfinite(closed.low):
-        return "The oracle's lead over random actions is within chance, so that no share of it can be told."
+        return "The oracle's lead over random actions is within chance or of one episode: no share of it can be told."
     return (
         f"Planning with the model closes {percent(closed.estimate)} of the gap between random actions and the same "
         f"planner on the true dynamics (95% interval {percent(closed.low)} to {percent(closed.high)})."

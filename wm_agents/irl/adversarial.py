@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from wm_agents.config_checks import require_at_least
-from wm_agents.errors import ConfigError, DemonstrationError, MixedHorizonError
+from wm_agents.errors import ConfigError, DemonstrationError, MixedHorizonError, SpaceError
 from wm_agents.irl.adversarial_checkpoints import resume, save
 from wm_agents.irl.demonstrations import Demonstrations
 from wm_agents.irl.paid_environments import PaidEnvironments, Transitions
@@ -85,11 +85,13 @@ class AdversarialIRL:
 
     Args:
         demonstrations: `Demonstrations` or what `Demonstrations.of` takes.
-        envs: Stable-Baselines3's VecEnv (`make_vec_env`), with Box observations and Discrete or Box actions.
+        envs: Stable-Baselines3's VecEnv (`make_vec_env`), with Box observations, and Discrete or one-dimensional Box
+            actions.
         config: Settings.
         seed: Of everything here.
 
     Raises:
+        SpaceError: Other spaces, or Discrete actions that do not count from 0.
         MixedHorizonError: Demonstrations of different lengths without permission.
         DemonstrationError: Demonstrations that do not fit the spaces.
     """
@@ -97,6 +99,7 @@ class AdversarialIRL:
     def __init__(
         self, demonstrations: Any, envs: VecEnv, config: AdversarialConfig | None = None, seed: int = 0
     ) -> None:
+        _check_spaces(envs)
         self.config = AdversarialConfig() if config is None else config
         self.seed = seed
         given = Demonstrations.of(demonstrations)
@@ -259,6 +262,17 @@ def clone_into(learner: PPO, demonstrations: Demonstrations, seed: int, num_upda
         schedule.step()
     if hasattr(policy, "log_std"):  # imitation drives the spread to nothing, and with it all exploration
         policy.log_std.data.clamp_(min=-1.5)
+
+
+def _check_spaces(envs: VecEnv) -> None:
+    seen, acted = envs.observation_space, envs.action_space
+    is_flat = isinstance(acted, spaces.Box) and len(acted.shape) == 1
+    is_counted = isinstance(acted, spaces.Discrete) and acted.start == 0
+    if not isinstance(seen, spaces.Box) or not (is_flat or is_counted):
+        raise SpaceError(
+            "AdversarialIRL serves Box observations, and actions of a one-dimensional Box or Discrete from 0, got "
+            f"{seen} and {acted}: wrap the environments"
+        )
 
 
 def _transitions(given: Demonstrations, envs: VecEnv) -> Transitions:

@@ -15,6 +15,7 @@ from wm_agents.errors import ConfigError, DemonstrationError, SpaceError
 from wm_agents.irl.demonstrations import Demonstrations
 from wm_agents.networks import Perceptron
 from wm_agents.training.finite import descend
+from wm_agents.world_models.normalisation import divisors, spread
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class BehaviourCloning:
                 f"observations {tuple(inputs.shape)} and actions {tuple(targets.shape)} do not fit the spaces "
                 f"{self.observation_space} and {self.action_space}"
             )
-        self._mean, self._std = inputs.mean(0), inputs.std(0, correction=0).clamp_min(1e-3)
+        self._mean, self._std = inputs.mean(0), divisors(spread(inputs, inputs.double().mean(0))).float()
         optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
         )
@@ -107,10 +108,9 @@ class BehaviourCloning:
         episode_start: NDArray[np.bool_] | None = None,  # noqa: ARG002
         deterministic: bool = True,  # noqa: ARG002
     ) -> tuple[Any, Any]:
-        """The demonstrator's most probable action for one observation or a batch."""
-        array = np.asarray(observation, np.float32)
-        is_single = array.ndim == len(self.observation_space.shape or (1,))
-        outputs = self._outputs(torch.from_numpy(array.reshape(1 if is_single else len(array), -1)))
+        """The demonstrator's most probable action for one observation or a batch, as the environment gives them."""
+        rows, is_single = self._rows(observation)
+        outputs = self._outputs(torch.from_numpy(rows))
         if isinstance(self.action_space, spaces.Discrete):
             actions = outputs.argmax(1).numpy() + int(self.action_space.start)
         else:
@@ -118,6 +118,14 @@ class BehaviourCloning:
             shaped = outputs.numpy().reshape(-1, *self.action_space.shape)
             actions = np.clip(shaped, self.action_space.low, self.action_space.high)
         return (actions[0] if is_single else actions), state
+
+    def _rows(self, observation: Any) -> tuple[NDArray[np.float32], bool]:
+        """Observations [B, O] with Discrete ones as one-hots, and whether there was but one."""
+        space, array = self.observation_space, np.asarray(observation)
+        is_single = array.ndim == len(space.shape or ())
+        if isinstance(space, spaces.Discrete):
+            return np.eye(int(space.n), dtype=np.float32)[np.atleast_1d(array) - int(space.start)], is_single
+        return array.astype(np.float32).reshape(1 if is_single else len(array), -1), is_single
 
     def _outputs(self, observations: Tensor) -> Tensor:
         outputs: Tensor = self.network((observations - self._mean) / self._std)

@@ -83,6 +83,9 @@ def choose_prior_std(
 ) -> float:
     """The prior standard deviation under which held-out episodes are most probable.
 
+    The best of several scores flatters: how well the chosen one foresees is measured on episodes that it was not chosen
+    by.
+
     Raises:
         DemonstrationError: Fewer episodes than folds.
     """

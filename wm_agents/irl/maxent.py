@@ -120,9 +120,11 @@ class RewardFit:
         return [(self.feature_names[i], float(self.scaled_weights[i])) for i in order if self.is_trusted[i]]
 
     def bootstrap_limits(self) -> tuple[Floats, Floats]:
-        """Percentile limits [F] of `weights`; raises ConfigError without resamples."""
+        """Percentile limits [F] of `weights`, infinite for a single episode; raises ConfigError without resamples."""
         if not len(self.resampled):
             raise ConfigError("no bootstrap was asked for: fit with num_resamples, such as 200")
+        if self.num_episodes < 2:
+            return np.full_like(self.weights, -np.inf), np.full_like(self.weights, np.inf)
         tail = (1 - self.confidence) / 2
         low, high = np.quantile(self.resampled, [tail, 1 - tail], axis=0)
         return low / self.scale, high / self.scale
@@ -363,6 +365,8 @@ def _flags(
         flags.append("one class: always the same action, so that the prior alone limits the size of the weights")
     elif _is_separated(likelihood, weights, had_choice, config):
         flags.append("separated: some weights explain every action, so that the prior alone limits their size")
+    if config.num_resamples and likelihood.num_episodes < 2:
+        flags.append("one episode: resampling it tells nothing, so that the bootstrap has no limits")
     return tuple(flags)
 
 

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from wm_agents.networks import Perceptron
+from wm_agents.world_models.normalisation import divisors, spread
 
 
 class RewardNetwork(nn.Module):
@@ -40,9 +41,9 @@ class RewardNetwork(nn.Module):
         self.register_buffer("std", torch.ones(num_inputs))
 
     def standardise(self, observations: Tensor) -> None:
-        """Take the units of observations [N, O]."""
+        """Take the units of observations [N, O]; what is constant in them is only shifted."""
         self.mean = observations.mean(0)
-        self.std = observations.std(0, correction=0).clamp_min(1e-3)
+        self.std = divisors(spread(observations, observations.double().mean(0))).float()
 
     def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Rewards [N] of observations [N, O] and actions [N] (Discrete) or [N, A]."""

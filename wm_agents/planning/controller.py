@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wm_agents.box_values import as_box_values
 from wm_agents.config_checks import require_between
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.planning.oracle import OracleModel
@@ -78,9 +79,9 @@ class PlanningAgent:
         actions = plan.actions[:, 0]
         if not deterministic and self._exploration > 0.0:
             actions = self._explore(actions)
-        self._last = (model_state, actions)
+        chosen = self._executed(actions)
+        self._last = (model_state, torch.as_tensor(chosen).to(actions))
         self._counts = np.where(fresh, 0, self._counts) + 1
-        chosen = actions.cpu().numpy().astype(self._model.action_space.dtype)
         return (chosen if is_batch else chosen[0]), self._counts.copy()
 
     def _rows(self, observation: Any) -> tuple[NDArray[np.float32], bool]:
@@ -133,6 +134,11 @@ class PlanningAgent:
             raise ConfigError(f"predict got {num_rows} observations, but env holds {len(states)} states: pass that env")
         return states
 
+    def _executed(self, actions: Tensor) -> NDArray[Any]:
+        """Actions [B, ...] that the action space contains."""
+        space, chosen = self._model.action_space, actions.cpu().numpy()
+        return as_box_values(chosen, space) if isinstance(space, gym.spaces.Box) else chosen.astype(space.dtype)
+
     def _explore(self, actions: Tensor) -> Tensor:
         space = self._model.action_space
         if isinstance(space, gym.spaces.Discrete):
@@ -140,6 +146,6 @@ class PlanningAgent:
             is_random = torch.rand(actions.shape, generator=self._generator) < self._exploration
             return torch.where(is_random.to(actions.device), drawn.to(actions.device), actions)
         assert isinstance(space, gym.spaces.Box)
-        low, high = (torch.as_tensor(bound, device=actions.device) for bound in (space.low, space.high))
+        low, high = (torch.as_tensor(bound).to(actions) for bound in (space.low, space.high))
         noise = torch.randn(actions.shape, generator=self._generator).to(actions.device)
         return (actions + self._exploration * (high - low) / 2 * noise).clamp(low, high)

@@ -17,7 +17,7 @@ class Experience:
     """Acts in an environment and remembers everything; an episode goes on from one `collect` to the next.
 
     Args:
-        env: A Gymnasium environment with flat observations.
+        env: A Gymnasium environment with observations of a flat Box or of Discrete.
         seed: Of the environment's resets and its random actions.
 
     Attributes:
@@ -25,8 +25,10 @@ class Experience:
     """
 
     def __init__(self, env: gym.Env[Any, Any], seed: int) -> None:
-        if not isinstance(env.observation_space, gym.spaces.Discrete) and len(env.observation_space.shape or ()) != 1:
-            raise SpaceError(f"expected flat observations, got {env.observation_space}: wrap with FlattenObservation")
+        space = env.observation_space
+        is_flat = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
+        if not is_flat and not isinstance(space, gym.spaces.Discrete):
+            raise SpaceError(f"expected flat observations, got {space}: wrap with FlattenObservation")
         self.num_steps = 0
         self._env = env
         self._episodes: list[list[tuple[Any, ...]]] = []  # (observation, action, reward, terminated, truncated)

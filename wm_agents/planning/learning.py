@@ -11,6 +11,7 @@ from wm_agents.config_checks import require_at_least, require_between
 from wm_agents.planning.controller import PlanningAgent
 from wm_agents.planning.experience import Experience
 from wm_agents.planning.holding import HeldActionAgent
+from wm_agents.planning.spaces import check_action_space
 from wm_agents.protocols import Planner, WorldModel
 from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
 from wm_agents.training.seeding import capture_random_state, restore_random_state
@@ -96,8 +97,10 @@ def learn_to_plan(
             depend on their arguments alone; an interrupted round is begun again.
 
     Raises:
+        SpaceError: Observations other than flat Box or Discrete, or actions that no planner serves; no step was taken.
         CheckpointError: The checkpoints are of another run, or the environment does not repeat itself.
     """
+    check_action_space(env.action_space, "learn_to_plan")
     experience = Experience(env, seed)
     rounds: list[dict[str, float]] = []
     run = {"kind": "planning", "config": asdict(config), "seed": seed, "spaces": _spaces(env)}

@@ -44,3 +44,11 @@ def num_discrete_actions(space: gym.Space[Any], planner: str) -> int:
     if space.start != 0:
         raise SpaceError(f"{planner} counts actions from 0, {space} does not: shift them with TransformAction")
     return int(space.n)
+
+
+def check_action_space(space: gym.Space[Any], planner: str) -> None:
+    """Raise SpaceError unless some planner serves the space: a flat finite Box, or a Discrete that counts from 0."""
+    if isinstance(space, gym.spaces.Box):
+        action_bounds(space, planner, torch.device("cpu"))
+    else:
+        num_discrete_actions(space, planner)

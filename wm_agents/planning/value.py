@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from wm_agents.config_checks import require_at_least, require_between
 from wm_agents.planning.holding import HeldRows
 from wm_agents.planning.objectives import RewardFunction
-from wm_agents.planning.spaces import action_bounds
+from wm_agents.planning.spaces import action_bounds, check_action_space
 from wm_agents.protocols import WorldModel
 from wm_agents.training.finite import descend
 
@@ -87,7 +87,8 @@ class ValueNetwork(nn.Module):
         self.register_buffer("known_low", observations.amin(0) - reach)
         self.register_buffer("known_high", observations.amax(0) + reach)
         self.register_buffer("mean", observations.mean(0))
-        self.register_buffer("std", observations.std(0).clamp_min(1e-3))
+        # A single row has no deviation: 0 stands in for the unbiased estimate, which would be NaN.
+        self.register_buffer("std", observations.std(0, correction=min(1, len(observations) - 1)).clamp_min(1e-3))
         self.register_buffer("bounds", torch.tensor(bounds))
         self.layers = nn.Sequential(
             nn.Linear(observations.shape[1], hidden_size),
@@ -132,6 +133,9 @@ class ValueIteration:
         config: Settings.
         reward_function: Replaces the model's rewards.
         seed: Draws weights, batches and actions.
+
+    Raises:
+        SpaceError: Actions that are neither a flat finite Box nor a Discrete that counts from 0.
     """
 
     def __init__(
@@ -142,6 +146,7 @@ class ValueIteration:
         reward_function: RewardFunction | None = None,
         seed: int = 0,
     ) -> None:
+        check_action_space(model.action_space, "ValueIteration")
         self._model = model
         self._config = config
         self._reward_function = reward_function

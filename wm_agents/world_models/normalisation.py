@@ -6,6 +6,19 @@ from torch import Tensor, nn
 _SMALLEST_STD = 1e-6
 
 
+def spread(rows: Tensor, mean: Tensor) -> Tensor:
+    """Standard deviations [F] of rows [N, F] about a float64 mean [F]; 0 where they are but rounding."""
+    exact = rows.double()  # the float32 variance of a large constant is not 0
+    std = ((exact - mean).square().mean(0)).sqrt()
+    scale = exact.abs().amax(0).clamp_min(1.0)
+    return torch.where(std > _SMALLEST_STD * scale, std, torch.zeros_like(std))
+
+
+def divisors(spreads: Tensor) -> Tensor:
+    """What to divide features [F] of these spreads by: 1 for a constant, which is only shifted."""
+    return torch.where(spreads > 0, spreads, torch.ones_like(spreads))
+
+
 class Standardiser(nn.Module):
     """Shifts and scales the last axis to mean 0 and standard deviation 1.
 
@@ -28,14 +41,10 @@ class Standardiser(nn.Module):
 
     def fit(self, rows: Tensor, is_centred: bool = True) -> None:
         """Measure mean and standard deviation of rows [N, F]; `is_centred=False` keeps 0 as the mean."""
-        exact = rows.double()  # the float32 variance of a large constant is not 0
-        mean = exact.mean(0) if is_centred else torch.zeros_like(exact[0])
-        std = ((exact - mean).square().mean(0)).sqrt()
-        scale = exact.abs().amax(0).clamp_min(1.0)
+        mean = rows.double().mean(0) if is_centred else torch.zeros_like(rows[0], dtype=torch.float64)
         self.mean.copy_(mean)
-        varies = std > _SMALLEST_STD * scale
-        self.std.copy_(torch.where(varies, std, torch.ones_like(std)))
-        self.span.copy_(torch.where(varies, std, torch.zeros_like(std)))
+        self.span.copy_(spread(rows, mean))
+        self.std.copy_(divisors(spread(rows, mean)))
 
     def normalise(self, values: Tensor) -> Tensor:
         """From units to standard deviations."""

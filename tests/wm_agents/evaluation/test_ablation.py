@@ -87,3 +87,10 @@ def test_an_environment_without_success_is_refused():
     protocol = Protocol("CartPole-v1", num_updates=1, evaluate_every=1, evaluation_episodes=2)
     with pytest.raises(ConfigError, match="is_success"):
         run_arm("with", ReinforceConfig(episodes_per_update=2), protocol)
+
+
+def test_a_protocol_without_an_evaluation_is_refused():
+    with pytest.raises(ConfigError, match=r"num_updates=10 ends before the first evaluation.*evaluate_every=50"):
+        Protocol("wm/PatternEcho-v0", num_updates=10)
+    with pytest.raises(ConfigError, match="final_episodes is at least 1, got 0"):
+        Protocol("wm/PatternEcho-v0", final_episodes=0)

@@ -101,6 +101,17 @@ def test_intervals_resample_episodes() -> None:
     assert table.mean_squared_high[0, 0] == pytest.approx(np.quantile(draws, 0.975), abs=0.126)
 
 
+def test_a_single_episode_has_no_limits_and_is_not_trusted() -> None:
+    alone = open_loop_error(WalkModel(), walk([10], seed=5), (1, 4))
+    assert alone.trusted_steps == 0
+    assert (alone.curves["model"].low == 0).all()
+    assert np.isposinf(alone.curves["model"].high).all()
+    mixed = open_loop_error(WalkModel(), walk([10, 10, 20], seed=5), (1, 10, 20))  # beyond 10 steps there is but one
+    assert mixed.trusted_steps == 10
+    assert np.isposinf(mixed.tables["model"].mean_squared_high[2]).all()
+    assert np.isfinite(mixed.tables["model"].mean_squared_high[:2]).all()
+
+
 def test_episodes_seen_in_training_are_refused_unless_told() -> None:
     mixed = Trajectories.concatenate([TEST, TRAIN.select([3])])
     with pytest.raises(TrajectoryError, match="1 of 9 episodes were seen in training, the first is number 8"):

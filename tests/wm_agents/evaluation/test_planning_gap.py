@@ -36,3 +36,10 @@ def test_no_gap_is_said_and_a_gap_within_chance_has_no_limits() -> None:
     noisy = planning_gap([1.0, 5.0, 3.0], [0.0, 10.0, 0.2], [5.0, 0.0, 5.0])
     assert np.isinf(noisy.closed.low)
     assert np.isinf(noisy.closed.high)
+
+
+def test_one_episode_has_no_limits_and_one_run_is_resampled_by_episode() -> None:
+    alone = planning_gap([0.5], [1.0], [0.0]).closed
+    assert (alone.estimate, alone.low, alone.high) == (0.5, -np.inf, np.inf)
+    learned = np.random.default_rng(0).normal(0.5, 0.1, 50)
+    assert planning_gap([learned], [np.ones(50)], [np.zeros(50)]) == planning_gap(learned, np.ones(50), np.zeros(50))

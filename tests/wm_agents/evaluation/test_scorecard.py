@@ -1,6 +1,7 @@
 """The scorecard's two files: complete, self-contained, and with the verdict that the numbers call for."""
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -91,6 +92,19 @@ def test_the_verdict_follows_the_numbers(tmp_path: Path) -> None:
     assert "the same planner" not in page
 
 
+def test_a_single_episode_gives_valid_files_that_promise_nothing(tmp_path: Path) -> None:
+    gap = planning_gap([0.5], [1.0], [0.0])
+    card = scorecard(WalkModel(drift=0.01), walk([20]), tmp_path, horizons=(1, 4), gap=gap)
+    assert card.verdict == "A single held-out episode cannot tell how far this model can be trusted."
+    page, content = card.page_path.read_text(), json.loads(card.json_path.read_text())
+    assert "in a single episode, which tells nothing of others" in page
+    assert "within chance or of one episode" in page
+    assert not re.search(r"\b(nan|inf)\b", page)
+    assert content["open_loop"]["curves"]["model"]["high"] == [None] * 4
+    assert content["planning_gap"]["closed"]["low"] is None
+    assert "error_h1_high" not in card.summary
+
+
 def test_many_features_fold_and_a_single_horizon_works(tmp_path: Path) -> None:
     wide = walk([6] * 6)
     wide = type(wide)(
@@ -124,3 +138,13 @@ def test_what_is_refused_leaves_the_earlier_card(tmp_path: Path) -> None:
         scorecard(WalkModel(), TEST, tmp_path, train=TEST)
     assert (tmp_path / "scorecard.html").read_text() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scorecard.html", "scorecard.json"]
+
+
+def test_a_page_that_cannot_be_drawn_leaves_no_half_of_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> str:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("wm_agents.evaluation.scorecard.render_page", fail)
+    with pytest.raises(ZeroDivisionError):
+        scorecard(WalkModel(), walk([20] * 3), tmp_path, horizons=(1, 4))
+    assert list(tmp_path.iterdir()) == []

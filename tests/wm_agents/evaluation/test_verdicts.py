@@ -1,9 +1,12 @@
 """The sentences of the page follow its numbers."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from tests.wm_agents.evaluation.analytic import WalkModel, walk
 from wm_agents.evaluation.calibration import LEVELS, Calibration
+from wm_agents.evaluation.charts import short
 from wm_agents.evaluation.open_loop import open_loop_error
 from wm_agents.evaluation.open_loop_report import EndPrediction
 from wm_agents.evaluation.planning_gap import planning_gap
@@ -22,6 +25,14 @@ def test_comparison_names_the_best_rule_and_the_ratio() -> None:
     small = open_loop_error(WalkModel(drift=0.05 * std), TEST, (2,))
     assert f"{small.error(2, 'persistence') / small.error(2):.1f} times smaller" in comparison(small, 2)
     assert "right to a thousandth" in comparison(open_loop_error(WalkModel(), TEST, (2,)), 2)
+
+
+def test_a_rule_that_is_exact_is_said_to_be() -> None:
+    report = open_loop_error(WalkModel(drift=0.1), TEST, (2,))
+    curve = report.curves["persistence"]
+    report.curves["persistence"] = replace(curve, rmse=np.zeros_like(curve.rmse))
+    expected = f"After 2 steps “nothing changes” is exact, and its own error is {short(report.error(2))}."
+    assert comparison(report, 2) == expected
 
 
 def test_the_reason_is_the_tolerance_or_the_better_rule() -> None:

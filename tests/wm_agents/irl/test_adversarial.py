@@ -6,6 +6,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from wm_agents.errors import ConfigError, DemonstrationError, MixedHorizonError, SpaceError
 from wm_agents.irl import AdversarialConfig, AdversarialIRL, BehaviourCloning, CloningConfig, Demonstrations
+from wm_agents.irl.reward_network import RewardNetwork
 
 SMALL = AdversarialConfig(num_steps=64, num_discriminator_updates=10, batch_size=64, num_epochs=4)
 
@@ -115,6 +116,23 @@ def test_demonstrations_have_to_fit_the_spaces():
         AdversarialConfig(discount=1.0)
 
 
+@pytest.mark.parametrize(
+    ("name", "space"),
+    [
+        ("observation_space", gym.spaces.Discrete(4)),
+        ("observation_space", gym.spaces.MultiBinary(1)),
+        ("action_space", gym.spaces.MultiDiscrete([2, 2])),
+        ("action_space", gym.spaces.Discrete(3, start=1)),
+        ("action_space", gym.spaces.Box(-1, 1, (1, 1))),
+    ],
+)
+def test_other_spaces_are_refused_at_once(name, space):
+    envs = make_vec_env(Thermostat, 1)
+    setattr(envs, name, space)
+    with pytest.raises(SpaceError, match=r"AdversarialIRL serves Box observations.*wrap the environments"):
+        AdversarialIRL(recorded(False), envs, SMALL)
+
+
 @pytest.mark.parametrize("is_discrete", [True, False])
 def test_behaviour_cloning_does_what_was_shown(is_discrete):
     env = Thermostat(is_discrete)
@@ -134,3 +152,29 @@ def test_behaviour_cloning_checks_what_it_gets():
         BehaviourCloning(env.observation_space, gym.spaces.MultiDiscrete([2, 2]))
     with pytest.raises(ConfigError):
         CloningConfig(num_updates=0)
+
+
+def test_behaviour_cloning_reads_discrete_observations_one_by_one_and_in_batches():
+    seen, taken = np.arange(41) % 4, np.array([2, 0, 1, 1])
+    cloning = BehaviourCloning(gym.spaces.Discrete(4, start=5), gym.spaces.Discrete(3), CloningConfig(num_updates=200))
+    cloning.fit({"observations": np.eye(4, dtype=np.float32)[seen], "actions": taken[seen[:-1]], "lengths": [40]})
+    assert cloning.predict(np.arange(5, 9))[0].tolist() == [2, 0, 1, 1]
+    assert [cloning.predict(np.int64(place))[0] for place in range(5, 9)] == [2, 0, 1, 1]
+
+
+def test_what_was_constant_when_it_was_shown_does_not_decide_later():
+    generator = np.random.default_rng(0)
+    place = generator.uniform(-1, 1, 201)
+    shown = {
+        "observations": np.stack([place, np.full(201, 0.3)], 1).astype(np.float32),
+        "actions": (place[:-1] > 0).astype(int),
+    }
+    cloning = BehaviourCloning(
+        gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2), CloningConfig(num_updates=400), seed=0
+    )
+    cloning.fit(Demonstrations.of(shown | {"lengths": [200]}))
+    asked = np.stack([generator.uniform(-1, 1, 500), np.full(500, 0.4)], 1).astype(np.float32)
+    assert (cloning.predict(asked)[0] == (asked[:, 0] > 0)).mean() > 0.9
+    network = RewardNetwork(2, gym.spaces.Discrete(2), generator=torch.Generator().manual_seed(0))
+    network.standardise(torch.tensor([[1.0, 12345.678], [5.0, 12345.678]]))
+    assert network.std.tolist() == [2.0, 1.0]

@@ -26,6 +26,16 @@ def test_weights_of_single_choices_are_recovered_within_their_intervals():
     np.testing.assert_allclose(high - low, fit.high - fit.low, rtol=0.4)
 
 
+def test_the_bootstrap_of_a_single_episode_has_no_limits():
+    model, demonstrations = one_shot(20)
+    first = demonstrations.trajectories.actions[:1]
+    fit = MaxEntIRL(model, MaxEntConfig(num_resamples=5)).fit(Demonstrations.from_states([0], first))
+    low, high = fit.bootstrap_limits()
+    assert np.isneginf(low).all()
+    assert np.isposinf(high).all()
+    assert any(flag.startswith("one episode") for flag in fit.flags)
+
+
 def test_one_shot_fit_is_the_conditional_logit_of_another_implementation():
     """Two actions and no prior to speak of: scikit-learn's logistic regression on feature differences."""
     from sklearn.linear_model import LogisticRegression

@@ -152,6 +152,22 @@ def test_exploration_keeps_box_actions_within_bounds():
     assert np.abs(actions).max() <= 1.0
 
 
+@pytest.mark.parametrize(
+    ("space", "planned", "executed"),
+    [
+        (gym.spaces.Box(-0.1, 0.1, (1,), np.float64), [0.1, -0.1, 0.05], [0.1, -0.1, float(np.float32(0.05))]),
+        (gym.spaces.Box(0, 5, (1,), np.int64), [2.9, 0.2, 5.0], [3, 0, 5]),
+    ],
+)
+def test_executed_actions_lie_in_their_space(space, planned, executed):
+    planner, model = RecordingPlanner(), PointModel()
+    model.action_space = space
+    planner.plan = lambda *_: Plan(torch.tensor(planned)[:, None, None], torch.zeros(3), 0)
+    actions, _ = PlanningAgent(model, planner).predict(np.zeros((3, 1), np.float32))
+    assert all(space.contains(action) for action in actions)
+    assert actions[:, 0].tolist() == executed
+
+
 class RememberingModel(Unrolled):
     """Carries the sum of its actions from step to step."""
 

@@ -170,6 +170,21 @@ def test_planners_are_made_by_name():
         make_planner("icem", GridModel(), walked, seed=0)
 
 
+@pytest.mark.parametrize(
+    "space", [gym.spaces.Discrete(3, start=1), gym.spaces.MultiDiscrete([2, 2]), gym.spaces.MultiBinary(2)]
+)
+def test_spaces_that_no_planner_serves_are_refused_before_any_step(space):
+    env = CountingEnv()
+    env.action_space = space
+    with pytest.raises(SpaceError, match="learn_to_plan"):
+        learn_to_plan(env, LearningConfig(max_real_steps=5), lambda *_: None, lambda *_: None, seed=0)
+    env.observation_space, env.action_space = space, gym.spaces.Discrete(2)
+    if not isinstance(space, gym.spaces.Discrete):
+        with pytest.raises(SpaceError, match="wrap with FlattenObservation"):
+            learn_to_plan(env, LearningConfig(max_real_steps=5), lambda *_: None, lambda *_: None, seed=0)
+    assert env.seeds == []
+
+
 def test_random_actions_are_held_but_on_tokens():
     def random_actions(env_id: str, num_steps: int) -> np.ndarray:
         env, budget = gym.make(env_id), LearningConfig(max_real_steps=num_steps, num_rounds=0)

@@ -1,10 +1,11 @@
 import dataclasses
 
+import gymnasium as gym
 import pytest
 import torch
 from analytic_models import GridModel, PointModel
 
-from wm_agents.errors import ConfigError
+from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.planning import CategoricalCEM, CategoricalCEMConfig, DiscountedReturn
 from wm_agents.planning.value import ValueConfig, ValueIteration
 
@@ -69,6 +70,18 @@ def test_reward_function_replaces_the_models():
 def test_settings_that_cannot_work_are_refused(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
         ValueConfig(**changes)
+
+
+def test_actions_that_do_not_count_from_zero_are_refused():
+    model = GridModel()
+    model.action_space = gym.spaces.Discrete(4, start=1)
+    with pytest.raises(SpaceError, match="ValueIteration counts actions from 0"):
+        ValueIteration(model, SMALL)
+
+
+def test_a_single_state_is_enough():
+    config = ValueConfig(num_rounds=1, num_updates=3, num_branches=2, branch_length=2)
+    assert ValueIteration(GridModel(), config).fit(torch.zeros(1, 2))(torch.zeros(2, 2)).isfinite().all()
 
 
 def test_slip_makes_the_neighbourhood_of_a_danger_worth_less():
