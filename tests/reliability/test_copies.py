@@ -22,8 +22,8 @@ def test_a_copy_has_the_same_future(env_id, way, counted):
         env.reset(seed=5)
         env.action_space.seed(5)
         actions = [env.action_space.sample() for _ in range(6)]
-        env.step(actions[0])
-        if num_envs is None and env.unwrapped.clone_state()["ended"]:
+        _, _, terminated, truncated, _ = env.step(actions[0])
+        if num_envs is None and (terminated or truncated):
             env.reset()
         twin = WAYS[way](env)
         for action in actions[1:3]:
