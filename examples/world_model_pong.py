@@ -156,8 +156,8 @@ def card_of(config: Config, summary: dict[str, float]) -> Card:
 
 
 def options(config: Config) -> dict[str, Any]:
-    """Of the environment."""
-    return {"repeat_action_probability": config.repeat_action_probability}
+    """Of the environment; a rally without end is cut before the console ends it, where nothing is left to predict."""
+    return {"repeat_action_probability": config.repeat_action_probability, "time_limit": 16_000}
 
 
 def record_training(config: Config) -> Trajectories:
