@@ -5,6 +5,7 @@ a `Board`; a socket carries who has to do what, wakes the other side, and tells 
 can be left taken. Anything rarer goes through the socket, too.
 """
 
+import contextlib
 import mmap
 import os
 import select
@@ -91,7 +92,7 @@ class Worker:
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno(), descriptor], env=environment)
         theirs.close()
         self._connection = Connection(ours.detach())
-        self.stop = weakref.finalize(self, _stop, self._connection, self._process)
+        self.stop = weakref.finalize(self, _stop, self._connection, self._process, os.getpid())
 
     def send(self, request: Request) -> None:
         """Hand over a request; raises WorkerError."""
@@ -117,8 +118,12 @@ class Worker:
         )
 
 
-def _stop(connection: Connection, process: "subprocess.Popen[bytes]") -> None:
-    connection.close()  # the worker sees the end of its input
+def _stop(connection: Connection, process: "subprocess.Popen[bytes]", owner: int) -> None:
+    if os.getpid() != owner:
+        return  # a fork of the program: the worker is not its own
+    with socket.socket(fileno=os.dup(connection.fileno())) as ours, contextlib.suppress(OSError):
+        ours.shutdown(socket.SHUT_RDWR)  # the worker sees the end of its input, also while a fork holds this socket
+    connection.close()
     try:
         process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
