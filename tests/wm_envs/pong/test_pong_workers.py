@@ -145,6 +145,15 @@ def test_a_fork_of_the_program_neither_ends_the_workers_nor_holds_them_up():
     lasting.join()
 
 
+def test_a_worker_does_not_import_from_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "numpy.py").write_text("raise ImportError('a file of the user, which has nothing to do with it')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder])
+    env = made()
+    env.step(ACTIONS)
+    env.close()
+
+
 def test_consoles_that_are_forgotten_end_their_workers():
     consoles = Consoles([slice(0, 1), slice(1, 2)])
     consoles.start([0, 1], [0, 0])
