@@ -20,6 +20,7 @@ import tyro
 
 from benchmarks.report import RESULTS, add_row
 from examples import world_model_pong as example
+from wm_agents.training.summary import without_infinities
 from wm_agents.world_models.objects import ObjectModel
 from wm_envs.pong.view import PongView
 
@@ -85,7 +86,7 @@ def measure(run: example.Config, players: tuple[Any, ...]) -> list[dict[str, Any
         row: dict[str, Any] = {"env_id": run.env_id, "repeat_action_probability": run.repeat_action_probability}
         row |= {"seed": run.seed, "player": player, "train_steps": train.num_steps, "test_games": run.test_games}
         row |= {"windows_left_out": num_left_out} | cost
-        rows.append(row | example.summarise(test, windows, example.imagine(model, windows)))
+        rows.append(row | without_infinities(example.summarise(test, windows, example.imagine(model, windows))))
     return rows
 
 

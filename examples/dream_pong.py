@@ -31,6 +31,7 @@ from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.world_models.objects import ObjectConfig, ObjectModel
+from wm_envs.errors import OptionError
 from wm_envs.pong.features import is_flying_to_enemy
 from wm_envs.pong.players import Explorer
 from wm_envs.pong.view import PongView
@@ -51,7 +52,8 @@ class Config:
     repeat_action_probability: float = 0.25
     """Sticky actions, in training and evaluation."""
     is_measured: bool = True
-    """Take the constants of paddle and walls from the first round's recording; else they are told."""
+    """Take the constants of paddle and walls from the first round's recording, unless it is too short; else they are
+    told."""
     shares: tuple[float, ...] = (0.2, 0.2, 0.2, 0.4)
     """Of the real steps, by round; the first round explores with a scripted player, the others with the policy."""
     dream_updates: tuple[int, ...] = (120, 100, 100, 160)
@@ -79,17 +81,18 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     """Run all rounds and the evaluation; returns the summary that is written."""
     began = time.perf_counter()
+    check(config)
     torch.set_num_threads(config.num_threads)
     make_output_directory(config.output_dir)
     options = {"repeat_action_probability": config.repeat_action_probability}
     env = gym.make(config.env_id, **options)
-    experience, view, policy, rounds = Experience(env, config.seed), PongView(), None, []
-    for number, share in enumerate(config.shares):
+    experience, view, is_measured, policy, rounds = Experience(env, config.seed), PongView(), False, None, []
+    for number, num_steps in enumerate(steps_of_rounds(config)):
         began_round = time.perf_counter()
-        experience.collect(round(share * config.max_real_steps), player(config, policy, view))
+        experience.collect(num_steps, player(config, policy, view))
         collected = time.perf_counter()
         if number == 0 and config.is_measured:
-            view = measured(experience)
+            view, is_measured = measured(experience)
         model, figures = fit(config, env, view, experience)
         fitted = time.perf_counter()
         env_of_dreams = dreams(config, model, view, experience, number)
@@ -99,18 +102,38 @@ def main(config: Config) -> dict[str, Any]:
         figures |= policy.learn(env_of_dreams, config.dream_updates[number], **schedule(config, number))
         figures |= {"collect_seconds": collected - began_round, "fit_seconds": fitted - collected}
         figures |= {"dream_seconds": time.perf_counter() - fitted, "real_steps": experience.num_steps}
-        figures["real_points_won"] = points_won(experience, share * config.max_real_steps)
+        figures["real_points_won"] = points_won(experience, num_steps)
         rounds.append(figures)
         print(json.dumps({name: round(value, 4) for name, value in figures.items()}), flush=True)
         (config.output_dir / "rounds.json").write_text(json.dumps(rounds, indent=2) + "\n")
     seconds = time.perf_counter() - began
     assert policy is not None
     summary = score(config, policy, view, options) | {"real_steps": experience.num_steps, "seconds": seconds}
+    summary["is_view_measured"] = is_measured
     write_summary(config.output_dir, summary)
     (config.output_dir / "view.json").write_text(json.dumps(view.to_json(), indent=2) + "\n")
     save_with_card(policy, config.output_dir, card_of(config, summary))
     print(json.dumps(summary, indent=2))
     return summary
+
+
+def check(config: Config) -> None:
+    """Refuse before the first step what would fail after many."""
+    if len(config.shares) != len(config.dream_updates) or not config.shares:
+        raise SystemExit(f"each round has a share and dream updates, got {config.shares} and {config.dream_updates}")
+    if min(config.shares) <= 0 or sum(config.shares) > 1 + 1e-9:
+        raise SystemExit(f"the shares are positive and at most 1 together, got {config.shares}")
+    if min(steps_of_rounds(config)) < 1:
+        raise SystemExit(f"every round takes a real step: raise max_real_steps, got {config.max_real_steps}")
+    for name in ("games", "num_dreams", "dream_horizon", "num_threads"):
+        if getattr(config, name) < 1:
+            raise SystemExit(f"{name} is at least 1, got {getattr(config, name)}")
+
+
+def steps_of_rounds(config: Config) -> list[int]:
+    """The real steps of each round, together at most max_real_steps."""
+    ends = np.rint(np.cumsum(config.shares) * config.max_real_steps).astype(int)
+    return [int(steps) for steps in np.diff(ends, prepend=0)]
 
 
 def card_of(config: Config, summary: dict[str, Any]) -> Card:
@@ -140,10 +163,14 @@ def card_of(config: Config, summary: dict[str, Any]) -> Card:
     )
 
 
-def measured(experience: Experience) -> PongView:
-    """The view of the first round, whose numbers come from what was recorded; the policy's features rest on it."""
+def measured(experience: Experience) -> tuple[PongView, bool]:
+    """The view of the first round, on which the policy's features rest, and whether the recording gave its numbers."""
     seen = experience.trajectories()
-    return PongView.measured(seen.observations, seen.actions, seen.lengths)
+    try:
+        return PongView.measured(seen.observations, seen.actions, seen.lengths), True
+    except OptionError as error:
+        print(f"the view keeps the game's own numbers: {error}", flush=True)
+        return PongView(), False
 
 
 class Scripted:
@@ -192,9 +219,9 @@ def schedule(config: Config, number: int) -> dict[str, tuple[float, float]]:
     }
 
 
-def points_won(experience: Experience, num_steps: float) -> float:
+def points_won(experience: Experience, num_steps: int) -> float:
     """The share of the points that the collecting player won in the last steps."""
-    rewards = experience.trajectories().rewards[-round(num_steps) :]
+    rewards = experience.trajectories().rewards[-num_steps:]
     return float((rewards > 0).sum() / max((rewards != 0).sum(), 1))
 
 

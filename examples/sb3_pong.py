@@ -43,7 +43,7 @@ class Config:
     output_dir: Path = Path("runs/sb3_pong")
     """Folder for summary.json."""
     max_real_steps: int = 100_000
-    """Steps of the real game, evaluation apart."""
+    """Steps of the real game, evaluation apart; rounded up to whole rounds of num_envs * num_steps."""
     repeat_action_probability: float = 0.25
     """Sticky actions, in training and evaluation."""
     num_envs: int = 8

@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.protocols import ModelState
 from wm_agents.training.cards import Card, save_with_card
-from wm_agents.training.summary import make_output_directory, write_summary
+from wm_agents.training.summary import make_output_directory, without_infinities, write_summary
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.objects import ObjectConfig, ObjectModel
 from wm_envs import oracle
 from wm_envs.datasets import record
+from wm_envs.errors import OptionError
 from wm_envs.pong import dynamics, layout, render
 from wm_envs.pong.planner import Planner
 from wm_envs.pong.players import BallTracker, Explorer, RandomHolder
@@ -101,12 +102,13 @@ class Windows:
 
 def main(config: Config) -> dict[str, float]:
     """Record, fit, test; returns the summary that is written."""
+    check(config)
     torch.set_num_threads(config.num_threads)
     make_output_directory(config.output_dir)
     train = record_training(config)
     env = gym.make(config.env_id, **options(config))
     began = time.perf_counter()
-    view = PongView.measured(train.observations, train.actions, train.lengths)
+    view, is_measured = measured(train)
     model = ObjectModel(env.observation_space, env.action_space, view, config.model, seed=config.seed)
     figures = model.fit(train)
     seconds = time.perf_counter() - began
@@ -114,15 +116,33 @@ def main(config: Config) -> dict[str, float]:
     imagined = imagine(model, windows)
     summary = summarise(config, windows, imagined)
     summary |= {"train_steps": float(train.num_steps), "fit_seconds": seconds, "windows_left_out": float(num_left_out)}
+    summary["is_view_measured"] = float(is_measured)
     summary |= {f"{name}_looked_up": figures[f"{name}_known"] for name in model.view.parts}
     write_summary(config.output_dir, summary)
     (config.output_dir / "view.json").write_text(json.dumps(view.to_json(), indent=2) + "\n")
     save_with_card(model, config.output_dir, card_of(config, summary))
-    print(json.dumps(summary, indent=2))
+    print(json.dumps(without_infinities(summary), indent=2))
     if config.has_pictures:
         draw_errors(config, windows, imagined)
         draw_play(config, model, windows)
     return summary
+
+
+def check(config: Config) -> None:
+    """Refuse before anything is recorded what would fail after it."""
+    least = {"horizon": 6, "train_steps": 4, "test_games": 1, "stride": 1, "num_threads": 1}
+    for name, number in least.items():
+        if getattr(config, name) < number:
+            raise SystemExit(f"{name} is at least {number}, got {getattr(config, name)}")
+
+
+def measured(train: Trajectories) -> tuple[PongView, bool]:
+    """The view, and whether the recording was long enough to give its numbers; else they are the game's own."""
+    try:
+        return PongView.measured(train.observations, train.actions, train.lengths), True
+    except OptionError as error:
+        print(f"the view keeps the game's own numbers: {error}", flush=True)
+        return PongView(), False
 
 
 def card_of(config: Config, summary: dict[str, float]) -> Card:
@@ -165,7 +185,7 @@ def record_training(config: Config) -> Trajectories:
     parts = []
     for number, (player, share) in enumerate(((Explorer, 0.75), (RandomHolder, 0.25))):
         seed, steps = config.seed + 1000 * number, round(share * config.train_steps)
-        kwargs = {**options(config), "time_limit": 1000}
+        kwargs = {**options(config), "time_limit": min(1000, steps)}
         episodes = steps // 1000 if player is Explorer else steps // 780
         recording = record(config.env_id, episodes=max(episodes, 1), policy=player(seed), seed=seed, env_kwargs=kwargs)
         parts.append(Trajectories.from_arrays(**recording))
@@ -301,8 +321,13 @@ def errors_at(step: int, real: Array, imagined: Array, episodes: Array) -> dict[
 
 
 def interval_by_episode(values: Array, episodes: Array, num_resamples: int = 2000) -> tuple[float, float]:
-    """A 95 % interval of the mean that resamples whole episodes, since windows of one episode are alike."""
+    """A 95 % interval of the mean that resamples whole episodes, since windows of one episode are alike.
+
+    A single episode has the limits 0 and infinity, which summary.json shows as null.
+    """
     _, group = np.unique(episodes, return_inverse=True)
+    if group.max() == 0:
+        return 0.0, np.inf  # one game says nothing of others
     totals, counts = np.bincount(group, values), np.bincount(group)
     drawn = np.random.default_rng(0).integers(len(counts), size=(num_resamples, len(counts)))
     means = totals[drawn].sum(1) / counts[drawn].sum(1)

@@ -1,11 +1,14 @@
 import json
 
+import numpy as np
 import pytest
 
 from examples import dream_pong, sb3_pong, world_model_pong
 from wm_agents.evaluation.episodes import evaluate
+from wm_agents.training.summary import without_infinities
 from wm_agents.vector_ppo import VectorPPOConfig
 from wm_agents.world_models.objects import ObjectConfig
+from wm_envs.pong.view import PongView
 
 
 def use(folder, monkeypatch):
@@ -33,7 +36,9 @@ def test_world_model(tmp_path, monkeypatch, noise):
         has_pictures=noise == 0,
     )
     summary = world_model_pong.main(config)
-    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+    assert json.loads((tmp_path / "summary.json").read_text()) == without_infinities(summary)
+    assert summary["mse14_step6_high"] == np.inf  # a single game says nothing of others
+    assert summary["is_view_measured"] == 1
     if noise == 0:
         assert summary["exact_share_step1"] > 0.5
         assert summary["mse56_step6"] < summary["persistence_mse56_step6"]
@@ -65,6 +70,45 @@ def test_dream(tmp_path, monkeypatch):
     assert len(json.loads((tmp_path / "rounds.json").read_text())) == 2
     agent = use(tmp_path, monkeypatch)["agent"]
     assert evaluate(agent, "wm/Pong-v0", 1, env_kwargs={"time_limit": 30}).lengths.tolist() == [30]
+
+
+def test_too_short_a_recording_leaves_the_view_as_the_game_is(tmp_path):
+    options = {"env_id": "wm/Pong-v0", "model": SMALL, "output_dir": tmp_path}
+    summary = world_model_pong.main(
+        world_model_pong.Config(train_steps=400, test_games=1, num_threads=1, has_pictures=False, **options)
+    )
+    assert summary["is_view_measured"] == 0
+    assert summary["train_steps"] == 400
+    dream = {"dream_updates": (1, 1), "shares": (0.5, 0.5), "num_dreams": 8, "games": 1}
+    ppo = VectorPPOConfig(widths=(16,), num_steps=8)
+    summary = dream_pong.main(dream_pong.Config(max_real_steps=601, ppo=ppo, **dream, **options))
+    assert summary["is_view_measured"] is False
+    assert summary["real_steps"] == 601
+    assert PongView.from_json(json.loads((tmp_path / "view.json").read_text())) == PongView()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dream_updates": (1,)}, "each round has"),
+        ({"shares": (0.5, 0.5, 0.5, 0.5)}, "at most 1"),
+        ({"max_real_steps": 1}, "max_real_steps, got 1"),
+        ({"games": 0}, "games is at least 1"),
+    ],
+)
+def test_dream_refuses_at_once_what_would_fail_later(tmp_path, options, message):
+    with pytest.raises(SystemExit, match=message):
+        dream_pong.main(dream_pong.Config(env_id="wm/Pong-v0", output_dir=tmp_path, **options))
+
+
+@pytest.mark.parametrize("num_steps", [13, 1003, 100_000])
+def test_rounds_take_no_more_real_steps_than_allowed(num_steps):
+    assert sum(dream_pong.steps_of_rounds(dream_pong.Config(max_real_steps=num_steps))) == num_steps
+
+
+def test_world_model_refuses_at_once_what_would_fail_later(tmp_path):
+    with pytest.raises(SystemExit, match="horizon is at least 6, got 5"):
+        world_model_pong.main(world_model_pong.Config(horizon=5, output_dir=tmp_path))
 
 
 def test_sb3(tmp_path):

@@ -148,7 +148,7 @@ class ObjectModel(Unrolled, nn.Module):
         if observation_space.shape != (view.observation_size,):
             raise SpaceError(f"the view reads observations of size {view.observation_size}, got {observation_space}")
         self.observation_space, self.action_space = observation_space, action_space
-        self.first_action = int(action_space.start)
+        self.first_action, self.num_actions = int(action_space.start), int(action_space.n)
         self.view, self.config, self.seed = view, config or ObjectConfig(), seed
         self.readers: list[PartReader] = []
         self.networks = nn.ModuleList()
@@ -177,10 +177,12 @@ class ObjectModel(Unrolled, nn.Module):
     def step(
         self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
     ) -> tuple[ModelState, Prediction]:
-        """Imagine one step for actions [B]."""
+        """Imagine one step for actions [B]; raises SpaceError for one outside the action space."""
+        acts = actions.numpy().astype(np.int64) - self.first_action
+        if len(acts) and not 0 <= acts.min() <= acts.max() < self.num_actions:  # views look up what an action does
+            raise SpaceError(f"expected actions of {self.action_space}, got {actions.min()} to {actions.max()}")
         present = self.view.present(state.observations.numpy())
         memories = self.view.advance(state.hidden[0].numpy(), state.hidden[1].numpy(), present)
-        acts = actions.numpy().astype(np.int64) - self.first_action
         decided = self.decide(memories, acts, present, generator)
         observations = torch.from_numpy(self.view.observations(self.view.advance(memories, acts, decided)))
         rewards, terminations = self.outcomes(present, decided)

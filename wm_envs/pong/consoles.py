@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gymnasium.error import ClosedEnvironmentError
 from numpy.typing import NDArray
 
 from wm_envs.errors import MissingExtraError
@@ -116,6 +117,7 @@ class Consoles:
         self._shelf = Shelf()
         self._crew: Crew | None = None
         self._in_use: set[int] = set()
+        self._is_closed = False
 
     def __getstate__(self) -> dict[str, Any]:
         slots = sorted(self._in_use)
@@ -133,8 +135,9 @@ class Consoles:
 
         Raises:
             WorkerError: A worker has ended or an exchange with it was interrupted, now or earlier.
+            ClosedEnvironmentError: The consoles are gone.
         """
-        self._in_use.update(slots)
+        self._use(slots)
         if len(self._slices) > 1:
             return self._workers().play(self._shelf, slots, actions)
         memories = np.zeros((max(slots, default=-1) + 1, MEMORY_SIZE), np.uint8)
@@ -147,18 +150,23 @@ class Consoles:
         return self.play(slots, np.zeros((len(slots), 0), np.uint8))
 
     def call(self, method: str, slots: Sequence[int], arguments: Sequence[tuple[Any, ...]] | None = None) -> list[Any]:
-        """What the method of each console gives; workers work side by side, and WorkerError is raised as in `play`."""
-        self._in_use.update(slots)
+        """What the method of each console gives; workers work side by side, and errors are raised as in `play`."""
+        self._use(slots)
         given = [()] * len(slots) if arguments is None else arguments
         if len(self._slices) > 1:
             return self._workers().call(self._shelf, method, slots, given)
         return self._shelf.call(method, slots, given)
 
     def close(self) -> None:
-        """Stop the workers and forget the consoles."""
+        """Stop the workers and forget the consoles, for good: new ones would not be where the games were."""
         if self._crew is not None:
             self._crew.stop()
-        self._crew, self._in_use, self._shelf = None, set(), Shelf()
+        self._crew, self._in_use, self._shelf, self._is_closed = None, set(), Shelf(), True
+
+    def _use(self, slots: Sequence[int]) -> None:
+        if self._is_closed:
+            raise ClosedEnvironmentError("this environment was closed and its consoles are gone: make another")
+        self._in_use.update(slots)
 
     def _workers(self) -> "Crew":
         from wm_envs.pong.workers import Crew

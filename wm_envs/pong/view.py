@@ -74,8 +74,9 @@ class PongView:
             seed: Of the search for the paddle's constants.
 
         Raises:
-            OptionError: The recording is too short, or the paddle hardly moves in it.
+            OptionError: The recording is of another layout or too short, or the paddle hardly moves in it.
         """
+        _check_recording(observations, actions, lengths)
         pull = measuring.measure_pull(observations, actions, lengths, seed=seed)
         walls, constants = measuring.measure_walls(observations), measuring.measure_constants(observations)
         court = seen_court(observations)
@@ -109,10 +110,10 @@ class PongView:
 
     def _with_court(self, observations: Array, actions: Array, lengths: Array) -> Self:
         few = lengths[: int(np.searchsorted(lengths.cumsum(), _COURT_STEPS)) + 1]
-        acts = actions[: int(few.sum())].astype(np.int64)
+        seen, acts = observations[: int(few.sum()) + len(few)], actions[: int(few.sum())].astype(np.int64)
 
         def cost(court: Court) -> int:
-            memories, decided = replace(self, court=court).remember(observations, acts, few)
+            memories, decided = replace(self, court=court).remember(seen, acts, few)
             return int(unexplained(_rows(memories), acts, decided))
 
         return replace(self, court=measure_court(self.court, cost))
@@ -123,6 +124,7 @@ class PongView:
         Raises:
             OptionError: The constant features are not where they belong, so this is another layout.
         """
+        _check_layout(observations)
         frames = observations.reshape(len(observations), layout.NUM_FEATURES, layout.STACK)
         for feature, value in self.constants:
             if (frames[:, feature] != value).any():
@@ -134,7 +136,12 @@ class PongView:
         return rows.view(np.int32).reshape(len(rows), -1)
 
     def remember(self, observations: Array, actions: Array, lengths: Array) -> tuple[NDArray[np.int32], Array]:
-        """Memories [S, M] before each step of episodes laid end to end, and what was decided [S, 6]."""
+        """Memories [S, M] before each step of episodes laid end to end, and what was decided [S, 6].
+
+        Raises:
+            OptionError: The recording is of another layout.
+        """
+        _check_recording(observations, actions, lengths)
         num_steps = int(lengths.sum())
         rows, decided = np.zeros(num_steps, layout.MEMORY), np.zeros((num_steps, 6), np.int64)
         memory.remember_rows(observations, actions.astype(np.int64), lengths, self._charge, rows, decided)
@@ -186,6 +193,27 @@ class PongView:
         pull = [self.reach, self.middle, self.rest_offset, self.rest_rate, self.highest]
         others = [*self.first_pauses, *asdict(self.court).values(), *self.bounces[0], *self.bounces[1]]
         return np.concatenate([np.rint(layout.STEP * np.array(pull)), others]).astype(np.int64)
+
+
+def _check_layout(observations: Array) -> None:
+    if observations.ndim != 2 or observations.shape[1] != PongView.observation_size:
+        raise OptionError(
+            f"expected observations [B, {PongView.observation_size}] of Pong, got shape {observations.shape}: "
+            "this is another layout, such as that of directions=True"
+        )
+
+
+def _check_recording(observations: Array, actions: Array, lengths: Array) -> None:
+    """Compiled code reads where these numbers point."""
+    _check_layout(observations)
+    num_steps = int(lengths.sum())
+    if (lengths < 1).any() or len(actions) != num_steps or len(observations) != num_steps + len(lengths):
+        raise OptionError(
+            f"{len(lengths)} episodes of {num_steps} steps have as many actions and {num_steps + len(lengths)} "
+            f"observations, got {len(actions)} and {len(observations)}"
+        )
+    if num_steps and not 0 <= actions.min() <= actions.max() < layout.UNKNOWN_ACTION:
+        raise OptionError(f"Pong's actions are 0 to 5, got {actions.min()} to {actions.max()}")
 
 
 def _like(default: Any, value: Any, name: str) -> Any:

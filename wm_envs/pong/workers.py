@@ -1,10 +1,11 @@
 """Worker processes that emulate consoles beside this one, and the memory that all of them see.
 
-A worker is `python -m wm_envs.pong.workers`. What every step exchanges, the actions and the consoles' memories, lies in
+A worker is a Python that runs `main`. What every step exchanges, the actions and the consoles' memories, lies in
 a `Board`; a socket carries who has to do what, wakes the other side, and tells each of them of the other's end: no lock
 can be left taken. Anything rarer goes through the socket, too.
 """
 
+import contextlib
 import mmap
 import os
 import select
@@ -85,13 +86,14 @@ class Worker:
     def __init__(self, part: slice, num_slots: int, descriptor: int) -> None:
         self._rows = f"rows {part.start} to {part.stop - 1}"
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", __name__, str(theirs.fileno()), str(descriptor), str(num_slots)]
-        folders = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))}
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno(), descriptor], env=environment)
+        # The folders of this program, and not `-m`, which would import from the current folder first.
+        folders = [*map(str, sys.path), str(Path(__file__).parents[2])]
+        program = f"import sys; sys.path = {folders!r}; from {__name__} import main; main()"
+        command = [sys.executable, "-c", program, str(theirs.fileno()), str(descriptor), str(num_slots)]
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno(), descriptor])
         theirs.close()
         self._connection = Connection(ours.detach())
-        self.stop = weakref.finalize(self, _stop, self._connection, self._process)
+        self.stop = weakref.finalize(self, _stop, self._connection, self._process, os.getpid())
 
     def send(self, request: Request) -> None:
         """Hand over a request; raises WorkerError."""
@@ -117,8 +119,12 @@ class Worker:
         )
 
 
-def _stop(connection: Connection, process: "subprocess.Popen[bytes]") -> None:
-    connection.close()  # the worker sees the end of its input
+def _stop(connection: Connection, process: "subprocess.Popen[bytes]", owner: int) -> None:
+    if os.getpid() != owner:
+        return  # a fork of the program: the worker is not its own
+    with socket.socket(fileno=os.dup(connection.fileno())) as ours, contextlib.suppress(OSError):
+        ours.shutdown(socket.SHUT_RDWR)  # the worker sees the end of its input, also while a fork holds this socket
+    connection.close()
     try:
         process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
@@ -208,6 +214,7 @@ def serve(connection: Connection, board: Board) -> None:
             return
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """What a worker's process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a key that interrupts the program is not meant for its workers
     serve(Connection(int(sys.argv[1])), Board(int(sys.argv[3]), int(sys.argv[2])))

@@ -82,6 +82,13 @@ def test_refuses_other_layouts(fitted):
         ObjectModel(OBSERVATIONS, spaces.Box(0, 1, (1,)), MarbleView())
 
 
+@pytest.mark.parametrize("action", [-1, 3])
+def test_refuses_actions_that_do_not_exist(fitted, action):
+    model, _ = fitted
+    with pytest.raises(SpaceError, match=f"got {action} to {action}"):
+        model.predict(torch.tensor([[8.0, 1.0, 7.0]]), torch.tensor([action]))
+
+
 def test_equal_seeds_give_equal_models():
     data = play(5, 2)
     config = ObjectConfig(width=8, num_updates=5, dropout=0.2)

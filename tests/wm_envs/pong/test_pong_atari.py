@@ -7,6 +7,7 @@ import sys
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.error import ClosedEnvironmentError
 from gymnasium.vector import AutoresetMode
 
 from wm_envs import oracle
@@ -137,6 +138,18 @@ def test_a_duplicate_of_a_batch_goes_on_as_the_original(duplicate, num_threads):
         assert difference(env.step(np.array([2, 3])), twin.step(np.array([2, 3]))) is None
     env.close()
     twin.close()
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_a_closed_batch_has_no_games_to_go_on_with(num_threads):
+    env = gym.make_vec(ATARI, 2, num_threads=num_threads)
+    env.reset(seed=5)
+    state = env.clone_state()
+    env.close()
+    env.close()
+    for call in (lambda: env.step(np.array([2, 3])), env.reset, env.clone_state, lambda: env.restore_state(state)):
+        with pytest.raises(ClosedEnvironmentError, match="make another"):
+            call()
 
 
 def test_without_ale_py_the_error_names_the_extra(monkeypatch):

@@ -91,6 +91,36 @@ def test_another_layout_is_refused(games):
         PongView().begin(rows)
 
 
+def with_directions(seen, actions, lengths):
+    return np.concatenate([seen, seen[:, :8]], 1), actions, lengths
+
+
+def with_a_wrong_length(seen, actions, lengths):
+    return seen, actions, lengths + 1
+
+
+def with_a_wrong_action(seen, actions, lengths):
+    return seen, actions + 1, lengths
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_directions, "another layout"),
+        (with_a_wrong_length, "24 episodes of 14424 steps .* got 14400 and 14424"),
+        (with_a_wrong_action, "0 to 5, got 1 to 6"),
+    ],
+)
+def test_a_recording_that_does_not_fit_together_is_refused(games, change, message):
+    recording = change(games["observations"], games["actions"], games["lengths"])
+    for use in (PongView.measured, PongView().remember):
+        with pytest.raises(OptionError, match=message):
+            use(*recording)
+    if change is with_directions:
+        with pytest.raises(OptionError, match=message):
+            PongView().begin(recording[0])
+
+
 def test_sticky_actions_do_not_lose_the_paddle():
     """Where the paddle rests follows from the guesses, however often an action came late."""
     options = {"time_limit": 600, "repeat_action_probability": 0.25}

@@ -1,6 +1,7 @@
 """Worker processes: they end with their environment, and an environment says so when they end before it."""
 
 import gc
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from wm_envs.errors import WorkerError
 from wm_envs.pong.consoles import Consoles, Shelf
+from wm_envs.pong.workers import PATIENCE
 from wm_envs.testing.trace import difference
 
 pytest.importorskip("ale_py", reason='the original game needs ale-py: pip install "wm-suite[atari]"')
@@ -124,6 +126,32 @@ def test_nothing_is_left_after_close():
     gc.collect()
     assert "memfd:consoles" not in Path("/proc/self/maps").read_text()
     assert (len(os.listdir("/proc/self/fd")), set(os.listdir("/dev/shm"))) == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_of_the_program_neither_ends_the_workers_nor_holds_them_up():
+    env = made()
+    brief = multiprocessing.get_context("fork").Process(target=env._rules.close)
+    brief.start()
+    brief.join()
+    env.step(ACTIONS)
+    lasting = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True)
+    lasting.start()
+    began = time.monotonic()
+    env.close()
+    assert time.monotonic() - began < PATIENCE / 2
+    lasting.terminate()
+    lasting.join()
+
+
+def test_a_worker_does_not_import_from_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "numpy.py").write_text("raise ImportError('a file of the user, which has nothing to do with it')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder])
+    env = made()
+    env.step(ACTIONS)
+    env.close()
 
 
 def test_consoles_that_are_forgotten_end_their_workers():
