@@ -19,6 +19,7 @@ from wm_envs.rules import Array, Field, Rules
 
 WHEELS = ("fl", "fr", "rl", "rr")
 WHEEL_NAMES = ("front left", "front right", "rear left", "rear right")
+TABLES = ("x", "y", "heading", "curvature", "right", "left")  # of a circuit, in a parameter row
 DEFAULT_WEIGHTS = dict(zip(dynamics.REWARD_COMPONENTS, dynamics.REWARD_WEIGHTS, strict=True))
 
 
@@ -254,7 +255,7 @@ def _road_rows() -> list[tuple[str, str, float, float, float, str]]:
 def fill_track(row: Array, track: Track) -> None:
     """Write the tables of a circuit into a parameter row [1], closed by the first point."""
     row["num_points"], row["length"], row["inverse_spacing"] = track.num_points, track.length, 1.0 / track.spacing
-    for name in ("curvature", "right", "left", "x", "y", "heading"):
+    for name in TABLES:
         table = getattr(track, name)
         last = table[0]
         if name == "heading":
@@ -266,8 +267,7 @@ def track_of(parameters: Any, name: str = "circuit") -> Track:
     """The circuit in a parameter row, its tables as float64."""
     row = parameters.reshape(-1)[0]
     num_points = int(row["num_points"])
-    names = ("x", "y", "heading", "curvature", "right", "left")
-    tables = {table: np.array(row[table][:num_points], np.float64) for table in names}
+    tables = {table: np.array(row[table][:num_points], np.float64) for table in TABLES}
     return Track(name=name, length=float(row["length"]), **tables)
 
 
