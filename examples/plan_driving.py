@@ -29,6 +29,7 @@ from examples.driving.network import CarModel, fit_car, new_car_model
 from examples.driving.planner import Decision, DrivingPlanner, PlannerConfig
 from examples.driving.trace import Trace
 from examples.record_driving import CIRCUITS, CORRELATION, OPTIONS, held_out, record_widely
+from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.training.cards import Card, write_card
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.driving import render
@@ -72,6 +73,9 @@ def main(config: Config) -> dict[str, Any]:
     """Learn, drive, compare; returns the summary that is written."""
     torch.set_num_threads(config.num_threads)
     make_output_directory(config.output_dir)
+    if config.laps < 1:
+        raise ConfigError(f"laps={config.laps}: drive at least 1")
+    env = circuit(config.track)  # before minutes of learning, should it be no circuit
     began = time.perf_counter()
     training = training_circuits(config)
     learned = load(config, training) if config.model else learn(config, training)
@@ -84,8 +88,7 @@ def main(config: Config) -> dict[str, Any]:
         trace.add(step, observation, decision, state)
         film.add(step, observation, decision, state)
 
-    env, planner = circuit(config.track), make_planner(config)
-    ours = drive_laps(env, planner, compiled, config.laps, watch)
+    ours = drive_laps(env, make_planner(config), compiled, config.laps, watch)
     oracle = drive_laps(circuit(config.track), make_planner(config), None, config.laps)
     summary = {
         "track": Path(config.track).stem,
@@ -139,7 +142,10 @@ def card_of(config: Config, summary: dict[str, Any]) -> Card:
 def training_circuits(config: Config) -> list[Path]:
     """Circuits to learn on: never the unseen ones, never the one that is driven."""
     training, _ = held_out(config.circuits)
-    return [path for path in training if path.stem != Path(config.track).stem][: config.num_training_circuits]
+    others = [path for path in training if path.stem != Path(config.track).stem]
+    if not others or config.num_training_circuits < 1:
+        raise ConfigError(f"{config.num_training_circuits} of {len(others)} circuits to learn on: give at least 1")
+    return others[: config.num_training_circuits]
 
 
 def learn(config: Config, training: list[Path]) -> tuple[CarModel, NDArray[np.float64]]:
@@ -164,7 +170,10 @@ def load(config: Config, training: list[Path]) -> tuple[CarModel, NDArray[np.flo
     assert config.model is not None
     known = make_layout("kinematics", load_circuits(training)).known
     model, surroundings = CarModel.load_with_surroundings(config.model, known=known)
-    return model, np.array(surroundings["bands"])
+    bands = np.array(surroundings.get("bands", ()))
+    if bands.dtype.kind != "f" or bands.ndim != 2 or bands.shape[1] != 2:
+        raise CheckpointError(f"{config.model} has no intervals [H, 2] of the model: give a file of plan_driving.py")
+    return model, bands
 
 
 def record(path: Path, number: int, config: Config) -> Trajectories:
