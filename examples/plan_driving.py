@@ -9,9 +9,10 @@ plan.png, trace.json and trace.html.
 """
 
 import json
+import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.driving import render
 from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
 from wm_envs.driving.expert import line_of
+from wm_envs.driving.track import BUILT_IN
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,9 @@ def card_of(config: Config, summary: dict[str, Any]) -> Card:
     return Card(
         title="The racing car's forces within known kinematics",
         env_id="wm/Driving-v0",
-        env_kwargs={"track": Path(config.track).name},
+        env_kwargs={"track": from_here(config.track)},
         scores={name: summary[name] for name in scores},
-        command=f"python examples/plan_driving.py --track {Path(config.track).name} --seed {config.seed} "
-        f"--episodes {config.episodes} --num-updates {config.num_updates} --collect-rounds {config.collect_rounds}",
+        command=command_of(config),
         seeds=(config.seed,),
         evaluation=f"Seconds of the last of {config.laps} laps, planned on a circuit that it was not fitted on.",
         limits=f"Fitted on {', '.join(summary['training_circuits'])}; a car that spins is foreseen badly.",
@@ -133,10 +134,26 @@ def card_of(config: Config, summary: dict[str, Any]) -> Card:
             "",
             "from examples import plan_driving  # from the root of the repository",
             "",
-            f'config = plan_driving.Config(model=Path("model.safetensors"), track="{Path(config.track).name}")',
+            f'config = plan_driving.Config(model=Path("model.safetensors"), track="{from_here(config.track)}")',
             "plan_driving.main(config)",
         ),
     )
+
+
+def command_of(config: Config) -> str:
+    """The command that learns the same model again, from the folder in which this one ran."""
+    shown = {"track": from_here(config.track), "seed": config.seed}
+    for option in fields(config):
+        value = getattr(config, option.name)
+        if option.name not in (*shown, "model", "output_dir") and value != option.default:
+            shown[option.name] = from_here(value) if isinstance(value, Path) else value
+    options = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in shown.items()]
+    return " ".join(["python examples/plan_driving.py", *options])
+
+
+def from_here(track: str | Path) -> str:
+    """A built-in circuit by its name, a path as the working folder sees it."""
+    return str(track) if track in BUILT_IN else os.path.relpath(track)
 
 
 def training_circuits(config: Config) -> list[Path]:

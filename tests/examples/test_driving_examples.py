@@ -1,10 +1,13 @@
 """The driving examples on the built-in circuits: small, but through every step."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import tyro
 
 from benchmarks import driving_models
 from examples import plan_driving, record_driving
@@ -225,6 +228,17 @@ def test_what_cannot_be_driven_is_refused_before_anything_is_learned(mistake, tm
     options = {"track": "oval", "circuits": tmp_path, "output_dir": tmp_path / "out"} | mistake
     with pytest.raises((TrackError, ConfigError), match=str(*mistake.values())):
         plan_driving.main(plan_driving.Config(**options))
+
+
+def test_the_command_of_a_card_learns_the_same_model_again(tmp_path):
+    track = tmp_path / "Spa.csv"
+    config = plan_driving.Config(track=str(track), num_training_circuits=2, laps=1, seed=3, from_scratch=True)
+    script, *options = plan_driving.command_of(config).split()[1:]
+    assert script == "examples/plan_driving.py"
+    again = tyro.cli(plan_driving.Config, args=options)
+    assert Path(again.track).resolve() == track.resolve()
+    assert replace(again, track=config.track) == config
+    assert plan_driving.from_here("oval") == "oval"
 
 
 def test_recording_begins_with_a_folder_that_can_be_written(tmp_path, monkeypatch):
