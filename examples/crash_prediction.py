@@ -230,7 +230,7 @@ def main(config: Config) -> dict[str, Any]:
     planning = plan_driving.Config(
         model=config.model, circuits=config.circuits, seed=config.seed, output_dir=config.output_dir, track="oval"
     )
-    model, _ = (plan_driving.load if config.model else plan_driving.learn)(planning, training)
+    model = (plan_driving.load if config.model else plan_driving.learn)(planning, training).model
     learned = learned_paths(CompiledModel(model))
     imaginations: dict[str, Imagination] = {"model": learned, "oracle": true_paths}
     seeds = range(config.seed + 10_000, config.seed + 10_000 + config.num_calibration_circuits)

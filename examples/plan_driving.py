@@ -14,7 +14,7 @@ import sys
 import time
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -82,8 +82,7 @@ def main(config: Config) -> dict[str, Any]:
     training = training_circuits(config)
     learned = load(config, training) if config.model else learn(config, training)
     learning_seconds = time.perf_counter() - began
-    model, bands = learned
-    compiled = CompiledModel(model)
+    compiled, bands = CompiledModel(learned.model), learned.bands
     trace, film = Trace(every=25, bands=bands), Film(config.track, every=25)
 
     def watch(step: int, observation: NDArray[np.float32], decision: Decision, state: Any) -> None:
@@ -94,7 +93,7 @@ def main(config: Config) -> dict[str, Any]:
     oracle = drive_laps(circuit(config.track), make_planner(config), None, config.laps)
     summary = {
         "track": Path(config.track).stem,
-        "training_circuits": [path.stem for path in training],
+        "training_circuits": learned.circuits,
         "clean_laps": len(ours["lap_times"]),
         "lap_time": last(ours["lap_times"]),
         "oracle_lap_time": last(oracle["lap_times"]),
@@ -108,7 +107,7 @@ def main(config: Config) -> dict[str, Any]:
     }
     write_summary(config.output_dir, summary)
     if config.model is None:
-        write_card(model, config.output_dir, card_of(config, summary))
+        write_card(learned.model, config.output_dir, card_of(config, summary))
     trace.write(config.output_dir, f"{summary['track']}, {summary['clean_laps']} clean laps")
     film.write(config.output_dir)
     draw_plan(config, trace, film, bands)
@@ -165,8 +164,16 @@ def training_circuits(config: Config) -> list[Path]:
     return others[: config.num_training_circuits]
 
 
-def learn(config: Config, training: list[Path]) -> tuple[CarModel, NDArray[np.float64]]:
-    """Record, fit, and drive and refit; the model with the half widths of its 90% intervals."""
+class Learned(NamedTuple):
+    """A model, the half widths [H, 2] of its 90% intervals, and the names of the circuits behind it, where known."""
+
+    model: CarModel
+    bands: NDArray[np.float64]
+    circuits: list[str] | None
+
+
+def learn(config: Config, training: list[Path]) -> Learned:
+    """Record, fit, and drive and refit."""
     recorded = [record(path, number, config) for number, path in enumerate(training)]
     layout = make_layout("kinematics", load_circuits(training))
     model = new_car_model(layout, num_members=config.num_members, seed=config.seed)
@@ -178,19 +185,20 @@ def learn(config: Config, training: list[Path]) -> tuple[CarModel, NDArray[np.fl
         learning = Trajectories.concatenate([learning, *(3 * driven)])
         fit_car(model, learning, config.num_updates // 3, config.seed + 1, is_warm_start=True)
     bands = error_bands(model, fresh, PlannerConfig().horizon)
-    model.save(config.output_dir / "model.safetensors", {"bands": bands.tolist()})
-    return model, bands
+    names = [path.stem for path in training]
+    model.save(config.output_dir / "model.safetensors", {"bands": bands.tolist(), "circuits": names})
+    return Learned(model, bands, names)
 
 
-def load(config: Config, training: list[Path]) -> tuple[CarModel, NDArray[np.float64]]:
-    """The model of an earlier run, with its intervals."""
+def load(config: Config, training: list[Path]) -> Learned:
+    """The model of an earlier run."""
     assert config.model is not None
     known = make_layout("kinematics", load_circuits(training)).known
     model, surroundings = CarModel.load_with_surroundings(config.model, known=known)
     bands = np.array(surroundings.get("bands", ()))
     if bands.dtype.kind != "f" or bands.ndim != 2 or bands.shape[1] != 2:
         raise CheckpointError(f"{config.model} has no intervals [H, 2] of the model: give a file of plan_driving.py")
-    return model, bands
+    return Learned(model, bands, surroundings.get("circuits"))
 
 
 def record(path: Path, number: int, config: Config) -> Trajectories:

@@ -248,6 +248,16 @@ def test_recording_begins_with_a_folder_that_can_be_written(tmp_path, monkeypatc
         record_driving.main(record_driving.Config(circuits=tmp_path, output_dir=tmp_path / "a.csv"))
 
 
+def test_a_model_file_says_on_which_circuits_it_was_learned(recorded, tmp_path, monkeypatch):
+    """Not those that the run which loads it would have learned on."""
+    monkeypatch.setattr(plan_driving, "record", lambda *_: recorded[0])
+    monkeypatch.setattr(plan_driving, "load_circuits", lambda _: load_circuits(["oval"]))
+    config = plan_driving.Config(num_updates=2, num_members=1, collect_rounds=0, output_dir=tmp_path)
+    learned = plan_driving.learn(config, [Path("oval.csv")])
+    loaded = plan_driving.load(replace(config, model=tmp_path / "model.safetensors"), ["figure_eight"])
+    assert learned.circuits == loaded.circuits == ["oval"]
+
+
 @pytest.mark.parametrize("surroundings", [{}, {"bands": "none"}, {"bands": [[1.0]]}])
 def test_a_model_without_intervals_is_no_model_of_this_script(surroundings, fitted, tmp_path):
     fitted.save(tmp_path / "model.safetensors", surroundings)
