@@ -278,7 +278,7 @@ def _check_touching(path: Path, lines: list[int], points: Floats) -> None:
     if one >= 0:
         raise TrackError(
             f"{path}, line {lines[one]}: the line touches itself at line {lines[other]}: keep its parts "
-            f"{TOUCHING_DISTANCE:.0f} m apart, or let them cross at 30 degrees or more"
+            f"{TOUCHING_DISTANCE:.0f} m apart, or let them cross at 30 degrees or more and between their points"
         )
 
 
