@@ -87,8 +87,7 @@ def learned_model(config: Config, training: list[Path]) -> CompiledModel:
     planning = plan_driving.Config(
         track="oval", circuits=config.circuits, model=config.model, seed=config.seed, output_dir=config.output_dir
     )
-    model, _ = (plan_driving.load if config.model else plan_driving.learn)(planning, training)
-    return CompiledModel(model)
+    return CompiledModel((plan_driving.load if config.model else plan_driving.learn)(planning, training).model)
 
 
 def add(config: Config, row: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from examples import plan_driving
 from examples.driving.imagination import CompiledModel, Floats
 from examples.driving.risk import Imagination, NoisyDrivers, features_of, learned_paths, true_paths, urgencies
 from examples.record_driving import CIRCUITS, held_out
+from wm_agents.errors import ConfigError
 from wm_agents.evaluation.end_scores import auroc, average_precision
 from wm_agents.safety import RiskCalibrator, Shield, calibration_error
 from wm_agents.training.summary import make_output_directory, write_summary
@@ -208,15 +209,28 @@ def shield_figures(free: list[Drive], safe: list[Drive]) -> dict[str, Any]:
     }
 
 
+def check(config: Config) -> None:
+    """Refuse at once what would fail after minutes; raises ConfigError."""
+    Shield(config.threshold, hold=config.hold)
+    names = ("num_calibration_circuits", "cars", "every", "horizon", "samples", "shield_every", "shield_cars")
+    if small := [name for name in names if getattr(config, name) < 1]:
+        raise ConfigError(f"{small[0]}={getattr(config, small[0])}: give at least 1")
+    if config.steps < config.horizon:
+        raise ConfigError(f"no warning counts in {config.steps} steps with a horizon of {config.horizon}: drive longer")
+
+
 def main(config: Config) -> dict[str, Any]:
     """Calibrate, judge, shield; returns the summary that is written."""
     torch.set_num_threads(1)
     make_output_directory(config.output_dir)
+    check(config)
     training, unseen = held_out(config.circuits)
+    if not unseen:
+        raise ConfigError(f"{len(training)} circuits in {config.circuits} leave none unseen: give at least 3")
     planning = plan_driving.Config(
         model=config.model, circuits=config.circuits, seed=config.seed, output_dir=config.output_dir, track="oval"
     )
-    model, _ = (plan_driving.load if config.model else plan_driving.learn)(planning, training)
+    model = (plan_driving.load if config.model else plan_driving.learn)(planning, training).model
     learned = learned_paths(CompiledModel(model))
     imaginations: dict[str, Imagination] = {"model": learned, "oracle": true_paths}
     seeds = range(config.seed + 10_000, config.seed + 10_000 + config.num_calibration_circuits)

@@ -31,6 +31,7 @@ from examples.driving.model import CIRCUIT, extend_trajectories, load_circuits, 
 from examples.driving.network import CarModel, fit_car, new_car_model
 from examples.driving.returns import Course, yardsticks
 from examples.record_driving import record_circuit
+from wm_agents.errors import ConfigError
 from wm_agents.evaluation.plots import plot_learning_curves
 from wm_agents.imagination import DreamVectorEnv
 from wm_agents.sb3_adapter import SB3VecEnv
@@ -86,12 +87,27 @@ def main(config: Config) -> dict[str, Any]:
     """Run both arms; returns the summary that is written."""
     torch.set_num_threads(1)
     make_output_directory(config.output_dir)
+    check(config)
     dreamt, real = dream(config), model_free(config)
     summary = summarise(config, dreamt, real, yardsticks(course(config), config.seed))
     write_summary(config.output_dir, summary)
     draw(config, dreamt, real, summary)
     print(json.dumps(summary, indent=2))
     return summary
+
+
+def check(config: Config) -> None:
+    """Refuse at once what would leave nothing to compare after minutes; raises ConfigError."""
+    names = ("rounds", "recorded_episodes", "evaluate_every", "evaluation_episodes", "gradients_per_step")
+    if small := [name for name in names if getattr(config, name) < 1]:
+        raise ConfigError(f"{small[0]}={getattr(config, small[0])}: give at least 1")
+    if config.model_free_decisions < config.evaluate_every:
+        raise ConfigError(
+            f"{config.model_free_decisions} model-free decisions are never evaluated with evaluate_every="
+            f"{config.evaluate_every}: evaluate more often"
+        )
+    if config.dream_gradients < config.gradients_per_step:
+        raise ConfigError(f"dream_gradients={config.dream_gradients}: give at least {config.gradients_per_step}")
 
 
 def course(config: Config) -> Course:

@@ -9,11 +9,12 @@ plan.png, trace.json and trace.html.
 """
 
 import json
+import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,11 +30,13 @@ from examples.driving.network import CarModel, fit_car, new_car_model
 from examples.driving.planner import Decision, DrivingPlanner, PlannerConfig
 from examples.driving.trace import Trace
 from examples.record_driving import CIRCUITS, CORRELATION, OPTIONS, held_out, record_widely
+from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.training.cards import Card, write_card
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.driving import render
 from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
 from wm_envs.driving.expert import line_of
+from wm_envs.driving.track import BUILT_IN
 
 
 @dataclass(frozen=True)
@@ -72,24 +75,25 @@ def main(config: Config) -> dict[str, Any]:
     """Learn, drive, compare; returns the summary that is written."""
     torch.set_num_threads(config.num_threads)
     make_output_directory(config.output_dir)
+    if config.laps < 1:
+        raise ConfigError(f"laps={config.laps}: drive at least 1")
+    env = circuit(config.track)  # before minutes of learning, should it be no circuit
     began = time.perf_counter()
     training = training_circuits(config)
     learned = load(config, training) if config.model else learn(config, training)
     learning_seconds = time.perf_counter() - began
-    model, bands = learned
-    compiled = CompiledModel(model)
+    compiled, bands = CompiledModel(learned.model), learned.bands
     trace, film = Trace(every=25, bands=bands), Film(config.track, every=25)
 
     def watch(step: int, observation: NDArray[np.float32], decision: Decision, state: Any) -> None:
         trace.add(step, observation, decision, state)
         film.add(step, observation, decision, state)
 
-    env, planner = circuit(config.track), make_planner(config)
-    ours = drive_laps(env, planner, compiled, config.laps, watch)
+    ours = drive_laps(env, make_planner(config), compiled, config.laps, watch)
     oracle = drive_laps(circuit(config.track), make_planner(config), None, config.laps)
     summary = {
         "track": Path(config.track).stem,
-        "training_circuits": [path.stem for path in training],
+        "training_circuits": learned.circuits,
         "clean_laps": len(ours["lap_times"]),
         "lap_time": last(ours["lap_times"]),
         "oracle_lap_time": last(oracle["lap_times"]),
@@ -103,7 +107,7 @@ def main(config: Config) -> dict[str, Any]:
     }
     write_summary(config.output_dir, summary)
     if config.model is None:
-        write_card(model, config.output_dir, card_of(config, summary))
+        write_card(learned.model, config.output_dir, card_of(config, summary))
     trace.write(config.output_dir, f"{summary['track']}, {summary['clean_laps']} clean laps")
     film.write(config.output_dir)
     draw_plan(config, trace, film, bands)
@@ -117,10 +121,9 @@ def card_of(config: Config, summary: dict[str, Any]) -> Card:
     return Card(
         title="The racing car's forces within known kinematics",
         env_id="wm/Driving-v0",
-        env_kwargs={"track": Path(config.track).name},
+        env_kwargs={"track": from_here(config.track)},
         scores={name: summary[name] for name in scores},
-        command=f"python examples/plan_driving.py --track {Path(config.track).name} --seed {config.seed} "
-        f"--episodes {config.episodes} --num-updates {config.num_updates} --collect-rounds {config.collect_rounds}",
+        command=command_of(config),
         seeds=(config.seed,),
         evaluation=f"Seconds of the last of {config.laps} laps, planned on a circuit that it was not fitted on.",
         limits=f"Fitted on {', '.join(summary['training_circuits'])}; a car that spins is foreseen badly.",
@@ -130,20 +133,47 @@ def card_of(config: Config, summary: dict[str, Any]) -> Card:
             "",
             "from examples import plan_driving  # from the root of the repository",
             "",
-            f'config = plan_driving.Config(model=Path("model.safetensors"), track="{Path(config.track).name}")',
+            f'config = plan_driving.Config(model=Path("model.safetensors"), track="{from_here(config.track)}")',
             "plan_driving.main(config)",
         ),
     )
 
 
+def command_of(config: Config) -> str:
+    """The command that learns the same model again, from the folder in which this one ran."""
+    shown = {"track": from_here(config.track), "seed": config.seed}
+    for option in fields(config):
+        value = getattr(config, option.name)
+        if option.name not in (*shown, "model", "output_dir") and value != option.default:
+            shown[option.name] = from_here(value) if isinstance(value, Path) else value
+    options = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in shown.items()]
+    return " ".join(["python examples/plan_driving.py", *options])
+
+
+def from_here(track: str | Path) -> str:
+    """A built-in circuit by its name, a path as the working folder sees it."""
+    return str(track) if track in BUILT_IN else os.path.relpath(track)
+
+
 def training_circuits(config: Config) -> list[Path]:
     """Circuits to learn on: never the unseen ones, never the one that is driven."""
     training, _ = held_out(config.circuits)
-    return [path for path in training if path.stem != Path(config.track).stem][: config.num_training_circuits]
+    others = [path for path in training if path.stem != Path(config.track).stem]
+    if not others or config.num_training_circuits < 1:
+        raise ConfigError(f"{config.num_training_circuits} of {len(others)} circuits to learn on: give at least 1")
+    return others[: config.num_training_circuits]
 
 
-def learn(config: Config, training: list[Path]) -> tuple[CarModel, NDArray[np.float64]]:
-    """Record, fit, and drive and refit; the model with the half widths of its 90% intervals."""
+class Learned(NamedTuple):
+    """A model, the half widths [H, 2] of its 90% intervals, and the names of the circuits behind it, where known."""
+
+    model: CarModel
+    bands: NDArray[np.float64]
+    circuits: list[str] | None
+
+
+def learn(config: Config, training: list[Path]) -> Learned:
+    """Record, fit, and drive and refit."""
     recorded = [record(path, number, config) for number, path in enumerate(training)]
     layout = make_layout("kinematics", load_circuits(training))
     model = new_car_model(layout, num_members=config.num_members, seed=config.seed)
@@ -155,16 +185,20 @@ def learn(config: Config, training: list[Path]) -> tuple[CarModel, NDArray[np.fl
         learning = Trajectories.concatenate([learning, *(3 * driven)])
         fit_car(model, learning, config.num_updates // 3, config.seed + 1, is_warm_start=True)
     bands = error_bands(model, fresh, PlannerConfig().horizon)
-    model.save(config.output_dir / "model.safetensors", {"bands": bands.tolist()})
-    return model, bands
+    names = [path.stem for path in training]
+    model.save(config.output_dir / "model.safetensors", {"bands": bands.tolist(), "circuits": names})
+    return Learned(model, bands, names)
 
 
-def load(config: Config, training: list[Path]) -> tuple[CarModel, NDArray[np.float64]]:
-    """The model of an earlier run, with its intervals."""
+def load(config: Config, training: list[Path]) -> Learned:
+    """The model of an earlier run."""
     assert config.model is not None
     known = make_layout("kinematics", load_circuits(training)).known
     model, surroundings = CarModel.load_with_surroundings(config.model, known=known)
-    return model, np.array(surroundings["bands"])
+    bands = np.array(surroundings.get("bands", ()))
+    if bands.dtype.kind != "f" or bands.ndim != 2 or bands.shape[1] != 2:
+        raise CheckpointError(f"{config.model} has no intervals [H, 2] of the model: give a file of plan_driving.py")
+    return Learned(model, bands, surroundings.get("circuits"))
 
 
 def record(path: Path, number: int, config: Config) -> Trajectories:

@@ -153,13 +153,13 @@ def record_widely(track: str | Path, episodes: int, steps: int, seed: int) -> Tr
 
 def main(config: Config) -> dict[str, Any]:
     """Record the training circuits; returns the summary that is written."""
+    make_output_directory(config.output_dir)
     training, unseen = held_out(config.circuits)
     parts = [
         record_widely(path, config.episodes, config.steps, config.seed + 1000 * number)
         for number, path in enumerate(training)
     ]
     trajectories = Trajectories.concatenate(parts)
-    make_output_directory(config.output_dir)
     trajectories.save(config.output_dir / "trajectories.npz")
     summary = {
         "steps": trajectories.num_steps,

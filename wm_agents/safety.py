@@ -109,11 +109,13 @@ class RiskCalibrator:
             ridge: Penalty on the squared weights.
 
         Raises:
-            ConfigError: Shapes that do not fit, or too few events or non-events.
+            ConfigError: Shapes that do not fit, features that are not finite, or too few events or non-events.
         """
         seen, happened = np.asarray(features, np.float64), np.asarray(outcomes, np.bool_)
         if seen.ndim != 2 or happened.shape != (len(seen),):
             raise ConfigError(f"expected features [N, F] and outcomes [N], got {seen.shape} and {happened.shape}")
+        if not np.isfinite(seen).all():
+            raise ConfigError(f"features of row {np.flatnonzero(~np.isfinite(seen).all(axis=1))[0]} are not finite")
         if min(happened.sum(), (~happened).sum()) < _SMALLEST_GROUP:
             raise ConfigError(f"{happened.sum()} of {len(happened)} outcomes happened: record at least 5 of each kind")
         mean, std = seen.mean(axis=0), np.maximum(seen.std(axis=0), 1e-9)
@@ -154,11 +156,16 @@ class RiskCalibrator:
 def calibration_error(probabilities: ArrayLike, outcomes: ArrayLike, num_bins: int = 10) -> float:
     """Expected calibration error: |mean probability - frequency| over bins of equal counts, weighted by their counts.
 
-    Equal counts, since most probabilities of rare events lie near 0 (Nguyen & O'Connor 2015).
+    Equal counts, since most probabilities of rare events lie near 0 (Nguyen & O'Connor 2015). Rows of one probability
+    count with their frequency, wherever bins part them, so that the order of the rows does not matter.
     """
-    predicted, happened = np.asarray(probabilities, np.float64), np.asarray(outcomes, np.float64)
+    predicted, happened = np.asarray(probabilities, np.float64).ravel(), np.asarray(outcomes, np.float64).ravel()
     if predicted.shape != happened.shape or not predicted.size:
         raise ConfigError(f"{predicted.size} probabilities for {happened.size} outcomes: give equally many, at least 1")
+    if not np.all((predicted >= 0) & (predicted <= 1)):  # False for NaN
+        raise ConfigError(f"probabilities lie in [0, 1], got {predicted.min()} to {predicted.max()}")
+    _, tie = np.unique(predicted, return_inverse=True)
+    happened = (np.bincount(tie, happened) / np.bincount(tie))[tie]
     order = np.argsort(predicted, kind="stable")
     gaps = [
         abs(predicted[part].mean() - happened[part].mean()) * len(part)
@@ -184,8 +191,14 @@ class Shield:
         self._remaining: NDArray[np.int64] = np.zeros(0, np.int64)
 
     def decide(self, risk: ArrayLike) -> NDArray[np.bool_]:
-        """The rows to hand over [B] given their risk [B]; call it once per decision, in order."""
+        """The rows to hand over [B] given their risk [B]; call it once per decision, in order.
+
+        Raises:
+            ConfigError: A risk is not a number: nobody is handed over, or let go, on it.
+        """
         values = np.asarray(risk, np.float64)
+        if np.isnan(values).any():
+            raise ConfigError(f"the risk of the rows {np.flatnonzero(np.isnan(values)).tolist()} is not a number")
         if len(self._remaining) != len(values):
             self._remaining = np.zeros(len(values), np.int64)
         is_held = self._remaining > 0

@@ -13,6 +13,7 @@ from examples.driving.dream import DreamDriver, judge
 from examples.driving.model import BEND, OFFSET, VX, extend, load_circuits, make_layout
 from examples.driving.network import new_car_model
 from examples.driving.returns import Brakes, Chance, Course, yardsticks
+from wm_agents.errors import ConfigError
 from wm_agents.protocols import ModelState, Prediction
 
 
@@ -110,6 +111,15 @@ def test_nothing_is_compared_with_a_model_free_arm_that_cannot_drive():
     assert summary["model_free_steps_to_threshold"] == 10_000.0
     assert summary["times_fewer_real_steps"] is None
     assert not summary["model_free_can_drive"]
+
+
+@pytest.mark.parametrize(
+    "mistake", [{"rounds": 0}, {"evaluation_episodes": 0}, {"evaluate_every": 20_001}, {"dream_gradients": 3}]
+)
+def test_settings_that_leave_nothing_to_compare_are_refused_at_once(mistake, tmp_path, monkeypatch):
+    monkeypatch.setattr(dream_driving, "dream", lambda _: pytest.fail("minutes were spent"))
+    with pytest.raises(ConfigError, match=f"{next(iter(mistake))}={next(iter(mistake.values()))}"):
+        dream_driving.main(dream_driving.Config(output_dir=tmp_path, **mistake))
 
 
 def test_dreaming_of_driving_from_end_to_end(tmp_path):

@@ -1,10 +1,13 @@
 """The driving examples on the built-in circuits: small, but through every step."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import tyro
 
 from benchmarks import driving_models
 from examples import plan_driving, record_driving
@@ -34,10 +37,12 @@ from examples.driving.model import (
 from examples.driving.network import MOTION, expected_end, is_off_or_spun, member_of, mirrored, new_car_model
 from examples.driving.planner import DrivingPlanner, PlannerConfig
 from examples.driving.trace import Trace
+from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.world_models import FitConfig
 from wm_envs.driving import dynamics
 from wm_envs.driving.env import DrivingEnv
 from wm_envs.driving.expert import Expert
+from wm_envs.errors import TrackError
 
 TRACKS = ["oval", "figure_eight"]
 
@@ -214,6 +219,51 @@ def test_circuits_are_held_out_by_their_names(tmp_path):
     assert [path.stem for path in training] == ["a", "b", "d", "e", "g"]
     config = plan_driving.Config(track=str(tmp_path / "b.csv"), circuits=tmp_path)
     assert [path.stem for path in plan_driving.training_circuits(config)] == ["a", "d", "e", "g"]
+
+
+@pytest.mark.parametrize("mistake", [{"track": "nowhere"}, {"laps": 0}, {"num_training_circuits": 0}])
+def test_what_cannot_be_driven_is_refused_before_anything_is_learned(mistake, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan_driving, "learn", lambda *_: pytest.fail("minutes were spent"))
+    (tmp_path / "a.csv").touch()
+    options = {"track": "oval", "circuits": tmp_path, "output_dir": tmp_path / "out"} | mistake
+    with pytest.raises((TrackError, ConfigError), match=str(*mistake.values())):
+        plan_driving.main(plan_driving.Config(**options))
+
+
+def test_the_command_of_a_card_learns_the_same_model_again(tmp_path):
+    track = tmp_path / "Spa.csv"
+    config = plan_driving.Config(track=str(track), num_training_circuits=2, laps=1, seed=3, from_scratch=True)
+    script, *options = plan_driving.command_of(config).split()[1:]
+    assert script == "examples/plan_driving.py"
+    again = tyro.cli(plan_driving.Config, args=options)
+    assert Path(again.track).resolve() == track.resolve()
+    assert replace(again, track=config.track) == config
+    assert plan_driving.from_here("oval") == "oval"
+
+
+def test_recording_begins_with_a_folder_that_can_be_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(record_driving, "record_widely", lambda *_: pytest.fail("minutes were spent"))
+    (tmp_path / "a.csv").touch()
+    with pytest.raises(ConfigError, match="cannot write"):
+        record_driving.main(record_driving.Config(circuits=tmp_path, output_dir=tmp_path / "a.csv"))
+
+
+def test_a_model_file_says_on_which_circuits_it_was_learned(recorded, tmp_path, monkeypatch):
+    """Not those that the run which loads it would have learned on."""
+    monkeypatch.setattr(plan_driving, "record", lambda *_: recorded[0])
+    monkeypatch.setattr(plan_driving, "load_circuits", lambda _: load_circuits(["oval"]))
+    config = plan_driving.Config(num_updates=2, num_members=1, collect_rounds=0, output_dir=tmp_path)
+    learned = plan_driving.learn(config, [Path("oval.csv")])
+    loaded = plan_driving.load(replace(config, model=tmp_path / "model.safetensors"), ["figure_eight"])
+    assert learned.circuits == loaded.circuits == ["oval"]
+
+
+@pytest.mark.parametrize("surroundings", [{}, {"bands": "none"}, {"bands": [[1.0]]}])
+def test_a_model_without_intervals_is_no_model_of_this_script(surroundings, fitted, tmp_path):
+    fitted.save(tmp_path / "model.safetensors", surroundings)
+    config = plan_driving.Config(model=tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="intervals"):
+        plan_driving.load(config, TRACKS)
 
 
 def test_shares_of_persistence_by_hand(recorded):

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from examples import crash_prediction, record_driving
+from examples import crash_prediction, plan_driving, record_driving
 from examples.driving.model import AY, BEND, HEADING, LEFT, VX, VY
 from examples.driving.risk import NoisyDrivers, margins, true_paths, urgencies
+from wm_agents.errors import ConfigError
 from wm_envs.driving import dynamics
 from wm_envs.driving.env import DrivingVectorEnv, track_of
 
@@ -68,3 +69,16 @@ def test_what_a_shield_costs_is_told_by_noise_and_only_where_cars_rolled():
     assert costs["0.05"] == pytest.approx(0.1)
     assert costs["0.3"] is None
     assert figures["share_handed_over_by_noise"]["0.2"] == 0.5
+
+
+@pytest.mark.parametrize("mistake", [{"threshold": 0.0}, {"hold": 0}, {"cars": 0}, {"steps": 49}])
+def test_settings_that_cannot_work_are_refused_before_anything_is_learned(mistake, tmp_path, monkeypatch):
+    monkeypatch.setattr(plan_driving, "learn", lambda *_: pytest.fail("minutes were spent"))
+    with pytest.raises(ConfigError, match=str(*mistake.values())):
+        crash_prediction.main(crash_prediction.Config(output_dir=tmp_path, **mistake))
+
+
+def test_a_circuit_has_to_be_left_unseen(tmp_path):
+    (tmp_path / "a.csv").touch()
+    with pytest.raises(ConfigError, match="none unseen"):
+        crash_prediction.main(crash_prediction.Config(circuits=tmp_path, output_dir=tmp_path / "out"))

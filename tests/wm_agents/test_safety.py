@@ -72,6 +72,14 @@ def test_calibration_error_by_hand():
     assert calibration_error([0.0, 0.0, 1.0, 1.0], [0, 1, 1, 1], num_bins=2) == pytest.approx(0.25)
 
 
+def test_rows_of_one_probability_are_calibrated_in_any_order():
+    happened = np.arange(100) < 20
+    assert calibration_error(np.full(100, 0.2), happened) == pytest.approx(0.0, abs=1e-12)
+    assert calibration_error(np.full(100, 0.2), happened[::-1]) == pytest.approx(0.0, abs=1e-12)
+    mixed = np.repeat([0.1, 0.6], 50)  # of which 20 of 50 and none happened
+    assert calibration_error(mixed, happened) == pytest.approx(0.5 * 0.3 + 0.5 * 0.6)
+
+
 def test_the_shield_holds_until_the_risk_has_passed():
     shield = Shield(threshold=0.5, release=0.2, hold=2)
     risks = [0.1, 0.6, 0.3, 0.3, 0.1, 0.1, 0.1]
@@ -93,6 +101,10 @@ def test_the_shield_holds_until_the_risk_has_passed():
         lambda: RiskCalibrator.fit(np.zeros((10, 2)), np.zeros(10, bool)),
         lambda: RiskCalibrator.fit(np.zeros((10, 2)), np.zeros(9, bool)),
         lambda: calibration_error([], []),
+        lambda: calibration_error([0.5, np.nan], [0, 1]),
+        lambda: calibration_error([0.5, 1.5], [0, 1]),
+        lambda: RiskCalibrator.fit(np.full((20, 1), np.nan), np.arange(20) < 10),
+        lambda: Shield(0.5).decide([0.1, np.nan]),
         lambda: imagined_margins(Drift(), torch.zeros(1, 1), lambda x: x, margin, horizon=0),
     ],
 )

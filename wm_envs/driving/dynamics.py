@@ -432,7 +432,8 @@ def reset(state: Row, rules: Row) -> None:
     if not rules.is_random_start:
         place, side, turn, faster = 0.0, 0.5, 0.5, 0.0
     state.distance = wrap_distance(place * rules.length, rules.length)
-    state.offset = 2.0 * (side - 0.5)
+    right, left = right_at(rules, state.distance), left_at(rules, state.distance)
+    state.offset = clip(2.0 * (side - 0.5), -right, left)  # on the road, should it be a narrow one
     state.heading_error = 0.1 * (turn - 0.5)
     state.vx, state.vy = rules.start_speed * (1.0 + 0.5 * faster), 0.0
     state.yaw_rate = state.ax = state.ay = 0.0

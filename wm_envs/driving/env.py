@@ -19,6 +19,7 @@ from wm_envs.rules import Array, Field, Rules
 
 WHEELS = ("fl", "fr", "rl", "rr")
 WHEEL_NAMES = ("front left", "front right", "rear left", "rear right")
+TABLES = ("x", "y", "heading", "curvature", "right", "left")  # of a circuit, in a parameter row
 DEFAULT_WEIGHTS = dict(zip(dynamics.REWARD_COMPONENTS, dynamics.REWARD_WEIGHTS, strict=True))
 
 
@@ -73,8 +74,8 @@ class DrivingEnv(KernelEnv):
     | `speed` | 0.01 | forward speed / 100 m/s |
     | `centering` | -0.1 | (offset / half width)^2, at most 4 |
     | `heading` | -0.5 | (heading error / pi)^2 |
-    | `slip` | -1 | (sideways speed / speed)^2 |
-    | `smoothness` | -0.1 | squared change of the action, summed |
+    | `slip` | -1 | (sideways speed / speed, or 5 m/s if that is more)^2 |
+    | `smoothness` | -0.1 | squared change of the action, summed; 0 for the first one |
     | `off_track` | -10 | 1 when the car leaves the road |
     | `collision` | -100 | 1 when it does so with more than 3 m/s across the edge |
     | `standstill` | -0.05 | 1 below 0.5 m/s |
@@ -87,9 +88,10 @@ class DrivingEnv(KernelEnv):
 
     ## Episode End
     Terminated when the middle of the car is half a car (0.8 m) beyond the edge of the road, when it spins (heading
-    error beyond 90 degrees, or sideslip beyond 1 rad), or after 2 s below 0.5 m/s; `info["cause"]` is 1, 2 or 3 then,
-    else 0. Truncated after `time_limit` steps or `laps` laps. `info["lap_time"]` is the time in seconds of a lap that
-    this step completed, else 0; `info["laps"]` counts them; `info["is_success"]`: all laps asked for, or one.
+    error beyond 90 degrees, or sideslip beyond 1 rad at more than 3 m/s), or after 2 s below 0.5 m/s; `info["cause"]`
+    is 1, 2 or 3 then, else 0. Truncated after `time_limit` steps or `laps` laps. `info["lap_time"]` is the time in
+    seconds of a lap that this step completed, else 0; `info["laps"]` counts them; `info["is_success"]`: all laps asked
+    for, or one.
 
     ## Arguments
     | Option | Default | Meaning |
@@ -254,7 +256,7 @@ def _road_rows() -> list[tuple[str, str, float, float, float, str]]:
 def fill_track(row: Array, track: Track) -> None:
     """Write the tables of a circuit into a parameter row [1], closed by the first point."""
     row["num_points"], row["length"], row["inverse_spacing"] = track.num_points, track.length, 1.0 / track.spacing
-    for name in ("curvature", "right", "left", "x", "y", "heading"):
+    for name in TABLES:
         table = getattr(track, name)
         last = table[0]
         if name == "heading":
@@ -266,8 +268,7 @@ def track_of(parameters: Any, name: str = "circuit") -> Track:
     """The circuit in a parameter row, its tables as float64."""
     row = parameters.reshape(-1)[0]
     num_points = int(row["num_points"])
-    names = ("x", "y", "heading", "curvature", "right", "left")
-    tables = {table: np.array(row[table][:num_points], np.float64) for table in names}
+    tables = {table: np.array(row[table][:num_points], np.float64) for table in TABLES}
     return Track(name=name, length=float(row["length"]), **tables)
 
 

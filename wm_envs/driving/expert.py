@@ -2,14 +2,14 @@
 
 import math
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wm_envs.driving import dynamics
-from wm_envs.driving.env import track_of
+from wm_envs.driving.env import TABLES, track_of
 from wm_envs.driving.raceline import RacingLine, racing_line, speed_profile
+from wm_envs.driving.track import Track
 from wm_envs.kernel import Row, empty_rows, kernel
 from wm_envs.rules import Array
 
@@ -79,23 +79,15 @@ class Expert:
 
 def line_of(parameters: Array) -> RacingLine:
     """The racing line of the circuit in a parameter row [1]; the last sixteen are kept."""
-    row = parameters.reshape(-1)[0]
-    num_points = int(row["num_points"])
-    key = (float(row["length"]), float(row["grip_scale"]), row["curvature"][:num_points].tobytes())
-    _PENDING[key] = parameters
-    try:
-        return _line(key)
-    finally:
-        _PENDING.pop(key, None)
-
-
-_PENDING: dict[tuple[float, float, bytes], Any] = {}
+    track, grip_scale = track_of(parameters), float(parameters.reshape(-1)[0]["grip_scale"])
+    return _line(track.length, grip_scale, *(getattr(track, name).tobytes() for name in TABLES))
 
 
 @lru_cache(maxsize=16)
-def _line(key: tuple[float, float, bytes]) -> RacingLine:
-    parameters = _PENDING[key]
-    return racing_line(track_of(parameters), key[1])
+def _line(length: float, grip_scale: float, *tables: bytes) -> RacingLine:
+    """From all tables of a circuit, since roads of one centre line differ in their widths."""
+    arrays = dict(zip(TABLES, map(np.frombuffer, tables), strict=True))
+    return racing_line(Track("circuit", length, **arrays), grip_scale)
 
 
 def line_table(parameters: Array, line: RacingLine) -> Array:

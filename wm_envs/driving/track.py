@@ -5,6 +5,7 @@ positive where the road turns left.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from wm_envs.driving.spline import ClosedSpline
 from wm_envs.errors import TrackError
+from wm_envs.kernel import kernel
+from wm_envs.rules import Array
 
 Floats = NDArray[np.float64]
 
@@ -23,6 +26,7 @@ BUILT_IN = ("oval", "figure_eight", "random")
 MAX_BYTES, MIN_ROWS, MAX_ROWS = 2_000_000, 8, 10_000
 MIN_LENGTH, MAX_LENGTH = 200.0, 40_000.0  # m; the car looks 180 m ahead
 MIN_WIDTH = 2.5  # of the whole road, m
+MAX_HALF_WIDTH = 100.0  # m: more are not metres
 MAX_CURVATURE = 0.5  # 1/m
 TOUCHING_DISTANCE = 2.0  # m between two parts of the line that run alongside
 CROSSING_ANGLE = math.radians(30.0)  # parts that meet at a wider angle are a bridge
@@ -141,8 +145,8 @@ def random_track(seed: int) -> Track:
     raise AssertionError("the circle that is left is curved by 1/280 1/m")
 
 
-def from_points(name: str, points: Floats, right: Floats, left: Floats) -> Track:
-    """The circuit through points [K, 2] with the half widths [K] at them, all in m.
+def from_points(name: str, points: Floats, right: Floats, left: Floats, lines: Sequence[int] | None = None) -> Track:
+    """The circuit through points [K, 2] with the half widths [K] at them, all in m; errors name points by their lines.
 
     Raises:
         TrackError: The length or the curvature is out of bounds.
@@ -150,16 +154,18 @@ def from_points(name: str, points: Floats, right: Floats, left: Floats) -> Track
     spline = ClosedSpline(points)
     if not MIN_LENGTH <= spline.length <= MAX_LENGTH:
         raise TrackError(
-            f"{name}: the circuit is {spline.length:.0f} m long, {MIN_LENGTH:.0f} to {MAX_LENGTH:.0f} can be driven"
+            f"{name}: the circuit is {spline.length:.0f} m long, {MIN_LENGTH:.0f} to {MAX_LENGTH:.0f} can be driven: "
+            "give x and y in metres"
         )
     num_points = min(MAX_POINTS, round(spline.length / SPACING))
     distance = np.linspace(0.0, spline.length, num_points, endpoint=False)
     place, first, second = spline(distance)
     curvature = (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / np.hypot(first[:, 0], first[:, 1]) ** 3
     if (sharpest := np.abs(curvature).max()) > MAX_CURVATURE:
-        where = int(np.searchsorted(spline.knots, distance[np.abs(curvature).argmax()]))
+        number = int(np.abs(spline.knots[:-1] - distance[np.abs(curvature).argmax()]).argmin())
+        where = f"point {number}" if lines is None else f"line {lines[number]}"
         raise TrackError(
-            f"{name}: near point {where} the line turns with a radius of {1 / sharpest:.2f} m, "
+            f"{name}: near {where} the line turns with a radius of {1 / sharpest:.2f} m, "
             f"{1 / MAX_CURVATURE:.0f} m is the least: smooth the line"
         )
     return Track(
@@ -189,7 +195,7 @@ def read_csv(path: Path) -> Track:
     _check_steps(path, lines, rows[:, :2])
     _check_touching(path, lines, rows[:, :2])
     try:
-        track = from_points(path.stem, rows[:, :2], rows[:, 2], rows[:, 3])
+        track = from_points(path.stem, rows[:, :2], rows[:, 2], rows[:, 3], lines)
     except TrackError as error:
         raise TrackError(f"{path}: {error}") from None
     return track
@@ -210,8 +216,10 @@ def _read_rows(path: Path) -> tuple[list[int], Floats]:
     lines: list[int] = []
     rows: list[list[float]] = []
     for number, line in enumerate(text.splitlines(), start=1):
-        is_header = not rows and tuple(cell.strip() for cell in line.split(",")) == COLUMNS
-        if line.strip() and not line.lstrip().startswith("#") and not is_header:
+        names = tuple(cell.strip() for cell in line.lstrip().removeprefix("#").split(","))
+        if names != COLUMNS and sorted(names) == sorted(COLUMNS):  # also in a comment: it says what the numbers are
+            raise TrackError(f"{path}, line {number}: the columns are {','.join(COLUMNS)} in this order, got {line!r}")
+        if line.strip() and not line.lstrip().startswith("#") and (rows or names != COLUMNS):
             lines.append(number)
             rows.append(_read_row(path, number, line))
     return lines, np.array(rows, np.float64).reshape(-1, 4)
@@ -230,18 +238,21 @@ def _read_row(path: Path, number: int, line: str) -> list[float]:
             f"{path}, line {number}: expected four numbers (other lines start with #), got {line[:80]!r}"
         ) from None
     if not all(math.isfinite(value) and abs(value) < 1e6 for value in row):
-        raise TrackError(f"{path}, line {number}: expected finite metres below 1,000 km, got {line[:80]!r}")
+        raise TrackError(
+            f"{path}, line {number}: expected finite metres below 1,000 km from an origin of your choice, "
+            f"got {line[:80]!r}"
+        )
     return row
 
 
 def _check_widths(path: Path, lines: list[int], rows: Floats) -> None:
     widths = rows[:, 2:]
-    bad = np.flatnonzero((widths <= 0.0).any(axis=1) | (widths.sum(axis=1) < MIN_WIDTH))
-    if len(bad):
-        number, (right, left) = lines[bad[0]], widths[bad[0]]
+    is_bad = ((widths <= 0.0) | (widths > MAX_HALF_WIDTH)).any(axis=1) | (widths.sum(axis=1) < MIN_WIDTH)
+    if is_bad.any():
+        number, (right, left) = lines[int(is_bad.argmax())], widths[is_bad.argmax()]
         raise TrackError(
-            f"{path}, line {number}: widths of {right:g} m right and {left:g} m left: "
-            f"both are positive and make at least {MIN_WIDTH} m together"
+            f"{path}, line {number}: widths of {right:g} m right and {left:g} m left: both are positive and make at "
+            f"least {MIN_WIDTH} m together, and neither is more than {MAX_HALF_WIDTH:.0f} m"
         )
 
 
@@ -259,31 +270,45 @@ def _check_steps(path: Path, lines: list[int], points: Floats) -> None:
 
 
 def _check_touching(path: Path, lines: list[int], points: Floats) -> None:
-    """No two parts of the line in one place, except where they cross at a wide angle, which is a bridge.
+    """No two parts of the line in one place, except where they cross at a wide angle, which is a bridge."""
+    along = np.roll(points, -1, axis=0) - points
+    steps: Floats = np.hypot(*along.T)
+    heading: Floats = np.arctan2(along[:, 1], along[:, 0])
+    one, other = find_touching(points, along, steps, np.cumsum(steps) - steps, heading)
+    if one >= 0:
+        raise TrackError(
+            f"{path}, line {lines[one]}: the line touches itself at line {lines[other]}: keep its parts "
+            f"{TOUCHING_DISTANCE:.0f} m apart, or let them cross at 30 degrees or more and between their points"
+        )
 
-    Each point is compared with the parts that are more than 20 m away along the line.
+
+@kernel
+def find_touching(points: Array, along: Array, steps: Array, place: Array, heading: Array) -> tuple[int, int]:
+    """The first point whose step meets another part of the line, and that part; -1 and -1 where there is none.
+
+    Steps [K] lead from each point [K, 2] to the next. Each is compared with those that are more than 20 m away along
+    the line: is its point near them, or do both cross?
     """
-    following = np.roll(points, -1, axis=0)
-    steps = np.hypot(*(following - points).T)
-    place, total = np.cumsum(steps) - steps, steps.sum()
-    heading = np.arctan2(*(following - points).T[::-1])
-    for i in range(len(points)):
-        gap = np.abs(place - place[i])
-        is_other = np.minimum(gap, total - gap) > max(20.0, 2.5 * steps.max())
-        distance = _distance_to_segments(points[i], points, following)
-        angle = np.abs((heading - heading[i] + math.pi / 2) % math.pi - math.pi / 2)
-        is_same_point = np.hypot(*(points - points[i]).T) < 0.1
-        is_touching = is_other & (is_same_point | ((distance < TOUCHING_DISTANCE) & (angle < CROSSING_ANGLE)))
-        if is_touching.any():
-            other = lines[int(np.flatnonzero(is_touching)[0])]
-            raise TrackError(
-                f"{path}, line {lines[i]}: the line touches itself at line {other}: keep its parts "
-                f"{TOUCHING_DISTANCE:.0f} m apart, or let them cross at 30 degrees or more"
-            )
-
-
-def _distance_to_segments(point: Floats, start: Floats, end: Floats) -> Floats:
-    along = end - start
-    share = np.clip(((point - start) * along).sum(axis=1) / (along**2).sum(axis=1), 0.0, 1.0)
-    distance: Floats = np.hypot(*(start + share[:, None] * along - point).T)
-    return distance
+    size = len(points)
+    total = place[size - 1] + steps[size - 1]
+    for i in range(size):
+        for j in range(size):
+            gap = abs(place[j] - place[i])
+            if min(gap, total - gap) <= max(20.0, 2.5 * max(steps[i], steps[j])):
+                continue
+            x, y = points[i, 0] - points[j, 0], points[i, 1] - points[j, 1]
+            ahead = (x * along[j, 0] + y * along[j, 1]) / (steps[j] * steps[j])
+            share = min(max(ahead, 0.0), 1.0)
+            distance = math.hypot(x - share * along[j, 0], y - share * along[j, 1])
+            if distance >= max(TOUCHING_DISTANCE, steps[i]):
+                continue
+            turn = along[i, 0] * along[j, 1] - along[i, 1] * along[j, 0]
+            is_meeting = distance < TOUCHING_DISTANCE
+            if not is_meeting and turn != 0.0:
+                here = (along[j, 0] * y - along[j, 1] * x) / turn
+                there = (along[i, 0] * y - along[i, 1] * x) / turn
+                is_meeting = 0.0 <= here <= 1.0 and 0.0 <= there <= 1.0
+            angle = abs((heading[j] - heading[i] + 0.5 * math.pi) % math.pi - 0.5 * math.pi)
+            if (is_meeting and angle < CROSSING_ANGLE) or x * x + y * y < 0.01:
+                return i, j
+    return -1, -1

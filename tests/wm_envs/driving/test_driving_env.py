@@ -1,5 +1,6 @@
 import inspect
 import re
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -116,6 +117,17 @@ def test_random_starts_cover_the_lap_and_fixed_ones_do_not():
     assert 0.1 <= seen[:, 0].min() < seen[:, 0].max() <= 0.15
     fixed = DrivingVectorEnv(3, random_start=False).reset(seed=0)[0]
     assert (fixed == fixed[0]).all()
+
+
+def test_random_starts_lie_on_the_road_of_a_line_along_its_edge():
+    oval = make_track("oval")
+    narrow = replace(oval, right=np.full_like(oval.right, 0.1), left=np.full_like(oval.left, 3.0))
+    cars = DrivingVectorEnv(200, track=narrow, normalize=False)
+    offsets = cars.reset(seed=0)[0][:, 22]
+    assert offsets.min() == np.float32(-0.1)
+    assert offsets.max() > 0.9
+    _, _, terminated, _, _ = cars.step(np.zeros((200, 3), np.float32))
+    assert not terminated.any()
 
 
 @pytest.mark.parametrize(

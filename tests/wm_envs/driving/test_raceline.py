@@ -5,7 +5,7 @@ from scipy.optimize import lsq_linear
 from scipy.sparse import csc_matrix
 
 from wm_envs.driving import dynamics
-from wm_envs.driving.env import DrivingVectorEnv
+from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
 from wm_envs.driving.expert import Expert, line_of
 from wm_envs.driving.raceline import (
     acceleration_limit,
@@ -40,6 +40,11 @@ def test_the_line_of_a_ring_runs_along_the_outer_edge():
     np.testing.assert_allclose(line.offset, -5.0, atol=0.02)  # the margin is 1 m
     np.testing.assert_allclose(line.curvature, 1 / 105, rtol=5e-3)
     assert abs(line.length - 2 * np.pi * 105) < 0.1
+
+
+def test_a_narrower_road_on_the_same_centre_line_has_a_line_of_its_own():
+    lines = [line_of(DrivingEnv(track=ring(half_width=half_width)).parameters) for half_width in (6.0, 3.0)]
+    assert [abs(line.offset).max() for line in lines] == pytest.approx([5.0, 2.0], abs=0.02)
 
 
 def test_the_limit_on_a_ring_is_the_first_axle_at_its_grip():

@@ -1,4 +1,5 @@
 import math
+import time
 
 import gymnasium as gym
 import numpy as np
@@ -173,6 +174,8 @@ def test_parallel_roads_at_a_distance_are_welcome(tmp_path):
         (f"{HEADER}\n1,2,fast,4\n", "line 2: expected four numbers"),
         ("", "0 points: give 8"),
         ("1e300,0,1,1\n", "line 1: expected finite metres below 1,000 km"),
+        ("# x_m,y_m,w_tr_left_m,w_tr_right_m\n", "line 1: the columns are x_m,y_m,w_tr_right_m,w_tr_left_m in this"),
+        ("y_m, x_m, w_tr_right_m, w_tr_left_m\n", "line 1: the columns are x_m,y_m"),
     ],
 )
 def test_wrong_text_is_refused(text, message, tmp_path):
@@ -180,6 +183,41 @@ def test_wrong_text_is_refused(text, message, tmp_path):
     path.write_text(text)
     with pytest.raises(TrackError, match=message):
         read_csv(path)
+
+
+@pytest.mark.parametrize("num_points", [60, 101, 200])
+@pytest.mark.parametrize(("height", "is_bridge"), [(45.0, False), (90.0, True)])
+def test_a_crossing_between_points_is_judged_by_its_angle(num_points, height, is_bridge, tmp_path):
+    """An eight that crosses itself at 25 degrees, or at 48, wherever its points lie."""
+    for shift in np.linspace(0.0, 1.0, 7):
+        angle = 2 * np.pi * (np.arange(num_points) + 0.01 + shift) / num_points
+        rows = np.column_stack([400 * np.cos(angle), height * np.sin(2 * angle), np.full((num_points, 2), 5.0)])
+        path = write(tmp_path / "eight.csv", rows)
+        if is_bridge:
+            assert read_csv(path).length > 1600
+        else:
+            with pytest.raises(TrackError, match="touches itself"):
+                read_csv(path)
+
+
+def test_ten_thousand_points_are_checked_in_seconds(tmp_path):
+    path = write(tmp_path / "dense.csv", ring(9999, radius=2000.0))
+    read_csv(path)  # compiles
+    began = time.process_time()
+    assert read_csv(path).length == pytest.approx(2 * math.pi * 2000.0, rel=1e-6)
+    assert time.process_time() - began < 6.0
+
+
+def test_widths_in_centimetres_are_refused(tmp_path):
+    with pytest.raises(TrackError, match=r"line 2: widths of 400 m right and 600 m left: .* more than 100 m"):
+        read_csv(write(tmp_path / "wide.csv", ring(right=400.0, left=600.0)))
+
+
+def test_a_kink_is_named_by_its_line(tmp_path):
+    rows = ring(num_points=200)
+    rows[50, :2] *= 1.1
+    with pytest.raises(TrackError, match="near line 52 the line turns with a radius of"):
+        read_csv(write(tmp_path / "kink.csv", rows))
 
 
 def test_a_huge_file_is_refused_before_it_is_read(tmp_path):
