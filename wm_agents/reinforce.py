@@ -164,7 +164,7 @@ class Reinforce:
         """
         require_at_least(1, total_timesteps=total_timesteps, checkpoint_every=checkpoint_every)
         if checkpoints is not None and self.num_updates == 0:
-            self._resume(checkpoints)
+            self.resume(checkpoints)
         done = int(self.num_steps.min())
         with progress(total_timesteps, "reinforce", None if progress_bar else False, done) as bar:
             while self.num_steps.min() < total_timesteps:
@@ -433,8 +433,12 @@ class Reinforce:
             raise CheckpointError(f"not a checkpoint of this version's Reinforce: {error!r}") from error
         return agent
 
-    def _resume(self, checkpoints: CheckpointManager) -> None:
-        """Go on from the newest checkpoint, if there is one of this very run."""
+    def resume(self, checkpoints: CheckpointManager) -> None:
+        """Take over the newest checkpoint of this very run, where there is one; `learn` of a new agent does so itself.
+
+        Raises:
+            CheckpointError: The checkpoints are of another run, or none of them is whole.
+        """
         own = self._state()[1]
         names = ("kind", "env_id", "options", "config", "seed")
         wanted = as_json({name: own[name] for name in names})
