@@ -43,6 +43,7 @@ __all__ = [
 FORMAT_VERSION = 1
 _KEY = "wm_agents_checkpoint"
 _NO_DIGEST = "0" * 64
+_MAX_HEADER = 100_000_000  # bytes; safetensors reads no longer ones
 # The JSON text sits as a string inside the header's JSON, hence the backslashes. Unescaped quotes around the key make
 # this sequence impossible inside any tensor name or metadata.
 _DIGEST_PATTERN = re.compile(rb'"' + _KEY.encode() + rb'":"\{\\"sha256\\": \\"([0-9a-f]{64})\\"')
@@ -102,7 +103,7 @@ def load_checkpoint(path: str | Path, kind: str | None = None) -> Checkpoint:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = _read_if_ours(path)
     except OSError as error:
         raise CheckpointError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
     checkpoint = _decode(data, path)
@@ -287,6 +288,16 @@ def refusing_misfits(place: str | Path | None) -> Iterator[None]:
 def _check_kind(checkpoint: Checkpoint, path: Path, kind: str | None) -> None:
     if kind is not None and checkpoint.metadata.get("kind") != kind:
         raise CheckpointError(f"{path} is a checkpoint of kind {checkpoint.metadata.get('kind')!r}, not {kind!r}")
+
+
+def _read_if_ours(path: Path) -> bytes:
+    """The file, of whose size nothing is believed before its header is that of a checkpoint."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+        start += file.read(min(int.from_bytes(start, "little"), _MAX_HEADER))
+        _find_digest(start, path)
+        file.seek(0)
+        return file.read()
 
 
 def _encode(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> bytes:
