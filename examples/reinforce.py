@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.errors import ConfigError
 from wm_agents.evaluation import plot_learning_curves, wilson_interval
 from wm_agents.reinforce import LossWeights, Reinforce, ReinforceConfig, UpdateReport
 from wm_agents.sequence_model import NetworkConfig
@@ -55,7 +56,7 @@ class Config:
     output_dir: Path = Path("runs/reinforce")
     """Folder for everything that is written."""
     resume: bool = False
-    """Go on from the newest good checkpoint in the folder."""
+    """Go on from the newest good checkpoint in the folder, with the settings that its run had."""
     tensorboard: bool = False
     """Also write TensorBoard events."""
     track: bool = False
@@ -90,12 +91,11 @@ def main(config: Config) -> dict[str, float]:
 
 
 def make_agent(config: Config, checkpoints: CheckpointManager) -> Reinforce:
-    """A new agent, or the one of the newest good checkpoint."""
-    latest = checkpoints.latest() if config.resume else None
-    if latest is not None:
-        return Reinforce.from_checkpoint(latest)
+    """A new agent, which with `resume` takes over the newest good checkpoint of a run with the same settings."""
+    if checkpoints.paths() and not config.resume:
+        raise ConfigError(f"{config.output_dir} holds a run: go on with --resume, or choose another --output-dir")
     weights = LossWeights(entropy=config.entropy_coef, world_model=config.world_model_coef)
-    return Reinforce(
+    agent = Reinforce(
         config.env_id,
         ReinforceConfig(
             network=config.network,
@@ -107,6 +107,8 @@ def make_agent(config: Config, checkpoints: CheckpointManager) -> Reinforce:
         ),
         seed=config.seed,
     )
+    agent.resume(checkpoints)
+    return agent
 
 
 def make_loggers(config: Config, agent: Reinforce) -> list[Logger]:

@@ -5,7 +5,6 @@ with reward to go, a baseline, an entropy bonus, and a head that predicts the ra
 that the policy reads. `num_seeds` runs train as one batched program; each has its own network, episodes and randomness.
 """
 
-import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +27,9 @@ from wm_agents.sequence_model import Cache, SequenceModel, Sizes, num_network_pa
 from wm_agents.training.checkpoints import (
     Checkpoint,
     CheckpointManager,
+    as_json,
     load_checkpoint,
+    refuse_another_run,
     refusing_misfits,
     save_checkpoint,
 )
@@ -163,7 +164,7 @@ class Reinforce:
         """
         require_at_least(1, total_timesteps=total_timesteps, checkpoint_every=checkpoint_every)
         if checkpoints is not None and self.num_updates == 0:
-            self._resume(checkpoints)
+            self.resume(checkpoints)
         done = int(self.num_steps.min())
         with progress(total_timesteps, "reinforce", None if progress_bar else False, done) as bar:
             while self.num_steps.min() < total_timesteps:
@@ -432,19 +433,19 @@ class Reinforce:
             raise CheckpointError(f"not a checkpoint of this version's Reinforce: {error!r}") from error
         return agent
 
-    def _resume(self, checkpoints: CheckpointManager) -> None:
-        """Go on from the newest checkpoint, if there is one of this very run."""
+    def resume(self, checkpoints: CheckpointManager) -> None:
+        """Take over the newest checkpoint of this very run, where there is one; `learn` of a new agent does so itself.
+
+        Raises:
+            CheckpointError: The checkpoints are of another run, or none of them is whole.
+        """
+        own = self._state()[1]
+        names = ("kind", "env_id", "options", "config", "seed")
+        wanted = as_json({name: own[name] for name in names})
         latest = checkpoints.latest()
         if latest is None:
             return
-        own = self._state()[1]
-        for name in ("kind", "env_id", "options", "config", "seed"):
-            mine, stored = json.loads(json.dumps(own[name])), latest.metadata.get(name)
-            if stored != mine:
-                raise CheckpointError(
-                    f"{checkpoints.directory} belongs to a run with {name}={stored!r}, this one has {mine!r}; "
-                    "repeat that run or give another folder"
-                )
+        refuse_another_run(checkpoints.directory, {name: latest.metadata.get(name) for name in names}, wanted)
         with refusing_misfits(checkpoints.directory):
             self._restore(latest.tensors, latest.metadata)
 

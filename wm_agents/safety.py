@@ -69,6 +69,8 @@ def risk_features(margins: ArrayLike, scale: float) -> Floats:
     values = np.asarray(margins, np.float64)
     if values.ndim != 3 or 0 in values.shape or not np.isfinite(values).all():
         raise ConfigError(f"expected finite margins [B, S, H], got shape {values.shape}")
+    if not 0 < scale < np.inf:
+        raise ConfigError(f"scale={scale}: give a positive number")
     horizon = values.shape[2]
     least = values.min(axis=2)
     has_crossed = values < 0
@@ -115,7 +117,7 @@ class RiskCalibrator:
         if seen.ndim != 2 or happened.shape != (len(seen),):
             raise ConfigError(f"expected features [N, F] and outcomes [N], got {seen.shape} and {happened.shape}")
         if not np.isfinite(seen).all():
-            raise ConfigError(f"features of row {np.flatnonzero(~np.isfinite(seen).all(axis=1))[0]} are not finite")
+            raise ConfigError(f"the features of row {int(np.argwhere(~np.isfinite(seen))[0, 0])} are not finite")
         if min(happened.sum(), (~happened).sum()) < _SMALLEST_GROUP:
             raise ConfigError(f"{happened.sum()} of {len(happened)} outcomes happened: record at least 5 of each kind")
         mean, std = seen.mean(axis=0), np.maximum(seen.std(axis=0), 1e-9)
@@ -194,11 +196,11 @@ class Shield:
         """The rows to hand over [B] given their risk [B]; call it once per decision, in order.
 
         Raises:
-            ConfigError: A risk is not a number: nobody is handed over, or let go, on it.
+            ConfigError: A risk is no number from 0 to 1; NaN is below every threshold and would pass for safe.
         """
         values = np.asarray(risk, np.float64)
-        if np.isnan(values).any():
-            raise ConfigError(f"the risk of the rows {np.flatnonzero(np.isnan(values)).tolist()} is not a number")
+        if values.ndim != 1 or not ((values >= 0) & (values <= 1)).all():
+            raise ConfigError(f"expected a risk from 0 to 1 for each row, got {values}")
         if len(self._remaining) != len(values):
             self._remaining = np.zeros(len(values), np.int64)
         is_held = self._remaining > 0

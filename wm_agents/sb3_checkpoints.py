@@ -17,12 +17,17 @@ from wm_agents.training.finite import require_finite
 from wm_agents.training.seeding import capture_random_state, restore_random_state
 
 _SETTINGS = ("seed", "n_steps", "n_envs", "batch_size", "n_epochs", "gamma", "gae_lambda", "ent_coef", "vf_coef")
-_AUXILIARY = ("max_grad_norm", "world_model_coef", "world_model_target")
+_AUXILIARY = ("max_grad_norm", "normalize_advantage", "target_kl", "use_sde", "sde_sample_freq")
+_WORLD_MODEL = ("world_model_coef", "world_model_target")
+_SCHEDULES = ("lr_schedule", "clip_range", "clip_range_vf")
 
 
 def run_of(agent: OnPolicyAlgorithm) -> dict[str, Any]:
-    """Which run this is; schedules are functions and not compared."""
-    settings = {name: getattr(agent, name, None) for name in (*_SETTINGS, *_AUXILIARY)}
+    """Which run this is; of schedules, which are functions, the values at the beginning and half-way are compared."""
+    settings = {name: getattr(agent, name, None) for name in (*_SETTINGS, *_AUXILIARY, *_WORLD_MODEL)}
+    for name in _SCHEDULES:
+        schedule = getattr(agent, name, None)
+        settings[name] = None if schedule is None else [float(schedule(remaining)) for remaining in (1.0, 0.5)]
     spaces = {"observation_space": str(agent.observation_space), "action_space": str(agent.action_space)}
     return {"kind": type(agent).__name__, "policy": str(agent.policy), **settings, **spaces}
 

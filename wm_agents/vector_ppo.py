@@ -5,7 +5,6 @@ learns the same (through `SB3VecEnv`); this one keeps rollouts as arrays from en
 where an environment steps hundreds of rows at once.
 """
 
-import math
 import os
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,10 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wm_agents.config_checks import require_at_least
-from wm_agents.errors import ConfigError, NonFiniteError, SpaceError
+from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.networks import Perceptron
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, refusing_misfits, save_checkpoint
-from wm_agents.training.finite import clip_gradient, require_finite, spoilt_gradient
+from wm_agents.training.finite import descend, require_finite
 from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
 from wm_agents.world_models.encoding import space_from_json, space_to_json
 from wm_agents.world_models.neural import config_from_json
@@ -125,6 +124,7 @@ class VectorPPO(nn.Module):
             )
         self.observation_space, self.action_space = observation_space, action_space
         self.config = config or VectorPPOConfig()
+        self.seed = seed
         self.first_action = int(action_space.start)
         self.generator = torch.Generator().manual_seed(seed)
         sizes = (*shape, *self.config.widths)
@@ -168,7 +168,8 @@ class VectorPPO(nn.Module):
             raise ConfigError("VectorPPO resets ended rows itself: make the environment with autoreset disabled")
         require_at_least(1, num_updates=num_updates, checkpoint_every=checkpoint_every)
         run = {"kind": "vector ppo", "config": asdict(self.config), "rows": env.num_envs, "updates": num_updates}
-        run |= {"learning_rate": learning_rate, "entropy": entropy}
+        run |= {"learning_rate": learning_rate, "entropy": entropy, "checkpoint_every": checkpoint_every}
+        run |= {"seed": self.seed, "spaces": [str(self.observation_space), str(self.action_space)]}
         measured = self._resume(checkpoints, run)
         for update in range(len(measured), num_updates):
             if update == 0 or self._observations is None:
@@ -176,7 +177,7 @@ class VectorPPO(nn.Module):
             done = update / num_updates
             rollout = self._collect(env)
             self.optimizer.param_groups[0]["lr"] = learning_rate[0] + done * (learning_rate[1] - learning_rate[0])
-            figures = self._update(rollout, entropy[0] + done * (entropy[1] - entropy[0]))
+            figures = self._update(rollout, entropy[0] + done * (entropy[1] - entropy[0]), f"at update {update}")
             measured.append(figures)
             is_due = (update + 1) % checkpoint_every == 0 or update + 1 == num_updates
             if checkpoints is not None and is_due:
@@ -294,7 +295,7 @@ class VectorPPO(nn.Module):
         self._observations = observations.numpy()
         return Rollout(*(torch.stack(column) for column in columns))
 
-    def _update(self, rollout: Rollout, entropy_weight: float) -> dict[str, float]:
+    def _update(self, rollout: Rollout, entropy_weight: float, place: str) -> dict[str, float]:
         config = self.config
         advantages = rollout.advantages(config.discount, config.trace)
         returns = (advantages + rollout.values).flatten()
@@ -315,7 +316,7 @@ class VectorPPO(nn.Module):
                 value_loss = F.mse_loss(self.value(observations[rows]).squeeze(1), returns[rows])
                 entropy = -(logits.exp() * logits).sum(1).mean()
                 loss = policy_loss + config.value_coefficient * value_loss - entropy_weight * entropy
-                self._descend(loss)
+                descend(loss, self.optimizer, self.named_parameters(), place, config.max_gradient_norm)
                 entropies.append(float(entropy.detach()))
         ends = rollout.rewards[rollout.ended & (rollout.rewards.abs() >= 0.5)]
         return {
@@ -324,13 +325,3 @@ class VectorPPO(nn.Module):
             "ended_share": float(rollout.ended.float().mean()),
             "won_share": float((ends > 0).float().mean()) if len(ends) else 0.5,
         }
-
-    def _descend(self, loss: Tensor) -> None:
-        if not math.isfinite(float(loss.detach())):
-            raise NonFiniteError("the loss of VectorPPO is not finite: lower the learning rate")
-        self.optimizer.zero_grad()
-        loss.backward()
-        norm = clip_gradient(self.parameters(), self.config.max_gradient_norm)
-        if not bool(torch.isfinite(norm)):
-            raise NonFiniteError(f"the gradient of {spoilt_gradient(self)} is not finite: nothing was updated")
-        self.optimizer.step()

@@ -194,7 +194,7 @@ class WorldModelPPO(PPO):
     def _setup_learn(self, *arguments: Any, **named: Any) -> tuple[int, BaseCallback]:
         """SB3's, then the newest checkpoint."""
         prepared = super()._setup_learn(*arguments, **named)
-        found = None if self._checkpoints is None else self._checkpoints.latest_state(run_of(self))
+        found = None if self._checkpoints is None else self._checkpoints.latest_state(self._run())
         if found is not None:
             set_training_state(self, found[1])
             restart_environments(self)
@@ -217,8 +217,11 @@ class WorldModelPPO(PPO):
     def _save_when_due(self, checkpoints: CheckpointManager) -> None:
         num_rollouts = self.num_timesteps // (self.n_steps * self.n_envs)
         if num_rollouts % self._checkpoint_every == 0 or self.num_timesteps >= self._total_timesteps:
-            checkpoints.save_state(self.num_timesteps, training_state(self), run_of(self))
+            checkpoints.save_state(self.num_timesteps, training_state(self), self._run())
             restart_environments(self)
+
+    def _run(self) -> dict[str, Any]:
+        return {**run_of(self), "checkpoint_every": self._checkpoint_every}  # the environments start anew as often
 
     def _train_epoch(self, measured: list[dict[str, float]]) -> bool:
         """One pass over the rollout; False where the policy has moved too far from the one that collected it."""

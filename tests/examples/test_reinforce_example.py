@@ -3,7 +3,7 @@ import json
 import pytest
 
 from examples.reinforce import Config, main
-from wm_agents.errors import ConfigError
+from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.reinforce import Reinforce
 
 
@@ -28,6 +28,18 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path):
     assert {**whole, "seconds": 0} == {**parts, "seconds": 0}
     lines = [(tmp_path / folder / "metrics.jsonl").read_text() for folder in ("whole", "parts")]
     assert lines[0] == lines[1]
+
+
+def test_a_run_is_neither_mixed_with_another_nor_taken_for_it(tmp_path):
+    main(config(tmp_path, total_timesteps=3_200))
+    log = (tmp_path / "metrics.jsonl").read_bytes()
+    with pytest.raises(ConfigError, match="holds a run: go on with --resume"):
+        main(config(tmp_path, total_timesteps=6_400))
+    with pytest.raises(CheckpointError, match=r"a run with config.learning_rate=0.001, this one has 0.1"):
+        main(config(tmp_path, total_timesteps=6_400, learning_rate=0.1, resume=True))
+    with pytest.raises(CheckpointError, match="a run with seed="):
+        main(config(tmp_path, total_timesteps=6_400, seed=9, resume=True))
+    assert (tmp_path / "metrics.jsonl").read_bytes() == log
 
 
 def test_an_output_folder_that_cannot_be_written_is_one_error(tmp_path):

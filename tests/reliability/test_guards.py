@@ -174,6 +174,25 @@ def test_rewards_that_are_not_finite_never_reach_the_learner():
     assert all(torch.equal(a, b) for a, b in zip(before, airl.learner.policy.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_first_observation_that_is_not_finite_stops_adversarial_irl(value):
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    class Spoilt(gym.Wrapper):
+        num_resets = 0
+
+        def reset(self, **options):
+            self.num_resets += 1
+            seen, info = self.env.reset(**options)
+            return (seen if self.num_resets < 4 else np.full_like(seen, value)), info
+
+    small = {"widths": (8,), "num_steps": 16, "num_discriminator_updates": 2, "batch_size": 16, "num_epochs": 1}
+    config = AdversarialConfig(**small, may_vary_in_length=True, starts_from_clone=False)
+    airl = AdversarialIRL(balanced(), DummyVecEnv([lambda: Spoilt(gym.make("CartPole-v1"))]), config, seed=4)
+    with pytest.raises(NonFiniteError, match=r"an observation is not finite: after \d+ steps"):
+        airl.learn(400, progress_bar=False)
+
+
 def test_a_step_is_taken_only_with_finite_numbers():
     layer = torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD(layer.parameters(), 0.5)

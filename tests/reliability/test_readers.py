@@ -3,7 +3,9 @@
 What went wrong once lies in `cases/<file name>/` and is read again by every run.
 """
 
+import gzip
 import json
+import resource
 import shutil
 import time
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutations import mutated
-from readers import MARC, readers
+from readers import MARC, ROLL_CALLS, VOTES, readers
 
 from wm_envs.debate.observations import Observations
 from wm_envs.errors import ObservationError, TrajectoryError
@@ -145,6 +147,51 @@ def test_entities_are_never_unfolded_in_any_encoding(encoding, tmp_path):
     (tmp_path / "bomb.xml").write_bytes(text.encode(encoding))
     with pytest.raises(TrajectoryError, match=r"DOCTYPE|not well-formed"):
         read_marc(tmp_path / "bomb.xml")
+
+
+@pytest.mark.parametrize(
+    ("name", "begin", "part", "end", "message"),
+    [
+        ("drafts.xml.gz", b"<collection>", b"<a/>", b"</collection>", "more than 400000 elements"),
+        ("trajectory.json.gz", b"[", b"[],", b"[]]", "write it as JSON lines"),
+    ],
+)
+def test_small_files_that_become_millions_of_objects(name, begin, part, end, message, tmp_path, monkeypatch):
+    """Three hundred kilobytes become 70 megabytes, and by one more factor of four what they stand for is gigabytes."""
+    monkeypatch.setattr("wm_envs.resolutions.marc.MAX_ELEMENTS", 400_000)
+    path, read = tmp_path / name, read_marc if "xml" in name else read_trajectories
+    path.write_bytes(gzip.compress(begin + part * (70 * 2**20 // len(part)) + end, 1))
+    assert path.stat().st_size < 400_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(TrajectoryError, match=message):
+        read(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # kilobytes
+
+
+def test_what_appears_twice_among_very_many_is_found_at_once(tmp_path):
+    keys = ",".join(f'"{number}":0' for number in range(300_000))
+    (tmp_path / "keys.json").write_text(f'{{{keys},"x":0,"x":0}}')
+    with pytest.raises(TrajectoryError, match="duplicate key 'x'"):
+        read_trajectories(tmp_path / "keys.json")
+    files = [tmp_path / name for name in ("votes.csv", "roll_calls.csv", "issues.csv")]
+    files[0].write_bytes(VOTES)
+    files[1].write_bytes(ROLL_CALLS)
+    files[2].write_text("rcid,issue\n" + "".join(f"3,{number}\n" for number in range(300_000)))
+    with pytest.raises(TrajectoryError, match="line 52: issue: more than 50 on roll call 3"):
+        read_unvotes(*files)
+
+
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "observations.json", "model.json", "log.jsonl"])
+def test_a_file_without_end_is_refused_without_reading_it(name, all_readers, tmp_path):
+    """A device, and a file of a terabyte with nothing in it."""
+    (tmp_path / "device").symlink_to("/dev/zero")
+    with open(tmp_path / "sparse", "wb") as file:
+        file.truncate(2**40)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for endless in ("device", "sparse"):
+        with pytest.raises(all_readers[name].error):
+            all_readers[name].read(tmp_path / endless)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**19
 
 
 def test_numbers_of_any_length_and_long_texts_end_at_once(tmp_path):

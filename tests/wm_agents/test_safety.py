@@ -111,3 +111,14 @@ def test_the_shield_holds_until_the_risk_has_passed():
 def test_mistakes_are_named(mistake):
     with pytest.raises(ConfigError):
         mistake()
+
+
+def test_a_risk_that_is_no_number_does_not_pass_for_safe():
+    with pytest.raises(ConfigError, match="expected a risk from 0 to 1"):
+        Shield(0.5).decide([0.1, np.nan])
+    features, outcomes = np.zeros((20, 2)), np.arange(20) < 10
+    features[7, 1] = np.nan
+    with pytest.raises(ConfigError, match="the features of row 7 are not finite"):
+        RiskCalibrator.fit(features, outcomes)
+    with pytest.raises(ConfigError, match="scale=0"):
+        risk_features(np.zeros((1, 1, 1)), 0.0)

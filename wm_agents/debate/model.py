@@ -10,7 +10,7 @@ from typing import Any
 from wm_agents.errors import CheckpointError
 from wm_envs.debate.allocations import check_allocations, to_mapping
 from wm_envs.debate.dynamics import STRATEGIES
-from wm_envs.debate.observations import MAX_FILE_BYTES, Observations, parse_document
+from wm_envs.debate.observations import Observations, content_of, parse_document
 from wm_envs.debate.tendencies import DEFAULT_ALLOCATIONS, TENDENCIES, Tendency
 from wm_envs.errors import DebateError, ObservationError
 
@@ -120,9 +120,7 @@ def create_world_model(name: str, path: str | Path) -> DebateModel:
 def load_world_model(path: str | Path) -> DebateModel:
     """What `DebateModel.save` wrote; raises CheckpointError on anything else."""
     try:
-        if Path(path).stat().st_size > MAX_FILE_BYTES:
-            raise CheckpointError(f"{path} has more than {MAX_FILE_BYTES} bytes: no saved debate model is as large")
-        data: Any = parse_document(Path(path).read_text(encoding="utf-8"), str(path))
+        data: Any = parse_document(content_of(path).decode("utf-8"), str(path))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
     if not isinstance(data, dict) or data.get("format") != FORMAT:

@@ -203,6 +203,7 @@ class Trainer:
         texts = sha256(json.dumps([training.texts, labelled.texts]).encode()).hexdigest()
         run = {"kind": "debate", "config": asdict(self.config), "rebuttal": self.rebuttal, "texts": texts}
         run["strategies"] = [agent.strategy for agent in agents]
+        run["relevance"] = None if self._relevance is None else type(self._relevance).__qualname__
         found = None if checkpoints is None else checkpoints.latest_state(run)
         if checkpoints is not None and found is not None:
             from wm_agents.training.checkpoints import refusing_misfits

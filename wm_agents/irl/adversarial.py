@@ -171,7 +171,7 @@ class AdversarialIRL:
         require_at_least(1, checkpoint_every=checkpoint_every)
         per_round = self.config.num_steps * self.envs.num_envs
         num_rounds = max(total_timesteps // per_round, 1)
-        num_done = 0 if checkpoints is None else resume(self, checkpoints)
+        num_done = 0 if checkpoints is None else resume(self, checkpoints, checkpoint_every)
         with progress(num_rounds * per_round, "steps", progress_bar, num_done * per_round) as bar:
             for number in range(num_done, num_rounds):
                 self.learner.learn(per_round, callback=callback, reset_num_timesteps=False)
@@ -179,7 +179,7 @@ class AdversarialIRL:
                 self.loss, self.accuracy = self._train_discriminator(self.envs.take(), number)
                 is_due = (number + 1) % checkpoint_every == 0 or number + 1 == num_rounds
                 if checkpoints is not None and is_due:
-                    save(self, checkpoints, number + 1)
+                    save(self, checkpoints, number + 1, checkpoint_every)
                 bar.advance(per_round, loss=self.loss, accuracy=self.accuracy)
         return self
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from wm_agents.irl.adversarial import AdversarialIRL
 
 
-def save(irl: "AdversarialIRL", checkpoints: CheckpointManager, num_rounds: int) -> None:
+def save(irl: "AdversarialIRL", checkpoints: CheckpointManager, num_rounds: int, every: int) -> None:
     """Store the state after so many rounds and start the environments anew; raises NonFiniteError, CheckpointError."""
     networks = {"reward": irl.reward_network.state_dict(), "potential": irl.potential.state_dict()}
     for name, weights in networks.items():
@@ -28,13 +28,13 @@ def save(irl: "AdversarialIRL", checkpoints: CheckpointManager, num_rounds: int)
         "length": irl.envs.length,
         "figures": [irl.loss, irl.accuracy],
     }
-    checkpoints.save_state(num_rounds, state, _run_of(irl))
+    checkpoints.save_state(num_rounds, state, _run_of(irl, every))
     restart_environments(irl.learner)
 
 
-def resume(irl: "AdversarialIRL", checkpoints: CheckpointManager) -> int:
+def resume(irl: "AdversarialIRL", checkpoints: CheckpointManager, every: int) -> int:
     """Bring back the newest checkpoint; how many rounds it has behind it, 0 without one."""
-    found = checkpoints.latest_state(_run_of(irl))
+    found = checkpoints.latest_state(_run_of(irl, every))
     if found is None:
         return 0
     num_rounds, state = found
@@ -50,15 +50,16 @@ def resume(irl: "AdversarialIRL", checkpoints: CheckpointManager) -> int:
     return num_rounds
 
 
-def _run_of(irl: "AdversarialIRL") -> dict[str, Any]:
-    """Which run this is: settings, spaces and a hash of the demonstrations."""
-    shown = sha256()
-    for rows in (irl.demonstrated.observations, irl.demonstrated.actions, irl.demonstrated.next_observations):
+def _run_of(irl: "AdversarialIRL", every: int) -> dict[str, Any]:
+    """Which run this is: settings, spaces, a hash of the demonstrations, and after how many rounds each save comes."""
+    shown, steps = sha256(), irl.demonstrated
+    for rows in (steps.observations, steps.actions, steps.next_observations, steps.terminations):
         shown.update(str(tuple(rows.shape)).encode() + rows.numpy().tobytes())
     return {
         "kind": "adversarial IRL",
         "config": asdict(irl.config),
         "seed": irl.seed,
+        "checkpoint_every": every,
         "num_envs": irl.envs.num_envs,
         "spaces": [str(irl.envs.observation_space), str(irl.envs.action_space)],
         "demonstrations": shown.hexdigest(),

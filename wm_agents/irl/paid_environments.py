@@ -58,9 +58,10 @@ class PaidEnvironments(VecEnvWrapper):
         self._before: NDArray[Any] = np.zeros(0)
 
     def reset(self) -> Any:
-        """Begin new episodes everywhere."""
+        """Begin new episodes everywhere; raises NonFiniteError."""
         self._ages[:] = 0
         self._before = np.asarray(self.venv.reset())
+        self._check_observations(self._before)
         return self._before
 
     def step_async(self, actions: NDArray[Any]) -> None:
@@ -72,6 +73,7 @@ class PaidEnvironments(VecEnvWrapper):
         """End it; raises NonFiniteError, and MixedHorizonError where lengths may not differ."""
         observations, _, dones, infos = self.venv.step_wait()
         observations = np.asarray(observations)
+        self._check_observations(observations)
         following = observations.copy()
         truncated = np.zeros(self.num_envs, np.bool_)
         for row in np.flatnonzero(dones):
@@ -96,6 +98,10 @@ class PaidEnvironments(VecEnvWrapper):
             torch.as_tensor(rows.reshape(self.num_envs, -1), dtype=torch.float32) for rows in (self._before, following)
         )
         return Transitions(before, torch.as_tensor(self._actions), after, torch.as_tensor(terminations))
+
+    def _check_observations(self, observations: NDArray[Any]) -> None:
+        place = f"after {self._owner.learner.num_timesteps} steps"
+        require_finite({"an observation": torch.as_tensor(observations)}, place)
 
     def _check_lengths(self, dones: NDArray[np.bool_]) -> None:
         self._ages += 1

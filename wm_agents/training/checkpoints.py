@@ -31,8 +31,10 @@ from wm_agents.training.packing import pack_state, stored_copy, unpack_state
 __all__ = [
     "Checkpoint",
     "CheckpointManager",
+    "as_json",
     "load_checkpoint",
     "pack_state",
+    "refuse_another_run",
     "refusing_misfits",
     "save_checkpoint",
     "unpack_state",
@@ -41,6 +43,7 @@ __all__ = [
 FORMAT_VERSION = 1
 _KEY = "wm_agents_checkpoint"
 _NO_DIGEST = "0" * 64
+_MAX_HEADER = 100_000_000  # bytes; safetensors reads no longer ones
 # The JSON text sits as a string inside the header's JSON, hence the backslashes. Unescaped quotes around the key make
 # this sequence impossible inside any tensor name or metadata.
 _DIGEST_PATTERN = re.compile(rb'"' + _KEY.encode() + rb'":"\{\\"sha256\\": \\"([0-9a-f]{64})\\"')
@@ -100,12 +103,11 @@ def load_checkpoint(path: str | Path, kind: str | None = None) -> Checkpoint:
     """
     path = Path(path)
     try:
-        data = path.read_bytes()
+        data = _read_if_ours(path)
     except OSError as error:
         raise CheckpointError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
     checkpoint = _decode(data, path)
-    if kind is not None and checkpoint.metadata.get("kind") != kind:
-        raise CheckpointError(f"{path} is a checkpoint of kind {checkpoint.metadata.get('kind')!r}, not {kind!r}")
+    _check_kind(checkpoint, path, kind)
     return checkpoint
 
 
@@ -125,6 +127,7 @@ class CheckpointManager:
         self.keep = keep
         self.kind = kind
         self._damaged: set[Path] = set()
+        self._known: dict[Path, int] | None = None  # `_files` when this manager last looked, None before
 
     def paths(self) -> list[Path]:
         """The files of all checkpoints, oldest step first."""
@@ -134,10 +137,11 @@ class CheckpointManager:
         """Saves under `step`, also stored as metadata["step"], then deletes the oldest beyond `keep`.
 
         Raises:
-            CheckpointError: as `save_checkpoint`, and when the folder holds good checkpoints of later steps, which
-                belong to another run.
+            CheckpointError: as `save_checkpoint`, and when the folder holds good checkpoints of later steps, or some
+                that another process has saved meanwhile: they belong to another run.
         """
         path = self.directory / f"step_{step:012d}.safetensors"
+        self._refuse_other_writers(path)
         later = [other for other in self.paths() if other > path and other not in self._damaged]
         if not 0 <= step < 10**12 or later:
             reason = f"{self.directory} holds {later[-1].name}, a later step" if later else "a step is 0..10^12-1"
@@ -147,8 +151,36 @@ class CheckpointManager:
         save_checkpoint(path, tensors, {**metadata, **own})
         self._damaged.discard(path)
         for old in [other for other in self.paths() if other not in self._damaged][: -self.keep]:
-            old.unlink(missing_ok=True)
+            self._delete(old)
+        self._known = self._files()
         return path
+
+    def _files(self) -> dict[Path, int]:
+        """All checkpoints with what tells a file from one that replaces it."""
+        numbers = {}
+        for path in self.paths():
+            with contextlib.suppress(FileNotFoundError):  # deleted by its writer meanwhile
+                numbers[path] = os.lstat(path).st_ino
+        return numbers
+
+    def _refuse_other_writers(self, path: Path) -> None:
+        """Two runs in one folder would replace and delete each other's checkpoints: one of them has to stop."""
+        if self._known is None:
+            return
+        for other, number in self._files().items():
+            if other != path and self._known.get(other) != number:
+                raise CheckpointError(
+                    f"cannot save {path.name}: another run in {self.directory} has written {other.name} meanwhile; "
+                    "give each run its own folder"
+                )
+
+    def _delete(self, old: Path) -> None:
+        """Deletes an old checkpoint; where that fails, the new one is there all the same."""
+        try:
+            old.unlink(missing_ok=True)
+        except OSError as error:
+            self._damaged.add(old)  # not tried again
+            warnings.warn(f"cannot delete the old {old}: {error.strerror or error}", RuntimeWarning, stacklevel=3)
 
     def save_state(self, step: int, state: Any, run: Mapping[str, Any]) -> Path:
         """`save` for a trainer whose state is nested: everything that `pack_state` takes.
@@ -160,7 +192,7 @@ class CheckpointManager:
                 same again.
         """
         tensors, structure = pack_state(state)
-        return self.save(step, tensors, {"run": json.loads(json.dumps(dict(run))), "structure": structure})
+        return self.save(step, tensors, {"run": as_json(run), "structure": structure})
 
     def latest_state(self, run: Mapping[str, Any]) -> tuple[int, Any] | None:
         """Step and state of the newest checkpoint that is whole, None when there are none.
@@ -168,18 +200,13 @@ class CheckpointManager:
         Raises:
             CheckpointError: As `latest`, and when the checkpoint is of a run that `run` does not describe.
         """
+        wanted = as_json(run)  # in an empty folder too: nobody trains for what cannot be saved
         found = self.latest()
         if found is None:
             return None
-        stored, wanted = found.metadata.get("run"), json.loads(json.dumps(dict(run)))
-        if not isinstance(stored, dict) or "structure" not in found.metadata:
+        if not isinstance(found.metadata.get("run"), dict) or "structure" not in found.metadata:
             raise CheckpointError(f"{self.directory} holds checkpoints without a run's state; give another folder")
-        for name in sorted(stored.keys() | wanted.keys()):
-            if stored.get(name) != wanted.get(name):
-                raise CheckpointError(
-                    f"{self.directory} belongs to a run with {name}={stored.get(name)!r}, this one has "
-                    f"{wanted.get(name)!r}; repeat that run or give another folder"
-                )
+        refuse_another_run(self.directory, found.metadata["run"], wanted)
         try:
             return int(found.metadata["step"]), unpack_state(found.metadata["structure"], found.tensors)
         except (CheckpointError, KeyError, TypeError, ValueError) as error:
@@ -193,20 +220,55 @@ class CheckpointManager:
         Raises:
             CheckpointError: when all are damaged, or the newest whole one is of another kind.
         """
-        reasons = []
-        for path in reversed(self.paths()):
+        reasons, self._known = [], self._files()
+        for path in sorted(self._known, reverse=True):
             try:
-                load_checkpoint(path)
+                checkpoint = load_checkpoint(path)
             except CheckpointError as error:
+                if not os.path.lexists(path):  # the writer has a newer one and deleted this
+                    return self.latest()
                 self._damaged.add(path)
                 reasons.append(str(error))
                 continue
             if reasons:
                 warnings.warn(f"using the older checkpoint {path}: {'; '.join(reasons)}", RuntimeWarning, stacklevel=2)
-            return load_checkpoint(path, self.kind)
+            _check_kind(checkpoint, path, self.kind)
+            return checkpoint
         if reasons:
             raise CheckpointError(f"no checkpoint in {self.directory} can be used: {'; '.join(reasons)}")
         return None
+
+
+def refuse_another_run(directory: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any], place: str = "") -> None:
+    """Raises CheckpointError with the first setting in which the run of a folder differs from the one that is wanted.
+
+    Args:
+        directory: the folder, for the message.
+        stored: settings by name that a checkpoint holds; those that are objects are compared setting by setting.
+        wanted: those of this run, as JSON gives them back.
+        place: of these settings among all.
+    """
+    for name in sorted(stored.keys() | wanted.keys()):
+        theirs, ours = stored.get(name), wanted.get(name)
+        if isinstance(theirs, dict) and isinstance(ours, dict):
+            refuse_another_run(directory, theirs, ours, f"{place}{name}.")
+        elif theirs != ours:
+            raise CheckpointError(
+                f"{directory} belongs to a run with {place}{name}={theirs!r}, this one has {ours!r}; "
+                "repeat that run or give another folder"
+            )
+
+
+def as_json(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The description of a run as a checkpoint gives it back; raises CheckpointError where JSON has no such value."""
+    try:
+        _check_keys(dict(run), "run")
+        settings: dict[str, Any] = json.loads(json.dumps(dict(run), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"this run cannot be told from others, {error}: give settings that are text, numbers and lists of them"
+        ) from error
+    return settings
 
 
 @contextlib.contextmanager
@@ -221,6 +283,21 @@ def refusing_misfits(place: str | Path | None) -> Iterator[None]:
         raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise CheckpointError(f"the checkpoint in {place} does not fit this run: {error!r}") from error
+
+
+def _check_kind(checkpoint: Checkpoint, path: Path, kind: str | None) -> None:
+    if kind is not None and checkpoint.metadata.get("kind") != kind:
+        raise CheckpointError(f"{path} is a checkpoint of kind {checkpoint.metadata.get('kind')!r}, not {kind!r}")
+
+
+def _read_if_ours(path: Path) -> bytes:
+    """The file, of whose size nothing is believed before its header is that of a checkpoint."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+        start += file.read(min(int.from_bytes(start, "little"), _MAX_HEADER))
+        _find_digest(start, path)
+        file.seek(0)
+        return file.read()
 
 
 def _encode(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> bytes:
@@ -317,7 +394,8 @@ def _sweep_temporaries(directory: Path, pattern: str) -> None:
     """Removes what a killed writer left behind."""
     for stale in directory.glob(f".{pattern}.*.tmp"):
         if re.fullmatch(r"\..+\.\d+\.tmp", stale.name):
-            stale.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what cannot be removed, such as a folder, is no reason not to save
+                stale.unlink()
 
 
 def _flush_folder(directory: Path) -> None:

@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import IO, Any, Protocol, Self, runtime_checkable
 
 from wm_agents.errors import ConfigError
+
+_MAX_LINE = 16 * 2**20  # bytes of one record
 
 
 @runtime_checkable
@@ -121,7 +123,7 @@ class JSONLLogger(ClosesOnExit):
     def _repair(self, resume_step: int | None) -> None:
         self._file.seek(0)
         end = 0
-        for line in self._file:
+        for line in _lines(self._file):
             is_whole = line.endswith(b"\n")
             step = _step_of(line)
             if step is None and (is_whole or not _is_record_start(line)):
@@ -129,8 +131,9 @@ class JSONLLogger(ClosesOnExit):
             if step is None or not is_whole or (resume_step is not None and step > resume_step):
                 break
             end += len(line)
-        self._file.truncate(end)
-        self._file.seek(0, os.SEEK_END)
+        if self._file.seek(0, os.SEEK_END) > end:
+            self._file.truncate(end)
+            self._file.seek(0, os.SEEK_END)
 
 
 class TensorBoardLogger(ClosesOnExit):
@@ -230,7 +233,7 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
     """
     try:
         with open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(_lines(file), 1):
                 is_whole = line.endswith(b"\n")
                 if not is_whole and _is_record_start(line):
                     return
@@ -291,10 +294,15 @@ def checked_metrics(step: int, metrics: Mapping[str, float]) -> dict[str, float]
     return numbers
 
 
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines, those that are longer than any record in pieces, which are none."""
+    return iter(lambda: file.readline(_MAX_LINE), b"")
+
+
 def _is_record_start(line: bytes) -> bool:
     """Whether a kill in the middle of writing a record can have left this; anything else is somebody's file."""
     opening = b'{"step": '
-    return line.startswith(opening) or opening.startswith(line)
+    return len(line) < _MAX_LINE and (line.startswith(opening) or opening.startswith(line))
 
 
 def _step_of(line: bytes) -> int | None:

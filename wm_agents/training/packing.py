@@ -49,9 +49,10 @@ def unpack_state(structure: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     """Puts together what `pack_state` took apart; tensors come back as copies on the CPU.
 
     Raises:
-        CheckpointError: when the structure is not one of `pack_state` or names a tensor that is missing.
+        CheckpointError: when the structure is not one of `pack_state`, or names a tensor that is missing or, as that
+            could ask for any amount of memory, one twice.
     """
-    return _unpack(structure, tensors, 0)
+    return _unpack(structure, dict(tensors), 0)
 
 
 def stored_copy(tensor: torch.Tensor) -> torch.Tensor:
@@ -138,7 +139,7 @@ _PACKERS: dict[type, Callable[..., Any]] = {
 }
 
 
-def _unpack(node: Any, tensors: Mapping[str, torch.Tensor], depth: int) -> Any:
+def _unpack(node: Any, tensors: dict[str, torch.Tensor], depth: int) -> Any:
     if node is None or isinstance(node, bool | int | float | str):
         return node
     if depth > _MAX_DEPTH or not isinstance(node, dict) or len(node) != 1:
@@ -154,26 +155,26 @@ def _unpack(node: Any, tensors: Mapping[str, torch.Tensor], depth: int) -> Any:
         raise CheckpointError(f"packed state has a malformed node of type {tag!r}: {error}") from error
 
 
-def _unpack_array(content: Any, tensors: Mapping[str, torch.Tensor], depth: int) -> Any:  # noqa: ARG001
+def _unpack_array(content: Any, tensors: dict[str, torch.Tensor], depth: int) -> Any:  # noqa: ARG001
     dtype = np.dtype(str(content["dtype"]))
     if dtype.hasobject or dtype.names is not None:
         raise CheckpointError(f"packed state has an array of {dtype}; only plain numbers are read")
-    array = np.frombuffer(tensors[content["data"]].numpy().tobytes(), dtype=dtype).reshape(content["shape"])
+    array = np.frombuffer(tensors.pop(content["data"]).numpy().tobytes(), dtype=dtype).reshape(content["shape"])
     return array[()] if content["is_scalar"] else array.copy()
 
 
-def _unpack_items(content: Any, tensors: Mapping[str, torch.Tensor], depth: int) -> list[Any]:
+def _unpack_items(content: Any, tensors: dict[str, torch.Tensor], depth: int) -> list[Any]:
     return [_unpack(item, tensors, depth) for item in content]
 
 
-def _unpack_pairs(content: Any, tensors: Mapping[str, torch.Tensor], depth: int) -> list[tuple[Any, Any]]:
+def _unpack_pairs(content: Any, tensors: dict[str, torch.Tensor], depth: int) -> list[tuple[Any, Any]]:
     return [(_unpack(key, tensors, depth), _unpack(item, tensors, depth)) for key, item in content]
 
 
-_UNPACKERS: dict[str, Callable[[Any, Mapping[str, torch.Tensor], int], Any]] = {
+_UNPACKERS: dict[str, Callable[[Any, dict[str, torch.Tensor], int], Any]] = {
     "int": lambda content, _tensors, _depth: int(content, 16),
     "float": lambda content, _tensors, _depth: struct.unpack(">d", bytes.fromhex(content))[0],
-    "tensor": lambda content, tensors, _depth: tensors[content].clone(),
+    "tensor": lambda content, tensors, _depth: tensors.pop(content).clone(),
     "array": _unpack_array,
     "list": _unpack_items,
     "tuple": lambda content, tensors, depth: tuple(_unpack_items(content, tensors, depth)),

@@ -171,7 +171,8 @@ def fit(
         model.initialise(training)
     model.requires_grad_(True)
     try:
-        loop = _Loop(model, training, held_out or training, config, checkpoint, _fingerprint(trajectories, config))
+        fingerprint = "" if checkpoint is None else _fingerprint(model, trajectories, validation, config)
+        loop = _Loop(model, training, held_out or training, config, checkpoint, fingerprint)
         loop.run(show_progress, on_evaluation)
     finally:
         model.requires_grad_(False)
@@ -318,7 +319,8 @@ class _Loop:
         place = self.checkpoint.directory if isinstance(self.checkpoint, CheckpointManager) else self.checkpoint
         if stored.metadata.get("kind") != _KIND or stored.metadata.get("fingerprint") != self.fingerprint:
             raise CheckpointError(
-                f"{place} belongs to a fit with other data or another configuration: repeat that fit or delete the file"
+                f"{place} belongs to a fit of another model, with other data or another configuration: "
+                "repeat that fit or delete the file"
             )
         with refusing_misfits(place):
             state = unpack_state(stored.metadata["structure"], stored.tensors)
@@ -338,11 +340,17 @@ def _hold_out(
     return trajectories.select(np.sort(order[num_held_out:])), trajectories.select(np.sort(order[:num_held_out]))
 
 
-def _fingerprint(trajectories: Trajectories, config: FitConfig) -> str:
-    """What a checkpoint is for: this data and this configuration."""
-    digest = hashlib.sha256(json.dumps(asdict(config)).encode())
-    for item in fields(trajectories):
-        digest.update(np.ascontiguousarray(getattr(trajectories, item.name)).tobytes())
+def _fingerprint(model: Any, trajectories: Trajectories, validation: Trajectories | None, config: FitConfig) -> str:
+    """What a checkpoint is for: this model, from these weights where the fit is warm, this data, this configuration."""
+    spaces = [str(model.observation_space), str(model.action_space)]
+    described = [type(model).__name__, asdict(model.config), model.seed, model.layout.to_json(), spaces, asdict(config)]
+    digest = hashlib.sha256(json.dumps(described).encode())
+    for episodes in (trajectories, validation):
+        for item in fields(trajectories) if episodes is not None else ():
+            array = np.ascontiguousarray(getattr(episodes, item.name))
+            digest.update(f"{item.name} {array.shape} {array.dtype}".encode() + array.tobytes())
+    for name, tensor in model.state_dict().items() if config.is_warm_start else ():
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

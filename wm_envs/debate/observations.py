@@ -146,10 +146,7 @@ class Observations:
     def load(cls, path: str | Path) -> "Observations":
         """Read a file; raises ObservationError that names the file and the place."""
         try:
-            size = Path(path).stat().st_size
-            if size > MAX_FILE_BYTES:
-                raise ObservationError(f"{path} has {size} bytes, more than {MAX_FILE_BYTES}: split it")
-            text = Path(path).read_text(encoding="utf-8-sig")
+            text = content_of(path).decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise ObservationError(f"cannot read {path}: {error}") from error
         return cls.parse(text, str(path))
@@ -174,6 +171,15 @@ class Observations:
             return cls(observations, source)
         except ObservationError as error:
             raise ObservationError(f"{name}: {error}") from error
+
+
+def content_of(path: str | Path) -> bytes:
+    """The content of a file of at most `MAX_FILE_BYTES`, whatever its size is said to be; raises ObservationError."""
+    with open(path, "rb") as file:
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise ObservationError(f"{path} has more than {MAX_FILE_BYTES} bytes: split it")
+    return content
 
 
 def parse_document(text: str, name: str) -> Any:

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from wm_envs.errors import TrajectoryError
 
 MAX_BYTES = 512 * 2**20
+MAX_DOCUMENT_BYTES = 64 * 2**20  # of one JSON value: what it becomes takes up to twenty times as much
 MAX_LINE_BYTES = 8 * 2**20
 MAX_DEPTH = 32
 MAX_ITEMS = 100_000
@@ -71,6 +73,8 @@ def parse_json(text: str | bytes, where: str) -> Any:
         text: One document.
         where: The file and line, for the message.
     """
+    if len(text) > MAX_DOCUMENT_BYTES:
+        raise TrajectoryError(f"{where}: more than {MAX_DOCUMENT_BYTES} bytes: write it as JSON lines (.jsonl)")
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
         _check_depth(value, where, 0)
@@ -84,8 +88,8 @@ def parse_json(text: str | bytes, where: str) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"duplicate key {next(name for name in names if names.count(name) > 1)[:80]!r}")
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"duplicate key {name[:80]!r}")
     return value
 
 

@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from wm_envs.errors import TrajectoryError
@@ -12,6 +13,7 @@ from wm_envs.resolutions.records import Losses, Trajectory, check_date
 
 NAMESPACE = "{http://www.loc.gov/MARC21/slim}"
 MAX_RECORDS = 100_000
+MAX_ELEMENTS = 5_000_000  # a record has about fifty; a packed file of a few megabytes can hold hundreds of millions
 _BRACKETS = re.compile(r"\[.*?\]|\((?:A/|on behalf).*?\)")
 _DRAFT = re.compile(r"A/(?:C\.(\d)/)?(\d{1,3})/L\.\S+")
 MAX_SUBFIELD = 20_000  # characters: patterns look for closing brackets from each opening one
@@ -26,14 +28,15 @@ def read_marc(path: Path, losses: Losses | None = None) -> list[Trajectory]:
     work, notes) are counted and left out.
 
     Raises:
-        TrajectoryError: Not well-formed, entity declarations, a symbol that appears twice.
+        TrajectoryError: Not well-formed, entity declarations, more elements than so many records have, a symbol that
+            appears twice.
     """
     losses = Losses() if losses is None else losses
     content = read_bytes(Path(path))
     try:
         root = ElementTree.fromstring(content, ElementTree.XMLParser(target=_PlainRecords()))
-    except _DocumentTypeError as error:
-        raise TrajectoryError(f"{path}: DOCTYPE: records declare no document type; this file is not read") from error
+    except _RefusedError as error:
+        raise TrajectoryError(f"{path}: {error}; this file is not read") from error
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise TrajectoryError(f"{path}: not well-formed: {error}") from error
     records = root.findall(f"{NAMESPACE}record")
@@ -49,15 +52,27 @@ def read_marc(path: Path, losses: Losses | None = None) -> list[Trajectory]:
     return list(drafts.values())
 
 
-class _DocumentTypeError(Exception):
-    """A document type, which may hold entities that unfold without end."""
+class _RefusedError(Exception):
+    """What a file of records does not need, and a hostile one does."""
 
 
 class _PlainRecords(ElementTree.TreeBuilder):
-    """Builds the tree; whatever the encoding, the parser reports a document type before its entities are used."""
+    """Builds the tree, up to a size.
+
+    A document type may hold entities that unfold without end; whatever the encoding, the parser reports it before they
+    are used.
+    """
+
+    num_elements = 0
+
+    def start(self, tag: str, attrs: dict[Any, Any], /) -> ElementTree.Element:
+        self.num_elements += 1
+        if self.num_elements > MAX_ELEMENTS:
+            raise _RefusedError(f"more than {MAX_ELEMENTS} elements")
+        return super().start(tag, attrs)
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:  # noqa: ARG002
-        raise _DocumentTypeError(name)
+        raise _RefusedError("DOCTYPE: records declare no document type")
 
 
 def _subfields(record: ElementTree.Element, where: str) -> Subfields:

@@ -25,6 +25,7 @@ from wm_envs.resolutions.records import (
 VOTE_COLUMNS = ("rcid", "country", "country_code", "vote")
 ROLL_CALL_COLUMNS = ("rcid", "session", "date", "unres", "amend", "para", "short", "descr")
 ISSUE_COLUMNS = ("rcid", "issue")
+MAX_ISSUES = 50  # of a roll call; there are six in all
 _LIST_OF_VOTE = {"yes": "in_favour", "no": "against", "abstain": "abstaining"}
 # Each pattern takes time linear in the text: spaces are matched from their first one only.
 _ADOPTED = re.compile(r"(?<!\s)\s*:\s*resolution\s*/\s*adopted by the general assembly.*$", re.IGNORECASE)
@@ -159,11 +160,13 @@ def _movers(call: "_RollCall") -> tuple[str, ...]:
 
 
 def _add_issues(calls: dict[str, _RollCall], path: Path, losses: Losses) -> None:
-    for _, (rcid, issue) in read_columns(path, ISSUE_COLUMNS):
+    for line, (rcid, issue) in read_columns(path, ISSUE_COLUMNS):
         if rcid not in calls:
             losses["issues without a roll call"] += 1
         elif issue not in calls[rcid].issues:
             calls[rcid].issues.append(issue)
+            if len(calls[rcid].issues) > MAX_ISSUES:
+                raise TrajectoryError(f"{path}: line {line}: issue: more than {MAX_ISSUES} on roll call {rcid}")
 
 
 def _add_votes(calls: dict[str, _RollCall], path: Path, losses: Losses) -> None:

@@ -8,6 +8,7 @@ import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -329,3 +330,56 @@ def test_a_step_out_of_range_is_refused(step, tmp_path):
         fill(tmp_path, step)
     with pytest.raises(CheckpointError, match="keep=0"):
         CheckpointManager(tmp_path, keep=0)
+
+
+def test_two_runs_in_one_folder_do_not_replace_each_other(tmp_path):
+    """Both begin in the empty folder, and save the same steps in turn, as two seeds by one script do."""
+    first, second = CheckpointManager(tmp_path, keep=1), CheckpointManager(tmp_path, keep=1)
+    assert first.latest() is None
+    assert second.latest() is None
+    first.save(1, {"a": torch.zeros(1)}, {})
+    second.save(1, {"a": torch.ones(1)}, {})
+    with pytest.raises(CheckpointError, match=r"another run in .* has written step_000000000001.safetensors meanwhile"):
+        first.save(2, {"a": torch.zeros(1)}, {})
+    second.save(2, {"a": torch.ones(1)}, {})
+    with pytest.raises(CheckpointError, match=r"another run in .* has written step_000000000002"):
+        first.save(3, {"a": torch.zeros(1)}, {})
+    assert steps_in(second) == [2]
+    assert second.latest().tensors["a"].item() == 1
+
+
+def test_a_reader_whose_file_the_writer_replaces_takes_the_newer_one(tmp_path, monkeypatch):
+    manager, reader = fill(tmp_path, 1, keep=1), CheckpointManager(tmp_path)
+    files = reader._files
+
+    def files_before_the_next_save():
+        seen = files()
+        if steps_in(manager) == [1]:
+            manager.save(2, {"step": torch.tensor(2)}, {})
+        return seen
+
+    monkeypatch.setattr(reader, "_files", files_before_the_next_save)
+    assert reader.latest().metadata["step"] == 2
+
+
+def test_folders_with_the_names_of_files_do_not_stop_a_run(tmp_path):
+    (tmp_path / ".step_000000000002.safetensors.7.tmp").mkdir()
+    (tmp_path / "step_000000000001.safetensors").mkdir()
+    manager = CheckpointManager(tmp_path, keep=1)
+    with pytest.warns(RuntimeWarning, match=r"cannot delete the old .*step_000000000001.safetensors: Is a directory"):
+        manager.save(2, {"a": torch.zeros(1)}, {})
+    manager.save(3, {"a": torch.ones(1)}, {})
+    assert steps_in(manager) == [1, 3]
+
+
+@pytest.mark.parametrize("setting", [np.float32(0.1), Path("circuit.csv"), float("nan"), {1: 2}])
+def test_what_could_not_be_saved_is_said_before_training(setting, tmp_path):
+    with pytest.raises(CheckpointError, match="text"):
+        CheckpointManager(tmp_path).latest_state({"setting": setting})
+
+
+def test_the_setting_that_differs_is_named_within_a_configuration(tmp_path):
+    manager = CheckpointManager(tmp_path)
+    manager.save_state(1, {}, {"config": {"network": {"width": 8, "depth": 2}, "seed": 1}})
+    with pytest.raises(CheckpointError, match=r"a run with config.network.width=8, this one has 16; repeat"):
+        manager.latest_state({"config": {"network": {"width": 16, "depth": 2}, "seed": 1}})

@@ -36,6 +36,11 @@ class Recorder:
             raise OSError("broken")
 
 
+def test_a_log_that_is_kept_nowhere():
+    with JSONLLogger("/dev/null") as logger:
+        logger.log(1, {"loss": 0.5})
+
+
 def test_console_lines_are_aligned(capsys):
     with ConsoleLogger() as logger:
         logger.log(64, {"loss": 0.123456, "success[%]": 5})

@@ -213,3 +213,11 @@ def test_a_deep_structure_is_refused():
         structure = {"list": [structure]}
     with pytest.raises(CheckpointError, match="packed state"):
         unpack_state(structure, {})
+
+
+@pytest.mark.parametrize("state", [torch.ones(3), np.ones(3)])
+def test_a_tensor_that_is_named_twice_is_refused(state):
+    """A few bytes for each time that it is named could ask for any amount of memory."""
+    tensors, structure = pack_state(state)
+    with pytest.raises(CheckpointError, match="malformed node"):
+        unpack_state({"list": [structure, structure]}, tensors)
