@@ -337,9 +337,16 @@ def _make(env_id: str, num_envs: int, options: dict[str, Any], is_native: bool) 
 
 
 def _check_spaces(vector_env: VectorEnv[Any, Any, Any]) -> None:
-    for space in (vector_env.single_observation_space, vector_env.single_action_space):
+    named = {
+        "FlattenObservation": vector_env.single_observation_space,
+        "TransformAction": vector_env.single_action_space,
+    }
+    for wrapper, space in named.items():
         if not isinstance(space, spaces.Discrete | spaces.Box):
-            raise OptionError(f"recordings hold Box and Discrete spaces, got {space}: wrap the environment")
+            raise OptionError(
+                f"recordings hold Box and Discrete spaces, got {space}: register the environment under another id "
+                f"inside gymnasium.wrappers.{wrapper}"
+            )
 
 
 def _chooser(vector_env: VectorEnv[Any, Any, Any], policy: Policy, seed: int) -> Callable[[Array], Any]:
