@@ -8,7 +8,7 @@ def test_every_id_has_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [row.id for row in TABLE]
-    assert "wm/TMaze-v0        Recall a cue at the end of a corridor full of distractors." in lines
+    assert f"{'wm/TMaze-v0':22}Recall a cue at the end of a corridor full of distractors." in lines
 
 
 @pytest.mark.parametrize("name", [row.id for row in TABLE])
