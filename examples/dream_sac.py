@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
 
+import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.evaluation.episodes import RandomAgent, evaluate
 from wm_agents.evaluation.plots import plot_learning_curves
 from wm_agents.imagination import DreamVectorEnv
