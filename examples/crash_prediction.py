@@ -211,7 +211,7 @@ def shield_figures(free: list[Drive], safe: list[Drive]) -> dict[str, Any]:
 def main(config: Config) -> dict[str, Any]:
     """Calibrate, judge, shield; returns the summary that is written."""
     torch.set_num_threads(1)
-    make_output_directory(config.output_dir)
+    make_output_directory(config.output_dir, has_pictures=True)
     training, unseen = held_out(config.circuits)
     planning = plan_driving.Config(
         model=config.model, circuits=config.circuits, seed=config.seed, output_dir=config.output_dir, track="oval"

@@ -100,7 +100,7 @@ class Curve:
 def main(config: Config) -> dict[str, float]:
     """Run both arms for every seed; returns the summary that is written."""
     torch.set_num_threads(config.num_threads)
-    make_output_directory(config.output_dir)
+    make_output_directory(config.output_dir, has_pictures=True)
     seeds = range(config.seed, config.seed + config.num_seeds)
     total = config.num_seeds * (config.model_free_steps + config.real_steps)
     with progress(total, "real steps") as bar:

@@ -71,7 +71,7 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     """Learn, drive, compare; returns the summary that is written."""
     torch.set_num_threads(config.num_threads)
-    make_output_directory(config.output_dir)
+    make_output_directory(config.output_dir, has_pictures=True)
     began = time.perf_counter()
     training = training_circuits(config)
     learned = load(config, training) if config.model else learn(config, training)

@@ -273,6 +273,8 @@ def _check_spaces(envs: VecEnv) -> None:
             "AdversarialIRL serves Box observations, and actions of a one-dimensional Box or Discrete from 0, got "
             f"{seen} and {acted}: wrap the environments"
         )
+    if is_flat and not np.issubdtype(acted.dtype, np.floating):
+        raise SpaceError(f"AdversarialIRL hands out fractions, where actions are {acted}: let a wrapper round floats")
 
 
 def _transitions(given: Demonstrations, envs: VecEnv) -> Transitions:
