@@ -146,6 +146,11 @@ def environment_maker(
                 "give a SyncVectorEnv of single environments, or num_seeds=1"
             )
         return environment
+    if isinstance(environment, VectorEnv):
+        raise SpaceError(
+            "a ready vector environment has its number of rows: give a function of num_envs that makes one, such as "
+            "lambda num_envs: gym.make_vec(id, num_envs), or the id"
+        )
     if not isinstance(environment, gym.Env):
         return _remaker(environment, options, num_seeds)
     spec = environment.spec

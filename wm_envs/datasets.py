@@ -83,8 +83,11 @@ def record(
 
     Raises:
         MissingExtraError: Ray is asked for and not installed.
-        OptionError: No episodes, spaces that are neither Box nor Discrete, or an expert that does not exist.
+        OptionError: An environment in place of an id, no episodes, spaces that are neither Box nor Discrete, or an
+            expert that does not exist.
     """
+    if not isinstance(env_id, str):
+        raise OptionError(f"record takes an id, got {env_id!r}: register the environment with gym.register first")
     if episodes < 1 or (num_envs is not None and num_envs < 1):
         raise OptionError(f"episodes and num_envs are at least 1, got {episodes} and {num_envs}")
     if backend == "local":

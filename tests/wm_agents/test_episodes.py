@@ -356,6 +356,13 @@ def test_a_made_environment_is_made_again_with_its_limit_options_and_wrappers() 
     assert rewards_until_the_end(environment_maker(wrapped, {})(1)) == [7.0] * 3
 
 
+def test_a_ready_vector_environment_is_refused_with_the_remedy() -> None:
+    rows: Any = gym.make_vec("CartPole-v1", 2)
+    with pytest.raises(SpaceError, match=r"give a function of num_envs .* gym\.make_vec\(id, num_envs\), or the id"):
+        environment_maker(rows, {})
+    rows.close()
+
+
 def test_closing_lets_go_of_the_environments() -> None:
     closed: list[int] = []
 

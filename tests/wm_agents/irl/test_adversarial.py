@@ -148,7 +148,10 @@ def test_actions_of_whole_numbers_are_refused_by_the_policy_and_rounded_to_by_cl
     whole = gym.spaces.Box(-2, 2, (1,), np.int64)
     envs = make_vec_env(Thermostat, 1)
     envs.action_space = whole
-    with pytest.raises(SpaceError, match=r"hands out fractions, where actions are Box\(-2, 2"):
+    with pytest.raises(SpaceError, match=r"hands out fractions where actions are Box\(-2, 2"):
+        AdversarialIRL(recorded(True), envs)
+    envs.action_space = gym.spaces.Box(-np.inf, np.inf, (1,))
+    with pytest.raises(SpaceError, match="Box actions have finite bounds"):
         AdversarialIRL(recorded(True), envs)
     cloned = BehaviourCloning(Thermostat().observation_space, whole, seed=0)
     seen = Thermostat().observation_space.sample()
