@@ -67,7 +67,7 @@ class Config:
 def main(config: Config) -> dict[str, float]:
     """Run the arms, compare, draw; returns the summary."""
     check(config)
-    folder = make_output_directory(config.output_dir)
+    folder = make_output_directory(config.output_dir, has_pictures=True)
     try:
         results = run(config)
     except ConfigError as error:  # an environment that reports no success, say

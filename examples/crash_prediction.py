@@ -222,7 +222,7 @@ def check(config: Config) -> None:
 def main(config: Config) -> dict[str, Any]:
     """Calibrate, judge, shield; returns the summary that is written."""
     torch.set_num_threads(1)
-    make_output_directory(config.output_dir)
+    make_output_directory(config.output_dir, has_pictures=True)
     check(config)
     training, unseen = held_out(config.circuits)
     if not unseen:

@@ -86,7 +86,7 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     """Run both arms; returns the summary that is written."""
     torch.set_num_threads(1)
-    make_output_directory(config.output_dir)
+    make_output_directory(config.output_dir, has_pictures=True)
     check(config)
     dreamt, real = dream(config), model_free(config)
     summary = summarise(config, dreamt, real, yardsticks(course(config), config.seed))

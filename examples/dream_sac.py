@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
 
+import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.evaluation.episodes import RandomAgent, evaluate
 from wm_agents.evaluation.plots import plot_learning_curves
 from wm_agents.imagination import DreamVectorEnv
@@ -99,7 +100,7 @@ class Curve:
 def main(config: Config) -> dict[str, float]:
     """Run both arms for every seed; returns the summary that is written."""
     torch.set_num_threads(config.num_threads)
-    make_output_directory(config.output_dir)
+    make_output_directory(config.output_dir, has_pictures=True)
     seeds = range(config.seed, config.seed + config.num_seeds)
     total = config.num_seeds * (config.model_free_steps + config.real_steps)
     with progress(total, "real steps") as bar:

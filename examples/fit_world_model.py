@@ -79,7 +79,7 @@ class Errors:
 
 def main(config: Config) -> dict[str, float]:
     """Record, fit, test; returns the summary that is written."""
-    make_output_directory(config.output_dir)
+    make_output_directory(config.output_dir, has_pictures=True)
     train, test = record_split(config)
     env = gym.make(config.env_id)
     try:

@@ -97,7 +97,7 @@ def main(config: Config) -> dict[str, Any]:
     }
     summary = {**score(data, forecast, is_novel), **after_revealing(model, data, forecast, config)}
     summary["baselines"] = baseline_scores(data, forecast, is_novel)
-    make_output_directory(config.output_dir)
+    make_output_directory(config.output_dir, has_pictures=True)
     if config.spatial:
         summary["spatial"] = spatial_scores(data, rows, config)
         columns = np.flatnonzero((data.votes[rows] >= 0).sum(0) >= 20)

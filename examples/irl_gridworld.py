@@ -70,7 +70,7 @@ def main(config: Config) -> dict[str, Any]:
     """Walk, infer, check, write; returns the summary."""
     if config.num_walks < 5:
         raise SystemExit(f"the prior is chosen on five folds: num_walks is at least 5, got {config.num_walks}")
-    make_output_directory(config.output_dir)
+    make_output_directory(config.output_dir, has_pictures=True)
     world = make_world(config)
     policy = soft_policy(world.model, config.rationality * spread(world.rewards, world.model)).probabilities
     walks = walk(world, policy, config)

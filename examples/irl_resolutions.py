@@ -125,7 +125,7 @@ class Played:
 def main(config: Config) -> dict[str, Any]:
     """Infer, check, write; returns the summary."""
     started = time.perf_counter()
-    make_output_directory(config.output_dir)
+    make_output_directory(config.output_dir, has_pictures=True)
     if config.votes is None:
         summary: dict[str, Any] = recovery_figures([recover(config, config.num_resamples)])
     else:

@@ -85,7 +85,7 @@ class Run:
 def main(config: Config) -> dict[str, float]:
     """Run what is missing, render; returns agent and id -> normalised score."""
     check(config)
-    folder = make_output_directory(config.output_dir)
+    folder = make_output_directory(config.output_dir, has_pictures=True)
     runs = run_all(config)
     rows = rank(runs, config)
     text = markdown(rows, config)

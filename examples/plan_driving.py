@@ -74,7 +74,7 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     """Learn, drive, compare; returns the summary that is written."""
     torch.set_num_threads(config.num_threads)
-    make_output_directory(config.output_dir)
+    make_output_directory(config.output_dir, has_pictures=True)
     if config.laps < 1:
         raise ConfigError(f"laps={config.laps}: drive at least 1")
     env = circuit(config.track)  # before minutes of learning, should it be no circuit

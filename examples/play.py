@@ -68,7 +68,7 @@ def main(config: Config) -> dict[str, float]:
     """Play until q or the end of the input; returns the summary of the finished episodes."""
     try:
         env = gym.make(config.env_id, render_mode=config.render_mode)
-    except (gym.error.Error, ValueError) as error:
+    except (gym.error.Error, ImportError, TypeError, ValueError) as error:
         raise SystemExit(f"{config.env_id} cannot be made: {error}") from error
     if config.render_mode not in (known := env.metadata.get("render_modes", [])):
         raise SystemExit(f"{config.env_id} is shown by --render-mode {known}, not by {config.render_mode}")

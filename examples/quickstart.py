@@ -52,7 +52,7 @@ def main(config: Config) -> dict[str, float]:
     """Train, compare, draw; returns the summary."""
     check(config)
     torch.set_num_threads(1)  # the networks are small: two processes use two cores better than two threads
-    folder = make_output_directory(config.output_dir)
+    folder = make_output_directory(config.output_dir, has_pictures=True)
     started = time.perf_counter()
     summary = learn_sequence(config)
     arms = compare_on_recall(config)

@@ -67,7 +67,7 @@ class Config:
 
 def main(config: Config) -> dict[str, float]:
     """Train, evaluate, write; returns the summary."""
-    folder = make_output_directory(config.output_dir)
+    folder = make_output_directory(config.output_dir, has_pictures=True)
     checkpoints = CheckpointManager(folder / "checkpoints", kind="reinforce")
     agent = make_agent(config, checkpoints)
     curve: list[tuple[float, np.ndarray]] = []

@@ -87,7 +87,7 @@ class EpisodeCurve(BaseCallback):
 def main(config: Config) -> dict[str, float]:
     """Train and evaluate; returns the summary that is written."""
     check(config)
-    make_output_directory(config.output_dir)
+    make_output_directory(config.output_dir, has_pictures=True)
     agent_seed, evaluation_seed = spawn_seeds(config.seed, 2)
     env = VecMonitor(SB3VecEnv(make_rows(config.env_id, config.num_envs)))
     agent = make_agent(config, env, agent_seed)

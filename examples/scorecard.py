@@ -89,8 +89,6 @@ def main(config: Config) -> dict[str, float]:
     if not config.quiet:
         print(f"Fitting to {train.num_steps:,} real steps of {config.env_id}.")
     model = fit(config, env, train)
-    if not config.quiet:
-        print(f"Planning {config.planning_episodes} episodes with the model, with the true dynamics, and at random.")
     gap, rates = measure_gap(config, env, model, train.is_lattice)
     card = judge(config, env, model, train, test, gap)
     summary = {**card.summary, **rates, "real_steps": float(train.num_steps), "seconds": time.perf_counter() - started}
@@ -141,6 +139,8 @@ def measure_gap(
     truth = true_dynamics(config.env_id, env)
     if truth is None or config.planning_episodes == 0:
         return None, {}
+    if not config.quiet:
+        print(f"Planning {config.planning_episodes} episodes with the model, with the true dynamics, and at random.")
     arms = {
         "": play(config, PlanningAgent(model, planner(config, model, is_discrete), seed=config.seed)),
         "oracle_": play_truth(config, truth, planner(config, truth, is_discrete)),

@@ -67,7 +67,7 @@ def main(config: Config) -> dict[str, Any]:
     """Train, validate, compare; returns the summary that is written."""
     if config.persons == 1 or config.persons < 0:
         raise SystemExit(f"persons is 0 or at least 2, which an interval needs, got {config.persons}")
-    folder = make_output_directory(config.output_dir)
+    folder = make_output_directory(config.output_dir, has_pictures=True)
     model = create_world_model(config.name, source_file(config))
     started = time.process_time()
     history, result = train(config, model)

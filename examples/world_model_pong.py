@@ -104,7 +104,7 @@ def main(config: Config) -> dict[str, float]:
     """Record, fit, test; returns the summary that is written."""
     check(config)
     torch.set_num_threads(config.num_threads)
-    make_output_directory(config.output_dir)
+    make_output_directory(config.output_dir, has_pictures=config.has_pictures)
     train = record_training(config)
     env = gym.make(config.env_id, **options(config))
     began = time.perf_counter()

@@ -69,7 +69,7 @@ def main(config: Config) -> dict[str, Any]:
     fitted = model.fit(training, validation)
     errors = step_errors(model, test)
     baseline = mean_tally_errors(training, test)
-    make_output_directory(config.output_dir)
+    make_output_directory(config.output_dir, has_pictures=True)
     summary = {
         "country": country,
         "num_read": len(read),

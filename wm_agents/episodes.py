@@ -18,6 +18,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wm_agents.box_values import as_box_values
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.sequence_model import Cache, SequenceModel, Sizes
 
@@ -68,9 +69,18 @@ class Interface:
 
     def __post_init__(self) -> None:
         if not isinstance(self.observation_space, spaces.Box | spaces.Discrete):
-            raise SpaceError(f"observations are Box or Discrete, got {self.observation_space}: wrap the environment")
+            raise SpaceError(
+                f"observations are Box or Discrete, got {self.observation_space}: wrap the environment in "
+                "gymnasium.wrappers.FlattenObservation"
+            )
         if not isinstance(self.action_space, spaces.Box | spaces.Discrete):
-            raise SpaceError(f"actions are Box or Discrete, got {self.action_space}: wrap the environment")
+            raise SpaceError(
+                f"actions are Box or Discrete, got {self.action_space}: wrap the environment in "
+                "gymnasium.wrappers.TransformAction"
+            )
+        for space in (self.observation_space, self.action_space):
+            if _length(space) == 0:
+                raise SpaceError(f"{space} holds no numbers: give observations and actions at least one")
 
     @property
     def is_continuous(self) -> bool:
@@ -93,20 +103,20 @@ class Interface:
         return torch.from_numpy(array.reshape(len(array), -1))
 
     def action_features(self, actions: Tensor) -> Tensor:
-        """[...] int64 or [..., A] float actions as the environment executes them [..., A]: one-hot, or clipped."""
+        """[...] int64 or [..., A] float actions as the environment executes them [..., A]: one-hot, or in the Box."""
         if self.is_continuous:
             box: Any = self.action_space
             low, high = (torch.from_numpy(bound.reshape(-1)).to(actions) for bound in (box.low, box.high))
-            return actions.clamp(low, high)
+            return (actions.round() if np.issubdtype(box.dtype, np.integer) else actions).clamp(low, high)
         return torch.nn.functional.one_hot(actions, self.sizes.num_action_features).float()
 
     def decode_actions(self, actions: Tensor) -> NDArray[Any]:
-        """Actions that the environment takes: shifted to the first index, or clipped to the bounds and shaped."""
+        """Actions that the environment takes: shifted to the first index, or shaped, rounded and clipped to the Box."""
         array = actions.numpy()
         if isinstance(self.action_space, spaces.Discrete):
             return array + int(self.action_space.start)
         box: Any = self.action_space
-        return np.clip(array.reshape(-1, *box.shape), box.low, box.high).astype(box.dtype)
+        return as_box_values(array.reshape(-1, *box.shape), box)
 
 
 def _length(space: gym.Space[Any]) -> int:
@@ -136,6 +146,11 @@ def environment_maker(
                 "give a SyncVectorEnv of single environments, or num_seeds=1"
             )
         return environment
+    if isinstance(environment, VectorEnv):
+        raise SpaceError(
+            "a ready vector environment has its number of rows: give a function of num_envs that makes one, such as "
+            "lambda num_envs: gym.make_vec(id, num_envs), or the id"
+        )
     if not isinstance(environment, gym.Env):
         return _remaker(environment, options, num_seeds)
     spec = environment.spec

@@ -210,7 +210,7 @@ class Reinforce:
         assert terms.keys() == self._weights.keys(), "every loss term has one weight"
         values = torch.stack(list(terms.values()))
         metrics = dict(zip(terms, values.detach().cpu().double().numpy(), strict=True))
-        self._check_finite(metrics)
+        self._check_finite(metrics, batch)
         weights = torch.tensor([self._weights[name] for name in terms], device=self.device)
         metrics["gradient_norm"] = self._descend((weights @ values).sum())
         self._baseline = self._next_baseline
@@ -319,13 +319,19 @@ class Reinforce:
         self._optimizer.step(gradient)
         return reported
 
-    def _check_finite(self, metrics: Mapping[str, NDArray[np.float64]]) -> None:
+    def _check_finite(self, metrics: Mapping[str, NDArray[np.float64]], batch: EpisodeBatch | None = None) -> None:
         for name, values in metrics.items():
             if not math.isfinite(values.sum()):
                 run = int(np.flatnonzero(~np.isfinite(values))[0])
+                given = () if batch is None else (batch.inputs, batch.next_observations, batch.rewards)
+                is_given = any(not bool(tensor.isfinite().all()) for tensor in given)
+                remedy = (
+                    "repair the environment, whose observations or rewards are not finite"
+                    if is_given
+                    else "scale the observations and rewards or lower learning_rate"
+                )
                 raise NonFiniteError(
-                    f"{name} of run {run} is {values[run]} at update {self.num_updates}: nothing was updated; "
-                    "scale the observations and rewards or lower learning_rate"
+                    f"{name} of run {run} is {values[run]} at update {self.num_updates}: nothing was updated; {remedy}"
                 )
 
     def predict(

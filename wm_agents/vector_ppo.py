@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wm_agents.config_checks import require_at_least
-from wm_agents.errors import ConfigError, SpaceError
+from wm_agents.errors import ConfigError, NonFiniteError, SpaceError
 from wm_agents.networks import Perceptron
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, refusing_misfits, save_checkpoint
 from wm_agents.training.finite import descend, require_finite
@@ -120,7 +120,8 @@ class VectorPPO(nn.Module):
         is_flat = isinstance(observation_space, spaces.Box) and len(shape) == 1 and shape[0] > 0
         if not (isinstance(action_space, spaces.Discrete) and is_flat):
             raise SpaceError(
-                f"VectorPPO serves flat Box observations and Discrete actions, got {observation_space}, {action_space}"
+                f"VectorPPO serves flat Box observations and Discrete actions, got {observation_space}, "
+                f"{action_space}: wrap observations in FlattenObservation, take WorldModelPPO for Box actions"
             )
         self.observation_space, self.action_space = observation_space, action_space
         self.config = config or VectorPPOConfig()
@@ -165,7 +166,11 @@ class VectorPPO(nn.Module):
             NonFiniteError: A loss or gradient is not finite: nothing was updated or saved with it.
         """
         if env.metadata.get("autoreset_mode") != AutoresetMode.DISABLED:
-            raise ConfigError("VectorPPO resets ended rows itself: make the environment with autoreset disabled")
+            raise ConfigError(
+                "VectorPPO resets ended rows itself: make the environment with autoreset disabled, by "
+                "gym.make_vec(id, num_envs, autoreset_mode=AutoresetMode.DISABLED) where it has this option, else with "
+                "vectorization_mode='sync', vector_kwargs={'autoreset_mode': AutoresetMode.DISABLED}"
+            )
         require_at_least(1, num_updates=num_updates, checkpoint_every=checkpoint_every)
         run = {"kind": "vector ppo", "config": asdict(self.config), "rows": env.num_envs, "updates": num_updates}
         run |= {"learning_rate": learning_rate, "entropy": entropy, "checkpoint_every": checkpoint_every}
@@ -176,6 +181,7 @@ class VectorPPO(nn.Module):
                 self._observations = env.reset(seed=int(torch.randint(1 << 31, (1,), generator=self.generator)))[0]
             done = update / num_updates
             rollout = self._collect(env)
+            _require_finite_steps(rollout)
             self.optimizer.param_groups[0]["lr"] = learning_rate[0] + done * (learning_rate[1] - learning_rate[0])
             figures = self._update(rollout, entropy[0] + done * (entropy[1] - entropy[0]), f"at update {update}")
             measured.append(figures)
@@ -325,3 +331,9 @@ class VectorPPO(nn.Module):
             "ended_share": float(rollout.ended.float().mean()),
             "won_share": float((ends > 0).float().mean()) if len(ends) else 0.5,
         }
+
+
+def _require_finite_steps(rollout: Rollout) -> None:
+    for name, given in (("an observation", rollout.observations), ("a reward", rollout.rewards)):
+        if not bool(given.isfinite().all()):
+            raise NonFiniteError(f"{name} is not finite: nothing was updated; repair the environment")

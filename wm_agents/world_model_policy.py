@@ -139,7 +139,14 @@ def check_space(name: str, space: spaces.Space[Any]) -> None:
     if isinstance(space, spaces.Discrete) and space.start != 0:
         raise SpaceError(f"Stable-Baselines3 counts Discrete {name} from 0, got {space}: wrap the environment")
     if not isinstance(space, spaces.Box | spaces.Discrete):
-        raise SpaceError(f"{name} are Box or Discrete, got {space}: wrap the environment")
+        wrapper = "FlattenObservation" if name == "observations" else "TransformAction"
+        raise SpaceError(
+            f"{name} are Box or Discrete, got {space}: wrap the environment in gymnasium.wrappers.{wrapper}"
+        )
+    if isinstance(space, spaces.Box) and not space.shape and name == "observations":
+        raise SpaceError(f"Stable-Baselines3 reads no {name} of shape (), got {space}: give them the shape (1,)")
+    if isinstance(space, spaces.Box) and 0 in space.shape:
+        raise SpaceError(f"{name} of {space} hold no numbers: give them at least one")
 
 
 def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
@@ -148,3 +155,8 @@ def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Spac
     check_space("actions", action_space)
     if isinstance(action_space, spaces.Box) and not np.isfinite([action_space.low, action_space.high]).all():
         raise SpaceError(f"Box actions have finite bounds, got {action_space}: wrap the environment")
+    if isinstance(action_space, spaces.Box) and not np.issubdtype(action_space.dtype, np.floating):
+        raise SpaceError(
+            f"Stable-Baselines3 hands out fractions where actions are {action_space}: wrap the environment in "
+            "gymnasium.wrappers.TransformAction with a Box of floats that it rounds, or use Reinforce"
+        )

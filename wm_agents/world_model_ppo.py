@@ -81,6 +81,9 @@ class NextObservationRecorder(BaseCallback):
         NonFiniteError: An observation or reward is not finite.
     """
 
+    def _on_rollout_start(self) -> None:
+        check_rows_finite("observation", self.model._last_obs, self.num_timesteps)
+
     def _on_step(self) -> bool:
         new_observations, rewards, infos = (self.locals[name] for name in ("new_obs", "rewards", "infos"))
         followed = np.array(new_observations)
@@ -109,7 +112,8 @@ class WorldModelPPO(PPO):
 
     Raises:
         ConfigError: A weight or target that cannot work, or a policy or buffer without room for the world model.
-        SpaceError: An observation or action space that is neither Box nor Discrete, or Box actions without bounds.
+        SpaceError: An observation or action space that is neither Box nor Discrete, or Box actions without bounds or
+            of whole numbers.
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": WorldModelPolicy}

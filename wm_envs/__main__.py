@@ -1,23 +1,37 @@
-"""`python -m wm_envs` lists the ids, one line each."""
+"""`python -m wm_envs` lists the ids, one line each; with ids it explains these, options included."""
+
+import argparse
+import inspect
 
 from gymnasium.envs.registration import load_env_creator
 
 from wm_envs.registration import TABLE, Registration
 
 
-def summary(row: Registration) -> str:
-    """The first line of the docstring of an id's environment."""
+def page(row: Registration) -> str:
+    """The docstring of an id's environment, without its indentation."""
     entry_point = load_env_creator(row.entry_point)
     # The vector shell names its environment class; an entry point may be a mere function.
     documented = getattr(load_env_creator(row.vector_entry_point), "env_class", entry_point)
-    return (documented.__doc__ or "").strip().split("\n")[0]
+    return inspect.getdoc(documented) or ""
 
 
-def main() -> None:
-    """Print the table."""
-    width = max(len(row.id) for row in TABLE)
-    for row in TABLE:
-        print(f"{row.id:{width}}  {summary(row)}")
+def summary(row: Registration) -> str:
+    """The first line of the docstring of an id's environment."""
+    return page(row).split("\n")[0]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Print the table, or the pages of the ids that are named."""
+    rows = {row.id: row for row in TABLE}
+    parser = argparse.ArgumentParser(prog="python -m wm_envs", description="List or explain the environments.")
+    parser.add_argument("ids", nargs="*", metavar="id", help="explain these ids with their options; without one, list")
+    chosen = parser.parse_args(arguments).ids
+    if unknown := [name for name in chosen if name not in rows]:
+        parser.error(f"no environment {', '.join(unknown)}: python -m wm_envs lists the ids")
+    width = max(map(len, rows))
+    listed = [f"{name:{width}}  {summary(row)}" for name, row in rows.items()]
+    print("\n".join(f"# {name}\n\n{page(rows[name])}\n" for name in chosen) if chosen else "\n".join(listed))
 
 
 if __name__ == "__main__":

@@ -83,8 +83,11 @@ def record(
 
     Raises:
         MissingExtraError: Ray is asked for and not installed.
-        OptionError: No episodes, spaces that are neither Box nor Discrete, or an expert that does not exist.
+        OptionError: An environment in place of an id, no episodes, spaces that are neither Box nor Discrete, or an
+            expert that does not exist.
     """
+    if not isinstance(env_id, str):
+        raise OptionError(f"record takes an id, got {env_id!r}: register the environment with gym.register first")
     if episodes < 1 or (num_envs is not None and num_envs < 1):
         raise OptionError(f"episodes and num_envs are at least 1, got {episodes} and {num_envs}")
     if backend == "local":
@@ -337,9 +340,16 @@ def _make(env_id: str, num_envs: int, options: dict[str, Any], is_native: bool) 
 
 
 def _check_spaces(vector_env: VectorEnv[Any, Any, Any]) -> None:
-    for space in (vector_env.single_observation_space, vector_env.single_action_space):
+    named = {
+        "FlattenObservation": vector_env.single_observation_space,
+        "TransformAction": vector_env.single_action_space,
+    }
+    for wrapper, space in named.items():
         if not isinstance(space, spaces.Discrete | spaces.Box):
-            raise OptionError(f"recordings hold Box and Discrete spaces, got {space}: wrap the environment")
+            raise OptionError(
+                f"recordings hold Box and Discrete spaces, got {space}: register the environment under another id "
+                f"inside gymnasium.wrappers.{wrapper}"
+            )
 
 
 def _chooser(vector_env: VectorEnv[Any, Any, Any], policy: Policy, seed: int) -> Callable[[Array], Any]:

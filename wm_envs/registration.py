@@ -7,6 +7,8 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
+from wm_envs.errors import OptionError
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -68,8 +70,21 @@ def register_all() -> None:
 
 
 def spec_of(env_id: str) -> EnvSpec:
-    """What is registered under an id, which may name a module to import first: "wm_envs:wm/SequenceNext-v0"."""
+    """What is registered under an id, which may name a module to import first: "wm_envs:wm/SequenceNext-v0".
+
+    Raises:
+        OptionError: There is no such module.
+    """
     module, colon, name = env_id.rpartition(":")
     if colon:
-        importlib.import_module(module)
+        _import(module)
     return gym.spec(name)
+
+
+def _import(module: str) -> None:
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, and something that it imports is not
+        raise OptionError(f"no module {module} to import: put its folder on PYTHONPATH, or install it") from error

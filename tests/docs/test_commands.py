@@ -84,6 +84,13 @@ def test_an_unknown_option_would_be_noticed(monkeypatch):
         run("examples/plan.py")
 
 
+def test_every_example_that_takes_an_id_registers_ours():
+    for script in (ROOT / "examples").glob("*.py"):
+        source = script.read_text(encoding="utf-8")
+        if "env_id: str" in source:
+            assert re.search(r"^\s*(import wm_envs|from wm_envs\S* import)", source, re.MULTILINE), script.name
+
+
 def test_every_example_is_run_by_a_test():
     tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
     for script in (ROOT / "examples").glob("*.py"):

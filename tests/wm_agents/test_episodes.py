@@ -221,6 +221,15 @@ def test_box_actions_are_recorded_as_drawn_and_executed_within_the_bounds() -> N
     assert torch.equal(collector.interface.action_features(batch.actions), batch.next_observations)
 
 
+def test_actions_of_whole_numbers_are_rounded_to_and_not_cut() -> None:
+    interface = Interface(spaces.Discrete(2), spaces.Box(-2, 3, (4,), np.int8), has_previous_step=False)
+    drawn = torch.tensor([[0.6, -0.6, 9.0, -300.0]])
+    executed = interface.decode_actions(drawn)
+    assert executed.dtype == np.int8
+    assert executed.tolist() == [[1, -1, 3, -2]]
+    assert interface.action_features(drawn).tolist() == executed.tolist()
+
+
 def test_greedy_episodes_take_the_likeliest_action() -> None:
     collector, model = setup()
     batch = collector.collect(model, 10, (0, 0), is_greedy=True)
@@ -286,6 +295,7 @@ def test_drawing_inverts_the_distribution_function() -> None:
         (spaces.MultiBinary(3), spaces.Discrete(2), r"observations are Box or Discrete, got MultiBinary\(3\)"),
         (spaces.Discrete(2), spaces.MultiDiscrete([2, 2]), "actions are Box or Discrete, got MultiDiscrete.*wrap"),
         (spaces.Discrete(2), spaces.Tuple((spaces.Discrete(2),)), "actions are Box or Discrete, got Tuple"),
+        (spaces.Box(0, 1, (0,)), spaces.Discrete(2), r"Box\(.* holds no numbers"),
     ],
 )
 def test_other_spaces_are_refused(observation_space: Any, action_space: Any, message: str) -> None:
@@ -344,6 +354,13 @@ def test_a_made_environment_is_made_again_with_its_limit_options_and_wrappers() 
     assert rewards_until_the_end(paid) == [1.0] * 4
     wrapped = TransformReward(gym.make("CartPole-v1", max_episode_steps=3), lambda reward: 7 * float(reward))
     assert rewards_until_the_end(environment_maker(wrapped, {})(1)) == [7.0] * 3
+
+
+def test_a_ready_vector_environment_is_refused_with_the_remedy() -> None:
+    rows: Any = gym.make_vec("CartPole-v1", 2)
+    with pytest.raises(SpaceError, match=r"give a function of num_envs .* gym\.make_vec\(id, num_envs\), or the id"):
+        environment_maker(rows, {})
+    rows.close()
 
 
 def test_closing_lets_go_of_the_environments() -> None:

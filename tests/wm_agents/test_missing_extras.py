@@ -22,6 +22,12 @@ CASES = [
         "from wm_agents.evaluation.plots import plot_learning_curves as p; p('x', {'a': [[1]]}, [1], '')",
         "plots",
     ),
+    (
+        "matplotlib",
+        "import sys, runpy; sys.argv = ['x', '--output-dir', {folder!r}]; "
+        "runpy.run_path('examples/ablation.py', run_name='__main__')",
+        "plots",
+    ),
     ("minari", "from wm_envs.datasets import load_minari; load_minari('x')", "data"),
     ("pygame", "import gymnasium as gym, wm_envs; gym.make('wm/TMaze-v0', render_mode='human').reset()", "window"),
     ("ale_py", "import gymnasium as gym, wm_envs; gym.make('wm/PongAtari-v0')", "atari"),
@@ -32,10 +38,12 @@ CASES = [
 
 
 @pytest.mark.parametrize(("package", "code", "extra"), CASES, ids=[case[0] for case in CASES])
-def test_the_error_names_the_extra(package, code, extra):
-    script = DENY.format(package=package, code=code)
+def test_the_error_names_the_extra(package, code, extra, tmp_path):
+    folder = tmp_path / "out"
+    script = DENY.format(package=package, code=code.replace("{folder!r}", repr(str(folder))))
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert result.returncode == 1
     last = result.stderr.strip().splitlines()[-1]
     assert f"wm-suite[{extra}]" in last
     assert "Error" in last.split(":")[0]
+    assert not folder.exists()  # nothing was begun

@@ -6,12 +6,14 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from wm_agents.errors import CheckpointError, ConfigError, SpaceError
+from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, SpaceError
 from wm_agents.vector_ppo import Rollout, VectorPPO, VectorPPOConfig
 
 
 class Identity(VectorEnv):
     """The right action is shown; every step ends the episode."""
+
+    scale = 1.0
 
     def __init__(self, num_envs, autoreset_mode=AutoresetMode.DISABLED):
         self.num_envs, self.metadata = num_envs, {"autoreset_mode": autoreset_mode}
@@ -25,7 +27,7 @@ class Identity(VectorEnv):
         return np.eye(3, dtype=np.float32)[self.shown], {}
 
     def step(self, actions):
-        rewards = (actions == self.shown + 1).astype(float)
+        rewards = (actions == self.shown + 1) * self.scale
         ended = np.ones(self.num_envs, bool)
         return np.eye(3, dtype=np.float32)[self.shown], rewards, ended, ~ended, {}
 
@@ -82,6 +84,14 @@ def test_refuses_what_it_cannot_serve():
         VectorPPO(spaces.Discrete(3), spaces.Discrete(2))
     with pytest.raises(SpaceError):
         VectorPPO(gym.make("Pendulum-v1").observation_space, gym.make("Pendulum-v1").action_space)
+
+
+def test_an_environment_whose_rewards_are_not_finite_is_what_to_repair():
+    env = Identity(8)
+    env.scale = np.nan
+    agent = VectorPPO(env.single_observation_space, env.single_action_space)
+    with pytest.raises(NonFiniteError, match="a reward is not finite: nothing was updated; repair the environment"):
+        agent.learn(env, 1, learning_rate=(1e-3, 1e-3), entropy=(0.0, 0.0))
 
 
 def test_a_saved_policy_acts_as_it_did(tmp_path):

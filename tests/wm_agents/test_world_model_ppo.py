@@ -60,7 +60,7 @@ class Slide(gym.Env[Any, Any]):
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         self.place, self.time = self.np_random.uniform(-1, 1, 1).astype(np.float32), 0
-        return self.place, {}
+        return self.place * np.float32(np.nan if self.faults[0] == 0 else 1), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         assert self.action_space.contains(action)
@@ -232,6 +232,12 @@ def test_a_number_that_is_not_finite_stops_before_the_update(fault: str) -> None
     assert len(snapshots) == 39
 
 
+def test_a_first_observation_that_is_not_finite_is_refused() -> None:
+    agent = make(DummyVecEnv([lambda: Slide(faulty_observation_at=0)] * 2))
+    with pytest.raises(NonFiniteError, match="the observation of environment 0 is not finite at step 0: repair"):
+        agent.learn(64)
+
+
 @pytest.mark.parametrize("name", ["advantages", "returns", "next_observations"])
 def test_a_loss_that_is_not_finite_is_named_and_not_descended(name: str) -> None:
     agent = make(rows(Slide), n_epochs=1, batch_size=128)
@@ -360,6 +366,9 @@ class Odd(Shift):
         ({"action_space": spaces.Discrete(3, start=1)}, r"counts Discrete actions from 0, got Discrete\(3, start=1\)"),
         ({"observation_space": spaces.Dict({"x": spaces.Discrete(2)})}, r"observations are Box or Discrete, got Dict"),
         ({"action_space": spaces.Box(-np.inf, np.inf, (1,))}, r"finite bounds, got Box\(-inf, inf.*: wrap the env"),
+        ({"action_space": spaces.Box(-2, 2, (1,), np.int64)}, r"fractions where actions are Box\(-2, 2.*Reinforce"),
+        ({"observation_space": spaces.Box(-1, 1, ())}, r"no observations of shape \(\), got Box.*give them the shape"),
+        ({"observation_space": spaces.Box(-1, 1, (0,))}, r"observations of Box\(.* hold no numbers"),
     ],
 )
 def test_other_spaces_are_refused(options: dict[str, Any], message: str) -> None:

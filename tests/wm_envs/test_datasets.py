@@ -121,3 +121,8 @@ def test_an_absent_dataset_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     with pytest.raises(OptionError, match="wm/absent/random-v0"):
         load_minari("wm/absent/random-v0")
+
+
+def test_an_environment_in_place_of_an_id_is_one_typed_error():
+    with pytest.raises(OptionError, match=r"record takes an id, got <.*CartPole.*: register the environment"):
+        record(gym.make("CartPole-v1"), episodes=1, seed=0)

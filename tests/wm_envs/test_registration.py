@@ -12,8 +12,8 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 import wm_envs
-from wm_envs.errors import InvalidActionError
-from wm_envs.registration import TABLE, register_all
+from wm_envs.errors import InvalidActionError, OptionError
+from wm_envs.registration import TABLE, register_all, spec_of
 
 IDS = [row.id for row in TABLE]
 SYMBOLIC_IDS = [row.id for row in TABLE if ".symbolic." in row.entry_point]
@@ -35,6 +35,15 @@ def test_all_symbolic_ids_are_registered():
     reactive = ["PatternEcho", "SequenceNext", "Conditional", "Navigation"]
     others = ["DelayedMatch", "RuleRecall", "TMaze", "PermPuzzle", "LightsOut", "TokenAutomaton"]
     assert {f"wm/{name}-v0" for name in reactive + others} <= set(IDS)
+
+
+def test_a_module_that_is_not_there_is_one_typed_error(tmp_path, monkeypatch):
+    with pytest.raises(OptionError, match="no module my_module to import: put its folder on PYTHONPATH"):
+        spec_of("my_module:my/Room-v0")
+    (tmp_path / "my_room.py").write_text("import no_such_library")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+        spec_of("my_room:my/Room-v0")
 
 
 def test_registering_twice_changes_nothing():

@@ -109,7 +109,8 @@ def evaluate(
         deterministic: Passed to `predict`.
 
     Raises:
-        ConfigError: On counts below 1, on options beside a ready environment, and when nearly all starts are solved.
+        ConfigError: On counts below 1, on a single environment in place of an id, on options beside a ready
+            environment, and when nearly all starts are solved.
     """
     if episodes < 1 or (num_envs is not None and num_envs < 1):
         raise ConfigError(f"episodes={episodes} and num_envs={num_envs}: give at least 1")
@@ -133,6 +134,8 @@ def _opened(
             raise ConfigError(f"env_kwargs={env_kwargs} beside a ready environment: make it with these options instead")
         yield env
         return
+    if isinstance(env, gym.Env):
+        raise ConfigError("a single environment cannot be copied: give its id, or gym.vector.SyncVectorEnv([make] * n)")
     # A registered vector entry point may differ from the single environment; the single one is what is asked about.
     rows = gym.make_vec(env, num_envs, vectorization_mode="sync", **(env_kwargs or {}))
     try:

@@ -65,24 +65,28 @@ def error_tables(
     errors: Array,
     stretches: Stretches,
     scale: Array,
+    is_counted: NDArray[np.bool_],
     horizons: tuple[int, ...],
     is_integer: NDArray[np.bool_] | None,
     seed: int,
 ) -> ErrorTable:
-    """Errors [W, H, O] as a table; shares of exact predictions only where `is_integer` [O] is given."""
+    """Errors [W, H, O] as a table, totals over the features that `is_counted` [O].
+
+    Shares of exact predictions are there only where `is_integer` [O] is given.
+    """
+    totals = np.mean((errors[..., is_counted] / scale[is_counted]) ** 2, axis=2, keepdims=True)
     rows = [
-        _row(errors[stretches.is_scored[:, step - 1], step - 1], scale, is_integer)
-        | _limits_row(errors[:, step - 1], stretches, scale, step, seed)
-        for step in horizons
+        _row(errors[scored, step - 1], totals[scored, step - 1], is_integer)
+        | _limits_row(errors[:, step - 1], totals[:, step - 1], stretches, step, seed)
+        for step, scored in zip(horizons, stretches.is_scored.T[np.array(horizons) - 1], strict=True)
     ]
     return ErrorTable(**{name: np.stack([row[name] for row in rows]) for name in rows[0]})
 
 
-def _row(errors: Array, scale: Array, is_integer: NDArray[np.bool_] | None) -> dict[str, Array]:
-    """One horizon's row from errors [N, O]."""
+def _row(errors: Array, totals: Array, is_integer: NDArray[np.bool_] | None) -> dict[str, Array]:
+    """One horizon's row from errors [N, O] and squared totals [N, 1]."""
     sizes = np.abs(errors)
-    total = np.sqrt(np.mean((errors / scale) ** 2, axis=1, keepdims=True))
-    columns = np.concatenate([sizes, total], axis=1)
+    columns = np.concatenate([sizes, np.sqrt(totals)], axis=1)
     exact = np.full(columns.shape[1], np.nan)
     if is_integer is not None and is_integer.any():
         is_right = sizes[:, is_integer] < 0.5
@@ -96,8 +100,8 @@ def _row(errors: Array, scale: Array, is_integer: NDArray[np.bool_] | None) -> d
     }
 
 
-def _limits_row(errors: Array, stretches: Stretches, scale: Array, step: int, seed: int) -> dict[str, Array]:
-    squares = np.concatenate([errors**2, np.mean((errors / scale) ** 2, axis=1, keepdims=True)], axis=1)
+def _limits_row(errors: Array, totals: Array, stretches: Stretches, step: int, seed: int) -> dict[str, Array]:
+    squares = np.concatenate([errors**2, totals], axis=1)
     low, high = _episode_limits(squares[:, None], stretches.is_scored[:, step - 1 : step], stretches.episodes, seed)
     return {"mean_squared_low": low[0], "mean_squared_high": high[0]}
 

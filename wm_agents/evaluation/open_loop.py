@@ -47,7 +47,7 @@ def open_loop_error(
         feature_names: Names of the O features; None takes them from `env`, else "feature i".
         env: An environment (single or vector) whose `observation_fields` name the features, as ours do.
         train: The episodes that the model was fitted to: duplicates are refused, ridge regression is fitted to them,
-            and they set the scale of each feature. Without them the held-out episodes set the scale.
+            and they set the scale of each feature that varies in them. Else the held-out episodes set the scale.
         num_windows: Starts per horizon, drawn from all recorded steps.
         num_samples: Samples per start for the calibration of stochastic models; 0 leaves calibration out.
         allow_training_episodes: Score episodes that occur in `train` all the same.
@@ -62,19 +62,23 @@ def open_loop_error(
     if train is not None and not allow_training_episodes:
         _refuse_duplicates(trajectories, train)
     names = _feature_names(feature_names, env, trajectories.observations.shape[1])
-    scale = _scale(train if train is not None else trajectories)
+    reference = train if train is not None else trajectories
+    scale = _scale(reference, trajectories)
     stretches = sample_stretches(trajectories, steps[-1], num_windows, seed)
     starts = start_states(model, trajectories, stretches)
     futures = model_futures(model, starts, stretches)
     predictions = {"model": (futures.observations, futures.rewards)}
     predictions |= {baseline.name: baseline.predict(stretches) for baseline in baselines(train)}
     errors = {name: _errors(seen, stretches, scale) for name, (seen, _) in predictions.items()}
+    is_counted = _is_counted(reference, trajectories, errors["model"])
     is_integer = _is_integer(trajectories)
     tables = {
-        name: error_tables(error, stretches, scale, steps, is_integer if name == "model" else None, seed)
+        name: error_tables(error, stretches, scale, is_counted, steps, is_integer if name == "model" else None, seed)
         for name, error in errors.items()
     }
-    curves = {name: error_curve(error / scale, stretches, seed) for name, error in errors.items()}
+    curves = {
+        name: error_curve(error[..., is_counted] / scale[is_counted], stretches, seed) for name, error in errors.items()
+    }
     return OpenLoopReport(
         horizons=steps,
         feature_names=names,
@@ -88,7 +92,7 @@ def open_loop_error(
         curves=curves,
         trusted_steps=trusted_steps(curves, tolerance),
         tolerance=tolerance,
-        rewards=_reward_errors(predictions, stretches, steps, train if train is not None else trajectories),
+        rewards=_reward_errors(predictions, stretches, steps, reference),
         ends=_end_prediction(futures, stretches, steps),
         calibration=interval_calibration(model, starts, stretches, steps, scale, num_samples, seed),
     )
@@ -138,10 +142,26 @@ def _feature_names(names: Sequence[str] | None, env: Any, num_features: int) -> 
     return tuple(names)
 
 
-def _scale(reference: Trajectories) -> NDArray[np.float64]:
-    """Standard deviation of each feature [O]; 1 where it is constant, so that any error there shows as it is."""
-    std = reference.observations.std(axis=0, dtype=np.float64)
-    return np.where(std > 1e-6 * (1 + np.abs(reference.observations).max(axis=0)), std, 1.0)
+def _scale(reference: Trajectories, held_out: Trajectories) -> NDArray[np.float64]:
+    """Standard deviation of each feature [O], among the held-out steps where the reference never varies.
+
+    1 where it is constant in both, so that any error there shows as it is.
+    """
+    scale = np.ones(reference.observations.shape[1])
+    for trajectories in (held_out, reference):
+        std = trajectories.observations.std(axis=0, dtype=np.float64)
+        scale = np.where(std > 1e-6 * (1 + np.abs(trajectories.observations).max(axis=0)), std, scale)
+    return scale
+
+
+def _is_counted(reference: Trajectories, held_out: Trajectories, errors: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Features [O] that enter the totals: not those that never vary and are never wrong.
+
+    Of a one-hot of 500 states of which 50 are ever visited, the others would make any model look good.
+    """
+    spreads = [np.ptp(trajectories.observations, axis=0) for trajectories in (reference, held_out)]
+    is_counted: NDArray[np.bool_] = (np.stack(spreads) > 0).any(axis=0) | (errors != 0).any(axis=(0, 1))
+    return is_counted if is_counted.any() else np.ones_like(is_counted)
 
 
 def _is_integer(trajectories: Trajectories) -> NDArray[np.bool_]:

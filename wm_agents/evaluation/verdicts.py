@@ -38,9 +38,15 @@ def reason(report: OpenLoopReport) -> str:
     """Why the verdict is what it is."""
     steps = report.trusted_steps
     limit = f"{report.tolerance:g} standard deviations"
-    if steps == report.max_horizon:
-        return f"Its error stays below {limit} of what it predicts, and no simple rule predicts better."
     curve = report.curves["model"]
+    if steps == report.max_horizon:
+        best = np.min([other.rmse for name, other in report.curves.items() if name != "model"], axis=0)
+        is_beaten = bool((best < curve.rmse).any())
+        rest = "it is right to a hundredth of one where a simple rule predicts better"
+        return (
+            f"Its error stays below {limit} of what it predicts, and "
+            f"{rest if is_beaten else 'no simple rule predicts better'}."
+        )
     best_name, best = best_baseline(report, steps + 1)
     step = f"after {steps + 1} step{'s' if steps else ''}"
     if _is_single(report, steps):

@@ -33,6 +33,7 @@ from wm_agents.networks import Perceptron
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.finite import descend, require_finite
 from wm_agents.training.progress import progress
+from wm_agents.world_model_policy import check_spaces
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class AdversarialIRL:
         seed: Of everything here.
 
     Raises:
-        SpaceError: Other spaces, or Discrete actions that do not count from 0.
+        SpaceError: Other spaces, Box actions without bounds or of whole numbers, Discrete ones not from 0.
         MixedHorizonError: Demonstrations of different lengths without permission.
         DemonstrationError: Demonstrations that do not fit the spaces.
     """
@@ -273,6 +274,7 @@ def _check_spaces(envs: VecEnv) -> None:
             "AdversarialIRL serves Box observations, and actions of a one-dimensional Box or Discrete from 0, got "
             f"{seen} and {acted}: wrap the environments"
         )
+    check_spaces(seen, acted)  # its policy is Stable-Baselines3's PPO
 
 
 def _transitions(given: Demonstrations, envs: VecEnv) -> Transitions:

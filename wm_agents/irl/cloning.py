@@ -11,6 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wm_agents.box_values import as_box_values
 from wm_agents.errors import ConfigError, DemonstrationError, SpaceError
 from wm_agents.irl.demonstrations import Demonstrations
 from wm_agents.networks import Perceptron
@@ -116,7 +117,7 @@ class BehaviourCloning:
         else:
             assert isinstance(self.action_space, spaces.Box)
             shaped = outputs.numpy().reshape(-1, *self.action_space.shape)
-            actions = np.clip(shaped, self.action_space.low, self.action_space.high)
+            actions = as_box_values(shaped, self.action_space)
         return (actions[0] if is_single else actions), state
 
     def _rows(self, observation: Any) -> tuple[NDArray[np.float32], bool]:

@@ -9,12 +9,22 @@ from typing import Any
 from wm_agents.errors import ConfigError
 
 
-def make_output_directory(folder: Path) -> Path:
+def make_output_directory(folder: Path, *, has_pictures: bool = False) -> Path:
     """Make a folder and prove that it can be written, before any work is done.
+
+    Args:
+        folder: Where results go.
+        has_pictures: Whether a picture is drawn at the end, for which matplotlib has to be there.
 
     Raises:
         ConfigError: It cannot be made or written.
+        ImportError: A picture is to be drawn and matplotlib is not installed.
     """
+    if has_pictures:
+        try:
+            import matplotlib  # noqa: F401
+        except ImportError as error:
+            raise ImportError("plots need matplotlib: pip install 'wm-suite[plots]'") from error
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "summary.json").touch()

@@ -17,9 +17,12 @@ def observation_size(space: gym.Space[Any]) -> int:
     """O: the length of a Box's vector, or the number of values of a Discrete space, which enters as its one-hot."""
     if isinstance(space, spaces.Discrete):
         return int(space.n)
-    if isinstance(space, spaces.Box) and len(space.shape) == 1:
+    if isinstance(space, spaces.Box) and len(space.shape) == 1 and space.shape[0] > 0:
         return int(space.shape[0])
-    raise SpaceError(f"world models serve Discrete and one-dimensional Box observations, got {space}: flatten it first")
+    raise SpaceError(
+        f"world models serve Discrete and one-dimensional Box observations, got {space}: flatten it first, with "
+        "gymnasium.wrappers.FlattenObservation"
+    )
 
 
 def action_size(space: gym.Space[Any]) -> int:
@@ -28,7 +31,10 @@ def action_size(space: gym.Space[Any]) -> int:
         return int(space.n)
     if isinstance(space, spaces.Box) and len(space.shape) == 1:
         return int(space.shape[0])
-    raise SpaceError(f"world models serve Discrete and one-dimensional Box actions, got {space}: wrap the environment")
+    raise SpaceError(
+        f"world models serve Discrete and one-dimensional Box actions, got {space}: wrap the environment in "
+        "gymnasium.wrappers.TransformAction"
+    )
 
 
 class ActionEncoder(nn.Module):

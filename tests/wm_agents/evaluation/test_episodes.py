@@ -120,3 +120,9 @@ def test_bad_requests_name_the_value() -> None:
     env = SyncVectorEnv([Countdown])
     with pytest.raises(ConfigError, match="ready environment"):
         evaluate(OddAgent(), env, 1, env_kwargs={"has_solved_starts": True})
+
+
+def test_a_single_environment_is_refused_with_the_remedy() -> None:
+    env: Any = gym.make("CartPole-v1")
+    with pytest.raises(ConfigError, match=r"cannot be copied: give its id, or gym\.vector\.SyncVectorEnv"):
+        evaluate(RandomAgent(env.action_space), env, 2)

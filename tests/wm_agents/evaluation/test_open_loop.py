@@ -1,7 +1,9 @@
 """Open-loop error of models whose flaw is known, so that every number can be computed by hand."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from wm_agents.errors import TrajectoryError
 from wm_agents.evaluation.futures import start_states
 from wm_agents.evaluation.open_loop import open_loop_error
 from wm_agents.evaluation.starts import sample_stretches
+from wm_agents.protocols import ModelState, Prediction
 from wm_agents.trajectories import Trajectories
 
 TRAIN, TEST = walk([40] * 6, seed=1), walk([40] * 8, seed=2)
@@ -44,6 +47,41 @@ def test_a_drift_adds_up_by_hand() -> None:
     assert report.error(4) == pytest.approx(0.4 / std[0] / np.sqrt(2), rel=1e-3)
     assert report.summary()["error_h4"] == report.error(4)
     np.testing.assert_allclose(report.rewards.rmse["model"], [0.1, 0.4], rtol=1e-3)
+
+
+class PaddedModel(WalkModel):
+    """The walker beside further features, which it copies."""
+
+    def step(
+        self, state: ModelState, actions: torch.Tensor, generator: torch.Generator | None = None
+    ) -> tuple[ModelState, Prediction]:
+        after, prediction = super().step(state, actions, generator)
+        seen = torch.cat([after.observations, state.observations[:, 2:]], 1)
+        return ModelState(seen), Prediction(seen, prediction.rewards, prediction.terminations)
+
+
+def padded(data: Trajectories, columns: Any) -> Trajectories:
+    extra = np.broadcast_to(columns, (len(data.observations), np.shape(columns)[-1]))
+    return replace(data, observations=np.concatenate([data.observations, extra], 1).astype(np.float32))
+
+
+def test_features_that_never_vary_make_no_model_look_better() -> None:
+    plain = open_loop_error(WalkModel(drift=0.1), TEST, (1, 4), train=TRAIN)
+    constant = np.arange(98.0)
+    wide = open_loop_error(PaddedModel(drift=0.1), padded(TEST, constant), (1, 4), train=padded(TRAIN, constant))
+    assert wide.error(4) == pytest.approx(plain.error(4))
+    assert wide.trusted_steps == plain.trusted_steps
+    assert wide.tables["model"].rmse[1, -1] == pytest.approx(plain.tables["model"].rmse[1, -1])
+
+
+def test_what_only_held_out_episodes_show_counts_in_their_spread() -> None:
+    num_rows = len(TEST.observations)
+    shown = (np.arange(num_rows) % 2)[:, None] * 0.01  # in training always 0
+    report = open_loop_error(PaddedModel(), padded(TEST, shown), (1,), train=padded(TRAIN, np.zeros(1)))
+    np.testing.assert_allclose(report.scale[2], shown.std())
+    # The copied feature is wrong by 0.01, two standard deviations, after every step; the other two are exact.
+    assert report.error(1) == pytest.approx(np.sqrt(2.0**2 / 3), rel=1e-3)
+    assert report.trusted_steps == 0
 
 
 def test_baselines_by_hand() -> None:

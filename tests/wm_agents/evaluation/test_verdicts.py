@@ -43,6 +43,15 @@ def test_the_reason_is_the_tolerance_or_the_better_rule() -> None:
     assert "After 1 step “ridge regression” predicts better" in reason(beaten)
 
 
+def test_a_trusted_model_that_a_rule_beats_by_little_is_not_said_to_be_the_best() -> None:
+    std = float(TRAIN.observations.std(axis=0)[0])
+    exact = open_loop_error(WalkModel(drift=0.001 * std), TEST, (1, 2), train=TRAIN)
+    assert exact.trusted_steps == 2
+    assert exact.error(2, "ridge") < exact.error(2)
+    assert "right to a hundredth of one where a simple rule predicts better" in reason(exact)
+    assert "no simple rule predicts better" in reason(open_loop_error(WalkModel(drift=0.001 * std), TEST, (1, 2)))
+
+
 def test_ends() -> None:
     none = EndPrediction((None,), (None,), (0.0,), (0.0,), (0.0,), (0.02,))
     assert "within 4 steps is 0.020; it should be 0" in ends_sentence(none, (4,))

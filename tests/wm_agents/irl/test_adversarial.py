@@ -144,6 +144,26 @@ def test_behaviour_cloning_does_what_was_shown(is_discrete):
     assert np.shape(single) == (() if is_discrete else (1,))
 
 
+def test_actions_of_whole_numbers_are_refused_by_the_policy_and_rounded_to_by_cloning():
+    whole = gym.spaces.Box(-2, 2, (1,), np.int64)
+    envs = make_vec_env(Thermostat, 1)
+    envs.action_space = whole
+    with pytest.raises(SpaceError, match=r"hands out fractions where actions are Box\(-2, 2"):
+        AdversarialIRL(recorded(True), envs)
+    envs.action_space = gym.spaces.Box(-np.inf, np.inf, (1,))
+    with pytest.raises(SpaceError, match="Box actions have finite bounds"):
+        AdversarialIRL(recorded(True), envs)
+    cloned = BehaviourCloning(Thermostat().observation_space, whole, seed=0)
+    seen = Thermostat().observation_space.sample()
+    for bias, expected in ((0.6, 1), (-9.0, -2)):
+        for parameter in cloned.network.parameters():
+            torch.nn.init.zeros_(parameter)
+        torch.nn.init.constant_(list(cloned.network.parameters())[-1], bias)
+        action = cloned.predict(seen)[0]
+        assert whole.contains(action)
+        assert action.tolist() == [expected]
+
+
 def test_behaviour_cloning_checks_what_it_gets():
     env = Thermostat()
     with pytest.raises(DemonstrationError, match="do not fit the spaces"):

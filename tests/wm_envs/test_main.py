@@ -1,0 +1,26 @@
+import pytest
+
+from wm_envs.__main__ import main
+from wm_envs.registration import TABLE
+
+
+def test_every_id_has_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    main([])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [row.id for row in TABLE]
+    assert f"{'wm/TMaze-v0':22}Recall a cue at the end of a corridor full of distractors." in lines
+
+
+@pytest.mark.parametrize("name", [row.id for row in TABLE])
+def test_a_named_id_is_explained_with_its_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main([name])
+    page = capsys.readouterr().out
+    assert page.startswith(f"# {name}\n\n")
+    assert "\n## Arguments\n" in page
+    assert "\n| `reward_weights` | " in page
+
+
+def test_an_unknown_id_says_how_to_list_them(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["TMaze"])
+    assert "no environment TMaze: python -m wm_envs lists the ids" in capsys.readouterr().err
