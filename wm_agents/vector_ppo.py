@@ -181,9 +181,10 @@ class VectorPPO(nn.Module):
                 self._observations = env.reset(seed=int(torch.randint(1 << 31, (1,), generator=self.generator)))[0]
             done = update / num_updates
             rollout = self._collect(env)
-            _require_finite_steps(rollout)
+            place = f"at update {update}"
+            _require_finite_steps(rollout, place)
             self.optimizer.param_groups[0]["lr"] = learning_rate[0] + done * (learning_rate[1] - learning_rate[0])
-            figures = self._update(rollout, entropy[0] + done * (entropy[1] - entropy[0]), f"at update {update}")
+            figures = self._update(rollout, entropy[0] + done * (entropy[1] - entropy[0]), place)
             measured.append(figures)
             is_due = (update + 1) % checkpoint_every == 0 or update + 1 == num_updates
             if checkpoints is not None and is_due:
@@ -333,7 +334,7 @@ class VectorPPO(nn.Module):
         }
 
 
-def _require_finite_steps(rollout: Rollout) -> None:
+def _require_finite_steps(rollout: Rollout, place: str) -> None:
     for name, given in (("an observation", rollout.observations), ("a reward", rollout.rewards)):
         if not bool(given.isfinite().all()):
-            raise NonFiniteError(f"{name} is not finite: nothing was updated; repair the environment")
+            raise NonFiniteError(f"{name} is not finite {place}: nothing was updated; repair the environment")

@@ -130,17 +130,18 @@ def test_a_debate_with_another_scorer(tmp_path):
         Trainer(TrainConfig(max_epochs=2), relevance=Constant()).train(observations, verbose=False, checkpoints=manager)
 
 
-def test_the_guard_of_vector_ppo_says_when():
+@pytest.mark.parametrize(("reward", "culprit"), [(np.inf, "a reward"), (3e38, "gradient|loss")])
+def test_the_guards_of_vector_ppo_say_when(reward, culprit):
     class Endless(gym.vector.VectorWrapper):
         num_steps = 0
 
         def step(self, actions):
             self.num_steps += 1
             seen, rewards, *others = self.env.step(actions)
-            return (seen, np.full_like(rewards, np.inf) if self.num_steps == 6 else rewards, *others)
+            return (seen, np.full_like(rewards, reward) if self.num_steps == 6 else rewards, *others)
 
     env = Endless(gym.make_vec("wm/TMaze-v0", 4, autoreset_mode=gym.vector.AutoresetMode.DISABLED))
     config = VectorPPOConfig(widths=(8,), num_steps=4, num_epochs=1, minibatch_size=16)
     agent = VectorPPO(env.single_observation_space, env.single_action_space, config)
-    with pytest.raises(NonFiniteError, match="at update 1"):
+    with pytest.raises(NonFiniteError, match=f"({culprit}).* at update 1"):
         agent.learn(env, 3, learning_rate=(1e-3, 1e-3), entropy=(0.0, 0.0))
