@@ -13,6 +13,7 @@ import numpy as np
 
 from wm_envs.debate.tendencies import TENDENCIES, Tendency
 from wm_envs.errors import ObservationError
+from wm_envs.writing import replacing
 
 MAX_BYTES = 280
 MAX_FILE_BYTES = 64 * 2**20
@@ -139,8 +140,9 @@ class Observations:
         return {"source": self.source, "count": len(rows), "observations": rows}
 
     def save(self, path: str | Path) -> None:
-        """Write the file that `load` reads."""
-        Path(path).write_text(json.dumps(self.to_plain(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        """Write the file that `load` reads; after an error an earlier one is as it was."""
+        with replacing(Path(path)) as stream:
+            stream.write(json.dumps(self.to_plain(), indent=1, allow_nan=False) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> "Observations":

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from wm_envs.errors import TrajectoryError
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.files import MAX_LINE_BYTES, Fields, parse_json, read_bytes
+from wm_envs.writing import replacing
 
 Kind = Literal["whole", "paragraph", "amendment", "motion"]
 KINDS: tuple[Kind, ...] = ("whole", "paragraph", "amendment", "motion")
@@ -334,9 +335,9 @@ def _vote_step(stage: str, ballot: Ballot, dated: str | None) -> dict[str, Any]:
 
 
 def write_trajectories(trajectories: Iterable[Trajectory], path: Path) -> int:
-    """Write JSON lines, one trajectory a line, and give their number."""
+    """Write JSON lines, one trajectory a line, and give their number; after an error an earlier file is as it was."""
     number = 0
-    with path.open("w", encoding="utf-8") as stream:
+    with replacing(path) as stream:
         for trajectory in trajectories:
             stream.write(json.dumps(to_json(trajectory), ensure_ascii=False, separators=(",", ":")) + "\n")
             number += 1
