@@ -7,12 +7,14 @@ At most `max_real_steps` steps of the real game are taken, counted from the firs
 with a point. Observations are the positions of the objects, an easier input than pixels: the score is not comparable
 with those of agents that see the screen. The first steps are those of a scripted explorer, and the model's view of the
 game is told much of its rules (`wm_envs.pong.view.PongView` says what): not everything is learned. Writes summary.json,
-rounds.json, the policy with its card, and view.json, without which it sees nothing.
+rounds.json, the policy with its card, and view.json, without which it sees nothing. The same command after an
+interruption goes on with the round that was interrupted.
 """
 
 import json
+import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,11 @@ from gymnasium.vector import AutoresetMode
 
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.evaluation.episodes import evaluate
-from wm_agents.feature_dreams import FeatureModel, RememberingAgent
+from wm_agents.feature_dreams import FeatureModel, RememberingAgent, feature_space
 from wm_agents.imagination import DreamVectorEnv
 from wm_agents.planning.experience import Experience
 from wm_agents.training.cards import Card, save_with_card
+from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.world_models.objects import ObjectConfig, ObjectModel
@@ -84,37 +87,89 @@ def main(config: Config) -> dict[str, Any]:
     check(config)
     torch.set_num_threads(config.num_threads)
     make_output_directory(config.output_dir)
-    options = {"repeat_action_probability": config.repeat_action_probability}
-    env = gym.make(config.env_id, **options)
-    experience, view, is_measured, policy, rounds = Experience(env, config.seed), PongView(), False, None, []
-    for number, num_steps in enumerate(steps_of_rounds(config)):
-        began_round = time.perf_counter()
-        experience.collect(num_steps, player(config, policy, view))
-        collected = time.perf_counter()
-        if number == 0 and config.is_measured:
-            view, is_measured = measured(experience)
-        model, figures = fit(config, env, view, experience)
-        fitted = time.perf_counter()
-        env_of_dreams = dreams(config, model, view, experience, number)
-        policy = policy or VectorPPO(
-            env_of_dreams.single_observation_space, env.action_space, config.ppo, seed=config.seed
-        )
-        figures |= policy.learn(env_of_dreams, config.dream_updates[number], **schedule(config, number))
-        figures |= {"collect_seconds": collected - began_round, "fit_seconds": fitted - collected}
-        figures |= {"dream_seconds": time.perf_counter() - fitted, "real_steps": experience.num_steps}
-        figures["real_points_won"] = points_won(experience, num_steps)
-        rounds.append(figures)
+    checkpoints = CheckpointManager(config.output_dir / "unfinished", keep=1)
+    run = Run(config)
+    seconds_before = run.resume(checkpoints)
+    for number in range(len(run.rounds), len(config.shares)):
+        figures = run.play_round(number)
         print(json.dumps({name: round(value, 4) for name, value in figures.items()}), flush=True)
-        (config.output_dir / "rounds.json").write_text(json.dumps(rounds, indent=2) + "\n")
-    seconds = time.perf_counter() - began
-    assert policy is not None
-    summary = score(config, policy, view, options) | {"real_steps": experience.num_steps, "seconds": seconds}
-    summary["is_view_measured"] = is_measured
+        (config.output_dir / "rounds.json").write_text(json.dumps(run.rounds, indent=2) + "\n")
+        run.save(checkpoints, seconds_before + time.perf_counter() - began)
+    seconds = seconds_before + time.perf_counter() - began
+    summary = score(config, run.policy, run.view)
+    summary |= {"real_steps": run.experience.num_steps, "seconds": seconds}
+    summary["is_view_measured"] = run.is_view_measured
     write_summary(config.output_dir, summary)
-    (config.output_dir / "view.json").write_text(json.dumps(view.to_json(), indent=2) + "\n")
-    save_with_card(policy, config.output_dir, card_of(config, summary))
+    (config.output_dir / "view.json").write_text(json.dumps(run.view.to_json(), indent=2) + "\n")
+    save_with_card(run.policy, config.output_dir, card_of(config, summary))
+    shutil.rmtree(checkpoints.directory)
     print(json.dumps(summary, indent=2))
     return summary
+
+
+class Run:
+    """What the rounds have made so far: experience, a view, a policy, and figures of each round."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.env = gym.make(config.env_id, **options(config))
+        self.experience = Experience(self.env, config.seed)
+        self.view, self.is_view_measured = PongView(), False
+        self.policy = VectorPPO(feature_space(self.view), self.env.action_space, config.ppo, seed=config.seed)
+        self.rounds: list[dict[str, float]] = []
+
+    def play_round(self, number: int) -> dict[str, float]:
+        """Collect, refit, learn in the dream; figures of it."""
+        config, began = self.config, time.perf_counter()
+        num_steps = steps_of_rounds(config)[number]
+        self.experience.collect(num_steps, self.player())
+        collected = time.perf_counter()
+        if number == 0 and config.is_measured:
+            self.view, self.is_view_measured = measured(self.experience)
+        model, figures = fit(config, self.env, self.view, self.experience)
+        fitted = time.perf_counter()
+        env_of_dreams = dreams(config, model, self.view, self.experience, number)
+        figures |= self.policy.learn(env_of_dreams, config.dream_updates[number], **schedule(config, number))
+        figures |= {"collect_seconds": collected - began, "fit_seconds": fitted - collected}
+        figures |= {"dream_seconds": time.perf_counter() - fitted, "real_steps": self.experience.num_steps}
+        figures["real_points_won"] = points_won(self.experience, num_steps)
+        self.rounds.append(figures)
+        return self.rounds[-1]
+
+    def player(self) -> Any:
+        """Who collects: in the first round a player that explores, with FIRE when the ball is near."""
+        return RememberingAgent(self.policy, self.view) if self.rounds else Scripted(Explorer(self.config.seed))
+
+    def save(self, checkpoints: CheckpointManager, seconds: float) -> None:
+        """Store everything between two rounds; of the game only what was done in it."""
+        state = {"experience": self.experience.state(), "policy": self.policy.state(), "rounds": self.rounds}
+        state |= {"view": self.view.to_json(), "is_view_measured": self.is_view_measured, "seconds": seconds}
+        checkpoints.save_state(len(self.rounds), state, self.facts())
+
+    def resume(self, checkpoints: CheckpointManager) -> float:
+        """Go on after the last finished round of this very run, where there is one; the seconds that it took so far."""
+        found = checkpoints.latest_state(self.facts())
+        if found is None:
+            return 0.0
+        num_rounds, state = found
+        print(f"going on after {num_rounds} rounds, of which the real steps are taken again", flush=True)
+        with refusing_misfits(checkpoints.directory):
+            self.experience.replay(state["experience"])
+            self.policy.restore(state["policy"])
+            self.view, self.is_view_measured = PongView.from_json(state["view"]), state["is_view_measured"]
+            self.rounds = state["rounds"]
+            return float(state["seconds"])
+
+    def facts(self) -> dict[str, Any]:
+        """Which run this is; where its results go does not matter."""
+        settings = asdict(self.config)
+        del settings["output_dir"]
+        return {"kind": "Pong's dream", **settings}
+
+
+def options(config: Config) -> dict[str, Any]:
+    """Those of the environment."""
+    return {"repeat_action_probability": config.repeat_action_probability}
 
 
 def check(config: Config) -> None:
@@ -184,11 +239,6 @@ class Scripted:
         return int(self.act(np.asarray(observation)[None])[0]), state
 
 
-def player(config: Config, policy: VectorPPO | None, view: PongView) -> Any:
-    """Who collects: before there is a policy, a player that explores, with FIRE when the ball is near."""
-    return Scripted(Explorer(config.seed)) if policy is None else RememberingAgent(policy, view)
-
-
 def fit(config: Config, env: gym.Env[Any, Any], view: PongView, experience: Experience) -> tuple[ObjectModel, Any]:
     """A world model of all steps so far, from scratch."""
     model = ObjectModel(env.observation_space, env.action_space, view, config.model, seed=config.seed)
@@ -225,11 +275,11 @@ def points_won(experience: Experience, num_steps: int) -> float:
     return float((rewards > 0).sum() / max((rewards != 0).sum(), 1))
 
 
-def score(config: Config, policy: VectorPPO, view: PongView, options: dict[str, Any]) -> dict[str, Any]:
+def score(config: Config, policy: VectorPPO, view: PongView) -> dict[str, Any]:
     """Points won less points lost over full games."""
     agent = RememberingAgent(policy, view)
     results = evaluate(
-        agent, config.env_id, config.games, seed=config.seed + 50_000, env_kwargs=options, deterministic=False
+        agent, config.env_id, config.games, seed=config.seed + 50_000, env_kwargs=options(config), deterministic=False
     )
     return {
         "mean_score": results.mean_return,

@@ -53,9 +53,7 @@ class FeatureModel(Unrolled):
     ) -> None:
         self.model, self.view, self.potential = model, view, potential
         self.discount, self.ends_at_rewards = discount, ends_at_rewards
-        num_features = self.view.features(self.view.begin(_any_observation(view))).shape[1]
-        self.observation_space = spaces.Box(-np.inf, np.inf, (num_features,), np.float32)
-        self.action_space = model.action_space
+        self.observation_space, self.action_space = feature_space(view), model.action_space
 
     def seen(self, inner: ModelState) -> ModelState:
         """A state of the inner model as one of this model."""
@@ -118,6 +116,8 @@ class RememberingAgent:
         return (actions if rows.ndim > 1 else actions[0]), following
 
 
-def _any_observation(view: PartView) -> NDArray[np.float32]:
-    """An observation of the view's layout: that of an empty memory."""
-    return view.observations(np.zeros((1, view.memory_size), np.int32))
+def feature_space(view: FeatureView) -> spaces.Box:
+    """The features that a policy sees through a view, a Box [F] without bounds."""
+    of_nothing = view.observations(np.zeros((1, view.memory_size), np.int32))  # an observation of the view's layout
+    num_features = view.features(view.begin(of_nothing)).shape[1]
+    return spaces.Box(-np.inf, np.inf, (num_features,), np.float32)

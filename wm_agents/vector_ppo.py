@@ -6,6 +6,7 @@ where an environment steps hundreds of rows at once.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -188,19 +189,27 @@ class VectorPPO(nn.Module):
             measured.append(figures)
             is_due = (update + 1) % checkpoint_every == 0 or update + 1 == num_updates
             if checkpoints is not None and is_due:
-                checkpoints.save_state(update + 1, self._state(measured), run)
+                checkpoints.save_state(update + 1, {**self.state(), "measured": measured}, run)
                 self._observations = None
         half = measured[len(measured) // 2 :]
         return {name: float(np.mean([figures[name] for figures in half])) for name in half[0]}
 
-    def _state(self, measured: list[dict[str, float]]) -> dict[str, Any]:
-        require_finite(self.state_dict(), f"a parameter after update {len(measured)}, so it is not saved")
+    def state(self) -> dict[str, Any]:
+        """All that `restore` needs to go on to the bit between two calls of `learn`; raises NonFiniteError."""
+        require_finite(self.state_dict(), "a parameter, so it is not saved")
         return {
             "weights": self.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
-            "measured": measured,
         }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over the `state` of an agent with the same spaces and settings; raises CheckpointError."""
+        with refusing_misfits("a run of VectorPPO"):
+            self.load_state_dict(state["weights"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.generator.set_state(state["generator"])
+        self._observations = None
 
     def _resume(self, checkpoints: CheckpointManager | None, run: dict[str, Any]) -> list[dict[str, float]]:
         """Bring back the newest checkpoint; what its updates measured, nothing without one."""
@@ -208,12 +217,8 @@ class VectorPPO(nn.Module):
         if found is None:
             return []
         with refusing_misfits("a run of VectorPPO"):
-            state: dict[str, Any] = found[1]
-            measured: list[dict[str, float]] = state["measured"]
-            self.load_state_dict(state["weights"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.generator.set_state(state["generator"])
-        self._observations = None
+            measured: list[dict[str, float]] = found[1]["measured"]
+            self.restore(found[1])
         return measured
 
     def save(self, path: str | os.PathLike[str]) -> Path:

@@ -1,9 +1,11 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from examples import dream_pong, sb3_pong, world_model_pong
+from wm_agents.errors import CheckpointError
 from wm_agents.evaluation.episodes import evaluate
 from wm_agents.training.summary import without_infinities
 from wm_agents.vector_ppo import VectorPPOConfig
@@ -49,8 +51,8 @@ def test_world_model(tmp_path, monkeypatch, noise):
         assert (tmp_path / "play.gif").stat().st_size > 10_000
 
 
-def test_dream(tmp_path, monkeypatch):
-    config = dream_pong.Config(
+def small_dream(folder):
+    return dream_pong.Config(
         env_id="wm/Pong-v0",
         max_real_steps=1000,
         dream_updates=(1, 1),
@@ -60,9 +62,39 @@ def test_dream(tmp_path, monkeypatch):
         games=1,
         model=SMALL,
         ppo=VectorPPOConfig(widths=(16,), num_steps=8),
-        output_dir=tmp_path,
+        output_dir=folder,
     )
-    summary = dream_pong.main(config)
+
+
+def test_an_interrupted_dream_goes_on_to_the_bit(tmp_path, monkeypatch):
+    whole, torn = small_dream(tmp_path / "whole"), small_dream(tmp_path / "torn")
+    wanted = dream_pong.main(whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(dream_pong, "points_won", stopped_at_call(2))
+        pytest.raises(KeyboardInterrupt, dream_pong.main, torn)
+    with pytest.raises(CheckpointError, match="seed=0, this one has 1"):
+        dream_pong.main(replace(torn, seed=1))
+    found = dream_pong.main(torn)
+    assert found | {"seconds": 0} == wanted | {"seconds": 0}
+    first, second = (config.output_dir / "model.safetensors" for config in (whole, torn))
+    assert first.read_bytes() == second.read_bytes()
+    assert not (torn.output_dir / "unfinished").exists()
+
+
+def stopped_at_call(number):
+    """`points_won`, which a key interrupts at one of its calls."""
+    calls = iter(range(1, number + 1))
+
+    def interrupted(*arguments, won=dream_pong.points_won):
+        if next(calls) == number:
+            raise KeyboardInterrupt
+        return won(*arguments)
+
+    return interrupted
+
+
+def test_dream(tmp_path, monkeypatch):
+    summary = dream_pong.main(small_dream(tmp_path))
     assert summary["real_steps"] == 1000
     assert summary["games"] == 1
     assert -21 <= summary["mean_score"] <= 21
