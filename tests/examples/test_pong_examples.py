@@ -71,7 +71,8 @@ def test_an_interrupted_dream_goes_on_to_the_bit(tmp_path, monkeypatch):
     wanted = dream_pong.main(whole)
     with monkeypatch.context() as patch:
         patch.setattr(dream_pong, "points_won", stopped_at_call(2))
-        pytest.raises(KeyboardInterrupt, dream_pong.main, torn)
+        with pytest.raises(KeyboardInterrupt):
+            dream_pong.main(torn)
     with pytest.raises(CheckpointError, match="seed=0, this one has 1"):
         dream_pong.main(replace(torn, seed=1))
     found = dream_pong.main(torn)
