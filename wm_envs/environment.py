@@ -76,13 +76,17 @@ class KernelEnv(gym.Env[Any, Any]):
         step_arguments = (states, parameters, self._actions, observations, self._outcomes, False)
         self._step_arguments = step_arguments
         self._step_row = specialised(self._rules.step_rows, *step_arguments)
-        self._reset_row = specialised(self._rules.reset_rows, states, parameters, _ONE_ROW)
-        self._observe_row = specialised(self._rules.observe_rows, states, parameters, observations)
+        self._reset_arguments = (states, parameters, _ONE_ROW)
+        self._reset_row = specialised(self._rules.reset_rows, *self._reset_arguments)
+        self._observe_arguments = (states, parameters, observations)
+        self._observe_row = specialised(self._rules.observe_rows, *self._observe_arguments)
         self._observation = observations[0]
+        self._time = states["time"]
         self._info = _info_maker(self._rules)
 
     def __getstate__(self) -> dict[str, Any]:
-        bound = {"_step_arguments", "_step_row", "_reset_row", "_observe_row", "_observation", "_info", "_window"}
+        bound = {f"_{verb}_{what}" for verb in ("step", "reset", "observe") for what in ("row", "arguments")}
+        bound |= {"_observation", "_time", "_info", "_window"}
         return {name: value for name, value in self.__dict__.items() if name not in bound}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -100,7 +104,7 @@ class KernelEnv(gym.Env[Any, Any]):
         if seed is not None:
             super().reset(seed=check_integer("seed", seed, 0))
             seed_rows(self._states, [seed])
-        self._reset_row(self._states, self._rules.parameters, _ONE_ROW)
+        self._reset_row(*self._reset_arguments)
         self._needs_reset = False
         if self.render_mode == "human":
             self.render()
@@ -176,7 +180,7 @@ class KernelEnv(gym.Env[Any, Any]):
         return self._outcomes.item()
 
     def _observe(self) -> NDArray[np.float32]:
-        self._observe_row(self._states, self._rules.parameters, self._observations)
+        self._observe_row(*self._observe_arguments)
         return self._observation.copy()
 
 
@@ -412,17 +416,27 @@ def make_one_step_env(
 
 
 class OneStep(TimeLimit):
-    """Gymnasium's time limit of a single step around a native environment, which refuses a second one as natives do."""
+    """Gymnasium's time limit of a single step around a native environment, which refuses a second one as natives do.
+
+    The state says whether there was a step, so that a restored one needs no reset. Gymnasium's own methods would take
+    as long as the environment.
+    """
+
+    env: KernelEnv
 
     def __init__(self, env: KernelEnv) -> None:
         super().__init__(env, max_episode_steps=1)
-        self._elapsed_steps = 0  # type: ignore[assignment]  # so that a restored state needs no reset
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """Start an episode."""
+        return self.env.reset(seed=seed, options=options)
 
     def step(self, action: Any) -> Any:
         """The only step; raises ResetNeeded after it."""
-        if self.env._states["time"][0] > 0:  # type: ignore[attr-defined]
+        if self.env._time[0]:
             raise ResetNeeded("the episode is over: call reset() before step()")
-        return super().step(action)
+        observation, reward, terminated, _, info = self.env.step(action)
+        return observation, reward, terminated, True, info
 
 
 def make_rules(env_class: type[KernelEnv], options: Mapping[str, Any]) -> Rules:
