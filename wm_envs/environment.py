@@ -19,7 +19,7 @@ from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
-from wm_envs.errors import OptionError, StateError
+from wm_envs.errors import OptionError, StateError, UnknownOptionError
 from wm_envs.kernel import copy_rows, empty_rows, seed_rows, specialised
 from wm_envs.options import check_integer
 from wm_envs.rules import OUTCOME_HEADER, UNLIMITED, Array, Info, Rules
@@ -440,11 +440,13 @@ class OneStep(TimeLimit):
 
 
 def make_rules(env_class: type[KernelEnv], options: Mapping[str, Any]) -> Rules:
-    """The rules of a native environment with these options; raises OptionError, also for names it does not know."""
+    """The rules of a native environment with these options; raises OptionError, UnknownOptionError for unknown names."""
     known = inspect.signature(env_class.rules).parameters
     takes_any = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values())
     if not takes_any and (unknown := sorted(set(options) - set(known))):
-        raise OptionError(f"{env_class.__name__} has the options {sorted(known)}, got {unknown}")
+        raise UnknownOptionError(
+            f"{env_class.__name__} got an unexpected keyword argument {unknown[0]!r}: its options are {sorted(known)}"
+        )
     return env_class.rules(**options)
 
 

@@ -11,6 +11,13 @@ class OptionError(error.Error, ValueError):
     """An option of an environment that is unknown or out of range; nothing was built."""
 
 
+class UnknownOptionError(OptionError, TypeError):
+    """An option that an environment does not have, named as Python names an argument that a function does not have.
+
+    Libraries that try an option and do without it, as TorchRL with `frameskip`, look for that TypeError.
+    """
+
+
 class StateError(error.Error, ValueError):
     """A state that does not belong to this environment and its options; nothing was restored."""
 

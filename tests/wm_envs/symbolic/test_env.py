@@ -171,8 +171,10 @@ def test_bad_options_of_single_tasks_are_refused_through_make(env_id, options):
 
 def test_unknown_options_are_refused():
     for make in (gym.make, gym.make_vec):
-        with pytest.raises(OptionError, match=r"TMazeEnv has the options .*'length'.*got \['lenght'\]"):
+        with pytest.raises(OptionError, match=r"TMazeEnv .* argument 'lenght': its options are .*'length'"):
             make("wm/TMaze-v0", lenght=3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'frameskip'"):  # TorchRL tries it
+        gym.make("wm/TMaze-v0", frameskip=1)
 
 
 @pytest.mark.parametrize("env_class", CLASSES)
