@@ -440,7 +440,7 @@ class OneStep(TimeLimit):
 
 
 def make_rules(env_class: type[KernelEnv], options: Mapping[str, Any]) -> Rules:
-    """The rules of a native environment with these options; raises OptionError, also for names that it does not know."""
+    """The rules of a native environment with these options; raises OptionError, also for names it does not know."""
     known = inspect.signature(env_class.rules).parameters
     takes_any = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values())
     if not takes_any and (unknown := sorted(set(options) - set(known))):
