@@ -57,7 +57,8 @@ class BestFirstSearchConfig(SearchConfig):
 
     Attributes:
         step_price: What a step costs in a node's priority, in the objective's units: with 1 and an estimate that is
-            minus a lower bound on the steps to go, the search is A* and its plans are the shortest.
+            minus a lower bound on the steps to go, priorities are those of A*. The first way to a state and the first
+            goal seen are kept, so that plans are short; `BreadthFirstSearch` has the shortest.
         num_expansions: Nodes of each search that one call of the model expands.
     """
 

@@ -170,3 +170,13 @@ def test_rewards_along_the_way_add_up():
         model.start(torch.zeros(1, 1)), seeded()
     )
     assert plan.values.item() <= 3.0
+
+
+@pytest.mark.parametrize("make", SEARCHES)
+def test_a_terminal_value_is_no_step_towards_a_goal(make):
+    """Only the step into the far corner pays; what each state is said to be worth is not counted on the way."""
+    objective = DiscountedReturn(terminal_value=lambda seen: torch.full((len(seen),), 5.0))
+    model = GridModel()
+    plan = make(model, objective).plan(model.start(torch.zeros(1, 2)), seeded())
+    assert follow(model, (0, 0), plan.actions[0].tolist()) == [4, 4]
+    assert plan.values.tolist() == [1.0]
