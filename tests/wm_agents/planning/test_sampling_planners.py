@@ -175,12 +175,13 @@ def test_settings_that_cannot_work_are_refused(config, changes, name):
         config(**changes)
 
 
+@pytest.mark.parametrize("reward", [torch.nan, torch.inf])
 @pytest.mark.parametrize(("planner", "config"), CONTINUOUS)
-def test_a_model_that_diverges_is_avoided(planner, config):
+def test_a_model_that_diverges_is_avoided(planner, config, reward):
     class Diverging(PointModel):
         def step(self, state, actions, generator=None):
             after, prediction = super().step(state, actions, generator)
-            rewards = torch.where(actions[:, 0] > 0.0, torch.nan, prediction.rewards)
+            rewards = torch.where(actions[:, 0] > 0.0, reward, prediction.rewards)
             return after, dataclasses.replace(prediction, rewards=rewards)
 
     plan = planner(Diverging(goal=2.0), DiscountedReturn(), config).plan(at(0.0), seeded())
