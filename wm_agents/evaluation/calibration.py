@@ -106,8 +106,10 @@ def _coverage(
     num_samples = len(samples)
     truth = part.observations[:, columns][..., is_varying]
     num_below, num_equal = (samples < truth).sum(0), (samples == truth).sum(0)
-    ranks = num_below + np.random.default_rng(seed).integers(num_equal + 1)
-    place = (ranks + 0.5) / (num_samples + 1)
+    generator = np.random.default_rng(seed)
+    ranks = num_below + generator.integers(num_equal + 1)
+    # A place within the rank's share is uniform for any number of samples; its middle is only where levels divide it.
+    place = (ranks + generator.random(ranks.shape)) / (num_samples + 1)
     ordered = np.sort(samples, axis=0) / scale
     coverage, width = np.empty((len(columns), len(LEVELS))), np.empty((len(columns), len(LEVELS)))
     for i, step in enumerate(columns):

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wm_agents.config_checks import require_at_least
 from wm_agents.networks import EnsemblePerceptron, normal_like
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.trajectories import Trajectories
@@ -157,9 +158,13 @@ class EnsembleModel(NeuralModel):
             start: Where imagination begins; a tensor [B, O] or a state.
             actions: [B, H] or [B, H, A].
             coverage: Probability from 0 to 0.98 with which each feature is to lie in its range.
-            num_particles: Imagined futures per row.
+            num_particles: Imagined futures per row, at least 2, since their spread is what is scaled.
             seed: Draws them.
+
+        Raises:
+            ConfigError: Fewer than 2 particles.
         """
+        require_at_least(2, num_particles=num_particles)
         mean, std = self._particles(start, actions, num_particles, seed)
         return self._interval(mean, std, coverage)
 

@@ -216,6 +216,14 @@ def test_sampled_intervals_are_measured_against_the_nominal_coverage() -> None:
     assert (proud.width < honest.width).all()
 
 
+@pytest.mark.parametrize("num_samples", [2, 5, 10])
+def test_coverage_is_nominal_for_any_number_of_samples(num_samples: int) -> None:
+    data = walk([40] * 40, seed=7, noise=0.2)
+    honest = open_loop_error(WalkModel(noise=0.2), data, (1, 8), num_samples=num_samples).calibration
+    assert honest is not None
+    np.testing.assert_allclose(honest.coverage, [[0.5, 0.8, 0.9, 0.95]] * 2, atol=0.1)
+
+
 class ClaimingModel(WalkModel):
     """Claims intervals of a fixed half width of so many standard deviations of one step's noise."""
 
