@@ -94,6 +94,14 @@ class SearchTree:
             node = self._parents[node]
         return actions[::-1]
 
+    def step_values(self, node: int) -> list[float]:
+        """The value of each step from the root to a node."""
+        values: list[float] = []
+        while (parent := self._parents[node]) >= 0:
+            values.append(self.totals[node] - self.totals[parent])
+            node = parent
+        return values[::-1]
+
     def observations(self, nodes: Sequence[int]) -> Tensor:
         """Observations [K, O] of nodes."""
         return self._states(nodes).observations
