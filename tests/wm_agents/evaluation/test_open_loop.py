@@ -242,6 +242,11 @@ def test_a_models_own_intervals_are_measured_where_it_has_them() -> None:
     np.testing.assert_allclose(found.coverage[1], [(p + 1) / 2 for p in (0.264, 0.478, 0.589, 0.673)], atol=0.05)
 
 
+def test_where_nothing_varies_no_coverage_is_claimed() -> None:
+    still = Trajectories.from_arrays(np.zeros((9, 2)), np.zeros((8, 1)), np.zeros(8), np.zeros(8))
+    assert open_loop_error(ClaimingModel(), still, (1, 4)).calibration is None
+
+
 def test_a_model_with_memory_is_led_through_the_episode() -> None:
     data = walk([7, 3, 5], seed=9)
     stretches = sample_stretches(data, 2, 100, seed=0)
