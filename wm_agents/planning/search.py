@@ -47,7 +47,7 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         require_at_least(1, max_depth=self.max_depth, max_nodes=self.max_nodes)
-        if self.resolution <= 0.0:
+        if not self.resolution > 0.0:
             raise ConfigError(f"resolution is positive, got {self.resolution}")
 
 

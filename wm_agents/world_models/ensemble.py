@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wm_agents.config_checks import require_at_least
+from wm_agents.errors import ConfigError
 from wm_agents.networks import EnsemblePerceptron, normal_like
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.trajectories import Trajectories
@@ -69,6 +70,11 @@ class EnsembleConfig:
     calibration_horizon: int = 16
     weights: EnsembleWeights = field(default_factory=EnsembleWeights)
     max_positive_weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        require_at_least(1, num_members=self.num_members, calibration_horizon=self.calibration_horizon)
+        if self.sampling not in ("tsinf", "ts1"):
+            raise ConfigError(f'sampling is "tsinf" or "ts1", got {self.sampling!r}')
 
 
 @dataclass(frozen=True)

@@ -166,6 +166,7 @@ def test_other_spaces_are_refused_with_the_remedy(space, remedy):
         (ICEMConfig, {"sample_decay": 0.5}, "sample_decay"),
         (ICEMConfig, {"kept_share": 1.5}, "kept_share"),
         (MPPIConfig, {"temperature": 0.0}, "temperature"),
+        (MPPIConfig, {"temperature": float("nan")}, "temperature"),
         (CategoricalCEMConfig, {"repeat_probability": 2.0}, "repeat_probability"),
         (RandomShootingConfig, {"precision": "float16"}, "float16"),
     ],

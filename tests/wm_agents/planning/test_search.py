@@ -160,7 +160,9 @@ def test_box_actions_are_refused():
             search(PointModel(), DiscountedReturn())
 
 
-@pytest.mark.parametrize("changes", [{"max_depth": 0}, {"max_nodes": 0}, {"resolution": 0.0}])
+@pytest.mark.parametrize(
+    "changes", [{"max_depth": 0}, {"max_nodes": 0}, {"resolution": 0.0}, {"resolution": float("nan")}]
+)
 def test_settings_that_cannot_work_are_refused(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
         SearchConfig(**changes)

@@ -139,6 +139,12 @@ def test_dropout_acts_only_with_a_generator():
     assert torch.allclose(draws.mean(0), network(inputs), atol=0.35)  # the scale is kept on average
 
 
+@pytest.mark.parametrize("changes", [{"num_members": 0}, {"calibration_horizon": 0}, {"sampling": "ts2"}])
+def test_settings_that_cannot_work_are_refused_before_the_fit(changes):
+    with pytest.raises(ConfigError, match=next(iter(changes))):
+        EnsembleConfig(**changes)
+
+
 def test_one_particle_has_no_spread_to_scale():
     model = EnsembleModel(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
     with pytest.raises(ConfigError, match="num_particles is at least 2"):
