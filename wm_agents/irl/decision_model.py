@@ -90,7 +90,11 @@ class DecisionModel:
 
     @cached_property
     def is_deterministic(self) -> bool:
-        """Whether what comes next is never by chance; then the log-likelihood of actions is concave in the weights."""
+        """Whether what comes next is never by chance.
+
+        Then the log-likelihood of an episode that was recorded to its end or to the horizon is concave in the weights.
+        Of one that was cut before, the soft value where it was cut is added, which is convex.
+        """
         if self.transitions is None:
             return True
         sizes = np.diff(self.transitions.indptr)
