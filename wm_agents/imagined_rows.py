@@ -50,12 +50,12 @@ def without_rows(prediction: Prediction, mask: Tensor) -> Prediction:
 
 def check_finite(prediction: Prediction) -> None:
     """Raise NonFiniteError that names the part and the first row."""
-    for name in ("observations", "rewards", "terminations"):
-        values: Tensor = getattr(prediction, name)
-        if not bool(values.isfinite().all()):
+    for name in ("observations", "rewards", "terminations", "disagreement"):
+        values: Tensor | None = getattr(prediction, name)
+        if values is not None and not bool(values.isfinite().all()):
             row = int((~values.isfinite()).reshape(len(values), -1).any(1).nonzero()[0])
             raise NonFiniteError(
-                f"the model's {name} are not finite in row {row}: shorten the horizon or fit it longer"
+                f"the model's {name.rstrip('s')}s are not finite in row {row}: shorten the horizon or fit it longer"
             )
 
 

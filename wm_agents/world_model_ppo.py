@@ -276,6 +276,8 @@ class WorldModelPPO(PPO):
     def _world_model_loss(self, latents: Tensor, actions: Tensor, samples: TransitionSamples, number: int) -> Tensor:
         targets = self.policy.observation_features(samples.next_observations)
         if self.world_model_target == "shuffled":
+            if len(targets) == 1:  # the rest of a division: its only target is its own, which is no placebo
+                return latents.sum() * 0.0
             draws = np.random.default_rng([self.seed or 0, self._n_updates, number])
             targets = targets[torch.from_numpy(other_rows(len(targets), draws)).to(targets.device)]
         predicted = self.policy.world_model(latents, self.policy.action_features(actions))

@@ -294,6 +294,16 @@ def test_a_model_that_diverges_is_stopped_with_the_row() -> None:
         env.step(ONES)
 
 
+def test_a_disagreement_that_diverges_is_stopped_before_it_is_paid() -> None:
+    """Bounds of the observations can hide that the members went to infinity."""
+    model = CounterModel()
+    env = _dream(model, disagreement_penalty=0.5)
+    env.reset()
+    model.disagreement = float("nan")
+    with pytest.raises(NonFiniteError, match="disagreements are not finite in row 0"):
+        env.step(ONES)
+
+
 def test_new_starts_are_used_from_the_next_restart_on() -> None:
     env = _dream(horizon=1, autoreset_mode=AutoresetMode.SAME_STEP)
     env.reset()

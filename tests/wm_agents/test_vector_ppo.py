@@ -78,6 +78,9 @@ def test_refuses_what_it_cannot_serve():
             VectorPPO(space, spaces.Discrete(2))
     with pytest.raises(ConfigError, match=r"widths\[1\] is at least 1, got 0"):
         VectorPPOConfig(widths=(4, 0))
+    for name, value in {"discount": 1.5, "trace": -0.1, "clip": 0.0, "max_gradient_norm": 0.0}.items():
+        with pytest.raises(ConfigError, match=name):
+            VectorPPOConfig(**{name: value})
     with pytest.raises(SpaceError, match="flat Box"):
         VectorPPO(spaces.Box(0, 1, (0,)), spaces.Discrete(2))
     with pytest.raises(SpaceError):

@@ -160,6 +160,13 @@ def test_the_world_model_learns_one_step_episodes_and_the_placebo_cannot(is_inde
     assert loss("shuffled") > 0.9 * floor
 
 
+def test_a_transition_alone_in_its_minibatch_is_no_placebo() -> None:
+    agent = make(rows(Shift), world_model_target="shuffled", n_epochs=1, batch_size=128)
+    agent.learn(128)
+    samples = next(agent.rollout_buffer.get(1))
+    assert agent._losses(samples, 0)[0]["world_model"].item() == 0.0
+
+
 def test_losses_equal_their_formulas() -> None:
     agent = make(rows(Slide), world_model_coef=0.5, ent_coef=0.1, vf_coef=0.3, n_epochs=1, batch_size=128)
     agent.learn(128)

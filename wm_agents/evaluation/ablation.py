@@ -199,6 +199,7 @@ def ratio_sentence(summary: Mapping[str, float]) -> str:
     if math.isnan(ratio):
         return "episodes to 90%: not reached by half of the runs of either arm"
     bound = "at least " if summary["episodes_to_90_ratio_is_lower_bound"] else ""
+    bound = "at most " if summary["episodes_to_90_ratio_is_upper_bound"] else bound
     return f"episodes to 90%, without / with: {bound}{ratio:.1f}"
 
 
@@ -209,6 +210,7 @@ def compare(
 
     `episodes_to_90_ratio` divides the median episodes to the threshold without the model by those with it; where fewer
     than half of the runs without it got there it is a lower bound, and `episodes_to_90_ratio_is_lower_bound` is 1.
+    Where fewer than half with it did, it is an upper bound likewise.
     """
     summary: dict[str, float] = {}
     for name, result in (("with", with_model), ("without", without), ("placebo", placebo)):
@@ -222,4 +224,5 @@ def compare(
     ratio = threshold_ratio(slow, fast)
     summary |= {"episodes_to_90_with": fast.median().value, "episodes_to_90_without": slow.median().value}
     summary |= {"episodes_to_90_ratio": ratio.estimate, "episodes_to_90_ratio_is_lower_bound": ratio.is_lower_bound}
+    summary["episodes_to_90_ratio_is_upper_bound"] = ratio.is_upper_bound
     return summary

@@ -62,7 +62,7 @@ class RidgeRegression:
 
     def __init__(self, train: Trajectories, penalty: float = 1e-4) -> None:
         before = train.observations[train.observation_of_step].astype(np.float64)
-        self._num_actions = int(train.actions.max()) + 1 if train.actions.ndim == 1 else 0
+        self._tried = np.unique(train.actions) if train.actions.ndim == 1 else np.zeros(0, np.int64)
         inputs = np.concatenate([before, self._encode(train.actions)], axis=1)
         targets = np.concatenate([train.next_observations - before, train.rewards[:, None]], axis=1)
         self._mean, self._std = inputs.mean(0), inputs.std(0)
@@ -90,7 +90,7 @@ class RidgeRegression:
         if actions.ndim > 1:
             return actions.astype(np.float64)
         # An action that was never tried gets the zero vector.
-        return (actions[:, None] == np.arange(self._num_actions)).astype(np.float64)
+        return (actions[:, None] == self._tried).astype(np.float64)
 
 
 def baselines(train: Trajectories | None) -> list[Baseline]:

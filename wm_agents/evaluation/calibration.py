@@ -41,18 +41,21 @@ def interval_calibration(
     num_samples: int,
     seed: int,
 ) -> Calibration | None:
-    """Check the model's own intervals, or rank the recorded future among sampled ones; None where all samples agree.
+    """Check the model's own intervals, or rank the recorded future among sampled ones.
+
+    None where no feature varies or all samples agree.
 
     Under honest samples the rank of the outcome is uniform (Talagrand's rank histogram), which is free of the bias that
     quantiles of few samples have; ties, as with discrete features, are broken at random.
     """
-    if num_samples < 2:
+    is_varying = stretches.observations.std(axis=(0, 1)) > 0
+    if num_samples < 2 or not is_varying.any():
         return None
     device = starts.observations.device
     rows = np.random.default_rng(seed).permutation(len(stretches.actions))[:_MAX_STARTS]
     chosen = starts.select(torch.as_tensor(rows, device=device))
     part = _part(stretches, rows)
-    columns, is_varying = np.array(horizons), stretches.observations.std(axis=(0, 1)) > 0
+    columns = np.array(horizons)
     if hasattr(model, "intervals"):
         return _claimed(model, chosen, part, columns, scale, is_varying)
     generator = torch.Generator(device).manual_seed(seed)
@@ -106,8 +109,10 @@ def _coverage(
     num_samples = len(samples)
     truth = part.observations[:, columns][..., is_varying]
     num_below, num_equal = (samples < truth).sum(0), (samples == truth).sum(0)
-    ranks = num_below + np.random.default_rng(seed).integers(num_equal + 1)
-    place = (ranks + 0.5) / (num_samples + 1)
+    generator = np.random.default_rng(seed)
+    ranks = num_below + generator.integers(num_equal + 1)
+    # A place within the rank's share is uniform for any number of samples; its middle is only where levels divide it.
+    place = (ranks + generator.random(ranks.shape)) / (num_samples + 1)
     ordered = np.sort(samples, axis=0) / scale
     coverage, width = np.empty((len(columns), len(LEVELS))), np.empty((len(columns), len(LEVELS)))
     for i, step in enumerate(columns):

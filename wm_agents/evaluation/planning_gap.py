@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.intervals import Interval, finite_array, percentile_limits
+from wm_agents.evaluation.intervals import Interval, check_resampling, finite_array, percentile_limits
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,10 @@ def planning_gap(
         seed: Seed of the resampling.
 
     Raises:
-        ConfigError: On returns that are not finite, and when the oracle does no better than chance, so that there is
-            no gap to close.
+        ConfigError: On returns that are not finite, on a confidence outside (0, 1), and when the oracle does no better
+            than chance, so that there is no gap to close.
     """
+    check_resampling(confidence, num_resamples)
     arms = [_per_unit(learned, "learned"), _per_unit(oracle, "oracle"), _per_unit(random, "random")]
     means = [float(arm.mean()) for arm in arms]
     if means[1] <= means[2]:

@@ -120,7 +120,9 @@ def calibration_sentence(calibration: Calibration | None, horizons: tuple[int, .
     if calibration is None:
         return "The model gives one answer and no intervals, so that it does not say when it is unsure."
     level = calibration.levels.index(0.9)
-    parts = [f"{calibration.coverage[i, level]:.0%} after {step}" for i, step in enumerate(horizons)]
+    shares = zip(calibration.coverage[:, level], horizons, strict=True)
+    # It is NaN where none of the starts that were examined lasts so long.
+    parts = [f"{share:.0%} after {step}" for share, step in shares if np.isfinite(share)]
     measured = float(np.nanmean(calibration.coverage[:, level]))
     judgement = "about right" if abs(measured - 0.9) < 0.05 else "overconfident" if measured < 0.9 else "too cautious"
     return f"Its 90% intervals hold the outcome {', '.join(parts)} steps: {judgement}."

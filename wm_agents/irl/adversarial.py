@@ -24,9 +24,9 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from wm_agents.config_checks import require_at_least
-from wm_agents.errors import ConfigError, DemonstrationError, MixedHorizonError, SpaceError
+from wm_agents.errors import ConfigError, MixedHorizonError, SpaceError
 from wm_agents.irl.adversarial_checkpoints import resume, save
-from wm_agents.irl.demonstrations import Demonstrations
+from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit
 from wm_agents.irl.paid_environments import PaidEnvironments, Transitions
 from wm_agents.irl.reward_network import RewardNetwork
 from wm_agents.networks import Perceptron
@@ -279,13 +279,7 @@ def _check_spaces(envs: VecEnv) -> None:
 
 def _transitions(given: Demonstrations, envs: VecEnv) -> Transitions:
     data = given.trajectories
-    is_discrete = isinstance(envs.action_space, spaces.Discrete)
-    size = spaces.flatdim(envs.observation_space)
-    if data.observations.shape[1] != size or (data.actions.ndim == 1) != is_discrete:
-        raise DemonstrationError(
-            f"observations {data.observations.shape} and actions {data.actions.shape} do not fit the spaces "
-            f"{envs.observation_space} and {envs.action_space}"
-        )
+    check_spaces_fit(data, envs.observation_space, envs.action_space)
     rows = data.observation_of_step
     parts = (data.observations[rows], data.actions, data.next_observations, data.terminations)
     return Transitions(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.box_values import as_box_values
-from wm_agents.errors import ConfigError, DemonstrationError, SpaceError
-from wm_agents.irl.demonstrations import Demonstrations
+from wm_agents.errors import ConfigError, SpaceError
+from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit
 from wm_agents.networks import Perceptron
 from wm_agents.training.finite import descend
 from wm_agents.world_models.normalisation import divisors, spread
@@ -66,7 +66,6 @@ class BehaviourCloning:
             raise SpaceError(f"actions are Discrete or Box, got {action_space}")
         self.observation_space, self.action_space = observation_space, action_space
         self.config = CloningConfig() if config is None else config
-        self.is_discrete = isinstance(action_space, spaces.Discrete)
         num_inputs = spaces.flatdim(observation_space)
         num_outputs = int(action_space.n) if isinstance(action_space, spaces.Discrete) else spaces.flatdim(action_space)
         self._generator = torch.Generator().manual_seed(seed)
@@ -77,17 +76,13 @@ class BehaviourCloning:
         """Learn from demonstrations; gives the final loss per step.
 
         Raises:
-            DemonstrationError: Observations or actions of other sizes than the spaces'.
+            DemonstrationError: Observations or actions that do not fit the spaces.
             NonFiniteError: A loss or gradient is not finite: nothing was updated with it.
         """
         data = Demonstrations.of(demonstrations).trajectories
+        check_spaces_fit(data, self.observation_space, self.action_space)
         inputs = torch.from_numpy(data.observations[data.observation_of_step])
         targets = torch.from_numpy(data.actions)
-        if inputs.shape[1] != len(self._mean) or (targets.ndim == 1) != self.is_discrete:
-            raise DemonstrationError(
-                f"observations {tuple(inputs.shape)} and actions {tuple(targets.shape)} do not fit the spaces "
-                f"{self.observation_space} and {self.action_space}"
-            )
         self._mean, self._std = inputs.mean(0), divisors(spread(inputs, inputs.double().mean(0))).float()
         optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay

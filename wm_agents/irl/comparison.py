@@ -83,10 +83,13 @@ def compare(
         seed: Of the draws.
 
     Raises:
-        ConfigError: Fewer than three demonstrators, other features, or halves that lack somebody.
+        ConfigError: Fewer than three demonstrators, other features, halves that lack somebody, or action values that do
+            not fit or are all equal.
     """
     names = tuple(fits)
     _check(fits, situations, halves)
+    if action_values is not None and not (np.shape(action_values) == situations.shape[1:2] and np.ptp(action_values)):
+        raise ConfigError(f"action_values are one per action and not all equal, got {action_values}")
     generator = np.random.default_rng(seed)
     means = np.stack([fit.weights for fit in fits.values()])
     profiles = behaviour(means, situations, action_values)

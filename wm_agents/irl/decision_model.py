@@ -90,7 +90,11 @@ class DecisionModel:
 
     @cached_property
     def is_deterministic(self) -> bool:
-        """Whether what comes next is never by chance; then the log-likelihood of actions is concave in the weights."""
+        """Whether what comes next is never by chance.
+
+        Then the log-likelihood of an episode that was recorded to its end or to the horizon is concave in the weights.
+        Of one that was cut before, the soft value where it was cut is added, which is convex.
+        """
         if self.transitions is None:
             return True
         sizes = np.diff(self.transitions.indptr)
@@ -133,12 +137,14 @@ class DecisionModel:
         if self.transitions.shape != expected:
             raise ConfigError(f"transitions have shape {self.transitions.shape}: expected [S * A, S] = {expected}")
         sums = self.transitions.sum(1)
+        rows = np.repeat(np.arange(expected[0]), np.diff(self.transitions.indptr))
         is_wrong = ~np.isfinite(sums) | (sums > 1 + 1e-6)
-        if (self.transitions.data < 0).any() or is_wrong.any():
+        is_wrong[rows[self.transitions.data < 0]] = True
+        if is_wrong.any():
             row = int(np.argmax(is_wrong))
             raise ConfigError(
                 f"transitions, state {row // self.num_actions}, action {row % self.num_actions}: probabilities are not "
-                f"negative and sum to at most 1, got {sums[row]}"
+                f"negative and sum to at most 1, got {self.transitions.data[rows == row].tolist()[:8]}"
             )
 
 

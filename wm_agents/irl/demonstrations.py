@@ -188,6 +188,21 @@ def check_allowed(masks: NDArray[np.bool_], actions: NDArray[Any], source: Demon
         )
 
 
+def check_spaces_fit(data: Trajectories, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+    """Raise DemonstrationError unless an environment with these spaces, Box or Discrete, could have been acted in."""
+    actions = data.actions
+    if isinstance(action_space, spaces.Discrete):
+        first, last = int(action_space.start), int(action_space.start + action_space.n) - 1
+        do_fit = actions.ndim == 1 and first <= int(actions.min()) and int(actions.max()) <= last
+    else:
+        do_fit = actions.shape[1:] == (spaces.flatdim(action_space),)
+    if data.observations.shape[1] != spaces.flatdim(observation_space) or not do_fit:
+        raise DemonstrationError(
+            f"observations {data.observations.shape} and actions {actions.shape} from {actions.min()} to "
+            f"{actions.max()} do not fit the spaces {observation_space} and {action_space}"
+        )
+
+
 def _trajectories(source: Any) -> Trajectories:
     if isinstance(source, Trajectories):
         return source
@@ -204,7 +219,11 @@ def _trajectories(source: Any) -> Trajectories:
 
 
 def _from_arrays(arrays: Mapping[str, ArrayLike]) -> Trajectories:
-    """Rewards and ends are not needed to infer a reward, so they may be missing."""
+    """Rewards and ends are not needed to infer a reward, so they may be missing.
+
+    Of an episode whose end is not told it is not claimed that it ended by itself: AIRL's discriminator would tell the
+    demonstrations from the learner's steps, which a time limit cuts, by that alone.
+    """
     missing = {"observations", "actions"} - set(arrays)
     if missing:
         raise DemonstrationError(f"arrays lack {sorted(missing)}: give observations and actions")
@@ -213,11 +232,7 @@ def _from_arrays(arrays: Mapping[str, ArrayLike]) -> Trajectories:
     if size == 0:
         raise DemonstrationError("no demonstrations: record at least one step")
     given.setdefault("rewards", np.zeros(size))
-    if "terminations" not in given:
-        ended = np.zeros(size, np.bool_)
-        if "lengths" in given:
-            ended[np.cumsum(np.asarray(given["lengths"], np.int64)) - 1] = True
-        given["terminations"] = ended
+    given.setdefault("terminations", np.zeros(size, np.bool_))
     return Trajectories.from_arrays(**given)
 
 

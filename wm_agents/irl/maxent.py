@@ -375,7 +375,10 @@ def _is_separated(likelihood: Likelihood, weights: Floats, had_choice: NDArray[n
     if _share_foreseen(likelihood, weights, had_choice) < _SUSPICIOUS:
         return False
     loose = Prior.independent(len(weights), 1e3 * config.prior_std)
-    return _share_foreseen(likelihood, most_probable_weights(likelihood, loose, config)[0], had_choice) == 1.0
+    found = most_probable_weights(likelihood, loose, config)[0]
+    # Where weights change nothing all actions are most probable together, and none is explained.
+    gain = float((likelihood.log_probabilities(found) - likelihood.log_probabilities(np.zeros_like(found))).sum())
+    return gain > 1e-6 and _share_foreseen(likelihood, found, had_choice) == 1.0
 
 
 def _share_foreseen(likelihood: Likelihood, weights: Floats, had_choice: NDArray[np.bool_]) -> float:

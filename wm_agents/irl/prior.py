@@ -43,8 +43,8 @@ def population(weights: Sequence[Floats], covariances: Sequence[Floats], std: fl
     Args:
         weights: Posterior means [C] of [F].
         covariances: Posterior covariances [C] of [F, F].
-        std: The prior standard deviation of one by itself, which enters as one more demonstrator, so that few
-            demonstrators do not make the population narrow.
+        std: The prior standard deviation of one by itself, whose square enters as a C-th part of one more demonstrator,
+            so that few demonstrators do not make the population narrow.
     """
     stacked = np.stack(weights)
     mean = stacked.mean(0)

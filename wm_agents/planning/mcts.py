@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.config_checks import require_at_least, require_between
-from wm_agents.planning.objectives import ValueFunction
+from wm_agents.planning.objectives import ValueFunction, of_single_steps
 from wm_agents.planning.scoring import planning_device, to_device
 from wm_agents.planning.spaces import num_discrete_actions
 from wm_agents.protocols import ModelState, Objective, Plan, Rollout, WorldModel
@@ -31,7 +31,7 @@ class MCTSConfig:
     Attributes:
         num_simulations: Leaves that are added to each environment's tree.
         exploration: Weight of the prior and the visit counts against the values (c of PUCT).
-        discount: Weight of a value one step later, in (0, 1]; the objective's own, where it has one.
+        discount: Weight of a value one step later, in [0, 1]; unused where the objective has a discount of its own.
         rollout_horizon: Steps of the random rollouts that value a leaf; unused with a value function.
         num_rollouts: Random rollouts per leaf; unused with a value function.
         device: "auto" plans where the model's parameters lie; a name such as "cuda" moves the model there.
@@ -131,7 +131,7 @@ class MCTS:
 
     Args:
         model: Imagines.
-        objective: Judges single steps and, without a value function, random rollouts.
+        objective: Judges single steps and, without a value function, random rollouts, whose terminal value it adds.
         config: Settings.
         value: The value [B] of leaf observations [B, O], learned; None rolls out at random.
         prior: Which actions are promising, learned; None holds all for equal.
@@ -150,7 +150,8 @@ class MCTS:
     ) -> None:
         self.config = config
         self._model = model
-        self._objective = objective
+        self._objective, self._step_objective = objective, of_single_steps(objective)
+        self._discount: float = getattr(objective, "discount", config.discount)
         self._value = value
         self._prior = prior
         self._device = planning_device(model, config.device)
@@ -167,7 +168,7 @@ class MCTS:
         for simulation in range(1, self.config.num_simulations + 1):
             path = trees.descend(self.config.exploration)
             leaves = self._grow(trees, states, path, simulation)
-            trees.backup(path, self._leaf_values(leaves, generator), self.config.discount)
+            trees.backup(path, self._leaf_values(leaves, generator), self._discount)
         steps_per_leaf = 1 if self._value is not None else 1 + self.config.num_rollouts * self.config.rollout_horizon
         return self._decide(trees, num_rows * self.config.num_simulations * steps_per_leaf)
 
@@ -188,7 +189,7 @@ class MCTS:
         )
         edge = (trees.rows, parents, actions)
         trees.children[edge] = simulation
-        trees.rewards[edge] = self._objective(step, chosen[:, None]).double().cpu().numpy()
+        trees.rewards[edge] = self._step_objective(step, chosen[:, None]).double().cpu().numpy()
         trees.continues[edge] = 1.0 - prediction.terminations.double().cpu().numpy()
         states.put(simulation, after)
         self._set_priors(trees, simulation, after)

@@ -50,7 +50,7 @@ class MPPIConfig(SamplingConfig):
         require_at_least(1, num_iterations=self.num_iterations)
         require_at_least(0, noise_std=self.noise_std)
         require_between(0, 0.999, smoothing=self.smoothing)
-        if self.temperature <= 0.0:
+        if not self.temperature > 0.0:
             raise ConfigError(f"temperature is positive, got {self.temperature}")
 
 

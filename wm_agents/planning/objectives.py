@@ -1,13 +1,13 @@
 """What planners maximise: functions from imagined futures to one value per row."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from wm_agents.errors import ConfigError
-from wm_agents.protocols import Rollout
+from wm_agents.protocols import Objective, Rollout
 
 RewardFunction = Callable[[Tensor, Tensor], Tensor]
 """(observations [B, H + 1, O], actions [B, H] or [B, H, A]) -> rewards [B, H]."""
@@ -114,3 +114,11 @@ class GoalReached:
         discounts = self.discount ** torch.arange(horizon, device=reached.device)
         weights = survival(rollout.terminations)[:, :horizon] * discounts
         return torch.where(reached, weights, 0.0).amax(1)
+
+
+def of_single_steps(objective: Objective) -> Objective:
+    """The objective by which a search judges steps one by one: what follows a step comes from the search itself.
+
+    A terminal value would be counted again at every step of a path.
+    """
+    return replace(objective, terminal_value=None) if isinstance(objective, DiscountedReturn) else objective

@@ -85,10 +85,10 @@ class Scorer:
     def values(self, state: ModelState, candidates: Tensor) -> Tensor:
         """Values [B, N] of candidates [B, N, H] or [B, N, H, A] from a state of B rows.
 
-        A value that is not a number counts as minus infinity, so that a diverging model never attracts a planner.
+        A value that is not finite counts as minus infinity, so that a diverging model never attracts a planner.
         """
         num_rows, num_candidates = candidates.shape[:2]
         actions = candidates.flatten(0, 1)
         rollout = self._model.rollout(state.repeat(num_candidates), actions)
         values = self._objective(rollout, actions).float()
-        return values.nan_to_num_(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf).view(num_rows, num_candidates)
+        return values.nan_to_num_(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf).view(num_rows, num_candidates)

@@ -47,7 +47,7 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         require_at_least(1, max_depth=self.max_depth, max_nodes=self.max_nodes)
-        if self.resolution <= 0.0:
+        if not self.resolution > 0.0:
             raise ConfigError(f"resolution is positive, got {self.resolution}")
 
 
@@ -57,7 +57,8 @@ class BestFirstSearchConfig(SearchConfig):
 
     Attributes:
         step_price: What a step costs in a node's priority, in the objective's units: with 1 and an estimate that is
-            minus a lower bound on the steps to go, the search is A* and its plans are the shortest.
+            minus a lower bound on the steps to go, priorities are those of A*. The first way to a state and the first
+            goal seen are kept, so that plans are short; `BreadthFirstSearch` has the shortest.
         num_expansions: Nodes of each search that one call of the model expands.
     """
 
@@ -72,11 +73,16 @@ class BestFirstSearchConfig(SearchConfig):
 
 @dataclass(frozen=True)
 class FoundPath:
-    """A path from the current state: its actions, its total value, and whether it ends in a goal."""
+    """A path from the current state: its actions, the value of each step, and whether it ends in a goal."""
 
     actions: tuple[int, ...]
-    value: float
+    step_values: tuple[float, ...]
     is_goal: bool
+
+    @property
+    def value(self) -> float:
+        """In total."""
+        return sum(self.step_values)
 
 
 class ForwardSearch:
@@ -133,8 +139,8 @@ class ForwardSearch:
             search = tree.searches[node]
             if search not in goals:
                 actions = (*tree.path(node), edge % self._num_actions)
-                value = tree.totals[node] + float(edges.edge_values[edge])
-                goals[search] = FoundPath(actions, value, is_goal=True)
+                values = (*tree.step_values(node), float(edges.edge_values[edge]))
+                goals[search] = FoundPath(actions, values, is_goal=True)
         return goals
 
     def _open(self, tree: SearchTree, edges: Expansion) -> list[int]:
@@ -160,8 +166,9 @@ class ForwardSearch:
         """The path to one of the nodes, or any action where every action leads back to the start."""
         number = int(torch.randint(len(nodes) or self._num_actions, (1,), generator=generator, device=generator.device))
         if not nodes:
-            return FoundPath((number,), 0.0, is_goal=False)
-        return FoundPath(tuple(tree.path(nodes[number])), tree.totals[nodes[number]], is_goal=False)
+            return FoundPath((number,), (0.0,), is_goal=False)
+        node = nodes[number]
+        return FoundPath(tuple(tree.path(node)), tuple(tree.step_values(node)), is_goal=False)
 
     def _continued(self, keys: list[bytes]) -> list[FoundPath | None]:
         """The rest of each row's plan where its observation is the predicted one, else None."""
@@ -181,7 +188,8 @@ class ForwardSearch:
         first = torch.tensor([paths[row].actions[0] for row in rows], device=self._device)
         after, _ = self._model.step(state.select(torch.tensor(rows, device=self._device)), first)
         for row, key in zip(rows, observation_keys(after.observations, self.config.resolution), strict=True):
-            self._followed[row] = (key, FoundPath(paths[row].actions[1:], paths[row].value, is_goal=True))
+            rest = FoundPath(paths[row].actions[1:], paths[row].step_values[1:], is_goal=True)
+            self._followed[row] = (key, rest)
         return len(rows)
 
     def _as_plan(self, paths: list[FoundPath], num_model_steps: int) -> Plan:

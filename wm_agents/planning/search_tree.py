@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wm_agents.planning.objectives import of_single_steps
 from wm_agents.protocols import ModelState, Objective, Rollout, WorldModel
 
 
@@ -42,7 +43,7 @@ class SearchTree:
 
     Args:
         model: Imagines.
-        objective: Judges each step as an imagined future of length one.
+        objective: Judges each step as an imagined future of length one; a terminal value is left out.
         roots: Where the searches begin.
         num_actions: Discrete actions n.
         resolution: See `observation_keys`.
@@ -52,7 +53,7 @@ class SearchTree:
         self, model: WorldModel, objective: Objective, roots: ModelState, num_actions: int, resolution: float
     ) -> None:
         self._model = model
-        self._objective = objective
+        self._objective = of_single_steps(objective)
         self._num_actions = num_actions
         self._resolution = resolution
         self.num_searches = num_rows = len(roots.observations)
@@ -92,6 +93,14 @@ class SearchTree:
             actions.append(self._actions[node])
             node = self._parents[node]
         return actions[::-1]
+
+    def step_values(self, node: int) -> list[float]:
+        """The value of each step from the root to a node."""
+        values: list[float] = []
+        while (parent := self._parents[node]) >= 0:
+            values.append(self.totals[node] - self.totals[parent])
+            node = parent
+        return values[::-1]
 
     def observations(self, nodes: Sequence[int]) -> Tensor:
         """Observations [K, O] of nodes."""

@@ -69,7 +69,9 @@ class ValueConfig:
         require_between(0, 1, exploration=self.exploration, slip=self.slip)
         require_at_least(1, num_rounds=self.num_rounds, num_updates=self.num_updates, batch_size=self.batch_size)
         require_at_least(1, num_branches=self.num_branches, branch_length=self.branch_length)
-        require_at_least(1, longest_hold=self.longest_hold)
+        require_at_least(1, longest_hold=self.longest_hold, hidden_size=self.hidden_size)
+        require_at_least(1, num_drawn_actions=self.num_drawn_actions)
+        require_between(0, 1, target_rate=self.target_rate)
 
 
 class ValueNetwork(nn.Module):

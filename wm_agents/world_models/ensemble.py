@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wm_agents.config_checks import require_at_least
+from wm_agents.errors import ConfigError
 from wm_agents.networks import EnsemblePerceptron, normal_like
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.trajectories import Trajectories
@@ -68,6 +70,11 @@ class EnsembleConfig:
     calibration_horizon: int = 16
     weights: EnsembleWeights = field(default_factory=EnsembleWeights)
     max_positive_weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        require_at_least(1, num_members=self.num_members, calibration_horizon=self.calibration_horizon)
+        if self.sampling not in ("tsinf", "ts1"):
+            raise ConfigError(f'sampling is "tsinf" or "ts1", got {self.sampling!r}')
 
 
 @dataclass(frozen=True)
@@ -157,9 +164,13 @@ class EnsembleModel(NeuralModel):
             start: Where imagination begins; a tensor [B, O] or a state.
             actions: [B, H] or [B, H, A].
             coverage: Probability from 0 to 0.98 with which each feature is to lie in its range.
-            num_particles: Imagined futures per row.
+            num_particles: Imagined futures per row, at least 2, since their spread is what is scaled.
             seed: Draws them.
+
+        Raises:
+            ConfigError: Fewer than 2 particles.
         """
+        require_at_least(2, num_particles=num_particles)
         mean, std = self._particles(start, actions, num_particles, seed)
         return self._interval(mean, std, coverage)
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,9 @@ def test_runs_that_never_get_there_make_the_ratio_a_lower_bound():
     summary = compare(fast, never)
     assert summary["episodes_to_90_ratio_is_lower_bound"]
     assert ratio_sentence(summary).endswith("at least 2.0")
+    reverse = compare(replace(never, label="with"), replace(fast, label="without"))
+    assert reverse["episodes_to_90_ratio_is_upper_bound"]
+    assert ratio_sentence(reverse).endswith("at most 0.5")
     assert math.isnan(compare(never, never)["episodes_to_90_ratio"])
     assert "not reached" in ratio_sentence(compare(never, never))
 

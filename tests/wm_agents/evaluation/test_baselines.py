@@ -49,6 +49,16 @@ def test_ridge_takes_discrete_actions_and_stays_near_the_recorded_range() -> Non
     assert np.isfinite(rewards).all()
 
 
+def test_ridge_tells_actions_apart_wherever_they_count_from() -> None:
+    places = np.random.default_rng(0).integers(-5, -2, 300)  # the action itself is the step that is taken
+    seen = np.concatenate([[0], np.cumsum(places)]).astype(np.float32)
+    walked = Trajectories.from_arrays(seen, places, np.zeros(300), np.zeros(300))
+    stretches = sample_stretches(walked, 1, 1000, seed=0)
+    predicted, _ = RidgeRegression(walked, penalty=1e-9).predict(stretches)
+    steps = predicted[:, 1, 0] - predicted[:, 0, 0]
+    np.testing.assert_allclose(steps, stretches.actions[:, 0], atol=1e-3)
+
+
 def test_ridge_needs_something_to_fit() -> None:
     assert [baseline.name for baseline in baselines(None)] == ["persistence", "constant_velocity"]
     assert [baseline.name for baseline in baselines(TRAIN)][2:] == ["ridge"]

@@ -216,6 +216,14 @@ def test_sampled_intervals_are_measured_against_the_nominal_coverage() -> None:
     assert (proud.width < honest.width).all()
 
 
+@pytest.mark.parametrize("num_samples", [2, 5, 10])
+def test_coverage_is_nominal_for_any_number_of_samples(num_samples: int) -> None:
+    data = walk([40] * 40, seed=7, noise=0.2)
+    honest = open_loop_error(WalkModel(noise=0.2), data, (1, 8), num_samples=num_samples).calibration
+    assert honest is not None
+    np.testing.assert_allclose(honest.coverage, [[0.5, 0.8, 0.9, 0.95]] * 2, atol=0.1)
+
+
 class ClaimingModel(WalkModel):
     """Claims intervals of a fixed half width of so many standard deviations of one step's noise."""
 
@@ -232,6 +240,11 @@ def test_a_models_own_intervals_are_measured_where_it_has_them() -> None:
     # Feature 1 is exact and always inside; four steps of noise have twice the standard deviation of one.
     np.testing.assert_allclose(found.coverage[0], [(p + 1) / 2 for p in (0.5, 0.8, 0.9, 0.95)], atol=0.05)
     np.testing.assert_allclose(found.coverage[1], [(p + 1) / 2 for p in (0.264, 0.478, 0.589, 0.673)], atol=0.05)
+
+
+def test_where_nothing_varies_no_coverage_is_claimed() -> None:
+    still = Trajectories.from_arrays(np.zeros((9, 2)), np.zeros((8, 1)), np.zeros(8), np.zeros(8))
+    assert open_loop_error(ClaimingModel(), still, (1, 4)).calibration is None
 
 
 def test_a_model_with_memory_is_led_through_the_episode() -> None:

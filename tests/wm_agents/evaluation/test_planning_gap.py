@@ -31,6 +31,8 @@ def test_runs_are_the_unit_of_chance_where_there_are_several() -> None:
 
 
 def test_no_gap_is_said_and_a_gap_within_chance_has_no_limits() -> None:
+    with pytest.raises(ConfigError, match="give a number between 0 and 1"):
+        planning_gap([1, 2], [3, 3], [2, 2], confidence=1.5)
     with pytest.raises(ConfigError, match="no gap to close"):
         planning_gap([1.0], [1.0], [2.0])
     noisy = planning_gap([1.0, 5.0, 3.0], [0.0, 10.0, 0.2], [5.0, 0.0, 5.0])

@@ -70,6 +70,9 @@ def test_calibration_is_judged() -> None:
     assert judged(0.6).endswith("overconfident.")
     assert judged(0.99).endswith("too cautious.")
     assert "no intervals" in calibration_sentence(None, (8,))
+    unknown = np.array([[0.9] * len(LEVELS), [np.nan] * len(LEVELS)])  # no examined start lasts 32 steps
+    sentence = calibration_sentence(Calibration(LEVELS, unknown, unknown, 39), (8, 32))
+    assert sentence.endswith("hold the outcome 90% after 8 steps: about right.")
 
 
 def test_a_gap_within_chance_is_not_given_a_number() -> None:

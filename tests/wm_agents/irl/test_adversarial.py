@@ -174,6 +174,37 @@ def test_behaviour_cloning_checks_what_it_gets():
         CloningConfig(num_updates=0)
 
 
+@pytest.mark.parametrize(
+    ("actions", "space"),
+    [
+        (np.zeros((4, 1)), gym.spaces.Box(-1, 1, (3,))),  # one number would be spread over all three
+        (np.zeros((4, 2)), gym.spaces.Box(-1, 1, (3,))),
+        (np.array([0, 3, 1, 1]), gym.spaces.Discrete(3)),
+        (np.array([0, 1, 1, 1]), gym.spaces.Discrete(3, start=1)),
+    ],
+)
+def test_actions_that_no_environment_with_the_space_takes_are_refused(actions, space):
+    shown = {"observations": np.zeros((5, 1)), "actions": actions, "lengths": [4]}
+    with pytest.raises(DemonstrationError, match="do not fit the spaces"):
+        BehaviourCloning(gym.spaces.Box(-1, 1, (1,)), space).fit(shown)
+
+
+def test_demonstrations_of_another_action_size_are_refused_by_airl():
+    shown = {"observations": np.zeros((6, 1)), "actions": np.zeros((5, 2)), "lengths": [5]}
+    with pytest.raises(DemonstrationError, match="do not fit the spaces"):
+        AdversarialIRL(shown, make_vec_env(Thermostat, 1))
+
+
+def test_an_end_that_is_not_told_is_no_termination():
+    """The learner's episodes are cut by a time limit; a demonstration that ended otherwise would give itself away."""
+    shown = {"observations": np.zeros((12, 1)), "actions": np.zeros((10, 1)), "lengths": [5, 5]}
+    assert not Demonstrations.of(shown).trajectories.terminations.any()
+    cut = np.arange(10) % 5 == 4
+    recorded = Demonstrations.of(shown | {"truncations": cut}).trajectories
+    assert not recorded.terminations.any()
+    assert recorded.truncations.tolist() == cut.tolist()
+
+
 def test_behaviour_cloning_reads_discrete_observations_one_by_one_and_in_batches():
     seen, taken = np.arange(41) % 4, np.array([2, 0, 1, 1])
     cloning = BehaviourCloning(gym.spaces.Discrete(4, start=5), gym.spaces.Discrete(3), CloningConfig(num_updates=200))

@@ -93,3 +93,6 @@ def test_comparisons_are_checked():
             compare(*arguments)
     with pytest.raises(ConfigError, match="halves"):
         compare(fits, situations, halves=(fits,))
+    for values in (np.ones(situations.shape[1]), np.arange(situations.shape[1] + 1)):
+        with pytest.raises(ConfigError, match="action_values"):
+            compare(fits, situations, action_values=values)

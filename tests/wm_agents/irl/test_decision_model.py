@@ -4,7 +4,7 @@ import pytest
 from choices import sample, walk
 
 from wm_agents.errors import ConfigError
-from wm_agents.irl import MaxEntConfig, MaxEntIRL, choose_prior_std, from_world_model
+from wm_agents.irl import DecisionModel, MaxEntConfig, MaxEntIRL, choose_prior_std, from_world_model
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import DeterministicModel
 from wm_agents.world_models.tabular import TabularModel
@@ -41,6 +41,13 @@ def test_a_learned_table_serves_as_well_as_the_true_one():
     weights = np.array([0.8, -0.6])
     fit = MaxEntIRL(model).fit(sample(model, weights, 900))
     np.testing.assert_allclose(fit.weights, weights, atol=0.25)
+
+
+def test_a_negative_probability_is_named():
+    rows = np.full((4, 2), 0.5)
+    rows[3] = [1.2, -0.2]
+    with pytest.raises(ConfigError, match="state 1, action 1"):
+        DecisionModel(np.zeros((2, 2, 1)), ("a",), transitions=rows, horizon=2)
 
 
 def test_tables_need_discrete_actions():

@@ -125,6 +125,14 @@ def test_a_constant_per_step_is_identified_where_lengths_vary():
     assert fit.identifiability.is_identified.all()
 
 
+def test_who_had_nothing_to_go_by_is_not_separated():
+    model = one_shot()[0]
+    still = model.with_features(np.ones((*model.features.shape[:2], 1)), ("still",))
+    fit = MaxEntIRL(still).fit(Demonstrations.from_states(np.arange(400), np.arange(400) % 2))
+    assert fit.is_constant.all()
+    assert not any(flag.startswith("separated") for flag in fit.flags)
+
+
 def test_one_class_and_separated_demonstrators_are_flagged():
     model, demonstrations = one_shot()
     always = MaxEntIRL(model).fit(Demonstrations.from_states(np.arange(400), np.zeros(400, int)))

@@ -1,3 +1,4 @@
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -6,6 +7,8 @@ from analytic_models import CodeModel, GridModel, PointModel
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.planning import MCTS, DiscountedReturn, MCTSConfig
 from wm_agents.planning.mcts import Trees
+from wm_agents.protocols import ModelState, Prediction
+from wm_agents.world_models.unrolling import Unrolled
 
 
 def seeded() -> torch.Generator:
@@ -90,3 +93,25 @@ def test_what_cannot_work_is_refused():
         MCTS(PointModel(), DiscountedReturn())
     with pytest.raises(ConfigError, match="num_simulations"):
         MCTSConfig(num_simulations=0)
+
+
+class Endless(Unrolled):
+    """Pays 1 for every action, for ever: with discount 0.9 every state is worth 10."""
+
+    def __init__(self):
+        self.observation_space, self.action_space = gym.spaces.Box(0, 9, (1,)), gym.spaces.Discrete(2)
+
+    def start(self, observations, hidden=()):
+        return ModelState(observations)
+
+    def step(self, state, actions, generator=None):
+        ones = torch.ones(len(actions))
+        return state, Prediction(state.observations, ones, torch.zeros(len(actions)))
+
+
+@pytest.mark.parametrize("value", [None, lambda seen: torch.full((len(seen),), 10.0)])
+def test_the_objectives_terminal_value_and_discount_are_counted_once(value):
+    objective = DiscountedReturn(0.9, terminal_value=lambda seen: torch.full((len(seen),), 10.0))
+    planner = MCTS(Endless(), objective, MCTSConfig(num_simulations=20), value)
+    plan = planner.plan(ModelState(torch.zeros(2, 1)), seeded())
+    torch.testing.assert_close(plan.values, torch.full((2,), 10.0))

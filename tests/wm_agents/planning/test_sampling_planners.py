@@ -166,6 +166,7 @@ def test_other_spaces_are_refused_with_the_remedy(space, remedy):
         (ICEMConfig, {"sample_decay": 0.5}, "sample_decay"),
         (ICEMConfig, {"kept_share": 1.5}, "kept_share"),
         (MPPIConfig, {"temperature": 0.0}, "temperature"),
+        (MPPIConfig, {"temperature": float("nan")}, "temperature"),
         (CategoricalCEMConfig, {"repeat_probability": 2.0}, "repeat_probability"),
         (RandomShootingConfig, {"precision": "float16"}, "float16"),
     ],
@@ -175,12 +176,13 @@ def test_settings_that_cannot_work_are_refused(config, changes, name):
         config(**changes)
 
 
+@pytest.mark.parametrize("reward", [torch.nan, torch.inf])
 @pytest.mark.parametrize(("planner", "config"), CONTINUOUS)
-def test_a_model_that_diverges_is_avoided(planner, config):
+def test_a_model_that_diverges_is_avoided(planner, config, reward):
     class Diverging(PointModel):
         def step(self, state, actions, generator=None):
             after, prediction = super().step(state, actions, generator)
-            rewards = torch.where(actions[:, 0] > 0.0, torch.nan, prediction.rewards)
+            rewards = torch.where(actions[:, 0] > 0.0, reward, prediction.rewards)
             return after, dataclasses.replace(prediction, rewards=rewards)
 
     plan = planner(Diverging(goal=2.0), DiscountedReturn(), config).plan(at(0.0), seeded())

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 from analytic_models import CodeModel, GridModel, PointModel
@@ -158,7 +160,9 @@ def test_box_actions_are_refused():
             search(PointModel(), DiscountedReturn())
 
 
-@pytest.mark.parametrize("changes", [{"max_depth": 0}, {"max_nodes": 0}, {"resolution": 0.0}])
+@pytest.mark.parametrize(
+    "changes", [{"max_depth": 0}, {"max_nodes": 0}, {"resolution": 0.0}, {"resolution": float("nan")}]
+)
 def test_settings_that_cannot_work_are_refused(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
         SearchConfig(**changes)
@@ -170,3 +174,31 @@ def test_rewards_along_the_way_add_up():
         model.start(torch.zeros(1, 1)), seeded()
     )
     assert plan.values.item() <= 3.0
+
+
+@pytest.mark.parametrize("make", SEARCHES)
+def test_a_terminal_value_is_no_step_towards_a_goal(make):
+    """Only the step into the far corner pays; what each state is said to be worth is not counted on the way."""
+    objective = DiscountedReturn(terminal_value=lambda seen: torch.full((len(seen),), 5.0))
+    model = GridModel()
+    plan = make(model, objective).plan(model.start(torch.zeros(1, 2)), seeded())
+    assert follow(model, (0, 0), plan.actions[0].tolist()) == [4, 4]
+    assert plan.values.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("make", SEARCHES)
+def test_a_followed_plan_is_worth_what_is_left_of_it(make):
+    """Every step costs 1 and the last pays 10 beside: four steps are worth 7, the three that are left 8, and so on."""
+
+    class Toll(GridModel):
+        def step(self, state, actions, generator=None):
+            after, prediction = super().step(state, actions, generator)
+            return after, dataclasses.replace(prediction, rewards=11.0 * prediction.rewards - 1.0)
+
+    model = Toll(goal=(4, 0))
+    planner, state, values = make(model, goal_value=5.0), model.start(torch.zeros(1, 2)), []
+    for _ in range(4):
+        plan = planner.plan(state, seeded())
+        values.append(plan.values.item())
+        state, _ = model.step(state, plan.actions[:, 0])
+    assert values == [7.0, 8.0, 9.0, 10.0]

@@ -66,7 +66,9 @@ def test_reward_function_replaces_the_models():
     torch.testing.assert_close(options.rewards, options.after[:, :, 0])
 
 
-@pytest.mark.parametrize("changes", [{"discount": 1.0}, {"num_updates": 0}, {"exploration": -0.1}])
+@pytest.mark.parametrize(
+    "changes", [{"discount": 1.0}, {"num_updates": 0}, {"exploration": -0.1}, {"num_drawn_actions": 0}]
+)
 def test_settings_that_cannot_work_are_refused(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
         ValueConfig(**changes)

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from wm_agents.errors import ConfigError
 from wm_agents.networks import EnsemblePerceptron
 from wm_agents.protocols import WorldModel
 from wm_agents.trajectories import Trajectories
@@ -136,3 +137,15 @@ def test_dropout_acts_only_with_a_generator():
     draws = torch.stack([network(inputs, torch.Generator().manual_seed(seed)) for seed in range(200)])
     assert (draws.std(0) > 0).all()
     assert torch.allclose(draws.mean(0), network(inputs), atol=0.35)  # the scale is kept on average
+
+
+@pytest.mark.parametrize("changes", [{"num_members": 0}, {"calibration_horizon": 0}, {"sampling": "ts2"}])
+def test_settings_that_cannot_work_are_refused_before_the_fit(changes):
+    with pytest.raises(ConfigError, match=next(iter(changes))):
+        EnsembleConfig(**changes)
+
+
+def test_one_particle_has_no_spread_to_scale():
+    model = EnsembleModel(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
+    with pytest.raises(ConfigError, match="num_particles is at least 2"):
+        model.intervals(torch.zeros(1, 2), torch.zeros(1, 3, dtype=torch.long), 0.9, num_particles=1)

@@ -82,3 +82,9 @@ def test_files_keep_the_history_model(tmp_path):
 def test_a_history_of_nothing_is_refused():
     with pytest.raises(ConfigError, match="num_past"):
         HistoryModel(DeterministicModel, *SPACES, num_past=0)
+
+
+@pytest.mark.parametrize("changes", [{"num_context": -1}, {"num_hidden": 0}])
+def test_recurrent_settings_that_cannot_work_are_refused(changes):
+    with pytest.raises(ConfigError, match=next(iter(changes))):
+        RecurrentConfig(**changes)
