@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from stable_baselines3 import PPO
 
 import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.errors import ConfigError
 from wm_agents.evaluation.intervals import stratified_bootstrap
 from wm_agents.sb3_adapter import SB3VecEnv
 from wm_agents.training.cards import Card, save_with_card
@@ -66,6 +67,10 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Train and compare; returns the summary that is written."""
+    if config.evaluation_episodes < 2:
+        raise ConfigError(
+            f"expected evaluation_episodes of at least 2, for an interval, got {config.evaluation_episodes}"
+        )
     torch.set_num_threads(1)
     make_output_directory(config.output_dir)
     agent_seed, evaluation_seed = spawn_seeds(config.seed, 2)

@@ -76,15 +76,20 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Fit, forecast, score; returns the summary that is written."""
+    check(config)
     torch.set_num_threads(config.num_threads)
     started = time.perf_counter()
     train_before, first, last = (year_of(d) for d in (config.train_before, config.test_from, config.test_until))
     if first < train_before or last <= first:
         raise ConfigError(f"expected train_before <= test_from < test_until, got {config}")
+    make_output_directory(config.output_dir, has_pictures=True)
     data = VoteData(**vote_arrays(read_trajectories(config.votes)))
     rows = data.between(first, last)
     if len(rows) == 0:
         raise ConfigError(f"no roll call from {config.test_from} on; the last is of {data.years[-1]:.2f}")
+    unknown = sorted(set(config.cards) - set(data.countries))
+    if unknown:
+        raise ConfigError(f"no votes of {unknown}, for whom a card was asked: give codes such as FR")
     if not config.quiet:
         print(f"{len(data.years)} roll calls, {len(rows)} to forecast", flush=True)
     model = VoteModel().fit(data, train_before, train_before if config.frozen else np.inf)
@@ -97,7 +102,6 @@ def main(config: Config) -> dict[str, Any]:
     }
     summary = {**score(data, forecast, is_novel), **after_revealing(model, data, forecast, config)}
     summary["baselines"] = baseline_scores(data, forecast, is_novel)
-    make_output_directory(config.output_dir, has_pictures=True)
     if config.spatial:
         summary["spatial"] = spatial_scores(data, rows, config)
         columns = np.flatnonzero((data.votes[rows] >= 0).sum(0) >= 20)
@@ -111,6 +115,13 @@ def main(config: Config) -> dict[str, Any]:
     write_summary(config.output_dir, summary)
     print(table(summary))
     return summary
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError for numbers that would fail after minutes, or score something else than asked."""
+    for name, least in (("num_revealed", 1), ("num_draws", 1), ("seed", 0), ("num_threads", 1)):
+        if getattr(config, name) < least:
+            raise ConfigError(f"expected {name} of at least {least}, got {getattr(config, name)}")
 
 
 def score(data: VoteData, forecast: Forecast, is_novel: dict[str, NDArray[np.bool_]]) -> dict[str, Any]:

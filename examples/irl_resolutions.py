@@ -263,7 +263,7 @@ def infer(config: Config) -> dict[str, Any]:
     fit_seconds, fit_cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     halves = [fit_countries(lasting, codes, training[first::2], 0) for first in (0, 1)]
     # Everybody is put before the same texts.
-    situations = lasting.shared[training[:: max(len(training) // 300, 1)]]
+    situations = lasting.situations(training[:: max(len(training) // 300, 1)])
     comparison = compare(fits, situations, action_values=VOTE_VALUES, halves=halves, seed=config.seed)
     habitual = fits if lasting is problem else fit_countries(problem, codes, training, 0)
     window = others.between(since, train_before)

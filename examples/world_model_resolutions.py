@@ -56,20 +56,23 @@ def main(config: Config) -> dict[str, Any]:
     """Read, split, fit, score; returns the summary that is written."""
     torch.set_num_threads(config.num_threads)
     started = time.perf_counter()
+    settings = ResolutionModelConfig(
+        num_epochs=config.epochs, dropout=config.dropout, seed=config.seed, transitions=config.transitions
+    )
     country = code_of(config.country)
     if country is None:
         raise ConfigError(f"expected a country's code or name, got {config.country!r}")
+    make_output_directory(config.output_dir, has_pictures=True)
     read = [t for path in config.trajectories for t in read_trajectories(path)]
     kept = [t for t in read if has_course(t) and (t.date or "") >= config.since]
     parts = split(kept)
     training, validation, test = (
         Trajectories.from_arrays(**episode_arrays(p, country, config.transitions)) for p in parts
     )
-    model = ResolutionModel(ResolutionModelConfig(num_epochs=config.epochs, dropout=config.dropout, seed=config.seed))
+    model = ResolutionModel(settings)
     fitted = model.fit(training, validation)
     errors = step_errors(model, test)
     baseline = mean_tally_errors(training, test)
-    make_output_directory(config.output_dir, has_pictures=True)
     summary = {
         "country": country,
         "num_read": len(read),

@@ -1,8 +1,10 @@
 import json
 
+import pytest
 from stable_baselines3 import PPO
 
 from examples.debate_agent import Config, main
+from wm_agents.errors import ConfigError
 
 
 def test_learns_a_little_and_compares_with_every_script(tmp_path):
@@ -14,3 +16,8 @@ def test_learns_a_little_and_compares_with_every_script(tmp_path):
     assert summary["evaluation_episodes"] == 20
     assert isinstance(PPO.load(tmp_path / "agent.zip", device="cpu"), PPO)
     assert "seat of curiosity" in (tmp_path / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_single_episode_is_refused_before_training(tmp_path):
+    with pytest.raises(ConfigError, match="evaluation_episodes"):
+        main(Config(evaluation_episodes=1, output_dir=tmp_path))

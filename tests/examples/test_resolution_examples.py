@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wm_agents.errors import ConfigError
 from wm_envs.errors import TrajectoryError
 from wm_envs.resolutions.countries import CODES
 from wm_envs.resolutions.generator import fitted_source
@@ -89,3 +90,19 @@ def test_nothing_to_read_and_half_a_pair_are_refused():
         build["main"](build["Config"]())
     with pytest.raises(TrajectoryError, match="belong together"):
         build["main"](build["Config"](votes=Path("v.csv")))
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"num_revealed": -1}, "num_revealed"),
+        ({"num_draws": 0}, "num_draws"),
+        ({"seed": -1}, "seed"),
+        ({"cards": ("ZZ",)}, "ZZ"),
+    ],
+)
+def test_a_forecast_that_would_fail_or_mislead_is_refused_at_once(records, tmp_path, options, problem):
+    forecast = load("forecast_votes")
+    given = {"cards": (), "train_before": "2008", "test_from": "2008", **options}
+    with pytest.raises(ConfigError, match=problem):
+        forecast["main"](forecast["Config"](votes=records, output_dir=tmp_path, **given))

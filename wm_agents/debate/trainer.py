@@ -13,7 +13,7 @@ from wm_agents.debate.model import Agents
 from wm_agents.debate.validation import ValidationResult, Validator
 from wm_agents.errors import ConfigError
 from wm_envs.debate.allocations import check_allocations, check_bounds
-from wm_envs.debate.claims import Arena, DebateResult
+from wm_envs.debate.claims import MAX_REBUTTAL, Arena, DebateResult
 from wm_envs.debate.observations import Observations
 from wm_envs.debate.relevance import Relevance, Scores, check_scores, default_relevance
 from wm_envs.debate.tendencies import TENDENCIES, Tendency
@@ -130,6 +130,9 @@ class Trainer:
         relevance: The scorer; the default one where None. It is asked once, before the first epoch.
         seed: Of the split into training and validation.
         rebuttal: Weight of the answer to each unit by which a stake overreaches.
+
+    Raises:
+        ConfigError: A seed or rebuttal below 0, or no number.
     """
 
     def __init__(
@@ -141,8 +144,12 @@ class Trainer:
         rebuttal: float = 2.0,
     ) -> None:
         self.config = TrainConfig() if config is None else config
-        self.seed = seed
-        self.rebuttal = rebuttal
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+            raise ConfigError(f"seed={seed!r}; give an integer of at least 0")
+        if not isinstance(rebuttal, int | float | np.number) or not 0 <= rebuttal <= MAX_REBUTTAL:  # True for NaN
+            raise ConfigError(f"rebuttal={rebuttal!r}; give a number from 0 to {MAX_REBUTTAL:g}")
+        self.seed = int(seed)
+        self.rebuttal = float(rebuttal)
         self._relevance = relevance
 
     def train(

@@ -57,6 +57,13 @@ class VoteProblem:
             features[:, :, place] += values[rows, column]
         return features
 
+    def situations(self, rows: NDArray[np.int64]) -> Floats:
+        """[len(rows), 3, F] as the median country sees them, so that all can be put before the same."""
+        features = self.shared[rows].copy()
+        for place, values in self.own.items():
+            features[:, :, place] += np.median(values[rows], 1)
+        return features
+
     def without(self, feature_name: str) -> "VoteProblem":
         """The same without one feature."""
         place = self.feature_names.index(feature_name)

@@ -95,7 +95,7 @@ class FeatureBuilder:
         nearest = int(np.argmax(similarity * affinity * np.exp(-age / 8))) if len(earlier) else -1
         nearest_votes = self.one_hot[earlier[nearest]] if nearest >= 0 else np.zeros_like(issue_rates)
         coefficients = text_features(data, self.topic_rows, np.array([row]))[0] @ history.text_map
-        located = coordinates((levels[1])[None], history.basis)[0]
+        located = coordinates((levels[1] * history.has_voted[:, None])[None], history.basis)[0]
         size = 1 + NUM_DIMENSIONS
         attendance = (counts[3].sum(1) + 0.3 * history.attendance) / ((weights[3] * affinity).sum() + 0.3)
         by_country = [
@@ -211,6 +211,7 @@ def _smoothed(
 
 
 def _share(rates: Floats, history: History) -> Floats:
-    """Expected shares of yes and abstain among those who tend to be there."""
-    shares: Floats = history.attendance @ rates[:, :2] / history.attendance.sum()
+    """Expected shares of yes and abstain among those who tend to be there; 0 where nobody has voted yet."""
+    attendance = history.attendance * history.has_voted
+    shares: Floats = attendance @ rates[:, :2] / np.maximum(attendance.sum(), 1e-9)
     return shares

@@ -44,6 +44,11 @@ class History:
     basis: Floats
     text_map: Floats
 
+    @property
+    def has_voted(self) -> NDArray[np.bool_]:
+        """[C]: whether the rates rest on any vote."""
+        return self.num_votes > 0
+
 
 def text_features(data: VoteData, topic_rows: Floats, rows: NDArray[np.int64]) -> Floats:
     """What the ridge regression sees of each text, [len(rows), F]."""
@@ -53,7 +58,7 @@ def text_features(data: VoteData, topic_rows: Floats, rows: NDArray[np.int64]) -
 
 
 def history_at(data: VoteData, one_hot: Floats, topic_rows: Floats, year: float) -> History:
-    """The history before `year`; C countries that never voted get the average.
+    """The history before `year`; a country that has not voted yet gets the average and changes nothing for the others.
 
     Args:
         data: All roll calls; those at or after `year` are not looked at.
@@ -70,8 +75,11 @@ def history_at(data: VoteData, one_hot: Floats, topic_rows: Floats, year: float)
     longer = data.between(year - 8, year)
     longer_decay = np.exp(-(year - data.years[longer]) / 3).astype(np.float32)
     agreement, both = _agreement(one_hot[rows], decay)
-    positions = _positions(one_hot[rows], decay)
-    spread = np.maximum(positions.std(0), 1e-6)
+    num_votes = weighted.sum((0, 2))
+    has_voted = num_votes > 0
+    positions = np.zeros((len(has_voted), NUM_DIMENSIONS), np.float32)
+    positions[has_voted] = _positions(one_hot[rows][:, has_voted], decay)
+    spread = np.maximum(positions[has_voted].std(0), 1e-6) if has_voted.any() else np.ones(NUM_DIMENSIONS, np.float32)
     basis = np.concatenate([np.ones((len(positions), 1), np.float32), positions / spread], 1)
     memberships = data.issues[longer].astype(np.float32)
     kinds = np.eye(NUM_KINDS, dtype=np.float32)[data.kinds[longer]]
@@ -81,7 +89,7 @@ def history_at(data: VoteData, one_hot: Floats, topic_rows: Floats, year: float)
         issue_rates=_rates_by(one_hot[longer], longer_decay, memberships, base),
         kind_rates=_rates_by(one_hot[longer], longer_decay, kinds, base),
         attendance=(one_hot[last].sum((0, 2)) + 1) / (len(last) + 1.2),
-        num_votes=weighted.sum((0, 2)),
+        num_votes=num_votes,
         agreement=agreement,
         bloc_weights=_bloc_weights(agreement, both),
         positions=positions,
@@ -120,7 +128,7 @@ def _bloc_weights(agreement: Floats, both: Floats) -> Floats:
 
 def _positions(one_hot: Floats, weights: Floats) -> Floats:
     """Principal coordinates of the countries; an absence is filled by the roll call's and the country's means."""
-    if len(one_hot) == 0:
+    if one_hot.size == 0:
         return np.zeros((one_hot.shape[1], NUM_DIMENSIONS), np.float32)
     score, present = one_hot @ SCORES, one_hot.sum(2)
     country_mean = (score * weights[:, None]).sum(0) / ((present * weights[:, None]).sum(0) + 2)

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wm_agents.errors import NonFiniteError, TrajectoryError
+from wm_agents.errors import ConfigError, NonFiniteError, TrajectoryError
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.training.finite import clip_gradient, spoilt_gradient
 from wm_agents.trajectories import Trajectories
@@ -43,6 +43,7 @@ class ResolutionModelConfig:
         weight_decay: Of AdamW.
         weights: Weight of each loss term, dimensionless.
         seed: Of initial weights, order and dropout.
+        transitions: 4, where a vote is cast in its own stage; 3, where casting it leads there.
     """
 
     widths: tuple[int, ...] = (64, 64)
@@ -54,6 +55,15 @@ class ResolutionModelConfig:
     weight_decay: float = 1e-3
     weights: dict[str, float] = field(default_factory=lambda: dict.fromkeys(HEADS, 1.0))
     seed: int = 0
+    transitions: int = 4
+
+    def __post_init__(self) -> None:
+        if min(self.num_epochs, self.patience, self.batch_size) < 1 or not 0 <= self.dropout < 1 or self.seed < 0:
+            raise ConfigError(
+                f"expected epochs, patience and batches from 1, dropout below 1, seeds from 0, got {self}"
+            )
+        if self.transitions not in (3, 4):
+            raise ConfigError(f"transitions is 3 or 4, got {self.transitions!r}")
 
 
 @dataclass(frozen=True)
@@ -126,7 +136,7 @@ class ResolutionModel(Unrolled, nn.Module):
         heads = self.distributions(observations, actions)
         chances = torch.softmax(heads.stage, 1)
         stage = chances.argmax(1) if generator is None else torch.multinomial(chances, 1, generator=generator)[:, 0]
-        following = assemble(observations, actions, stage, heads)
+        following = assemble(observations, actions, stage, heads, self.config.transitions)
         prediction = Prediction(following, heads.reward, torch.sigmoid(heads.termination))
         return ModelState(following), prediction
 
@@ -218,7 +228,9 @@ def expected_tally(concentrations: Tensor) -> Tensor:
     return NUM_MEMBERS * concentrations[:, :3] / concentrations.sum(1, keepdim=True)
 
 
-def assemble(observations: Tensor, actions: Tensor, stage: Tensor, heads: Distributions) -> Tensor:
+def assemble(
+    observations: Tensor, actions: Tensor, stage: Tensor, heads: Distributions, transitions: int = 4
+) -> Tensor:
     """The next observation [B, 14]: predicted where something is decided, copied elsewhere."""
     following = observations.clone()
     following[:, :NUM_STAGES] = nn.functional.one_hot(stage, NUM_STAGES).float()
@@ -227,7 +239,8 @@ def assemble(observations: Tensor, actions: Tensor, stage: Tensor, heads: Distri
     following[:, 5] += torch.where(is_draft, heads.sponsors[:, 0], torch.zeros_like(heads.sponsors[:, 0]))
     following[:, 6] = torch.maximum(observations[:, 6], joins.float())
     for place, columns, concentrations in ((1, COMMITTEE, heads.committee), (2, PLENARY, heads.plenary)):
-        is_voting = observations[:, place] > 0.5
+        is_in_stage = observations[:, place] > 0.5
+        is_voting = is_in_stage if transitions == 4 else ~is_in_stage & (stage == place)
         following[:, columns] = torch.where(is_voting[:, None], expected_tally(concentrations), following[:, columns])
     following[:, 13] = observations[:, 13] + 1
     return following

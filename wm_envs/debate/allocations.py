@@ -60,6 +60,13 @@ def check_allocations(values: Any, minimum: float = 0.0, maximum: float = 1.0) -
     return array
 
 
+def check_learning_rate(rate: Any) -> float:
+    """The rate or DebateError unless it is a number from 0 to 1."""
+    if not (isinstance(rate, int | float | np.number) and 0 <= rate <= 1):  # False for NaN
+        raise DebateError(f"the learning rate is a number from 0 to 1, got {rate!r}")
+    return float(rate)
+
+
 def reallocated(
     allocations: Mapping[Tendency, float] | Sequence[float],
     scores: Mapping[Tendency, float] | Sequence[float],
@@ -75,8 +82,7 @@ def reallocated(
     """
     minimum, maximum = check_bounds(min_allocation, max_allocation)
     moved = check_allocations(allocations)
-    if not (isinstance(learning_rate, int | float | np.number) and 0 <= learning_rate <= 1):
-        raise DebateError(f"the learning rate is a number from 0 to 1, got {learning_rate!r}")
+    rate = check_learning_rate(learning_rate)
     net_scores = to_array(scores, "scores")
-    dynamics.reallocate(moved, net_scores, float(learning_rate), minimum, maximum)
+    dynamics.reallocate(moved, net_scores, rate, minimum, maximum)
     return moved

@@ -13,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_envs.debate import dynamics
-from wm_envs.debate.allocations import Allocations, check_allocations, to_mapping
+from wm_envs.debate.allocations import Allocations, check_allocations, check_bounds, check_learning_rate, to_mapping
 from wm_envs.debate.dynamics import NOBODY, NUM, STRATEGIES
+from wm_envs.debate.relevance import check_scores
 from wm_envs.debate.tendencies import CLAIMS, TENDENCIES, Tendency
 from wm_envs.errors import DebateError, OptionError
+from wm_envs.options import check_number
 
 Array = NDArray[Any]
+MAX_REBUTTAL = 1e3
 
 
 class Polarity(StrEnum):
@@ -196,6 +199,8 @@ class Arena:
     def __post_init__(self) -> None:
         if len(self.strategies) != NUM or not set(self.strategies) <= set(STRATEGIES):
             raise OptionError(f"strategies are seven of {', '.join(STRATEGIES)}, got {self.strategies!r}")
+        check_number("rebuttal", self.rebuttal, 0.0, MAX_REBUTTAL)
+        check_bounds(self.min_allocation, self.max_allocation)
 
     def debate(self, relevance: Array, allocations: Allocations, learning_rate: float) -> DebateResult:
         """Stake all observations, score the claims and move the allocations.
@@ -204,16 +209,21 @@ class Arena:
             relevance: [N, 7], each number in 0..1.
             allocations: [7], summing to 1; not changed.
             learning_rate: How far allocations move toward the shares of the positive scores, 0..1.
+
+        Raises:
+            ObservationError: Relevance of another shape, outside 0..1, or NaN.
+            DebateError: Allocations that do not sum to 1 or are out of bounds, or a rate outside 0..1.
         """
+        rows, rate = check_scores(relevance, len(relevance)), check_learning_rate(learning_rate)
         before = check_allocations(allocations, self.min_allocation, self.max_allocation)
         numbers = np.array([STRATEGIES.index(name) for name in self.strategies], np.int64)
-        room = NUM + 2 * NUM * NUM * len(relevance)
+        room = NUM + 2 * NUM * NUM * len(rows)
         nodes = [np.zeros(room, np.int64), np.ones(room), np.zeros(room), np.zeros(room, np.int64)]
         nodes.append(np.zeros(room, np.int64))
-        num_nodes = dynamics.place_all(np.ascontiguousarray(relevance), before, numbers, self.rebuttal, *nodes)
+        num_nodes = dynamics.place_all(np.ascontiguousarray(rows), before, numbers, self.rebuttal, *nodes)
         forest = Forest.of(*(column[:num_nodes].copy() for column in nodes))
         after = before.copy()
-        dynamics.reallocate(after, forest.scores, learning_rate, self.min_allocation, self.max_allocation)
+        dynamics.reallocate(after, forest.scores, rate, self.min_allocation, self.max_allocation)
         winner = forest.winner
         return DebateResult(
             forest=forest,

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wm_envs.debate import describe, dynamics, render
 from wm_envs.debate.allocations import check_allocations, check_bounds
+from wm_envs.debate.claims import MAX_REBUTTAL
 from wm_envs.debate.dynamics import ANY, NUM, STRATEGIES
 from wm_envs.debate.table import RelevanceTable, default_table
 from wm_envs.debate.tendencies import DEFAULT_ALLOCATIONS, TENDENCIES, Tendency
@@ -140,7 +141,7 @@ class DebateEnv(KernelEnv):
         row["seat"] = ANY if seat is None else _seat_number(seat)
         row["strategies"] = _strategies(rivals)
         row["budget"] = check_number("budget", budget, 1e-3, 7e3)
-        row["rebuttal"] = check_number("rebuttal", rebuttal, 0.0, 1e3)
+        row["rebuttal"] = check_number("rebuttal", rebuttal, 0.0, MAX_REBUTTAL)
         row["learning_rate"] = check_number("learning_rate", learning_rate, 0.0, 1.0)
         row["learning_rate_decay"] = check_number("learning_rate_decay", learning_rate_decay, 0.0, 1.0)
         row["influence_weight"], row["victory_weight"] = weights["influence"], weights["victory"]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -200,7 +201,7 @@ def cut(text: str, max_bytes: int = MAX_BYTES) -> str:
         return stripped
     head = encoded[:max_bytes].decode("utf-8", "ignore")
     is_between_words = stripped[len(head)].isspace()
-    words = head if is_between_words else head.rpartition(" ")[0] or head
+    words = head if is_between_words else re.sub(r"\s+\S*$", "", head)  # a single word has no space before it
     return words.rstrip()
 
 

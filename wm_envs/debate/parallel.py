@@ -86,6 +86,8 @@ class DebateParallelEnv(ParallelEnv[str, Any, Any]):
         """One round; raises ResetNeeded and InvalidActionError, both with nothing changed."""
         if not self.agents:
             raise ResetNeeded("the episode is over or was never started: call reset() before step()")
+        if not isinstance(actions, Mapping):
+            raise InvalidActionError(f"expected a mapping from agents to actions, got {actions!r}")
         if set(actions) != set(self.agents):
             raise InvalidActionError(f"expected an action for each of {self.agents}, got {sorted(actions)}")
         rows = np.stack([self._rules.check_actions(actions[name], ()) for name in self.possible_agents])

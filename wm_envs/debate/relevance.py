@@ -151,6 +151,10 @@ def _examples(
 ) -> tuple[list[str], list[int]]:
     if len(texts) != len(owners):
         raise ObservationError(f"got {len(texts)} texts and {len(owners)} owners")
+    for owner in owners:
+        is_number = isinstance(owner, int | np.integer) and not isinstance(owner, bool)
+        if not is_number or not 0 <= owner < NUM_TENDENCIES:
+            raise ObservationError(f"owners are numbers below {NUM_TENDENCIES}, the index of a tendency; got {owner!r}")
     examples, labels = list(texts), [int(owner) for owner in owners]
     if has_corpus:
         for observation in load_corpus("train"):

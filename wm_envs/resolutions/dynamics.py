@@ -247,6 +247,12 @@ def join_sponsors(state: Row, action: int) -> None:
 
 
 @kernel
+def drift(state: Row, rules: Row) -> None:
+    """What the text means to everybody changes a little between committee and plenary."""
+    state.offset += rules.drift * random_normal(state)
+
+
+@kernel
 def vote_in_committee(state: Row, parameters: Array, action: int) -> None:
     """The committee's tally; a rejected draft goes no further."""
     draft = parameters[state.draft]
@@ -255,7 +261,7 @@ def vote_in_committee(state: Row, parameters: Array, action: int) -> None:
         num_abstain = int(draft.committee_abstain)
     else:
         num_yes, num_no, num_abstain = draw_tally(state, parameters)
-        state.offset += parameters[0].drift * random_normal(state)
+        drift(state, parameters[0])
     state.committee_yes = num_yes + (action == YES)
     state.committee_no = num_no + (action == NO)
     state.committee_abstain = num_abstain + (action == ABSTAIN)

@@ -1,5 +1,6 @@
 """Every country a seat: the General Assembly as a PettingZoo parallel environment."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -89,10 +90,14 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         self._is_sponsor[generator.permutation(len(self.agents))[: int(state["num_sponsors"])]] = True
         return self._observations(), self._infos(np.zeros(len(self.agents), np.bool_))
 
-    def step(self, actions: dict[str, int]) -> tuple[Any, Any, Any, Any, Any]:
+    def step(self, actions: Mapping[str, int]) -> tuple[Any, Any, Any, Any, Any]:
         """All countries act at once; raises ResetNeeded and InvalidActionError, both with nothing changed."""
         if not self.agents:
             raise ResetNeeded("the episode is over or was never started: call reset() before step()")
+        if not isinstance(actions, Mapping):
+            raise InvalidActionError(f"expected a mapping from agents to actions, got {actions!r}")
+        if unknown := set(actions) - set(self.agents):
+            raise InvalidActionError(f"{sorted(map(str, unknown))} have no seat: the agents are {self.agents[:12]}...")
         chosen = np.array([self._checked(agent, actions) for agent in self.agents], np.int64)
         state = self._states[0]
         mask = self._mask()
@@ -141,8 +146,10 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
     def close(self) -> None:
         """Nothing to close."""
 
-    def _checked(self, agent: str, actions: dict[str, int]) -> int:
+    def _checked(self, agent: str, actions: Mapping[str, int]) -> int:
         action = actions.get(agent)
+        if isinstance(action, np.ndarray) and action.shape == ():
+            action = action[()]  # what the predict() of Stable-Baselines3 gives
         if isinstance(action, bool) or not isinstance(action, int | np.integer) or not 0 <= action < 5:
             raise InvalidActionError(f"expected an integer in [0, 5) from {agent}, got {action!r}")
         return int(action)
@@ -162,6 +169,8 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
             state["is_adopted"] = tally["yes"] > tally["no"]
             if stage == dynamics.COMMITTEE_VOTE and not state["is_adopted"]:
                 state["has_plenary_vote"] = False
+            if stage == dynamics.COMMITTEE_VOTE:
+                dynamics.drift(state, self._parameters[0])
         state["stage"] = _next_stage(state, stage)
 
     def _mask(self) -> NDArray[np.int8]:

@@ -322,3 +322,9 @@ def test_empty_files_and_unknown_tendencies(tmp_path):
     with pytest.raises(DebateError):
         agents.update({**DEFAULT_ALLOCATIONS, Tendency.STATUS: math.nan})
     assert agents.allocations == dict(DEFAULT_ALLOCATIONS)
+
+
+@pytest.mark.parametrize("options", [{"seed": -1}, {"seed": 1.5}, {"rebuttal": math.nan}, {"rebuttal": -1.0}])
+def test_a_trainer_with_wrong_numbers_is_refused_before_anything_is_scored(options):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        Trainer(**options)

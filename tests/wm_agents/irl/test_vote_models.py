@@ -3,7 +3,7 @@ import pytest
 from analytic_votes import assembly
 
 from wm_agents.errors import ConfigError
-from wm_agents.irl import MaxEntIRL
+from wm_agents.irl import MaxEntIRL, compare
 from wm_agents.irl.vote_models import (
     LAST_VOTE,
     alignment_problem,
@@ -62,6 +62,19 @@ def test_alignment_by_hand(data):
     assert "constant: agrees_with_C0" in MaxEntIRL(model).fit(demonstrations).flags
     with pytest.raises(ConfigError, match="XX"):
         alignment_problem(data, rows, ("XX",))
+
+
+def test_all_are_put_before_texts_on_which_references_have_voted(data):
+    rows = data.between(2005, 2008)
+    problem = alignment_problem(data, rows, ("C0", "C29"))
+    every = np.arange(len(rows))
+    np.testing.assert_array_equal(problem.situations(every), problem.features("C5", every))
+    fits = {
+        f"C{i}": MaxEntIRL(problem.decisions(f"C{i}", every)[0]).fit(problem.decisions(f"C{i}", every)[1])
+        for i in (1, 2, 3, 20, 21, 22)
+    }
+    positions = compare(fits, problem.situations(every), action_values=(1, 0, -1)).positions[:, 0]
+    assert max(positions[:3]) < min(positions[3:]) or min(positions[:3]) > max(positions[3:])  # the two blocs
 
 
 def test_directions_are_least_squares():

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from wm_agents.errors import TrajectoryError
+from wm_agents.errors import ConfigError, TrajectoryError
 from wm_agents.trajectories import Trajectories
 from wm_agents.votes.world_model import (
     ResolutionModel,
     ResolutionModelConfig,
+    assemble,
     decided,
     expected_tally,
     step_errors,
@@ -79,3 +80,21 @@ def test_other_observations_and_weights_are_refused():
     )
     with pytest.raises(TrajectoryError, match="14"):
         steps_of(wrong)
+
+
+def test_with_three_transitions_the_tally_comes_with_its_stage():
+    """DRAFT leads to PLENARY_VOTE with its tally, which then stands."""
+    model = ResolutionModel(ResolutionModelConfig(transitions=3))
+    draft = torch.tensor([[1.0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0]])
+    voted = torch.tensor([[0.0, 0, 1, 0, 1, 2, 0, 0, 0, 0, 150, 10, 20, 1]])
+    heads = model.distributions(torch.cat([draft, voted]), torch.tensor([1, 4]))
+    following = assemble(torch.cat([draft, voted]), torch.tensor([1, 4]), torch.tensor([2, 3]), heads, transitions=3)
+    torch.testing.assert_close(following[0, 10:13], expected_tally(heads.plenary)[0])
+    assert following[0, 7:10].tolist() == [0, 0, 0]
+    assert following[1, 10:13].tolist() == [150, 10, 20]
+
+
+@pytest.mark.parametrize("wrong", [{"num_epochs": 0}, {"dropout": 1.5}, {"seed": -1}, {"transitions": 5}])
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong)).removeprefix("num_")):
+        ResolutionModelConfig(**wrong)

@@ -108,6 +108,28 @@ def test_features_of_a_vote_do_not_depend_on_it_nor_on_what_follows(data):
     assert not np.array_equal(FeatureBuilder(pair[1], 2010.0).build([row]).features, first.features)
 
 
+def test_a_country_that_has_not_voted_yet_changes_nothing_for_the_others(data):
+    row = int(data.between(2010, 2011)[3])
+    votes = np.concatenate([data.votes, np.full((len(data.votes), 20), -1, np.int8)], 1)
+    votes[data.years >= 2011, -20:] = 0
+    newcomers = dataclasses.replace(
+        data,
+        votes=votes,
+        sponsors=np.zeros(votes.shape, np.bool_),
+        countries=[*data.countries, *(f"N{i}" for i in range(20))],
+    )
+    first, second = (FeatureBuilder(d, 2010.0).build([row]).features for d in (data, newcomers))
+    np.testing.assert_allclose(second[:, : len(data.countries)], first, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("error")
+def test_features_are_finite_before_anybody_has_voted(data):
+    features = (
+        FeatureBuilder(dataclasses.replace(data, votes=np.full_like(data.votes, -1)), 2010.0).build([0, 50]).features
+    )
+    assert np.isnan(features).sum() == features.shape[0] * features.shape[1]  # closeness to sponsors that nobody knows
+
+
 def test_a_frozen_history_ignores_the_test_period(data):
     row = int(data.between(2011.5, 2012)[0])
     changed = data.votes.copy()

@@ -5,7 +5,7 @@ from wm_envs.debate import dynamics
 from wm_envs.debate.allocations import check_allocations
 from wm_envs.debate.claims import Arena, Polarity, Stake, grow_forest
 from wm_envs.debate.tendencies import DEFAULT_ALLOCATIONS, TENDENCIES, Tendency
-from wm_envs.errors import DebateError, OptionError
+from wm_envs.errors import DebateError, ObservationError, OptionError
 
 PRO, CON = Polarity.PRO, Polarity.CON
 SHARES = check_allocations(DEFAULT_ALLOCATIONS)
@@ -100,3 +100,23 @@ def test_silence_has_no_winner_and_changes_nothing():
 def test_unknown_scripts_are_refused():
     with pytest.raises(OptionError, match="strategies"):
         Arena(strategies=("loud",) * 7)
+
+
+@pytest.mark.parametrize(
+    "relevance", [np.full((3, 6), 0.5), np.full((3, 7), np.nan), np.full((3, 7), 2.0), np.full(7, 0.5)]
+)
+def test_relevance_is_seven_numbers_from_zero_to_one(relevance):
+    with pytest.raises(ObservationError, match="the scorer gave"):
+        Arena().debate(relevance, DEFAULT_ALLOCATIONS, 0.1)
+
+
+@pytest.mark.parametrize("rate", [np.nan, -0.1, 5.0, "fast"])
+def test_the_rate_is_a_share(rate):
+    with pytest.raises(DebateError, match="learning rate"):
+        Arena().debate(np.full((3, 7), 0.5), DEFAULT_ALLOCATIONS, rate)
+
+
+@pytest.mark.parametrize("options", [{"rebuttal": np.nan}, {"rebuttal": -1}, {"min_allocation": 0.3}])
+def test_an_arena_with_wrong_numbers_is_refused(options):
+    with pytest.raises((OptionError, DebateError), match=r"rebuttal|bounds"):
+        Arena(**options)

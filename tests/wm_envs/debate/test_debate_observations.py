@@ -20,6 +20,8 @@ def test_text_is_cut_at_a_word():
     assert cut("é" * 200) == "é" * 140  # never within a character
     assert cut("abc def", 3) == "abc"
     assert cut("abc def", 5) == "abc"
+    for space in ("\n", "\t", "\u00a0"):
+        assert cut(f"first{space}line{space}second", 12) == f"first{space}line"
 
 
 @pytest.mark.parametrize("content", ["", "   ", None, 3, "x" * 281, "\ud800"])

@@ -115,3 +115,11 @@ def test_a_restored_state_has_the_same_future():
         assert ours[1] == theirs[1]
         np.testing.assert_array_equal(list(ours[0].values()), list(theirs[0].values()))
     assert set(seen) == set(env.possible_agents)
+
+
+@pytest.mark.parametrize("actions", [None, list(TENDENCIES)])
+def test_actions_that_are_no_mapping_are_refused(actions):
+    env = parallel_env()
+    env.reset(seed=0)
+    with pytest.raises(InvalidActionError, match="mapping"):
+        env.step(actions)

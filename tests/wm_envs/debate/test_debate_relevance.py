@@ -62,6 +62,9 @@ def test_what_a_scorer_gives_is_checked(scores):
 def test_examples_must_match_and_cover_all():
     with pytest.raises(ObservationError, match="owners"):
         TfidfRelevance(["a"], [])
+    for owner in (7, -1, "status", 2.5):
+        with pytest.raises(ObservationError, match="index of a tendency"):
+            TfidfRelevance(["a"], [owner])
     with pytest.raises(ObservationError, match="all seven"):
         TfidfRelevance(["a", "b"], [0, 1], has_lexicon=False, has_corpus=False)
 

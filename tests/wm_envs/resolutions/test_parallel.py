@@ -84,3 +84,27 @@ def test_a_restored_state_has_the_same_future():
     np.testing.assert_array_equal(ours[0]["FR"], theirs[0]["FR"])
     with pytest.raises(StateError):
         env.restore_state(state["table"])
+
+
+def test_preferences_drift_between_committee_and_plenary():
+    env = wm_envs.resolutions.parallel_env(consensus=False, reward_weights={"outcome": 0.0, "preference": 1.0})
+    observations, _ = env.reset(seed=0)
+    rewards = {}
+    while env.agents:
+        stage = int(observations["FR"][:4].argmax())
+        observations, received, *_ = env.step(dict.fromkeys(env.agents, (NO_ACTION, 1, 1, NO_ACTION)[stage]))
+        rewards[stage] = np.array(list(received.values()))
+    shifts = rewards[2] - rewards[1]
+    assert 0.001 < abs(shifts[0]) < 1  # the standard deviation is .15
+    np.testing.assert_allclose(shifts, shifts[0])  # it is the text that drifts, not a country
+
+
+def test_actions_are_a_mapping_from_agents_and_may_be_arrays_without_axes():
+    env = wm_envs.resolutions.parallel_env()
+    env.reset(seed=0)
+    with pytest.raises(InvalidActionError, match="mapping"):
+        env.step([NO_ACTION] * 193)
+    with pytest.raises(InvalidActionError, match="XX"):
+        env.step({**dict.fromkeys(env.agents, NO_ACTION), "XX": NO_ACTION})
+    observations, *_ = env.step(dict.fromkeys(env.agents, np.array(0)))
+    assert observations["FR"][6] == 1

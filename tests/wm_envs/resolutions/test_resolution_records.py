@@ -230,6 +230,18 @@ def test_parts_of_a_draft_take_its_title_and_an_amendment_its_mover(tmp_path):
     assert losses["votes read"] == 4
 
 
+def test_a_part_of_a_draft_without_a_symbol_takes_no_title_of_another(tmp_path):
+    calls = (
+        "rcid,session,importantvote,date,unres,amend,para,short,descr\n"
+        "3,29.0,0,1974-11-03,,,,RIGHT TO SPEAK,TO LIMIT SPEECHES\n"
+        '4,56.0,0,2001-11-29,,,,,"The President: Draft resolution C is entitled _Depleted uranium<d3>. A recorded vote '
+        'has been requested."\n'
+        '5,56.0,0,2001-12-14,,,,,"The President: I put to the vote the motion that no action be taken."\n'
+    )
+    early, spoken, motion = read_unvotes(*unvotes_files(tmp_path, roll_calls=calls))
+    assert [t.title for t in (early, spoken, motion)] == ["TO LIMIT SPEECHES", "Depleted uranium", ""]
+
+
 HEADER = "rcid,country,country_code,vote\n"
 
 
