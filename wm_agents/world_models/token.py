@@ -253,7 +253,8 @@ class TokenModel(NeuralModel):
             return after
         size = self.structure.features[self.structure.unresolved[number]].num_values
         ordered = torch.tensor(classes, device=before.device)
-        return torch.searchsorted(ordered, (after - before) % size).clamp_max(len(classes) - 1)
+        gap = ((after - before).unsqueeze(-1) - ordered) % size
+        return torch.minimum(gap, size - gap).argmin(-1)  # differences go round
 
     def _cross_entropy(self, logits: list[Tensor], before: Tensor, after: Tensor, mask: Tensor) -> Tensor:
         losses = []

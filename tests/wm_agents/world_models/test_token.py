@@ -1,4 +1,5 @@
 from collections import Counter
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -103,6 +104,15 @@ def test_the_network_learns_what_has_no_rule():
     assert torch.equal(predicted[actions == 0], expected[actions == 0])  # a rule covers the first action
     drawn = model.predict(start, actions, torch.Generator().manual_seed(0)).observations
     assert (drawn == expected).all(1).float().mean() > 0.85
+
+
+def test_a_difference_that_training_never_showed_counts_as_the_nearest_the_shorter_way_round():
+    ten_tokens = SimpleNamespace(num_values=10)
+    structure = SimpleNamespace(classes=((1, 4, 8),), features=(ten_tokens,), unresolved=(0,))
+    before = torch.full((10,), 3)
+    after = (before + torch.arange(10)) % 10
+    found = TokenModel._category_of(SimpleNamespace(structure=structure), 0, before, after)
+    assert found.tolist() == [0, 0, 0, 1, 1, 1, 1, 2, 2, 2]  # 6 is as far from 4 as from 8
 
 
 def test_observations_survive_the_codec():
