@@ -16,15 +16,17 @@ from wm_agents.training.checkpoints import refusing_misfits
 from wm_agents.training.finite import require_finite
 from wm_agents.training.seeding import capture_random_state, restore_random_state
 
-_SETTINGS = ("seed", "n_steps", "n_envs", "batch_size", "n_epochs", "gamma", "gae_lambda", "ent_coef", "vf_coef")
-_AUXILIARY = ("max_grad_norm", "normalize_advantage", "target_kl", "use_sde", "sde_sample_freq")
-_WORLD_MODEL = ("world_model_coef", "world_model_target")
+_SETTINGS = (
+    *("seed", "n_steps", "n_envs", "batch_size", "n_epochs", "gamma", "gae_lambda", "ent_coef", "vf_coef"),
+    *("max_grad_norm", "normalize_advantage", "target_kl", "use_sde", "sde_sample_freq"),
+    *("world_model_coef", "world_model_target"),
+)
 _SCHEDULES = ("lr_schedule", "clip_range", "clip_range_vf")
 
 
 def run_of(agent: OnPolicyAlgorithm) -> dict[str, Any]:
     """Which run this is; of schedules, which are functions, the values at the beginning and half-way are compared."""
-    settings = {name: getattr(agent, name, None) for name in (*_SETTINGS, *_AUXILIARY, *_WORLD_MODEL)}
+    settings = {name: getattr(agent, name, None) for name in _SETTINGS}
     for name in _SCHEDULES:
         schedule = getattr(agent, name, None)
         settings[name] = None if schedule is None else [float(schedule(remaining)) for remaining in (1.0, 0.5)]

@@ -20,7 +20,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wm_agents.config_checks import require_at_least, require_between
+from wm_agents.config_checks import require_at_least, require_between, require_positive
 from wm_agents.errors import ConfigError, NonFiniteError, SpaceError
 from wm_agents.networks import Perceptron
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, refusing_misfits, save_checkpoint
@@ -66,9 +66,7 @@ class VectorPPOConfig:
         require_at_least(1, **counts, **{f"widths[{i}]": width for i, width in enumerate(self.widths)})
         require_between(0, 1, discount=self.discount, trace=self.trace)
         require_at_least(0, value_coefficient=self.value_coefficient)
-        for name in ("clip", "max_gradient_norm"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is positive, got {getattr(self, name)}: with 0 nothing is learned")
+        require_positive(clip=self.clip, max_gradient_norm=self.max_gradient_norm)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit
 from wm_agents.networks import Perceptron
 from wm_agents.training.finite import descend
-from wm_agents.world_models.normalisation import divisors, spread
+from wm_agents.world_models.normalisation import units
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class BehaviourCloning:
         check_spaces_fit(data, self.observation_space, self.action_space)
         inputs = torch.from_numpy(data.observations[data.observation_of_step])
         targets = torch.from_numpy(data.actions)
-        self._mean, self._std = inputs.mean(0), divisors(spread(inputs, inputs.double().mean(0))).float()
+        self._mean, self._std = units(inputs)
         optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
         )

@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from wm_agents.networks import Perceptron
-from wm_agents.world_models.normalisation import divisors, spread
+from wm_agents.world_models.normalisation import units
 
 
 class RewardNetwork(nn.Module):
@@ -42,8 +42,7 @@ class RewardNetwork(nn.Module):
 
     def standardise(self, observations: Tensor) -> None:
         """Take the units of observations [N, O]; what is constant in them is only shifted."""
-        self.mean = observations.mean(0)
-        self.std = divisors(spread(observations, observations.double().mean(0))).float()
+        self.mean, self.std = units(observations)
 
     def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Rewards [N] of observations [N, O] and actions [N] (Discrete) or [N, A]."""

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wm_agents.config_checks import require_at_least
-from wm_agents.errors import ConfigError
+from wm_agents.config_checks import require_at_least, require_positive
 from wm_agents.planning.objectives import ValueFunction
 from wm_agents.planning.scoring import planning_device, to_device
 from wm_agents.planning.search_tree import Expansion, SearchTree, observation_keys
@@ -47,8 +46,7 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         require_at_least(1, max_depth=self.max_depth, max_nodes=self.max_nodes)
-        if not self.resolution > 0.0:
-            raise ConfigError(f"resolution is positive, got {self.resolution}")
+        require_positive(resolution=self.resolution)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from wm_agents.config_checks import require_at_least
 from wm_agents.errors import ConfigError, NonFiniteError, TrajectoryError
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.training.finite import clip_gradient, spoilt_gradient
@@ -58,10 +59,10 @@ class ResolutionModelConfig:
     transitions: int = 4
 
     def __post_init__(self) -> None:
-        if min(self.num_epochs, self.patience, self.batch_size) < 1 or not 0 <= self.dropout < 1 or self.seed < 0:
-            raise ConfigError(
-                f"expected epochs, patience and batches from 1, dropout below 1, seeds from 0, got {self}"
-            )
+        require_at_least(1, num_epochs=self.num_epochs, patience=self.patience, batch_size=self.batch_size)
+        require_at_least(0, seed=self.seed)
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout lies in [0, 1), got {self.dropout}")
         if self.transitions not in (3, 4):
             raise ConfigError(f"transitions is 3 or 4, got {self.transitions!r}")
 

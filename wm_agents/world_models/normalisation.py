@@ -19,6 +19,11 @@ def divisors(spreads: Tensor) -> Tensor:
     return torch.where(spreads > 0, spreads, torch.ones_like(spreads))
 
 
+def units(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """What to take from float32 rows [N, F] and what to divide them by, both [F]."""
+    return rows.mean(0), divisors(spread(rows, rows.double().mean(0))).float()
+
+
 class Standardiser(nn.Module):
     """Shifts and scales the last axis to mean 0 and standard deviation 1.
 
@@ -43,8 +48,9 @@ class Standardiser(nn.Module):
         """Measure mean and standard deviation of rows [N, F]; `is_centred=False` keeps 0 as the mean."""
         mean = rows.double().mean(0) if is_centred else torch.zeros_like(rows[0], dtype=torch.float64)
         self.mean.copy_(mean)
-        self.span.copy_(spread(rows, mean))
-        self.std.copy_(divisors(spread(rows, mean)))
+        spreads = spread(rows, mean)
+        self.span.copy_(spreads)
+        self.std.copy_(divisors(spreads))
 
     def normalise(self, values: Tensor) -> Tensor:
         """From units to standard deviations."""
