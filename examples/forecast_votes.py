@@ -196,7 +196,7 @@ def write_spatial_model(
     countries = {
         data.countries[c]: [round(float(x), 4) for x in column] for c, column in zip(chosen, columns, strict=True)
     }
-    path.write_text(json.dumps({"countries": countries, "drafts": drafts}) + "\n")
+    path.write_text(json.dumps({"countries": countries, "drafts": drafts}) + "\n", encoding="utf-8")
 
 
 def table(summary: dict[str, Any]) -> str:
