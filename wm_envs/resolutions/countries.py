@@ -32,6 +32,7 @@ _FILLERS = {"the", "of", "and"}
 _WORDS = {
     "st": "saint",
     "ste": "saint",
+    "sta": "saint",
     "n": "north",
     "s": "south",
     "e": "east",
@@ -75,6 +76,9 @@ _WORDS = {
     "prov": "province",
     "terr": "territory",
     "emir": "emirates",
+    "em": "emirates",
+    "plur": "plurinational",
+    "bol": "bolivarian",
     "jamah": "jamahiriya",
 }
 # "Republic of" and the like change nothing before a plain name, except where a second state has the
@@ -88,7 +92,7 @@ def normalised(name: str) -> str:
     """A name without accents, case and the ways of writing that differ between records."""
     lowered = _repaired(name).casefold().translate(_LETTERS)
     plain = unicodedata.normalize("NFKD", lowered).encode("ascii", "ignore").decode()
-    plain = re.sub(r"\bst\.", "saint", plain.replace("&", " and ").replace("the former", "former"))
+    plain = re.sub(r"\bst\.", "saint ", plain.replace("&", " and ").replace("the former", "former"))
     return " ".join(re.findall(r"[a-z]+", plain.replace("'", "")))
 
 
@@ -108,7 +112,8 @@ def _key(name: str) -> Key:
     """The words of a name, abbreviations written out, in the order of the alphabet."""
     text = re.sub(r"(?<=people)\W?s\b", "", _repaired(name).casefold())
     # "u.s.a." is one word, while the dot of "st." ends an abbreviation.
-    text = re.sub(r"\b[a-z]\.(?:\s*[a-z]\.)+", lambda match: re.sub(r"[.\s]", "", match[0]) + " ", text)
+    letters = r"\b[a-z]\b\.?(?:\s*\b[a-z]\b\.?)+"
+    text = re.sub(letters, lambda match: re.sub(r"[.\s]", "", match[0]) + " ", text)
     # Fillers go first: "s" alone is one of them only where it has no dot, else it is "South".
     words = [_WORDS.get(word, word) for word in normalised(text).split() if word not in _FILLERS]
     return tuple(sorted(words))
@@ -149,6 +154,9 @@ _AMBIGUOUS: frozenset[Key] = frozenset(map(_key, AMBIGUOUS_NAMES))
 def _members_named(name: str) -> tuple[str, ...] | None:
     """The members that a name may mean: none for a name of no member, None for an unknown name."""
     key = _key(name)
+    if key in _keys():
+        return _keys()[key]
+    key = tuple(word for word in key if word not in ("former", "formerly"))  # "USSR (former)"
     if key in _keys():
         return _keys()[key]
     # "Samoa/Western Samoa", "Burma (Myanmar)": parts that are all names of one member.

@@ -231,11 +231,14 @@ BN Negara Brunei Darussalam
 BO Plurinational State of Bolivia
 BR Federative Republic of Brazil|United States of Brazil
 BY Belorussia|Byelorussia|Bielorussia|Belorussian SSR|Belarus (Byelorussia)
+BY Byelarus
 CD Congo (Democratic Republic of)
 CD DRC|DR Congo|Congo DR|Congo DRC|DROC|Congo Democratic Republic|Congo Kinshasa
 CD Congo Leopoldville|Congo (Zaire)|Zaire (Democratic Republic of the Congo)
 CD Democratic Republic of Congo (Zaire)
+CD Republic of Zaire
 CF CAR
+CF Central African R
 CG Congo Brazzaville|Congo Republic|People's Republic of the Congo
 CH Swiss Confederation
 CI Cote d Ivoire|Cte d'Ivoire|Cote Ivoire|Cote d'Ivoire (Ivory Coast)
@@ -249,14 +252,18 @@ DE FRG|West Germany|Germany West|German Federal Republic|Federal Republic German
 DE Germany (FRG)|Germany (Federal Republic)
 DM Dominica Island
 DO Dominican Rep
+DO Dominican R
 DZ People's Democratic Republic of Algeria
 EG UAR|Arab Republic of Egypt|Egypt Arab Rep|Egypt (United Arab Republic)|Egypt AR
 ER State of Eritrea
 ET Abyssinia|Federal Democratic Republic of Ethiopia|Socialist Ethiopia|Ethiopian Empire
 FJ Fiji Islands|Republic of the Fiji Islands
 FM Federated States of Micronesia|FSM
+FM FS Micronesia
 FR French Republic
+GA Gabonese Republic
 GB UK|Great Britain|Britain|United Kingdom of Great Britain|United Kingdom (Great Britain)
+GB UK of Great Britain and Northern Ireland|UK of GB and NI
 GM Republic of the Gambia|Islamic Republic of the Gambia
 GN People's Revolutionary Republic of Guinea|Guinea Conakry
 GR Hellenic Republic|Hellas
@@ -264,6 +271,7 @@ GY Co-operative Republic of Guyana|Cooperative Republic of Guyana
 HU Hungarian People's Republic|People's Republic of Hungary
 IE Eire|Irish Republic
 IR Isl Rep Iran|Islamic Republic of Iran|Iran Islamic Rep|Persia|Iran (Persia)
+IR Iran IR
 IT Italian Republic
 JO Hashemite Kingdom of Jordan
 KG Kyrgyz Republic|Kirghizia|Kirgizstan|Kirghizstan|Kyrgizstan|Kirgizia
@@ -274,6 +282,7 @@ KN Saint Christopher Nevis|Saint Kitts and Nevis Federation
 KP DPRK|DPR Korea|Korea DPR|Korea Democratic Republic|Korea North|Democratic Republic of Korea
 KP Korea (North) Democratic People's Republic|People's Republic of Korea|Korea Dem People's Rep
 KR ROK|Korea South|Korea ROK
+KR Korea R
 KZ Kazakstan
 LA Lao PDR|Lao People's Dem Rep|PDR Lao|Lao Democratic People's Republic|Laos PDR
 LA Laos People's Democratic Republic
@@ -282,6 +291,7 @@ LK Democratic Socialist Republic of Sri Lanka|Sri Lanka (Ceylon)
 LU Grand Duchy of Luxembourg|Luxemburg
 LY Socialist People's Libyan Arab Jamahiriya|Great Socialist People's Libyan Arab Jamahiriya
 LY Libya Arab Jamahiriya
+LY Libyan AJ
 MD Moldavia|Moldova (Moldavia)
 MG Malagasy Republic|Malagasy|Democratic Republic of Madagascar|Madagascar (Malagasy)
 MH Marshalls
@@ -297,8 +307,10 @@ MV Maldive Islands|Maldives Islands
 MX United Mexican States
 MZ People's Republic of Mozambique
 NA Namibia (South West Africa)
+NG Federal Republic of Nigeria
 NL Holland|Nederland|The Netherlands
 NP Federal Democratic Republic of Nepal
+NZ N Zealand
 PG PNG|Independent State of Papua New Guinea
 PH Philippine Republic|Phillipines|Philipines
 PK Islamic Republic of Pakistan
@@ -306,10 +318,12 @@ PL Polish People's Republic|People's Republic of Poland
 PS Palestine State|Palestinian Territory|Palestinian Territories|Occupied Palestinian Territory
 PS West Bank and Gaza|Palestinian Territory Occupied|Palestine West Bank|Palestine Gaza
 PS Palestinian Authority
+PS Occupied Palestinian Territory including East Jerusalem|Palestine State of
 PT Portuguese Republic
 RO Rumania|Roumania|Socialist Republic of Romania
 RU Soviet Union|Russia (Soviet Union)|Russia USSR|Russian Federation (USSR)|Soviet Russia
 RU Russian Fed|Soviet Union (USSR)|Union of Soviet Socialist Republics (USSR)
+RW Rwandese Republic|Rwandan Republic
 SA Saudi|KSA
 SB Solomons
 SD Democratic Republic of the Sudan
@@ -318,9 +332,12 @@ SM Most Serene Republic of San Marino
 SO Federal Republic of Somalia|Somali Democratic Republic|Somali Republic|Somalia Fed Rep
 SR Surinam
 ST Democratic Republic of Sao Tome and Principe|Sao Tome
+ST S Tome and Principe
 SV Salvador
 SY Syrian Republic|Syria Arab Republic
+SY Syrian AR
 SZ Eswatini (Swaziland)|Swaziland (Eswatini)|eSwatini
+TG Togolese Republic
 TH Siam|Thailand (Siam)
 TJ Tadjikistan|Tadzhikistan|Tajikstan
 TL East Timor|Democratic Republic of Timor-Leste|Timor-Leste (East Timor)
@@ -328,7 +345,9 @@ TM Turkmenia
 TR Turkey (Turkiye)|Turkish Republic
 TT Trinidad|Trinidad Tobago
 TW Taiwan Province of China|Chinese Taipei|Taiwan China|Formosa|Taiwan (Province of China)
+TW Republic of China Taiwan
 TZ Tanzania (Tanganyika)|United Republic of Tanganyika and Zanzibar|Tanganyika and Zanzibar
+UA Ukraine SSR
 US USA|US|United States America
 UY Eastern Republic of Uruguay|Oriental Republic of Uruguay
 VA Vatican|Vatican City|Vatican City State|Holy See (Vatican City State)|State of the Vatican City

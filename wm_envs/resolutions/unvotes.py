@@ -229,7 +229,7 @@ def _add_votes(calls: dict[int, _RollCall], path: Path, losses: Losses | None) -
     return count
 
 
-def _name_after_drafts(calls: dict[str, _RollCall]) -> None:
+def _name_after_drafts(calls: dict[int, _RollCall]) -> None:
     """Give votes on parts of a draft its title and subject; the symbol ties them together."""
     drafts = {call.symbol: call for call in calls.values() if call.symbol and not call.is_spoken and call.title}
     for call in calls.values():

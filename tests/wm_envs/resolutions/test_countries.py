@@ -90,6 +90,8 @@ CF Central African Rep.|GQ Eq. Guinea|GQ Guinea, Equatorial|GN Guinea|GW Guinea 
 SB Solomon Is.|MH Marshall Is.|MM Burma/Myanmar|MM Myanmar (Burma)|CN P. R. China|CN China, People's Republic of
 NE Niger|NG Nigeria|IE Republic of Ireland|WS W. Samoa|SS Sudan, South|ST Sao Tome & Principe
 CI Cote d\u00e2\u20ac\u2122Ivoire|CI C\u00c3\u00b4te d'Ivoire|CV Cabo Verde|CV Cape Verde|CI Ivory Coast
+KN St.Kitts and Nevis|RU USSR (former)|CS Former Czechoslovakia|LA Lao P D R|IR Iran, I.R. of|KR Korea, R.
+TW Taiwan, Republic of China|SZ Eswatini (formerly Swaziland)|VE Venezuela (Bol. Rep. of)|CD Zaire, Republic of
 """
 
 
