@@ -1,8 +1,8 @@
 """Countries by name and code: one member for every spelling, an error where name and code disagree.
 
 The tables are in `wm_envs.resolutions.country_names`. A name is compared by its words without
-accents, case, articles and punctuation, with abbreviations written out, so that "Korea, Rep. of" and
-"Republic of Korea" are one name. No other word is left out: an unknown name stays unknown.
+accents, case, articles and punctuation, abbreviations written out: "Korea, Rep. of" and "Republic of
+Korea" are one name. No other word is left out: an unknown name stays unknown.
 """
 
 import re

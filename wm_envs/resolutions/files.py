@@ -152,16 +152,17 @@ class RowCount:
         shown = "; ".join(self.examples)
         if num_dropped > self.num_read:
             raise TrajectoryError(
-                f"{self.path}: {num_dropped} of {num_dropped + self.num_read} {self.rows} cannot be used, the first: "
-                f"{shown}: check that the columns are what their names say and that the files belong together"
+                f"{self.path}: {num_dropped} of {num_dropped + self.num_read} {self.rows} cannot be used, "
+                f"the first: {shown}: check that the columns are what their names say and that the files "
+                "belong together"
             )
         if self.num_read == 0 and not may_be_empty:
             raise TrajectoryError(f"{self.path}: there are no {self.rows} in this file: give one with some")
         if num_dropped > 0 and self.losses is None and not may_be_partial:
             reasons = ", ".join(f"{count} {why}" for why, count in self.dropped.items())
             warnings.warn(
-                f"{self.path}: {self.num_read} {self.rows} are read, and left out are {reasons}; the first: "
-                f"{shown}; give losses=Losses() to count them yourself",
+                f"{self.path}: {self.num_read} {self.rows} are read, and left out are {reasons}; "
+                f"the first: {shown}; give losses=Losses() to count them yourself",
                 stacklevel=3,  # of the reader's caller
             )
 
