@@ -105,7 +105,7 @@ def read_revision(revision: str) -> dict[str, str]:
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, encoding="utf-8", check=True).stdout
 
 
 def figures_of(result: Mapping[str, Any]) -> dict[str, Figure]:

@@ -86,7 +86,7 @@ def control(config: Config, seed: int, row: dict[str, Any]) -> dict[str, Any]:
 def rows_of(config: Config) -> dict[int, dict[str, Any]]:
     """The rows so far, by seed."""
     path = config.output_dir / f"{NAME}.json"
-    rows = json.loads(path.read_text())["figures"]["rows"] if path.exists() else []
+    rows = json.loads(path.read_text(encoding="utf-8"))["figures"]["rows"] if path.exists() else []
     return {row["seed"]: row for row in rows}
 
 

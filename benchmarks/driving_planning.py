@@ -94,7 +94,7 @@ def add(config: Config, row: dict[str, Any]) -> dict[str, Any]:
     """Write the result with one more row, or with more drivers in a row that is there."""
     name = "driving_planning_from_scratch" if config.from_scratch else "driving_planning"
     path = config.results_dir / f"{name}.json"
-    old = json.loads(path.read_text())["figures"] if path.exists() else {"model": "", "rows": []}
+    old = json.loads(path.read_text(encoding="utf-8"))["figures"] if path.exists() else {"model": "", "rows": []}
     rows = {(other["circuit"], other["start_seed"]): other for other in old["rows"]}
     key = row["circuit"], row["start_seed"]
     rows[key] = rows.get(key, {}) | row

@@ -65,7 +65,7 @@ def single_turn(seed: int) -> float:
 
 def peer_turn(python: str, seed: int) -> dict[str, Any]:
     """One measurement of each peer."""
-    run = subprocess.run([python, str(PEERS), str(seed)], stdout=subprocess.PIPE, text=True, check=True)
+    run = subprocess.run([python, str(PEERS), str(seed)], stdout=subprocess.PIPE, encoding="utf-8", check=True)
     measured: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     return measured
 

@@ -164,7 +164,7 @@ def run_peer(
         script = Path(__file__).with_name("irl_gridworld_peer.py")
         command = [config.peer_python, script, problem, result, "--seconds", config.peer_seconds]
         subprocess.run([str(part) for part in command], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        parsed: dict[str, Any] = json.loads(result.read_text())
+        parsed: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
         return parsed
 
 

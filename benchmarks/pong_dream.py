@@ -108,7 +108,7 @@ def run_dream(config: Config, seed: int) -> dict[str, Any]:
     """`examples/dream_pong.py`, with its rounds."""
     with tempfile.TemporaryDirectory() as folder:
         summary = dream_pong.main(replace(config.dream, **_shared(config, seed), output_dir=Path(folder)))
-        return summary | {"rounds": json.loads((Path(folder) / "rounds.json").read_text())}
+        return summary | {"rounds": json.loads((Path(folder) / "rounds.json").read_text(encoding="utf-8"))}
 
 
 def run_ppo(config: Config, seed: int) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def missing(python: Path, modules: tuple[str, ...]) -> list[str]:
         return []
     code = f"import importlib.util as u; print(*[m for m in {modules!r} if u.find_spec(m) is None])"
     try:
-        found = subprocess.run([str(python), "-c", code], capture_output=True, text=True, timeout=60, check=True)
+        found = subprocess.run([str(python), "-c", code], capture_output=True, encoding="utf-8", timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return [*modules]
     return found.stdout.split()

@@ -128,7 +128,7 @@ def draw_recall(figures: dict[str, Any], path: Path) -> None:
 
 def solved(config: Config) -> dict[str, Any]:
     """The best run without a world model until it solves; needs the result of `recall`."""
-    recalled = json.loads((RESULTS / "symbolic_learning_recall.json").read_text())["figures"]
+    recalled = json.loads((RESULTS / "symbolic_learning_recall.json").read_text(encoding="utf-8"))["figures"]
     rate = recalled["learning_rate_without"]
     protocol = Protocol("wm/RuleRecall-v0", seed=config.seed, num_updates=10_000, evaluate_every=100, stop_when=0.9)
     without = run_arm("without", replace(world_model_arms(RECALL)["without"], learning_rate=rate), protocol, say)

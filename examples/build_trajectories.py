@@ -64,7 +64,7 @@ def main(config: Config) -> dict[str, Any]:
         "seconds": time.perf_counter() - started,
     }
     assert num_written == sum(map(len, read.values())) - num_merged
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(summary, indent=2))
     return summary
 

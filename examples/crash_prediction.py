@@ -267,7 +267,8 @@ def main(config: Config) -> dict[str, Any]:
         "seed": config.seed,
     }
     write_summary(config.output_dir, summary)
-    (config.output_dir / "calibrator.json").write_text(json.dumps(calibrators["model"].to_json()) + "\n")
+    calibrator = json.dumps(calibrators["model"].to_json()) + "\n"
+    (config.output_dir / "calibrator.json").write_text(calibrator, encoding="utf-8")
     draw(config, probabilities["model"], ttb, judged.happened)
     print(json.dumps(summary, indent=2))
     return summary

@@ -93,14 +93,14 @@ def main(config: Config) -> dict[str, Any]:
     for number in range(len(run.rounds), len(config.shares)):
         figures = run.play_round(number)
         print(json.dumps({name: round(value, 4) for name, value in figures.items()}), flush=True)
-        (config.output_dir / "rounds.json").write_text(json.dumps(run.rounds, indent=2) + "\n")
+        (config.output_dir / "rounds.json").write_text(json.dumps(run.rounds, indent=2) + "\n", encoding="utf-8")
         run.save(checkpoints, seconds_before + time.perf_counter() - began)
     seconds = seconds_before + time.perf_counter() - began
     summary = score(config, run.policy, run.view)
     summary |= {"real_steps": run.experience.num_steps, "seconds": seconds}
     summary["is_view_measured"] = run.is_view_measured
     write_summary(config.output_dir, summary)
-    (config.output_dir / "view.json").write_text(json.dumps(run.view.to_json(), indent=2) + "\n")
+    (config.output_dir / "view.json").write_text(json.dumps(run.view.to_json(), indent=2) + "\n", encoding="utf-8")
     save_with_card(run.policy, config.output_dir, card_of(config, summary))
     shutil.rmtree(checkpoints.directory)
     print(json.dumps(summary, indent=2))
@@ -212,7 +212,7 @@ def card_of(config: Config, summary: dict[str, Any]) -> Card:
             "from wm_agents.vector_ppo import VectorPPO",
             "from wm_envs.pong.view import PongView",
             "",
-            'view = PongView.from_json(json.loads(Path("view.json").read_text()))',
+            'view = PongView.from_json(json.loads(Path("view.json").read_text(encoding="utf-8")))',
             'agent = RememberingAgent(VectorPPO.load("model.safetensors"), view)  # for evaluate(), or step by step',
         ),
     )

@@ -38,6 +38,7 @@ from wm_agents.votes import (
 )
 from wm_agents.votes.baselines import all_baselines, revealed_at_random
 from wm_agents.votes.pictures import save_cards, save_map, save_tallies
+from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.generator import topic_of
 from wm_envs.resolutions.records import read_trajectories
 from wm_envs.resolutions.votes import vote_arrays, year_of
@@ -88,7 +89,8 @@ def main(config: Config) -> dict[str, Any]:
     rows = data.between(first, last)
     if len(rows) == 0:
         raise ConfigError(f"no roll call from {config.test_from} on; the last is of {data.years[-1]:.2f}")
-    unknown = sorted(set(config.cards) - set(data.countries))
+    cards = [code_of(card) or card for card in config.cards]
+    unknown = sorted(set(cards) - set(data.countries))
     if unknown:
         raise ConfigError(f"no votes of {unknown}, for whom a card was asked: give codes such as FR")
     if not config.quiet:
@@ -110,7 +112,7 @@ def main(config: Config) -> dict[str, Any]:
         write_spatial_model(data, rows, columns, fitted, config.output_dir / "spatial_model.json")
         save_map(data, rows, columns, fitted, config.output_dir / "map.png")
     save_tallies(data, forecast, config.output_dir / "tallies.png")
-    save_cards(data, forecast, config.cards, config.output_dir)
+    save_cards(data, forecast, cards, config.output_dir)
     settings = {"train_before": config.train_before, "test_from": config.test_from, "is_history_frozen": config.frozen}
     summary = {**summary, **settings, "seed": config.seed, "seconds": time.perf_counter() - started}
     write_summary(config.output_dir, summary)
@@ -196,7 +198,7 @@ def write_spatial_model(
     countries = {
         data.countries[c]: [round(float(x), 4) for x in column] for c, column in zip(chosen, columns, strict=True)
     }
-    path.write_text(json.dumps({"countries": countries, "drafts": drafts}) + "\n")
+    path.write_text(json.dumps({"countries": countries, "drafts": drafts}) + "\n", encoding="utf-8")
 
 
 def table(summary: dict[str, Any]) -> str:

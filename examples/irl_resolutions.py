@@ -282,11 +282,12 @@ def infer(config: Config) -> dict[str, Any]:
         "stability": {str(k): v for k, v in comparison.stability.items()},
     }
     cards = {code: card(fit, comparison, code) for code, fit in fits.items()}
-    (config.output_dir / "weights.json").write_text(json.dumps(cards, indent=1) + "\n")
+    (config.output_dir / "weights.json").write_text(json.dumps(cards, indent=1) + "\n", encoding="utf-8")
     save_map(config.output_dir / "map.png", comparison)
     title = f"What {len(codes)} countries vote for, {config.since[:4]} to {config.train_before[:4]}"
     notes = [f"{name.replace('_', ' ')}: {value:.3f}" for name, value in summary.items() if isinstance(value, float)]
-    (config.output_dir / "index.html").write_text(render_comparison(title, fits, comparison, notes=notes))
+    page = render_comparison(title, fits, comparison, notes=notes)
+    (config.output_dir / "index.html").write_text(page, encoding="utf-8")
     return summary
 
 

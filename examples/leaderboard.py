@@ -90,7 +90,8 @@ def main(config: Config) -> dict[str, float]:
     rows = rank(runs, config)
     text = markdown(rows, config)
     (folder / "leaderboard.md").write_text(text, encoding="utf-8")
-    (folder / "leaderboard.json").write_text(json.dumps([asdict(run) for run in runs], indent=2) + "\n")
+    records = json.dumps([asdict(run) for run in runs], indent=2) + "\n"
+    (folder / "leaderboard.json").write_text(records, encoding="utf-8")
     draw(rows, config, folder / "leaderboard.png")
     summary = {f"{agent} {env_id}": cell.estimate for (env_id, agent), cell in rows.items() if cell is not None}
     write_summary(folder, summary)

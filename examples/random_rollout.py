@@ -56,7 +56,7 @@ def main(config: Config) -> dict[str, float]:
     episodes = [run_episode(env, is_drawn=index == 0) for index in range(config.episodes)]
     env.close()
     summary = summarise(episodes)
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     if episodes[0].frames:
         write_contact_sheet(config.output_dir / "frames.png", evenly_spaced(episodes[0].frames, config.max_frames))
     print(json.dumps(summary, indent=2))

@@ -119,7 +119,7 @@ def main(config: Config) -> dict[str, float]:
     summary["is_view_measured"] = float(is_measured)
     summary |= {f"{name}_looked_up": figures[f"{name}_known"] for name in model.view.parts}
     write_summary(config.output_dir, summary)
-    (config.output_dir / "view.json").write_text(json.dumps(view.to_json(), indent=2) + "\n")
+    (config.output_dir / "view.json").write_text(json.dumps(view.to_json(), indent=2) + "\n", encoding="utf-8")
     save_with_card(model, config.output_dir, card_of(config, summary))
     print(json.dumps(without_infinities(summary), indent=2))
     if config.has_pictures:
@@ -169,7 +169,7 @@ def card_of(config: Config, summary: dict[str, float]) -> Card:
             "from wm_envs.pong.view import PongView",
             "",
             f'env = gym.make("{config.env_id}")',
-            'view = PongView.from_json(json.loads(Path("view.json").read_text()))',
+            'view = PongView.from_json(json.loads(Path("view.json").read_text(encoding="utf-8")))',
             'model = ObjectModel.load("model.safetensors", env.observation_space, env.action_space, view)',
         ),
     )

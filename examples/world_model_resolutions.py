@@ -157,7 +157,7 @@ def write(
         }
         for k, trajectory in enumerate(trajectories)
     ]
-    (folder / "per_trajectory.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+    (folder / "per_trajectory.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def draw(folder: Path, model: ResolutionModel, test: Trajectories, losses: list[float]) -> None:

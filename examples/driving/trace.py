@@ -92,7 +92,7 @@ class Trace:
 
     def write(self, folder: Path, title: str) -> None:
         """Write trace.json and trace.html."""
-        (folder / "trace.json").write_text(json.dumps(self.records) + "\n")
+        (folder / "trace.json").write_text(json.dumps(self.records) + "\n", encoding="utf-8")
         page = PAGE.format(
             title=title, last=len(self.records) - 1, records=json.dumps(self.records), terms=json.dumps(TERMS)
         )

@@ -57,6 +57,9 @@ class VoteData:
             raise TrajectoryError(f"expected {num_rows} roll calls in every array, got {wrong}")
         if len(self.countries) != num_countries or self.sponsors.shape != self.votes.shape:
             raise TrajectoryError(f"expected {num_countries} countries in countries and sponsors")
+        if len(set(self.countries)) != num_countries:
+            repeated = next(code for code in self.countries if list(self.countries).count(code) > 1)
+            raise TrajectoryError(f"country {repeated!r} has two columns: merge them or leave one out")
 
     @property
     def is_present(self) -> NDArray[np.bool_]:

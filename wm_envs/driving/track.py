@@ -28,6 +28,9 @@ MIN_LENGTH, MAX_LENGTH = 200.0, 40_000.0  # m; the car looks 180 m ahead
 MIN_WIDTH = 2.5  # of the whole road, m
 MAX_HALF_WIDTH = 100.0  # m: more are not metres
 MAX_CURVATURE = 0.5  # 1/m
+# m that the inner edge of a bend may run backwards. It does where the road is wider than the radius of
+# the bend, since the normals cross there. Measured circuits have up to 0.22 m, at single hairpin points.
+MAX_BACKWARDS = 0.5
 TOUCHING_DISTANCE = 2.0  # m between two parts of the line that run alongside
 CROSSING_ANGLE = math.radians(30.0)  # parts that meet at a wider angle are a bridge
 
@@ -139,7 +142,7 @@ def random_track(seed: int) -> Track:
     for amplitude in 0.6 * 0.85 ** np.arange(40):
         distance = size * (1.0 + amplitude * shape)
         points = np.stack([distance * np.cos(angle), distance * np.sin(angle)], axis=1)
-        track = from_points("random", points, half_width, half_width)
+        track = _tables("random", points, half_width, half_width)
         if np.abs(track.curvature).max() <= 0.04:
             return track
     raise AssertionError("the circle that is left is curved by 1/280 1/m")
@@ -149,8 +152,29 @@ def from_points(name: str, points: Floats, right: Floats, left: Floats, lines: S
     """The circuit through points [K, 2] with the half widths [K] at them, all in m; errors name points by their lines.
 
     Raises:
-        TrackError: The length or the curvature is out of bounds.
+        TrackError: The length or the curvature is out of bounds, or the road is wider than the radius of a bend.
     """
+    track = _tables(name, points, right, left, lines)
+    folded = _folded(track)
+    if folded is not None:
+        curvature = track.curvature[folded]
+        side = "left" if curvature > 0 else "right"
+        width = track.left[folded] if curvature > 0 else track.right[folded]
+        number = int(np.hypot(points[:, 0] - track.x[folded], points[:, 1] - track.y[folded]).argmin())
+        raise TrackError(
+            f"{name}: near {_point(number, lines)} the road reaches {width:.1f} m to the {side}, past the centre of a "
+            f"bend with a radius of {1 / abs(curvature):.1f} m, so that its inner edge runs backwards: make it "
+            f"narrower than the radius there (w_tr_{side}_m), or smooth the line"
+        )
+    return track
+
+
+def _point(number: int, lines: Sequence[int] | None) -> str:
+    return f"point {number}" if lines is None else f"line {lines[number]}"
+
+
+def _tables(name: str, points: Floats, right: Floats, left: Floats, lines: Sequence[int] | None = None) -> Track:
+    """The tables of `from_points`, whatever the road's width; raises TrackError."""
     spline = ClosedSpline(points)
     if not MIN_LENGTH <= spline.length <= MAX_LENGTH:
         raise TrackError(
@@ -163,9 +187,8 @@ def from_points(name: str, points: Floats, right: Floats, left: Floats, lines: S
     curvature = (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / np.hypot(first[:, 0], first[:, 1]) ** 3
     if (sharpest := np.abs(curvature).max()) > MAX_CURVATURE:
         number = int(np.abs(spline.knots[:-1] - distance[np.abs(curvature).argmax()]).argmin())
-        where = f"point {number}" if lines is None else f"line {lines[number]}"
         raise TrackError(
-            f"{name}: near {where} the line turns with a radius of {1 / sharpest:.2f} m, "
+            f"{name}: near {_point(number, lines)} the line turns with a radius of {1 / sharpest:.2f} m, "
             f"{1 / MAX_CURVATURE:.0f} m is the least: smooth the line"
         )
     return Track(
@@ -180,8 +203,30 @@ def from_points(name: str, points: Floats, right: Floats, left: Floats, lines: S
     )
 
 
+def _folded(track: Track) -> int | None:
+    """The sharpest point of a fold in which the inner edge runs more than `MAX_BACKWARDS` backwards."""
+    inner = np.where(track.curvature > 0, track.left, track.right)
+    # While the centre line goes on by ds, the inner edge does by (1 - n kappa) ds.
+    excess = inner * np.abs(track.curvature) - 1.0
+    is_folded = excess > 0.0
+    if is_folded.all():
+        return int(excess.argmax())
+    # From a point that is not folded on, so that no fold lies across the seam of the tables.
+    start = int(np.flatnonzero(~is_folded)[0])
+    order = (np.arange(track.num_points) + start) % track.num_points
+    fold_of = np.cumsum(~is_folded[order])  # constant over each fold
+    backwards = np.bincount(fold_of, np.where(is_folded[order], excess[order], 0.0)) * track.spacing
+    if backwards.max() <= MAX_BACKWARDS:
+        return None
+    members = order[(fold_of == backwards.argmax()) & is_folded[order]]
+    return int(members[excess[members].argmax()])
+
+
 def read_csv(path: Path) -> Track:
     """The circuit of a file with the columns x_m, y_m, w_tr_right_m, w_tr_left_m; lines that start with # are comments.
+
+    The last point leads on to the first; it may also be the first one again. A file that goes further over its start
+    is refused, as is a road wider than the radius of its bend, where the normals of the line would cross.
 
     Raises:
         TrackError: With file, line and remedy.
@@ -192,6 +237,7 @@ def read_csv(path: Path) -> Track:
     if not MIN_ROWS <= len(rows) <= MAX_ROWS:
         raise TrackError(f"{path}: {len(rows)} points: give {MIN_ROWS} to {MAX_ROWS}, best one every 5 m")
     _check_widths(path, lines, rows)
+    _check_ends(path, lines, rows)
     _check_steps(path, lines, rows[:, :2])
     _check_touching(path, lines, rows[:, :2])
     try:
@@ -256,10 +302,58 @@ def _check_widths(path: Path, lines: list[int], rows: Floats) -> None:
         )
 
 
+def _check_ends(path: Path, lines: list[int], rows: Floats) -> None:
+    """No points at the end that lie on the road behind the start, as in a recording of more than a lap."""
+    num_points = len(rows)
+    half = num_points // 2
+    count = 0
+    while count < half - 1 and _is_on_start(rows, num_points - 1 - count, half):
+        count += 1
+    if _turns_back(rows[: num_points - count, :2]):
+        count += 1
+    if count:
+        raise TrackError(
+            f"{path}, line {lines[-count]}: from here to its end the file runs over its start again, for {count} "
+            f"point{'s' if count > 1 else ''}: delete them, the last point is the one before the first"
+        )
+
+
+def _turns_back(points: Floats) -> bool:
+    """Whether the last point lies so close to the first one that the way between them leads aside."""
+    closing = points[0] - points[-1]
+    before, after = points[-1] - points[-2], points[1] - points[0]
+    length = np.hypot(*closing)
+    if not 1e-3 <= length < 0.5 * min(np.hypot(*before), np.hypot(*after)):
+        return False
+    # More than 30 degrees from the way into the last point, or from that out of the first one.
+    return any(closing @ step < 0.866 * length * np.hypot(*step) for step in (before, after))
+
+
+def _is_on_start(rows: Floats, index: int, half: int) -> bool:
+    """Whether a point lies abreast of a step of the first half, on the road there, on its way in that direction."""
+    point, before = rows[index, :2], rows[index - 1, :2]
+    first = rows[:half, :2]
+    along = rows[1 : half + 1, :2] - first
+    lengths = np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)
+    offset = point - first
+    share = (offset * along).sum(axis=1) / lengths**2
+    aside = (along[:, 0] * offset[:, 1] - along[:, 1] * offset[:, 0]) / lengths  # m to the left
+    width = np.where(aside > 0, rows[:half, 3], rows[:half, 2])
+    is_near = (share >= 0.0) & (share <= 1.0) & (np.abs(aside) <= width)
+    # Outside of a bend a point may be past one step and before the next.
+    is_between = (share < 0.0) & (np.roll(share, 1) > 1.0) & (np.hypot(*offset.T) <= width)
+    is_near[1:] |= is_between[1:]
+    step = point - before
+    is_same_way = along @ step >= 0.5 * lengths * np.hypot(*step)
+    return bool((is_near & is_same_way).any())
+
+
 def _check_steps(path: Path, lines: list[int], points: Floats) -> None:
     """No point twice in a row, and no gap where the ends should meet."""
     steps = np.hypot(*(np.roll(points, -1, axis=0) - points).T)
     short = np.flatnonzero(steps < 1e-3)
+    if len(short) and short[0] == len(points) - 1:
+        raise TrackError(f"{path}, line {lines[-1]}: the last point is the first one again: delete it")
     if len(short):
         raise TrackError(f"{path}, line {lines[short[0]]}: the next point is the same: delete one of them")
     if steps[-1] > 5.0 * steps[:-1].max():

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wm_envs.errors import TrajectoryError
-from wm_envs.resolutions.countries import code_of
-from wm_envs.resolutions.files import read_columns
+from wm_envs.resolutions.countries import is_missing, resolve
+from wm_envs.resolutions.files import RowCount, read_columns, whole_number
 from wm_envs.resolutions.records import (
     MAX_MEMBERS,
     VOTE_LISTS,
@@ -16,9 +16,11 @@ from wm_envs.resolutions.records import (
     Trajectory,
     ballot_of,
     check_date,
+    check_same_vote,
     outcome_of,
 )
 
+MAX_RECORD_NUMBER = 10**12
 TOTALS = ("total_yes", "total_no", "total_abstentions")
 COLUMNS = (
     *("undl_id", "ms_code", "ms_name", "ms_vote", "date", "session", "resolution", "draft", "title"),
@@ -27,10 +29,15 @@ COLUMNS = (
 _LIST_OF_VOTE = {"Y": "in_favour", "N": "against", "A": "abstaining"}
 
 
+# What all rows of a resolution say alike, by its column: where they differ, nobody can say which is right.
+SHARED = ("date", "session", "resolution", *TOTALS)
+
+
 @dataclass
 class _Resolution:
-    shared: list[str]
+    shared: dict[str, str]
     votes: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)  # of the members, as the rows have them
     num_unknown: int = 0
 
 
@@ -38,22 +45,44 @@ def read_digital_library(path: Path, losses: Losses | None = None) -> list[Traje
     """Read the file (it may be packed with gzip) as one trajectory per resolution, by date.
 
     `X` is a member that did not vote: absent. A resolution whose totals do not add up with its rows is left out and
-    counted, since nobody can say which of both is wrong.
+    counted, since nobody can say which of both is wrong. So is a row that says the same as one before.
+
+    Args:
+        path: The file.
+        losses: Counts what is missing, in place. Without it, a warning names what is left out.
 
     Raises:
-        TrajectoryError: Wrong columns, an unknown kind of vote, two votes of a member on one resolution, a malformed
-            date or total; the message names file, line and field.
+        TrajectoryError: Wrong columns, an unknown kind of vote, two different votes of a member on one resolution, a
+            name and a code of two countries, a malformed date or total, nothing that can be read, or more that cannot
+            be used than can; the message names file, line and field.
     """
-    losses = Losses() if losses is None else losses
+    path = Path(path)
     resolutions: dict[str, _Resolution] = {}
-    for line, (undl_id, ms_code, ms_name, ms_vote, *shared) in read_columns(Path(path), COLUMNS):
+    rows = RowCount(path, "rows", losses)
+    for line, (undl_id, ms_code, ms_name, ms_vote, *others) in read_columns(path, COLUMNS):
         where = f"{path}: line {line}"
-        if not undl_id:
-            raise TrajectoryError(f"{where}: undl_id: expected a record number, got nothing")
-        resolution = resolutions.setdefault(undl_id, _Resolution(shared))
-        _add_vote(resolution, ms_code, ms_name, ms_vote.strip(), where, losses)
-    read = [_trajectory(undl_id, resolution, path, losses) for undl_id, resolution in resolutions.items()]
+        number = _record_number(undl_id, where)
+        shared = dict(zip(COLUMNS[4:], others, strict=True))
+        resolution = resolutions.setdefault(number, _Resolution(shared))
+        for name in SHARED:
+            if shared[name].strip() != resolution.shared[name].strip():
+                raise TrajectoryError(
+                    f"{where}: {name}: {shared[name][:40]!r}, while an earlier row of undl_id {number} has "
+                    f"{resolution.shared[name][:40]!r}: correct one of them"
+                )
+        _add_vote(resolution, (ms_code, ms_name, ms_vote.strip()), line, rows)
+    rows.finish()
+    records = RowCount(path, "resolutions with votes", losses)
+    read = [_trajectory(number, resolution, records) for number, resolution in resolutions.items()]
+    records.finish()
     return _by_date(_with_own_ids([trajectory for trajectory in read if trajectory is not None]))
+
+
+def _record_number(text: str, where: str) -> str:
+    """The number of a record in one form, for 4026910.0 too."""
+    if not text.strip():
+        raise TrajectoryError(f"{where}: undl_id: expected a record number, got nothing")
+    return str(whole_number(text, f"{where}: undl_id", 0, MAX_RECORD_NUMBER))
 
 
 def _with_own_ids(trajectories: list[Trajectory]) -> list[Trajectory]:
@@ -71,54 +100,73 @@ def _by_date(trajectories: Iterable[Trajectory]) -> list[Trajectory]:
     return sorted(trajectories, key=lambda trajectory: (trajectory.date or "", trajectory.trajectory_id))
 
 
-def _add_vote(resolution: _Resolution, code: str, name: str, vote: str, where: str, losses: Losses) -> None:
+def _add_vote(resolution: _Resolution, row: tuple[str, str, str], line: int, rows: RowCount) -> None:
+    code, name, vote = row
+    where = f"{rows.path}: line {line}"
     if vote not in ("Y", "N", "A", "X", ""):
         raise TrajectoryError(f"{where}: ms_vote: expected Y, N, A or X, got {vote[:40]!r}")
-    member = code_of(code) or code_of(name)
+    member = resolve(code, name, where)
     if vote in ("X", ""):
-        losses["members that did not vote"] += 1
+        rows.num_read += 1
+        rows.note("members that did not vote")
     elif member is None:
-        losses["votes of unknown countries"] += 1
+        shown = f"line {line}: ms_name {name[:40]!r}, ms_code {code[:20]!r}"
+        rows.drop("votes of unknown countries", shown)
         resolution.num_unknown += 1
     elif member in resolution.votes:
-        raise TrajectoryError(f"{where}: ms_code: {member} voted twice")
+        first = resolution.names[member], resolution.votes[member]
+        check_same_vote(member, first, (name, vote), where, "ms_vote")
+        rows.num_read += 1
+        rows.note("votes given twice")
     else:
-        resolution.votes[member] = _LIST_OF_VOTE[vote]
-        losses["votes read"] += 1
+        resolution.votes[member] = vote
+        resolution.names[member] = name
+        rows.num_read += 1
+        rows.note("votes read")
 
 
-def _trajectory(undl_id: str, resolution: _Resolution, path: Path, losses: Losses) -> Trajectory | None:
-    date, session, symbol, _draft, title, agenda_title, subjects, *totals = resolution.shared
-    where = f"{path}: undl_id {undl_id[:40]}"
+def _trajectory(number: str, resolution: _Resolution, records: RowCount) -> Trajectory | None:
+    shared = resolution.shared
+    where = f"{records.path}: undl_id {number}"
     lists: dict[str, list[str]] = {name: [] for name in VOTE_LISTS}
-    for code, name in resolution.votes.items():
-        lists[name].append(code)
-    announced = [_total(text, f"{where}: {name}") for name, text in zip(TOTALS, totals, strict=True)]
+    for code, vote in resolution.votes.items():
+        lists[_LIST_OF_VOTE[vote]].append(code)
+    announced = [_total(shared[name], f"{where}: {name}") for name in TOTALS]
     counted = [len(lists[name]) for name in VOTE_LISTS]
-    if resolution.num_unknown == 0 and any(a is not None and a != c for a, c in zip(announced, counted, strict=True)):
-        losses["resolutions whose totals do not add up"] += 1
-        losses["votes of such resolutions"] += sum(counted)
+    differs = any(a is not None and a != c for a, c in zip(announced, counted, strict=True))
+    if resolution.num_unknown == 0 and differs:
+        shown = f"undl_id {number}: announced {announced}, counted {counted}"
+        records.drop("resolutions whose totals do not add up", shown)
+        records.note("votes of such resolutions", sum(counted))
         return None
     if not any(counted):
-        losses["resolutions without votes"] += 1
+        records.note("resolutions without votes")
         return None
+    records.num_read += 1
     ballot = ballot_of(lists)
+    title, agenda_title, subjects = shared["title"], shared["agenda_title"], shared["subjects"]
     return Trajectory(
-        trajectory_id=symbol or f"undl/{undl_id}",
-        symbol=symbol,
+        trajectory_id=shared["resolution"] or f"undl/{number}",
+        symbol=shared["resolution"],
         title=title,
         subject=agenda_title or subjects,
         description=" ".join(filter(None, (title, agenda_title, subjects))),
-        session=int(session) if re.fullmatch(r"\d{1,3}", session) else None,
+        session=_session(shared["session"], where, records),
         final_outcome=outcome_of(ballot),
-        date=check_date(date, f"{where}: date"),
+        date=check_date(shared["date"], f"{where}: date"),
         plenary_ballot=ballot,
     )
 
 
-def _total(text: str, where: str) -> int | None:
-    if not text.strip():
+def _session(text: str, where: str, records: RowCount) -> int | None:
+    """The number of a regular session; special ones, such as "10emsp", have none."""
+    if not re.fullmatch(r"[0-9.eE+-]+", text.strip()):
+        records.note("resolutions without the number of a session")
         return None
-    if not re.fullmatch(r"\d{1,3}(\.0)?", text.strip()) or float(text) > MAX_MEMBERS:
-        raise TrajectoryError(f"{where}: expected a number from 0 to {MAX_MEMBERS}, got {text[:40]!r}")
-    return int(float(text))
+    return whole_number(text, f"{where}: session", 1, 999)
+
+
+def _total(text: str, where: str) -> int | None:
+    if is_missing(text):
+        return None
+    return whole_number(text, where, 0, MAX_MEMBERS)

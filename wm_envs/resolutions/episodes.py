@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wm_envs.errors import OptionError, TrajectoryError
 from wm_envs.resolutions import dynamics
+from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.generator import topic_of
 from wm_envs.resolutions.records import Ballot, Trajectory, outcome_value
 
@@ -45,14 +46,18 @@ def recorded_episode(trajectory: Trajectory, country: str, transitions: int = 4)
 
     Args:
         trajectory: With a vote or an outcome.
-        country: Its code.
+        country: Its code or name.
         transitions: 4, or 3 for the historical layout, in which the committee's vote is taken in DRAFT.
 
     Raises:
-        OptionError: `transitions` is neither.
+        OptionError: `transitions` is neither, or the country is unknown.
     """
     if transitions not in (3, 4):
         raise OptionError(f"transitions is 3 or 4, got {transitions!r}")
+    code = code_of(country)
+    if code is None:
+        raise OptionError(f"country is a code like 'FR' or a name, got {country!r}")
+    country = code
     stages = [dynamics.DRAFT]
     stages += [dynamics.COMMITTEE_VOTE] * (trajectory.committee_ballot is not None)
     stages += [dynamics.PLENARY_VOTE] * (trajectory.plenary_ballot is not None)
@@ -74,6 +79,7 @@ def episode_arrays(trajectories: Sequence[Trajectory], country: str, transitions
 
     Raises:
         TrajectoryError: None has.
+        OptionError: The country is unknown.
     """
     episodes = [recorded_episode(t, country, transitions) for t in trajectories if has_course(t)]
     if not episodes:

@@ -5,9 +5,13 @@ import gzip
 import io
 import json
 import math
+import re
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +68,103 @@ def read_columns(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, li
             yield reader.line_num, [row[place] for place in places]
     except csv.Error as error:
         raise TrajectoryError(f"{path}: line {reader.line_num}: {error}") from error
+
+
+@lru_cache(maxsize=100_000)  # the same few thousand roll calls stand on a million rows
+def _whole_number(text: str) -> int | None:
+    """The integer that a text like 10, 10.0 or 1e1 stands for; None where it is none below 10**15."""
+    stripped = text.strip()
+    if len(stripped) > 40 or not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?", stripped):
+        return None
+    number = Decimal(stripped)
+    # The bound comes first: the integer of 1e999 would take a thousand digits.
+    if abs(number) >= 10**15 or number != number.to_integral_value():
+        return None
+    return int(number)
+
+
+def whole_number(text: str, where: str, low: int, high: int) -> int:
+    """An integer of a CSV file, which tools also write as 10.0 or 1e1: all are one number.
+
+    Args:
+        text: The field.
+        where: File, line and column, for the message.
+        low: The least number that is allowed.
+        high: The greatest.
+
+    Raises:
+        TrajectoryError: No number, a fraction, or out of bounds.
+    """
+    number = _whole_number(text)
+    if number is None or not low <= number <= high:
+        raise TrajectoryError(
+            f"{where}: expected a whole number from {low} to {high}, such as 67 or 67.0, got {text[:40]!r}"
+        )
+    return number
+
+
+class RowCount:
+    """Counts the rows of a file that are read and those that are not, with the first examples and why.
+
+    Args:
+        path: The file, for messages.
+        rows: What its rows are, such as "votes".
+        losses: Takes the counts, in place. Without it, a warning says at the end what was left out.
+
+    Attributes:
+        num_read: Rows that are read, those that say the same as an earlier one among them.
+        dropped: Rows that are left out, by the reason.
+    """
+
+    NUM_EXAMPLES = 3
+
+    def __init__(self, path: Path | str, rows: str, losses: Counter[str] | None) -> None:
+        self.path = path
+        self.rows = rows
+        self.losses = losses
+        self.num_read = 0
+        self.dropped: Counter[str] = Counter()
+        self.examples: list[str] = []
+
+    def note(self, what: str, number: int = 1) -> None:
+        """Count something that is no loss, such as a row that says the same as an earlier one."""
+        if self.losses is not None:
+            self.losses[what] += number
+
+    def drop(self, why: str, example: str) -> None:
+        """Count a row that is left out."""
+        self.dropped[why] += 1
+        self.note(why)
+        if len(self.examples) < self.NUM_EXAMPLES:
+            self.examples.append(f"{example} ({why})")
+
+    def finish(self, *, may_be_empty: bool = False, may_be_partial: bool = False) -> None:
+        """Judge the whole file.
+
+        Args:
+            may_be_empty: Whether a file without any row is good.
+            may_be_partial: Whether there is no warning where some rows are of no use.
+
+        Raises:
+            TrajectoryError: No row was read, or more were left out than read.
+        """
+        num_dropped = self.dropped.total()
+        shown = "; ".join(self.examples)
+        if num_dropped > self.num_read:
+            raise TrajectoryError(
+                f"{self.path}: {num_dropped} of {num_dropped + self.num_read} {self.rows} cannot be used, "
+                f"the first: {shown}: check that the columns are what their names say and that the files "
+                "belong together"
+            )
+        if self.num_read == 0 and not may_be_empty:
+            raise TrajectoryError(f"{self.path}: there are no {self.rows} in this file: give one with some")
+        if num_dropped > 0 and self.losses is None and not may_be_partial:
+            reasons = ", ".join(f"{count} {why}" for why, count in self.dropped.items())
+            warnings.warn(
+                f"{self.path}: {self.num_read} {self.rows} are read, and left out are {reasons}; "
+                f"the first: {shown}; give losses=Losses() to count them yourself",
+                stacklevel=3,  # of the reader's caller
+            )
 
 
 def parse_json(text: str | bytes, where: str) -> Any:

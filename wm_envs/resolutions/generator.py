@@ -116,18 +116,23 @@ def utilities(source: Source) -> NDArray[np.float64]:
 def fitted_source(path: str | Path) -> Source:
     """A spatial model that was fitted to votes, as JSON: what the forecast example writes as spatial_model.json.
 
-    The document has `countries`, code -> [position_1, position_2, assent, abstention, absence_rate], and `drafts`, a
-    list of objects with symbol, title, topic and the six numbers of `dynamics.SPATIAL_FIELDS`.
+    The document has `countries`, code or name -> [position_1, position_2, assent, abstention, absence_rate], and
+    `drafts`, a list of objects with symbol, title, topic and the six numbers of `dynamics.SPATIAL_FIELDS`.
 
     Raises:
-        TrajectoryError: The file is malformed.
+        TrajectoryError: The file is malformed, or has a country twice.
     """
     document = Fields(parse_json(read_bytes(Path(path)), str(path)), str(path))
     countries_field = document.fields("countries")
     drafts = [Fields(value, str(path), f"drafts[{i}]") for i, value in enumerate(document.list("drafts"))]
     if countries_field is None or not 1 < len(countries_field.value) <= dynamics.NUM_MEMBERS + 10 or not drafts:
         raise TrajectoryError(f"{path}: countries and drafts: expected both, with at least two countries")
-    countries = {name: _numbers(countries_field, name, 5) for name in countries_field.value}
+    countries: dict[str, list[float]] = {}
+    for name in countries_field.value:
+        code = code_of(name) or name
+        if code in countries:
+            raise countries_field.error(name[:60], f"{code} has its numbers twice: leave one out")
+        countries[code] = _numbers(countries_field, name, 5)
     parameters = _parameters(dynamics.FITTED, countries, len(drafts))
     rows = parameters[: len(drafts)]
     for row, draft in enumerate(drafts):

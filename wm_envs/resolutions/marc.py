@@ -7,7 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from wm_envs.errors import TrajectoryError
-from wm_envs.resolutions.countries import codes_in
+from wm_envs.resolutions.countries import code_of, codes_in
 from wm_envs.resolutions.files import read_bytes
 from wm_envs.resolutions.records import Losses, Trajectory, check_date
 
@@ -27,9 +27,13 @@ def read_marc(path: Path, losses: Losses | None = None) -> list[Trajectory]:
     The sponsors are those of 245$c and 710$a; those of 515$a joined later. Records that are no drafts (programmes of
     work, notes) are counted and left out.
 
+    Args:
+        path: The file.
+        losses: Counts what is missing, in place; records that say the same as an earlier one too.
+
     Raises:
-        TrajectoryError: Not well-formed, entity declarations, more elements than so many records have, a symbol that
-            appears twice.
+        TrajectoryError: Not well-formed, entity declarations, more elements than so many records have, two different
+            records of a symbol, no draft at all.
     """
     losses = Losses() if losses is None else losses
     content = read_bytes(Path(path))
@@ -43,12 +47,26 @@ def read_marc(path: Path, losses: Losses | None = None) -> list[Trajectory]:
     if not 0 < len(records) <= MAX_RECORDS:
         raise TrajectoryError(f"{path}: record: expected 1 to {MAX_RECORDS} MARC records, got {len(records)}")
     drafts: dict[str, Trajectory] = {}
+    others: list[str] = []
     for number, record in enumerate(records, 1):
-        draft = _draft(_subfields(record, f"{path}: record {number}"), f"{path}: record {number}", losses)
-        if draft is not None and draft.trajectory_id in drafts:
-            raise TrajectoryError(f"{path}: record {number}: 191$a: {draft.trajectory_id} appears twice")
-        if draft is not None:
-            drafts[draft.trajectory_id] = draft
+        where = f"{path}: record {number}"
+        fields = _subfields(record, where)
+        draft = _draft(fields, where, losses)
+        if draft is None:
+            others.append(f"191$a {_first(fields, '191a')[:40]!r}, 245$b {_first(fields, '245b')[:40]!r}")
+            continue
+        if drafts.setdefault(draft.trajectory_id, draft) is draft:
+            continue
+        if drafts[draft.trajectory_id] != draft:
+            raise TrajectoryError(
+                f"{where}: 191$a: {draft.trajectory_id} appears twice, and its records differ: keep one"
+            )
+        losses["records given twice"] += 1
+    if not drafts:
+        raise TrajectoryError(
+            f"{path}: none of {len(records)} records is a draft resolution, the first: {'; '.join(others[:3])}: "
+            "191$a has to be a symbol like A/C.3/78/L.49, and 245$b to say draft resolution"
+        )
     return list(drafts.values())
 
 
@@ -98,7 +116,7 @@ def _draft(fields: Subfields, where: str, losses: Losses) -> Trajectory | None:
         return None
     sponsors = _sponsors(fields, losses)
     joined, rest = codes_in(_BRACKETS.sub(" ", _first(fields, "515a").removeprefix("Additional sponsors:")))
-    losses["words of sponsor lists that name no known country"] += len(re.sub(r"\band\b", " ", rest).split())
+    losses["words of sponsor lists that name no known country"] += _num_words(rest)
     losses["drafts without sponsors"] += not sponsors
     resolutions = [text for text in fields["993a"] if text.startswith("A/RES/")]
     losses["drafts without a resulting resolution"] += not resolutions
@@ -119,11 +137,21 @@ def _draft(fields: Subfields, where: str, losses: Losses) -> Trajectory | None:
     )
 
 
+def _num_words(text: str) -> int:
+    """Words that might be names."""
+    return len([word for word in text.split() if word not in ("and", "the")])
+
+
 def _sponsors(fields: Subfields, losses: Losses) -> tuple[str, ...]:
     """Countries of the statement of responsibility, then those of the added entries that it does not name."""
-    named, _ = codes_in(_BRACKETS.sub(" ", _first(fields, "245c")))
+    named, rest = codes_in(_BRACKETS.sub(" ", _first(fields, "245c")))
+    losses["words of statements that name no known country"] += _num_words(rest)
     entered: list[str] = []
     for text in fields["710a"]:
+        code = code_of(text)
+        if code is not None:
+            entered.append(code)
+            continue
         codes, rest = codes_in(text)
         if codes and not rest:
             entered += codes

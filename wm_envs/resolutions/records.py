@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wm_envs.errors import TrajectoryError
-from wm_envs.resolutions.countries import code_of
-from wm_envs.resolutions.files import MAX_LINE_BYTES, Fields, parse_json, read_bytes
+from wm_envs.resolutions.countries import code_of, same_name
+from wm_envs.resolutions.files import MAX_LINE_BYTES, Fields, RowCount, parse_json, read_bytes
 from wm_envs.writing import replacing
 
 Kind = Literal["whole", "paragraph", "amendment", "motion"]
@@ -99,6 +99,32 @@ def ballot_of(votes: dict[str, list[str]], tally: tuple[int, int, int] | None = 
     return Ballot(lists[0], lists[1], lists[2], counted if tally is None else tally)
 
 
+def check_same_vote(
+    code: str, first: tuple[str, str], second: tuple[str, str], where: str, column: str = "vote"
+) -> None:
+    """Let pass a second row of a member that says the same as its first one.
+
+    Args:
+        code: The member.
+        first: Its name and vote in the first row.
+        second: Its name and vote in the second row.
+        where: File and line of the second row.
+        column: Of the votes.
+
+    Raises:
+        TrajectoryError: The votes differ, or the names may be those of two countries.
+    """
+    if first[1] != second[1]:
+        raise TrajectoryError(
+            f"{where}: {column}: {code} voted {first[1]} and {second[1]} on one roll call: keep one row"
+        )
+    if not same_name(first[0], second[0]):
+        raise TrajectoryError(
+            f"{where}: {first[0][:60]!r} and {second[0][:60]!r} are both read as {code} on one roll call: "
+            "correct the name or the code of one of them"
+        )
+
+
 def check_date(text: str, where: str) -> str:
     """An ISO date as it is; raises TrajectoryError."""
     try:
@@ -131,20 +157,39 @@ def read_trajectories(path: Path | str, losses: Losses | None = None) -> list[Tr
         losses: Counts what is missing, in place.
 
     Raises:
-        TrajectoryError: The file is malformed; the message names file and field.
+        TrajectoryError: The file is malformed, two trajectories of one id differ, there is none, or most votes are of
+            unknown countries; the message names file and field.
     """
-    path, losses = Path(path), Losses() if losses is None else losses
+    path = Path(path)
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if re.search(r"\.jsonl?(\.gz)?$", file.name))
-        trajectories = [t for file in files if file.name != "summary.json" for t in read_trajectories(file, losses)]
-        if not trajectories:
+        files = [file for file in files if file.name != "summary.json"]
+        if not files:
             raise TrajectoryError(f"{path}: no .json or .jsonl trajectory file in this folder")
-        return trajectories
-    trajectories = [parse_trajectory(value, where, losses) for where, value in _documents(path)]
-    repeated = [name for name, count in Counter(t.trajectory_id for t in trajectories).items() if count > 1]
-    if repeated:
-        raise TrajectoryError(f"{path}: trajectory_id: {repeated[0][:80]!r} appears more than once")
-    return trajectories
+        return _unique([t for file in files for t in read_trajectories(file, losses)], path, losses)
+    counted = Losses() if losses is None else losses
+    names = RowCount(path, "countries of votes", losses)
+    trajectories = [parse_trajectory(value, where, counted, names) for where, value in _documents(path)]
+    if not trajectories:
+        raise TrajectoryError(f"{path}: there are no trajectories in this file: give one with some")
+    names.finish(may_be_empty=True, may_be_partial=True)  # their votes stay in the tally
+    return _unique(trajectories, path, losses)
+
+
+def _unique(trajectories: list[Trajectory], path: Path, losses: Losses | None) -> list[Trajectory]:
+    """Each trajectory once; two that differ in more than nothing cannot both be it."""
+    by_id: dict[str, Trajectory] = {}
+    for trajectory in trajectories:
+        name = trajectory.trajectory_id
+        if by_id.setdefault(name, trajectory) is trajectory:
+            continue
+        if by_id[name] != trajectory:
+            raise TrajectoryError(
+                f"{path}: trajectory_id: {name[:80]!r} appears more than once, and its records differ: keep one"
+            )
+        if losses is not None:
+            losses["trajectories given twice"] += 1
+    return list(by_id.values())
 
 
 def _documents(path: Path) -> Iterator[tuple[str, Any]]:
@@ -162,8 +207,17 @@ def _documents(path: Path) -> Iterator[tuple[str, Any]]:
             yield f"{path}: line {number}", parse_json(line, f"{path}: line {number}")
 
 
-def parse_trajectory(value: Any, where: str, losses: Losses) -> Trajectory:
-    """A trajectory from its JSON value; raises TrajectoryError."""
+def parse_trajectory(value: Any, where: str, losses: Losses, names: RowCount | None = None) -> Trajectory:
+    """A trajectory from its JSON value; raises TrajectoryError.
+
+    Args:
+        value: The document.
+        where: File and line, for messages.
+        losses: Counts what is missing, in place.
+        names: Counts the countries of votes, in place, where several documents are judged together.
+    """
+    if names is None:
+        names = RowCount(where, "countries of votes", losses)
     document = Fields(value, where)
     name = document.text("trajectory_id")
     if not name:
@@ -190,10 +244,10 @@ def parse_trajectory(value: Any, where: str, losses: Losses) -> Trajectory:
         kind=kind,
         issues=metadata.texts("issues"),
     )
-    return _with_timesteps(trajectory, document, losses)
+    return _with_timesteps(trajectory, document, losses, names)
 
 
-def _with_timesteps(trajectory: Trajectory, document: Fields, losses: Losses) -> Trajectory:
+def _with_timesteps(trajectory: Trajectory, document: Fields, losses: Losses, names: RowCount) -> Trajectory:
     timesteps = document.list("timesteps")
     if not 0 < len(timesteps) <= MAX_TIMESTEPS:
         raise document.error("timesteps", f"expected 1 to {MAX_TIMESTEPS} of them, got {len(timesteps)}")
@@ -207,13 +261,13 @@ def _with_timesteps(trajectory: Trajectory, document: Fields, losses: Losses) ->
         if time is not None and time <= previous:
             raise step.error("t", f"expected more than {previous}, got {time}")
         previous = previous if time is None else time
-        trajectory = _with_step(trajectory, stage, step, losses)
+        trajectory = _with_step(trajectory, stage, step, losses, names)
     for stage in ("draft_submission", "committee_vote", "plenary_vote"):
         losses[f"without {stage}"] += stage not in {value.get("stage") for value in timesteps}
     return trajectory
 
 
-def _with_step(trajectory: Trajectory, stage: str, step: Fields, losses: Losses) -> Trajectory:
+def _with_step(trajectory: Trajectory, stage: str, step: Fields, losses: Losses, names: RowCount) -> Trajectory:
     dated = _iso_date(step.text("date"))
     action = step.fields("action") or Fields({}, step.where, f"{step.path}.action")
     if stage == "draft_submission":
@@ -225,7 +279,7 @@ def _with_step(trajectory: Trajectory, stage: str, step: Fields, losses: Losses)
         is_committee = stage == "committee_vote"
         if (trajectory.committee_ballot if is_committee else trajectory.plenary_ballot) is not None:
             raise step.error("stage", f"a second {stage} in one trajectory")
-        ballot, date = _ballot(action, step, losses), dated or trajectory.date
+        ballot, date = _ballot(action, step, losses, names), dated or trajectory.date
         if is_committee:
             return replace(trajectory, committee_ballot=ballot, date=date)
         return replace(trajectory, plenary_ballot=ballot, date=date)
@@ -244,23 +298,41 @@ def _iso_date(text: str | None) -> str | None:
 
 
 def _codes(fields: Fields, name: str, losses: Losses) -> tuple[str, ...]:
-    names = fields.texts(name)
-    if len(names) > 2 * MAX_MEMBERS:
-        raise fields.error(name, f"{len(names)} countries are more than there can be")
-    codes = [code_of(text) for text in names]
-    losses["unknown countries"] += codes.count(None)
+    """The countries of a list, each once; names that are not known are counted."""
+    texts = fields.texts(name)
+    if len(texts) > 2 * MAX_MEMBERS:
+        raise fields.error(name, f"{len(texts)} countries are more than there can be")
+    codes = [code_of(text) for text in texts]
     known = [code for code in codes if code is not None]
-    if len(set(known)) != len(known):
-        raise fields.error(name, f"{next(c for c in known if known.count(c) > 1)} is named twice")
-    return tuple(known)
+    losses["unknown countries"] += codes.count(None)
+    losses["countries named twice"] += len(known) - len(set(known))
+    return tuple(dict.fromkeys(known))
 
 
-def _ballot(action: Fields, step: Fields, losses: Losses) -> Ballot | None:
+def _voters(votes: Fields, name: str, losses: Losses, names: RowCount) -> tuple[tuple[str, ...], int]:
+    """The countries of a list of votes, and the number of votes in it, those of unknown countries too."""
+    counted = Losses()
+    codes = _codes(votes, name, counted)
+    for place, text in enumerate(votes.texts(name)):
+        if code_of(text) is None:
+            names.drop("unknown countries", f"{votes.where}: {votes.path}.{name}[{place}] {text[:40]!r}")
+        else:
+            names.num_read += 1
+    losses["countries named twice"] += counted["countries named twice"]
+    return codes, len(codes) + counted["unknown countries"]
+
+
+def _ballot(action: Fields, step: Fields, losses: Losses, names: RowCount) -> Ballot | None:
     votes = action.fields("votes") or Fields({}, step.where, f"{step.path}.action.votes")
-    lists = [_codes(votes, name, losses) for name in VOTE_LISTS]
-    if len({code for codes in lists for code in codes}) != sum(map(len, lists)):
-        raise action.error("votes", "a country has more than one vote")
-    named = [len(votes.list(name)) + votes_without_name for name, votes_without_name in _unnamed(votes)]
+    voters = [_voters(votes, name, losses, names) for name in VOTE_LISTS]
+    lists = [codes for codes, _ in voters]
+    list_of: dict[str, str] = {}
+    for name, codes in zip(VOTE_LISTS, lists, strict=True):
+        for code in codes:
+            if list_of.setdefault(code, name) != name:
+                raise action.error("votes", f"{code} is both in {list_of[code]} and in {name}: keep one")
+    unnamed = _unnamed(votes)
+    named = [number + more for (_, number), more in zip(voters, unnamed, strict=True)]
     tally = _tally(step)
     if tally is None and not any(named):
         losses["votes without names and tally"] += 1
@@ -271,10 +343,10 @@ def _ballot(action: Fields, step: Fields, losses: Losses) -> Ballot | None:
     return Ballot(lists[0], lists[1], lists[2], tally or (named[0], named[1], named[2]))
 
 
-def _unnamed(votes: Fields) -> list[tuple[str, int]]:
+def _unnamed(votes: Fields) -> list[int]:
     """Each list's votes whose country could not be named when the file was written."""
     unnamed = votes.fields("unnamed") or Fields({}, votes.where, f"{votes.path}.unnamed")
-    return [(name, unnamed.integer(name, 0, MAX_MEMBERS) or 0) for name in VOTE_LISTS]
+    return [unnamed.integer(name, 0, MAX_MEMBERS) or 0 for name in VOTE_LISTS]
 
 
 def _tally(step: Fields) -> tuple[int, int, int] | None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wm_envs.errors import TrajectoryError
-from wm_envs.resolutions.countries import code_of, codes_in
-from wm_envs.resolutions.files import read_columns
+from wm_envs.resolutions.countries import codes_in, is_missing, resolve
+from wm_envs.resolutions.files import RowCount, read_columns, whole_number
 from wm_envs.resolutions.records import (
     MAX_MEMBERS,
     VOTE_LISTS,
@@ -19,12 +19,14 @@ from wm_envs.resolutions.records import (
     Trajectory,
     ballot_of,
     check_date,
+    check_same_vote,
     outcome_of,
 )
 
 VOTE_COLUMNS = ("rcid", "country", "country_code", "vote")
 ROLL_CALL_COLUMNS = ("rcid", "session", "date", "unres", "amend", "para", "short", "descr")
 ISSUE_COLUMNS = ("rcid", "issue")
+MAX_RCID = 999_999_999
 MAX_ISSUES = 50  # of a roll call; there are six in all
 _LIST_OF_VOTE = {"yes": "in_favour", "no": "against", "abstain": "abstaining"}
 # Each pattern takes time linear in the text: spaces are matched from their first one only.
@@ -36,7 +38,7 @@ _ENTITLED = re.compile(r"entitled\s*[_\"“](.+?)(?:<d3>|[_\"”])")
 
 @dataclass
 class _RollCall:
-    rcid: str
+    rcid: int
     session: int
     date: str
     symbol: str
@@ -47,6 +49,7 @@ class _RollCall:
     is_spoken: bool
     issues: list[str] = field(default_factory=list)
     votes: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)  # of the countries, as the rows have them
 
 
 def read_unvotes(
@@ -58,48 +61,69 @@ def read_unvotes(
         votes: rcid, country, country_code, vote.
         roll_calls: rcid, session, date, unres, amend, para, short, descr.
         issues: rcid, issue.
-        losses: Counts what is missing, in place: rows that belong to no roll call, countries that are not known, votes
-            that are given twice, roll calls without votes.
+        losses: Counts what is missing, in place: rows that belong to no roll call, countries that are not known, rows
+            that are given twice, roll calls without votes. Without it, a warning names the votes that are left out.
 
     Raises:
-        TrajectoryError: Wrong columns, duplicate roll calls, a vote other than yes, no and abstain, two different votes
-            of a country on one roll call, more votes than members; the message names file, line and field.
+        TrajectoryError: Wrong columns, two different rows of a roll call, a vote other than yes, no and abstain, two
+            different votes of a country on one roll call, a name and a code of two countries, more votes than members,
+            no votes, or more that cannot be used than can; the message names file, line and field.
     """
-    losses = Losses() if losses is None else losses
-    calls = _read_roll_calls(Path(roll_calls))
+    calls = _read_roll_calls(Path(roll_calls), losses)
     if issues is not None:
         _add_issues(calls, Path(issues), losses)
-    _add_votes(calls, Path(votes), losses)
+    _add_votes(calls, Path(votes), losses).finish()
     _name_after_drafts(calls)
     empty = [call for call in calls.values() if not call.votes]
-    losses["roll calls without votes"] += len(empty)
-    ordered = sorted((call for call in calls.values() if call.votes), key=lambda call: (call.date, int(call.rcid)))
+    if losses is not None:
+        losses["roll calls without votes"] += len(empty)
+    ordered = sorted((call for call in calls.values() if call.votes), key=lambda call: (call.date, call.rcid))
     return [_trajectory(call) for call in ordered]
 
 
-def _read_roll_calls(path: Path) -> dict[str, _RollCall]:
-    calls: dict[str, _RollCall] = {}
+def _rcid(text: str, where: str) -> int:
+    return whole_number(text, f"{where}: rcid", 0, MAX_RCID)
+
+
+def _read_roll_calls(path: Path, losses: Losses | None) -> dict[int, _RollCall]:
+    calls: dict[int, _RollCall] = {}
+    count = RowCount(path, "roll calls", losses)
     for line, (rcid, session, date, symbol, amend, para, short, descr) in read_columns(path, ROLL_CALL_COLUMNS):
         where = f"{path}: line {line}"
-        if not re.fullmatch(r"\d{1,9}", rcid):
-            raise TrajectoryError(f"{where}: rcid: expected a number, got {rcid[:40]!r}")
-        if rcid in calls:
-            raise TrajectoryError(f"{where}: rcid: roll call {rcid} appears twice")
-        if not re.fullmatch(r"\d{1,3}(\.0)?", session):
-            raise TrajectoryError(f"{where}: session: expected a number like 67.0, got {session[:40]!r}")
+        number = _rcid(rcid, where)
         title, subject = _title_and_subject(short.strip(), descr.strip())
-        calls[rcid] = _RollCall(
-            rcid,
-            int(float(session)),
+        call = _RollCall(
+            number,
+            whole_number(session, f"{where}: session", 1, 999),
             check_date(date, f"{where}: date"),
             _plain_symbol(symbol),
             title,
             subject,
             f"{short} {descr}".strip(),
-            _kind(descr, is_amendment=amend == "1", is_paragraph=para == "1"),
+            _kind(
+                descr,
+                is_amendment=_flag(amend, f"{where}: amend"),
+                is_paragraph=_flag(para, f"{where}: para"),
+            ),
             is_spoken=bool(_SPOKEN.match(descr.strip())),
         )
+        if calls.setdefault(number, call) is not call:
+            if calls[number] != call:
+                raise TrajectoryError(f"{where}: rcid: roll call {number} appears twice, and its rows differ: keep one")
+            count.note("roll calls given twice")
+        count.num_read += 1
+    count.finish()
     return calls
+
+
+def _flag(text: str, where: str) -> bool:
+    """1, 1.0 or true; what is missing is none."""
+    lowered = text.strip().lower()
+    if is_missing(lowered) or lowered in ("false", "f", "no"):
+        return False
+    if lowered in ("true", "t", "yes"):
+        return True
+    return whole_number(lowered, where, 0, 1) == 1
 
 
 def _plain_symbol(symbol: str) -> str:
@@ -159,44 +183,53 @@ def _movers(call: "_RollCall") -> tuple[str, ...]:
     return codes_in(question)[0][:1]
 
 
-def _add_issues(calls: dict[str, _RollCall], path: Path, losses: Losses) -> None:
+def _add_issues(calls: dict[int, _RollCall], path: Path, losses: Losses | None) -> None:
+    count = RowCount(path, "issues", losses)
     for line, (rcid, issue) in read_columns(path, ISSUE_COLUMNS):
-        if rcid not in calls:
-            losses["issues without a roll call"] += 1
-        elif issue not in calls[rcid].issues:
-            calls[rcid].issues.append(issue)
-            if len(calls[rcid].issues) > MAX_ISSUES:
-                raise TrajectoryError(f"{path}: line {line}: issue: more than {MAX_ISSUES} on roll call {rcid}")
-
-
-def _add_votes(calls: dict[str, _RollCall], path: Path, losses: Losses) -> None:
-    codes: dict[tuple[str, str], str | None] = {}
-    for line, (rcid, country, country_code, vote) in read_columns(path, VOTE_COLUMNS):
-        if vote not in _LIST_OF_VOTE:
-            raise TrajectoryError(f"{path}: line {line}: vote: expected yes, no or abstain, got {vote[:40]!r}")
-        call = calls.get(rcid)
+        call = calls.get(_rcid(rcid, f"{path}: line {line}"))
         if call is None:
-            losses["votes without a roll call"] += 1
+            count.drop("issues without a roll call", f"line {line}: rcid {rcid[:20]!r}")
             continue
-        pair = (country_code, country)
-        if pair not in codes:
-            codes[pair] = code_of(country_code) if country_code else code_of(country)
-        code = codes[pair]
+        count.num_read += 1
+        if issue in call.issues:
+            count.note("issues given twice")
+            continue
+        call.issues.append(issue)
+        if len(call.issues) > MAX_ISSUES:
+            raise TrajectoryError(f"{path}: line {line}: issue: more than {MAX_ISSUES} on roll call {call.rcid}")
+    count.finish(may_be_empty=True, may_be_partial=True)
+
+
+def _add_votes(calls: dict[int, _RollCall], path: Path, losses: Losses | None) -> RowCount:
+    count = RowCount(path, "votes", losses)
+    for line, (rcid, country, country_code, vote) in read_columns(path, VOTE_COLUMNS):
+        where = f"{path}: line {line}"
+        if vote not in _LIST_OF_VOTE:
+            raise TrajectoryError(f"{where}: vote: expected yes, no or abstain, got {vote[:40]!r}")
+        call = calls.get(_rcid(rcid, where))
+        if call is None:
+            count.drop("votes without a roll call", f"line {line}: rcid {rcid[:20]!r}")
+            continue
+        code = resolve(country_code, country, where)
         if code is None:
-            losses["votes of unknown countries"] += 1
+            row = f"line {line}: country {country[:40]!r}, country_code {country_code[:20]!r}"
+            count.drop("votes of unknown countries", row)
         elif code not in call.votes:
             call.votes[code] = vote
-            losses["votes read"] += 1
-        elif call.votes[code] == vote:
-            losses["votes given twice"] += 1
+            call.names[code] = country
+            count.num_read += 1
+            count.note("votes read")
         else:
-            raise TrajectoryError(f"{path}: line {line}: vote: {code} voted {call.votes[code]} and {vote} on {rcid}")
+            check_same_vote(code, (call.names[code], call.votes[code]), (country, vote), where)
+            count.num_read += 1
+            count.note("votes given twice")
     for call in calls.values():
         if len(call.votes) > MAX_MEMBERS:
             raise TrajectoryError(f"{path}: rcid: {len(call.votes)} votes on {call.rcid}, at most {MAX_MEMBERS}")
+    return count
 
 
-def _name_after_drafts(calls: dict[str, _RollCall]) -> None:
+def _name_after_drafts(calls: dict[int, _RollCall]) -> None:
     """Give votes on parts of a draft its title and subject; the symbol ties them together."""
     drafts = {call.symbol: call for call in calls.values() if call.symbol and not call.is_spoken and call.title}
     for call in calls.values():

@@ -195,3 +195,9 @@ def test_novelty_looks_back_only():
     years = np.array([2000.0, 2001.0, 2002.0, 2002.0])
     assert novelty(rows, years, np.arange(4)).tolist() == [True, True, False, True]
     np.testing.assert_allclose(rows.multiply(rows).sum(1), 1, atol=1e-5)
+
+
+def test_two_columns_of_one_country_are_refused():
+    data = assembly()
+    with pytest.raises(TrajectoryError, match=f"country '{data.countries[0]}' has two columns"):
+        dataclasses.replace(data, countries=[data.countries[0], *data.countries[:-1]])

@@ -1,3 +1,4 @@
+import hashlib
 import math
 import time
 
@@ -23,7 +24,7 @@ def ring(num_points=100, radius=100.0, right=4.0, left=6.0):
 
 def write(path, rows, header=HEADER):
     lines = [header, *(",".join(f"{value:.6f}" for value in row) for row in rows)]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
@@ -160,6 +161,104 @@ def test_a_file_that_is_no_circuit_is_refused(kind, message, tmp_path):
         gym.make("wm/Driving-v0", track=str(path))
 
 
+@pytest.mark.parametrize(("right", "left"), [(4.0, 52.0), (4.0, 60.0), (4.0, 99.0)])
+@pytest.mark.parametrize("is_clockwise", [False, True])
+def test_a_road_wider_than_the_radius_of_its_bend_is_refused(right, left, is_clockwise, tmp_path):
+    rows = ring(radius=50.0, right=right, left=left)
+    if is_clockwise:
+        rows = rows[::-1, [0, 1, 3, 2]]
+    side = "right" if is_clockwise else "left"
+    message = rf"near line \d+ the road reaches {left:.1f} m to the {side}, .* radius of 50\.0 m.*w_tr_{side}_m"
+    with pytest.raises(TrackError, match=message):
+        read_csv(write(tmp_path / "wide.csv", rows))
+    with pytest.raises(TrackError, match="near point"):
+        from_points("wide", rows[:, :2], rows[:, 2], rows[:, 3])
+
+
+def test_a_wide_road_outside_of_a_bend_is_welcome(tmp_path):
+    track = read_csv(write(tmp_path / "outside.csv", ring(radius=50.0, right=99.0, left=48.0)))
+    assert (track.curvature * track.left).max() < 1
+
+
+@pytest.mark.parametrize("shift", range(0, 144, 8))
+def test_one_fold_is_named_wherever_the_file_begins(shift, tmp_path):
+    """The ends of an oval have a radius of 20 m; one of them is 22 m wide inside."""
+    rows = hairpin(40.0)
+    rows[61:71, 3] = 26.0
+    line = (int(np.flatnonzero(rows[:, 0] > 319)[0]) - shift) % len(rows) + 2
+    with pytest.raises(TrackError, match="the road reaches 26") as caught:
+        read_csv(write(tmp_path / "fold.csv", np.roll(rows, -shift, axis=0)))
+    named = int(str(caught.value).split("near line ")[1].split()[0])
+    assert min(abs(named - line), len(rows) - abs(named - line)) <= 8
+
+
+@pytest.mark.parametrize("num_repeated", [2, 3, 5, 40, 100])
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_a_file_that_runs_over_its_start_is_told_so(num_repeated, noise, tmp_path):
+    rows = ring()
+    again = rows[:num_repeated].copy()
+    again[:, :2] *= 1 + noise / 100
+    path = write(tmp_path / "more.csv", np.vstack([rows, again]))
+    with pytest.raises(
+        TrackError, match=r"line \d+: from here to its end the file runs over its start again"
+    ) as caught:
+        read_csv(path)
+    first = int(str(caught.value).split("line ")[1].split(":")[0])
+    assert abs(first - 102) <= 1 or num_repeated == 100  # whole laps: the second one begins anywhere
+    kept = path.read_text(encoding="utf-8").splitlines()[: first - 1]
+    path.write_text("\n".join(kept) + "\n", encoding="utf-8")
+    assert read_csv(path).length == pytest.approx(200 * math.pi, abs=0.5)  # the remedy is one
+
+
+def test_a_last_point_between_the_first_ones_or_beside_the_first_is_told_so(tmp_path):
+    rows = ring()
+    between = rows[:1].copy()
+    between[0, :2] = 0.7 * rows[0, :2] + 0.3 * rows[1, :2]
+    beside = rows[:1].copy()
+    beside[0, :2] += (1.5, -0.2)
+    for last in (between, beside):
+        with pytest.raises(TrackError, match=r"line 102: .* runs over its start again, for 1 point: delete"):
+            read_csv(write(tmp_path / "more.csv", np.vstack([rows, last])))
+    with pytest.raises(TrackError, match=r"runs over its start again|the last point is the first one again"):
+        read_csv(write(tmp_path / "twice.csv", np.vstack([rows, rows[:1], rows[:1]])))
+
+
+@needs_circuits
+@pytest.mark.parametrize("name", NAMES[:3])
+def test_a_real_circuit_with_a_part_driven_twice_is_told_so(name, tmp_path):
+    rows = np.loadtxt(circuit(name), delimiter=",")
+    for num_repeated in (2, 10, 50):
+        with pytest.raises(TrackError, match="runs over its start again"):
+            read_csv(write(tmp_path / "more.csv", np.vstack([rows, rows[:num_repeated]])))
+
+
+DIGESTS = {
+    "Austin": "b0b0e3c5c9e62ca6",
+    "Catalunya": "2b2ca72558c333f7",
+    "Hockenheim": "d79792e0a0cccd8c",
+    "IMS": "45cc296c1dabc5df",
+    "Melbourne": "382c2c97188dc8dd",
+    "Montreal": "09ccf753041148d2",
+    "Monza": "3a227100e7fb4ed7",
+    "Norisring": "c53ac6540b6b7b23",
+    "Nuerburgring": "74d7438b7bed3a39",
+    "Sakhir": "1a15489534cb82ac",
+    "SaoPaulo": "d16165c846e159e1",
+    "Sepang": "85ddd420249a8476",
+    "Silverstone": "698bea244bff2591",
+    "Spa": "e9cac951cd4d358b",
+    "Spielberg": "fdc3912488656821",
+}
+
+
+@needs_circuits
+@pytest.mark.parametrize("name", NAMES)
+def test_real_circuits_are_read_bitwise_as_ever(name):
+    track = read_csv(circuit(name))
+    tables = (track.x, track.y, track.heading, track.curvature, track.right, track.left)
+    assert hashlib.sha256(b"".join(table.tobytes() for table in tables)).hexdigest()[:16] == DIGESTS[name]
+
+
 def test_parallel_roads_at_a_distance_are_welcome(tmp_path):
     assert read_csv(write(tmp_path / "good.csv", hairpin(12.0))).length > 600
 
@@ -180,7 +279,7 @@ def test_parallel_roads_at_a_distance_are_welcome(tmp_path):
 )
 def test_wrong_text_is_refused(text, message, tmp_path):
     path = tmp_path / "bad.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(TrackError, match=message):
         read_csv(path)
 
@@ -277,7 +376,7 @@ def test_real_circuits_are_read(name):
 def test_usual_ways_to_write_a_file_are_read(tmp_path, change):
     good = write(tmp_path / "good.csv", ring())
     other = tmp_path / "OTHER.CSV"
-    other.write_bytes(change(good.read_text()).encode())
+    other.write_bytes(change(good.read_text(encoding="utf-8")).encode())
     assert make_track(other).length == make_track(good).length
 
 

@@ -9,7 +9,7 @@ import wm_envs  # noqa: F401
 from wm_envs.errors import InvalidActionError, OptionError, TrajectoryError
 from wm_envs.resolutions.env import OBSERVATION_FIELDS
 from wm_envs.resolutions.episodes import episode_arrays, recorded_episode
-from wm_envs.resolutions.generator import CONSENSUS_RATES, THEMES, generator_source, utilities
+from wm_envs.resolutions.generator import CONSENSUS_RATES, THEMES, fitted_source, generator_source, utilities
 from wm_envs.resolutions.records import Ballot, Trajectory, write_trajectories
 from wm_envs.testing import check_vector_env
 
@@ -318,8 +318,26 @@ def fitted_file(tmp_path, **changes):
         **changes,
     }
     path = tmp_path / "model.json"
-    path.write_text(json.dumps(document))
+    path.write_text(json.dumps(document), encoding="utf-8")
     return str(path)
+
+
+def test_a_fitted_model_may_name_its_countries_but_none_twice(tmp_path):
+    numbers = [0.5, 0, 0, 0, 0.1]
+    named = fitted_file(tmp_path, countries={"France": numbers, "Korea, Republic of": numbers})
+    assert fitted_source(named).countries == ("FR", "KR")
+    twice = fitted_file(tmp_path, countries={"France": numbers, "FR": numbers})
+    with pytest.raises(TrajectoryError, match="FR has its numbers twice"):
+        fitted_source(twice)
+
+
+def test_a_recorded_seat_is_a_code_or_a_name_and_no_other_text():
+    trajectory = Trajectory("a", plenary_ballot=Ballot(("FR",), ("CU",), (), (1, 1, 0)))
+    by_code = recorded_episode(trajectory, "CU")
+    assert recorded_episode(trajectory, "Cuba").actions.tolist() == by_code.actions.tolist()
+    assert by_code.actions[1] == NO
+    with pytest.raises(OptionError, match="'Atlantis'"):
+        recorded_episode(trajectory, "Atlantis")
 
 
 def test_a_fitted_model_is_played(tmp_path):

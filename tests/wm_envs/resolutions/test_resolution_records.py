@@ -186,10 +186,17 @@ def test_writing_and_reading_gives_the_same(tmp_path):
     assert read_trajectories(tmp_path / "t.jsonl") == trajectories
 
 
-def test_an_id_twice_is_refused(tmp_path):
-    line = json.dumps(to_json(Trajectory("a", sponsors=("FR",)))).encode()
+def test_an_id_twice_is_read_once_where_the_records_agree_and_refused_where_not(tmp_path):
+    lines = [json.dumps(to_json(Trajectory("a", sponsors=(code,)))).encode() for code in ("FR", "CU")]
+    losses = Losses()
+    assert len(read_trajectories(write(tmp_path, lines[0] + b"\n" + lines[0], "t.jsonl"), losses)) == 1
+    assert losses["trajectories given twice"] == 1
     with pytest.raises(TrajectoryError, match="more than once"):
-        read_trajectories(write(tmp_path, line + b"\n" + line, "t.jsonl"))
+        read_trajectories(write(tmp_path, lines[0] + b"\n" + lines[1], "t.jsonl"))
+    write(tmp_path, lines[0], "t.jsonl")
+    write(tmp_path, lines[1], "u.jsonl")  # also where each file by itself is good
+    with pytest.raises(TrajectoryError, match="more than once"):
+        read_trajectories(tmp_path)
 
 
 def test_a_document_that_is_no_object_is_refused():
@@ -212,9 +219,10 @@ def unvotes_files(tmp_path, *, votes=None, roll_calls=None):
     rows = (
         votes or "rcid,country,country_code,vote\n3,Namibia,NA,yes\n3,France,FR,no\n4,Cuba,CU,abstain\n5,Cuba,CU,yes\n"
     )
-    (tmp_path / "v.csv").write_text(rows)
-    (tmp_path / "r.csv").write_text(calls)
-    (tmp_path / "i.csv").write_text("rcid,short_name,issue\n3,nu,Nuclear\n99,nu,Nuclear\n")
+    (tmp_path / "v.csv").write_text(rows, encoding="utf-8")
+    (tmp_path / "r.csv").write_text(calls, encoding="utf-8")
+    issues = "rcid,short_name,issue\n3,nu,Nuclear\n99,nu,Nuclear\n"
+    (tmp_path / "i.csv").write_text(issues, encoding="utf-8")
     return tmp_path / "v.csv", tmp_path / "r.csv", tmp_path / "i.csv"
 
 
@@ -269,11 +277,14 @@ def test_votes_that_belong_nowhere_are_counted(tmp_path):
     assert losses["roll calls without votes"] == 2
 
 
-def test_a_roll_call_twice_is_refused(tmp_path):
+def test_a_roll_call_twice_is_read_once_where_the_rows_agree_and_refused_where_not(tmp_path):
     line = "3,67.0,0,2012-12-03,R/67/59,,,X,Y\n"
     calls = "rcid,session,importantvote,date,unres,amend,para,short,descr\n" + line * 2
+    losses = Losses()
+    assert len(read_unvotes(*unvotes_files(tmp_path, roll_calls=calls), losses)) == 1
+    assert losses["roll calls given twice"] == 1
     with pytest.raises(TrajectoryError, match="roll call 3 appears twice"):
-        read_unvotes(*unvotes_files(tmp_path, roll_calls=calls))
+        read_unvotes(*unvotes_files(tmp_path, roll_calls=calls + line.replace("Y", "Z")))
 
 
 def test_a_truncated_archive_is_refused(tmp_path):
@@ -282,6 +293,136 @@ def test_a_truncated_archive_is_refused(tmp_path):
     (tmp_path / "v.csv.gz").write_bytes(packed[: len(packed) // 2])
     with pytest.raises(TrajectoryError, match="truncated or damaged"):
         read_unvotes(tmp_path / "v.csv.gz", calls)
+
+
+@pytest.mark.parametrize("written", ["3", "3.0", "3.", " 3 ", "3e0", "+3", "03"])
+@pytest.mark.parametrize("table", ["v.csv", "r.csv", "i.csv"])
+def test_a_roll_call_is_one_in_every_way_of_writing_its_number(tmp_path, table, written):
+    files = unvotes_files(tmp_path, votes=HEADER + "3,France,FR,yes\n3,Cuba,CU,no\n")
+    expected = read_unvotes(*files)
+    text = (tmp_path / table).read_text(encoding="utf-8")
+    (tmp_path / table).write_text(text.replace("\n3,", f"\n{written},"), encoding="utf-8")
+    assert read_unvotes(*files) == expected
+    assert expected[0].issues == ("Nuclear",)
+
+
+@pytest.mark.parametrize("written", ["3.5", "nan", "", "three", "1e400", "-3", "3_0", "1e1.0", "9" * 50])
+@pytest.mark.parametrize(("table", "line"), [("v.csv", 2), ("r.csv", 2), ("i.csv", 2)])
+def test_what_numbers_no_roll_call_is_named(tmp_path, table, line, written):
+    files = unvotes_files(tmp_path)
+    text = (tmp_path / table).read_text(encoding="utf-8")
+    (tmp_path / table).write_text(text.replace("\n3,", f"\n{written},"), encoding="utf-8")
+    with pytest.raises(TrajectoryError, match=rf"{table}: line {line}: rcid: .*got '{written[:40]}'"):
+        read_unvotes(*files)
+
+
+@pytest.mark.parametrize("written", ["67", "67.0", "6.7e1"])
+def test_a_session_is_one_in_every_way_of_writing_its_number(tmp_path, written):
+    calls = f"rcid,session,date,unres,amend,para,short,descr\n3,{written},2012-12-03,R/67/59,,,X,Y\n"
+    (trajectory,) = read_unvotes(*unvotes_files(tmp_path, votes=HEADER + "3,Cuba,CU,yes\n", roll_calls=calls))
+    assert trajectory.session == 67
+    with pytest.raises(TrajectoryError, match=r"line 2: session: .*got '67\.5'"):
+        read_unvotes(*unvotes_files(tmp_path, roll_calls=calls.replace(written, "67.5")))
+
+
+@pytest.mark.parametrize(("amend", "kind"), [("1", "amendment"), ("1.0", "amendment"), ("0.0", "whole")])
+def test_flags_written_as_doubles_are_flags(tmp_path, amend, kind):
+    calls = f"rcid,session,date,unres,amend,para,short,descr\n3,1,1946-01-01,R/1/66,{amend},NA,X,Y\n"
+    (trajectory,) = read_unvotes(*unvotes_files(tmp_path, votes=HEADER + "3,Cuba,CU,yes\n", roll_calls=calls))
+    assert trajectory.kind == kind
+
+
+# Names and codes
+
+
+def ballot_of_rows(tmp_path, rows, losses=None):
+    (trajectory,) = read_unvotes(*unvotes_files(tmp_path, votes=HEADER + rows), losses)
+    return trajectory.plenary_ballot
+
+
+def test_a_missing_code_written_as_na_is_no_vote_of_namibia(tmp_path):
+    rows = (
+        "3,Zanzibar,NA,no\n3,Namibia,NA,yes\n3,Czechoslovakia,NA,no\n3,Yugoslavia,nan,no\n"
+        "3,German Democratic Republic,NA,no\n3,Yemen People's Republic,,no\n"
+    )
+    ballot = ballot_of_rows(tmp_path, rows)
+    assert ballot.in_favour == ("NA",)
+    assert ballot.against == ("EAZ", "CS", "YU", "DD", "YD")
+
+
+def test_a_name_and_a_code_of_two_countries_are_refused_with_the_row(tmp_path):
+    with pytest.raises(TrajectoryError, match=r"v\.csv: line 3: .*'France'.*'DE' \(Germany\)"):
+        ballot_of_rows(tmp_path, "3,Cuba,CU,no\n3,France,DE,yes\n")
+    path = library_file(tmp_path, [(1, "DEU", "Y", (1, 0, 0))])
+    path.write_text(path.read_text(encoding="utf-8").replace("DEU,", "DEU,FRANCE"), encoding="utf-8")
+    with pytest.raises(TrajectoryError, match=r"line 2: .*'FRANCE'.*'DEU' \(Germany\)"):
+        read_digital_library(path)
+
+
+def test_a_code_stands_beside_an_unknown_name_until_something_contradicts_it(tmp_path):
+    assert ballot_of_rows(tmp_path, "3,Gallia,FR,yes\n").in_favour == ("FR",)
+    with pytest.raises(TrajectoryError, match="'France' and 'Gallia' are both read as FR"):
+        ballot_of_rows(tmp_path, "3,France,FR,yes\n3,Gallia,FR,yes\n")
+    with pytest.raises(TrajectoryError, match="Hong Kong"):
+        ballot_of_rows(tmp_path, '3,"Hong Kong SAR, China",CN,yes\n')
+
+
+def test_a_country_under_two_of_its_names_has_one_vote(tmp_path):
+    losses = Losses()
+    ballot = ballot_of_rows(tmp_path, "3,France,FR,yes\n3,French Republic,fr,yes\n", losses)
+    assert ballot.in_favour == ("FR",)
+    assert losses["votes given twice"] == 1
+
+
+# Nothing read, most rows left out
+
+
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ("", "there are no votes"),
+        ("77,France,FR,yes\n", "1 of 1 votes cannot be used, the first: line 2: rcid '77'"),
+        ("3,Cuba,CU,yes\n" + "".join(f"3,Land {i},X{i},yes\n" for i in range(4)), "'Land 0'.*'Land 1'.*'Land 2'"),
+        ("3,Korea,NA,yes\n", "country 'Korea', country_code 'NA'"),
+    ],
+)
+def test_a_file_of_votes_that_is_not_understood_is_refused_with_examples(tmp_path, rows, problem):
+    with pytest.raises(TrajectoryError, match=problem) as caught:
+        ballot_of_rows(tmp_path, rows, Losses())
+    assert "Land 3" not in str(caught.value)
+
+
+def test_issues_of_other_roll_calls_are_refused(tmp_path):
+    files = unvotes_files(tmp_path)
+    files[2].write_text("rcid,issue\n98,Nuclear\n99,Nuclear\n", encoding="utf-8")
+    with pytest.raises(TrajectoryError, match="2 of 2 issues"):
+        read_unvotes(*files)
+
+
+def test_what_is_left_out_is_warned_about_where_nobody_counts_it(tmp_path):
+    rows = "3,France,FR,yes\n3,Cuba,CU,yes\n3,Atlantis,XX,yes\n"
+    with pytest.warns(UserWarning, match="2 votes are read, and left out are 1 votes of unknown countries.*Atlantis"):
+        ballot_of_rows(tmp_path, rows)
+    ballot_of_rows(tmp_path, rows, Losses())
+
+
+def test_a_trajectory_file_whose_votes_are_not_understood_is_refused(tmp_path):
+    document = real_form()
+    votes = {"in_favour": ["Atlantis", "Korea"], "against": ["Utopia"], "abstaining": ["Peru"]}
+    document["timesteps"][2]["action"]["votes"] = votes
+    with pytest.raises(TrajectoryError, match=r"3 of 4 countries of votes .*in_favour\[0\] 'Atlantis'"):
+        read_trajectories(write(tmp_path, document))
+    with pytest.raises(TrajectoryError, match="no trajectories"):
+        read_trajectories(write(tmp_path, []))
+
+
+def test_a_country_twice_in_one_list_is_one_and_counted(tmp_path):
+    document = real_form()
+    document["timesteps"][2]["action"]["votes"]["against"] = ["United States", "US"]
+    losses = Losses()
+    (trajectory,) = read_trajectories(write(tmp_path, document), losses)
+    assert trajectory.plenary_ballot == Ballot(("NA", "CU"), ("US",), ("PE",), (2, 1, 1))
+    assert losses["countries named twice"] == 1
 
 
 # Digital Library
@@ -293,7 +434,7 @@ def library_file(tmp_path, rows):
         values = (record, code, "", vote, "2020-12-01", "75", f"A/RES/75/{record}", "", "Title", "Agenda", "S", *totals)
         lines.append(",".join(map(str, values)))
     path = tmp_path / "library.csv"
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
@@ -308,14 +449,50 @@ def test_library_votes_are_grouped_and_a_non_voter_is_absent(tmp_path):
 
 def test_totals_that_do_not_add_up_are_counted_and_left_out(tmp_path):
     losses = Losses()
-    assert read_digital_library(library_file(tmp_path, [(1, "FRA", "Y", (2, 0, 0))]), losses) == []
+    wrong, right = (1, "FRA", "Y", (2, 0, 0)), (2, "FRA", "Y", (1, 0, 0))
+    (trajectory,) = read_digital_library(library_file(tmp_path, [wrong, right]), losses)
+    assert trajectory.symbol == "A/RES/75/2"
     assert losses["resolutions whose totals do not add up"] == 1
+    with pytest.raises(TrajectoryError, match=r"undl_id 1: announced \[2, 0, 0\], counted \[1, 0, 0\]"):
+        read_digital_library(library_file(tmp_path, [wrong]))
 
 
-@pytest.mark.parametrize("rows", [[(1, "FRA", "Q", (1, 0, 0))], [(1, "FRA", "Y", (1, 0, 0))] * 2])
+@pytest.mark.parametrize(
+    "rows", [[(1, "FRA", "Q", (1, 0, 0))], [(1, "FRA", "Y", (1, 0, 0)), (1, "FRA", "N", (1, 0, 0))]]
+)
 def test_wrong_library_votes_are_refused(tmp_path, rows):
-    with pytest.raises(TrajectoryError, match=r"ms_vote|voted twice"):
+    with pytest.raises(TrajectoryError, match="ms_vote"):
         read_digital_library(library_file(tmp_path, rows))
+
+
+def test_a_library_row_twice_is_one_vote_and_counted(tmp_path):
+    losses = Losses()
+    (trajectory,) = read_digital_library(library_file(tmp_path, [(1, "FRA", "Y", (1, 0, 0))] * 2), losses)
+    assert trajectory.plenary_ballot == Ballot(("FR",), (), (), (1, 0, 0))
+    assert losses["votes given twice"] == 1
+
+
+def test_library_rows_of_one_resolution_that_disagree_are_refused(tmp_path):
+    path = library_file(tmp_path, [(1, "FRA", "Y", (1, 1, 0)), (1, "CUB", "N", (1, 2, 0))])
+    with pytest.raises(TrajectoryError, match=r"line 3: total_no: '2', .* has '1'"):
+        read_digital_library(path)
+
+
+def test_library_numbers_written_as_doubles_are_the_same_numbers(tmp_path):
+    rows = [(1, "FRA", "Y", ("1.0", 1, "")), ("1.0", "CUB", "N", ("1.0", 1, ""))]
+    path = library_file(tmp_path, rows)
+    text = path.read_text(encoding="utf-8").replace("A/RES/75/1.0", "A/RES/75/1").replace(",75,", ",75.0,")
+    path.write_text(text, encoding="utf-8")
+    (trajectory,) = read_digital_library(path)
+    assert trajectory.plenary_ballot.tally == (1, 1, 0)
+    assert trajectory.session == 75
+    path.write_text(text.replace(",75.0,", ",75.5,"), encoding="utf-8")
+    with pytest.raises(TrajectoryError, match=r"session: expected a whole number .* got '75\.5'"):
+        read_digital_library(path)
+    path.write_text(text.replace(",75.0,", ",10emsp,"), encoding="utf-8")
+    losses = Losses()
+    assert read_digital_library(path, losses)[0].session is None
+    assert losses["resolutions without the number of a session"] == 1
 
 
 # MARCXML
@@ -348,6 +525,37 @@ def test_draft_records_give_sponsors_by_name(tmp_path):
     assert draft.sponsors == ("BA", "GW", "CU")
     assert draft.additional_sponsors == ("CI", "NA")
     assert (draft.symbol, draft.session, draft.committee) == ("A/RES/78/213", 78, 3)
+
+
+def test_sponsors_are_known_by_inverted_names_too(tmp_path):
+    record = [
+        ("191a", "A/C.3/78/L.49"),
+        ("245b", "draft resolution /"),
+        ("245c", "Japan, Korea, Republic of, Republic of Moldova and Iran (Islamic Republic of)"),
+        ("515a", "Additional sponsors: Bahamas, The, Tanzania, United Republic of and American Samoa."),
+        ("710a", "Viet Nam"),
+        ("710a", "Venezuela, RB"),
+    ]
+    losses = Losses()
+    (draft,) = read_marc(write(tmp_path, marc(record), "d.xml"), losses)
+    assert draft.sponsors == ("JP", "KR", "MD", "IR", "VN", "VE")
+    assert draft.additional_sponsors == ("BS", "TZ")
+    assert losses["words of sponsor lists that name no known country"] == 2
+
+
+def test_a_record_twice_is_read_once_where_both_agree_and_refused_where_not(tmp_path):
+    record = [("191a", "A/C.3/78/L.49"), ("245b", "draft resolution /"), ("245c", "Cuba")]
+    other = [*record[:2], ("245c", "Peru")]
+    losses = Losses()
+    assert len(read_marc(write(tmp_path, marc(record, record), "d.xml"), losses)) == 1
+    assert losses["records given twice"] == 1
+    with pytest.raises(TrajectoryError, match=r"record 2: 191\$a: A/C\.3/78/L\.49 appears twice"):
+        read_marc(write(tmp_path, marc(record, other), "d.xml"))
+
+
+def test_a_file_without_a_draft_is_refused_with_examples(tmp_path):
+    with pytest.raises(TrajectoryError, match=r"none of 1 records is a draft resolution, .*'A/78/1'"):
+        read_marc(write(tmp_path, marc([("191a", "A/78/1"), ("245b", "note /")]), "d.xml"))
 
 
 @pytest.mark.parametrize(
@@ -403,7 +611,8 @@ def test_blank_lines_are_no_rows(tmp_path):
 
 def test_records_of_one_symbol_get_names_of_their_own(tmp_path):
     path = library_file(tmp_path, [(1, "FRA", "Y", (1, 0, 0)), (2, "FRA", "Y", (1, 0, 0))])
-    path.write_text(path.read_text().replace("A/RES/75/2", "A/RES/75/1"))
+    text = path.read_text(encoding="utf-8").replace("A/RES/75/2", "A/RES/75/1")
+    path.write_text(text, encoding="utf-8")
     trajectories = read_digital_library(path)
     assert [trajectory.trajectory_id for trajectory in trajectories] == ["A/RES/75/1", "A/RES/75/1 (2)"]
     write_trajectories(trajectories, tmp_path / "again.jsonl")
