@@ -169,6 +169,7 @@ def fit(
     training, held_out = _hold_out(trajectories, validation, config)
     if not config.is_warm_start:
         model.initialise(training)
+        model.is_fitted = False  # until the first finite evaluation, should this fit fail
     model.requires_grad_(True)
     try:
         fingerprint = "" if checkpoint is None else _fingerprint(model, trajectories, validation, config)
@@ -274,6 +275,7 @@ class _Loop:
         is_better = loss < state.best_loss
         if is_better:
             state.best_loss, state.best_update, state.best_weights = loss, state.update, _copy_weights(self.model)
+            self.model.is_fitted = True
         horizon = self.config.horizon_at(state.update - 1)
         state.num_stale = 0 if is_better or horizon < self.config.horizon else state.num_stale + 1
         state.is_finished = state.update >= self.config.num_updates or state.num_stale >= self.config.patience
@@ -283,7 +285,9 @@ class _Loop:
         return figures
 
     def _stop(self, tensor: str) -> None:
+        was_fitted = self.model.is_fitted
         self.model.load_state_dict(self.progress.best_weights)
+        self.model.is_fitted = was_fitted
         raise NonFiniteError(
             f"{tensor} is not finite at update {self.progress.update}; the model has the weights of update "
             f"{self.progress.best_update}. Lower the learning rate or look for extreme values in the data"

@@ -10,9 +10,10 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
-from torch import Tensor, nn
+from torch import Tensor
 
 from wm_agents.errors import CheckpointError
+from wm_agents.fitted import FittedModule
 from wm_agents.protocols import ModelState
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
@@ -34,7 +35,7 @@ from wm_agents.world_models.unrolling import Unrolled
 _ROOM = 2.0  # imagination may leave the recorded range by this many times its width
 
 
-class NeuralModel(Unrolled, nn.Module):
+class NeuralModel(Unrolled, FittedModule):
     """A world model with networks; a subclass builds them in `_build` and gives `step` and `loss`.
 
     Parameters require gradients only inside `fit`, so predictions carry no graph unless the actions or observations do
@@ -48,6 +49,7 @@ class NeuralModel(Unrolled, nn.Module):
         seed: Draws the initial weights.
     """
 
+    needs_fit: ClassVar[tuple[str, ...]] = ("start", "step", "save")
     kind: ClassVar[str]
     num_members = 1  # how many independent batches a loss takes
     selection_terms: ClassVar[tuple[str, ...]] = ("state", "reward", "termination")  # what held-out losses sum up

@@ -90,6 +90,7 @@ def test_tsinf_keeps_its_member_and_ts1_changes_it(model):
     assert torch.equal(first.hidden[0], second.hidden[0])
     assert first.hidden[0].unique().tolist() == [0, 1, 2, 3]
     changing = EnsembleModel(*SPACES, EnsembleConfig(num_members=4, sampling="ts1"))
+    changing.is_fitted = True  # random weights will do
     first, _ = changing.step(state, torch.zeros(200, 1), generator)
     second, _ = changing.step(first, torch.zeros(200, 1), generator)
     assert not torch.equal(first.hidden[0], second.hidden[0])

@@ -1,0 +1,53 @@
+"""Refuse answers of what was never fitted: random weights look like predictions and are none."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from torch import nn
+
+from wm_agents.errors import NotFittedError
+
+
+class Fitted:
+    """A model with `fit`: the methods that `needs_fit` names raise NotFittedError until `is_fitted` is set.
+
+    A subclass names its own methods; those that override an inherited one are guarded as well. `fit` and loading set
+    `is_fitted`. A model of yours that needs no fit does not inherit from this, or sets `is_fitted = True`.
+    """
+
+    needs_fit: ClassVar[tuple[str, ...]] = ()
+    is_fitted = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Guard the methods that this class defines."""
+        super().__init_subclass__(**options)
+        for name in cls.needs_fit:
+            if callable(method := cls.__dict__.get(name)):
+                setattr(cls, name, _guarded(method))
+
+
+class FittedModule(Fitted, nn.Module):
+    """The same for torch modules, whose weights may also come from `load_state_dict`."""
+
+    def load_state_dict(self, *args: Any, **options: Any) -> Any:
+        """As torch's; weights that were loaded count as fitted."""
+        result = super().load_state_dict(*args, **options)
+        self.is_fitted = True
+        return result
+
+
+def check_fitted(model: Any) -> None:
+    """Raise NotFittedError for a model that has `fit` and was never fitted; what knows of no fit passes."""
+    if not getattr(model, "is_fitted", True):
+        name = type(model).__name__
+        raise NotFittedError(f"this {name} was never fitted: call its fit(...) first, or load a fitted one from a file")
+
+
+def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def checked(self: Any, *args: Any, **options: Any) -> Any:
+        check_fitted(self)
+        return method(self, *args, **options)
+
+    return checked
