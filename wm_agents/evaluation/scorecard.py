@@ -22,7 +22,8 @@ class Scorecard:
 
     Attributes:
         title: Heading of the page.
-        verdict: The first sentence of the page.
+        verdict: The heading of the page: how far the model can be trusted, what ends that, and which simple rule does
+            as well. The same judgement as `report.trusted_steps` and `summary["trusted_steps"]`.
         report: The open-loop errors.
         gap: The planning gap, when one was given.
         json_path: scorecard.json.

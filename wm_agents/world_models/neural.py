@@ -143,8 +143,8 @@ class NeuralModel(Unrolled, FittedModule):
         """The segment as `loss` takes it when all members are to see the same; a subclass with members repeats it."""
         return segment
 
-    def finish(self, held_out: Trajectories) -> None:
-        """What follows the last update, such as calibration on the held-out episodes."""
+    def finish(self, held_out: Trajectories | None) -> None:
+        """What follows the last update, such as calibration on the held-out episodes; None where there are none."""
 
     def initialise(self, trajectories: Trajectories) -> None:
         """Draw the weights afresh and take layout and scales from the data; `fit` calls it unless it is warm."""
