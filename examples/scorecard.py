@@ -4,7 +4,8 @@
     python examples/scorecard.py --env-id wm/PermPuzzle-v0 --seed 3 --output-dir out
 
 Writes scorecard.html, scorecard.json and summary.json (trusted_steps, planning_gap, mean_return, worst_error_h16,
-error_h16, persistence_h16, ...). The planning gap needs the true dynamics: those of the wm/ environments, and Gymnasium's classic control tasks.
+error_h16, persistence_h16, ...). The planning gap needs the true dynamics: those of the wm/ environments, and
+Gymnasium's classic control tasks.
 """
 
 import functools

@@ -131,7 +131,9 @@ def _angles(names: Sequence[str], rows: NDArray[np.float32]) -> Iterator[Feature
     """Pairs of columns on the unit circle in every row, which are the cosine and the sine of one angle."""
     low, high = rows.min(axis=0), rows.max(axis=0)
     is_candidate = (low >= -1 - _MAX_CIRCLE_ERROR) & (high <= 1 + _MAX_CIRCLE_ERROR) & (low < high)
-    candidates = [column for column in np.flatnonzero(is_candidate) if not np.isin(rows[:, column], (0, 1)).all()]
+    # Bits lie on the circle as well, as one-hots of two.
+    is_candidate &= ~((rows == 0) | (rows == 1)).all(axis=0)
+    candidates: list[int] = np.flatnonzero(is_candidate).tolist()
     squares = {column: rows[:, column].astype(np.float64) ** 2 for column in candidates}
     is_taken: set[int] = set()
     for place, first in enumerate(candidates):
@@ -141,7 +143,7 @@ def _angles(names: Sequence[str], rows: NDArray[np.float32]) -> Iterator[Feature
             if second in is_taken or abs(squares[first][0] + squares[second][0] - 1) > _MAX_CIRCLE_ERROR:
                 continue
             if np.abs(squares[first] + squares[second] - 1).max() <= _MAX_CIRCLE_ERROR:
-                columns = (int(first), int(second))
+                columns = (first, second)
                 is_taken.update(columns)
                 yield FeatureGroup(f"angle of {names[first]} and {names[second]}", columns, has_one_unit=True)
                 break

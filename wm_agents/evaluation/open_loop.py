@@ -229,7 +229,7 @@ def _reward_errors(
     """
     scale, varies = _scale(reference.rewards[:, None], held_out.rewards[:, None])
     bound = NON_FINITE_ERROR * float(scale[0])
-    errors = {}
+    errors: dict[str, NDArray[np.float64]] = {}
     for name, (_, predicted) in predictions.items():
         error = predicted - stretches.rewards
         errors[name] = np.clip(np.where(np.isfinite(error), error, bound), -bound, bound)

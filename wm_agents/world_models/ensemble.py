@@ -197,7 +197,8 @@ class EnsembleModel(NeuralModel):
         """Measure on held-out episodes how many predicted standard deviations real errors are, step by step.
 
         Give episodes that the model was not fitted to: on those that it was, errors are too small and later intervals
-        too narrow. This is split conformal prediction: quantiles of |error| / std become the half widths of later intervals.
+        too narrow. This is split conformal prediction: quantiles of |error| / std become the half widths of later
+        intervals.
         """
         horizon = min(self.config.calibration_horizon, int(trajectories.lengths.max()))
         segment = SegmentSource(trajectories, self.device).spread(num_windows, horizon)

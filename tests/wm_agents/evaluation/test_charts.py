@@ -79,7 +79,7 @@ def test_a_number_line_shows_every_mark() -> None:
 
 
 def test_what_is_no_number_or_hidden_by_rounding_is_said() -> None:
-    assert percent(float("nan")) == short(float("nan")) == "–"
+    assert percent(float("nan")) == short(float("nan")) == "\N{EN DASH}"
     assert percent(-0.0) == percent(0.0) == "0%"
     assert percent(-0.0001) == "0.0%"
     assert percent(0.0001) == "<0.1%"
