@@ -12,8 +12,8 @@ from wm_agents.errors import NotFittedError
 class Fitted:
     """A model with `fit`: the methods that `needs_fit` names raise NotFittedError until `is_fitted` is set.
 
-    A subclass names its own methods; those that override an inherited one are guarded as well. `fit` and loading set
-    `is_fitted`. A model of yours that needs no fit does not inherit from this, or sets `is_fitted = True`.
+    A subclass names its own methods; those that override an inherited one are guarded as well. `fit` sets `is_fitted`,
+    and files keep it. A model of yours that needs no fit does not inherit from this, or sets `is_fitted = True`.
     """
 
     needs_fit: ClassVar[tuple[str, ...]] = ()
@@ -28,13 +28,11 @@ class Fitted:
 
 
 class FittedModule(Fitted, nn.Module):
-    """The same for torch modules, whose weights may also come from `load_state_dict`."""
+    """The same for torch modules, whose weights may also come from `load_state_dict`: what was loaded was fitted."""
 
-    def load_state_dict(self, *args: Any, **options: Any) -> Any:
-        """As torch's; weights that were loaded count as fitted."""
-        result = super().load_state_dict(*args, **options)
-        self.is_fitted = True
-        return result
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_load_state_dict_post_hook(_mark_fitted)
 
 
 def check_fitted(model: Any) -> None:
@@ -42,6 +40,10 @@ def check_fitted(model: Any) -> None:
     if not getattr(model, "is_fitted", True):
         name = type(model).__name__
         raise NotFittedError(f"this {name} was never fitted: call its fit(...) first, or load a fitted one from a file")
+
+
+def _mark_fitted(module: Any, incompatible_keys: Any) -> None:  # noqa: ARG001
+    module.is_fitted = True
 
 
 def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -149,6 +149,13 @@ def percent(share: float) -> str:
     return text.removeprefix("-") if text in ("-0%", "-0.0%") else text
 
 
+def times_fewer(ratio: float, noun: str) -> str:
+    """How many times fewer of something there are, or more: "2.0 times fewer steps", "as many steps"."""
+    if f"{ratio:.1f}" == "1.0":
+        return f"as many {noun}"
+    return f"{ratio:.1f} times fewer {noun}" if ratio > 1 else f"{1 / ratio:.1f} times more {noun}"
+
+
 def counted(number: int, noun: str) -> str:
     """A number with its noun: 1 step, 2 steps."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

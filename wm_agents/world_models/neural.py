@@ -49,7 +49,7 @@ class NeuralModel(Unrolled, FittedModule):
         seed: Draws the initial weights.
     """
 
-    needs_fit: ClassVar[tuple[str, ...]] = ("start", "step", "save")
+    needs_fit: ClassVar[tuple[str, ...]] = ("start", "step")
     kind: ClassVar[str]
     num_members = 1  # how many independent batches a loss takes
     selection_terms: ClassVar[tuple[str, ...]] = ("state", "reward", "termination")  # what held-out losses sum up
@@ -213,6 +213,7 @@ class NeuralModel(Unrolled, FittedModule):
             "has_given_layout": self.has_given_layout,
             "seed": self.seed,
             "structure": self.describe(),
+            "is_fitted": self.is_fitted,
             "surroundings": surroundings or {},
         }
         return save_checkpoint(Path(path), self.state_dict(), metadata)
@@ -245,6 +246,8 @@ class NeuralModel(Unrolled, FittedModule):
                 check_shapes(cls._described(metadata, known), stored.tensors)
             model = cls._described(metadata, known)
             model.load_state_dict(stored.tensors)
+            # A file of a model that was never fitted does not make it one that was; older files do not say.
+            model.is_fitted = bool(metadata.get("is_fitted", True))
             return model, metadata["surroundings"]
 
     @classmethod

@@ -134,7 +134,7 @@ class ObjectModel(Unrolled, FittedModule):
         seed: Draws weights and batches.
     """
 
-    needs_fit: ClassVar[tuple[str, ...]] = ("start", "step", "save")
+    needs_fit: ClassVar[tuple[str, ...]] = ("start", "step")
 
     def __init__(
         self,
@@ -276,6 +276,7 @@ class ObjectModel(Unrolled, FittedModule):
         metadata = {
             "config": asdict(self.config),
             "seed": self.seed,
+            "is_fitted": self.is_fitted,
             "readers": [reader.to_json() for reader in self.readers],
             "reward_weights": self.reward_weights.tolist(),
             "endings": [list(values) for values in self.endings],
@@ -304,6 +305,7 @@ class ObjectModel(Unrolled, FittedModule):
             model.reward_weights = np.array(data["reward_weights"])
             model.endings = [tuple(values) for values in data["endings"]]
             model.load_state_dict(stored.tensors)
+            model.is_fitted = bool(data.get("is_fitted", True))  # older files do not say
         return model
 
     def _begin(self, rows: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from wm_agents.evaluation.charts import (
     round_ticks,
     short,
     spread_out,
+    times_fewer,
 )
 
 
@@ -86,3 +87,5 @@ def test_what_is_no_number_or_hidden_by_rounding_is_said() -> None:
     assert percent(0.9999) == ">99.9%"
     assert short(-0.0) == "0"
     assert [counted(number, "step") for number in (0, 1, 2, 3000)] == ["0 steps", "1 step", "2 steps", "3,000 steps"]
+    found = [times_fewer(ratio, "steps") for ratio in (0.5, 0.96, 1.0, 1.04, 2.5)]
+    assert found == ["2.0 times more steps", *["as many steps"] * 3, "2.5 times fewer steps"]
