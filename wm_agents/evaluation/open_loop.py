@@ -251,8 +251,7 @@ def _reward_table(
 def _end_probability(futures: ModelFutures) -> NDArray[np.float64]:
     """Predicted probability [W, H] that an episode ends by itself within h steps."""
     lasting = np.cumprod(1 - np.clip(np.nan_to_num(futures.terminations, nan=1.0), 0, 1), axis=1)
-    probability: NDArray[np.float64] = 1 - lasting
-    return probability
+    return np.asarray(1 - lasting, np.float64)
 
 
 def _base_rates(reference: Trajectories, horizon: int) -> NDArray[np.float64]:
