@@ -32,6 +32,7 @@ from examples.driving.network import CarModel, fit_car, new_car_model
 from examples.driving.returns import Course, yardsticks
 from examples.record_driving import record_circuit
 from wm_agents.errors import ConfigError
+from wm_agents.evaluation.charts import times_fewer
 from wm_agents.evaluation.plots import plot_learning_curves
 from wm_agents.imagination import DreamVectorEnv
 from wm_agents.sb3_adapter import SB3VecEnv
@@ -268,7 +269,7 @@ def draw(config: Config, dreamt: Curve, real: Curve, summary: dict[str, Any]) ->
         ylabel="Mean return",
         xlabel="Real steps",
         threshold=round(summary["threshold"], 1),
-        title=title if times is None else f"{title}: {times:.1f} times fewer real steps in the dream",
+        title=title if times is None else f"{title}: {times_fewer(times, 'real steps')} in the dream",
     )
 
 

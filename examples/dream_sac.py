@@ -23,6 +23,7 @@ from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
 
 import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.evaluation.charts import times_fewer
 from wm_agents.evaluation.episodes import RandomAgent, evaluate
 from wm_agents.evaluation.plots import plot_learning_curves
 from wm_agents.imagination import DreamVectorEnv
@@ -256,7 +257,7 @@ def draw(config: Config, dreams: list[Curve], real: list[Curve], summary: dict[s
         ylabel="Mean return",
         xlabel="Real steps",
         threshold=summary["threshold"],
-        title="" if times is None else f"{config.env_id}: {times:.1f} times fewer real steps in the dream",
+        title="" if times is None else f"{config.env_id}: {times_fewer(times, 'real steps')} in the dream",
     )
 
 

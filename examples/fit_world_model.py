@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.errors import SpaceError, TrajectoryError
+from wm_agents.evaluation.open_loop import HORIZONS, open_loop_error
+from wm_agents.evaluation.open_loop_report import OpenLoopReport
 from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.trajectories import Trajectories, WindowBatch
@@ -35,7 +37,6 @@ from wm_agents.world_models import (
 )
 from wm_envs.datasets import record
 
-HORIZONS = (1, 2, 4, 8, 16, 32)
 MODELS: dict[str, type[Any]] = {
     "deterministic": DeterministicModel,
     "ensemble": EnsembleModel,
@@ -68,15 +69,6 @@ class Config:
     """No progress bars."""
 
 
-@dataclass(frozen=True)
-class Errors:
-    """Open-loop errors of one horizon, on held-out episodes."""
-
-    model: float
-    persistence: float
-    exact: float
-
-
 def main(config: Config) -> dict[str, float]:
     """Record, fit, test; returns the summary that is written."""
     make_output_directory(config.output_dir, has_pictures=True)
@@ -84,14 +76,14 @@ def main(config: Config) -> dict[str, float]:
     env = gym.make(config.env_id)
     try:
         model, seconds = fit(config, env, train)
-        errors = {horizon: measure(model, test, horizon) for horizon in HORIZONS if test.lengths.max() >= horizon}
+        report = measure(config, model, train, test)
     except (SpaceError, TrajectoryError) as error:
         raise SystemExit(f"{config.model} on {config.env_id}: {error}") from error
-    summary = summarise(model, train, test, errors, seconds)
+    summary = summarise(model, train, test, report, seconds)
     write_summary(config.output_dir, summary)
     if config.model != "tabular":
         save_with_card(model, config.output_dir, card_of(config, summary))
-    draw(config, model, test, errors)
+    draw(config, model, test, report)
     print(json.dumps(summary, indent=2))
     return summary
 
@@ -138,15 +130,14 @@ def fit(config: Config, env: gym.Env[Any, Any], train: Trajectories) -> tuple[An
     return model.to("cpu"), time.perf_counter() - began
 
 
-def measure(model: Any, test: Trajectories, horizon: int) -> Errors:
-    """Root mean squared errors after `horizon` steps, in standard deviations of each feature, and the share exact."""
-    batch = windows_of(test, horizon)
-    predicted = imagine(model, batch)[:, -1]
-    first, last = batch.observations[:, 0], batch.observations[:, -1]
-    scale = test.observations.std(0)
-    scale = np.where(scale > 1e-6, scale, 1.0)
-    errors = [float(np.sqrt(np.square((guess - last) / scale).mean())) for guess in (predicted, first)]
-    return Errors(*errors, exact=float((predicted == last).all(1).mean()))
+def measure(config: Config, model: Any, train: Trajectories, test: Trajectories) -> OpenLoopReport:
+    """Open-loop errors at the horizons that the held-out episodes allow, as in examples/scorecard.py."""
+    fresh = np.setdiff1d(np.arange(test.num_episodes), test.duplicates(train).episodes)
+    if not len(fresh):
+        raise TrajectoryError("every held-out episode also occurs in training: this task has too few different ones")
+    held_out = test.select(fresh)
+    horizons = [horizon for horizon in HORIZONS if horizon <= held_out.lengths.max()]
+    return open_loop_error(model, held_out, horizons, train=train, num_samples=0, seed=config.seed)
 
 
 def windows_of(test: Trajectories, horizon: int, most: int = 2000) -> WindowBatch:
@@ -163,7 +154,7 @@ def imagine(model: Any, batch: WindowBatch) -> NDArray[np.float32]:
 
 
 def summarise(
-    model: Any, train: Trajectories, test: Trajectories, errors: dict[int, Errors], seconds: float
+    model: Any, train: Trajectories, test: Trajectories, report: OpenLoopReport, seconds: float
 ) -> dict[str, float]:
     """Flat names to numbers."""
     batch = windows_of(test, 1)
@@ -176,14 +167,15 @@ def summarise(
         "reward_error": float(np.sqrt(np.square(step.rewards.numpy() - batch.rewards[:, 0]).mean())),
         "reward_std": float(test.rewards.std()),
     }
-    for horizon, error in errors.items():
-        summary[f"error_h{horizon}"] = error.model
-        summary[f"persistence_h{horizon}"] = error.persistence
-        summary[f"exact_h{horizon}"] = error.exact
+    figures = report.summary()
+    for horizon in report.horizons:
+        for name in (f"error_h{horizon}", f"persistence_h{horizon}", f"exact_h{horizon}"):
+            if name in figures:  # a share is exact only where numbers are whole
+                summary[name] = figures[name]
     return summary
 
 
-def draw(config: Config, model: Any, test: Trajectories, errors: dict[int, Errors]) -> None:
+def draw(config: Config, model: Any, test: Trajectories, report: OpenLoopReport) -> None:
     """Error against horizon, and one held-out episode as it was and as the model imagined it from its first step."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -191,19 +183,21 @@ def draw(config: Config, model: Any, test: Trajectories, errors: dict[int, Error
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    draw_errors(left, config, errors)
+    draw_errors(left, config, report)
     draw_episode(right, model, test)
     figure.savefig(config.output_dir / "open_loop.png", dpi=120)
 
 
-def draw_errors(axes: Any, config: Config, errors: dict[int, Errors]) -> None:
+def draw_errors(axes: Any, config: Config, report: OpenLoopReport) -> None:
     """Both axes logarithmic, unless the model is exact."""
-    horizons = list(errors)
-    axes.plot(horizons, [errors[h].persistence for h in horizons], "--", color="#5A5A5A", label="nothing changes")
-    axes.plot(horizons, [errors[h].model for h in horizons], "o-", color="#0072B2", label=config.model)
+    horizons = list(report.horizons)
+    errors = [report.error(horizon) for horizon in horizons]
+    persistence = [report.error(horizon, "persistence") for horizon in horizons]
+    axes.plot(horizons, persistence, "--", color="#5A5A5A", label="nothing changes")
+    axes.plot(horizons, errors, "o-", color="#0072B2", label=config.model)
     axes.set_xscale("log", base=2)
     axes.set_xticks(horizons, [str(horizon) for horizon in horizons])
-    if all(error.model > 0 for error in errors.values()):
+    if min(errors) > 0:
         axes.set_yscale("log")
     axes.set(xlabel="steps ahead", ylabel="error [standard deviations]", title=f"{config.env_id}, held-out episodes")
     axes.legend()

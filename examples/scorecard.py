@@ -3,8 +3,9 @@
     python examples/scorecard.py --env-id Pendulum-v1 --seed 3 --output-dir out
     python examples/scorecard.py --env-id wm/PermPuzzle-v0 --seed 3 --output-dir out
 
-Writes scorecard.html, scorecard.json and summary.json (planning_gap, mean_return, error_h1, error_h16, persistence_h16,
-...). The planning gap needs the true dynamics: those of the wm/ environments, and Gymnasium's classic control tasks.
+Writes scorecard.html, scorecard.json and summary.json (trusted_steps, planning_gap, mean_return, worst_error_h16,
+error_h16, persistence_h16, ...). The planning gap needs the true dynamics: those of the wm/ environments, and
+Gymnasium's classic control tasks.
 """
 
 import functools
@@ -23,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for benchmarks, 
 
 from benchmarks.true_dynamics import DYNAMICS, true_model
 from wm_agents.errors import ConfigError
+from wm_agents.evaluation.charts import counted
 from wm_agents.evaluation.episodes import EpisodeResults, RandomAgent, evaluate
 from wm_agents.evaluation.open_loop import HORIZONS
 from wm_agents.evaluation.planning_gap import PlanningGap, planning_gap
@@ -140,7 +142,8 @@ def measure_gap(
     if truth is None or config.planning_episodes == 0:
         return None, {}
     if not config.quiet:
-        print(f"Planning {config.planning_episodes} episodes with the model, with the true dynamics, and at random.")
+        episodes = counted(config.planning_episodes, "episode")
+        print(f"Planning {episodes} with the model, with the true dynamics, and at random.")
     arms = {
         "": play(config, PlanningAgent(model, planner(config, model, is_discrete), seed=config.seed)),
         "oracle_": play_truth(config, truth, planner(config, truth, is_discrete)),

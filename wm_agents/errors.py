@@ -5,6 +5,13 @@ class ConfigError(ValueError):
     """A configuration value that cannot work, found before anything starts."""
 
 
+class NotFittedError(ConfigError, AttributeError):
+    """A model that was asked for an answer before `fit`, or before a fitted one was loaded.
+
+    Also an AttributeError, so that `hasattr` is False for what only a fit gives.
+    """
+
+
 class CheckpointError(RuntimeError):
     """A checkpoint that is missing, truncated, altered or of another kind; nothing was loaded."""
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from wm_agents.box_values import as_box_values
 from wm_agents.errors import ConfigError, SpaceError
+from wm_agents.fitted import check_fitted
 from wm_agents.imagined_rows import check_finite, join_predictions, join_states, replace_rows, without_rows
 from wm_agents.protocols import ModelState, Prediction, WorldModel
 
@@ -53,6 +54,7 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         ConfigError: On sizes below 1, a negative penalty or cut-off, starts of the wrong shape or not finite, and a
             penalty or cut-off for a model that reports no disagreement.
         SpaceError: On spaces other than Box and Discrete.
+        NotFittedError: On a model that was never fitted.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         is_stochastic: bool = True,
         seed: int | None = None,
     ) -> None:
+        check_fitted(model)
         if horizon < 1 or num_envs < 1:
             raise ConfigError(f"horizon={horizon} and num_envs={num_envs}: give at least 1")
         if disagreement_penalty < 0 or (disagreement_cutoff is not None and disagreement_cutoff < 0):

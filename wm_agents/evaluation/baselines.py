@@ -1,4 +1,4 @@
-"""What every world model must beat: nothing changes, things go on as they went, and ridge regression."""
+"""What every world model must beat: nothing changes, things go on as they went, the mean, and ridge regression."""
 
 from typing import Protocol
 
@@ -45,6 +45,26 @@ class ConstantVelocity:
         steps = np.arange(stretches.horizon + 1)[None, :, None]
         observations = starts[:, None] + steps * (starts - stretches.previous_observations)[:, None]
         return observations, np.repeat(stretches.previous_rewards[:, None], stretches.horizon, axis=1)
+
+
+class Mean:
+    """Every observation and reward is the mean of the recorded ones.
+
+    Args:
+        reference: What to take the mean of.
+    """
+
+    name = "mean"
+
+    def __init__(self, reference: Trajectories) -> None:
+        self._observation = reference.observations.mean(axis=0, dtype=np.float64)
+        self._reward = float(reference.rewards.mean())
+
+    def predict(self, stretches: Stretches) -> Futures:
+        """The mean at every step after the start."""
+        observations = np.empty((len(stretches.episodes), stretches.horizon + 1, len(self._observation)))
+        observations[:, 0], observations[:, 1:] = stretches.observations[:, 0], self._observation
+        return observations, np.full((len(stretches.episodes), stretches.horizon), self._reward)
 
 
 class RidgeRegression:
@@ -94,5 +114,5 @@ class RidgeRegression:
 
 
 def baselines(train: Trajectories | None) -> list[Baseline]:
-    """All baselines; ridge regression only where there is something to fit it to."""
+    """All baselines but the mean; ridge regression only where there is something to fit it to."""
     return [Persistence(), ConstantVelocity(), *([] if train is None else [RidgeRegression(train)])]

@@ -126,6 +126,8 @@ def number_line(marks: Sequence[tuple[str, float, int]], interval: tuple[float, 
 
 def short(value: float) -> str:
     """A number in about three digits."""
+    if np.isnan(value):
+        return "\N{EN DASH}"
     if value != 0 and (abs(value) < 1e-4 or abs(value) >= 1e5):
         return f"{value:.0e}"
     digits = (
@@ -136,8 +138,27 @@ def short(value: float) -> str:
 
 def percent(share: float) -> str:
     """A share in percent, with a decimal where a whole number would hide the difference from 0 or 1."""
+    if np.isnan(share):
+        return "\N{EN DASH}"
+    if 0 < share < 0.0005:
+        return "<0.1%"
+    if 0.9995 <= share < 1:
+        return ">99.9%"
     is_extreme = 0 < abs(share) < 0.05 or 0.95 < share < 1.05
-    return f"{share:.1%}" if is_extreme and share != 1 else f"{share:.0%}"
+    text = f"{share:.1%}" if is_extreme and share != 1 else f"{share:.0%}"
+    return text.removeprefix("-") if text in ("-0%", "-0.0%") else text
+
+
+def times_fewer(ratio: float, noun: str) -> str:
+    """How many times fewer of something there are, or more: "2.0 times fewer steps", "as many steps"."""
+    if f"{ratio:.1f}" == "1.0":
+        return f"as many {noun}"
+    return f"{ratio:.1f} times fewer {noun}" if ratio > 1 else f"{1 / ratio:.1f} times more {noun}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 step, 2 steps."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _frame(series: Sequence[Series], y_limit: float | None, clip: str) -> Frame:

@@ -102,7 +102,7 @@ def _row(errors: Array, totals: Array, is_integer: NDArray[np.bool_] | None) -> 
 
 def _limits_row(errors: Array, totals: Array, stretches: Stretches, step: int, seed: int) -> dict[str, Array]:
     squares = np.concatenate([errors**2, totals], axis=1)
-    low, high = _episode_limits(squares[:, None], stretches.is_scored[:, step - 1 : step], stretches.episodes, seed)
+    low, high = episode_limits(squares[:, None], stretches.is_scored[:, step - 1 : step], stretches.episodes, seed)
     return {"mean_squared_low": low[0], "mean_squared_high": high[0]}
 
 
@@ -111,11 +111,11 @@ def error_curve(scaled_errors: Array, stretches: Stretches, seed: int) -> ErrorC
     squares = np.mean(scaled_errors**2, axis=2)
     counts = stretches.is_scored.sum(axis=0)
     mean = (squares * stretches.is_scored).sum(axis=0) / counts
-    low, high = _episode_limits(squares[..., None], stretches.is_scored, stretches.episodes, seed)
+    low, high = episode_limits(squares[..., None], stretches.is_scored, stretches.episodes, seed)
     return ErrorCurve(np.sqrt(mean), np.sqrt(low[:, 0]), np.sqrt(high[:, 0]))
 
 
-def _episode_limits(values: Array, mask: NDArray[np.bool_], episodes: NDArray[np.int64], seed: int) -> tuple[Any, Any]:
+def episode_limits(values: Array, mask: NDArray[np.bool_], episodes: NDArray[np.int64], seed: int) -> tuple[Any, Any]:
     """Percentile limits [H, C] of the mean of values [W, H, C] over masked starts [W, H], episodes resampled.
 
     The starts of one episode are not independent; resampling starts would make the interval far too narrow. A single

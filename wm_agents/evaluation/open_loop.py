@@ -4,24 +4,37 @@ A model is started at recorded observations, given the recorded actions and left
 compared with what was recorded. Nothing it predicts is ever corrected by data on the way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wm_agents.errors import TrajectoryError
-from wm_agents.evaluation.baselines import baselines
+from wm_agents.evaluation.baselines import Mean, baselines
 from wm_agents.evaluation.calibration import interval_calibration
 from wm_agents.evaluation.end_scores import auroc, average_precision, brier_score
 from wm_agents.evaluation.error_tables import NON_FINITE_ERROR, ErrorCurve, ErrorTable, error_curve, error_tables
+from wm_agents.evaluation.feature_groups import feature_groups
 from wm_agents.evaluation.futures import ModelFutures, model_futures, start_states
+from wm_agents.evaluation.judged_parts import (
+    EXACT,
+    JudgedPart,
+    group_parts,
+    reward_part,
+    termination_part,
+    trusted_steps,
+)
 from wm_agents.evaluation.open_loop_report import EndPrediction, OpenLoopReport, RewardErrors
 from wm_agents.evaluation.starts import Stretches, sample_stretches
+from wm_agents.fitted import check_fitted
 from wm_agents.protocols import WorldModel
 from wm_agents.trajectories import Trajectories
 
 HORIZONS = (1, 2, 4, 8, 16, 32)
+
+_MIN_SPREAD = 1e-6
+"""A column is constant when it varies by less than this share of its size, which float32 cannot tell from rounding."""
 
 
 def open_loop_error(
@@ -30,6 +43,7 @@ def open_loop_error(
     horizons: Sequence[int] = HORIZONS,
     *,
     feature_names: Sequence[str] | None = None,
+    groups: Mapping[str, Sequence[int]] | None = None,
     env: Any = None,
     train: Trajectories | None = None,
     num_windows: int = 2000,
@@ -40,12 +54,18 @@ def open_loop_error(
 ) -> OpenLoopReport:
     """Measure a model's k-step error on held-out episodes, beside persistence, constant velocity and ridge regression.
 
+    How many steps the model can be trusted for is decided by its worst part: each group of features by itself, the
+    reward, and the termination where episodes end. A one-hot, the cosine and sine of an angle, an array of two or more
+    axes and a key of a Dict space are one group. What never varies cannot be judged.
+
     Args:
         model: The world model.
         trajectories: Held-out episodes.
         horizons: Steps ahead at which to report in full; the error curve covers every step up to the largest.
         feature_names: Names of the O features; None takes them from `env`, else "feature i".
-        env: An environment (single or vector) whose `observation_fields` name the features, as ours do.
+        groups: Columns that are judged as one, by name; the others are grouped as spaces and data show.
+        env: An environment (single or vector) whose `observation_fields` name the features, as ours do, and whose
+            observation space, before it was flattened, shows groups.
         train: The episodes that the model was fitted to: duplicates are refused, ridge regression is fitted to them,
             and they set the scale of each feature that varies in them. Else the held-out episodes set the scale.
         num_windows: Starts per horizon, drawn from all recorded steps.
@@ -55,20 +75,22 @@ def open_loop_error(
         seed: Seed of the starts, the samples and the bootstrap.
 
     Raises:
-        TrajectoryError: Horizons that no episode reaches or that are not positive, names that do not fit, episodes that
-            were seen in training.
+        TrajectoryError: Horizons that no episode reaches or that are not positive, names or groups that do not fit,
+            episodes that were seen in training.
+        NotFittedError: The model was never fitted.
     """
+    check_fitted(model)
     steps = _checked_horizons(horizons, trajectories)
     if train is not None and not allow_training_episodes:
         _refuse_duplicates(trajectories, train)
     names = _feature_names(feature_names, env, trajectories.observations.shape[1])
     reference = train if train is not None else trajectories
-    scale = _scale(reference, trajectories)
+    scale, varies = _scale(reference.observations, trajectories.observations)
     stretches = sample_stretches(trajectories, steps[-1], num_windows, seed)
     starts = start_states(model, trajectories, stretches)
     futures = model_futures(model, starts, stretches)
     predictions = {"model": (futures.observations, futures.rewards)}
-    predictions |= {baseline.name: baseline.predict(stretches) for baseline in baselines(train)}
+    predictions |= {baseline.name: baseline.predict(stretches) for baseline in (*baselines(train), Mean(reference))}
     errors = {name: _errors(seen, stretches, scale) for name, (seen, _) in predictions.items()}
     is_counted = _is_counted(reference, trajectories, errors["model"])
     is_integer = _is_integer(trajectories)
@@ -79,6 +101,18 @@ def open_loop_error(
     curves = {
         name: error_curve(error[..., is_counted] / scale[is_counted], stretches, seed) for name, error in errors.items()
     }
+    reward_errors, reward_scale = _reward_errors(predictions, stretches, reference, trajectories)
+    found = feature_groups(
+        names,
+        np.concatenate([reference.observations, trajectories.observations]),
+        space=_space_of(env, model),
+        given=groups,
+    )
+    parts = [
+        *group_parts(found, errors, scale, varies, stretches, tolerance, seed),
+        *reward_part(reward_errors, reward_scale, stretches, tolerance, seed),
+        *termination_part(_end_probability(futures), stretches, _base_rates(reference, steps[-1]), seed),
+    ] or [_whole(curves, tolerance)]
     return OpenLoopReport(
         horizons=steps,
         feature_names=names,
@@ -90,24 +124,30 @@ def open_loop_error(
         share_non_finite=float(np.mean(~np.isfinite(futures.observations[:, 1:][stretches.is_scored]))),
         tables=tables,
         curves=curves,
-        trusted_steps=trusted_steps(curves, tolerance),
+        trusted_steps=trusted_steps(parts),
+        parts=tuple(parts),
         tolerance=tolerance,
-        rewards=_reward_errors(predictions, stretches, steps, reference),
+        rewards=_reward_table(reward_errors, stretches, steps, float(reference.rewards.std())),
         ends=_end_prediction(futures, stretches, steps),
         calibration=interval_calibration(model, starts, stretches, steps, scale, num_samples, seed),
     )
 
 
-def trusted_steps(curves: dict[str, ErrorCurve], tolerance: float) -> int:
-    """The last step up to which the model is good at every step: 0 when it fails at once.
-
-    Good means that the upper confidence limit of its error is at most the tolerance, and that no baseline has a smaller
-    error, unless the model is exact to a hundredth of a standard deviation.
-    """
+def _whole(curves: dict[str, ErrorCurve], tolerance: float) -> JudgedPart:
+    """All features as one part, where nothing varies by itself."""
     model = curves["model"]
     best = np.min([curve.rmse for name, curve in curves.items() if name != "model"], axis=0)
-    is_good = (model.high <= tolerance) & ((model.rmse <= best) | (model.rmse < 0.01))
-    return len(is_good) if is_good.all() else int(np.argmin(is_good))
+    is_good = (model.high <= tolerance) & ((model.rmse <= best) | (model.rmse < EXACT))
+    return JudgedPart("all features", (), curves, is_good)
+
+
+def _space_of(env: Any, model: WorldModel) -> Any:
+    """The observation space before flattening, of the environment where there is one."""
+    inner = getattr(env, "unwrapped", env)
+    for name in ("single_observation_space", "observation_space"):
+        if getattr(inner, name, None) is not None:
+            return getattr(inner, name)
+    return getattr(model, "observation_space", None)
 
 
 def _checked_horizons(horizons: Sequence[int], trajectories: Trajectories) -> tuple[int, ...]:
@@ -142,16 +182,19 @@ def _feature_names(names: Sequence[str] | None, env: Any, num_features: int) -> 
     return tuple(names)
 
 
-def _scale(reference: Trajectories, held_out: Trajectories) -> NDArray[np.float64]:
-    """Standard deviation of each feature [O], among the held-out steps where the reference never varies.
+def _scale(reference: NDArray[Any], held_out: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Standard deviation of each column [O] of rows [N, O], and whether it varies at all.
 
-    1 where it is constant in both, so that any error there shows as it is.
+    That of the held-out rows where the reference never varies, and 1 where it is constant in both, so that any error
+    there shows as it is.
     """
-    scale = np.ones(reference.observations.shape[1])
-    for trajectories in (held_out, reference):
-        std = trajectories.observations.std(axis=0, dtype=np.float64)
-        scale = np.where(std > 1e-6 * (1 + np.abs(trajectories.observations).max(axis=0)), std, scale)
-    return scale
+    scale, varies = np.ones(reference.shape[1]), np.zeros(reference.shape[1], np.bool_)
+    for rows in (held_out, reference):
+        std = rows.std(axis=0, dtype=np.float64)
+        is_varying = std > _MIN_SPREAD * np.abs(rows).max(axis=0)
+        scale = np.where(is_varying, std, scale)
+        varies |= is_varying
+    return scale, varies
 
 
 def _is_counted(reference: Trajectories, held_out: Trajectories, errors: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -178,30 +221,62 @@ def _errors(predicted: NDArray[np.float64], stretches: Stretches, scale: NDArray
 
 
 def _reward_errors(
-    predictions: dict[str, Any], stretches: Stretches, horizons: tuple[int, ...], reference: Trajectories
+    predictions: dict[str, Any], stretches: Stretches, reference: Trajectories, held_out: Trajectories
+) -> tuple[dict[str, NDArray[np.float64]], float]:
+    """By method the predicted reward minus the recorded one [W, H], and the rewards' spread: 0 where there is none.
+
+    What is not finite counts as a fixed, huge error.
+    """
+    scale, varies = _scale(reference.rewards[:, None], held_out.rewards[:, None])
+    bound = NON_FINITE_ERROR * float(scale[0])
+    errors: dict[str, NDArray[np.float64]] = {}
+    for name, (_, predicted) in predictions.items():
+        error = predicted - stretches.rewards
+        errors[name] = np.clip(np.where(np.isfinite(error), error, bound), -bound, bound)
+    return errors, float(scale[0] * varies[0])
+
+
+def _reward_table(
+    errors: dict[str, NDArray[np.float64]], stretches: Stretches, horizons: tuple[int, ...], std: float
 ) -> RewardErrors:
-    """Root mean squared error of the reward at each horizon, with a constant prediction among the baselines."""
-    rewards = {name: predicted for name, (_, predicted) in predictions.items()}
-    rewards["mean"] = np.full_like(stretches.rewards, reference.rewards.mean())
-    rmse = {name: np.empty(len(horizons)) for name in rewards}
+    """Root mean squared error of the reward at each horizon."""
+    rmse = {name: np.empty(len(horizons)) for name in errors}
     for index, step in enumerate(horizons):
         rows = stretches.is_scored[:, step - 1]
-        for name, predicted in rewards.items():
-            error = np.nan_to_num(predicted[rows, step - 1] - stretches.rewards[rows, step - 1], nan=1e6)
-            rmse[name][index] = np.sqrt(np.mean(np.clip(error, -1e6, 1e6) ** 2))
-    return RewardErrors(rmse, float(reference.rewards.std()))
+        for name, error in errors.items():
+            rmse[name][index] = np.sqrt(np.mean(error[rows, step - 1] ** 2))
+    return RewardErrors(rmse, std)
+
+
+def _end_probability(futures: ModelFutures) -> NDArray[np.float64]:
+    """Predicted probability [W, H] that an episode ends by itself within h steps."""
+    lasting = np.cumprod(1 - np.clip(np.nan_to_num(futures.terminations, nan=1.0), 0, 1), axis=1)
+    return np.asarray(1 - lasting, np.float64)
+
+
+def _base_rates(reference: Trajectories, horizon: int) -> NDArray[np.float64]:
+    """Share of recorded steps [H] from which an episode ends by itself within h steps, where that is known."""
+    episode = reference.episode_of_step
+    remaining = reference.lengths[episode] - (np.arange(reference.num_steps) - reference.step_starts[episode])
+    is_ended = reference.terminations[reference.step_starts + reference.lengths - 1][episode]
+    rates = np.zeros(horizon)
+    for step in range(1, horizon + 1):
+        ends = is_ended & (remaining <= step)
+        is_known = is_ended | (remaining >= step)
+        rates[step - 1] = ends.sum() / max(is_known.sum(), 1)
+    return rates
 
 
 def _end_prediction(futures: ModelFutures, stretches: Stretches, horizons: tuple[int, ...]) -> EndPrediction:
     """Does the predicted probability that an episode ends within h steps tell which ones do?"""
-    lasting = np.cumprod(1 - np.clip(np.nan_to_num(futures.terminations, nan=1.0), 0, 1), axis=1)
+    predicted = _end_probability(futures)
     has_ended = np.cumsum(stretches.terminations, axis=1) > 0
     columns: dict[str, list[float | None]] = {
         name: [] for name in ("auroc", "average_precision", "brier", "base_brier", "share", "mean_probability")
     }
     for step in horizons:
         rows = stretches.is_end_scored[:, step - 1]
-        probability, outcome = 1 - lasting[rows, step - 1], has_ended[rows, step - 1]
+        probability, outcome = predicted[rows, step - 1], has_ended[rows, step - 1]
         share = float(outcome.mean())
         values = (
             auroc(probability, outcome),

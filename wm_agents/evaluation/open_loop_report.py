@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from wm_agents.evaluation.calibration import Calibration
 from wm_agents.evaluation.error_tables import ErrorCurve, ErrorTable
+from wm_agents.evaluation.judged_parts import JudgedPart, rules_as_good, worst_part
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class OpenLoopReport:
         share_non_finite: Share of predicted numbers that were not finite.
         tables: Errors by method: "model", "persistence", "constant_velocity", and "ridge" where there was `train`.
         curves: Total error at every step, by method.
-        trusted_steps: How many steps the model can be trusted for; see `open_loop.trusted_steps`.
+        trusted_steps: How many steps the model can be trusted for; see `judged_parts.trusted_steps`.
+        parts: What is judged by itself: groups of features, reward, termination; without those that never vary.
         tolerance: The error that is still trusted, in standard deviations.
         rewards: Reward prediction.
         ends: Termination prediction.
@@ -77,6 +79,7 @@ class OpenLoopReport:
     tables: dict[str, ErrorTable]
     curves: dict[str, ErrorCurve]
     trusted_steps: int
+    parts: tuple[JudgedPart, ...]
     tolerance: float
     rewards: RewardErrors
     ends: EndPrediction
@@ -87,15 +90,38 @@ class OpenLoopReport:
         """The largest horizon examined."""
         return self.horizons[-1]
 
+    @property
+    def worst_part(self) -> JudgedPart:
+        """The part that decides how many steps the model can be trusted for."""
+        return worst_part(self.parts)
+
+    @property
+    def rules_as_good(self) -> tuple[str, ...]:
+        """The simple rules that do as well as the model in every part."""
+        return rules_as_good(self.parts)
+
     def error(self, horizon: int, method: str = "model") -> float:
         """Total root mean squared error after `horizon` steps, in standard deviations of the features."""
         return float(self.curves[method].rmse[horizon - 1])
 
     def summary(self) -> dict[str, float]:
-        """Flat names to numbers: error_h16, persistence_h16, reward_error_h16, termination_auroc_h16, ..."""
+        """Flat names to numbers: trusted_steps, worst_error_h16, error_h16, persistence_h16, reward_error_h16, ...
+
+        `worst_error` is that of the part that decides, `error` the total over features. `trusted_steps_features`,
+        `_reward` and `_termination` are those of each kind of part.
+        """
         numbers = {"trusted_steps": float(self.trusted_steps)}
+        for part in self.parts:
+            kind = "features" if part.columns else part.name.replace(" ", "_")
+            name = f"trusted_steps_{kind}"
+            numbers[name] = min(numbers.get(name, np.inf), float(part.trusted_steps))
+        for rule in self.curves:
+            if rule != "model":
+                numbers[f"{rule}_does_as_well"] = float(rule in self.rules_as_good)
+        worst = self.worst_part.curves["model"]
         for index, step in enumerate(self.horizons):
             curve = self.curves["model"]
+            numbers[f"worst_error_h{step}"] = float(worst.rmse[step - 1])
             numbers[f"error_h{step}"] = self.error(step)
             numbers[f"error_h{step}_low"] = float(curve.low[step - 1])
             numbers[f"error_h{step}_high"] = float(curve.high[step - 1])
@@ -119,7 +145,18 @@ class OpenLoopReport:
         plain = to_plain(asdict(self))
         for name, table in self.tables.items():
             plain["tables"][name]["rmse"] = to_plain(table.rmse)
-        return {**plain, "total_is_column": len(self.feature_names)}
+        for part, judged in zip(plain["parts"], self.parts, strict=True):
+            part["trusted_steps"] = judged.trusted_steps
+            # The rules have no limits of their own here.
+            part["curves"] = {
+                name: curve if name == "model" else {"rmse": curve["rmse"]} for name, curve in part["curves"].items()
+            }
+        return {
+            **plain,
+            "total_is_column": len(self.feature_names),
+            "worst_part": self.worst_part.name,
+            "rules_as_good": list(self.rules_as_good),
+        }
 
 
 def to_plain(value: Any) -> Any:

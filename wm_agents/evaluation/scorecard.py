@@ -11,6 +11,7 @@ from wm_agents.evaluation.open_loop_report import OpenLoopReport, to_plain
 from wm_agents.evaluation.planning_gap import PlanningGap
 from wm_agents.evaluation.scorecard_page import render_page
 from wm_agents.evaluation.verdicts import verdict
+from wm_agents.fitted import check_fitted
 from wm_agents.protocols import WorldModel
 from wm_agents.trajectories import Trajectories
 
@@ -21,7 +22,8 @@ class Scorecard:
 
     Attributes:
         title: Heading of the page.
-        verdict: The first sentence of the page.
+        verdict: The heading of the page: how far the model can be trusted, what ends that, and which simple rule does
+            as well. The same judgement as `report.trusted_steps` and `summary["trusted_steps"]`.
         report: The open-loop errors.
         gap: The planning gap, when one was given.
         json_path: scorecard.json.
@@ -65,8 +67,10 @@ def scorecard(
 
     Raises:
         TrajectoryError: As `open_loop_error`.
+        NotFittedError: The model was never fitted.
         ConfigError: The folder cannot be written.
     """
+    check_fitted(model)
     folder = _writable(output_dir)
     report = open_loop_error(model, trajectories, **options)
     card = Scorecard(

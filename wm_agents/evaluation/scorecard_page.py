@@ -5,16 +5,16 @@ from html import escape
 
 import numpy as np
 
-from wm_agents.evaluation.charts import Series, line_chart, number_line, percent, short
+from wm_agents.evaluation.charts import Series, counted, line_chart, number_line, percent, short
 from wm_agents.evaluation.open_loop_report import OpenLoopReport
 from wm_agents.evaluation.planning_gap import PlanningGap
 from wm_agents.evaluation.verdicts import (
     METHOD_NAMES,
-    best_baseline,
     calibration_sentence,
     comparison,
     ends_sentence,
     gap_sentence,
+    named,
     reason,
     verdict,
 )
@@ -75,7 +75,8 @@ def render_page(title: str, report: OpenLoopReport, gap: PlanningGap | None) -> 
 
 
 def _heading(title: str, report: OpenLoopReport, gap: PlanningGap | None) -> str:
-    sentences = [reason(report), comparison(report, _middle(report))]
+    total = comparison(report, _middle(report))
+    sentences = [reason(report), f"Over all features together, {total[0].lower()}{total[1:]}"]
     if gap is not None:
         sentences.append(gap_sentence(gap))
     return (
@@ -94,23 +95,29 @@ def _warnings(report: OpenLoopReport) -> str:
     if not report.was_checked_for_duplicates:
         notes.append("It was not checked that the model had not seen these episodes in training.")
     if report.num_episodes < 5:
-        notes.append(f"Only {report.num_episodes} held-out episodes: the intervals are rough.")
+        notes.append(f"Only {counted(report.num_episodes, 'held-out episode')}: the intervals are rough.")
     if report.share_non_finite > 0:
-        notes.append(f"{report.share_non_finite:.1%} of the predicted numbers were infinite or undefined.")
+        notes.append(f"{percent(report.share_non_finite)} of the predicted numbers were infinite or undefined.")
+    if report.calibration is not None and not report.calibration.is_calibrated:
+        notes.append("The model was fitted without held-out episodes: its intervals are not calibrated.")
     return "".join(f'<p class="warning">{escape(note)}</p>' for note in notes)
 
 
 def _tiles(report: OpenLoopReport, gap: PlanningGap | None) -> str:
-    step, last = _middle(report), report.horizons[-1]
+    step, last, part = _middle(report), report.horizons[-1], report.worst_part
+    rule, best = part.best_rule(step)
     at_least = "≥ " if report.trusted_steps == report.max_horizon else ""
     tiles = [
         (f"{at_least}{report.trusted_steps}", f"trusted steps, of {report.max_horizon} examined"),
-        (short(report.error(step)), f"error after {step} steps, in standard deviations"),
-        (short(best_baseline(report, step)[1]), f"the best simple rule's error after {step} steps"),
+        (
+            short(float(part.curves["model"].rmse[step - 1])),
+            f"error of {named(part)}, the worst part, after {counted(step, 'step')}, in standard deviations",
+        ),
+        (short(best), f"error of the best simple rule there ({METHOD_NAMES[rule]})"),
     ]
     exact = report.tables["model"].exact[-1, -1]
     if report.is_integer.any():
-        tiles.append((percent(exact), f"of starts exact in every whole number after {last} steps"))
+        tiles.append((percent(exact), f"of starts exact in every whole number after {counted(last, 'step')}"))
     if gap is not None and np.isfinite(gap.closed.low):
         tiles.append((percent(gap.closed.estimate), "of the planning gap closed"))
     cells = [f'<div class="tile"><b>{number}</b><span>{escape(text)}</span></div>' for number, text in tiles]
@@ -118,31 +125,46 @@ def _tiles(report: OpenLoopReport, gap: PlanningGap | None) -> str:
 
 
 def _error_section(report: OpenLoopReport) -> str:
-    steps = np.arange(1, report.max_horizon + 1)
-    order = [name for name in report.curves if name != "model"] + ["model"]
-    series = []
-    for name in order:
-        curve, is_model = report.curves[name], name == "model"
-        series.append(
-            Series(METHOD_NAMES[name], steps, curve.rmse, curve.low, curve.high, _COLOURS[name], is_dashed=not is_model)
-        )
-    ends = [(curve.high[-1], curve.rmse[-1]) for curve in report.curves.values()]
+    steps, part = np.arange(1, report.max_horizon + 1), report.worst_part
+    model = part.curves["model"]
+    series = [
+        Series(METHOD_NAMES[name], steps, curve.rmse, None, None, _COLOURS[name], is_dashed=True)
+        for name, curve in part.curves.items()
+        if name != "model"
+    ]
+    series.append(Series(METHOD_NAMES["model"], steps, model.rmse, model.low, model.high, _COLOURS["model"]))
+    ends = [(curve.high[-1], curve.rmse[-1]) for curve in part.curves.values()]
     tops = [float(high if np.isfinite(high) else rmse) for high, rmse in ends]
     chart = line_chart(
         series,
         x_label="steps imagined ahead, without looking",
         y_label="error (standard deviations)",
-        description="Error of the model and of simple rules against the number of imagined steps",
+        description="Error of the model's worst part and of simple rules against the number of imagined steps",
         y_limit=min(_WORST_SHOWN, 1.1 * max([*tops, report.tolerance * 1.3])),
         x_ticks=_thinned(report.horizons),
         shaded=(1, report.trusted_steps, "trusted") if report.trusted_steps > 1 else None,
-        threshold=(report.tolerance, "still trusted below this line"),
+        threshold=None if part.is_termination else (report.tolerance, "still trusted below this line"),
     )
     return (
         "<h2>How the error grows</h2><p class=about>The model was shown one moment and the actions that followed, and "
-        "left to imagine the rest. Error 0 is perfect; 1 is as bad as always guessing the average. Bands are 95% "
-        f"intervals that resample whole episodes.</p>{chart}"
+        "left to imagine the rest. Error 0 is perfect; 1 is as bad as always guessing the average. The band is a 95% "
+        f"interval that resamples whole episodes. What is shown is {escape(named(part))}, the part that decides."
+        f"</p>{chart}{_part_table(report)}"
     )
+
+
+def _part_table(report: OpenLoopReport) -> str:
+    """How many steps each part can be trusted for, the worst first."""
+    parts = sorted(report.parts, key=lambda part: part.trusted_steps)
+    rows = []
+    for part in parts[:_MAX_ROWS]:
+        rmse = part.curves["model"].rmse
+        steps = f"{part.trusted_steps} of {report.max_horizon}"
+        rows.append(_row([part.name, steps, *(short(float(rmse[step - 1])) for step in report.horizons)], "td"))
+    head = _row(["part", "trusted steps", *(f"error after {step}" for step in report.horizons)], "th")
+    rest = len(parts) - len(rows)
+    more = f"<p class=about>{counted(rest, 'more part')} can be trusted for as long or longer.</p>" if rest else ""
+    return f"<div class=scroll><table>{head}{''.join(rows)}</table></div>{more}"
 
 
 def _thinned(horizons: Sequence[int]) -> list[float]:
@@ -179,7 +201,7 @@ def _feature_section(report: OpenLoopReport) -> str:
     return (
         "<h2>Which features go wrong</h2><p class=about>Root mean squared error of each feature in its own unit, worst "
         "first; a darker cell is a larger share of the feature's spread (its standard deviation). Median and 95th "
-        f"percentile of the absolute error{exact} are those after {last} step{'s' if last > 1 else ''}.</p>"
+        f"percentile of the absolute error{exact} are those after {counted(last, 'step')}.</p>"
         f"<div class=scroll>{shown}</div>{rest}"
     )
 
@@ -233,7 +255,7 @@ def _reward_section(report: OpenLoopReport) -> str:
         x_ticks=_thinned(report.horizons),
     )
     spread = short(rewards.std)
-    sentence = f"Recorded rewards have a spread of {spread}; “average reward” always predicts their mean."
+    sentence = f"Recorded rewards have a spread of {spread}; “the average” always predicts their mean."
     return f"<h2>Does it know what a step pays?</h2><p class=about>{sentence}</p>{chart}"
 
 
@@ -243,9 +265,9 @@ def _end_section(report: OpenLoopReport) -> str:
     rows = [
         _row(
             [
-                f"{step} step{'s' if step > 1 else ''}",
-                f"{ends.share[i]:.1%}",
-                f"{ends.mean_probability[i]:.1%}",
+                counted(step, "step"),
+                percent(ends.share[i]),
+                percent(ends.mean_probability[i]),
                 _optional(ends.auroc[i]),
                 _optional(ends.average_precision[i]),
                 short(ends.brier[i]),
@@ -309,13 +331,16 @@ def _method_section(report: OpenLoopReport) -> str:
         "and none of them occurs in the training data" if report.was_checked_for_duplicates else "not checked further"
     )
     items = {
-        "Held out": f"{report.num_episodes} episodes, {checked}",
+        "Held out": f"{counted(report.num_episodes, 'episode')}, {checked}",
         "Starts": f"drawn from all recorded steps; by horizon: {windows}",
         "Open loop": "the model sees one real observation (and what came before, if it has a memory), then actions",
-        "Error": "root mean square over starts and features, each feature divided by its standard deviation",
-        "Trusted": f"up to the first step at which the interval's upper end passes {report.tolerance:g}, or at which a "
-        "simple rule predicts better",
+        "Error": "root mean square over starts, in standard deviations of what is predicted",
+        "Trusted": f"up to the first step at which, in any part, the interval's upper end passes {report.tolerance:g} "
+        "or a simple rule predicts better; of ends, at which a constant guess has a better Brier score beyond chance",
+        "Parts": "each feature, one-hot, angle or array by itself, the reward, and the end of episodes where there are "
+        "any; what never varies cannot be judged",
         "Nothing changes": "the last observation and reward repeat",
+        "The average": "the mean observation and reward of training",
         "Constant velocity": "the last change repeats",
         "Ridge regression": "next observation and reward as a linear function of observation and action",
     }

@@ -12,7 +12,7 @@ g(s) of the state only and the shaping term h, g is the reward up to a constant 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from torch import Tensor
 
 from wm_agents.config_checks import require_at_least
 from wm_agents.errors import ConfigError, MixedHorizonError, SpaceError
+from wm_agents.fitted import Fitted
 from wm_agents.irl.adversarial_checkpoints import resume, save
 from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit
 from wm_agents.irl.paid_environments import PaidEnvironments, Transitions
@@ -81,7 +82,7 @@ class AdversarialConfig:
             raise ConfigError(f"discount lies in (0, 1) and counts are positive, got {self}")
 
 
-class AdversarialIRL:
+class AdversarialIRL(Fitted):
     """AIRL: a reward and a policy from demonstrations and an environment whose rewards are never looked at.
 
     Args:
@@ -96,6 +97,8 @@ class AdversarialIRL:
         MixedHorizonError: Demonstrations of different lengths without permission.
         DemonstrationError: Demonstrations that do not fit the spaces.
     """
+
+    needs_fit: ClassVar[tuple[str, ...]] = ("reward",)
 
     def __init__(
         self, demonstrations: Any, envs: VecEnv, config: AdversarialConfig | None = None, seed: int = 0
@@ -173,6 +176,8 @@ class AdversarialIRL:
         per_round = self.config.num_steps * self.envs.num_envs
         num_rounds = max(total_timesteps // per_round, 1)
         num_done = 0 if checkpoints is None else resume(self, checkpoints, checkpoint_every)
+        # From here on callbacks may ask for the reward as it is being learned.
+        self.is_fitted = True
         with progress(num_rounds * per_round, "steps", progress_bar, num_done * per_round) as bar:
             for number in range(num_done, num_rounds):
                 self.learner.learn(per_round, callback=callback, reset_num_timesteps=False)

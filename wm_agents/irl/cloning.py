@@ -1,7 +1,7 @@
 """Behaviour cloning: the baseline that must stand beside whatever infers a reward."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from wm_agents.box_values import as_box_values
 from wm_agents.errors import ConfigError, SpaceError
+from wm_agents.fitted import Fitted
 from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit
 from wm_agents.networks import Perceptron
 from wm_agents.training.finite import descend
@@ -42,7 +43,7 @@ class CloningConfig:
             raise ConfigError(f"num_updates, batch_size and learning_rate are positive, got {self}")
 
 
-class BehaviourCloning:
+class BehaviourCloning(Fitted):
     """A perceptron that does in each observation what the demonstrator did: cross-entropy, or squared error for Box.
 
     Args:
@@ -54,6 +55,8 @@ class BehaviourCloning:
     Raises:
         SpaceError: Other action spaces.
     """
+
+    needs_fit: ClassVar[tuple[str, ...]] = ("predict",)
 
     def __init__(
         self,
@@ -93,6 +96,7 @@ class BehaviourCloning:
             loss = self._loss(inputs[rows], targets[rows])
             descend(loss, optimizer, self.network.named_parameters(), f"at update {update} of behaviour cloning")
             schedule.step()
+        self.is_fitted = True
         with torch.no_grad():
             return float(self._loss(inputs, targets))
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from wm_agents.errors import ConfigError, NonFiniteError
+from wm_agents.errors import ConfigError, NonFiniteError, NotFittedError
 from wm_agents.irl.decision_model import DecisionModel, Floats
 from wm_agents.irl.demonstrations import Demonstrations
 from wm_agents.irl.identifiability import Identifiability, identify
@@ -181,7 +181,7 @@ class MaxEntIRL:
         return self.fitted
 
     def reward(self, states: Any, actions: Any) -> Floats:
-        """The inferred reward of steps: states [N], actions [N] -> [N]; raises ConfigError before a fit."""
+        """The inferred reward of steps: states [N], actions [N] -> [N]; raises NotFittedError before a fit."""
         return self.rewards()[np.asarray(states), np.asarray(actions)]
 
     def rewards(self) -> Floats:
@@ -200,7 +200,7 @@ class MaxEntIRL:
 
     def _checked(self) -> RewardFit:
         if self.fitted is None:
-            raise ConfigError("nothing is fitted yet: call fit(demonstrations) first")
+            raise NotFittedError("nothing is fitted yet: call fit(demonstrations) first")
         return self.fitted
 
 

@@ -22,6 +22,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from wm_agents.errors import ConfigError, DemonstrationError, NonFiniteError
+from wm_agents.fitted import Fitted, check_fitted
 from wm_agents.irl.decision_model import Floats
 from wm_agents.irl.demonstrations import Demonstrations
 from wm_agents.irl.identifiability import Identifiability, identify
@@ -118,7 +119,7 @@ class Samples:
     log_proposal: Floats
 
 
-class SampledMaxEntIRL:
+class SampledMaxEntIRL(Fitted):
     """Linear rewards, or a reward network, from demonstrations in continuous worlds.
 
     Args:
@@ -138,6 +139,14 @@ class SampledMaxEntIRL:
     ) -> None:
         self.futures, self.features, self.feature_names = futures, features, tuple(feature_names)
         self.config = SampledConfig() if config is None else config
+        self._fitted: SampledFit | None = None
+
+    @property
+    def fitted(self) -> SampledFit:
+        """What the last `fit` found; raises NotFittedError before one."""
+        check_fitted(self)
+        assert self._fitted is not None
+        return self._fitted
 
     def sample(self, demonstrations: Any) -> Samples:
         """Futures around each stretch of the demonstrations.
@@ -180,7 +189,7 @@ class SampledMaxEntIRL:
         identifiability = identify(evenly, self.feature_names, floor=1e-20 * float(np.square(scaled).mean()))
         effective = _effective_samples(scaled, samples.log_proposal, weights)
         unit = np.where(is_constant, 1.0, scale)
-        self.fitted = SampledFit(
+        self._fitted = SampledFit(
             feature_names=self.feature_names,
             weights=weights / unit,
             scaled_weights=weights,
@@ -193,7 +202,8 @@ class SampledMaxEntIRL:
             flags=self._flags(identifiability, is_constant, effective),
             log_likelihood=_log_likelihood(scaled, samples.log_proposal, weights) / len(scaled),
         )
-        return self.fitted
+        self.is_fitted = True
+        return self._fitted
 
     def fit_network(
         self, demonstrations: Any, network: RewardNetwork, *, num_updates: int = 500, learning_rate: float = 1e-3

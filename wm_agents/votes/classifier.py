@@ -1,12 +1,14 @@
 """A small ensemble of perceptrons that turns the features of a vote into probabilities of what the country does."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from wm_agents.fitted import Fitted
 from wm_agents.training.finite import descend
 
 Floats = NDArray[np.float32]
@@ -39,8 +41,10 @@ class ClassifierConfig:
     seed: int = 0
 
 
-class VoteClassifier:
+class VoteClassifier(Fitted):
     """Features [N, F] -> probabilities [N, K] of K classes; features that are not a number stand for unknown."""
+
+    needs_fit: ClassVar[tuple[str, ...]] = ("predict",)
 
     def __init__(self, config: ClassifierConfig | None = None, num_classes: int = 3) -> None:
         self.config = ClassifierConfig() if config is None else config
@@ -56,6 +60,7 @@ class VoteClassifier:
         inputs = torch.from_numpy(self._inputs(features))
         targets = torch.from_numpy(classes.astype(np.int64))
         self.members = [self._fit_member(inputs, targets, member) for member in range(self.config.num_members)]
+        self.is_fitted = True
         return self
 
     def predict(self, features: Floats) -> Floats:

@@ -11,13 +11,14 @@ abstentions. Utilities are thus linear in the position, which is what inverse re
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.errors import ConfigError, TrajectoryError
+from wm_agents.errors import ConfigError, NotFittedError, TrajectoryError
 from wm_agents.training.finite import descend
 from wm_agents.votes.data import ABSENT
 
@@ -71,8 +72,23 @@ class SpatialModel:
         fit_seconds: Wall-clock time.
     """
 
+    positions: Floats
+    abstention: Floats
+    assent: Floats
+    directions: Floats
+    offsets: Floats
+    widths: Floats
+    slopes: Floats
+    fit_seconds: float
+
     def __init__(self, config: SpatialConfig | None = None) -> None:
         self.config = SpatialConfig() if config is None else config
+
+    def __getattr__(self, name: str) -> Any:
+        """Only what `fit` sets is missing."""
+        if name in SpatialModel.__annotations__:
+            raise NotFittedError(f"this SpatialModel has no {name} yet: call its fit(votes) first")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def fit(self, votes: NDArray[np.int8]) -> "SpatialModel":
         """Find the most probable parameters.
@@ -155,13 +171,13 @@ class SpatialModel:
         positions = arrays["positions"]
         extreme = np.abs(positions).argmax(0)
         signs = np.where(positions[extreme, np.arange(positions.shape[1])] < 0, -1.0, 1.0).astype(np.float32)
-        self.positions: Floats = positions * signs
-        self.directions: Floats = arrays["directions"] * signs
-        self.slopes: Floats = arrays["slopes"] * signs
-        self.abstention: Floats = arrays["abstention"]
-        self.assent: Floats = arrays["assent"]
-        self.offsets: Floats = arrays["offsets"]
-        self.widths: Floats = arrays["widths"] + arrays["mean_width"]
+        self.positions = positions * signs
+        self.directions = arrays["directions"] * signs
+        self.slopes = arrays["slopes"] * signs
+        self.abstention = arrays["abstention"]
+        self.assent = arrays["assent"]
+        self.offsets = arrays["offsets"]
+        self.widths = arrays["widths"] + arrays["mean_width"]
 
 
 def choice_probabilities(z: Floats, h: Floats) -> Floats:

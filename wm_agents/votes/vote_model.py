@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wm_agents.errors import ConfigError, TrajectoryError
+from wm_agents.fitted import Fitted
 from wm_agents.votes.classifier import ClassifierConfig, VoteClassifier
 from wm_agents.votes.data import Floats, VoteData
 from wm_agents.votes.features import FeatureBuilder, Predictors
@@ -58,8 +60,10 @@ class Forecast:
     predictors: Predictors | None = None
 
 
-class VoteModel:
+class VoteModel(Fitted):
     """Forecasts votes from text, issue, precedent, habits and blocs; corrects itself as votes become known."""
+
+    needs_fit: ClassVar[tuple[str, ...]] = ("forecast", "update")
 
     def __init__(self, config: VoteModelConfig | None = None) -> None:
         self.config = VoteModelConfig() if config is None else config
@@ -89,6 +93,7 @@ class VoteModel:
         self._fit_classifier(predictors.features[is_early], rows[is_early])
         self._calibrate(predictors.features[~is_early], self._attendance(predictors, rows)[~is_early], rows[~is_early])
         self._fit_classifier(predictors.features, rows)
+        self.is_fitted = True
         return self
 
     def forecast(self, rows: Iterable[int]) -> Forecast:

@@ -7,7 +7,7 @@ nothing, and left out of every score.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from wm_agents.config_checks import require_at_least
 from wm_agents.errors import ConfigError, NonFiniteError, TrajectoryError
+from wm_agents.fitted import FittedModule
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.training.finite import clip_gradient, spoilt_gradient
 from wm_agents.trajectories import Trajectories
@@ -88,8 +89,10 @@ class Distributions:
     termination: Tensor
 
 
-class ResolutionModel(Unrolled, nn.Module):
+class ResolutionModel(Unrolled, FittedModule):
     """A perceptron on stage, topic, sponsors, tallies and action, with the heads above."""
+
+    needs_fit: ClassVar[tuple[str, ...]] = ("start", "step")
 
     def __init__(self, config: ResolutionModelConfig | None = None) -> None:
         super().__init__()
@@ -190,6 +193,7 @@ class ResolutionModel(Unrolled, nn.Module):
                     norm = clip_gradient(self.parameters(), 10.0)
                     if not bool(loss.isfinite() and norm.isfinite()):
                         self.load_state_dict(best_weights)
+                        self.is_fitted = bool(np.isfinite(best))
                         name = f"the gradient of {spoilt_gradient(self)}" if loss.isfinite() else "the loss"
                         raise NonFiniteError(f"{name} is not finite in epoch {len(history) + 1}: lower learning_rate")
                     optimizer.step()
@@ -198,6 +202,7 @@ class ResolutionModel(Unrolled, nn.Module):
                     history.append(float(self.loss(*held_out)))
                 if not np.isfinite(history[-1]):
                     self.load_state_dict(best_weights)
+                    self.is_fitted = bool(np.isfinite(best))
                     raise NonFiniteError(f"the validation loss of epoch {len(history)} is {history[-1]}")
                 if history[-1] < best:
                     best = history[-1]

@@ -5,6 +5,7 @@ variances by likelihood with the means held fixed (Stirn et al. 2023, Faithful H
 learning the noise never costs accuracy of the mean.
 """
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -79,10 +80,17 @@ class EnsembleConfig:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Ranges [B, H, O] that are to hold the observations 1 to H with the asked-for probability, feature by feature."""
+    """Ranges [B, H, O] that are to hold the observations 1 to H with the asked-for probability, feature by feature.
+
+    Attributes:
+        low: Lower ends.
+        high: Upper ends.
+        is_calibrated: Whether their widths were measured on held-out episodes; else the probability is a guess.
+    """
 
     low: Tensor
     high: Tensor
+    is_calibrated: bool = True
 
 
 class EnsembleModel(NeuralModel):
@@ -97,6 +105,8 @@ class EnsembleModel(NeuralModel):
     selection_terms: ClassVar[tuple[str, ...]] = ("state", "reward", "termination")
     config: EnsembleConfig
     error_quantiles: Tensor
+    is_calibrated = False
+    """Whether `intervals` were calibrated on episodes that the fit did not learn from."""
 
     @property
     def num_members(self) -> int:  # type: ignore[override]
@@ -160,6 +170,9 @@ class EnsembleModel(NeuralModel):
     ) -> Intervals:
         """Calibrated ranges of the next observations under action sequences [B, H, ...].
 
+        A model that was fitted without held-out episodes takes the spread of its members as it is, and warns: nothing
+        was there to measure how far that falls short.
+
         Args:
             start: Where imagination begins; a tensor [B, O] or a state.
             actions: [B, H] or [B, H, A].
@@ -172,12 +185,20 @@ class EnsembleModel(NeuralModel):
         """
         require_at_least(2, num_particles=num_particles)
         mean, std = self._particles(start, actions, num_particles, seed)
+        if not self.is_calibrated:
+            warnings.warn(
+                f"intervals of this {type(self).__name__} are not calibrated: it was fitted without held-out episodes, "
+                f"so that {coverage:.0%} is a guess; fit with holdout or validation, or call calibrate(other episodes)",
+                stacklevel=2,
+            )
         return self._interval(mean, std, coverage)
 
     def calibrate(self, trajectories: Trajectories, num_windows: int = 200) -> None:
         """Measure on held-out episodes how many predicted standard deviations real errors are, step by step.
 
-        This is split conformal prediction: quantiles of |error| / std become the half widths of later intervals.
+        Give episodes that the model was not fitted to: on those that it was, errors are too small and later intervals
+        too narrow. This is split conformal prediction: quantiles of |error| / std become the half widths of later
+        intervals.
         """
         horizon = min(self.config.calibration_horizon, int(trajectories.lengths.max()))
         segment = SegmentSource(trajectories, self.device).spread(num_windows, horizon)
@@ -189,10 +210,23 @@ class EnsembleModel(NeuralModel):
         quantiles = torch.where(quantiles.isnan(), quantiles[:, :1], quantiles)
         later = quantiles[:, -1:].expand(-1, self.config.calibration_horizon - horizon, -1)
         self.error_quantiles.copy_(torch.cat([quantiles, later], 1))
+        self.is_calibrated = True
 
-    def finish(self, held_out: Trajectories) -> None:
-        """Calibrate on the held-out episodes; `fit` calls it at its end."""
-        self.calibrate(held_out)
+    def finish(self, held_out: Trajectories | None) -> None:
+        """Calibrate on the held-out episodes, if there are any; `fit` calls it at its end."""
+        self.is_calibrated = False
+        if held_out is not None:
+            self.calibrate(held_out)
+        else:
+            self.error_quantiles.copy_(self._normal_quantiles())
+
+    def describe(self) -> dict[str, Any]:
+        """Whether the intervals are calibrated, for `save`."""
+        return {"is_calibrated": self.is_calibrated}
+
+    def restore(self, description: dict[str, Any]) -> None:
+        """What `describe` gave; files from before it was written down do not say, and are taken as calibrated."""
+        self.is_calibrated = bool(description.get("is_calibrated", True))
 
     def for_all_members(self, segment: Segment) -> Segment:
         """The segment once per member."""
@@ -219,7 +253,8 @@ class EnsembleModel(NeuralModel):
         share = (coverage - _COVERAGES[lower]) / max(_COVERAGES[upper] - _COVERAGES[lower], 1e-9)
         factors = torch.lerp(self.error_quantiles[lower], self.error_quantiles[upper], share)
         steps = torch.arange(mean.shape[1], device=self.device).clamp_max(len(factors) - 1)
-        return Intervals(mean - factors[steps] * std, mean + factors[steps] * std)
+        reach = factors[steps] * std
+        return Intervals(mean - reach, mean + reach, self.is_calibrated)
 
     def _for_each_member(self, rows: Tensor) -> Tensor:
         return rows.expand(self.num_members, *rows.shape)
@@ -262,12 +297,15 @@ class EnsembleModel(NeuralModel):
         self.termination_head = make(transition, config.termination_widths, 1)
         self.spread_head = make(joint, config.spread_widths, layout.num_targets, output_gain=0.1)
         self.reward_spread_head = make(joint, config.spread_widths, 1, output_gain=0.1)
-        normal = torch.distributions.Normal(
-            0.0, 1.0, validate_args=False
-        )  # before calibration the particles are taken to be Gaussian
+        self.register_buffer("error_quantiles", self._normal_quantiles())
+        self.is_calibrated = False
+
+    def _normal_quantiles(self) -> Tensor:
+        """Half widths [coverages, H, O] in standard deviations if particles are Gaussian, as before calibration."""
+        normal = torch.distributions.Normal(0.0, 1.0, validate_args=False)
         quantiles = normal.icdf(torch.tensor([(1 + coverage) / 2 for coverage in _COVERAGES]))
-        shape = (len(_COVERAGES), config.calibration_horizon, layout.num_features)
-        self.register_buffer("error_quantiles", quantiles[:, None, None].expand(shape).clone())
+        shape = (len(_COVERAGES), self.config.calibration_horizon, self.layout.num_features)
+        return quantiles[:, None, None].expand(shape).clone()
 
 
 def _chosen(values: Tensor, members: Tensor) -> Tensor:

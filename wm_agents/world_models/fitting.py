@@ -114,8 +114,12 @@ class FitReport:
         best_update: The update whose weights were kept.
         best_loss: The held-out weighted loss there.
         is_held_out: False when there was a single episode, so that the figures are on training data.
-        history: One row per evaluation: update, horizon, train_loss, loss and each named term.
+        history: One row per evaluation. `loss` is the weighted loss on held-out windows over the full horizon, and
+            `train_loss` is the same on training windows, so that the two can be compared. `batch_loss` is the mean of
+            what was minimised since the last row, over the curriculum's `horizon` and with every loss term: compare it
+            with nothing but other rows of that horizon. Then follow each named term of `loss`, and `update`.
         seconds: Wall time, that of interrupted parts included.
+        is_calibrated: Whether intervals were calibrated on held-out episodes; None for models without intervals.
     """
 
     num_updates: int
@@ -124,6 +128,7 @@ class FitReport:
     is_held_out: bool
     history: list[dict[str, float]]
     seconds: float
+    is_calibrated: bool | None = None
 
 
 @dataclass
@@ -169,6 +174,7 @@ def fit(
     training, held_out = _hold_out(trajectories, validation, config)
     if not config.is_warm_start:
         model.initialise(training)
+        model.is_fitted = False  # until the first finite evaluation, should this fit fail
     model.requires_grad_(True)
     try:
         fingerprint = "" if checkpoint is None else _fingerprint(model, trajectories, validation, config)
@@ -176,10 +182,16 @@ def fit(
         loop.run(show_progress, on_evaluation)
     finally:
         model.requires_grad_(False)
-    model.finish(held_out or training)
+    model.finish(held_out)
     state = loop.progress
     return FitReport(
-        state.update, state.best_update, state.best_loss, held_out is not None, state.history, state.seconds
+        state.update,
+        state.best_update,
+        state.best_loss,
+        held_out is not None,
+        state.history,
+        state.seconds,
+        getattr(model, "is_calibrated", None),
     )
 
 
@@ -200,7 +212,10 @@ class _Loop:
         self.source = SegmentSource(training, model.device)
         self.longest = int(training.lengths.max())
         horizon = min(config.horizon + model.num_context, int(held_out.lengths.max()))
-        self.held_out = SegmentSource(held_out, model.device).spread(config.num_validation_windows, horizon)
+        num_windows = config.num_validation_windows
+        self.held_out = SegmentSource(held_out, model.device).spread(num_windows, horizon)
+        # The same windows where nothing is held out: then `train_loss` is `loss`.
+        self.trained = self.held_out if held_out is training else self.source.spread(num_windows, horizon)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.optimizer = torch.optim.AdamW(
             model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -262,28 +277,38 @@ class _Loop:
         noise = torch.randn(segment.inputs.shape, generator=self.generator).to(scale.device) * scale
         return Segment(segment.inputs + noise, *(getattr(segment, item.name) for item in fields(Segment)[1:]))
 
-    def _evaluate(self, train_loss: float) -> dict[str, float]:
+    def _evaluate(self, batch_loss: float) -> dict[str, float]:
         """Held-out figures; better weights are kept, and patience runs once the horizon is at its full length."""
         state = self.progress
-        with torch.no_grad():
-            terms = self.model.loss(self.model.for_all_members(self.held_out), torch.Generator().manual_seed(0))
-        weights = self.model.config.weights
-        loss = sum(getattr(weights, name) * float(terms[name]) for name in self.model.selection_terms)
+        loss, terms = self._loss_on(self.held_out)
         if not math.isfinite(loss):
             self._stop(first_non_finite(self.model.named_parameters()) or "the held-out loss")
         is_better = loss < state.best_loss
         if is_better:
             state.best_loss, state.best_update, state.best_weights = loss, state.update, _copy_weights(self.model)
+            self.model.is_fitted = True
         horizon = self.config.horizon_at(state.update - 1)
         state.num_stale = 0 if is_better or horizon < self.config.horizon else state.num_stale + 1
         state.is_finished = state.update >= self.config.num_updates or state.num_stale >= self.config.patience
-        figures = {"update": float(state.update), "horizon": float(horizon), "train_loss": train_loss, "loss": loss}
-        figures |= {name: float(term) for name, term in terms.items()}
+        train_loss = loss if self.trained is self.held_out else self._loss_on(self.trained)[0]
+        figures = {"update": float(state.update), "horizon": float(horizon), "batch_loss": batch_loss}
+        figures |= {"train_loss": train_loss, "loss": loss} | terms
         state.history.append(figures)
         return figures
 
+    @torch.no_grad()
+    def _loss_on(self, windows: Segment) -> tuple[float, dict[str, float]]:
+        """What is compared between evaluations: the weighted sum of the selection terms, and every term by itself."""
+        terms = self.model.loss(self.model.for_all_members(windows), torch.Generator().manual_seed(0))
+        figures = {name: float(term) for name, term in terms.items()}
+        weights = self.model.config.weights
+        loss = sum(getattr(weights, name) * figures[name] for name in self.model.selection_terms)
+        return float(loss), figures
+
     def _stop(self, tensor: str) -> None:
+        was_fitted = self.model.is_fitted
         self.model.load_state_dict(self.progress.best_weights)
+        self.model.is_fitted = was_fitted
         raise NonFiniteError(
             f"{tensor} is not finite at update {self.progress.update}; the model has the weights of update "
             f"{self.progress.best_update}. Lower the learning rate or look for extreme values in the data"

@@ -12,6 +12,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from wm_agents.errors import CheckpointError, ConfigError
+from wm_agents.fitted import check_fitted
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.adapters import Layout, detect_layout
@@ -65,6 +66,15 @@ class HistoryModel(Unrolled):
         layout = self._stacked(Layout(self.num_features))
         self.model = model_class(self._stacked_space(), action_space, config, layout=layout, seed=seed)
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the inner model was fitted."""
+        return self.model.is_fitted
+
+    @is_fitted.setter
+    def is_fitted(self, value: bool) -> None:
+        self.model.is_fitted = value
+
     def fit(self, trajectories: Trajectories, config: FitConfig | None = None, **options: Any) -> FitReport:
         """Learn from recorded episodes; see `NeuralModel.fit`."""
         check_fit_spaces(trajectories, self.observation_space, self.action_space)
@@ -75,6 +85,7 @@ class HistoryModel(Unrolled):
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
         """Observations [B, O] and the past before them, or () at the beginning of an episode."""
+        check_fitted(self)
         rows = check_observations(observations, self.num_features, self.model.device)
         if not hidden:
             actions = rows.new_zeros(len(rows), self.num_past * self.encode_actions.size)

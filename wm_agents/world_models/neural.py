@@ -10,9 +10,10 @@ import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
-from torch import Tensor, nn
+from torch import Tensor
 
 from wm_agents.errors import CheckpointError
+from wm_agents.fitted import FittedModule
 from wm_agents.protocols import ModelState
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
@@ -34,7 +35,7 @@ from wm_agents.world_models.unrolling import Unrolled
 _ROOM = 2.0  # imagination may leave the recorded range by this many times its width
 
 
-class NeuralModel(Unrolled, nn.Module):
+class NeuralModel(Unrolled, FittedModule):
     """A world model with networks; a subclass builds them in `_build` and gives `step` and `loss`.
 
     Parameters require gradients only inside `fit`, so predictions carry no graph unless the actions or observations do
@@ -48,6 +49,7 @@ class NeuralModel(Unrolled, nn.Module):
         seed: Draws the initial weights.
     """
 
+    needs_fit: ClassVar[tuple[str, ...]] = ("start", "step")
     kind: ClassVar[str]
     num_members = 1  # how many independent batches a loss takes
     selection_terms: ClassVar[tuple[str, ...]] = ("state", "reward", "termination")  # what held-out losses sum up
@@ -141,8 +143,8 @@ class NeuralModel(Unrolled, nn.Module):
         """The segment as `loss` takes it when all members are to see the same; a subclass with members repeats it."""
         return segment
 
-    def finish(self, held_out: Trajectories) -> None:
-        """What follows the last update, such as calibration on the held-out episodes."""
+    def finish(self, held_out: Trajectories | None) -> None:
+        """What follows the last update, such as calibration on the held-out episodes; None where there are none."""
 
     def initialise(self, trajectories: Trajectories) -> None:
         """Draw the weights afresh and take layout and scales from the data; `fit` calls it unless it is warm."""
@@ -211,6 +213,7 @@ class NeuralModel(Unrolled, nn.Module):
             "has_given_layout": self.has_given_layout,
             "seed": self.seed,
             "structure": self.describe(),
+            "is_fitted": self.is_fitted,
             "surroundings": surroundings or {},
         }
         return save_checkpoint(Path(path), self.state_dict(), metadata)
@@ -243,6 +246,8 @@ class NeuralModel(Unrolled, nn.Module):
                 check_shapes(cls._described(metadata, known), stored.tensors)
             model = cls._described(metadata, known)
             model.load_state_dict(stored.tensors)
+            # A file of a model that was never fitted does not make it one that was; older files do not say.
+            model.is_fitted = bool(metadata.get("is_fitted", True))
             return model, metadata["surroundings"]
 
     @classmethod

@@ -10,7 +10,7 @@ decided for earlier ones, so that a drawn future can happen as a whole; whatever
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import gymnasium as gym
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wm_agents.errors import SpaceError
+from wm_agents.fitted import FittedModule
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
@@ -119,7 +120,7 @@ class ObjectConfig:
     longest_step: int = 25
 
 
-class ObjectModel(Unrolled, nn.Module):
+class ObjectModel(Unrolled, FittedModule):
     """A world model of parts, situations and symbols.
 
     Without a generator each value is the likeliest one; with one it is drawn. `hidden` is (memory [B, M], action [B]):
@@ -132,6 +133,8 @@ class ObjectModel(Unrolled, nn.Module):
         config: None takes `ObjectConfig()`.
         seed: Draws weights and batches.
     """
+
+    needs_fit: ClassVar[tuple[str, ...]] = ("start", "step")
 
     def __init__(
         self,
@@ -252,7 +255,10 @@ class ObjectModel(Unrolled, nn.Module):
         before = self.view.present(trajectories.observations[trajectories.observation_of_step])
         self._fit_outcomes(before, decided, trajectories)
         actions = trajectories.actions - self.first_action
-        return fit_parts(self, memories, actions, before, decided, progress, checkpoints, checkpoint_every)
+        self.is_fitted = False
+        figures = fit_parts(self, memories, actions, before, decided, progress, checkpoints, checkpoint_every)
+        self.is_fitted = True
+        return figures
 
     def arrange(self, readers: list["PartReader"]) -> None:
         """Make the networks afresh for what was learned without gradients."""
@@ -270,6 +276,7 @@ class ObjectModel(Unrolled, nn.Module):
         metadata = {
             "config": asdict(self.config),
             "seed": self.seed,
+            "is_fitted": self.is_fitted,
             "readers": [reader.to_json() for reader in self.readers],
             "reward_weights": self.reward_weights.tolist(),
             "endings": [list(values) for values in self.endings],
@@ -298,6 +305,7 @@ class ObjectModel(Unrolled, nn.Module):
             model.reward_weights = np.array(data["reward_weights"])
             model.endings = [tuple(values) for values in data["endings"]]
             model.load_state_dict(stored.tensors)
+            model.is_fitted = bool(data.get("is_fitted", True))  # older files do not say
         return model
 
     def _begin(self, rows: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Counts of what followed what: the baseline that any structured model of a discrete world has to beat."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.errors import SpaceError
+from wm_agents.fitted import Fitted
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.encoding import check_fit_spaces, check_observations, observation_size
@@ -28,7 +29,7 @@ class _Counts:
     terminations: Tensor  # [S * A], share
 
 
-class TabularModel(Unrolled):
+class TabularModel(Unrolled, Fitted):
     """The most frequent successor of each (observation, action), or one drawn by frequency when a generator is given.
 
     What was never seen stays where it is and pays nothing.
@@ -37,6 +38,8 @@ class TabularModel(Unrolled):
         observation_space: Discrete or one-dimensional Box; observations are compared bit for bit.
         action_space: Discrete.
     """
+
+    needs_fit: ClassVar[tuple[str, ...]] = ("start", "step")
 
     def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
         if not isinstance(action_space, spaces.Discrete):
@@ -65,6 +68,7 @@ class TabularModel(Unrolled):
         pairs = inverse[before] * self.num_actions + actions
         size = len(rows) * self.num_actions
         self._counts = _count(pairs, inverse[before + 1], trajectories.rewards, trajectories.terminations, size)
+        self.is_fitted = True
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
         """Observations [B, O]; a table has no memory."""

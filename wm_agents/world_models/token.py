@@ -120,6 +120,7 @@ class TokenModel(NeuralModel):
         check_fit_spaces(trajectories, self.observation_space, self.action_space)
         self._learn_structure(trajectories)
         if self.is_exact:
+            self.is_fitted = True
             return FitReport(0, 0, 0.0, False, [], 0.0)
         return super().fit(trajectories, config, **options)
 

@@ -5,7 +5,18 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from wm_agents.evaluation.charts import Frame, Series, line_chart, number_line, percent, round_ticks, short, spread_out
+from wm_agents.evaluation.charts import (
+    Frame,
+    Series,
+    counted,
+    line_chart,
+    number_line,
+    percent,
+    round_ticks,
+    short,
+    spread_out,
+    times_fewer,
+)
 
 
 def test_places_by_hand() -> None:
@@ -66,3 +77,15 @@ def test_a_chart_is_well_formed_and_stands_alone() -> None:
 def test_a_number_line_shows_every_mark() -> None:
     root = ElementTree.fromstring(number_line([("low", -10.0, 1), ("high", 5.0, 0)], (3.0, float("inf")), "d"))
     assert {"low -10.0", "high 5.00"} <= {element.text for element in root if element.tag == "text"}
+
+
+def test_what_is_no_number_or_hidden_by_rounding_is_said() -> None:
+    assert percent(float("nan")) == short(float("nan")) == "\N{EN DASH}"
+    assert percent(-0.0) == percent(0.0) == "0%"
+    assert percent(-0.0001) == "0.0%"
+    assert percent(0.0001) == "<0.1%"
+    assert percent(0.9999) == ">99.9%"
+    assert short(-0.0) == "0"
+    assert [counted(number, "step") for number in (0, 1, 2, 3000)] == ["0 steps", "1 step", "2 steps", "3,000 steps"]
+    found = [times_fewer(ratio, "steps") for ratio in (0.5, 0.96, 1.0, 1.04, 2.5)]
+    assert found == ["2.0 times more steps", *["as many steps"] * 3, "2.5 times fewer steps"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -84,9 +85,15 @@ def test_both_files_are_complete(tmp_path: Path) -> None:
 def test_the_verdict_follows_the_numbers(tmp_path: Path) -> None:
     assert "cannot be trusted" in scorecard(WalkModel(drift=9.0), TEST, tmp_path).verdict
     std = float(TEST.observations.std(axis=0)[0])
-    partly = scorecard(WalkModel(drift=0.0519 * std * np.sqrt(2)), TEST, tmp_path)
-    assert partly.verdict == "This model can be trusted for about 5 steps, of 32 examined."
-    page = partly.page_path.read_text()
+    partly = scorecard(WalkModel(drift=0.0519 * std), replace(TEST, terminations=TEST.truncations), tmp_path)
+    assert partly.verdict == (
+        "This model can be trusted for about 5 steps, of 32 examined: "
+        "then the error of “feature 0” may exceed 0.3 of its spread."
+    )
+    page = partly.page_path.read_text(encoding="utf-8")
+    assert partly.verdict in page
+    assert json.loads(partly.json_path.read_text(encoding="utf-8"))["verdict"] == partly.verdict
+    assert partly.summary["trusted_steps"] == partly.report.trusted_steps == 5
     assert "After 6 steps its error is" in page
     assert "It was not checked that the model had not seen these episodes" in page
     assert "the same planner" not in page

@@ -79,3 +79,22 @@ def test_a_gap_within_chance_is_not_given_a_number() -> None:
     assert "cannot" not in gap_sentence(planning_gap([0.5, 0.5], [1, 1], [0, 0]))
     assert "closes 50% of the gap" in gap_sentence(planning_gap([0.5, 0.5], [1, 1], [0, 0]))
     assert "within chance" in gap_sentence(planning_gap([1.0, 5.0, 3.0], [0.0, 10.0, 0.2], [5.0, 0.0, 5.0]))
+
+
+def test_ratios_that_round_to_one_are_equal() -> None:
+    report = open_loop_error(WalkModel(drift=0.1), TEST, (2,))
+    curve = report.curves["persistence"]
+    for ratio in (0.96, 1.0, 1.04):
+        report.curves["persistence"] = replace(curve, rmse=ratio * report.curves["model"].rmse)
+        assert comparison(report, 2) == (
+            "After 2 steps its error equals that of the best simple rule (“nothing changes”)."
+        )
+
+
+def test_numbers_and_nouns_agree() -> None:
+    ends = EndPrediction((0.9,), (0.5,), (0.1,), (0.2,), (0.25,), (0.3,))
+    assert "within 1 step;" in ends_sentence(ends, (1,))
+    none = EndPrediction((None,), (None,), (0.0,), (0.0,), (0.0,), (0.0,))
+    assert "within 1 step is 0;" in ends_sentence(none, (1,))
+    table = np.full((1, len(LEVELS)), 0.9)
+    assert "90% after 1 step:" in calibration_sentence(Calibration(LEVELS, table, table, 39), (1,))

@@ -44,6 +44,7 @@ def test_a_model_dreams_of_the_learned_reward():
     model = DeterministicModel(
         env.observation_space, env.action_space, DeterministicConfig(dynamics_widths=(8,), reward_widths=(8,)), seed=0
     )
+    model.is_fitted = True  # random weights will do
     rewarded = RewardedModel(model, lambda before, actions, after: before[:, 0] + actions[:, 0])
     seen, actions = torch.eye(3), torch.full((3, 2, 1), 0.5)
     imagined, plain = rewarded.rollout(seen, actions), model.rollout(seen, actions)

@@ -113,4 +113,5 @@ def test_the_driving_specification_is_one_configuration():
     model = DeterministicModel(box, actions, DRIVING)
     assert model.num_parameters < 1_000_000
     assert [layer.out_features for layer in model.encoder.layers] == [256, 256, 64]
+    model.is_fitted = True  # the shapes are those of random weights, too
     assert model.rollout(torch.zeros(2, 34), torch.zeros(2, 16, 3)).observations.shape == (2, 17, 34)

@@ -4,6 +4,9 @@ import pytest
 import torch
 
 from wm_agents.errors import ConfigError
+from wm_agents.evaluation.open_loop import open_loop_error
+from wm_agents.evaluation.scorecard import scorecard
+from wm_agents.evaluation.verdicts import calibration_sentence
 from wm_agents.networks import EnsemblePerceptron
 from wm_agents.protocols import WorldModel
 from wm_agents.trajectories import Trajectories
@@ -90,6 +93,7 @@ def test_tsinf_keeps_its_member_and_ts1_changes_it(model):
     assert torch.equal(first.hidden[0], second.hidden[0])
     assert first.hidden[0].unique().tolist() == [0, 1, 2, 3]
     changing = EnsembleModel(*SPACES, EnsembleConfig(num_members=4, sampling="ts1"))
+    changing.is_fitted = True  # random weights will do
     first, _ = changing.step(state, torch.zeros(200, 1), generator)
     second, _ = changing.step(first, torch.zeros(200, 1), generator)
     assert not torch.equal(first.hidden[0], second.hidden[0])
@@ -149,3 +153,28 @@ def test_one_particle_has_no_spread_to_scale():
     model = EnsembleModel(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
     with pytest.raises(ConfigError, match="num_particles is at least 2"):
         model.intervals(torch.zeros(1, 2), torch.zeros(1, 3, dtype=torch.long), 0.9, num_particles=1)
+
+
+def test_without_held_out_episodes_intervals_say_that_they_are_not_calibrated(tmp_path):
+    config = EnsembleConfig(num_members=3, dynamics_widths=(32,), reward_widths=(8,), termination_widths=(8,))
+    start, actions = torch.zeros(3, 2), torch.zeros(3, 2, 1)
+    model = EnsembleModel(*SPACES, config)
+    before = model.error_quantiles.clone()
+    assert model.fit(noisy(20, 0), FitConfig(num_updates=20, holdout=0.0)).is_calibrated is False
+    assert torch.equal(model.error_quantiles, before)  # not measured on what was learned by heart
+    with pytest.warns(UserWarning, match="90% is a guess"):
+        assert not model.intervals(start, actions, 0.9).is_calibrated
+    assert not EnsembleModel.load(model.save(tmp_path / "model")).is_calibrated
+    report = open_loop_error(model, noisy(10, 5), (1, 2))
+    assert not report.calibration.is_calibrated
+    assert "not calibrated" in calibration_sentence(report.calibration, report.horizons)
+    card = scorecard(model, noisy(10, 5), tmp_path, horizons=(1, 2))
+    assert "its intervals are not calibrated" in card.page_path.read_text(encoding="utf-8")
+    model.calibrate(noisy(10, 9))
+    assert model.intervals(start, actions, 0.9).is_calibrated
+    assert EnsembleModel.load(model.save(tmp_path / "model")).is_calibrated
+    assert model.fit(noisy(20, 0), FitConfig(num_updates=2, holdout=0.2)).is_calibrated
+    # Going on without held-out episodes makes the earlier calibration void.
+    warm = FitConfig(num_updates=2, holdout=0.0, is_warm_start=True)
+    assert not model.fit(noisy(20, 0), warm).is_calibrated
+    assert torch.equal(model.error_quantiles, before)

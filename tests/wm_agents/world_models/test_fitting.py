@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -196,3 +198,17 @@ def test_constant_features_stay_constant_and_cannot_blow_up():
     scale.fit(torch.tensor([[1e4, 1.0], [1e4, 3.0]]))
     assert scale.normalise(torch.tensor([1e4 + 1, 4.0])).tolist() == [1, 2]
     assert scale.restore(torch.tensor([5.0, 2.0])).tolist() == [1e4, 4]
+
+
+def test_the_losses_of_a_report_are_of_the_same_horizon():
+    seen = drifting()
+    config = FitConfig(num_updates=60, evaluate_every=20, horizon=8)
+    report = DeterministicModel(*SPACES, SMALL).fit(seen, config, validation=drifting())
+    assert report.history[0]["horizon"] == 1
+    for row in report.history:
+        assert row["train_loss"] == pytest.approx(row["loss"])  # the same windows, the same horizon
+        assert row["batch_loss"] > 0
+    assert report.history[0]["batch_loss"] < 0.5 * report.history[0]["loss"]  # one step against eight
+    assert report.is_calibrated is None
+    alone = DeterministicModel(*SPACES, SMALL).fit(seen, replace(config, holdout=0.0))
+    assert all(row["train_loss"] == row["loss"] for row in alone.history)

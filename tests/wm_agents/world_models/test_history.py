@@ -51,6 +51,7 @@ def test_memory_learns_what_the_observation_hides(kind):
 def test_memory_is_carried_along_a_real_episode(kind):
     """Feeding real observations with the carried memory equals imagination, where imagination is exact by design."""
     model = with_memory(kind)
+    model.is_fitted = True  # random weights will do
     actions = torch.rand(1, 5, 1)
     rollout = model.rollout(torch.zeros(1, 1), actions)
     state = model.start(torch.zeros(1, 1))
@@ -62,6 +63,7 @@ def test_memory_is_carried_along_a_real_episode(kind):
 
 def test_the_past_moves_up_exactly():
     model = HistoryModel(DeterministicModel, *SPACES, num_past=2, config=SMALL)
+    model.is_fitted = True  # random weights will do
     state = model.start(torch.tensor([[0.5]]))
     assert state.hidden[0].tolist() == [[0.5, 0.5, 0.0, 0.0]]
     second, _ = model.step(state, torch.tensor([[0.25]]))

@@ -40,8 +40,6 @@ def test_what_was_never_seen_stays(model):
     prediction = model.predict(torch.as_tensor(rows([2, 0])), torch.tensor([0, 1]))
     assert prediction.observations.argmax(1).tolist() == [2, 0]
     assert prediction.rewards.tolist() == [0, 0]
-    empty = TabularModel(gym.spaces.Discrete(3), gym.spaces.Discrete(2))
-    assert empty.predict(torch.as_tensor(rows([1])), torch.tensor([0])).observations.argmax(1).tolist() == [1]
 
 
 def test_draws_follow_the_counts(model):

@@ -1,0 +1,200 @@
+"""A world model judged by its worst part: each group of features, the reward and the termination by itself."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wm_agents.evaluation.error_tables import Array, ErrorCurve, episode_limits
+from wm_agents.evaluation.feature_groups import FeatureGroup
+from wm_agents.evaluation.starts import Stretches
+
+EXACT = 0.01
+"""An error below this share of the spread is right: no rule that is righter still counts against it."""
+
+AS_GOOD = 1.05
+"""A simple rule does as well as a model up to this ratio of their errors."""
+
+_GROUPS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class JudgedPart:
+    """One thing that a model predicts, and how well at every step.
+
+    Attributes:
+        name: A feature, a group of them, "reward" or "termination".
+        columns: Of the observation; none for reward and termination.
+        curves: By method the error at every step [H], in standard deviations of what is predicted; limits are those of
+            the model, and infinite for the rules. For the termination it is the root of the Brier score over that of a
+            constant guess.
+        is_good: Whether the model is good at every step [H].
+    """
+
+    name: str
+    columns: tuple[int, ...]
+    curves: dict[str, ErrorCurve]
+    is_good: NDArray[np.bool_]
+
+    @property
+    def trusted_steps(self) -> int:
+        """The last step up to which the model is good at every step: 0 when it fails at once."""
+        return len(self.is_good) if self.is_good.all() else int(np.argmin(self.is_good))
+
+    @property
+    def is_termination(self) -> bool:
+        """Whether this is the end of episodes, which is judged by probabilities."""
+        return not self.columns and self.name == "termination"
+
+    def best_rule(self, step: int) -> tuple[str, float]:
+        """Name and error of the best simple rule after `step` steps."""
+        errors = {name: float(curve.rmse[step - 1]) for name, curve in self.curves.items() if name != "model"}
+        name = min(errors, key=errors.__getitem__)
+        return name, errors[name]
+
+
+def trusted_steps(parts: Sequence[JudgedPart]) -> int:
+    """The last step up to which the model is good at every step in every part: 0 when it fails at once.
+
+    Good means that the upper confidence limit of its error is at most the tolerance, and that no simple rule has a
+    smaller error, unless the model is right to a hundredth of a standard deviation. Of terminations it means that the
+    probabilities are not worse, beyond chance, than a constant guess of how often episodes end.
+    """
+    return min(part.trusted_steps for part in parts)
+
+
+def worst_part(parts: Sequence[JudgedPart]) -> JudgedPart:
+    """The part that fails first, and among those the one with the largest error there."""
+    steps = trusted_steps(parts)
+    failing = [part for part in parts if part.trusted_steps == steps]
+    place = min(steps, len(parts[0].is_good) - 1)
+    # An unsure probability is no error in the sense of the others, so that ends come last among equals.
+    return max(failing, key=lambda part: (not part.is_termination, float(part.curves["model"].rmse[place])))
+
+
+def rules_as_good(parts: Sequence[JudgedPart]) -> tuple[str, ...]:
+    """The simple rules that do as well as the model in every part that they predict, at every trusted step."""
+    steps = max(trusted_steps(parts), 1)
+    rules = [name for name in parts[0].curves if name != "model"]
+    return tuple(rule for rule in rules if all(_is_as_good(part, rule, steps) for part in parts))
+
+
+def _is_as_good(part: JudgedPart, rule: str, steps: int) -> bool:
+    if part.is_termination:  # rules say nothing of ends but how often they come
+        rule = "mean"
+    own, other = part.curves["model"].rmse[:steps], part.curves[rule].rmse[:steps]
+    return bool((other <= np.maximum(AS_GOOD * own, EXACT)).all())
+
+
+def group_parts(
+    groups: Sequence[FeatureGroup],
+    errors: Mapping[str, Array],
+    scale: Array,
+    varies: NDArray[np.bool_],
+    stretches: Stretches,
+    tolerance: float,
+    seed: int,
+) -> list[JudgedPart]:
+    """Each group that varies as a part.
+
+    Args:
+        groups: Of the O features.
+        errors: By method [W, H, O].
+        scale: Standard deviation of each feature [O].
+        varies: Features that vary [O]; what never does cannot be judged.
+        stretches: What was recorded.
+        tolerance: Largest trusted error.
+        seed: Of the bootstrap.
+    """
+    groups = [group for group in groups if varies[list(group.columns)].any()]
+    parts = []
+    for first in range(0, len(groups), _GROUPS_AT_ONCE):
+        chunk = groups[first : first + _GROUPS_AT_ONCE]
+        squares = {
+            name: np.stack([_group_squares(group, error, scale, varies) for group in chunk], 2)
+            for name, error in errors.items()
+        }
+        parts += _parts_of([(group.name, group.columns) for group in chunk], squares, stretches, tolerance, seed)
+    return parts
+
+
+def reward_part(
+    errors: Mapping[str, Array], scale: float, stretches: Stretches, tolerance: float, seed: int
+) -> list[JudgedPart]:
+    """The reward as a part, from errors [W, H] by method; none where it never varies (scale 0)."""
+    if scale == 0:
+        return []
+    squares = {name: (error[..., None] / scale) ** 2 for name, error in errors.items()}
+    return _parts_of([("reward", ())], squares, stretches, tolerance, seed)
+
+
+def _group_squares(group: FeatureGroup, errors: Array, scale: Array, varies: NDArray[np.bool_]) -> Array:
+    """Mean squared error [W, H] of a group, in units of its spread."""
+    columns = np.array(group.columns)
+    if group.has_one_unit:
+        total: Array = (errors[..., columns] ** 2).sum(axis=2)
+        return total / float((scale[columns][varies[columns]] ** 2).sum())
+    columns = columns[varies[columns]]
+    mean: Array = ((errors[..., columns] / scale[columns]) ** 2).mean(axis=2)
+    return mean
+
+
+def _parts_of(
+    labels: Sequence[tuple[str, tuple[int, ...]]],
+    squares: Mapping[str, Array],
+    stretches: Stretches,
+    tolerance: float,
+    seed: int,
+) -> list[JudgedPart]:
+    """Parts from squared errors [W, H, G] by method."""
+    is_scored = stretches.is_scored[..., None]
+    counts = stretches.is_scored.sum(axis=0)[:, None]
+    rmse = {name: np.sqrt((values * is_scored).sum(axis=0) / counts) for name, values in squares.items()}
+    low, high = (
+        np.sqrt(limit) for limit in episode_limits(squares["model"], stretches.is_scored, stretches.episodes, seed)
+    )
+    best = np.min([values for name, values in rmse.items() if name != "model"], axis=0)
+    is_good = (high <= tolerance) & ((rmse["model"] <= best) | (rmse["model"] < EXACT))
+    parts = []
+    for place, (label, columns) in enumerate(labels):
+        curves = {name: _rule_curve(values[:, place]) for name, values in rmse.items()}
+        curves["model"] = ErrorCurve(rmse["model"][:, place], low[:, place], high[:, place])
+        parts.append(JudgedPart(label, columns, curves, is_good[:, place]))
+    return parts
+
+
+def _rule_curve(rmse: Array) -> ErrorCurve:
+    return ErrorCurve(rmse, np.zeros_like(rmse), np.full_like(rmse, np.inf))
+
+
+def termination_part(
+    probabilities: Array,
+    stretches: Stretches,
+    base_rates: Array,
+    seed: int,
+) -> list[JudgedPart]:
+    """The termination as a part, by Brier score (a proper score); none where no episode ends by itself.
+
+    Args:
+        probabilities: That a stretch ends by itself within h steps [W, H].
+        stretches: What was recorded.
+        base_rates: A constant guess of the same [H], from other episodes where there are some.
+        seed: Of the bootstrap.
+    """
+    mask = stretches.is_end_scored
+    outcomes = (np.cumsum(stretches.terminations, axis=1) > 0).astype(np.float64)
+    counts = mask.sum(axis=0)
+    share = (outcomes * mask).sum(axis=0) / counts
+    if not (share > 0).any():
+        return []
+    own, constant = (probabilities - outcomes) ** 2, (base_rates - outcomes) ** 2
+    # Without a spread, as where every start ends in time, nothing can be told apart.
+    spread = np.sqrt(share * (1 - share))
+    low, _ = episode_limits((own - constant)[..., None], mask, stretches.episodes, seed)
+    is_good = (low[:, 0] <= 0) | (spread == 0)
+    curves = {}
+    for name, squares in (("model", own), ("mean", constant)):
+        rmse = np.sqrt((squares * mask).sum(axis=0) / counts) / np.where(spread > 0, spread, 1.0)
+        curves[name] = _rule_curve(rmse)
+    return [JudgedPart("termination", (), curves, is_good)]
