@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.errors import SpaceError, TrajectoryError
+from wm_agents.networks import choose_device
 from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.trajectories import Trajectories, WindowBatch
@@ -63,7 +64,7 @@ class Config:
     output_dir: Path = Path("runs/fit_world_model")
     """Folder for summary.json, model.safetensors and open_loop.png."""
     device: str = "cpu"
-    """Where to fit: "cpu", "cuda"."""
+    """Where to fit: "cpu", "cuda" or "auto"."""
     quiet: bool = False
     """No progress bars."""
 
@@ -79,6 +80,7 @@ class Errors:
 
 def main(config: Config) -> dict[str, float]:
     """Record, fit, test; returns the summary that is written."""
+    choose_device(config.device)
     make_output_directory(config.output_dir, has_pictures=True)
     train, test = record_split(config)
     env = gym.make(config.env_id)
@@ -132,7 +134,7 @@ def fit(config: Config, env: gym.Env[Any, Any], train: Trajectories) -> tuple[An
         table = TabularModel(env.observation_space, env.action_space)
         table.fit(train)
         return table, time.perf_counter() - began
-    model = MODELS[config.model](env.observation_space, env.action_space, seed=config.seed).to(config.device)
+    model = MODELS[config.model](env.observation_space, env.action_space, seed=config.seed).to(choose_device(config.device))
     options = FitConfig(num_updates=config.num_updates, seed=config.seed)
     model.fit(train, options, progress=False if config.quiet else None)
     return model.to("cpu"), time.perf_counter() - began

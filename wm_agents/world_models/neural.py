@@ -13,6 +13,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from wm_agents.errors import CheckpointError
+from wm_agents.networks import choose_device
 from wm_agents.protocols import ModelState
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
@@ -216,20 +217,26 @@ class NeuralModel(Unrolled, nn.Module):
         return save_checkpoint(Path(path), self.state_dict(), metadata)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, known: tuple[Known, ...] = ()) -> Self:
-        """Read a file that `save` wrote; raises CheckpointError when it is damaged or of another kind of model.
+    def load(cls, path: str | os.PathLike[str], *, known: tuple[Known, ...] = (), device: str = "cpu") -> Self:
+        """Read a file that `save` wrote, wherever the model was fitted.
 
         Args:
             path: The file.
             known: The layout's `known` columns, whose functions no file holds.
+            device: Where the model goes: the CPU, as a new model does, or "auto" for an accelerator where there is one.
+
+        Raises:
+            CheckpointError: The file is damaged or of another kind of model.
+            ConfigError: There is no such device.
         """
-        return cls.load_with_surroundings(path, known=known)[0]
+        return cls.load_with_surroundings(path, known=known, device=device)[0]
 
     @classmethod
     def load_with_surroundings(
-        cls, path: str | os.PathLike[str], *, known: tuple[Known, ...] = ()
+        cls, path: str | os.PathLike[str], *, known: tuple[Known, ...] = (), device: str = "cpu"
     ) -> tuple[Self, dict[str, Any]]:
-        """The model of a file and the `surroundings` that `save` was given."""
+        """The model of a file and the `surroundings` that `save` was given; arguments and errors as for `load`."""
+        chosen = choose_device(device)
         stored = load_checkpoint(Path(path), kind=cls.kind)
         metadata = stored.metadata
         with reading_description(path, f"a {cls.__name__}"):
@@ -243,7 +250,8 @@ class NeuralModel(Unrolled, nn.Module):
                 check_shapes(cls._described(metadata, known), stored.tensors)
             model = cls._described(metadata, known)
             model.load_state_dict(stored.tensors)
-            return model, metadata["surroundings"]
+            surroundings: dict[str, Any] = metadata["surroundings"]
+        return model.to(chosen), surroundings
 
     @classmethod
     def _described(cls, metadata: dict[str, Any], known: tuple[Known, ...]) -> Self:
