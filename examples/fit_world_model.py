@@ -35,6 +35,7 @@ from wm_agents.world_models import (
     TokenModel,
 )
 from wm_envs.datasets import record
+from wm_envs.paths import expand_paths
 
 HORIZONS = (1, 2, 4, 8, 16, 32)
 MODELS: dict[str, type[Any]] = {
@@ -80,6 +81,7 @@ class Errors:
 
 def main(config: Config) -> dict[str, float]:
     """Record, fit, test; returns the summary that is written."""
+    config = expand_paths(config)
     choose_device(config.device)
     make_output_directory(config.output_dir, has_pictures=True)
     train, test = record_split(config)
@@ -134,7 +136,8 @@ def fit(config: Config, env: gym.Env[Any, Any], train: Trajectories) -> tuple[An
         table = TabularModel(env.observation_space, env.action_space)
         table.fit(train)
         return table, time.perf_counter() - began
-    model = MODELS[config.model](env.observation_space, env.action_space, seed=config.seed).to(choose_device(config.device))
+    model = MODELS[config.model](env.observation_space, env.action_space, seed=config.seed)
+    model.to(choose_device(config.device))
     options = FitConfig(num_updates=config.num_updates, seed=config.seed)
     model.fit(train, options, progress=False if config.quiet else None)
     return model.to("cpu"), time.perf_counter() - began

@@ -39,6 +39,7 @@ from wm_agents.training.finite import require_finite
 from wm_agents.training.loggers import Logger
 from wm_agents.training.progress import progress
 from wm_agents.training.seeding import spawn_seeds
+from wm_envs.paths import absolute_options
 
 __all__ = [
     "LossWeights",
@@ -113,8 +114,8 @@ class Reinforce:
         self.seeds = spawn_seeds(seed, self.config.num_seeds)
         self._env_id = env if isinstance(env, str) else None
         self._options = {
-            "env_kwargs": dict(env_kwargs or {}),
-            "levels": [dict(level) for level in levels],
+            "env_kwargs": absolute_options(env_kwargs or {}),
+            "levels": [absolute_options(level) for level in levels],
             "mastery": mastery,
             "window": window,
         }
@@ -460,6 +461,7 @@ class Reinforce:
         Raises:
             CheckpointError: The checkpoints are of another run, or none of them is whole.
         """
+        checkpoints.require_writable()
         own = self._state()[1]
         names = ("kind", "env_id", "options", "config", "seed")
         wanted = as_json({name: own[name] for name in names})

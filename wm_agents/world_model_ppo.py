@@ -33,6 +33,7 @@ from wm_agents.sb3_checkpoints import restart_environments, run_of, set_training
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.finite import clip_gradient, spoilt_gradient
 from wm_agents.world_model_policy import WorldModelPolicy, check_spaces
+from wm_envs.paths import user_path
 
 Callbacks = None | Callable[..., Any] | list[BaseCallback] | BaseCallback
 
@@ -112,7 +113,8 @@ class WorldModelPPO(PPO):
         **arguments: Those of `PPO`; `policy_kwargs={"world_model_width": 64}` sizes the head.
 
     Raises:
-        ConfigError: A weight, target or device that cannot work, or a policy or buffer without room for the world model.
+        ConfigError: A weight, target or device that cannot work, or a policy or buffer without room for the world
+            model.
         SpaceError: An observation or action space that is neither Box nor Discrete, or Box actions without bounds or
             of whole numbers.
     """
@@ -344,7 +346,8 @@ class WorldModelPPO(PPO):
         if not isinstance(path, str | Path):
             super().save(path, exclude, include)
             return
-        target = Path(path) if Path(path).suffix else Path(path).with_suffix(".zip")
+        target = user_path(path)
+        target = target if target.suffix else target.with_suffix(".zip")
         temporary = target.with_name(f".{target.stem}.{os.getpid()}.zip")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -389,6 +392,7 @@ class WorldModelPPO(PPO):
         """
         if not trust:
             raise CheckpointError(f"{path} can run any code when it is read: pass trust=True if you know who wrote it")
+        path = user_path(path) if isinstance(path, str | Path) else path
         options = (choose_device(device), custom_objects, print_system_info, force_reset)
         try:
             agent = super().load(path, env, *options, **arguments)

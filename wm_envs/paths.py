@@ -1,10 +1,19 @@
 """Paths that users give: `~` is expanded, and what cannot be written is refused before the work and not after it."""
 
+import contextlib
+import dataclasses
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wm_envs.errors import OptionError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
@@ -22,6 +31,39 @@ def user_path(path: str | os.PathLike[str]) -> Path:
 def absolute_path(path: str | os.PathLike[str]) -> Path:
     """`user_path`, made absolute: for a path that is stored and may be read after a change of folder."""
     return user_path(path).absolute()
+
+
+def expand_paths(config: Config) -> Config:
+    """A copy of a program's settings, a dataclass, with `user_path` of every path and tuple of paths among them."""
+    paths: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, Path):
+            paths[field.name] = user_path(value)
+        elif isinstance(value, tuple) and all(isinstance(item, Path) for item in value):
+            paths[field.name] = tuple(user_path(item) for item in value)
+    return dataclasses.replace(config, **paths)
+
+
+def absolute_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of an environment as they are stored, with the paths of files among them absolute.
+
+    A path is a `Path`, the option `source`, or text that is written as a path and leads to something here: "oval" stays
+    a name, whatever files there are.
+    """
+    return {name: _absolute_option(name, value) for name, value in options.items()}
+
+
+def _absolute_option(name: str, value: Any) -> Any:
+    if not isinstance(value, str | Path):
+        return value
+    is_written_as_path = isinstance(value, Path) or name == "source" or value.startswith("~") or "." in value
+    if not (is_written_as_path or os.sep in value):
+        return value
+    with contextlib.suppress(OSError, ValueError):  # a long text, or one with null characters, is no path
+        path = absolute_path(value)
+        return str(path) if path.exists() else value
+    return value
 
 
 def writable_folder(path: str | os.PathLike[str]) -> Path:

@@ -1,4 +1,4 @@
-"""Standard error where there may be none: `sys.stderr` can be None, closed, or an object that only has `write`."""
+"""Standard streams where there may be none: `sys.stderr` can be None, closed, or an object that only has `write`."""
 
 import contextlib
 import sys
@@ -18,7 +18,7 @@ def is_progress_shown(is_shown: bool | None) -> bool:
     """Whether to draw a progress bar: as it is asked for, or on a terminal; never where nothing can be written."""
     if is_shown is None:
         return is_terminal(sys.stderr)
-    return is_shown and _can_write(sys.stderr)
+    return is_shown and can_write(sys.stderr)
 
 
 def warn(message: str, stacklevel: int = 1) -> None:
@@ -27,5 +27,6 @@ def warn(message: str, stacklevel: int = 1) -> None:
         warnings.warn(message, RuntimeWarning, stacklevel=stacklevel + 1)
 
 
-def _can_write(stream: Any) -> bool:
+def can_write(stream: Any) -> bool:
+    """Whether there is such a stream, and it is open."""
     return hasattr(stream, "write") and not getattr(stream, "closed", False)

@@ -12,13 +12,13 @@ from wm_agents.errors import ConfigError
 from wm_agents.networks import choose_device
 from wm_agents.planning import (
     CEM,
-    CEMConfig,
     MCTS,
-    MCTSConfig,
     MPPI,
+    CEMConfig,
+    DiscountedReturn,
+    MCTSConfig,
     MPPIConfig,
     RandomShooting,
-    DiscountedReturn,
     RandomShootingConfig,
 )
 from wm_agents.reinforce import Reinforce, ReinforceConfig

@@ -117,9 +117,10 @@ def full_disk(*_):
 
 def test_a_full_disk_costs_one_warning_that_names_the_folder_and_the_remedy(compiled, tmp_path, monkeypatch):
     monkeypatch.setattr(compile_cache._SealedFiles, "_open_for_write", full_disk)
-    with pytest.warns(RuntimeWarning, match="NUMBA_CACHE_DIR") as caught:
-        assert not call(compiled())
-        assert not call(compiled())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert [call(compiled()) for _ in range(2)] == [False, False]
+    assert "NUMBA_CACHE_DIR" in str(caught[0].message)
     assert len(caught) == 1
     assert str(tmp_path / "cache") in str(caught[0].message)
     assert "No space left" in str(caught[0].message)
@@ -192,9 +193,7 @@ def test_without_a_home_there_is_a_folder_all_the_same(monkeypatch):
 def test_kernels_run_where_no_cache_can_be_written_and_warnings_are_errors(tmp_path):
     (tmp_path / "cache").write_bytes(b"")
     program = (
-        "import numpy as np\n"
-        "from wm_envs.kernel import key_from_seed\n"
-        "key_from_seed(np.uint64(1)); print('called')"
+        "import numpy as np\nfrom wm_envs.kernel import key_from_seed\nkey_from_seed(np.uint64(1)); print('called')"
     )
     variables = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-W", "error::RuntimeWarning", "-c", program]

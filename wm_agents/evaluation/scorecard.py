@@ -13,6 +13,7 @@ from wm_agents.evaluation.scorecard_page import render_page
 from wm_agents.evaluation.verdicts import verdict
 from wm_agents.protocols import WorldModel
 from wm_agents.trajectories import Trajectories
+from wm_envs.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def scorecard(
 
 def _writable(output_dir: str | Path) -> Path:
     """The folder, found to be writable before an hour of measuring is lost."""
-    folder = Path(output_dir)
+    folder = user_path(output_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".scorecard.partial"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wm_envs.errors import TrajectoryError
+from wm_envs.paths import user_path
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.files import read_columns
 from wm_envs.resolutions.records import (
@@ -46,7 +47,7 @@ def read_digital_library(path: Path, losses: Losses | None = None) -> list[Traje
     """
     losses = Losses() if losses is None else losses
     resolutions: dict[str, _Resolution] = {}
-    for line, (undl_id, ms_code, ms_name, ms_vote, *shared) in read_columns(Path(path), COLUMNS):
+    for line, (undl_id, ms_code, ms_name, ms_vote, *shared) in read_columns(user_path(path), COLUMNS):
         where = f"{path}: line {line}"
         if not undl_id:
             raise TrajectoryError(f"{where}: undl_id: expected a record number, got nothing")

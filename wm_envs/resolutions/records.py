@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wm_envs.errors import TrajectoryError
+from wm_envs.paths import user_path
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.files import MAX_LINE_BYTES, Fields, parse_json, read_bytes
 from wm_envs.writing import replacing
@@ -133,7 +134,7 @@ def read_trajectories(path: Path | str, losses: Losses | None = None) -> list[Tr
     Raises:
         TrajectoryError: The file is malformed; the message names file and field.
     """
-    path, losses = Path(path), Losses() if losses is None else losses
+    path, losses = user_path(path), Losses() if losses is None else losses
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if re.search(r"\.jsonl?(\.gz)?$", file.name))
         trajectories = [t for file in files if file.name != "summary.json" for t in read_trajectories(file, losses)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wm_envs.errors import TrajectoryError
+from wm_envs.paths import user_path
 from wm_envs.resolutions.countries import code_of, codes_in
 from wm_envs.resolutions.files import read_columns
 from wm_envs.resolutions.records import (
@@ -66,10 +67,10 @@ def read_unvotes(
             of a country on one roll call, more votes than members; the message names file, line and field.
     """
     losses = Losses() if losses is None else losses
-    calls = _read_roll_calls(Path(roll_calls))
+    calls = _read_roll_calls(user_path(roll_calls))
     if issues is not None:
-        _add_issues(calls, Path(issues), losses)
-    _add_votes(calls, Path(votes), losses)
+        _add_issues(calls, user_path(issues), losses)
+    _add_votes(calls, user_path(votes), losses)
     _name_after_drafts(calls)
     empty = [call for call in calls.values() if not call.votes]
     losses["roll calls without votes"] += len(empty)
