@@ -87,7 +87,15 @@ def kernel(function: Function) -> Function:
         return _wrapping_integers(function)
     compiled: Any = numba.njit(nogil=True)(function)
     enable_cache(compiled, _CACHE_DIRECTORY)
+    if function.__module__ != "__main__" and "<locals>" not in function.__qualname__:
+        # Numba pickles a copy that has no cache: a spawned process would compile for ten seconds what is on the disk.
+        compiled.__reduce_ex__ = functools.partial(_pickled_by_name, function.__qualname__)
     return compiled
+
+
+def _pickled_by_name(name: str, protocol: int) -> str:  # noqa: ARG001
+    """How `pickle` stores what its module holds under this name."""
+    return name
 
 
 def specialised(function: Function, *arguments: Any) -> Function:

@@ -22,8 +22,8 @@ def is_progress_shown(is_shown: bool | None) -> bool:
 
 
 def warn(message: str, stacklevel: int = 1) -> None:
-    """Give a RuntimeWarning; Python raises ValueError where it would be written to a closed stream."""
-    with contextlib.suppress(ValueError):
+    """Give a RuntimeWarning; Python fails to where it would be written to a closed stream, or to what is none."""
+    with contextlib.suppress(ValueError, AttributeError):
         warnings.warn(message, RuntimeWarning, stacklevel=stacklevel + 1)
 
 
