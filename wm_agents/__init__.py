@@ -24,7 +24,7 @@ def _use_one_thread() -> None:
     The same is done by torch for the workers of its data loaders. A child that was spawned is not concerned.
     """
     torch = sys.modules.get("torch")
-    if hasattr(torch, "set_num_threads"):
+    if torch is not None and hasattr(torch, "set_num_threads"):
         torch.set_num_threads(1)
 
 

@@ -58,7 +58,7 @@ def enable_cache(dispatcher: Any, folder: str) -> None:
         config.CACHE_DIR = before
 
 
-class _Locator(UserProvidedCacheLocator):  # type: ignore[misc]
+class _Locator(UserProvidedCacheLocator):
     """The folder that was set, which need not be there or writable: a warm cache may be read only."""
 
     @classmethod
@@ -67,12 +67,12 @@ class _Locator(UserProvidedCacheLocator):  # type: ignore[misc]
         return cls(py_func, py_file) if os.path.exists(py_file) else None
 
 
-class _CacheImplementation(CompileResultCacheImpl):  # type: ignore[misc]
+class _CacheImplementation(CompileResultCacheImpl):
     # Numba's next choice is beside the source, where code is not told from that of other versions of the kernels.
     _locator_classes = [_Locator]
 
 
-class _SealedFiles(IndexDataCacheFile):  # type: ignore[misc]
+class _SealedFiles(IndexDataCacheFile):
     """An index and data files of one function; each starts with the SHA-256 of what follows and of its source."""
 
     def save(self, key: Any, data: Any) -> None:
@@ -115,7 +115,7 @@ class _SealedFiles(IndexDataCacheFile):  # type: ignore[misc]
         return hashlib.sha256(repr((self._version, self._source_stamp)).encode() + content).digest()
 
 
-class SafeCache(FunctionCache):  # type: ignore[misc]
+class SafeCache(FunctionCache):
     """Numba's cache of one function, for which every failure is a miss."""
 
     _impl_class = _CacheImplementation

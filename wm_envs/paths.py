@@ -57,8 +57,8 @@ def absolute_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def _absolute_option(name: str, value: Any) -> Any:
     if not isinstance(value, str | Path):
         return value
-    is_written_as_path = isinstance(value, Path) or name == "source" or value.startswith("~") or "." in value
-    if not (is_written_as_path or os.sep in value):
+    is_path = isinstance(value, Path) or name == "source"
+    if not is_path and not any(sign in str(value) for sign in ("~", ".", os.sep)):
         return value
     with contextlib.suppress(OSError, ValueError):  # a long text, or one with null characters, is no path
         path = absolute_path(value)

@@ -4,9 +4,9 @@ import io
 import sys
 
 import gymnasium as gym
-import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import wm_envs  # noqa: F401
 from wm_agents.debate.loggers import ConsoleLogger as DebateConsole
@@ -106,7 +106,7 @@ def test_loggers_and_folders_expand_their_paths(home):
     assert run_directory(ENV_ID, "test", 0, "~/runs").parent == home / "runs"
     folder = make_output_directory("~/output")
     assert write_summary(folder, {"a": 1}) == write_summary("~/output", {"a": 1}) == home / "output" / "summary.json"
-    assert _save(matplotlib.figure.Figure(), "~/pictures/plot.png") == home / "pictures" / "plot.png"
+    assert _save(Figure(), "~/pictures/plot.png") == home / "pictures" / "plot.png"
 
 
 def test_what_stores_a_path_goes_on_after_a_change_of_folder(home, monkeypatch):

@@ -12,7 +12,6 @@ import pytest
 from wm_envs.datasets import record
 from wm_envs.streams import is_progress_shown, is_terminal, warn
 
-
 ROOT = Path(__file__).parents[2]
 
 
