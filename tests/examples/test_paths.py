@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-WITH_PATHS = [
-    path for path in sorted(EXAMPLES.glob("*.py")) if re.search(r"\n    \w+: Path\b", path.read_text("utf-8"))
-]
+SETTING = re.compile(r"\n    \w+: Path\b")
+WITH_PATHS = [path for path in sorted(EXAMPLES.glob("*.py")) if SETTING.search(path.read_text("utf-8"))]
 
 
 @pytest.mark.parametrize("path", WITH_PATHS, ids=lambda path: path.stem)
