@@ -29,6 +29,7 @@ from examples.record_driving import CIRCUITS, held_out
 from wm_agents.evaluation.intervals import stratified_bootstrap, wilson_interval
 from wm_envs.driving.env import DrivingEnv
 from wm_envs.driving.expert import Expert, line_of
+from wm_envs.paths import expand_paths
 
 Driver = Literal["learned", "oracle", "policy", "expert"]
 DRIVERS: tuple[Driver, ...] = ("learned", "oracle", "policy", "expert")
@@ -66,6 +67,7 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Drive everywhere; returns the figures."""
+    config = expand_paths(config)
     if config.circuit_names and not config.from_scratch:
         raise SystemExit("--circuit-names goes with --from-scratch: the figures are for all unseen circuits")
     torch.set_num_threads(1)

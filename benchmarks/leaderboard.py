@@ -15,6 +15,7 @@ import tyro
 from benchmarks.catalogue import FOLDER
 from benchmarks.report import RESULTS, write_result
 from examples import leaderboard
+from wm_envs.paths import expand_paths
 
 DOCS = FOLDER.parent / "docs"
 
@@ -31,6 +32,7 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Run what is missing; writes the result, the page and its picture."""
+    config = expand_paths(config)
     protocol = leaderboard.Config(seeds=tuple(range(config.num_seeds)), output_dir=config.output_dir)
     leaderboard.check(protocol)
     runs = leaderboard.run_all(protocol)

@@ -30,6 +30,7 @@ from wm_agents.reinforce import LossWeights, ReinforceConfig
 from wm_agents.sequence_model import NetworkConfig
 from wm_agents.training import progress
 from wm_agents.training.summary import make_output_directory, write_summary
+from wm_envs.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Config:
 
 def main(config: Config) -> dict[str, float]:
     """Run the arms, compare, draw; returns the summary."""
+    config = expand_paths(config)
     check(config)
     folder = make_output_directory(config.output_dir, has_pictures=True)
     try:

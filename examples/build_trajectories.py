@@ -20,6 +20,7 @@ from typing import Any
 import tyro
 
 from wm_envs.errors import TrajectoryError
+from wm_envs.paths import expand_paths, writable_folder
 from wm_envs.resolutions.digital_library import read_digital_library
 from wm_envs.resolutions.marc import read_marc
 from wm_envs.resolutions.records import Losses, Trajectory, read_trajectories, write_trajectories
@@ -48,12 +49,13 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Read, merge, write; returns the summary."""
+    config = expand_paths(config)
+    writable_folder(config.output_dir)
     started = time.perf_counter()
     losses = Losses()
     read = read_all(config, losses)
     merged, num_merged = merge_drafts([trajectory for part in read.values() for trajectory in part])
     check_unique(merged)
-    config.output_dir.mkdir(parents=True, exist_ok=True)
     num_written = write_trajectories(shown(merged, "write"), config.output_dir / "trajectories.jsonl")
     summary = {
         "num_trajectories": num_written,

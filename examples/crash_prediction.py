@@ -34,6 +34,7 @@ from wm_agents.safety import RiskCalibrator, Shield, calibration_error
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.driving import dynamics
 from wm_envs.driving.env import track_of
+from wm_envs.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -221,6 +222,7 @@ def check(config: Config) -> None:
 
 def main(config: Config) -> dict[str, Any]:
     """Calibrate, judge, shield; returns the summary that is written."""
+    config = expand_paths(config)
     torch.set_num_threads(1)
     make_output_directory(config.output_dir, has_pictures=True)
     check(config)

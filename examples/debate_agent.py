@@ -30,6 +30,7 @@ from wm_agents.training.seeding import spawn_seeds
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.debate.dynamics import STRATEGIES
 from wm_envs.debate.scripted import ScriptedDebater
+from wm_envs.paths import expand_paths
 
 ENV_ID = "wm/Debate-v0"
 
@@ -67,6 +68,7 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Train and compare; returns the summary that is written."""
+    config = expand_paths(config)
     if config.evaluation_episodes < 2:
         raise ConfigError(
             f"expected evaluation_episodes of at least 2, for an interval, got {config.evaluation_episodes}"

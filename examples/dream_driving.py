@@ -38,6 +38,7 @@ from wm_agents.imagination import DreamVectorEnv
 from wm_agents.sb3_adapter import SB3VecEnv
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.trajectories import Trajectories
+from wm_envs.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Run both arms; returns the summary that is written."""
+    config = expand_paths(config)
     torch.set_num_threads(1)
     make_output_directory(config.output_dir, has_pictures=True)
     check(config)

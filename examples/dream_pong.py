@@ -35,6 +35,7 @@ from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.world_models.objects import ObjectConfig, ObjectModel
 from wm_envs.errors import OptionError
+from wm_envs.paths import expand_paths
 from wm_envs.pong.features import is_flying_to_enemy
 from wm_envs.pong.players import Explorer
 from wm_envs.pong.view import PongView
@@ -83,6 +84,7 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Run all rounds and the evaluation; returns the summary that is written."""
+    config = expand_paths(config)
     began = time.perf_counter()
     check(config)
     torch.set_num_threads(config.num_threads)

@@ -33,6 +33,7 @@ from wm_agents.sb3_adapter import SB3VecEnv
 from wm_agents.training.progress import ProgressBar, progress
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.world_models import EnsembleConfig, EnsembleModel, FitConfig
+from wm_envs.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class Curve:
 
 def main(config: Config) -> dict[str, float]:
     """Run both arms for every seed; returns the summary that is written."""
+    config = expand_paths(config)
     torch.set_num_threads(config.num_threads)
     make_output_directory(config.output_dir, has_pictures=True)
     seeds = range(config.seed, config.seed + config.num_seeds)

@@ -23,6 +23,7 @@ import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.errors import SpaceError, TrajectoryError
 from wm_agents.evaluation.open_loop import HORIZONS, open_loop_error
 from wm_agents.evaluation.open_loop_report import OpenLoopReport
+from wm_agents.networks import choose_device
 from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.trajectories import Trajectories, WindowBatch
@@ -36,6 +37,7 @@ from wm_agents.world_models import (
     TokenModel,
 )
 from wm_envs.datasets import record
+from wm_envs.paths import expand_paths
 
 MODELS: dict[str, type[Any]] = {
     "deterministic": DeterministicModel,
@@ -64,13 +66,15 @@ class Config:
     output_dir: Path = Path("runs/fit_world_model")
     """Folder for summary.json, model.safetensors and open_loop.png."""
     device: str = "cpu"
-    """Where to fit: "cpu", "cuda"."""
+    """Where to fit: "cpu", "cuda" or "auto"."""
     quiet: bool = False
     """No progress bars."""
 
 
 def main(config: Config) -> dict[str, float]:
     """Record, fit, test; returns the summary that is written."""
+    config = expand_paths(config)
+    choose_device(config.device)
     make_output_directory(config.output_dir, has_pictures=True)
     train, test = record_split(config)
     env = gym.make(config.env_id)
@@ -124,7 +128,8 @@ def fit(config: Config, env: gym.Env[Any, Any], train: Trajectories) -> tuple[An
         table = TabularModel(env.observation_space, env.action_space)
         table.fit(train)
         return table, time.perf_counter() - began
-    model = MODELS[config.model](env.observation_space, env.action_space, seed=config.seed).to(config.device)
+    model = MODELS[config.model](env.observation_space, env.action_space, seed=config.seed)
+    model.to(choose_device(config.device))
     options = FitConfig(num_updates=config.num_updates, seed=config.seed)
     model.fit(train, options, progress=False if config.quiet else None)
     return model.to("cpu"), time.perf_counter() - began

@@ -38,6 +38,7 @@ from wm_agents.votes import (
 )
 from wm_agents.votes.baselines import all_baselines, revealed_at_random
 from wm_agents.votes.pictures import save_cards, save_map, save_tallies
+from wm_envs.paths import expand_paths
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.generator import topic_of
 from wm_envs.resolutions.records import read_trajectories
@@ -78,6 +79,7 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Fit, forecast, score; returns the summary that is written."""
+    config = expand_paths(config)
     check(config)
     torch.set_num_threads(config.num_threads)
     started = time.perf_counter()

@@ -26,6 +26,7 @@ from wm_agents.irl import Demonstrations, SampledConfig, SampledFit, SampledMaxE
 from wm_agents.irl.sampled import held_noise
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs import oracle
+from wm_envs.paths import expand_paths
 
 Array = NDArray[Any]
 
@@ -153,6 +154,7 @@ class Pendulum:
 
 def main(config: Config) -> dict[str, Any]:
     """Drive, infer, compare, write; returns the summary."""
+    config = expand_paths(config)
     started = time.perf_counter()
     make_output_directory(config.output_dir)
     task: Task = Driving() if config.task == "driving" else Pendulum()

@@ -29,6 +29,7 @@ from wm_agents.irl import (
     soft_policy,
 )
 from wm_agents.training.summary import make_output_directory, write_summary
+from wm_envs.paths import expand_paths
 
 Floats = NDArray[np.float64]
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0))
@@ -68,6 +69,7 @@ class World:
 
 def main(config: Config) -> dict[str, Any]:
     """Walk, infer, check, write; returns the summary."""
+    config = expand_paths(config)
     if config.num_walks < 5:
         raise SystemExit(f"the prior is chosen on five folds: num_walks is at least 5, got {config.num_walks}")
     make_output_directory(config.output_dir, has_pictures=True)

@@ -25,6 +25,7 @@ from wm_agents.evaluation.episodes import RandomAgent, evaluate
 from wm_agents.irl import AdversarialConfig, AdversarialIRL, BehaviourCloning, Demonstrations
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.datasets import record
+from wm_envs.paths import expand_paths
 
 EnvId = Literal["CartPole-v1", "Pendulum-v1"]
 
@@ -55,6 +56,7 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Record, imitate, evaluate, write; returns the summary."""
+    config = expand_paths(config)
     torch.set_num_threads(1)
     make_output_directory(config.output_dir)
     summary = imitate(config)

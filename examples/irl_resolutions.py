@@ -51,6 +51,7 @@ from wm_agents.training.seeding import spawn_seeds
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.votes import SpatialConfig, SpatialModel, VoteData
 from wm_agents.votes.features import FeatureBuilder, Predictors
+from wm_envs.paths import expand_paths
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.generator import Source, generator_source
 from wm_envs.resolutions.records import read_trajectories
@@ -124,6 +125,7 @@ class Played:
 
 def main(config: Config) -> dict[str, Any]:
     """Infer, check, write; returns the summary."""
+    config = expand_paths(config)
     started = time.perf_counter()
     make_output_directory(config.output_dir, has_pictures=True)
     if config.votes is None:

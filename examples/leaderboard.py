@@ -39,6 +39,7 @@ from wm_agents.training.progress import progress
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs import oracle
 from wm_envs.errors import OptionError
+from wm_envs.paths import expand_paths
 from wm_envs.registration import TABLE
 
 SYMBOLIC = tuple(row.id for row in TABLE if ".symbolic." in row.entry_point)
@@ -84,6 +85,7 @@ class Run:
 
 def main(config: Config) -> dict[str, float]:
     """Run what is missing, render; returns agent and id -> normalised score."""
+    config = expand_paths(config)
     check(config)
     folder = make_output_directory(config.output_dir, has_pictures=True)
     runs = run_all(config)

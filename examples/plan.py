@@ -27,6 +27,7 @@ from wm_agents.planning.learning import Learned, LearningConfig, learn_to_plan
 from wm_agents.protocols import Planner, WorldModel
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.trajectories import Trajectories
+from wm_envs.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Learn, then evaluate; returns the summary that is written."""
+    config = expand_paths(config)
     torch.set_num_threads(config.num_threads)
     make_output_directory(config.output_dir)
     started = time.perf_counter()

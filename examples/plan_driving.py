@@ -37,6 +37,7 @@ from wm_envs.driving import render
 from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
 from wm_envs.driving.expert import line_of
 from wm_envs.driving.track import BUILT_IN
+from wm_envs.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Learn, drive, compare; returns the summary that is written."""
+    config = expand_paths(config)
     torch.set_num_threads(config.num_threads)
     make_output_directory(config.output_dir, has_pictures=True)
     if config.laps < 1:

@@ -25,6 +25,7 @@ from wm_agents.sequence_model import NetworkConfig
 from wm_agents.training import progress
 from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.summary import make_output_directory, write_summary
+from wm_envs.paths import expand_paths
 
 EVALUATE_EVERY = 50
 """Updates between two greedy evaluations on wm/RuleRecall-v0."""
@@ -50,6 +51,7 @@ class Config:
 
 def main(config: Config) -> dict[str, float]:
     """Train, compare, draw; returns the summary."""
+    config = expand_paths(config)
     check(config)
     torch.set_num_threads(1)  # the networks are small: two processes use two cores better than two threads
     folder = make_output_directory(config.output_dir, has_pictures=True)

@@ -16,6 +16,7 @@ import tyro
 from numpy.typing import NDArray
 
 import wm_envs  # noqa: F401  (registers the ids)
+from wm_envs.paths import expand_paths
 
 Frame = NDArray[np.uint8]
 
@@ -47,6 +48,7 @@ class Episode:
 
 def main(config: Config) -> dict[str, float]:
     """Run the episodes; returns the summary that is written."""
+    config = expand_paths(config)
     if config.episodes < 1 or config.max_frames < 1:
         raise SystemExit(f"episodes and max_frames are at least 1, got {config.episodes} and {config.max_frames}")
     make_folder(config.output_dir)

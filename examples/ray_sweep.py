@@ -25,6 +25,7 @@ from wm_agents.evaluation.statistics import stratified_bootstrap
 from wm_agents.reinforce import Callback, LossWeights, Reinforce, ReinforceConfig, UpdateReport
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.summary import make_output_directory, write_summary
+from wm_envs.paths import expand_paths
 
 MAX_FAILURES = 5  # of one trial, each of which costs the time since its last checkpoint
 
@@ -134,6 +135,7 @@ def write_whole(path: Path, content: dict[str, Any]) -> None:
 
 def main(config: Config) -> dict[str, float]:
     """Run what is missing and compare; returns the summary that is written."""
+    config = expand_paths(config)
     try:
         import ray  # noqa: F401
     except ImportError as error:

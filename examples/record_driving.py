@@ -23,6 +23,7 @@ from wm_agents.trajectories import Trajectories
 from wm_envs import datasets
 from wm_envs.driving.env import DrivingEnv
 from wm_envs.driving.expert import Expert
+from wm_envs.paths import expand_paths
 
 CIRCUITS = Path(__file__).parents[1].parent / "shared" / "data" / "racetracks"
 OPTIONS = {"normalize": False, "observation": "extended"}
@@ -153,6 +154,7 @@ def record_widely(track: str | Path, episodes: int, steps: int, seed: int) -> Tr
 
 def main(config: Config) -> dict[str, Any]:
     """Record the training circuits; returns the summary that is written."""
+    config = expand_paths(config)
     make_output_directory(config.output_dir)
     training, unseen = held_out(config.circuits)
     parts = [

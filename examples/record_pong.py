@@ -16,6 +16,7 @@ import tyro
 
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.datasets import Recording, record, save_minari
+from wm_envs.paths import expand_paths
 from wm_envs.pong.planner import Planner
 from wm_envs.pong.players import PLAYERS
 
@@ -49,6 +50,7 @@ class Config:
 
 def main(config: Config) -> dict[str, float]:
     """Record every player; returns the summary that is written."""
+    config = expand_paths(config)
     if config.steps < 1 or config.episode_steps < 1:
         raise SystemExit(f"steps and episode_steps are at least 1, got {config.steps} and {config.episode_steps}")
     if config.minari and "{player}" not in config.minari:

@@ -25,6 +25,7 @@ from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.loggers import Logger
 from wm_agents.training.summary import make_output_directory, write_summary
+from wm_envs.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Config:
 
 def main(config: Config) -> dict[str, float]:
     """Train, evaluate, write; returns the summary."""
+    config = expand_paths(config)
     folder = make_output_directory(config.output_dir, has_pictures=True)
     checkpoints = CheckpointManager(folder / "checkpoints", kind="reinforce")
     agent = make_agent(config, checkpoints)

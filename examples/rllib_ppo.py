@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from wm_agents.evaluation.episodes import evaluate
 from wm_agents.training.summary import make_output_directory, write_summary
+from wm_envs.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ class RLModuleAgent:
 
 def main(config: Config) -> dict[str, float]:
     """Train and evaluate; returns the summary that is written."""
+    config = expand_paths(config)
     try:
         import ray
     except ImportError as error:

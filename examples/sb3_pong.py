@@ -26,6 +26,7 @@ from wm_agents.evaluation.episodes import evaluate
 from wm_agents.feature_dreams import RememberingAgent
 from wm_agents.sb3_adapter import SB3VecEnv
 from wm_agents.training.summary import make_output_directory, write_summary
+from wm_envs.paths import expand_paths
 from wm_envs.pong.features import NUM_FEATURES
 from wm_envs.pong.view import PongView
 
@@ -89,6 +90,7 @@ class RememberingVecEnv(VecEnvWrapper):
 
 def main(config: Config) -> dict[str, Any]:
     """Train and evaluate; returns the summary that is written."""
+    config = expand_paths(config)
     began = time.perf_counter()
     torch.set_num_threads(1)
     make_output_directory(config.output_dir)

@@ -30,6 +30,7 @@ from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.seeding import spawn_seeds
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.world_model_ppo import WorldModelPPO
+from wm_envs.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class EpisodeCurve(BaseCallback):
 
 def main(config: Config) -> dict[str, float]:
     """Train and evaluate; returns the summary that is written."""
+    config = expand_paths(config)
     check(config)
     make_output_directory(config.output_dir, has_pictures=True)
     agent_seed, evaluation_seed = spawn_seeds(config.seed, 2)

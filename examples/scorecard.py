@@ -46,6 +46,7 @@ from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import DeterministicModel, EnsembleConfig, EnsembleModel, FitConfig, TokenModel
 from wm_envs import oracle
 from wm_envs.errors import OptionError
+from wm_envs.paths import expand_paths
 
 ModelName = Literal["auto", "deterministic", "ensemble", "token"]
 
@@ -82,6 +83,7 @@ class Config:
 
 def main(config: Config) -> dict[str, float]:
     """Collect, fit, plan and judge; returns the summary that is written."""
+    config = expand_paths(config)
     torch.set_num_threads(config.num_threads)
     make_output_directory(config.output_dir)
     started = time.perf_counter()

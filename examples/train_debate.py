@@ -31,6 +31,7 @@ from wm_agents.debate.studies import adapted_relevance, recovery_study
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.debate.claims import DebateResult
 from wm_envs.debate.observations import load_corpus
+from wm_envs.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Train, validate, compare; returns the summary that is written."""
+    config = expand_paths(config)
     if config.persons == 1 or config.persons < 0:
         raise SystemExit(f"persons is 0 or at least 2, which an interval needs, got {config.persons}")
     folder = make_output_directory(config.output_dir, has_pictures=True)

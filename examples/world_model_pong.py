@@ -31,6 +31,7 @@ from wm_agents.world_models.objects import ObjectConfig, ObjectModel
 from wm_envs import oracle
 from wm_envs.datasets import record
 from wm_envs.errors import OptionError
+from wm_envs.paths import expand_paths
 from wm_envs.pong import dynamics, layout, render
 from wm_envs.pong.planner import Planner
 from wm_envs.pong.players import BallTracker, Explorer, RandomHolder
@@ -102,6 +103,7 @@ class Windows:
 
 def main(config: Config) -> dict[str, float]:
     """Record, fit, test; returns the summary that is written."""
+    config = expand_paths(config)
     check(config)
     torch.set_num_threads(config.num_threads)
     make_output_directory(config.output_dir, has_pictures=config.has_pictures)

@@ -23,6 +23,7 @@ from wm_agents.errors import ConfigError
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.trajectories import Trajectories
 from wm_agents.votes.world_model import PLENARY, ResolutionModel, ResolutionModelConfig, step_errors, steps_of
+from wm_envs.paths import expand_paths
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.episodes import episode_arrays, has_course
 from wm_envs.resolutions.records import Trajectory, read_trajectories
@@ -54,6 +55,7 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Read, split, fit, score; returns the summary that is written."""
+    config = expand_paths(config)
     torch.set_num_threads(config.num_threads)
     started = time.perf_counter()
     settings = ResolutionModelConfig(

@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.error import InvalidAction, ResetNeeded
+from gymnasium.error import ClosedEnvironmentError, InvalidAction, ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -119,6 +119,7 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
                 A partial reset therefore moves the later draws of all rows.
             options: `reset_mask`, booleans [B] with at least one True.
         """
+        self._check_open()
         mask = self._reset_mask(options)
         if seed is not None:
             self._seed(self._row_seeds(int(seed)) if isinstance(seed, int | np.integer) else seed)
@@ -128,6 +129,7 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
     @torch.no_grad()
     def step(self, actions: Any) -> tuple[Array, Array, Array, Array, Info]:
         """Imagine one step; raises ResetNeeded, InvalidAction and NonFiniteError with nothing changed."""
+        self._check_open()
         if self._state is None:
             raise ResetNeeded("call reset() before step()")
         if self.autoreset_mode == AutoresetMode.DISABLED and bool(self._has_ended.any()):
@@ -274,6 +276,10 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
             _, prediction = self.model.step(self._starts.select(first), action)
         if prediction.disagreement is None:
             raise ConfigError("this model reports no disagreement: use an ensemble, or no penalty and no cut-off")
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise ClosedEnvironmentError("this environment was closed: make another")
 
     def _reset_mask(self, options: dict[str, Any] | None) -> Tensor:
         if options is None or "reset_mask" not in options or self._state is None:

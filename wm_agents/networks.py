@@ -18,11 +18,22 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of a name; "auto" takes a GPU where there is one."""
+def choose_device(name: str | torch.device) -> torch.device:
+    """The device of this name; "auto" is an accelerator where there is one and else the CPU.
+
+    Raises:
+        ConfigError: There is no such device here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    try:
+        device = torch.empty(0, device=torch.device(name)).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise ConfigError(f"device {str(name)!r} is not here: give 'auto' or 'cpu' ({reason})") from error
+    if device.type == "meta":
+        raise ConfigError("device 'meta' has no memory: give 'auto' or 'cpu'")
+    return device
 
 
 def uninitialised(layer_class: type[nn.Module], *sizes: int) -> Any:

@@ -8,7 +8,7 @@ that the policy reads. `num_seeds` runs train as one batched program; each has i
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from wm_agents.config_checks import require_at_least
 from wm_agents.episodes import Collector, EpisodeBatch, Interface, VectorEnvMaker, environment_maker, sample_categorical
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, SpaceError
 from wm_agents.flat_adam import FlatAdam
+from wm_agents.networks import choose_device
 from wm_agents.reinforce_config import LossWeights, ReinforceConfig, config_from_dict
 from wm_agents.sequence_model import Cache, SequenceModel, Sizes, num_network_parameters
 from wm_agents.training.checkpoints import (
@@ -38,6 +39,7 @@ from wm_agents.training.finite import require_finite
 from wm_agents.training.loggers import Logger
 from wm_agents.training.progress import progress
 from wm_agents.training.seeding import spawn_seeds
+from wm_envs.paths import absolute_options
 
 __all__ = [
     "LossWeights",
@@ -112,8 +114,8 @@ class Reinforce:
         self.seeds = spawn_seeds(seed, self.config.num_seeds)
         self._env_id = env if isinstance(env, str) else None
         self._options = {
-            "env_kwargs": dict(env_kwargs or {}),
-            "levels": [dict(level) for level in levels],
+            "env_kwargs": absolute_options(env_kwargs or {}),
+            "levels": [absolute_options(level) for level in levels],
             "mastery": mastery,
             "window": window,
         }
@@ -401,27 +403,40 @@ class Reinforce:
         return save_checkpoint(path, *self._state())
 
     @classmethod
-    def load(cls, path: str | Path, env: str | gym.Env[Any, Any] | VectorEnvMaker | None = None) -> Self:
+    def load(
+        cls,
+        path: str | Path,
+        env: str | gym.Env[Any, Any] | VectorEnvMaker | None = None,
+        *,
+        device: str = "auto",
+    ) -> Self:
         """Read an agent.
 
         Args:
             path: What `save` wrote, or a checkpoint of `learn`.
             env: Needed where the agent was not made from an id; must have the spaces that it was trained on.
+            device: "auto" takes the device that the agent ran on where that is here, and else what there is.
 
         Raises:
             CheckpointError: Damaged, of another kind, or for other spaces.
+            ConfigError: There is no such device.
         """
         checkpoint = load_checkpoint(path, KIND)
         try:
-            return cls.from_checkpoint(checkpoint, env)
+            return cls.from_checkpoint(checkpoint, env, device=device)
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}") from error
 
     @classmethod
     def from_checkpoint(
-        cls, checkpoint: Checkpoint, env: str | gym.Env[Any, Any] | VectorEnvMaker | None = None
+        cls,
+        checkpoint: Checkpoint,
+        env: str | gym.Env[Any, Any] | VectorEnvMaker | None = None,
+        *,
+        device: str = "auto",
     ) -> Self:
         """An agent from a loaded checkpoint, such as `CheckpointManager.latest()`; see `load`."""
+        choose_device(device)
         metadata, tensors = checkpoint.metadata, checkpoint.tensors
         if metadata.get("kind") != KIND:
             raise CheckpointError(f"this is a checkpoint of kind {metadata.get('kind')!r}, not {KIND!r}")
@@ -430,6 +445,7 @@ class Reinforce:
             if environment is None:
                 raise CheckpointError("this agent was not made from an environment id: give load() the environment")
             config = config_from_dict(metadata["config"])
+            config = replace(config, device=_device_of(config) if device == "auto" else device)
             _check_sizes(config, Sizes(**metadata["sizes"]), tensors)
             agent = cls(environment, config, seed=metadata["seed"], **metadata["options"])
             agent._restore(tensors, metadata)
@@ -445,13 +461,17 @@ class Reinforce:
         Raises:
             CheckpointError: The checkpoints are of another run, or none of them is whole.
         """
+        checkpoints.require_writable()
         own = self._state()[1]
         names = ("kind", "env_id", "options", "config", "seed")
         wanted = as_json({name: own[name] for name in names})
         latest = checkpoints.latest()
         if latest is None:
             return
-        refuse_another_run(checkpoints.directory, {name: latest.metadata.get(name) for name in names}, wanted)
+        stored = {name: latest.metadata.get(name) for name in names}
+        if isinstance(stored["config"], dict):  # where a run goes on is not what it is
+            stored["config"] = stored["config"] | {"device": self.config.device}
+        refuse_another_run(checkpoints.directory, stored, wanted)
         with refusing_misfits(checkpoints.directory):
             self._restore(latest.tensors, latest.metadata)
 
@@ -502,22 +522,21 @@ def _check_sizes(config: ReinforceConfig, sizes: Sizes, tensors: Mapping[str, Te
         raise ValueError(f"the configuration does not describe a baseline of {tuple(tensors['baseline'].shape)}")
 
 
+def _device_of(config: ReinforceConfig) -> str:
+    """The device that an agent ran on where that is here, and else "auto"."""
+    try:
+        choose_device(config.device)
+    except ConfigError:
+        return "auto"
+    return config.device
+
+
 def _own_id(env_id: Any) -> Any:
     """The id that a file names, unless making it would import a module that is not loaded: files run no code."""
     module, colon, _ = str(env_id).rpartition(":")
     if colon and module not in sys.modules:
         raise CheckpointError(f"the file names the environment {env_id!r}: import {module!r} first, or give env=")
     return env_id
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of this name; "auto" is an accelerator when there is one. Raises ConfigError where it is missing."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name!r} is not here: give 'auto' or 'cpu' ({error})") from error
 
 
 def rewards_to_go(rewards: Tensor, discount: float) -> Tensor:

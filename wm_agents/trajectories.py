@@ -20,6 +20,7 @@ from wm_agents.trajectory_checks import (
     converted,
     lengths_between,
 )
+from wm_envs.paths import user_path
 
 Array = NDArray[Any]
 
@@ -271,7 +272,7 @@ class Trajectories:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a compressed .npz file and return its path."""
-        target = Path(path)
+        target = user_path(path)
         target = target if target.suffix == ".npz" else target.with_name(target.name + ".npz")
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
@@ -288,7 +289,7 @@ class Trajectories:
         """Read a file that `save` wrote; raises TrajectoryError when it is missing, damaged or malformed."""
         names = [field.name for field in fields(cls)]
         try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            with open(user_path(path), "rb") as file, np.load(file, allow_pickle=False) as archive:
                 size = sum(member.file_size for member in archive.zip.infolist())
                 if size > MAX_BYTES:
                     raise ValueError(f"it unpacks to {size} bytes, more than {MAX_BYTES}")

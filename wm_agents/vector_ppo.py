@@ -235,12 +235,20 @@ class VectorPPO(nn.Module):
         return save_checkpoint(Path(path), self.state_dict(), metadata)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, seed: int = 0) -> Self:
-        """Read a policy that `save` wrote; `seed` draws its actions from now on.
+    def load(cls, path: str | os.PathLike[str], *, seed: int = 0, device: str = "auto") -> Self:
+        """Read a policy that `save` wrote.
+
+        Args:
+            path: The file.
+            seed: Draws its actions from now on.
+            device: "auto" or "cpu": this policy is too small for anything else.
 
         Raises:
             CheckpointError: The file is damaged or of another kind.
+            ConfigError: Another device.
         """
+        if device not in ("auto", "cpu"):
+            raise ConfigError(f"VectorPPO runs on the CPU, got device={device!r}: give 'auto' or 'cpu'")
         stored = load_checkpoint(Path(path), kind=KIND)
         with reading_description(path, "a policy of VectorPPO"):
             check_counts({"widths": stored.metadata["config"]["widths"]}, stored.tensors)

@@ -27,11 +27,13 @@ from torch import Tensor
 
 from wm_agents.config_checks import require_at_least
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
+from wm_agents.networks import choose_device
 from wm_agents.reinforce import other_rows
 from wm_agents.sb3_checkpoints import restart_environments, run_of, set_training_state, training_state
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.finite import clip_gradient, spoilt_gradient
 from wm_agents.world_model_policy import WorldModelPolicy, check_spaces
+from wm_envs.paths import user_path
 
 Callbacks = None | Callable[..., Any] | list[BaseCallback] | BaseCallback
 
@@ -111,7 +113,8 @@ class WorldModelPPO(PPO):
         **arguments: Those of `PPO`; `policy_kwargs={"world_model_width": 64}` sizes the head.
 
     Raises:
-        ConfigError: A weight or target that cannot work, or a policy or buffer without room for the world model.
+        ConfigError: A weight, target or device that cannot work, or a policy or buffer without room for the world
+            model.
         SpaceError: An observation or action space that is neither Box nor Discrete, or Box actions without bounds or
             of whole numbers.
     """
@@ -144,6 +147,8 @@ class WorldModelPPO(PPO):
         if env is not None:
             env = maybe_make_env(env, arguments.get("verbose", 0))
             check_spaces(env.observation_space, env.action_space)
+        if "device" in arguments:  # SB3 takes the CPU without a word where a GPU is asked for and missing
+            arguments["device"] = choose_device(arguments["device"])
         super().__init__(policy, env, rollout_buffer_class=buffer_class, **arguments)
 
     @property
@@ -341,7 +346,8 @@ class WorldModelPPO(PPO):
         if not isinstance(path, str | Path):
             super().save(path, exclude, include)
             return
-        target = Path(path) if Path(path).suffix else Path(path).with_suffix(".zip")
+        target = user_path(path)
+        target = target if target.suffix else target.with_suffix(".zip")
         temporary = target.with_name(f".{target.stem}.{os.getpid()}.zip")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -372,7 +378,7 @@ class WorldModelPPO(PPO):
         Args:
             path: What `save` wrote.
             env: Where to go on training; None is enough to predict.
-            device: Where the parameters go.
+            device: Where the parameters go; "auto" takes what is here, wherever the agent was trained.
             custom_objects: Replacements by name for what should not be read.
             print_system_info: Print the versions of here and of the file.
             force_reset: Reset the environment before training goes on.
@@ -382,10 +388,12 @@ class WorldModelPPO(PPO):
 
         Raises:
             CheckpointError: Without `trust=True`, and for files that are missing, damaged or of another kind.
+            ConfigError: There is no such device.
         """
         if not trust:
             raise CheckpointError(f"{path} can run any code when it is read: pass trust=True if you know who wrote it")
-        options = (device, custom_objects, print_system_info, force_reset)
+        path = user_path(path) if isinstance(path, str | Path) else path
+        options = (choose_device(device), custom_objects, print_system_info, force_reset)
         try:
             agent = super().load(path, env, *options, **arguments)
             agent._checkpoints = None

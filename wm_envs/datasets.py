@@ -1,6 +1,5 @@
 """Recorded experience: play any Gymnasium environment at vector speed, keep plain arrays, exchange them with Minari."""
 
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,9 @@ from numpy.typing import NDArray
 from wm_envs.cluster import run_tasks
 from wm_envs.environment import KernelVectorEnv
 from wm_envs.errors import MissingExtraError, OptionError, TrajectoryError
+from wm_envs.paths import absolute_options
 from wm_envs.registration import spec_of
+from wm_envs.streams import is_progress_shown
 
 Array = NDArray[Any]
 Policy = Literal["random", "expert"] | Callable[[Array], Any]
@@ -99,7 +100,7 @@ def record(
             f"episodes_per_task and num_workers are at least 1, got {episodes_per_task} and {num_workers}"
         )
     tasks = _tasks(episodes, episodes_per_task, seed, num_envs or _num_envs(env_id))
-    play = partial(record, env_id, policy=policy, env_kwargs=env_kwargs, progress=False)
+    play = partial(record, env_id, policy=policy, env_kwargs=absolute_options(env_kwargs or {}), progress=False)
     with _progress(episodes, progress) as advance:
         parts = run_tasks(
             play,
@@ -403,7 +404,7 @@ def _minari() -> Any:
 @contextmanager
 def _progress(total: int, is_shown: bool | None) -> Iterator[Callable[[int], None]]:
     """A bar on the standard error stream; silent where that is no terminal or rich is not installed."""
-    if not (sys.stderr.isatty() if is_shown is None else is_shown):
+    if not is_progress_shown(is_shown):
         yield lambda _: None
         return
     try:

@@ -7,13 +7,14 @@ shells own what Gymnasium asks for (seeds, checks, autoreset, infos, rendering) 
 import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.error import ResetNeeded
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers import TimeLimit
@@ -22,7 +23,9 @@ from numpy.typing import NDArray
 from wm_envs.errors import OptionError, StateError, UnknownOptionError
 from wm_envs.kernel import copy_rows, empty_rows, seed_rows, specialised
 from wm_envs.options import check_integer
+from wm_envs.paths import absolute_options
 from wm_envs.rules import OUTCOME_HEADER, UNLIMITED, Array, Info, Rules
+from wm_envs.threads import ThreadPool
 
 _INTEGERS = frozenset({int, np.int64, np.int32})
 _FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
@@ -53,6 +56,7 @@ class KernelEnv(gym.Env[Any, Any]):
         raise NotImplementedError
 
     def __init__(self, *, render_mode: str | None = None, **options: Any) -> None:
+        self._spec: EnvSpec | None = None
         self._rules = make_rules(type(self), options)
         self.render_mode = check_render_mode(render_mode, self.metadata)
         self.observation_fields = self._rules.observation_fields
@@ -62,6 +66,7 @@ class KernelEnv(gym.Env[Any, Any]):
         self._states = self._rules.new_states(1)
         self._outcomes = empty_rows(1, self._rules.outcome_dtype)
         self._needs_reset = True
+        self._is_closed = False
         self._num_actions = int(self.action_space.n) if isinstance(self.action_space, spaces.Discrete) else 0
         self._actions = np.zeros((1, *(self.action_space.shape or ())), np.int64 if self._num_actions else np.float64)
         self._bounds = _vector_bounds(self.action_space)
@@ -101,6 +106,7 @@ class KernelEnv(gym.Env[Any, Any]):
         options: dict[str, Any] | None = None,  # noqa: ARG002
     ) -> tuple[NDArray[np.float32], Info]:
         """Start an episode; a seed starts the random stream anew, without one it goes on."""
+        _check_open(self._is_closed)
         if seed is not None:
             super().reset(seed=check_integer("seed", seed, 0))
             seed_rows(self._states, [seed])
@@ -113,6 +119,7 @@ class KernelEnv(gym.Env[Any, Any]):
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, Info]:
         """Advance by one action; raises ResetNeeded after the end and InvalidActionError, both with nothing changed."""
         if self._needs_reset:
+            _check_open(self._is_closed)
             raise ResetNeeded("the episode is over or was never started: call reset() before step()")
         if not self._is_plain(action):
             action = self._rules.check_actions(action, ())
@@ -127,6 +134,7 @@ class KernelEnv(gym.Env[Any, Any]):
 
     def render(self) -> Any:
         """The current state as an RGB array, a line of text, or in a window, by `render_mode`."""
+        _check_open(self._is_closed)
         state, parameters = self._states[0], self._rules.parameters[0]
         if self.render_mode == "ansi":
             return self.describe(state, parameters)
@@ -141,10 +149,20 @@ class KernelEnv(gym.Env[Any, Any]):
         return None
 
     def close(self) -> None:
-        """Close the window, if there is one; may be called twice."""
+        """Close the window, if there is one; may be called twice. After it the environment refuses to be used."""
+        self._is_closed = self._needs_reset = True
         if self._window is not None:
             self._window.close()
             self._window = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How `gym.make` makes this again, also from another folder; None without it."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = with_absolute_paths(spec)
 
     def clone_state(self) -> Array:
         """A copy of the state row, shape (): the random stream is part of it."""
@@ -153,6 +171,7 @@ class KernelEnv(gym.Env[Any, Any]):
 
     def restore_state(self, state: Array) -> NDArray[np.float32]:
         """Return to a cloned state and give its observation [O]; raises StateError with nothing changed."""
+        _check_open(self._is_closed)
         self._rules.check_states(state, ())
         self._states[0] = state
         self._rules.load_rows(self._states)
@@ -243,24 +262,18 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._copy = copy
+        self._spec: EnvSpec | None = None
         self._states = self._rules.new_states(num_envs)
         self._outcomes = empty_rows(num_envs, self._rules.outcome_dtype)
         self._observations = np.zeros((num_envs, len(self.observation_fields)), np.float32)
         self._was_reset = False
         self._all = np.ones(num_envs, np.bool_)
         self._num_threads = num_threads
-        self._pool = ThreadPoolExecutor(num_threads) if num_threads > 1 else None
+        self._pool = ThreadPool(num_threads)
         bounds = np.linspace(0, num_envs, num_threads + 1).astype(int)
         self._slices = [slice(a, b) for a, b in itertools.pairwise(bounds)]
         if num_threads > 1:
             self._rules.use_threads(self._slices)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pool": None}  # threads cannot be pickled
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._pool = ThreadPoolExecutor(self._num_threads) if self._num_threads > 1 else None
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -271,6 +284,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
             seed: s gives row i the stream s + i; a sequence gives each row its own; None lets the streams go on.
             options: `reset_mask`, booleans [B] with at least one True.
         """
+        _check_open(self.closed)
         mask = self._reset_mask(options)
         self._seed(seed, mask)
         super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
@@ -284,6 +298,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
     def step(self, actions: Any) -> tuple[NDArray[np.float32], Array, Array, Array, Info]:
         """Advance all rows; raises ResetNeeded and InvalidActionError with nothing changed."""
         if not self._was_reset:
+            _check_open(self.closed)
             raise ResetNeeded("call reset() before step()")
         checked = self._rules.check_actions(actions, (self.num_envs,))
         mode = self.autoreset_mode
@@ -301,6 +316,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
 
     def render(self) -> tuple[Any, ...] | None:
         """One frame or text per row."""
+        _check_open(self.closed)
         if self.render_mode is None:
             return None
         if self.render_mode == "ansi":
@@ -308,10 +324,19 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         return tuple(self._rules.picture(state, self.env_class.draw) for state in self._states)
 
     def close_extras(self, **kwargs: Any) -> None:  # noqa: ARG002
-        """Stop the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        """Stop the threads and refuse to be used from now on."""
+        self._was_reset = False
+        self._pool.stop()
         self._rules.close()
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How `gym.make_vec` makes this again, also from another folder; None without it."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = with_absolute_paths(spec)
 
     def clone_state(self) -> Array:
         """A copy of all state rows [B]: their random streams are part of them."""
@@ -320,6 +345,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
 
     def restore_state(self, states: Array) -> NDArray[np.float32]:
         """Return to cloned states [B] and give their observations [B, O]; raises StateError with nothing changed."""
+        _check_open(self.closed)
         self._rules.check_states(states, (self.num_envs,))
         if self.autoreset_mode == AutoresetMode.SAME_STEP and np.any(states["ended"]):
             rows = np.flatnonzero(states["ended"]).tolist()
@@ -333,17 +359,14 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
 
     def _step_rows(self, actions: Array, observations: Array, is_autoreset: bool) -> None:
         step_rows, parameters = self._rules.step_rows, self._rules.parameters
-        if self._pool is None:
+        if self._num_threads == 1:
             step_rows(self._states, parameters, actions, observations, self._outcomes, is_autoreset)
             return
-        tasks = [
-            self._pool.submit(
-                step_rows, self._states[s], parameters, actions[s], observations[s], self._outcomes[s], is_autoreset
-            )
-            for s in self._slices
-        ]
-        for task in tasks:
-            task.result()
+        states, outcomes = self._states, self._outcomes
+        self._pool.run(
+            step_rows,
+            [(states[s], parameters, actions[s], observations[s], outcomes[s], is_autoreset) for s in self._slices],
+        )
 
     def _restart_ended(self, observations: Array) -> Info:
         """SAME_STEP: keep what the ended rows saw last, reset them, and report both as Gymnasium does."""
@@ -403,6 +426,11 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
             self._states[name][list(chosen)] = rows[name]
 
 
+def _check_open(is_closed: bool) -> None:
+    if is_closed:
+        raise ClosedEnvironmentError("this environment was closed: make another")
+
+
 def make_one_step_env(
     env_class: type[KernelEnv], *, render_mode: str | None = None, **options: Any
 ) -> gym.Env[Any, Any]:
@@ -437,6 +465,11 @@ class OneStep(TimeLimit):
             raise ResetNeeded("the episode is over: call reset() before step()")
         observation, reward, terminated, _, info = self.env.step(action)
         return observation, reward, terminated, True, info
+
+
+def with_absolute_paths(spec: EnvSpec | None) -> EnvSpec | None:
+    """A copy of a specification in which the paths of files are absolute."""
+    return None if spec is None else replace(spec, kwargs=absolute_options(spec.kwargs))
 
 
 def make_rules(env_class: type[KernelEnv], options: Mapping[str, Any]) -> Rules:

@@ -11,8 +11,6 @@ and every domain calls the functions below: so the cache folder's name carries a
 import functools
 import hashlib
 import math
-import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +19,8 @@ import numba
 import numpy as np
 from numba.core import config as numba_config
 from numpy.typing import NDArray
+
+from wm_envs.compile_cache import enable_cache, user_cache_folder
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Row = Any  # one row of a structured array: its fields are attributes inside a kernel
@@ -72,9 +72,7 @@ def copy_rows(rows: NDArray[Any]) -> NDArray[Any]:
 
 def _cache_directory() -> str:
     source_hash = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    chosen = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
-    folder = Path(chosen) if chosen else Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
-    return str(folder / "wm-suite" / f"kernels-{source_hash}")
+    return str(user_cache_folder() / "wm-suite" / f"kernels-{source_hash}")
 
 
 _CACHE_DIRECTORY = _cache_directory()
@@ -87,13 +85,17 @@ def kernel(function: Function) -> Function:
     """
     if not IS_COMPILED:
         return _wrapping_integers(function)
-    # Numba reads the folder while it decorates; the user's own kernels keep theirs.
-    before, config.CACHE_DIR = config.CACHE_DIR, _CACHE_DIRECTORY
-    try:
-        compiled: Any = numba.njit(cache=True, nogil=True)(function)
-        return compiled
-    finally:
-        config.CACHE_DIR = before
+    compiled: Any = numba.njit(nogil=True)(function)
+    enable_cache(compiled, _CACHE_DIRECTORY)
+    if function.__module__ != "__main__" and "<locals>" not in function.__qualname__:
+        # Numba pickles a copy that has no cache: a spawned process would compile for ten seconds what is on the disk.
+        compiled.__reduce_ex__ = functools.partial(_pickled_by_name, function.__qualname__)
+    return compiled
+
+
+def _pickled_by_name(name: str, protocol: int) -> str:  # noqa: ARG001
+    """How `pickle` stores what its module holds under this name."""
+    return name
 
 
 def specialised(function: Function, *arguments: Any) -> Function:

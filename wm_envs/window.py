@@ -1,6 +1,7 @@
 """The window of render_mode="human"; the only place that imports pygame."""
 
-from typing import Any
+import weakref
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,12 @@ from wm_envs.errors import MissingExtraError
 LEAST_HEIGHT = 500  # pixels that a window comes near to
 
 
+# pygame has one display in a program, which all windows share: it shows the one that drew last.
+_open_windows: "weakref.WeakSet[Window]" = weakref.WeakSet()
+
+
 class Window:
-    """Shows RGB arrays at a steady rate.
+    """Shows RGB arrays at a steady rate; closing one window leaves the others alive.
 
     Args:
         title: Text of the title bar.
@@ -20,6 +25,8 @@ class Window:
     Raises:
         MissingExtraError: pygame is not installed.
     """
+
+    _last_shown: ClassVar[tuple[str, tuple[int, int]]] = ("", (0, 0))
 
     def __init__(self, title: str, frames_per_second: int) -> None:
         try:
@@ -30,24 +37,35 @@ class Window:
         self._pygame = pygame
         self._title = title
         self._frames_per_second = frames_per_second
-        self._screen: Any = None
         self._clock = pygame.time.Clock()
 
     def show(self, frame: NDArray[np.uint8]) -> None:
         """Show a frame [height, width, 3], enlarged if it is small, and keep the window responsive."""
         scale = max(1, LEAST_HEIGHT // frame.shape[0])
         frame = frame.repeat(scale, axis=0).repeat(scale, axis=1)
-        if self._screen is None:
-            self._pygame.display.init()
-            self._screen = self._pygame.display.set_mode((frame.shape[1], frame.shape[0]))
-            self._pygame.display.set_caption(self._title)
+        size = (frame.shape[1], frame.shape[0])
+        display = self._pygame.display
+        _open_windows.add(self)
+        if not self._shows((self._title, size)):
+            display.init()
+            display.set_mode(size)
+            display.set_caption(self._title)
+        Window._last_shown = (self._title, size)
         self._pygame.event.pump()
-        self._pygame.surfarray.blit_array(self._screen, frame.swapaxes(0, 1))
-        self._pygame.display.flip()
+        self._pygame.surfarray.blit_array(display.get_surface(), frame.swapaxes(0, 1))
+        display.flip()
         self._clock.tick(self._frames_per_second)
 
     def close(self) -> None:
         """Close the window; may be called twice."""
-        if self._screen is not None:
+        is_open = self in _open_windows
+        _open_windows.discard(self)
+        if is_open and not _open_windows and self._shows(Window._last_shown):
             self._pygame.display.quit()
-            self._screen = None
+
+    def _shows(self, title_and_size: tuple[str, tuple[int, int]]) -> bool:
+        """Whether pygame's display is as we made it: an environment of Gymnasium may have taken or ended it since."""
+        display = self._pygame.display
+        if not display.get_init() or display.get_surface() is None:
+            return False
+        return (display.get_caption()[0], display.get_surface().get_size()) == title_and_size

@@ -221,3 +221,24 @@ def test_plain_python_and_machine_code_agree_to_the_bit_on_every_id():
     assert (compiled, plain) == ("True", "False")
     assert len(set(compiled_hashes)) >= 3
     assert compiled_hashes == plain_hashes
+
+
+@pytest.mark.skipif(not kernels.IS_COMPILED, reason="nothing is compiled")
+def test_a_pickled_kernel_is_its_name_so_that_another_process_takes_it_from_the_cache():
+    import copy
+    import pickle
+
+    stored = pickle.dumps(kernels.mix)
+    assert len(stored) < 100
+    assert pickle.loads(stored) is kernels.mix is copy.deepcopy(kernels.mix)
+
+
+def test_a_kernel_that_no_module_holds_is_pickled_with_its_code():
+    import pickle
+
+    @kernels.kernel
+    def doubled(value):
+        return 2 * value
+
+    if kernels.IS_COMPILED:
+        assert pickle.loads(pickle.dumps(doubled))(21) == 42

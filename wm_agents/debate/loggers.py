@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,6 +11,8 @@ from wm_agents.debate.model import write_json
 from wm_agents.errors import ConfigError
 from wm_agents.training import loggers as scalars
 from wm_envs.debate.tendencies import TENDENCIES, Tendency
+from wm_envs.paths import absolute_path
+from wm_envs.streams import can_write
 
 if TYPE_CHECKING:
     from wm_agents.debate.trainer import EpochMetrics, TrainConfig, TrainHistory
@@ -43,7 +46,8 @@ class ConsoleLogger:
 
     def log_epoch(self, metrics: EpochMetrics, validation: ValidationResult | None) -> None:
         """Winner, allocations and validation."""
-        print("\n".join(epoch_lines(metrics, validation)), flush=True)
+        if can_write(sys.stdout):
+            print("\n".join(epoch_lines(metrics, validation)), flush=True)
 
     def finish(self, history: TrainHistory) -> None:
         """Nothing more to print."""
@@ -63,7 +67,7 @@ class JSONLogger:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = absolute_path(path)
         self._data: dict[str, Any] = {}
 
     def start(self, config: TrainConfig) -> None:

@@ -13,6 +13,7 @@ from wm_envs.debate.dynamics import STRATEGIES
 from wm_envs.debate.observations import Observations, content_of, parse_document
 from wm_envs.debate.tendencies import DEFAULT_ALLOCATIONS, TENDENCIES, Tendency
 from wm_envs.errors import DebateError, ObservationError
+from wm_envs.paths import user_path
 
 FORMAT = "wm-suite debate model 1"
 
@@ -99,7 +100,7 @@ class DebateModel:
             **self.observations.to_plain(),
         }
         try:
-            write_json(Path(path), data)
+            write_json(user_path(path), data)
         except (OSError, ValueError, TypeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise CheckpointError(f"cannot write {path}: {reason}; an earlier file there is unchanged") from error

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.intervals import Interval, finite_array, interquartile_mean, stratified_bootstrap_band
+from wm_envs.paths import user_path
 
 # Okabe and Ito's palette, told apart by colour-blind readers; the line styles tell arms apart in grey as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -185,7 +186,7 @@ def _add_title(axes: Any, title: str) -> None:
 
 
 def _save(figure: Any, path: str | Path) -> Path:
-    path = Path(path)
+    path = user_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)

@@ -14,6 +14,7 @@ from wm_agents.evaluation.verdicts import verdict
 from wm_agents.fitted import check_fitted
 from wm_agents.protocols import WorldModel
 from wm_agents.trajectories import Trajectories
+from wm_envs.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def scorecard(
 
 def _writable(output_dir: str | Path) -> Path:
     """The folder, found to be writable before an hour of measuring is lost."""
-    folder = Path(output_dir)
+    folder = user_path(output_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".scorecard.partial"

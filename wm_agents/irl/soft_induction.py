@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from wm_agents.irl.decision_model import DecisionModel, Floats
+from wm_envs.kernel import kernel
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def push_forward(model: DecisionModel, policy: SoftPolicy, from_states: Floats, 
     return pushed
 
 
-@njit(cache=True)
+@kernel
 def _backward(
     indptr: Any, indices: Any, data: Any, mask: Any, rewards: Any, horizon: int
 ) -> Any:  # pragma: no cover (compiled)
@@ -103,7 +103,7 @@ def _backward(
     return log_probabilities, values
 
 
-@njit(cache=True)
+@kernel
 def _forward(
     indptr: Any, indices: Any, data: Any, probabilities: Any, from_states: Any, from_actions: Any
 ) -> Any:  # pragma: no cover (compiled)

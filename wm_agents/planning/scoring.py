@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wm_agents.config_checks import require_at_least
 from wm_agents.errors import ConfigError
+from wm_agents.networks import choose_device
 from wm_agents.protocols import ModelState, Objective, WorldModel
 
 Precision = Literal["float32", "bfloat16"]
@@ -43,9 +44,13 @@ class SamplingConfig:
 
 
 def planning_device(model: WorldModel, device: str) -> torch.device:
-    """The device to plan on; a module is moved there unless "auto" (see `SamplingConfig`)."""
+    """The device to plan on; a module is moved there unless "auto" (see `SamplingConfig`).
+
+    Raises:
+        ConfigError: There is no such device here; the model stays where it is.
+    """
     if device != "auto":
-        chosen = torch.device(device)
+        chosen = choose_device(device)
         if isinstance(model, torch.nn.Module):
             model.to(chosen)
         return chosen

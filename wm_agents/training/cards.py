@@ -23,6 +23,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
+from wm_envs.paths import user_path
 
 WEIGHTS, CONFIG, README = "model.safetensors", "config.json", "README.md"
 SB3_KIND = "stable-baselines3 policy"
@@ -87,7 +88,7 @@ def save_with_card(model: Saves | BaseAlgorithm, folder: str | os.PathLike[str],
     Raises:
         CheckpointError: A file cannot be written.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     weights = folder / WEIGHTS
     if isinstance(model, BaseAlgorithm):
         save_checkpoint(weights, model.policy.state_dict(), _sb3_metadata(model))
@@ -109,7 +110,7 @@ def write_card(model: Saves | BaseAlgorithm, folder: str | os.PathLike[str], car
     Raises:
         CheckpointError: There is no such file, or another cannot be written.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     facts = _facts(model, folder / WEIGHTS, card)
     _write_whole(folder / CONFIG, json.dumps(facts, indent=2, allow_nan=False) + "\n")
     _write_whole(folder / README, _readme(facts, card))
@@ -122,7 +123,7 @@ def load_policy_weights(agent: BaseAlgorithm, folder: str | os.PathLike[str]) ->
     Raises:
         CheckpointError: The file is damaged, of another algorithm, or its tensors do not fit; the agent is unchanged.
     """
-    path = Path(folder) / WEIGHTS
+    path = user_path(folder) / WEIGHTS
     stored = load_checkpoint(path, kind=SB3_KIND)
     if stored.metadata.get("algorithm") != type(agent).__name__:
         raise CheckpointError(

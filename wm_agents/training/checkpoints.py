@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,9 @@ from safetensors.torch import save as tensors_to_bytes
 
 from wm_agents.errors import CheckpointError
 from wm_agents.training.packing import pack_state, stored_copy, unpack_state
+from wm_envs.errors import OptionError
+from wm_envs.paths import absolute_path, user_path, writable_folder
+from wm_envs.streams import warn
 
 __all__ = [
     "Checkpoint",
@@ -77,7 +79,7 @@ def save_checkpoint(path: str | Path, tensors: Mapping[str, torch.Tensor], metad
     Raises:
         CheckpointError: when something cannot be stored, or the disk is full or not writable.
     """
-    path = Path(path)
+    path = user_path(path)
     data = _encode(tensors, metadata)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +103,7 @@ def load_checkpoint(path: str | Path, kind: str | None = None) -> Checkpoint:
     Raises:
         CheckpointError: when the file is missing, truncated, altered, foreign, of another version or of another kind.
     """
-    path = Path(path)
+    path = user_path(path)
     try:
         data = _read_if_ours(path)
     except OSError as error:
@@ -115,7 +117,7 @@ class CheckpointManager:
     """Numbered checkpoints of one run in one folder, of which the newest few are kept.
 
     Args:
-        directory: folder, made when the first checkpoint is saved; it belongs to one run.
+        directory: folder, made when a trainer begins; it belongs to one run.
         keep: how many checkpoints stay, at least 1; with 2 or more a damaged newest one has a predecessor.
         kind: if given, written into and required of every checkpoint.
     """
@@ -123,11 +125,18 @@ class CheckpointManager:
     def __init__(self, directory: str | Path, keep: int = 3, kind: str | None = None) -> None:
         if keep < 1:
             raise CheckpointError(f"keep={keep}; give at least 1")
-        self.directory = Path(directory)
+        self.directory = absolute_path(directory)
         self.keep = keep
         self.kind = kind
         self._damaged: set[Path] = set()
         self._known: dict[Path, int] | None = None  # `_files` when this manager last looked, None before
+
+    def require_writable(self) -> None:
+        """Raises CheckpointError where nothing can be saved, so that nobody trains for that; makes the folder."""
+        try:
+            writable_folder(self.directory)
+        except OptionError as error:
+            raise CheckpointError(str(error)) from error
 
     def paths(self) -> list[Path]:
         """The files of all checkpoints, oldest step first."""
@@ -180,7 +189,7 @@ class CheckpointManager:
             old.unlink(missing_ok=True)
         except OSError as error:
             self._damaged.add(old)  # not tried again
-            warnings.warn(f"cannot delete the old {old}: {error.strerror or error}", RuntimeWarning, stacklevel=3)
+            warn(f"cannot delete the old {old}: {error.strerror or error}", stacklevel=3)
 
     def save_state(self, step: int, state: Any, run: Mapping[str, Any]) -> Path:
         """`save` for a trainer whose state is nested: everything that `pack_state` takes.
@@ -201,6 +210,7 @@ class CheckpointManager:
             CheckpointError: As `latest`, and when the checkpoint is of a run that `run` does not describe.
         """
         wanted = as_json(run)  # in an empty folder too: nobody trains for what cannot be saved
+        self.require_writable()
         found = self.latest()
         if found is None:
             return None
@@ -231,7 +241,7 @@ class CheckpointManager:
                 reasons.append(str(error))
                 continue
             if reasons:
-                warnings.warn(f"using the older checkpoint {path}: {'; '.join(reasons)}", RuntimeWarning, stacklevel=2)
+                warn(f"using the older checkpoint {path}: {'; '.join(reasons)}", stacklevel=2)
             _check_kind(checkpoint, path, self.kind)
             return checkpoint
         if reasons:

@@ -4,13 +4,17 @@ import json
 import math
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol, Self, runtime_checkable
 
 from wm_agents.errors import ConfigError
+from wm_envs.paths import user_path
+from wm_envs.streams import can_write
 
 _MAX_LINE = 16 * 2**20  # bytes of one record
 
@@ -62,7 +66,7 @@ class ConsoleLogger(ClosesOnExit):
         """Prints the step and its metrics."""
         numbers = checked_metrics(step, metrics)
         self._num_calls += 1
-        if self.quiet or (self._num_calls - 1) % self.every:
+        if self.quiet or (self._num_calls - 1) % self.every or not can_write(sys.stdout):
             return
         if self._console is None:
             from rich.console import Console
@@ -87,7 +91,7 @@ class JSONLLogger(ClosesOnExit):
     """
 
     def __init__(self, path: str | Path, resume_step: int | None = None) -> None:
-        self.path = Path(path)
+        self.path = user_path(path).absolute()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "a+b")  # noqa: SIM115 - it stays open until close()
@@ -153,16 +157,21 @@ class TensorBoardLogger(ClosesOnExit):
         except ImportError as error:
             raise ImportError("TensorBoardLogger needs tensorboard: pip install 'wm-suite[agents]'") from error
         purge_step = None if resume_step is None else resume_step + 1
-        self._writer = SummaryWriter(str(directory), purge_step=purge_step)
+        self._make_writer = partial(SummaryWriter, str(user_path(directory)))
+        self._writer = self._make_writer(purge_step=purge_step)
+        self._process_id = os.getpid()
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Adds each metric as a scalar."""
+        """Adds each metric as a scalar; in a forked process to an event file of its own."""
+        if self._process_id != os.getpid():  # the thread that writes stayed in the other process
+            self._writer, self._process_id = self._make_writer(), os.getpid()
         for name, value in checked_metrics(step, metrics).items():
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flushes and closes the event file."""
-        self._writer.close()
+        if self._process_id == os.getpid():
+            self._writer.close()
 
 
 class WandbLogger(ClosesOnExit):
@@ -189,7 +198,7 @@ class WandbLogger(ClosesOnExit):
             import wandb
         except ImportError as error:
             raise ImportError("WandbLogger needs wandb: pip install 'wm-suite[tracking]'") from error
-        folder = None if directory is None else str(directory)
+        folder = None if directory is None else str(user_path(directory))
         self._run: Any = wandb.init(project=project, name=name, config=dict(config or {}), dir=folder)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -232,7 +241,7 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
         ConfigError: when the file cannot be read or a line is no record; the message names the line.
     """
     try:
-        with open(path, "rb") as file:
+        with open(user_path(path), "rb") as file:
             for number, line in enumerate(_lines(file), 1):
                 is_whole = line.endswith(b"\n")
                 if not is_whole and _is_record_start(line):
@@ -266,7 +275,7 @@ def run_directory(
     name = re.sub(r"[^\w.=+-]+", "-", f"{env_id}__{experiment}__{seed}__{seconds}")
     number = 1
     while True:
-        directory = Path(root) / (name if number == 1 else f"{name}-{number}")
+        directory = user_path(root) / (name if number == 1 else f"{name}-{number}")
         try:
             directory.mkdir(parents=True)
             return directory

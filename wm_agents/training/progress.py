@@ -1,11 +1,11 @@
 """A progress bar that shows on a terminal and stays silent in files, pipes and notebooks."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from wm_agents.errors import ConfigError
+from wm_envs.streams import is_progress_shown
 
 
 class ProgressBar:
@@ -46,7 +46,7 @@ def progress(total: int, description: str, enabled: bool | None = None, num_done
     """
     if total < 0:
         raise ConfigError(f"total={total}; give at least 0")
-    if not (sys.stderr.isatty() if enabled is None else enabled):
+    if not is_progress_shown(enabled):
         bar = ProgressBar()
         bar.num_done = num_done
         yield bar

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wm_agents.errors import ConfigError
+from wm_envs.paths import user_path
 
 
 def make_output_directory(folder: Path, *, has_pictures: bool = False) -> Path:
@@ -25,6 +26,7 @@ def make_output_directory(folder: Path, *, has_pictures: bool = False) -> Path:
             import matplotlib  # noqa: F401
         except ImportError as error:
             raise ImportError("plots need matplotlib: pip install 'wm-suite[plots]'") from error
+    folder = user_path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "summary.json").touch()
@@ -35,7 +37,7 @@ def make_output_directory(folder: Path, *, has_pictures: bool = False) -> Path:
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
     """Write `summary.json`: names to what JSON can hold, with null for numbers that are not finite."""
-    path = folder / "summary.json"
+    path = user_path(folder) / "summary.json"
     path.write_text(json.dumps(without_infinities(summary), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return path
 

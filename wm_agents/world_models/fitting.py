@@ -30,6 +30,8 @@ from wm_agents.training.progress import progress
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.losses import weighted_sum
 from wm_agents.world_models.segments import Segment, SegmentSource
+from wm_envs.errors import OptionError
+from wm_envs.paths import writable_file
 
 _KIND = "world model fit"
 
@@ -221,7 +223,11 @@ class _Loop:
             model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.progress = _Progress(best_weights=_copy_weights(model))
-        self.checkpoint = Path(checkpoint) if isinstance(checkpoint, str | os.PathLike) else checkpoint
+        if isinstance(checkpoint, str | os.PathLike):
+            checkpoint = _writable(checkpoint)
+        elif checkpoint is not None:
+            checkpoint.require_writable()
+        self.checkpoint = checkpoint
         self.fingerprint = fingerprint
         self._resume()
 
@@ -363,6 +369,14 @@ def _hold_out(
     num_held_out = min(max(1, round(config.holdout * trajectories.num_episodes)), trajectories.num_episodes - 1)
     order = np.random.default_rng(config.seed).permutation(trajectories.num_episodes)
     return trajectories.select(np.sort(order[num_held_out:])), trajectories.select(np.sort(order[:num_held_out]))
+
+
+def _writable(checkpoint: str | os.PathLike[str]) -> Path:
+    """The absolute path of a file that can be written, which is found out before the updates and not after them."""
+    try:
+        return writable_file(checkpoint).absolute()
+    except OptionError as error:
+        raise CheckpointError(str(error)) from error
 
 
 def _fingerprint(model: Any, trajectories: Trajectories, validation: Trajectories | None, config: FitConfig) -> str:

@@ -107,9 +107,19 @@ class HistoryModel(Unrolled):
         return self.model.save(path, surroundings)
 
     @classmethod
-    def load(cls, model_class: type[NeuralModel], path: str | os.PathLike[str]) -> Self:
-        """Read a file that `save` wrote around a model of this class; raises CheckpointError on anything else."""
-        inner, surroundings = model_class.load_with_surroundings(path)
+    def load(cls, model_class: type[NeuralModel], path: str | os.PathLike[str], *, device: str = "cpu") -> Self:
+        """Read a file that `save` wrote around a model of this class.
+
+        Args:
+            model_class: Of the inner model.
+            path: The file.
+            device: Where the model goes, as for `NeuralModel.load`.
+
+        Raises:
+            CheckpointError: The file is damaged or holds anything else.
+            ConfigError: There is no such device.
+        """
+        inner, surroundings = model_class.load_with_surroundings(path, device=device)
         try:
             space, num_past = space_from_json(surroundings["observation_space"]), surroundings["num_past"]
             num_stacked = (num_past + 1) * observation_size(space) + num_past * inner.encode_actions.size

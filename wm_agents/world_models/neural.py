@@ -14,6 +14,7 @@ from torch import Tensor
 
 from wm_agents.errors import CheckpointError
 from wm_agents.fitted import FittedModule
+from wm_agents.networks import choose_device
 from wm_agents.protocols import ModelState
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
@@ -219,20 +220,26 @@ class NeuralModel(Unrolled, FittedModule):
         return save_checkpoint(Path(path), self.state_dict(), metadata)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, known: tuple[Known, ...] = ()) -> Self:
-        """Read a file that `save` wrote; raises CheckpointError when it is damaged or of another kind of model.
+    def load(cls, path: str | os.PathLike[str], *, known: tuple[Known, ...] = (), device: str = "cpu") -> Self:
+        """Read a file that `save` wrote, wherever the model was fitted.
 
         Args:
             path: The file.
             known: The layout's `known` columns, whose functions no file holds.
+            device: Where the model goes: the CPU, as a new model does, or "auto" for an accelerator where there is one.
+
+        Raises:
+            CheckpointError: The file is damaged or of another kind of model.
+            ConfigError: There is no such device.
         """
-        return cls.load_with_surroundings(path, known=known)[0]
+        return cls.load_with_surroundings(path, known=known, device=device)[0]
 
     @classmethod
     def load_with_surroundings(
-        cls, path: str | os.PathLike[str], *, known: tuple[Known, ...] = ()
+        cls, path: str | os.PathLike[str], *, known: tuple[Known, ...] = (), device: str = "cpu"
     ) -> tuple[Self, dict[str, Any]]:
-        """The model of a file and the `surroundings` that `save` was given."""
+        """The model of a file and the `surroundings` that `save` was given; arguments and errors as for `load`."""
+        chosen = choose_device(device)
         stored = load_checkpoint(Path(path), kind=cls.kind)
         metadata = stored.metadata
         with reading_description(path, f"a {cls.__name__}"):
@@ -248,7 +255,8 @@ class NeuralModel(Unrolled, FittedModule):
             model.load_state_dict(stored.tensors)
             # A file of a model that was never fitted does not make it one that was; older files do not say.
             model.is_fitted = bool(metadata.get("is_fitted", True))
-            return model, metadata["surroundings"]
+            surroundings: dict[str, Any] = metadata["surroundings"]
+        return model.to(chosen), surroundings
 
     @classmethod
     def _described(cls, metadata: dict[str, Any], known: tuple[Known, ...]) -> Self:

@@ -14,6 +14,7 @@ import numpy as np
 
 from wm_envs.debate.tendencies import TENDENCIES, Tendency
 from wm_envs.errors import ObservationError
+from wm_envs.paths import user_path
 from wm_envs.writing import replacing
 
 MAX_BYTES = 280
@@ -142,7 +143,7 @@ class Observations:
 
     def save(self, path: str | Path) -> None:
         """Write the file that `load` reads; after an error an earlier one is as it was."""
-        with replacing(Path(path)) as stream:
+        with replacing(user_path(path)) as stream:
             stream.write(json.dumps(self.to_plain(), indent=1, allow_nan=False) + "\n")
 
     @classmethod
@@ -178,7 +179,7 @@ class Observations:
 
 def content_of(path: str | Path) -> bytes:
     """The content of a file of at most `MAX_FILE_BYTES`, whatever its size is said to be; raises ObservationError."""
-    with open(path, "rb") as file:
+    with open(user_path(path), "rb") as file:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
         raise ObservationError(f"{path} has more than {MAX_FILE_BYTES} bytes: split it")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from wm_envs.driving.spline import ClosedSpline
 from wm_envs.errors import TrackError
 from wm_envs.kernel import kernel
+from wm_envs.paths import user_path
 from wm_envs.rules import Array
 
 Floats = NDArray[np.float64]
@@ -102,7 +103,7 @@ def make_track(track: str | Path, seed: int = 0) -> Track:
         return random_track(seed)
     if not isinstance(track, str | Path) or not str(track).lower().endswith(".csv"):
         raise TrackError(f"track is one of {BUILT_IN} or the path of a .csv file, got {track!r}")
-    return read_csv(Path(track))
+    return read_csv(user_path(track))
 
 
 def oval() -> Track:

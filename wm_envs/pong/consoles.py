@@ -5,6 +5,7 @@ of an environment's consoles is therefore emulated here and each other one by a 
 (`wm_envs.pong.workers`), at the same time.
 """
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from gymnasium.error import ClosedEnvironmentError
 from numpy.typing import NDArray
 
-from wm_envs.errors import MissingExtraError
+from wm_envs.errors import MissingExtraError, WorkerError
 
 if TYPE_CHECKING:
     from wm_envs.pong.workers import Crew
@@ -116,7 +117,9 @@ class Consoles:
         self._slices = list(slices)
         self._shelf = Shelf()
         self._crew: Crew | None = None
+        self._process_id = os.getpid()
         self._in_use: set[int] = set()
+        self._lost: set[int] = set()  # slots whose emulators stayed with the program that this process was forked from
         self._is_closed = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -137,7 +140,7 @@ class Consoles:
             WorkerError: A worker has ended or an exchange with it was interrupted, now or earlier.
             ClosedEnvironmentError: The consoles are gone.
         """
-        self._use(slots)
+        self._use(slots, has_state=True)
         if len(self._slices) > 1:
             return self._workers().play(self._shelf, slots, actions)
         memories = np.zeros((max(slots, default=-1) + 1, MEMORY_SIZE), np.uint8)
@@ -151,7 +154,7 @@ class Consoles:
 
     def call(self, method: str, slots: Sequence[int], arguments: Sequence[tuple[Any, ...]] | None = None) -> list[Any]:
         """What the method of each console gives; workers work side by side, and errors are raised as in `play`."""
-        self._use(slots)
+        self._use(slots, has_state=method not in ("start", "load"))
         given = [()] * len(slots) if arguments is None else arguments
         if len(self._slices) > 1:
             return self._workers().call(self._shelf, method, slots, given)
@@ -163,10 +166,25 @@ class Consoles:
             self._crew.stop()
         self._crew, self._in_use, self._shelf, self._is_closed = None, set(), Shelf(), True
 
-    def _use(self, slots: Sequence[int]) -> None:
+    def _use(self, slots: Sequence[int], has_state: bool) -> None:
         if self._is_closed:
             raise ClosedEnvironmentError("this environment was closed and its consoles are gone: make another")
+        if self._process_id != os.getpid():
+            self._leave_workers()
+        if has_state and self._lost.intersection(slots):
+            raise WorkerError(
+                "this process was forked while other processes emulated, and they stay with the one that it was forked "
+                "from: reset this environment, or restore a cloned state"
+            )
+        self._lost.difference_update(slots)
         self._in_use.update(slots)
+
+    def _leave_workers(self) -> None:
+        """In a fork: its own consoles were copied with the process, those of the workers are out of reach."""
+        workers = [slot for part in self._slices[1:] for slot in range(part.start, part.stop)]
+        if self._crew is not None:
+            self._lost = self._in_use.intersection(workers)
+        self._crew, self._process_id = None, os.getpid()
 
     def _workers(self) -> "Crew":
         from wm_envs.pong.workers import Crew

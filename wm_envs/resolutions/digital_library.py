@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wm_envs.errors import TrajectoryError
+from wm_envs.paths import user_path
 from wm_envs.resolutions.countries import is_missing, resolve
 from wm_envs.resolutions.files import RowCount, read_columns, whole_number
 from wm_envs.resolutions.records import (
@@ -56,7 +57,7 @@ def read_digital_library(path: Path, losses: Losses | None = None) -> list[Traje
             name and a code of two countries, a malformed date or total, nothing that can be read, or more that cannot
             be used than can; the message names file, line and field.
     """
-    path = Path(path)
+    path = user_path(path)
     resolutions: dict[str, _Resolution] = {}
     rows = RowCount(path, "rows", losses)
     for line, (undl_id, ms_code, ms_name, ms_vote, *others) in read_columns(path, COLUMNS):

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from wm_envs.errors import OptionError, TrajectoryError
 from wm_envs.kernel import empty_rows
+from wm_envs.paths import user_path
 from wm_envs.resolutions import dynamics
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.files import Fields, parse_json, read_bytes
@@ -122,7 +123,7 @@ def fitted_source(path: str | Path) -> Source:
     Raises:
         TrajectoryError: The file is malformed, or has a country twice.
     """
-    document = Fields(parse_json(read_bytes(Path(path)), str(path)), str(path))
+    document = Fields(parse_json(read_bytes(user_path(path)), str(path)), str(path))
     countries_field = document.fields("countries")
     drafts = [Fields(value, str(path), f"drafts[{i}]") for i, value in enumerate(document.list("drafts"))]
     if countries_field is None or not 1 < len(countries_field.value) <= dynamics.NUM_MEMBERS + 10 or not drafts:

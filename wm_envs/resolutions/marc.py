@@ -7,6 +7,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from wm_envs.errors import TrajectoryError
+from wm_envs.paths import user_path
 from wm_envs.resolutions.countries import code_of, codes_in
 from wm_envs.resolutions.files import read_bytes
 from wm_envs.resolutions.records import Losses, Trajectory, check_date
@@ -36,7 +37,7 @@ def read_marc(path: Path, losses: Losses | None = None) -> list[Trajectory]:
             records of a symbol, no draft at all.
     """
     losses = Losses() if losses is None else losses
-    content = read_bytes(Path(path))
+    content = read_bytes(user_path(path))
     try:
         root = ElementTree.fromstring(content, ElementTree.XMLParser(target=_PlainRecords()))
     except _RefusedError as error:

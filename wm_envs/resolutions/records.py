@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wm_envs.errors import TrajectoryError
+from wm_envs.paths import user_path
 from wm_envs.resolutions.countries import code_of, same_name
 from wm_envs.resolutions.files import MAX_LINE_BYTES, Fields, RowCount, parse_json, read_bytes
 from wm_envs.writing import replacing
@@ -160,7 +161,7 @@ def read_trajectories(path: Path | str, losses: Losses | None = None) -> list[Tr
         TrajectoryError: The file is malformed, two trajectories of one id differ, there is none, or most votes are of
             unknown countries; the message names file and field.
     """
-    path = Path(path)
+    path = user_path(path)
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if re.search(r"\.jsonl?(\.gz)?$", file.name))
         files = [file for file in files if file.name != "summary.json"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from wm_envs.errors import TrajectoryError
+from wm_envs.paths import user_path
 from wm_envs.resolutions.countries import codes_in, is_missing, resolve
 from wm_envs.resolutions.files import RowCount, read_columns, whole_number
 from wm_envs.resolutions.records import (
@@ -69,10 +70,10 @@ def read_unvotes(
             different votes of a country on one roll call, a name and a code of two countries, more votes than members,
             no votes, or more that cannot be used than can; the message names file, line and field.
     """
-    calls = _read_roll_calls(Path(roll_calls), losses)
+    calls = _read_roll_calls(user_path(roll_calls), losses)
     if issues is not None:
-        _add_issues(calls, Path(issues), losses)
-    _add_votes(calls, Path(votes), losses).finish()
+        _add_issues(calls, user_path(issues), losses)
+    _add_votes(calls, user_path(votes), losses).finish()
     _name_after_drafts(calls)
     empty = [call for call in calls.values() if not call.votes]
     if losses is not None:

@@ -145,6 +145,43 @@ def test_a_fork_of_the_program_neither_ends_the_workers_nor_holds_them_up():
     lasting.join()
 
 
+def forked_answer(function):
+    """What a forked child puts into a pipe; "hung" where it does not within 30 seconds."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: theirs.send(function()), daemon=True)
+    child.start()
+    answer = ours.recv() if ours.poll(30) else "hung"
+    child.kill()
+    child.join()
+    return answer
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_is_refused_the_consoles_of_the_workers_and_makes_its_own_at_a_reset():
+    env, reference = made(), made(num_threads=1)
+    state = env.clone_state()
+
+    def use():
+        try:
+            env.step(ACTIONS)
+        except WorkerError as error:
+            refusal = str(error)
+        observations = [env.restore_state(state), env.step(ACTIONS)[0], env.reset(seed=3)[0], env.step(ACTIONS)[0]]
+        env.close()
+        return refusal, observations
+
+    refusal, observations = forked_answer(use)
+    assert "forked" in refusal
+    assert "reset" in refusal
+    expected = [reference.restore_state(state), reference.step(ACTIONS)[0]]
+    expected += [reference.reset(seed=3)[0], reference.step(ACTIONS)[0]]
+    np.testing.assert_array_equal(observations, expected)
+    np.testing.assert_array_equal(env.step(ACTIONS)[0], expected[1])  # the parent's workers are as they were
+    env.close()
+
+
 def test_a_worker_does_not_import_from_the_current_folder(tmp_path, monkeypatch):
     (tmp_path / "numpy.py").write_text("raise ImportError('a file of the user, which has nothing to do with it')")
     monkeypatch.chdir(tmp_path)

@@ -1,0 +1,156 @@
+"""Numba's cache of compiled code on disk, made unable to stop a program or to load what is damaged.
+
+Numba unpickles whatever its cache files hold and raises what the file system raises, from the middle of a step. Here
+each file starts with a SHA-256 of what follows, so that a truncated, altered or foreign file is a miss and is written
+anew. A folder that cannot be written costs the compilation and one RuntimeWarning that names it.
+"""
+
+import contextlib
+import hashlib
+import itertools
+import logging
+import os
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+from numba.core import config as numba_config
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    IndexDataCacheFile,
+    UserProvidedCacheLocator,
+)
+
+from wm_envs.streams import warn
+
+config: Any = numba_config  # its attributes are set while it is imported
+
+_DIGEST_SIZE = hashlib.sha256().digest_size
+_has_warned = False
+
+
+def user_cache_folder() -> Path:
+    """The folder for caches: NUMBA_CACHE_DIR, XDG_CACHE_HOME, or the system's usual one; it need not exist."""
+    selected = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
+    if selected:
+        folder = os.path.expanduser(selected)
+        with contextlib.suppress(OSError):  # the current folder may be gone
+            folder = os.path.abspath(folder)
+        return Path(folder)
+    try:
+        home = Path.home()
+    except RuntimeError:  # neither HOME nor an entry for this user, as in containers
+        home = Path(os.sep)
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+
+
+def enable_cache(dispatcher: Any, folder: str) -> None:
+    """Let a Numba dispatcher keep its machine code in this folder; code without a source file is not kept."""
+    # Numba reads the folder while a cache is made; the user's own functions keep theirs.
+    before, config.CACHE_DIR = config.CACHE_DIR, folder
+    try:
+        dispatcher._cache = SafeCache(dispatcher.py_func)
+    except (OSError, RuntimeError):
+        return  # nothing tells whether code without a source is old
+    finally:
+        config.CACHE_DIR = before
+
+
+class _Locator(UserProvidedCacheLocator):
+    """The folder that was set, which need not be there or writable: a warm cache may be read only."""
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> Any:
+        """The locator of a function, None for one without a source file."""
+        return cls(py_func, py_file) if os.path.exists(py_file) else None
+
+
+class _CacheImplementation(CompileResultCacheImpl):
+    # Numba's next choice is beside the source, where code is not told from that of other versions of the kernels.
+    _locator_classes = [_Locator]
+
+
+class _SealedFiles(IndexDataCacheFile):
+    """An index and data files of one function; each starts with the SHA-256 of what follows and of its source."""
+
+    def save(self, key: Any, data: Any) -> None:
+        """Write the code of a key, and only then the index that names it."""
+        names = self._load_index()
+        if key not in names:
+            taken = set(names.values())
+            names[key] = next(name for i in itertools.count(1) if (name := self._data_name(i)) not in taken)
+        self._write(self._data_path(names[key]), (key, data))
+        self._write(self._index_path, names)
+
+    def load(self, key: Any) -> Any:
+        """The code of a key, None where there is none that is whole."""
+        name = self._load_index().get(key)
+        # Two programs that compile at once may both have taken a name: what the file holds tells whose it is.
+        stored_key, data = (None, None) if name is None else self._read(self._data_path(name)) or (None, None)
+        return data if stored_key == key else None
+
+    def _load_index(self) -> dict[Any, str]:
+        return self._read(self._index_path) or {}
+
+    def _save_index(self, overloads: dict[Any, str]) -> None:
+        self._write(self._index_path, overloads)
+
+    def _write(self, path: str, value: Any) -> None:
+        content = self._dump(value)
+        with self._open_for_write(path) as file:
+            file.write(self._digest(content) + content)
+
+    def _read(self, path: str) -> Any:
+        """What was written, None where the file is missing, damaged or of another source."""
+        try:
+            sealed = Path(path).read_bytes()
+        except OSError:
+            return None
+        content = sealed[_DIGEST_SIZE:]
+        return pickle.loads(content) if sealed[:_DIGEST_SIZE] == self._digest(content) else None
+
+    def _digest(self, content: bytes) -> bytes:
+        return hashlib.sha256(repr((self._version, self._source_stamp)).encode() + content).digest()
+
+
+class SafeCache(FunctionCache):
+    """Numba's cache of one function, for which every failure is a miss."""
+
+    _impl_class = _CacheImplementation
+
+    def __init__(self, py_func: Any) -> None:
+        super().__init__(py_func)
+        locator = self._impl.locator
+        self._cache_file = _SealedFiles(self._cache_path, self._impl.filename_base, locator.get_source_stamp())
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled code of a signature, None where there is none that can be used."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:
+            return None  # it is compiled, and saving it says what is wrong with the folder
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep compiled code if that is possible."""
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:
+            _warn_once(self._cache_path, error)
+
+
+def _warn_once(path: str, error: Exception) -> None:
+    """Say that nothing is kept: a warning, and where warnings are errors a line of logging, as a cache stops nobody."""
+    global _has_warned
+    if _has_warned:
+        return
+    _has_warned = True
+    message = (
+        f"compiled code cannot be kept in {Path(path).parent} ({getattr(error, 'strerror', None) or error!r}), so that "
+        "every program compiles it anew: set NUMBA_CACHE_DIR to a folder that can be written"
+    )
+    try:
+        warn(message, stacklevel=3)
+    except RuntimeWarning:
+        logging.getLogger(__name__).warning(message)
