@@ -32,7 +32,7 @@ from wm_agents.irl.reward_network import RewardNetwork
 from wm_agents.networks import Perceptron
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.finite import descend, require_finite
-from wm_agents.training.progress import progress
+from wm_agents.training.progress import progress, say_nothing_left
 from wm_agents.world_model_policy import check_spaces
 
 
@@ -154,7 +154,7 @@ class AdversarialIRL:
         """Train reward and policy in turn for this many steps of the environments.
 
         Args:
-            total_timesteps: Steps; with checkpoints they count from the very first.
+            total_timesteps: Steps; a second call takes as many again. With checkpoints they count from the very first.
             callback: SB3's, for the learner.
             progress_bar: None shows a bar on a terminal only.
             checkpoints: Where to save, every `checkpoint_every` rounds and at the end. The same call on a new learner
@@ -173,6 +173,9 @@ class AdversarialIRL:
         per_round = self.config.num_steps * self.envs.num_envs
         num_rounds = max(total_timesteps // per_round, 1)
         num_done = 0 if checkpoints is None else resume(self, checkpoints, checkpoint_every)
+        if num_done >= num_rounds:
+            done, total = num_done * per_round, num_rounds * per_round
+            say_nothing_left("AdversarialIRL", done, total, "steps", is_resumption=True)
         with progress(num_rounds * per_round, "steps", progress_bar, num_done * per_round) as bar:
             for number in range(num_done, num_rounds):
                 self.learner.learn(per_round, callback=callback, reset_num_timesteps=False)
