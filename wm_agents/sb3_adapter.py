@@ -181,7 +181,9 @@ def _remedy(vector_env: VectorEnv[Any, Any, Any]) -> str:
     env_id = None if vector_env.spec is None else vector_env.spec.id
     if isinstance(vector_env.unwrapped, SyncVectorEnv | AsyncVectorEnv):
         if env_id is None:
-            return f"make it with {type(vector_env.unwrapped).__name__}(env_fns, autoreset_mode=AutoresetMode.SAME_STEP)"
+            return (
+                f"make it with {type(vector_env.unwrapped).__name__}(env_fns, autoreset_mode=AutoresetMode.SAME_STEP)"
+            )
         return (
             f"make it with gym.make_vec({env_id!r}, {vector_env.num_envs}, vectorization_mode='sync', "
             "vector_kwargs={'autoreset_mode': AutoresetMode.SAME_STEP})"

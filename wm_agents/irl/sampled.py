@@ -354,13 +354,18 @@ class SampledMaxEntIRL:
         middle = float(np.median(effective))
         if middle < self.config.min_effective_samples:
             flags.append(
-                f"few effective samples: {middle:.1f} of {self.config.num_samples}; draw more, or hold their noise longer"
+                f"few effective samples: {middle:.1f} of {self.config.num_samples}; draw more, or hold their noise "
+                "longer"
             )
         return tuple(flags)
 
 
 def held_noise(
-    centre: Floats, num_samples: int, noise_std: float | Sequence[float] | Floats, hold: int, generator: np.random.Generator
+    centre: Floats,
+    num_samples: int,
+    noise_std: float | Sequence[float] | Floats,
+    hold: int,
+    generator: np.random.Generator,
 ) -> tuple[NDArray[np.float32], Floats]:
     """Actions around others, with noise that changes every `hold` steps; the first of each is without noise.
 

@@ -107,15 +107,15 @@ class ValueNetwork(nn.Module):
         self.register_buffer("bounds", torch.zeros(2))
         self.register_buffer("return_mean", torch.zeros(()))
         self.register_buffer("return_std", torch.ones(()))
-        self.output = nn.Linear(hidden_size, 1)
-        nn.init.zeros_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
+        output = nn.Linear(hidden_size, 1)
+        nn.init.zeros_(output.weight)
+        nn.init.zeros_(output.bias)
         self.layers = nn.Sequential(
             nn.Linear(observations.shape[1], hidden_size),
             nn.SiLU(),
             nn.Linear(hidden_size, hidden_size),
             nn.SiLU(),
-            self.output,
+            output,
         )
 
     def forward(self, observations: Tensor) -> Tensor:
@@ -135,8 +135,10 @@ class ValueNetwork(nn.Module):
         mean, std = returns.mean(), returns.std(correction=0)
         if std <= _ROUNDING * mean.abs():  # all alike: their size is the unit, or 1 where all are 0
             std = torch.where(mean == 0.0, 1.0, mean.abs())
-        self.output.weight.mul_(self.return_std / std)
-        self.output.bias.mul_(self.return_std).add_(self.return_mean - mean).div_(std)
+        output = self.layers[-1]
+        assert isinstance(output, nn.Linear)
+        output.weight.mul_(self.return_std / std)
+        output.bias.mul_(self.return_std).add_(self.return_mean - mean).div_(std)
         self.return_mean.copy_(mean)
         self.return_std.copy_(std)
         horizon = 1.0 / (1.0 - discount)

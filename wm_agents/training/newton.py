@@ -65,9 +65,7 @@ def _newton_steps(gradients: Floats, curvatures: Floats, what: str) -> Floats:
     return steps
 
 
-def _line_search(
-    problem: Problem, points: Floats, values: Floats, steps: Floats, slopes: Floats, what: str
-) -> Floats:
+def _line_search(problem: Problem, points: Floats, values: Floats, steps: Floats, slopes: Floats, what: str) -> Floats:
     """Lengths [K] in (0, 1], halved row by row until each value falls as far as its slope promises.
 
     Without it Newton's method oscillates or diverges where probabilities are near 0 or 1 and curvature vanishes.

@@ -225,3 +225,21 @@ def test_an_environment_that_does_not_repeat_itself_is_refused():
     first.collect(3)
     with pytest.raises(CheckpointError, match="does not repeat itself"):
         Experience(NoisyEnv(), seed=4).replay(first.state())
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_goals_of_the_default_searches_follow_the_unit_of_rewards(unit):
+    from analytic_models import GridModel
+
+    from wm_agents.planning.defaults import make_planner
+    from wm_agents.trajectories import Trajectories
+
+    def walked(rewards):
+        observations = np.arange(5, dtype=np.float32)[:, None]
+        return Trajectories.from_arrays(observations, np.zeros(4, np.int64), unit * np.array(rewards), [False] * 4)
+
+    for rewards, goal in (([-1, -1, -1, 1], 0.0), ([0, 0, 0, 1], 0.5)):
+        for name in ("breadth_first", "best_first"):
+            config = make_planner(name, GridModel(), walked(rewards), seed=0).config
+            assert config.goal_value == pytest.approx(goal * unit)
+        assert config.step_price == pytest.approx(0.01 * unit * (max(rewards) - min(rewards)))
