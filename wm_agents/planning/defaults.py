@@ -41,7 +41,8 @@ def reward_to_reach(trajectories: Trajectories) -> float | None:
     typical, best = float(np.median(trajectories.rewards)), float(trajectories.rewards.max())
     if best > typical:
         return (typical + best) / 2
-    return None if trajectories.terminations.any() else typical + 0.5
+    # What a goal would be worth is not known yet: half of the present size away, whatever the unit.
+    return None if trajectories.terminations.any() else typical + 0.5 * (abs(typical) or 1.0)
 
 
 def planner_for(action_space: gym.Space[Any], trajectories: Trajectories) -> PlannerName:

@@ -57,12 +57,12 @@ def _newton_steps(gradients: Floats, curvatures: Floats, what: str) -> Floats:
     if not (np.isfinite(gradients).all() and np.isfinite(curvatures).all()):
         raise ConvergenceError(f"{what} is not finite: standardize the features")
     try:
-        steps: Floats = -np.linalg.solve(curvatures, gradients[..., None])[..., 0]
+        steps = np.linalg.solve(curvatures, -gradients[..., None])[..., 0]
     except np.linalg.LinAlgError as error:
         raise ConvergenceError(
             f"{what} has no single solution: features repeat each other; leave some out, or give a prior"
         ) from error
-    return steps
+    return np.asarray(steps, np.float64)
 
 
 def _line_search(problem: Problem, points: Floats, values: Floats, steps: Floats, slopes: Floats, what: str) -> Floats:

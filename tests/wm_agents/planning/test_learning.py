@@ -243,3 +243,13 @@ def test_goals_of_the_default_searches_follow_the_unit_of_rewards(unit):
             config = make_planner(name, GridModel(), walked(rewards), seed=0).config
             assert config.goal_value == pytest.approx(goal * unit)
         assert config.step_price == pytest.approx(0.01 * unit * (max(rewards) - min(rewards)))
+
+
+@pytest.mark.parametrize(("reward", "goal"), [(0.0, 0.5), (-1.0, -0.5), (-1e-4, -5e-5), (1e4, 1.5e4)])
+def test_while_no_reward_stands_out_a_goal_is_above_in_the_same_unit(reward, goal):
+    from wm_agents.planning.defaults import reward_to_reach
+    from wm_agents.trajectories import Trajectories
+
+    observations = np.arange(5, dtype=np.float32)[:, None]
+    data = Trajectories.from_arrays(observations, np.zeros(4, np.int64), np.full(4, reward), [False] * 4)
+    assert reward_to_reach(data) == pytest.approx(goal)
