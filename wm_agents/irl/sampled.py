@@ -280,7 +280,7 @@ class SampledMaxEntIRL:
         gradient = estimate.gradient() - precision @ estimate.weights
         shift = laplace @ (gradient + bias)
         # The correction is the first term of a series: beyond the error bars it tells a bias, but not its size.
-        size = float(np.sqrt(max(shift @ np.linalg.solve(laplace + sampling, shift), 0.0)))
+        size = max(float(shift @ np.linalg.solve(laplace + sampling, shift)), 0.0) ** 0.5
         weights = estimate.weights + shift / max(size, 1.0)
         sampling = sampling + np.outer(shift, shift)
         covariance = laplace + sampling
