@@ -20,6 +20,10 @@ class NonFiniteError(FloatingPointError):
     """A loss, gradient or parameter that is not finite; training stopped before it could spoil an update."""
 
 
+class ConvergenceError(ArithmeticError):
+    """An optimizer that stopped before the optimum: its gradient is not near zero, so that nothing is returned."""
+
+
 class SpaceError(TypeError):
     """An observation or action space that an algorithm cannot serve."""
 

@@ -23,10 +23,11 @@ from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.fitted import check_fitted
 from wm_agents.imagined_rows import check_finite, join_predictions, join_states, replace_rows, without_rows
 from wm_agents.protocols import ModelState, Prediction, WorldModel
+from wm_agents.trajectories import Trajectories
 
 Array = NDArray[Any]
 Info = dict[str, Any]
-Starts = NDArray[np.floating[Any]] | Tensor | ModelState
+Starts = Trajectories | NDArray[np.floating[Any]] | Tensor | ModelState
 
 
 class DreamVectorEnv(VectorEnv[Any, Any, Array]):
@@ -39,13 +40,15 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
 
     Args:
         model: The world model; its spaces become the environment's.
-        start_observations: Real observations [K, O] to branch from (a Discrete one as its one-hot), or a ModelState of
-            K rows for models that carry more than the observation.
+        start_observations: `Trajectories`, of which every observation from which a step was taken is a start; or real
+            observations [K, O] to branch from (a Discrete one as its one-hot), the last ones of episodes left out by
+            `start_states` of `wm_agents.planning.learning`; or a ModelState of K rows for models that carry more than
+            the observation.
         horizon: Steps per branch, H.
         num_envs: Rows, B.
         disagreement_penalty: Reward lost per standard deviation of disagreement between ensemble members.
         disagreement_cutoff: Disagreement above which a branch is truncated; None never does so.
-        autoreset_mode: Gymnasium's three modes.
+        autoreset_mode: Gymnasium's three modes; `SB3VecEnv` takes each of them.
         is_stochastic: Sample the model and the terminations; False takes the model's best guess, and an end where it is
             more likely than not.
         seed: Seed of starts and samples until `reset` gives another; None draws one.
@@ -95,6 +98,9 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
 
     def set_starts(self, start_observations: Starts) -> None:
         """Branch from these from the next restart on, for example once more real data are there; raises ConfigError."""
+        if isinstance(start_observations, Trajectories):
+            # Nothing follows an episode's last observation: the model was never taught what comes after it.
+            start_observations = start_observations.observations[start_observations.observation_of_step]
         with torch.no_grad():
             starts = (
                 start_observations if isinstance(start_observations, ModelState) else self._begin(start_observations)
@@ -313,7 +319,9 @@ def _flat_size(space: gym.Space[Any]) -> int:
 
 def _check_starts(observations: Tensor, size: int) -> None:
     if observations.ndim != 2 or observations.shape[1] != size or not len(observations):
-        raise ConfigError(f"start_observations are [K, {size}] with K >= 1, got {tuple(observations.shape)}")
+        raise ConfigError(
+            f"start_observations are Trajectories, or an array [K, {size}] with K >= 1, got {tuple(observations.shape)}"
+        )
     if not bool(observations.isfinite().all()):
         row = int((~observations.isfinite()).any(1).nonzero()[0])
         raise ConfigError(f"start_observations row {row} is not finite: leave it out")

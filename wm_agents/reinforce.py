@@ -37,7 +37,7 @@ from wm_agents.training.checkpoints import (
 from wm_agents.training.curriculum import Curriculum
 from wm_agents.training.finite import require_finite
 from wm_agents.training.loggers import Logger
-from wm_agents.training.progress import progress
+from wm_agents.training.progress import progress, say_nothing_left
 from wm_agents.training.seeding import spawn_seeds
 from wm_envs.paths import absolute_options
 
@@ -151,7 +151,8 @@ class Reinforce:
         """Train until every run has taken this many environment steps, counted from the very first.
 
         Args:
-            total_timesteps: Steps per run, those before a resumption included.
+            total_timesteps: Steps per run, those of earlier calls and before a resumption included; a second call has
+                to ask for more, and says so where nothing is left to do.
             callback: Called after every update with the agent and an UpdateReport; False stops.
             progress_bar: Show progress on a terminal.
             logger: Receives the means over runs after every update.
@@ -168,6 +169,9 @@ class Reinforce:
         if checkpoints is not None and self.num_updates == 0:
             self.resume(checkpoints)
         done = int(self.num_steps.min())
+        if done >= total_timesteps:
+            is_resumption = checkpoints is not None
+            say_nothing_left("Reinforce", done, total_timesteps, "steps", is_resumption=is_resumption)
         with progress(total_timesteps, "reinforce", None if progress_bar else False, done) as bar:
             while self.num_steps.min() < total_timesteps:
                 report = self._update()

@@ -14,8 +14,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from wm_agents.errors import ConfigError
+from wm_agents.config_checks import require_between
+from wm_agents.errors import ConfigError, ConvergenceError
 from wm_agents.protocols import ModelState, WorldModel
+from wm_agents.training.newton import minimize_convex
 
 Floats = NDArray[np.float64]
 Policy = Callable[[Tensor], Tensor]
@@ -24,6 +26,8 @@ Margin = Callable[[Tensor], Tensor]
 """Observations [B, O] -> how far they are from the border of what is safe [B]; negative is beyond."""
 
 NUM_FEATURES = 5
+_ROUNDING = 1e-12  # a spread below this share of the largest value is rounding
+_LEAST_INFORMATION = 1e-6  # per event of the rarer kind, along any direction of the weights; less is none
 _SMALLEST_GROUP = 5  # events and non-events without which nothing can be calibrated
 
 
@@ -103,15 +107,19 @@ class RiskCalibrator:
 
     @classmethod
     def fit(cls, features: ArrayLike, outcomes: ArrayLike, ridge: float = 1.0) -> "RiskCalibrator":
-        """Maximum likelihood with a small ridge, by Newton's method.
+        """Maximum likelihood with a small ridge.
 
         Args:
             features: [N, F].
             outcomes: [N] booleans: what was warned of happened.
-            ridge: Penalty on the squared weights.
+            ridge: Penalty on the squared weights of standardized features. It keeps weights finite where some
+                features tell all outcomes apart; 0 is refused there.
 
         Raises:
-            ConfigError: Shapes that do not fit, features that are not finite, or too few events or non-events.
+            ConfigError: Shapes that do not fit, features that are not finite, a negative ridge, or too few events or
+                non-events.
+            ConvergenceError: Without a ridge, features that repeat each other or tell all outcomes apart, so that no
+                weights are the most probable ones.
         """
         seen, happened = np.asarray(features, np.float64), np.asarray(outcomes, np.bool_)
         if seen.ndim != 2 or happened.shape != (len(seen),):
@@ -120,19 +128,11 @@ class RiskCalibrator:
             raise ConfigError(f"the features of row {int(np.argwhere(~np.isfinite(seen))[0, 0])} are not finite")
         if min(happened.sum(), (~happened).sum()) < _SMALLEST_GROUP:
             raise ConfigError(f"{happened.sum()} of {len(happened)} outcomes happened: record at least 5 of each kind")
-        mean, std = seen.mean(axis=0), np.maximum(seen.std(axis=0), 1e-9)
+        require_between(0, 1e12, ridge=ridge)
+        mean, std = seen.mean(axis=0), seen.std(axis=0)
+        std = np.where(std > _ROUNDING * np.abs(seen).max(axis=0), std, 1.0)  # a constant tells nothing in any unit
         inputs = np.column_stack([(seen - mean) / std, np.ones(len(seen))])
-        penalty = np.diag([*np.full(seen.shape[1], ridge), 0.0])
-        weights = np.zeros(inputs.shape[1])
-        weights[-1] = np.log(happened.mean() / (1 - happened.mean()))
-        for _ in range(50):
-            probability = _sigmoid(inputs @ weights)
-            gradient = inputs.T @ (probability - happened) + penalty @ weights
-            curvature = (inputs * (probability * (1 - probability))[:, None]).T @ inputs + penalty
-            step = np.linalg.solve(curvature + 1e-9 * np.eye(len(weights)), gradient)
-            weights = weights - step * min(1.0, 4.0 / max(np.abs(step).max(), 1e-12))
-            if np.abs(step).max() < 1e-9:
-                break
+        weights = _logistic_regression(inputs, happened, np.array([*np.full(seen.shape[1], ridge), 0.0]))
         return cls(mean, std, weights[:-1], float(weights[-1]))
 
     def probability(self, features: ArrayLike) -> Floats:
@@ -214,6 +214,40 @@ class Shield:
             self._remaining = np.zeros(0, np.int64)
         elif len(self._remaining) == len(mask):
             self._remaining[mask] = 0
+
+
+def _logistic_regression(inputs: Floats, happened: NDArray[np.bool_], penalty: Floats) -> Floats:
+    """The most probable weights [F + 1] of inputs [N, F + 1], the last of which are ones, under penalties [F + 1]."""
+
+    def problem(points: Floats) -> tuple[Floats, Floats, Floats]:
+        logits = inputs @ points[0]
+        probabilities = _sigmoid(logits)
+        # log(1 + exp(x)) - y x is the negative log-likelihood without a logarithm of 0.
+        value = np.logaddexp(0.0, logits).sum() - logits[happened].sum() + 0.5 * penalty @ points[0] ** 2
+        gradient = inputs.T @ (probabilities - happened) + penalty * points[0]
+        curvature = (inputs * (probabilities * (1 - probabilities))[:, None]).T @ inputs + np.diag(penalty)
+        return np.array([value]), gradient[None], curvature[None]
+
+    what = "the logistic regression of RiskCalibrator"
+    share = happened.mean()
+    start = np.zeros((1, inputs.shape[1]))
+    start[0, -1] = np.log(share / (1 - share))
+    if penalty.any():
+        return minimize_convex(problem, start, what)[0]
+    # Without information along some direction its weight would be whatever the last step was.
+    _require_information(problem(start)[2][0], happened, what)
+    weights = minimize_convex(problem, start, what)
+    _require_information(problem(weights)[2][0], happened, what)
+    return weights[0]
+
+
+def _require_information(curvature: Floats, happened: NDArray[np.bool_], what: str) -> None:
+    rarer = min(happened.sum(), (~happened).sum())
+    if np.linalg.eigvalsh(curvature)[0] < _LEAST_INFORMATION * rarer:
+        raise ConvergenceError(
+            f"{what} has no finite solution: features repeat each other, never vary, or tell all outcomes apart; "
+            "give a positive ridge, such as 1"
+        )
 
 
 def _sigmoid(values: Floats) -> Floats:

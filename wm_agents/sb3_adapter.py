@@ -5,12 +5,13 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.vec_env import VecEnv
 
 from wm_agents.errors import ConfigError
+from wm_agents.imagination import DreamVectorEnv
 
 Infos = list[dict[str, Any]]
 _FINAL_KEYS = frozenset({"final_obs", "final_info", "_final_obs", "_final_info"})
@@ -21,8 +22,8 @@ class SB3VecEnv(VecEnv):
 
     SB3 wants an ended row restarted within the same step, with what it saw last in `infos[i]["terminal_observation"]`
     and a time limit in `infos[i]["TimeLimit.truncated"]`. SAME_STEP environments do just that; DISABLED ones are
-    restarted through `options["reset_mask"]`. NEXT_STEP environments restart a row only in the next step, for all SB3
-    would know with a transition that never took place, and are refused.
+    restarted through `options["reset_mask"]`, and so are dreams of any mode. Other NEXT_STEP environments restart a row
+    only in the next step, for all SB3 would know with a transition that never took place, and are refused.
 
     Args:
         vector_env: The environment. Its rows' infos become dictionaries, without entries that its masks rule out.
@@ -165,13 +166,35 @@ def split_infos(infos: dict[str, Any], num_envs: int, skipped: Iterable[str] = (
 
 def _checked_mode(vector_env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
     mode = vector_env.metadata.get("autoreset_mode")
+    if mode == AutoresetMode.NEXT_STEP and isinstance(vector_env.unwrapped, DreamVectorEnv):
+        return AutoresetMode.DISABLED  # a dream that is reset in time has no row left to restart in its next step
     if mode not in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED):
         raise ConfigError(
-            f"autoreset_mode is {mode}, and Stable-Baselines3 needs ended rows restarted within the step: make it with "
-            "gym.make_vec(id, num_envs, autoreset_mode=AutoresetMode.SAME_STEP) where the environment has this option, "
-            "else with vectorization_mode='sync', vector_kwargs={'autoreset_mode': AutoresetMode.SAME_STEP}"
+            f"autoreset_mode is {mode}, and Stable-Baselines3 needs ended rows restarted within the step: "
+            f"{_remedy(vector_env)}"
         )
     return AutoresetMode(mode)
+
+
+def _remedy(vector_env: VectorEnv[Any, Any, Any]) -> str:
+    """The call that makes such an environment as SB3 needs it."""
+    env_id = None if vector_env.spec is None else vector_env.spec.id
+    if isinstance(vector_env.unwrapped, SyncVectorEnv | AsyncVectorEnv):
+        if env_id is None:
+            return (
+                f"make it with {type(vector_env.unwrapped).__name__}(env_fns, autoreset_mode=AutoresetMode.SAME_STEP)"
+            )
+        return (
+            f"make it with gym.make_vec({env_id!r}, {vector_env.num_envs}, vectorization_mode='sync', "
+            "vector_kwargs={'autoreset_mode': AutoresetMode.SAME_STEP})"
+        )
+    if env_id is None:
+        return f"make {type(vector_env.unwrapped).__name__} with autoreset_mode=AutoresetMode.SAME_STEP if it has it"
+    return (
+        f"make it with gym.make_vec({env_id!r}, {vector_env.num_envs}, autoreset_mode=AutoresetMode.SAME_STEP) where "
+        "the environment has this option, else with vectorization_mode='sync', "
+        "vector_kwargs={'autoreset_mode': AutoresetMode.SAME_STEP}"
+    )
 
 
 def _as_start(seeds: list[int | None]) -> Any:

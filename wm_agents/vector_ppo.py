@@ -25,6 +25,7 @@ from wm_agents.errors import ConfigError, NonFiniteError, SpaceError
 from wm_agents.networks import Perceptron
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, refusing_misfits, save_checkpoint
 from wm_agents.training.finite import descend, require_finite
+from wm_agents.training.progress import say_nothing_left
 from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
 from wm_agents.world_models.encoding import space_from_json, space_to_json
 from wm_agents.world_models.neural import config_from_json
@@ -152,7 +153,8 @@ class VectorPPO(nn.Module):
 
         Args:
             env: With autoreset disabled: ended rows are reset by `options["reset_mask"]`.
-            num_updates: How often.
+            num_updates: How often; a second call goes on for as many again. With checkpoints the updates count from
+                the very first.
             learning_rate: At the beginning and at the end, linear in between.
             entropy: Weight of the policy's entropy, likewise.
             checkpoints: Where to save, every `checkpoint_every` updates and at the end. The same call goes on from the
@@ -180,6 +182,8 @@ class VectorPPO(nn.Module):
         run |= {"learning_rate": learning_rate, "entropy": entropy, "checkpoint_every": checkpoint_every}
         run |= {"seed": self.seed, "spaces": [str(self.observation_space), str(self.action_space)]}
         measured = self._resume(checkpoints, run)
+        if len(measured) >= num_updates:
+            say_nothing_left("VectorPPO", len(measured), num_updates, "updates", is_resumption=True)
         for update in range(len(measured), num_updates):
             if update == 0 or self._observations is None:
                 self._observations = env.reset(seed=int(torch.randint(1 << 31, (1,), generator=self.generator)))[0]

@@ -32,6 +32,7 @@ from wm_agents.reinforce import other_rows
 from wm_agents.sb3_checkpoints import restart_environments, run_of, set_training_state, training_state
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.finite import clip_gradient, spoilt_gradient
+from wm_agents.training.progress import say_nothing_left
 from wm_agents.world_model_policy import WorldModelPolicy, check_spaces
 from wm_envs.paths import user_path
 
@@ -172,7 +173,7 @@ class WorldModelPPO(PPO):
         """Train as SB3's `PPO.learn` does.
 
         Args:
-            total_timesteps: Steps; with checkpoints they count from the very first.
+            total_timesteps: Steps; a second call takes as many again. With checkpoints they count from the very first.
             callback: SB3's.
             log_interval: SB3's.
             tb_log_name: SB3's.
@@ -207,6 +208,9 @@ class WorldModelPPO(PPO):
         if found is not None:
             set_training_state(self, found[1])
             restart_environments(self)
+            done, total = self.num_timesteps, prepared[0]
+            if done >= total:
+                say_nothing_left("WorldModelPPO", done, total, "steps", is_resumption=True)
         return prepared
 
     def train(self) -> None:

@@ -42,6 +42,18 @@ def test_vector_ppo(changed, named, tmp_path):
         vector_ppo(tmp_path, **changed)
 
 
+def test_a_finished_run_says_that_nothing_is_left(tmp_path, caplog):
+    vector_ppo(tmp_path / "vector")
+    world_model_ppo(tmp_path / "sb3")
+    assert not caplog.records
+    vector_ppo(tmp_path / "vector")
+    world_model_ppo(tmp_path / "sb3")
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert said[0].startswith("VectorPPO.learn has nothing left to do: 2 of 2 updates")
+    assert said[1].startswith("WorldModelPPO.learn has nothing left to do: 64 of 64 steps")
+
+
 def world_model_ppo(folder, every=1, **changed):
     from stable_baselines3.common.env_util import make_vec_env
 

@@ -15,6 +15,7 @@ from wm_agents.errors import ConfigError, NonFiniteError, SpaceError
 from wm_agents.imagination import DreamVectorEnv
 from wm_agents.protocols import ModelState, Prediction, Rollout, WorldModel
 from wm_agents.sb3_adapter import SB3VecEnv
+from wm_agents.trajectories import Trajectories
 from wm_envs.testing import check_vector_env
 
 
@@ -351,3 +352,28 @@ def test_ppo_learns_to_count_upwards_in_a_dream() -> None:
     model.learn(3_000)
     actions, _ = model.predict(np.tile(STARTS[:1], (3, 1)), deterministic=True)
     assert (actions > 0.5).all()
+
+
+def test_trajectories_start_where_steps_were_taken() -> None:
+    observations = np.array([[0, 0], [1, 0], [99, 0], [2, 0], [98, 0]], np.float32)
+    data = Trajectories.from_arrays(observations, np.zeros((3, 1)), np.zeros(3), [False] * 3, lengths=[2, 1])
+    env = DreamVectorEnv(CounterModel(), data, 3, 200, seed=0)
+    assert set(env.reset()[0][:, 0].tolist()) == {0.0, 1.0, 2.0}
+    env.set_starts(data.select([1]) if hasattr(data, "select") else data)
+    env.reset()
+
+
+def test_dreams_of_every_mode_are_the_same_to_sb3() -> None:
+    seen = []
+    for mode in AutoresetMode:
+        env = SB3VecEnv(_dream(CounterModel(noise=1.0, ending_at=12.5), horizon=3, autoreset_mode=mode))
+        rows = [env.reset()]
+        for _ in range(12):
+            observations, rewards, done, infos = env.step(ONES)
+            rows += [observations, rewards, done]
+            rows += [info["terminal_observation"] for info in infos if "terminal_observation" in info]
+            assert all("terminal_observation" in info for info, is_done in zip(infos, done, strict=True) if is_done)
+        seen.append(rows)
+    for other in seen[1:]:
+        for first, second in zip(seen[0], other, strict=True):
+            np.testing.assert_array_equal(first, second)

@@ -451,6 +451,15 @@ def test_a_finished_run_has_nothing_left_to_learn(tmp_path: Path) -> None:
     assert torch.equal(before, parameters_of(agent))
 
 
+def test_a_second_learn_says_that_it_does_nothing_or_goes_on() -> None:
+    agent = Reinforce("wm/PatternEcho-v0", SMALL).learn(64)
+    with pytest.warns(UserWarning, match=r"Reinforce\.learn has nothing left to do: 64 of 64 steps"):
+        agent.learn(64)
+    num_updates = agent.num_updates
+    agent.learn(128)
+    assert agent.num_updates == 2 * num_updates
+
+
 def test_agents_of_functions_need_their_environment_to_load(tmp_path: Path) -> None:
     agent = Reinforce(vector(Reach), SMALL).learn(16)
     path = agent.save(tmp_path / "agent.safetensors")

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from scipy.optimize import minimize
 
-from wm_agents.errors import ConfigError
+from wm_agents.errors import ConfigError, ConvergenceError
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.safety import RiskCalibrator, Shield, calibration_error, imagined_margins, risk_features
 
@@ -65,6 +66,66 @@ def test_separable_outcomes_stay_finite():
     probability = RiskCalibrator.fit(x, x[:, 0] > 0).probability(x)
     assert np.isfinite(probability).all()
     assert (probability[x[:, 0] > 0.1] > 0.5).all()
+
+
+def rare_events(seed):
+    """Features of which some are rare signs, on very different scales, and few outcomes that happened."""
+    generator = np.random.default_rng(seed)
+    num_rows = int(generator.integers(60, 400))
+    signs = generator.random((num_rows, 2)) < generator.uniform(0.02, 0.2, 2)
+    features = np.column_stack([signs, generator.normal(size=(num_rows, 2)) * [1e-6, 1e5]])
+    logits = -4 + 5 * signs[:, 0] + 2 * signs[:, 1] + generator.normal(size=num_rows)
+    happened = generator.random(num_rows) < 1 / (1 + np.exp(-logits))
+    happened[generator.choice(num_rows, 6, replace=False)] = True
+    return features, happened
+
+
+def test_the_maximum_is_found_for_rare_events():
+    for seed in range(200):
+        features, happened = rare_events(seed)
+        ridge = [1e-3, 1.0, 30.0][seed % 3]
+        fitted = RiskCalibrator.fit(features, happened, ridge)
+        inputs = np.column_stack([(features - fitted.mean) / fitted.std, np.ones(len(features))])
+
+        def negative(weights, inputs=inputs, happened=happened, ridge=ridge):
+            logits = inputs @ weights
+            value = np.logaddexp(0, logits).sum() - logits[happened].sum() + ridge / 2 * (weights[:-1] ** 2).sum()
+            gradient = inputs.T @ (1 / (1 + np.exp(-logits)) - happened)
+            return value, gradient + ridge * np.append(weights[:-1], 0)
+
+        found = minimize(negative, np.zeros(inputs.shape[1]), jac=True, method="BFGS", options={"gtol": 1e-7})
+        own = np.append(fitted.weights, fitted.bias)
+        assert negative(own)[0] <= found.fun + 1e-8
+        assert np.abs(negative(own)[1]).max() < 1e-3
+
+
+def test_a_rare_sign_of_danger_raises_the_risk_in_any_unit():
+    for unit in (1e-12, 1.0, 1e12):
+        sign = np.zeros((200, 1))
+        sign[:20] = unit
+        low, high = RiskCalibrator.fit(sign, np.arange(200) < 16).probability([[0.0], [unit]])
+        assert low < 0.05
+        assert high > 0.6
+
+
+def test_without_a_ridge_only_what_has_a_maximum_is_fitted():
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(500, 2))
+    happened = generator.random(500) < 1 / (1 + np.exp(-x[:, 0]))
+    free = RiskCalibrator.fit(x, happened, ridge=0)
+    assert np.abs(free.weights - RiskCalibrator.fit(x, happened, ridge=1e-6).weights).max() < 1e-6
+    twice = np.column_stack([x, x[:, 0]])
+    almost = np.where(np.arange(500) % 2, 0.0, x[:, 0])  # zeros on the border, else told apart
+    for features, outcomes in (
+        (x, x[:, 0] > 0),
+        (twice, happened),
+        (np.column_stack([x, np.ones(500)]), happened),
+        (almost[:, None], (almost > 0) | ((almost == 0) & happened)),
+    ):
+        with pytest.raises(ConvergenceError, match="give a positive ridge"):
+            RiskCalibrator.fit(features, outcomes, ridge=0)
+    with pytest.raises(ConfigError, match="ridge"):
+        RiskCalibrator.fit(x, happened, ridge=-1)
 
 
 def test_calibration_error_by_hand():

@@ -142,3 +142,18 @@ def test_options_must_be_shared() -> None:
     env.set_options([{"low": 0.0}, {"low": -0.1}])
     with pytest.raises(ConfigError, match="differ between rows"):
         env.reset()
+
+
+def test_the_remedy_for_a_next_step_environment_is_a_call_that_works() -> None:
+    makers = [lambda: gym.make("CartPole-v1")]
+    for env, remedy in (
+        (
+            gym.make_vec("CartPole-v1", 2, vectorization_mode="sync"),
+            r"gym.make_vec\('CartPole-v1', 2, vectorization_mode",
+        ),
+        (SyncVectorEnv(makers), r"SyncVectorEnv\(env_fns, autoreset_mode="),
+        (gym.make_vec("wm/TMaze-v0", 3), r"gym.make_vec\('wm/TMaze-v0', 3, autoreset_mode="),
+    ):
+        with pytest.raises(ConfigError, match=remedy):
+            SB3VecEnv(env)
+        env.close()

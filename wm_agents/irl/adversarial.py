@@ -33,7 +33,7 @@ from wm_agents.irl.reward_network import RewardNetwork
 from wm_agents.networks import Perceptron
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.finite import descend, require_finite
-from wm_agents.training.progress import progress
+from wm_agents.training.progress import progress, say_nothing_left
 from wm_agents.world_model_policy import check_spaces
 
 
@@ -157,7 +157,7 @@ class AdversarialIRL(Fitted):
         """Train reward and policy in turn for this many steps of the environments.
 
         Args:
-            total_timesteps: Steps; with checkpoints they count from the very first.
+            total_timesteps: Steps; a second call takes as many again. With checkpoints they count from the very first.
             callback: SB3's, for the learner.
             progress_bar: None shows a bar on a terminal only.
             checkpoints: Where to save, every `checkpoint_every` rounds and at the end. The same call on a new learner
@@ -176,6 +176,9 @@ class AdversarialIRL(Fitted):
         per_round = self.config.num_steps * self.envs.num_envs
         num_rounds = max(total_timesteps // per_round, 1)
         num_done = 0 if checkpoints is None else resume(self, checkpoints, checkpoint_every)
+        if num_done >= num_rounds:
+            done, total = num_done * per_round, num_rounds * per_round
+            say_nothing_left("AdversarialIRL", done, total, "steps", is_resumption=True)
         # From here on callbacks may ask for the reward as it is being learned.
         self.is_fitted = True
         with progress(num_rounds * per_round, "steps", progress_bar, num_done * per_round) as bar:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from wm_agents.errors import DemonstrationError
 from wm_agents.irl.decision_model import DecisionModel, Floats
 from wm_agents.irl.demonstrations import Demonstrations, check_allowed
-from wm_agents.irl.prior import Prior
 from wm_agents.irl.soft_induction import SoftPolicy, future_features, push_forward, soft_policy
 
 
@@ -94,13 +93,15 @@ class Likelihood:
         """I(w) [F, F]."""
         return _second_moment(*self.differences(weights))
 
-    def newton_step(self, weights: Floats, step_weights: Floats, prior: Prior) -> Floats:
-        """Fisher scoring: the step [F] for steps weighted by [N]."""
+    def weighted(self, weights: Floats, step_weights: Floats) -> tuple[float, Floats, Floats]:
+        """L, its gradient [F] and the information [F, F] where step n counts `step_weights[n]` times."""
         differences, probabilities = self.differences(weights)
-        chosen = differences[np.arange(self.num_steps), self.actions]
+        steps = np.arange(self.num_steps)
+        chosen = differences[steps, self.actions]
+        # Where nothing was chosen against great odds this is exact; a probability of 0 must not make the sum NaN.
+        logs = np.log(np.maximum(probabilities[steps, self.actions], 1e-300))
         information = _second_moment(differences, probabilities * step_weights[:, None])
-        gradient = step_weights @ chosen + prior.value_and_gradient(weights)[1]
-        return np.asarray(np.linalg.solve(information + prior.precision, gradient), np.float64)
+        return float(step_weights @ logs), step_weights @ chosen, information
 
     def _one_shot(self, weights: Floats) -> Floats:
         returns = np.where(self._allowed, self._visited @ weights, -np.inf)

@@ -7,9 +7,7 @@ import numpy as np
 from wm_agents.irl.decision_model import Floats
 from wm_agents.irl.likelihood import Likelihood
 from wm_agents.irl.prior import Prior
-
-_MAX_STEPS = 25
-_ENOUGH = 1e-6
+from wm_agents.training.newton import minimize_convex
 
 
 def laplace_covariance(information: Floats, prior: Prior) -> Floats:
@@ -35,11 +33,9 @@ def bootstrap_weights(likelihood: Likelihood, weights: Floats, prior: Prior, num
 
 
 def _refit(likelihood: Likelihood, weights: Floats, step_weights: Floats, prior: Prior) -> Floats:
-    current = weights
-    for _ in range(_MAX_STEPS):
-        step = likelihood.newton_step(current, step_weights, prior)
-        # A resample with little information may ask for a leap; a bounded step keeps the scoring stable.
-        current = current + step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-300))
-        if np.abs(step).max() < _ENOUGH * max(1.0, float(np.abs(current).max())):
-            break
-    return current
+    def problem(points: Floats) -> tuple[Floats, Floats, Floats]:
+        value, gradient, information = likelihood.weighted(points[0], step_weights)
+        log_prior, slope = prior.value_and_gradient(points[0])
+        return np.array([-value - log_prior]), -(gradient + slope)[None], (information + prior.precision)[None]
+
+    return minimize_convex(problem, weights[None], "the likelihood of resampled demonstrations")[0]

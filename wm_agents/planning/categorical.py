@@ -83,15 +83,14 @@ class CategoricalCEM:
         probabilities = self._start(num_rows)
         kept = self._carried_elites.shifted(self._draw(probabilities, 0, config.num_elites, generator))
         best, best_values = kept[:, 0], torch.full((num_rows,), -torch.inf, device=self._device)
-        with self._scorer.autocast():
-            for iteration in range(config.num_iterations):
-                drawn = self._draw(probabilities, iteration, config.num_samples - config.num_elites, generator)
-                candidates = torch.cat([drawn, kept], 1)
-                num_candidates += candidates.shape[1]
-                top = self._scorer.values(state, candidates).topk(config.num_elites, 1)
-                kept = take_candidates(candidates, top.indices)
-                best, best_values = better_plans(best, best_values, kept[:, 0], top.values[:, 0])
-                probabilities = self._fit(kept, probabilities)
+        for iteration in range(config.num_iterations):
+            drawn = self._draw(probabilities, iteration, config.num_samples - config.num_elites, generator)
+            candidates = torch.cat([drawn, kept], 1)
+            num_candidates += candidates.shape[1]
+            top = self._scorer.values(state, candidates).topk(config.num_elites, 1)
+            kept = take_candidates(candidates, top.indices)
+            best, best_values = better_plans(best, best_values, kept[:, 0], top.values[:, 0])
+            probabilities = self._fit(kept, probabilities)
         if config.carried_share > 0.0:
             self._carried_probabilities.keep(probabilities)
             self._carried_elites.keep(kept)

@@ -112,14 +112,13 @@ class CEM:
         mean = self._carried.shifted(middle)
         candidates = self._candidates.of_shape(len(mean), config.num_samples, *mean.shape[1:])
         best, best_values = mean, torch.full((len(mean),), -torch.inf, device=self._device)
-        with self._scorer.autocast():
-            for _ in range(config.num_iterations):
-                fill_normal(candidates, generator)[:, 0] = 0.0
-                self._gaussian.scale(candidates, mean, std)
-                top = self._scorer.values(state, candidates).topk(config.num_elites, 1)
-                elites = take_candidates(candidates, top.indices)
-                best, best_values = better_plans(best, best_values, elites[:, 0], top.values[:, 0])
-                mean, std = self._gaussian.fit(elites, mean, std)
+        for _ in range(config.num_iterations):
+            fill_normal(candidates, generator)[:, 0] = 0.0
+            self._gaussian.scale(candidates, mean, std)
+            top = self._scorer.values(state, candidates).topk(config.num_elites, 1)
+            elites = take_candidates(candidates, top.indices)
+            best, best_values = better_plans(best, best_values, elites[:, 0], top.values[:, 0])
+            mean, std = self._gaussian.fit(elites, mean, std)
         if config.has_warm_start:
             self._carried.keep(mean)
         return Plan(best, best_values, len(mean) * config.num_iterations * config.num_samples * config.horizon)

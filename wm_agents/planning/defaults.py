@@ -1,5 +1,6 @@
 """Models and planners for a kind of space, chosen from the spaces and the data, never from an environment's name."""
 
+import math
 from typing import Any, Literal, get_args
 
 import gymnasium as gym
@@ -40,7 +41,8 @@ def reward_to_reach(trajectories: Trajectories) -> float | None:
     typical, best = float(np.median(trajectories.rewards)), float(trajectories.rewards.max())
     if best > typical:
         return (typical + best) / 2
-    return None if trajectories.terminations.any() else typical + 0.5
+    # What a goal would be worth is not known yet: half of the present size away, whatever the unit.
+    return None if trajectories.terminations.any() else typical + 0.5 * (abs(typical) or 1.0)
 
 
 def planner_for(action_space: gym.Space[Any], trajectories: Trajectories) -> PlannerName:
@@ -98,7 +100,8 @@ def make_planner(
     if value is None and name in WITH_VALUE and isinstance(model.action_space, gym.spaces.Discrete):
         value = _learned_value(model, trajectories, seed, frontier, is_exploring)
     objective = DiscountedReturn(terminal_value=value, reward_function=frontier)
-    goal = reward_to_reach(trajectories) or 0.5
+    goal = reward_to_reach(trajectories)
+    goal_value = math.inf if goal is None else goal
     effort = 1 if is_exploring else 2
     match name:
         case "random_shooting":
@@ -114,9 +117,12 @@ def make_planner(
             config = CategoricalCEMConfig(horizon=8 * effort, num_samples=24, num_iterations=effort, num_elites=5)
             return CategoricalCEM(model, objective, config)
         case "breadth_first":
-            return BreadthFirstSearch(model, DiscountedReturn(), SearchConfig(goal_value=goal))
+            return BreadthFirstSearch(model, DiscountedReturn(), SearchConfig(goal_value=goal_value))
         case "best_first":
-            return BestFirstSearch(model, DiscountedReturn(), BestFirstSearchConfig(goal_value=goal), value)
+            # A step costs a hundredth of what the best reward is above the typical one, in whatever unit.
+            step_price = 0.01 * float(trajectories.rewards.max() - np.median(trajectories.rewards))
+            config_best = BestFirstSearchConfig(goal_value=goal_value, step_price=step_price or 0.01)
+            return BestFirstSearch(model, DiscountedReturn(), config_best, value)
         case _:
             return MCTS(model, DiscountedReturn(), MCTSConfig(num_simulations=48), value)
 

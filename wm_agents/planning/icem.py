@@ -87,17 +87,16 @@ class ICEM:
         mean = self._carried_mean.shifted(middle)
         best, best_values = mean, torch.full((len(mean),), -torch.inf, device=self._device)
         kept, num_candidates = self._carried(mean, std, generator), 0
-        with self._scorer.autocast():
-            for iteration, num_fresh in enumerate(config.sample_counts):
-                fresh = self._draw(self._noise[iteration], num_fresh, mean, std, generator)
-                is_last = iteration == config.num_iterations - 1
-                candidates = torch.cat([fresh, kept, mean[:, None]] if is_last else [fresh, kept], 1)
-                num_candidates += candidates.shape[1]
-                top = self._scorer.values(state, candidates).topk(config.num_elites, 1)
-                elites = take_candidates(candidates, top.indices)
-                best, best_values = better_plans(best, best_values, elites[:, 0], top.values[:, 0])
-                mean, std = self._gaussian.fit(elites, mean, std)
-                kept = elites[:, : config.num_kept]
+        for iteration, num_fresh in enumerate(config.sample_counts):
+            fresh = self._draw(self._noise[iteration], num_fresh, mean, std, generator)
+            is_last = iteration == config.num_iterations - 1
+            candidates = torch.cat([fresh, kept, mean[:, None]] if is_last else [fresh, kept], 1)
+            num_candidates += candidates.shape[1]
+            top = self._scorer.values(state, candidates).topk(config.num_elites, 1)
+            elites = take_candidates(candidates, top.indices)
+            best, best_values = better_plans(best, best_values, elites[:, 0], top.values[:, 0])
+            mean, std = self._gaussian.fit(elites, mean, std)
+            kept = elites[:, : config.num_kept]
         self._keep(mean, kept)
         return Plan(best, best_values, len(mean) * num_candidates * config.horizon)
 

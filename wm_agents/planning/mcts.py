@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.config_checks import require_at_least, require_between
-from wm_agents.planning.objectives import ValueFunction, of_single_steps
+from wm_agents.planning.objectives import ValueFunction, of_single_steps, require_sum_of_steps
 from wm_agents.planning.scoring import planning_device, to_device
 from wm_agents.planning.spaces import num_discrete_actions
 from wm_agents.protocols import ModelState, Objective, Plan, Rollout, WorldModel
@@ -57,8 +57,9 @@ class MCTSConfig:
 class Trees:
     """The statistics of B trees of up to M nodes and n actions; node 0 is the root, -1 a child that is not there."""
 
-    def __init__(self, num_rows: int, num_nodes: int, num_actions: int) -> None:
+    def __init__(self, num_rows: int, num_nodes: int, num_actions: int, is_maximum: bool = False) -> None:
         shape = (num_rows, num_nodes, num_actions)
+        self.is_maximum = is_maximum
         self.rows = np.arange(num_rows)
         self.children = np.full(shape, -1, np.int64)
         self.visits = np.zeros(shape, np.int64)
@@ -93,11 +94,13 @@ class Trees:
         return path
 
     def backup(self, path: Walk, leaf_values: NDArray[np.float64], discount: float) -> None:
-        """Add the discounted return of a simulation to every edge on its path."""
+        """Add the value of a simulation to every edge on its path: the discounted return, or that of the best step."""
+        combine = np.maximum if self.is_maximum else np.add
         returns = leaf_values.copy()
         for nodes, actions, walking in reversed(path):
             edge = (self.rows, nodes, actions)
-            returns = np.where(walking, self.rewards[edge] + discount * self.continues[edge] * returns, returns)
+            follow = discount * self.continues[edge] * returns
+            returns = np.where(walking, combine(self.rewards[edge], follow), returns)
             self.value_sums[edge] += np.where(walking, returns, 0.0)
             self.visits[edge] += walking
             means = self.value_sums[edge] / np.maximum(self.visits[edge], 1)
@@ -132,12 +135,14 @@ class MCTS:
     Args:
         model: Imagines.
         objective: Judges single steps and, without a value function, random rollouts, whose terminal value it adds.
+            Its value is the sum of its steps, or that of the best one where it has `is_maximum`, as `GoalReached`.
         config: Settings.
         value: The value [B] of leaf observations [B, O], learned; None rolls out at random.
         prior: Which actions are promising, learned; None holds all for equal.
 
     Raises:
         SpaceError: Actions that are not Discrete from 0.
+        ConfigError: In `plan`: an objective whose steps do not add up.
     """
 
     def __init__(
@@ -162,7 +167,9 @@ class MCTS:
         """Plan for B environments at once."""
         state = to_device(state, self._device)
         num_rows = len(state.observations)
-        trees = Trees(num_rows, self.config.num_simulations + 1, self._num_actions)
+        require_sum_of_steps(self._step_objective, self._model, state, self._num_actions)
+        is_maximum = getattr(self._objective, "is_maximum", False)
+        trees = Trees(num_rows, self.config.num_simulations + 1, self._num_actions, is_maximum)
         self._set_priors(trees, 0, state)
         states = NodeStates(state, self.config.num_simulations + 1)
         for simulation in range(1, self.config.num_simulations + 1):

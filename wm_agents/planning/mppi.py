@@ -81,12 +81,11 @@ class MPPI:
         num_rows = len(state.observations)
         middle = ((self._low + self._high) / 2).expand(num_rows, config.horizon, -1)
         plans = self._carried.shifted(middle)
-        with self._scorer.autocast():
-            for _ in range(config.num_iterations):
-                candidates = self._perturb(plans, generator)
-                weights = self._weights(self._scorer.values(state, candidates))
-                plans = torch.einsum("bn,bnha->bha", weights, candidates)
-            values = self._scorer.values(state, plans[:, None])[:, 0]
+        for _ in range(config.num_iterations):
+            candidates = self._perturb(plans, generator)
+            weights = self._weights(self._scorer.values(state, candidates))
+            plans = torch.einsum("bn,bnha->bha", weights, candidates)
+        values = self._scorer.values(state, plans[:, None])[:, 0]
         if config.has_warm_start:
             self._carried.keep(plans)
         return Plan(plans, values, num_rows * (config.num_iterations * config.num_samples + 1) * config.horizon)
@@ -109,5 +108,6 @@ class MPPI:
         temperature: float | Tensor = self.config.temperature
         if self.config.is_temperature_relative:
             spread = gaps.masked_fill(gaps <= WORST_GAP, 0.0).std(1, correction=0, keepdim=True)
-            temperature = temperature * spread.clamp_min(1e-12)
+            # Without a spread all gaps are 0 and any temperature will do.
+            temperature = temperature * torch.where(spread > 0.0, spread, 1.0)
         return torch.softmax(gaps / temperature, 1)

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from wm_agents.errors import ConfigError
-from wm_agents.protocols import Objective, Rollout
+from wm_agents.protocols import ModelState, Objective, Rollout, WorldModel
 
 RewardFunction = Callable[[Tensor, Tensor], Tensor]
 """(observations [B, H + 1, O], actions [B, H] or [B, H, A]) -> rewards [B, H]."""
@@ -52,6 +53,9 @@ class DiscountedReturn:
     Raises:
         ConfigError: A discount outside (0, 1], or a penalty for a model without disagreement.
     """
+
+    is_maximum: ClassVar[bool] = False
+    """Steps add up; a search over single steps has to know."""
 
     discount: float = 0.99
     terminal_value: ValueFunction | None = None
@@ -100,6 +104,9 @@ class GoalReached:
         ConfigError: A discount outside (0, 1].
     """
 
+    is_maximum: ClassVar[bool] = True
+    """The best step counts, and no other: a search must not add them up."""
+
     goal_test: GoalTest
     discount: float = 0.99
 
@@ -122,3 +129,46 @@ def of_single_steps(objective: Objective) -> Objective:
     A terminal value would be counted again at every step of a path.
     """
     return replace(objective, terminal_value=None) if isinstance(objective, DiscountedReturn) else objective
+
+
+def require_sum_of_steps(objective: Objective, model: WorldModel, start: ModelState, num_actions: int) -> None:
+    """Refuse an objective that a search over single steps would judge wrongly.
+
+    A search knows a path by its steps. Objectives that say how these make up the whole (`is_maximum`) are believed;
+    others are tried on imagined futures of two steps, whose value has to be that of the first step plus that of the
+    second one, with or without discount and survival.
+
+    Args:
+        objective: Judges.
+        model: Imagines; Discrete actions.
+        start: From where, B rows.
+        num_actions: Each is tried first, and followed by the next one.
+
+    Raises:
+        ConfigError: The steps do not add up.
+    """
+    if hasattr(objective, "is_maximum"):
+        return
+    first = torch.arange(num_actions, device=start.observations.device).repeat(len(start.observations))
+    actions = torch.stack([first, (first + 1) % num_actions], 1)
+    whole = model.rollout(start.repeat(num_actions), actions)
+    parts = []
+    for step in range(2):
+        part = Rollout(
+            whole.observations[:, step : step + 2],
+            whole.rewards[:, step : step + 1],
+            whole.terminations[:, step : step + 1],
+            None if whole.disagreement is None else whole.disagreement[:, step : step + 1],
+        )
+        parts.append(objective(part, actions[:, step : step + 1]).float())
+    value = objective(whole, actions).float()
+    discount = float(getattr(objective, "discount", 1.0))
+    tolerance = 1e-4 * torch.stack([*parts, value]).abs().amax(0) + torch.finfo(torch.float32).tiny
+    for survives in (torch.ones_like(value), 1.0 - whole.terminations[:, 0].float()):
+        if bool(((parts[0] + discount * survives * parts[1] - value).abs() <= tolerance).all()):
+            return
+    raise ConfigError(
+        f"the steps of {objective!r} do not add up to its value, but a search over single steps adds them up: plan "
+        "with RandomShooting or CategoricalCEM, or give it the attribute is_maximum = True if its value is that of "
+        "the best step, and no step is worth less than 0"
+    )

@@ -27,6 +27,7 @@ class SamplingConfig:
         num_samples: Candidate sequences N per environment.
         device: "auto" plans where the model's parameters lie; a name such as "cuda" moves the model there.
         precision: Of the model's evaluation; "bfloat16" is faster on hardware that has it and rounds predictions.
+            Candidate actions, returns and plans are float32 in any case.
 
     Raises:
         ConfigError: A number below 1, or an unknown precision.
@@ -81,19 +82,23 @@ class Scorer:
         self._device_type = device.type
         self._precision = precision
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """The context of a whole plan: entered once, so that weights are rounded once."""
-        if self._precision == "float32":
-            return nullcontext()
-        return torch.autocast(self._device_type, torch.bfloat16)
-
     def values(self, state: ModelState, candidates: Tensor) -> Tensor:
         """Values [B, N] of candidates [B, N, H] or [B, N, H, A] from a state of B rows.
 
-        A value that is not finite counts as minus infinity, so that a diverging model never attracts a planner.
+        Only the model runs in low precision: candidates enter as they were drawn, and what the model predicts is
+        summed and compared in float32. A value that is not finite counts as minus infinity, so that a diverging model
+        never attracts a planner.
         """
         num_rows, num_candidates = candidates.shape[:2]
         actions = candidates.flatten(0, 1)
-        rollout = self._model.rollout(state.repeat(num_candidates), actions)
+        with self._autocast():
+            rollout = self._model.rollout(state.repeat(num_candidates), actions)
+        if self._precision != "float32":
+            rollout = rollout.map(Tensor.float)
         values = self._objective(rollout, actions).float()
         return values.nan_to_num_(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf).view(num_rows, num_candidates)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._precision == "float32":
+            return nullcontext()
+        return torch.autocast(self._device_type, torch.bfloat16)

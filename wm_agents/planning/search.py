@@ -13,11 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from wm_agents.config_checks import require_at_least, require_positive
-from wm_agents.planning.objectives import ValueFunction
+from wm_agents.planning.objectives import ValueFunction, of_single_steps, require_sum_of_steps
 from wm_agents.planning.scoring import planning_device, to_device
 from wm_agents.planning.search_tree import Expansion, SearchTree, observation_keys
 from wm_agents.planning.spaces import num_discrete_actions
 from wm_agents.protocols import ModelState, Objective, Plan, WorldModel
+
+_ROUNDING = 1e-6  # totals that differ by a smaller share of their size are equal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,8 @@ class FoundPath:
 class ForwardSearch:
     """What both searches share: roots, goals, fallbacks and plans followed to their end.
 
+    The value of a path is the sum of its steps, or that of the best one where the objective has `is_maximum`.
+
     With no goal in reach the plan is the path of the highest total value, drawn at random among equals, so that an
     agent that knows no goal yet wanders.
     """
@@ -108,6 +112,7 @@ class ForwardSearch:
         num_model_steps = 0
         if searched:
             roots = state.select(torch.tensor(searched, device=self._device))
+            require_sum_of_steps(of_single_steps(self._objective), self._model, roots, self._num_actions)
             tree = SearchTree(self._model, self._objective, roots, self._num_actions, self.config.resolution)
             goals = self._search(tree)
             num_model_steps = tree.num_model_steps
@@ -137,7 +142,8 @@ class ForwardSearch:
             search = tree.searches[node]
             if search not in goals:
                 actions = (*tree.path(node), edge % self._num_actions)
-                values = (*tree.step_values(node), float(edges.edge_values[edge]))
+                gain = tree.total_after(node, float(edges.edge_values[edge])) - tree.totals[node]
+                values = (*tree.step_values(node), gain)
                 goals[search] = FoundPath(actions, values, is_goal=True)
         return goals
 
@@ -154,9 +160,11 @@ class ForwardSearch:
             rivals = best.get(tree.searches[node])
             if rivals is None:
                 continue
-            if rivals and tree.totals[node] > tree.totals[rivals[0]] + 1e-6:
+            lead = tree.totals[node] - tree.totals[rivals[0]] if rivals else 0.0
+            rounding = _ROUNDING * max(abs(tree.totals[node]), abs(tree.totals[rivals[0]])) if rivals else 0.0
+            if lead > rounding:
                 rivals.clear()
-            if not rivals or tree.totals[node] >= tree.totals[rivals[0]] - 1e-6:
+            if lead >= -rounding:
                 rivals.append(node)
         return {search: self._drawn(tree, rivals, generator) for search, rivals in best.items()}
 

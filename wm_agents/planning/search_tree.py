@@ -17,7 +17,8 @@ from wm_agents.protocols import ModelState, Objective, Rollout, WorldModel
 
 def observation_keys(observations: Tensor, resolution: float) -> list[bytes]:
     """One key per observation [B, O]; equal for observations that round to the same multiples of the resolution."""
-    rounded = torch.round(observations.detach().float() / resolution).to("cpu", torch.int32)
+    # In float64 and int64, where large numbers of a small resolution keep their differences and do not wrap around.
+    rounded = torch.round(observations.detach().double() / resolution).to("cpu", torch.int64)
     rows = np.ascontiguousarray(rounded.numpy())
     keys: list[bytes] = rows.view(f"V{rows.shape[1] * rows.itemsize}").ravel().tolist()
     return keys
@@ -30,7 +31,8 @@ class Expansion:
     Attributes:
         edge_values: The objective's value of each step [K * n].
         is_end: Whether the step is predicted to end the episode [K * n].
-        children: Node index of each edge's new state, -1 where the state was known [K * n].
+        children: Node index of each edge's new state, -1 where the state was known [K * n]. A step that ends the
+            episode leads to a state of its own, from which nothing follows.
     """
 
     edge_values: Tensor
@@ -64,7 +66,8 @@ class SearchTree:
         self.searches = list(range(num_rows))
         self.depths = [0] * num_rows
         self.totals = [0.0] * num_rows
-        self._known = [{key} for key in observation_keys(roots.observations, resolution)]
+        self._is_maximum = getattr(objective, "is_maximum", False)
+        self._known = [{(key, False)} for key in observation_keys(roots.observations, resolution)]
         self.num_model_steps = 0
 
     def expand(self, nodes: Sequence[int]) -> Expansion:
@@ -82,7 +85,11 @@ class SearchTree:
         )
         values = self._objective(step, actions[:, None])
         is_end = prediction.terminations >= 0.5
-        children = self._add(nodes, values.tolist(), observation_keys(after.observations, self._resolution))
+        keys = observation_keys(after.observations, self._resolution)
+        ends = is_end.tolist()
+        # An ended state is not the state of the same observation in which the episode goes on.
+        identities = [(key, ended) for key, ended in zip(keys, ends, strict=True)]
+        children = self._add(nodes, values.tolist(), identities)
         self._store(after, children)
         return Expansion(values, is_end, children)
 
@@ -109,20 +116,24 @@ class SearchTree:
     def __len__(self) -> int:
         return len(self._parents)
 
-    def _add(self, nodes: Sequence[int], values: list[float], keys: list[bytes]) -> list[int]:
-        children = [-1] * len(keys)
-        for edge, key in enumerate(keys):
+    def total_after(self, node: int, value: float) -> float:
+        """The value of the path to a node with one step more."""
+        return max(self.totals[node], value) if self._is_maximum else self.totals[node] + value
+
+    def _add(self, nodes: Sequence[int], values: list[float], identities: list[tuple[bytes, bool]]) -> list[int]:
+        children = [-1] * len(identities)
+        for edge, identity in enumerate(identities):
             node = nodes[edge // self._num_actions]
             search = self.searches[node]
-            if key in self._known[search]:
+            if identity in self._known[search]:
                 continue
-            self._known[search].add(key)
+            self._known[search].add(identity)
             children[edge] = len(self._parents)
             self._parents.append(node)
             self._actions.append(edge % self._num_actions)
             self.searches.append(search)
             self.depths.append(self.depths[node] + 1)
-            self.totals.append(self.totals[node] + values[edge])
+            self.totals.append(self.total_after(node, values[edge]))
         return children
 
     def _store(self, states: ModelState, children: list[int]) -> None:

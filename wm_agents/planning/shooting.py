@@ -49,8 +49,7 @@ class RandomShooting:
         """Plan for B environments at once."""
         state = to_device(state, self._device)
         candidates = self._draw(len(state.observations), generator)
-        with self._scorer.autocast():
-            values = self._scorer.values(state, candidates)
+        values = self._scorer.values(state, candidates)
         best_values, best = values.max(1)
         actions = candidates[torch.arange(len(best), device=self._device), best]
         return Plan(actions, best_values, candidates.shape[0] * self.config.num_samples * self.config.horizon)

@@ -3,8 +3,9 @@
 Approximate value iteration: the model predicts once what every action leads to from many states; then a network is
 fitted to max_a r + discount (1 - termination) V(next), over and over, with a little of the mean over actions mixed in.
 States that the greedy policy visits in imagination join between rounds, since those are where values are asked for.
-Sources: Ernst et al. 2005 (fitted iteration) with a slow target network; as a terminal value, POLO (Lowrey et al.
-2018); the lowest value for states that experience does not cover, MOReL (Kidambi et al. 2020, definition 2).
+Sources: Ernst et al. 2005 (fitted iteration) with a slow target network; targets in units that are measured again in
+every round, van Hasselt et al. 2016 (Pop-Art, section 2); as a terminal value, POLO (Lowrey et al. 2018); the lowest
+value for states that experience does not cover, MOReL (Kidambi et al. 2020, definition 2).
 """
 
 import math
@@ -20,6 +21,9 @@ from wm_agents.planning.objectives import RewardFunction
 from wm_agents.planning.spaces import action_bounds, check_action_space
 from wm_agents.protocols import WorldModel
 from wm_agents.training.finite import descend
+
+_ROUNDING = 1e-6  # a spread below this share of the size of float32 numbers is rounding
+_NUM_MEASURED = 4096  # targets from which a round takes its units
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +46,9 @@ class ValueConfig:
             steps: a goal that no dithering reaches would never be imagined.
         slip: Share of random actions in the policy that is valued: it makes states near a danger worth less than safe
             ones, where the best policy would escape either way and all values were equal.
-        is_cautious: States outside the range of what was experienced, feature by feature, have the lowest value. A
-            model knows no cliff over which nobody fell yet. Leave it out where exploring is the aim.
+        is_cautious: States outside the range of what was experienced, feature by feature, have a value below all that
+            the imagined rewards allow. A model knows no cliff over which nobody fell yet. Leave it out where exploring
+            is the aim.
 
     Raises:
         ConfigError: A value that cannot work.
@@ -75,41 +80,71 @@ class ValueConfig:
 
 
 class ValueNetwork(nn.Module):
-    """Standardised observations [B, O] -> discounted return [B] in the environment's units."""
+    """Standardised observations [B, O] -> discounted return [B] in the environment's units.
+
+    Inside, returns are numbers of order one: less `return_mean`, over `return_std`. All values are 0 at first, which
+    favours no state whatever the unit and the sign of the rewards.
+    """
 
     mean: Tensor
     std: Tensor
     bounds: Tensor
+    return_mean: Tensor
+    return_std: Tensor
     known_low: Tensor
     known_high: Tensor
 
-    def __init__(self, observations: Tensor, hidden_size: int, bounds: tuple[float, float], is_cautious: bool) -> None:
+    def __init__(self, observations: Tensor, hidden_size: int, is_cautious: bool) -> None:
         super().__init__()
         reach = 0.0 if is_cautious else math.inf
         self.register_buffer("known_low", observations.amin(0) - reach)
         self.register_buffer("known_high", observations.amax(0) + reach)
         self.register_buffer("mean", observations.mean(0))
         # A single row has no deviation: 0 stands in for the unbiased estimate, which would be NaN.
-        self.register_buffer("std", observations.std(0, correction=min(1, len(observations) - 1)).clamp_min(1e-3))
-        self.register_buffer("bounds", torch.tensor(bounds))
+        std = observations.std(0, correction=min(1, len(observations) - 1))
+        is_varying = std > _ROUNDING * observations.abs().amax(0)
+        self.register_buffer("std", torch.where(is_varying, std, 1.0))
+        self.register_buffer("bounds", torch.zeros(2))
+        self.register_buffer("return_mean", torch.zeros(()))
+        self.register_buffer("return_std", torch.ones(()))
+        output = nn.Linear(hidden_size, 1)
+        nn.init.zeros_(output.weight)
+        nn.init.zeros_(output.bias)
         self.layers = nn.Sequential(
             nn.Linear(observations.shape[1], hidden_size),
             nn.SiLU(),
             nn.Linear(hidden_size, hidden_size),
             nn.SiLU(),
-            nn.Linear(hidden_size, 1),
+            output,
         )
 
     def forward(self, observations: Tensor) -> Tensor:
         """Values [B] within the bounds that the rewards allow."""
+        values = self.scaled(observations) * self.return_std + self.return_mean
         is_known = ((observations >= self.known_low) & (observations <= self.known_high)).all(-1)
-        scaled = self.scaled(observations).clamp(0.0, 1.0) * is_known
-        return scaled * (self.bounds[1] - self.bounds[0]) + self.bounds[0]
+        return torch.where(is_known, values.clamp(self.bounds[0], self.bounds[1]), self.bounds[0])
 
     def scaled(self, observations: Tensor) -> Tensor:
-        """Values [B] on the scale where the bounds are 0 and 1, not clipped: what the loss compares."""
+        """Values [B] in measured units, not clipped: what the loss compares."""
         inputs = torch.asinh((observations - self.mean) / self.std)  # imagination goes far beyond the first data
-        return 0.5 + self.layers(inputs).squeeze(-1)
+        return self.layers(inputs).squeeze(-1)
+
+    @torch.no_grad()
+    def measure(self, returns: Tensor, rewards: Tensor, discount: float) -> None:
+        """Take the units from present targets [B] and the bounds from all rewards; values stay as they are."""
+        mean, std = returns.mean(), returns.std(correction=0)
+        if std <= _ROUNDING * mean.abs():  # all alike: their size is the unit, or 1 where all are 0
+            std = torch.where(mean == 0.0, 1.0, mean.abs())
+        output = self.layers[-1]
+        assert isinstance(output, nn.Linear)
+        output.weight.mul_(self.return_std / std)
+        output.bias.mul_(self.return_std).add_(self.return_mean - mean).div_(std)
+        self.return_mean.copy_(mean)
+        self.return_std.copy_(std)
+        horizon = 1.0 / (1.0 - discount)
+        # An episode may end at any time, so that 0 lies within the bounds. What nobody has seen is worse than that.
+        self.bounds[0] = rewards.min().clamp(max=0.0) * horizon - std
+        self.bounds[1] = rewards.max().clamp(min=0.0) * horizon
 
 
 @dataclass
@@ -158,40 +193,48 @@ class ValueIteration:
     def fit(self, observations: Tensor) -> ValueNetwork:
         """A value function for the states around observations [S, O]."""
         parts = [self._imagine(observations)]
-        lowest, highest = float(parts[0].rewards.min()), float(parts[0].rewards.max())
-        horizon = 1.0 / (1.0 - self._config.discount)
-        bounds = (min(lowest, 0.0) * horizon, max(highest, 1e-3) * horizon)
-        value, target = self._network(observations, bounds), self._network(observations, bounds)
-        target.load_state_dict(value.state_dict())
+        value, target = self._network(observations), self._network(observations)
         optimizer = torch.optim.Adam(value.parameters(), self._config.learning_rate)
         for _ in range(self._config.num_rounds):
             self._update(value, target, optimizer, _Transitions.join(parts))
             parts.append(self._imagine(self._branch(target, observations)))
         return target.requires_grad_(False)
 
-    def _network(self, observations: Tensor, bounds: tuple[float, float]) -> ValueNetwork:
+    def _network(self, observations: Tensor) -> ValueNetwork:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
-            network = ValueNetwork(observations, self._config.hidden_size, bounds, self._config.is_cautious)
+            network = ValueNetwork(observations, self._config.hidden_size, self._config.is_cautious)
             return network.to(observations.device)
 
     def _update(
         self, value: ValueNetwork, target: ValueNetwork, optimizer: torch.optim.Optimizer, data: _Transitions
     ) -> None:
-        config, bounds = self._config, value.bounds
+        """One round of updates, in units that are measured on what the target network holds at its beginning."""
+        config = self._config
+        returns = self._returns(target, data, self._rows(data, _NUM_MEASURED))
+        for network in (value, target):
+            network.measure(returns, data.rewards, config.discount)
         for update in range(config.num_updates):
-            rows = torch.randint(len(data.rewards), (config.batch_size,), generator=self._generator)
-            with torch.no_grad():
-                follow = target(data.after[rows].flatten(0, 1)).view(config.batch_size, -1)
-                returns = data.rewards[rows] + config.discount * (1.0 - data.terminations[rows]) * follow
-                slipped = returns.amax(1).lerp(returns.mean(1), config.slip)
-                goal = ((slipped - bounds[0]) / (bounds[1] - bounds[0])).clamp(0.0, 1.0)
+            rows = self._rows(data, config.batch_size)
+            returns = self._returns(target, data, rows).clamp(value.bounds[0], value.bounds[1])
+            goal = (returns - value.return_mean) / value.return_std
             loss = nn.functional.mse_loss(value.scaled(data.observations[rows]), goal)
             place = f"at update {update} of the value function, which learns from what the model imagines"
             descend(loss, optimizer, value.named_parameters(), place)
             with torch.no_grad():
                 for slow, fast in zip(target.parameters(), value.parameters(), strict=True):
                     slow.lerp_(fast, config.target_rate)
+
+    def _rows(self, data: _Transitions, count: int) -> Tensor:
+        return torch.randint(len(data.rewards), (count,), generator=self._generator)
+
+    @torch.no_grad()
+    def _returns(self, target: ValueNetwork, data: _Transitions, rows: Tensor) -> Tensor:
+        """What the rows [B] are worth, one step ahead of the target network."""
+        config = self._config
+        follow = target(data.after[rows].flatten(0, 1)).view(len(rows), -1)
+        returns = data.rewards[rows] + config.discount * (1.0 - data.terminations[rows]) * follow
+        return returns.amax(1).lerp(returns.mean(1), config.slip)
 
     @torch.no_grad()
     def _imagine(self, observations: Tensor) -> _Transitions:

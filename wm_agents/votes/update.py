@@ -5,13 +5,15 @@ B_c = (1, position of country c) the corrected logits are
 
     log p_c(yes, abstain, no) + (z, h, -z),   z = B_c . alpha,   h = B_c . beta,   (alpha, beta) ~ N(0, Sigma),
 
-and alpha, beta are the most probable values given the revealed votes (Newton's method; the posterior is log-concave).
+and alpha, beta are the most probable values given the revealed votes (the posterior is log-concave).
 Sigma is learned from forecasts of earlier years that did not see those years: it is the second moment of the
 corrections that make each fully known roll call most probable (one step of empirical Bayes, repeated).
 """
 
 import numpy as np
 from numpy.typing import NDArray
+
+from wm_agents.training.newton import minimize_convex
 
 Floats = NDArray[np.float64]
 _DIRECTIONS = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])  # logits of yes, abstain, no by (z, h)
@@ -28,9 +30,7 @@ def corrected(probabilities: Floats, basis: Floats, correction: Floats) -> Float
     return result
 
 
-def most_probable(
-    probabilities: Floats, basis: Floats, one_hot: Floats, covariance: Floats, num_steps: int = 8
-) -> Floats:
+def most_probable(probabilities: Floats, basis: Floats, one_hot: Floats, covariance: Floats) -> Floats:
     """Corrections [K, 2 D] given what is revealed.
 
     Args:
@@ -38,22 +38,24 @@ def most_probable(
         basis: [K, C, D].
         one_hot: Revealed votes [K, C, 3], zero where not revealed.
         covariance: Sigma [2 D, 2 D].
-        num_steps: Newton steps, each damped to a length of 3.
+
+    Raises:
+        ConvergenceError: The maximum was not found.
     """
-    size = basis.shape[2]
     precision = np.linalg.inv(covariance)
-    correction = np.zeros((len(basis), 2 * size))
     is_revealed = one_hot.sum(2)
-    for _ in range(num_steps):
-        current = corrected(probabilities, basis, correction)
+
+    def problem(corrections: Floats) -> tuple[Floats, Floats, Floats]:
+        current = corrected(probabilities, basis, corrections)
+        # Products of vanishing probabilities underflow to 0 only where nobody voted so.
+        own = np.where(one_hot > 0, np.log(np.maximum(current, 1e-300)), 0.0)
+        values = 0.5 * np.einsum("kd,de,ke->k", corrections, precision, corrections) - (own * one_hot).sum((1, 2))
         residual = (one_hot - current * is_revealed[..., None]) @ _DIRECTIONS  # [K, C, 2]
-        gradient = np.concatenate([np.einsum("kcd,kc->kd", basis, residual[..., j]) for j in range(2)], 1)
-        gradient -= correction @ precision
-        hessian = _hessian(current, basis, is_revealed) + precision
-        step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
-        length = np.linalg.norm(step, axis=1, keepdims=True)
-        correction += step * np.minimum(1.0, 3.0 / np.maximum(length, 1e-12))
-    return correction
+        slopes = np.concatenate([np.einsum("kcd,kc->kd", basis, residual[..., j]) for j in range(2)], 1)
+        return values, corrections @ precision - slopes, _hessian(current, basis, is_revealed) + precision
+
+    start = np.zeros((len(basis), 2 * basis.shape[2]))
+    return minimize_convex(problem, start, "the correction of a forecast by revealed votes")
 
 
 def _hessian(probabilities: Floats, basis: Floats, is_revealed: Floats) -> Floats:

@@ -71,13 +71,15 @@ def find_outcome(
         values: The recorded outcomes.
         steps: What led to them.
         is_goal_tried: Look for a goal that the observation shows.
-        is_optimistic: While all values are equal, expect one more for reaching such a goal.
+        is_optimistic: While all values are equal, expect more by their own size, or by 1 where they are 0, for reaching
+            such a goal.
     """
     seen, categories = np.unique(values.astype(np.float64), return_inverse=True)
     if is_goal_tried and (len(seen) == 2 or (len(seen) == 1 and is_optimistic)):
         goals = find_goal(steps.before, steps.after, categories == 1, steps.copied)
         if goals is not None:
-            paid = float(seen[1]) if len(seen) == 2 else float(seen[0]) + 1
+            # The only reward so far is the only unit there is; 1 where it is 0.
+            paid = float(seen[1]) if len(seen) == 2 else float(seen[0]) + (abs(float(seen[0])) or 1.0)
             return Outcome("goal", (float(seen[0]), paid), (*np.flatnonzero(~steps.copied).tolist(), *goals))
     if len(seen) == 1:
         return Outcome("constant", (float(seen[0]),))

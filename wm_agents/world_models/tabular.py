@@ -61,6 +61,7 @@ class TabularModel(Unrolled, Fitted):
         """Count the recorded steps, afresh each time."""
         check_fit_spaces(trajectories, self.observation_space, self.action_space)
         rows, inverse = np.unique(trajectories.observations + 0.0, axis=0, return_inverse=True)
+        inverse = inverse.reshape(-1)  # NumPy 2.0.0 alone gives it a second axis
         self._observations = torch.as_tensor(rows.astype(np.float32))
         self._index = {row.tobytes(): number for number, row in enumerate(self._observations.numpy())}
         before = trajectories.observation_of_step

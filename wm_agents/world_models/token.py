@@ -33,8 +33,9 @@ class TokenConfig:
 
     Attributes:
         finds_rules: Look for exact rules; False leaves everything to the network.
-        is_optimistic: While every recorded reward is the same, expect one more for bringing the changing features to
-            the constant ones of the same layout. Acting on the hypothesis confirms or refutes it.
+        is_optimistic: While every recorded reward is the same, expect more, by its own size or by 1 where it is 0, for
+            bringing the changing features to the constant ones of the same layout. Acting on the hypothesis confirms
+            or refutes it.
         widths: Hidden units of the network for what has no rule.
         reward_widths: Hidden units of the reward head, when rewards have no rule.
         termination_widths: Hidden units of the termination head, when terminations have no rule.

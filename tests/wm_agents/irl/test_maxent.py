@@ -13,6 +13,8 @@ from wm_agents.irl import (
     from_transition_table,
 )
 from wm_agents.irl.likelihood import Likelihood
+from wm_agents.irl.prior import Prior
+from wm_agents.irl.uncertainty import bootstrap_weights
 
 
 def test_weights_of_single_choices_are_recovered_within_their_intervals():
@@ -24,6 +26,21 @@ def test_weights_of_single_choices_are_recovered_within_their_intervals():
     assert [name for name, _ in fit.ranked()] == ["gain", "left", "risk"]
     low, high = fit.bootstrap_limits()
     np.testing.assert_allclose(high - low, fit.high - fit.low, rtol=0.4)
+
+
+def test_each_resample_is_fitted_to_its_maximum():
+    """Rare choices and a wide prior: a step bounded in length alone stopped anywhere."""
+    model, demonstrations = one_shot(40)
+    prior = Prior.independent(3, 50.0)
+    likelihood = Likelihood(model, demonstrations, np.ones(3))
+    weights = bootstrap_weights(likelihood, np.zeros(3), prior, 20, seed=0)
+    drawn = np.random.default_rng(0).multinomial(
+        likelihood.num_episodes, np.full(likelihood.num_episodes, 1 / likelihood.num_episodes), 20
+    )
+    for row, found in zip(drawn, weights, strict=True):
+        _, gradient, information = likelihood.weighted(found, row[likelihood.episodes].astype(float))
+        total = gradient + prior.value_and_gradient(found)[1]
+        assert total @ np.linalg.solve(information + prior.precision, total) < 1e-9
 
 
 def test_the_bootstrap_of_a_single_episode_has_no_limits():

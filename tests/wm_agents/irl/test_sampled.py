@@ -81,6 +81,58 @@ def test_few_effective_samples_are_flagged():
     assert any(flag.startswith("few effective samples") for flag in fit.flags)
 
 
+def steady(num_episodes, horizon, seed=0, weight=2.0):
+    """Exact draws of exp(-weight * sum a^2): every push is normal, wherever the point is."""
+    pushes = np.random.default_rng(seed).normal(0, (2 * weight) ** -0.5, (num_episodes * horizon, 1))
+    return Demonstrations.of(
+        {
+            "observations": np.zeros((num_episodes * (horizon + 1), 1), np.float32),
+            "actions": pushes.astype(np.float32),
+            "lengths": np.full(num_episodes, horizon),
+        }
+    )
+
+
+def fit_steady(num_episodes, horizon, seed=0, **settings):
+    def futures(steps, actions):
+        return np.zeros((len(steps), horizon + 1, 1))
+
+    config = SampledConfig(horizon=horizon, stride=horizon, seed=100 + seed, **settings)
+    irl = SampledMaxEntIRL(futures, lambda observations, actions: -(actions.astype(float) ** 2), ("push",), config)
+    return irl.fit(steady(num_episodes, horizon, seed))
+
+
+@pytest.mark.parametrize(("horizon", "noise_std"), [(1, 0.05), (2, 0.3), (1, 2.0)])
+def test_narrow_samples_are_widened_and_the_weight_is_not_biased(horizon, noise_std):
+    fit = fit_steady(600, horizon, noise_std=noise_std)
+    assert fit.low[0] < 2.0 < fit.high[0]
+    assert fit.flags == ()
+    assert fit.noise_std[0] >= min(0.5, noise_std)
+    assert fit.noise_std[0] == noise_std or noise_std < 0.5  # what is wide enough stays
+
+
+def test_intervals_hold_the_true_weight_as_often_as_they_say():
+    fits = [fit_steady(150, 2, seed, num_samples=128, noise_std=0.6) for seed in range(40)]
+    assert all(fit.flags == () for fit in fits)
+    is_held = [fit.low[0] < 2.0 < fit.high[0] for fit in fits]
+    assert 0.8 <= np.mean(is_held) <= 0.99
+
+
+def test_intervals_grow_with_the_sampling_error():
+    fits = [fit_steady(150, 3, num_samples=num_samples, noise_std=0.6) for num_samples in (8, 2000)]
+    shares = [float((fit.sampling_covariance / fit.covariance)[0, 0]) for fit in fits]
+    assert shares[0] > 0.1
+    assert shares[1] < 0.02
+    assert fits[0].high[0] - fits[0].low[0] > fits[1].high[0] - fits[1].low[0]
+
+
+@pytest.mark.parametrize("settings", [{"noise_std": 0.3}, {"noise_std": 0.5, "num_samples": 32}, {"noise_std": 1.5}])
+def test_a_biased_estimate_is_flagged(settings):
+    """Twenty numbers for each future: no proposal around the demonstrations has samples enough."""
+    fit = fit_steady(60, 20, **settings)
+    assert any(flag.startswith("few effective samples") for flag in fit.flags)
+
+
 def test_a_reward_network_learns_that_the_middle_is_good():
     demonstrations = expert(100)
     generator = torch.Generator().manual_seed(0)

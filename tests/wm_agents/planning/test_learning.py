@@ -225,3 +225,51 @@ def test_an_environment_that_does_not_repeat_itself_is_refused():
     first.collect(3)
     with pytest.raises(CheckpointError, match="does not repeat itself"):
         Experience(NoisyEnv(), seed=4).replay(first.state())
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_goals_of_the_default_searches_follow_the_unit_of_rewards(unit):
+    from analytic_models import GridModel
+
+    from wm_agents.planning.defaults import make_planner
+    from wm_agents.trajectories import Trajectories
+
+    def walked(rewards):
+        observations = np.arange(5, dtype=np.float32)[:, None]
+        return Trajectories.from_arrays(observations, np.zeros(4, np.int64), unit * np.array(rewards), [False] * 4)
+
+    for rewards, goal in (([-1, -1, -1, 1], 0.0), ([0, 0, 0, 1], 0.5)):
+        for name in ("breadth_first", "best_first"):
+            config = make_planner(name, GridModel(), walked(rewards), seed=0).config
+            assert config.goal_value == pytest.approx(goal * unit)
+        assert config.step_price == pytest.approx(0.01 * unit * (max(rewards) - min(rewards)))
+
+
+@pytest.mark.parametrize(("reward", "goal"), [(0.0, 0.5), (-1.0, -0.5), (-1e-4, -5e-5), (1e4, 1.5e4)])
+def test_while_no_reward_stands_out_a_goal_is_above_in_the_same_unit(reward, goal):
+    from wm_agents.planning.defaults import reward_to_reach
+    from wm_agents.trajectories import Trajectories
+
+    observations = np.arange(5, dtype=np.float32)[:, None]
+    data = Trajectories.from_arrays(observations, np.zeros(4, np.int64), np.full(4, reward), [False] * 4)
+    assert reward_to_reach(data) == pytest.approx(goal)
+
+
+@pytest.mark.parametrize("reward", [0.0, -1.0, -1e-4, -50.0, 1e4])
+def test_a_hoped_for_goal_counts_as_one_in_any_unit(reward):
+    """What a token model hopes for while all rewards are the same has to be what the search takes for a goal."""
+    from wm_agents.planning.defaults import reward_to_reach
+    from wm_agents.trajectories import Trajectories
+    from wm_agents.world_models.outcomes import find_outcome
+    from wm_agents.world_models.token import Steps
+
+    before = np.array([[0, 3], [1, 3], [2, 3], [1, 3]])
+    after = np.array([[1, 3], [2, 3], [1, 3], [0, 3]])
+    copied = np.array([False, True])
+    outcome = find_outcome(np.full(4, reward), Steps(before, after, np.array([0, 0, 1, 1]), 2, copied), True, True)
+    assert outcome is not None
+    assert outcome.kind == "goal"
+    data = Trajectories.from_arrays(
+        np.arange(5, dtype=np.float32)[:, None], np.zeros(4, np.int64), np.full(4, reward), [False] * 4
+    )
+    assert max(outcome.values) >= reward_to_reach(data) > reward

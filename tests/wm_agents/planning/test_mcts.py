@@ -5,7 +5,7 @@ import torch
 from analytic_models import CodeModel, GridModel, PointModel
 
 from wm_agents.errors import ConfigError, SpaceError
-from wm_agents.planning import MCTS, DiscountedReturn, MCTSConfig
+from wm_agents.planning import MCTS, DiscountedReturn, GoalReached, MCTSConfig
 from wm_agents.planning.mcts import Trees
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.unrolling import Unrolled
@@ -115,3 +115,40 @@ def test_the_objectives_terminal_value_and_discount_are_counted_once(value):
     planner = MCTS(Endless(), objective, MCTSConfig(num_simulations=20), value)
     plan = planner.plan(ModelState(torch.zeros(2, 1)), seeded())
     torch.testing.assert_close(plan.values, torch.full((2,), 10.0))
+
+
+class Pole(Unrolled):
+    """A place that moves left or right between -4 and 4."""
+
+    observation_space, action_space = gym.spaces.Box(-4, 4, (1,)), gym.spaces.Discrete(2)
+
+    def start(self, observations, hidden=()):
+        return ModelState(observations)
+
+    def step(self, state, actions, generator=None):
+        after = (state.observations + 2.0 * actions[:, None] - 1).clamp(-4, 4)
+        return ModelState(after), Prediction(after, after[:, 0], torch.zeros(len(after)))
+
+
+@pytest.mark.parametrize("value", [None, lambda seen: torch.zeros(len(seen))])
+def test_a_goal_is_reached_once_however_long_one_stays_there(value):
+    """From 0 the goals left of -1 are four steps of being there; the right one is nearer, and as good."""
+    objective = GoalReached(lambda seen: seen[:, 0] == 1.0, discount=0.9)
+    planner = MCTS(Pole(), objective, MCTSConfig(num_simulations=60, rollout_horizon=6), value)
+    plan = planner.plan(ModelState(torch.zeros(1, 1)), seeded())
+    assert plan.actions.tolist() == [[1]]
+    assert float(plan.values) <= 1.0 + 1e-6
+    at_goal = MCTS(Pole(), GoalReached(lambda seen: seen[:, 0] >= 1.0), MCTSConfig(num_simulations=60), value)
+    assert float(at_goal.plan(ModelState(torch.full((1, 1), 3.0)), seeded()).values) <= 1.0 + 1e-6
+
+
+def test_an_objective_whose_steps_do_not_add_up_is_refused():
+    start = ModelState(torch.ones(2, 1))
+    for objective in (
+        lambda rollout, actions: rollout.observations[:, 1:, 0].amax(1),
+        lambda rollout, actions: rollout.rewards[:, -1],
+        lambda rollout, actions: rollout.rewards.mean(1),
+    ):
+        with pytest.raises(ConfigError, match="do not add up"):
+            MCTS(Pole(), objective).plan(start, seeded())
+    MCTS(Pole(), lambda rollout, actions: rollout.rewards.sum(1)).plan(start, seeded())

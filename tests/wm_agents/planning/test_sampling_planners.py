@@ -19,10 +19,12 @@ from wm_agents.planning import (
     DiscountedReturn,
     ICEMConfig,
     MPPIConfig,
+    PlanningAgent,
     RandomShooting,
     RandomShootingConfig,
 )
-from wm_agents.protocols import ModelState
+from wm_agents.protocols import ModelState, Prediction
+from wm_agents.world_models.unrolling import Unrolled
 
 CONTINUOUS = [
     (RandomShooting, RandomShootingConfig(horizon=4, num_samples=400)),
@@ -255,3 +257,48 @@ def test_bfloat16_evaluates_the_model_in_lower_precision():
         plan = CEM(model, DiscountedReturn(), config).plan(at(0.0), seeded())
         assert model.dtypes == {getattr(torch, precision)}
         assert plan.values.dtype == torch.float32
+
+
+class Fine(Unrolled):
+    """Rewards tell actions apart that bfloat16 does not: the best is 300.37 between 299 and 301."""
+
+    observation_space, action_space = gym.spaces.Box(-1, 1, (1,)), gym.spaces.Box(299, 301, (1,))
+
+    def start(self, observations, hidden=()):
+        return ModelState(observations)
+
+    def step(self, state, actions, generator=None):
+        rewards = 1000 - (actions[:, 0].float() - 300.37) ** 2
+        return state, Prediction(state.observations, rewards, torch.zeros_like(rewards))
+
+
+@pytest.mark.parametrize(("planner", "config"), CONTINUOUS)
+def test_bfloat16_leaves_actions_and_returns_alone(planner, config):
+    low = dataclasses.replace(config, precision="bfloat16", horizon=2)
+    plans = [
+        planner(Fine(), DiscountedReturn(), settings).plan(at(0.0, 0.0), seeded())
+        for settings in (low, dataclasses.replace(low, precision="float32"))
+    ]
+    assert torch.equal(plans[0].actions, plans[1].actions)
+    assert torch.equal(plans[0].values, plans[1].values)
+    assert plans[0].actions.dtype == plans[0].values.dtype == torch.float32
+    action, _ = PlanningAgent(Fine(), planner(Fine(), DiscountedReturn(), low)).predict(np.zeros(1, np.float32))
+    assert action == pytest.approx(300.37, abs=0.25)
+
+
+def test_bfloat16_leaves_the_probabilities_of_discrete_actions_alone():
+    config = CategoricalCEMConfig(horizon=3, num_samples=60, precision="bfloat16")
+    model = CodeModel((2, 0, 3))
+    plans = [
+        CategoricalCEM(model, DiscountedReturn(), settings).plan(model.start(torch.zeros(1, 1)), seeded())
+        for settings in (config, dataclasses.replace(config, precision="float32"))
+    ]
+    assert torch.equal(plans[0].actions, plans[1].actions)
+    assert torch.equal(plans[0].values, plans[1].values)
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1e-4, 1e4, 1e12])
+def test_weights_of_mppi_do_not_depend_on_the_unit_of_rewards(unit):
+    values = torch.tensor([[3.0, 1.0, 2.5, -4.0]])
+    planner = MPPI(PointModel(), DiscountedReturn())
+    torch.testing.assert_close(planner._weights(values * unit), planner._weights(values))

@@ -1,5 +1,6 @@
 import dataclasses
 
+import gymnasium as gym
 import pytest
 import torch
 from analytic_models import CodeModel, GridModel, PointModel
@@ -14,6 +15,8 @@ from wm_agents.planning import (
     SearchConfig,
 )
 from wm_agents.planning.search_tree import observation_keys
+from wm_agents.protocols import ModelState, Prediction
+from wm_agents.world_models.unrolling import Unrolled
 
 
 def breadth_first(model, objective=None, **options) -> BreadthFirstSearch:
@@ -202,3 +205,79 @@ def test_a_followed_plan_is_worth_what_is_left_of_it(make):
         values.append(plan.values.item())
         state, _ = model.step(state, plan.actions[:, 0])
     assert values == [7.0, 8.0, 9.0, 10.0]
+
+
+class TwoWays(Unrolled):
+    """Action 0 ends the episode at 0, action 1 goes on; both are seen as 1, from where every step is rewarded."""
+
+    observation_space, action_space = gym.spaces.Box(0, 9, (1,)), gym.spaces.Discrete(2)
+
+    def start(self, observations, hidden=()):
+        return ModelState(observations)
+
+    def step(self, state, actions, generator=None):
+        place = state.observations[:, 0]
+        after = torch.clamp(place + 1, max=2)[:, None]
+        is_end = (place == 0) & (actions == 0)
+        return ModelState(after), Prediction(after, (place == 1).float(), is_end.float())
+
+
+@pytest.mark.parametrize("make", SEARCHES)
+@pytest.mark.parametrize("goal_value", [0.5, 9.0])
+def test_an_ended_state_does_not_hide_the_one_that_goes_on(make, goal_value):
+    for seed in range(4):
+        plan = make(TwoWays(), goal_value=goal_value, max_depth=4).plan(
+            ModelState(torch.zeros(1, 1)), torch.Generator().manual_seed(seed)
+        )
+        assert plan.actions[0, 0] == 1
+
+
+class Lane(TwoWays):
+    """Actions 0 and 1 move left and right; the reward is a small share of the place to the right of 0."""
+
+    def __init__(self, unit):
+        self.unit = unit
+
+    def step(self, state, actions, generator=None):
+        after = (state.observations[:, 0] + 2.0 * actions - 1).clamp(-2, 2)
+        return ModelState(after[:, None]), Prediction(after[:, None], self.unit * after, torch.zeros(len(after)))
+
+
+@pytest.mark.parametrize("make", SEARCHES)
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e6])
+def test_the_best_total_is_found_in_any_unit_of_reward(make, unit):
+    search = make(Lane(unit), goal_value=1e30, max_depth=2)
+    for seed in range(5):
+        plan = search.plan(ModelState(torch.zeros(1, 1)), torch.Generator().manual_seed(seed))
+        assert plan.actions.tolist() == [[1, 1]]
+
+
+class Closest:
+    """The best step counts: how near 1 it came, from 0 to 1."""
+
+    is_maximum = True
+
+    def __call__(self, rollout, actions):
+        return (1 - (rollout.observations[:, 1:, 0] - 1).abs() / 4).amax(1)
+
+
+@pytest.mark.parametrize("make", SEARCHES)
+def test_a_maximum_is_not_added_up(make):
+    plan = make(Lane(1.0), Closest(), goal_value=2.0, max_depth=3).plan(ModelState(torch.full((1, 1), -2.0)), seeded())
+    assert plan.values.tolist() == [1.0]
+    assert plan.actions[0].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("make", SEARCHES)
+def test_an_objective_whose_steps_do_not_add_up_is_refused(make):
+    with pytest.raises(ConfigError, match="is_maximum = True"):
+        make(Lane(1.0), lambda rollout, actions: rollout.rewards.amax(1)).plan(ModelState(torch.zeros(1, 1)), seeded())
+    plan = make(Lane(1.0), lambda rollout, actions: rollout.rewards.sum(1)).plan(
+        ModelState(torch.zeros(1, 1)), seeded()
+    )
+    assert plan.actions[0, 0] == 1
+
+
+def test_keys_of_large_observations_do_not_wrap_around():
+    keys = observation_keys(torch.tensor([[1e9], [1e9 + 2**32 / 100], [3e9], [-3e9]]), 0.01)
+    assert len(set(keys)) == 4

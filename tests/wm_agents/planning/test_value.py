@@ -8,6 +8,8 @@ from analytic_models import GridModel, PointModel
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.planning import CategoricalCEM, CategoricalCEMConfig, DiscountedReturn
 from wm_agents.planning.value import ValueConfig, ValueIteration
+from wm_agents.protocols import ModelState, Prediction
+from wm_agents.world_models.unrolling import Unrolled
 
 SMALL = ValueConfig(
     discount=0.8, hidden_size=32, num_rounds=1, num_updates=800, num_branches=8, branch_length=5, slip=0.0
@@ -110,3 +112,50 @@ def test_the_cautious_shun_what_nobody_has_seen():
     assert (values[True](unseen) == values[True].bounds[0]).all()
     assert (values[True](seen) > values[True].bounds[0]).all()
     assert (values[False](unseen) > values[False].bounds[0]).all()
+
+
+class Line(Unrolled):
+    """Five places; the last step right terminates with `goal`, every other step is rewarded with `step_reward`."""
+
+    observation_space, action_space = gym.spaces.Box(0, 5, (1,)), gym.spaces.Discrete(2)
+
+    def __init__(self, goal, step_reward):
+        self.goal, self.step_reward = goal, step_reward
+
+    def start(self, observations, hidden=()):
+        return ModelState(observations)
+
+    def step(self, state, actions, generator=None):
+        after = (state.observations[:, 0] + 2.0 * actions - 1).clamp(0, 5)
+        end = (after == 5).float()
+        rewards = end * self.goal + (1 - end) * self.step_reward
+        return ModelState(after[:, None]), Prediction(after[:, None], rewards, end)
+
+
+@pytest.mark.parametrize("is_cautious", [True, False])
+@pytest.mark.parametrize(
+    ("goal", "step_reward"), [(1.0, 0.0), (1e-4, 0.0), (1e4, 0.0), (-1e-4, -1e-4), (0.0, -1e4), (1e-9, -1e-9)]
+)
+def test_values_have_the_unit_and_the_sign_of_the_rewards(goal, step_reward, is_cautious):
+    config = dataclasses.replace(SMALL, num_rounds=2, num_updates=400, is_cautious=is_cautious)
+    places = torch.arange(5.0)[:, None]
+    values = ValueIteration(Line(goal, step_reward), config).fit(places.repeat(10, 1))(places)
+    to_go = torch.arange(5.0, 0.0, -1.0)
+    expected = 0.8 ** (to_go - 1) * goal + step_reward * (1 - 0.8 ** (to_go - 1)) / 0.2
+    unit = max(abs(goal), abs(step_reward))
+    torch.testing.assert_close(values / unit, expected / unit, atol=0.15, rtol=0.05)
+    assert (values.diff() > 0).all()
+
+
+def test_without_any_reward_all_values_are_zero_and_the_unseen_is_still_shunned():
+    config = dataclasses.replace(SMALL, num_updates=20, is_cautious=True)
+    value = ValueIteration(Line(0.0, 0.0), config).fit(torch.arange(5.0)[:, None])
+    assert (value(torch.arange(5.0)[:, None]) == 0.0).all()
+    assert value(torch.tensor([[7.0]])) < 0.0
+
+
+def test_rewards_that_are_met_later_widen_the_bounds():
+    """Nothing is rewarded around the starts; what the branches find beyond must not be cut off."""
+    config = dataclasses.replace(SMALL, num_rounds=3, num_updates=200, exploration=1.0, branch_length=40)
+    value = ValueIteration(Line(3.0, 0.0), config).fit(torch.zeros(10, 1))
+    assert float(value(torch.tensor([[4.0]]))) > 2.0

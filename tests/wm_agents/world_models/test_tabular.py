@@ -53,3 +53,18 @@ def test_draws_follow_the_counts(model):
 def test_continuous_actions_are_refused():
     with pytest.raises(SpaceError, match="Discrete actions"):
         TabularModel(gym.spaces.Discrete(3), gym.spaces.Box(-1, 1, (1,)))
+
+
+def test_the_inverse_of_numpy_2_0_0_may_have_a_second_axis(model, monkeypatch):
+    unique = np.unique
+
+    def unique_of_2_0_0(values, *, axis=None, return_inverse=False, **options):
+        found = unique(values, axis=axis, return_inverse=return_inverse, **options)
+        if axis is None or not return_inverse:
+            return found
+        return found[0], found[1].reshape(-1, 1)
+
+    monkeypatch.setattr(np, "unique", unique_of_2_0_0)
+    again = TabularModel(gym.spaces.Discrete(3), gym.spaces.Discrete(2))
+    again.fit(Trajectories.from_arrays(rows([0, 1, 2]), [0, 1], [3.0, 7.0], [0, 1], lengths=[2]))
+    assert again.predict(torch.as_tensor(rows([0])), torch.tensor([0])).observations.argmax(1).tolist() == [1]

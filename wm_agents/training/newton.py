@@ -1,0 +1,83 @@
+"""Newton's method with a line search for convex problems, many small ones at once.
+
+Source: Boyd & Vandenberghe 2004, "Convex Optimization", algorithms 9.2 (backtracking) and 9.5 (damped Newton).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wm_agents.errors import ConvergenceError
+
+Floats = NDArray[np.float64]
+
+Problem = Callable[[Floats], tuple[Floats, Floats, Floats]]
+"""Points [K, D] -> values [K], gradients [K, D], positive definite curvatures [K, D, D]."""
+
+_SUFFICIENT = 1e-4  # share of the promised decrease that a step has to bring (Armijo)
+_MAX_HALVINGS = 40
+_TOLERANCE = 1e-10
+_ROUNDING = 1e-13  # relative error of a sum of many terms in float64
+
+
+def minimize_convex(problem: Problem, start: Floats, what: str, max_steps: int = 200) -> Floats:
+    """The minima [K, D] of K convex functions.
+
+    A point is accepted once g' H^-1 g, the squared length of the gradient measured by the curvature, is near zero.
+    This has no unit: for a negative log-likelihood it is the distance to the maximum in posterior standard deviations.
+
+    Args:
+        problem: The functions; curvatures may be approximate, such as a Fisher information.
+        start: [K, D].
+        what: Names the problem in errors, such as "the logistic regression of RiskCalibrator".
+        max_steps: Newton steps.
+
+    Raises:
+        ConvergenceError: The gradient is not near zero after `max_steps`, or a value is not finite.
+    """
+    points = np.array(start, np.float64)
+    values, gradients, curvatures = problem(points)
+    for _ in range(max_steps):
+        steps = _newton_steps(gradients, curvatures, what)
+        slopes = np.einsum("kd,kd->k", gradients, steps)  # negative: minus the squared Newton decrement
+        is_open = -slopes > _TOLERANCE
+        if not is_open.any():
+            return points
+        lengths = _line_search(problem, points, values, steps, np.where(is_open, slopes, 0.0), what)
+        points = points + lengths[:, None] * steps
+        values, gradients, curvatures = problem(points)
+    raise ConvergenceError(
+        f"{what} did not converge in {max_steps} Newton steps: the gradient is {np.sqrt(-slopes.min()):.3g} standard "
+        "deviations from zero. Look for features that repeat each other, or give a stronger prior"
+    )
+
+
+def _newton_steps(gradients: Floats, curvatures: Floats, what: str) -> Floats:
+    if not (np.isfinite(gradients).all() and np.isfinite(curvatures).all()):
+        raise ConvergenceError(f"{what} is not finite: standardize the features")
+    try:
+        steps = np.linalg.solve(curvatures, -gradients[..., None])[..., 0]
+    except np.linalg.LinAlgError as error:
+        raise ConvergenceError(
+            f"{what} has no single solution: features repeat each other; leave some out, or give a prior"
+        ) from error
+    return np.asarray(steps, np.float64)
+
+
+def _line_search(problem: Problem, points: Floats, values: Floats, steps: Floats, slopes: Floats, what: str) -> Floats:
+    """Lengths [K] in (0, 1], halved row by row until each value falls as far as its slope promises.
+
+    Without it Newton's method oscillates or diverges where probabilities are near 0 or 1 and curvature vanishes.
+    """
+    # Rows that are done take their last step whole: it is smaller than any difference that matters.
+    lengths = np.ones(len(points))
+    slack = _ROUNDING * (1 + np.abs(values))  # near the minimum the decrease drowns in rounding
+    for _ in range(_MAX_HALVINGS):
+        new_values = problem(points + lengths[:, None] * steps)[0]
+        is_enough = new_values <= values + _SUFFICIENT * lengths * slopes + slack  # False for NaN
+        is_enough |= slopes == 0.0
+        if is_enough.all():
+            return lengths
+        lengths = np.where(is_enough, lengths, lengths / 2)
+    raise ConvergenceError(f"{what} stopped before its minimum: no step lowers it; standardize the features")
