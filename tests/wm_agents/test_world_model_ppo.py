@@ -184,15 +184,18 @@ def test_losses_equal_their_formulas() -> None:
     places = samples.observations.numpy() + executed
     assert (abs(samples.actions) > 1).any()
     latents = policy.mlp_extractor.forward_actor(samples.observations)
-    predicted = policy.world_model(latents, torch.from_numpy(executed)).detach().numpy()
+    units = policy.target_units
+    assert units.scale.item() == pytest.approx(places.std(), rel=1e-4)
+    predicted = units.restore(policy.world_model(latents, torch.from_numpy(executed))).detach().numpy()
     features = policy.predict_next(samples.observations, samples.actions)
     assert np.array_equal(features.detach().numpy(), predicted)
     expected = {
         "policy": -clipped.mean(),
         "entropy": -entropy.mean().item(),
         "value": np.square(samples.returns.numpy() - values.flatten().detach().numpy()).mean(),
-        "world_model": np.square(predicted - places).mean(),
+        "world_model": np.square((predicted - places) / units.scale.numpy()).mean(),
     }
+    assert diagnostics["world_model_mse"] == pytest.approx(np.square(predicted - places).mean(), rel=1e-4)
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-4, abs=1e-6)
     assert diagnostics["clip_fraction"] == pytest.approx((abs(ratio - 1) > 0.2).mean())
     assert diagnostics["approx_kl"] == pytest.approx((ratio - 1 - np.log(ratio)).mean(), abs=1e-6)

@@ -33,7 +33,7 @@ from wm_agents.networks import Perceptron
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.finite import descend, require_finite
 from wm_agents.training.progress import progress
-from wm_agents.world_model_policy import check_spaces
+from wm_agents.world_model_policy import BoundedActorCriticPolicy, check_spaces
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class AdversarialIRL:
         self.envs = PaidEnvironments(envs, self)
         self.loss, self.accuracy = math.nan, math.nan
         self.learner = PPO(
-            "MlpPolicy",
+            BoundedActorCriticPolicy,
             self.envs,
             n_steps=self.config.num_steps,
             batch_size=min(256, self.config.num_steps * envs.num_envs),
