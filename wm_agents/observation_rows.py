@@ -90,6 +90,26 @@ def _indices(rows: Array, space: spaces.Discrete) -> NDArray[np.int64]:
     return rows.astype(np.int64)
 
 
+def float_tensor(values: Any, expected: str = "numbers") -> Tensor:
+    """A tensor as it is, anything else that holds numbers as float32; raises SpaceError for what holds none."""
+    if isinstance(values, Tensor):
+        return values
+    return torch.as_tensor(np.ascontiguousarray(number_array(values, expected)), dtype=torch.float32)
+
+
+def action_tensor(actions: Any, space: gym.Space[Any], device: torch.device) -> Tensor:
+    """Actions as a model reads them, int64 for a Discrete space; tensors keep their type.
+
+    Raises:
+        SpaceError: Not numbers.
+    """
+    if isinstance(actions, Tensor):
+        return actions.to(device)
+    array = np.ascontiguousarray(number_array(actions, f"actions of {space}"))
+    dtype = torch.int64 if isinstance(space, spaces.Discrete) else torch.float32
+    return torch.as_tensor(array, dtype=dtype, device=device)
+
+
 def observation_tensor(observations: Any, size: int, device: torch.device) -> Tensor:
     """Observations as a model reads them, float32 [B, O].
 
@@ -97,9 +117,7 @@ def observation_tensor(observations: Any, size: int, device: torch.device) -> Te
         SpaceError: Not numbers, of another shape, or not finite.
     """
     expected = f"observations [B, {size}]"
-    if not isinstance(observations, Tensor):
-        observations = torch.from_numpy(np.ascontiguousarray(number_array(observations, expected)))
-    rows = observations.to(device, torch.float32)
+    rows = float_tensor(observations, expected).to(device, torch.float32)
     if rows.ndim != 2 or rows.shape[1] != size:
         raise SpaceError(f"expected {expected}, got shape {tuple(rows.shape)}")
     if not bool(rows.isfinite().all()):

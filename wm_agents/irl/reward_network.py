@@ -10,6 +10,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from wm_agents.networks import Perceptron
+from wm_agents.observation_rows import action_tensor, float_tensor
 from wm_agents.world_models.normalisation import units
 
 
@@ -45,7 +46,9 @@ class RewardNetwork(nn.Module):
         self.mean, self.std = units(observations)
 
     def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Rewards [N] of observations [N, O] and actions [N] (Discrete) or [N, A]."""
+        """Rewards [N] of observations [N, O] and actions [N] (Discrete) or [N, A], tensors or arrays."""
+        observations = float_tensor(observations, "observations [N, O]")
+        actions = action_tensor(actions, self.action_space, observations.device)
         inputs = (observations - self.mean) / self.std
         if not self.is_state_only:
             inputs = torch.cat([inputs, encoded_actions(actions, self.action_space)], 1)

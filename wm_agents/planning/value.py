@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from wm_agents.config_checks import require_at_least, require_between
+from wm_agents.observation_rows import float_tensor
 from wm_agents.planning.holding import HeldRows
 from wm_agents.planning.objectives import RewardFunction
 from wm_agents.planning.spaces import action_bounds, check_action_space
@@ -101,7 +102,8 @@ class ValueNetwork(nn.Module):
         )
 
     def forward(self, observations: Tensor) -> Tensor:
-        """Values [B] within the bounds that the rewards allow."""
+        """Values [B] within the bounds that the rewards allow; arrays are taken as tensors are."""
+        observations = float_tensor(observations, "observations [B, O]")
         is_known = ((observations >= self.known_low) & (observations <= self.known_high)).all(-1)
         scaled = self.scaled(observations).clamp(0.0, 1.0) * is_known
         return scaled * (self.bounds[1] - self.bounds[0]) + self.bounds[0]
