@@ -14,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -237,16 +237,21 @@ class Reinforce:
         batch = self.collector.collect(self.model, self.config.episodes_per_update, number, levels)
         if self.curriculum is not None and batch.successes is None:
             raise ConfigError('this environment reports no info["is_success"], by which levels advance: train on one')
-        target_units = self.model.target_units
+        input_units, target_units = self.model.input_units, self.model.target_units
+        seen = self._updated(input_units, batch.inputs, batch.mask)
         try:
             self.model.target_units = self._updated(target_units, batch.next_observations, batch.mask)
+            if seen.is_far_from(input_units):
+                # Raw numbers of a large unit would give errors of that size, in which all else is lost. So this batch
+                # is read in the new units, though the policy that acted read the old ones.
+                self.model.input_units = seen
+                batch = replace(batch, first_tokens=None)
             metrics, bonus = self._train_on(batch)
         except BaseException:
-            self.model.target_units = target_units
+            self.model.input_units, self.model.target_units = input_units, target_units
             raise
         self._baseline = self._next_baseline
-        # Only now, so that the policy that was trained is the one that acted.
-        self.model.input_units = self._updated(self.model.input_units, batch.inputs, batch.mask)
+        self.model.input_units = seen  # otherwise only now, so that the policy that is trained is the one that acted
         metrics["return"] = batch.returns.mean(1)
         metrics["prediction_reward"] = bonus
         if batch.successes is not None:

@@ -70,6 +70,12 @@ class RunningStandardiser(nn.Module):
         self.shift.copy_(torch.where(self.is_flag, 0.0, self.mean))
         self.scale.copy_(torch.where(varies & ~self.is_flag, spread, 1.0))
 
+    def is_far_from(self, other: "RunningStandardiser") -> bool:
+        """Whether a column has another unit than before: twice or half the scale, or a mean a deviation away."""
+        ratio = self.scale / other.scale
+        distance = (self.shift - other.shift).abs() / torch.minimum(self.scale, other.scale)
+        return bool(((ratio > 2) | (ratio < 0.5) | (distance > 1)).any())
+
     def normalise(self, values: Tensor) -> Tensor:
         """From the environment's units to standard deviations: [..., F], or [S, M, F] for stacked statistics."""
         return (values - self._rows(self.shift)) / self._rows(self.scale)

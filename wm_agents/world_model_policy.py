@@ -1,6 +1,7 @@
 """The policy of `WorldModelPPO`: Stable-Baselines3's actor-critic with a head that predicts the next observation."""
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,6 +82,13 @@ class BoundedActorCriticPolicy(ActorCriticPolicy):
         self.register_buffer("action_centre", centre, persistent=False)
         self.register_buffer("action_unit", unit, persistent=False)
         super()._build(lr_schedule)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the last distribution, whose tensors hang on a graph that cannot be copied."""
+        state = super().__getstate__()  # type: ignore[misc]
+        state["action_dist"] = copy(self.action_dist)
+        vars(state["action_dist"]).pop("distribution", None)
+        return state
 
     def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
         kinds = (DiagGaussianDistribution, StateDependentNoiseDistribution)

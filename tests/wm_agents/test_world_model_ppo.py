@@ -416,3 +416,50 @@ def test_a_subclass_of_the_buffer_is_taken() -> None:
         pass
 
     assert isinstance(make(rows(Shift), rollout_buffer_class=Own).rollout_buffer, Own)
+
+
+class Hit(gym.Env[Any, Any]):
+    """One step: the reward is minus the squared distance from 70% of the range, in half ranges."""
+
+    observation_space = spaces.Box(-1, 1, (1,))
+
+    def __init__(self, low: float, high: float) -> None:
+        self.action_space = spaces.Box(low, high, (1,), np.float32)
+        self.best, self.half = low + 0.7 * (high - low), (high - low) / 2
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return np.zeros(1, np.float32), -float(((action[0] - self.best) / self.half) ** 2), True, False, {}
+
+
+@pytest.mark.parametrize("use_sde", [False, True])
+@pytest.mark.parametrize("bounds", [(5.0, 10.0), (-0.01, 0.01)])
+def test_box_actions_are_learned_in_any_unit(bounds: tuple[float, float], use_sde: bool) -> None:
+    env = rows(lambda: Hit(*bounds), 8)
+    agent = make(env, n_steps=32, batch_size=64, learning_rate=3e-3, use_sde=use_sde).learn(4000)
+    assert evaluate_policy(agent, env, 8, warn=False)[0] > -0.03
+
+
+def test_the_loss_is_the_same_whatever_the_unit_of_a_target() -> None:
+    class Scaled(Slide):
+        observation_space = spaces.Box(-np.inf, np.inf, (1,))
+        unit = 1e4
+
+        def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
+            observation, info = super().reset(**arguments)
+            return observation * np.float32(self.unit), info
+
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            observation, *rest = super().step(action)
+            return observation * np.float32(self.unit), *rest
+
+    agent = make(rows(Scaled), n_epochs=1)
+    agent.learn(128)
+    logged = agent.logger.name_to_value
+    assert logged["train/world_model_loss"] < 3
+    assert logged["train/world_model_mse"] > 1e6
+    observations = torch.zeros(4, 1)
+    assert agent.policy.predict_next(observations, torch.zeros(4, 1)).abs().max() > 10
