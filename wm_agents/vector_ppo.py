@@ -355,7 +355,7 @@ class VectorPPO(nn.Module):
         }
 
 
-def _neutral_units(make: partial[VectorPPO]) -> dict[str, Tensor]:
+def _neutral_units(make: partial[Any]) -> dict[str, Tensor]:
     """What files of before standardisation lack: units that change nothing."""
     size = make.args[0].shape[0]
     units = RunningStandardiser(size).state_dict()

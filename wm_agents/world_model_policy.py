@@ -85,7 +85,7 @@ class BoundedActorCriticPolicy(ActorCriticPolicy):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the last distribution, whose tensors hang on a graph that cannot be copied."""
-        state = super().__getstate__()  # type: ignore[misc]
+        state = super().__getstate__()
         state["action_dist"] = copy(self.action_dist)
         vars(state["action_dist"]).pop("distribution", None)
         return state

@@ -435,12 +435,20 @@ class Hit(gym.Env[Any, Any]):
         return np.zeros(1, np.float32), -float(((action[0] - self.best) / self.half) ** 2), True, False, {}
 
 
-@pytest.mark.parametrize("use_sde", [False, True])
 @pytest.mark.parametrize("bounds", [(5.0, 10.0), (-0.01, 0.01)])
-def test_box_actions_are_learned_in_any_unit(bounds: tuple[float, float], use_sde: bool) -> None:
+def test_box_actions_are_learned_in_any_unit(bounds: tuple[float, float]) -> None:
     env = rows(lambda: Hit(*bounds), 8)
-    agent = make(env, n_steps=32, batch_size=64, learning_rate=3e-3, use_sde=use_sde).learn(4000)
+    agent = make(env, n_steps=32, batch_size=64, learning_rate=3e-3).learn(4000)
     assert evaluate_policy(agent, env, 8, warn=False)[0] > -0.03
+
+
+def test_state_dependent_noise_is_in_units_of_the_bounds() -> None:
+    def draws(low: float, high: float) -> Any:
+        policy = make(rows(lambda: Hit(low, high)), use_sde=True).policy
+        policy.reset_noise(4)
+        return policy(torch.linspace(-1, 1, 4)[:, None])[0].detach().numpy()
+
+    np.testing.assert_allclose(draws(5, 10), 7.5 + 1.25 * draws(-2, 2), rtol=1e-5)
 
 
 def test_the_loss_is_the_same_whatever_the_unit_of_a_target() -> None:
