@@ -74,7 +74,7 @@ class Config:
     """Weight of the policy's entropy: in the first round, and at the end of the last."""
     model: ObjectConfig = field(default_factory=lambda: ObjectConfig(dropout=0.1, num_updates=600))
     """Of the world model."""
-    ppo: VectorPPOConfig = field(default_factory=VectorPPOConfig)
+    ppo: VectorPPOConfig = field(default_factory=lambda: VectorPPOConfig(normalize_observations=False))
     """Of the policy."""
     games: int = 20
     """Full games of the final evaluation, with sampled actions and random starts."""

@@ -6,7 +6,7 @@ uninterrupted run drew, without any environment state being stored.
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
@@ -18,7 +18,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.box_values import as_box_values
+from wm_agents.box_values import ActionUnits, as_box_values
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.sequence_model import Cache, SequenceModel, Sizes
 
@@ -37,6 +37,9 @@ class EpisodeBatch:
         rewards: The environment's [S, R, T], 0 after the end.
         mask: 1.0 for steps that happened, else 0.0 [S, R, T].
         successes: The last `info["is_success"]` of each episode [S, R], or None where the environment reports none.
+        final_inputs: What the network would have read after each episode's last step [S, R, F].
+        truncations: Whether an episode ended without a termination [S, R], by the environment's limit or `max_steps`.
+        cuts: Whether it was `max_steps` that ended it [S, R].
         first_tokens: The network's tokens [S, R, D] of one-step episodes, with their graph; else None.
     """
 
@@ -46,6 +49,9 @@ class EpisodeBatch:
     rewards: Tensor
     mask: Tensor
     successes: NDArray[np.float64] | None
+    final_inputs: Tensor
+    truncations: Tensor
+    cuts: Tensor
     first_tokens: Tensor | None = None
 
     @property
@@ -110,6 +116,19 @@ class Interface:
             return (actions.round() if np.issubdtype(box.dtype, np.integer) else actions).clamp(low, high)
         return torch.nn.functional.one_hot(actions, self.sizes.num_action_features).float()
 
+    @functools.cached_property
+    def action_units(self) -> ActionUnits | None:
+        """In which numbers a Gaussian policy acts; None for Discrete actions."""
+        return ActionUnits.of(self.action_space) if isinstance(self.action_space, spaces.Box) else None
+
+    def action_inputs(self, actions: Tensor) -> Tensor:
+        """Executed actions as the network reads them [..., A]: one-hot, or in units of the bounds."""
+        features = self.action_features(actions)
+        if self.action_units is None:
+            return features
+        centre, unit = (torch.from_numpy(values) for values in (self.action_units.centre, self.action_units.unit))
+        return (features - centre.to(features)) / unit.to(features)
+
     def decode_actions(self, actions: Tensor) -> NDArray[Any]:
         """Actions that the environment takes: shifted to the first index, or shaped, rounded and clipped to the Box."""
         array = actions.numpy()
@@ -161,13 +180,22 @@ def environment_maker(
     return _remaker(spec, {"vectorization_mode": mode, **options}, num_seeds)
 
 
-def _remaker(environment: str | EnvSpec, options: Mapping[str, Any], num_seeds: int) -> VectorEnvMaker:
-    def make(num_envs: int) -> VectorEnv[Any, Any, Any]:
-        return gym.make_vec(environment, num_envs, **options)
+@dataclass(frozen=True)
+class _Remaker:
+    """Makes vector environments; a class and no closure, so that an agent can be pickled."""
 
+    environment: str | EnvSpec
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, num_envs: int) -> VectorEnv[Any, Any, Any]:
+        return gym.make_vec(self.environment, num_envs, **self.options)
+
+
+def _remaker(environment: str | EnvSpec, options: Mapping[str, Any], num_seeds: int) -> VectorEnvMaker:
+    make = _Remaker(environment, dict(options))
     if num_seeds == 1 or _takes_row_seeds(make):
         return make
-    return lambda num_envs: gym.make_vec(environment, num_envs, **{**options, "vectorization_mode": "sync"})
+    return _Remaker(environment, {**options, "vectorization_mode": "sync"})
 
 
 def _takes_row_seeds(maker: VectorEnvMaker) -> bool:
@@ -201,6 +229,10 @@ class Collector:
         self._environments: dict[tuple[int, int], VectorEnv[Any, Any, Any]] = {}
         self._last_num_steps = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without environments, which a copy makes anew: no collection depends on what was played before."""
+        return {**vars(self), "_environments": {}}
+
     def collect(
         self,
         model: SequenceModel,
@@ -208,6 +240,7 @@ class Collector:
         number: Sequence[int],
         levels: Sequence[int] | None = None,
         is_greedy: bool = False,
+        max_steps: int | None = None,
     ) -> EpisodeBatch:
         """Play R episodes for each stacked run.
 
@@ -217,13 +250,15 @@ class Collector:
             number: Names this collection; with the seed it determines all randomness.
             levels: The level that each run plays [S]; None is level 0 for all.
             is_greedy: Take the likeliest action.
+            max_steps: In place of the collector's own.
         """
+        max_steps = self.max_steps if max_steps is None else max_steps
         levels = list(levels) if levels is not None else [0] * model.num_seeds
         groups = {level: [s for s, own in enumerate(levels) if own == level] for level in sorted(set(levels))}
         if len(groups) == 1:
-            return self._play(model, levels[0], list(range(model.num_seeds)), num_rows, number, is_greedy)
+            return self._play(model, levels[0], list(range(model.num_seeds)), num_rows, number, is_greedy, max_steps)
         parts = [
-            self._play(model.select(members), level, members, num_rows, number, is_greedy)
+            self._play(model.select(members), level, members, num_rows, number, is_greedy, max_steps)
             for level, members in groups.items()
         ]
         order = np.argsort(np.concatenate(list(groups.values())))
@@ -252,6 +287,7 @@ class Collector:
         num_rows: int,
         number: Sequence[int],
         is_greedy: bool,
+        max_steps: int,
     ) -> EpisodeBatch:
         environment = self._environment(level, len(members) * num_rows)
         draws = [np.random.default_rng([self.seeds[member], *number]) for member in members]
@@ -266,7 +302,7 @@ class Collector:
         is_running = np.ones(num_envs, np.bool_)
         episode = _Recorder()
         encoded = self.interface.encode_observations(observations)
-        while is_running.any() and len(episode.rewards) < self.max_steps:
+        while is_running.any() and len(episode.rewards) < max_steps:
             inputs, actions = player.act(encoded, keeps_graph=self._last_num_steps == 1 and not is_greedy)
             observations, rewards, terminated, truncated, infos = environment.step(
                 self.interface.decode_actions(actions)
@@ -274,10 +310,11 @@ class Collector:
             encoded = self.interface.encode_observations(observations)
             episode.add(inputs, actions, encoded, rewards, is_running, infos)
             player.observe(actions, rewards)
+            episode.end(player.inputs(encoded), is_running, terminated, truncated)
             is_running &= ~(terminated | truncated)
         self._last_num_steps = len(episode.rewards)
         tokens = player.first_tokens if self._last_num_steps == 1 else None
-        return episode.finish((len(members), num_rows), tokens)
+        return episode.finish((len(members), num_rows), is_running, tokens)
 
 
 class _Player:
@@ -300,17 +337,22 @@ class _Player:
 
     def act(self, observations: Tensor, keeps_graph: bool) -> tuple[Tensor, Tensor]:
         """Inputs [S * R, F] and actions [S * R, ...] of the next step."""
-        has_previous = self._interface.has_previous_step
-        inputs = torch.cat([observations, self._previous], 1) if has_previous else observations
+        inputs = self.inputs(observations)
         with torch.set_grad_enabled(keeps_graph and self._attended is None):
             tokens = self._encode(inputs.view(*self._shape, -1).to(self._model.device))
             outputs = self._model.policy(tokens).detach()
         return inputs, self._sample(outputs).flatten(0, 1).cpu()
 
+    def inputs(self, observations: Tensor) -> Tensor:
+        """What the network reads of the present step [S * R, F]."""
+        if self._interface.has_previous_step:
+            return torch.cat([observations, self._previous], 1)
+        return observations
+
     def observe(self, actions: Tensor, rewards: NDArray[Any]) -> None:
         """Remember the step for the next token."""
         if self._interface.has_previous_step:
-            features = self._interface.action_features(actions)
+            features = self._interface.action_inputs(actions)
             self._previous = torch.cat([features, torch.from_numpy(np.asarray(rewards, np.float32))[:, None]], 1)
 
     def _encode(self, inputs: Tensor) -> Tensor:
@@ -326,8 +368,7 @@ class _Player:
             if self._is_greedy:
                 return outputs
             noise = np.stack([draw.standard_normal(outputs.shape[1:], np.float32) for draw in self._draws])
-            spread = self._model.parameters["log_std"].detach().exp()
-            return outputs + spread * torch.from_numpy(noise).to(outputs.device)
+            return outputs + self._model.action_spread().detach() * torch.from_numpy(noise).to(outputs.device)
         if self._is_greedy:
             return outputs.argmax(-1)
         uniform = np.stack([draw.random(outputs.shape[1], np.float32) for draw in self._draws])
@@ -348,6 +389,8 @@ class _Recorder:
         self.rewards: list[NDArray[Any]] = []
         self._masks: list[NDArray[np.bool_]] = []
         self._successes: NDArray[np.float64] | None = None
+        self._truncations: NDArray[np.bool_] | None = None
+        self._final_inputs: Tensor | None = None
 
     def add(
         self,
@@ -365,14 +408,44 @@ class _Recorder:
             known = np.asarray(infos["is_success"], np.float64)
             self._successes = np.where(is_running, known, known if self._successes is None else self._successes)
 
-    def finish(self, shape: tuple[int, int], first_tokens: Tensor | None) -> EpisodeBatch:
+    def end(
+        self,
+        inputs: Tensor,
+        is_running: NDArray[np.bool_],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
+    ) -> None:
+        """Keep what follows this step, and whether it truncated the episode, in the rows that were running."""
+        is_truncated = is_running & truncated & ~terminated
+        if self._final_inputs is None or self._truncations is None:
+            self._final_inputs, self._truncations = inputs, is_truncated
+            return
+        self._final_inputs = torch.where(torch.from_numpy(is_running)[:, None], inputs, self._final_inputs)
+        self._truncations = self._truncations | is_truncated
+
+    def finish(
+        self, shape: tuple[int, int], is_running: NDArray[np.bool_], first_tokens: Tensor | None
+    ) -> EpisodeBatch:
+        assert self._final_inputs is not None
+        assert self._truncations is not None
         inputs, actions, next_observations = (
             torch.stack(column, 1).unflatten(0, shape) for column in zip(*self._steps, strict=True)
         )
         rewards = torch.from_numpy(np.stack(self.rewards, 1).astype(np.float32)).unflatten(0, shape)
         mask = torch.from_numpy(np.stack(self._masks, 1).astype(np.float32)).unflatten(0, shape)
         successes = None if self._successes is None else self._successes.reshape(shape)
-        return EpisodeBatch(inputs, actions, next_observations, rewards, mask, successes, first_tokens)
+        return EpisodeBatch(
+            inputs,
+            actions,
+            next_observations,
+            rewards,
+            mask,
+            successes,
+            self._final_inputs.unflatten(0, shape),
+            torch.from_numpy(self._truncations | is_running).unflatten(0, shape),
+            torch.from_numpy(is_running.copy()).unflatten(0, shape),
+            first_tokens,
+        )
 
 
 def _merge(parts: list[EpisodeBatch], order: NDArray[np.intp]) -> EpisodeBatch:
@@ -388,6 +461,9 @@ def _merge(parts: list[EpisodeBatch], order: NDArray[np.intp]) -> EpisodeBatch:
         ]
         return torch.cat(padded)[torch.from_numpy(order)]
 
+    def ordered(tensors: list[Tensor]) -> Tensor:
+        return torch.cat(tensors)[torch.from_numpy(order)]
+
     successes = [part.successes for part in parts if part.successes is not None]
     return EpisodeBatch(
         joined([part.inputs for part in parts]),
@@ -396,4 +472,7 @@ def _merge(parts: list[EpisodeBatch], order: NDArray[np.intp]) -> EpisodeBatch:
         joined([part.rewards for part in parts]),
         joined([part.mask for part in parts]),
         np.concatenate(successes)[order] if len(successes) == len(parts) else None,
+        ordered([part.final_inputs for part in parts]),
+        ordered([part.truncations for part in parts]),
+        ordered([part.cuts for part in parts]),
     )

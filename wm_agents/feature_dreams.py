@@ -13,6 +13,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wm_agents.errors import SpaceError
+from wm_agents.observation_rows import number_array, require_finite_rows
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.objects import ObjectModel, PartView
 from wm_agents.world_models.unrolling import Unrolled
@@ -102,9 +104,16 @@ class RememberingAgent:
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
     ) -> tuple[Any, Any]:
-        """Actions for one observation [O] or a batch [B, O], and the memories and actions to pass on."""
-        rows = np.asarray(observation, np.float32)
-        batch = rows.reshape(-1, rows.shape[-1])
+        """Actions for one observation [O] or a batch [B, O], and the memories and actions to pass on.
+
+        Raises:
+            SpaceError: What is no observation of the view.
+        """
+        rows = number_array(observation, "an observation").astype(np.float32)
+        if rows.ndim not in (1, 2) or not rows.size:
+            raise SpaceError(f"expected an observation [O] or a batch [B, O], got shape {rows.shape}")
+        batch = np.atleast_2d(rows)
+        require_finite_rows(batch)
         if state is None:
             memories = self.view.begin(batch)
         else:

@@ -3,11 +3,17 @@
 Williams (1992), "Simple statistical gradient-following algorithms for connectionist reinforcement learning", eq. 11,
 with reward to go, a baseline, an entropy bonus, and a head that predicts the raw next observation from the same tokens
 that the policy reads. `num_seeds` runs train as one batched program; each has its own network, episodes and randomness.
+
+What is maximised is the return of the episode as it is played: a truncated one counts like a terminated one, unless the
+baseline is the value head and the discount below 1, when the value of the observation after the last step stands in for
+the rest.
 """
 
 import math
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +29,9 @@ from wm_agents.episodes import Collector, EpisodeBatch, Interface, VectorEnvMake
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, SpaceError
 from wm_agents.flat_adam import FlatAdam
 from wm_agents.networks import choose_device
+from wm_agents.observation_rows import observation_rows
 from wm_agents.reinforce_config import LossWeights, ReinforceConfig, config_from_dict
+from wm_agents.running_standardiser import RunningStandardiser
 from wm_agents.sequence_model import Cache, SequenceModel, Sizes, num_network_parameters
 from wm_agents.training.checkpoints import (
     Checkpoint,
@@ -54,6 +62,7 @@ __all__ = [
 KIND = "reinforce"
 SMALLEST_SPREAD = 0.05  # in units of return: a batch of equal returns must not become noise of unit size
 HEADLINE = ("success", "return")  # what the progress bar shows
+LONGEST_EVALUATION = 100_000  # steps of an episode that nothing ends
 _TRAINING, _EVALUATION = 0, 1  # first word of a collection's number, so that the two never share episodes
 
 
@@ -129,7 +138,9 @@ class Reinforce:
         num_levels, num_seeds = len(levels), self.config.num_seeds
         self.curriculum = Curriculum(range(num_levels), mastery, window, num_seeds) if num_levels > 1 else None
         self.device = choose_device(self.config.device)
-        self.model = SequenceModel(self.config.network, self.interface.sizes, self.seeds, self.device)
+        self.model = SequenceModel(
+            self.config.network, self.interface.sizes, self.seeds, self.device, self.interface.action_units
+        )
         self._optimizer = FlatAdam(self.model.flat, self.config.learning_rate)
         self._baseline = np.full((self.config.num_seeds, self.config.max_episode_steps), np.nan, np.float32)
         self._next_baseline = self._baseline  # becomes the baseline once an update has succeeded
@@ -188,21 +199,41 @@ class Reinforce:
         return self
 
     def evaluate(
-        self, num_episodes: int = 100, *, deterministic: bool = True, level: int = -1, number: int = 0
+        self,
+        num_episodes: int = 100,
+        *,
+        deterministic: bool = True,
+        level: int = -1,
+        number: int = 0,
+        max_episode_steps: int = LONGEST_EVALUATION,
     ) -> EpisodeBatch:
-        """Play fresh episodes with every run, on seeds that training never uses.
+        """Play whole fresh episodes with every run, on seeds that training never uses.
 
         Args:
             num_episodes: Per run.
             deterministic: Take the likeliest action.
             level: Index into the levels; the last by default.
             number: Names the set of episodes; the same number gives the same set.
+            max_episode_steps: Where an episode that nothing ended is cut, with a warning; the limit of training does
+                not count here.
+
+        Raises:
+            ConfigError: `num_episodes` or `max_episode_steps` below 1.
         """
+        require_at_least(1, num_episodes=num_episodes, max_episode_steps=max_episode_steps)
         levels = [range(len(self.collector.makers))[level]] * self.config.num_seeds
         with torch.no_grad():
-            return self.collector.collect(
-                self.model, num_episodes, (_EVALUATION, number), levels, is_greedy=deterministic
+            batch = self.collector.collect(
+                self.model, num_episodes, (_EVALUATION, number), levels, deterministic, max_episode_steps
             )
+        num_cut = int(batch.cuts.sum())
+        if num_cut:
+            warnings.warn(
+                f"{num_cut} of {batch.cuts.numel()} episodes had not ended after {max_episode_steps} steps and "
+                "count as they stood: give the environment a time limit, or raise max_episode_steps",
+                stacklevel=2,
+            )
+        return batch
 
     def _update(self) -> UpdateReport:
         levels = None
@@ -212,14 +243,21 @@ class Reinforce:
         batch = self.collector.collect(self.model, self.config.episodes_per_update, number, levels)
         if self.curriculum is not None and batch.successes is None:
             raise ConfigError('this environment reports no info["is_success"], by which levels advance: train on one')
-        terms, bonus = self._losses(batch)
-        assert terms.keys() == self._weights.keys(), "every loss term has one weight"
-        values = torch.stack(list(terms.values()))
-        metrics = dict(zip(terms, values.detach().cpu().double().numpy(), strict=True))
-        self._check_finite(metrics, batch)
-        weights = torch.tensor([self._weights[name] for name in terms], device=self.device)
-        metrics["gradient_norm"] = self._descend((weights @ values).sum())
+        input_units, target_units = self.model.input_units, self.model.target_units
+        seen = self._updated(input_units, batch.inputs, batch.mask)
+        try:
+            self.model.target_units = self._updated(target_units, batch.next_observations, batch.mask)
+            if seen.is_far_from(input_units):
+                # Raw numbers of a large unit would give errors of that size, in which all else is lost. So this batch
+                # is read in the new units, though the policy that acted read the old ones.
+                self.model.input_units = seen
+                batch = replace(batch, first_tokens=None)
+            metrics, bonus = self._train_on(batch)
+        except BaseException:
+            self.model.input_units, self.model.target_units = input_units, target_units
+            raise
         self._baseline = self._next_baseline
+        self.model.input_units = seen  # otherwise only now, so that the policy that is trained is the one that acted
         metrics["return"] = batch.returns.mean(1)
         metrics["prediction_reward"] = bonus
         if batch.successes is not None:
@@ -230,6 +268,25 @@ class Reinforce:
         self.num_steps += batch.num_steps
         num_episodes = self.num_updates * self.config.episodes_per_update
         return UpdateReport(self.num_updates, self.num_steps.copy(), num_episodes, metrics)
+
+    def _updated(self, units: RunningStandardiser, rows: Tensor, mask: Tensor) -> RunningStandardiser:
+        """Units that have also seen the steps [S, R, T, ...] that happened."""
+        if not self.config.normalize_observations:
+            return units
+        updated = deepcopy(units)
+        updated.update(rows.flatten(1, 2), mask.flatten(1))
+        return updated
+
+    def _train_on(self, batch: EpisodeBatch) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
+        """One step down the losses of a batch: their values by name, the gradient's norm, and the intrinsic reward."""
+        terms, bonus = self._losses(batch)
+        assert terms.keys() == self._weights.keys(), "every loss term has one weight"
+        values = torch.stack(list(terms.values()))
+        metrics = dict(zip(terms, values.detach().cpu().double().numpy(), strict=True))
+        self._check_finite(metrics, batch)
+        weights = torch.tensor([self._weights[name] for name in terms], device=self.device)
+        metrics["gradient_norm"] = self._descend((weights @ values).sum())
+        return metrics, bonus
 
     def _losses(self, batch: EpisodeBatch) -> tuple[dict[str, Tensor], NDArray[np.float64]]:
         """Each loss term per run [S], and the mean intrinsic reward per run."""
@@ -249,6 +306,8 @@ class Reinforce:
             intrinsic = -error.detach().cpu().view(num_seeds, num_rows, num_steps) * batch.mask
             rewards = rewards + self.config.prediction_reward_weight * intrinsic
             bonus = intrinsic.sum(-1).mean(1).double().numpy()
+        if self.config.baseline == "value" and self.config.discount < 1:
+            rewards = rewards + self._bootstraps(batch)
         to_go = rewards_to_go(rewards, self.config.discount).to(self.device)
         if weights.value > 0:
             # With the moving baseline the head is trained apart from the tokens, so that it stays a spectator.
@@ -268,6 +327,41 @@ class Reinforce:
             terms["entropy"] = -(entropy * share).sum(1)
         return terms, bonus
 
+    def _bootstraps(self, batch: EpisodeBatch) -> Tensor:
+        """What the last reward of truncated episodes lacks [S, R, T]: the discounted value of what came after it.
+
+        Without a discount there is none: the return of an endless episode has no bound, and its estimate would grow by
+        its own values.
+        """
+        missing = torch.zeros_like(batch.rewards)
+        if not bool(batch.truncations.any()):
+            return missing
+        lengths = batch.mask.sum(2, keepdim=True).long()  # [S, R, 1]
+        places = lengths.unsqueeze(-1).expand(-1, -1, 1, batch.inputs.shape[-1])
+        inputs = torch.cat([batch.inputs, torch.zeros_like(batch.inputs[:, :, :1])], 2)
+        inputs = inputs.scatter(2, places, batch.final_inputs.unsqueeze(2))
+        with torch.no_grad():
+            tokens = self.model.encode(inputs.to(self.device))  # [S, R, T + 1, D]
+            width = tokens.shape[-1]
+            last = tokens.gather(2, lengths.to(self.device).unsqueeze(-1).expand(-1, -1, 1, width)).squeeze(2)
+            values = self.model.value(last).cpu()  # [S, R]
+        worth = (self.config.discount * values * batch.truncations).unsqueeze(-1)
+        return missing.scatter(2, lengths - 1, worth)
+
+    def prediction_error(self, batch: EpisodeBatch) -> NDArray[np.float64]:
+        """Mean squared error [S] of predicted next observations over steps and features, in the environment's units.
+
+        The loss and the intrinsic reward are in standardised units, which are these where observations are one-hots.
+        """
+        with torch.no_grad():
+            actions = batch.actions.flatten(1, 2).to(self.device)
+            differences = self.model.target_units.raw_errors(
+                self._prediction_differences(self._tokens(batch), actions, batch)
+            )
+        errors = differences.square().mean(-1).cpu() * batch.mask.flatten(1)  # [S, R * T]
+        means: NDArray[np.float64] = (errors.sum(1) / batch.mask.sum((1, 2))).double().numpy()
+        return means
+
     def representation(self, batch: EpisodeBatch) -> Tensor:
         """The tokens [S, R, T, D] that all heads read, for probes of what the network has learned."""
         with torch.no_grad():
@@ -282,11 +376,11 @@ class Reinforce:
         return self.model.encode(batch.inputs.to(self.device)).flatten(1, 2)
 
     def _policy_terms(self, tokens: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Log probability and entropy [S, R * T] of the executed actions."""
+        """Log probability and entropy [S, R * T] of the executed actions; of Box actions in units of their bounds."""
         outputs = self.model.policy(tokens)
         if self.interface.is_continuous:
             log_std = self.model.parameters["log_std"]
-            squares = ((actions - outputs) / log_std.exp()).square()
+            squares = ((actions - outputs) / self.model.action_spread()).square()
             log_probability = -0.5 * (squares + 2 * log_std + math.log(2 * math.pi)).sum(-1)
             entropy = (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1).expand_as(log_probability)
             return log_probability, entropy
@@ -295,13 +389,17 @@ class Reinforce:
         return chosen, -(log_probabilities.exp() * log_probabilities).sum(-1)
 
     def _prediction_errors(self, tokens: Tensor, actions: Tensor, batch: EpisodeBatch) -> Tensor:
-        """Squared error of the predicted next observation, a mean over its features [S, R * T]."""
+        """Squared error of the predicted next observation in units of the targets, a mean over features [S, R * T]."""
+        return self._prediction_differences(tokens, actions, batch).square().mean(-1)
+
+    def _prediction_differences(self, tokens: Tensor, actions: Tensor, batch: EpisodeBatch) -> Tensor:
+        """The predicted next observations less the recorded ones, in units of the targets [S, R * T, O]."""
         targets = batch.next_observations
         if self.config.world_model_target == "shuffled":
             draws = np.random.default_rng([self.seed, self.num_updates])
             targets = targets[:, torch.from_numpy(other_rows(targets.shape[1], draws))]
-        predicted = self.model.next_observation(tokens, self.interface.action_features(actions))
-        return (predicted - targets.flatten(1, 2).to(self.device)).square().mean(-1)
+        predicted = self.model.next_observation(tokens, self.interface.action_inputs(actions))
+        return predicted - self.model.target_units.normalise(targets.flatten(1, 2).to(self.device))
 
     def _moving_baseline(self, to_go: Tensor, mask: Tensor) -> Tensor:
         """The average return to go at each step [S, 1, T] before this batch, which enters the next average."""
@@ -360,10 +458,12 @@ class Reinforce:
 
         Returns:
             The action or actions, and the state to pass on.
+
+        Raises:
+            SpaceError: What is no observation of the space that the agent was trained on.
+            ConfigError: The tokens need rewards, which this call does not get.
         """
-        space_shape = self.interface.observation_space.shape or ()
-        is_single = np.shape(observation) == space_shape
-        batch = np.asarray(observation)[None] if is_single else np.asarray(observation)
+        batch, is_single = observation_rows(observation, self.interface.observation_space)
         tokens, cache = self._predict_tokens(self.interface.encode_observations(batch), state, episode_start, member)
         outputs = self._member(member).policy(tokens).squeeze(0).detach().cpu()
         actions = self.interface.decode_actions(self._choose(outputs, deterministic, member))
@@ -391,7 +491,7 @@ class Reinforce:
     def _choose(self, outputs: Tensor, deterministic: bool, member: int) -> Tensor:
         """Actions [B] or [B, A] from policy outputs [B, ...]."""
         if self.interface.is_continuous:
-            spread = self._member(member).parameters["log_std"][0].detach().cpu().exp()
+            spread = self._member(member).action_spread()[0].detach().cpu()
             noise = torch.randn(outputs.shape, generator=self._generator)
             return outputs if deterministic else outputs + spread * noise
         if deterministic:
@@ -448,7 +548,8 @@ class Reinforce:
             environment = env if env is not None else _own_id(metadata["env_id"])
             if environment is None:
                 raise CheckpointError("this agent was not made from an environment id: give load() the environment")
-            config = config_from_dict(metadata["config"])
+            # Files of before standardisation go on without it, as what they learned is for raw numbers.
+            config = config_from_dict({"normalize_observations": False, **metadata["config"]})
             config = replace(config, device=_device_of(config) if device == "auto" else device)
             _check_sizes(config, Sizes(**metadata["sizes"]), tensors)
             agent = cls(environment, config, seed=metadata["seed"], **metadata["options"])
@@ -484,6 +585,8 @@ class Reinforce:
         tensors = {"parameters": self.model.flat, "baseline": torch.from_numpy(self._baseline)}
         tensors["generator"] = self._generator.get_state()
         tensors |= {f"adam.{name}": value for name, value in self._optimizer.moments.items()}
+        for kind, standardiser in self._standardisers().items():
+            tensors |= {f"{kind}.{name}": value for name, value in standardiser.state_dict().items()}
         metadata = {
             "kind": KIND,
             "env_id": self._env_id,
@@ -494,17 +597,31 @@ class Reinforce:
             "num_updates": self.num_updates,
             "num_steps": self.num_steps.tolist(),
             "curriculum": None if self.curriculum is None else self.curriculum.state_dict(),
+            "acts_in_units": True,
         }
         return tensors, metadata
+
+    def _standardisers(self) -> dict[str, RunningStandardiser]:
+        return {"input_units": self.model.input_units, "target_units": self.model.target_units}
 
     def _restore(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
         if metadata["sizes"] != asdict(self.interface.sizes):
             raise CheckpointError(
                 f"trained on spaces of sizes {metadata['sizes']}, this environment has {asdict(self.interface.sizes)}"
             )
+        units = self.interface.action_units
         num_updates, num_steps = metadata["num_updates"], np.array(metadata["num_steps"], np.int64)
         if not isinstance(num_updates, int) or num_steps.shape != self.num_steps.shape:
             raise CheckpointError(f"no counts of updates and of steps by seed: {num_updates!r}, {num_steps!r}")
+        if not metadata.get("acts_in_units") and not (units is None or units.are_plain):
+            raise CheckpointError(
+                f"this agent learned actions of {self.interface.action_space} in raw numbers, and this version acts in "
+                "units of their bounds: train it again"
+            )
+        for kind, standardiser in self._standardisers().items():
+            stored = {name: tensors.get(f"{kind}.{name}") for name in standardiser.state_dict()}
+            if any(value is not None for value in stored.values()):
+                standardiser.load_state_dict(stored)
         self.model.flat.copy_(tensors["parameters"])
         self._baseline[:] = tensors["baseline"].numpy()
         self._next_baseline = self._baseline

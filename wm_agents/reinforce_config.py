@@ -17,7 +17,7 @@ class LossWeights:
         policy: -log pi(a | s) times the advantage.
         entropy: Minus the policy's entropy, in nats.
         value: Half the squared error of the value head against the return to go.
-        world_model: Mean squared error of the predicted raw next observation.
+        world_model: Mean squared error of the predicted raw next observation, in units of its spread.
     """
 
     policy: float = 1.0
@@ -42,11 +42,15 @@ class ReinforceConfig:
         max_gradient_norm: Each run's gradient is scaled down to this norm.
         baseline: "moving" averages past returns to go by step; "value" is the value head.
         baseline_decay: Of the moving average, per update.
-        prediction_reward_weight: Weight of the intrinsic reward, minus the world model's squared error.
+        prediction_reward_weight: Weight of the intrinsic reward, minus the world model's squared error in units of the
+            targets' spread.
         world_model_target: "next" is the observation that followed; "shuffled" is that of another episode of the same
             batch, a placebo with the same targets and no information.
+        normalize_observations: Standardise inputs and prediction targets by all that a run has seen so far. Columns
+            that only hold 0 and 1, as those of one-hots do, stay as they are.
         has_previous_step: Each token also carries the action and reward before it.
-        max_episode_steps: Episodes are cut here while training.
+        max_episode_steps: Episodes are cut here while training. What a cut or a truncation leaves out is estimated with
+            baseline="value" and a discount below 1, and counts as nothing otherwise.
         device: "auto" takes an accelerator when there is one.
     """
 
@@ -62,6 +66,7 @@ class ReinforceConfig:
     baseline_decay: float = 0.95
     prediction_reward_weight: float = 0.1
     world_model_target: Literal["next", "shuffled"] = "next"
+    normalize_observations: bool = True
     has_previous_step: bool = False
     max_episode_steps: int = 1000
     device: str = "auto"

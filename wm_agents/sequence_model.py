@@ -17,7 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wm_agents.box_values import ActionUnits
 from wm_agents.errors import ConfigError
+from wm_agents.running_standardiser import RunningStandardiser
 
 LONGEST_PERIOD = 100.0  # steps per radian of the slowest rotation, beyond the episodes that recall is tested on
 
@@ -93,22 +95,45 @@ class SequenceModel:
 
     Positions enter as a penalty on distant keys that differs from head to head (ALiBi, Press et al. 2022, sec. 3),
     which has no parameters, so an episode may be longer than any seen before. The world-model head reads (token,
-    embedded action) and predicts the raw next observation, never an embedding.
+    embedded action) and predicts the raw next observation, never an embedding, in units of its spread.
 
     Args:
         config: The network's sizes.
         sizes: What the environment asks for.
         seeds: One initialisation seed per stacked run, S of them.
         device: Where the parameters live.
+        action_units: In which numbers a Box policy acts; None takes its outputs as they are.
+
+    Attributes:
+        input_units: Units of the inputs [S, F], by which they are standardised here; who trains updates them.
+        target_units: Units of the predicted observations [S, O].
     """
 
-    def __init__(self, config: NetworkConfig, sizes: Sizes, seeds: list[int], device: torch.device) -> None:
+    def __init__(
+        self,
+        config: NetworkConfig,
+        sizes: Sizes,
+        seeds: list[int],
+        device: torch.device,
+        action_units: ActionUnits | None = None,
+    ) -> None:
         self.config, self.sizes, self.device = config, sizes, device
+        self.action_units = action_units
         self.num_seeds = len(seeds)
         self.shapes = dict(_shapes(config, sizes))
         self.num_parameters = sum(math.prod(shape) for shape in self.shapes.values())
         self.flat = torch.stack([self._initial(seed) for seed in seeds]).to(device)
         self.flat_gradient = torch.zeros_like(self.flat)
+        self.input_units = RunningStandardiser(len(seeds), sizes.num_inputs).to(device)
+        self.target_units = RunningStandardiser(len(seeds), sizes.num_targets).to(device)
+        self._attach()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the views into the flat tensors, which a copy would turn into tensors of their own."""
+        return {name: value for name, value in vars(self).items() if name != "parameters"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
         self._attach()
 
     def _initial(self, seed: int) -> Tensor:
@@ -125,6 +150,9 @@ class SequenceModel:
             parameter.grad = self.flat_gradient[:, columns].view(-1, *shape)
             self.parameters[name] = parameter
             start = columns.stop
+        if self.action_units is not None:
+            self._action_centre = torch.from_numpy(self.action_units.centre).to(self.device)
+            self._action_unit = torch.from_numpy(self.action_units.unit).to(self.device)
         self._biases = torch.empty(self.config.num_heads, 0, 0, device=self.device)
         self._turn_table = torch.zeros(0, 1, 1, dtype=torch.complex64)
 
@@ -141,9 +169,12 @@ class SequenceModel:
         """A copy that holds these stacked runs only, without gradients of its own past."""
         chosen = object.__new__(SequenceModel)
         chosen.config, chosen.sizes, chosen.device = self.config, self.sizes, self.device
+        chosen.action_units = self.action_units
         chosen.shapes, chosen.num_parameters, chosen.num_seeds = self.shapes, self.num_parameters, len(members)
         chosen.flat = self.flat[members].clone()
         chosen.flat_gradient = torch.zeros_like(chosen.flat)
+        chosen.input_units = self.input_units.select(members)
+        chosen.target_units = self.target_units.select(members)
         chosen._attach()
         return chosen
 
@@ -156,7 +187,8 @@ class SequenceModel:
         return torch.addcmul(self.parameters[f"{name}.bias"], normalised, self.parameters[f"{name}.weight"])
 
     def _embed(self, inputs: Tensor) -> Tensor:
-        return self.linear("encoder.2", self.linear("encoder.1", inputs).relu_())
+        standardised = self.input_units.normalise(inputs)
+        return self.linear("encoder.2", self.linear("encoder.1", standardised).relu_())
 
     def _feed_forward(self, layer: int, tokens: Tensor) -> Tensor:
         hidden = self.linear(f"block{layer}.up", self._normalise(f"block{layer}.norm2", tokens)).relu_()
@@ -257,15 +289,23 @@ class SequenceModel:
         return heads.transpose(1, 2).reshape(self.num_seeds, -1, self.config.width)
 
     def policy(self, tokens: Tensor) -> Tensor:
-        """Logits or means [S, M, outputs] for tokens [S, M, D]."""
-        return self.linear("policy", tokens)
+        """Logits, or means in the environment's units, [S, M, outputs] for tokens [S, M, D]."""
+        outputs = self.linear("policy", tokens)
+        if self.action_units is None:
+            return outputs
+        return self._action_centre + self._action_unit * outputs
+
+    def action_spread(self) -> Tensor:
+        """Standard deviations [S, 1, A] of a Box action, in the environment's units."""
+        spread = self.parameters["log_std"].exp()
+        return spread if self.action_units is None else self._action_unit * spread
 
     def value(self, tokens: Tensor) -> Tensor:
         """Expected return [S, M] for tokens [S, M, D]."""
         return self.linear("value.2", self.linear("value.1", tokens).relu_()).squeeze(-1)
 
     def next_observation(self, tokens: Tensor, actions: Tensor) -> Tensor:
-        """Raw next observations [S, M, O] for tokens [S, M, D] and action features [S, M, A]."""
+        """Next observations [S, M, O], in `target_units`, for tokens [S, M, D] and action features [S, M, A]."""
         # The affine map of the pair (token, embedded action), as two parts so that nothing is concatenated.
         from_action = torch.bmm(self.parameters["action.weight"], self.parameters["world.action.weight"])
         hidden = torch.baddbmm(self.linear("world.1", tokens), actions, from_action)

@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from wm_agents.config_checks import require_at_least, require_between, require_positive
 from wm_agents.errors import ConfigError, NonFiniteError, SpaceError
 from wm_agents.networks import Perceptron
+from wm_agents.observation_rows import encoded_rows
+from wm_agents.running_standardiser import RunningStandardiser
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, refusing_misfits, save_checkpoint
 from wm_agents.training.finite import descend, require_finite
 from wm_agents.training.progress import say_nothing_left
@@ -49,6 +51,8 @@ class VectorPPOConfig:
         clip: Range of the probability ratio.
         value_coefficient: Weight of the value's squared error.
         max_gradient_norm: Larger gradients are scaled down.
+        normalize_observations: Standardise observations by all that were seen so far, as VecNormalize does. Columns
+            that only hold 0 and 1 stay as they are.
     """
 
     widths: tuple[int, ...] = (96, 96)
@@ -61,6 +65,7 @@ class VectorPPOConfig:
     clip: float = 0.2
     value_coefficient: float = 0.5
     max_gradient_norm: float = 0.5
+    normalize_observations: bool = True
 
     def __post_init__(self) -> None:
         counts = {"num_steps": self.num_steps, "num_epochs": self.num_epochs, "minibatch_size": self.minibatch_size}
@@ -106,7 +111,7 @@ class VectorPPO(nn.Module):
     """A policy and a value for vector observations and Discrete actions.
 
     Args:
-        observation_space: One-dimensional Box, of a single row; numbers of order one are learned from best.
+        observation_space: One-dimensional Box, of a single row.
         action_space: Discrete.
         config: None takes `VectorPPOConfig()`.
         seed: Draws weights, actions and minibatches.
@@ -136,6 +141,7 @@ class VectorPPO(nn.Module):
         sizes = (*shape, *self.config.widths)
         self.policy = Perceptron((*sizes, int(action_space.n)), self.config.activation, self.generator, 0.01)
         self.value = Perceptron((*sizes, 1), self.config.activation, self.generator, 1.0)
+        self.observation_units = RunningStandardiser(*shape)
         self.optimizer = torch.optim.Adam(self.parameters(), 1e-3, eps=1e-5, fused=True)
         self._observations: Array | None = None
 
@@ -194,6 +200,8 @@ class VectorPPO(nn.Module):
             self.optimizer.param_groups[0]["lr"] = learning_rate[0] + done * (learning_rate[1] - learning_rate[0])
             figures = self._update(rollout, entropy[0] + done * (entropy[1] - entropy[0]), place)
             measured.append(figures)
+            if self.config.normalize_observations:  # after the update, so that the policy that acted was trained
+                self.observation_units.update(rollout.observations.flatten(0, 1))
             is_due = (update + 1) % checkpoint_every == 0 or update + 1 == num_updates
             if checkpoints is not None and is_due:
                 checkpoints.save_state(update + 1, {**self.state(), "measured": measured}, run)
@@ -256,23 +264,26 @@ class VectorPPO(nn.Module):
         stored = load_checkpoint(Path(path), kind=KIND)
         with reading_description(path, "a policy of VectorPPO"):
             check_counts({"widths": stored.metadata["config"]["widths"]}, stored.tensors)
-            config = config_from_json(VectorPPOConfig, stored.metadata["config"])
+            # Files of before standardisation go on without it.
+            config = config_from_json(VectorPPOConfig, {"normalize_observations": False, **stored.metadata["config"]})
             make = partial(
                 cls,
                 space_from_json(stored.metadata["observation_space"]),
                 space_from_json(stored.metadata["action_space"]),
                 config,
             )
+            tensors = {**_neutral_units(make), **stored.tensors}
             with torch.device("meta"):  # first without memory
-                check_shapes(make(), stored.tensors)
+                check_shapes(make(), tensors)
             agent = make(seed=seed)
-            agent.load_state_dict(stored.tensors)
+            agent.load_state_dict(tensors)
         return agent
 
     @torch.no_grad()
     def act(self, observations: Array, deterministic: bool = False) -> tuple[NDArray[np.int64], Tensor]:
         """Actions [B] and their log-probabilities [B]."""
-        logits = torch.log_softmax(self.policy(torch.as_tensor(observations, dtype=torch.float32)), 1)
+        rows = self.observation_units.normalise(torch.as_tensor(observations, dtype=torch.float32))
+        logits = torch.log_softmax(self.policy(rows), 1)
         noise = (
             torch.ones_like(logits)
             if deterministic
@@ -288,10 +299,10 @@ class VectorPPO(nn.Module):
         episode_start: NDArray[np.bool_] | None = None,  # noqa: ARG002
         deterministic: bool = False,
     ) -> tuple[Any, Any]:
-        """SB3's form: actions for one observation or a batch."""
-        rows = np.asarray(observation, np.float32)
-        actions, _ = self.act(rows.reshape(-1, rows.shape[-1]), deterministic)
-        return (actions if rows.ndim > 1 else actions[0]), state
+        """SB3's form: actions for one observation or a batch; raises SpaceError for what is no observation."""
+        rows, is_single = encoded_rows(observation, self.observation_space)
+        actions, _ = self.act(rows, deterministic)
+        return (actions[0] if is_single else actions), state
 
     @torch.no_grad()
     def _collect(self, env: VectorEnv[Any, Any, Any]) -> Rollout:
@@ -303,7 +314,8 @@ class VectorPPO(nn.Module):
             following, rewards, terminated, truncated, _ = env.step(actions)
             ended = terminated | truncated
             after = torch.as_tensor(following, dtype=torch.float32).clone()
-            values = self.value(torch.cat([observations, after])).squeeze(1)
+            seen = self.observation_units.normalise(torch.cat([observations, after]))
+            values = self.value(seen).squeeze(1)
             present, next_values = values.split(len(observations))
             step = (
                 observations,
@@ -326,7 +338,8 @@ class VectorPPO(nn.Module):
         config = self.config
         advantages = rollout.advantages(config.discount, config.trace)
         returns = (advantages + rollout.values).flatten()
-        observations, actions = rollout.observations.flatten(0, 1), rollout.actions.flatten() - self.first_action
+        observations = self.observation_units.normalise(rollout.observations.flatten(0, 1))
+        actions = rollout.actions.flatten() - self.first_action
         old, advantages = rollout.log_probabilities.flatten(), advantages.flatten()
         entropies = []
         for _ in range(config.num_epochs):
@@ -352,6 +365,13 @@ class VectorPPO(nn.Module):
             "ended_share": float(rollout.ended.float().mean()),
             "won_share": float((ends > 0).float().mean()) if len(ends) else 0.5,
         }
+
+
+def _neutral_units(make: partial[Any]) -> dict[str, Tensor]:
+    """What files of before standardisation lack: units that change nothing."""
+    size = make.args[0].shape[0]
+    units = RunningStandardiser(size).state_dict()
+    return {f"observation_units.{name}": value for name, value in units.items()}
 
 
 def _require_finite_steps(rollout: Rollout, place: str) -> None:

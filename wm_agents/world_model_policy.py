@@ -1,18 +1,27 @@
 """The policy of `WorldModelPPO`: Stable-Baselines3's actor-critic with a head that predicts the next observation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from gymnasium import spaces
+from stable_baselines3.common.distributions import (
+    DiagGaussianDistribution,
+    Distribution,
+    StateDependentNoiseDistribution,
+)
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.preprocessing import get_flattened_obs_dim, preprocess_obs
 from torch import Tensor, nn
 
+from wm_agents.box_values import ActionUnits
 from wm_agents.config_checks import require_at_least
 from wm_agents.errors import SpaceError
+from wm_agents.observation_rows import observation_rows
+from wm_agents.running_standardiser import RunningStandardiser
 
 
 class WorldModelHead(nn.Module):
@@ -53,7 +62,64 @@ class Evaluation(NamedTuple):
     latents: Tensor
 
 
-class WorldModelPolicy(ActorCriticPolicy):
+class BoundedActorCriticPolicy(ActorCriticPolicy):
+    """SB3's actor-critic policy, whose Gaussian acts in units of the action bounds.
+
+    SB3's starts at 0 with spread 1 whatever the bounds are: between 5 and 10 every draw is clipped to 5, and training
+    has nothing to learn from. Bounds around 0 whose half range is from 0.5 to 4 leave nothing of this: such a policy is
+    SB3's own, bit for bit.
+    """
+
+    action_centre: Tensor
+    action_unit: Tensor
+
+    def _build(self, lr_schedule: Callable[[float], float]) -> None:
+        num_actions = get_flattened_obs_dim(self.action_space)
+        centre, unit = torch.zeros(num_actions), torch.ones(num_actions)
+        if isinstance(self.action_space, spaces.Box) and not self.squash_output:
+            units = ActionUnits.of(self.action_space).or_plain(self.action_space)
+            centre, unit = torch.from_numpy(units.centre), torch.from_numpy(units.unit)
+        self.register_buffer("action_centre", centre, persistent=False)
+        self.register_buffer("action_unit", unit, persistent=False)
+        super()._build(lr_schedule)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the last distribution, whose tensors hang on a graph that cannot be copied."""
+        state = super().__getstate__()
+        state["action_dist"] = copy(self.action_dist)
+        vars(state["action_dist"]).pop("distribution", None)
+        return state
+
+    def _get_action_dist_from_latent(self, latent_pi: Tensor) -> Distribution:
+        kinds = (DiagGaussianDistribution, StateDependentNoiseDistribution)
+        if not isinstance(self.action_dist, kinds):
+            return super()._get_action_dist_from_latent(latent_pi)
+        means = self.action_centre + self.action_unit * self.action_net(latent_pi)
+        log_std = self.log_std + self.action_unit.log()
+        if isinstance(self.action_dist, DiagGaussianDistribution):
+            return self.action_dist.proba_distribution(means, log_std)
+        return self.action_dist.proba_distribution(means, log_std, latent_pi)
+
+    def reset_noise(self, n_envs: int = 1) -> None:
+        """Draw the weights of state-dependent noise anew, in units of the bounds."""
+        assert isinstance(self.action_dist, StateDependentNoiseDistribution)
+        self.action_dist.sample_weights(self.log_std + self.action_unit.log(), batch_size=n_envs)
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+    ) -> tuple[Any, Any]:
+        """SB3's; raises SpaceError for what is no observation."""
+        if not isinstance(self.observation_space, spaces.Box | spaces.Discrete):
+            return super().predict(observation, state, episode_start, deterministic)
+        rows, is_single = observation_rows(observation, self.observation_space)
+        return super().predict(rows[0] if is_single else rows, state, episode_start, deterministic)
+
+
+class WorldModelPolicy(BoundedActorCriticPolicy):
     """SB3's actor-critic policy with a world-model head on the actor's latent.
 
     Args:
@@ -96,6 +162,12 @@ class WorldModelPolicy(ActorCriticPolicy):
                 get_flattened_obs_dim(self.observation_space),
                 self._world_model_width,
             )
+        self.target_units = RunningStandardiser(get_flattened_obs_dim(self.observation_space))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """PyTorch's; files of before targets were standardised leave their units as they are."""
+        units = {f"target_units.{name}": value for name, value in self.target_units.state_dict().items()}
+        return super().load_state_dict({**units, **state_dict}, strict, assign)
 
     def evaluate_transitions(self, observations: Tensor, actions: Tensor) -> Evaluation:
         """Like `evaluate_actions`, and gives the actor's latents too.
@@ -112,10 +184,16 @@ class WorldModelPolicy(ActorCriticPolicy):
         return Evaluation(values, distribution.log_prob(actions), distribution.entropy(), latents)
 
     def predict_next(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Next observations [B, O] that the world model expects, in the form of `observation_features`."""
+        """Next observations [B, O] that the world model expects, in the form and units of `observation_features`."""
         features: Any = self.extract_features(observations)
         actor = features if self.share_features_extractor else features[0]
-        return self.world_model(self.mlp_extractor.forward_actor(actor), self.action_features(actions))
+        predicted = self.world_model(self.mlp_extractor.forward_actor(actor), self.action_inputs(actions))
+        return self.target_units.restore(predicted)
+
+    def action_inputs(self, actions: Tensor) -> Tensor:
+        """Executed actions as the world model reads them [B, A]: one-hot, or in units of the bounds."""
+        features = self.action_features(actions)
+        return (features - self.action_centre) / self.action_unit
 
     def observation_features(self, observations: Tensor) -> Tensor:
         """Observations as the world model predicts them [B, O]: raw numbers, Discrete as one-hot, pictures in 0..1."""

@@ -1,8 +1,9 @@
 """Stable-Baselines3's PPO with a world-model auxiliary loss, so that comparisons are not of REINFORCE only.
 
 Schulman et al. (2017), "Proximal policy optimization algorithms", eq. 9, plus one term: the squared error of a head
-that predicts the raw next observation from the policy's latent and the action. With weight 0 nothing is left of it: the
-parameters that follow from a seed are those of SB3's own PPO, bit for bit.
+that predicts the raw next observation, in units of its spread, from the policy's latent and the action. With weight 0
+nothing is left of it: the parameters that follow from a seed are those of SB3's own PPO, bit for bit, unless the bounds
+of Box actions are such that SB3's Gaussian of spread 1 around 0 is no start (see `BoundedActorCriticPolicy`).
 """
 
 import contextlib
@@ -98,12 +99,22 @@ class NextObservationRecorder(BaseCallback):
         buffer.next_observations[buffer.pos] = followed.reshape(buffer.next_observations[buffer.pos].shape)
         return True
 
+    def _on_rollout_end(self) -> None:
+        """Take the rollout into the units of the world model's targets."""
+        agent: Any = self.model
+        if agent.world_model_coef > 0:
+            followed = agent.rollout_buffer.next_observations  # [T, N, ...]
+            rows = torch.as_tensor(followed.reshape(-1, *followed.shape[2:]), device=agent.device)
+            agent.policy.target_units.update(agent.policy.observation_features(rows))
+
 
 class WorldModelPPO(PPO):
     """PPO whose policy also predicts the next observation.
 
     `evaluate_policy`, callbacks, schedules and loggers of SB3 work as they do with `PPO`. Beside SB3's entries,
-    "train/world_model_loss" is logged: the mean squared error over the observation's features.
+    "train/world_model_loss" is logged, the mean squared error over the observation's features in units of their spread,
+    and "train/world_model_mse", the same in the environment's units. What the policy reads is not standardised, as in
+    SB3: wrap environments whose observations are far from order one in SB3's VecNormalize.
 
     Args:
         policy: "MlpPolicy" or a subclass of `WorldModelPolicy`.
@@ -264,9 +275,13 @@ class WorldModelPPO(PPO):
             "entropy": -entropies.mean(),
             "value": self._value_loss(evaluation.values, samples),
         }
+        diagnostics = self._diagnostics(log_ratio.detach())
         if self.world_model_coef > 0:
-            terms["world_model"] = self._world_model_loss(evaluation.latents, actions, samples, number)
-        return terms, self._diagnostics(log_ratio.detach())
+            differences = self._prediction_differences(evaluation.latents, actions, samples, number)
+            terms["world_model"] = differences.square().mean()
+            raw = self.policy.target_units.raw_errors(differences.detach())
+            diagnostics["world_model_mse"] = raw.square().mean().item()
+        return terms, diagnostics
 
     def _policy_loss(self, log_ratio: Tensor, advantages: Tensor) -> Tensor:
         """Minus the clipped surrogate objective (eq. 7)."""
@@ -282,15 +297,18 @@ class WorldModelPPO(PPO):
             values = samples.old_values + (values - samples.old_values).clamp(-reach, reach)
         return F.mse_loss(samples.returns, values)
 
-    def _world_model_loss(self, latents: Tensor, actions: Tensor, samples: TransitionSamples, number: int) -> Tensor:
+    def _prediction_differences(
+        self, latents: Tensor, actions: Tensor, samples: TransitionSamples, number: int
+    ) -> Tensor:
+        """The predicted next observations less the recorded ones [B, O], in units of the targets."""
         targets = self.policy.observation_features(samples.next_observations)
         if self.world_model_target == "shuffled":
             if len(targets) == 1:  # the rest of a division: its only target is its own, which is no placebo
-                return latents.sum() * 0.0
+                return latents.sum(1, keepdim=True) * torch.zeros_like(targets)
             draws = np.random.default_rng([self.seed or 0, self._n_updates, number])
             targets = targets[torch.from_numpy(other_rows(len(targets), draws)).to(targets.device)]
-        predicted = self.policy.world_model(latents, self.policy.action_features(actions))
-        return F.mse_loss(predicted, targets)
+        predicted = self.policy.world_model(latents, self.policy.action_inputs(actions))
+        return predicted - self.policy.target_units.normalise(targets)
 
     def _diagnostics(self, log_ratio: Tensor) -> dict[str, float]:
         """The estimator (r - 1) - log r of the divergence, and the share of ratios that are clipped."""
@@ -322,6 +340,7 @@ class WorldModelPPO(PPO):
     def _log(self, epochs: list[list[dict[str, float]]]) -> None:
         names = {"entropy": "entropy_loss", "policy": "policy_gradient_loss", "value": "value_loss"}
         names |= {"world_model": "world_model_loss", "clip_fraction": "clip_fraction"}
+        names |= {"world_model_mse": "world_model_mse"}
         measured = [values for epoch in epochs for values in epoch]
         for name in (name for name in names if name in measured[0]):
             self.logger.record(f"train/{names[name]}", float(np.mean([values[name] for values in measured])))

@@ -44,6 +44,33 @@ class Reach(gym.Env[Any, Any]):
         return self.goal, -float((action[0] - self.goal[0]) ** 2) * self.gain + self.fault, True, False, {}
 
 
+class Narrow(Reach):
+    action_space = spaces.Box(4, 5, (1,))
+
+
+class Endless(gym.Env[Any, Any]):
+    """Pays 1 a step; the place grows by one, and nothing or a limit ends the episode."""
+
+    observation_space: spaces.Space[Any] = spaces.Box(-np.inf, np.inf, (2,))
+    action_space: spaces.Space[Any] = spaces.Discrete(2)
+
+    def __init__(self, limit: int = 10**9, is_terminated: bool = False, noise: float = 0.0) -> None:
+        self.limit, self.is_terminated, self.noise = limit, is_terminated, noise
+
+    def _observe(self) -> Any:
+        return np.float32([self.time == 0, self.noise * self.np_random.normal()])
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.time = 0
+        return self._observe(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.time += 1
+        is_over = self.time >= self.limit
+        return self._observe(), 1.0, is_over and self.is_terminated, is_over and not self.is_terminated, {}
+
+
 class Lengths(gym.Env[Any, Any]):
     """Episodes of 1 to 3 steps, drawn at the reset and shown; pays the action, and is a success where it was 1."""
 
@@ -514,6 +541,27 @@ def test_an_unwritable_folder_gives_one_error(tmp_path: Path) -> None:
         Reinforce("wm/PatternEcho-v0", SMALL).save(tmp_path / "file" / "agent.safetensors")
 
 
+@pytest.mark.parametrize("is_continuous", [False, True])
+def test_files_of_before_standardisation_act_on_raw_numbers(tmp_path: Path, is_continuous: bool) -> None:
+    def make(num_envs: int) -> Any:
+        return vector(Reach)(num_envs) if not is_continuous else vector(Narrow)(num_envs)
+
+    agent = Reinforce(make, SMALL).learn(16)
+    tensors, metadata = agent._state()
+    tensors = {name: value for name, value in tensors.items() if "units." not in name}
+    config = {name: value for name, value in metadata["config"].items() if name != "normalize_observations"}
+    metadata = {name: value for name, value in metadata.items() if name != "acts_in_units"} | {"config": config}
+    path = save_checkpoint(tmp_path / "agent.safetensors", tensors, metadata)
+    if is_continuous:
+        with pytest.raises(CheckpointError, match="raw numbers"):
+            Reinforce.load(path, make)
+        return
+    old = Reinforce.load(path, make)
+    assert not old.config.normalize_observations
+    inputs = torch.tensor([[[7.0]]])
+    assert torch.equal(old.model.input_units.normalise(inputs), inputs)
+
+
 # --- predict -----------------------------------------------------------------------------------------------------
 
 
@@ -704,3 +752,85 @@ def test_a_curriculum_advances_each_run_by_itself() -> None:
     assert seen[-1] == (1, 1, 1, 1)
     assert any(0 < sum(levels) < 4 for levels in seen)  # not all at once
     assert agent.evaluate(100, level=1).returns.mean() > 0.5
+
+
+# --- whole episodes, truncations, units ---------------------------------------------------------------------------
+
+
+def test_evaluation_plays_episodes_that_are_longer_than_those_of_training() -> None:
+    agent = Reinforce(vector(Endless, limit=30), replace(SMALL, max_episode_steps=5))
+    assert agent.evaluate(2).returns.tolist() == [[30.0, 30.0]]
+    with pytest.warns(UserWarning, match="2 of 2 episodes had not ended after 7 steps .* raise max_episode_steps"):
+        batch = agent.evaluate(2, max_episode_steps=7)
+    assert batch.cuts.all()
+    with pytest.raises(ConfigError, match="num_episodes is at least 1"):
+        agent.evaluate(0)
+
+
+@pytest.mark.parametrize(("limit", "is_terminated"), [(3, False), (3, True), (10**9, False)])
+def test_what_a_truncation_leaves_out_is_the_value_of_the_last_observation(limit: int, is_terminated: bool) -> None:
+    config = replace(SMALL, baseline="value", discount=0.5, max_episode_steps=3, prediction_reward_weight=0.0)
+    agent = Reinforce(vector(Endless, limit=limit, is_terminated=is_terminated, noise=1.0), config)
+    batch = batch_of(agent)
+    assert bool(batch.truncations.all()) != is_terminated
+    assert bool(batch.cuts.all()) == (limit > 3)
+    missing = agent._bootstraps(batch)
+    assert not missing[..., :2].any()
+    whole = torch.cat([batch.inputs, batch.final_inputs.unsqueeze(2)], 2)
+    torch.testing.assert_close(batch.final_inputs, batch.next_observations[:, :, -1])
+    values = agent.model.value(agent.model.encode(whole)[:, :, -1]).detach()
+    torch.testing.assert_close(missing[..., 2], 0.5 * values * (not is_terminated))
+    undiscounted = Reinforce(vector(Endless, limit=3), replace(config, discount=1.0))
+    undiscounted._bootstraps = lambda batch: pytest.fail("without a discount the rest has no bound")  # type: ignore[method-assign]
+    undiscounted.learn(8)
+
+
+class Echo(gym.Env[Any, Any]):
+    """Name the sign of the first number; the second is noise."""
+
+    observation_space: spaces.Space[Any] = spaces.Box(-np.inf, np.inf, (2,))
+    action_space: spaces.Space[Any] = spaces.Discrete(2)
+
+    def __init__(self, unit: float = 1.0, noise: float = 1.0, offset: float = 0.0) -> None:
+        self.unit, self.noise, self.offset = unit, noise, offset
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.sign = int(self.np_random.integers(2))
+        shown = [self.unit * (2 * self.sign - 1) + self.offset, self.noise * self.np_random.normal()]
+        return np.array(shown, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        reward = float(action == self.sign)
+        return self.reset()[0], reward, True, False, {}
+
+
+@pytest.mark.parametrize(
+    "options", [{"noise": 1e3}, {"unit": 1e-4, "noise": 1e-4}, {"unit": 1e5}, {"offset": 1e4}], ids=str
+)
+def test_observations_teach_in_any_unit(options: dict[str, float]) -> None:
+    config = replace(SMALL, episodes_per_update=64, learning_rate=1e-2, weights=LossWeights(world_model=10.0))
+    reports: list[UpdateReport] = []
+    agent = Reinforce(vector(Echo, **options), config, seed=0).learn(64 * 80, lambda _, r: reports.append(r))
+    assert agent.evaluate(200).returns.mean() > 0.95
+    assert reports[-1].metrics["world_model"][0] < 2  # of standardised targets
+    batch = agent.evaluate(200)
+    spread = batch.next_observations[0, :, 0].var(0, correction=0).mean().item()
+    assert agent.prediction_error(batch)[0] == pytest.approx(spread, rel=0.5)  # what follows is not to be foreseen
+
+
+@pytest.mark.parametrize(("low", "high"), [(5.0, 10.0), (-0.01, 0.01), (-1.0, 1.0)])
+def test_box_actions_are_learned_in_any_unit(low: float, high: float) -> None:
+    class Hit(Reach):
+        action_space = spaces.Box(low, high, (1,))
+
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            place = (action[0] - low) / (high - low) * 2 - 1
+            return self.goal, -float((place - self.goal[0] / 2) ** 2), True, False, {}
+
+    config = replace(SMALL, episodes_per_update=64, learning_rate=1e-2, weights=LossWeights(world_model=0.0))
+    agent = Reinforce(vector(Hit), config, seed=0).learn(64 * 120)
+    assert agent.evaluate(200).returns.mean() > -0.02
+    batch = batch_of(agent, 200)
+    inputs = agent.interface.action_inputs(batch.actions)
+    assert inputs.abs().max() <= 2 + 1e-5  # two units to either bound

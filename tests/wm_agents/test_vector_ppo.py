@@ -7,6 +7,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, SpaceError
+from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
 from wm_agents.vector_ppo import Rollout, VectorPPO, VectorPPOConfig
 
 
@@ -14,6 +15,7 @@ class Identity(VectorEnv):
     """The right action is shown; every step ends the episode."""
 
     scale = 1.0
+    gain, offset = 1.0, 0.0
 
     def __init__(self, num_envs, autoreset_mode=AutoresetMode.DISABLED):
         self.num_envs, self.metadata = num_envs, {"autoreset_mode": autoreset_mode}
@@ -24,12 +26,15 @@ class Identity(VectorEnv):
 
     def reset(self, *, seed=None, options=None):
         self.shown = self.generator.integers(3, size=self.num_envs)
-        return np.eye(3, dtype=np.float32)[self.shown], {}
+        return self.observed(), {}
 
     def step(self, actions):
         rewards = (actions == self.shown + 1) * self.scale
         ended = np.ones(self.num_envs, bool)
-        return np.eye(3, dtype=np.float32)[self.shown], rewards, ended, ~ended, {}
+        return self.observed(), rewards, ended, ~ended, {}
+
+    def observed(self):
+        return np.eye(3, dtype=np.float32)[self.shown] * self.gain + self.offset
 
 
 def learn(seed):
@@ -106,3 +111,26 @@ def test_a_saved_policy_acts_as_it_did(tmp_path):
     assert again.config == agent.config
     with pytest.raises(CheckpointError):
         VectorPPO.load(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(1e-4, 0.0), (1.0, 1e4), (1e6, 0.0)])
+def test_observations_are_learned_from_in_any_unit(tmp_path, gain, offset):
+    env = Identity(32)
+    env.gain, env.offset = gain, offset
+    config = VectorPPOConfig(widths=(16,), num_steps=8, minibatch_size=64)
+    agent = VectorPPO(spaces.Box(-np.inf, np.inf, (3,)), env.single_action_space, config, seed=0)
+    assert agent.learn(env, 20, learning_rate=(1e-2, 1e-3), entropy=(0.0, 0.0))["reward"] > 0.9
+    again = VectorPPO.load(agent.save(tmp_path / "model.safetensors"))
+    shown = np.eye(3, dtype=np.float32) * np.float32(gain) + np.float32(offset)
+    assert again.predict(shown, deterministic=True)[0].tolist() == [1, 2, 3]
+
+
+def test_files_without_units_read_numbers_as_they_are(tmp_path):
+    agent, _ = learn(0)
+    path = agent.save(tmp_path / "model.safetensors")
+    stored = load_checkpoint(path)
+    tensors = {name: value for name, value in stored.tensors.items() if not name.startswith("observation_units")}
+    config = {name: value for name, value in stored.metadata["config"].items() if name != "normalize_observations"}
+    again = VectorPPO.load(save_checkpoint(path, tensors, {**stored.metadata, "config": config}))
+    assert not again.config.normalize_observations
+    assert again.predict(np.eye(3), deterministic=True)[0].tolist() == [1, 2, 3]

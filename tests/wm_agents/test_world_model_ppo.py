@@ -184,15 +184,18 @@ def test_losses_equal_their_formulas() -> None:
     places = samples.observations.numpy() + executed
     assert (abs(samples.actions) > 1).any()
     latents = policy.mlp_extractor.forward_actor(samples.observations)
-    predicted = policy.world_model(latents, torch.from_numpy(executed)).detach().numpy()
+    units = policy.target_units
+    assert units.scale.item() == pytest.approx(places.std(), rel=1e-4)
+    predicted = units.restore(policy.world_model(latents, torch.from_numpy(executed))).detach().numpy()
     features = policy.predict_next(samples.observations, samples.actions)
     assert np.array_equal(features.detach().numpy(), predicted)
     expected = {
         "policy": -clipped.mean(),
         "entropy": -entropy.mean().item(),
         "value": np.square(samples.returns.numpy() - values.flatten().detach().numpy()).mean(),
-        "world_model": np.square(predicted - places).mean(),
+        "world_model": np.square((predicted - places) / units.scale.numpy()).mean(),
     }
+    assert diagnostics["world_model_mse"] == pytest.approx(np.square(predicted - places).mean(), rel=1e-4)
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(expected, rel=1e-4, abs=1e-6)
     assert diagnostics["clip_fraction"] == pytest.approx((abs(ratio - 1) > 0.2).mean())
     assert diagnostics["approx_kl"] == pytest.approx((ratio - 1 - np.log(ratio)).mean(), abs=1e-6)
@@ -413,3 +416,58 @@ def test_a_subclass_of_the_buffer_is_taken() -> None:
         pass
 
     assert isinstance(make(rows(Shift), rollout_buffer_class=Own).rollout_buffer, Own)
+
+
+class Hit(gym.Env[Any, Any]):
+    """One step: the reward is minus the squared distance from 70% of the range, in half ranges."""
+
+    observation_space = spaces.Box(-1, 1, (1,))
+
+    def __init__(self, low: float, high: float) -> None:
+        self.action_space = spaces.Box(low, high, (1,), np.float32)
+        self.best, self.half = low + 0.7 * (high - low), (high - low) / 2
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return np.zeros(1, np.float32), -float(((action[0] - self.best) / self.half) ** 2), True, False, {}
+
+
+@pytest.mark.parametrize("bounds", [(5.0, 10.0), (-0.01, 0.01)])
+def test_box_actions_are_learned_in_any_unit(bounds: tuple[float, float]) -> None:
+    env = rows(lambda: Hit(*bounds), 8)
+    agent = make(env, n_steps=32, batch_size=64, learning_rate=3e-3).learn(4000)
+    assert evaluate_policy(agent, env, 8, warn=False)[0] > -0.03
+
+
+def test_state_dependent_noise_is_in_units_of_the_bounds() -> None:
+    def draws(low: float, high: float) -> Any:
+        policy = make(rows(lambda: Hit(low, high)), use_sde=True).policy
+        policy.reset_noise(4)
+        return policy(torch.linspace(-1, 1, 4)[:, None])[0].detach().numpy()
+
+    np.testing.assert_allclose(draws(5, 10), 7.5 + 1.25 * draws(-2, 2), rtol=1e-5)
+
+
+def test_the_loss_is_the_same_whatever_the_unit_of_a_target() -> None:
+    class Scaled(Slide):
+        observation_space = spaces.Box(-np.inf, np.inf, (1,))
+        unit = 1e4
+
+        def reset(self, **arguments: Any) -> tuple[Any, dict[str, Any]]:
+            observation, info = super().reset(**arguments)
+            return observation * np.float32(self.unit), info
+
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            observation, *rest = super().step(action)
+            return observation * np.float32(self.unit), *rest
+
+    agent = make(rows(Scaled), n_epochs=1)
+    agent.learn(128)
+    logged = agent.logger.name_to_value
+    assert logged["train/world_model_loss"] < 3
+    assert logged["train/world_model_mse"] > 1e6
+    observations = torch.zeros(4, 1)
+    assert agent.policy.predict_next(observations, torch.zeros(4, 1)).abs().max() > 10

@@ -31,10 +31,11 @@ from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit
 from wm_agents.irl.paid_environments import PaidEnvironments, Transitions
 from wm_agents.irl.reward_network import RewardNetwork
 from wm_agents.networks import Perceptron
+from wm_agents.observation_rows import number_array, observation_tensor
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.finite import descend, require_finite
 from wm_agents.training.progress import progress, say_nothing_left
-from wm_agents.world_model_policy import check_spaces
+from wm_agents.world_model_policy import BoundedActorCriticPolicy, check_spaces
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class AdversarialIRL(Fitted):
         self.envs = PaidEnvironments(envs, self)
         self.loss, self.accuracy = math.nan, math.nan
         self.learner = PPO(
-            "MlpPolicy",
+            BoundedActorCriticPolicy,
             self.envs,
             n_steps=self.config.num_steps,
             batch_size=min(256, self.config.num_steps * envs.num_envs),
@@ -199,14 +200,21 @@ class AdversarialIRL(Fitted):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
     ) -> tuple[Any, Any]:
-        """The learner's action."""
+        """The learner's action; raises SpaceError for what is no observation of the environments."""
         return self.learner.predict(observation, state, episode_start, deterministic)
 
     @torch.no_grad()
     def reward(self, observations: Any, actions: Any) -> NDArray[np.float32]:
-        """The inferred reward g [N] of observations [N, O] and actions [N] or [N, A]; shaping is left out."""
-        rows = torch.as_tensor(np.asarray(observations), dtype=torch.float32).flatten(1)
-        rewards: NDArray[np.float32] = self.reward_network(rows, torch.as_tensor(np.asarray(actions))).numpy()
+        """The inferred reward g [N] of observations [N, O] and actions [N] or [N, A]; shaping is left out.
+
+        Raises:
+            SpaceError: What is no observation of the environments.
+        """
+        size = spaces.flatdim(self.envs.observation_space)
+        given = number_array(observations, f"observations [N, {size}]")
+        flat = given.reshape(len(given), -1) if given.ndim > 1 else given
+        rows = observation_tensor(flat, size, torch.device("cpu"))
+        rewards: NDArray[np.float32] = self.reward_network(rows, actions).numpy()
         return rewards
 
     def logits(self, steps: Transitions) -> Tensor:

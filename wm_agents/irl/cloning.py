@@ -16,6 +16,7 @@ from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.fitted import Fitted
 from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit
 from wm_agents.networks import Perceptron
+from wm_agents.observation_rows import encoded_rows
 from wm_agents.training.finite import descend
 from wm_agents.world_models.normalisation import units
 
@@ -74,9 +75,10 @@ class BehaviourCloning(Fitted):
         self._generator = torch.Generator().manual_seed(seed)
         self.network = Perceptron((num_inputs, *self.config.widths, num_outputs), "tanh", self._generator, 0.1)
         self._mean, self._std = torch.zeros(num_inputs), torch.ones(num_inputs)
+        self._action_mean, self._action_std = torch.zeros(num_outputs), torch.ones(num_outputs)
 
     def fit(self, demonstrations: Any) -> float:
-        """Learn from demonstrations; gives the final loss per step.
+        """Learn from demonstrations; gives the final loss per step, of Box actions in units of their spread.
 
         Raises:
             DemonstrationError: Observations or actions that do not fit the spaces.
@@ -87,6 +89,10 @@ class BehaviourCloning(Fitted):
         inputs = torch.from_numpy(data.observations[data.observation_of_step])
         targets = torch.from_numpy(data.actions)
         self._mean, self._std = units(inputs)
+        if isinstance(self.action_space, spaces.Box):
+            # What was demonstrated tells more than the bounds, which may be wide, narrow or none.
+            targets = targets.flatten(1)
+            self._action_mean, self._action_std = units(targets)
         optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
         )
@@ -108,24 +114,21 @@ class BehaviourCloning(Fitted):
         episode_start: NDArray[np.bool_] | None = None,  # noqa: ARG002
         deterministic: bool = True,  # noqa: ARG002
     ) -> tuple[Any, Any]:
-        """The demonstrator's most probable action for one observation or a batch, as the environment gives them."""
-        rows, is_single = self._rows(observation)
+        """The demonstrator's most probable action for one observation or a batch, as the environment gives them.
+
+        Raises:
+            SpaceError: What is no observation of the space.
+        """
+        rows, is_single = encoded_rows(observation, self.observation_space)
         outputs = self._outputs(torch.from_numpy(rows))
         if isinstance(self.action_space, spaces.Discrete):
             actions = outputs.argmax(1).numpy() + int(self.action_space.start)
         else:
             assert isinstance(self.action_space, spaces.Box)
-            shaped = outputs.numpy().reshape(-1, *self.action_space.shape)
+            values = outputs * self._action_std + self._action_mean
+            shaped = values.numpy().reshape(-1, *self.action_space.shape)
             actions = as_box_values(shaped, self.action_space)
         return (actions[0] if is_single else actions), state
-
-    def _rows(self, observation: Any) -> tuple[NDArray[np.float32], bool]:
-        """Observations [B, O] with Discrete ones as one-hots, and whether there was but one."""
-        space, array = self.observation_space, np.asarray(observation)
-        is_single = array.ndim == len(space.shape or ())
-        if isinstance(space, spaces.Discrete):
-            return np.eye(int(space.n), dtype=np.float32)[np.atleast_1d(array) - int(space.start)], is_single
-        return array.astype(np.float32).reshape(1 if is_single else len(array), -1), is_single
 
     def _outputs(self, observations: Tensor) -> Tensor:
         outputs: Tensor = self.network((observations - self._mean) / self._std)
@@ -135,4 +138,4 @@ class BehaviourCloning(Fitted):
         outputs = self._outputs(observations)
         if isinstance(self.action_space, spaces.Discrete):
             return F.cross_entropy(outputs, actions - int(self.action_space.start))
-        return F.mse_loss(outputs, actions)
+        return F.mse_loss(outputs, (actions - self._action_mean) / self._action_std)

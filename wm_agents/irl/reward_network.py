@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from wm_agents.box_values import ActionUnits
 from wm_agents.networks import Perceptron
+from wm_agents.observation_rows import action_tensor, float_tensor
 from wm_agents.world_models.normalisation import units
 
 
@@ -39,18 +41,31 @@ class RewardNetwork(nn.Module):
         self.perceptron = Perceptron((num_inputs + num_actions, *widths, 1), "relu", generator)
         self.register_buffer("mean", torch.zeros(num_inputs))
         self.register_buffer("std", torch.ones(num_inputs))
+        self.action_units = None
+        if isinstance(action_space, spaces.Box):
+            self.action_units = ActionUnits.of(action_space).or_plain(action_space)
 
     def standardise(self, observations: Tensor) -> None:
         """Take the units of observations [N, O]; what is constant in them is only shifted."""
         self.mean, self.std = units(observations)
 
     def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """Rewards [N] of observations [N, O] and actions [N] (Discrete) or [N, A]."""
+        """Rewards [N] of observations [N, O] and actions [N] (Discrete) or [N, A], tensors or arrays."""
+        observations = float_tensor(observations, "observations [N, O]")
+        actions = action_tensor(actions, self.action_space, observations.device)
         inputs = (observations - self.mean) / self.std
         if not self.is_state_only:
-            inputs = torch.cat([inputs, encoded_actions(actions, self.action_space)], 1)
+            inputs = torch.cat([inputs, self._encoded(actions)], 1)
         rewards: Tensor = self.perceptron(inputs)[:, 0]
         return rewards
+
+    def _encoded(self, actions: Tensor) -> Tensor:
+        """Discrete actions as one-hots, Box actions in units of their bounds."""
+        encoded = encoded_actions(actions, self.action_space)
+        if self.action_units is None:
+            return encoded
+        centre, unit = (torch.from_numpy(values) for values in (self.action_units.centre, self.action_units.unit))
+        return (encoded - centre) / unit
 
 
 def encoded_actions(actions: Tensor, action_space: gym.Space[Any]) -> Tensor:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.errors import ConfigError, NonFiniteError
+from wm_agents.observation_rows import action_tensor, float_tensor
 from wm_agents.planning.objectives import RewardFunction
 from wm_agents.protocols import ModelState, Prediction, Rollout, WorldModel
 
@@ -102,10 +103,13 @@ class RewardedModel:
 
     def predict(self, observations: Tensor, actions: Tensor, generator: torch.Generator | None = None) -> Prediction:
         """The model's prediction, paid by the inferred reward."""
+        observations = float_tensor(observations, f"observations of {self.observation_space}")
+        actions = action_tensor(actions, self.action_space, observations.device)
         return self._paid(self.model.predict(observations, actions, generator), observations, actions)
 
     def rollout(self, start: ModelState | Tensor, actions: Tensor, generator: torch.Generator | None = None) -> Rollout:
         """The model's futures, paid by the inferred reward."""
+        actions = action_tensor(actions, self.action_space, torch.device("cpu"))
         imagined = self.model.rollout(start, actions, generator)
         rewards = planner_reward(self._reward)(imagined.observations, actions)
         return Rollout(imagined.observations, rewards, imagined.terminations, imagined.disagreement)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from wm_agents.box_values import as_box_values
 from wm_agents.config_checks import require_between
-from wm_agents.errors import ConfigError, SpaceError
+from wm_agents.errors import ConfigError
+from wm_agents.observation_rows import encoded_rows
 from wm_agents.planning.oracle import OracleModel
 from wm_agents.protocols import ModelState, Planner, WorldModel
 
@@ -68,9 +69,9 @@ class PlanningAgent:
             deterministic: Leave out the exploration noise.
 
         Raises:
-            SpaceError: An observation of another shape than the model's.
+            SpaceError: What is no observation of the model's space.
         """
-        observations, is_batch = self._rows(observation)
+        observations, is_single = encoded_rows(observation, self._model.observation_space)
         fresh = self._fresh(len(observations), state, episode_start)
         model_state = self._model_state(torch.as_tensor(observations), fresh)
         self._planner.reset(None if fresh.all() else fresh)
@@ -82,20 +83,7 @@ class PlanningAgent:
         chosen = self._executed(actions)
         self._last = (model_state, torch.as_tensor(chosen).to(actions))
         self._counts = np.where(fresh, 0, self._counts) + 1
-        return (chosen if is_batch else chosen[0]), self._counts.copy()
-
-    def _rows(self, observation: Any) -> tuple[NDArray[np.float32], bool]:
-        """Observations [B, O] with Discrete ones as one-hots, and whether there was a batch axis."""
-        space = self._model.observation_space
-        array = np.asarray(observation)
-        single_shape = space.shape or ()
-        if array.shape not in (single_shape, (*array.shape[:1], *single_shape)):
-            raise SpaceError(f"expected an observation of shape {single_shape} or a batch of them, got {array.shape}")
-        is_batch = array.ndim > len(single_shape)
-        rows = array if is_batch else array[None]
-        if isinstance(space, gym.spaces.Discrete):
-            return np.eye(int(space.n), dtype=np.float32)[rows - space.start], is_batch
-        return rows.reshape(len(rows), -1).astype(np.float32), is_batch
+        return (chosen[0] if is_single else chosen), self._counts.copy()
 
     def _fresh(self, num_rows: int, state: Any, episode_start: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
         """Rows [B] for which nothing may be carried over."""

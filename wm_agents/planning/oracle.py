@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.errors import ConfigError
+from wm_agents.observation_rows import action_tensor
 from wm_agents.protocols import ModelState, Prediction, Rollout
 
 TrueRollout = Callable[
@@ -100,6 +101,7 @@ class OracleModel:
 
     def predict(self, observations: Tensor, actions: Tensor, generator: torch.Generator | None = None) -> Prediction:
         """The oracle cannot start from observations; see `start`."""
+        actions = action_tensor(actions, self.action_space, torch.device("cpu"))
         return self.step(self.start(observations), actions, generator)[1]
 
     def rollout(
@@ -109,7 +111,8 @@ class OracleModel:
         generator: torch.Generator | None = None,  # noqa: ARG002
     ) -> Rollout:
         """The true future for actions [B, H] or [B, H, A]."""
-        state = self.start(start) if isinstance(start, Tensor) else self.start(start.observations, start.hidden)
+        state = self.start(start.observations, start.hidden) if isinstance(start, ModelState) else self.start(start)
+        actions = action_tensor(actions, self.action_space, torch.device("cpu"))
         rows, history, depths = state.hidden
         depth = int(depths.max())
         if depth == 0:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from wm_agents.config_checks import require_at_least, require_between
+from wm_agents.observation_rows import float_tensor
 from wm_agents.planning.holding import HeldRows
 from wm_agents.planning.objectives import RewardFunction
 from wm_agents.planning.spaces import action_bounds, check_action_space
@@ -119,7 +120,8 @@ class ValueNetwork(nn.Module):
         )
 
     def forward(self, observations: Tensor) -> Tensor:
-        """Values [B] within the bounds that the rewards allow."""
+        """Values [B] within the bounds that the rewards allow; arrays are taken as tensors are."""
+        observations = float_tensor(observations, "observations [B, O]")
         values = self.scaled(observations) * self.return_std + self.return_mean
         is_known = ((observations >= self.known_low) & (observations <= self.known_high)).all(-1)
         return torch.where(is_known, values.clamp(self.bounds[0], self.bounds[1]), self.bounds[0])

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from wm_agents.config_checks import require_at_least
 from wm_agents.errors import ConfigError, NonFiniteError, TrajectoryError
 from wm_agents.fitted import FittedModule
+from wm_agents.observation_rows import observation_tensor
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.training.finite import clip_gradient, spoilt_gradient
 from wm_agents.trajectories import Trajectories
@@ -130,7 +131,8 @@ class ResolutionModel(Unrolled, FittedModule):
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
         """The observation is the whole state."""
-        return ModelState(observations, hidden)
+        size = int(self.observation_space.shape[0])  # type: ignore[index]
+        return ModelState(observation_tensor(observations, size, torch.device("cpu")), hidden)
 
     def step(
         self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from wm_agents.errors import SpaceError
+from wm_agents.observation_rows import observation_tensor
 from wm_agents.trajectories import Trajectories
 
 
@@ -113,8 +114,5 @@ def as_actions(space: gym.Space[Any], actions: Any, device: torch.device) -> Ten
 
 
 def check_observations(observations: Any, size: int, device: torch.device) -> Tensor:
-    """Observations as float32 [B, O]; raises SpaceError for any other shape."""
-    rows = torch.as_tensor(observations, dtype=torch.float32, device=device)
-    if rows.ndim != 2 or rows.shape[1] != size:
-        raise SpaceError(f"expected observations [B, {size}], got shape {tuple(rows.shape)}")
-    return rows
+    """Observations as float32 [B, O]; raises SpaceError for any other shape and for what is not finite numbers."""
+    return observation_tensor(observations, size, device)

@@ -4,10 +4,14 @@ from typing import Any
 
 import gymnasium as gym
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.errors import SpaceError
+from wm_agents.observation_rows import action_tensor, float_tensor
 from wm_agents.protocols import ModelState, Prediction, Rollout, WorldModel
+
+Numbers = Tensor | NDArray[Any]
 
 
 class Unrolled:
@@ -26,20 +30,39 @@ class Unrolled:
         """Imagine one step; a subclass gives it."""
         raise NotImplementedError
 
-    def predict(self, observations: Tensor, actions: Tensor, generator: torch.Generator | None = None) -> Prediction:
-        """One step from observations [B, O] with actions [B] (Discrete) or [B, A]."""
-        return self.step(self.start(observations), actions, generator)[1]
+    def predict(self, observations: Numbers, actions: Numbers, generator: torch.Generator | None = None) -> Prediction:
+        """One step from observations [B, O] with actions [B] (Discrete) or [B, A].
 
-    def rollout(self, start: ModelState | Tensor, actions: Tensor, generator: torch.Generator | None = None) -> Rollout:
-        """Imagine H steps open loop for actions [B, H] or [B, H, A]."""
+        Raises:
+            SpaceError: What is no observation of the model's, or another number of actions.
+        """
+        state = self.start(float_tensor(observations, f"observations of {self.observation_space}"))
+        acts = action_tensor(actions, self.action_space, state.observations.device)
+        num_rows = len(state.observations)
+        if acts.ndim < 1 or len(acts) != num_rows:
+            raise SpaceError(f"expected actions [B, ...] for {num_rows} rows, got shape {tuple(acts.shape)}")
+        return self.step(state, acts, generator)[1]
+
+    def rollout(
+        self, start: ModelState | Numbers, actions: Numbers, generator: torch.Generator | None = None
+    ) -> Rollout:
+        """Imagine H steps open loop for actions [B, H] or [B, H, A].
+
+        Raises:
+            SpaceError: What is no observation of the model's, or actions that do not fit the rows.
+        """
         return unroll(self, start, actions, generator)
 
 
 def unroll(
-    model: WorldModel, start: ModelState | Tensor, actions: Tensor, generator: torch.Generator | None = None
+    model: WorldModel, start: ModelState | Numbers, actions: Numbers, generator: torch.Generator | None = None
 ) -> Rollout:
     """Step a model through action sequences [B, H, ...] from a state or from observations [B, O]."""
-    state = start if isinstance(start, ModelState) else model.start(start)
+    if isinstance(start, ModelState):
+        state = start
+    else:
+        state = model.start(float_tensor(start, f"observations of {model.observation_space}"))
+    actions = action_tensor(actions, model.action_space, state.observations.device)
     if actions.ndim < 2 or actions.shape[1] < 1 or len(actions) != len(state.observations):
         raise SpaceError(
             f"expected actions [B, H, ...] for {len(state.observations)} rows and H >= 1, got {tuple(actions.shape)}"

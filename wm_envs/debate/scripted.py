@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from wm_envs.debate import dynamics
 from wm_envs.debate.dynamics import NUM, STRATEGIES
-from wm_envs.errors import OptionError
+from wm_envs.errors import ObservationError, OptionError
 
 SEAT, RELEVANCE, SCORES = slice(3, 3 + NUM), slice(3 + NUM, 3 + 2 * NUM), slice(3 + 2 * NUM, 3 + 3 * NUM)
 
@@ -46,5 +46,12 @@ class ScriptedDebater:
         episode_start: Any = None,  # noqa: ARG002  (the signature of Stable-Baselines3)
         deterministic: bool = False,  # noqa: ARG002
     ) -> tuple[NDArray[np.float32], Any]:
-        """As Stable-Baselines3's agents."""
+        """As Stable-Baselines3's agents; raises ObservationError for what is no observation of a seat."""
+        rows = np.asarray(observation if isinstance(observation, np.ndarray | list) else [], np.float64)
+        size = SCORES.stop
+        if rows.ndim not in (1, 2) or rows.shape[-1] < size or not np.isfinite(rows).all():
+            raise ObservationError(
+                f"expected the finite numbers that a seat observes, [{size} or more] or a batch of them, got "
+                f"{type(observation).__name__} of shape {np.shape(rows)}"
+            )
         return self(observation), state

@@ -230,3 +230,41 @@ def test_what_was_constant_when_it_was_shown_does_not_decide_later():
     network = RewardNetwork(2, gym.spaces.Discrete(2), generator=torch.Generator().manual_seed(0))
     network.standardise(torch.tensor([[1.0, 12345.678], [5.0, 12345.678]]))
     assert network.std.tolist() == [2.0, 1.0]
+
+
+@pytest.mark.parametrize(("low", "high"), [(5.0, 10.0), (-0.01, 0.01), (-np.inf, np.inf)])
+def test_cloning_learns_actions_in_any_unit(low, high):
+    """The action is a share of the range that one number of the observation names."""
+    centre, half = (0.0, 300.0) if np.isinf(low) else ((low + high) / 2, (high - low) / 2)
+    shares = np.random.default_rng(0).uniform(-0.9, 0.9, 401).astype(np.float32)
+    data = {
+        "observations": shares[:, None],
+        "actions": (centre + half * shares[:400, None]).astype(np.float32),
+        "lengths": np.array([400]),
+    }
+    spaces = gym.spaces.Box(-1, 1, (1,), np.float32), gym.spaces.Box(low, high, (1,), np.float32)
+    cloning = BehaviourCloning(*spaces, CloningConfig(widths=(16,), num_updates=600))
+    assert cloning.fit(data) < 0.01
+    asked = np.float32([[-0.8], [0.0], [0.5]])
+    np.testing.assert_allclose((cloning.predict(asked)[0] - centre) / half, asked, atol=0.1)
+
+
+@pytest.mark.parametrize(("low", "high"), [(5.0, 10.0), (-0.01, 0.01)])
+def test_the_learners_clone_acts_inside_its_bounds(low, high):
+    class Elsewhere(Thermostat):
+        def __init__(self):
+            super().__init__()
+            self.action_space = gym.spaces.Box(low, high, (1,), np.float32)
+
+    shown = recorded(False).trajectories
+    actions = ((shown.actions + 1) / 2 * (high - low) + low).astype(np.float32)
+    data = {"observations": shown.observations, "actions": actions, "lengths": shown.lengths}
+    airl = AdversarialIRL(data, make_vec_env(Elsewhere, 1), SMALL)
+    places = np.float32([[-2], [0.5], [2]])
+    answers = (airl.predict(places, deterministic=True)[0] - low) / (high - low) * 2 - 1
+    np.testing.assert_allclose(answers, np.clip(-places, -1, 1), atol=0.2)
+    spread = airl.learner.policy.log_std.detach().exp() * airl.learner.policy.action_unit
+    assert float(spread) < (high - low) / 4
+    assert np.isfinite(airl.learn(64).reward(places, actions[:3])).all()
+    with pytest.raises(SpaceError):
+        airl.predict(None)

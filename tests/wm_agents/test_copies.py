@@ -1,0 +1,88 @@
+"""Whatever is pickled or copied goes on learning as the original does, bit for bit."""
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+from stable_baselines3.common.env_util import make_vec_env
+from torch import Tensor
+
+import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.reinforce import Reinforce, ReinforceConfig
+from wm_agents.sequence_model import NetworkConfig
+from wm_agents.vector_ppo import VectorPPO, VectorPPOConfig
+from wm_agents.world_model_ppo import WorldModelPPO
+
+WAYS: dict[str, Callable[[Any], Any]] = {
+    "pickle": lambda agent: pickle.loads(pickle.dumps(agent)),
+    "deepcopy": copy.deepcopy,
+}
+SMALL = ReinforceConfig(
+    network=NetworkConfig(width=16, num_layers=1, num_heads=2, feedforward_width=16), episodes_per_update=8, num_seeds=2
+)
+
+
+@pytest.mark.parametrize("env_id", ["wm/SequenceNext-v0", "Pendulum-v1"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_copy_of_reinforce_goes_on_as_the_original(way: str, env_id: str) -> None:
+    config = ReinforceConfig(**{**vars(SMALL), "max_episode_steps": 4})
+    agent = Reinforce(env_id, config, seed=1).learn(40)
+    before = agent.model.flat.clone()
+    twin = WAYS[way](agent)
+    more = int(agent.num_steps.min()) + 40
+    twin.learn(more)
+    assert torch.equal(agent.model.flat, before)
+    assert not torch.equal(twin.model.flat, before)
+    agent.learn(more)
+    assert torch.equal(twin.model.flat, agent.model.flat)
+    assert twin.evaluate(5).returns.tolist() == agent.evaluate(5).returns.tolist()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_copy_of_a_network_learns(way: str) -> None:
+    twin = WAYS[way](Reinforce("wm/SequenceNext-v0", SMALL).model)
+    with torch.no_grad():
+        twin.flat.add_(1.0)
+    assert all(bool((value.detach() >= 0.5).any()) for name, value in twin.parameters.items() if name.endswith("bias"))
+    gradient = twin.backward(sum((value.sum() for value in twin.parameters.values()), torch.zeros(())))
+    assert torch.equal(gradient, torch.ones_like(gradient))
+
+
+def weights(agent: Any) -> list[Tensor]:
+    return [value.clone() for value in agent.state_dict().values()]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_copy_of_vector_ppo_goes_on_as_the_original(way: str) -> None:
+    def more(agent: VectorPPO) -> VectorPPO:
+        env = gym.make_vec(
+            "CartPole-v1", 4, vectorization_mode="sync", vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED}
+        )
+        agent._observations = None
+        agent.learn(env, 2, learning_rate=(1e-2, 1e-2), entropy=(0.0, 0.0))
+        return agent
+
+    single = gym.make("CartPole-v1")
+    config = VectorPPOConfig(widths=(8,), num_steps=8, minibatch_size=16)
+    agent = more(VectorPPO(single.observation_space, single.action_space, config))
+    before = weights(agent)
+    twin = more(WAYS[way](agent))
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(agent), strict=True))
+    assert not torch.equal(twin.policy.layers[0].weight, agent.policy.layers[0].weight)
+    more(agent)
+    assert all(torch.equal(a, b) for a, b in zip(weights(twin), weights(agent), strict=True))
+
+
+def test_a_copy_of_world_model_ppo_learns() -> None:
+    agent = WorldModelPPO("MlpPolicy", make_vec_env("CartPole-v1", 2), seed=0, device="cpu", n_steps=8, batch_size=16)
+    twin = copy.deepcopy(agent.learn(16))
+    before = weights(agent.policy)
+    twin.learn(16)
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(agent.policy), strict=True))
+    assert not np.array_equal(weights(twin.policy)[0], before[0])

@@ -1,0 +1,106 @@
+"""What is no observation is a SpaceError that names what came, in every agent and model; arrays go where tensors go."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import DummyVecEnv
+
+from wm_agents.errors import SpaceError
+from wm_agents.irl import BehaviourCloning
+from wm_agents.observation_rows import encoded_rows, observation_rows
+from wm_agents.planning import CEM, CEMConfig, DiscountedReturn, PlanningAgent
+from wm_agents.reinforce import Reinforce, ReinforceConfig
+from wm_agents.vector_ppo import VectorPPO
+from wm_agents.world_model_ppo import WorldModelPPO
+from wm_agents.world_models import DeterministicModel, TabularModel
+
+BOX, PUSH = spaces.Box(-5, 5, (3,), np.float32), spaces.Box(-1, 1, (1,), np.float32)
+GOOD = np.float32([0.1, 0.2, 0.3])
+WRONG: dict[str, tuple[Any, str]] = {
+    "nothing": (None, "NoneType"),
+    "text": ("left", "<U4"),
+    "the pair of reset": ((GOOD, {}), "first part"),
+    "too short": (GOOD[:2], r"\(2,\)"),
+    "one axis too many": (GOOD[None, None], r"\(1, 1, 3\)"),
+    "a number": (1.0, r"\(\)"),
+    "not a number": (GOOD * np.nan, "nan"),
+    "infinite": (np.float32([0, 0, np.inf]), "inf"),
+    "too large for 32 bits": (np.array([1e300, 0, 0]), "1e"),
+    "NaN in a batch": (np.stack([GOOD, GOOD * np.nan]), "row 1"),
+    "ragged": ([[1.0, 2.0, 3.0], [1.0]], "unequal"),
+    "no rows": (np.zeros((0, 3)), "without rows"),
+    "complex": (GOOD * 1j, "complex"),
+    "objects": (np.array([None, 1, 2]), "ndarray"),
+}
+
+
+class Push(gym.Env[Any, Any]):
+    observation_space, action_space = BOX, spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return GOOD, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return GOOD, 0.0, True, False, {}
+
+
+def agents() -> dict[str, Any]:
+    gym.register("test/Push-v0", Push, disable_env_checker=True)
+    model = DeterministicModel(BOX, PUSH)
+    return {
+        "Reinforce": Reinforce("test/Push-v0", ReinforceConfig()),
+        "VectorPPO": VectorPPO(BOX, spaces.Discrete(2)),
+        "BehaviourCloning": BehaviourCloning(BOX, PUSH),
+        "WorldModelPPO": WorldModelPPO("MlpPolicy", DummyVecEnv([Push]), device="cpu", n_steps=8, batch_size=8),
+        "PlanningAgent": PlanningAgent(model, CEM(model, DiscountedReturn(), CEMConfig(horizon=2))),
+    }
+
+
+@pytest.mark.parametrize("agent", agents().items(), ids=lambda pair: pair[0])
+@pytest.mark.parametrize("kind", WRONG)
+def test_agents_refuse_what_is_no_observation(agent: tuple[str, Any], kind: str) -> None:
+    observation, named = WRONG[kind]
+    with pytest.raises(SpaceError, match=named):
+        agent[1].predict(observation)
+
+
+@pytest.mark.parametrize(
+    "given", [GOOD, GOOD.tolist(), torch.from_numpy(GOOD), np.int64([0, 1, 2]), GOOD.astype(">f8")]
+)
+def test_arrays_tensors_and_lists_are_observations(given: Any) -> None:
+    rows, is_single = observation_rows(given, BOX)
+    assert is_single
+    assert rows.shape == (1, 3)
+    batch, is_single = encoded_rows(np.stack([np.asarray(given)] * 2), BOX)
+    assert not is_single
+    assert batch.dtype == np.float32
+
+
+def test_discrete_observations_are_indices_of_the_space() -> None:
+    space = spaces.Discrete(3, start=5)
+    assert encoded_rows(6, space)[0].tolist() == [[0, 1, 0]]
+    assert encoded_rows(np.array([5, 7]), space)[0].tolist() == [[1, 0, 0], [0, 0, 1]]
+    for wrong in (8, 4, 5.5, np.nan, "5", None, np.array([[5]])):
+        with pytest.raises(SpaceError):
+            observation_rows(wrong, space)
+
+
+# --- models
+
+
+def wrong_batches() -> dict[str, Any]:
+    return {"nothing": None, "text": "a", "one row": GOOD, "NaN": GOOD[None] * np.nan, "size": GOOD[None, :2]}
+
+
+@pytest.mark.parametrize("kind", wrong_batches())
+@pytest.mark.parametrize("method", ["start", "predict", "rollout"])
+def test_models_refuse_what_is_no_observation(method: str, kind: str) -> None:
+    for model in (DeterministicModel(BOX, spaces.Discrete(2)), TabularModel(BOX, spaces.Discrete(2))):
+        actions = {"start": (), "predict": (np.zeros(1, int),), "rollout": (np.zeros((1, 2), int),)}[method]
+        with pytest.raises(SpaceError):
+            getattr(model, method)(wrong_batches()[kind], *actions)
