@@ -32,6 +32,7 @@ from wm_agents.world_models.losses import weighted_sum
 from wm_agents.world_models.segments import Segment, SegmentSource
 
 _KIND = "world model fit"
+_REMEMBER_EVERY = 100  # updates between computing what a model with memory remembers of the recorded episodes
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class FitConfig:
         num_validation_windows: Held-out windows per evaluation at most.
         bfloat16_share: Share of the updates, from the first on, whose matrix products run in bfloat16: about twice as
             fast on processors that have it (AVX-512 BF16, AMX, GPUs), slower on others. The rest settles in float32.
-        is_warm_start: Go on from the present weights and scales instead of starting afresh.
+        is_warm_start: Go on from the present weights instead of starting afresh. Scales are measured anew, and the
+            weights changed so that predictions stay what they were.
         seed: Draws batches, noise, dropout and the held-out episodes.
     """
 
@@ -167,7 +169,9 @@ def fit(
         CheckpointError: The checkpoint is damaged or belongs to other data or another configuration.
     """
     training, held_out = _hold_out(trajectories, validation, config)
-    if not config.is_warm_start:
+    if config.is_warm_start:
+        model.adapt(training)
+    else:
         model.initialise(training)
     model.requires_grad_(True)
     try:
@@ -199,8 +203,8 @@ class _Loop:
         self.config = config
         self.source = SegmentSource(training, model.device)
         self.longest = int(training.lengths.max())
-        horizon = min(config.horizon + model.num_context, int(held_out.lengths.max()))
-        self.held_out = SegmentSource(held_out, model.device).spread(config.num_validation_windows, horizon)
+        self.held_out = SegmentSource(held_out, model.device)
+        self.held_out_horizon = min(config.horizon + model.num_context, int(held_out.lengths.max()))
         self.generator = torch.Generator().manual_seed(config.seed)
         self.optimizer = torch.optim.AdamW(
             model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -237,6 +241,9 @@ class _Loop:
         config, update = self.config, self.progress.update
         horizon = config.horizon_at(update)
         length = min(horizon + self.model.num_context, self.longest)
+        # Counted from the last evaluation, after which an interrupted fit goes on.
+        if self.model.has_memory and update % config.evaluate_every % _REMEMBER_EVERY == 0:
+            self.source.memories = self.model.remember(self.source)
         num_segments = max(config.batch_size // horizon, 1) * self.model.num_members
         segment = self._noisy(self.source.sample(num_segments, length, self.generator))
         is_low = update < config.bfloat16_share * config.num_updates
@@ -266,7 +273,9 @@ class _Loop:
         """Held-out figures; better weights are kept, and patience runs once the horizon is at its full length."""
         state = self.progress
         with torch.no_grad():
-            terms = self.model.loss(self.model.for_all_members(self.held_out), torch.Generator().manual_seed(0))
+            self.held_out.memories = self.model.remember(self.held_out)
+            segment = self.held_out.spread(self.config.num_validation_windows, self.held_out_horizon)
+            terms = self.model.loss(self.model.for_all_members(segment), torch.Generator().manual_seed(0))
         weights = self.model.config.weights
         loss = sum(getattr(weights, name) * float(terms[name]) for name in self.model.selection_terms)
         if not math.isfinite(loss):
