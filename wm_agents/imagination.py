@@ -22,10 +22,11 @@ from wm_agents.box_values import as_box_values
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.imagined_rows import check_finite, join_predictions, join_states, replace_rows, without_rows
 from wm_agents.protocols import ModelState, Prediction, WorldModel
+from wm_agents.trajectories import Trajectories
 
 Array = NDArray[Any]
 Info = dict[str, Any]
-Starts = NDArray[np.floating[Any]] | Tensor | ModelState
+Starts = NDArray[np.floating[Any]] | Tensor | ModelState | Trajectories
 
 
 class DreamVectorEnv(VectorEnv[Any, Any, Array]):
@@ -39,7 +40,8 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
     Args:
         model: The world model; its spaces become the environment's.
         start_observations: Real observations [K, O] to branch from (a Discrete one as its one-hot), or a ModelState of
-            K rows for models that carry more than the observation.
+            K rows for models that carry more than the observation. Trajectories stand for all of their steps, with
+            what preceded each: a model with memory begins with what it remembers of the episode.
         horizon: Steps per branch, H.
         num_envs: Rows, B.
         disagreement_penalty: Reward lost per standard deviation of disagreement between ensemble members.
@@ -93,6 +95,8 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
     def set_starts(self, start_observations: Starts) -> None:
         """Branch from these from the next restart on, for example once more real data are there; raises ConfigError."""
         with torch.no_grad():
+            if isinstance(start_observations, Trajectories):
+                start_observations = recorded_states(self.model, start_observations)
             starts = (
                 start_observations if isinstance(start_observations, ModelState) else self._begin(start_observations)
             )

@@ -20,6 +20,7 @@ from wm_agents.evaluation.open_loop_report import EndPrediction, OpenLoopReport,
 from wm_agents.evaluation.starts import Stretches, sample_stretches
 from wm_agents.protocols import WorldModel
 from wm_agents.trajectories import Trajectories
+from wm_agents.world_models.normalisation import ROUNDING
 
 HORIZONS = (1, 2, 4, 8, 16, 32)
 
@@ -150,7 +151,7 @@ def _scale(reference: Trajectories, held_out: Trajectories) -> NDArray[np.float6
     scale = np.ones(reference.observations.shape[1])
     for trajectories in (held_out, reference):
         std = trajectories.observations.std(axis=0, dtype=np.float64)
-        scale = np.where(std > 1e-6 * (1 + np.abs(trajectories.observations).max(axis=0)), std, scale)
+        scale = np.where(std > ROUNDING * np.abs(trajectories.observations).max(axis=0), std, scale)
     return scale
 
 

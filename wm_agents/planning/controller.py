@@ -84,6 +84,28 @@ class PlanningAgent:
         self._counts = np.where(fresh, 0, self._counts) + 1
         return (chosen if is_batch else chosen[0]), self._counts.copy()
 
+    def resume(self, observations: NDArray[Any], actions: NDArray[Any]) -> NDArray[np.int64]:
+        """Take over an episode that is under way, with all that happened in it.
+
+        Args:
+            observations: [T, ...], before each action; what the next `predict` gets is not among them.
+            actions: [T, ...].
+
+        Returns:
+            The state to pass to the next `predict`.
+        """
+        rows, space = torch.as_tensor(self._rows(observations)[0]), self._model.action_space
+        is_discrete = isinstance(space, gym.spaces.Discrete)
+        acts = torch.as_tensor(np.asarray(actions), dtype=torch.int64 if is_discrete else torch.float32)
+        device = self._model.start(rows[:1]).observations.device
+        self._planner.reset()
+        self._counts, self._last = np.zeros(1, np.int64), None
+        for row, action in zip(rows, acts.to(device), strict=True):
+            state = self._model_state(row[None], self._counts == 0)
+            self._last = (state, action[None])
+            self._counts = self._counts + 1
+        return self._counts.copy()
+
     def _rows(self, observation: Any) -> tuple[NDArray[np.float32], bool]:
         """Observations [B, O] with Discrete ones as one-hots, and whether there was a batch axis."""
         space = self._model.observation_space
@@ -113,10 +135,14 @@ class PlanningAgent:
         if isinstance(self._model, OracleModel):
             return self._model.start(observations, self._model.hidden_of(self._true_states(len(observations))))
         first = self._model.start(observations)
-        if self._last is None or not first.hidden or fresh.all():
+        if self._last is None or fresh.all():
             return first
         remembered, _ = self._model.step(*self._last)
         went_on = self._model.start(observations, remembered.hidden)
+        if not went_on.hidden:
+            return first
+        if not first.hidden:  # a model that remembers only from its first step on: zeros are no memory
+            first = ModelState(first.observations, tuple(torch.zeros_like(values) for values in went_on.hidden))
         is_fresh = torch.as_tensor(fresh, device=first.observations.device)
         hidden = tuple(
             torch.where(is_fresh.view(-1, *[1] * (new.dim() - 1)), new, old)

@@ -212,6 +212,7 @@ class NeuralModel(Unrolled, nn.Module):
         acts = fixed if self.layout.actions else self.encode_actions.fit(trajectories.actions)
         self._measure_again(trajectories, before)
         self.change_units(self._rescaling(before, acts))
+        self._renew_heads(before)
 
     def change_units(self, change: Rescaling) -> None:
         """Change first and last layers so that they mean the same in other units; a subclass gives it."""
@@ -243,6 +244,19 @@ class NeuralModel(Unrolled, nn.Module):
             self.has_terminations.fill_(True)
             self.positive_weight.copy_(before["positive_weight"])
 
+    def _renew_heads(self, before: dict[str, Any]) -> None:
+        """Begin afresh where a head has learned but one answer, from which it would hardly come back."""
+        fresh = copy.deepcopy(self)
+        fresh._arrange(self.layout)
+        one = Affine.identity(1, self.device).matrix
+        if before["reward_scale"].span == 0 and self.reward_scale.span > 0:
+            old = writing(before["reward_scale"], self.reward_scale)
+            self.reward_head = fresh.reward_head
+            self.reward_head.change_outputs(Affine(0.1 * one, old.shift))
+        if self.has_terminations and not before["has_terminations"]:
+            self.termination_head = fresh.termination_head
+            self.termination_head.change_outputs(Affine(one, self._base_logit[None]))
+
     def _target_sources(self, layout: Layout) -> list[int | None]:
         """Which of the targets of another layout each target is."""
         columns = list(layout.target_columns)
@@ -255,7 +269,7 @@ class NeuralModel(Unrolled, nn.Module):
         if before["layout"].circles:
             circles = self.layout.circles
             kept = [circles.index(pair) if pair in circles else None for pair in before["layout"].circles]
-            parts.append(_selection(kept, len(circles), self.device))
+            parts.append(selection(kept, len(circles), self.device))
         if self.layout.for_outcomes:
             parts.append(reading(before["outcome_scale"], self.outcome_scale))
         targets = writing(before["target_scale"], self.target_scale, self._target_sources(before["layout"]))
@@ -288,6 +302,7 @@ class NeuralModel(Unrolled, nn.Module):
         self.has_terminations.fill_(positives > 0)
         ratio = (trajectories.num_steps - positives) / max(positives, 1)
         self.positive_weight.fill_(float(np.clip(ratio, 1.0, self.config.max_positive_weight)))
+        self._base_logit = torch.log(self.positive_weight.double() / max(ratio, 1e-6))
 
     def decode(self, before: Tensor, normalised_targets: Tensor, acts: Tensor) -> Tensor:
         """Next observations [..., O] from the network's output and the encoded actions, kept within bounds."""
@@ -422,7 +437,7 @@ class NeuralModel(Unrolled, nn.Module):
         self.high.copy_(high)
 
 
-def _selection(sources: list[int | None], num_inputs: int, device: torch.device) -> Affine:
+def selection(sources: list[int | None], num_inputs: int, device: torch.device) -> Affine:
     """Each number is the input of its source, or 0 without one."""
     matrix = torch.zeros(len(sources), num_inputs, dtype=torch.float64, device=device)
     for place, source in enumerate(sources):
