@@ -22,6 +22,7 @@ from wm_agents.box_values import as_box_values
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.imagined_rows import check_finite, join_predictions, join_states, replace_rows, without_rows
 from wm_agents.protocols import ModelState, Prediction, WorldModel
+from wm_agents.recorded_states import recorded_states
 from wm_agents.trajectories import Trajectories
 
 Array = NDArray[Any]

@@ -329,7 +329,8 @@ def _detect_circles(rows: NDArray[np.float32]) -> tuple[tuple[int, int], ...]:
     column = 0
     while column + 1 < rows.shape[1]:
         pair = rows[:, column : column + 2]
-        if _is_on_circle(pair) and np.mean(np.abs(pair[:, 0]) % 1 > 1e-6) > 0.5:  # a one-hot of two lies on the circle, too
+        # A one-hot of two lies on the circle, too.
+        if _is_on_circle(pair) and np.mean(np.abs(pair[:, 0]) % 1 > 1e-6) > 0.5:
             circles.append((column, column + 1))
             column += 1
         column += 1

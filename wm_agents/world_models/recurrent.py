@@ -118,7 +118,7 @@ class RecurrentModel(NeuralModel):
 
     @torch.no_grad()
     def remember(self, source: SegmentSource) -> Tensor:
-        """The memories [S, num_hidden] before each recorded step, of all episodes side by side from their beginnings."""
+        """The memories [S, num_hidden] before each recorded step, of all episodes side by side."""
         memories = self.low.new_zeros(source.num_steps, self.config.num_hidden)
         order = torch.argsort(source.lengths, descending=True, stable=True)
         starts, lengths = source.step_starts[order], source.lengths[order]

@@ -151,8 +151,10 @@ class TokenModel(NeuralModel):
         if before["network"] is not None and self.network is not None:
             self._take_over_network(before, Affine.join(inputs, acts))
         heads = {"reward_head": change.reward, "termination_head": change.termination}
-        is_renewed = {"reward_head": before["reward_scale"].span == 0,
-                      "termination_head": not before["has_terminations"]}  # fmt: skip
+        is_renewed = {
+            "reward_head": before["reward_scale"].span == 0,
+            "termination_head": not before["has_terminations"],
+        }
         for name, to_new in heads.items():
             head = before[name]
             if head is None or getattr(self, name) is None or is_renewed[name]:
