@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from wm_agents.errors import ConfigError
+from wm_agents.recorded_states import recorded_states
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import (
     DeterministicConfig,
@@ -13,6 +14,7 @@ from wm_agents.world_models import (
     RecurrentConfig,
     RecurrentModel,
 )
+from wm_agents.world_models.segments import SegmentSource
 
 
 def delayed(num_episodes, seed):
@@ -88,3 +90,49 @@ def test_a_history_of_nothing_is_refused():
 def test_recurrent_settings_that_cannot_work_are_refused(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
         RecurrentConfig(**changes)
+
+
+def counting(num_episodes, seed):
+    """A counter that nobody sees: what shows changes by 1 every fifth step, counted from the beginning."""
+    rng = np.random.default_rng(seed)
+    length = 60
+    rows = []
+    for _ in range(num_episodes):
+        steps = np.arange(length + 1)
+        rows.append((steps // 5 + rng.integers(3)) % 2)
+    seen = np.concatenate(rows).astype(np.float32)[:, None]
+    num_steps = num_episodes * length
+    return Trajectories.from_arrays(
+        seen,
+        np.zeros((num_steps, 1), np.float32),
+        np.zeros(num_steps),
+        np.zeros(num_steps, bool),
+        lengths=[length] * num_episodes,
+    )
+
+
+def test_memories_of_a_fit_are_those_of_use():
+    data = counting(4, 0)
+    space = gym.spaces.Box(-1, 2, (1,), np.float32)
+    model = RecurrentModel(space, gym.spaces.Box(-1, 1, (1,), np.float32), RecurrentConfig(8, 2), seed=0)
+    model.initialise(data)
+    remembered = model.remember(SegmentSource(data, model.device))
+    model.is_fitted = True
+    states = recorded_states(model, data)
+    torch.testing.assert_close(remembered, states.hidden[0])
+    assert torch.equal(states.observations[:, 0], torch.tensor(data.observations[data.observation_of_step, 0]))
+
+
+def test_a_memory_as_long_as_the_episode_predicts_as_well_as_a_short_one():
+    model = RecurrentModel(
+        gym.spaces.Box(-1, 2, (1,), np.float32), gym.spaces.Box(-1, 1, (1,), np.float32), RecurrentConfig(16, 2), seed=0
+    )
+    fit = FitConfig(num_updates=400, learning_rate=1e-2, horizon=4, holdout=0, seed=0)
+    model.fit(counting(8, 0), fit, progress=False)
+    test = counting(4, 1)
+    states = recorded_states(model, test)
+    late = np.flatnonzero((np.arange(test.num_steps) % 60 > 40) & (np.arange(test.num_steps) % 60 < 56))
+    steps = torch.as_tensor(late)
+    rollout = model.rollout(states.select(steps), torch.zeros(len(steps), 4, 1))
+    truth = test.observations[test.observation_of_step[late] + 4, 0]
+    assert np.abs(rollout.observations[:, -1, 0].numpy() - truth).mean() < 0.1
