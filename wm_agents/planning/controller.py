@@ -51,6 +51,7 @@ class PlanningAgent:
         self._generator = torch.Generator().manual_seed(seed)
         self._counts = np.zeros(0, np.int64)  # steps since each row's episode began: the state that is handed out
         self._last: tuple[ModelState, Tensor] | None = None
+        self._can_remember = hasattr(model, "step")  # until a step shows that the model carries nothing
 
     def predict(
         self,
@@ -135,11 +136,12 @@ class PlanningAgent:
         if isinstance(self._model, OracleModel):
             return self._model.start(observations, self._model.hidden_of(self._true_states(len(observations))))
         first = self._model.start(observations)
-        if self._last is None or fresh.all():
+        if self._last is None or fresh.all() or not (first.hidden or self._can_remember):
             return first
         remembered, _ = self._model.step(*self._last)
         went_on = self._model.start(observations, remembered.hidden)
         if not went_on.hidden:
+            self._can_remember = False  # one look is enough
             return first
         if not first.hidden:  # a model that remembers only from its first step on: zeros are no memory
             first = ModelState(first.observations, tuple(torch.zeros_like(values) for values in went_on.hidden))

@@ -225,3 +225,24 @@ def test_an_environment_that_does_not_repeat_itself_is_refused():
     first.collect(3)
     with pytest.raises(CheckpointError, match="does not repeat itself"):
         Experience(NoisyEnv(), seed=4).replay(first.state())
+
+
+def test_an_agent_that_takes_over_an_episode_is_told_of_it():
+    class Listener:
+        heard = None
+
+        def resume(self, observations, actions):
+            self.heard = observations, actions
+            return "told"
+
+        def predict(self, observation, state=None, episode_start=None, deterministic=False):
+            assert state == "told"
+            return 1, state
+
+    experience = Experience(gym.make("CartPole-v1"), seed=0)
+    experience.collect(3)
+    listener = Listener()
+    experience.collect(1, listener)
+    whole = experience.trajectories()
+    assert np.array_equal(listener.heard[0], whole.observations[:3])
+    assert listener.heard[1].tolist() == whole.actions[:3].tolist()

@@ -93,21 +93,16 @@ def test_recurrent_settings_that_cannot_work_are_refused(changes):
 
 
 def counting(num_episodes, seed):
-    """A counter that nobody sees: what shows changes by 1 every fifth step, counted from the beginning."""
+    """What shows changes every fifth step: only who counts knows when."""
     rng = np.random.default_rng(seed)
-    length = 60
-    rows = []
-    for _ in range(num_episodes):
-        steps = np.arange(length + 1)
-        rows.append((steps // 5 + rng.integers(3)) % 2)
-    seen = np.concatenate(rows).astype(np.float32)[:, None]
-    num_steps = num_episodes * length
+    shown = [(np.arange(61) // 5 + rng.integers(2)) % 2 for _ in range(num_episodes)]
+    num_steps = 60 * num_episodes
     return Trajectories.from_arrays(
-        seen,
+        np.concatenate(shown).astype(np.float32)[:, None],
         np.zeros((num_steps, 1), np.float32),
         np.zeros(num_steps),
         np.zeros(num_steps, bool),
-        lengths=[length] * num_episodes,
+        lengths=[60] * num_episodes,
     )
 
 
@@ -123,16 +118,18 @@ def test_memories_of_a_fit_are_those_of_use():
     assert torch.equal(states.observations[:, 0], torch.tensor(data.observations[data.observation_of_step, 0]))
 
 
-def test_a_memory_as_long_as_the_episode_predicts_as_well_as_a_short_one():
-    model = RecurrentModel(
-        gym.spaces.Box(-1, 2, (1,), np.float32), gym.spaces.Box(-1, 1, (1,), np.float32), RecurrentConfig(16, 2), seed=0
-    )
-    fit = FitConfig(num_updates=400, learning_rate=1e-2, horizon=4, holdout=0, seed=0)
-    model.fit(counting(8, 0), fit, progress=False)
-    test = counting(4, 1)
-    states = recorded_states(model, test)
-    late = np.flatnonzero((np.arange(test.num_steps) % 60 > 40) & (np.arange(test.num_steps) % 60 < 56))
-    steps = torch.as_tensor(late)
-    rollout = model.rollout(states.select(steps), torch.zeros(len(steps), 4, 1))
-    truth = test.observations[test.observation_of_step[late] + 4, 0]
-    assert np.abs(rollout.observations[:, -1, 0].numpy() - truth).mean() < 0.1
+def test_windows_of_a_loss_begin_with_what_was_remembered():
+    data = counting(4, 0)
+    space = gym.spaces.Box(-1, 2, (1,), np.float32)
+    config = RecurrentConfig(8, 2, forgetful_share=0.0)
+    model = RecurrentModel(space, gym.spaces.Box(-1, 1, (1,), np.float32), config, seed=0)
+    seen = []
+    loss = model.loss
+    model.loss = lambda segment, generator: seen.append(segment.memory) or loss(segment, generator)
+    model.fit(data, FitConfig(num_updates=3, evaluate_every=2, horizon=2, holdout=0), progress=False)
+    model.initialise(data)
+    training, held_out = seen[0], seen[2]
+    assert (training != 0).any(1).float().mean() > 0.9
+    first = model.remember(SegmentSource(data, model.device))
+    assert torch.equal(training.unique(dim=0)[0], first[(first == training.unique(dim=0)[0]).all(1)][0])
+    assert not torch.equal(held_out, first[: len(held_out)])
