@@ -86,15 +86,15 @@ class Perceptron(nn.Module):
 
     def change_inputs(self, to_old: Affine) -> None:
         """Read inputs in other units, with the same outputs; `to_old` leads from the new units to the old."""
-        layer = self.layers[0]
+        layer: Any = self.layers[0]
         layer.weight, layer.bias = _read_as(layer.weight, layer.bias, to_old)
         layer.in_features = layer.weight.shape[1]
 
     def change_outputs(self, to_new: Affine) -> None:
         """Put out the same values in other units; `to_new` leads from the old units to the new."""
-        layer = self.layers[-1]
-        weight = to_new.matrix @ layer.weight.double()  # type: ignore[operator]
-        bias = to_new.matrix @ layer.bias.double() + to_new.shift  # type: ignore[operator]
+        layer: Any = self.layers[-1]
+        weight = to_new.matrix @ layer.weight.double()
+        bias = to_new.matrix @ layer.bias.double() + to_new.shift
         layer.weight, layer.bias = _frozen(weight), _frozen(bias)
         layer.out_features = len(bias)
 

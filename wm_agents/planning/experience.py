@@ -41,9 +41,10 @@ class Experience:
     def collect(self, num_steps: int, agent: Agent | None = None) -> None:
         """Take real steps with an agent, or at random; an agent with `resume` is told of the episode so far."""
         self._agent_state = None
-        if self._observation is not None and hasattr(agent, "resume"):
+        resume = getattr(agent, "resume", None)
+        if self._observation is not None and resume is not None:
             seen, actions = ([step[place] for step in self._episodes[-1]] for place in (0, 1))
-            self._agent_state = agent.resume(self._raw(seen), np.stack(actions))
+            self._agent_state = resume(self._raw(seen), np.stack(actions))
         for _ in range(num_steps):
             if self._observation is None:
                 self._begin()

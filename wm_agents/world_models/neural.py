@@ -93,10 +93,17 @@ class NeuralModel(Unrolled, nn.Module):
     has_memory = False  # whether losses begin with what `remember` gives
     config_class: ClassVar[type[Any]]
     config: Any
+    layout: Layout
+    input_scale: Standardiser
+    target_scale: Standardiser
+    outcome_scale: Standardiser
+    reward_head: Any
+    termination_head: Any
     low: Tensor
     high: Tensor
     positive_weight: Tensor
     has_terminations: Tensor
+    _base_logit: Tensor
 
     def __init__(
         self,

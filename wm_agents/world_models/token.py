@@ -106,8 +106,10 @@ class TokenModel(NeuralModel):
     kind = "token world model"
     config_class = TokenConfig
     config: TokenConfig
+    network: Any
     sources: Tensor
     tables: Tensor
+    _before: dict[str, Any] | None = None
 
     @property
     def is_exact(self) -> bool:
@@ -367,9 +369,9 @@ class TokenModel(NeuralModel):
         outputs = sum(self._class_sizes())
         num_inputs = self.num_features + self.codec.num_one_hots
         transition = 2 * num_inputs + num_acts
-        self.network: Any = None
-        self.reward_head: Any = None
-        self.termination_head: Any = None
+        self.network = None
+        self.reward_head = None
+        self.termination_head = None
         if outputs:
             self.network = Perceptron(
                 (num_inputs + num_acts, *config.widths, outputs), config.activation, generator, 0.1
