@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from wm_agents.errors import ConfigError
+from wm_agents.imagination import DreamVectorEnv
 from wm_agents.recorded_states import recorded_states
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import (
@@ -133,3 +134,16 @@ def test_windows_of_a_loss_begin_with_what_was_remembered():
     first = model.remember(SegmentSource(data, model.device))
     assert torch.equal(training.unique(dim=0)[0], first[(first == training.unique(dim=0)[0]).all(1)][0])
     assert not torch.equal(held_out, first[: len(held_out)])
+
+
+def test_dreams_begin_with_what_preceded_each_step():
+    data = counting(2, 0)
+    space = gym.spaces.Box(-1, 2, (1,), np.float32)
+    model = RecurrentModel(space, gym.spaces.Box(-1, 1, (1,), np.float32), RecurrentConfig(8, 2), seed=0)
+    model.fit(data, FitConfig(num_updates=1, horizon=1, holdout=0), progress=False)
+    dreams = DreamVectorEnv(model, data, horizon=3, num_envs=20, seed=0)
+    dreams.reset(seed=0)
+    remembered = model.remember(SegmentSource(data, model.device))
+    for memory in dreams._state.hidden[0]:
+        assert torch.isclose(remembered, memory, atol=1e-6).all(1).any()
+    assert (dreams._state.hidden[0] != 0).any(1).float().mean() > 0.8
