@@ -23,6 +23,7 @@ from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.fitted import check_fitted
 from wm_agents.imagined_rows import check_finite, join_predictions, join_states, replace_rows, without_rows
 from wm_agents.protocols import ModelState, Prediction, WorldModel
+from wm_agents.recorded_states import recorded_states
 from wm_agents.trajectories import Trajectories
 
 Array = NDArray[Any]
@@ -40,7 +41,8 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
 
     Args:
         model: The world model; its spaces become the environment's.
-        start_observations: `Trajectories`, of which every observation from which a step was taken is a start; or real
+        start_observations: `Trajectories`, of which every step is a start, with what preceded it: a model with memory
+            begins with what it remembers of the episode, and the last observations of episodes are left out; or real
             observations [K, O] to branch from (a Discrete one as its one-hot), the last ones of episodes left out by
             `start_states` of `wm_agents.planning.learning`; or a ModelState of K rows for models that carry more than
             the observation.
@@ -98,10 +100,10 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
 
     def set_starts(self, start_observations: Starts) -> None:
         """Branch from these from the next restart on, for example once more real data are there; raises ConfigError."""
-        if isinstance(start_observations, Trajectories):
-            # Nothing follows an episode's last observation: the model was never taught what comes after it.
-            start_observations = start_observations.observations[start_observations.observation_of_step]
         with torch.no_grad():
+            if isinstance(start_observations, Trajectories):
+                # Nothing follows an episode's last observation: the model was never taught what comes after it.
+                start_observations = recorded_states(self.model, start_observations)
             starts = (
                 start_observations if isinstance(start_observations, ModelState) else self._begin(start_observations)
             )

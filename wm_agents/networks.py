@@ -1,6 +1,7 @@
 """Building blocks of networks: perceptrons, alone and as an ensemble in one tensor program."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -41,6 +42,31 @@ def uninitialised(layer_class: type[nn.Module], *sizes: int) -> Any:
     return nn.utils.skip_init(layer_class, *sizes, device=torch.get_default_device())
 
 
+@dataclass(frozen=True)
+class Affine:
+    """A change of units x -> matrix x + shift, in float64.
+
+    Attributes:
+        matrix: [M, N].
+        shift: [M].
+    """
+
+    matrix: Tensor
+    shift: Tensor
+
+    @classmethod
+    def identity(cls, size: int, device: torch.device | None = None) -> "Affine":
+        """No change of so many numbers."""
+        zeros = torch.zeros(size, dtype=torch.float64, device=device)
+        return cls(torch.diag(zeros + 1), zeros)
+
+    @classmethod
+    def join(cls, *parts: "Affine") -> "Affine":
+        """The change of concatenated vectors, each part for itself."""
+        matrix = torch.block_diag(*(part.matrix for part in parts))
+        return cls(matrix, torch.cat([part.shift for part in parts]))
+
+
 class Perceptron(nn.Module):
     """Linear layers with an activation between them: orthogonal weights, zero biases.
 
@@ -69,6 +95,20 @@ class Perceptron(nn.Module):
         output: Tensor = self.layers[-1](inputs)
         return output
 
+    def change_inputs(self, to_old: Affine) -> None:
+        """Read inputs in other units, with the same outputs; `to_old` leads from the new units to the old."""
+        layer: Any = self.layers[0]
+        layer.weight, layer.bias = _read_as(layer.weight, layer.bias, to_old)
+        layer.in_features = layer.weight.shape[1]
+
+    def change_outputs(self, to_new: Affine) -> None:
+        """Put out the same values in other units; `to_new` leads from the old units to the new."""
+        layer: Any = self.layers[-1]
+        weight = to_new.matrix @ layer.weight.double()
+        bias = to_new.matrix @ layer.bias.double() + to_new.shift
+        layer.weight, layer.bias = _frozen(weight), _frozen(bias)
+        layer.out_features = len(bias)
+
 
 def recurrent_cell(num_inputs: int, num_hidden: int, generator: torch.Generator) -> nn.GRUCell:
     """A gated recurrent unit with orthogonal weights and zero biases."""
@@ -80,6 +120,22 @@ def recurrent_cell(num_inputs: int, num_hidden: int, generator: torch.Generator)
         else:
             nn.init.zeros_(parameter)
     return cell
+
+
+def change_cell_inputs(cell: nn.GRUCell, to_old: Affine) -> None:
+    """Read inputs in other units, with the same memories; `to_old` leads from the new units to the old."""
+    cell.weight_ih, cell.bias_ih = _read_as(cell.weight_ih, cell.bias_ih, to_old)
+    cell.input_size = cell.weight_ih.shape[1]
+
+
+def _read_as(weight: Any, bias: Any, to_old: Affine) -> tuple[nn.Parameter, nn.Parameter]:
+    """Weights [M, N] and biases [M] of a layer whose inputs come in new units."""
+    exact = weight.double()
+    return _frozen(exact @ to_old.matrix), _frozen(bias.double() + exact @ to_old.shift)
+
+
+def _frozen(values: Tensor) -> nn.Parameter:
+    return nn.Parameter(values.float().contiguous(), requires_grad=False)
 
 
 class EnsemblePerceptron(nn.Module):
@@ -128,6 +184,17 @@ class EnsemblePerceptron(nn.Module):
                 if self.dropout and generator is not None:
                     inputs = inputs * _dropout_mask(inputs, self.dropout, generator)
         return inputs
+
+    def change_inputs(self, to_old: Affine) -> None:
+        """Read inputs in other units, with the same outputs; `to_old` leads from the new units to the old."""
+        weight, bias = self.weights[0].double(), self.biases[0].double()
+        self.weights[0] = _frozen(to_old.matrix.T @ weight)
+        self.biases[0] = _frozen(bias + (to_old.shift @ weight)[:, None])
+
+    def change_outputs(self, to_new: Affine) -> None:
+        """Put out the same values in other units; `to_new` leads from the old units to the new."""
+        self.weights[-1] = _frozen(self.weights[-1].double() @ to_new.matrix.T)
+        self.biases[-1] = _frozen(self.biases[-1].double() @ to_new.matrix.T + to_new.shift)
 
     def forward_members(self, inputs: Tensor, members: Tensor) -> Tensor:
         """[B, sizes[0]] -> [B, sizes[-1]], row b through member `members[b]` only: 1 / E of the work of `forward`."""

@@ -202,7 +202,9 @@ class Trajectories:
     @cached_property
     def is_lattice(self) -> bool:
         """Whether all observations are whole numbers, so that they can be predicted exactly."""
-        return bool((self.observations == np.round(self.observations)).all())
+        # From 2**23 on every float32 is a whole number, which then says nothing.
+        is_whole = (self.observations == np.round(self.observations)).all()
+        return bool(is_whole and np.abs(self.observations).max(initial=0.0) < 2**23)
 
     @property
     def returns(self) -> NDArray[np.float64]:

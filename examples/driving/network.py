@@ -32,12 +32,13 @@ from examples.driving.model import (
     action_space,
     model_space,
 )
-from wm_agents.networks import EnsemblePerceptron
+from wm_agents.networks import Affine, EnsemblePerceptron
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import FitConfig, FitReport, Layout
 from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
-from wm_agents.world_models.neural import NeuralModel
+from wm_agents.world_models.neural import NeuralModel, Rescaling
+from wm_agents.world_models.normalisation import change_of_units, divisors
 from wm_agents.world_models.segments import Segment
 from wm_envs.driving.dynamics import HALF_WIDTH, MAX_SIDESLIP, MAX_STEER, SLOW, TIME_STEP, TO_FRONT, TO_REAR
 
@@ -45,6 +46,7 @@ MOTION = (VX, VY, AX, AY, YAW_RATE, STEERING, THROTTLE, BRAKE, *TEMPERATURES)
 """Columns that move the car; the rest of an observation is geometry, or too slow to matter."""
 NUM_SLIPS = 4
 SMALL_SLIP, LARGE_SLIP = 1 / 16, 1 / 4  # rad; slips are squashed at both scales, as tyres saturate
+MEASURED = ("force_low", "force_high", "feature_mean", "feature_std", "force_mean", "force_std")
 TERM_WEIGHTS = (1.0, 1.0, 1.0, 0.5, 0.5, 0.2, 0.2, 0.2, 0.2)  # of vx, vy, yaw rate, ax, ay and temperatures
 
 
@@ -172,24 +174,45 @@ class CarModel(NeuralModel):
         """The segment once per member."""
         return segment.map(lambda tensor: tensor.repeat(self.num_members, *[1] * (tensor.ndim - 1)))
 
-    def _measure(self, trajectories: Trajectories) -> None:
-        super()._measure(trajectories)
+    def adapt(self, trajectories: Trajectories) -> None:
+        """Measure again for a warm start; see `NeuralModel.adapt`."""
+        self._before = {name: getattr(self, name).clone() for name in MEASURED} if self.is_measured else {}
+        super().adapt(trajectories)
+
+    def change_units(self, change: Rescaling) -> None:
+        """Change first and last layers so that they mean the same in other units."""
+        before = self._before
+        is_learned = torch.ones_like(self.feature_std, dtype=torch.bool)
+        old, new = (before["feature_mean"], before["feature_std"]), (self.feature_mean, self.feature_std)
+        self.dynamics.change_inputs(change_of_units(old, new, is_learned))
+        scale = before["force_std"].double() / self.force_std.double()
+        shift = (before["force_mean"].double() - self.force_mean.double()) / self.force_std.double()
+        self.dynamics.change_outputs(Affine(torch.diag(scale), shift))
+        self.force_low.copy_(torch.minimum(self.force_low, before["force_low"]))
+        self.force_high.copy_(torch.maximum(self.force_high, before["force_high"]))
+        for head, outputs in ((self.reward_head, change.reward), (self.termination_head, change.termination)):
+            head.change_inputs(change.transition)
+            head.change_outputs(outputs)
+
+    def _measure(self, trajectories: Trajectories, is_again: bool = False) -> None:
+        super()._measure(trajectories, is_again)
         before = torch.as_tensor(trajectories.observations)[torch.as_tensor(trajectories.observation_of_step)]
         before, after = before[:, MOTION], torch.as_tensor(trajectories.next_observations)[:, MOTION]
         wanted = torch.as_tensor(trajectories.actions) - before[:, 5:8]
         moved = after[:, 5:8] - before[:, 5:8]
-        self.lags.copy_((moved * wanted).double().sum(0) / wanted.double().square().sum(0))
+        moments = wanted.double().square().sum(0)
+        self.lags.copy_(torch.where(moments > 0, (moved * wanted).double().sum(0) / divisors(moments), self.lags))
         features = self.features(before, self.applied(before, torch.as_tensor(trajectories.actions))).double()
         self.feature_mean.copy_(features.mean(0))
-        self.feature_std.copy_(features.std(0))
+        self.feature_std.copy_(divisors(features.std(0)))
         forces = torch.cat([after[:, 2:4], after[:, 4:5] - before[:, 4:5], after[:, 8:] - before[:, 8:]], 1)
         self.force_low.copy_(forces.amin(0))
         self.force_high.copy_(forces.amax(0))
         self.force_mean.copy_(forces.double().mean(0))
-        self.force_std.copy_(forces.double().std(0))
+        self.force_std.copy_(divisors(forces.double().std(0)))
         change = after - before
         scales = [change[:, [0, 1, 4]].double().std(0), forces[:, :2].double().std(0), change[:, 8:].double().std(0)]
-        self.change_scale.copy_(torch.cat(scales))
+        self.change_scale.copy_(divisors(torch.cat(scales)))
 
     def _build(self, generator: torch.Generator) -> None:
         config, num_features = self.config, len(MOTION) + NUM_SLIPS

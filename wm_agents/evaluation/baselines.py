@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from wm_agents.evaluation.starts import Stretches
 from wm_agents.trajectories import Trajectories
+from wm_agents.world_models.normalisation import ROUNDING
 
 Futures = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Observations [W, H + 1, O] and rewards [W, H]."""
@@ -87,7 +88,7 @@ class RidgeRegression:
         targets = np.concatenate([train.next_observations - before, train.rewards[:, None]], axis=1)
         self._mean, self._std = inputs.mean(0), inputs.std(0)
         # A constant column has a coefficient of nothing.
-        self._std = np.where(self._std > 1e-8, self._std, np.inf)
+        self._std = np.where(self._std > ROUNDING * np.abs(inputs).max(0), self._std, np.inf)
         self._centre = targets.mean(0)
         scaled = (inputs - self._mean) / self._std
         gram = scaled.T @ scaled + penalty * len(scaled) * np.eye(scaled.shape[1])

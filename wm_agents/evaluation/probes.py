@@ -164,7 +164,7 @@ def _standardised(inputs: Floats, split: _Split) -> tuple[Floats, Floats]:
     """Training and test inputs in units of the training rows' spread, with a constant 1 appended."""
     mean, std = inputs[split.train].mean(axis=0), inputs[split.train].std(axis=0)
     # What hardly varies is noise of rounding; dividing by its spread would blow it up.
-    scaled = (inputs - mean) / np.where(std > 1e-9 * (1 + np.abs(mean)), std, 1.0)
+    scaled = (inputs - mean) / np.where(std > 1e-9 * np.abs(inputs).max(0), std, 1.0)
     design = np.column_stack([scaled, np.ones(len(scaled))])
     return design[split.train], design[split.test]
 

@@ -52,6 +52,7 @@ class PlanningAgent:
         self._generator = torch.Generator().manual_seed(seed)
         self._counts = np.zeros(0, np.int64)  # steps since each row's episode began: the state that is handed out
         self._last: tuple[ModelState, Tensor] | None = None
+        self._can_remember = hasattr(model, "step")  # until a step shows that the model carries nothing
 
     def predict(
         self,
@@ -85,6 +86,31 @@ class PlanningAgent:
         self._counts = np.where(fresh, 0, self._counts) + 1
         return (chosen[0] if is_single else chosen), self._counts.copy()
 
+    def resume(self, observations: NDArray[Any], actions: NDArray[Any]) -> NDArray[np.int64]:
+        """Take over an episode that is under way, with all that happened in it.
+
+        Args:
+            observations: [T, ...], before each action; what the next `predict` gets is not among them.
+            actions: [T, ...].
+
+        Returns:
+            The state to pass to the next `predict`.
+        """
+        rows, space = (
+            torch.as_tensor(encoded_rows(observations, self._model.observation_space)[0]),
+            self._model.action_space,
+        )
+        is_discrete = isinstance(space, gym.spaces.Discrete)
+        acts = torch.as_tensor(np.asarray(actions), dtype=torch.int64 if is_discrete else torch.float32)
+        device = self._model.start(rows[:1]).observations.device
+        self._planner.reset()
+        self._counts, self._last = np.zeros(1, np.int64), None
+        for row, action in zip(rows, acts.to(device), strict=True):
+            state = self._model_state(row[None], self._counts == 0)
+            self._last = (state, action[None])
+            self._counts = self._counts + 1
+        return self._counts.copy()
+
     def _fresh(self, num_rows: int, state: Any, episode_start: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
         """Rows [B] for which nothing may be carried over."""
         if state is None or num_rows != len(self._counts):
@@ -101,10 +127,15 @@ class PlanningAgent:
         if isinstance(self._model, OracleModel):
             return self._model.start(observations, self._model.hidden_of(self._true_states(len(observations))))
         first = self._model.start(observations)
-        if self._last is None or not first.hidden or fresh.all():
+        if self._last is None or fresh.all() or not (first.hidden or self._can_remember):
             return first
         remembered, _ = self._model.step(*self._last)
         went_on = self._model.start(observations, remembered.hidden)
+        if not went_on.hidden:
+            self._can_remember = False  # one look is enough
+            return first
+        if not first.hidden:  # a model that remembers only from its first step on: zeros are no memory
+            first = ModelState(first.observations, tuple(torch.zeros_like(values) for values in went_on.hidden))
         is_fresh = torch.as_tensor(fresh, device=first.observations.device)
         hidden = tuple(
             torch.where(is_fresh.view(-1, *[1] * (new.dim() - 1)), new, old)

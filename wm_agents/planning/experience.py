@@ -39,8 +39,12 @@ class Experience:
         env.action_space.seed(seed)
 
     def collect(self, num_steps: int, agent: Agent | None = None) -> None:
-        """Take real steps with an agent, or at random."""
+        """Take real steps with an agent, or at random; an agent with `resume` is told of the episode so far."""
         self._agent_state = None
+        resume = getattr(agent, "resume", None)
+        if self._observation is not None and resume is not None:
+            seen, actions = ([step[place] for step in self._episodes[-1]] for place in (0, 1))
+            self._agent_state = resume(self._raw(seen), np.stack(actions))
         for _ in range(num_steps):
             if self._observation is None:
                 self._begin()
@@ -121,6 +125,12 @@ class Experience:
         if isinstance(space, gym.spaces.Discrete):
             return np.eye(int(space.n), dtype=np.float32)[int(observation) - int(space.start)]
         return np.array(observation, np.float32)
+
+    def _raw(self, rows: list[NDArray[np.float32]]) -> NDArray[Any]:
+        """Stored rows as the environment gave them."""
+        space = self._env.observation_space
+        stacked = np.stack(rows)
+        return stacked.argmax(1) + space.start if isinstance(space, gym.spaces.Discrete) else stacked
 
     def _episode(self, steps: list[tuple[Any, ...]], last: NDArray[np.float32]) -> Episode:
         observations, actions, rewards, terminations, truncations = zip(*steps, strict=True)

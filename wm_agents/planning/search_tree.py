@@ -17,9 +17,9 @@ from wm_agents.protocols import ModelState, Objective, Rollout, WorldModel
 
 def observation_keys(observations: Tensor, resolution: float) -> list[bytes]:
     """One key per observation [B, O]; equal for observations that round to the same multiples of the resolution."""
-    # In float64 and int64, where large numbers of a small resolution keep their differences and do not wrap around.
-    rounded = torch.round(observations.detach().double() / resolution).to("cpu", torch.int64)
-    rows = np.ascontiguousarray(rounded.numpy())
+    # Whole numbers in float64, since integers overflow where observations are large; + 0.0 makes -0.0 a 0.0.
+    rounded = torch.round(observations.detach().double() / resolution) + 0.0
+    rows = np.ascontiguousarray(rounded.cpu().numpy())
     keys: list[bytes] = rows.view(f"V{rows.shape[1] * rows.itemsize}").ravel().tolist()
     return keys
 

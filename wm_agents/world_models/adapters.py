@@ -126,6 +126,26 @@ class Layout:
         index = self._index(observations.device)
         return torch.atan2(observations[..., index.sines], observations[..., index.cosines])
 
+    @property
+    def plain_inputs(self) -> tuple[int, ...]:
+        """The columns that a network sees as they are, first among `inputs`."""
+        not_plain = {*self.angles, *self.unseen, *self.for_outcomes}
+        return tuple(column for column in range(self.num_features) if column not in not_plain)
+
+    @property
+    def target_columns(self) -> tuple[tuple[str, int], ...]:
+        """What each of `targets` says, as (kind, first column)."""
+        named = [("difference", column) for column in self.differences]
+        named += [("absolute", column) for column in self.absolutes]
+        named += [("circle", column) for column, _ in self.circles]
+        return (*named, *(("angle", column) for column in self.angles))
+
+    def target_sizes(self, observations: Tensor) -> Tensor:
+        """The size of the recorded numbers [num_targets] from which `targets` are computed, of observations [N, O]."""
+        sizes = observations.double().abs().amax(0)
+        fixed = {"circle": 1.0, "angle": torch.pi}
+        return torch.stack([sizes.new_tensor(fixed[k]) if k in fixed else sizes[c] for k, c in self.target_columns])
+
     def targets(self, before: Tensor, after: Tensor) -> Tensor:
         """What a network has to predict [..., num_targets] for the step between two observations [..., O]."""
         if self._is_plain:
@@ -235,8 +255,7 @@ class _Index:
         acted, actions = [a for a, _ in layout.actions], [b for _, b in layout.actions]
         known = [column for known in layout.known for column in known.columns]
         filled = [*layout.differences, *layout.absolutes, *cosines, *sines, *layout.angles, *copied, *acted, *known]
-        not_plain = {*layout.angles, *layout.unseen, *layout.for_outcomes}
-        plain_inputs = [column for column in range(layout.num_features) if column not in not_plain]
+        plain_inputs = layout.plain_inputs
         order = np.argsort(filled).tolist()
         lists = [layout.differences, layout.absolutes, cosines, sines, layout.angles, plain_inputs, sources, actions]
         return cls(
@@ -280,6 +299,18 @@ def detect_layout(trajectories: Trajectories, min_steps: int = 100) -> Layout:
     return replace(layout, circles=circles, copies=_detect_copies(before, after, taken))
 
 
+def revise_layout(layout: Layout, trajectories: Trajectories) -> Layout:
+    """The layout without the circles and copies that recorded data contradict.
+
+    A column that was constant in the first data is a copy of itself until it changes.
+    """
+    seen = trajectories.observations
+    before, after = seen[trajectories.observation_of_step], trajectories.next_observations
+    circles = tuple((a, b) for a, b in layout.circles if _is_on_circle(seen[:, [a, b]]))
+    copies = tuple((a, b) for a, b in layout.copies if np.array_equal(after[:, a], before[:, b]))
+    return replace(layout, circles=circles, copies=copies)
+
+
 def wrap(angles: Tensor) -> Tensor:
     """Angles in radians as their equals in [-pi, pi)."""
     return torch.remainder(angles + torch.pi, 2 * torch.pi) - torch.pi
@@ -297,13 +328,18 @@ def _detect_circles(rows: NDArray[np.float32]) -> tuple[tuple[int, int], ...]:
     circles: list[tuple[int, int]] = []
     column = 0
     while column + 1 < rows.shape[1]:
-        pair = rows[:, column : column + 2].astype(np.float64)
-        is_on_circle = np.abs((pair**2).sum(1) - 1).max() < 1e-4
-        if is_on_circle and np.mean(np.abs(pair[:, 0]) % 1 > 1e-6) > 0.5:  # a one-hot of two lies on the circle, too
+        pair = rows[:, column : column + 2]
+        # A one-hot of two lies on the circle, too.
+        if _is_on_circle(pair) and np.mean(np.abs(pair[:, 0]) % 1 > 1e-6) > 0.5:
             circles.append((column, column + 1))
             column += 1
         column += 1
     return tuple(circles)
+
+
+def _is_on_circle(pair: NDArray[np.float32]) -> bool:
+    """Whether rows [N, 2] lie on the unit circle."""
+    return bool(np.abs((pair.astype(np.float64) ** 2).sum(1) - 1).max() < 1e-4)
 
 
 def _detect_copies(

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from wm_agents.networks import Perceptron
+from wm_agents.networks import Affine, Perceptron
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
-from wm_agents.world_models.neural import NeuralModel
+from wm_agents.world_models.neural import NeuralModel, Rescaling
 from wm_agents.world_models.segments import Segment
 
 
@@ -87,6 +87,19 @@ class DeterministicModel(NeuralModel):
             "reward": masked_mean(reward_errors, segment.mask),
             "termination": masked_mean(end_errors, segment.mask),
         }
+
+    def change_units(self, change: Rescaling) -> None:
+        """Change first and last layers so that they mean the same in other units."""
+        if self.encoder is None:
+            self.dynamics.change_inputs(change.joint)
+        else:
+            self.encoder.change_inputs(change.inputs)
+            latents = Affine.identity(self.config.latent_size, self.device)
+            self.dynamics.change_inputs(Affine.join(latents, change.acts))
+        self.dynamics.change_outputs(change.targets)
+        for head, outputs in ((self.reward_head, change.reward), (self.termination_head, change.termination)):
+            head.change_inputs(change.transition)
+            head.change_outputs(outputs)
 
     def _difference(self, inputs: Tensor, acts: Tensor) -> Tensor:
         latent = inputs if self.encoder is None else self.encoder(inputs)

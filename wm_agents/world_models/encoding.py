@@ -10,8 +10,10 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from wm_agents.errors import SpaceError
+from wm_agents.networks import Affine
 from wm_agents.observation_rows import observation_tensor
 from wm_agents.trajectories import Trajectories
+from wm_agents.world_models.normalisation import change_of_units, divisors, spread
 
 
 def observation_size(space: gym.Space[Any]) -> int:
@@ -38,8 +40,16 @@ def action_size(space: gym.Space[Any]) -> int:
     )
 
 
+_SMALLEST_SHARE = 1e-3  # of half the range; actions that vary less are not measured by the bounds
+_LARGEST_SHARE = 10.0
+
+
 class ActionEncoder(nn.Module):
-    """Actions as network inputs: one-hots for Discrete, -1..1 between finite bounds for Box."""
+    """Actions as network inputs: one-hots for Discrete, about -1..1 for Box.
+
+    The unit of a Box action is half the range between its bounds, where there are any and the recorded actions make use
+    of it; else it is measured, since a network that is shown 1e-30 does not see it.
+    """
 
     centre: Tensor
     radius: Tensor
@@ -50,7 +60,8 @@ class ActionEncoder(nn.Module):
         self.first = int(space.start) if isinstance(space, spaces.Discrete) else None
         centre, radius = torch.zeros(self.size), torch.ones(self.size)
         if isinstance(space, spaces.Box):
-            low, high = torch.as_tensor(space.low), torch.as_tensor(space.high)
+            # In float64, in which the range of a float32 does not overflow.
+            low, high = torch.as_tensor(space.low).double(), torch.as_tensor(space.high).double()
             is_bounded = torch.isfinite(low) & torch.isfinite(high) & (high > low)
             centre = torch.where(is_bounded, (low + high) / 2, centre).float()
             radius = torch.where(is_bounded, (high - low) / 2, radius).float()
@@ -62,6 +73,25 @@ class ActionEncoder(nn.Module):
         if self.first is None:
             return (actions.to(self.centre.dtype) - self.centre) / self.radius
         return F.one_hot(actions.long() - self.first, self.size).to(self.centre.dtype)
+
+    def fit(self, actions: Any) -> Affine:
+        """Measure the unit of recorded actions [S, A] where the present one does not suit them.
+
+        Returns:
+            From inputs in the unit that is now in use to inputs in the one before, for weights that are to be kept.
+        """
+        if self.first is not None or not len(actions):
+            return Affine.identity(self.size, self.centre.device)
+        rows = torch.as_tensor(actions, device=self.centre.device).double()
+        mean = rows.mean(0)
+        spreads = spread(rows, mean)
+        distance = (rows - self.centre.double()).abs().amax(0)
+        is_fine = (spreads == 0) | (spreads >= _SMALLEST_SHARE * self.radius.double())
+        is_fine &= distance <= _LARGEST_SHARE * self.radius.double()
+        old = self.centre.clone(), self.radius.clone()
+        self.centre.copy_(torch.where(is_fine, old[0].double(), mean))
+        self.radius.copy_(torch.where(is_fine, old[1].double(), divisors(spreads)))
+        return change_of_units(old, (self.centre, self.radius), torch.ones_like(is_fine))
 
 
 def check_fit_spaces(

@@ -19,7 +19,7 @@ from wm_agents.networks import EnsemblePerceptron, normal_like
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
-from wm_agents.world_models.neural import NeuralModel
+from wm_agents.world_models.neural import NeuralModel, Rescaling
 from wm_agents.world_models.segments import Segment, SegmentSource
 
 _COVERAGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
@@ -232,6 +232,19 @@ class EnsembleModel(NeuralModel):
         """The segment once per member."""
         return segment.map(lambda tensor: tensor.repeat(self.num_members, *[1] * (tensor.ndim - 1)))
 
+    def change_units(self, change: Rescaling) -> None:
+        """Change first and last layers so that they mean the same in other units."""
+        outputs = {
+            self.dynamics: (change.joint, change.targets),
+            self.spread_head: (change.joint, change.log_variances),
+            self.reward_spread_head: (change.joint, change.reward_log_variance),
+            self.reward_head: (change.transition, change.reward),
+            self.termination_head: (change.transition, change.termination),
+        }
+        for network, (to_old, to_new) in outputs.items():
+            network.change_inputs(to_old)
+            network.change_outputs(to_new)
+
     def _particles(
         self, start: ModelState | Tensor, actions: Tensor, num_particles: int, seed: int
     ) -> tuple[Tensor, Tensor]:
@@ -241,8 +254,14 @@ class EnsembleModel(NeuralModel):
         rows = ModelState(state.observations).repeat(num_particles)
         rollout = self.rollout(rows, actions.repeat_interleave(num_particles, 0), generator)
         futures = rollout.observations[:, 1:].unflatten(0, (-1, num_particles))
-        smallest = 1e-6 * self.input_scale.std.mean()
-        return futures.mean(1), futures.std(1).clamp_min(float(smallest))
+        return futures.mean(1), torch.maximum(futures.std(1), 1e-6 * self._spreads())
+
+    def _spreads(self) -> Tensor:
+        """How much each observation column varies [O]; where no input says so, the width of its bounds."""
+        spreads = (self.high - self.low).clamp_min(torch.finfo(torch.float32).tiny * 1e6)
+        plain = self.layout.plain_inputs
+        spreads[list(plain)] = self.input_scale.std[: len(plain)]
+        return spreads
 
     def _interval(self, mean: Tensor, std: Tensor, coverage: float) -> Intervals:
         levels = torch.tensor(_COVERAGES, device=self.device)

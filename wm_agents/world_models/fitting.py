@@ -34,6 +34,7 @@ from wm_envs.errors import OptionError
 from wm_envs.paths import writable_file
 
 _KIND = "world model fit"
+_REMEMBER_EVERY = 100  # updates between computing what a model with memory remembers of the recorded episodes
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class FitConfig:
         num_validation_windows: Held-out windows per evaluation at most.
         bfloat16_share: Share of the updates, from the first on, whose matrix products run in bfloat16: about twice as
             fast on processors that have it (AVX-512 BF16, AMX, GPUs), slower on others. The rest settles in float32.
-        is_warm_start: Go on from the present weights and scales instead of starting afresh.
+        is_warm_start: Go on from the present weights instead of starting afresh. Scales are measured anew, and the
+            weights changed so that predictions stay what they were.
         seed: Draws batches, noise, dropout and the held-out episodes.
     """
 
@@ -174,7 +176,9 @@ def fit(
         CheckpointError: The checkpoint is damaged or belongs to other data or another configuration.
     """
     training, held_out = _hold_out(trajectories, validation, config)
-    if not config.is_warm_start:
+    if config.is_warm_start:
+        model.adapt(training)
+    else:
         model.initialise(training)
         model.is_fitted = False  # until the first finite evaluation, should this fit fail
     model.requires_grad_(True)
@@ -213,11 +217,10 @@ class _Loop:
         self.config = config
         self.source = SegmentSource(training, model.device)
         self.longest = int(training.lengths.max())
-        horizon = min(config.horizon + model.num_context, int(held_out.lengths.max()))
-        num_windows = config.num_validation_windows
-        self.held_out = SegmentSource(held_out, model.device).spread(num_windows, horizon)
+        self.held_out = SegmentSource(held_out, model.device)
+        self.held_out_horizon = min(config.horizon + model.num_context, int(held_out.lengths.max()))
         # The same windows where nothing is held out: then `train_loss` is `loss`.
-        self.trained = self.held_out if held_out is training else self.source.spread(num_windows, horizon)
+        self.judged_training = self.held_out if held_out is training else self.source
         self.generator = torch.Generator().manual_seed(config.seed)
         self.optimizer = torch.optim.AdamW(
             model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -258,6 +261,9 @@ class _Loop:
         config, update = self.config, self.progress.update
         horizon = config.horizon_at(update)
         length = min(horizon + self.model.num_context, self.longest)
+        # Counted from the last evaluation, after which an interrupted fit goes on.
+        if self.model.has_memory and update % config.evaluate_every % _REMEMBER_EVERY == 0:
+            self.source.memories = self.model.remember(self.source)
         num_segments = max(config.batch_size // horizon, 1) * self.model.num_members
         segment = self._noisy(self.source.sample(num_segments, length, self.generator))
         is_low = update < config.bfloat16_share * config.num_updates
@@ -296,15 +302,17 @@ class _Loop:
         horizon = self.config.horizon_at(state.update - 1)
         state.num_stale = 0 if is_better or horizon < self.config.horizon else state.num_stale + 1
         state.is_finished = state.update >= self.config.num_updates or state.num_stale >= self.config.patience
-        train_loss = loss if self.trained is self.held_out else self._loss_on(self.trained)[0]
+        train_loss = loss if self.judged_training is self.held_out else self._loss_on(self.judged_training)[0]
         figures = {"update": float(state.update), "horizon": float(horizon), "batch_loss": batch_loss}
         figures |= {"train_loss": train_loss, "loss": loss} | terms
         state.history.append(figures)
         return figures
 
     @torch.no_grad()
-    def _loss_on(self, windows: Segment) -> tuple[float, dict[str, float]]:
+    def _loss_on(self, source: SegmentSource) -> tuple[float, dict[str, float]]:
         """What is compared between evaluations: the weighted sum of the selection terms, and every term by itself."""
+        source.memories = self.model.remember(source)
+        windows = source.spread(self.config.num_validation_windows, self.held_out_horizon)
         terms = self.model.loss(self.model.for_all_members(windows), torch.Generator().manual_seed(0))
         figures = {name: float(term) for name, term in terms.items()}
         weights = self.model.config.weights

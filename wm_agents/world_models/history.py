@@ -15,9 +15,10 @@ from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.fitted import check_fitted
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.trajectories import Trajectories
-from wm_agents.world_models.adapters import Layout, detect_layout
+from wm_agents.world_models.adapters import Layout, detect_layout, revise_layout
 from wm_agents.world_models.encoding import (
     ActionEncoder,
+    action_size,
     as_actions,
     check_fit_spaces,
     check_observations,
@@ -62,9 +63,14 @@ class HistoryModel(Unrolled):
         self.action_space = action_space
         self.num_past = num_past
         self.num_features = observation_size(observation_space)
-        self.encode_actions = ActionEncoder(action_space)
-        layout = self._stacked(Layout(self.num_features))
-        self.model = model_class(self._stacked_space(), action_space, config, layout=layout, seed=seed)
+        num_acts = action_size(action_space)
+        layout = self._stacked(Layout(self.num_features), num_acts)
+        self.model = model_class(self._stacked_space(num_acts), action_space, config, layout=layout, seed=seed)
+
+    @property
+    def encode_actions(self) -> ActionEncoder:
+        """The inner model's, since earlier actions are columns of its observations."""
+        return self.model.encode_actions
 
     @property
     def is_fitted(self) -> bool:
@@ -78,10 +84,18 @@ class HistoryModel(Unrolled):
     def fit(self, trajectories: Trajectories, config: FitConfig | None = None, **options: Any) -> FitReport:
         """Learn from recorded episodes; see `NeuralModel.fit`."""
         check_fit_spaces(trajectories, self.observation_space, self.action_space)
-        self.model.layout = self._stacked(detect_layout(trajectories))
         validation = options.pop("validation", None)
+        is_warm = config is not None and config.is_warm_start and self.model.is_measured
+        if not is_warm:  # the unit of actions stays in a warm start
+            self.model.encode_actions = ActionEncoder(self.action_space).to(self.model.device)
+            self.model.encode_actions.fit(trajectories.actions)
+        stacked = self._with_past(trajectories)
         held_out = None if validation is None else self._with_past(validation)
-        return self.model.fit(self._with_past(trajectories), config, validation=held_out, **options)
+        if is_warm:
+            self.model.given_layout = revise_layout(self.model.layout, stacked)
+        else:
+            self.model.given_layout = self._stacked(detect_layout(trajectories), self.encode_actions.size)
+        return self.model.fit(stacked, config, validation=held_out, **options)
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
         """Observations [B, O] and the past before them, or () at the beginning of an episode."""
@@ -131,17 +145,17 @@ class HistoryModel(Unrolled):
         model.model = inner
         return model
 
-    def _stacked_space(self) -> spaces.Box:
+    def _stacked_space(self, num_acts: int) -> spaces.Box:
         """The bounds of present and past observations, and none for encoded actions."""
         box = self.observation_space
         bounds = (box.low, box.high) if isinstance(box, spaces.Box) else (np.zeros(self.num_features), np.ones(1))
-        actions = np.full(self.num_past * self.encode_actions.size, np.inf)
+        actions = np.full(self.num_past * num_acts, np.inf)
         low, high = (np.tile(np.broadcast_to(bound, self.num_features), self.num_past + 1) for bound in bounds)
         return spaces.Box(np.append(low, -actions).astype(np.float32), np.append(high, actions).astype(np.float32))
 
-    def _stacked(self, layout: Layout) -> Layout:
+    def _stacked(self, layout: Layout, num_acts: int) -> Layout:
         """The layout of the present observation, followed by what moves up: observations, then actions."""
-        size, num_acts, num_past = self.num_features, self.encode_actions.size, self.num_past
+        size, num_past = self.num_features, self.num_past
         shifted = [(column + size, column) for column in range(num_past * size)]
         first = size * (num_past + 1)
         newest = [(first + column, column) for column in range(num_acts)]

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from wm_agents.networks import Perceptron, normal_like
+from wm_agents.networks import Affine, Perceptron, normal_like
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.encoding import check_observations
 from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
-from wm_agents.world_models.neural import NeuralModel
+from wm_agents.world_models.neural import NeuralModel, Rescaling
 from wm_agents.world_models.segments import Segment
 
 
@@ -114,6 +114,16 @@ class LatentModel(NeuralModel):
             "termination": masked_mean(end_errors, segment.mask),
             "consistency": masked_mean(torch.stack(divergences, 1), segment.mask),
         }
+
+    def change_units(self, change: Rescaling) -> None:
+        """Change first and last layers so that they mean the same in other units; latents have none."""
+        latents = Affine.identity(self.config.latent_size, self.device)
+        self.encoder.change_inputs(change.inputs)
+        self.dynamics.change_inputs(Affine.join(latents, change.acts))
+        self.decoder.change_outputs(change.targets)
+        for head, outputs in ((self.reward_head, change.reward), (self.termination_head, change.termination)):
+            head.change_inputs(Affine.join(latents, change.acts, latents))
+            head.change_outputs(outputs)
 
     def _consistency(self, encoded: tuple[Tensor, Tensor], imagined: tuple[Tensor, Tensor]) -> Tensor:
         """The balanced divergence [B] (Hafner et al. 2021, algorithm 2)."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from wm_agents.errors import TrajectoryError
 from wm_agents.trajectories import Trajectories
+from wm_agents.world_models.normalisation import ROUNDING
 
 _MOST_VALUES = 4096
 _FEW_VALUES = 32
@@ -97,6 +98,12 @@ class TokenCodec(nn.Module):
         """Length of what `one_hots` gives, in all."""
         return sum(self.features[number].num_values for number in self._few_valued)
 
+    @property
+    def one_hot_values(self) -> list[tuple[int, float]]:
+        """What each number of `one_hots` says, as (column, value)."""
+        features = [self.features[number] for number in self._few_valued]
+        return [(f.columns[0], f.origin + f.quantum * token) for f in features for token in range(f.num_values)]
+
     def one_hots(self, observations: Tensor) -> list[Tensor]:
         """One-hots [..., K] of the numbers that take few values, since a network reads places better than sizes."""
         if not self._few_valued:
@@ -180,16 +187,20 @@ def _end_of_group(rows: NDArray[np.float32], is_bit: NDArray[np.bool_], first: i
 
 def _number(column: int, values: NDArray[np.float32], space: gym.Space[object]) -> Feature:
     seen = np.unique(values).astype(np.float64)
-    quantum = float(np.diff(seen).min()) if len(seen) > 1 else 1.0
-    if (seen == np.floor(seen)).all():
-        quantum = 1.0
     low, high = float(seen[0]), float(seen[-1])
+    quantum = float(np.diff(seen).min()) if len(seen) > 1 else 1.0
+    if (seen == np.floor(seen)).all() and high - low < _MOST_VALUES:
+        quantum = 1.0
+    elif len(seen) > 1:  # the smallest step is the one that rounding has hit most
+        quantum = (high - low) / round((high - low) / quantum)
+    # Float32 numbers far from 0 lie a little off any lattice.
+    tolerance = max(1e-3, ROUNDING * float(np.abs(seen).max()) / quantum)
     if isinstance(space, spaces.Box):  # what was never seen but is allowed has tokens, too
         low = _on_lattice(float(space.low.ravel()[column]), low, quantum)
         high = _on_lattice(float(space.high.ravel()[column]), high, quantum)
     steps = (seen - low) / quantum
     num_values = round((high - low) / quantum) + 1
-    if np.abs(steps - np.round(steps)).max() > 1e-3 or num_values > _MOST_VALUES:
+    if np.abs(steps - np.round(steps)).max() > tolerance or tolerance > 0.25 or num_values > _MOST_VALUES:
         raise TrajectoryError(
             f"observations, column {column}: {len(seen)} different values on no lattice of at most {_MOST_VALUES} "
             "steps; token models predict one-hots, bits and integers, use a DeterministicModel or EnsembleModel here"

@@ -1,8 +1,9 @@
 """What all neural world models share: spaces, layout, scales, fitting, and storage without pickle."""
 
+import copy
 import os
 from collections.abc import Callable
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,12 +15,12 @@ from torch import Tensor
 
 from wm_agents.errors import CheckpointError
 from wm_agents.fitted import FittedModule
-from wm_agents.networks import choose_device
+from wm_agents.networks import Affine, choose_device
 from wm_agents.protocols import ModelState
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
 from wm_agents.trajectories import Trajectories
-from wm_agents.world_models.adapters import Known, Layout, detect_layout
+from wm_agents.world_models.adapters import Known, Layout, detect_layout, revise_layout
 from wm_agents.world_models.encoding import (
     ActionEncoder,
     check_fit_spaces,
@@ -29,11 +30,47 @@ from wm_agents.world_models.encoding import (
     space_to_json,
 )
 from wm_agents.world_models.fitting import FitConfig, FitReport, fit
-from wm_agents.world_models.normalisation import Standardiser
-from wm_agents.world_models.segments import Segment
+from wm_agents.world_models.normalisation import Standardiser, reading, writing
+from wm_agents.world_models.segments import Segment, SegmentSource
 from wm_agents.world_models.unrolling import Unrolled
 
 _ROOM = 2.0  # imagination may leave the recorded range by this many times its width
+_FAR = 1e6  # a declared bound beyond so many times the recorded width is none
+
+
+@dataclass(frozen=True)
+class Rescaling:
+    """Changes of units between two measurements, which `NeuralModel.change_units` applies to first and last layers.
+
+    Attributes:
+        acts: From encoded actions in new units to old ones.
+        inputs: From new `inputs` to old ones.
+        outcome_inputs: From new `outcome_inputs` to old ones.
+        targets: From old outputs to new ones.
+        log_variances: The same for the logarithms of their variances.
+        reward: The same for the standardised reward.
+        reward_log_variance: The same for the logarithm of its variance.
+        termination: The same for the logit of a termination.
+    """
+
+    acts: Affine
+    inputs: Affine
+    outcome_inputs: Affine
+    targets: Affine
+    log_variances: Affine
+    reward: Affine
+    reward_log_variance: Affine
+    termination: Affine
+
+    @property
+    def joint(self) -> Affine:
+        """Of (inputs, encoded actions)."""
+        return Affine.join(self.inputs, self.acts)
+
+    @property
+    def transition(self) -> Affine:
+        """Of (outcome inputs before, encoded actions, outcome inputs after)."""
+        return Affine.join(self.outcome_inputs, self.acts, self.outcome_inputs)
 
 
 class NeuralModel(Unrolled, FittedModule):
@@ -55,12 +92,20 @@ class NeuralModel(Unrolled, FittedModule):
     num_members = 1  # how many independent batches a loss takes
     selection_terms: ClassVar[tuple[str, ...]] = ("state", "reward", "termination")  # what held-out losses sum up
     num_context = 0  # recorded steps that a loss shows the model before it has to imagine
+    has_memory = False  # whether losses begin with what `remember` gives
     config_class: ClassVar[type[Any]]
     config: Any
+    layout: Layout
+    input_scale: Standardiser
+    target_scale: Standardiser
+    outcome_scale: Standardiser
+    reward_head: Any
+    termination_head: Any
     low: Tensor
     high: Tensor
     positive_weight: Tensor
     has_terminations: Tensor
+    _base_logit: Tensor
 
     def __init__(
         self,
@@ -83,7 +128,7 @@ class NeuralModel(Unrolled, FittedModule):
         self.register_buffer("positive_weight", torch.ones(()))
         self.register_buffer("has_terminations", torch.zeros((), dtype=torch.bool))
         self.reward_scale = Standardiser(1)
-        self.has_given_layout = layout is not None
+        self.given_layout = layout
         self._arrange(layout or Layout(self.num_features))
 
     @property
@@ -116,6 +161,9 @@ class NeuralModel(Unrolled, FittedModule):
     ) -> FitReport:
         """Learn from recorded episodes, afresh each time unless `config.is_warm_start`.
 
+        A warm start measures units anew as well: what was constant in earlier data may vary in these. Give it all
+        episodes, the earlier ones among them, since weights forget what they are no longer shown.
+
         Args:
             trajectories: What to learn from.
             config: How; None takes `FitConfig()`.
@@ -147,25 +195,123 @@ class NeuralModel(Unrolled, FittedModule):
     def finish(self, held_out: Trajectories | None) -> None:
         """What follows the last update, such as calibration on the held-out episodes; None where there are none."""
 
+    def remember(self, source: SegmentSource) -> Tensor | None:  # noqa: ARG002
+        """What the model remembers before each recorded step [S, M]; None without memory."""
+        return None
+
     def initialise(self, trajectories: Trajectories) -> None:
         """Draw the weights afresh and take layout and scales from the data; `fit` calls it unless it is warm."""
-        self._arrange(self.layout if self.has_given_layout else detect_layout(trajectories))
+        self._arrange(self.given_layout or detect_layout(trajectories))
+        if not self.layout.actions:  # there observations hold actions, in the unit that is in use
+            self.encode_actions = ActionEncoder(self.action_space).to(self.device)
+            self.encode_actions.fit(trajectories.actions)
         self._measure(trajectories)
 
-    def _measure(self, trajectories: Trajectories) -> None:
+    def adapt(self, trajectories: Trajectories) -> None:
+        """Measure layout and scales again for a warm start and change the weights so that predictions stay.
+
+        A model that was never measured is initialised.
+        """
+        if not self.is_measured:
+            self.initialise(trajectories)
+            return
+        before = self._measurements()
+        self.layout = self.given_layout or revise_layout(self.layout, trajectories)
+        fixed = Affine.identity(self.encode_actions.size, self.device)
+        acts = fixed if self.layout.actions else self.encode_actions.fit(trajectories.actions)
+        self._measure_again(trajectories, before)
+        self.change_units(self._rescaling(before, acts))
+        self._renew_heads(before)
+
+    def change_units(self, change: Rescaling) -> None:
+        """Change first and last layers so that they mean the same in other units; a subclass gives it."""
+        raise NotImplementedError
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether scales were taken from data."""
+        return bool(torch.isfinite(self.low).all())
+
+    def _measurements(self) -> dict[str, Any]:
+        """A copy of everything that was measured."""
+        names = ["layout", "input_scale", "target_scale", "reward_scale", "positive_weight", "has_terminations"]
+        names += ["low", "high", *(["outcome_scale"] if self.layout.for_outcomes else [])]
+        return {name: copy.deepcopy(getattr(self, name)) for name in names}
+
+    def _measure_again(self, trajectories: Trajectories, before: dict[str, Any]) -> None:
+        """Measure on top of what was measured before, of which nothing is forgotten."""
+        places = self._target_sources(before["layout"])
+        self.target_scale = Standardiser(self.layout.num_targets).to(self.device)
+        for name in ("mean", "std", "span"):
+            old, new = getattr(before["target_scale"], name), getattr(self.target_scale, name)
+            for place, source in enumerate(places):
+                new[place] = float(name == "std") if source is None else old[source]
+        self._measure(trajectories, is_again=True)
+        self.low.copy_(torch.minimum(self.low, before["low"]))
+        self.high.copy_(torch.maximum(self.high, before["high"]))
+        if before["has_terminations"] and not trajectories.terminations.any():
+            self.has_terminations.fill_(True)
+            self.positive_weight.copy_(before["positive_weight"])
+
+    def _renew_heads(self, before: dict[str, Any]) -> None:
+        """Begin afresh where a head has learned but one answer, from which it would hardly come back."""
+        fresh = copy.deepcopy(self)
+        fresh._arrange(self.layout)
+        one = Affine.identity(1, self.device).matrix
+        if before["reward_scale"].span == 0 and self.reward_scale.span > 0:
+            old = writing(before["reward_scale"], self.reward_scale)
+            self.reward_head = fresh.reward_head
+            self.reward_head.change_outputs(Affine(0.1 * one, old.shift))
+        if self.has_terminations and not before["has_terminations"]:
+            self.termination_head = fresh.termination_head
+            self.termination_head.change_outputs(Affine(one, self._base_logit[None]))
+
+    def _target_sources(self, layout: Layout) -> list[int | None]:
+        """Which of the targets of another layout each target is."""
+        columns = list(layout.target_columns)
+        return [columns.index(name) if name in columns else None for name in self.layout.target_columns]
+
+    def _rescaling(self, before: dict[str, Any], acts: Affine) -> Rescaling:
+        """From what was measured before to what is measured now."""
+        inputs = reading(before["input_scale"], self.input_scale)
+        parts = [inputs]
+        if before["layout"].circles:
+            circles = self.layout.circles
+            kept = [circles.index(pair) if pair in circles else None for pair in before["layout"].circles]
+            parts.append(selection(kept, len(circles), self.device))
+        if self.layout.for_outcomes:
+            parts.append(reading(before["outcome_scale"], self.outcome_scale))
+        targets = writing(before["target_scale"], self.target_scale, self._target_sources(before["layout"]))
+        reward = writing(before["reward_scale"], self.reward_scale)
+        shift = torch.log(self.positive_weight.double()) - torch.log(before["positive_weight"].double())
+        return Rescaling(
+            acts=acts,
+            inputs=inputs,
+            outcome_inputs=Affine.join(*parts),
+            targets=targets,
+            log_variances=_of_log_variances(targets),
+            reward=reward,
+            reward_log_variance=_of_log_variances(reward),
+            termination=Affine(Affine.identity(1, self.device).matrix, shift[None]),
+        )
+
+    def _measure(self, trajectories: Trajectories, is_again: bool = False) -> None:
+        measure = Standardiser.refit if is_again else Standardiser.fit
         seen = torch.as_tensor(trajectories.observations, device=self.device)
         before = seen[torch.as_tensor(trajectories.observation_of_step, device=self.device)]
         after = torch.as_tensor(trajectories.next_observations, device=self.device)
-        self.input_scale.fit(self.layout.inputs(seen))
-        self.target_scale.fit(self.layout.targets(before, after), is_centred=False)
+        measure(self.input_scale, self.layout.inputs(seen))
+        sizes = self.layout.target_sizes(seen) if self.layout.num_targets else None
+        measure(self.target_scale, self.layout.targets(before, after), is_centred=False, sizes=sizes)
         if self.layout.for_outcomes:
-            self.outcome_scale.fit(self.layout.outcome_columns(seen))
-        self.reward_scale.fit(torch.as_tensor(trajectories.rewards, device=self.device)[:, None].float())
+            measure(self.outcome_scale, self.layout.outcome_columns(seen))
+        measure(self.reward_scale, torch.as_tensor(trajectories.rewards, device=self.device)[:, None].float())
         self._bound(seen)
         positives = int(trajectories.terminations.sum())
         self.has_terminations.fill_(positives > 0)
         ratio = (trajectories.num_steps - positives) / max(positives, 1)
         self.positive_weight.fill_(float(np.clip(ratio, 1.0, self.config.max_positive_weight)))
+        self._base_logit = torch.log(self.positive_weight.double() / max(ratio, 1e-6))
 
     def decode(self, before: Tensor, normalised_targets: Tensor, acts: Tensor) -> Tensor:
         """Next observations [..., O] from the network's output and the encoded actions, kept within bounds."""
@@ -211,7 +357,7 @@ class NeuralModel(Unrolled, FittedModule):
             "action_space": space_to_json(self.action_space),
             "config": asdict(self.config),
             "layout": self.layout.to_json(),
-            "has_given_layout": self.has_given_layout,
+            "has_given_layout": self.given_layout is not None,
             "seed": self.seed,
             "structure": self.describe(),
             "is_fitted": self.is_fitted,
@@ -268,7 +414,7 @@ class NeuralModel(Unrolled, FittedModule):
             layout=Layout.from_json(metadata["layout"], known),
             seed=metadata["seed"],
         )
-        model.has_given_layout = metadata["has_given_layout"]
+        model.given_layout = model.layout if metadata["has_given_layout"] else None
         model.restore(metadata["structure"])
         return model
 
@@ -297,15 +443,34 @@ class NeuralModel(Unrolled, FittedModule):
     def _bound(self, seen: Tensor) -> None:
         """Bounds of imagination: the space's where the data keep to them, else the recorded range and some room."""
         lowest, highest = seen.amin(0), seen.amax(0)
-        width = (highest - lowest).clamp_min(1e-6)
+        width = highest - lowest
         low, high = lowest - _ROOM * width, highest + _ROOM * width
         if isinstance(self.observation_space, spaces.Box):
+            # A constant has no width to compare with: any finite bound serves.
+            reach = torch.where(width > 0, _FAR * width, torch.full_like(width, torch.finfo(width.dtype).max))
             declared = torch.as_tensor(self.observation_space.low, device=self.device).float()
-            low = torch.where((declared <= lowest) & (declared > -1e6), declared, low)
+            low = torch.where((declared <= lowest) & (lowest - declared < reach), declared, low)
             declared = torch.as_tensor(self.observation_space.high, device=self.device).float()
-            high = torch.where((declared >= highest) & (declared < 1e6), declared, high)
+            high = torch.where((declared >= highest) & (declared - highest < reach), declared, high)
         self.low.copy_(low)
         self.high.copy_(high)
+
+
+def selection(sources: list[int | None], num_inputs: int, device: torch.device) -> Affine:
+    """Each number is the input of its source, or 0 without one."""
+    matrix = torch.zeros(len(sources), num_inputs, dtype=torch.float64, device=device)
+    for place, source in enumerate(sources):
+        if source is not None:
+            matrix[place, source] = 1.0
+    return Affine(matrix, torch.zeros_like(matrix[:, 0]) if num_inputs else matrix.new_zeros(len(sources)))
+
+
+def _of_log_variances(outputs: Affine) -> Affine:
+    """What a change of outputs does to the logarithms of their variances; what was constant begins at 0."""
+    scale = outputs.matrix.sum(1)
+    is_kept = scale > 0
+    shift = torch.where(is_kept, 2 * torch.log(torch.where(is_kept, scale, torch.ones_like(scale))), 0.0)
+    return Affine((outputs.matrix > 0).double(), shift)
 
 
 def config_from_json(config_class: type[Any], description: dict[str, Any]) -> Any:

@@ -1,17 +1,30 @@
-"""Per-feature standardisation that is part of a model: fitted once on training data, saved with the weights."""
+"""Per-feature standardisation that is part of a model: fitted on training data, saved with the weights."""
 
 import torch
 from torch import Tensor, nn
 
-_SMALLEST_STD = 1e-6
+from wm_agents.networks import Affine
+
+ROUNDING = 2 * torch.finfo(torch.float32).eps
+"""Relative error of a recorded float32 number, with some room for the arithmetic that led to it."""
+
+MAX_GROWTH = 20.0
+"""How many times wider a feature may become at once, lest weights that were right close by explode far away."""
 
 
-def spread(rows: Tensor, mean: Tensor) -> Tensor:
-    """Standard deviations [F] of rows [N, F] about a float64 mean [F]; 0 where they are but rounding."""
+def spread(rows: Tensor, mean: Tensor, sizes: Tensor | None = None) -> Tensor:
+    """Standard deviations [F] of rows [N, F] about a float64 mean [F]; 0 where they are but rounding.
+
+    Args:
+        rows: [N, F].
+        mean: [F].
+        sizes: The size [F] of the recorded numbers that the rows were computed from, which is what rounding is relative
+            to: the difference of two large numbers is small. None takes the rows' own.
+    """
     exact = rows.double()  # the float32 variance of a large constant is not 0
     std = ((exact - mean).square().mean(0)).sqrt()
-    scale = exact.abs().amax(0).clamp_min(1.0)
-    return torch.where(std > _SMALLEST_STD * scale, std, torch.zeros_like(std))
+    sizes = exact.abs().amax(0) if sizes is None else sizes
+    return torch.where(std > ROUNDING * sizes, std, torch.zeros_like(std))
 
 
 def divisors(spreads: Tensor) -> Tensor:
@@ -44,13 +57,33 @@ class Standardiser(nn.Module):
         self.register_buffer("std", torch.ones(num_features))
         self.register_buffer("span", torch.ones(num_features))
 
-    def fit(self, rows: Tensor, is_centred: bool = True) -> None:
-        """Measure mean and standard deviation of rows [N, F]; `is_centred=False` keeps 0 as the mean."""
+    def fit(self, rows: Tensor, is_centred: bool = True, sizes: Tensor | None = None) -> None:
+        """Measure mean and standard deviation of rows [N, F].
+
+        Args:
+            rows: [N, F].
+            is_centred: False keeps 0 as the mean.
+            sizes: See `spread`.
+        """
         mean = rows.double().mean(0) if is_centred else torch.zeros_like(rows[0], dtype=torch.float64)
         self.mean.copy_(mean)
-        spreads = spread(rows, mean)
+        spreads = spread(rows, mean, sizes)
         self.span.copy_(spreads)
         self.std.copy_(divisors(spreads))
+
+    def refit(self, rows: Tensor, is_centred: bool = True, sizes: Tensor | None = None) -> None:
+        """Measure again for a warm start, on top of what was measured before.
+
+        What does not vary in these rows but did before keeps its units, and what varies far less than before is not
+        magnified: the new rows may be few and show but a part of the world.
+        """
+        mean, std, span = self.mean.clone(), self.std.clone(), self.span.clone()
+        self.fit(rows, is_centred, sizes)
+        is_quiet = (self.span == 0) & (span > 0)
+        self.mean.copy_(torch.where(is_quiet, mean, self.mean))
+        for new, old in ((self.std, std), (self.span, span)):
+            smallest = torch.where(span > 0, old / MAX_GROWTH, torch.zeros_like(old))
+            new.copy_(torch.where(is_quiet, old, torch.maximum(new, smallest)))
 
     def normalise(self, values: Tensor) -> Tensor:
         """From units to standard deviations."""
@@ -59,3 +92,46 @@ class Standardiser(nn.Module):
     def restore(self, values: Tensor) -> Tensor:
         """From standard deviations to units."""
         return values * self.span + self.mean
+
+
+def reading(old: Standardiser, new: Standardiser) -> Affine:
+    """From what `new.normalise` gives to what `old.normalise` gave.
+
+    What was constant before, or next to it, is read as that constant: no weight has learned anything about it.
+    """
+    return change_of_units((old.mean, old.std), (new.mean, new.std), old.span > 0)
+
+
+def change_of_units(old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], is_learned: Tensor) -> Affine:
+    """From (x - mean) / std in new units to the same in old ones, both (mean [F], std [F]).
+
+    Args:
+        old: What the weights were learned with.
+        new: What they are to read.
+        is_learned: Features [F] that varied before; others are read as their old mean.
+    """
+    (old_mean, old_std), (new_mean, new_std) = ((mean.double(), std.double()) for mean, std in (old, new))
+    ratio = new_std / old_std
+    is_kept = is_learned & (ratio <= MAX_GROWTH)
+    zero = torch.zeros_like(ratio)
+    shift = torch.where(is_kept, (new_mean - old_mean) / old_std, zero)
+    return Affine(torch.diag(torch.where(is_kept, ratio, zero)), shift)
+
+
+def writing(old: Standardiser, new: Standardiser, sources: list[int | None] | None = None) -> Affine:
+    """From outputs that `old.restore` read to outputs that `new.restore` reads as the same values.
+
+    Args:
+        old: Of F outputs.
+        new: Of G outputs.
+        sources: Which old output each new one was; None for one that was not there, which begins at 0.
+    """
+    sources = list(range(len(old.mean))) if sources is None else sources
+    matrix = torch.zeros(len(sources), len(old.mean), dtype=torch.float64, device=old.mean.device)
+    shift = torch.zeros(len(sources), dtype=torch.float64, device=old.mean.device)
+    mean, std = new.mean.double(), new.std.double()
+    for place, source in enumerate(sources):
+        if source is not None:
+            matrix[place, source] = old.span[source].double() / std[place]
+            shift[place] = (old.mean[source].double() - mean[place]) / std[place]
+    return Affine(matrix, shift)

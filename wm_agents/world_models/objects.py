@@ -324,7 +324,8 @@ class ObjectModel(Unrolled, FittedModule):
         parts = list(self.view.outcomes)
         changes = (after - before)[:, parts].astype(np.float64)
         weights = np.linalg.lstsq(changes, trajectories.rewards, rcond=None)[0]
-        self.reward_weights = np.where(np.abs(weights - weights.round()) < 1e-6, weights.round(), weights)
+        weights[np.abs(weights) < 1e-9 * np.abs(weights).max(initial=0.0)] = 0.0
+        self.reward_weights = np.where(np.isclose(weights, weights.round(), 1e-6, 0.0), weights.round(), weights)
         self.endings = []
         for part in parts:
             ends, goes_on = after[trajectories.terminations, part], after[~trajectories.terminations, part]

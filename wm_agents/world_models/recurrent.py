@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from wm_agents.config_checks import require_at_least
-from wm_agents.networks import Perceptron, recurrent_cell
+from wm_agents.config_checks import require_at_least, require_between
+from wm_agents.networks import Affine, Perceptron, change_cell_inputs, recurrent_cell
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.encoding import check_observations
 from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
-from wm_agents.world_models.neural import NeuralModel
-from wm_agents.world_models.segments import Segment
+from wm_agents.world_models.neural import NeuralModel, Rescaling
+from wm_agents.world_models.segments import Segment, SegmentSource
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,10 @@ class RecurrentConfig:
 
     Attributes:
         num_hidden: Units of the memory.
-        num_context: Recorded steps that a loss shows the model before it has to imagine.
+        num_context: Recorded steps that a loss shows the model before it has to imagine, beyond what it remembers of
+            the steps before them.
+        forgetful_share: Share of the windows of a loss that begin with an empty memory, as imagination does from an
+            observation alone; the rest begin with what the model remembers of the episode so far.
         widths: Hidden units of each layer from memory to the difference of observations.
         reward_widths: Hidden units of the reward head, which sees the memory and what the step led to.
         termination_widths: Hidden units of the termination head, which sees the same.
@@ -31,6 +34,7 @@ class RecurrentConfig:
 
     num_hidden: int = 128
     num_context: int = 8
+    forgetful_share: float = 0.2
     widths: tuple[int, ...] = (128,)
     reward_widths: tuple[int, ...] = (128,)
     termination_widths: tuple[int, ...] = (64,)
@@ -41,16 +45,22 @@ class RecurrentConfig:
     def __post_init__(self) -> None:
         require_at_least(1, num_hidden=self.num_hidden)
         require_at_least(0, num_context=self.num_context)
+        require_between(0, 1, forgetful_share=self.forgetful_share)
 
 
 class RecurrentModel(NeuralModel):
     """Predicts from everything that happened since the episode began.
+
+    It is trained as it is used: a loss begins with what the model remembers of the episode so far. These memories are
+    computed anew every so many updates, as the stored states of Kapturowski et al. 2019 (Recurrent Experience Replay in
+    Distributed Reinforcement Learning, section 3), and `num_context` recorded steps bring them up to date.
 
     `hidden[0]` is the memory [B, num_hidden] of the steps before the present observation; () starts with none. To keep
     it along a real episode, carry `hidden` of the state that `step` returns to the `start` of the next observation.
     """
 
     kind = "recurrent world model"
+    has_memory = True
     config_class = RecurrentConfig
     config: RecurrentConfig
 
@@ -79,11 +89,16 @@ class RecurrentModel(NeuralModel):
         terminations = self.termination_probability(self.termination_head(transition).squeeze(-1))
         return ModelState(after, (memory,)), Prediction(after, rewards, terminations)
 
-    def loss(self, segment: Segment, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002
+    def loss(self, segment: Segment, generator: torch.Generator) -> dict[str, Tensor]:
         """Errors over the segment, of which the first `num_context` steps see the recorded observations."""
         acts = self.encode_actions(segment.actions)
         num_context = min(self.num_context, segment.horizon - 1)
-        memory = acts.new_zeros(len(acts), self.config.num_hidden)
+        memory = segment.memory
+        if memory is None:
+            memory = acts.new_zeros(len(acts), self.config.num_hidden)
+        elif torch.is_grad_enabled():
+            is_kept = torch.rand(len(acts), 1, generator=generator) >= self.config.forgetful_share
+            memory = memory * is_kept.to(memory)
         present, errors, memories = segment.inputs, [], []
         for step in range(segment.horizon):
             present = segment.observations[:, step] if 0 < step <= num_context else present
@@ -100,6 +115,32 @@ class RecurrentModel(NeuralModel):
             "reward": masked_mean(huber(self.reward_head(transitions).squeeze(-1), rewards), segment.mask),
             "termination": masked_mean(end_errors, segment.mask),
         }
+
+    @torch.no_grad()
+    def remember(self, source: SegmentSource) -> Tensor:
+        """The memories [S, num_hidden] before each recorded step, of all episodes side by side."""
+        memories = self.low.new_zeros(source.num_steps, self.config.num_hidden)
+        order = torch.argsort(source.lengths, descending=True, stable=True)
+        starts, lengths = source.step_starts[order], source.lengths[order]
+        memory = self.low.new_zeros(len(order), self.config.num_hidden)
+        for position in range(int(lengths[0]) - 1):
+            num_going = int((lengths > position + 1).sum())
+            steps = starts[:num_going] + position
+            observations = source.observations[source.observation_of_step[steps]]
+            acts = self.encode_actions(source.actions[steps])
+            memory = self.cell(torch.cat([self.inputs(observations), acts], -1), memory[:num_going])
+            memories[steps + 1] = memory
+        return memories
+
+    def change_units(self, change: Rescaling) -> None:
+        """Change first and last layers so that they mean the same in other units; memories have none."""
+        memories = Affine.identity(self.config.num_hidden, self.device)
+        change_cell_inputs(self.cell, change.joint)
+        self.dynamics.change_inputs(Affine.join(change.joint, memories))
+        self.dynamics.change_outputs(change.targets)
+        for head, outputs in ((self.reward_head, change.reward), (self.termination_head, change.termination)):
+            head.change_inputs(Affine.join(memories, change.inputs))
+            head.change_outputs(outputs)
 
     def _advance(self, observations: Tensor, acts: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         joint = torch.cat([self.inputs(observations), acts], -1)

@@ -21,6 +21,7 @@ class Segment:
         rewards: [B, H].
         terminations: [B, H], 0 or 1.
         mask: [B, H], 1 where the step was recorded.
+        memory: What a model with memory remembers before the first step [B, M]; None where it begins with nothing.
     """
 
     inputs: Tensor
@@ -29,6 +30,7 @@ class Segment:
     rewards: Tensor
     terminations: Tensor
     mask: Tensor
+    memory: Tensor | None = None
 
     @property
     def horizon(self) -> int:
@@ -37,22 +39,30 @@ class Segment:
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Segment":
         """Apply a function to every tensor."""
-        return Segment(*(function(getattr(self, item.name)) for item in fields(self)))
+        tensors = {item.name: getattr(self, item.name) for item in fields(self)}
+        return Segment(**{name: function(value) for name, value in tensors.items() if value is not None})
 
 
 class SegmentSource:
-    """Trajectories as tensors on a device, from which segments are gathered."""
+    """Trajectories as tensors on a device, from which segments are gathered.
+
+    Attributes:
+        memories: What a model with memory remembers before each step [S, M]; None for models without.
+    """
 
     def __init__(self, trajectories: Trajectories, device: torch.device) -> None:
         def to(array: Any, dtype: torch.dtype | None = None) -> Tensor:
             return torch.as_tensor(array, dtype=dtype, device=device)
 
+        self.memories: Tensor | None = None
         self.num_steps = trajectories.num_steps
         self.observations = to(trajectories.observations)
         self.actions = to(trajectories.actions)
         self.rewards = to(trajectories.rewards, torch.float32)
         self.terminations = to(trajectories.terminations, torch.float32)
         self.observation_of_step = to(trajectories.observation_of_step)
+        self.step_starts = to(trajectories.step_starts)
+        self.lengths = to(trajectories.lengths)
         ends = trajectories.step_starts + trajectories.lengths
         self.end_of_step = to(ends[trajectories.episode_of_step])
 
@@ -65,8 +75,9 @@ class SegmentSource:
         rows = torch.minimum(steps, ends) - starts[:, None] + self.observation_of_step[starts, None]
         steps = torch.minimum(steps, ends - 1)[:, :horizon]
         seen = self.observations[rows]
+        memory = None if self.memories is None else self.memories[starts]
         return Segment(
-            seen[:, 0], seen, self.actions[steps], self.rewards[steps], self.terminations[steps] * mask, mask
+            seen[:, 0], seen, self.actions[steps], self.rewards[steps], self.terminations[steps] * mask, mask, memory
         )
 
     def sample(self, num_segments: int, horizon: int, generator: torch.Generator) -> Segment:

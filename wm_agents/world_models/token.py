@@ -4,6 +4,7 @@ Exact rules are looked for first (`structure`). What has none is left to a netwo
 integer difference to it, whichever has fewer categories.
 """
 
+import copy
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor
 
-from wm_agents.networks import Perceptron
+from wm_agents.networks import Affine, Perceptron
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.adapters import Layout
@@ -21,10 +22,12 @@ from wm_agents.world_models.encoding import check_fit_spaces
 from wm_agents.world_models.fitting import FitConfig, FitReport
 from wm_agents.world_models.lattice import Feature, TokenCodec, detect_features
 from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
-from wm_agents.world_models.neural import NeuralModel
+from wm_agents.world_models.neural import NeuralModel, selection
 from wm_agents.world_models.outcomes import Outcome, Steps, find_outcome
 from wm_agents.world_models.segments import Segment
 from wm_agents.world_models.structure import UNKNOWN, Rules, learn_rules
+
+_UNSEEN_LOGIT = -3.0  # of a token that the fit before a warm start did not know
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,10 @@ class TokenModel(NeuralModel):
     kind = "token world model"
     config_class = TokenConfig
     config: TokenConfig
+    network: Any
     sources: Tensor
     tables: Tensor
+    _before: dict[str, Any] | None = None
 
     @property
     def is_exact(self) -> bool:
@@ -115,13 +120,18 @@ class TokenModel(NeuralModel):
     def fit(self, trajectories: Trajectories, config: FitConfig | None = None, **options: Any) -> FitReport:
         """Find rules in all episodes, then train the network for the rest, if any; see `NeuralModel.fit`.
 
+        Rules and tokens are always those of the episodes that are given; a warm start keeps the network's weights.
+
         Raises:
             TrajectoryError: A column takes values on no lattice.
         """
         check_fit_spaces(trajectories, self.observation_space, self.action_space)
+        is_warm = config is not None and config.is_warm_start and self.is_measured
+        self._before = self._measurements() if is_warm else None
         self._learn_structure(trajectories)
         if self.is_exact:
             self.is_fitted = True
+            self.low.fill_(-torch.inf)  # no network is left that a warm start could go on from
             return FitReport(0, 0, 0.0, False, [], 0.0)
         return super().fit(trajectories, config, **options)
 
@@ -129,6 +139,56 @@ class TokenModel(NeuralModel):
         """Draw the network's weights afresh and measure scales; the structure is that of all episodes."""
         self._arrange(Layout(self.num_features))
         self._measure(trajectories)
+
+    def adapt(self, trajectories: Trajectories) -> None:
+        """Take over the network of the fit before, as far as its tokens still are some."""
+        before, self._before = self._before, None
+        if before is None:
+            self.initialise(trajectories)
+            return
+        self.input_scale, self.reward_scale = before["input_scale"], before["reward_scale"]
+        before = copy.deepcopy(before)
+        acts = self.encode_actions.fit(trajectories.actions)
+        self._measure_again(trajectories, before)
+        change = self._rescaling(before, acts)
+        inputs = Affine.join(change.inputs, self._one_hots_of(before["codec"]))
+        if before["network"] is not None and self.network is not None:
+            self._take_over_network(before, Affine.join(inputs, acts))
+        heads = {"reward_head": change.reward, "termination_head": change.termination}
+        is_renewed = {
+            "reward_head": before["reward_scale"].span == 0,
+            "termination_head": not before["has_terminations"],
+        }
+        for name, to_new in heads.items():
+            head = before[name]
+            if head is None or getattr(self, name) is None or is_renewed[name]:
+                continue
+            head.change_inputs(Affine.join(inputs, acts, inputs))
+            head.change_outputs(to_new)
+            setattr(self, name, head)
+
+    def _measurements(self) -> dict[str, Any]:
+        names = ("structure", "codec", "network", "reward_head", "termination_head")
+        return super()._measurements() | {name: copy.deepcopy(getattr(self, name)) for name in names}
+
+    def _take_over_network(self, before: dict[str, Any], to_old: Affine) -> None:
+        """The weights of another network, category by category; what it did not know is unlikely at first."""
+        old = _categories(before["structure"])
+        new = _categories(self.structure)
+        places = [old.index(category) if category in old else None for category in new]
+        change = selection(places, len(old), self.device)
+        features = {category[0] for category in old}
+        for place, (source, category) in enumerate(zip(places, new, strict=True)):
+            if source is None and category[0] in features:
+                change.shift[place] = _UNSEEN_LOGIT
+        self.network = before["network"]
+        self.network.change_inputs(to_old)
+        self.network.change_outputs(change)
+
+    def _one_hots_of(self, codec: TokenCodec) -> Affine:
+        """From this codec's one-hots to those of another, value by value."""
+        new, old = self.codec.one_hot_values, codec.one_hot_values
+        return selection([new.index(value) if value in new else None for value in old], len(new), self.device)
 
     def step(
         self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
@@ -311,9 +371,9 @@ class TokenModel(NeuralModel):
         outputs = sum(self._class_sizes())
         num_inputs = self.num_features + self.codec.num_one_hots
         transition = 2 * num_inputs + num_acts
-        self.network: Any = None
-        self.reward_head: Any = None
-        self.termination_head: Any = None
+        self.network = None
+        self.reward_head = None
+        self.termination_head = None
         if outputs:
             self.network = Perceptron(
                 (num_inputs + num_acts, *config.widths, outputs), config.activation, generator, 0.1
@@ -323,6 +383,20 @@ class TokenModel(NeuralModel):
         if self.structure.termination is None:
             sizes = (transition, *config.termination_widths, 1)
             self.termination_head = Perceptron(sizes, config.activation, generator)
+
+
+def _categories(structure: Structure) -> list[tuple[tuple[int, ...], str, float]]:
+    """What each output of the network says, as (columns, kind, value or difference in the environment's units)."""
+    named = []
+    for feature, classes in zip(structure.unresolved, structure.classes, strict=True):
+        token = structure.features[feature]
+        if classes:  # differences go round: the shorter way
+            shortest = [(entry + token.num_values // 2) % token.num_values - token.num_values // 2 for entry in classes]
+            named += [(token.columns, "difference", step * token.quantum) for step in shortest]
+        else:
+            values = [token.origin + token.quantum * number for number in range(token.num_values)]
+            named += [(token.columns, "value", value) for value in values]
+    return named
 
 
 def _classes(before: np.ndarray[Any, Any], after: np.ndarray[Any, Any], size: int) -> tuple[int, ...]:

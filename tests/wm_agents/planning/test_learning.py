@@ -273,3 +273,24 @@ def test_a_hoped_for_goal_counts_as_one_in_any_unit(reward):
         np.arange(5, dtype=np.float32)[:, None], np.zeros(4, np.int64), np.full(4, reward), [False] * 4
     )
     assert max(outcome.values) >= reward_to_reach(data) > reward
+
+
+def test_an_agent_that_takes_over_an_episode_is_told_of_it():
+    class Listener:
+        heard = None
+
+        def resume(self, observations, actions):
+            self.heard = observations, actions
+            return "told"
+
+        def predict(self, observation, state=None, episode_start=None, deterministic=False):
+            assert state == "told"
+            return 1, state
+
+    experience = Experience(gym.make("CartPole-v1"), seed=0)
+    experience.collect(3)
+    listener = Listener()
+    experience.collect(1, listener)
+    whole = experience.trajectories()
+    assert np.array_equal(listener.heard[0], whole.observations[:3])
+    assert listener.heard[1].tolist() == whole.actions[:3].tolist()

@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from wm_agents.errors import ConfigError
+from wm_agents.imagination import DreamVectorEnv
+from wm_agents.recorded_states import recorded_states
 from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import (
     DeterministicConfig,
@@ -13,6 +15,7 @@ from wm_agents.world_models import (
     RecurrentConfig,
     RecurrentModel,
 )
+from wm_agents.world_models.segments import SegmentSource
 
 
 def delayed(num_episodes, seed):
@@ -90,3 +93,59 @@ def test_a_history_of_nothing_is_refused():
 def test_recurrent_settings_that_cannot_work_are_refused(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
         RecurrentConfig(**changes)
+
+
+def counting(num_episodes, seed):
+    """What shows changes every fifth step: only who counts knows when."""
+    rng = np.random.default_rng(seed)
+    shown = [(np.arange(61) // 5 + rng.integers(2)) % 2 for _ in range(num_episodes)]
+    num_steps = 60 * num_episodes
+    return Trajectories.from_arrays(
+        np.concatenate(shown).astype(np.float32)[:, None],
+        np.zeros((num_steps, 1), np.float32),
+        np.zeros(num_steps),
+        np.zeros(num_steps, bool),
+        lengths=[60] * num_episodes,
+    )
+
+
+def test_memories_of_a_fit_are_those_of_use():
+    data = counting(4, 0)
+    space = gym.spaces.Box(-1, 2, (1,), np.float32)
+    model = RecurrentModel(space, gym.spaces.Box(-1, 1, (1,), np.float32), RecurrentConfig(8, 2), seed=0)
+    model.initialise(data)
+    remembered = model.remember(SegmentSource(data, model.device))
+    model.is_fitted = True
+    states = recorded_states(model, data)
+    torch.testing.assert_close(remembered, states.hidden[0])
+    assert torch.equal(states.observations[:, 0], torch.tensor(data.observations[data.observation_of_step, 0]))
+
+
+def test_windows_of_a_loss_begin_with_what_was_remembered():
+    data = counting(4, 0)
+    space = gym.spaces.Box(-1, 2, (1,), np.float32)
+    config = RecurrentConfig(8, 2, forgetful_share=0.0)
+    model = RecurrentModel(space, gym.spaces.Box(-1, 1, (1,), np.float32), config, seed=0)
+    seen = []
+    loss = model.loss
+    model.loss = lambda segment, generator: seen.append(segment.memory) or loss(segment, generator)
+    model.fit(data, FitConfig(num_updates=3, evaluate_every=2, horizon=2, holdout=0), progress=False)
+    model.initialise(data)
+    training, held_out = seen[0], seen[2]
+    assert (training != 0).any(1).float().mean() > 0.9
+    first = model.remember(SegmentSource(data, model.device))
+    assert torch.equal(training.unique(dim=0)[0], first[(first == training.unique(dim=0)[0]).all(1)][0])
+    assert not torch.equal(held_out, first[: len(held_out)])
+
+
+def test_dreams_begin_with_what_preceded_each_step():
+    data = counting(2, 0)
+    space = gym.spaces.Box(-1, 2, (1,), np.float32)
+    model = RecurrentModel(space, gym.spaces.Box(-1, 1, (1,), np.float32), RecurrentConfig(8, 2), seed=0)
+    model.fit(data, FitConfig(num_updates=1, horizon=1, holdout=0), progress=False)
+    dreams = DreamVectorEnv(model, data, horizon=3, num_envs=20, seed=0)
+    dreams.reset(seed=0)
+    remembered = model.remember(SegmentSource(data, model.device))
+    for memory in dreams._state.hidden[0]:
+        assert torch.isclose(remembered, memory, atol=1e-6).all(1).any()
+    assert (dreams._state.hidden[0] != 0).any(1).float().mean() > 0.8
