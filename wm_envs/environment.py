@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -21,8 +22,9 @@ from numpy.typing import NDArray
 
 from wm_envs.errors import OptionError, StateError, UnknownOptionError
 from wm_envs.kernel import copy_rows, empty_rows, seed_rows, specialised
-from wm_envs.options import check_integer
-from wm_envs.rules import OUTCOME_HEADER, UNLIMITED, Array, Info, Rules
+from wm_envs.limits import LimitedByEnv, with_limit
+from wm_envs.options import UNLIMITED, as_integer, check_integer, check_seed
+from wm_envs.rules import OUTCOME_HEADER, Array, Info, Rules, draw_seed
 
 _INTEGERS = frozenset({int, np.int64, np.int32})
 _FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
@@ -52,14 +54,17 @@ class KernelEnv(gym.Env[Any, Any]):
         """A state row as a line of text."""
         raise NotImplementedError
 
-    def __init__(self, *, render_mode: str | None = None, **options: Any) -> None:
-        self._rules = make_rules(type(self), options)
+    def __init__(self, *, render_mode: str | None = None, max_episode_steps: int | None = None, **options: Any) -> None:
+        self._spec: EnvSpec | None = None
+        self._rules = make_rules(type(self), options).limited_to(max_episode_steps)
         self.render_mode = check_render_mode(render_mode, self.metadata)
         self.observation_fields = self._rules.observation_fields
         self.reward_components = self._rules.reward_components
         self.observation_space = self._rules.observation_space
         self.action_space = self._rules.action_space
-        self._states = self._rules.new_states(1)
+        seed = draw_seed()
+        super().reset(seed=seed)  # so that `np_random_seed` repeats an episode that was given no seed
+        self._states = self._rules.new_states(1, seed)
         self._outcomes = empty_rows(1, self._rules.outcome_dtype)
         self._needs_reset = True
         self._num_actions = int(self.action_space.n) if isinstance(self.action_space, spaces.Discrete) else 0
@@ -102,8 +107,9 @@ class KernelEnv(gym.Env[Any, Any]):
     ) -> tuple[NDArray[np.float32], Info]:
         """Start an episode; a seed starts the random stream anew, without one it goes on."""
         if seed is not None:
-            super().reset(seed=check_integer("seed", seed, 0))
-            seed_rows(self._states, [seed])
+            number = check_seed(seed)
+            super().reset(seed=number)
+            seed_rows(self._states, [number])
         self._reset_row(*self._reset_arguments)
         self._needs_reset = False
         if self.render_mode == "human":
@@ -145,6 +151,33 @@ class KernelEnv(gym.Env[Any, Any]):
         if self._window is not None:
             self._window.close()
             self._window = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How `gym.make` makes this environment again, with its time limit; None without `gym.make`."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = with_limit(spec, self._rules.time_limit)
+        if self._spec is not None:
+            self._spec.additional_wrappers = LimitedByEnv(self._spec.additional_wrappers)
+
+    def limit_to(self, max_episode_steps: int | None) -> None:
+        """Truncate episodes after so many steps, the running one included; raises OptionError.
+
+        Args:
+            max_episode_steps: None and -1 change nothing.
+        """
+        before = self._rules
+        self._rules = before.limited_to(max_episode_steps)
+        if self._rules is before:
+            return
+        self._bind()
+        self._spec = with_limit(self._spec, self._rules.time_limit)
+        if self._spec is not None:
+            # Among the options it outlives JSON, where `take_limit` is lost.
+            self._spec.kwargs = {**self._spec.kwargs, "max_episode_steps": self._rules.time_limit}
 
     def clone_state(self) -> Array:
         """A copy of the state row, shape (): the random stream is part of it."""
@@ -212,7 +245,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         copy: False returns one observation buffer that the next step overwrites.
         num_threads: Rows are split over this many threads, since the kernels release the interpreter lock.
         render_mode: As for the single environment; `render` gives one frame per row.
-        max_episode_steps: A shorter time limit than the rules have; Gymnasium passes its own here.
+        max_episode_steps: A time limit in place of that of the options; None and -1 keep theirs.
         options: The options of the single environment.
     """
 
@@ -243,7 +276,11 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._copy = copy
-        self._states = self._rules.new_states(num_envs)
+        self._spec: EnvSpec | None = None
+        seed = draw_seed()
+        super().reset(seed=seed)
+        self._row_seeds: Sequence[int] = range(seed, seed + num_envs)
+        self._states = self._rules.new_states(num_envs, seed)
         self._outcomes = empty_rows(num_envs, self._rules.outcome_dtype)
         self._observations = np.zeros((num_envs, len(self.observation_fields)), np.float32)
         self._was_reset = False
@@ -273,7 +310,6 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         """
         mask = self._reset_mask(options)
         self._seed(seed, mask)
-        super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
         self._rules.reset_rows(self._states, self._rules.parameters, mask)
         self._rules.report_reset(self._states, self._outcomes, mask)
         self._was_reset = True
@@ -331,6 +367,25 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         self._rules.observe_rows(self._states, self._rules.parameters, observations)
         return observations
 
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How `gym.make_vec` makes this batch again, with its time limit; None without `gym.make_vec`."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = with_limit(spec, self._rules.time_limit)
+
+    @property
+    def np_random_seed(self) -> Any:
+        """The `seed` of the `reset` that gives all rows the streams that they have.
+
+        An integer s where row i has s + i, which `reset(seed=s)` does, else a tuple of one for each row.
+        """
+        if isinstance(self._row_seeds, range):
+            return self._row_seeds.start
+        return tuple(self._row_seeds)
+
     def _step_rows(self, actions: Array, observations: Array, is_autoreset: bool) -> None:
         step_rows, parameters = self._rules.step_rows, self._rules.parameters
         if self._pool is None:
@@ -383,36 +438,75 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         return mask
 
     def _seed(self, seed: int | Sequence[int | None] | None, mask: Array) -> None:
+        """Give the masked rows their streams; raises OptionError with nothing changed."""
         if seed is None:
             return
-        if isinstance(seed, int | np.integer) and seed >= 0 and mask.all():  # the common case, in one call
-            seed_rows(self._states, range(int(seed), int(seed) + self.num_envs))
-            return
-        if isinstance(seed, int | np.integer):
-            seeds: list[Any] = [seed + i for i in range(self.num_envs)]
+        first = as_integer(seed)
+        if first is not None and first >= 0:
+            super().reset(seed=first)
+            seeds: Sequence[int | None] = range(first, first + self.num_envs)
         else:
-            seeds = list(seed) if np.iterable(seed) else [seed]
-        if len(seeds) != self.num_envs or not all(map(_is_seed, seeds)):
-            raise OptionError(
-                f"expected {self.num_envs} seeds that are None or integers from 0 on, or the first one, got {seed!r}"
-            )
-        chosen = {row: int(s) for row in np.flatnonzero(mask) if (s := seeds[row]) is not None}
+            seeds = self._checked_seeds(seed)
+        if isinstance(seeds, range) and mask.all():  # the common case, in one call
+            seed_rows(self._states, seeds)
+            self._row_seeds = seeds
+            return
+        chosen = {row: s for row in np.flatnonzero(mask) if (s := seeds[row]) is not None}
         rows = self._states[list(chosen)]
         seed_rows(rows, list(chosen.values()))
         for name in ("key", "counter"):
             self._states[name][list(chosen)] = rows[name]
+        self._row_seeds = [chosen.get(row, before) for row, before in enumerate(self._row_seeds)]
+
+    def _checked_seeds(self, seed: Any) -> list[int | None]:
+        """A sequence of one seed or None for each row; raises OptionError."""
+        seeds = list(seed) if np.iterable(seed) and not isinstance(seed, str) else [seed]
+        numbers = [None if one is None else as_integer(one) for one in seeds]
+        is_wrong = any(
+            given is not None and (number is None or number < 0) for given, number in zip(seeds, numbers, strict=True)
+        )
+        if len(seeds) != self.num_envs or is_wrong:
+            raise OptionError(
+                f"expected {self.num_envs} seeds that are None or integers from 0 on, or the first one, got {seed!r}"
+            )
+        return numbers
+
+
+def take_limit(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    """Give the steps of Gymnasium's outermost TimeLimit to the native environment within, and take the wrapper off.
+
+    `gym.make` calls it after it has put the TimeLimit on; see `wm_envs.limits.LimitedByEnv`.
+    """
+    kernel_env = env.unwrapped
+    if type(env) is not TimeLimit or not isinstance(kernel_env, KernelEnv):
+        return env
+    max_episode_steps = env._max_episode_steps
+    outer: Any = env
+    while not isinstance(outer.env, OneStep | KernelEnv):
+        outer = outer.env
+    if isinstance(outer.env, OneStep):
+        if max_episode_steps == 1:
+            return env.env
+        outer.env = kernel_env
+    kernel_env.limit_to(max_episode_steps)
+    return env.env
 
 
 def make_one_step_env(
-    env_class: type[KernelEnv], *, render_mode: str | None = None, **options: Any
+    env_class: type[KernelEnv],
+    *,
+    render_mode: str | None = None,
+    max_episode_steps: int | None = None,
+    **options: Any,
 ) -> gym.Env[Any, Any]:
     """Build an environment whose time limit, where it is a single step, is Gymnasium's wrapper around unlimited rules.
 
     Gymnasium's `check_env` refuses an unwrapped environment that truncates at its first step.
     """
-    if make_rules(env_class, options).time_limit > 1:
-        return env_class(render_mode=render_mode, **options)
-    return OneStep(env_class(render_mode=render_mode, **{**options, "time_limit": UNLIMITED}))
+    limit = make_rules(env_class, options).limited_to(max_episode_steps).time_limit
+    if limit > 1:
+        return env_class(render_mode=render_mode, max_episode_steps=max_episode_steps, **options)
+    return OneStep(env_class(render_mode=render_mode, max_episode_steps=UNLIMITED, **options))
 
 
 class OneStep(TimeLimit):
@@ -456,10 +550,6 @@ def _check_autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
     except ValueError:
         names = [known.value for known in AutoresetMode]
         raise OptionError(f"autoreset_mode is one of {names}, got {mode!r}") from None
-
-
-def _is_seed(seed: Any) -> bool:
-    return seed is None or (isinstance(seed, int | np.integer) and not isinstance(seed, bool) and int(seed) >= 0)
 
 
 def _vector_bounds(space: spaces.Space[Any]) -> list[tuple[float, float]]:

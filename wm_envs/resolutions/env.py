@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.errors import InvalidActionError, OptionError
-from wm_envs.options import check_flag, check_reward_weights
+from wm_envs.options import check_flag, check_integer, check_reward_weights
 from wm_envs.resolutions import dynamics, render
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.generator import Document, Source, fitted_source, generator_source, recorded_source, with_seat
@@ -114,8 +114,7 @@ class UNResolutionEnv(KernelEnv):
     ) -> Rules:
         """The task with these options; raises OptionError, and TrajectoryError for a source that is malformed."""
         check_flag("strict", strict)
-        if isinstance(transitions, bool) or transitions not in (3, 4):
-            raise OptionError(f"transitions is 3 or 4, got {transitions!r}")
+        transitions = check_integer("transitions", transitions, 3, 4)
         is_consensual = check_flag("consensus", consensus)
         weights = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)
         chosen = source_of(country=country, dynamics=dynamics, source=source)
