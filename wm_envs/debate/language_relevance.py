@@ -8,7 +8,6 @@ import numpy as np
 
 from wm_envs.debate.relevance import Scores
 from wm_envs.debate.tendencies import CLAIMS, NUM_TENDENCIES, TENDENCIES
-from wm_envs.errors import OptionError
 from wm_envs.language_model import LanguageModelClient, is_number
 from wm_envs.options import check_integer
 

@@ -15,7 +15,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from wm_envs.environment import KernelEnv
-from wm_envs.errors import LanguageModelError, OptionError
+from wm_envs.errors import LanguageModelError
 from wm_envs.language_model import LanguageModelClient, is_number
 from wm_envs.options import check_integer
 from wm_envs.oracle import rollout, rules_of
