@@ -6,7 +6,7 @@ cut-off that of Kidambi et al., "MOReL", NeurIPS 2020, definition 1, here as a t
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -22,6 +22,7 @@ from wm_agents.box_values import as_box_values
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.imagined_rows import check_finite, join_predictions, join_states, replace_rows, without_rows
 from wm_agents.protocols import ModelState, Prediction, WorldModel
+from wm_envs.infos import BatchInfos, component_key
 
 Array = NDArray[Any]
 Info = dict[str, Any]
@@ -31,8 +32,8 @@ Starts = NDArray[np.floating[Any]] | Tensor | ModelState
 class DreamVectorEnv(VectorEnv[Any, Any, Array]):
     """B imagined episodes that start from real observations and are truncated after `horizon` steps.
 
-    Each step's reward is the model's, less the disagreement penalty; both are in `info["reward_components"]` as `model`
-    and `disagreement`, and `info["disagreement"]` is the bare number. An episode terminates with the probability that
+    Each step's reward is the model's, less the disagreement penalty; both are in the infos as
+    `reward_components/model` and `reward_components/disagreement`, and `info["disagreement"]` is the bare number. An episode terminates with the probability that
     the model gives, and is truncated at the horizon or where the ensemble disagrees too much, so that a learner
     bootstraps there. Observations are held within the bounds of the observation space, in which the model was fitted.
 
@@ -48,6 +49,8 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         is_stochastic: Sample the model and the terminations; False takes the model's best guess, and an end where it is
             more likely than not.
         seed: Seed of starts and samples until `reset` gives another; None draws one.
+        action_masks: Which actions [B, A] observations [B, ...] have, such as `masks_of_observations` of
+            `wm_envs.resolutions.env`; the environment then has `action_masks()`, for sb3-contrib's MaskablePPO.
 
     Raises:
         ConfigError: On sizes below 1, a negative penalty or cut-off, starts of the wrong shape or not finite, and a
@@ -67,6 +70,7 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         is_stochastic: bool = True,
         seed: int | None = None,
+        action_masks: Callable[[Array], Array] | None = None,
     ) -> None:
         if horizon < 1 or num_envs < 1:
             raise ConfigError(f"horizon={horizon} and num_envs={num_envs}: give at least 1")
@@ -83,12 +87,32 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         self.set_starts(start_observations)
         self._generator = torch.Generator(self._device)
         self._seed(self._row_seeds(secrets.randbits(31) if seed is None else seed))
+        self._masks_of_observations = action_masks
         self._state: ModelState | None = None
         self._begun: ModelState | None = None  # each row where its branch began, with what the model carried there
         self._ages = torch.zeros(num_envs, dtype=torch.int64, device=self._device)
         self._has_ended = torch.zeros(num_envs, dtype=torch.bool, device=self._device)
         if disagreement_penalty > 0 or disagreement_cutoff is not None:
             self._check_disagreement()
+
+    @property
+    def action_masks(self) -> Callable[[], Array]:
+        """A function of no arguments that gives the allowed actions, boolean [B, A]; call it after `reset`."""
+        if self._masks_of_observations is None:
+            # An AttributeError, so that libraries see that there are none.
+            raise AttributeError("this dream knows no masks: give it action_masks, a function of observations")
+        return self._present_masks
+
+    def _present_masks(self) -> Array:
+        if self._state is None:
+            raise ResetNeeded("call reset() before action_masks()")
+        assert self._masks_of_observations is not None
+        space = self.single_action_space
+        masks = np.asarray(self._masks_of_observations(self._present()))
+        expected = (self.num_envs, int(space.n)) if isinstance(space, gym.spaces.Discrete) else None
+        if masks.shape != expected or masks.dtype.kind not in "biu":
+            raise ConfigError(f"action_masks gives booleans of shape {expected}, got {masks.dtype} {masks.shape}")
+        return masks.astype(np.bool_)
 
     def set_starts(self, start_observations: Starts) -> None:
         """Branch from these from the next restart on, for example once more real data are there; raises ConfigError."""
@@ -240,10 +264,11 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         disagreement = zeros if prediction is None or prediction.disagreement is None else prediction.disagreement
         flags = _to_array(mask)
         components = {"model": rewards * mask, "disagreement": -self.disagreement_penalty * disagreement * mask}
-        masked = {name: _to_array(value).astype(np.float64) for name, value in components.items()}
-        masked |= {f"_{name}": flags.copy() for name in components}
         infos = {"disagreement": _to_array(disagreement * mask).astype(np.float64), "_disagreement": flags}
-        return infos | {"reward_components": masked, "_reward_components": flags.copy()}
+        for name, value in components.items():
+            infos[component_key(name)] = _to_array(value).astype(np.float64)
+            infos[f"_{component_key(name)}"] = flags.copy()
+        return infos if self.autoreset_mode == AutoresetMode.SAME_STEP else BatchInfos(infos)
 
     def _checked(self, actions: Any) -> Tensor:
         """Actions as the model takes them: [B] of Discrete, [B, A] of Box; raises InvalidAction."""

@@ -21,6 +21,7 @@ from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
 from wm_envs.errors import OptionError, StateError, UnknownOptionError
+from wm_envs.infos import BatchInfos, StepInfo
 from wm_envs.kernel import copy_rows, empty_rows, seed_rows, specialised
 from wm_envs.limits import LimitedByEnv, with_limit
 from wm_envs.options import UNLIMITED, as_integer, check_integer, check_seed
@@ -231,7 +232,7 @@ def _info_maker(rules: Rules) -> Callable[[tuple[Any, ...]], Info]:
     components = ", ".join(f"{name!r}: {position[name]}" for name in rules.reward_components)
     fields = "".join(f"{name!r}: {position[name]}, " for name in rules.info_names)
     maker: Callable[[tuple[Any, ...]], Info] = eval(
-        f"lambda outcome: {{{fields}'reward_components': {{{components}}}}}"
+        f"lambda outcome: StepInfo({{{fields}'reward_components': {{{components}}}}})", {"StepInfo": StepInfo}
     )
     return maker
 
@@ -418,7 +419,8 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         """Arrays of length B with `_key` masks; rows outside the mask are zero."""
         names = (self._rules.outcome_dtype.names or ())[len(OUTCOME_HEADER) :]
         columns = {name: _where(mask, self._outcomes[name]) for name in names}
-        return _masked(self._rules.step_info(columns), mask)
+        infos = _masked(self._rules.batch_infos(columns), mask)
+        return infos if self.autoreset_mode == AutoresetMode.SAME_STEP else BatchInfos(infos)
 
     def _observation_buffer(self) -> NDArray[np.float32]:
         return np.empty_like(self._observations) if self._copy else self._observations
@@ -574,6 +576,6 @@ def _where(mask: Array, column: Array) -> Array:
 def _masked(info: Info, mask: Array) -> Info:
     masked: Info = {}
     for name, value in info.items():
-        masked[name] = _masked(value, mask) if isinstance(value, dict) else value
+        masked[name] = value
         masked[f"_{name}"] = mask.copy()
     return masked

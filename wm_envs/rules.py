@@ -11,6 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from wm_envs.errors import InvalidActionError, StateError
+from wm_envs.infos import component_key
 from wm_envs.kernel import empty_rows, seed_rows
 from wm_envs.options import as_integer, check_integer
 
@@ -177,8 +178,9 @@ class Rules:
         if self.report_rows is not None:
             self.report_rows(states, self.parameters, outcomes, mask)
 
-    def step_info(self, outcomes: Mapping[str, Any]) -> Info:
-        """The info of a step from its outcome fields, reward components grouped under one key."""
-        info: Info = {name: outcomes[name] for name in self.info_names}
-        info["reward_components"] = {name: outcomes[name] for name in self.reward_components}
-        return info
+    def batch_infos(self, outcomes: Mapping[str, Any]) -> Info:
+        """The infos of a batch from its outcome fields, each reward component under a key of its own."""
+        infos: Info = {name: outcomes[name] for name in self.info_names}
+        for name in self.reward_components:
+            infos[component_key(name)] = outcomes[name]
+        return infos

@@ -11,6 +11,7 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
 from wm_envs.errors import OptionError
+from wm_envs.infos import component_key
 from wm_envs.options import check_integer
 
 Observation = NDArray[Any]
@@ -74,8 +75,8 @@ class VectorRewardBatch(VectorWrapper):
         return observations, rewards, terminated, truncated, infos
 
     def _stacked(self, infos: dict[str, Any]) -> NDArray[np.float32]:
-        components = infos["reward_components"]
-        return np.stack([components[name] for name in self.component_names], axis=-1).astype(np.float32)
+        columns = [infos[component_key(name)] for name in self.component_names]
+        return np.stack(columns, axis=-1).astype(np.float32)
 
 
 class FrameHistory(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):

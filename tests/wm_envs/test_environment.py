@@ -358,9 +358,9 @@ def test_same_step_by_hand():
     for mask in (infos["_final_obs"], infos["_final_info"], infos["final_info"]["_is_success"]):
         assert mask.tolist() == [False, True, True]
     assert infos["final_info"]["is_success"].tolist() == [False, True, False]
-    assert infos["final_info"]["reward_components"]["progress"].tolist() == [0, 1, -1]
+    assert infos["final_info"]["reward_components/progress"].tolist() == [0, 1, -1]
     assert infos["is_success"].tolist() == [False, False, False]
-    assert infos["reward_components"]["progress"].tolist() == [1, 0, 0]
+    assert infos["reward_components/progress"].tolist() == [1, 0, 0]
     assert "final_obs" not in env.step(np.array([STAY] * 3))[4]
 
 
