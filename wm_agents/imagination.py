@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.box_values import as_box_values
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.imagined_rows import check_finite, join_predictions, join_states, replace_rows, without_rows
 from wm_agents.protocols import ModelState, Prediction, WorldModel
 from wm_envs.infos import BatchInfos, component_key
+from wm_envs.options import as_integer
 
 Array = NDArray[Any]
 Info = dict[str, Any]
@@ -72,6 +74,9 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         seed: int | None = None,
         action_masks: Callable[[Array], Array] | None = None,
     ) -> None:
+        require_integers(None, horizon=horizon, num_envs=num_envs)
+        if seed is not None:
+            require_integers(0, seed=seed)
         if horizon < 1 or num_envs < 1:
             raise ConfigError(f"horizon={horizon} and num_envs={num_envs}: give at least 1")
         if disagreement_penalty < 0 or (disagreement_cutoff is not None and disagreement_cutoff < 0):
@@ -94,6 +99,13 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         self._has_ended = torch.zeros(num_envs, dtype=torch.bool, device=self._device)
         if disagreement_penalty > 0 or disagreement_cutoff is not None:
             self._check_disagreement()
+
+    @property
+    def np_random_seed(self) -> Any:
+        """The `seed` of the `reset` that starts the stream again: an integer, or one number or None for each row."""
+        seeds = self._row_seeds_of_stream
+        first = seeds[0]
+        return first if first is not None and list(seeds) == self._row_seeds(first) else seeds
 
     @property
     def action_masks(self) -> Callable[[], Array]:
@@ -142,7 +154,7 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         """
         mask = self._reset_mask(options)
         if seed is not None:
-            self._seed(self._row_seeds(int(seed)) if isinstance(seed, int | np.integer) else seed)
+            self._seed(self._checked_seeds(seed))
         self._restart(mask)
         return self._present(), self._infos(mask, None)
 
@@ -307,13 +319,30 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
             raise ConfigError("reset_mask selects no row: leave step() to go on, or select at least one")
         return torch.as_tensor(mask, device=self._device)
 
+    def _checked_seeds(self, seed: Any) -> list[int | None]:
+        """One seed or None for each row; raises ConfigError with nothing changed."""
+        first = as_integer(seed)
+        if first is not None and first >= 0:
+            return list(self._row_seeds(first))
+        seeds = list(seed) if np.iterable(seed) and not isinstance(seed, str) else [seed]
+        numbers = [None if one is None else as_integer(one) for one in seeds]
+        is_wrong = any(
+            given is not None and (number is None or number < 0) for given, number in zip(seeds, numbers, strict=True)
+        )
+        if len(seeds) != self.num_envs or is_wrong:
+            raise ConfigError(
+                f"expected {self.num_envs} seeds that are None or integers from 0 on, or the first one, got {seed!r}"
+            )
+        return numbers
+
     def _row_seeds(self, seed: int) -> list[int]:
         """Gymnasium takes an integer for this list."""
         return [seed + row for row in range(self.num_envs)]
 
     def _seed(self, seeds: Sequence[int | None]) -> None:
         """One stream from the seeds of all rows."""
-        sequence = np.random.SeedSequence([0 if seed is None else (seed + 1) % 2**32 for seed in seeds])
+        self._row_seeds_of_stream = tuple(seeds)
+        sequence = np.random.SeedSequence([0 if seed is None else seed + 1 for seed in seeds])
         self._generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 
