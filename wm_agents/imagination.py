@@ -35,9 +35,10 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
     """B imagined episodes that start from real observations and are truncated after `horizon` steps.
 
     Each step's reward is the model's, less the disagreement penalty; both are in the infos as
-    `reward_components/model` and `reward_components/disagreement`, and `info["disagreement"]` is the bare number. An episode terminates with the probability that
-    the model gives, and is truncated at the horizon or where the ensemble disagrees too much, so that a learner
-    bootstraps there. Observations are held within the bounds of the observation space, in which the model was fitted.
+    `reward_components/model` and `reward_components/disagreement`, and `infos["disagreement"]` is the bare number. An
+    episode terminates with the probability that the model gives, and is truncated at the horizon or where the ensemble
+    disagrees too much, so that a learner bootstraps there. Observations are held within the bounds of the observation
+    space, in which the model was fitted.
 
     Args:
         model: The world model; its spaces become the environment's.

@@ -8,6 +8,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from wm_envs.errors import OptionError, StateError, UnknownOptionError
 from wm_envs.infos import BatchInfos, StepInfo
 from wm_envs.kernel import copy_rows, empty_rows, seed_rows, specialised
-from wm_envs.limits import LimitedByEnv, with_limit
+from wm_envs.limits import LimitedByEnv, OwnLimit, is_own, with_limit
 from wm_envs.options import UNLIMITED, as_integer, check_integer, check_seed
 from wm_envs.rules import OUTCOME_HEADER, Array, Info, Rules, draw_seed
 
@@ -175,10 +176,10 @@ class KernelEnv(gym.Env[Any, Any]):
         if self._rules is before:
             return
         self._bind()
-        self._spec = with_limit(self._spec, self._rules.time_limit)
         if self._spec is not None:
             # Among the options it outlives JSON, where `take_limit` is lost.
-            self._spec.kwargs = {**self._spec.kwargs, "max_episode_steps": self._rules.time_limit}
+            given = {"max_episode_steps": self._rules.time_limit}
+            self._spec = with_limit(replace(self._spec, kwargs={**self._spec.kwargs, **given}), self._rules.time_limit)
 
     def clone_state(self) -> Array:
         """A copy of the state row, shape (): the random stream is part of it."""
@@ -483,6 +484,8 @@ def take_limit(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     if type(env) is not TimeLimit or not isinstance(kernel_env, KernelEnv):
         return env
     max_episode_steps = env._max_episode_steps
+    if is_own(max_episode_steps):
+        return env.env
     outer: Any = env
     while not isinstance(outer.env, OneStep | KernelEnv):
         outer = outer.env
@@ -521,7 +524,7 @@ class OneStep(TimeLimit):
     env: KernelEnv
 
     def __init__(self, env: KernelEnv) -> None:
-        super().__init__(env, max_episode_steps=1)
+        super().__init__(env, max_episode_steps=OwnLimit(1))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         """Start an episode."""

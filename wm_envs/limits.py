@@ -5,9 +5,16 @@ from typing import Any
 
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
-from wm_envs.options import UNLIMITED
+from wm_envs.options import UNLIMITED, as_integer
 
 TAKE_LIMIT = WrapperSpec("take_limit", "wm_envs.environment:take_limit", {})
+
+
+class OwnLimit(int):
+    """A time limit that follows from the options, as specifications tell it.
+
+    Whoever makes the environment anew with other options, such as a higher level, gets theirs.
+    """
 
 
 class LimitedByEnv(tuple[WrapperSpec, ...]):
@@ -40,5 +47,14 @@ def with_limit(spec: EnvSpec | None, time_limit: int) -> EnvSpec | None:
     if spec is None:
         return None
     completed = copy.copy(spec)
-    completed.max_episode_steps = None if time_limit >= UNLIMITED else time_limit
+    is_given = not is_own(spec.kwargs.get("max_episode_steps"))
+    completed.max_episode_steps = time_limit if is_given else OwnLimit(time_limit)
+    if time_limit >= UNLIMITED:
+        completed.max_episode_steps = None
     return completed
+
+
+def is_own(max_episode_steps: Any) -> bool:
+    """Whether this leaves the limit to the options, as None and the -1 of `gym.make` do."""
+    is_left = max_episode_steps is None or isinstance(max_episode_steps, OwnLimit)
+    return is_left or as_integer(max_episode_steps) == -1

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from wm_envs.errors import InvalidActionError, StateError
 from wm_envs.infos import component_key
 from wm_envs.kernel import empty_rows, seed_rows
-from wm_envs.options import as_integer, check_integer
+from wm_envs.limits import is_own
+from wm_envs.options import check_integer
 
 Info = dict[str, Any]
 Array = NDArray[Any]
@@ -101,7 +102,7 @@ class Rules:
             max_episode_steps: Steps, more or fewer than the rules have; None and -1, as for
                 `gym.make`, keep the limit that follows from the options.
         """
-        if max_episode_steps is None or as_integer(max_episode_steps) == -1:
+        if is_own(max_episode_steps):
             return self
         parameters = self.parameters.copy()
         parameters["time_limit"] = check_integer("max_episode_steps", max_episode_steps, 1)

@@ -55,8 +55,9 @@ class UNResolutionEnv(KernelEnv):
 
     ## Action Space
     `Discrete(5)`: 0 COSPONSOR, 1 YES, 2 NO, 3 ABSTAIN, 4 NO_ACTION. Valid in DRAFT are 0 and 4, in the votes 1 to 3, in
-    TERMINAL 4: `info["action_mask"]` and `action_masks()` say which. Another action counts as NO_ACTION, which in a vote is an absence, and
-    sets `info["invalid_action"]`; with `strict=True` it raises an error.
+    TERMINAL 4: `info["action_mask"]` and `action_masks()` say which, the latter where sb3-contrib's MaskablePPO looks.
+    Another action counts as NO_ACTION, which in a vote is an absence, and sets `info["invalid_action"]`; with
+    `strict=True` it raises an error.
 
     ## Observation Space
     `Box(0, ..., (14,), float32)`:
