@@ -454,7 +454,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
             seed_rows(self._states, seeds)
             self._row_seeds = seeds
             return
-        chosen = {row: s for row in np.flatnonzero(mask) if (s := seeds[row]) is not None}
+        chosen = {row: s for row in np.flatnonzero(mask).tolist() if (s := seeds[row]) is not None}
         rows = self._states[list(chosen)]
         seed_rows(rows, list(chosen.values()))
         for name in ("key", "counter"):

@@ -1,6 +1,5 @@
 """The infos of native environments: reward components by name, for single environments and for batches."""
 
-from collections.abc import ItemsView
 from typing import Any
 
 REWARD_COMPONENTS = "reward_components"
@@ -19,7 +18,7 @@ class StepInfo(dict[str, Any]):
     libraries that know no dictionary within infos, such as TorchRL.
     """
 
-    def items(self) -> ItemsView[str, Any]:
+    def items(self) -> Any:
         """Keys and values, each reward component under a key of its own."""
         flat: dict[str, Any] = {}
         for key, value in super().items():

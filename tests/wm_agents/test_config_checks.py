@@ -19,6 +19,7 @@ from wm_agents.reinforce_config import ReinforceConfig
 from wm_agents.sequence_model import NetworkConfig
 from wm_agents.training.seeding import spawn_seeds
 from wm_agents.vector_ppo import VectorPPOConfig
+from wm_agents.votes.classifier import ClassifierConfig
 from wm_agents.votes.spatial import SpatialConfig
 from wm_agents.world_models import FitConfig
 
@@ -33,6 +34,7 @@ COUNTS = [
     (SampledConfig, "horizon"),
     (MaxEntConfig, "max_iterations"),
     (SpatialConfig, "num_steps"),
+    (ClassifierConfig, "num_epochs"),
     (TrainConfig, "patience"),
 ]
 

@@ -81,7 +81,7 @@ def test_the_oracle_takes_the_same_seeds():
         oracle.rollout("wm/SequenceNext-v0", states, actions, seed=seed, **kwargs)[0] for seed in (4, np.int32(4))
     )
     np.testing.assert_array_equal(one, other)
-    with pytest.raises(OptionError, match="seed is an integer at least 0, got 1.5"):
+    with pytest.raises(OptionError, match=r"seed is an integer at least 0, got 1\.5"):
         oracle.rollout("wm/SequenceNext-v0", states, actions, seed=1.5, **kwargs)
 
 
