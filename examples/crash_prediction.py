@@ -27,7 +27,7 @@ from examples import plan_driving
 from examples.driving.imagination import CompiledModel, Floats
 from examples.driving.risk import Imagination, NoisyDrivers, features_of, learned_paths, true_paths, urgencies
 from examples.record_driving import CIRCUITS, held_out
-from wm_agents.config_checks import require_at_least
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.end_scores import auroc, average_precision
 from wm_agents.safety import RiskCalibrator, Shield, calibration_error
@@ -215,7 +215,7 @@ def check(config: Config) -> None:
     """Refuse at once what would fail after minutes; raises ConfigError."""
     Shield(config.threshold, hold=config.hold)
     names = ("num_calibration_circuits", "cars", "every", "horizon", "samples", "shield_every", "shield_cars")
-    require_at_least(1, **{name: getattr(config, name) for name in names})
+    require_integers(1, **{name: getattr(config, name) for name in names})
     if config.steps < config.horizon:
         raise ConfigError(f"no warning counts in {config.steps} steps with a horizon of {config.horizon}: drive longer")
 

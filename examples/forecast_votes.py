@@ -20,7 +20,7 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-from wm_agents.config_checks import require_at_least
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.votes import (
@@ -124,8 +124,8 @@ def main(config: Config) -> dict[str, Any]:
 
 def check(config: Config) -> None:
     """Raise ConfigError for numbers that would fail after minutes, or score something else than asked."""
-    require_at_least(1, num_revealed=config.num_revealed, num_draws=config.num_draws, num_threads=config.num_threads)
-    require_at_least(0, seed=config.seed)
+    require_integers(1, num_revealed=config.num_revealed, num_draws=config.num_draws, num_threads=config.num_threads)
+    require_integers(0, seed=config.seed)
 
 
 def score(data: VoteData, forecast: Forecast, is_novel: dict[str, NDArray[np.bool_]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ cut-off that of Kidambi et al., "MOReL", NeurIPS 2020, definition 1, here as a t
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -19,12 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.box_values import as_box_values
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.fitted import check_fitted
 from wm_agents.imagined_rows import check_finite, join_predictions, join_states, replace_rows, without_rows
 from wm_agents.protocols import ModelState, Prediction, WorldModel
 from wm_agents.recorded_states import recorded_states
 from wm_agents.trajectories import Trajectories
+from wm_envs.infos import BatchInfos, component_key
+from wm_envs.options import as_integer
 
 Array = NDArray[Any]
 Info = dict[str, Any]
@@ -34,10 +37,11 @@ Starts = Trajectories | NDArray[np.floating[Any]] | Tensor | ModelState
 class DreamVectorEnv(VectorEnv[Any, Any, Array]):
     """B imagined episodes that start from real observations and are truncated after `horizon` steps.
 
-    Each step's reward is the model's, less the disagreement penalty; both are in `info["reward_components"]` as `model`
-    and `disagreement`, and `info["disagreement"]` is the bare number. An episode terminates with the probability that
-    the model gives, and is truncated at the horizon or where the ensemble disagrees too much, so that a learner
-    bootstraps there. Observations are held within the bounds of the observation space, in which the model was fitted.
+    Each step's reward is the model's, less the disagreement penalty; both are in the infos as
+    `reward_components/model` and `reward_components/disagreement`, and `infos["disagreement"]` is the bare number. An
+    episode terminates with the probability that the model gives, and is truncated at the horizon or where the ensemble
+    disagrees too much, so that a learner bootstraps there. Observations are held within the bounds of the observation
+    space, in which the model was fitted.
 
     Args:
         model: The world model; its spaces become the environment's.
@@ -54,6 +58,8 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         is_stochastic: Sample the model and the terminations; False takes the model's best guess, and an end where it is
             more likely than not.
         seed: Seed of starts and samples until `reset` gives another; None draws one.
+        action_masks: Which actions [B, A] observations [B, ...] have, such as `masks_of_observations` of
+            `wm_envs.resolutions.env`; the environment then has `action_masks()`, for sb3-contrib's MaskablePPO.
 
     Raises:
         ConfigError: On sizes below 1, a negative penalty or cut-off, starts of the wrong shape or not finite, and a
@@ -74,8 +80,12 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         is_stochastic: bool = True,
         seed: int | None = None,
+        action_masks: Callable[[Array], Array] | None = None,
     ) -> None:
         check_fitted(model)
+        require_integers(None, horizon=horizon, num_envs=num_envs)
+        if seed is not None:
+            require_integers(0, seed=seed)
         if horizon < 1 or num_envs < 1:
             raise ConfigError(f"horizon={horizon} and num_envs={num_envs}: give at least 1")
         if disagreement_penalty < 0 or (disagreement_cutoff is not None and disagreement_cutoff < 0):
@@ -91,12 +101,39 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         self.set_starts(start_observations)
         self._generator = torch.Generator(self._device)
         self._seed(self._row_seeds(secrets.randbits(31) if seed is None else seed))
+        self._masks_of_observations = action_masks
         self._state: ModelState | None = None
         self._begun: ModelState | None = None  # each row where its branch began, with what the model carried there
         self._ages = torch.zeros(num_envs, dtype=torch.int64, device=self._device)
         self._has_ended = torch.zeros(num_envs, dtype=torch.bool, device=self._device)
         if disagreement_penalty > 0 or disagreement_cutoff is not None:
             self._check_disagreement()
+
+    @property
+    def np_random_seed(self) -> Any:
+        """The `seed` of the `reset` that starts the stream again: an integer, or one number or None for each row."""
+        seeds = self._row_seeds_of_stream
+        first = seeds[0]
+        return first if first is not None and list(seeds) == self._row_seeds(first) else seeds
+
+    @property
+    def action_masks(self) -> Callable[[], Array]:
+        """A function of no arguments that gives the allowed actions, boolean [B, A]; call it after `reset`."""
+        if self._masks_of_observations is None:
+            # An AttributeError, so that libraries see that there are none.
+            raise AttributeError("this dream knows no masks: give it action_masks, a function of observations")
+        return self._present_masks
+
+    def _present_masks(self) -> Array:
+        if self._state is None:
+            raise ResetNeeded("call reset() before action_masks()")
+        assert self._masks_of_observations is not None
+        space = self.single_action_space
+        masks = np.asarray(self._masks_of_observations(self._present()))
+        expected = (self.num_envs, int(space.n)) if isinstance(space, gym.spaces.Discrete) else None
+        if masks.shape != expected or masks.dtype.kind not in "biu":
+            raise ConfigError(f"action_masks gives booleans of shape {expected}, got {masks.dtype} {masks.shape}")
+        return masks.astype(np.bool_)
 
     def set_starts(self, start_observations: Starts) -> None:
         """Branch from these from the next restart on, for example once more real data are there; raises ConfigError."""
@@ -130,7 +167,7 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         self._check_open()
         mask = self._reset_mask(options)
         if seed is not None:
-            self._seed(self._row_seeds(int(seed)) if isinstance(seed, int | np.integer) else seed)
+            self._seed(self._checked_seeds(seed))
         self._restart(mask)
         return self._present(), self._infos(mask, None)
 
@@ -253,10 +290,11 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         disagreement = zeros if prediction is None or prediction.disagreement is None else prediction.disagreement
         flags = _to_array(mask)
         components = {"model": rewards * mask, "disagreement": -self.disagreement_penalty * disagreement * mask}
-        masked = {name: _to_array(value).astype(np.float64) for name, value in components.items()}
-        masked |= {f"_{name}": flags.copy() for name in components}
         infos = {"disagreement": _to_array(disagreement * mask).astype(np.float64), "_disagreement": flags}
-        return infos | {"reward_components": masked, "_reward_components": flags.copy()}
+        for name, value in components.items():
+            infos[component_key(name)] = _to_array(value).astype(np.float64)
+            infos[f"_{component_key(name)}"] = flags.copy()
+        return infos if self.autoreset_mode == AutoresetMode.SAME_STEP else BatchInfos(infos)
 
     def _checked(self, actions: Any) -> Tensor:
         """Actions as the model takes them: [B] of Discrete, [B, A] of Box; raises InvalidAction."""
@@ -299,13 +337,30 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
             raise ConfigError("reset_mask selects no row: leave step() to go on, or select at least one")
         return torch.as_tensor(mask, device=self._device)
 
+    def _checked_seeds(self, seed: Any) -> list[int | None]:
+        """One seed or None for each row; raises ConfigError with nothing changed."""
+        first = as_integer(seed)
+        if first is not None and first >= 0:
+            return list(self._row_seeds(first))
+        seeds = list(seed) if np.iterable(seed) and not isinstance(seed, str) else [seed]
+        numbers = [None if one is None else as_integer(one) for one in seeds]
+        is_wrong = any(
+            given is not None and (number is None or number < 0) for given, number in zip(seeds, numbers, strict=True)
+        )
+        if len(seeds) != self.num_envs or is_wrong:
+            raise ConfigError(
+                f"expected {self.num_envs} seeds that are None or integers from 0 on, or the first one, got {seed!r}"
+            )
+        return numbers
+
     def _row_seeds(self, seed: int) -> list[int]:
         """Gymnasium takes an integer for this list."""
         return [seed + row for row in range(self.num_envs)]
 
     def _seed(self, seeds: Sequence[int | None]) -> None:
         """One stream from the seeds of all rows."""
-        sequence = np.random.SeedSequence([0 if seed is None else (seed + 1) % 2**32 for seed in seeds])
+        self._row_seeds_of_stream = tuple(seeds)
+        sequence = np.random.SeedSequence([0 if seed is None else seed + 1 for seed in seeds])
         self._generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 

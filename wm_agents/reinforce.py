@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.config_checks import require_at_least
+from wm_agents.config_checks import require_integers
 from wm_agents.episodes import Collector, EpisodeBatch, Interface, VectorEnvMaker, environment_maker, sample_categorical
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, SpaceError
 from wm_agents.flat_adam import FlatAdam
@@ -176,7 +176,7 @@ class Reinforce:
             CheckpointError: The checkpoints are of another run, or none of them is whole.
             NonFiniteError: A loss or gradient is not finite; parameters and checkpoints are those before the update.
         """
-        require_at_least(1, total_timesteps=total_timesteps, checkpoint_every=checkpoint_every)
+        require_integers(1, total_timesteps=total_timesteps, checkpoint_every=checkpoint_every)
         if checkpoints is not None and self.num_updates == 0:
             self.resume(checkpoints)
         done = int(self.num_steps.min())

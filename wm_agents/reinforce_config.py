@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError
 from wm_agents.sequence_model import NetworkConfig
 
@@ -73,8 +74,7 @@ class ReinforceConfig:
 
     def __post_init__(self) -> None:
         for name in ("num_seeds", "episodes_per_update", "max_episode_steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"ReinforceConfig.{name} is at least 1, got {getattr(self, name)}")
+            require_integers(1, **{f"ReinforceConfig.{name}": getattr(self, name)})
         for name in ("learning_rate", "max_gradient_norm"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ConfigError(f"ReinforceConfig.{name} is positive, got {getattr(self, name)}")

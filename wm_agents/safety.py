@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from wm_agents.config_checks import require_between
+from wm_agents.config_checks import require_between, require_integers
 from wm_agents.errors import ConfigError, ConvergenceError
 from wm_agents.protocols import ModelState, WorldModel
 from wm_agents.training.newton import minimize_convex
@@ -53,6 +53,7 @@ def imagined_margins(
         num_samples: Futures per row, S; more than one makes sense where the policy or the model draws.
         generator: Randomness of the model; None takes its best guess.
     """
+    require_integers(None, horizon=horizon, num_samples=num_samples)
     if horizon < 1 or num_samples < 1:
         raise ConfigError(f"horizon={horizon} and num_samples={num_samples}: give at least 1")
     state = (start if isinstance(start, ModelState) else model.start(start)).repeat(num_samples)

@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from wm_agents.errors import ConfigError
 from wm_agents.imagination import DreamVectorEnv
+from wm_envs.infos import REWARD_COMPONENTS, StepInfo, component_key
 
 Infos = list[dict[str, Any]]
 _FINAL_KEYS = frozenset({"final_obs", "final_info", "_final_obs", "_final_info"})
@@ -101,7 +102,7 @@ class SB3VecEnv(VecEnv):
         """An attribute of each row's environment, or of the batch where the rows are no environments of their own."""
         if (envs := self._row_envs()) is not None:
             return [envs[i].get_wrapper_attr(attr_name) for i in self._get_indices(indices)]
-        value = getattr(self.vector_env, attr_name)
+        value = self._batch_attr(attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
@@ -114,18 +115,28 @@ class SB3VecEnv(VecEnv):
         setattr(self.vector_env, attr_name, value)
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        """Call a method of some rows' environments; of a batch once, for all rows, with its answer given to each."""
+        """Call a method of some rows' environments; of a batch once, for all rows, with its answer given to each.
+
+        Each row has its own of the `action_masks` [B, A], for which sb3-contrib asks.
+        """
         if (envs := self._row_envs()) is not None:
             methods = [envs[i].get_wrapper_attr(method_name) for i in self._get_indices(indices)]
             return [method(*method_args, **method_kwargs) for method in methods]
+        method: Callable[..., Any] = self._batch_attr(method_name)
+        if method_name == "action_masks":
+            masks = method(*method_args, **method_kwargs)
+            return [masks[i] for i in self._get_indices(indices)]
         self._refuse_part(indices, f"call {method_name!r}")
-        method: Callable[..., Any] = getattr(self.vector_env, method_name)
         return [method(*method_args, **method_kwargs)] * self.num_envs
 
     def env_is_wrapped(self, wrapper_class: type[gym.Wrapper[Any, Any, Any, Any]], indices: Any = None) -> list[bool]:
         """Whether each row's environment carries this wrapper; rows of a batch carry none."""
         envs = self._row_envs()
         return [envs is not None and is_wrapped(envs[i], wrapper_class) for i in self._get_indices(indices)]
+
+    def _batch_attr(self, name: str) -> Any:
+        """An attribute of the batch; wrappers of batches do not pass on those of what they wrap."""
+        return getattr(self.vector_env if hasattr(self.vector_env, name) else self.vector_env.unwrapped, name)
 
     def _row_envs(self) -> list[gym.Env[Any, Any]] | None:
         """The single environments, where the batch is made of them in this process."""
@@ -149,18 +160,23 @@ def split_infos(infos: dict[str, Any], num_envs: int, skipped: Iterable[str] = (
     """Vector infos (arrays with `_key` masks) as one dictionary per row, as SB3 has them.
 
     Args:
-        infos: What a vector environment's `reset` or `step` gave; nested dictionaries are split too.
+        infos: What a vector environment's `reset` or `step` gave; nested dictionaries are split too,
+            and reward components become the dictionary that they are in a single environment's info.
         num_envs: Number of rows.
         skipped: Keys to leave out.
     """
-    rows: Infos = [{} for _ in range(num_envs)]
+    rows: Infos = [StepInfo() for _ in range(num_envs)]
+    prefix = component_key("")
     for key, values in infos.items():
         if key in skipped or (key.startswith("_") and key[1:] in infos):
             continue
         mask = infos.get(f"_{key}")
         parts = split_infos(values, num_envs) if isinstance(values, dict) else values
         for i in range(num_envs) if mask is None else np.flatnonzero(mask).tolist():
-            rows[i][key] = parts[i]
+            if key.startswith(prefix):
+                rows[i].setdefault(REWARD_COMPONENTS, {})[key.removeprefix(prefix)] = parts[i]
+            else:
+                rows[i][key] = parts[i]
     return rows
 
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wm_agents.box_values import ActionUnits
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError
 from wm_agents.running_standardiser import RunningStandardiser
 
@@ -46,8 +47,7 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value < 1:
-                raise ConfigError(f"NetworkConfig.{name} is at least 1, got {value}")
+            require_integers(1, **{f"NetworkConfig.{name}": value})
         if self.width % (2 * self.num_heads):
             raise ConfigError(f"width is a multiple of 2 * num_heads, got {self.width} and {self.num_heads} heads")
 

@@ -20,6 +20,7 @@ from wm_agents.trajectory_checks import (
     converted,
     lengths_between,
 )
+from wm_envs.options import as_integer
 from wm_envs.paths import user_path
 
 Array = NDArray[Any]
@@ -261,8 +262,9 @@ class Trajectories:
         Raises:
             TrajectoryError: No episode is that long.
         """
-        if horizon < 1:
-            raise TrajectoryError(f"a horizon is at least 1 step, got {horizon}")
+        steps = as_integer(horizon)
+        if steps is None or steps < 1:
+            raise TrajectoryError(f"a horizon is an integer of at least 1 step, got {horizon!r}")
         longest = int(self.lengths.max())
         if longest < horizon:
             raise TrajectoryError(

@@ -20,7 +20,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wm_agents.config_checks import require_at_least, require_between, require_positive
+from wm_agents.config_checks import require_at_least, require_between, require_integers, require_positive
 from wm_agents.errors import ConfigError, NonFiniteError, SpaceError
 from wm_agents.networks import Perceptron
 from wm_agents.observation_rows import encoded_rows
@@ -69,7 +69,7 @@ class VectorPPOConfig:
 
     def __post_init__(self) -> None:
         counts = {"num_steps": self.num_steps, "num_epochs": self.num_epochs, "minibatch_size": self.minibatch_size}
-        require_at_least(1, **counts, **{f"widths[{i}]": width for i, width in enumerate(self.widths)})
+        require_integers(1, **counts, **{f"widths[{i}]": width for i, width in enumerate(self.widths)})
         require_between(0, 1, discount=self.discount, trace=self.trace)
         require_at_least(0, value_coefficient=self.value_coefficient)
         require_positive(clip=self.clip, max_gradient_norm=self.max_gradient_norm)
@@ -183,7 +183,7 @@ class VectorPPO(nn.Module):
                 "gym.make_vec(id, num_envs, autoreset_mode=AutoresetMode.DISABLED) where it has this option, else with "
                 "vectorization_mode='sync', vector_kwargs={'autoreset_mode': AutoresetMode.DISABLED}"
             )
-        require_at_least(1, num_updates=num_updates, checkpoint_every=checkpoint_every)
+        require_integers(1, num_updates=num_updates, checkpoint_every=checkpoint_every)
         run = {"kind": "vector ppo", "config": asdict(self.config), "rows": env.num_envs, "updates": num_updates}
         run |= {"learning_rate": learning_rate, "entropy": entropy, "checkpoint_every": checkpoint_every}
         run |= {"seed": self.seed, "spaces": [str(self.observation_space), str(self.action_space)]}

@@ -18,7 +18,7 @@ from stable_baselines3.common.preprocessing import get_flattened_obs_dim, prepro
 from torch import Tensor, nn
 
 from wm_agents.box_values import ActionUnits
-from wm_agents.config_checks import require_at_least
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import SpaceError
 from wm_agents.observation_rows import observation_rows
 from wm_agents.running_standardiser import RunningStandardiser
@@ -145,7 +145,7 @@ class WorldModelPolicy(BoundedActorCriticPolicy):
         **arguments: Any,
     ) -> None:
         check_spaces(observation_space, action_space)
-        require_at_least(1, world_model_width=world_model_width)
+        require_integers(1, world_model_width=world_model_width)
         self._world_model_width = world_model_width
         super().__init__(observation_space, action_space, lr_schedule, **arguments)
 

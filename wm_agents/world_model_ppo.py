@@ -26,7 +26,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.utils import explained_variance
 from torch import Tensor
 
-from wm_agents.config_checks import require_at_least
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
 from wm_agents.networks import choose_device
 from wm_agents.reinforce import other_rows
@@ -201,7 +201,7 @@ class WorldModelPPO(PPO):
             CheckpointError: The checkpoints are of another run, or none of them is whole.
             NonFiniteError: An observation, reward, loss or gradient is not finite; parameters are those before it.
         """
-        require_at_least(1, total_timesteps=total_timesteps, checkpoint_every=checkpoint_every)
+        require_integers(1, total_timesteps=total_timesteps, checkpoint_every=checkpoint_every)
         if checkpoints is not None and not reset_num_timesteps:
             raise ConfigError("with checkpoints the steps count from the first: leave reset_num_timesteps=True")
         callbacks = [NextObservationRecorder(), *_as_list(callback)]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from wm_envs.cluster import run_tasks
 from wm_envs.environment import KernelVectorEnv
 from wm_envs.errors import MissingExtraError, OptionError, TrajectoryError
+from wm_envs.options import check_integer, check_seed
 from wm_envs.paths import absolute_options
 from wm_envs.registration import spec_of
 from wm_envs.streams import is_progress_shown
@@ -89,16 +90,14 @@ def record(
     """
     if not isinstance(env_id, str):
         raise OptionError(f"record takes an id, got {env_id!r}: register the environment with gym.register first")
-    if episodes < 1 or (num_envs is not None and num_envs < 1):
-        raise OptionError(f"episodes and num_envs are at least 1, got {episodes} and {num_envs}")
+    episodes, seed = check_integer("episodes", episodes, 1), check_seed(seed)
+    episodes_per_task = check_integer("episodes_per_task", episodes_per_task, 1)
+    num_envs = None if num_envs is None else check_integer("num_envs", num_envs, 1)
+    num_workers = None if num_workers is None else check_integer("num_workers", num_workers, 1)
     if backend == "local":
         return _record_here(env_id, episodes, policy, seed, num_envs, env_kwargs or {}, progress)
     if backend != "ray":
         raise OptionError(f"backend is 'local' or 'ray', got {backend!r}")
-    if episodes_per_task < 1 or (num_workers is not None and num_workers < 1):
-        raise OptionError(
-            f"episodes_per_task and num_workers are at least 1, got {episodes_per_task} and {num_workers}"
-        )
     tasks = _tasks(episodes, episodes_per_task, seed, num_envs or _num_envs(env_id))
     play = partial(record, env_id, policy=policy, env_kwargs=absolute_options(env_kwargs or {}), progress=False)
     with _progress(episodes, progress) as advance:

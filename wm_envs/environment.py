@@ -21,10 +21,12 @@ from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
 from wm_envs.errors import OptionError, StateError, UnknownOptionError
+from wm_envs.infos import BatchInfos, StepInfo
 from wm_envs.kernel import copy_rows, empty_rows, seed_rows, specialised
-from wm_envs.options import check_integer
+from wm_envs.limits import LimitedByEnv, OwnLimit, is_own, with_limit
+from wm_envs.options import UNLIMITED, as_integer, check_integer, check_seed
 from wm_envs.paths import absolute_options
-from wm_envs.rules import OUTCOME_HEADER, UNLIMITED, Array, Info, Rules
+from wm_envs.rules import OUTCOME_HEADER, UNLIMITED, Array, Info, Rules, draw_seed
 from wm_envs.threads import ThreadPool
 
 _INTEGERS = frozenset({int, np.int64, np.int32})
@@ -55,15 +57,17 @@ class KernelEnv(gym.Env[Any, Any]):
         """A state row as a line of text."""
         raise NotImplementedError
 
-    def __init__(self, *, render_mode: str | None = None, **options: Any) -> None:
+    def __init__(self, *, render_mode: str | None = None, max_episode_steps: int | None = None, **options: Any) -> None:
         self._spec: EnvSpec | None = None
-        self._rules = make_rules(type(self), options)
+        self._rules = make_rules(type(self), options).limited_to(max_episode_steps)
         self.render_mode = check_render_mode(render_mode, self.metadata)
         self.observation_fields = self._rules.observation_fields
         self.reward_components = self._rules.reward_components
         self.observation_space = self._rules.observation_space
         self.action_space = self._rules.action_space
-        self._states = self._rules.new_states(1)
+        seed = draw_seed()
+        super().reset(seed=seed)  # so that `np_random_seed` repeats an episode that was given no seed
+        self._states = self._rules.new_states(1, seed)
         self._outcomes = empty_rows(1, self._rules.outcome_dtype)
         self._needs_reset = True
         self._is_closed = False
@@ -108,8 +112,9 @@ class KernelEnv(gym.Env[Any, Any]):
         """Start an episode; a seed starts the random stream anew, without one it goes on."""
         _check_open(self._is_closed)
         if seed is not None:
-            super().reset(seed=check_integer("seed", seed, 0))
-            seed_rows(self._states, [seed])
+            number = check_seed(seed)
+            super().reset(seed=number)
+            seed_rows(self._states, [number])
         self._reset_row(*self._reset_arguments)
         self._needs_reset = False
         if self.render_mode == "human":
@@ -157,12 +162,30 @@ class KernelEnv(gym.Env[Any, Any]):
 
     @property
     def spec(self) -> EnvSpec | None:
-        """How `gym.make` makes this again, also from another folder; None without it."""
+        """How `gym.make` makes this again, with its time limit and from any folder; None without it."""
         return self._spec
 
     @spec.setter
     def spec(self, spec: EnvSpec | None) -> None:
-        self._spec = with_absolute_paths(spec)
+        self._spec = with_limit(with_absolute_paths(spec), self._rules.time_limit)
+        if self._spec is not None:
+            self._spec.additional_wrappers = LimitedByEnv(self._spec.additional_wrappers)
+
+    def limit_to(self, max_episode_steps: int | None) -> None:
+        """Truncate episodes after so many steps, the running one included; raises OptionError.
+
+        Args:
+            max_episode_steps: None and -1 change nothing.
+        """
+        before = self._rules
+        self._rules = before.limited_to(max_episode_steps)
+        if self._rules is before:
+            return
+        self._bind()
+        if self._spec is not None:
+            # Among the options it outlives JSON, where `take_limit` is lost.
+            given = {"max_episode_steps": self._rules.time_limit}
+            self._spec = with_limit(replace(self._spec, kwargs={**self._spec.kwargs, **given}), self._rules.time_limit)
 
     def clone_state(self) -> Array:
         """A copy of the state row, shape (): the random stream is part of it."""
@@ -217,7 +240,7 @@ def _info_maker(rules: Rules) -> Callable[[tuple[Any, ...]], Info]:
     components = ", ".join(f"{name!r}: {position[name]}" for name in rules.reward_components)
     fields = "".join(f"{name!r}: {position[name]}, " for name in rules.info_names)
     maker: Callable[[tuple[Any, ...]], Info] = eval(
-        f"lambda outcome: {{{fields}'reward_components': {{{components}}}}}"
+        f"lambda outcome: StepInfo({{{fields}'reward_components': {{{components}}}}})", {"StepInfo": StepInfo}
     )
     return maker
 
@@ -231,7 +254,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         copy: False returns one observation buffer that the next step overwrites.
         num_threads: Rows are split over this many threads, since the kernels release the interpreter lock.
         render_mode: As for the single environment; `render` gives one frame per row.
-        max_episode_steps: A shorter time limit than the rules have; Gymnasium passes its own here.
+        max_episode_steps: A time limit in place of that of the options; None and -1 keep theirs.
         options: The options of the single environment.
     """
 
@@ -263,7 +286,10 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._copy = copy
         self._spec: EnvSpec | None = None
-        self._states = self._rules.new_states(num_envs)
+        seed = draw_seed()
+        super().reset(seed=seed)
+        self._row_seeds: Sequence[int] = range(seed, seed + num_envs)
+        self._states = self._rules.new_states(num_envs, seed)
         self._outcomes = empty_rows(num_envs, self._rules.outcome_dtype)
         self._observations = np.zeros((num_envs, len(self.observation_fields)), np.float32)
         self._was_reset = False
@@ -287,7 +313,6 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         _check_open(self.closed)
         mask = self._reset_mask(options)
         self._seed(seed, mask)
-        super().reset(seed=int(seed) if isinstance(seed, int | np.integer) else None)
         self._rules.reset_rows(self._states, self._rules.parameters, mask)
         self._rules.report_reset(self._states, self._outcomes, mask)
         self._was_reset = True
@@ -336,7 +361,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
 
     @spec.setter
     def spec(self, spec: EnvSpec | None) -> None:
-        self._spec = with_absolute_paths(spec)
+        self._spec = with_limit(with_absolute_paths(spec), self._rules.time_limit)
 
     def clone_state(self) -> Array:
         """A copy of all state rows [B]: their random streams are part of them."""
@@ -356,6 +381,16 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         observations = self._observation_buffer()
         self._rules.observe_rows(self._states, self._rules.parameters, observations)
         return observations
+
+    @property
+    def np_random_seed(self) -> Any:
+        """The `seed` of the `reset` that gives all rows the streams that they have.
+
+        An integer s where row i has s + i, which `reset(seed=s)` does, else a tuple of one for each row.
+        """
+        if isinstance(self._row_seeds, range):
+            return self._row_seeds.start
+        return tuple(self._row_seeds)
 
     def _step_rows(self, actions: Array, observations: Array, is_autoreset: bool) -> None:
         step_rows, parameters = self._rules.step_rows, self._rules.parameters
@@ -386,7 +421,8 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         """Arrays of length B with `_key` masks; rows outside the mask are zero."""
         names = (self._rules.outcome_dtype.names or ())[len(OUTCOME_HEADER) :]
         columns = {name: _where(mask, self._outcomes[name]) for name in names}
-        return _masked(self._rules.step_info(columns), mask)
+        infos = _masked(self._rules.batch_infos(columns), mask)
+        return infos if self.autoreset_mode == AutoresetMode.SAME_STEP else BatchInfos(infos)
 
     def _observation_buffer(self) -> NDArray[np.float32]:
         return np.empty_like(self._observations) if self._copy else self._observations
@@ -406,24 +442,60 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         return mask
 
     def _seed(self, seed: int | Sequence[int | None] | None, mask: Array) -> None:
+        """Give the masked rows their streams; raises OptionError with nothing changed."""
         if seed is None:
             return
-        if isinstance(seed, int | np.integer) and seed >= 0 and mask.all():  # the common case, in one call
-            seed_rows(self._states, range(int(seed), int(seed) + self.num_envs))
-            return
-        if isinstance(seed, int | np.integer):
-            seeds: list[Any] = [seed + i for i in range(self.num_envs)]
+        first = as_integer(seed)
+        if first is not None and first >= 0:
+            super().reset(seed=first)
+            seeds: Sequence[int | None] = range(first, first + self.num_envs)
         else:
-            seeds = list(seed) if np.iterable(seed) else [seed]
-        if len(seeds) != self.num_envs or not all(map(_is_seed, seeds)):
-            raise OptionError(
-                f"expected {self.num_envs} seeds that are None or integers from 0 on, or the first one, got {seed!r}"
-            )
-        chosen = {row: int(s) for row in np.flatnonzero(mask) if (s := seeds[row]) is not None}
+            seeds = self._checked_seeds(seed)
+        if isinstance(seeds, range) and mask.all():  # the common case, in one call
+            seed_rows(self._states, seeds)
+            self._row_seeds = seeds
+            return
+        chosen = {row: s for row in np.flatnonzero(mask).tolist() if (s := seeds[row]) is not None}
         rows = self._states[list(chosen)]
         seed_rows(rows, list(chosen.values()))
         for name in ("key", "counter"):
             self._states[name][list(chosen)] = rows[name]
+        self._row_seeds = [chosen.get(row, before) for row, before in enumerate(self._row_seeds)]
+
+    def _checked_seeds(self, seed: Any) -> list[int | None]:
+        """A sequence of one seed or None for each row; raises OptionError."""
+        seeds = list(seed) if np.iterable(seed) and not isinstance(seed, str) else [seed]
+        numbers = [None if one is None else as_integer(one) for one in seeds]
+        is_wrong = any(
+            given is not None and (number is None or number < 0) for given, number in zip(seeds, numbers, strict=True)
+        )
+        if len(seeds) != self.num_envs or is_wrong:
+            raise OptionError(
+                f"expected {self.num_envs} seeds that are None or integers from 0 on, or the first one, got {seed!r}"
+            )
+        return numbers
+
+
+def take_limit(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    """Give the steps of Gymnasium's outermost TimeLimit to the native environment within, and take the wrapper off.
+
+    `gym.make` calls it after it has put the TimeLimit on; see `wm_envs.limits.LimitedByEnv`.
+    """
+    kernel_env = env.unwrapped
+    if type(env) is not TimeLimit or not isinstance(kernel_env, KernelEnv):
+        return env
+    max_episode_steps = env._max_episode_steps
+    if is_own(max_episode_steps):
+        return env.env
+    outer: Any = env
+    while not isinstance(outer.env, OneStep | KernelEnv):
+        outer = outer.env
+    if isinstance(outer.env, OneStep):
+        if max_episode_steps == 1:
+            return env.env
+        outer.env = kernel_env
+    kernel_env.limit_to(max_episode_steps)
+    return env.env
 
 
 def _check_open(is_closed: bool) -> None:
@@ -432,15 +504,20 @@ def _check_open(is_closed: bool) -> None:
 
 
 def make_one_step_env(
-    env_class: type[KernelEnv], *, render_mode: str | None = None, **options: Any
+    env_class: type[KernelEnv],
+    *,
+    render_mode: str | None = None,
+    max_episode_steps: int | None = None,
+    **options: Any,
 ) -> gym.Env[Any, Any]:
     """Build an environment whose time limit, where it is a single step, is Gymnasium's wrapper around unlimited rules.
 
     Gymnasium's `check_env` refuses an unwrapped environment that truncates at its first step.
     """
-    if make_rules(env_class, options).time_limit > 1:
-        return env_class(render_mode=render_mode, **options)
-    return OneStep(env_class(render_mode=render_mode, **{**options, "time_limit": UNLIMITED}))
+    limit = make_rules(env_class, options).limited_to(max_episode_steps).time_limit
+    if limit > 1:
+        return env_class(render_mode=render_mode, max_episode_steps=max_episode_steps, **options)
+    return OneStep(env_class(render_mode=render_mode, max_episode_steps=UNLIMITED, **options))
 
 
 class OneStep(TimeLimit):
@@ -453,7 +530,7 @@ class OneStep(TimeLimit):
     env: KernelEnv
 
     def __init__(self, env: KernelEnv) -> None:
-        super().__init__(env, max_episode_steps=1)
+        super().__init__(env, max_episode_steps=OwnLimit(1))
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
         """Start an episode."""
@@ -491,10 +568,6 @@ def _check_autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
         raise OptionError(f"autoreset_mode is one of {names}, got {mode!r}") from None
 
 
-def _is_seed(seed: Any) -> bool:
-    return seed is None or (isinstance(seed, int | np.integer) and not isinstance(seed, bool) and int(seed) >= 0)
-
-
 def _vector_bounds(space: spaces.Space[Any]) -> list[tuple[float, float]]:
     """The bounds of each number of a one-dimensional Box, empty for another space."""
     if not isinstance(space, spaces.Box) or len(space.shape) != 1:
@@ -517,6 +590,6 @@ def _where(mask: Array, column: Array) -> Array:
 def _masked(info: Info, mask: Array) -> Info:
     masked: Info = {}
     for name, value in info.items():
-        masked[name] = _masked(value, mask) if isinstance(value, dict) else value
+        masked[name] = value
         masked[f"_{name}"] = mask.copy()
     return masked

@@ -169,13 +169,23 @@ def seed_rows(states: NDArray[Any], seeds: Sequence[int]) -> None:
 
     Args:
         states: Rows [B] that start with `HEADER`.
-        seeds: B integers, taken modulo 2**64; a range is quickest.
+        seeds: B integers from 0 on; a range below 2**64 is quickest.
     """
-    if isinstance(seeds, range) and seeds.step == 1:
-        first = np.uint64(seeds.start % 2**64)
+    if isinstance(seeds, range) and seeds.step == 1 and seeds.stop <= 2**64:
+        first = np.uint64(seeds.start)
         _seed_rows(states, np.arange(len(seeds), dtype=np.uint64) + first)
     else:
-        _seed_rows(states, np.array([seed % 2**64 for seed in seeds], np.uint64))
+        _seed_rows(states, np.array([_seed_word(seed) for seed in seeds], np.uint64))
+
+
+def _seed_word(seed: int) -> int:
+    """A seed as 64 bits: itself, or a hash of one that has more, so that 2**64 + 5 is not 5.
+
+    Gymnasium draws seeds of 128 bits where none is given.
+    """
+    if seed < 2**64:
+        return seed
+    return int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
 
 
 @kernel

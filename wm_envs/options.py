@@ -1,20 +1,48 @@
 """Checks of environment options: each gives the value back or raises OptionError that names it and what is allowed."""
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from wm_envs.errors import OptionError
-from wm_envs.rules import UNLIMITED
+
+UNLIMITED = 2**62  # a time limit that no episode reaches
+
+
+def as_integer(value: Any) -> int | None:
+    """The value as a Python integer, None where it is no integer: the one rule for counts and seeds.
+
+    Integers are those of Python and NumPy and arrays without axes. Truth values and floats are
+    none, 4.0 included: a float where a count belongs is more often a mistake than a number.
+    """
+    dtype = getattr(value, "dtype", None)
+    is_truth_value = isinstance(value, bool) or str(dtype).endswith("bool")
+    if is_truth_value or getattr(value, "ndim", 0) != 0:
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
 
 
 def check_integer(name: str, value: Any, low: int, high: int = UNLIMITED) -> int:
     """Return the value or raise OptionError unless it is an integer within the bounds."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not low <= value <= high:
-        allowed = f"at least {low}" if high == UNLIMITED else f"from {low} to {high}"
-        raise OptionError(f"{name} is an integer {allowed}, got {value!r}")
-    return int(value)
+    number = as_integer(value)
+    if number is not None and low <= number <= high:
+        return number
+    is_too_large = number is not None and number > high
+    allowed = f"from {low} to {high}" if is_too_large or high < UNLIMITED else f"at least {low}"
+    raise OptionError(f"{name} is an integer {allowed}, got {value!r}")
+
+
+def check_seed(value: Any, name: str = "seed") -> int:
+    """Return the seed, an integer from 0 on without an upper end, or raise OptionError."""
+    number = as_integer(value)
+    if number is None or number < 0:
+        raise OptionError(f"{name} is an integer at least 0, got {value!r}")
+    return number
 
 
 def check_flag(name: str, value: Any) -> bool:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from wm_envs.environment import KernelVectorEnv
 from wm_envs.errors import OptionError, StateError
 from wm_envs.kernel import empty_rows, seed_rows
+from wm_envs.options import check_seed
 from wm_envs.registration import spec_of
 from wm_envs.rules import Rules
 
@@ -53,7 +54,8 @@ def rollout(
     rows[:] = states
     rules.load_rows(rows)
     if seed is not None:
-        seed_rows(rows, [seed + row for row in range(num_rows)])
+        first = check_seed(seed)
+        seed_rows(rows, range(first, first + num_rows))
     return _run(rules, rows, checked)
 
 

@@ -8,14 +8,15 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from wm_envs.errors import OptionError
+from wm_envs.limits import LimitedByEnv
 
 
 @dataclass(frozen=True)
 class Registration:
     """One id.
 
-    `max_episode_steps` stays None where the length of an episode follows from the options: there the kernel truncates
-    by itself, and Gymnasium's TimeLimit would cut the higher levels short.
+    `max_episode_steps` stays None where the length of an episode follows from the options: the kernel truncates by
+    itself, also where `gym.make` is given another limit, and `env.spec` tells after how many steps.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Registration:
             kwargs=self.kwargs,
             order_enforce=False,  # the shells raise ResetNeeded themselves
             disable_env_checker=True,  # and check actions; the checker fails after restore_state without a reset
+            additional_wrappers=LimitedByEnv(),
         )
 
 

@@ -10,15 +10,21 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from wm_envs.errors import InvalidActionError, OptionError, StateError
+from wm_envs.errors import InvalidActionError, StateError
+from wm_envs.infos import component_key
 from wm_envs.kernel import empty_rows, seed_rows
+from wm_envs.limits import is_own
+from wm_envs.options import check_integer
 
 Info = dict[str, Any]
 Array = NDArray[Any]
 
-UNLIMITED = 2**62  # a time limit that no episode reaches
-
 OUTCOME_HEADER: list[tuple[str, Any]] = [("reward", np.float64), ("terminated", np.bool_), ("truncated", np.bool_)]
+
+
+def draw_seed() -> int:
+    """A seed below 2**64 from the entropy of the machine."""
+    return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
 
 
 @dataclass(frozen=True)
@@ -90,22 +96,28 @@ class Rules:
         return int(self.parameters["time_limit"][0])
 
     def limited_to(self, max_episode_steps: int | None) -> "Rules":
-        """The same rules with a time limit of at most this; raises OptionError."""
-        if max_episode_steps is None:
+        """The same rules with this time limit in place of their own; raises OptionError.
+
+        Args:
+            max_episode_steps: Steps, more or fewer than the rules have; None and -1, as for
+                `gym.make`, keep the limit that follows from the options.
+        """
+        if is_own(max_episode_steps):
             return self
-        if not isinstance(max_episode_steps, int | np.integer) or max_episode_steps < 1:
-            raise OptionError(f"max_episode_steps is an integer from 1 on, got {max_episode_steps!r}")
         parameters = self.parameters.copy()
-        parameters["time_limit"] = min(max_episode_steps, self.time_limit)
+        parameters["time_limit"] = check_integer("max_episode_steps", max_episode_steps, 1)
         return replace(self, parameters=parameters)
 
-    def new_states(self, num_rows: int) -> Array:
-        """Rows that need a reset before their first step, with random streams that no seed gives again."""
+    def new_states(self, num_rows: int, first_seed: int | None = None) -> Array:
+        """Rows that need a reset before their first step; row i has the stream of `first_seed` + i.
+
+        Without a seed the streams are such that no other rows have them.
+        """
         states = empty_rows(num_rows, self.state_dtype)
         states["fingerprint"] = self.fingerprint
         states["ended"] = True
-        start = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-        seed_rows(states, [start + row for row in range(num_rows)])
+        start = draw_seed() if first_seed is None else first_seed
+        seed_rows(states, range(start, start + num_rows))
         self.load_rows(states)
         return states
 
@@ -167,8 +179,9 @@ class Rules:
         if self.report_rows is not None:
             self.report_rows(states, self.parameters, outcomes, mask)
 
-    def step_info(self, outcomes: Mapping[str, Any]) -> Info:
-        """The info of a step from its outcome fields, reward components grouped under one key."""
-        info: Info = {name: outcomes[name] for name in self.info_names}
-        info["reward_components"] = {name: outcomes[name] for name in self.reward_components}
-        return info
+    def batch_infos(self, outcomes: Mapping[str, Any]) -> Info:
+        """The infos of a batch from its outcome fields, each reward component under a key of its own."""
+        infos: Info = {name: outcomes[name] for name in self.info_names}
+        for name in self.reward_components:
+            infos[component_key(name)] = outcomes[name]
+        return infos

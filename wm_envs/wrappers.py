@@ -11,6 +11,8 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
 from wm_envs.errors import OptionError
+from wm_envs.infos import component_key
+from wm_envs.options import check_integer
 
 Observation = NDArray[Any]
 
@@ -73,8 +75,8 @@ class VectorRewardBatch(VectorWrapper):
         return observations, rewards, terminated, truncated, infos
 
     def _stacked(self, infos: dict[str, Any]) -> NDArray[np.float32]:
-        components = infos["reward_components"]
-        return np.stack([components[name] for name in self.component_names], axis=-1).astype(np.float32)
+        columns = [infos[component_key(name)] for name in self.component_names]
+        return np.stack(columns, axis=-1).astype(np.float32)
 
 
 class FrameHistory(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
@@ -92,13 +94,12 @@ class FrameHistory(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """
 
     def __init__(self, env: gym.Env[Any, Any], num_frames: int) -> None:
+        num_frames = check_integer("num_frames", num_frames, 1)
         RecordConstructorArgs.__init__(self, num_frames=num_frames)
         gym.Wrapper.__init__(self, env)
         space = env.observation_space
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
             raise OptionError(f"FrameHistory stacks flat Box observations, got {space}")
-        if isinstance(num_frames, bool) or not isinstance(num_frames, int) or num_frames < 1:
-            raise OptionError(f"num_frames is an integer at least 1, got {num_frames!r}")
         if not space.contains(np.zeros(space.shape, space.dtype)):
             raise OptionError(f"FrameHistory fills missing frames with zeros, which lie outside {space}")
         low, high = np.tile(space.low, num_frames), np.tile(space.high, num_frames)

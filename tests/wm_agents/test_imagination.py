@@ -121,8 +121,8 @@ def test_penalty_is_a_named_component_and_the_cut_off_truncates() -> None:
     first, _ = env.reset(seed=3)
     _, rewards, _, truncations, infos = env.step(ONES)
     np.testing.assert_allclose(rewards, first[:, 0] + 1 - 0.5)
-    np.testing.assert_allclose(infos["reward_components"]["disagreement"], -0.5)
-    np.testing.assert_allclose(infos["reward_components"]["model"], first[:, 0] + 1)
+    np.testing.assert_allclose(infos["reward_components/disagreement"], -0.5)
+    np.testing.assert_allclose(infos["reward_components/model"], first[:, 0] + 1)
     assert not truncations.any()
     assert not env.step(ONES)[3].any()  # 0.5
     _, _, terminations, truncations, _ = env.step(ONES)  # 0.75 > 0.6
@@ -332,7 +332,7 @@ def test_infos_have_the_same_keys_everywhere_as_gymnasiums_own(mode: AutoresetMo
     _, reset_infos = env.reset()
     _, _, _, _, step_infos = env.step(ONES)
     assert reset_infos.keys() == step_infos.keys()
-    assert all(len(step_infos[key]) == 3 for key in step_infos if key != "reward_components")
+    assert all(len(step_infos[key]) == 3 for key in step_infos)
     reference = SyncVectorEnv([lambda: gym.make("Pendulum-v1", max_episode_steps=2)] * 3, autoreset_mode=mode)
     reference.reset()
     reference.step(ONES)
@@ -377,3 +377,74 @@ def test_dreams_of_every_mode_are_the_same_to_sb3() -> None:
     for other in seen[1:]:
         for first, second in zip(seen[0], other, strict=True):
             np.testing.assert_array_equal(first, second)
+
+
+class SwitchModel(CounterModel):
+    """The counter with the two actions of a switch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = gym.spaces.Discrete(2)
+
+    def step(
+        self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[ModelState, Prediction]:
+        return super().step(state, actions.reshape(-1, 1).float(), generator)
+
+
+def _below_eleven(observations: Any) -> Any:
+    return np.stack([np.ones(len(observations), bool), observations[:, 0] < 11], axis=1)
+
+
+def test_a_dream_that_is_told_of_masks_offers_them() -> None:
+    starts = np.array([[10.0, 0.0]], np.float32)
+    dream = DreamVectorEnv(SwitchModel(), starts, 9, 2, autoreset_mode="SameStep", action_masks=_below_eleven)
+    env = SB3VecEnv(dream)
+    assert env.has_attr("action_masks")
+    with pytest.raises(ResetNeeded):
+        dream.action_masks()
+    env.reset()
+    assert np.stack(env.env_method("action_masks")).tolist() == [[True, True]] * 2
+    env.step(np.array([1, 0]))
+    assert np.stack(env.env_method("action_masks")).tolist() == [[True, False], [True, True]]
+    unmasked = DreamVectorEnv(SwitchModel(), starts, 9, 2, autoreset_mode="SameStep")
+    assert not SB3VecEnv(unmasked).has_attr("action_masks")
+    wrong = DreamVectorEnv(SwitchModel(), starts, 9, 2, action_masks=lambda observations: observations)
+    wrong.reset()
+    with pytest.raises(ConfigError, match=r"booleans of shape \(2, 2\)"):
+        wrong.action_masks()
+
+
+@pytest.mark.parametrize("seed", [True, 1.5, -1, "1", [1, 2], [1, 2, 0.5], [1, 2, -3]], ids=repr)
+def test_wrong_seeds_of_a_dream_change_nothing(seed: Any) -> None:
+    dream, twin = _dream(), _dream()
+    dream.reset(seed=4)
+    twin.reset(seed=4)
+    with pytest.raises(ConfigError, match="seeds"):
+        dream.reset(seed=seed)
+    np.testing.assert_array_equal(dream.step(ONES)[0], twin.step(ONES)[0])
+    np.testing.assert_array_equal(dream.reset()[0], twin.reset()[0])
+
+
+def test_seeds_of_a_dream_are_integers_of_any_size() -> None:
+    dream = _dream(CounterModel(noise=1.0), seed=None)
+
+    def draw(seed: Any) -> list[float]:
+        dream.reset(seed=seed)
+        return list(dream.step(ONES)[0][:, 1])
+
+    assert draw(np.int64(5)) == draw(np.array(5)) == draw([5, 6, 7]) == draw(5)
+    assert dream.np_random_seed == 5
+    assert draw(2**32 + 5) != draw(5)
+    assert draw(2**64 + 5) != draw(5)
+    fresh = _dream(CounterModel(noise=1.0), seed=None)
+    fresh.reset()
+    assert draw(fresh.np_random_seed) == list(fresh.step(ONES)[0][:, 1])
+
+
+@pytest.mark.parametrize("options", [{"horizon": 3.0}, {"num_envs": 2.0}, {"num_envs": True}, {"seed": 1.5}])
+def test_counts_of_a_dream_are_integers(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(options))} is an integer"):
+        DreamVectorEnv(
+            **{"model": CounterModel(), "start_observations": STARTS, "horizon": 3, "num_envs": 3, **options}
+        )

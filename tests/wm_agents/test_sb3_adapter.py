@@ -157,3 +157,30 @@ def test_the_remedy_for_a_next_step_environment_is_a_call_that_works() -> None:
         with pytest.raises(ConfigError, match=remedy):
             SB3VecEnv(env)
         env.close()
+
+
+@pytest.mark.parametrize("wrap", [lambda env: env, gym.wrappers.vector.RecordEpisodeStatistics])
+@pytest.mark.parametrize("options", [{}, {"vectorization_mode": "sync"}])
+def test_maskable_ppo_finds_the_masks_of_each_row(wrap: Any, options: dict[str, Any]) -> None:
+    mode = {"autoreset_mode": AutoresetMode.SAME_STEP}
+    mode = {"vector_kwargs": mode} if options else mode
+    rows = gym.make_vec("wm_envs:wm/UNResolution-v0", 3, **options, **mode)
+    env = SB3VecEnv(wrap(rows))
+    env.reset()
+    # The calls of sb3-contrib's is_masking_supported and get_action_masks.
+    assert env.has_attr("action_masks")
+    masks = np.stack(env.env_method("action_masks"))
+    assert masks.tolist() == [[True, False, False, False, True]] * 3
+    assert np.shape(env.env_method("action_masks", indices=[2])) == (1, 5)
+    assert VecMonitor(env).has_attr("action_masks")
+    unmasked = gym.make_vec("wm/TMaze-v0", 2, **options, **mode)
+    assert not SB3VecEnv(unmasked).has_attr("action_masks")
+
+
+def test_rows_have_the_infos_of_single_environments() -> None:
+    env = SB3VecEnv(gym.make_vec("wm_envs:wm/PatternEcho-v0", 2, autoreset_mode=AutoresetMode.SAME_STEP))
+    env.seed(0)
+    actions = env.reset().argmax(axis=1)
+    infos = env.step(actions)[3]
+    assert [info["reward_components"]["goal"] for info in infos] == [1.0, 1.0]
+    assert env.reset_infos[0]["reward_components"] == {"goal": 0.0, "prediction": 0.0}

@@ -158,14 +158,22 @@ def test_rows_start_with_the_header_and_zeroed():
     assert not rows.tobytes().strip(b"\0")
 
 
-def test_seeds_are_taken_modulo_two_to_the_64_and_restart_the_counter():
+def test_seeds_of_any_size_have_streams_of_their_own_and_restart_the_counter():
     rows = empty_rows(4, STATE)
     rows["counter"] = 9
-    seed_rows(rows, [0, 1, WORD, -1])
+    seed_rows(rows, [0, WORD - 1, WORD, WORD**2])
     assert rows["counter"].tolist() == [0, 0, 0, 0]
-    assert rows["key"][0] == rows["key"][2]
-    assert rows["key"][3] == key_from_seed(np.uint64(WORD - 1))
-    assert len(set(rows["key"].tolist())) == 3
+    assert rows["key"][1] == key_from_seed(np.uint64(WORD - 1))
+    assert len(set(rows["key"].tolist())) == 4
+
+
+def test_a_range_of_seeds_that_passes_64_bits_is_the_same_as_its_list():
+    first = WORD - 2
+    rows, listed = empty_rows(4, STATE), empty_rows(4, STATE)
+    seed_rows(rows, range(first, first + 4))
+    seed_rows(listed, list(range(first, first + 4)))
+    assert rows["key"].tolist() == listed["key"].tolist()
+    assert len(set(rows["key"].tolist())) == 4
 
 
 def test_specialised_code_is_the_kernel():

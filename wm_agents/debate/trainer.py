@@ -18,6 +18,7 @@ from wm_envs.debate.observations import Observations
 from wm_envs.debate.relevance import Relevance, Scores, check_scores, default_relevance
 from wm_envs.debate.tendencies import TENDENCIES, Tendency
 from wm_envs.errors import DebateError, ObservationError
+from wm_envs.options import as_integer
 
 if TYPE_CHECKING:  # it loads torch, which debates do without
     from wm_agents.training.checkpoints import CheckpointManager
@@ -49,7 +50,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("max_epochs", "min_epochs", "patience"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            number = as_integer(value)
+            if number is None or number < 1:
                 raise ConfigError(f"{name}={value!r}; give an integer of at least 1")
         limits = {"convergence_threshold": 2.0, "initial_lr": 1.0, "lr_decay": 1.0, "validation_split": 0.9}
         for name, limit in limits.items():
@@ -144,11 +146,12 @@ class Trainer:
         rebuttal: float = 2.0,
     ) -> None:
         self.config = TrainConfig() if config is None else config
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        number = as_integer(seed)
+        if number is None or number < 0:
             raise ConfigError(f"seed={seed!r}; give an integer of at least 0")
         if not isinstance(rebuttal, int | float | np.number) or not 0 <= rebuttal <= MAX_REBUTTAL:  # True for NaN
             raise ConfigError(f"rebuttal={rebuttal!r}; give a number from 0 to {MAX_REBUTTAL:g}")
-        self.seed = int(seed)
+        self.seed = number
         self.rebuttal = float(rebuttal)
         self._relevance = relevance
 

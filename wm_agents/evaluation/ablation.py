@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wm_agents.config_checks import require_at_least
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.statistics import (
     exact_permutation_test,
@@ -61,8 +61,8 @@ class Protocol:
     stop_when: float = float("inf")
 
     def __post_init__(self) -> None:
-        require_at_least(1, evaluate_every=self.evaluate_every, evaluation_episodes=self.evaluation_episodes)
-        require_at_least(1, final_episodes=self.final_episodes)
+        require_integers(1, evaluate_every=self.evaluate_every, evaluation_episodes=self.evaluation_episodes)
+        require_integers(1, final_episodes=self.final_episodes)
         if self.num_updates < self.evaluate_every:
             raise ConfigError(
                 f"num_updates={self.num_updates} ends before the first evaluation: give at least "

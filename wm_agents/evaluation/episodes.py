@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError
 from wm_agents.protocols import Agent
 
@@ -112,6 +113,9 @@ def evaluate(
         ConfigError: On counts below 1, on a single environment in place of an id, on options beside a ready
             environment, and when nearly all starts are solved.
     """
+    require_integers(None, episodes=episodes, num_envs=1 if num_envs is None else num_envs)
+    require_integers(0, seed=seed)
+    seed = int(seed)  # other libraries' environments refuse NumPy's integers
     if episodes < 1 or (num_envs is not None and num_envs < 1):
         raise ConfigError(f"episodes={episodes} and num_envs={num_envs}: give at least 1")
     with _opened(env, num_envs or min(episodes, MAX_ENVS), env_kwargs) as rows:

@@ -12,6 +12,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError
 
 Statistic = Callable[..., Any]
@@ -180,6 +181,7 @@ def check_resampling(confidence: float, num_resamples: int = 1) -> None:
     """Raises ConfigError unless 0 < confidence < 1 and num_resamples >= 1."""
     if not 0 < confidence < 1:
         raise ConfigError(f"confidence={confidence}; give a number between 0 and 1, for example 0.95")
+    require_integers(None, num_resamples=num_resamples)
     if num_resamples < 1:
         raise ConfigError(f"num_resamples={num_resamples}; give at least 1, better 2000")
 

@@ -30,6 +30,7 @@ from wm_agents.evaluation.starts import Stretches, sample_stretches
 from wm_agents.fitted import check_fitted
 from wm_agents.protocols import WorldModel
 from wm_agents.trajectories import Trajectories
+from wm_envs.options import as_integer
 
 HORIZONS = (1, 2, 4, 8, 16, 32)
 
@@ -151,8 +152,9 @@ def _space_of(env: Any, model: WorldModel) -> Any:
 
 
 def _checked_horizons(horizons: Sequence[int], trajectories: Trajectories) -> tuple[int, ...]:
-    steps = tuple(sorted({int(step) for step in horizons}))
-    if not steps or steps[0] < 1:
+    numbers = [as_integer(step) for step in horizons]
+    steps = tuple(sorted({step for step in numbers if step is not None}))
+    if not steps or steps[0] < 1 or None in numbers:
         raise TrajectoryError(f"horizons={tuple(horizons)}: give at least one, each at least 1")
     longest = int(trajectories.lengths.max())
     if steps[-1] > longest:

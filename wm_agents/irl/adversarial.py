@@ -23,7 +23,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from wm_agents.config_checks import require_at_least
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError, MixedHorizonError, SpaceError
 from wm_agents.fitted import Fitted
 from wm_agents.irl.adversarial_checkpoints import resume, save
@@ -79,6 +79,8 @@ class AdversarialConfig:
     starts_from_clone: bool = True
 
     def __post_init__(self) -> None:
+        require_integers(None, num_steps=self.num_steps, batch_size=self.batch_size)
+        require_integers(None, num_discriminator_updates=self.num_discriminator_updates)
         if not 0 < self.discount < 1 or min(self.num_steps, self.num_discriminator_updates, self.batch_size) < 1:
             raise ConfigError(f"discount lies in (0, 1) and counts are positive, got {self}")
 
@@ -173,7 +175,7 @@ class AdversarialIRL(Fitted):
             NonFiniteError: A reward, a parameter of the learner, or the discriminator's loss or gradient is not finite:
                 nothing is saved with them.
         """
-        require_at_least(1, checkpoint_every=checkpoint_every)
+        require_integers(1, checkpoint_every=checkpoint_every)
         per_round = self.config.num_steps * self.envs.num_envs
         num_rounds = max(total_timesteps // per_round, 1)
         num_done = 0 if checkpoints is None else resume(self, checkpoints, checkpoint_every)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.box_values import as_box_values
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.fitted import Fitted
 from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit
@@ -40,6 +41,7 @@ class CloningConfig:
     weight_decay: float = 1e-4
 
     def __post_init__(self) -> None:
+        require_integers(None, num_updates=self.num_updates, batch_size=self.batch_size)
         if self.num_updates < 1 or self.batch_size < 1 or self.learning_rate <= 0:
             raise ConfigError(f"num_updates, batch_size and learning_rate are positive, got {self}")
 

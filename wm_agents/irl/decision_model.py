@@ -15,6 +15,7 @@ import torch
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError
 from wm_agents.protocols import WorldModel
 
@@ -117,6 +118,7 @@ class DecisionModel:
         )
 
     def _check(self, horizon: int) -> None:
+        require_integers(None, horizon=horizon)
         if horizon < 1:
             raise ConfigError(f"a horizon is at least 1 step, got {horizon}")
         if self.mask.shape != self.features.shape[:2]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError, NonFiniteError, NotFittedError
 from wm_agents.irl.decision_model import DecisionModel, Floats
 from wm_agents.irl.demonstrations import Demonstrations
@@ -55,6 +56,7 @@ class MaxEntConfig:
     def __post_init__(self) -> None:
         if not 0 < self.prior_std < np.inf:
             raise ConfigError(f"prior_std={self.prior_std}: give a positive number, such as 5")
+        require_integers(None, num_resamples=self.num_resamples, max_iterations=self.max_iterations)
         if not 0 < self.confidence < 1 or self.num_resamples < 0 or self.max_iterations < 1:
             raise ConfigError(f"expected 0 < confidence < 1, num_resamples >= 0 and max_iterations >= 1, got {self}")
 

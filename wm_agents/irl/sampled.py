@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError, ConvergenceError, DemonstrationError, NonFiniteError
 from wm_agents.fitted import Fitted, check_fitted
 from wm_agents.irl.decision_model import Floats
@@ -77,6 +78,8 @@ class SampledConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        require_integers(None, horizon=self.horizon, stride=self.stride)
+        require_integers(None, num_samples=self.num_samples, hold=self.hold)
         counts = min(self.horizon, self.stride, self.num_samples, self.hold)
         if counts < 1 or not np.all(np.asarray(self.noise_std) > 0) or self.prior_std <= 0:
             raise ConfigError(f"horizon, stride, num_samples, noise_std, hold and prior_std are positive, got {self}")

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.config_checks import require_at_least, require_between
+from wm_agents.config_checks import require_between, require_integers
 from wm_agents.errors import ConfigError
 from wm_agents.planning.cem import better_plans, take_candidates
 from wm_agents.planning.noise import Buffer, fill_uniform
@@ -44,7 +44,7 @@ class CategoricalCEMConfig(SamplingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_at_least(1, num_iterations=self.num_iterations, num_elites=self.num_elites)
+        require_integers(1, num_iterations=self.num_iterations, num_elites=self.num_elites)
         require_between(0, 1, repeat_probability=self.repeat_probability, carried_share=self.carried_share)
         require_between(0, 0.5, smallest_probability=self.smallest_probability)
         require_between(0, 0.999, momentum=self.momentum)

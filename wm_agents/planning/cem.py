@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.config_checks import require_at_least, require_between
+from wm_agents.config_checks import require_at_least, require_between, require_integers
 from wm_agents.errors import ConfigError
 from wm_agents.planning.noise import Buffer, fill_normal
 from wm_agents.planning.scoring import SamplingConfig, Scorer, planning_device, to_device
@@ -44,7 +44,7 @@ class CEMConfig(SamplingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_at_least(1, num_iterations=self.num_iterations, num_elites=self.num_elites)
+        require_integers(1, num_iterations=self.num_iterations, num_elites=self.num_elites)
         require_at_least(0, initial_std=self.initial_std, smallest_std=self.smallest_std)
         require_between(0, 0.999, momentum=self.momentum)
         if self.num_elites > self.num_samples:

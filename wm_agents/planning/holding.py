@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.config_checks import require_at_least
+from wm_agents.config_checks import require_integers
 
 
 class HeldActionAgent:
@@ -29,7 +29,7 @@ class HeldActionAgent:
     """
 
     def __init__(self, action_space: gym.Space[Any], longest_hold: int, seed: int) -> None:
-        require_at_least(1, longest_hold=longest_hold)
+        require_integers(1, longest_hold=longest_hold)
         self._action_space = action_space
         self._longest_hold = longest_hold
         self._generator = np.random.default_rng(seed)

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import torch
 
-from wm_agents.config_checks import require_at_least, require_between
+from wm_agents.config_checks import require_between, require_integers
 from wm_agents.planning.controller import PlanningAgent
 from wm_agents.planning.experience import Experience
 from wm_agents.planning.holding import HeldActionAgent
@@ -48,8 +48,8 @@ class LearningConfig:
     longest_hold: int = 64
 
     def __post_init__(self) -> None:
-        require_at_least(1, max_real_steps=self.max_real_steps, longest_hold=self.longest_hold)
-        require_at_least(0, num_rounds=self.num_rounds)
+        require_integers(1, max_real_steps=self.max_real_steps, longest_hold=self.longest_hold)
+        require_integers(0, num_rounds=self.num_rounds)
         require_between(0, 1, random_share=self.random_share, exploration=self.exploration)
 
     @property

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.config_checks import require_at_least, require_between
+from wm_agents.config_checks import require_at_least, require_between, require_integers
 from wm_agents.planning.objectives import ValueFunction, of_single_steps, require_sum_of_steps
 from wm_agents.planning.scoring import planning_device, to_device
 from wm_agents.planning.spaces import num_discrete_actions
@@ -49,7 +49,7 @@ class MCTSConfig:
 
     def __post_init__(self) -> None:
         counts = {"rollout_horizon": self.rollout_horizon, "num_rollouts": self.num_rollouts}
-        require_at_least(1, num_simulations=self.num_simulations, **counts)
+        require_integers(1, num_simulations=self.num_simulations, **counts)
         require_at_least(0, exploration=self.exploration)
         require_between(0, 1, discount=self.discount)
 

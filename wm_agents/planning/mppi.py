@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.config_checks import require_at_least, require_between, require_positive
+from wm_agents.config_checks import require_at_least, require_between, require_integers, require_positive
 from wm_agents.planning.noise import Buffer, fill_normal, smooth_mixing
 from wm_agents.planning.scoring import SamplingConfig, Scorer, planning_device, to_device
 from wm_agents.planning.spaces import action_bounds
@@ -46,7 +46,7 @@ class MPPIConfig(SamplingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_at_least(1, num_iterations=self.num_iterations)
+        require_integers(1, num_iterations=self.num_iterations)
         require_at_least(0, noise_std=self.noise_std)
         require_between(0, 0.999, smoothing=self.smoothing)
         require_positive(temperature=self.temperature)

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from wm_agents.config_checks import require_at_least
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError
 from wm_agents.networks import choose_device
 from wm_agents.protocols import ModelState, Objective, WorldModel
@@ -39,7 +39,7 @@ class SamplingConfig:
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
-        require_at_least(1, horizon=self.horizon, num_samples=self.num_samples)
+        require_integers(1, horizon=self.horizon, num_samples=self.num_samples)
         if self.precision not in ("float32", "bfloat16"):
             raise ConfigError(f'precision is "float32" or "bfloat16", got {self.precision!r}')
 

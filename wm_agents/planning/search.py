@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wm_agents.config_checks import require_at_least, require_positive
+from wm_agents.config_checks import require_at_least, require_integers, require_positive
 from wm_agents.planning.objectives import ValueFunction, of_single_steps, require_sum_of_steps
 from wm_agents.planning.scoring import planning_device, to_device
 from wm_agents.planning.search_tree import Expansion, SearchTree, observation_keys
@@ -47,7 +47,7 @@ class SearchConfig:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        require_at_least(1, max_depth=self.max_depth, max_nodes=self.max_nodes)
+        require_integers(1, max_depth=self.max_depth, max_nodes=self.max_nodes)
         require_positive(resolution=self.resolution)
 
 
@@ -68,7 +68,7 @@ class BestFirstSearchConfig(SearchConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_at_least(0, step_price=self.step_price)
-        require_at_least(1, num_expansions=self.num_expansions)
+        require_integers(1, num_expansions=self.num_expansions)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from wm_agents.config_checks import require_at_least, require_between
+from wm_agents.config_checks import require_between, require_integers
 from wm_agents.observation_rows import float_tensor
 from wm_agents.planning.holding import HeldRows
 from wm_agents.planning.objectives import RewardFunction
@@ -73,10 +73,10 @@ class ValueConfig:
     def __post_init__(self) -> None:
         require_between(0, 0.9999, discount=self.discount)
         require_between(0, 1, exploration=self.exploration, slip=self.slip)
-        require_at_least(1, num_rounds=self.num_rounds, num_updates=self.num_updates, batch_size=self.batch_size)
-        require_at_least(1, num_branches=self.num_branches, branch_length=self.branch_length)
-        require_at_least(1, longest_hold=self.longest_hold, hidden_size=self.hidden_size)
-        require_at_least(1, num_drawn_actions=self.num_drawn_actions)
+        require_integers(1, num_rounds=self.num_rounds, num_updates=self.num_updates, batch_size=self.batch_size)
+        require_integers(1, num_branches=self.num_branches, branch_length=self.branch_length)
+        require_integers(1, longest_hold=self.longest_hold, hidden_size=self.hidden_size)
+        require_integers(1, num_drawn_actions=self.num_drawn_actions)
         require_between(0, 1, target_rate=self.target_rate)
 
 

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import CheckpointError, ConfigError
 
 LevelT = TypeVar("LevelT")
@@ -28,6 +29,7 @@ class Curriculum(Generic[LevelT]):
     """
 
     def __init__(self, levels: Sequence[LevelT], mastery: float = 0.8, window: int = 100, num_seeds: int = 1) -> None:
+        require_integers(None, window=window, num_seeds=num_seeds)
         if not len(levels) or window < 1 or num_seeds < 1 or not 0 < mastery <= 1:
             raise ConfigError(
                 f"Curriculum of {len(levels)} levels, mastery={mastery}, window={window}, num_seeds={num_seeds}; "

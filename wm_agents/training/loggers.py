@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol, Self, runtime_checkable
 
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError
+from wm_envs.options import as_integer
 from wm_envs.paths import user_path
 from wm_envs.streams import can_write
 
@@ -55,6 +57,7 @@ class ConsoleLogger(ClosesOnExit):
     """
 
     def __init__(self, quiet: bool = False, every: int = 1) -> None:
+        require_integers(None, every=every)
         if every < 1:
             raise ConfigError(f"every={every}; give at least 1")
         self.quiet = quiet
@@ -290,7 +293,8 @@ def run_directory(
 
 def checked_metrics(step: int, metrics: Mapping[str, float]) -> dict[str, float]:
     """The metrics as Python floats; raises ConfigError on a negative step, a wrong name or no number."""
-    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+    number = as_integer(step)
+    if number is None or number < 0:
         raise ConfigError(f"step={step!r}; give an integer of at least 0")
     numbers = {}
     for name, value in metrics.items():

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from wm_agents.errors import CheckpointError, ConfigError
+from wm_envs.options import as_integer
 
 Generator = np.random.Generator | torch.Generator | random.Random
 
@@ -29,7 +30,8 @@ def spawn_seeds(seed: int, num: int) -> list[int]:
         ConfigError: on a negative or non-integer seed or num.
     """
     for name, value in (("seed", seed), ("num", num)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        number = as_integer(value)
+        if number is None or number < 0:
             raise ConfigError(f"{name}={value!r}; give an integer of at least 0")
     source, seeds = np.random.SeedSequence(seed), dict[int, None]()
     while len(seeds) < num:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from wm_agents.config_checks import require_integers
 from wm_agents.fitted import Fitted
 from wm_agents.training.finite import descend
 
@@ -39,6 +40,10 @@ class ClassifierConfig:
     dropout: float = 0.1
     input_noise: float = 0.6
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_integers(1, num_members=self.num_members, num_epochs=self.num_epochs, batch_size=self.batch_size)
+        require_integers(0, seed=self.seed)
 
 
 class VoteClassifier(Fitted):

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError, NotFittedError, TrajectoryError
 from wm_agents.training.finite import descend
 from wm_agents.votes.data import ABSENT
@@ -54,6 +55,7 @@ class SpatialConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        require_integers(None, num_dimensions=self.num_dimensions, num_steps=self.num_steps)
         if not 1 <= self.num_dimensions <= 3 or self.num_steps < 1:
             raise ConfigError(f"num_dimensions is 1 to 3 and num_steps at least 1, got {self}")
 

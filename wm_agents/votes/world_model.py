@@ -16,7 +16,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wm_agents.config_checks import require_at_least
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError, NonFiniteError, TrajectoryError
 from wm_agents.fitted import FittedModule
 from wm_agents.observation_rows import observation_tensor
@@ -61,8 +61,8 @@ class ResolutionModelConfig:
     transitions: int = 4
 
     def __post_init__(self) -> None:
-        require_at_least(1, num_epochs=self.num_epochs, patience=self.patience, batch_size=self.batch_size)
-        require_at_least(0, seed=self.seed)
+        require_integers(1, num_epochs=self.num_epochs, patience=self.patience, batch_size=self.batch_size)
+        require_integers(0, seed=self.seed)
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout lies in [0, 1), got {self.dropout}")
         if self.transitions not in (3, 4):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wm_agents.config_checks import require_at_least
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError
 from wm_agents.networks import EnsemblePerceptron, normal_like
 from wm_agents.protocols import ModelState, Prediction
@@ -73,7 +73,7 @@ class EnsembleConfig:
     max_positive_weight: float = 10.0
 
     def __post_init__(self) -> None:
-        require_at_least(1, num_members=self.num_members, calibration_horizon=self.calibration_horizon)
+        require_integers(1, num_members=self.num_members, calibration_horizon=self.calibration_horizon)
         if self.sampling not in ("tsinf", "ts1"):
             raise ConfigError(f'sampling is "tsinf" or "ts1", got {self.sampling!r}')
 
@@ -183,7 +183,7 @@ class EnsembleModel(NeuralModel):
         Raises:
             ConfigError: Fewer than 2 particles.
         """
-        require_at_least(2, num_particles=num_particles)
+        require_integers(2, num_particles=num_particles)
         mean, std = self._particles(start, actions, num_particles, seed)
         if not self.is_calibrated:
             warnings.warn(

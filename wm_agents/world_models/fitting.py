@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wm_agents.config_checks import require_at_least
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
 from wm_agents.training.checkpoints import (
     Checkpoint,
@@ -83,7 +83,7 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         counts = ("num_updates", "batch_size", "horizon", "evaluate_every", "patience", "num_validation_windows")
-        require_at_least(1, **{name: getattr(self, name) for name in counts})
+        require_integers(1, **{name: getattr(self, name) for name in counts})
         for name in ("learning_rate", "gradient_clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is a positive number, got {getattr(self, name)}")

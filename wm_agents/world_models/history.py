@@ -11,6 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from wm_agents.config_checks import require_integers
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.fitted import check_fitted
 from wm_agents.protocols import ModelState, Prediction
@@ -57,6 +58,7 @@ class HistoryModel(Unrolled):
         *,
         seed: int = 0,
     ) -> None:
+        require_integers(None, num_past=num_past)
         if num_past < 1:
             raise ConfigError(f"num_past is at least 1, got {num_past}: without a past use the model itself")
         self.observation_space = observation_space

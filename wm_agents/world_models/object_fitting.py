@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.config_checks import require_at_least
+from wm_agents.config_checks import require_integers
 from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
 from wm_agents.training.finite import descend, require_finite
 from wm_agents.training.progress import ProgressBar
@@ -48,7 +48,7 @@ def fit_parts(
         checkpoints: Where to save; tables take seconds and are made again.
         checkpoint_every: In updates of a part's network.
     """
-    require_at_least(1, checkpoint_every=checkpoint_every)
+    require_integers(1, checkpoint_every=checkpoint_every)
     config, figures, examples = model.config, {}, []
     for part, name in enumerate(model.view.parts):
         expected, numbers = model.view.look(part, memories, actions, decided)

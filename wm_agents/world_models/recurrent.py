@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from wm_agents.config_checks import require_at_least, require_between
+from wm_agents.config_checks import require_between, require_integers
 from wm_agents.networks import Affine, Perceptron, change_cell_inputs, recurrent_cell
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.encoding import check_observations
@@ -43,8 +43,8 @@ class RecurrentConfig:
     max_positive_weight: float = 10.0
 
     def __post_init__(self) -> None:
-        require_at_least(1, num_hidden=self.num_hidden)
-        require_at_least(0, num_context=self.num_context)
+        require_integers(1, num_hidden=self.num_hidden)
+        require_integers(0, num_context=self.num_context)
         require_between(0, 1, forgetful_share=self.forgetful_share)
 
 

@@ -467,7 +467,8 @@ def observe_seat(state: Row, rules: Row, seat: int, out: Array, row: int) -> Non
     """What one seat sees: its own place, then for each tendency relevance, score and allocation."""
     out[row, 0] = state.budgets[seat] / rules.budget
     out[row, 1] = state.round_number / rules.num_rounds
-    out[row, 2] = state.debate / rules.num_debates
+    # A longer time limit than that of the options goes on with further debates.
+    out[row, 2] = min(1.0, state.debate / rules.num_debates)
     for tendency in range(NUM):
         out[row, 3 + tendency] = 1.0 if tendency == seat else 0.0
         out[row, 3 + NUM + tendency] = state.relevance[tendency]

@@ -14,6 +14,7 @@ from wm_envs.debate.allocations import check_allocations
 from wm_envs.debate.observations import LABEL, Observation, Observations
 from wm_envs.debate.tendencies import NUM_TENDENCIES, TENDENCIES
 from wm_envs.errors import OptionError
+from wm_envs.options import check_integer, check_seed
 
 MAX_TRIES = 200
 
@@ -55,7 +56,9 @@ def generate_person(
     Raises:
         OptionError: A number out of range, or more observations than there are different ones.
     """
-    _check(num_observations, distractor_share, contradiction_share)
+    seed = check_seed(seed)
+    num_observations = check_integer("num_observations", num_observations, 1)
+    _check_shares(distractor_share, contradiction_share)
     generator = np.random.default_rng([seed, 0xD3BA7E])
     true = generator.dirichlet(np.ones(NUM_TENDENCIES)) if drives is None else check_allocations(drives)
     rows: list[Observation] = []
@@ -83,9 +86,7 @@ def _new_text(
     raise OptionError(f"nothing new to say of {TENDENCIES[owner]} after {len(seen)} observations: ask for fewer")
 
 
-def _check(num_observations: int, distractor_share: float, contradiction_share: float) -> None:
-    if isinstance(num_observations, bool) or not isinstance(num_observations, int) or num_observations < 1:
-        raise OptionError(f"num_observations is an integer of at least 1, got {num_observations!r}")
+def _check_shares(distractor_share: float, contradiction_share: float) -> None:
     for name, share in (("distractor_share", distractor_share), ("contradiction_share", contradiction_share)):
         if not 0.0 <= share < 1.0:
             raise OptionError(f"{name} is in [0, 1), got {share!r}")

@@ -8,8 +8,8 @@ import numpy as np
 
 from wm_envs.debate.relevance import Scores
 from wm_envs.debate.tendencies import CLAIMS, NUM_TENDENCIES, TENDENCIES
-from wm_envs.errors import OptionError
 from wm_envs.language_model import LanguageModelClient, is_number
+from wm_envs.options import check_integer
 
 INSTRUCTIONS = """You judge short observations about a person. For each one, say how much it supports each claim:
 {claims}
@@ -33,10 +33,8 @@ class LanguageModelRelevance:
     """
 
     def __init__(self, client: LanguageModelClient, batch_size: int = 20) -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise OptionError(f"batch_size is an integer of at least 1, got {batch_size!r}")
         self.client = client
-        self.batch_size = batch_size
+        self.batch_size = check_integer("batch_size", batch_size, 1)
         self._known: dict[str, list[float]] = {}
         claims = "\n".join(f"- {tendency}: {CLAIMS[tendency]}" for tendency in TENDENCIES)
         self._instructions = INSTRUCTIONS.format(claims=claims, names=", ".join(TENDENCIES))

@@ -17,7 +17,7 @@ from wm_envs.debate.tendencies import TENDENCIES
 from wm_envs.environment import check_render_mode
 from wm_envs.errors import InvalidActionError, MissingExtraError, OptionError
 from wm_envs.kernel import copy_rows, seed_rows
-from wm_envs.options import check_integer
+from wm_envs.options import check_seed
 
 try:
     from pettingzoo import ParallelEnv
@@ -74,7 +74,7 @@ class DebateParallelEnv(ParallelEnv[str, Any, Any]):
     ) -> tuple[Observations, dict[str, dict[str, Any]]]:
         """Start an episode; a seed starts the random stream anew, without one it goes on."""
         if seed is not None:
-            seed_rows(self._states, [check_integer("seed", seed, 0)])
+            seed_rows(self._states, [check_seed(seed)])
         self._rules.reset_rows(self._states, self._rules.parameters, np.ones(1, np.bool_))
         dynamics.observe_seats(self._states, self._rules.parameters, self._observations)
         self.agents = list(self.possible_agents)
@@ -172,6 +172,7 @@ class AmongPolicies(gym.Env[Any, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Start an episode."""
+        seed = None if seed is None else check_seed(seed)
         super().reset(seed=seed)
         self._seen, infos = self._table.reset(seed, options)
         return self._seen[self.seat], infos[self.seat]

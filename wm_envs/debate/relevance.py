@@ -15,6 +15,7 @@ from wm_envs.debate.lexicon import seed_words
 from wm_envs.debate.observations import load_corpus
 from wm_envs.debate.tendencies import CLAIMS, NUM_TENDENCIES, TENDENCIES
 from wm_envs.errors import MissingExtraError, ObservationError
+from wm_envs.options import as_integer
 
 Scores = NDArray[np.float64]
 
@@ -152,8 +153,8 @@ def _examples(
     if len(texts) != len(owners):
         raise ObservationError(f"got {len(texts)} texts and {len(owners)} owners")
     for owner in owners:
-        is_number = isinstance(owner, int | np.integer) and not isinstance(owner, bool)
-        if not is_number or not 0 <= owner < NUM_TENDENCIES:
+        number = as_integer(owner)
+        if number is None or not 0 <= number < NUM_TENDENCIES:
             raise ObservationError(f"owners are numbers below {NUM_TENDENCIES}, the index of a tendency; got {owner!r}")
     examples, labels = list(texts), [int(owner) for owner in owners]
     if has_corpus:

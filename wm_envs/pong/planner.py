@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from wm_envs.errors import StateError
 from wm_envs.kernel import empty_rows, seed_rows
+from wm_envs.options import check_seed
 from wm_envs.pong.dynamics import FIRE, LEFT, LEFT_FIRE, NOOP, RIGHT, RIGHT_FIRE
 from wm_envs.rules import Array, Rules
 
@@ -46,7 +47,8 @@ def plan(rules: Rules, states: Array, *, seed: int = 0) -> NDArray[np.int64]:
     returns = np.zeros(len(states) * len(OPTIONS))
     rows = empty_rows(len(returns), rules.state_dtype)
     rows[:] = np.repeat(np.asarray(states), len(OPTIONS))
-    seed_rows(rows, range(seed, seed + len(rows)))
+    first = check_seed(seed)
+    seed_rows(rows, range(first, first + len(rows)))
     observations = np.zeros((len(rows), len(rules.observation_fields)), np.float32)
     outcomes = empty_rows(len(rows), rules.outcome_dtype)
     for step in range(HORIZON):

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_envs.canvas import Colour, Image
+from wm_envs.options import UNLIMITED
 from wm_envs.pong import dynamics
-from wm_envs.rules import UNLIMITED
 
 HEIGHT, WIDTH = 210, 160
 FLOOR, WALL, PLAYER, ENEMY, BLACK = (144, 72, 17), (236, 236, 236), (92, 186, 92), (213, 130, 74), (0, 0, 0)

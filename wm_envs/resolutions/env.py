@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.errors import InvalidActionError, OptionError
-from wm_envs.options import check_flag, check_reward_weights
+from wm_envs.kernel import empty_rows
+from wm_envs.options import check_flag, check_integer, check_reward_weights
 from wm_envs.resolutions import dynamics, render
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.generator import Document, Source, fitted_source, generator_source, recorded_source, with_seat
@@ -20,6 +21,14 @@ from wm_envs.rules import Field, Info, Rules
 ACTION_NAMES = ("COSPONSOR", "YES", "NO", "ABSTAIN", "NO_ACTION")
 STAGE_NAMES = ("DRAFT", "COMMITTEE_VOTE", "PLENARY_VOTE", "TERMINAL")
 DEFAULT_REWARD_WEIGHTS = {"outcome": 1.0, "preference": 0.0}
+_MASKS_OF_STAGES = np.array(
+    [
+        [True, False, False, False, True],  # DRAFT: COSPONSOR, NO_ACTION
+        [False, True, True, True, False],  # COMMITTEE_VOTE: YES, NO, ABSTAIN
+        [False, True, True, True, False],  # PLENARY_VOTE
+        [False, False, False, False, True],  # TERMINAL
+    ]
+)
 _MOST = 210.0  # no list of countries, past members included, is longer
 _KINDS = {"generator": dynamics.GENERATOR, "recorded": dynamics.RECORDED, "fitted": dynamics.FITTED}
 
@@ -46,8 +55,9 @@ class UNResolutionEnv(KernelEnv):
 
     ## Action Space
     `Discrete(5)`: 0 COSPONSOR, 1 YES, 2 NO, 3 ABSTAIN, 4 NO_ACTION. Valid in DRAFT are 0 and 4, in the votes 1 to 3, in
-    TERMINAL 4: `info["action_mask"]` says which. Another action counts as NO_ACTION, which in a vote is an absence, and
-    sets `info["invalid_action"]`; with `strict=True` it raises an error.
+    TERMINAL 4: `info["action_mask"]` and `action_masks()` say which, the latter where sb3-contrib's MaskablePPO looks.
+    Another action counts as NO_ACTION, which in a vote is an absence, and sets `info["invalid_action"]`; with
+    `strict=True` it raises an error.
 
     ## Observation Space
     `Box(0, ..., (14,), float32)`:
@@ -114,8 +124,7 @@ class UNResolutionEnv(KernelEnv):
     ) -> Rules:
         """The task with these options; raises OptionError, and TrajectoryError for a source that is malformed."""
         check_flag("strict", strict)
-        if isinstance(transitions, bool) or transitions not in (3, 4):
-            raise OptionError(f"transitions is 3 or 4, got {transitions!r}")
+        transitions = check_integer("transitions", transitions, 3, 4)
         is_consensual = check_flag("consensus", consensus)
         weights = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)
         chosen = source_of(country=country, dynamics=dynamics, source=source)
@@ -138,6 +147,10 @@ class UNResolutionEnv(KernelEnv):
     def describe(state: Any, parameters: Any) -> str:
         """A state row as a line of text."""
         return render.describe(state, parameters)
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """The actions [5] that the present stage has, where sb3-contrib's MaskablePPO looks for them."""
+        return _masks(self._rules, self._states)[0]
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, Info]:
         """As `KernelEnv.step`; `strict` raises InvalidActionError for an action that the stage does not have."""
@@ -164,6 +177,10 @@ class UNResolutionVectorEnv(KernelVectorEnv):
         self.is_strict = check_flag("strict", strict)
         super().__init__(num_envs, autoreset_mode=autoreset_mode, **options)
         self.documents = source_of(**options).documents
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """The actions [B, 5] that the present stage of each row has."""
+        return _masks(self._rules, self._states)
 
     def step(self, actions: Any) -> tuple[NDArray[np.float32], Any, Any, Any, Info]:
         """As `KernelVectorEnv.step`; `strict` raises InvalidActionError for an action that a row does not have."""
@@ -205,15 +222,30 @@ def _rules(parameters: NDArray[Any]) -> Rules:
     )
 
 
-def _check_mask(rules: Rules, states: NDArray[Any], actions: NDArray[Any]) -> None:
-    outcomes = np.zeros(len(states), rules.outcome_dtype)
+def masks_of_observations(observations: NDArray[Any]) -> NDArray[np.bool_]:
+    """The actions [B, 5] that the stage in each observation [B, 14] has, for imagined ones too.
+
+    The stage is the largest of its four numbers, which a model may give as shares. With
+    `transitions=3` the actions of a draft depend on what no observation shows.
+    """
+    stages = np.asarray(observations)[:, : len(STAGE_NAMES)].argmax(axis=1)
+    return _MASKS_OF_STAGES[stages]
+
+
+def _masks(rules: Rules, states: NDArray[Any]) -> NDArray[np.bool_]:
+    outcomes = empty_rows(len(states), rules.outcome_dtype)
     dynamics.report_rows(states, rules.parameters, outcomes, np.ones(len(states), np.bool_))
-    is_allowed = outcomes["action_mask"][np.arange(len(states)), actions] == 1
+    return np.asarray(outcomes["action_mask"] == 1)
+
+
+def _check_mask(rules: Rules, states: NDArray[Any], actions: NDArray[Any]) -> None:
+    masks = _masks(rules, states)
+    is_allowed = masks[np.arange(len(states)), actions]
     wrong = np.flatnonzero(~is_allowed & ~states["ended"])
     if len(wrong):
         row = wrong[0]
         stage = STAGE_NAMES[int(states["stage"][row])]
-        allowed = [ACTION_NAMES[a] for a in np.flatnonzero(outcomes["action_mask"][row])]
+        allowed = [ACTION_NAMES[a] for a in np.flatnonzero(masks[row])]
         raise InvalidActionError(
             f"row {row} is in {stage}: expected one of {allowed}, got {ACTION_NAMES[actions[row]]}"
         )

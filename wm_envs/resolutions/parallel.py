@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from wm_envs.environment import check_render_mode
 from wm_envs.errors import InvalidActionError, MissingExtraError, OptionError, StateError
 from wm_envs.kernel import empty_rows, seed_rows
-from wm_envs.options import check_flag, check_integer, check_reward_weights
+from wm_envs.options import check_flag, check_reward_weights, check_seed
 from wm_envs.resolutions import dynamics, render
 from wm_envs.resolutions.env import DEFAULT_REWARD_WEIGHTS, OBSERVATION_FIELDS
 from wm_envs.resolutions.generator import fitted_source, generator_source, with_seat
+from wm_envs.rules import draw_seed
 
 try:
     from pettingzoo import ParallelEnv
@@ -64,7 +65,7 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         self._clone_dtype = np.dtype(
             [("table", dynamics.STATE), ("is_sponsor", np.bool_, self._is_sponsor.shape), ("is_over", np.bool_)]
         )
-        seed_rows(self._states, [int(np.random.SeedSequence().generate_state(1, np.uint64)[0])])
+        seed_rows(self._states, [draw_seed()])
 
     def observation_space(self, agent: str) -> spaces.Box:
         """The 14 numbers of `OBSERVATION_FIELDS`."""
@@ -81,7 +82,7 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
     ) -> tuple[dict[str, NDArray[np.float32]], dict[str, dict[str, Any]]]:
         """A new draft; its first sponsors are drawn among all countries."""
         if seed is not None:
-            seed_rows(self._states, [check_integer("seed", seed, 0)])
+            seed_rows(self._states, [check_seed(seed)])
         dynamics.reset_rows(self._states, self._parameters, np.ones(1, np.bool_))
         state = self._states[0]
         generator = np.random.default_rng([int(state["key"]), int(state["counter"])])

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from wm_envs.rules import UNLIMITED
+from wm_envs.options import UNLIMITED
 from wm_envs.symbolic import dynamics
 from wm_envs.symbolic.structure import MAX_DIGITS, unpack
 

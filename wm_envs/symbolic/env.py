@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from wm_envs.environment import KernelEnv
 from wm_envs.kernel import empty_rows
-from wm_envs.options import check_integer, check_reward_weights
-from wm_envs.rules import UNLIMITED, Field, Rules
+from wm_envs.options import UNLIMITED, check_integer, check_reward_weights
+from wm_envs.rules import Field, Rules
 from wm_envs.symbolic import describe, dynamics, render
 
 DEFAULT_REWARD_WEIGHTS = {"goal": 1.0, "prediction": 0.1}

@@ -15,8 +15,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from wm_envs.environment import KernelEnv
-from wm_envs.errors import LanguageModelError, OptionError
+from wm_envs.errors import LanguageModelError
 from wm_envs.language_model import LanguageModelClient, is_number
+from wm_envs.options import check_integer
 from wm_envs.oracle import rollout, rules_of
 from wm_envs.rules import Rules
 
@@ -67,11 +68,9 @@ class DeterministicParent:
     """
 
     def __init__(self, env_id: str, num_instances: int = 1, **options: Any) -> None:
-        if isinstance(num_instances, bool) or not isinstance(num_instances, int) or num_instances < 1:
-            raise OptionError(f"num_instances is an integer of at least 1, got {num_instances!r}")
+        self.num_instances = check_integer("num_instances", num_instances, 1)
         self.env_id = env_id
         self.options = options
-        self.num_instances = num_instances
         self.rules: Rules = rules_of(env_id, options)
 
     def consequence(self, state: State, action: int) -> Consequence:

@@ -46,6 +46,7 @@ def _replay_row(single: gym.Env[Any, Any], trial: Trial, row: int) -> Iterator[t
             reward = moment.rewards.dtype.type(step_reward)
         has_ended = terminated or truncated
         if has_ended and trial.mode == AutoresetMode.SAME_STEP:
-            final = copy.deepcopy({"final_obs": observation, "final_info": info})
+            final = copy.deepcopy({"final_obs": observation, "final_info": dict(info.items())})
             observation, info = single.reset()
-        yield call, RowOutcome(observation, reward, terminated, truncated, info, final)
+        # By `items`, as Gymnasium's vector environments gather infos.
+        yield call, RowOutcome(observation, reward, terminated, truncated, dict(info.items()), final)

@@ -7,7 +7,7 @@ from gymnasium.utils.env_checker import check_env
 
 import wm_envs  # noqa: F401
 from wm_envs.errors import InvalidActionError, OptionError, TrajectoryError
-from wm_envs.resolutions.env import OBSERVATION_FIELDS
+from wm_envs.resolutions.env import OBSERVATION_FIELDS, masks_of_observations
 from wm_envs.resolutions.episodes import episode_arrays, recorded_episode
 from wm_envs.resolutions.generator import CONSENSUS_RATES, THEMES, fitted_source, generator_source, utilities
 from wm_envs.resolutions.records import Ballot, Trajectory, write_trajectories
@@ -414,3 +414,29 @@ def test_texts_come_with_single_and_vector_environments(recorded):
     single, batch = gym.make(ENV_ID, **options).unwrapped, gym.make_vec(ENV_ID, 2, **options)
     assert single.documents == batch.documents
     assert len(batch.documents) == 3
+
+
+@pytest.mark.parametrize("transitions", [3, 4])
+def test_action_masks_are_those_of_the_infos(transitions):
+    env = gym.make(ENV_ID, transitions=transitions)
+    batch = gym.make_vec(ENV_ID, 8, autoreset_mode="SameStep", transitions=transitions)
+    observations, infos = batch.reset(seed=0)
+    observation, info = env.reset(seed=0)
+    generator = np.random.default_rng(0)
+    for _ in range(12):
+        masks = batch.action_masks()
+        assert masks.dtype == np.bool_
+        np.testing.assert_array_equal(masks, infos["action_mask"])
+        np.testing.assert_array_equal(env.get_wrapper_attr("action_masks")(), info["action_mask"])
+        if transitions == 4:  # else what a draft may do is not in the observation
+            np.testing.assert_array_equal(masks_of_observations(observations), masks)
+            np.testing.assert_array_equal(masks_of_observations(observation[None])[0], info["action_mask"])
+        observations, _, _, _, infos = batch.step([int(generator.choice(np.flatnonzero(mask))) for mask in masks])
+        observation, _, terminated, _, info = env.step(int(np.flatnonzero(info["action_mask"])[0]))
+        if terminated:
+            observation, info = env.reset()
+
+
+def test_only_masked_environments_have_action_masks():
+    assert not gym.make("wm/TMaze-v0").has_wrapper_attr("action_masks")
+    assert not hasattr(gym.make_vec("wm/TMaze-v0", 2), "action_masks")

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wm_envs.kernel import empty_rows, seed_rows
-from wm_envs.rules import UNLIMITED
+from wm_envs.options import UNLIMITED
 from wm_envs.symbolic import dynamics
 from wm_envs.symbolic.memory import DelayedMatchEnv, RuleRecallEnv, TMazeEnv
 from wm_envs.symbolic.planning import LightsOutEnv, PermPuzzleEnv, TokenAutomatonEnv

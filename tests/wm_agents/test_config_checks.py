@@ -1,0 +1,73 @@
+"""Counts of every configuration are integers, by the rule that holds for environments too."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wm_agents.config_checks import require_integers
+from wm_agents.debate import TrainConfig
+from wm_agents.errors import ConfigError
+from wm_agents.evaluation import evaluate
+from wm_agents.evaluation.episodes import RandomAgent
+from wm_agents.irl.cloning import CloningConfig
+from wm_agents.irl.maxent import MaxEntConfig
+from wm_agents.irl.sampled import SampledConfig
+from wm_agents.planning import CEMConfig
+from wm_agents.planning.value import ValueConfig
+from wm_agents.reinforce_config import ReinforceConfig
+from wm_agents.sequence_model import NetworkConfig
+from wm_agents.training.seeding import spawn_seeds
+from wm_agents.vector_ppo import VectorPPOConfig
+from wm_agents.votes.classifier import ClassifierConfig
+from wm_agents.votes.spatial import SpatialConfig
+from wm_agents.world_models import FitConfig
+
+COUNTS = [
+    (FitConfig, "num_updates"),
+    (CEMConfig, "horizon"),
+    (ValueConfig, "num_rounds"),
+    (ReinforceConfig, "num_seeds"),
+    (NetworkConfig, "width"),
+    (VectorPPOConfig, "num_epochs"),
+    (CloningConfig, "batch_size"),
+    (SampledConfig, "horizon"),
+    (MaxEntConfig, "max_iterations"),
+    (SpatialConfig, "num_steps"),
+    (ClassifierConfig, "num_epochs"),
+    (TrainConfig, "patience"),
+]
+
+
+@pytest.mark.parametrize(("config", "name"), COUNTS, ids=lambda part: getattr(part, "__name__", part))
+def test_a_count_is_an_integer(config: Any, name: str) -> None:
+    for wrong in (8.0, True, "8", np.float64(8)):
+        with pytest.raises(ConfigError, match=name):
+            config(**{name: wrong})
+    config(**{name: np.int64(8)})
+
+
+def test_the_message_names_the_value() -> None:
+    with pytest.raises(ConfigError, match=r"horizon is an integer, got 4\.0"):
+        require_integers(1, horizon=4.0)
+    with pytest.raises(ConfigError, match="horizon is at least 1, got 0"):
+        require_integers(1, horizon=0)
+    require_integers(None, horizon=-3)
+
+
+def test_evaluation_takes_numpy_integers_for_environments_that_do_not() -> None:
+    import gymnasium as gym
+
+    agent = RandomAgent(gym.make("CartPole-v1").action_space)
+    returns = [
+        evaluate(RandomAgent(gym.make("CartPole-v1").action_space), "CartPole-v1", count, seed=seed).returns.tolist()
+        for count, seed in ((2, 3), (np.int64(2), np.int64(3)))
+    ]
+    assert returns[0] == returns[1]
+    for wrong in ({"episodes": 3.0}, {"num_envs": 2.0}, {"seed": 0.5}, {"seed": -1}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            evaluate(agent, "CartPole-v1", **{"episodes": 1, **wrong})
+
+
+def test_seeds_are_spawned_from_numpy_integers() -> None:
+    assert spawn_seeds(np.int64(3), np.int32(2)) == spawn_seeds(3, 2)  # type: ignore[arg-type]
