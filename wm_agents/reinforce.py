@@ -220,7 +220,7 @@ class Reinforce:
         Raises:
             ConfigError: `num_episodes` or `max_episode_steps` below 1.
         """
-        require_at_least(1, num_episodes=num_episodes, max_episode_steps=max_episode_steps)
+        require_integers(1, num_episodes=num_episodes, max_episode_steps=max_episode_steps)
         levels = [range(len(self.collector.makers))[level]] * self.config.num_seeds
         with torch.no_grad():
             batch = self.collector.collect(

@@ -26,7 +26,7 @@ from wm_envs.kernel import copy_rows, empty_rows, seed_rows, specialised
 from wm_envs.limits import LimitedByEnv, OwnLimit, is_own, with_limit
 from wm_envs.options import UNLIMITED, as_integer, check_integer, check_seed
 from wm_envs.paths import absolute_options
-from wm_envs.rules import OUTCOME_HEADER, UNLIMITED, Array, Info, Rules, draw_seed
+from wm_envs.rules import OUTCOME_HEADER, Array, Info, Rules, draw_seed
 from wm_envs.threads import ThreadPool
 
 _INTEGERS = frozenset({int, np.int64, np.int32})
