@@ -17,7 +17,7 @@ reliability: $(VENV)/.dev
 # Seconds for each of the readers.
 FUZZ_SECONDS ?= 60
 fuzz: $(VENV)/.fuzz
-	$(BIN)/python tests/reliability/fuzz.py --seconds $(FUZZ_SECONDS)
+	$(BIN)/python -m tests.reliability.fuzz --seconds $(FUZZ_SECONDS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

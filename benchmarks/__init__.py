@@ -1,1 +1,4 @@
-"""Measurements beside named peers; each module is a command that writes one file under `benchmarks/results`."""
+"""Measurements beside named peers.
+
+Each module is a command that writes one file under `benchmarks/results`.
+"""

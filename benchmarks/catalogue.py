@@ -1,7 +1,8 @@
 """Which commands the benchmarks are: found by looking, with a table of what cannot be seen from outside.
 
-Every module of this folder that can be run is a benchmark, so that a new one needs no registration. `SPECIAL` says what
-else it takes: other parts, packages beyond the usual extras, or peers that live in a Python of their own.
+Every module of this folder that can be run is a benchmark, so that a new one needs no registration.
+`SPECIAL` says what else it takes: other parts, packages beyond the usual extras, or peers that live
+in a Python of their own.
 """
 
 import ast
@@ -19,8 +20,9 @@ class Special:
         parts: Argument lists, one run each.
         needs: Modules without which it cannot run.
         peers: Modules that a peer's Python has to have.
-        peers_by: "argument" hands that Python over as `--peer-python`, "interpreter" runs the benchmark itself on it;
-            without such a Python the benchmark runs on this one and says which peers it left out.
+        peers_by: "argument" hands that Python over as `--peer-python`, "interpreter" runs the
+            benchmark itself on it; without such a Python the benchmark runs on this one and says
+            which peers it left out.
         is_measurement: False for the scripts that others call.
     """
 
@@ -39,7 +41,9 @@ SPECIAL = {
     "irl_gridworld_peer": Special(is_measurement=False),
     "driving_speed": Special(peers=("envpool", "highway_env"), peers_by="argument"),
     "irl_gridworld": Special(peers=("imitation",), peers_by="argument"),
-    "planning_speed": Special(peers=("stable_worldmodel", "torchrl", "pytorch_mppi"), peers_by="interpreter"),
+    "planning_speed": Special(
+        peers=("stable_worldmodel", "torchrl", "pytorch_mppi"), peers_by="interpreter"
+    ),
     "pong_fidelity": Special(needs=("ale_py",)),
     "pong_throughput": Special(needs=("ale_py",)),
     "pong_models": Special(needs=("ale_py",)),
@@ -67,7 +71,9 @@ class Benchmark:
     @property
     def name(self) -> str:
         """The module with its part."""
-        return "_".join((self.module, *(word for word in self.arguments if not word.startswith("-"))))
+        return "_".join(
+            (self.module, *(word for word in self.arguments if not word.startswith("-")))
+        )
 
 
 def benchmarks() -> list[Benchmark]:
@@ -81,7 +87,10 @@ def benchmarks() -> list[Benchmark]:
 
 
 def is_runnable(path: Path) -> bool:
-    """Whether a module does something when it is run: an `if __name__ == "__main__":` at its top level."""
+    """Whether a module does something when it is run.
+
+    An `if __name__ == "__main__":` at its top level.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     tests = [ast.unparse(node.test) for node in tree.body if isinstance(node, ast.If)]
     return "__name__ == '__main__'" in tests

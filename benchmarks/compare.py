@@ -4,10 +4,10 @@
     python -m benchmarks.compare HEAD~5 HEAD
     python -m benchmarks.compare v0.1.0 benchmarks/results --only planning_speed --all-figures
 
-A and B are folders of JSON files or git revisions, whose benchmarks/results is read. Where a figure comes with its
-interval in both, it got worse when the intervals do not overlap on the worse side; without intervals when it is worse
-by more than `--tolerance`. Speeds measured on other machines are no comparison, and are marked. The exit status is 1
-where something got worse.
+A and B are folders of JSON files or git revisions, whose benchmarks/results is read. Where a figure
+comes with its interval in both, it got worse when the intervals do not overlap on the worse side;
+without intervals when it is worse by more than `--tolerance`. Speeds measured on other machines are
+no comparison, and are marked. The exit status is 1 where something got worse.
 """
 
 import fnmatch
@@ -33,7 +33,9 @@ BOOKKEEPING = re.compile(
     r"threshold|real_steps|learning_rate\w*|changed_observations|games|frames\w*|points|words_left_out|of|number|"
     r"\w*_by_seed|p_value|observations_changed\w*|repeat_action_probability|evaluation_episodes)($|[./ ])"
 )
-LOWER_IS_BETTER = re.compile(r"second|error|loss|wrong|mae|rmse|steps_to|episodes_to|times?_of|lap|limit|p99")
+LOWER_IS_BETTER = re.compile(
+    r"second|error|loss|wrong|mae|rmse|steps_to|episodes_to|times?_of|lap|limit|p99"
+)
 HIGHER_IS_BETTER = re.compile(r"per_(cpu_)?second|ratio|fewer|less")  # wins where both are found
 SPEED = re.compile(r"second|per_cpu|ratio|speed|plans|samples")
 
@@ -83,11 +85,15 @@ def read(source: str) -> dict[str, dict[str, Any]]:
     """Results by name, from a folder or a git revision; SystemExit where there are none."""
     folder = Path(source)
     if folder.is_dir():
-        texts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.json"))}
+        texts = {
+            path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.json"))
+        }
     else:
         texts = read_revision(source)
     if not texts:
-        raise SystemExit(f"no results in {source!r}: give a folder of JSON files or a git revision that has some")
+        raise SystemExit(
+            f"no results in {source!r}: give a folder of JSON files or a git revision that has some"
+        )
     return {name: json.loads(text) for name, text in texts.items()}
 
 
@@ -101,11 +107,15 @@ def read_revision(revision: str) -> dict[str, str]:
         paths = [path for path in listing.split("\0") if path.endswith(".json")]
         return {Path(path).stem: _git("show", f"{revision}:{path}") for path in paths}
     except subprocess.CalledProcessError as error:
-        raise SystemExit(f"{revision!r} is neither a folder nor a git revision: {error.stderr.strip()}") from error
+        raise SystemExit(
+            f"{revision!r} is neither a folder nor a git revision: {error.stderr.strip()}"
+        ) from error
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, encoding="utf-8", check=True).stdout
+    return subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    ).stdout
 
 
 def figures_of(result: Mapping[str, Any]) -> dict[str, Figure]:
@@ -130,7 +140,10 @@ def _limits(path: str, numbers: Mapping[str, float]) -> tuple[float | None, floa
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, float]]:
-    """All numbers; the rows of a list are known by their names, and lists of numbers are left out."""
+    """All numbers.
+
+    The rows of a list are known by their names, and lists of numbers are left out.
+    """
     if isinstance(value, bool):
         return
     if isinstance(value, int | float):
@@ -159,12 +172,17 @@ def judge(name: str, a: Figure, b: Figure, tolerance: float) -> Verdict:
 
 
 def compare(
-    a: Mapping[str, dict[str, Any]], b: Mapping[str, dict[str, Any]], only: tuple[str, ...] = (), tolerance: float = 0.1
+    a: Mapping[str, dict[str, Any]],
+    b: Mapping[str, dict[str, Any]],
+    only: tuple[str, ...] = (),
+    tolerance: float = 0.1,
 ) -> list[Change]:
     """Every figure of both sets."""
     changes: list[Change] = []
     names = sorted({*a, *b})
-    for name in (n for n in names if not only or any(fnmatch.fnmatch(n, pattern) for pattern in only)):
+    for name in (
+        n for n in names if not only or any(fnmatch.fnmatch(n, pattern) for pattern in only)
+    ):
         if name not in a or name not in b:
             changes.append(Change(name, None, None, "only A" if name in a else "only B"))
             continue
@@ -173,7 +191,9 @@ def compare(
         for path in dict.fromkeys((*before, *after)):
             old, new = before.get(path), after.get(path)
             if old is None or new is None:
-                changes.append(Change(f"{name}: {path}", old, new, "only A" if new is None else "only B"))
+                changes.append(
+                    Change(f"{name}: {path}", old, new, "only A" if new is None else "only B")
+                )
                 continue
             verdict = judge(path, old, new, tolerance)
             if is_elsewhere and SPEED.search(path):
@@ -190,7 +210,11 @@ def main(config: Config) -> list[Change]:
 
     changes = compare(read(config.a), read(config.b), config.only, config.tolerance)
     table = Table("figure", "A", "B", "B / A", "verdict", title=f"A {config.a}, B {config.b}")
-    shown = [change for change in changes if config.all_figures or change.verdict not in ("same", "unclear")]
+    shown = [
+        change
+        for change in changes
+        if config.all_figures or change.verdict not in ("same", "unclear")
+    ]
     styles = {"worse": "bold red", "better": "green"}
     for change in shown:
         ratio = "" if change.ratio is None else f"{change.ratio:.3g}"
@@ -198,7 +222,10 @@ def main(config: Config) -> list[Change]:
         cells = (change.name, _shown(change.a), _shown(change.b), ratio, verdict)
         table.add_row(*cells, style=styles.get(change.verdict))
     Console().print(table if shown else "nothing changed beyond intervals and tolerance")
-    counts = {verdict: sum(change.verdict == verdict for change in changes) for verdict in ("worse", "better", "same")}
+    counts = {
+        verdict: sum(change.verdict == verdict for change in changes)
+        for verdict in ("worse", "better", "same")
+    }
     print(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     return changes
 

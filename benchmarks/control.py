@@ -2,10 +2,11 @@
 
     python benchmarks/control.py --tasks pendulum cart_pole acrobot mountain_car
 
-For each task and seed: random steps, rounds of planning and refitting, then whole episodes, exactly as
-`examples/plan.py` does it. Beside it in the same table: the same planner on the true dynamics (oracle), uniform actions
-(random), and a model-free agent of Stable-Baselines3 after the same number of real steps (SAC for Box actions, DQN for
-Discrete ones). Results are written after every seed.
+For each task and seed: random steps, rounds of planning and refitting, then whole episodes, exactly
+as `examples/plan.py` does it. Beside it in the same table: the same planner on the true dynamics
+(oracle), uniform actions (random), and a model-free agent of Stable-Baselines3 after the same
+number of real steps (SAC for Box actions, DQN for Discrete ones). Results are written after every
+seed.
 """
 
 import sys
@@ -97,7 +98,10 @@ class Arm:
 def main(config: Config) -> dict[str, Any]:
     """Run all tasks; returns the figures that are written."""
     torch.set_num_threads(1)
-    arms = {name: {arm: Arm() for arm in ("learned", "oracle", "random", "model_free")} for name in config.tasks}
+    arms = {
+        name: {arm: Arm() for arm in ("learned", "oracle", "random", "model_free")}
+        for name in config.tasks
+    }
     figures: dict[str, Any] = {}
     for seed in range(max(config.num_seeds, config.num_other_seeds)):
         for name in config.tasks:
@@ -105,8 +109,18 @@ def main(config: Config) -> dict[str, Any]:
             figures[name] = summarise(TASKS[name], arms[name])
             command = f"python benchmarks/control.py --tasks {name} --num-seeds {config.num_seeds}"
             seeds = list(range(len(arms[name]["learned"].returns)))
-            write_result(f"control_{name}", figures[name], seeds=seeds, command=command, folder=config.output_dir)
-            latest = {arm: float(np.mean(runs.returns[-1])) for arm, runs in arms[name].items() if runs.returns}
+            write_result(
+                f"control_{name}",
+                figures[name],
+                seeds=seeds,
+                command=command,
+                folder=config.output_dir,
+            )
+            latest = {
+                arm: float(np.mean(runs.returns[-1]))
+                for arm, runs in arms[name].items()
+                if runs.returns
+            }
             print(name, seed, {arm: round(value, 1) for arm, value in latest.items()}, flush=True)
     return figures
 
@@ -130,12 +144,16 @@ def run_seed(task: Task, arms: dict[str, Arm], seed: int, config: Config) -> Non
 def learned_agent(task: Task, env: gym.Env[Any, Any], seed: int) -> PlanningAgent:
     """Learned from scratch within the budget."""
     budget = LearningConfig(
-        max_real_steps=task.max_real_steps, num_rounds=task.num_rounds, random_share=task.random_share
+        max_real_steps=task.max_real_steps,
+        num_rounds=task.num_rounds,
+        random_share=task.random_share,
     )
     learned = learn_to_plan(
         env,
         budget,
-        lambda trajectories, _: fit_model(env.observation_space, env.action_space, trajectories, seed),
+        lambda trajectories, _: fit_model(
+            env.observation_space, env.action_space, trajectories, seed
+        ),
         lambda model, trajectories, is_exploring: make_planner(
             "auto", model, trajectories, seed=seed, is_exploring=is_exploring
         ),
@@ -156,31 +174,53 @@ def oracle_agent(task: Task, env: gym.Env[Any, Any], seed: int) -> PlanningAgent
     value = None
     if isinstance(env.action_space, gym.spaces.Discrete):
         value = ValueIteration(model, ValueConfig(), seed=seed).fit(start_states(trajectories))
-    return PlanningAgent(model, make_planner("auto", model, trajectories, seed=seed, value=value), seed=seed)
+    return PlanningAgent(
+        model, make_planner("auto", model, trajectories, seed=seed, value=value), seed=seed
+    )
 
 
 def model_free_agent(task: Task, env: gym.Env[Any, Any], seed: int) -> Agent:
     """SAC or DQN of Stable-Baselines3 after the same number of real steps, one update per step from step 100 on."""
     from stable_baselines3 import DQN, SAC
 
-    options = {"learning_starts": 100, "train_freq": 1, "gradient_steps": 1, "seed": seed, "device": "cpu"}
+    options = {
+        "learning_starts": 100,
+        "train_freq": 1,
+        "gradient_steps": 1,
+        "seed": seed,
+        "device": "cpu",
+    }
     agent: Any
     if isinstance(env.action_space, gym.spaces.Box):
         agent = SAC("MlpPolicy", env, **options)
     else:
-        exploration = {"exploration_fraction": 0.3, "exploration_final_eps": 0.05, "target_update_interval": 250}
+        exploration = {
+            "exploration_fraction": 0.3,
+            "exploration_final_eps": 0.05,
+            "target_update_interval": 250,
+        }
         agent = DQN("MlpPolicy", env, learning_rate=5e-4, **exploration, **options)
     return agent.learn(task.max_real_steps)
 
 
 def summarise(task: Task, arms: dict[str, Arm]) -> dict[str, Any]:
     """The table's row: every arm, the planning gap, and whether the target is reached."""
-    row: dict[str, Any] = {"env_id": task.env_id, "real_steps": task.max_real_steps, "target": task.target}
+    row: dict[str, Any] = {
+        "env_id": task.env_id,
+        "real_steps": task.max_real_steps,
+        "target": task.target,
+    }
     row |= {name: arm.figures() for name, arm in arms.items() if arm.returns}
     row["is_target_reached"] = row["learned"]["mean_return"] >= task.target
     if row["oracle"]["mean_return"] > row["random"]["mean_return"]:
-        gap = planning_gap(*(np.array(arms[name].returns) for name in ("learned", "oracle", "random")))
-        row |= {name: value for name, value in gap.closed.flatten("planning_gap").items() if np.isfinite(value)}
+        gap = planning_gap(
+            *(np.array(arms[name].returns) for name in ("learned", "oracle", "random"))
+        )
+        row |= {
+            name: value
+            for name, value in gap.closed.flatten("planning_gap").items()
+            if np.isfinite(value)
+        }
     return row
 
 

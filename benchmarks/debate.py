@@ -1,9 +1,10 @@
 """What the debate domain has to reach, one part at a time or all.
 
-    python -m benchmarks.debate --part ownership      # held-out persons of the corpus, beside its baselines
-    python -m benchmarks.debate --part persons        # drives of generated persons found again; persons without signal
-    python -m benchmarks.debate --part speed          # a training run, in CPU seconds
-    python -m benchmarks.debate --part seat           # PPO in a seat beside every script
+    python -m benchmarks.debate --part ownership      # held-out persons of the corpus, beside its
+    baselines python -m benchmarks.debate --part persons        # drives of generated persons found
+    again; persons without signal python -m benchmarks.debate --part speed          # a training
+    run, in CPU seconds python -m benchmarks.debate --part seat           # PPO in a seat beside
+    every script
 
 Each part writes benchmarks/results/debate_<part>.json.
 """
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.report import write_result
-from wm_agents.debate.studies import (
+from wm_agents.domains.debate.studies import (
     adapted_relevance,
     majority_baseline,
     null_study,
@@ -26,8 +27,8 @@ from wm_agents.debate.studies import (
     recovery_study,
     training_seconds,
 )
-from wm_agents.debate.trainer import TrainConfig
-from wm_agents.debate.validation import ValidationResult
+from wm_agents.domains.debate.trainer import TrainConfig
+from wm_agents.domains.debate.validation import ValidationResult
 from wm_envs.debate.lexicon import seed_words
 from wm_envs.debate.observations import load_corpus
 from wm_envs.debate.relevance import KeywordRelevance, Relevance, TfidfRelevance, default_relevance
@@ -37,7 +38,8 @@ from wm_envs.debate.tendencies import TENDENCIES
 class WithoutSharedWords:
     """The default scorer without the seed words that held-out texts have and training texts do not.
 
-    Corpus and lexicon are by the same hand: what is left is safe from a lexicon that knows its examination.
+    Corpus and lexicon are by the same hand: what is left is safe from a lexicon that knows its
+    examination.
     """
 
     def __init__(self) -> None:
@@ -45,7 +47,9 @@ class WithoutSharedWords:
         self.suspects = {w for t in TENDENCIES for w in seed_words(t)} & (held_out - train)
         corpus = load_corpus("train")
         examples = [(o.content, o.owner.index) for o in corpus if o.owner is not None]
-        examples += [(w, t.index) for t in TENDENCIES for w in seed_words(t) if w not in self.suspects]
+        examples += [
+            (w, t.index) for t in TENDENCIES for w in seed_words(t) if w not in self.suspects
+        ]
         texts, owners = zip(*examples, strict=True)
         self._scorer = TfidfRelevance(texts, owners, has_lexicon=False, has_corpus=False)
 
@@ -68,7 +72,10 @@ def measure_ownership(seed: int) -> dict[str, Any]:
     }
     figures = {name: _plain(ownership(held_out, scorer)) for name, scorer in scorers.items()}
     figures["majority_baseline"] = _plain(majority_baseline(train, held_out))
-    figures["words_left_out"] = {"number": len(careful.suspects), "of": sum(len(seed_words(t)) for t in TENDENCIES)}
+    figures["words_left_out"] = {
+        "number": len(careful.suspects),
+        "of": sum(len(seed_words(t)) for t in TENDENCIES),
+    }
     return figures
 
 
@@ -94,7 +101,10 @@ def measure_persons(seed: int) -> dict[str, Any]:
 
 
 def measure_speed(seed: int) -> dict[str, Any]:
-    """Five epochs on 165 observations; the first run loads the machine code, the next are the figure."""
+    """Five epochs on 165 observations.
+
+    The first run loads the machine code, the next are the figure.
+    """
     runs = [training_seconds(seed) for _ in range(6)]
     middle = {name: float(np.median([run[name] for run in runs[1:]])) for name in runs[0]}
     return middle | {"first_run_seconds": runs[0]["seconds"]}
@@ -122,7 +132,11 @@ def _plain(result: ValidationResult | None) -> dict[str, Any]:
 
 
 def _words(texts: list[str]) -> set[str]:
-    return {word for text in texts for word in "".join(c if c.isalpha() else " " for c in text.lower()).split()}
+    return {
+        word
+        for text in texts
+        for word in "".join(c if c.isalpha() else " " for c in text.lower()).split()
+    }
 
 
 def main() -> None:

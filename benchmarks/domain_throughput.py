@@ -2,9 +2,10 @@
 
     python -m benchmarks.domain_throughput
 
-The symbolic tasks, Pong and driving have benchmarks of their own (`throughput`, `pong_throughput`, `driving_speed`).
-This one measures the other ids in the same way, with the contenders of `benchmarks.throughput`: actions drawn
-beforehand, contenders taking turns, and proof that observations changed and episodes ended.
+The symbolic tasks, Pong and driving have benchmarks of their own (`throughput`, `pong_throughput`,
+`driving_speed`). This one measures the other ids in the same way, with the contenders of
+`benchmarks.throughput`: actions drawn beforehand, contenders taking turns, and proof that
+observations changed and episodes ended.
 """
 
 from dataclasses import dataclass
@@ -32,10 +33,14 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Measure all contenders; returns the figures."""
-    contenders = [Contender(env_id, num_envs) for env_id in (*ENV_IDS, PEER) for num_envs in (None, LARGEST)]
+    contenders = [
+        Contender(env_id, num_envs) for env_id in (*ENV_IDS, PEER) for num_envs in (None, LARGEST)
+    ]
     for contender in contenders:
         contender.prepare(config.seed)
-        contender.num_calls *= 4  # an episode of the debate takes 40 steps, and one has to end in every turn
+        contender.num_calls *= (
+            4  # an episode of the debate takes 40 steps, and one has to end in every turn
+        )
     for _ in range(config.num_turns):
         for contender in contenders:
             contender.take_turn()
@@ -43,7 +48,12 @@ def main(config: Config) -> dict[str, Any]:
     for name, figure in figures.items():
         print(f"{name:40} {figure['steps_per_cpu_second']:12,} steps per CPU-second")
     if config.is_written:
-        write_result("domain_throughput", figures, seeds=config.seed, command="python -m benchmarks.domain_throughput")
+        write_result(
+            "domain_throughput",
+            figures,
+            seeds=config.seed,
+            command="python -m benchmarks.domain_throughput",
+        )
     return figures
 
 

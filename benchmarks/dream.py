@@ -2,9 +2,9 @@
 
     python -m benchmarks.dream
 
-Both arms have the same SAC. The threshold is 90% of the way from random actions to what the model-free arm scores in
-its last three evaluations; a run that never reaches it counts with infinitely many steps. Results are written after
-every seed.
+Both arms have the same SAC. The threshold is 90% of the way from random actions to what the
+model-free arm scores in its last three evaluations; a run that never reaches it counts with
+infinitely many steps. Results are written after every seed.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,10 @@ class Config:
     model_free_steps: int = 6000
     """Real steps of the model-free arm."""
     model_free_gradients: int = 1
-    """SAC's gradient steps per real step in the model-free arm; other than 1, results go to a file of their own."""
+    """SAC's gradient steps per real step in the model-free arm.
+
+    Other than 1, results go to a file of their own.
+    """
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -55,7 +58,9 @@ def main(config: Config) -> dict[str, Any]:
     dreams: list[dream_sac.Curve] = []
     real: list[dream_sac.Curve] = []
     figures: dict[str, Any] = {}
-    with progress(config.num_seeds * (settings.real_steps + settings.model_free_steps), "real steps") as bar:
+    with progress(
+        config.num_seeds * (settings.real_steps + settings.model_free_steps), "real steps"
+    ) as bar:
         for seed in range(config.num_seeds):
             dreams.append(dream_sac.dream(settings, seed, bar))
             real.append(dream_sac.model_free(settings, seed, bar))
@@ -69,7 +74,10 @@ def main(config: Config) -> dict[str, Any]:
 def by_seed(dreams: list[dream_sac.Curve], real: list[dream_sac.Curve]) -> dict[str, Any]:
     """Each run's own curve."""
     arms = {"dream": dreams, "model_free": real}
-    return {f"{name}_returns_by_seed": [curve.returns.tolist() for curve in curves] for name, curves in arms.items()}
+    return {
+        f"{name}_returns_by_seed": [curve.returns.tolist() for curve in curves]
+        for name, curves in arms.items()
+    }
 
 
 if __name__ == "__main__":

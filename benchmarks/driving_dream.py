@@ -2,10 +2,11 @@
 
     python -m benchmarks.driving_dream --seeds 0 1 2 --control-seeds 0
 
-A seed has a dream and a model-free run, and its threshold is 90% of the way from random decisions to its own model-free
-run's final return. A run that never gets there counts with infinitely many steps. The control is the model-free arm
-with twenty times its gradient steps: five per real step, where the dream takes nine. Each seed's row is written as soon
-as it is over, in place of an older row of that seed.
+A seed has a dream and a model-free run, and its threshold is 90% of the way from random decisions
+to its own model-free run's final return. A run that never gets there counts with infinitely many
+steps. The control is the model-free arm with twenty times its gradient steps: five per real step,
+where the dream takes nine. Each seed's row is written as soon as it is over, in place of an older
+row of that seed.
 """
 
 import json
@@ -19,10 +20,16 @@ import tyro
 
 from benchmarks.report import RESULTS, write_result
 from examples import dream_driving
-from examples.driving.returns import yardsticks
+from wm_agents.domains.driving.returns import yardsticks
 
 NAME = "driving_dream"
-COMPARED = ("dream_return", "model_free_return", "dream_over_expert", "dream_over_model_free", "times_fewer_real_steps")
+COMPARED = (
+    "dream_return",
+    "model_free_return",
+    "dream_over_expert",
+    "dream_over_model_free",
+    "times_fewer_real_steps",
+)
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,8 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     for name in COMPARED:
         values = [-np.inf if row[name] is None else row[name] for row in shares]
         figures[f"{name}_median"], figures[f"{name}_worst"] = (
-            float(value) if np.isfinite(value) else None for value in (np.median(values), np.min(values))
+            float(value) if np.isfinite(value) else None
+            for value in (np.median(values), np.min(values))
         )
     figures["seeds_at_threshold"] = sum(row["dream_steps_to_threshold"] is not None for row in rows)
     return figures

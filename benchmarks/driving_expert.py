@@ -17,8 +17,17 @@ NUM_LAPS = 2
 
 
 def two_laps(track: str | Path, track_seed: int = 0) -> dict[str, Any]:
-    """From a rolling start at the line: the lap times, the first one with the start, and whether the car stayed on."""
-    options = {"track": track, "track_seed": track_seed, "laps": NUM_LAPS, "random_start": False, "time_limit": 30_000}
+    """From a rolling start at the line.
+
+    The lap times, the first one with the start, and whether the car stayed on.
+    """
+    options = {
+        "track": track,
+        "track_seed": track_seed,
+        "laps": NUM_LAPS,
+        "random_start": False,
+        "time_limit": 30_000,
+    }
     env = DrivingVectorEnv(1, **options)
     env.reset(seed=0)
     lap_times: list[float] = []
@@ -38,7 +47,10 @@ def two_laps(track: str | Path, track_seed: int = 0) -> dict[str, Any]:
 def summarise(circuits: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Clean circuits, and the total of the second laps beside the limit's."""
     clean = {name: laps for name, laps in circuits.items() if laps["is_clean"]}
-    total, limit = sum(laps["lap_times"][1] for laps in clean.values()), sum(laps["limit"] for laps in clean.values())
+    total, limit = (
+        sum(laps["lap_times"][1] for laps in clean.values()),
+        sum(laps["limit"] for laps in clean.values()),
+    )
     return {
         "clean_circuits": len(clean),
         "circuits": len(circuits),
@@ -53,7 +65,9 @@ def main() -> None:
     """Drive, print and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--circuits", type=Path, default=CIRCUITS)
-    parser.add_argument("--random-tracks", type=int, default=30, help="also this many random circuits")
+    parser.add_argument(
+        "--random-tracks", type=int, default=30, help="also this many random circuits"
+    )
     arguments = parser.parse_args()
     files = sorted(arguments.circuits.glob("*.csv"))
     if not files:

@@ -2,12 +2,14 @@
 
     python -m benchmarks.driving_models
 
-The car's model (learned forces in known kinematics): what its members expect on the whole, their mean forces, and one
-member alone. Beside it general models in three layouts: the numbers alone, with a map, with the kinematics besides. All
-are fitted to the training circuits. Each figure is a share of persistence's: of the root mean square, of the median and
-of the 95th percentile of the absolute errors; intervals of the root mean square are over unseen episodes. Beside them:
-constant acceleration, ridge regression on the present observation and action, and the floor that is left to a perfect
-model whose first step is off by this model's one-step error.
+The car's model (learned forces in known kinematics): what its members expect on the whole, their
+mean forces, and one
+member alone. Beside it general models in three layouts: the numbers alone, with a map, with the
+kinematics besides. All are fitted to the training circuits. Each figure is a share of
+persistence's: of the root mean square, of the median and of the 95th percentile of the absolute
+errors; intervals of the root mean square are over unseen episodes. Beside them: constant
+acceleration, ridge regression on the present observation and action, and the floor that is left to
+a perfect model whose first step is off by this model's one-step error.
 """
 
 import argparse
@@ -23,7 +25,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.report import write_result
-from examples.driving.model import (
+from examples.record_driving import CIRCUITS, OPTIONS, held_out, record_circuit, record_widely
+from wm_agents.domains.driving.model import (
     HEADING,
     LAYOUTS,
     OFFSET,
@@ -36,11 +39,16 @@ from examples.driving.model import (
     make_layout,
     new_model,
 )
-from examples.driving.network import CarModel, expected_end, fit_car, member_of, new_car_model
-from examples.record_driving import CIRCUITS, OPTIONS, held_out, record_circuit, record_widely
-from wm_agents.trajectories import Trajectories
+from wm_agents.domains.driving.network import (
+    CarModel,
+    expected_end,
+    fit_car,
+    member_of,
+    new_car_model,
+)
 from wm_agents.world_models.neural import NeuralModel
 from wm_agents.world_models.segments import Segment, SegmentSource
+from wm_envs.data.trajectories import Trajectories
 from wm_envs.driving.env import DrivingEnv
 from wm_envs.kernel import empty_rows
 
@@ -57,7 +65,9 @@ def window_starts(fresh: Trajectories, horizon: int, every: int) -> list[tuple[i
     """(episode, step) every `every` steps that have `horizon` recorded steps ahead."""
     return [
         (episode, int(first) + step)
-        for episode, (first, length) in enumerate(zip(fresh.step_starts, fresh.lengths, strict=True))
+        for episode, (first, length) in enumerate(
+            zip(fresh.step_starts, fresh.lengths, strict=True)
+        )
         for step in range(0, int(length) - horizon + 1, every)
     ]
 
@@ -72,10 +82,14 @@ def episodes_of(tests: list[Trajectories], horizon: int, every: int = 10) -> NDA
     """The episode of each window, numbered over all circuits."""
     numbers = [[episode for episode, _ in window_starts(test, horizon, every)] for test in tests]
     firsts = np.cumsum([0, *(test.num_episodes for test in tests)])
-    return np.concatenate([np.array(part, np.int64) + first for part, first in zip(numbers, firsts, strict=False)])
+    return np.concatenate(
+        [np.array(part, np.int64) + first for part, first in zip(numbers, firsts, strict=False)]
+    )
 
 
-def rmse_intervals(predicted: Tensor, segment: Segment, episodes: NDArray[np.int64]) -> dict[str, list[float]]:
+def rmse_intervals(
+    predicted: Tensor, segment: Segment, episodes: NDArray[np.int64]
+) -> dict[str, list[float]]:
     """95% intervals of the root mean square as a share of persistence's, episodes drawn with replacement."""
     generator, count = np.random.default_rng(0), int(episodes.max()) + 1
     draws = generator.multinomial(count, np.full(count, 1 / count), size=1000)  # [1000, episodes]
@@ -83,7 +97,9 @@ def rmse_intervals(predicted: Tensor, segment: Segment, episodes: NDArray[np.int
     figures = {}
     for name, column in FEATURES.items():
         sums = [
-            np.bincount(episodes, (values[:, column] - truth[:, column]).double().square().numpy(), count)
+            np.bincount(
+                episodes, (values[:, column] - truth[:, column]).double().square().numpy(), count
+            )
             for values in (predicted, still)
         ]
         ratios = np.sqrt((draws @ sums[0]) / (draws @ sums[1]))
@@ -141,7 +157,9 @@ def baseline_figures(training: Trajectories, tests: list[Trajectories]) -> dict[
     for horizon in HORIZONS:
         segment = join([windows(test, horizon) for test in tests])
         learned = windows(training, horizon, every=25)
-        figures["constant_acceleration"][str(horizon)] = shares(accelerated(segment, horizon), segment)
+        figures["constant_acceleration"][str(horizon)] = shares(
+            accelerated(segment, horizon), segment
+        )
         figures["ridge"][str(horizon)] = shares(ridge(learned, segment), segment)
     return figures
 
@@ -153,7 +171,9 @@ def accelerated(segment: Segment, horizon: int) -> Tensor:
     after = first.clone()
     after[:, VX] += seconds * (first[:, 3] + first[:, YAW_RATE] * first[:, VY])
     after[:, VY] += seconds * (first[:, 4] - first[:, YAW_RATE] * first[:, VX])
-    after[:, OFFSET] += seconds * (first[:, VX] * first[:, HEADING].sin() + first[:, VY] * first[:, HEADING].cos())
+    after[:, OFFSET] += seconds * (
+        first[:, VX] * first[:, HEADING].sin() + first[:, VY] * first[:, HEADING].cos()
+    )
     after[:, HEADING] += seconds * (first[:, YAW_RATE] - first[:, 34] * first[:, VX])
     return after
 
@@ -162,10 +182,15 @@ def ridge(learned: Segment, segment: Segment) -> Tensor:
     """The change over the horizon, linear in the first observation and all actions."""
 
     def inputs(part: Segment) -> NDArray[np.float64]:
-        seen = torch.cat([part.observations[:, 0, :37], part.actions.flatten(1)], 1).double().numpy()
+        seen = (
+            torch.cat([part.observations[:, 0, :37], part.actions.flatten(1)], 1).double().numpy()
+        )
         return np.column_stack([seen, np.ones(len(seen))])
 
-    known, change = inputs(learned), (learned.observations[:, -1] - learned.observations[:, 0]).double().numpy()
+    known, change = (
+        inputs(learned),
+        (learned.observations[:, -1] - learned.observations[:, 0]).double().numpy(),
+    )
     scale = np.maximum(known.std(axis=0), 1e-6)
     scale[-1] = 1.0
     scaled = known / scale
@@ -174,7 +199,9 @@ def ridge(learned: Segment, segment: Segment) -> Tensor:
 
 
 @torch.no_grad()
-def floor_figures(model: NeuralModel, tests: list[Trajectories], paths: list[Path], seed: int) -> dict[str, Any]:
+def floor_figures(
+    model: NeuralModel, tests: list[Trajectories], paths: list[Path], seed: int
+) -> dict[str, Any]:
     """The true rules from starts whose velocities are off by a one-step error of the model, drawn at random."""
     generator = np.random.default_rng(seed)
     first = join([windows(test, 1) for test in tests])
@@ -192,31 +219,50 @@ def floor_figures(model: NeuralModel, tests: list[Trajectories], paths: list[Pat
 
 
 def true_end(seen: NDArray[np.float64], actions: NDArray[np.float64], path: Path) -> Tensor:
-    """Where the true rules lead from observations [B, 37] under actions [B, H, 3]; cars that end hold still."""
+    """Where the true rules lead from observations [B, 37] under actions [B, H, 3].
+
+    Cars that end hold still.
+    """
     rules = DrivingEnv.rules(track=path, **OPTIONS)
-    rows, outcomes = empty_rows(len(seen), rules.state_dtype), empty_rows(len(seen), rules.outcome_dtype)
+    rows, outcomes = (
+        empty_rows(len(seen), rules.state_dtype),
+        empty_rows(len(seen), rules.outcome_dtype),
+    )
     for name, column in STATE_FIELDS.items():
         rows[name] = seen[:, column]
     rows["distance"] = np.clip(seen[:, 21], 0.0, 1.0 - 1e-9) * float(rules.parameters["length"][0])
     observations = np.zeros((len(seen), 37), np.float32)
     for step in range(actions.shape[1]):
-        rules.step_rows(rows, rules.parameters, np.ascontiguousarray(actions[:, step]), observations, outcomes, False)
+        rules.step_rows(
+            rows,
+            rules.parameters,
+            np.ascontiguousarray(actions[:, step]),
+            observations,
+            outcomes,
+            False,
+        )
     return torch.as_tensor(observations).double()
 
 
-def record(paths: list[Path], first_number: int, episodes: int, seed: int, *, is_wide: bool) -> list[Trajectories]:
+def record(
+    paths: list[Path], first_number: int, episodes: int, seed: int, *, is_wide: bool
+) -> list[Trajectories]:
     """What is learned from, or the noisy expert alone, on each circuit."""
     recorded = []
     for number, path in enumerate(paths, start=first_number):
         write = record_widely if is_wide else record_circuit
-        recorded.append(extend_trajectories(write(path, episodes, 400, seed + 1000 * number), number))
+        recorded.append(
+            extend_trajectories(write(path, episodes, 400, seed + 1000 * number), number)
+        )
     return recorded
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Record, fit every model, and judge."""
     training, unseen = held_out(arguments.circuits)
-    data = Trajectories.concatenate(record(training, 0, arguments.episodes, arguments.seed, is_wide=True))
+    data = Trajectories.concatenate(
+        record(training, 0, arguments.episodes, arguments.seed, is_wide=True)
+    )
     fresh_seed = arguments.seed + 500_000
     tests = record(unseen, len(training), arguments.test_episodes, fresh_seed, is_wide=False)
     maps = load_circuits([*training, *unseen])
@@ -264,11 +310,17 @@ def main() -> None:
     """Measure and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--circuits", type=Path, default=CIRCUITS)
-    parser.add_argument("--episodes", type=int, default=120, help="on each training circuit, of 400 steps at most")
+    parser.add_argument(
+        "--episodes", type=int, default=120, help="on each training circuit, of 400 steps at most"
+    )
     parser.add_argument("--test-episodes", type=int, default=40, help="on each unseen circuit")
     parser.add_argument("--num-updates", type=int, default=12_000, help="of the car's model")
-    parser.add_argument("--layout-updates", type=int, default=4_000, help="of each general model; 0 leaves them out")
-    parser.add_argument("--model", type=Path, default=None, help="a file of driving_planning; None fits a model")
+    parser.add_argument(
+        "--layout-updates", type=int, default=4_000, help="of each general model; 0 leaves them out"
+    )
+    parser.add_argument(
+        "--model", type=Path, default=None, help="a file of driving_planning; None fits a model"
+    )
     parser.add_argument("--members", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -1,6 +1,7 @@
 """Steps per CPU-second of race tracks by others: EnvPool's in C++ and highway-env's in Python. Run by driving_speed.
 
-This file imports nothing of ours, so that it runs in a Python of its own, which has the peers installed.
+This file imports nothing of ours, so that it runs in a Python of its own, which has the peers
+installed.
 """
 
 import json
@@ -18,7 +19,9 @@ def envpool_turn(seed: int) -> dict[str, Any]:
     """EnvPool's race track, 64 environments on one thread."""
     import envpool
 
-    env = envpool.make("Racetrack-v0", env_type="gymnasium", num_envs=ENVPOOL_BATCH, num_threads=1, seed=seed)
+    env = envpool.make(
+        "Racetrack-v0", env_type="gymnasium", num_envs=ENVPOOL_BATCH, num_threads=1, seed=seed
+    )
     generator = np.random.default_rng(seed)
     space = env.action_space
     actions = generator.uniform(-0.3, 0.3, (16, ENVPOOL_BATCH, *space.shape)).astype(space.dtype)
@@ -29,7 +32,10 @@ def envpool_turn(seed: int) -> dict[str, Any]:
         num_ended += int((terminated | truncated).sum())
     seconds = time.process_time() - started
     assert not np.array_equal(first, last), "EnvPool's cars stood still"
-    return {"steps_per_cpu_second": ENVPOOL_BATCH * ENVPOOL_CALLS / seconds, "num_episodes": num_ended}
+    return {
+        "steps_per_cpu_second": ENVPOOL_BATCH * ENVPOOL_CALLS / seconds,
+        "num_episodes": num_ended,
+    }
 
 
 def highway_turn(seed: int) -> dict[str, Any]:
@@ -52,5 +58,8 @@ def highway_turn(seed: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    turns = {"envpool": envpool_turn(int(sys.argv[1])), "highway-env": highway_turn(int(sys.argv[1]))}
+    turns = {
+        "envpool": envpool_turn(int(sys.argv[1])),
+        "highway-env": highway_turn(int(sys.argv[1])),
+    }
     print(json.dumps({name: {**turn, "version": version(name)} for name, turn in turns.items()}))

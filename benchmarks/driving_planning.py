@@ -2,12 +2,14 @@
 
     python -m benchmarks.driving_planning --output-dir runs/driving_planning
     python -m benchmarks.driving_planning --drivers policy
-    python -m benchmarks.driving_planning --from-scratch --circuit-names Silverstone Spielberg --start-seeds 0
+    python -m benchmarks.driving_planning --from-scratch --circuit-names Silverstone Spielberg
+    --start-seeds 0
 
-One model is learned on the training circuits. Each circuit is lapped twice from random places, the same for all
-drivers; the second lap counts, and both have to be clean. Settings were fixed on training circuits. Results are written
-after each place; those of drivers that are not named stay as they are. The policy is what plans disturb, undisturbed.
-From scratch, the planner's candidates are plain actions, without that policy.
+One model is learned on the training circuits. Each circuit is lapped twice from random places, the
+same for all drivers; the second lap counts, and both have to be clean. Settings were fixed on
+training circuits. Results are written after each place; those of drivers that are not named stay as
+they are. The policy is what plans disturb, undisturbed. From scratch, the planner's candidates are
+plain actions, without that policy.
 """
 
 import json
@@ -22,14 +24,14 @@ import tyro
 
 from benchmarks.report import RESULTS, write_result
 from examples import plan_driving
-from examples.driving.imagination import CompiledModel
-from examples.driving.laps import drive_laps
-from examples.driving.planner import PlannerConfig
 from examples.record_driving import CIRCUITS, held_out
+from wm_agents.domains.driving.imagination import CompiledModel
+from wm_agents.domains.driving.laps import drive_laps
+from wm_agents.domains.driving.planner import PlannerConfig
 from wm_agents.evaluation.intervals import stratified_bootstrap, wilson_interval
+from wm_envs.data.paths import expand_paths
 from wm_envs.driving.env import DrivingEnv
 from wm_envs.driving.expert import Expert, line_of
-from wm_envs.paths import expand_paths
 
 Driver = Literal["learned", "oracle", "policy", "expert"]
 DRIVERS: tuple[Driver, ...] = ("learned", "oracle", "policy", "expert")
@@ -69,7 +71,9 @@ def main(config: Config) -> dict[str, Any]:
     """Drive everywhere; returns the figures."""
     config = expand_paths(config)
     if config.circuit_names and not config.from_scratch:
-        raise SystemExit("--circuit-names goes with --from-scratch: the figures are for all unseen circuits")
+        raise SystemExit(
+            "--circuit-names goes with --from-scratch: the figures are for all unseen circuits"
+        )
     torch.set_num_threads(1)
     config.output_dir.mkdir(parents=True, exist_ok=True)
     training, unseen = held_out(config.circuits)
@@ -78,7 +82,11 @@ def main(config: Config) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for start_seed in config.start_seeds:
         for path in driven:
-            row = {"circuit": path.stem, "kind": "unseen" if path in unseen else "training", "start_seed": start_seed}
+            row = {
+                "circuit": path.stem,
+                "kind": "unseen" if path in unseen else "training",
+                "start_seed": start_seed,
+            }
             figures = add(config, row | one_start(path, model, start_seed, config))
             print(row, flush=True)
     return figures
@@ -87,16 +95,26 @@ def main(config: Config) -> dict[str, Any]:
 def learned_model(config: Config, training: list[Path]) -> CompiledModel:
     """From the file, or learned on the training circuits."""
     planning = plan_driving.Config(
-        track="oval", circuits=config.circuits, model=config.model, seed=config.seed, output_dir=config.output_dir
+        track="oval",
+        circuits=config.circuits,
+        model=config.model,
+        seed=config.seed,
+        output_dir=config.output_dir,
     )
-    return CompiledModel((plan_driving.load if config.model else plan_driving.learn)(planning, training).model)
+    return CompiledModel(
+        (plan_driving.load if config.model else plan_driving.learn)(planning, training).model
+    )
 
 
 def add(config: Config, row: dict[str, Any]) -> dict[str, Any]:
     """Write the result with one more row, or with more drivers in a row that is there."""
     name = "driving_planning_from_scratch" if config.from_scratch else "driving_planning"
     path = config.results_dir / f"{name}.json"
-    old = json.loads(path.read_text(encoding="utf-8"))["figures"] if path.exists() else {"model": "", "rows": []}
+    old = (
+        json.loads(path.read_text(encoding="utf-8"))["figures"]
+        if path.exists()
+        else {"model": "", "rows": []}
+    )
     rows = {(other["circuit"], other["start_seed"]): other for other in old["rows"]}
     key = row["circuit"], row["start_seed"]
     rows[key] = rows.get(key, {}) | row
@@ -113,9 +131,13 @@ def add(config: Config, row: dict[str, Any]) -> dict[str, Any]:
     return figures
 
 
-def one_start(path: Path, model: CompiledModel | None, start_seed: int, config: Config) -> dict[str, Any]:
+def one_start(
+    path: Path, model: CompiledModel | None, start_seed: int, config: Config
+) -> dict[str, Any]:
     """One place on one circuit, driven from by everyone who is named."""
-    settings = plan_driving.Config(track=str(path), seed=start_seed, from_scratch=config.from_scratch)
+    settings = plan_driving.Config(
+        track=str(path), seed=start_seed, from_scratch=config.from_scratch
+    )
     row: dict[str, Any] = {"limit": line_of(start(path).parameters).lap_time}
     for name in config.drivers:
         if name == "expert":
@@ -162,19 +184,28 @@ def start(path: Path) -> DrivingEnv:
 def totals(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Clean drives of each driver, and the second laps of the drives in which all are clean."""
     drivers = [driver for driver in DRIVERS if all(driver in row for row in rows)]
-    counts = {f"{driver}_clean_drives": sum(row[driver]["is_clean"] for row in rows) for driver in drivers}
+    counts = {
+        f"{driver}_clean_drives": sum(row[driver]["is_clean"] for row in rows) for driver in drivers
+    }
     if "learned" not in drivers:
         return {"drives": len(rows), **counts}
     rate = wilson_interval(counts["learned_clean_drives"], len(rows))
     clean = [row for row in rows if all(row[driver]["is_clean"] for driver in drivers)]
-    means = {f"{driver}_mean_lap": mean([row[driver]["lap_times"][-1] for row in clean]) for driver in drivers}
+    means = {
+        f"{driver}_mean_lap": mean([row[driver]["lap_times"][-1] for row in clean])
+        for driver in drivers
+    }
     return {
         "drives": len(rows),
         **counts,
         "learned_clean_share_95": [rate.low, rate.high],
         **means,
         "limit_mean_lap": mean([row["limit"] for row in clean]),
-        **{f"learned_over_{driver}": ratio(clean, driver) for driver in drivers if driver != "learned"},
+        **{
+            f"learned_over_{driver}": ratio(clean, driver)
+            for driver in drivers
+            if driver != "learned"
+        },
         "fewest_decisions_per_second": min(row["learned"]["decisions_per_second"] for row in rows),
     }
 
@@ -187,11 +218,14 @@ def mean(values: list[float]) -> float | None:
 def ratio(rows: list[dict[str, Any]], other: str) -> dict[str, float] | None:
     """Mean ratio of second laps with its 95% interval; starts are drawn again within each circuit.
 
-    Circuits that lack a clean start which another has are left out with the others' surplus, so that all weigh alike.
+    Circuits that lack a clean start which another has are left out with the others' surplus, so
+    that all weigh alike.
     """
     by_circuit: dict[str, list[float]] = {}
     for row in rows:
-        by_circuit.setdefault(row["circuit"], []).append(row["learned"]["lap_times"][-1] / row[other]["lap_times"][-1])
+        by_circuit.setdefault(row["circuit"], []).append(
+            row["learned"]["lap_times"][-1] / row[other]["lap_times"][-1]
+        )
     num_starts = min(map(len, by_circuit.values()), default=0)
     if num_starts < 2:
         return None

@@ -2,9 +2,9 @@
 
     python -m benchmarks.driving_speed --peer-python ../peers/bin/python
 
-`--peer-python` is the Python of an environment with envpool and highway-env installed; without it no peer is quoted.
-All contenders take turns. Actions are drawn beforehand, the time is CPU time of all threads, and a measurement in which
-nothing moved or no episode ended fails.
+`--peer-python` is the Python of an environment with envpool and highway-env installed; without it
+no peer is quoted. All contenders take turns. Actions are drawn beforehand, the time is CPU time of
+all threads, and a measurement in which nothing moved or no episode ended fails.
 """
 
 import argparse
@@ -65,7 +65,9 @@ def single_turn(seed: int) -> float:
 
 def peer_turn(python: str, seed: int) -> dict[str, Any]:
     """One measurement of each peer."""
-    run = subprocess.run([python, str(PEERS), str(seed)], stdout=subprocess.PIPE, encoding="utf-8", check=True)
+    run = subprocess.run(
+        [python, str(PEERS), str(seed)], stdout=subprocess.PIPE, encoding="utf-8", check=True
+    )
     measured: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     return measured
 
@@ -74,14 +76,21 @@ def integration_errors(seed: int, track: str = "random") -> dict[str, float]:
     """Speed error of one step with two Runge-Kutta steps against 64, over the expert's laps."""
     figures = {}
     for name, noise in (("expert", 0.0), ("expert_with_noise", 0.1)):
-        env, fine = DrivingVectorEnv(64, track=track), DrivingEnv.rules(track=track, num_substeps=64)
+        env, fine = (
+            DrivingVectorEnv(64, track=track),
+            DrivingEnv.rules(track=track, num_substeps=64),
+        )
         env.reset(seed=seed)
         expert, generator, errors = Expert(env.parameters), np.random.default_rng(seed), []
         rows, outcomes = empty_rows(64, fine.state_dtype), empty_rows(64, fine.outcome_dtype)
         seen = np.zeros((64, 34), np.float32)
         for _ in range(1000):
             rows[:] = before = env.clone_state()
-            noisy = expert.actions(before) + generator.normal(0.0, noise, (64, 3)) if noise else expert.actions(before)
+            noisy = (
+                expert.actions(before) + generator.normal(0.0, noise, (64, 3))
+                if noise
+                else expert.actions(before)
+            )
             actions = np.clip(noisy, [-1, 0, 0], 1).astype(np.float32)
             fine.step_rows(rows, fine.parameters, actions.astype(np.float64), seen, outcomes, False)
             env.step(actions)
@@ -111,7 +120,9 @@ def measure(num_turns: int, seed: int, peer_python: str | None) -> dict[str, Any
     }
     for name in peers[0] if peers else ():
         speed = statistics.median(turn[name]["steps_per_cpu_second"] for turn in peers)
-        figures[f"{name} {peers[0][name]['version']} race track, steps_per_cpu_second"] = round(speed, 1)
+        figures[f"{name} {peers[0][name]['version']} race track, steps_per_cpu_second"] = round(
+            speed, 1
+        )
         figures[f"ratio to {name}"] = round(statistics.median(batches) / speed, 1)
     return figures
 
@@ -125,8 +136,12 @@ def main() -> None:
     arguments = parser.parse_args()
     figures = measure(arguments.turns, arguments.seed, arguments.peer_python)
     print(json.dumps(figures, indent=2))
-    command = "python -m benchmarks.driving_speed --peer-python <python with envpool and highway-env>"
-    print(f"written to {write_result('driving_speed', figures, seeds=arguments.seed, command=command)}")
+    command = (
+        "python -m benchmarks.driving_speed --peer-python <python with envpool and highway-env>"
+    )
+    print(
+        f"written to {write_result('driving_speed', figures, seeds=arguments.seed, command=command)}"
+    )
 
 
 if __name__ == "__main__":

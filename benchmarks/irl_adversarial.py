@@ -2,8 +2,9 @@
 
     python -m benchmarks.irl_adversarial
 
-`examples/irl_imitation.py` by seed. Shares are of the way from random actions to the expert's return. AIRL starts from
-a cloned policy; one seed of CartPole starts from nothing as well, to see what the inferred reward alone teaches.
+`examples/irl_imitation.py` by seed. Shares are of the way from random actions to the expert's
+return. AIRL starts from a cloned policy; one seed of CartPole starts from nothing as well, to see
+what the inferred reward alone teaches.
 """
 
 from dataclasses import dataclass
@@ -43,7 +44,10 @@ def main(config: Config) -> dict[str, Any]:
     ]
     if config.scratch_steps:
         scratch = irl_imitation.Config(
-            env_id="CartPole-v1", total_timesteps=config.scratch_steps, starts_from_clone=False, seed=0
+            env_id="CartPole-v1",
+            total_timesteps=config.scratch_steps,
+            starts_from_clone=False,
+            seed=0,
         )
         jobs.insert(2, ("CartPole-v1 from nothing", scratch))
     for name, settings in jobs:
@@ -51,7 +55,12 @@ def main(config: Config) -> dict[str, Any]:
         print(name, runs[name][-1], flush=True)
         arguments = f"--num-seeds {len(runs['CartPole-v1'])} --scratch-steps {config.scratch_steps}"
         command = f"python -m benchmarks.irl_adversarial {arguments}"
-        write_result("irl_adversarial", summarise(runs), seeds=range(len(runs["CartPole-v1"])), command=command)
+        write_result(
+            "irl_adversarial",
+            summarise(runs),
+            seeds=range(len(runs["CartPole-v1"])),
+            command=command,
+        )
     return summarise(runs)
 
 
@@ -61,7 +70,10 @@ def summarise(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     for name, parts in runs.items():
         for arm in ("share_airl", "share_cloning"):
             values = [part[arm] for part in parts]
-            figures |= {f"{name} {arm} median": float(np.median(values)), f"{name} {arm} worst": float(np.min(values))}
+            figures |= {
+                f"{name} {arm} median": float(np.median(values)),
+                f"{name} {arm} worst": float(np.min(values)),
+            }
     return figures | {"runs": runs}
 
 

@@ -2,13 +2,14 @@
 
     python -m benchmarks.irl_gridworld --peer-python /path/to/venv/bin/python
 
-The peer needs gymnasium 0.29, hence a Python of its own with `pip install imitation==1.0.1`. Both get the same 50
-walks, the true dynamics and the starts of these walks, and infer one reward per cell by matching visits. The gap is
-the largest difference over cells between demonstrated and expected visits in a walk; the peer counts the state after
-the last step, too, although its policy takes that step at random, so it is given what a random last step leads to:
-otherwise its gap could not close. Ours is timed from nothing to the optimiser's end at a tolerance that gives a gap
-below 0.01 visits, the peer from its first gradient step to that gap, with the best of its learning rates. Beside it
-stands our whole fit at its usual, finer tolerance, with intervals and identifiability.
+The peer needs gymnasium 0.29, hence a Python of its own with `pip install imitation==1.0.1`. Both
+get the same 50 walks, the true dynamics and the starts of these walks, and infer one reward per
+cell by matching visits. The gap is the largest difference over cells between demonstrated and
+expected visits in a walk; the peer counts the state after the last step, too, although its policy
+takes that step at random, so it is given what a random last step leads to: otherwise its gap could
+not close. Ours is timed from nothing to the optimiser's end at a tolerance that gives a gap below
+0.01 visits, the peer from its first gradient step to that gap, with the best of its learning rates.
+Beside it stands our whole fit at its usual, finer tolerance, with intervals and identifiability.
 """
 
 import json
@@ -59,14 +60,21 @@ def main(config: Config) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "value_ratio_median": float(np.median([v["value_ratio"] for v in values])),
         "value_ratio_worst": float(np.min([v["value_ratio"] for v in values])),
-        "value_ratio_of_aimless_walks_median": float(np.median([v["value_ratio_of_aimless_walks"] for v in values])),
+        "value_ratio_of_aimless_walks_median": float(
+            np.median([v["value_ratio_of_aimless_walks"] for v in values])
+        ),
         "value_ratio_by_seed": [v["value_ratio"] for v in values],
     }
     print(figures, flush=True)
     if config.peer_python is not None:
         figures["peer"] = beside_peer(config)
     command = f"python -m benchmarks.irl_gridworld --num-seeds {config.num_seeds}"
-    write_result("irl_gridworld", figures, seeds=range(config.num_seeds), command=command + " --peer-python PYTHON")
+    write_result(
+        "irl_gridworld",
+        figures,
+        seeds=range(config.num_seeds),
+        command=command + " --peer-python PYTHON",
+    )
     return figures
 
 
@@ -76,10 +84,15 @@ def value(seed: int) -> dict[str, float]:
     world = irl_gridworld.make_world(config)
     uniform = np.full((config.horizon, *world.model.mask.shape), 1 / world.model.num_actions)
     ratios = {}
-    for name, policy in (("value_ratio", expert(world, config)), ("value_ratio_of_aimless_walks", uniform)):
+    for name, policy in (
+        ("value_ratio", expert(world, config)),
+        ("value_ratio_of_aimless_walks", uniform),
+    ):
         walks = irl_gridworld.walk(world, policy, config)
         settings = MaxEntConfig(prior_std=choose_prior_std(world.model, walks, config.prior_stds))
-        ratios[name] = irl_gridworld.value_ratio(world, MaxEntIRL(world.model, settings).fit(walks).weights)
+        ratios[name] = irl_gridworld.value_ratio(
+            world, MaxEntIRL(world.model, settings).fit(walks).weights
+        )
     return ratios
 
 
@@ -105,9 +118,14 @@ def compare(seed: int, config: Config) -> dict[str, Any]:
         for rows in (slice(None), walks.times == 0, walks.times == settings.horizon - 1)
     )
     seconds, gap, full_seconds = ours(world, walks, visits, starts)
-    after_last = world.model.transposed @ np.repeat(lasts / world.model.num_actions, world.model.num_actions)
+    after_last = world.model.transposed @ np.repeat(
+        lasts / world.model.num_actions, world.model.num_actions
+    )
     peer = run_peer(world, visits + after_last, starts, config)
-    reached = {rate: {str(gap): first_below(rows, gap) for gap in GAPS} for rate, rows in peer["runs"].items()}
+    reached = {
+        rate: {str(gap): first_below(rows, gap) for gap in GAPS}
+        for rate, rows in peer["runs"].items()
+    }
     times = [gaps[str(GAP)] for gaps in reached.values() if gaps[str(GAP)] is not None]
     # A peer that did not get there within its time would have taken at least that time.
     peer_seconds = min(times, default=config.peer_seconds)
@@ -123,7 +141,11 @@ def compare(seed: int, config: Config) -> dict[str, Any]:
         "peer_versions": peer["versions"],
     }
     assert gap <= GAP
-    print(seed, {name: result[name] for name in ("seconds", "gap", "peer_seconds", "peer_best_gap")}, flush=True)
+    print(
+        seed,
+        {name: result[name] for name in ("seconds", "gap", "peer_seconds", "peer_best_gap")},
+        flush=True,
+    )
     return result
 
 
@@ -133,7 +155,10 @@ def mean_visits(world: irl_gridworld.World, states: Any, num_walks: int) -> irl_
 
 
 def ours(
-    world: irl_gridworld.World, walks: Demonstrations, visits: irl_gridworld.Floats, starts: irl_gridworld.Floats
+    world: irl_gridworld.World,
+    walks: Demonstrations,
+    visits: irl_gridworld.Floats,
+    starts: irl_gridworld.Floats,
 ) -> tuple[float, float, float]:
     """CPU seconds to the gap, the gap, and CPU seconds of the whole fit."""
     irl = MaxEntIRL(world.model, MaxEntConfig(prior_std=_NEARLY_NO_PRIOR))
@@ -143,7 +168,10 @@ def ours(
     full_seconds = time.process_time() - started
     started = time.process_time()
     scale = Scaling.of(world.model, walks.states).scale
-    likelihood, prior = Likelihood(world.model, walks, scale), Prior.independent(len(scale), _NEARLY_NO_PRIOR)
+    likelihood, prior = (
+        Likelihood(world.model, walks, scale),
+        Prior.independent(len(scale), _NEARLY_NO_PRIOR),
+    )
     weights, _ = most_probable_weights(likelihood, prior, MaxEntConfig(tolerance=_TOLERANCE))
     seconds = time.process_time() - started
     entering = np.zeros((world.model.horizon, world.model.num_states))
@@ -153,17 +181,24 @@ def ours(
 
 
 def run_peer(
-    world: irl_gridworld.World, visits: irl_gridworld.Floats, starts: irl_gridworld.Floats, config: Config
+    world: irl_gridworld.World,
+    visits: irl_gridworld.Floats,
+    starts: irl_gridworld.Floats,
+    config: Config,
 ) -> dict[str, Any]:
     """The peer's gaps over time, from its own process."""
     model = world.model
-    table = model.transitions.toarray().reshape(model.num_states, model.num_actions, model.num_states)
+    table = model.transitions.toarray().reshape(
+        model.num_states, model.num_actions, model.num_states
+    )
     with tempfile.TemporaryDirectory() as folder:
         problem, result = Path(folder) / "problem.npz", Path(folder) / "result.json"
         np.savez(problem, transitions=table, visits=visits, starts=starts, horizon=model.horizon)
         script = Path(__file__).with_name("irl_gridworld_peer.py")
         command = [config.peer_python, script, problem, result, "--seconds", config.peer_seconds]
-        subprocess.run([str(part) for part in command], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        subprocess.run(
+            [str(part) for part in command], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
         parsed: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
         return parsed
 

@@ -2,8 +2,9 @@
 
     <peer python> benchmarks/irl_gridworld_peer.py problem.npz result.json --seconds 60
 
-Trains with several learning rates of its optimiser (Adam) and notes after each of its own steps the CPU time and the
-gap: the largest difference over cells between demonstrated and expected visits, which is also what it stops at.
+Trains with several learning rates of its optimiser (Adam) and notes after each of its own steps the
+CPU time and the gap: the largest difference over cells between demonstrated and expected visits,
+which is also what it stops at.
 """
 
 import argparse
@@ -36,7 +37,9 @@ def main() -> None:
         json.dump({"runs": runs, "versions": versions}, file)
 
 
-def train(problem: "np.lib.npyio.NpzFile", learning_rate: float, seconds: float) -> "list[list[float]]":
+def train(
+    problem: "np.lib.npyio.NpzFile", learning_rate: float, seconds: float
+) -> "list[list[float]]":
     """Rows of CPU seconds and gap."""
     num_cells = problem["transitions"].shape[0]
     env = TabularModelPOMDP(
@@ -47,7 +50,12 @@ def train(problem: "np.lib.npyio.NpzFile", learning_rate: float, seconds: float)
         initial_state_dist=problem["starts"],
     )
     network = BasicRewardNet(
-        env.observation_space, env.action_space, use_action=False, use_next_state=False, use_done=False, hid_sizes=[]
+        env.observation_space,
+        env.action_space,
+        use_action=False,
+        use_next_state=False,
+        use_done=False,
+        hid_sizes=[],
     )
     irl = MCEIRL(
         problem["visits"],
@@ -62,8 +70,12 @@ def train(problem: "np.lib.npyio.NpzFile", learning_rate: float, seconds: float)
     inputs = torch.as_tensor(env.observation_matrix, dtype=network.dtype)
     started, rows = time.process_time(), []
     while time.process_time() - started < seconds:
-        _, visits = irl._train_step(inputs)  # what `train` repeats; called by itself so that each step can be timed
-        rows.append([time.process_time() - started, float(np.abs(irl.demo_state_om - visits).max())])
+        _, visits = irl._train_step(
+            inputs
+        )  # what `train` repeats; called by itself so that each step can be timed
+        rows.append(
+            [time.process_time() - started, float(np.abs(irl.demo_state_om - visits).max())]
+        )
     return rows
 
 

@@ -2,10 +2,10 @@
 
     python -m benchmarks.irl_recovery
 
-Twenty countries a seed, each in 200 episodes of `wm/UNResolution-v0` in which every text is put to the vote. The
-country samples its actions by the utilities that the environment knows; see examples/irl_resolutions.py, whose
-functions these are. Beside it: the same with actions shuffled between episodes, and with a prior learned from the
-twenty.
+Twenty countries a seed, each in 200 episodes of `wm/UNResolution-v0` in which every text is put to
+the vote. The country samples its actions by the utilities that the environment knows; see
+examples/irl_resolutions.py, whose functions these are. Beside it: the same with actions shuffled
+between episodes, and with a prior learned from the twenty.
 """
 
 import time
@@ -41,13 +41,24 @@ def main(config: Config) -> dict[str, Any]:
     with progress(config.num_seeds, "seeds") as bar:
         for seed in range(config.num_seeds):
             settings = irl_resolutions.Config(
-                seed=seed, num_countries=config.num_countries, num_trajectories=config.num_trajectories
+                seed=seed,
+                num_countries=config.num_countries,
+                num_trajectories=config.num_trajectories,
             )
-            parts.append(irl_resolutions.recover(settings, config.num_resamples if seed == 0 else 0))
+            parts.append(
+                irl_resolutions.recover(settings, config.num_resamples if seed == 0 else 0)
+            )
             bar.advance()
-            print(seed, {k: round(v, 4) for k, v in irl_resolutions.recovery_figures(parts[-1:]).items()}, flush=True)
+            print(
+                seed,
+                {k: round(v, 4) for k, v in irl_resolutions.recovery_figures(parts[-1:]).items()},
+                flush=True,
+            )
     figures = irl_resolutions.recovery_figures(parts) | {"seconds": time.perf_counter() - started}
-    figures |= {"num_fits": sum(len(part.cosines) for part in parts), "trajectories_per_fit": config.num_trajectories}
+    figures |= {
+        "num_fits": sum(len(part.cosines) for part in parts),
+        "trajectories_per_fit": config.num_trajectories,
+    }
     arguments = f"--num-seeds {config.num_seeds} --num-countries {config.num_countries}"
     command = f"python -m benchmarks.irl_recovery {arguments} --num-trajectories {config.num_trajectories}"
     write_result("irl_recovery", figures, seeds=range(config.num_seeds), command=command)

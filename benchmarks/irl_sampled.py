@@ -35,12 +35,18 @@ def main(config: Config) -> dict[str, Any]:
             figures = {}
             for name, done in runs.items():
                 if done:
-                    figures[f"{name}_cosine_median"] = float(np.median([part["cosine"] for part in done]))
+                    figures[f"{name}_cosine_median"] = float(
+                        np.median([part["cosine"] for part in done])
+                    )
                     figures[f"{name}_cosine_worst"] = min(part["cosine"] for part in done)
                     covered = sum(part["covered"] for part in done)
-                    figures[f"{name}_coverage_90"] = covered / sum(part["num_weights"] for part in done)
+                    figures[f"{name}_coverage_90"] = covered / sum(
+                        part["num_weights"] for part in done
+                    )
             command = f"python -m benchmarks.irl_sampled --num-seeds {seed + 1}"
-            write_result("irl_sampled", figures | {"runs": runs}, seeds=range(seed + 1), command=command)
+            write_result(
+                "irl_sampled", figures | {"runs": runs}, seeds=range(seed + 1), command=command
+            )
     return figures
 
 

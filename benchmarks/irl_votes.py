@@ -2,8 +2,9 @@
 
     python -m benchmarks.irl_votes --votes runs/un
 
-`examples/irl_resolutions.py` on several splits into demonstrations and other roll calls, and with each kind of
-features. What is known of a later text includes the votes of the years up to it, as for any forecast.
+`examples/irl_resolutions.py` on several splits into demonstrations and other roll calls, and with
+each kind of features. What is known of a later text includes the votes of the years up to it, as
+for any forecast.
 """
 
 import tempfile
@@ -33,7 +34,10 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     """Run all; returns the figures."""
     figures: dict[str, Any] = {}
-    runs = [("precedent", seed) for seed in range(config.num_seeds)] + [("alignment", 0), ("stage", 0)]
+    runs = [("precedent", seed) for seed in range(config.num_seeds)] + [
+        ("alignment", 0),
+        ("stage", 0),
+    ]
     for features, seed in runs:
         with tempfile.TemporaryDirectory() as folder:
             settings = irl_resolutions.Config(
@@ -45,12 +49,17 @@ def main(config: Config) -> dict[str, Any]:
             )
             figures[f"{features}_{seed}"] = irl_resolutions.main(settings)
         parts = [value for name, value in figures.items() if name.startswith("precedent")]
-        names = [f"spearman_{name}" for name in ("axis", "agreement", "direction_weight", "shuffled")]
+        names = [
+            f"spearman_{name}" for name in ("axis", "agreement", "direction_weight", "shuffled")
+        ]
         means = {
-            name: float(np.mean([part[name] for part in parts])) for name in (*names, "log_loss", "log_loss_baseline")
+            name: float(np.mean([part[name] for part in parts]))
+            for name in (*names, "log_loss", "log_loss_baseline")
         }
         command = f"python -m benchmarks.irl_votes --votes runs/un --num-seeds {config.num_seeds}"
-        write_result("irl_votes", means | {"runs": figures}, seeds=range(config.num_seeds), command=command)
+        write_result(
+            "irl_votes", means | {"runs": figures}, seeds=range(config.num_seeds), command=command
+        )
     return figures
 
 

@@ -2,8 +2,9 @@
 
     python -m benchmarks.leaderboard
 
-`examples/leaderboard.py` at its default sizes; about two hours on one core. Finished runs are kept in `--output-dir`,
-so that the command goes on where it was stopped. The page is written where the results are the committed ones.
+`examples/leaderboard.py` at its default sizes; about two hours on one core. Finished runs are kept
+in `--output-dir`, so that the command goes on where it was stopped. The page is written where the
+results are the committed ones.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import tyro
 from benchmarks.catalogue import FOLDER
 from benchmarks.report import RESULTS, write_result
 from examples import leaderboard
-from wm_envs.paths import expand_paths
+from wm_envs.data.paths import expand_paths
 
 DOCS = FOLDER.parent / "docs"
 
@@ -33,12 +34,18 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     """Run what is missing; writes the result, the page and its picture."""
     config = expand_paths(config)
-    protocol = leaderboard.Config(seeds=tuple(range(config.num_seeds)), output_dir=config.output_dir)
+    protocol = leaderboard.Config(
+        seeds=tuple(range(config.num_seeds)), output_dir=config.output_dir
+    )
     leaderboard.check(protocol)
     runs = leaderboard.run_all(protocol)
     cells = leaderboard.rank(runs, protocol)
     figures = {
-        f"{agent}, {env_id}": {"normalised_score": cell.estimate, "low": cell.low, "high": cell.high}
+        f"{agent}, {env_id}": {
+            "normalised_score": cell.estimate,
+            "low": cell.low,
+            "high": cell.high,
+        }
         for (env_id, agent), cell in cells.items()
         if cell is not None
     }

@@ -2,10 +2,11 @@
 
     python -m benchmarks.model_training_speed
 
-Five members of 256 x 256, batch 256 each, fitted to the same differences with the same squared error. The peer is what
-most libraries do: five nn.Sequential with five torch.optim.Adam, one after the other. Ours is `EnsemblePerceptron` with
-one fused optimiser, in float32 and with the matrix products in bfloat16 (`FitConfig.bfloat16_share`). The contenders
-take turns, CPU time is counted, and each must bring its held-out error down to the same level.
+Five members of 256 x 256, batch 256 each, fitted to the same differences with the same squared
+error. The peer is what most libraries do: five nn.Sequential with five torch.optim.Adam, one after
+the other. Ours is `EnsemblePerceptron` with one fused optimiser, in float32 and with the matrix
+products in bfloat16 (`FitConfig.bfloat16_share`). The contenders take turns, CPU time is counted,
+and each must bring its held-out error down to the same level.
 """
 
 import statistics
@@ -80,14 +81,19 @@ class Contender:
         began = time.process_time()
         for index in rows:
             self.update(index)
-        self.rates.append(num_updates * task.batch[0] * task.batch[1] / (time.process_time() - began))
+        self.rates.append(
+            num_updates * task.batch[0] * task.batch[1] / (time.process_time() - began)
+        )
 
 
 def make_task(config: Config) -> Task:
     """Differences that a random wide network makes of random inputs."""
     generator = torch.Generator().manual_seed(config.seed)
     inputs = torch.randn(20_000, config.num_inputs, generator=generator)
-    mixing = torch.randn(config.num_inputs, config.num_outputs, generator=generator) / config.num_inputs**0.5
+    mixing = (
+        torch.randn(config.num_inputs, config.num_outputs, generator=generator)
+        / config.num_inputs**0.5
+    )
     targets = torch.sin(inputs @ mixing) + 0.1 * inputs[:, :1]
     return Task(inputs, targets, (config.num_members, config.batch_size), generator)
 
@@ -133,7 +139,9 @@ def one_program(config: Config, task: Task, is_bfloat16: bool) -> Contender:
     network = EnsemblePerceptron(config.num_members, sizes, "silu", torch.Generator())
     with torch.no_grad():
         for number, member in enumerate(make_members(config)):
-            for layer, weight, bias in zip(member[::2], network.weights, network.biases, strict=True):
+            for layer, weight, bias in zip(
+                member[::2], network.weights, network.biases, strict=True
+            ):
                 weight[number], bias[number, 0] = layer.weight.T, layer.bias
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=0.0, fused=True)
 
@@ -175,7 +183,10 @@ def main(config: Config) -> dict[str, float]:
         print(f"{name:45s} {value:,.4g}")
     if config.is_written:
         write_result(
-            "model_training_speed", figures, seeds=config.seed, command="python -m benchmarks.model_training_speed"
+            "model_training_speed",
+            figures,
+            seeds=config.seed,
+            command="python -m benchmarks.model_training_speed",
         )
     return figures
 

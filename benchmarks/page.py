@@ -2,8 +2,9 @@
 
     python -m benchmarks.page
 
-Each result has the command that makes it again, what it ran on, and its figures; those in `CHARTS` have a picture. A
-result of a benchmark that this module has never heard of gets its section all the same.
+Each result has the command that makes it again, what it ran on, and its figures; those in `CHARTS`
+have a picture. A result of a benchmark that this module has never heard of gets its section all the
+same.
 """
 
 import json
@@ -61,14 +62,25 @@ def headline_speeds(figures: Mapping[str, Any]) -> list[Bar]:
     """Single environments and the largest batches."""
     wanted = re.compile(r" single$| x 4096 NextStep$")
     rows = [row for row in figures["rows"] if wanted.search(row["name"])]
-    return [Bar(row["name"], row["steps_per_cpu_second"], is_ours=row["name"].startswith("wm/")) for row in rows]
+    return [
+        Bar(row["name"], row["steps_per_cpu_second"], is_ours=row["name"].startswith("wm/"))
+        for row in rows
+    ]
 
 
 def named_speeds(figures: Mapping[str, Any]) -> list[Bar]:
     """Mappings or rows with steps per CPU-second."""
-    rows = figures["rows"] if "rows" in figures else [{"name": name, **row} for name, row in figures.items()]
+    rows = (
+        figures["rows"]
+        if "rows" in figures
+        else [{"name": name, **row} for name, row in figures.items()]
+    )
     return [
-        Bar(row["name"], row["steps_per_cpu_second"], is_ours=not re.match("CartPole|ALE", row["name"]))
+        Bar(
+            row["name"],
+            row["steps_per_cpu_second"],
+            is_ours=not re.match("CartPole|ALE", row["name"]),
+        )
         for row in rows
         if row.get("steps_per_cpu_second")
     ]
@@ -78,7 +90,9 @@ def driving_speeds(figures: Mapping[str, Any]) -> list[Bar]:
     """Our two forms and the peers' tracks."""
     found = [(name, value) for name, value in figures.items() if "steps_per_cpu_second" in name]
     return [
-        Bar(re.sub(r",? ?_?steps_per_cpu_second", "", name), value, is_ours="race track" not in name)
+        Bar(
+            re.sub(r",? ?_?steps_per_cpu_second", "", name), value, is_ours="race track" not in name
+        )
         for name, value in found
     ]
 
@@ -90,14 +104,22 @@ def returns(figures: Mapping[str, Any]) -> list[Bar]:
         row = figures[name]
         label = f"{name.replace('_', '-')} ({row['num_seeds']} seeds)"
         is_ours = name in ("learned", "oracle")
-        bars.append(Bar(label, row["mean_return"], row["mean_return_low"], row["mean_return_high"], is_ours))
+        bars.append(
+            Bar(label, row["mean_return"], row["mean_return_low"], row["mean_return_high"], is_ours)
+        )
     return bars
 
 
 def puzzle_rates(figures: Mapping[str, Any]) -> list[Bar]:
     """Success against real steps, method by method."""
     return [
-        Bar(f"{name.replace('_', ' ')}, {steps} steps", row["success_rate"], row["low"], row["high"], name == "learned")
+        Bar(
+            f"{name.replace('_', ' ')}, {steps} steps",
+            row["success_rate"],
+            row["low"],
+            row["high"],
+            name == "learned",
+        )
         for name in ("learned", "table", "dqn_hindsight")
         for steps, row in figures.get(name, {}).items()
     ]
@@ -107,14 +129,23 @@ def arms(figures: Mapping[str, Any]) -> list[Bar]:
     """Interquartile means of the arms of an ablation."""
     found = [name for name in ("with", "without", "placebo") if f"iqm_{name}" in figures]
     return [
-        Bar(name, figures[f"iqm_{name}"], figures[f"iqm_{name}_low"], figures[f"iqm_{name}_high"], name == "with")
+        Bar(
+            name,
+            figures[f"iqm_{name}"],
+            figures[f"iqm_{name}_low"],
+            figures[f"iqm_{name}_high"],
+            name == "with",
+        )
         for name in found
     ]
 
 
 def ray_speeds(figures: Mapping[str, Any]) -> list[Bar]:
     """Steps per second by number of workers."""
-    return [Bar(f"{name} worker(s)", row["steps_per_second"]) for name, row in figures["workers"].items()]
+    return [
+        Bar(f"{name} worker(s)", row["steps_per_second"])
+        for name, row in figures["workers"].items()
+    ]
 
 
 CHARTS = (
@@ -130,11 +161,19 @@ CHARTS = (
 
 
 def write_page(results: Path = RESULTS, page: Path = PAGE) -> Path:
-    """Write the page and its pictures, which go to `images/benchmarks` beside it; gives the page's path."""
-    documents = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))]
+    """Write the page and its pictures, which go to `images/benchmarks` beside it.
+
+    Gives the page's path.
+    """
+    documents = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))
+    ]
     pictures = page.parent / "images" / "benchmarks"
     pictures.mkdir(parents=True, exist_ok=True)
-    lines = [*introduction(), *(line for document in documents for line in section(document, pictures))]
+    lines = [
+        *introduction(),
+        *(line for document in documents for line in section(document, pictures)),
+    ]
     page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     return page
 
@@ -210,7 +249,10 @@ def number(value: float) -> str:
 
 
 def draw(name: str, figures: Mapping[str, Any], folder: Path) -> Path | None:
-    """The picture of a result; None where none is planned or the figures have changed their form."""
+    """The picture of a result.
+
+    None where none is planned or the figures have changed their form.
+    """
     chart = next((chart for chart in CHARTS if re.fullmatch(chart.pattern, name)), None)
     try:
         bars = chart.bars(figures) if chart else []
@@ -225,7 +267,9 @@ def draw(name: str, figures: Mapping[str, Any], folder: Path) -> Path | None:
 
     figure, axes = plt.subplots(figsize=(8, 0.7 + 0.28 * len(bars)), layout="constrained")
     places = range(len(bars))[::-1]
-    axes.barh(places, [bar.value for bar in bars], color=[OURS if bar.is_ours else THEIRS for bar in bars])
+    axes.barh(
+        places, [bar.value for bar in bars], color=[OURS if bar.is_ours else THEIRS for bar in bars]
+    )
     for place, bar in zip(places, bars, strict=True):
         if bar.low is not None and bar.high is not None:
             axes.plot([bar.low, bar.high], [place, place], color="black", linewidth=1.5)

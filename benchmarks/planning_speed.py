@@ -2,10 +2,11 @@
 
     python benchmarks/planning_speed.py
 
-State 34, action 3, two hidden layers of 256 units, horizon 16, 500 samples, 5 iterations, one environment, one thread.
-All planners call the same network: [state, action] -> [change of the state, reward]. "model alone" evaluates it as
-often on as many rows and does nothing else. Repeats are interleaved and the medians compared, so that what else the
-machine does hits all alike. pytorch-mppi, TorchRL and stable-worldmodel take part where they are installed.
+State 34, action 3, two hidden layers of 256 units, horizon 16, 500 samples, 5 iterations, one
+environment, one thread. All planners call the same network: [state, action] -> [change of the
+state, reward]. "model alone" evaluates it as often on as many rows and does nothing else. Repeats
+are interleaved and the medians compared, so that what else the machine does hits all alike.
+pytorch-mppi, TorchRL and stable-worldmodel take part where they are installed.
 """
 
 import contextlib
@@ -83,21 +84,40 @@ class PerceptronModel(nn.Module):
         prediction = self.predict(state.observations, actions, generator)
         return ModelState(prediction.observations), prediction
 
-    def predict(self, observations: Tensor, actions: Tensor, generator: torch.Generator | None = None) -> Prediction:  # noqa: ARG002
+    def predict(
+        self,
+        observations: Tensor,
+        actions: Tensor,
+        generator: torch.Generator | None = None,  # noqa: ARG002
+    ) -> Prediction:
         """One step from observations [B, O]."""
         output = self(observations, actions)
         rewards = output[:, NUM_FEATURES]
-        return Prediction(observations + output[:, :NUM_FEATURES], rewards, torch.zeros_like(rewards))
+        return Prediction(
+            observations + output[:, :NUM_FEATURES], rewards, torch.zeros_like(rewards)
+        )
 
-    def rollout(self, start: ModelState | Tensor, actions: Tensor, generator: torch.Generator | None = None) -> Rollout:  # noqa: ARG002
-        """H steps; time comes first in memory, as it is written, and the layers write into buffers that are kept."""
+    def rollout(
+        self,
+        start: ModelState | Tensor,
+        actions: Tensor,
+        generator: torch.Generator | None = None,  # noqa: ARG002
+    ) -> Rollout:
+        """H steps.
+
+        Time comes first in memory, as it is written, and the layers write into buffers that are
+        kept.
+        """
         first = start if isinstance(start, Tensor) else start.observations
         num_rows, horizon = actions.shape[:2]
         dtype = torch.bfloat16 if torch.is_autocast_enabled("cpu") else torch.float32
         weights = [(layer.bias.to(dtype), layer.weight.to(dtype).t()) for layer in self.layers[::2]]
         joint, *activations = self._buffers_for(num_rows, dtype)
         output = activations[-1]
-        observations, rewards = first.new_empty(horizon + 1, *first.shape), first.new_empty(horizon, num_rows)
+        observations, rewards = (
+            first.new_empty(horizon + 1, *first.shape),
+            first.new_empty(horizon, num_rows),
+        )
         observations[0] = first
         for step in range(horizon):
             joint[:, :NUM_FEATURES], joint[:, NUM_FEATURES:] = observations[step], actions[:, step]
@@ -135,21 +155,35 @@ def model_alone(model: PerceptronModel, precision: torch.dtype) -> PlanOnce:
 
 def ours(model: PerceptronModel, seed: int) -> dict[str, PlanOnce]:
     """Our planners with the same number of samples and iterations, then what iCEM and lower precision save."""
-    size: dict[str, Any] = {"horizon": HORIZON, "num_samples": NUM_SAMPLES, "num_iterations": NUM_ITERATIONS}
+    size: dict[str, Any] = {
+        "horizon": HORIZON,
+        "num_samples": NUM_SAMPLES,
+        "num_iterations": NUM_ITERATIONS,
+    }
     objective = DiscountedReturn()
     planners: dict[str, Any] = {
         "wm CEM": CEM(model, objective, CEMConfig(**size, num_elites=NUM_ELITES)),
         "wm MPPI": MPPI(model, objective, MPPIConfig(**size)),
-        "wm iCEM without decay": ICEM(model, objective, ICEMConfig(**size, num_elites=NUM_ELITES, sample_decay=1.0)),
-        "wm CEM bfloat16": CEM(model, objective, CEMConfig(**size, num_elites=NUM_ELITES, precision="bfloat16")),
+        "wm iCEM without decay": ICEM(
+            model, objective, ICEMConfig(**size, num_elites=NUM_ELITES, sample_decay=1.0)
+        ),
+        "wm CEM bfloat16": CEM(
+            model, objective, CEMConfig(**size, num_elites=NUM_ELITES, precision="bfloat16")
+        ),
         "wm iCEM": ICEM(model, objective, ICEMConfig(**size, num_elites=NUM_ELITES)),
     }
     state, generator = ModelState(torch.zeros(1, NUM_FEATURES)), torch.Generator().manual_seed(seed)
-    return {name: lambda planner=planner: planner.plan(state, generator) for name, planner in planners.items()}
+    return {
+        name: lambda planner=planner: planner.plan(state, generator)
+        for name, planner in planners.items()
+    }
 
 
 def pytorch_mppi(model: PerceptronModel) -> dict[str, PlanOnce]:
-    """MPPI of pytorch-mppi; its dynamics and its cost are two functions, so the reward is kept from the first."""
+    """MPPI of pytorch-mppi.
+
+    Its dynamics and its cost are two functions, so the reward is kept from the first.
+    """
     import pytorch_mppi as library
 
     kept: dict[str, Tensor] = {}
@@ -161,7 +195,9 @@ def pytorch_mppi(model: PerceptronModel) -> dict[str, PlanOnce]:
 
     bound = torch.ones(NUM_ACTIONS)
     options = {"num_samples": NUM_SAMPLES, "horizon": HORIZON, "u_min": -bound, "u_max": bound}
-    planner = library.MPPI(dynamics, lambda *_: -kept["reward"], NUM_FEATURES, 0.25 * torch.eye(NUM_ACTIONS), **options)
+    planner = library.MPPI(
+        dynamics, lambda *_: -kept["reward"], NUM_FEATURES, 0.25 * torch.eye(NUM_ACTIONS), **options
+    )
 
     @torch.no_grad()
     def run() -> None:
@@ -193,7 +229,9 @@ def torchrl(model: PerceptronModel) -> dict[str, PlanOnce]:
 
     class Environment(ModelBasedEnvBase):  # type: ignore[misc]
         def __init__(self) -> None:
-            transition = TensorDictModule(Transition(), in_keys=["state", "action"], out_keys=["state", "reward"])
+            transition = TensorDictModule(
+                Transition(), in_keys=["state", "action"], out_keys=["state", "reward"]
+            )
             keep = TensorDictModule(nn.Identity(), in_keys=["reward"], out_keys=["reward"])
             super().__init__(WorldModelWrapper(transition, keep), batch_size=[])
             self.state_spec = Composite(state=Unbounded((NUM_FEATURES,)))
@@ -231,7 +269,9 @@ def stable_worldmodel(model: PerceptronModel) -> dict[str, PlanOnce]:
 
     solver = CEMSolver(Costs(), num_samples=NUM_SAMPLES, n_steps=NUM_ITERATIONS, topk=NUM_ELITES)
     space = gym.spaces.Box(-1.0, 1.0, (1, NUM_ACTIONS))
-    solver.configure(action_space=space, n_envs=1, config=PlanConfig(horizon=HORIZON, receding_horizon=1))
+    solver.configure(
+        action_space=space, n_envs=1, config=PlanConfig(horizon=HORIZON, receding_horizon=1)
+    )
 
     def run() -> None:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -282,8 +322,11 @@ def main(config: Config) -> dict[str, Any]:
     seconds = measure({**alone, **ours(model, config.seed), **others}, config.num_repeats)
     figures: dict[str, Any] = {
         "plans_per_cpu_second": {name: 1.0 / value for name, value in seconds.items()},
-        "share_of_model_alone": {name: seconds["model alone"] / value for name, value in seconds.items()},
-        "cem_bfloat16_share_of_model_alone_bfloat16": seconds["model alone bfloat16"] / seconds["wm CEM bfloat16"],
+        "share_of_model_alone": {
+            name: seconds["model alone"] / value for name, value in seconds.items()
+        },
+        "cem_bfloat16_share_of_model_alone_bfloat16": seconds["model alone bfloat16"]
+        / seconds["wm CEM bfloat16"],
         "left_out": left_out,
     }
     write_result(
@@ -294,7 +337,9 @@ def main(config: Config) -> dict[str, Any]:
         folder=config.output_dir,
     )
     for name, value in seconds.items():
-        print(f"{name:28} {1 / value:6.1f} plans/s   {seconds['model alone'] / value:6.1%} of the model alone")
+        print(
+            f"{name:28} {1 / value:6.1f} plans/s   {seconds['model alone'] / value:6.1%} of the model alone"
+        )
     return figures
 
 

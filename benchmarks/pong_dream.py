@@ -4,9 +4,10 @@
     python -m benchmarks.pong_dream --seeds 0 --arms dream --repeat-action-probability 0
     python -m benchmarks.pong_dream --seeds 0 --arms ppo planner random
 
-Each run adds one row to the result as soon as it is over, in place of an older row of the same arm, noise and seed: so
-a benchmark that was stopped still counts for the seeds that it finished, and the result says how many these are. The
-positions of the objects are an easier input than the screen. The planner knows the true rules: it is the upper end.
+Each run adds one row to the result as soon as it is over, in place of an older row of the same arm,
+noise and seed: so a benchmark that was stopped still counts for the seeds that it finished, and the
+result says how many these are. The positions of the objects are an easier input than the screen.
+The planner knows the true rules: it is the upper end.
 """
 
 import json
@@ -25,7 +26,7 @@ import tyro
 from benchmarks.report import RESULTS, add_row
 from examples import dream_pong, sb3_pong
 from wm_agents.evaluation.episodes import RandomAgent, evaluate
-from wm_envs.datasets import record
+from wm_envs import record
 from wm_envs.pong.planner import Planner
 
 Arm = Literal["dream", "ppo", "planner", "random"]
@@ -33,7 +34,7 @@ NAME = "pong_dream"
 KEY = ("arm", "repeat_action_probability", "env_id", "seed")
 NOTES = (
     "The observation is the objects' positions, an easier input than pixels.",
-    "The view of the game is told much of the rules: wm_envs.pong.view.PongView says what.",
+    "The view of the game is told much of the rules: wm_agents.domains.pong.view.PongView says what.",
     "One row per finished run; seeds that are missing were not run.",
 )
 
@@ -67,8 +68,13 @@ def main(config: Config) -> dict[str, Any]:
         for arm in config.arms:
             wall, cpu = time.perf_counter(), time.process_time()
             row: dict[str, Any] = {"arm": arm, "seed": seed, "env_id": config.env_id}
-            row |= {"repeat_action_probability": config.repeat_action_probability} | RUNS[arm](config, seed)
-            row |= {"total_seconds": time.perf_counter() - wall, "total_cpu_seconds": time.process_time() - cpu}
+            row |= {"repeat_action_probability": config.repeat_action_probability} | RUNS[arm](
+                config, seed
+            )
+            row |= {
+                "total_seconds": time.perf_counter() - wall,
+                "total_cpu_seconds": time.process_time() - cpu,
+            }
             figures = add_row(
                 NAME,
                 row,
@@ -78,13 +84,22 @@ def main(config: Config) -> dict[str, Any]:
                 notes=NOTES,
                 folder=config.output_dir,
             )
-            print(json.dumps({name: value for name, value in row.items() if name != "rounds"}), flush=True)
+            print(
+                json.dumps({name: value for name, value in row.items() if name != "rounds"}),
+                flush=True,
+            )
     return figures
 
 
 def command_of(config: Config, arm: Arm, seed: int) -> str:
-    """The command line that measures one row again; options of the dream that were changed are not part of it."""
-    options = {"--env-id": config.env_id, "--repeat-action-probability": f"{config.repeat_action_probability:g}"}
+    """The command line that measures one row again.
+
+    Options of the dream that were changed are not part of it.
+    """
+    options = {
+        "--env-id": config.env_id,
+        "--repeat-action-probability": f"{config.repeat_action_probability:g}",
+    }
     options |= {"--max-real-steps": str(config.max_real_steps), "--games": str(config.games)}
     shared = " ".join(f"{name} {value}" for name, value in options.items())
     return f"python -m benchmarks.{NAME} --seeds {seed} --arms {arm} {shared}"
@@ -96,7 +111,11 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     for arm, noise, env_id in sorted({_group(row) for row in rows}):
         scores = [row["mean_score"] for row in rows if _group(row) == (arm, noise, env_id)]
         name = f"{arm}, sticky {noise:g}, {env_id}"
-        summary[name] = {"mean_score": float(np.mean(scores)), "worst_seed": min(scores), "num_seeds": len(scores)}
+        summary[name] = {
+            "mean_score": float(np.mean(scores)),
+            "worst_seed": min(scores),
+            "num_seeds": len(scores),
+        }
     return summary
 
 
@@ -107,8 +126,12 @@ def _group(row: dict[str, Any]) -> tuple[Any, ...]:
 def run_dream(config: Config, seed: int) -> dict[str, Any]:
     """`examples/dream_pong.py`, with its rounds."""
     with tempfile.TemporaryDirectory() as folder:
-        summary = dream_pong.main(replace(config.dream, **_shared(config, seed), output_dir=Path(folder)))
-        return summary | {"rounds": json.loads((Path(folder) / "rounds.json").read_text(encoding="utf-8"))}
+        summary = dream_pong.main(
+            replace(config.dream, **_shared(config, seed), output_dir=Path(folder))
+        )
+        return summary | {
+            "rounds": json.loads((Path(folder) / "rounds.json").read_text(encoding="utf-8"))
+        }
 
 
 def run_ppo(config: Config, seed: int) -> dict[str, Any]:
@@ -133,9 +156,9 @@ def run_planner(config: Config, seed: int) -> dict[str, Any]:
         env_kwargs=options,
         progress=False,
     )
-    ends = np.cumsum(games["lengths"])
-    scores = np.add.reduceat(games["rewards"], np.concatenate([[0], ends[:-1]]))
-    return _scores(scores, games["lengths"])
+    ends = np.cumsum(games.lengths)
+    scores = np.add.reduceat(games.rewards, np.concatenate([[0], ends[:-1]]))
+    return _scores(scores, games.lengths)
 
 
 def run_random(config: Config, seed: int) -> dict[str, Any]:

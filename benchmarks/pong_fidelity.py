@@ -2,10 +2,11 @@
 
     python -m benchmarks.pong_fidelity
 
-A scripted player, another one in each game, decides every fourth frame; in half of the games its actions are sticky.
-The actions that were executed, frame by frame, are then given to the compiled game from its reset to the end of the
-game. The first difference, if there ever is one, is named by feature, event and frame. One more game is a rally that
-lasts until the console ends it, after 18 minutes.
+A scripted player, another one in each game, decides every fourth frame; in half of the games its
+actions are sticky. The actions that were executed, frame by frame, are then given to the compiled
+game from its reset to the end of the game. The first difference, if there ever is one, is named by
+feature, event and frame. One more game is a rally that lasts until the console ends it, after 18
+minutes.
 """
 
 import argparse
@@ -28,7 +29,9 @@ from wm_envs.pong.planner import plan
 from wm_envs.pong.players import BallTracker, Explorer, Interceptor, RandomHolder
 
 Array = NDArray[Any]
-Player = Callable[[Array, Any], int]  # from an observation [1, 56] and the state of the copy to an action
+Player = Callable[
+    [Array, Any], int
+]  # from an observation [1, 56] and the state of the copy to an action
 
 FRAMES_PER_DECISION = 4
 FRAMES_OF_PATIENCE = 12_000
@@ -36,7 +39,12 @@ MAX_FRAMES = 60_000  # of a game
 FIRING = (dynamics.FIRE, dynamics.RIGHT_FIRE, dynamics.LEFT_FIRE)
 OPTIONS = {"frame_skip": 1, "max_noops": 0, "time_limit": MAX_FRAMES}
 STICKY = 0.25
-RALLY = {0: dynamics.LEFT_FIRE, 86: dynamics.RIGHT_FIRE, 87: dynamics.RIGHT_FIRE, 88: dynamics.RIGHT_FIRE}
+RALLY = {
+    0: dynamics.LEFT_FIRE,
+    86: dynamics.RIGHT_FIRE,
+    87: dynamics.RIGHT_FIRE,
+    88: dynamics.RIGHT_FIRE,
+}
 FRAMES_OF_RALLY, FRAMES_AFTERWARDS = 65_000, 1_000  # the console ends the game in between
 
 
@@ -58,7 +66,9 @@ class Game:
     def stack(self) -> Array:
         """The observation [1, 56] of an agent with a frame skip."""
         ages = range(3 * FRAMES_PER_DECISION, -1, -FRAMES_PER_DECISION)
-        return np.stack([self.features[max(0, len(self.features) - 1 - age)] for age in ages], axis=1).reshape(1, -1)
+        return np.stack(
+            [self.features[max(0, len(self.features) - 1 - age)] for age in ages], axis=1
+        ).reshape(1, -1)
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,12 @@ def player_of(game: int) -> Player:
     fire_share, random_share = generator.uniform(0.2, 1.0), generator.uniform(0.05, 0.4)
     seers: list[Callable[[Array], Array]] = [
         RandomHolder(game, max_hold=int(generator.integers(2, 16))),
-        BallTracker(game, noise=generator.uniform(4.0, 16.0), random_share=random_share, fire_share=fire_share),
+        BallTracker(
+            game,
+            noise=generator.uniform(4.0, 16.0),
+            random_share=random_share,
+            fire_share=fire_share,
+        ),
         Explorer(game, random_share=random_share, fire_share=fire_share),
         Interceptor(game, fire_share=fire_share, edge_share=generator.uniform(0.0, 1.0)),
     ]
@@ -130,7 +145,10 @@ def player_of(game: int) -> Player:
 
 
 def rallying() -> Player:
-    """A player who stands where every ball meets the paddle, by `RALLY` from decision to action; found by trial."""
+    """A player who stands where every ball meets the paddle, by `RALLY` from decision to action.
+
+    Found by trial.
+    """
     decisions = itertools.count()
     return lambda *_: RALLY.get(next(decisions), dynamics.NOOP)
 
@@ -173,7 +191,11 @@ def event(before: Any, after: Any) -> str:
     if before["serve_timer"] > 0:
         return "serve" if after["serve_timer"] == 0 else "no ball"
     if after["serve_timer"] > 0:
-        return "point of the agent" if after["player_score"] > before["player_score"] else "point of the enemy"
+        return (
+            "point of the agent"
+            if after["player_score"] > before["player_score"]
+            else "point of the enemy"
+        )
     if after["ball_dx"] != before["ball_dx"]:
         is_return = after["ball_dx"] * before["ball_dx"] < 0
         name = "agent's return" if after["ball_dx"] < 0 else "enemy's return"
@@ -186,7 +208,10 @@ def first_difference(number: int, pair: Pair) -> Difference | None:
     """The first frame and feature, or reward, in which two games differ."""
     original, copy = pair.original, pair.copy
     num_frames = min(len(original.rewards), len(copy.rewards))
-    differs = np.any(np.array(original.features)[: num_frames + 1] != np.array(copy.features)[: num_frames + 1], axis=1)
+    differs = np.any(
+        np.array(original.features)[: num_frames + 1] != np.array(copy.features)[: num_frames + 1],
+        axis=1,
+    )
     differs[1:] |= np.array(original.rewards)[:num_frames] != np.array(copy.rewards)[:num_frames]
     if differs.any():
         return _difference_at(number, int(differs.argmax()), pair)
@@ -198,7 +223,12 @@ def first_difference(number: int, pair: Pair) -> Difference | None:
 
 def _difference_at(number: int, frame: int, pair: Pair) -> Difference:
     name_of_event = pair.events[frame - 1] if frame > 0 else "reset"
-    shown = zip(FEATURES, pair.original.features[frame].tolist(), pair.copy.features[frame].tolist(), strict=True)
+    shown = zip(
+        FEATURES,
+        pair.original.features[frame].tolist(),
+        pair.copy.features[frame].tolist(),
+        strict=True,
+    )
     for (name, *_), one, other in shown:
         if one != other:
             return Difference(number, frame, name_of_event, name, one, other)
@@ -208,7 +238,9 @@ def _difference_at(number: int, frame: int, pair: Pair) -> Difference:
 
 def compare(num_games: int, first: int, repeat_action_probability: float) -> dict[str, Any]:
     """Play and compare; the figures of one noise level."""
-    original, copy = (gym.make(env_id, **OPTIONS).unwrapped for env_id in ("wm/PongAtari-v0", "wm/Pong-v0"))
+    original, copy = (
+        gym.make(env_id, **OPTIONS).unwrapped for env_id in ("wm/PongAtari-v0", "wm/Pong-v0")
+    )
     tally, counts = Tally(), Counter[str]()
     for number in range(first, first + num_games):
         pair = play(original, copy, player_of(number), repeat_action_probability, number)
@@ -226,7 +258,9 @@ def compare(num_games: int, first: int, repeat_action_probability: float) -> dic
 def compare_rally() -> dict[str, Any]:
     """A rally until the console ends the game, and random actions afterwards."""
     options = {**OPTIONS, "time_limit": FRAMES_OF_RALLY + FRAMES_AFTERWARDS}
-    original, copy = (gym.make(env_id, **options).unwrapped for env_id in ("wm/PongAtari-v0", "wm/Pong-v0"))
+    original, copy = (
+        gym.make(env_id, **options).unwrapped for env_id in ("wm/PongAtari-v0", "wm/Pong-v0")
+    )
     pair = play(original, copy, rallying(), 0.0, 0, FRAMES_OF_RALLY)
     difference = first_difference(0, pair)
     original.close()
@@ -245,7 +279,9 @@ def main() -> None:
     arguments = parser.parse_args()
     start = time.perf_counter()
     levels = zip((0.0, STICKY), itertools.count(arguments.seed, arguments.games), strict=False)
-    figures = {f"repeat {level:g}": compare(arguments.games, first, level) for level, first in levels}
+    figures = {
+        f"repeat {level:g}": compare(arguments.games, first, level) for level, first in levels
+    }
     for name, row in figures.items():
         print(name)
         for key, value in row.items():
@@ -254,9 +290,13 @@ def main() -> None:
         assert row["games_over"] == arguments.games, "a game did not end"
     figures["rally"] = compare_rally()
     print("rally", figures["rally"])
-    assert figures["rally"]["frames_after_the_console's_end"] > 0, "the console did not end the game"
+    assert figures["rally"]["frames_after_the_console's_end"] > 0, (
+        "the console did not end the game"
+    )
     figures["seconds"] = {"total": round(time.perf_counter() - start)}
-    command = f"python -m benchmarks.pong_fidelity --games {arguments.games} --seed {arguments.seed}"
+    command = (
+        f"python -m benchmarks.pong_fidelity --games {arguments.games} --seed {arguments.seed}"
+    )
     path = write_result("pong_fidelity", figures, seeds=arguments.seed, command=command)
     print(f"written to {path}")
 

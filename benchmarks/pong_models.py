@@ -2,14 +2,15 @@
 
     python -m benchmarks.pong_models
 
-All rows learn the same recorded games and imagine the same windows of games of a player that training never saw, under
-the recorded actions. The table gives, for the sixth step, the mean squared error over the 56 and the 14 newest features
-[px²], its median, the share of windows exact in all 14 and the ball's error in pixels, and the error of the thirtieth.
+All rows learn the same recorded games and imagine the same windows of games of a player that
+training never saw, under the recorded actions. The table gives, for the sixth step, the mean
+squared error over the 56 and the 14 newest features [px²], its median, the share of windows exact
+in all 14 and the ball's error in pixels, and the error of the thirtieth.
 
     persistence    nothing changes
-    regression     one perceptron on standardised differences of the newest frame, one-step loss; the older frames shift
-    absolute       the same without the residual: the newest frame itself is predicted
-    weighted       the ball counts ten times as much
+    regression     one perceptron on standardised differences of the newest frame, one-step loss;
+    the older frames shift absolute       the same without the residual: the newest frame itself is
+    predicted weighted       the ball counts ten times as much
     rounding       the regression's predictions are rounded to pixels after every step
     multi_step     the regression with an open-loop loss over six steps from the start
     curriculum     the same, after a one-step phase, over 1, 2, 4, 6 steps
@@ -35,8 +36,8 @@ from torch import Tensor
 
 from benchmarks.report import RESULTS, write_result
 from examples import world_model_pong as example
+from wm_agents.domains.pong.view import PongView
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import (
     DeterministicModel,
     EnsembleModel,
@@ -50,7 +51,7 @@ from wm_agents.world_models import (
 )
 from wm_agents.world_models.objects import ObjectConfig, ObjectModel
 from wm_agents.world_models.unrolling import Unrolled
-from wm_envs.pong.view import PongView
+from wm_envs.data.trajectories import Trajectories
 
 NUM_CONTEXT = 8  # steps that models with a memory see before a window
 BALL_WEIGHT = 10.0
@@ -110,7 +111,11 @@ class Rounded(Unrolled):
     """A model whose predictions are rounded to whole pixels after every step."""
 
     def __init__(self, model: Any) -> None:
-        self.model, self.observation_space, self.action_space = model, model.observation_space, model.action_space
+        self.model, self.observation_space, self.action_space = (
+            model,
+            model.observation_space,
+            model.action_space,
+        )
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
         """As the model."""
@@ -149,13 +154,22 @@ def main(config: Config) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for env_id in config.env_ids:
         figures[env_id] = run_game(config, env_id)
-    write_result(config.name, figures, seeds=config.seeds, command=command_of(config), folder=config.output_dir)
+    write_result(
+        config.name,
+        figures,
+        seeds=config.seeds,
+        command=command_of(config),
+        folder=config.output_dir,
+    )
     return figures
 
 
 def command_of(config: Config) -> str:
     """The command line that measures the same again."""
-    settings = {name: getattr(config, name) for name in ("train_steps", "test_games", "num_updates", "num_threads")}
+    settings = {
+        name: getattr(config, name)
+        for name in ("train_steps", "test_games", "num_updates", "num_threads")
+    }
     options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
     return f"python -m benchmarks.pong_models --seeds {' '.join(map(str, config.seeds))} {options}"
 
@@ -183,10 +197,16 @@ def run_game(config: Config, env_id: str) -> dict[str, Any]:
             began = time.perf_counter()
             fitted[name] = MAKERS[name](config, env, train, seed, fitted)
             seconds = time.perf_counter() - began
-            results.append(measure(fitted[name], test, rows, options.horizon) | {"seconds": seconds})
-        table[name] = {key: float(np.mean([result[key] for result in results])) for key in results[0]}
+            results.append(
+                measure(fitted[name], test, rows, options.horizon) | {"seconds": seconds}
+            )
+        table[name] = {
+            key: float(np.mean([result[key] for result in results])) for key in results[0]
+        }
         if len(results) > 1:
-            table[name]["exact_share_step6_worst"] = min(result["exact_share_step6"] for result in results)
+            table[name]["exact_share_step6_worst"] = min(
+                result["exact_share_step6"] for result in results
+            )
         show(name, table[name])
     return {"train_steps": train.num_steps, "windows": len(rows), "table": table}
 
@@ -194,7 +214,9 @@ def run_game(config: Config, env_id: str) -> dict[str, Any]:
 def chosen_rows(test: Trajectories, train: Trajectories, rows: Any, horizon: int) -> Any:
     """Window starts with room before and after, whose first step training never saw."""
     position = rows - test.step_starts[test.episode_of_step[rows]]
-    has_room = (position >= NUM_CONTEXT) & (position + horizon <= test.lengths[test.episode_of_step[rows]])
+    has_room = (position >= NUM_CONTEXT) & (
+        position + horizon <= test.lengths[test.episode_of_step[rows]]
+    )
     return np.setdiff1d(rows[has_room], test.duplicates(train).steps)
 
 
@@ -202,7 +224,10 @@ def measure(model: Any, test: Trajectories, rows: Any, horizon: int) -> dict[str
     """The figures of one model."""
     seen = test.observation_of_step[rows][:, None] + np.arange(-NUM_CONTEXT, horizon + 1)
     acts = rows[:, None] + np.arange(-NUM_CONTEXT, horizon)
-    observations, actions = torch.as_tensor(test.observations[seen]), torch.as_tensor(test.actions[acts])
+    observations, actions = (
+        torch.as_tensor(test.observations[seen]),
+        torch.as_tensor(test.actions[acts]),
+    )
     if isinstance(model, ObjectModel):
         state = model.starts(test).select(torch.as_tensor(rows))
     else:
@@ -210,7 +235,9 @@ def measure(model: Any, test: Trajectories, rows: Any, horizon: int) -> dict[str
     with torch.no_grad():
         imagined = model.rollout(state, actions[:, NUM_CONTEXT:]).observations.numpy()
     real, episodes = observations[:, NUM_CONTEXT:].numpy(), test.episode_of_step[rows]
-    figures = example.errors_at(6, real, imagined, episodes) | example.errors_at(horizon, real, imagined, episodes)
+    figures = example.errors_at(6, real, imagined, episodes) | example.errors_at(
+        horizon, real, imagined, episodes
+    )
     return {name: value for name, value in figures.items() if np.isfinite(value)}
 
 
@@ -226,9 +253,18 @@ def warmed(model: Any, observations: Tensor, actions: Tensor) -> ModelState:
 
 def show(name: str, row: dict[str, float]) -> None:
     """One line of the table."""
-    keys = ("mse56_step6", "mse14_step6", "median14_step6", "exact_share_step6", "ball_rmse_step6", "mse14_step30")
+    keys = (
+        "mse56_step6",
+        "mse14_step6",
+        "median14_step6",
+        "exact_share_step6",
+        "ball_rmse_step6",
+        "mse14_step30",
+    )
     print(
-        f"{name:12}" + "".join(f"{row.get(key, float('nan')):14.4f}" for key in keys) + f"{row['seconds']:8.0f} s",
+        f"{name:12}"
+        + "".join(f"{row.get(key, float('nan')):14.4f}" for key in keys)
+        + f"{row['seconds']:8.0f} s",
         flush=True,
     )
 
@@ -237,14 +273,25 @@ Maker = Callable[[Config, Any, Trajectories, int, dict[str, Any]], Any]
 
 
 def regression(
-    model_class: type[Any], *, layout: Layout = STACK, horizon: int = 1, curriculum_start: float = 0.0, **more: Any
+    model_class: type[Any],
+    *,
+    layout: Layout = STACK,
+    horizon: int = 1,
+    curriculum_start: float = 0.0,
+    **more: Any,
 ) -> Maker:
     """A maker of a fitted model of the library."""
 
     def make(config: Config, env: Any, train: Trajectories, seed: int, _: dict[str, Any]) -> Any:
-        model = model_class(env.observation_space, env.action_space, layout=layout, seed=seed, **more)
+        model = model_class(
+            env.observation_space, env.action_space, layout=layout, seed=seed, **more
+        )
         fit = FitConfig(
-            num_updates=config.num_updates, horizon=horizon, curriculum_start=curriculum_start, patience=1000, seed=seed
+            num_updates=config.num_updates,
+            horizon=horizon,
+            curriculum_start=curriculum_start,
+            patience=1000,
+            seed=seed,
         )
         model.fit(train, fit, progress=False)
         return model
@@ -254,7 +301,9 @@ def regression(
 
 def tokens(config: Config, env: Any, train: Trajectories, seed: int, _: dict[str, Any]) -> Any:
     """Classified features without a memory."""
-    model = TokenModel(env.observation_space, env.action_space, TokenConfig(is_optimistic=False), seed=seed)
+    model = TokenModel(
+        env.observation_space, env.action_space, TokenConfig(is_optimistic=False), seed=seed
+    )
     fit = FitConfig(num_updates=config.num_updates, horizon=1, patience=1000, seed=seed)
     model.fit(train, fit, progress=False)
     return model
@@ -278,7 +327,9 @@ MAKERS: dict[str, Maker] = {
     "regression": regression(DeterministicModel),
     "absolute": regression(DeterministicModel, layout=replace(STACK, absolutes=NEWEST)),
     "weighted": regression(Weighted),
-    "rounding": lambda *arguments: Rounded(arguments[-1].get("regression") or MAKERS["regression"](*arguments)),
+    "rounding": lambda *arguments: Rounded(
+        arguments[-1].get("regression") or MAKERS["regression"](*arguments)
+    ),
     "multi_step": regression(DeterministicModel, horizon=6),
     "curriculum": regression(DeterministicModel, horizon=6, curriculum_start=0.5),
     "ensemble": regression(EnsembleModel),

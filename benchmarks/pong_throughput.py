@@ -2,12 +2,13 @@
 
     python -m benchmarks.pong_throughput
 
-Actions are drawn beforehand; the contenders take turns. A step is an agent step of four frames with the 56 numbers of
-the observation. Each contender must have moved the ball, scored points and ended games while it was measured, or the
-run fails. The batches play far enough beforehand that their games are at different places. Two threads, of the original
-two processes, are compared with one by the clock on the wall, turn by turn, which needs an idle machine: the result
-says how busy it was, and how much faster two batches are that have nothing to do with each other, which is the most
-that these cores give.
+Actions are drawn beforehand; the contenders take turns. A step is an agent step of four frames with
+the 56 numbers of the observation. Each contender must have moved the ball, scored points and ended
+games while it was measured, or the run fails. The batches play far enough beforehand that their
+games are at different places. Two threads, of the original two processes, are compared with one by
+the clock on the wall, turn by turn, which needs an idle machine: the result says how busy it was,
+and how much faster two batches are that have nothing to do with each other, which is the most that
+these cores give.
 """
 
 import argparse
@@ -50,23 +51,35 @@ class Tally:
     @property
     def steps_per_cpu_second(self) -> float:
         """The median over the turns."""
-        return statistics.median(n / s for n, s in zip(self.steps_per_turn, self.cpu_seconds, strict=True))
+        return statistics.median(
+            n / s for n, s in zip(self.steps_per_turn, self.cpu_seconds, strict=True)
+        )
 
     @property
     def steps_per_second(self) -> float:
         """The median over the turns, by the clock on the wall."""
-        return statistics.median(n / s for n, s in zip(self.steps_per_turn, self.wall_seconds, strict=True))
+        return statistics.median(
+            n / s for n, s in zip(self.steps_per_turn, self.wall_seconds, strict=True)
+        )
 
 
 class Contender:
     """An environment, single or a batch, with its actions."""
 
-    def __init__(self, name: str, make: Callable[[], Any], num_calls: int, ball: int, warm_up: int = 0) -> None:
+    def __init__(
+        self, name: str, make: Callable[[], Any], num_calls: int, ball: int, warm_up: int = 0
+    ) -> None:
         self.name, self.num_calls, self.ball = name, num_calls, ball
         self.env = make()
-        self.num_envs = getattr(self.env, "num_envs", None) if hasattr(self.env, "single_action_space") else None
+        self.num_envs = (
+            getattr(self.env, "num_envs", None)
+            if hasattr(self.env, "single_action_space")
+            else None
+        )
         self.env.action_space.seed(0)
-        self.actions = [self.env.action_space.sample() for _ in range(1024 if self.num_envs is None else 64)]
+        self.actions = [
+            self.env.action_space.sample() for _ in range(1024 if self.num_envs is None else 64)
+        ]
         self.actions = [int(a) for a in self.actions] if self.num_envs is None else self.actions
         self.tally = Tally()
         self.env.reset(seed=0)
@@ -84,7 +97,9 @@ class Contender:
 
     def _play(self, num_calls: int) -> None:
         play = _play_one if self.num_envs is None else _play_batch
-        steps, points, games = play(self.env, itertools.islice(itertools.cycle(self.actions), num_calls))
+        steps, points, games = play(
+            self.env, itertools.islice(itertools.cycle(self.actions), num_calls)
+        )
         self.tally.steps += steps
         self.tally.points += points
         self.tally.games += games
@@ -136,7 +151,9 @@ def contenders() -> dict[str, Contender]:
     native, original = "wm/Pong-v0", "wm/PongAtari-v0"
 
     def batch(env_id: str, num_envs: int, num_threads: int) -> Callable[[], Any]:
-        return lambda: gym.make_vec(env_id, num_envs, num_threads=num_threads, copy=env_id == original)
+        return lambda: gym.make_vec(
+            env_id, num_envs, num_threads=num_threads, copy=env_id == original
+        )
 
     def ale() -> Any:
         return gym.make("ALE/Pong-v5", obs_type="ram", frameskip=4, repeat_action_probability=0.0)
@@ -144,11 +161,19 @@ def contenders() -> dict[str, Contender]:
     return {
         "ale": Contender("ALE/Pong-v5, RAM", ale, 1200, MEMORY_BALL_X),
         "original": Contender(f"{original} single", lambda: gym.make(original), 1200, BALL_X),
-        "original 1": Contender(f"{original} x {FEW}, 1 thread", batch(original, FEW, 1), 60, BALL_X, warm_up=700),
-        "original 2": Contender(f"{original} x {FEW}, 2 threads", batch(original, FEW, 2), 60, BALL_X, warm_up=700),
+        "original 1": Contender(
+            f"{original} x {FEW}, 1 thread", batch(original, FEW, 1), 60, BALL_X, warm_up=700
+        ),
+        "original 2": Contender(
+            f"{original} x {FEW}, 2 threads", batch(original, FEW, 2), 60, BALL_X, warm_up=700
+        ),
         "native single": Contender(f"{native} single", lambda: gym.make(native), 100_000, BALL_X),
-        "native 1": Contender(f"{native} x {LARGEST}", batch(native, LARGEST, 1), 600, BALL_X, warm_up=2000),
-        "native 2": Contender(f"{native} x {LARGEST}, 2 threads", batch(native, LARGEST, 2), 600, BALL_X, warm_up=2000),
+        "native 1": Contender(
+            f"{native} x {LARGEST}", batch(native, LARGEST, 1), 600, BALL_X, warm_up=2000
+        ),
+        "native 2": Contender(
+            f"{native} x {LARGEST}, 2 threads", batch(native, LARGEST, 2), 600, BALL_X, warm_up=2000
+        ),
     }
 
 
@@ -158,7 +183,9 @@ class Neighbour:
     def __init__(self) -> None:
         spawn = multiprocessing.get_context("spawn")
         self.is_wanted, self._is_over = spawn.Event(), spawn.Event()
-        self._process = spawn.Process(target=_play_on, args=(self.is_wanted, self._is_over), daemon=True)
+        self._process = spawn.Process(
+            target=_play_on, args=(self.is_wanted, self._is_over), daemon=True
+        )
         self._process.start()
 
     def seconds_beside(self, contender: Contender) -> float:
@@ -166,7 +193,9 @@ class Neighbour:
         self.is_wanted.set()
         time.sleep(0.05)
         began = time.perf_counter()
-        _play_batch(contender.env, itertools.islice(itertools.cycle(contender.actions), contender.num_calls))
+        _play_batch(
+            contender.env, itertools.islice(itertools.cycle(contender.actions), contender.num_calls)
+        )
         seconds = time.perf_counter() - began
         self.is_wanted.clear()
         time.sleep(0.05)
@@ -193,17 +222,25 @@ def summarise(everyone: dict[str, Contender], seconds_beside: list[float]) -> di
 
     def gain(name: str) -> float:
         """Of two threads, turn by turn."""
-        turns = zip(everyone[f"{name} 1"].tally.wall_seconds, everyone[f"{name} 2"].tally.wall_seconds, strict=True)
+        turns = zip(
+            everyone[f"{name} 1"].tally.wall_seconds,
+            everyone[f"{name} 2"].tally.wall_seconds,
+            strict=True,
+        )
         return round(statistics.median(one / two for one, two in turns), 2)
 
     alone = everyone["original 1"].tally.wall_seconds
-    most = statistics.median(2 * one / beside for one, beside in zip(alone, seconds_beside, strict=True))
+    most = statistics.median(
+        2 * one / beside for one, beside in zip(alone, seconds_beside, strict=True)
+    )
     headline = {
         "native batch, steps per CPU-second": round(speed["native 1"]),
         "native batch, ratio to ALE RAM": round(speed["native 1"] / speed["ale"]),
         "native single, steps per CPU-second": round(speed["native single"]),
         "original single, ratio to ALE RAM": round(speed["original"] / speed["ale"], 3),
-        "original batch on one thread, ratio to ALE RAM": round(speed["original 1"] / speed["ale"], 3),
+        "original batch on one thread, ratio to ALE RAM": round(
+            speed["original 1"] / speed["ale"], 3
+        ),
         "original batch, two threads to one by the wall": gain("original"),
         "the same of two batches that have nothing to do with each other": round(most, 2),
         "native batch, two threads to one by the wall": gain("native"),
@@ -217,7 +254,12 @@ def _row(contender: Contender) -> dict[str, Any]:
     row = {"name": contender.name, "steps_per_cpu_second": round(tally.steps_per_cpu_second)}
     if "2 threads" in contender.name:
         row.pop("steps_per_cpu_second")  # the workers' time is not known while they run
-    return {**row, "steps_per_second": round(tally.steps_per_second), "steps": tally.steps, **counts}
+    return {
+        **row,
+        "steps_per_second": round(tally.steps_per_second),
+        "steps": tally.steps,
+        **counts,
+    }
 
 
 def main() -> None:
@@ -238,9 +280,14 @@ def main() -> None:
         contender.env.close()
     figures = summarise(everyone, seconds_beside)
     figures["headline"]["processes waiting for a core before the run"] = load
-    for name, value in [*figures["headline"].items(), *((row.pop("name"), row) for row in map(dict, figures["rows"]))]:
+    for name, value in [
+        *figures["headline"].items(),
+        *((row.pop("name"), row) for row in map(dict, figures["rows"])),
+    ]:
         print(f"{name}: {value}")
-    path = write_result("pong_throughput", figures, seeds=0, command="python -m benchmarks.pong_throughput")
+    path = write_result(
+        "pong_throughput", figures, seeds=0, command="python -m benchmarks.pong_throughput"
+    )
     print(f"written to {path}")
 
 

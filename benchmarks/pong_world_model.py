@@ -2,9 +2,10 @@
 
     python -m benchmarks.pong_world_model
 
-Each run is `examples/world_model_pong.py`, tested in games of two players that training never saw: one that follows the
-ball with errors, and a planner that wins. One row per finished run and test player is added to the result, in place of
-an older one, so that a benchmark that was stopped still counts for what it finished. Intervals resample whole games.
+Each run is `examples/world_model_pong.py`, tested in games of two players that training never saw:
+one that follows the ball with errors, and a planner that wins. One row per finished run and test
+player is added to the result, in place of an older one, so that a benchmark that was stopped still
+counts for what it finished. Intervals resample whole games.
 """
 
 import json
@@ -20,9 +21,9 @@ import tyro
 
 from benchmarks.report import RESULTS, add_row
 from examples import world_model_pong as example
+from wm_agents.domains.pong.view import PongView
 from wm_agents.training.summary import without_infinities
 from wm_agents.world_models.objects import ObjectModel
-from wm_envs.pong.view import PongView
 
 NAME = "pong_world_model"
 KEY = ("env_id", "repeat_action_probability", "player", "seed")
@@ -32,7 +33,7 @@ SHOWN = (
     "spread_mse14_step6", "model_beside_spread_mse14_step6", "spread_mse14_step30", "model_beside_spread_mse14_step30",
 )  # fmt: skip
 NOTES = (
-    "The view of the game is told much of the rules: wm_envs.pong.view.PongView says what; the rest is measured.",
+    "The view of the game is told much of the rules: PongView says what; the rest is measured.",
     "The observation is the objects' positions, an easier input than pixels.",
     "One row per finished run and test player; seeds that are missing were not run.",
 )
@@ -65,7 +66,10 @@ def main(config: Config) -> dict[str, Any]:
                 run = replace(config.run, env_id=env_id, seed=seed, repeat_action_probability=noise)
                 for row in measure(run, config.players):
                     figures = add(config, row)
-                    print(json.dumps({name: row[name] for name in (*KEY, *SHOWN) if name in row}), flush=True)
+                    print(
+                        json.dumps({name: row[name] for name in (*KEY, *SHOWN) if name in row}),
+                        flush=True,
+                    )
     return figures
 
 
@@ -83,25 +87,53 @@ def measure(run: example.Config, players: tuple[Any, ...]) -> list[dict[str, Any
     for player in players:
         test = replace(run, test_player=player)
         windows, num_left_out = example.test_windows(test, env, model, train)
-        row: dict[str, Any] = {"env_id": run.env_id, "repeat_action_probability": run.repeat_action_probability}
-        row |= {"seed": run.seed, "player": player, "train_steps": train.num_steps, "test_games": run.test_games}
+        row: dict[str, Any] = {
+            "env_id": run.env_id,
+            "repeat_action_probability": run.repeat_action_probability,
+        }
+        row |= {
+            "seed": run.seed,
+            "player": player,
+            "train_steps": train.num_steps,
+            "test_games": run.test_games,
+        }
         row |= {"windows_left_out": num_left_out} | cost
-        rows.append(row | without_infinities(example.summarise(test, windows, example.imagine(model, windows))))
+        rows.append(
+            row
+            | without_infinities(example.summarise(test, windows, example.imagine(model, windows)))
+        )
     return rows
 
 
 def add(config: Config, row: dict[str, Any]) -> dict[str, Any]:
     """Write the result with one more row."""
     command = command_of(config, row)
-    return add_row(NAME, row, key=KEY, summarise=summarise, command=command, notes=NOTES, folder=config.output_dir)
+    return add_row(
+        NAME,
+        row,
+        key=KEY,
+        summarise=summarise,
+        command=command,
+        notes=NOTES,
+        folder=config.output_dir,
+    )
 
 
 def command_of(config: Config, row: dict[str, Any]) -> str:
-    """The command line that measures one row again; other options of the run that were changed are not part of it."""
-    options = {"--env-ids": row["env_id"], "--noises": f"{row['repeat_action_probability']:g}", "--seeds": row["seed"]}
+    """The command line that measures one row again.
+
+    Other options of the run that were changed are not part of it.
+    """
+    options = {
+        "--env-ids": row["env_id"],
+        "--noises": f"{row['repeat_action_probability']:g}",
+        "--seeds": row["seed"],
+    }
     options |= {"--players": row["player"], "--run.train-steps": config.run.train_steps}
     options |= {"--run.test-games": row["test_games"]}
-    return f"python -m benchmarks.{NAME} " + " ".join(f"{name} {value}" for name, value in options.items())
+    return f"python -m benchmarks.{NAME} " + " ".join(
+        f"{name} {value}" for name, value in options.items()
+    )
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -109,7 +141,9 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     summary = {}
     for env_id, noise, player in sorted({_group(row) for row in rows}):
         group = [row for row in rows if _group(row) == (env_id, noise, player)]
-        means = {name: float(np.mean([row[name] for row in group])) for name in SHOWN if name in group[0]}
+        means = {
+            name: float(np.mean([row[name] for row in group])) for name in SHOWN if name in group[0]
+        }
         worst = min(row["exact_share_step6"] for row in group)
         name = f"{env_id}, sticky {noise:g}, {player}"
         summary[name] = means | {"exact_share_step6_worst_seed": worst, "num_seeds": len(group)}

@@ -2,12 +2,13 @@
 
     python benchmarks/puzzles.py
 
-Learned and table alike: random steps, two rounds of planning and refitting, then breadth-first search from the current
-state, exactly as `examples/plan.py` does it; each budget of real steps is a run of its own. The learned model has to
-find out what is rewarded. The table is given that, and counts transitions of the present arrangement alone, not of
-every pair of arrangement and goal: it is the strongest table there could be. DQN with hindsight replay (Andrychowicz et
-al. 2017) is Stable-Baselines3's. TokenAutomaton is the control: its transitions are random, so there is no structure to
-learn and the gain has to vanish. Results are written after every seed.
+Learned and table alike: random steps, two rounds of planning and refitting, then breadth-first
+search from the current state, exactly as `examples/plan.py` does it; each budget of real steps is a
+run of its own. The learned model has to find out what is rewarded. The table is given that, and
+counts transitions of the present arrangement alone, not of every pair of arrangement and goal: it
+is the strongest table there could be. DQN with hindsight replay (Andrychowicz et al. 2017) is
+Stable-Baselines3's. TokenAutomaton is the control: its transitions are random, so there is no
+structure to learn and the gain has to vanish. Results are written after every seed.
 """
 
 import sys
@@ -32,9 +33,9 @@ from wm_agents.planning import BreadthFirstSearch, DiscountedReturn, PlanningAge
 from wm_agents.planning.defaults import fit_model
 from wm_agents.planning.learning import LearningConfig, learn_to_plan
 from wm_agents.protocols import ModelState, Prediction, WorldModel
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.tabular import TabularModel
 from wm_agents.world_models.unrolling import Unrolled
+from wm_envs.data.trajectories import Trajectories
 
 SOLVED = 0.9  # share of episodes
 
@@ -53,9 +54,15 @@ class Task:
 
 TASKS = {
     "perm_puzzle": Task(
-        "wm/PermPuzzle-v0", (50, 75, 100, 150, 1000), (1000, 2000, 3000, 4000), 1000, hindsight_steps=16_000
+        "wm/PermPuzzle-v0",
+        (50, 75, 100, 150, 1000),
+        (1000, 2000, 3000, 4000),
+        1000,
+        hindsight_steps=16_000,
     ),
-    "lights_out": Task("wm/LightsOut-v0", (200, 300, 400, 1500), (1500, 3000, 4500), 1500, hindsight_steps=16_000),
+    "lights_out": Task(
+        "wm/LightsOut-v0", (200, 300, 400, 1500), (1500, 3000, 4500), 1500, hindsight_steps=16_000
+    ),
     "perm_puzzle_7": Task("wm/PermPuzzle-v0", (75, 100, 150, 3000), (3000,), 3000, {"level": 2}),
     "token_automaton": Task("wm/TokenAutomaton-v0", (250, 500, 1000), (250, 500, 1000)),
 }
@@ -78,18 +85,30 @@ class Config:
 
 
 class ArrangementTable(Unrolled):
-    """Counted transitions of the first half of the observation; the second half is the goal, known to be rewarded."""
+    """Counted transitions of the first half of the observation.
+
+    The second half is the goal, known to be rewarded.
+    """
 
     def __init__(self, observation_space: gym.spaces.Box, action_space: gym.Space[Any]) -> None:
         self.observation_space, self.action_space = observation_space, action_space
         self._half = observation_space.shape[0] // 2
-        half_space = gym.spaces.Box(observation_space.low[: self._half], observation_space.high[: self._half])
+        half_space = gym.spaces.Box(
+            observation_space.low[: self._half], observation_space.high[: self._half]
+        )
         self._table = TabularModel(half_space, action_space)
 
     def fit(self, trajectories: Trajectories) -> "ArrangementTable":
         """Count what followed what."""
-        counted = (trajectories.rewards, trajectories.terminations, trajectories.truncations, trajectories.lengths)
-        self._table.fit(Trajectories(trajectories.observations[:, : self._half], trajectories.actions, *counted))
+        counted = (
+            trajectories.rewards,
+            trajectories.terminations,
+            trajectories.truncations,
+            trajectories.lengths,
+        )
+        self._table.fit(
+            Trajectories(trajectories.observations[:, : self._half], trajectories.actions, *counted)
+        )
         return self
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
@@ -101,7 +120,9 @@ class ArrangementTable(Unrolled):
     ) -> tuple[ModelState, Prediction]:
         """The counted successor beside the same goal."""
         goals = state.observations[:, self._half :]
-        _, prediction = self._table.step(ModelState(state.observations[:, : self._half]), actions, generator)
+        _, prediction = self._table.step(
+            ModelState(state.observations[:, : self._half]), actions, generator
+        )
         after = torch.cat([prediction.observations, goals], 1)
         rewards = (prediction.observations == goals).all(1).float()
         return ModelState(after), Prediction(after, rewards, torch.zeros_like(rewards))
@@ -118,27 +139,48 @@ def main(config: Config) -> dict[str, Any]:
             figures[name] = summarise(TASKS[name], rates[name])
             command = f"python benchmarks/puzzles.py --tasks {name} --num-seeds {config.num_seeds}"
             seeds = list(range(seed + 1))
-            write_result(f"puzzles_{name}", figures[name], seeds=seeds, command=command, folder=config.output_dir)
-            latest = {arm: {steps: runs[-1] for steps, runs in by.items()} for arm, by in rates[name].items()}
+            write_result(
+                f"puzzles_{name}",
+                figures[name],
+                seeds=seeds,
+                command=command,
+                folder=config.output_dir,
+            )
+            latest = {
+                arm: {steps: runs[-1] for steps, runs in by.items()}
+                for arm, by in rates[name].items()
+            }
             print(name, seed, latest, flush=True)
     return figures
 
 
-def run_seed(task: Task, rates: dict[str, dict[int, list[float]]], seed: int, config: Config) -> None:
+def run_seed(
+    task: Task, rates: dict[str, dict[int, list[float]]], seed: int, config: Config
+) -> None:
     """One run of every arm at every budget."""
     env = gym.make(task.env_id, **task.env_kwargs)
     assert isinstance(env.observation_space, gym.spaces.Box)
     observations, actions = env.observation_space, env.action_space
 
     def note(arm: str, steps: int, agent: Any) -> None:
-        results = evaluate(agent, task.env_id, config.episodes, seed=10_000, env_kwargs=task.env_kwargs)
+        results = evaluate(
+            agent, task.env_id, config.episodes, seed=10_000, env_kwargs=task.env_kwargs
+        )
         assert results.success_rate is not None
         rates.setdefault(arm, {}).setdefault(steps, []).append(results.success_rate)
 
     for steps in task.learned_budgets:
-        note("learned", steps, searcher(env, steps, seed, lambda t: fit_model(observations, actions, t, seed)))
+        note(
+            "learned",
+            steps,
+            searcher(env, steps, seed, lambda t: fit_model(observations, actions, t, seed)),
+        )
     for steps in task.table_budgets:
-        note("table", steps, searcher(env, steps, seed, lambda t: ArrangementTable(observations, actions).fit(t)))
+        note(
+            "table",
+            steps,
+            searcher(env, steps, seed, lambda t: ArrangementTable(observations, actions).fit(t)),
+        )
     if task.hindsight_steps and seed < config.num_hindsight_seeds:
         note("dqn_hindsight", task.hindsight_steps, HindsightAgent(task, seed))
     env.close()
@@ -147,12 +189,17 @@ def run_seed(task: Task, rates: dict[str, dict[int, list[float]]], seed: int, co
 def searcher(
     env: gym.Env[Any, Any], num_steps: int, seed: int, fit: Callable[[Trajectories], WorldModel]
 ) -> PlanningAgent:
-    """Breadth-first search on a model that is learned within a budget; a step that pays 0.5 or more is a goal."""
+    """Breadth-first search on a model that is learned within a budget.
+
+    A step that pays 0.5 or more is a goal.
+    """
     learned = learn_to_plan(
         env,
         LearningConfig(max_real_steps=num_steps, num_rounds=2),
         lambda trajectories, _: fit(trajectories),
-        lambda model, *_: BreadthFirstSearch(model, DiscountedReturn(), SearchConfig(max_nodes=6000)),
+        lambda model, *_: BreadthFirstSearch(
+            model, DiscountedReturn(), SearchConfig(max_nodes=6000)
+        ),
         seed=seed,
     )
     return PlanningAgent(learned.model, learned.planner, seed=seed)
@@ -165,7 +212,9 @@ class GoalView(gym.ObservationWrapper):  # type: ignore[type-arg]
         super().__init__(env)
         size = env.observation_space.shape[0] // 2  # type: ignore[index]
         half = gym.spaces.Box(0.0, 1.0, (size,))
-        self.observation_space = gym.spaces.Dict(observation=half, achieved_goal=half, desired_goal=half)
+        self.observation_space = gym.spaces.Dict(
+            observation=half, achieved_goal=half, desired_goal=half
+        )
 
     def observation(self, observation: Any) -> dict[str, Any]:
         """Split."""
@@ -178,7 +227,10 @@ class GoalView(gym.ObservationWrapper):  # type: ignore[type-arg]
 
 
 class HindsightAgent:
-    """DQN of Stable-Baselines3 with hindsight replay, trained on construction; `predict` takes flat observations."""
+    """DQN of Stable-Baselines3 with hindsight replay, trained on construction.
+
+    `predict` takes flat observations.
+    """
 
     def __init__(self, task: Task, seed: int) -> None:
         from stable_baselines3 import DQN, HerReplayBuffer
@@ -235,9 +287,15 @@ def rate_figures(runs: list[float]) -> dict[str, Any]:
 
 
 def median_steps(by_steps: dict[int, list[float]]) -> int | None:
-    """Median over seeds of the first budget that solves 90%; None where at least half of the seeds never do."""
+    """Median over seeds of the first budget that solves 90%.
+
+    None where at least half of the seeds never do.
+    """
     num_seeds = len(next(iter(by_steps.values())))
-    first = [next((s for s in sorted(by_steps) if by_steps[s][seed] >= SOLVED), np.inf) for seed in range(num_seeds)]
+    first = [
+        next((s for s in sorted(by_steps) if by_steps[s][seed] >= SOLVED), np.inf)
+        for seed in range(num_seeds)
+    ]
     median = float(np.quantile(first, 0.5, method="higher"))
     return int(median) if np.isfinite(median) else None
 

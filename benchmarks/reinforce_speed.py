@@ -2,9 +2,9 @@
 
     python -m benchmarks.reinforce_speed
 
-The peer is `nn.TransformerEncoder` with nn.Module heads, plain Adam and `clip_grad_norm_`, trained on the same
-environment with the same losses: 116,625 parameters, 64 episodes of one step. Turns are interleaved, one thread each;
-both sides must learn the task in the measured updates.
+The peer is `nn.TransformerEncoder` with nn.Module heads, plain Adam and `clip_grad_norm_`, trained
+on the same environment with the same losses: 116,625 parameters, 64 episodes of one step. Turns are
+interleaved, one thread each; both sides must learn the task in the measured updates.
 """
 
 import time
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import wm_envs  # noqa: F401  (registers the ids)
 from benchmarks.report import write_result
-from wm_agents.reinforce import Reinforce, ReinforceConfig
+from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
 
 EPISODES = 64
 
@@ -76,7 +76,10 @@ class PlainTrainer:
         policy, tokens = self.model(observations)
         actions = policy.sample()
         step = self.envs.step(actions.numpy())
-        next_observations, rewards = torch.as_tensor(step[0]), torch.as_tensor(step[1], dtype=torch.float32)
+        next_observations, rewards = (
+            torch.as_tensor(step[0]),
+            torch.as_tensor(step[1], dtype=torch.float32),
+        )
         predicted = self.model.world(torch.cat([tokens, self.model.action(actions)], -1))
         error = (predicted - next_observations).square().mean(-1)
         returns = rewards - 0.1 * error.detach()
@@ -97,20 +100,26 @@ def main(config: Config) -> dict[str, Any]:
     plain = PlainTrainer(config.seed)
     assert sum(p.numel() for p in plain.model.parameters()) == 116_625
     agents = {
-        f"reinforce, {n} seeds": Reinforce("wm/PatternEcho-v0", ReinforceConfig(num_seeds=n), seed=config.seed)
+        f"reinforce, {n} seeds": Reinforce(
+            "wm/PatternEcho-v0", ReinforceConfig(num_seeds=n), seed=config.seed
+        )
         for n in (1, config.num_seeds)
     }
     assert all(agent.model.num_parameters == 116_625 for agent in agents.values())
     rates: dict[str, list[float]] = {name: [] for name in ("plain", *agents)}
     for _ in range(config.turns + 1):
-        rates["plain"].append(turn(lambda: [plain.update() for _ in range(config.updates)]) * config.updates)
+        rates["plain"].append(
+            turn(lambda: [plain.update() for _ in range(config.updates)]) * config.updates
+        )
         for name, agent in agents.items():
             goal = int(agent.num_steps[0]) + config.updates * EPISODES
             runs = config.updates * agent.config.num_seeds
             rates[name].append(turn(lambda agent=agent, goal=goal: agent.learn(goal)) * runs)
     assert plain.success > 0.9, plain.success
     assert all(agent.evaluate(200).successes.mean(1).min() > 0.9 for agent in agents.values())
-    medians = {name: float(np.median(values[1:])) for name, values in rates.items()}  # the first turn warms up
+    medians = {
+        name: float(np.median(values[1:])) for name, values in rates.items()
+    }  # the first turn warms up
     one, stacked = (medians[name] for name in agents)
     figures = {
         "seed_updates_per_cpu_second": medians,
@@ -119,7 +128,12 @@ def main(config: Config) -> dict[str, Any]:
         "ratio_stacked_to_one_seed": stacked / one,
         "updates_done": {name: int(agent.num_updates) for name, agent in agents.items()},
     }
-    write_result("reinforce_speed", figures, seeds=config.seed, command="python -m benchmarks.reinforce_speed")
+    write_result(
+        "reinforce_speed",
+        figures,
+        seeds=config.seed,
+        command="python -m benchmarks.reinforce_speed",
+    )
     print(figures)
     return figures
 

@@ -63,7 +63,10 @@ def main(config: Config) -> int:
     if config.soak_seconds:
         soaked = soak.main(soak.Config(seconds=config.soak_seconds, is_written=False))
         figures["promises"]["soak: row steps, no invariant broken"] = _soak_row(soaked)
-    figures |= {"failures": counter.failures, "minutes": round((time.perf_counter() - began) / 60, 1)}
+    figures |= {
+        "failures": counter.failures,
+        "minutes": round((time.perf_counter() - began) / 60, 1),
+    }
     print("\n".join(table(figures["promises"])))
     print(f"tests: {counter.outcomes}, {figures['minutes']} minutes")
     if config.is_written:
@@ -78,7 +81,9 @@ def by_promise(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         total = sums.setdefault(row["promise"], {"tried": 0, "failed": 0, "subjects": {}})
         total["tried"] += row["tried"]
         total["failed"] += row["failed"]
-        total["subjects"][row["subject"]] = {k: v for k, v in row.items() if k not in ("promise", "subject")}
+        total["subjects"][row["subject"]] = {
+            k: v for k, v in row.items() if k not in ("promise", "subject")
+        }
     return dict(sorted(sums.items()))
 
 
@@ -90,7 +95,11 @@ def table(promises: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _soak_row(soaked: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     subjects = {
-        name: {"tried": figures["num_steps"], "failed": figures["num_violations"], "violations": figures["violations"]}
+        name: {
+            "tried": figures["num_steps"],
+            "failed": figures["num_violations"],
+            "violations": figures["violations"],
+        }
         for name, figures in soaked.items()
     }
     tried, failed = (sum(row[name] for row in subjects.values()) for name in ("tried", "failed"))

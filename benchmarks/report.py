@@ -10,7 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-# `benchmarks.run` sends the results of a run elsewhere through the environment, to be compared with the committed ones.
+# `benchmarks.run` sends the results of a run elsewhere through the environment, to be compared with
+# the committed ones.
 RESULTS = Path(os.environ.get("WM_SUITE_RESULTS") or Path(__file__).parent / "results")
 ALWAYS = ("numpy", "numba", "gymnasium")
 WHEN_IMPORTED = {
@@ -23,13 +24,19 @@ WHEN_IMPORTED = {
 
 
 def write_result(
-    name: str, figures: Mapping[str, Any], *, seeds: int | Sequence[int], command: str, folder: Path = RESULTS
+    name: str,
+    figures: Mapping[str, Any],
+    *,
+    seeds: int | Sequence[int],
+    command: str,
+    folder: Path = RESULTS,
 ) -> Path:
     """Write `<folder>/<name>.json` and give its path.
 
     Args:
         name: The benchmark's name, a plain word.
-        figures: What was measured: names to numbers, lists or further mappings; NaN and infinity are refused.
+        figures: What was measured: names to numbers, lists or further mappings; NaN and infinity
+            are refused.
         seeds: The seed or seeds that the figures come from.
         command: The command line that measures them again, from the root of the repository.
         folder: Where to write.
@@ -68,11 +75,13 @@ def add_row(
     A benchmark of many long runs that was stopped still counts for what it finished.
 
     Args:
-        name: The benchmark's name, a plain word; `python -m benchmarks.<name>` measures all rows again.
+        name: The benchmark's name, a plain word; `python -m benchmarks.<name>` measures all rows
+            again.
         row: What one run measured, with its key and its seed.
         key: The names in a row that say which run it is; rows are sorted by them.
         summarise: From all rows to what is said of them together.
-        command: The command line that measures this row alone again; it and the date become part of the row.
+        command: The command line that measures this row alone again; it and the date become part of
+            the row.
         notes: What a reader has to know.
         folder: Where the result is and is written.
 
@@ -98,15 +107,22 @@ def machine() -> dict[str, Any]:
     """The processor and what of it is ours; no names of hosts or users."""
     return {
         "processor": _processor_model() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
         "system": platform.system(),
     }
 
 
 def versions() -> dict[str, str]:
     """Versions of Python, of what every environment needs, and of the heavier packages where they were imported."""
-    imported = [distribution for module, distribution in WHEN_IMPORTED.items() if module in sys.modules]
-    return {"python": platform.python_version(), **{package: version(package) for package in (*ALWAYS, *imported)}}
+    imported = [
+        distribution for module, distribution in WHEN_IMPORTED.items() if module in sys.modules
+    ]
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in (*ALWAYS, *imported)},
+    }
 
 
 def _processor_model() -> str | None:
@@ -114,4 +130,6 @@ def _processor_model() -> str | None:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or None
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None)
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), None
+    )

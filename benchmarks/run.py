@@ -1,12 +1,14 @@
 """Run benchmarks, each in a process of its own, and write their page.
 
     python -m benchmarks.run --list
-    python -m benchmarks.run --all --peer-python ../peers/bin/python --peer-python ../road-peers/bin/python
-    python -m benchmarks.run --only throughput planning_speed --output-dir runs/benchmarks
+    python -m benchmarks.run --all --peer-python ../peers/bin/python --peer-python
+    ../road-peers/bin/python python -m benchmarks.run --only throughput planning_speed --output-dir
+    runs/benchmarks
 
-A benchmark whose packages are missing is skipped with the reason, one that fails is reported and the others go on. The
-results go to benchmarks/results, and docs/benchmarks.md is written from all that is there; with `--output-dir` both go
-elsewhere, to be set beside the committed ones with `python -m benchmarks.compare`. All of them take hours on two cores.
+A benchmark whose packages are missing is skipped with the reason, one that fails is reported and
+the others go on. The results go to benchmarks/results, and docs/benchmarks.md is written from all
+that is there; with `--output-dir` both go elsewhere, to be set beside the committed ones with
+`python -m benchmarks.compare`. All of them take hours on two cores.
 """
 
 import os
@@ -38,7 +40,10 @@ class Config:
     list: bool = False
     """List the names with one line each and run none."""
     peer_python: tuple[Path, ...] = ()
-    """Pythons of virtual environments that have peers installed; the first that has a benchmark's peers is used."""
+    """Pythons of virtual environments that have peers installed.
+
+    The first that has a benchmark's peers is used.
+    """
     output_dir: Path | None = None
     """Folder for the results and the page; None is benchmarks/results and docs/benchmarks.md."""
     timeout_minutes: float = 240.0
@@ -72,7 +77,9 @@ def main(config: Config) -> list[Outcome]:
         print(f"    {outcomes[-1].status}: {outcomes[-1].remark}", flush=True)
     page = PAGE if config.output_dir is None else results / "benchmarks.md"
     write_page(results, page)
-    print(f"{sum(outcome.status == 'done' for outcome in outcomes)} of {len(outcomes)} done, page: {page}")
+    print(
+        f"{sum(outcome.status == 'done' for outcome in outcomes)} of {len(outcomes)} done, page: {page}"
+    )
     return outcomes
 
 
@@ -81,10 +88,16 @@ def choose(config: Config) -> list[Benchmark]:
     everything = benchmarks()
     if config.all:
         return everything
-    names = {benchmark.name for benchmark in everything} | {benchmark.module for benchmark in everything}
+    names = {benchmark.name for benchmark in everything} | {
+        benchmark.module for benchmark in everything
+    }
     if unknown := sorted(set(config.only) - names):
         raise SystemExit(f"no benchmarks {unknown}: --list gives their names")
-    return [benchmark for benchmark in everything if {benchmark.name, benchmark.module} & set(config.only)]
+    return [
+        benchmark
+        for benchmark in everything
+        if {benchmark.name, benchmark.module} & set(config.only)
+    ]
 
 
 def run(benchmark: Benchmark, results: Path, config: Config) -> Outcome:
@@ -93,19 +106,32 @@ def run(benchmark: Benchmark, results: Path, config: Config) -> Outcome:
         return Outcome(benchmark.name, "skipped", f"not installed: {', '.join(absent)}")
     command, remark = command_of(benchmark, config.peer_python)
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "WM_SUITE_RESULTS": str(results), "PYTHONPATH": os.pathsep.join(paths)}
+    environment = {
+        **os.environ,
+        "WM_SUITE_RESULTS": str(results),
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
     started = time.perf_counter()
     output = subprocess.PIPE if config.quiet else None
     try:
         process = subprocess.run(
-            command, cwd=ROOT, env=environment, timeout=60 * config.timeout_minutes, stdout=output, stderr=output
+            command,
+            cwd=ROOT,
+            env=environment,
+            timeout=60 * config.timeout_minutes,
+            stdout=output,
+            stderr=output,
         )
     except subprocess.TimeoutExpired:
-        return Outcome(benchmark.name, "failed", f"not finished after {config.timeout_minutes:g} minutes")
+        return Outcome(
+            benchmark.name, "failed", f"not finished after {config.timeout_minutes:g} minutes"
+        )
     seconds = time.perf_counter() - started
     if process.returncode:
         last = (process.stderr or b"").decode(errors="replace").strip().split("\n")[-1]
-        return Outcome(benchmark.name, "failed", f"exit status {process.returncode} {last}".strip(), seconds)
+        return Outcome(
+            benchmark.name, "failed", f"exit status {process.returncode} {last}".strip(), seconds
+        )
     return Outcome(benchmark.name, "done", f"{seconds:.0f} s{remark}", seconds)
 
 
@@ -121,7 +147,10 @@ def command_of(benchmark: Benchmark, pythons: tuple[Path, ...]) -> tuple[list[st
             if by_argument:
                 return [sys.executable, *command, "--peer-python", str(python)], peers
             return [str(python), *command], peers
-    return [sys.executable, *command], f", without peers: no --peer-python has {', '.join(benchmark.special.peers)}"
+    return [
+        sys.executable,
+        *command,
+    ], f", without peers: no --peer-python has {', '.join(benchmark.special.peers)}"
 
 
 def missing(python: Path, modules: tuple[str, ...]) -> list[str]:
@@ -130,7 +159,9 @@ def missing(python: Path, modules: tuple[str, ...]) -> list[str]:
         return []
     code = f"import importlib.util as u; print(*[m for m in {modules!r} if u.find_spec(m) is None])"
     try:
-        found = subprocess.run([str(python), "-c", code], capture_output=True, encoding="utf-8", timeout=60, check=True)
+        found = subprocess.run(
+            [str(python), "-c", code], capture_output=True, encoding="utf-8", timeout=60, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return [*modules]
     return found.stdout.split()

@@ -2,11 +2,12 @@
 
     python -m benchmarks.soak
 
-Ten minutes in all by default, shared evenly among ids and autoreset modes. Rows are reset at random by mask, which must
-leave all other rows as they are, and at times all of them with a new seed. After every call observations, rewards and
-states are finite, observations lie within their space, ends are never both sides of a reset, time goes on by one. By
-what a state holds: votes never exceed the members, allocations sum to 1 within their bounds, scores count up to 21 by
-single points, and a car gains no more energy than its engine gives.
+Ten minutes in all by default, shared evenly among ids and autoreset modes. Rows are reset at random
+by mask, which must leave all other rows as they are, and at times all of them with a new seed.
+After every call observations, rewards and states are finite, observations lie within their space,
+ends are never both sides of a reset, time goes on by one. By what a state holds: votes never exceed
+the members, allocations sum to 1 within their bounds, scores count up to 21 by single points, and a
+car gains no more energy than its engine gives.
 """
 
 import time
@@ -30,7 +31,9 @@ from wm_envs.resolutions.dynamics import NUM_MEMBERS, TALLIES
 
 Array = Any
 MODES = tuple(AutoresetMode)
-WITHOUT_STATES = ("wm/PongAtari-v0",)  # the original console: two rows, and no state that can be looked into
+WITHOUT_STATES = (
+    "wm/PongAtari-v0",
+)  # the original console: two rows, and no state that can be looked into
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,9 @@ def main(config: Config) -> dict[str, Any]:
             watch = soak(row.id, mode, seconds, config, config.seed + number)
             if watch is not None:
                 watches.append(watch)
-                print(f"{watch.env_id:22} {mode.value:9} {watch.num_steps:12,} steps {watch.num_violations} violations")
+                print(
+                    f"{watch.env_id:22} {mode.value:9} {watch.num_steps:12,} steps {watch.num_violations} violations"
+                )
     figures = summarise(watches)
     if config.is_written:
         write_result("soak", figures, seeds=config.seed, command="python -m benchmarks.soak")
@@ -96,13 +101,22 @@ def summarise(watches: list[Watch]) -> dict[str, Any]:
     """Sums by id; the modes together."""
     names = ("num_steps", "num_resets", "num_episodes", "num_violations")
     return {
-        env_id: {name: sum(getattr(watch, name) for watch in watches if watch.env_id == env_id) for name in names}
-        | {"violations": [text for w in watches if w.env_id == env_id for text in w.violations or []]}
+        env_id: {
+            name: sum(getattr(watch, name) for watch in watches if watch.env_id == env_id)
+            for name in names
+        }
+        | {
+            "violations": [
+                text for w in watches if w.env_id == env_id for text in w.violations or []
+            ]
+        }
         for env_id in dict.fromkeys(watch.env_id for watch in watches)
     }
 
 
-def soak(env_id: str, mode: AutoresetMode, seconds: float, config: Config, seed: int) -> Watch | None:
+def soak(
+    env_id: str, mode: AutoresetMode, seconds: float, config: Config, seed: int
+) -> Watch | None:
     """Run one environment in one autoreset mode; None where what it needs is not installed."""
     num_envs = 2 if env_id in WITHOUT_STATES else config.num_envs
     try:
@@ -123,9 +137,18 @@ def soak(env_id: str, mode: AutoresetMode, seconds: float, config: Config, seed:
 
 
 def _call(
-    env: Any, env_id: str, mode: AutoresetMode, ended: Array, watch: Watch, random: np.random.Generator, share: float
+    env: Any,
+    env_id: str,
+    mode: AutoresetMode,
+    ended: Array,
+    watch: Watch,
+    random: np.random.Generator,
+    share: float,
 ) -> Array:
-    """One step of all rows, after a reset where one is due or drawn; gives the rows that have ended."""
+    """One step of all rows, after a reset where one is due or drawn.
+
+    Gives the rows that have ended.
+    """
     mask = ended.copy() if mode == AutoresetMode.DISABLED else np.zeros_like(ended)
     if random.random() < share:
         mask |= random.random(len(mask)) < 0.2
@@ -148,7 +171,11 @@ def _call(
         watch.report(f"a reset gave reward {reward}" for reward in rewards[ended] if reward != 0)
         watch.report("a reset gave an end" for is_end in now[ended] if is_end)
     if before is not None:
-        watch.report(_states(before, env.unwrapped.clone_state(), went_on, env.unwrapped._rules.parameters[0]))
+        watch.report(
+            _states(
+                before, env.unwrapped.clone_state(), went_on, env.unwrapped._rules.parameters[0]
+            )
+        )
     return now if mode != AutoresetMode.SAME_STEP else np.zeros_like(now)
 
 
@@ -167,7 +194,10 @@ def _reset_rows(env: Any, env_id: str, mask: Array) -> Iterator[str]:
 
 
 def _bytes(states: Array) -> Array:
-    """The rows [B, bytes]; taking rows of states themselves would fill the gaps between fields with anything."""
+    """The rows [B, bytes].
+
+    Taking rows of states themselves would fill the gaps between fields with anything.
+    """
     return states.view(np.uint8).reshape(len(states), -1)
 
 
@@ -184,7 +214,10 @@ def _outputs(env: Any, observations: Array, rewards: Array) -> Iterator[str]:
 
 
 def _states(before: Array, after: Array, went_on: Array, parameters: Any) -> Iterator[str]:
-    """What state rows promise, by what they hold; `went_on` are those of which both are of one episode."""
+    """What state rows promise, by what they hold.
+
+    `went_on` are those of which both are of one episode.
+    """
     for name in after.dtype.names:
         if after.dtype[name].base.kind == "f" and not np.isfinite(after[name]).all():
             yield f"the state's {name} is not finite"
@@ -215,7 +248,9 @@ def _allocations(before: Array, after: Array, went_on: Array, parameters: Any) -
     low, high = parameters["min_allocation"], parameters["max_allocation"]
     if allocations.min() < low - 1e-9 or allocations.max() > high + 1e-9:
         yield f"allocations from {allocations.min()} to {allocations.max()}, bounds {low} and {high}"
-    if after["budgets"].min() < -1e-9 or np.abs(after["weights"]).max() > 1 + 1e-9:  # CON stakes are negative
+    if (
+        after["budgets"].min() < -1e-9 or np.abs(after["weights"]).max() > 1 + 1e-9
+    ):  # CON stakes are negative
         yield f"budgets from {after['budgets'].min()}, weights up to {np.abs(after['weights']).max()}"
     assert allocations.shape[1] == NUM_TENDENCIES
 
@@ -234,7 +269,10 @@ def _scores(before: Array, after: Array, went_on: Array, parameters: Any) -> Ite
 
 
 def _energy(before: Array, after: Array, went_on: Array, parameters: Any) -> Iterator[str]:  # noqa: ARG001
-    """The engine's work in a step bounds what a car gains; the model of low speeds moves it by little more."""
+    """The engine's work in a step bounds what a car gains.
+
+    The model of low speeds moves it by little more.
+    """
     gained = (_kinetic(after) - _kinetic(before))[went_on]
     limit = 1.05 * driving.MAX_POWER * driving.TIME_STEP + 500.0
     if len(gained) and gained.max() > limit:

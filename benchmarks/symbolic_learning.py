@@ -1,12 +1,14 @@
 """What REINFORCE learns on the symbolic tasks, with and without its world model.
 
-    python -m benchmarks.symbolic_learning --part recall    # does the world model help where it should?
-    python -m benchmarks.symbolic_learning --part solved    # how long the best run without it takes
-    python -m benchmarks.symbolic_learning --part hard      # the hardest recall level, through the curriculum
-    python -m benchmarks.symbolic_learning --part nulls     # tasks where it cannot help
-    python -m benchmarks.symbolic_learning --part simple    # tasks that every run should solve
+    python -m benchmarks.symbolic_learning --part recall    # does the world model help where it
+    should? python -m benchmarks.symbolic_learning --part solved    # how long the best run without
+    it takes python -m benchmarks.symbolic_learning --part hard      # the hardest recall level,
+    through the curriculum python -m benchmarks.symbolic_learning --part nulls     # tasks where it
+    cannot help python -m benchmarks.symbolic_learning --part simple    # tasks that every run
+    should solve
 
-Learning rates were chosen on seed 1; the figures come from other seeds. Every part writes its own result.
+Learning rates were chosen on seed 1; the figures come from other seeds. Every part writes its own
+result.
 """
 
 import json
@@ -21,7 +23,12 @@ import tyro
 
 import wm_envs  # noqa: F401  (registers the ids)
 from benchmarks.report import RESULTS, write_result
-from wm_agents.evaluation import interquartile_mean, paired_difference, plot_learning_curves, stratified_bootstrap
+from wm_agents.evaluation import (
+    interquartile_mean,
+    paired_difference,
+    plot_learning_curves,
+    stratified_bootstrap,
+)
 from wm_agents.evaluation.ablation import (
     ArmResult,
     Protocol,
@@ -32,8 +39,13 @@ from wm_agents.evaluation.ablation import (
     success_rates,
     world_model_arms,
 )
-from wm_agents.reinforce import LossWeights, Reinforce, ReinforceConfig, UpdateReport
-from wm_agents.sequence_model import NetworkConfig
+from wm_agents.policy_gradient.reinforce import (
+    LossWeights,
+    Reinforce,
+    ReinforceConfig,
+    UpdateReport,
+)
+from wm_agents.policy_gradient.sequence_model import NetworkConfig
 
 RECALL = ReinforceConfig(
     network=NetworkConfig(width=64, feedforward_width=128),
@@ -43,9 +55,12 @@ RECALL = ReinforceConfig(
     learning_rate=2e-3,
 )
 # Rewards this rare stand against the entropy bonus only with normalised advantages.
-HARD = replace(RECALL, normalize_advantage=True, weights=LossWeights(entropy=0.05, world_model=10.0))
+HARD = replace(
+    RECALL, normalize_advantage=True, weights=LossWeights(entropy=0.05, world_model=10.0)
+)
 LEARNING_RATES_WITHOUT = (1e-3, 2e-3, 4e-3)
-SIMPLE_TASKS = {  # updates of 64 episodes, and the entropy weight: rare cases need a policy that goes on trying
+# updates of 64 episodes, and the entropy weight: rare cases need a policy that goes on trying
+SIMPLE_TASKS = {
     "SequenceNext": (1000, 0.01),
     "Conditional": (1500, 0.2),
     "DelayedMatch": (1500, 0.01),
@@ -95,11 +110,17 @@ def say(label: str, update: int, success: float) -> None:
 
 
 def recall(config: Config) -> dict[str, Any]:
-    """Rule recall, 64,000 episodes, ten runs an arm: with, with shuffled targets, without at three learning rates."""
+    """Rule recall, 64,000 episodes, ten runs an arm.
+
+    With, with shuffled targets, without at three learning rates.
+    """
     protocol = Protocol("wm/RuleRecall-v0", seed=config.seed)
     arms = world_model_arms(RECALL)
     jobs = {"with": arms["with"], "placebo": arms["placebo"]}
-    jobs |= {f"without {rate:g}": replace(arms["without"], learning_rate=rate) for rate in LEARNING_RATES_WITHOUT}
+    jobs |= {
+        f"without {rate:g}": replace(arms["without"], learning_rate=rate)
+        for rate in LEARNING_RATES_WITHOUT
+    }
     results = run_arms(jobs, protocol, num_workers=config.num_workers, report=say)
     without = [result for label, result in results.items() if label.startswith("without")]
     # The most favourable reading for the arm without: the rate whose closing evaluation is best.
@@ -128,10 +149,16 @@ def draw_recall(figures: dict[str, Any], path: Path) -> None:
 
 def solved(config: Config) -> dict[str, Any]:
     """The best run without a world model until it solves; needs the result of `recall`."""
-    recalled = json.loads((RESULTS / "symbolic_learning_recall.json").read_text(encoding="utf-8"))["figures"]
+    recalled = json.loads((RESULTS / "symbolic_learning_recall.json").read_text(encoding="utf-8"))[
+        "figures"
+    ]
     rate = recalled["learning_rate_without"]
-    protocol = Protocol("wm/RuleRecall-v0", seed=config.seed, num_updates=10_000, evaluate_every=100, stop_when=0.9)
-    without = run_arm("without", replace(world_model_arms(RECALL)["without"], learning_rate=rate), protocol, say)
+    protocol = Protocol(
+        "wm/RuleRecall-v0", seed=config.seed, num_updates=10_000, evaluate_every=100, stop_when=0.9
+    )
+    without = run_arm(
+        "without", replace(world_model_arms(RECALL)["without"], learning_rate=rate), protocol, say
+    )
     arm = recalled["arms"]["with"]
     with_model = ArmResult(
         "with",
@@ -147,7 +174,13 @@ def solved(config: Config) -> dict[str, Any]:
 def hard(config: Config) -> dict[str, Any]:
     """Eight symbols, six cues, twenty demonstrations, four queries: through the curriculum."""
     levels = [{"level": level} for level in (1, 2, 3, 4)]
-    agent = Reinforce("wm/RuleRecall-v0", HARD, seed=config.seed, env_kwargs={"max_level_spaces": True}, levels=levels)
+    agent = Reinforce(
+        "wm/RuleRecall-v0",
+        HARD,
+        seed=config.seed,
+        env_kwargs={"max_level_spaces": True},
+        levels=levels,
+    )
     curve: list[list[float]] = []
 
     def watch(agent: Reinforce, report: UpdateReport) -> bool:
@@ -156,7 +189,14 @@ def hard(config: Config) -> dict[str, Any]:
         rates = success_rates(agent, 100, 1)
         curve.append([float(report.update), *rates.tolist()])
         assert agent.curriculum is not None
-        print(report.update, "levels", agent.curriculum.level_indices, "hard", rates.round(2), flush=True)
+        print(
+            report.update,
+            "levels",
+            agent.curriculum.level_indices,
+            "hard",
+            rates.round(2),
+            flush=True,
+        )
         return report.update < config.max_updates and float(np.sort(rates)[1]) < 0.97
 
     agent.learn(2**62, watch)
@@ -176,11 +216,20 @@ def nulls(config: Config) -> dict[str, Any]:
     echo = ReinforceConfig(num_seeds=32, learning_rate=1e-4)  # slow enough to be caught half-way
     maze = replace(RECALL, num_seeds=32)
     figures: dict[str, Any] = {}
-    for name, task, base, updates in (("pattern_echo", "PatternEcho", echo, 30), ("t_maze", "TMaze", maze, 400)):
+    for name, task, base, updates in (
+        ("pattern_echo", "PatternEcho", echo, 30),
+        ("t_maze", "TMaze", maze, 400),
+    ):
         arms = world_model_arms(base)
-        protocol = Protocol(f"wm/{task}-v0", seed=config.seed, num_updates=updates, evaluate_every=10)
-        results = run_arms({key: arms[key] for key in ("with", "without")}, protocol, num_workers=2, report=say)
-        difference = paired_difference(results["with"].final, results["without"].final, interquartile_mean)
+        protocol = Protocol(
+            f"wm/{task}-v0", seed=config.seed, num_updates=updates, evaluate_every=10
+        )
+        results = run_arms(
+            {key: arms[key] for key in ("with", "without")}, protocol, num_workers=2, report=say
+        )
+        difference = paired_difference(
+            results["with"].final, results["without"].final, interquartile_mean
+        )
         figures |= difference.flatten(f"{name}_difference")
         for label, result in results.items():
             figures |= stratified_bootstrap(result.final).flatten(f"{name}_iqm_{label}")
@@ -193,14 +242,19 @@ def simple(config: Config) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for task, (updates, entropy) in SIMPLE_TASKS.items():
         protocol = Protocol(f"wm/{task}-v0", seed=config.seed, num_updates=updates)
-        result = run_arm(task, ReinforceConfig(num_seeds=3, weights=LossWeights(entropy=entropy)), protocol, say)
+        result = run_arm(
+            task, ReinforceConfig(num_seeds=3, weights=LossWeights(entropy=entropy)), protocol, say
+        )
         figures[f"success_{task}"] = float(result.final.mean())
         figures[f"success_{task}_worst_seed"] = float(result.final.min())
         figures[f"updates_{task}"] = updates
     protocol = Protocol("wm/PatternEcho-v0", seed=config.seed, num_updates=1500, evaluate_every=10)
     result = run_arm("PatternEcho", ReinforceConfig(num_seeds=10), protocol, say)
     for threshold in (0.9, 0.99):
-        reached = [int(np.argmax(run >= threshold)) if (run >= threshold).any() else -1 for run in result.curve]
+        reached = [
+            int(np.argmax(run >= threshold)) if (run >= threshold).any() else -1
+            for run in result.curve
+        ]
         updates_needed = [(index + 1) * 10 if index >= 0 else None for index in reached]
         figures[f"pattern_echo_updates_to_{threshold:g}"] = updates_needed
     return figures

@@ -2,11 +2,12 @@
 
     python -m benchmarks.throughput
 
-Fair by construction: actions are drawn beforehand; the contenders take turns, so that a busy moment of the machine hits
-all of them; CPU time is counted, of all threads; a step is an agent step, so the calls that only reset a row in
-next-step mode do not count (`row_calls` counts them, as other tables do); the single figure is an episode loop with its
-resets. Beside each figure stand the episodes that ended while it was measured and the observations that changed in
-200 calls after it, and a contender without either fails.
+Fair by construction: actions are drawn beforehand; the contenders take turns, so that a busy moment
+of the machine hits all of them; CPU time is counted, of all threads; a step is an agent step, so
+the calls that only reset a row in next-step mode do not count (`row_calls` counts them, as other
+tables do); the single figure is an episode loop with its resets. Beside each figure stand the
+episodes that ended while it was measured and the observations that changed in 200 calls after it,
+and a contender without either fails.
 """
 
 import argparse
@@ -29,7 +30,11 @@ PEER = "CartPole-v1"
 HEADLINES = ("wm/SequenceNext-v0", "wm/TMaze-v0")
 BATCHES = (64, 1024, 4096)
 LARGEST = BATCHES[-1]
-NEXT_STEP, SAME_STEP, DISABLED = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP, AutoresetMode.DISABLED
+NEXT_STEP, SAME_STEP, DISABLED = (
+    AutoresetMode.NEXT_STEP,
+    AutoresetMode.SAME_STEP,
+    AutoresetMode.DISABLED,
+)
 
 
 @dataclass
@@ -45,7 +50,10 @@ class Turn:
 
 @dataclass
 class Contender:
-    """An environment in one form: a single one through `gym.make`, or a batch through `gym.make_vec`."""
+    """An environment in one form.
+
+    A single one through `gym.make`, or a batch through `gym.make_vec`.
+    """
 
     env_id: str
     num_envs: int | None = None
@@ -56,10 +64,14 @@ class Contender:
 
     def prepare(self, seed: int) -> None:
         """Make the environment, draw the actions, and load or compile its machine code."""
-        self.env: Any = gym.make(self.env_id) if self.num_envs is None else self._make_batch(self.num_envs)
+        self.env: Any = (
+            gym.make(self.env_id) if self.num_envs is None else self._make_batch(self.num_envs)
+        )
         self.env.action_space.seed(seed)
         self.env.reset(seed=seed)
-        self.actions = [self.env.action_space.sample() for _ in range(1024 if self.num_envs is None else 32)]
+        self.actions = [
+            self.env.action_space.sample() for _ in range(1024 if self.num_envs is None else 32)
+        ]
         self.num_calls = 64
         while (turn := self._run()).cpu_seconds < 0.02:
             self.num_calls *= 2
@@ -138,7 +150,10 @@ def _single_loop(env: Any, actions: list[Any], num_calls: int) -> tuple[int, int
 
 
 def _batch_loop(env: Any, actions: list[Any], num_calls: int) -> tuple[int, int]:
-    """Agent steps and ended episodes; in next-step mode a row that ended takes the next call to be reset."""
+    """Agent steps and ended episodes.
+
+    In next-step mode a row that ended takes the next call to be reset.
+    """
     mode = env.metadata["autoreset_mode"]
     num_ended = num_resets = 0
     for action in itertools.islice(itertools.cycle(actions), num_calls):
@@ -154,7 +169,10 @@ def _batch_loop(env: Any, actions: list[Any], num_calls: int) -> tuple[int, int]
 
 
 def contenders() -> Iterator[Contender]:
-    """The symbolic environments in every form, and the peer in its two; longer games have benchmarks of their own."""
+    """The symbolic environments in every form, and the peer in its two.
+
+    Longer games have benchmarks of their own.
+    """
     for env_id in (PEER, *(row.id for row in TABLE if ".symbolic." in row.entry_point)):
         yield Contender(env_id)
         yield from (Contender(env_id, num_envs) for num_envs in BATCHES)
@@ -196,7 +214,9 @@ def _row(contender: Contender, peer: Contender) -> dict[str, Any]:
         "row_calls_per_cpu_second": round(contender.row_calls_per_cpu_second),
         "steps_per_second": round(contender.steps_per_second),
         "ratio": round(contender.steps_per_cpu_second / peer.steps_per_cpu_second, 2),
-        "ratio_of_row_calls": round(contender.row_calls_per_cpu_second / peer.row_calls_per_cpu_second, 2),
+        "ratio_of_row_calls": round(
+            contender.row_calls_per_cpu_second / peer.row_calls_per_cpu_second, 2
+        ),
         "num_steps": sum(turn.num_steps for turn in contender.turns),
         "num_episodes": sum(turn.num_episodes for turn in contender.turns),
         "observations_changed_in_200_calls": contender.num_changes,
@@ -206,15 +226,21 @@ def _row(contender: Contender, peer: Contender) -> dict[str, Any]:
 def main() -> None:
     """Measure, print the table and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--turns", type=int, default=7, help="measurements of each contender, about 0.1 s each")
+    parser.add_argument(
+        "--turns", type=int, default=7, help="measurements of each contender, about 0.1 s each"
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     figures = summarise(measure(arguments.turns, arguments.seed))
     print(f"{'steps per CPU-second':>20} {'ratio':>6} {'row calls':>9} {'episodes':>10}  contender")
     for row in figures["rows"]:
         ratios = f"{row['ratio']:>6.2f} {row['ratio_of_row_calls']:>9.2f}"
-        print(f"{row['steps_per_cpu_second']:>20,} {ratios} {row['num_episodes']:>10,}  {row['name']}")
-    path = write_result("throughput", figures, seeds=arguments.seed, command="python -m benchmarks.throughput")
+        print(
+            f"{row['steps_per_cpu_second']:>20,} {ratios} {row['num_episodes']:>10,}  {row['name']}"
+        )
+    path = write_result(
+        "throughput", figures, seeds=arguments.seed, command="python -m benchmarks.throughput"
+    )
     print(f"written to {path}")
 
 

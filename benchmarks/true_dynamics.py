@@ -1,7 +1,8 @@
 """The exact dynamics of Gymnasium's classic control tasks as world models: the yardstick of the learned ones.
 
-Each function is batched, keeps the dtype of its observations and is compared with Gymnasium's own `step` in the tests.
-`true_model(env_id)` makes the world model on which every planner runs as on a learned one.
+Each function is batched, keeps the dtype of its observations and is compared with Gymnasium's own
+`step` in the tests. `true_model(env_id)` makes the world model on which every planner runs as on a
+learned one.
 """
 
 import math
@@ -20,7 +21,10 @@ Dynamics = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 def pendulum(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Pendulum-v1: [cos angle, sin angle, angular velocity in rad/s], torque in N m; 20 steps a second."""
+    """Pendulum-v1: [cos angle, sin angle, angular velocity in rad/s], torque in N m.
+
+    20 steps a second.
+    """
     cosine, sine, velocity = observations.unbind(1)
     angle, torque = torch.atan2(sine, cosine), actions[:, 0].clamp(-2.0, 2.0)
     rewards = -(angle**2 + 0.1 * velocity**2 + 0.001 * torque**2)
@@ -30,7 +34,10 @@ def pendulum(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Ten
 
 
 def cart_pole(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """CartPole-v1: [cart position in m, velocity in m/s, pole angle in rad, angular velocity]; 50 steps a second."""
+    """CartPole-v1: [cart position in m, velocity in m/s, pole angle in rad, angular velocity].
+
+    50 steps a second.
+    """
     position, velocity, angle, turn = observations.unbind(1)
     force = torch.where(actions == 1, 10.0, -10.0).to(observations.dtype)
     cosine, sine = angle.cos(), angle.sin()
@@ -45,31 +52,46 @@ def cart_pole(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Te
 
 
 def acrobot(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Acrobot-v1: cosine and sine of both joint angles, their velocities in rad/s; one Runge-Kutta step of 0.2 s."""
+    """Acrobot-v1: cosine and sine of both joint angles, their velocities in rad/s.
+
+    One Runge-Kutta step of 0.2 s.
+    """
     cosine1, sine1, cosine2, sine2, velocity1, velocity2 = observations.unbind(1)
-    start = torch.stack([torch.atan2(sine1, cosine1), torch.atan2(sine2, cosine2), velocity1, velocity2], 1)
+    start = torch.stack(
+        [torch.atan2(sine1, cosine1), torch.atan2(sine2, cosine2), velocity1, velocity2], 1
+    )
     torque = actions.to(observations.dtype) - 1.0
     k1 = acrobot_derivative(start, torque)
     k2 = acrobot_derivative(start + 0.1 * k1, torque)
     k3 = acrobot_derivative(start + 0.1 * k2, torque)
     k4 = acrobot_derivative(start + 0.2 * k3, torque)
-    angle1, angle2, velocity1, velocity2 = (start + 0.2 / 6.0 * (k1 + 2 * k2 + 2 * k3 + k4)).unbind(1)
+    angle1, angle2, velocity1, velocity2 = (start + 0.2 / 6.0 * (k1 + 2 * k2 + 2 * k3 + k4)).unbind(
+        1
+    )
     velocity1 = velocity1.clamp(-4 * math.pi, 4 * math.pi)
     velocity2 = velocity2.clamp(-9 * math.pi, 9 * math.pi)
     is_up = -angle1.cos() - (angle1 + angle2).cos() > 1.0
-    after = torch.stack([angle1.cos(), angle1.sin(), angle2.cos(), angle2.sin(), velocity1, velocity2], 1)
+    after = torch.stack(
+        [angle1.cos(), angle1.sin(), angle2.cos(), angle2.sin(), velocity1, velocity2], 1
+    )
     return after, torch.where(is_up, 0.0, -1.0).to(after.dtype), is_up.to(after.dtype)
 
 
 def acrobot_derivative(state: Tensor, torque: Tensor) -> Tensor:
-    """Velocities and accelerations [B, 4] (Sutton & Barto 2018, section 11.3; unit masses, lengths and inertias)."""
+    """Velocities and accelerations [B, 4] (Sutton & Barto 2018, section 11.3.
+
+    Unit masses, lengths and inertias).
+    """
     angle1, angle2, velocity1, velocity2 = state.unbind(1)
     gravity = 9.8
     d1 = 0.25 + (1.25 + angle2.cos()) + 2.0
     d2 = 0.25 + 0.5 * angle2.cos() + 1.0
     phi2 = 0.5 * gravity * (angle1 + angle2).sin()
     phi1 = (
-        -0.5 * velocity2**2 * angle2.sin() - velocity2 * velocity1 * angle2.sin() + 1.5 * gravity * angle1.sin() + phi2
+        -0.5 * velocity2**2 * angle2.sin()
+        - velocity2 * velocity1 * angle2.sin()
+        + 1.5 * gravity * angle1.sin()
+        + phi2
     )
     acceleration2 = torque + d2 / d1 * phi1 - 0.5 * velocity1**2 * angle2.sin() - phi2
     acceleration2 = acceleration2 / (1.25 - d2**2 / d1)
@@ -79,7 +101,9 @@ def acrobot_derivative(state: Tensor, torque: Tensor) -> Tensor:
 
 def mountain_car(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """MountainCar-v0: [position, velocity], the push is action - 1."""
-    after, is_goal = _roll_downhill(observations, (actions.to(observations.dtype) - 1.0) * 0.001, 0.5)
+    after, is_goal = _roll_downhill(
+        observations, (actions.to(observations.dtype) - 1.0) * 0.001, 0.5
+    )
     return after, torch.full_like(is_goal, -1.0), is_goal
 
 
@@ -117,7 +141,9 @@ class TrueModel:
         action_space: Of the environment.
     """
 
-    def __init__(self, dynamics: Dynamics, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+    def __init__(
+        self, dynamics: Dynamics, observation_space: gym.Space[Any], action_space: gym.Space[Any]
+    ) -> None:
         self.observation_space = observation_space
         self.action_space = action_space
         self._dynamics = dynamics
@@ -133,19 +159,34 @@ class TrueModel:
         prediction = self.predict(state.observations, actions, generator)
         return ModelState(prediction.observations, state.hidden), prediction
 
-    def predict(self, observations: Tensor, actions: Tensor, generator: torch.Generator | None = None) -> Prediction:  # noqa: ARG002
+    def predict(
+        self,
+        observations: Tensor,
+        actions: Tensor,
+        generator: torch.Generator | None = None,  # noqa: ARG002
+    ) -> Prediction:
         """One exact step from observations [B, O]."""
         return Prediction(*self._dynamics(observations, actions))
 
-    def rollout(self, start: ModelState | Tensor, actions: Tensor, generator: torch.Generator | None = None) -> Rollout:  # noqa: ARG002
-        """Exact futures for actions [B, H] or [B, H, A]; time comes first in memory, as it is written."""
+    def rollout(
+        self,
+        start: ModelState | Tensor,
+        actions: Tensor,
+        generator: torch.Generator | None = None,  # noqa: ARG002
+    ) -> Rollout:
+        """Exact futures for actions [B, H] or [B, H, A].
+
+        Time comes first in memory, as it is written.
+        """
         first = start if isinstance(start, Tensor) else start.observations
         num_rows, horizon = actions.shape[:2]
         observations = first.new_empty((horizon + 1, *first.shape))
         rewards, terminations = first.new_empty((2, horizon, num_rows))
         observations[0] = first
         for step in range(horizon):
-            after, rewards[step], terminations[step] = self._dynamics(observations[step], actions[:, step])
+            after, rewards[step], terminations[step] = self._dynamics(
+                observations[step], actions[:, step]
+            )
             observations[step + 1] = after
         return Rollout(observations.transpose(0, 1), rewards.T, terminations.T)
 

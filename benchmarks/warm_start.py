@@ -2,10 +2,11 @@
 
     python -m benchmarks.warm_start
 
-A perceptron of 256 x 256 is fitted to random steps of Pendulum-v1. Then both planners swing up and balance from the
-same starts with ever smaller budgets of samples. Plain CEM begins every plan anew; its reference budget is the usual
-one of 500 samples and 5 iterations. For each planner the cheapest budget counts whose return is at most `tolerance`
-below the reference's. CPU time is that of whole episodes, environment included; the planners take turns.
+A perceptron of 256 x 256 is fitted to random steps of Pendulum-v1. Then both planners swing up and
+balance from the same starts with ever smaller budgets of samples. Plain CEM begins every plan anew;
+its reference budget is the usual one of 500 samples and 5 iterations. For each planner the cheapest
+budget counts whose return is at most `tolerance` below the reference's. CPU time is that of whole
+episodes, environment included; the planners take turns.
 """
 
 import time
@@ -56,10 +57,17 @@ def main(config: Config) -> dict[str, Any]:
     model = fitted_model(config)
     agents = planning_agents(model, config.seed)
     returns, seconds = measure(agents, config.episodes)
-    figures = {"budgets": summarise(returns, seconds), **cheapest(returns, seconds, config.tolerance)}
+    figures = {
+        "budgets": summarise(returns, seconds),
+        **cheapest(returns, seconds, config.tolerance),
+    }
     for name, row in figures["budgets"].items():
-        print(f"{name:14} return {row['mean_return']:8.1f}   {row['cpu_seconds_per_episode']:6.2f} CPU-s an episode")
-    print(f"CPU of the cheapest CEM / of the cheapest iCEM at equal return: {figures['times_less_cpu']}")
+        print(
+            f"{name:14} return {row['mean_return']:8.1f}   {row['cpu_seconds_per_episode']:6.2f} CPU-s an episode"
+        )
+    print(
+        f"CPU of the cheapest CEM / of the cheapest iCEM at equal return: {figures['times_less_cpu']}"
+    )
     if config.is_written:
         command = f"python -m benchmarks.warm_start --episodes {config.episodes}"
         write_result("warm_start", figures, seeds=config.seed, command=command)
@@ -72,9 +80,14 @@ def fitted_model(config: Config) -> DeterministicModel:
     experience = Experience(env, config.seed)
     experience.collect(config.real_steps)
     model = DeterministicModel(
-        env.observation_space, env.action_space, DeterministicConfig(dynamics_widths=(256, 256)), seed=config.seed
+        env.observation_space,
+        env.action_space,
+        DeterministicConfig(dynamics_widths=(256, 256)),
+        seed=config.seed,
     )
-    model.fit(experience.trajectories(), FitConfig(num_updates=config.num_updates, seed=config.seed))
+    model.fit(
+        experience.trajectories(), FitConfig(num_updates=config.num_updates, seed=config.seed)
+    )
     return model
 
 
@@ -87,17 +100,26 @@ def planning_agents(model: WorldModel, seed: int) -> dict[str, PlanningAgent]:
             model, objective, CEMConfig(**size(*budget), has_warm_start=False)
         )
     for budget in ICEM_BUDGETS:
-        planners["iCEM {} x {}".format(*budget)] = ICEM(model, objective, ICEMConfig(**size(*budget)))
+        planners["iCEM {} x {}".format(*budget)] = ICEM(
+            model, objective, ICEMConfig(**size(*budget))
+        )
     return {name: PlanningAgent(model, planner, seed=seed) for name, planner in planners.items()}
 
 
 def size(num_samples: int, num_iterations: int) -> dict[str, Any]:
     """What both planners' settings share."""
     num_elites = max(4, num_samples // 10)
-    return {"horizon": HORIZON, "num_samples": num_samples, "num_iterations": num_iterations, "num_elites": num_elites}
+    return {
+        "horizon": HORIZON,
+        "num_samples": num_samples,
+        "num_iterations": num_iterations,
+        "num_elites": num_elites,
+    }
 
 
-def measure(agents: dict[str, PlanningAgent], episodes: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+def measure(
+    agents: dict[str, PlanningAgent], episodes: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
     """Return and CPU seconds of each episode, by agent."""
     returns: dict[str, list[float]] = {name: [] for name in agents}
     seconds: dict[str, list[float]] = {name: [] for name in agents}
@@ -111,7 +133,9 @@ def measure(agents: dict[str, PlanningAgent], episodes: int) -> tuple[dict[str, 
     return returns, seconds
 
 
-def summarise(returns: dict[str, list[float]], seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+def summarise(
+    returns: dict[str, list[float]], seconds: dict[str, list[float]]
+) -> dict[str, dict[str, float]]:
     """A row for each budget; differences to the reference are paired by start."""
     reference = np.array(returns[REFERENCE])
     rows = {}
@@ -131,12 +155,17 @@ def cheapest(
 ) -> dict[str, str | float | None]:
     """The cheapest budget of each planner that reaches the reference's return, and how many times less iCEM takes."""
     reference = float(np.mean(returns[REFERENCE]))
-    enough = [name for name in returns if np.mean(returns[name]) >= reference - tolerance * abs(reference)]
+    enough = [
+        name for name in returns if np.mean(returns[name]) >= reference - tolerance * abs(reference)
+    ]
     best = {}
     for planner in ("CEM", "iCEM"):
         names = [name for name in enough if name.split()[0] == planner]
         best[planner] = min(names, key=lambda name: float(np.mean(seconds[name])), default=None)
-    figures: dict[str, str | float | None] = {"cheapest_cem": best["CEM"], "cheapest_icem": best["iCEM"]}
+    figures: dict[str, str | float | None] = {
+        "cheapest_cem": best["CEM"],
+        "cheapest_icem": best["iCEM"],
+    }
     if best["iCEM"] is None or best["CEM"] is None:
         return {**figures, "times_less_cpu": None, "times_less_cpu_than_reference": None}
     cost = {name: float(np.mean(values)) for name, values in seconds.items()}

@@ -33,7 +33,11 @@ def frames(env_id: str, options: dict[str, Any]) -> list[Image.Image]:
     for _ in range(FRAMES):
         pictures.append(panel(env.render()[0], env_id))
         for _ in range(STEPS_PER_FRAME.get(env_id, 1)):
-            env.step(env.expert_actions() if hasattr(env, "expert_actions") else env.action_space.sample())
+            env.step(
+                env.expert_actions()
+                if hasattr(env, "expert_actions")
+                else env.action_space.sample()
+            )
     env.close()
     return pictures
 
@@ -44,7 +48,9 @@ def panel(picture: NDArray[np.uint8], caption: str) -> Image.Image:
     fitted = Image.fromarray(picture)
     fitted.thumbnail((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
     image.paste(fitted, ((WIDTH - fitted.width) // 2, (HEIGHT - fitted.height) // 2))
-    ImageDraw.Draw(image).text((WIDTH // 2, HEIGHT + 12), caption, "black", ImageFont.load_default(13), anchor="mm")
+    ImageDraw.Draw(image).text(
+        (WIDTH // 2, HEIGHT + 12), caption, "black", ImageFont.load_default(13), anchor="mm"
+    )
     return image
 
 
@@ -58,7 +64,9 @@ def main(path: Path = Path(__file__).parent / "images" / "domains.gif") -> None:
         for place, picture in enumerate(pictures):
             sheet.paste(picture, (place * (WIDTH + GAP), 0))
         sheets.append(sheet.quantize(48, dither=Image.Dither.NONE))
-    sheets[0].save(path, save_all=True, append_images=sheets[1:], duration=160, loop=0, optimize=True)
+    sheets[0].save(
+        path, save_all=True, append_images=sheets[1:], duration=160, loop=0, optimize=True
+    )
     print(f"wrote {path}")
 
 

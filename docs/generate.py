@@ -38,7 +38,9 @@ def page(row: Registration) -> str:
     """The Markdown page of an id; raises ValueError where the class has no docstring."""
     summary, _, sections = (inspect.getdoc(environment_class(row)) or "").partition("\n")
     if not sections:
-        raise ValueError(f"{row.id} has no documentation: write the sections in the docstring of its class")
+        raise ValueError(
+            f"{row.id} has no documentation: write the sections in the docstring of its class"
+        )
     usage = f'```python\nimport gymnasium as gym\nimport wm_envs\n\nenv = gym.make("{row.id}")\n```'
     picture = f"![A picture of {row.id}]({page_name(row)}.png)"
     return f"# {row.id}\n\n{summary}\n\n{picture}\n\n{usage}\n{sections}\n"
@@ -58,7 +60,12 @@ def picture(row: Registration) -> Any:
 
 def table() -> str:
     """All ids by domain, with what each asks."""
-    lines = ["# Environments", "", "`import wm_envs` registers these ids. Each page is the docstring of the class.", ""]
+    lines = [
+        "# Environments",
+        "",
+        "`import wm_envs` registers these ids. Each page is the docstring of the class.",
+        "",
+    ]
     for domain, rows in groupby(TABLE, key=_domain):
         lines += [f"## {domain.capitalize()}", ""]
         lines += ["| Id | What it asks | Observation | Actions | Steps |", "|---|---|---|---|---|"]
@@ -96,15 +103,21 @@ def write_reference(folder: Path, root: Path = DOCS.parent) -> None:
     for package in PACKAGES:
         for path in sorted(path.parent for path in (root / package).rglob("__init__.py")):
             name = ".".join(path.relative_to(root).parts)
-            modules = sorted(file.stem for file in path.glob("*.py") if not file.stem.startswith("_"))
+            modules = sorted(
+                file.stem for file in path.glob("*.py") if not file.stem.startswith("_")
+            )
             blocks = [f"::: {name}.{module}" for module in modules]
-            (folder / f"{name}.md").write_text("\n\n".join([f"# {name}", *blocks]) + "\n", encoding="utf-8")
+            (folder / f"{name}.md").write_text(
+                "\n\n".join([f"# {name}", *blocks]) + "\n", encoding="utf-8"
+            )
             lines.append(f"- [`{name}`]({name}.md): {_summary(path / '__init__.py')}")
     (folder / "index.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _summary(module: Path) -> str:
-    return (ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+    return (ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").partition("\n")[
+        0
+    ]
 
 
 def main(folder: Path = DOCS) -> None:

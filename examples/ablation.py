@@ -2,8 +2,9 @@
 
     python examples/ablation.py --env-id wm/RuleRecall-v0 --num-seeds 10 --output-dir out
 
-Every arm is run at the same learning rates and judged at its best one. Writes summary.json (iqm_with, iqm_without,
-iqm_placebo, probability_of_improvement, episodes_to_90_ratio, ...), curves.png and intervals.png.
+Every arm is run at the same learning rates and judged at its best one. Writes summary.json
+(iqm_with, iqm_without, iqm_placebo, probability_of_improvement, episodes_to_90_ratio, ...),
+curves.png and intervals.png.
 """
 
 from dataclasses import dataclass, field, replace
@@ -26,11 +27,11 @@ from wm_agents.evaluation.ablation import (
     run_arms,
     world_model_arms,
 )
-from wm_agents.reinforce import LossWeights, ReinforceConfig
-from wm_agents.sequence_model import NetworkConfig
+from wm_agents.policy_gradient.reinforce import LossWeights, ReinforceConfig
+from wm_agents.policy_gradient.sequence_model import NetworkConfig
 from wm_agents.training import progress
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.paths import expand_paths
+from wm_envs.data.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,10 @@ def main(config: Config) -> dict[str, float]:
         results = run(config)
     except ConfigError as error:  # an environment that reports no success, say
         raise SystemExit(str(error)) from error
-    best = {arm: best_learning_rate([results[arm, rate] for rate in config.learning_rates]) for arm in LABELS}
+    best = {
+        arm: best_learning_rate([results[arm, rate] for rate in config.learning_rates])
+        for arm in LABELS
+    }
     summary = compare(best["with"], best["without"], best["placebo"])
     write_summary(folder, summary)
     draw(folder, best, config.env_id)
@@ -87,7 +91,9 @@ def check(config: Config) -> None:
     if config.num_seeds < 2:
         raise SystemExit(f"an interval needs at least two seeds, got num_seeds={config.num_seeds}")
     if not 1 <= config.evaluate_every <= config.num_updates:
-        raise SystemExit(f"evaluate_every lies in [1, num_updates={config.num_updates}], got {config.evaluate_every}")
+        raise SystemExit(
+            f"evaluate_every lies in [1, num_updates={config.num_updates}], got {config.evaluate_every}"
+        )
     if not config.learning_rates:
         raise SystemExit("learning_rates is empty: give at least one")
 
@@ -107,14 +113,21 @@ def run(config: Config) -> dict[tuple[str, float], ArmResult]:
     names = {f"{arm} at {rate:g}": (arm, rate) for arm in arms for rate in config.learning_rates}
     configs = {name: replace(arms[arm], learning_rate=rate) for name, (arm, rate) in names.items()}
     protocol = Protocol(
-        config.env_id, seed=config.seed, num_updates=config.num_updates, evaluate_every=config.evaluate_every
+        config.env_id,
+        seed=config.seed,
+        num_updates=config.num_updates,
+        evaluate_every=config.evaluate_every,
     )
-    with progress(config.num_updates * len(configs), config.env_id, False if config.quiet else None) as bar:
+    with progress(
+        config.num_updates * len(configs), config.env_id, False if config.quiet else None
+    ) as bar:
         results = run_arms(
             configs,
             protocol,
             num_workers=config.num_workers,
-            report=lambda _label, _update, success: bar.advance(config.evaluate_every, success=success),
+            report=lambda _label, _update, success: bar.advance(
+                config.evaluate_every, success=success
+            ),
         )
     return {names[name]: result for name, result in results.items()}
 
@@ -123,9 +136,16 @@ def draw(folder: Path, best: dict[str, ArmResult], title: str) -> None:
     """Curves over episodes, and the closing success rates with intervals."""
     curves = {LABELS[arm]: result.curve for arm, result in best.items()}
     episodes: dict[str, np.ndarray] = {LABELS[arm]: result.episodes for arm, result in best.items()}
-    plot_learning_curves(folder / "curves.png", curves, episodes, "greedy success rate", threshold=0.9, title=title)
+    plot_learning_curves(
+        folder / "curves.png", curves, episodes, "greedy success rate", threshold=0.9, title=title
+    )
     intervals = {LABELS[arm]: stratified_bootstrap(result.final) for arm, result in best.items()}
-    plot_intervals(folder / "intervals.png", intervals, "success rate, interquartile mean over seeds", title=title)
+    plot_intervals(
+        folder / "intervals.png",
+        intervals,
+        "success rate, interquartile mean over seeds",
+        title=title,
+    )
 
 
 def show(summary: dict[str, float], config: Config) -> None:
@@ -136,7 +156,10 @@ def show(summary: dict[str, float], config: Config) -> None:
     for arm, label in LABELS.items():
         low, high = summary[f"iqm_{arm}_low"], summary[f"iqm_{arm}_high"]
         table.add_row(
-            label, f"{summary[f'iqm_{arm}']:.3f}", f"{low:.3f} - {high:.3f}", f"{summary[f'learning_rate_{arm}']:g}"
+            label,
+            f"{summary[f'iqm_{arm}']:.3f}",
+            f"{low:.3f} - {high:.3f}",
+            f"{summary[f'learning_rate_{arm}']:g}",
         )
     console = Console()
     console.print(table)

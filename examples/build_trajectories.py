@@ -1,12 +1,14 @@
-"""Turn records of the General Assembly into one set of trajectories.
+r"""Turn records of the General Assembly into one set of trajectories.
 
-    python examples/build_trajectories.py --votes un_votes.csv.gz --roll-calls un_roll_calls.csv.gz \
-        --issues un_roll_call_issues.csv.gz --output-dir runs/un
-    python examples/build_trajectories.py --library-votes voting.csv --drafts drafts.xml --trajectories more.json
+    python examples/build_trajectories.py --votes un_votes.csv.gz --roll-calls un_roll_calls.csv.gz
+        \ --issues un_roll_call_issues.csv.gz --output-dir runs/un
+    python examples/build_trajectories.py --library-votes voting.csv --drafts drafts.xml
+    --trajectories more.json
 
-Reads the three files of the R package `unvotes`, the voting CSV and draft records (MARCXML) of the UN Digital Library,
-and trajectory JSON, in any combination. Drafts and votes with the same resolution symbol become one trajectory. Writes
-trajectories.jsonl and summary.json, which says what was missing; its counts add up.
+Reads the three files of the R package `unvotes`, the voting CSV and draft records (MARCXML) of the
+UN Digital Library, and trajectory JSON, in any combination. Drafts and votes with the same
+resolution symbol become one trajectory. Writes trajectories.jsonl and summary.json, which says what
+was missing; its counts add up.
 """
 
 import json
@@ -19,8 +21,8 @@ from typing import Any
 
 import tyro
 
+from wm_envs.data.paths import expand_paths, writable_folder
 from wm_envs.errors import TrajectoryError
-from wm_envs.paths import expand_paths, writable_folder
 from wm_envs.resolutions.digital_library import read_digital_library
 from wm_envs.resolutions.marc import read_marc
 from wm_envs.resolutions.records import Losses, Trajectory, read_trajectories, write_trajectories
@@ -56,7 +58,9 @@ def main(config: Config) -> dict[str, Any]:
     read = read_all(config, losses)
     merged, num_merged = merge_drafts([trajectory for part in read.values() for trajectory in part])
     check_unique(merged)
-    num_written = write_trajectories(shown(merged, "write"), config.output_dir / "trajectories.jsonl")
+    num_written = write_trajectories(
+        shown(merged, "write"), config.output_dir / "trajectories.jsonl"
+    )
     summary = {
         "num_trajectories": num_written,
         "num_read": {name: len(part) for name, part in read.items()},
@@ -66,7 +70,9 @@ def main(config: Config) -> dict[str, Any]:
         "seconds": time.perf_counter() - started,
     }
     assert num_written == sum(map(len, read.values())) - num_merged
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    (config.output_dir / "summary.json").write_text(
+        json.dumps(summary, indent=2) + "\n", encoding="utf-8"
+    )
     print(json.dumps(summary, indent=2))
     return summary
 
@@ -83,7 +89,9 @@ def read_all(config: Config, losses: Losses) -> dict[str, list[Trajectory]]:
     if config.drafts:
         read["drafts"] = [draft for path in config.drafts for draft in read_marc(path, losses)]
     if config.trajectories:
-        read["trajectories"] = [t for path in config.trajectories for t in read_trajectories(path, losses)]
+        read["trajectories"] = [
+            t for path in config.trajectories for t in read_trajectories(path, losses)
+        ]
     if not read:
         raise TrajectoryError(
             "nothing to read: give --votes with --roll-calls, --library-votes, --drafts or --trajectories"
@@ -92,13 +100,23 @@ def read_all(config: Config, losses: Losses) -> dict[str, list[Trajectory]]:
 
 
 def merge_drafts(trajectories: Sequence[Trajectory]) -> tuple[list[Trajectory], int]:
-    """Join the sponsors of a draft to the vote on the whole of its resolution; gives the set and how many joined."""
-    drafts = {t.symbol: t for t in trajectories if t.symbol and t.num_sponsors and not t.plenary_ballot}
+    """Join the sponsors of a draft to the vote on the whole of its resolution.
+
+    Gives the set and how many joined.
+    """
+    drafts = {
+        t.symbol: t for t in trajectories if t.symbol and t.num_sponsors and not t.plenary_ballot
+    }
     joined: set[str] = set()
     merged = []
     for trajectory in trajectories:
         draft = drafts.get(trajectory.symbol)
-        if draft and trajectory.plenary_ballot and trajectory.kind == "whole" and not trajectory.sponsors:
+        if (
+            draft
+            and trajectory.plenary_ballot
+            and trajectory.kind == "whole"
+            and not trajectory.sponsors
+        ):
             trajectory = replace(
                 trajectory,
                 sponsors=draft.sponsors,
@@ -113,9 +131,13 @@ def merge_drafts(trajectories: Sequence[Trajectory]) -> tuple[list[Trajectory], 
 
 def check_unique(trajectories: Sequence[Trajectory]) -> None:
     """Raise TrajectoryError where two sources give the same id."""
-    repeated = [name for name, count in Counter(t.trajectory_id for t in trajectories).items() if count > 1]
+    repeated = [
+        name for name, count in Counter(t.trajectory_id for t in trajectories).items() if count > 1
+    ]
     if repeated:
-        raise TrajectoryError(f"trajectory_id: {repeated[0]} comes from more than one source; leave one out")
+        raise TrajectoryError(
+            f"trajectory_id: {repeated[0]} comes from more than one source; leave one out"
+        )
 
 
 def contents(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
@@ -126,7 +148,9 @@ def contents(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     dates = sorted(t.date for t in trajectories if t.date)
     return {
         "num_votes": sum(map(sum, votes)),
-        "votes_by_kind": dict(zip(("yes", "no", "abstain"), map(sum, zip(*votes, strict=True)), strict=False)),
+        "votes_by_kind": dict(
+            zip(("yes", "no", "abstain"), map(sum, zip(*votes, strict=True)), strict=False)
+        ),
         "num_countries": len(countries),
         "has_namibia": "NA" in countries,
         "kinds": dict(Counter(t.kind for t in trajectories)),

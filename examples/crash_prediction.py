@@ -1,13 +1,15 @@
 """Warn of leaving the road one second ahead, and hand the car over before it does.
 
-    python examples/crash_prediction.py --model runs/plan_driving/model.safetensors --output-dir runs/crash_prediction
+    python examples/crash_prediction.py --model runs/plan_driving/model.safetensors --output-dir
+    runs/crash_prediction
 
-Drivers who follow the expert with much noise are recorded on training circuits, where the probability is calibrated,
-and on unseen ones, where it is judged: against the time to the boundary at the present velocity, and against the same
-rollouts in the true rules. Imagination knows the driver: his pace, his noise now (what he just did less what the expert
-would have done) and how it comes and goes, not how it goes on. Then a shield hands the car to the careful expert while
-the probability is high. What it costs is the time per metre, starts left out. Writes summary.json (auroc_1s, ap_1s,
-ap_1s_ttb, ...) and crash_prediction.png.
+Drivers who follow the expert with much noise are recorded on training circuits, where the
+probability is calibrated, and on unseen ones, where it is judged: against the time to the boundary
+at the present velocity, and against the same rollouts in the true rules. Imagination knows the
+driver: his pace, his noise now (what he just did less what the expert would have done) and how it
+comes and goes, not how it goes on. Then a shield hands the car to the careful expert while the
+probability is high. What it costs is the time per metre, starts left out. Writes summary.json
+(auroc_1s, ap_1s, ap_1s_ttb, ...) and crash_prediction.png.
 """
 
 import json
@@ -21,20 +23,29 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `examples.driving`, when run as a script
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[1])
+)  # for `wm_agents.domains.driving`, when run as a script
 
 from examples import plan_driving
-from examples.driving.imagination import CompiledModel, Floats
-from examples.driving.risk import Imagination, NoisyDrivers, features_of, learned_paths, true_paths, urgencies
 from examples.record_driving import CIRCUITS, held_out
-from wm_agents.config_checks import require_integers
+from wm_agents.domains.driving.imagination import CompiledModel, Floats
+from wm_agents.domains.driving.risk import (
+    Imagination,
+    NoisyDrivers,
+    features_of,
+    learned_paths,
+    true_paths,
+    urgencies,
+)
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.end_scores import auroc, average_precision
-from wm_agents.safety import RiskCalibrator, Shield, calibration_error
+from wm_agents.planning.safety import RiskCalibrator, Shield, calibration_error
+from wm_agents.training.config_checks import require_integers
 from wm_agents.training.summary import make_output_directory, write_summary
+from wm_envs.data.paths import expand_paths
 from wm_envs.driving import dynamics
 from wm_envs.driving.env import track_of
-from wm_envs.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -44,7 +55,10 @@ class Config:
     model: Path | None = None
     """A model file of plan_driving; None learns one with its default settings."""
     circuits: Path = CIRCUITS
-    """Folder of the circuits; the calibration takes training circuits, the judgement the unseen ones."""
+    """Folder of the circuits.
+
+    The calibration takes training circuits, the judgement the unseen ones.
+    """
     num_calibration_circuits: int = 3
     """Training circuits on which the probability is calibrated."""
     cars: int = 60
@@ -88,18 +102,24 @@ class Warnings:
     departures: int
 
 
-def observe(path: Path, imaginations: dict[str, Imagination], config: Config, seed: int) -> Warnings:
+def observe(
+    path: Path, imaginations: dict[str, Imagination], config: Config, seed: int
+) -> Warnings:
     """Drive and warn; a warning counts once its horizon has passed."""
     drivers = NoisyDrivers(path, config.cars, seed)
     track, nobody = track_of(drivers.env.parameters), np.zeros(config.cars, np.bool_)
     said: list[tuple[int, NDArray[np.int64], dict[str, Floats], Floats]] = []
-    ends, is_fresh = np.zeros((config.steps, config.cars), np.bool_), np.zeros(config.cars, np.bool_)
+    ends, is_fresh = (
+        np.zeros((config.steps, config.cars), np.bool_),
+        np.zeros(config.cars, np.bool_),
+    )
     for step in range(config.steps):
         if step % config.every == 0 and step + config.horizon <= config.steps:
             cars = np.flatnonzero(~is_fresh)
             futures = drivers.futures(config.horizon, config.samples)
             features = {
-                name: features_of(drivers, imagine, futures, track)[cars] for name, imagine in imaginations.items()
+                name: features_of(drivers, imagine, futures, track)[cars]
+                for name, imagine in imaginations.items()
             }
             said.append((step, cars, features, urgencies(drivers.observations)[cars]))
         drivers.observations, _, terminated, _, _ = drivers.env.step(drivers.act(nobody))
@@ -107,7 +127,10 @@ def observe(path: Path, imaginations: dict[str, Imagination], config: Config, se
         ends[step] = terminated
     happened = [ends[step : step + config.horizon, cars].any(axis=0) for step, cars, _, _ in said]
     return Warnings(
-        {name: np.concatenate([features[name] for _, _, features, _ in said]) for name in imaginations},
+        {
+            name: np.concatenate([features[name] for _, _, features, _ in said])
+            for name in imaginations
+        },
         np.concatenate([urgency for *_, urgency in said]),
         np.concatenate(happened),
         int(ends.sum()),
@@ -135,7 +158,8 @@ class Drive:
     Attributes:
         departures: By car [B].
         driven: Metres by car [B].
-        rolling: Metres by car [B] from 8 s after a start on, since a car that left the road starts anew slowly.
+        rolling: Metres by car [B] from 8 s after a start on, since a car that left the road starts
+            anew slowly.
         seconds: Time by car [B] for those.
         handed_over: Share of the time by car [B].
         noises: Of the drivers [B].
@@ -155,7 +179,12 @@ class Drive:
 
 
 def drive_shielded(
-    path: Path, imagine: Imagination, calibrator: RiskCalibrator, config: Config, *, is_shielded: bool
+    path: Path,
+    imagine: Imagination,
+    calibrator: RiskCalibrator,
+    config: Config,
+    *,
+    is_shielded: bool,
 ) -> Drive:
     """Noisy drivers, with the shield or without; the same drivers and starts both times."""
     num_cars = config.shield_cars
@@ -184,7 +213,10 @@ def drive_shielded(
 
 
 def cost(free: Drive, safe: Drive, cars: NDArray[np.bool_]) -> float | None:
-    """What the shield adds to the time per metre of the cars of a mask [B], as a share; None where nobody rolled."""
+    """What the shield adds to the time per metre of the cars of a mask [B], as a share.
+
+    None where nobody rolled.
+    """
     times = free.time_per_metre(cars), safe.time_per_metre(cars)
     return times[1] / times[0] - 1.0 if times[0] and times[1] else None
 
@@ -192,7 +224,8 @@ def cost(free: Drive, safe: Drive, cars: NDArray[np.bool_]) -> float | None:
 def shield_figures(free: list[Drive], safe: list[Drive]) -> dict[str, Any]:
     """What the shield prevents, per metre driven, and what it costs, by the noise of the drivers."""
     runs = [
-        Drive(*(np.concatenate([getattr(d, f.name) for d in drives]) for f in fields(Drive))) for drives in (free, safe)
+        Drive(*(np.concatenate([getattr(d, f.name) for d in drives]) for f in fields(Drive)))
+        for drives in (free, safe)
     ]
     everyone = np.ones(len(runs[0].noises), np.bool_)
     rates = [float(run.departures.sum() / run.driven.sum()) for run in runs]
@@ -214,10 +247,20 @@ def shield_figures(free: list[Drive], safe: list[Drive]) -> dict[str, Any]:
 def check(config: Config) -> None:
     """Refuse at once what would fail after minutes; raises ConfigError."""
     Shield(config.threshold, hold=config.hold)
-    names = ("num_calibration_circuits", "cars", "every", "horizon", "samples", "shield_every", "shield_cars")
+    names = (
+        "num_calibration_circuits",
+        "cars",
+        "every",
+        "horizon",
+        "samples",
+        "shield_every",
+        "shield_cars",
+    )
     require_integers(1, **{name: getattr(config, name) for name in names})
     if config.steps < config.horizon:
-        raise ConfigError(f"no warning counts in {config.steps} steps with a horizon of {config.horizon}: drive longer")
+        raise ConfigError(
+            f"no warning counts in {config.steps} steps with a horizon of {config.horizon}: drive longer"
+        )
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -228,27 +271,44 @@ def main(config: Config) -> dict[str, Any]:
     check(config)
     training, unseen = held_out(config.circuits)
     if not unseen:
-        raise ConfigError(f"{len(training)} circuits in {config.circuits} leave none unseen: give at least 3")
+        raise ConfigError(
+            f"{len(training)} circuits in {config.circuits} leave none unseen: give at least 3"
+        )
     planning = plan_driving.Config(
-        model=config.model, circuits=config.circuits, seed=config.seed, output_dir=config.output_dir, track="oval"
+        model=config.model,
+        circuits=config.circuits,
+        seed=config.seed,
+        output_dir=config.output_dir,
+        track="oval",
     )
     model = (plan_driving.load if config.model else plan_driving.learn)(planning, training).model
     learned = learned_paths(CompiledModel(model))
     imaginations: dict[str, Imagination] = {"model": learned, "oracle": true_paths}
     seeds = range(config.seed + 10_000, config.seed + 10_000 + config.num_calibration_circuits)
     calibration = together(
-        [observe(path, imaginations, config, seed) for path, seed in zip(training, seeds, strict=False)]
+        [
+            observe(path, imaginations, config, seed)
+            for path, seed in zip(training, seeds, strict=False)
+        ]
     )
-    judged = together([observe(path, imaginations, config, config.seed + n) for n, path in enumerate(unseen)])
+    judged = together(
+        [observe(path, imaginations, config, config.seed + n) for n, path in enumerate(unseen)]
+    )
     calibrators = {
-        name: RiskCalibrator.fit(features, calibration.happened) for name, features in calibration.features.items()
+        name: RiskCalibrator.fit(features, calibration.happened)
+        for name, features in calibration.features.items()
     }
-    probabilities = {name: calibrators[name].probability(judged.features[name]) for name in imaginations}
+    probabilities = {
+        name: calibrators[name].probability(judged.features[name]) for name in imaginations
+    }
     # The better of the two times to the boundary, chosen on the calibration circuits.
     scores = [average_precision(column, calibration.happened) for column in calibration.urgencies.T]
     ttb = judged.urgencies[:, int(np.argmax(scores))]
     free, safe = (
-        [drive_shielded(path, learned, calibrators["model"], config, is_shielded=choice) for path in unseen]
+        [
+            drive_shielded(path, learned, calibrators["model"], config, is_shielded=choice)
+            for path in unseen
+        ]
         for choice in (False, True)
     )
     summary = {
@@ -258,8 +318,12 @@ def main(config: Config) -> dict[str, Any]:
         "auroc_1s_oracle": auroc(probabilities["oracle"], judged.happened),
         "ap_1s_oracle": average_precision(probabilities["oracle"], judged.happened),
         "auroc_1s_ttb": auroc(ttb, judged.happened),
-        "ap_1s_ttb_at_constant_velocity": average_precision(judged.urgencies[:, 0], judged.happened),
-        "ap_1s_ttb_at_constant_acceleration": average_precision(judged.urgencies[:, 1], judged.happened),
+        "ap_1s_ttb_at_constant_velocity": average_precision(
+            judged.urgencies[:, 0], judged.happened
+        ),
+        "ap_1s_ttb_at_constant_acceleration": average_precision(
+            judged.urgencies[:, 1], judged.happened
+        ),
         "ap_1s_ttb": average_precision(ttb, judged.happened),
         "departures": judged.departures,
         "warnings": len(judged.happened),
@@ -287,12 +351,20 @@ def draw(config: Config, probabilities: Floats, ttb: Floats, happened: NDArray[n
     for name, values in (("model rollouts", probabilities), ("time to boundary", ttb)):
         hits = np.cumsum(happened[np.argsort(-values, kind="stable")])
         axes[0].plot(hits / max(hits[-1], 1), hits / np.arange(1, len(hits) + 1), label=name)
-    axes[0].set(xlabel="departures warned of", ylabel="warnings that came true", title="one second ahead")
+    axes[0].set(
+        xlabel="departures warned of", ylabel="warnings that came true", title="one second ahead"
+    )
     axes[0].legend()
     order = np.array_split(np.argsort(probabilities, kind="stable"), 10)
     axes[1].plot([0, 1], [0, 1], color="0.7")
-    axes[1].plot([probabilities[o].mean() for o in order], [happened[o].mean() for o in order], "o-")
-    axes[1].set(xlabel="probability", ylabel="share that left the road", title="calibration, ten groups of equal size")
+    axes[1].plot(
+        [probabilities[o].mean() for o in order], [happened[o].mean() for o in order], "o-"
+    )
+    axes[1].set(
+        xlabel="probability",
+        ylabel="share that left the road",
+        title="calibration, ten groups of equal size",
+    )
     figure.tight_layout()
     figure.savefig(config.output_dir / "crash_prediction.png", dpi=110)
     plt.close(figure)

@@ -2,9 +2,9 @@
 
     python examples/debate_agent.py --seed 1 --output-dir out
 
-The evaluation plays the same episodes (persons, order of observations, rivals) with each contender in the seat, so that
-the differences are paired. Writes summary.json (ppo_return, best_script_return, difference with its 95% interval, ...)
-and the trained agent as agent.zip.
+The evaluation plays the same episodes (persons, order of observations, rivals) with each contender
+in the seat, so that the differences are paired. Writes summary.json (ppo_return,
+best_script_return, difference with its 95% interval, ...) and the trained agent as agent.zip.
 """
 
 import json
@@ -24,13 +24,13 @@ from stable_baselines3 import PPO
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.intervals import stratified_bootstrap
-from wm_agents.sb3_adapter import SB3VecEnv
+from wm_agents.sb3.vec_env import SB3VecEnv
 from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.seeding import spawn_seeds
 from wm_agents.training.summary import make_output_directory, write_summary
+from wm_envs.data.paths import expand_paths
 from wm_envs.debate.dynamics import STRATEGIES
 from wm_envs.debate.scripted import ScriptedDebater
-from wm_envs.paths import expand_paths
 
 ENV_ID = "wm/Debate-v0"
 
@@ -110,7 +110,11 @@ def card_of(config: Config, summary: dict[str, Any]) -> Card:
 
 def train(config: Config, seed: int) -> PPO:
     """PPO in the seat."""
-    options = {"seat": config.seat, "rivals": config.rivals, "autoreset_mode": AutoresetMode.SAME_STEP}
+    options = {
+        "seat": config.seat,
+        "rivals": config.rivals,
+        "autoreset_mode": AutoresetMode.SAME_STEP,
+    }
     env = SB3VecEnv(gym.make_vec(ENV_ID, num_envs=config.num_envs, **options))
     agent = PPO(
         "MlpPolicy",
@@ -147,7 +151,11 @@ def compare(config: Config, agent: Player, seed: int) -> dict[str, Any]:
 
 def play(config: Config, player: Player, seed: int) -> NDArray[np.float64]:
     """Undiscounted returns [episodes]: points of influence won."""
-    options = {"seat": config.seat, "rivals": config.rivals, "autoreset_mode": AutoresetMode.DISABLED}
+    options = {
+        "seat": config.seat,
+        "rivals": config.rivals,
+        "autoreset_mode": AutoresetMode.DISABLED,
+    }
     env = gym.make_vec(ENV_ID, num_envs=config.evaluation_episodes, **options)
     observations, _ = env.reset(seed=seed)
     returns = np.zeros(config.evaluation_episodes)

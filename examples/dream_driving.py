@@ -2,12 +2,13 @@
 
     python examples/dream_driving.py --seed 0 --output-dir runs/dream_driving
 
-The dream arm fits the car's model to recorded laps of a noisy expert on one circuit, lets SAC drive in short imagined
-branches from recorded places, drives for a while with what it learned, and fits again. The rules of the reward and of
-leaving the road are given; what the car does is learned. Both arms see the same numbers, have one number for both
-pedals, decide 12.5 times a second (`driving/decisions.py`), and have the same SAC with the same settings. Real steps
-count at 50 Hz, those of the recorded laps included. The returns of the expert and of a car that brakes and stands are
-the yardsticks. Writes summary.json and learning_curves.png.
+The dream arm fits the car's model to recorded laps of a noisy expert on one circuit, lets SAC drive
+in short imagined branches from recorded places, drives for a while with what it learned, and fits
+again. The rules of the reward and of leaving the road are given; what the car does is learned. Both
+arms see the same numbers, have one number for both pedals, decide 12.5 times a second
+(`driving/decisions.py`), and have the same SAC with the same settings. Real steps count at 50 Hz,
+those of the recorded laps included. The returns of the expert and of a car that brakes and stands
+are the yardsticks. Writes summary.json and learning_curves.png.
 """
 
 import json
@@ -22,23 +23,25 @@ import tyro
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `examples.driving`, when run as a script
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[1])
+)  # for `wm_agents.domains.driving`, when run as a script
 
 from examples.dream_sac import Curve
-from examples.driving.decisions import Decisions
-from examples.driving.dream import DreamDriver
-from examples.driving.model import CIRCUIT, extend_trajectories, load_circuits, make_layout
-from examples.driving.network import CarModel, fit_car, new_car_model
-from examples.driving.returns import Course, yardsticks
 from examples.record_driving import record_circuit
+from wm_agents.domains.driving.decisions import Decisions
+from wm_agents.domains.driving.dream import DreamDriver
+from wm_agents.domains.driving.model import CIRCUIT, extend_trajectories, load_circuits, make_layout
+from wm_agents.domains.driving.network import CarModel, fit_car, new_car_model
+from wm_agents.domains.driving.returns import Course, yardsticks
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.charts import times_fewer
 from wm_agents.evaluation.plots import plot_learning_curves
-from wm_agents.imagination import DreamVectorEnv
-from wm_agents.sb3_adapter import SB3VecEnv
+from wm_agents.imagination.vector_env import DreamVectorEnv
+from wm_agents.sb3.vec_env import SB3VecEnv
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_agents.trajectories import Trajectories
-from wm_envs.paths import expand_paths
+from wm_envs.data.paths import expand_paths
+from wm_envs.data.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,10 @@ class Config:
     disagreement_penalty: float = 0.0
     """Reward lost per standard deviation of disagreement."""
     share: float = 0.9
-    """What counts as reached: this share of the model-free arm's final return, counted from random decisions."""
+    """What counts as reached.
+
+    This share of the model-free arm's final return, counted from random decisions.
+    """
     seed: int = 0
     """Seed of everything."""
     output_dir: Path = Path("runs/dream_driving")
@@ -101,7 +107,13 @@ def main(config: Config) -> dict[str, Any]:
 
 def check(config: Config) -> None:
     """Refuse at once what would leave nothing to compare after minutes; raises ConfigError."""
-    names = ("rounds", "recorded_episodes", "evaluate_every", "evaluation_episodes", "gradients_per_step")
+    names = (
+        "rounds",
+        "recorded_episodes",
+        "evaluate_every",
+        "evaluation_episodes",
+        "gradients_per_step",
+    )
     if small := [name for name in names if getattr(config, name) < 1]:
         raise ConfigError(f"{small[0]}={getattr(config, small[0])}: give at least 1")
     if config.model_free_decisions < config.evaluate_every:
@@ -110,7 +122,9 @@ def check(config: Config) -> None:
             f"{config.evaluate_every}: evaluate more often"
         )
     if config.dream_gradients < config.gradients_per_step:
-        raise ConfigError(f"dream_gradients={config.dream_gradients}: give at least {config.gradients_per_step}")
+        raise ConfigError(
+            f"dream_gradients={config.dream_gradients}: give at least {config.gradients_per_step}"
+        )
 
 
 def course(config: Config) -> Course:
@@ -130,9 +144,13 @@ def dream(config: Config) -> Curve:
     steps, returns = [], []
     for number in range(config.rounds):
         if agent is not None:
-            experience = Trajectories.concatenate([experience, drive(config, agent, car, config.seed + number)])
+            experience = Trajectories.concatenate(
+                [experience, drive(config, agent, car, config.seed + number)]
+            )
         num_updates = config.num_updates // (1 if agent is None else 3)
-        fit_car(model, experience, num_updates, config.seed, is_warm_start=number > 0, batch_size=512)
+        fit_car(
+            model, experience, num_updates, config.seed, is_warm_start=number > 0, batch_size=512
+        )
         agent = train_in_dream(config, model, experience, agent)
         steps.append(experience.num_steps)
         returns.append(course(config).score(agent))
@@ -162,7 +180,9 @@ def drive(config: Config, agent: SAC, car: Decisions, seed: int) -> Trajectories
     return extend_trajectories(Trajectories.from_transitions(*columns), 0)
 
 
-def train_in_dream(config: Config, model: CarModel, experience: Trajectories, agent: SAC | None) -> SAC:
+def train_in_dream(
+    config: Config, model: CarModel, experience: Trajectories, agent: SAC | None
+) -> SAC:
     """Let SAC go on in the model as it is now, from every recorded place that has a step before it."""
     driver = DreamDriver(model)
     steps = np.flatnonzero(~np.isin(np.arange(experience.num_steps), experience.step_starts))
@@ -208,7 +228,9 @@ def sac_settings(config: Config) -> dict[str, Any]:
 def model_free(config: Config) -> Curve:
     """The same SAC on the real car."""
     evaluations, car = Evaluations(config), Decisions(config.track, config.episode_decisions)
-    agent = SAC("MlpPolicy", car, gradient_steps=config.model_free_gradients, **sac_settings(config))
+    agent = SAC(
+        "MlpPolicy", car, gradient_steps=config.model_free_gradients, **sac_settings(config)
+    )
     agent.learn(config.model_free_decisions, callback=evaluations)
     return Curve(np.array(evaluations.steps), np.array(evaluations.returns))
 
@@ -235,8 +257,13 @@ class Evaluations(BaseCallback):
 # What came of it
 
 
-def summarise(config: Config, dreamt: Curve, real: Curve, known: dict[str, float]) -> dict[str, Any]:
-    """Final returns and real steps to the threshold; nothing is compared with a model-free arm that cannot drive."""
+def summarise(
+    config: Config, dreamt: Curve, real: Curve, known: dict[str, float]
+) -> dict[str, Any]:
+    """Final returns and real steps to the threshold.
+
+    Nothing is compared with a model-free arm that cannot drive.
+    """
     final = float(real.returns[-3:].mean())
     threshold = known["random_return"] + config.share * (final - known["random_return"])
     dream_steps, real_steps = dreamt.steps_to(threshold), real.steps_to(threshold)
@@ -253,8 +280,12 @@ def summarise(config: Config, dreamt: Curve, real: Curve, known: dict[str, float
         "model_free_real_steps": int(real.steps[-1]),
         "model_free_gradient_steps": config.model_free_decisions * config.model_free_gradients,
         "model_free_steps_to_threshold": real_steps,
-        "model_free_return_at_equal_steps": float(np.interp(dreamt.steps[-1], real.steps, real.returns)),
-        "times_fewer_real_steps": real_steps / dream_steps if can_drive and dream_steps and real_steps else None,
+        "model_free_return_at_equal_steps": float(
+            np.interp(dreamt.steps[-1], real.steps, real.returns)
+        ),
+        "times_fewer_real_steps": real_steps / dream_steps
+        if can_drive and dream_steps and real_steps
+        else None,
         "dream_curve": [dreamt.steps.tolist(), dreamt.returns.round(2).tolist()],
         "model_free_curve": [real.steps.tolist(), real.returns.round(2).tolist()],
         "seed": config.seed,
@@ -271,7 +302,9 @@ def draw(config: Config, dreamt: Curve, real: Curve, summary: dict[str, Any]) ->
         ylabel="Mean return",
         xlabel="Real steps",
         threshold=round(summary["threshold"], 1),
-        title=title if times is None else f"{title}: {times_fewer(times, 'real steps')} in the dream",
+        title=title
+        if times is None
+        else f"{title}: {times_fewer(times, 'real steps')} in the dream",
     )
 
 

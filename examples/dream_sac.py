@@ -2,11 +2,12 @@
 
     python examples/dream_sac.py --env-id Pendulum-v1 --seed 0 --output-dir runs/dream_sac
 
-The dream arm repeats: act for a while in the real environment, fit an ensemble to all real steps so far, go on training
-SAC in short imagined branches from real states (model-based policy optimisation, Janner et al. 2019). Both arms have
-the same SAC with the same settings. What differs is where their transitions come from, and how many gradient steps a
-real step is worth: imagined transitions are cheap, so the dream takes more of them. Whether that alone is the gain is
-seen with `--model-free-gradients`. Writes summary.json and learning_curves.png.
+The dream arm repeats: act for a while in the real environment, fit an ensemble to all real steps so
+far, go on training SAC in short imagined branches from real states (model-based policy
+optimisation, Janner et al. 2019). Both arms have the same SAC with the same settings. What differs
+is where their transitions come from, and how many gradient steps a real step is worth: imagined
+transitions are cheap, so the dream takes more of them. Whether that alone is the gain is seen with
+`--model-free-gradients`. Writes summary.json and learning_curves.png.
 """
 
 from dataclasses import dataclass
@@ -26,14 +27,14 @@ import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.evaluation.charts import times_fewer
 from wm_agents.evaluation.episodes import RandomAgent, evaluate
 from wm_agents.evaluation.plots import plot_learning_curves
-from wm_agents.imagination import DreamVectorEnv
+from wm_agents.imagination.vector_env import DreamVectorEnv
 from wm_agents.planning.experience import Experience
 from wm_agents.planning.holding import HeldActionAgent
-from wm_agents.sb3_adapter import SB3VecEnv
+from wm_agents.sb3.vec_env import SB3VecEnv
 from wm_agents.training.progress import ProgressBar, progress
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.world_models import EnsembleConfig, EnsembleModel, FitConfig
-from wm_envs.paths import expand_paths
+from wm_envs.data.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,10 @@ class Config:
     round_steps: int = 200
     """Real steps between two fits of the model; the first round holds random actions."""
     longest_hold: int = 20
-    """Steps for which a random action of the first round is held at most; 1 draws one at every step."""
+    """Steps for which a random action of the first round is held at most.
+
+    1 draws one at every step.
+    """
     model_free_steps: int = 6000
     """Real steps of the model-free arm."""
     evaluate_every: int = 250
@@ -81,7 +85,10 @@ class Config:
     learning_rate: float = 1e-3
     """SAC's, in both arms."""
     share: float = 0.9
-    """What counts as reached: this share of the model-free arm's final return, counted from random actions."""
+    """What counts as reached.
+
+    This share of the model-free arm's final return, counted from random actions.
+    """
     num_threads: int = 1
     """Threads of torch."""
 
@@ -110,7 +117,9 @@ def main(config: Config) -> dict[str, float]:
         dreams = [dream(config, seed, bar) for seed in seeds]
         real = [model_free(config, seed, bar) for seed in seeds]
     space = gym.make(config.env_id).action_space
-    random = evaluate(RandomAgent(space, config.seed), config.env_id, 50, seed=config.seed + 20_000).mean_return
+    random = evaluate(
+        RandomAgent(space, config.seed), config.env_id, 50, seed=config.seed + 20_000
+    ).mean_return
     summary = summarise(config, dreams, real, random)
     write_summary(config.output_dir, summary)
     draw(config, dreams, real, summary)
@@ -124,14 +133,19 @@ def dream(config: Config, seed: int, bar: ProgressBar) -> Curve:
     experience, steps, returns = Experience(env, seed), [], []
     explorer = HeldActionAgent(env.action_space, config.longest_hold, seed)
     widths = (config.model_width, config.model_width)
-    model = EnsembleModel(env.observation_space, env.action_space, EnsembleConfig(dynamics_widths=widths), seed=seed)
+    model = EnsembleModel(
+        env.observation_space, env.action_space, EnsembleConfig(dynamics_widths=widths), seed=seed
+    )
     agent: SAC | None = None
     while experience.num_steps < config.real_steps:
-        experience.collect(min(config.round_steps, config.real_steps - experience.num_steps), agent or explorer)
+        experience.collect(
+            min(config.round_steps, config.real_steps - experience.num_steps), agent or explorer
+        )
         trajectories = experience.trajectories()
         updates = config.first_updates if agent is None else config.later_updates
         model.fit(trajectories, fit_config(updates, seed, is_first=agent is None), progress=False)
-        # Every real observation is a place to branch from, but for those after which nothing follows.
+        # Every real observation is a place to branch from, but for those after which nothing
+        # follows.
         starts = trajectories.observations[trajectories.observation_of_step]
         agent = train_in_dream(config, model, starts, agent, seed)
         steps.append(experience.num_steps)
@@ -141,14 +155,22 @@ def dream(config: Config, seed: int, bar: ProgressBar) -> Curve:
 
 
 def fit_config(num_updates: int, seed: int, is_first: bool) -> FitConfig:
-    """The first fit is made from scratch; later ones go on from it with the data that came in between."""
-    return FitConfig(num_updates=num_updates, horizon=4, holdout=0.0, is_warm_start=not is_first, seed=seed)
+    """The first fit is made from scratch.
+
+    Later ones go on from it with the data that came in between.
+    """
+    return FitConfig(
+        num_updates=num_updates, horizon=4, holdout=0.0, is_warm_start=not is_first, seed=seed
+    )
 
 
 def train_in_dream(
     config: Config, model: EnsembleModel, starts: NDArray[np.float32], agent: SAC | None, seed: int
 ) -> SAC:
-    """Let SAC go on in the model as it is now; what it remembers of earlier models is overwritten by and by."""
+    """Let SAC go on in the model as it is now.
+
+    What it remembers of earlier models is overwritten by and by.
+    """
     env = DreamVectorEnv(
         model,
         starts,
@@ -198,7 +220,10 @@ class Evaluations(BaseCallback):
 def model_free(config: Config, seed: int, bar: ProgressBar) -> Curve:
     """The same SAC on the real environment."""
     agent = SAC(
-        "MlpPolicy", gym.make(config.env_id), gradient_steps=config.model_free_gradients, **sac_settings(config, seed)
+        "MlpPolicy",
+        gym.make(config.env_id),
+        gradient_steps=config.model_free_gradients,
+        **sac_settings(config, seed),
     )
     evaluations = Evaluations(config, bar)
     agent.learn(config.model_free_steps, callback=evaluations)
@@ -210,8 +235,13 @@ def score(config: Config, agent: SAC) -> float:
     return evaluate(agent, config.env_id, config.evaluation_episodes, seed=10_000).mean_return
 
 
-def summarise(config: Config, dreams: list[Curve], real: list[Curve], random: float) -> dict[str, float]:
-    """Final returns, real steps to the threshold, and how many times fewer the dream took; medians over seeds."""
+def summarise(
+    config: Config, dreams: list[Curve], real: list[Curve], random: float
+) -> dict[str, float]:
+    """Final returns, real steps to the threshold, and how many times fewer the dream took.
+
+    Medians over seeds.
+    """
     final = float(np.mean([curve.returns[-3:].mean() for curve in real]))
     threshold = random + config.share * (final - random)
     summary = {
@@ -225,8 +255,12 @@ def summarise(config: Config, dreams: list[Curve], real: list[Curve], random: fl
     # A run that never got there is counted with infinitely many steps, not left out.
     dream_steps = median_steps(dreams, threshold)
     real_steps = median_steps(real, threshold)
-    summary["dream_solved_share"] = float(np.mean([curve.steps_to(threshold) is not None for curve in dreams]))
-    summary["model_free_solved_share"] = float(np.mean([curve.steps_to(threshold) is not None for curve in real]))
+    summary["dream_solved_share"] = float(
+        np.mean([curve.steps_to(threshold) is not None for curve in dreams])
+    )
+    summary["model_free_solved_share"] = float(
+        np.mean([curve.steps_to(threshold) is not None for curve in real])
+    )
     if np.isfinite(dream_steps):
         summary["dream_steps_to_threshold"] = dream_steps
     if np.isfinite(real_steps):
@@ -245,7 +279,10 @@ def median_steps(curves: list[Curve], threshold: float) -> float:
 def flat_curve(name: str, curves: list[Curve]) -> dict[str, float]:
     """The mean curve under flat names such as dream_return_at_600."""
     means = np.mean([curve.returns for curve in curves], axis=0)
-    return {f"{name}_return_at_{step}": float(value) for step, value in zip(curves[0].steps, means, strict=True)}
+    return {
+        f"{name}_return_at_{step}": float(value)
+        for step, value in zip(curves[0].steps, means, strict=True)
+    }
 
 
 def draw(config: Config, dreams: list[Curve], real: list[Curve], summary: dict[str, float]) -> None:
@@ -259,7 +296,9 @@ def draw(config: Config, dreams: list[Curve], real: list[Curve], summary: dict[s
         ylabel="Mean return",
         xlabel="Real steps",
         threshold=summary["threshold"],
-        title="" if times is None else f"{config.env_id}: {times_fewer(times, 'real steps')} in the dream",
+        title=""
+        if times is None
+        else f"{config.env_id}: {times_fewer(times, 'real steps')} in the dream",
     )
 
 
@@ -269,7 +308,9 @@ def report(summary: dict[str, float]) -> None:
     for arm in ("dream", "model_free"):
         reached = summary.get(f"{arm}_steps_to_threshold")
         shown = "not reached" if reached is None else f"{reached:.0f}"
-        print(f"{arm:12}{summary[f'{arm}_return']:>10.1f}{summary[f'{arm}_real_steps']:>12.0f}{shown:>20}")
+        print(
+            f"{arm:12}{summary[f'{arm}_return']:>10.1f}{summary[f'{arm}_real_steps']:>12.0f}{shown:>20}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Record random play, fit a world model and see how far ahead it can be trusted.
 
-    python examples/fit_world_model.py --env-id Pendulum-v1 --steps 3000 --model ensemble --output-dir runs/fit
+    python examples/fit_world_model.py --env-id Pendulum-v1 --steps 3000 --model ensemble
+    --output-dir runs/fit
 
-Works on any Gymnasium environment with Box or Discrete spaces. Writes summary.json (errors on held-out episodes at
-several horizons, beside those of persistence, which predicts that nothing changes), open_loop.png, and the model with
-its card (README.md, config.json, model.safetensors).
+Works on any Gymnasium environment with Box or Discrete spaces. Writes summary.json (errors on
+held-out episodes at several horizons, beside those of persistence, which predicts that nothing
+changes), open_loop.png, and the model with its card (README.md, config.json, model.safetensors).
 """
 
 import json
@@ -26,7 +27,6 @@ from wm_agents.evaluation.open_loop_report import OpenLoopReport
 from wm_agents.networks import choose_device
 from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_agents.trajectories import Trajectories, WindowBatch
 from wm_agents.world_models import (
     DeterministicModel,
     EnsembleModel,
@@ -36,8 +36,9 @@ from wm_agents.world_models import (
     TabularModel,
     TokenModel,
 )
-from wm_envs.datasets import record
-from wm_envs.paths import expand_paths
+from wm_envs import record
+from wm_envs.data.paths import expand_paths
+from wm_envs.data.trajectories import Trajectories, TrajectoryBatch
 
 MODELS: dict[str, type[Any]] = {
     "deterministic": DeterministicModel,
@@ -57,8 +58,13 @@ class Config:
     """Any Gymnasium id; "module:id" imports the module first."""
     steps: int = 3000
     """Steps of random play to learn from; a quarter more is recorded for the test."""
-    model: Literal["deterministic", "ensemble", "recurrent", "latent", "token", "tabular"] = "ensemble"
-    """Which world model; "token" and "tabular" are for observations of one-hots, bits or integers."""
+    model: Literal["deterministic", "ensemble", "recurrent", "latent", "token", "tabular"] = (
+        "ensemble"
+    )
+    """Which world model.
+
+    "token" and "tabular" are for observations of one-hots, bits or integers.
+    """
     num_updates: int = 2000
     """Optimiser steps at most."""
     seed: int = 0
@@ -116,7 +122,7 @@ def record_split(config: Config) -> tuple[Trajectories, Trajectories]:
     num_test = max(2, num_train // 4)
     shown = False if config.quiet else None
     data = record(config.env_id, episodes=num_train + num_test, seed=config.seed, progress=shown)
-    trajectories = Trajectories.from_arrays(**data)
+    trajectories = data
     order = np.random.default_rng(config.seed).permutation(num_train + num_test)
     return trajectories.select(order[:num_train]), trajectories.select(order[num_train:])
 
@@ -139,21 +145,27 @@ def measure(config: Config, model: Any, train: Trajectories, test: Trajectories)
     """Open-loop errors at the horizons that the held-out episodes allow, as in examples/scorecard.py."""
     fresh = np.setdiff1d(np.arange(test.num_episodes), test.duplicates(train).episodes)
     if not len(fresh):
-        raise TrajectoryError("every held-out episode also occurs in training: this task has too few different ones")
+        raise TrajectoryError(
+            "every held-out episode also occurs in training: this task has too few different ones"
+        )
     held_out = test.select(fresh)
     horizons = [horizon for horizon in HORIZONS if horizon <= held_out.lengths.max()]
     return open_loop_error(model, held_out, horizons, train=train, num_samples=0, seed=config.seed)
 
 
-def windows_of(test: Trajectories, horizon: int, most: int = 2000) -> WindowBatch:
+def windows_of(test: Trajectories, horizon: int, most: int = 2000) -> TrajectoryBatch[NDArray[Any]]:
     """At most this many windows, evenly spaced."""
-    windows = test.windows(horizon)
-    return windows.batch(np.unique(np.linspace(0, len(windows) - 1, most).astype(int)))
+    starts = test.window_starts(horizon)
+    return test.windows(
+        horizon, starts[np.unique(np.linspace(0, len(starts) - 1, most).astype(int))]
+    )
 
 
-def imagine(model: Any, batch: WindowBatch) -> NDArray[np.float32]:
+def imagine(model: Any, batch: TrajectoryBatch[NDArray[Any]]) -> NDArray[np.float32]:
     """Observations [B, H + 1, O] that the model expects under the recorded actions."""
-    rollout = model.rollout(torch.as_tensor(batch.observations[:, 0]), torch.as_tensor(batch.actions))
+    rollout = model.rollout(
+        torch.as_tensor(batch.observations[:, 0]), torch.as_tensor(batch.actions)
+    )
     observations: NDArray[np.float32] = rollout.observations.numpy()
     return observations
 
@@ -163,13 +175,17 @@ def summarise(
 ) -> dict[str, float]:
     """Flat names to numbers."""
     batch = windows_of(test, 1)
-    step = model.predict(torch.as_tensor(batch.observations[:, 0]), torch.as_tensor(batch.actions[:, 0]))
+    step = model.predict(
+        torch.as_tensor(batch.observations[:, 0]), torch.as_tensor(batch.actions[:, 0])
+    )
     summary = {
         "train_steps": train.num_steps,
         "test_steps": test.num_steps,
         "fit_seconds": seconds,
         "num_parameters": getattr(model, "num_parameters", 0),
-        "reward_error": float(np.sqrt(np.square(step.rewards.numpy() - batch.rewards[:, 0]).mean())),
+        "reward_error": float(
+            np.sqrt(np.square(step.rewards.numpy() - batch.rewards[:, 0]).mean())
+        ),
         "reward_std": float(test.rewards.std()),
     }
     figures = report.summary()
@@ -204,7 +220,11 @@ def draw_errors(axes: Any, config: Config, report: OpenLoopReport) -> None:
     axes.set_xticks(horizons, [str(horizon) for horizon in horizons])
     if min(errors) > 0:
         axes.set_yscale("log")
-    axes.set(xlabel="steps ahead", ylabel="error [standard deviations]", title=f"{config.env_id}, held-out episodes")
+    axes.set(
+        xlabel="steps ahead",
+        ylabel="error [standard deviations]",
+        title=f"{config.env_id}, held-out episodes",
+    )
     axes.legend()
 
 
@@ -212,15 +232,14 @@ def draw_episode(axes: Any, model: Any, test: Trajectories, most_steps: int = 50
     """The three features that vary most."""
     episode = test.episode(int(test.lengths.argmax()))
     horizon = min(len(episode.actions), most_steps)
-    batch = WindowBatch(
-        episode.observations[None, : horizon + 1],
-        episode.actions[None, :horizon],
-        episode.rewards[None, :horizon],
-        episode.terminations[None, :horizon],
-    )
+    batch = episode.windows(horizon, starts=[0])
     imagined, real = imagine(model, batch)[0], batch.observations[0]
-    for feature, colour in zip(np.argsort(-real.std(0))[:3], ("#0072B2", "#D55E00", "#009E73"), strict=False):
-        axes.plot(real[:, feature], color=colour, alpha=0.4, linewidth=4, label=f"feature {feature}, real")
+    for feature, colour in zip(
+        np.argsort(-real.std(0))[:3], ("#0072B2", "#D55E00", "#009E73"), strict=False
+    ):
+        axes.plot(
+            real[:, feature], color=colour, alpha=0.4, linewidth=4, label=f"feature {feature}, real"
+        )
         axes.plot(imagined[:, feature], color=colour, label=f"feature {feature}, imagined")
     axes.set(xlabel="step", title="an episode imagined from its first observation")
     axes.legend(fontsize=7)

@@ -3,11 +3,12 @@
     python examples/irl_driving.py --output-dir runs/irl_driving
     python examples/irl_driving.py --task pendulum --output-dir runs/irl_pendulum
 
-At moments of recorded laps a driver with known weights looks some steps ahead on the true dynamics: of many plans it
-takes one with probability proportional to the exponential of its return. SampledMaxEntIRL sees what it did, imagines
-other futures from the same moments, and infers weights that explain the choices. Writes summary.json: cosine to the
-true weights (in units of each feature's spread among plans), coverage of the intervals, and the cosine for a driver
-that takes any plan, which has nothing to find.
+At moments of recorded laps a driver with known weights looks some steps ahead on the true dynamics:
+of many plans it takes one with probability proportional to the exponential of its return.
+SampledMaxEntIRL sees what it did, imagines other futures from the same moments, and infers weights
+that explain the choices. Writes summary.json: cosine to the true weights (in units of each
+feature's spread among plans), coverage of the intervals, and the cosine for a driver that takes any
+plan, which has nothing to find.
 """
 
 import json
@@ -26,7 +27,7 @@ from wm_agents.irl import Demonstrations, SampledConfig, SampledFit, SampledMaxE
 from wm_agents.irl.sampled import held_noise
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs import oracle
-from wm_envs.paths import expand_paths
+from wm_envs.data.paths import expand_paths
 
 Array = NDArray[Any]
 
@@ -54,7 +55,10 @@ class Config:
 
 
 class Task(Protocol):
-    """A world with known dynamics; states are opaque rows, features F functions of what is seen and done."""
+    """A world with known dynamics.
+
+    States are opaque rows, features F functions of what is seen and done.
+    """
 
     names: tuple[str, ...]
     scaled_weights: Array
@@ -117,7 +121,9 @@ class Driving:
         """Forward speed, squared offset and heading error after each step, squared change of the action."""
         after = observations[:, 1:].astype(np.float64)
         changes = np.diff(actions, axis=1, prepend=actions[:, :1])
-        return np.stack([after[..., 0], after[..., 22] ** 2, after[..., 23] ** 2, (changes**2).sum(2)], 2)
+        return np.stack(
+            [after[..., 0], after[..., 22] ** 2, after[..., 23] ** 2, (changes**2).sum(2)], 2
+        )
 
 
 class Pendulum:
@@ -146,7 +152,10 @@ class Pendulum:
         return np.stack(path, 1)
 
     def features(self, observations: Array, actions: Array) -> Array:
-        """Squares of the angle from the top, the speed and the torque: the terms of the task's cost."""
+        """Squares of the angle from the top, the speed and the torque.
+
+        The terms of the task's cost.
+        """
         angle, speed = observations[:, :-1, 0], observations[:, :-1, 1]
         wrapped = (angle + np.pi) % (2 * np.pi) - np.pi
         return np.stack([wrapped**2, speed**2, actions[..., 0] ** 2], 2)
@@ -163,11 +172,15 @@ def main(config: Config) -> dict[str, Any]:
     aimless, _ = drive(task, states, config, np.zeros(len(task.names)))
     fit, control = (infer(task, states, actions, config) for actions in (aimed, aimless))
     truth = weights * fit.scale
-    cosine = float(fit.scaled_weights @ truth / np.linalg.norm(fit.scaled_weights) / np.linalg.norm(truth))
+    cosine = float(
+        fit.scaled_weights @ truth / np.linalg.norm(fit.scaled_weights) / np.linalg.norm(truth)
+    )
     summary = {
         "cosine": cosine,
         "size_ratio": float(np.linalg.norm(fit.scaled_weights) / np.linalg.norm(truth)),
-        "size_ratio_of_aimless_driver": float(np.linalg.norm(control.scaled_weights) / np.linalg.norm(truth)),
+        "size_ratio_of_aimless_driver": float(
+            np.linalg.norm(control.scaled_weights) / np.linalg.norm(truth)
+        ),
         "covered": int(((fit.low <= weights) & (weights <= fit.high)).sum()),
         "num_weights": len(weights),
         "effective_samples_median": float(np.median(fit.effective_samples)),
@@ -185,14 +198,21 @@ def main(config: Config) -> dict[str, Any]:
 def drive(task: Task, states: Array, config: Config, scaled_weights: Array) -> tuple[Array, Array]:
     """Actions [K, H, A] that a driver takes, and its weights [F] per unit of each feature.
 
-    It draws plans around those of a routine and takes one by importance: by the exponential of its return over the
-    density that it was drawn with, so that what it does depends on its reward alone and not on the routine.
+    It draws plans around those of a routine and takes one by importance: by the exponential of its
+    return over the density that it was drawn with, so that what it does depends on its reward alone
+    and not on the routine.
     """
     generator = np.random.default_rng([config.seed, 1])
     plans, density = held_noise(
-        task.centre(states, config.horizon), config.num_plans, task.noise_std, config.hold, generator
+        task.centre(states, config.horizon),
+        config.num_plans,
+        task.noise_std,
+        config.hold,
+        generator,
     )
-    sums = np.stack([plan_sums(task, state, plan) for state, plan in zip(states, plans, strict=True)])
+    sums = np.stack(
+        [plan_sums(task, state, plan) for state, plan in zip(states, plans, strict=True)]
+    )
     scale = (sums - sums.mean(1, keepdims=True)).std((0, 1))
     merits = sums @ (scaled_weights / scale) - density
     picked = (merits + generator.gumbel(size=merits.shape)).argmax(1)
@@ -222,7 +242,8 @@ def infer(task: Task, states: Array, actions: Array, config: Config) -> SampledF
         hold=config.hold,
         seed=config.seed,
     )
-    # A demonstrated step says which stretch it begins; the state behind it is the environment's own.
+    # A demonstrated step says which stretch it begins; the state behind it is the environment's
+    # own.
     futures = lambda steps, plans: task.roll(states[steps // config.horizon], plans)  # noqa: E731
     return SampledMaxEntIRL(futures, task.features, task.names, settings).fit(demonstrations)
 

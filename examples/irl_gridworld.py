@@ -2,9 +2,10 @@
 
     python examples/irl_gridworld.py --output-dir runs/irl_gridworld
 
-The walker knows a goal, some hazards and some mud, and prefers better walks by the exponential of their reward. From
-its walks alone, MaxEntIRL infers a reward for every cell. Writes summary.json (value_ratio: what the best policy for
-the inferred reward earns under the true one, as a share of the best), and grid.png, both rewards side by side.
+The walker knows a goal, some hazards and some mud, and prefers better walks by the exponential of
+their reward. From its walks alone, MaxEntIRL infers a reward for every cell. Writes summary.json
+(value_ratio: what the best policy for the inferred reward earns under the true one, as a share of
+the best), and grid.png, both rewards side by side.
 """
 
 import json
@@ -29,7 +30,7 @@ from wm_agents.irl import (
     soft_policy,
 )
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.paths import expand_paths
+from wm_envs.data.paths import expand_paths
 
 Floats = NDArray[np.float64]
 MOVES = ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0))
@@ -51,7 +52,10 @@ class Config:
     rationality: float = 5.0
     """Inverse temperature of the walker: its rewards count this many times in the exponent."""
     prior_stds: tuple[float, ...] = (0.3, 0.6, 1.2)
-    """Prior standard deviations of a cell's scaled reward; the one that foresees held-out walks best is taken."""
+    """Prior standard deviations of a cell's scaled reward.
+
+    The one that foresees held-out walks best is taken.
+    """
     seed: int = 0
     """Seed of world and walks."""
     output_dir: Path = Path("runs/irl_gridworld")
@@ -60,7 +64,10 @@ class Config:
 
 @dataclass(frozen=True)
 class World:
-    """A grid with S cells: its model with one feature per cell, true rewards [S], and where walks begin [S]."""
+    """A grid with S cells.
+
+    Its model with one feature per cell, true rewards [S], and where walks begin [S].
+    """
 
     model: DecisionModel
     rewards: Floats
@@ -71,10 +78,14 @@ def main(config: Config) -> dict[str, Any]:
     """Walk, infer, check, write; returns the summary."""
     config = expand_paths(config)
     if config.num_walks < 5:
-        raise SystemExit(f"the prior is chosen on five folds: num_walks is at least 5, got {config.num_walks}")
+        raise SystemExit(
+            f"the prior is chosen on five folds: num_walks is at least 5, got {config.num_walks}"
+        )
     make_output_directory(config.output_dir, has_pictures=True)
     world = make_world(config)
-    policy = soft_policy(world.model, config.rationality * spread(world.rewards, world.model)).probabilities
+    policy = soft_policy(
+        world.model, config.rationality * spread(world.rewards, world.model)
+    ).probabilities
     walks = walk(world, policy, config)
     started = time.perf_counter()
     prior_std = choose_prior_std(world.model, walks, config.prior_stds)
@@ -83,8 +94,11 @@ def main(config: Config) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     uniform = np.full((config.horizon, *world.model.mask.shape), 1 / len(MOVES))
     aimless = MaxEntIRL(world.model, irl.config).fit(walk(world, uniform, config))
-    others = walk(world, policy, config, stream=2)  # neither the fit nor the choice of the prior has seen these
-    # Cells where nobody could go by chance or choice say nothing, so rewards are compared where walks went.
+    others = walk(
+        world, policy, config, stream=2
+    )  # neither the fit nor the choice of the prior has seen these
+    # Cells where nobody could go by chance or choice say nothing, so rewards are compared where
+    # walks went.
     visited = np.unique(walks.states)
     summary = {
         "value_ratio": value_ratio(world, fit.weights),
@@ -122,7 +136,10 @@ def transitions(config: Config) -> Any:
     size, num_moves = config.size, len(MOVES)
     cells = np.arange(size**2)
     row, column = np.divmod(cells, size)
-    reached = [np.clip(row + down, 0, size - 1) * size + np.clip(column + right, 0, size - 1) for down, right in MOVES]
+    reached = [
+        np.clip(row + down, 0, size - 1) * size + np.clip(column + right, 0, size - 1)
+        for down, right in MOVES
+    ]
     table = np.zeros((size**2, num_moves, size**2))
     for move, cell in enumerate(reached):
         table[cells, move, cell] += 1 - config.slip
@@ -137,7 +154,10 @@ def spread(rewards: Floats, model: DecisionModel) -> Floats:
 
 
 def walk(world: World, policy: Floats, config: Config, stream: int = 1) -> Demonstrations:
-    """Walks of a policy [T, S, A] from random cells; each stream of random numbers gives other ones."""
+    """Walks of a policy [T, S, A] from random cells.
+
+    Each stream of random numbers gives other ones.
+    """
     generator = np.random.default_rng([config.seed, stream])
     cells = generator.choice(len(world.starts), config.num_walks, p=world.starts)
     table = world.model.transitions.toarray().reshape(*world.model.mask.shape, -1)
@@ -148,7 +168,9 @@ def walk(world: World, policy: Floats, config: Config, stream: int = 1) -> Demon
         actions.append(moves)
         cells = draw(table[cells, moves], generator)
     lengths = np.full(config.num_walks, config.horizon)
-    return Demonstrations.from_states(np.stack(states, 1).ravel(), np.stack(actions, 1).ravel(), lengths)
+    return Demonstrations.from_states(
+        np.stack(states, 1).ravel(), np.stack(actions, 1).ravel(), lengths
+    )
 
 
 def draw(probabilities: Floats, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -166,7 +188,10 @@ def value_ratio(world: World, weights: Floats) -> float:
 
 
 def coverage(low: Floats, high: Floats, rewards: Floats) -> float:
-    """Share of intervals that hold the true reward; a constant on all cells changes no choice and is taken off."""
+    """Share of intervals that hold the true reward.
+
+    A constant on all cells changes no choice and is taken off.
+    """
     shift = float(np.median(rewards - (low + high) / 2))
     return float(((low + shift <= rewards) & (rewards <= high + shift)).mean())
 

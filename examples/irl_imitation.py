@@ -2,10 +2,11 @@
 
     python examples/irl_imitation.py --env-id Pendulum-v1 --output-dir runs/irl_imitation
 
-A scripted expert balances the pole or swings up the pendulum. AIRL learns a reward and a policy from its episodes, with
-PPO of Stable-Baselines3 and without a look at the environment's rewards; behaviour cloning learns the policy alone.
-Writes summary.json: returns of both, and as shares of the way from random actions to the expert (share_airl,
-share_cloning), which for CartPole is nearly the share of the expert's return.
+A scripted expert balances the pole or swings up the pendulum. AIRL learns a reward and a policy
+from its episodes, with PPO of Stable-Baselines3 and without a look at the environment's rewards;
+behaviour cloning learns the policy alone. Writes summary.json: returns of both, and as shares of
+the way from random actions to the expert (share_airl, share_cloning), which for CartPole is nearly
+the share of the expert's return.
 """
 
 import json
@@ -24,8 +25,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from wm_agents.evaluation.episodes import RandomAgent, evaluate
 from wm_agents.irl import AdversarialConfig, AdversarialIRL, BehaviourCloning, Demonstrations
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.datasets import record
-from wm_envs.paths import expand_paths
+from wm_envs import record
+from wm_envs.data.paths import expand_paths
 
 EnvId = Literal["CartPole-v1", "Pendulum-v1"]
 
@@ -91,7 +92,9 @@ def imitate(config: Config) -> dict[str, Any]:
     }
     envs.close()
     span = returns["expert"] - returns["random"]
-    shares = {f"share_{name}": (returns[name] - returns["random"]) / span for name in ("cloning", "airl")}
+    shares = {
+        f"share_{name}": (returns[name] - returns["random"]) / span for name in ("cloning", "airl")
+    }
     figures = {f"return_{name}": value for name, value in returns.items()} | shares
     return (
         figures
@@ -127,11 +130,18 @@ def settings(config: Config) -> AdversarialConfig:
 
 def score(agent: Any, config: Config) -> float:
     """Mean return over the test episodes."""
-    return float(evaluate(agent, config.env_id, config.num_test_episodes, seed=50_000 + config.seed).mean_return)
+    return float(
+        evaluate(
+            agent, config.env_id, config.num_test_episodes, seed=50_000 + config.seed
+        ).mean_return
+    )
 
 
 def reward_correlation(airl: AdversarialIRL, demonstrations: Demonstrations) -> float:
-    """Correlation of inferred with true rewards over the expert's steps; 0 where the true ones never vary."""
+    """Correlation of inferred with true rewards over the expert's steps.
+
+    0 where the true ones never vary.
+    """
     data = demonstrations.trajectories
     if data.rewards.std() == 0:
         return 0.0
@@ -155,10 +165,15 @@ def swing_up(observations: NDArray[Any]) -> NDArray[Any]:
     hold = -12 * angle - 3 * speed
     # Smooth in between, so that what one sees of it can be learned.
     share = 1 / (1 + np.exp(12 * (np.abs(angle) - 0.6)))
-    return np.clip(share * hold + (1 - share) * np.clip(pump, -2, 2), -2, 2)[:, None].astype(np.float32)
+    return np.clip(share * hold + (1 - share) * np.clip(pump, -2, 2), -2, 2)[:, None].astype(
+        np.float32
+    )
 
 
-EXPERTS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {"CartPole-v1": balance_pole, "Pendulum-v1": swing_up}
+EXPERTS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "CartPole-v1": balance_pole,
+    "Pendulum-v1": swing_up,
+}
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
 """What do countries vote for? Infer it from their votes, with intervals.
 
     python examples/irl_resolutions.py --output-dir runs/irl_known
-    python examples/irl_resolutions.py --votes runs/un --features precedent --train-before 2012 --output-dir runs/irl
+    python examples/irl_resolutions.py --votes runs/un --features precedent --train-before 2012
+    --output-dir runs/irl
 
-Without --votes, countries of the calibrated generator act by known utilities, and the summary says how well these come
-back (cosine_median, cosine_worst_decile, coverage_90). With --votes, what build_trajectories.py wrote, the weights of
-each country are inferred from roll calls before --train-before, and the summary says how well later votes are foreseen
-(log_loss beside log_loss_baseline, the country's habits on the issue) and whether the map's first axis orders countries
-like a spatial voting model fitted on other roll calls does (spearman_axis, beside spearman_agreement: the share of
-agreement with one power). Writes summary.json, weights.json, map.png and index.html with a card for each country.
+Without --votes, countries of the calibrated generator act by known utilities, and the summary says
+how well these come back (cosine_median, cosine_worst_decile, coverage_90). With --votes, what
+build_trajectories.py wrote, the weights of each country are inferred from roll calls before
+--train-before, and the summary says how well later votes are foreseen (log_loss beside
+log_loss_baseline, the country's habits on the issue) and whether the map's first axis orders
+countries like a spatial voting model fitted on other roll calls does (spearman_axis, beside
+spearman_agreement: the share of agreement with one power). Writes summary.json, weights.json,
+map.png and index.html with a card for each country.
 """
 
 import json
@@ -25,11 +28,9 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 import wm_envs  # noqa: F401  (registers the ids)
-from wm_agents.errors import ConfigError
-from wm_agents.irl import Comparison, DecisionModel, Demonstrations, MaxEntConfig, RewardFit, compare, fit_many
-from wm_agents.irl.comparison import card, choice_profiles
-from wm_agents.irl.page import render_comparison, save_map
-from wm_agents.irl.resolutions import (
+from wm_agents.domains.resolutions import SpatialConfig, SpatialModel, VoteData
+from wm_agents.domains.resolutions.features import FeatureBuilder, Predictors
+from wm_agents.domains.resolutions.resolution_mdp import (
     COSPONSOR,
     SPATIAL_FEATURES,
     TERMINAL,
@@ -38,7 +39,7 @@ from wm_agents.irl.resolutions import (
     staged_demonstrations,
     staged_model,
 )
-from wm_agents.irl.vote_models import (
+from wm_agents.domains.resolutions.vote_rewards import (
     LAST_VOTE,
     REFERENCES,
     VoteProblem,
@@ -47,11 +48,21 @@ from wm_agents.irl.vote_models import (
     principal_positions,
     stage_problem,
 )
+from wm_agents.errors import ConfigError
+from wm_agents.irl import (
+    Comparison,
+    DecisionModel,
+    Demonstrations,
+    MaxEntConfig,
+    RewardFit,
+    compare,
+    fit_many,
+)
+from wm_agents.irl.comparison import card, choice_profiles
+from wm_agents.irl.page import render_comparison, save_map
 from wm_agents.training.seeding import spawn_seeds
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_agents.votes import SpatialConfig, SpatialModel, VoteData
-from wm_agents.votes.features import FeatureBuilder, Predictors
-from wm_envs.paths import expand_paths
+from wm_envs.data.paths import expand_paths
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.generator import Source, generator_source
 from wm_envs.resolutions.records import read_trajectories
@@ -70,7 +81,10 @@ class Config:
     """What to infer from what."""
 
     votes: Path | None = None
-    """Trajectory file or folder, as build_trajectories.py writes it; without it the generator with known utilities."""
+    """Trajectory file or folder, as build_trajectories.py writes it.
+
+    Without it the generator with known utilities.
+    """
     features: Literal["stage", "alignment", "precedent"] = "precedent"
     """What rewards are made of; for recorded votes."""
     countries: str = "all"
@@ -114,7 +128,10 @@ class Recovery:
 
 @dataclass(frozen=True)
 class Played:
-    """N recorded steps, laid end to end: what the texts ask [N, 6], stages, sponsoring and actions [N], lengths [K]."""
+    """N recorded steps, laid end to end.
+
+    What the texts ask [N, 6], stages, sponsoring and actions [N], lengths [K].
+    """
 
     texts: NDArray[np.float64]
     stages: NDArray[np.int64]
@@ -146,24 +163,35 @@ def recover(config: Config, num_resamples: int) -> Recovery:
     truths = {code: true_weights(source, code) for code in chosen}
     seeds = spawn_seeds(config.seed, len(chosen))
     played = {
-        code: play(code, truths[code], config.num_trajectories, seed) for code, seed in zip(chosen, seeds, strict=True)
+        code: play(code, truths[code], config.num_trajectories, seed)
+        for code, seed in zip(chosen, seeds, strict=True)
     }
     models = {code: model_of(steps) for code, steps in played.items()}
-    given = {code: staged_demonstrations(p.is_sponsor, p.actions, p.lengths) for code, p in played.items()}
+    given = {
+        code: staged_demonstrations(p.is_sponsor, p.actions, p.lengths)
+        for code, p in played.items()
+    }
     settings = MaxEntConfig(confidence=0.9, num_resamples=num_resamples, seed=config.seed)
     fits = fit_many(given, models, settings)
     plain = MaxEntConfig(confidence=0.9)
     pooled = fit_many(given, models, plain, num_rounds=5)
     shuffled = fit_many({code: shuffle(p, generator) for code, p in played.items()}, models, plain)
     limits = [fits[code].bootstrap_limits() for code in chosen] if num_resamples else []
-    within = [(low <= truths[code]) & (truths[code] <= high) for code, (low, high) in zip(chosen, limits, strict=False)]
+    within = [
+        (low <= truths[code]) & (truths[code] <= high)
+        for code, (low, high) in zip(chosen, limits, strict=False)
+    ]
     return Recovery(
         cosines=cosines(fits, truths),
         own_cosines=cosines(fits, truths, NUM_OWN),
         pooled_cosines=cosines(pooled, truths),
         shuffled_cosines=cosines(shuffled, truths),
-        is_covered=np.stack([(f.low <= truths[c]) & (truths[c] <= f.high) for c, f in fits.items()]),
-        is_bootstrap_covered=np.stack(within) if within else np.zeros((0, len(SPATIAL_FEATURES)), np.bool_),
+        is_covered=np.stack(
+            [(f.low <= truths[c]) & (truths[c] <= f.high) for c, f in fits.items()]
+        ),
+        is_bootstrap_covered=np.stack(within)
+        if within
+        else np.zeros((0, len(SPATIAL_FEATURES)), np.bool_),
     )
 
 
@@ -189,7 +217,9 @@ def play(code: str, weights: NDArray[np.float64], num_episodes: int, seed: int) 
         columns.append((texts, stages, is_sponsor, actions, is_running.copy()))
         terminations, truncations = envs.step(actions)[2:4]
         is_running &= ~(terminations | truncations)
-    texts, stages, is_sponsor, actions, was_running = (np.stack(part, 1) for part in zip(*columns, strict=True))
+    texts, stages, is_sponsor, actions, was_running = (
+        np.stack(part, 1) for part in zip(*columns, strict=True)
+    )
     kept = was_running
     return Played(texts[kept], stages[kept], is_sponsor[kept], actions[kept], was_running.sum(1))
 
@@ -200,12 +230,16 @@ def model_of(played: Played) -> DecisionModel:
 
 
 def shuffle(played: Played, generator: np.random.Generator) -> Demonstrations:
-    """The same actions in other episodes, within each stage: a demonstrator without preferences about texts."""
+    """The same actions in other episodes, within each stage.
+
+    A demonstrator without preferences about texts.
+    """
     actions = played.actions.copy()
     for stage in range(TERMINAL):
         steps = np.flatnonzero(played.stages == stage)
         actions[steps] = actions[generator.permutation(steps)]
-    # Who sponsors follows from the shuffled actions: from the start on, or from the step after COSPONSOR.
+    # Who sponsors follows from the shuffled actions: from the start on, or from the step after
+    # COSPONSOR.
     is_sponsor, first = played.is_sponsor.copy(), np.cumsum(played.lengths) - played.lengths
     for start, length in zip(first, played.lengths, strict=True):
         is_sponsor[start + 1 : start + length] = is_sponsor[start] | (actions[start] == COSPONSOR)
@@ -213,11 +247,18 @@ def shuffle(played: Played, generator: np.random.Generator) -> Demonstrations:
 
 
 def cosines(
-    fits: dict[str, RewardFit], truths: dict[str, NDArray[np.float64]], num_weights: int | None = None
+    fits: dict[str, RewardFit],
+    truths: dict[str, NDArray[np.float64]],
+    num_weights: int | None = None,
 ) -> NDArray[np.float64]:
     """Cosines [C] of inferred with true weights, per standard deviation of each feature."""
-    pairs = [(fit.scaled_weights[:num_weights], (truths[c] * fit.scale)[:num_weights]) for c, fit in fits.items()]
-    return np.array([a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12) for a, b in pairs])
+    pairs = [
+        (fit.scaled_weights[:num_weights], (truths[c] * fit.scale)[:num_weights])
+        for c, fit in fits.items()
+    ]
+    return np.array(
+        [a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12) for a, b in pairs]
+    )
 
 
 def recovery_figures(parts: Sequence[Recovery]) -> dict[str, float]:
@@ -227,10 +268,14 @@ def recovery_figures(parts: Sequence[Recovery]) -> dict[str, float]:
         values = np.concatenate([getattr(part, name) for part in parts])
         figures |= {f"{prefix}cosine_median": float(np.median(values))}
         figures |= {f"{prefix}cosine_worst_decile": float(np.quantile(values, 0.1))}
-    figures["shuffled_cosine_median"] = float(np.median(np.concatenate([part.shuffled_cosines for part in parts])))
+    figures["shuffled_cosine_median"] = float(
+        np.median(np.concatenate([part.shuffled_cosines for part in parts]))
+    )
     covered = np.concatenate([part.is_covered for part in parts])
     figures["coverage_90"] = float(covered.mean())
-    figures |= {f"coverage_90_{n}": float(v) for n, v in zip(SPATIAL_FEATURES, covered.mean(0), strict=True)}
+    figures |= {
+        f"coverage_90_{n}": float(v) for n, v in zip(SPATIAL_FEATURES, covered.mean(0), strict=True)
+    }
     bootstrap = np.concatenate([part.is_bootstrap_covered for part in parts])
     return figures | ({"coverage_90_bootstrap": float(bootstrap.mean())} if len(bootstrap) else {})
 
@@ -244,17 +289,23 @@ def infer(config: Config) -> dict[str, Any]:
     data = VoteData(**vote_arrays(read_trajectories(config.votes)))
     since, train_before = (year_of(day) for day in (config.since, config.train_before))
     if not since < train_before:
-        raise ConfigError(f"expected since < train_before, got {config.since} and {config.train_before}")
+        raise ConfigError(
+            f"expected since < train_before, got {config.since} and {config.train_before}"
+        )
     is_mine = split_by_text(data, config.seed)
     mine, others = subset(data, is_mine), subset(data, ~is_mine)
     rows = mine.between(since, np.inf)
     training = np.flatnonzero(mine.years[rows] < train_before)
     tested = np.flatnonzero(mine.years[rows] >= train_before)
     if not len(training):
-        raise ConfigError(f"no roll call from {config.since} to {config.train_before}: widen the period")
+        raise ConfigError(
+            f"no roll call from {config.since} to {config.train_before}: widen the period"
+        )
     print(f"{len(training)} roll calls to learn from, {len(tested)} to foresee", flush=True)
     predictors = (
-        FeatureBuilder(mine, train_before).build(rows) if config.features == "precedent" or len(tested) else None
+        FeatureBuilder(mine, train_before).build(rows)
+        if config.features == "precedent" or len(tested)
+        else None
     )
     problem = problem_of(config.features, mine, rows, rows[training], predictors)
     codes = chosen_countries(config.countries, problem, training)
@@ -266,7 +317,9 @@ def infer(config: Config) -> dict[str, Any]:
     halves = [fit_countries(lasting, codes, training[first::2], 0) for first in (0, 1)]
     # Everybody is put before the same texts.
     situations = lasting.situations(training[:: max(len(training) // 300, 1)])
-    comparison = compare(fits, situations, action_values=VOTE_VALUES, halves=halves, seed=config.seed)
+    comparison = compare(
+        fits, situations, action_values=VOTE_VALUES, halves=halves, seed=config.seed
+    )
     habitual = fits if lasting is problem else fit_countries(problem, codes, training, 0)
     window = others.between(since, train_before)
     summary: dict[str, Any] = {
@@ -279,22 +332,33 @@ def infer(config: Config) -> dict[str, Any]:
         **ordering(comparison, fits, lasting, training, others.votes[window], config.seed),
         **foresight(problem, habitual, tested, predictors),
         "log_loss_without_last_vote": foresight(lasting, fits, tested, predictors).get("log_loss"),
-        "share_of_weights_trusted": float(np.mean([fit.is_trusted.mean() for fit in fits.values()])),
+        "share_of_weights_trusted": float(
+            np.mean([fit.is_trusted.mean() for fit in fits.values()])
+        ),
         "num_countries_with_flags": sum(bool(fit.flags) for fit in fits.values()),
         "stability": {str(k): v for k, v in comparison.stability.items()},
     }
     cards = {code: card(fit, comparison, code) for code, fit in fits.items()}
-    (config.output_dir / "weights.json").write_text(json.dumps(cards, indent=1) + "\n", encoding="utf-8")
+    (config.output_dir / "weights.json").write_text(
+        json.dumps(cards, indent=1) + "\n", encoding="utf-8"
+    )
     save_map(config.output_dir / "map.png", comparison)
     title = f"What {len(codes)} countries vote for, {config.since[:4]} to {config.train_before[:4]}"
-    notes = [f"{name.replace('_', ' ')}: {value:.3f}" for name, value in summary.items() if isinstance(value, float)]
+    notes = [
+        f"{name.replace('_', ' ')}: {value:.3f}"
+        for name, value in summary.items()
+        if isinstance(value, float)
+    ]
     page = render_comparison(title, fits, comparison, notes=notes)
     (config.output_dir / "index.html").write_text(page, encoding="utf-8")
     return summary
 
 
 def split_by_text(data: VoteData, seed: int) -> NDArray[np.bool_]:
-    """[R]: half of the texts, with all the roll calls on each, so that no repeated text is on both sides."""
+    """[R].
+
+    Half of the texts, with all the roll calls on each, so that no repeated text is on both sides.
+    """
     titles = [title.split(" . ")[0] or title for title in data.titles]
     number = {title: place for place, title in enumerate(dict.fromkeys(titles))}
     is_mine = np.random.default_rng(seed).random(len(number)) < 0.5
@@ -304,29 +368,49 @@ def split_by_text(data: VoteData, seed: int) -> NDArray[np.bool_]:
 def subset(data: VoteData, mask: NDArray[np.bool_]) -> VoteData:
     """The roll calls of a mask [R]."""
     rows = np.flatnonzero(mask)
-    arrays = {name: getattr(data, name)[rows] for name in ("votes", "years", "kinds", "issues", "sponsors")}
-    texts = {name: [getattr(data, name)[row] for row in rows] for name in ("titles", "descriptions", "ids")}
+    arrays = {
+        name: getattr(data, name)[rows]
+        for name in ("votes", "years", "kinds", "issues", "sponsors")
+    }
+    texts = {
+        name: [getattr(data, name)[row] for row in rows]
+        for name in ("titles", "descriptions", "ids")
+    }
     return VoteData(**arrays, **texts, countries=data.countries, issue_names=data.issue_names)
 
 
 def problem_of(
-    features: str, data: VoteData, rows: NDArray[np.int64], training: NDArray[np.int64], predictors: Predictors | None
+    features: str,
+    data: VoteData,
+    rows: NDArray[np.int64],
+    training: NDArray[np.int64],
+    predictors: Predictors | None,
 ) -> VoteProblem:
-    """The roll calls with the features of this name; axes of voting come from the training roll calls."""
+    """The roll calls with the features of this name.
+
+    Axes of voting come from the training roll calls.
+    """
     if features == "stage":
         return stage_problem(data, rows)
     if features == "alignment":
-        return alignment_problem(data, rows, [code for code in REFERENCES if code in data.countries])
+        return alignment_problem(
+            data, rows, [code for code in REFERENCES if code in data.countries]
+        )
     assert predictors is not None
     return precedent_problem(data, rows, predictors, principal_positions(data.votes[training]))
 
 
 def chosen_countries(text: str, problem: VoteProblem, training: NDArray[np.int64]) -> list[str]:
-    """Codes; for "all" those with fifty votes, or with one in ten where there are few roll calls."""
+    """Codes.
+
+    For "all" those with fifty votes, or with one in ten where there are few roll calls.
+    """
     counts = (problem.votes[training] >= 0).sum(0)
     if text == "all":
         least = min(50, len(training) // 10 + 1)
-        return [code for code, count in zip(problem.countries, counts, strict=True) if count >= least]
+        return [
+            code for code, count in zip(problem.countries, counts, strict=True) if count >= least
+        ]
     codes = [code_of(part.strip()) or part.strip() for part in text.split(",")]
     unknown = [code for code in codes if code not in problem.countries]
     if unknown:
@@ -356,7 +440,9 @@ def ordering(
     columns = np.array([problem.countries.index(code) for code in comparison.names])
     if len(columns) < 10 or not (other_votes >= 0).any():
         return {}
-    ideal = SpatialModel(SpatialConfig(num_dimensions=1)).fit(other_votes[:, columns]).positions[:, 0]
+    ideal = (
+        SpatialModel(SpatialConfig(num_dimensions=1)).fit(other_votes[:, columns]).positions[:, 0]
+    )
     own_votes = problem.votes[training][:, columns]
     twin = SpatialModel(SpatialConfig(num_dimensions=1)).fit(own_votes).positions[:, 0]
     measures = {"axis": comparison.positions[:, 0], "spatial_model_of_own_roll_calls": twin}
@@ -365,12 +451,19 @@ def ordering(
         place = problem.feature_names.index("direction_1")
         measures["direction_weight"] = np.array([fit.weights[place] for fit in fits.values()])
     if "US" in problem.countries:
-        measures["agreement"] = agreement(own_votes, problem.votes[training][:, problem.countries.index("US")])
-    return {f"spearman_{name}": rank_correlation(values, ideal) for name, values in measures.items()}
+        measures["agreement"] = agreement(
+            own_votes, problem.votes[training][:, problem.countries.index("US")]
+        )
+    return {
+        f"spearman_{name}": rank_correlation(values, ideal) for name, values in measures.items()
+    }
 
 
 def rank_correlation(first: NDArray[Any], second: NDArray[Any]) -> float:
-    """Spearman's, without its sign, since the sign of an axis is free; 0 where one of the two does not vary."""
+    """Spearman's, without its sign, since the sign of an axis is free.
+
+    0 where one of the two does not vary.
+    """
     if min(float(np.ptp(first)), float(np.ptp(second))) < 1e-9:
         return 0.0
     return abs(float(spearmanr(first, second)[0]))
@@ -383,7 +476,10 @@ def agreement(votes: NDArray[np.int8], reference: NDArray[np.int8]) -> NDArray[n
 
 
 def foresight(
-    problem: VoteProblem, fits: dict[str, RewardFit], tested: NDArray[np.int64], predictors: Predictors | None
+    problem: VoteProblem,
+    fits: dict[str, RewardFit],
+    tested: NDArray[np.int64],
+    predictors: Predictors | None,
 ) -> dict[str, float]:
     """Log loss per vote on later roll calls, beside the country's habits on the issue."""
     if not len(tested) or predictors is None:

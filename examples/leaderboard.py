@@ -1,13 +1,14 @@
 """The standard protocol on many ids: random, planning with the true and with a learned model, REINFORCE, PPO.
 
-    python examples/leaderboard.py --env-ids wm/SequenceNext-v0 wm/PermPuzzle-v0 --seeds 0 1 2 --output-dir runs/board
-    python examples/leaderboard.py --seeds 0 1 2 3 4 5 6 7 8 9
+    python examples/leaderboard.py --env-ids wm/SequenceNext-v0 wm/PermPuzzle-v0 --seeds 0 1 2
+    --output-dir runs/board python examples/leaderboard.py --seeds 0 1 2 3 4 5 6 7 8 9
 
-Every run is one id, one agent and one seed, kept in a file of its own: the same command goes on where it was stopped.
-A score is the success rate where the environment reports one, else the mean return. The normalised score puts random
-play at 0, and at 1 what is best: success always, or else the planner with the true model. Cells are interquartile means
-over seeds with 95% bootstrap intervals. Fewer than ten seeds are a demonstration, and the table says so.
-Writes leaderboard.md, leaderboard.png and leaderboard.json.
+Every run is one id, one agent and one seed, kept in a file of its own: the same command goes on
+where it was stopped. A score is the success rate where the environment reports one, else the mean
+return. The normalised score puts random play at 0, and at 1 what is best: success always, or else
+the planner with the true model. Cells are interquartile means over seeds with 95% bootstrap
+intervals. Fewer than ten seeds are a demonstration, and the table says so. Writes leaderboard.md,
+leaderboard.png and leaderboard.json.
 """
 
 import json
@@ -33,13 +34,13 @@ from wm_agents.planning import OracleModel, PlanningAgent
 from wm_agents.planning.defaults import fit_model, make_planner
 from wm_agents.planning.experience import Experience
 from wm_agents.planning.learning import LearningConfig, learn_to_plan
-from wm_agents.reinforce import Reinforce
-from wm_agents.sb3_adapter import SB3VecEnv
+from wm_agents.policy_gradient.reinforce import Reinforce
+from wm_agents.sb3.vec_env import SB3VecEnv
 from wm_agents.training.progress import progress
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs import oracle
+from wm_envs.data.paths import expand_paths
 from wm_envs.errors import OptionError
-from wm_envs.paths import expand_paths
 from wm_envs.registration import TABLE
 
 SYMBOLIC = tuple(row.id for row in TABLE if ".symbolic." in row.entry_point)
@@ -95,7 +96,11 @@ def main(config: Config) -> dict[str, float]:
     records = json.dumps([asdict(run) for run in runs], indent=2) + "\n"
     (folder / "leaderboard.json").write_text(records, encoding="utf-8")
     draw(rows, config, folder / "leaderboard.png")
-    summary = {f"{agent} {env_id}": cell.estimate for (env_id, agent), cell in rows.items() if cell is not None}
+    summary = {
+        f"{agent} {env_id}": cell.estimate
+        for (env_id, agent), cell in rows.items()
+        if cell is not None
+    }
     write_summary(folder, summary)
     print(text)
     return summary
@@ -118,7 +123,9 @@ def check(config: Config) -> None:
     if unknown := sorted(set(config.agents) - set(AGENTS)):
         raise SystemExit(f"no agents {unknown}: there are {', '.join(AGENTS)}")
     if "random" not in config.agents:
-        raise SystemExit("the normalised score is measured from random play: add random to --agents")
+        raise SystemExit(
+            "the normalised score is measured from random play: add random to --agents"
+        )
     if len(set(config.seeds)) < 2:
         raise SystemExit(f"an interval needs at least two different seeds, got {config.seeds}")
     for name in ("model_steps", "policy_steps", "episodes", "planner_episodes"):
@@ -128,7 +135,9 @@ def check(config: Config) -> None:
 
 def run_once(config: Config, env_id: str, agent: str, seed: int) -> Run:
     """The run's file if it is there, else the run."""
-    sizes = f"{config.model_steps}_{config.policy_steps}_{config.episodes}_{config.planner_episodes}"
+    sizes = (
+        f"{config.model_steps}_{config.policy_steps}_{config.episodes}_{config.planner_episodes}"
+    )
     name = f"{env_id}_{agent}_{seed}_{sizes}".replace("/", "-").replace(":", "-").replace(" ", "-")
     path = config.output_dir / "runs" / f"{name}.json"
     if path.exists():
@@ -138,7 +147,9 @@ def run_once(config: Config, env_id: str, agent: str, seed: int) -> Run:
         results, real_steps = AGENTS[agent](config, env_id, seed)
         is_success = results.success_rate is not None
         score = results.success_rate if is_success else results.mean_return
-        run = Run(env_id, agent, seed, score, "success" if is_success else "return", real_steps, 0.0)
+        run = Run(
+            env_id, agent, seed, score, "success" if is_success else "return", real_steps, 0.0
+        )
     except OptionError as error:  # there are no true dynamics of this id
         run = Run(env_id, agent, seed, None, "", 0, 0.0, str(error))
     run = Run(**{**asdict(run), "seconds": time.perf_counter() - started})
@@ -154,7 +165,10 @@ def play_random(config: Config, env_id: str, seed: int) -> tuple[EpisodeResults,
 
 
 def plan_with_truth(config: Config, env_id: str, seed: int) -> tuple[EpisodeResults, int]:
-    """The planner that suits the spaces, on the environment's own rules; OptionError where they are not at hand."""
+    """The planner that suits the spaces, on the environment's own rules.
+
+    OptionError where they are not at hand.
+    """
     oracle.rules_of(env_id)
     env = gym.make(env_id)
     truth = OracleModel(partial(oracle.rollout, env_id), env.observation_space, env.action_space)
@@ -175,14 +189,18 @@ def plan_with_model(config: Config, env_id: str, seed: int) -> tuple[EpisodeResu
     learned = learn_to_plan(
         env,
         LearningConfig(max_real_steps=config.model_steps),
-        lambda trajectories, _: fit_model(env.observation_space, env.action_space, trajectories, seed),
+        lambda trajectories, _: fit_model(
+            env.observation_space, env.action_space, trajectories, seed
+        ),
         lambda model, trajectories, is_exploring: make_planner(
             "auto", model, trajectories, seed=seed, is_exploring=is_exploring
         ),
         seed=seed,
     )
     agent = PlanningAgent(learned.model, learned.planner, seed=seed)
-    return evaluate(agent, env_id, config.planner_episodes, seed=starts(seed)), learned.num_real_steps
+    return evaluate(
+        agent, env_id, config.planner_episodes, seed=starts(seed)
+    ), learned.num_real_steps
 
 
 def train_reinforce(config: Config, env_id: str, seed: int) -> tuple[EpisodeResults, int]:
@@ -199,7 +217,13 @@ def train_ppo(config: Config, env_id: str, seed: int) -> tuple[EpisodeResults, i
     else:
         vector_options = {"autoreset_mode": AutoresetMode.SAME_STEP}
         rows = gym.make_vec(env_id, 16, vectorization_mode="sync", vector_kwargs=vector_options)
-    options: dict[str, Any] = {"n_steps": 64, "batch_size": 256, "n_epochs": 4, "learning_rate": 1e-3, "ent_coef": 0.01}
+    options: dict[str, Any] = {
+        "n_steps": 64,
+        "batch_size": 256,
+        "n_epochs": 4,
+        "learning_rate": 1e-3,
+        "ent_coef": 0.01,
+    }
     agent = PPO("MlpPolicy", SB3VecEnv(rows), seed=seed, device="cpu", **options)
     agent.learn(config.policy_steps)
     rows.close()
@@ -231,10 +255,18 @@ def rank(runs: Sequence[Run], config: Config) -> Cells:
         low = float(np.mean(scores["random"]))
         is_success = any(run.kind == "success" for run in runs if run.env_id == env_id)
         oracle_scores = scores.get("oracle planner")
-        high = 1.0 if is_success else float(np.mean(oracle_scores)) if oracle_scores is not None else np.nan
+        high = (
+            1.0
+            if is_success
+            else float(np.mean(oracle_scores))
+            if oracle_scores is not None
+            else np.nan
+        )
         for agent, values in scores.items():
             has_scale = values is not None and np.isfinite(high) and high > low
-            cells[env_id, agent] = stratified_bootstrap((values - low) / (high - low)) if has_scale else None
+            cells[env_id, agent] = (
+                stratified_bootstrap((values - low) / (high - low)) if has_scale else None
+            )
     return cells
 
 
@@ -246,13 +278,20 @@ def _scores(runs: Sequence[Run], env_id: str, agent: str) -> Any:
 def markdown(cells: Cells, config: Config) -> str:
     """The table, with what it stands on."""
     lines = ["# Leaderboard", ""]
-    lines += [f"Normalised scores: 0 is random play, 1 the best there is. {len(config.seeds)} seeds;"]
-    lines += [f"the learned planner had {config.model_steps:,} real steps, REINFORCE and PPO {config.policy_steps:,}"]
+    lines += [
+        f"Normalised scores: 0 is random play, 1 the best there is. {len(config.seeds)} seeds;"
+    ]
+    lines += [
+        f"the learned planner had {config.model_steps:,} real steps, REINFORCE and PPO {config.policy_steps:,}"
+    ]
     lines += [
         f"with default settings; {config.episodes} evaluation episodes a run, {config.planner_episodes} of planners."
     ]
     if len(config.seeds) < 10:
-        lines += ["", "**Fewer than ten seeds: this shows the protocol and is no claim about the methods.**"]
+        lines += [
+            "",
+            "**Fewer than ten seeds: this shows the protocol and is no claim about the methods.**",
+        ]
     lines += ["", f"| Id | {' | '.join(config.agents)} |", f"|---|{'---:|' * len(config.agents)}"]
     for env_id in config.env_ids:
         shown = [_cell(cells[env_id, agent]) for agent in config.agents]
@@ -266,7 +305,11 @@ def markdown(cells: Cells, config: Config) -> str:
 
 
 def _cell(interval: Interval | None) -> str:
-    return "none" if interval is None else f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+    return (
+        "none"
+        if interval is None
+        else f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+    )
 
 
 def draw(cells: Cells, config: Config, path: Path) -> None:
@@ -277,12 +320,21 @@ def draw(cells: Cells, config: Config, path: Path) -> None:
     from matplotlib import pyplot as plt
 
     width = 0.8 / len(config.agents)
-    figure, axes = plt.subplots(figsize=(max(6.0, 1.6 * len(config.env_ids) + 2), 3.6), layout="constrained")
+    figure, axes = plt.subplots(
+        figsize=(max(6.0, 1.6 * len(config.env_ids) + 2), 3.6), layout="constrained"
+    )
     for number, agent in enumerate(config.agents):
-        places = [k + (number - (len(config.agents) - 1) / 2) * width for k in range(len(config.env_ids))]
-        found = [(place, cells[env_id, agent]) for place, env_id in zip(places, config.env_ids, strict=True)]
+        places = [
+            k + (number - (len(config.agents) - 1) / 2) * width for k in range(len(config.env_ids))
+        ]
+        found = [
+            (place, cells[env_id, agent])
+            for place, env_id in zip(places, config.env_ids, strict=True)
+        ]
         known = [(place, cell) for place, cell in found if cell is not None]
-        axes.bar([place for place, _ in known], [cell.estimate for _, cell in known], width, label=agent)
+        axes.bar(
+            [place for place, _ in known], [cell.estimate for _, cell in known], width, label=agent
+        )
         for place, cell in known:
             axes.plot([place, place], [cell.low, cell.high], color="black", linewidth=1)
     names = [env_id.split("/")[-1].removesuffix("-v0") for env_id in config.env_ids]

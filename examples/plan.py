@@ -3,9 +3,9 @@
     python examples/plan.py --env-id Pendulum-v1 --max-real-steps 3000
     python examples/plan.py --env-id wm/PermPuzzle-v0 --planner breadth_first --max-real-steps 1000
 
-Random steps come first, then rounds of fitting, planning with exploration, and refitting. Writes summary.json
-(success_rate, mean_return, real_steps, ...) and rounds.json. Success is what the environment reports, else a return of
-at least its registered reward threshold, else null.
+Random steps come first, then rounds of fitting, planning with exploration, and refitting. Writes
+summary.json (success_rate, mean_return, real_steps, ...) and rounds.json. Success is what the
+environment reports, else a return of at least its registered reward threshold, else null.
 """
 
 import json
@@ -26,8 +26,8 @@ from wm_agents.planning.defaults import PlannerName, fit_model, make_planner
 from wm_agents.planning.learning import Learned, LearningConfig, learn_to_plan
 from wm_agents.protocols import Planner, WorldModel
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_agents.trajectories import Trajectories
-from wm_envs.paths import expand_paths
+from wm_envs.data.paths import expand_paths
+from wm_envs.data.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,10 @@ class Config:
     """What to learn and how much of the real world it may cost."""
 
     env_id: str = "Pendulum-v1"
-    """Any Gymnasium id with flat Box or Discrete observations; "module:id" imports the module first."""
+    """Any Gymnasium id with flat Box or Discrete observations.
+
+    "module:id" imports the module first.
+    """
     planner: PlannerName = "auto"
     """Which planner; "auto" takes one that suits the spaces."""
     max_real_steps: int = 3000
@@ -83,7 +86,9 @@ def main(config: Config) -> dict[str, Any]:
         "seed": config.seed,
     }
     write_summary(config.output_dir, summary)
-    (config.output_dir / "rounds.json").write_text(json.dumps(learned.rounds, indent=2) + "\n", encoding="utf-8")
+    (config.output_dir / "rounds.json").write_text(
+        json.dumps(learned.rounds, indent=2) + "\n", encoding="utf-8"
+    )
     print(json.dumps(summary, indent=2))
     return summary
 
@@ -102,10 +107,14 @@ def learn(config: Config) -> Learned:
         return fit_model(env.observation_space, env.action_space, trajectories, config.seed)
 
     def plan(model: WorldModel, trajectories: Trajectories, is_exploring: bool) -> Planner:
-        return make_planner(config.planner, model, trajectories, seed=config.seed, is_exploring=is_exploring)
+        return make_planner(
+            config.planner, model, trajectories, seed=config.seed, is_exploring=is_exploring
+        )
 
     try:
-        return learn_to_plan(env, budget, fit, plan, seed=config.seed, on_round=None if config.quiet else show)
+        return learn_to_plan(
+            env, budget, fit, plan, seed=config.seed, on_round=None if config.quiet else show
+        )
     finally:
         env.close()
 

@@ -1,11 +1,12 @@
 """Lap a circuit by planning in a world model that was learned on other circuits, beside its yardsticks.
 
-    python examples/plan_driving.py --track ../shared/data/racetracks/Spa.csv --seed 2 --output-dir out
+    python examples/plan_driving.py --track ../shared/data/racetracks/Spa.csv --seed 2 --output-dir
+    out
 
-Records the noisy expert on the training circuits, less the one to be driven, fits the dynamics, drives there with the
-planner and adds what it saw, then laps the track: with the learned model, with the true rules in its place (oracle),
-and with the expert, beside the quasi-steady limit. Writes summary.json, the model with its card, lap.gif,
-plan.png, trace.json and trace.html.
+Records the noisy expert on the training circuits, less the one to be driven, fits the dynamics,
+drives there with the planner and adds what it saw, then laps the track: with the learned model,
+with the true rules in its place (oracle), and with the expert, beside the quasi-steady limit.
+Writes summary.json, the model with its card, lap.gif, plan.png, trace.json and trace.html.
 """
 
 import json
@@ -21,23 +22,31 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `examples.driving`, when run as a script
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[1])
+)  # for `wm_agents.domains.driving`, when run as a script
 
-from examples.driving.imagination import DRIVEN, OFFSET, CompiledModel
-from examples.driving.laps import drive_laps, grip_share, imaginations
-from examples.driving.model import Trajectories, error_bands, extend_trajectories, load_circuits, make_layout
-from examples.driving.network import CarModel, fit_car, new_car_model
-from examples.driving.planner import Decision, DrivingPlanner, PlannerConfig
-from examples.driving.trace import Trace
 from examples.record_driving import CIRCUITS, CORRELATION, OPTIONS, held_out, record_widely
+from wm_agents.domains.driving.imagination import DRIVEN, OFFSET, CompiledModel
+from wm_agents.domains.driving.laps import drive_laps, grip_share, imaginations
+from wm_agents.domains.driving.model import (
+    Trajectories,
+    error_bands,
+    extend_trajectories,
+    load_circuits,
+    make_layout,
+)
+from wm_agents.domains.driving.network import CarModel, fit_car, new_car_model
+from wm_agents.domains.driving.planner import Decision, DrivingPlanner, PlannerConfig
+from wm_agents.domains.driving.trace import Trace
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.training.cards import Card, write_card
 from wm_agents.training.summary import make_output_directory, write_summary
+from wm_envs.data.paths import expand_paths
 from wm_envs.driving import render
 from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
 from wm_envs.driving.expert import line_of
 from wm_envs.driving.track import BUILT_IN
-from wm_envs.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -148,7 +157,10 @@ def command_of(config: Config) -> str:
         value = getattr(config, option.name)
         if option.name not in (*shown, "model", "output_dir") and value != option.default:
             shown[option.name] = from_here(value) if isinstance(value, Path) else value
-    options = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in shown.items()]
+    options = [
+        f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+        for name, value in shown.items()
+    ]
     return " ".join(["python examples/plan_driving.py", *options])
 
 
@@ -162,7 +174,9 @@ def training_circuits(config: Config) -> list[Path]:
     training, _ = held_out(config.circuits)
     others = [path for path in training if path.stem != Path(config.track).stem]
     if not others or config.num_training_circuits < 1:
-        raise ConfigError(f"{config.num_training_circuits} of {len(others)} circuits to learn on: give at least 1")
+        raise ConfigError(
+            f"{config.num_training_circuits} of {len(others)} circuits to learn on: give at least 1"
+        )
     return others[: config.num_training_circuits]
 
 
@@ -188,7 +202,9 @@ def learn(config: Config, training: list[Path]) -> Learned:
         fit_car(model, learning, config.num_updates // 3, config.seed + 1, is_warm_start=True)
     bands = error_bands(model, fresh, PlannerConfig().horizon)
     names = [path.stem for path in training]
-    model.save(config.output_dir / "model.safetensors", {"bands": bands.tolist(), "circuits": names})
+    model.save(
+        config.output_dir / "model.safetensors", {"bands": bands.tolist(), "circuits": names}
+    )
     return Learned(model, bands, names)
 
 
@@ -199,35 +215,53 @@ def load(config: Config, training: list[Path]) -> Learned:
     model, surroundings = CarModel.load_with_surroundings(config.model, known=known)
     bands = np.array(surroundings.get("bands", ()))
     if bands.dtype.kind != "f" or bands.ndim != 2 or bands.shape[1] != 2:
-        raise CheckpointError(f"{config.model} has no intervals [H, 2] of the model: give a file of plan_driving.py")
+        raise CheckpointError(
+            f"{config.model} has no intervals [H, 2] of the model: give a file of plan_driving.py"
+        )
     return Learned(model, bands, surroundings.get("circuits"))
 
 
 def record(path: Path, number: int, config: Config) -> Trajectories:
     """What the model learns from on one circuit."""
-    return extend_trajectories(record_widely(path, config.episodes, 400, config.seed * 100_000 + 1000 * number), number)
+    return extend_trajectories(
+        record_widely(path, config.episodes, 400, config.seed * 100_000 + 1000 * number), number
+    )
 
 
 def collect(
-    path: Path, number: int, model: CarModel, config: Config, round_number: int, num_steps: int = 1200
+    path: Path,
+    number: int,
+    model: CarModel,
+    config: Config,
+    round_number: int,
+    num_steps: int = 1200,
 ) -> Trajectories:
     """What the planner meets on a training circuit from random places, in episodes of 400 steps at most.
 
-    A little noise on its actions keeps it from repeating itself; tyres are right, hot and cold in turn.
+    A little noise on its actions keeps it from repeating itself; tyres are right, hot and cold in
+    turn.
     """
     planner, compiled = make_planner(config, path), CompiledModel(model)
     generator = np.random.default_rng(config.seed + 77 * round_number + number)
-    rows: dict[str, list[Any]] = {name: [] for name in ("seen", "actions", "rewards", "next", "ends", "cuts")}
+    rows: dict[str, list[Any]] = {
+        name: [] for name in ("seen", "actions", "rewards", "next", "ends", "cuts")
+    }
     while len(rows["seen"]) < num_steps:
         temperature = float(generator.choice([80.0, 95.0, 110.0]))
-        env = DrivingEnv(track=path, time_limit=400, start_speed=25.0, start_temperature=temperature, **OPTIONS)
+        env = DrivingEnv(
+            track=path, time_limit=400, start_speed=25.0, start_temperature=temperature, **OPTIONS
+        )
         observation, _ = env.reset(seed=int(generator.integers(2**31)))
         noise, has_ended = np.zeros(3), False
         std = float(generator.choice([0.0, 0.02, 0.05])) * np.array([0.5, 1.0, 1.0])
         while not has_ended:
             imagines = imaginations(env, observation, compiled, planner.config)
-            action = planner.decide(imagines, float(env.clone_state()["distance"]), grip_share(observation)).action
-            noise = CORRELATION * noise + std * np.sqrt(1 - CORRELATION**2) * generator.normal(size=3)
+            action = planner.decide(
+                imagines, float(env.clone_state()["distance"]), grip_share(observation)
+            ).action
+            noise = CORRELATION * noise + std * np.sqrt(1 - CORRELATION**2) * generator.normal(
+                size=3
+            )
             action = np.clip(action + noise, [-1, 0, 0], 1).astype(np.float32)
             following, reward, terminated, truncated, _ = env.step(action)
             has_ended = terminated or truncated
@@ -249,7 +283,12 @@ def make_planner(config: Config, track: str | Path | None = None) -> DrivingPlan
     settings = PlannerConfig()
     if config.from_scratch:
         settings = PlannerConfig(
-            has_policy=False, steering_std=0.3, pedal_std=0.5, num_candidates=64, num_rounds=2, horizon=45
+            has_policy=False,
+            steering_std=0.3,
+            pedal_std=0.5,
+            num_candidates=64,
+            num_rounds=2,
+            horizon=45,
         )
     return DrivingPlanner(circuit(track or config.track).parameters, settings, config.seed)
 
@@ -257,7 +296,9 @@ def make_planner(config: Config, track: str | Path | None = None) -> DrivingPlan
 def expert_laps(track: str, num_laps: int, start_seed: int | None = None) -> list[float]:
     """The expert's lap times from the line, or from the random start of a seed."""
     is_random = start_seed is not None
-    env = DrivingVectorEnv(1, track=track, random_start=is_random, laps=num_laps, time_limit=100_000)
+    env = DrivingVectorEnv(
+        1, track=track, random_start=is_random, laps=num_laps, time_limit=100_000
+    )
     env.reset(seed=start_seed if is_random else 0)
     times: list[float] = []
     while True:
@@ -315,7 +356,10 @@ class Film:
 
 
 def draw_plan(config: Config, trace: Trace, film: Film, bands: NDArray[np.float64]) -> None:
-    """Write plan.png: the driven line over the circuit, speed beside the limit, and a plan with its intervals."""
+    """Write plan.png.
+
+    The driven line over the circuit, speed beside the limit, and a plan with its intervals.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -332,17 +376,32 @@ def draw_plan(config: Config, trace: Trace, film: Film, bands: NDArray[np.float6
     axes[0].set_title("what was driven")
     distance = np.linspace(0, float(env.parameters["length"][0]), len(line.speed), endpoint=False)
     axes[1].plot(distance, 3.6 * line.speed, color="0.6", label="quasi-steady limit")
-    axes[1].plot(places[:, 0], 3.6 * places[:, 2], ".", markersize=1, color="tab:red", label="planned in the model")
+    axes[1].plot(
+        places[:, 0],
+        3.6 * places[:, 2],
+        ".",
+        markersize=1,
+        color="tab:red",
+        label="planned in the model",
+    )
     axes[1].set(xlabel="m along the lap", ylabel="km/h", title="speed")
     axes[1].legend(loc="lower right")
     middle = trace.records[len(trace.records) // 2]
-    for plan, colour in [(p, "0.7") for p in middle["alternatives"]] + [(middle["chosen"], "tab:red")]:
+    for plan, colour in [(p, "0.7") for p in middle["alternatives"]] + [
+        (middle["chosen"], "tab:red")
+    ]:
         path = np.array(plan["path"])
         axes[2].plot(path[:, 0], path[:, 1], color=colour)
     path = np.array(middle["chosen"]["path"])
     width = bands[::4, 0][: len(path)]
-    axes[2].fill_between(path[:, 0], path[:, 1] - width, path[:, 1] + width, color="tab:red", alpha=0.2)
-    axes[2].set(xlabel="m driven", ylabel="offset, m", title=f"a plan at {middle['time']:.1f} s, 90% intervals")
+    axes[2].fill_between(
+        path[:, 0], path[:, 1] - width, path[:, 1] + width, color="tab:red", alpha=0.2
+    )
+    axes[2].set(
+        xlabel="m driven",
+        ylabel="offset, m",
+        title=f"a plan at {middle['time']:.1f} s, 90% intervals",
+    )
     figure.tight_layout()
     figure.savefig(config.output_dir / "plan.png", dpi=110)
     plt.close(figure)

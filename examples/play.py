@@ -2,12 +2,14 @@
 
     python examples/play.py --env-id wm/LightsOut-v0 --render-mode human
 
-An action is a number, or its key: 0 to 9, then a for 10, b for 11 and so on. q quits. In ansi mode each line of the
-standard input is one action, so that a game can be piped in; in human mode each key press in the window is one.
+An action is a number, or its key: 0 to 9, then a for 10, b for 11 and so on. q quits. In ansi mode
+each line of the standard input is one action, so that a game can be piped in; in human mode each
+key press in the window is one.
 
     python examples/play.py --env-id wm/Driving-v0 --render-mode human
 
-An environment that goes on by itself is played with the arrow keys held; in ansi mode a line is its action's numbers.
+An environment that goes on by itself is played with the arrow keys held; in ansi mode a line is its
+action's numbers.
 """
 
 import json
@@ -71,12 +73,16 @@ def main(config: Config) -> dict[str, float]:
     except (gym.error.Error, ImportError, TypeError, ValueError) as error:
         raise SystemExit(f"{config.env_id} cannot be made: {error}") from error
     if config.render_mode not in (known := env.metadata.get("render_modes", [])):
-        raise SystemExit(f"{config.env_id} is shown by --render-mode {known}, not by {config.render_mode}")
+        raise SystemExit(
+            f"{config.env_id} is shown by --render-mode {known}, not by {config.render_mode}"
+        )
     score = Score()
     if isinstance(env.action_space, gym.spaces.Box):
         return play_box(env, config, score)
     if not isinstance(env.action_space, gym.spaces.Discrete):
-        raise SystemExit(f"play needs a Discrete or Box action space, {config.env_id} has {env.action_space}")
+        raise SystemExit(
+            f"play needs a Discrete or Box action space, {config.env_id} has {env.action_space}"
+        )
     num_actions = int(env.action_space.n)
     try:
         env.reset(seed=config.seed)
@@ -93,7 +99,10 @@ def main(config: Config) -> dict[str, float]:
 
 
 def play_box(env: gym.Env[Any, Any], config: Config, score: Score) -> dict[str, float]:
-    """Play with held keys in the window, or with lines of numbers; an episode that ends is followed by the next."""
+    """Play with held keys in the window, or with lines of numbers.
+
+    An episode that ends is followed by the next.
+    """
     is_window = config.render_mode == "human"
     if is_window and not hasattr(env.unwrapped, "action_of_keys"):
         raise SystemExit(
@@ -101,7 +110,9 @@ def play_box(env: gym.Env[Any, Any], config: Config, score: Score) -> dict[str, 
         )
     try:
         env.reset(seed=config.seed)
-        print(f"{config.env_id}: {'hold the arrow keys' if is_window else 'the numbers of an action a line'}, q quits")
+        print(
+            f"{config.env_id}: {'hold the arrow keys' if is_window else 'the numbers of an action a line'}, q quits"
+        )
         show(env)
         for action in held_key_actions(env) if is_window else number_actions(env):
             _, reward, terminated, truncated, info = env.step(action)
@@ -118,7 +129,10 @@ def play_box(env: gym.Env[Any, Any], config: Config, score: Score) -> dict[str, 
 
 
 def number_actions(env: gym.Env[Any, Any]) -> Iterator[Any]:
-    """The actions of the lines of the standard input, until q; others are told what is wrong with them."""
+    """The actions of the lines of the standard input, until q.
+
+    Others are told what is wrong with them.
+    """
     for line in lines():
         if line == QUIT:
             return
@@ -136,13 +150,22 @@ def held_key_actions(env: gym.Env[Any, Any]) -> Iterator[Any]:
     """The action of the arrow keys that are held, one for each frame, until q or the window is closed."""
     import pygame
 
-    arrows = {pygame.K_LEFT: "left", pygame.K_RIGHT: "right", pygame.K_UP: "up", pygame.K_DOWN: "down"}
+    arrows = {
+        pygame.K_LEFT: "left",
+        pygame.K_RIGHT: "right",
+        pygame.K_UP: "up",
+        pygame.K_DOWN: "down",
+    }
     while True:
         for event in pygame.event.get():
-            if event.type == pygame.QUIT or (event.type == pygame.KEYDOWN and event.unicode == QUIT):
+            if event.type == pygame.QUIT or (
+                event.type == pygame.KEYDOWN and event.unicode == QUIT
+            ):
                 return
         pressed = pygame.key.get_pressed()
-        yield env.unwrapped.action_of_keys(frozenset(name for key, name in arrows.items() if pressed[key]))
+        yield env.unwrapped.action_of_keys(
+            frozenset(name for key, name in arrows.items() if pressed[key])
+        )
 
 
 def play(env: gym.Env[Any, Any], entry: str, num_actions: int, score: Score) -> None:

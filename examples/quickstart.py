@@ -2,8 +2,10 @@
 
     python examples/quickstart.py --output-dir runs/quickstart
 
-1. REINFORCE with a world-model loss learns `wm/SequenceNext-v0` and is evaluated on episodes that it never saw.
-2. The same agent with and without the world model learns `wm/RuleRecall-v0`, ten seeds at once, one process an arm.
+1. REINFORCE with a world-model loss learns `wm/SequenceNext-v0` and is evaluated on episodes that
+  it never saw.
+2. The same agent with and without the world model learns `wm/RuleRecall-v0`, ten seeds at once, one
+  process an arm.
 
 Writes summary.json, rule_recall.png and the agent, and prints a table.
 """
@@ -19,13 +21,20 @@ from rich.table import Table
 
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.evaluation import plot_learning_curves, wilson_interval
-from wm_agents.evaluation.ablation import ArmResult, Protocol, compare, ratio_sentence, run_arms, world_model_arms
-from wm_agents.reinforce import LossWeights, Reinforce, ReinforceConfig
-from wm_agents.sequence_model import NetworkConfig
+from wm_agents.evaluation.ablation import (
+    ArmResult,
+    Protocol,
+    compare,
+    ratio_sentence,
+    run_arms,
+    world_model_arms,
+)
+from wm_agents.policy_gradient.reinforce import LossWeights, Reinforce, ReinforceConfig
+from wm_agents.policy_gradient.sequence_model import NetworkConfig
 from wm_agents.training import progress
 from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.paths import expand_paths
+from wm_envs.data.paths import expand_paths
 
 EVALUATE_EVERY = 50
 """Updates between two greedy evaluations on wm/RuleRecall-v0."""
@@ -53,7 +62,9 @@ def main(config: Config) -> dict[str, float]:
     """Train, compare, draw; returns the summary."""
     config = expand_paths(config)
     check(config)
-    torch.set_num_threads(1)  # the networks are small: two processes use two cores better than two threads
+    torch.set_num_threads(
+        1
+    )  # the networks are small: two processes use two cores better than two threads
     folder = make_output_directory(config.output_dir, has_pictures=True)
     started = time.perf_counter()
     summary = learn_sequence(config)
@@ -78,7 +89,9 @@ def check(config: Config) -> None:
     if config.num_seeds < 2:
         raise SystemExit(f"an interval needs at least two seeds, got num_seeds={config.num_seeds}")
     if config.recall_updates < EVALUATE_EVERY:
-        raise SystemExit(f"recall_updates is at least {EVALUATE_EVERY}, one evaluation, got {config.recall_updates}")
+        raise SystemExit(
+            f"recall_updates is at least {EVALUATE_EVERY}, one evaluation, got {config.recall_updates}"
+        )
 
 
 def learn_sequence(config: Config) -> dict[str, float]:
@@ -90,7 +103,9 @@ def learn_sequence(config: Config) -> dict[str, float]:
     interval = wilson_interval(int(successes.sum()), successes.size)
     scores = {"sequence_success_rate": interval.estimate, "sequence_success_low": interval.low}
     title = "REINFORCE with a world model on wm/SequenceNext-v0"
-    card = Card(title, "wm/SequenceNext-v0", scores, "python examples/quickstart.py", seeds=(config.seed,))
+    card = Card(
+        title, "wm/SequenceNext-v0", scores, "python examples/quickstart.py", seeds=(config.seed,)
+    )
     save_with_card(agent, config.output_dir / "sequence_next", card)
     return scores
 
@@ -106,14 +121,21 @@ def compare_on_recall(config: Config) -> dict[str, ArmResult]:
     )
     arms = world_model_arms(base)
     protocol = Protocol(
-        "wm/RuleRecall-v0", seed=config.seed, num_updates=config.recall_updates, evaluate_every=EVALUATE_EVERY
+        "wm/RuleRecall-v0",
+        seed=config.seed,
+        num_updates=config.recall_updates,
+        evaluate_every=EVALUATE_EVERY,
     )
-    with progress(2 * config.recall_updates, "rule recall, both arms", False if config.quiet else None) as bar:
+    with progress(
+        2 * config.recall_updates, "rule recall, both arms", False if config.quiet else None
+    ) as bar:
         return run_arms(
             {"with": arms["with"], "without": arms["without"]},
             protocol,
             num_workers=2,
-            report=lambda label, _update, success: bar.advance(protocol.evaluate_every, **{label: success}),
+            report=lambda label, _update, success: bar.advance(
+                protocol.evaluate_every, **{label: success}
+            ),
         )
 
 
@@ -123,10 +145,14 @@ def show(summary: dict[str, float], picture: Path) -> None:
     table.add_column("task")
     table.add_column("agent")
     table.add_column("success", justify="right")
-    table.add_row("wm/SequenceNext-v0", "REINFORCE + world model", f"{summary['sequence_success_rate']:.3f}")
+    table.add_row(
+        "wm/SequenceNext-v0", "REINFORCE + world model", f"{summary['sequence_success_rate']:.3f}"
+    )
     for arm, label in (("with", "REINFORCE + world model"), ("without", "REINFORCE")):
         low, high = summary[f"iqm_{arm}_low"], summary[f"iqm_{arm}_high"]
-        table.add_row("wm/RuleRecall-v0", label, f"{summary[f'iqm_{arm}']:.3f} [{low:.3f}, {high:.3f}]")
+        table.add_row(
+            "wm/RuleRecall-v0", label, f"{summary[f'iqm_{arm}']:.3f} [{low:.3f}, {high:.3f}]"
+        )
     console = Console()
     console.print(table)
     console.print(f"Rule recall, chance 1/36 = 0.028; {ratio_sentence(summary)}.")

@@ -16,7 +16,7 @@ import tyro
 from numpy.typing import NDArray
 
 import wm_envs  # noqa: F401  (registers the ids)
-from wm_envs.paths import expand_paths
+from wm_envs.data.paths import expand_paths
 
 Frame = NDArray[np.uint8]
 
@@ -50,7 +50,9 @@ def main(config: Config) -> dict[str, float]:
     """Run the episodes; returns the summary that is written."""
     config = expand_paths(config)
     if config.episodes < 1 or config.max_frames < 1:
-        raise SystemExit(f"episodes and max_frames are at least 1, got {config.episodes} and {config.max_frames}")
+        raise SystemExit(
+            f"episodes and max_frames are at least 1, got {config.episodes} and {config.max_frames}"
+        )
     make_folder(config.output_dir)
     env = make_env(config.env_id)
     env.reset(seed=config.seed)
@@ -58,9 +60,13 @@ def main(config: Config) -> dict[str, float]:
     episodes = [run_episode(env, is_drawn=index == 0) for index in range(config.episodes)]
     env.close()
     summary = summarise(episodes)
-    (config.output_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    (config.output_dir / "summary.json").write_text(
+        json.dumps(summary, indent=2) + "\n", encoding="utf-8"
+    )
     if episodes[0].frames:
-        write_contact_sheet(config.output_dir / "frames.png", evenly_spaced(episodes[0].frames, config.max_frames))
+        write_contact_sheet(
+            config.output_dir / "frames.png", evenly_spaced(episodes[0].frames, config.max_frames)
+        )
     print(json.dumps(summary, indent=2))
     return summary
 
@@ -71,7 +77,9 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "summary.json").touch()
     except OSError as error:
-        raise SystemExit(f"cannot write into {folder}: {error.strerror}; choose another --output-dir") from error
+        raise SystemExit(
+            f"cannot write into {folder}: {error.strerror}; choose another --output-dir"
+        ) from error
 
 
 def make_env(env_id: str) -> gym.Env[Any, Any]:
@@ -119,11 +127,15 @@ def summarise(episodes: list[Episode]) -> dict[str, float]:
 
 def evenly_spaced(frames: list[Frame], number: int) -> list[Frame]:
     """At most `number` frames, the first and the last among them."""
-    chosen = np.unique(np.linspace(0, len(frames) - 1, min(number, len(frames))).round().astype(int))
+    chosen = np.unique(
+        np.linspace(0, len(frames) - 1, min(number, len(frames))).round().astype(int)
+    )
     return [frames[index] for index in chosen]
 
 
-def write_contact_sheet(path: Path, frames: list[Frame], *, num_columns: int = 4, gap: int = 6) -> None:
+def write_contact_sheet(
+    path: Path, frames: list[Frame], *, num_columns: int = 4, gap: int = 6
+) -> None:
     """Write frames [height, width, 3] of one size as a grid, row by row."""
     import imageio.v3 as imageio
 

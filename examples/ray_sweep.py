@@ -1,13 +1,14 @@
 """Sweep the weight of the world-model loss and the learning rate over seeds with Ray Tune.
 
-    python examples/ray_sweep.py --env-id wm/RuleRecall-v0 --total-timesteps 200000 --seeds 0 1 2 3 4
-    python examples/ray_sweep.py --address auto --output-dir /shared/sweep
+    python examples/ray_sweep.py --env-id wm/RuleRecall-v0 --total-timesteps 200000 --seeds 0 1 2 3
+    4 python examples/ray_sweep.py --address auto --output-dir /shared/sweep
 
-Each trial is one weight, one learning rate and one seed, in a folder of its own with checkpoints. The same command
-again goes on where it was stopped: finished trials are read, unfinished ones continue from their last checkpoint to the
-bit, and a trial whose worker dies does so by itself. On a cluster `--output-dir` is a folder that all machines see, and
-wm-suite is installed on each. Writes trials.json, summary.json (the best setting by the interquartile mean over seeds)
-and sweep.png. Needs the extra `ray`.
+Each trial is one weight, one learning rate and one seed, in a folder of its own with checkpoints.
+The same command again goes on where it was stopped: finished trials are read, unfinished ones
+continue from their last checkpoint to the bit, and a trial whose worker dies does so by itself. On
+a cluster `--output-dir` is a folder that all machines see, and wm-suite is installed on each.
+Writes trials.json, summary.json (the best setting by the interquartile mean over seeds) and
+sweep.png. Needs the extra `ray`.
 """
 
 import itertools
@@ -22,10 +23,16 @@ import numpy as np
 import tyro
 
 from wm_agents.evaluation.statistics import stratified_bootstrap
-from wm_agents.reinforce import Callback, LossWeights, Reinforce, ReinforceConfig, UpdateReport
+from wm_agents.policy_gradient.reinforce import (
+    Callback,
+    LossWeights,
+    Reinforce,
+    ReinforceConfig,
+    UpdateReport,
+)
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.paths import expand_paths
+from wm_envs.data.paths import expand_paths
 
 MAX_FAILURES = 5  # of one trial, each of which costs the time since its last checkpoint
 
@@ -78,11 +85,18 @@ class Trial:
 
 
 def trials_of(config: Config) -> list[Trial]:
-    """All points of the sweep; a folder's name says which, so that another sweep does not take it for its own."""
+    """All points of the sweep.
+
+    A folder's name says which, so that another sweep does not take it for its own.
+    """
     trials = []
-    for coef, rate, seed in itertools.product(config.world_model_coefs, config.learning_rates, config.seeds):
+    for coef, rate, seed in itertools.product(
+        config.world_model_coefs, config.learning_rates, config.seeds
+    ):
         name = f"{config.env_id.replace('/', '_').replace(':', '_')}_{config.total_timesteps}"
-        folder = config.output_dir.resolve() / "trials" / f"{name}_coef{coef:g}_rate{rate:g}_seed{seed}"
+        folder = (
+            config.output_dir.resolve() / "trials" / f"{name}_coef{coef:g}_rate{rate:g}_seed{seed}"
+        )
         sizes = (config.total_timesteps, config.checkpoint_every, config.evaluation_episodes)
         trials.append(Trial(config.env_id, coef, rate, seed, *sizes, str(folder)))
     return trials
@@ -98,9 +112,17 @@ def run_trial(trial: Trial, callback: Callback | None = None) -> dict[str, float
     checkpoints = CheckpointManager(Path(trial.folder) / "checkpoints", keep=2, kind="reinforce")
     latest = checkpoints.latest()
     agent = new_agent(trial) if latest is None else Reinforce.from_checkpoint(latest)
-    agent.learn(trial.total_timesteps, callback, checkpoints=checkpoints, checkpoint_every=trial.checkpoint_every)
+    agent.learn(
+        trial.total_timesteps,
+        callback,
+        checkpoints=checkpoints,
+        checkpoint_every=trial.checkpoint_every,
+    )
     batch = agent.evaluate(trial.evaluation_episodes)
-    result = {"mean_return": float(batch.returns.mean()), "real_steps": float(agent.num_steps.mean())}
+    result = {
+        "mean_return": float(batch.returns.mean()),
+        "real_steps": float(agent.num_steps.mean()),
+    }
     if batch.successes is not None:
         result["success_rate"] = float(batch.successes.mean())
     write_whole(trial.result_path, {**asdict(trial), **result})
@@ -110,7 +132,11 @@ def run_trial(trial: Trial, callback: Callback | None = None) -> dict[str, float
 def new_agent(trial: Trial) -> Reinforce:
     """REINFORCE with this trial's weight, learning rate and seed."""
     weights = LossWeights(world_model=trial.world_model_coef)
-    return Reinforce(trial.env_id, ReinforceConfig(weights=weights, learning_rate=trial.learning_rate), seed=trial.seed)
+    return Reinforce(
+        trial.env_id,
+        ReinforceConfig(weights=weights, learning_rate=trial.learning_rate),
+        seed=trial.seed,
+    )
 
 
 def trainable(parameters: dict[str, Any]) -> None:
@@ -169,7 +195,12 @@ def tune_trials(trials: Sequence[Trial], config: Config) -> None:
         ray.init(address=config.address, log_to_driver=False)
     elif is_ours:
         store = 100 * 2**20  # bytes; results are a few numbers
-        ray.init(num_cpus=config.num_workers, include_dashboard=False, object_store_memory=store, log_to_driver=False)
+        ray.init(
+            num_cpus=config.num_workers,
+            include_dashboard=False,
+            object_store_memory=store,
+            log_to_driver=False,
+        )
     try:
         grid = tune.Tuner(
             tune.with_resources(trainable, {"cpu": 1}),
@@ -183,7 +214,9 @@ def tune_trials(trials: Sequence[Trial], config: Config) -> None:
             ),
         ).fit()
         if grid.errors:
-            raise RuntimeError(f"{len(grid.errors)} of {len(trials)} trials failed; the first: {grid.errors[0]}")
+            raise RuntimeError(
+                f"{len(grid.errors)} of {len(trials)} trials failed; the first: {grid.errors[0]}"
+            )
     finally:
         if is_ours:
             ray.shutdown()
@@ -197,7 +230,14 @@ def compare(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         chosen = [r for r in results if (r["world_model_coef"], r["learning_rate"]) == (coef, rate)]
         scores = [result.get("success_rate", result["mean_return"]) for result in chosen]
         interval = stratified_bootstrap(np.asarray(scores))
-        rows.append({"world_model_coef": coef, "learning_rate": rate, "num_seeds": len(scores), "interval": interval})
+        rows.append(
+            {
+                "world_model_coef": coef,
+                "learning_rate": rate,
+                "num_seeds": len(scores),
+                "interval": interval,
+            }
+        )
     return sorted(rows, key=lambda row: -row["interval"].estimate)
 
 
@@ -224,11 +264,21 @@ def draw(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     coefs = sorted({row["world_model_coef"] for row in rows})
     for rate in sorted({row["learning_rate"] for row in rows}):
-        line = [next(r for r in rows if (r["world_model_coef"], r["learning_rate"]) == (c, rate)) for c in coefs]
+        line = [
+            next(r for r in rows if (r["world_model_coef"], r["learning_rate"]) == (c, rate))
+            for c in coefs
+        ]
         middle = [row["interval"].estimate for row in line]
         limits = [[r["interval"].estimate - r["interval"].low for r in line]]
         limits += [[r["interval"].high - r["interval"].estimate for r in line]]
-        axes.errorbar(range(len(coefs)), middle, yerr=limits, marker="o", capsize=4, label=f"learning rate {rate:g}")
+        axes.errorbar(
+            range(len(coefs)),
+            middle,
+            yerr=limits,
+            marker="o",
+            capsize=4,
+            label=f"learning rate {rate:g}",
+        )
     axes.set_xticks(range(len(coefs)), [f"{coef:g}" for coef in coefs])
     axes.set_xlabel("Weight of the world-model loss")
     axes.set_ylabel("Interquartile mean over seeds")
@@ -246,7 +296,10 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
     table = Table("world-model weight", "learning rate", "seeds", "interquartile mean")
     for row in rows:
         table.add_row(
-            f"{row['world_model_coef']:g}", f"{row['learning_rate']:g}", str(row["num_seeds"]), str(row["interval"])
+            f"{row['world_model_coef']:g}",
+            f"{row['learning_rate']:g}",
+            str(row["num_seeds"]),
+            str(row["interval"]),
         )
     Console().print(table)
 

@@ -2,8 +2,9 @@
 
     python examples/record_pong.py --env-id wm/PongAtari-v0 --steps 20000 --output-dir runs/pong
 
-Writes one <player>.npz per player, whose arrays `wm_agents.Trajectories.from_arrays` takes, and summary.json with what
-is in them: lengths, scores, the share of fast balls, which random play hardly ever sees.
+Writes one <player>.npz per player, whose arrays `wm_agents.Trajectories.from_arrays` takes, and
+summary.json with what is in them: lengths, scores, the share of fast balls, which random play
+hardly ever sees.
 """
 
 import json
@@ -15,8 +16,10 @@ import numpy as np
 import tyro
 
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.datasets import Recording, record, save_minari
-from wm_envs.paths import expand_paths
+from wm_envs import record
+from wm_envs.data import Trajectories
+from wm_envs.data.minari import save_minari
+from wm_envs.data.paths import expand_paths
 from wm_envs.pong.planner import Planner
 from wm_envs.pong.players import PLAYERS
 
@@ -52,17 +55,28 @@ def main(config: Config) -> dict[str, float]:
     """Record every player; returns the summary that is written."""
     config = expand_paths(config)
     if config.steps < 1 or config.episode_steps < 1:
-        raise SystemExit(f"steps and episode_steps are at least 1, got {config.steps} and {config.episode_steps}")
+        raise SystemExit(
+            f"steps and episode_steps are at least 1, got {config.steps} and {config.episode_steps}"
+        )
     if config.minari and "{player}" not in config.minari:
-        raise SystemExit(f"--minari needs {{player}} in the name, as in wm/pong/{{player}}-v0, got {config.minari!r}")
+        raise SystemExit(
+            f"--minari needs {{player}} in the name, as in wm/pong/{{player}}-v0, got {config.minari!r}"
+        )
     make_output_directory(config.output_dir)
     summary: dict[str, float] = {}
     for number, player in enumerate(config.players):
         recording = record_player(config, player, config.seed + 10_000 * number)
-        np.savez_compressed(config.output_dir / f"{player}.npz", **recording)
+        recording.save(config.output_dir / f"{player}.npz")
         if config.minari:
-            save_minari(recording, config.minari.format(player=player), config.env_id, env_kwargs=options(config))
-        summary |= {f"{player}_{name}": value for name, value in describe(recording, frame_skip=4).items()}
+            save_minari(
+                recording,
+                config.minari.format(player=player),
+                config.env_id,
+                env_kwargs=options(config),
+            )
+        summary |= {
+            f"{player}_{name}": value for name, value in describe(recording, frame_skip=4).items()
+        }
     write_summary(config.output_dir, summary)
     print(json.dumps(summary, indent=2))
     return summary
@@ -70,25 +84,32 @@ def main(config: Config) -> dict[str, float]:
 
 def options(config: Config) -> dict[str, Any]:
     """The environment's."""
-    return {"repeat_action_probability": config.repeat_action_probability, "time_limit": config.episode_steps}
+    return {
+        "repeat_action_probability": config.repeat_action_probability,
+        "time_limit": config.episode_steps,
+    }
 
 
-def record_player(config: Config, player: Name, seed: int) -> Recording:
+def record_player(config: Config, player: Name, seed: int) -> Trajectories:
     """As many episodes as the steps allow, each from a start of its own."""
-    policy = Planner(seed, env_kwargs=options(config)) if player == "planner" else PLAYERS[player](seed)
+    policy = (
+        Planner(seed, env_kwargs=options(config)) if player == "planner" else PLAYERS[player](seed)
+    )
     episodes = max(1, round(config.steps / config.episode_steps))
-    return record(config.env_id, episodes=episodes, policy=policy, seed=seed, env_kwargs=options(config))
+    return record(
+        config.env_id, episodes=episodes, policy=policy, seed=seed, env_kwargs=options(config)
+    )
 
 
-def describe(recording: Recording, *, frame_skip: int) -> dict[str, float]:
+def describe(recording: Trajectories, *, frame_skip: int) -> dict[str, float]:
     """Flat names to numbers."""
-    seen = recording["observations"]
-    last = np.cumsum(recording["lengths"] + 1) - 1
+    seen = recording.observations
+    last = np.cumsum(recording.lengths + 1) - 1
     is_flying = (seen[:, BALL_X] > 0) & (seen[:, LAST_BALL_X] > 0)
     speed = np.abs(seen[:, BALL_X] - seen[:, LAST_BALL_X])[is_flying] / frame_skip
     return {
-        "episodes": len(recording["lengths"]),
-        "steps": int(recording["lengths"].sum()),
+        "episodes": len(recording.lengths),
+        "steps": int(recording.lengths.sum()),
         "mean_player_score": float(seen[last, PLAYER_SCORE].mean()),
         "mean_enemy_score": float(seen[last, ENEMY_SCORE].mean()),
         "fast_share": float((speed >= FAST).mean()) if is_flying.any() else 0.0,

@@ -1,9 +1,11 @@
 """Train REINFORCE with a world-model loss on any Gymnasium id, several seeds at once.
 
-    python examples/reinforce.py --env-id wm/SequenceNext-v0 --total-timesteps 50000 --seed 7 --output-dir out
+    python examples/reinforce.py --env-id wm/SequenceNext-v0 --total-timesteps 50000 --seed 7
+    --output-dir out
 
-Writes summary.json, metrics.jsonl, a learning curve, checkpoints and the trained agent with its model card (README.md,
-config.json, model.safetensors). The same command with `--resume` goes on where a killed run stopped, to the bit.
+Writes summary.json, metrics.jsonl, a learning curve, checkpoints and the trained agent with its
+model card (README.md, config.json, model.safetensors). The same command with `--resume` goes on
+where a killed run stopped, to the bit.
 """
 
 import time
@@ -18,14 +20,25 @@ from rich.table import Table
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation import plot_learning_curves, wilson_interval
-from wm_agents.reinforce import LossWeights, Reinforce, ReinforceConfig, UpdateReport
-from wm_agents.sequence_model import NetworkConfig
-from wm_agents.training import ConsoleLogger, JSONLLogger, LoggerGroup, TensorBoardLogger, WandbLogger
+from wm_agents.policy_gradient.reinforce import (
+    LossWeights,
+    Reinforce,
+    ReinforceConfig,
+    UpdateReport,
+)
+from wm_agents.policy_gradient.sequence_model import NetworkConfig
+from wm_agents.training import (
+    ConsoleLogger,
+    JSONLLogger,
+    LoggerGroup,
+    TensorBoardLogger,
+    WandbLogger,
+)
 from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.loggers import Logger
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.paths import expand_paths
+from wm_envs.data.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -75,15 +88,27 @@ def main(config: Config) -> dict[str, float]:
     curve: list[tuple[float, np.ndarray]] = []
 
     def record(_: Reinforce, report: UpdateReport) -> None:
-        curve.append((float(report.num_steps.mean()), report.metrics.get("success", report.metrics["return"])))
+        curve.append(
+            (
+                float(report.num_steps.mean()),
+                report.metrics.get("success", report.metrics["return"]),
+            )
+        )
 
     started = time.perf_counter()
     with LoggerGroup(*make_loggers(config, agent)) as logger:
         agent.learn(
-            config.total_timesteps, record, progress_bar=not config.quiet, logger=logger, checkpoints=checkpoints
+            config.total_timesteps,
+            record,
+            progress_bar=not config.quiet,
+            logger=logger,
+            checkpoints=checkpoints,
         )
     seconds = time.perf_counter() - started
-    summary = evaluate(agent, config.evaluation_episodes) | {"seconds": seconds, "updates": agent.num_updates}
+    summary = evaluate(agent, config.evaluation_episodes) | {
+        "seconds": seconds,
+        "updates": agent.num_updates,
+    }
     save_with_card(agent, folder, card_of(config, summary))
     write_summary(folder, summary)
     if curve:
@@ -95,7 +120,9 @@ def main(config: Config) -> dict[str, float]:
 def make_agent(config: Config, checkpoints: CheckpointManager) -> Reinforce:
     """A new agent, which with `resume` takes over the newest good checkpoint of a run with the same settings."""
     if checkpoints.paths() and not config.resume:
-        raise ConfigError(f"{config.output_dir} holds a run: go on with --resume, or choose another --output-dir")
+        raise ConfigError(
+            f"{config.output_dir} holds a run: go on with --resume, or choose another --output-dir"
+        )
     weights = LossWeights(entropy=config.entropy_coef, world_model=config.world_model_coef)
     agent = Reinforce(
         config.env_id,
@@ -121,25 +148,35 @@ def make_loggers(config: Config, agent: Reinforce) -> list[Logger]:
     if config.tensorboard:
         loggers.append(TensorBoardLogger(config.output_dir / "tensorboard", resume_step=step))
     if config.track:
-        loggers.append(WandbLogger("wm-suite", f"reinforce {config.env_id}", vars(config), config.output_dir))
+        loggers.append(
+            WandbLogger("wm-suite", f"reinforce {config.env_id}", vars(config), config.output_dir)
+        )
     return loggers
 
 
 def evaluate(agent: Reinforce, num_episodes: int) -> dict[str, float]:
     """Greedy episodes of every run on seeds that training never used."""
     batch = agent.evaluate(num_episodes)
-    summary = {"mean_return": float(batch.returns.mean()), "real_steps": float(agent.num_steps.mean())}
+    summary = {
+        "mean_return": float(batch.returns.mean()),
+        "real_steps": float(agent.num_steps.mean()),
+    }
     if batch.successes is not None:
         rates = batch.successes.mean(1)
         interval = wilson_interval(int(batch.successes.sum()), batch.successes.size)
-        summary |= {"success_rate": float(rates.mean()), "success_rate_worst_seed": float(rates.min())}
+        summary |= {
+            "success_rate": float(rates.mean()),
+            "success_rate_worst_seed": float(rates.min()),
+        }
         summary |= {"success_rate_low": interval.low, "success_rate_high": interval.high}
     return summary
 
 
 def card_of(config: Config, summary: dict[str, float]) -> Card:
     """What a stranger has to know about the agent."""
-    options = f"--world-model-coef {config.world_model_coef:g} --learning-rate {config.learning_rate:g}"
+    options = (
+        f"--world-model-coef {config.world_model_coef:g} --learning-rate {config.learning_rate:g}"
+    )
     sizes = f"--total-timesteps {config.total_timesteps} --seed {config.seed} --num-seeds {config.num_seeds}"
     return Card(
         title=f"REINFORCE{' with a world model' if config.world_model_coef else ''} on {config.env_id}",
@@ -148,17 +185,26 @@ def card_of(config: Config, summary: dict[str, float]) -> Card:
         command=f"python examples/reinforce.py --env-id {config.env_id} {sizes} {options}",
         seeds=(config.seed,),
         evaluation=f"{config.evaluation_episodes} greedy episodes per run, from seeds that training never used.",
-        limits="" if config.num_seeds >= 10 else f"Trained with {config.num_seeds} seed(s): no claim about the method.",
+        limits=""
+        if config.num_seeds >= 10
+        else f"Trained with {config.num_seeds} seed(s): no claim about the method.",
     )
 
 
-def draw(path: Path, curve: list[tuple[float, np.ndarray]], config: Config, num_points: int = 100) -> None:
+def draw(
+    path: Path, curve: list[tuple[float, np.ndarray]], config: Config, num_points: int = 100
+) -> None:
     """The learning curve, averaged over stretches of updates so that it can be read."""
     pieces = np.array_split(np.arange(len(curve)), min(num_points, len(curve)))
     steps = [curve[piece[-1]][0] for piece in pieces]
     values = np.stack([np.mean([curve[i][1] for i in piece], 0) for piece in pieces], 1)
     plot_learning_curves(
-        path, {"REINFORCE": values}, steps, "success or return while training", xlabel="Steps", title=config.env_id
+        path,
+        {"REINFORCE": values},
+        steps,
+        "success or return while training",
+        xlabel="Steps",
+        title=config.env_id,
     )
 
 

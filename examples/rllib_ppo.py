@@ -3,9 +3,9 @@
     python examples/rllib_ppo.py --env-id wm/SequenceNext-v0 --total-timesteps 40000 --num-runners 1
     python examples/rllib_ppo.py --env-id wm/Navigation-v0 --address auto --num-runners 16
 
-Without `--address` Ray is started here and stopped in the end. The trained network is evaluated like every other agent
-(`RLModuleAgent` has Stable-Baselines3's `predict`). Writes summary.json. Needs the extra `ray`, and on a cluster
-wm-suite on every machine.
+Without `--address` Ray is started here and stopped in the end. The trained network is evaluated
+like every other agent (`RLModuleAgent` has Stable-Baselines3's `predict`). Writes summary.json.
+Needs the extra `ray`, and on a cluster wm-suite on every machine.
 """
 
 import time
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from wm_agents.evaluation.episodes import evaluate
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.paths import expand_paths
+from wm_envs.data.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ def make_algorithm(config: Config) -> Any:
     settings = (
         PPOConfig()
         .environment("wm_suite_env", env_config={"env_id": config.env_id})
-        .env_runners(num_env_runners=config.num_runners, num_envs_per_env_runner=config.envs_per_runner)
+        .env_runners(
+            num_env_runners=config.num_runners, num_envs_per_env_runner=config.envs_per_runner
+        )
         .training(
             train_batch_size_per_learner=config.batch_size,
             minibatch_size=min(256, config.batch_size),
@@ -111,7 +113,9 @@ class RLModuleAgent:
             return outputs.argmax(-1) + self.action_space.start, state
         assert isinstance(self.action_space, gym.spaces.Box)
         low, high = self.action_space.low, self.action_space.high
-        means = np.clip(outputs[:, : low.size].reshape(-1, *low.shape), -1.0, 1.0)  # RLlib acts between -1 and 1
+        means = np.clip(
+            outputs[:, : low.size].reshape(-1, *low.shape), -1.0, 1.0
+        )  # RLlib acts between -1 and 1
         return (low + (means + 1.0) / 2.0 * (high - low)).astype(low.dtype), state
 
 
@@ -144,7 +148,9 @@ def start_ray(ray: Any, config: Config) -> None:
         return
     num_cpus = config.num_runners + 1
     store = 256 * 2**20  # bytes: batches are small, and the default is a third of the memory
-    ray.init(num_cpus=num_cpus, include_dashboard=False, object_store_memory=store, log_to_driver=False)
+    ray.init(
+        num_cpus=num_cpus, include_dashboard=False, object_store_memory=store, log_to_driver=False
+    )
 
 
 def train(config: Config) -> dict[str, float]:
@@ -156,15 +162,23 @@ def train(config: Config) -> dict[str, float]:
             result = algorithm.train()
             num_steps = int(result["num_env_steps_sampled_lifetime"])
             if not config.quiet:
-                print(f"{num_steps:>10,} steps  return {result['env_runners'].get('episode_return_mean', np.nan):.3g}")
+                print(
+                    f"{num_steps:>10,} steps  return {result['env_runners'].get('episode_return_mean', np.nan):.3g}"
+                )
         seconds = time.perf_counter() - started
         env = make_env({"env_id": config.env_id})
         agent = RLModuleAgent(algorithm.get_module(), env.action_space)
         env.close()
-        results = evaluate(agent, config.env_id, config.evaluation_episodes, seed=config.seed + 10_000)
+        results = evaluate(
+            agent, config.env_id, config.evaluation_episodes, seed=config.seed + 10_000
+        )
     finally:
         algorithm.stop()
-    return {**results.summary(), "total_timesteps": num_steps, "steps_per_second": num_steps / seconds}
+    return {
+        **results.summary(),
+        "total_timesteps": num_steps,
+        "steps_per_second": num_steps / seconds,
+    }
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Stable-Baselines3's PPO on the real game, from the same features as the dream agent: what the dream is compared with.
 
-    python examples/sb3_pong.py --env-id wm/PongAtari-v0 --max-real-steps 100000 --seed 5 --output-dir out
+    python examples/sb3_pong.py --env-id wm/PongAtari-v0 --max-real-steps 100000 --seed 5
+    --output-dir out
 
 Observations are the positions of the objects, an easier input than pixels. Writes summary.json.
 """
@@ -22,13 +23,13 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.domains.pong.features import NUM_FEATURES
+from wm_agents.domains.pong.view import PongView
 from wm_agents.evaluation.episodes import evaluate
-from wm_agents.feature_dreams import RememberingAgent
-from wm_agents.sb3_adapter import SB3VecEnv
+from wm_agents.imagination.features import RememberingAgent
+from wm_agents.sb3.vec_env import SB3VecEnv
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.paths import expand_paths
-from wm_envs.pong.features import NUM_FEATURES
-from wm_envs.pong.view import PongView
+from wm_envs.data.paths import expand_paths
 
 Array = NDArray[Any]
 
@@ -44,7 +45,10 @@ class Config:
     output_dir: Path = Path("runs/sb3_pong")
     """Folder for summary.json."""
     max_real_steps: int = 100_000
-    """Steps of the real game, evaluation apart; rounded up to whole rounds of num_envs * num_steps."""
+    """Steps of the real game, evaluation apart.
+
+    Rounded up to whole rounds of num_envs * num_steps.
+    """
     repeat_action_probability: float = 0.25
     """Sticky actions, in training and evaluation."""
     num_envs: int = 8
@@ -95,12 +99,20 @@ def main(config: Config) -> dict[str, Any]:
     torch.set_num_threads(1)
     make_output_directory(config.output_dir)
     options = {"repeat_action_probability": config.repeat_action_probability}
-    rows = gym.make_vec(config.env_id, config.num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **options)
+    rows = gym.make_vec(
+        config.env_id, config.num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **options
+    )
     view = PongView()
     env = RememberingVecEnv(SB3VecEnv(rows), view)
     batch_size = min(256, config.num_envs * config.num_steps)
     agent = PPO(
-        "MlpPolicy", env, n_steps=config.num_steps, batch_size=batch_size, ent_coef=0.01, seed=config.seed, device="cpu"
+        "MlpPolicy",
+        env,
+        n_steps=config.num_steps,
+        batch_size=batch_size,
+        ent_coef=0.01,
+        seed=config.seed,
+        device="cpu",
     )
     agent.learn(config.max_real_steps)
     seconds = time.perf_counter() - began

@@ -1,10 +1,12 @@
 """Train Stable-Baselines3's PPO on any Gymnasium id, with or without a world-model loss.
 
-    python examples/sb3_ppo.py --env-id wm/SequenceNext-v0 --total-timesteps 50000 --output-dir runs/ppo
-    python examples/sb3_ppo.py --env-id wm/Navigation-v0 --world-model-coef 1 --output-dir runs/ppo_with_model
+    python examples/sb3_ppo.py --env-id wm/SequenceNext-v0 --total-timesteps 50000 --output-dir
+    runs/ppo python examples/sb3_ppo.py --env-id wm/Navigation-v0 --world-model-coef 1 --output-dir
+    runs/ppo_with_model
 
-With coefficient 0 this is SB3's own PPO. Writes summary.json, learning_curve.png, the trained agent as agent.zip, and
-its policy's weights with a model card (README.md, config.json, model.safetensors).
+With coefficient 0 this is SB3's own PPO. Writes summary.json, learning_curve.png, the trained agent
+as agent.zip, and its policy's weights with a model card (README.md, config.json,
+model.safetensors).
 """
 
 import json
@@ -25,12 +27,12 @@ import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.episodes import evaluate
 from wm_agents.evaluation.plots import plot_learning_curves
-from wm_agents.sb3_adapter import SB3VecEnv
+from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
+from wm_agents.sb3.vec_env import SB3VecEnv
 from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.seeding import spawn_seeds
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_agents.world_model_ppo import WorldModelPPO
-from wm_envs.paths import expand_paths
+from wm_envs.data.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,10 @@ class Config:
 
 
 class EpisodeCurve(BaseCallback):
-    """Keeps the mean of the episodes that finished in each rollout: successes where they are reported, else returns."""
+    """Keeps the mean of the episodes that finished in each rollout.
+
+    Successes where they are reported, else returns.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,11 +118,16 @@ def check(config: Config) -> None:
         if getattr(config, name) < 1:
             raise SystemExit(f"{name} is at least 1, got {getattr(config, name)}")
     if config.num_envs * config.rollout_steps < 2:
-        raise SystemExit("num_envs * rollout_steps is at least 2: one transition alone has no advantage to compare")
+        raise SystemExit(
+            "num_envs * rollout_steps is at least 2: one transition alone has no advantage to compare"
+        )
 
 
 def make_rows(env_id: str, num_envs: int) -> VectorEnv[Any, Any, Any]:
-    """A vector environment that restarts ended rows within the step: the native one of `wm/` ids, else a loop."""
+    """A vector environment that restarts ended rows within the step.
+
+    The native one of `wm/` ids, else a loop.
+    """
     if env_id.split(":")[-1].startswith("wm/"):
         return gym.make_vec(env_id, num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
     options = {"autoreset_mode": AutoresetMode.SAME_STEP}
@@ -146,7 +156,10 @@ def make_agent(config: Config, env: VecMonitor, seed: int) -> PPO:
 
 def training_numbers(agent: PPO, seconds: float) -> dict[str, float]:
     """What the training took, and the world model's last error where there is one."""
-    numbers = {"total_timesteps": agent.num_timesteps, "steps_per_second": agent.num_timesteps / seconds}
+    numbers = {
+        "total_timesteps": agent.num_timesteps,
+        "steps_per_second": agent.num_timesteps / seconds,
+    }
     error = agent.logger.name_to_value.get("train/world_model_loss")
     return numbers if error is None else {**numbers, "world_model_loss": float(error)}
 
@@ -154,7 +167,9 @@ def training_numbers(agent: PPO, seconds: float) -> dict[str, float]:
 def card_of(config: Config, summary: dict[str, float]) -> Card:
     """What a stranger has to know about the agent."""
     name = "PPO" if config.world_model_coef == 0 else "PPO with a world model"
-    options = f"--world-model-coef {config.world_model_coef:g} --learning-rate {config.learning_rate:g}"
+    options = (
+        f"--world-model-coef {config.world_model_coef:g} --learning-rate {config.learning_rate:g}"
+    )
     sizes = f"--total-timesteps {config.total_timesteps} --seed {config.seed} --num-envs {config.num_envs}"
     return Card(
         title=f"{name} on {config.env_id}",
@@ -172,7 +187,9 @@ def draw(config: Config, curve: EpisodeCurve) -> None:
     if not curve.steps:
         return
     has_success = len(curve.successes) == len(curve.steps)
-    label = "PPO" if config.world_model_coef == 0 else f"PPO, world model {config.world_model_coef:g}"
+    label = (
+        "PPO" if config.world_model_coef == 0 else f"PPO, world model {config.world_model_coef:g}"
+    )
     plot_learning_curves(
         config.output_dir / "learning_curve.png",
         {label: [curve.successes if has_success else curve.returns]},

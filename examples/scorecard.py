@@ -3,9 +3,9 @@
     python examples/scorecard.py --env-id Pendulum-v1 --seed 3 --output-dir out
     python examples/scorecard.py --env-id wm/PermPuzzle-v0 --seed 3 --output-dir out
 
-Writes scorecard.html, scorecard.json and summary.json (trusted_steps, planning_gap, mean_return, worst_error_h16,
-error_h16, persistence_h16, ...). The planning gap needs the true dynamics: those of the wm/ environments, and
-Gymnasium's classic control tasks.
+Writes scorecard.html, scorecard.json and summary.json (trusted_steps, planning_gap, mean_return,
+worst_error_h16, error_h16, persistence_h16, ...). The planning gap needs the true dynamics: those
+of the wm/ environments, and Gymnasium's classic control tasks.
 """
 
 import functools
@@ -42,11 +42,17 @@ from wm_agents.planning import (
 from wm_agents.planning.experience import Experience
 from wm_agents.protocols import Planner, WorldModel
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_agents.trajectories import Trajectories
-from wm_agents.world_models import DeterministicModel, EnsembleConfig, EnsembleModel, FitConfig, TokenModel
+from wm_agents.world_models import (
+    DeterministicModel,
+    EnsembleConfig,
+    EnsembleModel,
+    FitConfig,
+    TokenModel,
+)
 from wm_envs import oracle
+from wm_envs.data.paths import expand_paths
+from wm_envs.data.trajectories import Trajectories
 from wm_envs.errors import OptionError
-from wm_envs.paths import expand_paths
 
 ModelName = Literal["auto", "deterministic", "ensemble", "token"]
 
@@ -66,7 +72,10 @@ class Config:
     test_steps: int = 3000
     """Real steps that are held out."""
     model: ModelName = "auto"
-    """Which model; "auto" takes tokens where all observations are whole numbers, else the ensemble."""
+    """Which model.
+
+    "auto" takes tokens where all observations are whole numbers, else the ensemble.
+    """
     model_width: int = 128
     """Units in each hidden layer of the ensemble's members."""
     num_updates: int = 3000
@@ -95,7 +104,12 @@ def main(config: Config) -> dict[str, float]:
     model = fit(config, env, train)
     gap, rates = measure_gap(config, env, model, train.is_lattice)
     card = judge(config, env, model, train, test, gap)
-    summary = {**card.summary, **rates, "real_steps": float(train.num_steps), "seconds": time.perf_counter() - started}
+    summary = {
+        **card.summary,
+        **rates,
+        "real_steps": float(train.num_steps),
+        "seconds": time.perf_counter() - started,
+    }
     write_summary(config.output_dir, summary)
     print(card.verdict)
     print(f"{card.page_path} shows why.")
@@ -111,9 +125,13 @@ def collect(env_id: str, num_steps: int, seed: int) -> Trajectories:
 
 def without(trajectories: Trajectories, seen: Trajectories) -> Trajectories:
     """The episodes that do not occur in `seen`: short tasks repeat themselves by chance."""
-    fresh = np.setdiff1d(np.arange(trajectories.num_episodes), trajectories.duplicates(seen).episodes)
+    fresh = np.setdiff1d(
+        np.arange(trajectories.num_episodes), trajectories.duplicates(seen).episodes
+    )
     if not len(fresh):
-        raise SystemExit("every held-out episode also occurs in training: this task has too few different episodes")
+        raise SystemExit(
+            "every held-out episode also occurs in training: this task has too few different episodes"
+        )
     return trajectories.select(fresh)
 
 
@@ -126,7 +144,9 @@ def fit(config: Config, env: gym.Env[Any, Any], train: Trajectories) -> Any:
     if name == "ensemble":
         model = EnsembleModel(*spaces, EnsembleConfig(dynamics_widths=widths), seed=config.seed)
     else:
-        model = {"deterministic": DeterministicModel, "token": TokenModel}[name](*spaces, seed=config.seed)
+        model = {"deterministic": DeterministicModel, "token": TokenModel}[name](
+            *spaces, seed=config.seed
+        )
     options = FitConfig(num_updates=config.num_updates, seed=config.seed)
     model.fit(train, options, progress=False if config.quiet else None)
     return model
@@ -137,8 +157,8 @@ def measure_gap(
 ) -> tuple[PlanningGap | None, dict[str, float]]:
     """Plan with the model and with the true dynamics: the gap, and success rates where the environment has them.
 
-    There is no gap where the true dynamics are not at hand or no better than chance, and none was asked for without
-    episodes.
+    There is no gap where the true dynamics are not at hand or no better than chance, and none was
+    asked for without episodes.
     """
     truth = true_dynamics(config.env_id, env)
     if truth is None or config.planning_episodes == 0:
@@ -147,11 +167,17 @@ def measure_gap(
         episodes = counted(config.planning_episodes, "episode")
         print(f"Planning {episodes} with the model, with the true dynamics, and at random.")
     arms = {
-        "": play(config, PlanningAgent(model, planner(config, model, is_discrete), seed=config.seed)),
+        "": play(
+            config, PlanningAgent(model, planner(config, model, is_discrete), seed=config.seed)
+        ),
         "oracle_": play_truth(config, truth, planner(config, truth, is_discrete)),
         "random_": play(config, RandomAgent(env.action_space, config.seed)),
     }
-    rates = {f"{name}success_rate": arm.success_rate for name, arm in arms.items() if arm.success_rate is not None}
+    rates = {
+        f"{name}success_rate": arm.success_rate
+        for name, arm in arms.items()
+        if arm.success_rate is not None
+    }
     try:
         return planning_gap(*(arm.returns for arm in arms.values())), rates
     except ConfigError as error:
@@ -160,18 +186,26 @@ def measure_gap(
 
 
 def true_dynamics(env_id: str, env: gym.Env[Any, Any]) -> WorldModel | None:
-    """The environment's own rules as a model: native ones, or those written down for classic control."""
+    """The environment's own rules as a model.
+
+    Native ones, or those written down for classic control.
+    """
     if env_id in DYNAMICS:
         return true_model(env_id)
     try:
         oracle.rules_of(env_id)
     except OptionError:
         return None
-    return OracleModel(functools.partial(oracle.rollout, env_id), env.observation_space, env.action_space)
+    return OracleModel(
+        functools.partial(oracle.rollout, env_id), env.observation_space, env.action_space
+    )
 
 
 def planner(config: Config, model: WorldModel, is_discrete: bool) -> Planner:
-    """A planner that fits the spaces: iCEM for Box actions, search where states are whole numbers, else samples."""
+    """A planner that fits the spaces.
+
+    ICEM for Box actions, search where states are whole numbers, else samples.
+    """
     objective = DiscountedReturn()
     if isinstance(model.action_space, gym.spaces.Box):
         return ICEM(model, objective, ICEMConfig(horizon=config.planning_horizon))

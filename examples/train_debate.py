@@ -3,9 +3,10 @@
     python examples/train_debate.py --seed 1 --output-dir out
     python examples/train_debate.py --observations my_observations.json --persons 0 --output-dir out
 
-By default the observations are those of the five held-out autobiographers: neither the scorer nor the training has
-seen their labels. Writes observations.json, training_log.json (configuration and every epoch), history.json,
-trajectories.png, model.json and summary.json (accuracy, p_value, spearman_median, CPU seconds, ...).
+By default the observations are those of the five held-out autobiographers: neither the scorer nor
+the training has seen their labels. Writes observations.json, training_log.json (configuration and
+every epoch), history.json, trajectories.png, model.json and summary.json (accuracy, p_value,
+spearman_median, CPU seconds, ...).
 """
 
 import json
@@ -16,7 +17,7 @@ from typing import Any
 
 import tyro
 
-from wm_agents.debate import (
+from wm_agents.domains.debate import (
     DebateModel,
     JSONLogger,
     TensorBoardLogger,
@@ -26,12 +27,12 @@ from wm_agents.debate import (
     Validator,
     create_world_model,
 )
-from wm_agents.debate.plots import plot_trajectories
-from wm_agents.debate.studies import adapted_relevance, recovery_study
+from wm_agents.domains.debate.plots import plot_trajectories
+from wm_agents.domains.debate.studies import adapted_relevance, recovery_study
 from wm_agents.training.summary import make_output_directory, write_summary
+from wm_envs.data.paths import expand_paths
 from wm_envs.debate.claims import DebateResult
 from wm_envs.debate.observations import load_corpus
-from wm_envs.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,10 @@ class Config:
     """Whom to train on, and how."""
 
     observations: Path | None = None
-    """A file {source, count, observations: [...]}; None takes the five held-out persons of the corpus."""
+    """A file {source, count, observations: [...]}.
+
+    None takes the five held-out persons of the corpus.
+    """
     name: str = "Person"
     """Whom the model is about."""
     max_epochs: int = 5
@@ -55,7 +59,10 @@ class Config:
     validation_split: float = 0.2
     """Share of the observations held out while training."""
     persons: int = 100
-    """Generated persons on which the learned allocations are compared with the true drives; 0 leaves that out."""
+    """Generated persons on which the learned allocations are compared with the true drives.
+
+    0 leaves that out.
+    """
     tensorboard: bool = False
     """Write TensorBoard events too."""
     seed: int = 1
@@ -68,16 +75,23 @@ def main(config: Config) -> dict[str, Any]:
     """Train, validate, compare; returns the summary that is written."""
     config = expand_paths(config)
     if config.persons == 1 or config.persons < 0:
-        raise SystemExit(f"persons is 0 or at least 2, which an interval needs, got {config.persons}")
+        raise SystemExit(
+            f"persons is 0 or at least 2, which an interval needs, got {config.persons}"
+        )
     folder = make_output_directory(config.output_dir, has_pictures=True)
     model = create_world_model(config.name, source_file(config))
     started = time.process_time()
     history, result = train(config, model)
     seconds = time.process_time() - started
-    summary = summarise(model, history, result) | {"seconds": round(seconds, 3), "seed": config.seed}
+    summary = summarise(model, history, result) | {
+        "seconds": round(seconds, 3),
+        "seed": config.seed,
+    }
     show(model, history, result)
     model.save(folder / "model.json")
-    (folder / "history.json").write_text(json.dumps(history.to_plain(), indent=2) + "\n", encoding="utf-8")
+    (folder / "history.json").write_text(
+        json.dumps(history.to_plain(), indent=2) + "\n", encoding="utf-8"
+    )
     plot_trajectories(history, folder / "trajectories.png")
     if config.persons:
         study = recovery_study(adapted_relevance(), config.persons, seed=config.seed)
@@ -118,7 +132,10 @@ def train(config: Config, model: DebateModel) -> tuple[TrainHistory, DebateResul
 
 
 def summarise(model: DebateModel, history: TrainHistory, result: DebateResult) -> dict[str, Any]:
-    """How the run ended; accuracy is over all labelled observations, since training never looked at a label."""
+    """How the run ended.
+
+    Accuracy is over all labelled observations, since training never looked at a label.
+    """
     validation = Validator().validate(model.observations, result.claims, model.agents)
     summary: dict[str, Any] = {
         "epochs_run": history.epochs_run,
@@ -145,7 +162,10 @@ def show(model: DebateModel, history: TrainHistory, result: DebateResult) -> Non
         print(f"  {agent.tendency.value}: {agent.allocation:.1%}")
     validation = Validator().validate(model.observations, result.claims, model.agents)
     if validation is not None:
-        print(f"\nValidation on all {validation.num_observations} labels: {validation.accuracy:.1%} accuracy", end=" ")
+        print(
+            f"\nValidation on all {validation.num_observations} labels: {validation.accuracy:.1%} accuracy",
+            end=" ",
+        )
         print(f"(p={validation.p_value:.4f}), {validation.verdict}")
 
 

@@ -2,11 +2,12 @@
 
     python examples/world_model_pong.py --env-id wm/PongAtari-v0 --seed 5 --output-dir out
 
-Trains on games of players that explore or act at random and tests on the games of a player that training never saw,
-from random starts; test windows whose first step also occurs in training are left out. The model sees the observations
-and actions before a window, then nothing but the actions. Its view of the game (`wm_envs.pong.view`) is
-told much of the geometry and of how the paddles move; what is learned are the outcomes. Writes summary.json (errors,
-95 % intervals by episode), model.safetensors, open_loop.png and play.gif (real and imagined play side by side).
+Trains on games of players that explore or act at random and tests on the games of a player that
+training never saw, from random starts; test windows whose first step also occurs in training are
+left out. The model sees the observations and actions before a window, then nothing but the actions.
+Its view of the game (`wm_agents.domains.pong.view`) is told much of the geometry and of how the
+paddles move; what is learned are the outcomes. Writes summary.json (errors, 95 % intervals by
+episode), model.safetensors, open_loop.png and play.gif (real and imagined play side by side).
 """
 
 import json
@@ -23,19 +24,19 @@ import tyro
 from numpy.typing import NDArray
 
 import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.domains.pong import layout
+from wm_agents.domains.pong.view import PongView
 from wm_agents.protocols import ModelState
 from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.summary import make_output_directory, without_infinities, write_summary
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.objects import ObjectConfig, ObjectModel
-from wm_envs import oracle
-from wm_envs.datasets import record
+from wm_envs import oracle, record
+from wm_envs.data.paths import expand_paths
+from wm_envs.data.trajectories import Trajectories
 from wm_envs.errors import OptionError
-from wm_envs.paths import expand_paths
-from wm_envs.pong import dynamics, layout, render
+from wm_envs.pong import dynamics, render
 from wm_envs.pong.planner import Planner
 from wm_envs.pong.players import BallTracker, Explorer, RandomHolder
-from wm_envs.pong.view import PongView
 
 Array = NDArray[Any]
 
@@ -57,7 +58,10 @@ class Config:
     repeat_action_probability: float = 0.0
     """Sticky actions."""
     train_steps: int = 200_000
-    """Steps to learn from, at most; three quarters are the explorer's, the rest random held actions."""
+    """Steps to learn from, at most.
+
+    Three quarters are the explorer's, the rest random held actions.
+    """
     test_games: int = 16
     """Full games of the player that training never saw."""
     test_player: Literal["tracker", "planner"] = "tracker"
@@ -111,17 +115,25 @@ def main(config: Config) -> dict[str, float]:
     env = gym.make(config.env_id, **options(config))
     began = time.perf_counter()
     view, is_measured = measured(train)
-    model = ObjectModel(env.observation_space, env.action_space, view, config.model, seed=config.seed)
+    model = ObjectModel(
+        env.observation_space, env.action_space, view, config.model, seed=config.seed
+    )
     figures = model.fit(train)
     seconds = time.perf_counter() - began
     windows, num_left_out = test_windows(config, env, model, train)
     imagined = imagine(model, windows)
     summary = summarise(config, windows, imagined)
-    summary |= {"train_steps": float(train.num_steps), "fit_seconds": seconds, "windows_left_out": float(num_left_out)}
+    summary |= {
+        "train_steps": float(train.num_steps),
+        "fit_seconds": seconds,
+        "windows_left_out": float(num_left_out),
+    }
     summary["is_view_measured"] = float(is_measured)
     summary |= {f"{name}_looked_up": figures[f"{name}_known"] for name in model.view.parts}
     write_summary(config.output_dir, summary)
-    (config.output_dir / "view.json").write_text(json.dumps(view.to_json(), indent=2) + "\n", encoding="utf-8")
+    (config.output_dir / "view.json").write_text(
+        json.dumps(view.to_json(), indent=2) + "\n", encoding="utf-8"
+    )
     save_with_card(model, config.output_dir, card_of(config, summary))
     print(json.dumps(without_infinities(summary), indent=2))
     if config.has_pictures:
@@ -139,7 +151,10 @@ def check(config: Config) -> None:
 
 
 def measured(train: Trajectories) -> tuple[PongView, bool]:
-    """The view, and whether the recording was long enough to give its numbers; else they are the game's own."""
+    """The view, and whether the recording was long enough to give its numbers.
+
+    Else they are the game's own.
+    """
     try:
         return PongView.measured(train.observations, train.actions, train.lengths), True
     except OptionError as error:
@@ -168,7 +183,7 @@ def card_of(config: Config, summary: dict[str, float]) -> Card:
             "import gymnasium as gym",
             "import wm_envs",
             "from wm_agents.world_models.objects import ObjectModel",
-            "from wm_envs.pong.view import PongView",
+            "from wm_agents.domains.pong.view import PongView",
             "",
             f'env = gym.make("{config.env_id}")',
             'view = PongView.from_json(json.loads(Path("view.json").read_text(encoding="utf-8")))',
@@ -178,7 +193,10 @@ def card_of(config: Config, summary: dict[str, float]) -> Card:
 
 
 def options(config: Config) -> dict[str, Any]:
-    """Of the environment; a rally without end is cut before the console ends it, where nothing is left to predict."""
+    """Of the environment.
+
+    A rally without end is cut before the console ends it, where nothing is left to predict.
+    """
     return {"repeat_action_probability": config.repeat_action_probability, "time_limit": 16_000}
 
 
@@ -189,24 +207,36 @@ def record_training(config: Config) -> Trajectories:
         seed, steps = config.seed + 1000 * number, round(share * config.train_steps)
         kwargs = {**options(config), "time_limit": min(1000, steps)}
         episodes = steps // 1000 if player is Explorer else steps // 780
-        recording = record(config.env_id, episodes=max(episodes, 1), policy=player(seed), seed=seed, env_kwargs=kwargs)
-        parts.append(Trajectories.from_arrays(**recording))
+        recording = record(
+            config.env_id,
+            episodes=max(episodes, 1),
+            policy=player(seed),
+            seed=seed,
+            env_kwargs=kwargs,
+        )
+        parts.append(recording)
     episodes = [part.episode(number) for part in parts for number in range(part.num_episodes)]
     lengths = np.cumsum([len(episode.actions) for episode in episodes])
     kept = max(int((lengths <= config.train_steps).sum()), 1)
-    return Trajectories.from_episodes(episodes[:kept])
+    return Trajectories.concatenate(episodes[:kept])
 
 
 def test_windows(
     config: Config, env: gym.Env[Any, Any], model: ObjectModel, train: Trajectories
 ) -> tuple[Windows, int]:
-    """Windows from games of the test player, and how many were left out: training has their start."""
+    """Windows from games of the test player, and how many were left out.
+
+    Training has their start.
+    """
     test, states, rows = play_test(config, env)
-    has_room = rows + config.horizon <= (test.step_starts + test.lengths)[test.episode_of_step[rows]]
+    has_room = (
+        rows + config.horizon <= (test.step_starts + test.lengths)[test.episode_of_step[rows]]
+    )
     steps = rows[:, None] + np.arange(config.horizon)
     is_seen = np.zeros(test.num_steps, np.bool_)
     is_seen[test.duplicates(train).steps] = True
-    # A ball that is not in play looks alike in all games, as does a slow one on its way: what counts is the first step.
+    # A ball that is not in play looks alike in all games, as does a slow one on its way: what
+    # counts is the first step.
     is_kept = has_room & ~is_seen[rows]
     starts = model.starts(test)
     seen = test.observation_of_step[rows[is_kept]][:, None] + np.arange(config.horizon + 1)
@@ -237,9 +267,15 @@ def play_test(config: Config, env: gym.Env[Any, Any]) -> tuple[Trajectories, lis
             action = int(player(observation[None])[0])
             observation, reward, terminated, truncated, _ = env.step(action)
             ended = terminated or truncated
-            for column, value in zip(columns, (observation, action, reward, terminated, truncated), strict=True):
+            for column, value in zip(
+                columns, (observation, action, reward, terminated, truncated), strict=True
+            ):
                 column.append(value)
-    return Trajectories.from_arrays(*(np.array(column) for column in columns)), states, np.array(rows)
+    return (
+        Trajectories.from_arrays(*(np.array(column) for column in columns)),
+        states,
+        np.array(rows),
+    )
 
 
 def tester(config: Config, number: int) -> Callable[[Array], Array]:
@@ -251,24 +287,36 @@ def tester(config: Config, number: int) -> Callable[[Array], Array]:
 
 def imagine(model: ObjectModel, windows: Windows) -> Array:
     """The likeliest future [W, H + 1, 56] under the recorded actions."""
-    futures: Array = model.rollout(windows.starts, torch.as_tensor(windows.actions)).observations.numpy()
+    futures: Array = model.rollout(
+        windows.starts, torch.as_tensor(windows.actions)
+    ).observations.numpy()
     return futures
 
 
 def summarise(config: Config, windows: Windows, imagined: Array) -> dict[str, float]:
     """Flat names to numbers, with 95 % intervals that resample whole games."""
     real = windows.observations
-    summary: dict[str, float] = {"windows": float(len(real)), "fast_share": float(windows.is_fast.mean())}
+    summary: dict[str, float] = {
+        "windows": float(len(real)),
+        "fast_share": float(windows.is_fast.mean()),
+    }
     for step in (1, 6, config.horizon):
         summary |= errors_at(step, real, imagined, windows.episodes)
     summary |= {
-        f"persistence_{k}": v for k, v in errors_at(6, real, real[:, :1].repeat(7, 1), windows.episodes).items()
+        f"persistence_{k}": v
+        for k, v in errors_at(6, real, real[:, :1].repeat(7, 1), windows.episodes).items()
     }
     straight = straight_on(real[:, 0], 6)
-    summary |= {f"constant_velocity_{k}": v for k, v in errors_at(6, real, straight, windows.episodes).items()}
+    summary |= {
+        f"constant_velocity_{k}": v
+        for k, v in errors_at(6, real, straight, windows.episodes).items()
+    }
     if windows.is_fast.sum() > 1:
         fast = windows.is_fast
-        summary |= {f"fast_{k}": v for k, v in errors_at(6, real[fast], imagined[fast], windows.episodes[fast]).items()}
+        summary |= {
+            f"fast_{k}": v
+            for k, v in errors_at(6, real[fast], imagined[fast], windows.episodes[fast]).items()
+        }
     if config.repeat_action_probability > 0:
         summary |= spread(config, windows, imagined)
     return summary
@@ -278,8 +326,14 @@ def spread(config: Config, windows: Windows, imagined: Array) -> dict[str, float
     """How far the game itself strays from what happened if its noise is drawn anew, and the model in these windows."""
     num_windows = len(windows.actions)
     chosen = np.linspace(0, num_windows - 1, min(config.spread_windows, num_windows)).astype(int)
-    states, actions, real = windows.states[chosen], windows.actions[chosen], windows.observations[chosen]
-    again = oracle.rollout(config.env_id, states, actions, env_kwargs=options(config), seed=config.seed + 1)[0]
+    states, actions, real = (
+        windows.states[chosen],
+        windows.actions[chosen],
+        windows.observations[chosen],
+    )
+    again = oracle.rollout(
+        config.env_id, states, actions, env_kwargs=options(config), seed=config.seed + 1
+    )[0]
     summary = {}
     for step in (6, config.horizon):
         for name, futures in (("spread", again), ("model_beside_spread", imagined[chosen])):
@@ -318,11 +372,15 @@ def errors_at(step: int, real: Array, imagined: Array, episodes: Array) -> dict[
         summary |= {name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
     summary[f"median14_step{step}"] = float(np.median(newest.mean(1)))
     summary[f"ball_rmse_step{step}"] = float(np.sqrt(ball.mean())) if both.any() else 0.0
-    summary[f"ball_agrees_step{step}"] = float(((real[:, step, BALL_X] > 0) == (imagined[:, step, BALL_X] > 0)).mean())
+    summary[f"ball_agrees_step{step}"] = float(
+        ((real[:, step, BALL_X] > 0) == (imagined[:, step, BALL_X] > 0)).mean()
+    )
     return summary
 
 
-def interval_by_episode(values: Array, episodes: Array, num_resamples: int = 2000) -> tuple[float, float]:
+def interval_by_episode(
+    values: Array, episodes: Array, num_resamples: int = 2000
+) -> tuple[float, float]:
     """A 95 % interval of the mean that resamples whole episodes, since windows of one episode are alike.
 
     A single episode has the limits 0 and infinity, which summary.json shows as null.
@@ -351,13 +409,21 @@ def draw_errors(config: Config, windows: Windows, imagined: Array) -> None:
     left.plot(steps, still.mean((0, 2)), "--", color="#5A5A5A", label="nothing changes")
     left.plot(steps, squared.mean((0, 2)), "o-", color="#0072B2", label="world model")
     left.set(
-        xlabel="steps ahead", ylabel="mean squared error over 14 features [px²]", yscale="symlog", title=config.env_id
+        xlabel="steps ahead",
+        ylabel="mean squared error over 14 features [px²]",
+        yscale="symlog",
+        title=config.env_id,
     )
     left.legend()
     exact = (squared == 0).all(2)
-    for label, mask, colour in (("all", slice(None), "#0072B2"), ("fast balls", windows.is_fast, "#D55E00")):
+    for label, mask, colour in (
+        ("all", slice(None), "#0072B2"),
+        ("fast balls", windows.is_fast, "#D55E00"),
+    ):
         right.plot(steps, exact[mask].mean(0), "o-", color=colour, label=label)
-    right.set(xlabel="steps ahead", ylabel="share of windows exact in all 14 features", ylim=(0, 1.02))
+    right.set(
+        xlabel="steps ahead", ylabel="share of windows exact in all 14 features", ylim=(0, 1.02)
+    )
     right.legend()
     figure.savefig(config.output_dir / "open_loop.png", dpi=120)
 
@@ -367,7 +433,9 @@ def draw_play(config: Config, model: ObjectModel, windows: Windows, num_windows:
     import imageio
 
     chosen = np.linspace(0, len(windows.actions) - 1, num_windows).astype(int)
-    imagined = model.rollout(windows.starts.select(torch.as_tensor(chosen)), torch.as_tensor(windows.actions[chosen]))
+    imagined = model.rollout(
+        windows.starts.select(torch.as_tensor(chosen)), torch.as_tensor(windows.actions[chosen])
+    )
     pictures = []
     for number, window in enumerate(chosen):
         for step in range(config.horizon + 1):
@@ -383,9 +451,9 @@ def picture(observation: Array) -> NDArray[np.uint8]:
     has_ball = values[1] > 0
     offsets = (dynamics.PLAYER_TOP, dynamics.BALL_LEFT, dynamics.BALL_TOP, dynamics.ENEMY_TOP, 0, 0)
     # Imagined values may leave the screen, and a score the digits that it is shown with.
-    player_y, ball_x, ball_y, enemy_y, *scores = np.clip(values + np.array(offsets), 0, (255,) * 4 + (99,) * 2).astype(
-        int
-    )
+    player_y, ball_x, ball_y, enemy_y, *scores = np.clip(
+        values + np.array(offsets), 0, (255,) * 4 + (99,) * 2
+    ).astype(int)
     ball = (int(ball_x), int(ball_y)) if has_ball else (0, 0)
     word = dynamics.packed(int(player_y), int(enemy_y), *ball, int(scores[0]), int(scores[1]))
     return np.asarray(render.draw({"seen_0": word}), np.uint8)

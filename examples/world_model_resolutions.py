@@ -1,10 +1,11 @@
 """Fit a world model to recorded resolutions and say how well it foresees what no rule decides.
 
-    python examples/world_model_resolutions.py --trajectories runs/un --country FR --epochs 60 --output-dir runs/wm
+    python examples/world_model_resolutions.py --trajectories runs/un --country FR --epochs 60
+    --output-dir runs/wm
 
-Episodes are split by resolution and time: the first 60% fit, the next 20% stop the fitting, the last 20% are scored.
-Numbers that a rule copies (topic, time, a tally that stands) are left out of the score. Writes summary.json,
-per_trajectory.json, tallies.png and losses.png.
+Episodes are split by resolution and time: the first 60% fit, the next 20% stop the fitting, the
+last 20% are scored. Numbers that a rule copies (topic, time, a tally that stands) are left out of
+the score. Writes summary.json, per_trajectory.json, tallies.png and losses.png.
 """
 
 import itertools
@@ -19,11 +20,17 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
+from wm_agents.domains.resolutions.world_model import (
+    PLENARY,
+    ResolutionModel,
+    ResolutionModelConfig,
+    step_errors,
+    steps_of,
+)
 from wm_agents.errors import ConfigError
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_agents.trajectories import Trajectories
-from wm_agents.votes.world_model import PLENARY, ResolutionModel, ResolutionModelConfig, step_errors, steps_of
-from wm_envs.paths import expand_paths
+from wm_envs.data.paths import expand_paths
+from wm_envs.data.trajectories import Trajectories
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.episodes import episode_arrays, has_course
 from wm_envs.resolutions.records import Trajectory, read_trajectories
@@ -59,7 +66,10 @@ def main(config: Config) -> dict[str, Any]:
     torch.set_num_threads(config.num_threads)
     started = time.perf_counter()
     settings = ResolutionModelConfig(
-        num_epochs=config.epochs, dropout=config.dropout, seed=config.seed, transitions=config.transitions
+        num_epochs=config.epochs,
+        dropout=config.dropout,
+        seed=config.seed,
+        transitions=config.transitions,
     )
     country = code_of(config.country)
     if country is None:
@@ -81,7 +91,10 @@ def main(config: Config) -> dict[str, Any]:
         "num_trajectories": [len(part) for part in parts],
         "num_transitions": [len(part.actions) for part in (training, validation, test)],
         "split_dates": [part[0].date for part in parts],
-        **{f"mae_{name}" if name != "stage_wrong" else name: mean_of(error) for name, error in errors.items()},
+        **{
+            f"mae_{name}" if name != "stage_wrong" else name: mean_of(error)
+            for name, error in errors.items()
+        },
         "baseline_training_mean": baseline,
         "best_epoch": fitted["best_epoch"],
         "diversity": diversity(test, parts[2]),
@@ -94,16 +107,25 @@ def main(config: Config) -> dict[str, Any]:
     return summary
 
 
-def split(trajectories: list[Trajectory]) -> tuple[list[Trajectory], list[Trajectory], list[Trajectory]]:
-    """60/20/20 by time; all votes on one resolution stay together. Raises ConfigError for fewer than ten."""
+def split(
+    trajectories: list[Trajectory],
+) -> tuple[list[Trajectory], list[Trajectory], list[Trajectory]]:
+    """60/20/20 by time; all votes on one resolution stay together.
+
+    Raises ConfigError for fewer than ten.
+    """
     resolutions: dict[str, list[Trajectory]] = {}
     for trajectory in sorted(trajectories, key=lambda t: t.date or ""):
         resolutions.setdefault(trajectory.symbol or trajectory.trajectory_id, []).append(trajectory)
     groups = list(resolutions.values())
     if len(groups) < 10:
-        raise ConfigError(f"only {len(groups)} resolutions: ten at least are needed for three parts")
+        raise ConfigError(
+            f"only {len(groups)} resolutions: ten at least are needed for three parts"
+        )
     cuts = (0, int(0.6 * len(groups)), int(0.8 * len(groups)), len(groups))
-    first, second, third = ([t for g in groups[a:b] for t in g] for a, b in itertools.pairwise(cuts))
+    first, second, third = (
+        [t for g in groups[a:b] for t in g] for a, b in itertools.pairwise(cuts)
+    )
     return first, second, third
 
 
@@ -122,13 +144,18 @@ def mean_tally_errors(training: Trajectories, test: Trajectories) -> dict[str, f
     if not len(tallies[0]) or not len(tallies[1]):
         return dict.fromkeys(("plenary_yes", "plenary_no", "plenary_abstain"))
     errors = np.abs(tallies[1] - tallies[0].mean(0)).mean(0)
-    return dict(zip(("plenary_yes", "plenary_no", "plenary_abstain"), map(float, errors), strict=True))
+    return dict(
+        zip(("plenary_yes", "plenary_no", "plenary_abstain"), map(float, errors), strict=True)
+    )
 
 
 def diversity(test: Trajectories, trajectories: list[Trajectory]) -> dict[str, float]:
     """How different the test episodes are: few distinct ones would make a good score cheap."""
     starts = np.concatenate([[0], (test.lengths + 1).cumsum()[:-1]])
-    episodes = {test.observations[a : a + n + 1].tobytes() for a, n in zip(starts, test.lengths, strict=True)}
+    episodes = {
+        test.observations[a : a + n + 1].tobytes()
+        for a, n in zip(starts, test.lengths, strict=True)
+    }
     shares = np.bincount(test.actions, minlength=5) / len(test.actions)
     entropy = -float(sum(share * np.log2(share) for share in shares if share > 0))
     return {
@@ -159,7 +186,9 @@ def write(
         }
         for k, trajectory in enumerate(trajectories)
     ]
-    (folder / "per_trajectory.json").write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "per_trajectory.json").write_text(
+        json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 def draw(folder: Path, model: ResolutionModel, test: Trajectories, losses: list[float]) -> None:
@@ -172,10 +201,14 @@ def draw(folder: Path, model: ResolutionModel, test: Trajectories, losses: list[
     observations, actions, following, _, _ = steps_of(test)
     happens = (observations[:, PLENARY].sum(1) == 0) & (following[:, PLENARY].sum(1) > 0)
     with torch.no_grad():
-        predicted = model.predict(observations[happens], actions[happens]).observations[:, PLENARY].numpy()
+        predicted = (
+            model.predict(observations[happens], actions[happens]).observations[:, PLENARY].numpy()
+        )
     counted = following[happens][:, PLENARY].numpy()
     figure, panels = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
-    for place, (name, colour) in enumerate((("yes", "#009E73"), ("no", "#D55E00"), ("abstain", "#E0A800"))):
+    for place, (name, colour) in enumerate(
+        (("yes", "#009E73"), ("no", "#D55E00"), ("abstain", "#E0A800"))
+    ):
         limit = max(counted[:, place].max(initial=1.0), predicted[:, place].max(initial=1.0)) * 1.05
         panels[place].plot([0, limit], [0, limit], color="#999999", linewidth=1)
         panels[place].scatter(predicted[:, place], counted[:, place], s=9, color=colour, alpha=0.7)

@@ -9,4 +9,6 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="the reliability tests with their full counts")
+    parser.addoption(
+        "--long", action="store_true", help="the reliability tests with their full counts"
+    )

@@ -1,5 +1,20 @@
 """The typed errors of `wm_agents`; each message names the value and the remedy."""
 
+from wm_envs.data.errors import MissingExtraError, SpaceError, TrajectoryError
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "ConvergenceError",
+    "DemonstrationError",
+    "MissingExtraError",
+    "MixedHorizonError",
+    "NonFiniteError",
+    "NotFittedError",
+    "SpaceError",
+    "TrajectoryError",
+]
+
 
 class ConfigError(ValueError):
     """A configuration value that cannot work, found before anything starts."""
@@ -17,23 +32,24 @@ class CheckpointError(RuntimeError):
 
 
 class NonFiniteError(FloatingPointError):
-    """A loss, gradient or parameter that is not finite; training stopped before it could spoil an update."""
+    """A loss, gradient or parameter that is not finite.
+
+    Training stopped before it could spoil an update.
+    """
 
 
 class ConvergenceError(ArithmeticError):
-    """An optimizer that stopped before the optimum: its gradient is not near zero, so that nothing is returned."""
+    """An optimizer that stopped before the optimum.
 
-
-class SpaceError(TypeError):
-    """An observation or action space that an algorithm cannot serve."""
-
-
-class TrajectoryError(ValueError):
-    """Trajectory data that are malformed: not finite, of unequal length or of the wrong shape."""
+    Its gradient is not near zero, so that nothing is returned.
+    """
 
 
 class DemonstrationError(TrajectoryError):
-    """Demonstrations from which no reward can be inferred: none at all, forbidden actions, impossible transitions."""
+    """Demonstrations from which no reward can be inferred.
+
+    None at all, forbidden actions, impossible transitions.
+    """
 
 
 class MixedHorizonError(DemonstrationError):

@@ -31,14 +31,19 @@ def choose_device(name: str | torch.device) -> torch.device:
         device = torch.empty(0, device=torch.device(name)).device
     except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).split("\n", 1)[0]
-        raise ConfigError(f"device {str(name)!r} is not here: give 'auto' or 'cpu' ({reason})") from error
+        raise ConfigError(
+            f"device {str(name)!r} is not here: give 'auto' or 'cpu' ({reason})"
+        ) from error
     if device.type == "meta":
         raise ConfigError("device 'meta' has no memory: give 'auto' or 'cpu'")
     return device
 
 
 def uninitialised(layer_class: type[nn.Module], *sizes: int) -> Any:
-    """A layer whose weights are drawn afterwards; under `torch.device("meta")` it has shapes and no memory."""
+    """A layer whose weights are drawn afterwards.
+
+    Under `torch.device("meta")` it has shapes and no memory.
+    """
     return nn.utils.skip_init(layer_class, *sizes, device=torch.get_default_device())
 
 
@@ -78,7 +83,11 @@ class Perceptron(nn.Module):
     """
 
     def __init__(
-        self, sizes: Sequence[int], activation: str, generator: torch.Generator, output_gain: float = 1.0
+        self,
+        sizes: Sequence[int],
+        activation: str,
+        generator: torch.Generator,
+        output_gain: float = 1.0,
     ) -> None:
         super().__init__()
         self.activate = _activation(activation)
@@ -96,7 +105,10 @@ class Perceptron(nn.Module):
         return output
 
     def change_inputs(self, to_old: Affine) -> None:
-        """Read inputs in other units, with the same outputs; `to_old` leads from the new units to the old."""
+        """Read inputs in other units, with the same outputs.
+
+        `to_old` leads from the new units to the old.
+        """
         layer: Any = self.layers[0]
         layer.weight, layer.bias = _read_as(layer.weight, layer.bias, to_old)
         layer.in_features = layer.weight.shape[1]
@@ -123,7 +135,10 @@ def recurrent_cell(num_inputs: int, num_hidden: int, generator: torch.Generator)
 
 
 def change_cell_inputs(cell: nn.GRUCell, to_old: Affine) -> None:
-    """Read inputs in other units, with the same memories; `to_old` leads from the new units to the old."""
+    """Read inputs in other units, with the same memories.
+
+    `to_old` leads from the new units to the old.
+    """
     cell.weight_ih, cell.bias_ih = _read_as(cell.weight_ih, cell.bias_ih, to_old)
     cell.input_size = cell.weight_ih.shape[1]
 
@@ -186,7 +201,10 @@ class EnsemblePerceptron(nn.Module):
         return inputs
 
     def change_inputs(self, to_old: Affine) -> None:
-        """Read inputs in other units, with the same outputs; `to_old` leads from the new units to the old."""
+        """Read inputs in other units, with the same outputs.
+
+        `to_old` leads from the new units to the old.
+        """
         weight, bias = self.weights[0].double(), self.biases[0].double()
         self.weights[0] = _frozen(to_old.matrix.T @ weight)
         self.biases[0] = _frozen(bias + (to_old.shift @ weight)[:, None])
@@ -197,11 +215,17 @@ class EnsemblePerceptron(nn.Module):
         self.biases[-1] = _frozen(self.biases[-1].double() @ to_new.matrix.T + to_new.shift)
 
     def forward_members(self, inputs: Tensor, members: Tensor) -> Tensor:
-        """[B, sizes[0]] -> [B, sizes[-1]], row b through member `members[b]` only: 1 / E of the work of `forward`."""
+        """[B, sizes[0]] -> [B, sizes[-1]], row b through member `members[b]` only.
+
+        1 / E of the work of `forward`.
+        """
         order = torch.argsort(members, stable=True)
         counts = torch.bincount(members, minlength=len(self.weights[0]))
         width = int(counts.max())
-        within = torch.arange(len(members), device=members.device) - (torch.cumsum(counts, 0) - counts)[members[order]]
+        within = (
+            torch.arange(len(members), device=members.device)
+            - (torch.cumsum(counts, 0) - counts)[members[order]]
+        )
         padded = inputs.new_zeros(len(counts), width, inputs.shape[-1])
         padded[members[order], within] = inputs[order]
         outputs = self.forward(padded)[members[order], within]

@@ -17,12 +17,12 @@ Array = NDArray[Any]
 def observation_rows(observation: Any, space: gym.Space[Any]) -> tuple[Array, bool]:
     """One observation, or a batch of them, as [B, ...] in the shape of the space, and whether there was but one.
 
-    Arrays, tensors and nested lists of numbers are taken. Bounds of a Box are not enforced, since rounding crosses
-    them.
+    Arrays, tensors and nested lists of numbers are taken. Bounds of a Box are not enforced, since
+    rounding crosses them.
 
     Raises:
-        SpaceError: What is no observation of this space: not numbers, of another shape, not finite, an index outside a
-            Discrete space, or no rows at all.
+        SpaceError: What is no observation of this space: not numbers, of another shape, not finite,
+            an index outside a Discrete space, or no rows at all.
     """
     array = number_array(observation, f"an observation of {space}")
     shape = space.shape or ()
@@ -34,7 +34,9 @@ def observation_rows(observation: Any, space: gym.Space[Any]) -> tuple[Array, bo
         )
     rows = array[None] if is_single else array
     if not len(rows):
-        raise SpaceError(f"expected an observation of shape {shape} or a batch of them, got a batch without rows")
+        raise SpaceError(
+            f"expected an observation of shape {shape} or a batch of them, got a batch without rows"
+        )
     if isinstance(space, spaces.Discrete):
         return _indices(rows, space), is_single
     require_finite_rows(rows)
@@ -54,11 +56,16 @@ def encoded_rows(observation: Any, space: gym.Space[Any]) -> tuple[NDArray[np.fl
 
 
 def number_array(values: Any, expected: str) -> Array:
-    """An array of real numbers, from an array, a tensor or nested lists; raises SpaceError for anything else."""
+    """An array of real numbers, from an array, a tensor or nested lists.
+
+    Raises SpaceError for anything else.
+    """
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
     if isinstance(values, tuple) and len(values) == 2 and isinstance(values[1], dict):
-        raise SpaceError(f"expected {expected}, got the pair (observation, info) of reset(): pass its first part")
+        raise SpaceError(
+            f"expected {expected}, got the pair (observation, info) of reset(): pass its first part"
+        )
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -86,15 +93,22 @@ def _indices(rows: Array, space: spaces.Discrete) -> NDArray[np.int64]:
     first, last = int(space.start), int(space.start + space.n) - 1
     is_index = (rows >= first) & (rows <= last) & (rows == np.floor(rows))
     if not is_index.all():
-        raise SpaceError(f"expected whole numbers from {first} to {last}, as in {space}, got {rows[~is_index][0]}")
+        raise SpaceError(
+            f"expected whole numbers from {first} to {last}, as in {space}, got {rows[~is_index][0]}"
+        )
     return rows.astype(np.int64)
 
 
 def float_tensor(values: Any, expected: str = "numbers") -> Tensor:
-    """A tensor as it is, anything else that holds numbers as float32; raises SpaceError for what holds none."""
+    """A tensor as it is, anything else that holds numbers as float32.
+
+    Raises SpaceError for what holds none.
+    """
     if isinstance(values, Tensor):
         return values
-    return torch.as_tensor(np.ascontiguousarray(number_array(values, expected)), dtype=torch.float32)
+    return torch.as_tensor(
+        np.ascontiguousarray(number_array(values, expected)), dtype=torch.float32
+    )
 
 
 def action_tensor(actions: Any, space: gym.Space[Any], device: torch.device) -> Tensor:
@@ -122,5 +136,7 @@ def observation_tensor(observations: Any, size: int, device: torch.device) -> Te
         raise SpaceError(f"expected {expected}, got shape {tuple(rows.shape)}")
     if not bool(rows.isfinite().all()):
         row = int((~rows.isfinite().all(1)).nonzero()[0])
-        raise SpaceError(f"expected {expected} of finite numbers, got {rows[row].tolist()} in row {row}")
+        raise SpaceError(
+            f"expected {expected} of finite numbers, got {rows[row].tolist()} in row {row}"
+        )
     return rows

@@ -1,7 +1,8 @@
 """What world models, planners, objectives and agents promise each other; shapes are part of the signatures.
 
-Letters everywhere: B batch, T time, H horizon, N candidates, E ensemble members, O observation size, A action size.
-A Discrete observation enters as its one-hot, a Discrete action as an int64 index without the A axis.
+Letters everywhere: B batch, T time, H horizon, N candidates, E ensemble members, O observation
+size, A action size. A Discrete observation enters as its one-hot, a Discrete action as an int64
+index without the A axis.
 """
 
 from collections.abc import Callable
@@ -21,8 +22,8 @@ class ModelState:
 
     Attributes:
         observations: The newest observation [B, O], in the environment's units.
-        hidden: Whatever else the model carries from step to step, each tensor [B, ...]: a recurrent state, a latent, a
-            history of earlier observations and actions, an oracle's state rows.
+        hidden: Whatever else the model carries from step to step, each tensor [B, ...]: a recurrent
+            state, a latent, a history of earlier observations and actions, an oracle's state rows.
     """
 
     observations: Tensor
@@ -33,7 +34,10 @@ class ModelState:
         return ModelState(self.observations[index], tuple(tensor[index] for tensor in self.hidden))
 
     def repeat(self, num_copies: int) -> "ModelState":
-        """Each row `num_copies` times in a row: [B] becomes [B * num_copies], row b at b * num_copies + n."""
+        """Each row `num_copies` times in a row.
+
+        [B] becomes [B * num_copies], row b at b * num_copies + n.
+        """
         return ModelState(
             self.observations.repeat_interleave(num_copies, 0),
             tuple(tensor.repeat_interleave(num_copies, 0) for tensor in self.hidden),
@@ -47,8 +51,10 @@ class Prediction:
     Attributes:
         observations: Next observations [B, O], in the environment's units.
         rewards: [B].
-        terminations: Probability [B] that this step ended the episode by itself (time limits are not terminations).
-        disagreement: How much the members of an ensemble differ [B], in standard deviations; None without an ensemble.
+        terminations: Probability [B] that this step ended the episode by itself (time limits are
+            not terminations).
+        disagreement: How much the members of an ensemble differ [B], in standard deviations; None
+            without an ensemble.
     """
 
     observations: Tensor
@@ -64,7 +70,8 @@ class Rollout:
     Attributes:
         observations: [B, H + 1, O]; index 0 is where imagination began.
         rewards: [B, H].
-        terminations: [B, H], the probability that step h ended the episode given that it lasted until then.
+        terminations: [B, H], the probability that step h ended the episode given that it lasted
+            until then.
         disagreement: [B, H] or None.
     """
 
@@ -76,21 +83,27 @@ class Rollout:
     def map(self, function: Callable[[Tensor], Tensor]) -> "Rollout":
         """Apply a function to every tensor."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: function(value) for name, value in values.items() if value is not None})
+        return replace(
+            self, **{name: function(value) for name, value in values.items() if value is not None}
+        )
 
 
 @runtime_checkable
 class WorldModel(Protocol):
     """A model of an environment: what comes next, what it pays and whether it ends.
 
-    `generator` draws the randomness of stochastic models; None asks for the model's best guess (mean or mode).
+    `generator` draws the randomness of stochastic models; None asks for the model's best guess
+    (mean or mode).
     """
 
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
-        """The state from which imagination begins: observations [B, O] and, for models with memory, what preceded."""
+        """The state from which imagination begins.
+
+        Observations [B, O] and, for models with memory, what preceded.
+        """
         ...
 
     def step(
@@ -99,11 +112,15 @@ class WorldModel(Protocol):
         """Imagine one step for actions [B] (Discrete) or [B, A]."""
         ...
 
-    def predict(self, observations: Tensor, actions: Tensor, generator: torch.Generator | None = None) -> Prediction:
+    def predict(
+        self, observations: Tensor, actions: Tensor, generator: torch.Generator | None = None
+    ) -> Prediction:
         """One step from observations [B, O]."""
         ...
 
-    def rollout(self, start: ModelState | Tensor, actions: Tensor, generator: torch.Generator | None = None) -> Rollout:
+    def rollout(
+        self, start: ModelState | Tensor, actions: Tensor, generator: torch.Generator | None = None
+    ) -> Rollout:
         """Imagine H steps open loop for actions [B, H] or [B, H, A]."""
         ...
 
@@ -113,7 +130,8 @@ class Plan:
     """What a planner decided for B environments.
 
     Attributes:
-        actions: The best sequence found [B, H] or [B, H, A]; the first action is the one to execute.
+        actions: The best sequence found [B, H] or [B, H, A]; the first action is the one to
+            execute.
         values: The objective's value of that sequence [B].
         num_model_steps: Model steps that were evaluated, over all rows, for honest comparison.
     """

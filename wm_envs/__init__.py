@@ -1,7 +1,37 @@
 """Gymnasium environments for world models; importing this package registers the `wm/...` ids."""
 
+from wm_envs.data.moved import MovedModules
+from wm_envs.data.recording import record
 from wm_envs.registration import register_all
 
+__all__ = ["record", "register_all"]
 __version__ = "0.1.0"
+
+# Until the next release. A learner's view of a game is the learners' own, so some of these lead out
+# of this package.
+_PONG_VIEW = (
+    "ball",
+    "court",
+    "enemy",
+    "features",
+    "layout",
+    "measuring",
+    "memory",
+    "paddle",
+    "situations",
+    "symbols",
+    "view",
+)
+MovedModules(
+    {
+        "wm_envs.canvas": "wm_envs.rendering.canvas",
+        "wm_envs.cluster": "wm_envs.data.cluster",
+        "wm_envs.infos": "wm_envs.data.infos",
+        "wm_envs.options": "wm_envs.data.options",
+        "wm_envs.window": "wm_envs.rendering.window",
+        "wm_envs.writing": "wm_envs.data.files",
+        **{f"wm_envs.pong.{name}": f"wm_agents.domains.pong.{name}" for name in _PONG_VIEW.split()},
+    }
+).install()
 
 register_all()

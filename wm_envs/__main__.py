@@ -1,4 +1,7 @@
-"""`python -m wm_envs` lists the ids, one line each; with ids it explains these, options included."""
+"""`python -m wm_envs` lists the ids, one line each.
+
+With ids it explains these, options included.
+"""
 
 import argparse
 import inspect
@@ -24,14 +27,25 @@ def summary(row: Registration) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Print the table, or the pages of the ids that are named."""
     rows = {row.id: row for row in TABLE}
-    parser = argparse.ArgumentParser(prog="python -m wm_envs", description="List or explain the environments.")
-    parser.add_argument("ids", nargs="*", metavar="id", help="explain these ids with their options; without one, list")
+    parser = argparse.ArgumentParser(
+        prog="python -m wm_envs", description="List or explain the environments."
+    )
+    parser.add_argument(
+        "ids",
+        nargs="*",
+        metavar="id",
+        help="explain these ids with their options; without one, list",
+    )
     chosen = parser.parse_args(arguments).ids
     if unknown := [name for name in chosen if name not in rows]:
         parser.error(f"no environment {', '.join(unknown)}: python -m wm_envs lists the ids")
     width = max(map(len, rows))
     listed = [f"{name:{width}}  {summary(row)}" for name, row in rows.items()]
-    print("\n".join(f"# {name}\n\n{page(rows[name])}\n" for name in chosen) if chosen else "\n".join(listed))
+    print(
+        "\n".join(f"# {name}\n\n{page(rows[name])}\n" for name in chosen)
+        if chosen
+        else "\n".join(listed)
+    )
 
 
 if __name__ == "__main__":

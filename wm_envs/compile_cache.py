@@ -1,8 +1,9 @@
 """Numba's cache of compiled code on disk, made unable to stop a program or to load what is damaged.
 
-Numba unpickles whatever its cache files hold and raises what the file system raises, from the middle of a step. Here
-each file starts with a SHA-256 of what follows, so that a truncated, altered or foreign file is a miss and is written
-anew. A folder that cannot be written costs the compilation and one RuntimeWarning that names it.
+Numba unpickles whatever its cache files hold and raises what the file system raises, from the
+middle of a step. Here each file starts with a SHA-256 of what follows, so that a truncated, altered
+or foreign file is a miss and is written anew. A folder that cannot be written costs the compilation
+and one RuntimeWarning that names it.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ from numba.core.caching import (
     UserProvidedCacheLocator,
 )
 
-from wm_envs.streams import warn
+from wm_envs.data.streams import warn
 
 config: Any = numba_config  # its attributes are set while it is imported
 
@@ -32,7 +33,10 @@ _has_warned = False
 
 
 def user_cache_folder() -> Path:
-    """The folder for caches: NUMBA_CACHE_DIR, XDG_CACHE_HOME, or the system's usual one; it need not exist."""
+    """The folder for caches: NUMBA_CACHE_DIR, XDG_CACHE_HOME, or the system's usual one.
+
+    It need not exist.
+    """
     selected = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME")
     if selected:
         folder = os.path.expanduser(selected)
@@ -47,7 +51,10 @@ def user_cache_folder() -> Path:
 
 
 def enable_cache(dispatcher: Any, folder: str) -> None:
-    """Let a Numba dispatcher keep its machine code in this folder; code without a source file is not kept."""
+    """Let a Numba dispatcher keep its machine code in this folder.
+
+    Code without a source file is not kept.
+    """
     # Numba reads the folder while a cache is made; the user's own functions keep theirs.
     before, config.CACHE_DIR = config.CACHE_DIR, folder
     try:
@@ -59,7 +66,10 @@ def enable_cache(dispatcher: Any, folder: str) -> None:
 
 
 class _Locator(UserProvidedCacheLocator):
-    """The folder that was set, which need not be there or writable: a warm cache may be read only."""
+    """The folder that was set, which need not be there or writable.
+
+    A warm cache may be read only.
+    """
 
     @classmethod
     def from_function(cls, py_func: Any, py_file: str) -> Any:
@@ -68,27 +78,36 @@ class _Locator(UserProvidedCacheLocator):
 
 
 class _CacheImplementation(CompileResultCacheImpl):
-    # Numba's next choice is beside the source, where code is not told from that of other versions of the kernels.
+    # Numba's next choice is beside the source, where code is not told from that of other versions
+    # of the kernels.
     _locator_classes = [_Locator]
 
 
 class _SealedFiles(IndexDataCacheFile):
-    """An index and data files of one function; each starts with the SHA-256 of what follows and of its source."""
+    """An index and data files of one function.
+
+    Each starts with the SHA-256 of what follows and of its source.
+    """
 
     def save(self, key: Any, data: Any) -> None:
         """Write the code of a key, and only then the index that names it."""
         names = self._load_index()
         if key not in names:
             taken = set(names.values())
-            names[key] = next(name for i in itertools.count(1) if (name := self._data_name(i)) not in taken)
+            names[key] = next(
+                name for i in itertools.count(1) if (name := self._data_name(i)) not in taken
+            )
         self._write(self._data_path(names[key]), (key, data))
         self._write(self._index_path, names)
 
     def load(self, key: Any) -> Any:
         """The code of a key, None where there is none that is whole."""
         name = self._load_index().get(key)
-        # Two programs that compile at once may both have taken a name: what the file holds tells whose it is.
-        stored_key, data = (None, None) if name is None else self._read(self._data_path(name)) or (None, None)
+        # Two programs that compile at once may both have taken a name: what the file holds tells
+        # whose it is.
+        stored_key, data = (
+            (None, None) if name is None else self._read(self._data_path(name)) or (None, None)
+        )
         return data if stored_key == key else None
 
     def _load_index(self) -> dict[Any, str]:
@@ -123,7 +142,9 @@ class SafeCache(FunctionCache):
     def __init__(self, py_func: Any) -> None:
         super().__init__(py_func)
         locator = self._impl.locator
-        self._cache_file = _SealedFiles(self._cache_path, self._impl.filename_base, locator.get_source_stamp())
+        self._cache_file = _SealedFiles(
+            self._cache_path, self._impl.filename_base, locator.get_source_stamp()
+        )
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled code of a signature, None where there is none that can be used."""
@@ -141,7 +162,10 @@ class SafeCache(FunctionCache):
 
 
 def _warn_once(path: str, error: Exception) -> None:
-    """Say that nothing is kept: a warning, and where warnings are errors a line of logging, as a cache stops nobody."""
+    """Say that nothing is kept.
+
+    A warning, and where warnings are errors a line of logging, as a cache stops nobody.
+    """
     global _has_warned
     if _has_warned:
         return

@@ -1,7 +1,8 @@
 """The Gymnasium shells of all native domains: `KernelEnv` for one environment, `KernelVectorEnv` for a batch.
 
-A domain describes itself to both shells with one `Rules` value: its spaces, its parameters and its three kernels. The
-shells own what Gymnasium asks for (seeds, checks, autoreset, infos, rendering) and know nothing of any domain.
+A domain describes itself to both shells with one `Rules` value: its spaces, its parameters and its
+three kernels. The shells own what Gymnasium asks for (seeds, checks, autoreset, infos, rendering)
+and know nothing of any domain.
 """
 
 import inspect
@@ -20,12 +21,12 @@ from gymnasium.vector.utils import batch_space
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
+from wm_envs.data.infos import BatchInfos, StepInfo
+from wm_envs.data.options import UNLIMITED, as_integer, check_integer, check_seed
+from wm_envs.data.paths import absolute_options
 from wm_envs.errors import OptionError, StateError, UnknownOptionError
-from wm_envs.infos import BatchInfos, StepInfo
 from wm_envs.kernel import copy_rows, empty_rows, seed_rows, specialised
 from wm_envs.limits import LimitedByEnv, OwnLimit, is_own, with_limit
-from wm_envs.options import UNLIMITED, as_integer, check_integer, check_seed
-from wm_envs.paths import absolute_options
 from wm_envs.rules import OUTCOME_HEADER, Array, Info, Rules, draw_seed
 from wm_envs.threads import ThreadPool
 
@@ -44,7 +45,10 @@ class KernelEnv(gym.Env[Any, Any]):
 
     @classmethod
     def rules(cls, *_: Any, **options: Any) -> Rules:
-        """The domain with these options; a subclass names them, keyword only, and raises OptionError."""
+        """The domain with these options.
+
+        A subclass names them, keyword only, and raises OptionError.
+        """
         raise NotImplementedError
 
     @staticmethod
@@ -57,7 +61,13 @@ class KernelEnv(gym.Env[Any, Any]):
         """A state row as a line of text."""
         raise NotImplementedError
 
-    def __init__(self, *, render_mode: str | None = None, max_episode_steps: int | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        render_mode: str | None = None,
+        max_episode_steps: int | None = None,
+        **options: Any,
+    ) -> None:
         self._spec: EnvSpec | None = None
         self._rules = make_rules(type(self), options).limited_to(max_episode_steps)
         self.render_mode = check_render_mode(render_mode, self.metadata)
@@ -66,13 +76,19 @@ class KernelEnv(gym.Env[Any, Any]):
         self.observation_space = self._rules.observation_space
         self.action_space = self._rules.action_space
         seed = draw_seed()
-        super().reset(seed=seed)  # so that `np_random_seed` repeats an episode that was given no seed
+        super().reset(
+            seed=seed
+        )  # so that `np_random_seed` repeats an episode that was given no seed
         self._states = self._rules.new_states(1, seed)
         self._outcomes = empty_rows(1, self._rules.outcome_dtype)
         self._needs_reset = True
         self._is_closed = False
-        self._num_actions = int(self.action_space.n) if isinstance(self.action_space, spaces.Discrete) else 0
-        self._actions = np.zeros((1, *(self.action_space.shape or ())), np.int64 if self._num_actions else np.float64)
+        self._num_actions = (
+            int(self.action_space.n) if isinstance(self.action_space, spaces.Discrete) else 0
+        )
+        self._actions = np.zeros(
+            (1, *(self.action_space.shape or ())), np.int64 if self._num_actions else np.float64
+        )
         self._bounds = _vector_bounds(self.action_space)
         self._observations = np.zeros((1, len(self.observation_fields)), np.float32)
         self._zero_outcome = np.zeros((), self._rules.outcome_dtype).item()
@@ -94,7 +110,11 @@ class KernelEnv(gym.Env[Any, Any]):
         self._info = _info_maker(self._rules)
 
     def __getstate__(self) -> dict[str, Any]:
-        bound = {f"_{verb}_{what}" for verb in ("step", "reset", "observe") for what in ("row", "arguments")}
+        bound = {
+            f"_{verb}_{what}"
+            for verb in ("step", "reset", "observe")
+            for what in ("row", "arguments")
+        }
         bound |= {"_observation", "_time", "_info", "_window"}
         return {name: value for name, value in self.__dict__.items() if name not in bound}
 
@@ -122,10 +142,15 @@ class KernelEnv(gym.Env[Any, Any]):
         return self._observe(), self._info(self._first_outcome())
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, Info]:
-        """Advance by one action; raises ResetNeeded after the end and InvalidActionError, both with nothing changed."""
+        """Advance by one action.
+
+        Raises ResetNeeded after the end and InvalidActionError, both with nothing changed.
+        """
         if self._needs_reset:
             _check_open(self._is_closed)
-            raise ResetNeeded("the episode is over or was never started: call reset() before step()")
+            raise ResetNeeded(
+                "the episode is over or was never started: call reset() before step()"
+            )
         if not self._is_plain(action):
             action = self._rules.check_actions(action, ())
         self._actions[0] = action
@@ -147,14 +172,17 @@ class KernelEnv(gym.Env[Any, Any]):
             return self._rules.picture(state, self.draw)
         if self.render_mode == "human":
             if self._window is None:
-                from wm_envs.window import Window
+                from wm_envs.rendering.window import Window
 
                 self._window = Window(type(self).__name__, self.metadata["render_fps"])
             self._window.show(self._rules.picture(state, self.draw))
         return None
 
     def close(self) -> None:
-        """Close the window, if there is one; may be called twice. After it the environment refuses to be used."""
+        """Close the window, if there is one; may be called twice.
+
+        After it the environment refuses to be used.
+        """
         self._is_closed = self._needs_reset = True
         if self._window is not None:
             self._window.close()
@@ -162,7 +190,10 @@ class KernelEnv(gym.Env[Any, Any]):
 
     @property
     def spec(self) -> EnvSpec | None:
-        """How `gym.make` makes this again, with its time limit and from any folder; None without it."""
+        """How `gym.make` makes this again, with its time limit and from any folder.
+
+        None without it.
+        """
         return self._spec
 
     @spec.setter
@@ -185,7 +216,9 @@ class KernelEnv(gym.Env[Any, Any]):
         if self._spec is not None:
             # Among the options it outlives JSON, where `take_limit` is lost.
             given = {"max_episode_steps": self._rules.time_limit}
-            self._spec = with_limit(replace(self._spec, kwargs={**self._spec.kwargs, **given}), self._rules.time_limit)
+            self._spec = with_limit(
+                replace(self._spec, kwargs={**self._spec.kwargs, **given}), self._rules.time_limit
+            )
 
     def clone_state(self) -> Array:
         """A copy of the state row, shape (): the random stream is part of it."""
@@ -193,7 +226,10 @@ class KernelEnv(gym.Env[Any, Any]):
         return copy_rows(self._states)[0, ...]
 
     def restore_state(self, state: Array) -> NDArray[np.float32]:
-        """Return to a cloned state and give its observation [O]; raises StateError with nothing changed."""
+        """Return to a cloned state and give its observation [O].
+
+        Raises StateError with nothing changed.
+        """
         _check_open(self._is_closed)
         self._rules.check_states(state, ())
         self._states[0] = state
@@ -202,7 +238,10 @@ class KernelEnv(gym.Env[Any, Any]):
         return self._observe()
 
     def _is_plain(self, action: Any) -> bool:
-        """Whether this is beyond doubt a valid action, found in 1 us at most; comparing arrays takes 5."""
+        """Whether this is beyond doubt a valid action, found in 1 us at most.
+
+        Comparing arrays takes 5.
+        """
         if type(action) in _INTEGERS:
             return 0 <= action < self._num_actions
         if type(action) is not np.ndarray or not self._bounds or action.dtype not in _FLOATS:
@@ -215,7 +254,10 @@ class KernelEnv(gym.Env[Any, Any]):
         return True
 
     def _first_outcome(self) -> tuple[Any, ...]:
-        """What is reported right after a reset; a constant, which spares 2 us, where the state has no say in it."""
+        """What is reported right after a reset.
+
+        A constant, which spares 2 us, where the state has no say in it.
+        """
         if self._rules.report_rows is None:
             return self._zero_outcome
         self._rules.report_reset(self._states, self._outcomes, _ONE_ROW)
@@ -229,7 +271,8 @@ class KernelEnv(gym.Env[Any, Any]):
 def _info_maker(rules: Rules) -> Callable[[tuple[Any, ...]], Info]:
     """A function from an outcome tuple to the info of a step.
 
-    The display is compiled from the field names, as `collections.namedtuple` does, since zipping costs six times more.
+    The display is compiled from the field names, as `collections.namedtuple` does, since zipping
+    costs six times more.
     """
     # `item` gives a field that is an array as a view of the buffer, which the next step overwrites.
     dtype = rules.outcome_dtype
@@ -240,7 +283,8 @@ def _info_maker(rules: Rules) -> Callable[[tuple[Any, ...]], Info]:
     components = ", ".join(f"{name!r}: {position[name]}" for name in rules.reward_components)
     fields = "".join(f"{name!r}: {position[name]}, " for name in rules.info_names)
     maker: Callable[[tuple[Any, ...]], Info] = eval(
-        f"lambda outcome: StepInfo({{{fields}'reward_components': {{{components}}}}})", {"StepInfo": StepInfo}
+        f"lambda outcome: StepInfo({{{fields}'reward_components': {{{components}}}}})",
+        {"StepInfo": StepInfo},
     )
     return maker
 
@@ -252,13 +296,17 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         num_envs: Number of rows, B.
         autoreset_mode: Gymnasium's three modes; NEXT_STEP is its default.
         copy: False returns one observation buffer that the next step overwrites.
-        num_threads: Rows are split over this many threads, since the kernels release the interpreter lock.
+        num_threads: Rows are split over this many threads, since the kernels release the
+            interpreter lock.
         render_mode: As for the single environment; `render` gives one frame per row.
         max_episode_steps: A time limit in place of that of the options; None and -1 keep theirs.
         options: The options of the single environment.
     """
 
     env_class: ClassVar[type[KernelEnv]]
+    is_compiled: ClassVar[bool] = (
+        True  # `wm_envs.data.specs` asks for it: steps whole batches, in any autoreset mode
+    )
 
     def __init__(
         self,
@@ -302,12 +350,16 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
             self._rules.use_threads(self._slices)
 
     def reset(
-        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
     ) -> tuple[NDArray[np.float32], Info]:
         """Reset all rows, or those of `options["reset_mask"]`.
 
         Args:
-            seed: s gives row i the stream s + i; a sequence gives each row its own; None lets the streams go on.
+            seed: s gives row i the stream s + i; a sequence gives each row its own; None lets the
+                streams go on.
             options: `reset_mask`, booleans [B] with at least one True.
         """
         _check_open(self.closed)
@@ -329,7 +381,9 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         mode = self.autoreset_mode
         if mode == AutoresetMode.DISABLED and self._states["ended"].any():
             ended = np.flatnonzero(self._states["ended"]).tolist()
-            raise ResetNeeded(f"autoreset is disabled and rows {ended} have ended: reset them with options reset_mask")
+            raise ResetNeeded(
+                f"autoreset is disabled and rows {ended} have ended: reset them with options reset_mask"
+            )
         observations = self._observation_buffer()
         self._step_rows(checked, observations, mode == AutoresetMode.NEXT_STEP)
         rewards = self._outcomes["reward"].copy()
@@ -345,7 +399,9 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         if self.render_mode is None:
             return None
         if self.render_mode == "ansi":
-            return tuple(self.env_class.describe(state, self._rules.parameters[0]) for state in self._states)
+            return tuple(
+                self.env_class.describe(state, self._rules.parameters[0]) for state in self._states
+            )
         return tuple(self._rules.picture(state, self.env_class.draw) for state in self._states)
 
     def close_extras(self, **kwargs: Any) -> None:  # noqa: ARG002
@@ -369,12 +425,17 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         return copy_rows(self._states)
 
     def restore_state(self, states: Array) -> NDArray[np.float32]:
-        """Return to cloned states [B] and give their observations [B, O]; raises StateError with nothing changed."""
+        """Return to cloned states [B] and give their observations [B, O].
+
+        Raises StateError with nothing changed.
+        """
         _check_open(self.closed)
         self._rules.check_states(states, (self.num_envs,))
         if self.autoreset_mode == AutoresetMode.SAME_STEP and np.any(states["ended"]):
             rows = np.flatnonzero(states["ended"]).tolist()
-            raise StateError(f"rows {rows} have ended, which in SAME_STEP mode have been reset: restore others")
+            raise StateError(
+                f"rows {rows} have ended, which in SAME_STEP mode have been reset: restore others"
+            )
         self._states[:] = states
         self._rules.load_rows(self._states)
         self._was_reset = True
@@ -386,7 +447,8 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
     def np_random_seed(self) -> Any:
         """The `seed` of the `reset` that gives all rows the streams that they have.
 
-        An integer s where row i has s + i, which `reset(seed=s)` does, else a tuple of one for each row.
+        An integer s where row i has s + i, which `reset(seed=s)` does, else a tuple of one for each
+        row.
         """
         if isinstance(self._row_seeds, range):
             return self._row_seeds.start
@@ -400,11 +462,17 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         states, outcomes = self._states, self._outcomes
         self._pool.run(
             step_rows,
-            [(states[s], parameters, actions[s], observations[s], outcomes[s], is_autoreset) for s in self._slices],
+            [
+                (states[s], parameters, actions[s], observations[s], outcomes[s], is_autoreset)
+                for s in self._slices
+            ],
         )
 
     def _restart_ended(self, observations: Array) -> Info:
-        """SAME_STEP: keep what the ended rows saw last, reset them, and report both as Gymnasium does."""
+        """SAME_STEP.
+
+        Keep what the ended rows saw last, reset them, and report both as Gymnasium does.
+        """
         ended = self._states["ended"].copy()
         final_observations = np.full(self.num_envs, None, dtype=object)
         final_rows = observations[ended]
@@ -414,7 +482,12 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         self._rules.observe_rows(self._states, self._rules.parameters, observations)
         self._rules.report_reset(self._states, self._outcomes, ended)
         infos = self._infos(self._all)
-        infos.update(final_obs=final_observations, _final_obs=ended, final_info=final_info, _final_info=ended.copy())
+        infos.update(
+            final_obs=final_observations,
+            _final_obs=ended,
+            final_info=final_info,
+            _final_info=ended.copy(),
+        )
         return infos
 
     def _infos(self, mask: Array) -> Info:
@@ -433,12 +506,22 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         if options is None or "reset_mask" not in options:
             return self._all
         mask = options["reset_mask"]
-        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,):
-            raise OptionError(f"reset_mask is a boolean array of shape ({self.num_envs},), got {mask!r}")
+        if (
+            not isinstance(mask, np.ndarray)
+            or mask.dtype != np.bool_
+            or mask.shape != (self.num_envs,)
+        ):
+            raise OptionError(
+                f"reset_mask is a boolean array of shape ({self.num_envs},), got {mask!r}"
+            )
         if not (self._was_reset or mask.all()):
-            raise ResetNeeded("the first reset starts every row: leave reset_mask out of its options")
+            raise ResetNeeded(
+                "the first reset starts every row: leave reset_mask out of its options"
+            )
         if not mask.any():
-            raise OptionError("reset_mask selects no environment: leave step() to go on, or select at least one")
+            raise OptionError(
+                "reset_mask selects no environment: leave step() to go on, or select at least one"
+            )
         return mask
 
     def _seed(self, seed: int | Sequence[int | None] | None, mask: Array) -> None:
@@ -467,7 +550,8 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         seeds = list(seed) if np.iterable(seed) and not isinstance(seed, str) else [seed]
         numbers = [None if one is None else as_integer(one) for one in seeds]
         is_wrong = any(
-            given is not None and (number is None or number < 0) for given, number in zip(seeds, numbers, strict=True)
+            given is not None and (number is None or number < 0)
+            for given, number in zip(seeds, numbers, strict=True)
         )
         if len(seeds) != self.num_envs or is_wrong:
             raise OptionError(
@@ -523,8 +607,8 @@ def make_one_step_env(
 class OneStep(TimeLimit):
     """Gymnasium's time limit of a single step around a native environment, which refuses a second one as natives do.
 
-    The state says whether there was a step, so that a restored one needs no reset. Gymnasium's own methods would take
-    as long as the environment.
+    The state says whether there was a step, so that a restored one needs no reset. Gymnasium's own
+    methods would take as long as the environment.
     """
 
     env: KernelEnv
@@ -550,7 +634,10 @@ def with_absolute_paths(spec: EnvSpec | None) -> EnvSpec | None:
 
 
 def make_rules(env_class: type[KernelEnv], options: Mapping[str, Any]) -> Rules:
-    """The rules of a native environment with these options; raises OptionError, also for names it does not know."""
+    """The rules of a native environment with these options.
+
+    Raises OptionError, also for names it does not know.
+    """
     known = inspect.signature(env_class.rules).parameters
     takes_any = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values())
     if not takes_any and (unknown := sorted(set(options) - set(known))):
@@ -578,7 +665,9 @@ def _vector_bounds(space: spaces.Space[Any]) -> list[tuple[float, float]]:
 def check_render_mode(render_mode: str | None, metadata: Mapping[str, Any]) -> str | None:
     """Return the mode or raise OptionError."""
     if render_mode is not None and render_mode not in metadata["render_modes"]:
-        raise OptionError(f"render_mode is one of {metadata['render_modes']} or None, got {render_mode!r}")
+        raise OptionError(
+            f"render_mode is one of {metadata['render_modes']} or None, got {render_mode!r}"
+        )
     return render_mode
 
 

@@ -2,19 +2,33 @@
 
 from gymnasium import error
 
+from wm_envs.data.errors import MissingExtraError, OptionError, SpaceError, TrajectoryError
+
+__all__ = [
+    "DebateError",
+    "InvalidActionError",
+    "LanguageModelError",
+    "MissingExtraError",
+    "ObservationError",
+    "OptionError",
+    "SpaceError",
+    "StateError",
+    "TrackError",
+    "TrajectoryError",
+    "UnknownOptionError",
+    "WorkerError",
+]
+
 
 class InvalidActionError(error.InvalidAction, ValueError):
     """An action outside the action space; the state has not changed."""
 
 
-class OptionError(error.Error, ValueError):
-    """An option of an environment that is unknown or out of range; nothing was built."""
-
-
 class UnknownOptionError(OptionError, TypeError):
     """An option that an environment does not have, named as Python names an argument that a function does not have.
 
-    Libraries that try an option and do without it, as TorchRL with `frameskip`, look for that TypeError.
+    Libraries that try an option and do without it, as TorchRL with `frameskip`, look for that
+    TypeError.
     """
 
 
@@ -22,12 +36,11 @@ class StateError(error.Error, ValueError):
     """A state that does not belong to this environment and its options; nothing was restored."""
 
 
-class MissingExtraError(error.DependencyNotInstalled, ImportError):
-    """A feature whose optional dependency is absent; the message names the extra that brings it."""
-
-
 class WorkerError(error.Error, RuntimeError):
-    """A process that worked for an environment has ended or was interrupted; the environment has to be made anew."""
+    """A process that worked for an environment has ended or was interrupted.
+
+    The environment has to be made anew.
+    """
 
 
 class ObservationError(error.Error, ValueError):
@@ -40,10 +53,6 @@ class DebateError(error.Error, ValueError):
 
 class LanguageModelError(error.Error, RuntimeError):
     """A language model that cannot be reached or answers with something else than it was asked for."""
-
-
-class TrajectoryError(error.Error, ValueError):
-    """A file of records that is malformed; the message names the file and the field."""
 
 
 class TrackError(error.Error, ValueError):

@@ -1,11 +1,13 @@
 """The compile decorator, and random numbers that live in the state row.
 
-Every rule of a native domain is compiled by `kernel`. A state is one row of a structured array whose first fields are
-`HEADER`; a row draws its random numbers from its own key and counter, so copying the row copies its future, and row i
-of a batch seeded with s draws what a single environment seeded with s + i draws.
+Every rule of a native domain is compiled by `kernel`. A state is one row of a structured array
+whose first fields are `HEADER`; a row draws its random numbers from its own key and counter, so
+copying the row copies its future, and row i of a batch seeded with s draws what a single
+environment seeded with s + i draws.
 
-Compiled code is cached on disk. Numba does not notice an edit in another module than the compiled one (numba #1833),
-and every domain calls the functions below: so the cache folder's name carries a hash of this file.
+Compiled code is cached on disk. Numba does not notice an edit in another module than the compiled
+one (numba #1833), and every domain calls the functions below: so the cache folder's name carries a
+hash of this file.
 """
 
 import functools
@@ -53,8 +55,8 @@ def state_dtype(fields: list[Any]) -> np.dtype[Any]:
 def empty_rows(num_rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Zeroed rows; the kernels address their fields as attributes, compiled or not.
 
-    A plain structured array is what Numba dispatches fast (0.4 us against 2.6 us for a record array); without the
-    compiler only a record array has attributes.
+    A plain structured array is what Numba dispatches fast (0.4 us against 2.6 us for a record
+    array); without the compiler only a record array has attributes.
     """
     rows: NDArray[Any] = np.zeros(num_rows, dtype)
     return rows if IS_COMPILED else rows.view(np.recarray)
@@ -63,7 +65,8 @@ def empty_rows(num_rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
 def copy_rows(rows: NDArray[Any]) -> NDArray[Any]:
     """A plain copy whose padding is zero, so that equal rows are equal bytes.
 
-    NumPy copies the fields of a structured array and leaves between them what the memory held before.
+    NumPy copies the fields of a structured array and leaves between them what the memory held
+    before.
     """
     copied = np.zeros(rows.shape, rows.dtype)
     copied[...] = rows
@@ -81,14 +84,16 @@ _CACHE_DIRECTORY = _cache_directory()
 def kernel(function: Function) -> Function:
     """Compile a pure function of scalars and arrays, with its machine code cached on disk.
 
-    No `fastmath`, so that a run with `NUMBA_DISABLE_JIT=1` is equal to the bit. The interpreter lock is released.
+    No `fastmath`, so that a run with `NUMBA_DISABLE_JIT=1` is equal to the bit. The interpreter
+    lock is released.
     """
     if not IS_COMPILED:
         return _wrapping_integers(function)
     compiled: Any = numba.njit(nogil=True)(function)
     enable_cache(compiled, _CACHE_DIRECTORY)
     if function.__module__ != "__main__" and "<locals>" not in function.__qualname__:
-        # Numba pickles a copy that has no cache: a spawned process would compile for ten seconds what is on the disk.
+        # Numba pickles a copy that has no cache: a spawned process would compile for ten seconds
+        # what is on the disk.
         compiled.__reduce_ex__ = functools.partial(_pickled_by_name, function.__qualname__)
     return compiled
 
@@ -101,7 +106,8 @@ def _pickled_by_name(name: str, protocol: int) -> str:  # noqa: ARG001
 def specialised(function: Function, *arguments: Any) -> Function:
     """The machine code of a kernel for arguments of these types, without the dispatcher's look-up (0.2 us, not 0.7).
 
-    The result cannot be pickled: whoever keeps it binds it again. A plain function is given back as it is.
+    The result cannot be pickled: whoever keeps it binds it again. A plain function is given back as
+    it is.
     """
     dispatcher: Any = function
     if not hasattr(dispatcher, "compile"):
@@ -125,7 +131,10 @@ def _wrapping_integers(function: Function) -> Function:
 
 @kernel
 def mix(bits: np.uint64) -> np.uint64:
-    """Scatter 64 bits: the finaliser of SplitMix64 (Steele, Lea & Flood 2014, variant 13 of Stafford)."""
+    """Scatter 64 bits.
+
+    The finaliser of SplitMix64 (Steele, Lea & Flood 2014, variant 13 of Stafford).
+    """
     bits = (bits ^ (bits >> SHIFT_30)) * MIX_1
     bits = (bits ^ (bits >> SHIFT_27)) * MIX_2
     return bits ^ (bits >> SHIFT_31)

@@ -1,4 +1,7 @@
-"""A client for any OpenAI-compatible chat endpoint: timeouts, retries with backoff, and strict JSON answers."""
+"""A client for any OpenAI-compatible chat endpoint.
+
+Timeouts, retries with backoff, and strict JSON answers.
+"""
 
 import json
 import math
@@ -35,7 +38,8 @@ class LanguageModelClient:
         api_key: Sent as a bearer token where given; never shown.
         timeout: Seconds that one try may take in all.
         max_tries: Tries for each question.
-        backoff: Seconds before the second try; doubled after each, with up to a quarter more at random.
+        backoff: Seconds before the second try; doubled after each, with up to a quarter more at
+            random.
         max_wait: Seconds between two tries at most, whatever the server asks for.
     """
 
@@ -52,7 +56,11 @@ class LanguageModelClient:
             raise OptionError(f"url begins with http:// or https://, got {self.url!r}")
         if not isinstance(self.model, str) or not self.model:
             raise OptionError(f"model is the name of a model, got {self.model!r}")
-        if isinstance(self.max_tries, bool) or not isinstance(self.max_tries, int) or self.max_tries < 1:
+        if (
+            isinstance(self.max_tries, bool)
+            or not isinstance(self.max_tries, int)
+            or self.max_tries < 1
+        ):
             raise OptionError(f"max_tries is an integer of at least 1, got {self.max_tries!r}")
         for name in ("timeout", "backoff", "max_wait"):
             value = getattr(self, name)
@@ -71,7 +79,8 @@ class LanguageModelClient:
             check: Takes the parsed answer and returns what the caller wants, or raises ValueError.
 
         Raises:
-            LanguageModelError: Not reachable, refused, or no acceptable answer in `max_tries`; names the last reason.
+            LanguageModelError: Not reachable, refused, or no acceptable answer in `max_tries`;
+                names the last reason.
         """
         reason = ""
         for number in range(self.max_tries):
@@ -91,17 +100,25 @@ class LanguageModelClient:
         try:
             return check(parse_json(content))
         except ValueError as error:
-            raise _TemporaryError(f"the answer was not what was asked for ({error}): {content[:200]!r}") from error
+            raise _TemporaryError(
+                f"the answer was not what was asked for ({error}): {content[:200]!r}"
+            ) from error
 
     def _complete(self, instructions: str, question: str) -> str:
         """The text of one completion."""
-        messages = [{"role": "system", "content": instructions}, {"role": "user", "content": question}]
+        messages = [
+            {"role": "system", "content": instructions},
+            {"role": "user", "content": question},
+        ]
         body = {"model": self.model, "messages": messages, "temperature": 0}
         headers = {"Content-Type": "application/json"}
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
         request = urllib.request.Request(
-            f"{self.url.rstrip('/')}/chat/completions", json.dumps(body).encode(), headers, method="POST"
+            f"{self.url.rstrip('/')}/chat/completions",
+            json.dumps(body).encode(),
+            headers,
+            method="POST",
         )
         answer = self._send(request)
         try:
@@ -123,17 +140,24 @@ class LanguageModelClient:
             error.close()
             if error.code in RETRIED_STATUS:
                 raise _TemporaryError(detail, _seconds(asked)) from error
-            raise LanguageModelError(f"{self.url} refused the request: {detail}. Check url, model and key") from error
+            raise LanguageModelError(
+                f"{self.url} refused the request: {detail}. Check url, model and key"
+            ) from error
         except (HTTPException, OSError) as error:  # URLError and TimeoutError are OSErrors
             raise _TemporaryError(f"not reachable ({error})") from error
 
     def _wait_seconds(self, number: int, asked: float) -> float:
-        own = self.backoff * 2**number * (1 + 0.25 * random.random())  # so that clients do not come back in step
+        own = (
+            self.backoff * 2**number * (1 + 0.25 * random.random())
+        )  # so that clients do not come back in step
         return min(max(own, asked), self.max_wait)
 
 
 def parse_json(text: str) -> Any:
-    """JSON, also within a fence of backticks; raises ValueError on NaN and on keys that appear twice."""
+    """JSON, also within a fence of backticks.
+
+    Raises ValueError on NaN and on keys that appear twice.
+    """
     stripped = text.strip()
     if stripped.startswith("```"):
         stripped = stripped.strip("`").removeprefix("json").strip()

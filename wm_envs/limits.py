@@ -5,7 +5,7 @@ from typing import Any
 
 from gymnasium.envs.registration import EnvSpec, WrapperSpec
 
-from wm_envs.options import UNLIMITED, as_integer
+from wm_envs.data.options import UNLIMITED, as_integer
 
 TAKE_LIMIT = WrapperSpec("take_limit", "wm_envs.environment:take_limit", {})
 

@@ -1,4 +1,7 @@
-"""Batched rollouts on the true dynamics from given states: the yardstick of every world model and planner."""
+"""Batched rollouts on the true dynamics from given states.
+
+The yardstick of every world model and planner.
+"""
 
 from typing import Any
 
@@ -6,11 +9,11 @@ import numpy as np
 from gymnasium.envs.registration import load_env_creator
 from numpy.typing import NDArray
 
+from wm_envs.data.options import check_seed
+from wm_envs.data.specs import spec_of
 from wm_envs.environment import KernelVectorEnv
 from wm_envs.errors import OptionError, StateError
 from wm_envs.kernel import empty_rows, seed_rows
-from wm_envs.options import check_seed
-from wm_envs.registration import spec_of
 from wm_envs.rules import Rules
 
 
@@ -24,16 +27,18 @@ def rollout(
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_]]:
     """Run action sequences from cloned states.
 
-    A row that ends holds still: its last observation repeats, its rewards are 0, its termination flag stays. A state
-    that had ended before does the same with the flag False, since states do not say how they ended.
+    A row that ends holds still: its last observation repeats, its rewards are 0, its termination
+    flag stays. A state that had ended before does the same with the flag False, since states do not
+    say how they ended.
 
     Args:
         env_id: A native id such as "wm/SequenceNext-v0".
-        states: States [B] from `clone_state()` (`np.stack` those of single environments); they are not changed.
+        states: States [B] from `clone_state()` (`np.stack` those of single environments); they are
+            not changed.
         actions: Actions [B, H, ...].
         env_kwargs: The options that the states' environment was made with.
-        seed: None replays the randomness that the states carry, so that the rollout is the environment's own future;
-            a seed gives each row fresh randomness instead.
+        seed: None replays the randomness that the states carry, so that the rollout is the
+            environment's own future; a seed gives each row fresh randomness instead.
 
     Returns:
         Observations [B, H + 1, O], rewards [B, H], terminations [B, H].
@@ -65,7 +70,9 @@ def rules_of(env_id: str, env_kwargs: dict[str, Any] | None = None) -> Rules:
     entry_point = spec.vector_entry_point
     vector_class = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     if not (isinstance(vector_class, type) and issubclass(vector_class, KernelVectorEnv)):
-        raise OptionError(f"{env_id} has no native rules: the oracle serves the compiled wm/ environments")
+        raise OptionError(
+            f"{env_id} has no native rules: the oracle serves the compiled wm/ environments"
+        )
     options = {"max_episode_steps": spec.max_episode_steps, **spec.kwargs, **(env_kwargs or {})}
     max_episode_steps = options.pop("max_episode_steps")
     return vector_class.env_class.rules(**options).limited_to(max_episode_steps)
@@ -82,7 +89,9 @@ def _run(
     rules.observe_rows(rows, rules.parameters, observations[0])
     for step in range(horizon):
         step_actions = np.ascontiguousarray(actions[:, step])
-        rules.step_rows(rows, rules.parameters, step_actions, observations[step + 1], outcomes, False)
+        rules.step_rows(
+            rows, rules.parameters, step_actions, observations[step + 1], outcomes, False
+        )
         rewards[:, step] = outcomes["reward"]
         terminations[:, step] = outcomes["terminated"]
     return observations.swapaxes(0, 1), rewards, terminations

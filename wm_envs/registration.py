@@ -1,13 +1,10 @@
 """The table of ids: what `gym.make` and `gym.make_vec` can build after `import wm_envs`."""
 
-import importlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec
 
-from wm_envs.errors import OptionError
 from wm_envs.limits import LimitedByEnv
 
 
@@ -15,8 +12,9 @@ from wm_envs.limits import LimitedByEnv
 class Registration:
     """One id.
 
-    `max_episode_steps` stays None where the length of an episode follows from the options: the kernel truncates by
-    itself, also where `gym.make` is given another limit, and `env.spec` tells after how many steps.
+    `max_episode_steps` stays None where the length of an episode follows from the options: the
+    kernel truncates by itself, also where `gym.make` is given another limit, and `env.spec` tells
+    after how many steps.
     """
 
     id: str
@@ -34,32 +32,59 @@ class Registration:
             max_episode_steps=self.max_episode_steps,
             kwargs=self.kwargs,
             order_enforce=False,  # the shells raise ResetNeeded themselves
-            disable_env_checker=True,  # and check actions; the checker fails after restore_state without a reset
+            # and check actions; the checker fails after restore_state without a reset
+            disable_env_checker=True,
             additional_wrappers=LimitedByEnv(),
         )
 
 
-REACTIVE, MEMORY, PLANNING = "wm_envs.symbolic.reactive", "wm_envs.symbolic.memory", "wm_envs.symbolic.planning"
+REACTIVE, MEMORY, PLANNING = (
+    "wm_envs.symbolic.reactive",
+    "wm_envs.symbolic.memory",
+    "wm_envs.symbolic.planning",
+)
 RESOLUTIONS = "wm_envs.resolutions.env"
 PONG, ATARI = "wm_envs.pong.env", "wm_envs.pong.atari"
 DRIVING = "wm_envs.driving.env"
 
 
 TABLE = (
-    Registration("wm/PatternEcho-v0", f"{REACTIVE}:make_pattern_echo", f"{REACTIVE}:PatternEchoVectorEnv"),
-    Registration("wm/SequenceNext-v0", f"{REACTIVE}:make_sequence_next", f"{REACTIVE}:SequenceNextVectorEnv"),
-    Registration("wm/Conditional-v0", f"{REACTIVE}:make_conditional", f"{REACTIVE}:ConditionalVectorEnv"),
-    Registration("wm/Navigation-v0", f"{REACTIVE}:NavigationEnv", f"{REACTIVE}:NavigationVectorEnv"),
-    Registration("wm/DelayedMatch-v0", f"{MEMORY}:DelayedMatchEnv", f"{MEMORY}:DelayedMatchVectorEnv"),
+    Registration(
+        "wm/PatternEcho-v0", f"{REACTIVE}:make_pattern_echo", f"{REACTIVE}:PatternEchoVectorEnv"
+    ),
+    Registration(
+        "wm/SequenceNext-v0", f"{REACTIVE}:make_sequence_next", f"{REACTIVE}:SequenceNextVectorEnv"
+    ),
+    Registration(
+        "wm/Conditional-v0", f"{REACTIVE}:make_conditional", f"{REACTIVE}:ConditionalVectorEnv"
+    ),
+    Registration(
+        "wm/Navigation-v0", f"{REACTIVE}:NavigationEnv", f"{REACTIVE}:NavigationVectorEnv"
+    ),
+    Registration(
+        "wm/DelayedMatch-v0", f"{MEMORY}:DelayedMatchEnv", f"{MEMORY}:DelayedMatchVectorEnv"
+    ),
     Registration("wm/RuleRecall-v0", f"{MEMORY}:RuleRecallEnv", f"{MEMORY}:RuleRecallVectorEnv"),
     Registration("wm/TMaze-v0", f"{MEMORY}:TMazeEnv", f"{MEMORY}:TMazeVectorEnv"),
-    Registration("wm/PermPuzzle-v0", f"{PLANNING}:PermPuzzleEnv", f"{PLANNING}:PermPuzzleVectorEnv"),
+    Registration(
+        "wm/PermPuzzle-v0", f"{PLANNING}:PermPuzzleEnv", f"{PLANNING}:PermPuzzleVectorEnv"
+    ),
     Registration("wm/LightsOut-v0", f"{PLANNING}:LightsOutEnv", f"{PLANNING}:LightsOutVectorEnv"),
-    Registration("wm/TokenAutomaton-v0", f"{PLANNING}:TokenAutomatonEnv", f"{PLANNING}:TokenAutomatonVectorEnv"),
-    Registration("wm/UNResolution-v0", f"{RESOLUTIONS}:UNResolutionEnv", f"{RESOLUTIONS}:UNResolutionVectorEnv"),
+    Registration(
+        "wm/TokenAutomaton-v0",
+        f"{PLANNING}:TokenAutomatonEnv",
+        f"{PLANNING}:TokenAutomatonVectorEnv",
+    ),
+    Registration(
+        "wm/UNResolution-v0",
+        f"{RESOLUTIONS}:UNResolutionEnv",
+        f"{RESOLUTIONS}:UNResolutionVectorEnv",
+    ),
     Registration("wm/Pong-v0", f"{PONG}:PongEnv", f"{PONG}:PongVectorEnv"),
     Registration("wm/PongAtari-v0", f"{ATARI}:PongAtariEnv", f"{ATARI}:PongAtariVectorEnv"),
-    Registration("wm/Debate-v0", "wm_envs.debate.env:DebateEnv", "wm_envs.debate.env:DebateVectorEnv"),
+    Registration(
+        "wm/Debate-v0", "wm_envs.debate.env:DebateEnv", "wm_envs.debate.env:DebateVectorEnv"
+    ),
     Registration("wm/Driving-v0", f"{DRIVING}:DrivingEnv", f"{DRIVING}:DrivingVectorEnv"),
 )
 
@@ -69,24 +94,3 @@ def register_all() -> None:
     for row in TABLE:
         if row.id not in gym.registry:
             row.register()
-
-
-def spec_of(env_id: str) -> EnvSpec:
-    """What is registered under an id, which may name a module to import first: "wm_envs:wm/SequenceNext-v0".
-
-    Raises:
-        OptionError: There is no such module.
-    """
-    module, colon, name = env_id.rpartition(":")
-    if colon:
-        _import(module)
-    return gym.spec(name)
-
-
-def _import(module: str) -> None:
-    try:
-        importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # the module is there, and something that it imports is not
-        raise OptionError(f"no module {module} to import: put its folder on PYTHONPATH, or install it") from error

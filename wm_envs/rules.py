@@ -1,4 +1,7 @@
-"""What a domain tells the shells about itself: its observation fields, spaces, parameters and kernels, in one value."""
+"""What a domain tells the shells about itself.
+
+Its observation fields, spaces, parameters and kernels, in one value.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,16 +13,20 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from wm_envs.data.infos import component_key
+from wm_envs.data.options import check_integer
 from wm_envs.errors import InvalidActionError, StateError
-from wm_envs.infos import component_key
 from wm_envs.kernel import empty_rows, seed_rows
 from wm_envs.limits import is_own
-from wm_envs.options import check_integer
 
 Info = dict[str, Any]
 Array = NDArray[Any]
 
-OUTCOME_HEADER: list[tuple[str, Any]] = [("reward", np.float64), ("terminated", np.bool_), ("truncated", np.bool_)]
+OUTCOME_HEADER: list[tuple[str, Any]] = [
+    ("reward", np.float64),
+    ("terminated", np.bool_),
+    ("truncated", np.bool_),
+]
 
 
 def draw_seed() -> int:
@@ -29,7 +36,10 @@ def draw_seed() -> int:
 
 @dataclass(frozen=True)
 class Field:
-    """One number of an observation: the docstring tables, the bounds and the error reports are made from it."""
+    """One number of an observation.
+
+    The docstring tables, the bounds and the error reports are made from it.
+    """
 
     name: str
     unit: str
@@ -38,8 +48,13 @@ class Field:
     meaning: str
 
 
-def outcome_dtype(reward_components: Sequence[str], info_fields: Sequence[tuple[str, Any]]) -> np.dtype[Any]:
-    """What a step reports: weighted reward, ends, the named reward components, then what goes into the info."""
+def outcome_dtype(
+    reward_components: Sequence[str], info_fields: Sequence[tuple[str, Any]]
+) -> np.dtype[Any]:
+    """What a step reports.
+
+    Weighted reward, ends, the named reward components, then what goes into the info.
+    """
     components = [(name, np.float64) for name in reward_components]
     return np.dtype([*OUTCOME_HEADER, *components, *info_fields], align=True)
 
@@ -50,13 +65,14 @@ class Rules:
 
     The kernels fill the arrays that they are given, B rows at a time:
     `reset_rows(states, parameters, mask[B])` starts the masked rows anew,
-    `step_rows(states, parameters, actions[B, ...], observations[B, O], outcomes[B], is_autoreset)` advances the rows;
-    a row that has ended is reset instead when `is_autoreset`, and else holds still with reward 0,
-    `observe_rows(states, parameters, observations[B, O])` writes the observation, a pure function of the state,
-    `report_rows(states, parameters, outcomes[B], mask[B])`, where there is one, writes what the masked rows report
-    right after a reset; without it everything that they report is zero.
-    A domain whose state lives partly elsewhere, such as in emulators, overrides the methods `save_rows`, `load_rows`,
-    `use_threads`, `close` and `picture`, which do nothing of their own here.
+    `step_rows(states, parameters, actions[B, ...], observations[B, O], outcomes[B], is_autoreset)`
+    advances the rows; a row that has ended is reset instead when `is_autoreset`, and else holds
+    still with reward 0, `observe_rows(states, parameters, observations[B, O])` writes the
+    observation, a pure function of the state, `report_rows(states, parameters, outcomes[B],
+    mask[B])`, where there is one, writes what the masked rows report right after a reset; without
+    it everything that they report is zero. A domain whose state lives partly elsewhere, such as in
+    emulators, overrides the methods `save_rows`, `load_rows`, `use_threads`, `close` and `picture`,
+    which do nothing of their own here.
     """
 
     observation_fields: tuple[Field, ...]
@@ -64,7 +80,8 @@ class Rules:
     reward_components: tuple[str, ...]
     state_dtype: np.dtype[Any]
     outcome_dtype: np.dtype[Any]
-    parameters: Array  # one structured row; its field `time_limit` is the step at which an episode is truncated
+    # one structured row; its field `time_limit` is the step at which an episode is truncated
+    parameters: Array
     reset_rows: Callable[..., None]
     step_rows: Callable[..., None]
     observe_rows: Callable[..., None]
@@ -122,13 +139,19 @@ class Rules:
         return states
 
     def save_rows(self, states: Array) -> None:
-        """Before rows are copied out: write into them what a domain keeps elsewhere, such as in an emulator."""
+        """Before rows are copied out.
+
+        Write into them what a domain keeps elsewhere, such as in an emulator.
+        """
 
     def load_rows(self, states: Array) -> None:
         """After rows were copied in: take from them what a domain keeps elsewhere."""
 
     def use_threads(self, slices: Sequence[slice]) -> None:
-        """Before a batch is used: the rows of each slice will be stepped by a thread of their own."""
+        """Before a batch is used.
+
+        The rows of each slice will be stepped by a thread of their own.
+        """
 
     def close(self) -> None:
         """When a batch is closed; may be called twice."""
@@ -140,11 +163,15 @@ class Rules:
     def check_states(self, states: Array, shape: tuple[int, ...]) -> None:
         """Raise StateError unless `states` has this shape, this layout and these parameters."""
         if not isinstance(states, np.ndarray | np.void) or states.dtype != self.state_dtype:
-            raise StateError(f"a state of this environment comes from its clone_state(), got {type(states).__name__}")
+            raise StateError(
+                f"a state of this environment comes from its clone_state(), got {type(states).__name__}"
+            )
         if states.shape != shape:
             raise StateError(f"expected states of shape {shape}, got {states.shape}")
         if np.any(states["fingerprint"] != self.fingerprint):
-            raise StateError("this state belongs to an environment with other options: restore it where it was cloned")
+            raise StateError(
+                "this state belongs to an environment with other options: restore it where it was cloned"
+            )
 
     def check_actions(self, actions: Any, shape: tuple[int, ...]) -> Array:
         """Return a contiguous array [*shape, ...] of valid actions or raise InvalidActionError.
@@ -157,13 +184,19 @@ class Rules:
         try:
             array = np.asarray(actions)
         except (ValueError, TypeError) as error:
-            raise InvalidActionError(f"expected an array of actions, got {actions!r}: {error}") from error
+            raise InvalidActionError(
+                f"expected an array of actions, got {actions!r}: {error}"
+            ) from error
         expected = shape + (space.shape or ())
         if array.shape != expected:
-            raise InvalidActionError(f"expected actions of shape {expected}, got shape {array.shape}: {actions!r}")
+            raise InvalidActionError(
+                f"expected actions of shape {expected}, got shape {array.shape}: {actions!r}"
+            )
         if isinstance(space, spaces.Discrete):
             if array.dtype.kind not in "iu":
-                raise InvalidActionError(f"expected integers in [0, {space.n}), got {array.dtype}: {actions!r}")
+                raise InvalidActionError(
+                    f"expected integers in [0, {space.n}), got {array.dtype}: {actions!r}"
+                )
             if array.size and (array.min() < 0 or array.max() >= space.n):
                 raise InvalidActionError(f"expected integers in [0, {space.n}), got {actions!r}")
             return np.asarray(array, np.int64, order="C")  # keeps the shape () of a single action

@@ -9,7 +9,8 @@ from typing import Any
 class ThreadPool:
     """A pool that starts its threads when it is first used, and anew in each process.
 
-    A fork copies the pool but none of its threads, so that a child which waited for them would wait for ever.
+    A fork copies the pool but none of its threads, so that a child which waited for them would wait
+    for ever.
 
     Args:
         num_threads: At most.

@@ -10,9 +10,9 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv, VectorWrapper
 from numpy.typing import NDArray
 
+from wm_envs.data.infos import component_key
+from wm_envs.data.options import check_integer
 from wm_envs.errors import OptionError
-from wm_envs.infos import component_key
-from wm_envs.options import check_integer
 
 Observation = NDArray[Any]
 
@@ -20,8 +20,9 @@ Observation = NDArray[Any]
 class VectorReward(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """The unweighted reward components as the reward, in MO-Gymnasium's convention.
 
-    `reward_space` is a Box [C] in the order of `component_names`, and `step` returns a float32 vector of that shape:
-    what MO-Gymnasium's agents and its own wrappers (LinearReward and the like) expect of an environment.
+    `reward_space` is a Box [C] in the order of `component_names`, and `step` returns a float32
+    vector of that shape: what MO-Gymnasium's agents and its own wrappers (LinearReward and the
+    like) expect of an environment.
 
     Args:
         env: A native environment, whose info carries `reward_components`.
@@ -69,7 +70,9 @@ class VectorRewardBatch(VectorWrapper):
         """Advance all rows; the reward is a float32 array [B, C]."""
         observations, _, terminated, truncated, infos = self.env.step(actions)
         rewards = self._stacked(infos)
-        if "final_info" in infos:  # SAME_STEP: the infos of the rows that ended are those of their reset
+        if (
+            "final_info" in infos
+        ):  # SAME_STEP: the infos of the rows that ended are those of their reset
             ended = infos["_final_info"]
             rewards[ended] = self._stacked(infos["final_info"])[ended]
         return observations, rewards, terminated, truncated, infos
@@ -82,8 +85,9 @@ class VectorRewardBatch(VectorWrapper):
 class FrameHistory(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     """The last observations side by side, oldest first, so that a reactive agent can act on a short past.
 
-    After a reset the places of frames that do not exist yet hold zeros: they differ from every one-hot observation,
-    whereas repeating the first frame would say that it had been shown several times.
+    After a reset the places of frames that do not exist yet hold zeros: they differ from every
+    one-hot observation, whereas repeating the first frame would say that it had been shown several
+    times.
 
     Args:
         env: An environment with a Box observation [O] that contains zeros.
@@ -101,13 +105,17 @@ class FrameHistory(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
         if not isinstance(space, spaces.Box) or len(space.shape) != 1:
             raise OptionError(f"FrameHistory stacks flat Box observations, got {space}")
         if not space.contains(np.zeros(space.shape, space.dtype)):
-            raise OptionError(f"FrameHistory fills missing frames with zeros, which lie outside {space}")
+            raise OptionError(
+                f"FrameHistory fills missing frames with zeros, which lie outside {space}"
+            )
         low, high = np.tile(space.low, num_frames), np.tile(space.high, num_frames)
         self.observation_space = spaces.Box(low, high, dtype=space.dtype.type)
         self._frames: deque[Observation] = deque(maxlen=num_frames)
         self._missing = np.zeros(space.shape, space.dtype)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """Start an episode with an empty history."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._frames.extend([self._missing] * (self._frames.maxlen or 0))
@@ -126,5 +134,7 @@ class FrameHistory(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
 def _component_names(env: gym.Env[Any, Any] | VectorEnv[Any, Any, Any]) -> tuple[str, ...]:
     names: tuple[str, ...] | None = getattr(env.unwrapped, "reward_components", None)
     if names is None:
-        raise OptionError(f"VectorReward needs an environment with named reward components, got {env}")
+        raise OptionError(
+            f"VectorReward needs an environment with named reward components, got {env}"
+        )
     return names

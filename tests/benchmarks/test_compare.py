@@ -1,4 +1,7 @@
-"""Two sets of results: what counts as worse, in which direction, and what is no comparison at all."""
+"""Two sets of results.
+
+What counts as worse, in which direction, and what is no comparison at all.
+"""
 
 import json
 import subprocess
@@ -40,7 +43,12 @@ def test_intervals_decide_where_both_have_them():
 
 
 def test_bookkeeping_and_flags_are_no_figures():
-    figures = {"num_seeds": 3, "curve": [1, 2], "is_target_reached": True, "rows": [{"name": "a", "speed": 2.0}]}
+    figures = {
+        "num_seeds": 3,
+        "curve": [1, 2],
+        "is_target_reached": True,
+        "rows": [{"name": "a", "speed": 2.0}],
+    }
     assert figures_of({"figures": figures}) == {"rows.a.speed": Figure(2.0)}
 
 
@@ -52,12 +60,19 @@ def test_the_tolerance_is_relative_and_can_be_set():
 
 def test_speeds_of_two_machines_are_not_compared():
     a = {"x": result({"plans_per_cpu_second": 10.0, "success_rate": 1.0})}
-    b = {"x": result({"plans_per_cpu_second": 1.0, "success_rate": 0.1}, {"processor": "b", "cores": 2})}
+    b = {
+        "x": result(
+            {"plans_per_cpu_second": 1.0, "success_rate": 0.1}, {"processor": "b", "cores": 2}
+        )
+    }
     assert [change.verdict for change in compare(a, b)] == ["unclear", "worse"]
 
 
 def test_what_only_one_has_is_said():
-    assert [c.verdict for c in compare({"x": result({})}, {"y": result({})})] == ["only A", "only B"]
+    assert [c.verdict for c in compare({"x": result({})}, {"y": result({})})] == [
+        "only A",
+        "only B",
+    ]
     assert verdicts({"a": 1.0}, {"b": 1.0}) == {"a": "only A", "b": "only B"}
 
 

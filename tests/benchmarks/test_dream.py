@@ -8,9 +8,21 @@ from examples.dream_sac import Curve
 
 
 def test_runs_that_never_get_there_count_and_every_seed_is_kept(monkeypatch, tmp_path):
-    monkeypatch.setattr(dream.dream_sac, "dream", lambda config, seed, bar: curve([200, 400], [-900.0, -150.0 - seed]))
-    monkeypatch.setattr(dream.dream_sac, "model_free", lambda config, seed, bar: curve([250, 2500], [-1000.0, -150.0]))
-    monkeypatch.setattr(dream, "write_result", lambda name, figures, **_: (tmp_path / name).write_text(dumps(figures)))
+    monkeypatch.setattr(
+        dream.dream_sac,
+        "dream",
+        lambda config, seed, bar: curve([200, 400], [-900.0, -150.0 - seed]),
+    )
+    monkeypatch.setattr(
+        dream.dream_sac,
+        "model_free",
+        lambda config, seed, bar: curve([250, 2500], [-1000.0, -150.0]),
+    )
+    monkeypatch.setattr(
+        dream,
+        "write_result",
+        lambda name, figures, **_: (tmp_path / name).write_text(dumps(figures)),
+    )
     figures = dream.main(dream.Config(num_seeds=3, real_steps=400))
     assert figures["dream_solved_share"] == 1.0
     assert figures["times_fewer_real_steps"] == pytest.approx(2500 / 400)

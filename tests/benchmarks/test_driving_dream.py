@@ -11,13 +11,20 @@ KNOWN = {"random_return": -10.0, "standing_return": -1.0, "expert_return": 40.0}
 
 @pytest.fixture
 def arms(monkeypatch):
-    """Dreams that reach 50, 30 and 10 by seed after 2,000 steps; a real car that reaches 30 after 8,000."""
+    """Dreams that reach 50, 30 and 10 by seed after 2,000 steps.
+
+    A real car that reaches 30 after 8,000.
+    """
     monkeypatch.setattr(driving_dream, "yardsticks", lambda course, seed: KNOWN)
     monkeypatch.setattr(
-        driving_dream.dream_driving, "dream", lambda config: curve([1000, 2000], [0.0, 50.0 - 20.0 * config.seed])
+        driving_dream.dream_driving,
+        "dream",
+        lambda config: curve([1000, 2000], [0.0, 50.0 - 20.0 * config.seed]),
     )
     many = {1: curve([4000, 8000, 12_000], [0.0, 30.0, 30.0]), 20: curve([3000, 6000], [0.0, 30.0])}
-    monkeypatch.setattr(driving_dream.dream_driving, "model_free", lambda config: many[config.model_free_gradients])
+    monkeypatch.setattr(
+        driving_dream.dream_driving, "model_free", lambda config: many[config.model_free_gradients]
+    )
 
 
 def curve(steps, returns):
@@ -38,7 +45,9 @@ def test_median_and_worst_seed_and_runs_that_never_get_there(arms, tmp_path):
 
 def test_rows_come_one_by_one_and_a_control_joins_its_row(arms, tmp_path):
     driving_dream.main(driving_dream.Config(seeds=(1,), output_dir=tmp_path))
-    figures = driving_dream.main(driving_dream.Config(seeds=(0,), control_seeds=(1,), output_dir=tmp_path))
+    figures = driving_dream.main(
+        driving_dream.Config(seeds=(0,), control_seeds=(1,), output_dir=tmp_path)
+    )
     assert [row["seed"] for row in figures["rows"]] == [0, 1]
     assert "control" not in figures["rows"][0]
     assert figures["rows"][1]["control"]["steps_to_threshold"] == 6000.0

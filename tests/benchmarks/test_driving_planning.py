@@ -8,7 +8,14 @@ def run(seconds, is_clean=True):
 
 
 def row(circuit, learned, oracle, expert):
-    return {"circuit": circuit, "start_seed": 0, "limit": 8.0, "learned": learned, "oracle": oracle, "expert": expert}
+    return {
+        "circuit": circuit,
+        "start_seed": 0,
+        "limit": 8.0,
+        "learned": learned,
+        "oracle": oracle,
+        "expert": expert,
+    }
 
 
 def test_totals_count_only_drives_that_all_drivers_finished():
@@ -47,7 +54,11 @@ def test_more_drivers_join_the_rows_that_are_there(monkeypatch, tmp_path):
     def drive(driver):
         return driving_planning.main(
             driving_planning.Config(
-                circuits=tmp_path, drivers=(driver,), start_seeds=(0, 1), output_dir=tmp_path, results_dir=tmp_path
+                circuits=tmp_path,
+                drivers=(driver,),
+                start_seeds=(0, 1),
+                output_dir=tmp_path,
+                results_dir=tmp_path,
             )
         )
 
@@ -56,7 +67,8 @@ def test_more_drivers_join_the_rows_that_are_there(monkeypatch, tmp_path):
         "drives": 2,
         "policy_clean_drives": 2,
         "rows": [
-            {"circuit": "c", "kind": "unseen", "start_seed": seed, "limit": 7.0, "policy": run(8.0)} for seed in (0, 1)
+            {"circuit": "c", "kind": "unseen", "start_seed": seed, "limit": 7.0, "policy": run(8.0)}
+            for seed in (0, 1)
         ],
     }
     figures = drive("learned")

@@ -29,7 +29,12 @@ def test_every_finished_run_is_kept_and_a_repeated_one_replaced(monkeypatch, tmp
         "num_seeds": 2,
     }
     again = tyro.cli(pong_dream.Config, args=shlex.split(figures["rows"][2]["command"])[3:])
-    assert (again.seeds, again.arms, again.repeat_action_probability, again.games) == ((0,), ("ppo",), 0.25, 20)
+    assert (again.seeds, again.arms, again.repeat_action_probability, again.games) == (
+        (0,),
+        ("ppo",),
+        0.25,
+        20,
+    )
     monkeypatch.setattr(pong_dream, "RUNS", {"dream": run_of(15.0)})
     pong_dream.main(pong_dream.Config(seeds=(1,), arms=("dream",), output_dir=tmp_path))
     stored = json.loads((tmp_path / "pong_dream.json").read_text())

@@ -8,12 +8,17 @@ import pytest
 
 from benchmarks import pong_fidelity
 
-pytest.importorskip("ale_py", reason='the original game needs ale-py: pip install "wm-suite[atari]"')
+pytest.importorskip(
+    "ale_py", reason='the original game needs ale-py: pip install "wm-suite[atari]"'
+)
 
 
 @pytest.fixture(scope="module")
 def envs():
-    made = [gym.make(env_id, **pong_fidelity.OPTIONS).unwrapped for env_id in ("wm/PongAtari-v0", "wm/Pong-v0")]
+    made = [
+        gym.make(env_id, **pong_fidelity.OPTIONS).unwrapped
+        for env_id in ("wm/PongAtari-v0", "wm/Pong-v0")
+    ]
     yield made
     for env in made:
         env.close()
@@ -24,7 +29,9 @@ def pair(envs):
     return pong_fidelity.play(*envs, pong_fidelity.player_of(0), 0.25, 0)
 
 
-@pytest.mark.parametrize(("number", "sticky"), [(1000, 0.0), (1002, 0.0), (1005, 0.25), (1007, 0.25), (1009, 0.0)])
+@pytest.mark.parametrize(
+    ("number", "sticky"), [(1000, 0.0), (1002, 0.0), (1005, 0.25), (1007, 0.25), (1009, 0.0)]
+)
 def test_complete_games_are_equal_frame_by_frame(envs, number, sticky):
     pair = pong_fidelity.play(*envs, pong_fidelity.player_of(number), sticky, number)
     assert pong_fidelity.first_difference(number, pair) is None
@@ -57,7 +64,10 @@ def test_a_missed_point_and_a_longer_game_are_differences(pair):
     copy.features, copy.is_over = pair.copy.features, True
     copy.rewards = [0.0] * len(pair.copy.rewards)
     found = pong_fidelity.first_difference(0, dataclasses.replace(pair, copy=copy))
-    assert (found.feature, found.frame) == ("reward", int(np.flatnonzero(pair.original.rewards)[0]) + 1)
+    assert (found.feature, found.frame) == (
+        "reward",
+        int(np.flatnonzero(pair.original.rewards)[0]) + 1,
+    )
     copy.features, copy.rewards = pair.copy.features[:-5], pair.copy.rewards[:-5]
     found = pong_fidelity.first_difference(0, dataclasses.replace(pair, copy=copy))
     assert found.frame <= len(pair.actions)

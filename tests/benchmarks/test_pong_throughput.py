@@ -1,6 +1,8 @@
 import pytest
 
-pytest.importorskip("ale_py", reason='the original game needs ale-py: pip install "wm-suite[atari]"')
+pytest.importorskip(
+    "ale_py", reason='the original game needs ale-py: pip install "wm-suite[atari]"'
+)
 
 import gymnasium as gym
 

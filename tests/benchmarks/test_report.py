@@ -15,7 +15,9 @@ from benchmarks.throughput import Contender, contenders, summarise
 
 
 def test_a_result_says_how_it_came_to_be(tmp_path):
-    path = write_result("speed", {"a": 1.5}, seeds=3, command="python -m benchmarks.speed", folder=tmp_path / "new")
+    path = write_result(
+        "speed", {"a": 1.5}, seeds=3, command="python -m benchmarks.speed", folder=tmp_path / "new"
+    )
     result = json.loads(path.read_text(encoding="utf-8"))
     assert path == tmp_path / "new" / "speed.json"
     assert (result["name"], result["figures"], result["seeds"]) == ("speed", {"a": 1.5}, [3])
@@ -45,14 +47,32 @@ def test_a_row_replaces_the_one_with_its_key_and_says_how_it_came_to_be(tmp_path
         "summary": {"mean": 6.0},
         "notes": ["short"],
         "rows": [
-            {"arm": "a", "seed": 2, "score": 4.0, "command": "python -m benchmarks.games --seed 2", "date": today},
-            {"arm": "b", "seed": 1, "score": 8.0, "command": "python -m benchmarks.games --seed 1", "date": today},
+            {
+                "arm": "a",
+                "seed": 2,
+                "score": 4.0,
+                "command": "python -m benchmarks.games --seed 2",
+                "date": today,
+            },
+            {
+                "arm": "b",
+                "seed": 1,
+                "score": 8.0,
+                "command": "python -m benchmarks.games --seed 1",
+                "date": today,
+            },
         ],
     }
     stored = json.loads((tmp_path / "games.json").read_text(encoding="utf-8"))
-    assert (stored["figures"], stored["seeds"], stored["command"]) == (figures, [1, 2], "python -m benchmarks.games")
+    assert (stored["figures"], stored["seeds"], stored["command"]) == (
+        figures,
+        [1, 2],
+        "python -m benchmarks.games",
+    )
     with pytest.raises(KeyError):
-        add_row("games", {"arm": "a"}, key=("arm", "seed"), summarise=dict, command="-", folder=tmp_path)
+        add_row(
+            "games", {"arm": "a"}, key=("arm", "seed"), summarise=dict, command="-", folder=tmp_path
+        )
     assert json.loads((tmp_path / "games.json").read_text(encoding="utf-8")) == stored
 
 
@@ -70,7 +90,9 @@ def test_a_figure_that_is_not_finite_is_refused(tmp_path, figure):
 
 def small(contender, num_calls=40):
     """A contender that is ready without the search for a good number of calls."""
-    contender.env = gym.make(contender.env_id) if contender.num_envs is None else contender._make_batch(8)
+    contender.env = (
+        gym.make(contender.env_id) if contender.num_envs is None else contender._make_batch(8)
+    )
     contender.env.action_space.seed(0)
     contender.actions = [contender.env.action_space.sample() for _ in range(16)]
     contender.num_calls = num_calls
@@ -79,7 +101,8 @@ def small(contender, num_calls=40):
     return contender
 
 
-# TMaze lasts 8 steps: 40 calls are 5 episodes; with the reset call of next-step mode, 40 = 4 * 9 + 4.
+# TMaze lasts 8 steps: 40 calls are 5 episodes; with the reset call of next-step mode, 40 = 4 * 9 +
+# 4.
 @pytest.mark.parametrize(
     ("num_envs", "mode", "num_steps", "num_episodes"),
     [
@@ -91,7 +114,11 @@ def small(contender, num_calls=40):
 )
 def test_the_loops_count_agent_steps_and_episodes(num_envs, mode, num_steps, num_episodes):
     turn = small(Contender("wm/TMaze-v0", num_envs, gym.vector.AutoresetMode(mode))).turns[0]
-    assert (turn.num_steps, turn.num_row_calls, turn.num_episodes) == (num_steps, 40 * (num_envs or 1), num_episodes)
+    assert (turn.num_steps, turn.num_row_calls, turn.num_episodes) == (
+        num_steps,
+        40 * (num_envs or 1),
+        num_episodes,
+    )
     assert turn.cpu_seconds > 0
 
 
@@ -107,5 +134,7 @@ def test_the_summary_compares_with_the_peer_of_the_same_size():
     figures = summarise(everyone)
     assert all(np.isfinite(ratio) and ratio > 0 for ratio in figures["headline"].values())
     assert len({row["name"] for row in figures["rows"]}) == len(everyone)
-    assert [row["ratio"] for row in figures["rows"] if row["name"].startswith("CartPole")] == [1.0] * 4
+    assert [row["ratio"] for row in figures["rows"] if row["name"].startswith("CartPole")] == [
+        1.0
+    ] * 4
     assert all(row["observations_changed_in_200_calls"] > 0 for row in figures["rows"])

@@ -13,7 +13,9 @@ from benchmarks.catalogue import FOLDER, SPECIAL, Benchmark, Special, benchmarks
 
 def test_every_script_is_a_benchmark_or_known_not_to_be():
     start = '\nif __name__ == "__main__":'
-    runnable = {path.stem for path in FOLDER.glob("*.py") if start in path.read_text(encoding="utf-8")}
+    runnable = {
+        path.stem for path in FOLDER.glob("*.py") if start in path.read_text(encoding="utf-8")
+    }
     listed = {benchmark.module for benchmark in benchmarks()}
     others = {name for name, special in SPECIAL.items() if not special.is_measurement}
     assert {"throughput", "planning_speed", "control", "symbolic_learning"} <= listed
@@ -25,10 +27,12 @@ def test_names_are_unique_and_can_be_asked_for():
     names = [benchmark.name for benchmark in benchmarks()]
     assert len(set(names)) == len(names)
     chosen = run.choose(run.Config(only=("symbolic_learning", "throughput")))
-    assert [b.module for b in chosen].count("symbolic_learning") == len(SPECIAL["symbolic_learning"].parts)
-    assert [benchmark.name for benchmark in run.choose(run.Config(only=("symbolic_learning_recall",)))] == [
-        "symbolic_learning_recall"
-    ]
+    assert [b.module for b in chosen].count("symbolic_learning") == len(
+        SPECIAL["symbolic_learning"].parts
+    )
+    assert [
+        benchmark.name for benchmark in run.choose(run.Config(only=("symbolic_learning_recall",)))
+    ] == ["symbolic_learning_recall"]
     with pytest.raises(SystemExit, match="no benchmarks"):
         run.choose(run.Config(only=("speed",)))
 
@@ -86,7 +90,9 @@ def test_the_page_has_a_section_for_every_result(tmp_path, monkeypatch):
         assert f"$ {result['command'].split(' && ')[0]}\n" in written
 
 
-@pytest.mark.parametrize("name", ["planning_speed", "throughput", "control_pendulum", "puzzles_lights_out"])
+@pytest.mark.parametrize(
+    "name", ["planning_speed", "throughput", "control_pendulum", "puzzles_lights_out"]
+)
 def test_committed_figures_have_the_form_that_their_chart_takes(name):
     figures = json.loads((page.RESULTS / f"{name}.json").read_text(encoding="utf-8"))["figures"]
     chart = next(chart for chart in page.CHARTS if re.fullmatch(chart.pattern, name))
@@ -102,7 +108,12 @@ def test_a_picture_is_drawn(tmp_path):
 
 
 def test_figures_of_another_form_still_have_a_section(tmp_path):
-    facts = {"command": "c", "date": "d", "versions": {}, "machine": {"processor": "p", "cores": 1, "system": "s"}}
+    facts = {
+        "command": "c",
+        "date": "d",
+        "versions": {},
+        "machine": {"processor": "p", "cores": 1, "system": "s"},
+    }
     for name in ("planning_speed", "unheard_of"):
         content = {"name": name, "figures": {"speed": 12345.6}, "seeds": [0, 1, 2], **facts}
         (tmp_path / f"{name}.json").write_text(json.dumps(content))

@@ -7,14 +7,26 @@ from gymnasium.vector import AutoresetMode
 
 import wm_envs  # noqa: F401
 from benchmarks.reliability import by_promise, table
-from benchmarks.soak import CHECKS, MODES, WITHOUT_STATES, Config, _outputs, _reset_rows, _states, soak, summarise
+from benchmarks.soak import (
+    CHECKS,
+    MODES,
+    WITHOUT_STATES,
+    Config,
+    _outputs,
+    _reset_rows,
+    _states,
+    soak,
+    summarise,
+)
 from wm_envs.registration import TABLE
 
 FAST = Config(seconds=0.0, num_envs=8, reset_share=0.5)
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("env_id", ["wm/TMaze-v0", "wm/UNResolution-v0", "wm/Debate-v0", "wm/Driving-v0", "wm/Pong-v0"])
+@pytest.mark.parametrize(
+    "env_id", ["wm/TMaze-v0", "wm/UNResolution-v0", "wm/Debate-v0", "wm/Driving-v0", "wm/Pong-v0"]
+)
 def test_a_sound_environment_breaks_nothing(env_id, mode):
     watch = soak(env_id, mode, 0.05, FAST, seed=0)
     assert watch.num_steps > 0
@@ -78,14 +90,20 @@ def test_an_observation_out_of_bounds_is_seen():
 
 
 def test_every_domain_with_invariants_of_its_own_is_watched():
-    names = {row.id: states_of(row.id)[1].dtype.names for row in TABLE if row.id not in WITHOUT_STATES}
+    names = {
+        row.id: states_of(row.id)[1].dtype.names for row in TABLE if row.id not in WITHOUT_STATES
+    }
     for field in CHECKS:
         assert sum(field in fields for fields in names.values()) == 1, field
 
 
 def test_figures_are_sums_over_modes():
     watches = [soak("wm/TMaze-v0", mode, 0.0, FAST, 0) for mode in MODES]
-    assert summarise(watches)["wm/TMaze-v0"]["num_steps"] == sum(watch.num_steps for watch in watches) > 0
+    assert (
+        summarise(watches)["wm/TMaze-v0"]["num_steps"]
+        == sum(watch.num_steps for watch in watches)
+        > 0
+    )
 
 
 def test_the_report_adds_up():

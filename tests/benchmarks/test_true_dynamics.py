@@ -18,7 +18,11 @@ def test_each_step_is_gymnasiums_own(env_id):
     for step in range(600):
         exact = true_observation(env)
         action = env.action_space.sample()
-        actions = torch.as_tensor(np.asarray(action))[None].double() if np.ndim(action) else torch.tensor([action])
+        actions = (
+            torch.as_tensor(np.asarray(action))[None].double()
+            if np.ndim(action)
+            else torch.tensor([action])
+        )
         prediction = model.predict(torch.as_tensor(exact)[None], actions)
         observation, reward, terminated, truncated, _ = env.step(action)
         np.testing.assert_allclose(prediction.observations[0].numpy(), observation, atol=2e-6)
@@ -28,7 +32,9 @@ def test_each_step_is_gymnasiums_own(env_id):
         if terminated or truncated or (env_id != "CartPole-v1" and step % 50 == 49):
             env.reset(seed=step)
             if env_id == "Acrobot-v1":  # fast and high states, where it may end
-                env.unwrapped.state = np.random.default_rng(step).uniform([-3.1, -3.1, -12, -25], [3.1, 3.1, 12, 25])
+                env.unwrapped.state = np.random.default_rng(step).uniform(
+                    [-3.1, -3.1, -12, -25], [3.1, 3.1, 12, 25]
+                )
             if env_id.startswith("MountainCar"):  # uphill, where it may end
                 env.unwrapped.state = np.array([0.45, 0.04])
     if env_id != "Pendulum-v1":
@@ -41,7 +47,16 @@ def true_observation(env: gym.Env) -> np.ndarray:
     if env.spec.id == "Pendulum-v1":
         return np.array([np.cos(state[0]), np.sin(state[0]), state[1]])
     if env.spec.id == "Acrobot-v1":
-        return np.array([np.cos(state[0]), np.sin(state[0]), np.cos(state[1]), np.sin(state[1]), state[2], state[3]])
+        return np.array(
+            [
+                np.cos(state[0]),
+                np.sin(state[0]),
+                np.cos(state[1]),
+                np.sin(state[1]),
+                state[2],
+                state[3],
+            ]
+        )
     return state
 
 

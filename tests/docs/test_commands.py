@@ -24,13 +24,20 @@ def commands():
         *sorted((ROOT / "docs/tutorials").glob("*.md")),
     ]:
         for match in COMMAND.finditer(page.read_text(encoding="utf-8").replace("\\\n", " ")):
-            arguments = tuple(word for word in shlex.split(re.sub(r"<[^>]*>", "value", match["rest"])) if word != "...")
+            arguments = tuple(
+                word
+                for word in shlex.split(re.sub(r"<[^>]*>", "value", match["rest"]))
+                if word != "..."
+            )
             found[(match["module"] or match["script"], arguments)] = None
     return list(found)
 
 
 class Parsed(BaseException):
-    """Stops a script once its options are read; not an Exception, so that no script takes it for a fault."""
+    """Stops a script once its options are read.
+
+    Not an Exception, so that no script takes it for a fault.
+    """
 
 
 def stop_after(parse):
@@ -53,16 +60,23 @@ def run(target):
 
 
 def as_python_does(target, monkeypatch):
-    """A script finds what lies beside it, and the repository only where it says so itself; a module finds both."""
+    """A script finds what lies beside it, and the repository only where it says so itself.
+
+    A module finds both.
+    """
     is_script = target.endswith(".py")
     elsewhere = [place for place in sys.path if Path(place).resolve() != ROOT]
-    monkeypatch.setattr(sys, "path", [str((ROOT / target).parent) if is_script else str(ROOT), *elsewhere])
+    monkeypatch.setattr(
+        sys, "path", [str((ROOT / target).parent) if is_script else str(ROOT), *elsewhere]
+    )
     for name in [name for name in sys.modules if name.split(".")[0] in ("examples", "benchmarks")]:
         monkeypatch.delitem(sys.modules, name)
 
 
 @pytest.mark.parametrize(
-    ("target", "arguments"), commands(), ids=lambda value: value if isinstance(value, str) else " ".join(value) or "-"
+    ("target", "arguments"),
+    commands(),
+    ids=lambda value: value if isinstance(value, str) else " ".join(value) or "-",
 )
 def test_a_command_has_options_that_its_script_takes(target, arguments, monkeypatch):
     if not has_options(target):
@@ -72,7 +86,9 @@ def test_a_command_has_options_that_its_script_takes(target, arguments, monkeypa
         arguments = (*arguments, "value")  # the page left the value out: `--peer-python ...`
     monkeypatch.setattr(sys, "argv", [target, *arguments])
     monkeypatch.setattr(tyro, "cli", stop_after(tyro.cli))
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop_after(argparse.ArgumentParser.parse_args))
+    monkeypatch.setattr(
+        argparse.ArgumentParser, "parse_args", stop_after(argparse.ArgumentParser.parse_args)
+    )
     as_python_does(target, monkeypatch)
     with pytest.raises(Parsed):
         run(target)
@@ -88,10 +104,14 @@ def test_every_example_that_takes_an_id_registers_ours():
     for script in (ROOT / "examples").glob("*.py"):
         source = script.read_text(encoding="utf-8")
         if "env_id: str" in source:
-            assert re.search(r"^\s*(import wm_envs|from wm_envs\S* import)", source, re.MULTILINE), script.name
+            assert re.search(
+                r"^\s*(import wm_envs|from wm_envs\S* import)", source, re.MULTILINE
+            ), script.name
 
 
 def test_every_example_is_run_by_a_test():
-    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    tests = "".join(
+        path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py")
+    )
     for script in (ROOT / "examples").glob("*.py"):
         assert re.search(rf"\b{script.stem}\b", tests), f"{script.name} is in no test"

@@ -45,7 +45,9 @@ def test_a_block_runs(block):
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda path: path.stem)
 def test_the_blocks_of_a_tutorial_are_a_script(page, tmp_path):
-    script = tmp_path / f"{page.stem.replace('-', '_')}.py"  # a file, since Numba caches compiled code beside one
+    script = (
+        tmp_path / f"{page.stem.replace('-', '_')}.py"
+    )  # a file, since Numba caches compiled code beside one
     script.write_text("\n\n".join(python_blocks(page)), encoding="utf-8")
     run = subprocess.run(
         [sys.executable, "-W", "error", script],
@@ -83,4 +85,7 @@ def test_every_module_is_in_the_reference(tmp_path):
     for package in ("wm_envs", "wm_agents"):
         for path in (DOCS.parent / package).rglob("*.py"):
             if not path.stem.startswith("_"):
-                assert f"::: {'.'.join(path.relative_to(DOCS.parent).with_suffix('').parts)}\n" in pages
+                assert (
+                    f"::: {'.'.join(path.relative_to(DOCS.parent).with_suffix('').parts)}\n"
+                    in pages
+                )

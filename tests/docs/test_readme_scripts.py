@@ -10,8 +10,8 @@ from itertools import product
 
 import numpy as np
 import pytest
-from test_commands import ROOT, as_python_does
 
+from tests.docs.test_commands import ROOT, as_python_does
 from wm_envs.resolutions.countries import CODES
 
 SMALLER = {
@@ -45,7 +45,12 @@ SMALLER = {
 
 
 def listed():
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## Scripts\n")[1].split("\n## ")[0]
+    section = (
+        (ROOT / "README.md")
+        .read_text(encoding="utf-8")
+        .split("\n## Scripts\n")[1]
+        .split("\n## ")[0]
+    )
     return re.findall(r"^python examples/(\w+)\.py([^#\n]*)", section, re.MULTILINE)
 
 
@@ -54,11 +59,17 @@ def write_circuit(path, radius):
     angles = np.linspace(0, 2 * np.pi, 100, endpoint=False)
     radii = radius * (1 + 0.1 * np.cos(2 * angles))
     rows = zip(radii * np.cos(angles), radii * np.sin(angles), strict=True)
-    path.write_text("# x_m,y_m,w_tr_right_m,w_tr_left_m\n" + "".join(f"{x:.3f},{y:.3f},6.0,6.0\n" for x, y in rows))
+    path.write_text(
+        "# x_m,y_m,w_tr_right_m,w_tr_left_m\n"
+        + "".join(f"{x:.3f},{y:.3f},6.0,6.0\n" for x, y in rows)
+    )
 
 
 def write_votes(folder):
-    """Fifteen years of four recurring texts; thirty countries stand on a line, and the first two texts divide them."""
+    """Fifteen years of four recurring texts.
+
+    Thirty countries stand on a line, and the first two texts divide them.
+    """
     codes = [*CODES[:30], *(code for code in ("FR", "US", "CN") if code not in CODES[:30])]
     positions = dict(zip(codes, np.linspace(-1, 1, len(codes)), strict=True))
     titles = ("NUCLEAR WEAPONS", "OCCUPIED TERRITORIES", "RIGHTS OF THE CHILD", "LAW OF THE SEA")
@@ -100,7 +111,11 @@ def test_every_script_of_the_list_has_a_size():
 
 @pytest.mark.parametrize(("name", "arguments"), listed(), ids=[name for name, _ in listed()])
 def test_a_script_of_the_list_runs(name, arguments, folder, monkeypatch):
-    for option, file in (("--votes FILE", "votes"), ("--roll-calls FILE", "roll_calls"), ("--issues FILE", "issues")):
+    for option, file in (
+        ("--votes FILE", "votes"),
+        ("--roll-calls FILE", "roll_calls"),
+        ("--issues FILE", "issues"),
+    ):
         arguments = arguments.replace(option, f"{option[:-4]} {file}.csv")
     arguments = shlex.split(arguments)
     monkeypatch.chdir(folder)

@@ -1,4 +1,7 @@
-"""No text file is read or written in the encoding of the machine: the sources are walked for calls that would."""
+"""No text file is read or written in the encoding of the machine.
+
+The sources are walked for calls that would.
+"""
 
 import ast
 from pathlib import Path
@@ -50,7 +53,11 @@ def is_text_mode(call: ast.Call, name: str, *, is_method: bool) -> bool:
 
 def is_mode(argument: ast.expr) -> bool:
     value = getattr(argument, "value", None)
-    return isinstance(argument, ast.Constant) and isinstance(value, str) and set(value) <= set("rwxabt+")
+    return (
+        isinstance(argument, ast.Constant)
+        and isinstance(value, str)
+        and set(value) <= set("rwxabt+")
+    )
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -79,7 +86,9 @@ def test_every_text_file_names_its_encoding(path):
 )
 def test_a_bare_call_is_found(line):
     assert bare_calls(line)
-    assert not bare_calls((line.rstrip(")").rstrip("\n") + ", encoding='utf-8')").replace("(, ", "("))
+    assert not bare_calls(
+        (line.rstrip(")").rstrip("\n") + ", encoding='utf-8')").replace("(, ", "(")
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""What every plug-in test shares: the marker, other libraries' warnings, the ids and short episodes."""
+"""What every plug-in test shares.
+
+The marker, other libraries' warnings, the ids and short episodes.
+"""
 
 from pathlib import Path
 
@@ -21,7 +24,9 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if HERE in Path(item.path).parents:
             item.add_marker(pytest.mark.ecosystem)
-            item.add_marker(pytest.mark.filterwarnings("default"))  # what other libraries warn of is their own affair
+            item.add_marker(
+                pytest.mark.filterwarnings("default")
+            )  # what other libraries warn of is their own affair
 
 
 def pytest_generate_tests(metafunc):

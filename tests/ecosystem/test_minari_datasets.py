@@ -5,7 +5,8 @@ import pytest
 
 minari = pytest.importorskip("minari", reason="the extra data is not installed")
 
-from wm_envs.datasets import load_minari, record, save_minari  # noqa: E402
+from wm_envs import record  # noqa: E402
+from wm_envs.data.minari import load_minari, save_minari  # noqa: E402
 
 NUM_EPISODES = 2
 
@@ -20,5 +21,5 @@ def test_record_load_and_recover(env_id, tmp_path, monkeypatch):
     env = minari.load_dataset(dataset_id).recover_environment()
     assert env.spec.id == env_id
     # Row 0 played the first half of the episodes, from the seed itself.
-    assert np.array_equal(np.ravel(env.reset(seed=3)[0]).astype(np.float32), data["observations"][0])
+    assert np.array_equal(np.ravel(env.reset(seed=3)[0]).astype(np.float32), data.observations[0])
     env.close()

@@ -9,7 +9,7 @@ import pytest
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 
-from wm_envs.datasets import record  # noqa: E402
+from wm_envs import record  # noqa: E402
 from wm_envs.errors import OptionError  # noqa: E402
 
 OPTIONS = {"episodes": 100, "seed": 11, "num_envs": 8, "episodes_per_task": 30}
@@ -17,7 +17,9 @@ OPTIONS = {"episodes": 100, "seed": 11, "num_envs": 8, "episodes_per_task": 30}
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster():
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
+    ray.init(
+        num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False
+    )
     yield
     ray.shutdown()
 
@@ -55,7 +57,7 @@ def expected(policy):
 
 def test_it_is_the_local_recordings_end_to_end():
     data = record("wm/TMaze-v0", backend="ray", **OPTIONS)
-    assert len(data["lengths"]) == 100
+    assert len(data.lengths) == 100
     assert same(data, expected("random"))
 
 
@@ -96,7 +98,9 @@ def test_a_worker_killed_from_outside_loses_nothing(tmp_path):
 
 def test_a_task_that_always_dies_is_given_up(tmp_path):
     with pytest.raises(OptionError, match="a task was lost 6 times"):
-        record("wm/TMaze-v0", policy=Policy(tmp_path, deaths=10**6), backend="ray", episodes=3, seed=0)
+        record(
+            "wm/TMaze-v0", policy=Policy(tmp_path, deaths=10**6), backend="ray", episodes=3, seed=0
+        )
 
 
 def test_an_error_in_a_task_is_the_error_itself():

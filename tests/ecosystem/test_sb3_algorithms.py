@@ -9,7 +9,7 @@ sb3 = pytest.importorskip("stable_baselines3", reason="the extra agents is not i
 from stable_baselines3.common.evaluation import evaluate_policy  # noqa: E402
 from stable_baselines3.common.vec_env import VecMonitor  # noqa: E402
 
-from wm_agents.sb3_adapter import SB3VecEnv  # noqa: E402
+from wm_agents.sb3.vec_env import SB3VecEnv  # noqa: E402
 
 NUM_ENVS = 4
 ON_POLICY = {"n_steps": 8, "policy_kwargs": {"net_arch": [8]}, "device": "cpu", "seed": 0}
@@ -27,7 +27,9 @@ RECURRENT = {**ON_POLICY, "policy_kwargs": {"net_arch": [8], "lstm_hidden_size":
 
 def cases():
     """Library, algorithm, policy, options, and for which actions: None is any."""
-    yield from (("stable_baselines3", name, "MlpPolicy", ON_POLICY, None) for name in ("A2C", "PPO"))
+    yield from (
+        ("stable_baselines3", name, "MlpPolicy", ON_POLICY, None) for name in ("A2C", "PPO")
+    )
     yield "stable_baselines3", "DQN", "MlpPolicy", OFF_POLICY, True
     yield "stable_baselines3", "SAC", "MlpPolicy", OFF_POLICY, False
     yield "sb3_contrib", "TRPO", "MlpPolicy", ON_POLICY, None
@@ -46,7 +48,9 @@ def parameters_of(model):
 @pytest.mark.parametrize("form", ["single", "vector"])
 @pytest.mark.parametrize(("library", "name", "policy", "options", "for_discrete"), CASES)
 def test_it_trains(library, name, policy, options, for_discrete, form, env_id, is_discrete):
-    algorithm = getattr(pytest.importorskip(library, reason="the extra ecosystem is not installed"), name)
+    algorithm = getattr(
+        pytest.importorskip(library, reason="the extra ecosystem is not installed"), name
+    )
     if for_discrete is not None and for_discrete != is_discrete:
         pytest.skip(f"{name} is for {'Discrete' if for_discrete else 'Box'} actions")
     env = gym.make(env_id) if form == "single" else batch(env_id)
@@ -61,11 +65,16 @@ def test_it_trains(library, name, policy, options, for_discrete, form, env_id, i
 
 
 def batch(env_id):
-    return VecMonitor(SB3VecEnv(gym.make_vec(env_id, NUM_ENVS, autoreset_mode=AutoresetMode.SAME_STEP)))
+    return VecMonitor(
+        SB3VecEnv(gym.make_vec(env_id, NUM_ENVS, autoreset_mode=AutoresetMode.SAME_STEP))
+    )
 
 
 def test_the_batch_and_the_singles_give_equal_training(env_id, is_discrete):
-    """SB3's own DummyVecEnv around single environments, and our batch: the same rollouts, so the same parameters."""
+    """SB3's own DummyVecEnv around single environments, and our batch.
+
+    The same rollouts, so the same parameters.
+    """
 
     def train(env):
         env.seed(5)

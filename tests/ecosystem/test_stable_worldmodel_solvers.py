@@ -4,16 +4,18 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-pytest.importorskip("stable_worldmodel", reason="stable-worldmodel is not installed (Python with its own dependencies)")
+pytest.importorskip(
+    "stable_worldmodel",
+    reason="stable-worldmodel is not installed (Python with its own dependencies)",
+)
 import torch
 from stable_worldmodel.policy import PlanConfig
 from stable_worldmodel.solver import CEMSolver, MPPISolver
 
 from wm_agents.planning.costs import PlanningCosts
 from wm_agents.planning.objectives import DiscountedReturn
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import DeterministicModel, FitConfig
-from wm_envs.datasets import record
+from wm_envs import record
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,7 @@ def model():
     """A small model of the pendulum, fitted to random play."""
     env = gym.make("Pendulum-v1")
     model = DeterministicModel(env.observation_space, env.action_space, seed=0)
-    model.fit(Trajectories.from_arrays(**record("Pendulum-v1", episodes=10, seed=0)), FitConfig(num_updates=1500))
+    model.fit(record("Pendulum-v1", episodes=10, seed=0), FitConfig(num_updates=1500))
     return model
 
 
@@ -31,8 +33,12 @@ def test_a_solver_finds_better_plans_than_chance(model, solver_class):
     costs = PlanningCosts(model, objective)
     solver = solver_class(costs, num_samples=200, n_steps=5, topk=20)
     space = gym.spaces.Box(-2.0, 2.0, (2, 1), np.float32)
-    solver.configure(action_space=space, n_envs=2, config=PlanConfig(horizon=12, receding_horizon=1))
-    start = torch.tensor([[0.87, 0.5, 0.0], [0.87, -0.5, 0.0]])  # 30 degrees from upright, to either side
+    solver.configure(
+        action_space=space, n_envs=2, config=PlanConfig(horizon=12, receding_horizon=1)
+    )
+    start = torch.tensor(
+        [[0.87, 0.5, 0.0], [0.87, -0.5, 0.0]]
+    )  # 30 degrees from upright, to either side
     plan = torch.as_tensor(solver.solve({"state": start})["actions"], dtype=torch.float32)
     assert plan.shape == (2, 12, 1)
     rows = start[:, None].expand(2, 501, 3)

@@ -26,7 +26,9 @@ def test_the_loops_of_gymnasium_keep_every_promise(name):
 
     if name not in gym.registry:
         pytest.skip(f"this gymnasium has no {name}")
-    assert not failed(name, vectorization_mode="sync", num_steps=60, env_kwargs={"max_episode_steps": 12})
+    assert not failed(
+        name, vectorization_mode="sync", num_steps=60, env_kwargs={"max_episode_steps": 12}
+    )
 
 
 def test_the_vectorised_cart_pole_of_gymnasium():
@@ -35,17 +37,26 @@ def test_the_vectorised_cart_pole_of_gymnasium():
 
 def test_gymnasium_rounds_the_probability_in_the_infos_of_frozen_lake():
     # reset() says prob 1 and step() 1/3: the array takes the type of whatever row comes first.
-    found = failed("FrozenLake-v1", vectorization_mode="sync", num_steps=60, env_kwargs={"max_episode_steps": 12})
+    found = failed(
+        "FrozenLake-v1",
+        vectorization_mode="sync",
+        num_steps=60,
+        env_kwargs={"max_episode_steps": 12},
+    )
     assert found == {"matches_single", "partial_reset"}
 
 
-@pytest.mark.parametrize(("mode", "own"), [("NEXT_STEP", set()), ("SAME_STEP", {"final_observations"})])
+@pytest.mark.parametrize(
+    ("mode", "own"), [("NEXT_STEP", set()), ("SAME_STEP", {"final_observations"})]
+)
 def test_the_threaded_vectors_of_ale(mode, own):
     vector_env = pytest.importorskip("ale_py.vector_env")
     from gymnasium.vector import AutoresetMode
 
     def make():
-        return vector_env.AtariVectorEnv("pong", 3, max_num_frames_per_episode=120, autoreset_mode=AutoresetMode[mode])
+        return vector_env.AtariVectorEnv(
+            "pong", 3, max_num_frames_per_episode=120, autoreset_mode=AutoresetMode[mode]
+        )
 
     found = failed(make, num_steps=90, autoreset_modes=[AutoresetMode[mode]])
     assert found == {"calls", "info_masks", "seed_list", "partial_reset"} | own

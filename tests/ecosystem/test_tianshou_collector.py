@@ -33,4 +33,6 @@ def test_the_collector_gathers_steps(env_id):
     assert np.isfinite(buffer.rew).all()
     steps = buffer.sample_indices(0)
     goes_on = ~buffer.done[steps[:-1]] & (np.diff(steps) == 1)
-    np.testing.assert_array_equal(buffer.obs_next[steps[:-1]][goes_on], buffer.obs[steps[1:]][goes_on])
+    np.testing.assert_array_equal(
+        buffer.obs_next[steps[:-1]][goes_on], buffer.obs[steps[1:]][goes_on]
+    )

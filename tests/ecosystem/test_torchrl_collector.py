@@ -33,14 +33,18 @@ def test_the_collector_gathers_frames(env_id):
     assert frames["observation"].shape == (64, *size)
     # Within an episode what a step led to is what the next one starts from.
     goes_on = ~frames["next", "done"][:-1].squeeze(-1)
-    assert torch.equal(frames["next", "observation"][:-1][goes_on], frames["observation"][1:][goes_on])
+    assert torch.equal(
+        frames["next", "observation"][:-1][goes_on], frames["observation"][1:][goes_on]
+    )
     assert goes_on.any() == (env_id not in ONE_STEP)
 
 
 @pytest.mark.parametrize("mode", ["SameStep", "Disabled"])
 def test_native_batches_roll_out(env_id, mode):
     if "Pong" in env_id and mode == "SameStep":
-        pytest.skip("TorchRL fills unused final observations with zeros, which Pong's Box does not contain")
+        pytest.skip(
+            "TorchRL fills unused final observations with zeros, which Pong's Box does not contain"
+        )
     rows = GymWrapper(gym.make_vec(env_id, 2, autoreset_mode=mode, max_episode_steps=5))
     frames = rows.rollout(20, break_when_any_done=False)
     names = gym.make(env_id).unwrapped.reward_components
@@ -51,7 +55,9 @@ def test_native_batches_roll_out(env_id, mode):
 
 
 def test_single_environments_roll_out_in_processes():
-    rows = GymEnv("wm_envs:wm/TMaze-v0", num_envs=2)  # the module, for processes that did not import it
+    rows = GymEnv(
+        "wm_envs:wm/TMaze-v0", num_envs=2
+    )  # the module, for processes that did not import it
     frames = rows.rollout(20, break_when_any_done=False)
     rows.close()
     assert frames.shape == (2, 20)

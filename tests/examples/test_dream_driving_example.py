@@ -8,11 +8,20 @@ import torch
 
 from examples import dream_driving
 from examples.dream_sac import Curve
-from examples.driving.decisions import COLUMNS, DECISIONS, MAX_STEERING, REPEAT, SIGHT, WEIGHTS, Decisions, commands
-from examples.driving.dream import DreamDriver, judge
-from examples.driving.model import BEND, OFFSET, VX, extend, load_circuits, make_layout
-from examples.driving.network import new_car_model
-from examples.driving.returns import Brakes, Chance, Course, yardsticks
+from wm_agents.domains.driving.decisions import (
+    COLUMNS,
+    DECISIONS,
+    MAX_STEERING,
+    REPEAT,
+    SIGHT,
+    WEIGHTS,
+    Decisions,
+    commands,
+)
+from wm_agents.domains.driving.dream import DreamDriver, judge
+from wm_agents.domains.driving.model import BEND, OFFSET, VX, extend, load_circuits, make_layout
+from wm_agents.domains.driving.network import new_car_model
+from wm_agents.domains.driving.returns import Brakes, Chance, Course, yardsticks
 from wm_agents.errors import ConfigError
 from wm_agents.protocols import ModelState, Prediction
 
@@ -54,11 +63,15 @@ def test_the_dream_pays_what_the_environment_pays():
         car.reset(seed=seed)
         first, has_ended = len(car.transitions), False
         while not has_ended:
-            action = generator.uniform(-0.3, 0.3, 2).astype(np.float32) + np.array([0.2, 0.3], np.float32)
+            action = generator.uniform(-0.3, 0.3, 2).astype(np.float32) + np.array(
+                [0.2, 0.3], np.float32
+            )
             *_, terminated, truncated, _ = car.step(action)
             has_ended = terminated or truncated
         rows = car.transitions[first:]
-        before, actions, rewards, after, ends, _ = (np.array(column) for column in zip(*rows, strict=True))
+        before, actions, rewards, after, ends, _ = (
+            np.array(column) for column in zip(*rows, strict=True)
+        )
         last = np.concatenate([actions[:1], actions[:-1]])
         seen = [torch.as_tensor(extend(row.astype(np.float32), 0)) for row in (before, after)]
         paid, has_left = judge(*seen, torch.as_tensor(actions), torch.as_tensor(last))
@@ -69,14 +82,19 @@ def test_the_dream_pays_what_the_environment_pays():
 
 
 def test_a_dreamt_decision_is_four_steps_and_earns_nothing_after_the_road(model, monkeypatch):
-    """A model in which a car drifts 4 m to the left in each step: on a road of 6 m it is off with the second."""
+    """A model in which a car drifts 4 m to the left in each step.
+
+    On a road of 6 m it is off with the second.
+    """
     begun = torch.zeros(1, 40)
     begun[:, VX], begun[:, 35], begun[:, 36] = 20.0, 6.0, 6.0
 
     def drift(state, actions):
         after = state.observations.clone()
         after[:, OFFSET] += 4.0
-        return ModelState(after), Prediction(after, torch.zeros(1), torch.zeros(1), torch.full((1,), 0.5))
+        return ModelState(after), Prediction(
+            after, torch.zeros(1), torch.zeros(1), torch.full((1,), 0.5)
+        )
 
     monkeypatch.setattr(model, "step", drift)
     driver = DreamDriver(model)
@@ -114,7 +132,8 @@ def test_nothing_is_compared_with_a_model_free_arm_that_cannot_drive():
 
 
 @pytest.mark.parametrize(
-    "mistake", [{"rounds": 0}, {"evaluation_episodes": 0}, {"evaluate_every": 20_001}, {"dream_gradients": 3}]
+    "mistake",
+    [{"rounds": 0}, {"evaluation_episodes": 0}, {"evaluate_every": 20_001}, {"dream_gradients": 3}],
 )
 def test_settings_that_leave_nothing_to_compare_are_refused_at_once(mistake, tmp_path, monkeypatch):
     monkeypatch.setattr(dream_driving, "dream", lambda _: pytest.fail("minutes were spent"))
@@ -128,6 +147,9 @@ def test_dreaming_of_driving_from_end_to_end(tmp_path):
         evaluation_episodes=1, episode_decisions=5, dream_envs=2, num_updates=10, output_dir=tmp_path,
     )  # fmt: skip
     summary = dream_driving.main(config)
-    assert json.loads((tmp_path / "summary.json").read_text())["dream_real_steps"] == summary["dream_real_steps"]
+    assert (
+        json.loads((tmp_path / "summary.json").read_text())["dream_real_steps"]
+        == summary["dream_real_steps"]
+    )
     assert summary["dream_curve"][0][1] - summary["dream_curve"][0][0] in range(30, 34)
     assert (tmp_path / "learning_curves.png").stat().st_size > 5000

@@ -24,7 +24,10 @@ def example() -> Any:
 
 def test_steps_to_the_threshold_count_failures(example: Any) -> None:
     steps = np.array([100, 200, 300])
-    good, bad = example.Curve(steps, np.array([0.0, 5.0, 9.0])), example.Curve(steps, np.array([0.0, 1.0, 2.0]))
+    good, bad = (
+        example.Curve(steps, np.array([0.0, 5.0, 9.0])),
+        example.Curve(steps, np.array([0.0, 1.0, 2.0])),
+    )
     assert good.steps_to(5.0) == 200
     assert bad.steps_to(5.0) is None
     assert example.median_steps([good, good, bad], 5.0) == 200

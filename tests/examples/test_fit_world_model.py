@@ -8,7 +8,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def load_example():
-    spec = importlib.util.spec_from_file_location("fit_world_model", ROOT / "examples" / "fit_world_model.py")
+    spec = importlib.util.spec_from_file_location(
+        "fit_world_model", ROOT / "examples" / "fit_world_model.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -16,12 +18,21 @@ def load_example():
 
 @pytest.mark.parametrize(
     ("env_id", "model", "steps"),
-    [("CartPole-v1", "deterministic", 400), ("wm/PermPuzzle-v0", "token", 300), ("wm/PermPuzzle-v0", "tabular", 300)],
+    [
+        ("CartPole-v1", "deterministic", 400),
+        ("wm/PermPuzzle-v0", "token", 300),
+        ("wm/PermPuzzle-v0", "tabular", 300),
+    ],
 )
 def test_it_beats_persistence_and_writes_what_it_says(env_id, model, steps, tmp_path):
     example = load_example()
     config = example.Config(
-        env_id=env_id, steps=steps, model=model, num_updates=100, output_dir=tmp_path / "out", quiet=True
+        env_id=env_id,
+        steps=steps,
+        model=model,
+        num_updates=100,
+        output_dir=tmp_path / "out",
+        quiet=True,
     )
     summary = example.main(config)
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
@@ -35,6 +46,10 @@ def test_it_beats_persistence_and_writes_what_it_says(env_id, model, steps, tmp_
 
 def test_a_model_that_cannot_serve_is_refused_in_one_sentence(tmp_path):
     example = load_example()
-    config = example.Config(env_id="Pendulum-v1", steps=400, model="token", output_dir=tmp_path, quiet=True)
-    with pytest.raises(SystemExit, match=r"token on Pendulum-v1: observations, column 0: .* on no lattice"):
+    config = example.Config(
+        env_id="Pendulum-v1", steps=400, model="token", output_dir=tmp_path, quiet=True
+    )
+    with pytest.raises(
+        SystemExit, match=r"token on Pendulum-v1: observations, column 0: .* on no lattice"
+    ):
         example.main(config)

@@ -19,7 +19,10 @@ def load(name):
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    """Eight years of four recurring texts; countries stand on a line, and two texts divide them along it."""
+    """Eight years of four recurring texts.
+
+    Countries stand on a line, and two texts divide them along it.
+    """
     generator = np.random.default_rng(0)
     positions = np.linspace(-2, 2, 30)
     trajectories = []
@@ -30,8 +33,16 @@ def records(tmp_path_factory):
                 z = (1.5, 1.5, 3.0, 0.5)[number % 4] + (2.0, -2.0, 0.3, 1.0)[number % 4] * position
                 utilities = np.array([z, -z, 0.0]) + generator.gumbel(size=3)
                 lists[("in_favour", "against", "abstaining")[utilities.argmax()]].append(code)
-            title = ("nuclear arms treaty", "rights of peoples", "trade of goods", "status of islands")[number % 4]
-            day, issues = f"{year}-{1 + number // 2:02d}-{1 + number:02d}", ("Human rights",) if number % 4 == 1 else ()
+            title = (
+                "nuclear arms treaty",
+                "rights of peoples",
+                "trade of goods",
+                "status of islands",
+            )[number % 4]
+            day, issues = (
+                f"{year}-{1 + number // 2:02d}-{1 + number:02d}",
+                ("Human rights",) if number % 4 == 1 else (),
+            )
             trajectories.append(
                 Trajectory(
                     f"{year}/{number}",
@@ -49,8 +60,13 @@ def records(tmp_path_factory):
 
 def test_known_utilities_come_back(tmp_path):
     example = load("irl_resolutions")
-    summary = example["main"](example["Config"](num_countries=4, num_trajectories=80, output_dir=tmp_path))
-    assert set(json.loads((tmp_path / "summary.json").read_text())) >= {"cosine_median", "coverage_90"}
+    summary = example["main"](
+        example["Config"](num_countries=4, num_trajectories=80, output_dir=tmp_path)
+    )
+    assert set(json.loads((tmp_path / "summary.json").read_text())) >= {
+        "cosine_median",
+        "coverage_90",
+    }
     assert summary["cosine_median"] > 0.9
     assert summary["cosine_median"] > summary["shuffled_cosine_median"] + 0.2
     assert summary["coverage_90"] > 0.6
@@ -60,7 +76,12 @@ def test_known_utilities_come_back(tmp_path):
 def test_votes_are_explained_and_foreseen(records, tmp_path, features):
     example = load("irl_resolutions")
     config = example["Config"](
-        votes=records, features=features, since="2002", train_before="2007", output_dir=tmp_path, num_resamples=5
+        votes=records,
+        features=features,
+        since="2002",
+        train_before="2007",
+        output_dir=tmp_path,
+        num_resamples=5,
     )
     summary = example["main"](config)
     assert summary["num_countries"] == 30
@@ -87,14 +108,22 @@ def test_wrong_periods_and_countries_are_refused(records, tmp_path):
         ({"since": "1950", "train_before": "1960"}, ConfigError, "widen the period"),
     )
     for settings, error, message in wrong:
-        config = {"votes": records, "train_before": "2005", "since": "2002", "features": "stage", **settings}
+        config = {
+            "votes": records,
+            "train_before": "2005",
+            "since": "2002",
+            "features": "stage",
+            **settings,
+        }
         with pytest.raises(error, match=message):
             example["main"](example["Config"](output_dir=tmp_path, **config))
 
 
 def test_a_walker_is_understood(tmp_path):
     example = load("irl_gridworld")
-    config = example["Config"](size=5, horizon=12, num_walks=60, prior_stds=(0.6,), output_dir=tmp_path)
+    config = example["Config"](
+        size=5, horizon=12, num_walks=60, prior_stds=(0.6,), output_dir=tmp_path
+    )
     summary = example["main"](config)
     assert summary["value_ratio"] > 0.95
     assert summary["value_ratio_of_aimless_walks"] < 0.8
@@ -110,7 +139,9 @@ def test_a_walker_is_understood(tmp_path):
 @pytest.mark.parametrize("task", ["pendulum", "driving"])
 def test_a_driver_is_understood(tmp_path, task):
     example = load("irl_driving")
-    config = example["Config"](task=task, num_stretches=25, num_plans=100, num_samples=60, output_dir=tmp_path)
+    config = example["Config"](
+        task=task, num_stretches=25, num_plans=100, num_samples=60, output_dir=tmp_path
+    )
     summary = example["main"](config)
     assert summary["cosine"] > 0.7
     assert summary["size_ratio_of_aimless_driver"] < summary["size_ratio"]

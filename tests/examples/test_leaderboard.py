@@ -22,7 +22,9 @@ def runs_of(table, kind="success"):
 
 def test_success_is_scaled_from_chance_to_always():
     config = Config(env_ids=("x/Y-v0",), agents=("random", "ppo", "oracle planner"), seeds=(0, 1))
-    cells = rank(runs_of({"random": [0.1, 0.3], "ppo": [0.6, 0.6], "oracle planner": [None, None]}), config)
+    cells = rank(
+        runs_of({"random": [0.1, 0.3], "ppo": [0.6, 0.6], "oracle planner": [None, None]}), config
+    )
     assert cells["x/Y-v0", "ppo"].estimate == pytest.approx(0.5)
     assert cells["x/Y-v0", "random"].estimate == pytest.approx(0.0)
     assert cells["x/Y-v0", "oracle planner"] is None
@@ -41,13 +43,17 @@ def test_returns_are_scaled_from_random_to_the_oracle():
 
 
 def test_the_protocol_runs_and_goes_on_where_it_was(tmp_path, monkeypatch):
-    config = small(tmp_path, env_ids=("wm/PatternEcho-v0",), agents=("random", "oracle planner", "reinforce"))
+    config = small(
+        tmp_path, env_ids=("wm/PatternEcho-v0",), agents=("random", "oracle planner", "reinforce")
+    )
     summary = leaderboard.main(config)
     assert summary["oracle planner wm/PatternEcho-v0"] == 1.0
     assert np.isfinite(list(summary.values())).all()
     assert len(json.loads((tmp_path / "leaderboard.json").read_text(encoding="utf-8"))) == 6
     assert (tmp_path / "leaderboard.png").stat().st_size > 5_000
-    monkeypatch.setattr(leaderboard, "AGENTS", dict.fromkeys(leaderboard.AGENTS))  # nothing is run again
+    monkeypatch.setattr(
+        leaderboard, "AGENTS", dict.fromkeys(leaderboard.AGENTS)
+    )  # nothing is run again
     assert leaderboard.main(config) == summary
 
 

@@ -7,7 +7,9 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SETTING = re.compile(r"\n    \w+: Path\b")
-WITH_PATHS = [path for path in sorted(EXAMPLES.glob("*.py")) if SETTING.search(path.read_text("utf-8"))]
+WITH_PATHS = [
+    path for path in sorted(EXAMPLES.glob("*.py")) if SETTING.search(path.read_text("utf-8"))
+]
 
 
 @pytest.mark.parametrize("path", WITH_PATHS, ids=lambda path: path.stem)

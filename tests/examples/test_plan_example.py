@@ -7,7 +7,9 @@ from wm_agents.evaluation.episodes import EpisodeResults
 
 
 def test_learns_the_puzzle_within_its_budget(tmp_path):
-    summary = main(Config(env_id="wm/PermPuzzle-v0", max_real_steps=700, episodes=10, output_dir=tmp_path))
+    summary = main(
+        Config(env_id="wm/PermPuzzle-v0", max_real_steps=700, episodes=10, output_dir=tmp_path)
+    )
     assert summary["real_steps"] == 700
     assert summary["success_rate"] >= 0.9
     assert summary["planner"] == "BreadthFirstSearch"

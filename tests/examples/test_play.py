@@ -86,7 +86,9 @@ def test_a_box_without_keys_is_refused_in_a_window(monkeypatch):
 
 
 def test_a_box_is_played_with_lines_of_numbers(monkeypatch, capsys):
-    monkeypatch.setattr(play, "lines", lambda: iter(["1 1 0"] * 200 + ["1 2 0", "fast", "1 0", "q", "0 1 0"]))
+    monkeypatch.setattr(
+        play, "lines", lambda: iter(["1 1 0"] * 200 + ["1 2 0", "fast", "1 0", "q", "0 1 0"])
+    )
     summary = play.main(play.Config(env_id="wm/Driving-v0", seed=1))
     assert summary["episodes"] >= 1  # full lock leaves the road
     assert capsys.readouterr().out.count("is no action: enter numbers within") == 3

@@ -5,17 +5,19 @@ import numpy as np
 import pytest
 
 from examples import dream_pong, sb3_pong, world_model_pong
+from wm_agents.domains.pong.view import PongView
 from wm_agents.errors import CheckpointError
 from wm_agents.evaluation.episodes import evaluate
+from wm_agents.policy_gradient.vector_ppo import VectorPPOConfig
 from wm_agents.training.summary import without_infinities
-from wm_agents.vector_ppo import VectorPPOConfig
 from wm_agents.world_models.objects import ObjectConfig
-from wm_envs.pong.view import PongView
 
 
 def use(folder, monkeypatch):
     """What the lines of the card under "Use" leave behind."""
-    lines = (folder / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    lines = (
+        (folder / "README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    )
     monkeypatch.chdir(folder)
     names = {}
     exec(lines, names)
@@ -108,7 +110,9 @@ def test_dream(tmp_path, monkeypatch):
 def test_too_short_a_recording_leaves_the_view_as_the_game_is(tmp_path):
     options = {"env_id": "wm/Pong-v0", "model": SMALL, "output_dir": tmp_path}
     summary = world_model_pong.main(
-        world_model_pong.Config(train_steps=400, test_games=1, num_threads=1, has_pictures=False, **options)
+        world_model_pong.Config(
+            train_steps=400, test_games=1, num_threads=1, has_pictures=False, **options
+        )
     )
     assert summary["is_view_measured"] == 0
     assert summary["train_steps"] == 400
@@ -146,7 +150,12 @@ def test_world_model_refuses_at_once_what_would_fail_later(tmp_path):
 
 def test_sb3(tmp_path):
     config = sb3_pong.Config(
-        env_id="wm/Pong-v0", max_real_steps=300, games=1, num_envs=2, num_steps=64, output_dir=tmp_path
+        env_id="wm/Pong-v0",
+        max_real_steps=300,
+        games=1,
+        num_envs=2,
+        num_steps=64,
+        output_dir=tmp_path,
     )
     summary = sb3_pong.main(config)
     assert summary["real_steps"] >= 300

@@ -6,10 +6,17 @@ from examples import ablation, quickstart
 
 
 def test_the_quick_start_ends_with_a_table_and_a_picture(tmp_path, capsys):
-    config = quickstart.Config(sequence_steps=12_800, recall_updates=100, num_seeds=2, output_dir=tmp_path, quiet=True)
+    config = quickstart.Config(
+        sequence_steps=12_800, recall_updates=100, num_seeds=2, output_dir=tmp_path, quiet=True
+    )
     summary = quickstart.main(config)
     assert summary["sequence_success_rate"] >= 0.95
-    assert set(summary) >= {"iqm_with", "iqm_without", "probability_of_improvement", "episodes_to_90_ratio"}
+    assert set(summary) >= {
+        "iqm_with",
+        "iqm_without",
+        "probability_of_improvement",
+        "episodes_to_90_ratio",
+    }
     written = json.loads((tmp_path / "summary.json").read_text())
     assert written["iqm_with"] == summary["iqm_with"]
     assert (tmp_path / "rule_recall.png").stat().st_size > 10_000
@@ -28,7 +35,9 @@ def test_the_ablation_tries_every_arm_at_every_learning_rate(tmp_path):
     )
     summary = ablation.main(config)
     assert {summary[f"learning_rate_{arm}"] for arm in ("with", "without", "placebo")} == {1e-3}
-    assert json.loads((tmp_path / "summary.json").read_text())["iqm_placebo"] == summary["iqm_placebo"]
+    assert (
+        json.loads((tmp_path / "summary.json").read_text())["iqm_placebo"] == summary["iqm_placebo"]
+    )
     assert (tmp_path / "curves.png").exists()
     assert (tmp_path / "intervals.png").exists()
 
@@ -43,7 +52,9 @@ def test_the_ablation_tries_every_arm_at_every_learning_rate(tmp_path):
         (ablation, {"learning_rates": ()}, "learning_rates is empty"),
     ],
 )
-def test_what_could_not_be_compared_is_refused_before_anything_is_trained(tmp_path, script, options, message):
+def test_what_could_not_be_compared_is_refused_before_anything_is_trained(
+    tmp_path, script, options, message
+):
     folder = tmp_path / "out"
     with pytest.raises(SystemExit, match=message):
         script.main(script.Config(output_dir=folder, quiet=True, **options))

@@ -8,7 +8,9 @@ from examples.random_rollout import Config, evenly_spaced, main, write_contact_s
 
 
 def test_it_writes_the_summary_and_a_picture(tmp_path):
-    config = Config(env_id="wm/TMaze-v0", episodes=300, seed=3, output_dir=tmp_path / "new" / "folder")
+    config = Config(
+        env_id="wm/TMaze-v0", episodes=300, seed=3, output_dir=tmp_path / "new" / "folder"
+    )
     summary = main(config)
     assert json.loads((config.output_dir / "summary.json").read_text()) == summary
     assert summary["episodes"] == 300

@@ -6,11 +6,22 @@ import pytest
 
 from examples.ray_sweep import Config, compare, run_trial, summarise, trials_of
 
-SMALL = {"env_id": "wm/PatternEcho-v0", "total_timesteps": 640, "checkpoint_every": 2, "evaluation_episodes": 20}
+SMALL = {
+    "env_id": "wm/PatternEcho-v0",
+    "total_timesteps": 640,
+    "checkpoint_every": 2,
+    "evaluation_episodes": 20,
+}
 
 
 def test_every_point_has_a_folder_of_its_own(tmp_path):
-    config = Config(output_dir=tmp_path, world_model_coefs=(0.0, 1.0), learning_rates=(1e-3,), seeds=(0, 1, 2), **SMALL)
+    config = Config(
+        output_dir=tmp_path,
+        world_model_coefs=(0.0, 1.0),
+        learning_rates=(1e-3,),
+        seeds=(0, 1, 2),
+        **SMALL,
+    )
     trials = trials_of(config)
     assert len({trial.folder for trial in trials}) == len(trials) == 6
     other = trials_of(Config(**{**vars(config), "total_timesteps": 1280}))
@@ -28,7 +39,13 @@ def test_an_interrupted_trial_ends_as_if_nothing_had_been(tmp_path):
 
     def only(folder):
         return trials_of(
-            Config(output_dir=folder, world_model_coefs=(1.0,), learning_rates=(1e-3,), seeds=(3,), **SMALL)
+            Config(
+                output_dir=folder,
+                world_model_coefs=(1.0,),
+                learning_rates=(1e-3,),
+                seeds=(3,),
+                **SMALL,
+            )
         )[0]
 
     whole, broken = only(tmp_path / "whole"), only(tmp_path / "broken")
@@ -40,7 +57,10 @@ def test_an_interrupted_trial_ends_as_if_nothing_had_been(tmp_path):
     assert run_trial(broken, lambda _, update: updates.append(update.update)) == result
     assert updates[0] == 5  # from the checkpoint of update 4
     stored = json.loads(broken.result_path.read_text(encoding="utf-8"))
-    assert {**stored, "folder": ""} == {**json.loads(whole.result_path.read_text(encoding="utf-8")), "folder": ""}
+    assert {**stored, "folder": ""} == {
+        **json.loads(whole.result_path.read_text(encoding="utf-8")),
+        "folder": "",
+    }
 
 
 def test_the_best_setting_comes_first():

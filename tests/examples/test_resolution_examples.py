@@ -30,7 +30,13 @@ def records(tmp_path_factory):
             lists = {"in_favour": [], "against": [], "abstaining": []}
             for place, code in enumerate(codes):
                 agrees = (place < 20) == bool(side) or number % 3 == 0
-                name = "in_favour" if agrees else "against" if generator.random() < 0.7 else "abstaining"
+                name = (
+                    "in_favour"
+                    if agrees
+                    else "against"
+                    if generator.random() < 0.7
+                    else "abstaining"
+                )
                 if generator.random() < 0.9:
                     lists[name].append(code)
             trajectories.append(
@@ -65,23 +71,40 @@ def test_records_are_built_forecast_and_modelled(records, tmp_path):
         num_draws=1,
     )
     summary = forecast["main"](config)
-    names = ("accuracy", "macro_f1", "accuracy_novel", "mae_yes", "mae_no", "mae_abstain", "accuracy_after_10")
+    names = (
+        "accuracy",
+        "macro_f1",
+        "accuracy_novel",
+        "mae_yes",
+        "mae_no",
+        "mae_abstain",
+        "accuracy_after_10",
+    )
     assert set(names) <= set(json.loads((tmp_path / "out" / "summary.json").read_text()))
     assert summary["accuracy"] > summary["baselines"]["always_yes"]["accuracy"]
     assert summary["num_roll_calls"] == 24
     for picture in ("map.png", "tallies.png", "card_AD.png"):
         assert (tmp_path / "out" / picture).stat().st_size > 5000
-    assert len(fitted_source(tmp_path / "out" / "spatial_model.json").countries) > 30  # those with 20 votes
+    assert (
+        len(fitted_source(tmp_path / "out" / "spatial_model.json").countries) > 30
+    )  # those with 20 votes
 
     world_model = load("world_model_resolutions")
     config = world_model["Config"](
-        trajectories=(tmp_path / "set",), country="AD", epochs=5, output_dir=tmp_path / "wm", since="2001-01-01"
+        trajectories=(tmp_path / "set",),
+        country="AD",
+        epochs=5,
+        output_dir=tmp_path / "wm",
+        since="2001-01-01",
     )
     summary = world_model["main"](config)
     assert sum(summary["num_trajectories"]) == 108
     assert summary["mae_committee_yes"] is None
     assert summary["mae_plenary_yes"] > 0
-    assert len(json.loads((tmp_path / "wm" / "per_trajectory.json").read_text())) == summary["num_trajectories"][2]
+    assert (
+        len(json.loads((tmp_path / "wm" / "per_trajectory.json").read_text()))
+        == summary["num_trajectories"][2]
+    )
 
 
 def test_nothing_to_read_and_half_a_pair_are_refused():
@@ -101,7 +124,9 @@ def test_nothing_to_read_and_half_a_pair_are_refused():
         ({"cards": ("ZZ",)}, "ZZ"),
     ],
 )
-def test_a_forecast_that_would_fail_or_mislead_is_refused_at_once(records, tmp_path, options, problem):
+def test_a_forecast_that_would_fail_or_mislead_is_refused_at_once(
+    records, tmp_path, options, problem
+):
     forecast = load("forecast_votes")
     given = {"cards": (), "train_before": "2008", "test_from": "2008", **options}
     with pytest.raises(ConfigError, match=problem):

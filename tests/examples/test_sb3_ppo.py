@@ -9,11 +9,16 @@ from stable_baselines3 import PPO
 
 from examples.sb3_ppo import Config, main
 from wm_agents.errors import ConfigError
-from wm_agents.world_model_ppo import WorldModelPPO
+from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
 
 
 def small(output_dir: Path, **options: Any) -> Config:
-    settings: dict[str, Any] = {"total_timesteps": 6_000, "num_envs": 64, "rollout_steps": 8, "learning_rate": 3e-3}
+    settings: dict[str, Any] = {
+        "total_timesteps": 6_000,
+        "num_envs": 64,
+        "rollout_steps": 8,
+        "learning_rate": 3e-3,
+    }
     return Config(output_dir=output_dir, evaluation_episodes=64, **{**settings, **options})
 
 
@@ -31,7 +36,8 @@ def test_plain_ppo_learns_our_ids_and_writes_what_it_found(tmp_path: Path) -> No
 def test_with_a_world_model_it_reports_its_error_and_seeds_determine_all(tmp_path: Path) -> None:
     first, second = (main(small(tmp_path, world_model_coef=1.0)) for _ in range(2))
     assert first["success_rate"] > 0.9
-    # The next element of a fixed sequence: far better than the constant guess, (1/4)(3/4) on four of eight numbers.
+    # The next element of a fixed sequence: far better than the constant guess, (1/4)(3/4) on four
+    # of eight numbers.
     assert first["world_model_loss"] < 0.02
     timed = "steps_per_second"
     assert {**first, timed: 0} == {**second, timed: 0}
@@ -53,7 +59,9 @@ def test_a_run_too_short_for_an_episode_has_no_curve(tmp_path: Path) -> None:
     assert not (tmp_path / "learning_curve.png").exists()
 
 
-@pytest.mark.parametrize("name", ["total_timesteps", "num_envs", "rollout_steps", "evaluation_episodes"])
+@pytest.mark.parametrize(
+    "name", ["total_timesteps", "num_envs", "rollout_steps", "evaluation_episodes"]
+)
 def test_bad_numbers_are_refused(tmp_path: Path, name: str) -> None:
     options: dict[str, Any] = {name: 0}
     with pytest.raises(SystemExit, match=f"{name} is at least 1, got 0"):

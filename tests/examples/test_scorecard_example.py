@@ -36,7 +36,14 @@ def test_a_native_task_of_whole_numbers(example: Any, tmp_path: Path) -> None:
     assert summary["real_steps"] == 600
     assert summary["error_h16"] == 0
     assert summary["persistence_h16"] > 0.5
-    for name in ("planning_gap", "mean_return", "oracle_return", "error_h1", "success_rate", "oracle_success_rate"):
+    for name in (
+        "planning_gap",
+        "mean_return",
+        "oracle_return",
+        "error_h1",
+        "success_rate",
+        "oracle_success_rate",
+    ):
         assert name in summary, name
     assert "PermPuzzle" in (tmp_path / "scorecard.html").read_text()
 
@@ -57,7 +64,10 @@ def test_a_third_party_task_without_planning(example: Any, tmp_path: Path) -> No
 
 
 def test_an_oracle_no_better_than_chance_leaves_out_the_gap_alone(
-    example: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    example: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def at_random(config: Any, truth: Any, _chosen: Any) -> Any:
         return example.play(config, example.RandomAgent(truth.action_space, config.seed))
@@ -65,7 +75,13 @@ def test_an_oracle_no_better_than_chance_leaves_out_the_gap_alone(
     monkeypatch.setattr(example, "play_truth", at_random)
     steps = {"train_steps": 600, "test_steps": 200, "num_updates": 5, "planning_episodes": 1}
     summary = example.main(example.Config("wm/PermPuzzle-v0", seed=1, output_dir=tmp_path, **steps))
-    assert "No planning gap: the planner's mean return on the true dynamics is" in capsys.readouterr().out
+    assert (
+        "No planning gap: the planner's mean return on the true dynamics is"
+        in capsys.readouterr().out
+    )
     assert "planning_gap" not in summary
-    assert json.loads((tmp_path / "summary.json").read_text())["oracle_success_rate"] == summary["random_success_rate"]
+    assert (
+        json.loads((tmp_path / "summary.json").read_text())["oracle_success_rate"]
+        == summary["random_success_rate"]
+    )
     assert (tmp_path / "scorecard.html").exists()

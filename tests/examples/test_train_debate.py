@@ -3,7 +3,7 @@ import json
 import pytest
 
 from examples.train_debate import Config, main
-from wm_agents.debate import load_world_model
+from wm_agents.domains.debate import load_world_model
 
 
 def test_the_guides_run(tmp_path, capsys):

@@ -1,4 +1,7 @@
-"""What the reliability tests share: whether they run at full length, and the counts that the report adds up."""
+"""What the reliability tests share.
+
+Whether they run at full length, and the counts that the report adds up.
+"""
 
 import numpy as np
 import pytest
@@ -11,11 +14,17 @@ def is_long(request):
 
 @pytest.fixture
 def counted(record_property):
-    """`counted("bit flips", "reinforce", tried=1000, failed=0)`: one row of the report; `failed` is what went wrong."""
+    """`counted("bit flips", "reinforce", tried=1000, failed=0)`: one row of the report.
+
+    `failed` is what went wrong.
+    """
 
     def count(promise, subject, *, tried, failed, **others):
         assert tried > 0, f"{promise}, {subject}: nothing was tried"
-        record_property("counts", {"promise": promise, "subject": subject, "tried": tried, "failed": failed, **others})
+        record_property(
+            "counts",
+            {"promise": promise, "subject": subject, "tried": tried, "failed": failed, **others},
+        )
 
     return count
 

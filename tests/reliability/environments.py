@@ -13,7 +13,10 @@ IDS = [row.id for row in TABLE]
 
 
 def make(env_id, num_envs=None, **options):
-    """One environment, or a batch of them; the test is skipped where what the id needs is not installed."""
+    """One environment, or a batch of them.
+
+    The test is skipped where what the id needs is not installed.
+    """
     if env_id == "wm/PongAtari-v0":
         pytest.importorskip("ale_py")
     with warnings.catch_warnings():

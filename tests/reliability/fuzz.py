@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of the readers with atheris: `make fuzz`, or `NUMBA_DISABLE_JIT=1 python fuzz.py READER`.
 
-Inputs that reach new code are kept in `runs/fuzz/<reader>`, outside the package; what breaks a reader is written to
-`cases/<reader>`, where the tests read it again from then on.
+Inputs that reach new code are kept in `runs/fuzz/<reader>`, outside the package; what breaks a
+reader is written to `cases/<reader>`, where the tests read it again from then on.
 """
 
 import argparse
@@ -14,7 +14,6 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-FOLDERS = [str(ROOT), str(HERE), str(HERE.parent / "wm_agents")]
 
 
 def main() -> int:
@@ -25,32 +24,34 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.reader is not None:
         return fuzz(arguments.reader, arguments.seconds)
-    sys.path[:0] = FOLDERS
-    from readers import readers
+    from tests.reliability.readers import readers
 
     with tempfile.TemporaryDirectory() as folder:
         names = list(readers(Path(folder)))
     failed = [name for name in names if run_alone(name, arguments.seconds)]
-    print(f"{len(names)} readers fuzzed for {arguments.seconds} s each; faults in {failed or 'none'}")
+    print(
+        f"{len(names)} readers fuzzed for {arguments.seconds} s each; faults in {failed or 'none'}"
+    )
     return len(failed)
 
 
 def run_alone(name: str, seconds: int) -> int:
     """A process of its own, since the fuzzer ends the one that it runs in."""
     print(f"== {name}", flush=True)
-    command = [sys.executable, __file__, name, "--seconds", str(seconds)]
+    command = [sys.executable, "-m", "tests.reliability.fuzz", name, "--seconds", str(seconds)]
     # The instrumented bytecode is not what Numba can compile.
-    return subprocess.run(command, check=False, env={**os.environ, "NUMBA_DISABLE_JIT": "1"}).returncode
+    return subprocess.run(
+        command, check=False, env={**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    ).returncode
 
 
 def fuzz(name: str, seconds: int) -> int:
     """Fuzz one reader until the time is over; does not return."""
     import atheris
 
-    sys.path[:0] = FOLDERS
     with atheris.instrument_imports(include=["wm_envs", "wm_agents"]):
-        from readers import readers
-        from test_readers import fault_of
+        from tests.reliability.readers import readers
+        from tests.reliability.test_readers import fault_of
 
     corpus = ROOT / "runs" / "fuzz" / name
     corpus.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,12 @@
 """Kills trainers and lets them go on: `python kill_trainers.py NUM_RANDOM NUM_OPERATIONS TRAINER...` prints counts.
 
-The parent imports everything once and forks a child for each start. A child is killed with SIGKILL, either after a
-random time or at one of the file operations of its saves; another is started in the same folder, and what the last one
-says it has learned must be what an uninterrupted run says.
+The parent imports everything once and forks a child for each start. A child is killed with SIGKILL,
+either after a random time or at one of the file operations of its saves; another is started in the
+same folder, and what the last one says it has learned must be what an uninterrupted run says.
 
-Random times are spread over the whole run: every fourth anywhere, the others in the part that was hit least: before the
-first save, within a save, or after one. A child tells of each save by a pipe, so that a busy machine moves few kills to
-another part.
+Random times are spread over the whole run: every fourth anywhere, the others in the part that was
+hit least: before the first save, within a save, or after one. A child tells of each save by a pipe,
+so that a busy machine moves few kills to another part.
 """
 
 import builtins
@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from trainers import TRAINERS
 
+from tests.reliability.trainers import TRAINERS
 from wm_agents.training.checkpoints import CheckpointManager
 
 torch.set_num_threads(1)
@@ -35,7 +35,10 @@ PARTS = ("after a save", "within a save", "before the first save")
 
 @dataclass(frozen=True)
 class Timeline:
-    """Of an uninterrupted run, in seconds: when each save began and ended, how long all took, its file operations."""
+    """Of an uninterrupted run, in seconds.
+
+    When each save began and ended, how long all took, its file operations.
+    """
 
     begins: list[float]
     ends: list[float]
@@ -121,7 +124,9 @@ def watched_saves(folder, kill_at=None, mark=lambda sign: None):
 def uninterrupted(train, folder):
     """What a run says that is left alone, and its timeline."""
     times, began = {BEGIN: [], END: []}, time.perf_counter()
-    with watched_saves(folder, mark=lambda sign: times[sign].append(time.perf_counter() - began)) as count:
+    with watched_saves(
+        folder, mark=lambda sign: times[sign].append(time.perf_counter() - began)
+    ) as count:
         told = train(folder)
     return told, Timeline(times[BEGIN], times[END], time.perf_counter() - began, count[0])
 
@@ -157,7 +162,10 @@ def start(train, folder, moment=None, kill_at=None):
 
 
 def moment_in(part, timeline, num_saved, random):
-    """A random moment in this part of a run that has done so many of its saves; None where the part is over."""
+    """A random moment in this part of a run that has done so many of its saves.
+
+    None where the part is over.
+    """
     begins, ends = timeline.begins, timeline.ends
     num_left = len(begins) - num_saved
     if part == "anywhere" or (part == "after a save" and num_left == 0):
@@ -186,7 +194,13 @@ def empty_folder(root):
 
 def kill_at_random(train, expected, timeline, num_kills, root, random):
     """Kill a run again and again until it comes to its end; then the next run."""
-    counts = {"kills": 0, "finished": 0, "equal": 0, "starts_that_resumed": 0, "kills_after_the_first_save": 0}
+    counts = {
+        "kills": 0,
+        "finished": 0,
+        "equal": 0,
+        "starts_that_resumed": 0,
+        "kills_after_the_first_save": 0,
+    }
     parts = dict.fromkeys(PARTS, 0)
     while counts["kills"] < num_kills:
         folder, told, num_saved = empty_folder(root), None, 0
@@ -195,7 +209,9 @@ def kill_at_random(train, expected, timeline, num_kills, root, random):
             counts["starts_that_resumed"] += has_saved
             is_last = counts["kills"] >= num_kills
             part = "anywhere" if counts["kills"] % 4 == 0 else min(parts, key=parts.__getitem__)
-            told, marks = start(train, folder, None if is_last else moment_in(part, timeline, num_saved, random))
+            told, marks = start(
+                train, folder, None if is_last else moment_in(part, timeline, num_saved, random)
+            )
             num_saved += marks.count(END)
             if told is None:
                 counts["kills"] += 1
@@ -211,7 +227,9 @@ def kill_at_operations(train, expected, num_operations, most, root):
     chosen = np.unique(np.linspace(1, num_operations, min(most, num_operations)).astype(int))
     for operation in chosen.tolist():
         folder = empty_folder(root)
-        assert start(train, folder, kill_at=operation)[0] is None, f"operation {operation} was never reached"
+        assert start(train, folder, kill_at=operation)[0] is None, (
+            f"operation {operation} was never reached"
+        )
         counts["kills"] += 1
         counts["equal"] += start(train, folder)[0] == expected
         assert not list(folder.glob(".*.tmp")), "a temporary file was left"
@@ -228,7 +246,9 @@ def main():
             expected, timeline = uninterrupted(train, empty_folder(root))
             results[name] = {
                 "random": kill_at_random(train, expected, timeline, int(num_random), root, random),
-                "operations": kill_at_operations(train, expected, timeline.num_operations, int(num_operations), root),
+                "operations": kill_at_operations(
+                    train, expected, timeline.num_operations, int(num_operations), root
+                ),
                 "seconds": round(timeline.total, 3),
             }
             print(name, json.dumps(results[name]), file=sys.stderr, flush=True)

@@ -1,4 +1,7 @@
-"""Files of saved models, and the same files with another description inside and a hash that fits: a forger's."""
+"""Files of saved models, and the same files with another description inside and a hash that fits.
+
+A forger's.
+"""
 
 import json
 from collections.abc import Callable
@@ -9,15 +12,15 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from marble import ACTIONS, OBSERVATIONS, MarbleView, play
-from reader import Reader
 from safetensors.torch import load, save
 
+from tests.reliability.reader import Reader
+from tests.support.marble import ACTIONS, OBSERVATIONS, MarbleView, play
 from wm_agents.errors import CheckpointError, SpaceError
-from wm_agents.reinforce import Reinforce, ReinforceConfig
-from wm_agents.sequence_model import NetworkConfig
+from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
+from wm_agents.policy_gradient.sequence_model import NetworkConfig
+from wm_agents.policy_gradient.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.training.checkpoints import CheckpointManager
-from wm_agents.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.world_models import (
     DeterministicConfig,
     DeterministicModel,
@@ -38,9 +41,16 @@ RUN = {"kind": "test", "seed": 1}
 
 
 def model_readers(folder: Path) -> list[Reader]:
-    """All loaders of models; what they accept is of a form that can be used, or it would not have been built."""
+    """All loaders of models.
+
+    What they accept is of a form that can be used, or it would not have been built.
+    """
     members = EnsembleConfig(
-        dynamics_widths=(4,), reward_widths=(4,), termination_widths=(4,), spread_widths=(4,), num_members=2
+        dynamics_widths=(4,),
+        reward_widths=(4,),
+        termination_widths=(4,),
+        spread_widths=(4,),
+        num_members=2,
     )
     tokens = TokenConfig(widths=(4,), reward_widths=(4,), termination_widths=(4,))
     history = HistoryModel(DeterministicModel, BOX, PUSH, 2, SMALL)
@@ -51,32 +61,55 @@ def model_readers(folder: Path) -> list[Reader]:
         "latent": (LatentModel(BOX, PUSH), LatentModel.load),
         "token": (TokenModel(BOX, CHOICE, tokens), TokenModel.load),
         "history": (history, lambda path: HistoryModel.load(DeterministicModel, path)),
-        "objects": (_objects(), lambda path: ObjectModel.load(path, OBSERVATIONS, ACTIONS, MarbleView())),
+        "objects": (
+            _objects(),
+            lambda path: ObjectModel.load(path, OBSERVATIONS, ACTIONS, MarbleView()),
+        ),
         "reinforce": (_reinforce(), Reinforce.load),
         "policy": (VectorPPO(OBSERVATIONS, ACTIONS, VectorPPOConfig(widths=(4,))), VectorPPO.load),
     }
     listed = [
-        _reader(f"{name}.model", model.save(folder / f"{name}.model"), load) for name, (model, load) in kinds.items()
+        _reader(f"{name}.model", model.save(folder / f"{name}.model"), load)
+        for name, (model, load) in kinds.items()
     ]
-    state = CheckpointManager(folder / "state").save_state(3, {"a": [1, (2.5, None)], "b": np.arange(4)}, RUN)
+    state = CheckpointManager(folder / "state").save_state(
+        3, {"a": [1, (2.5, None)], "b": np.arange(4)}, RUN
+    )
     return [*listed, _reader("state.run", state, _resumed)]
 
 
 def _reader(name: str, path: Path, load: Callable[[Path], Any]) -> Reader:
     good = path.read_bytes()
-    errors = (CheckpointError, SpaceError)  # Reinforce: the file names an environment that cannot be served
-    return Reader(name, good, load, errors, lambda _: None, description_of, lambda text: with_description(good, text))
+    errors = (
+        CheckpointError,
+        SpaceError,
+    )  # Reinforce: the file names an environment that cannot be served
+    return Reader(
+        name,
+        good,
+        load,
+        errors,
+        lambda _: None,
+        description_of,
+        lambda text: with_description(good, text),
+    )
 
 
 def _objects() -> ObjectModel:
-    model = ObjectModel(OBSERVATIONS, ACTIONS, MarbleView(), ObjectConfig(width=4, num_layers=1, num_updates=2))
+    model = ObjectModel(
+        OBSERVATIONS, ACTIONS, MarbleView(), ObjectConfig(width=4, num_layers=1, num_updates=2)
+    )
     model.fit(play(2, 0), progress=False)
     return model
 
 
 def _reinforce() -> Reinforce:
-    network = NetworkConfig(width=4, num_layers=1, num_heads=2, feedforward_width=4, value_width=4, context_length=4)
-    return Reinforce("wm/TMaze-v0", ReinforceConfig(network=network, max_episode_steps=8, device="cpu"))
+    network = NetworkConfig(
+        width=4, num_layers=1, num_heads=2, feedforward_width=4, value_width=4, context_length=4
+    )
+    return Reinforce(
+        "wm/TMaze-v0", ReinforceConfig(network=network, max_episode_steps=8, device="cpu")
+    )
 
 
 def _resumed(path: Path) -> Any:
@@ -101,7 +134,9 @@ def description_of(data: bytes) -> bytes:
 def with_description(good: bytes, description: bytes) -> bytes:
     """The same tensors under other metadata, which need not even be JSON, with a SHA-256 that fits."""
     text = description.decode("utf-8", "replace")
-    return with_header(good, '{"sha256": "' + "0" * 64 + '", "version": 1, "metadata": ' + text + "}")
+    return with_header(
+        good, '{"sha256": "' + "0" * 64 + '", "version": 1, "metadata": ' + text + "}"
+    )
 
 
 def with_header(good: bytes, header: str) -> bytes:

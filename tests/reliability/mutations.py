@@ -1,4 +1,7 @@
-"""Altered files, drawn from a seed: bytes that flip, vanish or repeat, foreign tokens, JSON values in wrong places."""
+"""Altered files, drawn from a seed.
+
+Bytes that flip, vanish or repeat, foreign tokens, JSON values in wrong places.
+"""
 
 import copy
 import json
@@ -26,7 +29,9 @@ def mutated(good: bytes, random: np.random.Generator) -> bytes:
     data = good
     for _ in range(1 + int(random.random() < 0.3)):
         kind = int(random.integers(9 if is_json else 7))
-        data = _with_other_value(good, random) if kind >= 7 else _with_other_bytes(data, kind, random)
+        data = (
+            _with_other_value(good, random) if kind >= 7 else _with_other_bytes(data, kind, random)
+        )
     return data
 
 
@@ -37,7 +42,9 @@ def _with_other_bytes(data: bytes, kind: int, random: np.random.Generator) -> by
     if kind == 0:  # a bit
         position = int(random.integers(max(size, 1)))
         return (
-            data[:position] + bytes([data[position] ^ (1 << int(random.integers(8)))]) + data[position + 1 :]
+            data[:position]
+            + bytes([data[position] ^ (1 << int(random.integers(8)))])
+            + data[position + 1 :]
             if size
             else token
         )
@@ -73,13 +80,21 @@ def _with_other_value(good: bytes, random: np.random.Generator) -> bytes:
     text = json.dumps(document)
     if random.random() < 0.1:  # a key that is there twice
         text = (
-            text.replace('{"', '{"trajectory_id": 1, "', 1) if random.random() < 0.5 else text[:-1] + ', "source": ""}'
+            text.replace('{"', '{"trajectory_id": 1, "', 1)
+            if random.random() < 0.5
+            else text[:-1] + ', "source": ""}'
         )
     return text.encode()
 
 
 def _places(value: Any):
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, item in list(items):
         yield value, key
         yield from _places(item)

@@ -1,6 +1,7 @@
 """Every reader of files with a good file of its kind, the one error that it may raise, and what holds of what it reads.
 
-A reader takes the path of a file. What it accepts must be well-formed (`check`); all else ends in its typed error.
+A reader takes the path of a file. What it accepts must be well-formed (`check`); all else ends in
+its typed error.
 """
 
 import gzip
@@ -13,15 +14,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from model_files import model_readers
-from reader import Reader
 
-from wm_agents.debate.model import Agents, DebateModel, load_world_model
+from tests.reliability.model_files import model_readers
+from tests.reliability.reader import Reader
+from wm_agents.domains.debate.model import Agents, DebateModel, load_world_model
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.errors import TrajectoryError as ArraysError
 from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
 from wm_agents.training.loggers import JSONLLogger, read_jsonl
-from wm_agents.trajectories import Trajectories
+from wm_envs.data.trajectories import Trajectories
 from wm_envs.debate.observations import MAX_BYTES, Observations, load_corpus
 from wm_envs.driving.track import read_csv
 from wm_envs.errors import ObservationError, OptionError, TrackError, TrajectoryError
@@ -80,8 +81,19 @@ LIBRARY = (
     b'8,CUB,CUBA,Y,2004-01-22,58,A/RES/58/148,A/58/509,"Peace","",,1,,\n'
 )
 FITTED = {
-    "countries": {"US": [0.1, 0.2, 0.3, 0.1, 0.05], "FR": [0.2, -0.2, 0.3, 0.1, 0.1], "CU": [-1, 0.5, 0, 0.1, 0]},
-    "drafts": [{"symbol": "A/1", "title": "Peace", "topic": 2, "parameters": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]}],
+    "countries": {
+        "US": [0.1, 0.2, 0.3, 0.1, 0.05],
+        "FR": [0.2, -0.2, 0.3, 0.1, 0.1],
+        "CU": [-1, 0.5, 0, 0.1, 0],
+    },
+    "drafts": [
+        {
+            "symbol": "A/1",
+            "title": "Peace",
+            "topic": 2,
+            "parameters": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6],
+        }
+    ],
 }
 
 
@@ -135,7 +147,9 @@ def _observations() -> bytes:
 
 def _arrays(folder: Path) -> bytes:
     observations = np.arange(12, dtype=np.float32).reshape(6, 2)
-    trajectories = Trajectories.from_arrays(observations, [0, 1, 1, 0], [0.0, 1, 0, 1], [0, 1, 0, 0], lengths=[2, 2])
+    trajectories = Trajectories.from_arrays(
+        observations, [0, 1, 1, 0], [0.0, 1, 0, 1], [0, 1, 0, 0], lengths=[2, 2]
+    )
     return trajectories.save(folder / "arrays.npz").read_bytes()
 
 
@@ -146,7 +160,9 @@ def _debate_model(folder: Path) -> bytes:
 
 def _checkpoint(folder: Path) -> bytes:
     tensors = {"weight": torch.arange(6.0).reshape(2, 3), "count": torch.tensor(7)}
-    return save_checkpoint(folder / "good.safetensors", tensors, {"kind": "test", "note": "x"}).read_bytes()
+    return save_checkpoint(
+        folder / "good.safetensors", tensors, {"kind": "test", "note": "x"}
+    ).read_bytes()
 
 
 def _with_roll_calls(folder: Path) -> Callable[[Path], Any]:
@@ -162,11 +178,16 @@ def _with_votes(folder: Path) -> Callable[[Path], Any]:
 def _as_issues(folder: Path) -> Callable[[Path], Any]:
     (folder / "some_votes.csv").write_bytes(VOTES)
     (folder / "some_roll_calls.csv").write_bytes(ROLL_CALLS)
-    return lambda path: read_unvotes(folder / "some_votes.csv", folder / "some_roll_calls.csv", path)
+    return lambda path: read_unvotes(
+        folder / "some_votes.csv", folder / "some_roll_calls.csv", path
+    )
 
 
 def _resumed_log(path: Path) -> list[dict[str, Any]]:
-    """A log that goes on from step 1: later lines and a half-written one are cut off, anything else is refused."""
+    """A log that goes on from step 1.
+
+    Later lines and a half-written one are cut off, anything else is refused.
+    """
     with JSONLLogger(path, resume_step=1) as logger:
         logger.log(2, {"loss": 0.25})
     return list(read_jsonl(path))
@@ -200,7 +221,9 @@ def _check_resolutions(trajectories: Any) -> None:
         assert trajectory.trajectory_id
         for ballot in (trajectory.committee_ballot, trajectory.plenary_ballot):
             if ballot is not None:
-                assert all(type(number) is int and 0 <= number <= MAX_MEMBERS for number in ballot.tally)
+                assert all(
+                    type(number) is int and 0 <= number <= MAX_MEMBERS for number in ballot.tally
+                )
                 assert sum(ballot.tally) <= MAX_MEMBERS
                 named = [*ballot.in_favour, *ballot.against, *ballot.abstaining]
                 assert len(set(named)) == len(named)

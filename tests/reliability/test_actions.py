@@ -3,10 +3,10 @@ if nothing had happened."""
 
 import numpy as np
 import pytest
-from environments import IDS, make, same
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 
+from tests.reliability.environments import IDS, make, same
 from wm_envs.errors import InvalidActionError
 
 ANYTHING = (
@@ -17,7 +17,10 @@ ANYTHING = (
 
 
 def invalid_of(space):
-    """Of a single action space: those of `ANYTHING` that it does not hold, and its own with one number out of place."""
+    """Of a single action space.
+
+    Those of `ANYTHING` that it does not hold, and its own with one number out of place.
+    """
     found = [value for value in ANYTHING if not is_valid(space, value)]
     if isinstance(space, spaces.Box):
         for bad in (np.nan, np.inf, -np.inf, 1e30, -1e30):
@@ -25,19 +28,28 @@ def invalid_of(space):
                 action = np.array(space.sample(), np.float64)
                 action[column] = bad
                 found.append(action)
-        found += [np.zeros(space.shape[0] + 1), np.zeros((1, *space.shape)), np.array(space.sample(), object)]
+        found += [
+            np.zeros(space.shape[0] + 1),
+            np.zeros((1, *space.shape)),
+            np.array(space.sample(), object),
+        ]
     else:
         found += [int(space.n), np.int64(space.n), np.float64(0), np.array([0]), np.array(0.0)]
     return found
 
 
 def is_valid(space, value):
-    """Whether an action is one beyond doubt: an integer in range, or finite numbers of the right shape."""
+    """Whether an action is one beyond doubt.
+
+    An integer in range, or finite numbers of the right shape.
+    """
     try:
         array = np.asarray(value)
     except ValueError:
         return False
-    if array.shape != (space.shape or ()) or array.dtype.kind not in ("iu" if space.shape == () else "iuf"):
+    if array.shape != (space.shape or ()) or array.dtype.kind not in (
+        "iu" if space.shape == () else "iuf"
+    ):
         return False
     if isinstance(space, spaces.Discrete):
         return 0 <= int(array) < int(space.n)
@@ -58,7 +70,12 @@ def test_a_single_environment_is_unmoved_by_what_is_no_action(env_id, counted):
         num_wrong += env.unwrapped.clone_state().tobytes() != before
     valid = env.action_space.sample()
     assert same(env.step(valid), twin.step(valid))
-    counted("invalid actions refused, the state untouched", f"{env_id}, single", tried=len(actions), failed=num_wrong)
+    counted(
+        "invalid actions refused, the state untouched",
+        f"{env_id}, single",
+        tried=len(actions),
+        failed=num_wrong,
+    )
     assert num_wrong == 0
     env.close()
     env.close()
@@ -84,7 +101,12 @@ def test_a_batch_is_unmoved_by_what_is_no_action(env_id, counted):
         num_wrong += env.unwrapped.clone_state().tobytes() != before
         num_tried += 1
     assert same(env.step(np.array(valid)), twin.step(np.array(valid)))
-    counted("invalid actions refused, the state untouched", f"{env_id}, batch", tried=num_tried, failed=num_wrong)
+    counted(
+        "invalid actions refused, the state untouched",
+        f"{env_id}, batch",
+        tried=num_tried,
+        failed=num_wrong,
+    )
     assert num_wrong == 0
     env.close()
     twin.close()
@@ -100,7 +122,9 @@ def test_a_step_before_the_reset_or_after_the_end_needs_one(env_id):
     for _ in range(20 if env_id == "wm/PongAtari-v0" else 3000):
         if any(env.step(env.action_space.sample())[2:4]):
             before = env.unwrapped.clone_state()
-            if before["ended"]:  # where Gymnasium's wrapper truncates, the environment itself could go on
+            if before[
+                "ended"
+            ]:  # where Gymnasium's wrapper truncates, the environment itself could go on
                 with pytest.raises(ResetNeeded):
                     env.unwrapped.step(env.action_space.sample())
             assert env.unwrapped.clone_state().tobytes() == before.tobytes()

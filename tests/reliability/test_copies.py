@@ -1,4 +1,7 @@
-"""Copies of environments are environments: by pickle, by deepcopy and from their spec, with the same future."""
+"""Copies of environments are environments.
+
+By pickle, by deepcopy and from their spec, with the same future.
+"""
 
 import copy
 import os
@@ -8,7 +11,8 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
-from environments import IDS, make, same
+
+from tests.reliability.environments import IDS, make, same
 
 WAYS = {"pickle": lambda env: pickle.loads(pickle.dumps(env)), "deepcopy": copy.deepcopy}
 
@@ -44,7 +48,9 @@ def test_a_spec_makes_the_environment_again(env_id):
     env = make(env_id)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        twin = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()), disable_env_checker=True)
+        twin = gym.make(
+            gym.envs.registration.EnvSpec.from_json(env.spec.to_json()), disable_env_checker=True
+        )
     one, other = env.reset(seed=2)[0], twin.reset(seed=2)[0]
     assert np.array_equal(one, other)
     assert twin.action_space == env.action_space

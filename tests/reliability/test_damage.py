@@ -6,8 +6,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from trainers import TRAINERS
 
+from tests.reliability.trainers import TRAINERS
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
 
@@ -37,7 +37,9 @@ def test_bit_flips_are_never_loaded(files, tmp_path, is_long, counted, random):
     for name, data in files.items():
         num_loaded, num_tried = 0, 1000 if is_long else 100
         for position, bit in zip(
-            random.integers(len(data), size=num_tried), random.integers(8, size=num_tried), strict=True
+            random.integers(len(data), size=num_tried),
+            random.integers(8, size=num_tried),
+            strict=True,
         ):
             flipped = bytearray(data)
             flipped[position] ^= 1 << int(bit)
@@ -53,17 +55,31 @@ def test_truncations_are_never_loaded(files, tmp_path, is_long, counted, random)
         lengths = np.arange(len(data))
         if not is_long or len(data) > 20_000:
             lengths = np.unique(
-                np.append(np.arange(min(len(data), 200)), random.integers(len(data), size=1000 if is_long else 50))
+                np.append(
+                    np.arange(min(len(data), 200)),
+                    random.integers(len(data), size=1000 if is_long else 50),
+                )
             )
-        num_loaded = sum(not is_refused(tmp_path / "a", data[:length]) for length in lengths.tolist())
-        counted("truncations of a checkpoint, none loaded", name, tried=len(lengths), failed=num_loaded)
+        num_loaded = sum(
+            not is_refused(tmp_path / "a", data[:length]) for length in lengths.tolist()
+        )
+        counted(
+            "truncations of a checkpoint, none loaded", name, tried=len(lengths), failed=num_loaded
+        )
         assert num_loaded == 0
 
 
 def test_a_small_checkpoint_truncated_at_every_byte(tmp_path, counted):
-    data = save_checkpoint(tmp_path / "a", {"weight": torch.ones(3)}, {"kind": "small"}).read_bytes()
+    data = save_checkpoint(
+        tmp_path / "a", {"weight": torch.ones(3)}, {"kind": "small"}
+    ).read_bytes()
     num_loaded = sum(not is_refused(tmp_path / "a", data[:length]) for length in range(len(data)))
-    counted("truncation of a checkpoint at every byte, none loaded", "small", tried=len(data), failed=num_loaded)
+    counted(
+        "truncation of a checkpoint at every byte, none loaded",
+        "small",
+        tried=len(data),
+        failed=num_loaded,
+    )
     assert num_loaded == 0
 
 
@@ -83,12 +99,20 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path, is_long, counted,
     limits = random.integers(0, 40_000, size=200 if is_long else 20).tolist()
     num_wrong = 0
     for limit in [0, *limits]:
-        with file_size_limit(limit), pytest.raises(CheckpointError, match=r"cannot write .*unchanged"):
+        with (
+            file_size_limit(limit),
+            pytest.raises(CheckpointError, match=r"cannot write .*unchanged"),
+        ):
             manager.save(2, {"a": torch.zeros(10_000)}, {})
         names = [path.name for path in tmp_path.iterdir()]
-        num_wrong += names != ["step_000000000001.safetensors"] or manager.paths()[0].read_bytes() != before
+        num_wrong += (
+            names != ["step_000000000001.safetensors"] or manager.paths()[0].read_bytes() != before
+        )
     counted(
-        "disk full while saving, the last good one untouched", "checkpoint", tried=len(limits) + 1, failed=num_wrong
+        "disk full while saving, the last good one untouched",
+        "checkpoint",
+        tried=len(limits) + 1,
+        failed=num_wrong,
     )
     assert num_wrong == 0
     assert manager.latest().metadata["step"] == 1
@@ -109,7 +133,9 @@ def test_checkpoints_of_another_run_are_refused(tmp_path):
     manager = CheckpointManager(tmp_path)
     manager.save_state(1, {"a": 1}, {"kind": "x", "seed": 1, "rates": (0.1, 0.2)})
     assert manager.latest_state({"kind": "x", "seed": 1, "rates": [0.1, 0.2]}) == (1, {"a": 1})
-    with pytest.raises(CheckpointError, match=r"a run with seed=1, this one has 2; repeat that run"):
+    with pytest.raises(
+        CheckpointError, match=r"a run with seed=1, this one has 2; repeat that run"
+    ):
         manager.latest_state({"kind": "x", "seed": 2, "rates": [0.1, 0.2]})
     manager.save(2, {}, {"kind": "x"})
     with pytest.raises(CheckpointError, match="without a run's state"):

@@ -12,16 +12,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_files import description_of, model_readers, with_description, with_header
-from readers import readers
 from stable_baselines3 import PPO
-from trainers import TRAINERS
 
-from wm_agents.debate.model import create_world_model
+from tests.reliability.model_files import (
+    description_of,
+    model_readers,
+    with_description,
+    with_header,
+)
+from tests.reliability.readers import readers
+from tests.reliability.trainers import TRAINERS
+from wm_agents.domains.debate.model import create_world_model
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.training.cards import WEIGHTS, Card, load_policy_weights, save_with_card
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint
-from wm_agents.trajectories import Trajectories
+from wm_envs.data.trajectories import Trajectories
 from wm_envs.errors import ObservationError
 
 ROOT = Path(__file__).parents[2]
@@ -52,10 +57,17 @@ def test_a_trainer_refuses_the_checkpoints_of_all_others(checkpoints, tmp_path, 
                     TRAINERS[name](folder)
                 assert Path(copy).read_bytes() == path.read_bytes()
                 num_tried += 1
-    counted("checkpoints of another trainer refused, left as they were", "all pairs", tried=num_tried, failed=0)
+    counted(
+        "checkpoints of another trainer refused, left as they were",
+        "all pairs",
+        tried=num_tried,
+        failed=0,
+    )
 
 
-@pytest.mark.parametrize("change", ["version", "run", "structure", "no structure", "step", "tensors"])
+@pytest.mark.parametrize(
+    "change", ["version", "run", "structure", "no structure", "step", "tensors"]
+)
 def test_a_forged_checkpoint_is_one_clear_error(change, checkpoints, tmp_path, counted):
     """The hash fits: somebody wrote it on purpose, or another version of this library did."""
     for name, path in checkpoints.items():
@@ -84,7 +96,11 @@ def forged(good, change):
         for name in ("structure", "sizes"):
             metadata.pop(name, None)
     else:  # names of tensors that are not there
-        text = json.dumps(metadata).replace('"tensor": "', '"tensor": "x').replace('"data": "', '"data": "x')
+        text = (
+            json.dumps(metadata)
+            .replace('"tensor": "', '"tensor": "x')
+            .replace('"data": "', '"data": "x')
+        )
         metadata = json.loads(text) | {"sizes": {}}
     return with_description(good, json.dumps(metadata).encode())
 
@@ -98,9 +114,16 @@ def test_a_file_cannot_ask_for_more_memory_than_it_holds(tmp_path, counted):
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-2000:]
     num_tried, num_refused = json.loads(run.stdout.splitlines()[-1])
-    counted("files that ask for gigabytes, refused without taking them", "models", tried=num_tried, failed=0)
+    counted(
+        "files that ask for gigabytes, refused without taking them",
+        "models",
+        tried=num_tried,
+        failed=0,
+    )
     assert num_tried > 40
-    assert num_refused > num_tried // 2  # the others are numbers of no consequence, such as weights of the loss
+    assert (
+        num_refused > num_tried // 2
+    )  # the others are numbers of no consequence, such as weights of the loss
 
 
 def ask_for_memory():
@@ -153,7 +176,12 @@ def test_links_folders_and_devices_in_the_place_of_files(tmp_path, counted):
             with pytest.raises(reader.error):
                 reader.read(place)
             num_tried += 1
-    counted("links to themselves and to folders refused", f"{len(found)} readers", tried=num_tried, failed=0)
+    counted(
+        "links to themselves and to folders refused",
+        f"{len(found)} readers",
+        tried=num_tried,
+        failed=0,
+    )
 
 
 def test_a_link_in_the_place_of_a_checkpoint_is_replaced_not_followed(tmp_path):
@@ -188,7 +216,12 @@ def test_an_archive_whose_members_would_climb_out_of_the_folder(tmp_path, monkey
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     with zipfile.ZipFile(tmp_path / "here" / "a.npz", "w") as archive:
-        for name in ("../escaped.npy", "/tmp/escaped.npy", "..\\escaped.npy", "observations.npy/../../escaped"):
+        for name in (
+            "../escaped.npy",
+            "/tmp/escaped.npy",
+            "..\\escaped.npy",
+            "observations.npy/../../escaped",
+        ):
             archive.writestr(name, b"x")
     with pytest.raises(ValueError, match="no trajectory file"):
         Trajectories.load("a.npz")
@@ -224,7 +257,9 @@ def test_a_header_that_lies_about_a_tensor(offsets, tmp_path):
         load_checkpoint(path)
 
 
-@pytest.mark.parametrize("text", ['{"a":' * 100_000, "[" * 100_000, '{"a": 1e999}', '{"a": NaN}', '{"a": -Infinity}'])
+@pytest.mark.parametrize(
+    "text", ['{"a":' * 100_000, "[" * 100_000, '{"a": 1e999}', '{"a": NaN}', '{"a": -Infinity}']
+)
 def test_json_that_is_deep_or_not_finite(text, tmp_path):
     for name, reader in readers(tmp_path).items():
         if name.endswith((".json", ".jsonl")):
@@ -234,12 +269,23 @@ def test_json_that_is_deep_or_not_finite(text, tmp_path):
 
 
 def test_a_policy_of_another_kind_is_refused(tmp_path):
-    agent = PPO("MlpPolicy", "CartPole-v1", n_steps=8, batch_size=8, device="cpu", policy_kwargs={"net_arch": [4]})
+    agent = PPO(
+        "MlpPolicy",
+        "CartPole-v1",
+        n_steps=8,
+        batch_size=8,
+        device="cpu",
+        policy_kwargs={"net_arch": [4]},
+    )
     save_with_card(agent, tmp_path, Card("A title", "CartPole-v1", {}))
     path, before = tmp_path / WEIGHTS, agent.policy.state_dict()["action_net.weight"].clone()
     load_policy_weights(agent, tmp_path)
     good = path.read_bytes()
-    for metadata in ({}, {"kind": "stable-baselines3 policy"}, {"kind": "stable-baselines3 policy", "algorithm": 7}):
+    for metadata in (
+        {},
+        {"kind": "stable-baselines3 policy"},
+        {"kind": "stable-baselines3 policy", "algorithm": 7},
+    ):
         path.write_bytes(with_description(good, json.dumps(metadata).encode()))
         with pytest.raises(CheckpointError):
             load_policy_weights(agent, tmp_path)
@@ -272,23 +318,22 @@ def test_a_place_where_nothing_can_be_written_is_named(folder):
 BY_READERS = "test_readers.py, by bytes and by value"
 IN_MEMORY = "takes arrays or objects in memory"
 LOADERS = {
-    "wm_agents/debate/model.py:load_world_model": BY_READERS,
+    "wm_agents/domains/debate/model.py:load_world_model": BY_READERS,
     "wm_agents/irl/decision_model.py:from_transition_table": IN_MEMORY,
     "wm_agents/irl/decision_model.py:from_world_model": IN_MEMORY,
     "wm_agents/irl/demonstrations.py:from_states": IN_MEMORY,
-    "wm_agents/reinforce.py:from_checkpoint": "through load",
-    "wm_agents/reinforce.py:load": BY_READERS,
-    "wm_agents/safety.py:from_json": IN_MEMORY,
+    "wm_agents/policy_gradient/reinforce.py:from_checkpoint": "through load",
+    "wm_agents/policy_gradient/reinforce.py:load": BY_READERS,
+    "wm_agents/planning/safety.py:from_json": IN_MEMORY,
     "wm_agents/training/cards.py:load_policy_weights": "test_a_policy_of_another_kind_is_refused",
     "wm_agents/training/checkpoints.py:load_checkpoint": BY_READERS,
     "wm_agents/training/curriculum.py:load_state_dict": IN_MEMORY,
     "wm_agents/training/loggers.py:read_jsonl": BY_READERS,
-    "wm_agents/trajectories.py:from_arrays": IN_MEMORY,
-    "wm_agents/trajectories.py:from_episodes": IN_MEMORY,
-    "wm_agents/trajectories.py:from_transitions": IN_MEMORY,
-    "wm_agents/trajectories.py:load": BY_READERS,
-    "wm_agents/vector_ppo.py:load": BY_READERS,
-    "wm_agents/world_model_ppo.py:load": "test_hostile_files.py: nothing without trust=True",
+    "wm_envs/data/trajectories.py:from_arrays": IN_MEMORY,
+    "wm_envs/data/trajectories.py:from_transitions": IN_MEMORY,
+    "wm_envs/data/trajectories.py:load": BY_READERS,
+    "wm_agents/policy_gradient/vector_ppo.py:load": BY_READERS,
+    "wm_agents/policy_gradient/world_model_ppo.py:load": "test_hostile_files.py: nothing without trust=True",
     "wm_agents/world_models/adapters.py:from_json": "through the models' load",
     "wm_agents/world_models/history.py:load": BY_READERS,
     "wm_agents/world_models/neural.py:load": BY_READERS,
@@ -299,7 +344,7 @@ LOADERS = {
     "wm_envs/compile_cache.py:from_function": IN_MEMORY,
     "wm_envs/compile_cache.py:load": "test_compile_cache.py; machine code, trusted as the package's own files are",
     "wm_envs/compile_cache.py:load_overload": "through load",
-    "wm_envs/datasets.py:load_minari": "test_readers.py, by bytes, and test_hostile_files.py",
+    "wm_envs/data/minari.py:load_minari": "test_readers.py, by bytes, and test_hostile_files.py",
     "wm_envs/debate/observations.py:from_plain": "through Observations.load",
     "wm_envs/debate/observations.py:from_text": IN_MEMORY,
     "wm_envs/debate/observations.py:load": BY_READERS,
@@ -308,7 +353,7 @@ LOADERS = {
     "wm_envs/driving/track.py:read_csv": BY_READERS,
     "wm_envs/pong/atari.py:load_rows": IN_MEMORY,
     "wm_envs/pong/consoles.py:load": "bytes of a state that clone_state gave",
-    "wm_envs/pong/view.py:from_json": "test_pong_view.py",
+    "wm_agents/domains/pong/view.py:from_json": "test_pong_view.py",
     "wm_envs/resolutions/digital_library.py:read_digital_library": BY_READERS,
     "wm_envs/resolutions/files.py:read_bytes": "through the readers of resolutions",
     "wm_envs/resolutions/files.py:read_columns": "through the readers of resolutions",
@@ -325,10 +370,15 @@ def test_every_public_loader_is_known_here(counted):
     found = set()
     for path in sorted((*ROOT.glob("wm_agents/**/*.py"), *ROOT.glob("wm_envs/**/*.py"))):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef) and node.name.startswith(("load", "from_", "read_")):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith(
+                ("load", "from_", "read_")
+            ):
                 found.add(f"{path.relative_to(ROOT).as_posix()}:{node.name}")
     counted(
-        "public loaders that a test covers", "load, from_, read_", tried=len(found), failed=len(found - set(LOADERS))
+        "public loaders that a test covers",
+        "load, from_, read_",
+        tried=len(found),
+        failed=len(found - set(LOADERS)),
     )
     assert found == set(LOADERS)
 

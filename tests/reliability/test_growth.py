@@ -11,7 +11,9 @@ from wm_envs.registration import TABLE
 
 IDS = [row.id for row in TABLE if row.id != "wm/PongAtari-v0"]
 PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads the memory from /proc")
+pytestmark = pytest.mark.skipif(
+    not os.path.exists("/proc/self/statm"), reason="reads the memory from /proc"
+)
 
 
 def resident_bytes():
@@ -42,7 +44,12 @@ def test_steps_take_no_memory(env_id, is_long, counted):
     calls = iter(range(10**9))
     gained = grown(lambda: env.step(actions[next(calls) % 8]), num_calls)
     env.close()
-    counted("row steps, memory not grown", env_id, tried=num_calls * num_envs, failed=int(gained > 8 * 2**20))
+    counted(
+        "row steps, memory not grown",
+        env_id,
+        tried=num_calls * num_envs,
+        failed=int(gained > 8 * 2**20),
+    )
     assert gained <= 8 * 2**20, f"{gained / 2**20:.1f} MiB"
 
 
@@ -58,5 +65,10 @@ def test_makes_and_closes_take_no_memory(env_id, is_long, counted):
 
     num_times = 1000 if is_long else 30
     gained = grown(make_and_close, num_times)
-    counted("makes and closes, memory not grown", env_id, tried=num_times, failed=int(gained > 8 * 2**20))
+    counted(
+        "makes and closes, memory not grown",
+        env_id,
+        tried=num_times,
+        failed=int(gained > 8 * 2**20),
+    )
     assert gained <= 8 * 2**20, f"{gained / 2**20:.1f} MiB"

@@ -7,14 +7,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from trainers import TRAINERS, _model, balanced, walk
 
+from tests.reliability.trainers import TRAINERS, _model, balanced, walk
 from wm_agents.errors import NonFiniteError
 from wm_agents.irl import AdversarialConfig, AdversarialIRL
-from wm_agents.reinforce import Reinforce, ReinforceConfig
+from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
+from wm_agents.policy_gradient.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.finite import descend, first_non_finite, require_finite, spoilt_gradient
-from wm_agents.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.world_models import FitConfig
 from wm_agents.world_models.objects import ObjectConfig, ObjectModel
 
@@ -50,10 +50,22 @@ def test_a_spoilt_gradient_stops_vector_ppo(tmp_path, counted):
     spoil_gradient(agent, name)
     checkpoints = CheckpointManager(tmp_path)
     with pytest.raises(NonFiniteError, match=f"the gradient of {name} is not finite"):
-        agent.learn(env, 5, learning_rate=(1e-3, 1e-3), entropy=(0.0, 0.0), checkpoints=checkpoints, checkpoint_every=1)
+        agent.learn(
+            env,
+            5,
+            learning_rate=(1e-3, 1e-3),
+            entropy=(0.0, 0.0),
+            checkpoints=checkpoints,
+            checkpoint_every=1,
+        )
     assert first_non_finite(agent.state_dict().items()) is None
     assert checkpoints.latest().metadata["step"] == 1
-    counted("a spoilt gradient stops training, the last good state kept", "vector_ppo", tried=1, failed=0)
+    counted(
+        "a spoilt gradient stops training, the last good state kept",
+        "vector_ppo",
+        tried=1,
+        failed=0,
+    )
 
 
 def test_one_transition_left_over_is_no_division_by_zero():
@@ -67,17 +79,31 @@ def test_one_transition_left_over_is_no_division_by_zero():
 def test_a_spoilt_gradient_stops_ppo_in_sb3(tmp_path, counted):
     from stable_baselines3.common.env_util import make_vec_env
 
-    from wm_agents.world_model_ppo import WorldModelPPO
+    from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
 
-    options = {"n_steps": 16, "batch_size": 32, "n_epochs": 1, "device": "cpu", "policy_kwargs": {"net_arch": [8]}}
+    options = {
+        "n_steps": 16,
+        "batch_size": 32,
+        "n_epochs": 1,
+        "device": "cpu",
+        "policy_kwargs": {"net_arch": [8]},
+    }
     agent = WorldModelPPO("MlpPolicy", make_vec_env("CartPole-v1", 2, seed=1), seed=1, **options)
     spoil_gradient(agent.policy, "action_net.weight")
     checkpoints = CheckpointManager(tmp_path)
-    with pytest.raises(NonFiniteError, match=r"the gradient of action_net.weight is nan after \d+ passes and 64 steps"):
+    with pytest.raises(
+        NonFiniteError,
+        match=r"the gradient of action_net.weight is nan after \d+ passes and 64 steps",
+    ):
         agent.learn(1000, checkpoints=checkpoints, checkpoint_every=1)
     assert first_non_finite(agent.policy.state_dict().items()) is None
     assert checkpoints.latest().metadata["step"] == 32
-    counted("a spoilt gradient stops training, the last good state kept", "world_model_ppo", tried=1, failed=0)
+    counted(
+        "a spoilt gradient stops training, the last good state kept",
+        "world_model_ppo",
+        tried=1,
+        failed=0,
+    )
 
 
 def test_a_spoilt_gradient_stops_a_fit(tmp_path, counted):
@@ -87,7 +113,9 @@ def test_a_spoilt_gradient_stops_a_fit(tmp_path, counted):
 
     def spoil(update, figures):
         if update == 10:
-            dict(model.named_parameters())[name].register_hook(lambda gradient: gradient * float("inf"))
+            dict(model.named_parameters())[name].register_hook(
+                lambda gradient: gradient * float("inf")
+            )
 
     model.initialise(walk())
     name = next(name for name, _ in model.named_parameters())
@@ -95,7 +123,12 @@ def test_a_spoilt_gradient_stops_a_fit(tmp_path, counted):
         model.fit(walk(), config, checkpoint=checkpoints, on_evaluation=spoil)
     assert first_non_finite(model.state_dict().items()) is None
     assert checkpoints.latest().metadata["step"] == 10
-    counted("a spoilt gradient stops training, the last good state kept", "world_model", tried=1, failed=0)
+    counted(
+        "a spoilt gradient stops training, the last good state kept",
+        "world_model",
+        tried=1,
+        failed=0,
+    )
 
 
 def test_spoilt_parameters_are_never_saved(tmp_path, counted):
@@ -104,10 +137,14 @@ def test_spoilt_parameters_are_never_saved(tmp_path, counted):
     path = agent.save(tmp_path / "agent")
     before = path.read_bytes()
     agent.model.flat.view(-1)[3] = float("inf")
-    with pytest.raises(NonFiniteError, match="parameters is not finite: after update 0, so it is not saved"):
+    with pytest.raises(
+        NonFiniteError, match="parameters is not finite: after update 0, so it is not saved"
+    ):
         agent.save(path)
     assert path.read_bytes() == before
-    counted("a spoilt gradient stops training, the last good state kept", "reinforce", tried=1, failed=0)
+    counted(
+        "a spoilt gradient stops training, the last good state kept", "reinforce", tried=1, failed=0
+    )
 
 
 def test_a_loss_that_is_not_finite_stops_reinforce_before_the_update():
@@ -121,10 +158,13 @@ def test_a_loss_that_is_not_finite_stops_reinforce_before_the_update():
 
 
 def test_a_spoilt_gradient_stops_every_fit_of_parts(tmp_path, counted):
-    from marble import ACTIONS, OBSERVATIONS, MarbleView, play
+    from tests.support.marble import ACTIONS, OBSERVATIONS, MarbleView, play
 
     config = ObjectConfig(width=8, num_updates=20, batch_size=32, purity=2.0)
-    model, checkpoints = ObjectModel(OBSERVATIONS, ACTIONS, MarbleView(), config), CheckpointManager(tmp_path)
+    model, checkpoints = (
+        ObjectModel(OBSERVATIONS, ACTIONS, MarbleView(), config),
+        CheckpointManager(tmp_path),
+    )
     arrange = model.arrange
 
     def arranged(readers):
@@ -132,18 +172,33 @@ def test_a_spoilt_gradient_stops_every_fit_of_parts(tmp_path, counted):
         spoil_gradient(model.network(1), "bias")
 
     model.arrange = arranged
-    with pytest.raises(NonFiniteError, match="the gradient of bias is not finite at update 1 of score: nothing was"):
+    with pytest.raises(
+        NonFiniteError, match="the gradient of bias is not finite at update 1 of score: nothing was"
+    ):
         model.fit(play(4, 0), progress=False, checkpoints=checkpoints, checkpoint_every=10)
     assert first_non_finite(model.state_dict().items()) is None
     assert checkpoints.latest().metadata["step"] == 20
-    counted("a spoilt gradient stops training, the last good state kept", "object_model", tried=1, failed=0)
+    counted(
+        "a spoilt gradient stops training, the last good state kept",
+        "object_model",
+        tried=1,
+        failed=0,
+    )
 
 
 def adversarial(**settings):
     from stable_baselines3.common.env_util import make_vec_env
 
-    small = {"widths": (8,), "num_steps": 16, "num_discriminator_updates": 2, "batch_size": 16, "num_epochs": 1}
-    config = AdversarialConfig(**{**small, "may_vary_in_length": True, "starts_from_clone": False, **settings})
+    small = {
+        "widths": (8,),
+        "num_steps": 16,
+        "num_discriminator_updates": 2,
+        "batch_size": 16,
+        "num_epochs": 1,
+    }
+    config = AdversarialConfig(
+        **{**small, "may_vary_in_length": True, "starts_from_clone": False, **settings}
+    )
     return AdversarialIRL(balanced(), make_vec_env("CartPole-v1", 2, seed=4), config, seed=4)
 
 
@@ -156,12 +211,20 @@ def test_a_spoilt_gradient_stops_adversarial_irl(tmp_path, counted):
         return gradient * float("nan") if len(checkpoints.paths()) == 1 else gradient
 
     dict(airl.reward_network.named_parameters())["perceptron.layers.0.weight"].register_hook(hook)
-    with pytest.raises(NonFiniteError, match=r"the gradient of reward.perceptron.layers.0.weight is not finite at upd"):
+    with pytest.raises(
+        NonFiniteError,
+        match=r"the gradient of reward.perceptron.layers.0.weight is not finite at upd",
+    ):
         airl.learn(32 * 4, progress_bar=False, checkpoints=checkpoints, checkpoint_every=1)
     assert calls[0] > 2
     assert first_non_finite(airl.reward_network.state_dict().items()) is None
     assert checkpoints.latest().metadata["step"] == 1
-    counted("a spoilt gradient stops training, the last good state kept", "adversarial_irl", tried=1, failed=0)
+    counted(
+        "a spoilt gradient stops training, the last good state kept",
+        "adversarial_irl",
+        tried=1,
+        failed=0,
+    )
 
 
 def test_rewards_that_are_not_finite_never_reach_the_learner():
@@ -171,7 +234,9 @@ def test_rewards_that_are_not_finite_never_reach_the_learner():
     before = [parameter.clone() for parameter in airl.learner.policy.parameters()]
     with pytest.raises(NonFiniteError, match="the reward f - log pi is not finite: after"):
         airl.learn(64, progress_bar=False)
-    assert all(torch.equal(a, b) for a, b in zip(before, airl.learner.policy.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(before, airl.learner.policy.parameters(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -186,9 +251,17 @@ def test_a_first_observation_that_is_not_finite_stops_adversarial_irl(value):
             seen, info = self.env.reset(**options)
             return (seen if self.num_resets < 4 else np.full_like(seen, value)), info
 
-    small = {"widths": (8,), "num_steps": 16, "num_discriminator_updates": 2, "batch_size": 16, "num_epochs": 1}
+    small = {
+        "widths": (8,),
+        "num_steps": 16,
+        "num_discriminator_updates": 2,
+        "batch_size": 16,
+        "num_epochs": 1,
+    }
     config = AdversarialConfig(**small, may_vary_in_length=True, starts_from_clone=False)
-    airl = AdversarialIRL(balanced(), DummyVecEnv([lambda: Spoilt(gym.make("CartPole-v1"))]), config, seed=4)
+    airl = AdversarialIRL(
+        balanced(), DummyVecEnv([lambda: Spoilt(gym.make("CartPole-v1"))]), config, seed=4
+    )
     with pytest.raises(NonFiniteError, match=r"an observation is not finite: after \d+ steps"):
         airl.learn(400, progress_bar=False)
 
@@ -197,9 +270,14 @@ def test_a_step_is_taken_only_with_finite_numbers():
     layer = torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD(layer.parameters(), 0.5)
     inputs, before = torch.ones(1, 2), layer.weight.detach().clone()
-    for spoilt, message in ((float("inf"), r"the loss is -?inf at update 3"), (float("nan"), "the loss is nan")):
+    for spoilt, message in (
+        (float("inf"), r"the loss is -?inf at update 3"),
+        (float("nan"), "the loss is nan"),
+    ):
         with pytest.raises(NonFiniteError, match=message):
-            descend((layer(inputs) * spoilt).sum(), optimizer, layer.named_parameters(), "at update 3")
+            descend(
+                (layer(inputs) * spoilt).sum(), optimizer, layer.named_parameters(), "at update 3"
+            )
     layer.bias.register_hook(lambda gradient: gradient * float("nan"))
     with pytest.raises(NonFiniteError, match="the gradient of bias is not finite at update 4"):
         descend(layer(inputs).sum(), optimizer, layer.named_parameters(), "at update 4")
@@ -207,7 +285,9 @@ def test_a_step_is_taken_only_with_finite_numbers():
     layer = torch.nn.Linear(2, 1)
     before, optimizer = layer.weight.detach().clone(), torch.optim.SGD(layer.parameters(), 0.5)
     loss = layer(inputs).sum()
-    assert descend(loss, optimizer, layer.named_parameters(), "", max_norm=1.0) == float(loss.detach())
+    assert descend(loss, optimizer, layer.named_parameters(), "", max_norm=1.0) == float(
+        loss.detach()
+    )
     # The gradient is (1, 1) and 1: norm sqrt(3), scaled to 1.
     torch.testing.assert_close(layer.weight, before - 0.5 / 3**0.5)
 
@@ -216,9 +296,9 @@ def test_a_step_is_taken_only_with_finite_numbers():
 def test_every_shorter_fit_descends_by_that_step(spoilt):
     """Those that take no checkpoints have the same guard: none calls an optimiser by itself."""
     modules = {
-        "cloning": "wm_agents.irl.cloning", "classifier": "wm_agents.votes.classifier",
+        "cloning": "wm_agents.irl.cloning", "classifier": "wm_agents.domains.resolutions.classifier",
         "value": "wm_agents.planning.value",
-        "spatial": "wm_agents.votes.spatial", "reward_network": "wm_agents.irl.sampled",
+        "spatial": "wm_agents.domains.resolutions.spatial", "reward_network": "wm_agents.irl.sampled",
     }  # fmt: skip
     module = importlib.import_module(modules[spoilt])
     assert module.descend is descend
@@ -226,7 +306,17 @@ def test_every_shorter_fit_descends_by_that_step(spoilt):
 
 
 def test_every_trainer_is_guarded():
-    """A new trainer belongs into `trainers.py` and into a test here; debates and planning have no network."""
-    guarded = {"reinforce", "world_model_ppo", "vector_ppo", "world_model", "object_model", "adversarial_irl"}
+    """A new trainer belongs into `trainers.py` and into a test here.
+
+    Debates and planning have no network.
+    """
+    guarded = {
+        "reinforce",
+        "world_model_ppo",
+        "vector_ppo",
+        "world_model",
+        "object_model",
+        "adversarial_irl",
+    }
     same_loop = {"ensemble", "recurrent", "latent", "token"}  # as the world model's
     assert set(TRAINERS) == guarded | same_loop | {"planning", "debate"}

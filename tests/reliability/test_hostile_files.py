@@ -10,13 +10,13 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from readers import readers
 
-from wm_agents.debate.model import load_world_model
+from tests.reliability.readers import readers
+from wm_agents.domains.debate.model import load_world_model
 from wm_agents.errors import CheckpointError
-from wm_agents.reinforce import Reinforce, ReinforceConfig
+from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
+from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
-from wm_agents.world_model_ppo import WorldModelPPO
 from wm_agents.world_models import DeterministicModel, EnsembleModel, TokenModel
 from wm_envs.errors import TrajectoryError
 
@@ -29,7 +29,10 @@ class Bomb:
 def payloads(folder):
     """Files by name: plain pickles of all protocols, and everything that holds one."""
     bomb = pickle.dumps(Bomb())
-    found = {f"pickle{protocol}": pickle.dumps(Bomb(), protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)}
+    found = {
+        f"pickle{protocol}": pickle.dumps(Bomb(), protocol)
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
+    }
     stream = io.BytesIO()
     torch.save({"weight": Bomb()}, stream)
     found["torch.pt"] = stream.getvalue()
@@ -48,8 +51,12 @@ def payloads(folder):
             archive.writestr(name, bomb)
     found["stable_baselines.zip"] = stream.getvalue()
     found["hdf5"] = _hdf5(folder, bomb)
-    found["json.json"] = b'{"__reduce__": ["os.mkdir", ["canary"]], "py/reduce": [{"py/function": "os.mkdir"}]}'
-    found["entity.xml"] = b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>'
+    found["json.json"] = (
+        b'{"__reduce__": ["os.mkdir", ["canary"]], "py/reduce": [{"py/function": "os.mkdir"}]}'
+    )
+    found["entity.xml"] = (
+        b'<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>'
+    )
     return found
 
 
@@ -94,11 +101,20 @@ def test_no_payload_runs(tmp_path, monkeypatch, counted):
                 path.write_bytes(data)
                 with pytest.raises((CheckpointError, ValueError, RuntimeError)) as raised:
                     quietly(load, path)
-                assert raised.type.__module__.split(".")[0] in ("wm_envs", "wm_agents"), (loader, name, raised.value)
+                assert raised.type.__module__.split(".")[0] in ("wm_envs", "wm_agents"), (
+                    loader,
+                    name,
+                    raised.value,
+                )
                 num_tried += 1
     assert num_tried > 200
     canaries = list((tmp_path / "here").iterdir())
-    counted("hostile files, none run", f"{len(readers_and_loaders)} loaders", tried=num_tried, failed=len(canaries))
+    counted(
+        "hostile files, none run",
+        f"{len(readers_and_loaders)} loaders",
+        tried=num_tried,
+        failed=len(canaries),
+    )
     assert not canaries
     pickle.loads(files["pickle2"])  # the payload works
     assert (tmp_path / "here" / "canary").exists()
@@ -114,7 +130,7 @@ def test_a_folder_of_payloads_is_no_run(tmp_path, monkeypatch):
 
 def test_a_minari_dataset_of_payloads_is_refused(tmp_path, monkeypatch):
     pytest.importorskip("minari")
-    from wm_envs.datasets import load_minari
+    from wm_envs.data.minari import load_minari
 
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)

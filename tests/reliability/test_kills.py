@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from trainers import TRAINERS
 
-HERE = Path(__file__).parent
+from tests.reliability.trainers import TRAINERS
+
+ROOT = Path(__file__).parents[2]
 SHORT = ("vector_ppo", "debate")  # which `make test` kills a few times; the next test resumes all
 ALL = "10000"  # file operations
 
@@ -17,9 +18,15 @@ ALL = "10000"  # file operations
 def killed(name, num_random, num_operations):
     """What `kill_trainers.py` counted."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    folders = (HERE.parents[1], HERE, HERE.parent / "wm_agents")
-    environment["PYTHONPATH"] = os.pathsep.join(map(str, folders))
-    command = [sys.executable, str(HERE / "kill_trainers.py"), num_random, num_operations, name]
+    environment["PYTHONPATH"] = str(ROOT)
+    command = [
+        sys.executable,
+        "-m",
+        "tests.reliability.kill_trainers",
+        num_random,
+        num_operations,
+        name,
+    ]
     run = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr[-3000:]
     return json.loads(run.stdout.splitlines()[-1])[name]
@@ -59,7 +66,9 @@ def test_a_trainer_that_lost_its_newest_checkpoint_goes_on_to_the_bit(name, tmp_
     if len(checkpoints) > 1:
         checkpoints[-1].unlink()
     assert TRAINERS[name](tmp_path / "whole") == expected
-    assert [path.name for path in sorted((tmp_path / "whole").glob("step_*"))] == [path.name for path in checkpoints]
+    assert [path.name for path in sorted((tmp_path / "whole").glob("step_*"))] == [
+        path.name for path in checkpoints
+    ]
     counted("an earlier checkpoint leads to the same end", name, tried=1, failed=0)
 
 

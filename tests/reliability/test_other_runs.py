@@ -1,19 +1,22 @@
-"""The folder of another run is refused with the setting that differs: its results are never taken for this run's."""
+"""The folder of another run is refused with the setting that differs.
+
+Its results are never taken for this run's.
+"""
 
 import warnings
 
 import gymnasium as gym
 import numpy as np
 import pytest
-from trainers import Hashed, balanced, walk
 
 import wm_envs  # noqa: F401
-from wm_agents.debate import Observations, TrainConfig, Trainer
+from tests.reliability.trainers import Hashed, balanced, walk
+from wm_agents.domains.debate import Observations, TrainConfig, Trainer
 from wm_agents.errors import CheckpointError, NonFiniteError
 from wm_agents.irl import AdversarialConfig, AdversarialIRL
-from wm_agents.reinforce import Reinforce, ReinforceConfig
+from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
+from wm_agents.policy_gradient.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.training.checkpoints import CheckpointManager
-from wm_agents.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.world_models import DeterministicConfig, DeterministicModel, EnsembleModel, FitConfig
 from wm_envs.debate.observations import load_corpus
 
@@ -57,12 +60,21 @@ def test_a_finished_run_says_that_nothing_is_left(tmp_path, caplog):
 def world_model_ppo(folder, every=1, **changed):
     from stable_baselines3.common.env_util import make_vec_env
 
-    from wm_agents.world_model_ppo import WorldModelPPO
+    from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
 
-    options = {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "seed": 1, "policy_kwargs": {"net_arch": [8]}, **changed}
+    options = {
+        "n_steps": 16,
+        "batch_size": 16,
+        "n_epochs": 1,
+        "seed": 1,
+        "policy_kwargs": {"net_arch": [8]},
+        **changed,
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        agent = WorldModelPPO("MlpPolicy", make_vec_env("CartPole-v1", 2, seed=1), device="cpu", **options)
+        agent = WorldModelPPO(
+            "MlpPolicy", make_vec_env("CartPole-v1", 2, seed=1), device="cpu", **options
+        )
     agent.learn(64, checkpoints=CheckpointManager(folder), checkpoint_every=every)
 
 
@@ -80,11 +92,18 @@ def test_ppo_in_sb3(tmp_path):
 
 
 def fit(folder, *, kind=DeterministicModel, seed=0, validation=None, warm=None, **changed):
-    model = kind(gym.spaces.Box(-np.inf, np.inf, (1,)), gym.spaces.Box(-1, 1, (1,)), changed.get("model"), seed=seed)
+    model = kind(
+        gym.spaces.Box(-np.inf, np.inf, (1,)),
+        gym.spaces.Box(-1, 1, (1,)),
+        changed.get("model"),
+        seed=seed,
+    )
     if warm is not None:
         model.initialise(walk())
         model.reward_scale.mean.fill_(warm)
-    config = FitConfig(num_updates=2, evaluate_every=1, horizon=1, batch_size=8, is_warm_start=warm is not None)
+    config = FitConfig(
+        num_updates=2, evaluate_every=1, horizon=1, batch_size=8, is_warm_start=warm is not None
+    )
     model.fit(walk(), config, validation=validation, checkpoint=folder / "fit.safetensors")
 
 
@@ -95,33 +114,53 @@ def fit(folder, *, kind=DeterministicModel, seed=0, validation=None, warm=None, 
         ({}, {"kind": EnsembleModel}),
         ({}, {"model": DeterministicConfig(dynamics_widths=(8,))}),
         ({}, {"validation": walk().select(np.array([0]))}),
-        ({"validation": walk().select(np.array([1]))}, {"validation": walk().select(np.array([0]))}),
+        (
+            {"validation": walk().select(np.array([1]))},
+            {"validation": walk().select(np.array([0]))},
+        ),
         ({"warm": 0.0}, {"warm": 0.5}),
     ],
 )
 def test_a_fit(first, changed, tmp_path):
     fit(tmp_path, **first)
     fit(tmp_path, **first)
-    with pytest.raises(CheckpointError, match="belongs to a fit of another model, with other data or another config"):
+    with pytest.raises(
+        CheckpointError,
+        match="belongs to a fit of another model, with other data or another config",
+    ):
         fit(tmp_path, **changed)
 
 
 def test_reinforce_names_the_setting_and_not_the_whole_configuration(tmp_path):
     small = {"episodes_per_update": 4, "device": "cpu"}
-    Reinforce("wm/TMaze-v0", ReinforceConfig(**small)).learn(10, checkpoints=CheckpointManager(tmp_path))
+    Reinforce("wm/TMaze-v0", ReinforceConfig(**small)).learn(
+        10, checkpoints=CheckpointManager(tmp_path)
+    )
     agent = Reinforce("wm/TMaze-v0", ReinforceConfig(**small, discount=0.9))
-    with pytest.raises(CheckpointError, match=r"a run with config.discount=1.0, this one has 0.9; repeat"):
+    with pytest.raises(
+        CheckpointError, match=r"a run with config.discount=1.0, this one has 0.9; repeat"
+    ):
         agent.learn(10, checkpoints=CheckpointManager(tmp_path))
 
 
 def test_adversarial_irl_starts_its_environments_anew_at_each_save(tmp_path):
     from stable_baselines3.common.env_util import make_vec_env
 
-    small = {"widths": (8,), "num_steps": 16, "num_discriminator_updates": 1, "batch_size": 16, "num_epochs": 1}
+    small = {
+        "widths": (8,),
+        "num_steps": 16,
+        "num_discriminator_updates": 1,
+        "batch_size": 16,
+        "num_epochs": 1,
+    }
     config = AdversarialConfig(**small, may_vary_in_length=True, starts_from_clone=False)
     for every in (1, 2):
         irl = AdversarialIRL(balanced(), make_vec_env("CartPole-v1", 2, seed=4), config, seed=4)
-        options = {"checkpoints": CheckpointManager(tmp_path), "checkpoint_every": every, "progress_bar": False}
+        options = {
+            "checkpoints": CheckpointManager(tmp_path),
+            "checkpoint_every": every,
+            "progress_bar": False,
+        }
         if every == 1:
             irl.learn(32, **options)
         else:
@@ -132,14 +171,20 @@ def test_adversarial_irl_starts_its_environments_anew_at_each_save(tmp_path):
 def test_a_debate_with_another_scorer(tmp_path):
     corpus, manager = load_corpus(), CheckpointManager(tmp_path)
     observations = Observations(corpus[i] for i in range(20))
-    Trainer(TrainConfig(max_epochs=2), relevance=Hashed()).train(observations, verbose=False, checkpoints=manager)
+    Trainer(TrainConfig(max_epochs=2), relevance=Hashed()).train(
+        observations, verbose=False, checkpoints=manager
+    )
 
     class Constant(Hashed):
         def score(self, texts):
             return np.full((len(texts), 7), 0.5)
 
-    with pytest.raises(CheckpointError, match=r"a run with relevance='Hashed', this one has '.*Constant'"):
-        Trainer(TrainConfig(max_epochs=2), relevance=Constant()).train(observations, verbose=False, checkpoints=manager)
+    with pytest.raises(
+        CheckpointError, match=r"a run with relevance='Hashed', this one has '.*Constant'"
+    ):
+        Trainer(TrainConfig(max_epochs=2), relevance=Constant()).train(
+            observations, verbose=False, checkpoints=manager
+        )
 
 
 @pytest.mark.parametrize(("reward", "culprit"), [(np.inf, "a reward"), (3e38, "gradient|loss")])
@@ -150,7 +195,11 @@ def test_the_guards_of_vector_ppo_say_when(reward, culprit):
         def step(self, actions):
             self.num_steps += 1
             seen, rewards, *others = self.env.step(actions)
-            return (seen, np.full_like(rewards, reward) if self.num_steps == 6 else rewards, *others)
+            return (
+                seen,
+                np.full_like(rewards, reward) if self.num_steps == 6 else rewards,
+                *others,
+            )
 
     env = Endless(gym.make_vec("wm/TMaze-v0", 4, autoreset_mode=gym.vector.AutoresetMode.DISABLED))
     config = VectorPPOConfig(widths=(8,), num_steps=4, num_epochs=1, minibatch_size=16)

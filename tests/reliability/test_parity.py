@@ -1,4 +1,7 @@
-"""The same seeds give the same bits: in other processes, with other hash seeds, in every autoreset mode, uncompiled."""
+"""The same seeds give the same bits.
+
+In other processes, with other hash seeds, in every autoreset mode, uncompiled.
+"""
 
 import json
 import os
@@ -16,11 +19,16 @@ import wm_envs  # noqa: F401
 from wm_envs.registration import TABLE
 
 ROOT = Path(__file__).parents[2]
-IDS = [row.id for row in TABLE if row.id != "wm/PongAtari-v0"]  # the original console, which is not always installed
+IDS = [
+    row.id for row in TABLE if row.id != "wm/PongAtari-v0"
+]  # the original console, which is not always installed
 
 
 def batch_hashes(num_steps):
-    """SHA-256 by id of what batches of four give to fixed actions; run here and by other processes."""
+    """SHA-256 by id of what batches of four give to fixed actions.
+
+    Run here and by other processes.
+    """
     found = {}
     for env_id in IDS:
         env, total = gym.make_vec(env_id, 4), sha256()
@@ -36,7 +44,7 @@ def batch_hashes(num_steps):
 
 
 def hashes_elsewhere(num_steps, **variables):
-    code = f"import sys, json; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_parity as t; "
+    code = "import json; from tests.reliability import test_parity as t; "
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", f"{code}print(json.dumps(t.batch_hashes({num_steps})))"],
         env={**os.environ, "PYTHONPATH": str(ROOT), **variables}, cwd=ROOT, capture_output=True, text=True,
@@ -56,7 +64,12 @@ def test_processes_hash_seeds_and_the_compiler_change_nothing(is_long, counted):
         there = hashes_elsewhere(num_steps, **variables)
         differing = [name for name in here if here[name] != there[name]]
         ((name, value),) = variables.items()
-        counted("equal to the bit in another process", f"{name}={value}", tried=len(here), failed=len(differing))
+        counted(
+            "equal to the bit in another process",
+            f"{name}={value}",
+            tried=len(here),
+            failed=len(differing),
+        )
         assert not differing
 
 
@@ -104,7 +117,8 @@ def differences(env_id, mode, num_envs, num_steps):
         ended = terminated | truncated
     states = batch.unwrapped.clone_state()
     for row, single in enumerate(singles):
-        # Where Gymnasium's wrapper truncates, the state of an ended row says otherwise until its reset.
+        # Where Gymnasium's wrapper truncates, the state of an ended row says otherwise until its
+        # reset.
         if mode == AutoresetMode.SAME_STEP or not ended[row]:
             differing[row] |= states[row].tobytes() != single.unwrapped.clone_state().tobytes()
         single.close()

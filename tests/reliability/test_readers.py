@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mutations import mutated
-from readers import MARC, ROLL_CALLS, VOTES, readers
 
+from tests.reliability.mutations import mutated
+from tests.reliability.readers import MARC, ROLL_CALLS, VOTES, readers
 from wm_envs.debate.observations import Observations
 from wm_envs.errors import ObservationError, TrajectoryError
 from wm_envs.resolutions.marc import read_marc
@@ -42,7 +42,10 @@ def all_readers(tmp_path_factory):
 
 
 def fault_of(reader, path, data):
-    """What is wrong with how a file is read; None when it is read well, or refused as it should be."""
+    """What is wrong with how a file is read.
+
+    None when it is read well, or refused as it should be.
+    """
     path.write_bytes(data)
     began = time.perf_counter()
     try:
@@ -60,7 +63,9 @@ def fault_of(reader, path, data):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_altered_files_are_refused_with_the_typed_error(name, all_readers, tmp_path, is_long, counted, random):
+def test_altered_files_are_refused_with_the_typed_error(
+    name, all_readers, tmp_path, is_long, counted, random
+):
     reader, path = all_readers[name], tmp_path / name
     path.write_bytes(reader.good)
     reader.read(path)
@@ -111,7 +116,9 @@ JSON = st.recursive(
     ),
     max_leaves=12,
 )  # fmt: skip
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+QUICK = settings(
+    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
 
 
 @QUICK
@@ -156,7 +163,9 @@ def test_entities_are_never_unfolded_in_any_encoding(encoding, tmp_path):
         ("trajectory.json.gz", b"[", b"[],", b"[]]", "write it as JSON lines"),
     ],
 )
-def test_small_files_that_become_millions_of_objects(name, begin, part, end, message, tmp_path, monkeypatch):
+def test_small_files_that_become_millions_of_objects(
+    name, begin, part, end, message, tmp_path, monkeypatch
+):
     """Three hundred kilobytes become 70 megabytes, and by one more factor of four what they stand for is gigabytes."""
     monkeypatch.setattr("wm_envs.resolutions.marc.MAX_ELEMENTS", 400_000)
     path, read = tmp_path / name, read_marc if "xml" in name else read_trajectories
@@ -181,7 +190,9 @@ def test_what_appears_twice_among_very_many_is_found_at_once(tmp_path):
         read_unvotes(*files)
 
 
-@pytest.mark.parametrize("name", ["checkpoint.safetensors", "observations.json", "model.json", "log.jsonl"])
+@pytest.mark.parametrize(
+    "name", ["checkpoint.safetensors", "observations.json", "model.json", "log.jsonl"]
+)
 def test_a_file_without_end_is_refused_without_reading_it(name, all_readers, tmp_path):
     """A device, and a file of a terabyte with nothing in it."""
     (tmp_path / "device").symlink_to("/dev/zero")
@@ -195,7 +206,9 @@ def test_a_file_without_end_is_refused_without_reading_it(name, all_readers, tmp
 
 
 def test_numbers_of_any_length_and_long_texts_end_at_once(tmp_path):
-    (tmp_path / "a.xml").write_bytes(MARC.replace(b"A/C.3/78/L.5", b"A/C.3/" + b"7" * 5000 + b"/L.5"))
+    (tmp_path / "a.xml").write_bytes(
+        MARC.replace(b"A/C.3/78/L.5", b"A/C.3/" + b"7" * 5000 + b"/L.5")
+    )
     with pytest.raises(TrajectoryError, match="none of 1 records is a draft"):
         read_marc(tmp_path / "a.xml")
     (tmp_path / "a.xml").write_bytes(MARC.replace(b"Albania, France", b"[" * 100_000))
@@ -219,9 +232,9 @@ def test_a_packed_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch
     with pytest.raises(TrajectoryError, match="more than 1000000 bytes"):
         read_trajectories(tmp_path / "a.jsonl.gz")
     from wm_agents.errors import TrajectoryError as ArraysError
-    from wm_agents.trajectories import Trajectories
+    from wm_envs.data.trajectories import Trajectories
 
-    monkeypatch.setattr("wm_agents.trajectories.MAX_BYTES", 10**4)
+    monkeypatch.setattr("wm_envs.data.trajectories.MAX_BYTES", 10**4)
     np.savez_compressed(tmp_path / "a.npz", observations=np.zeros(10**6))
     with pytest.raises(ArraysError, match="unpacks to"):
         Trajectories.load(tmp_path / "a.npz")
@@ -229,7 +242,8 @@ def test_a_packed_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch
 
 def test_a_damaged_minari_dataset_is_a_typed_error(tmp_path, monkeypatch, is_long, counted, random):
     pytest.importorskip("minari")
-    from wm_envs.datasets import load_minari, record, save_minari
+    from wm_envs import record
+    from wm_envs.data.minari import load_minari, save_minari
 
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     recording = record("wm/TMaze-v0", episodes=3, seed=0)
@@ -248,5 +262,7 @@ def test_a_damaged_minari_dataset_is_a_typed_error(tmp_path, monkeypatch, is_lon
             pass
         except Exception as error:
             faults.append(repr(error))
-    counted("altered files, only the typed error", "Minari HDF5", tried=num_tried, failed=len(faults))
+    counted(
+        "altered files, only the typed error", "Minari HDF5", tried=num_tried, failed=len(faults)
+    )
     assert not faults, faults[:3]

@@ -1,6 +1,7 @@
 """Every trainer at its smallest: run in a folder of checkpoints, it goes on from what lies there and says what it is.
 
-Each function trains to the end and gives a SHA-256 over parameters, optimiser, random states, counters and metrics.
+Each function trains to the end and gives a SHA-256 over parameters, optimiser, random states,
+counters and metrics.
 """
 
 import json
@@ -14,21 +15,20 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from marble import ACTIONS, OBSERVATIONS, MarbleView, play
 
 import wm_envs  # noqa: F401
-from wm_agents.debate import Observations, TrainConfig, Trainer
-from wm_agents.debate.model import Agents
+from tests.support.marble import ACTIONS, OBSERVATIONS, MarbleView, play
+from wm_agents.domains.debate import Observations, TrainConfig, Trainer
+from wm_agents.domains.debate.model import Agents
 from wm_agents.irl import AdversarialConfig, AdversarialIRL
 from wm_agents.planning import DiscountedReturn, RandomShooting
 from wm_agents.planning.learning import LearningConfig, learn_to_plan
 from wm_agents.planning.shooting import RandomShootingConfig
-from wm_agents.reinforce import Reinforce, ReinforceConfig
-from wm_agents.sequence_model import NetworkConfig
+from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
+from wm_agents.policy_gradient.sequence_model import NetworkConfig
+from wm_agents.policy_gradient.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.training.checkpoints import CheckpointManager, pack_state, refusing_misfits
 from wm_agents.training.loggers import JSONLLogger
-from wm_agents.trajectories import Trajectories
-from wm_agents.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.world_models import (
     DeterministicConfig,
     DeterministicModel,
@@ -41,6 +41,7 @@ from wm_agents.world_models import (
 )
 from wm_agents.world_models.objects import ObjectConfig, ObjectModel
 from wm_agents.world_models.token import TokenConfig
+from wm_envs.data.trajectories import Trajectories
 from wm_envs.debate.observations import load_corpus
 
 KEEP = 2
@@ -59,8 +60,12 @@ def digest(*states) -> str:
 
 
 def reinforce(folder: Path) -> str:
-    network = NetworkConfig(width=8, num_layers=1, num_heads=2, feedforward_width=16, value_width=8, context_length=8)
-    config = ReinforceConfig(network=network, num_seeds=2, episodes_per_update=8, max_episode_steps=8, device="cpu")
+    network = NetworkConfig(
+        width=8, num_layers=1, num_heads=2, feedforward_width=16, value_width=8, context_length=8
+    )
+    config = ReinforceConfig(
+        network=network, num_seeds=2, episodes_per_update=8, max_episode_steps=8, device="cpu"
+    )
     levels = ({"delay": 1}, {"delay": 2})
     checkpoints = CheckpointManager(folder, keep=KEEP)
     latest = checkpoints.latest()
@@ -75,7 +80,7 @@ def reinforce(folder: Path) -> str:
 def world_model_ppo(folder: Path) -> str:
     from stable_baselines3.common.env_util import make_vec_env
 
-    from wm_agents.world_model_ppo import WorldModelPPO
+    from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -84,7 +89,12 @@ def world_model_ppo(folder: Path) -> str:
             "MlpPolicy", env, n_steps=16, batch_size=16, n_epochs=2, seed=1, device="cpu",
             policy_kwargs={"net_arch": [8]},
         )  # fmt: skip
-    agent.learn(32 * 8, log_interval=1000, checkpoints=CheckpointManager(folder, keep=KEEP), checkpoint_every=2)
+    agent.learn(
+        32 * 8,
+        log_interval=1000,
+        checkpoints=CheckpointManager(folder, keep=KEEP),
+        checkpoint_every=2,
+    )
     episodes = [[float(info["r"]), int(info["l"])] for info in agent.ep_info_buffer]
     state = {"weights": agent.policy.state_dict(), "optimizer": agent.policy.optimizer.state_dict()}
     return digest(state, episodes, agent.num_timesteps, torch.get_rng_state(), agent._n_updates)
@@ -96,9 +106,16 @@ def vector_ppo(folder: Path) -> str:
     agent = VectorPPO(env.single_observation_space, env.single_action_space, config, seed=2)
     checkpoints = CheckpointManager(folder, keep=KEEP)
     figures = agent.learn(
-        env, 10, learning_rate=(1e-2, 1e-3), entropy=(0.01, 0.0), checkpoints=checkpoints, checkpoint_every=2
+        env,
+        10,
+        learning_rate=(1e-2, 1e-3),
+        entropy=(0.01, 0.0),
+        checkpoints=checkpoints,
+        checkpoint_every=2,
     )
-    return digest(agent.state_dict(), agent.optimizer.state_dict(), agent.generator.get_state(), figures)
+    return digest(
+        agent.state_dict(), agent.optimizer.state_dict(), agent.generator.get_state(), figures
+    )
 
 
 def world_model(folder: Path) -> str:
@@ -109,14 +126,19 @@ def world_model(folder: Path) -> str:
 
 
 def _fitted_kind(name: str, folder: Path) -> str:
-    """A world model of another class, by the same loop: its noise, its masks and its hidden states are repeated too."""
+    """A world model of another class, by the same loop.
+
+    Its noise, its masks and its hidden states are repeated too.
+    """
     model_class, config = MODELS[name]
     spaces = gym.spaces.Box(-np.inf, np.inf, (1,)), gym.spaces.Box(-1, 1, (1,))
     if model_class is TokenModel:
         spaces = gym.spaces.Box(-99, 99, (1,)), gym.spaces.Discrete(3)
     model = model_class(*spaces, config, seed=1)
     data = walk() if model_class is not TokenModel else strides()
-    settings = FitConfig(num_updates=30, evaluate_every=5, horizon=2, batch_size=32, input_noise=0.01)
+    settings = FitConfig(
+        num_updates=30, evaluate_every=5, horizon=2, batch_size=32, input_noise=0.01
+    )
     if model_class is TokenModel:
         settings = replace(settings, input_noise=0.0)
     report = model.fit(data, settings, checkpoint=CheckpointManager(folder, keep=KEEP))
@@ -140,7 +162,9 @@ def token(folder: Path) -> str:
 
 
 def object_model(folder: Path) -> str:
-    config = ObjectConfig(width=8, num_layers=1, dropout=0.2, num_updates=30, batch_size=64, purity=2.0)
+    config = ObjectConfig(
+        width=8, num_layers=1, dropout=0.2, num_updates=30, batch_size=64, purity=2.0
+    )
     model = ObjectModel(OBSERVATIONS, ACTIONS, MarbleView(), config, seed=2)
     manager = CheckpointManager(folder, keep=KEEP)
     figures = model.fit(play(4, 0), progress=False, checkpoints=manager, checkpoint_every=10)
@@ -158,11 +182,26 @@ def adversarial_irl(folder: Path) -> str:
         starts_from_clone=False,
     )  # fmt: skip
     airl = AdversarialIRL(balanced(), envs, config, seed=4)
-    airl.learn(32 * 8, progress_bar=False, checkpoints=CheckpointManager(folder, keep=KEEP), checkpoint_every=2)
+    airl.learn(
+        32 * 8,
+        progress_bar=False,
+        checkpoints=CheckpointManager(folder, keep=KEEP),
+        checkpoint_every=2,
+    )
     learner = airl.learner
-    state = [learner.policy.state_dict(), learner.policy.optimizer.state_dict(), torch.get_rng_state()]
-    networks = [airl.reward_network.state_dict(), airl.potential.state_dict(), airl.optimizer.state_dict()]
-    return digest(state, networks, airl.generator.get_state(), airl.loss, airl.accuracy, learner.num_timesteps)
+    state = [
+        learner.policy.state_dict(),
+        learner.policy.optimizer.state_dict(),
+        torch.get_rng_state(),
+    ]
+    networks = [
+        airl.reward_network.state_dict(),
+        airl.potential.state_dict(),
+        airl.optimizer.state_dict(),
+    ]
+    return digest(
+        state, networks, airl.generator.get_state(), airl.loss, airl.accuracy, learner.num_timesteps
+    )
 
 
 def planning(folder: Path) -> str:
@@ -178,7 +217,9 @@ def planning(folder: Path) -> str:
         checkpoints=CheckpointManager(folder, keep=KEEP),
     )
     seen = left.trajectories
-    return digest(left.model.state_dict(), left.rounds, seen.observations, seen.actions, seen.rewards)
+    return digest(
+        left.model.state_dict(), left.rounds, seen.observations, seen.actions, seen.rewards
+    )
 
 
 class Hashed:
@@ -194,8 +235,12 @@ def debate(folder: Path) -> str:
     observations = Observations(corpus[i] for i in range(40))
     agents = Agents()
     trainer = Trainer(TrainConfig(min_epochs=40, max_epochs=40), relevance=Hashed(), seed=1)
-    history, result = trainer.train(observations, agents, verbose=False, checkpoints=CheckpointManager(folder, KEEP))
-    return digest(json.dumps(history.to_plain()), [agent.allocation for agent in agents], result.winning_score)
+    history, result = trainer.train(
+        observations, agents, verbose=False, checkpoints=CheckpointManager(folder, KEEP)
+    )
+    return digest(
+        json.dumps(history.to_plain()), [agent.allocation for agent in agents], result.winning_score
+    )
 
 
 def balanced() -> Trajectories:
@@ -214,7 +259,9 @@ def balanced() -> Trajectories:
         columns[0].append(seen)
     assert not any(columns[3])
     observations, actions, rewards, ends = (np.array(column) for column in columns)
-    return Trajectories.from_arrays(observations.astype(np.float32), actions, rewards, ends, lengths=[20, 20])
+    return Trajectories.from_arrays(
+        observations.astype(np.float32), actions, rewards, ends, lengths=[20, 20]
+    )
 
 
 def strides() -> Trajectories:
@@ -246,7 +293,10 @@ def _model(observation_space, action_space, seed=0):
 
 def _fitted(env, trajectories, number):
     model = _model(env.observation_space, env.action_space, seed=number)
-    model.fit(trajectories, FitConfig(num_updates=5, evaluate_every=5, horizon=1, batch_size=16, seed=number))
+    model.fit(
+        trajectories,
+        FitConfig(num_updates=5, evaluate_every=5, horizon=1, batch_size=16, seed=number),
+    )
     return model
 
 
@@ -259,5 +309,13 @@ MODELS: dict[str, Any] = {
 FITS = (world_model, ensemble, recurrent, latent, token, object_model)
 TRAINERS: dict[str, Callable[[Path], str]] = {
     trainer.__name__: trainer
-    for trainer in (reinforce, world_model_ppo, vector_ppo, *FITS, planning, adversarial_irl, debate)
+    for trainer in (
+        reinforce,
+        world_model_ppo,
+        vector_ppo,
+        *FITS,
+        planning,
+        adversarial_irl,
+        debate,
+    )
 }

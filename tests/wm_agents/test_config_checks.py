@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wm_agents.config_checks import require_integers
-from wm_agents.debate import TrainConfig
+from wm_agents.domains.debate import TrainConfig
+from wm_agents.domains.resolutions.classifier import ClassifierConfig
+from wm_agents.domains.resolutions.spatial import SpatialConfig
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation import evaluate
 from wm_agents.evaluation.episodes import RandomAgent
@@ -15,12 +16,11 @@ from wm_agents.irl.maxent import MaxEntConfig
 from wm_agents.irl.sampled import SampledConfig
 from wm_agents.planning import CEMConfig
 from wm_agents.planning.value import ValueConfig
-from wm_agents.reinforce_config import ReinforceConfig
-from wm_agents.sequence_model import NetworkConfig
+from wm_agents.policy_gradient.reinforce_config import ReinforceConfig
+from wm_agents.policy_gradient.sequence_model import NetworkConfig
+from wm_agents.policy_gradient.vector_ppo import VectorPPOConfig
+from wm_agents.training.config_checks import require_integers
 from wm_agents.training.seeding import spawn_seeds
-from wm_agents.vector_ppo import VectorPPOConfig
-from wm_agents.votes.classifier import ClassifierConfig
-from wm_agents.votes.spatial import SpatialConfig
 from wm_agents.world_models import FitConfig
 
 COUNTS = [
@@ -39,7 +39,9 @@ COUNTS = [
 ]
 
 
-@pytest.mark.parametrize(("config", "name"), COUNTS, ids=lambda part: getattr(part, "__name__", part))
+@pytest.mark.parametrize(
+    ("config", "name"), COUNTS, ids=lambda part: getattr(part, "__name__", part)
+)
 def test_a_count_is_an_integer(config: Any, name: str) -> None:
     for wrong in (8.0, True, "8", np.float64(8)):
         with pytest.raises(ConfigError, match=name):
@@ -60,7 +62,9 @@ def test_evaluation_takes_numpy_integers_for_environments_that_do_not() -> None:
 
     agent = RandomAgent(gym.make("CartPole-v1").action_space)
     returns = [
-        evaluate(RandomAgent(gym.make("CartPole-v1").action_space), "CartPole-v1", count, seed=seed).returns.tolist()
+        evaluate(
+            RandomAgent(gym.make("CartPole-v1").action_space), "CartPole-v1", count, seed=seed
+        ).returns.tolist()
         for count, seed in ((2, 3), (np.int64(2), np.int64(3)))
     ]
     assert returns[0] == returns[1]

@@ -14,17 +14,19 @@ from stable_baselines3.common.env_util import make_vec_env
 from torch import Tensor
 
 import wm_envs  # noqa: F401  (registers the ids)
-from wm_agents.reinforce import Reinforce, ReinforceConfig
-from wm_agents.sequence_model import NetworkConfig
-from wm_agents.vector_ppo import VectorPPO, VectorPPOConfig
-from wm_agents.world_model_ppo import WorldModelPPO
+from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
+from wm_agents.policy_gradient.sequence_model import NetworkConfig
+from wm_agents.policy_gradient.vector_ppo import VectorPPO, VectorPPOConfig
+from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
 
 WAYS: dict[str, Callable[[Any], Any]] = {
     "pickle": lambda agent: pickle.loads(pickle.dumps(agent)),
     "deepcopy": copy.deepcopy,
 }
 SMALL = ReinforceConfig(
-    network=NetworkConfig(width=16, num_layers=1, num_heads=2, feedforward_width=16), episodes_per_update=8, num_seeds=2
+    network=NetworkConfig(width=16, num_layers=1, num_heads=2, feedforward_width=16),
+    episodes_per_update=8,
+    num_seeds=2,
 )
 
 
@@ -49,8 +51,14 @@ def test_a_copy_of_a_network_learns(way: str) -> None:
     twin = WAYS[way](Reinforce("wm/SequenceNext-v0", SMALL).model)
     with torch.no_grad():
         twin.flat.add_(1.0)
-    assert all(bool((value.detach() >= 0.5).any()) for name, value in twin.parameters.items() if name.endswith("bias"))
-    gradient = twin.backward(sum((value.sum() for value in twin.parameters.values()), torch.zeros(())))
+    assert all(
+        bool((value.detach() >= 0.5).any())
+        for name, value in twin.parameters.items()
+        if name.endswith("bias")
+    )
+    gradient = twin.backward(
+        sum((value.sum() for value in twin.parameters.values()), torch.zeros(()))
+    )
     assert torch.equal(gradient, torch.ones_like(gradient))
 
 
@@ -62,7 +70,10 @@ def weights(agent: Any) -> list[Tensor]:
 def test_a_copy_of_vector_ppo_goes_on_as_the_original(way: str) -> None:
     def more(agent: VectorPPO) -> VectorPPO:
         env = gym.make_vec(
-            "CartPole-v1", 4, vectorization_mode="sync", vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED}
+            "CartPole-v1",
+            4,
+            vectorization_mode="sync",
+            vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED},
         )
         agent._observations = None
         agent.learn(env, 2, learning_rate=(1e-2, 1e-2), entropy=(0.0, 0.0))
@@ -80,7 +91,9 @@ def test_a_copy_of_vector_ppo_goes_on_as_the_original(way: str) -> None:
 
 
 def test_a_copy_of_world_model_ppo_learns() -> None:
-    agent = WorldModelPPO("MlpPolicy", make_vec_env("CartPole-v1", 2), seed=0, device="cpu", n_steps=8, batch_size=16)
+    agent = WorldModelPPO(
+        "MlpPolicy", make_vec_env("CartPole-v1", 2), seed=0, device="cpu", n_steps=8, batch_size=16
+    )
     twin = copy.deepcopy(agent.learn(16))
     before = weights(agent.policy)
     twin.learn(16)

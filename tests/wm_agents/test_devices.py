@@ -1,4 +1,7 @@
-"""Where something ran is not what it is: agents load anywhere, and an absent device is refused by its name."""
+"""Where something ran is not what it is.
+
+Agents load anywhere, and an absent device is refused by its name.
+"""
 
 import dataclasses
 
@@ -21,10 +24,10 @@ from wm_agents.planning import (
     RandomShooting,
     RandomShootingConfig,
 )
-from wm_agents.reinforce import Reinforce, ReinforceConfig
+from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
+from wm_agents.policy_gradient.vector_ppo import VectorPPO
+from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
 from wm_agents.training.checkpoints import CheckpointManager
-from wm_agents.vector_ppo import VectorPPO
-from wm_agents.world_model_ppo import WorldModelPPO
 from wm_agents.world_models import DeterministicModel
 from wm_agents.world_models.history import HistoryModel
 
@@ -60,7 +63,9 @@ def test_devices_that_are_here_are_taken():
 @pytest.mark.parametrize("stored", ABSENT)
 def test_an_agent_loads_where_its_device_is_not(tmp_path, stored):
     agent = Reinforce(ENV_ID, ReinforceConfig(), seed=0).learn(50)
-    agent.config = dataclasses.replace(agent.config, device=stored)  # what a run on such a machine writes
+    agent.config = dataclasses.replace(
+        agent.config, device=stored
+    )  # what a run on such a machine writes
     path = agent.save(tmp_path / "agent.safetensors")
     assert torch.equal(Reinforce.load(path, device="cpu").model.flat, agent.model.flat.cpu())
     assert torch.equal(Reinforce.load(path).model.flat.cpu(), agent.model.flat.cpu())
@@ -91,7 +96,9 @@ def test_a_run_goes_on_with_another_name_of_its_device(tmp_path):
         (MCTS, MCTSConfig, "CartPole-v1"),
     ],
 )
-def test_planners_refuse_an_absent_device_and_leave_the_model_where_it_is(planner, config, env_id, device):
+def test_planners_refuse_an_absent_device_and_leave_the_model_where_it_is(
+    planner, config, env_id, device
+):
     env = gym.make(env_id)
     model = DeterministicModel(env.observation_space, env.action_space)
     with pytest.raises(ConfigError, match=device):
@@ -122,7 +129,10 @@ def test_ppo_with_a_world_model_refuses_an_absent_device_where_sb3_takes_another
         WorldModelPPO("MlpPolicy", env, device=ABSENT[0])
     path = tmp_path / "agent.zip"
     WorldModelPPO("MlpPolicy", env, n_steps=8, batch_size=8, device="cpu").save(path)
-    assert WorldModelPPO.load(path, trust=True, device="auto").device.type == choose_device("auto").type
+    assert (
+        WorldModelPPO.load(path, trust=True, device="auto").device.type
+        == choose_device("auto").type
+    )
     with pytest.raises(ConfigError, match=ABSENT[0]):
         WorldModelPPO.load(path, trust=True, device=ABSENT[0])
 

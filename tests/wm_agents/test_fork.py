@@ -56,7 +56,9 @@ logger.close()
 def output(program, *arguments):
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", program, *arguments]
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    run = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout
 

@@ -28,11 +28,19 @@ CASES = [
         "runpy.run_path('examples/ablation.py', run_name='__main__')",
         "plots",
     ),
-    ("minari", "from wm_envs.datasets import load_minari; load_minari('x')", "data"),
-    ("pygame", "import gymnasium as gym, wm_envs; gym.make('wm/TMaze-v0', render_mode='human').reset()", "window"),
+    ("minari", "from wm_envs.data.minari import load_minari; load_minari('x')", "data"),
+    (
+        "pygame",
+        "import gymnasium as gym, wm_envs; gym.make('wm/TMaze-v0', render_mode='human').reset()",
+        "window",
+    ),
     ("ale_py", "import gymnasium as gym, wm_envs; gym.make('wm/PongAtari-v0')", "atari"),
     ("pettingzoo", "import wm_envs.debate; wm_envs.debate.parallel_env()", "pettingzoo"),
-    ("ray", "from wm_envs.datasets import record; record('wm/TMaze-v0', episodes=1, seed=0, backend='ray')", "ray"),
+    (
+        "ray",
+        "from wm_envs import record; record('wm/TMaze-v0', episodes=1, seed=0, backend='ray')",
+        "ray",
+    ),
     ("torch", "import wm_agents", "agents"),
 ]
 

@@ -1,4 +1,7 @@
-"""What is no observation is a SpaceError that names what came, in every agent and model; arrays go where tensors go."""
+"""What is no observation is a SpaceError that names what came, in every agent and model.
+
+Arrays go where tensors go.
+"""
 
 from typing import Any
 
@@ -13,9 +16,9 @@ from wm_agents.errors import SpaceError
 from wm_agents.irl import BehaviourCloning
 from wm_agents.observation_rows import encoded_rows, observation_rows
 from wm_agents.planning import CEM, CEMConfig, DiscountedReturn, PlanningAgent
-from wm_agents.reinforce import Reinforce, ReinforceConfig
-from wm_agents.vector_ppo import VectorPPO
-from wm_agents.world_model_ppo import WorldModelPPO
+from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
+from wm_agents.policy_gradient.vector_ppo import VectorPPO
+from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
 from wm_agents.world_models import DeterministicModel, TabularModel
 
 BOX, PUSH = spaces.Box(-5, 5, (3,), np.float32), spaces.Box(-1, 1, (1,), np.float32)
@@ -56,7 +59,9 @@ def agents() -> dict[str, Any]:
         "Reinforce": Reinforce("test/Push-v0", ReinforceConfig()),
         "VectorPPO": VectorPPO(BOX, spaces.Discrete(2)),
         "BehaviourCloning": BehaviourCloning(BOX, PUSH),
-        "WorldModelPPO": WorldModelPPO("MlpPolicy", DummyVecEnv([Push]), device="cpu", n_steps=8, batch_size=8),
+        "WorldModelPPO": WorldModelPPO(
+            "MlpPolicy", DummyVecEnv([Push]), device="cpu", n_steps=8, batch_size=8
+        ),
         "PlanningAgent": PlanningAgent(model, CEM(model, DiscountedReturn(), CEMConfig(horizon=2))),
     }
 
@@ -94,13 +99,26 @@ def test_discrete_observations_are_indices_of_the_space() -> None:
 
 
 def wrong_batches() -> dict[str, Any]:
-    return {"nothing": None, "text": "a", "one row": GOOD, "NaN": GOOD[None] * np.nan, "size": GOOD[None, :2]}
+    return {
+        "nothing": None,
+        "text": "a",
+        "one row": GOOD,
+        "NaN": GOOD[None] * np.nan,
+        "size": GOOD[None, :2],
+    }
 
 
 @pytest.mark.parametrize("kind", wrong_batches())
 @pytest.mark.parametrize("method", ["start", "predict", "rollout"])
 def test_models_refuse_what_is_no_observation(method: str, kind: str) -> None:
-    for model in (DeterministicModel(BOX, spaces.Discrete(2)), TabularModel(BOX, spaces.Discrete(2))):
-        actions = {"start": (), "predict": (np.zeros(1, int),), "rollout": (np.zeros((1, 2), int),)}[method]
+    for model in (
+        DeterministicModel(BOX, spaces.Discrete(2)),
+        TabularModel(BOX, spaces.Discrete(2)),
+    ):
+        actions = {
+            "start": (),
+            "predict": (np.zeros(1, int),),
+            "rollout": (np.zeros((1, 2), int),),
+        }[method]
         with pytest.raises(SpaceError):
             getattr(model, method)(wrong_batches()[kind], *actions)

@@ -9,19 +9,25 @@ import pytest
 from matplotlib.figure import Figure
 
 import wm_envs  # noqa: F401
-from wm_agents.debate.loggers import ConsoleLogger as DebateConsole
-from wm_agents.debate.loggers import JSONLogger
+from wm_agents.domains.debate.loggers import ConsoleLogger as DebateConsole
+from wm_agents.domains.debate.loggers import JSONLogger
 from wm_agents.errors import CheckpointError
 from wm_agents.evaluation.plots import _save
-from wm_agents.reinforce import Reinforce, ReinforceConfig
+from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
+from wm_agents.policy_gradient.vector_ppo import VectorPPO
 from wm_agents.training.checkpoints import CheckpointManager
-from wm_agents.training.loggers import ConsoleLogger, JSONLLogger, TensorBoardLogger, read_jsonl, run_directory
+from wm_agents.training.loggers import (
+    ConsoleLogger,
+    JSONLLogger,
+    TensorBoardLogger,
+    read_jsonl,
+    run_directory,
+)
 from wm_agents.training.progress import progress
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_agents.trajectories import Trajectories
-from wm_agents.vector_ppo import VectorPPO
 from wm_agents.world_models import DeterministicModel, FitConfig
-from wm_envs.datasets import record
+from wm_envs import record
+from wm_envs.data.trajectories import Trajectories
 
 ENV_ID = "wm/SequenceNext-v0"
 
@@ -58,7 +64,7 @@ def home(tmp_path, monkeypatch):
 
 
 def cartpole():
-    data = Trajectories.from_arrays(**record("CartPole-v1", episodes=4, seed=0))
+    data = record("CartPole-v1", episodes=4, seed=0)
     env = gym.make("CartPole-v1")
     return data, DeterministicModel(env.observation_space, env.action_space)
 
@@ -74,11 +80,13 @@ def test_loggers_of_the_console_need_no_stream(no_terminal):
 
 
 def test_training_needs_no_stream(no_terminal):
-    Reinforce(ENV_ID, ReinforceConfig(), seed=0).learn(50, progress_bar=True, logger=ConsoleLogger())
+    Reinforce(ENV_ID, ReinforceConfig(), seed=0).learn(
+        50, progress_bar=True, logger=ConsoleLogger()
+    )
 
 
 def test_a_debate_that_is_shown_needs_no_stream(no_terminal, monkeypatch):
-    monkeypatch.setattr("wm_agents.debate.loggers.epoch_lines", lambda *_: ["a line"])
+    monkeypatch.setattr("wm_agents.domains.debate.loggers.epoch_lines", lambda *_: ["a line"])
     DebateConsole().log_epoch(None, None)
 
 
@@ -105,7 +113,11 @@ def test_loggers_and_folders_expand_their_paths(home):
     assert list((home / "board").iterdir())
     assert run_directory(ENV_ID, "test", 0, "~/runs").parent == home / "runs"
     folder = make_output_directory("~/output")
-    assert write_summary(folder, {"a": 1}) == write_summary("~/output", {"a": 1}) == home / "output" / "summary.json"
+    assert (
+        write_summary(folder, {"a": 1})
+        == write_summary("~/output", {"a": 1})
+        == home / "output" / "summary.json"
+    )
     assert _save(Figure(), "~/pictures/plot.png") == home / "pictures" / "plot.png"
 
 
@@ -117,7 +129,7 @@ def test_what_stores_a_path_goes_on_after_a_change_of_folder(home, monkeypatch):
 
 
 def test_a_stored_agent_finds_the_files_of_its_environment(home, monkeypatch):
-    from wm_envs.paths import absolute_options
+    from wm_envs.data.paths import absolute_options
 
     np.savetxt("file.csv", [0])
     stored = absolute_options({"track": "file.csv"})

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from wm_envs import canvas
+from wm_envs.rendering import canvas
 
 WHITE, BLACK, RED = (255, 255, 255), (0, 0, 0), (200, 10, 30)
 
@@ -76,7 +76,9 @@ def test_every_glyph_is_different_and_only_the_space_is_empty():
         canvas.draw_text(image, (0, 0), character, BLACK)
         glyphs[character] = image.tobytes()
     assert len(set(glyphs.values())) == len(glyphs) == 52
-    assert [c for c, pixels in glyphs.items() if pixels == canvas.blank(5, 7, WHITE).tobytes()] == [" "]
+    assert [c for c, pixels in glyphs.items() if pixels == canvas.blank(5, 7, WHITE).tobytes()] == [
+        " "
+    ]
 
 
 def test_text_is_capitals_and_unknown_characters_are_question_marks():

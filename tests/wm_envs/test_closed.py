@@ -61,7 +61,7 @@ def test_states_are_not_restored_into_what_is_closed():
 def test_a_window_that_was_closed_leaves_the_others_alive(monkeypatch):
     pygame = pytest.importorskip("pygame")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    from wm_envs.window import Window
+    from wm_envs.rendering.window import Window
 
     first, second, third = (Window(name, 1000) for name in ("first", "second", "third"))
     small, large = np.zeros((500, 500, 3), np.uint8), np.full((600, 700, 3), 9, np.uint8)
@@ -99,7 +99,7 @@ def test_two_environments_in_windows_are_closed_one_by_one(monkeypatch):
 def test_a_window_leaves_the_display_of_somebody_else_alone(monkeypatch):
     pygame = pytest.importorskip("pygame")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    from wm_envs.window import Window
+    from wm_envs.rendering.window import Window
 
     window = Window("ours", 1000)
     window.show(np.zeros((500, 500, 3), np.uint8))

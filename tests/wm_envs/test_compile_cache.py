@@ -75,7 +75,11 @@ def test_a_file_of_other_bytes_is_a_miss_and_is_replaced(compiled, tmp_path, suf
     (file,) = files(tmp_path, suffix)
     whole = bytearray(file.read_bytes())
     whole[len(whole) // 2] ^= 1
-    other = {"garbage": b"\x80garbage" * 50, "altered": bytes(whole), "numba's own": pickle.dumps("0.61")}
+    other = {
+        "garbage": b"\x80garbage" * 50,
+        "altered": bytes(whole),
+        "numba's own": pickle.dumps("0.61"),
+    }
     file.write_bytes(other[kind])
     assert not call(compiled())
     assert call(compiled())
@@ -100,7 +104,9 @@ def test_nothing_that_was_not_written_here_is_unpickled(compiled, tmp_path):
     assert not (tmp_path / "trapped").exists()
 
 
-def test_code_of_an_older_source_is_never_taken_even_where_saving_broke_off(compiled, tmp_path, monkeypatch):
+def test_code_of_an_older_source_is_never_taken_even_where_saving_broke_off(
+    compiled, tmp_path, monkeypatch
+):
     compiled(factor=3)(21)
     monkeypatch.setattr(compile_cache._SealedFiles, "_open_for_write", full_disk)
     with pytest.warns(RuntimeWarning, match=str(tmp_path / "cache")):
@@ -115,7 +121,9 @@ def full_disk(*_):
     yield
 
 
-def test_a_full_disk_costs_one_warning_that_names_the_folder_and_the_remedy(compiled, tmp_path, monkeypatch):
+def test_a_full_disk_costs_one_warning_that_names_the_folder_and_the_remedy(
+    compiled, tmp_path, monkeypatch
+):
     monkeypatch.setattr(compile_cache._SealedFiles, "_open_for_write", full_disk)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -193,10 +201,13 @@ def test_without_a_home_there_is_a_folder_all_the_same(monkeypatch):
 def test_kernels_run_where_no_cache_can_be_written_and_warnings_are_errors(tmp_path):
     (tmp_path / "cache").write_bytes(b"")
     program = (
-        "import numpy as np\nfrom wm_envs.kernel import key_from_seed\nkey_from_seed(np.uint64(1)); print('called')"
+        "import numpy as np\nfrom wm_envs.kernel import key_from_seed\n"
+        "key_from_seed(np.uint64(1)); print('called')"
     )
     variables = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-W", "error::RuntimeWarning", "-c", program]
-    run = subprocess.run(command, capture_output=True, text=True, env=variables, check=False, cwd=tmp_path)
+    run = subprocess.run(
+        command, capture_output=True, text=True, env=variables, check=False, cwd=tmp_path
+    )
     assert run.stdout == "called\n", run.stderr
     assert run.stderr.count(str(tmp_path / "cache")) == 1

@@ -7,13 +7,19 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
-from counting_domain import CountingEnv, CountingVectorEnv, SlidingEnv, SlidingVectorEnv, make_counting
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.utils.env_match import check_environments_match
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import TimeLimit
 
+from tests.support.counting_domain import (
+    CountingEnv,
+    CountingVectorEnv,
+    SlidingEnv,
+    SlidingVectorEnv,
+    make_counting,
+)
 from wm_envs.errors import InvalidActionError, OptionError, StateError
 from wm_envs.testing import check_vector_env
 from wm_envs.testing.trace import difference
@@ -46,7 +52,8 @@ def placed(places, mode="NextStep", **options):
 @pytest.mark.parametrize("env_class", [CountingEnv, SlidingEnv])
 def test_gymnasiums_checker_is_clean(env_class):
     with warnings.catch_warnings():
-        # It asks for a spec, which the registry gives, and for symmetric boxes, which these rules do not have.
+        # It asks for a spec, which the registry gives, and for symmetric boxes, which these rules
+        # do not have.
         warnings.filterwarnings("ignore", message=".*(spec|symmetric).*")
         check_env(env_class(), skip_render_check=True)
 
@@ -61,7 +68,11 @@ def test_steps_by_hand():
     gust = info["reward_components"]["gust"]
     np.testing.assert_array_equal(observation, [8, 1])
     assert info.pop("room").tolist() == [0, 0]  # this domain does not measure it
-    assert info == {"is_success": False, "place": 8.0, "reward_components": {"progress": 1.0, "gust": gust}}
+    assert info == {
+        "is_success": False,
+        "place": 8.0,
+        "reward_components": {"progress": 1.0, "gust": gust},
+    }
     assert (reward, terminated, truncated) == (1.0 + 0.5 * gust, False, False)
     observation, _, terminated, truncated, info = env.step(RIGHT)
     np.testing.assert_array_equal(observation, [9, 2])
@@ -96,7 +107,23 @@ def test_a_step_needs_a_reset_first_and_after_the_end():
     env.step(STAY)
 
 
-BAD_ACTIONS = [3, -1, 1.7, 1.0, None, "1", True, [1], [[1]], np.nan, np.inf, np.uint64(2**63), [1, [2]], 2**70, {}]
+BAD_ACTIONS = [
+    3,
+    -1,
+    1.7,
+    1.0,
+    None,
+    "1",
+    True,
+    [1],
+    [[1]],
+    np.nan,
+    np.inf,
+    np.uint64(2**63),
+    [1, [2]],
+    2**70,
+    {},
+]
 
 
 @pytest.mark.parametrize("action", BAD_ACTIONS, ids=repr)
@@ -110,7 +137,9 @@ def test_a_wrong_action_changes_nothing(action):
     np.testing.assert_equal(env.step(RIGHT), twin.step(RIGHT))
 
 
-@pytest.mark.parametrize("action", [1, np.int32(1), np.int64(1), np.uint8(1), np.array(1)], ids=repr)
+@pytest.mark.parametrize(
+    "action", [1, np.int32(1), np.int64(1), np.uint8(1), np.array(1)], ids=repr
+)
 def test_all_integers_are_actions(action):
     env = CountingEnv()
     env.reset(seed=4)
@@ -119,7 +148,17 @@ def test_all_integers_are_actions(action):
 
 @pytest.mark.parametrize(
     "action",
-    [[0.5], [[0.5, 0.5]], [0.5, np.nan], [np.inf, 0], [-0.1, 0], [0, 1.1], None, ["a", "b"], [1j, 0]],
+    [
+        [0.5],
+        [[0.5, 0.5]],
+        [0.5, np.nan],
+        [np.inf, 0],
+        [-0.1, 0],
+        [0, 1.1],
+        None,
+        ["a", "b"],
+        [1j, 0],
+    ],
     ids=repr,
 )
 def test_a_wrong_box_action_changes_nothing(action):
@@ -138,7 +177,13 @@ def test_a_box_action_is_used():
 
 
 @pytest.mark.parametrize(
-    "action", [np.array([0.5, np.nan]), np.array([-0.1, 0]), np.array([0, 1.1], np.float32), np.array([[0.5, 0.5]])]
+    "action",
+    [
+        np.array([0.5, np.nan]),
+        np.array([-0.1, 0]),
+        np.array([0, 1.1], np.float32),
+        np.array([[0.5, 0.5]]),
+    ],
 )
 def test_the_quick_check_of_a_box_action_lets_nothing_through(action):
     env = SlidingEnv()
@@ -260,7 +305,9 @@ def test_observations_of_a_single_environment_are_not_overwritten():
 
 
 @pytest.mark.parametrize(
-    "clone", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["deepcopy", "pickle"]
+    "clone",
+    [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))],
+    ids=["deepcopy", "pickle"],
 )
 @pytest.mark.parametrize("make", [CountingEnv, SlidingEnv, vector, lambda: vector(num_threads=2)])
 def test_a_copy_goes_its_own_way_from_the_same_state(make, clone):
@@ -315,7 +362,10 @@ def test_a_one_step_environment_is_cut_by_gymnasiums_time_limit():
 def test_a_spec_makes_the_environment_again():
     env = gym.make("test/Counting-v0", gust_weight=0.125)
     again = gym.make(env.spec)
-    assert again.unwrapped.restore_state(start_of(env)).tolist() == env.unwrapped.restore_state(start_of(env)).tolist()
+    assert (
+        again.unwrapped.restore_state(start_of(env)).tolist()
+        == env.unwrapped.restore_state(start_of(env)).tolist()
+    )
 
 
 def start_of(env):
@@ -478,7 +528,9 @@ def test_wrong_seeds_change_nothing(seed):
 
 
 @pytest.mark.parametrize(
-    "mask", [[True, False, False], np.ones(2, np.bool_), np.ones(3), np.zeros(3, np.bool_), None], ids=repr
+    "mask",
+    [[True, False, False], np.ones(2, np.bool_), np.ones(3), np.zeros(3, np.bool_), None],
+    ids=repr,
 )
 def test_a_wrong_mask_changes_nothing(mask):
     env = vector(3)
@@ -492,7 +544,17 @@ def test_a_wrong_mask_changes_nothing(mask):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     "actions",
-    [[1, 1], [1, 1, 3], [1, -1, 1], [1.0, 1.0, 1.0], None, [[1], [1], [1]], [1, None, 1], [1, [1], 1], 1],
+    [
+        [1, 1],
+        [1, 1, 3],
+        [1, -1, 1],
+        [1.0, 1.0, 1.0],
+        None,
+        [[1], [1], [1]],
+        [1, None, 1],
+        [1, [1], 1],
+        1,
+    ],
     ids=repr,
 )
 def test_wrong_actions_of_a_batch_change_nothing(actions, mode):
@@ -543,7 +605,12 @@ def test_foreign_batches_are_refused_before_anything_changes():
     env = vector(3)
     env.reset(seed=5)
     before = env.clone_state().tobytes()
-    for foreign in (vector(2).clone_state(), vector(3, gust_weight=2.0).clone_state(), np.zeros(3), None):
+    for foreign in (
+        vector(2).clone_state(),
+        vector(3, gust_weight=2.0).clone_state(),
+        np.zeros(3),
+        None,
+    ):
         with pytest.raises(StateError):
             env.restore_state(foreign)
     assert env.clone_state().tobytes() == before
@@ -563,11 +630,15 @@ def test_wrong_options_of_a_batch_are_named(options, message):
         CountingVectorEnv(**options)
 
 
-@pytest.mark.parametrize(("max_episode_steps", "length"), [(3, 3), (9, 9), (-1, 6), (None, 6), (np.int64(4), 4)])
+@pytest.mark.parametrize(
+    ("max_episode_steps", "length"), [(3, 3), (9, 9), (-1, 6), (None, 6), (np.int64(4), 4)]
+)
 def test_a_batch_takes_a_shorter_and_a_longer_time_limit(max_episode_steps, length):
     env = vector(2, max_episode_steps=max_episode_steps)
     env.reset(seed=0)
-    assert [env.step(np.array([STAY] * 2))[3].all() for _ in range(length)].index(True) == length - 1
+    assert [env.step(np.array([STAY] * 2))[3].all() for _ in range(length)].index(
+        True
+    ) == length - 1
 
 
 @pytest.mark.parametrize(

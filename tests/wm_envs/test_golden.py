@@ -15,7 +15,9 @@ def test_trajectories_are_those_of_the_registered_versions():
 
 def test_trajectories_are_equal_to_the_bit_without_the_compiler():
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(Path.cwd())}
-    run = subprocess.run([sys.executable, str(SCRIPT)], env=environment, capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, str(SCRIPT)], env=environment, capture_output=True, text=True, check=True
+    )
     assert json.loads(run.stdout) == GOLDEN
 
 

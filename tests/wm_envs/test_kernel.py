@@ -82,7 +82,11 @@ def test_the_stream_of_key_zero_is_splitmix64s_published_one():
     # The first outputs of SplitMix64 from state 0, as published beside the xoshiro generators.
     states, out = empty_rows(1, STATE), np.zeros(3, np.uint64)
     draw_bits(states, out)
-    assert [hex(bits) for bits in out.tolist()] == ["0xe220a8397b1dcdaf", "0x6e789e6aa1b965f4", "0x6c45d188009454f"]
+    assert [hex(bits) for bits in out.tolist()] == [
+        "0xe220a8397b1dcdaf",
+        "0x6e789e6aa1b965f4",
+        "0x6c45d188009454f",
+    ]
     assert states["counter"][0] == 3
 
 
@@ -112,7 +116,9 @@ def test_integers_stay_below_their_bound_and_scale_the_high_half(seed, bound):
 def test_integers_are_uniform(bound):
     counts = np.bincount(integers(11, bound, 20_000), minlength=bound)
     chi_squared = np.sum((counts - 20_000 / bound) ** 2) / (20_000 / bound)
-    assert chi_squared < bound - 1 + 4 * math.sqrt(2 * (bound - 1))  # four standard deviations above its mean
+    assert chi_squared < bound - 1 + 4 * math.sqrt(
+        2 * (bound - 1)
+    )  # four standard deviations above its mean
 
 
 def test_integers_of_neighbouring_seeds_are_unrelated():
@@ -198,8 +204,7 @@ def test_a_chosen_cache_folder_is_used(monkeypatch, tmp_path):
 
 ROLLOUT = """
 import hashlib, sys
-sys.path.insert(0, "tests/wm_envs")
-import counting_domain
+from tests.support import counting_domain
 import gymnasium as gym, numpy as np, wm_envs
 from wm_envs.kernel import IS_COMPILED
 from wm_envs.registration import TABLE
@@ -218,7 +223,9 @@ for env_id in ["test/Counting-v0", "test/Sliding-v0", *(row.id for row in TABLE)
 def rollout_hashes(**environment):
     command = [sys.executable, "-W", "error::RuntimeWarning", "-c", ROLLOUT]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    result = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout.splitlines()
 

@@ -2,8 +2,8 @@ import json
 
 import numpy as np
 import pytest
-from misbehaving_server import completion, serving
 
+from tests.support.misbehaving_server import completion, serving
 from wm_envs.debate.language_relevance import LanguageModelRelevance
 from wm_envs.debate.tendencies import TENDENCIES
 from wm_envs.errors import LanguageModelError, OptionError
@@ -60,12 +60,17 @@ def test_what_keeps_failing_is_one_clear_error(failure):
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
 def test_a_refusal_is_final(status):
     message = f"HTTP {status}.*Check url, model and key"
-    with serving((status, "no")) as (url, requests), pytest.raises(LanguageModelError, match=message):
+    with (
+        serving((status, "no")) as (url, requests),
+        pytest.raises(LanguageModelError, match=message),
+    ):
         client(url).ask("", "", accept)
     assert len(requests) == 1
 
 
-@pytest.mark.parametrize("manner", [("slow", 1.0, GOOD[1]), ("trickle", 0.05, GOOD[1])], ids=["slow", "trickle"])
+@pytest.mark.parametrize(
+    "manner", [("slow", 1.0, GOOD[1]), ("trickle", 0.05, GOOD[1])], ids=["slow", "trickle"]
+)
 def test_a_slow_server_is_given_up(manner):
     with serving((200, manner), GOOD) as (url, requests):
         assert client(url, timeout=0.3).ask("", "", accept) == "accepted"
@@ -107,7 +112,14 @@ def test_fenced_json_is_json():
 
 
 @pytest.mark.parametrize(
-    "options", [{"url": "ftp://x"}, {"model": ""}, {"max_tries": 0}, {"timeout": -1}, {"backoff": float("nan")}]
+    "options",
+    [
+        {"url": "ftp://x"},
+        {"model": ""},
+        {"max_tries": 0},
+        {"timeout": -1},
+        {"backoff": float("nan")},
+    ],
 )
 def test_bad_settings_are_refused(options):
     with pytest.raises(OptionError):
@@ -120,7 +132,9 @@ def test_bad_settings_are_refused(options):
 def judge(request):
     """Relevance 0.9 for the tendency that a text names and 0.1 for the others."""
     question = json.loads(request["messages"][1]["content"])
-    scores = {row["id"]: {t: 0.9 if t in row["text"] else 0.1 for t in TENDENCIES} for row in question}
+    scores = {
+        row["id"]: {t: 0.9 if t in row["text"] else 0.1 for t in TENDENCIES} for row in question
+    }
     return 200, completion(scores)
 
 
@@ -142,7 +156,11 @@ def test_batches_of_twenty():
         scorer = LanguageModelRelevance(client(url))
         scores = scorer.score(TEXTS)
         again = scorer.score(TEXTS[::-1])
-    assert [len(json.loads(request["messages"][1]["content"])) for request in requests] == [20, 20, 5]
+    assert [len(json.loads(request["messages"][1]["content"])) for request in requests] == [
+        20,
+        20,
+        5,
+    ]
     assert scores.argmax(axis=1).tolist() == [i % 7 for i in range(45)]
     np.testing.assert_array_equal(again, scores[::-1])
 

@@ -1,4 +1,7 @@
-"""Time limits given to `gym.make` and `gym.make_vec`: shorter and longer ones, in specifications, copies and clones."""
+"""Time limits given to `gym.make` and `gym.make_vec`.
+
+Shorter and longer ones, in specifications, copies and clones.
+"""
 
 import copy
 import pickle
@@ -47,9 +50,17 @@ def test_every_limit_is_honoured_and_told(env_id):
         for env in made(env_id, limit):
             assert env.spec.max_episode_steps == limit
             length, terminated, truncated = end_of(env)
-            assert (length, truncated) == (limit, True) or (terminated and length < limit) or length == limit
+            assert (
+                (length, truncated) == (limit, True)
+                or (terminated and length < limit)
+                or length == limit
+            )
         batch = gym.make_vec(env_id, 2, max_episode_steps=limit)
-        specs = [batch.spec, gym.make_vec(batch.spec).spec, gym.make_vec(gym.make(env_id, limit).spec, 2).spec]
+        specs = [
+            batch.spec,
+            gym.make_vec(batch.spec).spec,
+            gym.make_vec(gym.make(env_id, limit).spec, 2).spec,
+        ]
         assert [spec.max_episode_steps for spec in specs] == [limit] * 3
 
 
@@ -62,7 +73,10 @@ def test_the_specification_tells_the_limit_of_the_options(env_id):
     assert gym.make(env.spec).spec == env.spec
     for max_episode_steps in (None, -1):
         assert gym.make(env_id, max_episode_steps=max_episode_steps).spec.max_episode_steps == limit
-        assert gym.make_vec(env_id, 2, max_episode_steps=max_episode_steps).spec.max_episode_steps == limit
+        assert (
+            gym.make_vec(env_id, 2, max_episode_steps=max_episode_steps).spec.max_episode_steps
+            == limit
+        )
     assert gym.spec(env_id).max_episode_steps is None  # else it would cut the higher levels short
 
 
@@ -94,7 +108,9 @@ def test_levels_have_their_own_limits_and_a_given_one_stays():
     assert gym.make(given.spec, max_episode_steps=7).spec.max_episode_steps == 7
 
 
-@pytest.mark.parametrize("make_again", [gym.make, lambda spec, **options: gym.make_vec(spec, 2, **options)])
+@pytest.mark.parametrize(
+    "make_again", [gym.make, lambda spec, **options: gym.make_vec(spec, 2, **options)]
+)
 @pytest.mark.parametrize("env_id", ["wm/TMaze-v0", "wm/Conditional-v0", "wm/LightsOut-v0"])
 def test_other_options_have_their_own_limit_and_a_given_one_stays(env_id, make_again):
     options = {"time_limit": 9} if env_id == "wm/Conditional-v0" else {"level": 2}

@@ -12,7 +12,9 @@ def test_every_id_has_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("name", [row.id for row in TABLE])
-def test_a_named_id_is_explained_with_its_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_named_id_is_explained_with_its_options(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     main([name])
     page = capsys.readouterr().out
     assert page.startswith(f"# {name}\n\n")

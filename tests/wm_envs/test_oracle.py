@@ -3,10 +3,10 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from counting_domain import CountingEnv, CountingVectorEnv
 from gymnasium.vector import AutoresetMode
 
-from wm_envs.datasets import record
+from tests.support.counting_domain import CountingEnv, CountingVectorEnv
+from wm_envs import record
 from wm_envs.errors import InvalidActionError, OptionError, StateError
 from wm_envs.oracle import rollout, rules_of
 from wm_envs.registration import TABLE
@@ -49,7 +49,11 @@ def test_the_oracle_is_the_environments_own_future(env_id):
     assert states.tobytes() == before
     assert observations.shape == (6, 9, *env.single_observation_space.shape)
     assert (rewards.shape, terminations.shape) == ((6, 8), (6, 8))
-    assert (observations.dtype, rewards.dtype, terminations.dtype) == (np.float32, np.float64, np.bool_)
+    assert (observations.dtype, rewards.dtype, terminations.dtype) == (
+        np.float32,
+        np.float64,
+        np.bool_,
+    )
     for row in range(6):
         seen, rewarded, ended = stepped(env_id, states[row], actions[row])
         length = len(rewarded)
@@ -93,7 +97,11 @@ def test_states_of_single_environments_can_be_stacked():
     for seed in range(3):
         env.reset(seed=seed)
         states.append(env.clone_state())
-    assert rollout("test/Counting-v0", np.stack(states), np.full((3, 2), STAY))[0].shape == (3, 3, 2)
+    assert rollout("test/Counting-v0", np.stack(states), np.full((3, 2), STAY))[0].shape == (
+        3,
+        3,
+        2,
+    )
 
 
 def test_a_seed_gives_fresh_randomness_by_row_and_none_replays():
@@ -120,12 +128,16 @@ def test_options_are_those_of_the_states():
 
 def test_a_shorter_time_limit_is_respected():
     states, actions = states_at([5]), np.full((1, 3), STAY)
-    observations = rollout("test/Counting-v0", states, actions, env_kwargs={"max_episode_steps": 2})[0]
+    observations = rollout(
+        "test/Counting-v0", states, actions, env_kwargs={"max_episode_steps": 2}
+    )[0]
     assert observations[0, :, 1].tolist() == [0, 1, 2, 2]
 
 
 def test_an_empty_horizon_gives_the_observation_alone():
-    observations, rewards, _ = rollout("test/Counting-v0", states_at([5, 6]), np.zeros((2, 0), np.int64))
+    observations, rewards, _ = rollout(
+        "test/Counting-v0", states_at([5, 6]), np.zeros((2, 0), np.int64)
+    )
     assert observations[:, :, 0].tolist() == [[5], [6]]
     assert rewards.shape == (2, 0)
 
@@ -162,7 +174,10 @@ def test_an_id_may_name_the_module_to_import():
     env = gym.make("wm_envs:wm/LightsOut-v0").unwrapped
     env.reset(seed=0)
     states = env.clone_state()[None]
-    one, other = (rollout(f"{prefix}wm/LightsOut-v0", states, np.zeros((1, 3), int)) for prefix in ("", "wm_envs:"))
+    one, other = (
+        rollout(f"{prefix}wm/LightsOut-v0", states, np.zeros((1, 3), int))
+        for prefix in ("", "wm_envs:")
+    )
     np.testing.assert_array_equal(one[0], other[0])
     recording = record("wm_envs:wm/LightsOut-v0", episodes=2, seed=0)
-    assert len(recording["lengths"]) == 2
+    assert len(recording.lengths) == 2

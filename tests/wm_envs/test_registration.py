@@ -12,12 +12,24 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env
 
 import wm_envs
+from wm_envs.data.specs import spec_of
 from wm_envs.errors import InvalidActionError, OptionError
-from wm_envs.registration import TABLE, register_all, spec_of
+from wm_envs.registration import TABLE, register_all
 
 IDS = [row.id for row in TABLE]
 SYMBOLIC_IDS = [row.id for row in TABLE if ".symbolic." in row.entry_point]
-BAD_DISCRETE_ACTIONS = [float("nan"), float("inf"), 99, -1, 1.7, None, [1, 2], "1", np.array([1]), 2**70]
+BAD_DISCRETE_ACTIONS = [
+    float("nan"),
+    float("inf"),
+    99,
+    -1,
+    1.7,
+    None,
+    [1, 2],
+    "1",
+    np.array([1]),
+    2**70,
+]
 
 
 def run_episode(env, seed, action_seed=0):
@@ -38,7 +50,9 @@ def test_all_symbolic_ids_are_registered():
 
 
 def test_a_module_that_is_not_there_is_one_typed_error(tmp_path, monkeypatch):
-    with pytest.raises(OptionError, match="no module my_module to import: put its folder on PYTHONPATH"):
+    with pytest.raises(
+        OptionError, match="no module my_module to import: put its folder on PYTHONPATH"
+    ):
         spec_of("my_module:my/Room-v0")
     (tmp_path / "my_room.py").write_text("import no_such_library")
     monkeypatch.syspath_prepend(tmp_path)
@@ -98,7 +112,9 @@ def test_equal_seeds_give_equal_episodes_and_others_differ(env_id):
     assert any(not np.array_equal(episodes[0], episode) for episode in episodes[2:])
 
 
-@pytest.mark.parametrize("env_id", [i for i in IDS if isinstance(gym.make(i).action_space, gym.spaces.Discrete)])
+@pytest.mark.parametrize(
+    "env_id", [i for i in IDS if isinstance(gym.make(i).action_space, gym.spaces.Discrete)]
+)
 def test_invalid_actions_raise_and_leave_the_state_untouched(env_id):
     env, twin = gym.make(env_id), gym.make(env_id)
     env.reset(seed=2)
@@ -148,7 +164,12 @@ def test_the_reward_is_the_weighted_sum_of_its_components(env_id):
 
 def test_an_id_is_made_without_an_import():
     code = "import gymnasium as gym; print(gym.make('wm_envs:wm/SequenceNext-v0').reset(seed=0)[0].sum())"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1.0\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "1.0\n"
+    )
 
 
 def test_importing_and_using_the_environments_loads_nothing_heavy():
@@ -156,11 +177,18 @@ def test_importing_and_using_the_environments_loads_nothing_heavy():
         "import sys, gymnasium as gym, wm_envs; gym.make('wm/TMaze-v0', render_mode='rgb_array').reset(); "
         "print([m for m in ('torch', 'pygame', 'matplotlib', 'imageio', 'stable_baselines3') if m in sys.modules])"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )
 
 
 def test_the_module_lists_every_id_with_a_line():
-    run = subprocess.run([sys.executable, "-m", "wm_envs"], capture_output=True, text=True, check=True)
+    run = subprocess.run(
+        [sys.executable, "-m", "wm_envs"], capture_output=True, text=True, check=True
+    )
     lines = run.stdout.splitlines()
     assert [line.split()[0] for line in lines] == IDS
     assert all(len(line.split()) > 3 and line.endswith(".") for line in lines)

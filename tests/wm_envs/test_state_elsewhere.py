@@ -1,10 +1,13 @@
-"""A domain that keeps part of its state outside the rows, as an emulator does: here a ledger beside a small domain."""
+"""A domain that keeps part of its state outside the rows, as an emulator does.
+
+Here a ledger beside a small domain.
+"""
 
 from dataclasses import dataclass, field
 
 import numpy as np
-from counting_domain import CountingEnv, CountingVectorEnv
 
+from tests.support.counting_domain import CountingEnv, CountingVectorEnv
 from wm_envs.rules import Rules
 
 

@@ -16,7 +16,10 @@ NEXT_STEP, SAME_STEP = AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP
 
 
 class WalkEnv(gym.Env):
-    """A walk on 32 places from a random start with random gusts; it ends at the borders or after 8 steps."""
+    """A walk on 32 places from a random start with random gusts.
+
+    It ends at the borders or after 8 steps.
+    """
 
     observation_space = spaces.Box(0, 40, (2,), np.float32)
     action_space = spaces.Discrete(3)
@@ -31,7 +34,13 @@ class WalkEnv(gym.Env):
         self.time += 1
         is_out = not 0 <= self.place < 32
         self.place = int(np.clip(self.place, 0, 31))
-        return self.observe(), float(self.place) / 32 + 0.1, is_out, self.time >= 8, {"place": self.place}
+        return (
+            self.observe(),
+            float(self.place) / 32 + 0.1,
+            is_out,
+            self.time >= 8,
+            {"place": self.place},
+        )
 
     def observe(self):
         return np.array([self.place, self.time], np.float32)
@@ -44,7 +53,10 @@ class WalkVectorEnv(VectorEnv):
         self.num_envs = num_envs
         self.mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.mode}
-        self.single_observation_space, self.single_action_space = WalkEnv.observation_space, WalkEnv.action_space
+        self.single_observation_space, self.single_action_space = (
+            WalkEnv.observation_space,
+            WalkEnv.action_space,
+        )
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.rows = [WalkEnv() for _ in range(num_envs)]
@@ -60,7 +72,10 @@ class WalkVectorEnv(VectorEnv):
         return self.observations(), self.infos(mask)
 
     def step(self, actions):
-        rewards, terminated, truncated = np.zeros(self.num_envs), *np.zeros((2, self.num_envs), np.bool_)
+        rewards, terminated, truncated = (
+            np.zeros(self.num_envs),
+            *np.zeros((2, self.num_envs), np.bool_),
+        )
         for row, action in enumerate(actions):
             if self.pending[row] and self.mode == NEXT_STEP:
                 rewards[row], terminated[row], truncated[row] = self.restart_next_step(row, action)
@@ -70,13 +85,23 @@ class WalkVectorEnv(VectorEnv):
         self.pending = ended.copy()
         if self.mode == SAME_STEP and ended.any():
             return self.restart_same_step(ended, rewards, terminated, truncated)
-        return self.observations(), rewards, terminated, truncated, self.infos(np.ones(self.num_envs, np.bool_))
+        return (
+            self.observations(),
+            rewards,
+            terminated,
+            truncated,
+            self.infos(np.ones(self.num_envs, np.bool_)),
+        )
 
     def mask_of(self, options):
         return (options or {}).get("reset_mask", np.ones(self.num_envs, np.bool_))
 
     def seeds_of(self, seed):
-        return [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed or [None] * self.num_envs
+        return (
+            [seed + i for i in range(self.num_envs)]
+            if isinstance(seed, int)
+            else seed or [None] * self.num_envs
+        )
 
     def start(self, row, seed=None):
         self.rows[row].reset(seed=seed)
@@ -129,7 +154,11 @@ class FinalIsTheNewStart(WalkVectorEnv):
 class FinalForAllRows(WalkVectorEnv):
     def restart_same_step(self, *arguments):
         observations, *flags, infos = super().restart_same_step(*arguments)
-        return observations, *flags, infos | {"final_obs": observations, "_final_obs": np.ones(self.num_envs, np.bool_)}
+        return (
+            observations,
+            *flags,
+            infos | {"final_obs": observations, "_final_obs": np.ones(self.num_envs, np.bool_)},
+        )
 
 
 class FinalInfoIsLost(WalkVectorEnv):
@@ -152,7 +181,9 @@ class RepeatsItsSeed(WalkVectorEnv):
 
 class ForgetsItsSeed(WalkVectorEnv):
     def start(self, row, seed=None):
-        self.rows[row].reset(seed=np.random.SeedSequence().generate_state(1)[0].item() if seed is None else seed)
+        self.rows[row].reset(
+            seed=np.random.SeedSequence().generate_state(1)[0].item() if seed is None else seed
+        )
 
 
 class SharesOneStream(WalkVectorEnv):
@@ -165,7 +196,11 @@ class SharesOneStream(WalkVectorEnv):
 
 class SeedsEverySecond(WalkVectorEnv):
     def seeds_of(self, seed):
-        return [seed + 2 * i for i in range(self.num_envs)] if isinstance(seed, int) else super().seeds_of(seed)
+        return (
+            [seed + 2 * i for i in range(self.num_envs)]
+            if isinstance(seed, int)
+            else super().seeds_of(seed)
+        )
 
 
 class PartialResetIsFull(WalkVectorEnv):
@@ -312,7 +347,9 @@ class FailsToStep(WalkVectorEnv):
 
 
 def test_an_environment_that_raises_is_one_finding():
-    with pytest.raises(VectorEnvError, match="the main trace raised RuntimeError: out of order") as caught:
+    with pytest.raises(
+        VectorEnvError, match="the main trace raised RuntimeError: out of order"
+    ) as caught:
         check_vector_env(FailsToStep, single=WalkEnv)
     assert caught.value.report.failed == {"calls"}
     assert caught.value.report.passed == ("spaces", "close")
@@ -350,7 +387,8 @@ def test_finds_what_cart_pole_vector_env_does_otherwise():
 
 
 def test_finds_the_probability_that_frozen_lake_loses_in_a_vector():
-    # Its reset reports the integer 1, so Gymnasium makes an integer column, and 1/3 becomes 0 there.
+    # Its reset reports the integer 1, so Gymnasium makes an integer column, and 1/3 becomes 0
+    # there.
     with pytest.raises(VectorEnvError, match=r"info\['prob'\] is 0, expected 0.3333"):
         check_vector_env("FrozenLake-v1", autoreset_modes=["NextStep"])
 

@@ -23,7 +23,9 @@ def test_the_vector_reward_is_unweighted_and_in_its_space():
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_the_vector_reward_of_a_batch_is_that_of_its_rows(mode):
-    env = VectorRewardBatch(gym.make_vec("wm/PatternEcho-v0", 6, autoreset_mode=mode, reward_weights={"goal": 5.0}))
+    env = VectorRewardBatch(
+        gym.make_vec("wm/PatternEcho-v0", 6, autoreset_mode=mode, reward_weights={"goal": 5.0})
+    )
     observations, _ = env.reset(seed=0)
     actions = observations.argmax(axis=1)
     actions[3:] = (actions[3:] + 1) % 8

@@ -1,7 +1,8 @@
 """Does the world model help? The same agent with it, without it, and with a placebo, on the same seeds.
 
-The placebo predicts the observations of other episodes: the same targets, loss and gradient sizes, and no information.
-Every arm is tuned over the same learning rates, and the rate is chosen on the curve, never on the final episodes.
+The placebo predicts the observations of other episodes: the same targets, loss and gradient sizes,
+and no information. Every arm is tuned over the same learning rates, and the rate is chosen on the
+curve, never on the final episodes.
 """
 
 import importlib
@@ -18,7 +19,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.statistics import (
     exact_permutation_test,
@@ -28,7 +28,8 @@ from wm_agents.evaluation.statistics import (
     stratified_bootstrap,
     threshold_ratio,
 )
-from wm_agents.reinforce import Reinforce, ReinforceConfig, UpdateReport
+from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig, UpdateReport
+from wm_agents.training.config_checks import require_integers
 
 Report = Callable[[str, int, float], None]
 
@@ -38,7 +39,8 @@ class Protocol:
     """How every arm is run and judged.
 
     Attributes:
-        env_id: A Gymnasium id whose info carries `is_success`; "module:id" imports the module first.
+        env_id: A Gymnasium id whose info carries `is_success`; "module:id" imports the module
+            first.
         env_kwargs: Its options.
         seed: Run k of every arm uses the k-th child of this seed.
         num_updates: Updates of each run.
@@ -61,7 +63,9 @@ class Protocol:
     stop_when: float = float("inf")
 
     def __post_init__(self) -> None:
-        require_integers(1, evaluate_every=self.evaluate_every, evaluation_episodes=self.evaluation_episodes)
+        require_integers(
+            1, evaluate_every=self.evaluate_every, evaluation_episodes=self.evaluation_episodes
+        )
         require_integers(1, final_episodes=self.final_episodes)
         if self.num_updates < self.evaluate_every:
             raise ConfigError(
@@ -113,13 +117,17 @@ def world_model_arms(config: ReinforceConfig) -> dict[str, ReinforceConfig]:
     }
 
 
-def run_arm(label: str, config: ReinforceConfig, protocol: Protocol, report: Report | None = None) -> ArmResult:
+def run_arm(
+    label: str, config: ReinforceConfig, protocol: Protocol, report: Report | None = None
+) -> ArmResult:
     """Train and evaluate one arm; `report` receives the label, the update and the mean success at each evaluation.
 
     Raises:
         ConfigError: The environment reports no success; nothing was trained.
     """
-    success_rates(Reinforce(protocol.env_id, config, seed=protocol.seed, env_kwargs=protocol.env_kwargs), 1, 0)
+    success_rates(
+        Reinforce(protocol.env_id, config, seed=protocol.seed, env_kwargs=protocol.env_kwargs), 1, 0
+    )
     agent = Reinforce(protocol.env_id, config, seed=protocol.seed, env_kwargs=protocol.env_kwargs)
     episodes: list[int] = []
     curve: list[NDArray[np.float64]] = []
@@ -137,20 +145,28 @@ def run_arm(label: str, config: ReinforceConfig, protocol: Protocol, report: Rep
     agent.learn(2**62, evaluate)
     seconds = time.process_time() - started
     final = success_rates(agent, protocol.final_episodes, 0)
-    return ArmResult(label, config.learning_rate, np.asarray(episodes), np.stack(curve, 1), final, seconds)
+    return ArmResult(
+        label, config.learning_rate, np.asarray(episodes), np.stack(curve, 1), final, seconds
+    )
 
 
 def success_rates(agent: Reinforce, num_episodes: int, number: int) -> NDArray[np.float64]:
     """Greedy success rate of each run [S] over episodes named by `number`."""
     successes = agent.evaluate(num_episodes, number=number).successes
     if successes is None:
-        raise ConfigError("this environment reports no is_success: an ablation compares success rates")
+        raise ConfigError(
+            "this environment reports no is_success: an ablation compares success rates"
+        )
     rates: NDArray[np.float64] = successes.mean(1)
     return rates
 
 
 def run_arms(
-    arms: Mapping[str, ReinforceConfig], protocol: Protocol, *, num_workers: int = 1, report: Report | None = None
+    arms: Mapping[str, ReinforceConfig],
+    protocol: Protocol,
+    *,
+    num_workers: int = 1,
+    report: Report | None = None,
 ) -> dict[str, ArmResult]:
     """Run arms in processes of one thread each; with one worker, here and in turn."""
     if num_workers == 1:
@@ -160,7 +176,8 @@ def run_arms(
         messages = manager.Queue()
         module = _registering_module(protocol.env_id)
         tasks = {
-            label: pool.submit(_run_apart, module, label, config, protocol, messages) for label, config in arms.items()
+            label: pool.submit(_run_apart, module, label, config, protocol, messages)
+            for label, config in arms.items()
         }
         while not (all(task.done() for task in tasks.values()) and messages.empty()):
             if messages.empty():
@@ -173,16 +190,23 @@ def run_arms(
 
 
 def _registering_module(env_id: str) -> str:
-    """A module whose import registers the id in a fresh process: the one that the environment is made from."""
+    """A module whose import registers the id in a fresh process.
+
+    The one that the environment is made from.
+    """
     if ":" in env_id:
         return env_id.split(":")[0]
     entry_point = gym.spec(env_id).entry_point
     if not isinstance(entry_point, str):
-        raise ConfigError(f"{env_id} was registered with an object: give its entry point as text, or num_workers=1")
+        raise ConfigError(
+            f"{env_id} was registered with an object: give its entry point as text, or num_workers=1"
+        )
     return entry_point.split(":")[0]
 
 
-def _run_apart(module: str, label: str, config: ReinforceConfig, protocol: Protocol, messages: Any) -> ArmResult:
+def _run_apart(
+    module: str, label: str, config: ReinforceConfig, protocol: Protocol, messages: Any
+) -> ArmResult:
     torch.set_num_threads(1)
     importlib.import_module(module)
     return run_arm(label, config, protocol, lambda *message: messages.put(message))
@@ -190,7 +214,12 @@ def _run_apart(module: str, label: str, config: ReinforceConfig, protocol: Proto
 
 def best_learning_rate(results: Sequence[ArmResult]) -> ArmResult:
     """The result whose curve has the largest interquartile mean over its last quarter."""
-    return max(results, key=lambda result: interquartile_mean(result.curve[:, -max(1, result.curve.shape[1] // 4) :]))
+    return max(
+        results,
+        key=lambda result: interquartile_mean(
+            result.curve[:, -max(1, result.curve.shape[1] // 4) :]
+        ),
+    )
 
 
 def ratio_sentence(summary: Mapping[str, float]) -> str:
@@ -204,25 +233,42 @@ def ratio_sentence(summary: Mapping[str, float]) -> str:
 
 
 def compare(
-    with_model: ArmResult, without: ArmResult, placebo: ArmResult | None = None, threshold: float = 0.9
+    with_model: ArmResult,
+    without: ArmResult,
+    placebo: ArmResult | None = None,
+    threshold: float = 0.9,
 ) -> dict[str, float]:
     """Flat names to numbers: interquartile means with intervals, probability of improvement, ratio of episodes.
 
-    `episodes_to_90_ratio` divides the median episodes to the threshold without the model by those with it; where fewer
-    than half of the runs without it got there it is a lower bound, and `episodes_to_90_ratio_is_lower_bound` is 1.
-    Where fewer than half with it did, it is an upper bound likewise.
+    `episodes_to_90_ratio` divides the median episodes to the threshold without the model by those
+    with it; where fewer than half of the runs without it got there it is a lower bound, and
+    `episodes_to_90_ratio_is_lower_bound` is 1. Where fewer than half with it did, it is an upper
+    bound likewise.
     """
     summary: dict[str, float] = {}
     for name, result in (("with", with_model), ("without", without), ("placebo", placebo)):
         if result is not None:
             interval = stratified_bootstrap(result.final)
             summary |= {f"iqm_{name}": interval.estimate, f"iqm_{name}_low": interval.low}
-            summary |= {f"iqm_{name}_high": interval.high, f"learning_rate_{name}": result.learning_rate}
-    summary["probability_of_improvement"] = probability_of_improvement(with_model.final, without.final).estimate
+            summary |= {
+                f"iqm_{name}_high": interval.high,
+                f"learning_rate_{name}": result.learning_rate,
+            }
+    summary["probability_of_improvement"] = probability_of_improvement(
+        with_model.final, without.final
+    ).estimate
     summary["permutation_p_value"] = exact_permutation_test(with_model.final, without.final).p_value
-    slow, fast = (steps_to_threshold(arm.curve, arm.episodes, threshold) for arm in (without, with_model))
+    slow, fast = (
+        steps_to_threshold(arm.curve, arm.episodes, threshold) for arm in (without, with_model)
+    )
     ratio = threshold_ratio(slow, fast)
-    summary |= {"episodes_to_90_with": fast.median().value, "episodes_to_90_without": slow.median().value}
-    summary |= {"episodes_to_90_ratio": ratio.estimate, "episodes_to_90_ratio_is_lower_bound": ratio.is_lower_bound}
+    summary |= {
+        "episodes_to_90_with": fast.median().value,
+        "episodes_to_90_without": slow.median().value,
+    }
+    summary |= {
+        "episodes_to_90_ratio": ratio.estimate,
+        "episodes_to_90_ratio_is_lower_bound": ratio.is_lower_bound,
+    }
     summary["episodes_to_90_ratio_is_upper_bound"] = ratio.is_upper_bound
     return summary

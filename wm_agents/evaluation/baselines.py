@@ -1,4 +1,7 @@
-"""What every world model must beat: nothing changes, things go on as they went, the mean, and ridge regression."""
+"""What every world model must beat.
+
+Nothing changes, things go on as they went, the mean, and ridge regression.
+"""
 
 from typing import Protocol
 
@@ -6,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_agents.evaluation.starts import Stretches
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.normalisation import ROUNDING
+from wm_envs.data.trajectories import Trajectories
 
 Futures = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Observations [W, H + 1, O] and rewards [W, H]."""
@@ -32,11 +35,16 @@ class Persistence:
         """Repeat the start's observation and the reward before it."""
         starts = stretches.observations[:, :1].astype(np.float64)
         observations = np.repeat(starts, stretches.horizon + 1, axis=1)
-        return observations, np.repeat(stretches.previous_rewards[:, None], stretches.horizon, axis=1)
+        return observations, np.repeat(
+            stretches.previous_rewards[:, None], stretches.horizon, axis=1
+        )
 
 
 class ConstantVelocity:
-    """The last change repeats; at the first step of an episode nothing is known of it and it is taken as zero."""
+    """The last change repeats.
+
+    At the first step of an episode nothing is known of it and it is taken as zero.
+    """
 
     name = "constant_velocity"
 
@@ -45,7 +53,9 @@ class ConstantVelocity:
         starts = stretches.observations[:, 0].astype(np.float64)
         steps = np.arange(stretches.horizon + 1)[None, :, None]
         observations = starts[:, None] + steps * (starts - stretches.previous_observations)[:, None]
-        return observations, np.repeat(stretches.previous_rewards[:, None], stretches.horizon, axis=1)
+        return observations, np.repeat(
+            stretches.previous_rewards[:, None], stretches.horizon, axis=1
+        )
 
 
 class Mean:
@@ -63,7 +73,9 @@ class Mean:
 
     def predict(self, stretches: Stretches) -> Futures:
         """The mean at every step after the start."""
-        observations = np.empty((len(stretches.episodes), stretches.horizon + 1, len(self._observation)))
+        observations = np.empty(
+            (len(stretches.episodes), stretches.horizon + 1, len(self._observation))
+        )
         observations[:, 0], observations[:, 1:] = stretches.observations[:, 0], self._observation
         return observations, np.full((len(stretches.episodes), stretches.horizon), self._reward)
 
@@ -71,8 +83,9 @@ class Mean:
 class RidgeRegression:
     """Next observation and reward as a linear function of observation and action (Hoerl and Kennard 1970).
 
-    Inputs are standardised, and the penalty is `penalty` per sample; discrete actions enter as one-hots. Predictions
-    are held within the recorded range and half its width beyond, since linear dynamics may explode.
+    Inputs are standardised, and the penalty is `penalty` per sample; discrete actions enter as
+    one-hots. Predictions are held within the recorded range and half its width beyond, since linear
+    dynamics may explode.
 
     Args:
         train: What to fit.
@@ -93,7 +106,10 @@ class RidgeRegression:
         scaled = (inputs - self._mean) / self._std
         gram = scaled.T @ scaled + penalty * len(scaled) * np.eye(scaled.shape[1])
         self._weights = np.linalg.solve(gram, scaled.T @ (targets - self._centre))
-        low, high = train.observations.min(0).astype(np.float64), train.observations.max(0).astype(np.float64)
+        low, high = (
+            train.observations.min(0).astype(np.float64),
+            train.observations.max(0).astype(np.float64),
+        )
         self._low, self._high = low - (high - low) / 2, high + (high - low) / 2
 
     def predict(self, stretches: Stretches) -> Futures:

@@ -23,9 +23,11 @@ class Calibration:
     Attributes:
         levels: Nominal coverage.
         coverage: Measured coverage [horizons, levels], averaged over features that vary.
-        width: Mean width of the intervals [horizons, levels], in standard deviations of the features.
+        width: Mean width of the intervals [horizons, levels], in standard deviations of the
+            features.
         num_samples: Samples per start; 0 where the model gave the intervals itself.
-        is_calibrated: False where the model gives intervals and says that no held-out episodes set their width.
+        is_calibrated: False where the model gives intervals and says that no held-out episodes set
+            their width.
     """
 
     levels: tuple[float, ...]
@@ -48,8 +50,9 @@ def interval_calibration(
 
     None where no feature varies or all samples agree.
 
-    Under honest samples the rank of the outcome is uniform (Talagrand's rank histogram), which is free of the bias that
-    quantiles of few samples have; ties, as with discrete features, are broken at random.
+    Under honest samples the rank of the outcome is uniform (Talagrand's rank histogram), which is
+    free of the bias that quantiles of few samples have; ties, as with discrete features, are broken
+    at random.
     """
     is_varying = stretches.observations.std(axis=(0, 1)) > 0
     if num_samples < 2 or not is_varying.any():
@@ -63,7 +66,10 @@ def interval_calibration(
         return _claimed(model, chosen, part, columns, scale, is_varying)
     generator = torch.Generator(device).manual_seed(seed)
     samples = np.stack(
-        [model_futures(model, chosen, part, generator).observations[:, columns] for _ in range(num_samples)]
+        [
+            model_futures(model, chosen, part, generator).observations[:, columns]
+            for _ in range(num_samples)
+        ]
     )
     if not (np.ptp(samples, axis=0) > 0).any():
         return None
@@ -79,7 +85,10 @@ def _claimed(
     scale: NDArray[np.float64],
     is_varying: NDArray[np.bool_],
 ) -> Calibration:
-    """Coverage of the intervals that a model gives itself: `intervals(start, actions, coverage)` has `low`, `high`."""
+    """Coverage of the intervals that a model gives itself.
+
+    `intervals(start, actions, coverage)` has `low`, `high`.
+    """
     actions = torch.as_tensor(part.actions, device=starts.observations.device)
     truth = part.observations[:, columns][..., is_varying]
     coverage, width = np.empty((len(columns), len(LEVELS))), np.empty((len(columns), len(LEVELS)))
@@ -89,9 +98,11 @@ def _claimed(
             warnings.filterwarnings("ignore", message="intervals of this .* are not calibrated")
             claimed = model.intervals(starts, actions, level)
         low, high = (
-            bound.double().cpu().numpy()[:, columns - 1][..., is_varying] for bound in (claimed.low, claimed.high)
+            bound.double().cpu().numpy()[:, columns - 1][..., is_varying]
+            for bound in (claimed.low, claimed.high)
         )
-        # Bounds and records are float32 numbers: one that is constant may be a rounding away from its interval.
+        # Bounds and records are float32 numbers: one that is constant may be a rounding away from
+        # its interval.
         slack = 1e-6 * (scale[is_varying] + np.abs(truth))
         for i, step in enumerate(columns):
             rows = part.num_steps >= step
@@ -99,7 +110,9 @@ def _claimed(
                 truth[rows, i] - slack[rows, i] <= high[rows, i]
             )
             coverage[i, j] = is_inside.mean() if rows.any() else np.nan
-            width[i, j] = ((high - low)[rows, i] / scale[is_varying]).mean() if rows.any() else np.nan
+            width[i, j] = (
+                ((high - low)[rows, i] / scale[is_varying]).mean() if rows.any() else np.nan
+            )
     return Calibration(LEVELS, coverage, width, 0, bool(getattr(model, "is_calibrated", True)))
 
 
@@ -117,14 +130,17 @@ def _coverage(
     num_below, num_equal = (samples < truth).sum(0), (samples == truth).sum(0)
     generator = np.random.default_rng(seed)
     ranks = num_below + generator.integers(num_equal + 1)
-    # A place within the rank's share is uniform for any number of samples; its middle is only where levels divide it.
+    # A place within the rank's share is uniform for any number of samples; its middle is only where
+    # levels divide it.
     place = (ranks + generator.random(ranks.shape)) / (num_samples + 1)
     ordered = np.sort(samples, axis=0) / scale
     coverage, width = np.empty((len(columns), len(LEVELS))), np.empty((len(columns), len(LEVELS)))
     for i, step in enumerate(columns):
         rows = part.num_steps >= step
         for j, level in enumerate(LEVELS):
-            coverage[i, j] = (np.abs(place[rows, i] - 0.5) <= level / 2).mean() if rows.any() else np.nan
+            coverage[i, j] = (
+                (np.abs(place[rows, i] - 0.5) <= level / 2).mean() if rows.any() else np.nan
+            )
             low, high = np.quantile(ordered[:, rows, i], [(1 - level) / 2, (1 + level) / 2], axis=0)
             width[i, j] = (high - low).mean() if rows.any() else np.nan
     return Calibration(LEVELS, coverage, width, num_samples)

@@ -1,7 +1,7 @@
 """Charts as SVG text, for pages that must stand alone: no scripts, no fonts, nothing loaded from anywhere.
 
-Colours come from CSS variables of the page (`--c0`, `--c1`, ..., `--ink`, `--muted`, `--grid`), so that one drawing
-serves light and dark screens.
+Colours come from CSS variables of the page (`--c0`, `--c1`, ..., `--ink`, `--muted`, `--grid`), so
+that one drawing serves light and dark screens.
 """
 
 import itertools
@@ -54,7 +54,9 @@ class Frame:
 
     def x(self, value: float) -> float:
         """Horizontal place of a value, in pixels."""
-        return _LEFT + (value - self.x_low) / (self.x_high - self.x_low) * (self.width - _LEFT - _RIGHT)
+        return _LEFT + (value - self.x_low) / (self.x_high - self.x_low) * (
+            self.width - _LEFT - _RIGHT
+        )
 
     def y(self, value: float) -> float:
         """Vertical place of a value, in pixels from the top."""
@@ -80,7 +82,8 @@ def line_chart(
         x_label: Caption of the horizontal axis.
         y_label: Caption of the vertical axis.
         description: What the chart shows, for readers who cannot see it.
-        y_limit: Upper end of the vertical axis; lines that pass it leave the picture. None takes the largest value.
+        y_limit: Upper end of the vertical axis; lines that pass it leave the picture. None takes
+            the largest value.
         x_ticks: Places of the horizontal ticks; None chooses round numbers.
         shaded: An interval of x with a caption.
         threshold: A horizontal line with a caption.
@@ -91,13 +94,17 @@ def line_chart(
         parts.append(_shade(frame, *shaded))
     if threshold is not None:
         parts.append(_threshold(frame, *threshold))
-    parts += [_band(frame, line) for line in series if line.low is not None and line.high is not None]
+    parts += [
+        _band(frame, line) for line in series if line.low is not None and line.high is not None
+    ]
     parts += [_line(frame, line) for line in series]
     parts.append(_end_labels(frame, series))
     return _svg(frame, description, parts)
 
 
-def number_line(marks: Sequence[tuple[str, float, int]], interval: tuple[float, float], description: str) -> str:
+def number_line(
+    marks: Sequence[tuple[str, float, int]], interval: tuple[float, float], description: str
+) -> str:
     """Labelled marks on a line from the smallest to the largest, and a bar for the interval of one of them.
 
     Args:
@@ -110,7 +117,9 @@ def number_line(marks: Sequence[tuple[str, float, int]], interval: tuple[float, 
     margin = 0.04 * (high - low or 1.0)
     frame = Frame(low - margin, high + margin, 0, 1, height=150)
     middle = 70
-    parts = [f'<line class="axis" x1="{_LEFT}" x2="{frame.width - _RIGHT}" y1="{middle}" y2="{middle}"/>']
+    parts = [
+        f'<line class="axis" x1="{_LEFT}" x2="{frame.width - _RIGHT}" y1="{middle}" y2="{middle}"/>'
+    ]
     ends = [frame.x(min(max(value, low), high)) for value in interval]
     parts.append(
         f'<rect x="{ends[0]:.1f}" y="{middle - 9}" width="{max(ends[1] - ends[0], 1):.1f}" height="18" rx="4" '
@@ -131,7 +140,15 @@ def short(value: float) -> str:
     if value != 0 and (abs(value) < 1e-4 or abs(value) >= 1e5):
         return f"{value:.0e}"
     digits = (
-        0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3 if abs(value) >= 0.001 else 4
+        0
+        if abs(value) >= 100
+        else 1
+        if abs(value) >= 10
+        else 2
+        if abs(value) >= 1
+        else 3
+        if abs(value) >= 0.001
+        else 4
     )
     return "0" if value == 0 else f"{value:.{digits}f}"
 
@@ -150,7 +167,10 @@ def percent(share: float) -> str:
 
 
 def times_fewer(ratio: float, noun: str) -> str:
-    """How many times fewer of something there are, or more: "2.0 times fewer steps", "as many steps"."""
+    """How many times fewer of something there are, or more.
+
+    "2.0 times fewer steps", "as many steps".
+    """
     if f"{ratio:.1f}" == "1.0":
         return f"as many {noun}"
     return f"{ratio:.1f} times fewer {noun}" if ratio > 1 else f"{1 / ratio:.1f} times more {noun}"
@@ -166,7 +186,9 @@ def _frame(series: Sequence[Series], y_limit: float | None, clip: str) -> Frame:
     tops = [np.asarray(line.high if line.high is not None else line.y, float) for line in series]
     top = y_limit if y_limit is not None else 1.08 * float(np.nanmax(np.concatenate(tops)))
     x_low, x_high = float(places.min()), float(places.max())
-    return Frame(x_low, x_high if x_high > x_low else x_low + 1, 0.0, top if top > 0 else 1.0, clip=clip)
+    return Frame(
+        x_low, x_high if x_high > x_low else x_low + 1, 0.0, top if top > 0 else 1.0, clip=clip
+    )
 
 
 def _svg(frame: Frame, description: str, parts: Sequence[str]) -> str:
@@ -255,7 +277,9 @@ def _end_labels(frame: Frame, series: Sequence[Series]) -> str:
     last = [float(np.asarray(line.y, float)[-1]) for line in series]
     wanted = [frame.y(min(max(value, frame.y_low), frame.y_high)) for value in last]
     x, parts = frame.width - _RIGHT + 8, []
-    for line, value, y in zip(series, last, spread_out(wanted, 16, frame.y(frame.y_low)), strict=True):
+    for line, value, y in zip(
+        series, last, spread_out(wanted, 16, frame.y(frame.y_low)), strict=True
+    ):
         note = " ↑" if value > frame.y_high else ""
         parts.append(
             f'<text class="label" x="{x}" y="{y + 4:.1f}" fill="var(--c{line.colour})">'
@@ -276,4 +300,6 @@ def spread_out(places: Sequence[float], distance: float, limit: float) -> list[f
 
 
 def _text(x: float, y: float, text: str, anchor: str, kind: str) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    return (
+        f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    )

@@ -1,4 +1,7 @@
-"""Is one arm better than another: probability of improvement, paired difference, permutation test."""
+"""Is one arm better than another.
+
+Probability of improvement, paired difference, permutation test.
+"""
 
 from dataclasses import dataclass
 from itertools import chain, combinations
@@ -24,9 +27,10 @@ def probability_of_improvement(
 ) -> Interval:
     """Probability that a run of x scores higher than a run of y, a tie counting half (Mann-Whitney U / (n_x n_y)).
 
-    Averaged over tasks; the interval resamples the runs of each task and arm separately (Agarwal et al. 2021, section
-    4.3). Where every run of x beats every run of y the bootstrap interval shrinks to [1, 1]: it then says nothing about
-    runs that were not made, and `exact_permutation_test` is the honest companion.
+    Averaged over tasks; the interval resamples the runs of each task and arm separately (Agarwal et
+    al. 2021, section 4.3). Where every run of x beats every run of y the bootstrap interval shrinks
+    to [1, 1]: it then says nothing about runs that were not made, and `exact_permutation_test` is
+    the honest companion.
 
     Args:
         x: scores [tasks, runs of x], or [runs of x] of one task.
@@ -36,11 +40,14 @@ def probability_of_improvement(
         seed: seed of the resampling.
 
     Raises:
-        ConfigError: on scores that are not finite, of fewer than two runs or of unequally many tasks.
+        ConfigError: on scores that are not finite, of fewer than two runs or of unequally many
+            tasks.
     """
     first, second = task_scores(x, "x"), task_scores(y, "y")
     if len(first) != len(second):
-        raise ConfigError(f"x has {len(first)} tasks and y has {len(second)}; give both arms the same tasks")
+        raise ConfigError(
+            f"x has {len(first)} tasks and y has {len(second)}; give both arms the same tasks"
+        )
     check_resampling(confidence, num_resamples)
     wins = (np.sign(first[:, :, None] - second[:, None, :]) + 1) / 2
     generator = np.random.default_rng(seed)
@@ -56,7 +63,9 @@ def _resampling_shares(
 ) -> NDArray[np.float64]:
     """How large a share [N, tasks, runs] of each resample each run makes up."""
     num_tasks, num_runs = shape
-    counts = generator.multinomial(num_runs, np.full(num_runs, 1 / num_runs), size=(num_resamples, num_tasks))
+    counts = generator.multinomial(
+        num_runs, np.full(num_runs, 1 / num_runs), size=(num_resamples, num_tasks)
+    )
     return counts / num_runs
 
 
@@ -83,7 +92,9 @@ def paired_difference(
     """
     first, second = finite_array(x, "x"), finite_array(y, "y")
     if first.shape != second.shape:
-        raise ConfigError(f"x has shape {first.shape} and y has {second.shape}; pairs need equal shapes")
+        raise ConfigError(
+            f"x has shape {first.shape} and y has {second.shape}; pairs need equal shapes"
+        )
     return stratified_bootstrap(first - second, statistic, confidence, num_resamples, seed)
 
 
@@ -105,13 +116,18 @@ class PermutationTest:
 
 
 def exact_permutation_test(
-    x: ArrayLike, y: ArrayLike, max_arrangements: int = 200_000, num_samples: int = 100_000, seed: int = 0
+    x: ArrayLike,
+    y: ArrayLike,
+    max_arrangements: int = 200_000,
+    num_samples: int = 100_000,
+    seed: int = 0,
 ) -> PermutationTest:
     """Two-sided permutation test on the difference of means (Fisher 1935; Pitman 1937).
 
-    p is the share of all assignments of the pooled runs to the two arms whose |difference of means| is at least the
-    observed one. Ten runs against ten have 184,756 assignments and are enumerated. Beyond `max_arrangements`,
-    p = (1 + hits) / (1 + samples) of seeded random assignments, which is never 0 (Phipson and Smyth 2010).
+    p is the share of all assignments of the pooled runs to the two arms whose |difference of means|
+    is at least the observed one. Ten runs against ten have 184,756 assignments and are enumerated.
+    Beyond `max_arrangements`, p = (1 + hits) / (1 + samples) of seeded random assignments, which is
+    never 0 (Phipson and Smyth 2010).
 
     Args:
         x: scores [runs of x] of one task.
@@ -125,12 +141,18 @@ def exact_permutation_test(
     """
     first, second = finite_array(x, "x"), finite_array(y, "y")
     if first.ndim != 1 or second.ndim != 1:
-        raise ConfigError(f"x has shape {first.shape} and y has {second.shape}; give [runs] of one task")
+        raise ConfigError(
+            f"x has shape {first.shape} and y has {second.shape}; give [runs] of one task"
+        )
     check_resampling(0.5, num_samples)
     pooled, size = np.concatenate([first, second]), len(first)
     num_arrangements = comb(len(pooled), size)
     is_exact = num_arrangements <= max_arrangements
-    arms = _all_arms(len(pooled), size) if is_exact else _random_arms(len(pooled), size, num_samples, seed)
+    arms = (
+        _all_arms(len(pooled), size)
+        if is_exact
+        else _random_arms(len(pooled), size, num_samples, seed)
+    )
     sums = pooled[arms].sum(axis=1)
     differences = sums / size - (pooled.sum() - sums) / len(second)
     difference = float(first.mean() - second.mean())

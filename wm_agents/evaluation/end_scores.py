@@ -1,4 +1,7 @@
-"""Scores of a predicted probability that something happens: ranking, precision and squared error."""
+"""Scores of a predicted probability that something happens.
+
+Ranking, precision and squared error.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,7 +11,10 @@ from wm_agents.errors import ConfigError
 
 
 def brier_score(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
-    """Mean squared difference between the probability and the outcome 0 or 1 (Brier 1950); 0 is perfect."""
+    """Mean squared difference between the probability and the outcome 0 or 1 (Brier 1950).
+
+    0 is perfect.
+    """
     predicted, happened = _checked(probabilities, outcomes)
     return float(np.mean((predicted - happened) ** 2))
 
@@ -23,14 +29,16 @@ def auroc(probabilities: ArrayLike, outcomes: ArrayLike) -> float | None:
     if num_events == 0 or num_others == 0:
         return None
     ranks = rankdata(predicted)
-    return float((ranks[happened].sum() - num_events * (num_events + 1) / 2) / (num_events * num_others))
+    return float(
+        (ranks[happened].sum() - num_events * (num_events + 1) / 2) / (num_events * num_others)
+    )
 
 
 def average_precision(probabilities: ArrayLike, outcomes: ArrayLike) -> float | None:
     """Precision averaged over recall, thresholds at every distinct probability; None where no event occurs.
 
-    The area under the precision-recall curve without interpolation; chance gives the share of events. It is the telling
-    number for rare events, where AUROC flatters.
+    The area under the precision-recall curve without interpolation; chance gives the share of
+    events. It is the telling number for rare events, where AUROC flatters.
     """
     predicted, happened = _checked(probabilities, outcomes)
     if not happened.any():
@@ -42,10 +50,19 @@ def average_precision(probabilities: ArrayLike, outcomes: ArrayLike) -> float | 
     return float(np.sum(np.diff(found, prepend=0) / hits[-1] * (found / taken)))
 
 
-def _checked(probabilities: ArrayLike, outcomes: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    predicted, happened = np.asarray(probabilities, np.float64).ravel(), np.asarray(outcomes, np.bool_).ravel()
+def _checked(
+    probabilities: ArrayLike, outcomes: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    predicted, happened = (
+        np.asarray(probabilities, np.float64).ravel(),
+        np.asarray(outcomes, np.bool_).ravel(),
+    )
     if predicted.shape != happened.shape or not predicted.size:
-        raise ConfigError(f"{predicted.size} probabilities for {happened.size} outcomes: give equally many, at least 1")
+        raise ConfigError(
+            f"{predicted.size} probabilities for {happened.size} outcomes: give equally many, at least 1"
+        )
     if not np.all((predicted >= 0) & (predicted <= 1)):
-        raise ConfigError(f"probabilities lie in [0, 1], got {predicted.min()} to {predicted.max()}")
+        raise ConfigError(
+            f"probabilities lie in [0, 1], got {predicted.min()} to {predicted.max()}"
+        )
     return predicted, happened

@@ -1,4 +1,7 @@
-"""Whole episodes of an agent in an environment: returns, lengths and successes without length bias."""
+"""Whole episodes of an agent in an environment.
+
+Returns, lengths and successes without length bias.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +14,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
-from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError
 from wm_agents.protocols import Agent
+from wm_agents.training.config_checks import require_integers
 
 MAX_ENVS = 64
 """How many environments `evaluate` steps side by side unless told otherwise."""
@@ -28,8 +31,10 @@ class EpisodeResults:
     Attributes:
         returns: Undiscounted sums of rewards [E].
         lengths: Steps [E].
-        successes: `info["is_success"]` at the last step [E]; None where the environment does not report it.
-        num_solved_starts: Starts that were solved before the first action; they are not among the E episodes.
+        successes: `info["is_success"]` at the last step [E]; None where the environment does not
+            report it.
+        num_solved_starts: Starts that were solved before the first action; they are not among the E
+            episodes.
     """
 
     returns: NDArray[np.float64]
@@ -56,7 +61,9 @@ class EpisodeResults:
             "num_episodes": float(len(self.returns)),
             "num_solved_starts": float(self.num_solved_starts),
         }
-        return numbers if self.success_rate is None else {**numbers, "success_rate": self.success_rate}
+        return (
+            numbers if self.success_rate is None else {**numbers, "success_rate": self.success_rate}
+        )
 
 
 class RandomAgent:
@@ -81,7 +88,9 @@ class RandomAgent:
         """One action, or one for each row when `episode_start` says how many rows there are."""
         if episode_start is None:
             return self._space.sample(), state
-        return np.stack([np.asarray(self._space.sample()) for _ in range(len(episode_start))]), state
+        return np.stack(
+            [np.asarray(self._space.sample()) for _ in range(len(episode_start))]
+        ), state
 
 
 def evaluate(
@@ -96,13 +105,15 @@ def evaluate(
 ) -> EpisodeResults:
     """Run an agent for whole episodes.
 
-    Episode k starts from seed + k, in `gym.make(env)` exactly, whatever `num_envs` is; every started episode is run to
-    its end and counted, so that short ones are not counted more often (the first E to finish would be the short ones).
-    Starts that `info["is_success"]` calls solved at the reset are skipped, counted, and made up for by later seeds.
+    Episode k starts from seed + k, in `gym.make(env)` exactly, whatever `num_envs` is; every
+    started episode is run to its end and counted, so that short ones are not counted more often
+    (the first E to finish would be the short ones). Starts that `info["is_success"]` calls solved
+    at the reset are skipped, counted, and made up for by later seeds.
 
     Args:
         agent: Anything with Stable-Baselines3's `predict`, for batches.
-        env: An id, or a vector environment of yours (left open), which takes an integer seed for row 0.
+        env: An id, or a vector environment of yours (left open), which takes an integer seed for
+            row 0.
         episodes: E, at least 1.
         seed: Seed of the first episode.
         num_envs: Environments side by side; by default as many as episodes, at most `MAX_ENVS`.
@@ -110,8 +121,8 @@ def evaluate(
         deterministic: Passed to `predict`.
 
     Raises:
-        ConfigError: On counts below 1, on a single environment in place of an id, on options beside a ready
-            environment, and when nearly all starts are solved.
+        ConfigError: On counts below 1, on a single environment in place of an id, on options beside
+            a ready environment, and when nearly all starts are solved.
     """
     require_integers(None, episodes=episodes, num_envs=1 if num_envs is None else num_envs)
     require_integers(0, seed=seed)
@@ -122,7 +133,9 @@ def evaluate(
         waves, num_found, num_starts = [], 0, 0
         while num_found < episodes:
             if num_starts >= _MAX_STARTS_PER_EPISODE * episodes + rows.num_envs:
-                raise ConfigError(f"{num_starts - num_found} of {num_starts} starts are solved: make the task harder")
+                raise ConfigError(
+                    f"{num_starts - num_found} of {num_starts} starts are solved: make the task harder"
+                )
             waves.append(_run_wave(agent, rows, seed + num_starts, deterministic))
             num_starts += rows.num_envs
             num_found += int((~waves[-1].is_solved_start).sum())
@@ -135,12 +148,17 @@ def _opened(
 ) -> Iterator[VectorEnv[Any, Any, Any]]:
     if isinstance(env, VectorEnv):
         if env_kwargs:
-            raise ConfigError(f"env_kwargs={env_kwargs} beside a ready environment: make it with these options instead")
+            raise ConfigError(
+                f"env_kwargs={env_kwargs} beside a ready environment: make it with these options instead"
+            )
         yield env
         return
     if isinstance(env, gym.Env):
-        raise ConfigError("a single environment cannot be copied: give its id, or gym.vector.SyncVectorEnv([make] * n)")
-    # A registered vector entry point may differ from the single environment; the single one is what is asked about.
+        raise ConfigError(
+            "a single environment cannot be copied: give its id, or gym.vector.SyncVectorEnv([make] * n)"
+        )
+    # A registered vector entry point may differ from the single environment; the single one is what
+    # is asked about.
     rows = gym.make_vec(env, num_envs, vectorization_mode="sync", **(env_kwargs or {}))
     try:
         yield rows
@@ -172,7 +190,9 @@ def _run_wave(agent: Agent, env: VectorEnv[Any, Any, Any], seed: int, determinis
     )
     is_running, is_start, state = np.ones(num_envs, np.bool_), np.ones(num_envs, np.bool_), None
     while is_running.any():
-        actions, state = agent.predict(observations, state=state, episode_start=is_start, deterministic=deterministic)
+        actions, state = agent.predict(
+            observations, state=state, episode_start=is_start, deterministic=deterministic
+        )
         observations, rewards, terminations, truncations, infos = env.step(actions)
         is_start = np.asarray(terminations) | np.asarray(truncations)
         wave.returns += np.where(is_running, rewards, 0.0)
@@ -184,7 +204,9 @@ def _run_wave(agent: Agent, env: VectorEnv[Any, Any, Any], seed: int, determinis
     return wave
 
 
-def _note_successes(wave: _Wave, infos: dict[str, Any], is_last: NDArray[np.bool_], mode: Any) -> None:
+def _note_successes(
+    wave: _Wave, infos: dict[str, Any], is_last: NDArray[np.bool_], mode: Any
+) -> None:
     final = infos.get("final_info", infos) if mode == AutoresetMode.SAME_STEP else infos
     flags = _success_flags(final, len(is_last))
     if flags is not None and is_last.any():

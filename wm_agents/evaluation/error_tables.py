@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 from wm_agents.evaluation.starts import Stretches
 
 NON_FINITE_ERROR = 1000.0
-"""What a prediction that is not finite, or further off than this, counts as: standard deviations of the feature."""
+"""What a prediction that is not finite, or further off than this, counts as.
+
+Standard deviations of the feature.
+"""
 
 _NUM_RESAMPLES = 1000
 _CONFIDENCE = 0.95
@@ -21,18 +24,20 @@ Array = NDArray[np.float64]
 class ErrorTable:
     """Errors of one method, a row per horizon and a column per feature [horizons, O]; totals are in the last column.
 
-    Features are in their own units. The total is in standard deviations of the features, the root mean square over
-    features of each start's error, since numbers of different units do not add up.
+    Features are in their own units. The total is in standard deviations of the features, the root
+    mean square over features of each start's error, since numbers of different units do not add up.
 
     Attributes:
         mean_squared: Mean squared error, and its limits.
-        mean_squared_low: Lower 95% limit, episodes resampled; 0 where a single episode lasts so long.
+        mean_squared_low: Lower 95% limit, episodes resampled; 0 where a single episode lasts so
+            long.
         mean_squared_high: Upper 95% limit; infinite there.
         mean_absolute: Mean absolute error.
         median: Median absolute error.
         p95: 95th percentile of the absolute error.
-        exact: Share of predictions that round to the recorded integer; NaN for features that are not integer-valued,
-            and in total the share of starts at which all integer-valued features are right.
+        exact: Share of predictions that round to the recorded integer; NaN for features that are
+            not integer-valued, and in total the share of starts at which all integer-valued
+            features are right.
     """
 
     mean_squared: Array
@@ -78,7 +83,9 @@ def error_tables(
     rows = [
         _row(errors[scored, step - 1], totals[scored, step - 1], is_integer)
         | _limits_row(errors[:, step - 1], totals[:, step - 1], stretches, step, seed)
-        for step, scored in zip(horizons, stretches.is_scored.T[np.array(horizons) - 1], strict=True)
+        for step, scored in zip(
+            horizons, stretches.is_scored.T[np.array(horizons) - 1], strict=True
+        )
     ]
     return ErrorTable(**{name: np.stack([row[name] for row in rows]) for name in rows[0]})
 
@@ -100,9 +107,13 @@ def _row(errors: Array, totals: Array, is_integer: NDArray[np.bool_] | None) -> 
     }
 
 
-def _limits_row(errors: Array, totals: Array, stretches: Stretches, step: int, seed: int) -> dict[str, Array]:
+def _limits_row(
+    errors: Array, totals: Array, stretches: Stretches, step: int, seed: int
+) -> dict[str, Array]:
     squares = np.concatenate([errors**2, totals], axis=1)
-    low, high = episode_limits(squares[:, None], stretches.is_scored[:, step - 1 : step], stretches.episodes, seed)
+    low, high = episode_limits(
+        squares[:, None], stretches.is_scored[:, step - 1 : step], stretches.episodes, seed
+    )
     return {"mean_squared_low": low[0], "mean_squared_high": high[0]}
 
 
@@ -115,11 +126,13 @@ def error_curve(scaled_errors: Array, stretches: Stretches, seed: int) -> ErrorC
     return ErrorCurve(np.sqrt(mean), np.sqrt(low[:, 0]), np.sqrt(high[:, 0]))
 
 
-def episode_limits(values: Array, mask: NDArray[np.bool_], episodes: NDArray[np.int64], seed: int) -> tuple[Any, Any]:
+def episode_limits(
+    values: Array, mask: NDArray[np.bool_], episodes: NDArray[np.int64], seed: int
+) -> tuple[Any, Any]:
     """Percentile limits [H, C] of the mean of values [W, H, C] over masked starts [W, H], episodes resampled.
 
-    The starts of one episode are not independent; resampling starts would make the interval far too narrow. A single
-    episode says nothing of how others differ: the limits are 0 and infinity.
+    The starts of one episode are not independent; resampling starts would make the interval far too
+    narrow. A single episode says nothing of how others differ: the limits are 0 and infinity.
     """
     numbers, place = np.unique(episodes, return_inverse=True)
     sums = np.zeros((len(numbers), *values.shape[1:]))
@@ -127,11 +140,15 @@ def episode_limits(values: Array, mask: NDArray[np.bool_], episodes: NDArray[np.
     np.add.at(sums, place, values * mask[..., None])
     np.add.at(counts, place, mask)
     generator = np.random.default_rng(seed)
-    weights = generator.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=_NUM_RESAMPLES)
+    weights = generator.multinomial(
+        len(numbers), np.full(len(numbers), 1 / len(numbers)), size=_NUM_RESAMPLES
+    )
     drawn_counts = weights @ counts
     drawn_sums = np.tensordot(weights, sums, axes=1)
     # A resample in which no episode reaches the horizon says nothing about it.
-    means = np.where(drawn_counts[..., None] > 0, drawn_sums / np.maximum(drawn_counts, 1)[..., None], np.nan)
+    means = np.where(
+        drawn_counts[..., None] > 0, drawn_sums / np.maximum(drawn_counts, 1)[..., None], np.nan
+    )
     low, high = np.nanquantile(means, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2], axis=0)
     is_single = (counts > 0).sum(axis=0) < 2
     low[is_single], high[is_single] = 0.0, np.inf

@@ -1,7 +1,7 @@
 """Which columns of an observation belong together: one-hots, angles and flattened blocks, found in spaces and data.
 
-A model is judged by its worst group. Were it judged by columns, a one-hot of 24 hours would count 24 times; were it
-judged by their mean, 24 easy columns would hide one that nobody can predict.
+A model is judged by its worst group. Were it judged by columns, a one-hot of 24 hours would count
+24 times; were it judged by their mean, 24 easy columns would hide one that nobody can predict.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,9 +25,10 @@ class FeatureGroup:
     Attributes:
         name: What sentences call it.
         columns: Of the observation, at least one.
-        has_one_unit: The columns share a unit, as those of a one-hot, an angle or an image do: errors are then divided
-            by the spread of the whole group, so that a category that is seen once in a thousand steps weighs as much
-            as it occurs. Else each column is divided by its own.
+        has_one_unit: The columns share a unit, as those of a one-hot, an angle or an image do:
+            errors are then divided by the spread of the whole group, so that a category that is
+            seen once in a thousand steps weighs as much as it occurs. Else each column is divided
+            by its own.
     """
 
     name: str
@@ -47,8 +48,8 @@ def feature_groups(
     Args:
         names: Names of the O features.
         rows: All recorded observations [N, O].
-        space: The observation space before it was flattened. Each key of a Dict is a group, as is an array of two or
-            more axes; None, or one of another size, says nothing.
+        space: The observation space before it was flattened. Each key of a Dict is a group, as is
+            an array of two or more axes; None, or one of another size, says nothing.
         given: Columns by name of the group.
 
     Raises:
@@ -56,19 +57,32 @@ def feature_groups(
     """
     groups = _given_groups(given or {}, len(names))
     taken = {column for group in groups for column in group.columns}
-    for group in (*_space_groups(space, len(names)), *_one_hots(names, rows), *_angles(names, rows)):
+    for group in (
+        *_space_groups(space, len(names)),
+        *_one_hots(names, rows),
+        *_angles(names, rows),
+    ):
         if taken.isdisjoint(group.columns):
             groups.append(group)
             taken.update(group.columns)
-    groups += [FeatureGroup(name, (column,)) for column, name in enumerate(names) if column not in taken]
+    groups += [
+        FeatureGroup(name, (column,)) for column, name in enumerate(names) if column not in taken
+    ]
     return tuple(sorted(groups, key=lambda group: group.columns))
 
 
 def _given_groups(given: Mapping[str, Sequence[int]], num_features: int) -> list[FeatureGroup]:
-    groups = [FeatureGroup(str(name), tuple(int(column) for column in columns)) for name, columns in given.items()]
+    groups = [
+        FeatureGroup(str(name), tuple(int(column) for column in columns))
+        for name, columns in given.items()
+    ]
     columns = [column for group in groups for column in group.columns]
-    if any(not group.columns for group in groups) or any(not 0 <= column < num_features for column in columns):
-        raise TrajectoryError(f"groups name columns from 0 to {num_features - 1}, at least one each, got {dict(given)}")
+    if any(not group.columns for group in groups) or any(
+        not 0 <= column < num_features for column in columns
+    ):
+        raise TrajectoryError(
+            f"groups name columns from 0 to {num_features - 1}, at least one each, got {dict(given)}"
+        )
     if len(set(columns)) < len(columns):
         raise TrajectoryError(f"a column is in one group, got {dict(given)}")
     return groups
@@ -76,7 +90,11 @@ def _given_groups(given: Mapping[str, Sequence[int]], num_features: int) -> list
 
 def _space_groups(space: Any, num_features: int) -> list[FeatureGroup]:
     """The groups of a space whose flattened form has this many numbers."""
-    if not isinstance(space, spaces.Space) or not space.is_np_flattenable or spaces.flatdim(space) != num_features:
+    if (
+        not isinstance(space, spaces.Space)
+        or not space.is_np_flattenable
+        or spaces.flatdim(space) != num_features
+    ):
         return []
     groups, first = [], 0
     for name, size, has_one_unit in _blocks(space, ""):
@@ -140,17 +158,25 @@ def _angles(names: Sequence[str], rows: NDArray[np.float32]) -> Iterator[Feature
         if first in is_taken:
             continue
         for second in candidates[place + 1 :]:
-            if second in is_taken or abs(squares[first][0] + squares[second][0] - 1) > _MAX_CIRCLE_ERROR:
+            if (
+                second in is_taken
+                or abs(squares[first][0] + squares[second][0] - 1) > _MAX_CIRCLE_ERROR
+            ):
                 continue
             if np.abs(squares[first] + squares[second] - 1).max() <= _MAX_CIRCLE_ERROR:
                 columns = (first, second)
                 is_taken.update(columns)
-                yield FeatureGroup(f"angle of {names[first]} and {names[second]}", columns, has_one_unit=True)
+                yield FeatureGroup(
+                    f"angle of {names[first]} and {names[second]}", columns, has_one_unit=True
+                )
                 break
 
 
 def _common_name(names: Sequence[str], columns: tuple[int, ...]) -> str:
-    """What the names of the columns begin with, such as "hour" for "hour 0" to "hour 23"; else the first and last."""
+    """What the names of the columns begin with, such as "hour" for "hour 0" to "hour 23".
+
+    Else the first and last.
+    """
     first, last = names[columns[0]], names[columns[-1]]
     prefix = first
     for column in columns:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wm_agents.evaluation.starts import Stretches
 from wm_agents.protocols import ModelState, Rollout, WorldModel
-from wm_agents.trajectories import Trajectories
+from wm_envs.data.trajectories import Trajectories
 
 _ROWS_AT_ONCE = 2048
 
@@ -33,8 +33,9 @@ class ModelFutures:
 def start_states(model: WorldModel, trajectories: Trajectories, stretches: Stretches) -> ModelState:
     """The model's state at the start of each stretch.
 
-    A model that carries more than the observation is led through the episode from its beginning: it imagines each
-    recorded action and is then shown what was really observed, so that its memory is what it would be in use.
+    A model that carries more than the observation is led through the episode from its beginning: it
+    imagines each recorded action and is then shown what was really observed, so that its memory is
+    what it would be in use.
     """
     device = getattr(model, "device", None)
     state = model.start(torch.as_tensor(stretches.observations[:, 0], device=device))
@@ -43,7 +44,9 @@ def start_states(model: WorldModel, trajectories: Trajectories, stretches: Stret
     hidden = [values.clone() for values in state.hidden]
     # One walk per episode serves all of its stretches.
     order = np.argsort(-trajectories.lengths, kind="stable")
-    walk = model.start(torch.as_tensor(trajectories.observations[_first_rows(trajectories, order)], device=device))
+    walk = model.start(
+        torch.as_tensor(trajectories.observations[_first_rows(trajectories, order)], device=device)
+    )
     for position in range(int(stretches.positions.max()) + 1):
         for place, row in _places(order, stretches, position):
             for values, walked in zip(hidden, walk.hidden, strict=True):
@@ -61,7 +64,9 @@ def _first_rows(trajectories: Trajectories, episodes: NDArray[np.int64]) -> NDAr
     return rows
 
 
-def _places(order: NDArray[np.int64], stretches: Stretches, position: int) -> Iterator[tuple[int, int]]:
+def _places(
+    order: NDArray[np.int64], stretches: Stretches, position: int
+) -> Iterator[tuple[int, int]]:
     """(row of the walk, stretch) for the stretches that begin at this position."""
     place_of = {int(episode): place for place, episode in enumerate(order)}
     for row in np.flatnonzero(stretches.positions == position):
@@ -69,12 +74,18 @@ def _places(order: NDArray[np.int64], stretches: Stretches, position: int) -> It
 
 
 def _advanced(
-    model: WorldModel, walk: ModelState, trajectories: Trajectories, episodes: NDArray[np.int64], position: int
+    model: WorldModel,
+    walk: ModelState,
+    trajectories: Trajectories,
+    episodes: NDArray[np.int64],
+    position: int,
 ) -> ModelState:
     """One step on, for the episodes that go on, with the imagined observation replaced by the recorded one."""
     device = walk.observations.device
     rows = walk.select(torch.arange(len(episodes), device=device))
-    actions = torch.as_tensor(trajectories.actions[trajectories.step_starts[episodes] + position], device=device)
+    actions = torch.as_tensor(
+        trajectories.actions[trajectories.step_starts[episodes] + position], device=device
+    )
     state, _ = model.step(rows, actions)
     seen = trajectories.observations[_first_rows(trajectories, episodes) + position + 1]
     return model.start(torch.as_tensor(seen, device=device), state.hidden)
@@ -82,9 +93,15 @@ def _advanced(
 
 @torch.no_grad()
 def model_futures(
-    model: WorldModel, starts: ModelState, stretches: Stretches, generator: torch.Generator | None = None
+    model: WorldModel,
+    starts: ModelState,
+    stretches: Stretches,
+    generator: torch.Generator | None = None,
 ) -> ModelFutures:
-    """Roll the model out open loop: its best guess, or one sample of it where a generator is given."""
+    """Roll the model out open loop.
+
+    Its best guess, or one sample of it where a generator is given.
+    """
     device = starts.observations.device
     parts: list[Rollout] = []
     for first in range(0, len(stretches.actions), _ROWS_AT_ONCE):

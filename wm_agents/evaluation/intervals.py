@@ -1,7 +1,8 @@
 """Estimates with intervals: interquartile mean, stratified bootstrap, Wilson.
 
-After Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS 2021: a result of
-a few runs is an interval, and the interquartile mean is the estimate that neither one lucky nor one failed run decides.
+After Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
+NeurIPS 2021: a result of a few runs is an interval, and the interquartile mean is the estimate that
+neither one lucky nor one failed run decides.
 """
 
 from collections.abc import Callable
@@ -12,13 +13,17 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError
+from wm_agents.training.config_checks import require_integers
 
 Statistic = Callable[..., Any]
-"""A reduction in NumPy's manner, `statistic(values, axis=(1, 2))`: `np.mean`, `np.median`, `interquartile_mean`."""
+"""A reduction in NumPy's manner, `statistic(values, axis=(1, 2))`.
 
-# Resamples are drawn in pieces of at most this many numbers, so that memory stays below some tens of megabytes.
+`np.mean`, `np.median`, `interquartile_mean`.
+"""
+
+# Resamples are drawn in pieces of at most this many numbers, so that memory stays below some tens
+# of megabytes.
 _MAX_RESAMPLED_NUMBERS = 2_000_000
 
 
@@ -54,7 +59,9 @@ def interquartile_mean(values: ArrayLike, axis: None = None) -> float: ...
 def interquartile_mean(values: ArrayLike, axis: int | tuple[int, ...]) -> NDArray[np.float64]: ...
 
 
-def interquartile_mean(values: ArrayLike, axis: int | tuple[int, ...] | None = None) -> float | NDArray[np.float64]:
+def interquartile_mean(
+    values: ArrayLike, axis: int | tuple[int, ...] | None = None
+) -> float | NDArray[np.float64]:
     """Mean of the middle half: a quarter of the values, rounded down, is cut from each end.
 
     Args:
@@ -68,7 +75,9 @@ def interquartile_mean(values: ArrayLike, axis: int | tuple[int, ...] | None = N
         ConfigError: when `values` is empty or not finite.
     """
     numbers = finite_array(values, "values")
-    axes = tuple(range(numbers.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    axes = (
+        tuple(range(numbers.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    )
     moved = np.moveaxis(numbers, axes, range(-len(axes), 0))
     flat = np.sort(moved.reshape(*moved.shape[: numbers.ndim - len(axes)], -1), axis=-1)
     cut = flat.shape[-1] // 4
@@ -87,13 +96,15 @@ def stratified_bootstrap(
 
     Args:
         values: scores [tasks, runs], or [runs] of one task.
-        statistic: reduction over both axes of [tasks, runs]; called on a stack of resamples with `axis=(1, 2)`.
+        statistic: reduction over both axes of [tasks, runs]; called on a stack of resamples with
+            `axis=(1, 2)`.
         confidence: coverage, in (0, 1).
         num_resamples: number of resamples.
         seed: seed of the resampling; equal seeds give equal intervals.
 
     Raises:
-        ConfigError: on values that are not finite or of fewer than two runs, and on a confidence outside (0, 1).
+        ConfigError: on values that are not finite or of fewer than two runs, and on a confidence
+            outside (0, 1).
     """
     scores = task_scores(values, "values")
     check_resampling(confidence, num_resamples)
@@ -126,7 +137,9 @@ def stratified_bootstrap_band(
     """
     numbers = finite_array(curves, "curves")
     if numbers.ndim not in (2, 3) or numbers.shape[-2] < 2:
-        raise ConfigError(f"curves has shape {numbers.shape}; give [runs, K] or [tasks, runs, K] with at least 2 runs")
+        raise ConfigError(
+            f"curves has shape {numbers.shape}; give [runs, K] or [tasks, runs, K] with at least 2 runs"
+        )
     check_resampling(confidence, num_resamples)
     scores = numbers if numbers.ndim == 3 else numbers[None]
     estimate = np.asarray(statistic(scores[None], axis=(1, 2))[0], dtype=np.float64)
@@ -146,7 +159,9 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> In
         ConfigError: on counts or a confidence outside these ranges.
     """
     if trials < 1 or not 0 <= successes <= trials:
-        raise ConfigError(f"successes={successes} of trials={trials}; give 0 <= successes <= trials and trials >= 1")
+        raise ConfigError(
+            f"successes={successes} of trials={trials}; give 0 <= successes <= trials and trials >= 1"
+        )
     check_resampling(confidence)
     rate, z = successes / trials, NormalDist().inv_cdf(0.5 + confidence / 2)
     shrink = 1 + z**2 / trials
@@ -165,40 +180,55 @@ def finite_array(values: ArrayLike, name: str) -> NDArray[np.float64]:
         raise ConfigError(f"{name} is empty; give at least one value")
     if not np.isfinite(numbers).all():
         where = np.argwhere(~np.isfinite(numbers))[0].tolist()
-        raise ConfigError(f"{name}{where} is not finite; give a failed run the score that a failure earns")
+        raise ConfigError(
+            f"{name}{where} is not finite; give a failed run the score that a failure earns"
+        )
     return numbers
 
 
 def task_scores(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    """The scores as [tasks, runs]; raises ConfigError on other shapes and on fewer than two runs."""
+    """The scores as [tasks, runs].
+
+    Raises ConfigError on other shapes and on fewer than two runs.
+    """
     numbers = finite_array(values, name)
     if numbers.ndim not in (1, 2) or numbers.shape[-1] < 2:
-        raise ConfigError(f"{name} has shape {numbers.shape}; give [runs] or [tasks, runs] with at least 2 runs")
+        raise ConfigError(
+            f"{name} has shape {numbers.shape}; give [runs] or [tasks, runs] with at least 2 runs"
+        )
     return np.atleast_2d(numbers)
 
 
 def check_resampling(confidence: float, num_resamples: int = 1) -> None:
     """Raises ConfigError unless 0 < confidence < 1 and num_resamples >= 1."""
     if not 0 < confidence < 1:
-        raise ConfigError(f"confidence={confidence}; give a number between 0 and 1, for example 0.95")
+        raise ConfigError(
+            f"confidence={confidence}; give a number between 0 and 1, for example 0.95"
+        )
     require_integers(None, num_resamples=num_resamples)
     if num_resamples < 1:
         raise ConfigError(f"num_resamples={num_resamples}; give at least 1, better 2000")
 
 
-def percentile_limits(draws: NDArray[np.float64], confidence: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def percentile_limits(
+    draws: NDArray[np.float64], confidence: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The central `confidence` part of draws [N, ...] over the first axis."""
     low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
     return low, high
 
 
-def _resampled(scores: NDArray[np.float64], statistic: Statistic, num_resamples: int, seed: int) -> NDArray[np.float64]:
+def _resampled(
+    scores: NDArray[np.float64], statistic: Statistic, num_resamples: int, seed: int
+) -> NDArray[np.float64]:
     """The statistic [N, ...] of N resamples of scores [tasks, runs, ...]."""
     num_tasks, num_runs = scores.shape[:2]
     generator, tasks = np.random.default_rng(seed), np.arange(num_tasks)[:, None]
     piece = max(1, _MAX_RESAMPLED_NUMBERS // scores.size)
     draws = []
     for start in range(0, num_resamples, piece):
-        runs = generator.integers(num_runs, size=(min(piece, num_resamples - start), num_tasks, num_runs))
+        runs = generator.integers(
+            num_runs, size=(min(piece, num_resamples - start), num_tasks, num_runs)
+        )
         draws.append(np.asarray(statistic(scores[tasks, runs], axis=(1, 2)), dtype=np.float64))
     return np.concatenate(draws)

@@ -1,4 +1,7 @@
-"""A world model judged by its worst part: each group of features, the reward and the termination by itself."""
+"""A world model judged by its worst part.
+
+Each group of features, the reward and the termination by itself.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +14,10 @@ from wm_agents.evaluation.feature_groups import FeatureGroup
 from wm_agents.evaluation.starts import Stretches
 
 EXACT = 0.01
-"""An error below this share of the spread is right: no rule that is righter still counts against it."""
+"""An error below this share of the spread is right.
+
+No rule that is righter still counts against it.
+"""
 
 AS_GOOD = 1.05
 """A simple rule does as well as a model up to this ratio of their errors."""
@@ -26,9 +32,9 @@ class JudgedPart:
     Attributes:
         name: A feature, a group of them, "reward" or "termination".
         columns: Of the observation; none for reward and termination.
-        curves: By method the error at every step [H], in standard deviations of what is predicted; limits are those of
-            the model, and infinite for the rules. For the termination it is the root of the Brier score over that of a
-            constant guess.
+        curves: By method the error at every step [H], in standard deviations of what is predicted;
+            limits are those of the model, and infinite for the rules. For the termination it is the
+            root of the Brier score over that of a constant guess.
         is_good: Whether the model is good at every step [H].
     """
 
@@ -49,7 +55,11 @@ class JudgedPart:
 
     def best_rule(self, step: int) -> tuple[str, float]:
         """Name and error of the best simple rule after `step` steps."""
-        errors = {name: float(curve.rmse[step - 1]) for name, curve in self.curves.items() if name != "model"}
+        errors = {
+            name: float(curve.rmse[step - 1])
+            for name, curve in self.curves.items()
+            if name != "model"
+        }
         name = min(errors, key=errors.__getitem__)
         return name, errors[name]
 
@@ -57,9 +67,10 @@ class JudgedPart:
 def trusted_steps(parts: Sequence[JudgedPart]) -> int:
     """The last step up to which the model is good at every step in every part: 0 when it fails at once.
 
-    Good means that the upper confidence limit of its error is at most the tolerance, and that no simple rule has a
-    smaller error, unless the model is right to a hundredth of a standard deviation. Of terminations it means that the
-    probabilities are not worse, beyond chance, than a constant guess of how often episodes end.
+    Good means that the upper confidence limit of its error is at most the tolerance, and that no
+    simple rule has a smaller error, unless the model is right to a hundredth of a standard
+    deviation. Of terminations it means that the probabilities are not worse, beyond chance, than a
+    constant guess of how often episodes end.
     """
     return min(part.trusted_steps for part in parts)
 
@@ -69,8 +80,11 @@ def worst_part(parts: Sequence[JudgedPart]) -> JudgedPart:
     steps = trusted_steps(parts)
     failing = [part for part in parts if part.trusted_steps == steps]
     place = min(steps, len(parts[0].is_good) - 1)
-    # An unsure probability is no error in the sense of the others, so that ends come last among equals.
-    return max(failing, key=lambda part: (not part.is_termination, float(part.curves["model"].rmse[place])))
+    # An unsure probability is no error in the sense of the others, so that ends come last among
+    # equals.
+    return max(
+        failing, key=lambda part: (not part.is_termination, float(part.curves["model"].rmse[place]))
+    )
 
 
 def rules_as_good(parts: Sequence[JudgedPart]) -> tuple[str, ...]:
@@ -115,7 +129,9 @@ def group_parts(
             name: np.stack([_group_squares(group, error, scale, varies) for group in chunk], 2)
             for name, error in errors.items()
         }
-        parts += _parts_of([(group.name, group.columns) for group in chunk], squares, stretches, tolerance, seed)
+        parts += _parts_of(
+            [(group.name, group.columns) for group in chunk], squares, stretches, tolerance, seed
+        )
     return parts
 
 
@@ -129,7 +145,9 @@ def reward_part(
     return _parts_of([("reward", ())], squares, stretches, tolerance, seed)
 
 
-def _group_squares(group: FeatureGroup, errors: Array, scale: Array, varies: NDArray[np.bool_]) -> Array:
+def _group_squares(
+    group: FeatureGroup, errors: Array, scale: Array, varies: NDArray[np.bool_]
+) -> Array:
     """Mean squared error [W, H] of a group, in units of its spread."""
     columns = np.array(group.columns)
     if group.has_one_unit:
@@ -150,9 +168,12 @@ def _parts_of(
     """Parts from squared errors [W, H, G] by method."""
     is_scored = stretches.is_scored[..., None]
     counts = stretches.is_scored.sum(axis=0)[:, None]
-    rmse = {name: np.sqrt((values * is_scored).sum(axis=0) / counts) for name, values in squares.items()}
+    rmse = {
+        name: np.sqrt((values * is_scored).sum(axis=0) / counts) for name, values in squares.items()
+    }
     low, high = (
-        np.sqrt(limit) for limit in episode_limits(squares["model"], stretches.is_scored, stretches.episodes, seed)
+        np.sqrt(limit)
+        for limit in episode_limits(squares["model"], stretches.is_scored, stretches.episodes, seed)
     )
     best = np.min([values for name, values in rmse.items() if name != "model"], axis=0)
     is_good = (high <= tolerance) & ((rmse["model"] <= best) | (rmse["model"] < EXACT))

@@ -1,7 +1,8 @@
 """How far ahead a world model can be trusted: open-loop error beside baselines, by feature and horizon.
 
-A model is started at recorded observations, given the recorded actions and left alone; after h steps its prediction is
-compared with what was recorded. Nothing it predicts is ever corrected by data on the way.
+A model is started at recorded observations, given the recorded actions and left alone; after h
+steps its prediction is compared with what was recorded. Nothing it predicts is ever corrected by
+data on the way.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,13 @@ from wm_agents.errors import TrajectoryError
 from wm_agents.evaluation.baselines import Mean, baselines
 from wm_agents.evaluation.calibration import interval_calibration
 from wm_agents.evaluation.end_scores import auroc, average_precision, brier_score
-from wm_agents.evaluation.error_tables import NON_FINITE_ERROR, ErrorCurve, ErrorTable, error_curve, error_tables
+from wm_agents.evaluation.error_tables import (
+    NON_FINITE_ERROR,
+    ErrorCurve,
+    ErrorTable,
+    error_curve,
+    error_tables,
+)
 from wm_agents.evaluation.feature_groups import feature_groups
 from wm_agents.evaluation.futures import ModelFutures, model_futures, start_states
 from wm_agents.evaluation.judged_parts import (
@@ -27,10 +34,10 @@ from wm_agents.evaluation.judged_parts import (
 )
 from wm_agents.evaluation.open_loop_report import EndPrediction, OpenLoopReport, RewardErrors
 from wm_agents.evaluation.starts import Stretches, sample_stretches
-from wm_agents.fitted import check_fitted
 from wm_agents.protocols import WorldModel
-from wm_agents.trajectories import Trajectories
-from wm_envs.options import as_integer
+from wm_agents.training.fitted import check_fitted
+from wm_envs.data.options import as_integer
+from wm_envs.data.trajectories import Trajectories
 
 HORIZONS = (1, 2, 4, 8, 16, 32)
 
@@ -55,29 +62,34 @@ def open_loop_error(
 ) -> OpenLoopReport:
     """Measure a model's k-step error on held-out episodes, beside persistence, constant velocity and ridge regression.
 
-    How many steps the model can be trusted for is decided by its worst part: each group of features by itself, the
-    reward, and the termination where episodes end. A one-hot, the cosine and sine of an angle, an array of two or more
-    axes and a key of a Dict space are one group. What never varies cannot be judged.
+    How many steps the model can be trusted for is decided by its worst part: each group of features
+    by itself, the reward, and the termination where episodes end. A one-hot, the cosine and sine of
+    an angle, an array of two or more axes and a key of a Dict space are one group. What never
+    varies cannot be judged.
 
     Args:
         model: The world model.
         trajectories: Held-out episodes.
-        horizons: Steps ahead at which to report in full; the error curve covers every step up to the largest.
+        horizons: Steps ahead at which to report in full; the error curve covers every step up to
+            the largest.
         feature_names: Names of the O features; None takes them from `env`, else "feature i".
-        groups: Columns that are judged as one, by name; the others are grouped as spaces and data show.
-        env: An environment (single or vector) whose `observation_fields` name the features, as ours do, and whose
-            observation space, before it was flattened, shows groups.
-        train: The episodes that the model was fitted to: duplicates are refused, ridge regression is fitted to them,
-            and they set the scale of each feature that varies in them. Else the held-out episodes set the scale.
+        groups: Columns that are judged as one, by name; the others are grouped as spaces and data
+            show.
+        env: An environment (single or vector) whose `observation_fields` name the features, as ours
+            do, and whose observation space, before it was flattened, shows groups.
+        train: The episodes that the model was fitted to: duplicates are refused, ridge regression
+            is fitted to them, and they set the scale of each feature that varies in them. Else the
+            held-out episodes set the scale.
         num_windows: Starts per horizon, drawn from all recorded steps.
-        num_samples: Samples per start for the calibration of stochastic models; 0 leaves calibration out.
+        num_samples: Samples per start for the calibration of stochastic models; 0 leaves
+            calibration out.
         allow_training_episodes: Score episodes that occur in `train` all the same.
         tolerance: Largest trusted root mean squared error, in standard deviations of the features.
         seed: Seed of the starts, the samples and the bootstrap.
 
     Raises:
-        TrajectoryError: Horizons that no episode reaches or that are not positive, names or groups that do not fit,
-            episodes that were seen in training.
+        TrajectoryError: Horizons that no episode reaches or that are not positive, names or groups
+            that do not fit, episodes that were seen in training.
         NotFittedError: The model was never fitted.
     """
     check_fitted(model)
@@ -91,16 +103,28 @@ def open_loop_error(
     starts = start_states(model, trajectories, stretches)
     futures = model_futures(model, starts, stretches)
     predictions = {"model": (futures.observations, futures.rewards)}
-    predictions |= {baseline.name: baseline.predict(stretches) for baseline in (*baselines(train), Mean(reference))}
+    predictions |= {
+        baseline.name: baseline.predict(stretches)
+        for baseline in (*baselines(train), Mean(reference))
+    }
     errors = {name: _errors(seen, stretches, scale) for name, (seen, _) in predictions.items()}
     is_counted = _is_counted(reference, trajectories, errors["model"])
     is_integer = _is_integer(trajectories)
     tables = {
-        name: error_tables(error, stretches, scale, is_counted, steps, is_integer if name == "model" else None, seed)
+        name: error_tables(
+            error,
+            stretches,
+            scale,
+            is_counted,
+            steps,
+            is_integer if name == "model" else None,
+            seed,
+        )
         for name, error in errors.items()
     }
     curves = {
-        name: error_curve(error[..., is_counted] / scale[is_counted], stretches, seed) for name, error in errors.items()
+        name: error_curve(error[..., is_counted] / scale[is_counted], stretches, seed)
+        for name, error in errors.items()
     }
     reward_errors, reward_scale = _reward_errors(predictions, stretches, reference, trajectories)
     found = feature_groups(
@@ -112,7 +136,9 @@ def open_loop_error(
     parts = [
         *group_parts(found, errors, scale, varies, stretches, tolerance, seed),
         *reward_part(reward_errors, reward_scale, stretches, tolerance, seed),
-        *termination_part(_end_probability(futures), stretches, _base_rates(reference, steps[-1]), seed),
+        *termination_part(
+            _end_probability(futures), stretches, _base_rates(reference, steps[-1]), seed
+        ),
     ] or [_whole(curves, tolerance)]
     return OpenLoopReport(
         horizons=steps,
@@ -122,7 +148,9 @@ def open_loop_error(
         num_windows=tuple(int(stretches.is_scored[:, step - 1].sum()) for step in steps),
         num_episodes=trajectories.num_episodes,
         was_checked_for_duplicates=train is not None and not allow_training_episodes,
-        share_non_finite=float(np.mean(~np.isfinite(futures.observations[:, 1:][stretches.is_scored]))),
+        share_non_finite=float(
+            np.mean(~np.isfinite(futures.observations[:, 1:][stretches.is_scored]))
+        ),
         tables=tables,
         curves=curves,
         trusted_steps=trusted_steps(parts),
@@ -178,17 +206,25 @@ def _refuse_duplicates(trajectories: Trajectories, train: Trajectories) -> None:
 def _feature_names(names: Sequence[str] | None, env: Any, num_features: int) -> tuple[str, ...]:
     if names is None:
         fields = getattr(getattr(env, "unwrapped", env), "observation_fields", None)
-        names = [f"feature {i}" for i in range(num_features)] if fields is None else [field.name for field in fields]
+        names = (
+            [f"feature {i}" for i in range(num_features)]
+            if fields is None
+            else [field.name for field in fields]
+        )
     if len(names) != num_features:
-        raise TrajectoryError(f"{len(names)} feature names for {num_features} features: {list(names)}")
+        raise TrajectoryError(
+            f"{len(names)} feature names for {num_features} features: {list(names)}"
+        )
     return tuple(names)
 
 
-def _scale(reference: NDArray[Any], held_out: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _scale(
+    reference: NDArray[Any], held_out: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Standard deviation of each column [O] of rows [N, O], and whether it varies at all.
 
-    That of the held-out rows where the reference never varies, and 1 where it is constant in both, so that any error
-    there shows as it is.
+    That of the held-out rows where the reference never varies, and 1 where it is constant in both,
+    so that any error there shows as it is.
     """
     scale, varies = np.ones(reference.shape[1]), np.zeros(reference.shape[1], np.bool_)
     for rows in (held_out, reference):
@@ -199,13 +235,18 @@ def _scale(reference: NDArray[Any], held_out: NDArray[Any]) -> tuple[NDArray[np.
     return scale, varies
 
 
-def _is_counted(reference: Trajectories, held_out: Trajectories, errors: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _is_counted(
+    reference: Trajectories, held_out: Trajectories, errors: NDArray[np.float64]
+) -> NDArray[np.bool_]:
     """Features [O] that enter the totals: not those that never vary and are never wrong.
 
-    Of a one-hot of 500 states of which 50 are ever visited, the others would make any model look good.
+    Of a one-hot of 500 states of which 50 are ever visited, the others would make any model look
+    good.
     """
     spreads = [np.ptp(trajectories.observations, axis=0) for trajectories in (reference, held_out)]
-    is_counted: NDArray[np.bool_] = (np.stack(spreads) > 0).any(axis=0) | (errors != 0).any(axis=(0, 1))
+    is_counted: NDArray[np.bool_] = (np.stack(spreads) > 0).any(axis=0) | (errors != 0).any(
+        axis=(0, 1)
+    )
     return is_counted if is_counted.any() else np.ones_like(is_counted)
 
 
@@ -215,7 +256,9 @@ def _is_integer(trajectories: Trajectories) -> NDArray[np.bool_]:
     return is_integer
 
 
-def _errors(predicted: NDArray[np.float64], stretches: Stretches, scale: NDArray[np.float64]) -> NDArray[np.float64]:
+def _errors(
+    predicted: NDArray[np.float64], stretches: Stretches, scale: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Prediction minus record [W, H, O]; what is not finite counts as a fixed, huge error."""
     errors = predicted[:, 1:] - stretches.observations[:, 1:]
     bound = NON_FINITE_ERROR * scale
@@ -223,7 +266,10 @@ def _errors(predicted: NDArray[np.float64], stretches: Stretches, scale: NDArray
 
 
 def _reward_errors(
-    predictions: dict[str, Any], stretches: Stretches, reference: Trajectories, held_out: Trajectories
+    predictions: dict[str, Any],
+    stretches: Stretches,
+    reference: Trajectories,
+    held_out: Trajectories,
 ) -> tuple[dict[str, NDArray[np.float64]], float]:
     """By method the predicted reward minus the recorded one [W, H], and the rewards' spread: 0 where there is none.
 
@@ -239,7 +285,10 @@ def _reward_errors(
 
 
 def _reward_table(
-    errors: dict[str, NDArray[np.float64]], stretches: Stretches, horizons: tuple[int, ...], std: float
+    errors: dict[str, NDArray[np.float64]],
+    stretches: Stretches,
+    horizons: tuple[int, ...],
+    std: float,
 ) -> RewardErrors:
     """Root mean squared error of the reward at each horizon."""
     rmse = {name: np.empty(len(horizons)) for name in errors}
@@ -259,7 +308,9 @@ def _end_probability(futures: ModelFutures) -> NDArray[np.float64]:
 def _base_rates(reference: Trajectories, horizon: int) -> NDArray[np.float64]:
     """Share of recorded steps [H] from which an episode ends by itself within h steps, where that is known."""
     episode = reference.episode_of_step
-    remaining = reference.lengths[episode] - (np.arange(reference.num_steps) - reference.step_starts[episode])
+    remaining = reference.lengths[episode] - (
+        np.arange(reference.num_steps) - reference.step_starts[episode]
+    )
     is_ended = reference.terminations[reference.step_starts + reference.lengths - 1][episode]
     rates = np.zeros(horizon)
     for step in range(1, horizon + 1):
@@ -269,12 +320,22 @@ def _base_rates(reference: Trajectories, horizon: int) -> NDArray[np.float64]:
     return rates
 
 
-def _end_prediction(futures: ModelFutures, stretches: Stretches, horizons: tuple[int, ...]) -> EndPrediction:
+def _end_prediction(
+    futures: ModelFutures, stretches: Stretches, horizons: tuple[int, ...]
+) -> EndPrediction:
     """Does the predicted probability that an episode ends within h steps tell which ones do?"""
     predicted = _end_probability(futures)
     has_ended = np.cumsum(stretches.terminations, axis=1) > 0
     columns: dict[str, list[float | None]] = {
-        name: [] for name in ("auroc", "average_precision", "brier", "base_brier", "share", "mean_probability")
+        name: []
+        for name in (
+            "auroc",
+            "average_precision",
+            "brier",
+            "base_brier",
+            "share",
+            "mean_probability",
+        )
     }
     for step in horizons:
         rows = stretches.is_end_scored[:, step - 1]
@@ -285,7 +346,9 @@ def _end_prediction(futures: ModelFutures, stretches: Stretches, horizons: tuple
             average_precision(probability, outcome),
             brier_score(probability, outcome),
         )
-        for name, value in zip(columns, (*values, share * (1 - share), share, float(probability.mean())), strict=True):
+        for name, value in zip(
+            columns, (*values, share * (1 - share), share, float(probability.mean())), strict=True
+        ):
             columns[name].append(value)
     return EndPrediction(**{name: tuple(values) for name, values in columns.items()})  # type: ignore[arg-type]
 

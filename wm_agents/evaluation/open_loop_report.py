@@ -16,7 +16,8 @@ class RewardErrors:
     """Root mean squared error of the reward.
 
     Attributes:
-        rmse: By method ("model", the baselines, and "mean", the mean reward of training) one number per horizon.
+        rmse: By method ("model", the baselines, and "mean", the mean reward of training) one number
+            per horizon.
         std: Standard deviation of the rewards.
     """
 
@@ -58,10 +59,13 @@ class OpenLoopReport:
         num_episodes: Held-out episodes.
         was_checked_for_duplicates: Whether it was made sure that none of them was seen in training.
         share_non_finite: Share of predicted numbers that were not finite.
-        tables: Errors by method: "model", "persistence", "constant_velocity", and "ridge" where there was `train`.
+        tables: Errors by method: "model", "persistence", "constant_velocity", and "ridge" where
+            there was `train`.
         curves: Total error at every step, by method.
-        trusted_steps: How many steps the model can be trusted for; see `judged_parts.trusted_steps`.
-        parts: What is judged by itself: groups of features, reward, termination; without those that never vary.
+        trusted_steps: How many steps the model can be trusted for; see
+            `judged_parts.trusted_steps`.
+        parts: What is judged by itself: groups of features, reward, termination; without those that
+            never vary.
         tolerance: The error that is still trusted, in standard deviations.
         rewards: Reward prediction.
         ends: Termination prediction.
@@ -107,8 +111,8 @@ class OpenLoopReport:
     def summary(self) -> dict[str, float]:
         """Flat names to numbers: trusted_steps, worst_error_h16, error_h16, persistence_h16, reward_error_h16, ...
 
-        `worst_error` is that of the part that decides, `error` the total over features. `trusted_steps_features`,
-        `_reward` and `_termination` are those of each kind of part.
+        `worst_error` is that of the part that decides, `error` the total over features.
+        `trusted_steps_features`, `_reward` and `_termination` are those of each kind of part.
         """
         numbers = {"trusted_steps": float(self.trusted_steps)}
         for part in self.parts:
@@ -125,7 +129,9 @@ class OpenLoopReport:
             numbers[f"error_h{step}"] = self.error(step)
             numbers[f"error_h{step}_low"] = float(curve.low[step - 1])
             numbers[f"error_h{step}_high"] = float(curve.high[step - 1])
-            numbers |= {f"{name}_h{step}": self.error(step, name) for name in self.curves if name != "model"}
+            numbers |= {
+                f"{name}_h{step}": self.error(step, name) for name in self.curves if name != "model"
+            }
             numbers |= {
                 f"median_h{step}": float(self.tables["model"].median[index, -1]),
                 f"p95_h{step}": float(self.tables["model"].p95[index, -1]),
@@ -133,10 +139,14 @@ class OpenLoopReport:
                 f"reward_error_h{step}": float(self.rewards.rmse["model"][index]),
                 f"termination_brier_h{step}": self.ends.brier[index],
                 f"termination_auroc_h{step}": _number(self.ends.auroc[index]),
-                f"termination_average_precision_h{step}": _number(self.ends.average_precision[index]),
+                f"termination_average_precision_h{step}": _number(
+                    self.ends.average_precision[index]
+                ),
             }
             if self.calibration is not None:
-                for level, coverage in zip(self.calibration.levels, self.calibration.coverage[index], strict=True):
+                for level, coverage in zip(
+                    self.calibration.levels, self.calibration.coverage[index], strict=True
+                ):
                     numbers[f"coverage_{round(100 * level)}_h{step}"] = float(coverage)
         return {name: value for name, value in numbers.items() if np.isfinite(value)}
 
@@ -149,7 +159,8 @@ class OpenLoopReport:
             part["trusted_steps"] = judged.trusted_steps
             # The rules have no limits of their own here.
             part["curves"] = {
-                name: curve if name == "model" else {"rmse": curve["rmse"]} for name, curve in part["curves"].items()
+                name: curve if name == "model" else {"rmse": curve["rmse"]}
+                for name, curve in part["curves"].items()
             }
         return {
             **plain,
@@ -164,7 +175,9 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: to_plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple | np.ndarray):
-        return [to_plain(part) for part in (value.tolist() if isinstance(value, np.ndarray) else value)]
+        return [
+            to_plain(part) for part in (value.tolist() if isinstance(value, np.ndarray) else value)
+        ]
     if isinstance(value, float | np.floating):
         return float(value) if np.isfinite(value) else None
     return value.item() if isinstance(value, np.generic) else value

@@ -1,4 +1,7 @@
-"""The planning gap: how much of what the true dynamics would give a planner the learned model gives it."""
+"""The planning gap.
+
+How much of what the true dynamics would give a planner the learned model gives it.
+"""
 
 from dataclasses import dataclass
 
@@ -6,7 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.intervals import Interval, check_resampling, finite_array, percentile_limits
+from wm_agents.evaluation.intervals import (
+    Interval,
+    check_resampling,
+    finite_array,
+    percentile_limits,
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,11 @@ class PlanningGap:
 
     def summary(self) -> dict[str, float]:
         """Flat names to numbers, the form of a `summary.json`."""
-        returns = {"mean_return": self.learned, "oracle_return": self.oracle, "random_return": self.random}
+        returns = {
+            "mean_return": self.learned,
+            "oracle_return": self.oracle,
+            "random_return": self.random,
+        }
         return {**self.closed.flatten("planning_gap"), **returns}
 
 
@@ -42,9 +54,10 @@ def planning_gap(
 ) -> PlanningGap:
     """Compare returns [E], or [R, E] of R independently trained runs, with a bootstrap interval.
 
-    What is resampled is the unit of chance: episodes where there is one run, runs where there are several (their
-    episodes are averaged first). Three arms of equal length are taken as paired, since `evaluate` starts episode k of
-    every arm from the same seed, and are resampled together. One unit alone has no limits: they are infinite.
+    What is resampled is the unit of chance: episodes where there is one run, runs where there are
+    several (their episodes are averaged first). Three arms of equal length are taken as paired,
+    since `evaluate` starts episode k of every arm from the same seed, and are resampled together.
+    One unit alone has no limits: they are infinite.
 
     Args:
         learned: Returns of the planner on the learned model.
@@ -55,8 +68,8 @@ def planning_gap(
         seed: Seed of the resampling.
 
     Raises:
-        ConfigError: On returns that are not finite, on a confidence outside (0, 1), and when the oracle does no better
-            than chance, so that there is no gap to close.
+        ConfigError: On returns that are not finite, on a confidence outside (0, 1), and when the
+            oracle does no better than chance, so that there is no gap to close.
     """
     check_resampling(confidence, num_resamples)
     arms = [_per_unit(learned, "learned"), _per_unit(oracle, "oracle"), _per_unit(random, "random")]
@@ -76,7 +89,9 @@ def _per_unit(returns: ArrayLike, name: str) -> NDArray[np.float64]:
     return values.mean(axis=1) if values.ndim == 2 and len(values) > 1 else values.ravel()
 
 
-def _limits(arms: list[NDArray[np.float64]], confidence: float, num_resamples: int, seed: int) -> tuple[float, float]:
+def _limits(
+    arms: list[NDArray[np.float64]], confidence: float, num_resamples: int, seed: int
+) -> tuple[float, float]:
     if min(len(arm) for arm in arms) < 2:
         return float("-inf"), float("inf")
     generator = np.random.default_rng(seed)
@@ -84,7 +99,9 @@ def _limits(arms: list[NDArray[np.float64]], confidence: float, num_resamples: i
     indices = generator.integers(len(arms[0]), size=(num_resamples, len(arms[0])))
     draws = []
     for arm in arms:
-        chosen = indices if is_paired else generator.integers(len(arm), size=(num_resamples, len(arm)))
+        chosen = (
+            indices if is_paired else generator.integers(len(arm), size=(num_resamples, len(arm)))
+        )
         draws.append(arm[chosen].mean(axis=1))
     gaps = draws[1] - draws[2]
     is_open = gaps > 0

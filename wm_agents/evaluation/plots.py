@@ -1,6 +1,7 @@
 """Pictures of results: learning curves with bands, and intervals side by side.
 
-Matplotlib is imported when the first picture is drawn, and used without its global state or any window.
+Matplotlib is imported when the first picture is drawn, and used without its global state or any
+window.
 """
 
 from collections.abc import Mapping
@@ -11,10 +12,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.intervals import Interval, finite_array, interquartile_mean, stratified_bootstrap_band
-from wm_envs.paths import user_path
+from wm_agents.evaluation.intervals import (
+    Interval,
+    finite_array,
+    interquartile_mean,
+    stratified_bootstrap_band,
+)
+from wm_envs.data.paths import user_path
 
-# Okabe and Ito's palette, told apart by colour-blind readers; the line styles tell arms apart in grey as well.
+# Okabe and Ito's palette, told apart by colour-blind readers; the line styles tell arms apart in
+# grey as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINE_STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 _GREY = "#5A5A5A"
@@ -62,14 +69,27 @@ def plot_learning_curves(
         axes.axhline(threshold, color=_GREY, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
         place = axes.get_yaxis_transform()
         axes.text(
-            0.995, threshold, f"{threshold:g}", color=_GREY, transform=place, ha="right", va="bottom", fontsize=10
+            0.995,
+            threshold,
+            f"{threshold:g}",
+            color=_GREY,
+            transform=place,
+            ha="right",
+            va="bottom",
+            fontsize=10,
         )
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.xaxis.set_major_formatter(_short_numbers())
     axes.margins(x=0)
     _add_title(axes, title)
     # Below the axes, where no curve can run through it.
-    figure.legend(loc="outside lower center", ncols=min(len(curves), 3), frameon=False, fontsize=11, handlelength=3)
+    figure.legend(
+        loc="outside lower center",
+        ncols=min(len(curves), 3),
+        frameon=False,
+        fontsize=11,
+        handlelength=3,
+    )
     return _save(figure, path)
 
 
@@ -82,7 +102,8 @@ def plot_intervals(
 ) -> Path:
     """Draws estimates as dots on their intervals, one row each, the first on top.
 
-    A limit that is infinite is drawn as an arrow to the edge of the picture, an estimate that is NaN not at all.
+    A limit that is infinite is drawn as an arrow to the edge of the picture, an estimate that is
+    NaN not at all.
 
     Args:
         path: picture to write; its suffix chooses the format.
@@ -119,7 +140,9 @@ def _band(
     scores: NDArray[np.float64], grid: NDArray[np.float64], label: str, confidence: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     if scores.ndim not in (2, 3) or grid.shape != scores.shape[-1:]:
-        raise ConfigError(f"curves[{label!r}] {scores.shape} and steps {grid.shape}; give [runs, K] and [K]")
+        raise ConfigError(
+            f"curves[{label!r}] {scores.shape} and steps {grid.shape}; give [runs, K] and [K]"
+        )
     if scores.shape[-2] == 1:
         middle = interquartile_mean(scores, axis=tuple(range(scores.ndim - 1)))
         return middle, middle, middle
@@ -128,8 +151,14 @@ def _band(
 
 def _limits(intervals: list[Interval], reference: float | None) -> tuple[float, float]:
     """A range that shows every finite number with a margin."""
-    numbers = [number for interval in intervals for number in (interval.estimate, interval.low, interval.high)]
-    finite = [number for number in [*numbers, reference] if number is not None and np.isfinite(number)] or [0.0, 1.0]
+    numbers = [
+        number
+        for interval in intervals
+        for number in (interval.estimate, interval.low, interval.high)
+    ]
+    finite = [
+        number for number in [*numbers, reference] if number is not None and np.isfinite(number)
+    ] or [0.0, 1.0]
     margin = 0.06 * (max(finite) - min(finite)) or 0.5
     return min(finite) - margin, max(finite) + margin
 
@@ -191,5 +220,7 @@ def _save(figure: Any, path: str | Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot write the picture {path}: {error}; give a writable .png, .svg or .pdf") from error
+        raise ConfigError(
+            f"cannot write the picture {path}: {error}; give a writable .png, .svg or .pdf"
+        ) from error
     return path

@@ -1,8 +1,9 @@
 """Linear probes: what can be read off a learned representation by a linear map, on episodes that the map never saw.
 
-A probe's score means nothing alone. It stands beside a constant guess, the same probe on the raw observation, and a
-control whose labels are random (Hewitt and Liang, "Designing and Interpreting Probes with Control Tasks", EMNLP 2019):
-a probe that also does well on the control memorises, it does not read.
+A probe's score means nothing alone. It stands beside a constant guess, the same probe on the raw
+observation, and a control whose labels are random (Hewitt and Liang, "Designing and Interpreting
+Probes with Control Tasks", EMNLP 2019): a probe that also does well on the control memorises, it
+does not read.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,8 @@ class ProbeResult:
     Attributes:
         score: of the probe on the features.
         baseline: of the training set's commonest class, or of its mean.
-        control: of a probe on the features with random labels; near the baseline unless the probe memorises.
+        control: of a probe on the features with random labels; near the baseline unless the probe
+            memorises.
         observation_score: of the same probe on the raw observations, None when none were given.
         is_classification: which score it is.
         num_train: training rows.
@@ -67,8 +69,9 @@ def linear_probe(
 ) -> ProbeResult:
     """Fits a linear map from features to labels and scores it on episodes that were held out.
 
-    Integer, boolean or text labels are classified by L2-regularised multinomial logistic regression, float labels
-    regressed by ridge. Features are standardised with the training rows' mean and standard deviation.
+    Integer, boolean or text labels are classified by L2-regularised multinomial logistic
+    regression, float labels regressed by ridge. Features are standardised with the training rows'
+    mean and standard deviation.
 
     Args:
         features: representation [B, D], one row per time step.
@@ -76,22 +79,29 @@ def linear_probe(
         groups: id of the episode of each row [B]; an episode is never split.
         seed: seed of the split and of the control's labels.
         observations: raw observations [B, O] for the probe beside it.
-        control_types: a discrete type of each row [B], such as the visible symbol. The control then gives each type one
-            random label, as Hewitt and Liang do with words, which a probe that memorises types can learn. Without it
-            the control's labels are the true ones shuffled over rows.
+        control_types: a discrete type of each row [B], such as the visible symbol. The control then
+            gives each type one random label, as Hewitt and Liang do with words, which a probe that
+            memorises types can learn. Without it the control's labels are the true ones shuffled
+            over rows.
         test_fraction: share of the episodes that is held out, in (0, 1).
 
     Raises:
-        ConfigError: on shapes that do not fit, values that are not finite, fewer than 4 episodes, or labels
-            that are all equal.
+        ConfigError: on shapes that do not fit, values that are not finite, fewer than 4 episodes,
+            or labels that are all equal.
     """
-    inputs, targets, episodes = _matrix(features, "features"), np.asarray(labels), np.asarray(groups)
+    inputs, targets, episodes = (
+        _matrix(features, "features"),
+        np.asarray(labels),
+        np.asarray(groups),
+    )
     is_classification = targets.dtype.kind in "biuUS"
     _check_rows(len(inputs), {"labels": targets, "groups": episodes})
     if not is_classification:
         targets = _matrix(targets[:, None], "labels")[:, 0]
     if len(np.unique(targets)) < 2:
-        raise ConfigError(f"all labels are {targets[0]!r}; a probe needs at least two different ones")
+        raise ConfigError(
+            f"all labels are {targets[0]!r}; a probe needs at least two different ones"
+        )
     generator = np.random.default_rng(seed)
     split = _split_episodes(episodes, np.arange(len(inputs)), test_fraction, generator)
     inner = _split_episodes(episodes, split.train, test_fraction, generator)
@@ -99,12 +109,16 @@ def linear_probe(
     score_of = _accuracy_of_probe if is_classification else _r2_of_probe
     raw = None if observations is None else _matrix(observations, "observations")
     if raw is not None and len(raw) != len(inputs):
-        raise ConfigError(f"observations has {len(raw)} rows and features {len(inputs)}; give as many")
+        raise ConfigError(
+            f"observations has {len(raw)} rows and features {len(inputs)}; give as many"
+        )
     return ProbeResult(
         score=_best_score(score_of, inputs, targets, inner, split),
         baseline=_baseline(targets, split, is_classification),
         control=_best_score(score_of, inputs, controls, inner, split),
-        observation_score=None if raw is None else _best_score(score_of, raw, targets, inner, split),
+        observation_score=None
+        if raw is None
+        else _best_score(score_of, raw, targets, inner, split),
         is_classification=is_classification,
         num_train=len(split.train),
         num_test=len(split.test),
@@ -116,18 +130,25 @@ def _matrix(values: ArrayLike, name: str) -> Floats:
     if matrix.ndim != 2 or matrix.size == 0:
         raise ConfigError(f"{name} has shape {matrix.shape}; give rows of numbers, at least one")
     if not np.isfinite(matrix).all():
-        raise ConfigError(f"{name}{np.argwhere(~np.isfinite(matrix))[0].tolist()} is not finite; leave such rows out")
+        raise ConfigError(
+            f"{name}{np.argwhere(~np.isfinite(matrix))[0].tolist()} is not finite; leave such rows out"
+        )
     return matrix
 
 
 def _check_rows(num_rows: int, columns: dict[str, NDArray[Any]]) -> None:
     for name, column in columns.items():
         if column.shape != (num_rows,):
-            raise ConfigError(f"{name} has shape {column.shape}; give one value for each of the {num_rows} rows")
+            raise ConfigError(
+                f"{name} has shape {column.shape}; give one value for each of the {num_rows} rows"
+            )
 
 
 def _split_episodes(
-    episodes: NDArray[Any], rows: NDArray[np.intp], test_fraction: float, generator: np.random.Generator
+    episodes: NDArray[Any],
+    rows: NDArray[np.intp],
+    test_fraction: float,
+    generator: np.random.Generator,
 ) -> _Split:
     present = np.unique(episodes[rows])
     num_test = round(test_fraction * len(present))
@@ -153,7 +174,11 @@ def _control_labels(
 
 
 def _best_score(
-    score_of: Callable[..., float], inputs: Floats, targets: NDArray[Any], inner: _Split, outer: _Split
+    score_of: Callable[..., float],
+    inputs: Floats,
+    targets: NDArray[Any],
+    inner: _Split,
+    outer: _Split,
 ) -> float:
     """Chooses the penalty on the inner split, which has training episodes only, and scores on the outer one."""
     inner_scores = [score_of(inputs, targets, inner, penalty) for penalty in PENALTIES]
@@ -174,25 +199,37 @@ def _r2_of_probe(inputs: Floats, targets: Floats, split: _Split, penalty: float)
     train, test = _standardised(inputs, split)
     penalties = np.full(train.shape[1], penalty * len(train))
     penalties[-1] = 0.0
-    weights = np.linalg.lstsq(train.T @ train + np.diag(penalties), train.T @ targets[split.train], rcond=None)[0]
+    weights = np.linalg.lstsq(
+        train.T @ train + np.diag(penalties), train.T @ targets[split.train], rcond=None
+    )[0]
     return _r2(test @ weights, targets[split.test])
 
 
 def _r2(predictions: Floats, targets: Floats) -> float:
-    """1 - squared error / squared deviation from the test rows' own mean; 0 where these do not vary."""
+    """1 - squared error / squared deviation from the test rows' own mean.
+
+    0 where these do not vary.
+    """
     deviation = float(((targets - targets.mean()) ** 2).sum())
     return 1 - float(((predictions - targets) ** 2).sum()) / deviation if deviation > 0 else 0.0
 
 
-def _accuracy_of_probe(inputs: Floats, targets: NDArray[Any], split: _Split, penalty: float) -> float:
-    """Accuracy of multinomial logistic regression; a class that only the test rows have counts as an error."""
+def _accuracy_of_probe(
+    inputs: Floats, targets: NDArray[Any], split: _Split, penalty: float
+) -> float:
+    """Accuracy of multinomial logistic regression.
+
+    A class that only the test rows have counts as an error.
+    """
     train, test = _standardised(inputs, split)
     classes, train_targets = np.unique(targets[split.train], return_inverse=True)
     weights = _fit_logistic(train, train_targets, len(classes), penalty)
     return float((classes[(test @ weights).argmax(axis=1)] == targets[split.test]).mean())
 
 
-def _fit_logistic(design: Floats, targets: NDArray[np.intp], num_classes: int, penalty: float) -> Floats:
+def _fit_logistic(
+    design: Floats, targets: NDArray[np.intp], num_classes: int, penalty: float
+) -> Floats:
     """Weights [D + 1, classes] that minimise mean cross-entropy + penalty / 2 |weights|^2, the constant left out."""
     from scipy.optimize import minimize
 
@@ -206,13 +243,18 @@ def _fit_logistic(design: Floats, targets: NDArray[np.intp], num_classes: int, p
         logits = design @ weights
         logits -= logits.max(axis=1, keepdims=True)
         log_sums = np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        loss = -((logits - log_sums) * one_hot).sum() / len(design) + penalty / 2 * (is_penalised * weights**2).sum()
+        loss = (
+            -((logits - log_sums) * one_hot).sum() / len(design)
+            + penalty / 2 * (is_penalised * weights**2).sum()
+        )
         errors = np.exp(logits - log_sums) - one_hot
         gradient = design.T @ errors / len(design) + penalty * is_penalised * weights
         return float(loss), gradient.ravel()
 
     options = {"maxiter": 300}
-    found = minimize(loss_and_gradient, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options=options)
+    found = minimize(
+        loss_and_gradient, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options=options
+    )
     return np.asarray(found.x, dtype=np.float64).reshape(shape)
 
 

@@ -1,4 +1,7 @@
-"""The scorecard of a world model: one JSON file and one page that says how far it can be trusted."""
+"""The scorecard of a world model.
+
+One JSON file and one page that says how far it can be trusted.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -11,10 +14,10 @@ from wm_agents.evaluation.open_loop_report import OpenLoopReport, to_plain
 from wm_agents.evaluation.planning_gap import PlanningGap
 from wm_agents.evaluation.scorecard_page import render_page
 from wm_agents.evaluation.verdicts import verdict
-from wm_agents.fitted import check_fitted
 from wm_agents.protocols import WorldModel
-from wm_agents.trajectories import Trajectories
-from wm_envs.paths import user_path
+from wm_agents.training.fitted import check_fitted
+from wm_envs.data.paths import user_path
+from wm_envs.data.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,9 @@ class Scorecard:
 
     Attributes:
         title: Heading of the page.
-        verdict: The heading of the page: how far the model can be trusted, what ends that, and which simple rule does
-            as well. The same judgement as `report.trusted_steps` and `summary["trusted_steps"]`.
+        verdict: The heading of the page: how far the model can be trusted, what ends that, and
+            which simple rule does as well. The same judgement as `report.trusted_steps` and
+            `summary["trusted_steps"]`.
         report: The open-loop errors.
         gap: The planning gap, when one was given.
         json_path: scorecard.json.
@@ -40,7 +44,10 @@ class Scorecard:
 
     @property
     def summary(self) -> dict[str, float]:
-        """Flat names to numbers: trusted_steps, error_h16, persistence_h16, planning_gap, mean_return, ..."""
+        """Flat names to numbers.
+
+        Trusted_steps, error_h16, persistence_h16, planning_gap, mean_return, ...
+        """
         numbers = self.report.summary()
         return numbers if self.gap is None else {**numbers, **self.gap.summary()}
 
@@ -83,8 +90,14 @@ def scorecard(
         folder / "scorecard.html",
     )
     content = {"title": card.title, "verdict": card.verdict, "summary": to_plain(card.summary)}
-    content |= {"open_loop": report.to_json(), "planning_gap": None if gap is None else to_plain(asdict(gap))}
-    numbers, page = json.dumps(content, indent=1, allow_nan=False), render_page(card.title, report, gap)
+    content |= {
+        "open_loop": report.to_json(),
+        "planning_gap": None if gap is None else to_plain(asdict(gap)),
+    }
+    numbers, page = (
+        json.dumps(content, indent=1, allow_nan=False),
+        render_page(card.title, report, gap),
+    )
     _write(card.json_path, numbers)
     _write(card.page_path, page)
     return card
@@ -112,4 +125,6 @@ def _write(path: Path, text: str) -> None:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise ConfigError(f"cannot write {path}: {error}; free some space or give another folder") from error
+        raise ConfigError(
+            f"cannot write {path}: {error}; free some space or give another folder"
+        ) from error

@@ -23,7 +23,10 @@ _COLOURS = {"model": 0, "persistence": 1, "constant_velocity": 2, "ridge": 3, "m
 _MAX_ROWS = 16
 _NONE = "\N{EN DASH}"
 _WORST_SHOWN = 1.6
-"""Upper end of the error axis, in standard deviations: 1.41 is what two unrelated moments differ by."""
+"""Upper end of the error axis, in standard deviations.
+
+1.41 is what two unrelated moments differ by.
+"""
 
 _STYLE = """
 :root{color-scheme:light dark;--c0:#0072b2;--c1:#d55e00;--c2:#b0719a;--c3:#00875f;--c4:#7a7a7a;--c5:#56b4e9;
@@ -95,11 +98,17 @@ def _warnings(report: OpenLoopReport) -> str:
     if not report.was_checked_for_duplicates:
         notes.append("It was not checked that the model had not seen these episodes in training.")
     if report.num_episodes < 5:
-        notes.append(f"Only {counted(report.num_episodes, 'held-out episode')}: the intervals are rough.")
+        notes.append(
+            f"Only {counted(report.num_episodes, 'held-out episode')}: the intervals are rough."
+        )
     if report.share_non_finite > 0:
-        notes.append(f"{percent(report.share_non_finite)} of the predicted numbers were infinite or undefined.")
+        notes.append(
+            f"{percent(report.share_non_finite)} of the predicted numbers were infinite or undefined."
+        )
     if report.calibration is not None and not report.calibration.is_calibrated:
-        notes.append("The model was fitted without held-out episodes: its intervals are not calibrated.")
+        notes.append(
+            "The model was fitted without held-out episodes: its intervals are not calibrated."
+        )
     return "".join(f'<p class="warning">{escape(note)}</p>' for note in notes)
 
 
@@ -117,10 +126,15 @@ def _tiles(report: OpenLoopReport, gap: PlanningGap | None) -> str:
     ]
     exact = report.tables["model"].exact[-1, -1]
     if report.is_integer.any():
-        tiles.append((percent(exact), f"of starts exact in every whole number after {counted(last, 'step')}"))
+        tiles.append(
+            (percent(exact), f"of starts exact in every whole number after {counted(last, 'step')}")
+        )
     if gap is not None and np.isfinite(gap.closed.low):
         tiles.append((percent(gap.closed.estimate), "of the planning gap closed"))
-    cells = [f'<div class="tile"><b>{number}</b><span>{escape(text)}</span></div>' for number, text in tiles]
+    cells = [
+        f'<div class="tile"><b>{number}</b><span>{escape(text)}</span></div>'
+        for number, text in tiles
+    ]
     return f'<div class="tiles">{"".join(cells)}</div>'
 
 
@@ -132,7 +146,9 @@ def _error_section(report: OpenLoopReport) -> str:
         for name, curve in part.curves.items()
         if name != "model"
     ]
-    series.append(Series(METHOD_NAMES["model"], steps, model.rmse, model.low, model.high, _COLOURS["model"]))
+    series.append(
+        Series(METHOD_NAMES["model"], steps, model.rmse, model.low, model.high, _COLOURS["model"])
+    )
     ends = [(curve.high[-1], curve.rmse[-1]) for curve in part.curves.values()]
     tops = [float(high if np.isfinite(high) else rmse) for high, rmse in ends]
     chart = line_chart(
@@ -143,7 +159,9 @@ def _error_section(report: OpenLoopReport) -> str:
         y_limit=min(_WORST_SHOWN, 1.1 * max([*tops, report.tolerance * 1.3])),
         x_ticks=_thinned(report.horizons),
         shaded=(1, report.trusted_steps, "trusted") if report.trusted_steps > 1 else None,
-        threshold=None if part.is_termination else (report.tolerance, "still trusted below this line"),
+        threshold=None
+        if part.is_termination
+        else (report.tolerance, "still trusted below this line"),
     )
     return (
         "<h2>How the error grows</h2><p class=about>The model was shown one moment and the actions that followed, and "
@@ -160,10 +178,21 @@ def _part_table(report: OpenLoopReport) -> str:
     for part in parts[:_MAX_ROWS]:
         rmse = part.curves["model"].rmse
         steps = f"{part.trusted_steps} of {report.max_horizon}"
-        rows.append(_row([part.name, steps, *(short(float(rmse[step - 1])) for step in report.horizons)], "td"))
-    head = _row(["part", "trusted steps", *(f"error after {step}" for step in report.horizons)], "th")
+        rows.append(
+            _row(
+                [part.name, steps, *(short(float(rmse[step - 1])) for step in report.horizons)],
+                "td",
+            )
+        )
+    head = _row(
+        ["part", "trusted steps", *(f"error after {step}" for step in report.horizons)], "th"
+    )
     rest = len(parts) - len(rows)
-    more = f"<p class=about>{counted(rest, 'more part')} can be trusted for as long or longer.</p>" if rest else ""
+    more = (
+        f"<p class=about>{counted(rest, 'more part')} can be trusted for as long or longer.</p>"
+        if rest
+        else ""
+    )
     return f"<div class=scroll><table>{head}{''.join(rows)}</table></div>{more}"
 
 
@@ -183,21 +212,27 @@ def _feature_section(report: OpenLoopReport) -> str:
     rows = [_feature_row(report, int(index)) for index in order]
     names = ["feature", "spread", *(f"after {step}" for step in report.horizons), "median", "95%"]
     head = _row(names + ["exact"] * bool(report.is_integer.any()), "th")
-    total = _row(_feature_cells(report, len(report.feature_names), "all, in spreads", "1"), "td", "total")
+    total = _row(
+        _feature_cells(report, len(report.feature_names), "all, in spreads", "1"), "td", "total"
+    )
     # Rows of zeros teach nothing; they fold away with what lies beyond the worst ones.
     num_shown = min(_MAX_ROWS, int((scaled > 1e-6).sum()))
     shown = f"<table>{head}{total}{''.join(rows[:num_shown])}</table>"
     rest = ""
     if len(rows) > num_shown:
         name = (
-            f"The other {len(rows) - num_shown} features" if num_shown else f"All {len(rows)} features, without error"
+            f"The other {len(rows) - num_shown} features"
+            if num_shown
+            else f"All {len(rows)} features, without error"
         )
         rest = (
             f"<details><summary>{name}</summary><div class=scroll><table>{head}"
             f"{''.join(rows[num_shown:])}</table></div></details>"
         )
     last = report.horizons[-1]
-    exact = ", and the share predicted exactly (whole numbers only)," if report.is_integer.any() else ""
+    exact = (
+        ", and the share predicted exactly (whole numbers only)," if report.is_integer.any() else ""
+    )
     return (
         "<h2>Which features go wrong</h2><p class=about>Root mean squared error of each feature in its own unit, worst "
         "first; a darker cell is a larger share of the feature's spread (its standard deviation). Median and 95th "
@@ -242,10 +277,20 @@ def _reward_section(report: OpenLoopReport) -> str:
         return f"<h2>Does it know what a step pays?</h2><p class=about>{sentence}</p>"
     names = [name for name in ("mean", "persistence", "ridge") if name in rewards.rmse] + ["model"]
     series = [
-        Series(METHOD_NAMES[name], report.horizons, rewards.rmse[name], None, None, _COLOURS[name], name != "model")
+        Series(
+            METHOD_NAMES[name],
+            report.horizons,
+            rewards.rmse[name],
+            None,
+            None,
+            _COLOURS[name],
+            name != "model",
+        )
         for name in names
     ]
-    top = 1.2 * max(rewards.rmse["mean"].max(), min(rewards.rmse["model"].max(), 2 * rewards.std), 1e-9)
+    top = 1.2 * max(
+        rewards.rmse["mean"].max(), min(rewards.rmse["model"].max(), 2 * rewards.std), 1e-9
+    )
     chart = line_chart(
         series,
         x_label="steps imagined ahead",
@@ -255,13 +300,23 @@ def _reward_section(report: OpenLoopReport) -> str:
         x_ticks=_thinned(report.horizons),
     )
     spread = short(rewards.std)
-    sentence = f"Recorded rewards have a spread of {spread}; “the average” always predicts their mean."
+    sentence = (
+        f"Recorded rewards have a spread of {spread}; “the average” always predicts their mean."
+    )
     return f"<h2>Does it know what a step pays?</h2><p class=about>{sentence}</p>{chart}"
 
 
 def _end_section(report: OpenLoopReport) -> str:
     ends = report.ends
-    head = ["within", "ended", "predicted", "AUROC", "average precision", "Brier", "Brier of a constant"]
+    head = [
+        "within",
+        "ended",
+        "predicted",
+        "AUROC",
+        "average precision",
+        "Brier",
+        "Brier of a constant",
+    ]
     rows = [
         _row(
             [
@@ -277,7 +332,11 @@ def _end_section(report: OpenLoopReport) -> str:
         )
         for i, step in enumerate(report.horizons)
     ]
-    table = f"<div class=scroll><table>{_row(head, 'th')}{''.join(rows)}</table></div>" if any(ends.share) else ""
+    table = (
+        f"<div class=scroll><table>{_row(head, 'th')}{''.join(rows)}</table></div>"
+        if any(ends.share)
+        else ""
+    )
     sentence = escape(ends_sentence(ends, report.horizons))
     return f"<h2>Does it know when it is over?</h2><p class=about>{sentence}</p>{table}"
 
@@ -305,7 +364,11 @@ def _calibration_section(report: OpenLoopReport) -> str:
         y_limit=100,
     )
     num = calibration.num_samples
-    source = f"{num} futures were sampled per start." if num else "These are the intervals that the model itself gives."
+    source = (
+        f"{num} futures were sampled per start."
+        if num
+        else "These are the intervals that the model itself gives."
+    )
     return (
         f"<h2>Does it know what it does not know?</h2><p class=about>{sentence} Below the diagonal a model is "
         f"overconfident. {source}</p>{chart}"
@@ -317,8 +380,16 @@ def _gap_section(gap: PlanningGap | None) -> str:
         return ""
     width = gap.oracle - gap.random
     limits = (gap.random + gap.closed.low * width, gap.random + gap.closed.high * width)
-    marks = [("random", gap.random, 1), ("this model", gap.learned, 0), ("true dynamics", gap.oracle, 3)]
-    chart = number_line(marks, limits, "Mean return of random actions, of planning with the model and with the truth")
+    marks = [
+        ("random", gap.random, 1),
+        ("this model", gap.learned, 0),
+        ("true dynamics", gap.oracle, 3),
+    ]
+    chart = number_line(
+        marks,
+        limits,
+        "Mean return of random actions, of planning with the model and with the truth",
+    )
     return (
         f"<h2>What planning with it is worth</h2><p class=about>{escape(gap_sentence(gap))} Mean return per episode:"
         f"</p>{chart}"
@@ -326,9 +397,13 @@ def _gap_section(gap: PlanningGap | None) -> str:
 
 
 def _method_section(report: OpenLoopReport) -> str:
-    windows = ", ".join(f"{num} for {step}" for num, step in zip(report.num_windows, report.horizons, strict=True))
+    windows = ", ".join(
+        f"{num} for {step}" for num, step in zip(report.num_windows, report.horizons, strict=True)
+    )
     checked = (
-        "and none of them occurs in the training data" if report.was_checked_for_duplicates else "not checked further"
+        "and none of them occurs in the training data"
+        if report.was_checked_for_duplicates
+        else "not checked further"
     )
     items = {
         "Held out": f"{counted(report.num_episodes, 'episode')}, {checked}",
@@ -344,5 +419,7 @@ def _method_section(report: OpenLoopReport) -> str:
         "Constant velocity": "the last change repeats",
         "Ridge regression": "next observation and reward as a linear function of observation and action",
     }
-    terms = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in items.items())
+    terms = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in items.items()
+    )
     return f"<h2>How this was measured</h2><dl>{terms}</dl><footer>All numbers are in scorecard.json.</footer>"

@@ -1,7 +1,8 @@
 """Statistics of learning results, gathered from the modules that define them.
 
-`intervals` has estimates with intervals, `comparisons` sets one arm against another, `thresholds` counts steps to a
-score with censoring. A learning claim here stands on at least ten seeds, an interval, and failures that are counted.
+`intervals` has estimates with intervals, `comparisons` sets one arm against another, `thresholds`
+counts steps to a score with censoring. A learning claim here stands on at least ten seeds, an
+interval, and failures that are counted.
 """
 
 from wm_agents.evaluation.comparisons import (

@@ -14,7 +14,8 @@ class CensoredMedian:
     """A median time, or only a lower bound of it.
 
     Attributes:
-        value: the median, or the last time that was looked at when more than half had not finished by then.
+        value: the median, or the last time that was looked at when more than half had not finished
+            by then.
         is_censored: whether `value` is only a lower bound.
     """
 
@@ -38,13 +39,18 @@ class CensoredTimes:
     is_censored: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
-        times, is_censored = np.asarray(self.times, dtype=np.float64), np.asarray(self.is_censored, dtype=np.bool_)
+        times, is_censored = (
+            np.asarray(self.times, dtype=np.float64),
+            np.asarray(self.is_censored, dtype=np.bool_),
+        )
         if times.ndim != 1 or times.shape != is_censored.shape or times.size == 0:
             raise ConfigError(
                 f"times {times.shape} and is_censored {is_censored.shape}; give two arrays of length R >= 1"
             )
         if not (np.isfinite(times) & (times >= 0)).all():
-            raise ConfigError("times must be finite and at least 0; a run that failed is censored at its last step")
+            raise ConfigError(
+                "times must be finite and at least 0; a run that failed is censored at its last step"
+            )
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "is_censored", is_censored)
 
@@ -75,29 +81,38 @@ class ThresholdRatio(Interval):
     def __str__(self) -> str:
         if self.is_lower_bound and self.is_upper_bound:
             return "unknown: neither arm's median is known"
-        return (">= " if self.is_lower_bound else "<= " if self.is_upper_bound else "") + super().__str__()
+        return (
+            ">= " if self.is_lower_bound else "<= " if self.is_upper_bound else ""
+        ) + super().__str__()
 
 
-def steps_to_threshold(curves: ArrayLike, steps: ArrayLike, threshold: float, sustain: int = 1) -> CensoredTimes:
+def steps_to_threshold(
+    curves: ArrayLike, steps: ArrayLike, threshold: float, sustain: int = 1
+) -> CensoredTimes:
     """The first step of each run from which its score is at least `threshold` at `sustain` evaluations in a row.
 
     Args:
-        curves: scores [R, K] of R runs at K evaluations; -inf is allowed for a run that broke down, NaN is not.
+        curves: scores [R, K] of R runs at K evaluations; -inf is allowed for a run that broke down,
+            NaN is not.
         steps: [K], the steps (or episodes) done before each evaluation, increasing.
         threshold: score to reach.
-        sustain: number of evaluations in a row that must reach it; the time is that of the first of them.
+        sustain: number of evaluations in a row that must reach it; the time is that of the first of
+            them.
 
     Returns:
         The times; a run that never gets there is censored at the last evaluation.
 
     Raises:
-        ConfigError: on shapes that do not fit, NaN, steps that do not increase, or sustain outside 1..K.
+        ConfigError: on shapes that do not fit, NaN, steps that do not increase, or sustain outside
+            1..K.
     """
     scores, grid = np.asarray(curves, dtype=np.float64), np.asarray(steps, dtype=np.float64)
     if scores.ndim != 2 or grid.shape != scores.shape[1:] or scores.size == 0:
         raise ConfigError(f"curves {scores.shape} and steps {grid.shape}; give [R, K] and [K]")
     if np.isnan(scores).any() or np.isnan(threshold):
-        raise ConfigError("curves or threshold has NaN; give a run that broke down the score -inf from there on")
+        raise ConfigError(
+            "curves or threshold has NaN; give a run that broke down the score -inf from there on"
+        )
     if not (np.isfinite(grid).all() and grid[0] >= 0 and (np.diff(grid) > 0).all()):
         raise ConfigError("steps must be finite, at least 0 and strictly increasing")
     if not 1 <= sustain <= len(grid):
@@ -109,13 +124,18 @@ def steps_to_threshold(curves: ArrayLike, steps: ArrayLike, threshold: float, su
 
 
 def threshold_ratio(
-    a: CensoredTimes, b: CensoredTimes, confidence: float = 0.95, num_resamples: int = 10_000, seed: int = 0
+    a: CensoredTimes,
+    b: CensoredTimes,
+    confidence: float = 0.95,
+    num_resamples: int = 10_000,
+    seed: int = 0,
 ) -> ThresholdRatio:
     """Median time of a divided by that of b (both Kaplan-Meier), with a bootstrap interval that honours censoring.
 
-    A resample whose median of a is censored can have any ratio above its bound, and one whose median of b is censored
-    any ratio below: the lower limit takes the smallest ratio that each resample allows and the upper limit the largest,
-    so that it is infinite as soon as too many resamples of a end censored.
+    A resample whose median of a is censored can have any ratio above its bound, and one whose
+    median of b is censored any ratio below: the lower limit takes the smallest ratio that each
+    resample allows and the upper limit the largest, so that it is infinite as soon as too many
+    resamples of a end censored.
 
     Args:
         a: times of the slower arm, so that the ratio reads "b needs so many times fewer steps".
@@ -125,12 +145,15 @@ def threshold_ratio(
         seed: seed of the resampling.
 
     Raises:
-        ConfigError: when the median of b is 0 steps (it was there before training), and on a wrong confidence.
+        ConfigError: when the median of b is 0 steps (it was there before training), and on a wrong
+            confidence.
     """
     check_resampling(confidence, num_resamples)
     median_a, median_b = a.median(), b.median()
     if median_b.value == 0:
-        raise ConfigError("the median of b is 0 steps: its threshold is met before training; give a higher threshold")
+        raise ConfigError(
+            "the median of b is 0 steps: its threshold is met before training; give a higher threshold"
+        )
     smallest, largest = _resampled_ratios(a, b, num_resamples, seed)
     # Infinite draws cannot be interpolated, so the limits are draws themselves, rounded outwards.
     low = float(np.quantile(smallest, (1 - confidence) / 2, method="lower"))
@@ -138,7 +161,9 @@ def threshold_ratio(
     is_unknown = median_a.is_censored and median_b.is_censored
     estimate = float("nan") if is_unknown else median_a.value / median_b.value
     low, high = (0.0, float("inf")) if is_unknown else (low, high)
-    return ThresholdRatio(estimate, low, high, confidence, median_a.is_censored, median_b.is_censored)
+    return ThresholdRatio(
+        estimate, low, high, confidence, median_a.is_censored, median_b.is_censored
+    )
 
 
 def _resampled_ratios(
@@ -146,14 +171,20 @@ def _resampled_ratios(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The smallest and the largest ratio [N] that each resample of both arms allows."""
     generator = np.random.default_rng(seed)
-    times_a, is_censored_a = _kaplan_meier_medians(a, _resampling_counts(generator, num_resamples, len(a.times)))
-    times_b, is_censored_b = _kaplan_meier_medians(b, _resampling_counts(generator, num_resamples, len(b.times)))
+    times_a, is_censored_a = _kaplan_meier_medians(
+        a, _resampling_counts(generator, num_resamples, len(a.times))
+    )
+    times_b, is_censored_b = _kaplan_meier_medians(
+        b, _resampling_counts(generator, num_resamples, len(b.times))
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.nan_to_num(times_a / times_b, nan=1.0, posinf=np.inf)
     return np.where(is_censored_b, 0.0, ratios), np.where(is_censored_a, np.inf, ratios)
 
 
-def _resampling_counts(generator: np.random.Generator, num_resamples: int, num_runs: int) -> NDArray[np.float64]:
+def _resampling_counts(
+    generator: np.random.Generator, num_resamples: int, num_runs: int
+) -> NDArray[np.float64]:
     """How often [N, R] each run occurs in each resample."""
     counts = generator.multinomial(num_runs, np.full(num_runs, 1 / num_runs), size=num_resamples)
     return counts.astype(np.float64)
@@ -164,8 +195,8 @@ def _kaplan_meier_medians(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Medians [N] of the runs taken counts [N, R] times, and whether each is only a lower bound (Kaplan, Meier 1958).
 
-    Survival after time t_j is the product over j of 1 - d_j / n_j, with d_j the runs that finish at t_j and n_j those
-    that have neither finished nor been censored before t_j.
+    Survival after time t_j is the product over j of 1 - d_j / n_j, with d_j the runs that finish at
+    t_j and n_j those that have neither finished nor been censored before t_j.
     """
     grid = np.unique(observed.times)
     finishes = (observed.times[:, None] == grid) & ~observed.is_censored[:, None]

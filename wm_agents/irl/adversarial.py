@@ -1,12 +1,13 @@
 """Adversarial inverse reinforcement learning on Gymnasium and Stable-Baselines3.
 
-Fu, Luo and Levine, "Learning Robust Rewards with Adversarial Inverse Reinforcement Learning", ICLR 2018. A
-discriminator
+Fu, Luo and Levine, "Learning Robust Rewards with Adversarial Inverse Reinforcement Learning", ICLR
+2018. A discriminator
 
     D(s, a, s') = exp f / (exp f + pi(a | s)),   f(s, a, s') = g(s, a) + discount h(s') - h(s),
 
-tells demonstrations from what the learner does, and the learner (PPO) is paid log D - log(1 - D) = f - log pi. With
-g(s) of the state only and the shaping term h, g is the reward up to a constant (theorem 5.1).
+tells demonstrations from what the learner does, and the learner (PPO) is paid log D - log(1 - D) =
+f - log pi. With g(s) of the state only and the shaping term h, g is the reward up to a constant
+(theorem 5.1).
 """
 
 import math
@@ -23,19 +24,19 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError, MixedHorizonError, SpaceError
-from wm_agents.fitted import Fitted
 from wm_agents.irl.adversarial_checkpoints import resume, save
 from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit
 from wm_agents.irl.paid_environments import PaidEnvironments, Transitions
 from wm_agents.irl.reward_network import RewardNetwork
 from wm_agents.networks import Perceptron
 from wm_agents.observation_rows import number_array, observation_tensor
+from wm_agents.policy_gradient.world_model_policy import BoundedActorCriticPolicy, check_spaces
 from wm_agents.training.checkpoints import CheckpointManager
+from wm_agents.training.config_checks import require_integers
 from wm_agents.training.finite import descend, require_finite
+from wm_agents.training.fitted import Fitted
 from wm_agents.training.progress import progress, say_nothing_left
-from wm_agents.world_model_policy import BoundedActorCriticPolicy, check_spaces
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,13 @@ class AdversarialConfig:
         learner_rate: Learning rate of PPO.
         num_epochs: Passes of PPO over each round's steps.
         entropy_weight: Of PPO.
-        largest_change: Divergence from the policy of the last round at which PPO stops for this one; None never does.
-        gradient_penalty: Weight of the squared gradient of f at demonstrations and learner's steps alike; it keeps the
-            discriminator from becoming certain.
-        may_vary_in_length: Permit episodes of different lengths. Their length tells who acted, and a reward that is
-            positive or negative throughout then looks right whatever the demonstrator wants.
+        largest_change: Divergence from the policy of the last round at which PPO stops for this
+            one; None never does.
+        gradient_penalty: Weight of the squared gradient of f at demonstrations and learner's steps
+            alike; it keeps the discriminator from becoming certain.
+        may_vary_in_length: Permit episodes of different lengths. Their length tells who acted, and
+            a reward that is positive or negative throughout then looks right whatever the
+            demonstrator wants.
         starts_from_clone: Let behaviour cloning teach the learner's policy first.
     """
 
@@ -81,7 +84,10 @@ class AdversarialConfig:
     def __post_init__(self) -> None:
         require_integers(None, num_steps=self.num_steps, batch_size=self.batch_size)
         require_integers(None, num_discriminator_updates=self.num_discriminator_updates)
-        if not 0 < self.discount < 1 or min(self.num_steps, self.num_discriminator_updates, self.batch_size) < 1:
+        if (
+            not 0 < self.discount < 1
+            or min(self.num_steps, self.num_discriminator_updates, self.batch_size) < 1
+        ):
             raise ConfigError(f"discount lies in (0, 1) and counts are positive, got {self}")
 
 
@@ -90,13 +96,14 @@ class AdversarialIRL(Fitted):
 
     Args:
         demonstrations: `Demonstrations` or what `Demonstrations.of` takes.
-        envs: Stable-Baselines3's VecEnv (`make_vec_env`), with Box observations, and Discrete or one-dimensional Box
-            actions.
+        envs: Stable-Baselines3's VecEnv (`make_vec_env`), with Box observations, and Discrete or
+            one-dimensional Box actions.
         config: Settings.
         seed: Of everything here.
 
     Raises:
-        SpaceError: Other spaces, Box actions without bounds or of whole numbers, Discrete ones not from 0.
+        SpaceError: Other spaces, Box actions without bounds or of whole numbers, Discrete ones not
+            from 0.
         MixedHorizonError: Demonstrations of different lengths without permission.
         DemonstrationError: Demonstrations that do not fit the spaces.
     """
@@ -104,7 +111,11 @@ class AdversarialIRL(Fitted):
     needs_fit: ClassVar[tuple[str, ...]] = ("reward",)
 
     def __init__(
-        self, demonstrations: Any, envs: VecEnv, config: AdversarialConfig | None = None, seed: int = 0
+        self,
+        demonstrations: Any,
+        envs: VecEnv,
+        config: AdversarialConfig | None = None,
+        seed: int = 0,
     ) -> None:
         _check_spaces(envs)
         self.config = AdversarialConfig() if config is None else config
@@ -160,20 +171,23 @@ class AdversarialIRL(Fitted):
         """Train reward and policy in turn for this many steps of the environments.
 
         Args:
-            total_timesteps: Steps; a second call takes as many again. With checkpoints they count from the very first.
+            total_timesteps: Steps; a second call takes as many again. With checkpoints they count
+                from the very first.
             callback: SB3's, for the learner.
             progress_bar: None shows a bar on a terminal only.
-            checkpoints: Where to save, every `checkpoint_every` rounds and at the end. The same call on a new learner
-                made with the same arguments goes on from the newest checkpoint there, to the bit as if it had never
-                stopped. All environments start anew at a checkpoint, interrupted or not.
+            checkpoints: Where to save, every `checkpoint_every` rounds and at the end. The same
+                call on a new learner made with the same arguments goes on from the newest
+                checkpoint there, to the bit as if it had never stopped. All environments start anew
+                at a checkpoint, interrupted or not.
             checkpoint_every: In rounds.
 
         Raises:
             ConfigError: `checkpoint_every` below 1.
-            MixedHorizonError: The learner's episodes end after different numbers of steps, without permission.
+            MixedHorizonError: The learner's episodes end after different numbers of steps, without
+                permission.
             CheckpointError: The checkpoints are of another run, or none of them is whole.
-            NonFiniteError: A reward, a parameter of the learner, or the discriminator's loss or gradient is not finite:
-                nothing is saved with them.
+            NonFiniteError: A reward, a parameter of the learner, or the discriminator's loss or
+                gradient is not finite: nothing is saved with them.
         """
         require_integers(1, checkpoint_every=checkpoint_every)
         per_round = self.config.num_steps * self.envs.num_envs
@@ -187,7 +201,10 @@ class AdversarialIRL(Fitted):
         with progress(num_rounds * per_round, "steps", progress_bar, num_done * per_round) as bar:
             for number in range(num_done, num_rounds):
                 self.learner.learn(per_round, callback=callback, reset_num_timesteps=False)
-                require_finite(self.learner.policy.state_dict(), f"a parameter of the learner in round {number}")
+                require_finite(
+                    self.learner.policy.state_dict(),
+                    f"a parameter of the learner in round {number}",
+                )
                 self.loss, self.accuracy = self._train_discriminator(self.envs.take(), number)
                 is_due = (number + 1) % checkpoint_every == 0 or number + 1 == num_rounds
                 if checkpoints is not None and is_due:
@@ -202,7 +219,10 @@ class AdversarialIRL(Fitted):
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
     ) -> tuple[Any, Any]:
-        """The learner's action; raises SpaceError for what is no observation of the environments."""
+        """The learner's action.
+
+        Raises SpaceError for what is no observation of the environments.
+        """
         return self.learner.predict(observation, state, episode_start, deterministic)
 
     @torch.no_grad()
@@ -224,7 +244,9 @@ class AdversarialIRL(Fitted):
         rewards: Tensor = self.reward_network(steps.observations, steps.actions)
         if not self.config.has_shaping:
             return rewards
-        before, after = (self._potential(rows) for rows in (steps.observations, steps.next_observations))
+        before, after = (
+            self._potential(rows) for rows in (steps.observations, steps.next_observations)
+        )
         return rewards + self.config.discount * after * ~steps.terminations - before
 
     def _potential(self, observations: Tensor) -> Tensor:
@@ -253,7 +275,10 @@ class AdversarialIRL(Fitted):
             labels = torch.cat([torch.ones(len(mine)), torch.zeros(len(theirs))])
             (slopes,) = torch.autograd.grad(values.sum(), both.observations, create_graph=True)
             penalty = (slopes * self.reward_network.std).square().sum(1).mean()
-            total = F.binary_cross_entropy_with_logits(logits, labels) + self.config.gradient_penalty * penalty
+            total = (
+                F.binary_cross_entropy_with_logits(logits, labels)
+                + self.config.gradient_penalty * penalty
+            )
             place = f"at update {update} of round {number} of the discriminator"
             loss = descend(total, self.optimizer, self.named_parameters(), place)
             accuracy = float(((logits > 0) == (labels > 0.5)).float().mean())
@@ -262,10 +287,14 @@ class AdversarialIRL(Fitted):
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """Those of reward and potential."""
         for prefix, network in (("reward", self.reward_network), ("potential", self.potential)):
-            yield from ((f"{prefix}.{name}", parameter) for name, parameter in network.named_parameters())
+            yield from (
+                (f"{prefix}.{name}", parameter) for name, parameter in network.named_parameters()
+            )
 
 
-def clone_into(learner: PPO, demonstrations: Demonstrations, seed: int, num_updates: int = 3000) -> None:
+def clone_into(
+    learner: PPO, demonstrations: Demonstrations, seed: int, num_updates: int = 3000
+) -> None:
     """Teach a PPO policy the demonstrated actions by maximum likelihood."""
     data = demonstrations.trajectories
     seen = torch.from_numpy(data.observations[data.observation_of_step])
@@ -275,11 +304,17 @@ def clone_into(learner: PPO, demonstrations: Demonstrations, seed: int, num_upda
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_updates)
     for update in range(num_updates):
         rows = torch.randint(len(seen), (min(256, len(seen)),), generator=generator)
-        distribution = policy.get_distribution(seen[rows].reshape(-1, *(learner.observation_space.shape or ())))
+        distribution = policy.get_distribution(
+            seen[rows].reshape(-1, *(learner.observation_space.shape or ()))
+        )
         loss = -distribution.log_prob(taken[rows]).mean()
-        descend(loss, optimizer, policy.named_parameters(), f"at update {update} of behaviour cloning")
+        descend(
+            loss, optimizer, policy.named_parameters(), f"at update {update} of behaviour cloning"
+        )
         schedule.step()
-    if hasattr(policy, "log_std"):  # imitation drives the spread to nothing, and with it all exploration
+    if hasattr(
+        policy, "log_std"
+    ):  # imitation drives the spread to nothing, and with it all exploration
         policy.log_std.data.clamp_(min=-1.5)
 
 

@@ -1,13 +1,14 @@
 """What adversarial IRL has to keep between two rounds to go on to the bit.
 
-Environments cannot be stored: they start anew at each checkpoint, interrupted or not, as those of `WorldModelPPO` do.
+Environments cannot be stored: they start anew at each checkpoint, interrupted or not, as those of
+`WorldModelPPO` do.
 """
 
 from dataclasses import asdict
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from wm_agents.sb3_checkpoints import restart_environments, set_training_state, training_state
+from wm_agents.sb3.checkpoints import restart_environments, set_training_state, training_state
 from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
 from wm_agents.training.finite import require_finite
 
@@ -15,11 +16,18 @@ if TYPE_CHECKING:
     from wm_agents.irl.adversarial import AdversarialIRL
 
 
-def save(irl: "AdversarialIRL", checkpoints: CheckpointManager, num_rounds: int, every: int) -> None:
-    """Store the state after so many rounds and start the environments anew; raises NonFiniteError, CheckpointError."""
+def save(
+    irl: "AdversarialIRL", checkpoints: CheckpointManager, num_rounds: int, every: int
+) -> None:
+    """Store the state after so many rounds and start the environments anew.
+
+    Raises NonFiniteError, CheckpointError.
+    """
     networks = {"reward": irl.reward_network.state_dict(), "potential": irl.potential.state_dict()}
     for name, weights in networks.items():
-        require_finite(weights, f"a parameter of the {name} after round {num_rounds}, so it is not saved")
+        require_finite(
+            weights, f"a parameter of the {name} after round {num_rounds}, so it is not saved"
+        )
     state = {
         **networks,
         "optimizer": irl.optimizer.state_dict(),
@@ -51,7 +59,10 @@ def resume(irl: "AdversarialIRL", checkpoints: CheckpointManager, every: int) ->
 
 
 def _run_of(irl: "AdversarialIRL", every: int) -> dict[str, Any]:
-    """Which run this is: settings, spaces, a hash of the demonstrations, and after how many rounds each save comes."""
+    """Which run this is.
+
+    Settings, spaces, a hash of the demonstrations, and after how many rounds each save comes.
+    """
     shown, steps = sha256(), irl.demonstrated
     for rows in (steps.observations, steps.actions, steps.next_observations, steps.terminations):
         shown.update(str(tuple(rows.shape)).encode() + rows.numpy().tobytes())

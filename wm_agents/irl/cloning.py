@@ -11,15 +11,15 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.box_values import as_box_values
-from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError, SpaceError
-from wm_agents.fitted import Fitted
 from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit
 from wm_agents.networks import Perceptron
 from wm_agents.observation_rows import encoded_rows
+from wm_agents.training.config_checks import require_integers
 from wm_agents.training.finite import descend
+from wm_agents.training.fitted import Fitted
 from wm_agents.world_models.normalisation import units
+from wm_envs.data.spaces import as_box_values
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,15 @@ class BehaviourCloning(Fitted):
         self.observation_space, self.action_space = observation_space, action_space
         self.config = CloningConfig() if config is None else config
         num_inputs = spaces.flatdim(observation_space)
-        num_outputs = int(action_space.n) if isinstance(action_space, spaces.Discrete) else spaces.flatdim(action_space)
+        num_outputs = (
+            int(action_space.n)
+            if isinstance(action_space, spaces.Discrete)
+            else spaces.flatdim(action_space)
+        )
         self._generator = torch.Generator().manual_seed(seed)
-        self.network = Perceptron((num_inputs, *self.config.widths, num_outputs), "tanh", self._generator, 0.1)
+        self.network = Perceptron(
+            (num_inputs, *self.config.widths, num_outputs), "tanh", self._generator, 0.1
+        )
         self._mean, self._std = torch.zeros(num_inputs), torch.ones(num_inputs)
         self._action_mean, self._action_std = torch.zeros(num_outputs), torch.ones(num_outputs)
 
@@ -96,13 +102,20 @@ class BehaviourCloning(Fitted):
             targets = targets.flatten(1)
             self._action_mean, self._action_std = units(targets)
         optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+            self.network.parameters(),
+            lr=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
         )
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.config.num_updates)
         for update in range(self.config.num_updates):
             rows = torch.randint(len(inputs), (self.config.batch_size,), generator=self._generator)
             loss = self._loss(inputs[rows], targets[rows])
-            descend(loss, optimizer, self.network.named_parameters(), f"at update {update} of behaviour cloning")
+            descend(
+                loss,
+                optimizer,
+                self.network.named_parameters(),
+                f"at update {update} of behaviour cloning",
+            )
             schedule.step()
         self.is_fitted = True
         with torch.no_grad():

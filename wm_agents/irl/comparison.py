@@ -1,4 +1,7 @@
-"""Who wants alike: distances between inferred rewards by what they would have one do, with intervals and clusters."""
+"""Who wants alike.
+
+Distances between inferred rewards by what they would have one do, with intervals and clusters.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,14 +24,14 @@ class Comparison:
 
     Attributes:
         names: C names.
-        distances: [C, C], root mean square difference between what they would do, from 0 to 1. Weights that are not
-            identified change no choice and so no distance.
+        distances: [C, C], root mean square difference between what they would do, from 0 to 1.
+            Weights that are not identified change no choice and so no distance.
         low: [C, C], lower limits.
         high: [C, C], upper limits.
         confidence: Of the limits.
         tree: [C - 1, 4], hierarchical clustering by Ward's linkage, as scipy gives it.
-        stability: Number of clusters -> adjusted Rand index between the clusters of two halves of the episodes: 1 for
-            the same, 0 for chance. Empty where no halves were given.
+        stability: Number of clusters -> adjusted Rand index between the clusters of two halves of
+            the episodes: 1 for the same, 0 for chance. Empty where no halves were given.
         positions: [C, 2], the map: distances in two dimensions (classical scaling).
         shares: [2], of the squared distances that each axis of the map holds.
     """
@@ -55,7 +58,11 @@ class Comparison:
     def nearest(self, name: str, num: int = _NUM_NEIGHBOURS) -> list[tuple[str, float]]:
         """The closest others with their distances."""
         row = self.distances[self.names.index(name)]
-        return [(self.names[i], float(row[i])) for i in np.argsort(row, kind="stable") if self.names[i] != name][:num]
+        return [
+            (self.names[i], float(row[i]))
+            for i in np.argsort(row, kind="stable")
+            if self.names[i] != name
+        ][:num]
 
 
 def compare(
@@ -74,30 +81,39 @@ def compare(
     Args:
         fits: By name, on the same features; those of `fit_many`.
         situations: [N, A, F] features of single choices that all are put before.
-        action_values: [A], where the actions lie on a line, such as 1, 0 and -1 for yes, abstain and no: differences
-            are then between expected values. None compares the probabilities of all actions.
+        action_values: [A], where the actions lie on a line, such as 1, 0 and -1 for yes, abstain
+            and no: differences are then between expected values. None compares the probabilities of
+                all actions.
         halves: Two sets of fits to two halves of the episodes, for the stability of clusters.
-        num_draws: Draws of weights from the bootstrap, or from the Laplace approximation where there is none.
+        num_draws: Draws of weights from the bootstrap, or from the Laplace approximation where
+            there is none.
         confidence: Of the intervals.
         cluster_numbers: Numbers of clusters to examine.
         seed: Of the draws.
 
     Raises:
-        ConfigError: Fewer than three demonstrators, other features, halves that lack somebody, or action values that do
-            not fit or are all equal.
+        ConfigError: Fewer than three demonstrators, other features, halves that lack somebody, or
+            action values that do not fit or are all equal.
     """
     names = tuple(fits)
     _check(fits, situations, halves)
-    if action_values is not None and not (np.shape(action_values) == situations.shape[1:2] and np.ptp(action_values)):
-        raise ConfigError(f"action_values are one per action and not all equal, got {action_values}")
+    if action_values is not None and not (
+        np.shape(action_values) == situations.shape[1:2] and np.ptp(action_values)
+    ):
+        raise ConfigError(
+            f"action_values are one per action and not all equal, got {action_values}"
+        )
     generator = np.random.default_rng(seed)
     means = np.stack([fit.weights for fit in fits.values()])
     profiles = behaviour(means, situations, action_values)
     distances = distance_matrix(profiles)
     draws = np.stack([_draw(fit, num_draws, generator) for fit in fits.values()], 1)
-    drawn = np.stack([distance_matrix(behaviour(weights, situations, action_values)) for weights in draws])
+    drawn = np.stack(
+        [distance_matrix(behaviour(weights, situations, action_values)) for weights in draws]
+    )
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
-    # Noise pushes points apart, so that drawn distances are too large on average; the limits are moved back by that.
+    # Noise pushes points apart, so that drawn distances are too large on average; the limits are
+    # moved back by that.
     excess = drawn.mean(0) - distances
     positions, shares = scaled_to_two(profiles)
     return Comparison(
@@ -108,7 +124,12 @@ def compare(
         confidence=confidence,
         tree=_tree(distances),
         stability=_stability(
-            [behaviour(np.stack([half[name].weights for name in names]), situations, action_values) for half in halves],
+            [
+                behaviour(
+                    np.stack([half[name].weights for name in names]), situations, action_values
+                )
+                for half in halves
+            ],
             [number for number in cluster_numbers if number < len(names)],
         ),
         positions=positions,
@@ -125,7 +146,9 @@ def choice_profiles(weights: Floats, situations: Floats) -> Floats:
     return probabilities
 
 
-def behaviour(weights: Floats, situations: Floats, action_values: ArrayLike | None = None) -> Floats:
+def behaviour(
+    weights: Floats, situations: Floats, action_values: ArrayLike | None = None
+) -> Floats:
     """Points [C, D] for weights [C, F] whose Euclidean distances are those of `Comparison.distances`."""
     profiles = choice_profiles(weights, situations)
     if action_values is None:
@@ -146,8 +169,8 @@ def distance_matrix(points: Floats) -> Floats:
 def scaled_to_two(points: Floats) -> tuple[Floats, Floats]:
     """Places [C, 2] whose distances are close to those of the points [C, D], and the share [2] that each axis holds.
 
-    Classical scaling of Euclidean distances is principal components. The sign of an axis is free: the most extreme
-    stands on its positive side.
+    Classical scaling of Euclidean distances is principal components. The sign of an axis is free:
+    the most extreme stands on its positive side.
     """
     left, values, _ = np.linalg.svd(points - points.mean(0), full_matrices=False)
     places = np.zeros((len(points), 2))
@@ -204,7 +227,10 @@ def _stability(halves: Sequence[Floats], numbers: list[int]) -> dict[int, float]
     if not halves:
         return {}
     first, second = (_tree(distance_matrix(points)) for points in halves)
-    return {k: adjusted_rand(*(fcluster(tree, k, "maxclust") - 1 for tree in (first, second))) for k in numbers}
+    return {
+        k: adjusted_rand(*(fcluster(tree, k, "maxclust") - 1 for tree in (first, second)))
+        for k in numbers
+    }
 
 
 def _by_size(labels: NDArray[Any]) -> NDArray[np.int64]:
@@ -213,12 +239,18 @@ def _by_size(labels: NDArray[Any]) -> NDArray[np.int64]:
     return np.array([rank[label] for label in labels])
 
 
-def _check(fits: Mapping[str, RewardFit], situations: Floats, halves: Sequence[Mapping[str, RewardFit]]) -> None:
+def _check(
+    fits: Mapping[str, RewardFit], situations: Floats, halves: Sequence[Mapping[str, RewardFit]]
+) -> None:
     names = {fit.feature_names for fit in fits.values()}
     if len(fits) < 3 or len(names) != 1:
-        raise ConfigError(f"comparing needs three demonstrators on the same features, got {len(fits)} on {len(names)}")
+        raise ConfigError(
+            f"comparing needs three demonstrators on the same features, got {len(fits)} on {len(names)}"
+        )
     num_features = len(next(iter(names)))
     if situations.ndim != 3 or situations.shape[2] != num_features or not len(situations):
-        raise ConfigError(f"situations have shape {situations.shape}: give [N, A, {num_features}] with N at least 1")
+        raise ConfigError(
+            f"situations have shape {situations.shape}: give [N, A, {num_features}] with N at least 1"
+        )
     if len(halves) not in (0, 2) or any(set(fits) - set(half) for half in halves):
         raise ConfigError("halves are two sets of fits with everybody in both, or none")

@@ -13,7 +13,9 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
 from wm_agents.errors import DemonstrationError
-from wm_agents.trajectories import Episode, Trajectories
+from wm_envs.data.errors import MissingExtraError, OptionError, TrajectoryError
+from wm_envs.data.minari import load_minari
+from wm_envs.data.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,13 @@ class Demonstrations:
 
     Attributes:
         trajectories: The episodes, of any and of different lengths.
-        masks: [S, A] bool, which of the Discrete actions were allowed at each step; None allows all of them.
+        masks: [S, A] bool, which of the Discrete actions were allowed at each step; None allows all
+            of them.
         demonstrators: Who acted in each episode [K]; None where all are by one.
 
     Raises:
-        DemonstrationError: An action that its mask forbids, or masks and names that do not fit the episodes.
+        DemonstrationError: An action that its mask forbids, or masks and names that do not fit the
+            episodes.
     """
 
     trajectories: Trajectories
@@ -44,14 +48,19 @@ class Demonstrations:
 
     @classmethod
     def of(
-        cls, source: Any, *, masks: ArrayLike | None = None, demonstrators: Sequence[str] | None = None
+        cls,
+        source: Any,
+        *,
+        masks: ArrayLike | None = None,
+        demonstrators: Sequence[str] | None = None,
     ) -> "Demonstrations":
         """Demonstrations from any recording.
 
         Args:
-            source: `Trajectories`; a mapping of arrays (`observations`, `actions` and perhaps `rewards`,
-                `terminations`, `truncations`, `lengths`, laid end to end as in `Trajectories`); the path of a file that
-                `Trajectories.save` wrote; or the id of a Minari dataset. Demonstrations pass through.
+            source: `Trajectories`; a mapping of arrays (`observations`, `actions` and perhaps
+                `rewards`, `terminations`, `truncations`, `lengths`, laid end to end as in
+                `Trajectories`); the path of a file that `Trajectories.save` wrote; or the id of a
+                Minari dataset. Demonstrations pass through.
             masks: [S, A], see above.
             demonstrators: [K], see above.
 
@@ -77,7 +86,8 @@ class Demonstrations:
         """Demonstrations in a table of states.
 
         Args:
-            states: State numbers [S]; without the state that an episode's last step led to, which no reward needs.
+            states: State numbers [S]; without the state that an episode's last step led to, which
+                no reward needs.
             actions: Action numbers [S].
             lengths: Steps [K] of each episode; None makes every step an episode of its own.
             demonstrators: [K], who acted.
@@ -88,7 +98,9 @@ class Demonstrations:
         numbers = np.asarray(states)
         if numbers.size == 0:
             raise DemonstrationError("no demonstrations: record at least one step")
-        counts = np.ones(len(numbers), np.int64) if lengths is None else np.asarray(lengths, np.int64)
+        counts = (
+            np.ones(len(numbers), np.int64) if lengths is None else np.asarray(lengths, np.int64)
+        )
         if numbers.ndim != 1 or counts.sum() != len(numbers) or (counts < 1).any():
             raise DemonstrationError(
                 f"states have shape {numbers.shape} and lengths sum to {counts.sum()}: give states [S] and lengths of "
@@ -99,7 +111,9 @@ class Demonstrations:
         seen = np.insert(numbers, lasts, numbers[lasts - 1])
         ended = np.zeros(len(numbers), np.bool_)
         ended[lasts - 1] = True
-        recorded = Trajectories.from_arrays(seen, actions, np.zeros(len(numbers)), ended, lengths=counts)
+        recorded = Trajectories.from_arrays(
+            seen, actions, np.zeros(len(numbers)), ended, lengths=counts
+        )
         return cls(recorded, demonstrators=None if demonstrators is None else tuple(demonstrators))
 
     @property
@@ -140,7 +154,9 @@ class Demonstrations:
     @cached_property
     def next_states(self) -> NDArray[np.int64]:
         """What each step led to [S]; not meaningful after the last step of `from_states`."""
-        return _state_numbers(self.trajectories.observations)[self.trajectories.observation_of_step + 1]
+        return _state_numbers(self.trajectories.observations)[
+            self.trajectories.observation_of_step + 1
+        ]
 
     def select(self, episodes: ArrayLike) -> "Demonstrations":
         """The episodes of an index [K'], in that order."""
@@ -150,7 +166,9 @@ class Demonstrations:
         names = None if self.demonstrators is None else tuple(self.demonstrators[k] for k in index)
         starts, lengths = self.trajectories.step_starts[index], self.lengths[index]
         rows = np.concatenate([np.arange(a, a + n) for a, n in zip(starts, lengths, strict=True)])
-        return Demonstrations(self.trajectories.select(index), None if self.masks is None else self.masks[rows], names)
+        return Demonstrations(
+            self.trajectories.select(index), None if self.masks is None else self.masks[rows], names
+        )
 
     def by_demonstrator(self) -> "dict[str, Demonstrations]":
         """Each demonstrator's episodes by name, in order of first appearance.
@@ -161,7 +179,10 @@ class Demonstrations:
         if self.demonstrators is None:
             raise DemonstrationError("nobody is named: give demonstrators=, one name per episode")
         names = np.array(self.demonstrators)
-        return {name: self.select(np.flatnonzero(names == name)) for name in dict.fromkeys(self.demonstrators)}
+        return {
+            name: self.select(np.flatnonzero(names == name))
+            for name in dict.fromkeys(self.demonstrators)
+        }
 
     def _check_masks(self) -> None:
         assert self.masks is not None
@@ -188,7 +209,9 @@ def check_allowed(masks: NDArray[np.bool_], actions: NDArray[Any], source: Demon
         )
 
 
-def check_spaces_fit(data: Trajectories, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+def check_spaces_fit(
+    data: Trajectories, observation_space: gym.Space[Any], action_space: gym.Space[Any]
+) -> None:
     """Raise DemonstrationError unless an environment with these spaces, Box or Discrete, could have been acted in."""
     actions = data.actions
     if isinstance(action_space, spaces.Discrete):
@@ -221,8 +244,9 @@ def _trajectories(source: Any) -> Trajectories:
 def _from_arrays(arrays: Mapping[str, ArrayLike]) -> Trajectories:
     """Rewards and ends are not needed to infer a reward, so they may be missing.
 
-    Of an episode whose end is not told it is not claimed that it ended by itself: AIRL's discriminator would tell the
-    demonstrations from the learner's steps, which a time limit cuts, by that alone.
+    Of an episode whose end is not told it is not claimed that it ended by itself: AIRL's
+    discriminator would tell the demonstrations from the learner's steps, which a time limit cuts,
+    by that alone.
     """
     missing = {"observations", "actions"} - set(arrays)
     if missing:
@@ -238,32 +262,13 @@ def _from_arrays(arrays: Mapping[str, ArrayLike]) -> Trajectories:
 
 def _from_minari(dataset_id: str) -> Trajectories:
     try:
-        import minari
-    except ImportError as error:
+        return load_minari(dataset_id)
+    except MissingExtraError as error:
+        raise DemonstrationError(f"{dataset_id!r} is read as a Minari id: {error}") from error
+    except (OptionError, TrajectoryError) as error:
         raise DemonstrationError(
-            f"{dataset_id!r} is read as a Minari id, and Minari is not installed: pip install 'wm-suite[data]'"
+            f"cannot load the Minari dataset {dataset_id!r}: {error}"
         ) from error
-    try:
-        dataset = minari.load_dataset(dataset_id)
-    except Exception as error:  # a missing or damaged dataset fails in as many ways as its storage
-        raise DemonstrationError(f"cannot load the Minari dataset {dataset_id!r}: {error}") from error
-    seen, taken = dataset.observation_space, dataset.action_space
-    return Trajectories.from_episodes(_minari_episode(episode, seen, taken) for episode in dataset.iterate_episodes())
-
-
-def _minari_episode(episode: Any, seen: gym.Space[Any], taken: gym.Space[Any]) -> Episode:
-    rows = np.asarray(episode.observations)
-    observations = np.stack([np.asarray(spaces.flatten(seen, row), np.float32) for row in rows])
-    actions = np.asarray(episode.actions)
-    if isinstance(taken, spaces.Box):
-        actions = actions.reshape(len(actions), -1)
-    return Episode(
-        observations,
-        actions,
-        np.asarray(episode.rewards, np.float64),
-        np.asarray(episode.terminations, np.bool_),
-        np.asarray(episode.truncations, np.bool_),
-    )
 
 
 def _state_numbers(observations: NDArray[np.float32]) -> NDArray[np.int64]:

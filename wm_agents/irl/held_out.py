@@ -46,7 +46,9 @@ def cross_validate(
     """
     given = Demonstrations.of(demonstrations)
     if not 2 <= num_folds <= given.num_episodes:
-        raise DemonstrationError(f"{num_folds} folds of {given.num_episodes} episodes: give 2 to as many as episodes")
+        raise DemonstrationError(
+            f"{num_folds} folds of {given.num_episodes} episodes: give 2 to as many as episodes"
+        )
     folds = np.array_split(np.random.default_rng(seed).permutation(given.num_episodes), num_folds)
     sums, weights = np.zeros((given.num_episodes, 3)), []
     for part in folds:
@@ -60,14 +62,22 @@ def cross_validate(
 
 
 def _scores(irl: MaxEntIRL, training: Demonstrations, tested: Demonstrations) -> Floats:
-    """Log-likelihoods [K, 3] of episodes: the fit, even choice, and the frequencies of the training episodes."""
+    """Log-likelihoods [K, 3] of episodes.
+
+    The fit, even choice, and the frequencies of the training episodes.
+    """
     allowed = irl.model.mask[tested.states]
     actions = tested.trajectories.actions.astype(np.int64)
     steps = np.arange(tested.num_steps)
     fitted = irl.policy().log_probabilities[tested.times, tested.states, actions]
-    counts = np.bincount(training.trajectories.actions.astype(np.int64), minlength=irl.model.num_actions) + 0.5
+    counts = (
+        np.bincount(training.trajectories.actions.astype(np.int64), minlength=irl.model.num_actions)
+        + 0.5
+    )
     shares = np.where(allowed, counts, 0.0)
-    columns = np.stack([fitted, -np.log(allowed.sum(1)), np.log(shares[steps, actions] / shares.sum(1))], 1)
+    columns = np.stack(
+        [fitted, -np.log(allowed.sum(1)), np.log(shares[steps, actions] / shares.sum(1))], 1
+    )
     sums: Floats = np.add.reduceat(columns, tested.trajectories.step_starts, axis=0)
     return sums
 
@@ -83,8 +93,8 @@ def choose_prior_std(
 ) -> float:
     """The prior standard deviation under which held-out episodes are most probable.
 
-    The best of several scores flatters: how well the chosen one foresees is measured on episodes that it was not chosen
-    by.
+    The best of several scores flatters: how well the chosen one foresees is measured on episodes
+    that it was not chosen by.
 
     Raises:
         DemonstrationError: Fewer episodes than folds.
@@ -92,7 +102,11 @@ def choose_prior_std(
     config = MaxEntConfig() if config is None else config
     scores = {
         std: cross_validate(
-            model, demonstrations, replace(config, prior_std=std, num_resamples=0), num_folds=num_folds, seed=seed
+            model,
+            demonstrations,
+            replace(config, prior_std=std, num_resamples=0),
+            num_folds=num_folds,
+            seed=seed,
         ).log_likelihood
         for std in candidates
     }

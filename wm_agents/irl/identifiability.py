@@ -1,8 +1,9 @@
 """Which weights the demonstrations can tell at all, whatever was chosen in them.
 
-A weight matters only through differences between actions: of the feature itself and of what is expected to follow. The
-second moment of these differences in the visited states, under even-handed choice, is the Fisher information at zero
-weights. Directions in its null space change no probability; demonstrations say nothing about them.
+A weight matters only through differences between actions: of the feature itself and of what is
+expected to follow. The second moment of these differences in the visited states, under even-handed
+choice, is the Fisher information at zero weights. Directions in its null space change no
+probability; demonstrations say nothing about them.
 """
 
 from dataclasses import dataclass
@@ -45,12 +46,20 @@ class Identifiability:
 
     def _sentence(self, direction: Floats) -> str:
         order = np.argsort(-np.abs(direction))
-        parts = [f"{direction[i]:+.2f} {self.feature_names[i]}" for i in order if abs(direction[i]) > 0.05]
+        parts = [
+            f"{direction[i]:+.2f} {self.feature_names[i]}"
+            for i in order
+            if abs(direction[i]) > 0.05
+        ]
         return f"not identified: {' '.join(parts)}"
 
 
 def identify(
-    information: Floats, feature_names: tuple[str, ...], *, floor: float = 0.0, tolerance: float = TOLERANCE
+    information: Floats,
+    feature_names: tuple[str, ...],
+    *,
+    floor: float = 0.0,
+    tolerance: float = TOLERANCE,
 ) -> Identifiability:
     """Split weights into what can and what cannot be told.
 
@@ -70,7 +79,10 @@ def identify(
 
 
 def _simplest(basis: Floats) -> Floats:
-    """The same null space spanned by rows with few parts each, so that they can be read: reduced row echelon form."""
+    """The same null space spanned by rows with few parts each, so that they can be read.
+
+    Reduced row echelon form.
+    """
     rows = basis.T.copy()
     pivot = 0
     for column in range(rows.shape[1]):

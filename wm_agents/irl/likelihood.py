@@ -1,13 +1,15 @@
 """How probable the demonstrated actions are under the soft-optimal policy of linear rewards, with derivatives.
 
-With weights w, features f [S, A, F] and G_t(s, a) = E[sum of f from (s, a) at time t on], which is dQ_t / dw:
+With weights w, features f [S, A, F] and G_t(s, a) = E[sum of f from (s, a) at time t on], which is
+dQ_t / dw:
 
     log-likelihood  L(w) = sum over steps of log pi_t(a | s),
     score           dL/dw = sum over steps of G_t(s, a) - sum_a' pi_t(a' | s) G_t(s, a'),
     information     I(w)  = sum over steps of Cov_{a' ~ pi_t(. | s)} G_t(s, a').
 
-Where the model is deterministic this is maximum-entropy IRL (Ziebart et al. 2008, equation 4). Otherwise it is the
-likelihood of the maximum-causal-entropy policy, whose dual (Ziebart 2010, section 5.3) matches feature counts.
+Where the model is deterministic this is maximum-entropy IRL (Ziebart et al. 2008, equation 4).
+Otherwise it is the likelihood of the maximum-causal-entropy policy, whose dual (Ziebart 2010,
+section 5.3) matches feature counts.
 """
 
 from functools import cached_property
@@ -30,8 +32,8 @@ class Likelihood:
         scale: [F], units of the features.
 
     Raises:
-        DemonstrationError: States that the model does not have, forbidden actions, episodes longer than the horizon, or
-            steps that the model holds impossible.
+        DemonstrationError: States that the model does not have, forbidden actions, episodes longer
+            than the horizon, or steps that the model holds impossible.
     """
 
     def __init__(self, model: DecisionModel, demonstrations: Demonstrations, scale: Floats) -> None:
@@ -71,7 +73,9 @@ class Likelihood:
         starts[0] = self._counts[0].sum(1)
         mass = push_forward(self.model, policy, starts, None)
         demonstrated, expected = self._feature_sum(self._counts), self._feature_sum(mass)
-        return float(demonstrated @ weights - (starts[0] * policy.values[0]).sum()), demonstrated - expected
+        return float(
+            demonstrated @ weights - (starts[0] * policy.values[0]).sum()
+        ), demonstrated - expected
 
     def differences(self, weights: Floats) -> tuple[Floats, Floats]:
         """G less its mean under the policy [N, A, F], and the policy's probabilities [N, A], at each step."""
@@ -98,7 +102,8 @@ class Likelihood:
         differences, probabilities = self.differences(weights)
         steps = np.arange(self.num_steps)
         chosen = differences[steps, self.actions]
-        # Where nothing was chosen against great odds this is exact; a probability of 0 must not make the sum NaN.
+        # Where nothing was chosen against great odds this is exact; a probability of 0 must not
+        # make the sum NaN.
         logs = np.log(np.maximum(probabilities[steps, self.actions], 1e-300))
         information = _second_moment(differences, probabilities * step_weights[:, None])
         return float(step_weights @ logs), step_weights @ chosen, information
@@ -143,9 +148,13 @@ def check_fit(model: DecisionModel, demonstrations: Demonstrations) -> None:
     """Raise DemonstrationError unless the demonstrations are possible in the model."""
     states, actions = demonstrations.states, demonstrations.trajectories.actions
     if actions.ndim != 1:
-        raise DemonstrationError(f"a table has Discrete actions, got actions {actions.shape}: use SampledMaxEntIRL")
+        raise DemonstrationError(
+            f"a table has Discrete actions, got actions {actions.shape}: use SampledMaxEntIRL"
+        )
     if states.max() >= model.num_states:
-        raise DemonstrationError(f"state {states.max()} is demonstrated, but the model has {model.num_states} states")
+        raise DemonstrationError(
+            f"state {states.max()} is demonstrated, but the model has {model.num_states} states"
+        )
     longest = int(demonstrations.lengths.max())
     if longest > model.horizon:
         raise DemonstrationError(
@@ -157,11 +166,16 @@ def check_fit(model: DecisionModel, demonstrations: Demonstrations) -> None:
 
 
 def _check_possible(
-    model: DecisionModel, demonstrations: Demonstrations, states: NDArray[np.int64], actions: NDArray[np.int64]
+    model: DecisionModel,
+    demonstrations: Demonstrations,
+    states: NDArray[np.int64],
+    actions: NDArray[np.int64],
 ) -> None:
     inner = np.flatnonzero(demonstrations.times[1:] > 0)
     rows = states[inner] * model.num_actions + actions[inner]
-    pairs = model.transitions[rows, :].multiply(_one_hot(states[inner + 1], model.num_states)).sum(1)
+    pairs = (
+        model.transitions[rows, :].multiply(_one_hot(states[inner + 1], model.num_states)).sum(1)
+    )
     impossible = np.flatnonzero(np.asarray(pairs).ravel() <= 0)
     if len(impossible):
         step = int(inner[impossible[0]])

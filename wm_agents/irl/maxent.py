@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError, NonFiniteError, NotFittedError
 from wm_agents.irl.decision_model import DecisionModel, Floats
 from wm_agents.irl.demonstrations import Demonstrations
@@ -18,16 +17,21 @@ from wm_agents.irl.prior import Prior, population
 from wm_agents.irl.soft_induction import SoftPolicy, soft_policy
 from wm_agents.irl.standardisation import Scaling
 from wm_agents.irl.uncertainty import bootstrap_weights, laplace_covariance, laplace_limits
+from wm_agents.training.config_checks import require_integers
 from wm_agents.training.progress import progress
 
 _ROUNDING = 1e-20  # square of the relative error of sums of features, with some room
-_SUSPICIOUS = 0.95  # share of actions that the fit holds most probable from which on separation is looked into
+# share of actions that the fit holds most probable from which on separation is looked into
+_SUSPICIOUS = 0.95
 
 Objective = Callable[[Floats], tuple[float, Floats]]
 """Weights [F] -> a value and its gradient [F]."""
 
 _WEAK = 0.8
-"""Posterior as a share of prior standard deviation from which on the data say little: a third of the variance gone."""
+"""Posterior as a share of prior standard deviation from which on the data say little.
+
+A third of the variance gone.
+"""
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class MaxEntConfig:
     """Settings of `MaxEntIRL`.
 
     Attributes:
-        prior_std: Prior standard deviation of each weight on a standardised feature. Choices that always go one way
-            would drive weights without bound; the prior stops them.
+        prior_std: Prior standard deviation of each weight on a standardised feature. Choices that
+            always go one way would drive weights without bound; the prior stops them.
         standardise: Divide features by their standard deviation over allowed actions.
         max_iterations: Of L-BFGS.
         tolerance: Largest slope of the log posterior per step at which the maximum counts as found.
@@ -58,7 +62,9 @@ class MaxEntConfig:
             raise ConfigError(f"prior_std={self.prior_std}: give a positive number, such as 5")
         require_integers(None, num_resamples=self.num_resamples, max_iterations=self.max_iterations)
         if not 0 < self.confidence < 1 or self.num_resamples < 0 or self.max_iterations < 1:
-            raise ConfigError(f"expected 0 < confidence < 1, num_resamples >= 0 and max_iterations >= 1, got {self}")
+            raise ConfigError(
+                f"expected 0 < confidence < 1, num_resamples >= 0 and max_iterations >= 1, got {self}"
+            )
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,8 @@ class RewardFit:
     Attributes:
         feature_names: F names.
         weights: [F], per unit of each feature.
-        scaled_weights: [F], per standard deviation of each feature: those that can be compared with each other.
+        scaled_weights: [F], per standard deviation of each feature: those that can be compared with
+            each other.
         scale: [F], the standard deviations.
         covariance: [F, F] of the scaled weights (Laplace).
         low: [F], lower limits of `weights` (Laplace).
@@ -107,7 +114,10 @@ class RewardFit:
 
     @property
     def direction(self) -> Floats:
-        """The scaled weights at length 1: near-unanimous demonstrators fix the direction and not the length."""
+        """The scaled weights at length 1.
+
+        Near-unanimous demonstrators fix the direction and not the length.
+        """
         norm = float(np.linalg.norm(self.scaled_weights))
         return self.scaled_weights / norm if norm > 0 else self.scaled_weights
 
@@ -119,10 +129,17 @@ class RewardFit:
     def ranked(self) -> list[tuple[str, float]]:
         """Features by the size of their scaled weights, without those that cannot be trusted."""
         order = np.argsort(-np.abs(self.scaled_weights))
-        return [(self.feature_names[i], float(self.scaled_weights[i])) for i in order if self.is_trusted[i]]
+        return [
+            (self.feature_names[i], float(self.scaled_weights[i]))
+            for i in order
+            if self.is_trusted[i]
+        ]
 
     def bootstrap_limits(self) -> tuple[Floats, Floats]:
-        """Percentile limits [F] of `weights`, infinite for a single episode; raises ConfigError without resamples."""
+        """Percentile limits [F] of `weights`, infinite for a single episode.
+
+        Raises ConfigError without resamples.
+        """
         if not len(self.resampled):
             raise ConfigError("no bootstrap was asked for: fit with num_resamples, such as 200")
         if self.num_episodes < 2:
@@ -134,7 +151,13 @@ class RewardFit:
     def table(self) -> dict[str, dict[str, Any]]:
         """Each feature's weight, interval and standing, for a summary."""
         columns = zip(
-            self.feature_names, self.weights, self.low, self.high, self.scaled_weights, self.is_trusted, strict=True
+            self.feature_names,
+            self.weights,
+            self.low,
+            self.high,
+            self.scaled_weights,
+            self.is_trusted,
+            strict=True,
         )
         return {
             name: {
@@ -151,9 +174,10 @@ class RewardFit:
 class MaxEntIRL:
     """Linear rewards under which demonstrated actions are most probable (Ziebart 2010), exactly and convexly.
 
-    The policy comes from soft backward induction over the model, masks and all. Features are standardised, a normal
-    prior keeps weights finite, and L-BFGS finds the maximum in float64. Where the model is stochastic the concave dual
-    is solved first and the likelihood starts from there.
+    The policy comes from soft backward induction over the model, masks and all. Features are
+    standardised, a normal prior keeps weights finite, and L-BFGS finds the maximum in float64.
+    Where the model is stochastic the concave dual is solved first and the likelihood starts from
+    there.
 
     Args:
         model: What could be done; for `fit_many` it may differ by demonstrator.
@@ -169,21 +193,28 @@ class MaxEntIRL:
         """Infer the weights of one demonstrator.
 
         Args:
-            demonstrations: `Demonstrations`, or whatever `Demonstrations.of` takes, in the model's states.
+            demonstrations: `Demonstrations`, or whatever `Demonstrations.of` takes, in the model's
+                states.
 
         Raises:
             DemonstrationError: They do not fit the model.
             TrajectoryError: They are malformed.
-            NonFiniteError: The likelihood is not finite, as with unscaled features of astronomical size.
+            NonFiniteError: The likelihood is not finite, as with unscaled features of astronomical
+                size.
         """
         checked = Demonstrations.of(demonstrations)
         scaling = _scaling(self.model, checked, self.config)
         prior = Prior.independent(self.model.num_features, self.config.prior_std)
-        self.fitted = _fit(Likelihood(self.model, checked, scaling.scale), scaling, prior, self.config)
+        self.fitted = _fit(
+            Likelihood(self.model, checked, scaling.scale), scaling, prior, self.config
+        )
         return self.fitted
 
     def reward(self, states: Any, actions: Any) -> Floats:
-        """The inferred reward of steps: states [N], actions [N] -> [N]; raises NotFittedError before a fit."""
+        """The inferred reward of steps: states [N], actions [N] -> [N].
+
+        Raises NotFittedError before a fit.
+        """
         return self.rewards()[np.asarray(states), np.asarray(actions)]
 
     def rewards(self) -> Floats:
@@ -195,10 +226,15 @@ class MaxEntIRL:
         return soft_policy(self.model, self.rewards())
 
     def log_likelihood(self, demonstrations: Any) -> float:
-        """Of demonstrated actions under the fit, in nats per step; demonstrations that it has not seen, say."""
+        """Of demonstrated actions under the fit, in nats per step.
+
+        Demonstrations that it has not seen, say.
+        """
         checked = Demonstrations.of(demonstrations)
         fit = self._checked()
-        return float(Likelihood(self.model, checked, fit.scale).log_probabilities(fit.scaled_weights).mean())
+        return float(
+            Likelihood(self.model, checked, fit.scale).log_probabilities(fit.scaled_weights).mean()
+        )
 
     def _checked(self) -> RewardFit:
         if self.fitted is None:
@@ -220,18 +256,26 @@ def fit_many(
         demonstrations: By name; `Demonstrations.by_demonstrator()` gives it.
         model: One for all, or one by name for demonstrators who faced different choices.
         config: Settings of all fits.
-        num_rounds: Rounds of expectation maximisation in which the prior becomes the population's own mean and
-            covariance (empirical Bayes); those who say little are drawn to the others. 0 keeps the prior of `config`.
+        num_rounds: Rounds of expectation maximisation in which the prior becomes the population's
+            own mean and covariance (empirical Bayes); those who say little are drawn to the others.
+            0 keeps the prior of `config`.
         show_progress: Show a bar; None shows it on a terminal.
 
     Raises:
         ConfigError: A demonstrator without a model, or models with different features.
     """
     config = MaxEntConfig() if config is None else config
-    models = dict.fromkeys(demonstrations, model) if isinstance(model, DecisionModel) else dict(model)
+    models = (
+        dict.fromkeys(demonstrations, model) if isinstance(model, DecisionModel) else dict(model)
+    )
     _check_models(demonstrations, models)
-    scaling = _common_scaling([_scaling(models[name], given, config) for name, given in demonstrations.items()])
-    likelihoods = {name: Likelihood(models[name], given, scaling.scale) for name, given in demonstrations.items()}
+    scaling = _common_scaling(
+        [_scaling(models[name], given, config) for name, given in demonstrations.items()]
+    )
+    likelihoods = {
+        name: Likelihood(models[name], given, scaling.scale)
+        for name, given in demonstrations.items()
+    }
     prior = Prior.independent(len(scaling.scale), config.prior_std)
     with progress((num_rounds + 1) * len(models), "demonstrators", show_progress) as bar:
         for _ in range(num_rounds):
@@ -244,7 +288,9 @@ def fit_many(
     return fits
 
 
-def most_probable_weights(likelihood: Likelihood, prior: Prior, config: MaxEntConfig) -> tuple[Floats, bool]:
+def most_probable_weights(
+    likelihood: Likelihood, prior: Prior, config: MaxEntConfig
+) -> tuple[Floats, bool]:
     """The maximum of the posterior in scaled weights [F], and whether the optimiser found it.
 
     Raises:
@@ -253,19 +299,23 @@ def most_probable_weights(likelihood: Likelihood, prior: Prior, config: MaxEntCo
     options = {
         "maxiter": config.max_iterations,
         "maxfun": 10 * config.max_iterations,
-        "maxcor": 50,  # pairs that approximate the curvature: more cost little beside the passes that they save
+        # pairs that approximate the curvature: more cost little beside the passes that they save
+        "maxcor": 50,
         "ftol": 1e-15,
         "gtol": config.tolerance,
     }
     start = prior.mean
     with np.errstate(over="ignore", invalid="ignore"):
         if not likelihood.model.is_deterministic:
-            start = minimize(_negative(likelihood, likelihood.matching_and_gradient, prior), start, jac=True).x
+            start = minimize(
+                _negative(likelihood, likelihood.matching_and_gradient, prior), start, jac=True
+            ).x
         objective = _negative(likelihood, likelihood.value_and_gradient, prior)
         found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
     if not np.isfinite(found.x).all() or not np.isfinite(found.fun):
         raise NonFiniteError("the likelihood is not finite: standardise the features")
-    # Where float64 allows no further progress the line search gives up; a flat gradient says that this is the maximum.
+    # Where float64 allows no further progress the line search gives up; a flat gradient says that
+    # this is the maximum.
     return found.x, bool(found.success or np.abs(found.jac).max() < max(1e-5, config.tolerance))
 
 
@@ -283,26 +333,38 @@ def _negative(likelihood: Likelihood, function: Objective, prior: Prior) -> Obje
 
 def _scaling(model: DecisionModel, demonstrations: Demonstrations, config: MaxEntConfig) -> Scaling:
     states = demonstrations.states
-    if not config.standardise or states.max() >= model.num_states:  # the likelihood will say what is wrong
+    if (
+        not config.standardise or states.max() >= model.num_states
+    ):  # the likelihood will say what is wrong
         return Scaling.none(model.num_features)
     return Scaling.of(model, states)
 
 
 def _common_scaling(scalings: list[Scaling]) -> Scaling:
     """Root mean square of units, over the demonstrators for whom a feature varies."""
-    squares = np.stack([np.where(scaling.is_constant, np.nan, scaling.scale**2) for scaling in scalings])
+    squares = np.stack(
+        [np.where(scaling.is_constant, np.nan, scaling.scale**2) for scaling in scalings]
+    )
     is_constant = np.isnan(squares).all(0)
     own = np.stack([scaling.scale**2 for scaling in scalings])
-    known = np.where(np.isnan(squares), 0.0, squares).sum(0) / np.maximum((~np.isnan(squares)).sum(0), 1)
+    known = np.where(np.isnan(squares), 0.0, squares).sum(0) / np.maximum(
+        (~np.isnan(squares)).sum(0), 1
+    )
     return Scaling(np.sqrt(np.where(is_constant, own.mean(0), known)), is_constant)
 
 
-def _check_models(demonstrations: Mapping[str, Demonstrations], models: Mapping[str, DecisionModel]) -> None:
+def _check_models(
+    demonstrations: Mapping[str, Demonstrations], models: Mapping[str, DecisionModel]
+) -> None:
     missing = set(demonstrations) - set(models)
     if missing or not demonstrations:
-        raise ConfigError(f"no model for {sorted(missing)[:5]}" if missing else "nobody demonstrated anything")
+        raise ConfigError(
+            f"no model for {sorted(missing)[:5]}" if missing else "nobody demonstrated anything"
+        )
     if len({models[name].feature_names for name in demonstrations}) > 1:
-        raise ConfigError("the models have different features: give all demonstrators the same feature names")
+        raise ConfigError(
+            "the models have different features: give all demonstrators the same feature names"
+        )
 
 
 def _population(likelihoods: Iterable[Likelihood], prior: Prior, config: MaxEntConfig) -> Prior:
@@ -316,7 +378,10 @@ def _population(likelihoods: Iterable[Likelihood], prior: Prior, config: MaxEntC
 def _fit(likelihood: Likelihood, scaling: Scaling, prior: Prior, config: MaxEntConfig) -> RewardFit:
     model = likelihood.model
     weights, has_converged = most_probable_weights(likelihood, prior, config)
-    evenly, information = likelihood.information(np.zeros_like(weights)), likelihood.information(weights)
+    evenly, information = (
+        likelihood.information(np.zeros_like(weights)),
+        likelihood.information(weights),
+    )
     floor = _ROUNDING * float(np.square(likelihood.features).mean())
     identifiability = identify(evenly / likelihood.num_steps, model.feature_names, floor=floor)
     covariance = laplace_covariance(information, prior)
@@ -339,7 +404,9 @@ def _fit(likelihood: Likelihood, scaling: Scaling, prior: Prior, config: MaxEntC
         identifiability=identifiability,
         is_constant=scaling.is_constant,
         is_weak=is_weak,
-        flags=flags if has_converged else (*flags, "the optimiser stopped before the maximum: raise max_iterations"),
+        flags=flags
+        if has_converged
+        else (*flags, "the optimiser stopped before the maximum: raise max_iterations"),
         log_likelihood=float(likelihood.log_probabilities(weights).sum()),
         information=information / likelihood.num_steps,
         num_steps=likelihood.num_steps,
@@ -359,31 +426,53 @@ def _flags(
     names = np.array(likelihood.model.feature_names)
     flags = [f"constant: {name}" for name in names[scaling.is_constant]]
     flags += identifiability.sentences()
-    flags += [f"weak: {name} rests on the prior" for name in names[is_weak & identifiability.is_identified]]
+    flags += [
+        f"weak: {name} rests on the prior"
+        for name in names[is_weak & identifiability.is_identified]
+    ]
     had_choice = likelihood.model.mask[likelihood.states].sum(1) > 1
     if not had_choice.any():
         flags.append("no choice: every demonstrated state allows a single action")
     elif len(np.unique(likelihood.actions[had_choice])) == 1:
-        flags.append("one class: always the same action, so that the prior alone limits the size of the weights")
+        flags.append(
+            "one class: always the same action, so that the prior alone limits the size of the weights"
+        )
     elif _is_separated(likelihood, weights, had_choice, config):
-        flags.append("separated: some weights explain every action, so that the prior alone limits their size")
+        flags.append(
+            "separated: some weights explain every action, so that the prior alone limits their size"
+        )
     if config.num_resamples and likelihood.num_episodes < 2:
-        flags.append("one episode: resampling it tells nothing, so that the bootstrap has no limits")
+        flags.append(
+            "one episode: resampling it tells nothing, so that the bootstrap has no limits"
+        )
     return tuple(flags)
 
 
-def _is_separated(likelihood: Likelihood, weights: Floats, had_choice: NDArray[np.bool_], config: MaxEntConfig) -> bool:
-    """Whether some weights make every demonstrated action the most probable one: larger ones would fit ever better."""
+def _is_separated(
+    likelihood: Likelihood, weights: Floats, had_choice: NDArray[np.bool_], config: MaxEntConfig
+) -> bool:
+    """Whether some weights make every demonstrated action the most probable one.
+
+    Larger ones would fit ever better.
+    """
     if _share_foreseen(likelihood, weights, had_choice) < _SUSPICIOUS:
         return False
     loose = Prior.independent(len(weights), 1e3 * config.prior_std)
     found = most_probable_weights(likelihood, loose, config)[0]
     # Where weights change nothing all actions are most probable together, and none is explained.
-    gain = float((likelihood.log_probabilities(found) - likelihood.log_probabilities(np.zeros_like(found))).sum())
+    gain = float(
+        (
+            likelihood.log_probabilities(found) - likelihood.log_probabilities(np.zeros_like(found))
+        ).sum()
+    )
     return gain > 1e-6 and _share_foreseen(likelihood, found, had_choice) == 1.0
 
 
-def _share_foreseen(likelihood: Likelihood, weights: Floats, had_choice: NDArray[np.bool_]) -> float:
-    log_probabilities = likelihood.policy(weights).log_probabilities[likelihood.times, likelihood.states]
+def _share_foreseen(
+    likelihood: Likelihood, weights: Floats, had_choice: NDArray[np.bool_]
+) -> float:
+    log_probabilities = likelihood.policy(weights).log_probabilities[
+        likelihood.times, likelihood.states
+    ]
     own = log_probabilities[np.arange(likelihood.num_steps), likelihood.actions]
     return float((own[had_choice] >= log_probabilities[had_choice].max(1)).mean())

@@ -73,7 +73,10 @@ def save_map(path: str | Path, comparison: Comparison, num_clusters: int = 4) ->
     axes.scatter(across, up, c=[_COLOURS[c % len(_COLOURS)] for c in clusters], s=18)
     for name, (x, y) in zip(comparison.names, comparison.positions, strict=True):
         axes.annotate(name, (x, y), xytext=(3, 2), textcoords="offset points", fontsize=7)
-    axes.set(xlabel=f"first axis ({comparison.shares[0]:.0%})", ylabel=f"second axis ({comparison.shares[1]:.0%})")
+    axes.set(
+        xlabel=f"first axis ({comparison.shares[0]:.0%})",
+        ylabel=f"second axis ({comparison.shares[1]:.0%})",
+    )
     figure.savefig(path)
 
 
@@ -84,7 +87,10 @@ def _map(comparison: Comparison, clusters: Any) -> str:
     parts = []
     for name, point, cluster in zip(comparison.names, comparison.positions, clusters, strict=True):
         x, y = (point - low) / span
-        left, top = _MARGIN + x * (_SIZE - 2 * _MARGIN), height - _MARGIN - y * (height - 2 * _MARGIN)
+        left, top = (
+            _MARGIN + x * (_SIZE - 2 * _MARGIN),
+            height - _MARGIN - y * (height - 2 * _MARGIN),
+        )
         colour = _COLOURS[cluster % len(_COLOURS)]
         parts.append(
             f'<circle cx="{left:.1f}" cy="{top:.1f}" r="4" fill="{colour}"/>'

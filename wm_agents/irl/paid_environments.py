@@ -1,4 +1,7 @@
-"""The learner's side of adversarial IRL: environments that pay the present reward, and the steps taken in them."""
+"""The learner's side of adversarial IRL.
+
+Environments that pay the present reward, and the steps taken in them.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Transitions:
-    """N steps: observations [N, O], actions [N] or [N, A], next observations [N, O], terminations [N]."""
+    """N steps.
+
+    Observations [N, O], actions [N] or [N, A], next observations [N, O], terminations [N].
+    """
 
     observations: Tensor
     actions: Tensor
@@ -32,7 +38,10 @@ class Transitions:
         """Steps drawn with replacement."""
         rows = torch.randint(len(self), (num,), generator=generator)
         return Transitions(
-            self.observations[rows], self.actions[rows], self.next_observations[rows], self.terminations[rows]
+            self.observations[rows],
+            self.actions[rows],
+            self.next_observations[rows],
+            self.terminations[rows],
         )
 
     @classmethod
@@ -83,7 +92,9 @@ class PaidEnvironments(VecEnvWrapper):
         steps = self._packed(following, dones & ~truncated)
         with torch.no_grad():
             paid = self._owner.logits(steps) - self._owner.log_policy(steps)
-        require_finite({"the reward f - log pi": paid}, f"after {self._owner.learner.num_timesteps} steps")
+        require_finite(
+            {"the reward f - log pi": paid}, f"after {self._owner.learner.num_timesteps} steps"
+        )
         self._steps.append(steps)
         self._before = observations
         return observations, paid.numpy(), dones, infos
@@ -95,9 +106,12 @@ class PaidEnvironments(VecEnvWrapper):
 
     def _packed(self, following: NDArray[Any], terminations: NDArray[np.bool_]) -> Transitions:
         before, after = (
-            torch.as_tensor(rows.reshape(self.num_envs, -1), dtype=torch.float32) for rows in (self._before, following)
+            torch.as_tensor(rows.reshape(self.num_envs, -1), dtype=torch.float32)
+            for rows in (self._before, following)
         )
-        return Transitions(before, torch.as_tensor(self._actions), after, torch.as_tensor(terminations))
+        return Transitions(
+            before, torch.as_tensor(self._actions), after, torch.as_tensor(terminations)
+        )
 
     def _check_observations(self, observations: NDArray[Any]) -> None:
         place = f"after {self._owner.learner.num_timesteps} steps"

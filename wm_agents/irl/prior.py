@@ -1,4 +1,7 @@
-"""What is believed of weights before anything is seen: a normal distribution, for one or learned from many."""
+"""What is believed of weights before anything is seen.
+
+A normal distribution, for one or learned from many.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,11 +46,13 @@ def population(weights: Sequence[Floats], covariances: Sequence[Floats], std: fl
     Args:
         weights: Posterior means [C] of [F].
         covariances: Posterior covariances [C] of [F, F].
-        std: The prior standard deviation of one by itself, whose square enters as a C-th part of one more demonstrator,
-            so that few demonstrators do not make the population narrow.
+        std: The prior standard deviation of one by itself, whose square enters as a C-th part of
+            one more demonstrator, so that few demonstrators do not make the population narrow.
     """
     stacked = np.stack(weights)
     mean = stacked.mean(0)
     centred = stacked - mean
-    spread = centred.T @ centred + np.sum(covariances, 0) + std**2 * np.eye(len(mean)) / len(stacked)
+    spread = (
+        centred.T @ centred + np.sum(covariances, 0) + std**2 * np.eye(len(mean)) / len(stacked)
+    )
     return Prior(mean, np.linalg.inv(spread / len(stacked)))

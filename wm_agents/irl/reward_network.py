@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from wm_agents.box_values import ActionUnits
 from wm_agents.networks import Perceptron
 from wm_agents.observation_rows import action_tensor, float_tensor
+from wm_agents.policy_gradient.action_units import ActionUnits
 from wm_agents.world_models.normalisation import units
 
 
@@ -22,7 +22,8 @@ class RewardNetwork(nn.Module):
         num_inputs: Size of an observation.
         action_space: Discrete or Box.
         widths: Hidden layers.
-        is_state_only: Leave the action out: such rewards carry over to other dynamics (Fu et al. 2018, theorem 5.1).
+        is_state_only: Leave the action out: such rewards carry over to other dynamics (Fu et al.
+            2018, theorem 5.1).
         generator: Draws the weights.
     """
 
@@ -64,7 +65,10 @@ class RewardNetwork(nn.Module):
         encoded = encoded_actions(actions, self.action_space)
         if self.action_units is None:
             return encoded
-        centre, unit = (torch.from_numpy(values) for values in (self.action_units.centre, self.action_units.unit))
+        centre, unit = (
+            torch.from_numpy(values)
+            for values in (self.action_units.centre, self.action_units.unit)
+        )
         return (encoded - centre) / unit
 
 

@@ -1,4 +1,7 @@
-"""An inferred reward in use: in any environment, in planners, and in dreams, where a policy is trained for it anew."""
+"""An inferred reward in use.
+
+In any environment, in planners, and in dreams, where a policy is trained for it anew.
+"""
 
 from collections.abc import Callable
 from typing import Any, SupportsFloat
@@ -34,7 +37,9 @@ class LearnedReward(gym.Wrapper[Any, Any, Any, Any]):
         self._reward = reward
         self._before: NDArray[Any] = np.zeros(0)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         """As the environment's."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._before = np.asarray(observation)
@@ -44,34 +49,52 @@ class LearnedReward(gym.Wrapper[Any, Any, Any, Any]):
         """As the environment's, with the inferred reward."""
         observation, original, terminated, truncated, info = self.env.step(action)
         after = np.asarray(observation)
-        values = self._reward(self._before.reshape(1, -1), np.asarray(action)[None], after.reshape(1, -1))
+        values = self._reward(
+            self._before.reshape(1, -1), np.asarray(action)[None], after.reshape(1, -1)
+        )
         reward = float(np.asarray(values).reshape(-1)[0])
         if not np.isfinite(reward):
-            raise NonFiniteError(f"the inferred reward of action {action} is {reward}: check its features")
+            raise NonFiniteError(
+                f"the inferred reward of action {action} is {reward}: check its features"
+            )
         self._before = after
-        return observation, reward, terminated, truncated, {**info, "original_reward": float(original)}
+        return (
+            observation,
+            reward,
+            terminated,
+            truncated,
+            {**info, "original_reward": float(original)},
+        )
 
 
 def linear_reward(
-    features: Callable[[NDArray[Any], NDArray[Any]], NDArray[np.float64]], weights: NDArray[np.float64]
+    features: Callable[[NDArray[Any], NDArray[Any]], NDArray[np.float64]],
+    weights: NDArray[np.float64],
 ) -> StepReward:
     """Weights [F] on features of stretches, as `SampledMaxEntIRL` infers them, as a reward of single steps."""
 
     def reward(before: NDArray[Any], actions: NDArray[Any], after: NDArray[Any]) -> NDArray[Any]:
         stretches = np.stack([before, after], 1)
-        rewards: NDArray[np.float64] = features(stretches, actions.reshape(len(before), 1, -1))[:, 0] @ weights
+        rewards: NDArray[np.float64] = (
+            features(stretches, actions.reshape(len(before), 1, -1))[:, 0] @ weights
+        )
         return rewards
 
     return reward
 
 
 def planner_reward(reward: StepReward) -> RewardFunction:
-    """The inferred reward for planners: `DiscountedReturn(reward_function=planner_reward(reward))`."""
+    """The inferred reward for planners.
+
+    `DiscountedReturn(reward_function=planner_reward(reward))`.
+    """
 
     def of_rollout(observations: Tensor, actions: Tensor) -> Tensor:
         before, after = observations[:, :-1].flatten(0, 1), observations[:, 1:].flatten(0, 1)
         values = reward(before.numpy(), actions.flatten(0, 1).numpy(), after.numpy())
-        return torch.as_tensor(np.asarray(values), dtype=observations.dtype).reshape(actions.shape[:2])
+        return torch.as_tensor(np.asarray(values), dtype=observations.dtype).reshape(
+            actions.shape[:2]
+        )
 
     return of_rollout
 
@@ -101,13 +124,19 @@ class RewardedModel:
         following, prediction = self.model.step(state, actions, generator)
         return following, self._paid(prediction, state.observations, actions)
 
-    def predict(self, observations: Tensor, actions: Tensor, generator: torch.Generator | None = None) -> Prediction:
+    def predict(
+        self, observations: Tensor, actions: Tensor, generator: torch.Generator | None = None
+    ) -> Prediction:
         """The model's prediction, paid by the inferred reward."""
         observations = float_tensor(observations, f"observations of {self.observation_space}")
         actions = action_tensor(actions, self.action_space, observations.device)
-        return self._paid(self.model.predict(observations, actions, generator), observations, actions)
+        return self._paid(
+            self.model.predict(observations, actions, generator), observations, actions
+        )
 
-    def rollout(self, start: ModelState | Tensor, actions: Tensor, generator: torch.Generator | None = None) -> Rollout:
+    def rollout(
+        self, start: ModelState | Tensor, actions: Tensor, generator: torch.Generator | None = None
+    ) -> Rollout:
         """The model's futures, paid by the inferred reward."""
         actions = action_tensor(actions, self.action_space, torch.device("cpu"))
         imagined = self.model.rollout(start, actions, generator)
@@ -117,4 +146,6 @@ class RewardedModel:
     def _paid(self, prediction: Prediction, before: Tensor, actions: Tensor) -> Prediction:
         values = self._reward(before.numpy(), actions.numpy(), prediction.observations.numpy())
         rewards = torch.as_tensor(np.asarray(values), dtype=prediction.rewards.dtype)
-        return Prediction(prediction.observations, rewards, prediction.terminations, prediction.disagreement)
+        return Prediction(
+            prediction.observations, rewards, prediction.terminations, prediction.disagreement
+        )

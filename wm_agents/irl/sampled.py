@@ -1,17 +1,20 @@
 """Maximum-entropy IRL where states cannot be counted: the partition function from sampled futures.
 
-A stretch of H demonstrated steps with actions a and step features f has probability exp(w . sum f) / Z(w). Z is an
-integral over all action sequences from the same start, estimated by importance sampling with sequences drawn around the
-demonstrated one and imagined by a world model or the oracle (Boularias et al. 2011, equation 9; local sampling as in
-Kalakrishnan et al. 2013; the demonstration joins its samples as in Finn et al. 2016):
+A stretch of H demonstrated steps with actions a and step features f has probability exp(w . sum f)
+/ Z(w). Z is an integral over all action sequences from the same start, estimated by importance
+sampling with sequences drawn around the demonstrated one and imagined by a world model or the
+oracle (Boularias et al. 2011, equation 9; local sampling as in Kalakrishnan et al. 2013; the
+demonstration joins its samples as in Finn et al. 2016):
 
-    Z(w) ~ mean over samples m of exp(w . sum f_m) / q(a_m),   q a normal distribution around the demonstrated actions.
+    Z(w) ~ mean over samples m of exp(w . sum f_m) / q(a_m),   q a normal distribution around the
+    demonstrated actions.
 
-Z is itself an estimate. The logarithm of a mean of M samples is too low by half their relative variance over M: the
-weights are corrected for that once, and intervals hold the variance and the bias that sampling leaves (delta method,
-Owen 2013, "Monte Carlo theory, methods and examples", section 9.2). Samples closer to the demonstrations than the
-futures that count make both look small; they are drawn again from a wider distribution (adaptive importance sampling,
-Cappé et al. 2004). The effective sample size says how much of the samples an estimate rests on. A stretch is judged by
+Z is itself an estimate. The logarithm of a mean of M samples is too low by half their relative
+variance over M: the weights are corrected for that once, and intervals hold the variance and the
+bias that sampling leaves (delta method, Owen 2013, "Monte Carlo theory, methods and examples",
+section 9.2). Samples closer to the demonstrations than the futures that count make both look small;
+they are drawn again from a wider distribution (adaptive importance sampling, Cappé et al. 2004).
+The effective sample size says how much of the samples an estimate rests on. A stretch is judged by
 what it earns within it: its length has to cover what the demonstrator looks ahead to.
 """
 
@@ -26,19 +29,21 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
-from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError, ConvergenceError, DemonstrationError, NonFiniteError
-from wm_agents.fitted import Fitted, check_fitted
 from wm_agents.irl.decision_model import Floats
 from wm_agents.irl.demonstrations import Demonstrations
 from wm_agents.irl.identifiability import Identifiability, identify
 from wm_agents.irl.reward_network import RewardNetwork
 from wm_agents.irl.uncertainty import laplace_limits
 from wm_agents.protocols import WorldModel
+from wm_agents.training.config_checks import require_integers
 from wm_agents.training.finite import descend
+from wm_agents.training.fitted import Fitted, check_fitted
 
 _MAX_WIDENINGS = 4
-_WIDE_ENOUGH = 1.1  # standard deviations of the noise: the futures that count lie where samples were drawn
+_WIDE_ENOUGH = (
+    1.1  # standard deviations of the noise: the futures that count lie where samples were drawn
+)
 _TOO_NARROW = 1.25
 
 Futures = Callable[[NDArray[np.int64], NDArray[np.float32]], NDArray[Any]]
@@ -56,14 +61,17 @@ class SampledConfig:
         horizon: Steps of a stretch, H.
         stride: Steps between the starts of stretches; at least the horizon keeps them independent.
         num_samples: Futures for each stretch.
-        noise_std: Standard deviation of sampled around demonstrated actions, in the actions' units: one for all or one
-            for each. Bounds are for the futures to apply, as the environment does. `fit` widens it where the futures
-            that count lie farther out, unless too few effective samples remain.
-        hold: Steps over which the noise stays the same: the fewer numbers are drawn, the more samples count.
-        prior_std: Prior standard deviation of a weight on a feature whose sum has standard deviation 1 among samples.
+        noise_std: Standard deviation of sampled around demonstrated actions, in the actions' units:
+            one for all or one for each. Bounds are for the futures to apply, as the environment
+            does. `fit` widens it where the futures that count lie farther out, unless too few
+            effective samples remain.
+        hold: Steps over which the noise stays the same: the fewer numbers are drawn, the more
+            samples count.
+        prior_std: Prior standard deviation of a weight on a feature whose sum has standard
+            deviation 1 among samples.
         confidence: Of the intervals.
-        min_effective_samples: Effective sample size below which a fit is flagged. With fewer than about 30 intervals
-            of 90% were seen to hold the true weight less often than that.
+        min_effective_samples: Effective sample size below which a fit is flagged. With fewer than
+            about 30 intervals of 90% were seen to hold the true weight less often than that.
         seed: Of the samples.
     """
 
@@ -82,7 +90,9 @@ class SampledConfig:
         require_integers(None, num_samples=self.num_samples, hold=self.hold)
         counts = min(self.horizon, self.stride, self.num_samples, self.hold)
         if counts < 1 or not np.all(np.asarray(self.noise_std) > 0) or self.prior_std <= 0:
-            raise ConfigError(f"horizon, stride, num_samples, noise_std, hold and prior_std are positive, got {self}")
+            raise ConfigError(
+                f"horizon, stride, num_samples, noise_std, hold and prior_std are positive, got {self}"
+            )
         if not 0 < self.confidence < 1:
             raise ConfigError(f"confidence lies in (0, 1), got {self.confidence}")
 
@@ -96,13 +106,15 @@ class SampledFit:
         weights: [F], per unit of each feature and step.
         scaled_weights: [F], per standard deviation of each feature's sum among samples.
         scale: [F], these standard deviations.
-        covariance: [F, F] of the scaled weights: of the demonstrations (Laplace) and of the samples.
+        covariance: [F, F] of the scaled weights: of the demonstrations (Laplace) and of the
+            samples.
         sampling_covariance: [F, F], the part of the samples: what other samples would have changed.
         noise_std: [A], of the samples that were used, see `SampledConfig`.
         low: [F], lower limits of `weights`.
         high: [F], upper limits.
         identifiability: What the samples can tell apart.
-        effective_samples: [K], effective sample size of each stretch's partition function at the fit.
+        effective_samples: [K], effective sample size of each stretch's partition function at the
+            fit.
         flags: Warnings in words.
         log_likelihood: Per stretch, of the demonstration among its samples.
     """
@@ -157,7 +169,10 @@ class _Estimate:
 
     @cached_property
     def chances(self) -> Floats:
-        """Share [K, M] of each drawn future in its partition function; the demonstration was not drawn."""
+        """Share [K, M] of each drawn future in its partition function.
+
+        The demonstration was not drawn.
+        """
         return _chances(self.sums[:, 1:], self.offsets[:, 1:], self.weights)
 
     @property
@@ -179,8 +194,8 @@ class _Estimate:
     def sampling_error(self) -> tuple[Floats, Floats]:
         """What the gradient lacks by sampling, on average [F], and its covariance [F, F] (delta method).
 
-        Expected features are a ratio of means over samples, with bias -sum c^2 (s - E s) and covariance
-        sum c^2 (s - E s)(s - E s)' for shares c and sums s of M samples.
+        Expected features are a ratio of means over samples, with bias -sum c^2 (s - E s) and
+        covariance sum c^2 (s - E s)(s - E s)' for shares c and sums s of M samples.
         """
         centred = self.sums[:, 1:] - self._expected[:, None]
         squares = self.chances**2
@@ -193,8 +208,8 @@ class SampledMaxEntIRL(Fitted):
     """Linear rewards, or a reward network, from demonstrations in continuous worlds.
 
     Args:
-        futures: Imagines what actions lead to from a demonstrated step: `model_futures(world_model, demonstrations)`,
-            or a function that asks the true dynamics.
+        futures: Imagines what actions lead to from a demonstrated step: `model_futures(world_model,
+            demonstrations)`, or a function that asks the true dynamics.
         features: Features of each step, see `StepFeatures`.
         feature_names: F names.
         config: Settings.
@@ -232,7 +247,9 @@ class SampledMaxEntIRL(Fitted):
         config, given = self.config, Demonstrations.of(demonstrations)
         data = given.trajectories
         if data.actions.ndim != 2:
-            raise DemonstrationError("sampling needs Box actions [S, A]: for Discrete ones use MaxEntIRL")
+            raise DemonstrationError(
+                "sampling needs Box actions [S, A]: for Discrete ones use MaxEntIRL"
+            )
         if int(data.lengths.max()) < config.horizon:
             raise DemonstrationError(f"no episode has {config.horizon} steps: shorten the horizon")
         generator = np.random.default_rng(config.seed)
@@ -241,12 +258,18 @@ class SampledMaxEntIRL(Fitted):
         steps = starts[:, None] + np.arange(config.horizon)
         noise_std = np.asarray(config.noise_std) * widening
         centre = data.actions[steps].astype(np.float64)
-        actions, log_proposal = held_noise(centre, config.num_samples, noise_std, config.hold, generator)
+        actions, log_proposal = held_noise(
+            centre, config.num_samples, noise_std, config.hold, generator
+        )
         rows = np.repeat(starts, config.num_samples + 1)
         imagined = self.futures(rows, actions.reshape(len(rows), config.horizon, -1))
-        observations = np.asarray(imagined).reshape(len(starts), config.num_samples + 1, config.horizon + 1, -1)
+        observations = np.asarray(imagined).reshape(
+            len(starts), config.num_samples + 1, config.horizon + 1, -1
+        )
         if not np.isfinite(observations).all():
-            raise NonFiniteError("the model imagines observations that are not finite: sample closer (noise_std)")
+            raise NonFiniteError(
+                "the model imagines observations that are not finite: sample closer (noise_std)"
+            )
         return Samples(observations, actions, log_proposal)
 
     def fit(self, demonstrations: Any) -> SampledFit:
@@ -257,8 +280,8 @@ class SampledMaxEntIRL(Fitted):
             if (reach < _WIDE_ENOUGH).all():
                 break
             wider, wider_reach = self._estimate(demonstrations, widening * np.maximum(reach, 1.0))
-            # Narrow samples are alike, so that all of them count: few effective samples tell against a width, many do
-            # not tell for one.
+            # Narrow samples are alike, so that all of them count: few effective samples tell
+            # against a width, many do not tell for one.
             size, wider_size = np.median(estimate.effective), np.median(wider.effective)
             if wider_size < min(size, self.config.min_effective_samples):
                 break
@@ -279,7 +302,9 @@ class SampledMaxEntIRL(Fitted):
         precision = self.config.prior_std**-2
         weights = _most_probable(scaled, samples.log_proposal, precision)
         estimate = _Estimate(scaled, samples.log_proposal, unit, is_constant, weights)
-        noise = (samples.actions[:, 1:] - samples.actions[:, :1]) / (np.asarray(self.config.noise_std) * widening)
+        noise = (samples.actions[:, 1:] - samples.actions[:, :1]) / (
+            np.asarray(self.config.noise_std) * widening
+        )
         squares = np.einsum("km,kmha->ka", estimate.chances, noise.astype(np.float64) ** 2)
         return estimate, np.sqrt(squares.mean(0) / self.config.horizon)
 
@@ -292,14 +317,17 @@ class SampledMaxEntIRL(Fitted):
         sampling = laplace @ variance @ laplace
         gradient = estimate.gradient() - precision @ estimate.weights
         shift = laplace @ (gradient + bias)
-        # The correction is the first term of a series: beyond the error bars it tells a bias, but not its size.
+        # The correction is the first term of a series: beyond the error bars it tells a bias, but
+        # not its size.
         size = max(float(shift @ np.linalg.solve(laplace + sampling, shift)), 0.0) ** 0.5
         weights = estimate.weights + shift / max(size, 1.0)
         sampling = sampling + np.outer(shift, shift)
         covariance = laplace + sampling
         low, high = laplace_limits(weights, covariance, config.confidence)
         evenly = _information(sums, offsets, np.zeros_like(weights)) / len(sums)
-        identifiability = identify(evenly, self.feature_names, floor=1e-20 * float(np.square(sums).mean()))
+        identifiability = identify(
+            evenly, self.feature_names, floor=1e-20 * float(np.square(sums).mean())
+        )
         flags = self._flags(identifiability, estimate.is_constant, estimate.effective)
         if (reach > _TOO_NARROW).any():
             flags += (
@@ -307,7 +335,9 @@ class SampledMaxEntIRL(Fitted):
                 "the samples; raise noise_std, and num_samples with it",
             )
         if size > 1.0:
-            flags += ("biased: the samples move the weights by more than their interval; raise num_samples",)
+            flags += (
+                "biased: the samples move the weights by more than their interval; raise num_samples",
+            )
         return SampledFit(
             feature_names=self.feature_names,
             weights=weights / estimate.unit,
@@ -325,7 +355,12 @@ class SampledMaxEntIRL(Fitted):
         )
 
     def fit_network(
-        self, demonstrations: Any, network: RewardNetwork, *, num_updates: int = 500, learning_rate: float = 1e-3
+        self,
+        demonstrations: Any,
+        network: RewardNetwork,
+        *,
+        num_updates: int = 500,
+        learning_rate: float = 1e-3,
     ) -> list[float]:
         """Infer a reward network on raw observations by the same likelihood; gives the loss of each update.
 
@@ -334,7 +369,9 @@ class SampledMaxEntIRL(Fitted):
         """
         samples = self.sample(demonstrations)
         shape = samples.actions.shape[:3]
-        observations = torch.as_tensor(samples.observations[:, :, :-1], dtype=torch.float32).flatten(0, 2)
+        observations = torch.as_tensor(
+            samples.observations[:, :, :-1], dtype=torch.float32
+        ).flatten(0, 2)
         actions = torch.as_tensor(samples.actions).flatten(0, 2)
         offsets = torch.as_tensor(samples.log_proposal)
         network.standardise(observations)
@@ -356,7 +393,9 @@ class SampledMaxEntIRL(Fitted):
         )
         sums = np.asarray(values, np.float64).sum(1).reshape(count, each, -1)
         if sums.shape[2] != len(self.feature_names) or not np.isfinite(sums).all():
-            raise ConfigError(f"expected {len(self.feature_names)} finite features, got {sums.shape[2]}")
+            raise ConfigError(
+                f"expected {len(self.feature_names)} finite features, got {sums.shape[2]}"
+            )
         return sums
 
     def _flags(
@@ -390,7 +429,8 @@ def held_noise(
         generator: Draws the noise.
 
     Returns:
-        Actions [K, M + 1, H, A], and the logarithm of the density of their noise up to a constant [K, M + 1].
+        Actions [K, M + 1, H, A], and the logarithm of the density of their noise up to a constant
+        [K, M + 1].
     """
     num, horizon, size = centre.shape
     white = generator.normal(size=(num, num_samples + 1, -(-horizon // hold), size))
@@ -416,15 +456,21 @@ def _most_probable(sums: Floats, offsets: Floats, precision: float) -> Floats:
     def negative(weights: Floats) -> tuple[float, Floats]:
         chances = _chances(sums, offsets, weights)
         value = _log_likelihood(sums, offsets, weights) - 0.5 * precision * float(weights @ weights)
-        gradient = (sums[:, 0] - np.einsum("km,kmf->kf", chances, sums)).sum(0) - precision * weights
+        gradient = (sums[:, 0] - np.einsum("km,kmf->kf", chances, sums)).sum(
+            0
+        ) - precision * weights
         return -value / len(sums), -gradient / len(sums)
 
     options = {"maxiter": 2000, "ftol": 1e-15, "gtol": 1e-8}
-    found = minimize(negative, np.zeros(sums.shape[2]), jac=True, method="L-BFGS-B", options=options)
+    found = minimize(
+        negative, np.zeros(sums.shape[2]), jac=True, method="L-BFGS-B", options=options
+    )
     if not np.isfinite(found.x).all():
         raise NonFiniteError("the likelihood of the samples is not finite: rescale the features")
     if np.abs(found.jac).max() > 1e-4:  # of sums with standard deviation 1, per stretch
-        raise ConvergenceError(f"the weights were not found: {found.message}; leave out features that nearly repeat")
+        raise ConvergenceError(
+            f"the weights were not found: {found.message}; leave out features that nearly repeat"
+        )
     return found.x
 
 

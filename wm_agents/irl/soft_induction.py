@@ -1,10 +1,11 @@
 """Exact soft backward induction over a finite horizon, in float64: pure functions on arrays.
 
-Ziebart, "Modeling Purposeful Adaptive Behavior with the Principle of Maximum Causal Entropy", 2010, algorithm 9.1. With
-rewards r [S, A] and probabilities P of what comes next, for t = T - 1, ..., 0:
+Ziebart, "Modeling Purposeful Adaptive Behavior with the Principle of Maximum Causal Entropy", 2010,
+algorithm 9.1. With rewards r [S, A] and probabilities P of what comes next, for t = T - 1, ..., 0:
 
-    Q_t(s, a) = r(s, a) + sum_s' P(s' | s, a) V_t+1(s'),   V_t(s) = log sum_a exp Q_t(s, a),   V_T = 0,
-    pi_t(a | s) = exp(Q_t(s, a) - V_t(s)),                 where sums run over the actions that the mask allows.
+    Q_t(s, a) = r(s, a) + sum_s' P(s' | s, a) V_t+1(s'),   V_t(s) = log sum_a exp Q_t(s, a),   V_T =
+    0, pi_t(a | s) = exp(Q_t(s, a) - V_t(s)),                 where sums run over the actions that
+    the mask allows.
 """
 
 from dataclasses import dataclass
@@ -42,11 +43,16 @@ def soft_policy(model: DecisionModel, rewards: Floats) -> SoftPolicy:
         return SoftPolicy((returns - values[:, None])[None], values[None])
     table = model.transitions
     rows = np.ascontiguousarray(rewards, np.float64)
-    return SoftPolicy(*_backward(table.indptr, table.indices, table.data, model.mask, rows, model.horizon))
+    return SoftPolicy(
+        *_backward(table.indptr, table.indices, table.data, model.mask, rows, model.horizon)
+    )
 
 
 def future_features(model: DecisionModel, policy: SoftPolicy, features: Floats) -> Floats:
-    """G [T, S, A, F]: the expected sum of features [S, A, F] from a state and action on; dQ/dw for linear rewards."""
+    """G [T, S, A, F]: the expected sum of features [S, A, F] from a state and action on.
+
+    DQ/dw for linear rewards.
+    """
     probabilities = policy.probabilities
     sums = np.empty((*probabilities.shape, features.shape[2]))
     for time in reversed(range(model.horizon)):
@@ -57,19 +63,24 @@ def future_features(model: DecisionModel, policy: SoftPolicy, features: Floats) 
     return sums
 
 
-def push_forward(model: DecisionModel, policy: SoftPolicy, from_states: Floats, from_actions: Floats | None) -> Floats:
+def push_forward(
+    model: DecisionModel, policy: SoftPolicy, from_states: Floats, from_actions: Floats | None
+) -> Floats:
     """Mass [T, S, A] on steps when mass enters at states [T, S] and at states with their action [T, S, A].
 
-    With a start distribution at time 0 alone it is the occupancy of the policy. With signed mass it is the adjoint of
-    `soft_policy`: the derivative with respect to r(s, a) of any function whose derivatives with respect to V and Q were
-    put in, which gives exact gradients in one pass whatever the number of features.
+    With a start distribution at time 0 alone it is the occupancy of the policy. With signed mass it
+    is the adjoint of `soft_policy`: the derivative with respect to r(s, a) of any function whose
+    derivatives with respect to V and Q were put in, which gives exact gradients in one pass
+    whatever the number of features.
     """
     if model.transitions is None:
         mass = from_states[:, :, None] * policy.probabilities
         return mass if from_actions is None else mass + from_actions
     table = model.transitions
     entering = np.zeros_like(policy.log_probabilities) if from_actions is None else from_actions
-    pushed: Floats = _forward(table.indptr, table.indices, table.data, policy.probabilities, from_states, entering)
+    pushed: Floats = _forward(
+        table.indptr, table.indices, table.data, policy.probabilities, from_states, entering
+    )
     return pushed
 
 
@@ -77,7 +88,10 @@ def push_forward(model: DecisionModel, policy: SoftPolicy, from_states: Floats, 
 def _backward(
     indptr: Any, indices: Any, data: Any, mask: Any, rewards: Any, horizon: int
 ) -> Any:  # pragma: no cover (compiled)
-    """Log probabilities [T, S, A] and values [T, S]; compiled, since small models are all overhead otherwise."""
+    """Log probabilities [T, S, A] and values [T, S].
+
+    Compiled, since small models are all overhead otherwise.
+    """
     num_states, num_actions = rewards.shape
     log_probabilities = np.full((horizon, num_states, num_actions), -np.inf)
     values = np.empty((horizon, num_states))
@@ -116,7 +130,9 @@ def _forward(
         for state in range(num_states):
             here = arriving[state] + from_states[time, state]
             for action in range(num_actions):
-                amount = here * probabilities[time, state, action] + from_actions[time, state, action]
+                amount = (
+                    here * probabilities[time, state, action] + from_actions[time, state, action]
+                )
                 mass[time, state, action] = amount
                 if amount != 0.0:
                     row = state * num_actions + action
@@ -134,7 +150,10 @@ def log_sum_exp(values: Floats) -> Floats:
 
 
 def optimal_policy(model: DecisionModel, rewards: Floats) -> Floats:
-    """The deterministic policy [T, S, A] of the highest return, one-hot; ties go to the first action."""
+    """The deterministic policy [T, S, A] of the highest return, one-hot.
+
+    Ties go to the first action.
+    """
     choices = np.zeros((model.horizon, model.num_states, model.num_actions))
     values = np.zeros(model.num_states)
     for time in reversed(range(model.horizon)):
@@ -147,7 +166,9 @@ def optimal_policy(model: DecisionModel, rewards: Floats) -> Floats:
     return choices
 
 
-def policy_value(model: DecisionModel, probabilities: Floats, rewards: Floats, starts: Floats) -> float:
+def policy_value(
+    model: DecisionModel, probabilities: Floats, rewards: Floats, starts: Floats
+) -> float:
     """The expected return of a policy [T, S, A] under rewards [S, A] from a start distribution [S]."""
     values = np.zeros(model.num_states)
     for time in reversed(range(model.horizon)):

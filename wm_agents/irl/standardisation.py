@@ -14,12 +14,12 @@ _SMALLEST = 1e-10  # spread, relative to the size, below which a feature counts 
 class Scaling:
     """Units of F features. Features are scaled and never centred.
 
-    A constant added to every step would reward long episodes, so that centring changes the problem wherever lengths
-    vary.
+    A constant added to every step would reward long episodes, so that centring changes the problem
+    wherever lengths vary.
 
     Attributes:
-        scale: [F], the standard deviation over allowed actions in the states that were visited; for a constant feature
-            its size, or 1 where it is 0 everywhere.
+        scale: [F], the standard deviation over allowed actions in the states that were visited; for
+            a constant feature its size, or 1 where it is 0 everywhere.
         is_constant: [F] bool.
     """
 

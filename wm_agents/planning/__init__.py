@@ -12,7 +12,12 @@ from wm_agents.planning.mcts import MCTS, MCTSConfig
 from wm_agents.planning.mppi import MPPI, MPPIConfig
 from wm_agents.planning.objectives import DiscountedReturn, GoalReached
 from wm_agents.planning.oracle import OracleModel
-from wm_agents.planning.search import BestFirstSearch, BestFirstSearchConfig, BreadthFirstSearch, SearchConfig
+from wm_agents.planning.search import (
+    BestFirstSearch,
+    BestFirstSearchConfig,
+    BreadthFirstSearch,
+    SearchConfig,
+)
 from wm_agents.planning.shooting import RandomShooting, RandomShootingConfig
 
 __all__ = [

@@ -1,6 +1,7 @@
 """The cross-entropy method: fit a Gaussian to the best of its own samples, again and again.
 
-Source: Rubinstein & Kroese 2004; as a planner in learned models, PETS (Chua et al. 2018, section 5).
+Source: Rubinstein & Kroese 2004; as a planner in learned models, PETS (Chua et al. 2018, section
+5).
 """
 
 from dataclasses import dataclass
@@ -10,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.config_checks import require_at_least, require_between, require_integers
 from wm_agents.errors import ConfigError
 from wm_agents.planning.noise import Buffer, fill_normal
 from wm_agents.planning.scoring import SamplingConfig, Scorer, planning_device, to_device
 from wm_agents.planning.spaces import action_bounds
 from wm_agents.planning.warm_start import CarriedPlan
 from wm_agents.protocols import ModelState, Objective, Plan, WorldModel
+from wm_agents.training.config_checks import require_at_least, require_between, require_integers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,9 @@ class CEMConfig(SamplingConfig):
         require_at_least(0, initial_std=self.initial_std, smallest_std=self.smallest_std)
         require_between(0, 0.999, momentum=self.momentum)
         if self.num_elites > self.num_samples:
-            raise ConfigError(f"num_elites={self.num_elites} is more than num_samples={self.num_samples}")
+            raise ConfigError(
+                f"num_elites={self.num_elites} is more than num_samples={self.num_samples}"
+            )
 
 
 class ActionGaussian:
@@ -81,7 +84,9 @@ class ActionGaussian:
         """The next mean and standard deviation from elites [B, K, H, A] and the present ones."""
         elite_std, elite_mean = torch.std_mean(elites, 1, correction=0)
         momentum = self._config.momentum
-        return elite_mean.lerp(mean, momentum), elite_std.lerp(std, momentum).maximum(self._smallest_std)
+        return elite_mean.lerp(mean, momentum), elite_std.lerp(std, momentum).maximum(
+            self._smallest_std
+        )
 
 
 class CEM:
@@ -96,11 +101,15 @@ class CEM:
         SpaceError: Actions that are not a finite Box of shape (A,).
     """
 
-    def __init__(self, model: WorldModel, objective: Objective, config: CEMConfig = CEMConfig()) -> None:
+    def __init__(
+        self, model: WorldModel, objective: Objective, config: CEMConfig = CEMConfig()
+    ) -> None:
         self.config = config
         self._device = planning_device(model, config.device)
         self._scorer = Scorer(model, objective, self._device, config.precision)
-        self._gaussian = ActionGaussian(config, *action_bounds(model.action_space, "CEM", self._device))
+        self._gaussian = ActionGaussian(
+            config, *action_bounds(model.action_space, "CEM", self._device)
+        )
         self._candidates = Buffer(self._device)
         self._carried = CarriedPlan()
 
@@ -121,7 +130,11 @@ class CEM:
             mean, std = self._gaussian.fit(elites, mean, std)
         if config.has_warm_start:
             self._carried.keep(mean)
-        return Plan(best, best_values, len(mean) * config.num_iterations * config.num_samples * config.horizon)
+        return Plan(
+            best,
+            best_values,
+            len(mean) * config.num_iterations * config.num_samples * config.horizon,
+        )
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
         """Forget the warm start of the masked environments [B], or of all."""
@@ -133,7 +146,9 @@ def take_candidates(candidates: Tensor, index: Tensor) -> Tensor:
     return candidates[torch.arange(len(index), device=index.device)[:, None], index]
 
 
-def better_plans(plans: Tensor, values: Tensor, new_plans: Tensor, new_values: Tensor) -> tuple[Tensor, Tensor]:
+def better_plans(
+    plans: Tensor, values: Tensor, new_plans: Tensor, new_values: Tensor
+) -> tuple[Tensor, Tensor]:
     """Row by row the plan [B, H, ...] of the higher value [B]; the old one where they are equal."""
     is_better = (new_values > values).view(-1, *[1] * (plans.dim() - 1))
     return torch.where(is_better, new_plans, plans), torch.maximum(values, new_values)

@@ -8,27 +8,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.box_values import as_box_values
-from wm_agents.config_checks import require_between
 from wm_agents.errors import ConfigError
 from wm_agents.observation_rows import encoded_rows
 from wm_agents.planning.oracle import OracleModel
 from wm_agents.protocols import ModelState, Planner, WorldModel
+from wm_agents.training.config_checks import require_between
+from wm_envs.data.spaces import as_box_values
 
 
 class PlanningAgent:
     """Plans from each observation and executes the first action.
 
-    What a planner carries over belongs to an episode: it is forgotten for the rows of `episode_start`, and for those
-    whose `state` is not what the last `predict` returned.
+    What a planner carries over belongs to an episode: it is forgotten for the rows of
+    `episode_start`, and for those whose `state` is not what the last `predict` returned.
 
     Args:
-        model: What the planner imagines with; its memory, where it has one, is kept in step with the real episode.
+        model: What the planner imagines with; its memory, where it has one, is kept in step with
+            the real episode.
         planner: Decides.
-        env: For `OracleModel`: where `clone_state` is asked before each plan (a Gymnasium environment, a Gymnasium or
-            a Stable-Baselines3 vector environment).
-        exploration: Noise of `deterministic=False`: for Box actions its standard deviation as a share of half the
-            range, for Discrete ones the probability of a random action.
+        env: For `OracleModel`: where `clone_state` is asked before each plan (a Gymnasium
+            environment, a Gymnasium or a Stable-Baselines3 vector environment).
+        exploration: Noise of `deterministic=False`: for Box actions its standard deviation as a
+            share of half the range, for Discrete ones the probability of a random action.
         seed: Of the planner's samples and the exploration.
 
     Attributes:
@@ -39,20 +40,32 @@ class PlanningAgent:
     """
 
     def __init__(
-        self, model: WorldModel, planner: Planner, *, env: Any = None, exploration: float = 0.0, seed: int = 0
+        self,
+        model: WorldModel,
+        planner: Planner,
+        *,
+        env: Any = None,
+        exploration: float = 0.0,
+        seed: int = 0,
     ) -> None:
         require_between(0, 1, exploration=exploration)
         if isinstance(model, OracleModel) and env is None:
-            raise ConfigError("OracleModel plans from environment states: pass env=, the environment that is acted in")
+            raise ConfigError(
+                "OracleModel plans from environment states: pass env=, the environment that is acted in"
+            )
         self.num_model_steps = 0
         self._model = model
         self._planner = planner
         self._env = env
         self._exploration = exploration
         self._generator = torch.Generator().manual_seed(seed)
-        self._counts = np.zeros(0, np.int64)  # steps since each row's episode began: the state that is handed out
+        self._counts = np.zeros(
+            0, np.int64
+        )  # steps since each row's episode began: the state that is handed out
         self._last: tuple[ModelState, Tensor] | None = None
-        self._can_remember = hasattr(model, "step")  # until a step shows that the model carries nothing
+        self._can_remember = hasattr(
+            model, "step"
+        )  # until a step shows that the model carries nothing
 
     def predict(
         self,
@@ -90,7 +103,8 @@ class PlanningAgent:
         """Take over an episode that is under way, with all that happened in it.
 
         Args:
-            observations: [T, ...], before each action; what the next `predict` gets is not among them.
+            observations: [T, ...], before each action; what the next `predict` gets is not among
+                them.
             actions: [T, ...].
 
         Returns:
@@ -101,7 +115,9 @@ class PlanningAgent:
             self._model.action_space,
         )
         is_discrete = isinstance(space, gym.spaces.Discrete)
-        acts = torch.as_tensor(np.asarray(actions), dtype=torch.int64 if is_discrete else torch.float32)
+        acts = torch.as_tensor(
+            np.asarray(actions), dtype=torch.int64 if is_discrete else torch.float32
+        )
         device = self._model.start(rows[:1]).observations.device
         self._planner.reset()
         self._counts, self._last = np.zeros(1, np.int64), None
@@ -111,7 +127,9 @@ class PlanningAgent:
             self._counts = self._counts + 1
         return self._counts.copy()
 
-    def _fresh(self, num_rows: int, state: Any, episode_start: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    def _fresh(
+        self, num_rows: int, state: Any, episode_start: NDArray[np.bool_] | None
+    ) -> NDArray[np.bool_]:
         """Rows [B] for which nothing may be carried over."""
         if state is None or num_rows != len(self._counts):
             self._counts = np.zeros(num_rows, np.int64)
@@ -123,9 +141,14 @@ class PlanningAgent:
 
     @torch.no_grad()
     def _model_state(self, observations: Tensor, fresh: NDArray[np.bool_]) -> ModelState:
-        """Where imagination begins: a model with memory is stepped through the action that was executed."""
+        """Where imagination begins.
+
+        A model with memory is stepped through the action that was executed.
+        """
         if isinstance(self._model, OracleModel):
-            return self._model.start(observations, self._model.hidden_of(self._true_states(len(observations))))
+            return self._model.start(
+                observations, self._model.hidden_of(self._true_states(len(observations)))
+            )
         first = self._model.start(observations)
         if self._last is None or fresh.all() or not (first.hidden or self._can_remember):
             return first
@@ -134,8 +157,12 @@ class PlanningAgent:
         if not went_on.hidden:
             self._can_remember = False  # one look is enough
             return first
-        if not first.hidden:  # a model that remembers only from its first step on: zeros are no memory
-            first = ModelState(first.observations, tuple(torch.zeros_like(values) for values in went_on.hidden))
+        if (
+            not first.hidden
+        ):  # a model that remembers only from its first step on: zeros are no memory
+            first = ModelState(
+                first.observations, tuple(torch.zeros_like(values) for values in went_on.hidden)
+            )
         is_fresh = torch.as_tensor(fresh, device=first.observations.device)
         hidden = tuple(
             torch.where(is_fresh.view(-1, *[1] * (new.dim() - 1)), new, old)
@@ -150,13 +177,19 @@ class PlanningAgent:
         else:
             states = np.atleast_1d(self._env.unwrapped.clone_state())
         if len(states) != num_rows:
-            raise ConfigError(f"predict got {num_rows} observations, but env holds {len(states)} states: pass that env")
+            raise ConfigError(
+                f"predict got {num_rows} observations, but env holds {len(states)} states: pass that env"
+            )
         return states
 
     def _executed(self, actions: Tensor) -> NDArray[Any]:
         """Actions [B, ...] that the action space contains."""
         space, chosen = self._model.action_space, actions.cpu().numpy()
-        return as_box_values(chosen, space) if isinstance(space, gym.spaces.Box) else chosen.astype(space.dtype)
+        return (
+            as_box_values(chosen, space)
+            if isinstance(space, gym.spaces.Box)
+            else chosen.astype(space.dtype)
+        )
 
     def _explore(self, actions: Tensor) -> Tensor:
         space = self._model.action_space

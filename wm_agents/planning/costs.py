@@ -1,4 +1,7 @@
-"""Our world models under other libraries' solvers: costs of candidate action sequences, as stable-worldmodel asks."""
+"""Our world models under other libraries' solvers.
+
+Costs of candidate action sequences, as stable-worldmodel asks.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,9 +17,9 @@ from wm_agents.protocols import ModelState, Objective, WorldModel
 class PlanningCosts:
     """A world model and an objective as one function from candidates to costs.
 
-    It is what the solvers of stable-worldmodel call a model: `CEMSolver(PlanningCosts(model, objective))`. They hand
-    over the situation repeated for each of N candidates, [B, N, O] under `key`; memory, where a model has one, comes
-    under "hidden_0", "hidden_1" and so on.
+    It is what the solvers of stable-worldmodel call a model: `CEMSolver(PlanningCosts(model,
+    objective))`. They hand over the situation repeated for each of N candidates, [B, N, O] under
+    `key`; memory, where a model has one, comes under "hidden_0", "hidden_1" and so on.
 
     Args:
         model: The world model.
@@ -35,7 +38,10 @@ class PlanningCosts:
         self.key = key
 
     def parameters(self) -> Any:
-        """The model's parameters, whose type and device a solver takes over; none for models without."""
+        """The model's parameters, whose type and device a solver takes over.
+
+        None for models without.
+        """
         return self.model.parameters() if isinstance(self.model, nn.Module) else iter(())
 
     def get_cost(self, info_dict: Mapping[str, Any], action_candidates: Tensor) -> Tensor:
@@ -43,19 +49,28 @@ class PlanningCosts:
 
         Args:
             info_dict: The situation, see the class; other entries are ignored.
-            action_candidates: [B, N, H, A]; scores of the A actions where the model's space is Discrete, of which the
-                largest counts. Box actions outside the space are clipped, as the environment could not take them.
+            action_candidates: [B, N, H, A]; scores of the A actions where the model's space is
+                Discrete, of which the largest counts. Box actions outside the space are clipped, as
+                the environment could not take them.
 
         Raises:
-            ConfigError: The situation lacks the observations, or the candidates have another number of actions.
+            ConfigError: The situation lacks the observations, or the candidates have another number
+                of actions.
         """
         if self.key not in info_dict:
-            raise ConfigError(f"the situation has {sorted(info_dict)} and no {self.key!r}: name the entry with key=")
+            raise ConfigError(
+                f"the situation has {sorted(info_dict)} and no {self.key!r}: name the entry with key="
+            )
         num_rows, num_candidates = action_candidates.shape[:2]
         actions = self._actions(action_candidates.flatten(0, 1))
-        hidden = sorted((name for name in info_dict if name.startswith("hidden_")), key=lambda name: int(name[7:]))
+        hidden = sorted(
+            (name for name in info_dict if name.startswith("hidden_")),
+            key=lambda name: int(name[7:]),
+        )
         memory = tuple(torch.as_tensor(info_dict[name]).flatten(0, 1) for name in hidden)
-        observations = torch.as_tensor(info_dict[self.key]).to(torch.float32).flatten(0, 1).flatten(1)
+        observations = (
+            torch.as_tensor(info_dict[self.key]).to(torch.float32).flatten(0, 1).flatten(1)
+        )
         rollout = self.model.rollout(ModelState(observations, memory), actions)
         return -self.objective(rollout, actions).view(num_rows, num_candidates)
 
@@ -66,9 +81,13 @@ class PlanningCosts:
         space = self.model.action_space
         size = int(space.n) if isinstance(space, spaces.Discrete) else int(space.shape[0])  # type: ignore[index]
         if candidates.shape[-1] != size:
-            raise ConfigError(f"candidates have {candidates.shape[-1]} numbers per step, and {space} asks for {size}")
+            raise ConfigError(
+                f"candidates have {candidates.shape[-1]} numbers per step, and {space} asks for {size}"
+            )
         if isinstance(space, spaces.Discrete):
             return candidates.argmax(-1)
         assert isinstance(space, spaces.Box)
-        low, high = (torch.as_tensor(bound, dtype=candidates.dtype) for bound in (space.low, space.high))
+        low, high = (
+            torch.as_tensor(bound, dtype=candidates.dtype) for bound in (space.low, space.high)
+        )
         return candidates.clamp(low.to(candidates.device), high.to(candidates.device))

@@ -15,16 +15,29 @@ from wm_agents.planning.learning import start_states
 from wm_agents.planning.mcts import MCTS, MCTSConfig
 from wm_agents.planning.mppi import MPPI, MPPIConfig
 from wm_agents.planning.objectives import DiscountedReturn, RewardFunction, ValueFunction
-from wm_agents.planning.search import BestFirstSearch, BestFirstSearchConfig, BreadthFirstSearch, SearchConfig
+from wm_agents.planning.search import (
+    BestFirstSearch,
+    BestFirstSearchConfig,
+    BreadthFirstSearch,
+    SearchConfig,
+)
 from wm_agents.planning.shooting import RandomShooting, RandomShootingConfig
 from wm_agents.planning.value import ValueConfig, ValueIteration
 from wm_agents.protocols import Planner, WorldModel
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import DeterministicConfig, DeterministicModel, FitConfig
 from wm_agents.world_models.token import TokenModel
+from wm_envs.data.trajectories import Trajectories
 
 PlannerName = Literal[
-    "auto", "random_shooting", "cem", "icem", "mppi", "categorical_cem", "breadth_first", "best_first", "mcts"
+    "auto",
+    "random_shooting",
+    "cem",
+    "icem",
+    "mppi",
+    "categorical_cem",
+    "breadth_first",
+    "best_first",
+    "mcts",
 ]
 """What `make_planner` can make."""
 
@@ -35,8 +48,8 @@ WITH_VALUE = ("categorical_cem", "mcts")
 def reward_to_reach(trajectories: Trajectories) -> float | None:
     """The reward above which a step reaches a goal, halfway from the typical reward to the best; None if there is none.
 
-    While no reward stands out, a goal may still come, unless episodes are ended by what happens in them: then the end
-    is what matters, and the return has to tell.
+    While no reward stands out, a goal may still come, unless episodes are ended by what happens in
+    them: then the end is what matters, and the return has to tell.
     """
     typical, best = float(np.median(trajectories.rewards)), float(trajectories.rewards.max())
     if best > typical:
@@ -46,7 +59,10 @@ def reward_to_reach(trajectories: Trajectories) -> float | None:
 
 
 def planner_for(action_space: gym.Space[Any], trajectories: Trajectories) -> PlannerName:
-    """ICEM for Box actions; exact search where observations are whole numbers and a reward stands out; else CEM."""
+    """ICEM for Box actions.
+
+    Exact search where observations are whole numbers and a reward stands out; else CEM.
+    """
     if isinstance(action_space, gym.spaces.Box):
         return "icem"
     if trajectories.is_lattice and reward_to_reach(trajectories) is not None:
@@ -55,9 +71,15 @@ def planner_for(action_space: gym.Space[Any], trajectories: Trajectories) -> Pla
 
 
 def fit_model(
-    observation_space: gym.Space[Any], action_space: gym.Space[Any], trajectories: Trajectories, seed: int
+    observation_space: gym.Space[Any],
+    action_space: gym.Space[Any],
+    trajectories: Trajectories,
+    seed: int,
 ) -> WorldModel:
-    """A token model where observations are whole numbers, else a perceptron with differences; fitted."""
+    """A token model where observations are whole numbers, else a perceptron with differences.
+
+    Fitted.
+    """
     if trajectories.is_lattice:
         tokens = TokenModel(observation_space, action_space, seed=seed)
         tokens.fit(trajectories, FitConfig(num_updates=2000, seed=seed))
@@ -85,8 +107,8 @@ def make_planner(
         trajectories: What was experienced; a value function is learned around its states.
         seed: Of the value function.
         value: A value function at hand; None learns one for the planners of `WITH_VALUE`.
-        is_exploring: The plans are for collecting experience with noise, so that half the effort is enough. While no
-            step has paid more than another, they lead beyond what was experienced.
+        is_exploring: The plans are for collecting experience with noise, so that half the effort is
+            enough. While no step has paid more than another, they lead beyond what was experienced.
 
     Raises:
         ConfigError: A name that is not a planner's.
@@ -96,7 +118,9 @@ def make_planner(
         name = planner_for(model.action_space, trajectories)
     if name not in get_args(PlannerName):
         raise ConfigError(f"no planner {name!r}: known are {', '.join(get_args(PlannerName))}")
-    frontier = BeyondExperience(trajectories) if is_exploring and not has_signal(trajectories) else None
+    frontier = (
+        BeyondExperience(trajectories) if is_exploring and not has_signal(trajectories) else None
+    )
     if value is None and name in WITH_VALUE and isinstance(model.action_space, gym.spaces.Discrete):
         value = _learned_value(model, trajectories, seed, frontier, is_exploring)
     objective = DiscountedReturn(terminal_value=value, reward_function=frontier)
@@ -105,31 +129,50 @@ def make_planner(
     effort = 1 if is_exploring else 2
     match name:
         case "random_shooting":
-            return RandomShooting(model, objective, RandomShootingConfig(horizon=20, num_samples=256))
+            return RandomShooting(
+                model, objective, RandomShootingConfig(horizon=20, num_samples=256)
+            )
         case "cem":
             return CEM(model, objective, CEMConfig(horizon=20, num_samples=200, num_elites=20))
         case "icem":
-            config_icem = ICEMConfig(horizon=20, num_samples=32, num_iterations=effort + 1, num_elites=6)
+            config_icem = ICEMConfig(
+                horizon=20, num_samples=32, num_iterations=effort + 1, num_elites=6
+            )
             return ICEM(model, objective, config_icem)
         case "mppi":
             return MPPI(model, objective, MPPIConfig(horizon=20, num_samples=64))
         case "categorical_cem":
-            config = CategoricalCEMConfig(horizon=8 * effort, num_samples=24, num_iterations=effort, num_elites=5)
+            config = CategoricalCEMConfig(
+                horizon=8 * effort, num_samples=24, num_iterations=effort, num_elites=5
+            )
             return CategoricalCEM(model, objective, config)
         case "breadth_first":
-            return BreadthFirstSearch(model, DiscountedReturn(), SearchConfig(goal_value=goal_value))
+            return BreadthFirstSearch(
+                model, DiscountedReturn(), SearchConfig(goal_value=goal_value)
+            )
         case "best_first":
-            # A step costs a hundredth of what the best reward is above the typical one, in whatever unit.
+            # A step costs a hundredth of what the best reward is above the typical one, in whatever
+            # unit.
             step_price = 0.01 * float(trajectories.rewards.max() - np.median(trajectories.rewards))
-            config_best = BestFirstSearchConfig(goal_value=goal_value, step_price=step_price or 0.01)
+            config_best = BestFirstSearchConfig(
+                goal_value=goal_value, step_price=step_price or 0.01
+            )
             return BestFirstSearch(model, DiscountedReturn(), config_best, value)
         case _:
             return MCTS(model, DiscountedReturn(), MCTSConfig(num_simulations=48), value)
 
 
 def _learned_value(
-    model: WorldModel, trajectories: Trajectories, seed: int, frontier: RewardFunction | None, is_exploring: bool
+    model: WorldModel,
+    trajectories: Trajectories,
+    seed: int,
+    frontier: RewardFunction | None,
+    is_exploring: bool,
 ) -> ValueFunction:
     """Rough and bold while exploring, thorough and cautious at the end."""
-    config = ValueConfig(num_rounds=8) if is_exploring else ValueConfig(num_rounds=20, is_cautious=True)
-    return ValueIteration(model, config, reward_function=frontier, seed=seed).fit(start_states(trajectories))
+    config = (
+        ValueConfig(num_rounds=8) if is_exploring else ValueConfig(num_rounds=20, is_cautious=True)
+    )
+    return ValueIteration(model, config, reward_function=frontier, seed=seed).fit(
+        start_states(trajectories)
+    )

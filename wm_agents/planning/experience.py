@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wm_agents.errors import CheckpointError, ConfigError, SpaceError
 from wm_agents.protocols import Agent
-from wm_agents.trajectories import Episode, Trajectories
+from wm_envs.data.trajectories import Trajectories
 
 
 class Experience:
@@ -28,10 +28,14 @@ class Experience:
         space = env.observation_space
         is_flat = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
         if not is_flat and not isinstance(space, gym.spaces.Discrete):
-            raise SpaceError(f"expected flat observations, got {space}: wrap with FlattenObservation")
+            raise SpaceError(
+                f"expected flat observations, got {space}: wrap with FlattenObservation"
+            )
         self.num_steps = 0
         self._env = env
-        self._episodes: list[list[tuple[Any, ...]]] = []  # (observation, action, reward, terminated, truncated)
+        self._episodes: list[
+            list[tuple[Any, ...]]
+        ] = []  # (observation, action, reward, terminated, truncated)
         self._last_observations: list[Any] = []
         self._observation: Any = None
         self._agent_state: Any = None
@@ -39,7 +43,10 @@ class Experience:
         env.action_space.seed(seed)
 
     def collect(self, num_steps: int, agent: Agent | None = None) -> None:
-        """Take real steps with an agent, or at random; an agent with `resume` is told of the episode so far."""
+        """Take real steps with an agent, or at random.
+
+        An agent with `resume` is told of the episode so far.
+        """
         self._agent_state = None
         resume = getattr(agent, "resume", None)
         if self._observation is not None and resume is not None:
@@ -58,12 +65,14 @@ class Experience:
         """
         if not self._episodes:
             raise ConfigError("no experience yet: collect at least one step")
-        return Trajectories.from_episodes(
-            self._episode(steps, last) for steps, last in zip(self._episodes, self._last_observations, strict=True)
-        )
+        episodes = zip(self._episodes, self._last_observations, strict=True)
+        return Trajectories.concatenate([self._episode(steps, last) for steps, last in episodes])
 
     def state(self) -> dict[str, Any]:
-        """All that `replay` needs, for `pack_state`: the actions taken, and a hash of what came of them."""
+        """All that `replay` needs, for `pack_state`.
+
+        The actions taken, and a hash of what came of them.
+        """
         actions = [step[1] for steps in self._episodes for step in steps]
         return {
             "actions": np.stack(actions) if actions else np.zeros(0),
@@ -75,7 +84,8 @@ class Experience:
         """Take the steps of another run again: environments cannot be stored, but they repeat themselves.
 
         Args:
-            state: What `state` gave in a run with the same environment and seed; nothing was collected here yet.
+            state: What `state` gave in a run with the same environment and seed; nothing was
+                collected here yet.
 
         Raises:
             CheckpointError: The environment answered otherwise than it did then.
@@ -115,7 +125,9 @@ class Experience:
 
     def _take(self, action: Any) -> None:
         after, reward, terminated, truncated, _ = self._env.step(action)
-        self._episodes[-1].append((self._row(self._observation), action, float(reward), terminated, truncated))
+        self._episodes[-1].append(
+            (self._row(self._observation), action, float(reward), terminated, truncated)
+        )
         self._last_observations[-1] = self._row(after)
         self._observation = None if terminated or truncated else after
         self.num_steps += 1
@@ -130,14 +142,17 @@ class Experience:
         """Stored rows as the environment gave them."""
         space = self._env.observation_space
         stacked = np.stack(rows)
-        return stacked.argmax(1) + space.start if isinstance(space, gym.spaces.Discrete) else stacked
+        return (
+            stacked.argmax(1) + space.start if isinstance(space, gym.spaces.Discrete) else stacked
+        )
 
-    def _episode(self, steps: list[tuple[Any, ...]], last: NDArray[np.float32]) -> Episode:
+    def _episode(self, steps: list[tuple[Any, ...]], last: NDArray[np.float32]) -> Trajectories:
         observations, actions, rewards, terminations, truncations = zip(*steps, strict=True)
-        return Episode(
+        return Trajectories.from_arrays(
             np.stack([*observations, last]),
             np.stack(actions),
             np.array(rewards),
             np.array(terminations, np.bool_),
             np.array(truncations, np.bool_),
+            lengths=[len(actions)],
         )

@@ -3,14 +3,15 @@
 import torch
 from torch import Tensor
 
-from wm_agents.trajectories import Trajectories
+from wm_envs.data.trajectories import Trajectories
 
 
 class BeyondExperience:
     """A reward function: 1 for each imagined step that ends outside the range of experience in any feature.
 
-    It stands in for the model's rewards as long as every real step paid the same and no episode ended by itself, when
-    all plans are equal otherwise. A car that rolls further or an arm that swings faster than ever is beyond.
+    It stands in for the model's rewards as long as every real step paid the same and no episode
+    ended by itself, when all plans are equal otherwise. A car that rolls further or an arm that
+    swings faster than ever is beyond.
 
     Args:
         trajectories: The experience.

@@ -1,8 +1,8 @@
 """Random actions that are held for a while, so that exploration reaches what dithering never does.
 
-Each action lasts for floor(1 / u) steps, u uniform in (0, 1], so that a hold of at least n steps has probability 1 / n.
-Source: Dabney, Ostrovski & Barreto 2021 (Temporally-extended epsilon-greedy exploration), whose durations are
-zeta-distributed with the same heavy tail.
+Each action lasts for floor(1 / u) steps, u uniform in (0, 1], so that a hold of at least n steps
+has probability 1 / n. Source: Dabney, Ostrovski & Barreto 2021 (Temporally-extended epsilon-greedy
+exploration), whose durations are zeta-distributed with the same heavy tail.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.config_checks import require_integers
+from wm_agents.training.config_checks import require_integers
 
 
 class HeldActionAgent:
@@ -41,7 +41,10 @@ class HeldActionAgent:
         episode_start: NDArray[np.bool_] | None = None,  # noqa: ARG002
         deterministic: bool = False,  # noqa: ARG002
     ) -> tuple[Any, Any]:
-        """The action for one observation; the state is the action with the steps for which it still holds."""
+        """The action for one observation.
+
+        The state is the action with the steps for which it still holds.
+        """
         action, steps_left = state or (None, 0)
         if steps_left == 0:
             action = self._action_space.sample()
@@ -53,9 +56,11 @@ class HeldRows:
     """Which rows of a batch in imagination act at random, and what they hold.
 
     Args:
-        longest_holds: Steps [B] for which a row holds a random action at most; 1 is plain dithering.
+        longest_holds: Steps [B] for which a row holds a random action at most; 1 is plain
+            dithering.
         num_actions: Of the Discrete action space.
-        exploration: Share of steps, about, that are random; rows with long holds begin them less often.
+        exploration: Share of steps, about, that are random; rows with long holds begin them less
+            often.
     """
 
     def __init__(self, longest_holds: Tensor, num_actions: int, exploration: float) -> None:

@@ -1,6 +1,7 @@
 """iCEM: the cross-entropy method with coloured noise, kept elites and fewer samples in every iteration.
 
-Source: Pinneri et al. 2020, "Sample-efficient Cross-Entropy Method for Real-time Planning", algorithm 1.
+Source: Pinneri et al. 2020, "Sample-efficient Cross-Entropy Method for Real-time Planning",
+algorithm 1.
 """
 
 from dataclasses import dataclass
@@ -10,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.config_checks import require_at_least, require_between
 from wm_agents.planning.cem import ActionGaussian, CEMConfig, better_plans, take_candidates
 from wm_agents.planning.noise import Buffer, coloured_mixing, fill_normal
 from wm_agents.planning.scoring import Scorer, planning_device, to_device
 from wm_agents.planning.spaces import action_bounds
 from wm_agents.planning.warm_start import CarriedPlan
 from wm_agents.protocols import ModelState, Objective, Plan, WorldModel
+from wm_agents.training.config_checks import require_at_least, require_between
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +28,12 @@ class ICEMConfig(CEMConfig):
         num_samples: Samples of the first iteration (N).
         num_iterations: Inner iterations.
         num_elites: Elites (K).
-        noise_exponent: Colour of the noise (beta): 0 white, 1 pink, 2 red, larger for smoother actions.
-        sample_decay: Each iteration has this factor fewer samples (gamma), at least 1 and never below 2 K samples.
-        kept_share: Share of the elites that join the next iteration and, one step further on, the next plan (xi).
+        noise_exponent: Colour of the noise (beta): 0 white, 1 pink, 2 red, larger for smoother
+            actions.
+        sample_decay: Each iteration has this factor fewer samples (gamma), at least 1 and never
+            below 2 K samples.
+        kept_share: Share of the elites that join the next iteration and, one step further on, the
+            next plan (xi).
     """
 
     num_samples: int = 64
@@ -54,7 +58,9 @@ class ICEMConfig(CEMConfig):
     def sample_counts(self) -> tuple[int, ...]:
         """Fresh samples of each iteration."""
         decayed = (self.num_samples * self.sample_decay**-i for i in range(self.num_iterations))
-        return tuple(min(self.num_samples, max(int(count), 2 * self.num_elites)) for count in decayed)
+        return tuple(
+            min(self.num_samples, max(int(count), 2 * self.num_elites)) for count in decayed
+        )
 
 
 class ICEM:
@@ -69,11 +75,15 @@ class ICEM:
         SpaceError: Actions that are not a finite Box of shape (A,).
     """
 
-    def __init__(self, model: WorldModel, objective: Objective, config: ICEMConfig = ICEMConfig()) -> None:
+    def __init__(
+        self, model: WorldModel, objective: Objective, config: ICEMConfig = ICEMConfig()
+    ) -> None:
         self.config = config
         self._device = planning_device(model, config.device)
         self._scorer = Scorer(model, objective, self._device, config.precision)
-        self._gaussian = ActionGaussian(config, *action_bounds(model.action_space, "ICEM", self._device))
+        self._gaussian = ActionGaussian(
+            config, *action_bounds(model.action_space, "ICEM", self._device)
+        )
         self._mixing = coloured_mixing(config.horizon, config.noise_exponent).to(self._device)
         self._noise = [Buffer(self._device) for _ in range(config.num_iterations)]
         self._carried_mean = CarriedPlan()
@@ -115,6 +125,8 @@ class ICEM:
             self._carried_mean.keep(mean)
             self._carried_elites.keep(elites)
 
-    def _draw(self, noise: Buffer, count: int, mean: Tensor, std: Tensor, generator: torch.Generator) -> Tensor:
+    def _draw(
+        self, noise: Buffer, count: int, mean: Tensor, std: Tensor, generator: torch.Generator
+    ) -> Tensor:
         white = fill_normal(noise.of_shape(len(mean), count, *mean.shape[1:]), generator)
         return self._gaussian.scale(self._mixing @ white, mean, std)

@@ -1,4 +1,7 @@
-"""Learning to act from scratch by planning: random steps, then rounds of fit, plan, explore, and a last fit."""
+"""Learning to act from scratch by planning.
+
+Random steps, then rounds of fit, plan, explore, and a last fit.
+"""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -7,15 +10,15 @@ from typing import Any
 import gymnasium as gym
 import torch
 
-from wm_agents.config_checks import require_between, require_integers
 from wm_agents.planning.controller import PlanningAgent
 from wm_agents.planning.experience import Experience
 from wm_agents.planning.holding import HeldActionAgent
 from wm_agents.planning.spaces import check_action_space
 from wm_agents.protocols import Planner, WorldModel
 from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
+from wm_agents.training.config_checks import require_between, require_integers
 from wm_agents.training.seeding import capture_random_state, restore_random_state
-from wm_agents.trajectories import Trajectories
+from wm_envs.data.trajectories import Trajectories
 
 FitModel = Callable[[Trajectories, int], WorldModel]
 """(everything experienced, round) -> a model fitted to it."""
@@ -33,9 +36,9 @@ class LearningConfig:
         random_share: Share of them that are random, at the beginning.
         num_rounds: Rounds of fitting and planning over which the rest is spread.
         exploration: Action noise while collecting, see `PlanningAgent`.
-        longest_hold: In the second half of the random steps each action is held for a random time of at most so many
-            steps, which reaches what dithering never does; 1 leaves that out. Where all observations are whole numbers
-            no action is held: tokens have no momentum.
+        longest_hold: In the second half of the random steps each action is held for a random time
+            of at most so many steps, which reaches what dithering never does; 1 leaves that out.
+            Where all observations are whole numbers no action is held: tokens have no momentum.
 
     Raises:
         ConfigError: A value that cannot work.
@@ -64,7 +67,10 @@ class LearningConfig:
 
 @dataclass(frozen=True)
 class Learned:
-    """What learning left: the model, the planner on it, the experience, and the returns of each round's episodes."""
+    """What learning left.
+
+    The model, the planner on it, the experience, and the returns of each round's episodes.
+    """
 
     model: WorldModel
     planner: Planner
@@ -92,13 +98,16 @@ def learn_to_plan(
         make_planner: Builds the planner that explores, and at the end the one that acts.
         seed: Of the environment, its random actions and the planner's samples.
         on_round: Called with the figures of each round.
-        checkpoints: Where to save after the random steps and after each round. A run that was stopped goes on from the
-            newest checkpoint there to the bit, if the environment repeats itself and `fit_model` and `make_planner`
-            depend on their arguments alone; an interrupted round is begun again.
+        checkpoints: Where to save after the random steps and after each round. A run that was
+            stopped goes on from the newest checkpoint there to the bit, if the environment repeats
+            itself and `fit_model` and `make_planner` depend on their arguments alone; an
+            interrupted round is begun again.
 
     Raises:
-        SpaceError: Observations other than flat Box or Discrete, or actions that no planner serves; no step was taken.
-        CheckpointError: The checkpoints are of another run, or the environment does not repeat itself.
+        SpaceError: Observations other than flat Box or Discrete, or actions that no planner serves;
+            no step was taken.
+        CheckpointError: The checkpoints are of another run, or the environment does not repeat
+            itself.
     """
     check_action_space(env.action_space, "learn_to_plan")
     experience = Experience(env, seed)
@@ -123,11 +132,17 @@ def learn_to_plan(
             on_round(rounds[-1])
     trajectories = experience.trajectories()
     model = fit_model(trajectories, len(later))
-    return Learned(model, make_planner(model, trajectories, False), trajectories, experience.num_steps, rounds)
+    return Learned(
+        model, make_planner(model, trajectories, False), trajectories, experience.num_steps, rounds
+    )
 
 
 def _collect_at_random(
-    experience: Experience, action_space: gym.Space[Any], num_steps: int, longest_hold: int, seed: int
+    experience: Experience,
+    action_space: gym.Space[Any],
+    num_steps: int,
+    longest_hold: int,
+    seed: int,
 ) -> None:
     num_dithering = (num_steps + 1) // 2
     experience.collect(num_dithering)
@@ -149,7 +164,11 @@ def _save(
 ) -> None:
     """Save what `num_done` phases left: the random steps are the first, each round is one more."""
     if checkpoints is not None:
-        state = {"experience": experience.state(), "rounds": rounds, "random": capture_random_state()}
+        state = {
+            "experience": experience.state(),
+            "rounds": rounds,
+            "random": capture_random_state(),
+        }
         checkpoints.save_state(num_done, state, run)
 
 

@@ -1,6 +1,7 @@
 """Monte Carlo tree search with PUCT, for B environments at once: every simulation is one call of the model.
 
-Source: Silver et al. 2017 (PUCT); Schrittwieser et al. 2020, "MuZero", appendix B (learned model, min-max values).
+Source: Silver et al. 2017 (PUCT); Schrittwieser et al. 2020, "MuZero", appendix B (learned model,
+min-max values).
 """
 
 from collections.abc import Callable
@@ -11,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.config_checks import require_at_least, require_between, require_integers
 from wm_agents.planning.objectives import ValueFunction, of_single_steps, require_sum_of_steps
 from wm_agents.planning.scoring import planning_device, to_device
 from wm_agents.planning.spaces import num_discrete_actions
 from wm_agents.protocols import ModelState, Objective, Plan, Rollout, WorldModel
+from wm_agents.training.config_checks import require_at_least, require_between, require_integers
 
 PriorFunction = Callable[[Tensor], Tensor]
 """observations [B, O] -> action probabilities [B, n]."""
@@ -31,10 +32,13 @@ class MCTSConfig:
     Attributes:
         num_simulations: Leaves that are added to each environment's tree.
         exploration: Weight of the prior and the visit counts against the values (c of PUCT).
-        discount: Weight of a value one step later, in [0, 1]; unused where the objective has a discount of its own.
-        rollout_horizon: Steps of the random rollouts that value a leaf; unused with a value function.
+        discount: Weight of a value one step later, in [0, 1]; unused where the objective has a
+            discount of its own.
+        rollout_horizon: Steps of the random rollouts that value a leaf; unused with a value
+            function.
         num_rollouts: Random rollouts per leaf; unused with a value function.
-        device: "auto" plans where the model's parameters lie; a name such as "cuda" moves the model there.
+        device: "auto" plans where the model's parameters lie; a name such as "cuda" moves the model
+            there.
 
     Raises:
         ConfigError: A value that cannot work.
@@ -55,9 +59,14 @@ class MCTSConfig:
 
 
 class Trees:
-    """The statistics of B trees of up to M nodes and n actions; node 0 is the root, -1 a child that is not there."""
+    """The statistics of B trees of up to M nodes and n actions.
 
-    def __init__(self, num_rows: int, num_nodes: int, num_actions: int, is_maximum: bool = False) -> None:
+    Node 0 is the root, -1 a child that is not there.
+    """
+
+    def __init__(
+        self, num_rows: int, num_nodes: int, num_actions: int, is_maximum: bool = False
+    ) -> None:
         shape = (num_rows, num_nodes, num_actions)
         self.is_maximum = is_maximum
         self.rows = np.arange(num_rows)
@@ -71,7 +80,10 @@ class Trees:
         self.highest = np.full(num_rows, -np.inf)
 
     def scores(self, nodes: NDArray[np.int64], exploration: float) -> NDArray[np.float64]:
-        """PUCT scores [B, n]: Q scaled to [0, 1] by the tree's extremes, 0 where unvisited, plus the bonus."""
+        """PUCT scores [B, n].
+
+        Q scaled to [0, 1] by the tree's extremes, 0 where unvisited, plus the bonus.
+        """
         visits = self.visits[self.rows, nodes]
         values = self.value_sums[self.rows, nodes] / np.maximum(visits, 1)
         spread = np.where(self.highest > self.lowest, self.highest - self.lowest, 1.0)[:, None]
@@ -94,7 +106,10 @@ class Trees:
         return path
 
     def backup(self, path: Walk, leaf_values: NDArray[np.float64], discount: float) -> None:
-        """Add the value of a simulation to every edge on its path: the discounted return, or that of the best step."""
+        """Add the value of a simulation to every edge on its path.
+
+        The discounted return, or that of the best step.
+        """
         combine = np.maximum if self.is_maximum else np.add
         returns = leaf_values.copy()
         for nodes, actions, walking in reversed(path):
@@ -109,7 +124,10 @@ class Trees:
 
 
 class NodeStates:
-    """The model states of B trees of up to M nodes; node m of all trees is one row of every buffer."""
+    """The model states of B trees of up to M nodes.
+
+    Node m of all trees is one row of every buffer.
+    """
 
     def __init__(self, roots: ModelState, num_nodes: int) -> None:
         tensors = (roots.observations, *roots.hidden)
@@ -119,7 +137,9 @@ class NodeStates:
 
     def put(self, node: int, states: ModelState) -> None:
         """Store node `node` of every tree."""
-        for buffer, tensor in zip(self._buffers, (states.observations, *states.hidden), strict=True):
+        for buffer, tensor in zip(
+            self._buffers, (states.observations, *states.hidden), strict=True
+        ):
             buffer[node] = tensor
 
     def at(self, nodes: NDArray[np.int64]) -> ModelState:
@@ -134,8 +154,9 @@ class MCTS:
 
     Args:
         model: Imagines.
-        objective: Judges single steps and, without a value function, random rollouts, whose terminal value it adds.
-            Its value is the sum of its steps, or that of the best one where it has `is_maximum`, as `GoalReached`.
+        objective: Judges single steps and, without a value function, random rollouts, whose
+            terminal value it adds. Its value is the sum of its steps, or that of the best one where
+            it has `is_maximum`, as `GoalReached`.
         config: Settings.
         value: The value [B] of leaf observations [B, O], learned; None rolls out at random.
         prior: Which actions are promising, learned; None holds all for equal.
@@ -176,7 +197,11 @@ class MCTS:
             path = trees.descend(self.config.exploration)
             leaves = self._grow(trees, states, path, simulation)
             trees.backup(path, self._leaf_values(leaves, generator), self._discount)
-        steps_per_leaf = 1 if self._value is not None else 1 + self.config.num_rollouts * self.config.rollout_horizon
+        steps_per_leaf = (
+            1
+            if self._value is not None
+            else 1 + self.config.num_rollouts * self.config.rollout_horizon
+        )
         return self._decide(trees, num_rows * self.config.num_simulations * steps_per_leaf)
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
@@ -213,7 +238,9 @@ class MCTS:
             return self._value(leaves.observations).double().cpu().numpy()
         num_rollouts = self.config.num_rollouts
         shape = (len(leaves.observations) * num_rollouts, self.config.rollout_horizon)
-        drawn = torch.randint(self._num_actions, shape, generator=generator, device=generator.device)
+        drawn = torch.randint(
+            self._num_actions, shape, generator=generator, device=generator.device
+        )
         actions = drawn.to(self._device)
         values = self._objective(self._model.rollout(leaves.repeat(num_rollouts), actions), actions)
         return values.view(-1, num_rollouts).mean(1).double().cpu().numpy()

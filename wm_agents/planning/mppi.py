@@ -1,6 +1,7 @@
 """Model predictive path integral control: average perturbed plans, weighted by how well they did.
 
-Source: Williams et al. 2017, "Information Theoretic MPC for Model-Based Reinforcement Learning", algorithm 2.
+Source: Williams et al. 2017, "Information Theoretic MPC for Model-Based Reinforcement Learning",
+algorithm 2.
 """
 
 from dataclasses import dataclass
@@ -10,12 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.config_checks import require_at_least, require_between, require_integers, require_positive
 from wm_agents.planning.noise import Buffer, fill_normal, smooth_mixing
 from wm_agents.planning.scoring import SamplingConfig, Scorer, planning_device, to_device
 from wm_agents.planning.spaces import action_bounds
 from wm_agents.planning.warm_start import CarriedPlan
 from wm_agents.protocols import ModelState, Objective, Plan, WorldModel
+from wm_agents.training.config_checks import (
+    require_at_least,
+    require_between,
+    require_integers,
+    require_positive,
+)
 
 WORST_GAP = -1e20  # stands for minus infinity where infinities would give NaN
 
@@ -27,8 +33,9 @@ class MPPIConfig(SamplingConfig):
     Attributes:
         num_iterations: How often the plan is perturbed and averaged.
         temperature: Low values follow the best sample, high values average all (lambda).
-        is_temperature_relative: Measure the temperature in standard deviations of the samples' values, so that it
-            suits rewards of any size; else in the objective's units, as in the paper.
+        is_temperature_relative: Measure the temperature in standard deviations of the samples'
+            values, so that it suits rewards of any size; else in the objective's units, as in the
+            paper.
         noise_std: Standard deviation of the perturbations, as a share of half the action range.
         smoothing: Correlation of the perturbations of neighbouring steps, in [0, 1).
         has_warm_start: Begin from the last plan, one step further on.
@@ -64,13 +71,18 @@ class MPPI:
         SpaceError: Actions that are not a finite Box of shape (A,).
     """
 
-    def __init__(self, model: WorldModel, objective: Objective, config: MPPIConfig = MPPIConfig()) -> None:
+    def __init__(
+        self, model: WorldModel, objective: Objective, config: MPPIConfig = MPPIConfig()
+    ) -> None:
         self.config = config
         self._device = planning_device(model, config.device)
         self._scorer = Scorer(model, objective, self._device, config.precision)
         self._low, self._high = action_bounds(model.action_space, "MPPI", self._device)
         std = config.noise_std * (self._high - self._low) / 2
-        self._std, self._mixing = std, smooth_mixing(config.horizon, config.smoothing).to(self._device)
+        self._std, self._mixing = (
+            std,
+            smooth_mixing(config.horizon, config.smoothing).to(self._device),
+        )
         self._noise = Buffer(self._device)
         self._carried = CarriedPlan()
 
@@ -88,7 +100,11 @@ class MPPI:
         values = self._scorer.values(state, plans[:, None])[:, 0]
         if config.has_warm_start:
             self._carried.keep(plans)
-        return Plan(plans, values, num_rows * (config.num_iterations * config.num_samples + 1) * config.horizon)
+        return Plan(
+            plans,
+            values,
+            num_rows * (config.num_iterations * config.num_samples + 1) * config.horizon,
+        )
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
         """Forget the warm start of the masked environments [B], or of all."""
@@ -99,7 +115,12 @@ class MPPI:
         shape = (len(plans), self.config.num_samples, *plans.shape[1:])
         white = fill_normal(self._noise.of_shape(*shape), generator)
         white[:, 0] = 0.0
-        return (self._mixing @ white).mul_(self._std).add_(plans[:, None]).clamp_(self._low, self._high)
+        return (
+            (self._mixing @ white)
+            .mul_(self._std)
+            .add_(plans[:, None])
+            .clamp_(self._low, self._high)
+        )
 
     def _weights(self, values: Tensor) -> Tensor:
         """Softmax weights [B, N] of values [B, N]; uniform where no value is finite."""

@@ -1,4 +1,7 @@
-"""Random numbers for candidates: drawn into preallocated buffers, correlated in time by one matrix product."""
+"""Random numbers for candidates.
+
+Drawn into preallocated buffers, correlated in time by one matrix product.
+"""
 
 import math
 
@@ -8,7 +11,10 @@ from torch import Tensor
 
 
 def fill_normal(buffer: Tensor, generator: torch.Generator) -> Tensor:
-    """Overwrite a buffer with standard normal numbers; a CPU generator gives the same numbers on every device."""
+    """Overwrite a buffer with standard normal numbers.
+
+    A CPU generator gives the same numbers on every device.
+    """
     if generator.device == buffer.device:
         return buffer.normal_(generator=generator)
     return buffer.copy_(torch.randn(buffer.shape, generator=generator, device=generator.device))
@@ -37,8 +43,9 @@ class Buffer:
 def coloured_mixing(horizon: int, exponent: float) -> Tensor:
     """The matrix M [H, H] that turns white noise z [H, A] into coloured noise M z with unit variance at every step.
 
-    The power at frequency f falls as f^-exponent (0 white, 1 pink, 2 red); the constant part has the power of the
-    lowest frequency. Source: Timmer & König 1995, as used by iCEM (Pinneri et al. 2020, section 3.1).
+    The power at frequency f falls as f^-exponent (0 white, 1 pink, 2 red); the constant part has
+    the power of the lowest frequency. Source: Timmer & König 1995, as used by iCEM (Pinneri et al.
+    2020, section 3.1).
     """
     cycles = np.arange(horizon // 2 + 1)
     has_sine = (cycles > 0) & (2 * cycles < horizon)
@@ -47,11 +54,16 @@ def coloured_mixing(horizon: int, exponent: float) -> Tensor:
     angles = 2.0 * math.pi * np.outer(np.arange(horizon), cycles) / horizon
     columns = [np.cos(angles) * amplitudes, (np.sin(angles) * amplitudes)[:, has_sine]]
     mixing = np.concatenate(columns, axis=1)
-    return torch.as_tensor(mixing / np.linalg.norm(mixing, axis=1, keepdims=True), dtype=torch.float32)
+    return torch.as_tensor(
+        mixing / np.linalg.norm(mixing, axis=1, keepdims=True), dtype=torch.float32
+    )
 
 
 def smooth_mixing(horizon: int, smoothing: float) -> Tensor:
-    """The matrix [H, H] of n_t = smoothing * n_(t-1) + sqrt(1 - smoothing^2) z_t: correlated noise of unit variance."""
+    """The matrix [H, H] of n_t = smoothing * n_(t-1) + sqrt(1 - smoothing^2) z_t.
+
+    Correlated noise of unit variance.
+    """
     steps = np.arange(horizon)
     lags = steps[:, None] - steps[None, :]
     mixing = np.where(lags >= 0, float(smoothing) ** np.maximum(lags, 0), 0.0)

@@ -24,14 +24,18 @@ def survival(terminations: Tensor) -> Tensor:
     """The probability that an episode lasts until each step.
 
     Args:
-        terminations: Probability [B, H] that step h ends the episode given that it lasted until then.
+        terminations: Probability [B, H] that step h ends the episode given that it lasted until
+            then.
 
     Returns:
-        [B, H + 1]: 1 before the first step, then the product of `1 - terminations`; the last column is the
-        probability that the episode outlives the horizon.
+        [B, H + 1]: 1 before the first step, then the product of `1 - terminations`; the last column
+        is the probability that the episode outlives the horizon.
     """
     alive = torch.ones(
-        len(terminations), terminations.shape[1] + 1, dtype=terminations.dtype, device=terminations.device
+        len(terminations),
+        terminations.shape[1] + 1,
+        dtype=terminations.dtype,
+        device=terminations.device,
     )
     torch.cumprod(1.0 - terminations, 1, out=alive[:, 1:])
     return alive
@@ -41,13 +45,15 @@ def survival(terminations: Tensor) -> Tensor:
 class DiscountedReturn:
     """The expected discounted return of an imagined future, which a predicted termination cuts short.
 
-    With survival s_h before step h: sum_h discount^h s_h (r_h - penalty d_h) + discount^H s_H V(o_H).
+    With survival s_h before step h: sum_h discount^h s_h (r_h - penalty d_h) + discount^H s_H
+    V(o_H).
 
     Attributes:
         discount: Weight of a reward one step later, in (0, 1].
-        terminal_value: What follows after the horizon, a function of the last observation [B, O]; None counts nothing.
-        disagreement_penalty: Reward given up per standard deviation of ensemble disagreement (pessimism as in MOPO,
-            Yu et al. 2020, equation 6); negative values explore.
+        terminal_value: What follows after the horizon, a function of the last observation [B, O];
+            None counts nothing.
+        disagreement_penalty: Reward given up per standard deviation of ensemble disagreement
+            (pessimism as in MOPO, Yu et al. 2020, equation 6); negative values explore.
         reward_function: Replaces the model's predicted rewards, see `RewardFunction`.
 
     Raises:
@@ -70,12 +76,16 @@ class DiscountedReturn:
         """The value [B] of imagined futures and the actions [B, H] or [B, H, A] that led there."""
         rewards = self._rewards(rollout, actions)
         horizon = rewards.shape[1]
-        discounts = self.discount ** torch.arange(horizon + 1, dtype=rewards.dtype, device=rewards.device)
+        discounts = self.discount ** torch.arange(
+            horizon + 1, dtype=rewards.dtype, device=rewards.device
+        )
         weights = survival(rollout.terminations.to(rewards.dtype)).mul_(discounts)
         values = torch.einsum("bh,bh->b", weights[:, :horizon], rewards)
         if self.terminal_value is None:
             return values
-        return values.addcmul_(weights[:, -1], self.terminal_value(rollout.observations[:, -1]).to(values.dtype))
+        return values.addcmul_(
+            weights[:, -1], self.terminal_value(rollout.observations[:, -1]).to(values.dtype)
+        )
 
     def _rewards(self, rollout: Rollout, actions: Tensor) -> Tensor:
         if self.reward_function is None:
@@ -128,15 +138,21 @@ def of_single_steps(objective: Objective) -> Objective:
 
     A terminal value would be counted again at every step of a path.
     """
-    return replace(objective, terminal_value=None) if isinstance(objective, DiscountedReturn) else objective
+    return (
+        replace(objective, terminal_value=None)
+        if isinstance(objective, DiscountedReturn)
+        else objective
+    )
 
 
-def require_sum_of_steps(objective: Objective, model: WorldModel, start: ModelState, num_actions: int) -> None:
+def require_sum_of_steps(
+    objective: Objective, model: WorldModel, start: ModelState, num_actions: int
+) -> None:
     """Refuse an objective that a search over single steps would judge wrongly.
 
-    A search knows a path by its steps. Objectives that say how these make up the whole (`is_maximum`) are believed;
-    others are tried on imagined futures of two steps, whose value has to be that of the first step plus that of the
-    second one, with or without discount and survival.
+    A search knows a path by its steps. Objectives that say how these make up the whole
+    (`is_maximum`) are believed; others are tried on imagined futures of two steps, whose value has
+    to be that of the first step plus that of the second one, with or without discount and survival.
 
     Args:
         objective: Judges.
@@ -149,7 +165,9 @@ def require_sum_of_steps(objective: Objective, model: WorldModel, start: ModelSt
     """
     if hasattr(objective, "is_maximum"):
         return
-    first = torch.arange(num_actions, device=start.observations.device).repeat(len(start.observations))
+    first = torch.arange(num_actions, device=start.observations.device).repeat(
+        len(start.observations)
+    )
     actions = torch.stack([first, (first + 1) % num_actions], 1)
     whole = model.rollout(start.repeat(num_actions), actions)
     parts = []

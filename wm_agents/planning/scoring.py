@@ -1,6 +1,7 @@
 """How candidate action sequences are judged: one fused rollout and one call of the objective for all of them.
 
-Every sampling planner asks its `Scorer` for the values of [B, N] candidates; nothing here knows how they were drawn.
+Every sampling planner asks its `Scorer` for the values of [B, N] candidates; nothing here knows how
+they were drawn.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -10,10 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError
 from wm_agents.networks import choose_device
 from wm_agents.protocols import ModelState, Objective, WorldModel
+from wm_agents.training.config_checks import require_integers
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -25,9 +26,10 @@ class SamplingConfig:
     Attributes:
         horizon: Steps H of a candidate sequence.
         num_samples: Candidate sequences N per environment.
-        device: "auto" plans where the model's parameters lie; a name such as "cuda" moves the model there.
-        precision: Of the model's evaluation; "bfloat16" is faster on hardware that has it and rounds predictions.
-            Candidate actions, returns and plans are float32 in any case.
+        device: "auto" plans where the model's parameters lie; a name such as "cuda" moves the model
+            there.
+        precision: Of the model's evaluation; "bfloat16" is faster on hardware that has it and
+            rounds predictions. Candidate actions, returns and plans are float32 in any case.
 
     Raises:
         ConfigError: A number below 1, or an unknown precision.
@@ -63,7 +65,9 @@ def to_device(state: ModelState, device: torch.device) -> ModelState:
     """A model state whose tensors lie on the device."""
     if state.observations.device == device:
         return state
-    return ModelState(state.observations.to(device), tuple(tensor.to(device) for tensor in state.hidden))
+    return ModelState(
+        state.observations.to(device), tuple(tensor.to(device) for tensor in state.hidden)
+    )
 
 
 class Scorer:
@@ -76,7 +80,9 @@ class Scorer:
         precision: Of the model's evaluation.
     """
 
-    def __init__(self, model: WorldModel, objective: Objective, device: torch.device, precision: Precision) -> None:
+    def __init__(
+        self, model: WorldModel, objective: Objective, device: torch.device, precision: Precision
+    ) -> None:
         self._model = model
         self._objective = objective
         self._device_type = device.type
@@ -85,9 +91,10 @@ class Scorer:
     def values(self, state: ModelState, candidates: Tensor) -> Tensor:
         """Values [B, N] of candidates [B, N, H] or [B, N, H, A] from a state of B rows.
 
-        Only the model runs in low precision: candidates enter as they were drawn, and what the model predicts is
-        summed and compared in float32. A value that is not finite counts as minus infinity, so that a diverging model
-        never attracts a planner.
+        Only the model runs in low precision: candidates enter as they were drawn, and what the
+            model predicts is
+        summed and compared in float32. A value that is not finite counts as minus infinity, so that
+        a diverging model never attracts a planner.
         """
         num_rows, num_candidates = candidates.shape[:2]
         actions = candidates.flatten(0, 1)
@@ -96,7 +103,9 @@ class Scorer:
         if self._precision != "float32":
             rollout = rollout.map(Tensor.float)
         values = self._objective(rollout, actions).float()
-        return values.nan_to_num_(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf).view(num_rows, num_candidates)
+        return values.nan_to_num_(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf).view(
+            num_rows, num_candidates
+        )
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self._precision == "float32":

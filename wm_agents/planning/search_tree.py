@@ -1,7 +1,8 @@
 """The states that a search has reached from the current one: nothing is enumerated, everything is imagined.
 
-Two states are the same when their predicted observations are, so a search needs a model whose observations tell
-states apart and that predicts them exactly enough to be rounded to the same numbers.
+Two states are the same when their predicted observations are, so a search needs a model whose
+observations tell states apart and that predicts them exactly enough to be rounded to the same
+numbers.
 """
 
 from collections.abc import Sequence
@@ -16,8 +17,12 @@ from wm_agents.protocols import ModelState, Objective, Rollout, WorldModel
 
 
 def observation_keys(observations: Tensor, resolution: float) -> list[bytes]:
-    """One key per observation [B, O]; equal for observations that round to the same multiples of the resolution."""
-    # Whole numbers in float64, since integers overflow where observations are large; + 0.0 makes -0.0 a 0.0.
+    """One key per observation [B, O].
+
+    Equal for observations that round to the same multiples of the resolution.
+    """
+    # Whole numbers in float64, since integers overflow where observations are large; + 0.0 makes
+    # -0.0 a 0.0.
     rounded = torch.round(observations.detach().double() / resolution) + 0.0
     rows = np.ascontiguousarray(rounded.cpu().numpy())
     keys: list[bytes] = rows.view(f"V{rows.shape[1] * rows.itemsize}").ravel().tolist()
@@ -31,8 +36,8 @@ class Expansion:
     Attributes:
         edge_values: The objective's value of each step [K * n].
         is_end: Whether the step is predicted to end the episode [K * n].
-        children: Node index of each edge's new state, -1 where the state was known [K * n]. A step that ends the
-            episode leads to a state of its own, from which nothing follows.
+        children: Node index of each edge's new state, -1 where the state was known [K * n]. A step
+            that ends the episode leads to a state of its own, from which nothing follows.
     """
 
     edge_values: Tensor
@@ -45,14 +50,20 @@ class SearchTree:
 
     Args:
         model: Imagines.
-        objective: Judges each step as an imagined future of length one; a terminal value is left out.
+        objective: Judges each step as an imagined future of length one; a terminal value is left
+            out.
         roots: Where the searches begin.
         num_actions: Discrete actions n.
         resolution: See `observation_keys`.
     """
 
     def __init__(
-        self, model: WorldModel, objective: Objective, roots: ModelState, num_actions: int, resolution: float
+        self,
+        model: WorldModel,
+        objective: Objective,
+        roots: ModelState,
+        num_actions: int,
+        resolution: float,
     ) -> None:
         self._model = model
         self._objective = of_single_steps(objective)
@@ -120,7 +131,9 @@ class SearchTree:
         """The value of the path to a node with one step more."""
         return max(self.totals[node], value) if self._is_maximum else self.totals[node] + value
 
-    def _add(self, nodes: Sequence[int], values: list[float], identities: list[tuple[bytes, bool]]) -> list[int]:
+    def _add(
+        self, nodes: Sequence[int], values: list[float], identities: list[tuple[bytes, bool]]
+    ) -> list[int]:
         children = [-1] * len(identities)
         for edge, identity in enumerate(identities):
             node = nodes[edge // self._num_actions]
@@ -140,7 +153,9 @@ class SearchTree:
         """Keep the rows of the new states; the table refers to a row by chunk and place."""
         new = [edge for edge, child in enumerate(children) if child >= 0]
         self._places.extend((len(self._chunks), row) for row in range(len(new)))
-        self._chunks.append(states.select(torch.tensor(new, dtype=torch.long, device=states.observations.device)))
+        self._chunks.append(
+            states.select(torch.tensor(new, dtype=torch.long, device=states.observations.device))
+        )
 
     def _states(self, nodes: Sequence[int]) -> ModelState:
         """The rows of nodes, in their order."""
@@ -149,11 +164,17 @@ class SearchTree:
         for place, node in enumerate(nodes):
             by_chunk.setdefault(self._places[node][0], []).append(place)
         parts = [
-            self._chunks[chunk].select(torch.tensor([self._places[nodes[k]][1] for k in orders], device=device))
+            self._chunks[chunk].select(
+                torch.tensor([self._places[nodes[k]][1] for k in orders], device=device)
+            )
             for chunk, orders in by_chunk.items()
         ]
         if len(parts) == 1:
             return parts[0]
         order = torch.tensor([k for orders in by_chunk.values() for k in orders], device=device)
-        hidden = tuple(torch.cat(tensors) for tensors in zip(*[part.hidden for part in parts], strict=True))
-        return ModelState(torch.cat([part.observations for part in parts]), hidden).select(order.argsort())
+        hidden = tuple(
+            torch.cat(tensors) for tensors in zip(*[part.hidden for part in parts], strict=True)
+        )
+        return ModelState(torch.cat([part.observations for part in parts]), hidden).select(
+            order.argsort()
+        )

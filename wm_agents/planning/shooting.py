@@ -32,7 +32,10 @@ class RandomShooting:
     """
 
     def __init__(
-        self, model: WorldModel, objective: Objective, config: RandomShootingConfig = RandomShootingConfig()
+        self,
+        model: WorldModel,
+        objective: Objective,
+        config: RandomShootingConfig = RandomShootingConfig(),
     ) -> None:
         self.config = config
         self._device = planning_device(model, config.device)
@@ -41,7 +44,9 @@ class RandomShooting:
         if isinstance(model.action_space, gym.spaces.Discrete):
             self._num_actions = num_discrete_actions(model.action_space, "RandomShooting")
         else:
-            self._low, self._high = action_bounds(model.action_space, "RandomShooting", self._device)
+            self._low, self._high = action_bounds(
+                model.action_space, "RandomShooting", self._device
+            )
         self._noise = Buffer(self._device)
 
     @torch.no_grad()
@@ -52,7 +57,11 @@ class RandomShooting:
         values = self._scorer.values(state, candidates)
         best_values, best = values.max(1)
         actions = candidates[torch.arange(len(best), device=self._device), best]
-        return Plan(actions, best_values, candidates.shape[0] * self.config.num_samples * self.config.horizon)
+        return Plan(
+            actions,
+            best_values,
+            candidates.shape[0] * self.config.num_samples * self.config.horizon,
+        )
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
         """Nothing to forget."""

@@ -1,10 +1,11 @@
 """A value function learned in imagination, so that a planner sees past its horizon.
 
-Approximate value iteration: the model predicts once what every action leads to from many states; then a network is
-fitted to max_a r + discount (1 - termination) V(next), over and over, with a little of the mean over actions mixed in.
-States that the greedy policy visits in imagination join between rounds, since those are where values are asked for.
-Sources: Ernst et al. 2005 (fitted iteration) with a slow target network; targets in units that are measured again in
-every round, van Hasselt et al. 2016 (Pop-Art, section 2); as a terminal value, POLO (Lowrey et al. 2018); the lowest
+Approximate value iteration: the model predicts once what every action leads to from many states;
+then a network is fitted to max_a r + discount (1 - termination) V(next), over and over, with a
+little of the mean over actions mixed in. States that the greedy policy visits in imagination join
+between rounds, since those are where values are asked for. Sources: Ernst et al. 2005 (fitted
+iteration) with a slow target network; targets in units that are measured again in every round, van
+Hasselt et al. 2016 (Pop-Art, section 2); as a terminal value, POLO (Lowrey et al. 2018); the lowest
 value for states that experience does not cover, MOReL (Kidambi et al. 2020, definition 2).
 """
 
@@ -15,12 +16,12 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
-from wm_agents.config_checks import require_between, require_integers
 from wm_agents.observation_rows import float_tensor
 from wm_agents.planning.holding import HeldRows
 from wm_agents.planning.objectives import RewardFunction
 from wm_agents.planning.spaces import action_bounds, check_action_space
 from wm_agents.protocols import WorldModel
+from wm_agents.training.config_checks import require_between, require_integers
 from wm_agents.training.finite import descend
 
 _ROUNDING = 1e-6  # a spread below this share of the size of float32 numbers is rounding
@@ -43,13 +44,14 @@ class ValueConfig:
         num_branches: Imagined episodes per round.
         branch_length: Their steps.
         exploration: Share of random actions in them.
-        longest_hold: In every other branch a random (Discrete) action is held for a random time of at most so many
-            steps: a goal that no dithering reaches would never be imagined.
-        slip: Share of random actions in the policy that is valued: it makes states near a danger worth less than safe
-            ones, where the best policy would escape either way and all values were equal.
-        is_cautious: States outside the range of what was experienced, feature by feature, have a value below all that
-            the imagined rewards allow. A model knows no cliff over which nobody fell yet. Leave it out where exploring
-            is the aim.
+        longest_hold: In every other branch a random (Discrete) action is held for a random time of
+            at most so many steps: a goal that no dithering reaches would never be imagined.
+        slip: Share of random actions in the policy that is valued: it makes states near a danger
+            worth less than safe ones, where the best policy would escape either way and all values
+            were equal.
+        is_cautious: States outside the range of what was experienced, feature by feature, have a
+            value below all that the imagined rewards allow. A model knows no cliff over which
+            nobody fell yet. Leave it out where exploring is the aim.
 
     Raises:
         ConfigError: A value that cannot work.
@@ -73,7 +75,9 @@ class ValueConfig:
     def __post_init__(self) -> None:
         require_between(0, 0.9999, discount=self.discount)
         require_between(0, 1, exploration=self.exploration, slip=self.slip)
-        require_integers(1, num_rounds=self.num_rounds, num_updates=self.num_updates, batch_size=self.batch_size)
+        require_integers(
+            1, num_rounds=self.num_rounds, num_updates=self.num_updates, batch_size=self.batch_size
+        )
         require_integers(1, num_branches=self.num_branches, branch_length=self.branch_length)
         require_integers(1, longest_hold=self.longest_hold, hidden_size=self.hidden_size)
         require_integers(1, num_drawn_actions=self.num_drawn_actions)
@@ -83,8 +87,8 @@ class ValueConfig:
 class ValueNetwork(nn.Module):
     """Standardised observations [B, O] -> discounted return [B] in the environment's units.
 
-    Inside, returns are numbers of order one: less `return_mean`, over `return_std`. All values are 0 at first, which
-    favours no state whatever the unit and the sign of the rewards.
+    Inside, returns are numbers of order one: less `return_mean`, over `return_std`. All values are
+    0 at first, which favours no state whatever the unit and the sign of the rewards.
     """
 
     mean: Tensor
@@ -128,12 +132,17 @@ class ValueNetwork(nn.Module):
 
     def scaled(self, observations: Tensor) -> Tensor:
         """Values [B] in measured units, not clipped: what the loss compares."""
-        inputs = torch.asinh((observations - self.mean) / self.std)  # imagination goes far beyond the first data
+        inputs = torch.asinh(
+            (observations - self.mean) / self.std
+        )  # imagination goes far beyond the first data
         return self.layers(inputs).squeeze(-1)
 
     @torch.no_grad()
     def measure(self, returns: Tensor, rewards: Tensor, discount: float) -> None:
-        """Take the units from present targets [B] and the bounds from all rewards; values stay as they are."""
+        """Take the units from present targets [B] and the bounds from all rewards.
+
+        Values stay as they are.
+        """
         mean, std = returns.mean(), returns.std(correction=0)
         if std <= _ROUNDING * mean.abs():  # all alike: their size is the unit, or 1 where all are 0
             std = torch.where(mean == 0.0, 1.0, mean.abs())
@@ -144,7 +153,8 @@ class ValueNetwork(nn.Module):
         self.return_mean.copy_(mean)
         self.return_std.copy_(std)
         horizon = 1.0 / (1.0 - discount)
-        # An episode may end at any time, so that 0 lies within the bounds. What nobody has seen is worse than that.
+        # An episode may end at any time, so that 0 lies within the bounds. What nobody has seen is
+        # worse than that.
         self.bounds[0] = rewards.min().clamp(max=0.0) * horizon - std
         self.bounds[1] = rewards.max().clamp(min=0.0) * horizon
 
@@ -209,7 +219,11 @@ class ValueIteration:
             return network.to(observations.device)
 
     def _update(
-        self, value: ValueNetwork, target: ValueNetwork, optimizer: torch.optim.Optimizer, data: _Transitions
+        self,
+        value: ValueNetwork,
+        target: ValueNetwork,
+        optimizer: torch.optim.Optimizer,
+        data: _Transitions,
     ) -> None:
         """One round of updates, in units that are measured on what the target network holds at its beginning."""
         config = self._config
@@ -246,16 +260,24 @@ class ValueIteration:
         rollout = self._model.rollout(state, actions.flatten(0, 1).unsqueeze(1))
         rewards = rollout.rewards
         if self._reward_function is not None:
-            rewards = self._reward_function(rollout.observations, actions.flatten(0, 1).unsqueeze(1))
+            rewards = self._reward_function(
+                rollout.observations, actions.flatten(0, 1).unsqueeze(1)
+            )
         after = rollout.observations[:, 1].reshape(len(observations), num_choices, -1)
         shape = (len(observations), num_choices)
-        return _Transitions(observations, after, rewards.reshape(shape), rollout.terminations.reshape(shape))
+        return _Transitions(
+            observations, after, rewards.reshape(shape), rollout.terminations.reshape(shape)
+        )
 
     @property
     def _num_choices(self) -> int:
         """Actions that are compared in each state."""
         space = self._model.action_space
-        return int(space.n) if isinstance(space, gym.spaces.Discrete) else self._config.num_drawn_actions
+        return (
+            int(space.n)
+            if isinstance(space, gym.spaces.Discrete)
+            else self._config.num_drawn_actions
+        )
 
     def _actions(self, num_rows: int) -> Tensor:
         """All Discrete actions [S, n], or drawn Box actions [S, n, A] among which are the extremes."""
@@ -263,8 +285,12 @@ class ValueIteration:
         if isinstance(space, gym.spaces.Discrete):
             return torch.arange(int(space.n)).expand(num_rows, -1)
         low, high = action_bounds(space, "ValueIteration", torch.device("cpu"))
-        drawn = torch.rand(num_rows, self._config.num_drawn_actions, len(low), generator=self._generator)
-        drawn[:, : self._config.num_drawn_actions // 2] = drawn[:, : self._config.num_drawn_actions // 2].round()
+        drawn = torch.rand(
+            num_rows, self._config.num_drawn_actions, len(low), generator=self._generator
+        )
+        drawn[:, : self._config.num_drawn_actions // 2] = drawn[
+            :, : self._config.num_drawn_actions // 2
+        ].round()
         return low + drawn * (high - low)
 
     @torch.no_grad()
@@ -282,7 +308,9 @@ class ValueIteration:
             chosen = held.replace(scores.argmax(1), self._generator)
             each = torch.arange(len(chosen))
             ended = options.terminations[each, chosen] > 0.5
-            restart = observations[torch.randint(len(observations), (len(chosen),), generator=self._generator)]
+            restart = observations[
+                torch.randint(len(observations), (len(chosen),), generator=self._generator)
+            ]
             current = torch.where(ended[:, None], restart, options.after[each, chosen])
             visited.append(current)
         return torch.cat(visited)

@@ -1,7 +1,7 @@
 """What surrounds a training loop: loggers, checkpoints, curriculum and seeding.
 
-The names below load in milliseconds; `wm_agents.training.checkpoints` and `wm_agents.training.seeding` load torch and
-are imported by their own names.
+The names below load in milliseconds; `wm_agents.training.checkpoints` and
+`wm_agents.training.seeding` load torch and are imported by their own names.
 """
 
 from wm_agents.training.curriculum import Curriculum

@@ -1,8 +1,9 @@
 """Model cards: a folder that says by itself what was trained, on what, how well it does and how to load it.
 
     model.safetensors   the weights, as a checkpoint with its SHA-256
-    config.json         everything that a program may ask: configuration, environment, scores, versions, date
-    README.md           the same for people, with a header in the form that model hubs read
+    config.json         everything that a program may ask: configuration, environment, scores,
+    versions, date README.md           the same for people, with a header in the form that model
+    hubs read
 
 The header is JSON behind YAML's keys, which every YAML reader takes; nothing is pickled.
 """
@@ -23,7 +24,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
-from wm_envs.paths import user_path
+from wm_envs.data.paths import user_path
 
 WEIGHTS, CONFIG, README = "model.safetensors", "config.json", "README.md"
 SB3_KIND = "stable-baselines3 policy"
@@ -45,14 +46,16 @@ class Card:
     Attributes:
         title: The heading, such as "REINFORCE with a world model".
         env_id: The Gymnasium id it was trained on.
-        scores: Names to numbers, from episodes or data that training did not see; None or NaN is written as null.
+        scores: Names to numbers, from episodes or data that training did not see; None or NaN is
+            written as null.
         command: The command line that trains it again.
         seeds: Those of the training.
         env_kwargs: Options of the environment.
         evaluation: How the scores were measured, in words.
         limits: What it is not good for, in words.
         tags: Further words to be found by.
-        usage: Lines of Python that load it again; empty for a class whose `load` takes the path alone.
+        usage: Lines of Python that load it again; empty for a class whose `load` takes the path
+            alone.
     """
 
     title: str
@@ -71,11 +74,13 @@ class Card:
             raise ConfigError(f"a card's title is one line of text, got {self.title!r}")
 
 
-def save_with_card(model: Saves | BaseAlgorithm, folder: str | os.PathLike[str], card: Card) -> Path:
+def save_with_card(
+    model: Saves | BaseAlgorithm, folder: str | os.PathLike[str], card: Card
+) -> Path:
     """Save an agent or a world model with its card; files of an earlier one in the folder are replaced.
 
-    Stable-Baselines3's own agents get their policy's weights stored, which `load_policy_weights` reads without
-    unpickling; to go on training keep their zip as well.
+    Stable-Baselines3's own agents get their policy's weights stored, which `load_policy_weights`
+    reads without unpickling; to go on training keep their zip as well.
 
     Args:
         model: An agent or world model of ours, or an algorithm of Stable-Baselines3.
@@ -96,7 +101,9 @@ def save_with_card(model: Saves | BaseAlgorithm, folder: str | os.PathLike[str],
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CheckpointError(f"cannot write into {folder}: {error.strerror}; give a writable folder") from error
+            raise CheckpointError(
+                f"cannot write into {folder}: {error.strerror}; give a writable folder"
+            ) from error
         model.save(weights)
     return write_card(model, folder, card)
 
@@ -121,7 +128,8 @@ def load_policy_weights(agent: BaseAlgorithm, folder: str | os.PathLike[str]) ->
     """Give a fresh Stable-Baselines3 agent of the same shape the weights of a card's folder.
 
     Raises:
-        CheckpointError: The file is damaged, of another algorithm, or its tensors do not fit; the agent is unchanged.
+        CheckpointError: The file is damaged, of another algorithm, or its tensors do not fit; the
+            agent is unchanged.
     """
     path = user_path(folder) / WEIGHTS
     stored = load_checkpoint(path, kind=SB3_KIND)
@@ -132,7 +140,9 @@ def load_policy_weights(agent: BaseAlgorithm, folder: str | os.PathLike[str]) ->
     own = agent.policy.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
     if shapes != {name: tuple(tensor.shape) for name, tensor in stored.tensors.items()}:
-        raise CheckpointError(f"{path} does not fit this policy: make it with the same spaces and policy_kwargs")
+        raise CheckpointError(
+            f"{path} does not fit this policy: make it with the same spaces and policy_kwargs"
+        )
     agent.policy.load_state_dict(stored.tensors)
 
 
@@ -140,7 +150,9 @@ def _sb3_metadata(agent: BaseAlgorithm) -> dict[str, Any]:
     simple = {
         name: value
         for name, value in sorted(vars(agent).items())
-        if not name.startswith("_") and isinstance(value, bool | int | float | str) and _is_finite(value)
+        if not name.startswith("_")
+        and isinstance(value, bool | int | float | str)
+        and _is_finite(value)
     }
     return {
         "kind": SB3_KIND,
@@ -172,9 +184,15 @@ def _facts(model: Any, weights: Path, card: Card) -> dict[str, Any]:
 
 
 def _readme(facts: Mapping[str, Any], card: Card) -> str:
-    rows = [f"| {name.replace('_', ' ')} | {_shown(value)} |" for name, value in facts["scores"].items()]
+    rows = [
+        f"| {name.replace('_', ' ')} | {_shown(value)} |" for name, value in facts["scores"].items()
+    ]
     scores = ["| Score | Value |", "|---|---:|", *rows] if rows else ["No scores were recorded."]
-    trained = ["```console", f"$ {card.command}", "```"] if card.command else ["The command was not recorded."]
+    trained = (
+        ["```console", f"$ {card.command}", "```"]
+        if card.command
+        else ["The command was not recorded."]
+    )
     seeds = f"Seeds: {', '.join(map(str, card.seeds))}." if card.seeds else ""
     options = f" with `{json.dumps(dict(card.env_kwargs))}`" if card.env_kwargs else ""
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
@@ -221,7 +239,9 @@ def _policy_name(policy: str) -> str:
 def _header(facts: Mapping[str, Any], card: Card) -> str:
     """The hub's header: each value is JSON, which is YAML too."""
     tags = ["reinforcement-learning", "world-models", card.env_id, *card.tags]
-    metrics = [{"type": name, "name": name, "value": value} for name, value in facts["scores"].items()]
+    metrics = [
+        {"type": name, "name": name, "value": value} for name, value in facts["scores"].items()
+    ]
     place = {"name": card.env_id, "type": card.env_id}
     result = {"task": {"type": "reinforcement-learning"}, "dataset": place, "metrics": metrics}
     values = {
@@ -229,7 +249,9 @@ def _header(facts: Mapping[str, Any], card: Card) -> str:
         "tags": list(dict.fromkeys(tags)),
         "model-index": [{"name": card.title, "results": [result]}],
     }
-    return "\n".join(["---", *(f"{name}: {json.dumps(value)}" for name, value in values.items()), "---"])
+    return "\n".join(
+        ["---", *(f"{name}: {json.dumps(value)}" for name, value in values.items()), "---"]
+    )
 
 
 def _number(value: float | None) -> float | None:
@@ -262,4 +284,6 @@ def _write_whole(path: Path, text: str) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"cannot write {path}: {error.strerror}; free space or give another folder") from error
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror}; free space or give another folder"
+        ) from error

@@ -1,11 +1,12 @@
 """The checkpoint format of all trainers: one file that is written whole or not at all, and never loaded when altered.
 
-A checkpoint is a safetensors file, readable by every safetensors tool. Its header holds, under one key, a JSON text
-with the format version, the caller's metadata and a SHA-256. The hash is taken over the whole file with its own 64
-digits set to zero, so that every byte counts: names, types, shapes, metadata and data. It finds damage, not malice.
+A checkpoint is a safetensors file, readable by every safetensors tool. Its header holds, under one
+key, a JSON text with the format version, the caller's metadata and a SHA-256. The hash is taken
+over the whole file with its own 64 digits set to zero, so that every byte counts: names, types,
+shapes, metadata and data. It finds damage, not malice.
 
-Saving writes a temporary file in the same folder, flushes it to the disk and renames it over the old one. A folder has
-one writer at a time; readers may come at any moment.
+Saving writes a temporary file in the same folder, flushes it to the disk and renames it over the
+old one. A folder has one writer at a time; readers may come at any moment.
 """
 
 import contextlib
@@ -26,9 +27,9 @@ from safetensors.torch import save as tensors_to_bytes
 
 from wm_agents.errors import CheckpointError
 from wm_agents.training.packing import pack_state, stored_copy, unpack_state
-from wm_envs.errors import OptionError
-from wm_envs.paths import absolute_path, user_path, writable_folder
-from wm_envs.streams import warn
+from wm_envs.data.errors import OptionError
+from wm_envs.data.paths import absolute_path, user_path, writable_folder
+from wm_envs.data.streams import warn
 
 __all__ = [
     "Checkpoint",
@@ -46,8 +47,8 @@ FORMAT_VERSION = 1
 _KEY = "wm_agents_checkpoint"
 _NO_DIGEST = "0" * 64
 _MAX_HEADER = 100_000_000  # bytes; safetensors reads no longer ones
-# The JSON text sits as a string inside the header's JSON, hence the backslashes. Unescaped quotes around the key make
-# this sequence impossible inside any tensor name or metadata.
+# The JSON text sits as a string inside the header's JSON, hence the backslashes. Unescaped quotes
+# around the key make this sequence impossible inside any tensor name or metadata.
 _DIGEST_PATTERN = re.compile(rb'"' + _KEY.encode() + rb'":"\{\\"sha256\\": \\"([0-9a-f]{64})\\"')
 
 
@@ -64,14 +65,17 @@ class Checkpoint:
     metadata: dict[str, Any]
 
 
-def save_checkpoint(path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> Path:
+def save_checkpoint(
+    path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
+) -> Path:
     """Writes a checkpoint atomically: afterwards `path` holds the new one, or after any failure the old one untouched.
 
     Args:
-        path: file to write, missing folders included; used as given, `.safetensors` is the fitting suffix.
+        path: file to write, missing folders included; used as given, `.safetensors` is the fitting
+            suffix.
         tensors: dense tensors by name, copied to the CPU.
-        metadata: JSON-able object with text keys; NaN and infinity are refused, tuples come back as lists
-            (`pack_state` keeps both). By convention "kind" names what the checkpoint is of.
+        metadata: JSON-able object with text keys; NaN and infinity are refused, tuples come back as
+            lists (`pack_state` keeps both). By convention "kind" names what the checkpoint is of.
 
     Returns:
         The path.
@@ -101,13 +105,16 @@ def load_checkpoint(path: str | Path, kind: str | None = None) -> Checkpoint:
         kind: value that metadata["kind"] must have; None accepts any.
 
     Raises:
-        CheckpointError: when the file is missing, truncated, altered, foreign, of another version or of another kind.
+        CheckpointError: when the file is missing, truncated, altered, foreign, of another version
+            or of another kind.
     """
     path = user_path(path)
     try:
         data = _read_if_ours(path)
     except OSError as error:
-        raise CheckpointError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
+        raise CheckpointError(
+            f"cannot read checkpoint {path}: {error.strerror or error}"
+        ) from error
     checkpoint = _decode(data, path)
     _check_kind(checkpoint, path, kind)
     return checkpoint
@@ -118,7 +125,8 @@ class CheckpointManager:
 
     Args:
         directory: folder, made when a trainer begins; it belongs to one run.
-        keep: how many checkpoints stay, at least 1; with 2 or more a damaged newest one has a predecessor.
+        keep: how many checkpoints stay, at least 1; with 2 or more a damaged newest one has a
+            predecessor.
         kind: if given, written into and required of every checkpoint.
     """
 
@@ -129,10 +137,15 @@ class CheckpointManager:
         self.keep = keep
         self.kind = kind
         self._damaged: set[Path] = set()
-        self._known: dict[Path, int] | None = None  # `_files` when this manager last looked, None before
+        self._known: dict[Path, int] | None = (
+            None  # `_files` when this manager last looked, None before
+        )
 
     def require_writable(self) -> None:
-        """Raises CheckpointError where nothing can be saved, so that nobody trains for that; makes the folder."""
+        """Raises CheckpointError where nothing can be saved, so that nobody trains for that.
+
+        Makes the folder.
+        """
         try:
             writable_folder(self.directory)
         except OptionError as error:
@@ -142,19 +155,28 @@ class CheckpointManager:
         """The files of all checkpoints, oldest step first."""
         return sorted(self.directory.glob("step_" + "[0-9]" * 12 + ".safetensors"))
 
-    def save(self, step: int, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> Path:
+    def save(
+        self, step: int, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
+    ) -> Path:
         """Saves under `step`, also stored as metadata["step"], then deletes the oldest beyond `keep`.
 
         Raises:
-            CheckpointError: as `save_checkpoint`, and when the folder holds good checkpoints of later steps, or some
-                that another process has saved meanwhile: they belong to another run.
+            CheckpointError: as `save_checkpoint`, and when the folder holds good checkpoints of
+                later steps, or some that another process has saved meanwhile: they belong to
+                another run.
         """
         path = self.directory / f"step_{step:012d}.safetensors"
         self._refuse_other_writers(path)
         later = [other for other in self.paths() if other > path and other not in self._damaged]
         if not 0 <= step < 10**12 or later:
-            reason = f"{self.directory} holds {later[-1].name}, a later step" if later else "a step is 0..10^12-1"
-            raise CheckpointError(f"cannot save step {step}: {reason}; resume from the latest or use an empty folder")
+            reason = (
+                f"{self.directory} holds {later[-1].name}, a later step"
+                if later
+                else "a step is 0..10^12-1"
+            )
+            raise CheckpointError(
+                f"cannot save step {step}: {reason}; resume from the latest or use an empty folder"
+            )
         own = {"step": step} if self.kind is None else {"step": step, "kind": self.kind}
         _sweep_temporaries(self.directory, "step_*.safetensors")
         save_checkpoint(path, tensors, {**metadata, **own})
@@ -173,7 +195,10 @@ class CheckpointManager:
         return numbers
 
     def _refuse_other_writers(self, path: Path) -> None:
-        """Two runs in one folder would replace and delete each other's checkpoints: one of them has to stop."""
+        """Two runs in one folder would replace and delete each other's checkpoints.
+
+        One of them has to stop.
+        """
         if self._known is None:
             return
         for other, number in self._files().items():
@@ -197,8 +222,8 @@ class CheckpointManager:
         Args:
             step: Its number.
             state: All that the trainer needs to go on to the bit.
-            run: JSON object that says which run this is, such as its configuration and seed; `latest_state` wants the
-                same again.
+            run: JSON object that says which run this is, such as its configuration and seed;
+                `latest_state` wants the same again.
         """
         tensors, structure = pack_state(state)
         return self.save(step, tensors, {"run": as_json(run), "structure": structure})
@@ -207,7 +232,8 @@ class CheckpointManager:
         """Step and state of the newest checkpoint that is whole, None when there are none.
 
         Raises:
-            CheckpointError: As `latest`, and when the checkpoint is of a run that `run` does not describe.
+            CheckpointError: As `latest`, and when the checkpoint is of a run that `run` does not
+                describe.
         """
         wanted = as_json(run)  # in an empty folder too: nobody trains for what cannot be saved
         self.require_writable()
@@ -215,12 +241,18 @@ class CheckpointManager:
         if found is None:
             return None
         if not isinstance(found.metadata.get("run"), dict) or "structure" not in found.metadata:
-            raise CheckpointError(f"{self.directory} holds checkpoints without a run's state; give another folder")
+            raise CheckpointError(
+                f"{self.directory} holds checkpoints without a run's state; give another folder"
+            )
         refuse_another_run(self.directory, found.metadata["run"], wanted)
         try:
-            return int(found.metadata["step"]), unpack_state(found.metadata["structure"], found.tensors)
+            return int(found.metadata["step"]), unpack_state(
+                found.metadata["structure"], found.tensors
+            )
         except (CheckpointError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{self.directory} holds a state of another form: {error}") from error
+            raise CheckpointError(
+                f"{self.directory} holds a state of another form: {error}"
+            ) from error
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole, or None when there are none at all.
@@ -245,16 +277,21 @@ class CheckpointManager:
             _check_kind(checkpoint, path, self.kind)
             return checkpoint
         if reasons:
-            raise CheckpointError(f"no checkpoint in {self.directory} can be used: {'; '.join(reasons)}")
+            raise CheckpointError(
+                f"no checkpoint in {self.directory} can be used: {'; '.join(reasons)}"
+            )
         return None
 
 
-def refuse_another_run(directory: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any], place: str = "") -> None:
+def refuse_another_run(
+    directory: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any], place: str = ""
+) -> None:
     """Raises CheckpointError with the first setting in which the run of a folder differs from the one that is wanted.
 
     Args:
         directory: the folder, for the message.
-        stored: settings by name that a checkpoint holds; those that are objects are compared setting by setting.
+        stored: settings by name that a checkpoint holds; those that are objects are compared
+            setting by setting.
         wanted: those of this run, as JSON gives them back.
         place: of these settings among all.
     """
@@ -270,7 +307,10 @@ def refuse_another_run(directory: Path, stored: Mapping[str, Any], wanted: Mappi
 
 
 def as_json(run: Mapping[str, Any]) -> dict[str, Any]:
-    """The description of a run as a checkpoint gives it back; raises CheckpointError where JSON has no such value."""
+    """The description of a run as a checkpoint gives it back.
+
+    Raises CheckpointError where JSON has no such value.
+    """
     try:
         _check_keys(dict(run), "run")
         settings: dict[str, Any] = json.loads(json.dumps(dict(run), allow_nan=False))
@@ -285,19 +325,32 @@ def as_json(run: Mapping[str, Any]) -> dict[str, Any]:
 def refusing_misfits(place: str | Path | None) -> Iterator[None]:
     """Around the lines that take a stored state apart: whatever a state of another form leads to is a CheckpointError.
 
-    The hash of a checkpoint finds damage; a file that somebody wrote on purpose has a hash that fits.
+    The hash of a checkpoint finds damage; a file that somebody wrote on purpose has a hash that
+    fits.
     """
     try:
         yield
     except CheckpointError:
         raise
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
-        raise CheckpointError(f"the checkpoint in {place} does not fit this run: {error!r}") from error
+    except (
+        KeyError,
+        IndexError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RuntimeError,
+        ArithmeticError,
+    ) as error:
+        raise CheckpointError(
+            f"the checkpoint in {place} does not fit this run: {error!r}"
+        ) from error
 
 
 def _check_kind(checkpoint: Checkpoint, path: Path, kind: str | None) -> None:
     if kind is not None and checkpoint.metadata.get("kind") != kind:
-        raise CheckpointError(f"{path} is a checkpoint of kind {checkpoint.metadata.get('kind')!r}, not {kind!r}")
+        raise CheckpointError(
+            f"{path} is a checkpoint of kind {checkpoint.metadata.get('kind')!r}, not {kind!r}"
+        )
 
 
 def _read_if_ours(path: Path) -> bytes:
@@ -315,10 +368,20 @@ def _encode(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) ->
     _check_names(tensors, metadata)
     try:
         header = json.dumps(
-            {"sha256": _NO_DIGEST, "version": FORMAT_VERSION, "metadata": dict(metadata)}, allow_nan=False
+            {"sha256": _NO_DIGEST, "version": FORMAT_VERSION, "metadata": dict(metadata)},
+            allow_nan=False,
         )
-        data = tensors_to_bytes({name: stored_copy(tensor) for name, tensor in tensors.items()}, {_KEY: header})
-    except (TypeError, ValueError, KeyError, RecursionError, RuntimeError, SafetensorError) as error:
+        data = tensors_to_bytes(
+            {name: stored_copy(tensor) for name, tensor in tensors.items()}, {_KEY: header}
+        )
+    except (
+        TypeError,
+        ValueError,
+        KeyError,
+        RecursionError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
         raise CheckpointError(
             f"cannot store this as tensors and JSON: {error}; pack_state stores more types"
         ) from error
@@ -330,9 +393,13 @@ def _encode(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) ->
 def _check_names(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]) -> None:
     for name, tensor in tensors.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise CheckpointError(f"tensors[{name!r}] is a {type(tensor).__name__}; give tensors by text name")
+            raise CheckpointError(
+                f"tensors[{name!r}] is a {type(tensor).__name__}; give tensors by text name"
+            )
     if "__metadata__" in tensors:
-        raise CheckpointError("a tensor is named '__metadata__', which safetensors keeps for itself; rename it")
+        raise CheckpointError(
+            "a tensor is named '__metadata__', which safetensors keeps for itself; rename it"
+        )
     if not isinstance(metadata, Mapping):
         raise CheckpointError(f"metadata is a {type(metadata).__name__}; give a dict")
     _check_keys(dict(metadata), "metadata")
@@ -343,7 +410,9 @@ def _check_keys(value: Any, place: str) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise CheckpointError(f"{place} has the key {key!r}; JSON keys are text, pack_state keeps others")
+                raise CheckpointError(
+                    f"{place} has the key {key!r}; JSON keys are text, pack_state keeps others"
+                )
             _check_keys(item, f"{place}.{key}")
     elif isinstance(value, list | tuple):
         for item in value:
@@ -357,16 +426,27 @@ def _decode(data: bytes, path: Path) -> Checkpoint:
     digest.update(_NO_DIGEST.encode())
     digest.update(data[end:])
     if digest.hexdigest().encode() != data[start:end]:
-        raise CheckpointError(f"{path} is damaged: its SHA-256 does not fit; use an earlier checkpoint")
+        raise CheckpointError(
+            f"{path} is damaged: its SHA-256 does not fit; use an earlier checkpoint"
+        )
     try:
         header = json.loads(json.loads(data[8 : 8 + _header_length(data)])["__metadata__"][_KEY])
         version, metadata = header["version"], header["metadata"]
         if version != FORMAT_VERSION:
-            raise CheckpointError(f"{path} has format version {version}; this wm_agents reads {FORMAT_VERSION}")
+            raise CheckpointError(
+                f"{path} has format version {version}; this wm_agents reads {FORMAT_VERSION}"
+            )
         if not isinstance(metadata, dict):
             raise CheckpointError(f"{path} has metadata that are no JSON object")
         return Checkpoint(load_tensors(data), metadata)
-    except (ValueError, KeyError, TypeError, RecursionError, RuntimeError, SafetensorError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path} is no checkpoint of wm_agents: {error}") from error
@@ -404,7 +484,9 @@ def _sweep_temporaries(directory: Path, pattern: str) -> None:
     """Removes what a killed writer left behind."""
     for stale in directory.glob(f".{pattern}.*.tmp"):
         if re.fullmatch(r"\..+\.\d+\.tmp", stale.name):
-            with contextlib.suppress(OSError):  # what cannot be removed, such as a folder, is no reason not to save
+            with contextlib.suppress(
+                OSError
+            ):  # what cannot be removed, such as a folder, is no reason not to save
                 stale.unlink()
 
 

@@ -6,8 +6,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from wm_agents.config_checks import require_integers
 from wm_agents.errors import CheckpointError, ConfigError
+from wm_agents.training.config_checks import require_integers
 
 LevelT = TypeVar("LevelT")
 
@@ -15,8 +15,8 @@ LevelT = TypeVar("LevelT")
 class Curriculum(Generic[LevelT]):
     """Advances a seed to its next level when it succeeds in a share `mastery` of its last `window` episodes.
 
-    A window is full before it counts and is cleared on advancing, so that success at an easy level never counts at a
-    hard one. Each of `num_seeds` seeds has its own level and window.
+    A window is full before it counts and is cleared on advancing, so that success at an easy level
+    never counts at a hard one. Each of `num_seeds` seeds has its own level and window.
 
     Args:
         levels: the levels, easiest first: whatever the trainer makes an environment from.
@@ -28,7 +28,9 @@ class Curriculum(Generic[LevelT]):
         ConfigError: on values outside these ranges.
     """
 
-    def __init__(self, levels: Sequence[LevelT], mastery: float = 0.8, window: int = 100, num_seeds: int = 1) -> None:
+    def __init__(
+        self, levels: Sequence[LevelT], mastery: float = 0.8, window: int = 100, num_seeds: int = 1
+    ) -> None:
         require_integers(None, window=window, num_seeds=num_seeds)
         if not len(levels) or window < 1 or num_seeds < 1 or not 0 < mastery <= 1:
             raise ConfigError(
@@ -59,14 +61,17 @@ class Curriculum(Generic[LevelT]):
         """Which seeds [num_seeds] master the last level at present."""
         return (self.level_indices == len(self.levels) - 1) & self._is_window_mastered()
 
-    def record(self, successes: ArrayLike, played_levels: ArrayLike | None = None) -> NDArray[np.bool_]:
+    def record(
+        self, successes: ArrayLike, played_levels: ArrayLike | None = None
+    ) -> NDArray[np.bool_]:
         """Records finished episodes in the order in which they finished and advances seeds that master their level.
 
         Args:
             successes: [num_seeds, E], or [E] or one value when there is one seed.
-            played_levels: index of the level at which each episode was played, of the same shape; episodes of another
-                level than the present one do not count, nor does -1, which marks an episode that has not finished.
-                None means that all were played at the level before this call.
+            played_levels: index of the level at which each episode was played, of the same shape;
+                episodes of another level than the present one do not count, nor does -1, which
+                marks an episode that has not finished. None means that all were played at the level
+                before this call.
 
         Returns:
             Which seeds [num_seeds] advanced.
@@ -78,11 +83,20 @@ class Curriculum(Generic[LevelT]):
         if not np.isin(outcomes, (0, 1)).all():
             raise ConfigError("successes must be True or False, one for each episode")
         before = self.level_indices.copy()
-        played = before[:, None] if played_levels is None else self._as_rows(played_levels, "played_levels")
+        played = (
+            before[:, None]
+            if played_levels is None
+            else self._as_rows(played_levels, "played_levels")
+        )
         if played_levels is not None and played.shape != outcomes.shape:
-            raise ConfigError(f"played_levels {played.shape} and successes {outcomes.shape}; give equal shapes")
-        for outcome, level in zip(outcomes.T, np.broadcast_to(played, outcomes.shape).T, strict=True):
-            # A seed that has just advanced skips the rest of its row: those episodes were played one level below.
+            raise ConfigError(
+                f"played_levels {played.shape} and successes {outcomes.shape}; give equal shapes"
+            )
+        for outcome, level in zip(
+            outcomes.T, np.broadcast_to(played, outcomes.shape).T, strict=True
+        ):
+            # A seed that has just advanced skips the rest of its row: those episodes were played
+            # one level below.
             self._record_one(outcome.astype(np.bool_), level == self.level_indices)
         return self.level_indices > before
 
@@ -102,12 +116,15 @@ class Curriculum(Generic[LevelT]):
         """Continues from `state_dict()` of a curriculum of the same settings.
 
         Raises:
-            CheckpointError: when the settings differ or the state is malformed; nothing was changed.
+            CheckpointError: when the settings differ or the state is malformed; nothing was
+                changed.
         """
         own = self.state_dict()
         for name in ("num_levels", "mastery", "window", "num_seeds"):
             if state.get(name) != own[name]:
-                raise CheckpointError(f"the curriculum was saved with {name}={state.get(name)}, not {own[name]}")
+                raise CheckpointError(
+                    f"the curriculum was saved with {name}={state.get(name)}, not {own[name]}"
+                )
         try:
             level_indices = np.array(state["level_indices"], dtype=np.int64)
             outcomes = np.array(state["outcomes"], dtype=np.int64).astype(np.bool_)
@@ -116,16 +133,26 @@ class Curriculum(Generic[LevelT]):
             raise CheckpointError(f"the state of the curriculum is malformed: {error}") from error
         shapes = (level_indices.shape, outcomes.shape, num_recorded.shape)
         is_valid = shapes == ((self.num_seeds,), (self.num_seeds, self.window), (self.num_seeds,))
-        if not is_valid or (num_recorded < 0).any() or not np.isin(level_indices, range(len(self.levels))).all():
+        if (
+            not is_valid
+            or (num_recorded < 0).any()
+            or not np.isin(level_indices, range(len(self.levels))).all()
+        ):
             raise CheckpointError("the state of the curriculum has wrong shapes, levels or counts")
-        self.level_indices, self._outcomes, self._num_recorded = level_indices, outcomes, num_recorded
+        self.level_indices, self._outcomes, self._num_recorded = (
+            level_indices,
+            outcomes,
+            num_recorded,
+        )
 
     def _as_rows(self, values: ArrayLike, name: str) -> NDArray[Any]:
         rows = np.asarray(values)
         if self.num_seeds == 1 and rows.ndim < 2:
             rows = rows.reshape(1, -1)
         if rows.ndim != 2 or len(rows) != self.num_seeds:
-            raise ConfigError(f"{name} has shape {rows.shape}; give [num_seeds={self.num_seeds}, episodes]")
+            raise ConfigError(
+                f"{name} has shape {rows.shape}; give [num_seeds={self.num_seeds}, episodes]"
+            )
         return rows
 
     def _record_one(self, outcome: NDArray[np.bool_], is_counted: NDArray[np.bool_]) -> None:

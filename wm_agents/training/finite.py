@@ -1,4 +1,7 @@
-"""Guards against numbers that are not finite: the tensor is named, and nothing is updated or saved with it."""
+"""Guards against numbers that are not finite.
+
+The tensor is named, and nothing is updated or saved with it.
+"""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -33,17 +36,23 @@ def require_finite(tensors: Mapping[str, Tensor], place: str) -> None:
 def clip_gradient(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
     """Scale the gradients down to a norm, bit for bit as torch's `clip_grad_norm_`, and give the norm before.
 
-    Where it is not finite nothing is scaled: scaling by NaN would spoil every gradient and hide which one it was.
+    Where it is not finite nothing is scaled: scaling by NaN would spoil every gradient and hide
+    which one it was.
     """
     with_gradient = [parameter for parameter in parameters if parameter.grad is not None]
-    norm = nn.utils.get_total_norm([parameter.grad for parameter in with_gradient if parameter.grad is not None])
+    norm = nn.utils.get_total_norm(
+        [parameter.grad for parameter in with_gradient if parameter.grad is not None]
+    )
     if bool(norm.isfinite()):
         nn.utils.clip_grads_with_norm_(with_gradient, max_norm, norm)
     return norm
 
 
 def spoilt_gradient(module: nn.Module) -> str:
-    """The parameter whose gradient is not finite; "all parameters together" where only their common norm overflows."""
+    """The parameter whose gradient is not finite.
+
+    "all parameters together" where only their common norm overflows.
+    """
     gradients = ((name, p.grad) for name, p in module.named_parameters() if p.grad is not None)
     return first_non_finite(gradients) or "all parameters together"
 
@@ -76,7 +85,9 @@ def descend(
     norm = nn.utils.get_total_norm(list(gradients.values()))
     if not bool(norm.isfinite()):
         name = first_non_finite(gradients.items()) or "all parameters together"
-        raise NonFiniteError(f"the gradient of {name} is not finite {place}: nothing was updated; {_REMEDY}")
+        raise NonFiniteError(
+            f"the gradient of {name} is not finite {place}: nothing was updated; {_REMEDY}"
+        )
     if max_norm is not None:
         nn.utils.clip_grads_with_norm_(named.values(), max_norm, norm)
     optimizer.step()

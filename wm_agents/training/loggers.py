@@ -1,4 +1,7 @@
-"""Where metrics go: console, JSON lines, TensorBoard, Weights & Biases, or several of them, behind one protocol."""
+"""Where metrics go.
+
+Console, JSON lines, TensorBoard, Weights & Biases, or several of them, behind one protocol.
+"""
 
 import json
 import math
@@ -12,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol, Self, runtime_checkable
 
-from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError
-from wm_envs.options import as_integer
-from wm_envs.paths import user_path
-from wm_envs.streams import can_write
+from wm_agents.training.config_checks import require_integers
+from wm_envs.data.options import as_integer
+from wm_envs.data.paths import user_path
+from wm_envs.data.streams import can_write
 
 _MAX_LINE = 16 * 2**20  # bytes of one record
 
@@ -82,12 +85,14 @@ class ConsoleLogger(ClosesOnExit):
 class JSONLLogger(ClosesOnExit):
     """Appends one JSON object for each step: {"step": 64, "loss": 0.25}. NaN and infinities are written as null.
 
-    A last line that a kill left half written is cut off on opening, so that the file is always whole lines.
+    A last line that a kill left half written is cut off on opening, so that the file is always
+    whole lines.
 
     Args:
         path: file; missing folders are made.
-        resume_step: when a run is resumed from a checkpoint of this step, lines of later steps are cut off too, so that
-            the finished file equals that of a run without interruption. None keeps all lines.
+        resume_step: when a run is resumed from a checkpoint of this step, lines of later steps are
+            cut off too, so that the finished file equals that of a run without interruption. None
+            keeps all lines.
 
     Raises:
         ConfigError: when the file cannot be written or is not one of these.
@@ -99,7 +104,9 @@ class JSONLLogger(ClosesOnExit):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = open(self.path, "a+b")  # noqa: SIM115 - it stays open until close()
         except OSError as error:
-            raise ConfigError(f"cannot write {self.path}: {error.strerror}; give a writable folder") from error
+            raise ConfigError(
+                f"cannot write {self.path}: {error.strerror}; give a writable folder"
+            ) from error
         try:
             self._repair(resume_step)
         except BaseException:
@@ -113,7 +120,9 @@ class JSONLLogger(ClosesOnExit):
             ConfigError: when a metric is no number, or the disk is full.
         """
         numbers = checked_metrics(step, metrics)
-        record = {"step": step} | {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        record = {"step": step} | {
+            name: value if math.isfinite(value) else None for name, value in numbers.items()
+        }
         try:
             self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
             self._file.flush()
@@ -134,7 +143,9 @@ class JSONLLogger(ClosesOnExit):
             is_whole = line.endswith(b"\n")
             step = _step_of(line)
             if step is None and (is_whole or not _is_record_start(line)):
-                raise ConfigError(f"{self.path} has the line {line[:60]!r}, which is no record; give another file")
+                raise ConfigError(
+                    f"{self.path} has the line {line[:60]!r}, which is no record; give another file"
+                )
             if step is None or not is_whole or (resume_step is not None and step > resume_step):
                 break
             end += len(line)
@@ -158,7 +169,9 @@ class TensorBoardLogger(ClosesOnExit):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise ImportError("TensorBoardLogger needs tensorboard: pip install 'wm-suite[agents]'") from error
+            raise ImportError(
+                "TensorBoardLogger needs tensorboard: pip install 'wm-suite[agents]'"
+            ) from error
         purge_step = None if resume_step is None else resume_step + 1
         self._make_writer = partial(SummaryWriter, str(user_path(directory)))
         self._writer = self._make_writer(purge_step=purge_step)
@@ -200,9 +213,13 @@ class WandbLogger(ClosesOnExit):
         try:
             import wandb
         except ImportError as error:
-            raise ImportError("WandbLogger needs wandb: pip install 'wm-suite[tracking]'") from error
+            raise ImportError(
+                "WandbLogger needs wandb: pip install 'wm-suite[tracking]'"
+            ) from error
         folder = None if directory is None else str(user_path(directory))
-        self._run: Any = wandb.init(project=project, name=name, config=dict(config or {}), dir=folder)
+        self._run: Any = wandb.init(
+            project=project, name=name, config=dict(config or {}), dir=folder
+        )
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Sends the metrics of one step."""
@@ -241,7 +258,8 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
     """Yields the records of a `JSONLLogger` file; a half-written last line is passed over.
 
     Raises:
-        ConfigError: when the file cannot be read or a line is no record; the message names the line.
+        ConfigError: when the file cannot be read or a line is no record; the message names the
+            line.
     """
     try:
         with open(user_path(path), "rb") as file:
@@ -257,12 +275,16 @@ def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
 
 
 def run_directory(
-    env_id: str, experiment: str, seed: int, root: str | Path = "runs", timestamp: float | None = None
+    env_id: str,
+    experiment: str,
+    seed: int,
+    root: str | Path = "runs",
+    timestamp: float | None = None,
 ) -> Path:
     """Makes the folder `{root}/{env}__{experiment}__{seed}__{time}` of a new run.
 
-    Characters that are no file name on some system, such as the slash of "wm/SequenceNext-v0", become "-"; a folder
-    that is there already gets a number, so that no two runs share one.
+    Characters that are no file name on some system, such as the slash of "wm/SequenceNext-v0",
+    become "-"; a folder that is there already gets a number, so that no two runs share one.
 
     Args:
         env_id: id of the environment.
@@ -288,11 +310,16 @@ def run_directory(
                 raise ConfigError(f"cannot make {directory}: {root} is no folder") from None
             number += 1
         except OSError as error:
-            raise ConfigError(f"cannot make {directory}: {error.strerror}; give a writable root") from error
+            raise ConfigError(
+                f"cannot make {directory}: {error.strerror}; give a writable root"
+            ) from error
 
 
 def checked_metrics(step: int, metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics as Python floats; raises ConfigError on a negative step, a wrong name or no number."""
+    """The metrics as Python floats.
+
+    Raises ConfigError on a negative step, a wrong name or no number.
+    """
     number = as_integer(step)
     if number is None or number < 0:
         raise ConfigError(f"step={step!r}; give an integer of at least 0")
@@ -313,7 +340,10 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _is_record_start(line: bytes) -> bool:
-    """Whether a kill in the middle of writing a record can have left this; anything else is somebody's file."""
+    """Whether a kill in the middle of writing a record can have left this.
+
+    Anything else is somebody's file.
+    """
     opening = b'{"step": '
     return len(line) < _MAX_LINE and (line.startswith(opening) or opening.startswith(line))
 

@@ -1,6 +1,7 @@
 """Newton's method with a line search for convex problems, many small ones at once.
 
-Source: Boyd & Vandenberghe 2004, "Convex Optimization", algorithms 9.2 (backtracking) and 9.5 (damped Newton).
+Source: Boyd & Vandenberghe 2004, "Convex Optimization", algorithms 9.2 (backtracking) and 9.5
+(damped Newton).
 """
 
 from collections.abc import Callable
@@ -24,8 +25,9 @@ _ROUNDING = 1e-13  # relative error of a sum of many terms in float64
 def minimize_convex(problem: Problem, start: Floats, what: str, max_steps: int = 200) -> Floats:
     """The minima [K, D] of K convex functions.
 
-    A point is accepted once g' H^-1 g, the squared length of the gradient measured by the curvature, is near zero.
-    This has no unit: for a negative log-likelihood it is the distance to the maximum in posterior standard deviations.
+    A point is accepted once g' H^-1 g, the squared length of the gradient measured by the
+    curvature, is near zero. This has no unit: for a negative log-likelihood it is the distance to
+    the maximum in posterior standard deviations.
 
     Args:
         problem: The functions; curvatures may be approximate, such as a Fisher information.
@@ -40,7 +42,9 @@ def minimize_convex(problem: Problem, start: Floats, what: str, max_steps: int =
     values, gradients, curvatures = problem(points)
     for _ in range(max_steps):
         steps = _newton_steps(gradients, curvatures, what)
-        slopes = np.einsum("kd,kd->k", gradients, steps)  # negative: minus the squared Newton decrement
+        slopes = np.einsum(
+            "kd,kd->k", gradients, steps
+        )  # negative: minus the squared Newton decrement
         is_open = -slopes > _TOLERANCE
         if not is_open.any():
             return points
@@ -65,10 +69,13 @@ def _newton_steps(gradients: Floats, curvatures: Floats, what: str) -> Floats:
     return np.asarray(steps, np.float64)
 
 
-def _line_search(problem: Problem, points: Floats, values: Floats, steps: Floats, slopes: Floats, what: str) -> Floats:
+def _line_search(
+    problem: Problem, points: Floats, values: Floats, steps: Floats, slopes: Floats, what: str
+) -> Floats:
     """Lengths [K] in (0, 1], halved row by row until each value falls as far as its slope promises.
 
-    Without it Newton's method oscillates or diverges where probabilities are near 0 or 1 and curvature vanishes.
+    Without it Newton's method oscillates or diverges where probabilities are near 0 or 1 and
+    curvature vanishes.
     """
     # Rows that are done take their last step whole: it is smaller than any difference that matters.
     lengths = np.ones(len(points))
@@ -80,4 +87,6 @@ def _line_search(problem: Problem, points: Floats, values: Floats, steps: Floats
         if is_enough.all():
             return lengths
         lengths = np.where(is_enough, lengths, lengths / 2)
-    raise ConvergenceError(f"{what} stopped before its minimum: no step lowers it; standardize the features")
+    raise ConvergenceError(
+        f"{what} stopped before its minimum: no step lowers it; standardize the features"
+    )

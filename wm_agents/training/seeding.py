@@ -1,8 +1,8 @@
 """Random numbers of a run: seeds from one seed, and random states that a checkpoint can hold.
 
-Nothing here seeds the world. Every random draw of `wm_agents` comes from a generator that was passed in, and each of
-those is made from a seed of `spawn_seeds`; the global generators are captured only because other libraries draw from
-them.
+Nothing here seeds the world. Every random draw of `wm_agents` comes from a generator that was
+passed in, and each of those is made from a seed of `spawn_seeds`; the global generators are
+captured only because other libraries draw from them.
 """
 
 import random
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from wm_agents.errors import CheckpointError, ConfigError
-from wm_envs.options import as_integer
+from wm_envs.data.options import as_integer
 
 Generator = np.random.Generator | torch.Generator | random.Random
 
@@ -24,7 +24,8 @@ _NUM_SEEDS = 2**31
 def spawn_seeds(seed: int, num: int) -> list[int]:
     """Independent, distinct seeds in 0..2^31-1 from one (numpy.random.SeedSequence).
 
-    The first seeds do not depend on `num`, so that more runs extend a study instead of replacing it.
+    The first seeds do not depend on `num`, so that more runs extend a study instead of replacing
+    it.
 
     Raises:
         ConfigError: on a negative or non-integer seed or num.
@@ -51,21 +52,30 @@ def capture_random_state(generators: Mapping[str, Generator] | None = None) -> d
     Raises:
         ConfigError: on a generator of another type.
     """
-    state: dict[str, Any] = {"torch": torch.get_rng_state(), "cuda": [], "python": random.getstate()}
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "cuda": [],
+        "python": random.getstate(),
+    }
     state["numpy"] = np.random.get_state()  # noqa: NPY002 - Stable-Baselines3 draws from it
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state_all()
     named = generators or {}
-    state["generators"] = {name: [_type_name(generator), _state_of(generator)] for name, generator in named.items()}
+    state["generators"] = {
+        name: [_type_name(generator), _state_of(generator)] for name, generator in named.items()
+    }
     return state
 
 
-def restore_random_state(state: Mapping[str, Any], generators: Mapping[str, Generator] | None = None) -> None:
+def restore_random_state(
+    state: Mapping[str, Any], generators: Mapping[str, Generator] | None = None
+) -> None:
     """Sets all generators back to a captured state; a state that does not fit changes none of them.
 
     Args:
         state: what `capture_random_state` gave, possibly through `pack_state` and `unpack_state`.
-        generators: generators of the same names and types as at capture; their states are set in place.
+        generators: generators of the same names and types as at capture; their states are set in
+            place.
 
     Raises:
         CheckpointError: when the names or types differ, or the state is malformed.
@@ -86,7 +96,9 @@ def _check_same(state: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     stored = {name: entry[0] for name, entry in state["generators"].items()}
     present = {name: entry[0] for name, entry in own["generators"].items()}
     if stored != present:
-        raise CheckpointError(f"the random state is of generators {stored}, but {present} were given")
+        raise CheckpointError(
+            f"the random state is of generators {stored}, but {present} were given"
+        )
 
 
 def _set_all(state: Mapping[str, Any], generators: Mapping[str, Generator]) -> None:
@@ -107,7 +119,9 @@ def _type_name(generator: Generator) -> str:
         return f"torch.{generator.device.type}"
     if isinstance(generator, random.Random):
         return "random.Random"
-    raise ConfigError(f"{generator!r} is no generator; give a numpy.random.Generator, torch.Generator or random.Random")
+    raise ConfigError(
+        f"{generator!r} is no generator; give a numpy.random.Generator, torch.Generator or random.Random"
+    )
 
 
 def _state_of(generator: Generator) -> Any:

@@ -46,7 +46,9 @@ def check_counts(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> No
     most = sum(tensor.numel() for tensor in tensors.values())
     for name, value in config.items():
         is_count = name.startswith("num_")
-        if (is_count and not 0 <= value <= most) or (isinstance(value, list) and len(value) > len(tensors)):
+        if (is_count and not 0 <= value <= most) or (
+            isinstance(value, list) and len(value) > len(tensors)
+        ):
             raise CheckpointError(
                 f"the configuration has {name}={str(value)[:60]}, the file {len(tensors)} tensors of {most} numbers"
             )

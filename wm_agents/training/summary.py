@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wm_agents.errors import ConfigError
-from wm_envs.paths import user_path
+from wm_envs.data.paths import user_path
 
 
 def make_output_directory(folder: Path, *, has_pictures: bool = False) -> Path:
@@ -31,14 +31,21 @@ def make_output_directory(folder: Path, *, has_pictures: bool = False) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "summary.json").touch()
     except OSError as error:
-        raise ConfigError(f"cannot write into {folder}: {error.strerror}; choose another output folder") from error
+        raise ConfigError(
+            f"cannot write into {folder}: {error.strerror}; choose another output folder"
+        ) from error
     return folder
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
-    """Write `summary.json`: names to what JSON can hold, with null for numbers that are not finite."""
+    """Write `summary.json`.
+
+    Names to what JSON can hold, with null for numbers that are not finite.
+    """
     path = user_path(folder) / "summary.json"
-    path.write_text(json.dumps(without_infinities(summary), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(without_infinities(summary), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+    )
     return path
 
 

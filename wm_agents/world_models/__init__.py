@@ -2,7 +2,12 @@
 
 from wm_agents.world_models.adapters import Known, Layout, detect_layout, frame_stack
 from wm_agents.world_models.deterministic import DRIVING, DeterministicConfig, DeterministicModel
-from wm_agents.world_models.ensemble import EnsembleConfig, EnsembleModel, EnsembleWeights, Intervals
+from wm_agents.world_models.ensemble import (
+    EnsembleConfig,
+    EnsembleModel,
+    EnsembleWeights,
+    Intervals,
+)
 from wm_agents.world_models.fitting import FitConfig, FitReport
 from wm_agents.world_models.history import HistoryModel
 from wm_agents.world_models.latent import LatentConfig, LatentModel

@@ -1,7 +1,8 @@
 """What is known about an observation before learning: angles, copies of other columns, exogenous features.
 
-A `Layout` sits between the environment's observation and a network. It decides what the network sees, what it has to
-predict and how that becomes the next observation, so that what is known holds exactly and costs nothing to learn.
+A `Layout` sits between the environment's observation and a network. It decides what the network
+sees, what it has to predict and how that becomes the next observation, so that what is known holds
+exactly and costs nothing to learn.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.errors import ConfigError
-from wm_agents.trajectories import Trajectories
+from wm_envs.data.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Known:
 
     Attributes:
         columns: The observation columns that it fills.
-        function: (observations [B, O], next observations [B, O] with these columns still unset) -> values [B, columns].
+        function: (observations [B, O], next observations [B, O] with these columns still unset) ->
+            values [B, columns].
     """
 
     columns: tuple[int, ...]
@@ -37,16 +39,18 @@ class Layout:
 
     Attributes:
         num_features: O.
-        circles: Pairs of columns that hold cosine and sine of one angle: the network predicts the angle turned, and the
-            pair stays on the unit circle.
+        circles: Pairs of columns that hold cosine and sine of one angle: the network predicts the
+            angle turned, and the pair stays on the unit circle.
         angles: Columns in radians that wrap to [-pi, pi): the network sees cosine and sine.
-        copies: (column, source): the next value of the column is the present value of the source, exactly.
+        copies: (column, source): the next value of the column is the present value of the source,
+            exactly.
         absolutes: Columns that are predicted as they are instead of as a difference.
-        actions: (column, action input): the next value of the column is that number of the action just taken, as the
-            network sees it; this is how an observation remembers actions.
+        actions: (column, action input): the next value of the column is that number of the action
+            just taken, as the network sees it; this is how an observation remembers actions.
         known: Columns that a given function fills.
         unseen: Columns that no network sees, such as the place on a map or constants.
-        for_outcomes: Columns that only the heads for reward and termination see, since motion does not depend on them.
+        for_outcomes: Columns that only the heads for reward and termination see, since motion does
+            not depend on them.
     """
 
     num_features: int
@@ -70,7 +74,9 @@ class Layout:
         ]
         sources = [source for _, source in self.copies]
         if any(not 0 <= column < self.num_features for column in [*named, *sources]):
-            raise ConfigError(f"a layout names columns {sorted({*named, *sources})} of {self.num_features}")
+            raise ConfigError(
+                f"a layout names columns {sorted({*named, *sources})} of {self.num_features}"
+            )
         if len(set(named)) < len(named):
             raise ConfigError(f"each column has one rule, got {sorted(named)}")
         hidden = [*self.unseen, *self.for_outcomes]
@@ -82,7 +88,10 @@ class Layout:
     @cached_property
     def differences(self) -> tuple[int, ...]:
         """The columns without a rule."""
-        named = {column for pair in self.circles for column in pair} | {*self.angles, *self.absolutes}
+        named = {column for pair in self.circles for column in pair} | {
+            *self.angles,
+            *self.absolutes,
+        }
         named |= {column for column, _ in (*self.copies, *self.actions)}
         named |= {column for known in self.known for column in known.columns}
         return tuple(column for column in range(self.num_features) if column not in named)
@@ -120,8 +129,9 @@ class Layout:
     def turns(self, observations: Tensor) -> Tensor:
         """The angles of the circles [..., C] in radians, -pi to pi.
 
-        Rewards often are functions of an angle with a crease where it wraps, which a network sees badly in cosine and
-        sine. Motion has no crease there, so that predicting the next observation does better without.
+        Rewards often are functions of an angle with a crease where it wraps, which a network sees
+        badly in cosine and sine. Motion has no crease there, so that predicting the next
+        observation does better without.
         """
         index = self._index(observations.device)
         return torch.atan2(observations[..., index.sines], observations[..., index.cosines])
@@ -144,7 +154,9 @@ class Layout:
         """The size of the recorded numbers [num_targets] from which `targets` are computed, of observations [N, O]."""
         sizes = observations.double().abs().amax(0)
         fixed = {"circle": 1.0, "angle": torch.pi}
-        return torch.stack([sizes.new_tensor(fixed[k]) if k in fixed else sizes[c] for k, c in self.target_columns])
+        return torch.stack(
+            [sizes.new_tensor(fixed[k]) if k in fixed else sizes[c] for k, c in self.target_columns]
+        )
 
     def targets(self, before: Tensor, after: Tensor) -> Tensor:
         """What a network has to predict [..., num_targets] for the step between two observations [..., O]."""
@@ -180,11 +192,16 @@ class Layout:
         decoded = torch.cat(parts, -1)[..., index.order]
         for known in self.known:
             values = known.function(before, decoded)
-            decoded = decoded.index_copy(-1, torch.tensor(known.columns, device=decoded.device), values)
+            decoded = decoded.index_copy(
+                -1, torch.tensor(known.columns, device=decoded.device), values
+            )
         return decoded
 
     def to_json(self) -> dict[str, Any]:
-        """The layout as JSON; functions of `known` cannot be stored and are given again on loading."""
+        """The layout as JSON.
+
+        Functions of `known` cannot be stored and are given again on loading.
+        """
         return {
             "num_features": self.num_features,
             "circles": self.circles,
@@ -201,7 +218,9 @@ class Layout:
     def from_json(cls, description: dict[str, Any], known: tuple[Known, ...] = ()) -> "Layout":
         """The layout of `to_json`."""
         if description["has_known"] and not known:
-            raise ConfigError("this model was fitted with known columns: pass the same layout when loading it")
+            raise ConfigError(
+                "this model was fitted with known columns: pass the same layout when loading it"
+            )
         return cls(
             num_features=description["num_features"],
             circles=tuple((a, b) for a, b in description["circles"]),
@@ -254,10 +273,28 @@ class _Index:
         copied, sources = [a for a, _ in layout.copies], [b for _, b in layout.copies]
         acted, actions = [a for a, _ in layout.actions], [b for _, b in layout.actions]
         known = [column for known in layout.known for column in known.columns]
-        filled = [*layout.differences, *layout.absolutes, *cosines, *sines, *layout.angles, *copied, *acted, *known]
+        filled = [
+            *layout.differences,
+            *layout.absolutes,
+            *cosines,
+            *sines,
+            *layout.angles,
+            *copied,
+            *acted,
+            *known,
+        ]
         plain_inputs = layout.plain_inputs
         order = np.argsort(filled).tolist()
-        lists = [layout.differences, layout.absolutes, cosines, sines, layout.angles, plain_inputs, sources, actions]
+        lists = [
+            layout.differences,
+            layout.absolutes,
+            cosines,
+            sines,
+            layout.angles,
+            plain_inputs,
+            sources,
+            actions,
+        ]
         return cls(
             *(
                 torch.tensor(columns, dtype=torch.long, device=device)
@@ -272,12 +309,19 @@ def frame_stack(num_frames: int, frame_size: int, *, is_interleaved: bool = Fals
     Args:
         num_frames: Frames in the stack.
         frame_size: Numbers in a frame.
-        is_interleaved: Columns run over the frames of feature 0, then of feature 1, ...; else frame after frame.
+        is_interleaved: Columns run over the frames of feature 0, then of feature 1, ...; else frame
+            after frame.
     """
     if num_frames < 2 or frame_size < 1:
-        raise ConfigError(f"a stack has at least 2 frames of at least 1 number, got {num_frames} of {frame_size}")
+        raise ConfigError(
+            f"a stack has at least 2 frames of at least 1 number, got {num_frames} of {frame_size}"
+        )
     columns = np.arange(num_frames * frame_size)
-    frames = columns.reshape(frame_size, num_frames).T if is_interleaved else columns.reshape(num_frames, frame_size)
+    frames = (
+        columns.reshape(frame_size, num_frames).T
+        if is_interleaved
+        else columns.reshape(num_frames, frame_size)
+    )
     copies = zip(frames[:-1].ravel().tolist(), frames[1:].ravel().tolist(), strict=True)
     return Layout(num_frames * frame_size, copies=tuple(copies))
 
@@ -285,9 +329,10 @@ def frame_stack(num_frames: int, frame_size: int, *, is_interleaved: bool = Fals
 def detect_layout(trajectories: Trajectories, min_steps: int = 100) -> Layout:
     """The layout that recorded data show: unit circles and exact copies.
 
-    A neighbouring pair of columns is a circle when it lies on one in every row and takes values inside -1..1. A column
-    is a copy when it equals one and the same present column in every recorded step; it must take at least two values,
-    or be constant throughout. Fewer than `min_steps` steps show nothing.
+    A neighbouring pair of columns is a circle when it lies on one in every row and takes values
+    inside -1..1. A column is a copy when it equals one and the same present column in every
+    recorded step; it must take at least two values, or be constant throughout. Fewer than
+    `min_steps` steps show nothing.
     """
     seen = trajectories.observations
     layout = Layout(seen.shape[1])
@@ -317,7 +362,10 @@ def wrap(angles: Tensor) -> Tensor:
 
 
 def _rotate(cosine: Tensor, sine: Tensor, turn: Tensor) -> list[Tensor]:
-    """Turn unit vectors; dividing by the length keeps rounding errors from adding up over a long rollout."""
+    """Turn unit vectors.
+
+    Dividing by the length keeps rounding errors from adding up over a long rollout.
+    """
     c, s = torch.cos(turn), torch.sin(turn)
     x, y = cosine * c - sine * s, sine * c + cosine * s
     length = torch.sqrt(x * x + y * y).clamp_min(1e-12)
@@ -348,8 +396,14 @@ def _detect_copies(
     copies = []
     for column in (c for c in range(after.shape[1]) if c not in taken):
         candidates = [column, *(c for c in range(before.shape[1]) if c != column)]
-        candidates = [c for c in candidates if after[0, column] == before[0, c] and after[-1, column] == before[-1, c]]
-        source = next((c for c in candidates if np.array_equal(after[:, column], before[:, c])), None)
+        candidates = [
+            c
+            for c in candidates
+            if after[0, column] == before[0, c] and after[-1, column] == before[-1, c]
+        ]
+        source = next(
+            (c for c in candidates if np.array_equal(after[:, column], before[:, c])), None
+        )
         if source is not None:
             copies.append((column, source))
     return tuple(copies)

@@ -7,7 +7,12 @@ from torch import Tensor
 
 from wm_agents.networks import Affine, Perceptron
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
+from wm_agents.world_models.losses import (
+    PredictionWeights,
+    huber,
+    masked_mean,
+    weighted_cross_entropy,
+)
 from wm_agents.world_models.neural import NeuralModel, Rescaling
 from wm_agents.world_models.segments import Segment
 
@@ -19,12 +24,15 @@ class DeterministicConfig:
     Attributes:
         encoder_widths: Hidden units of each encoder layer, from observation to latent.
         latent_size: Length of the latent; 0 leaves the encoder out.
-        dynamics_widths: Hidden units of each layer from (latent or observation, action) to the difference.
-        reward_widths: Hidden units of the reward head, which sees the observation, the action and what they led to.
+        dynamics_widths: Hidden units of each layer from (latent or observation, action) to the
+            difference.
+        reward_widths: Hidden units of the reward head, which sees the observation, the action and
+            what they led to.
         termination_widths: Hidden units of the termination head, which sees the same.
         activation: "elu", "relu", "silu" or "tanh".
         weights: Weights of the loss terms, dimensionless.
-        max_positive_weight: A termination counts as often as it is rarer than the rest, but at most this many times.
+        max_positive_weight: A termination counts as often as it is rarer than the rest, but at most
+            this many times.
     """
 
     encoder_widths: tuple[int, ...] = ()
@@ -38,9 +46,16 @@ class DeterministicConfig:
 
 
 DRIVING = DeterministicConfig(
-    encoder_widths=(256, 256), latent_size=64, reward_widths=(128,), termination_widths=(64,), activation="elu"
+    encoder_widths=(256, 256),
+    latent_size=64,
+    reward_widths=(128,),
+    termination_widths=(64,),
+    activation="elu",
 )
-"""The historical specification of the driving task: encoder 256-256, latent 64, dynamics 256-256, ELU."""
+"""The historical specification of the driving task.
+
+Encoder 256-256, latent 64, dynamics 256-256, ELU.
+"""
 
 
 class DeterministicModel(NeuralModel):
@@ -63,7 +78,9 @@ class DeterministicModel(NeuralModel):
         acts = self.encode_actions(actions)
         inputs = self.inputs(state.observations)
         after = self.decode(state.observations, self._difference(inputs, acts), acts)
-        transition = torch.cat([self.outcome_inputs(state.observations), acts, self.outcome_inputs(after)], -1)
+        transition = torch.cat(
+            [self.outcome_inputs(state.observations), acts, self.outcome_inputs(after)], -1
+        )
         rewards = self.reward_scale.restore(self.reward_head(transition)).squeeze(-1)
         terminations = self.termination_probability(self.termination_head(transition).squeeze(-1))
         return ModelState(after), Prediction(after, rewards, terminations)
@@ -74,7 +91,11 @@ class DeterministicModel(NeuralModel):
         errors, present = [], segment.inputs
         for step in range(segment.horizon):
             output = self._difference(self.inputs(present), acts[:, step])
-            errors.append((output - self.targets(present, segment.observations[:, step + 1])).square().mean(-1))
+            errors.append(
+                (output - self.targets(present, segment.observations[:, step + 1]))
+                .square()
+                .mean(-1)
+            )
             present = self.decode(present, output, acts[:, step])
         seen = self.outcome_inputs(segment.observations)
         transitions = torch.cat([seen[:, :-1], acts, seen[:, 1:]], -1)
@@ -97,7 +118,10 @@ class DeterministicModel(NeuralModel):
             latents = Affine.identity(self.config.latent_size, self.device)
             self.dynamics.change_inputs(Affine.join(latents, change.acts))
         self.dynamics.change_outputs(change.targets)
-        for head, outputs in ((self.reward_head, change.reward), (self.termination_head, change.termination)):
+        for head, outputs in (
+            (self.reward_head, change.reward),
+            (self.termination_head, change.termination),
+        ):
             head.change_inputs(change.transition)
             head.change_outputs(outputs)
 
@@ -111,7 +135,9 @@ class DeterministicModel(NeuralModel):
         self.encoder = None
         if config.latent_size:
             self.encoder = Perceptron(
-                (num_inputs, *config.encoder_widths, config.latent_size), config.activation, generator
+                (num_inputs, *config.encoder_widths, config.latent_size),
+                config.activation,
+                generator,
             )
         joint = (config.latent_size or num_inputs) + self.encode_actions.size
         outputs = max(self.layout.num_targets, 0)
@@ -119,5 +145,9 @@ class DeterministicModel(NeuralModel):
             (joint, *config.dynamics_widths, outputs), config.activation, generator, output_gain=0.1
         )
         transition = 2 * self.num_outcome_inputs + self.encode_actions.size
-        self.reward_head = Perceptron((transition, *config.reward_widths, 1), config.activation, generator)
-        self.termination_head = Perceptron((transition, *config.termination_widths, 1), config.activation, generator)
+        self.reward_head = Perceptron(
+            (transition, *config.reward_widths, 1), config.activation, generator
+        )
+        self.termination_head = Perceptron(
+            (transition, *config.termination_widths, 1), config.activation, generator
+        )

@@ -12,12 +12,16 @@ from torch import Tensor, nn
 from wm_agents.errors import SpaceError
 from wm_agents.networks import Affine
 from wm_agents.observation_rows import observation_tensor
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.normalisation import change_of_units, divisors, spread
+from wm_envs.data.trajectories import Trajectories
 
 
 def observation_size(space: gym.Space[Any]) -> int:
-    """O: the length of a Box's vector, or the number of values of a Discrete space, which enters as its one-hot."""
+    """O.
+
+    The length of a Box's vector, or the number of values of a Discrete space, which enters as its
+    one-hot.
+    """
     if isinstance(space, spaces.Discrete):
         return int(space.n)
     if isinstance(space, spaces.Box) and len(space.shape) == 1 and space.shape[0] > 0:
@@ -47,8 +51,9 @@ _LARGEST_SHARE = 10.0
 class ActionEncoder(nn.Module):
     """Actions as network inputs: one-hots for Discrete, about -1..1 for Box.
 
-    The unit of a Box action is half the range between its bounds, where there are any and the recorded actions make use
-    of it; else it is measured, since a network that is shown 1e-30 does not see it.
+    The unit of a Box action is half the range between its bounds, where there are any and the
+    recorded actions make use of it; else it is measured, since a network that is shown 1e-30 does
+    not see it.
     """
 
     centre: Tensor
@@ -78,7 +83,8 @@ class ActionEncoder(nn.Module):
         """Measure the unit of recorded actions [S, A] where the present one does not suit them.
 
         Returns:
-            From inputs in the unit that is now in use to inputs in the one before, for weights that are to be kept.
+            From inputs in the unit that is now in use to inputs in the one before, for weights that
+            are to be kept.
         """
         if self.first is not None or not len(actions):
             return Affine.identity(self.size, self.centre.device)
@@ -108,12 +114,16 @@ def check_fit_spaces(
     if isinstance(action_space, spaces.Discrete):
         first, last = int(action_space.start), int(action_space.start + action_space.n) - 1
         if actions.ndim != 1:
-            raise SpaceError(f"{action_space} needs integer actions [S], the trajectories have shape {actions.shape}")
+            raise SpaceError(
+                f"{action_space} needs integer actions [S], the trajectories have shape {actions.shape}"
+            )
         odd = np.flatnonzero((actions < first) | (actions > last))
         if len(odd):
             raise SpaceError(f"actions, row {odd[0]}: {actions[odd[0]]} is outside {action_space}")
     elif actions.ndim != 2 or actions.shape[1] != action_size(action_space):
-        raise SpaceError(f"{action_space} needs actions [S, {action_size(action_space)}], got shape {actions.shape}")
+        raise SpaceError(
+            f"{action_space} needs actions [S, {action_size(action_space)}], got shape {actions.shape}"
+        )
 
 
 def space_to_json(space: gym.Space[Any]) -> dict[str, Any]:
@@ -121,8 +131,15 @@ def space_to_json(space: gym.Space[Any]) -> dict[str, Any]:
     if isinstance(space, spaces.Discrete):
         return {"type": "discrete", "n": int(space.n), "start": int(space.start)}
     if isinstance(space, spaces.Box):  # repr keeps infinities, which JSON has no word for
-        bounds = {name: [repr(float(x)) for x in getattr(space, name).ravel()] for name in ("low", "high")}
-        return {"type": "box", "shape": list(space.shape), "dtype": np.dtype(space.dtype).name, **bounds}
+        bounds = {
+            name: [repr(float(x)) for x in getattr(space, name).ravel()] for name in ("low", "high")
+        }
+        return {
+            "type": "box",
+            "shape": list(space.shape),
+            "dtype": np.dtype(space.dtype).name,
+            **bounds,
+        }
     raise SpaceError(f"only Discrete and Box spaces are stored, got {space}")
 
 
@@ -132,7 +149,8 @@ def space_from_json(description: dict[str, Any]) -> gym.Space[Any]:
         return spaces.Discrete(description["n"], start=description["start"])
     dtype = np.dtype(description["dtype"]).type
     low, high = (
-        np.array([float(x) for x in description[name]], dtype).reshape(description["shape"]) for name in ("low", "high")
+        np.array([float(x) for x in description[name]], dtype).reshape(description["shape"])
+        for name in ("low", "high")
     )
     return spaces.Box(low, high, dtype=dtype)
 
@@ -144,5 +162,8 @@ def as_actions(space: gym.Space[Any], actions: Any, device: torch.device) -> Ten
 
 
 def check_observations(observations: Any, size: int, device: torch.device) -> Tensor:
-    """Observations as float32 [B, O]; raises SpaceError for any other shape and for what is not finite numbers."""
+    """Observations as float32 [B, O].
+
+    Raises SpaceError for any other shape and for what is not finite numbers.
+    """
     return observation_tensor(observations, size, device)

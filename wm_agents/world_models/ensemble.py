@@ -1,8 +1,8 @@
 """E networks that learned the same data from different starts: their spread says where the model does not know.
 
-Probabilistic ensembles with trajectory sampling follow Chua et al. 2018 (PETS). Means are trained by squared error and
-variances by likelihood with the means held fixed (Stirn et al. 2023, Faithful Heteroscedastic Regression), so that
-learning the noise never costs accuracy of the mean.
+Probabilistic ensembles with trajectory sampling follow Chua et al. 2018 (PETS). Means are trained
+by squared error and variances by likelihood with the means held fixed (Stirn et al. 2023, Faithful
+Heteroscedastic Regression), so that learning the noise never costs accuracy of the mean.
 """
 
 import warnings
@@ -13,14 +13,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wm_agents.config_checks import require_integers
 from wm_agents.errors import ConfigError
 from wm_agents.networks import EnsemblePerceptron, normal_like
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.trajectories import Trajectories
-from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
+from wm_agents.training.config_checks import require_integers
+from wm_agents.world_models.losses import (
+    PredictionWeights,
+    huber,
+    masked_mean,
+    weighted_cross_entropy,
+)
 from wm_agents.world_models.neural import NeuralModel, Rescaling
 from wm_agents.world_models.segments import Segment, SegmentSource
+from wm_envs.data.trajectories import Trajectories
 
 _COVERAGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
 
@@ -44,18 +49,23 @@ class EnsembleConfig:
 
     Attributes:
         num_members: E.
-        dynamics_widths: Hidden units of each member's layers from (observation, action) to the difference.
-        reward_widths: Hidden units of the reward head, which sees the observation, the action and what they led to.
+        dynamics_widths: Hidden units of each member's layers from (observation, action) to the
+            difference.
+        reward_widths: Hidden units of the reward head, which sees the observation, the action and
+            what they led to.
         termination_widths: Hidden units of the termination head, which sees the same.
         spread_widths: Hidden units of the heads for the log-variances of state and reward.
         activation: "elu", "relu", "silu" or "tanh".
-        dropout: Probability that a hidden unit is silent in training, and in imagination that draws.
-        sampling: With a generator a row follows one member for good ("tsinf") or another one each step ("ts1").
+        dropout: Probability that a hidden unit is silent in training, and in imagination that
+            draws.
+        sampling: With a generator a row follows one member for good ("tsinf") or another one each
+            step ("ts1").
         smallest_log_variance: Lower bound, in standardised units.
         largest_log_variance: Upper bound, in standardised units.
         calibration_horizon: Steps for which intervals are calibrated; later steps use the last.
         weights: Weights of the loss terms.
-        max_positive_weight: A termination counts as often as it is rarer than the rest, but at most this many times.
+        max_positive_weight: A termination counts as often as it is rarer than the rest, but at most
+            this many times.
     """
 
     num_members: int = 5
@@ -73,7 +83,9 @@ class EnsembleConfig:
     max_positive_weight: float = 10.0
 
     def __post_init__(self) -> None:
-        require_integers(1, num_members=self.num_members, calibration_horizon=self.calibration_horizon)
+        require_integers(
+            1, num_members=self.num_members, calibration_horizon=self.calibration_horizon
+        )
         if self.sampling not in ("tsinf", "ts1"):
             raise ConfigError(f'sampling is "tsinf" or "ts1", got {self.sampling!r}')
 
@@ -85,7 +97,8 @@ class Intervals:
     Attributes:
         low: Lower ends.
         high: Upper ends.
-        is_calibrated: Whether their widths were measured on held-out episodes; else the probability is a guess.
+        is_calibrated: Whether their widths were measured on held-out episodes; else the probability
+            is a guess.
     """
 
     low: Tensor
@@ -96,8 +109,9 @@ class Intervals:
 class EnsembleModel(NeuralModel):
     """Gaussian predictions of E members, evaluated as one tensor program.
 
-    Without a generator a step is the mean of all members. With one, each row follows a member that is drawn for it, and
-    noise is drawn from that member's variance; the member's number then is `hidden[0]`.
+    Without a generator a step is the mean of all members. With one, each row follows a member that
+    is drawn for it, and noise is drawn from that member's variance; the member's number then is
+    `hidden[0]`.
     """
 
     kind = "ensemble world model"
@@ -116,7 +130,10 @@ class EnsembleModel(NeuralModel):
     def step(
         self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
     ) -> tuple[ModelState, Prediction]:
-        """Imagine one step for actions [B] or [B, A]; disagreement is that of the members' means."""
+        """Imagine one step for actions [B] or [B, A].
+
+        Disagreement is that of the members' means.
+        """
         acts, inputs = self.encode_actions(actions), self.inputs(state.observations)
         joint = self._for_each_member(torch.cat([inputs, acts], -1))
         means = self.dynamics(joint, generator)
@@ -166,18 +183,25 @@ class EnsembleModel(NeuralModel):
         }
 
     def intervals(
-        self, start: ModelState | Tensor, actions: Tensor, coverage: float, *, num_particles: int = 20, seed: int = 0
+        self,
+        start: ModelState | Tensor,
+        actions: Tensor,
+        coverage: float,
+        *,
+        num_particles: int = 20,
+        seed: int = 0,
     ) -> Intervals:
         """Calibrated ranges of the next observations under action sequences [B, H, ...].
 
-        A model that was fitted without held-out episodes takes the spread of its members as it is, and warns: nothing
-        was there to measure how far that falls short.
+        A model that was fitted without held-out episodes takes the spread of its members as it is,
+        and warns: nothing was there to measure how far that falls short.
 
         Args:
             start: Where imagination begins; a tensor [B, O] or a state.
             actions: [B, H] or [B, H, A].
             coverage: Probability from 0 to 0.98 with which each feature is to lie in its range.
-            num_particles: Imagined futures per row, at least 2, since their spread is what is scaled.
+            num_particles: Imagined futures per row, at least 2, since their spread is what is
+                scaled.
             seed: Draws them.
 
         Raises:
@@ -196,8 +220,10 @@ class EnsembleModel(NeuralModel):
     def calibrate(self, trajectories: Trajectories, num_windows: int = 200) -> None:
         """Measure on held-out episodes how many predicted standard deviations real errors are, step by step.
 
-        Give episodes that the model was not fitted to: on those that it was, errors are too small and later intervals
-        too narrow. This is split conformal prediction: quantiles of |error| / std become the half widths of later
+        Give episodes that the model was not fitted to: on those that it was, errors are too small
+            and later intervals
+        too narrow. This is split conformal prediction: quantiles of |error| / std become the half
+            widths of later
         intervals.
         """
         horizon = min(self.config.calibration_horizon, int(trajectories.lengths.max()))
@@ -225,7 +251,10 @@ class EnsembleModel(NeuralModel):
         return {"is_calibrated": self.is_calibrated}
 
     def restore(self, description: dict[str, Any]) -> None:
-        """What `describe` gave; files from before it was written down do not say, and are taken as calibrated."""
+        """What `describe` gave.
+
+        Files from before it was written down do not say, and are taken as calibrated.
+        """
         self.is_calibrated = bool(description.get("is_calibrated", True))
 
     def for_all_members(self, segment: Segment) -> Segment:
@@ -257,7 +286,10 @@ class EnsembleModel(NeuralModel):
         return futures.mean(1), torch.maximum(futures.std(1), 1e-6 * self._spreads())
 
     def _spreads(self) -> Tensor:
-        """How much each observation column varies [O]; where no input says so, the width of its bounds."""
+        """How much each observation column varies [O].
+
+        Where no input says so, the width of its bounds.
+        """
         spreads = (self.high - self.low).clamp_min(torch.finfo(torch.float32).tiny * 1e6)
         plain = self.layout.plain_inputs
         spreads[list(plain)] = self.input_scale.std[: len(plain)]
@@ -266,7 +298,9 @@ class EnsembleModel(NeuralModel):
     def _interval(self, mean: Tensor, std: Tensor, coverage: float) -> Intervals:
         levels = torch.tensor(_COVERAGES, device=self.device)
         if not 0 <= coverage <= _COVERAGES[-1]:
-            raise ValueError(f"coverage is a probability from 0 to {_COVERAGES[-1]}, got {coverage}")
+            raise ValueError(
+                f"coverage is a probability from 0 to {_COVERAGES[-1]}, got {coverage}"
+            )
         upper = min(int(torch.searchsorted(levels, coverage)), len(levels) - 1)
         lower = max(upper - 1, 0)
         share = (coverage - _COVERAGES[lower]) / max(_COVERAGES[upper] - _COVERAGES[lower], 1e-9)
@@ -282,7 +316,9 @@ class EnsembleModel(NeuralModel):
         """[E * B, ...] as [E, B, ...]."""
         return segment.map(lambda tensor: tensor.unflatten(0, (self.num_members, -1)))
 
-    def _likelihood(self, head: EnsemblePerceptron, joint: Tensor, squared_errors: Tensor) -> Tensor:
+    def _likelihood(
+        self, head: EnsemblePerceptron, joint: Tensor, squared_errors: Tensor
+    ) -> Tensor:
         """Negative log-likelihood [E, B] of errors under a head's variances, without the constant."""
         log_variance = self._bounded(head(joint))
         return 0.5 * (squared_errors * torch.exp(-log_variance) + log_variance).mean(-1)
@@ -296,9 +332,13 @@ class EnsembleModel(NeuralModel):
         if state.hidden and self.config.sampling == "tsinf":
             return state.hidden[0]
         num_rows = (len(state.observations),)
-        return torch.randint(self.num_members, num_rows, generator=generator, device=generator.device).to(self.device)
+        return torch.randint(
+            self.num_members, num_rows, generator=generator, device=generator.device
+        ).to(self.device)
 
-    def _draw_output(self, means: Tensor, joint: Tensor, members: Tensor, generator: torch.Generator) -> Tensor:
+    def _draw_output(
+        self, means: Tensor, joint: Tensor, members: Tensor, generator: torch.Generator
+    ) -> Tensor:
         log_variance = self._bounded(self.spread_head.forward_members(joint[0], members))
         noise = normal_like(log_variance, generator)
         return _chosen(means, members) + torch.exp(0.5 * log_variance) * noise
@@ -306,12 +346,22 @@ class EnsembleModel(NeuralModel):
     def _build(self, generator: torch.Generator) -> None:
         config, layout, num_acts = self.config, self.layout, self.encode_actions.size
 
-        def make(inputs: int, widths: tuple[int, ...], outputs: int, **options: Any) -> EnsemblePerceptron:
+        def make(
+            inputs: int, widths: tuple[int, ...], outputs: int, **options: Any
+        ) -> EnsemblePerceptron:
             sizes = (inputs, *widths, outputs)
-            return EnsemblePerceptron(config.num_members, sizes, config.activation, generator, **options)
+            return EnsemblePerceptron(
+                config.num_members, sizes, config.activation, generator, **options
+            )
 
         joint, transition = layout.num_inputs + num_acts, 2 * self.num_outcome_inputs + num_acts
-        self.dynamics = make(joint, config.dynamics_widths, layout.num_targets, output_gain=0.1, dropout=config.dropout)
+        self.dynamics = make(
+            joint,
+            config.dynamics_widths,
+            layout.num_targets,
+            output_gain=0.1,
+            dropout=config.dropout,
+        )
         self.reward_head = make(transition, config.reward_widths, 1)
         self.termination_head = make(transition, config.termination_widths, 1)
         self.spread_head = make(joint, config.spread_widths, layout.num_targets, output_gain=0.1)

@@ -1,4 +1,7 @@
-"""The one training loop of all neural world models: curriculum, early stopping, resumption, checks."""
+"""The one training loop of all neural world models.
+
+Curriculum, early stopping, resumption, checks.
+"""
 
 import hashlib
 import json
@@ -14,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wm_agents.config_checks import require_integers
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
 from wm_agents.training.checkpoints import (
     Checkpoint,
@@ -25,16 +27,19 @@ from wm_agents.training.checkpoints import (
     save_checkpoint,
     unpack_state,
 )
+from wm_agents.training.config_checks import require_integers
 from wm_agents.training.finite import clip_gradient, first_non_finite, spoilt_gradient
 from wm_agents.training.progress import progress
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.losses import weighted_sum
 from wm_agents.world_models.segments import Segment, SegmentSource
-from wm_envs.errors import OptionError
-from wm_envs.paths import writable_file
+from wm_envs.data.errors import OptionError
+from wm_envs.data.paths import writable_file
+from wm_envs.data.trajectories import Trajectories
 
 _KIND = "world model fit"
-_REMEMBER_EVERY = 100  # updates between computing what a model with memory remembers of the recorded episodes
+_REMEMBER_EVERY = (
+    100  # updates between computing what a model with memory remembers of the recorded episodes
+)
 
 
 @dataclass(frozen=True)
@@ -44,22 +49,28 @@ class FitConfig:
     Attributes:
         num_updates: Optimiser steps at most.
         batch_size: Transitions per update and ensemble member; longer horizons take fewer windows.
-        learning_rate: Adam's, per update, after the warm-up; it falls to `final_learning_rate` of this by a cosine.
+        learning_rate: Adam's, per update, after the warm-up; it falls to `final_learning_rate` of
+            this by a cosine.
         final_learning_rate: Share of the learning rate at the end.
         num_warmup: Updates over which the learning rate rises from 0.
         weight_decay: Decoupled (AdamW), per update and learning rate.
         horizon: Steps of the open-loop loss at the end of the curriculum.
-        curriculum_start: Share of the updates with horizon 1; the rest is divided among 2, 4, ... up to `horizon`.
-        input_noise: Standard deviation of noise on the first observation, in the data's standard deviations.
+        curriculum_start: Share of the updates with horizon 1; the rest is divided among 2, 4, ...
+            up to `horizon`.
+        input_noise: Standard deviation of noise on the first observation, in the data's standard
+            deviations.
         gradient_clip: Largest gradient norm.
-        holdout: Share of episodes set aside for early stopping when no validation set is given; 0 keeps all.
+        holdout: Share of episodes set aside for early stopping when no validation set is given; 0
+            keeps all.
         evaluate_every: Updates between evaluations on the held-out episodes.
-        patience: Evaluations without improvement after which fitting stops, counted once the curriculum is complete.
+        patience: Evaluations without improvement after which fitting stops, counted once the
+            curriculum is complete.
         num_validation_windows: Held-out windows per evaluation at most.
-        bfloat16_share: Share of the updates, from the first on, whose matrix products run in bfloat16: about twice as
-            fast on processors that have it (AVX-512 BF16, AMX, GPUs), slower on others. The rest settles in float32.
-        is_warm_start: Go on from the present weights instead of starting afresh. Scales are measured anew, and the
-            weights changed so that predictions stay what they were.
+        bfloat16_share: Share of the updates, from the first on, whose matrix products run in
+            bfloat16: about twice as fast on processors that have it (AVX-512 BF16, AMX, GPUs),
+                slower on others. The rest settles in float32.
+        is_warm_start: Go on from the present weights instead of starting afresh. Scales are
+            measured anew, and the weights changed so that predictions stay what they were.
         seed: Draws batches, noise, dropout and the held-out episodes.
     """
 
@@ -82,7 +93,14 @@ class FitConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        counts = ("num_updates", "batch_size", "horizon", "evaluate_every", "patience", "num_validation_windows")
+        counts = (
+            "num_updates",
+            "batch_size",
+            "horizon",
+            "evaluate_every",
+            "patience",
+            "num_validation_windows",
+        )
         require_integers(1, **{name: getattr(self, name) for name in counts})
         for name in ("learning_rate", "gradient_clip"):
             if not 0 < getattr(self, name) < math.inf:
@@ -99,14 +117,21 @@ class FitConfig:
         done = update / self.num_updates
         if num_levels == 0 or done < self.curriculum_start:
             return 1
-        level = int((done - self.curriculum_start) / max(1 - self.curriculum_start, 1e-9) * num_levels) + 1
+        level = (
+            int((done - self.curriculum_start) / max(1 - self.curriculum_start, 1e-9) * num_levels)
+            + 1
+        )
         return min(2**level, self.horizon)
 
     def learning_rate_at(self, update: int) -> float:
         """Linear warm-up, then a cosine."""
         warm = min(1.0, (update + 1) / max(self.num_warmup, 1))
         cosine = 0.5 * (1 + math.cos(math.pi * update / self.num_updates))
-        return self.learning_rate * warm * (self.final_learning_rate + (1 - self.final_learning_rate) * cosine)
+        return (
+            self.learning_rate
+            * warm
+            * (self.final_learning_rate + (1 - self.final_learning_rate) * cosine)
+        )
 
 
 @dataclass(frozen=True)
@@ -117,13 +142,16 @@ class FitReport:
         num_updates: Updates done.
         best_update: The update whose weights were kept.
         best_loss: The held-out weighted loss there.
-        is_held_out: False when there was a single episode, so that the figures are on training data.
-        history: One row per evaluation. `loss` is the weighted loss on held-out windows over the full horizon, and
-            `train_loss` is the same on training windows, so that the two can be compared. `batch_loss` is the mean of
-            what was minimised since the last row, over the curriculum's `horizon` and with every loss term: compare it
-            with nothing but other rows of that horizon. Then follow each named term of `loss`, and `update`.
+        is_held_out: False when there was a single episode, so that the figures are on training
+            data.
+        history: One row per evaluation. `loss` is the weighted loss on held-out windows over the
+            full horizon, and `train_loss` is the same on training windows, so that the two can be
+            compared. `batch_loss` is the mean of what was minimised since the last row, over the
+            curriculum's `horizon` and with every loss term: compare it with nothing but other rows
+            of that horizon. Then follow each named term of `loss`, and `update`.
         seconds: Wall time, that of interrupted parts included.
-        is_calibrated: Whether intervals were calibrated on held-out episodes; None for models without intervals.
+        is_calibrated: Whether intervals were calibrated on held-out episodes; None for models
+            without intervals.
     """
 
     num_updates: int
@@ -166,14 +194,16 @@ def fit(
         trajectories: What to learn from.
         config: How.
         validation: Held-out episodes; None sets a share of the episodes aside.
-        checkpoint: File for exact resumption, written at each evaluation; a `CheckpointManager` keeps several, so that
-            a damaged newest one has a predecessor.
+        checkpoint: File for exact resumption, written at each evaluation; a `CheckpointManager`
+            keeps several, so that a damaged newest one has a predecessor.
         show_progress: None shows a bar on a terminal only.
         on_evaluation: Called with the number of updates and the held-out figures.
 
     Raises:
-        NonFiniteError: With the update and the name of the tensor; the model has the last good weights.
-        CheckpointError: The checkpoint is damaged or belongs to other data or another configuration.
+        NonFiniteError: With the update and the name of the tensor; the model has the last good
+            weights.
+        CheckpointError: The checkpoint is damaged or belongs to other data or another
+            configuration.
     """
     training, held_out = _hold_out(trajectories, validation, config)
     if config.is_warm_start:
@@ -183,7 +213,9 @@ def fit(
         model.is_fitted = False  # until the first finite evaluation, should this fit fail
     model.requires_grad_(True)
     try:
-        fingerprint = "" if checkpoint is None else _fingerprint(model, trajectories, validation, config)
+        fingerprint = (
+            "" if checkpoint is None else _fingerprint(model, trajectories, validation, config)
+        )
         loop = _Loop(model, training, held_out or training, config, checkpoint, fingerprint)
         loop.run(show_progress, on_evaluation)
     finally:
@@ -234,7 +266,11 @@ class _Loop:
         self.fingerprint = fingerprint
         self._resume()
 
-    def run(self, show_progress: bool | None, on_evaluation: Callable[[int, dict[str, float]], None] | None) -> None:
+    def run(
+        self,
+        show_progress: bool | None,
+        on_evaluation: Callable[[int, dict[str, float]], None] | None,
+    ) -> None:
         """Update until the end or until patience is spent, then restore the best weights."""
         state, config = self.progress, self.config
         running = 0.0
@@ -272,7 +308,12 @@ class _Loop:
         loss = weighted_sum(terms, self.model.config.weights)
         value = float(loss.detach())
         if not math.isfinite(value):
-            self._stop(next((f"loss term {name}" for name, term in terms.items() if not term.isfinite()), "the loss"))
+            self._stop(
+                next(
+                    (f"loss term {name}" for name, term in terms.items() if not term.isfinite()),
+                    "the loss",
+                )
+            )
         self.optimizer.zero_grad()
         loss.backward()
         norm = clip_gradient(self.model.parameters(), config.gradient_clip)
@@ -287,33 +328,57 @@ class _Loop:
             return segment
         scale = self.source.observations.std(0) * self.config.input_noise
         noise = torch.randn(segment.inputs.shape, generator=self.generator).to(scale.device) * scale
-        return Segment(segment.inputs + noise, *(getattr(segment, item.name) for item in fields(Segment)[1:]))
+        return Segment(
+            segment.inputs + noise, *(getattr(segment, item.name) for item in fields(Segment)[1:])
+        )
 
     def _evaluate(self, batch_loss: float) -> dict[str, float]:
-        """Held-out figures; better weights are kept, and patience runs once the horizon is at its full length."""
+        """Held-out figures.
+
+        Better weights are kept, and patience runs once the horizon is at its full length.
+        """
         state = self.progress
         loss, terms = self._loss_on(self.held_out)
         if not math.isfinite(loss):
             self._stop(first_non_finite(self.model.named_parameters()) or "the held-out loss")
         is_better = loss < state.best_loss
         if is_better:
-            state.best_loss, state.best_update, state.best_weights = loss, state.update, _copy_weights(self.model)
+            state.best_loss, state.best_update, state.best_weights = (
+                loss,
+                state.update,
+                _copy_weights(self.model),
+            )
             self.model.is_fitted = True
         horizon = self.config.horizon_at(state.update - 1)
         state.num_stale = 0 if is_better or horizon < self.config.horizon else state.num_stale + 1
-        state.is_finished = state.update >= self.config.num_updates or state.num_stale >= self.config.patience
-        train_loss = loss if self.judged_training is self.held_out else self._loss_on(self.judged_training)[0]
-        figures = {"update": float(state.update), "horizon": float(horizon), "batch_loss": batch_loss}
+        state.is_finished = (
+            state.update >= self.config.num_updates or state.num_stale >= self.config.patience
+        )
+        train_loss = (
+            loss
+            if self.judged_training is self.held_out
+            else self._loss_on(self.judged_training)[0]
+        )
+        figures = {
+            "update": float(state.update),
+            "horizon": float(horizon),
+            "batch_loss": batch_loss,
+        }
         figures |= {"train_loss": train_loss, "loss": loss} | terms
         state.history.append(figures)
         return figures
 
     @torch.no_grad()
     def _loss_on(self, source: SegmentSource) -> tuple[float, dict[str, float]]:
-        """What is compared between evaluations: the weighted sum of the selection terms, and every term by itself."""
+        """What is compared between evaluations.
+
+        The weighted sum of the selection terms, and every term by itself.
+        """
         source.memories = self.model.remember(source)
         windows = source.spread(self.config.num_validation_windows, self.held_out_horizon)
-        terms = self.model.loss(self.model.for_all_members(windows), torch.Generator().manual_seed(0))
+        terms = self.model.loss(
+            self.model.for_all_members(windows), torch.Generator().manual_seed(0)
+        )
         figures = {name: float(term) for name, term in terms.items()}
         weights = self.model.config.weights
         loss = sum(getattr(weights, name) * figures[name] for name in self.model.selection_terms)
@@ -332,7 +397,9 @@ class _Loop:
         if self.checkpoint is None:
             return
         state = {
-            "progress": {item.name: getattr(self.progress, item.name) for item in fields(_Progress)},
+            "progress": {
+                item.name: getattr(self.progress, item.name) for item in fields(_Progress)
+            },
             "weights": _copy_weights(self.model),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
@@ -355,8 +422,15 @@ class _Loop:
         stored = self._stored()
         if stored is None:
             return
-        place = self.checkpoint.directory if isinstance(self.checkpoint, CheckpointManager) else self.checkpoint
-        if stored.metadata.get("kind") != _KIND or stored.metadata.get("fingerprint") != self.fingerprint:
+        place = (
+            self.checkpoint.directory
+            if isinstance(self.checkpoint, CheckpointManager)
+            else self.checkpoint
+        )
+        if (
+            stored.metadata.get("kind") != _KIND
+            or stored.metadata.get("fingerprint") != self.fingerprint
+        ):
             raise CheckpointError(
                 f"{place} belongs to a fit of another model, with other data or another configuration: "
                 "repeat that fit or delete the file"
@@ -374,9 +448,13 @@ def _hold_out(
 ) -> tuple[Trajectories, Trajectories | None]:
     if validation is not None or config.holdout == 0 or trajectories.num_episodes < 2:
         return trajectories, validation
-    num_held_out = min(max(1, round(config.holdout * trajectories.num_episodes)), trajectories.num_episodes - 1)
+    num_held_out = min(
+        max(1, round(config.holdout * trajectories.num_episodes)), trajectories.num_episodes - 1
+    )
     order = np.random.default_rng(config.seed).permutation(trajectories.num_episodes)
-    return trajectories.select(np.sort(order[num_held_out:])), trajectories.select(np.sort(order[:num_held_out]))
+    return trajectories.select(np.sort(order[num_held_out:])), trajectories.select(
+        np.sort(order[:num_held_out])
+    )
 
 
 def _writable(checkpoint: str | os.PathLike[str]) -> Path:
@@ -387,10 +465,22 @@ def _writable(checkpoint: str | os.PathLike[str]) -> Path:
         raise CheckpointError(str(error)) from error
 
 
-def _fingerprint(model: Any, trajectories: Trajectories, validation: Trajectories | None, config: FitConfig) -> str:
-    """What a checkpoint is for: this model, from these weights where the fit is warm, this data, this configuration."""
+def _fingerprint(
+    model: Any, trajectories: Trajectories, validation: Trajectories | None, config: FitConfig
+) -> str:
+    """What a checkpoint is for.
+
+    This model, from these weights where the fit is warm, this data, this configuration.
+    """
     spaces = [str(model.observation_space), str(model.action_space)]
-    described = [type(model).__name__, asdict(model.config), model.seed, model.layout.to_json(), spaces, asdict(config)]
+    described = [
+        type(model).__name__,
+        asdict(model.config),
+        model.seed,
+        model.layout.to_json(),
+        spaces,
+        asdict(config),
+    ]
     digest = hashlib.sha256(json.dumps(described).encode())
     for episodes in (trajectories, validation):
         for item in fields(trajectories) if episodes is not None else ():

@@ -11,11 +11,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from wm_agents.config_checks import require_integers
 from wm_agents.errors import CheckpointError, ConfigError
-from wm_agents.fitted import check_fitted
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.trajectories import Trajectories
+from wm_agents.training.config_checks import require_integers
+from wm_agents.training.fitted import check_fitted
 from wm_agents.world_models.adapters import Layout, detect_layout, revise_layout
 from wm_agents.world_models.encoding import (
     ActionEncoder,
@@ -30,14 +29,16 @@ from wm_agents.world_models.encoding import (
 from wm_agents.world_models.fitting import FitConfig, FitReport
 from wm_agents.world_models.neural import NeuralModel
 from wm_agents.world_models.unrolling import Unrolled
+from wm_envs.data.trajectories import Trajectories
 
 
 class HistoryModel(Unrolled):
     """Shows a model the last `num_past` observations and actions beside the present observation.
 
-    The inner model works on vectors (present observation, earlier ones, earlier actions) whose earlier parts move up
-    exactly. `hidden[0]` holds the earlier parts [B, num_past * (O + action inputs)]; () stands for the beginning of an
-    episode, where the first observation is taken to have been there before, after actions of zeros.
+    The inner model works on vectors (present observation, earlier ones, earlier actions) whose
+    earlier parts move up exactly. `hidden[0]` holds the earlier parts [B, num_past * (O + action
+    inputs)]; () stands for the beginning of an episode, where the first observation is taken to
+    have been there before, after actions of zeros.
 
     Args:
         model_class: Such as DeterministicModel or EnsembleModel.
@@ -60,14 +61,18 @@ class HistoryModel(Unrolled):
     ) -> None:
         require_integers(None, num_past=num_past)
         if num_past < 1:
-            raise ConfigError(f"num_past is at least 1, got {num_past}: without a past use the model itself")
+            raise ConfigError(
+                f"num_past is at least 1, got {num_past}: without a past use the model itself"
+            )
         self.observation_space = observation_space
         self.action_space = action_space
         self.num_past = num_past
         self.num_features = observation_size(observation_space)
         num_acts = action_size(action_space)
         layout = self._stacked(Layout(self.num_features), num_acts)
-        self.model = model_class(self._stacked_space(num_acts), action_space, config, layout=layout, seed=seed)
+        self.model = model_class(
+            self._stacked_space(num_acts), action_space, config, layout=layout, seed=seed
+        )
 
     @property
     def encode_actions(self) -> ActionEncoder:
@@ -83,7 +88,9 @@ class HistoryModel(Unrolled):
     def is_fitted(self, value: bool) -> None:
         self.model.is_fitted = value
 
-    def fit(self, trajectories: Trajectories, config: FitConfig | None = None, **options: Any) -> FitReport:
+    def fit(
+        self, trajectories: Trajectories, config: FitConfig | None = None, **options: Any
+    ) -> FitReport:
         """Learn from recorded episodes; see `NeuralModel.fit`."""
         check_fit_spaces(trajectories, self.observation_space, self.action_space)
         validation = options.pop("validation", None)
@@ -96,7 +103,9 @@ class HistoryModel(Unrolled):
         if is_warm:
             self.model.given_layout = revise_layout(self.model.layout, stacked)
         else:
-            self.model.given_layout = self._stacked(detect_layout(trajectories), self.encode_actions.size)
+            self.model.given_layout = self._stacked(
+                detect_layout(trajectories), self.encode_actions.size
+            )
         return self.model.fit(stacked, config, validation=held_out, **options)
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
@@ -113,17 +122,29 @@ class HistoryModel(Unrolled):
     ) -> tuple[ModelState, Prediction]:
         """Imagine one step for actions [B] or [B, A]."""
         stacked = torch.cat([state.observations, state.hidden[0]], 1)
-        inner, prediction = self.model.step(ModelState(stacked, state.hidden[1:]), actions, generator)
-        observations, past = inner.observations[:, : self.num_features], inner.observations[:, self.num_features :]
-        return ModelState(observations, (past, *inner.hidden)), replace(prediction, observations=observations)
+        inner, prediction = self.model.step(
+            ModelState(stacked, state.hidden[1:]), actions, generator
+        )
+        observations, past = (
+            inner.observations[:, : self.num_features],
+            inner.observations[:, self.num_features :],
+        )
+        return ModelState(observations, (past, *inner.hidden)), replace(
+            prediction, observations=observations
+        )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the inner model and what surrounds it to one file and return its path."""
-        surroundings = {"observation_space": space_to_json(self.observation_space), "num_past": self.num_past}
+        surroundings = {
+            "observation_space": space_to_json(self.observation_space),
+            "num_past": self.num_past,
+        }
         return self.model.save(path, surroundings)
 
     @classmethod
-    def load(cls, model_class: type[NeuralModel], path: str | os.PathLike[str], *, device: str = "cpu") -> Self:
+    def load(
+        cls, model_class: type[NeuralModel], path: str | os.PathLike[str], *, device: str = "cpu"
+    ) -> Self:
         """Read a file that `save` wrote around a model of this class.
 
         Args:
@@ -137,10 +158,17 @@ class HistoryModel(Unrolled):
         """
         inner, surroundings = model_class.load_with_surroundings(path, device=device)
         try:
-            space, num_past = space_from_json(surroundings["observation_space"]), surroundings["num_past"]
-            num_stacked = (num_past + 1) * observation_size(space) + num_past * inner.encode_actions.size
+            space, num_past = (
+                space_from_json(surroundings["observation_space"]),
+                surroundings["num_past"],
+            )
+            num_stacked = (num_past + 1) * observation_size(
+                space
+            ) + num_past * inner.encode_actions.size
             if num_stacked != inner.num_features:
-                raise CheckpointError(f"{num_past} past steps make {num_stacked} features, not {inner.num_features}")
+                raise CheckpointError(
+                    f"{num_past} past steps make {num_stacked} features, not {inner.num_features}"
+                )
             model = cls(model_class, space, inner.action_space, num_past, inner.config)
         except Exception as error:  # what a foreign description leads to has no bounds
             raise CheckpointError(f"{path} does not describe a HistoryModel: {error!r}") from error
@@ -150,18 +178,33 @@ class HistoryModel(Unrolled):
     def _stacked_space(self, num_acts: int) -> spaces.Box:
         """The bounds of present and past observations, and none for encoded actions."""
         box = self.observation_space
-        bounds = (box.low, box.high) if isinstance(box, spaces.Box) else (np.zeros(self.num_features), np.ones(1))
+        bounds = (
+            (box.low, box.high)
+            if isinstance(box, spaces.Box)
+            else (np.zeros(self.num_features), np.ones(1))
+        )
         actions = np.full(self.num_past * num_acts, np.inf)
-        low, high = (np.tile(np.broadcast_to(bound, self.num_features), self.num_past + 1) for bound in bounds)
-        return spaces.Box(np.append(low, -actions).astype(np.float32), np.append(high, actions).astype(np.float32))
+        low, high = (
+            np.tile(np.broadcast_to(bound, self.num_features), self.num_past + 1)
+            for bound in bounds
+        )
+        return spaces.Box(
+            np.append(low, -actions).astype(np.float32), np.append(high, actions).astype(np.float32)
+        )
 
     def _stacked(self, layout: Layout, num_acts: int) -> Layout:
-        """The layout of the present observation, followed by what moves up: observations, then actions."""
+        """The layout of the present observation, followed by what moves up.
+
+        Observations, then actions.
+        """
         size, num_past = self.num_features, self.num_past
         shifted = [(column + size, column) for column in range(num_past * size)]
         first = size * (num_past + 1)
         newest = [(first + column, column) for column in range(num_acts)]
-        older = [(first + column + num_acts, first + column) for column in range((num_past - 1) * num_acts)]
+        older = [
+            (first + column + num_acts, first + column)
+            for column in range((num_past - 1) * num_acts)
+        ]
         return Layout(
             first + num_past * num_acts,
             circles=layout.circles,
@@ -176,10 +219,14 @@ class HistoryModel(Unrolled):
         rows = []
         for number in range(trajectories.num_episodes):
             first, length = trajectories.step_starts[number], trajectories.lengths[number]
-            rows.append(self._stack(trajectories.episode(number).observations, acts[first : first + length]))
+            rows.append(
+                self._stack(trajectories.episode(number).observations, acts[first : first + length])
+            )
         return replace(trajectories, observations=np.concatenate(rows))
 
-    def _stack(self, observations: np.ndarray[Any, Any], acts: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def _stack(
+        self, observations: np.ndarray[Any, Any], acts: np.ndarray[Any, Any]
+    ) -> np.ndarray[Any, Any]:
         """One episode [T + 1, O] with its encoded actions [T, a] as vectors of the inner model."""
         steps, past = np.arange(len(observations)), range(1, self.num_past + 1)
         before = [observations[np.maximum(steps - back, 0)] for back in past]

@@ -1,8 +1,9 @@
 """Imagination in a learned stochastic latent instead of in observations.
 
-An encoder gives the latent of an observation, a prior predicts the next latent from the present one and the action, and
-a consistency loss draws the two together, as in Hafner et al. 2021 (Mastering Atari with Discrete World Models,
-section 2.2, with Gaussian latents): KL(encoder || prior), the prior learning faster than the encoder.
+An encoder gives the latent of an observation, a prior predicts the next latent from the present one
+and the action, and a consistency loss draws the two together, as in Hafner et al. 2021 (Mastering
+Atari with Discrete World Models, section 2.2, with Gaussian latents): KL(encoder || prior), the
+prior learning faster than the encoder.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +14,12 @@ from torch import Tensor
 from wm_agents.networks import Affine, Perceptron, normal_like
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.encoding import check_observations
-from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
+from wm_agents.world_models.losses import (
+    PredictionWeights,
+    huber,
+    masked_mean,
+    weighted_cross_entropy,
+)
 from wm_agents.world_models.neural import NeuralModel, Rescaling
 from wm_agents.world_models.segments import Segment
 
@@ -23,7 +29,8 @@ class LatentWeights(PredictionWeights):
     """Weights of the loss terms, dimensionless.
 
     Attributes:
-        consistency: Divergence between the encoder's latents and those that were imagined, in nats per latent number.
+        consistency: Divergence between the encoder's latents and those that were imagined, in nats
+            per latent number.
     """
 
     consistency: float = 0.1
@@ -37,14 +44,16 @@ class LatentConfig:
         latent_size: Length of the latent.
         encoder_widths: Hidden units of each encoder layer.
         dynamics_widths: Hidden units of each layer from (latent, action) to the next latent.
-        decoder_widths: Hidden units of each layer from two successive latents to the difference of observations.
+        decoder_widths: Hidden units of each layer from two successive latents to the difference of
+            observations.
         reward_widths: Hidden units of the reward head, which sees both latents and the action.
         termination_widths: Hidden units of the termination head, which sees the same.
         activation: "elu", "relu", "silu" or "tanh".
         prior_share: Share of the consistency loss that moves the prior; the rest moves the encoder.
         smallest_log_std: Lower bound of the latents' log standard deviations; the upper one is 0.
         weights: Weights of the loss terms.
-        max_positive_weight: A termination counts as often as it is rarer than the rest, but at most this many times.
+        max_positive_weight: A termination counts as often as it is rarer than the rest, but at most
+            this many times.
     """
 
     latent_size: int = 32
@@ -63,7 +72,8 @@ class LatentConfig:
 class LatentModel(NeuralModel):
     """Encode once, then imagine latents; observations are decoded beside them and never fed back.
 
-    `hidden[0]` is the latent [B, latent_size]. Without a generator latents are means, with one they are drawn.
+    `hidden[0]` is the latent [B, latent_size]. Without a generator latents are means, with one they
+    are drawn.
     """
 
     kind = "latent world model"
@@ -71,7 +81,10 @@ class LatentModel(NeuralModel):
     config: LatentConfig
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:  # noqa: ARG002
-        """Observations [B, O] and their encoded latent; what was imagined before gives way to what is seen now."""
+        """Observations [B, O] and their encoded latent.
+
+        What was imagined before gives way to what is seen now.
+        """
         rows = check_observations(observations, self.num_features, self.device)
         return ModelState(rows, (self._encode(rows)[0],))
 
@@ -82,7 +95,9 @@ class LatentModel(NeuralModel):
         acts, latent = self.encode_actions(actions), state.hidden[0]
         mean, log_std = self._imagine(latent, acts)
         following = mean if generator is None else _draw(mean, log_std, generator)
-        after = self.decode(state.observations, self.decoder(torch.cat([latent, following], -1)), acts)
+        after = self.decode(
+            state.observations, self.decoder(torch.cat([latent, following], -1)), acts
+        )
         transition = torch.cat([latent, acts, following], -1)
         rewards = self.reward_scale.restore(self.reward_head(transition)).squeeze(-1)
         terminations = self.termination_probability(self.termination_head(transition).squeeze(-1))
@@ -99,7 +114,11 @@ class LatentModel(NeuralModel):
             mean, log_std = self._imagine(latent, acts[:, step])
             following = _draw(mean, log_std, generator)
             output = self.decoder(torch.cat([latent, following], -1))
-            errors.append((output - self.targets(present, segment.observations[:, step + 1])).square().mean(-1))
+            errors.append(
+                (output - self.targets(present, segment.observations[:, step + 1]))
+                .square()
+                .mean(-1)
+            )
             encoded = (seen_mean[:, step + 1], seen_log_std[:, step + 1])
             divergences.append(self._consistency(encoded, (mean, log_std)))
             transitions.append(torch.cat([latent, acts[:, step], following], -1))
@@ -110,25 +129,37 @@ class LatentModel(NeuralModel):
         end_errors = weighted_cross_entropy(logits, segment.terminations, self.positive_weight)
         return {
             "state": masked_mean(torch.stack(errors, 1), segment.mask),
-            "reward": masked_mean(huber(self.reward_head(heads).squeeze(-1), rewards), segment.mask),
+            "reward": masked_mean(
+                huber(self.reward_head(heads).squeeze(-1), rewards), segment.mask
+            ),
             "termination": masked_mean(end_errors, segment.mask),
             "consistency": masked_mean(torch.stack(divergences, 1), segment.mask),
         }
 
     def change_units(self, change: Rescaling) -> None:
-        """Change first and last layers so that they mean the same in other units; latents have none."""
+        """Change first and last layers so that they mean the same in other units.
+
+        Latents have none.
+        """
         latents = Affine.identity(self.config.latent_size, self.device)
         self.encoder.change_inputs(change.inputs)
         self.dynamics.change_inputs(Affine.join(latents, change.acts))
         self.decoder.change_outputs(change.targets)
-        for head, outputs in ((self.reward_head, change.reward), (self.termination_head, change.termination)):
+        for head, outputs in (
+            (self.reward_head, change.reward),
+            (self.termination_head, change.termination),
+        ):
             head.change_inputs(Affine.join(latents, change.acts, latents))
             head.change_outputs(outputs)
 
-    def _consistency(self, encoded: tuple[Tensor, Tensor], imagined: tuple[Tensor, Tensor]) -> Tensor:
+    def _consistency(
+        self, encoded: tuple[Tensor, Tensor], imagined: tuple[Tensor, Tensor]
+    ) -> Tensor:
         """The balanced divergence [B] (Hafner et al. 2021, algorithm 2)."""
         share = self.config.prior_share
-        return share * _divergence(_frozen(encoded), imagined) + (1 - share) * _divergence(encoded, _frozen(imagined))
+        return share * _divergence(_frozen(encoded), imagined) + (1 - share) * _divergence(
+            encoded, _frozen(imagined)
+        )
 
     def _encode(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         mean, raw = self.encoder(self.inputs(observations)).chunk(2, -1)
@@ -144,13 +175,19 @@ class LatentModel(NeuralModel):
     def _build(self, generator: torch.Generator) -> None:
         config, layout, size = self.config, self.layout, self.config.latent_size
         num_acts, activation = self.encode_actions.size, self.config.activation
-        self.encoder = Perceptron((layout.num_inputs, *config.encoder_widths, 2 * size), activation, generator)
-        self.dynamics = Perceptron((size + num_acts, *config.dynamics_widths, 2 * size), activation, generator, 0.1)
+        self.encoder = Perceptron(
+            (layout.num_inputs, *config.encoder_widths, 2 * size), activation, generator
+        )
+        self.dynamics = Perceptron(
+            (size + num_acts, *config.dynamics_widths, 2 * size), activation, generator, 0.1
+        )
         sizes = (2 * size, *config.decoder_widths, layout.num_targets)
         self.decoder = Perceptron(sizes, activation, generator, 0.1)
         transition = 2 * size + num_acts
         self.reward_head = Perceptron((transition, *config.reward_widths, 1), activation, generator)
-        self.termination_head = Perceptron((transition, *config.termination_widths, 1), activation, generator)
+        self.termination_head = Perceptron(
+            (transition, *config.termination_widths, 1), activation, generator
+        )
 
 
 def _draw(mean: Tensor, log_std: Tensor, generator: torch.Generator) -> Tensor:

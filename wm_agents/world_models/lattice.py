@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wm_agents.errors import TrajectoryError
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.normalisation import ROUNDING
+from wm_envs.data.trajectories import Trajectories
 
 _MOST_VALUES = 4096
 _FEW_VALUES = 32
@@ -72,7 +72,9 @@ class TokenCodec(nn.Module):
             else:
                 weights[feature.columns[0], number] = 1 / feature.quantum
                 offsets[number] = -feature.origin / feature.quantum
-                values[feature.columns[0]] = feature.origin + feature.quantum * np.arange(self.most_values)
+                values[feature.columns[0]] = feature.origin + feature.quantum * np.arange(
+                    self.most_values
+                )
         tensors = {
             "weights": torch.tensor(weights),
             "offsets": torch.tensor(offsets),
@@ -80,18 +82,26 @@ class TokenCodec(nn.Module):
             "feature_of_column": torch.tensor(feature_of_column),
             "last_values": torch.tensor([feature.num_values - 1 for feature in features]),
         }
-        for name, tensor in tensors.items():  # they follow from the features, so files need not hold them
+        for (
+            name,
+            tensor,
+        ) in tensors.items():  # they follow from the features, so files need not hold them
             self.register_buffer(name, tensor, persistent=False)
 
     def encode(self, observations: Tensor) -> Tensor:
-        """Tokens [..., F] of observations [..., O]; numbers off the lattice go to the nearest token."""
+        """Tokens [..., F] of observations [..., O].
+
+        Numbers off the lattice go to the nearest token.
+        """
         tokens = (observations.double() @ self.weights + self.offsets).round().long()
         return torch.minimum(tokens.clamp_min(0), self.last_values)
 
     def decode(self, tokens: Tensor) -> Tensor:
         """Observations [B, O] of tokens [B, F], exactly as they would be recorded."""
         by_column = tokens[:, self.feature_of_column]
-        return torch.gather(self.values.expand(len(tokens), -1, -1), 2, by_column[..., None]).squeeze(-1)
+        return torch.gather(
+            self.values.expand(len(tokens), -1, -1), 2, by_column[..., None]
+        ).squeeze(-1)
 
     @property
     def num_one_hots(self) -> int:
@@ -102,14 +112,21 @@ class TokenCodec(nn.Module):
     def one_hot_values(self) -> list[tuple[int, float]]:
         """What each number of `one_hots` says, as (column, value)."""
         features = [self.features[number] for number in self._few_valued]
-        return [(f.columns[0], f.origin + f.quantum * token) for f in features for token in range(f.num_values)]
+        return [
+            (f.columns[0], f.origin + f.quantum * token)
+            for f in features
+            for token in range(f.num_values)
+        ]
 
     def one_hots(self, observations: Tensor) -> list[Tensor]:
         """One-hots [..., K] of the numbers that take few values, since a network reads places better than sizes."""
         if not self._few_valued:
             return []
         tokens = self.encode(observations)
-        return [F.one_hot(tokens[..., number], self.features[number].num_values).float() for number in self._few_valued]
+        return [
+            F.one_hot(tokens[..., number], self.features[number].num_values).float()
+            for number in self._few_valued
+        ]
 
     @cached_property
     def _few_valued(self) -> tuple[int, ...]:
@@ -123,7 +140,8 @@ class TokenCodec(nn.Module):
 def detect_features(trajectories: Trajectories, space: gym.Space[object]) -> tuple[Feature, ...]:
     """Find one-hot groups and lattice-valued numbers.
 
-    Groups of one width that tile the observation are looked for first, then groups from left to right, then numbers.
+    Groups of one width that tile the observation are looked for first, then groups from left to
+    right, then numbers.
 
     Raises:
         TrajectoryError: A column takes values on no lattice.
@@ -134,7 +152,11 @@ def detect_features(trajectories: Trajectories, space: gym.Space[object]) -> tup
     groups = _equal_groups(rows) or _greedy_groups(rows)
     taken = {column for group in groups for column in group}
     features = [Feature(group, len(group)) for group in groups]
-    features += [_number(column, rows[:, column], space) for column in range(rows.shape[1]) if column not in taken]
+    features += [
+        _number(column, rows[:, column], space)
+        for column in range(rows.shape[1])
+        if column not in taken
+    ]
     return tuple(sorted(features, key=lambda feature: feature.columns))
 
 
@@ -200,7 +222,11 @@ def _number(column: int, values: NDArray[np.float32], space: gym.Space[object]) 
         high = _on_lattice(float(space.high.ravel()[column]), high, quantum)
     steps = (seen - low) / quantum
     num_values = round((high - low) / quantum) + 1
-    if np.abs(steps - np.round(steps)).max() > tolerance or tolerance > 0.25 or num_values > _MOST_VALUES:
+    if (
+        np.abs(steps - np.round(steps)).max() > tolerance
+        or tolerance > 0.25
+        or num_values > _MOST_VALUES
+    ):
         raise TrajectoryError(
             f"observations, column {column}: {len(seen)} different values on no lattice of at most {_MOST_VALUES} "
             "steps; token models predict one-hots, bits and integers, use a DeterministicModel or EnsembleModel here"

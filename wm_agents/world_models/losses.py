@@ -35,7 +35,9 @@ def weighted_sum(terms: Mapping[str, Tensor], weights: Any) -> Tensor:
         AssertionError: A term has no weight or a weight no term, which is a mistake in the model.
     """
     by_name = asdict(weights)
-    assert by_name.keys() == terms.keys(), f"loss terms {sorted(terms)} and weights {sorted(by_name)} differ"
+    assert by_name.keys() == terms.keys(), (
+        f"loss terms {sorted(terms)} and weights {sorted(by_name)} differ"
+    )
     return torch.stack([by_name[name] * term for name, term in terms.items()]).sum()
 
 
@@ -51,4 +53,6 @@ def huber(predictions: Tensor, targets: Tensor) -> Tensor:
 
 def weighted_cross_entropy(logits: Tensor, targets: Tensor, positive_weight: Tensor) -> Tensor:
     """Binary cross-entropy on logits, elementwise, where a positive target counts `positive_weight` times."""
-    return F.binary_cross_entropy_with_logits(logits, targets, pos_weight=positive_weight, reduction="none")
+    return F.binary_cross_entropy_with_logits(
+        logits, targets, pos_weight=positive_weight, reduction="none"
+    )

@@ -1,4 +1,7 @@
-"""What all neural world models share: spaces, layout, scales, fitting, and storage without pickle."""
+"""What all neural world models share.
+
+Spaces, layout, scales, fitting, and storage without pickle.
+"""
 
 import copy
 import os
@@ -14,12 +17,11 @@ from gymnasium import spaces
 from torch import Tensor
 
 from wm_agents.errors import CheckpointError
-from wm_agents.fitted import FittedModule
 from wm_agents.networks import Affine, choose_device
 from wm_agents.protocols import ModelState
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.fitted import FittedModule
 from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.adapters import Known, Layout, detect_layout, revise_layout
 from wm_agents.world_models.encoding import (
     ActionEncoder,
@@ -33,6 +35,7 @@ from wm_agents.world_models.fitting import FitConfig, FitReport, fit
 from wm_agents.world_models.normalisation import Standardiser, reading, writing
 from wm_agents.world_models.segments import Segment, SegmentSource
 from wm_agents.world_models.unrolling import Unrolled
+from wm_envs.data.trajectories import Trajectories
 
 _ROOM = 2.0  # imagination may leave the recorded range by this many times its width
 _FAR = 1e6  # a declared bound beyond so many times the recorded width is none
@@ -76,21 +79,26 @@ class Rescaling:
 class NeuralModel(Unrolled, FittedModule):
     """A world model with networks; a subclass builds them in `_build` and gives `step` and `loss`.
 
-    Parameters require gradients only inside `fit`, so predictions carry no graph unless the actions or observations do
-    (as in planning by gradient).
+    Parameters require gradients only inside `fit`, so predictions carry no graph unless the actions
+    or observations do (as in planning by gradient).
 
     Args:
         observation_space: Discrete or one-dimensional Box.
         action_space: Discrete or one-dimensional Box.
         config: The subclass's frozen dataclass; None takes its defaults.
-        layout: What is known about observations; None detects it from the first data that the model is fitted to.
+        layout: What is known about observations; None detects it from the first data that the model
+            is fitted to.
         seed: Draws the initial weights.
     """
 
     needs_fit: ClassVar[tuple[str, ...]] = ("start", "step")
     kind: ClassVar[str]
     num_members = 1  # how many independent batches a loss takes
-    selection_terms: ClassVar[tuple[str, ...]] = ("state", "reward", "termination")  # what held-out losses sum up
+    selection_terms: ClassVar[tuple[str, ...]] = (
+        "state",
+        "reward",
+        "termination",
+    )  # what held-out losses sum up
     num_context = 0  # recorded steps that a loss shows the model before it has to imagine
     has_memory = False  # whether losses begin with what `remember` gives
     config_class: ClassVar[type[Any]]
@@ -142,11 +150,17 @@ class NeuralModel(Unrolled, FittedModule):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
-        """The state from which imagination begins: observations [B, O]; models without memory ignore `hidden`."""
+        """The state from which imagination begins: observations [B, O].
+
+        Models without memory ignore `hidden`.
+        """
         return ModelState(check_observations(observations, self.num_features, self.device), hidden)
 
     def loss(self, segment: Segment, generator: torch.Generator) -> dict[str, Tensor]:
-        """The named loss terms of a segment, whose weights are `config.weights`; a subclass gives them."""
+        """The named loss terms of a segment, whose weights are `config.weights`.
+
+        A subclass gives them.
+        """
         raise NotImplementedError
 
     def fit(
@@ -161,21 +175,23 @@ class NeuralModel(Unrolled, FittedModule):
     ) -> FitReport:
         """Learn from recorded episodes, afresh each time unless `config.is_warm_start`.
 
-        A warm start measures units anew as well: what was constant in earlier data may vary in these. Give it all
+        A warm start measures units anew as well: what was constant in earlier data may vary in
+            these. Give it all
         episodes, the earlier ones among them, since weights forget what they are no longer shown.
 
         Args:
             trajectories: What to learn from.
             config: How; None takes `FitConfig()`.
             validation: Held-out episodes; None sets `config.holdout` of the episodes aside.
-            checkpoint: A file to which progress is saved, and from which an interrupted fit goes on exactly; or a
-                `CheckpointManager`, which keeps several.
+            checkpoint: A file to which progress is saved, and from which an interrupted fit goes on
+                exactly; or a `CheckpointManager`, which keeps several.
             progress: Show a progress bar; None shows it on a terminal only.
             on_evaluation: Called with the number of updates and the held-out figures.
 
         Raises:
             SpaceError: The trajectories do not fit the spaces.
-            NonFiniteError: A loss or gradient is not finite; the weights are those of the last good evaluation.
+            NonFiniteError: A loss or gradient is not finite; the weights are those of the last good
+                evaluation.
         """
         check_fit_spaces(trajectories, self.observation_space, self.action_space)
         return fit(
@@ -189,18 +205,27 @@ class NeuralModel(Unrolled, FittedModule):
         )
 
     def for_all_members(self, segment: Segment) -> Segment:
-        """The segment as `loss` takes it when all members are to see the same; a subclass with members repeats it."""
+        """The segment as `loss` takes it when all members are to see the same.
+
+        A subclass with members repeats it.
+        """
         return segment
 
     def finish(self, held_out: Trajectories | None) -> None:
-        """What follows the last update, such as calibration on the held-out episodes; None where there are none."""
+        """What follows the last update, such as calibration on the held-out episodes.
+
+        None where there are none.
+        """
 
     def remember(self, source: SegmentSource) -> Tensor | None:  # noqa: ARG002
         """What the model remembers before each recorded step [S, M]; None without memory."""
         return None
 
     def initialise(self, trajectories: Trajectories) -> None:
-        """Draw the weights afresh and take layout and scales from the data; `fit` calls it unless it is warm."""
+        """Draw the weights afresh and take layout and scales from the data.
+
+        `fit` calls it unless it is warm.
+        """
         self._arrange(self.given_layout or detect_layout(trajectories))
         if not self.layout.actions:  # there observations hold actions, in the unit that is in use
             self.encode_actions = ActionEncoder(self.action_space).to(self.device)
@@ -224,7 +249,10 @@ class NeuralModel(Unrolled, FittedModule):
         self._renew_heads(before)
 
     def change_units(self, change: Rescaling) -> None:
-        """Change first and last layers so that they mean the same in other units; a subclass gives it."""
+        """Change first and last layers so that they mean the same in other units.
+
+        A subclass gives it.
+        """
         raise NotImplementedError
 
     @property
@@ -234,7 +262,14 @@ class NeuralModel(Unrolled, FittedModule):
 
     def _measurements(self) -> dict[str, Any]:
         """A copy of everything that was measured."""
-        names = ["layout", "input_scale", "target_scale", "reward_scale", "positive_weight", "has_terminations"]
+        names = [
+            "layout",
+            "input_scale",
+            "target_scale",
+            "reward_scale",
+            "positive_weight",
+            "has_terminations",
+        ]
         names += ["low", "high", *(["outcome_scale"] if self.layout.for_outcomes else [])]
         return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
@@ -269,7 +304,9 @@ class NeuralModel(Unrolled, FittedModule):
     def _target_sources(self, layout: Layout) -> list[int | None]:
         """Which of the targets of another layout each target is."""
         columns = list(layout.target_columns)
-        return [columns.index(name) if name in columns else None for name in self.layout.target_columns]
+        return [
+            columns.index(name) if name in columns else None for name in self.layout.target_columns
+        ]
 
     def _rescaling(self, before: dict[str, Any], acts: Affine) -> Rescaling:
         """From what was measured before to what is measured now."""
@@ -277,13 +314,20 @@ class NeuralModel(Unrolled, FittedModule):
         parts = [inputs]
         if before["layout"].circles:
             circles = self.layout.circles
-            kept = [circles.index(pair) if pair in circles else None for pair in before["layout"].circles]
+            kept = [
+                circles.index(pair) if pair in circles else None
+                for pair in before["layout"].circles
+            ]
             parts.append(selection(kept, len(circles), self.device))
         if self.layout.for_outcomes:
             parts.append(reading(before["outcome_scale"], self.outcome_scale))
-        targets = writing(before["target_scale"], self.target_scale, self._target_sources(before["layout"]))
+        targets = writing(
+            before["target_scale"], self.target_scale, self._target_sources(before["layout"])
+        )
         reward = writing(before["reward_scale"], self.reward_scale)
-        shift = torch.log(self.positive_weight.double()) - torch.log(before["positive_weight"].double())
+        shift = torch.log(self.positive_weight.double()) - torch.log(
+            before["positive_weight"].double()
+        )
         return Rescaling(
             acts=acts,
             inputs=inputs,
@@ -302,10 +346,15 @@ class NeuralModel(Unrolled, FittedModule):
         after = torch.as_tensor(trajectories.next_observations, device=self.device)
         measure(self.input_scale, self.layout.inputs(seen))
         sizes = self.layout.target_sizes(seen) if self.layout.num_targets else None
-        measure(self.target_scale, self.layout.targets(before, after), is_centred=False, sizes=sizes)
+        measure(
+            self.target_scale, self.layout.targets(before, after), is_centred=False, sizes=sizes
+        )
         if self.layout.for_outcomes:
             measure(self.outcome_scale, self.layout.outcome_columns(seen))
-        measure(self.reward_scale, torch.as_tensor(trajectories.rewards, device=self.device)[:, None].float())
+        measure(
+            self.reward_scale,
+            torch.as_tensor(trajectories.rewards, device=self.device)[:, None].float(),
+        )
         self._bound(seen)
         positives = int(trajectories.terminations.sum())
         self.has_terminations.fill_(positives > 0)
@@ -319,11 +368,17 @@ class NeuralModel(Unrolled, FittedModule):
         return torch.clamp(after, self.low, self.high)
 
     def inputs(self, observations: Tensor) -> Tensor:
-        """What a network sees [..., I] of observations [..., O]: the layout's view of them, standardised."""
+        """What a network sees [..., I] of observations [..., O].
+
+        The layout's view of them, standardised.
+        """
         return self.input_scale.normalise(self.layout.inputs(observations))
 
     def outcome_inputs(self, observations: Tensor) -> Tensor:
-        """What the heads see: `inputs`, of circles the angles themselves, and the columns that are theirs alone."""
+        """What the heads see.
+
+        `inputs`, of circles the angles themselves, and the columns that are theirs alone.
+        """
         parts = [self.inputs(observations)]
         if self.layout.circles:
             parts.append(self.layout.turns(observations))
@@ -344,7 +399,9 @@ class NeuralModel(Unrolled, FittedModule):
         """Probabilities of logits that were trained with a positive weight, with its exaggeration taken back."""
         return torch.sigmoid(logits - torch.log(self.positive_weight)) * self.has_terminations
 
-    def save(self, path: str | os.PathLike[str], surroundings: dict[str, Any] | None = None) -> Path:
+    def save(
+        self, path: str | os.PathLike[str], surroundings: dict[str, Any] | None = None
+    ) -> Path:
         """Write weights, scales and configuration to one file (safetensors with JSON) and return its path.
 
         Args:
@@ -366,13 +423,16 @@ class NeuralModel(Unrolled, FittedModule):
         return save_checkpoint(Path(path), self.state_dict(), metadata)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, known: tuple[Known, ...] = (), device: str = "cpu") -> Self:
+    def load(
+        cls, path: str | os.PathLike[str], *, known: tuple[Known, ...] = (), device: str = "cpu"
+    ) -> Self:
         """Read a file that `save` wrote, wherever the model was fitted.
 
         Args:
             path: The file.
             known: The layout's `known` columns, whose functions no file holds.
-            device: Where the model goes: the CPU, as a new model does, or "auto" for an accelerator where there is one.
+            device: Where the model goes: the CPU, as a new model does, or "auto" for an accelerator
+                where there is one.
 
         Raises:
             CheckpointError: The file is damaged or of another kind of model.
@@ -384,7 +444,10 @@ class NeuralModel(Unrolled, FittedModule):
     def load_with_surroundings(
         cls, path: str | os.PathLike[str], *, known: tuple[Known, ...] = (), device: str = "cpu"
     ) -> tuple[Self, dict[str, Any]]:
-        """The model of a file and the `surroundings` that `save` was given; arguments and errors as for `load`."""
+        """The model of a file and the `surroundings` that `save` was given.
+
+        Arguments and errors as for `load`.
+        """
         chosen = choose_device(device)
         stored = load_checkpoint(Path(path), kind=cls.kind)
         metadata = stored.metadata
@@ -394,12 +457,15 @@ class NeuralModel(Unrolled, FittedModule):
             num_features = observation_size(space_from_json(metadata["observation_space"]))
             check_counts({"num_features": num_features}, stored.tensors)
             if metadata["layout"]["num_features"] != num_features:
-                raise CheckpointError(f"the layout has other features than the {num_features} of the observation space")
+                raise CheckpointError(
+                    f"the layout has other features than the {num_features} of the observation space"
+                )
             with torch.device("meta"):
                 check_shapes(cls._described(metadata, known), stored.tensors)
             model = cls._described(metadata, known)
             model.load_state_dict(stored.tensors)
-            # A file of a model that was never fitted does not make it one that was; older files do not say.
+            # A file of a model that was never fitted does not make it one that was; older files do
+            # not say.
             model.is_fitted = bool(metadata.get("is_fitted", True))
             surroundings: dict[str, Any] = metadata["surroundings"]
         return model.to(chosen), surroundings
@@ -441,13 +507,18 @@ class NeuralModel(Unrolled, FittedModule):
         self.requires_grad_(False)
 
     def _bound(self, seen: Tensor) -> None:
-        """Bounds of imagination: the space's where the data keep to them, else the recorded range and some room."""
+        """Bounds of imagination.
+
+        The space's where the data keep to them, else the recorded range and some room.
+        """
         lowest, highest = seen.amin(0), seen.amax(0)
         width = highest - lowest
         low, high = lowest - _ROOM * width, highest + _ROOM * width
         if isinstance(self.observation_space, spaces.Box):
             # A constant has no width to compare with: any finite bound serves.
-            reach = torch.where(width > 0, _FAR * width, torch.full_like(width, torch.finfo(width.dtype).max))
+            reach = torch.where(
+                width > 0, _FAR * width, torch.full_like(width, torch.finfo(width.dtype).max)
+            )
             declared = torch.as_tensor(self.observation_space.low, device=self.device).float()
             low = torch.where((declared <= lowest) & (lowest - declared < reach), declared, low)
             declared = torch.as_tensor(self.observation_space.high, device=self.device).float()
@@ -462,19 +533,29 @@ def selection(sources: list[int | None], num_inputs: int, device: torch.device) 
     for place, source in enumerate(sources):
         if source is not None:
             matrix[place, source] = 1.0
-    return Affine(matrix, torch.zeros_like(matrix[:, 0]) if num_inputs else matrix.new_zeros(len(sources)))
+    return Affine(
+        matrix, torch.zeros_like(matrix[:, 0]) if num_inputs else matrix.new_zeros(len(sources))
+    )
 
 
 def _of_log_variances(outputs: Affine) -> Affine:
-    """What a change of outputs does to the logarithms of their variances; what was constant begins at 0."""
+    """What a change of outputs does to the logarithms of their variances.
+
+    What was constant begins at 0.
+    """
     scale = outputs.matrix.sum(1)
     is_kept = scale > 0
-    shift = torch.where(is_kept, 2 * torch.log(torch.where(is_kept, scale, torch.ones_like(scale))), 0.0)
+    shift = torch.where(
+        is_kept, 2 * torch.log(torch.where(is_kept, scale, torch.ones_like(scale))), 0.0
+    )
     return Affine((outputs.matrix > 0).double(), shift)
 
 
 def config_from_json(config_class: type[Any], description: dict[str, Any]) -> Any:
-    """A frozen configuration from its `asdict`; lists become tuples and nested dataclasses are rebuilt."""
+    """A frozen configuration from its `asdict`.
+
+    Lists become tuples and nested dataclasses are rebuilt.
+    """
     defaults = config_class()
     values = {}
     for field in fields(config_class):

@@ -1,4 +1,7 @@
-"""Per-feature standardisation that is part of a model: fitted on training data, saved with the weights."""
+"""Per-feature standardisation that is part of a model.
+
+Fitted on training data, saved with the weights.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +21,9 @@ def spread(rows: Tensor, mean: Tensor, sizes: Tensor | None = None) -> Tensor:
     Args:
         rows: [N, F].
         mean: [F].
-        sizes: The size [F] of the recorded numbers that the rows were computed from, which is what rounding is relative
-            to: the difference of two large numbers is small. None takes the rows' own.
+        sizes: The size [F] of the recorded numbers that the rows were computed from, which is what
+            rounding is relative to: the difference of two large numbers is small. None takes the
+                rows' own.
     """
     exact = rows.double()  # the float32 variance of a large constant is not 0
     std = ((exact - mean).square().mean(0)).sqrt()
@@ -40,8 +44,9 @@ def units(rows: Tensor) -> tuple[Tensor, Tensor]:
 class Standardiser(nn.Module):
     """Shifts and scales the last axis to mean 0 and standard deviation 1.
 
-    A feature that is constant in the data is only shifted: dividing by its standard deviation of (almost) 0 would blow
-    up the first value that differs. Restored, it is that constant whatever a network says.
+    A feature that is constant in the data is only shifted: dividing by its standard deviation of
+    (almost) 0 would blow up the first value that differs. Restored, it is that constant whatever a
+    network says.
 
     Args:
         num_features: Size of the last axis, F.
@@ -65,7 +70,9 @@ class Standardiser(nn.Module):
             is_centred: False keeps 0 as the mean.
             sizes: See `spread`.
         """
-        mean = rows.double().mean(0) if is_centred else torch.zeros_like(rows[0], dtype=torch.float64)
+        mean = (
+            rows.double().mean(0) if is_centred else torch.zeros_like(rows[0], dtype=torch.float64)
+        )
         self.mean.copy_(mean)
         spreads = spread(rows, mean, sizes)
         self.span.copy_(spreads)
@@ -74,8 +81,8 @@ class Standardiser(nn.Module):
     def refit(self, rows: Tensor, is_centred: bool = True, sizes: Tensor | None = None) -> None:
         """Measure again for a warm start, on top of what was measured before.
 
-        What does not vary in these rows but did before keeps its units, and what varies far less than before is not
-        magnified: the new rows may be few and show but a part of the world.
+        What does not vary in these rows but did before keeps its units, and what varies far less
+        than before is not magnified: the new rows may be few and show but a part of the world.
         """
         mean, std, span = self.mean.clone(), self.std.clone(), self.span.clone()
         self.fit(rows, is_centred, sizes)
@@ -97,12 +104,15 @@ class Standardiser(nn.Module):
 def reading(old: Standardiser, new: Standardiser) -> Affine:
     """From what `new.normalise` gives to what `old.normalise` gave.
 
-    What was constant before, or next to it, is read as that constant: no weight has learned anything about it.
+    What was constant before, or next to it, is read as that constant: no weight has learned
+    anything about it.
     """
     return change_of_units((old.mean, old.std), (new.mean, new.std), old.span > 0)
 
 
-def change_of_units(old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], is_learned: Tensor) -> Affine:
+def change_of_units(
+    old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], is_learned: Tensor
+) -> Affine:
     """From (x - mean) / std in new units to the same in old ones, both (mean [F], std [F]).
 
     Args:
@@ -110,7 +120,9 @@ def change_of_units(old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], is_l
         new: What they are to read.
         is_learned: Features [F] that varied before; others are read as their old mean.
     """
-    (old_mean, old_std), (new_mean, new_std) = ((mean.double(), std.double()) for mean, std in (old, new))
+    (old_mean, old_std), (new_mean, new_std) = (
+        (mean.double(), std.double()) for mean, std in (old, new)
+    )
     ratio = new_std / old_std
     is_kept = is_learned & (ratio <= MAX_GROWTH)
     zero = torch.zeros_like(ratio)
@@ -118,13 +130,16 @@ def change_of_units(old: tuple[Tensor, Tensor], new: tuple[Tensor, Tensor], is_l
     return Affine(torch.diag(torch.where(is_kept, ratio, zero)), shift)
 
 
-def writing(old: Standardiser, new: Standardiser, sources: list[int | None] | None = None) -> Affine:
+def writing(
+    old: Standardiser, new: Standardiser, sources: list[int | None] | None = None
+) -> Affine:
     """From outputs that `old.restore` read to outputs that `new.restore` reads as the same values.
 
     Args:
         old: Of F outputs.
         new: Of G outputs.
-        sources: Which old output each new one was; None for one that was not there, which begins at 0.
+        sources: Which old output each new one was; None for one that was not there, which begins at
+            0.
     """
     sources = list(range(len(old.mean))) if sources is None else sources
     matrix = torch.zeros(len(sources), len(old.mean), dtype=torch.float64, device=old.mean.device)

@@ -1,4 +1,7 @@
-"""How an `ObjectModel` learns: each part by itself, from recorded situations and symbols to recorded tokens."""
+"""How an `ObjectModel` learns.
+
+Each part by itself, from recorded situations and symbols to recorded tokens.
+"""
 
 import math
 from dataclasses import asdict
@@ -11,8 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.config_checks import require_integers
 from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
+from wm_agents.training.config_checks import require_integers
 from wm_agents.training.finite import descend, require_finite
 from wm_agents.training.progress import ProgressBar
 from wm_agents.training.progress import progress as progress_bar
@@ -64,10 +67,14 @@ def fit_parts(
         rows = torch.from_numpy(table.encode(symbols)), torch.from_numpy(tokens), weights
         examples.append((PartReader(table, codec, situations), rows))
     model.arrange([reader for reader, _ in examples])
-    losses = _Training(model, [rows for _, rows in examples], checkpoints, checkpoint_every).run(shows)
+    losses = _Training(model, [rows for _, rows in examples], checkpoints, checkpoint_every).run(
+        shows
+    )
     model.requires_grad_(False)
     model.eval()
-    return figures | {f"{name}_loss": loss for name, loss in zip(model.view.parts, losses, strict=True)}
+    return figures | {
+        f"{name}_loss": loss for name, loss in zip(model.view.parts, losses, strict=True)
+    }
 
 
 def _weights(is_known: NDArray[np.bool_], known_share: float) -> Tensor:
@@ -91,7 +98,11 @@ class _Training:
     """
 
     def __init__(
-        self, model: ObjectModel, rows: list[Rows], checkpoints: CheckpointManager | None, checkpoint_every: int
+        self,
+        model: ObjectModel,
+        rows: list[Rows],
+        checkpoints: CheckpointManager | None,
+        checkpoint_every: int,
     ) -> None:
         self.model, self.rows = model, rows
         self.checkpoints, self.checkpoint_every = checkpoints, checkpoint_every
@@ -123,7 +134,9 @@ class _Training:
         config, network = self.model.config, self.model.network(self.part)
         symbols, tokens, weights = self.rows[self.part]
         generator = torch.Generator().manual_seed(self._part_seed)
-        drawn = torch.multinomial(weights, config.num_updates * config.batch_size, True, generator=generator)
+        drawn = torch.multinomial(
+            weights, config.num_updates * config.batch_size, True, generator=generator
+        )
         network.train()
         for rows in drawn.split(config.batch_size)[self.update :]:
             self.optimizer.param_groups[0]["lr"] = _learning_rate(config, self.update)
@@ -142,7 +155,9 @@ class _Training:
 
     def _new_optimizer(self) -> torch.optim.AdamW:
         config, parameters = self.model.config, self.model.network(self.part).parameters()
-        return torch.optim.AdamW(parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True)
+        return torch.optim.AdamW(
+            parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
 
     def _save(self) -> None:
         if self.checkpoints is None:
@@ -190,4 +205,8 @@ def _facts(model: ObjectModel, rows: list[Rows]) -> dict[str, Any]:
 
 def _learning_rate(config: ObjectConfig, update: int) -> float:
     warm = min(1.0, (update + 1) / _NUM_WARMUP)
-    return config.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * update / config.num_updates)))
+    return (
+        config.learning_rate
+        * warm
+        * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * update / config.num_updates)))
+    )

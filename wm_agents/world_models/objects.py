@@ -1,10 +1,11 @@
 """Worlds of moving things: each value that changes is looked up or classified, one after the other.
 
-A view, given with the environment, says which values change (the parts of the world), what is expected of each if
-nothing happens, and in which situation it is: a number that should have one outcome relative to what is expected.
-Situations that had one outcome whenever they were recorded are looked up. Everything else is classified by a small
-network per part, which reads symbols (integers that name a place in a table of embeddings). Later parts see what was
-decided for earlier ones, so that a drawn future can happen as a whole; whatever is chosen is decoded exactly.
+A view, given with the environment, says which values change (the parts of the world), what is
+expected of each if nothing happens, and in which situation it is: a number that should have one
+outcome relative to what is expected. Situations that had one outcome whenever they were recorded
+are looked up. Everything else is classified by a small network per part, which reads symbols
+(integers that name a place in a table of embeddings). Later parts see what was decided for earlier
+ones, so that a drawn future can happen as a whole; whatever is chosen is decoded exactly.
 """
 
 import os
@@ -20,14 +21,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wm_agents.errors import SpaceError
-from wm_agents.fitted import FittedModule
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.fitted import FittedModule
 from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.encoding import check_fit_spaces, check_observations
 from wm_agents.world_models.symbols import PartReader, SymbolNetwork
 from wm_agents.world_models.unrolling import Unrolled
+from wm_envs.data.trajectories import Trajectories
 
 Array = NDArray[Any]
 
@@ -57,10 +58,15 @@ class PartView(Protocol):
     def memory_size(self) -> int: ...  # noqa: D102
 
     def begin(self, observations: Array) -> NDArray[np.int32]:
-        """Memories [B, M] of observations [B, O] alone; raises ValueError for observations of another layout."""
+        """Memories [B, M] of observations [B, O] alone.
+
+        Raises ValueError for observations of another layout.
+        """
         ...
 
-    def remember(self, observations: Array, actions: Array, lengths: Array) -> tuple[NDArray[np.int32], Array]:
+    def remember(
+        self, observations: Array, actions: Array, lengths: Array
+    ) -> tuple[NDArray[np.int32], Array]:
         """Memories [S, M] before each step of episodes laid end to end, and the parts [S, D] after it."""
         ...
 
@@ -70,7 +76,9 @@ class PartView(Protocol):
         """What is expected of a part [B], and the number [B] of the situation that it is in, 0 where it has none."""
         ...
 
-    def symbols(self, part: int, memories: Array, actions: Array, decided: Array) -> tuple[NDArray[np.int32], int]:
+    def symbols(
+        self, part: int, memories: Array, actions: Array, decided: Array
+    ) -> tuple[NDArray[np.int32], int]:
         """What a part's network reads [B, K], and how many different symbols there can be."""
         ...
 
@@ -102,8 +110,10 @@ class ObjectConfig:
         fewest: Situations recorded less often than this are not looked up.
         fewest_symbols: Symbols recorded less often than this are not told apart.
         purity: Share of equal outcomes from which on a situation is looked up; above 1 nothing is.
-        known_share: Share of each batch that the network sees of what is looked up, so that it can stand in elsewhere.
-        longest_step: A part that ends at most this far from what is expected is predicted as a difference to it.
+        known_share: Share of each batch that the network sees of what is looked up, so that it can
+            stand in elsewhere.
+        longest_step: A part that ends at most this far from what is expected is predicted as a
+            difference to it.
     """
 
     width: int = 128
@@ -123,8 +133,9 @@ class ObjectConfig:
 class ObjectModel(Unrolled, FittedModule):
     """A world model of parts, situations and symbols.
 
-    Without a generator each value is the likeliest one; with one it is drawn. `hidden` is (memory [B, M], action [B]):
-    what preceded the newest observation and the action that led to it, -1 at the beginning.
+    Without a generator each value is the likeliest one; with one it is drawn. `hidden` is (memory
+    [B, M], action [B]): what preceded the newest observation and the action that led to it, -1 at
+    the beginning.
 
     Args:
         observation_space: One-dimensional Box of the view's size.
@@ -149,7 +160,9 @@ class ObjectModel(Unrolled, FittedModule):
         if not isinstance(action_space, spaces.Discrete):
             raise SpaceError(f"object models serve Discrete actions, got {action_space}")
         if observation_space.shape != (view.observation_size,):
-            raise SpaceError(f"the view reads observations of size {view.observation_size}, got {observation_space}")
+            raise SpaceError(
+                f"the view reads observations of size {view.observation_size}, got {observation_space}"
+            )
         self.observation_space, self.action_space = observation_space, action_space
         self.first_action, self.num_actions = int(action_space.start), int(action_space.n)
         self.view, self.config, self.seed = view, config or ObjectConfig(), seed
@@ -164,7 +177,10 @@ class ObjectModel(Unrolled, FittedModule):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
-        """Observations [B, O], alone or with what preceded them; raises SpaceError for another layout."""
+        """Observations [B, O], alone or with what preceded them.
+
+        Raises SpaceError for another layout.
+        """
         rows = check_observations(observations, self.view.observation_size, torch.device("cpu"))
         if not hidden:
             hidden = (self._begin(rows), torch.full((len(rows),), -1))
@@ -174,7 +190,9 @@ class ObjectModel(Unrolled, FittedModule):
         """The state before every recorded step [S], with all that preceded it in its episode."""
         memories, _ = self._remember(trajectories)
         seen = trajectories.observations[trajectories.observation_of_step]
-        return ModelState(torch.from_numpy(seen), (torch.from_numpy(memories), torch.full((len(seen),), -1)))
+        return ModelState(
+            torch.from_numpy(seen), (torch.from_numpy(memories), torch.full((len(seen),), -1))
+        )
 
     @torch.no_grad()
     def step(
@@ -182,18 +200,28 @@ class ObjectModel(Unrolled, FittedModule):
     ) -> tuple[ModelState, Prediction]:
         """Imagine one step for actions [B]; raises SpaceError for one outside the action space."""
         acts = actions.numpy().astype(np.int64) - self.first_action
-        if len(acts) and not 0 <= acts.min() <= acts.max() < self.num_actions:  # views look up what an action does
-            raise SpaceError(f"expected actions of {self.action_space}, got {actions.min()} to {actions.max()}")
+        if (
+            len(acts) and not 0 <= acts.min() <= acts.max() < self.num_actions
+        ):  # views look up what an action does
+            raise SpaceError(
+                f"expected actions of {self.action_space}, got {actions.min()} to {actions.max()}"
+            )
         present = self.view.present(state.observations.numpy())
         memories = self.view.advance(state.hidden[0].numpy(), state.hidden[1].numpy(), present)
         decided = self.decide(memories, acts, present, generator)
-        observations = torch.from_numpy(self.view.observations(self.view.advance(memories, acts, decided)))
+        observations = torch.from_numpy(
+            self.view.observations(self.view.advance(memories, acts, decided))
+        )
         rewards, terminations = self.outcomes(present, decided)
         hidden = (torch.from_numpy(memories), torch.from_numpy(acts))
-        prediction = Prediction(observations, torch.from_numpy(rewards), torch.from_numpy(terminations))
+        prediction = Prediction(
+            observations, torch.from_numpy(rewards), torch.from_numpy(terminations)
+        )
         return ModelState(observations, hidden), prediction
 
-    def decide(self, memories: Array, acts: Array, present: Array, generator: torch.Generator | None) -> Array:
+    def decide(
+        self, memories: Array, acts: Array, present: Array, generator: torch.Generator | None
+    ) -> Array:
         """The next values [B, D], part by part."""
         decided = present.copy()
         for part, reader in enumerate(self.readers):
@@ -213,7 +241,9 @@ class ObjectModel(Unrolled, FittedModule):
         assert isinstance(network, SymbolNetwork)
         return network
 
-    def outcomes(self, present: Array, decided: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def outcomes(
+        self, present: Array, decided: Array
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Rewards [B] and terminations [B] of a change of values."""
         parts = list(self.view.outcomes)
         rewards = ((decided - present)[:, parts] @ self.reward_weights).astype(np.float32)
@@ -235,12 +265,13 @@ class ObjectModel(Unrolled, FittedModule):
         Args:
             trajectories: What to learn from.
             progress: Show a progress bar; None shows it on a terminal only.
-            checkpoints: Where to save. The same call goes on from the newest checkpoint there, to the bit as if it had
-                never stopped.
+            checkpoints: Where to save. The same call goes on from the newest checkpoint there, to
+                the bit as if it had never stopped.
             checkpoint_every: In updates; the end of each part is saved too.
 
         Returns:
-            For each part the share of the steps that are looked up, `<part>_known`, and the network's loss at the end.
+            For each part the share of the steps that are looked up, `<part>_known`, and the
+            network's loss at the end.
 
         Raises:
             SpaceError: The trajectories do not fit the spaces or the view.
@@ -256,7 +287,9 @@ class ObjectModel(Unrolled, FittedModule):
         self._fit_outcomes(before, decided, trajectories)
         actions = trajectories.actions - self.first_action
         self.is_fitted = False
-        figures = fit_parts(self, memories, actions, before, decided, progress, checkpoints, checkpoint_every)
+        figures = fit_parts(
+            self, memories, actions, before, decided, progress, checkpoints, checkpoint_every
+        )
         self.is_fitted = True
         return figures
 
@@ -291,11 +324,20 @@ class ObjectModel(Unrolled, FittedModule):
         action_space: gym.Space[Any],
         view: PartView,
     ) -> Self:
-        """Read a file that `save` wrote, for the same spaces and view; raises CheckpointError when it is damaged."""
+        """Read a file that `save` wrote, for the same spaces and view.
+
+        Raises CheckpointError when it is damaged.
+        """
         stored = load_checkpoint(Path(path), kind=_KIND)
         with reading_description(path, "an object model of this view"):
             data = stored.metadata
-            model = cls(observation_space, action_space, view, ObjectConfig(**data["config"]), seed=data["seed"])
+            model = cls(
+                observation_space,
+                action_space,
+                view,
+                ObjectConfig(**data["config"]),
+                seed=data["seed"],
+            )
             readers = [PartReader.from_json(reader) for reader in data["readers"]]
             check_counts(data["config"], stored.tensors)
             with torch.device("meta"):  # first without memory
@@ -320,13 +362,21 @@ class ObjectModel(Unrolled, FittedModule):
         return self.view.remember(trajectories.observations, actions, trajectories.lengths)
 
     def _fit_outcomes(self, before: Array, after: Array, trajectories: Trajectories) -> None:
-        """Rewards as a linear function of the outcome's changes; endings as values that always end an episode."""
+        """Rewards as a linear function of the outcome's changes.
+
+        Endings as values that always end an episode.
+        """
         parts = list(self.view.outcomes)
         changes = (after - before)[:, parts].astype(np.float64)
         weights = np.linalg.lstsq(changes, trajectories.rewards, rcond=None)[0]
         weights[np.abs(weights) < 1e-9 * np.abs(weights).max(initial=0.0)] = 0.0
-        self.reward_weights = np.where(np.isclose(weights, weights.round(), 1e-6, 0.0), weights.round(), weights)
+        self.reward_weights = np.where(
+            np.isclose(weights, weights.round(), 1e-6, 0.0), weights.round(), weights
+        )
         self.endings = []
         for part in parts:
-            ends, goes_on = after[trajectories.terminations, part], after[~trajectories.terminations, part]
+            ends, goes_on = (
+                after[trajectories.terminations, part],
+                after[~trajectories.terminations, part],
+            )
             self.endings.append(tuple(int(value) for value in np.setdiff1d(ends, goes_on)))

@@ -1,4 +1,7 @@
-"""Exact rules for rewards and terminations of token worlds: a constant, a table of one token, or reaching a goal."""
+"""Exact rules for rewards and terminations of token worlds.
+
+A constant, a table of one token, or reaching a goal.
+"""
 
 from dataclasses import dataclass
 
@@ -36,11 +39,11 @@ class Outcome:
     """An exact rule for the reward or the termination.
 
     Attributes:
-        kind: "constant", "table" (of one token before or after the step, given the action) or "goal" (paid when the
-            changing features equal the goal's).
+        kind: "constant", "table" (of one token before or after the step, given the action) or
+            "goal" (paid when the changing features equal the goal's).
         values: Constant: one value. Table: [A, K] in rows. Goal: unpaid, paid.
-        sources: Table: the number of the feature before, or F + that of the feature after. Goal: the changing features,
-            then as many goal features.
+        sources: Table: the number of the feature before, or F + that of the feature after. Goal:
+            the changing features, then as many goal features.
     """
 
     kind: str
@@ -63,7 +66,10 @@ class Outcome:
 
 
 def find_outcome(
-    values: NDArray[np.float64] | NDArray[np.bool_], steps: Steps, is_goal_tried: bool, is_optimistic: bool
+    values: NDArray[np.float64] | NDArray[np.bool_],
+    steps: Steps,
+    is_goal_tried: bool,
+    is_optimistic: bool,
 ) -> Outcome | None:
     """The simplest exact rule for rewards or terminations [S], or None.
 
@@ -71,23 +77,30 @@ def find_outcome(
         values: The recorded outcomes.
         steps: What led to them.
         is_goal_tried: Look for a goal that the observation shows.
-        is_optimistic: While all values are equal, expect more by their own size, or by 1 where they are 0, for reaching
-            such a goal.
+        is_optimistic: While all values are equal, expect more by their own size, or by 1 where they
+            are 0, for reaching such a goal.
     """
     seen, categories = np.unique(values.astype(np.float64), return_inverse=True)
     if is_goal_tried and (len(seen) == 2 or (len(seen) == 1 and is_optimistic)):
         goals = find_goal(steps.before, steps.after, categories == 1, steps.copied)
         if goals is not None:
             # The only reward so far is the only unit there is; 1 where it is 0.
-            paid = float(seen[1]) if len(seen) == 2 else float(seen[0]) + (abs(float(seen[0])) or 1.0)
-            return Outcome("goal", (float(seen[0]), paid), (*np.flatnonzero(~steps.copied).tolist(), *goals))
+            paid = (
+                float(seen[1]) if len(seen) == 2 else float(seen[0]) + (abs(float(seen[0])) or 1.0)
+            )
+            return Outcome(
+                "goal", (float(seen[0]), paid), (*np.flatnonzero(~steps.copied).tolist(), *goals)
+            )
     if len(seen) == 1:
         return Outcome("constant", (float(seen[0]),))
     return _find_table(seen, categories, steps) if len(seen) <= _MOST_OUTCOMES else None
 
 
 def _find_table(values: NDArray[np.float64], categories: Tokens, steps: Steps) -> Outcome | None:
-    """A table of the action and one token before or after the step; what was never seen takes the mean value."""
+    """A table of the action and one token before or after the step.
+
+    What was never seen takes the mean value.
+    """
     tokens = np.hstack([steps.before, steps.after])
     most_values = int(tokens.max()) + 1
     sizes = np.full(tokens.shape[1], most_values * steps.num_actions)
@@ -95,4 +108,8 @@ def _find_table(values: NDArray[np.float64], categories: Tokens, steps: Steps) -
     if rule is None:
         return None
     mean, (source, table) = float(values[categories].mean()), rule
-    return Outcome("table", tuple(float(values[entry]) if entry != UNKNOWN else mean for entry in table), (source,))
+    return Outcome(
+        "table",
+        tuple(float(values[entry]) if entry != UNKNOWN else mean for entry in table),
+        (source,),
+    )

@@ -1,15 +1,23 @@
-"""A model with memory for worlds whose observation does not tell everything: a gated recurrent unit."""
+"""A model with memory for worlds whose observation does not tell everything.
+
+A gated recurrent unit.
+"""
 
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from wm_agents.config_checks import require_between, require_integers
 from wm_agents.networks import Affine, Perceptron, change_cell_inputs, recurrent_cell
 from wm_agents.protocols import ModelState, Prediction
+from wm_agents.training.config_checks import require_between, require_integers
 from wm_agents.world_models.encoding import check_observations
-from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
+from wm_agents.world_models.losses import (
+    PredictionWeights,
+    huber,
+    masked_mean,
+    weighted_cross_entropy,
+)
 from wm_agents.world_models.neural import NeuralModel, Rescaling
 from wm_agents.world_models.segments import Segment, SegmentSource
 
@@ -20,16 +28,19 @@ class RecurrentConfig:
 
     Attributes:
         num_hidden: Units of the memory.
-        num_context: Recorded steps that a loss shows the model before it has to imagine, beyond what it remembers of
-            the steps before them.
-        forgetful_share: Share of the windows of a loss that begin with an empty memory, as imagination does from an
-            observation alone; the rest begin with what the model remembers of the episode so far.
+        num_context: Recorded steps that a loss shows the model before it has to imagine, beyond
+            what it remembers of the steps before them.
+        forgetful_share: Share of the windows of a loss that begin with an empty memory, as
+            imagination does from an observation alone; the rest begin with what the model remembers
+            of the episode so far.
         widths: Hidden units of each layer from memory to the difference of observations.
-        reward_widths: Hidden units of the reward head, which sees the memory and what the step led to.
+        reward_widths: Hidden units of the reward head, which sees the memory and what the step led
+            to.
         termination_widths: Hidden units of the termination head, which sees the same.
         activation: "elu", "relu", "silu" or "tanh".
         weights: Weights of the loss terms.
-        max_positive_weight: A termination counts as often as it is rarer than the rest, but at most this many times.
+        max_positive_weight: A termination counts as often as it is rarer than the rest, but at most
+            this many times.
     """
 
     num_hidden: int = 128
@@ -51,12 +62,14 @@ class RecurrentConfig:
 class RecurrentModel(NeuralModel):
     """Predicts from everything that happened since the episode began.
 
-    It is trained as it is used: a loss begins with what the model remembers of the episode so far. These memories are
-    computed anew every so many updates, as the stored states of Kapturowski et al. 2019 (Recurrent Experience Replay in
-    Distributed Reinforcement Learning, section 3), and `num_context` recorded steps bring them up to date.
+    It is trained as it is used: a loss begins with what the model remembers of the episode so far.
+    These memories are computed anew every so many updates, as the stored states of Kapturowski et
+    al. 2019 (Recurrent Experience Replay in Distributed Reinforcement Learning, section 3), and
+    `num_context` recorded steps bring them up to date.
 
-    `hidden[0]` is the memory [B, num_hidden] of the steps before the present observation; () starts with none. To keep
-    it along a real episode, carry `hidden` of the state that `step` returns to the `start` of the next observation.
+    `hidden[0]` is the memory [B, num_hidden] of the steps before the present observation; () starts
+    with none. To keep it along a real episode, carry `hidden` of the state that `step` returns to
+    the `start` of the next observation.
     """
 
     kind = "recurrent world model"
@@ -103,16 +116,24 @@ class RecurrentModel(NeuralModel):
         for step in range(segment.horizon):
             present = segment.observations[:, step] if 0 < step <= num_context else present
             memory, output = self._advance(present, acts[:, step], memory)
-            errors.append((output - self.targets(present, segment.observations[:, step + 1])).square().mean(-1))
+            errors.append(
+                (output - self.targets(present, segment.observations[:, step + 1]))
+                .square()
+                .mean(-1)
+            )
             memories.append(memory)
             present = self.decode(present, output, acts[:, step])
-        transitions = torch.cat([torch.stack(memories, 1), self.inputs(segment.observations[:, 1:])], -1)
+        transitions = torch.cat(
+            [torch.stack(memories, 1), self.inputs(segment.observations[:, 1:])], -1
+        )
         rewards = self.reward_scale.normalise(segment.rewards[..., None]).squeeze(-1)
         logits = self.termination_head(transitions).squeeze(-1)
         end_errors = weighted_cross_entropy(logits, segment.terminations, self.positive_weight)
         return {
             "state": masked_mean(torch.stack(errors, 1), segment.mask),
-            "reward": masked_mean(huber(self.reward_head(transitions).squeeze(-1), rewards), segment.mask),
+            "reward": masked_mean(
+                huber(self.reward_head(transitions).squeeze(-1), rewards), segment.mask
+            ),
             "termination": masked_mean(end_errors, segment.mask),
         }
 
@@ -133,12 +154,18 @@ class RecurrentModel(NeuralModel):
         return memories
 
     def change_units(self, change: Rescaling) -> None:
-        """Change first and last layers so that they mean the same in other units; memories have none."""
+        """Change first and last layers so that they mean the same in other units.
+
+        Memories have none.
+        """
         memories = Affine.identity(self.config.num_hidden, self.device)
         change_cell_inputs(self.cell, change.joint)
         self.dynamics.change_inputs(Affine.join(change.joint, memories))
         self.dynamics.change_outputs(change.targets)
-        for head, outputs in ((self.reward_head, change.reward), (self.termination_head, change.termination)):
+        for head, outputs in (
+            (self.reward_head, change.reward),
+            (self.termination_head, change.termination),
+        ):
             head.change_inputs(Affine.join(memories, change.inputs))
             head.change_outputs(outputs)
 
@@ -154,5 +181,9 @@ class RecurrentModel(NeuralModel):
         sizes = (joint + config.num_hidden, *config.widths, layout.num_targets)
         self.dynamics = Perceptron(sizes, config.activation, generator, output_gain=0.1)
         transition = config.num_hidden + layout.num_inputs
-        self.reward_head = Perceptron((transition, *config.reward_widths, 1), config.activation, generator)
-        self.termination_head = Perceptron((transition, *config.termination_widths, 1), config.activation, generator)
+        self.reward_head = Perceptron(
+            (transition, *config.reward_widths, 1), config.activation, generator
+        )
+        self.termination_head = Perceptron(
+            (transition, *config.termination_widths, 1), config.activation, generator
+        )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wm_agents.trajectories import Trajectories
+from wm_envs.data.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Segment:
         rewards: [B, H].
         terminations: [B, H], 0 or 1.
         mask: [B, H], 1 where the step was recorded.
-        memory: What a model with memory remembers before the first step [B, M]; None where it begins with nothing.
+        memory: What a model with memory remembers before the first step [B, M]; None where it
+            begins with nothing.
     """
 
     inputs: Tensor
@@ -40,14 +41,17 @@ class Segment:
     def map(self, function: Callable[[Tensor], Tensor]) -> "Segment":
         """Apply a function to every tensor."""
         tensors = {item.name: getattr(self, item.name) for item in fields(self)}
-        return Segment(**{name: function(value) for name, value in tensors.items() if value is not None})
+        return Segment(
+            **{name: function(value) for name, value in tensors.items() if value is not None}
+        )
 
 
 class SegmentSource:
     """Trajectories as tensors on a device, from which segments are gathered.
 
     Attributes:
-        memories: What a model with memory remembers before each step [S, M]; None for models without.
+        memories: What a model with memory remembers before each step [S, M]; None for models
+            without.
     """
 
     def __init__(self, trajectories: Trajectories, device: torch.device) -> None:
@@ -77,7 +81,13 @@ class SegmentSource:
         seen = self.observations[rows]
         memory = None if self.memories is None else self.memories[starts]
         return Segment(
-            seen[:, 0], seen, self.actions[steps], self.rewards[steps], self.terminations[steps] * mask, mask, memory
+            seen[:, 0],
+            seen,
+            self.actions[steps],
+            self.rewards[steps],
+            self.terminations[steps] * mask,
+            mask,
+            memory,
         )
 
     def sample(self, num_segments: int, horizon: int, generator: torch.Generator) -> Segment:
@@ -87,5 +97,7 @@ class SegmentSource:
 
     def spread(self, num_segments: int, horizon: int) -> Segment:
         """At most this many segments, evenly spaced over all steps."""
-        starts = torch.linspace(0, self.num_steps - 1, min(num_segments, self.num_steps)).round().long()
+        starts = (
+            torch.linspace(0, self.num_steps - 1, min(num_segments, self.num_steps)).round().long()
+        )
         return self.gather(starts.to(self.observations.device), horizon)

@@ -1,8 +1,9 @@
 """Exact rules in tokens: which one feature, read through which table, gives the next value of each feature.
 
-A world of tokens often moves by copying: after an action, feature i is what feature j was, or is shifted, negated or
-looked up. Such a rule is recognised from a few dozen steps, since a false one is refuted at the first step that
-differs, and it then holds for states that were never seen. A rule is accepted only if no recorded step contradicts it.
+A world of tokens often moves by copying: after an action, feature i is what feature j was, or is
+shifted, negated or looked up. Such a rule is recognised from a few dozen steps, since a false one
+is refuted at the first step that differs, and it then holds for states that were never seen. A rule
+is accepted only if no recorded step contradicts it.
 """
 
 from collections.abc import Iterator
@@ -47,13 +48,18 @@ class Rules:
         identity = np.arange(self.tables.shape[2])
         keeps = [
             (self.sources[:, f] == f).all()
-            and all(((t := self.tables[a, f]) == identity)[t != UNKNOWN].all() for a in range(num_actions))
+            and all(
+                ((t := self.tables[a, f]) == identity)[t != UNKNOWN].all()
+                for a in range(num_actions)
+            )
             for f in range(num_features)
         ]
         return np.array(keeps)
 
 
-def learn_rules(before: Tokens, after: Tokens, actions: Tokens, num_actions: int, num_values: Tokens) -> Rules:
+def learn_rules(
+    before: Tokens, after: Tokens, actions: Tokens, num_actions: int, num_values: Tokens
+) -> Rules:
     """Find a rule for every action and feature.
 
     Args:
@@ -76,20 +82,26 @@ def learn_rules(before: Tokens, after: Tokens, actions: Tokens, num_actions: int
     return Rules(sources, tables)
 
 
-def find_rule(before: Tokens, target: Tokens, feature: int, num_values: Tokens) -> tuple[int, Tokens] | None:
+def find_rule(
+    before: Tokens, target: Tokens, feature: int, num_values: Tokens
+) -> tuple[int, Tokens] | None:
     """The simplest rule that no row contradicts: (source, table), or None.
 
-    In order: keep the value, shift it modulo the number of tokens, a constant, a copy of another feature, another one
-    shifted, a table.
+    In order: keep the value, shift it modulo the number of tokens, a constant, a copy of another
+    feature, another one shifted, a table.
     """
     return next(_rules(before, target, feature, num_values), None)
 
 
-def _rules(before: Tokens, target: Tokens, feature: int, num_values: Tokens) -> Iterator[tuple[int, Tokens]]:
+def _rules(
+    before: Tokens, target: Tokens, feature: int, num_values: Tokens
+) -> Iterator[tuple[int, Tokens]]:
     size = int(num_values[feature])
     identity = np.arange(size)
     alike = np.flatnonzero(num_values == size)
-    alike = alike[np.argsort(np.abs(alike - feature), kind="stable")]  # the feature itself first, then its neighbours
+    alike = alike[
+        np.argsort(np.abs(alike - feature), kind="stable")
+    ]  # the feature itself first, then its neighbours
     if len(target) < _FEWEST_ROWS:
         return
     num_rules = 2 * len(alike) + 1
@@ -121,7 +133,10 @@ def _fewest_rows(num_values: float, num_rules: int) -> float:
 
 
 def _diversity(tokens: Tokens) -> float:
-    """How many equally frequent values would coincide as often as these do: 1 for a constant (inverse Simpson)."""
+    """How many equally frequent values would coincide as often as these do.
+
+    1 for a constant (inverse Simpson).
+    """
     shares = np.bincount(tokens) / max(len(tokens), 1)
     return float(1 / max(np.square(shares).sum(), 1e-9))
 
@@ -142,11 +157,14 @@ def find_table(before: Tokens, target: Tokens, num_values: Tokens) -> tuple[int,
     return min(found, key=lambda item: item[:2])[1:] if found else None
 
 
-def find_goal(before: Tokens, after: Tokens, is_paid: NDArray[np.bool_], copied: NDArray[np.bool_]) -> list[int] | None:
+def find_goal(
+    before: Tokens, after: Tokens, is_paid: NDArray[np.bool_], copied: NDArray[np.bool_]
+) -> list[int] | None:
     """The offset d for which a step is paid exactly when every changing feature i equals the constant feature i + d.
 
-    Tasks whose goal changes from episode to episode show the goal in the observation, laid out like the state. Without
-    any paid step every offset that was never met is consistent: it is a hypothesis that acting on it will test.
+    Tasks whose goal changes from episode to episode show the goal in the observation, laid out like
+    the state. Without any paid step every offset that was never met is consistent: it is a
+    hypothesis that acting on it will test.
 
     Returns:
         The goal feature of each changing feature, or None.
@@ -156,6 +174,8 @@ def find_goal(before: Tokens, after: Tokens, is_paid: NDArray[np.bool_], copied:
         return None
     for offset in sorted({int(c - changing[0]) for c in constant}, key=abs):
         goals = changing + offset
-        if np.isin(goals, constant).all() and np.array_equal((after[:, changing] == before[:, goals]).all(1), is_paid):
+        if np.isin(goals, constant).all() and np.array_equal(
+            (after[:, changing] == before[:, goals]).all(1), is_paid
+        ):
             return goals.tolist()
     return None

@@ -14,7 +14,9 @@ from wm_agents.networks import uninitialised
 
 Array = NDArray[Any]
 
-_AWAY = 1 << 20  # added to values that are predicted as they are, so that they never equal a difference
+_AWAY = (
+    1 << 20
+)  # added to values that are predicted as they are, so that they never equal a difference
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class ValueCodec:
     """Outcomes as tokens: recorded differences to what is expected, and recorded values where a part jumps or goes.
 
     Attributes:
-        words: What each token stands for: a difference, or a value plus a constant that sets it apart.
+        words: What each token stands for: a difference, or a value plus a constant that sets it
+            apart.
         absent: The value that says that there is none, or None.
         longest_step: Differences up to this are tokens of their own.
     """
@@ -65,7 +68,9 @@ class ValueCodec:
     longest_step: int
 
     @classmethod
-    def of(cls, before: Array, expected: Array, after: Array, absent: int | None, longest_step: int) -> "ValueCodec":
+    def of(
+        cls, before: Array, expected: Array, after: Array, absent: int | None, longest_step: int
+    ) -> "ValueCodec":
         """From recorded steps [S]."""
         empty = cls(np.zeros(0, np.int64), absent, longest_step)
         return cls(np.unique(empty._word(before, expected, after)), absent, longest_step)
@@ -140,7 +145,10 @@ class SituationTable:
 
 @dataclass(frozen=True)
 class PartReader:
-    """What is learned of a part without gradients: its symbols, its tokens and its clear situations."""
+    """What is learned of a part without gradients.
+
+    Its symbols, its tokens and its clear situations.
+    """
 
     table: SymbolTable
     codec: ValueCodec
@@ -160,7 +168,10 @@ class PartReader:
     @classmethod
     def from_json(cls, description: dict[str, Any]) -> "PartReader":
         """The reader of `to_json`."""
-        lists = {name: np.array(description[name], np.int64) for name in ("symbols", "words", "situations", "tokens")}
+        lists = {
+            name: np.array(description[name], np.int64)
+            for name in ("symbols", "words", "situations", "tokens")
+        }
         return cls(
             SymbolTable(lists["symbols"]),
             ValueCodec(lists["words"], description["absent"], description["longest_step"]),
@@ -181,7 +192,13 @@ class SymbolNetwork(nn.Module):
     """
 
     def __init__(
-        self, num_symbols: int, width: int, num_layers: int, num_tokens: int, dropout: float, generator: torch.Generator
+        self,
+        num_symbols: int,
+        width: int,
+        num_layers: int,
+        num_tokens: int,
+        dropout: float,
+        generator: torch.Generator,
     ) -> None:
         super().__init__()
         self.dropout = dropout
@@ -207,10 +224,15 @@ class SymbolNetwork(nn.Module):
 
 
 def _chosen(logits: Tensor, generator: torch.Generator | None) -> Tensor:
-    """The likeliest category, or a drawn one: adding Gumbel noise and taking the largest draws from the softmax."""
+    """The likeliest category, or a drawn one.
+
+    Adding Gumbel noise and taking the largest draws from the softmax.
+    """
     if generator is None:
         return logits.argmax(1)
-    return (torch.softmax(logits, 1) / torch.empty_like(logits).exponential_(generator=generator)).argmax(1)
+    return (
+        torch.softmax(logits, 1) / torch.empty_like(logits).exponential_(generator=generator)
+    ).argmax(1)
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:

@@ -1,4 +1,7 @@
-"""Counts of what followed what: the baseline that any structured model of a discrete world has to beat."""
+"""Counts of what followed what.
+
+The baseline that any structured model of a discrete world has to beat.
+"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,16 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.errors import SpaceError
-from wm_agents.fitted import Fitted
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.trajectories import Trajectories
+from wm_agents.training.fitted import Fitted
 from wm_agents.world_models.encoding import check_fit_spaces, check_observations, observation_size
 from wm_agents.world_models.unrolling import Unrolled
+from wm_envs.data.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
 class _Counts:
-    """Sums over the recorded steps of each (observation, action), row S * A + a; successors in order of frequency."""
+    """Sums over the recorded steps of each (observation, action), row S * A + a.
+
+    Successors in order of frequency.
+    """
 
     first: Tensor  # [S * A + 1], where each row's successors begin
     successors: Tensor
@@ -43,14 +49,18 @@ class TabularModel(Unrolled, Fitted):
 
     def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
         if not isinstance(action_space, spaces.Discrete):
-            raise SpaceError(f"a table needs Discrete actions, got {action_space}: use an EnsembleModel")
+            raise SpaceError(
+                f"a table needs Discrete actions, got {action_space}: use an EnsembleModel"
+            )
         self.observation_space = observation_space
         self.action_space = action_space
         self.num_features = observation_size(observation_space)
         self.num_actions = int(action_space.n)
         self._index: dict[bytes, int] = {}
         self._observations = torch.zeros(0, self.num_features)
-        self._counts = _count(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0), 0)
+        self._counts = _count(
+            np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros(0), 0
+        )
 
     @property
     def num_states(self) -> int:
@@ -63,17 +73,23 @@ class TabularModel(Unrolled, Fitted):
         rows, inverse = np.unique(trajectories.observations + 0.0, axis=0, return_inverse=True)
         inverse = inverse.reshape(-1)  # NumPy 2.0.0 alone gives it a second axis
         self._observations = torch.as_tensor(rows.astype(np.float32))
-        self._index = {row.tobytes(): number for number, row in enumerate(self._observations.numpy())}
+        self._index = {
+            row.tobytes(): number for number, row in enumerate(self._observations.numpy())
+        }
         before = trajectories.observation_of_step
         actions = trajectories.actions.astype(np.int64) - int(self.action_space.start)  # type: ignore[attr-defined]
         pairs = inverse[before] * self.num_actions + actions
         size = len(rows) * self.num_actions
-        self._counts = _count(pairs, inverse[before + 1], trajectories.rewards, trajectories.terminations, size)
+        self._counts = _count(
+            pairs, inverse[before + 1], trajectories.rewards, trajectories.terminations, size
+        )
         self.is_fitted = True
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
         """Observations [B, O]; a table has no memory."""
-        return ModelState(check_observations(observations, self.num_features, torch.device("cpu")), hidden)
+        return ModelState(
+            check_observations(observations, self.num_features, torch.device("cpu")), hidden
+        )
 
     def step(
         self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
@@ -86,13 +102,18 @@ class TabularModel(Unrolled, Fitted):
         following = state.observations.clone()
         following[is_known] = self._observations[successors]
         rewards, terminations = torch.zeros(len(following)), torch.zeros(len(following))
-        rewards[is_known], terminations[is_known] = counts.rewards[pairs], counts.terminations[pairs]
+        rewards[is_known], terminations[is_known] = (
+            counts.rewards[pairs],
+            counts.terminations[pairs],
+        )
         return ModelState(following), Prediction(following, rewards, terminations)
 
     def _pairs(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """The rows of the known (observation, action) among [B], and which these are."""
         keys = (observations + 0.0).numpy()
-        states = torch.tensor([self._index.get(row.tobytes(), -1) for row in keys], dtype=torch.long)
+        states = torch.tensor(
+            [self._index.get(row.tobytes(), -1) for row in keys], dtype=torch.long
+        )
         pairs = states * self.num_actions + actions.long() - int(self.action_space.start)  # type: ignore[attr-defined]
         is_known = states >= 0
         sizes = self._counts.first.diff()
@@ -114,7 +135,10 @@ def _count(
     first = np.concatenate([[0], np.cumsum(np.bincount(transitions[:, 0], minlength=size))])
     before = np.concatenate([[0], np.cumsum(times)])
     shares = (before[1:] - before[first[transitions[:, 0]]]) / visits[transitions[:, 0]]
-    mean = [np.bincount(pairs, values, minlength=size) / np.maximum(visits, 1) for values in (rewards, terminations)]
+    mean = [
+        np.bincount(pairs, values, minlength=size) / np.maximum(visits, 1)
+        for values in (rewards, terminations)
+    ]
     return _Counts(
         torch.as_tensor(first),
         torch.as_tensor(transitions[:, 1]),
@@ -129,5 +153,7 @@ def _successors(counts: _Counts, pairs: Tensor, draws: Tensor | None) -> Tensor:
         return counts.successors[counts.first[pairs]]
     # Shares rise from above 0 to 1 within each row, so rows laid end to end rise throughout.
     rows = torch.repeat_interleave(torch.arange(len(counts.first) - 1), counts.first.diff())
-    positions = torch.searchsorted(rows + counts.shares, pairs + draws[: len(pairs)].double(), right=True)
+    positions = torch.searchsorted(
+        rows + counts.shares, pairs + draws[: len(pairs)].double(), right=True
+    )
     return counts.successors[torch.minimum(positions, counts.first[pairs + 1] - 1)]

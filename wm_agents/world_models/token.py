@@ -1,7 +1,7 @@
 """Worlds of tokens: each feature's next token is predicted as a category and decoded exactly, so rollouts never drift.
 
-Exact rules are looked for first (`structure`). What has none is left to a network that classifies the next token or the
-integer difference to it, whichever has fewer categories.
+Exact rules are looked for first (`structure`). What has none is left to a network that classifies
+the next token or the integer difference to it, whichever has fewer categories.
 """
 
 import copy
@@ -16,16 +16,21 @@ from torch import Tensor
 
 from wm_agents.networks import Affine, Perceptron
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models.adapters import Layout
 from wm_agents.world_models.encoding import check_fit_spaces
 from wm_agents.world_models.fitting import FitConfig, FitReport
 from wm_agents.world_models.lattice import Feature, TokenCodec, detect_features
-from wm_agents.world_models.losses import PredictionWeights, huber, masked_mean, weighted_cross_entropy
+from wm_agents.world_models.losses import (
+    PredictionWeights,
+    huber,
+    masked_mean,
+    weighted_cross_entropy,
+)
 from wm_agents.world_models.neural import NeuralModel, selection
 from wm_agents.world_models.outcomes import Outcome, Steps, find_outcome
 from wm_agents.world_models.segments import Segment
 from wm_agents.world_models.structure import UNKNOWN, Rules, learn_rules
+from wm_envs.data.trajectories import Trajectories
 
 _UNSEEN_LOGIT = -3.0  # of a token that the fit before a warm start did not know
 
@@ -36,15 +41,16 @@ class TokenConfig:
 
     Attributes:
         finds_rules: Look for exact rules; False leaves everything to the network.
-        is_optimistic: While every recorded reward is the same, expect more, by its own size or by 1 where it is 0, for
-            bringing the changing features to the constant ones of the same layout. Acting on the hypothesis confirms
-            or refutes it.
+        is_optimistic: While every recorded reward is the same, expect more, by its own size or by 1
+            where it is 0, for bringing the changing features to the constant ones of the same
+            layout. Acting on the hypothesis confirms or refutes it.
         widths: Hidden units of the network for what has no rule.
         reward_widths: Hidden units of the reward head, when rewards have no rule.
         termination_widths: Hidden units of the termination head, when terminations have no rule.
         activation: "elu", "relu", "silu" or "tanh".
         weights: Weights of the loss terms.
-        max_positive_weight: A termination counts as often as it is rarer than the rest, but at most this many times.
+        max_positive_weight: A termination counts as often as it is rarer than the rest, but at most
+            this many times.
     """
 
     finds_rules: bool = True
@@ -64,7 +70,8 @@ class Structure:
     Attributes:
         features: The tokens of an observation.
         unresolved: Features without a rule under some action; the network predicts them.
-        classes: For each of those the differences modulo the number of tokens, or () for absolute tokens.
+        classes: For each of those the differences modulo the number of tokens, or () for absolute
+            tokens.
         reward: None leaves it to the network.
         termination: None leaves it to the network.
     """
@@ -100,8 +107,8 @@ class Structure:
 class TokenModel(NeuralModel):
     """Exact rules where there are any, a classifier elsewhere.
 
-    Tokens that a looked-up rule has never seen keep their value. Without a generator a step is the most likely one,
-    with one the classified features are drawn.
+    Tokens that a looked-up rule has never seen keep their value. Without a generator a step is the
+    most likely one, with one the classified features are drawn.
     """
 
     kind = "token world model"
@@ -117,10 +124,13 @@ class TokenModel(NeuralModel):
         """Whether exact rules were found for everything."""
         return self.structure.is_exact
 
-    def fit(self, trajectories: Trajectories, config: FitConfig | None = None, **options: Any) -> FitReport:
+    def fit(
+        self, trajectories: Trajectories, config: FitConfig | None = None, **options: Any
+    ) -> FitReport:
         """Find rules in all episodes, then train the network for the rest, if any; see `NeuralModel.fit`.
 
-        Rules and tokens are always those of the episodes that are given; a warm start keeps the network's weights.
+        Rules and tokens are always those of the episodes that are given; a warm start keeps the
+        network's weights.
 
         Raises:
             TrajectoryError: A column takes values on no lattice.
@@ -136,7 +146,10 @@ class TokenModel(NeuralModel):
         return super().fit(trajectories, config, **options)
 
     def initialise(self, trajectories: Trajectories) -> None:
-        """Draw the network's weights afresh and measure scales; the structure is that of all episodes."""
+        """Draw the network's weights afresh and measure scales.
+
+        The structure is that of all episodes.
+        """
         self._arrange(Layout(self.num_features))
         self._measure(trajectories)
 
@@ -169,10 +182,15 @@ class TokenModel(NeuralModel):
 
     def _measurements(self) -> dict[str, Any]:
         names = ("structure", "codec", "network", "reward_head", "termination_head")
-        return super()._measurements() | {name: copy.deepcopy(getattr(self, name)) for name in names}
+        return super()._measurements() | {
+            name: copy.deepcopy(getattr(self, name)) for name in names
+        }
 
     def _take_over_network(self, before: dict[str, Any], to_old: Affine) -> None:
-        """The weights of another network, category by category; what it did not know is unlikely at first."""
+        """The weights of another network, category by category.
+
+        What it did not know is unlikely at first.
+        """
         old = _categories(before["structure"])
         new = _categories(self.structure)
         places = [old.index(category) if category in old else None for category in new]
@@ -188,7 +206,9 @@ class TokenModel(NeuralModel):
     def _one_hots_of(self, codec: TokenCodec) -> Affine:
         """From this codec's one-hots to those of another, value by value."""
         new, old = self.codec.one_hot_values, codec.one_hot_values
-        return selection([new.index(value) if value in new else None for value in old], len(new), self.device)
+        return selection(
+            [new.index(value) if value in new else None for value in old], len(new), self.device
+        )
 
     def step(
         self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
@@ -200,7 +220,9 @@ class TokenModel(NeuralModel):
         if self.structure.unresolved:
             self._classify(state.observations, actions, before, indices, after, generator)
         observations = self.codec.decode(after)
-        rewards, terminations = self._outcomes(state.observations, actions, observations, before, after, indices)
+        rewards, terminations = self._outcomes(
+            state.observations, actions, observations, before, after, indices
+        )
         return ModelState(observations), Prediction(observations, rewards, terminations)
 
     def loss(self, segment: Segment, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002
@@ -210,11 +232,15 @@ class TokenModel(NeuralModel):
         terms = {"state": zero, "reward": zero, "termination": zero}
         if self.structure.unresolved:
             tokens, targets = self.codec.encode(before), self.codec.encode(after)
-            terms["state"] = self._cross_entropy(self._logits(before, acts), tokens, targets, segment.mask)
+            terms["state"] = self._cross_entropy(
+                self._logits(before, acts), tokens, targets, segment.mask
+            )
         transitions = torch.cat([self.inputs(before), acts, self.inputs(after)], -1)
         if self.structure.reward is None:
             rewards = self.reward_scale.normalise(segment.rewards[..., None]).squeeze(-1)
-            terms["reward"] = masked_mean(huber(self.reward_head(transitions).squeeze(-1), rewards), segment.mask)
+            terms["reward"] = masked_mean(
+                huber(self.reward_head(transitions).squeeze(-1), rewards), segment.mask
+            )
         if self.structure.termination is None:
             logits = self.termination_head(transitions).squeeze(-1)
             errors = weighted_cross_entropy(logits, segment.terminations, self.positive_weight)
@@ -229,7 +255,9 @@ class TokenModel(NeuralModel):
         """Rebuild for a structure of `describe`, before the weights are loaded."""
         structure = Structure.from_json(description)
         most_values = max(feature.num_values for feature in structure.features)
-        self._set_structure(structure, Rules.unknown(self._num_actions, len(structure.features), most_values))
+        self._set_structure(
+            structure, Rules.unknown(self._num_actions, len(structure.features), most_values)
+        )
 
     @property
     def _num_actions(self) -> int:
@@ -260,7 +288,10 @@ class TokenModel(NeuralModel):
             find_outcome(values, steps, is_goal_tried, self.config.is_optimistic)
             if self.config.finds_rules or len(np.unique(values)) == 1
             else None
-            for values, is_goal_tried in ((trajectories.rewards, True), (trajectories.terminations, False))
+            for values, is_goal_tried in (
+                (trajectories.rewards, True),
+                (trajectories.terminations, False),
+            )
         )
         classes = tuple(_classes(before[:, f], after[:, f], int(num_values[f])) for f in unresolved)
         self._set_structure(Structure(features, unresolved, classes, reward, termination), rules)
@@ -296,7 +327,11 @@ class TokenModel(NeuralModel):
                 category = logits[number].argmax(-1)
             else:
                 probabilities = torch.softmax(logits[number], -1).to(generator.device)
-                category = torch.multinomial(probabilities, 1, generator=generator).squeeze(-1).to(self.device)
+                category = (
+                    torch.multinomial(probabilities, 1, generator=generator)
+                    .squeeze(-1)
+                    .to(self.device)
+                )
             token = self._token_of(number, category, before[:, feature])
             is_open = self.sources[indices, feature] == UNKNOWN
             after[:, feature] = torch.where(is_open, token, after[:, feature])
@@ -309,7 +344,10 @@ class TokenModel(NeuralModel):
         return (before + torch.tensor(classes, device=before.device)[category]) % size
 
     def _category_of(self, number: int, before: Tensor, after: Tensor) -> Tensor:
-        """The category of each recorded change; differences that training never showed count as the nearest."""
+        """The category of each recorded change.
+
+        Differences that training never showed count as the nearest.
+        """
         classes = self.structure.classes[number]
         if not classes:
             return after
@@ -318,11 +356,15 @@ class TokenModel(NeuralModel):
         gap = ((after - before).unsqueeze(-1) - ordered) % size
         return torch.minimum(gap, size - gap).argmin(-1)  # differences go round
 
-    def _cross_entropy(self, logits: list[Tensor], before: Tensor, after: Tensor, mask: Tensor) -> Tensor:
+    def _cross_entropy(
+        self, logits: list[Tensor], before: Tensor, after: Tensor, mask: Tensor
+    ) -> Tensor:
         losses = []
         for number, feature in enumerate(self.structure.unresolved):
             targets = self._category_of(number, before[..., feature], after[..., feature])
-            losses.append(F.cross_entropy(logits[number].flatten(0, -2), targets.flatten(), reduction="none"))
+            losses.append(
+                F.cross_entropy(logits[number].flatten(0, -2), targets.flatten(), reduction="none")
+            )
         return masked_mean(torch.stack(losses).mean(0).view(mask.shape), mask)
 
     def _logits(self, observations: Tensor, acts: Tensor) -> list[Tensor]:
@@ -332,7 +374,9 @@ class TokenModel(NeuralModel):
     def _class_sizes(self) -> list[int]:
         return [
             len(classes) or self.structure.features[feature].num_values
-            for feature, classes in zip(self.structure.unresolved, self.structure.classes, strict=True)
+            for feature, classes in zip(
+                self.structure.unresolved, self.structure.classes, strict=True
+            )
         ]
 
     def _outcomes(
@@ -344,25 +388,37 @@ class TokenModel(NeuralModel):
         after: Tensor,
         indices: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        reward, termination, num_actions = self.structure.reward, self.structure.termination, self._num_actions
+        reward, termination, num_actions = (
+            self.structure.reward,
+            self.structure.termination,
+            self._num_actions,
+        )
         rewards = None if reward is None else reward.read(before, after, indices, num_actions)
-        terminations = None if termination is None else termination.read(before, after, indices, num_actions)
+        terminations = (
+            None if termination is None else termination.read(before, after, indices, num_actions)
+        )
         if rewards is None or terminations is None:
             acts = self.encode_actions(actions)
             transitions = torch.cat([self.inputs(observations), acts, self.inputs(following)], -1)
             if rewards is None:
                 rewards = self.reward_scale.restore(self.reward_head(transitions)).squeeze(-1)
             if terminations is None:
-                terminations = self.termination_probability(self.termination_head(transitions).squeeze(-1))
+                terminations = self.termination_probability(
+                    self.termination_head(transitions).squeeze(-1)
+                )
         return rewards, terminations
 
     def inputs(self, observations: Tensor) -> Tensor:
         """Standardised numbers, and a one-hot beside each number of few values."""
-        return torch.cat([self.input_scale.normalise(observations), *self.codec.one_hots(observations)], -1)
+        return torch.cat(
+            [self.input_scale.normalise(observations), *self.codec.one_hots(observations)], -1
+        )
 
     def _build(self, generator: torch.Generator) -> None:
         if not hasattr(self, "structure"):
-            self.structure = Structure((Feature(tuple(range(self.num_features)), self.num_features),))
+            self.structure = Structure(
+                (Feature(tuple(range(self.num_features)), self.num_features),)
+            )
             self.codec = TokenCodec(self.structure.features)
             unknown = torch.full((self._num_actions, 1), UNKNOWN, device=self.device)
             self.register_buffer("sources", unknown)
@@ -379,7 +435,9 @@ class TokenModel(NeuralModel):
                 (num_inputs + num_acts, *config.widths, outputs), config.activation, generator, 0.1
             )
         if self.structure.reward is None:
-            self.reward_head = Perceptron((transition, *config.reward_widths, 1), config.activation, generator)
+            self.reward_head = Perceptron(
+                (transition, *config.reward_widths, 1), config.activation, generator
+            )
         if self.structure.termination is None:
             sizes = (transition, *config.termination_widths, 1)
             self.termination_head = Perceptron(sizes, config.activation, generator)
@@ -391,7 +449,10 @@ def _categories(structure: Structure) -> list[tuple[tuple[int, ...], str, float]
     for feature, classes in zip(structure.unresolved, structure.classes, strict=True):
         token = structure.features[feature]
         if classes:  # differences go round: the shorter way
-            shortest = [(entry + token.num_values // 2) % token.num_values - token.num_values // 2 for entry in classes]
+            shortest = [
+                (entry + token.num_values // 2) % token.num_values - token.num_values // 2
+                for entry in classes
+            ]
             named += [(token.columns, "difference", step * token.quantum) for step in shortest]
         else:
             values = [token.origin + token.quantum * number for number in range(token.num_values)]
@@ -399,7 +460,12 @@ def _categories(structure: Structure) -> list[tuple[tuple[int, ...], str, float]
     return named
 
 
-def _classes(before: np.ndarray[Any, Any], after: np.ndarray[Any, Any], size: int) -> tuple[int, ...]:
-    """The differences that occur, ordered, if there are fewer than tokens; else () for absolute tokens."""
+def _classes(
+    before: np.ndarray[Any, Any], after: np.ndarray[Any, Any], size: int
+) -> tuple[int, ...]:
+    """The differences that occur, ordered, if there are fewer than tokens.
+
+    Else () for absolute tokens.
+    """
     differences = np.unique((after - before) % size)
     return tuple(differences.tolist()) if len(differences) < size else ()

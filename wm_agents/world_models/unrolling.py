@@ -30,7 +30,9 @@ class Unrolled:
         """Imagine one step; a subclass gives it."""
         raise NotImplementedError
 
-    def predict(self, observations: Numbers, actions: Numbers, generator: torch.Generator | None = None) -> Prediction:
+    def predict(
+        self, observations: Numbers, actions: Numbers, generator: torch.Generator | None = None
+    ) -> Prediction:
         """One step from observations [B, O] with actions [B] (Discrete) or [B, A].
 
         Raises:
@@ -40,11 +42,16 @@ class Unrolled:
         acts = action_tensor(actions, self.action_space, state.observations.device)
         num_rows = len(state.observations)
         if acts.ndim < 1 or len(acts) != num_rows:
-            raise SpaceError(f"expected actions [B, ...] for {num_rows} rows, got shape {tuple(acts.shape)}")
+            raise SpaceError(
+                f"expected actions [B, ...] for {num_rows} rows, got shape {tuple(acts.shape)}"
+            )
         return self.step(state, acts, generator)[1]
 
     def rollout(
-        self, start: ModelState | Numbers, actions: Numbers, generator: torch.Generator | None = None
+        self,
+        start: ModelState | Numbers,
+        actions: Numbers,
+        generator: torch.Generator | None = None,
     ) -> Rollout:
         """Imagine H steps open loop for actions [B, H] or [B, H, A].
 
@@ -55,7 +62,10 @@ class Unrolled:
 
 
 def unroll(
-    model: WorldModel, start: ModelState | Numbers, actions: Numbers, generator: torch.Generator | None = None
+    model: WorldModel,
+    start: ModelState | Numbers,
+    actions: Numbers,
+    generator: torch.Generator | None = None,
 ) -> Rollout:
     """Step a model through action sequences [B, H, ...] from a state or from observations [B, O]."""
     if isinstance(start, ModelState):

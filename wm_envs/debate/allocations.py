@@ -16,7 +16,10 @@ TOLERANCE = 1e-6  # by which given allocations may miss the sum of 1
 
 
 def to_array(values: Mapping[Tendency, float] | Sequence[float], name: str) -> Allocations:
-    """Seven finite numbers, from a mapping of all tendencies or in their order; raises DebateError."""
+    """Seven finite numbers, from a mapping of all tendencies or in their order.
+
+    Raises DebateError.
+    """
     if isinstance(values, Mapping):
         unknown = set(values) - set(TENDENCIES)
         missing = set(TENDENCIES) - set(values)
@@ -42,10 +45,16 @@ def to_mapping(array: NDArray[np.float64]) -> dict[Tendency, float]:
 def check_bounds(minimum: Any, maximum: Any) -> tuple[float, float]:
     """Return the bounds or raise DebateError unless seven allocations within them can sum to 1."""
     for value in (minimum, maximum):
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not math.isfinite(value):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float | np.number)
+            or not math.isfinite(value)
+        ):
             raise DebateError(f"the bounds of an allocation are finite numbers, got {value!r}")
     if not (0 <= minimum <= 1 / NUM_TENDENCIES <= maximum <= 1):
-        raise DebateError(f"bounds [{minimum}, {maximum}] leave no sum of 1: give 0 <= min <= 1/7 <= max <= 1")
+        raise DebateError(
+            f"bounds [{minimum}, {maximum}] leave no sum of 1: give 0 <= min <= 1/7 <= max <= 1"
+        )
     return float(minimum), float(maximum)
 
 
@@ -77,8 +86,8 @@ def reallocated(
     """Allocations after a debate, [7] in the order of `TENDENCIES`; see `dynamics.reallocate` for the rule.
 
     Raises:
-        DebateError: Allocations that do not sum to 1, scores that are not finite, a rate outside 0..1, or bounds within
-            which no seven allocations sum to 1.
+        DebateError: Allocations that do not sum to 1, scores that are not finite, a rate outside
+            0..1, or bounds within which no seven allocations sum to 1.
     """
     minimum, maximum = check_bounds(min_allocation, max_allocation)
     moved = check_allocations(allocations)

@@ -1,7 +1,8 @@
 """Claims as trees of stakes, and the arena in which a debate about many observations is held.
 
-A claim is a root without a stake of its own; stakes are its children, rebuttals are the children of stakes. The whole
-forest is kept as arrays, parents before children, and scored by `dynamics.score_nodes`.
+A claim is a root without a stake of its own; stakes are its children, rebuttals are the children of
+stakes. The whole forest is kept as arrays, parents before children, and scored by
+`dynamics.score_nodes`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wm_envs.data.options import check_number
 from wm_envs.debate import dynamics
-from wm_envs.debate.allocations import Allocations, check_allocations, check_bounds, check_learning_rate, to_mapping
+from wm_envs.debate.allocations import (
+    Allocations,
+    check_allocations,
+    check_bounds,
+    check_learning_rate,
+    to_mapping,
+)
 from wm_envs.debate.dynamics import NOBODY, NUM, STRATEGIES
 from wm_envs.debate.relevance import check_scores
 from wm_envs.debate.tendencies import CLAIMS, TENDENCIES, Tendency
 from wm_envs.errors import DebateError, OptionError
-from wm_envs.options import check_number
 
 Array = NDArray[Any]
 MAX_REBUTTAL = 1e3
@@ -52,7 +59,9 @@ class Stake:
     parent: int | None = None
 
     def __post_init__(self) -> None:
-        is_number = isinstance(self.weight, int | float | np.number) and not isinstance(self.weight, bool)
+        is_number = isinstance(self.weight, int | float | np.number) and not isinstance(
+            self.weight, bool
+        )
         if not is_number or not 0.0 <= self.weight <= 1.0:  # False for NaN
             raise DebateError(f"the weight of a stake is a number from 0 to 1, got {self.weight!r}")
 
@@ -78,7 +87,9 @@ class Forest:
     net_scores: Array
 
     @classmethod
-    def of(cls, parents: Array, signs: Array, amounts: Array, observations: Array, stakers: Array) -> "Forest":
+    def of(
+        cls, parents: Array, signs: Array, amounts: Array, observations: Array, stakers: Array
+    ) -> "Forest":
         """Score the nodes."""
         net_scores = np.zeros(len(parents))
         dynamics.score_nodes(parents, signs, amounts, net_scores)
@@ -110,9 +121,14 @@ class Forest:
         """A claim with its weightiest stakes and their rebuttals, as indented text."""
         lines = [f"{CLAIMS[claim]} (net {self.net_scores[claim.index]:+.3f})"]
         children = np.flatnonzero(self.parents == claim.index)
-        for node in children[np.argsort(-np.abs(self.net_scores[children]), kind="stable")][:max_stakes]:
+        for node in children[np.argsort(-np.abs(self.net_scores[children]), kind="stable")][
+            :max_stakes
+        ]:
             lines.append("  " + self._line(int(node), texts))
-            lines += ["    " + self._line(int(reply), texts) for reply in np.flatnonzero(self.parents == node)]
+            lines += [
+                "    " + self._line(int(reply), texts)
+                for reply in np.flatnonzero(self.parents == node)
+            ]
         return "\n".join(lines)
 
     def _line(self, node: int, texts: Sequence[str]) -> str:
@@ -155,14 +171,20 @@ class DebateResult:
     @property
     def claims(self) -> dict[Tendency, Claim]:
         """The seven claims with their net scores."""
-        return {tendency: Claim(tendency, CLAIMS[tendency], score) for tendency, score in self.scores.items()}
+        return {
+            tendency: Claim(tendency, CLAIMS[tendency], score)
+            for tendency, score in self.scores.items()
+        }
 
 
-def grow_forest(stakes: Sequence[Stake], allocations: Mapping[Tendency, float] | Sequence[float]) -> Forest:
+def grow_forest(
+    stakes: Sequence[Stake], allocations: Mapping[Tendency, float] | Sequence[float]
+) -> Forest:
     """The trees of a list of stakes; `parent` of a stake is the place of an earlier stake in the list.
 
     Raises:
-        DebateError: A parent that does not come before, or that stands in the tree of another claim.
+        DebateError: A parent that does not come before, or that stands in the tree of another
+            claim.
     """
     shares = check_allocations(allocations)
     parents = np.full(NUM + len(stakes), NOBODY, np.int64)
@@ -171,11 +193,15 @@ def grow_forest(stakes: Sequence[Stake], allocations: Mapping[Tendency, float] |
             parents[NUM + place] = stake.claim.index
             continue
         if not 0 <= stake.parent < place or stakes[stake.parent].claim is not stake.claim:
-            raise DebateError(f"stake {place} answers {stake.parent}, which is no earlier stake on the same claim")
+            raise DebateError(
+                f"stake {place} answers {stake.parent}, which is no earlier stake on the same claim"
+            )
         parents[NUM + place] = NUM + stake.parent
     stakers = np.array([*range(NUM), *(stake.tendency.index for stake in stakes)], np.int64)
     weights = np.array([0.0] * NUM + [float(stake.weight) for stake in stakes])
-    signs = np.array([1.0] * NUM + [1.0 if stake.polarity is Polarity.PRO else -1.0 for stake in stakes])
+    signs = np.array(
+        [1.0] * NUM + [1.0 if stake.polarity is Polarity.PRO else -1.0 for stake in stakes]
+    )
     observations = np.array([NOBODY] * NUM + [stake.observation for stake in stakes], np.int64)
     return Forest.of(parents, signs, weights * shares[stakers], observations, stakers)
 
@@ -198,11 +224,15 @@ class Arena:
 
     def __post_init__(self) -> None:
         if len(self.strategies) != NUM or not set(self.strategies) <= set(STRATEGIES):
-            raise OptionError(f"strategies are seven of {', '.join(STRATEGIES)}, got {self.strategies!r}")
+            raise OptionError(
+                f"strategies are seven of {', '.join(STRATEGIES)}, got {self.strategies!r}"
+            )
         check_number("rebuttal", self.rebuttal, 0.0, MAX_REBUTTAL)
         check_bounds(self.min_allocation, self.max_allocation)
 
-    def debate(self, relevance: Array, allocations: Allocations, learning_rate: float) -> DebateResult:
+    def debate(
+        self, relevance: Array, allocations: Allocations, learning_rate: float
+    ) -> DebateResult:
         """Stake all observations, score the claims and move the allocations.
 
         Args:
@@ -212,7 +242,8 @@ class Arena:
 
         Raises:
             ObservationError: Relevance of another shape, outside 0..1, or NaN.
-            DebateError: Allocations that do not sum to 1 or are out of bounds, or a rate outside 0..1.
+            DebateError: Allocations that do not sum to 1 or are out of bounds, or a rate outside
+                0..1.
         """
         rows, rate = check_scores(relevance, len(relevance)), check_learning_rate(learning_rate)
         before = check_allocations(allocations, self.min_allocation, self.max_allocation)
@@ -220,7 +251,9 @@ class Arena:
         room = NUM + 2 * NUM * NUM * len(rows)
         nodes = [np.zeros(room, np.int64), np.ones(room), np.zeros(room), np.zeros(room, np.int64)]
         nodes.append(np.zeros(room, np.int64))
-        num_nodes = dynamics.place_all(np.ascontiguousarray(rows), before, numbers, self.rebuttal, *nodes)
+        num_nodes = dynamics.place_all(
+            np.ascontiguousarray(rows), before, numbers, self.rebuttal, *nodes
+        )
         forest = Forest.of(*(column[:num_nodes].copy() for column in nodes))
         after = before.copy()
         dynamics.reallocate(after, forest.scores, rate, self.min_allocation, self.max_allocation)

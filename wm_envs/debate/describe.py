@@ -22,7 +22,10 @@ def last_winner(state: Any) -> str:
 
 
 def describe(state: Any, parameters: Any) -> str:
-    """The clock and the last winner, then a line for each tendency; a star marks the agent's seat."""
+    """The clock and the last winner, then a line for each tendency.
+
+    A star marks the agent's seat.
+    """
     lines = [f"{clock(state, parameters)}, last winner: {last_winner(state)}"]
     for number, tendency in enumerate(TENDENCIES):
         is_seat = number == int(state["seat"])

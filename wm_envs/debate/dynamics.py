@@ -1,12 +1,14 @@
 """The rules of debate: pure compiled functions, shared by the environments, the arena of the trainer and the tests.
 
-In one round an observation lies on the table and every tendency stakes it for or against any of the seven claims. A
-stake that claims more than the observation supports is rebutted by whoever reads it otherwise. After a number of rounds
-the claims are scored, the best-supported one wins, and influence shifts toward the claims with support.
+In one round an observation lies on the table and every tendency stakes it for or against any of the
+seven claims. A stake that claims more than the observation supports is rebutted by whoever reads it
+otherwise. After a number of rounds the claims are scored, the best-supported one wins, and
+influence shifts toward the claims with support.
 
-Inside, `relevance` [7] says how much an observation speaks for each tendency, from 0 to 1 each; `weights` are signed:
-positive for a stake in favour, negative for one against. In the kernels at the end `state` is a row of `STATE`, `rules`
-the row of `PARAMETERS`, `out` and `row` the observation array and the index of its row.
+Inside, `relevance` [7] says how much an observation speaks for each tendency, from 0 to 1 each;
+`weights` are signed: positive for a stake in favour, negative for one against. In the kernels at
+the end `state` is a row of `STATE`, `rules` the row of `PARAMETERS`, `out` and `row` the
+observation array and the index of its row.
 """
 
 from typing import Any
@@ -24,7 +26,9 @@ ANY = -1  # an option that is drawn anew in each episode
 SILENT, PARTISAN, ZEALOT, CHALLENGER, JUROR, ADVOCATE = 0, 1, 2, 3, 4, 5
 STRATEGIES = ("silent", "partisan", "zealot", "challenger", "juror", "advocate")
 NUM_STRATEGIES = len(STRATEGIES)
-ADVOCATE_AGGRESSION = 0.2  # share of its lead in relevance that an advocate holds against a rival claim
+ADVOCATE_AGGRESSION = (
+    0.2  # share of its lead in relevance that an advocate holds against a rival claim
+)
 
 MIN_WEIGHT = 1e-3  # lighter stakes are not placed in a tree
 MAX_OBSERVATIONS, MAX_PERSONS = 512, 32
@@ -44,7 +48,10 @@ STATE = state_dtype(
         ("stride", np.int64),
         ("round_number", np.int64),  # within the debate
         ("debate", np.int64),
-        ("winner", np.int64),  # of the last debate; NOBODY before its end or without a positive score
+        (
+            "winner",
+            np.int64,
+        ),  # of the last debate; NOBODY before its end or without a positive score
         ("learning_rate", np.float64),
         ("gain", np.float64),  # the seat's allocation since the reset, a difference
         ("allocations", np.float64, (NUM,)),
@@ -73,7 +80,11 @@ PARAMETERS = np.dtype(
         ("influence_weight", np.float64),
         ("victory_weight", np.float64),
         ("allocations", np.float64, (NUM,)),  # at the start
-        ("first_rows", np.int64, (MAX_PERSONS + 1,)),  # person p has the rows first_rows[p] up to first_rows[p + 1]
+        (
+            "first_rows",
+            np.int64,
+            (MAX_PERSONS + 1,),
+        ),  # person p has the rows first_rows[p] up to first_rows[p + 1]
         ("relevance", np.float32, (MAX_OBSERVATIONS, NUM)),
     ]
 )
@@ -126,8 +137,9 @@ def clipped_sum(values: Array, shift: float, minimum: float, maximum: float) -> 
 def project(values: Array, minimum: float, maximum: float) -> None:
     """Replace values by the nearest ones that sum to 1 and lie in [minimum, maximum], in Euclidean distance.
 
-    The nearest point is `clip(values - shift)` for the one shift that makes the sum 1 (Held, Wolfe & Crowder 1974): it
-    is bracketed by bisection, then solved for on the values that are not at a bound.
+    The nearest point is `clip(values - shift)` for the one shift that makes the sum 1 (Held, Wolfe
+    & Crowder 1974): it is bracketed by bisection, then solved for on the values that are not at a
+    bound.
     """
     low, high = values[0], values[0]
     total = 0.0
@@ -159,11 +171,13 @@ def project(values: Array, minimum: float, maximum: float) -> None:
 
 
 @kernel
-def reallocate(allocations: Array, scores: Array, learning_rate: float, minimum: float, maximum: float) -> None:
+def reallocate(
+    allocations: Array, scores: Array, learning_rate: float, minimum: float, maximum: float
+) -> None:
     """Move allocations toward the shares of the positive scores, then into their bounds; in place.
 
-    target_t = max(0, score_t) / sum of positive scores; change = learning_rate x (target - current). Without a positive
-    score nothing changes.
+    target_t = max(0, score_t) / sum of positive scores; change = learning_rate x (target -
+    current). Without a positive score nothing changes.
     """
     total = 0.0
     for claim in range(NUM):
@@ -191,7 +205,10 @@ def strongest_reader(relevance: Array, excluded: int) -> int:
 
 @kernel
 def support(relevance: Array, claim: int, weight: float) -> float:
-    """The weight that an observation bears: for a claim its relevance, against it the lead of the strongest reading."""
+    """The weight that an observation bears.
+
+    For a claim its relevance, against it the lead of the strongest reading.
+    """
     if weight >= 0.0:
         return float(relevance[claim])
     return float(relevance[strongest_reader(relevance, NOBODY)] - relevance[claim])
@@ -199,7 +216,10 @@ def support(relevance: Array, claim: int, weight: float) -> float:
 
 @kernel
 def weight_of(relevance: Array, claim: int, conviction: float) -> float:
-    """The signed weight of a conviction in [-1, 1]: half of it goes as far as the observation bears, all of it to 1."""
+    """The signed weight of a conviction in [-1, 1].
+
+    Half of it goes as far as the observation bears, all of it to 1.
+    """
     share = 2.0 * abs(conviction)
     borne = support(relevance, claim, conviction)
     weight = share * borne if share <= 1.0 else borne + (share - 1.0) * (1.0 - borne)
@@ -219,7 +239,10 @@ def conviction_of(relevance: Array, claim: int, weight: float) -> float:
 
 @kernel
 def rebutter(relevance: Array, staker: int, claim: int, weight: float) -> int:
-    """Who answers a stake that overreaches: the owner of an attacked claim, else the strongest other reader."""
+    """Who answers a stake that overreaches.
+
+    The owner of an attacked claim, else the strongest other reader.
+    """
     if weight < 0.0 and claim != staker:
         return claim
     return strongest_reader(relevance, staker)
@@ -227,12 +250,17 @@ def rebutter(relevance: Array, staker: int, claim: int, weight: float) -> int:
 
 @kernel
 def rebuttal_weight(relevance: Array, claim: int, weight: float, rebuttal: float) -> float:
-    """The weight of the answer to a stake: `rebuttal` times what it claims beyond its support, at most 1."""
+    """The weight of the answer to a stake.
+
+    `rebuttal` times what it claims beyond its support, at most 1.
+    """
     return min(1.0, rebuttal * max(0.0, abs(weight) - support(relevance, claim, weight)))
 
 
 @kernel
-def stake_value(relevance: Array, allocations: Array, staker: int, claim: int, weight: float, rebuttal: float) -> float:
+def stake_value(
+    relevance: Array, allocations: Array, staker: int, claim: int, weight: float, rebuttal: float
+) -> float:
     """What a stake adds to its claim's net score, its rebuttal included."""
     if weight == 0.0:
         return 0.0
@@ -249,10 +277,12 @@ def stake_value(relevance: Array, allocations: Array, staker: int, claim: int, w
 def script(strategy: int, seat: int, relevance: Array, scores: Array, weights: Array) -> None:
     """Write the signed weights [7] that a scripted debater stakes on the claims.
 
-    silent: nothing. partisan: its own claim by relevance. zealot: its own claim with weight 1, whatever the evidence.
-    challenger: as the partisan, and against the leading rival claim as far as the evidence bears. juror: every claim by
-    relevance. advocate: its own claim by relevance; it concedes an observation that speaks more for a rival, and
-    holds a fifth of its lead against the rivals that it leads.
+    silent: nothing. partisan: its own claim by relevance. zealot: its own claim with weight 1,
+    whatever the evidence.
+    challenger: as the partisan, and against the leading rival claim as far as the evidence bears.
+    juror: every claim by
+    relevance. advocate: its own claim by relevance; it concedes an observation that speaks more for
+    a rival, and holds a fifth of its lead against the rivals that it leads.
     """
     for claim in range(NUM):
         weights[claim] = 0.0
@@ -300,7 +330,8 @@ def place_all(
 ) -> int:
     """Write the nodes of a debate, roots first and each stake before its rebuttal; how many there are.
 
-    Every tendency sees the scores as they stand before the observation, as in a round of the environment.
+    Every tendency sees the scores as they stand before the observation, as in a round of the
+    environment.
     """
     for claim in range(NUM):
         parents[claim], observations[claim], stakers[claim] = NOBODY, NOBODY, claim
@@ -370,7 +401,9 @@ def reset(state: Row, rules: Row) -> None:
     count = rules.first_rows[state.person + 1] - rules.first_rows[state.person]
     state.offset = random_integer(state, count)
     state.stride = 1 + random_integer(state, count)
-    while greatest_common_divisor(state.stride, count) != 1:  # so that the walk meets every observation
+    while (
+        greatest_common_divisor(state.stride, count) != 1
+    ):  # so that the walk meets every observation
         state.stride = 1 + random_integer(state, count)
     state.seat = random_integer(state, NUM) if rules.seat == ANY else rules.seat
     state.debate = 0
@@ -380,7 +413,9 @@ def reset(state: Row, rules: Row) -> None:
     for tendency in range(NUM):
         strategy = rules.strategies[tendency]
         # Silence is no rival: a strategy that is left open is one of the others.
-        state.strategies[tendency] = 1 + random_integer(state, NUM_STRATEGIES - 1) if strategy == ANY else strategy
+        state.strategies[tendency] = (
+            1 + random_integer(state, NUM_STRATEGIES - 1) if strategy == ANY else strategy
+        )
         state.allocations[tendency] = rules.allocations[tendency]
         state.last_scores[tendency] = 0.0
         for claim in range(NUM):
@@ -398,20 +433,31 @@ def script_seats(state: Row) -> None:
 
 @kernel
 def place_stakes(state: Row, rules: Row) -> None:
-    """Charge the budgets and add what the stakes are worth to the scores; all seats stake at once."""
+    """Charge the budgets and add what the stakes are worth to the scores.
+
+    All seats stake at once.
+    """
     for seat in range(NUM):
         state.budgets[seat] -= within_budget(state.weights[seat], state.budgets[seat])
     for seat in range(NUM):
         for claim in range(NUM):
             weight = state.weights[seat, claim]
-            state.scores[claim] += stake_value(state.relevance, state.allocations, seat, claim, weight, rules.rebuttal)
+            state.scores[claim] += stake_value(
+                state.relevance, state.allocations, seat, claim, weight, rules.rebuttal
+            )
 
 
 @kernel
 def close_debate(state: Row, rules: Row) -> None:
     """Name the winner, shift influence, and open the next debate at a lower rate."""
     state.winner = best_claim(state.scores)
-    reallocate(state.allocations, state.scores, state.learning_rate, rules.min_allocation, rules.max_allocation)
+    reallocate(
+        state.allocations,
+        state.scores,
+        state.learning_rate,
+        rules.min_allocation,
+        rules.max_allocation,
+    )
     for claim in range(NUM):
         state.last_scores[claim] = state.scores[claim]
     state.learning_rate *= rules.learning_rate_decay
@@ -449,7 +495,10 @@ def report(state: Row, rules: Row, influence: float, victory: float, outcome: Ro
 
 @kernel
 def step(state: Row, rules: Row, actions: Array, row: int, outcome: Row) -> None:
-    """One round: the scripts stake, the action takes the place of the seat's script, the round is settled."""
+    """One round.
+
+    The scripts stake, the action takes the place of the seat's script, the round is settled.
+    """
     script_seats(state)
     seat = state.seat
     for claim in range(NUM):
@@ -504,9 +553,17 @@ def report_rows(states: Array, parameters: Array, outcomes: Array, mask: Array) 
 
 @kernel
 def step_rows(
-    states: Array, parameters: Array, actions: Array, observations: Array, outcomes: Array, is_autoreset: bool
+    states: Array,
+    parameters: Array,
+    actions: Array,
+    observations: Array,
+    outcomes: Array,
+    is_autoreset: bool,
 ) -> None:
-    """Advance all rows; one that has ended is reset when `is_autoreset` and else holds still with no reward."""
+    """Advance all rows.
+
+    One that has ended is reset when `is_autoreset` and else holds still with no reward.
+    """
     rules = parameters[0]
     for row in range(len(states)):
         state, outcome = states[row], outcomes[row]
@@ -525,7 +582,10 @@ def step_rows(
 
 @kernel
 def stake_all(state: Row, rules: Row, actions: Array, rewards: Array) -> None:
-    """One round in which every seat is played: convictions [7, 7] in, the change of each allocation in points out."""
+    """One round in which every seat is played.
+
+    Convictions [7, 7] in, the change of each allocation in points out.
+    """
     for seat in range(NUM):
         rewards[seat] = state.allocations[seat]
         for claim in range(NUM):
@@ -536,7 +596,9 @@ def stake_all(state: Row, rules: Row, actions: Array, rewards: Array) -> None:
 
 
 @kernel
-def step_seats(states: Array, parameters: Array, actions: Array, observations: Array, rewards: Array) -> None:
+def step_seats(
+    states: Array, parameters: Array, actions: Array, observations: Array, rewards: Array
+) -> None:
     """`stake_all` on the one state of a parallel environment, then what each seat sees [7, O]."""
     stake_all(states[0], parameters[0], actions, rewards)
     for seat in range(NUM):

@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
+from wm_envs.data.options import check_integer, check_number, check_reward_weights
 from wm_envs.debate import describe, dynamics, render
 from wm_envs.debate.allocations import check_allocations, check_bounds
 from wm_envs.debate.claims import MAX_REBUTTAL
@@ -16,7 +17,6 @@ from wm_envs.debate.tendencies import DEFAULT_ALLOCATIONS, TENDENCIES, Tendency
 from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.errors import DebateError, OptionError
 from wm_envs.kernel import empty_rows
-from wm_envs.options import check_integer, check_number, check_reward_weights
 from wm_envs.rules import Field, Rules
 
 DEFAULT_REWARD_WEIGHTS = {"influence": 1.0, "victory": 0.0}
@@ -27,19 +27,21 @@ class DebateEnv(KernelEnv):
     """Win influence in a debate of seven tendencies about a person.
 
     ## Description
-    A person's world view as an equilibrium of seven tendencies: survival, status, meaning, connection, autonomy,
-    comfort, curiosity. Each makes one claim about the person and has a share of influence, its allocation. In each
-    round an observation of the person lies on the table, with its relevance to each tendency (computed beforehand from
-    text). Every tendency stakes weights on it for or against any of the seven claims; a stake is worth weight x
-    allocation. The observation bears a weight for a claim up to its relevance, and a weight against it up to the lead
-    of the most relevant tendency. What a stake claims beyond that is answered: by the owner of an attacked claim, else
-    by the most relevant other tendency, with `rebuttal` times the excess (at most 1) x its own allocation. After
-    `num_rounds` rounds the debate closes: the best-supported claim wins, each allocation moves toward its claim's share
-    of the positive scores, and the next debate opens at a lower learning rate. Allocations stay within
-    `min_allocation` and `max_allocation` and sum to 1.
+    A person's world view as an equilibrium of seven tendencies: survival, status, meaning,
+    connection, autonomy, comfort, curiosity. Each makes one claim about the person and has a share
+    of influence, its allocation. In each round an observation of the person lies on the table, with
+    its relevance to each tendency (computed beforehand from text). Every tendency stakes weights on
+    it for or against any of the seven claims; a stake is worth weight x allocation. The observation
+    bears a weight for a claim up to its relevance, and a weight against it up to the lead of the
+    most relevant tendency. What a stake claims beyond that is answered: by the owner of an attacked
+    claim, else by the most relevant other tendency, with `rebuttal` times the excess (at most 1) x
+    its own allocation. After `num_rounds` rounds the debate closes: the best-supported claim wins,
+    each allocation moves toward its claim's share of the positive scores, and the next debate opens
+    at a lower learning rate. Allocations stay within `min_allocation` and `max_allocation` and sum
+    to 1.
 
-    The agent has one seat; scripts play the others. Weight is scarce: each seat has a `budget` for each debate, and
-    stakes beyond what is left are scaled down.
+    The agent has one seat; scripts play the others. Weight is scarce: each seat has a `budget` for
+    each debate, and stakes beyond what is left are scaled down.
 
     | Script | What it stakes |
     |---|---|
@@ -51,9 +53,9 @@ class DebateEnv(KernelEnv):
     | `advocate` | its own by relevance; concedes what speaks more for a rival, else a fifth of its lead against it |
 
     ## Action Space
-    `Box(-1, 1, (7,), float32)`: the conviction with which each claim is staked, in the order above: positive for it,
-    negative against it, 0 not at all. A conviction of 0.5 stakes the weight that the observation bears, less a part of
-    it, and more overreaches, up to weight 1.
+    `Box(-1, 1, (7,), float32)`: the conviction with which each claim is staked, in the order above:
+    positive for it, negative against it, 0 not at all. A conviction of 0.5 stakes the weight that
+    the observation bears, less a part of it, and more overreaches, up to weight 1.
 
     ## Observation Space
     `Box(31,)`, float32:
@@ -69,17 +71,19 @@ class DebateEnv(KernelEnv):
     | 24-30 | `allocation_survival` ... `allocation_curiosity` | 1 | 0 | 1 | influence of each tendency |
 
     ## Rewards
-    `influence`: change of the agent's allocation, in percentage points; other than 0 only when a debate closes.
+    `influence`: change of the agent's allocation, in percentage points; other than 0 only when a
+    debate closes.
     `victory`: 1 when its claim wins a debate. The reward is their sum weighted by `reward_weights`.
 
     ## Starting State
-    A person drawn from the table, that person's observations in a random cyclic order, the default allocations, and,
-    where they are left open, the seat and the scripts of the others (any but `silent`).
+    A person drawn from the table, that person's observations in a random cyclic order, the default
+    allocations, and, where they are left open, the seat and the scripts of the others (any but
+    `silent`).
 
     ## Episode End
-    Truncated after `num_debates` x `num_rounds` steps; never terminated. `info["is_success"]`: the agent's allocation
-    is above where it started. `info["winner"]`: number of the winner of the last debate, or -1. `info["allocations"]`:
-    all seven.
+    Truncated after `num_debates` x `num_rounds` steps; never terminated. `info["is_success"]`: the
+    agent's allocation is above where it started. `info["winner"]`: number of the winner of the last
+    debate, or -1. `info["allocations"]`: all seven.
 
     ## Arguments
     | Option | Default | Meaning |
@@ -143,7 +147,9 @@ class DebateEnv(KernelEnv):
         row["budget"] = check_number("budget", budget, 1e-3, 7e3)
         row["rebuttal"] = check_number("rebuttal", rebuttal, 0.0, MAX_REBUTTAL)
         row["learning_rate"] = check_number("learning_rate", learning_rate, 0.0, 1.0)
-        row["learning_rate_decay"] = check_number("learning_rate_decay", learning_rate_decay, 0.0, 1.0)
+        row["learning_rate_decay"] = check_number(
+            "learning_rate_decay", learning_rate_decay, 0.0, 1.0
+        )
         row["influence_weight"], row["victory_weight"] = weights["influence"], weights["victory"]
         try:
             bounds = check_bounds(min_allocation, max_allocation)
@@ -222,4 +228,7 @@ def _strategy(name: Any) -> int:
 
 def _check_reward_weights(given: Mapping[str, float] | None) -> dict[str, float]:
     weights = check_reward_weights(given, DEFAULT_REWARD_WEIGHTS)
-    return {name: check_number(f"the reward weight of {name}", value, -1e6, 1e6) for name, value in weights.items()}
+    return {
+        name: check_number(f"the reward weight of {name}", value, -1e6, 1e6)
+        for name, value in weights.items()
+    }

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from wm_envs.data.options import check_integer
 from wm_envs.debate.relevance import Scores
 from wm_envs.debate.tendencies import CLAIMS, NUM_TENDENCIES, TENDENCIES
 from wm_envs.language_model import LanguageModelClient, is_number
-from wm_envs.options import check_integer
 
 INSTRUCTIONS = """You judge short observations about a person. For each one, say how much it supports each claim:
 {claims}
@@ -20,9 +20,9 @@ for the claim) to 1 (supports it fully) for each of {names}."""
 class LanguageModelRelevance:
     """A scorer that asks a language model; see `Relevance`.
 
-    A batch counts only when the answer has exactly the ids that were asked for, each with seven numbers from 0 to 1.
-    When a batch fails, `score` raises: it is never taken for zero relevance. Answers are kept, so that after a failure
-    only what is missing is asked again.
+    A batch counts only when the answer has exactly the ids that were asked for, each with seven
+    numbers from 0 to 1. When a batch fails, `score` raises: it is never taken for zero relevance.
+    Answers are kept, so that after a failure only what is missing is asked again.
 
     Args:
         client: The endpoint.
@@ -45,11 +45,15 @@ class LanguageModelRelevance:
         for start in range(0, len(missing), self.batch_size):
             batch = missing[start : start + self.batch_size]
             self._known |= dict(zip(batch, self._ask(batch), strict=True))
-        return np.array([self._known[text] for text in texts], np.float64).reshape(len(texts), NUM_TENDENCIES)
+        return np.array([self._known[text] for text in texts], np.float64).reshape(
+            len(texts), NUM_TENDENCIES
+        )
 
     def _ask(self, batch: list[str]) -> list[list[float]]:
         names = [f"o{number}" for number in range(len(batch))]
-        question = json.dumps([{"id": name, "text": text} for name, text in zip(names, batch, strict=True)])
+        question = json.dumps(
+            [{"id": name, "text": text} for name, text in zip(names, batch, strict=True)]
+        )
         rows: list[list[float]] = self.client.ask(self._instructions, question, _checker(names))
         return rows
 

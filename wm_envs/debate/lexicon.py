@@ -1,7 +1,8 @@
 """Seed words of the seven tendencies: what somebody talks about in whom that tendency is at work.
 
-Plain English words by themes (places, feelings, deeds), so that text of any person and any time meets some of them.
-Chosen from what the tendencies mean and adjusted on the training persons of the corpus only.
+Plain English words by themes (places, feelings, deeds), so that text of any person and any time
+meets some of them. Chosen from what the tendencies mean and adjusted on the training persons of the
+corpus only.
 """
 
 from wm_envs.debate.tendencies import Tendency

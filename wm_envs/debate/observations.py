@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from wm_envs.data.files import replacing
+from wm_envs.data.paths import user_path
 from wm_envs.debate.tendencies import TENDENCIES, Tendency
 from wm_envs.errors import ObservationError
-from wm_envs.paths import user_path
-from wm_envs.writing import replacing
 
 MAX_BYTES = 280
 MAX_FILE_BYTES = 64 * 2**20
@@ -43,7 +43,9 @@ class Observation:
 
     def __post_init__(self) -> None:
         if not isinstance(self.id, str) or not self.id:
-            raise ObservationError(f"the id of an observation is text that is not empty, got {self.id!r}")
+            raise ObservationError(
+                f"the id of an observation is text that is not empty, got {self.id!r}"
+            )
         if not isinstance(self.content, str) or not self.content.strip():
             raise ObservationError(f"observation {self.id!r} has no content: leave it out")
         if (size := len(_utf8(self.id, self.content))) > MAX_BYTES:
@@ -53,7 +55,9 @@ class Observation:
         if not isinstance(self.source_id, str) or not isinstance(self.timestamp, str | None):
             raise ObservationError(f"observation {self.id!r}: source_id and timestamp are text")
         if not isinstance(self.metadata, Mapping):
-            raise ObservationError(f"observation {self.id!r}: metadata maps names to values, got {self.metadata!r}")
+            raise ObservationError(
+                f"observation {self.id!r}: metadata maps names to values, got {self.metadata!r}"
+            )
         if LABEL in self.metadata:
             to_tendency(self.metadata[LABEL])
 
@@ -95,7 +99,9 @@ class Observations:
         seen: set[str] = set()
         for observation in self._items:
             if observation.id in seen:
-                raise ObservationError(f"two observations have the id {observation.id!r}: give each its own")
+                raise ObservationError(
+                    f"two observations have the id {observation.id!r}: give each its own"
+                )
             seen.add(observation.id)
 
     def __len__(self) -> int:
@@ -114,7 +120,11 @@ class Observations:
 
     def chosen(self, **metadata: Any) -> "Observations":
         """Those whose metadata have these values, for example `chosen(split="train")`."""
-        matching = [o for o in self if all(o.metadata.get(name) == value for name, value in metadata.items())]
+        matching = [
+            o
+            for o in self
+            if all(o.metadata.get(name) == value for name, value in metadata.items())
+        ]
         return Observations(matching, self.source)
 
     def split(self, share: float, seed: int = 0) -> tuple["Observations", "Observations"]:
@@ -164,10 +174,14 @@ class Observations:
     def from_plain(cls, data: Any, name: str = "the data") -> "Observations":
         """From the form of `to_plain`; raises ObservationError. Longer texts are cut at a word."""
         if not isinstance(data, dict) or not isinstance(data.get("observations"), list):
-            raise ObservationError(f"{name} is not of the form {{source, count, observations: [...]}}")
+            raise ObservationError(
+                f"{name} is not of the form {{source, count, observations: [...]}}"
+            )
         rows, source = data["observations"], data.get("source", "")
         if data.get("count", len(rows)) != len(rows):
-            raise ObservationError(f"{name} says count {data['count']!r} but holds {len(rows)} observations")
+            raise ObservationError(
+                f"{name} says count {data['count']!r} but holds {len(rows)} observations"
+            )
         if not isinstance(source, str):
             raise ObservationError(f"{name}: source is text, got {source!r}")
         observations = [_from_row(row, f"{name}: observation {i}") for i, row in enumerate(rows)]
@@ -178,7 +192,10 @@ class Observations:
 
 
 def content_of(path: str | Path) -> bytes:
-    """The content of a file of at most `MAX_FILE_BYTES`, whatever its size is said to be; raises ObservationError."""
+    """The content of a file of at most `MAX_FILE_BYTES`, whatever its size is said to be.
+
+    Raises ObservationError.
+    """
     with open(user_path(path), "rb") as file:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
@@ -187,22 +204,35 @@ def content_of(path: str | Path) -> bytes:
 
 
 def parse_document(text: str, name: str) -> Any:
-    """JSON without NaN, infinities and keys that appear twice; raises ObservationError, which calls it `name`."""
+    """JSON without NaN, infinities and keys that appear twice.
+
+    Raises ObservationError, which calls it `name`.
+    """
     try:
-        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite, object_pairs_hook=_unique_keys)
+        return json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            object_pairs_hook=_unique_keys,
+        )
     except (ValueError, RecursionError) as error:
         raise ObservationError(f"{name} is not JSON: {str(error)[:200]}") from error
 
 
 def cut(text: str, max_bytes: int = MAX_BYTES) -> str:
-    """The text without surrounding spaces, cut at the last word that fits; a longer word is cut within."""
+    """The text without surrounding spaces, cut at the last word that fits.
+
+    A longer word is cut within.
+    """
     stripped = text.strip()
     encoded = _utf8("", stripped)
     if len(encoded) <= max_bytes:
         return stripped
     head = encoded[:max_bytes].decode("utf-8", "ignore")
     is_between_words = stripped[len(head)].isspace()
-    words = head if is_between_words else re.sub(r"\s+\S*$", "", head)  # a single word has no space before it
+    words = (
+        head if is_between_words else re.sub(r"\s+\S*$", "", head)
+    )  # a single word has no space before it
     return words.rstrip()
 
 
@@ -235,7 +265,9 @@ def _from_row(row: Any, place: str) -> Observation:
         raise ObservationError(f"{place} has no text in 'content'")
     unknown = set(row) - {"id", "content", "source_id", "timestamp", "metadata"}
     if unknown:
-        raise ObservationError(f"{place} has unknown fields {sorted(unknown)}: put them into 'metadata'")
+        raise ObservationError(
+            f"{place} has unknown fields {sorted(unknown)}: put them into 'metadata'"
+        )
     others = {name: row[name] for name in ("source_id", "timestamp", "metadata") if name in row}
     try:
         return Observation.from_text(row.get("id", ""), row["content"], **others)
@@ -247,7 +279,9 @@ def _utf8(id: str, text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise ObservationError(f"observation {id!r} has content that is no valid Unicode: {error}") from error
+        raise ObservationError(
+            f"observation {id!r} has content that is no valid Unicode: {error}"
+        ) from error
 
 
 def _refuse_constant(name: str) -> None:

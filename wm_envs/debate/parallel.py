@@ -1,4 +1,7 @@
-"""Seven seats at one table: the PettingZoo parallel environment, and one seat among saved policies."""
+"""Seven seats at one table.
+
+The PettingZoo parallel environment, and one seat among saved policies.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,6 +12,7 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
+from wm_envs.data.options import check_seed
 from wm_envs.debate import dynamics
 from wm_envs.debate.dynamics import NUM
 from wm_envs.debate.env import FIELDS, DebateEnv
@@ -17,12 +21,13 @@ from wm_envs.debate.tendencies import TENDENCIES
 from wm_envs.environment import check_render_mode
 from wm_envs.errors import InvalidActionError, MissingExtraError, OptionError
 from wm_envs.kernel import copy_rows, seed_rows
-from wm_envs.options import check_seed
 
 try:
     from pettingzoo import ParallelEnv
 except ImportError as error:
-    raise MissingExtraError("seven seats need PettingZoo: pip install 'wm-suite[pettingzoo]'") from error
+    raise MissingExtraError(
+        "seven seats need PettingZoo: pip install 'wm-suite[pettingzoo]'"
+    ) from error
 
 Observations = dict[str, NDArray[np.float32]]
 Policy = Callable[[NDArray[np.float32]], Any]
@@ -31,8 +36,9 @@ Policy = Callable[[NDArray[np.float32]], Any]
 class DebateParallelEnv(ParallelEnv[str, Any, Any]):
     """All seven tendencies as agents, on the rules of `wm/Debate-v0`.
 
-    Agents are named after their tendency. Spaces are those of the single seat; each sees the table from its own place.
-    The reward of an agent is the change of its own allocation in percentage points, so that rewards sum to zero.
+    Agents are named after their tendency. Spaces are those of the single seat; each sees the table
+    from its own place. The reward of an agent is the change of its own allocation in percentage
+    points, so that rewards sum to zero.
 
     Args:
         render_mode: "rgb_array", "ansi" or None.
@@ -42,11 +48,17 @@ class DebateParallelEnv(ParallelEnv[str, Any, Any]):
         OptionError: An option that is unknown or out of range.
     """
 
-    metadata: dict[str, Any] = {"name": "debate_v0", "render_modes": ["rgb_array", "ansi"], "is_parallelizable": True}
+    metadata: dict[str, Any] = {
+        "name": "debate_v0",
+        "render_modes": ["rgb_array", "ansi"],
+        "is_parallelizable": True,
+    }
 
     def __init__(self, *, render_mode: str | None = None, **options: Any) -> None:
         if refused := {"seat", "rivals", "reward_weights"} & set(options):
-            raise OptionError(f"every seat is an agent here: leave out {', '.join(sorted(refused))}")
+            raise OptionError(
+                f"every seat is an agent here: leave out {', '.join(sorted(refused))}"
+            )
         self._rules = DebateEnv.rules(seat=None, rivals="silent", **options)
         self.render_mode = check_render_mode(render_mode, self.metadata)
         self.possible_agents = [str(tendency) for tendency in TENDENCIES]
@@ -56,8 +68,12 @@ class DebateParallelEnv(ParallelEnv[str, Any, Any]):
         self._rewards = np.zeros(NUM)
         space = self._rules.observation_space
         # Spaces carry a random generator each, so every agent has its own.
-        self._observation_spaces = {name: spaces.Box(space.low, space.high) for name in self.possible_agents}
-        self._action_spaces = {name: spaces.Box(-1.0, 1.0, (NUM,), np.float32) for name in self.possible_agents}
+        self._observation_spaces = {
+            name: spaces.Box(space.low, space.high) for name in self.possible_agents
+        }
+        self._action_spaces = {
+            name: spaces.Box(-1.0, 1.0, (NUM,), np.float32) for name in self.possible_agents
+        }
 
     def observation_space(self, agent: str) -> spaces.Box:
         """A Box [31]; see the fields of `wm/Debate-v0`."""
@@ -82,16 +98,26 @@ class DebateParallelEnv(ParallelEnv[str, Any, Any]):
 
     def step(
         self, actions: Mapping[str, Any]
-    ) -> tuple[Observations, dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
+    ) -> tuple[
+        Observations, dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]
+    ]:
         """One round; raises ResetNeeded and InvalidActionError, both with nothing changed."""
         if not self.agents:
-            raise ResetNeeded("the episode is over or was never started: call reset() before step()")
+            raise ResetNeeded(
+                "the episode is over or was never started: call reset() before step()"
+            )
         if not isinstance(actions, Mapping):
             raise InvalidActionError(f"expected a mapping from agents to actions, got {actions!r}")
         if set(actions) != set(self.agents):
-            raise InvalidActionError(f"expected an action for each of {self.agents}, got {sorted(actions)}")
-        rows = np.stack([self._rules.check_actions(actions[name], ()) for name in self.possible_agents])
-        dynamics.step_seats(self._states, self._rules.parameters, rows, self._observations, self._rewards)
+            raise InvalidActionError(
+                f"expected an action for each of {self.agents}, got {sorted(actions)}"
+            )
+        rows = np.stack(
+            [self._rules.check_actions(actions[name], ()) for name in self.possible_agents]
+        )
+        dynamics.step_seats(
+            self._states, self._rules.parameters, rows, self._observations, self._rewards
+        )
         is_over = bool(self._states["ended"][0])
         names = self.agents
         answer = (
@@ -110,7 +136,10 @@ class DebateParallelEnv(ParallelEnv[str, Any, Any]):
         return copy_rows(self._states)[0, ...]
 
     def restore_state(self, state: NDArray[Any]) -> Observations:
-        """Return to a cloned state and give what the seats see; raises StateError with nothing changed."""
+        """Return to a cloned state and give what the seats see.
+
+        Raises StateError with nothing changed.
+        """
         self._rules.check_states(state, ())
         self._states[0] = state
         dynamics.observe_seats(self._states, self._rules.parameters, self._observations)
@@ -137,7 +166,10 @@ class DebateParallelEnv(ParallelEnv[str, Any, Any]):
     def _infos(self) -> dict[str, dict[str, Any]]:
         allocations = np.array(self._states["allocations"][0])
         winner = int(self._states["winner"][0])
-        return {name: {"allocations": allocations.copy(), "winner": winner} for name in self.possible_agents}
+        return {
+            name: {"allocations": allocations.copy(), "winner": winner}
+            for name in self.possible_agents
+        }
 
 
 class AmongPolicies(gym.Env[Any, Any]):
@@ -146,7 +178,8 @@ class AmongPolicies(gym.Env[Any, Any]):
     Args:
         seat: The agent's tendency.
         policies: Tendency to a function from its observation [31] to an action [7], for example
-            `lambda observation: model.predict(observation)[0]`; seats without one are played by advocates.
+            `lambda observation: model.predict(observation)[0]`; seats without one are played by
+            advocates.
         **options: As for `DebateParallelEnv`.
 
     Raises:
@@ -155,15 +188,21 @@ class AmongPolicies(gym.Env[Any, Any]):
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4}
 
-    def __init__(self, seat: str, policies: Mapping[str, Policy] | None = None, **options: Any) -> None:
+    def __init__(
+        self, seat: str, policies: Mapping[str, Policy] | None = None, **options: Any
+    ) -> None:
         self._table = DebateParallelEnv(**options)
         self.render_mode = self._table.render_mode
         names = self._table.possible_agents
         given = dict(policies or {})
         if seat not in names or not set(given) <= set(names) - {seat}:
-            raise OptionError(f"seat and policies take different places of {names}, got {seat!r}, {list(given)}")
+            raise OptionError(
+                f"seat and policies take different places of {names}, got {seat!r}, {list(given)}"
+            )
         self.seat = seat
-        self._policies = {name: given.get(name, ScriptedDebater("advocate")) for name in names if name != seat}
+        self._policies = {
+            name: given.get(name, ScriptedDebater("advocate")) for name in names if name != seat
+        }
         self.observation_space = self._table.observation_space(seat)
         self.action_space = self._table.action_space(seat)
         self._seen: Observations = {}
@@ -179,8 +218,12 @@ class AmongPolicies(gym.Env[Any, Any]):
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """One round, in which all policies act on what they saw before it."""
-        actions = {name: policy(self._seen[name]) for name, policy in self._policies.items() if self._seen}
-        seen, rewards, terminated, truncated, infos = self._table.step({**actions, self.seat: action})
+        actions = {
+            name: policy(self._seen[name]) for name, policy in self._policies.items() if self._seen
+        }
+        seen, rewards, terminated, truncated, infos = self._table.step(
+            {**actions, self.seat: action}
+        )
         self._seen = seen
         seat = self.seat
         return seen[seat], rewards[seat], terminated[seat], truncated[seat], infos[seat]

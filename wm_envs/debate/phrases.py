@@ -1,7 +1,7 @@
 """The wording of generated persons: scenes of an ordinary life today, apart from the lexicon of the scorers.
 
-A scene is a time, a deed and a reason; each list mixes plain and roundabout wording, so that some scenes are easy to
-place and some are not.
+A scene is a time, a deed and a reason; each list mixes plain and roundabout wording, so that some
+scenes are easy to place and some are not.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """How much a text speaks for each tendency: the scorer protocol, the default scorer, and sentence embeddings.
 
-A scorer gives numbers from 0 to 1; ours give shares that sum to 1 for each text. A scorer that cannot judge raises:
-no answer is never taken for no relevance.
+A scorer gives numbers from 0 to 1; ours give shares that sum to 1 for each text. A scorer that
+cannot judge raises: no answer is never taken for no relevance.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from wm_envs.data.options import as_integer
 from wm_envs.debate.lexicon import seed_words
 from wm_envs.debate.observations import load_corpus
 from wm_envs.debate.tendencies import CLAIMS, NUM_TENDENCIES, TENDENCIES
 from wm_envs.errors import MissingExtraError, ObservationError
-from wm_envs.options import as_integer
 
 Scores = NDArray[np.float64]
 
@@ -24,16 +24,19 @@ class Relevance(Protocol):
     """Scores texts against the seven tendencies."""
 
     def score(self, texts: Sequence[str]) -> Scores:
-        """Relevance [N, 7] of N texts, each number in 0..1, in the order of `TENDENCIES`; raises when it cannot."""
+        """Relevance [N, 7] of N texts, each number in 0..1, in the order of `TENDENCIES`.
+
+        Raises when it cannot.
+        """
         ...
 
 
 class TfidfRelevance:
     """The default: TF-IDF over words and over characters, with a regression from a seed lexicon and labelled examples.
 
-    Words carry the themes; pieces of words (three to five characters) carry their endings and compounds. Each seed word
-    is one example of its tendency, and so is each labelled observation of the corpus' training persons. Settings were
-    chosen by leaving one training person out at a time.
+    Words carry the themes; pieces of words (three to five characters) carry their endings and
+    compounds. Each seed word is one example of its tendency, and so is each labelled observation of
+    the corpus' training persons. Settings were chosen by leaving one training person out at a time.
 
     Args:
         texts: Further labelled examples.
@@ -60,9 +63,13 @@ class TfidfRelevance:
         linear, text = _scikit_learn()
         examples, labels = _examples(texts, owners, has_lexicon=has_lexicon, has_corpus=has_corpus)
         if set(labels) != set(range(NUM_TENDENCIES)):
-            raise ObservationError("the scorer learns from examples of all seven tendencies: keep the lexicon")
+            raise ObservationError(
+                "the scorer learns from examples of all seven tendencies: keep the lexicon"
+            )
         self._words = text.TfidfVectorizer(sublinear_tf=True, stop_words="english")
-        self._characters = text.TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True)
+        self._characters = text.TfidfVectorizer(
+            analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True
+        )
         self._words.fit(examples)
         self._characters.fit(examples)
         self._regression = linear.LogisticRegression(
@@ -86,12 +93,18 @@ class TfidfRelevance:
 
 
 class KeywordRelevance:
-    """A baseline: the share of seed words of each tendency among those that a text contains; equal shares for none."""
+    """A baseline: the share of seed words of each tendency among those that a text contains.
+
+    Equal shares for none.
+    """
 
     def score(self, texts: Sequence[str]) -> Scores:
         """Relevance [N, 7]."""
         vocabularies = [set(seed_words(tendency)) for tendency in TENDENCIES]
-        counts = np.array([[sum(w in v for w in _plain_words(text)) for v in vocabularies] for text in texts], float)
+        counts = np.array(
+            [[sum(w in v for w in _plain_words(text)) for v in vocabularies] for text in texts],
+            float,
+        )
         counts = counts.reshape(len(texts), NUM_TENDENCIES)
         totals = counts.sum(axis=1, keepdims=True)
         return np.where(totals > 0, counts / np.maximum(totals, 1), 1 / NUM_TENDENCIES)
@@ -135,15 +148,22 @@ def default_relevance() -> TfidfRelevance:
 
 
 def check_scores(scores: Any, num_texts: int) -> Scores:
-    """Return relevance [N, 7] as floats or raise ObservationError: what a scorer gives is not taken on trust."""
+    """Return relevance [N, 7] as floats or raise ObservationError.
+
+    What a scorer gives is not taken on trust.
+    """
     try:
         array = np.asarray(scores, np.float64)
     except (TypeError, ValueError) as error:
         raise ObservationError(f"the scorer gave no numbers: {error}") from error
     if array.shape != (num_texts, NUM_TENDENCIES):
-        raise ObservationError(f"the scorer gave shape {array.shape} for {num_texts} texts, not {(num_texts, 7)}")
+        raise ObservationError(
+            f"the scorer gave shape {array.shape} for {num_texts} texts, not {(num_texts, 7)}"
+        )
     if not np.all((array >= 0) & (array <= 1)):  # False for NaN
-        raise ObservationError("the scorer gave relevance outside 0..1 or NaN: mend it, or score these texts again")
+        raise ObservationError(
+            "the scorer gave relevance outside 0..1 or NaN: mend it, or score these texts again"
+        )
     return array
 
 
@@ -155,7 +175,9 @@ def _examples(
     for owner in owners:
         number = as_integer(owner)
         if number is None or not 0 <= number < NUM_TENDENCIES:
-            raise ObservationError(f"owners are numbers below {NUM_TENDENCIES}, the index of a tendency; got {owner!r}")
+            raise ObservationError(
+                f"owners are numbers below {NUM_TENDENCIES}, the index of a tendency; got {owner!r}"
+            )
     examples, labels = list(texts), [int(owner) for owner in owners]
     if has_corpus:
         for observation in load_corpus("train"):
@@ -184,7 +206,9 @@ def _scikit_learn() -> tuple[Any, Any]:
         from sklearn import linear_model
         from sklearn.feature_extraction import text
     except ImportError as error:
-        raise MissingExtraError("the default scorer needs scikit-learn: pip install 'wm-suite[text]'") from error
+        raise MissingExtraError(
+            "the default scorer needs scikit-learn: pip install 'wm-suite[text]'"
+        ) from error
     return linear_model, text
 
 
@@ -192,5 +216,7 @@ def _sentence_transformer(name: str) -> Any:
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
-        raise MissingExtraError("EmbeddingRelevance needs sentence-transformers: pip install it") from error
+        raise MissingExtraError(
+            "EmbeddingRelevance needs sentence-transformers: pip install it"
+        ) from error
     return SentenceTransformer(name)

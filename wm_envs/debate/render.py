@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from wm_envs import canvas
-from wm_envs.canvas import Colour, Image
 from wm_envs.debate import dynamics
 from wm_envs.debate.describe import clock, last_winner
 from wm_envs.debate.tendencies import NUM_TENDENCIES, TENDENCIES
+from wm_envs.rendering import canvas
+from wm_envs.rendering.canvas import Colour, Image
 
 WIDTH, HEIGHT = 640, 400
 PAPER, INK, GREY, PALE = (250, 248, 243), (38, 43, 51), (140, 143, 148), (228, 225, 217)
@@ -52,12 +52,16 @@ def _draw_bar(image: Image, state: Any, parameters: Any, number: int) -> None:
     top = FIRST_LINE + number * LINE
     is_seat = number == int(state["seat"])
     if is_seat:
-        canvas.fill_rectangle(image, (8, top - 8), (WIDTH - 16, LINE - 4), (240, 234, 214), radius=6)
+        canvas.fill_rectangle(
+            image, (8, top - 8), (WIDTH - 16, LINE - 4), (240, 234, 214), radius=6
+        )
     canvas.draw_text(image, (16, top + 4), TENDENCIES[number], INK)
     share = float(state["allocations"][number])
     scale = BARS_WIDTH / float(parameters["max_allocation"])
     canvas.fill_rectangle(image, (BARS_LEFT, top), (BARS_WIDTH, 16), PALE, radius=3)
-    canvas.fill_rectangle(image, (BARS_LEFT, top), (max(2.0, scale * share), 16), COLOURS[number], radius=3)
+    canvas.fill_rectangle(
+        image, (BARS_LEFT, top), (max(2.0, scale * share), 16), COLOURS[number], radius=3
+    )
     start = BARS_LEFT + scale * float(parameters["allocations"][number])
     canvas.draw_line(image, (start, top - 2), (start, top + 18), INK, thickness=1.5)
     canvas.draw_text(image, (BARS_LEFT + BARS_WIDTH + 6, top + 5), f"{100 * share:.1f}%", INK)
@@ -66,7 +70,10 @@ def _draw_bar(image: Image, state: Any, parameters: Any, number: int) -> None:
 
 
 def _draw_tree(image: Image, state: Any, claim: int) -> None:
-    """The root of a claim and one disc for each stake on it; its size is the worth, its rim the staker."""
+    """The root of a claim and one disc for each stake on it.
+
+    Its size is the worth, its rim the staker.
+    """
     middle = FIRST_LINE + claim * LINE + 8.0
     root = (float(TREES_LEFT), middle)
     stakes = np.asarray(state["weights"])[:, claim]

@@ -9,7 +9,11 @@ from wm_envs.debate import dynamics
 from wm_envs.debate.dynamics import NUM, STRATEGIES
 from wm_envs.errors import ObservationError, OptionError
 
-SEAT, RELEVANCE, SCORES = slice(3, 3 + NUM), slice(3 + NUM, 3 + 2 * NUM), slice(3 + 2 * NUM, 3 + 3 * NUM)
+SEAT, RELEVANCE, SCORES = (
+    slice(3, 3 + NUM),
+    slice(3 + NUM, 3 + 2 * NUM),
+    slice(3 + 2 * NUM, 3 + 3 * NUM),
+)
 
 
 class ScriptedDebater:
@@ -33,7 +37,10 @@ class ScriptedDebater:
         rows = np.atleast_2d(np.asarray(observation, np.float64))
         convictions = np.zeros((len(rows), NUM))
         for row, target in zip(rows, convictions, strict=True):
-            relevance, scores = np.ascontiguousarray(row[RELEVANCE]), np.ascontiguousarray(row[SCORES])
+            relevance, scores = (
+                np.ascontiguousarray(row[RELEVANCE]),
+                np.ascontiguousarray(row[SCORES]),
+            )
             dynamics.script(self._number, int(row[SEAT].argmax()), relevance, scores, target)
             for claim in range(NUM):
                 target[claim] = dynamics.conviction_of(relevance, claim, target[claim])
@@ -46,8 +53,13 @@ class ScriptedDebater:
         episode_start: Any = None,  # noqa: ARG002  (the signature of Stable-Baselines3)
         deterministic: bool = False,  # noqa: ARG002
     ) -> tuple[NDArray[np.float32], Any]:
-        """As Stable-Baselines3's agents; raises ObservationError for what is no observation of a seat."""
-        rows = np.asarray(observation if isinstance(observation, np.ndarray | list) else [], np.float64)
+        """As Stable-Baselines3's agents.
+
+        Raises ObservationError for what is no observation of a seat.
+        """
+        rows = np.asarray(
+            observation if isinstance(observation, np.ndarray | list) else [], np.float64
+        )
         size = SCORES.stop
         if rows.ndim not in (1, 2) or rows.shape[-1] < size or not np.isfinite(rows).all():
             raise ObservationError(

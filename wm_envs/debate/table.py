@@ -1,4 +1,7 @@
-"""Relevance computed beforehand, as the environments use it: one row for each observation, grouped by person."""
+"""Relevance computed beforehand, as the environments use it.
+
+One row for each observation, grouped by person.
+"""
 
 import json
 from collections.abc import Mapping
@@ -35,9 +38,14 @@ class RelevanceTable:
 
     @classmethod
     def of(cls, persons: Mapping[str, ArrayLike]) -> "RelevanceTable":
-        """From relevance [N, 7] by person; raises OptionError on sizes beyond what a state has room for."""
+        """From relevance [N, 7] by person.
+
+        Raises OptionError on sizes beyond what a state has room for.
+        """
         if not isinstance(persons, Mapping) or not 1 <= len(persons) <= MAX_PERSONS:
-            raise OptionError(f"relevance maps 1 to {MAX_PERSONS} persons to arrays [N, 7], got {type(persons)}")
+            raise OptionError(
+                f"relevance maps 1 to {MAX_PERSONS} persons to arrays [N, 7], got {type(persons)}"
+            )
         try:
             arrays = [check_scores(rows, len(np.asarray(rows))) for rows in persons.values()]
         except (ObservationError, TypeError, ValueError) as error:
@@ -53,8 +61,13 @@ class RelevanceTable:
     @classmethod
     def score(cls, observations: Observations, scorer: Relevance) -> "RelevanceTable":
         """By a scorer; neighbours with the same `source_id` are one person."""
-        groups = {name: [o.content for o in group] for name, group in groupby(observations, lambda o: o.source_id)}
-        return cls.of({name: check_scores(scorer.score(texts), len(texts)) for name, texts in groups.items()})
+        groups = {
+            name: [o.content for o in group]
+            for name, group in groupby(observations, lambda o: o.source_id)
+        }
+        return cls.of(
+            {name: check_scores(scorer.score(texts), len(texts)) for name, texts in groups.items()}
+        )
 
     def to_plain(self) -> dict[str, Any]:
         """Persons to lists of rows, rounded to four decimals."""

@@ -1,13 +1,15 @@
 """The rules of the racing car: pure compiled functions on one state row.
 
-A dynamic single-track model with loads per wheel (Pacejka, Tyre and Vehicle Dynamics, 2012, chapters 1 and 4) drives on
-a road given by its curvature: the position is the distance s along the centre line, the offset n to its left, and the
-heading error chi against its direction. Each step holds the applied actuators, the grip and the transferred loads, and
-integrates velocities and position with the classical Runge-Kutta method.
+A dynamic single-track model with loads per wheel (Pacejka, Tyre and Vehicle Dynamics, 2012,
+chapters 1 and 4) drives on a road given by its curvature: the position is the distance s along the
+centre line, the offset n to its left, and the heading error chi against its direction. Each step
+holds the applied actuators, the grip and the transferred loads, and integrates velocities and
+position with the classical Runge-Kutta method.
 
-Letters inside the short functions: vx, vy velocity in the car's frame (forward, left), m/s; r yaw rate, rad/s; fx, fy
-forces of an axle on the car, N; z load on a wheel or an axle, N; alpha slip angle, rad; kappa curvature, 1/m. Front and
-rear axle are told apart by f and r at the end of a name.
+Letters inside the short functions: vx, vy velocity in the car's frame (forward, left), m/s; r yaw
+rate, rad/s; fx, fy forces of an axle on the car, N; z load on a wheel or an axle, N; alpha slip
+angle, rad; kappa curvature, 1/m. Front and rear axle are told apart by f and r at the end of a
+name.
 """
 
 import math
@@ -39,7 +41,10 @@ MAX_TRANSFER = 0.48  # of an axle's load, so that the inner wheel keeps some
 MIN_AXLE_LOAD = 200.0  # N
 
 PEAK_GRIP, BEST_TEMPERATURE, GRIP_FALL = 1.5, 90.0, 2e-4
-STIFFNESS, MAX_USE = 16.0, 0.97  # slope of the lateral force; largest share of an axle's grip that Fx takes
+STIFFNESS, MAX_USE = (
+    16.0,
+    0.97,
+)  # slope of the lateral force; largest share of an axle's grip that Fx takes
 SLIP_RATIO = 0.08  # at full use
 AIR_TEMPERATURE, HEAT_CAPACITY = 25.0, 9000.0  # C, J/K
 WEAR_RATE, FUEL_RATE = 1e-4, 1e-4  # 1/s
@@ -79,7 +84,11 @@ INFO_FIELDS: list[Any] = [
     ("laps", np.int64),
     ("lap_time", np.float64),  # s, of the lap completed by this step, else 0
     ("cause", np.int64),  # of the termination: RUNNING, LEFT_ROAD, SPUN or STOOD_STILL
-    ("track", np.float64, (4,)),  # curvature at the car, length, half width to the right and to the left
+    (
+        "track",
+        np.float64,
+        (4,),
+    ),  # curvature at the car, length, half width to the right and to the left
 ]
 OUTCOME = outcome_dtype(REWARD_COMPONENTS, INFO_FIELDS)
 STATE = state_dtype(
@@ -130,7 +139,11 @@ PARAMETERS = np.dtype(
         ("num_points", np.int64),
         ("length", np.float64),
         ("inverse_spacing", np.float64),
-        ("curvature", np.float64, (MAX_TRACK_POINTS + 1,)),  # closed: the first point again after the last
+        (
+            "curvature",
+            np.float64,
+            (MAX_TRACK_POINTS + 1,),
+        ),  # closed: the first point again after the last
         ("right", np.float32, (MAX_TRACK_POINTS + 1,)),
         ("left", np.float32, (MAX_TRACK_POINTS + 1,)),
         ("x", np.float32, (MAX_TRACK_POINTS + 1,)),  # for pictures only
@@ -202,7 +215,10 @@ def clip(value: float, low: float, high: float) -> float:
 
 @kernel
 def grip(temperature: float, wear: float, scale: float) -> float:
-    """Friction coefficient of a wheel: .98 of its peak at 10 C from the best temperature, .73 at 40 C."""
+    """Friction coefficient of a wheel.
+
+    .98 of its peak at 10 C from the best temperature, .73 at 40 C.
+    """
     off = temperature - BEST_TEMPERATURE
     return scale * PEAK_GRIP * math.exp(-GRIP_FALL * off * off) * (0.7 + 0.3 * wear)
 
@@ -238,7 +254,9 @@ def lateral_transfer(axle_load: float, total_load: float, ay: float) -> float:
 @kernel
 def heated(temperature: float, power: float, load: float, speed: float) -> float:
     """Temperature of a wheel after a step."""
-    rate = 0.5 * power + 0.010 * load * speed - (20.0 + 2.0 * speed) * (temperature - AIR_TEMPERATURE)
+    rate = (
+        0.5 * power + 0.010 * load * speed - (20.0 + 2.0 * speed) * (temperature - AIR_TEMPERATURE)
+    )
     return clip(temperature + TIME_STEP * rate / HEAT_CAPACITY, 0.0, 200.0)
 
 
@@ -285,7 +303,9 @@ def motion(
     against = -clip(vx, -1.0, 1.0) * brake
     use_f = use_of_grip(BRAKE_FRONT * against, available_f)
     power_limit = MAX_POWER / max(speed, 1.0)
-    use_r = use_of_grip(drive * min(MAX_DRIVE, power_limit) + (1.0 - BRAKE_FRONT) * against, available_r)
+    use_r = use_of_grip(
+        drive * min(MAX_DRIVE, power_limit) + (1.0 - BRAKE_FRONT) * against, available_r
+    )
     fx_f, fx_r = use_f * available_f, use_r * available_r
     fy_f = lateral_force(available_f, use_f, slip_angle(steer, vy + TO_FRONT * r, vx))
     fy_r = lateral_force(available_r, use_r, slip_angle(0.0, vy - TO_REAR * r, vx))
@@ -312,8 +332,13 @@ def motion(
 
 
 @kernel
-def move(state: Row, rules: Row, grip_f: float, grip_r: float, static_f: float, static_r: float) -> float:
-    """Integrate velocities and position over one step; returns the distance driven along the centre line."""
+def move(
+    state: Row, rules: Row, grip_f: float, grip_r: float, static_f: float, static_r: float
+) -> float:
+    """Integrate velocities and position over one step.
+
+    Returns the distance driven along the centre line.
+    """
     vx, vy, r = state.vx, state.vy, state.yaw_rate
     start, offset, chi = state.distance, state.offset, state.heading_error
     length = rules.length
@@ -369,7 +394,10 @@ def apply_actuators(state: Row, steering: float, throttle: float, brake: float) 
 
 @kernel
 def drive_step(state: Row, rules: Row) -> float:
-    """Loads, grip, motion, tyres and fuel over one step with the applied actuators; returns the distance driven."""
+    """Loads, grip, motion, tyres and fuel over one step with the applied actuators.
+
+    Returns the distance driven.
+    """
     squared = state.vx * state.vx + state.vy * state.vy
     pitch = MASS * state.ax * HEIGHT / WHEELBASE
     static_f = MASS * GRAVITY * TO_REAR / WHEELBASE - pitch
@@ -381,8 +409,14 @@ def drive_step(state: Row, rules: Row) -> float:
     z_fl, z_fr = 0.5 * load_f - roll_f, 0.5 * load_f + roll_f
     z_rl, z_rr = 0.5 * load_r - roll_r, 0.5 * load_r + roll_r
     scale = rules.grip_scale
-    mu_fl, mu_fr = grip(state.temperature_fl, state.wear_fl, scale), grip(state.temperature_fr, state.wear_fr, scale)
-    mu_rl, mu_rr = grip(state.temperature_rl, state.wear_rl, scale), grip(state.temperature_rr, state.wear_rr, scale)
+    mu_fl, mu_fr = (
+        grip(state.temperature_fl, state.wear_fl, scale),
+        grip(state.temperature_fr, state.wear_fr, scale),
+    )
+    mu_rl, mu_rr = (
+        grip(state.temperature_rl, state.wear_rl, scale),
+        grip(state.temperature_rr, state.wear_rr, scale),
+    )
     grip_f, grip_r = (mu_fl * z_fl + mu_fr * z_fr) / load_f, (mu_rl * z_rl + mu_rr * z_rr) / load_r
 
     driven = move(state, rules, grip_f, grip_r, static_f, static_r)
@@ -392,7 +426,9 @@ def drive_step(state: Row, rules: Row) -> float:
     alpha_f = slip_angle(MAX_STEER * state.steering, state.vy + TO_FRONT * state.yaw_rate, state.vx)
     alpha_r = slip_angle(0.0, state.vy - TO_REAR * state.yaw_rate, state.vx)
     available_f, available_r = grip_f * load_f, grip_r * load_r
-    drive = min(MAX_DRIVE, MAX_POWER / max(speed, 1.0)) * state.throttle if state.fuel > 0.0 else 0.0
+    drive = (
+        min(MAX_DRIVE, MAX_POWER / max(speed, 1.0)) * state.throttle if state.fuel > 0.0 else 0.0
+    )
     against = -clip(state.vx, -1.0, 1.0) * MAX_BRAKE * state.brake
     use_f = use_of_grip(BRAKE_FRONT * against, available_f)
     use_r = use_of_grip(drive + (1.0 - BRAKE_FRONT) * against, available_r)
@@ -448,7 +484,10 @@ def reset(state: Row, rules: Row) -> None:
 
 @kernel
 def count_laps(state: Row, rules: Row, driven: float) -> float:
-    """Add to the distance; the time of a lap that this completes, to a fraction of a step, else 0."""
+    """Add to the distance.
+
+    The time of a lap that this completes, to a fraction of a step, else 0.
+    """
     state.driven += driven
     beyond = state.driven - (state.laps + 1) * rules.length
     if beyond < 0.0 or driven <= 0.0:
@@ -476,10 +515,15 @@ def cause_of_end(state: Row, left: float, right: float) -> int:
 
 @kernel
 def weigh_rewards(rules: Row, outcome: Row) -> float:
-    """The dense terms within bounds, then the events: clipped too, a collision would cost no more than a departure."""
+    """The dense terms within bounds, then the events.
+
+    Clipped too, a collision would cost no more than a departure.
+    """
     weights = rules.weights
     dense = weights[0] * outcome.progress + weights[1] * outcome.alive + weights[2] * outcome.speed
-    dense += weights[3] * outcome.centering + weights[4] * outcome.heading + weights[5] * outcome.slip
+    dense += (
+        weights[3] * outcome.centering + weights[4] * outcome.heading + weights[5] * outcome.slip
+    )
     dense += weights[6] * outcome.smoothness + weights[9] * outcome.standstill
     dense += weights[10] * outcome.tyre + weights[11] * outcome.fuel
     dense = clip(dense, -MAX_DENSE_REWARD, MAX_DENSE_REWARD)
@@ -487,10 +531,15 @@ def weigh_rewards(rules: Row, outcome: Row) -> float:
 
 
 @kernel
-def step(state: Row, rules: Row, steering: float, throttle: float, brake: float, outcome: Row) -> None:
+def step(
+    state: Row, rules: Row, steering: float, throttle: float, brake: float, outcome: Row
+) -> None:
     """Advance by one action."""
     state.time += 1
-    change_steering, change_throttle = steering - state.steering_command, throttle - state.throttle_command
+    change_steering, change_throttle = (
+        steering - state.steering_command,
+        throttle - state.throttle_command,
+    )
     change_brake = brake - state.brake_command
     is_first = state.num_commands == 0
     state.num_commands += 1
@@ -511,7 +560,11 @@ def step(state: Row, rules: Row, steering: float, throttle: float, brake: float,
     turn = state.heading_error / math.pi
     slip = state.vy / max(speed, FAST)
     has_left = state.cause == LEFT_ROAD
-    changes = change_steering * change_steering + change_throttle * change_throttle + change_brake * change_brake
+    changes = (
+        change_steering * change_steering
+        + change_throttle * change_throttle
+        + change_brake * change_brake
+    )
 
     outcome.progress = driven / rules.length
     outcome.alive = 1.0
@@ -598,8 +651,12 @@ def observe(state: Row, rules: Row, out: Array, row: int) -> None:
 @kernel
 def hold_still(outcome: Row) -> None:
     """A row that has ended earns nothing; its flags stay."""
-    outcome.reward = outcome.progress = outcome.alive = outcome.speed = outcome.centering = outcome.heading = 0.0
-    outcome.slip = outcome.smoothness = outcome.off_track = outcome.collision = outcome.standstill = 0.0
+    outcome.reward = outcome.progress = outcome.alive = outcome.speed = outcome.centering = (
+        outcome.heading
+    ) = 0.0
+    outcome.slip = outcome.smoothness = outcome.off_track = outcome.collision = (
+        outcome.standstill
+    ) = 0.0
     outcome.tyre = outcome.fuel = outcome.lap_time = 0.0
 
 
@@ -635,9 +692,17 @@ def observe_rows(states: Array, parameters: Array, observations: Array) -> None:
 
 @kernel
 def step_rows(
-    states: Array, parameters: Array, actions: Array, observations: Array, outcomes: Array, is_autoreset: bool
+    states: Array,
+    parameters: Array,
+    actions: Array,
+    observations: Array,
+    outcomes: Array,
+    is_autoreset: bool,
 ) -> None:
-    """Advance all rows; one that has ended is reset when `is_autoreset` and else holds still with no reward."""
+    """Advance all rows.
+
+    One that has ended is reset when `is_autoreset` and else holds still with no reward.
+    """
     rules = parameters[0]
     for row in range(len(states)):
         state, outcome = states[row], outcomes[row]

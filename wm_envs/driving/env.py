@@ -9,12 +9,12 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from wm_envs.data.options import check_flag, check_integer, check_number, check_reward_weights
 from wm_envs.driving import dynamics
 from wm_envs.driving.track import Track, make_track
 from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.errors import OptionError
 from wm_envs.kernel import empty_rows
-from wm_envs.options import check_flag, check_integer, check_number, check_reward_weights
 from wm_envs.rules import Array, Field, Rules
 
 WHEELS = ("fl", "fr", "rl", "rr")
@@ -27,22 +27,23 @@ class DrivingEnv(KernelEnv):
     """Drive a racing car around a circuit as fast as it will go.
 
     ## Description
-    A single-seater of 800 kg with 700 kW at the rear wheels, downforce, four tyres that heat up, grip best at 90 C and
-    wear, and a tank. It obeys a dynamic single-track model with loads per wheel (Pacejka, Tyre and Vehicle Dynamics,
-    2012), integrated at 50 Hz by two Runge-Kutta steps. The circuit is an oval, a figure eight, a random one or that of
-    a CSV file with the columns `x_m,y_m,w_tr_right_m,w_tr_left_m`. A position is the distance along the centre line,
-    the offset to its left and the heading error against it. The physical limit of a circuit and an expert who laps it
-    within nine per cent of that limit are in `wm_envs.driving.raceline` and `wm_envs.driving.expert`;
-    `expert_actions()` of the vector environment asks the expert.
+    A single-seater of 800 kg with 700 kW at the rear wheels, downforce, four tyres that heat up,
+    grip best at 90 C and wear, and a tank. It obeys a dynamic single-track model with loads per
+    wheel (Pacejka, Tyre and Vehicle Dynamics, 2012), integrated at 50 Hz by two Runge-Kutta steps.
+    The circuit is an oval, a figure eight, a random one or that of a CSV file with the columns
+    `x_m,y_m,w_tr_right_m,w_tr_left_m`. A position is the distance along the centre line, the offset
+    to its left and the heading error against it. The physical limit of a circuit and an expert who
+    laps it within nine per cent of that limit are in `wm_envs.driving.raceline` and
+    `wm_envs.driving.expert`; `expert_actions()` of the vector environment asks the expert.
 
     ## Action Space
-    `Box([-1, 0, 0], [1, 1, 1], (3,), float32)`: steering (1 is 0.35 rad to the left), throttle, brake. Throttle and
-    brake may overlap. The car follows with lags of 0.06, 0.08 and 0.05 s.
+    `Box([-1, 0, 0], [1, 1, 1], (3,), float32)`: steering (1 is 0.35 rad to the left), throttle,
+    brake. Throttle and brake may overlap. The car follows with lags of 0.06, 0.08 and 0.05 s.
 
     ## Observation Space
-    `Box((34,), float32)`, each number clipped and divided by its scale; the bounds are those of the normalised number.
-    `normalize=False` gives the same numbers in the unit of the table. The car's frame is x forward, y left, z up; on a
-    flat road the vertical and the two tilting numbers are 0.
+    `Box((34,), float32)`, each number clipped and divided by its scale; the bounds are those of the
+    normalised number. `normalize=False` gives the same numbers in the unit of the table. The car's
+    frame is x forward, y left, z up; on a flat road the vertical and the two tilting numbers are 0.
 
     | Index | Field | Unit | Scale | Low | High | Meaning |
     |---|---|---|---|---|---|---|
@@ -59,13 +60,14 @@ class DrivingEnv(KernelEnv):
     | 23 | `heading_error` | rad | pi | -1 | 1 | heading against the centre line's, to the left |
     | 24-33 | `curvature_10m` ... `curvature_180m` | 1/m | 0.1 | -5 | 5 | of the centre line, ahead, left is positive |
 
-    The distances ahead are 10, 20, 30, 45, 60, 80, 100, 125, 150 and 180 m. `observation="extended"` appends
-    `curvature_0m`, `right_width` and `left_width` (m, scale 5, 0 to 4): with them the end of an episode is a function
-    of the observation. `info["track"]` has curvature at the car, length of the lap, half width to the right and to the
-    left, in 1/m and m.
+    The distances ahead are 10, 20, 30, 45, 60, 80, 100, 125, 150 and 180 m.
+    `observation="extended"` appends `curvature_0m`, `right_width` and `left_width` (m, scale 5, 0
+    to 4): with them the end of an episode is a function of the observation. `info["track"]` has
+    curvature at the car, length of the lap, half width to the right and to the left, in 1/m and m.
 
     ## Rewards
-    The reward is the sum of the components times `reward_weights`; the dense ones together are clipped to 10.
+    The reward is the sum of the components times `reward_weights`; the dense ones together are
+    clipped to 10.
 
     | Component | Weight | What |
     |---|---|---|
@@ -83,15 +85,16 @@ class DrivingEnv(KernelEnv):
     | `fuel` | 0.01 | minus the fuel of this step, per cent |
 
     ## Starting State
-    Rolling at 10 to 15 m/s somewhere on the lap, up to 1 m and 0.05 rad off the centre line, tyres at 90 C, new, with a
-    full tank. `random_start=False`: on the centre line at the beginning of the lap, at `start_speed`.
+    Rolling at 10 to 15 m/s somewhere on the lap, up to 1 m and 0.05 rad off the centre line, tyres
+    at 90 C, new, with a full tank. `random_start=False`: on the centre line at the beginning of the
+    lap, at `start_speed`.
 
     ## Episode End
-    Terminated when the middle of the car is half a car (0.8 m) beyond the edge of the road, when it spins (heading
-    error beyond 90 degrees, or sideslip beyond 1 rad at more than 3 m/s), or after 2 s below 0.5 m/s; `info["cause"]`
-    is 1, 2 or 3 then, else 0. Truncated after `time_limit` steps or `laps` laps. `info["lap_time"]` is the time in
-    seconds of a lap that this step completed, else 0; `info["laps"]` counts them; `info["is_success"]`: all laps asked
-    for, or one.
+    Terminated when the middle of the car is half a car (0.8 m) beyond the edge of the road, when it
+    spins (heading error beyond 90 degrees, or sideslip beyond 1 rad at more than 3 m/s), or after 2
+    s below 0.5 m/s; `info["cause"]` is 1, 2 or 3 then, else 0. Truncated after `time_limit` steps
+    or `laps` laps. `info["lap_time"]` is the time in seconds of a lap that this step completed,
+    else 0; `info["laps"]` counts them; `info["is_success"]`: all laps asked for, or one.
 
     ## Arguments
     | Option | Default | Meaning |
@@ -151,7 +154,9 @@ class DrivingEnv(KernelEnv):
         fields = observation_fields(is_normalised=normalize, is_extended=observation == "extended")
         return Rules(
             observation_fields=fields,
-            action_space=spaces.Box(np.array([-1, 0, 0], np.float32), np.ones(3, np.float32), dtype=np.float32),
+            action_space=spaces.Box(
+                np.array([-1, 0, 0], np.float32), np.ones(3, np.float32), dtype=np.float32
+            ),
             reward_components=dynamics.REWARD_COMPONENTS,
             state_dtype=dynamics.STATE,
             outcome_dtype=dynamics.OUTCOME,
@@ -164,7 +169,10 @@ class DrivingEnv(KernelEnv):
 
     @property
     def parameters(self) -> Array:
-        """The parameter row [1]: what the expert, the racing line and the pictures are made from."""
+        """The parameter row [1].
+
+        What the expert, the racing line and the pictures are made from.
+        """
         return self._rules.parameters
 
     @staticmethod
@@ -202,7 +210,10 @@ class DrivingVectorEnv(KernelVectorEnv):
         return self._rules.parameters
 
     def expert_actions(self) -> Array:
-        """What the expert does in each row, [B, 3] float32; the first call takes a second to find the racing line."""
+        """What the expert does in each row, [B, 3] float32.
+
+        The first call takes a second to find the racing line.
+        """
         from wm_envs.driving.expert import Expert
 
         if not hasattr(self, "_expert"):
@@ -210,24 +221,42 @@ class DrivingVectorEnv(KernelVectorEnv):
         return self._expert.actions(self._states)
 
 
-def observation_fields(*, is_normalised: bool = True, is_extended: bool = False) -> tuple[Field, ...]:
+def observation_fields(
+    *, is_normalised: bool = True, is_extended: bool = False
+) -> tuple[Field, ...]:
     """The 34 fields, or 37, with the bounds of the normalised numbers or those in SI units."""
     rows = [*_motion_rows(), *_tyre_rows(), *_road_rows()]
     if is_extended:
-        rows.append(("curvature_0m", "1/m", 0.1, -0.5, 0.5, "curvature of the centre line at the car"))
+        rows.append(
+            ("curvature_0m", "1/m", 0.1, -0.5, 0.5, "curvature of the centre line at the car")
+        )
         rows.append(("right_width", "m", 5.0, 0.0, 20.0, "from the centre line to the right edge"))
         rows.append(("left_width", "m", 5.0, 0.0, 20.0, "from the centre line to the left edge"))
     return tuple(
-        Field(name, unit, low / (scale if is_normalised else 1.0), high / (scale if is_normalised else 1.0), meaning)
+        Field(
+            name,
+            unit,
+            low / (scale if is_normalised else 1.0),
+            high / (scale if is_normalised else 1.0),
+            meaning,
+        )
         for name, unit, scale, low, high, meaning in rows
     )
 
 
 def _motion_rows() -> list[tuple[str, str, float, float, float, str]]:
     """Name, unit, scale, bounds in the unit, and meaning of the numbers 0 to 11."""
-    rows = [(f"velocity_{a}", "m/s", 100.0, -150.0, 150.0, "velocity in the car's frame") for a in "xyz"]
-    rows += [(f"acceleration_{a}", "m/s^2", 50.0, -100.0, 100.0, "specific force, mean of a step") for a in "xyz"]
-    rows += [(f"{a}_rate", "rad/s", 5.0, -10.0, 10.0, "angular velocity") for a in ("roll", "pitch", "yaw")]
+    rows = [
+        (f"velocity_{a}", "m/s", 100.0, -150.0, 150.0, "velocity in the car's frame") for a in "xyz"
+    ]
+    rows += [
+        (f"acceleration_{a}", "m/s^2", 50.0, -100.0, 100.0, "specific force, mean of a step")
+        for a in "xyz"
+    ]
+    rows += [
+        (f"{a}_rate", "rad/s", 5.0, -10.0, 10.0, "angular velocity")
+        for a in ("roll", "pitch", "yaw")
+    ]
     rows += [("steering", "1", 1.0, -1.0, 1.0, "steering as applied")]
     return rows + [(name, "1", 1.0, 0.0, 1.0, "pedal as applied") for name in ("throttle", "brake")]
 
@@ -235,8 +264,13 @@ def _motion_rows() -> list[tuple[str, str, float, float, float, str]]:
 def _tyre_rows() -> list[tuple[str, str, float, float, float, str]]:
     """The numbers 12 to 20."""
     names = list(zip(WHEELS, WHEEL_NAMES, strict=True))
-    rows = [(f"temperature_{w}", "C", 120.0, 0.0, 200.0, f"temperature of the {name} tyre") for w, name in names]
-    rows += [(f"wear_{w}", "1", 1.0, 0.0, 1.0, f"what remains of the {name} tyre") for w, name in names]
+    rows = [
+        (f"temperature_{w}", "C", 120.0, 0.0, 200.0, f"temperature of the {name} tyre")
+        for w, name in names
+    ]
+    rows += [
+        (f"wear_{w}", "1", 1.0, 0.0, 1.0, f"what remains of the {name} tyre") for w, name in names
+    ]
     return [*rows, ("fuel", "1", 1.0, 0.0, 1.0, "what remains in the tank")]
 
 
@@ -245,7 +279,14 @@ def _road_rows() -> list[tuple[str, str, float, float, float, str]]:
     return [
         ("track_position", "1", 1.0, 0.0, 1.0, "share of the lap"),
         ("offset", "m", 5.0, -20.0, 20.0, "to the left of the centre line"),
-        ("heading_error", "rad", math.pi, -math.pi, math.pi, "heading against the centre line's, to the left"),
+        (
+            "heading_error",
+            "rad",
+            math.pi,
+            -math.pi,
+            math.pi,
+            "heading against the centre line's, to the left",
+        ),
         *(
             (f"curvature_{ahead:.0f}m", "1/m", 0.1, -0.5, 0.5, "curvature of the centre line ahead")
             for ahead in dynamics.PREVIEWS
@@ -255,7 +296,11 @@ def _road_rows() -> list[tuple[str, str, float, float, float, str]]:
 
 def fill_track(row: Array, track: Track) -> None:
     """Write the tables of a circuit into a parameter row [1], closed by the first point."""
-    row["num_points"], row["length"], row["inverse_spacing"] = track.num_points, track.length, 1.0 / track.spacing
+    row["num_points"], row["length"], row["inverse_spacing"] = (
+        track.num_points,
+        track.length,
+        1.0 / track.spacing,
+    )
     for name in TABLES:
         table = getattr(track, name)
         last = table[0]
@@ -275,4 +320,7 @@ def track_of(parameters: Any, name: str = "circuit") -> Track:
 def check_weights(reward_weights: Mapping[str, float] | None) -> dict[str, float]:
     """The weight of each reward component, defaults where none is given; raises OptionError."""
     weights = check_reward_weights(reward_weights, DEFAULT_WEIGHTS)
-    return {name: check_number(f"the reward weight of {name}", weight, -1e9, 1e9) for name, weight in weights.items()}
+    return {
+        name: check_number(f"the reward weight of {name}", weight, -1e9, 1e9)
+        for name, weight in weights.items()
+    }

@@ -1,4 +1,7 @@
-"""The expert driver: follows the racing line with curvature preview, counter-steering and a profile below the limit."""
+"""The expert driver.
+
+Follows the racing line with curvature preview, counter-steering and a profile below the limit.
+"""
 
 import math
 from functools import lru_cache
@@ -42,8 +45,8 @@ class Expert:
 
     Args:
         parameters: The parameter row [1] of the environment's rules.
-        grip_share: Share of the peak grip that the speed profile uses: 0.89 laps fifteen real circuits without leaving
-            the road, 1 is the quasi-steady limit.
+        grip_share: Share of the peak grip that the speed profile uses: 0.89 laps fifteen real
+            circuits without leaving the road, 1 is the quasi-steady limit.
 
     Attributes:
         line: The racing line of the circuit, with its profile and limit.
@@ -73,7 +76,12 @@ class Expert:
             paces: Factors on the speed profile [B]; 1 by default.
         """
         actions = np.empty((len(observations), 3), np.float32)
-        act_on_observations(observations, self.table, np.ones(len(observations)) if paces is None else paces, actions)
+        act_on_observations(
+            observations,
+            self.table,
+            np.ones(len(observations)) if paces is None else paces,
+            actions,
+        )
         return actions
 
 
@@ -111,7 +119,14 @@ def slip_for(lateral: float, available: float) -> float:
 
 @kernel
 def steering_command(
-    line: Row, vx: float, vy: float, distance: float, offset: float, chi: float, front: float, rear: float
+    line: Row,
+    vx: float,
+    vy: float,
+    distance: float,
+    offset: float,
+    chi: float,
+    front: float,
+    rear: float,
 ) -> float:
     """Steering -1 .. 1: the line's curvature ahead, the return to it, the slip of both axles, and counter-steering.
 
@@ -123,13 +138,19 @@ def steering_command(
     share = place - index
     aside = offset - (line.offset[index] + share * (line.offset[index + 1] - line.offset[index]))
     sideslip = math.atan2(vy, max(vx, 1.0))
-    course = chi + sideslip - (line.course[index] + share * (line.course[index + 1] - line.course[index]))
+    course = (
+        chi
+        + sideslip
+        - (line.course[index] + share * (line.course[index + 1] - line.course[index]))
+    )
     aside = min(max(aside, -MAX_LINE_ERROR), MAX_LINE_ERROR)
     course = min(max(course, -MAX_COURSE_ERROR), MAX_COURSE_ERROR)
     ahead = distance + STEER_PREVIEW * speed
     ahead = ahead - line.length if ahead >= line.length else ahead
     curvature = line.curvature[int(ahead * line.inverse_spacing)]
-    back = -LINE_FREQUENCY * LINE_FREQUENCY * aside - 2.0 * DAMPING * LINE_FREQUENCY * speed * course
+    back = (
+        -LINE_FREQUENCY * LINE_FREQUENCY * aside - 2.0 * DAMPING * LINE_FREQUENCY * speed * course
+    )
     curvature += back / (speed * speed)
     lateral = dynamics.MASS * speed * speed * curvature / dynamics.WHEELBASE
     slip_f = slip_for(lateral * dynamics.TO_REAR, front)
@@ -172,20 +193,33 @@ def act(
     `pace` is a factor on the speed profile.
     """
     squared, mass = vx * vx, dynamics.MASS
-    static, pitch = mass * dynamics.GRAVITY / dynamics.WHEELBASE, mass * dynamics.HEIGHT / dynamics.WHEELBASE * ax
-    front = mu_f * max(static * dynamics.TO_REAR + dynamics.DOWNFORCE_FRONT * squared - pitch, 1000.0)
-    rear = mu_r * max(static * dynamics.TO_FRONT + dynamics.DOWNFORCE_REAR * squared + pitch, 1000.0)
+    static, pitch = (
+        mass * dynamics.GRAVITY / dynamics.WHEELBASE,
+        mass * dynamics.HEIGHT / dynamics.WHEELBASE * ax,
+    )
+    front = mu_f * max(
+        static * dynamics.TO_REAR + dynamics.DOWNFORCE_FRONT * squared - pitch, 1000.0
+    )
+    rear = mu_r * max(
+        static * dynamics.TO_FRONT + dynamics.DOWNFORCE_REAR * squared + pitch, 1000.0
+    )
     steering = steering_command(line, vx, vy, distance, offset, chi, front, rear)
     too_hot = max(hottest - dynamics.BEST_TEMPERATURE, 0.0)
     faded = math.exp(-dynamics.GRIP_FALL * too_hot * too_hot) / FADED_GRIP
     force = force_command(line, pace * math.sqrt(min(faded, 1.0)), vx, distance)
     lateral = mass * abs(ay) / dynamics.WHEELBASE
-    left_f = USED_GRIP * math.sqrt(max(front * front - (lateral * dynamics.TO_REAR) ** 2, 0.04 * front * front))
-    left_r = USED_GRIP * math.sqrt(max(rear * rear - (lateral * dynamics.TO_FRONT) ** 2, 0.04 * rear * rear))
+    left_f = USED_GRIP * math.sqrt(
+        max(front * front - (lateral * dynamics.TO_REAR) ** 2, 0.04 * front * front)
+    )
+    left_r = USED_GRIP * math.sqrt(
+        max(rear * rear - (lateral * dynamics.TO_FRONT) ** 2, 0.04 * rear * rear)
+    )
     if force >= 0.0:
         engine = min(dynamics.MAX_DRIVE, dynamics.MAX_POWER / max(vx, 1.0))
         return steering, min(force, left_r, engine) / engine, 0.0
-    held = min(left_f / dynamics.BRAKE_FRONT, left_r / (1.0 - dynamics.BRAKE_FRONT), dynamics.MAX_BRAKE)
+    held = min(
+        left_f / dynamics.BRAKE_FRONT, left_r / (1.0 - dynamics.BRAKE_FRONT), dynamics.MAX_BRAKE
+    )
     return steering, 0.0, min(-force, held) / dynamics.MAX_BRAKE
 
 
@@ -203,7 +237,10 @@ def act_on_states(states: Array, table: Array, actions: Array) -> None:
             dynamics.grip(state.temperature_rl, state.wear_rl, line.grip_scale)
             + dynamics.grip(state.temperature_rr, state.wear_rr, line.grip_scale)
         )
-        hottest = max(max(state.temperature_fl, state.temperature_fr), max(state.temperature_rl, state.temperature_rr))
+        hottest = max(
+            max(state.temperature_fl, state.temperature_fr),
+            max(state.temperature_rl, state.temperature_rr),
+        )
         steering, throttle, brake = act(
             line, state.vx, state.vy, state.ax, state.ay,
             state.distance, state.offset, state.heading_error, mu_f, mu_r, hottest, 1.0,
@@ -218,8 +255,12 @@ def act_on_observations(observations: Array, table: Array, paces: Array, actions
     for row in range(len(observations)):
         seen = observations[row]
         scale = line.grip_scale
-        mu_f = 0.5 * (dynamics.grip(seen[12], seen[16], scale) + dynamics.grip(seen[13], seen[17], scale))
-        mu_r = 0.5 * (dynamics.grip(seen[14], seen[18], scale) + dynamics.grip(seen[15], seen[19], scale))
+        mu_f = 0.5 * (
+            dynamics.grip(seen[12], seen[16], scale) + dynamics.grip(seen[13], seen[17], scale)
+        )
+        mu_r = 0.5 * (
+            dynamics.grip(seen[14], seen[18], scale) + dynamics.grip(seen[15], seen[19], scale)
+        )
         hottest = float(max(max(seen[12], seen[13]), max(seen[14], seen[15])))
         distance = min(max(float(seen[21]), 0.0), 0.9999999) * line.length
         steering, throttle, brake = act(

@@ -1,9 +1,10 @@
 """The racing line of a circuit, its speed profile and the quasi-steady limit of the lap time.
 
-The line minimises the summed squared curvature within the road (Heilmeier et al., Minimum curvature trajectory planning
-and control for an autonomous race car, Vehicle System Dynamics 2020). The profile is the fastest at which both axles
-hold the lateral force in balance, and longitudinal forces stay within what their friction ellipses leave: forwards
-limited by the rear axle and the power, backwards by both axles at the fixed brake balance (Brayshaw & Harrison, 2005).
+The line minimises the summed squared curvature within the road (Heilmeier et al., Minimum curvature
+trajectory planning and control for an autonomous race car, Vehicle System Dynamics 2020). The
+profile is the fastest at which both axles hold the lateral force in balance, and longitudinal
+forces stay within what their friction ellipses leave: forwards limited by the rear axle and the
+power, backwards by both axles at the fixed brake balance (Brayshaw & Harrison, 2005).
 """
 
 import math
@@ -112,15 +113,18 @@ def _bending(points: Floats) -> float:
     """The integral of the squared curvature along a closed line of points [K, 2]."""
     first, second, lengths = _differences(points)
     x, y = points[:, 0], points[:, 1]
-    curvature = ((first @ x) * (second @ y) - (first @ y) * (second @ x)) / np.hypot(first @ x, first @ y) ** 3
+    curvature = ((first @ x) * (second @ y) - (first @ y) * (second @ x)) / np.hypot(
+        first @ x, first @ y
+    ) ** 3
     return float(np.sum(curvature**2 * lengths))
 
 
 def _curvature_about(base: Floats, normal: Floats, offsets: Floats) -> tuple[Any, Floats]:
     """Curvature times the root of the arc length, linear in the offsets: matrix [K, K] and constant [K].
 
-    With unit tangent t and left normal m, a displacement d of the line changes its curvature k by m d'' - 2 k t d' and
-    its length by t d'. Without the second terms, a line that shrinks would seem to straighten.
+    With unit tangent t and left normal m, a displacement d of the line changes its curvature k by m
+    d'' - 2 k t d' and its length by t d'. Without the second terms, a line that shrinks would seem
+    to straighten.
     """
     sparse, _ = _scipy()
     points = base + offsets[:, None] * normal
@@ -130,7 +134,10 @@ def _curvature_about(base: Floats, normal: Floats, offsets: Floats) -> tuple[Any
     across = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
     curvature = sum(across[:, i] * (second @ points[:, i]) for i in range(2))
     change = sum(
-        (sparse.diags(across[:, i]) @ second - sparse.diags(1.5 * curvature * tangent[:, i]) @ first)
+        (
+            sparse.diags(across[:, i]) @ second
+            - sparse.diags(1.5 * curvature * tangent[:, i]) @ first
+        )
         @ sparse.diags(normal[:, i])
         for i in range(2)
     )
@@ -145,7 +152,9 @@ def _bounds(track: Track, knots: Floats, margin: float) -> tuple[Floats, Floats]
     fold = MAX_FOLD / np.maximum(np.abs(curvature), 1e-6)
     high = np.maximum(track.at(track.left, knots) - margin, 0.05)
     low = -np.maximum(track.at(track.right, knots) - margin, 0.05)
-    return np.where(curvature < 0, np.maximum(low, -fold), low), np.where(curvature > 0, np.minimum(high, fold), high)
+    return np.where(curvature < 0, np.maximum(low, -fold), low), np.where(
+        curvature > 0, np.minimum(high, fold), high
+    )
 
 
 def _differences(points: Floats) -> tuple[Any, Any, Floats]:
@@ -161,15 +170,17 @@ def _differences(points: Floats) -> tuple[Any, Any, Floats]:
         (2 / (before * both), 2 / (after * both)),
     ):
         values = np.concatenate([lower, -lower - upper, upper])
-        matrices.append(sparse.csr_matrix((values, (np.tile(rows, 3), columns)), shape=(len(rows), len(rows))))
+        matrices.append(
+            sparse.csr_matrix((values, (np.tile(rows, 3), columns)), shape=(len(rows), len(rows)))
+        )
     return matrices[0], matrices[1], both / 2
 
 
 def box_quadratic(hessian: Any, linear: Floats, low: Floats, high: Floats, start: Floats) -> Floats:
     """Minimise x H x / 2 + g x within low <= x <= high.
 
-    A primal-dual interior point method with one slack for each side (Nocedal & Wright, Numerical Optimization, 2006,
-    chapter 16.6).
+    A primal-dual interior point method with one slack for each side (Nocedal & Wright, Numerical
+    Optimization, 2006, chapter 16.6).
 
     Args:
         hessian: Sparse positive definite matrix H [K, K].
@@ -187,11 +198,16 @@ def box_quadratic(hessian: Any, linear: Floats, low: Floats, high: Floats, start
         above, below = x - low, high - x
         gap = float((dual_low * above + dual_high * below).mean()) / 2
         residual = hessian @ x + linear - dual_low + dual_high
-        if gap < 1e-6 * scale * float(width.mean()) and float(np.abs(residual).max()) < 1e-4 * scale:
+        if (
+            gap < 1e-6 * scale * float(width.mean())
+            and float(np.abs(residual).max()) < 1e-4 * scale
+        ):
             break
         target = 0.15 * gap
         matrix = hessian + sparse.diags(dual_low / above + dual_high / below)
-        step = splu(matrix.tocsc()).solve(-residual + target / above - dual_low - target / below + dual_high)
+        step = splu(matrix.tocsc()).solve(
+            -residual + target / above - dual_low - target / below + dual_high
+        )
         step_low = target / above - dual_low - dual_low / above * step
         step_high = target / below - dual_high + dual_high / below * step
         share = min(_longest(above, step), _longest(below, -step))
@@ -212,7 +228,9 @@ def _scipy() -> tuple[Any, Any]:
         from scipy import sparse
         from scipy.sparse.linalg import splu
     except ImportError as error:
-        raise MissingExtraError('racing lines need scipy: pip install "wm-suite[agents]"') from error
+        raise MissingExtraError(
+            'racing lines need scipy: pip install "wm-suite[agents]"'
+        ) from error
     return sparse, splu
 
 
@@ -235,16 +253,23 @@ def cornering_speed(curvature: Floats, grip: float) -> Floats:
         (dynamics.TO_REAR / dynamics.WHEELBASE, dynamics.DOWNFORCE_FRONT),
         (dynamics.TO_FRONT / dynamics.WHEELBASE, dynamics.DOWNFORCE_REAR),
     ):
-        needed = dynamics.MASS * curvature * share - grip * downforce  # N per (m/s)^2, beyond what downforce gives
+        needed = (
+            dynamics.MASS * curvature * share - grip * downforce
+        )  # N per (m/s)^2, beyond what downforce gives
         held = grip * dynamics.MASS * dynamics.GRAVITY * share
-        squared = np.minimum(squared, np.where(needed > 0, held / np.maximum(needed, 1e-12), np.inf))
+        squared = np.minimum(
+            squared, np.where(needed > 0, held / np.maximum(needed, 1e-12), np.inf)
+        )
     speed: Floats = np.sqrt(squared)
     return speed
 
 
 @kernel
 def acceleration_limit(speed: float, curvature: float, grip: float) -> float:
-    """The largest acceleration, m/s^2: rear grip left by cornering, power, drag, and the front axle not lifted away."""
+    """The largest acceleration, m/s^2.
+
+    Rear grip left by cornering, power, drag, and the front axle not lifted away.
+    """
     squared = speed * speed
     lateral = dynamics.MASS * squared * curvature / dynamics.WHEELBASE
     transfer = dynamics.MASS * dynamics.HEIGHT / dynamics.WHEELBASE
@@ -264,7 +289,10 @@ def acceleration_limit(speed: float, curvature: float, grip: float) -> float:
 
 @kernel
 def braking_limit(speed: float, curvature: float, grip: float) -> float:
-    """The largest deceleration, m/s^2, positive: what the first axle holds at the fixed brake balance, and drag."""
+    """The largest deceleration, m/s^2, positive.
+
+    What the first axle holds at the fixed brake balance, and drag.
+    """
     squared = speed * speed
     lateral = dynamics.MASS * squared * curvature / dynamics.WHEELBASE
     transfer = dynamics.MASS * dynamics.HEIGHT / dynamics.WHEELBASE
@@ -274,10 +302,14 @@ def braking_limit(speed: float, curvature: float, grip: float) -> float:
     deceleration = drag / dynamics.MASS
     for _ in range(6):
         front = grip * (static_f + dynamics.DOWNFORCE_FRONT * squared + transfer * deceleration)
-        rear = grip * max(static_r + dynamics.DOWNFORCE_REAR * squared - transfer * deceleration, 0.0)
+        rear = grip * max(
+            static_r + dynamics.DOWNFORCE_REAR * squared - transfer * deceleration, 0.0
+        )
         left_f = math.sqrt(max(front * front - (lateral * dynamics.TO_REAR) ** 2, 0.0))
         left_r = math.sqrt(max(rear * rear - (lateral * dynamics.TO_FRONT) ** 2, 0.0))
-        force = min(left_f / dynamics.BRAKE_FRONT, left_r / (1.0 - dynamics.BRAKE_FRONT), dynamics.MAX_BRAKE)
+        force = min(
+            left_f / dynamics.BRAKE_FRONT, left_r / (1.0 - dynamics.BRAKE_FRONT), dynamics.MAX_BRAKE
+        )
         deceleration = 0.5 * (deceleration + (force + drag) / dynamics.MASS)
     return deceleration
 

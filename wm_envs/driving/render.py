@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_envs import canvas
-from wm_envs.canvas import Colour, Image
 from wm_envs.driving import dynamics
+from wm_envs.rendering import canvas
+from wm_envs.rendering.canvas import Colour, Image
 
 Floats = NDArray[np.float64]
 
@@ -22,10 +22,28 @@ SCALE = 5.0  # pixels per metre
 CAR = (WIDTH / 2, 345.0)
 BEHIND, AHEAD, STEP = 40.0, 90.0, 2.0  # of the road that is drawn, m
 
-GRASS, MOWN, ASPHALT, EDGE, CENTRE = (94, 134, 84), (88, 128, 79), (72, 75, 82), (238, 236, 228), (110, 113, 120)
+GRASS, MOWN, ASPHALT, EDGE, CENTRE = (
+    (94, 134, 84),
+    (88, 128, 79),
+    (72, 75, 82),
+    (238, 236, 228),
+    (110, 113, 120),
+)
 KERB_RED, KERB_WHITE = (200, 60, 50), (240, 238, 232)
-LINE, PLAN, BODY, WING, HELMET = (86, 180, 233), (250, 196, 60), (196, 40, 46), (30, 32, 38), (245, 245, 245)
-PANEL, INK, PALE, GREEN, RED = (28, 31, 37), (236, 236, 232), (120, 124, 132), (70, 180, 110), (220, 80, 60)
+LINE, PLAN, BODY, WING, HELMET = (
+    (86, 180, 233),
+    (250, 196, 60),
+    (196, 40, 46),
+    (30, 32, 38),
+    (245, 245, 245),
+)
+PANEL, INK, PALE, GREEN, RED = (
+    (28, 31, 37),
+    (236, 236, 232),
+    (120, 124, 132),
+    (70, 180, 110),
+    (220, 80, 60),
+)
 COLD, WARM, HOT = (70, 130, 220), (70, 180, 110), (220, 80, 60)
 MAP_BOX = (WIDTH - 166.0, 10.0, 156.0, 130.0)
 KERB_CURVATURE = 0.012  # 1/m: sharper bends have kerbs
@@ -69,9 +87,14 @@ class Camera:
 
     def __init__(self, state: Any, parameters: Any) -> None:
         self.distance = float(state["distance"])
-        self.x, self.y, direction = (float(v[0]) for v in _centre(parameters, np.array([self.distance])))
+        self.x, self.y, direction = (
+            float(v[0]) for v in _centre(parameters, np.array([self.distance]))
+        )
         offset = float(state["offset"])
-        self.x, self.y = self.x - offset * math.sin(direction), self.y + offset * math.cos(direction)
+        self.x, self.y = (
+            self.x - offset * math.sin(direction),
+            self.y + offset * math.cos(direction),
+        )
         self.heading = direction + float(state["heading_error"])
 
     def see(self, x: Floats, y: Floats) -> Floats:
@@ -113,14 +136,24 @@ def _draw_road(image: Image, camera: Camera, parameters: Any) -> None:
     distance = np.arange(start, camera.distance + AHEAD, STEP)
     left, right = _look_up(parameters, "left", distance), _look_up(parameters, "right", distance)
     edges = [camera.see(*road_points(parameters, distance, offset)) for offset in (left, -right)]
-    outer = [camera.see(*road_points(parameters, distance, offset)) for offset in (left + 1.2, -right - 1.2)]
+    outer = [
+        camera.see(*road_points(parameters, distance, offset))
+        for offset in (left + 1.2, -right - 1.2)
+    ]
     bends = np.abs(_look_up(parameters, "curvature", distance)) > KERB_CURVATURE
     stripes = (np.round(distance / STEP).astype(np.int64) // 2) % 2 == 0
     for i in range(len(distance) - 1):
         for side in range(2):
             if bends[i]:
                 colour = KERB_RED if stripes[i] else KERB_WHITE
-                _quad(image, edges[side][i], edges[side][i + 1], outer[side][i + 1], outer[side][i], colour)
+                _quad(
+                    image,
+                    edges[side][i],
+                    edges[side][i + 1],
+                    outer[side][i + 1],
+                    outer[side][i],
+                    colour,
+                )
     for i in range(len(distance) - 1):
         _quad(image, edges[0][i], edges[0][i + 1], edges[1][i + 1], edges[1][i], ASPHALT)
     for edge in edges:
@@ -131,7 +164,10 @@ def _draw_road(image: Image, camera: Camera, parameters: Any) -> None:
 
 
 def _quad(image: Image, a: Floats, b: Floats, c: Floats, d: Floats, colour: Colour) -> None:
-    """Two triangles, since a quad that the road folds is not convex; grown by half a pixel to hide the seams."""
+    """Two triangles, since a quad that the road folds is not convex.
+
+    Grown by half a pixel to hide the seams.
+    """
     corners = np.stack([a, b, c, d])
     if not ((corners.max(axis=0) > 0).all() and (corners.min(axis=0) < (WIDTH, HEIGHT)).all()):
         return
@@ -166,8 +202,22 @@ def _draw_car(image: Image, state: Any) -> None:
     places = ((1.6, 0.85, steer), (1.6, -0.85, steer), (-2.0, 0.85, 0.0), (-2.0, -0.85, 0.0))
     for wheel, (forward, left, angle) in zip(("fl", "fr", "rl", "rr"), places, strict=True):
         colour = tyre_colour(float(state[f"temperature_{wheel}"]))
-        _box(image, (CAR[0] - grow * left, CAR[1] - grow * forward), 0.5 * grow, 0.95 * grow, angle, WING)
-        _box(image, (CAR[0] - grow * left, CAR[1] - grow * forward), 0.34 * grow, 0.75 * grow, angle, colour)
+        _box(
+            image,
+            (CAR[0] - grow * left, CAR[1] - grow * forward),
+            0.5 * grow,
+            0.95 * grow,
+            angle,
+            WING,
+        )
+        _box(
+            image,
+            (CAR[0] - grow * left, CAR[1] - grow * forward),
+            0.34 * grow,
+            0.75 * grow,
+            angle,
+            colour,
+        )
     x, y = CAR
     _box(image, (x, y - 2.35 * grow), 1.7 * grow, 0.35 * grow, 0.0, WING)
     _box(image, (x, y + 2.55 * grow), 1.4 * grow, 0.4 * grow, 0.0, WING)
@@ -175,22 +225,44 @@ def _draw_car(image: Image, state: Any) -> None:
     canvas.fill_polygon(image, [*nose, (x + 0.5 * grow, y), (x - 0.5 * grow, y)], BODY)
     canvas.fill_polygon(
         image,
-        [(x - 0.6 * grow, y), (x + 0.6 * grow, y), (x + 0.3 * grow, y + 2.5 * grow), (x - 0.3 * grow, y + 2.5 * grow)],
+        [
+            (x - 0.6 * grow, y),
+            (x + 0.6 * grow, y),
+            (x + 0.3 * grow, y + 2.5 * grow),
+            (x - 0.3 * grow, y + 2.5 * grow),
+        ],
         BODY,
     )
     canvas.fill_disc(image, (x, y + 0.2 * grow), 0.3 * grow, HELMET)
 
 
-def _box(image: Image, centre: tuple[float, float], width: float, length: float, angle: float, colour: Colour) -> None:
+def _box(
+    image: Image,
+    centre: tuple[float, float],
+    width: float,
+    length: float,
+    angle: float,
+    colour: Colour,
+) -> None:
     """A rectangle whose long side points up, turned to the left by `angle`."""
     sine, cosine = math.sin(angle), math.cos(angle)
-    corners = [(-width / 2, -length / 2), (width / 2, -length / 2), (width / 2, length / 2), (-width / 2, length / 2)]
-    turned = [(centre[0] + x * cosine + y * sine, centre[1] - x * sine + y * cosine) for x, y in corners]
+    corners = [
+        (-width / 2, -length / 2),
+        (width / 2, -length / 2),
+        (width / 2, length / 2),
+        (-width / 2, length / 2),
+    ]
+    turned = [
+        (centre[0] + x * cosine + y * sine, centre[1] - x * sine + y * cosine) for x, y in corners
+    ]
     canvas.fill_polygon(image, turned, colour)
 
 
 def tyre_colour(temperature: float) -> Colour:
-    """Blue when cold, green at the best temperature, red when hot: 50 C away is the end of the scale."""
+    """Blue when cold, green at the best temperature, red when hot.
+
+    50 C away is the end of the scale.
+    """
     share = (temperature - dynamics.BEST_TEMPERATURE) / 50.0
     end = HOT if share > 0 else COLD
     share = min(abs(share), 1.0)
@@ -205,14 +277,23 @@ def _draw_map(image: Image, state: Any, parameters: Any) -> None:
     canvas.fill_rectangle(image, (left, top), (width, height), PANEL, radius=8)
     points = int(parameters["num_points"])
     chosen = np.linspace(0, points, 140).astype(np.int64)
-    x, y = np.asarray(parameters["x"][chosen], np.float64), np.asarray(parameters["y"][chosen], np.float64)
+    x, y = (
+        np.asarray(parameters["x"][chosen], np.float64),
+        np.asarray(parameters["y"][chosen], np.float64),
+    )
     scale = min((width - 24) / np.ptp(x), (height - 24) / np.ptp(y))
     middle = ((x.max() + x.min()) / 2, (y.max() + y.min()) / 2)
-    pixels = np.stack([left + width / 2 + scale * (x - middle[0]), top + height / 2 - scale * (y - middle[1])], axis=1)
+    pixels = np.stack(
+        [left + width / 2 + scale * (x - middle[0]), top + height / 2 - scale * (y - middle[1])],
+        axis=1,
+    )
     for start, end in itertools.pairwise(pixels):
         canvas.draw_line(image, tuple(start), tuple(end), INK, thickness=3)
     at_x, at_y, _ = _centre(parameters, np.array([float(state["distance"])]))
-    car = (left + width / 2 + scale * (at_x[0] - middle[0]), top + height / 2 - scale * (at_y[0] - middle[1]))
+    car = (
+        left + width / 2 + scale * (at_x[0] - middle[0]),
+        top + height / 2 - scale * (at_y[0] - middle[1]),
+    )
     canvas.fill_disc(image, car, 5, BODY)
 
 
@@ -239,7 +320,9 @@ def _draw_instruments(image: Image, state: Any, parameters: Any) -> None:
     _draw_bar(image, WIDTH - 82, HEIGHT - 22, 64 * float(state["fuel"]), 64, PLAN, height=6)
 
 
-def _draw_bar(image: Image, x: float, y: float, length: float, full: float, colour: Colour, height: float = 8) -> None:
+def _draw_bar(
+    image: Image, x: float, y: float, length: float, full: float, colour: Colour, height: float = 8
+) -> None:
     canvas.fill_rectangle(image, (x, y), (full, height), (58, 62, 70), radius=2)
     if length >= 1:
         canvas.fill_rectangle(image, (x, y), (length, height), colour, radius=2)

@@ -15,8 +15,9 @@ GAUSS_NODES, GAUSS_WEIGHTS = np.polynomial.legendre.leggauss(5)
 class ClosedSpline:
     """A twice differentiable closed curve through given points, in arc length.
 
-    The parameter is the chord length first; each pass then replaces it by the arc length of the curve found so far, so
-    that equal steps of the parameter are equal distances along the curve to about 1e-6.
+    The parameter is the chord length first; each pass then replaces it by the arc length of the
+    curve found so far, so that equal steps of the parameter are equal distances along the curve to
+    about 1e-6.
 
     Args:
         points: Points [K, 2] in order, the first not repeated at the end, m.
@@ -67,16 +68,25 @@ def second_derivatives(knots: Floats, values: Floats) -> Floats:
     return np.vstack([solved, solved[:1]])
 
 
-def evaluate(knots: Floats, values: Floats, second: Floats, at: Floats) -> tuple[Floats, Floats, Floats]:
+def evaluate(
+    knots: Floats, values: Floats, second: Floats, at: Floats
+) -> tuple[Floats, Floats, Floats]:
     """Value, first and second derivative [M, D] of a cubic spline, `at` [M] taken modulo the period."""
     at = np.mod(at, knots[-1])
     piece = np.clip(np.searchsorted(knots, at, side="right") - 1, 0, len(knots) - 2)
     width = np.diff(knots)[piece][:, None]
     b = ((at - knots[piece]) / width[:, 0])[:, None]
     a = 1.0 - b
-    low, high, second_low, second_high = values[piece], values[piece + 1], second[piece], second[piece + 1]
+    low, high, second_low, second_high = (
+        values[piece],
+        values[piece + 1],
+        second[piece],
+        second[piece + 1],
+    )
     value = a * low + b * high + ((a**3 - a) * second_low + (b**3 - b) * second_high) * width**2 / 6
-    first = (high - low) / width + ((3 * b**2 - 1) * second_high - (3 * a**2 - 1) * second_low) * width / 6
+    first = (high - low) / width + (
+        (3 * b**2 - 1) * second_high - (3 * a**2 - 1) * second_low
+    ) * width / 6
     return value, first, a * second_low + b * second_high
 
 

@@ -1,7 +1,7 @@
 """Closed circuits as tables along the centre line: from a CSV file, or the oval, the figure eight and random ones.
 
-A position is (s, n): the distance along the centre line and the offset to its left, both in metres. Curvature is
-positive where the road turns left.
+A position is (s, n): the distance along the centre line and the offset to its left, both in metres.
+Curvature is positive where the road turns left.
 """
 
 import math
@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from wm_envs.data.paths import user_path
 from wm_envs.driving.spline import ClosedSpline
 from wm_envs.errors import TrackError
 from wm_envs.kernel import kernel
-from wm_envs.paths import user_path
 from wm_envs.rules import Array
 
 Floats = NDArray[np.float64]
@@ -29,8 +29,9 @@ MIN_LENGTH, MAX_LENGTH = 200.0, 40_000.0  # m; the car looks 180 m ahead
 MIN_WIDTH = 2.5  # of the whole road, m
 MAX_HALF_WIDTH = 100.0  # m: more are not metres
 MAX_CURVATURE = 0.5  # 1/m
-# m that the inner edge of a bend may run backwards. It does where the road is wider than the radius of
-# the bend, since the normals cross there. Measured circuits have up to 0.22 m, at single hairpin points.
+# m that the inner edge of a bend may run backwards. It does where the road is wider than the radius
+# of the bend, since the normals cross there. Measured circuits have up to 0.22 m, at single hairpin
+# points.
 MAX_BACKWARDS = 0.5
 TOUCHING_DISTANCE = 2.0  # m between two parts of the line that run alongside
 CROSSING_ANGLE = math.radians(30.0)  # parts that meet at a wider angle are a bridge
@@ -75,13 +76,16 @@ class Track:
         place = np.mod(distance, self.length) / self.spacing
         index = np.minimum(place.astype(np.int64), self.num_points - 1)
         share = place - index
-        interpolated: Floats = (1 - share) * table[index] + share * table[(index + 1) % self.num_points]
+        interpolated: Floats = (1 - share) * table[index] + share * table[
+            (index + 1) % self.num_points
+        ]
         return interpolated
 
     def position(self, distance: Floats, offset: Floats) -> Floats:
         """Points [M, 2] of the plane at distances and offsets [M]."""
         turn = np.append(
-            self.heading, self.heading[0] + round((self.heading[-1] - self.heading[0]) / math.tau) * math.tau
+            self.heading,
+            self.heading[0] + round((self.heading[-1] - self.heading[0]) / math.tau) * math.tau,
         )
         place = np.mod(distance, self.length) / self.spacing
         heading = np.interp(place, np.arange(len(turn)), turn)
@@ -107,7 +111,10 @@ def make_track(track: str | Path, seed: int = 0) -> Track:
 
 
 def oval() -> Track:
-    """Two straights of 300 m and two bends of 80 m radius with transitions of 60 m: about 1,220 m."""
+    """Two straights of 300 m and two bends of 80 m radius with transitions of 60 m.
+
+    About 1,220 m.
+    """
     radius, transition, straight = 80.0, 60.0, 300.0
     arc = math.pi * radius - transition  # a transition turns half of what an arc of its length does
     corners = np.cumsum([0.0, straight, transition, arc, transition])
@@ -123,7 +130,10 @@ def oval() -> Track:
 
 
 def figure_eight() -> Track:
-    """The lemniscate of Bernoulli with half axes of 250 m, a bridge where it crosses itself: about 1,311 m."""
+    """The lemniscate of Bernoulli with half axes of 250 m, a bridge where it crosses itself.
+
+    About 1,311 m.
+    """
     angle = np.linspace(0.0, math.tau, 400, endpoint=False)
     scale = 250.0 / (1.0 + np.sin(angle) ** 2)
     points = np.stack([scale * np.cos(angle), scale * np.sin(angle) * np.cos(angle)], axis=1)
@@ -149,11 +159,14 @@ def random_track(seed: int) -> Track:
     raise AssertionError("the circle that is left is curved by 1/280 1/m")
 
 
-def from_points(name: str, points: Floats, right: Floats, left: Floats, lines: Sequence[int] | None = None) -> Track:
+def from_points(
+    name: str, points: Floats, right: Floats, left: Floats, lines: Sequence[int] | None = None
+) -> Track:
     """The circuit through points [K, 2] with the half widths [K] at them, all in m; errors name points by their lines.
 
     Raises:
-        TrackError: The length or the curvature is out of bounds, or the road is wider than the radius of a bend.
+        TrackError: The length or the curvature is out of bounds, or the road is wider than the
+            radius of a bend.
     """
     track = _tables(name, points, right, left, lines)
     folded = _folded(track)
@@ -161,7 +174,9 @@ def from_points(name: str, points: Floats, right: Floats, left: Floats, lines: S
         curvature = track.curvature[folded]
         side = "left" if curvature > 0 else "right"
         width = track.left[folded] if curvature > 0 else track.right[folded]
-        number = int(np.hypot(points[:, 0] - track.x[folded], points[:, 1] - track.y[folded]).argmin())
+        number = int(
+            np.hypot(points[:, 0] - track.x[folded], points[:, 1] - track.y[folded]).argmin()
+        )
         raise TrackError(
             f"{name}: near {_point(number, lines)} the road reaches {width:.1f} m to the {side}, past the centre of a "
             f"bend with a radius of {1 / abs(curvature):.1f} m, so that its inner edge runs backwards: make it "
@@ -174,7 +189,9 @@ def _point(number: int, lines: Sequence[int] | None) -> str:
     return f"point {number}" if lines is None else f"line {lines[number]}"
 
 
-def _tables(name: str, points: Floats, right: Floats, left: Floats, lines: Sequence[int] | None = None) -> Track:
+def _tables(
+    name: str, points: Floats, right: Floats, left: Floats, lines: Sequence[int] | None = None
+) -> Track:
     """The tables of `from_points`, whatever the road's width; raises TrackError."""
     spline = ClosedSpline(points)
     if not MIN_LENGTH <= spline.length <= MAX_LENGTH:
@@ -185,7 +202,9 @@ def _tables(name: str, points: Floats, right: Floats, left: Floats, lines: Seque
     num_points = min(MAX_POINTS, round(spline.length / SPACING))
     distance = np.linspace(0.0, spline.length, num_points, endpoint=False)
     place, first, second = spline(distance)
-    curvature = (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / np.hypot(first[:, 0], first[:, 1]) ** 3
+    curvature = (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / np.hypot(
+        first[:, 0], first[:, 1]
+    ) ** 3
     if (sharpest := np.abs(curvature).max()) > MAX_CURVATURE:
         number = int(np.abs(spline.knots[:-1] - distance[np.abs(curvature).argmax()]).argmin())
         raise TrackError(
@@ -226,17 +245,22 @@ def _folded(track: Track) -> int | None:
 def read_csv(path: Path) -> Track:
     """The circuit of a file with the columns x_m, y_m, w_tr_right_m, w_tr_left_m; lines that start with # are comments.
 
-    The last point leads on to the first; it may also be the first one again. A file that goes further over its start
-    is refused, as is a road wider than the radius of its bend, where the normals of the line would cross.
+    The last point leads on to the first; it may also be the first one again. A file that goes
+    further over its start is refused, as is a road wider than the radius of its bend, where the
+    normals of the line would cross.
 
     Raises:
         TrackError: With file, line and remedy.
     """
     lines, rows = _read_rows(path)
-    if len(rows) > 1 and np.hypot(*(rows[0, :2] - rows[-1, :2])) < 1e-6:  # closed by repeating its first point
+    if (
+        len(rows) > 1 and np.hypot(*(rows[0, :2] - rows[-1, :2])) < 1e-6
+    ):  # closed by repeating its first point
         lines, rows = lines[:-1], rows[:-1]
     if not MIN_ROWS <= len(rows) <= MAX_ROWS:
-        raise TrackError(f"{path}: {len(rows)} points: give {MIN_ROWS} to {MAX_ROWS}, best one every 5 m")
+        raise TrackError(
+            f"{path}: {len(rows)} points: give {MIN_ROWS} to {MAX_ROWS}, best one every 5 m"
+        )
     _check_widths(path, lines, rows)
     _check_ends(path, lines, rows)
     _check_steps(path, lines, rows[:, :2])
@@ -252,20 +276,28 @@ def _read_rows(path: Path) -> tuple[list[int], Floats]:
     """Line numbers and the four columns of all points."""
     try:
         if not path.is_file():
-            raise TrackError(f"{path}: no such file: give the path of a CSV file of {', '.join(COLUMNS)}")
+            raise TrackError(
+                f"{path}: no such file: give the path of a CSV file of {', '.join(COLUMNS)}"
+            )
         if (size := path.stat().st_size) > MAX_BYTES:
             raise TrackError(
                 f"{path}: {size} bytes are no circuit: give a point every few metres, in less than {MAX_BYTES} bytes"
             )
         text = path.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
-        raise TrackError(f"{path}: cannot be read as UTF-8 text ({error}): save it as plain CSV") from error
+        raise TrackError(
+            f"{path}: cannot be read as UTF-8 text ({error}): save it as plain CSV"
+        ) from error
     lines: list[int] = []
     rows: list[list[float]] = []
     for number, line in enumerate(text.splitlines(), start=1):
         names = tuple(cell.strip() for cell in line.lstrip().removeprefix("#").split(","))
-        if names != COLUMNS and sorted(names) == sorted(COLUMNS):  # also in a comment: it says what the numbers are
-            raise TrackError(f"{path}, line {number}: the columns are {','.join(COLUMNS)} in this order, got {line!r}")
+        if names != COLUMNS and sorted(names) == sorted(
+            COLUMNS
+        ):  # also in a comment: it says what the numbers are
+            raise TrackError(
+                f"{path}, line {number}: the columns are {','.join(COLUMNS)} in this order, got {line!r}"
+            )
         if line.strip() and not line.lstrip().startswith("#") and (rows or names != COLUMNS):
             lines.append(number)
             rows.append(_read_row(path, number, line))
@@ -294,7 +326,9 @@ def _read_row(path: Path, number: int, line: str) -> list[float]:
 
 def _check_widths(path: Path, lines: list[int], rows: Floats) -> None:
     widths = rows[:, 2:]
-    is_bad = ((widths <= 0.0) | (widths > MAX_HALF_WIDTH)).any(axis=1) | (widths.sum(axis=1) < MIN_WIDTH)
+    is_bad = ((widths <= 0.0) | (widths > MAX_HALF_WIDTH)).any(axis=1) | (
+        widths.sum(axis=1) < MIN_WIDTH
+    )
     if is_bad.any():
         number, (right, left) = lines[int(is_bad.argmax())], widths[is_bad.argmax()]
         raise TrackError(
@@ -354,9 +388,13 @@ def _check_steps(path: Path, lines: list[int], points: Floats) -> None:
     steps = np.hypot(*(np.roll(points, -1, axis=0) - points).T)
     short = np.flatnonzero(steps < 1e-3)
     if len(short) and short[0] == len(points) - 1:
-        raise TrackError(f"{path}, line {lines[-1]}: the last point is the first one again: delete it")
+        raise TrackError(
+            f"{path}, line {lines[-1]}: the last point is the first one again: delete it"
+        )
     if len(short):
-        raise TrackError(f"{path}, line {lines[short[0]]}: the next point is the same: delete one of them")
+        raise TrackError(
+            f"{path}, line {lines[short[0]]}: the next point is the same: delete one of them"
+        )
     if steps[-1] > 5.0 * steps[:-1].max():
         raise TrackError(
             f"{path}, line {lines[-1]}: the line is open, {steps[-1]:.1f} m from its last point to its first: "
@@ -378,11 +416,13 @@ def _check_touching(path: Path, lines: list[int], points: Floats) -> None:
 
 
 @kernel
-def find_touching(points: Array, along: Array, steps: Array, place: Array, heading: Array) -> tuple[int, int]:
+def find_touching(
+    points: Array, along: Array, steps: Array, place: Array, heading: Array
+) -> tuple[int, int]:
     """The first point whose step meets another part of the line, and that part; -1 and -1 where there is none.
 
-    Steps [K] lead from each point [K, 2] to the next. Each is compared with those that are more than 20 m away along
-    the line: is its point near them, or do both cross?
+    Steps [K] lead from each point [K, 2] to the next. Each is compared with those that are more
+    than 20 m away along the line: is its point near them, or do both cross?
     """
     size = len(points)
     total = place[size - 1] + steps[size - 1]

@@ -1,8 +1,9 @@
 """`wm/PongAtari-v0`: the Atari game itself, run by the Arcade Learning Environment, seen through the same shells.
 
-A row keeps what the agent may see and its random stream; the console lives in an emulator beside it, is written into
-the row before a clone and taken out of it after a restore. The noise of the actions is drawn here, from the row, and
-not in the emulator, so that a clone carries its own future.
+A row keeps what the agent may see and its random stream; the console lives in an emulator beside
+it, is written into the row before a clone and taken out of it after a restore. The noise of the
+actions is drawn here, from the row, and not in the emulator, so that a clone carries its own
+future.
 """
 
 from collections.abc import Sequence
@@ -41,9 +42,13 @@ class ConsoleKernels:
     def save_rows(self, states: Array) -> None:
         """Write the consoles into their rows."""
         rows = [row for row, slot in enumerate(states["slot"].tolist()) if slot in self.consoles]
-        for row, saved in zip(rows, self.consoles.call("save", states["slot"][rows].tolist()), strict=True):
+        for row, saved in zip(
+            rows, self.consoles.call("save", states["slot"][rows].tolist()), strict=True
+        ):
             if len(saved) > SAVED_CAPACITY:
-                raise StateError(f"a console takes {len(saved)} bytes, a row has room for {SAVED_CAPACITY}")
+                raise StateError(
+                    f"a console takes {len(saved)} bytes, a row has room for {SAVED_CAPACITY}"
+                )
             states["saved"][row, : len(saved)] = np.frombuffer(saved, np.uint8)
             states["saved_size"][row] = len(saved)
 
@@ -52,7 +57,9 @@ class ConsoleKernels:
         states["slot"] = np.arange(len(states))
         rows = np.flatnonzero(states["saved_size"]).tolist()
         sizes = states["saved_size"][rows].tolist()
-        saved = [(states["saved"][row, :size].tobytes(),) for row, size in zip(rows, sizes, strict=True)]
+        saved = [
+            (states["saved"][row, :size].tobytes(),) for row, size in zip(rows, sizes, strict=True)
+        ]
         self.consoles.call("load", rows, saved)
 
     def reset_rows(self, states: Array, parameters: Array, mask: Array) -> None:
@@ -68,7 +75,10 @@ class ConsoleKernels:
         outcomes: Array,
         is_autoreset: bool,
     ) -> None:
-        """Advance all rows; one that has ended is reset when `is_autoreset` and else holds still with no reward."""
+        """Advance all rows.
+
+        One that has ended is reset when `is_autoreset` and else holds still with no reward.
+        """
         ended = np.flatnonzero(states["ended"])
         self._play(states, parameters, actions, outcomes, np.flatnonzero(~states["ended"]))
         if len(ended) > 0:
@@ -77,7 +87,9 @@ class ConsoleKernels:
             self._start(states, parameters, ended)
         dynamics.observe_rows(states, parameters, observations)
 
-    def _play(self, states: Array, parameters: Array, actions: Array, outcomes: Array, rows: Array) -> None:
+    def _play(
+        self, states: Array, parameters: Array, actions: Array, outcomes: Array, rows: Array
+    ) -> None:
         executed = np.zeros((len(rows), int(parameters["frame_skip"][0])), np.int64)
         dynamics.execute_rows(states, parameters, rows, actions, executed)
         memories = self.consoles.play(states["slot"][rows].tolist(), executed)
@@ -113,7 +125,10 @@ class AtariRules(Rules):
         self.kernels.consoles.close()
 
     def picture(self, state: Any, draw: Any) -> Array:
-        """The console's screen; a console that was just restored has none, and then the state is drawn."""
+        """The console's screen.
+
+        A console that was just restored has none, and then the state is drawn.
+        """
         (screen,) = self.kernels.consoles.call("screen", [int(state["slot"])])
         return super().picture(state, draw) if screen is None else screen
 
@@ -122,23 +137,27 @@ class PongAtariEnv(KernelEnv):
     """Atari's Pong in the Arcade Learning Environment, seen as the positions of its objects.
 
     ## Description
-    ALE/Pong-v5 run by `ale-py` (extra `atari`; the game comes with it). The features are read from the console's memory
-    alone; `render` shows the real screen. `wm/Pong-v0` is a compiled copy with the same spaces and options, a thousand
-    times faster: equal seeds and actions give equal episodes in both.
+    ALE/Pong-v5 run by `ale-py` (extra `atari`; the game comes with it). The features are read from
+    the console's memory alone; `render` shows the real screen. `wm/Pong-v0` is a compiled copy with
+    the same spaces and options, a thousand times faster: equal seeds and actions give equal
+    episodes in both.
 
-    A clone holds the whole console and the random stream of the action noise, so that `wm_envs.oracle.rollout` on
-    cloned states gives the environment's own future. `gym.make_vec("wm/PongAtari-v0", 16, num_threads=2)` emulates in
-    two processes, one for each thread, since ale-py holds the interpreter's lock.
+    A clone holds the whole console and the random stream of the action noise, so that
+    `wm_envs.oracle.rollout` on cloned states gives the environment's own future.
+    `gym.make_vec("wm/PongAtari-v0", 16, num_threads=2)` emulates in two processes, one for each
+    thread, since ale-py holds the interpreter's lock.
 
-    Observations are the positions of the objects, an easier input than pixels: scores are not comparable with those of
-    agents that see the screen. See `wm/Pong-v0` for how the game works and what of its state is hidden.
+    Observations are the positions of the objects, an easier input than pixels: scores are not
+    comparable with those of agents that see the screen. See `wm/Pong-v0` for how the game works and
+    what of its state is hidden.
 
     ## Action Space
-    `Discrete(6)`: NOOP, FIRE, RIGHT (up), LEFT (down), RIGHT with FIRE, LEFT with FIRE, each for `frame_skip` frames.
+    `Discrete(6)`: NOOP, FIRE, RIGHT (up), LEFT (down), RIGHT with FIRE, LEFT with FIRE, each for
+    `frame_skip` frames.
 
     ## Observation Space
-    `Box((56,), float32)`: 14 features in pixels, each in the last four steps, the oldest first, so that feature f in
-    frame k is number 4 f + k. After a reset the first frame is repeated.
+    `Box((56,), float32)`: 14 features in pixels, each in the last four steps, the oldest first, so
+    that feature f in frame k is number 4 f + k. After a reset the first frame is repeated.
 
     | Index | Field | Unit | Low | High | Meaning |
     |---|---|---|---|---|---|
@@ -157,20 +176,23 @@ class PongAtariEnv(KernelEnv):
     | 48-51 | `player_score_0` ... `player_score_3` | points | 0 | 21 | points of the agent |
     | 52-55 | `enemy_score_0` ... `enemy_score_3` | points | 0 | 21 | points of the enemy |
 
-    `directions=True` adds `ball_dx` and `ball_dy`, the change of the ball's position since the frame before.
+    `directions=True` adds `ball_dx` and `ball_dy`, the change of the ball's position since the
+    frame before.
 
     ## Rewards
     `point`: 1 when the agent scores, -1 when the enemy does, weighted by `reward_weights`.
 
     ## Starting State
-    The console's, after 0 to `max_noops` frames without an action, uniformly. The first ball is served 58 frames after
-    the console's start.
+    The console's, after 0 to `max_noops` frames without an action, uniformly. The first ball is
+    served 58 frames after the console's start.
 
     ## Episode End
-    Terminated when one side has 21 points; truncated after `time_limit` steps. `info["is_success"]`: the agent has won;
-    `info["player_score"]` and `info["enemy_score"]` count the points. A game that is not won after 65,209 frames, 18
-    minutes, is ended by the console: there is no ball any more, and the number of the game, 1, replaces the enemy's
-    score, which changes the reward of that frame by as many points. The episode goes on until `time_limit`.
+    Terminated when one side has 21 points; truncated after `time_limit` steps.
+    `info["is_success"]`: the agent has won; `info["player_score"]` and `info["enemy_score"]` count
+    the points. A game that is not won after 65,209 frames, 18
+    minutes, is ended by the console: there is no ball any more, and the number of the game, 1,
+    replaces the enemy's score, which changes the reward of that frame by as many points. The
+    episode goes on until `time_limit`.
 
     ## Arguments
     | Option | Default | Meaning |
@@ -190,9 +212,16 @@ class PongAtariEnv(KernelEnv):
 
     @classmethod
     def rules(cls, **options: Any) -> AtariRules:
-        """The game with these options, those of `PongEnv.rules`; raises OptionError and MissingExtraError."""
+        """The game with these options, those of `PongEnv.rules`.
+
+        Raises OptionError and MissingExtraError.
+        """
         native, kernels = vars(make_rules(PongEnv, options)), ConsoleKernels()
-        own = {"state_dtype": STATE, "reset_rows": kernels.reset_rows, "step_rows": kernels.step_rows}
+        own = {
+            "state_dtype": STATE,
+            "reset_rows": kernels.reset_rows,
+            "step_rows": kernels.step_rows,
+        }
         return AtariRules(**{**native, **own, "kernels": kernels})
 
     @staticmethod
@@ -207,11 +236,16 @@ class PongAtariEnv(KernelEnv):
 
 
 class PongAtariVectorEnv(KernelVectorEnv):
-    """A batch of `wm/PongAtari-v0`; with `num_threads` n above 1, n - 1 further processes emulate beside this one."""
+    """A batch of `wm/PongAtari-v0`.
+
+    With `num_threads` n above 1, n - 1 further processes emulate beside this one.
+    """
 
     env_class = PongAtariEnv
 
     def _step_rows(self, actions: Array, observations: Array, is_autoreset: bool) -> None:
         """All rows in one call: workers play side by side, and threads would only wait for them."""
         parameters = self._rules.parameters
-        self._rules.step_rows(self._states, parameters, actions, observations, self._outcomes, is_autoreset)
+        self._rules.step_rows(
+            self._states, parameters, actions, observations, self._outcomes, is_autoreset
+        )

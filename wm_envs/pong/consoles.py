@@ -1,8 +1,8 @@
 """Atari consoles with Pong in their slot, run by ale-py: in this process, and in others beside it.
 
-ale-py 0.12 holds the interpreter's lock while it emulates, so that threads cannot emulate side by side. The first slice
-of an environment's consoles is therefore emulated here and each other one by a worker, a process of its own
-(`wm_envs.pong.workers`), at the same time.
+ale-py 0.12 holds the interpreter's lock while it emulates, so that threads cannot emulate side by
+side. The first slice of an environment's consoles is therefore emulated here and each other one by
+a worker, a process of its own (`wm_envs.pong.workers`), at the same time.
 """
 
 import os
@@ -43,14 +43,17 @@ class Console:
         self._ale.loadROM(ale_py.roms.get_rom_path("pong"))
         self._actions = self._ale.getMinimalActionSet()
         self._make_state = ale_py.ALEState
-        self._has_screen = False  # of the present state; a restored console draws with its next frame
+        self._has_screen = (
+            False  # of the present state; a restored console draws with its next frame
+        )
         self._ale.reset_game()
         self._switched_on = self.save()
 
     def start(self, num_noops: int) -> None:
         """Start a game and wait some frames.
 
-        The console is returned to the state it had when it was switched on, which `reset_game` takes 3 ms to reach.
+        The console is returned to the state it had when it was switched on, which `reset_game`
+        takes 3 ms to reach.
         """
         self.load(self._switched_on)
         self.play([NOOP] * num_noops)
@@ -92,11 +95,17 @@ class Shelf:
             self._consoles[slot] = Console()
         return self._consoles[slot]
 
-    def call(self, method: str, slots: Sequence[int], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def call(
+        self, method: str, slots: Sequence[int], arguments: Sequence[tuple[Any, ...]]
+    ) -> list[Any]:
         """What the method of each of these consoles gives."""
-        return [getattr(self[slot], method)(*each) for slot, each in zip(slots, arguments, strict=True)]
+        return [
+            getattr(self[slot], method)(*each) for slot, each in zip(slots, arguments, strict=True)
+        ]
 
-    def play(self, slots: Sequence[int], actions: NDArray[Any], memories: NDArray[np.uint8]) -> None:
+    def play(
+        self, slots: Sequence[int], actions: NDArray[Any], memories: NDArray[np.uint8]
+    ) -> None:
         """Play the actions [N, frames] and copy the memories into their slots' rows of [slots, 128]."""
         for slot, frames in zip(slots, actions.tolist(), strict=True):
             console = self[slot]
@@ -108,8 +117,8 @@ class Consoles:
     """All consoles of an environment.
 
     Args:
-        slices: Slots that are emulated side by side, in order from 0: the first here, each other by a worker. Without
-            any, all consoles are in this process.
+        slices: Slots that are emulated side by side, in order from 0: the first here, each other by
+            a worker. Without any, all consoles are in this process.
     """
 
     def __init__(self, slices: Sequence[slice] = ()) -> None:
@@ -119,12 +128,17 @@ class Consoles:
         self._crew: Crew | None = None
         self._process_id = os.getpid()
         self._in_use: set[int] = set()
-        self._lost: set[int] = set()  # slots whose emulators stayed with the program that this process was forked from
+        self._lost: set[int] = (
+            set()
+        )  # slots whose emulators stayed with the program that this process was forked from
         self._is_closed = False
 
     def __getstate__(self) -> dict[str, Any]:
         slots = sorted(self._in_use)
-        return {"slices": self._slices, "saved": dict(zip(slots, self.call("save", slots), strict=True))}
+        return {
+            "slices": self._slices,
+            "saved": dict(zip(slots, self.call("save", slots), strict=True)),
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["slices"])  # type: ignore[misc]
@@ -152,8 +166,13 @@ class Consoles:
         self.call("start", slots, [(number,) for number in num_noops])
         return self.play(slots, np.zeros((len(slots), 0), np.uint8))
 
-    def call(self, method: str, slots: Sequence[int], arguments: Sequence[tuple[Any, ...]] | None = None) -> list[Any]:
-        """What the method of each console gives; workers work side by side, and errors are raised as in `play`."""
+    def call(
+        self, method: str, slots: Sequence[int], arguments: Sequence[tuple[Any, ...]] | None = None
+    ) -> list[Any]:
+        """What the method of each console gives.
+
+        Workers work side by side, and errors are raised as in `play`.
+        """
         self._use(slots, has_state=method not in ("start", "load"))
         given = [()] * len(slots) if arguments is None else arguments
         if len(self._slices) > 1:
@@ -161,14 +180,19 @@ class Consoles:
         return self._shelf.call(method, slots, given)
 
     def close(self) -> None:
-        """Stop the workers and forget the consoles, for good: new ones would not be where the games were."""
+        """Stop the workers and forget the consoles, for good.
+
+        New ones would not be where the games were.
+        """
         if self._crew is not None:
             self._crew.stop()
         self._crew, self._in_use, self._shelf, self._is_closed = None, set(), Shelf(), True
 
     def _use(self, slots: Sequence[int], has_state: bool) -> None:
         if self._is_closed:
-            raise ClosedEnvironmentError("this environment was closed and its consoles are gone: make another")
+            raise ClosedEnvironmentError(
+                "this environment was closed and its consoles are gone: make another"
+            )
         if self._process_id != os.getpid():
             self._leave_workers()
         if has_state and self._lost.intersection(slots):
@@ -180,7 +204,10 @@ class Consoles:
         self._in_use.update(slots)
 
     def _leave_workers(self) -> None:
-        """In a fork: its own consoles were copied with the process, those of the workers are out of reach."""
+        """In a fork.
+
+        Its own consoles were copied with the process, those of the workers are out of reach.
+        """
         workers = [slot for part in self._slices[1:] for slot in range(part.start, part.stop)]
         if self._crew is not None:
             self._lost = self._in_use.intersection(workers)

@@ -1,11 +1,13 @@
 """The rules of Atari Pong as pure compiled functions on one state row, exact to the frame.
 
-A state is integers alone, in the units of the console's memory: `advance` is one frame of the 60 Hz game, `step` the
-frames of one action. What the agent may see of a frame is six bytes of that memory, packed into one word by `look`;
-a row keeps the words of its last five frames, and `observe` unpacks them. `wm/PongAtari-v0` fills the same words from
-the real console's memory, so that both games share the noise of the actions, the outcome and the observation.
+A state is integers alone, in the units of the console's memory: `advance` is one frame of the 60 Hz
+game, `step` the frames of one action. What the agent may see of a frame is six bytes of that
+memory, packed into one word by `look`; a row keeps the words of its last five frames, and `observe`
+unpacks them. `wm/PongAtari-v0` fills the same words from the real console's memory, so that both
+games share the noise of the actions, the outcome and the observation.
 
-Rules and addresses were found by replaying the original, of which `benchmarks/pong_fidelity.py` is the proof.
+Rules and addresses were found by replaying the original, of which `benchmarks/pong_fidelity.py` is
+the proof.
 """
 
 from typing import Any
@@ -40,12 +42,17 @@ FIRST_CHARGE, MIN_CHARGE, MAX_CHARGE, CHARGE_PER_FRAME = 408823, 27450, 790196, 
 CHARGE_PER_PLACE, CHARGE_OFFSET, HIGHEST_PLACE = 7987, 31405, 38
 
 FIRST_COUNTER, FIRST_PLAYER, FIRST_ENEMY, GHOST_BALL_Y = 327, 109, 22, 60
-NUM_COUNTS = 65_536  # of the frame counter; when it comes round, after 18 minutes, the console ends the game
-NUMBER_OF_GAME = 1  # among those of the cartridge, shown in the place of the enemy's score from then on
+NUM_COUNTS = (
+    65_536  # of the frame counter; when it comes round, after 18 minutes, the console ends the game
+)
+NUMBER_OF_GAME = (
+    1  # among those of the cartridge, shown in the place of the enemy's score from then on
+)
 
 REWARD_COMPONENTS = ("point",)
 OUTCOME = outcome_dtype(
-    REWARD_COMPONENTS, [("is_success", np.bool_), ("player_score", np.int64), ("enemy_score", np.int64)]
+    REWARD_COMPONENTS,
+    [("is_success", np.bool_), ("player_score", np.int64), ("enemy_score", np.int64)],
 )
 PARAMETERS = np.dtype(
     [
@@ -142,12 +149,18 @@ def meets_player(state: Row, player_y: Integer) -> bool:
 @kernel
 def meets_enemy(state: Row) -> bool:
     """The enemy's paddle has no such corners."""
-    return ENEMY_REACH[0] <= state.ball_x <= ENEMY_REACH[1] and -4 <= state.ball_y - state.enemy_y <= 14
+    return (
+        ENEMY_REACH[0] <= state.ball_x <= ENEMY_REACH[1]
+        and -4 <= state.ball_y - state.enemy_y <= 14
+    )
 
 
 @kernel
 def bounce_off_paddle(state: Row, player_y: Integer) -> None:
-    """Turn a ball that meets the player, else one that meets the enemy; FIRE makes the player's ball faster."""
+    """Turn a ball that meets the player, else one that meets the enemy.
+
+    FIRE makes the player's ball faster.
+    """
     if meets_player(state, player_y):
         speed = abs(state.ball_dx)
         state.ball_dx = -min(MAX_SPEED, speed + 1) if state.has_fired else -speed
@@ -178,7 +191,10 @@ def move_enemy(state: Row) -> None:
 
 @kernel
 def move_ball(state: Row, player_y: Integer) -> Integer:
-    """Wait for the serve, count a point or fly; 1 for a point of the player, -1 for one of the enemy, else 0."""
+    """Wait for the serve, count a point or fly.
+
+    1 for a point of the player, -1 for one of the enemy, else 0.
+    """
     if state.serve_timer > 0:
         state.serve_timer -= 1
         state.ball_y = 0
@@ -199,7 +215,10 @@ def move_ball(state: Row, player_y: Integer) -> Integer:
 
 @kernel
 def stay_off(state: Row) -> Integer:
-    """No ball any more; at first the number of the game replaces the enemy's score, which counts as points."""
+    """No ball any more.
+
+    At first the number of the game replaces the enemy's score, which counts as points.
+    """
     if state.is_off:
         state.ball_y = 0
         return 0
@@ -226,7 +245,12 @@ def advance(state: Row, action: Integer) -> Integer:
 
 @kernel
 def packed(
-    player_y: Integer, enemy_y: Integer, ball_x: Integer, ball_y: Integer, player_score: Integer, enemy_score: Integer
+    player_y: Integer,
+    enemy_y: Integer,
+    ball_x: Integer,
+    ball_y: Integer,
+    player_score: Integer,
+    enemy_score: Integer,
 ) -> Integer:
     """Six bytes as one word, the first one lowest; a ball that is not in play is two zeros."""
     if ball_y == 0 or ball_x < FIRST_BALL_X or ball_x > LAST_BALL_X:
@@ -239,7 +263,14 @@ def packed(
 @kernel
 def look(state: Row) -> Integer:
     """The word of the present frame."""
-    return packed(state.player_y, state.enemy_y, state.ball_x, state.ball_y, state.player_score, state.enemy_score)
+    return packed(
+        state.player_y,
+        state.enemy_y,
+        state.ball_x,
+        state.ball_y,
+        state.player_score,
+        state.enemy_score,
+    )
 
 
 @kernel
@@ -307,7 +338,10 @@ def observe(state: Row, rules: Row, out: Array, row: int) -> None:
 
 @kernel
 def execute(state: Row, rules: Row, action: Integer) -> Integer:
-    """The action of the next frame: the wanted one, or with some probability that of the frame before."""
+    """The action of the next frame.
+
+    The wanted one, or with some probability that of the frame before.
+    """
     probability = rules.repeat_action_probability
     if probability == 0.0 or random_uniform(state) >= probability:
         state.executed = action
@@ -412,9 +446,17 @@ def observe_rows(states: Array, parameters: Array, observations: Array) -> None:
 
 @kernel
 def step_rows(
-    states: Array, parameters: Array, actions: Array, observations: Array, outcomes: Array, is_autoreset: bool
+    states: Array,
+    parameters: Array,
+    actions: Array,
+    observations: Array,
+    outcomes: Array,
+    is_autoreset: bool,
 ) -> None:
-    """Advance all rows; one that has ended is reset when `is_autoreset` and else holds still with no reward."""
+    """Advance all rows.
+
+    One that has ended is reset when `is_autoreset` and else holds still with no reward.
+    """
     rules = parameters[0]
     for row in range(len(states)):
         state, outcome = states[row], outcomes[row]
@@ -439,7 +481,9 @@ def start_rows(states: Array, parameters: Array, rows: Array, num_noops: Array) 
 
 
 @kernel
-def execute_rows(states: Array, parameters: Array, rows: Array, actions: Array, executed: Array) -> None:
+def execute_rows(
+    states: Array, parameters: Array, rows: Array, actions: Array, executed: Array
+) -> None:
     """Fill the actions [N, frame_skip] that the noise leaves of the wanted ones [B]."""
     for i in range(len(rows)):
         for frame in range(executed.shape[1]):
@@ -464,13 +508,17 @@ def see_first_frames(states: Array, rows: Array, memories: Array) -> None:
 
 
 @kernel
-def see_steps(states: Array, parameters: Array, rows: Array, memories: Array, outcomes: Array) -> None:
+def see_steps(
+    states: Array, parameters: Array, rows: Array, memories: Array, outcomes: Array
+) -> None:
     """Take the memories, uint8 [N, 128], as what a step led to."""
     for i in range(len(rows)):
         state = states[rows[i]]
         score = state.player_score - state.enemy_score
         remember(state, look_at_memory(state, memories, i))
-        judge(state, parameters[0], state.player_score - state.enemy_score - score, outcomes[rows[i]])
+        judge(
+            state, parameters[0], state.player_score - state.enemy_score - score, outcomes[rows[i]]
+        )
 
 
 @kernel

@@ -1,4 +1,7 @@
-"""`wm/Pong-v0`, and what both games share: the fields of the observation and the checks of the options."""
+"""`wm/Pong-v0`, and what both games share.
+
+The fields of the observation and the checks of the options.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,9 +9,9 @@ from typing import Any
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from wm_envs.data.options import check_flag, check_integer, check_number, check_reward_weights
 from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.kernel import empty_rows
-from wm_envs.options import check_flag, check_integer, check_number, check_reward_weights
 from wm_envs.pong import dynamics, render
 from wm_envs.pong.planner import plan
 from wm_envs.rules import Field, Rules
@@ -18,7 +21,8 @@ TIME_LIMIT_IN_FRAMES = 108_000  # half an hour, as the Arcade Learning Environme
 MAX_FRAME_SKIP = 60  # so that no ball is scored and served again within a step
 MAX_NOOPS = 120  # so that no point is scored before the agent acts
 
-# Name, lowest, highest and meaning of each feature, in pixels of the 210 x 160 screen from its top left corner.
+# Name, lowest, highest and meaning of each feature, in pixels of the 210 x 160 screen from its top
+# left corner.
 FEATURES = (
     ("player_x", 0, 140, "left edge of the agent's paddle"),
     ("player_y", 25, 190, "its top edge"),
@@ -36,14 +40,27 @@ FEATURES = (
     ("enemy_score", 0, 21, "points of the enemy"),
 )
 DIRECTIONS = (
-    ("ball_dx", -157, 157, "change of ball_x since the frame before; 0 unless there was a ball in both"),
-    ("ball_dy", -194, 194, "change of ball_y since the frame before; 0 unless there was a ball in both"),
+    (
+        "ball_dx",
+        -157,
+        157,
+        "change of ball_x since the frame before; 0 unless there was a ball in both",
+    ),
+    (
+        "ball_dy",
+        -194,
+        194,
+        "change of ball_y since the frame before; 0 unless there was a ball in both",
+    ),
 )
 SCORES = ("player_score", "enemy_score")
 
 
 def observation_fields(has_directions: bool) -> tuple[Field, ...]:
-    """Each feature in each frame of the stack: `<feature>_0` is the oldest, `<feature>_3` the newest."""
+    """Each feature in each frame of the stack.
+
+    `<feature>_0` is the oldest, `<feature>_3` the newest.
+    """
     features = FEATURES + DIRECTIONS if has_directions else FEATURES
     return tuple(
         Field(f"{name}_{frame}", "points" if name in SCORES else "px", low, high, meaning)
@@ -56,24 +73,28 @@ class PongEnv(KernelEnv):
     """Return the ball past the enemy: Atari's Pong, exact to the frame, in compiled code.
 
     ## Description
-    The console's Pong, rewritten as rules on integers: complete games are equal to the original's in every feature of
-    every frame (`python -m benchmarks.pong_fidelity`), at more than a thousand times its speed. `wm/PongAtari-v0` is
-    the original with the same spaces and options; equal seeds and actions give equal episodes in both.
+    The console's Pong, rewritten as rules on integers: complete games are equal to the original's
+    in every feature of every frame (`python -m benchmarks.pong_fidelity`), at more than a thousand
+    times its speed. `wm/PongAtari-v0` is the original with the same spaces and options; equal seeds
+    and actions give equal episodes in both.
 
-    The ball starts slowly and in its last direction. Where it meets a paddle decides its vertical speed; FIRE, pressed
-    in the frame before, makes the agent's return faster by one, up to 4 pixels a frame, until the point is over. The
-    enemy follows the ball at 7/4 pixels a frame. The agent's paddle follows its action with a lag.
+    The ball starts slowly and in its last direction. Where it meets a paddle decides its vertical
+    speed; FIRE, pressed in the frame before, makes the agent's return faster by one, up to 4 pixels
+    a frame, until the point is over. The enemy follows the ball at 7/4 pixels a frame. The agent's
+    paddle follows its action with a lag.
 
-    Observations are the positions of the objects, an easier input than pixels: scores are not comparable with those of
-    agents that see the screen. Not all of the state is seen: the lag of the paddle, the frame counter that slows the
-    enemy, the time until the serve and the last direction of the ball are hidden.
+    Observations are the positions of the objects, an easier input than pixels: scores are not
+    comparable with those of agents that see the screen. Not all of the state is seen: the lag of
+    the paddle, the frame counter that slows the enemy, the time until the serve and the last
+    direction of the ball are hidden.
 
     ## Action Space
-    `Discrete(6)`: NOOP, FIRE, RIGHT (up), LEFT (down), RIGHT with FIRE, LEFT with FIRE, each for `frame_skip` frames.
+    `Discrete(6)`: NOOP, FIRE, RIGHT (up), LEFT (down), RIGHT with FIRE, LEFT with FIRE, each for
+    `frame_skip` frames.
 
     ## Observation Space
-    `Box((56,), float32)`: 14 features in pixels, each in the last four steps, the oldest first, so that feature f in
-    frame k is number 4 f + k. After a reset the first frame is repeated.
+    `Box((56,), float32)`: 14 features in pixels, each in the last four steps, the oldest first, so
+    that feature f in frame k is number 4 f + k. After a reset the first frame is repeated.
 
     | Index | Field | Unit | Low | High | Meaning |
     |---|---|---|---|---|---|
@@ -92,20 +113,23 @@ class PongEnv(KernelEnv):
     | 48-51 | `player_score_0` ... `player_score_3` | points | 0 | 21 | points of the agent |
     | 52-55 | `enemy_score_0` ... `enemy_score_3` | points | 0 | 21 | points of the enemy |
 
-    `directions=True` adds `ball_dx` and `ball_dy`, the change of the ball's position since the frame before.
+    `directions=True` adds `ball_dx` and `ball_dy`, the change of the ball's position since the
+    frame before.
 
     ## Rewards
     `point`: 1 when the agent scores, -1 when the enemy does, weighted by `reward_weights`.
 
     ## Starting State
-    The console's, after 0 to `max_noops` frames without an action, uniformly. The first ball is served 58 frames after
-    the console's start.
+    The console's, after 0 to `max_noops` frames without an action, uniformly. The first ball is
+    served 58 frames after the console's start.
 
     ## Episode End
-    Terminated when one side has 21 points; truncated after `time_limit` steps. `info["is_success"]`: the agent has won;
-    `info["player_score"]` and `info["enemy_score"]` count the points. A game that is not won after 65,209 frames, 18
-    minutes, is ended by the console: there is no ball any more, and the number of the game, 1, replaces the enemy's
-    score, which changes the reward of that frame by as many points. The episode goes on until `time_limit`.
+    Terminated when one side has 21 points; truncated after `time_limit` steps.
+    `info["is_success"]`: the agent has won; `info["player_score"]` and `info["enemy_score"]` count
+    the points. A game that is not won after 65,209 frames, 18
+    minutes, is ended by the console: there is no ball any more, and the number of the game, 1,
+    replaces the enemy's score, which changes the reward of that frame by as many points. The
+    episode goes on until `time_limit`.
 
     ## Arguments
     | Option | Default | Meaning |
@@ -173,5 +197,8 @@ class PongVectorEnv(KernelVectorEnv):
     env_class = PongEnv
 
     def expert_actions(self, *, seed: int = 0) -> NDArray[Any]:
-        """Actions [B] of a player that looks ahead with the true rules; `seed` is that of the futures' noise."""
+        """Actions [B] of a player that looks ahead with the true rules.
+
+        `seed` is that of the futures' noise.
+        """
         return plan(self._rules, self._states, seed=seed)

@@ -1,8 +1,8 @@
 """A player that looks ahead with the true rules: the expert of `wm/Pong-v0`, and through a twin that of the original.
 
-Each of 22 options goes some strides up or down, with or without FIRE from then on; the one whose future is best over
-`HORIZON` steps is begun, and the next step decides anew. A future is drawn with noise of its own, so that the planner
-knows the rules but not what the noise of the actions will be.
+Each of 22 options goes some strides up or down, with or without FIRE from then on; the one whose
+future is best over `HORIZON` steps is begun, and the next step decides anew. A future is drawn with
+noise of its own, so that the planner knows the rules but not what the noise of the actions will be.
 """
 
 from typing import Any
@@ -12,9 +12,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from wm_envs.data.options import check_seed
 from wm_envs.errors import StateError
 from wm_envs.kernel import empty_rows, seed_rows
-from wm_envs.options import check_seed
 from wm_envs.pong.dynamics import FIRE, LEFT, LEFT_FIRE, NOOP, RIGHT, RIGHT_FIRE
 from wm_envs.rules import Array, Rules
 
@@ -60,7 +60,7 @@ def plan(rules: Rules, states: Array, *, seed: int = 0) -> NDArray[np.int64]:
 
 
 class Planner:
-    """A policy for `wm_envs.datasets.record` on either game: plans in a compiled twin that plays the same games.
+    """A policy for `wm_envs.record` on either game: plans in a compiled twin that plays the same games.
 
     Args:
         seed: The recording's, since equal seeds and actions give equal games.
@@ -77,10 +77,14 @@ class Planner:
         """Actions [N]; raises StateError where the twin sees something else."""
         if self._twin is None:
             mode = AutoresetMode.NEXT_STEP
-            self._twin = gym.make_vec("wm/Pong-v0", len(observations), autoreset_mode=mode, **self._options)
+            self._twin = gym.make_vec(
+                "wm/Pong-v0", len(observations), autoreset_mode=mode, **self._options
+            )
             self._seen, _ = self._twin.reset(seed=self._seed)
         if not np.array_equal(self._seen, observations):
-            raise StateError("the planner sees another game than its twin: give it the seed and options of this one")
+            raise StateError(
+                "the planner sees another game than its twin: give it the seed and options of this one"
+            )
         self._num_calls += 1
         actions = self._twin.expert_actions(seed=self._num_calls)
         self._seen = self._twin.step(actions)[0]

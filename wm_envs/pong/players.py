@@ -1,9 +1,10 @@
-"""Scripted players: functions from observations [N, O] to actions [N], for `wm_envs.datasets.record(policy=...)`.
+"""Scripted players: functions from observations [N, O] to actions [N], for `wm_envs.wm_envs.record(policy=...)`.
 
-They see what an agent sees, keep a little memory per row and draw from their own generator, so that a new player with
-the same seed plays the same games. All are written for a frame skip of about four.
+They see what an agent sees, keep a little memory per row and draw from their own generator, so that
+a new player with the same seed plays the same games. All are written for a frame skip of about
+four.
 
->>> from wm_envs.datasets import record
+>>> from wm_envs import record
 >>> from wm_envs.pong.players import Interceptor
 >>> recording = record("wm/Pong-v0", episodes=1, policy=Interceptor(seed=0), seed=0)
 """
@@ -23,13 +24,20 @@ Floats = NDArray[np.float64]
 
 WITH_FIRE = np.array([FIRE, FIRE, RIGHT_FIRE, LEFT_FIRE, RIGHT_FIRE, LEFT_FIRE])
 STRIDE = 22.0  # px that one step of an action moves the place where the paddle comes to rest
-SHARE_OF_STRIDE = ([0.0, 1.0, 2.0, 3.0], [0.0, 0.45, 0.9, 1.0])  # steps after an action, how far the paddle is
+SHARE_OF_STRIDE = (
+    [0.0, 1.0, 2.0, 3.0],
+    [0.0, 0.45, 0.9, 1.0],
+)  # steps after an action, how far the paddle is
 MIDDLE = 104.0  # px: a paddle there stands in the middle of the court
 TOP = float(dynamics.TOP_WALL - dynamics.BALL_TOP)
 BOTTOM = float(dynamics.BOTTOM_WALL - dynamics.BALL_TOP)
 MEETING_X = float(dynamics.PLAYER_REACH[0] - dynamics.BALL_LEFT)
 NEAR_X = 110.0  # px: a ball beyond is close enough to the agent to press FIRE
-HIGHEST_PART, CENTRE_PART, LOWEST_PART = -2.0, 6.0, 14.0  # px: of the ball's top edge below the paddle's
+HIGHEST_PART, CENTRE_PART, LOWEST_PART = (
+    -2.0,
+    6.0,
+    14.0,
+)  # px: of the ball's top edge below the paddle's
 
 
 class Ball:
@@ -46,10 +54,15 @@ class Ball:
         is_at_wall = (self.y - TOP < np.abs(before)) | (BOTTOM - self.y < np.abs(before))
         self.dy = np.where(is_at_wall & (np.abs(self.dy) < np.abs(before)), -before, self.dy)
 
-        self.num_steps = np.clip((MEETING_X - self.x) / np.maximum(self.dx, 1.0), 0.0, None)  # to the agent
+        self.num_steps = np.clip(
+            (MEETING_X - self.x) / np.maximum(self.dx, 1.0), 0.0, None
+        )  # to the agent
 
     def arrival(self) -> Floats:
-        """The height at which the ball will reach the agent, folded at the walls; the present one if it flies away."""
+        """The height at which the ball will reach the agent, folded at the walls.
+
+        The present one if it flies away.
+        """
         height = self.y + self.dy * self.num_steps - TOP
         folded = np.abs((height + (BOTTOM - TOP)) % (2 * (BOTTOM - TOP)) - (BOTTOM - TOP))
         return np.where(self.dx > 0, TOP + folded, self.y)
@@ -60,7 +73,10 @@ def _newest(observations: Array, feature: int, age: int = 0) -> Floats:
 
 
 def resting_place(observations: Array) -> Floats:
-    """Where the top edges of the paddles come to rest without an action: on by about a third of their last step."""
+    """Where the top edges of the paddles come to rest without an action.
+
+    On by about a third of their last step.
+    """
     paddle, last = _newest(observations, 1), _newest(observations, 1, 1)
     return paddle + (paddle - last) / 3.0
 
@@ -74,8 +90,8 @@ def steer(observations: Array, targets: Array) -> NDArray[np.int64]:
 def meet(observations: Array, ball: Ball, parts: Array) -> NDArray[np.int64]:
     """Actions that meet the balls with these parts of the paddles [N], or at least somewhere.
 
-    One step of an action moves the paddle by more than its own height, so that not every part can be had at rest; some
-    balls can only be met on the way.
+    One step of an action moves the paddle by more than its own height, so that not every part can
+    be had at rest; some balls can only be met on the way.
     """
     share = np.interp(ball.num_steps, *SHARE_OF_STRIDE)[:, None]
     moves = np.array([0.0, -STRIDE, STRIDE]) * share
@@ -121,7 +137,9 @@ class BallTracker:
         fire_share: Probability of pressing FIRE beside the movement.
     """
 
-    def __init__(self, seed: int, *, noise: float = 8.0, random_share: float = 0.1, fire_share: float = 0.05) -> None:
+    def __init__(
+        self, seed: int, *, noise: float = 8.0, random_share: float = 0.1, fire_share: float = 0.05
+    ) -> None:
         self._generator = np.random.default_rng(seed)
         self._noise, self._random_share, self._fire_share = noise, random_share, fire_share
 
@@ -131,7 +149,9 @@ class BallTracker:
         errors = self._generator.normal(0.0, self._noise, num_rows)
         height = np.where(ball.is_there, ball.y - CENTRE_PART, MIDDLE)
         actions = steer(observations, height + errors)
-        actions = np.where(self._generator.random(num_rows) < self._fire_share, WITH_FIRE[actions], actions)
+        actions = np.where(
+            self._generator.random(num_rows) < self._fire_share, WITH_FIRE[actions], actions
+        )
         drawn = self._generator.integers(6, size=num_rows)
         return np.where(self._generator.random(num_rows) < self._random_share, drawn, actions)
 
@@ -142,8 +162,8 @@ class Interceptor:
     Args:
         seed: Of the player's own random numbers.
         fire_share: Probability, drawn for each return, of pressing FIRE while the ball is near.
-        edge_share: Probability, drawn for each return, of meeting the ball with an edge of the paddle, which sends it
-            off steeply; else with a uniformly random part.
+        edge_share: Probability, drawn for each return, of meeting the ball with an edge of the
+            paddle, which sends it off steeply; else with a uniformly random part.
     """
 
     def __init__(self, seed: int, *, fire_share: float = 0.7, edge_share: float = 0.7) -> None:
@@ -171,13 +191,16 @@ class Interceptor:
         anywhere = self._generator.uniform(HIGHEST_PART, LOWEST_PART, num_rows)
         parts = np.where(self._generator.random(num_rows) < self._edge_share, edges, anywhere)
         self._parts = np.where(is_away, parts, self._parts)
-        self._fires = np.where(is_away, self._generator.random(num_rows) < self._fire_share, self._fires)
+        self._fires = np.where(
+            is_away, self._generator.random(num_rows) < self._fire_share, self._fires
+        )
 
 
 class Explorer:
     """Stretches of random held actions between stretches of tracking, with FIRE whenever the ball is near.
 
-    Made for data: fast balls, which random play hardly ever sees, are in about a quarter of its frames.
+    Made for data: fast balls, which random play hardly ever sees, are in about a quarter of its
+    frames.
 
     Args:
         seed: Of the player's own random numbers.
@@ -186,18 +209,36 @@ class Explorer:
         fire_share: Probability of pressing FIRE in a step with the ball near.
     """
 
-    def __init__(self, seed: int, *, random_share: float = 0.3, max_stretch: int = 20, fire_share: float = 0.8) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        random_share: float = 0.3,
+        max_stretch: int = 20,
+        fire_share: float = 0.8,
+    ) -> None:
         self._generator = np.random.default_rng(seed)
-        self._holder, self._interceptor = RandomHolder(seed + 1), Interceptor(seed + 2, fire_share=0.0)
-        self._random_share, self._max_stretch, self._fire_share = random_share, max_stretch, fire_share
+        self._holder, self._interceptor = (
+            RandomHolder(seed + 1),
+            Interceptor(seed + 2, fire_share=0.0),
+        )
+        self._random_share, self._max_stretch, self._fire_share = (
+            random_share,
+            max_stretch,
+            fire_share,
+        )
         self._is_random, self._left = np.zeros(0, np.bool_), np.zeros(0, np.int64)
 
     def __call__(self, observations: Array) -> NDArray[np.int64]:
         """Actions [N]."""
         num_rows = len(observations)
         self._draw_stretches(num_rows)
-        actions = np.where(self._is_random, self._holder(observations), self._interceptor(observations))
-        is_firing = (Ball(observations).x > NEAR_X) & (self._generator.random(num_rows) < self._fire_share)
+        actions = np.where(
+            self._is_random, self._holder(observations), self._interceptor(observations)
+        )
+        is_firing = (Ball(observations).x > NEAR_X) & (
+            self._generator.random(num_rows) < self._fire_share
+        )
         return np.where(is_firing, WITH_FIRE[actions], actions)
 
     def _draw_stretches(self, num_rows: int) -> None:

@@ -5,12 +5,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_envs.canvas import Colour, Image
-from wm_envs.options import UNLIMITED
+from wm_envs.data.options import UNLIMITED
 from wm_envs.pong import dynamics
+from wm_envs.rendering.canvas import Colour, Image
 
 HEIGHT, WIDTH = 210, 160
-FLOOR, WALL, PLAYER, ENEMY, BLACK = (144, 72, 17), (236, 236, 236), (92, 186, 92), (213, 130, 74), (0, 0, 0)
+FLOOR, WALL, PLAYER, ENEMY, BLACK = (
+    (144, 72, 17),
+    (236, 236, 236),
+    (92, 186, 92),
+    (213, 130, 74),
+    (0, 0, 0),
+)
 COURT_TOP, COURT_BOTTOM, WALL_HEIGHT = 34, 194, 10
 BLANK_WIDTH = 8  # of the black line that the console leaves at the top left
 
@@ -23,7 +29,11 @@ FONT = """
     ### .#. ### ### ..# ### ### ..# ### ..#
 """
 GLYPHS = np.array(
-    [[[mark == "#" for mark in glyph] for glyph in line.split()] for line in FONT.split("\n") if line.split()]
+    [
+        [[mark == "#" for mark in glyph] for glyph in line.split()]
+        for line in FONT.split("\n")
+        if line.split()
+    ]
 )
 
 
@@ -39,9 +49,17 @@ class Scene(NamedTuple):
 
 def scene(state: Any) -> Scene:
     """The newest frame of a state row."""
-    player_y, enemy_y, ball_x, ball_y, player_score, enemy_score = int(state["seen_0"]).to_bytes(6, "little")
+    player_y, enemy_y, ball_x, ball_y, player_score, enemy_score = int(state["seen_0"]).to_bytes(
+        6, "little"
+    )
     ball = (ball_x - dynamics.BALL_LEFT, ball_y - dynamics.BALL_TOP) if ball_x > 0 else None
-    return Scene(player_y - dynamics.PLAYER_TOP, enemy_y - dynamics.ENEMY_TOP, ball, player_score, enemy_score)
+    return Scene(
+        player_y - dynamics.PLAYER_TOP,
+        enemy_y - dynamics.ENEMY_TOP,
+        ball,
+        player_score,
+        enemy_score,
+    )
 
 
 def draw(state: Any) -> Image:
@@ -55,7 +73,9 @@ def draw(state: Any) -> Image:
     image[COURT_BOTTOM:] = WALL
     paddle = (dynamics.PADDLE_WIDTH, dynamics.PADDLE_HEIGHT)
     _fill(image, (dynamics.ENEMY_X, shown.enemy_y), paddle, ENEMY)
-    _fill(image, (dynamics.PLAYER_X, shown.player_y // 2 * 2), paddle, PLAYER)  # drawn on every second line
+    _fill(
+        image, (dynamics.PLAYER_X, shown.player_y // 2 * 2), paddle, PLAYER
+    )  # drawn on every second line
     if shown.ball is not None:
         _fill(image, shown.ball, (dynamics.BALL_WIDTH, dynamics.BALL_HEIGHT), WALL)
     return image
@@ -73,7 +93,9 @@ def describe(state: Any, parameters: Any) -> str:
 def _fill(image: Image, corner: tuple[int, int], size: tuple[int, int], colour: Colour) -> None:
     """A rectangle as far as it lies within the court."""
     (left, top), (width, height) = corner, size
-    image[max(COURT_TOP, top) : max(COURT_TOP, min(COURT_BOTTOM, top + height)), left : left + width] = colour
+    image[
+        max(COURT_TOP, top) : max(COURT_TOP, min(COURT_BOTTOM, top + height)), left : left + width
+    ] = colour
 
 
 def _draw_score(image: Image, left: int, score: int, colour: Colour) -> None:

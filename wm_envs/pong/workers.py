@@ -1,8 +1,9 @@
 """Worker processes that emulate consoles beside this one, and the memory that all of them see.
 
-A worker is a Python that runs `main`. What every step exchanges, the actions and the consoles' memories, lies in
-a `Board`; a socket carries who has to do what, wakes the other side, and tells each of them of the other's end: no lock
-can be left taken. Anything rarer goes through the socket, too.
+A worker is a Python that runs `main`. What every step exchanges, the actions and the consoles'
+memories, lies in a `Board`; a socket carries who has to do what, wakes the other side, and tells
+each of them of the other's end: no lock can be left taken. Anything rarer goes through the socket,
+too.
 """
 
 import contextlib
@@ -29,16 +30,22 @@ from wm_envs.pong.consoles import MEMORY_SIZE, Shelf
 
 MOST_FRAMES = 60  # of one action
 PATIENCE = 5.0  # seconds that a worker has to end by itself
-WATCHFUL = 5e-4  # seconds of looking out before sleeping: a core that sleeps takes a tenth of a millisecond to wake
-INTERRUPTED = "a step was interrupted while workers emulated: close this environment and make another"
+# seconds of looking out before sleeping: a core that sleeps takes a tenth of a millisecond to wake
+WATCHFUL = 5e-4
+INTERRUPTED = (
+    "a step was interrupted while workers emulated: close this environment and make another"
+)
 
-Request = tuple[str, list[int], Any]  # method, slots, and arguments by slot or for "play" the number of frames
+Request = tuple[
+    str, list[int], Any
+]  # method, slots, and arguments by slot or for "play" the number of frames
 
 
 class Board:
     """Memory that several processes share: actions [slots, MOST_FRAMES] and memories [slots, 128], both uint8.
 
-    It has a descriptor and no name, so that it is gone with the last process that holds it, however that ends.
+    It has a descriptor and no name, so that it is gone with the last process that holds it, however
+    that ends.
     """
 
     def __init__(self, num_slots: int, descriptor: int) -> None:
@@ -71,7 +78,10 @@ def answer(shelf: Shelf, board: Board, request: Request) -> list[Any] | Exceptio
 
 
 def receive(connection: Connection) -> Any:
-    """The next message: looked out for at first, so that the steps of a tight loop follow each other at once."""
+    """The next message.
+
+    Looked out for at first, so that the steps of a tight loop follow each other at once.
+    """
     lookout = select.poll()
     lookout.register(connection, select.POLLIN)
     end = time.perf_counter() + WATCHFUL
@@ -86,10 +96,18 @@ class Worker:
     def __init__(self, part: slice, num_slots: int, descriptor: int) -> None:
         self._rows = f"rows {part.start} to {part.stop - 1}"
         ours, theirs = socket.socketpair()
-        # The folders of this program, and not `-m`, which would import from the current folder first.
+        # The folders of this program, and not `-m`, which would import from the current folder
+        # first.
         folders = [*map(str, sys.path), str(Path(__file__).parents[2])]
         program = f"import sys; sys.path = {folders!r}; from {__name__} import main; main()"
-        command = [sys.executable, "-c", program, str(theirs.fileno()), str(descriptor), str(num_slots)]
+        command = [
+            sys.executable,
+            "-c",
+            program,
+            str(theirs.fileno()),
+            str(descriptor),
+            str(num_slots),
+        ]
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno(), descriptor])
         theirs.close()
         self._connection = Connection(ours.detach())
@@ -123,7 +141,9 @@ def _stop(connection: Connection, process: "subprocess.Popen[bytes]", owner: int
     if os.getpid() != owner:
         return  # a fork of the program: the worker is not its own
     with socket.socket(fileno=os.dup(connection.fileno())) as ours, contextlib.suppress(OSError):
-        ours.shutdown(socket.SHUT_RDWR)  # the worker sees the end of its input, also while a fork holds this socket
+        ours.shutdown(
+            socket.SHUT_RDWR
+        )  # the worker sees the end of its input, also while a fork holds this socket
     connection.close()
     try:
         process.wait(PATIENCE)
@@ -140,28 +160,46 @@ class Crew:
     """
 
     def __init__(self, slices: Sequence[slice]) -> None:
-        self._member_of = [number for number, part in enumerate(slices) for _ in range(part.start, part.stop)]
+        self._member_of = [
+            number for number, part in enumerate(slices) for _ in range(part.start, part.stop)
+        ]
         descriptor = nameless_file()
         try:
             self._board = Board(len(self._member_of), descriptor)
-            others = [(number, part) for number, part in enumerate(slices) if number > 0 and part.start < part.stop]
-            self._workers = {number: Worker(part, len(self._member_of), descriptor) for number, part in others}
+            others = [
+                (number, part)
+                for number, part in enumerate(slices)
+                if number > 0 and part.start < part.stop
+            ]
+            self._workers = {
+                number: Worker(part, len(self._member_of), descriptor) for number, part in others
+            }
         finally:
             os.close(descriptor)
         self._failure = ""
 
     def play(self, shelf: Shelf, slots: Sequence[int], actions: NDArray[Any]) -> NDArray[np.uint8]:
-        """Play the actions [N, frames] side by side and give the memories, uint8 [N, 128]; `shelf` is ours."""
+        """Play the actions [N, frames] side by side and give the memories, uint8 [N, 128].
+
+        `shelf` is ours.
+        """
         num_frames = actions.shape[1]
         self._board.actions[slots, :num_frames] = actions
         shares = self._shares(slots)
-        self._exchange(shelf, {m: ("play", [slots[i] for i in share], num_frames) for m, share in shares.items()})
+        self._exchange(
+            shelf,
+            {m: ("play", [slots[i] for i in share], num_frames) for m, share in shares.items()},
+        )
         return self._board.memories[slots]
 
-    def call(self, shelf: Shelf, method: str, slots: Sequence[int], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def call(
+        self, shelf: Shelf, method: str, slots: Sequence[int], arguments: Sequence[tuple[Any, ...]]
+    ) -> list[Any]:
         """What the method of each console gives."""
         shares = self._shares(slots)
-        requests = {m: (method, [slots[i] for i in s], [arguments[i] for i in s]) for m, s in shares.items()}
+        requests = {
+            m: (method, [slots[i] for i in s], [arguments[i] for i in s]) for m, s in shares.items()
+        }
         answers: list[Any] = [None] * len(slots)
         for member, given in self._exchange(shelf, requests).items():
             for position, each in zip(shares[member], given, strict=True):
@@ -181,7 +219,10 @@ class Crew:
         return shares
 
     def _exchange(self, shelf: Shelf, requests: dict[int, Request]) -> dict[int, list[Any]]:
-        """Let all work at the same time; whatever breaks this off leaves them out of step, for good."""
+        """Let all work at the same time.
+
+        Whatever breaks this off leaves them out of step, for good.
+        """
         if self._failure:
             raise WorkerError(self._failure)
         self._failure = INTERRUPTED
@@ -216,5 +257,7 @@ def serve(connection: Connection, board: Board) -> None:
 
 def main() -> None:
     """What a worker's process does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a key that interrupts the program is not meant for its workers
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # a key that interrupts the program is not meant for its workers
     serve(Connection(int(sys.argv[1])), Board(int(sys.argv[3]), int(sys.argv[2])))

@@ -1,4 +1,7 @@
-"""Resolutions of the United Nations General Assembly: records, a calibrated generator, and environments on both."""
+"""Resolutions of the United Nations General Assembly.
+
+Records, a calibrated generator, and environments on both.
+"""
 
 from typing import Any
 
@@ -7,8 +10,8 @@ def parallel_env(**options: Any) -> Any:
     """A PettingZoo parallel environment in which every country has a seat; needs the extra `pettingzoo`.
 
     Args:
-        options: Of `wm_envs.resolutions.parallel.UNResolutionParallelEnv`: source, consensus, reward_weights,
-            render_mode.
+        options: Of `wm_envs.resolutions.parallel.UNResolutionParallelEnv`: source, consensus,
+            reward_weights, render_mode.
 
     Raises:
         MissingExtraError: PettingZoo is not installed.

@@ -1,8 +1,8 @@
 """Countries by name and code: one member for every spelling, an error where name and code disagree.
 
 The tables are in `wm_envs.resolutions.country_names`. A name is compared by its words without
-accents, case, articles and punctuation, abbreviations written out: "Korea, Rep. of" and "Republic of
-Korea" are one name. No other word is left out: an unknown name stays unknown.
+accents, case, articles and punctuation, abbreviations written out: "Korea, Rep. of" and "Republic
+of Korea" are one name. No other word is left out: an unknown name stays unknown.
 """
 
 import re
@@ -135,7 +135,10 @@ _NOT_MEMBERS = NO_MEMBERS.strip().replace("\n", "|").split("|")
 
 @cache
 def _keys() -> dict[Key, tuple[str, ...]]:
-    """The members that a name may mean, first the one that it means by itself; none for no member."""
+    """The members that a name may mean, first the one that it means by itself.
+
+    None for no member.
+    """
     keys: dict[Key, tuple[str, ...]] = {_key(name): () for name in _NOT_MEMBERS}
     for code, name in (*_RECORDED, *_USUAL):
         keys[_key(name)] = (code,)

@@ -1,9 +1,9 @@
 """Tables of countries: codes, their names in records of the General Assembly, other usual names.
 
 Codes are ISO 3166-1 alpha-2. States that no longer exist keep the code of their time (CS, DD, YD,
-YU); Zanzibar, a member for four months, never had one and is called EAZ. A member that went on under
-another name in the same seat (Zaire, the USSR, the Byelorussian SSR) has one code for all its votes.
-Namibia's code is NA, which is no missing value.
+YU); Zanzibar, a member for four months, never had one and is called EAZ. A member that went on
+under another name in the same seat (Zaire, the USSR, the Byelorussian SSR) has one code for all its
+votes. Namibia's code is NA, which is no missing value.
 """
 
 # Alpha-2, alpha-3 (of the records where it differs from ISO), then names separated by "|", the
@@ -212,9 +212,10 @@ ZM ZMB Zambia
 ZW ZWE Zimbabwe
 """
 
-# Other usual names by code, separated by "|": those of the World Bank, Voeten, V-Dem, the Correlates
-# of War, Gleditsch and Ward, ISO and common English. The order of the parts, articles, accents, case
-# and abbreviations need no names of their own here, nor does "Republic of" before a plain name.
+# Other usual names by code, separated by "|": those of the World Bank, Voeten, V-Dem, the
+# Correlates of War, Gleditsch and Ward, ISO and common English. The order of the parts, articles,
+# accents, case and abbreviations need no names of their own here, nor does "Republic of" before a
+# plain name.
 USUAL_NAMES = """
 AE UAE|Emirates
 AF Islamic Emirate of Afghanistan|Islamic Republic of Afghanistan|Islamic State of Afghanistan

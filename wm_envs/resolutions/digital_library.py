@@ -1,4 +1,7 @@
-"""The voting data that the UN Digital Library publishes as CSV: one row per resolution and member."""
+"""The voting data that the UN Digital Library publishes as CSV.
+
+One row per resolution and member.
+"""
 
 import re
 from collections import Counter
@@ -6,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from wm_envs.data.paths import user_path
 from wm_envs.errors import TrajectoryError
-from wm_envs.paths import user_path
 from wm_envs.resolutions.countries import is_missing, resolve
 from wm_envs.resolutions.files import RowCount, read_columns, whole_number
 from wm_envs.resolutions.records import (
@@ -24,13 +27,24 @@ from wm_envs.resolutions.records import (
 MAX_RECORD_NUMBER = 10**12
 TOTALS = ("total_yes", "total_no", "total_abstentions")
 COLUMNS = (
-    *("undl_id", "ms_code", "ms_name", "ms_vote", "date", "session", "resolution", "draft", "title"),
+    *(
+        "undl_id",
+        "ms_code",
+        "ms_name",
+        "ms_vote",
+        "date",
+        "session",
+        "resolution",
+        "draft",
+        "title",
+    ),
     *("agenda_title", "subjects", *TOTALS),
 )
 _LIST_OF_VOTE = {"Y": "in_favour", "N": "against", "A": "abstaining"}
 
 
-# What all rows of a resolution say alike, by its column: where they differ, nobody can say which is right.
+# What all rows of a resolution say alike, by its column: where they differ, nobody can say which is
+# right.
 SHARED = ("date", "session", "resolution", *TOTALS)
 
 
@@ -45,17 +59,19 @@ class _Resolution:
 def read_digital_library(path: Path, losses: Losses | None = None) -> list[Trajectory]:
     """Read the file (it may be packed with gzip) as one trajectory per resolution, by date.
 
-    `X` is a member that did not vote: absent. A resolution whose totals do not add up with its rows is left out and
-    counted, since nobody can say which of both is wrong. So is a row that says the same as one before.
+    `X` is a member that did not vote: absent. A resolution whose totals do not add up with its rows
+    is left out and counted, since nobody can say which of both is wrong. So is a row that says the
+    same as one before.
 
     Args:
         path: The file.
         losses: Counts what is missing, in place. Without it, a warning names what is left out.
 
     Raises:
-        TrajectoryError: Wrong columns, an unknown kind of vote, two different votes of a member on one resolution, a
-            name and a code of two countries, a malformed date or total, nothing that can be read, or more that cannot
-            be used than can; the message names file, line and field.
+        TrajectoryError: Wrong columns, an unknown kind of vote, two different votes of a member on
+            one resolution, a name and a code of two countries, a malformed date or total, nothing
+            that can be read, or more that cannot be used than can; the message names file, line and
+            field.
     """
     path = user_path(path)
     resolutions: dict[str, _Resolution] = {}
@@ -98,10 +114,14 @@ def _with_own_ids(trajectories: list[Trajectory]) -> list[Trajectory]:
 
 
 def _by_date(trajectories: Iterable[Trajectory]) -> list[Trajectory]:
-    return sorted(trajectories, key=lambda trajectory: (trajectory.date or "", trajectory.trajectory_id))
+    return sorted(
+        trajectories, key=lambda trajectory: (trajectory.date or "", trajectory.trajectory_id)
+    )
 
 
-def _add_vote(resolution: _Resolution, row: tuple[str, str, str], line: int, rows: RowCount) -> None:
+def _add_vote(
+    resolution: _Resolution, row: tuple[str, str, str], line: int, rows: RowCount
+) -> None:
     code, name, vote = row
     where = f"{rows.path}: line {line}"
     if vote not in ("Y", "N", "A", "X", ""):

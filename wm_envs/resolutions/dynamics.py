@@ -1,10 +1,12 @@
 """The rules of a resolution's way through the General Assembly: pure compiled functions on one state row.
 
-`parameters` has one row per draft or country, whichever are more: fields of `COUNTRY_FIELDS` describe country i in row
-i, fields of `DRAFT_FIELDS` describe draft i in row i, and the rest, the same for all, are read from row 0.
+`parameters` has one row per draft or country, whichever are more: fields of `COUNTRY_FIELDS`
+describe country i in row i, fields of `DRAFT_FIELDS` describe draft i in row i, and the rest, the
+same for all, are read from row 0.
 
-The others vote by the spatial model (see `wm_envs.resolutions.generator`): with z = offset + direction . position +
-assent and h = width + slope . position + abstention, P(yes, abstain, no) = softmax(z, h, -z).
+The others vote by the spatial model (see `wm_envs.resolutions.generator`): with z = offset +
+direction . position + assent and h = width + slope . position + abstention, P(yes, abstain, no) =
+softmax(z, h, -z).
 """
 
 import math
@@ -12,7 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from wm_envs.kernel import Row, kernel, random_bits, random_integer, random_normal, random_uniform, state_dtype
+from wm_envs.kernel import (
+    Row,
+    kernel,
+    random_bits,
+    random_integer,
+    random_normal,
+    random_uniform,
+    state_dtype,
+)
 from wm_envs.rules import Array, outcome_dtype
 
 DRAFT, COMMITTEE_VOTE, PLENARY_VOTE, TERMINAL = 0, 1, 2, 3
@@ -46,8 +56,14 @@ STATE = state_dtype(
         ("has_committee_vote", np.bool_),
         ("has_plenary_vote", np.bool_),
         ("is_adopted", np.bool_),
-        ("is_decided", np.bool_),  # adopted or rejected; what became of some recorded drafts is not known
-        ("is_counted", np.bool_),  # the plenary's tally decides, as it does but where a record says otherwise
+        (
+            "is_decided",
+            np.bool_,
+        ),  # adopted or rejected; what became of some recorded drafts is not known
+        (
+            "is_counted",
+            np.bool_,
+        ),  # the plenary's tally decides, as it does but where a record says otherwise
         ("is_success", np.bool_),
         ("is_invalid", np.bool_),  # the last action was
         ("action", np.int64),  # the last one as it counted, NO_ACTION after a reset
@@ -61,7 +77,14 @@ STATE = state_dtype(
 COUNTRY_FIELDS = ("position_1", "position_2", "assent", "abstention", "absence_rate")
 DRAFT_FIELDS = (
     *("topic", *SPATIAL_FIELDS),
-    *("consensus_rate", "committee_rate", "num_sponsors", "num_joining", "is_sponsor", "is_adopted"),
+    *(
+        "consensus_rate",
+        "committee_rate",
+        "num_sponsors",
+        "num_joining",
+        "is_sponsor",
+        "is_adopted",
+    ),
     *("is_decided", "is_counted"),
     *(f"committee_{name}" for name in TALLIES),
     *(f"plenary_{name}" for name in TALLIES),
@@ -77,7 +100,10 @@ PARAMETERS = np.dtype(
         ("has_consensus", np.int64),
         ("outcome_weight", np.float64),
         ("preference_weight", np.float64),
-        ("topic_noise", np.float64),  # how much a recurring text varies, as a share of the spread between texts
+        (
+            "topic_noise",
+            np.float64,
+        ),  # how much a recurring text varies, as a share of the spread between texts
         ("drift", np.float64),  # standard deviation of the offset between committee and plenary
         ("initial_sponsors", np.float64, (NUM_QUANTILES,)),
         ("final_sponsors", np.float64, (NUM_QUANTILES,)),
@@ -219,7 +245,8 @@ def following_stage(state: Row, stage: int) -> int:
 def stage_of_vote(state: Row, rules: Row) -> int:
     """Which vote the next action is cast in, or the present stage where it is cast in none.
 
-    With three transitions an action is what leads to the next stage, so that the committee's vote is taken in DRAFT.
+    With three transitions an action is what leads to the next stage, so that the committee's vote
+    is taken in DRAFT.
     """
     if rules.transitions == 3:
         return following_stage(state, state.stage)
@@ -309,7 +336,11 @@ def advance(state: Row, parameters: Array, action: int) -> None:
     vote_stage = stage_of_vote(state, rules)
     if state.stage == DRAFT:
         join_sponsors(state, action)
-        if not state.has_plenary_vote and not state.has_committee_vote and rules.dynamics != RECORDED:
+        if (
+            not state.has_plenary_vote
+            and not state.has_committee_vote
+            and rules.dynamics != RECORDED
+        ):
             state.is_adopted = True  # by consensus
     if vote_stage == COMMITTEE_VOTE:
         vote_in_committee(state, parameters, action)
@@ -339,7 +370,9 @@ def step(state: Row, parameters: Array, action: int, outcome: Row) -> None:
     outcome.outcome = 0.0
     if is_over and state.is_sponsor and state.is_decided:
         outcome.outcome = 1.0 if state.is_adopted else -1.0
-    outcome.reward = rules.outcome_weight * outcome.outcome + rules.preference_weight * outcome.preference
+    outcome.reward = (
+        rules.outcome_weight * outcome.outcome + rules.preference_weight * outcome.preference
+    )
     outcome.terminated = is_over
     outcome.truncated = not is_over and state.time >= rules.time_limit
     state.ended = outcome.terminated or outcome.truncated
@@ -402,9 +435,17 @@ def report_rows(states: Array, parameters: Array, outcomes: Array, mask: Array) 
 
 @kernel
 def step_rows(
-    states: Array, parameters: Array, actions: Array, observations: Array, outcomes: Array, is_autoreset: bool
+    states: Array,
+    parameters: Array,
+    actions: Array,
+    observations: Array,
+    outcomes: Array,
+    is_autoreset: bool,
 ) -> None:
-    """Advance all rows; one that has ended is reset when `is_autoreset` and else holds still with no reward."""
+    """Advance all rows.
+
+    One that has ended is reset when `is_autoreset` and else holds still with no reward.
+    """
     for row in range(len(states)):
         state, outcome = states[row], outcomes[row]
         if not state.ended:

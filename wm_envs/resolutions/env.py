@@ -9,13 +9,20 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from wm_envs.data.options import check_flag, check_integer, check_reward_weights
 from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.errors import InvalidActionError, OptionError
 from wm_envs.kernel import empty_rows
-from wm_envs.options import check_flag, check_integer, check_reward_weights
 from wm_envs.resolutions import dynamics, render
 from wm_envs.resolutions.countries import code_of
-from wm_envs.resolutions.generator import Document, Source, fitted_source, generator_source, recorded_source, with_seat
+from wm_envs.resolutions.generator import (
+    Document,
+    Source,
+    fitted_source,
+    generator_source,
+    recorded_source,
+    with_seat,
+)
 from wm_envs.rules import Field, Info, Rules
 
 ACTION_NAMES = ("COSPONSOR", "YES", "NO", "ABSTAIN", "NO_ACTION")
@@ -37,8 +44,14 @@ OBSERVATION_FIELDS = (
     Field("topic", "id", 0.0, 20.0, "issue of the text, or 10 + its main committee; 0 if unknown"),
     Field("num_sponsors", "countries", 0.0, _MOST, "sponsors so far"),
     Field("is_sponsor", "1", 0.0, 1.0, "this country sponsors"),
-    *(Field(f"committee_{n}", "votes", 0.0, _MOST, "committee tally, 0 before") for n in dynamics.TALLIES),
-    *(Field(f"plenary_{n}", "votes", 0.0, _MOST, "plenary tally, 0 before") for n in dynamics.TALLIES),
+    *(
+        Field(f"committee_{n}", "votes", 0.0, _MOST, "committee tally, 0 before")
+        for n in dynamics.TALLIES
+    ),
+    *(
+        Field(f"plenary_{n}", "votes", 0.0, _MOST, "plenary tally, 0 before")
+        for n in dynamics.TALLIES
+    ),
     Field("t", "steps", 0.0, 4.0, "steps since the reset"),
 )
 
@@ -47,17 +60,19 @@ class UNResolutionEnv(KernelEnv):
     """Sponsor and vote on a resolution of the United Nations General Assembly.
 
     ## Description
-    One resolution is one episode: DRAFT, COMMITTEE_VOTE, PLENARY_VOTE, TERMINAL. Other countries join as sponsors and
-    vote; this country's own vote counts in the tally. A text adopted without a vote skips the votes that it did not
-    have, a text that the committee rejects goes no further. Where the others' behaviour comes from is the option
-    `dynamics`: a generator calibrated to real sessions (recurring texts, countries with positions in two dimensions,
-    absences, growing sponsorship, consensus), recorded trajectories, or a spatial voting model fitted to records.
+    One resolution is one episode: DRAFT, COMMITTEE_VOTE, PLENARY_VOTE, TERMINAL. Other countries
+    join as sponsors and vote; this country's own vote counts in the tally. A text adopted without a
+    vote skips the votes that it did not have, a text that the committee rejects goes no further.
+    Where the others' behaviour comes from is the option `dynamics`: a generator calibrated to real
+    sessions (recurring texts, countries with positions in two dimensions, absences, growing
+    sponsorship, consensus), recorded trajectories, or a spatial voting model fitted to records.
 
     ## Action Space
-    `Discrete(5)`: 0 COSPONSOR, 1 YES, 2 NO, 3 ABSTAIN, 4 NO_ACTION. Valid in DRAFT are 0 and 4, in the votes 1 to 3, in
-    TERMINAL 4: `info["action_mask"]` and `action_masks()` say which, the latter where sb3-contrib's MaskablePPO looks.
-    Another action counts as NO_ACTION, which in a vote is an absence, and sets `info["invalid_action"]`; with
-    `strict=True` it raises an error.
+    `Discrete(5)`: 0 COSPONSOR, 1 YES, 2 NO, 3 ABSTAIN, 4 NO_ACTION. Valid in DRAFT are 0 and 4, in
+    the votes 1 to 3, in
+    TERMINAL 4: `info["action_mask"]` and `action_masks()` say which, the latter where sb3-contrib's
+    MaskablePPO looks. Another action counts as NO_ACTION, which in a vote is an absence, and sets
+    `info["invalid_action"]`; with `strict=True` it raises an error.
 
     ## Observation Space
     `Box(0, ..., (14,), float32)`:
@@ -73,19 +88,20 @@ class UNResolutionEnv(KernelEnv):
     | 13 | `t` | steps | 0 | 4 | steps since the reset |
 
     ## Rewards
-    `outcome`: at the end, +1 for a sponsor whose draft is adopted and -1 if it is rejected, else 0. `preference`: the
-    country's own utility of the vote it casts, known in the generator and in fitted dynamics. The reward is their sum,
-    weighted by `reward_weights`; the preference has weight 0 by default.
+    `outcome`: at the end, +1 for a sponsor whose draft is adopted and -1 if it is rejected, else 0.
+    `preference`: the country's own utility of the vote it casts, known in the generator and in
+    fitted dynamics. The reward is their sum, weighted by `reward_weights`; the preference has
+    weight 0 by default.
 
     ## Starting State
     DRAFT, with a random text and its first sponsors; seldom is the country among them.
 
     ## Episode End
-    Terminated by the step taken in TERMINAL, so that an episode has four steps at most; with `transitions=3` on
-    arrival there. Never truncated. `info["is_success"]`: the outcome is what the country's last vote asked for.
-    `info["draft"]` is the number of the text: symbol and title are those of `env.unwrapped.documents[draft]`. A
-    recorded draft whose outcome is not known, such as one that only a committee voted on, earns nothing and is no
-    success.
+    Terminated by the step taken in TERMINAL, so that an episode has four steps at most; with
+    `transitions=3` on arrival there. Never truncated. `info["is_success"]`: the outcome is what the
+    country's last vote asked for. `info["draft"]` is the number of the text: symbol and title are
+    those of `env.unwrapped.documents[draft]`. A recorded draft whose outcome is not known, such as
+    one that only a committee voted on, earns nothing and is no success.
 
     ## Arguments
     | Option | Default | Meaning |
@@ -105,7 +121,9 @@ class UNResolutionEnv(KernelEnv):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human", "ansi"], "render_fps": 1}
     documents: tuple[Document, ...]
 
-    def __init__(self, *, render_mode: str | None = None, strict: bool = False, **options: Any) -> None:
+    def __init__(
+        self, *, render_mode: str | None = None, strict: bool = False, **options: Any
+    ) -> None:
         self.is_strict = check_flag("strict", strict)
         super().__init__(render_mode=render_mode, **options)
         self.documents = source_of(**options).documents
@@ -122,7 +140,10 @@ class UNResolutionEnv(KernelEnv):
         strict: bool = False,
         reward_weights: Mapping[str, float] | None = None,
     ) -> Rules:
-        """The task with these options; raises OptionError, and TrajectoryError for a source that is malformed."""
+        """The task with these options.
+
+        Raises OptionError, and TrajectoryError for a source that is malformed.
+        """
         check_flag("strict", strict)
         transitions = check_integer("transitions", transitions, 3, 4)
         is_consensual = check_flag("consensus", consensus)
@@ -153,7 +174,10 @@ class UNResolutionEnv(KernelEnv):
         return _masks(self._rules, self._states)[0]
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, Info]:
-        """As `KernelEnv.step`; `strict` raises InvalidActionError for an action that the stage does not have."""
+        """As `KernelEnv.step`.
+
+        `strict` raises InvalidActionError for an action that the stage does not have.
+        """
         if self.is_strict and not self._needs_reset:
             checked = self._rules.check_actions(action, ())
             _check_mask(self._rules, self._states, checked[None])
@@ -183,19 +207,28 @@ class UNResolutionVectorEnv(KernelVectorEnv):
         return _masks(self._rules, self._states)
 
     def step(self, actions: Any) -> tuple[NDArray[np.float32], Any, Any, Any, Info]:
-        """As `KernelVectorEnv.step`; `strict` raises InvalidActionError for an action that a row does not have."""
+        """As `KernelVectorEnv.step`.
+
+        `strict` raises InvalidActionError for an action that a row does not have.
+        """
         if self.is_strict and self._was_reset:
-            _check_mask(self._rules, self._states, self._rules.check_actions(actions, (self.num_envs,)))
+            _check_mask(
+                self._rules, self._states, self._rules.check_actions(actions, (self.num_envs,))
+            )
         return super().step(actions)
 
 
-def source_of(*, country: str = "FR", dynamics: str = "generator", source: str | None = None, **_: Any) -> Source:
+def source_of(
+    *, country: str = "FR", dynamics: str = "generator", source: str | None = None, **_: Any
+) -> Source:
     """Where the parameters come from; raises OptionError."""
     if not isinstance(dynamics, str) or dynamics not in _KINDS:
         raise OptionError(f"dynamics is one of {list(_KINDS)}, got {dynamics!r}")
     if dynamics == "generator":
         if source is not None:
-            raise OptionError("the generator has no source: choose dynamics='recorded' or 'fitted' to read one")
+            raise OptionError(
+                "the generator has no source: choose dynamics='recorded' or 'fitted' to read one"
+            )
         return generator_source()
     if source is None:
         raise OptionError(f"dynamics={dynamics!r} needs source=, the file to read")

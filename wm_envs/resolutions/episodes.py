@@ -1,7 +1,7 @@
 """Recorded trajectories as episodes of `wm/UNResolution-v0`, seen from one country's seat.
 
-Replaying an episode's actions in `dynamics="recorded"` gives the same observations. A country that did not vote took
-NO_ACTION: absent is not abstain.
+Replaying an episode's actions in `dynamics="recorded"` gives the same observations. A country that
+did not vote took NO_ACTION: absent is not abstain.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,8 @@ def recorded_episode(trajectory: Trajectory, country: str, transitions: int = 4)
     Args:
         trajectory: With a vote or an outcome.
         country: Its code or name.
-        transitions: 4, or 3 for the historical layout, in which the committee's vote is taken in DRAFT.
+        transitions: 4, or 3 for the historical layout, in which the committee's vote is taken in
+            DRAFT.
 
     Raises:
         OptionError: `transitions` is neither, or the country is unknown.
@@ -71,10 +72,14 @@ def recorded_episode(trajectory: Trajectory, country: str, transitions: int = 4)
     rewards = np.zeros(len(actions))
     if rows[-1][6]:
         rewards[-1] = outcome_value(trajectory)
-    return RecordedEpisode(trajectory, np.array(rows, np.float32), np.array(actions, np.int64), rewards)
+    return RecordedEpisode(
+        trajectory, np.array(rows, np.float32), np.array(actions, np.int64), rewards
+    )
 
 
-def episode_arrays(trajectories: Sequence[Trajectory], country: str, transitions: int = 4) -> EpisodeArrays:
+def episode_arrays(
+    trajectories: Sequence[Trajectory], country: str, transitions: int = 4
+) -> EpisodeArrays:
     """The episodes of all trajectories that have a vote or an outcome.
 
     Raises:
@@ -99,14 +104,20 @@ def episode_arrays(trajectories: Sequence[Trajectory], country: str, transitions
 
 def has_course(trajectory: Trajectory) -> bool:
     """Whether anything is known of how it went."""
-    return bool(trajectory.plenary_ballot or trajectory.committee_ballot or trajectory.final_outcome)
+    return bool(
+        trajectory.plenary_ballot or trajectory.committee_ballot or trajectory.final_outcome
+    )
 
 
 def vote_of(ballot: Ballot | None, country: str) -> int:
     """The country's action in a vote."""
     if ballot is None:
         return dynamics.NO_ACTION
-    lists = {dynamics.YES: ballot.in_favour, dynamics.NO: ballot.against, dynamics.ABSTAIN: ballot.abstaining}
+    lists = {
+        dynamics.YES: ballot.in_favour,
+        dynamics.NO: ballot.against,
+        dynamics.ABSTAIN: ballot.abstaining,
+    }
     return next((action for action, codes in lists.items() if country in codes), dynamics.NO_ACTION)
 
 
@@ -116,10 +127,16 @@ def _action(trajectory: Trajectory, country: str, stage: int, transitions: int) 
     if stage == dynamics.PLENARY_VOTE:
         return vote_of(trajectory.plenary_ballot, country)
     joins = country in trajectory.additional_sponsors and country not in trajectory.sponsors
-    return dynamics.COSPONSOR if stage == dynamics.DRAFT and joins and transitions == 4 else dynamics.NO_ACTION
+    return (
+        dynamics.COSPONSOR
+        if stage == dynamics.DRAFT and joins and transitions == 4
+        else dynamics.NO_ACTION
+    )
 
 
-def _observation(trajectory: Trajectory, country: str, stage: int, time: int, transitions: int) -> list[float]:
+def _observation(
+    trajectory: Trajectory, country: str, stage: int, time: int, transitions: int
+) -> list[float]:
     """The fields in order; a tally shows once its vote is over."""
     row = [0.0] * NUM_FIELDS
     row[stage] = 1.0

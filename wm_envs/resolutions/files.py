@@ -1,4 +1,7 @@
-"""Untrusted files as text and as JSON: capped in size, depth and length, with every failure a TrajectoryError."""
+"""Untrusted files as text and as JSON.
+
+Capped in size, depth and length, with every failure a TrajectoryError.
+"""
 
 import csv
 import gzip
@@ -18,7 +21,9 @@ from typing import Any
 from wm_envs.errors import TrajectoryError
 
 MAX_BYTES = 512 * 2**20
-MAX_DOCUMENT_BYTES = 64 * 2**20  # of one JSON value: what it becomes takes up to twenty times as much
+MAX_DOCUMENT_BYTES = (
+    64 * 2**20
+)  # of one JSON value: what it becomes takes up to twenty times as much
 MAX_LINE_BYTES = 8 * 2**20
 MAX_DEPTH = 32
 MAX_ITEMS = 100_000
@@ -58,7 +63,9 @@ def read_columns(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, li
         header = next(reader, [])
         absent = [name for name in columns if name not in header]
         if absent or len(set(header)) != len(header):
-            raise TrajectoryError(f"{path}: header: expected the columns {list(columns)}, got {header[:40]}")
+            raise TrajectoryError(
+                f"{path}: header: expected the columns {list(columns)}, got {header[:40]}"
+            )
         places = [header.index(name) for name in columns]
         for row in filter(None, reader):  # a blank line is no row
             if len(row) != len(header):
@@ -72,9 +79,14 @@ def read_columns(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, li
 
 @lru_cache(maxsize=100_000)  # the same few thousand roll calls stand on a million rows
 def _whole_number(text: str) -> int | None:
-    """The integer that a text like 10, 10.0 or 1e1 stands for; None where it is none below 10**15."""
+    """The integer that a text like 10, 10.0 or 1e1 stands for.
+
+    None where it is none below 10**15.
+    """
     stripped = text.strip()
-    if len(stripped) > 40 or not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?", stripped):
+    if len(stripped) > 40 or not re.fullmatch(
+        r"[+-]?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?", stripped
+    ):
         return None
     number = Decimal(stripped)
     # The bound comes first: the integer of 1e999 would take a thousand digits.
@@ -157,7 +169,9 @@ class RowCount:
                 "belong together"
             )
         if self.num_read == 0 and not may_be_empty:
-            raise TrajectoryError(f"{self.path}: there are no {self.rows} in this file: give one with some")
+            raise TrajectoryError(
+                f"{self.path}: there are no {self.rows} in this file: give one with some"
+            )
         if num_dropped > 0 and self.losses is None and not may_be_partial:
             reasons = ", ".join(f"{count} {why}" for why, count in self.dropped.items())
             warnings.warn(
@@ -175,9 +189,13 @@ def parse_json(text: str | bytes, where: str) -> Any:
         where: The file and line, for the message.
     """
     if len(text) > MAX_DOCUMENT_BYTES:
-        raise TrajectoryError(f"{where}: more than {MAX_DOCUMENT_BYTES} bytes: write it as JSON lines (.jsonl)")
+        raise TrajectoryError(
+            f"{where}: more than {MAX_DOCUMENT_BYTES} bytes: write it as JSON lines (.jsonl)"
+        )
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
+        )
         _check_depth(value, where, 0)
     except (ValueError, RecursionError) as error:
         if isinstance(error, TrajectoryError):
@@ -210,19 +228,28 @@ def _check_depth(value: Any, where: str, depth: int) -> None:
         raise TrajectoryError(f"{where}: nested deeper than {MAX_DEPTH}")
     if isinstance(value, dict | list):
         if len(value) > MAX_ITEMS:
-            raise TrajectoryError(f"{where}: {len(value)} items in one place, at most {MAX_ITEMS} are read")
+            raise TrajectoryError(
+                f"{where}: {len(value)} items in one place, at most {MAX_ITEMS} are read"
+            )
         for child in value.values() if isinstance(value, dict) else value:
             _check_depth(child, where, depth + 1)
     elif isinstance(value, str) and len(value) > MAX_TEXT:
-        raise TrajectoryError(f"{where}: a text of {len(value)} characters, at most {MAX_TEXT} are read")
+        raise TrajectoryError(
+            f"{where}: a text of {len(value)} characters, at most {MAX_TEXT} are read"
+        )
 
 
 class Fields:
-    """A JSON object whose fields are read by type; every error names the file and the path of the field."""
+    """A JSON object whose fields are read by type.
+
+    Every error names the file and the path of the field.
+    """
 
     def __init__(self, value: Any, where: str, path: str = "") -> None:
         if not isinstance(value, dict):
-            raise TrajectoryError(f"{where}: {path or 'document'}: expected an object, got {_shown(value)}")
+            raise TrajectoryError(
+                f"{where}: {path or 'document'}: expected an object, got {_shown(value)}"
+            )
         self.value: dict[str, Any] = value
         self.where = where
         self.path = path

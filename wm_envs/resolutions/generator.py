@@ -1,13 +1,16 @@
 """The parameters of the environment from each source: the calibrated generator, a fitted model, or recorded votes.
 
-The generator draws one of many recurring texts, varies it, and lets every country vote by the spatial model
+The generator draws one of many recurring texts, varies it, and lets every country vote by the
+spatial model
 
     z = offset + direction . position + assent,   h = width + slope . position + abstention,
-    P(yes, abstain, no) = softmax(z, h, -z)          (adjacent-category logits, Agresti 2010, section 4.1),
+    P(yes, abstain, no) = softmax(z, h, -z)          (adjacent-category logits, Agresti 2010,
+    section 4.1),
 
-so that each country's true utilities of yes, abstain and no are z, h and -z, linear in what a text asks. Positions and
-texts in calibration.json come from such a model fitted to roll calls of 2000-2016; shares of texts adopted without a
-vote and numbers of sponsors come from the figures published with those records.
+so that each country's true utilities of yes, abstain and no are z, h and -z, linear in what a text
+asks. Positions and texts in calibration.json come from such a model fitted to roll calls of
+2000-2016; shares of texts adopted without a vote and numbers of sponsors come from the figures
+published with those records.
 """
 
 import json
@@ -21,13 +24,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wm_envs.data.paths import user_path
 from wm_envs.errors import OptionError, TrajectoryError
 from wm_envs.kernel import empty_rows
-from wm_envs.paths import user_path
 from wm_envs.resolutions import dynamics
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.files import Fields, parse_json, read_bytes
-from wm_envs.resolutions.records import Ballot, Trajectory, outcome_of, outcome_value, read_trajectories
+from wm_envs.resolutions.records import (
+    Ballot,
+    Trajectory,
+    outcome_of,
+    outcome_value,
+    read_trajectories,
+)
 from wm_envs.rules import Array
 
 CALIBRATION = Path(__file__).with_name("calibration.json")
@@ -117,17 +126,26 @@ def utilities(source: Source) -> NDArray[np.float64]:
 def fitted_source(path: str | Path) -> Source:
     """A spatial model that was fitted to votes, as JSON: what the forecast example writes as spatial_model.json.
 
-    The document has `countries`, code or name -> [position_1, position_2, assent, abstention, absence_rate], and
-    `drafts`, a list of objects with symbol, title, topic and the six numbers of `dynamics.SPATIAL_FIELDS`.
+    The document has `countries`, code or name -> [position_1, position_2, assent, abstention,
+    absence_rate], and `drafts`, a list of objects with symbol, title, topic and the six numbers of
+    `dynamics.SPATIAL_FIELDS`.
 
     Raises:
         TrajectoryError: The file is malformed, or has a country twice.
     """
     document = Fields(parse_json(read_bytes(user_path(path)), str(path)), str(path))
     countries_field = document.fields("countries")
-    drafts = [Fields(value, str(path), f"drafts[{i}]") for i, value in enumerate(document.list("drafts"))]
-    if countries_field is None or not 1 < len(countries_field.value) <= dynamics.NUM_MEMBERS + 10 or not drafts:
-        raise TrajectoryError(f"{path}: countries and drafts: expected both, with at least two countries")
+    drafts = [
+        Fields(value, str(path), f"drafts[{i}]") for i, value in enumerate(document.list("drafts"))
+    ]
+    if (
+        countries_field is None
+        or not 1 < len(countries_field.value) <= dynamics.NUM_MEMBERS + 10
+        or not drafts
+    ):
+        raise TrajectoryError(
+            f"{path}: countries and drafts: expected both, with at least two countries"
+        )
     countries: dict[str, list[float]] = {}
     for name in countries_field.value:
         code = code_of(name) or name
@@ -138,7 +156,9 @@ def fitted_source(path: str | Path) -> Source:
     rows = parameters[: len(drafts)]
     for row, draft in enumerate(drafts):
         rows["topic"][row] = draft.integer("topic", 0, len(THEMES)) or 0
-        for name, value in zip(dynamics.SPATIAL_FIELDS, _numbers(draft, "parameters", 6), strict=True):
+        for name, value in zip(
+            dynamics.SPATIAL_FIELDS, _numbers(draft, "parameters", 6), strict=True
+        ):
             rows[name][row] = value
     documents = tuple(Document(d.text("symbol") or "", d.text("title") or "", "") for d in drafts)
     parameters["topic_noise"] = 0.0
@@ -153,13 +173,21 @@ def recorded_source(path: str | Path, country: str) -> Source:
         TrajectoryError: The file is malformed, or none of it has a vote.
         OptionError: The country takes part in none of them.
     """
-    trajectories = [t for t in read_trajectories(path) if t.plenary_ballot or t.committee_ballot or t.final_outcome]
+    trajectories = [
+        t
+        for t in read_trajectories(path)
+        if t.plenary_ballot or t.committee_ballot or t.final_outcome
+    ]
     if not trajectories:
         raise TrajectoryError(f"{path}: no trajectory has a vote or an outcome to replay")
     countries = sorted({code for t in trajectories for code in _countries_of(t)})
     if country not in countries:
-        raise OptionError(f"country {country!r} takes part in nothing in {path}; there are {countries[:20]}...")
-    parameters = _parameters(dynamics.RECORDED, {code: [0.0] * 5 for code in countries}, len(trajectories))
+        raise OptionError(
+            f"country {country!r} takes part in nothing in {path}; there are {countries[:20]}..."
+        )
+    parameters = _parameters(
+        dynamics.RECORDED, {code: [0.0] * 5 for code in countries}, len(trajectories)
+    )
     for row, trajectory in enumerate(trajectories):
         _record(parameters[row : row + 1], trajectory, country)
     documents = tuple(Document(t.symbol, t.title, "; ".join(t.issues)) for t in trajectories)
@@ -167,7 +195,10 @@ def recorded_source(path: str | Path, country: str) -> Source:
 
 
 def topic_of(issues: Sequence[str], committee: int | None = None) -> int:
-    """The topic id of an observation: 1 to 7 by `THEMES`, 10 + the main committee where no issue is known, else 0."""
+    """The topic id of an observation.
+
+    1 to 7 by `THEMES`, 10 + the main committee where no issue is known, else 0.
+    """
     themes = [_THEME_OF_ISSUE[issue] for issue in issues if issue in _THEME_OF_ISSUE]
     if themes:
         return 1 + min(themes)
@@ -175,10 +206,15 @@ def topic_of(issues: Sequence[str], committee: int | None = None) -> int:
 
 
 def with_seat(source: Source, country: str, **settings: float) -> Array:
-    """The parameters with the country's seat and the options filled in; raises OptionError for a country unknown."""
+    """The parameters with the country's seat and the options filled in.
+
+    Raises OptionError for a country unknown.
+    """
     code = code_of(country) if isinstance(country, str) else None
     if code not in source.countries:
-        raise OptionError(f"country is one of {list(source.countries)[:12]}... or its name, got {country!r}")
+        raise OptionError(
+            f"country is one of {list(source.countries)[:12]}... or its name, got {country!r}"
+        )
     parameters = source.parameters.copy()
     parameters["country"] = source.countries.index(code)
     for name, value in settings.items():
@@ -218,7 +254,10 @@ def _record(row: Array, trajectory: Trajectory, country: str) -> None:
     outcome, ballot = outcome_value(trajectory), trajectory.plenary_ballot
     row["is_sponsor"], row["is_adopted"], row["is_decided"] = is_sponsor, outcome > 0, outcome != 0
     row["is_counted"] = ballot is not None and (outcome_of(ballot) == "adopted") == (outcome > 0)
-    for stage, ballot in (("committee", trajectory.committee_ballot), ("plenary", trajectory.plenary_ballot)):
+    for stage, ballot in (
+        ("committee", trajectory.committee_ballot),
+        ("plenary", trajectory.plenary_ballot),
+    ):
         for name, count in zip(dynamics.TALLIES, _others(ballot, country), strict=True):
             row[f"{stage}_{name}"] = count
 
@@ -228,7 +267,9 @@ def _others(ballot: Ballot | None, country: str) -> tuple[int, int, int]:
     if ballot is None:
         return -1, -1, -1
     lists = (ballot.in_favour, ballot.against, ballot.abstaining)
-    yes, no, abstain = (total - (country in codes) for total, codes in zip(ballot.tally, lists, strict=True))
+    yes, no, abstain = (
+        total - (country in codes) for total, codes in zip(ballot.tally, lists, strict=True)
+    )
     return yes, no, abstain
 
 
@@ -248,5 +289,10 @@ def _numbers(fields: Fields, name: str, count: int) -> list[float]:
 
 
 def _is_finite(value: Any) -> bool:
-    # math.isfinite raises for whole numbers beyond the range of floats; a comparison is False for NaN.
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    # math.isfinite raises for whole numbers beyond the range of floats; a comparison is False for
+    # NaN.
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) <= sys.float_info.max
+    )

@@ -1,4 +1,7 @@
-"""Draft resolutions as the UN Digital Library exports them: MARCXML records with the sponsors of each draft."""
+"""Draft resolutions as the UN Digital Library exports them.
+
+MARCXML records with the sponsors of each draft.
+"""
 
 import re
 from collections import defaultdict
@@ -6,15 +9,16 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from wm_envs.data.paths import user_path
 from wm_envs.errors import TrajectoryError
-from wm_envs.paths import user_path
 from wm_envs.resolutions.countries import code_of, codes_in
 from wm_envs.resolutions.files import read_bytes
 from wm_envs.resolutions.records import Losses, Trajectory, check_date
 
 NAMESPACE = "{http://www.loc.gov/MARC21/slim}"
 MAX_RECORDS = 100_000
-MAX_ELEMENTS = 5_000_000  # a record has about fifty; a packed file of a few megabytes can hold hundreds of millions
+# a record has about fifty; a packed file of a few megabytes can hold hundreds of millions
+MAX_ELEMENTS = 5_000_000
 _BRACKETS = re.compile(r"\[.*?\]|\((?:A/|on behalf).*?\)")
 _DRAFT = re.compile(r"A/(?:C\.(\d)/)?(\d{1,3})/L\.\S+")
 MAX_SUBFIELD = 20_000  # characters: patterns look for closing brackets from each opening one
@@ -25,16 +29,16 @@ Subfields = dict[str, list[str]]
 def read_marc(path: Path, losses: Losses | None = None) -> list[Trajectory]:
     """Read draft records as trajectories that end with the draft: symbol, title, sponsors, agenda item, date.
 
-    The sponsors are those of 245$c and 710$a; those of 515$a joined later. Records that are no drafts (programmes of
-    work, notes) are counted and left out.
+    The sponsors are those of 245$c and 710$a; those of 515$a joined later. Records that are no
+    drafts (programmes of work, notes) are counted and left out.
 
     Args:
         path: The file.
         losses: Counts what is missing, in place; records that say the same as an earlier one too.
 
     Raises:
-        TrajectoryError: Not well-formed, entity declarations, more elements than so many records have, two different
-            records of a symbol, no draft at all.
+        TrajectoryError: Not well-formed, entity declarations, more elements than so many records
+            have, two different records of a symbol, no draft at all.
     """
     losses = Losses() if losses is None else losses
     content = read_bytes(user_path(path))
@@ -46,7 +50,9 @@ def read_marc(path: Path, losses: Losses | None = None) -> list[Trajectory]:
         raise TrajectoryError(f"{path}: not well-formed: {error}") from error
     records = root.findall(f"{NAMESPACE}record")
     if not 0 < len(records) <= MAX_RECORDS:
-        raise TrajectoryError(f"{path}: record: expected 1 to {MAX_RECORDS} MARC records, got {len(records)}")
+        raise TrajectoryError(
+            f"{path}: record: expected 1 to {MAX_RECORDS} MARC records, got {len(records)}"
+        )
     drafts: dict[str, Trajectory] = {}
     others: list[str] = []
     for number, record in enumerate(records, 1):
@@ -54,7 +60,9 @@ def read_marc(path: Path, losses: Losses | None = None) -> list[Trajectory]:
         fields = _subfields(record, where)
         draft = _draft(fields, where, losses)
         if draft is None:
-            others.append(f"191$a {_first(fields, '191a')[:40]!r}, 245$b {_first(fields, '245b')[:40]!r}")
+            others.append(
+                f"191$a {_first(fields, '191a')[:40]!r}, 245$b {_first(fields, '245b')[:40]!r}"
+            )
             continue
         if drafts.setdefault(draft.trajectory_id, draft) is draft:
             continue
@@ -78,8 +86,8 @@ class _RefusedError(Exception):
 class _PlainRecords(ElementTree.TreeBuilder):
     """Builds the tree, up to a size.
 
-    A document type may hold entities that unfold without end; whatever the encoding, the parser reports it before they
-    are used.
+    A document type may hold entities that unfold without end; whatever the encoding, the parser
+    reports it before they are used.
     """
 
     num_elements = 0
@@ -100,7 +108,9 @@ def _subfields(record: ElementTree.Element, where: str) -> Subfields:
         for subfield in data.findall(f"{NAMESPACE}subfield"):
             name, text = f"{data.get('tag')}{subfield.get('code')}", subfield.text or ""
             if len(text) > MAX_SUBFIELD:
-                raise TrajectoryError(f"{where}: {name[:20]}: {len(text)} characters, at most {MAX_SUBFIELD} are read")
+                raise TrajectoryError(
+                    f"{where}: {name[:20]}: {len(text)} characters, at most {MAX_SUBFIELD} are read"
+                )
             fields[name].append(text)
     return fields
 
@@ -116,7 +126,9 @@ def _draft(fields: Subfields, where: str, losses: Losses) -> Trajectory | None:
         losses["records that are no draft resolution"] += 1
         return None
     sponsors = _sponsors(fields, losses)
-    joined, rest = codes_in(_BRACKETS.sub(" ", _first(fields, "515a").removeprefix("Additional sponsors:")))
+    joined, rest = codes_in(
+        _BRACKETS.sub(" ", _first(fields, "515a").removeprefix("Additional sponsors:"))
+    )
     losses["words of sponsor lists that name no known country"] += _num_words(rest)
     losses["drafts without sponsors"] += not sponsors
     resolutions = [text for text in fields["993a"] if text.startswith("A/RES/")]
@@ -132,7 +144,9 @@ def _draft(fields: Subfields, where: str, losses: Losses) -> Trajectory | None:
         committee=int(match.group(1)) if match.group(1) else None,
         agenda_item=_first(fields, "991b") or None,
         final_outcome="adopted" if resolutions else None,
-        date=check_date(date, f"{where}: 269$a") if re.fullmatch(r"\d{4}-\d{2}-\d{2}", date) else None,
+        date=check_date(date, f"{where}: 269$a")
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", date)
+        else None,
         sponsors=sponsors,
         additional_sponsors=tuple(code for code in joined if code not in sponsors),
     )
@@ -158,6 +172,7 @@ def _sponsors(fields: Subfields, losses: Losses) -> tuple[str, ...]:
             entered += codes
         else:
             losses["sponsors that are no country"] += 1
-    # "on behalf of the Group of 77 and China" enters China, which the statement then names in brackets only.
+    # "on behalf of the Group of 77 and China" enters China, which the statement then names in
+    # brackets only.
     groups = codes_in(" ".join(_BRACKETS.findall(_first(fields, "245c"))))[0]
     return tuple(dict.fromkeys([*named, *(code for code in entered if code not in groups)]))

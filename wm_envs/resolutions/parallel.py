@@ -8,10 +8,10 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
+from wm_envs.data.options import check_flag, check_reward_weights, check_seed
 from wm_envs.environment import check_render_mode
 from wm_envs.errors import InvalidActionError, MissingExtraError, OptionError, StateError
 from wm_envs.kernel import empty_rows, seed_rows
-from wm_envs.options import check_flag, check_reward_weights, check_seed
 from wm_envs.resolutions import dynamics, render
 from wm_envs.resolutions.env import DEFAULT_REWARD_WEIGHTS, OBSERVATION_FIELDS
 from wm_envs.resolutions.generator import fitted_source, generator_source, with_seat
@@ -20,14 +20,17 @@ from wm_envs.rules import draw_seed
 try:
     from pettingzoo import ParallelEnv
 except ImportError as error:
-    raise MissingExtraError("PettingZoo is not installed: pip install 'wm-suite[pettingzoo]'") from error
+    raise MissingExtraError(
+        "PettingZoo is not installed: pip install 'wm-suite[pettingzoo]'"
+    ) from error
 
 
 class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
     """One resolution with all countries as agents; the tally is what they do.
 
-    Stages, actions, observations and rewards are those of `wm/UNResolution-v0`; an agent's observation differs from the
-    others' in `is_sponsor` alone. An invalid action counts as NO_ACTION, in a vote as an absence.
+    Stages, actions, observations and rewards are those of `wm/UNResolution-v0`; an agent's
+    observation differs from the others' in `is_sponsor` alone. An invalid action counts as
+    NO_ACTION, in a vote as an absence.
 
     Args:
         source: A fitted model's JSON in place of the generator.
@@ -53,17 +56,30 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         self._source = generator_source() if source is None else fitted_source(source)
         settings = {} if check_flag("consensus", consensus) else {"has_consensus": 0.0}
         self._weights = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)
-        self._parameters = with_seat(self._source, self._source.countries[0], transitions=4, time_limit=4, **settings)
+        self._parameters = with_seat(
+            self._source, self._source.countries[0], transitions=4, time_limit=4, **settings
+        )
         self.render_mode = check_render_mode(render_mode, self.metadata)
         self.possible_agents = list(self._source.countries)
         self.agents: list[str] = []
-        low, high = (np.array([getattr(f, end) for f in OBSERVATION_FIELDS], np.float32) for end in ("low", "high"))
-        self._spaces = {agent: spaces.Box(low, high, dtype=np.float32) for agent in self.possible_agents}
-        self._actions = {agent: spaces.Discrete(dynamics.NUM_ACTIONS) for agent in self.possible_agents}
+        low, high = (
+            np.array([getattr(f, end) for f in OBSERVATION_FIELDS], np.float32)
+            for end in ("low", "high")
+        )
+        self._spaces = {
+            agent: spaces.Box(low, high, dtype=np.float32) for agent in self.possible_agents
+        }
+        self._actions = {
+            agent: spaces.Discrete(dynamics.NUM_ACTIONS) for agent in self.possible_agents
+        }
         self._states = empty_rows(1, dynamics.STATE)
         self._is_sponsor = np.zeros(len(self.possible_agents), np.bool_)
         self._clone_dtype = np.dtype(
-            [("table", dynamics.STATE), ("is_sponsor", np.bool_, self._is_sponsor.shape), ("is_over", np.bool_)]
+            [
+                ("table", dynamics.STATE),
+                ("is_sponsor", np.bool_, self._is_sponsor.shape),
+                ("is_over", np.bool_),
+            ]
         )
         seed_rows(self._states, [draw_seed()])
 
@@ -88,17 +104,26 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         generator = np.random.default_rng([int(state["key"]), int(state["counter"])])
         self.agents = self.possible_agents[:]
         self._is_sponsor = np.zeros(len(self.agents), np.bool_)
-        self._is_sponsor[generator.permutation(len(self.agents))[: int(state["num_sponsors"])]] = True
+        self._is_sponsor[generator.permutation(len(self.agents))[: int(state["num_sponsors"])]] = (
+            True
+        )
         return self._observations(), self._infos(np.zeros(len(self.agents), np.bool_))
 
     def step(self, actions: Mapping[str, int]) -> tuple[Any, Any, Any, Any, Any]:
-        """All countries act at once; raises ResetNeeded and InvalidActionError, both with nothing changed."""
+        """All countries act at once.
+
+        Raises ResetNeeded and InvalidActionError, both with nothing changed.
+        """
         if not self.agents:
-            raise ResetNeeded("the episode is over or was never started: call reset() before step()")
+            raise ResetNeeded(
+                "the episode is over or was never started: call reset() before step()"
+            )
         if not isinstance(actions, Mapping):
             raise InvalidActionError(f"expected a mapping from agents to actions, got {actions!r}")
         if unknown := set(actions) - set(self.agents):
-            raise InvalidActionError(f"{sorted(map(str, unknown))} have no seat: the agents are {self.agents[:12]}...")
+            raise InvalidActionError(
+                f"{sorted(map(str, unknown))} have no seat: the agents are {self.agents[:12]}..."
+            )
         chosen = np.array([self._checked(agent, actions) for agent in self.agents], np.int64)
         state = self._states[0]
         mask = self._mask()
@@ -126,13 +151,26 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
     def clone_state(self) -> NDArray[Any]:
         """A copy of the state, shape (): the random stream and all sponsors are part of it."""
         clone = np.zeros((), self._clone_dtype)
-        clone["table"], clone["is_sponsor"], clone["is_over"] = self._states[0], self._is_sponsor, not self.agents
+        clone["table"], clone["is_sponsor"], clone["is_over"] = (
+            self._states[0],
+            self._is_sponsor,
+            not self.agents,
+        )
         return clone
 
     def restore_state(self, state: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
-        """Return to a cloned state and give the observations; raises StateError with nothing changed."""
-        if not isinstance(state, np.ndarray) or state.shape != () or state.dtype != self._clone_dtype:
-            raise StateError("this is no state of this environment: give what its clone_state() returned")
+        """Return to a cloned state and give the observations.
+
+        Raises StateError with nothing changed.
+        """
+        if (
+            not isinstance(state, np.ndarray)
+            or state.shape != ()
+            or state.dtype != self._clone_dtype
+        ):
+            raise StateError(
+                "this is no state of this environment: give what its clone_state() returned"
+            )
         self._states[0], self._is_sponsor = state["table"], state["is_sponsor"].copy()
         self.agents = [] if state["is_over"] else self.possible_agents[:]
         return self._observations()
@@ -151,14 +189,21 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         action = actions.get(agent)
         if isinstance(action, np.ndarray) and action.shape == ():
             action = action[()]  # what the predict() of Stable-Baselines3 gives
-        if isinstance(action, bool) or not isinstance(action, int | np.integer) or not 0 <= action < 5:
+        if (
+            isinstance(action, bool)
+            or not isinstance(action, int | np.integer)
+            or not 0 <= action < 5
+        ):
             raise InvalidActionError(f"expected an integer in [0, 5) from {agent}, got {action!r}")
         return int(action)
 
     def _advance(self, taken: NDArray[np.int64]) -> None:
         state = self._states[0]
         stage = int(state["stage"])
-        tally = {name: int((taken == action).sum()) for name, action in zip(dynamics.TALLIES, (1, 2, 3), strict=True)}
+        tally = {
+            name: int((taken == action).sum())
+            for name, action in zip(dynamics.TALLIES, (1, 2, 3), strict=True)
+        }
         if stage == dynamics.DRAFT:
             self._is_sponsor |= taken == dynamics.COSPONSOR
             state["num_sponsors"] = self._is_sponsor.sum()
@@ -204,7 +249,10 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
 
     def _infos(self, is_invalid: NDArray[np.bool_]) -> dict[str, dict[str, Any]]:
         state, mask = self._states[0], self._mask()
-        shared = {"draft": int(state["draft"]), "adopted": bool(state["is_adopted"]) and state["stage"] == 3}
+        shared = {
+            "draft": int(state["draft"]),
+            "adopted": bool(state["is_adopted"]) and state["stage"] == 3,
+        }
         return {
             agent: {**shared, "action_mask": mask.copy(), "invalid_action": bool(invalid)}
             for agent, invalid in zip(self.agents, is_invalid, strict=True)
@@ -223,5 +271,7 @@ def make(**options: Any) -> UNResolutionParallelEnv:
     """The environment with these options; raises OptionError for an option that does not exist."""
     unknown = set(options) - {"source", "consensus", "reward_weights", "render_mode"}
     if unknown:
-        raise OptionError(f"options are source, consensus, reward_weights and render_mode, got {sorted(unknown)}")
+        raise OptionError(
+            f"options are source, consensus, reward_weights and render_mode, got {sorted(unknown)}"
+        )
     return UNResolutionParallelEnv(**options)

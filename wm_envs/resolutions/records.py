@@ -1,7 +1,8 @@
 """Resolutions as they went through the General Assembly: the record type, its JSON form, and the files of it.
 
-Real records are lossy: stages are missing, sponsors unknown, votes without names. What is missing stays missing (a
-country without a vote is absent and did not abstain), is counted in a `Losses`, and is never filled in.
+Real records are lossy: stages are missing, sponsors unknown, votes without names. What is missing
+stays missing (a country without a vote is absent and did not abstain), is counted in a `Losses`,
+and is never filled in.
 """
 
 import json
@@ -13,11 +14,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
+from wm_envs.data.files import replacing
+from wm_envs.data.paths import user_path
 from wm_envs.errors import TrajectoryError
-from wm_envs.paths import user_path
 from wm_envs.resolutions.countries import code_of, same_name
 from wm_envs.resolutions.files import MAX_LINE_BYTES, Fields, RowCount, parse_json, read_bytes
-from wm_envs.writing import replacing
 
 Kind = Literal["whole", "paragraph", "amendment", "motion"]
 KINDS: tuple[Kind, ...] = ("whole", "paragraph", "amendment", "motion")
@@ -39,7 +40,10 @@ STAGES = (
 
 @dataclass(frozen=True)
 class Ballot:
-    """A recorded vote: country codes by vote, and the tally (yes, no, abstain) that was announced."""
+    """A recorded vote.
+
+    Country codes by vote, and the tally (yes, no, abstain) that was announced.
+    """
 
     in_favour: tuple[str, ...]
     against: tuple[str, ...]
@@ -131,7 +135,9 @@ def check_date(text: str, where: str) -> str:
     try:
         return date.fromisoformat(text).isoformat()
     except ValueError as error:
-        raise TrajectoryError(f"{where}: expected a date like 2012-11-29, got {text[:40]!r}") from error
+        raise TrajectoryError(
+            f"{where}: expected a date like 2012-11-29, got {text[:40]!r}"
+        ) from error
 
 
 def outcome_of(ballot: Ballot) -> str:
@@ -158,8 +164,8 @@ def read_trajectories(path: Path | str, losses: Losses | None = None) -> list[Tr
         losses: Counts what is missing, in place.
 
     Raises:
-        TrajectoryError: The file is malformed, two trajectories of one id differ, there is none, or most votes are of
-            unknown countries; the message names file and field.
+        TrajectoryError: The file is malformed, two trajectories of one id differ, there is none, or
+            most votes are of unknown countries; the message names file and field.
     """
     path = user_path(path)
     if path.is_dir():
@@ -170,7 +176,9 @@ def read_trajectories(path: Path | str, losses: Losses | None = None) -> list[Tr
         return _unique([t for file in files for t in read_trajectories(file, losses)], path, losses)
     counted = Losses() if losses is None else losses
     names = RowCount(path, "countries of votes", losses)
-    trajectories = [parse_trajectory(value, where, counted, names) for where, value in _documents(path)]
+    trajectories = [
+        parse_trajectory(value, where, counted, names) for where, value in _documents(path)
+    ]
     if not trajectories:
         raise TrajectoryError(f"{path}: there are no trajectories in this file: give one with some")
     names.finish(may_be_empty=True, may_be_partial=True)  # their votes stay in the tally
@@ -198,7 +206,9 @@ def _documents(path: Path) -> Iterator[tuple[str, Any]]:
     if ".jsonl" not in path.name:
         value = parse_json(content, str(path))
         yield from (
-            ((f"{path}: [{i}]", v) for i, v in enumerate(value)) if isinstance(value, list) else [(str(path), value)]
+            ((f"{path}: [{i}]", v) for i, v in enumerate(value))
+            if isinstance(value, list)
+            else [(str(path), value)]
         )
         return
     for number, line in enumerate(content.split(b"\n"), 1):
@@ -208,7 +218,9 @@ def _documents(path: Path) -> Iterator[tuple[str, Any]]:
             yield f"{path}: line {number}", parse_json(line, f"{path}: line {number}")
 
 
-def parse_trajectory(value: Any, where: str, losses: Losses, names: RowCount | None = None) -> Trajectory:
+def parse_trajectory(
+    value: Any, where: str, losses: Losses, names: RowCount | None = None
+) -> Trajectory:
     """A trajectory from its JSON value; raises TrajectoryError.
 
     Args:
@@ -248,10 +260,14 @@ def parse_trajectory(value: Any, where: str, losses: Losses, names: RowCount | N
     return _with_timesteps(trajectory, document, losses, names)
 
 
-def _with_timesteps(trajectory: Trajectory, document: Fields, losses: Losses, names: RowCount) -> Trajectory:
+def _with_timesteps(
+    trajectory: Trajectory, document: Fields, losses: Losses, names: RowCount
+) -> Trajectory:
     timesteps = document.list("timesteps")
     if not 0 < len(timesteps) <= MAX_TIMESTEPS:
-        raise document.error("timesteps", f"expected 1 to {MAX_TIMESTEPS} of them, got {len(timesteps)}")
+        raise document.error(
+            "timesteps", f"expected 1 to {MAX_TIMESTEPS} of them, got {len(timesteps)}"
+        )
     previous = -1
     for index, value in enumerate(timesteps):
         step = Fields(value, document.where, f"timesteps[{index}]")
@@ -268,14 +284,20 @@ def _with_timesteps(trajectory: Trajectory, document: Fields, losses: Losses, na
     return trajectory
 
 
-def _with_step(trajectory: Trajectory, stage: str, step: Fields, losses: Losses, names: RowCount) -> Trajectory:
+def _with_step(
+    trajectory: Trajectory, stage: str, step: Fields, losses: Losses, names: RowCount
+) -> Trajectory:
     dated = _iso_date(step.text("date"))
     action = step.fields("action") or Fields({}, step.where, f"{step.path}.action")
     if stage == "draft_submission":
         sponsors = _codes(action, "sponsors", losses)
-        joined = tuple(code for code in _codes(action, "co_sponsors", losses) if code not in sponsors)
+        joined = tuple(
+            code for code in _codes(action, "co_sponsors", losses) if code not in sponsors
+        )
         losses["drafts without sponsors"] += not sponsors
-        return replace(trajectory, sponsors=sponsors, additional_sponsors=joined, date=trajectory.date or dated)
+        return replace(
+            trajectory, sponsors=sponsors, additional_sponsors=joined, date=trajectory.date or dated
+        )
     if stage.endswith("_vote"):
         is_committee = stage == "committee_vote"
         if (trajectory.committee_ballot if is_committee else trajectory.plenary_ballot) is not None:
@@ -285,7 +307,9 @@ def _with_step(trajectory: Trajectory, stage: str, step: Fields, losses: Losses,
             return replace(trajectory, committee_ballot=ballot, date=date)
         return replace(trajectory, plenary_ballot=ballot, date=date)
     for utterance in action.list("utterances"):
-        Fields(utterance, step.where, f"{step.path}.action.utterances").integer("word_count", 0, 10**7)
+        Fields(utterance, step.where, f"{step.path}.action.utterances").integer(
+            "word_count", 0, 10**7
+        )
     return trajectory
 
 
@@ -310,13 +334,17 @@ def _codes(fields: Fields, name: str, losses: Losses) -> tuple[str, ...]:
     return tuple(dict.fromkeys(known))
 
 
-def _voters(votes: Fields, name: str, losses: Losses, names: RowCount) -> tuple[tuple[str, ...], int]:
+def _voters(
+    votes: Fields, name: str, losses: Losses, names: RowCount
+) -> tuple[tuple[str, ...], int]:
     """The countries of a list of votes, and the number of votes in it, those of unknown countries too."""
     counted = Losses()
     codes = _codes(votes, name, counted)
     for place, text in enumerate(votes.texts(name)):
         if code_of(text) is None:
-            names.drop("unknown countries", f"{votes.where}: {votes.path}.{name}[{place}] {text[:40]!r}")
+            names.drop(
+                "unknown countries", f"{votes.where}: {votes.path}.{name}[{place}] {text[:40]!r}"
+            )
         else:
             names.num_read += 1
     losses["countries named twice"] += counted["countries named twice"]
@@ -331,7 +359,9 @@ def _ballot(action: Fields, step: Fields, losses: Losses, names: RowCount) -> Ba
     for name, codes in zip(VOTE_LISTS, lists, strict=True):
         for code in codes:
             if list_of.setdefault(code, name) != name:
-                raise action.error("votes", f"{code} is both in {list_of[code]} and in {name}: keep one")
+                raise action.error(
+                    "votes", f"{code} is both in {list_of[code]} and in {name}: keep one"
+                )
     unnamed = _unnamed(votes)
     named = [number + more for (_, number), more in zip(voters, unnamed, strict=True)]
     tally = _tally(step)
@@ -339,7 +369,9 @@ def _ballot(action: Fields, step: Fields, losses: Losses, names: RowCount) -> Ba
         losses["votes without names and tally"] += 1
         return None
     if tally is not None and any(named) and list(tally) != named:
-        raise step.error("observation.vote_tally", f"{list(tally)} does not add up with {named} named votes")
+        raise step.error(
+            "observation.vote_tally", f"{list(tally)} does not add up with {named} named votes"
+        )
     losses["votes without names"] += not any(named)
     return Ballot(lists[0], lists[1], lists[2], tally or (named[0], named[1], named[2]))
 
@@ -357,9 +389,13 @@ def _tally(step: Fields) -> tuple[int, int, int] | None:
         return None
     yes, no, abstain = (tally.integer(name, 0, MAX_MEMBERS) for name in TALLY_NAMES)
     if yes is None or no is None or abstain is None:
-        raise step.error("observation.vote_tally", f"expected {TALLY_NAMES}, got {sorted(tally.value)}")
+        raise step.error(
+            "observation.vote_tally", f"expected {TALLY_NAMES}, got {sorted(tally.value)}"
+        )
     if yes + no + abstain > MAX_MEMBERS:
-        raise step.error("observation.vote_tally", f"{yes}-{no}-{abstain} are more votes than there are members")
+        raise step.error(
+            "observation.vote_tally", f"{yes}-{no}-{abstain} are more votes than there are members"
+        )
     return yes, no, abstain
 
 
@@ -367,11 +403,27 @@ def _tally(step: Fields) -> tuple[int, int, int] | None:
 
 
 def to_json(trajectory: Trajectory) -> dict[str, Any]:
-    """The JSON value that `parse_trajectory` reads back; stages that did not happen are left out."""
-    names = ("symbol", "title", "subject", "description", "session", "committee", "agenda_item", "final_outcome")
+    """The JSON value that `parse_trajectory` reads back.
+
+    Stages that did not happen are left out.
+    """
+    names = (
+        "symbol",
+        "title",
+        "subject",
+        "description",
+        "session",
+        "committee",
+        "agenda_item",
+        "final_outcome",
+    )
     metadata = {name: getattr(trajectory, name) for name in names}
     metadata.update(kind=trajectory.kind, issues=list(trajectory.issues))
-    steps = [_draft_step(trajectory)] if trajectory.num_sponsors or not trajectory.plenary_ballot else []
+    steps = (
+        [_draft_step(trajectory)]
+        if trajectory.num_sponsors or not trajectory.plenary_ballot
+        else []
+    )
     for stage, ballot in (
         ("committee_vote", trajectory.committee_ballot),
         ("plenary_vote", trajectory.plenary_ballot),
@@ -395,7 +447,11 @@ def _draft_step(trajectory: Trajectory) -> dict[str, Any]:
 
 def _vote_step(stage: str, ballot: Ballot, dated: str | None) -> dict[str, Any]:
     votes: dict[str, Any] = {name: list(getattr(ballot, name)) for name in VOTE_LISTS}
-    unnamed = {n: t - len(votes[n]) for n, t in zip(VOTE_LISTS, ballot.tally, strict=True) if t != len(votes[n])}
+    unnamed = {
+        n: t - len(votes[n])
+        for n, t in zip(VOTE_LISTS, ballot.tally, strict=True)
+        if t != len(votes[n])
+    }
     if unnamed and any(map(len, votes.values())):
         votes["unnamed"] = unnamed
     return {
@@ -408,10 +464,15 @@ def _vote_step(stage: str, ballot: Ballot, dated: str | None) -> dict[str, Any]:
 
 
 def write_trajectories(trajectories: Iterable[Trajectory], path: Path) -> int:
-    """Write JSON lines, one trajectory a line, and give their number; after an error an earlier file is as it was."""
+    """Write JSON lines, one trajectory a line, and give their number.
+
+    After an error an earlier file is as it was.
+    """
     number = 0
     with replacing(path) as stream:
         for trajectory in trajectories:
-            stream.write(json.dumps(to_json(trajectory), ensure_ascii=False, separators=(",", ":")) + "\n")
+            stream.write(
+                json.dumps(to_json(trajectory), ensure_ascii=False, separators=(",", ":")) + "\n"
+            )
             number += 1
     return number

@@ -3,14 +3,18 @@
 import math
 from typing import Any
 
-from wm_envs import canvas
-from wm_envs.canvas import Colour, Image
+from wm_envs.rendering import canvas
+from wm_envs.rendering.canvas import Colour, Image
 from wm_envs.resolutions import dynamics
 
 WIDTH, HEIGHT = 400, 300
 PAPER, INK, GREY, PALE = (250, 248, 243), (38, 43, 51), (140, 143, 148), (214, 211, 203)
 # Told apart by the colour-blind (after Okabe & Ito 2008).
-VOTE_COLOURS: dict[str, Colour] = {"yes": (0, 158, 115), "abstain": (240, 190, 66), "no": (213, 94, 0)}
+VOTE_COLOURS: dict[str, Colour] = {
+    "yes": (0, 158, 115),
+    "abstain": (240, 190, 66),
+    "no": (213, 94, 0),
+}
 STAGES = ("DRAFT", "COMMITTEE", "PLENARY", "END")
 ACTIONS = ("COSPONSOR", "YES", "NO", "ABSTAIN", "NO ACTION")
 CENTRE, INNER_RADIUS, ROW_STEP, NUM_ROWS = (200.0, 232.0), 62.0, 14.5, 7
@@ -25,9 +29,15 @@ def draw(state: Any, parameters: Any) -> Image:
     if name:
         text = f"{name}: YES {tally['yes']}, NO {tally['no']}, ABSTAIN {tally['abstain']}"
         canvas.draw_centred_text(image, (CENTRE[0], 56), text, INK, scale=1)
-    sponsors = f"{int(state['num_sponsors'])} SPONSORS" + (", THIS COUNTRY TOO" if state["is_sponsor"] else "")
+    sponsors = f"{int(state['num_sponsors'])} SPONSORS" + (
+        ", THIS COUNTRY TOO" if state["is_sponsor"] else ""
+    )
     canvas.draw_text(image, (16, 250), sponsors, INK, scale=1)
-    last = f"LAST ACTION: {ACTIONS[int(state['action'])]}" if state["time"] else "A DRAFT IS ON THE TABLE"
+    last = (
+        f"LAST ACTION: {ACTIONS[int(state['action'])]}"
+        if state["time"]
+        else "A DRAFT IS ON THE TABLE"
+    )
     canvas.draw_text(image, (16, 268), last, INK, scale=1)
     if state["is_invalid"]:
         canvas.draw_text(image, (16, 284), "NOT ALLOWED IN THIS STAGE", VOTE_COLOURS["no"], scale=1)
@@ -59,7 +69,9 @@ def seats(num_seats: int) -> list[tuple[float, float]]:
         for index in range(count)
     ]
     placed.sort()
-    return [(CENTRE[0] - r * math.cos(angle), CENTRE[1] - r * math.sin(angle)) for angle, r in placed]
+    return [
+        (CENTRE[0] - r * math.cos(angle), CENTRE[1] - r * math.sin(angle)) for angle, r in placed
+    ]
 
 
 def _latest_tally(state: Any) -> tuple[str, dict[str, int]]:
@@ -74,12 +86,17 @@ def _draw_stages(image: Image, stage: int) -> None:
     for index, name in enumerate(STAGES):
         centre = (56 + index * 96.0, 20.0)
         is_now = index == stage
-        canvas.fill_rectangle(image, (centre[0] - 42, 8), (84, 24), INK if is_now else PALE, radius=6)
+        canvas.fill_rectangle(
+            image, (centre[0] - 42, 8), (84, 24), INK if is_now else PALE, radius=6
+        )
         canvas.draw_centred_text(image, centre, name, PAPER if is_now else GREY, scale=1)
 
 
 def _draw_hemicycle(image: Image, tally: dict[str, int], num_countries: int) -> None:
-    """One disc a country: yes from the left, no from the right, abstentions beside yes, the absent left pale."""
+    """One disc a country.
+
+    Yes from the left, no from the right, abstentions beside yes, the absent left pale.
+    """
     places = seats(max(num_countries, sum(tally.values())))
     colours: list[Colour] = [PALE] * len(places)
     colours[: tally["yes"]] = [VOTE_COLOURS["yes"]] * tally["yes"]

@@ -1,15 +1,15 @@
 """Plenary roll calls as the R package `unvotes` publishes them (E. Voeten's data): three CSV files.
 
-A missing row is an absence. Separate votes on paragraphs and amendments are recorded with what the President said; they
-carry the symbol of the draft that they concern, so its title is theirs.
+A missing row is an absence. Separate votes on paragraphs and amendments are recorded with what the
+President said; they carry the symbol of the draft that they concern, so its title is theirs.
 """
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from wm_envs.data.paths import user_path
 from wm_envs.errors import TrajectoryError
-from wm_envs.paths import user_path
 from wm_envs.resolutions.countries import codes_in, is_missing, resolve
 from wm_envs.resolutions.files import RowCount, read_columns, whole_number
 from wm_envs.resolutions.records import (
@@ -31,9 +31,13 @@ MAX_RCID = 999_999_999
 MAX_ISSUES = 50  # of a roll call; there are six in all
 _LIST_OF_VOTE = {"yes": "in_favour", "no": "against", "abstain": "abstaining"}
 # Each pattern takes time linear in the text: spaces are matched from their first one only.
-_ADOPTED = re.compile(r"(?<!\s)\s*:\s*resolution\s*/\s*adopted by the general assembly.*$", re.IGNORECASE)
+_ADOPTED = re.compile(
+    r"(?<!\s)\s*:\s*resolution\s*/\s*adopted by the general assembly.*$", re.IGNORECASE
+)
 _AGENDA = re.compile(r"^A/\d+/\d+\s+\S+\s*-?\s*")
-_SPOKEN = re.compile(r"^the\s+(acting\s+|temporary\s+)?president|^(mr|ms|mrs|sir)\.?\s", re.IGNORECASE)
+_SPOKEN = re.compile(
+    r"^the\s+(acting\s+|temporary\s+)?president|^(mr|ms|mrs|sir)\.?\s", re.IGNORECASE
+)
 _ENTITLED = re.compile(r"entitled\s*[_\"“](.+?)(?:<d3>|[_\"”])")
 
 
@@ -62,13 +66,15 @@ def read_unvotes(
         votes: rcid, country, country_code, vote.
         roll_calls: rcid, session, date, unres, amend, para, short, descr.
         issues: rcid, issue.
-        losses: Counts what is missing, in place: rows that belong to no roll call, countries that are not known, rows
-            that are given twice, roll calls without votes. Without it, a warning names the votes that are left out.
+        losses: Counts what is missing, in place: rows that belong to no roll call, countries that
+            are not known, rows that are given twice, roll calls without votes. Without it, a
+            warning names the votes that are left out.
 
     Raises:
-        TrajectoryError: Wrong columns, two different rows of a roll call, a vote other than yes, no and abstain, two
-            different votes of a country on one roll call, a name and a code of two countries, more votes than members,
-            no votes, or more that cannot be used than can; the message names file, line and field.
+        TrajectoryError: Wrong columns, two different rows of a roll call, a vote other than yes, no
+            and abstain, two different votes of a country on one roll call, a name and a code of two
+            countries, more votes than members, no votes, or more that cannot be used than can; the
+            message names file, line and field.
     """
     calls = _read_roll_calls(user_path(roll_calls), losses)
     if issues is not None:
@@ -78,7 +84,9 @@ def read_unvotes(
     empty = [call for call in calls.values() if not call.votes]
     if losses is not None:
         losses["roll calls without votes"] += len(empty)
-    ordered = sorted((call for call in calls.values() if call.votes), key=lambda call: (call.date, call.rcid))
+    ordered = sorted(
+        (call for call in calls.values() if call.votes), key=lambda call: (call.date, call.rcid)
+    )
     return [_trajectory(call) for call in ordered]
 
 
@@ -89,7 +97,9 @@ def _rcid(text: str, where: str) -> int:
 def _read_roll_calls(path: Path, losses: Losses | None) -> dict[int, _RollCall]:
     calls: dict[int, _RollCall] = {}
     count = RowCount(path, "roll calls", losses)
-    for line, (rcid, session, date, symbol, amend, para, short, descr) in read_columns(path, ROLL_CALL_COLUMNS):
+    for line, (rcid, session, date, symbol, amend, para, short, descr) in read_columns(
+        path, ROLL_CALL_COLUMNS
+    ):
         where = f"{path}: line {line}"
         number = _rcid(rcid, where)
         title, subject = _title_and_subject(short.strip(), descr.strip())
@@ -110,7 +120,9 @@ def _read_roll_calls(path: Path, losses: Losses | None) -> dict[int, _RollCall]:
         )
         if calls.setdefault(number, call) is not call:
             if calls[number] != call:
-                raise TrajectoryError(f"{where}: rcid: roll call {number} appears twice, and its rows differ: keep one")
+                raise TrajectoryError(
+                    f"{where}: rcid: roll call {number} appears twice, and its rows differ: keep one"
+                )
             count.note("roll calls given twice")
         count.num_read += 1
     count.finish()
@@ -152,7 +164,10 @@ def _kind(descr: str, *, is_amendment: bool, is_paragraph: bool) -> Kind:
     is_settled = re.search(r"amendments?.{0,160}(not been|has been|have been) adopted", question)
     if re.search(r"\bamendments?\b", question) and not is_settled:
         return "amendment"
-    if re.search(r"as a whole\W*$|as (orally )?(amended|corrected)\W*$", question) and "paragraph" not in question:
+    if (
+        re.search(r"as a whole\W*$|as (orally )?(amended|corrected)\W*$", question)
+        and "paragraph" not in question
+    ):
         return "whole"
     has_part = re.search(r"paragraph|separate|the words|section", question)
     return "paragraph" if has_part or (is_paragraph and "decision on" not in question) else "whole"
@@ -168,12 +183,16 @@ def _question(descr: str) -> str:
     text = re.sub(r"\s+", " ", descr).strip().lower()
     text = re.sub(r"\s+a$", "", text)
     text = _FORMULA.sub("", text)
-    sentences = [part.strip() for part in re.split(r"(?<=[a-z0-9>\"])[.:](?:\s|$)", text) if part.strip()]
+    sentences = [
+        part.strip() for part in re.split(r"(?<=[a-z0-9>\"])[.:](?:\s|$)", text) if part.strip()
+    ]
     voting = [part for part in sentences if re.search(r"\bvote|decision|motion|amendment", part)]
     return (voting or sentences or [""])[-1]
 
 
-_SUBMITTED = re.compile(r"(?:submitted|proposed|put forward|motion|amendments? of)\W+(?:\w+\W+){0,14}", re.IGNORECASE)
+_SUBMITTED = re.compile(
+    r"(?:submitted|proposed|put forward|motion|amendments? of)\W+(?:\w+\W+){0,14}", re.IGNORECASE
+)
 
 
 def _movers(call: "_RollCall") -> tuple[str, ...]:
@@ -197,7 +216,9 @@ def _add_issues(calls: dict[int, _RollCall], path: Path, losses: Losses | None) 
             continue
         call.issues.append(issue)
         if len(call.issues) > MAX_ISSUES:
-            raise TrajectoryError(f"{path}: line {line}: issue: more than {MAX_ISSUES} on roll call {call.rcid}")
+            raise TrajectoryError(
+                f"{path}: line {line}: issue: more than {MAX_ISSUES} on roll call {call.rcid}"
+            )
     count.finish(may_be_empty=True, may_be_partial=True)
 
 
@@ -226,13 +247,19 @@ def _add_votes(calls: dict[int, _RollCall], path: Path, losses: Losses | None) -
             count.note("votes given twice")
     for call in calls.values():
         if len(call.votes) > MAX_MEMBERS:
-            raise TrajectoryError(f"{path}: rcid: {len(call.votes)} votes on {call.rcid}, at most {MAX_MEMBERS}")
+            raise TrajectoryError(
+                f"{path}: rcid: {len(call.votes)} votes on {call.rcid}, at most {MAX_MEMBERS}"
+            )
     return count
 
 
 def _name_after_drafts(calls: dict[int, _RollCall]) -> None:
     """Give votes on parts of a draft its title and subject; the symbol ties them together."""
-    drafts = {call.symbol: call for call in calls.values() if call.symbol and not call.is_spoken and call.title}
+    drafts = {
+        call.symbol: call
+        for call in calls.values()
+        if call.symbol and not call.is_spoken and call.title
+    }
     for call in calls.values():
         if not call.is_spoken:
             continue

@@ -15,7 +15,7 @@ ABSENT, YES, ABSTAIN, NO = -1, 0, 1, 2
 
 
 class VoteArrays(TypedDict):
-    """R roll calls of C countries by date; `wm_agents.votes.VoteData(**arrays)` takes it.
+    """R roll calls of C countries by date; `wm_agents.domains.resolutions.VoteData(**arrays)` takes it.
 
     Attributes:
         votes: [R, C] int8: 0 yes, 1 abstain, 2 no, -1 absent.
@@ -51,16 +51,22 @@ def vote_arrays(trajectories: Sequence[Trajectory]) -> VoteArrays:
     dated = [(t, t.plenary_ballot, t.date) for t in trajectories]
     named = [(t, b, d) for t, b, d in dated if b is not None and d is not None and any(_lists(b))]
     if not named:
-        raise TrajectoryError("no trajectory has a plenary vote with names and a date: read a file of votes")
+        raise TrajectoryError(
+            "no trajectory has a plenary vote with names and a date: read a file of votes"
+        )
     named.sort(key=lambda entry: entry[2])
-    countries = sorted({code for _, ballot, _ in named for codes in _lists(ballot) for code in codes})
+    countries = sorted(
+        {code for _, ballot, _ in named for codes in _lists(ballot) for code in codes}
+    )
     issue_names = sorted({issue for t, _, _ in named for issue in t.issues})
     return VoteArrays(
         votes=_votes([ballot for _, ballot, _ in named], countries),
         years=np.array([year_of(day) for _, _, day in named]),
         kinds=np.array([KINDS.index(t.kind) for t, _, _ in named], np.int8),
         issues=_membership([t.issues for t, _, _ in named], issue_names),
-        sponsors=_membership([(*t.sponsors, *t.additional_sponsors) for t, _, _ in named], countries),
+        sponsors=_membership(
+            [(*t.sponsors, *t.additional_sponsors) for t, _, _ in named], countries
+        ),
         titles=[f"{t.title} . {t.subject}" for t, _, _ in named],
         descriptions=[t.description or f"{t.title} {t.subject}" for t, _, _ in named],
         countries=countries,
@@ -100,4 +106,6 @@ def year_of(day: str) -> float:
         parsed = date.fromisoformat(day if "-" in day else f"{day}-01-01")
     except ValueError as error:
         raise OptionError(f"expected a date like 2012-12-01 or a year, got {day!r}") from error
-    return parsed.year + (parsed - date(parsed.year, 1, 1)).days / (366 if isleap(parsed.year) else 365)
+    return parsed.year + (parsed - date(parsed.year, 1, 1)).days / (
+        366 if isleap(parsed.year) else 365
+    )

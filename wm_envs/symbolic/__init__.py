@@ -1,1 +1,4 @@
-"""Symbolic sequence tasks: discrete symbols and a deterministic rule that gives the consequences."""
+"""Symbolic sequence tasks.
+
+Discrete symbols and a deterministic rule that gives the consequences.
+"""

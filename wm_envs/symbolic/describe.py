@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from wm_envs.options import UNLIMITED
+from wm_envs.data.options import UNLIMITED
 from wm_envs.symbolic import dynamics
 from wm_envs.symbolic.structure import MAX_DIGITS, unpack
 
@@ -113,7 +113,10 @@ def is_over(state: Any, parameters: Any) -> bool:
 
 def rule_recall(state: Any, parameters: Any) -> str:
     """What RuleRecall shows."""
-    known = [f"{cue_name(c)}={'?' if r is None else r}" for c, r in enumerate(shown_responses(state, parameters))]
+    known = [
+        f"{cue_name(c)}={'?' if r is None else r}"
+        for c, r in enumerate(shown_responses(state, parameters))
+    ]
     if is_over(state, parameters):
         now = f"over, {state['num_right']} of {parameters['num_queries']} right"
     elif state["time"] >= parameters["num_demonstrations"]:

@@ -1,12 +1,15 @@
 """The rules of the symbolic tasks: pure compiled functions on one state row.
 
-Each task has three functions: `reset_<task>` draws what changes from episode to episode, `step_<task>` judges the
-action, advances and returns the goal reward, `observe_<task>` writes the observation. The loops at the end choose by
-`rules.task`. Inside, `state` is a row of `STATE`, `rules` the row of `PARAMETERS` that all environments of a batch
-share, `out` and `row` the observation array and the index of its row; `state.time` counts the steps taken, the present
-one included. Short lists of symbols are packed into one integer, four bits a digit, so that a state is scalars alone.
+Each task has three functions: `reset_<task>` draws what changes from episode to episode,
+`step_<task>` judges the action, advances and returns the goal reward, `observe_<task>` writes the
+observation. The loops at the end choose by `rules.task`. Inside, `state` is a row of `STATE`,
+`rules` the row of `PARAMETERS` that all environments of a batch share, `out` and `row` the
+observation array and the index of its row; `state.time` counts the steps taken, the present one
+included. Short lists of symbols are packed into one integer, four bits a digit, so that a state is
+scalars alone.
 
-One module for all ten, since the compiler's cache does not notice an edit in a module that a kernel calls into.
+One module for all ten, since the compiler's cache does not notice an edit in a module that a kernel
+calls into.
 """
 
 import numpy as np
@@ -29,7 +32,10 @@ STATE = state_dtype(
         ("is_success", np.bool_),
         ("is_rewarded", np.bool_),  # the last action met the goal
         ("action", np.int64),  # the last one, for the picture; NO_ACTION after a reset
-        ("current", np.int64),  # symbol, shape, cue, place in a sequence, position, board or token, by task
+        (
+            "current",
+            np.int64,
+        ),  # symbol, shape, cue, place in a sequence, position, board or token, by task
         ("previous", np.int64),  # RuleRecall: the cue before the current one
         ("target", np.int64),  # what is to be reached or remembered; Conditional: the colour
         ("mapping", np.int64),  # packed: the hidden sequence, or the symbol of each cue
@@ -56,7 +62,11 @@ PARAMETERS = np.dtype(
         ("mapping", np.int64),  # SequenceNext: the hidden sequence, packed
         ("goal_weight", np.float64),
         ("prediction_weight", np.float64),
-        ("table", np.int32, (1024,)),  # the hidden structure that `instance` fixes; its layout depends on the task
+        (
+            "table",
+            np.int32,
+            (1024,),
+        ),  # the hidden structure that `instance` fixes; its layout depends on the task
     ]
 )
 
@@ -81,7 +91,10 @@ def with_digit(word: Integer, index: Integer, value: Integer) -> Integer:
 
 @kernel
 def random_arrangement(state: Row, num_digits: int) -> Integer:
-    """A uniform permutation of 0 .. num_digits - 1, packed (Fisher & Yates 1938, from the inside out)."""
+    """A uniform permutation of 0 ..
+
+    num_digits - 1, packed (Fisher & Yates 1938, from the inside out).
+    """
     word: Integer = 0
     for index in range(1, num_digits):
         other = random_integer(state, index + 1)
@@ -148,7 +161,9 @@ def random_sequence(state: Row, rules: Row) -> Integer:
     """`rules.length` symbols, packed, with or without repeats."""
     if rules.has_repeats:
         return random_digits(state, rules.length, rules.num_symbols)
-    return random_arrangement(state, rules.num_symbols)  # its first digits; the others are never read
+    return random_arrangement(
+        state, rules.num_symbols
+    )  # its first digits; the others are never read
 
 
 @kernel
@@ -332,7 +347,10 @@ def random_board(state: Row, rules: Row) -> Integer:
 
 @kernel
 def pressed_at_random(state: Row, board: Integer, rules: Row) -> Integer:
-    """LightsOut: a board that a uniform set of presses away is; uniform over all that can be reached."""
+    """LightsOut: a board that a uniform set of presses away is.
+
+    Uniform over all that can be reached.
+    """
     presses = random_board(state, rules)
     for action in range(rules.num_symbols):
         if (presses >> action) & 1:
@@ -381,7 +399,10 @@ def step_planning(state: Row, rules: Row, action: Integer) -> float:
 
 @kernel
 def observe_planning(state: Row, rules: Row, out: Array, row: int) -> None:
-    """The current state, then the goal: one-hot tokens by place, the bits of a board, or one one-hot token."""
+    """The current state, then the goal.
+
+    One-hot tokens by place, the bits of a board, or one one-hot token.
+    """
     size = rules.num_symbols
     if rules.task == PERM_PUZZLE:
         for place in range(size):
@@ -509,9 +530,17 @@ def observe_rows(states: Array, parameters: Array, observations: Array) -> None:
 
 @kernel
 def step_rows(
-    states: Array, parameters: Array, actions: Array, observations: Array, outcomes: Array, is_autoreset: bool
+    states: Array,
+    parameters: Array,
+    actions: Array,
+    observations: Array,
+    outcomes: Array,
+    is_autoreset: bool,
 ) -> None:
-    """Advance all rows; one that has ended is reset when `is_autoreset` and else holds still with no reward."""
+    """Advance all rows.
+
+    One that has ended is reset when `is_autoreset` and else holds still with no reward.
+    """
     rules = parameters[0]
     observations[:] = 0.0  # in one sweep, which costs half of row by row
     for row in range(len(states)):

@@ -1,4 +1,7 @@
-"""What the ten symbolic environments share: pictures, the checks of their options, and the assembly of their rules."""
+"""What the ten symbolic environments share.
+
+Pictures, the checks of their options, and the assembly of their rules.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,9 +11,9 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from wm_envs.data.options import UNLIMITED, check_integer, check_reward_weights
 from wm_envs.environment import KernelEnv
 from wm_envs.kernel import empty_rows
-from wm_envs.options import UNLIMITED, check_integer, check_reward_weights
 from wm_envs.rules import Field, Rules
 from wm_envs.symbolic import describe, dynamics, render
 
@@ -20,7 +23,10 @@ Setting = TypeVar("Setting")
 
 
 class SymbolicEnv(KernelEnv):
-    """A symbolic task: one-hot observations, a Discrete action, an episode that ends on its time limit only."""
+    """A symbolic task.
+
+    One-hot observations, a Discrete action, an episode that ends on its time limit only.
+    """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human", "ansi"], "render_fps": 4}
 
@@ -37,14 +43,21 @@ class SymbolicEnv(KernelEnv):
 
 @dataclass(frozen=True)
 class TimeLimit:
-    """Steps after which an episode is truncated: what the task asks for, and what an option may choose."""
+    """Steps after which an episode is truncated.
+
+    What the task asks for, and what an option may choose.
+    """
 
     default: int
     maximum: int = UNLIMITED
 
     def chosen(self, time_limit: int | None) -> int:
         """The option's value, or the default for None; raises OptionError."""
-        return self.default if time_limit is None else check_integer("time_limit", time_limit, 1, self.maximum)
+        return (
+            self.default
+            if time_limit is None
+            else check_integer("time_limit", time_limit, 1, self.maximum)
+        )
 
 
 def one_hot(name: str, size: int, meaning: str) -> tuple[Field, ...]:
@@ -77,7 +90,10 @@ def symbolic_rules(
     table: Iterable[int] = (),
     **parameters: int,
 ) -> Rules:
-    """The rules of a task: its observation fields and actions, and the parameters by their names in the kernels."""
+    """The rules of a task.
+
+    Its observation fields and actions, and the parameters by their names in the kernels.
+    """
     weights = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)
     row = empty_rows(1, dynamics.PARAMETERS)
     row["goal_weight"], row["prediction_weight"] = weights["goal"], weights["prediction"]

@@ -3,19 +3,27 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from wm_envs.data.options import check_flag, check_integer
 from wm_envs.environment import KernelVectorEnv
-from wm_envs.options import check_flag, check_integer
 from wm_envs.rules import Field, Rules
 from wm_envs.symbolic import dynamics
-from wm_envs.symbolic.env import SymbolicEnv, TimeLimit, at_level, check_instance, flag, one_hot, symbolic_rules
+from wm_envs.symbolic.env import (
+    SymbolicEnv,
+    TimeLimit,
+    at_level,
+    check_instance,
+    flag,
+    one_hot,
+    symbolic_rules,
+)
 
 
 class DelayedMatchEnv(SymbolicEnv):
     """Answer with a symbol that is no longer shown.
 
     ## Description
-    A symbol is shown at the first step only. `delay` steps later a flag asks for it, and the action names it. Actions
-    before that have no effect.
+    A symbol is shown at the first step only. `delay` steps later a flag asks for it, and the action
+    names it. Actions before that have no effect.
 
     ## Action Space
     `Discrete(8)`: the symbol's number.
@@ -29,15 +37,15 @@ class DelayedMatchEnv(SymbolicEnv):
     | 8 | `phase` | 1 | 0 | 1 | 1 when the answer is due |
 
     ## Rewards
-    `goal`: 1 at the last step for the right symbol, else 0. `prediction`: 0; an agent with a world model adds its own.
-    The reward is their sum, weighted by `reward_weights`. Chance is 1/8.
+    `goal`: 1 at the last step for the right symbol, else 0. `prediction`: 0; an agent with a world
+    model adds its own. The reward is their sum, weighted by `reward_weights`. Chance is 1/8.
 
     ## Starting State
     A uniform symbol.
 
     ## Episode End
-    Truncated after `time_limit` steps, `delay` + 1 by default; never terminated. The last observation is all zero.
-    `info["is_success"]`: the goal was met.
+    Truncated after `time_limit` steps, `delay` + 1 by default; never terminated. The last
+    observation is all zero. `info["is_success"]`: the goal was met.
 
     ## Arguments
     | Option | Default | Meaning |
@@ -69,7 +77,11 @@ class DelayedMatchEnv(SymbolicEnv):
         check_instance(instance)
         delay_of_level = at_level(level, cls.LEVELS)
         length = 1 + (delay_of_level if delay is None else check_integer("delay", delay, 1))
-        shown = one_hot("symbol", cls.NUM_SYMBOLS, "the symbol to remember, one-hot; all zero after the first step")
+        shown = one_hot(
+            "symbol",
+            cls.NUM_SYMBOLS,
+            "the symbol to remember, one-hot; all zero after the first step",
+        )
         return symbolic_rules(
             dynamics.DELAYED_MATCH,
             shown + flag("phase", "1 when the answer is due"),
@@ -95,14 +107,16 @@ class RuleRecallEnv(SymbolicEnv):
     """Learn a rule from demonstrations within the episode, then apply it without feedback.
 
     ## Description
-    Each episode hides a new map from cues to symbols, no two cues with the same symbol. First come `num_demonstrations`
-    steps, each with a cue; the map's response to it is shown one step later. Then come `num_queries` steps with the
-    flag set: the action names the symbol of the shown cue. The first query still shows the response to the last
-    demonstration; later ones show none, so that answers get no feedback. Actions before the first query have no effect.
-    Only demonstrated cues are asked for.
+    Each episode hides a new map from cues to symbols, no two cues with the same symbol. First come
+    `num_demonstrations` steps, each with a cue; the map's response to it is shown one step later.
+    Then come `num_queries` steps with the flag set: the action names the symbol of the shown cue.
+    The first query still shows the response to the last demonstration; later ones show none, so
+    that answers get no feedback. Actions before the first query have no effect. Only demonstrated
+    cues are asked for.
 
-    The reward is one number at the end for all queries together, which is hard to learn from; to predict the responses
-    needs the very look-up that the answers need. This is the task on which a world model helps.
+    The reward is one number at the end for all queries together, which is hard to learn from; to
+    predict the responses needs the very look-up that the answers need. This is the task on which a
+    world model helps.
 
     ## Action Space
     `Discrete(6)`: the number of a symbol.
@@ -117,16 +131,17 @@ class RuleRecallEnv(SymbolicEnv):
     | 10 | `query` | 1 | 0 | 1 | 1 when the action is an answer |
 
     ## Rewards
-    `goal`: 1 at the last query if all answers were right, else 0. `prediction`: 0; an agent with a world model adds its
-    own. The reward is their sum, weighted by `reward_weights`. Chance is (1/6)^2 = 1/36.
+    `goal`: 1 at the last query if all answers were right, else 0. `prediction`: 0; an agent with a
+    world model adds its own. The reward is their sum, weighted by `reward_weights`. Chance is
+    (1/6)^2 = 1/36.
 
     ## Starting State
-    A uniform injective map and a uniform cue. Each demonstrated cue is uniform; each queried cue is uniform among those
-    that were demonstrated.
+    A uniform injective map and a uniform cue. Each demonstrated cue is uniform; each queried cue is
+    uniform among those that were demonstrated.
 
     ## Episode End
-    Truncated after `time_limit` steps, `num_demonstrations` + `num_queries` by default; never terminated. The last
-    observation is all zero. `info["is_success"]`: the goal was met.
+    Truncated after `time_limit` steps, `num_demonstrations` + `num_queries` by default; never
+    terminated. The last observation is all zero. `info["is_success"]`: the goal was met.
 
     ## Arguments
     | Option | Default | Meaning |
@@ -145,7 +160,12 @@ class RuleRecallEnv(SymbolicEnv):
     - v0: first version.
     """
 
-    LEVELS = (RecallSize(6, 4, 12, 2), RecallSize(7, 5, 15, 3), RecallSize(8, 5, 18, 3), RecallSize(8, 6, 20, 4))
+    LEVELS = (
+        RecallSize(6, 4, 12, 2),
+        RecallSize(7, 5, 15, 3),
+        RecallSize(8, 5, 18, 3),
+        RecallSize(8, 6, 20, 4),
+    )
 
     @classmethod
     def rules(
@@ -191,11 +211,19 @@ class RuleRecallEnv(SymbolicEnv):
         num_queries: int | None,
     ) -> RecallSize:
         size, widest = at_level(level, cls.LEVELS), cls.LEVELS[-1]
-        symbols = check_integer("num_symbols", size.num_symbols if num_symbols is None else num_symbols, 2, 8)
+        symbols = check_integer(
+            "num_symbols", size.num_symbols if num_symbols is None else num_symbols, 2, 8
+        )
         most_cues = min(symbols, widest.num_cues)
         # The level's cues must not stand in the way of fewer symbols.
-        cues = min(size.num_cues, most_cues) if num_cues is None else check_integer("num_cues", num_cues, 1, most_cues)
-        demonstrations = size.num_demonstrations if num_demonstrations is None else num_demonstrations
+        cues = (
+            min(size.num_cues, most_cues)
+            if num_cues is None
+            else check_integer("num_cues", num_cues, 1, most_cues)
+        )
+        demonstrations = (
+            size.num_demonstrations if num_demonstrations is None else num_demonstrations
+        )
         queries = size.num_queries if num_queries is None else num_queries
         return RecallSize(
             symbols,
@@ -208,7 +236,11 @@ class RuleRecallEnv(SymbolicEnv):
     def _fields(size: RecallSize) -> tuple[Field, ...]:
         return (
             one_hot("cue", size.num_cues, "the cue, one-hot")
-            + one_hot("response", size.num_symbols, "symbol of the previous cue, one-hot; zero when none is shown")
+            + one_hot(
+                "response",
+                size.num_symbols,
+                "symbol of the previous cue, one-hot; zero when none is shown",
+            )
             + flag("query", "1 when the action is an answer")
         )
 
@@ -217,11 +249,13 @@ class TMazeEnv(SymbolicEnv):
     """Recall a cue at the end of a corridor full of distractors.
 
     ## Description
-    The cue is shown at the first step, marked by a flag. Every later step shows a random distractor in the same place.
-    At the last step, marked by another flag, the action names the cue; actions before it have no effect.
+    The cue is shown at the first step, marked by a flag. Every later step shows a random distractor
+    in the same place. At the last step, marked by another flag, the action names the cue; actions
+    before it have no effect.
 
-    To predict the distractors is to predict noise, which hurts a world-model loss. With `reveal=True` the observation
-    that follows the answer shows the cue again, so that predicting it needs the memory that the answer needs.
+    To predict the distractors is to predict noise, which hurts a world-model loss. With
+    `reveal=True` the observation that follows the answer shows the cue again, so that predicting it
+    needs the memory that the answer needs.
 
     ## Action Space
     `Discrete(16)`: the cue's number.
@@ -236,14 +270,15 @@ class TMazeEnv(SymbolicEnv):
     | 17 | `is_question` | 1 | 0 | 1 | 1 when the answer is due |
 
     ## Rewards
-    `goal`: 1 at the last step for the cue, else 0. `prediction`: 0; an agent with a world model adds its own. The
-    reward is their sum, weighted by `reward_weights`. Chance is 1/16.
+    `goal`: 1 at the last step for the cue, else 0. `prediction`: 0; an agent with a world model
+    adds its own. The reward is their sum, weighted by `reward_weights`. Chance is 1/16.
 
     ## Starting State
     A uniform cue. Distractors are uniform over all 16 symbols.
 
     ## Episode End
-    Truncated after `time_limit` steps, `length` by default; never terminated. `info["is_success"]`: the goal was met.
+    Truncated after `time_limit` steps, `length` by default; never terminated. `info["is_success"]`:
+    the goal was met.
 
     ## Arguments
     | Option | Default | Meaning |

@@ -1,7 +1,8 @@
 """Parents of the symbolic tasks: who says what follows from an action.
 
-The deterministic parent is the task's own rules. A language model may take its place; where it fails or contradicts
-the rules of the game, the deterministic parent answers. `check_consistency` tells whether a parent's word can be used.
+The deterministic parent is the task's own rules. A language model may take its place; where it
+fails or contradicts the rules of the game, the deterministic parent answers. `check_consistency`
+tells whether a parent's word can be used.
 """
 
 import json
@@ -14,10 +15,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from wm_envs.data.options import check_integer
 from wm_envs.environment import KernelEnv
 from wm_envs.errors import LanguageModelError
 from wm_envs.language_model import LanguageModelClient, is_number
-from wm_envs.options import check_integer
 from wm_envs.oracle import rollout, rules_of
 from wm_envs.rules import Rules
 
@@ -76,7 +77,9 @@ class DeterministicParent:
     def consequence(self, state: State, action: int) -> Consequence:
         """Transition and reward in one."""
         actions = np.array([[action]])
-        observations, rewards, _ = rollout(self.env_id, np.stack([state]), actions, env_kwargs=self.options)
+        observations, rewards, _ = rollout(
+            self.env_id, np.stack([state]), actions, env_kwargs=self.options
+        )
         return Consequence(observations[0, 1], float(rewards[0, 0]))
 
     def transition(self, state: State, action: int) -> NDArray[np.float32]:
@@ -102,8 +105,9 @@ class DeterministicParent:
 class LanguageModelParent:
     """A language model as the parent, with the deterministic one behind it.
 
-    Answers are kept for each observation and action, so that the same question has one answer. An answer of the wrong
-    shape, outside the observation space, or none at all, is counted in `num_fallbacks`, and the fallback answers.
+    Answers are kept for each observation and action, so that the same question has one answer. An
+    answer of the wrong shape, outside the observation space, or none at all, is counted in
+    `num_fallbacks`, and the fallback answers.
 
     Args:
         client: The endpoint.
@@ -137,9 +141,13 @@ class LanguageModelParent:
 
     def instance(self, episode: int) -> int:
         """The instance that the model chooses, or the fallback's."""
-        instructions = INSTANCE_INSTRUCTIONS.format(about=self._about, last=self.fallback.num_instances - 1)
+        instructions = INSTANCE_INSTRUCTIONS.format(
+            about=self._about, last=self.fallback.num_instances - 1
+        )
         try:
-            chosen: int = self.client.ask(instructions, f"Episode {episode}.", self._checked_instance)
+            chosen: int = self.client.ask(
+                instructions, f"Episode {episode}.", self._checked_instance
+            )
         except LanguageModelError:
             self.num_fallbacks += 1
             return self.fallback.instance(episode)
@@ -153,7 +161,9 @@ class LanguageModelParent:
         }
         instructions = INSTRUCTIONS.format(about=self._about, size=len(observation))
         try:
-            consequence: Consequence = self.client.ask(instructions, json.dumps(question), self._checked)
+            consequence: Consequence = self.client.ask(
+                instructions, json.dumps(question), self._checked
+            )
         except LanguageModelError:
             self.num_fallbacks += 1
             return self.fallback.consequence(state, action)
@@ -163,7 +173,11 @@ class LanguageModelParent:
         if not isinstance(answer, dict) or set(answer) != {"next_observation", "reward"}:
             raise ValueError("expected next_observation and reward")
         numbers, reward = answer["next_observation"], answer["reward"]
-        if not isinstance(numbers, list) or not all(is_number(value) for value in numbers) or not is_number(reward):
+        if (
+            not isinstance(numbers, list)
+            or not all(is_number(value) for value in numbers)
+            or not is_number(reward)
+        ):
             raise ValueError("next_observation is a list of numbers and reward a number")
         observation = np.array(numbers, np.float32)
         if not self._space.contains(observation):
@@ -174,7 +188,11 @@ class LanguageModelParent:
         if not isinstance(answer, dict) or set(answer) != {"instance"}:
             raise ValueError("expected instance")
         value = answer["instance"]
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < self.fallback.num_instances:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int)
+            or not 0 <= value < self.fallback.num_instances
+        ):
             raise ValueError(f"instance is an integer from 0 to {self.fallback.num_instances - 1}")
         return value
 
@@ -201,11 +219,13 @@ class Consistency:
         return self.num_unequal_repeats == self.num_wrong_transitions == self.num_wrong_rewards == 0
 
 
-def check_consistency(parent: Parent, rules: DeterministicParent, num_steps: int = 50, seed: int = 0) -> Consistency:
+def check_consistency(
+    parent: Parent, rules: DeterministicParent, num_steps: int = 50, seed: int = 0
+) -> Consistency:
     """Ask a parent along random episodes, each question twice, and compare with the rules.
 
-    Only tasks whose next observation follows from the shown one are decidable this way; where the next symbol is drawn
-    at random, a parent that does not know the stream is wrong by chance.
+    Only tasks whose next observation follows from the shown one are decidable this way; where the
+    next symbol is drawn at random, a parent that does not know the stream is wrong by chance.
     """
     counts = np.zeros(3, np.int64)
     steps = _random_steps(rules, num_steps, seed)
@@ -219,7 +239,9 @@ def check_consistency(parent: Parent, rules: DeterministicParent, num_steps: int
     return Consistency(len(steps), *counts.tolist())
 
 
-def _random_steps(rules: DeterministicParent, num_steps: int, seed: int) -> Sequence[tuple[State, int]]:
+def _random_steps(
+    rules: DeterministicParent, num_steps: int, seed: int
+) -> Sequence[tuple[State, int]]:
     env = gym.make(rules.env_id, **rules.options)
     generator = np.random.default_rng(seed)
     single: Any = env.unwrapped

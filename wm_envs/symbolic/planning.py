@@ -1,11 +1,21 @@
-"""Tasks with a goal that changes every episode and hidden moves: PermPuzzle, LightsOut and TokenAutomaton."""
+"""Tasks with a goal that changes every episode and hidden moves.
+
+PermPuzzle, LightsOut and TokenAutomaton.
+"""
 
 from collections.abc import Mapping
 
 from wm_envs.environment import KernelVectorEnv
 from wm_envs.rules import Rules
 from wm_envs.symbolic import dynamics
-from wm_envs.symbolic.env import SymbolicEnv, TimeLimit, at_level, check_instance, one_hot, symbolic_rules
+from wm_envs.symbolic.env import (
+    SymbolicEnv,
+    TimeLimit,
+    at_level,
+    check_instance,
+    one_hot,
+    symbolic_rules,
+)
 from wm_envs.symbolic.structure import (
     NUM_AUTOMATON_ACTIONS,
     NUM_PERMUTATIONS,
@@ -20,9 +30,10 @@ class PermPuzzleEnv(SymbolicEnv):
     """Bring tokens into a given order with three hidden permutations.
 
     ## Description
-    Six different tokens lie in six places: 720 arrangements. Each of the three actions moves all tokens by a hidden
-    permutation of the places, which `instance` fixes. The goal arrangement changes every episode. Every arrangement
-    can be reached from every other within 20 moves (checked when the permutations are drawn).
+    Six different tokens lie in six places: 720 arrangements. Each of the three actions moves all
+    tokens by a hidden permutation of the places, which `instance` fixes. The goal arrangement
+    changes every episode. Every arrangement can be reached from every other within 20 moves
+    (checked when the permutations are drawn).
 
     ## Action Space
     `Discrete(3)`: which permutation to apply.
@@ -36,15 +47,17 @@ class PermPuzzleEnv(SymbolicEnv):
     | 36-71 | `goal_0_token_0` ... `goal_5_token_5` | 1 | 0 | 1 | the token wanted in each place, one-hot |
 
     ## Rewards
-    `goal`: 1 for each step that ends on the goal, else 0 (it depends on the present state and action alone).
-    `prediction`: 0; an agent with a world model adds its own. The reward is their sum, weighted by `reward_weights`.
+    `goal`: 1 for each step that ends on the goal, else 0 (it depends on the present state and
+    action alone).
+    `prediction`: 0; an agent with a world model adds its own. The reward is their sum, weighted by
+    `reward_weights`.
 
     ## Starting State
     A uniform arrangement, and a goal that is uniform among the others: no episode starts solved.
 
     ## Episode End
-    Truncated after `time_limit` steps, 20 by default; never terminated. `info["is_success"]`: the goal was reached at
-    some step of the episode.
+    Truncated after `time_limit` steps, 20 by default; never terminated. `info["is_success"]`: the
+    goal was reached at some step of the episode.
 
     ## Arguments
     | Option | Default | Meaning |
@@ -74,12 +87,16 @@ class PermPuzzleEnv(SymbolicEnv):
         places = [
             field
             for place in range(num_tokens)
-            for field in one_hot(f"place_{place}_token", num_tokens, "the token in each place, one-hot")
+            for field in one_hot(
+                f"place_{place}_token", num_tokens, "the token in each place, one-hot"
+            )
         ]
         goals = [
             field
             for place in range(num_tokens)
-            for field in one_hot(f"goal_{place}_token", num_tokens, "the token wanted in each place, one-hot")
+            for field in one_hot(
+                f"goal_{place}_token", num_tokens, "the token wanted in each place, one-hot"
+            )
         ]
         return symbolic_rules(
             dynamics.PERM_PUZZLE,
@@ -96,10 +113,10 @@ class LightsOutEnv(SymbolicEnv):
     """Make a board of lights look like another, with buttons whose places are hidden.
 
     ## Description
-    Each cell of a 3 x 3 board is on or off. Action a presses a cell, which toggles it and its neighbours above, below,
-    left and right; which cell it presses is a hidden permutation that `instance` fixes. The goal board changes every
-    episode. On 3 x 3 every board can be reached, each by exactly one set of presses; the order of presses is of no
-    consequence.
+    Each cell of a 3 x 3 board is on or off. Action a presses a cell, which toggles it and its
+    neighbours above, below, left and right; which cell it presses is a hidden permutation that
+    `instance` fixes. The goal board changes every episode. On 3 x 3 every board can be reached,
+    each by exactly one set of presses; the order of presses is of no consequence.
 
     ## Action Space
     `Discrete(9)`: which hidden cell to press.
@@ -113,15 +130,18 @@ class LightsOutEnv(SymbolicEnv):
     | 9-17 | `goal_0` ... `goal_8` | 1 | 0 | 1 | 1 where the cell is to be on |
 
     ## Rewards
-    `goal`: 1 for each step that ends on the goal, else 0 (it depends on the present state and action alone).
-    `prediction`: 0; an agent with a world model adds its own. The reward is their sum, weighted by `reward_weights`.
+    `goal`: 1 for each step that ends on the goal, else 0 (it depends on the present state and
+    action alone).
+    `prediction`: 0; an agent with a world model adds its own. The reward is their sum, weighted by
+    `reward_weights`.
 
     ## Starting State
-    A uniform board, and a goal that is uniform among the other boards that can be reached: no episode starts solved.
+    A uniform board, and a goal that is uniform among the other boards that can be reached: no
+    episode starts solved.
 
     ## Episode End
-    Truncated after `time_limit` steps; never terminated. `info["is_success"]`: the goal was reached at some step of the
-    episode.
+    Truncated after `time_limit` steps; never terminated. `info["is_success"]`: the goal was reached
+    at some step of the episode.
 
     ## Arguments
     | Option | Default | Meaning |
@@ -166,9 +186,9 @@ class TokenAutomatonEnv(SymbolicEnv):
     """Reach a token in an automaton whose transitions follow no pattern.
 
     ## Description
-    The current token and an action give the next token by a random table that `instance` fixes. Nothing can be
-    generalised from one entry to another: a world model can only remember. Every token can be reached from every other
-    within 20 steps (checked when the table is drawn).
+    The current token and an action give the next token by a random table that `instance` fixes.
+    Nothing can be generalised from one entry to another: a world model can only remember. Every
+    token can be reached from every other within 20 steps (checked when the table is drawn).
 
     ## Action Space
     `Discrete(4)`: the column of the table.
@@ -182,15 +202,17 @@ class TokenAutomatonEnv(SymbolicEnv):
     | 64-127 | `goal_0` ... `goal_63` | 1 | 0 | 1 | the token to reach, one-hot |
 
     ## Rewards
-    `goal`: 1 for each step that ends on the goal, else 0 (it depends on the present state and action alone).
-    `prediction`: 0; an agent with a world model adds its own. The reward is their sum, weighted by `reward_weights`.
+    `goal`: 1 for each step that ends on the goal, else 0 (it depends on the present state and
+    action alone).
+    `prediction`: 0; an agent with a world model adds its own. The reward is their sum, weighted by
+    `reward_weights`.
 
     ## Starting State
     A uniform token, and a goal that is uniform among the others: no episode starts solved.
 
     ## Episode End
-    Truncated after `time_limit` steps, 20 by default; never terminated. `info["is_success"]`: the goal was reached at
-    some step of the episode.
+    Truncated after `time_limit` steps, 20 by default; never terminated. `info["is_success"]`: the
+    goal was reached at some step of the episode.
 
     ## Arguments
     | Option | Default | Meaning |

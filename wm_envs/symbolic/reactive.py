@@ -1,15 +1,25 @@
-"""Tasks whose observation is enough to act on: PatternEcho, SequenceNext, Conditional and Navigation."""
+"""Tasks whose observation is enough to act on.
+
+PatternEcho, SequenceNext, Conditional and Navigation.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
 
+from wm_envs.data.options import check_flag, check_integer
 from wm_envs.environment import KernelVectorEnv, make_one_step_env
-from wm_envs.options import check_flag, check_integer
 from wm_envs.rules import Rules
 from wm_envs.symbolic import dynamics
-from wm_envs.symbolic.env import SymbolicEnv, TimeLimit, at_level, check_instance, one_hot, symbolic_rules
+from wm_envs.symbolic.env import (
+    SymbolicEnv,
+    TimeLimit,
+    at_level,
+    check_instance,
+    one_hot,
+    symbolic_rules,
+)
 from wm_envs.symbolic.structure import base_actions, hidden_sequence, pack
 
 
@@ -17,9 +27,10 @@ class PatternEchoEnv(SymbolicEnv):
     """Name the shown symbol.
 
     ## Description
-    A symbol is shown; the action names it. The next symbol is uniform whatever the action, so a world model has nothing
-    to learn here: the best prediction is the mean, with a squared error of (1/8)(7/8) = 0.1094 per number. That makes
-    the task a null control for every claim that a world model helps.
+    A symbol is shown; the action names it. The next symbol is uniform whatever the action, so a
+    world model has nothing to learn here: the best prediction is the mean, with a squared error of
+    (1/8)(7/8) = 0.1094 per number. That makes the task a null control for every claim that a world
+    model helps.
 
     ## Action Space
     `Discrete(8)`: the symbol's number (16 or 32 at the higher levels).
@@ -32,14 +43,15 @@ class PatternEchoEnv(SymbolicEnv):
     | 0-7 | `symbol_0` ... `symbol_7` | 1 | 0 | 1 | the symbol to name, one-hot |
 
     ## Rewards
-    `goal`: 1 for the right name, else 0. `prediction`: 0; an agent with a world model adds its own. The reward is their
-    sum, weighted by `reward_weights`. Chance is 1/8.
+    `goal`: 1 for the right name, else 0. `prediction`: 0; an agent with a world model adds its own.
+    The reward is their sum, weighted by `reward_weights`. Chance is 1/8.
 
     ## Starting State
     A uniform symbol.
 
     ## Episode End
-    Truncated after `time_limit` steps, 1 by default; never terminated. `info["is_success"]`: the last answer was right.
+    Truncated after `time_limit` steps, 1 by default; never terminated. `info["is_success"]`: the
+    last answer was right.
 
     ## Arguments
     | Option | Default | Meaning |
@@ -81,10 +93,11 @@ class SequenceNextEnv(SymbolicEnv):
     """Name the next element of a hidden repeating sequence.
 
     ## Description
-    A hidden sequence of symbols repeats without end. Its current element is shown; the action names the next one. The
-    sequence advances whatever the action. By default `instance` fixes the sequence and its elements differ, so that the
-    element alone tells the next one. With `resample=True` the sequence is new in every episode and must be inferred
-    from the elements seen so far.
+    A hidden sequence of symbols repeats without end. Its current element is shown; the action names
+    the next one. The sequence advances whatever the action. By default `instance` fixes the
+    sequence and its elements differ, so that the element alone tells the next one. With
+    `resample=True` the sequence is new in every episode and must be inferred from the elements seen
+    so far.
 
     ## Action Space
     `Discrete(8)`: the number of the symbol that comes next.
@@ -97,14 +110,15 @@ class SequenceNextEnv(SymbolicEnv):
     | 0-7 | `symbol_0` ... `symbol_7` | 1 | 0 | 1 | the current element, one-hot |
 
     ## Rewards
-    `goal`: 1 for the right name, else 0. `prediction`: 0; an agent with a world model adds its own. The reward is their
-    sum, weighted by `reward_weights`. Chance is 1/8.
+    `goal`: 1 for the right name, else 0. `prediction`: 0; an agent with a world model adds its own.
+    The reward is their sum, weighted by `reward_weights`. Chance is 1/8.
 
     ## Starting State
     A uniform place in the sequence; a new sequence too with `resample=True`.
 
     ## Episode End
-    Truncated after `time_limit` steps; never terminated. `info["is_success"]`: the last answer was right.
+    Truncated after `time_limit` steps; never terminated. `info["is_success"]`: the last answer was
+    right.
 
     ## Arguments
     | Option | Default | Meaning |
@@ -138,10 +152,16 @@ class SequenceNextEnv(SymbolicEnv):
     ) -> Rules:
         """The task with these options; raises OptionError."""
         length_of_level = at_level(level, cls.LEVELS)
-        chosen = length_of_level if length is None else check_integer("length", length, 2, cls.NUM_SYMBOLS)
+        chosen = (
+            length_of_level
+            if length is None
+            else check_integer("length", length, 2, cls.NUM_SYMBOLS)
+        )
         has_repeats = check_flag("with_replacement", with_replacement)
         is_resampled = check_flag("resample", resample)
-        sequence = hidden_sequence(chosen, cls.NUM_SYMBOLS, check_instance(instance), has_repeats=has_repeats)
+        sequence = hidden_sequence(
+            chosen, cls.NUM_SYMBOLS, check_instance(instance), has_repeats=has_repeats
+        )
         return symbolic_rules(
             dynamics.SEQUENCE_NEXT,
             one_hot("symbol", cls.NUM_SYMBOLS, "the current element, one-hot"),
@@ -160,13 +180,15 @@ class ConditionalEnv(SymbolicEnv):
     """Act by a hidden rule on shape and colour.
 
     ## Description
-    A shape in a colour is shown. `instance` fixes a base action for each of the five shapes (five different numbers
-    below 8) and one special shape. The right answer starts as the shape's base action; then the first `level` of these
-    conditions are applied, each on top of the ones before:
+    A shape in a colour is shown. `instance` fixes a base action for each of the five shapes (five
+    different numbers below 8) and one special shape. The right answer starts as the shape's base
+    action; then the first `level` of these conditions are applied, each on top of the ones before:
 
     1. the colour is red (0): add 8;
-    2. the colour is cold (4 to 7): start from the base action of the next shape (shape + 1 modulo 5) instead;
-    3. the shape is the special one: add 8 modulo 16, so that a special shape in red comes back to its base action.
+    2. the colour is cold (4 to 7): start from the base action of the next shape (shape + 1 modulo
+      5) instead;
+    3. the shape is the special one: add 8 modulo 16, so that a special shape in red comes back to
+      its base action.
 
     ## Action Space
     `Discrete(16)`: the answer.
@@ -180,14 +202,15 @@ class ConditionalEnv(SymbolicEnv):
     | 5-12 | `colour_0` ... `colour_7` | 1 | 0 | 1 | the colour, one-hot; 0 is red, 4 to 7 are cold |
 
     ## Rewards
-    `goal`: 1 for the right answer, else 0. `prediction`: 0; an agent with a world model adds its own. The reward is
-    their sum, weighted by `reward_weights`. Chance is 1/16.
+    `goal`: 1 for the right answer, else 0. `prediction`: 0; an agent with a world model adds its
+    own. The reward is their sum, weighted by `reward_weights`. Chance is 1/16.
 
     ## Starting State
     A uniform shape and an independent uniform colour; new ones follow each step.
 
     ## Episode End
-    Truncated after `time_limit` steps, 1 by default; never terminated. `info["is_success"]`: the last answer was right.
+    Truncated after `time_limit` steps, 1 by default; never terminated. `info["is_success"]`: the
+    last answer was right.
 
     ## Arguments
     | Option | Default | Meaning |
@@ -214,7 +237,9 @@ class ConditionalEnv(SymbolicEnv):
     ) -> Rules:
         """The task with these options; raises OptionError."""
         shapes = one_hot("shape", dynamics.NUM_SHAPES, "the shape, one-hot")
-        colours = one_hot("colour", dynamics.NUM_COLOURS, "the colour, one-hot; 0 is red, 4 to 7 are cold")
+        colours = one_hot(
+            "colour", dynamics.NUM_COLOURS, "the colour, one-hot; 0 is red, 4 to 7 are cold"
+        )
         return symbolic_rules(
             dynamics.CONDITIONAL,
             shapes + colours,
@@ -230,9 +255,9 @@ class NavigationEnv(SymbolicEnv):
     """Stand on the target when the last step ends.
 
     ## Description
-    A walker stands on a ring of 8 places and sees its position, the target and the step. Action a moves it by a - 3
-    places modulo 8: any place can be reached in one step, so that what counts is to end on the target and not to leave
-    it again. The reward comes with the last step alone.
+    A walker stands on a ring of 8 places and sees its position, the target and the step. Action a
+    moves it by a - 3 places modulo 8: any place can be reached in one step, so that what counts is
+    to end on the target and not to leave it again. The reward comes with the last step alone.
 
     ## Action Space
     `Discrete(8)`: action a moves by a - 3 places; 3 stays.
@@ -247,11 +272,12 @@ class NavigationEnv(SymbolicEnv):
     | 16-18 | `phase_0` ... `phase_2` | 1 | 0 | 1 | the step, one-hot; all zero after the last |
 
     ## Rewards
-    `goal`: 1 at the last step if it ends on the target, else 0. `prediction`: 0; an agent with a world model adds its
-    own. The reward is their sum, weighted by `reward_weights`. Chance is 1/8.
+    `goal`: 1 at the last step if it ends on the target, else 0. `prediction`: 0; an agent with a
+    world model adds its own. The reward is their sum, weighted by `reward_weights`. Chance is 1/8.
 
     ## Starting State
-    Position and target are uniform and independent: they may coincide, and standing still is then a solution.
+    Position and target are uniform and independent: they may coincide, and standing still is then a
+    solution.
 
     ## Episode End
     Truncated after `time_limit` steps; never terminated. `info["is_success"]`: the goal was met.

@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from wm_envs import canvas
-from wm_envs.canvas import Colour, Image, Point
+from wm_envs.rendering import canvas
+from wm_envs.rendering.canvas import Colour, Image, Point
 from wm_envs.symbolic import describe, dynamics
 
 WIDTH, HEIGHT = 400, 300
@@ -57,7 +57,9 @@ def draw(state: Any, parameters: Any) -> Image:
 
 
 def _draw_last_action(image: Image, state: Any, parameters: Any) -> None:
-    canvas.draw_text(image, (16, HEIGHT - 26), describe.last_action(state, parameters), INK, scale=2)
+    canvas.draw_text(
+        image, (16, HEIGHT - 26), describe.last_action(state, parameters), INK, scale=2
+    )
     verdict = describe.verdict(state, parameters)
     if verdict is not None:
         _draw_mark(image, (WIDTH - 28, HEIGHT - 19), is_right=verdict)
@@ -76,7 +78,9 @@ def _draw_mark(image: Image, centre: Point, *, is_right: bool) -> None:
 
 def _draw_tile(image: Image, centre: Point, size: float, label: str, colour: Colour) -> None:
     """A rounded square with a label, dark or light by the tile's brightness."""
-    canvas.fill_rectangle(image, (centre[0] - size / 2, centre[1] - size / 2), (size, size), colour, radius=size / 6)
+    canvas.fill_rectangle(
+        image, (centre[0] - size / 2, centre[1] - size / 2), (size, size), colour, radius=size / 6
+    )
     brightness = 0.3 * colour[0] + 0.6 * colour[1] + 0.1 * colour[2]
     width, height = canvas.text_size(label)
     scale = max(1, int(min(0.64 * size / max(width, 1), 0.6 * size / height)))
@@ -213,7 +217,10 @@ def _draw_corridor(image: Image, time: int, length: int) -> None:
 
 
 def _paint_perm_puzzle(image: Image, state: Any, parameters: Any) -> None:
-    now, goal = describe.arrangement(state["current"], parameters), describe.arrangement(state["target"], parameters)
+    now, goal = (
+        describe.arrangement(state["current"], parameters),
+        describe.arrangement(state["target"], parameters),
+    )
     spacing = 290 / len(now)
     size = 0.86 * spacing
     left = MIDDLE[0] + 26 - spacing * (len(now) - 1) / 2
@@ -235,11 +242,16 @@ def _paint_lights_out(image: Image, state: Any, parameters: Any) -> None:
 
 
 def _draw_board(image: Image, centre: Point, size: float, width: int, cells: int) -> None:
-    canvas.fill_rectangle(image, (centre[0] - size / 2, centre[1] - size / 2), (size, size), INK, radius=10)
+    canvas.fill_rectangle(
+        image, (centre[0] - size / 2, centre[1] - size / 2), (size, size), INK, radius=10
+    )
     pitch = (size - 8) / width
     for cell in range(width * width):
         row, column = divmod(cell, width)
-        corner = (centre[0] - size / 2 + 4 + column * pitch + 3, centre[1] - size / 2 + 4 + row * pitch + 3)
+        corner = (
+            centre[0] - size / 2 + 4 + column * pitch + 3,
+            centre[1] - size / 2 + 4 + row * pitch + 3,
+        )
         colour = LIGHT if cells >> cell & 1 else (78, 84, 94)
         canvas.fill_rectangle(image, corner, (pitch - 6, pitch - 6), colour, radius=5)
 
@@ -256,7 +268,11 @@ def _paint_token_automaton(image: Image, state: Any, parameters: Any) -> None:
         if token == state["current"]:
             colour = PALETTE[4]
         canvas.fill_rectangle(
-            image, (left + column * pitch + 1, top + row * pitch + 1), (pitch - 2, pitch - 2), colour, radius=pitch / 6
+            image,
+            (left + column * pitch + 1, top + row * pitch + 1),
+            (pitch - 2, pitch - 2),
+            colour,
+            radius=pitch / 6,
         )
     _draw_tile(image, (312, 100), 74, str(state["current"]), PALETTE[4])
     _draw_tile(image, (312, 200), 74, str(state["target"]), LIGHT)

@@ -15,7 +15,9 @@ from wm_envs.symbolic import dynamics
 MAX_DIGITS = 15  # that a packed list has room for
 NUM_PERMUTATIONS = 3
 NUM_AUTOMATON_ACTIONS = 4
-PLANNING_HORIZON = 20  # every goal of a permutation puzzle and of an automaton lies within so many steps
+PLANNING_HORIZON = (
+    20  # every goal of a permutation puzzle and of an automaton lies within so many steps
+)
 
 
 def structure_generator(task: int, instance: int) -> np.random.Generator:
@@ -23,7 +25,9 @@ def structure_generator(task: int, instance: int) -> np.random.Generator:
     return np.random.default_rng([task, instance])
 
 
-def hidden_sequence(length: int, num_symbols: int, instance: int, *, has_repeats: bool) -> NDArray[np.int64]:
+def hidden_sequence(
+    length: int, num_symbols: int, instance: int, *, has_repeats: bool
+) -> NDArray[np.int64]:
     """SequenceNext: `length` symbols."""
     generator = structure_generator(dynamics.SEQUENCE_NEXT, instance)
     if has_repeats:
@@ -40,29 +44,42 @@ def base_actions(instance: int) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=64)
 def position_permutations(num_tokens: int, instance: int) -> NDArray[np.int64]:
-    """PermPuzzle: three permutations [3, num_tokens] from which every arrangement follows within the horizon."""
+    """PermPuzzle.
+
+    Three permutations [3, num_tokens] from which every arrangement follows within the horizon.
+    """
     generator = structure_generator(dynamics.PERM_PUZZLE, instance)
     while True:
-        permutations = np.array([generator.permutation(num_tokens) for _ in range(NUM_PERMUTATIONS)])
+        permutations = np.array(
+            [generator.permutation(num_tokens) for _ in range(NUM_PERMUTATIONS)]
+        )
         if num_arrangements_within(permutations, PLANNING_HORIZON) == factorial(num_tokens):
             return permutations
 
 
 def num_arrangements_within(permutations: NDArray[np.int64], num_steps: int) -> int:
-    """How many arrangements at most `num_steps` moves make from any one: breadth first on the Cayley graph."""
+    """How many arrangements at most `num_steps` moves make from any one.
+
+    Breadth first on the Cayley graph.
+    """
     start = tuple(range(permutations.shape[1]))
     moves = [tuple(permutation) for permutation in permutations.tolist()]
     reached = {start}
     frontier = [start]
     for _ in range(num_steps):
-        following = {tuple([state[place] for place in move]) for state in frontier for move in moves}
+        following = {
+            tuple([state[place] for place in move]) for state in frontier for move in moves
+        }
         frontier = list(following - reached)
         reached.update(frontier)
     return len(reached)
 
 
 def toggle_masks(width: int, instance: int) -> NDArray[np.int64]:
-    """LightsOut: the cells that each action toggles, as bits; action a presses a hidden cell of the board."""
+    """LightsOut: the cells that each action toggles, as bits.
+
+    Action a presses a hidden cell of the board.
+    """
     generator = structure_generator(dynamics.LIGHTS_OUT, instance)
     return np.array([cross_mask(int(cell), width) for cell in generator.permutation(width * width)])
 
@@ -70,13 +87,22 @@ def toggle_masks(width: int, instance: int) -> NDArray[np.int64]:
 def cross_mask(cell: int, width: int) -> int:
     """A cell and its neighbours above, below, left and right, as bits."""
     row, column = divmod(cell, width)
-    neighbours = [(row, column), (row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
+    neighbours = [
+        (row, column),
+        (row - 1, column),
+        (row + 1, column),
+        (row, column - 1),
+        (row, column + 1),
+    ]
     return sum(1 << (r * width + c) for r, c in neighbours if 0 <= r < width and 0 <= c < width)
 
 
 @lru_cache(maxsize=64)
 def transition_table(num_tokens: int, instance: int) -> NDArray[np.int64]:
-    """TokenAutomaton: successors [num_tokens, 4], uniform among the tables with every token in reach of every other."""
+    """TokenAutomaton.
+
+    Successors [num_tokens, 4], uniform among the tables with every token in reach of every other.
+    """
     generator = structure_generator(dynamics.TOKEN_AUTOMATON, instance)
     while True:
         table = generator.integers(num_tokens, size=(num_tokens, NUM_AUTOMATON_ACTIONS))
@@ -89,7 +115,9 @@ def is_connected_within(table: NDArray[np.int64], num_steps: int) -> bool:
     num_tokens = len(table)
     reached = np.eye(num_tokens, dtype=np.bool_)
     for _ in range(num_steps):
-        reached |= reached[table].any(axis=1)  # what a successor reaches in n steps, its predecessor does in n + 1
+        reached |= reached[table].any(
+            axis=1
+        )  # what a successor reaches in n steps, its predecessor does in n + 1
     return bool(reached.all())
 
 

@@ -24,7 +24,10 @@ MAX_MESSAGES = 3  # of a check in a mode: the first ones tell the story
 
 @dataclass(frozen=True)
 class Subject:
-    """What is checked: how to make it in each of its modes, and the single environment beside it."""
+    """What is checked.
+
+    How to make it in each of its modes, and the single environment beside it.
+    """
 
     name: str
     num_envs: int | None  # None: as many as it has
@@ -48,19 +51,24 @@ def check_vector_env(
 ) -> Report:
     """Prove that a vector environment keeps the promises of Gymnasium's vector interface.
 
-    The checks, by the names that `skip` takes; all run in each autoreset mode that the environment supports:
+    The checks, by the names that `skip` takes; all run in each autoreset mode that the environment
+    supports:
 
     - `spaces`: batches of the single spaces; the metadata name the autoreset mode.
     - `calls`: shapes and dtypes of all that `reset` and `step` give.
     - `coverage`: episodes ended, so that the other checks saw what they judge.
     - `info_masks`: infos are arrays of length B with boolean `_key` masks.
     - `info_keys`: the same keys at reset and step.
-    - `outputs_kept`: earlier observations, rewards and infos are not overwritten (skip it for `copy=False`).
+    - `outputs_kept`: earlier observations, rewards and infos are not overwritten (skip it for
+      `copy=False`).
     - `autoreset`: next-step mode resets on the call right after the end (Gymnasium #1103, #1356).
-    - `final_observations`: same-step mode reports the true last observation and info (gymnax #108, cleanrl #198).
-    - `matches_single`: row i seeded with s is the single environment seeded with s + i, over several episodes.
+    - `final_observations`: same-step mode reports the true last observation and info (gymnax #108,
+      cleanrl #198).
+    - `matches_single`: row i seeded with s is the single environment seeded with s + i, over
+      several episodes.
     - `reproducible`: equal seeds give equal traces across autoresets (Gymnasium #1321).
-    - `reset_discards_ends`: a full reset forgets rows that were waiting for their autoreset (Gymnasium #1103).
+    - `reset_discards_ends`: a full reset forgets rows that were waiting for their autoreset
+      (Gymnasium #1103).
     - `episodes_vary`: rows and later episodes do not repeat one random stream.
     - `seed_list`: `seed=[s, s + 1, ...]` is `seed=s`.
     - `ended_actions`: the action of a row that is being reset is ignored.
@@ -68,23 +76,28 @@ def check_vector_env(
     - `close`: closing twice is harmless.
 
     Args:
-        env: An id; or an instance, which is checked in its own mode and closed in the end; or a function that makes
-            one, called with those of `num_envs`, `autoreset_mode` and `env_kwargs` that its signature names.
-        single: The single environment, an id or a function; by default that of the id. Without one, what needs it is
-            not run.
+        env: An id; or an instance, which is checked in its own mode and closed in the end; or a
+            function that makes one, called with those of `num_envs`, `autoreset_mode` and
+            `env_kwargs` that its signature names.
+        single: The single environment, an id or a function; by default that of the id. Without one,
+            what needs it is not run.
         num_envs: Rows of the environments made here, at least 2.
         num_steps: Steps of each trace; a few episodes of every row should end within them.
         seed: The first seed.
         env_kwargs: Options for the vector and the single environment alike.
-        vectorization_mode: As for `gym.make_vec`; by default the id's own vector environment, else "sync".
-        autoreset_modes: The modes to try; by default all that it can be made with, which the report names.
+        vectorization_mode: As for `gym.make_vec`; by default the id's own vector environment, else
+            "sync".
+        autoreset_modes: The modes to try; by default all that it can be made with, which the report
+            names.
         skip: Checks to leave out, for what an environment breaks by design.
 
     Returns:
-        The report of a pass: checks and modes that ran, those that did not and why, episodes that were seen.
+        The report of a pass: checks and modes that ran, those that did not and why, episodes that
+            were seen.
 
     Raises:
-        VectorEnvError: Some promise is broken; the message and `.report` list the findings with row and call.
+        VectorEnvError: Some promise is broken; the message and `.report` list the findings with row
+            and call.
         OptionError: An unknown check in `skip`, or fewer than two rows or steps.
     """
     _check_options(num_envs, num_steps, skip)
@@ -115,7 +128,9 @@ def _subject(
 ) -> Subject:
     if single is None and isinstance(env, str):
         single = env
-    make_single = _quiet(lambda: gym.make(single, **env_kwargs)) if isinstance(single, str) else single
+    make_single = (
+        _quiet(lambda: gym.make(single, **env_kwargs)) if isinstance(single, str) else single
+    )
     if isinstance(env, str):
         modes, make = _from_id(env, num_envs, env_kwargs, vectorization_mode)
         return Subject(env, num_envs, modes, make, make_single)
@@ -136,11 +151,15 @@ def _from_id(
     chosen = vectorization_mode or ("vector_entry_point" if entry_point else "sync")
     if chosen != "vector_entry_point":
         return ALL_MODES, _quiet(
-            lambda mode: gym.make_vec(env_id, num_envs, chosen, vector_kwargs={"autoreset_mode": mode}, **env_kwargs)
+            lambda mode: gym.make_vec(
+                env_id, num_envs, chosen, vector_kwargs={"autoreset_mode": mode}, **env_kwargs
+            )
         )
     creator: Any = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     if "autoreset_mode" in inspect.signature(creator).parameters:
-        return ALL_MODES, _quiet(lambda mode: gym.make_vec(env_id, num_envs, chosen, autoreset_mode=mode, **env_kwargs))
+        return ALL_MODES, _quiet(
+            lambda mode: gym.make_vec(env_id, num_envs, chosen, autoreset_mode=mode, **env_kwargs)
+        )
     make = _quiet(lambda _: gym.make_vec(env_id, num_envs, chosen, **env_kwargs))
     return _only_mode(make), make
 
@@ -167,7 +186,10 @@ def _only_mode(make: Maker) -> tuple[AutoresetMode, ...]:
 
 
 def _mode_of(env: AnyVectorEnv) -> AutoresetMode:
-    """The mode that the metadata name; where they do not, Gymnasium's default, and the `spaces` check says so."""
+    """The mode that the metadata name.
+
+    Where they do not, Gymnasium's default, and the `spaces` check says so.
+    """
     mode = env.metadata.get("autoreset_mode")
     return mode if isinstance(mode, AutoresetMode) else AutoresetMode.NEXT_STEP
 
@@ -191,21 +213,30 @@ def _run(subject: Subject, num_steps: int, seed: int, skip: Collection[str]) -> 
     num_episodes = {}
     ran: set[str] = set()
     for mode, env in _made(subject, not_run):
-        trial = Trial(env, mode, subject.num_envs or env.num_envs, num_steps, seed, subject.make_single)
+        trial = Trial(
+            env, mode, subject.num_envs or env.num_envs, num_steps, seed, subject.make_single
+        )
         failure = _trace_failure(trial)
         findings += [Finding("calls", mode.value, failure)] if failure else []
         for name in ("spaces", "close") if failure else CHECKS:
             if name not in not_run:
                 ran.add(name)
-                findings += [Finding(name, mode.value, message) for message in _messages(trial, name)]
+                findings += [
+                    Finding(name, mode.value, message) for message in _messages(trial, name)
+                ]
         num_episodes[mode.value] = 0 if failure else int(trial.num_episodes.sum())
     failed = {finding.check for finding in findings}
     passed = tuple(name for name in CHECKS if name in ran - failed)
     return Report(subject.name, tuple(num_episodes), passed, not_run, tuple(findings), num_episodes)
 
 
-def _made(subject: Subject, not_run: dict[str, str]) -> Iterator[tuple[AutoresetMode, AnyVectorEnv]]:
-    """The environment in each mode; a mode that it refuses is noted, unless it was asked for or is the only one."""
+def _made(
+    subject: Subject, not_run: dict[str, str]
+) -> Iterator[tuple[AutoresetMode, AnyVectorEnv]]:
+    """The environment in each mode.
+
+    A mode that it refuses is noted, unless it was asked for or is the only one.
+    """
     num_made = 0
     for mode in subject.modes:
         try:

@@ -1,4 +1,7 @@
-"""The checks: each is a generator of messages about one promise; all judge the main trace of a `Trial` or vary it."""
+"""The checks: each is a generator of messages about one promise.
+
+All judge the main trace of a `Trial` or vary it.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -50,7 +53,11 @@ def calls(trial: Trial) -> Messages:
             yield f"call {call}: the observations are not in {trial.env.observation_space}"
         for name, kind in (("rewards", "f"), ("terminated", "b"), ("truncated", "b")):
             array = getattr(moment, name)
-            if not isinstance(array, np.ndarray) or array.shape != (trial.num_envs,) or array.dtype.kind != kind:
+            if (
+                not isinstance(array, np.ndarray)
+                or array.shape != (trial.num_envs,)
+                or array.dtype.kind != kind
+            ):
                 expected = f"an array of shape ({trial.num_envs},) and dtype kind {kind!r}"
                 yield f"call {call}: {name} is {array!r}, expected {expected}"
         if not isinstance(moment.infos, dict):
@@ -67,7 +74,9 @@ def coverage(trial: Trial) -> Messages:
 def info_masks(trial: Trial) -> Messages:
     """Each info entry is an array of length B with a boolean `_key` mask [B], at every depth."""
     for call, moment in enumerate(trial.trace.moments):
-        yield from (f"call {call}: {message}" for message in _mask_messages(moment.infos, trial.num_envs))
+        yield from (
+            f"call {call}: {message}" for message in _mask_messages(moment.infos, trial.num_envs)
+        )
 
 
 def _mask_messages(infos: dict[str, Any], num_envs: int) -> Messages:
@@ -96,19 +105,28 @@ def info_keys(trial: Trial) -> Messages:
 def _keys(infos: dict[str, Any], prefix: str = "") -> set[str]:
     keys = {prefix + key for key in infos if not key.startswith("_") and key not in FINAL_KEYS}
     nested = [
-        _keys(infos[key], f"{prefix}{key}/") for key in infos if prefix + key in keys and isinstance(infos[key], dict)
+        _keys(infos[key], f"{prefix}{key}/")
+        for key in infos
+        if prefix + key in keys and isinstance(infos[key], dict)
     ]
     return keys.union(*nested)
 
 
 def autoreset(trial: Trial) -> Messages:
-    """In next-step mode the call after an end is the reset: reward 0, neither terminated nor truncated."""
+    """In next-step mode the call after an end is the reset.
+
+    Reward 0, neither terminated nor truncated.
+    """
     if trial.mode != AutoresetMode.NEXT_STEP:
         return
     for call, moment in enumerate(trial.trace.moments):
         for row in np.flatnonzero(moment.was_ended & ~moment.mask):
             if moment.rewards[row] != 0 or moment.ended[row]:
-                seen = (float(moment.rewards[row]), bool(moment.terminated[row]), bool(moment.truncated[row]))
+                seen = (
+                    float(moment.rewards[row]),
+                    bool(moment.terminated[row]),
+                    bool(moment.truncated[row]),
+                )
                 yield f"row {row}, call {call}: the call after the end gave {seen}, expected (0.0, False, False)"
 
 
@@ -139,7 +157,9 @@ def _final_messages(trial: Trial, moment: Moment) -> Messages:
 
 def outputs_kept(trial: Trial) -> Messages:
     """Later calls do not overwrite what earlier calls gave."""
-    for call, (kept, original) in enumerate(zip(trial.trace.moments, trial.trace.originals, strict=True)):
+    for call, (kept, original) in enumerate(
+        zip(trial.trace.moments, trial.trace.originals, strict=True)
+    ):
         for name in ("observations", "rewards", "terminated", "truncated", "infos"):
             if message := difference(getattr(original, name), getattr(kept, name), name):
                 yield f"call {call}, seen again after the last call: {message}"
@@ -147,12 +167,16 @@ def outputs_kept(trial: Trial) -> Messages:
 
 def matches_single(trial: Trial) -> Messages:
     """Row i seeded with s is the single environment seeded with s + i, over all episodes."""
-    yield from differences_from_single(trial, judged=("observation", "reward", "terminated", "truncated", "info"))
+    yield from differences_from_single(
+        trial, judged=("observation", "reward", "terminated", "truncated", "info")
+    )
 
 
 def reproducible(trial: Trial) -> Messages:
     """The same seed and actions give the same trace, later episodes included."""
-    yield from trace_differences(trial.recorder().reset(trial.seed).steps(trial.actions), trial.trace)
+    yield from trace_differences(
+        trial.recorder().reset(trial.seed).steps(trial.actions), trial.trace
+    )
 
 
 def reset_discards_ends(trial: Trial) -> Messages:
@@ -162,7 +186,9 @@ def reset_discards_ends(trial: Trial) -> Messages:
     for actions in trial.actions:
         if recorder.step(actions, resets_ended=False).moments[-1].ended.any():
             break
-    yield from trace_differences(trial.recorder().reset(trial.seed).steps(trial.actions), trial.trace)
+    yield from trace_differences(
+        trial.recorder().reset(trial.seed).steps(trial.actions), trial.trace
+    )
 
 
 def episodes_vary(trial: Trial) -> Messages:
@@ -175,7 +201,10 @@ def episodes_vary(trial: Trial) -> Messages:
         if len(episodes) > 6 and all(difference(one, episodes[0]) is None for one in episodes):
             yield f"row {row}: all {len(episodes)} episodes start alike, although seeds change the start"
     histories = [row_history(trial.trace, row) for row in range(trial.num_envs)]
-    same = [difference([o.observation for o in h], [o.observation for o in histories[0]]) is None for h in histories]
+    same = [
+        difference([o.observation for o in h], [o.observation for o in histories[0]]) is None
+        for h in histories
+    ]
     if all(same):
         yield "all rows see the same observations, although seeds change the start"
 
@@ -184,7 +213,9 @@ def _starts(trial: Trial, row: int) -> list[Any]:
     """The first observations of a row's episodes."""
     is_same_step = trial.mode == AutoresetMode.SAME_STEP
     moments = trial.trace.moments
-    begun = [m for m in moments if m.mask[row] or m.was_ended[row] or (is_same_step and m.ended[row])]
+    begun = [
+        m for m in moments if m.mask[row] or m.was_ended[row] or (is_same_step and m.ended[row])
+    ]
     return [row_outcome(trial.env, moment, row).observation for moment in begun]
 
 
@@ -194,11 +225,16 @@ def _first_observation(trial: Trial, seed: int) -> Any:
 
 
 def seed_list(trial: Trial) -> Messages:
-    """A list of seeds [s, s + 1, ...] gives what the integer s gives; with a mask, the chosen row takes its own."""
+    """A list of seeds [s, s + 1, ...] gives what the integer s gives.
+
+    With a mask, the chosen row takes its own.
+    """
     seeds: list[int | None] = [trial.seed + row for row in range(trial.num_envs)]
     yield from trace_differences(trial.recorder().reset(seeds).steps(trial.actions), trial.trace)
     other = trial.seed + OTHER_SEED
-    recorder, call, num_steps = _with_first_row_restarted(trial, [other] + [None] * (trial.num_envs - 1))
+    recorder, call, num_steps = _with_first_row_restarted(
+        trial, [other] + [None] * (trial.num_envs - 1)
+    )
     fresh = trial.recorder().reset(other).steps(trial.actions[num_steps:])
     recorder.moments = recorder.moments[call:]
     if message := history_difference(row_history(recorder, 0), row_history(fresh, 0)):
@@ -217,7 +253,9 @@ def ended_actions(trial: Trial) -> Messages:
 
 
 def _replace_rows(env: VectorEnv[Any, Any, Any], actions: Any, others: Any, mask: Array) -> Any:
-    pairs = zip(iterate(env.action_space, actions), iterate(env.action_space, others), mask, strict=True)
+    pairs = zip(
+        iterate(env.action_space, actions), iterate(env.action_space, others), mask, strict=True
+    )
     rows = [other if is_replaced else action for action, other, is_replaced in pairs]
     empty: Any = create_empty_array(env.single_action_space, len(rows))
     return concatenate(env.single_action_space, rows, empty)
@@ -233,8 +271,13 @@ def partial_reset(trial: Trial) -> Messages:
             yield f"row {row} was not in the mask, but {message}"
 
 
-def _with_first_row_restarted(trial: Trial, seed: list[int | None] | None) -> tuple[Recorder, int, int]:
-    """The main trace with a partial reset of row 0 in between; its call, and the number of steps before it."""
+def _with_first_row_restarted(
+    trial: Trial, seed: list[int | None] | None
+) -> tuple[Recorder, int, int]:
+    """The main trace with a partial reset of row 0 in between.
+
+    Its call, and the number of steps before it.
+    """
     last = _call_in_mid_episode(trial)
     num_steps = sum(not moment.is_reset for moment in trial.trace.moments[: last + 1])
     recorder = trial.recorder().reset(trial.seed).steps(trial.actions[:num_steps])

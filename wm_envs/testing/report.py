@@ -25,7 +25,8 @@ class Report:
         passed: Checks without a finding in any mode.
         not_run: Check or mode -> why it was left out.
         findings: Broken promises, in the order of the checks.
-        num_episodes: Mode -> episodes that ended in the main trace, so that a pass is not an empty one.
+        num_episodes: Mode -> episodes that ended in the main trace, so that a pass is not an empty
+            one.
     """
 
     name: str

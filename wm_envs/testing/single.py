@@ -1,4 +1,7 @@
-"""The second implementation: what Gymnasium's autoreset semantics make of the single environment, row by row."""
+"""The second implementation.
+
+What Gymnasium's autoreset semantics make of the single environment, row by row.
+"""
 
 import copy
 from collections.abc import Iterator
@@ -12,8 +15,13 @@ from wm_envs.testing.trace import RowOutcome, outcome_difference, row_outcome
 from wm_envs.testing.trial import Trial
 
 
-def differences_from_single(trial: Trial, judged: tuple[str, ...], ends_at: tuple[str, ...] = ()) -> Iterator[str]:
-    """The first difference of each row; a row whose `ends_at` fields differ is not followed further."""
+def differences_from_single(
+    trial: Trial, judged: tuple[str, ...], ends_at: tuple[str, ...] = ()
+) -> Iterator[str]:
+    """The first difference of each row.
+
+    A row whose `ends_at` fields differ is not followed further.
+    """
     assert trial.make_single is not None
     for row in range(trial.num_envs):
         single = trial.make_single()
@@ -30,7 +38,9 @@ def differences_from_single(trial: Trial, judged: tuple[str, ...], ends_at: tupl
         single.close()
 
 
-def _replay_row(single: gym.Env[Any, Any], trial: Trial, row: int) -> Iterator[tuple[int, RowOutcome]]:
+def _replay_row(
+    single: gym.Env[Any, Any], trial: Trial, row: int
+) -> Iterator[tuple[int, RowOutcome]]:
     """What Gymnasium's autoreset semantics make of the single environment for one row of the main trace."""
     has_ended = False
     for call, moment in enumerate(trial.trace.moments):
@@ -49,4 +59,7 @@ def _replay_row(single: gym.Env[Any, Any], trial: Trial, row: int) -> Iterator[t
             final = copy.deepcopy({"final_obs": observation, "final_info": dict(info.items())})
             observation, info = single.reset()
         # By `items`, as Gymnasium's vector environments gather infos.
-        yield call, RowOutcome(observation, reward, terminated, truncated, dict(info.items()), final)
+        yield (
+            call,
+            RowOutcome(observation, reward, terminated, truncated, dict(info.items()), final),
+        )

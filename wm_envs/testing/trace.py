@@ -1,4 +1,7 @@
-"""Recording: every call of `reset` and `step` with a copy of what it gave, and the same story row by row."""
+"""Recording.
+
+Every call of `reset` and `step` with a copy of what it gave, and the same story row by row.
+"""
 
 import copy
 from collections.abc import Iterable, Iterator, Sequence
@@ -69,7 +72,9 @@ class Recorder:
         observations, infos = self.env.reset(seed=seed, options=options)
         mask = np.ones(self.env.num_envs, np.bool_) if mask is None else mask
         zeros, no_flags = np.zeros(self.env.num_envs), np.zeros(self.env.num_envs, np.bool_)
-        self._keep(Moment(None, mask, self._ended, observations, zeros, no_flags, no_flags.copy(), infos))
+        self._keep(
+            Moment(None, mask, self._ended, observations, zeros, no_flags, no_flags.copy(), infos)
+        )
         self._ended = self._ended & ~mask
         return self
 
@@ -103,7 +108,10 @@ class Recorder:
 
 @dataclass(frozen=True)
 class RowOutcome:
-    """What one call gave to one row; `info` holds the keys whose masks are set, `final` those of a same-step end."""
+    """What one call gave to one row.
+
+    `info` holds the keys whose masks are set, `final` those of a same-step end.
+    """
 
     observation: Any
     reward: Any
@@ -121,12 +129,18 @@ def row_outcome(env: VectorEnv[Any, Any, Any], moment: Moment, row: int) -> RowO
     observation = list(iterate(env.observation_space, moment.observations))[row]
     info = row_info(moment.infos, row)
     final = {key: info.pop(key) for key in FINAL_KEYS if key in info}
-    return RowOutcome(observation, moment.rewards[row], moment.terminated[row], moment.truncated[row], info, final)
+    return RowOutcome(
+        observation, moment.rewards[row], moment.terminated[row], moment.truncated[row], info, final
+    )
 
 
 def row_history(recorder: Recorder, row: int) -> list[RowOutcome]:
     """What happened to one row, whatever was done to the others meanwhile."""
-    return [row_outcome(recorder.env, moment, row) for moment in recorder.moments if moment.concerns(row)]
+    return [
+        row_outcome(recorder.env, moment, row)
+        for moment in recorder.moments
+        if moment.concerns(row)
+    ]
 
 
 def row_info(infos: dict[str, Any], row: int) -> dict[str, Any]:
@@ -141,13 +155,21 @@ def row_info(infos: dict[str, Any], row: int) -> dict[str, Any]:
 
 
 def difference(one: Any, other: Any, where: str = "") -> str | None:
-    """The first difference between two nested values, or None; floats are compared bit for bit but for NaN."""
+    """The first difference between two nested values, or None.
+
+    Floats are compared bit for bit but for NaN.
+    """
     if isinstance(one, dict) and isinstance(other, dict):
         if one.keys() != other.keys():
-            return f"{where} has the keys {sorted(map(str, one))}, expected {sorted(map(str, other))}"
+            return (
+                f"{where} has the keys {sorted(map(str, one))}, expected {sorted(map(str, other))}"
+            )
         return _first(difference(one[key], other[key], f"{where}[{key!r}]") for key in one)
     if isinstance(one, tuple | list) and isinstance(other, tuple | list) and len(one) == len(other):
-        return _first(difference(a, b, f"{where}[{i}]") for i, (a, b) in enumerate(zip(one, other, strict=True)))
+        return _first(
+            difference(a, b, f"{where}[{i}]")
+            for i, (a, b) in enumerate(zip(one, other, strict=True))
+        )
     left, right = np.asarray(one), np.asarray(other)
     if left.dtype == right.dtype == object and left.shape == right.shape != ():
         return difference(list(left), list(right), where)
@@ -157,7 +179,9 @@ def difference(one: Any, other: Any, where: str = "") -> str | None:
     return f"{where} is {_short(one)}, expected {_short(other)}"
 
 
-def outcome_difference(one: RowOutcome, other: RowOutcome, fields: Sequence[str] = ALL_FIELDS) -> str | None:
+def outcome_difference(
+    one: RowOutcome, other: RowOutcome, fields: Sequence[str] = ALL_FIELDS
+) -> str | None:
     """The first of these fields in which two outcomes of a row differ, or None."""
     return _first(difference(getattr(one, name), getattr(other, name), name) for name in fields)
 

@@ -16,19 +16,24 @@ from wm_agents.evaluation.ablation import (
     run_arms,
     world_model_arms,
 )
-from wm_agents.reinforce import LossWeights, ReinforceConfig
+from wm_agents.policy_gradient.reinforce import LossWeights, ReinforceConfig
 
 
 def arm(label, curve, final, rate=1e-3):
     curve = np.asarray(curve, float)
-    return ArmResult(label, rate, np.arange(1, curve.shape[1] + 1) * 100, curve, np.asarray(final, float), 1.0)
+    return ArmResult(
+        label, rate, np.arange(1, curve.shape[1] + 1) * 100, curve, np.asarray(final, float), 1.0
+    )
 
 
 def test_the_arms_differ_in_the_world_model_alone():
     arms = world_model_arms(ReinforceConfig(weights=LossWeights(world_model=3.0)))
     assert arms["with"].weights.world_model == arms["placebo"].weights.world_model == 3.0
     assert arms["without"].weights.world_model == 0.0
-    assert (arms["with"].world_model_target, arms["placebo"].world_model_target) == ("next", "shuffled")
+    assert (arms["with"].world_model_target, arms["placebo"].world_model_target) == (
+        "next",
+        "shuffled",
+    )
     with pytest.raises(ConfigError, match="world_model above 0"):
         world_model_arms(ReinforceConfig(weights=LossWeights(world_model=0.0)))
 
@@ -40,7 +45,9 @@ def test_the_comparison_by_hand():
     assert summary["iqm_with"] == pytest.approx(0.99)
     assert summary["iqm_without"] == pytest.approx(0.45)
     assert summary["probability_of_improvement"] == 1.0
-    assert summary["permutation_p_value"] == pytest.approx(2 / 6)  # of 6 arrangements, the two most extreme
+    assert summary["permutation_p_value"] == pytest.approx(
+        2 / 6
+    )  # of 6 arrangements, the two most extreme
     assert (summary["episodes_to_90_with"], summary["episodes_to_90_without"]) == (200, 300)
     assert summary["episodes_to_90_ratio"] == pytest.approx(1.5)
     assert ratio_sentence(summary) == "episodes to 90%, without / with: 1.5"
@@ -68,20 +75,32 @@ def test_the_learning_rate_is_chosen_on_the_end_of_the_curve():
 def test_an_arm_learns_and_its_processes_agree_with_this_one():
     config = ReinforceConfig(num_seeds=2, episodes_per_update=64)
     protocol = Protocol(
-        "wm_envs:wm/PatternEcho-v0", num_updates=60, evaluate_every=20, evaluation_episodes=50, final_episodes=100
+        "wm_envs:wm/PatternEcho-v0",
+        num_updates=60,
+        evaluate_every=20,
+        evaluation_episodes=50,
+        final_episodes=100,
     )
     here = run_arm("with", config, protocol)
     assert here.curve.shape == (2, 3)
     assert here.episodes.tolist() == [1280, 2560, 3840]
     assert here.final.min() > 0.5
     messages = []
-    apart = run_arms({"with": config}, protocol, num_workers=2, report=lambda *message: messages.append(message))
+    apart = run_arms(
+        {"with": config}, protocol, num_workers=2, report=lambda *message: messages.append(message)
+    )
     np.testing.assert_array_equal(apart["with"].curve, here.curve)
     assert [update for _, update, _ in messages] == [20, 40, 60]
 
 
 def test_it_stops_once_every_run_is_solved():
-    protocol = Protocol("wm/PatternEcho-v0", num_updates=400, evaluate_every=10, evaluation_episodes=50, stop_when=0.9)
+    protocol = Protocol(
+        "wm/PatternEcho-v0",
+        num_updates=400,
+        evaluate_every=10,
+        evaluation_episodes=50,
+        stop_when=0.9,
+    )
     result = run_arm("with", ReinforceConfig(num_seeds=2), protocol)
     assert result.curve.shape[1] < 40
     assert (result.curve.max(1) >= 0.9).all()
@@ -94,7 +113,9 @@ def test_an_environment_without_success_is_refused():
 
 
 def test_a_protocol_without_an_evaluation_is_refused():
-    with pytest.raises(ConfigError, match=r"num_updates=10 ends before the first evaluation.*evaluate_every=50"):
+    with pytest.raises(
+        ConfigError, match=r"num_updates=10 ends before the first evaluation.*evaluate_every=50"
+    ):
         Protocol("wm/PatternEcho-v0", num_updates=10)
     with pytest.raises(ConfigError, match="final_episodes is at least 1, got 0"):
         Protocol("wm/PatternEcho-v0", final_episodes=0)

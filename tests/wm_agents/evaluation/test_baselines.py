@@ -3,10 +3,10 @@
 import numpy as np
 from sklearn.linear_model import Ridge
 
-from tests.wm_agents.evaluation.analytic import walk
+from tests.support.analytic import walk
 from wm_agents.evaluation.baselines import ConstantVelocity, Persistence, RidgeRegression, baselines
 from wm_agents.evaluation.starts import sample_stretches
-from wm_agents.trajectories import Trajectories
+from wm_envs.data.trajectories import Trajectories
 
 TRAIN = walk([30] * 5, seed=1, noise=0.3)
 
@@ -42,7 +42,9 @@ def test_ridge_takes_discrete_actions_and_stays_near_the_recorded_range() -> Non
         TRAIN.truncations,
         TRAIN.lengths,
     )
-    predicted, rewards = RidgeRegression(discrete).predict(sample_stretches(discrete, 25, 1000, seed=0))
+    predicted, rewards = RidgeRegression(discrete).predict(
+        sample_stretches(discrete, 25, 1000, seed=0)
+    )
     low, high = TRAIN.observations.min(0), TRAIN.observations.max(0)
     assert (predicted >= low - (high - low) / 2 - 1e-6).all()
     assert (predicted <= high + (high - low) / 2 + 1e-6).all()
@@ -50,7 +52,9 @@ def test_ridge_takes_discrete_actions_and_stays_near_the_recorded_range() -> Non
 
 
 def test_ridge_tells_actions_apart_wherever_they_count_from() -> None:
-    places = np.random.default_rng(0).integers(-5, -2, 300)  # the action itself is the step that is taken
+    places = np.random.default_rng(0).integers(
+        -5, -2, 300
+    )  # the action itself is the step that is taken
     seen = np.concatenate([[0], np.cumsum(places)]).astype(np.float32)
     walked = Trajectories.from_arrays(seen, places, np.zeros(300), np.zeros(300))
     stretches = sample_stretches(walked, 1, 1000, seed=0)

@@ -64,7 +64,13 @@ def test_a_chart_is_well_formed_and_stands_alone() -> None:
         Series("d", [1, 2, 3], [0.3, np.nan, 0.3], colour=1, is_dashed=True),
     ]
     text = line_chart(
-        series, x_label="x", y_label="y", description='says "it"', y_limit=1.0, shaded=(1, 2, "s"), threshold=(0.5, "t")
+        series,
+        x_label="x",
+        y_label="y",
+        description='says "it"',
+        y_limit=1.0,
+        shaded=(1, 2, "s"),
+        threshold=(0.5, "t"),
     )
     root = ElementTree.fromstring(text)
     assert root.attrib["aria-label"] == 'says "it"'
@@ -75,7 +81,9 @@ def test_a_chart_is_well_formed_and_stands_alone() -> None:
 
 
 def test_a_number_line_shows_every_mark() -> None:
-    root = ElementTree.fromstring(number_line([("low", -10.0, 1), ("high", 5.0, 0)], (3.0, float("inf")), "d"))
+    root = ElementTree.fromstring(
+        number_line([("low", -10.0, 1), ("high", 5.0, 0)], (3.0, float("inf")), "d")
+    )
     assert {"low -10.0", "high 5.00"} <= {element.text for element in root if element.tag == "text"}
 
 
@@ -86,6 +94,11 @@ def test_what_is_no_number_or_hidden_by_rounding_is_said() -> None:
     assert percent(0.0001) == "<0.1%"
     assert percent(0.9999) == ">99.9%"
     assert short(-0.0) == "0"
-    assert [counted(number, "step") for number in (0, 1, 2, 3000)] == ["0 steps", "1 step", "2 steps", "3,000 steps"]
+    assert [counted(number, "step") for number in (0, 1, 2, 3000)] == [
+        "0 steps",
+        "1 step",
+        "2 steps",
+        "3,000 steps",
+    ]
     found = [times_fewer(ratio, "steps") for ratio in (0.5, 0.96, 1.0, 1.04, 2.5)]
     assert found == ["2.0 times more steps", *["as many steps"] * 3, "2.5 times fewer steps"]

@@ -6,9 +6,14 @@ import pytest
 from scipy import stats
 
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.comparisons import exact_permutation_test, paired_difference, probability_of_improvement
+from wm_agents.evaluation.comparisons import (
+    exact_permutation_test,
+    paired_difference,
+    probability_of_improvement,
+)
 
-# The historical ablation of SequenceNext: four runs an arm, successes in 64 evaluation episodes, in percent.
+# The historical ablation of SequenceNext: four runs an arm, successes in 64 evaluation episodes, in
+# percent.
 FINAL_WITH, FINAL_WITHOUT = [95.31, 95.31, 95.31, 96.88], [90.62, 89.06, 95.31, 95.31]
 BEST_WITH, BEST_WITHOUT = [98.44, 95.31, 95.31, 100.00], [95.31, 89.06, 96.88, 95.31]
 
@@ -22,7 +27,9 @@ def p_value_by_counting(x, y):
         return abs(first / size - (sum(pooled) - first) / (len(pooled) - size))
 
     observed = difference([True] * size + [False] * (len(pooled) - size))
-    differences = [difference(mask) for mask in product([True, False], repeat=len(pooled)) if sum(mask) == size]
+    differences = [
+        difference(mask) for mask in product([True, False], repeat=len(pooled)) if sum(mask) == size
+    ]
     return Fraction(sum(value >= observed for value in differences), len(differences))
 
 
@@ -53,7 +60,9 @@ def test_permutation_test_agrees_with_scipy_for_unequal_arms():
     theirs = stats.permutation_test(
         (x, y), lambda a, b, axis: a.mean(axis) - b.mean(axis), vectorized=True, n_resamples=np.inf
     )
-    assert exact_permutation_test(x, y).p_value == pytest.approx(p_value_by_counting(x, y).__float__())
+    assert exact_permutation_test(x, y).p_value == pytest.approx(
+        p_value_by_counting(x, y).__float__()
+    )
     assert exact_permutation_test(x, y).p_value == pytest.approx(theirs.pvalue, abs=0.02)
 
 
@@ -94,14 +103,22 @@ def test_probability_of_improvement_interval_against_plain_resampling():
     x, y = generator.normal(0.5, 1, size=(2, 10)), generator.normal(0, 1, size=(2, 10))
     draws = []
     for _ in range(4000):
-        rows = [(generator.choice(a, 10)[:, None] > generator.choice(b, 10)).mean() for a, b in zip(x, y, strict=True)]
+        rows = [
+            (generator.choice(a, 10)[:, None] > generator.choice(b, 10)).mean()
+            for a, b in zip(x, y, strict=True)
+        ]
         draws.append(np.mean(rows))
     result = probability_of_improvement(x, y)
-    assert (result.low, result.high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])), abs=0.02)
+    assert (result.low, result.high) == pytest.approx(
+        tuple(np.quantile(draws, [0.025, 0.975])), abs=0.02
+    )
 
 
 def test_probability_of_improvement_averages_tasks():
-    assert probability_of_improvement([[1.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]).estimate == 0.75
+    assert (
+        probability_of_improvement([[1.0, 1.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]).estimate
+        == 0.75
+    )
 
 
 def test_paired_difference_uses_the_pairs():

@@ -13,7 +13,9 @@ def test_by_hand() -> None:
     # Pairs event/other: .9 beats three, .3 beats .1, ties .3, loses to .8.
     assert auroc(probabilities, outcomes) == pytest.approx((3 + 1 + 0.5) / 6)
     assert average_precision(probabilities, outcomes) == pytest.approx(0.5 * 1 + 0.5 * 2 / 4)
-    assert brier_score(probabilities, outcomes) == pytest.approx((0.01 + 0.64 + 0.49 + 0.09 + 0.01) / 5)
+    assert brier_score(probabilities, outcomes) == pytest.approx(
+        (0.01 + 0.64 + 0.49 + 0.09 + 0.01) / 5
+    )
 
 
 @pytest.mark.parametrize("num_levels", [3, 1000])
@@ -22,8 +24,12 @@ def test_against_scikit_learn(num_levels: int) -> None:
     probabilities = generator.integers(num_levels + 1, size=500) / num_levels
     outcomes = generator.random(500) < 0.2 + 0.5 * probabilities
     assert auroc(probabilities, outcomes) == pytest.approx(roc_auc_score(outcomes, probabilities))
-    assert average_precision(probabilities, outcomes) == pytest.approx(average_precision_score(outcomes, probabilities))
-    assert brier_score(probabilities, outcomes) == pytest.approx(brier_score_loss(outcomes, probabilities))
+    assert average_precision(probabilities, outcomes) == pytest.approx(
+        average_precision_score(outcomes, probabilities)
+    )
+    assert brier_score(probabilities, outcomes) == pytest.approx(
+        brier_score_loss(outcomes, probabilities)
+    )
 
 
 def test_nothing_to_rank_is_none() -> None:

@@ -13,7 +13,10 @@ from wm_agents.evaluation.episodes import RandomAgent, evaluate
 
 
 class Countdown(gym.Env[Any, Any]):
-    """Lasts (seed % 7) + 1 steps and pays 1 a step; succeeds when the last action is 1; seed % 5 == 4 starts solved."""
+    """Lasts (seed % 7) + 1 steps and pays 1 a step; succeeds when the last action is 1.
+
+    Seed % 5 == 4 starts solved.
+    """
 
     def __init__(self, has_solved_starts: bool = False) -> None:
         self.observation_space = gym.spaces.Box(0, 100, (1,))
@@ -42,7 +45,11 @@ class OddAgent:
         self.starts: list[Any] = []
 
     def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
     ) -> tuple[Any, Any]:
         self.starts.append(None if episode_start is None else episode_start.copy())
         return np.ones(len(observation), np.int64), 0 if state is None else state + 1
@@ -67,7 +74,14 @@ def test_every_started_episode_counts_once_in_the_order_of_seeds(num_envs: int |
 
 @pytest.mark.parametrize("num_envs", [1, 4, 32])
 def test_solved_starts_are_skipped_counted_and_made_up_for(num_envs: int) -> None:
-    results = evaluate(OddAgent(), "Countdown-v0", 8, seed=0, num_envs=num_envs, env_kwargs={"has_solved_starts": True})
+    results = evaluate(
+        OddAgent(),
+        "Countdown-v0",
+        8,
+        seed=0,
+        num_envs=num_envs,
+        env_kwargs={"has_solved_starts": True},
+    )
     unsolved = [seed for seed in range(100) if seed % 5 != 4][:8]
     assert results.lengths.tolist() == [seed % 7 + 1 for seed in unsolved]
     assert results.num_solved_starts == sum(seed % 5 == 4 for seed in range(unsolved[-1]))
@@ -97,7 +111,9 @@ def test_equal_to_a_plain_loop_over_single_environments() -> None:
         env = gym.make("CartPole-v1")
         observation, total, ended = env.reset(seed=11 + k)[0], 0.0, False
         while not ended:
-            observation, reward, terminated, truncated, _ = env.step(model.predict(observation, deterministic=True)[0])
+            observation, reward, terminated, truncated, _ = env.step(
+                model.predict(observation, deterministic=True)[0]
+            )
             total, ended = total + float(reward), terminated or truncated
         theirs.append(total)
     assert ours.returns.tolist() == theirs
@@ -111,7 +127,9 @@ def test_random_agent_draws_from_its_own_seed() -> None:
     actions = first.predict(None, episode_start=starts)[0]
     assert actions.shape == (5, 3)
     assert (actions == second.predict(None, episode_start=starts)[0]).all()
-    assert evaluate(RandomAgent(gym.spaces.Discrete(2)), "Countdown-v0", 40).success_rate == pytest.approx(0.5, abs=0.3)
+    assert evaluate(
+        RandomAgent(gym.spaces.Discrete(2)), "Countdown-v0", 40
+    ).success_rate == pytest.approx(0.5, abs=0.3)
 
 
 def test_bad_requests_name_the_value() -> None:
@@ -124,5 +142,7 @@ def test_bad_requests_name_the_value() -> None:
 
 def test_a_single_environment_is_refused_with_the_remedy() -> None:
     env: Any = gym.make("CartPole-v1")
-    with pytest.raises(ConfigError, match=r"cannot be copied: give its id, or gym\.vector\.SyncVectorEnv"):
+    with pytest.raises(
+        ConfigError, match=r"cannot be copied: give its id, or gym\.vector\.SyncVectorEnv"
+    ):
         evaluate(RandomAgent(env.action_space), env, 2)

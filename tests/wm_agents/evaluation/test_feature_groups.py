@@ -43,7 +43,10 @@ def test_one_hots_lie_side_by_side_and_beside_bits():
 
 def test_a_one_hot_is_named_after_what_its_columns_have_in_common():
     names = [f"hour {number}" for number in range(5)] + ["level"]
-    assert found(np.concatenate([one_hot(5), numbers(1)], 1), names) == {"hour": (0, 1, 2, 3, 4), "level": (5,)}
+    assert found(np.concatenate([one_hot(5), numbers(1)], 1), names) == {
+        "hour": (0, 1, 2, 3, 4),
+        "level": (5,),
+    }
 
 
 def test_categories_that_never_occur_do_not_break_a_one_hot():
@@ -65,7 +68,11 @@ def test_angles_are_found_wherever_their_columns_stand():
     (a, b), (c, d) = angle(), angle()
     rows = np.stack([a, c, b, numbers(1)[:, 0], d], 1)  # both cosines first, as in Reacher
     groups = found(rows, ["cos 1", "cos 2", "sin 1", "speed", "sin 2"])
-    assert groups == {"angle of cos 1 and sin 1": (0, 2), "angle of cos 2 and sin 2": (1, 4), "speed": (3,)}
+    assert groups == {
+        "angle of cos 1 and sin 1": (0, 2),
+        "angle of cos 2 and sin 2": (1, 4),
+        "speed": (3,),
+    }
 
 
 def test_keys_of_a_dict_and_arrays_are_groups():
@@ -83,7 +90,9 @@ def test_keys_of_a_dict_and_arrays_are_groups():
     sizes = {group.name: len(group.columns) for group in groups}
     assert sizes == {"deep.0": 1, "deep.1[0]": 2, "deep.1[1]": 3, "image": 6, "mode": 3, "room": 2}
     assert {group.name for group in groups if not group.has_one_unit} == {"deep.0", "room"}
-    assert [len(group.columns) for group in feature_groups(names[:2], rows[:, :2], space=space)] == [1, 1]
+    assert [
+        len(group.columns) for group in feature_groups(names[:2], rows[:, :2], space=space)
+    ] == [1, 1]
 
 
 def test_a_discrete_space_is_one_group_and_a_vector_is_none():

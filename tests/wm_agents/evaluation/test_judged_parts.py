@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.wm_agents.evaluation.analytic import WalkModel, walk
+from tests.support.analytic import WalkModel, walk
 from wm_agents.evaluation.open_loop import open_loop_error
 from wm_agents.evaluation.scorecard import scorecard
 from wm_agents.evaluation.verdicts import reason, verdict
@@ -20,7 +20,11 @@ class WideModel(WalkModel):
 
     def __init__(self, num_easy, reward_offset=0.0, end_probability=0.0, **options):
         super().__init__(**options)
-        self.num_easy, self.reward_offset, self.end_probability = num_easy, reward_offset, end_probability
+        self.num_easy, self.reward_offset, self.end_probability = (
+            num_easy,
+            reward_offset,
+            end_probability,
+        )
 
     def step(self, state, actions, generator=None):
         after, prediction = super().step(state, actions, generator)
@@ -132,9 +136,13 @@ def test_the_judgement_does_not_depend_on_units():
 
     class Scaled(WalkModel):
         def step(self, state, actions, generator=None):
-            inner, prediction = super().step(ModelState(state.observations / torch.tensor([1e-7, 1e5])), actions)
+            inner, prediction = super().step(
+                ModelState(state.observations / torch.tensor([1e-7, 1e5])), actions
+            )
             seen = inner.observations * torch.tensor([1e-7, 1e5])
-            return ModelState(seen), Prediction(seen, prediction.rewards * 1e-7, prediction.terminations)
+            return ModelState(seen), Prediction(
+                seen, prediction.rewards * 1e-7, prediction.terminations
+            )
 
     std = float(TEST.observations.std(axis=0)[0])
     for drift in (0.0, 0.06 * std, std):

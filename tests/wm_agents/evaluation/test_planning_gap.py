@@ -44,4 +44,6 @@ def test_one_episode_has_no_limits_and_one_run_is_resampled_by_episode() -> None
     alone = planning_gap([0.5], [1.0], [0.0]).closed
     assert (alone.estimate, alone.low, alone.high) == (0.5, -np.inf, np.inf)
     learned = np.random.default_rng(0).normal(0.5, 0.1, 50)
-    assert planning_gap([learned], [np.ones(50)], [np.zeros(50)]) == planning_gap(learned, np.ones(50), np.zeros(50))
+    assert planning_gap([learned], [np.ones(50)], [np.zeros(50)]) == planning_gap(
+        learned, np.ones(50), np.zeros(50)
+    )

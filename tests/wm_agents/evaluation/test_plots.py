@@ -19,7 +19,11 @@ def curves(num_runs, generator=None):
 def test_learning_curves_are_drawn(tmp_path):
     path = plot_learning_curves(
         tmp_path / "new" / "curves.png",
-        {"With world model": curves(10), "One run": curves(1), "Two tasks": np.stack([curves(5), curves(5)])},
+        {
+            "With world model": curves(10),
+            "One run": curves(1),
+            "Two tasks": np.stack([curves(5), curves(5)]),
+        },
         np.arange(20) * 1000,
         "Success rate",
         threshold=0.9,
@@ -30,13 +34,19 @@ def test_learning_curves_are_drawn(tmp_path):
 
 def test_arms_may_have_their_own_steps(tmp_path):
     steps = {"a": np.arange(20), "b": np.arange(20) * 2}
-    path = plot_learning_curves(tmp_path / "curves.svg", {"a": curves(3), "b": curves(3)}, steps, "Score")
+    path = plot_learning_curves(
+        tmp_path / "curves.svg", {"a": curves(3), "b": curves(3)}, steps, "Score"
+    )
     assert path.read_text().startswith("<?xml")
     assert path.stat().st_size > 5000
 
 
 def test_intervals_are_drawn_with_infinite_limits(tmp_path):
-    rows = {"known": Interval(5, 3, 8), "bound": Interval(7, 6, np.inf), "unknown": Interval(np.nan, 0, np.inf)}
+    rows = {
+        "known": Interval(5, 3, 8),
+        "bound": Interval(7, 6, np.inf),
+        "unknown": Interval(np.nan, 0, np.inf),
+    }
     path = plot_intervals(tmp_path / "intervals.png", rows, "Ratio", reference=1)
     assert path.read_bytes().startswith(PNG_SIGNATURE)
     left, right = _limits([*rows.values()], 1)
@@ -45,7 +55,12 @@ def test_intervals_are_drawn_with_infinite_limits(tmp_path):
 
 def test_ticks_are_short():
     shorten = _short_numbers()
-    assert [shorten(value, 0) for value in (0, 500, 20_000, 1_500_000)] == ["0", "500", "20k", "1.5M"]
+    assert [shorten(value, 0) for value in (0, 500, 20_000, 1_500_000)] == [
+        "0",
+        "500",
+        "20k",
+        "1.5M",
+    ]
 
 
 def test_matplotlib_is_not_loaded_before_a_picture_is_drawn():
@@ -63,11 +78,25 @@ def test_the_missing_extra_is_named(monkeypatch, tmp_path):
     ("call", "message"),
     [
         (lambda path: plot_learning_curves(path / "a.png", {}, [1], "y"), "empty"),
-        (lambda path: plot_learning_curves(path / "a.png", {"a": np.ones((3, 4))}, [1], "y"), r"curves\['a'\]"),
-        (lambda path: plot_learning_curves(path / "a.png", {"a": np.full((3, 1), np.nan)}, [1], "y"), "not finite"),
+        (
+            lambda path: plot_learning_curves(path / "a.png", {"a": np.ones((3, 4))}, [1], "y"),
+            r"curves\['a'\]",
+        ),
+        (
+            lambda path: plot_learning_curves(
+                path / "a.png", {"a": np.full((3, 1), np.nan)}, [1], "y"
+            ),
+            "not finite",
+        ),
         (lambda path: plot_intervals(path / "a.png", {}, "x"), "empty"),
-        (lambda path: plot_intervals(path / "a.exe", {"a": Interval(1, 0, 2)}, "x"), "cannot write the picture"),
-        (lambda path: plot_intervals("/dev/null/a.png", {"a": Interval(1, 0, 2)}, "x"), "cannot write the picture"),
+        (
+            lambda path: plot_intervals(path / "a.exe", {"a": Interval(1, 0, 2)}, "x"),
+            "cannot write the picture",
+        ),
+        (
+            lambda path: plot_intervals("/dev/null/a.png", {"a": Interval(1, 0, 2)}, "x"),
+            "cannot write the picture",
+        ),
     ],
 )
 def test_bad_plot_input_is_named(call, message, tmp_path):

@@ -12,7 +12,9 @@ def episodes(num_episodes=40, length=10):
 def test_a_linear_code_is_read_and_noise_is_not():
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 3, size=400)
-    code = np.eye(3)[labels] @ generator.normal(size=(3, 8)) + 0.05 * generator.normal(size=(400, 8))
+    code = np.eye(3)[labels] @ generator.normal(size=(3, 8)) + 0.05 * generator.normal(
+        size=(400, 8)
+    )
     result = linear_probe(code, labels, episodes(), observations=generator.normal(size=(400, 5)))
     assert result.is_classification
     assert result.score > 0.98
@@ -42,11 +44,14 @@ def test_xor_is_not_linear():
     bits = generator.integers(0, 2, size=(800, 2))
     groups, labels = episodes(80), bits[:, 0] ^ bits[:, 1]
     assert linear_probe(bits, labels, groups).score < 0.65
-    assert linear_probe(np.column_stack([bits, bits[:, 0] * bits[:, 1]]), labels, groups).score == 1.0
+    assert (
+        linear_probe(np.column_stack([bits, bits[:, 0] * bits[:, 1]]), labels, groups).score == 1.0
+    )
 
 
 def test_an_episode_is_never_split():
-    # Each episode has its own random code and label: splitting by row would score 1, by episode it cannot.
+    # Each episode has its own random code and label: splitting by row would score 1, by episode it
+    # cannot.
     generator = np.random.default_rng(3)
     groups = episodes(60)
     labels = generator.integers(0, 2, size=60)[groups]
@@ -55,7 +60,8 @@ def test_an_episode_is_never_split():
 
 
 def test_a_control_of_types_can_be_memorised():
-    # One-hot types: a probe learns any labelling of them, which the control shows and selectivity subtracts.
+    # One-hot types: a probe learns any labelling of them, which the control shows and selectivity
+    # subtracts.
     generator = np.random.default_rng(4)
     types = generator.integers(0, 12, size=400)
     labels = types % 2
@@ -69,11 +75,15 @@ def test_logistic_fit_agrees_with_scikit_learn():
     linear_model = pytest.importorskip("sklearn.linear_model")
     generator = np.random.default_rng(5)
     inputs = generator.normal(size=(300, 4))
-    labels = (inputs @ generator.normal(size=(4, 3)) + generator.normal(size=(300, 3))).argmax(axis=1)
+    labels = (inputs @ generator.normal(size=(4, 3)) + generator.normal(size=(300, 3))).argmax(
+        axis=1
+    )
     penalty = 0.01
     ours = _fit_logistic(np.column_stack([inputs, np.ones(300)]), labels, 3, penalty)
     # scikit-learn minimises C * total loss + |w|^2 / 2, ours the mean loss + penalty / 2 |w|^2.
-    theirs = linear_model.LogisticRegression(C=1 / (300 * penalty), tol=1e-8, max_iter=1000).fit(inputs, labels)
+    theirs = linear_model.LogisticRegression(C=1 / (300 * penalty), tol=1e-8, max_iter=1000).fit(
+        inputs, labels
+    )
     np.testing.assert_allclose(ours[:-1].T, theirs.coef_, atol=2e-3)
 
 
@@ -108,6 +118,10 @@ def test_text_labels_and_seeds():
     ],
 )
 def test_bad_probe_input_is_named(changes, message):
-    arguments = {"features": np.ones((40, 2)), "labels": np.arange(40) % 2, "groups": np.arange(40) // 4}
+    arguments = {
+        "features": np.ones((40, 2)),
+        "labels": np.arange(40) % 2,
+        "groups": np.arange(40) // 4,
+    }
     with pytest.raises(ConfigError, match=message):
         linear_probe(**(arguments | changes))

@@ -1,4 +1,7 @@
-"""The scorecard's two files: complete, self-contained, and with the verdict that the numbers call for."""
+"""The scorecard's two files.
+
+Complete, self-contained, and with the verdict that the numbers call for.
+"""
 
 import json
 import re
@@ -9,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.wm_agents.evaluation.analytic import WalkModel, walk
+from tests.support.analytic import WalkModel, walk
 from wm_agents.errors import ConfigError, TrajectoryError
 from wm_agents.evaluation.planning_gap import planning_gap
 from wm_agents.evaluation.scorecard import scorecard
@@ -29,7 +32,9 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.links += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+        self.links += [
+            value or "" for name, value in attrs if name in ("src", "href", "xlink:href")
+        ]
         if tag not in ("meta",):
             self.open.append(tag)
 
@@ -56,7 +61,15 @@ def test_both_files_are_complete(tmp_path: Path) -> None:
     )
     content = json.loads(card.json_path.read_text())
     assert content["summary"]["planning_gap"] == pytest.approx(0.9)
-    for name in ("trusted_steps", "error_h1", "error_h16", "persistence_h16", "ridge_h16", "mean_return", "exact_h32"):
+    for name in (
+        "trusted_steps",
+        "error_h1",
+        "error_h16",
+        "persistence_h16",
+        "ridge_h16",
+        "mean_return",
+        "exact_h32",
+    ):
         assert isinstance(content["summary"][name], float), name
     assert content["open_loop"]["feature_names"] == ["place", "count"]
     assert np.shape(content["open_loop"]["tables"]["model"]["rmse"]) == (6, 3)
@@ -85,7 +98,9 @@ def test_both_files_are_complete(tmp_path: Path) -> None:
 def test_the_verdict_follows_the_numbers(tmp_path: Path) -> None:
     assert "cannot be trusted" in scorecard(WalkModel(drift=9.0), TEST, tmp_path).verdict
     std = float(TEST.observations.std(axis=0)[0])
-    partly = scorecard(WalkModel(drift=0.0519 * std), replace(TEST, terminations=TEST.truncations), tmp_path)
+    partly = scorecard(
+        WalkModel(drift=0.0519 * std), replace(TEST, terminations=TEST.truncations), tmp_path
+    )
     assert partly.verdict == (
         "This model can be trusted for about 5 steps, of 32 examined: "
         "then the error of “feature 0” may exceed 0.3 of its spread."
@@ -102,7 +117,9 @@ def test_the_verdict_follows_the_numbers(tmp_path: Path) -> None:
 def test_a_single_episode_gives_valid_files_that_promise_nothing(tmp_path: Path) -> None:
     gap = planning_gap([0.5], [1.0], [0.0])
     card = scorecard(WalkModel(drift=0.01), walk([20]), tmp_path, horizons=(1, 4), gap=gap)
-    assert card.verdict == "A single held-out episode cannot tell how far this model can be trusted."
+    assert (
+        card.verdict == "A single held-out episode cannot tell how far this model can be trusted."
+    )
     page, content = card.page_path.read_text(), json.loads(card.json_path.read_text())
     assert "in a single episode, which tells nothing of others" in page
     assert "within chance or of one episode" in page
@@ -126,14 +143,18 @@ def test_many_features_fold_and_a_single_horizon_works(tmp_path: Path) -> None:
     class Wide(WalkModel):
         def rollout(self, start, actions, generator=None):  # type: ignore[no-untyped-def]
             rollout = super().rollout(start.observations[:, :2], actions, generator)
-            return type(rollout)(rollout.observations.repeat(1, 1, 12), rollout.rewards, rollout.terminations)
+            return type(rollout)(
+                rollout.observations.repeat(1, 1, 12), rollout.rewards, rollout.terminations
+            )
 
     card = scorecard(Wide(drift=1e-3), wide, tmp_path, horizons=(1,))
     assert "The other 12 features" in card.page_path.read_text()
     assert card.verdict == "This model can be trusted for at least 1 step, as far as was examined."
 
 
-def test_a_folder_that_cannot_be_written_is_said_before_anything_is_measured(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_measured(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot write into output_dir"):
         scorecard(WalkModel(), TEST, tmp_path / "file")
@@ -147,7 +168,9 @@ def test_what_is_refused_leaves_the_earlier_card(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scorecard.html", "scorecard.json"]
 
 
-def test_a_page_that_cannot_be_drawn_leaves_no_half_of_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_that_cannot_be_drawn_leaves_no_half_of_a_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> str:
         raise ZeroDivisionError
 

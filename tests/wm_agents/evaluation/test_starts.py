@@ -1,8 +1,11 @@
-"""Where predictions begin: every horizon gets a fair sample, and stretches that an end cuts short are there."""
+"""Where predictions begin.
+
+Every horizon gets a fair sample, and stretches that an end cuts short are there.
+"""
 
 import numpy as np
 
-from tests.wm_agents.evaluation.analytic import walk
+from tests.support.analytic import walk
 from wm_agents.evaluation.starts import sample_stretches
 
 
@@ -17,16 +20,20 @@ def test_every_step_that_has_room_is_a_start_when_all_are_asked_for() -> None:
         assert ahead == min(4, len(episode.rewards) - start)
         recorded = slice(start, start + ahead)
         np.testing.assert_array_equal(
-            stretches.observations[row, : ahead + 1], episode.observations[start : start + ahead + 1]
+            stretches.observations[row, : ahead + 1],
+            episode.observations[start : start + ahead + 1],
         )
         np.testing.assert_array_equal(
-            stretches.observations[row, ahead:], stretches.observations[row, [ahead]].repeat(5 - ahead, 0)
+            stretches.observations[row, ahead:],
+            stretches.observations[row, [ahead]].repeat(5 - ahead, 0),
         )
         np.testing.assert_array_equal(stretches.rewards[row, :ahead], episode.rewards[recorded])
         np.testing.assert_array_equal(stretches.actions[row, :ahead], episode.actions[recorded])
         assert not stretches.rewards[row, ahead:].any()
         previous = max(start - 1, 0)
-        np.testing.assert_array_equal(stretches.previous_observations[row], episode.observations[previous])
+        np.testing.assert_array_equal(
+            stretches.previous_observations[row], episode.observations[previous]
+        )
         assert stretches.previous_rewards[row] == (episode.rewards[previous] if start else 0)
 
 

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.thresholds import CensoredMedian, CensoredTimes, steps_to_threshold, threshold_ratio
+from wm_agents.evaluation.thresholds import (
+    CensoredMedian,
+    CensoredTimes,
+    steps_to_threshold,
+    threshold_ratio,
+)
 
 
 def times(values, censored=()):
@@ -12,7 +17,12 @@ def times(values, censored=()):
 
 
 def test_steps_to_threshold_by_hand():
-    curves = [[0.1, 0.9, 0.2, 0.9, 0.95], [0.0, 0.1, 0.2, 0.3, 0.89], [0.9, 0.9, 0.9, 0.9, 0.9], [-inf] * 5]
+    curves = [
+        [0.1, 0.9, 0.2, 0.9, 0.95],
+        [0.0, 0.1, 0.2, 0.3, 0.89],
+        [0.9, 0.9, 0.9, 0.9, 0.9],
+        [-inf] * 5,
+    ]
     found = steps_to_threshold(curves, [10, 20, 30, 40, 50], 0.9)
     assert found.times.tolist() == [20, 50, 10, 50]
     assert found.is_censored.tolist() == [False, True, False, True]
@@ -41,7 +51,8 @@ def test_median_counts_failures():
 
 
 def test_kaplan_meier_by_hand():
-    # At risk 5, 4, 2, 1: survival 4/5 at 1, 3/5 at 2, (5 is lost at 3), 3/10 at 4: the median is 4, not 2 or 3.
+    # At risk 5, 4, 2, 1: survival 4/5 at 1, 3/5 at 2, (5 is lost at 3), 3/10 at 4: the median is 4,
+    # not 2 or 3.
     assert times([1, 2, 3, 4, 5], censored=[2]).median() == CensoredMedian(4, False)
     # (1 - 1/4)(1 - 1/3) is one half exactly, though not in floating point.
     assert times([1, 2, 9, 9], censored=[2, 3]).median() == CensoredMedian(2, False)
@@ -50,7 +61,9 @@ def test_kaplan_meier_by_hand():
 def test_kaplan_meier_against_a_plain_loop():
     generator = np.random.default_rng(0)
     for _ in range(200):
-        observed = CensoredTimes(generator.integers(1, 9, size=9).astype(float), generator.random(9) < 0.5)
+        observed = CensoredTimes(
+            generator.integers(1, 9, size=9).astype(float), generator.random(9) < 0.5
+        )
         survival, expected = 1.0, CensoredMedian(observed.times.max(), True)
         for time in sorted(set(observed.times)):
             finishing = ((observed.times == time) & ~observed.is_censored).sum()
@@ -98,10 +111,14 @@ def test_an_uncertain_median_makes_the_upper_limit_infinite():
 def test_ratio_interval_against_plain_resampling():
     generator = np.random.default_rng(1)
     a, b = generator.integers(50, 100, size=9) * 1.0, generator.integers(10, 20, size=9) * 1.0
-    draws = [np.median(generator.choice(a, 9)) / np.median(generator.choice(b, 9)) for _ in range(5000)]
+    draws = [
+        np.median(generator.choice(a, 9)) / np.median(generator.choice(b, 9)) for _ in range(5000)
+    ]
     ratio = threshold_ratio(times(a), times(b))
     assert ratio.estimate == np.median(a) / np.median(b)
-    assert (ratio.low, ratio.high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])), rel=0.06)
+    assert (ratio.low, ratio.high) == pytest.approx(
+        tuple(np.quantile(draws, [0.025, 0.975])), rel=0.06
+    )
 
 
 @pytest.mark.parametrize(

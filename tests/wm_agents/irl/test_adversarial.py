@@ -5,7 +5,13 @@ import torch
 from stable_baselines3.common.env_util import make_vec_env
 
 from wm_agents.errors import ConfigError, DemonstrationError, MixedHorizonError, SpaceError
-from wm_agents.irl import AdversarialConfig, AdversarialIRL, BehaviourCloning, CloningConfig, Demonstrations
+from wm_agents.irl import (
+    AdversarialConfig,
+    AdversarialIRL,
+    BehaviourCloning,
+    CloningConfig,
+    Demonstrations,
+)
 from wm_agents.irl.reward_network import RewardNetwork
 
 SMALL = AdversarialConfig(num_steps=64, num_discriminator_updates=10, batch_size=64, num_epochs=4)
@@ -16,7 +22,9 @@ class Thermostat(gym.Env):
 
     def __init__(self, is_discrete=False, varies=False):
         self.observation_space = gym.spaces.Box(-10, 10, (1,), np.float32)
-        self.action_space = gym.spaces.Discrete(3) if is_discrete else gym.spaces.Box(-1, 1, (1,), np.float32)
+        self.action_space = (
+            gym.spaces.Discrete(3) if is_discrete else gym.spaces.Box(-1, 1, (1,), np.float32)
+        )
         self.varies = varies
 
     def reset(self, *, seed=None, options=None):
@@ -26,7 +34,9 @@ class Thermostat(gym.Env):
         return self.place, {}
 
     def step(self, action):
-        push = action - 1 if isinstance(self.action_space, gym.spaces.Discrete) else float(action[0])
+        push = (
+            action - 1 if isinstance(self.action_space, gym.spaces.Discrete) else float(action[0])
+        )
         self.place = (self.place + push).astype(np.float32)
         self.age += 1
         return self.place, 0.0, False, self.age >= self.length, {}
@@ -59,7 +69,12 @@ def recorded(is_discrete, num_episodes=40, length=5, seed=0):
 def test_rewards_are_highest_where_the_expert_goes(is_discrete, is_state_only):
     envs = make_vec_env(lambda: Thermostat(is_discrete), 4, seed=0)
     settings = AdversarialConfig(
-        **{**vars(SMALL), "is_state_only": is_state_only, "starts_from_clone": False, "gradient_penalty": 0.1}
+        **{
+            **vars(SMALL),
+            "is_state_only": is_state_only,
+            "starts_from_clone": False,
+            "gradient_penalty": 0.1,
+        }
     )
     airl = AdversarialIRL(recorded(is_discrete), envs, settings, seed=0)
     airl.learn(1000)
@@ -73,7 +88,12 @@ def test_rewards_are_highest_where_the_expert_goes(is_discrete, is_state_only):
 def test_the_same_seed_gives_the_same_rewards():
     def rewards():
         envs = make_vec_env(lambda: Thermostat(True), 2, seed=3)
-        airl = AdversarialIRL(recorded(True), envs, AdversarialConfig(**{**vars(SMALL), "starts_from_clone": False}), 3)
+        airl = AdversarialIRL(
+            recorded(True),
+            envs,
+            AdversarialConfig(**{**vars(SMALL), "starts_from_clone": False}),
+            3,
+        )
         airl.learn(128)
         return airl.reward(np.array([[0.0], [1.0]]), np.array([0, 1]))
 
@@ -82,7 +102,9 @@ def test_the_same_seed_gives_the_same_rewards():
 
 def test_logits_have_the_potential_as_in_the_paper():
     envs = make_vec_env(Thermostat, 2, seed=0)
-    airl = AdversarialIRL(recorded(False), envs, AdversarialConfig(**{**vars(SMALL), "starts_from_clone": False}), 0)
+    airl = AdversarialIRL(
+        recorded(False), envs, AdversarialConfig(**{**vars(SMALL), "starts_from_clone": False}), 0
+    )
     steps = airl.demonstrated.sample(4, torch.Generator().manual_seed(0))
     steps.terminations[0] = True
     network = airl.reward_network
@@ -90,13 +112,19 @@ def test_logits_have_the_potential_as_in_the_paper():
         airl.potential((rows - network.mean) / network.std)[:, 0]
         for rows in (steps.observations, steps.next_observations)
     )
-    expected = network(steps.observations, steps.actions) + 0.99 * after * ~steps.terminations - before
+    expected = (
+        network(steps.observations, steps.actions) + 0.99 * after * ~steps.terminations - before
+    )
     torch.testing.assert_close(airl.logits(steps), expected)
 
 
 def test_mixed_horizons_need_permission():
     mixed = Demonstrations.of(
-        {"observations": np.zeros((7, 1)), "actions": np.zeros((5, 1), np.float32), "lengths": [2, 3]}
+        {
+            "observations": np.zeros((7, 1)),
+            "actions": np.zeros((5, 1), np.float32),
+            "lengths": [2, 3],
+        }
     )
     envs = make_vec_env(Thermostat, 2, seed=0)
     with pytest.raises(MixedHorizonError, match="2 to 3 steps"):
@@ -129,14 +157,18 @@ def test_demonstrations_have_to_fit_the_spaces():
 def test_other_spaces_are_refused_at_once(name, space):
     envs = make_vec_env(Thermostat, 1)
     setattr(envs, name, space)
-    with pytest.raises(SpaceError, match=r"AdversarialIRL serves Box observations.*wrap the environments"):
+    with pytest.raises(
+        SpaceError, match=r"AdversarialIRL serves Box observations.*wrap the environments"
+    ):
         AdversarialIRL(recorded(False), envs, SMALL)
 
 
 @pytest.mark.parametrize("is_discrete", [True, False])
 def test_behaviour_cloning_does_what_was_shown(is_discrete):
     env = Thermostat(is_discrete)
-    cloning = BehaviourCloning(env.observation_space, env.action_space, CloningConfig(num_updates=400))
+    cloning = BehaviourCloning(
+        env.observation_space, env.action_space, CloningConfig(num_updates=400)
+    )
     cloning.fit(recorded(is_discrete))
     actions = cloning.predict(np.array([[1.5], [-1.5]], np.float32))[0]
     np.testing.assert_allclose(np.ravel(actions), [0, 2] if is_discrete else [-1, 1], atol=0.15)
@@ -178,7 +210,10 @@ def test_behaviour_cloning_checks_what_it_gets():
 @pytest.mark.parametrize(
     ("actions", "space"),
     [
-        (np.zeros((4, 1)), gym.spaces.Box(-1, 1, (3,))),  # one number would be spread over all three
+        (
+            np.zeros((4, 1)),
+            gym.spaces.Box(-1, 1, (3,)),
+        ),  # one number would be spread over all three
         (np.zeros((4, 2)), gym.spaces.Box(-1, 1, (3,))),
         (np.array([0, 3, 1, 1]), gym.spaces.Discrete(3)),
         (np.array([0, 1, 1, 1]), gym.spaces.Discrete(3, start=1)),
@@ -197,7 +232,10 @@ def test_demonstrations_of_another_action_size_are_refused_by_airl():
 
 
 def test_an_end_that_is_not_told_is_no_termination():
-    """The learner's episodes are cut by a time limit; a demonstration that ended otherwise would give itself away."""
+    """The learner's episodes are cut by a time limit.
+
+    A demonstration that ended otherwise would give itself away.
+    """
     shown = {"observations": np.zeros((12, 1)), "actions": np.zeros((10, 1)), "lengths": [5, 5]}
     assert not Demonstrations.of(shown).trajectories.terminations.any()
     cut = np.arange(10) % 5 == 4
@@ -208,8 +246,16 @@ def test_an_end_that_is_not_told_is_no_termination():
 
 def test_behaviour_cloning_reads_discrete_observations_one_by_one_and_in_batches():
     seen, taken = np.arange(41) % 4, np.array([2, 0, 1, 1])
-    cloning = BehaviourCloning(gym.spaces.Discrete(4, start=5), gym.spaces.Discrete(3), CloningConfig(num_updates=200))
-    cloning.fit({"observations": np.eye(4, dtype=np.float32)[seen], "actions": taken[seen[:-1]], "lengths": [40]})
+    cloning = BehaviourCloning(
+        gym.spaces.Discrete(4, start=5), gym.spaces.Discrete(3), CloningConfig(num_updates=200)
+    )
+    cloning.fit(
+        {
+            "observations": np.eye(4, dtype=np.float32)[seen],
+            "actions": taken[seen[:-1]],
+            "lengths": [40],
+        }
+    )
     assert cloning.predict(np.arange(5, 9))[0].tolist() == [2, 0, 1, 1]
     assert [cloning.predict(np.int64(place))[0] for place in range(5, 9)] == [2, 0, 1, 1]
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from choices import one_shot
 
+from tests.support.choices import one_shot
 from wm_agents.errors import ConfigError
 from wm_agents.irl import MaxEntConfig, compare, fit_many
 from wm_agents.irl.comparison import adjusted_rand, behaviour, card, distance_matrix, scaled_to_two
@@ -12,9 +12,14 @@ GROUPS = (np.array([2.0, 0.0, 0.0]), np.array([0.0, 2.0, 0.0]), np.array([0.0, 0
 
 def fits_of(num_steps, offset=0, **settings):
     """Nine demonstrators in three groups who want different things."""
-    problems = {f"{'abc'[i % 3]}{i // 3}": one_shot(num_steps, GROUPS[i % 3], seed=offset + i) for i in range(9)}
+    problems = {
+        f"{'abc'[i % 3]}{i // 3}": one_shot(num_steps, GROUPS[i % 3], seed=offset + i)
+        for i in range(9)
+    }
     models = {name: model for name, (model, _) in problems.items()}
-    return fit_many({name: given for name, (_, given) in problems.items()}, models, MaxEntConfig(**settings))
+    return fit_many(
+        {name: given for name, (_, given) in problems.items()}, models, MaxEntConfig(**settings)
+    )
 
 
 def test_groups_are_found_and_stable():
@@ -46,12 +51,18 @@ def test_demonstrators_without_preferences_have_no_stable_clusters():
 def test_distances_are_those_of_behaviour():
     situations = np.array([[[1.0], [0.0]]])
     weights = np.array([[50.0], [-50.0], [0.0]])  # always the first, always the second, either
-    np.testing.assert_allclose(distance_matrix(behaviour(weights, situations))[0], [0, 1, 0.5], atol=1e-7)
-    np.testing.assert_allclose(distance_matrix(behaviour(weights, situations, (1, -1)))[0], [0, 1, 0.5], atol=1e-7)
+    np.testing.assert_allclose(
+        distance_matrix(behaviour(weights, situations))[0], [0, 1, 0.5], atol=1e-7
+    )
+    np.testing.assert_allclose(
+        distance_matrix(behaviour(weights, situations, (1, -1)))[0], [0, 1, 0.5], atol=1e-7
+    )
 
 
 def test_the_map_keeps_distances_of_points_in_a_plane():
-    points = np.random.default_rng(0).normal(size=(8, 2)) @ np.random.default_rng(1).normal(size=(2, 5))
+    points = np.random.default_rng(0).normal(size=(8, 2)) @ np.random.default_rng(1).normal(
+        size=(2, 5)
+    )
     places, shares = scaled_to_two(points)
     np.testing.assert_allclose(distance_matrix(places), distance_matrix(points), atol=1e-6)
     assert shares.sum() == pytest.approx(1)
@@ -62,7 +73,12 @@ def test_adjusted_rand_is_that_of_scikit_learn():
 
     generator = np.random.default_rng(0)
     first, second = generator.integers(0, 4, 40), generator.integers(0, 3, 40)
-    for a, b in ((first, second), (first, first), (first, (first + 1) % 4), (np.zeros(40, int), np.zeros(40, int))):
+    for a, b in (
+        (first, second),
+        (first, first),
+        (first, (first + 1) % 4),
+        (np.zeros(40, int), np.zeros(40, int)),
+    ):
         assert adjusted_rand(a, b) == pytest.approx(adjusted_rand_score(a, b))
 
 

@@ -1,13 +1,13 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from choices import sample, walk
 
+from tests.support.choices import sample, walk
 from wm_agents.errors import ConfigError
 from wm_agents.irl import DecisionModel, MaxEntConfig, MaxEntIRL, choose_prior_std, from_world_model
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import DeterministicModel
 from wm_agents.world_models.tabular import TabularModel
+from wm_envs.data.trajectories import Trajectories
 
 
 def line(num_walks=200, seed=0):
@@ -35,9 +35,13 @@ def test_a_learned_table_serves_as_well_as_the_true_one():
     learned.fit(line())
     true, places = walk(), np.arange(5.0)[:, None]
     features = true.features[:, 0]
-    model = from_world_model(learned, places, lambda seen: features[seen[:, 0].astype(int)], true.feature_names, 6)
+    model = from_world_model(
+        learned, places, lambda seen: features[seen[:, 0].astype(int)], true.feature_names, 6
+    )
     np.testing.assert_allclose(model.transitions.toarray()[:7], true.transitions.toarray()[:7])
-    assert not model.transitions.toarray()[7].any()  # a walk that reaches the last place ended there
+    assert not model.transitions.toarray()[
+        7
+    ].any()  # a walk that reaches the last place ended there
     weights = np.array([0.8, -0.6])
     fit = MaxEntIRL(model).fit(sample(model, weights, 900))
     np.testing.assert_allclose(fit.weights, weights, atol=0.25)

@@ -3,11 +3,15 @@ import pytest
 
 from wm_agents.errors import DemonstrationError, TrajectoryError
 from wm_agents.irl import Demonstrations
-from wm_agents.trajectories import Trajectories
+from wm_envs.data.trajectories import Trajectories
 
 
 def arrays():
-    return {"observations": np.arange(7.0)[:, None] % 4, "actions": np.array([0, 1, 0, 1, 1]), "lengths": [3, 2]}
+    return {
+        "observations": np.arange(7.0)[:, None] % 4,
+        "actions": np.array([0, 1, 0, 1, 1]),
+        "lengths": [3, 2],
+    }
 
 
 def test_arrays_trajectories_and_files_give_the_same(tmp_path):
@@ -25,15 +29,18 @@ def test_minari_ids_are_read(tmp_path, monkeypatch):
     minari = pytest.importorskip("minari")
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     import wm_envs  # noqa: F401
-    from wm_envs.datasets import record, save_minari
+    from wm_envs import record
+    from wm_envs.data.minari import save_minari
 
     recording = record("wm/Navigation-v0", episodes=3, seed=0, progress=False)
     save_minari(recording, "test/navigation-v0", "wm/Navigation-v0")
     read = Demonstrations.of("test/navigation-v0")
-    np.testing.assert_array_equal(read.trajectories.observations, recording["observations"])
-    np.testing.assert_array_equal(read.trajectories.actions, recording["actions"])
+    np.testing.assert_array_equal(read.trajectories.observations, recording.observations)
+    np.testing.assert_array_equal(read.trajectories.actions, recording.actions)
     assert minari.list_local_datasets()
-    with pytest.raises(DemonstrationError, match="cannot load the Minari dataset 'test/nothing-v0'"):
+    with pytest.raises(
+        DemonstrationError, match="cannot load the Minari dataset 'test/nothing-v0'"
+    ):
         Demonstrations.of("test/nothing-v0")
 
 
@@ -61,7 +68,10 @@ def test_episodes_are_selected_with_masks_and_names():
 def test_forbidden_actions_name_the_step():
     masks = np.ones((5, 2), bool)
     masks[3, 1] = False
-    with pytest.raises(DemonstrationError, match=r"step 3 \(episode 1, t=0\): action 1 is not among the allowed \[0\]"):
+    with pytest.raises(
+        DemonstrationError,
+        match=r"step 3 \(episode 1, t=0\): action 1 is not among the allowed \[0\]",
+    ):
         Demonstrations.of(arrays(), masks=masks)
     with pytest.raises(DemonstrationError, match="masks have shape"):
         Demonstrations.of(arrays(), masks=masks[:2])
@@ -73,7 +83,10 @@ def test_forbidden_actions_name_the_step():
         (3, "cannot read demonstrations from int"),
         ({"observations": np.zeros((0, 1)), "actions": np.zeros(0, int)}, "no demonstrations"),
         ({"actions": np.zeros(1, int)}, "arrays lack"),
-        ({"observations": np.array([[np.nan], [0]]), "actions": np.zeros(1, int)}, "not a finite number"),
+        (
+            {"observations": np.array([[np.nan], [0]]), "actions": np.zeros(1, int)},
+            "not a finite number",
+        ),
     ],
 )
 def test_bad_sources_are_refused(source, message):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from choices import WEIGHTS, one_shot, sample, walk
 
+from tests.support.choices import WEIGHTS, one_shot, sample, walk
 from wm_agents.errors import ConfigError, DemonstrationError
 from wm_agents.irl import (
     DecisionModel,
@@ -38,7 +38,9 @@ def test_each_resample_is_fitted_to_its_maximum():
         likelihood.num_episodes, np.full(likelihood.num_episodes, 1 / likelihood.num_episodes), 20
     )
     for row, found in zip(drawn, weights, strict=True):
-        _, gradient, information = likelihood.weighted(found, row[likelihood.episodes].astype(float))
+        _, gradient, information = likelihood.weighted(
+            found, row[likelihood.episodes].astype(float)
+        )
         total = gradient + prior.value_and_gradient(found)[1]
         assert total @ np.linalg.solve(information + prior.precision, total) < 1e-9
 
@@ -46,7 +48,9 @@ def test_each_resample_is_fitted_to_its_maximum():
 def test_the_bootstrap_of_a_single_episode_has_no_limits():
     model, demonstrations = one_shot(20)
     first = demonstrations.trajectories.actions[:1]
-    fit = MaxEntIRL(model, MaxEntConfig(num_resamples=5)).fit(Demonstrations.from_states([0], first))
+    fit = MaxEntIRL(model, MaxEntConfig(num_resamples=5)).fit(
+        Demonstrations.from_states([0], first)
+    )
     low, high = fit.bootstrap_limits()
     assert np.isneginf(low).all()
     assert np.isposinf(high).all()
@@ -54,7 +58,10 @@ def test_the_bootstrap_of_a_single_episode_has_no_limits():
 
 
 def test_one_shot_fit_is_the_conditional_logit_of_another_implementation():
-    """Two actions and no prior to speak of: scikit-learn's logistic regression on feature differences."""
+    """Two actions and no prior to speak of.
+
+    Scikit-learn's logistic regression on feature differences.
+    """
     from sklearn.linear_model import LogisticRegression
 
     model, demonstrations = one_shot(300)
@@ -62,7 +69,9 @@ def test_one_shot_fit_is_the_conditional_logit_of_another_implementation():
     chosen = demonstrations.trajectories.actions
     kept = np.flatnonzero(chosen < 2)
     pairs = DecisionModel(features[kept], model.feature_names)
-    fit = MaxEntIRL(pairs, MaxEntConfig(prior_std=1e4)).fit(Demonstrations.from_states(range(len(kept)), chosen[kept]))
+    fit = MaxEntIRL(pairs, MaxEntConfig(prior_std=1e4)).fit(
+        Demonstrations.from_states(range(len(kept)), chosen[kept])
+    )
     differences = features[kept, 1] - features[kept, 0]
     other = LogisticRegression(C=1e8, fit_intercept=False, tol=1e-10).fit(differences, chosen[kept])
     np.testing.assert_allclose(fit.weights, other.coef_[0], rtol=1e-4)
@@ -88,13 +97,17 @@ def test_gradient_and_information_are_derivatives(slip):
         for axis, step in enumerate(np.eye(2) * 1e-6):
             slope = (function(weights + step)[0] - function(weights - step)[0]) / 2e-6
             assert slope == pytest.approx(gradient[axis], abs=1e-4)
-    np.testing.assert_allclose(likelihood.scores(weights).sum(0), likelihood.value_and_gradient(weights)[1])
+    np.testing.assert_allclose(
+        likelihood.scores(weights).sum(0), likelihood.value_and_gradient(weights)[1]
+    )
 
 
 def test_information_is_the_expected_curvature():
     model, weights, step = walk(slip=0.3), np.array([0.5, 0.5]), 1e-4 * np.eye(2)
     likelihood = Likelihood(model, sample(model, weights, 3000), np.ones(2))
-    ahead, behind = ([likelihood.value_and_gradient(weights + s * h)[1] for h in step] for s in (1, -1))
+    ahead, behind = (
+        [likelihood.value_and_gradient(weights + s * h)[1] for h in step] for s in (1, -1)
+    )
     curvature = (np.array(behind) - np.array(ahead)) / 2e-4
     np.testing.assert_allclose(likelihood.information(weights), curvature, rtol=0.1)
 
@@ -106,9 +119,22 @@ def test_units_do_not_matter():
 
 
 def test_the_historical_blow_up_stays_finite_and_says_that_it_is_not_identified():
-    """Unscaled features of the state alone (tallies in the hundreds), three samples: gradient steps went to 1e216."""
-    state = np.array([[0, 51, 80, 0, 1, 0, 0], [1, 51, 80, 78, 0, 1, 0], [1, 70, 80, 78, 0, 0, 1]], float)
-    names = ("is_sponsor", "sponsor_count", "committee_support", "plenary_support", "draft", "committee", "plenary")
+    """Unscaled features of the state alone (tallies in the hundreds), three samples.
+
+    Gradient steps went to 1e216.
+    """
+    state = np.array(
+        [[0, 51, 80, 0, 1, 0, 0], [1, 51, 80, 78, 0, 1, 0], [1, 70, 80, 78, 0, 0, 1]], float
+    )
+    names = (
+        "is_sponsor",
+        "sponsor_count",
+        "committee_support",
+        "plenary_support",
+        "draft",
+        "committee",
+        "plenary",
+    )
     model = DecisionModel(np.repeat(state[:, None], 3, 1), names)
     for is_scaled in (True, False):
         config = MaxEntConfig(standardise=is_scaled, num_resamples=10)
@@ -123,12 +149,18 @@ def test_the_historical_blow_up_stays_finite_and_says_that_it_is_not_identified(
 
 def test_constant_and_collinear_features_are_flagged_and_not_ranked():
     model, demonstrations = one_shot()
-    doubled = np.concatenate([model.features, 3 * model.features[..., :1], np.full((400, 3, 1), 7.0)], 2)
-    fit = MaxEntIRL(model.with_features(doubled, ("a", "b", "c", "a again", "seven"))).fit(demonstrations)
+    doubled = np.concatenate(
+        [model.features, 3 * model.features[..., :1], np.full((400, 3, 1), 7.0)], 2
+    )
+    fit = MaxEntIRL(model.with_features(doubled, ("a", "b", "c", "a again", "seven"))).fit(
+        demonstrations
+    )
     assert fit.identifiability.rank == 3
     assert [name for name, _ in fit.ranked()] == ["c", "b"]
     assert "constant: seven" in fit.flags
-    assert any("a" in flag and "a again" in flag for flag in fit.flags if flag.startswith("not identified"))
+    assert any(
+        "a" in flag and "a again" in flag for flag in fit.flags if flag.startswith("not identified")
+    )
     # Together the twins carry the weight that one alone would.
     alone = MaxEntIRL(model).fit(demonstrations)
     assert fit.weights[0] + 3 * fit.weights[3] == pytest.approx(alone.weights[0], rel=0.05)
@@ -137,7 +169,9 @@ def test_constant_and_collinear_features_are_flagged_and_not_ranked():
 def test_a_constant_per_step_is_identified_where_lengths_vary():
     model = walk()
     every = np.ones((5, 2, 1))
-    fit = MaxEntIRL(model.with_features(every, ("step",))).fit(sample(model, np.array([0.5, 0.5]), 300))
+    fit = MaxEntIRL(model.with_features(every, ("step",))).fit(
+        sample(model, np.array([0.5, 0.5]), 300)
+    )
     assert fit.is_constant.all()
     assert fit.identifiability.is_identified.all()
 
@@ -160,7 +194,10 @@ def test_one_class_and_separated_demonstrators_are_flagged():
     assert np.isfinite(greedy.weights).all()
     cosine = greedy.direction @ WEIGHTS / np.linalg.norm(WEIGHTS)
     assert cosine > 0.98
-    assert not any(flag.startswith(("one class", "separated")) for flag in MaxEntIRL(model).fit(demonstrations).flags)
+    assert not any(
+        flag.startswith(("one class", "separated"))
+        for flag in MaxEntIRL(model).fit(demonstrations).flags
+    )
 
 
 def test_states_without_a_choice_are_flagged():
@@ -197,7 +234,9 @@ def test_many_demonstrators_and_what_a_population_lends_to_those_who_say_little(
     pooled = fit_many(demonstrations, models, num_rounds=5)
 
     def error(fits):
-        return np.mean([np.abs(fit.weights - w) for fit, w in zip(fits.values(), weights, strict=True)])
+        return np.mean(
+            [np.abs(fit.weights - w) for fit, w in zip(fits.values(), weights, strict=True)]
+        )
 
     assert error(pooled) < 0.6 * error(alone)
     with pytest.raises(ConfigError, match="no model for"):
@@ -255,4 +294,6 @@ def test_frozen_lake_from_its_own_table():
     model = from_transition_table(table, np.eye(16), [f"s{i}" for i in range(16)], horizon=30)
     assert not model.is_deterministic
     np.testing.assert_allclose(model.transitions.toarray()[0 * 4 + 1].sum(), 1)
-    assert model.transitions.toarray()[14 * 4 + 2].sum() == pytest.approx(2 / 3)  # a third of the time: the goal
+    assert model.transitions.toarray()[14 * 4 + 2].sum() == pytest.approx(
+        2 / 3
+    )  # a third of the time: the goal

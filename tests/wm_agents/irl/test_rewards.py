@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from wm_agents.errors import ConfigError, NonFiniteError
-from wm_agents.imagination import DreamVectorEnv
+from wm_agents.imagination.vector_env import DreamVectorEnv
 from wm_agents.irl import LearnedReward, RewardedModel, linear_reward, planner_reward
 from wm_agents.planning.objectives import DiscountedReturn
 from wm_agents.world_models import DeterministicConfig, DeterministicModel
@@ -42,7 +42,10 @@ def test_planners_get_rewards_of_whole_futures():
 def test_a_model_dreams_of_the_learned_reward():
     env = gym.make("Pendulum-v1")
     model = DeterministicModel(
-        env.observation_space, env.action_space, DeterministicConfig(dynamics_widths=(8,), reward_widths=(8,)), seed=0
+        env.observation_space,
+        env.action_space,
+        DeterministicConfig(dynamics_widths=(8,), reward_widths=(8,)),
+        seed=0,
     )
     model.is_fitted = True  # random weights will do
     rewarded = RewardedModel(model, lambda before, actions, after: before[:, 0] + actions[:, 0])
@@ -52,7 +55,9 @@ def test_a_model_dreams_of_the_learned_reward():
     torch.testing.assert_close(imagined.rewards, imagined.observations[:, :-1, 0] + 0.5)
     _, prediction = rewarded.step(rewarded.start(seen), actions[:, 0])
     torch.testing.assert_close(prediction.rewards, imagined.rewards[:, 0])
-    torch.testing.assert_close(rewarded.predict(seen, actions[:, 0]).rewards, imagined.rewards[:, 0])
+    torch.testing.assert_close(
+        rewarded.predict(seen, actions[:, 0]).rewards, imagined.rewards[:, 0]
+    )
     values = DiscountedReturn(discount=1.0)(imagined, actions)
     assert torch.isfinite(values).all()
     dream = DreamVectorEnv(rewarded, seen.numpy(), horizon=4, num_envs=2, seed=0)

@@ -22,7 +22,10 @@ def features(observations, actions):
 
 
 def expert(num_episodes=300, seed=0):
-    """Exact draws of exp(w . sum f): a normal distribution of the pushes, since the features are squares."""
+    """Exact draws of exp(w . sum f).
+
+    A normal distribution of the pushes, since the features are squares.
+    """
     generator = np.random.default_rng(seed)
     below = np.tril(np.ones((HORIZON, HORIZON)))  # places after each push, less the start
     precision = -2 * (WEIGHTS[0] * below.T @ below + WEIGHTS[1] * np.eye(HORIZON))
@@ -77,13 +80,17 @@ def test_constant_and_doubled_features_are_flagged():
 def test_few_effective_samples_are_flagged():
     demonstrations = expert(40)
     config = SampledConfig(horizon=HORIZON, noise_std=20.0, num_samples=64)
-    fit = SampledMaxEntIRL(futures_of(demonstrations), features, ("place", "push"), config).fit(demonstrations)
+    fit = SampledMaxEntIRL(futures_of(demonstrations), features, ("place", "push"), config).fit(
+        demonstrations
+    )
     assert any(flag.startswith("few effective samples") for flag in fit.flags)
 
 
 def steady(num_episodes, horizon, seed=0, weight=2.0):
     """Exact draws of exp(-weight * sum a^2): every push is normal, wherever the point is."""
-    pushes = np.random.default_rng(seed).normal(0, (2 * weight) ** -0.5, (num_episodes * horizon, 1))
+    pushes = np.random.default_rng(seed).normal(
+        0, (2 * weight) ** -0.5, (num_episodes * horizon, 1)
+    )
     return Demonstrations.of(
         {
             "observations": np.zeros((num_episodes * (horizon + 1), 1), np.float32),
@@ -98,7 +105,9 @@ def fit_steady(num_episodes, horizon, seed=0, **settings):
         return np.zeros((len(steps), horizon + 1, 1))
 
     config = SampledConfig(horizon=horizon, stride=horizon, seed=100 + seed, **settings)
-    irl = SampledMaxEntIRL(futures, lambda observations, actions: -(actions.astype(float) ** 2), ("push",), config)
+    irl = SampledMaxEntIRL(
+        futures, lambda observations, actions: -(actions.astype(float) ** 2), ("push",), config
+    )
     return irl.fit(steady(num_episodes, horizon, seed))
 
 
@@ -126,7 +135,9 @@ def test_intervals_grow_with_the_sampling_error():
     assert fits[0].high[0] - fits[0].low[0] > fits[1].high[0] - fits[1].low[0]
 
 
-@pytest.mark.parametrize("settings", [{"noise_std": 0.3}, {"noise_std": 0.5, "num_samples": 32}, {"noise_std": 1.5}])
+@pytest.mark.parametrize(
+    "settings", [{"noise_std": 0.3}, {"noise_std": 0.5, "num_samples": 32}, {"noise_std": 1.5}]
+)
 def test_a_biased_estimate_is_flagged(settings):
     """Twenty numbers for each future: no proposal around the demonstrations has samples enough."""
     fit = fit_steady(60, 20, **settings)
@@ -137,7 +148,9 @@ def test_a_reward_network_learns_that_the_middle_is_good():
     demonstrations = expert(100)
     generator = torch.Generator().manual_seed(0)
     network = RewardNetwork(1, BOX, (16,), is_state_only=True, generator=generator)
-    losses = make(demonstrations, num_samples=64).fit_network(demonstrations, network, num_updates=150)
+    losses = make(demonstrations, num_samples=64).fit_network(
+        demonstrations, network, num_updates=150
+    )
     assert losses[-1] < losses[0] - 0.1
     places = torch.tensor([[0.0], [3.0], [-3.0]])
     middle, right, left = network(places, torch.zeros(3, 1)).tolist()
@@ -148,7 +161,9 @@ def test_a_reward_network_learns_that_the_middle_is_good():
 def test_bad_input_is_refused():
     demonstrations = expert(3)
     with pytest.raises(DemonstrationError, match="no episode has 9 steps"):
-        SampledMaxEntIRL(futures_of(demonstrations), features, ("a", "b"), SampledConfig(horizon=9)).fit(demonstrations)
+        SampledMaxEntIRL(
+            futures_of(demonstrations), features, ("a", "b"), SampledConfig(horizon=9)
+        ).fit(demonstrations)
     with pytest.raises(DemonstrationError, match="Box actions"):
         make(demonstrations).fit(Demonstrations.from_states([0], [0]))
     with pytest.raises(ConfigError, match="expected 1 finite features"):

@@ -2,8 +2,8 @@ import itertools
 
 import numpy as np
 import pytest
-from choices import walk
 
+from tests.support.choices import walk
 from wm_agents.irl import optimal_policy, policy_value, soft_policy
 from wm_agents.irl.soft_induction import future_features, push_forward
 

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
-from analytic_votes import assembly
 
-from wm_agents.errors import ConfigError
-from wm_agents.irl import MaxEntIRL, compare
-from wm_agents.irl.vote_models import (
+from tests.support.analytic_votes import assembly
+from wm_agents.domains.resolutions.features import FeatureBuilder
+from wm_agents.domains.resolutions.vote_rewards import (
     LAST_VOTE,
     alignment_problem,
     precedent_problem,
@@ -12,7 +11,8 @@ from wm_agents.irl.vote_models import (
     stage_problem,
     text_directions,
 )
-from wm_agents.votes.features import FeatureBuilder
+from wm_agents.errors import ConfigError
+from wm_agents.irl import MaxEntIRL, compare
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +24,17 @@ def data():
 def precedent(data):
     rows = data.between(2003, 2008)
     predictors = FeatureBuilder(data, 2006).build(rows)
-    return precedent_problem(data, rows, predictors, principal_positions(data.votes[data.between(2000, 2003)]))
+    return precedent_problem(
+        data, rows, predictors, principal_positions(data.votes[data.between(2000, 2003)])
+    )
 
 
 def test_precedent_weights_tell_the_two_sides_apart(precedent):
     rows = np.arange(len(precedent.votes))
     lasting = precedent.without(LAST_VOTE)
     weights = [
-        MaxEntIRL(*lasting.decisions(f"C{i}", rows)[:1]).fit(lasting.decisions(f"C{i}", rows)[1]) for i in (0, 29)
+        MaxEntIRL(*lasting.decisions(f"C{i}", rows)[:1]).fit(lasting.decisions(f"C{i}", rows)[1])
+        for i in (0, 29)
     ]
     place = lasting.feature_names.index("direction_1")
     assert weights[0].weights[place] * weights[1].weights[place] < 0
@@ -70,11 +73,15 @@ def test_all_are_put_before_texts_on_which_references_have_voted(data):
     every = np.arange(len(rows))
     np.testing.assert_array_equal(problem.situations(every), problem.features("C5", every))
     fits = {
-        f"C{i}": MaxEntIRL(problem.decisions(f"C{i}", every)[0]).fit(problem.decisions(f"C{i}", every)[1])
+        f"C{i}": MaxEntIRL(problem.decisions(f"C{i}", every)[0]).fit(
+            problem.decisions(f"C{i}", every)[1]
+        )
         for i in (1, 2, 3, 20, 21, 22)
     }
     positions = compare(fits, problem.situations(every), action_values=(1, 0, -1)).positions[:, 0]
-    assert max(positions[:3]) < min(positions[3:]) or min(positions[:3]) > max(positions[3:])  # the two blocs
+    assert max(positions[:3]) < min(positions[3:]) or min(positions[:3]) > max(
+        positions[3:]
+    )  # the two blocs
 
 
 def test_directions_are_least_squares():

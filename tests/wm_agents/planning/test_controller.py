@@ -2,13 +2,20 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from analytic_models import CodeModel, PointModel
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
+from tests.support.analytic_models import CodeModel, PointModel
 from wm_agents.errors import ConfigError, SpaceError
-from wm_agents.planning import CEM, CategoricalCEM, CEMConfig, DiscountedReturn, OracleModel, PlanningAgent
+from wm_agents.planning import (
+    CEM,
+    CategoricalCEM,
+    CEMConfig,
+    DiscountedReturn,
+    OracleModel,
+    PlanningAgent,
+)
 from wm_agents.protocols import ModelState, Plan, Prediction
 from wm_agents.world_models.unrolling import Unrolled
 
@@ -54,7 +61,11 @@ def true_rollout(states, actions):
     """CodeEnv's dynamics in NumPy: observations, rewards, terminations."""
     times = states["time"][:, None] + np.arange(actions.shape[1] + 1)
     rewards = actions == np.array([*SECRET, *[-1] * 40])[times[:, :-1]]
-    return times[:, :, None].astype(np.float32), rewards.astype(np.float64), np.zeros(actions.shape, np.bool_)
+    return (
+        times[:, :, None].astype(np.float32),
+        rewards.astype(np.float64),
+        np.zeros(actions.shape, np.bool_),
+    )
 
 
 def code_agent(**options) -> PlanningAgent:
@@ -79,18 +90,24 @@ class RecordingPlanner:
 
 @pytest.mark.parametrize("deterministic", [True, False])
 def test_sb3_evaluates_a_single_environment(deterministic):
-    mean, std = evaluate_policy(code_agent(), CodeEnv(), n_eval_episodes=2, deterministic=deterministic, warn=False)
+    mean, std = evaluate_policy(
+        code_agent(), CodeEnv(), n_eval_episodes=2, deterministic=deterministic, warn=False
+    )
     assert (mean, std) == (4.0, 0.0)
 
 
 def test_sb3_evaluates_a_vector_environment():
-    mean, std = evaluate_policy(code_agent(), make_vec_env(CodeEnv, n_envs=3), n_eval_episodes=6, warn=False)
+    mean, std = evaluate_policy(
+        code_agent(), make_vec_env(CodeEnv, n_envs=3), n_eval_episodes=6, warn=False
+    )
     assert (mean, std) == (4.0, 0.0)
 
 
 def test_sb3_evaluates_box_actions():
     model = PointModel()
-    agent = PlanningAgent(model, CEM(model, DiscountedReturn(), CEMConfig(horizon=4, num_samples=100, num_elites=10)))
+    agent = PlanningAgent(
+        model, CEM(model, DiscountedReturn(), CEMConfig(horizon=4, num_samples=100, num_elites=10))
+    )
     mean, _ = evaluate_policy(agent, PointEnv(), n_eval_episodes=1, warn=False)
     assert mean > -1.0 - 0.5  # 1 is lost on the way to the goal at 2
 
@@ -112,7 +129,9 @@ def test_same_seed_same_actions():
     config = CEMConfig(horizon=4, num_samples=20, num_elites=5)
     actions = []
     for seed in (0, 0, 1):
-        agent = PlanningAgent(model, CEM(model, DiscountedReturn(), config), seed=seed, exploration=0.3)
+        agent = PlanningAgent(
+            model, CEM(model, DiscountedReturn(), config), seed=seed, exploration=0.3
+        )
         first, state = agent.predict(np.zeros(1, np.float32))
         actions.append([first.item(), agent.predict(first, state)[0].item()])
     assert actions[0] == actions[1] != actions[2]
@@ -144,7 +163,9 @@ def test_exploration_is_left_out_when_deterministic():
 def test_exploration_keeps_box_actions_within_bounds():
     model = PointModel(goal=50.0)
     agent = PlanningAgent(
-        model, CEM(model, DiscountedReturn(), CEMConfig(num_samples=10, num_elites=2)), exploration=0.5
+        model,
+        CEM(model, DiscountedReturn(), CEMConfig(num_samples=10, num_elites=2)),
+        exploration=0.5,
     )
     actions, _ = agent.predict(np.zeros((100, 1), np.float32))
     assert actions.dtype == np.float32
@@ -155,7 +176,11 @@ def test_exploration_keeps_box_actions_within_bounds():
 @pytest.mark.parametrize(
     ("space", "planned", "executed"),
     [
-        (gym.spaces.Box(-0.1, 0.1, (1,), np.float64), [0.1, -0.1, 0.05], [0.1, -0.1, float(np.float32(0.05))]),
+        (
+            gym.spaces.Box(-0.1, 0.1, (1,), np.float64),
+            [0.1, -0.1, 0.05],
+            [0.1, -0.1, float(np.float32(0.05))],
+        ),
         (gym.spaces.Box(0, 5, (1,), np.int64), [2.9, 0.2, 5.0], [3, 0, 5]),
     ],
 )
@@ -180,7 +205,9 @@ class RememberingModel(Unrolled):
     def step(self, state, actions, generator=None):
         memory = state.hidden[0] + actions[:, None] + 1.0
         zeros = torch.zeros(len(actions))
-        return ModelState(state.observations, (memory,)), Prediction(state.observations, zeros, zeros)
+        return ModelState(state.observations, (memory,)), Prediction(
+            state.observations, zeros, zeros
+        )
 
 
 def test_a_model_with_memory_follows_the_real_episode():
@@ -189,7 +216,11 @@ def test_a_model_with_memory_follows_the_real_episode():
     _, state = agent.predict(seen)
     _, state = agent.predict(seen + 5.0, state)
     _, state = agent.predict(seen, state, np.array([False, True]))
-    assert [s.hidden[0].flatten().tolist() for s in planner.states] == [[0.0, 0.0], [1.0, 1.0], [2.0, 0.0]]
+    assert [s.hidden[0].flatten().tolist() for s in planner.states] == [
+        [0.0, 0.0],
+        [1.0, 1.0],
+        [2.0, 0.0],
+    ]
     assert planner.states[1].observations.flatten().tolist() == [5.0, 5.0]
 
 

@@ -28,10 +28,15 @@ class Adder:
 
 
 def test_box_candidates():
-    costs = PlanningCosts(Adder(spaces.Box(-1, 1, (1,), np.float32)), DiscountedReturn(discount=1.0))
+    costs = PlanningCosts(
+        Adder(spaces.Box(-1, 1, (1,), np.float32)), DiscountedReturn(discount=1.0)
+    )
     starts = torch.tensor([0.0, 2.0]).view(2, 1, 1).expand(2, 3, 1)
-    candidates = torch.tensor([[1.0, 0.0], [0.0, 0.0], [-5.0, 0.0]]).view(1, 3, 2, 1).expand(2, 3, 2, 1)
-    # from 0: to 1 and stay costs 0; stay costs 2; -5 is clipped to -1, 2 away twice. From 2: 3 -> 2 + 2, 1 + 1, 0.
+    candidates = (
+        torch.tensor([[1.0, 0.0], [0.0, 0.0], [-5.0, 0.0]]).view(1, 3, 2, 1).expand(2, 3, 2, 1)
+    )
+    # from 0: to 1 and stay costs 0; stay costs 2; -5 is clipped to -1, 2 away twice. From 2: 3 -> 2
+    # + 2, 1 + 1, 0.
     expected = torch.tensor([[0.0, 2.0, 4.0], [4.0, 2.0, 0.0]])
     assert torch.equal(costs.get_cost({"state": starts, "goal": starts}, candidates), expected)
     assert torch.equal(costs.criterion({"state": starts.numpy()}, candidates), expected)
@@ -42,7 +47,8 @@ def test_discrete_candidates_are_scores_of_actions():
     right, left = [0.0, 0.1, 0.9], [1.0, 0.0, 0.0]
     candidates = torch.tensor([[[right, left], [left, left]]])
     assert torch.equal(
-        costs.get_cost({"pixels": torch.zeros(1, 2, 1)}, candidates), torch.tensor([[0.0 + 1.0, 2.0 + 3.0]])
+        costs.get_cost({"pixels": torch.zeros(1, 2, 1)}, candidates),
+        torch.tensor([[0.0 + 1.0, 2.0 + 3.0]]),
     )
 
 

@@ -64,8 +64,13 @@ def test_rows_explore_about_alike_however_long_they_hold():
 
 
 def test_a_row_holds_one_action_and_a_dithering_row_draws_anew():
-    rows, generator = HeldRows(torch.tensor([1, 64]).repeat(500), 1000, 1.0), torch.Generator().manual_seed(0)
-    actions = torch.stack([rows.replace(torch.zeros(1000, dtype=torch.long), generator) for _ in range(50)])
+    rows, generator = (
+        HeldRows(torch.tensor([1, 64]).repeat(500), 1000, 1.0),
+        torch.Generator().manual_seed(0),
+    )
+    actions = torch.stack(
+        [rows.replace(torch.zeros(1000, dtype=torch.long), generator) for _ in range(50)]
+    )
     repeats = (actions[1:] == actions[:-1]).float().mean(0).view(500, 2).mean(0)
     assert repeats[0] < 0.01
     assert repeats[1] > 0.6

@@ -12,7 +12,10 @@ from wm_agents.planning.learning import LearningConfig, learn_to_plan, start_sta
 
 
 class CountingEnv(gym.Env):
-    """Observes [episode, time]; an episode ends by itself after 3 steps if the last action was 1, else after 5."""
+    """Observes [episode, time].
+
+    An episode ends by itself after 3 steps if the last action was 1, else after 5.
+    """
 
     observation_space = gym.spaces.Box(0.0, 1000.0, (2,))
 
@@ -31,7 +34,13 @@ class CountingEnv(gym.Env):
 
     def step(self, action):
         self.time += 1
-        return self.observation(), float(self.time), self.time >= 3 and bool(action == 1), self.time == 5, {}
+        return (
+            self.observation(),
+            float(self.time),
+            self.time >= 3 and bool(action == 1),
+            self.time == 5,
+            {},
+        )
 
 
 class AlwaysOne:
@@ -59,7 +68,9 @@ def test_experience_is_every_step_and_goes_on_between_calls():
     assert whole.rewards.tolist() == [1.0, 2.0, 3.0, 1.0, 2.0]
     assert env.seeds == [4, None]
     assert agent.states == [None, 7, None, None, 7]  # anew with each call and with each episode
-    assert torch.equal(start_states(whole), torch.tensor([[1.0, 0], [1, 1], [1, 2], [2, 0], [2, 1]]))
+    assert torch.equal(
+        start_states(whole), torch.tensor([[1.0, 0], [1, 1], [1, 2], [2, 0], [2, 1]])
+    )
 
 
 def test_random_experience_follows_the_seed():
@@ -115,7 +126,9 @@ def test_rounds_fit_plan_and_refit():
             from wm_agents.protocols import Rollout
 
             zeros = torch.zeros(actions.shape)
-            return Rollout(start.observations[:, None].repeat(1, actions.shape[1] + 1, 1), zeros, zeros)
+            return Rollout(
+                start.observations[:, None].repeat(1, actions.shape[1] + 1, 1), zeros, zeros
+            )
 
     def fit(trajectories, number):
         sizes.append((trajectories.num_steps, number))
@@ -159,10 +172,14 @@ def test_planners_are_made_by_name():
 
     lake = gym.make("FrozenLake-v1", is_slippery=False)
     walked = trajectories_of(lake, 200)
-    from analytic_models import GridModel
+    from tests.support.analytic_models import GridModel
 
-    assert isinstance(make_planner("breadth_first", GridModel(), walked, seed=0), BreadthFirstSearch)
-    made = make_planner("categorical_cem", GridModel(), walked, seed=0, value=lambda seen: seen[:, 0])
+    assert isinstance(
+        make_planner("breadth_first", GridModel(), walked, seed=0), BreadthFirstSearch
+    )
+    made = make_planner(
+        "categorical_cem", GridModel(), walked, seed=0, value=lambda seen: seen[:, 0]
+    )
     assert isinstance(made, CategoricalCEM)
     with pytest.raises(ConfigError, match="no planner 'guess'"):
         make_planner("guess", GridModel(), walked, seed=0)
@@ -171,17 +188,22 @@ def test_planners_are_made_by_name():
 
 
 @pytest.mark.parametrize(
-    "space", [gym.spaces.Discrete(3, start=1), gym.spaces.MultiDiscrete([2, 2]), gym.spaces.MultiBinary(2)]
+    "space",
+    [gym.spaces.Discrete(3, start=1), gym.spaces.MultiDiscrete([2, 2]), gym.spaces.MultiBinary(2)],
 )
 def test_spaces_that_no_planner_serves_are_refused_before_any_step(space):
     env = CountingEnv()
     env.action_space = space
     with pytest.raises(SpaceError, match="learn_to_plan"):
-        learn_to_plan(env, LearningConfig(max_real_steps=5), lambda *_: None, lambda *_: None, seed=0)
+        learn_to_plan(
+            env, LearningConfig(max_real_steps=5), lambda *_: None, lambda *_: None, seed=0
+        )
     env.observation_space, env.action_space = space, gym.spaces.Discrete(2)
     if not isinstance(space, gym.spaces.Discrete):
         with pytest.raises(SpaceError, match="wrap with FlattenObservation"):
-            learn_to_plan(env, LearningConfig(max_real_steps=5), lambda *_: None, lambda *_: None, seed=0)
+            learn_to_plan(
+                env, LearningConfig(max_real_steps=5), lambda *_: None, lambda *_: None, seed=0
+            )
     assert env.seeds == []
 
 
@@ -229,14 +251,15 @@ def test_an_environment_that_does_not_repeat_itself_is_refused():
 
 @pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
 def test_goals_of_the_default_searches_follow_the_unit_of_rewards(unit):
-    from analytic_models import GridModel
-
+    from tests.support.analytic_models import GridModel
     from wm_agents.planning.defaults import make_planner
-    from wm_agents.trajectories import Trajectories
+    from wm_envs.data.trajectories import Trajectories
 
     def walked(rewards):
         observations = np.arange(5, dtype=np.float32)[:, None]
-        return Trajectories.from_arrays(observations, np.zeros(4, np.int64), unit * np.array(rewards), [False] * 4)
+        return Trajectories.from_arrays(
+            observations, np.zeros(4, np.int64), unit * np.array(rewards), [False] * 4
+        )
 
     for rewards, goal in (([-1, -1, -1, 1], 0.0), ([0, 0, 0, 1], 0.5)):
         for name in ("breadth_first", "best_first"):
@@ -245,13 +268,17 @@ def test_goals_of_the_default_searches_follow_the_unit_of_rewards(unit):
         assert config.step_price == pytest.approx(0.01 * unit * (max(rewards) - min(rewards)))
 
 
-@pytest.mark.parametrize(("reward", "goal"), [(0.0, 0.5), (-1.0, -0.5), (-1e-4, -5e-5), (1e4, 1.5e4)])
+@pytest.mark.parametrize(
+    ("reward", "goal"), [(0.0, 0.5), (-1.0, -0.5), (-1e-4, -5e-5), (1e4, 1.5e4)]
+)
 def test_while_no_reward_stands_out_a_goal_is_above_in_the_same_unit(reward, goal):
     from wm_agents.planning.defaults import reward_to_reach
-    from wm_agents.trajectories import Trajectories
+    from wm_envs.data.trajectories import Trajectories
 
     observations = np.arange(5, dtype=np.float32)[:, None]
-    data = Trajectories.from_arrays(observations, np.zeros(4, np.int64), np.full(4, reward), [False] * 4)
+    data = Trajectories.from_arrays(
+        observations, np.zeros(4, np.int64), np.full(4, reward), [False] * 4
+    )
     assert reward_to_reach(data) == pytest.approx(goal)
 
 
@@ -259,18 +286,23 @@ def test_while_no_reward_stands_out_a_goal_is_above_in_the_same_unit(reward, goa
 def test_a_hoped_for_goal_counts_as_one_in_any_unit(reward):
     """What a token model hopes for while all rewards are the same has to be what the search takes for a goal."""
     from wm_agents.planning.defaults import reward_to_reach
-    from wm_agents.trajectories import Trajectories
     from wm_agents.world_models.outcomes import find_outcome
     from wm_agents.world_models.token import Steps
+    from wm_envs.data.trajectories import Trajectories
 
     before = np.array([[0, 3], [1, 3], [2, 3], [1, 3]])
     after = np.array([[1, 3], [2, 3], [1, 3], [0, 3]])
     copied = np.array([False, True])
-    outcome = find_outcome(np.full(4, reward), Steps(before, after, np.array([0, 0, 1, 1]), 2, copied), True, True)
+    outcome = find_outcome(
+        np.full(4, reward), Steps(before, after, np.array([0, 0, 1, 1]), 2, copied), True, True
+    )
     assert outcome is not None
     assert outcome.kind == "goal"
     data = Trajectories.from_arrays(
-        np.arange(5, dtype=np.float32)[:, None], np.zeros(4, np.int64), np.full(4, reward), [False] * 4
+        np.arange(5, dtype=np.float32)[:, None],
+        np.zeros(4, np.int64),
+        np.full(4, reward),
+        [False] * 4,
     )
     assert max(outcome.values) >= reward_to_reach(data) > reward
 

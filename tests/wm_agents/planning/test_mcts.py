@@ -2,8 +2,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from analytic_models import CodeModel, GridModel, PointModel
 
+from tests.support.analytic_models import CodeModel, GridModel, PointModel
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.planning import MCTS, DiscountedReturn, GoalReached, MCTSConfig
 from wm_agents.planning.mcts import Trees
@@ -17,7 +17,9 @@ def seeded() -> torch.Generator:
 
 def test_finds_the_code_for_a_batch():
     model = CodeModel((2, 0, 3))
-    planner = MCTS(model, DiscountedReturn(), MCTSConfig(num_simulations=60, rollout_horizon=2, num_rollouts=2))
+    planner = MCTS(
+        model, DiscountedReturn(), MCTSConfig(num_simulations=60, rollout_horizon=2, num_rollouts=2)
+    )
     plan = planner.plan(model.start(torch.tensor([[0.0], [1.0], [2.0]])), seeded())
     assert plan.actions[:, 0].tolist() == [2, 0, 3]
 
@@ -35,13 +37,21 @@ def test_model_steps_are_counted_exactly():
     config = MCTSConfig(num_simulations=10, rollout_horizon=3, num_rollouts=2)
     for value in (None, lambda observations: torch.zeros(len(observations))):
         model.num_steps = 0
-        plan = MCTS(model, DiscountedReturn(), config, value).plan(model.start(torch.zeros(2, 1)), seeded())
-        assert plan.num_model_steps == model.num_steps == (2 * 10 * (1 + 2 * 3) if value is None else 2 * 10)
+        plan = MCTS(model, DiscountedReturn(), config, value).plan(
+            model.start(torch.zeros(2, 1)), seeded()
+        )
+        assert (
+            plan.num_model_steps
+            == model.num_steps
+            == (2 * 10 * (1 + 2 * 3) if value is None else 2 * 10)
+        )
 
 
 def test_a_learned_value_guides_without_rollouts():
     model = GridModel(size=9, goal=(-1, -1))
-    planner = MCTS(model, DiscountedReturn(), MCTSConfig(num_simulations=30), lambda seen: seen[:, 1])
+    planner = MCTS(
+        model, DiscountedReturn(), MCTSConfig(num_simulations=30), lambda seen: seen[:, 1]
+    )
     assert planner.plan(model.start(torch.full((1, 2), 4.0)), seeded()).actions.tolist() == [[2]]
 
 
@@ -63,7 +73,10 @@ def test_values_are_discounted_and_stop_at_the_end():
     trees = Trees(1, 3, 2)
     trees.children[0, 0, 1], trees.children[0, 1, 0] = 1, 2
     trees.rewards[0, 0, 1], trees.rewards[0, 1, 0] = 1.0, 4.0
-    path = [(np.array([0]), np.array([1]), np.array([True])), (np.array([1]), np.array([0]), np.array([True]))]
+    path = [
+        (np.array([0]), np.array([1]), np.array([True])),
+        (np.array([1]), np.array([0]), np.array([True])),
+    ]
     trees.backup(path, np.array([8.0]), 0.5)
     assert trees.value_sums[0, 1, 0] == 4.0 + 0.5 * 8.0
     assert trees.value_sums[0, 0, 1] == 1.0 + 0.5 * 8.0
@@ -83,7 +96,10 @@ def test_unvisited_actions_are_tried_by_their_prior():
 
 def test_same_generator_same_plan():
     model = CodeModel((2, 0, 3))
-    plans = [MCTS(model, DiscountedReturn()).plan(model.start(torch.zeros(4, 1)), seeded()) for _ in range(2)]
+    plans = [
+        MCTS(model, DiscountedReturn()).plan(model.start(torch.zeros(4, 1)), seeded())
+        for _ in range(2)
+    ]
     assert torch.equal(plans[0].actions, plans[1].actions)
     assert torch.equal(plans[0].values, plans[1].values)
 
@@ -99,7 +115,10 @@ class Endless(Unrolled):
     """Pays 1 for every action, for ever: with discount 0.9 every state is worth 10."""
 
     def __init__(self):
-        self.observation_space, self.action_space = gym.spaces.Box(0, 9, (1,)), gym.spaces.Discrete(2)
+        self.observation_space, self.action_space = (
+            gym.spaces.Box(0, 9, (1,)),
+            gym.spaces.Discrete(2),
+        )
 
     def start(self, observations, hidden=()):
         return ModelState(observations)
@@ -132,13 +151,18 @@ class Pole(Unrolled):
 
 @pytest.mark.parametrize("value", [None, lambda seen: torch.zeros(len(seen))])
 def test_a_goal_is_reached_once_however_long_one_stays_there(value):
-    """From 0 the goals left of -1 are four steps of being there; the right one is nearer, and as good."""
+    """From 0 the goals left of -1 are four steps of being there.
+
+    The right one is nearer, and as good.
+    """
     objective = GoalReached(lambda seen: seen[:, 0] == 1.0, discount=0.9)
     planner = MCTS(Pole(), objective, MCTSConfig(num_simulations=60, rollout_horizon=6), value)
     plan = planner.plan(ModelState(torch.zeros(1, 1)), seeded())
     assert plan.actions.tolist() == [[1]]
     assert float(plan.values) <= 1.0 + 1e-6
-    at_goal = MCTS(Pole(), GoalReached(lambda seen: seen[:, 0] >= 1.0), MCTSConfig(num_simulations=60), value)
+    at_goal = MCTS(
+        Pole(), GoalReached(lambda seen: seen[:, 0] >= 1.0), MCTSConfig(num_simulations=60), value
+    )
     assert float(at_goal.plan(ModelState(torch.full((1, 1), 3.0)), seeded()).values) <= 1.0 + 1e-6
 
 

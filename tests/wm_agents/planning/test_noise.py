@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from wm_agents.planning.noise import Buffer, coloured_mixing, fill_normal, fill_uniform, smooth_mixing
+from wm_agents.planning.noise import (
+    Buffer,
+    coloured_mixing,
+    fill_normal,
+    fill_uniform,
+    smooth_mixing,
+)
 
 
 @pytest.mark.parametrize("horizon", [1, 2, 3, 8, 9, 30])

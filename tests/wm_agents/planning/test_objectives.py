@@ -1,7 +1,7 @@
 import pytest
 import torch
-from analytic_models import rollout_of
 
+from tests.support.analytic_models import rollout_of
 from wm_agents.errors import ConfigError
 from wm_agents.planning.objectives import DiscountedReturn, GoalReached, survival
 
@@ -19,12 +19,16 @@ def test_return_is_discounted():
 
 
 def test_termination_stops_reward_after_its_own_step():
-    value = DiscountedReturn(1.0)(rollout_of([[1.0, 2.0, 4.0]], terminations=[[0.0, 1.0, 0.0]]), ACTIONS)
+    value = DiscountedReturn(1.0)(
+        rollout_of([[1.0, 2.0, 4.0]], terminations=[[0.0, 1.0, 0.0]]), ACTIONS
+    )
     assert value.tolist() == [3.0]
 
 
 def test_likely_termination_weights_what_follows():
-    value = DiscountedReturn(1.0)(rollout_of([[1.0, 2.0, 4.0]], terminations=[[0.25, 0.5, 0.0]]), ACTIONS)
+    value = DiscountedReturn(1.0)(
+        rollout_of([[1.0, 2.0, 4.0]], terminations=[[0.25, 0.5, 0.0]]), ACTIONS
+    )
     assert value.tolist() == [1.0 + 0.75 * 2.0 + 0.375 * 4.0]
 
 
@@ -47,8 +51,12 @@ def test_disagreement_penalty_needs_an_ensemble():
 
 
 def test_reward_function_replaces_the_predicted_reward():
-    objective = DiscountedReturn(1.0, reward_function=lambda observations, actions: observations[:, 1:, 0] + actions)
-    assert objective(rollout_of([[9.0, 9.0, 9.0]]), torch.tensor([[0.0, 0.0, 10.0]])).tolist() == [1.0 + 2.0 + 13.0]
+    objective = DiscountedReturn(
+        1.0, reward_function=lambda observations, actions: observations[:, 1:, 0] + actions
+    )
+    assert objective(rollout_of([[9.0, 9.0, 9.0]]), torch.tensor([[0.0, 0.0, 10.0]])).tolist() == [
+        1.0 + 2.0 + 13.0
+    ]
 
 
 @pytest.mark.parametrize("discount", [0.0, 1.1, float("nan")])
@@ -61,7 +69,11 @@ def test_discount_is_checked(discount):
 
 def test_goal_is_worth_less_the_later_it_is_reached():
     goal = GoalReached(lambda observations: observations[:, 0] == 2.0, 0.5)
-    observations = [[[0.0], [2.0], [0.0], [2.0]], [[2.0], [1.0], [2.0], [2.0]], [[2.0], [0.0], [0.0], [0.0]]]
+    observations = [
+        [[0.0], [2.0], [0.0], [2.0]],
+        [[2.0], [1.0], [2.0], [2.0]],
+        [[2.0], [0.0], [0.0], [0.0]],
+    ]
     rollout = rollout_of([[0.0] * 3] * 3, observations=observations)
     assert goal(rollout, torch.zeros(3, 3)).tolist() == [1.0, 0.5, 0.0]
 

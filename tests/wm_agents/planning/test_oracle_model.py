@@ -35,7 +35,9 @@ def start(env) -> tuple[OracleModel, ModelState]:
     model = oracle_of(PUZZLE, env)
     state = env.unwrapped.clone_state()
     observation = env.unwrapped.restore_state(state)
-    return model, model.start(torch.as_tensor(observation[None]), model.hidden_of(np.stack([state])))
+    return model, model.start(
+        torch.as_tensor(observation[None]), model.hidden_of(np.stack([state]))
+    )
 
 
 def test_single_steps_are_the_environments_own(puzzle):
@@ -90,7 +92,9 @@ def test_what_the_oracle_cannot_do_is_said(puzzle):
     model = oracle_of(PUZZLE, puzzle, max_depth=2)
     with pytest.raises(ConfigError, match=r"expected states \[B\]"):
         model.hidden_of(puzzle.unwrapped.clone_state()[None, None])
-    state = ModelState(state.observations, model.hidden_of(np.stack([puzzle.unwrapped.clone_state()])))
+    state = ModelState(
+        state.observations, model.hidden_of(np.stack([puzzle.unwrapped.clone_state()]))
+    )
     for _ in range(2):
         state, _ = model.step(state, torch.tensor([0]))
     with pytest.raises(ConfigError, match="max_depth"):

@@ -6,8 +6,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from analytic_models import CodeModel, PointModel
 
+from tests.support.analytic_models import CodeModel, PointModel
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.planning import (
     CEM,
@@ -198,7 +198,9 @@ def test_all_values_infinite_still_gives_a_plan():
     class Broken(PointModel):
         def step(self, state, actions, generator=None):
             after, prediction = super().step(state, actions, generator)
-            return after, dataclasses.replace(prediction, rewards=torch.full_like(prediction.rewards, torch.nan))
+            return after, dataclasses.replace(
+                prediction, rewards=torch.full_like(prediction.rewards, torch.nan)
+            )
 
     for planner, config in CONTINUOUS:
         plan = planner(Broken(), DiscountedReturn(), config).plan(at(0.0), seeded())
@@ -206,7 +208,9 @@ def test_all_values_infinite_still_gives_a_plan():
 
 
 def test_icem_draws_fewer_samples_in_every_iteration():
-    config = ICEMConfig(num_samples=100, num_iterations=4, num_elites=10, sample_decay=2.0, kept_share=0.3)
+    config = ICEMConfig(
+        num_samples=100, num_iterations=4, num_elites=10, sample_decay=2.0, kept_share=0.3
+    )
     assert config.sample_counts == (100, 50, 25, 20)
     plan = ICEM(PointModel(), DiscountedReturn(), config).plan(at(0.0), seeded())
     assert plan.num_model_steps == (100 + 50 + 25 + 20 + 4 * 3 + 1) * config.horizon
@@ -214,7 +218,9 @@ def test_icem_draws_fewer_samples_in_every_iteration():
 
 def test_mppi_weights_follow_the_temperature():
     """Two finite samples one apart, at temperature 1: weights e to 1."""
-    planner = MPPI(PointModel(), DiscountedReturn(), MPPIConfig(temperature=1.0, is_temperature_relative=False))
+    planner = MPPI(
+        PointModel(), DiscountedReturn(), MPPIConfig(temperature=1.0, is_temperature_relative=False)
+    )
     weights = planner._weights(torch.tensor([[1.0, 0.0, -torch.inf]]))
     expected = torch.tensor([[torch.e, 1.0, 0.0]]) / (torch.e + 1.0)
     torch.testing.assert_close(weights, expected)
@@ -231,7 +237,8 @@ def test_categorical_candidates_repeat_actions():
     planner = CategoricalCEM(CodeModel((1,)), DiscountedReturn(), config)
     uniform = torch.full((1, 50, 4), 0.25)
     share = [
-        (a[:, :, 1:] == a[:, :, :-1]).float().mean() for a in (planner._draw(uniform, i, 500, seeded()) for i in (0, 1))
+        (a[:, :, 1:] == a[:, :, :-1]).float().mean()
+        for a in (planner._draw(uniform, i, 500, seeded()) for i in (0, 1))
     ]
     assert share[0] == pytest.approx(0.8 + 0.2 / 4, abs=0.01)
     assert share[1] == pytest.approx(0.4 + 0.6 / 4, abs=0.01)
@@ -242,7 +249,10 @@ def test_bfloat16_evaluates_the_model_in_lower_precision():
         def __init__(self):
             super().__init__()
             self.layer = torch.nn.Linear(2, 1)
-            self.observation_space, self.action_space = gym.spaces.Box(-9, 9, (1,)), gym.spaces.Box(-1, 1, (1,))
+            self.observation_space, self.action_space = (
+                gym.spaces.Box(-9, 9, (1,)),
+                gym.spaces.Box(-1, 1, (1,)),
+            )
             self.point, self.dtypes = PointModel(), set()
 
         def rollout(self, start, actions, generator=None):
@@ -282,7 +292,9 @@ def test_bfloat16_leaves_actions_and_returns_alone(planner, config):
     assert torch.equal(plans[0].actions, plans[1].actions)
     assert torch.equal(plans[0].values, plans[1].values)
     assert plans[0].actions.dtype == plans[0].values.dtype == torch.float32
-    action, _ = PlanningAgent(Fine(), planner(Fine(), DiscountedReturn(), low)).predict(np.zeros(1, np.float32))
+    action, _ = PlanningAgent(Fine(), planner(Fine(), DiscountedReturn(), low)).predict(
+        np.zeros(1, np.float32)
+    )
     assert action == pytest.approx(300.37, abs=0.25)
 
 
@@ -290,7 +302,9 @@ def test_bfloat16_leaves_the_probabilities_of_discrete_actions_alone():
     config = CategoricalCEMConfig(horizon=3, num_samples=60, precision="bfloat16")
     model = CodeModel((2, 0, 3))
     plans = [
-        CategoricalCEM(model, DiscountedReturn(), settings).plan(model.start(torch.zeros(1, 1)), seeded())
+        CategoricalCEM(model, DiscountedReturn(), settings).plan(
+            model.start(torch.zeros(1, 1)), seeded()
+        )
         for settings in (config, dataclasses.replace(config, precision="float32"))
     ]
     assert torch.equal(plans[0].actions, plans[1].actions)

@@ -3,8 +3,8 @@ import dataclasses
 import gymnasium as gym
 import pytest
 import torch
-from analytic_models import CodeModel, GridModel, PointModel
 
+from tests.support.analytic_models import CodeModel, GridModel, PointModel
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.planning import (
     BestFirstSearch,
@@ -107,7 +107,13 @@ def test_without_a_goal_the_best_total_is_taken_and_equals_are_drawn(make):
     planner = make(model, has_warm_start=False)
     generator = seeded()
     ends = {
-        tuple(follow(model, (0, 0), planner.plan(model.start(torch.zeros(1, 2)), generator).actions[0].tolist()))
+        tuple(
+            follow(
+                model,
+                (0, 0),
+                planner.plan(model.start(torch.zeros(1, 2)), generator).actions[0].tolist(),
+            )
+        )
         for _ in range(40)
     }
     assert len(ends) > 3  # it wanders
@@ -131,9 +137,14 @@ def test_depth_is_limited(make):
 
 
 def test_breadth_first_reaches_each_state_once():
-    """All 25 states but the goal's row of discovery: 4 steps from each of the states that are expanded."""
+    """All 25 states but the goal's row of discovery.
+
+    4 steps from each of the states that are expanded.
+    """
     model = GridModel(goal=(-1, -1))
-    plan = BreadthFirstSearch(model, DiscountedReturn()).plan(model.start(torch.zeros(1, 2)), seeded())
+    plan = BreadthFirstSearch(model, DiscountedReturn()).plan(
+        model.start(torch.zeros(1, 2)), seeded()
+    )
     assert plan.num_model_steps == 25 * 4
 
 
@@ -147,7 +158,9 @@ def test_an_estimate_leads_best_first_straight_to_the_goal():
     informed = BestFirstSearch(model, DiscountedReturn(), config, estimate).plan(
         model.start(torch.zeros(1, 2)), seeded()
     )
-    blind = BreadthFirstSearch(model, DiscountedReturn()).plan(model.start(torch.zeros(1, 2)), seeded())
+    blind = BreadthFirstSearch(model, DiscountedReturn()).plan(
+        model.start(torch.zeros(1, 2)), seeded()
+    )
     assert informed.actions[0].tolist() == [0] * 29 == blind.actions[0].tolist()
     assert informed.num_model_steps < blind.num_model_steps / 5
 
@@ -164,7 +177,8 @@ def test_box_actions_are_refused():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"max_depth": 0}, {"max_nodes": 0}, {"resolution": 0.0}, {"resolution": float("nan")}]
+    "changes",
+    [{"max_depth": 0}, {"max_nodes": 0}, {"resolution": 0.0}, {"resolution": float("nan")}],
 )
 def test_settings_that_cannot_work_are_refused(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
@@ -173,15 +187,18 @@ def test_settings_that_cannot_work_are_refused(changes):
 
 def test_rewards_along_the_way_add_up():
     model = CodeModel((1, 2, 3))
-    plan = BreadthFirstSearch(model, DiscountedReturn(), SearchConfig(goal_value=2.0, max_depth=3)).plan(
-        model.start(torch.zeros(1, 1)), seeded()
-    )
+    plan = BreadthFirstSearch(
+        model, DiscountedReturn(), SearchConfig(goal_value=2.0, max_depth=3)
+    ).plan(model.start(torch.zeros(1, 1)), seeded())
     assert plan.values.item() <= 3.0
 
 
 @pytest.mark.parametrize("make", SEARCHES)
 def test_a_terminal_value_is_no_step_towards_a_goal(make):
-    """Only the step into the far corner pays; what each state is said to be worth is not counted on the way."""
+    """Only the step into the far corner pays.
+
+    What each state is said to be worth is not counted on the way.
+    """
     objective = DiscountedReturn(terminal_value=lambda seen: torch.full((len(seen),), 5.0))
     model = GridModel()
     plan = make(model, objective).plan(model.start(torch.zeros(1, 2)), seeded())
@@ -191,7 +208,10 @@ def test_a_terminal_value_is_no_step_towards_a_goal(make):
 
 @pytest.mark.parametrize("make", SEARCHES)
 def test_a_followed_plan_is_worth_what_is_left_of_it(make):
-    """Every step costs 1 and the last pays 10 beside: four steps are worth 7, the three that are left 8, and so on."""
+    """Every step costs 1 and the last pays 10 beside.
+
+    Four steps are worth 7, the three that are left 8, and so on.
+    """
 
     class Toll(GridModel):
         def step(self, state, actions, generator=None):
@@ -208,7 +228,10 @@ def test_a_followed_plan_is_worth_what_is_left_of_it(make):
 
 
 class TwoWays(Unrolled):
-    """Action 0 ends the episode at 0, action 1 goes on; both are seen as 1, from where every step is rewarded."""
+    """Action 0 ends the episode at 0, action 1 goes on.
+
+    Both are seen as 1, from where every step is rewarded.
+    """
 
     observation_space, action_space = gym.spaces.Box(0, 9, (1,)), gym.spaces.Discrete(2)
 
@@ -233,14 +256,19 @@ def test_an_ended_state_does_not_hide_the_one_that_goes_on(make, goal_value):
 
 
 class Lane(TwoWays):
-    """Actions 0 and 1 move left and right; the reward is a small share of the place to the right of 0."""
+    """Actions 0 and 1 move left and right.
+
+    The reward is a small share of the place to the right of 0.
+    """
 
     def __init__(self, unit):
         self.unit = unit
 
     def step(self, state, actions, generator=None):
         after = (state.observations[:, 0] + 2.0 * actions - 1).clamp(-2, 2)
-        return ModelState(after[:, None]), Prediction(after[:, None], self.unit * after, torch.zeros(len(after)))
+        return ModelState(after[:, None]), Prediction(
+            after[:, None], self.unit * after, torch.zeros(len(after))
+        )
 
 
 @pytest.mark.parametrize("make", SEARCHES)
@@ -263,7 +291,9 @@ class Closest:
 
 @pytest.mark.parametrize("make", SEARCHES)
 def test_a_maximum_is_not_added_up(make):
-    plan = make(Lane(1.0), Closest(), goal_value=2.0, max_depth=3).plan(ModelState(torch.full((1, 1), -2.0)), seeded())
+    plan = make(Lane(1.0), Closest(), goal_value=2.0, max_depth=3).plan(
+        ModelState(torch.full((1, 1), -2.0)), seeded()
+    )
     assert plan.values.tolist() == [1.0]
     assert plan.actions[0].tolist() == [1, 1, 1]
 
@@ -271,7 +301,9 @@ def test_a_maximum_is_not_added_up(make):
 @pytest.mark.parametrize("make", SEARCHES)
 def test_an_objective_whose_steps_do_not_add_up_is_refused(make):
     with pytest.raises(ConfigError, match="is_maximum = True"):
-        make(Lane(1.0), lambda rollout, actions: rollout.rewards.amax(1)).plan(ModelState(torch.zeros(1, 1)), seeded())
+        make(Lane(1.0), lambda rollout, actions: rollout.rewards.amax(1)).plan(
+            ModelState(torch.zeros(1, 1)), seeded()
+        )
     plan = make(Lane(1.0), lambda rollout, actions: rollout.rewards.sum(1)).plan(
         ModelState(torch.zeros(1, 1)), seeded()
     )

@@ -3,8 +3,8 @@ import dataclasses
 import gymnasium as gym
 import pytest
 import torch
-from analytic_models import GridModel, PointModel
 
+from tests.support.analytic_models import GridModel, PointModel
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.planning import CategoricalCEM, CategoricalCEMConfig, DiscountedReturn
 from wm_agents.planning.value import ValueConfig, ValueIteration
@@ -12,7 +12,13 @@ from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.unrolling import Unrolled
 
 SMALL = ValueConfig(
-    discount=0.8, hidden_size=32, num_rounds=1, num_updates=800, num_branches=8, branch_length=5, slip=0.0
+    discount=0.8,
+    hidden_size=32,
+    num_rounds=1,
+    num_updates=800,
+    num_branches=8,
+    branch_length=5,
+    slip=0.0,
 )
 
 
@@ -21,7 +27,9 @@ class EndingGrid(GridModel):
 
     def step(self, state, actions, generator=None):
         after, prediction = super().step(state, actions, generator)
-        return after, type(prediction)(prediction.observations, prediction.rewards, prediction.rewards.clamp_min(0.0))
+        return after, type(prediction)(
+            prediction.observations, prediction.rewards, prediction.rewards.clamp_min(0.0)
+        )
 
 
 def all_cells(size: int) -> torch.Tensor:
@@ -33,7 +41,9 @@ def test_values_fall_with_the_distance_to_the_goal():
     value = ValueIteration(EndingGrid(size=4, goal=(3, 3)), SMALL).fit(cells)
     distance = (3.0 - cells).sum(1)
     is_open = distance > 0  # nothing follows after the goal
-    torch.testing.assert_close(value(cells)[is_open], 0.8 ** (distance[is_open] - 1), atol=0.08, rtol=0)
+    torch.testing.assert_close(
+        value(cells)[is_open], 0.8 ** (distance[is_open] - 1), atol=0.08, rtol=0
+    )
 
 
 def test_a_planner_sees_past_its_horizon():
@@ -48,7 +58,10 @@ def test_a_planner_sees_past_its_horizon():
 def test_same_seed_same_values_and_no_trace_in_the_global_generator():
     before = torch.random.get_rng_state()
     config = ValueConfig(num_rounds=1, num_updates=3, num_branches=2, branch_length=2)
-    fitted = [ValueIteration(GridModel(), config, seed=s).fit(all_cells(5))(all_cells(5)) for s in (1, 1, 2)]
+    fitted = [
+        ValueIteration(GridModel(), config, seed=s).fit(all_cells(5))(all_cells(5))
+        for s in (1, 1, 2)
+    ]
     assert torch.equal(fitted[0], fitted[1])
     assert not torch.equal(fitted[0], fitted[2])
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -63,13 +76,16 @@ def test_box_actions_are_drawn_within_bounds_and_extremes_are_among_them():
 
 
 def test_reward_function_replaces_the_models():
-    iteration = ValueIteration(PointModel(), SMALL, reward_function=lambda seen, actions: seen[:, 1:, 0])
+    iteration = ValueIteration(
+        PointModel(), SMALL, reward_function=lambda seen, actions: seen[:, 1:, 0]
+    )
     options = iteration._imagine(torch.tensor([[3.0]]))
     torch.testing.assert_close(options.rewards, options.after[:, :, 0])
 
 
 @pytest.mark.parametrize(
-    "changes", [{"discount": 1.0}, {"num_updates": 0}, {"exploration": -0.1}, {"num_drawn_actions": 0}]
+    "changes",
+    [{"discount": 1.0}, {"num_updates": 0}, {"exploration": -0.1}, {"num_drawn_actions": 0}],
 )
 def test_settings_that_cannot_work_are_refused(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
@@ -85,7 +101,12 @@ def test_actions_that_do_not_count_from_zero_are_refused():
 
 def test_a_single_state_is_enough():
     config = ValueConfig(num_rounds=1, num_updates=3, num_branches=2, branch_length=2)
-    assert ValueIteration(GridModel(), config).fit(torch.zeros(1, 2))(torch.zeros(2, 2)).isfinite().all()
+    assert (
+        ValueIteration(GridModel(), config)
+        .fit(torch.zeros(1, 2))(torch.zeros(2, 2))
+        .isfinite()
+        .all()
+    )
 
 
 def test_slip_makes_the_neighbourhood_of_a_danger_worth_less():
@@ -95,7 +116,13 @@ def test_slip_makes_the_neighbourhood_of_a_danger_worth_less():
     gaps = []
     for slip in (0.0, 0.3):
         config = ValueConfig(
-            discount=0.8, hidden_size=32, num_rounds=1, num_updates=600, num_branches=8, branch_length=5, slip=slip
+            discount=0.8,
+            hidden_size=32,
+            num_rounds=1,
+            num_updates=600,
+            num_branches=8,
+            branch_length=5,
+            slip=slip,
         )
         value = ValueIteration(GridModel(goal=(-1, -1), pit=(0, 0)), config).fit(cells)
         gaps.append(float(value(far) - value(near)))
@@ -104,7 +131,10 @@ def test_slip_makes_the_neighbourhood_of_a_danger_worth_less():
 
 def test_the_cautious_shun_what_nobody_has_seen():
     """Only the lower left was visited, and what lies beyond may be a cliff for all that the model knows."""
-    seen, unseen = torch.tensor([[0.0, 0.0], [2.0, 2.0], [1.0, 2.0]]), torch.tensor([[3.0, 0.0], [0.0, 2.5]])
+    seen, unseen = (
+        torch.tensor([[0.0, 0.0], [2.0, 2.0], [1.0, 2.0]]),
+        torch.tensor([[3.0, 0.0], [0.0, 2.5]]),
+    )
     values = {}
     for is_cautious in (False, True):
         config = dataclasses.replace(SMALL, num_updates=50, is_cautious=is_cautious)
@@ -115,7 +145,10 @@ def test_the_cautious_shun_what_nobody_has_seen():
 
 
 class Line(Unrolled):
-    """Five places; the last step right terminates with `goal`, every other step is rewarded with `step_reward`."""
+    """Five places.
+
+    The last step right terminates with `goal`, every other step is rewarded with `step_reward`.
+    """
 
     observation_space, action_space = gym.spaces.Box(0, 5, (1,)), gym.spaces.Discrete(2)
 
@@ -134,7 +167,8 @@ class Line(Unrolled):
 
 @pytest.mark.parametrize("is_cautious", [True, False])
 @pytest.mark.parametrize(
-    ("goal", "step_reward"), [(1.0, 0.0), (1e-4, 0.0), (1e4, 0.0), (-1e-4, -1e-4), (0.0, -1e4), (1e-9, -1e-9)]
+    ("goal", "step_reward"),
+    [(1.0, 0.0), (1e-4, 0.0), (1e4, 0.0), (-1e-4, -1e-4), (0.0, -1e4), (1e-9, -1e-9)],
 )
 def test_values_have_the_unit_and_the_sign_of_the_rewards(goal, step_reward, is_cautious):
     config = dataclasses.replace(SMALL, num_rounds=2, num_updates=400, is_cautious=is_cautious)
@@ -156,6 +190,8 @@ def test_without_any_reward_all_values_are_zero_and_the_unseen_is_still_shunned(
 
 def test_rewards_that_are_met_later_widen_the_bounds():
     """Nothing is rewarded around the starts; what the branches find beyond must not be cut off."""
-    config = dataclasses.replace(SMALL, num_rounds=3, num_updates=200, exploration=1.0, branch_length=40)
+    config = dataclasses.replace(
+        SMALL, num_rounds=3, num_updates=200, exploration=1.0, branch_length=40
+    )
     value = ValueIteration(Line(3.0, 0.0), config).fit(torch.zeros(10, 1))
     assert float(value(torch.tensor([[4.0]]))) > 2.0

@@ -11,8 +11,8 @@ from stable_baselines3 import A2C, PPO
 
 import wm_envs  # noqa: F401
 from wm_agents.errors import CheckpointError, ConfigError
-from wm_agents.reinforce import Reinforce, ReinforceConfig
-from wm_agents.sequence_model import NetworkConfig
+from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
+from wm_agents.policy_gradient.sequence_model import NetworkConfig
 from wm_agents.training.cards import Card, load_policy_weights, save_with_card, write_card
 from wm_agents.world_models import DeterministicModel
 
@@ -31,11 +31,15 @@ def header_of(folder):
     """The header, read as what it is: one JSON value for each key."""
     text = (folder / "README.md").read_text(encoding="utf-8")
     _, header, body = text.split("---\n", 2)
-    return {line.split(": ", 1)[0]: json.loads(line.split(": ", 1)[1]) for line in header.splitlines()}, body
+    return {
+        line.split(": ", 1)[0]: json.loads(line.split(": ", 1)[1]) for line in header.splitlines()
+    }, body
 
 
 def test_the_folder_holds_all_of_it(tmp_path):
-    agent = Reinforce(ENV_ID, ReinforceConfig(network=NetworkConfig(), episodes_per_update=8), seed=3)
+    agent = Reinforce(
+        ENV_ID, ReinforceConfig(network=NetworkConfig(), episodes_per_update=8), seed=3
+    )
     save_with_card(agent, tmp_path / "new", CARD)
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
         "README.md",
@@ -45,8 +49,11 @@ def test_the_folder_holds_all_of_it(tmp_path):
     facts = json.loads((tmp_path / "new" / "config.json").read_text(encoding="utf-8"))
     assert facts["scores"] == {"success_rate": 0.25, "mean_return": None}
     assert facts["checkpoint"]["config"]["episodes_per_update"] == 8
-    assert facts["class"] == "wm_agents.reinforce.Reinforce"
-    assert facts["sha256"] == hashlib.sha256((tmp_path / "new" / "model.safetensors").read_bytes()).hexdigest()
+    assert facts["class"] == "wm_agents.policy_gradient.reinforce.Reinforce"
+    assert (
+        facts["sha256"]
+        == hashlib.sha256((tmp_path / "new" / "model.safetensors").read_bytes()).hexdigest()
+    )
     header, body = header_of(tmp_path / "new")
     assert header["library_name"] == "wm-suite"
     assert ENV_ID in header["tags"]
@@ -74,19 +81,32 @@ def test_world_models_have_cards_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
     exec(header_of(tmp_path)[1].split("```python\n")[1].split("```")[0], names)
-    assert all(torch.equal(a, b) for a, b in zip(names["model"].parameters(), model.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(names["model"].parameters(), model.parameters(), strict=True)
+    )
 
 
 def test_stable_baselines_weights_come_back_without_a_pickle(tmp_path):
     def make(seed, **options):
-        return PPO("MlpPolicy", gym.make(ENV_ID), seed=seed, n_steps=8, batch_size=8, device="cpu", **options)
+        return PPO(
+            "MlpPolicy",
+            gym.make(ENV_ID),
+            seed=seed,
+            n_steps=8,
+            batch_size=8,
+            device="cpu",
+            **options,
+        )
 
     agent = make(1)
     save_with_card(agent, tmp_path, CARD)
     other = make(2)
     load_policy_weights(other, tmp_path)
     rows = np.eye(8, dtype=np.float32)[:, : agent.observation_space.shape[0]]
-    assert np.array_equal(agent.predict(rows, deterministic=True)[0], other.predict(rows, deterministic=True)[0])
+    assert np.array_equal(
+        agent.predict(rows, deterministic=True)[0], other.predict(rows, deterministic=True)[0]
+    )
     for name, tensor in agent.policy.state_dict().items():
         assert torch.equal(tensor, other.policy.state_dict()[name])
     small = make(2, policy_kwargs={"net_arch": [4]})
@@ -107,7 +127,9 @@ def test_what_cannot_be_written_is_one_error(tmp_path):
 
 
 def test_a_card_needs_the_weights_that_it_describes(tmp_path):
-    agent = Reinforce(ENV_ID, ReinforceConfig(network=NetworkConfig(), episodes_per_update=8), seed=3)
+    agent = Reinforce(
+        ENV_ID, ReinforceConfig(network=NetworkConfig(), episodes_per_update=8), seed=3
+    )
     with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         write_card(agent, tmp_path, CARD)
     assert not list(tmp_path.iterdir())

@@ -18,8 +18,15 @@ from wm_agents.errors import CheckpointError
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).parents[3]
-TENSORS = {"weight": torch.tensor([[1.5, -0.0], [float("nan"), float("inf")]]), "count": torch.tensor(7)}
-METADATA = {"kind": "test", "note": 'a "quoted" \u00e9', "nested": {"sha256": "0" * 64, "list": [1, 2.5, None, True]}}
+TENSORS = {
+    "weight": torch.tensor([[1.5, -0.0], [float("nan"), float("inf")]]),
+    "count": torch.tensor(7),
+}
+METADATA = {
+    "kind": "test",
+    "note": 'a "quoted" \u00e9',
+    "nested": {"sha256": "0" * 64, "list": [1, 2.5, None, True]},
+}
 
 
 def names(directory):
@@ -48,15 +55,26 @@ def test_any_safetensors_tool_reads_it(tmp_path):
 
 def test_equal_contents_give_equal_files(tmp_path):
     one = save_checkpoint(tmp_path / "a", TENSORS, METADATA).read_bytes()
-    assert save_checkpoint(tmp_path / "b", dict(reversed(TENSORS.items())), METADATA).read_bytes() == one
+    assert (
+        save_checkpoint(tmp_path / "b", dict(reversed(TENSORS.items())), METADATA).read_bytes()
+        == one
+    )
 
 
 def test_views_tied_weights_and_empty_sets_are_stored(tmp_path):
     whole = torch.arange(12.0).reshape(3, 4)
-    tensors = {"whole": whole, "tied": whole, "transposed": whole.T, "part": whole[1], "empty": torch.zeros(0, 3)}
+    tensors = {
+        "whole": whole,
+        "tied": whole,
+        "transposed": whole.T,
+        "part": whole[1],
+        "empty": torch.zeros(0, 3),
+    }
     loaded = load_checkpoint(save_checkpoint(tmp_path / "a", tensors, {})).tensors
     assert all(loaded[name].equal(tensor) for name, tensor in tensors.items())
-    assert load_checkpoint(save_checkpoint(tmp_path / "b", {}, {"only": "text"})).metadata == {"only": "text"}
+    assert load_checkpoint(save_checkpoint(tmp_path / "b", {}, {"only": "text"})).metadata == {
+        "only": "text"
+    }
 
 
 def test_truncation_at_every_byte_is_found(tmp_path):
@@ -156,7 +174,10 @@ def file_size_limit(num_bytes):
 def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(limit, tmp_path):
     path = save_checkpoint(tmp_path / "a", TENSORS, METADATA)
     before = path.read_bytes()
-    with file_size_limit(limit), pytest.raises(CheckpointError, match=r"cannot write checkpoint .*unchanged"):
+    with (
+        file_size_limit(limit),
+        pytest.raises(CheckpointError, match=r"cannot write checkpoint .*unchanged"),
+    ):
         save_checkpoint(path, {"large": torch.zeros(10_000)}, {})
     assert path.read_bytes() == before
     assert names(tmp_path) == ["a"]
@@ -181,7 +202,8 @@ def test_an_interrupt_leaves_no_temporary(tmp_path, monkeypatch):
     assert names(tmp_path) == []
 
 
-# A child is killed at each file operation of a save in turn; what it leaves must be the old or the new checkpoint.
+# A child is killed at each file operation of a save in turn; what it leaves must be the old or the
+# new checkpoint.
 KILL_SCRIPT = """
 import os, signal, sys, builtins
 import torch
@@ -285,7 +307,8 @@ def test_a_damaged_newest_is_passed_over_aloud_and_replaced_on_the_way(tmp_path)
     resumed = CheckpointManager(tmp_path, keep=1, kind="test")
     with pytest.warns(RuntimeWarning, match=r"using the older checkpoint .*000002.*000003"):
         assert resumed.latest().metadata["step"] == 2
-    # The damaged file of a later step neither blocks the next save nor pushes it out, even when one is kept.
+    # The damaged file of a later step neither blocks the next save nor pushes it out, even when one
+    # is kept.
     resumed.save(2, {"a": torch.zeros(1)}, {})
     assert 2 in steps_in(resumed)
     resumed.save(3, {"a": torch.ones(1)}, {})
@@ -339,7 +362,10 @@ def test_two_runs_in_one_folder_do_not_replace_each_other(tmp_path):
     assert second.latest() is None
     first.save(1, {"a": torch.zeros(1)}, {})
     second.save(1, {"a": torch.ones(1)}, {})
-    with pytest.raises(CheckpointError, match=r"another run in .* has written step_000000000001.safetensors meanwhile"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"another run in .* has written step_000000000001.safetensors meanwhile",
+    ):
         first.save(2, {"a": torch.zeros(1)}, {})
     second.save(2, {"a": torch.ones(1)}, {})
     with pytest.raises(CheckpointError, match=r"another run in .* has written step_000000000002"):
@@ -366,7 +392,10 @@ def test_folders_with_the_names_of_files_do_not_stop_a_run(tmp_path):
     (tmp_path / ".step_000000000002.safetensors.7.tmp").mkdir()
     (tmp_path / "step_000000000001.safetensors").mkdir()
     manager = CheckpointManager(tmp_path, keep=1)
-    with pytest.warns(RuntimeWarning, match=r"cannot delete the old .*step_000000000001.safetensors: Is a directory"):
+    with pytest.warns(
+        RuntimeWarning,
+        match=r"cannot delete the old .*step_000000000001.safetensors: Is a directory",
+    ):
         manager.save(2, {"a": torch.zeros(1)}, {})
     manager.save(3, {"a": torch.ones(1)}, {})
     assert steps_in(manager) == [1, 3]
@@ -381,5 +410,7 @@ def test_what_could_not_be_saved_is_said_before_training(setting, tmp_path):
 def test_the_setting_that_differs_is_named_within_a_configuration(tmp_path):
     manager = CheckpointManager(tmp_path)
     manager.save_state(1, {}, {"config": {"network": {"width": 8, "depth": 2}, "seed": 1}})
-    with pytest.raises(CheckpointError, match=r"a run with config.network.width=8, this one has 16; repeat"):
+    with pytest.raises(
+        CheckpointError, match=r"a run with config.network.width=8, this one has 16; repeat"
+    ):
         manager.latest_state({"config": {"network": {"width": 16, "depth": 2}, "seed": 1}})

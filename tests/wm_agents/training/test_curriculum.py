@@ -53,10 +53,14 @@ def test_episodes_of_other_levels_and_unfinished_ones_do_not_count():
     curriculum.record([[True, True], [True, True]], played_levels=[[0, 0], [0, -1]])
     assert curriculum.level_indices.tolist() == [1, 0]
     # Two stragglers of level 0 finish after seed 0 has advanced.
-    assert not curriculum.record([[True, True], [False, False]], played_levels=[[0, 0], [1, 2]]).any()
+    assert not curriculum.record(
+        [[True, True], [False, False]], played_levels=[[0, 0], [1, 2]]
+    ).any()
     assert np.isnan(curriculum.success_rates[0])
     assert curriculum.success_rates[1] == 1.0
-    assert curriculum.record([[True, True], [True, True]], played_levels=[[1, 1], [0, -1]]).tolist() == [True, True]
+    assert curriculum.record(
+        [[True, True], [True, True]], played_levels=[[1, 1], [0, -1]]
+    ).tolist() == [True, True]
 
 
 def test_mastery_is_counted_exactly():
@@ -113,7 +117,9 @@ def test_a_state_that_does_not_fit_is_refused(change):
     assert curriculum.state_dict() == before
 
 
-@pytest.mark.parametrize("change", [{"levels": []}, {"window": 0}, {"mastery": 0}, {"mastery": 1.1}, {"num_seeds": 0}])
+@pytest.mark.parametrize(
+    "change", [{"levels": []}, {"window": 0}, {"mastery": 0}, {"mastery": 1.1}, {"num_seeds": 0}]
+)
 def test_bad_settings_are_named(change):
     with pytest.raises(ConfigError, match="Curriculum of"):
         Curriculum(**({"levels": [1]} | change))

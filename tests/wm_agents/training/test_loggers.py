@@ -68,7 +68,10 @@ def test_jsonl_records_and_appends(tmp_path):
         assert path.read_text() == '{"step": 1, "loss": 0.1, "b": 2.0}\n'
     with JSONLLogger(path) as logger:
         logger.log(2, {"loss": math.nan, "b": -math.inf})
-    assert list(read_jsonl(path)) == [{"step": 1, "loss": 0.1, "b": 2.0}, {"step": 2, "loss": None, "b": None}]
+    assert list(read_jsonl(path)) == [
+        {"step": 1, "loss": 0.1, "b": 2.0},
+        {"step": 2, "loss": None, "b": None},
+    ]
 
 
 def test_jsonl_repairs_a_line_cut_anywhere(tmp_path):
@@ -99,7 +102,9 @@ def test_a_resumed_jsonl_equals_an_uninterrupted_one(tmp_path):
     assert (tmp_path / "killed").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
-@pytest.mark.parametrize("content", [b"my notes", b"my notes\n", b'{"step": 1}\n{"other": 2}\n', b"[1]\n", b"\x00"])
+@pytest.mark.parametrize(
+    "content", [b"my notes", b"my notes\n", b'{"step": 1}\n{"other": 2}\n', b"[1]\n", b"\x00"]
+)
 def test_a_foreign_file_is_refused_and_left_alone(content, tmp_path):
     path = tmp_path / "notes"
     path.write_bytes(content)
@@ -129,13 +134,18 @@ def test_an_unwritable_file_is_named(tmp_path):
     ],
 )
 def test_bad_metrics_are_named_and_not_written(step, metrics, message, tmp_path):
-    with JSONLLogger(tmp_path / "metrics.jsonl") as logger, pytest.raises(ConfigError, match=message):
+    with (
+        JSONLLogger(tmp_path / "metrics.jsonl") as logger,
+        pytest.raises(ConfigError, match=message),
+    ):
         logger.log(step, metrics)
     assert (tmp_path / "metrics.jsonl").read_bytes() == b""
 
 
 def test_tensorboard_files_hold_the_scalars(tmp_path):
-    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    event_accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator"
+    )
     with TensorBoardLogger(tmp_path) as logger:
         logger.log(1, {"loss": 0.5})
         logger.log(2, {"loss": 0.25})
@@ -148,7 +158,8 @@ def test_tensorboard_files_hold_the_scalars(tmp_path):
 def test_wandb_gets_run_and_metrics(monkeypatch):
     calls = []
     run = types.SimpleNamespace(
-        log=lambda metrics, step: calls.append((step, metrics)), finish=lambda: calls.append("finished")
+        log=lambda metrics, step: calls.append((step, metrics)),
+        finish=lambda: calls.append("finished"),
     )
     fake = types.ModuleType("wandb")
     fake.init = lambda **arguments: calls.append(arguments) or run
@@ -194,10 +205,14 @@ def test_all_satisfy_the_protocol(tmp_path):
 
 
 def test_run_directories_are_named_and_never_shared(tmp_path):
-    first = run_directory("wm/RuleRecall-v0", "my ablation", 7, root=tmp_path / "runs", timestamp=1700000000.9)
+    first = run_directory(
+        "wm/RuleRecall-v0", "my ablation", 7, root=tmp_path / "runs", timestamp=1700000000.9
+    )
     assert first == tmp_path / "runs" / "wm-RuleRecall-v0__my-ablation__7__1700000000"
     assert first.is_dir()
-    second = run_directory("wm/RuleRecall-v0", "my ablation", 7, root=tmp_path / "runs", timestamp=1700000000.1)
+    second = run_directory(
+        "wm/RuleRecall-v0", "my ablation", 7, root=tmp_path / "runs", timestamp=1700000000.1
+    )
     assert second.name == first.name + "-2"
 
 

@@ -29,6 +29,12 @@ def test_what_has_no_minimum_is_refused():
     with pytest.raises(ConvergenceError, match="downhill did not converge in 200"):
         minimize_convex(downhill, np.zeros((1, 1)), "downhill")
     with pytest.raises(ConvergenceError, match="no single solution"):
-        minimize_convex(lambda x: (x[:, 0], np.ones((1, 2)), np.zeros((1, 2, 2))), np.zeros((1, 2)), "flat")
+        minimize_convex(
+            lambda x: (x[:, 0], np.ones((1, 2)), np.zeros((1, 2, 2))), np.zeros((1, 2)), "flat"
+        )
     with pytest.raises(ConvergenceError, match="not finite"):
-        minimize_convex(lambda x: (x[:, 0], np.full((1, 1), np.nan), np.ones((1, 1, 1))), np.zeros((1, 1)), "broken")
+        minimize_convex(
+            lambda x: (x[:, 0], np.full((1, 1), np.nan), np.ones((1, 1, 1))),
+            np.zeros((1, 1)),
+            "broken",
+        )

@@ -29,7 +29,9 @@ def assert_same(one, other):
             assert_same(left, right)
     elif isinstance(one, torch.Tensor):
         assert (one.dtype, one.shape) == (other.dtype, other.shape)
-        left, right = (tensor.resolve_conj().reshape(-1).view(torch.uint8) for tensor in (one, other))
+        left, right = (
+            tensor.resolve_conj().reshape(-1).view(torch.uint8) for tensor in (one, other)
+        )
         assert left.equal(right)
     elif isinstance(one, np.ndarray | np.generic):
         assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes())
@@ -42,7 +44,21 @@ def assert_same(one, other):
 def test_every_type_survives_exactly():
     negative_nan = struct.unpack(">d", bytes.fromhex("fff8000000000123"))[0]
     state = {
-        "plain": [None, True, False, 0, 1, -1, "text", "", "\u00e9\u2028\x00", 0.1, -0.0, 5e-324, 1e308],
+        "plain": [
+            None,
+            True,
+            False,
+            0,
+            1,
+            -1,
+            "text",
+            "",
+            "\u00e9\u2028\x00",
+            0.1,
+            -0.0,
+            5e-324,
+            1e308,
+        ],
         "special": (float("nan"), negative_nan, float("inf"), float("-inf")),
         "big": [2**53, -(2**53), 2**127 + 1, -(2**300), 10**5000],
         "empty": [{}, [], (), OrderedDict()],
@@ -65,7 +81,13 @@ def test_every_type_survives_exactly():
             np.array([2**64 - 1], dtype=np.uint64),
             np.array(["2020-01-01"], dtype="datetime64[D]"),
         ],
-        "scalars": [np.float64(0.1), np.float32("nan"), np.int8(-3), np.bool_(True), np.uint64(2**64 - 1)],
+        "scalars": [
+            np.float64(0.1),
+            np.float32("nan"),
+            np.int8(-3),
+            np.bool_(True),
+            np.uint64(2**64 - 1),
+        ],
     }
     assert_same(round_trip(state), state)
 
@@ -130,7 +152,9 @@ def test_an_optimizer_continues_bit_for_bit():
 
 
 def test_tensor_names_tell_the_place_and_never_collide():
-    tensors, _ = pack_state({1: torch.zeros(1), "1": torch.ones(1), "a": [torch.ones(2)]}, prefix="optimizer")
+    tensors, _ = pack_state(
+        {1: torch.zeros(1), "1": torch.ones(1), "a": [torch.ones(2)]}, prefix="optimizer"
+    )
     assert sorted(tensors) == ["optimizer.1", "optimizer.1#2", "optimizer.a.0"]
 
 

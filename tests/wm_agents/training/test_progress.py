@@ -40,7 +40,12 @@ def test_it_shows_on_a_terminal_and_keeps_standard_output_clean():
     master, slave = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
     result = subprocess.run(
-        [sys.executable, "-c", SCRIPT], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=slave, text=True
+        [sys.executable, "-c", SCRIPT],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        text=True,
     )
     os.close(slave)
     shown = os.read(master, 100_000).decode()

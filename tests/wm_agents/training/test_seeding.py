@@ -48,7 +48,11 @@ def test_bad_seeds_are_named(seed, num):
 
 
 def make_generators():
-    return {"numpy": np.random.default_rng(1), "torch": torch.Generator().manual_seed(2), "python": random.Random(3)}
+    return {
+        "numpy": np.random.default_rng(1),
+        "torch": torch.Generator().manual_seed(2),
+        "python": random.Random(3),
+    }
 
 
 def draw(generators):

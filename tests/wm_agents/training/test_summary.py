@@ -8,7 +8,9 @@ from wm_agents.training.summary import make_output_directory, write_summary
 
 
 def test_a_summary_is_json_with_null_for_what_is_not_finite(tmp_path):
-    path = write_summary(tmp_path, {"a": 0.5, "b": math.inf, "c": math.nan, "d": 3, "e": {"f": [math.nan, "g"]}})
+    path = write_summary(
+        tmp_path, {"a": 0.5, "b": math.inf, "c": math.nan, "d": 3, "e": {"f": [math.nan, "g"]}}
+    )
     expected = {"a": 0.5, "b": None, "c": None, "d": 3, "e": {"f": [None, "g"]}}
     assert json.loads(path.read_text()) == expected
 

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from wm_agents.errors import ConfigError
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import Known, Layout, detect_layout, frame_stack
 from wm_agents.world_models.adapters import wrap
+from wm_envs.data.trajectories import Trajectories
 
 NO_ACTION = torch.zeros(1, 0)
 
@@ -18,12 +18,15 @@ def test_differences_are_added():
 
 
 def test_every_rule_decodes_what_it_encoded():
-    layout = Layout(8, circles=((1, 2),), angles=(4,), copies=((5, 0),), absolutes=(3,), actions=((6, 1),))
+    layout = Layout(
+        8, circles=((1, 2),), angles=(4,), copies=((5, 0),), absolutes=(3,), actions=((6, 1),)
+    )
     turn = torch.tensor([0.3, 2.9])
     before = torch.tensor([[7.0, turn[0].cos(), turn[0].sin(), 5.0, 3.0, 1.0, 0.0, 9.0]])
     after = torch.tensor([[8.5, turn[1].cos(), turn[1].sin(), -2.0, -3.0, 7.0, 0.25, 9.5]])
     targets = layout.targets(before, after)
-    # differences of columns 0 and 7, column 3 itself, the turn, and the short way from 3 to -3 over pi
+    # differences of columns 0 and 7, column 3 itself, the turn, and the short way from 3 to -3 over
+    # pi
     assert targets[0].tolist() == pytest.approx([1.5, 0.5, -2.0, 2.6, 2 * np.pi - 6], abs=1e-5)
     decoded = layout.decode(before, targets, torch.tensor([[0.5, 0.25]]))
     assert decoded[0].tolist() == pytest.approx(after[0].tolist(), abs=1e-5)
@@ -37,7 +40,9 @@ def test_the_circle_holds_over_a_long_rollout():
     for _ in range(10_000):
         rows = layout.decode(rows, torch.tensor([[0.1]]), NO_ACTION)
     assert abs(float(rows.square().sum()) - 1) < 1e-5
-    assert torch.atan2(rows[0, 1], rows[0, 0]) == pytest.approx(float(wrap(torch.tensor(1000.0))), abs=0.02)
+    assert torch.atan2(rows[0, 1], rows[0, 0]) == pytest.approx(
+        float(wrap(torch.tensor(1000.0))), abs=0.02
+    )
 
 
 def test_wrapping():
@@ -53,7 +58,9 @@ def test_a_stack_predicts_the_newest_frame_and_moves_the_rest(is_interleaved):
     assert layout.num_targets == 2
     after = layout.decode(before, torch.tensor([[1.0, 10.0]]), NO_ACTION)
     shifted = torch.tensor([[[2.0, 20.0], [3.0, 30.0], [4.0, 40.0]]])
-    assert torch.equal(after, (shifted.transpose(1, 2) if is_interleaved else shifted).reshape(1, 6))
+    assert torch.equal(
+        after, (shifted.transpose(1, 2) if is_interleaved else shifted).reshape(1, 6)
+    )
 
 
 def test_known_columns_follow_from_the_next_observation():
@@ -98,5 +105,7 @@ def test_contradictory_layouts_are_refused():
 
 
 def test_json_keeps_a_layout():
-    layout = Layout(8, circles=((1, 2),), angles=(4,), copies=((5, 0),), absolutes=(3,), actions=((6, 1),))
+    layout = Layout(
+        8, circles=((1, 2),), angles=(4,), copies=((5, 0),), absolutes=(3,), actions=((6, 1),)
+    )
     assert Layout.from_json(layout.to_json()) == layout

@@ -5,8 +5,8 @@ import torch
 
 from wm_agents.errors import CheckpointError, SpaceError
 from wm_agents.protocols import WorldModel
-from wm_agents.trajectories import Episode, Trajectories
 from wm_agents.world_models import DRIVING, DeterministicConfig, DeterministicModel, FitConfig
+from wm_envs.data.trajectories import Trajectories
 
 
 def record_pendulum(num_episodes, seed):
@@ -21,15 +21,17 @@ def record_pendulum(num_episodes, seed):
             outcome = env.step(action)
             for column, value in zip(rows, (outcome[0], action, *outcome[1:4]), strict=True):
                 column.append(value)
-        episodes.append(Episode(*map(np.array, rows)))
-    return Trajectories.from_episodes(episodes), env
+        episodes.append(Trajectories.from_arrays(*map(np.array, rows), lengths=[200]))
+    return Trajectories.concatenate(episodes), env
 
 
 @pytest.fixture(scope="module")
 def fitted():
     torch.set_num_threads(1)
     train, env = record_pendulum(10, 0)
-    config = DeterministicConfig(dynamics_widths=(128, 128), reward_widths=(64, 64), termination_widths=(16,))
+    config = DeterministicConfig(
+        dynamics_widths=(128, 128), reward_widths=(64, 64), termination_widths=(16,)
+    )
     model = DeterministicModel(env.observation_space, env.action_space, config)
     report = model.fit(train, FitConfig(num_updates=600, horizon=2, learning_rate=2e-3))
     return model, report
@@ -39,13 +41,19 @@ def test_it_learns_pendulum(fitted):
     model, report = fitted
     test, _ = record_pendulum(2, 100)
     for horizon, share in ((1, 0.05), (16, 0.1)):
-        batch = test.windows(horizon).batch()
-        rollout = model.rollout(torch.as_tensor(batch.observations[:, 0]), torch.as_tensor(batch.actions))
+        batch = test.windows(horizon)
+        rollout = model.rollout(
+            torch.as_tensor(batch.observations[:, 0]), torch.as_tensor(batch.actions)
+        )
         errors = np.square(rollout.observations[:, -1].numpy() - batch.observations[:, -1]).mean(0)
         persistence = np.square(batch.observations[:, 0] - batch.observations[:, -1]).mean(0)
         assert (np.sqrt(errors / persistence) < share).all()
-        # reward errors stay well below the spread of rewards, though the reward has a crease at the bottom
-        assert np.abs(rollout.rewards[:, -1].numpy() - batch.rewards[:, -1]).mean() < 0.1 * batch.rewards.std()
+        # reward errors stay well below the spread of rewards, though the reward has a crease at the
+        # bottom
+        assert (
+            np.abs(rollout.rewards[:, -1].numpy() - batch.rewards[:, -1]).mean()
+            < 0.1 * batch.rewards.std()
+        )
     assert report.is_held_out
     assert report.history[-1]["loss"] < report.history[0]["loss"]
 
@@ -65,7 +73,10 @@ def test_the_angle_stays_on_the_circle_and_nothing_carries_a_graph(fitted):
 
 def test_predict_is_the_first_step_of_a_rollout(fitted):
     model, _ = fitted
-    start, actions = torch.tensor([[0.6, 0.8, -1.0], [0.0, 1.0, 2.0]]), torch.tensor([[[0.5]], [[-2.0]]])
+    start, actions = (
+        torch.tensor([[0.6, 0.8, -1.0], [0.0, 1.0, 2.0]]),
+        torch.tensor([[[0.5]], [[-2.0]]]),
+    )
     prediction, rollout = model.predict(start, actions[:, 0]), model.rollout(start, actions)
     assert torch.equal(prediction.observations, rollout.observations[:, 1])
     assert torch.equal(prediction.rewards, rollout.rewards[:, 0])
@@ -82,7 +93,9 @@ def test_files_keep_the_model(fitted, tmp_path):
     model, _ = fitted
     loaded = DeterministicModel.load(model.save(tmp_path / "model.safetensors"))
     start, actions = torch.tensor([[0.6, 0.8, -1.0]]), torch.ones(1, 20, 1)
-    assert torch.equal(loaded.rollout(start, actions).observations, model.rollout(start, actions).observations)
+    assert torch.equal(
+        loaded.rollout(start, actions).observations, model.rollout(start, actions).observations
+    )
     assert loaded.config == model.config
     assert loaded.layout == model.layout
     assert loaded.observation_space == model.observation_space
@@ -114,4 +127,8 @@ def test_the_driving_specification_is_one_configuration():
     assert model.num_parameters < 1_000_000
     assert [layer.out_features for layer in model.encoder.layers] == [256, 256, 64]
     model.is_fitted = True  # the shapes are those of random weights, too
-    assert model.rollout(torch.zeros(2, 34), torch.zeros(2, 16, 3)).observations.shape == (2, 17, 34)
+    assert model.rollout(torch.zeros(2, 34), torch.zeros(2, 16, 3)).observations.shape == (
+        2,
+        17,
+        34,
+    )

@@ -9,17 +9,24 @@ from wm_agents.evaluation.scorecard import scorecard
 from wm_agents.evaluation.verdicts import calibration_sentence
 from wm_agents.networks import EnsemblePerceptron
 from wm_agents.protocols import WorldModel
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import EnsembleConfig, EnsembleModel, FitConfig
+from wm_envs.data.trajectories import Trajectories
 
 SPACES = gym.spaces.Box(-10, 10, (2,)), gym.spaces.Box(-1, 1, (1,))
 SMALL = EnsembleConfig(
-    num_members=4, dynamics_widths=(64, 64), reward_widths=(32,), termination_widths=(32,), spread_widths=(32,)
+    num_members=4,
+    dynamics_widths=(64, 64),
+    reward_widths=(32,),
+    termination_widths=(32,),
+    spread_widths=(32,),
 )
 
 
 def noisy(num_episodes, seed, noise=0.05):
-    """x moves by a tenth of the action with noise of known size, y turns x into a sine; it ends beyond 1."""
+    """x moves by a tenth of the action with noise of known size, y turns x into a sine.
+
+    It ends beyond 1.
+    """
     random = np.random.default_rng(seed)
     parts = []
     for _ in range(num_episodes):
@@ -45,7 +52,7 @@ def model():
 
 
 def open_loop(model, horizon, generator=None):
-    batch = noisy(60, 1).windows(horizon).batch()
+    batch = noisy(60, 1).windows(horizon)
     start, actions = torch.as_tensor(batch.observations[:, 0]), torch.as_tensor(batch.actions)
     return batch, start, actions, model.rollout(start, actions, generator)
 
@@ -54,8 +61,12 @@ def test_the_mean_is_right_and_the_noise_is_known(model):
     assert isinstance(model, WorldModel)
     batch, start, actions, rollout = open_loop(model, 1)
     errors = rollout.observations[:, 1] - torch.as_tensor(batch.observations[:, 1])
-    assert float(errors[:, 0].std()) == pytest.approx(0.05, rel=0.1)  # nothing but the noise is left
-    drawn = model.predict(start.repeat(20, 1), actions[:, 0].repeat(20, 1), torch.Generator().manual_seed(0))
+    assert float(errors[:, 0].std()) == pytest.approx(
+        0.05, rel=0.1
+    )  # nothing but the noise is left
+    drawn = model.predict(
+        start.repeat(20, 1), actions[:, 0].repeat(20, 1), torch.Generator().manual_seed(0)
+    )
     spread = drawn.observations[:, 0] - rollout.observations[:, 1, 0].repeat(20)
     assert float(spread.std()) == pytest.approx(0.05, rel=0.25)
     assert float((rollout.rewards[:, 0] - 2 * rollout.observations[:, 1, 0]).abs().mean()) < 0.05
@@ -111,8 +122,12 @@ def test_a_drawn_rollout_repeats_with_its_seed(model):
 def test_files_keep_the_ensemble_and_its_calibration(model, tmp_path):
     loaded = EnsembleModel.load(model.save(tmp_path / "model.safetensors"))
     start, actions = torch.zeros(2, 2), torch.ones(2, 3, 1)
-    assert torch.equal(loaded.rollout(start, actions).observations, model.rollout(start, actions).observations)
-    assert torch.equal(loaded.intervals(start, actions, 0.9).low, model.intervals(start, actions, 0.9).low)
+    assert torch.equal(
+        loaded.rollout(start, actions).observations, model.rollout(start, actions).observations
+    )
+    assert torch.equal(
+        loaded.intervals(start, actions, 0.9).low, model.intervals(start, actions, 0.9).low
+    )
     assert loaded.config == SMALL
 
 
@@ -121,7 +136,9 @@ def test_members_are_what_single_perceptrons_would_be():
     inputs = torch.randn(3, 5, 4)
     outputs = network(inputs)
     for member in range(3):
-        hidden = torch.nn.functional.silu(inputs[member] @ network.weights[0][member] + network.biases[0][member])
+        hidden = torch.nn.functional.silu(
+            inputs[member] @ network.weights[0][member] + network.biases[0][member]
+        )
         expected = hidden @ network.weights[1][member] + network.biases[1][member]
         assert torch.allclose(outputs[member], expected, atol=1e-5)
     assert not torch.equal(network.weights[0][0], network.weights[0][1])
@@ -135,15 +152,21 @@ def test_each_row_may_take_one_member():
 
 
 def test_dropout_acts_only_with_a_generator():
-    network = EnsemblePerceptron(2, (4, 64, 1), "relu", torch.Generator().manual_seed(0), dropout=0.5)
+    network = EnsemblePerceptron(
+        2, (4, 64, 1), "relu", torch.Generator().manual_seed(0), dropout=0.5
+    )
     inputs = torch.randn(2, 500, 4)
     assert torch.equal(network(inputs), network(inputs))
-    draws = torch.stack([network(inputs, torch.Generator().manual_seed(seed)) for seed in range(200)])
+    draws = torch.stack(
+        [network(inputs, torch.Generator().manual_seed(seed)) for seed in range(200)]
+    )
     assert (draws.std(0) > 0).all()
     assert torch.allclose(draws.mean(0), network(inputs), atol=0.35)  # the scale is kept on average
 
 
-@pytest.mark.parametrize("changes", [{"num_members": 0}, {"calibration_horizon": 0}, {"sampling": "ts2"}])
+@pytest.mark.parametrize(
+    "changes", [{"num_members": 0}, {"calibration_horizon": 0}, {"sampling": "ts2"}]
+)
 def test_settings_that_cannot_work_are_refused_before_the_fit(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
         EnsembleConfig(**changes)
@@ -152,11 +175,15 @@ def test_settings_that_cannot_work_are_refused_before_the_fit(changes):
 def test_one_particle_has_no_spread_to_scale():
     model = EnsembleModel(gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2))
     with pytest.raises(ConfigError, match="num_particles is at least 2"):
-        model.intervals(torch.zeros(1, 2), torch.zeros(1, 3, dtype=torch.long), 0.9, num_particles=1)
+        model.intervals(
+            torch.zeros(1, 2), torch.zeros(1, 3, dtype=torch.long), 0.9, num_particles=1
+        )
 
 
 def test_without_held_out_episodes_intervals_say_that_they_are_not_calibrated(tmp_path):
-    config = EnsembleConfig(num_members=3, dynamics_widths=(32,), reward_widths=(8,), termination_widths=(8,))
+    config = EnsembleConfig(
+        num_members=3, dynamics_widths=(32,), reward_widths=(8,), termination_widths=(8,)
+    )
     start, actions = torch.zeros(3, 2), torch.zeros(3, 2, 1)
     model = EnsembleModel(*SPACES, config)
     before = model.error_quantiles.clone()

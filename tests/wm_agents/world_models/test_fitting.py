@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import DeterministicConfig, DeterministicModel, FitConfig
 from wm_agents.world_models.losses import (
     PredictionWeights,
@@ -16,6 +15,7 @@ from wm_agents.world_models.losses import (
 )
 from wm_agents.world_models.normalisation import Standardiser
 from wm_agents.world_models.segments import SegmentSource
+from wm_envs.data.trajectories import Trajectories
 
 SPACES = gym.spaces.Box(-np.inf, np.inf, (1,)), gym.spaces.Box(-1, 1, (1,))
 SMALL = DeterministicConfig(dynamics_widths=(16,), reward_widths=(16,), termination_widths=(8,))
@@ -81,7 +81,9 @@ def test_equal_seeds_give_equal_models():
     for model in models:
         torch.rand(7)  # the global generator is of no consequence
         model.fit(drifting(), FitConfig(num_updates=30, seed=1))
-    assert all(torch.equal(a, b) for a, b in zip(*(m.state_dict().values() for m in models), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(*(m.state_dict().values() for m in models), strict=True)
+    )
     before = weights_of(models[0])
     models[0].fit(drifting(), FitConfig(num_updates=30, seed=1))  # a second fit starts afresh
     assert all(torch.equal(before[name], tensor) for name, tensor in models[0].state_dict().items())
@@ -90,7 +92,10 @@ def test_equal_seeds_give_equal_models():
 def test_a_warm_start_goes_on():
     model = DeterministicModel(*SPACES, SMALL)
     first = model.fit(drifting(), FitConfig(num_updates=200, evaluate_every=50))
-    second = model.fit(drifting(), FitConfig(num_updates=50, evaluate_every=50, is_warm_start=True, learning_rate=1e-4))
+    second = model.fit(
+        drifting(),
+        FitConfig(num_updates=50, evaluate_every=50, is_warm_start=True, learning_rate=1e-4),
+    )
     assert second.history[0]["train_loss"] < first.history[0]["train_loss"]
 
 
@@ -104,7 +109,9 @@ def test_non_finite_losses_stop_with_their_name_and_keep_good_weights():
             with torch.no_grad():
                 model.reward_head.layers[0].weight[0, 0] = torch.nan
 
-    with pytest.raises(NonFiniteError, match=r"loss term reward is not finite at update 20.*update 20"):
+    with pytest.raises(
+        NonFiniteError, match=r"loss term reward is not finite at update 20.*update 20"
+    ):
         model.fit(drifting(), FitConfig(num_updates=60, evaluate_every=20), on_evaluation=poison)
     assert all(torch.equal(good[0][name], tensor) for name, tensor in model.state_dict().items())
     assert not any(parameter.requires_grad for parameter in model.parameters())
@@ -117,11 +124,15 @@ def test_non_finite_gradients_are_named():
     def loss(segment, generator):
         terms = original(segment, generator)
         if torch.is_grad_enabled():  # the square root of 0 is 0, its slope is infinite
-            terms["state"] = terms["state"] + 0 * torch.sqrt(model.dynamics.layers[0].bias * 0).sum()
+            terms["state"] = (
+                terms["state"] + 0 * torch.sqrt(model.dynamics.layers[0].bias * 0).sum()
+            )
         return terms
 
     model.loss = loss
-    with pytest.raises(NonFiniteError, match=r"gradient of dynamics\.layers\.0\.\w+ is not finite at update 0"):
+    with pytest.raises(
+        NonFiniteError, match=r"gradient of dynamics\.layers\.0\.\w+ is not finite at update 0"
+    ):
         model.fit(drifting(), FitConfig(num_updates=5))
 
 
@@ -134,7 +145,9 @@ def test_early_stopping_keeps_the_best_weights():
         )
         for _ in range(6)
     ]
-    config = FitConfig(num_updates=5000, evaluate_every=20, patience=4, horizon=1, holdout=0.3, learning_rate=3e-3)
+    config = FitConfig(
+        num_updates=5000, evaluate_every=20, patience=4, horizon=1, holdout=0.3, learning_rate=3e-3
+    )
     report = DeterministicModel(*SPACES).fit(Trajectories.concatenate(parts), config)
     assert report.num_updates < 5000
     assert report.best_update == report.num_updates - 4 * 20
@@ -158,7 +171,13 @@ def test_the_learning_rate_warms_up_and_falls():
 
 @pytest.mark.parametrize(
     "bad",
-    [{"num_updates": 0}, {"learning_rate": 0.0}, {"learning_rate": float("nan")}, {"holdout": 1.0}, {"horizon": 0}],
+    [
+        {"num_updates": 0},
+        {"learning_rate": 0.0},
+        {"learning_rate": float("nan")},
+        {"holdout": 1.0},
+        {"horizon": 0},
+    ],
 )
 def test_configurations_that_cannot_work_are_refused(bad):
     with pytest.raises(ConfigError, match=next(iter(bad))):
@@ -166,7 +185,9 @@ def test_configurations_that_cannot_work_are_refused(bad):
 
 
 def test_segments_are_masked_beyond_the_end():
-    data = Trajectories.from_arrays(np.arange(7.0), np.arange(5), np.arange(5.0), [0, 1, 0, 0, 0], lengths=[2, 3])
+    data = Trajectories.from_arrays(
+        np.arange(7.0), np.arange(5), np.arange(5.0), [0, 1, 0, 0, 0], lengths=[2, 3]
+    )
     segment = SegmentSource(data, torch.device("cpu")).gather(torch.tensor([1, 2]), 3)
     assert segment.mask.tolist() == [[1, 0, 0], [1, 1, 1]]
     assert segment.observations[..., 0].tolist() == [[1, 2, 2, 2], [3, 4, 5, 6]]
@@ -180,7 +201,10 @@ def test_a_single_episode_is_not_held_out_and_says_so():
 
 
 def test_loss_terms_and_weights_have_the_same_names():
-    terms = {name: torch.tensor(value) for name, value in (("state", 2.0), ("reward", 4.0), ("termination", 10.0))}
+    terms = {
+        name: torch.tensor(value)
+        for name, value in (("state", 2.0), ("reward", 4.0), ("termination", 10.0))
+    }
     assert float(weighted_sum(terms, PredictionWeights(1.0, 0.5, 0.1))) == pytest.approx(5.0)
     with pytest.raises(AssertionError, match="differ"):
         weighted_sum({**terms, "extra": torch.tensor(0.0)}, PredictionWeights())
@@ -208,7 +232,9 @@ def test_the_losses_of_a_report_are_of_the_same_horizon():
     for row in report.history:
         assert row["train_loss"] == pytest.approx(row["loss"])  # the same windows, the same horizon
         assert row["batch_loss"] > 0
-    assert report.history[0]["batch_loss"] < 0.5 * report.history[0]["loss"]  # one step against eight
+    assert (
+        report.history[0]["batch_loss"] < 0.5 * report.history[0]["loss"]
+    )  # one step against eight
     assert report.is_calibrated is None
     alone = DeterministicModel(*SPACES, SMALL).fit(seen, replace(config, holdout=0.0))
     assert all(row["train_loss"] == row["loss"] for row in alone.history)

@@ -4,9 +4,7 @@ import pytest
 import torch
 
 from wm_agents.errors import ConfigError
-from wm_agents.imagination import DreamVectorEnv
-from wm_agents.recorded_states import recorded_states
-from wm_agents.trajectories import Trajectories
+from wm_agents.imagination.vector_env import DreamVectorEnv
 from wm_agents.world_models import (
     DeterministicConfig,
     DeterministicModel,
@@ -15,7 +13,9 @@ from wm_agents.world_models import (
     RecurrentConfig,
     RecurrentModel,
 )
+from wm_agents.world_models.recorded_states import recorded_states
 from wm_agents.world_models.segments import SegmentSource
+from wm_envs.data.trajectories import Trajectories
 
 
 def delayed(num_episodes, seed):
@@ -44,9 +44,13 @@ def with_memory(kind):
 def test_memory_learns_what_the_observation_hides(kind):
     model = with_memory(kind)
     model.fit(delayed(60, 0), FitConfig(num_updates=400, learning_rate=5e-3, horizon=2))
-    batch = delayed(20, 1).windows(20).batch()
-    rollout = model.rollout(torch.as_tensor(batch.observations[:, 0]), torch.as_tensor(batch.actions))
-    assert np.abs(rollout.observations.numpy() - batch.observations).mean() < 0.08  # a uniform spread is 0.5
+    batch = delayed(20, 1).windows(20)
+    rollout = model.rollout(
+        torch.as_tensor(batch.observations[:, 0]), torch.as_tensor(batch.actions)
+    )
+    assert (
+        np.abs(rollout.observations.numpy() - batch.observations).mean() < 0.08
+    )  # a uniform spread is 0.5
     assert np.abs(rollout.rewards.numpy() - batch.rewards).mean() < 0.08
 
 
@@ -112,13 +116,17 @@ def counting(num_episodes, seed):
 def test_memories_of_a_fit_are_those_of_use():
     data = counting(4, 0)
     space = gym.spaces.Box(-1, 2, (1,), np.float32)
-    model = RecurrentModel(space, gym.spaces.Box(-1, 1, (1,), np.float32), RecurrentConfig(8, 2), seed=0)
+    model = RecurrentModel(
+        space, gym.spaces.Box(-1, 1, (1,), np.float32), RecurrentConfig(8, 2), seed=0
+    )
     model.initialise(data)
     remembered = model.remember(SegmentSource(data, model.device))
     model.is_fitted = True
     states = recorded_states(model, data)
     torch.testing.assert_close(remembered, states.hidden[0])
-    assert torch.equal(states.observations[:, 0], torch.tensor(data.observations[data.observation_of_step, 0]))
+    assert torch.equal(
+        states.observations[:, 0], torch.tensor(data.observations[data.observation_of_step, 0])
+    )
 
 
 def test_windows_of_a_loss_begin_with_what_was_remembered():
@@ -129,19 +137,25 @@ def test_windows_of_a_loss_begin_with_what_was_remembered():
     seen = []
     loss = model.loss
     model.loss = lambda segment, generator: seen.append(segment.memory) or loss(segment, generator)
-    model.fit(data, FitConfig(num_updates=3, evaluate_every=2, horizon=2, holdout=0), progress=False)
+    model.fit(
+        data, FitConfig(num_updates=3, evaluate_every=2, horizon=2, holdout=0), progress=False
+    )
     model.initialise(data)
     training, held_out = seen[0], seen[2]
     assert (training != 0).any(1).float().mean() > 0.9
     first = model.remember(SegmentSource(data, model.device))
-    assert torch.equal(training.unique(dim=0)[0], first[(first == training.unique(dim=0)[0]).all(1)][0])
+    assert torch.equal(
+        training.unique(dim=0)[0], first[(first == training.unique(dim=0)[0]).all(1)][0]
+    )
     assert not torch.equal(held_out, first[: len(held_out)])
 
 
 def test_dreams_begin_with_what_preceded_each_step():
     data = counting(2, 0)
     space = gym.spaces.Box(-1, 2, (1,), np.float32)
-    model = RecurrentModel(space, gym.spaces.Box(-1, 1, (1,), np.float32), RecurrentConfig(8, 2), seed=0)
+    model = RecurrentModel(
+        space, gym.spaces.Box(-1, 1, (1,), np.float32), RecurrentConfig(8, 2), seed=0
+    )
     model.fit(data, FitConfig(num_updates=1, horizon=1, holdout=0), progress=False)
     dreams = DreamVectorEnv(model, data, horizon=3, num_envs=20, seed=0)
     dreams.reset(seed=0)

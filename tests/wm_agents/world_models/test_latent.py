@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from wm_agents.protocols import ModelState
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import FitConfig, LatentConfig, LatentModel
 from wm_agents.world_models.latent import _divergence
+from wm_envs.data.trajectories import Trajectories
 
 SPACES = gym.spaces.Box(-10, 10, (2,)), gym.spaces.Discrete(2)
 
@@ -26,15 +26,19 @@ def circling(num_episodes, seed):
 @pytest.fixture(scope="module")
 def model():
     torch.set_num_threads(1)
-    config = LatentConfig(latent_size=8, encoder_widths=(64,), dynamics_widths=(64,), decoder_widths=(64,))
+    config = LatentConfig(
+        latent_size=8, encoder_widths=(64,), dynamics_widths=(64,), decoder_widths=(64,)
+    )
     model = LatentModel(*SPACES, config)
     model.fit(circling(60, 0), FitConfig(num_updates=500, horizon=4, learning_rate=3e-3))
     return model
 
 
 def test_imagination_stays_in_the_latent_and_is_right(model):
-    batch = circling(10, 1).windows(8).batch()
-    rollout = model.rollout(torch.as_tensor(batch.observations[:, 0]), torch.as_tensor(batch.actions))
+    batch = circling(10, 1).windows(8)
+    rollout = model.rollout(
+        torch.as_tensor(batch.observations[:, 0]), torch.as_tensor(batch.actions)
+    )
     assert np.abs(rollout.observations.numpy() - batch.observations).mean() < 0.1  # the radius is 2
     assert np.abs(rollout.rewards.numpy() - batch.rewards).mean() < 0.1
     start = model.start(torch.as_tensor(batch.observations[:, 0]))
@@ -45,17 +49,22 @@ def test_imagination_stays_in_the_latent_and_is_right(model):
 
 
 def test_what_is_seen_replaces_what_was_imagined(model):
-    batch = circling(10, 1).windows(8).batch()
+    batch = circling(10, 1).windows(8)
     rollout_state, _ = model.step(
         model.start(torch.as_tensor(batch.observations[:, 0])), torch.ones(len(batch.actions))
     )
     seen = torch.as_tensor(batch.observations[:, 1])
-    assert torch.equal(model.start(seen, rollout_state.hidden).hidden[0], model.start(seen).hidden[0])
+    assert torch.equal(
+        model.start(seen, rollout_state.hidden).hidden[0], model.start(seen).hidden[0]
+    )
 
 
 def test_draws_repeat_with_their_seed(model):
     start, actions = torch.tensor([[2.0, 0.0]]), torch.zeros(1, 5, dtype=torch.long)
-    draws = [model.rollout(start, actions, torch.Generator().manual_seed(seed)).observations for seed in (0, 0, 1)]
+    draws = [
+        model.rollout(start, actions, torch.Generator().manual_seed(seed)).observations
+        for seed in (0, 0, 1)
+    ]
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
 

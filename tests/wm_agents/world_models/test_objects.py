@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from marble import ACTIONS, OBSERVATIONS, MarbleView, play
 
+from tests.support.marble import ACTIONS, OBSERVATIONS, MarbleView, play
 from wm_agents.errors import CheckpointError, SpaceError
 from wm_agents.world_models.objects import ObjectConfig, ObjectModel
 from wm_agents.world_models.symbols import SituationTable, SymbolTable, ValueCodec
@@ -48,7 +48,9 @@ def test_states_of_a_recording_are_those_of_use(fitted):
     for step in range(5):
         assert torch.equal(starts.observations[step], state.observations[0])
         following, _ = model.step(state, torch.as_tensor(data.actions[step : step + 1]))
-        state = model.start(torch.as_tensor(data.observations[step + 1 : step + 2]), following.hidden)
+        state = model.start(
+            torch.as_tensor(data.observations[step + 1 : step + 2]), following.hidden
+        )
     settled = model.view.advance(
         state.hidden[0].numpy(), state.hidden[1].numpy(), model.view.present(state.observations)
     )
@@ -60,7 +62,9 @@ def test_saves_and_loads(fitted, tmp_path):
     path = model.save(tmp_path / "marble.safetensors")
     other = ObjectModel.load(path, OBSERVATIONS, ACTIONS, MarbleView())
     rows, actions = torch.tensor([[4.0, 0.0, 7.0], [9.0, 2.0, 7.0]]), torch.tensor([[2, 1], [1, 0]])
-    mine, theirs = (m.rollout(rows, actions, torch.Generator().manual_seed(3)) for m in (model, other))
+    mine, theirs = (
+        m.rollout(rows, actions, torch.Generator().manual_seed(3)) for m in (model, other)
+    )
     assert torch.equal(mine.observations, theirs.observations)
     assert torch.equal(mine.rewards, theirs.rewards)
     path.write_bytes(path.read_bytes()[:-9])
@@ -98,12 +102,18 @@ def test_equal_seeds_give_equal_models():
 
 
 def test_codec_tells_differences_from_jumps():
-    before, expected, after = np.array([5, 5, 0, 9]), np.array([6, 6, 0, 9]), np.array([7, 0, 4, 60])
+    before, expected, after = (
+        np.array([5, 5, 0, 9]),
+        np.array([6, 6, 0, 9]),
+        np.array([7, 0, 4, 60]),
+    )
     codec = ValueCodec.of(before, expected, after, absent=0, longest_step=20)
     tokens = codec.encode(before, expected, after)
     assert len(set(tokens.tolist())) == 4
     assert codec.decode(expected, tokens).tolist() == after.tolist()
-    assert codec.decode(np.array([30]), tokens[:1]).tolist() == [31]  # a difference of 1 to what is expected
+    assert codec.decode(np.array([30]), tokens[:1]).tolist() == [
+        31
+    ]  # a difference of 1 to what is expected
     assert codec.decode(np.array([30]), tokens[1:2]).tolist() == [0]  # a value by itself
 
 
@@ -115,7 +125,9 @@ def test_situations_are_kept_when_they_are_pure():
     found, is_known = SituationTable.of(situations, tokens, 1, 0.7).lookup(np.array([9, 3, 0, 100]))
     assert is_known.tolist() == [True, True, False, False]
     assert found[:2].tolist() == [4, 1]
-    assert SituationTable.of(np.zeros(3), np.zeros(3), 1, 0.5).lookup(np.array([1]))[1].tolist() == [False]
+    assert SituationTable.of(np.zeros(3), np.zeros(3), 1, 0.5).lookup(np.array([1]))[
+        1
+    ].tolist() == [False]
 
 
 def test_rare_symbols_read_as_one():

@@ -5,7 +5,9 @@ from wm_agents.world_models.structure import UNKNOWN, find_goal, find_rule, lear
 
 
 def draw(num_rows, num_values, seed=0):
-    return np.random.default_rng(seed).integers(np.array(num_values), size=(num_rows, len(num_values)))
+    return np.random.default_rng(seed).integers(
+        np.array(num_values), size=(num_rows, len(num_values))
+    )
 
 
 def test_each_kind_of_rule_is_found():

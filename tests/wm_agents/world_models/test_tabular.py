@@ -5,8 +5,8 @@ import torch
 
 from wm_agents.errors import SpaceError
 from wm_agents.protocols import WorldModel
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import TabularModel
+from wm_envs.data.trajectories import Trajectories
 
 
 def rows(states):
@@ -45,7 +45,9 @@ def test_what_was_never_seen_stays(model):
 def test_draws_follow_the_counts(model):
     start = torch.as_tensor(rows([0] * 3000))
     generator = torch.Generator().manual_seed(0)
-    drawn = model.predict(start, torch.zeros(3000, dtype=torch.long), generator).observations.argmax(1)
+    drawn = model.predict(
+        start, torch.zeros(3000, dtype=torch.long), generator
+    ).observations.argmax(1)
     assert drawn.bincount(minlength=3)[0] == 0
     assert abs(float((drawn == 1).float().mean()) - 2 / 3) < 0.04  # 4.6 standard errors
 
@@ -67,4 +69,6 @@ def test_the_inverse_of_numpy_2_0_0_may_have_a_second_axis(model, monkeypatch):
     monkeypatch.setattr(np, "unique", unique_of_2_0_0)
     again = TabularModel(gym.spaces.Discrete(3), gym.spaces.Discrete(2))
     again.fit(Trajectories.from_arrays(rows([0, 1, 2]), [0, 1], [3.0, 7.0], [0, 1], lengths=[2]))
-    assert again.predict(torch.as_tensor(rows([0])), torch.tensor([0])).observations.argmax(1).tolist() == [1]
+    assert again.predict(torch.as_tensor(rows([0])), torch.tensor([0])).observations.argmax(
+        1
+    ).tolist() == [1]

@@ -8,15 +8,14 @@ import torch
 
 import wm_envs  # noqa: F401
 from wm_agents.errors import TrajectoryError
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import FitConfig, TokenConfig, TokenModel
 from wm_agents.world_models.lattice import TokenCodec, detect_features
-from wm_envs.datasets import record
+from wm_envs import record
+from wm_envs.data.trajectories import Trajectories
 
 
 def recorded(env_id, num_steps, length, seed, **options):
-    data = record(env_id, episodes=num_steps // length, seed=seed, env_kwargs=options)
-    return Trajectories.from_arrays(**data)
+    return record(env_id, episodes=num_steps // length, seed=seed, env_kwargs=options)
 
 
 def fitted(env_id, data, config=None, fit=None, **options):
@@ -27,8 +26,10 @@ def fitted(env_id, data, config=None, fit=None, **options):
 
 
 def open_loop(model, data, horizon):
-    batch = data.windows(horizon).batch()
-    rollout = model.rollout(torch.as_tensor(batch.observations[:, 0]), torch.as_tensor(batch.actions))
+    batch = data.windows(horizon)
+    rollout = model.rollout(
+        torch.as_tensor(batch.observations[:, 0]), torch.as_tensor(batch.actions)
+    )
     return rollout, batch
 
 
@@ -69,15 +70,23 @@ def test_without_structure_a_table_keeps_what_it_has_not_seen():
     }
     rollout, batch = open_loop(model, recorded("wm/TokenAutomaton-v0", 400, 20, 10_000), 1)
     before = batch.observations[:, 0, :64].argmax(1)
-    is_known = np.array([(int(t), int(a)) in seen for t, a in zip(before, batch.actions[:, 0], strict=True)])
-    after, predicted = batch.observations[:, 1, :64].argmax(1), rollout.observations[:, 1, :64].argmax(1).numpy()
+    is_known = np.array(
+        [(int(t), int(a)) in seen for t, a in zip(before, batch.actions[:, 0], strict=True)]
+    )
+    after, predicted = (
+        batch.observations[:, 1, :64].argmax(1),
+        rollout.observations[:, 1, :64].argmax(1).numpy(),
+    )
     assert 0.5 < is_known.mean() < 0.95
     assert np.array_equal(predicted[is_known], after[is_known])
     assert np.array_equal(predicted[~is_known], before[~is_known])
 
 
 def moved(x, y, action):
-    """Up by one, or to the larger or smaller of two numbers: no rule of one feature covers the latter two."""
+    """Up by one, or to the larger or smaller of two numbers.
+
+    No rule of one feature covers the latter two.
+    """
     return ((x + 1) % 7, max(x, y), min(x, y))[action]
 
 
@@ -92,16 +101,23 @@ def test_the_network_learns_what_has_no_rule():
         parts.append(Trajectories.from_arrays(np.array(rows), actions, np.zeros(30), np.zeros(30)))
     space = gym.spaces.Box(0, 6, (2,))
     model = TokenModel(space, gym.spaces.Discrete(3), TokenConfig(widths=(128,)))
-    report = model.fit(Trajectories.concatenate(parts), FitConfig(num_updates=500, learning_rate=3e-3, horizon=1))
+    report = model.fit(
+        Trajectories.concatenate(parts), FitConfig(num_updates=500, learning_rate=3e-3, horizon=1)
+    )
     assert model.structure.unresolved == (0,)
     assert report.num_updates == 500
     cases = sorted(case for case, times in visits.items() if times > 1)
     assert len(cases) > 100
-    start, actions = torch.tensor([case[:2] for case in cases]).float(), torch.tensor([case[2] for case in cases])
+    start, actions = (
+        torch.tensor([case[:2] for case in cases]).float(),
+        torch.tensor([case[2] for case in cases]),
+    )
     expected = torch.tensor([[moved(*case), case[1]] for case in cases]).float()
     predicted = model.predict(start, actions).observations
     assert (predicted == expected).all(1).float().mean() > 0.97
-    assert torch.equal(predicted[actions == 0], expected[actions == 0])  # a rule covers the first action
+    assert torch.equal(
+        predicted[actions == 0], expected[actions == 0]
+    )  # a rule covers the first action
     drawn = model.predict(start, actions, torch.Generator().manual_seed(0)).observations
     assert (drawn == expected).all(1).float().mean() > 0.85
 
@@ -126,13 +142,21 @@ def test_observations_survive_the_codec():
 
 def test_numbers_on_a_lattice_are_tokens_and_others_are_refused():
     random = np.random.default_rng(0)
-    rows = np.stack([random.integers(-3, 9, 200) * 0.25, random.integers(0, 2, 200), random.integers(100, 140, 200)], 1)
+    rows = np.stack(
+        [
+            random.integers(-3, 9, 200) * 0.25,
+            random.integers(0, 2, 200),
+            random.integers(100, 140, 200),
+        ],
+        1,
+    )
     data = Trajectories.from_arrays(rows, np.zeros(199, int), np.zeros(199), np.zeros(199))
     features = detect_features(data, gym.spaces.Box(-np.inf, np.inf, (3,)))
     assert [feature.quantum for feature in features] == [0.25, 1, 1]
     codec = TokenCodec(features)
     assert torch.equal(
-        codec.decode(codec.encode(torch.as_tensor(data.observations))), torch.as_tensor(data.observations)
+        codec.decode(codec.encode(torch.as_tensor(data.observations))),
+        torch.as_tensor(data.observations),
     )
     rows[:, 1] = random.normal(size=200)
     data = Trajectories.from_arrays(rows, np.zeros(199, int), np.zeros(199), np.zeros(199))

@@ -6,11 +6,17 @@ import pytest
 import torch
 
 from wm_agents.planning.search_tree import observation_keys
-from wm_agents.trajectories import Trajectories
-from wm_agents.world_models import DeterministicConfig, DeterministicModel, FitConfig, HistoryModel, TokenModel
+from wm_agents.world_models import (
+    DeterministicConfig,
+    DeterministicModel,
+    FitConfig,
+    HistoryModel,
+    TokenModel,
+)
 from wm_agents.world_models.encoding import ActionEncoder
 from wm_agents.world_models.lattice import TokenCodec, detect_features
 from wm_agents.world_models.normalisation import Standardiser
+from wm_envs.data.trajectories import Trajectories
 
 REAL = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
 SMALL = DeterministicConfig(dynamics_widths=(32,), reward_widths=(32,), termination_widths=(8,))
@@ -48,7 +54,13 @@ def effect(model, unit=(1.0, 1.0), offset=0.0, push=1.0, middle=0.0):
 
 @pytest.mark.parametrize(
     ("unit", "offset"),
-    [((1e-7, 1e-7), 0.0), ((1e7, 1e7), 0.0), ((1.0, 1.0), 1e4), ((1e6, 1e-6), 0.0), ((1e-20, 1e20), 0.0)],
+    [
+        ((1e-7, 1e-7), 0.0),
+        ((1e7, 1e7), 0.0),
+        ((1.0, 1.0), 1e4),
+        ((1e6, 1e-6), 0.0),
+        ((1e-20, 1e20), 0.0),
+    ],
 )
 def test_features_of_any_unit_are_learned(unit, offset):
     model = DeterministicModel(REAL, gym.spaces.Box(-1, 1, (1,)), SMALL)
@@ -118,10 +130,14 @@ def test_keys_of_large_observations_do_not_overflow():
 def recorded(values):
     rows = np.array(values, np.float32)[:, None]
     steps = len(rows) - 1
-    return Trajectories.from_arrays(rows, np.zeros(steps, np.int64), np.zeros(steps), np.zeros(steps, bool))
+    return Trajectories.from_arrays(
+        rows, np.zeros(steps, np.int64), np.zeros(steps), np.zeros(steps, bool)
+    )
 
 
-@pytest.mark.parametrize(("quantum", "origin"), [(1e7, 0.0), (1e-7, 0.0), (0.1, 1000.0), (0.1, 0.0)])
+@pytest.mark.parametrize(
+    ("quantum", "origin"), [(1e7, 0.0), (1e-7, 0.0), (0.1, 1000.0), (0.1, 0.0)]
+)
 def test_a_lattice_of_any_unit_is_found(quantum, origin):
     data = recorded(origin + quantum * np.random.default_rng(0).integers(0, 500, 2000))
     space = gym.spaces.Box(-np.inf, np.inf, (1,), np.float32)

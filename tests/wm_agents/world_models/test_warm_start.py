@@ -1,11 +1,13 @@
-"""Warm starts: what was measured on the first data is no truth about later data, and no weights are lost."""
+"""Warm starts.
+
+What was measured on the first data is no truth about later data, and no weights are lost.
+"""
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 
-from wm_agents.trajectories import Trajectories
 from wm_agents.world_models import (
     DeterministicConfig,
     DeterministicModel,
@@ -21,6 +23,7 @@ from wm_agents.world_models import (
     TokenModel,
 )
 from wm_agents.world_models.adapters import Layout
+from wm_envs.data.trajectories import Trajectories
 
 SPACE = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
 PUSH = gym.spaces.Box(-1, 1, (1,), np.float32)
@@ -28,7 +31,10 @@ SMALL = DeterministicConfig(dynamics_widths=(32,), reward_widths=(16,), terminat
 
 
 def gliding(reach, num_episodes, seed, offset=0.0):
-    """x moves by 0.1 a within the reach; beyond 0.5 a switch turns 1 and is rewarded, beyond 0.9 the episode ends."""
+    """x moves by 0.1 a within the reach.
+
+    Beyond 0.5 a switch turns 1 and is rewarded, beyond 0.9 the episode ends.
+    """
     rng = np.random.default_rng(seed)
     observations, actions, ends, lengths = [], [], [], []
     for _ in range(num_episodes):
@@ -44,12 +50,16 @@ def gliding(reach, num_episodes, seed, offset=0.0):
         lengths.append(length)
     rows = np.array(observations, np.float32)
     after = np.delete(rows, np.cumsum([0, *np.array(lengths[:-1]) + 1]), 0)
-    return Trajectories.from_arrays(rows, np.float32(actions), after[:, 1], np.array(ends), lengths=lengths)
+    return Trajectories.from_arrays(
+        rows, np.float32(actions), after[:, 1], np.array(ends), lengths=lengths
+    )
 
 
 MODELS = {
     "deterministic": lambda: DeterministicModel(SPACE, PUSH, SMALL),
-    "encoded": lambda: DeterministicModel(SPACE, PUSH, DeterministicConfig((16,), 8, (32,), (16,), (16,))),
+    "encoded": lambda: DeterministicModel(
+        SPACE, PUSH, DeterministicConfig((16,), 8, (32,), (16,), (16,))
+    ),
     "ensemble": lambda: EnsembleModel(
         SPACE, PUSH, EnsembleConfig(2, (32,), (16,), (16,), (16,), calibration_horizon=4)
     ),
@@ -67,7 +77,9 @@ def test_new_units_leave_predictions_as_they_are_and_nothing_stays_frozen(name):
     model.fit(early, FitConfig(num_updates=40, holdout=0, horizon=2), progress=False)
     rows, actions = torch.tensor(early.observations[:30]), torch.tensor(early.actions[:30])
     before = model.predict(rows, actions)
-    config = FitConfig(num_updates=1, learning_rate=1e-12, holdout=0, is_warm_start=True, weight_decay=0.0)
+    config = FitConfig(
+        num_updates=1, learning_rate=1e-12, holdout=0, is_warm_start=True, weight_decay=0.0
+    )
     model.fit(both, config, progress=False)
     after = model.predict(rows, actions)
     torch.testing.assert_close(after.observations, before.observations, atol=2e-3, rtol=0)
@@ -87,8 +99,12 @@ def test_a_warm_start_learns_what_was_constant():
     model = MODELS["deterministic"]()
     model.fit(early, FitConfig(num_updates=100, holdout=0), progress=False)
     both = Trajectories.concatenate([early, late])
-    model.fit(both, FitConfig(num_updates=500, holdout=0, is_warm_start=True, horizon=2), progress=False)
-    low, high = model.predict(torch.tensor([[0.0, 0, 7], [0.7, 1, 7]]), torch.tensor([[0.0], [0.0]])).rewards
+    model.fit(
+        both, FitConfig(num_updates=500, holdout=0, is_warm_start=True, horizon=2), progress=False
+    )
+    low, high = model.predict(
+        torch.tensor([[0.0, 0, 7], [0.7, 1, 7]]), torch.tensor([[0.0], [0.0]])
+    ).rewards
     assert low < 0.3
     assert high > 0.7
 
@@ -118,10 +134,14 @@ def stairs(num_floors, num_steps, seed):
     rng = np.random.default_rng(seed)
     floors = [0]
     for _ in range(num_steps):
-        floors.append(int(np.clip(floors[-1] + rng.choice([-1, 1], p=[0.2, 0.8]), 0, num_floors - 1)))
+        floors.append(
+            int(np.clip(floors[-1] + rng.choice([-1, 1], p=[0.2, 0.8]), 0, num_floors - 1))
+        )
     rows = np.array(floors, np.float32)[:, None]
     rewards = (rows[1:, 0] == num_floors - 1) * rng.choice([0.0, 1.0], num_steps)
-    return Trajectories.from_arrays(rows, np.zeros(num_steps, np.int64), rewards, np.zeros(num_steps, bool))
+    return Trajectories.from_arrays(
+        rows, np.zeros(num_steps, np.int64), rewards, np.zeros(num_steps, bool)
+    )
 
 
 def test_a_token_model_keeps_its_network_and_learns_new_tokens():
@@ -136,7 +156,9 @@ def test_a_token_model_keeps_its_network_and_learns_new_tokens():
     config = FitConfig(num_updates=1, learning_rate=1e-12, is_warm_start=True)
     model.fit(both, config, progress=False)
     assert model.predict(rows, actions).observations.flatten().tolist() == [1, 2, 3]
-    model.fit(both, FitConfig(num_updates=200, learning_rate=1e-2, is_warm_start=True), progress=False)
+    model.fit(
+        both, FitConfig(num_updates=200, learning_rate=1e-2, is_warm_start=True), progress=False
+    )
     assert model.predict(torch.tensor([[4.0]]), actions[:1]).observations.item() == 5
 
 

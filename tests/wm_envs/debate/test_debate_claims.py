@@ -65,23 +65,31 @@ def test_the_arena_scores_as_the_rounds_of_the_environment():
         weights[np.abs(weights) < dynamics.MIN_WEIGHT] = 0
         for seat in range(7):
             for claim in range(7):
-                scores[claim] += dynamics.stake_value(row, SHARES, seat, claim, weights[seat, claim], 3.0)
+                scores[claim] += dynamics.stake_value(
+                    row, SHARES, seat, claim, weights[seat, claim], 3.0
+                )
                 num_nodes += weights[seat, claim] != 0
     # Answers lighter than the lightest stake are left out of the trees.
-    np.testing.assert_allclose(list(result.scores.values()), scores, atol=40 * 7 * dynamics.MIN_WEIGHT * 0.2)
+    np.testing.assert_allclose(
+        list(result.scores.values()), scores, atol=40 * 7 * dynamics.MIN_WEIGHT * 0.2
+    )
     stakes = result.forest
     assert (stakes.parents[7:] < 7).sum() == num_nodes
     answers = stakes.parents >= 7
     assert answers.sum() > 40
     assert (stakes.signs[answers] == -1).all()
-    np.testing.assert_array_equal(stakes.observations[answers], stakes.observations[stakes.parents[answers]])
+    np.testing.assert_array_equal(
+        stakes.observations[answers], stakes.observations[stakes.parents[answers]]
+    )
 
 
 def test_the_result_says_what_changed():
     relevance = np.tile([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0], (3, 1))
     result = Arena(strategies=("juror",) * 7).debate(relevance, SHARES, 0.5)
     assert result.winner is Tendency.CURIOSITY
-    assert result.winning_score == pytest.approx(3.0)  # everybody stakes 1 on it, and influence adds up to 1
+    assert result.winning_score == pytest.approx(
+        3.0
+    )  # everybody stakes 1 on it, and influence adds up to 1
     assert result.total_stakes == 21
     assert result.allocations[Tendency.CURIOSITY] == 0.5  # the ceiling: 0.55 without it
     assert sum(result.allocations.values()) == pytest.approx(1)
@@ -103,7 +111,8 @@ def test_unknown_scripts_are_refused():
 
 
 @pytest.mark.parametrize(
-    "relevance", [np.full((3, 6), 0.5), np.full((3, 7), np.nan), np.full((3, 7), 2.0), np.full(7, 0.5)]
+    "relevance",
+    [np.full((3, 6), 0.5), np.full((3, 7), np.nan), np.full((3, 7), 2.0), np.full(7, 0.5)],
 )
 def test_relevance_is_seven_numbers_from_zero_to_one(relevance):
     with pytest.raises(ObservationError, match="the scorer gave"):
@@ -116,7 +125,9 @@ def test_the_rate_is_a_share(rate):
         Arena().debate(np.full((3, 7), 0.5), DEFAULT_ALLOCATIONS, rate)
 
 
-@pytest.mark.parametrize("options", [{"rebuttal": np.nan}, {"rebuttal": -1}, {"min_allocation": 0.3}])
+@pytest.mark.parametrize(
+    "options", [{"rebuttal": np.nan}, {"rebuttal": -1}, {"min_allocation": 0.3}]
+)
 def test_an_arena_with_wrong_numbers_is_refused(options):
     with pytest.raises((OptionError, DebateError), match=r"rebuttal|bounds"):
         Arena(**options)

@@ -21,7 +21,11 @@ SCORE_LISTS = st.lists(st.floats(-1e12, 1e12), min_size=7, max_size=7)
 def script(name, seat, relevance=PEAKED, scores=None):
     weights = np.full(7, 9.0)
     dynamics.script(
-        dynamics.STRATEGIES.index(name), seat, relevance, np.zeros(7) if scores is None else scores, weights
+        dynamics.STRATEGIES.index(name),
+        seat,
+        relevance,
+        np.zeros(7) if scores is None else scores,
+        weights,
     )
     return weights
 
@@ -63,7 +67,10 @@ def test_allocations_stay_in_their_bounds_and_sum_to_one():
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.lists(st.floats(-1e12, 1e12), min_size=7, max_size=7), st.floats(0, 1), st.floats(0, 1 / 7), st.floats(1 / 7, 1)
+    st.lists(st.floats(-1e12, 1e12), min_size=7, max_size=7),
+    st.floats(0, 1),
+    st.floats(0, 1 / 7),
+    st.floats(1 / 7, 1),
 )
 def test_no_scores_break_the_bounds(scores, learning_rate, minimum, maximum):
     allocations = reallocated(check_allocations(EVEN), scores, learning_rate, minimum, maximum)
@@ -113,7 +120,8 @@ def test_bad_input_is_a_debate_error(case):
 
 
 def test_scores_of_a_tree_by_hand():
-    # Root 0 with PRO 0.5 (answered by CON 0.2, itself answered by CON 0.05) and CON 0.1; root 1 alone.
+    # Root 0 with PRO 0.5 (answered by CON 0.2, itself answered by CON 0.05) and CON 0.1; root 1
+    # alone.
     parents = np.array([-1, -1, 0, 2, 3, 0])
     signs = np.array([1.0, 1, 1, -1, -1, -1])
     amounts = np.array([0.0, 0, 0.5, 0.2, 0.05, 0.1])
@@ -139,7 +147,9 @@ def test_what_a_stake_is_worth():
     # 0.3 beyond its support, answered by status (the strongest other reader) with weight 0.6.
     assert dynamics.stake_value(PEAKED, shares, 5, 5, 0.5, 2.0) == pytest.approx(0.05 - 0.6 * 0.2)
     # Against survival the observation bears 0.5; 0.25 more is answered by survival itself.
-    assert dynamics.stake_value(PEAKED, shares, 1, 0, -0.75, 2.0) == pytest.approx(-(0.75 * 0.2 - 0.5 * 0.3))
+    assert dynamics.stake_value(PEAKED, shares, 1, 0, -0.75, 2.0) == pytest.approx(
+        -(0.75 * 0.2 - 0.5 * 0.3)
+    )
     # An answer weighs at most 1.
     assert dynamics.stake_value(PEAKED, shares, 2, 2, 1.0, 9.0) == pytest.approx(0.1 - 0.2)
     assert dynamics.stake_value(PEAKED, shares, 2, 2, 0.0, 9.0) == 0
@@ -152,7 +162,9 @@ def test_scripts_by_hand():
     np.testing.assert_array_equal(script("zealot", comfort), [0, 0, 0, 0, 0, 1, 0])
     np.testing.assert_array_equal(script("juror", comfort), PEAKED)
     standing = np.array([5.0, 1, 1, 1, 1, 9, 1])  # comfort leads, survival is its strongest rival
-    np.testing.assert_allclose(script("challenger", comfort, scores=standing), [-0.5, 0, 0, 0, 0, 0.2, 0])
+    np.testing.assert_allclose(
+        script("challenger", comfort, scores=standing), [-0.5, 0, 0, 0, 0, 0.2, 0]
+    )
     advocate = script("advocate", comfort)
     np.testing.assert_allclose(advocate, [-0.02, 0.6, -0.04, -0.03, -0.03, 0.2, -0.04])
     np.testing.assert_allclose(script("advocate", status)[[0, 1]], [-0.1, 0.6])

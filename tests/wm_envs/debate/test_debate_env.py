@@ -29,7 +29,9 @@ def test_the_vector_checker_is_clean():
 
 def test_the_documented_fields_are_the_fields():
     table = re.findall(
-        r"^ +\| ([\d-]+) \| `(\w+)`(?: \.\.\. `(\w+)`)? \| 1 \| (-?\d+) \| (\d+) \|", DebateEnv.__doc__, re.MULTILINE
+        r"^ +\| ([\d-]+) \| `(\w+)`(?: \.\.\. `(\w+)`)? \| 1 \| (-?\d+) \| (\d+) \|",
+        DebateEnv.__doc__,
+        re.MULTILINE,
     )
     assert len(table) == 7
     for places, first, last, low, high in table:
@@ -50,7 +52,9 @@ def test_an_episode_by_hand():
     observation, reward, *_ = env.step(OWN)
     assert reward == 0
     first = observation[23]
-    assert first == pytest.approx(0.1 * (0.5 if observation[16] != 0.5 else 0.2), rel=1e-5)  # weight x allocation
+    assert first == pytest.approx(
+        0.1 * (0.5 if observation[16] != 0.5 else 0.2), rel=1e-5
+    )  # weight x allocation
     observation, reward, terminated, truncated, info = env.step(OWN)
     # The only claim with a positive score wins all of it: 0.10 + 0.15 x (1 - 0.10).
     assert reward == pytest.approx(13.5, abs=1e-9)
@@ -70,13 +74,20 @@ def test_overreach_is_answered_and_budgets_are_scarce():
     assert observation[0] == 0
     env.step(OWN)
     assert env.clone_state()["weights"][6].tolist() == [0] * 7  # nothing is left to stake
-    observation, *_ = env.step([0, 0, 0, 0, 0, 0, 0.1])  # a new debate: a fifth of what it bears, at most 0.1
+    observation, *_ = env.step(
+        [0, 0, 0, 0, 0, 0, 0.1]
+    )  # a new debate: a fifth of what it bears, at most 0.1
     assert 0.7 < observation[0] < 1
 
 
 def test_influence_is_conserved_and_bounded():
     envs = gym.make_vec(
-        "wm/Debate-v0", num_envs=256, seat=None, learning_rate=1.0, num_rounds=2, autoreset_mode="SameStep"
+        "wm/Debate-v0",
+        num_envs=256,
+        seat=None,
+        learning_rate=1.0,
+        num_rounds=2,
+        autoreset_mode="SameStep",
     )
     envs.reset(seed=0)
     envs.action_space.seed(0)
@@ -115,7 +126,9 @@ def test_a_script_in_the_seat_is_the_script_of_the_rules():
         for _ in range(7):
             state = env.clone_state()
             expected = np.zeros(7)
-            dynamics.script(number, 6, np.array(state["relevance"]), np.array(state["scores"]), expected)
+            dynamics.script(
+                number, 6, np.array(state["relevance"]), np.array(state["scores"]), expected
+            )
             observation, *_ = env.step(ScriptedDebater(name)(observation))
             np.testing.assert_allclose(env.clone_state()["weights"][6], expected, atol=1e-6)
 
@@ -140,7 +153,9 @@ def test_the_oracle_replays_an_episode():
     state = env.clone_state()
     actions = np.stack([env.action_space.sample() for _ in range(40)])
     rewards = [env.step(action)[1] for action in actions]
-    np.testing.assert_array_equal(rollout("wm/Debate-v0", np.stack([state]), actions[None])[1][0], rewards)
+    np.testing.assert_array_equal(
+        rollout("wm/Debate-v0", np.stack([state]), actions[None])[1][0], rewards
+    )
     assert np.count_nonzero(rewards) == 5
 
 
@@ -173,7 +188,9 @@ def test_bad_options_are_refused(options):
         DebateEnv(**options)
 
 
-@pytest.mark.parametrize("action", [None, [0] * 6, [0] * 6 + [1.1], [np.nan] * 7, "x", [[0] * 7]], ids=range(6))
+@pytest.mark.parametrize(
+    "action", [None, [0] * 6, [0] * 6 + [1.1], [np.nan] * 7, "x", [[0] * 7]], ids=range(6)
+)
 def test_a_wrong_action_changes_nothing(action):
     env = DebateEnv()
     env.reset(seed=0)

@@ -3,7 +3,14 @@ import random
 
 import pytest
 
-from wm_envs.debate.observations import MAX_BYTES, Observation, Observations, cut, load_corpus, to_tendency
+from wm_envs.debate.observations import (
+    MAX_BYTES,
+    Observation,
+    Observations,
+    cut,
+    load_corpus,
+    to_tendency,
+)
 from wm_envs.debate.tendencies import TENDENCIES, Tendency
 from wm_envs.errors import ObservationError
 
@@ -58,7 +65,9 @@ def test_equal_ids_are_refused():
 
 
 def test_a_file_comes_back_as_it_went(tmp_path):
-    observations = Observations([Observation("a", "One.", "b", "1845", {"owner": "status", "n": 1})], "here")
+    observations = Observations(
+        [Observation("a", "One.", "b", "1845", {"owner": "status", "n": 1})], "here"
+    )
     observations.save(tmp_path / "o.json")
     data = json.loads((tmp_path / "o.json").read_text())
     assert (data["source"], data["count"]) == ("here", 1)

@@ -22,7 +22,9 @@ def play(env, players, seed):
     return np.array(rewards)
 
 
-@pytest.mark.filterwarnings("ignore:The old environment creation API")  # PettingZoo's own, on importing its tests
+@pytest.mark.filterwarnings(
+    "ignore:The old environment creation API"
+)  # PettingZoo's own, on importing its tests
 def test_pettingzoos_test_is_clean():
     from pettingzoo.test import parallel_api_test
 
@@ -60,7 +62,12 @@ def test_wrong_actions_and_missing_resets():
         env.step(good)
     env.reset(seed=0)
     before = env.state()
-    for bad in ({}, {**good, "hunger": np.zeros(7)}, {**good, "status": np.full(7, 2.0)}, {**good, "status": None}):
+    for bad in (
+        {},
+        {**good, "hunger": np.zeros(7)},
+        {**good, "status": np.full(7, 2.0)},
+        {**good, "status": None},
+    ):
         with pytest.raises(InvalidActionError):
             env.step(bad)
     np.testing.assert_array_equal(env.state(), before)
@@ -92,7 +99,9 @@ def test_one_seat_among_policies():
     assert observation[5] == 1  # its own place
     total, is_over = 0.0, False
     while not is_over:
-        observation, reward, terminated, is_over, _ = env.step(ScriptedDebater("partisan")(observation))
+        observation, reward, terminated, is_over, _ = env.step(
+            ScriptedDebater("partisan")(observation)
+        )
         total += reward
         assert not terminated
     assert len(seen) == 40
@@ -107,7 +116,10 @@ def test_a_restored_state_has_the_same_future():
     env, other = parallel_env(), parallel_env()
     env.reset(seed=2)
     generator = np.random.default_rng(0)
-    actions = [{name: generator.uniform(-1, 1, 7).astype(np.float32) for name in env.possible_agents} for _ in range(3)]
+    actions = [
+        {name: generator.uniform(-1, 1, 7).astype(np.float32) for name in env.possible_agents}
+        for _ in range(3)
+    ]
     env.step(actions[0])
     seen = other.restore_state(env.clone_state())
     for row in actions[1:]:

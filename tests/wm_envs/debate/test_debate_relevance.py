@@ -52,7 +52,15 @@ def test_plain_words_go_where_they_belong():
 
 
 @pytest.mark.parametrize(
-    "scores", [np.full((2, 7), np.nan), np.full((2, 7), 1.5), np.full((2, 7), -0.1), np.zeros((3, 7)), None, "x"]
+    "scores",
+    [
+        np.full((2, 7), np.nan),
+        np.full((2, 7), 1.5),
+        np.full((2, 7), -0.1),
+        np.zeros((3, 7)),
+        None,
+        "x",
+    ],
 )
 def test_what_a_scorer_gives_is_checked(scores):
     with pytest.raises(ObservationError, match="scorer"):
@@ -73,7 +81,9 @@ class LetterModel:
     """Embeds a text by its letters: a stand-in with the interface of sentence-transformers."""
 
     def encode(self, texts):
-        return np.array([[text.lower().count(chr(97 + i)) for i in range(26)] for text in texts], float)
+        return np.array(
+            [[text.lower().count(chr(97 + i)) for i in range(26)] for text in texts], float
+        )
 
 
 def test_embeddings_take_any_model():
@@ -96,7 +106,15 @@ def test_the_shipped_table_is_what_the_scorer_says():
 
 @pytest.mark.parametrize(
     "relevance",
-    [{}, [], {"a": []}, {"a": np.zeros((2, 6))}, {"a": np.full((2, 7), 2.0)}, {"a": np.zeros((600, 7))}, {"a": None}],
+    [
+        {},
+        [],
+        {"a": []},
+        {"a": np.zeros((2, 6))},
+        {"a": np.full((2, 7), 2.0)},
+        {"a": np.zeros((600, 7))},
+        {"a": None},
+    ],
     ids=range(7),
 )
 def test_a_bad_table_is_an_option_error(relevance):
@@ -124,7 +142,9 @@ def test_labels_without_signal_are_uniform():
     assert counts.min() > 60
 
 
-@pytest.mark.parametrize("options", [{"num_observations": 0}, {"distractor_share": 1.0}, {"contradiction_share": -1}])
+@pytest.mark.parametrize(
+    "options", [{"num_observations": 0}, {"distractor_share": 1.0}, {"contradiction_share": -1}]
+)
 def test_a_generator_refuses_numbers_out_of_range(options):
     with pytest.raises(OptionError):
         generate_person(0, **options)

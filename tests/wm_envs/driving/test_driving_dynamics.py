@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from driving.circuits import circuit, needs_circuits
 
+from tests.support.circuits import circuit, needs_circuits
 from wm_envs.driving import dynamics
 from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
 from wm_envs.driving.expert import Expert
@@ -50,7 +50,9 @@ def test_the_tyre_curve_is_the_formula_by_half_angles():
 
 
 def test_the_friction_ellipse():
-    assert dynamics.lateral_force(1000.0, 0.6, 0.108) == pytest.approx(800 * math.sin(1.5 * math.atan(16 * 0.108)))
+    assert dynamics.lateral_force(1000.0, 0.6, 0.108) == pytest.approx(
+        800 * math.sin(1.5 * math.atan(16 * 0.108))
+    )
     assert dynamics.use_of_grip(5000.0, 1000.0) == 0.97
     assert dynamics.use_of_grip(-5000.0, 1000.0) == -0.97
 
@@ -77,7 +79,10 @@ def test_coasting_is_drag():
 
 
 def test_full_brakes_give_what_the_axles_hold():
-    """At 30 m/s the front axle is the first at its grip: 0.97 of it, the rear takes 34 % of 25 kN."""
+    """At 30 m/s the front axle is the first at its grip.
+
+    0.97 of it, the rear takes 34 % of 25 kN.
+    """
     env = change(car(30.0), brake=1.0)
     after = drive(env, [0, 0, 1], 1)[0][0]
     downforce = 3.2156 * 900
@@ -106,7 +111,8 @@ def test_a_gentle_bend_is_the_steady_state_of_the_single_track_model():
         env.restore_state(state)
         observation = env.step(np.array([steering, 0.08, 0], np.float32))[0]
     stiffness = [
-        24 * 1.5 * (M * G * lever / 3.6 + share * 3.2156 * 1600) for lever, share in ((2.0, 0.46), (1.6, 0.54))
+        24 * 1.5 * (M * G * lever / 3.6 + share * 3.2156 * 1600)
+        for lever, share in ((2.0, 0.46), (1.6, 0.54))
     ]
     gradient = M / 3.6 * (2.0 / stiffness[0] - 1.6 / stiffness[1])
     expected = 40.0 * 0.35 * steering / (3.6 + gradient * 1600)
@@ -122,8 +128,12 @@ def test_the_position_moves_with_the_velocity():
     curvature = env.parameters["curvature"][0, 0]
     assert abs(curvature) < 0.02
     forward = 30 * math.cos(0.1) - math.sin(0.1)
-    assert after["distance"] - before["distance"] == pytest.approx(0.02 * forward / (1 - 2 * curvature), rel=0.01)
-    assert after["offset"] - before["offset"] == pytest.approx(0.02 * (30 * math.sin(0.1) + math.cos(0.1)), rel=0.2)
+    assert after["distance"] - before["distance"] == pytest.approx(
+        0.02 * forward / (1 - 2 * curvature), rel=0.01
+    )
+    assert after["offset"] - before["offset"] == pytest.approx(
+        0.02 * (30 * math.sin(0.1) + math.cos(0.1)), rel=0.2
+    )
 
 
 def test_loads_move_to_the_outer_wheels_and_heat_them():
@@ -150,7 +160,9 @@ def test_fuel_burns_as_the_revolutions_say():
     env = change(car(50.0), throttle=1.0)
     env.step(np.array([0, 1, 0], np.float32))
     speed = env.clone_state()["vx"]
-    assert 1 - env.clone_state()["fuel"] == pytest.approx(0.02 * 1e-4 * (3000 + 130 * speed) / 15_000, rel=1e-6)
+    assert 1 - env.clone_state()["fuel"] == pytest.approx(
+        0.02 * 1e-4 * (3000 + 130 * speed) / 15_000, rel=1e-6
+    )
 
 
 def test_an_empty_tank_drives_no_more():
@@ -159,7 +171,10 @@ def test_an_empty_tank_drives_no_more():
 
 
 def test_less_grip_brakes_later():
-    speeds = [drive(change(car(30.0, grip_scale=scale), brake=1.0), [0, 0, 1], 10)[0][0] for scale in (1.0, 0.5)]
+    speeds = [
+        drive(change(car(30.0, grip_scale=scale), brake=1.0), [0, 0, 1], 10)[0][0]
+        for scale in (1.0, 0.5)
+    ]
     assert speeds[1] > speeds[0] + 1.5
 
 
@@ -202,7 +217,9 @@ def test_two_seconds_of_standstill_end_the_episode():
 
 def test_the_time_limit_truncates():
     env = car(20.0, time_limit=3)
-    assert [env.step(np.zeros(3, np.float32))[2:4] for _ in range(3)] == [(False, False)] * 2 + [(False, True)]
+    assert [env.step(np.zeros(3, np.float32))[2:4] for _ in range(3)] == [(False, False)] * 2 + [
+        (False, True)
+    ]
 
 
 def test_a_lap_is_timed_to_a_fraction_of_a_step():
@@ -283,9 +300,13 @@ def test_two_substeps_are_as_good_as_sixty_four():
     for _ in range(250):
         rows[:] = env.clone_state()
         actions = expert.actions(env.clone_state())
-        fine.step_rows(rows, fine.parameters, actions.astype(np.float64), observations, outcomes, False)
+        fine.step_rows(
+            rows, fine.parameters, actions.astype(np.float64), observations, outcomes, False
+        )
         assert not env.step(actions)[2].any()
         after = env.clone_state()
-        errors.append(np.maximum(np.abs(after["vx"] - rows["vx"]), np.abs(after["vy"] - rows["vy"])))
+        errors.append(
+            np.maximum(np.abs(after["vx"] - rows["vx"]), np.abs(after["vy"] - rows["vy"]))
+        )
     assert np.median(errors) < 1e-6
     assert np.max(errors) < 1e-2

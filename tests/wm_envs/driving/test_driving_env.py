@@ -5,9 +5,9 @@ from dataclasses import replace
 import gymnasium as gym
 import numpy as np
 import pytest
-from driving.circuits import circuit, needs_circuits
 
-from wm_envs import datasets
+import wm_envs
+from tests.support.circuits import circuit, needs_circuits
 from wm_envs.driving import render
 from wm_envs.driving.env import DEFAULT_WEIGHTS, DrivingEnv, DrivingVectorEnv, track_of
 from wm_envs.driving.track import make_track
@@ -42,7 +42,12 @@ def test_the_checker_passes():
 
 
 def test_the_checker_passes_with_other_options():
-    options = {"max_episode_steps": 15, "observation": "extended", "normalize": False, "track": "figure_eight"}
+    options = {
+        "max_episode_steps": 15,
+        "observation": "extended",
+        "normalize": False,
+        "track": "figure_eight",
+    }
     check_vector_env("wm/Driving-v0", env_kwargs=options)
 
 
@@ -63,8 +68,12 @@ def test_the_docstring_lists_the_fields_with_scale_and_bounds():
         for i in group:
             factor = np.pi if scale == "pi" else float(scale)
             assert scaled[i].unit == unit
-            assert (scaled[i].low, scaled[i].high) == pytest.approx((float(low), float(high)), abs=1e-3)
-            assert (plain[i].low, plain[i].high) == pytest.approx((factor * float(low), factor * float(high)), rel=1e-3)
+            assert (scaled[i].low, scaled[i].high) == pytest.approx(
+                (float(low), float(high)), abs=1e-3
+            )
+            assert (plain[i].low, plain[i].high) == pytest.approx(
+                (factor * float(low), factor * float(high)), rel=1e-3
+            )
     assert next_index == 34
 
 
@@ -82,7 +91,17 @@ def test_the_action_space():
 def test_normalised_is_si_divided_by_the_scales():
     plain, scaled = (DrivingEnv(normalize=flag, observation="extended") for flag in (False, True))
     si, numbers = plain.reset(seed=3)[0], scaled.reset(seed=3)[0]
-    scales = np.array([100] * 3 + [50] * 3 + [5] * 3 + [1] * 3 + [120] * 4 + [1] * 6 + [5, np.pi] + [0.1] * 11 + [5, 5])
+    scales = np.array(
+        [100] * 3
+        + [50] * 3
+        + [5] * 3
+        + [1] * 3
+        + [120] * 4
+        + [1] * 6
+        + [5, np.pi]
+        + [0.1] * 11
+        + [5, 5]
+    )
     np.testing.assert_allclose(numbers * scales, si, rtol=1e-5)
 
 
@@ -158,7 +177,9 @@ def test_wrong_options_are_refused(options):
 
 
 @pytest.mark.parametrize(
-    "action", [[np.nan, 0, 0], [0, -0.1, 0], [1.1, 0, 0], [0, 0], None, "left", [0, np.inf, 0], 1], ids=repr
+    "action",
+    [[np.nan, 0, 0], [0, -0.1, 0], [1.1, 0, 0], [0, 0], None, "left", [0, np.inf, 0], 1],
+    ids=repr,
 )
 def test_wrong_actions_change_nothing(action):
     env = DrivingEnv()
@@ -193,10 +214,12 @@ def test_the_oracle_is_the_environments_own_future():
 
 
 def test_the_expert_can_be_recorded():
-    recording = datasets.record("wm/Driving-v0", episodes=3, policy="expert", seed=0, env_kwargs={"time_limit": 200})
-    assert recording["lengths"].tolist() == [200] * 3
-    assert not recording["terminations"].any()
-    assert recording["observations"][-1, 0] > 0.3  # 108 km/h after 4 s
+    recording = wm_envs.record(
+        "wm/Driving-v0", episodes=3, policy="expert", seed=0, env_kwargs={"time_limit": 200}
+    )
+    assert recording.lengths.tolist() == [200] * 3
+    assert not recording.terminations.any()
+    assert recording.observations[-1, 0] > 0.3  # 108 km/h after 4 s
 
 
 def test_the_picture():
@@ -209,7 +232,9 @@ def test_the_picture():
     plan = np.stack([float(state["distance"]) + np.arange(0, 40, 2.0), np.zeros(20)], axis=1)
     planned = render.draw(state, parameters, plan=plan)
     assert (planned != frame).any(axis=2).sum() > 300  # the path, on top of the picture
-    assert (render.draw(state, parameters, line=np.zeros(int(parameters["num_points"]))) != frame).any()
+    assert (
+        render.draw(state, parameters, line=np.zeros(int(parameters["num_points"]))) != frame
+    ).any()
     hot = state.copy()
     hot["temperature_fl"] = 140.0
     assert (render.draw(hot, parameters) != frame).any()

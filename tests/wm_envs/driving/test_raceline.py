@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from driving.circuits import NAMES, circuit, needs_circuits
 from scipy.optimize import lsq_linear
 from scipy.sparse import csc_matrix
 
+from tests.support.circuits import NAMES, circuit, needs_circuits
 from wm_envs.driving import dynamics
 from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
 from wm_envs.driving.expert import Expert, line_of
@@ -32,7 +32,9 @@ def test_the_box_programme_is_solved():
     low, high = -generator.uniform(0.1, 0.4, 20), generator.uniform(0.1, 0.4, 20)
     hessian = csc_matrix(matrix.T @ matrix)
     found = box_quadratic(hessian, -matrix.T @ target, low, high, np.zeros(20))
-    np.testing.assert_allclose(found, lsq_linear(matrix, target, (low, high), tol=1e-12).x, atol=1e-4)
+    np.testing.assert_allclose(
+        found, lsq_linear(matrix, target, (low, high), tol=1e-12).x, atol=1e-4
+    )
 
 
 def test_the_line_of_a_ring_runs_along_the_outer_edge():
@@ -43,14 +45,23 @@ def test_the_line_of_a_ring_runs_along_the_outer_edge():
 
 
 def test_a_narrower_road_on_the_same_centre_line_has_a_line_of_its_own():
-    lines = [line_of(DrivingEnv(track=ring(half_width=half_width)).parameters) for half_width in (6.0, 3.0)]
+    lines = [
+        line_of(DrivingEnv(track=ring(half_width=half_width)).parameters)
+        for half_width in (6.0, 3.0)
+    ]
     assert [abs(line.offset).max() for line in lines] == pytest.approx([5.0, 2.0], abs=0.02)
 
 
 def test_the_limit_on_a_ring_is_the_first_axle_at_its_grip():
-    """The front: m v^2 k lr / L = mu (m g lr / L + cf v^2), but for the drive that holds the speed against drag."""
+    """The front.
+
+    M v^2 k lr / L = mu (m g lr / L + cf v^2), but for the drive that holds the speed against drag.
+    """
     line = racing_line(ring())
-    front, rear = ((M / 105 * s - 1.5 * c * 3.2156, 1.5 * M * G * s) for s, c in ((2 / 3.6, 0.46), (1.6 / 3.6, 0.54)))
+    front, rear = (
+        (M / 105 * s - 1.5 * c * 3.2156, 1.5 * M * G * s)
+        for s, c in ((2 / 3.6, 0.46), (1.6 / 3.6, 0.54))
+    )
     expected = np.sqrt(min(front[1] / front[0], rear[1] / rear[0]))
     np.testing.assert_allclose(line.speed, expected, rtol=0.01)
     assert line.lap_time == pytest.approx(line.length / expected, rel=0.01)
@@ -59,7 +70,10 @@ def test_the_limit_on_a_ring_is_the_first_axle_at_its_grip():
 def test_longitudinal_limits_on_a_straight():
     assert acceleration_limit(60.0, 0.0, 1.5) == pytest.approx((700_000 / 60 - 0.91875 * 3600) / M)
     # At 10 m/s the rear axle: F = mu (m g lf / L + cr v^2 + m a h / L) 0.97, a = (F - drag) / m.
-    static, transfer = 1.5 * 0.97 * (M * G * 1.6 / 3.6 + 0.54 * 3.2156 * 100), 1.5 * 0.97 * M * 0.3 / 3.6
+    static, transfer = (
+        1.5 * 0.97 * (M * G * 1.6 / 3.6 + 0.54 * 3.2156 * 100),
+        1.5 * 0.97 * M * 0.3 / 3.6,
+    )
     expected = (static - 0.91875 * 100) / (M - transfer)
     assert acceleration_limit(10.0, 0.0, 1.5) == pytest.approx(expected, rel=1e-3)
     assert braking_limit(80.0, 0.0, 1.5) == pytest.approx((25_000 + 0.91875 * 6400) / M, rel=2e-2)
@@ -69,7 +83,9 @@ def test_cornering_leaves_less_for_the_pedals():
     curvature = 0.02
     speed = float(cornering_speed(np.array([curvature]), 1.5)[0])
     assert braking_limit(0.99 * speed, curvature, 1.5) < 0.4 * braking_limit(0.99 * speed, 0.0, 1.5)
-    assert acceleration_limit(0.99 * speed, curvature, 1.5) < acceleration_limit(0.99 * speed, 0.0, 1.5)
+    assert acceleration_limit(0.99 * speed, curvature, 1.5) < acceleration_limit(
+        0.99 * speed, 0.0, 1.5
+    )
 
 
 def test_a_profile_obeys_both_limits():
@@ -79,8 +95,12 @@ def test_a_profile_obeys_both_limits():
     after, curvature = np.roll(speed, -1), np.abs(line.curvature)
     rate = (after**2 - speed**2) / (2 * steps)
     assert (speed <= cornering_speed(curvature, 1.5) + 1e-9).all()
-    assert all(rate[i] <= acceleration_limit(speed[i], curvature[i], 1.5) + 1e-6 for i in range(len(speed)))
-    assert all(-rate[i] <= braking_limit(after[i], curvature[i], 1.5) + 1e-6 for i in range(len(speed)))
+    assert all(
+        rate[i] <= acceleration_limit(speed[i], curvature[i], 1.5) + 1e-6 for i in range(len(speed))
+    )
+    assert all(
+        -rate[i] <= braking_limit(after[i], curvature[i], 1.5) + 1e-6 for i in range(len(speed))
+    )
     assert speed_profile(line.curvature, steps, 1.2).mean() < 0.95 * speed.mean()
 
 
@@ -90,7 +110,9 @@ def test_less_grip_is_slower():
 
 
 def lap_times(track, num_laps=2, seed=0, **options):
-    env = DrivingVectorEnv(1, track=track, laps=num_laps, random_start=False, time_limit=20_000, **options)
+    env = DrivingVectorEnv(
+        1, track=track, laps=num_laps, random_start=False, time_limit=20_000, **options
+    )
     env.reset(seed=seed)
     times, is_over = [], False
     while not is_over:
@@ -145,7 +167,10 @@ def test_observations_are_enough_for_the_expert():
     for _ in range(50):
         actions = expert.actions(env.clone_state())
         observations = env.step(actions)[0]
-    from_states, from_observations = expert.actions(env.clone_state()), expert.actions_on(observations)
+    from_states, from_observations = (
+        expert.actions(env.clone_state()),
+        expert.actions_on(observations),
+    )
     np.testing.assert_allclose(from_states, from_observations, atol=0.02)
     assert observations.shape[1] == dynamics.NUM_OBSERVATIONS
     assert len(NAMES) in (0, 15)

@@ -5,8 +5,8 @@ import time
 import gymnasium as gym
 import numpy as np
 import pytest
-from driving.circuits import NAMES, circuit, needs_circuits
 
+from tests.support.circuits import NAMES, circuit, needs_circuits
 from wm_envs.driving import track as tracks
 from wm_envs.driving.spline import ClosedSpline, solve_cyclic
 from wm_envs.driving.track import MAX_POINTS, from_points, make_track, read_csv
@@ -18,7 +18,13 @@ HEADER = "# x_m,y_m,w_tr_right_m,w_tr_left_m"
 def ring(num_points=100, radius=100.0, right=4.0, left=6.0):
     angle = np.linspace(0, 2 * np.pi, num_points, endpoint=False)
     return np.stack(
-        [radius * np.cos(angle), radius * np.sin(angle), np.full(num_points, right), np.full(num_points, left)], axis=1
+        [
+            radius * np.cos(angle),
+            radius * np.sin(angle),
+            np.full(num_points, right),
+            np.full(num_points, left),
+        ],
+        axis=1,
     )
 
 
@@ -34,7 +40,9 @@ def test_the_cyclic_system_is_solved():
     diagonal, right = generator.uniform(3, 4, 7), generator.normal(size=7)
     matrix = np.diag(diagonal) + np.diag(above[:-1], 1) + np.diag(below[1:], -1)
     matrix[0, -1], matrix[-1, 0] = below[0], above[-1]
-    np.testing.assert_allclose(solve_cyclic(below, diagonal, above, right), np.linalg.solve(matrix, right), rtol=1e-12)
+    np.testing.assert_allclose(
+        solve_cyclic(below, diagonal, above, right), np.linalg.solve(matrix, right), rtol=1e-12
+    )
 
 
 def test_a_spline_through_a_circle_is_a_circle():
@@ -43,7 +51,9 @@ def test_a_spline_through_a_circle_is_a_circle():
     assert abs(spline.length - 200 * math.pi) < 1e-3
     np.testing.assert_allclose(np.hypot(*points.T), 100, atol=1e-3)
     np.testing.assert_allclose(np.hypot(*first.T), 1, atol=1e-5)
-    np.testing.assert_allclose(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0], 0.01, rtol=5e-3)
+    np.testing.assert_allclose(
+        first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0], 0.01, rtol=5e-3
+    )
 
 
 def test_a_file_becomes_tables(tmp_path):
@@ -56,7 +66,9 @@ def test_a_file_becomes_tables(tmp_path):
     np.testing.assert_allclose(track.left, 6.0)
     # Counter-clockwise, so that the left is inside.
     np.testing.assert_allclose(
-        track.position(np.array([0.0, 100 * math.pi]), np.array([10.0, -5.0])), [[90, 0], [-105, 0]], atol=2e-2
+        track.position(np.array([0.0, 100 * math.pi]), np.array([10.0, -5.0])),
+        [[90, 0], [-105, 0]],
+        atol=2e-2,
     )
     assert abs(track.at(track.right, 3.3) - 4.0) < 1e-9
 
@@ -82,7 +94,9 @@ def test_built_in_circuits_are_closed_and_smooth(name):
     assert abs(turns - (0 if name == "figure_eight" else 1)) < 1e-3
     # The heading is the integral of the curvature.
     middle = (track.curvature[1:] + track.curvature[:-1]) / 2
-    np.testing.assert_allclose(np.cumsum(middle) * track.spacing, track.heading[1:] - track.heading[0], atol=1e-3)
+    np.testing.assert_allclose(
+        np.cumsum(middle) * track.spacing, track.heading[1:] - track.heading[0], atol=1e-3
+    )
 
 
 def test_random_circuits_follow_their_seed():
@@ -204,7 +218,9 @@ def test_a_file_that_runs_over_its_start_is_told_so(num_repeated, noise, tmp_pat
     ) as caught:
         read_csv(path)
     first = int(str(caught.value).split("line ")[1].split(":")[0])
-    assert abs(first - 102) <= 1 or num_repeated == 100  # whole laps: the second one begins anywhere
+    assert (
+        abs(first - 102) <= 1 or num_repeated == 100
+    )  # whole laps: the second one begins anywhere
     kept = path.read_text(encoding="utf-8").splitlines()[: first - 1]
     path.write_text("\n".join(kept) + "\n", encoding="utf-8")
     assert read_csv(path).length == pytest.approx(200 * math.pi, abs=0.5)  # the remedy is one
@@ -217,9 +233,13 @@ def test_a_last_point_between_the_first_ones_or_beside_the_first_is_told_so(tmp_
     beside = rows[:1].copy()
     beside[0, :2] += (1.5, -0.2)
     for last in (between, beside):
-        with pytest.raises(TrackError, match=r"line 102: .* runs over its start again, for 1 point: delete"):
+        with pytest.raises(
+            TrackError, match=r"line 102: .* runs over its start again, for 1 point: delete"
+        ):
             read_csv(write(tmp_path / "more.csv", np.vstack([rows, last])))
-    with pytest.raises(TrackError, match=r"runs over its start again|the last point is the first one again"):
+    with pytest.raises(
+        TrackError, match=r"runs over its start again|the last point is the first one again"
+    ):
         read_csv(write(tmp_path / "twice.csv", np.vstack([rows, rows[:1], rows[:1]])))
 
 
@@ -256,7 +276,10 @@ DIGESTS = {
 def test_real_circuits_are_read_bitwise_as_ever(name):
     track = read_csv(circuit(name))
     tables = (track.x, track.y, track.heading, track.curvature, track.right, track.left)
-    assert hashlib.sha256(b"".join(table.tobytes() for table in tables)).hexdigest()[:16] == DIGESTS[name]
+    assert (
+        hashlib.sha256(b"".join(table.tobytes() for table in tables)).hexdigest()[:16]
+        == DIGESTS[name]
+    )
 
 
 def test_parallel_roads_at_a_distance_are_welcome(tmp_path):
@@ -266,14 +289,20 @@ def test_parallel_roads_at_a_distance_are_welcome(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1,2,3\n" * 20, "line 1: expected the four columns x_m,y_m,w_tr_right_m,w_tr_left_m, got 3"),
+        (
+            "1,2,3\n" * 20,
+            "line 1: expected the four columns x_m,y_m,w_tr_right_m,w_tr_left_m, got 3",
+        ),
         (f"{HEADER}\n" + "1,2,3,4,5\n" * 20, "line 2: expected the four columns"),
         ("x,y,right,left\n1,2,3,4\n", "line 1: expected four numbers"),
         (f"{HEADER}\n1,2,1_0,4\n", "line 2: expected four numbers"),
         (f"{HEADER}\n1,2,fast,4\n", "line 2: expected four numbers"),
         ("", "0 points: give 8"),
         ("1e300,0,1,1\n", "line 1: expected finite metres below 1,000 km"),
-        ("# x_m,y_m,w_tr_left_m,w_tr_right_m\n", "line 1: the columns are x_m,y_m,w_tr_right_m,w_tr_left_m in this"),
+        (
+            "# x_m,y_m,w_tr_left_m,w_tr_right_m\n",
+            "line 1: the columns are x_m,y_m,w_tr_right_m,w_tr_left_m in this",
+        ),
         ("y_m, x_m, w_tr_right_m, w_tr_left_m\n", "line 1: the columns are x_m,y_m"),
     ],
 )
@@ -290,7 +319,9 @@ def test_a_crossing_between_points_is_judged_by_its_angle(num_points, height, is
     """An eight that crosses itself at 25 degrees, or at 48, wherever its points lie."""
     for shift in np.linspace(0.0, 1.0, 7):
         angle = 2 * np.pi * (np.arange(num_points) + 0.01 + shift) / num_points
-        rows = np.column_stack([400 * np.cos(angle), height * np.sin(2 * angle), np.full((num_points, 2), 5.0)])
+        rows = np.column_stack(
+            [400 * np.cos(angle), height * np.sin(2 * angle), np.full((num_points, 2), 5.0)]
+        )
         path = write(tmp_path / "eight.csv", rows)
         if is_bridge:
             assert read_csv(path).length > 1600
@@ -308,7 +339,9 @@ def test_ten_thousand_points_are_checked_in_seconds(tmp_path):
 
 
 def test_widths_in_centimetres_are_refused(tmp_path):
-    with pytest.raises(TrackError, match=r"line 2: widths of 400 m right and 600 m left: .* more than 100 m"):
+    with pytest.raises(
+        TrackError, match=r"line 2: widths of 400 m right and 600 m left: .* more than 100 m"
+    ):
         read_csv(write(tmp_path / "wide.csv", ring(right=400.0, left=600.0)))
 
 

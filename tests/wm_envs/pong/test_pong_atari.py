@@ -17,7 +17,9 @@ from wm_envs.pong.planner import Planner
 from wm_envs.pong.players import Interceptor
 from wm_envs.testing.trace import difference
 
-pytest.importorskip("ale_py", reason='the original game needs ale-py: pip install "wm-suite[atari]"')
+pytest.importorskip(
+    "ale_py", reason='the original game needs ale-py: pip install "wm-suite[atari]"'
+)
 
 ATARI, NATIVE = "wm/PongAtari-v0", "wm/Pong-v0"
 
@@ -27,7 +29,12 @@ def play(env, actions):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"repeat_action_probability": 0.25, "directions": True}, {"frame_skip": 3, "max_noops": 120}]
+    "options",
+    [
+        {},
+        {"repeat_action_probability": 0.25, "directions": True},
+        {"frame_skip": 3, "max_noops": 120},
+    ],
 )
 def test_equal_seeds_and_actions_give_equal_episodes_in_both_games(options):
     original, native = gym.make(ATARI, **options), gym.make(NATIVE, **options)
@@ -67,7 +74,10 @@ def test_every_game_starts_as_the_emulator_resets_it():
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_the_vector_environment_equals_the_native_one_with_any_number_of_threads(mode):
     options = {"autoreset_mode": mode, "time_limit": 40, "frame_skip": 5}
-    envs = [gym.make_vec(env_id, 3, num_threads=n, **options) for env_id, n in ((ATARI, 1), (ATARI, 2), (NATIVE, 1))]
+    envs = [
+        gym.make_vec(env_id, 3, num_threads=n, **options)
+        for env_id, n in ((ATARI, 1), (ATARI, 2), (NATIVE, 1))
+    ]
     starts = [env.reset(seed=5) for env in envs]
     assert difference(starts[0], starts[2]) is None
     assert difference(starts[1], starts[2]) is None
@@ -147,7 +157,12 @@ def test_a_closed_batch_has_no_games_to_go_on_with(num_threads):
     state = env.clone_state()
     env.close()
     env.close()
-    for call in (lambda: env.step(np.array([2, 3])), env.reset, env.clone_state, lambda: env.restore_state(state)):
+    for call in (
+        lambda: env.step(np.array([2, 3])),
+        env.reset,
+        env.clone_state,
+        lambda: env.restore_state(state),
+    ):
         with pytest.raises(ClosedEnvironmentError, match="make another"):
             call()
 

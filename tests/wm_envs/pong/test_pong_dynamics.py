@@ -1,4 +1,7 @@
-"""Each rule of the game, by hand: a state is set up, one frame is played, the numbers are those of the rule."""
+"""Each rule of the game, by hand.
+
+A state is set up, one frame is played, the numbers are those of the rule.
+"""
 
 import gymnasium as gym
 import numpy as np
@@ -19,7 +22,14 @@ def placed(env=None, **fields):
     """An environment in a rally, with these fields of its state."""
     env = env or make()
     state = env.clone_state()
-    rally = {"serve_timer": 0, "frame": 10, "player_y": 120, "enemy_y": 100, "ball_x": 128, "ball_y": 129}
+    rally = {
+        "serve_timer": 0,
+        "frame": 10,
+        "player_y": 120,
+        "enemy_y": 100,
+        "ball_x": 128,
+        "ball_y": 129,
+    }
     for name, value in {**rally, "ball_dx": 1, "ball_dy": 1, **fields}.items():
         state[name] = value
     env.restore_state(state)
@@ -38,7 +48,16 @@ def newest(observation):
 
 
 FEATURES = [
-    *("player_x", "player_y", "player_width", "player_height", "enemy_x", "enemy_y", "enemy_width", "enemy_height"),
+    *(
+        "player_x",
+        "player_y",
+        "player_width",
+        "player_height",
+        "enemy_x",
+        "enemy_y",
+        "enemy_width",
+        "enemy_height",
+    ),
     *("ball_x", "ball_y", "ball_width", "ball_height", "player_score", "enemy_score"),
 ]
 
@@ -49,10 +68,22 @@ def test_the_first_observation_shows_both_paddles_and_no_ball():
     assert newest(observation) == {
         **{"player_x": 140, "player_y": 96, "player_width": 4, "player_height": 16},
         **{"enemy_x": 16, "enemy_y": 7, "enemy_width": 4, "enemy_height": 16},
-        **{"ball_x": 0, "ball_y": 0, "ball_width": 2, "ball_height": 4, "player_score": 0, "enemy_score": 0},
+        **{
+            "ball_x": 0,
+            "ball_y": 0,
+            "ball_width": 2,
+            "ball_height": 4,
+            "player_score": 0,
+            "enemy_score": 0,
+        },
     }
     assert all(len(set(frames)) == 1 for frames in observation.reshape(14, 4).tolist())
-    assert info == {"is_success": False, "player_score": 0, "enemy_score": 0, "reward_components": {"point": 0.0}}
+    assert info == {
+        "is_success": False,
+        "player_score": 0,
+        "enemy_score": 0,
+        "reward_components": {"point": 0.0},
+    }
 
 
 def test_the_first_ball_is_served_after_58_frames_without_one():
@@ -67,7 +98,12 @@ def test_the_first_ball_is_served_after_58_frames_without_one():
 
 @pytest.mark.parametrize(
     ("dx", "dy", "served"),
-    [(3, 2, (129, 129, 1, 1)), (-4, -3, (127, 127, -1, -1)), (2, 0, (129, 129, 1, 1)), (0, -1, (127, 127, -1, -1))],
+    [
+        (3, 2, (129, 129, 1, 1)),
+        (-4, -3, (127, 127, -1, -1)),
+        (2, 0, (129, 129, 1, 1)),
+        (0, -1, (127, 127, -1, -1)),
+    ],
 )
 def test_a_serve_is_slow_and_keeps_the_direction(dx, dy, served):
     state = after(serve_timer=1, ball_dx=dx, ball_dy=dy, ball_y=0)
@@ -83,12 +119,14 @@ def test_the_paddle_follows_the_joystick_with_a_lag():
         charges.append(int(env.clone_state()["charge"]))
         places.append(int(env.clone_state()["player_y"]))
     assert charges == [385823, 362823, 339823, 316823]
-    # Half way on every second frame, to 104 and to 2 (371228 // 7987) = 92, which the charges ask for by then.
+    # Half way on every second frame, to 104 and to 2 (371228 // 7987) = 92, which the charges ask
+    # for by then.
     assert places == [109, 106, 106, 99]
 
 
 @pytest.mark.parametrize(
-    ("action", "charge"), [(RIGHT_FIRE, 385823), (LEFT, 431823), (LEFT_FIRE, 431823), (FIRE, 408823)]
+    ("action", "charge"),
+    [(RIGHT_FIRE, 385823), (LEFT, 431823), (LEFT_FIRE, 431823), (FIRE, 408823)],
 )
 def test_what_the_actions_do_to_the_joystick(action, charge):
     assert after(action)["charge"] == charge
@@ -116,7 +154,19 @@ def test_walls(y, dy, new_y, new_dy):
 
 @pytest.mark.parametrize(
     ("height", "dy"),
-    [(-2, -2), (-1, -2), (0, -2), (1, -1), (4, -1), (5, 0), (8, 0), (9, 1), (12, 1), (13, 2), (15, 2)],
+    [
+        (-2, -2),
+        (-1, -2),
+        (0, -2),
+        (1, -1),
+        (4, -1),
+        (5, 0),
+        (8, 0),
+        (9, 1),
+        (12, 1),
+        (13, 2),
+        (15, 2),
+    ],
 )
 @pytest.mark.parametrize("x", [188, 190, 192])
 def test_the_agents_return_by_the_part_of_the_paddle(height, dy, x):
@@ -128,8 +178,16 @@ def test_the_agents_return_by_the_part_of_the_paddle(height, dy, x):
 @pytest.mark.parametrize(
     ("player_y", "ball_y", "is_met"),
     [
-        *[(122, 120, True), (121, 119, False), (120, 117, False)],  # two lines above: on even lines only
-        *[(121, 137, True), (120, 136, False), (120, 137, False)],  # 16 lines below: on odd lines only
+        *[
+            (122, 120, True),
+            (121, 119, False),
+            (120, 117, False),
+        ],  # two lines above: on even lines only
+        *[
+            (121, 137, True),
+            (120, 136, False),
+            (120, 137, False),
+        ],  # 16 lines below: on odd lines only
     ],
 )
 def test_the_corners_of_the_agents_paddle(player_y, ball_y, is_met):
@@ -184,7 +242,9 @@ def test_the_enemy_follows_on_seven_frames_of_eight(frame, ball_y, moved):
     assert after(frame=frame, ball_y=ball_y)["enemy_y"] == 100 + moved
 
 
-@pytest.mark.parametrize(("x", "reward", "scores"), [(205, -1.0, (3, 5)), (208, -1.0, (3, 5)), (52, 1.0, (4, 4))])
+@pytest.mark.parametrize(
+    ("x", "reward", "scores"), [(205, -1.0, (3, 5)), (208, -1.0, (3, 5)), (52, 1.0, (4, 4))]
+)
 def test_a_point(x, reward, scores):
     env = placed(ball_x=x, player_score=3, enemy_score=4)
     observation, given, terminated, _, info = env.step(NOOP)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from wm_envs import datasets
+import wm_envs
 from wm_envs.errors import OptionError
 from wm_envs.pong.atari import PongAtariEnv
 from wm_envs.pong.env import DEFAULT_REWARD_WEIGHTS, PongEnv, observation_fields
@@ -14,7 +14,15 @@ from wm_envs.testing import check_vector_env
 
 CLASSES = [PongEnv, PongAtariEnv]
 SECTIONS = [
-    *("Description", "Action Space", "Observation Space", "Rewards", "Starting State", "Episode End", "Arguments"),
+    *(
+        "Description",
+        "Action Space",
+        "Observation Space",
+        "Rewards",
+        "Starting State",
+        "Episode End",
+        "Arguments",
+    ),
     "Version History",
 ]
 
@@ -46,7 +54,9 @@ def test_the_observation_table_lists_the_fields(env_class):
         group = fields[4 * feature : 4 * feature + 4]
         assert index == f"{4 * feature}-{4 * feature + 3}"
         assert re.findall(r"`(\w+)`", names) == [group[0].name, group[-1].name]
-        assert {(f.unit, f.low, f.high, f.meaning) for f in group} == {(unit, float(low), float(high), meaning)}
+        assert {(f.unit, f.low, f.high, f.meaning) for f in group} == {
+            (unit, float(low), float(high), meaning)
+        }
 
 
 @pytest.mark.parametrize("env_class", CLASSES)
@@ -66,7 +76,10 @@ def test_the_arguments_table_lists_the_options_and_their_defaults(env_class):
     ("name", "value"),
     [
         *[("frame_skip", value) for value in (0, -1, 61, 4.0, True, None)],
-        *[("repeat_action_probability", value) for value in (-0.1, 1.5, float("nan"), "often", None)],
+        *[
+            ("repeat_action_probability", value)
+            for value in (-0.1, 1.5, float("nan"), "often", None)
+        ],
         *[("max_noops", value) for value in (-1, 121, 2.5)],
         *[("directions", value) for value in (1, "yes", None)],
         *[("time_limit", value) for value in (0, -3, 2.5)],
@@ -97,16 +110,18 @@ def test_a_time_limit_truncates():
 
 
 def test_the_vector_checker_passes_over_whole_games():
-    report = check_vector_env("wm/Pong-v0", num_steps=200, num_envs=2, env_kwargs={"frame_skip": 60})
+    report = check_vector_env(
+        "wm/Pong-v0", num_steps=200, num_envs=2, env_kwargs={"frame_skip": 60}
+    )
     assert set(report.modes) == {mode.value for mode in AutoresetMode}
     assert all(count >= 4 for count in report.num_episodes.values())
 
 
 def test_the_expert_wins_every_point():
-    recording = datasets.record("wm/Pong-v0", episodes=2, policy="expert", seed=0)
-    last = np.cumsum(recording["lengths"] + 1) - 1
-    np.testing.assert_array_equal(recording["observations"][last][:, [51, 55]], [[21, 0], [21, 0]])
-    assert recording["terminations"].sum() == 2
+    recording = wm_envs.record("wm/Pong-v0", episodes=2, policy="expert", seed=0)
+    last = np.cumsum(recording.lengths + 1) - 1
+    np.testing.assert_array_equal(recording.observations[last][:, [51, 55]], [[21, 0], [21, 0]])
+    assert recording.terminations.sum() == 2
 
 
 def test_planning_changes_nothing():

@@ -1,18 +1,25 @@
 import numpy as np
 import pytest
 
-from wm_envs.datasets import record
+from wm_agents.domains.pong import layout, measuring
+from wm_agents.domains.pong.court import seen_court
+from wm_agents.domains.pong.view import PongView
+from wm_envs import record
 from wm_envs.errors import OptionError
-from wm_envs.pong import layout, measuring
-from wm_envs.pong.court import seen_court
 from wm_envs.pong.players import Explorer
-from wm_envs.pong.view import PongView
 
 
 def recorded(noise, episodes=8):
     options = {"time_limit": 1000, "repeat_action_probability": noise}
-    games = record("wm/Pong-v0", episodes=episodes, policy=Explorer(3), seed=3, env_kwargs=options, progress=False)
-    return games["observations"], games["actions"].astype(np.int64), games["lengths"]
+    games = record(
+        "wm/Pong-v0",
+        episodes=episodes,
+        policy=Explorer(3),
+        seed=3,
+        env_kwargs=options,
+        progress=False,
+    )
+    return games.observations, games.actions.astype(np.int64), games.lengths
 
 
 def test_the_game_s_own_numbers_are_found_in_spite_of_noise():
@@ -26,9 +33,15 @@ def test_the_game_s_own_numbers_are_found_in_spite_of_noise():
     assert found.rest_rate == pytest.approx(told.rest_rate, rel=0.01)
     assert found.court == told.court
     pauses = list(zip(found.first_pauses, told.first_pauses, strict=True))
-    assert all(a in (b, -1) for a, b in pauses)  # of 20 games too few may begin in one of the four ways
+    assert all(
+        a in (b, -1) for a, b in pauses
+    )  # of 20 games too few may begin in one of the four ways
     assert sum(a == b for a, b in pauses) >= 3
-    wrong = [a != b for side in range(2) for a, b in zip(found.bounces[side], told.bounces[side], strict=True)]
+    wrong = [
+        a != b
+        for side in range(2)
+        for a, b in zip(found.bounces[side], told.bounces[side], strict=True)
+    ]
     assert sum(wrong) <= 9  # of 38 places, rare ones at the edges
 
 
@@ -59,7 +72,12 @@ def test_the_paddle_s_way_is_explained_by_the_right_numbers_alone():
     rows = np.zeros(1, layout.MEMORY)
 
     def misfit(**changed):
-        numbers = {"reach": 8.29072, "middle": 4.14536, "rest_offset": 0.36885, "rest_rate": 11.518718}
+        numbers = {
+            "reach": 8.29072,
+            "middle": 4.14536,
+            "rest_offset": 0.36885,
+            "rest_rate": 11.518718,
+        }
         charge = measuring.Pull(**(numbers | changed), highest=25.0).charge()
         return measuring.misfit(observations, actions, lengths, charge, 5000, rows)
 

@@ -2,7 +2,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from wm_envs.datasets import record
+from wm_envs import record
 from wm_envs.pong.players import PLAYERS, Ball, BallTracker, Explorer, Interceptor, RandomHolder
 
 SCRIPTED = [RandomHolder, BallTracker, Interceptor, Explorer]
@@ -14,12 +14,12 @@ def recorded(player, episodes=8, **options):
 
 
 def final_scores(recording):
-    last = np.cumsum(recording["lengths"] + 1) - 1
-    return recording["observations"][last][:, [51, 55]].mean(axis=0)
+    last = np.cumsum(recording.lengths + 1) - 1
+    return recording.observations[last][:, [51, 55]].mean(axis=0)
 
 
 def fast_share(recording):
-    x, last = recording["observations"][:, 35], recording["observations"][:, 34]
+    x, last = recording.observations[:, 35], recording.observations[:, 34]
     return (np.abs(x - last)[(x > 0) & (last > 0)] >= 8).mean()
 
 
@@ -34,7 +34,11 @@ def test_a_new_player_with_the_same_seed_plays_the_same_games(make):
 @pytest.mark.parametrize("make", SCRIPTED)
 def test_a_player_takes_batches_of_another_size(make):
     player = make(0)
-    assert [len(player(np.zeros((num_rows, 56), np.float32))) for num_rows in (3, 5, 1)] == [3, 5, 1]
+    assert [len(player(np.zeros((num_rows, 56), np.float32))) for num_rows in (3, 5, 1)] == [
+        3,
+        5,
+        1,
+    ]
 
 
 def test_players_are_of_different_strength():
@@ -63,7 +67,12 @@ def test_actions_are_held():
 
 def test_an_arrival_is_folded_at_the_walls():
     observation = np.zeros((1, 56), np.float32)
-    observation[0, 32:36] = [60, 64, 68, 72]  # a step is 4 px, so that the agent is 16.75 steps away
+    observation[0, 32:36] = [
+        60,
+        64,
+        68,
+        72,
+    ]  # a step is 4 px, so that the agent is 16.75 steps away
     observation[0, 36:40] = [80, 72, 64, 56]
     ball = Ball(observation)
     assert (ball.dx[0], ball.dy[0]) == (4, -8)

@@ -43,12 +43,22 @@ def test_the_score_is_drawn_in_digits():
 
 def test_text_says_where_everything_is():
     text = rallying("ansi").render()
-    assert text == "Pong step 0/108000: enemy 12 : 7 player\nball at 101, 76, enemy at 85, player at 97"
+    assert (
+        text
+        == "Pong step 0/108000: enemy 12 : 7 player\nball at 101, 76, enemy at 85, player at 97"
+    )
 
 
 def test_the_picture_is_the_originals_screen():
-    pytest.importorskip("ale_py", reason='the original game needs ale-py: pip install "wm-suite[atari]"')
-    options = {"render_mode": "rgb_array", "frame_skip": 1, "max_noops": 0, "repeat_action_probability": 0.0}
+    pytest.importorskip(
+        "ale_py", reason='the original game needs ale-py: pip install "wm-suite[atari]"'
+    )
+    options = {
+        "render_mode": "rgb_array",
+        "frame_skip": 1,
+        "max_noops": 0,
+        "repeat_action_probability": 0.0,
+    }
     original, native = (gym.make(env_id, **options) for env_id in ("wm/PongAtari-v0", "wm/Pong-v0"))
     original.reset(seed=0)
     native.reset(seed=0)
@@ -59,14 +69,16 @@ def test_the_picture_is_the_originals_screen():
         native.step(action)
         num_different = (original.render() != native.render()).any(axis=-1).sum()
         num_equal += num_different == 0
-        # The console shows a score one frame later, and its first frame in other colours; else a ball near the agent
-        # may be a line higher.
+        # The console shows a score one frame later, and its first frame in other colours; else a
+        # ball near the agent may be a line higher.
         assert reward != 0 or step == 0 or num_different <= 8
     assert num_equal > 0.9 * 1200
 
 
 def test_a_restored_console_shows_the_restored_state():
-    pytest.importorskip("ale_py", reason='the original game needs ale-py: pip install "wm-suite[atari]"')
+    pytest.importorskip(
+        "ale_py", reason='the original game needs ale-py: pip install "wm-suite[atari]"'
+    )
     env = gym.make("wm/PongAtari-v0", render_mode="rgb_array").unwrapped
     env.reset(seed=0)
     for _ in range(25):

@@ -3,33 +3,43 @@ import json
 import numpy as np
 import pytest
 
-from wm_envs.datasets import record
+from wm_agents.domains.pong import ball, enemy, layout, paddle
+from wm_agents.domains.pong.view import PongView
+from wm_envs import record
 from wm_envs.errors import OptionError
-from wm_envs.pong import ball, enemy, layout, paddle
 from wm_envs.pong.players import Explorer
-from wm_envs.pong.view import PongView
 
 
 @pytest.fixture(scope="module")
 def games():
-    return record("wm/Pong-v0", episodes=24, policy=Explorer(0), seed=0, env_kwargs={"time_limit": 600}, progress=False)
+    return record(
+        "wm/Pong-v0",
+        episodes=24,
+        policy=Explorer(0),
+        seed=0,
+        env_kwargs={"time_limit": 600},
+        progress=False,
+    )
 
 
 def steps(games):
-    lengths = games["lengths"]
+    lengths = games.lengths
     before = np.concatenate(
-        [np.arange(n) + first for n, first in zip(lengths, np.cumsum(lengths + 1) - lengths - 1, strict=True)]
+        [
+            np.arange(n) + first
+            for n, first in zip(lengths, np.cumsum(lengths + 1) - lengths - 1, strict=True)
+        ]
     )
-    return games["observations"][before], games["observations"][before + 1]
+    return games.observations[before], games.observations[before + 1]
 
 
 def test_a_memory_holds_the_observation(games):
     view = PongView()
     before, after = steps(games)
-    memories, decided = view.remember(games["observations"], games["actions"], games["lengths"])
+    memories, decided = view.remember(games.observations, games.actions, games.lengths)
     assert np.array_equal(view.observations(memories), before)
     assert np.array_equal(decided, view.present(after))
-    assert np.array_equal(view.observations(view.advance(memories, games["actions"], decided)), after)
+    assert np.array_equal(view.observations(view.advance(memories, games.actions, decided)), after)
     assert np.array_equal(view.advance(memories, np.full(len(memories), -1), decided), memories)
 
 
@@ -42,10 +52,10 @@ def test_a_memory_can_begin_anywhere(games):
 def test_situations_have_one_outcome(games):
     """Learned from some games, the outcomes relative to what is expected hold in others."""
     view = PongView()
-    memories, decided = view.remember(games["observations"], games["actions"], games["lengths"])
-    half = int(games["lengths"][:16].sum())
+    memories, decided = view.remember(games.observations, games.actions, games.lengths)
+    half = int(games.lengths[:16].sum())
     for part, fewest in ((0, 0.95), (1, 0.9), (2, 0.9), (3, 0.85), (4, 0.95), (5, 0.95)):
-        expected, situations = view.look(part, memories, games["actions"], decided)
+        expected, situations = view.look(part, memories, games.actions, decided)
         is_ball = part in (1, 2)  # which comes and goes
         outcome = np.where(is_ball & (decided[:, part] == 0), 999, decided[:, part] - expected)
         learned = {}
@@ -56,14 +66,18 @@ def test_situations_have_one_outcome(games):
             most = max(set(values), key=values.count)
             if situation != 0 and values.count(most) >= 0.98 * len(values):
                 sure[situation] = most
-        pairs = [(sure[s], v) for s, v in zip(situations[half:], outcome[half:], strict=True) if s in sure]
+        pairs = [
+            (sure[s], v)
+            for s, v in zip(situations[half:], outcome[half:], strict=True)
+            if s in sure
+        ]
         assert len(pairs) > fewest * (len(outcome) - half), view.parts[part]
         assert np.mean([a == b for a, b in pairs]) > 0.99, view.parts[part]
 
 
 def test_the_speed_of_the_ball_is_known_through_its_turns(games):
     view = PongView()
-    memories, _ = view.remember(games["observations"], games["actions"], games["lengths"])
+    memories, _ = view.remember(games.observations, games.actions, games.lengths)
     rows = memories.view(layout.MEMORY).reshape(-1)
     flying = rows[(rows["absence"] == 0) & (rows["flight_length"] > 2)]
     assert flying["is_steady"].mean() > 0.95
@@ -73,9 +87,9 @@ def test_the_speed_of_the_ball_is_known_through_its_turns(games):
 
 def test_symbols_and_features_are_in_range(games):
     view = PongView()
-    memories, decided = view.remember(games["observations"], games["actions"], games["lengths"])
+    memories, decided = view.remember(games.observations, games.actions, games.lengths)
     for part in range(6):
-        symbols, num_symbols = view.symbols(part, memories, games["actions"], decided)
+        symbols, num_symbols = view.symbols(part, memories, games.actions, decided)
         assert symbols.min() >= 0
         assert symbols.max() < num_symbols
     features = view.features(memories)
@@ -85,7 +99,7 @@ def test_symbols_and_features_are_in_range(games):
 
 
 def test_another_layout_is_refused(games):
-    rows = games["observations"][:3].copy()
+    rows = games.observations[:3].copy()
     rows[1, 0] = 139
     with pytest.raises(OptionError, match="another layout"):
         PongView().begin(rows)
@@ -112,7 +126,7 @@ def with_a_wrong_action(seen, actions, lengths):
     ],
 )
 def test_a_recording_that_does_not_fit_together_is_refused(games, change, message):
-    recording = change(games["observations"], games["actions"], games["lengths"])
+    recording = change(games.observations, games.actions, games.lengths)
     for use in (PongView.measured, PongView().remember):
         with pytest.raises(OptionError, match=message):
             use(*recording)
@@ -124,8 +138,10 @@ def test_a_recording_that_does_not_fit_together_is_refused(games, change, messag
 def test_sticky_actions_do_not_lose_the_paddle():
     """Where the paddle rests follows from the guesses, however often an action came late."""
     options = {"time_limit": 600, "repeat_action_probability": 0.25}
-    games = record("wm/Pong-v0", episodes=8, policy=Explorer(1), seed=1, env_kwargs=options, progress=False)
-    memories, _ = PongView().remember(games["observations"], games["actions"], games["lengths"])
+    games = record(
+        "wm/Pong-v0", episodes=8, policy=Explorer(1), seed=1, env_kwargs=options, progress=False
+    )
+    memories, _ = PongView().remember(games.observations, games.actions, games.lengths)
     rows = memories.view(layout.MEMORY).reshape(-1)
     place = rows["player_y"]
     is_still = (place[:, :4] == place[:, :1]).all(1)
@@ -137,10 +153,10 @@ def test_sticky_actions_do_not_lose_the_paddle():
 
 def test_a_flight_is_followed_through_walls_and_paddles(games):
     view = PongView()
-    memories, decided = view.remember(games["observations"], games["actions"], games["lengths"])
+    memories, decided = view.remember(games.observations, games.actions, games.lengths)
     rows = memories.view(layout.MEMORY).reshape(-1).view(np.recarray)
     met = right = 0
-    for row, action, after in list(zip(rows, games["actions"], decided, strict=True))[::3]:
+    for row, action, after in list(zip(rows, games.actions, decided, strict=True))[::3]:
         if not ball.is_known(row) or row.phase == 2 or after[1] == 0:
             continue
         x, y, _, _, frame, _ = ball.fly(row, int(action), int(after[0]), enemy.pause_now(row))
@@ -152,10 +168,10 @@ def test_a_flight_is_followed_through_walls_and_paddles(games):
 
 def test_the_enemy_s_pauses_are_known_from_the_first_serve_on(games):
     view = PongView()
-    memories, decided = view.remember(games["observations"], games["actions"], games["lengths"])
+    memories, decided = view.remember(games.observations, games.actions, games.lengths)
     rows = memories.view(layout.MEMORY).reshape(-1).view(np.recarray)
     checked = 0
-    for row, action, after in list(zip(rows, games["actions"], decided, strict=True))[::3]:
+    for row, action, after in list(zip(rows, games.actions, decided, strict=True))[::3]:
         if not ball.is_known(row) or after[1] == 0 or ball.is_behind(row, int(after[1])):
             continue
         assert enemy.pause_frame(row) < 4
@@ -172,12 +188,14 @@ def test_a_fast_ball_that_is_out_of_sight_is_still_the_right_side_s_point():
         row = np.zeros(1, layout.MEMORY)
         row["absence"], row["exit"], row["step_x"] = 1, 1, 4 * direction
         memories = row.view(np.int32).reshape(1, -1)
-        numbers.append(view.look(4, memories, np.zeros(1, np.int64), np.zeros((1, 6), np.int64))[1][0])
+        numbers.append(
+            view.look(4, memories, np.zeros(1, np.int64), np.zeros((1, 6), np.int64))[1][0]
+        )
     assert numbers[0] != numbers[1]
 
 
 def test_a_measured_view_is_written_and_read(games):
-    view = PongView.measured(games["observations"], games["actions"], games["lengths"])
+    view = PongView.measured(games.observations, games.actions, games.lengths)
     assert PongView.from_json(json.loads(json.dumps(view.to_json()))) == view
 
 

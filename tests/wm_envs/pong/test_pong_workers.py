@@ -1,4 +1,7 @@
-"""Worker processes: they end with their environment, and an environment says so when they end before it."""
+"""Worker processes.
+
+They end with their environment, and an environment says so when they end before it.
+"""
 
 import gc
 import multiprocessing
@@ -18,7 +21,9 @@ from wm_envs.pong.consoles import Consoles, Shelf
 from wm_envs.pong.workers import PATIENCE
 from wm_envs.testing.trace import difference
 
-pytest.importorskip("ale_py", reason='the original game needs ale-py: pip install "wm-suite[atari]"')
+pytest.importorskip(
+    "ale_py", reason='the original game needs ale-py: pip install "wm-suite[atari]"'
+)
 
 ATARI = "wm/PongAtari-v0"
 ACTIONS = np.array([2, 3, 4, 5])
@@ -31,7 +36,10 @@ def made(num_threads=2, **options):
 
 
 def processes(env):
-    return {number: worker._process for number, worker in env._rules.kernels.consoles._crew._workers.items()}
+    return {
+        number: worker._process
+        for number, worker in env._rules.kernels.consoles._crew._workers.items()
+    }
 
 
 def test_the_first_slice_is_emulated_here_and_each_other_by_a_process():
@@ -45,7 +53,9 @@ def test_a_worker_that_was_killed_is_an_error_and_stays_one():
     worker = processes(env)[1]
     worker.kill()
     for call in (lambda: env.step(ACTIONS), lambda: env.reset(seed=1), env.clone_state):
-        with pytest.raises(WorkerError, match=r"rows 2 to 3 has ended \(signal 9\): close this environment"):
+        with pytest.raises(
+            WorkerError, match=r"rows 2 to 3 has ended \(signal 9\): close this environment"
+        ):
             call()
     assert worker.returncode == -signal.SIGKILL  # it was waited for
     env.close()
@@ -101,7 +111,10 @@ def test_an_error_in_a_worker_is_raised_here_and_leaves_it_in_step():
 
 
 def test_a_clone_of_a_batch_with_workers_goes_on_in_one_without():
-    env, other = made(repeat_action_probability=0.5), made(num_threads=1, repeat_action_probability=0.5)
+    env, other = (
+        made(repeat_action_probability=0.5),
+        made(num_threads=1, repeat_action_probability=0.5),
+    )
     for _ in range(30):
         env.step(ACTIONS)
     observations = other.restore_state(env.clone_state())
@@ -136,7 +149,9 @@ def test_a_fork_of_the_program_neither_ends_the_workers_nor_holds_them_up():
     brief.start()
     brief.join()
     env.step(ACTIONS)
-    lasting = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True)
+    lasting = multiprocessing.get_context("fork").Process(
+        target=time.sleep, args=(60,), daemon=True
+    )
     lasting.start()
     began = time.monotonic()
     env.close()
@@ -168,7 +183,12 @@ def test_a_fork_is_refused_the_consoles_of_the_workers_and_makes_its_own_at_a_re
             env.step(ACTIONS)
         except WorkerError as error:
             refusal = str(error)
-        observations = [env.restore_state(state), env.step(ACTIONS)[0], env.reset(seed=3)[0], env.step(ACTIONS)[0]]
+        observations = [
+            env.restore_state(state),
+            env.step(ACTIONS)[0],
+            env.reset(seed=3)[0],
+            env.step(ACTIONS)[0],
+        ]
         env.close()
         return refusal, observations
 
@@ -178,12 +198,16 @@ def test_a_fork_is_refused_the_consoles_of_the_workers_and_makes_its_own_at_a_re
     expected = [reference.restore_state(state), reference.step(ACTIONS)[0]]
     expected += [reference.reset(seed=3)[0], reference.step(ACTIONS)[0]]
     np.testing.assert_array_equal(observations, expected)
-    np.testing.assert_array_equal(env.step(ACTIONS)[0], expected[1])  # the parent's workers are as they were
+    np.testing.assert_array_equal(
+        env.step(ACTIONS)[0], expected[1]
+    )  # the parent's workers are as they were
     env.close()
 
 
 def test_a_worker_does_not_import_from_the_current_folder(tmp_path, monkeypatch):
-    (tmp_path / "numpy.py").write_text("raise ImportError('a file of the user, which has nothing to do with it')")
+    (tmp_path / "numpy.py").write_text(
+        "raise ImportError('a file of the user, which has nothing to do with it')"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder])
     env = made()
@@ -213,7 +237,9 @@ os._exit(3)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_worker_ends_with_the_program_however_that_ends():
-    program = subprocess.run([sys.executable, "-c", DIE], capture_output=True, text=True, timeout=60)
+    program = subprocess.run(
+        [sys.executable, "-c", DIE], capture_output=True, text=True, timeout=60
+    )
     assert program.returncode == 3
     worker, deadline = int(program.stdout), time.monotonic() + 10
     while is_running(worker) and time.monotonic() < deadline:

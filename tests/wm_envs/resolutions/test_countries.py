@@ -52,13 +52,19 @@ def inverted(name):
     ],
 )
 def test_every_name_is_known_in_other_spellings(spelling):
-    assert [(name, code_of(spelling(name))) for _, name in EVERY_NAME] == [(name, code) for code, name in EVERY_NAME]
+    assert [(name, code_of(spelling(name))) for _, name in EVERY_NAME] == [
+        (name, code) for code, name in EVERY_NAME
+    ]
 
 
 def test_a_plain_name_is_known_with_its_style():
     for code in ("NO", "FJ", "LY", "CY", "AU", "MC", "OM"):
         for style in ("Republic", "Kingdom", "State", "Commonwealth", "Principality", "Sultanate"):
-            assert code_of(f"{style} of {NAMES[code]}") == code_of(f"{NAMES[code]}, {style} of") == code
+            assert (
+                code_of(f"{style} of {NAMES[code]}")
+                == code_of(f"{NAMES[code]}, {style} of")
+                == code
+            )
 
 
 WORLD_BANK = """
@@ -96,7 +102,9 @@ TW Taiwan, Republic of China|SZ Eswatini (formerly Swaziland)|VE Venezuela (Bol.
 
 
 def test_names_of_the_usual_sources_are_known():
-    listed = " | ".join((WORLD_BANK, UNITED_NATIONS, HISTORICAL, COMMON)).replace("\n", "|").split("|")
+    listed = (
+        " | ".join((WORLD_BANK, UNITED_NATIONS, HISTORICAL, COMMON)).replace("\n", "|").split("|")
+    )
     pairs = [entry.split(maxsplit=1) for entry in listed if entry.strip()]
     assert len(pairs) > 100
     assert [(name, code_of(name)) for _, name in pairs] == [(name, code) for code, name in pairs]
@@ -105,9 +113,31 @@ def test_names_of_the_usual_sources_are_known():
 @pytest.mark.parametrize(
     "name",
     [
-        *("Korea", "Republic of China", "Hong Kong", "Hong Kong SAR, China", "American Samoa", "Northern Ireland"),
-        *("Kosovo", "New Guinea", "South Vietnam", "Republic of Viet Nam", "Virgin Islands", "Republic", "Guinea Land"),
-        *("", "nan", "fr", "Turkish Republic of Northern Cyprus", "Puerto Rico (US)", "Germany and France"),
+        *(
+            "Korea",
+            "Republic of China",
+            "Hong Kong",
+            "Hong Kong SAR, China",
+            "American Samoa",
+            "Northern Ireland",
+        ),
+        *(
+            "Kosovo",
+            "New Guinea",
+            "South Vietnam",
+            "Republic of Viet Nam",
+            "Virgin Islands",
+            "Republic",
+            "Guinea Land",
+        ),
+        *(
+            "",
+            "nan",
+            "fr",
+            "Turkish Republic of Northern Cyprus",
+            "Puerto Rico (US)",
+            "Germany and France",
+        ),
     ],
 )
 def test_a_name_of_none_or_of_two_members_is_no_country(name):

@@ -7,7 +7,9 @@ from gymnasium.error import ResetNeeded
 pytest.importorskip("pettingzoo", reason="the extra pettingzoo is not installed")
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # PettingZoo's own tests import by its old names
+    warnings.simplefilter(
+        "ignore", DeprecationWarning
+    )  # PettingZoo's own tests import by its old names
     from pettingzoo.test import parallel_api_test
 
 import wm_envs.resolutions
@@ -28,7 +30,9 @@ def test_the_tally_is_what_all_countries_do():
     assert sum(int(o[6]) for o in observations.values()) == num_initial
     while not observations["FR"][2]:
         mask = infos["FR"]["action_mask"]
-        observations, _, _, _, infos = env.step(dict.fromkeys(env.agents, NO_ACTION if mask[NO_ACTION] else 1))
+        observations, _, _, _, infos = env.step(
+            dict.fromkeys(env.agents, NO_ACTION if mask[NO_ACTION] else 1)
+        )
     votes = {agent: 1 + place % 3 for place, agent in enumerate(env.agents)}
     votes["FR"] = NO_ACTION  # absent
     observations, _, _, _, infos = env.step(votes)
@@ -87,12 +91,16 @@ def test_a_restored_state_has_the_same_future():
 
 
 def test_preferences_drift_between_committee_and_plenary():
-    env = wm_envs.resolutions.parallel_env(consensus=False, reward_weights={"outcome": 0.0, "preference": 1.0})
+    env = wm_envs.resolutions.parallel_env(
+        consensus=False, reward_weights={"outcome": 0.0, "preference": 1.0}
+    )
     observations, _ = env.reset(seed=0)
     rewards = {}
     while env.agents:
         stage = int(observations["FR"][:4].argmax())
-        observations, received, *_ = env.step(dict.fromkeys(env.agents, (NO_ACTION, 1, 1, NO_ACTION)[stage]))
+        observations, received, *_ = env.step(
+            dict.fromkeys(env.agents, (NO_ACTION, 1, 1, NO_ACTION)[stage])
+        )
         rewards[stage] = np.array(list(received.values()))
     shifts = rewards[2] - rewards[1]
     assert 0.001 < abs(shifts[0]) < 1  # the standard deviation is .15

@@ -9,7 +9,13 @@ import wm_envs  # noqa: F401
 from wm_envs.errors import InvalidActionError, OptionError, TrajectoryError
 from wm_envs.resolutions.env import OBSERVATION_FIELDS, masks_of_observations
 from wm_envs.resolutions.episodes import episode_arrays, recorded_episode
-from wm_envs.resolutions.generator import CONSENSUS_RATES, THEMES, fitted_source, generator_source, utilities
+from wm_envs.resolutions.generator import (
+    CONSENSUS_RATES,
+    THEMES,
+    fitted_source,
+    generator_source,
+    utilities,
+)
 from wm_envs.resolutions.records import Ballot, Trajectory, write_trajectories
 from wm_envs.testing import check_vector_env
 
@@ -56,8 +62,12 @@ TRAJECTORIES = [
         committee_ballot=ballot(10, 5, 2),
         plenary_ballot=ballot(12, 4, 4),
     ),
-    Trajectory("consensus", final_outcome="adopted", sponsors=("FR", "AD"), issues=("Human rights",)),
-    Trajectory("plenary", final_outcome="rejected", date="2020-01-02", plenary_ballot=ballot(3, 15, 3)),
+    Trajectory(
+        "consensus", final_outcome="adopted", sponsors=("FR", "AD"), issues=("Human rights",)
+    ),
+    Trajectory(
+        "plenary", final_outcome="rejected", date="2020-01-02", plenary_ballot=ballot(3, 15, 3)
+    ),
 ]
 
 
@@ -83,7 +93,9 @@ def seed_of(env, draft):
     return next(seed for seed in range(200) if env.reset(seed=seed)[1]["draft"] == draft)
 
 
-@pytest.mark.parametrize("options", [{}, {"transitions": 3}, {"consensus": False, "country": "Namibia"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"transitions": 3}, {"consensus": False, "country": "Namibia"}]
+)
 def test_both_checkers_pass(options):
     check_env(gym.make(ENV_ID, **options).unwrapped, skip_render_check=True)
     report = check_vector_env(ENV_ID, env_kwargs=options) if options == {} else None
@@ -120,7 +132,9 @@ def test_without_a_vote_the_votes_are_skipped(recorded):
 
 
 def test_one_vote_can_decide(tmp_path):
-    tie = Trajectory("tie", final_outcome="rejected", sponsors=("FR",), plenary_ballot=ballot(3, 3, 0))
+    tie = Trajectory(
+        "tie", final_outcome="rejected", sponsors=("FR",), plenary_ballot=ballot(3, 3, 0)
+    )
     write_trajectories([tie], tmp_path / "t.jsonl")
     for vote, reward in ((YES, 1.0), (NO, -1.0), (ABSTAIN, -1.0)):
         env = gym.make(ENV_ID, country="FR", dynamics="recorded", source=str(tmp_path / "t.jsonl"))
@@ -130,7 +144,9 @@ def test_one_vote_can_decide(tmp_path):
 @pytest.mark.parametrize("transitions", [3, 4])
 @pytest.mark.parametrize("country", ["FR", "AD", "BJ"])
 def test_replaying_recorded_actions_gives_the_recorded_episode(recorded, country, transitions):
-    env = gym.make(ENV_ID, country=country, dynamics="recorded", source=recorded, transitions=transitions)
+    env = gym.make(
+        ENV_ID, country=country, dynamics="recorded", source=recorded, transitions=transitions
+    )
     for draft, trajectory in enumerate(TRAJECTORIES):
         episode = recorded_episode(trajectory, country, transitions)
         rows, rewards, _, terminated = play(env, episode.actions.tolist(), seed_of(env, draft))
@@ -261,13 +277,19 @@ def test_consensus_is_as_frequent_as_recorded_by_theme(drawn):
     assert 0.64 <= 1 - has_voted.mean() <= 0.74
     for theme, rate in enumerate(CONSENSUS_RATES):
         of_theme = last[:, 4] == theme + 1
-        np.testing.assert_allclose(1 - has_voted[of_theme].mean(), rate, atol=0.08, err_msg=THEMES[theme])
+        np.testing.assert_allclose(
+            1 - has_voted[of_theme].mean(), rate, atol=0.08, err_msg=THEMES[theme]
+        )
 
 
 def test_sponsors_grow_as_recorded(drawn):
     first, last = drawn
-    np.testing.assert_allclose(np.percentile(first[:, 5], (10, 25, 50, 75, 90)), (1, 2, 4, 25, 41), atol=3)
-    np.testing.assert_allclose(np.percentile(last[:, 5], (25, 50, 75, 90)), (7, 48, 72, 88), atol=12)
+    np.testing.assert_allclose(
+        np.percentile(first[:, 5], (10, 25, 50, 75, 90)), (1, 2, 4, 25, 41), atol=3
+    )
+    np.testing.assert_allclose(
+        np.percentile(last[:, 5], (25, 50, 75, 90)), (7, 48, 72, 88), atol=12
+    )
     assert 0.7 <= (last[:, 5] > first[:, 5]).mean() <= 0.95
 
 
@@ -294,7 +316,9 @@ def test_countries_vote_as_they_do(country, shares):
 
 
 def test_the_preference_is_the_true_utility():
-    env = gym.make(ENV_ID, country="US", consensus=False, reward_weights={"preference": 1.0, "outcome": 0.0})
+    env = gym.make(
+        ENV_ID, country="US", consensus=False, reward_weights={"preference": 1.0, "outcome": 0.0}
+    )
     _, info = env.reset(seed=1)
     env.step(NO_ACTION)
     source = generator_source()
@@ -351,7 +375,9 @@ def test_a_fitted_model_is_played(tmp_path):
     assert observation[4] == 3
 
 
-@pytest.mark.parametrize("changes", [{"drafts": []}, {"countries": {"FR": [1]}}, {"drafts": [{"parameters": [1, 2]}]}])
+@pytest.mark.parametrize(
+    "changes", [{"drafts": []}, {"countries": {"FR": [1]}}, {"drafts": [{"parameters": [1, 2]}]}]
+)
 def test_a_malformed_model_is_refused(tmp_path, changes):
     with pytest.raises(TrajectoryError, match=r"model\.json"):
         gym.make(ENV_ID, dynamics="fitted", source=fitted_file(tmp_path, **changes))
@@ -388,12 +414,20 @@ def test_a_batch_is_fast_enough_and_its_episodes_end():
 SILENT = [
     (Trajectory("committee", sponsors=("FR",), committee_ballot=ballot(9, 3, 1)), 0.0, False),
     (Trajectory("counted", sponsors=("FR",), plenary_ballot=ballot(12, 4, 4)), 1.0, True),
-    (Trajectory("two thirds", final_outcome="rejected", sponsors=("FR",), plenary_ballot=ballot(9, 8, 0)), -1.0, False),
+    (
+        Trajectory(
+            "two thirds", final_outcome="rejected", sponsors=("FR",), plenary_ballot=ballot(9, 8, 0)
+        ),
+        -1.0,
+        False,
+    ),
 ]
 
 
 @pytest.mark.parametrize(
-    ("trajectory", "reward", "is_adopted"), SILENT, ids=lambda value: getattr(value, "trajectory_id", "")
+    ("trajectory", "reward", "is_adopted"),
+    SILENT,
+    ids=lambda value: getattr(value, "trajectory_id", ""),
 )
 def test_dataset_and_replay_agree_on_outcomes_that_records_leave_out_or_decide_otherwise(
     tmp_path, trajectory, reward, is_adopted
@@ -430,8 +464,12 @@ def test_action_masks_are_those_of_the_infos(transitions):
         np.testing.assert_array_equal(env.get_wrapper_attr("action_masks")(), info["action_mask"])
         if transitions == 4:  # else what a draft may do is not in the observation
             np.testing.assert_array_equal(masks_of_observations(observations), masks)
-            np.testing.assert_array_equal(masks_of_observations(observation[None])[0], info["action_mask"])
-        observations, _, _, _, infos = batch.step([int(generator.choice(np.flatnonzero(mask))) for mask in masks])
+            np.testing.assert_array_equal(
+                masks_of_observations(observation[None])[0], info["action_mask"]
+            )
+        observations, _, _, _, infos = batch.step(
+            [int(generator.choice(np.flatnonzero(mask))) for mask in masks]
+        )
         observation, _, terminated, _, info = env.step(int(np.flatnonzero(info["action_mask"])[0]))
         if terminated:
             observation, info = env.reset()

@@ -21,12 +21,18 @@ from wm_envs.resolutions.unvotes import read_unvotes
 from wm_envs.resolutions.votes import year_of
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "un"
-needs_data = pytest.mark.skipif(not REAL.is_dir(), reason="the real records of ../shared/data/un are not here")
+needs_data = pytest.mark.skipif(
+    not REAL.is_dir(), reason="the real records of ../shared/data/un are not here"
+)
 
 
 def real_form(**changes):
     """A trajectory in the form of the real files, lossy as they are."""
-    vote = {"in_favour": ["Namibia", "Cuba"], "against": ["United States of America"], "abstaining": ["Peru"]}
+    vote = {
+        "in_favour": ["Namibia", "Cuba"],
+        "against": ["United States of America"],
+        "abstaining": ["Peru"],
+    }
     document = {
         "trajectory_id": "A/RES/78/196",
         "metadata": {
@@ -37,7 +43,12 @@ def real_form(**changes):
             "final_outcome": "adopted",
         },
         "timesteps": [
-            {"t": 0, "date": "UN, 8 Sept. 2023", "stage": "agenda_allocation", "action": {"actor": "Unknown"}},
+            {
+                "t": 0,
+                "date": "UN, 8 Sept. 2023",
+                "stage": "agenda_allocation",
+                "action": {"actor": "Unknown"},
+            },
             {"t": 1, "stage": "draft_submission", "action": {"sponsors": [], "co_sponsors": []}},
             {
                 "t": 2,
@@ -177,8 +188,19 @@ def test_a_thousand_mutated_files_raise_nothing_but_trajectory_errors(tmp_path):
 
 def test_writing_and_reading_gives_the_same(tmp_path):
     trajectories = [
-        Trajectory("a", title="x", date="2001-01-02", plenary_ballot=Ballot(("FR",), (), ("NA",), (1, 0, 1))),
-        Trajectory("b", kind="amendment", sponsors=("CU",), additional_sponsors=("PE",), issues=("Human rights",)),
+        Trajectory(
+            "a",
+            title="x",
+            date="2001-01-02",
+            plenary_ballot=Ballot(("FR",), (), ("NA",), (1, 0, 1)),
+        ),
+        Trajectory(
+            "b",
+            kind="amendment",
+            sponsors=("CU",),
+            additional_sponsors=("PE",),
+            issues=("Human rights",),
+        ),
         Trajectory("c", committee_ballot=Ballot((), (), (), (80, 29, 65)), final_outcome="adopted"),
     ]
     assert write_trajectories(trajectories, tmp_path / "t.jsonl") == 3
@@ -187,9 +209,13 @@ def test_writing_and_reading_gives_the_same(tmp_path):
 
 
 def test_an_id_twice_is_read_once_where_the_records_agree_and_refused_where_not(tmp_path):
-    lines = [json.dumps(to_json(Trajectory("a", sponsors=(code,)))).encode() for code in ("FR", "CU")]
+    lines = [
+        json.dumps(to_json(Trajectory("a", sponsors=(code,)))).encode() for code in ("FR", "CU")
+    ]
     losses = Losses()
-    assert len(read_trajectories(write(tmp_path, lines[0] + b"\n" + lines[0], "t.jsonl"), losses)) == 1
+    assert (
+        len(read_trajectories(write(tmp_path, lines[0] + b"\n" + lines[0], "t.jsonl"), losses)) == 1
+    )
     assert losses["trajectories given twice"] == 1
     with pytest.raises(TrajectoryError, match="more than once"):
         read_trajectories(write(tmp_path, lines[0] + b"\n" + lines[1], "t.jsonl"))
@@ -217,7 +243,8 @@ def unvotes_files(tmp_path, *, votes=None, roll_calls=None):
         'representative of the Islamic Republic of Iran."\n'
     )
     rows = (
-        votes or "rcid,country,country_code,vote\n3,Namibia,NA,yes\n3,France,FR,no\n4,Cuba,CU,abstain\n5,Cuba,CU,yes\n"
+        votes
+        or "rcid,country,country_code,vote\n3,Namibia,NA,yes\n3,France,FR,no\n4,Cuba,CU,abstain\n5,Cuba,CU,yes\n"
     )
     (tmp_path / "v.csv").write_text(rows, encoding="utf-8")
     (tmp_path / "r.csv").write_text(calls, encoding="utf-8")
@@ -247,7 +274,11 @@ def test_a_part_of_a_draft_without_a_symbol_takes_no_title_of_another(tmp_path):
         '5,56.0,0,2001-12-14,,,,,"The President: I put to the vote the motion that no action be taken."\n'
     )
     early, spoken, motion = read_unvotes(*unvotes_files(tmp_path, roll_calls=calls))
-    assert [t.title for t in (early, spoken, motion)] == ["TO LIMIT SPEECHES", "Depleted uranium", ""]
+    assert [t.title for t in (early, spoken, motion)] == [
+        "TO LIMIT SPEECHES",
+        "Depleted uranium",
+        "",
+    ]
 
 
 HEADER = "rcid,country,country_code,vote\n"
@@ -272,7 +303,12 @@ def test_votes_that_belong_nowhere_are_counted(tmp_path):
     votes = HEADER + "3,France,FR,yes\n3,France,FR,yes\n77,France,FR,yes\n3,Atlantis,XX,yes\n"
     losses = Losses()
     read_unvotes(*unvotes_files(tmp_path, votes=votes), losses)
-    kinds = ("votes read", "votes given twice", "votes without a roll call", "votes of unknown countries")
+    kinds = (
+        "votes read",
+        "votes given twice",
+        "votes without a roll call",
+        "votes of unknown countries",
+    )
     assert [losses[kind] for kind in kinds] == [1, 1, 1, 1]
     assert losses["roll calls without votes"] == 2
 
@@ -306,29 +342,43 @@ def test_a_roll_call_is_one_in_every_way_of_writing_its_number(tmp_path, table, 
     assert expected[0].issues == ("Nuclear",)
 
 
-@pytest.mark.parametrize("written", ["3.5", "nan", "", "three", "1e400", "-3", "3_0", "1e1.0", "9" * 50])
+@pytest.mark.parametrize(
+    "written", ["3.5", "nan", "", "three", "1e400", "-3", "3_0", "1e1.0", "9" * 50]
+)
 @pytest.mark.parametrize(("table", "line"), [("v.csv", 2), ("r.csv", 2), ("i.csv", 2)])
 def test_what_numbers_no_roll_call_is_named(tmp_path, table, line, written):
     files = unvotes_files(tmp_path)
     text = (tmp_path / table).read_text(encoding="utf-8")
     (tmp_path / table).write_text(text.replace("\n3,", f"\n{written},"), encoding="utf-8")
-    with pytest.raises(TrajectoryError, match=rf"{table}: line {line}: rcid: .*got '{written[:40]}'"):
+    with pytest.raises(
+        TrajectoryError, match=rf"{table}: line {line}: rcid: .*got '{written[:40]}'"
+    ):
         read_unvotes(*files)
 
 
 @pytest.mark.parametrize("written", ["67", "67.0", "6.7e1"])
 def test_a_session_is_one_in_every_way_of_writing_its_number(tmp_path, written):
-    calls = f"rcid,session,date,unres,amend,para,short,descr\n3,{written},2012-12-03,R/67/59,,,X,Y\n"
-    (trajectory,) = read_unvotes(*unvotes_files(tmp_path, votes=HEADER + "3,Cuba,CU,yes\n", roll_calls=calls))
+    calls = (
+        f"rcid,session,date,unres,amend,para,short,descr\n3,{written},2012-12-03,R/67/59,,,X,Y\n"
+    )
+    (trajectory,) = read_unvotes(
+        *unvotes_files(tmp_path, votes=HEADER + "3,Cuba,CU,yes\n", roll_calls=calls)
+    )
     assert trajectory.session == 67
     with pytest.raises(TrajectoryError, match=r"line 2: session: .*got '67\.5'"):
         read_unvotes(*unvotes_files(tmp_path, roll_calls=calls.replace(written, "67.5")))
 
 
-@pytest.mark.parametrize(("amend", "kind"), [("1", "amendment"), ("1.0", "amendment"), ("0.0", "whole")])
+@pytest.mark.parametrize(
+    ("amend", "kind"), [("1", "amendment"), ("1.0", "amendment"), ("0.0", "whole")]
+)
 def test_flags_written_as_doubles_are_flags(tmp_path, amend, kind):
-    calls = f"rcid,session,date,unres,amend,para,short,descr\n3,1,1946-01-01,R/1/66,{amend},NA,X,Y\n"
-    (trajectory,) = read_unvotes(*unvotes_files(tmp_path, votes=HEADER + "3,Cuba,CU,yes\n", roll_calls=calls))
+    calls = (
+        f"rcid,session,date,unres,amend,para,short,descr\n3,1,1946-01-01,R/1/66,{amend},NA,X,Y\n"
+    )
+    (trajectory,) = read_unvotes(
+        *unvotes_files(tmp_path, votes=HEADER + "3,Cuba,CU,yes\n", roll_calls=calls)
+    )
     assert trajectory.kind == kind
 
 
@@ -354,7 +404,9 @@ def test_a_name_and_a_code_of_two_countries_are_refused_with_the_row(tmp_path):
     with pytest.raises(TrajectoryError, match=r"v\.csv: line 3: .*'France'.*'DE' \(Germany\)"):
         ballot_of_rows(tmp_path, "3,Cuba,CU,no\n3,France,DE,yes\n")
     path = library_file(tmp_path, [(1, "DEU", "Y", (1, 0, 0))])
-    path.write_text(path.read_text(encoding="utf-8").replace("DEU,", "DEU,FRANCE"), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("DEU,", "DEU,FRANCE"), encoding="utf-8"
+    )
     with pytest.raises(TrajectoryError, match=r"line 2: .*'FRANCE'.*'DEU' \(Germany\)"):
         read_digital_library(path)
 
@@ -382,7 +434,10 @@ def test_a_country_under_two_of_its_names_has_one_vote(tmp_path):
     [
         ("", "there are no votes"),
         ("77,France,FR,yes\n", "1 of 1 votes cannot be used, the first: line 2: rcid '77'"),
-        ("3,Cuba,CU,yes\n" + "".join(f"3,Land {i},X{i},yes\n" for i in range(4)), "'Land 0'.*'Land 1'.*'Land 2'"),
+        (
+            "3,Cuba,CU,yes\n" + "".join(f"3,Land {i},X{i},yes\n" for i in range(4)),
+            "'Land 0'.*'Land 1'.*'Land 2'",
+        ),
         ("3,Korea,NA,yes\n", "country 'Korea', country_code 'NA'"),
     ],
 )
@@ -401,7 +456,10 @@ def test_issues_of_other_roll_calls_are_refused(tmp_path):
 
 def test_what_is_left_out_is_warned_about_where_nobody_counts_it(tmp_path):
     rows = "3,France,FR,yes\n3,Cuba,CU,yes\n3,Atlantis,XX,yes\n"
-    with pytest.warns(UserWarning, match="2 votes are read, and left out are 1 votes of unknown countries.*Atlantis"):
+    with pytest.warns(
+        UserWarning,
+        match="2 votes are read, and left out are 1 votes of unknown countries.*Atlantis",
+    ):
         ballot_of_rows(tmp_path, rows)
     ballot_of_rows(tmp_path, rows, Losses())
 
@@ -410,7 +468,9 @@ def test_a_trajectory_file_whose_votes_are_not_understood_is_refused(tmp_path):
     document = real_form()
     votes = {"in_favour": ["Atlantis", "Korea"], "against": ["Utopia"], "abstaining": ["Peru"]}
     document["timesteps"][2]["action"]["votes"] = votes
-    with pytest.raises(TrajectoryError, match=r"3 of 4 countries of votes .*in_favour\[0\] 'Atlantis'"):
+    with pytest.raises(
+        TrajectoryError, match=r"3 of 4 countries of votes .*in_favour\[0\] 'Atlantis'"
+    ):
         read_trajectories(write(tmp_path, document))
     with pytest.raises(TrajectoryError, match="no trajectories"):
         read_trajectories(write(tmp_path, []))
@@ -431,7 +491,20 @@ def test_a_country_twice_in_one_list_is_one_and_counted(tmp_path):
 def library_file(tmp_path, rows):
     lines = [",".join(COLUMNS)]
     for record, code, vote, totals in rows:
-        values = (record, code, "", vote, "2020-12-01", "75", f"A/RES/75/{record}", "", "Title", "Agenda", "S", *totals)
+        values = (
+            record,
+            code,
+            "",
+            vote,
+            "2020-12-01",
+            "75",
+            f"A/RES/75/{record}",
+            "",
+            "Title",
+            "Agenda",
+            "S",
+            *totals,
+        )
         lines.append(",".join(map(str, values)))
     path = tmp_path / "library.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -440,7 +513,12 @@ def library_file(tmp_path, rows):
 
 def test_library_votes_are_grouped_and_a_non_voter_is_absent(tmp_path):
     totals = (2, 0, 1)
-    rows = [(1, "NAM", "Y", totals), (1, "FRA", "A", totals), (1, "CUB", "Y", totals), (1, "PER", "X", totals)]
+    rows = [
+        (1, "NAM", "Y", totals),
+        (1, "FRA", "A", totals),
+        (1, "CUB", "Y", totals),
+        (1, "PER", "X", totals),
+    ]
     losses = Losses()
     (trajectory,) = read_digital_library(library_file(tmp_path, rows), losses)
     assert trajectory.plenary_ballot == Ballot(("NA", "CU"), (), ("FR",), (2, 0, 1))
@@ -453,7 +531,9 @@ def test_totals_that_do_not_add_up_are_counted_and_left_out(tmp_path):
     (trajectory,) = read_digital_library(library_file(tmp_path, [wrong, right]), losses)
     assert trajectory.symbol == "A/RES/75/2"
     assert losses["resolutions whose totals do not add up"] == 1
-    with pytest.raises(TrajectoryError, match=r"undl_id 1: announced \[2, 0, 0\], counted \[1, 0, 0\]"):
+    with pytest.raises(
+        TrajectoryError, match=r"undl_id 1: announced \[2, 0, 0\], counted \[1, 0, 0\]"
+    ):
         read_digital_library(library_file(tmp_path, [wrong]))
 
 
@@ -467,7 +547,9 @@ def test_wrong_library_votes_are_refused(tmp_path, rows):
 
 def test_a_library_row_twice_is_one_vote_and_counted(tmp_path):
     losses = Losses()
-    (trajectory,) = read_digital_library(library_file(tmp_path, [(1, "FRA", "Y", (1, 0, 0))] * 2), losses)
+    (trajectory,) = read_digital_library(
+        library_file(tmp_path, [(1, "FRA", "Y", (1, 0, 0))] * 2), losses
+    )
     assert trajectory.plenary_ballot == Ballot(("FR",), (), (), (1, 0, 0))
     assert losses["votes given twice"] == 1
 
@@ -481,7 +563,11 @@ def test_library_rows_of_one_resolution_that_disagree_are_refused(tmp_path):
 def test_library_numbers_written_as_doubles_are_the_same_numbers(tmp_path):
     rows = [(1, "FRA", "Y", ("1.0", 1, "")), ("1.0", "CUB", "N", ("1.0", 1, ""))]
     path = library_file(tmp_path, rows)
-    text = path.read_text(encoding="utf-8").replace("A/RES/75/1.0", "A/RES/75/1").replace(",75,", ",75.0,")
+    text = (
+        path.read_text(encoding="utf-8")
+        .replace("A/RES/75/1.0", "A/RES/75/1")
+        .replace(",75,", ",75.0,")
+    )
     path.write_text(text, encoding="utf-8")
     (trajectory,) = read_digital_library(path)
     assert trajectory.plenary_ballot.tally == (1, 1, 0)
@@ -516,7 +602,10 @@ def test_draft_records_give_sponsors_by_name(tmp_path):
         ("191a", "A/C.3/78/L.49"),
         ("245a", "Digital technologies :"),
         ("245b", "draft resolution /"),
-        ("245c", "Bosnia and Herzegovina, Guinea-Bissau and Cuba [on behalf of the Group of 77 and China]"),
+        (
+            "245c",
+            "Bosnia and Herzegovina, Guinea-Bissau and Cuba [on behalf of the Group of 77 and China]",
+        ),
         ("515a", "Additional sponsors: C\u00c3\u00b4te d'Ivoire and Namibia (A/78/481)."),
         ("993a", "A/RES/78/213"),
         ("269a", "2023-11-08"),
@@ -532,7 +621,10 @@ def test_sponsors_are_known_by_inverted_names_too(tmp_path):
         ("191a", "A/C.3/78/L.49"),
         ("245b", "draft resolution /"),
         ("245c", "Japan, Korea, Republic of, Republic of Moldova and Iran (Islamic Republic of)"),
-        ("515a", "Additional sponsors: Bahamas, The, Tanzania, United Republic of and American Samoa."),
+        (
+            "515a",
+            "Additional sponsors: Bahamas, The, Tanzania, United Republic of and American Samoa.",
+        ),
         ("710a", "Viet Nam"),
         ("710a", "Venezuela, RB"),
     ]
@@ -554,12 +646,20 @@ def test_a_record_twice_is_read_once_where_both_agree_and_refused_where_not(tmp_
 
 
 def test_a_file_without_a_draft_is_refused_with_examples(tmp_path):
-    with pytest.raises(TrajectoryError, match=r"none of 1 records is a draft resolution, .*'A/78/1'"):
+    with pytest.raises(
+        TrajectoryError, match=r"none of 1 records is a draft resolution, .*'A/78/1'"
+    ):
         read_marc(write(tmp_path, marc([("191a", "A/78/1"), ("245b", "note /")]), "d.xml"))
 
 
 @pytest.mark.parametrize(
-    "content", [b"<collection>", b"<!DOCTYPE x [<!ENTITY a 'b'>]><x/>", b"<x/>", marc([("191a", "A/C.3/78/L.1")])[:-9]]
+    "content",
+    [
+        b"<collection>",
+        b"<!DOCTYPE x [<!ENTITY a 'b'>]><x/>",
+        b"<x/>",
+        marc([("191a", "A/C.3/78/L.1")])[:-9],
+    ],
 )
 def test_malformed_marc_is_refused(tmp_path, content):
     with pytest.raises(TrajectoryError, match=r"d\.xml"):
@@ -567,7 +667,11 @@ def test_malformed_marc_is_refused(tmp_path, content):
 
 
 def test_dates_are_years_and_what_is_none_is_refused_by_name():
-    assert [year_of(day) for day in ("2013", "2013-01-01", "2012-12-31")] == [2013.0, 2013.0, 2012 + 365 / 366]
+    assert [year_of(day) for day in ("2013", "2013-01-01", "2012-12-31")] == [
+        2013.0,
+        2013.0,
+        2012 + 365 / 366,
+    ]
     assert year_of("9999-12-31") == pytest.approx(9999 + 364 / 365)
     with pytest.raises(OptionError, match="'spring'"):
         year_of("spring")
@@ -614,6 +718,9 @@ def test_records_of_one_symbol_get_names_of_their_own(tmp_path):
     text = path.read_text(encoding="utf-8").replace("A/RES/75/2", "A/RES/75/1")
     path.write_text(text, encoding="utf-8")
     trajectories = read_digital_library(path)
-    assert [trajectory.trajectory_id for trajectory in trajectories] == ["A/RES/75/1", "A/RES/75/1 (2)"]
+    assert [trajectory.trajectory_id for trajectory in trajectories] == [
+        "A/RES/75/1",
+        "A/RES/75/1 (2)",
+    ]
     write_trajectories(trajectories, tmp_path / "again.jsonl")
     assert len(read_trajectories(tmp_path / "again.jsonl")) == 2

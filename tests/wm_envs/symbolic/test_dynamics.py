@@ -5,15 +5,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wm_envs.data.options import UNLIMITED
 from wm_envs.kernel import empty_rows, seed_rows
-from wm_envs.options import UNLIMITED
 from wm_envs.symbolic import dynamics
 from wm_envs.symbolic.memory import DelayedMatchEnv, RuleRecallEnv, TMazeEnv
 from wm_envs.symbolic.planning import LightsOutEnv, PermPuzzleEnv, TokenAutomatonEnv
 from wm_envs.symbolic.reactive import ConditionalEnv, NavigationEnv, PatternEchoEnv, SequenceNextEnv
 from wm_envs.symbolic.structure import pack, unpack
 
-ALL = [PatternEchoEnv, SequenceNextEnv, ConditionalEnv, NavigationEnv, DelayedMatchEnv, RuleRecallEnv, TMazeEnv]
+ALL = [
+    PatternEchoEnv,
+    SequenceNextEnv,
+    ConditionalEnv,
+    NavigationEnv,
+    DelayedMatchEnv,
+    RuleRecallEnv,
+    TMazeEnv,
+]
 ALL += [PermPuzzleEnv, LightsOutEnv, TokenAutomatonEnv]
 
 
@@ -37,7 +45,12 @@ class Row:
     def step(self, action, is_autoreset=False):
         actions = np.array([action])
         self.rules.step_rows(
-            self.states, self.rules.parameters, actions, self.observations, self.outcomes, is_autoreset
+            self.states,
+            self.rules.parameters,
+            actions,
+            self.observations,
+            self.outcomes,
+            is_autoreset,
         )
         return float(self.outcomes["goal"][0])
 
@@ -59,7 +72,9 @@ def test_packed_digits_are_read_and_replaced(digits, data):
     index = data.draw(st.integers(0, len(digits) - 1))
     value = data.draw(st.integers(0, 15))
     word = pack(digits)
-    assert [dynamics.digit(word, i) for i in range(len(digits))] == digits == unpack(word, len(digits))
+    assert (
+        [dynamics.digit(word, i) for i in range(len(digits))] == digits == unpack(word, len(digits))
+    )
     replaced = [*digits[:index], value, *digits[index + 1 :]]
     assert dynamics.with_digit(word, index, value) == pack(replaced)
 
@@ -83,7 +98,9 @@ def test_arrangements_are_uniform():
     words = [dynamics.random_arrangement(row, 3) for _ in range(6000)]
     counts = np.unique(words, return_counts=True)[1]
     assert len(counts) == 6
-    assert ((counts - 1000) ** 2 / 1000).sum() < 20.5  # chi squared, 5 degrees of freedom, p = 0.001
+    assert (
+        (counts - 1000) ** 2 / 1000
+    ).sum() < 20.5  # chi squared, 5 degrees of freedom, p = 0.001
 
 
 @given(st.integers(0, 2**63), st.integers(1, 15), st.integers(1, 15))
@@ -124,7 +141,12 @@ def test_an_episode_ends_on_its_time_limit_only(env_class):
     assert row.step(0) == 0.0
     assert row.states == before  # holds still
     row.step(0, is_autoreset=True)
-    assert (row["time"], row["ended"], row["is_success"], row["action"]) == (0, False, False, dynamics.NO_ACTION)
+    assert (row["time"], row["ended"], row["is_success"], row["action"]) == (
+        0,
+        False,
+        False,
+        dynamics.NO_ACTION,
+    )
 
 
 @pytest.mark.parametrize("env_class", ALL)
@@ -193,7 +215,10 @@ def test_sequence_next_keeps_its_sequence_unless_it_resamples():
     drawn = [Row(SequenceNextEnv.rules(resample=True), seed)["mapping"] for seed in range(200)]
     assert len(set(drawn)) > 190
     assert all(len(set(unpack(word, 4))) == 4 for word in drawn)
-    repeating = [Row(SequenceNextEnv.rules(resample=True, with_replacement=True), s)["mapping"] for s in range(200)]
+    repeating = [
+        Row(SequenceNextEnv.rules(resample=True, with_replacement=True), s)["mapping"]
+        for s in range(200)
+    ]
     assert any(len(set(unpack(word, 4))) < 4 for word in repeating)
 
 
@@ -225,10 +250,15 @@ def test_conditional_follows_its_conditions(level):
 def test_conditional_levels_differ_where_they_should():
     base, special = [7, 2, 0, 5, 3], 2
     answers = {
-        level: [conditional_rule(level, base, special, s, c) for s in range(5) for c in range(8)] for level in (1, 2, 3)
+        level: [conditional_rule(level, base, special, s, c) for s in range(5) for c in range(8)]
+        for level in (1, 2, 3)
     }
-    assert sum(a != b for a, b in zip(answers[1], answers[2], strict=True)) == 20  # four cold colours, five shapes
-    assert sum(a != b for a, b in zip(answers[2], answers[3], strict=True)) == 8  # the special shape
+    assert (
+        sum(a != b for a, b in zip(answers[1], answers[2], strict=True)) == 20
+    )  # four cold colours, five shapes
+    assert (
+        sum(a != b for a, b in zip(answers[2], answers[3], strict=True)) == 8
+    )  # the special shape
 
 
 def test_navigation_moves_around_the_ring_and_pays_at_the_end_only():
@@ -375,7 +405,9 @@ def test_t_maze_distractors_do_not_depend_on_the_cue():
     rules.reset_rows(states, rules.parameters, np.ones(4000, bool))
     cues = states["target"].copy()
     observations, outcomes = np.zeros((4000, 18), np.float32), empty_rows(4000, rules.outcome_dtype)
-    rules.step_rows(states, rules.parameters, np.zeros(4000, np.int64), observations, outcomes, False)
+    rules.step_rows(
+        states, rules.parameters, np.zeros(4000, np.int64), observations, outcomes, False
+    )
     assert (observations[:, :16].argmax(axis=1) == cues).mean() == pytest.approx(1 / 16, abs=0.016)
     assert observations[:, :16].mean(axis=0) == pytest.approx(np.full(16, 1 / 16), abs=0.016)
 

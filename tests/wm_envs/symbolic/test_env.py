@@ -68,13 +68,17 @@ def test_the_docstring_states_the_spaces(env_class):
 def test_the_observation_table_lists_the_fields(env_class):
     fields = env_class.rules().observation_fields
     next_index = 0
-    for index, names, unit, low, high, meaning in table_rows(sections(env_class)["Observation Space"]):
+    for index, names, unit, low, high, meaning in table_rows(
+        sections(env_class)["Observation Space"]
+    ):
         first, _, last = index.partition("-")
         group = fields[int(first) : int(last or first) + 1]
         assert int(first) == next_index
         next_index += len(group)
         assert re.findall(r"`(\w+)`", names) == list(dict.fromkeys([group[0].name, group[-1].name]))
-        assert {(f.unit, f.low, f.high, f.meaning) for f in group} == {(unit, float(low), float(high), meaning)}
+        assert {(f.unit, f.low, f.high, f.meaning) for f in group} == {
+            (unit, float(low), float(high), meaning)
+        }
     assert next_index == len(fields)
 
 
@@ -100,7 +104,11 @@ def test_the_arguments_table_lists_the_options_and_their_defaults(env_class):
 
 @pytest.mark.parametrize("env_class", CLASSES)
 def test_the_version_history_ends_with_the_registered_version(env_class):
-    versions = [row.id.rpartition("-")[2] for row in TABLE if f"/{env_class.__name__.removesuffix('Env')}-" in row.id]
+    versions = [
+        row.id.rpartition("-")[2]
+        for row in TABLE
+        if f"/{env_class.__name__.removesuffix('Env')}-" in row.id
+    ]
     assert re.findall(r"- (v\d+):", sections(env_class)["Version History"])[-1] == versions[-1]
 
 
@@ -171,9 +179,13 @@ def test_bad_options_of_single_tasks_are_refused_through_make(env_id, options):
 
 def test_unknown_options_are_refused():
     for make in (gym.make, gym.make_vec):
-        with pytest.raises(OptionError, match=r"TMazeEnv .* argument 'lenght': its options are .*'length'"):
+        with pytest.raises(
+            OptionError, match=r"TMazeEnv .* argument 'lenght': its options are .*'length'"
+        ):
             make("wm/TMaze-v0", lenght=3)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'frameskip'"):  # TorchRL tries it
+    with pytest.raises(
+        TypeError, match="unexpected keyword argument 'frameskip'"
+    ):  # TorchRL tries it
         gym.make("wm/TMaze-v0", frameskip=1)
 
 
@@ -231,13 +243,20 @@ def test_rule_recall_levels_share_their_spaces_when_asked():
 def test_explicit_sizes_override_the_level():
     rules = RuleRecallEnv.rules(level=3, num_symbols=3, num_demonstrations=5, num_queries=1)
     row = rules.parameters[0]
-    assert [row[n] for n in ("num_symbols", "num_cues", "num_demonstrations", "num_queries")] == [3, 3, 5, 1]
+    assert [row[n] for n in ("num_symbols", "num_cues", "num_demonstrations", "num_queries")] == [
+        3,
+        3,
+        5,
+        1,
+    ]
     assert rules.time_limit == 6
 
 
 def test_the_parameters_have_no_padding():
     parameters = RuleRecallEnv.rules().parameters
-    assert parameters.dtype.itemsize == sum(parameters.dtype[name].itemsize for name in parameters.dtype.names)
+    assert parameters.dtype.itemsize == sum(
+        parameters.dtype[name].itemsize for name in parameters.dtype.names
+    )
 
 
 @pytest.mark.parametrize("env_class", CLASSES)
@@ -251,7 +270,9 @@ def test_rendering_follows_the_episode(env_class):
         texts.append(env.describe(env.clone_state(), env._rules.parameters[0]))
     assert {frame.shape for frame in frames} == {(300, 400, 3)}
     assert {frame.dtype for frame in frames} == {np.dtype(np.uint8)}
-    assert len({frame.tobytes() for frame in frames}) == len(frames)  # the step counter alone makes each one new
+    assert len({frame.tobytes() for frame in frames}) == len(
+        frames
+    )  # the step counter alone makes each one new
     assert len(set(texts)) == len(texts)
     name = env_class.__name__.removesuffix("Env")
     assert all(text.startswith(name) and len(text.splitlines()) == 2 for text in texts)

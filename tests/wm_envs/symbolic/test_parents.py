@@ -3,9 +3,9 @@ import json
 import gymnasium as gym
 import numpy as np
 import pytest
-from misbehaving_server import completion, serving
 
 import wm_envs  # noqa: F401  (registers the ids)
+from tests.support.misbehaving_server import completion, serving
 from wm_envs.errors import OptionError
 from wm_envs.language_model import LanguageModelClient
 from wm_envs.symbolic.parents import DeterministicParent, LanguageModelParent, check_consistency
@@ -32,7 +32,12 @@ def test_the_deterministic_parent_is_the_environment():
     np.testing.assert_array_equal(rules.transition(state, 1), observation)
     assert rules.reward(state, 1) == reward
     assert check_consistency(rules, rules).is_consistent
-    assert [DeterministicParent(ENV_ID, 3).instance(episode) for episode in range(4)] == [0, 1, 2, 0]
+    assert [DeterministicParent(ENV_ID, 3).instance(episode) for episode in range(4)] == [
+        0,
+        1,
+        2,
+        0,
+    ]
 
 
 def test_a_truthful_model_is_consistent():
@@ -46,7 +51,10 @@ def test_a_truthful_model_is_consistent():
             for tried in range(3):
                 consequence = rules.consequence(state, tried)
                 key = (tuple(rules.observe(state).tolist()), tried)
-                truths[key] = {"next_observation": consequence.next_observation.tolist(), "reward": consequence.reward}
+                truths[key] = {
+                    "next_observation": consequence.next_observation.tolist(),
+                    "reward": consequence.reward,
+                }
             env.step(action)
 
     def answer(request):
@@ -60,7 +68,10 @@ def test_a_truthful_model_is_consistent():
         assert parent.reward(state, 2) == rules.reward(state, 2)
     assert len(requests) == 1  # the second question was known
     assert parent.num_fallbacks == 0
-    assert "arrangement" in requests[0]["messages"][0]["content"] or "token" in requests[0]["messages"][0]["content"]
+    assert (
+        "arrangement" in requests[0]["messages"][0]["content"]
+        or "token" in requests[0]["messages"][0]["content"]
+    )
 
 
 BAD_ANSWERS = [
@@ -107,7 +118,10 @@ def test_a_model_that_invents_is_found_out():
 
 def test_instances_by_the_model():
     rules = DeterministicParent(ENV_ID, 5)
-    with serving((200, completion({"instance": 4})), (200, completion({"instance": 5}))) as (url, _):
+    with serving((200, completion({"instance": 4})), (200, completion({"instance": 5}))) as (
+        url,
+        _,
+    ):
         parent = model(url, rules)
         assert parent.instance(0) == 4
         assert parent.instance(1) == 1  # out of range: the fallback's

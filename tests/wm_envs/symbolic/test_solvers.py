@@ -69,7 +69,10 @@ def navigate(num_places, first):
 def recall(num_cues, num_symbols, first):
     observation, rule, previous = first, {}, None
     while True:
-        cue, response = hot(observation, 0, num_cues), hot(observation, num_cues, num_cues + num_symbols)
+        cue, response = (
+            hot(observation, 0, num_cues),
+            hot(observation, num_cues, num_cues + num_symbols),
+        )
         if response is not None:
             rule[previous] = response
         previous = cue
@@ -150,14 +153,24 @@ def success_rate(env_id, policy, **options):
     [
         ("wm/PatternEcho-v0", {}, echo),
         ("wm/PatternEcho-v0", {"level": 3}, echo),
-        ("wm/SequenceNext-v0", {}, partial(next_in_sequence, structure.hidden_sequence(4, 8, 0, has_repeats=False))),
+        (
+            "wm/SequenceNext-v0",
+            {},
+            partial(next_in_sequence, structure.hidden_sequence(4, 8, 0, has_repeats=False)),
+        ),
         (
             "wm/SequenceNext-v0",
             {"level": 5, "instance": 2, "time_limit": 10},
             partial(next_in_sequence, structure.hidden_sequence(8, 8, 2, has_repeats=False)),
         ),
-        *(("wm/Conditional-v0", {"level": level}, partial(conditional, level)) for level in (1, 2, 3)),
-        *(("wm/Navigation-v0", {"level": level}, partial(navigate, 8 * level)) for level in (1, 2, 3)),
+        *(
+            ("wm/Conditional-v0", {"level": level}, partial(conditional, level))
+            for level in (1, 2, 3)
+        ),
+        *(
+            ("wm/Navigation-v0", {"level": level}, partial(navigate, 8 * level))
+            for level in (1, 2, 3)
+        ),
         *(("wm/DelayedMatch-v0", {"level": level}, partial(remember, 8)) for level in (1, 4)),
         ("wm/RuleRecall-v0", {}, partial(recall, 4, 6)),
         ("wm/RuleRecall-v0", {"level": 4}, partial(recall, 6, 8)),

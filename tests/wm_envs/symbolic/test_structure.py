@@ -22,7 +22,9 @@ def test_instances_are_fixed_and_different():
 
 
 def test_instances_are_the_same_in_every_process():
-    code = "from wm_envs.symbolic import structure as s; print(s.transition_table(64, 0)[:2].tolist())"
+    code = (
+        "from wm_envs.symbolic import structure as s; print(s.transition_table(64, 0)[:2].tolist())"
+    )
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code],
@@ -51,7 +53,10 @@ def best_success(sequence):
 
 def test_repeats_cap_what_a_reactive_agent_can_reach():
     exact = np.mean([best_success(sequence) for sequence in itertools.product(range(8), repeat=4)])
-    drawn = [structure.hidden_sequence(4, 8, instance, has_repeats=True).tolist() for instance in range(2000)]
+    drawn = [
+        structure.hidden_sequence(4, 8, instance, has_repeats=True).tolist()
+        for instance in range(2000)
+    ]
     assert np.mean([best_success(sequence) for sequence in drawn]) == pytest.approx(exact, abs=0.02)
     assert best_success([3, 1, 3, 2]) == 0.75
 
@@ -77,7 +82,10 @@ def test_permutations_that_do_not_generate_every_arrangement_are_recognised():
 @pytest.mark.parametrize("instance", range(3))
 def test_every_arrangement_is_within_the_horizon(num_tokens, num_arrangements, instance):
     permutations = structure.position_permutations(num_tokens, instance)
-    assert structure.num_arrangements_within(permutations, structure.PLANNING_HORIZON) == num_arrangements
+    assert (
+        structure.num_arrangements_within(permutations, structure.PLANNING_HORIZON)
+        == num_arrangements
+    )
 
 
 def test_a_cross_covers_a_cell_and_its_neighbours():

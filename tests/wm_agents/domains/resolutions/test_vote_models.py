@@ -1,0 +1,251 @@
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.analytic_votes import assembly
+from wm_agents.domains.resolutions import (
+    SpatialConfig,
+    SpatialModel,
+    VoteModel,
+    VoteModelConfig,
+    held_out_accuracy,
+    novelty,
+    tf_idf,
+)
+from wm_agents.domains.resolutions.baselines import all_baselines, revealed_at_random
+from wm_agents.domains.resolutions.classifier import ClassifierConfig, VoteClassifier
+from wm_agents.domains.resolutions.features import FeatureBuilder
+from wm_agents.domains.resolutions.metrics import (
+    calibration_error,
+    interval_coverage,
+    macro_f1,
+    tally_errors,
+    vote_metrics,
+)
+from wm_agents.domains.resolutions.spatial import choice_probabilities
+from wm_agents.domains.resolutions.update import corrected, learn_covariance, most_probable
+from wm_agents.errors import ConfigError, TrajectoryError
+
+
+@pytest.fixture(scope="module")
+def data():
+    return assembly()
+
+
+@pytest.fixture(scope="module")
+def fitted(data):
+    torch.set_num_threads(1)
+    config = VoteModelConfig(
+        training_years=8,
+        calibration_years=2,
+        classifier=ClassifierConfig(num_epochs=40, num_members=1),
+    )
+    return VoteModel(config).fit(data, 2010.0)
+
+
+def test_metrics_by_hand():
+    truth, predicted = np.array([0, 0, 1, 2]), np.array([0, 1, 1, 0])
+    # F1: yes 2/(2+1+1) = .5, abstain 2/(2+1) = 2/3, no 0.
+    assert macro_f1(predicted, truth) == pytest.approx((0.5 + 2 / 3 + 0) / 3)
+    chances = np.array([[[0.8, 0.1, 0.1], [0.2, 0.6, 0.2], [1, 0, 0]]], np.float32)
+    figures = vote_metrics(chances, np.array([[0, 0, -1]], np.int8))
+    assert figures["accuracy"] == 0.5
+    assert figures["num_votes"] == 2
+    assert figures["log_loss"] == pytest.approx(-(np.log(0.8) + np.log(0.2)) / 2, rel=1e-5)
+    # Two bins of one vote each: |.8 - 1| / 2 + |.6 - 0| / 2.
+    assert figures["calibration_error"] == pytest.approx(0.4, abs=1e-6)
+    assert calibration_error(np.array([1.0, 1.0]), np.array([True, True])) == 0
+    votes = np.array([[0, 0, 2, -1]], np.int8)
+    assert tally_errors(np.array([[1.0, 0.5, 1.0]]), votes) == {
+        "mae_yes": 1.0,
+        "mae_no": 0.0,
+        "mae_abstain": 0.5,
+    }
+    assert interval_coverage(np.array([[[2, 3], [0, 1], [2, 3]]]), votes) == pytest.approx(2 / 3)
+
+
+def test_choice_probabilities_are_a_softmax_and_ordinal():
+    chances = choice_probabilities(np.array([0.0, 2.0, -2.0]), np.zeros(3))
+    np.testing.assert_allclose(chances[0], 1 / 3, atol=1e-6)
+    e = np.exp([2.0, 0.0, -2.0])
+    np.testing.assert_allclose(chances[1], e / e.sum(), atol=1e-6)
+    np.testing.assert_allclose(chances[1], chances[2][::-1], atol=1e-6)
+
+
+def test_the_spatial_model_recovers_blocs_and_held_out_votes(data):
+    model = SpatialModel(SpatialConfig(num_dimensions=1, num_steps=120)).fit(data.votes)
+    halves = model.positions[:15, 0], model.positions[15:, 0]
+    assert min(halves[0].min(), halves[1].min()) < max(halves[0].max(), halves[1].max())
+    assert halves[0].min() > halves[1].max() or halves[1].min() > halves[0].max()
+    figures = held_out_accuracy(data.votes, SpatialConfig(num_steps=120))
+    assert figures["accuracy"] > figures["always_yes"] + 0.15
+    assert 0.15 * (data.votes >= 0).sum() < figures["num_votes"] < 0.25 * (data.votes >= 0).sum()
+
+
+def test_wrong_configurations_and_data_are_refused(data):
+    with pytest.raises(ConfigError):
+        SpatialConfig(num_dimensions=4)
+    with pytest.raises(ConfigError):
+        VoteModelConfig(calibration_years=20)
+    with pytest.raises(TrajectoryError):
+        SpatialModel().fit(np.full((3, 3), -1, np.int8))
+    with pytest.raises(TrajectoryError, match="years"):
+        dataclasses.replace(data, years=data.years[::-1].copy())
+    with pytest.raises(TrajectoryError, match="titles"):
+        dataclasses.replace(data, titles=["x"])
+    with pytest.raises(TrajectoryError, match="votes"):
+        dataclasses.replace(data, votes=np.full_like(data.votes, 3))
+    with pytest.raises(TrajectoryError, match="roll calls"):
+        VoteModel().fit(data, 2000.5)
+
+
+def test_the_forecast_beats_always_yes_and_is_calibrated(data, fitted):
+    rows = data.between(2010, 2012)
+    forecast = fitted.forecast(rows)
+    figures = vote_metrics(forecast.probabilities, data.votes[rows])
+    baselines = all_baselines(forecast.predictors)
+    always = vote_metrics(baselines["always_yes"], data.votes[rows])["accuracy"]
+    assert set(baselines) == {"always_yes", "country_mode", "precedent", "text_neighbours"}
+    assert figures["accuracy"] > always + 0.1
+    assert figures["calibration_error"] < 0.06
+    np.testing.assert_allclose(forecast.probabilities.sum(2), 1, atol=1e-5)
+    assert 0.75 < interval_coverage(forecast.intervals, data.votes[rows]) <= 1
+
+
+def test_features_of_a_vote_do_not_depend_on_it_nor_on_what_follows(data):
+    row = int(data.between(2010, 2011)[3])
+    changed = data.votes.copy()
+    changed[data.years >= data.years[row]] = -1
+    pair = [data, dataclasses.replace(data, votes=changed)]
+    first, second = (FeatureBuilder(d, 2010.0).build([row]) for d in pair)
+    np.testing.assert_array_equal(first.features, second.features)
+    np.testing.assert_array_equal(first.attendance, second.attendance)
+    # The test would notice a feature that depends on earlier votes.
+    changed[data.years < data.years[row]] = -1
+    assert not np.array_equal(FeatureBuilder(pair[1], 2010.0).build([row]).features, first.features)
+
+
+def test_a_country_that_has_not_voted_yet_changes_nothing_for_the_others(data):
+    row = int(data.between(2010, 2011)[3])
+    votes = np.concatenate([data.votes, np.full((len(data.votes), 20), -1, np.int8)], 1)
+    votes[data.years >= 2011, -20:] = 0
+    newcomers = dataclasses.replace(
+        data,
+        votes=votes,
+        sponsors=np.zeros(votes.shape, np.bool_),
+        countries=[*data.countries, *(f"N{i}" for i in range(20))],
+    )
+    first, second = (FeatureBuilder(d, 2010.0).build([row]).features for d in (data, newcomers))
+    np.testing.assert_allclose(second[:, : len(data.countries)], first, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("error")
+def test_features_are_finite_before_anybody_has_voted(data):
+    features = (
+        FeatureBuilder(dataclasses.replace(data, votes=np.full_like(data.votes, -1)), 2010.0)
+        .build([0, 50])
+        .features
+    )
+    assert (
+        np.isnan(features).sum() == features.shape[0] * features.shape[1]
+    )  # closeness to sponsors that nobody knows
+
+
+def test_a_frozen_history_ignores_the_test_period(data):
+    row = int(data.between(2011.5, 2012)[0])
+    changed = data.votes.copy()
+    changed[data.years >= 2010] = -1
+    pair = [data, dataclasses.replace(data, votes=changed)]
+    first, second = (FeatureBuilder(d, 2010.0, 2010.0).build([row]).features for d in pair)
+    np.testing.assert_array_equal(first, second)
+
+
+def test_revealed_votes_are_kept_and_help(data, fitted):
+    rows = data.between(2010, 2012)
+    forecast = fitted.forecast(rows)
+    # Turn the titles' directions around, which the forecast cannot know.
+    flipped = dataclasses.replace(
+        data, votes=np.where(data.votes >= 0, 2 - data.votes, -1).astype(np.int8)
+    )
+    model = VoteModel(fitted.config)
+    model.__dict__.update(fitted.__dict__)
+    model.builder = copy.copy(fitted.builder)
+    model.builder.one_hot = flipped.one_hot
+    revealed = revealed_at_random(flipped.votes[rows], 10, seed=0)
+    assert (revealed.sum(1) == 10).all()
+    model.covariance = 4 * np.eye(len(fitted.covariance))
+    updated = model.update(forecast, revealed)
+    hidden = np.where(revealed, -1, flipped.votes[rows]).astype(np.int8)
+    before = vote_metrics(forecast.probabilities, hidden)["accuracy"]
+    assert vote_metrics(updated.probabilities, hidden)["accuracy"] > before + 0.2
+    place = tuple(np.argwhere(revealed)[0])
+    assert updated.probabilities[place].argmax() == flipped.votes[rows][place]
+
+
+def test_the_update_finds_the_maximum_of_the_posterior():
+    generator = np.random.default_rng(0)
+    basis = np.concatenate([np.ones((1, 8, 1)), generator.normal(size=(1, 8, 1))], 2)
+    chances = np.full((1, 8, 3), 1 / 3)
+    one_hot = np.eye(3)[generator.integers(0, 3, (1, 8))]
+    best = most_probable(chances, basis, one_hot, np.eye(4))
+
+    def posterior(correction):
+        fit = (np.log(corrected(chances, basis, correction)) * one_hot).sum()
+        return fit - 0.5 * (correction**2).sum()
+
+    for _ in range(50):
+        assert posterior(best) >= posterior(best + 0.05 * generator.normal(size=best.shape))
+    # Sure forecasts that every revealed vote contradicts: 8 damped Newton steps ended away from the
+    # maximum.
+    far = np.array([30.0, 5.0])[generator.integers(0, 2, 8)][None, :, None] * basis / 5
+    sure = np.broadcast_to([0.999, 0.0005, 0.0005], (1, 8, 3))
+    against = np.broadcast_to([0.0, 0.0, 1.0], (1, 8, 3)).copy()
+    wide = 1e4 * np.eye(4)
+    best = most_probable(sure, far, against, wide)
+    for _ in range(50):
+        fits = [
+            (np.log(corrected(sure, far, x)) * against).sum() - 0.5e-4 * (x**2).sum()
+            for x in (best, best + 0.05 * generator.normal(size=best.shape))
+        ]
+        assert fits[0] >= fits[1]
+    nothing = most_probable(chances, basis, np.zeros_like(one_hot), np.eye(4))
+    np.testing.assert_allclose(nothing, 0, atol=1e-12)
+    covariance = learn_covariance(chances, basis, one_hot)
+    assert np.linalg.eigvalsh(covariance).min() > 0
+
+
+def test_the_classifier_learns_a_rule_and_takes_unknown_features():
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(3000, 4)).astype(np.float32)
+    classes = np.where(features[:, 0] > 0.5, 0, np.where(features[:, 0] < -0.5, 2, 1)).astype(
+        np.int8
+    )
+    features[generator.random(3000) < 0.1, 3] = np.nan
+    model = VoteClassifier(ClassifierConfig(num_epochs=20, num_members=1, input_noise=0.05)).fit(
+        features, classes
+    )
+    assert (model.predict(features).argmax(1) == classes).mean() > 0.95
+    again = VoteClassifier(model.config).fit(features, classes)
+    np.testing.assert_array_equal(again.predict(features), model.predict(features))
+
+
+def test_novelty_looks_back_only():
+    texts = [
+        "human rights in korea",
+        "trade law",
+        "human rights in korea",
+        "the outer space treaty",
+    ]
+    rows = tf_idf(texts, np.array([True, True, False, False]))
+    years = np.array([2000.0, 2001.0, 2002.0, 2002.0])
+    assert novelty(rows, years, np.arange(4)).tolist() == [True, True, False, True]
+    np.testing.assert_allclose(rows.multiply(rows).sum(1), 1, atol=1e-5)
+
+
+def test_two_columns_of_one_country_are_refused():
+    data = assembly()
+    with pytest.raises(TrajectoryError, match=f"country '{data.countries[0]}' has two columns"):
+        dataclasses.replace(data, countries=[data.countries[0], *data.countries[:-1]])

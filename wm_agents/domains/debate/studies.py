@@ -1,0 +1,116 @@
+"""What training and validation are worth, measured on persons whose drives or labels are known."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from wm_agents.domains.debate.model import Agents
+from wm_agents.domains.debate.trainer import TrainConfig, Trainer
+from wm_agents.domains.debate.validation import ValidationResult, Validator, summarise
+from wm_agents.evaluation.intervals import Interval, stratified_bootstrap
+from wm_envs.debate.generator import generate_person
+from wm_envs.debate.observations import Observations
+from wm_envs.debate.relevance import Relevance, TfidfRelevance
+from wm_envs.debate.tendencies import TENDENCIES
+
+# Apart from every seed of an evaluation.
+FIRST_TUNING_SEED = 1_000_000
+RECOVERY_CONFIG = TrainConfig(max_epochs=20, initial_lr=0.3)
+
+
+@dataclass(frozen=True)
+class RecoveryStudy:
+    """Spearman correlation of learned allocations and true drives.
+
+    Attributes:
+        correlations: One for each person.
+        median: With its 95% bootstrap interval over persons.
+    """
+
+    correlations: tuple[float, ...]
+    median: Interval
+
+
+def adapted_relevance(num_persons: int = 4, num_observations: int = 165) -> TfidfRelevance:
+    """The default scorer with the labelled observations of some generated persons, of no evaluation, added."""
+    texts, owners = [], []
+    for number in range(num_persons):
+        for observation in generate_person(
+            FIRST_TUNING_SEED + number, num_observations
+        ).observations:
+            if observation.owner is not None and not observation.metadata["is_distractor"]:
+                texts.append(observation.content)
+                owners.append(observation.owner.index)
+    return TfidfRelevance(texts, owners)
+
+
+def recovery_study(
+    relevance: Relevance,
+    num_persons: int = 100,
+    num_observations: int = 400,
+    config: TrainConfig = RECOVERY_CONFIG,
+    seed: int = 0,
+) -> RecoveryStudy:
+    """Train one model for each generated person, without labels, and compare with the drives it was made from."""
+    from scipy.stats import spearmanr
+
+    correlations = []
+    for number in range(num_persons):
+        person = generate_person(seed * 10_000 + number, num_observations)
+        agents = Agents()
+        Trainer(config, relevance=relevance, seed=seed).train(
+            person.observations, agents, verbose=False
+        )
+        learned = [agents.allocations[tendency] for tendency in TENDENCIES]
+        correlations.append(float(spearmanr(learned, person.drives).statistic))
+    return RecoveryStudy(tuple(correlations), stratified_bootstrap(correlations, np.median))
+
+
+def null_study(
+    relevance: Relevance, num_persons: int = 100, num_observations: int = 165, seed: int = 0
+) -> tuple[int, list[ValidationResult]]:
+    """On how many persons without signal the validator says "not above chance", and all its results."""
+    results = []
+    for number in range(num_persons):
+        person = generate_person(seed * 10_000 + number, num_observations, has_signal=False)
+        trainer = Trainer(TrainConfig(max_epochs=5), relevance=relevance, seed=seed)
+        history, _ = trainer.train(person.observations, verbose=False)
+        results.append(history.validation_results[-1])
+    return sum(not result.is_above_chance for result in results), results
+
+
+def ownership(observations: Observations, relevance: Relevance) -> ValidationResult | None:
+    """Accuracy of relevance alone: every tendency has the same influence."""
+    even = Agents(dict.fromkeys(TENDENCIES, 1 / len(TENDENCIES)))
+    return Validator(relevance).validate(observations, None, even)
+
+
+def majority_baseline(train: Observations, test: Observations) -> ValidationResult:
+    """Always name the most frequent label of the training persons."""
+    labels = [observation.owner for observation in train]
+    common = max(TENDENCIES, key=labels.count)
+    owners = [observation.owner for observation in test]
+    most = max(owners.count(tendency) for tendency in TENDENCIES)
+    return summarise(owners.count(common), len(owners), most / len(owners))
+
+
+def training_seconds(
+    seed: int = 1, num_observations: int = 165, num_epochs: int = 5
+) -> dict[str, float]:
+    """CPU seconds of a training run from a scorer that is not fitted yet to the last epoch, and of its parts."""
+    observations = generate_person(seed, num_observations).observations
+    started = time.process_time()
+    scorer = TfidfRelevance()
+    fitted = time.process_time()
+    trainer = Trainer(
+        TrainConfig(max_epochs=num_epochs, convergence_threshold=0.0), relevance=scorer, seed=seed
+    )
+    history, _ = trainer.train(observations, verbose=False)
+    ended = time.process_time()
+    assert history.epochs_run == num_epochs
+    return {
+        "seconds": ended - started,
+        "fit_seconds": fitted - started,
+        "train_seconds": ended - fitted,
+    }

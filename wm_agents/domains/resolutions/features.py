@@ -1,0 +1,256 @@
+"""What is known of each vote before it is cast: one row of numbers per roll call and country.
+
+Four kernels weigh earlier roll calls by the similarity of their texts, from the same field to
+near-repeats; each one smooths the one before it, through the country's own votes and those of its
+bloc. Beside them stand the last vote on the same text, habits by issue and kind, a low-rank
+prediction from the text, the country's position, and its closeness to whoever moved an amendment.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wm_agents.domains.resolutions.data import Floats, VoteData
+from wm_agents.domains.resolutions.history import (
+    NUM_DIMENSIONS,
+    History,
+    coordinates,
+    history_at,
+    text_features,
+)
+from wm_agents.domains.resolutions.text import tf_idf, topics
+
+MEMORY_YEARS = 25.0
+PRECEDENT_SIMILARITY = 0.7
+# Power of the similarity, years by which it decays, strength of the prior below it: from broad to
+# narrow.
+KERNELS = ((2, 6.0, 0.3), (4, 4.0, 0.15), (8, 1.5, 0.1))
+BROAD_DECAY, BROAD_STRENGTH = 4.0, 1.0
+
+
+@dataclass(frozen=True)
+class Predictors:
+    """Features and the simple predictions that they contain, for K roll calls of C countries.
+
+    Attributes:
+        features: [K, C, F] float32.
+        issue_rates: [K, C, 3] the country's rates on the roll call's issues: the country-mode
+            baseline.
+        precedent: [K, C, 3] one-hot last vote on the same text, zero where there is none.
+        neighbours: [K, C, 3] text-kernel average.
+        attendance: [K, C] share of nearly equal texts on which the country voted, shrunk to its
+            share of the last year.
+    """
+
+    features: Floats
+    issue_rates: Floats
+    precedent: Floats
+    neighbours: Floats
+    attendance: Floats
+
+
+class FeatureBuilder:
+    """Computes features for roll calls from what happened before each of them.
+
+    Args:
+        data: All roll calls.
+        train_before: Document frequencies and topics are learned on texts before this year.
+        history_until: No vote from this year on enters a feature; infinity lets the history grow
+            with each date.
+    """
+
+    def __init__(self, data: VoteData, train_before: float, history_until: float = np.inf) -> None:
+        self.data = data
+        self.history_until = history_until
+        is_training = data.years < train_before
+        self.full_rows = tf_idf(data.titles, is_training)
+        self.title_rows = tf_idf([_title(text) for text in data.titles], is_training)
+        self.topic_rows = topics(self.full_rows, is_training)
+        self.one_hot = data.one_hot
+        self._histories: dict[float, History] = {}
+
+    def history(self, year: float) -> History:
+        """The slow-moving history, computed anew each quarter."""
+        quarter = min(np.floor(year * 4) / 4, self.history_until)
+        if quarter not in self._histories:
+            self._histories[quarter] = history_at(self.data, self.one_hot, self.topic_rows, quarter)
+        return self._histories[quarter]
+
+    def build(self, rows: Iterable[int]) -> Predictors:
+        """The predictors of these roll calls."""
+        parts = [self._roll_call(int(row)) for row in rows]
+        return Predictors(*(np.stack(column) for column in zip(*parts, strict=True)))
+
+    def _roll_call(self, row: int) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        data = self.data
+        year = min(data.years[row], self.history_until)
+        history = self.history(data.years[row])
+        earlier = data.between(year - MEMORY_YEARS, year)
+        similarity = 0.5 * (
+            _dot(self.full_rows, row, earlier) + _dot(self.title_rows, row, earlier)
+        )
+        age = (data.years[row] - data.years[earlier]).astype(np.float32)
+        affinity = _kind_affinity(int(data.kinds[row]), data.kinds[earlier])
+        issue_rates = self._issue_rates(row, history)
+        broad = (
+            0.3
+            * (similarity + 0.1 * self._issue_similarity(row, earlier))
+            * np.exp(-age / BROAD_DECAY)
+        )
+        weights = [broad] + [
+            similarity**power * np.exp(-age / decay) for power, decay, _ in KERNELS
+        ]
+        strengths = [BROAD_STRENGTH] + [strength for _, _, strength in KERNELS]
+        counts = [self._counts(earlier, weight * affinity) for weight in weights]
+        levels, blocs = _smoothed(counts, strengths, issue_rates, history)
+        whole_weight = similarity**4 * np.exp(-age / 4) * (data.kinds[earlier] == 0)
+        whole_counts = self._counts(earlier, whole_weight)
+        whole = (whole_counts + 0.3 * issue_rates) / (whole_counts.sum(1, keepdims=True) + 0.3)
+        precedent, precedent_facts = self._precedent(row, earlier, similarity, age)
+        nearest = int(np.argmax(similarity * affinity * np.exp(-age / 8))) if len(earlier) else -1
+        nearest_votes = (
+            self.one_hot[earlier[nearest]] if nearest >= 0 else np.zeros_like(issue_rates)
+        )
+        coefficients = text_features(data, self.topic_rows, np.array([row]))[0] @ history.text_map
+        located = coordinates((levels[1] * history.has_voted[:, None])[None], history.basis)[0]
+        size = 1 + NUM_DIMENSIONS
+        attendance = (counts[3].sum(1) + 0.3 * history.attendance) / (
+            (weights[3] * affinity).sum() + 0.3
+        )
+        by_country = [
+            *(level[:, :2] for level in reversed(levels)),
+            issue_rates[:, :2],
+            blocs[:, :2],
+            precedent,
+            nearest_votes,
+            np.stack([counts[3].sum(1), counts[2].sum(1)], 1),
+            history.base_rates[:, :2],
+            history.recent_rates[:, :2],
+            history.kind_rates[data.kinds[row]][:, :2],
+            np.stack([history.basis @ coefficients[:size], history.basis @ located], 1),
+            np.stack([history.attendance, history.num_votes], 1),
+            whole[:, ::2],
+            history.positions,
+            self._closeness(row, history)[:, None],
+        ]
+        shared = [
+            similarity.max(initial=0.0),
+            (similarity * affinity).max(initial=0.0),
+            *precedent_facts,
+            age[nearest] if nearest >= 0 else MEMORY_YEARS,
+            *(share for level in levels for share in _share(level, history)),
+            *coefficients[: size + 2],
+            *located,
+            data.kinds[row],
+            *data.issues[row],
+            *(weight.sum() for weight in weights[1:]),
+            whole_weight.max(initial=0.0),
+            *_share(whole, history),
+            data.years[row] % 1,
+        ]
+        shared_columns = np.broadcast_to(
+            np.array(shared, np.float32), (len(issue_rates), len(shared))
+        )
+        features = np.concatenate([*by_country, shared_columns], 1).astype(np.float32)
+        return features, issue_rates, precedent, levels[1], attendance
+
+    def _issue_rates(self, row: int, history: History) -> Floats:
+        chosen = self.data.issues[row]
+        if not chosen.any():
+            return history.base_rates
+        rates: Floats = history.issue_rates[chosen].mean(0)
+        return rates / rates.sum(1, keepdims=True)
+
+    def _issue_similarity(self, row: int, earlier: NDArray[np.int64]) -> Floats:
+        issues = self.data.issues.astype(np.float32)
+        sizes = np.sqrt(issues[earlier].sum(1) * issues[row].sum())
+        similarity: Floats = (issues[earlier] @ issues[row]) / np.maximum(sizes, 1)
+        return similarity
+
+    def _counts(self, earlier: NDArray[np.int64], weights: Floats) -> Floats:
+        """Weighted votes [C, 3].
+
+        What weighs nothing is left out, which makes it several times faster.
+        """
+        near = weights > 1e-4
+        flat = self.one_hot[earlier[near]].reshape(int(near.sum()), self.one_hot[0].size)
+        counts: Floats = (weights[near].astype(np.float32) @ flat).reshape(self.one_hot.shape[1:])
+        return counts
+
+    def _precedent(
+        self, row: int, earlier: NDArray[np.int64], similarity: Floats, age: Floats
+    ) -> tuple[Floats, tuple[float, float]]:
+        """The latest vote on the same text and kind, with its similarity and age in years."""
+        same = (similarity > PRECEDENT_SIMILARITY) & (
+            self.data.kinds[earlier] == self.data.kinds[row]
+        )
+        if not same.any():
+            return np.zeros(self.one_hot.shape[1:], np.float32), (0.0, 30.0)
+        places = np.flatnonzero(same)
+        last = places[np.argmax(self.data.years[earlier][places] + 0.01 * similarity[places])]
+        return self.one_hot[earlier[last]], (float(similarity[last]), float(age[last]))
+
+    def _closeness(self, row: int, history: History) -> Floats:
+        """Mean agreement with the sponsors; not a number where nobody is known."""
+        sponsors = self.data.sponsors[row]
+        if not sponsors.any():
+            return np.full(len(sponsors), np.nan, np.float32)
+        closeness: Floats = history.agreement[:, sponsors].mean(1)
+        return closeness
+
+
+def _title(text: str) -> str:
+    """The title without the subject, or everything where there is no title."""
+    title = text.split(" . ")[0]
+    return title if title.strip() else text
+
+
+def _dot(rows: Any, row: int, earlier: NDArray[np.int64]) -> Floats:
+    if len(earlier) == 0:
+        return np.zeros(0, np.float32)
+    products: Floats = (rows[row] @ rows[earlier[0] : earlier[-1] + 1].T).toarray()[0]
+    return products
+
+
+def _kind_affinity(kind: int, earlier: NDArray[np.int8]) -> Floats:
+    """How much an earlier vote on another kind of question tells.
+
+    Texts and paragraphs a little, amendments nothing.
+    """
+    is_text = earlier <= 1
+    across = 0.3 if kind <= 1 else 0.05
+    affinity: Floats = np.where(earlier == kind, 1.0, np.where(is_text, across, 0.05)).astype(
+        np.float32
+    )
+    return affinity
+
+
+def _smoothed(
+    counts: list[Floats], strengths: list[float], prior: Floats, history: History
+) -> tuple[list[Floats], Floats]:
+    """Rates of each kernel, broad to narrow, each shrunk to the one before and to the country's bloc."""
+    levels, blocs = [], prior
+    for place, (count, strength) in enumerate(zip(counts, strengths, strict=True)):
+        of_bloc = history.bloc_weights @ count
+        bloc_rates = (of_bloc + 0.3 * strength * prior) / (
+            of_bloc.sum(1, keepdims=True) + 0.3 * strength
+        )
+        target = 0.5 * (prior + bloc_rates)
+        prior = (count + strength * target) / (count.sum(1, keepdims=True) + strength)
+        levels.append(prior)
+        if place == 2:
+            blocs = bloc_rates
+    return levels, blocs
+
+
+def _share(rates: Floats, history: History) -> Floats:
+    """Expected shares of yes and abstain among those who tend to be there.
+
+    0 where nobody has voted yet.
+    """
+    attendance = history.attendance * history.has_voted
+    shares: Floats = attendance @ rates[:, :2] / np.maximum(attendance.sum(), 1e-9)
+    return shares

@@ -1,0 +1,458 @@
+"""The network of REINFORCE: a causal transformer with one token per environment step, stacked over seeds.
+
+Every parameter has a leading seed axis S, so that many independent runs are one batched program:
+each run keeps its own weights, its own gradient norm and its own random numbers. All parameters are
+views into one flat tensor [S, P], and all gradients into another, so that clipping and the
+optimiser are a handful of operations on two tensors.
+
+Letters: S seeds, R rows (episodes) of a seed, T time, D width, F inputs of a token.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wm_agents.errors import ConfigError
+from wm_agents.policy_gradient.action_units import ActionUnits
+from wm_agents.policy_gradient.running_standardizer import RunningStandardiser
+from wm_agents.training.config_checks import require_integers
+
+LONGEST_PERIOD = (
+    100.0  # steps per radian of the slowest rotation, beyond the episodes that recall is tested on
+)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Sizes of the network; the defaults are the reference model of 116,625 parameters on 8 symbols.
+
+    Attributes:
+        width: Size D of a token.
+        num_layers: Transformer blocks; recalling a rule from context needs two.
+        num_heads: Attention heads.
+        feedforward_width: Hidden size of a block's feed-forward part.
+        value_width: Hidden size of the value head.
+        context_length: How many steps a token attends to, itself included.
+    """
+
+    width: int = 64
+    num_layers: int = 2
+    num_heads: int = 4
+    feedforward_width: int = 256
+    value_width: int = 32
+    context_length: int = 256
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            require_integers(1, **{f"NetworkConfig.{name}": value})
+        if self.width % (2 * self.num_heads):
+            raise ConfigError(
+                f"width is a multiple of 2 * num_heads, got {self.width} and {self.num_heads} heads"
+            )
+
+    @property
+    def head_width(self) -> int:
+        """Size of a head's query."""
+        return self.width // self.num_heads
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the environment asks of the network.
+
+    Attributes:
+        num_inputs: Numbers in a token, F.
+        num_policy_outputs: Logits of a Discrete action, or means of a Box action.
+        num_action_features: Length of an action as the world model sees it (one-hot or the numbers
+            themselves).
+        num_targets: Length of the observation that the world model predicts, O.
+        is_continuous: Whether actions are Gaussian, with a learned log standard deviation of their
+            own.
+    """
+
+    num_inputs: int
+    num_policy_outputs: int
+    num_action_features: int
+    num_targets: int
+    is_continuous: bool
+
+
+@dataclass
+class Cache:
+    """Keys and values [S * R, heads, t, D / heads] of the steps so far, per layer, and each row's first valid step."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+    time: int
+    starts: Tensor | None = None
+
+    def copy(self) -> "Cache":
+        """A cache that grows apart from this one.
+
+        The tensors themselves are never changed in place.
+        """
+        return Cache(list(self.keys), list(self.values), self.time, self.starts)
+
+
+class SequenceModel:
+    """S independent causal pre-norm transformers with a policy head, a world-model head and a value head.
+
+    Positions enter as a penalty on distant keys that differs from head to head (ALiBi, Press et al.
+    2022, sec. 3), which has no parameters, so an episode may be longer than any seen before. The
+    world-model head reads (token, embedded action) and predicts the raw next observation, never an
+    embedding, in units of its spread.
+
+    Args:
+        config: The network's sizes.
+        sizes: What the environment asks for.
+        seeds: One initialisation seed per stacked run, S of them.
+        device: Where the parameters live.
+        action_units: In which numbers a Box policy acts; None takes its outputs as they are.
+
+    Attributes:
+        input_units: Units of the inputs [S, F], by which they are standardised here; who trains
+            updates them.
+        target_units: Units of the predicted observations [S, O].
+    """
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        sizes: Sizes,
+        seeds: list[int],
+        device: torch.device,
+        action_units: ActionUnits | None = None,
+    ) -> None:
+        self.config, self.sizes, self.device = config, sizes, device
+        self.action_units = action_units
+        self.num_seeds = len(seeds)
+        self.shapes = dict(_shapes(config, sizes))
+        self.num_parameters = sum(math.prod(shape) for shape in self.shapes.values())
+        self.flat = torch.stack([self._initial(seed) for seed in seeds]).to(device)
+        self.flat_gradient = torch.zeros_like(self.flat)
+        self.input_units = RunningStandardiser(len(seeds), sizes.num_inputs).to(device)
+        self.target_units = RunningStandardiser(len(seeds), sizes.num_targets).to(device)
+        self._attach()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the views into the flat tensors, which a copy would turn into tensors of their own."""
+        return {name: value for name, value in vars(self).items() if name != "parameters"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._attach()
+
+    def _initial(self, seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.cat(
+            [_initial(name, shape, generator).flatten() for name, shape in self.shapes.items()]
+        )
+
+    def _attach(self) -> None:
+        """Make the named parameters and their gradients views of the flat tensors."""
+        self.parameters: dict[str, Tensor] = {}
+        start = 0
+        for name, shape in self.shapes.items():
+            columns = slice(start, start + math.prod(shape))
+            parameter = self.flat[:, columns].view(-1, *shape).detach().requires_grad_()
+            parameter.grad = self.flat_gradient[:, columns].view(-1, *shape)
+            self.parameters[name] = parameter
+            start = columns.stop
+        if self.action_units is not None:
+            self._action_centre = torch.from_numpy(self.action_units.centre).to(self.device)
+            self._action_unit = torch.from_numpy(self.action_units.unit).to(self.device)
+        self._biases = torch.empty(self.config.num_heads, 0, 0, device=self.device)
+        self._turn_table = torch.zeros(0, 1, 1, dtype=torch.complex64)
+
+    def backward(self, loss: Tensor) -> Tensor:
+        """The gradient [S, P] of a loss that is a sum over seeds.
+
+        Parameters without a part in it get zeros.
+        """
+        self.flat_gradient.zero_()
+        with warnings.catch_warnings():
+            # The views are strided over seeds on purpose: gathering dense gradients afterwards
+            # takes a quarter longer.
+            warnings.filterwarnings(
+                "ignore", message="grad and param do not obey the gradient layout contract"
+            )
+            loss.backward()
+        return self.flat_gradient
+
+    def select(self, members: list[int]) -> "SequenceModel":
+        """A copy that holds these stacked runs only, without gradients of its own past."""
+        chosen = object.__new__(SequenceModel)
+        chosen.config, chosen.sizes, chosen.device = self.config, self.sizes, self.device
+        chosen.action_units = self.action_units
+        chosen.shapes, chosen.num_parameters, chosen.num_seeds = (
+            self.shapes,
+            self.num_parameters,
+            len(members),
+        )
+        chosen.flat = self.flat[members].clone()
+        chosen.flat_gradient = torch.zeros_like(chosen.flat)
+        chosen.input_units = self.input_units.select(members)
+        chosen.target_units = self.target_units.select(members)
+        chosen._attach()
+        return chosen
+
+    def linear(self, name: str, inputs: Tensor) -> Tensor:
+        """Apply the seed's own affine map: [S, M, in] to [S, M, out]."""
+        return torch.baddbmm(
+            self.parameters[f"{name}.bias"], inputs, self.parameters[f"{name}.weight"]
+        )
+
+    def _normalise(self, name: str, tokens: Tensor) -> Tensor:
+        normalised = F.layer_norm(tokens, (self.config.width,))
+        return torch.addcmul(
+            self.parameters[f"{name}.bias"], normalised, self.parameters[f"{name}.weight"]
+        )
+
+    def _embed(self, inputs: Tensor) -> Tensor:
+        standardised = self.input_units.normalise(inputs)
+        return self.linear("encoder.2", self.linear("encoder.1", standardised).relu_())
+
+    def _feed_forward(self, layer: int, tokens: Tensor) -> Tensor:
+        hidden = self.linear(
+            f"block{layer}.up", self._normalise(f"block{layer}.norm2", tokens)
+        ).relu_()
+        return tokens + self.linear(f"block{layer}.down", hidden)
+
+    def encode_first(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Tokens of the first step, where attention over a single key is the identity on its value.
+
+        Args:
+            inputs: [S, R, F].
+
+        Returns:
+            Tokens [S, R, D], and each layer's attention inputs, from which `cache_first` can go on.
+        """
+        tokens, attended = self._embed(inputs), []
+        for layer in range(self.config.num_layers):
+            normalised = self._normalise(f"block{layer}.norm1", tokens)
+            attended.append(normalised)
+            tokens = tokens + self.linear(
+                f"block{layer}.out", self.linear(f"block{layer}.value", normalised)
+            )
+            tokens = self._feed_forward(layer, tokens)
+        return tokens, attended
+
+    def cache_first(self, attended: list[Tensor]) -> Cache:
+        """The cache after the first step."""
+        keys, values = [], []
+        for layer, normalised in enumerate(attended):
+            _, key, value = self._attend(layer, normalised, 0, 1)
+            keys.append(key)
+            values.append(value)
+        return Cache(keys, values, 1)
+
+    def encode_next(self, inputs: Tensor, cache: Cache) -> Tensor:
+        """Tokens [S, R, D] of the next step for inputs [S, R, F]; the cache grows in place."""
+        tokens = self._embed(inputs)
+        num_kept = min(cache.time + 1, self.config.context_length)
+        bias = self._bias(num_kept)[:, -1:]
+        if cache.starts is not None:
+            steps = torch.arange(cache.time + 1 - num_kept, cache.time + 1, device=self.device)
+            bias = bias + additive_mask(steps >= cache.starts[:, None])[:, None, None, :]
+        for layer in range(self.config.num_layers):
+            normalised = self._normalise(f"block{layer}.norm1", tokens)
+            query, key, value = self._attend(layer, normalised, cache.time, 1)
+            cache.keys[layer] = torch.cat([cache.keys[layer], key], 2)[:, :, -num_kept:]
+            cache.values[layer] = torch.cat([cache.values[layer], value], 2)[:, :, -num_kept:]
+            mixed = attention(query, cache.keys[layer], cache.values[layer], bias)
+            tokens = tokens + self.linear(f"block{layer}.out", self._join_heads(mixed))
+            tokens = self._feed_forward(layer, tokens)
+        cache.time += 1
+        return tokens
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Tokens [S, R, T, D] of whole episodes for inputs [S, R, T, F].
+
+        Each sees itself and what came before.
+        """
+        num_seeds, num_rows, num_steps, _ = inputs.shape
+        tokens = self._embed(inputs.reshape(num_seeds, num_rows * num_steps, -1))
+        bias = self._bias(num_steps)
+        for layer in range(self.config.num_layers):
+            normalised = self._normalise(f"block{layer}.norm1", tokens)
+            query, key, value = self._attend(layer, normalised, 0, num_steps)
+            mixed = attention(query, key, value, bias)
+            tokens = tokens + self.linear(f"block{layer}.out", self._join_heads(mixed))
+            tokens = self._feed_forward(layer, tokens)
+        return tokens.view(num_seeds, num_rows, num_steps, -1)
+
+    def _bias(self, num_steps: int) -> Tensor:
+        """What is added to the attention scores [heads, T, T].
+
+        Minus slope times distance, minus infinity outside.
+        """
+        if num_steps > self._biases.shape[-1]:
+            # One table for all lengths, as episodes come in many.
+            steps = torch.arange(max(num_steps, 2 * self._biases.shape[-1]), device=self.device)
+            distance = (steps[:, None] - steps).float()
+            slopes = head_slopes(self.config.num_heads).to(self.device)
+            allowed = (distance >= 0) & (distance < self.config.context_length)
+            self._biases = -slopes[:, None, None] * distance + additive_mask(allowed)
+        return self._biases[:, :num_steps, :num_steps]
+
+    def _attend(
+        self, layer: int, tokens: Tensor, first_step: int, num_steps: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated queries, rotated keys, and values, each [S * R, heads, T, D / heads], for tokens [S, R * T, D]."""
+        query, key, value = (
+            self.linear(f"block{layer}.{name}", tokens).view(
+                -1, num_steps, self.config.num_heads, self.config.head_width
+            )
+            for name in ("query", "key", "value")
+        )
+        turn = self._turns(first_step + num_steps)[first_step:]
+        return (
+            _rotate(query, turn).transpose(1, 2),
+            _rotate(key, turn).transpose(1, 2),
+            value.transpose(1, 2),
+        )
+
+    def _turns(self, num_steps: int) -> Tensor:
+        """Unit complex numbers [T, 1, D / heads / 2] that turn faster in the first coordinates than in the last."""
+        if num_steps > len(self._turn_table):
+            steps = torch.arange(2 * num_steps, device=self.device, dtype=torch.float32)
+            half = self.config.head_width // 2
+            frequencies = LONGEST_PERIOD ** (
+                -torch.arange(half, device=self.device, dtype=torch.float32) / half
+            )
+            angles = steps[:, None, None] * frequencies
+            self._turn_table = torch.polar(torch.ones_like(angles), angles)
+        return self._turn_table[:num_steps]
+
+    def _join_heads(self, heads: Tensor) -> Tensor:
+        """[S * R, heads, T, D / heads] to [S, R * T, D]."""
+        return heads.transpose(1, 2).reshape(self.num_seeds, -1, self.config.width)
+
+    def policy(self, tokens: Tensor) -> Tensor:
+        """Logits, or means in the environment's units, [S, M, outputs] for tokens [S, M, D]."""
+        outputs = self.linear("policy", tokens)
+        if self.action_units is None:
+            return outputs
+        return self._action_centre + self._action_unit * outputs
+
+    def action_spread(self) -> Tensor:
+        """Standard deviations [S, 1, A] of a Box action, in the environment's units."""
+        spread = self.parameters["log_std"].exp()
+        return spread if self.action_units is None else self._action_unit * spread
+
+    def value(self, tokens: Tensor) -> Tensor:
+        """Expected return [S, M] for tokens [S, M, D]."""
+        return self.linear("value.2", self.linear("value.1", tokens).relu_()).squeeze(-1)
+
+    def next_observation(self, tokens: Tensor, actions: Tensor) -> Tensor:
+        """Next observations [S, M, O], in `target_units`, for tokens [S, M, D] and action features [S, M, A]."""
+        # The affine map of the pair (token, embedded action), as two parts so that nothing is
+        # concatenated.
+        from_action = torch.bmm(
+            self.parameters["action.weight"], self.parameters["world.action.weight"]
+        )
+        hidden = torch.baddbmm(self.linear("world.1", tokens), actions, from_action)
+        return self.linear("world.2", hidden.relu_())
+
+
+class ShortSoftmax(torch.autograd.Function):
+    """Softmax over a short last axis.
+
+    PyTorch's own takes ten times as long on a CPU for rows of 14 numbers.
+    """
+
+    @staticmethod
+    def forward(context: Any, scores: Tensor) -> Tensor:
+        """Weights [..., K] from scores [..., K]."""
+        weights = (scores - scores.amax(-1, keepdim=True)).exp_()
+        weights /= weights.sum(-1, keepdim=True)
+        context.save_for_backward(weights)
+        return weights
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        """Weights * (gradient - sum(gradient * weights))."""
+        (weights,) = context.saved_tensors
+        product = gradient * weights
+        return product.addcmul_(weights, product.sum(-1, keepdim=True), value=-1)
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) for short sequences and narrow heads.
+
+    Args:
+        query: [B, heads, T, D].
+        key: [B, heads, K, D].
+        value: [B, heads, K, D].
+        bias: Added to the scores, broadcastable to [B, heads, T, K]; minus infinity where a query
+            may not attend.
+    """
+    scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))
+    return torch.matmul(ShortSoftmax.apply(scores + bias), value)
+
+
+def _rotate(heads: Tensor, turn: Tensor) -> Tensor:
+    """Turn pairs of coordinates of [B, T, heads, D] by the angles of their step."""
+    pairs = torch.view_as_complex(heads.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turn).flatten(-2)
+
+
+def head_slopes(num_heads: int) -> Tensor:
+    """How fast each head's attention fades with distance, from 2 per step by halves to a last head that never fades."""
+    return torch.tensor([2.0 ** (1 - head) for head in range(num_heads - 1)] + [0.0])
+
+
+def additive_mask(may_attend: Tensor) -> Tensor:
+    """0 where True, minus infinity where False."""
+    return torch.zeros(may_attend.shape, device=may_attend.device).masked_fill_(
+        ~may_attend, -math.inf
+    )
+
+
+def num_network_parameters(config: NetworkConfig, sizes: Sizes) -> int:
+    """How many numbers the network of one run has."""
+    return sum(math.prod(shape) for _, shape in _shapes(config, sizes))
+
+
+def _shapes(config: NetworkConfig, sizes: Sizes) -> Iterator[tuple[str, tuple[int, ...]]]:
+    width = config.width
+    yield from _affine("encoder.1", sizes.num_inputs, width)
+    yield from _affine("encoder.2", width, width)
+    for layer in range(config.num_layers):
+        for name in ("query", "key", "value", "out"):
+            yield from _affine(f"block{layer}.{name}", width, width)
+        yield from _affine(f"block{layer}.up", width, config.feedforward_width)
+        yield from _affine(f"block{layer}.down", config.feedforward_width, width)
+        for name in ("norm1", "norm2"):
+            yield f"block{layer}.{name}.weight", (1, width)
+            yield f"block{layer}.{name}.bias", (1, width)
+    yield from _affine("policy", width, sizes.num_policy_outputs)
+    if sizes.is_continuous:
+        yield "log_std", (1, sizes.num_policy_outputs)
+    yield "action.weight", (sizes.num_action_features, width)
+    yield from _affine("world.1", width, width)
+    yield "world.action.weight", (width, width)
+    yield from _affine("world.2", width, sizes.num_targets)
+    yield from _affine("value.1", width, config.value_width)
+    yield from _affine("value.2", config.value_width, 1)
+
+
+def _affine(name: str, num_inputs: int, num_outputs: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield f"{name}.weight", (num_inputs, num_outputs)
+    yield f"{name}.bias", (1, num_outputs)
+
+
+def _initial(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Uniform weights of variance 1 / (3 inputs), biases zero, norms the identity."""
+    if name.endswith(".bias") or name == "log_std":
+        return torch.zeros(shape)
+    if ".norm" in name:
+        return torch.ones(shape)
+    bound = 1.0 / math.sqrt(shape[0])
+    return torch.empty(shape).uniform_(-bound, bound, generator=generator)

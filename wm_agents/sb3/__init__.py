@@ -1,0 +1,1 @@
+"""Stable-Baselines3: our vector environments as its `VecEnv`, and checkpoints of its algorithms."""

@@ -1,0 +1,322 @@
+"""The one training loop: progress, logging, early stopping, non-finite guards, checkpoints, bitwise resumption.
+
+Everything that learns by updates is a `TrainingRun`; `Trainer(run, ...).train()` drives it. What is
+particular to a learner (its data, losses and optimizer) is in the run, what all of them need is
+here.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from wm_agents.errors import NonFiniteError
+from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
+from wm_agents.training.config_checks import require_at_least
+from wm_agents.training.loggers import Logger
+from wm_envs.data.progress import progress as progress_bar
+
+Callback = Callable[[int, dict[str, float]], bool | None]
+"""(updates done, figures) -> False to stop."""
+
+
+class TrainingRun(Protocol):
+    """One run of learning, as the loop sees it."""
+
+    def step(self, update: int) -> Mapping[str, float]:
+        """Do one update and give its figures; `update` counts from 0.
+
+        Raises:
+            NonFiniteError: A loss or gradient is not finite; nothing was updated with it
+                (`gradient_step`).
+        """
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that `load_state_dict` needs to go on bitwise.
+
+        Weights, optimizer, random generators, counters.
+        """
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state of the same run."""
+        ...
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Which run this is, as JSON.
+
+        What a checkpoint must agree with (configuration, seed, spaces, hash of data).
+        """
+        ...
+
+
+@runtime_checkable
+class EvaluatedRun(TrainingRun, Protocol):
+    """A run that is also judged on held-out data, and left with the weights that did best there."""
+
+    def evaluate(self, update: int) -> Mapping[str, float]:
+        """Figures after `update` updates; "loss" is what early stopping minimizes."""
+        ...
+
+    def weights(self) -> dict[str, Any]:
+        """A copy of what is learned."""
+        ...
+
+    def load_weights(self, weights: Mapping[str, Any]) -> None:
+        """Take over a copy that `weights` gave."""
+        ...
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What happened in a fit.
+
+    Attributes:
+        num_updates: Updates done.
+        best_update: The update whose weights were kept; the last one without evaluations.
+        best_loss: The evaluated loss there; without evaluations the mean of "loss" in the last row
+            of the history.
+        is_held_out: Whether `best_loss` is on held-out data.
+        history: One row of figures by name every `evaluate_every` updates: means over these
+            updates, and evaluations.
+        seconds: Wall time, that of interrupted parts included.
+        metrics: Further numbers that the learner reports.
+    """
+
+    num_updates: int
+    best_update: int
+    best_loss: float
+    is_held_out: bool
+    history: list[dict[str, float]]
+    seconds: float
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class _Progress:
+    """What the loop itself has to remember."""
+
+    update: int = 0
+    best_update: int = 0
+    best_loss: float = math.inf
+    num_stale: int = 0
+    is_finished: bool = False
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_weights: dict[str, Any] = field(default_factory=dict)
+    sums: dict[str, float] = field(
+        default_factory=dict
+    )  # of figures since the last row of the history
+    num_summed: int = 0
+
+    def add(self, figures: Mapping[str, float]) -> None:
+        """Count an update's figures for the next row of the history."""
+        for name, value in figures.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.num_summed += 1
+
+    def take_means(self) -> dict[str, float]:
+        """Mean figures since the last row."""
+        means = {name: total / self.num_summed for name, total in self.sums.items()}
+        self.sums, self.num_summed = {}, 0
+        return means
+
+
+class Trainer:
+    """Drives a run from its newest checkpoint, or from the beginning, to its end.
+
+    Args:
+        run: What is trained; an `EvaluatedRun` is evaluated and keeps its best weights.
+        num_updates: Updates in all, those before a resumption included.
+        description: What is being done, in a word or two, beside the progress bar.
+        evaluate_every: Updates between rows of the history, with an evaluation where the run has
+            one; the last update always closes a row.
+        patience: Evaluations without improvement after which training stops; None never stops
+            early.
+        patience_from: Updates after which patience begins to count, such as the end of a
+            curriculum.
+        checkpoints: Where to save and to resume from: a manager, or the path of a folder. The same
+            call goes on bitwise as if it had never stopped.
+        checkpoint_every: Updates between checkpoints; the last update is always saved.
+        progress: Show a progress bar; None shows it on a terminal only.
+        logger: Receives the figures of every update, and those of evaluations.
+        callback: Called after every evaluation, or without evaluations after every update.
+
+    Raises:
+        ConfigError: A count below 1.
+    """
+
+    def __init__(
+        self,
+        run: TrainingRun,
+        num_updates: int,
+        *,
+        description: str = "fit",
+        evaluate_every: int = 100,
+        patience: int | None = None,
+        patience_from: int = 0,
+        checkpoints: CheckpointManager | str | os.PathLike[str] | None = None,
+        checkpoint_every: int = 100,
+        progress: bool | None = False,
+        logger: Logger | None = None,
+        callback: Callback | None = None,
+    ) -> None:
+        require_at_least(
+            1,
+            num_updates=num_updates,
+            evaluate_every=evaluate_every,
+            checkpoint_every=checkpoint_every,
+        )
+        if patience is not None:
+            require_at_least(1, patience=patience)
+        self.run = run
+        self.num_updates = num_updates
+        self.description = description
+        self.evaluate_every, self.patience, self.patience_from = (
+            evaluate_every,
+            patience,
+            patience_from,
+        )
+        self.checkpoints = as_manager(checkpoints)
+        self.checkpoint_every = checkpoint_every
+        self.shows_progress = progress
+        self.logger, self.callback = logger, callback
+        self._progress = _Progress()
+
+    def train(self) -> FitReport:
+        """Update until the end, until patience is spent or until the callback says so.
+
+        Raises:
+            CheckpointError: The checkpoints are of another run, or none of them is whole.
+            NonFiniteError: A figure is not finite; the run has its last good weights, the
+                checkpoints are whole.
+        """
+        self._resume()
+        state = self._progress
+        if isinstance(self.run, EvaluatedRun) and not state.best_weights:
+            state.best_weights = self.run.weights()
+        with progress_bar(
+            self.num_updates, self.description, self.shows_progress, state.update
+        ) as bar:
+            while not state.is_finished and state.update < self.num_updates:
+                began = time.perf_counter()
+                figures = self._step()
+                state.update += 1
+                state.add(figures)
+                is_last = state.update == self.num_updates
+                if is_last or state.update % self.evaluate_every == 0:
+                    figures = self._close_row()
+                if not isinstance(self.run, EvaluatedRun) or not state.num_summed:
+                    self._call_back(figures)
+                state.seconds += time.perf_counter() - began
+                if is_last or state.is_finished or state.update % self.checkpoint_every == 0:
+                    self._save()
+                bar.advance(1, **figures)
+        self._restore_best()
+        return self._report()
+
+    def _step(self) -> dict[str, float]:
+        update = self._progress.update
+        try:
+            figures = {name: float(value) for name, value in self.run.step(update).items()}
+        except NonFiniteError:
+            self._restore_best()
+            raise
+        wrong = next((name for name, value in figures.items() if not math.isfinite(value)), None)
+        if wrong is not None:
+            self._restore_best()
+            raise NonFiniteError(
+                f"{wrong} is {figures[wrong]} at update {update}: lower the learning rate or look for extreme values "
+                "in the data"
+            )
+        if self.logger is not None:
+            self.logger.log(update + 1, figures)
+        return figures
+
+    def _close_row(self) -> dict[str, float]:
+        """The means since the last row of the history, with an evaluation where the run has one."""
+        state = self._progress
+        means = state.take_means()
+        if isinstance(self.run, EvaluatedRun):
+            evaluated = self._evaluate(self.run)
+            figures = {f"train_{name}": value for name, value in means.items()} | evaluated
+        else:
+            figures = means
+        state.history.append({"update": float(state.update), **figures})
+        return figures
+
+    def _evaluate(self, run: EvaluatedRun) -> dict[str, float]:
+        """Keep better weights; patience counts once the curriculum is complete."""
+        state = self._progress
+        figures = {name: float(value) for name, value in run.evaluate(state.update).items()}
+        loss = figures["loss"]
+        if not math.isfinite(loss):
+            self._restore_best()
+            raise NonFiniteError(
+                f"the evaluated loss is {loss} at update {state.update}; the weights are those of update "
+                f"{state.best_update}. Lower the learning rate or look for extreme values in the data"
+            )
+        is_better = loss < state.best_loss
+        if is_better:
+            state.best_loss, state.best_update, state.best_weights = (
+                loss,
+                state.update,
+                run.weights(),
+            )
+        is_counted = state.update > self.patience_from
+        state.num_stale = state.num_stale + 1 if is_counted and not is_better else 0
+        if self.patience is not None and state.num_stale >= self.patience:
+            state.is_finished = True
+        if self.logger is not None:
+            self.logger.log(state.update, figures)
+        return figures
+
+    def _call_back(self, figures: dict[str, float]) -> None:
+        if self.callback is not None and self.callback(self._progress.update, figures) is False:
+            self._progress.is_finished = True
+
+    def _restore_best(self) -> None:
+        if isinstance(self.run, EvaluatedRun):
+            self.run.load_weights(self._progress.best_weights)
+
+    def _report(self) -> FitReport:
+        state = self._progress
+        if isinstance(self.run, EvaluatedRun):
+            best_update, best_loss, is_held_out = state.best_update, state.best_loss, True
+        else:
+            last = state.history[-1] if state.history else {}
+            best_update, best_loss, is_held_out = state.update, last.get("loss", math.nan), False
+        return FitReport(
+            state.update, best_update, best_loss, is_held_out, state.history, state.seconds
+        )
+
+    def _save(self) -> None:
+        if self.checkpoints is None:
+            return
+        state = {"progress": vars(self._progress).copy(), "run": self.run.state_dict()}
+        self.checkpoints.save_state(self._progress.update, state, self.run.fingerprint())
+
+    def _resume(self) -> None:
+        found = (
+            None
+            if self.checkpoints is None
+            else self.checkpoints.latest_state(self.run.fingerprint())
+        )
+        if found is None or self.checkpoints is None:
+            return
+        with refusing_misfits(self.checkpoints.directory):
+            state = found[1]
+            self._progress = _Progress(**state["progress"])
+            self.run.load_state_dict(state["run"])
+
+
+def as_manager(
+    checkpoints: CheckpointManager | str | os.PathLike[str] | None,
+) -> CheckpointManager | None:
+    """A manager for what users pass as `checkpoints`: a manager, the path of a folder, or None."""
+    if checkpoints is None or isinstance(checkpoints, CheckpointManager):
+        return checkpoints
+    return CheckpointManager(checkpoints)
