@@ -30,7 +30,7 @@ MovedModules(
         "wm_envs.options": "wm_envs.data.options",
         "wm_envs.window": "wm_envs.rendering.window",
         "wm_envs.writing": "wm_envs.data.files",
-        **{f"wm_envs.pong.{name}": f"wm_agents.domains.pong.{name}" for name in _PONG_VIEW.split()},
+        **{f"wm_envs.pong.{name}": f"wm_agents.domains.pong.{name}" for name in _PONG_VIEW},
     }
 ).install()
 
