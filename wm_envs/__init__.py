@@ -28,6 +28,7 @@ MovedModules(
         "wm_envs.cluster": "wm_envs.data.cluster",
         "wm_envs.infos": "wm_envs.data.infos",
         "wm_envs.options": "wm_envs.data.options",
+        "wm_envs.pong.consoles": "wm_envs.pong.workers",
         "wm_envs.window": "wm_envs.rendering.window",
         "wm_envs.writing": "wm_envs.data.files",
         **{f"wm_envs.pong.{name}": f"wm_agents.domains.pong.{name}" for name in _PONG_VIEW},

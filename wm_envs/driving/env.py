@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wm_envs.data.options import check_flag, check_integer, check_number, check_reward_weights
 from wm_envs.driving import dynamics
-from wm_envs.driving.track import Track, make_track
+from wm_envs.driving.track import Track, fill_track, make_track
 from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.errors import OptionError
 from wm_envs.kernel import empty_rows
@@ -19,7 +19,6 @@ from wm_envs.rules import Array, Field, Rules
 
 WHEELS = ("fl", "fr", "rl", "rr")
 WHEEL_NAMES = ("front left", "front right", "rear left", "rear right")
-TABLES = ("x", "y", "heading", "curvature", "right", "left")  # of a circuit, in a parameter row
 DEFAULT_WEIGHTS = dict(zip(dynamics.REWARD_COMPONENTS, dynamics.REWARD_WEIGHTS, strict=True))
 
 
@@ -292,29 +291,6 @@ def _road_rows() -> list[tuple[str, str, float, float, float, str]]:
             for ahead in dynamics.PREVIEWS
         ),
     ]
-
-
-def fill_track(row: Array, track: Track) -> None:
-    """Write the tables of a circuit into a parameter row [1], closed by the first point."""
-    row["num_points"], row["length"], row["inverse_spacing"] = (
-        track.num_points,
-        track.length,
-        1.0 / track.spacing,
-    )
-    for name in TABLES:
-        table = getattr(track, name)
-        last = table[0]
-        if name == "heading":
-            last = table[0] + math.tau * round((table[-1] - table[0]) / math.tau)
-        row[name][0, : track.num_points + 1] = np.append(table, last)
-
-
-def track_of(parameters: Any, name: str = "circuit") -> Track:
-    """The circuit in a parameter row, its tables as float64."""
-    row = parameters.reshape(-1)[0]
-    num_points = int(row["num_points"])
-    tables = {table: np.array(row[table][:num_points], np.float64) for table in TABLES}
-    return Track(name=name, length=float(row["length"]), **tables)
 
 
 def check_weights(reward_weights: Mapping[str, float] | None) -> dict[str, float]:

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_envs.driving import dynamics
-from wm_envs.driving.env import TABLES, track_of
 from wm_envs.driving.raceline import RacingLine, racing_line, speed_profile
-from wm_envs.driving.track import Track
+from wm_envs.driving.track import TABLES, Track, track_of
 from wm_envs.kernel import Row, empty_rows, kernel
 from wm_envs.rules import Array
 
@@ -87,7 +86,8 @@ class Expert:
 
 def line_of(parameters: Array) -> RacingLine:
     """The racing line of the circuit in a parameter row [1]; the last sixteen are kept."""
-    track, grip_scale = track_of(parameters), float(parameters.reshape(-1)[0]["grip_scale"])
+    track = track_of(parameters)
+    grip_scale = float(parameters.reshape(-1)[0]["grip_scale"])
     return _line(track.length, grip_scale, *(getattr(track, name).tobytes() for name in TABLES))
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from wm_envs.rules import Array
 
 Floats = NDArray[np.float64]
 
+TABLES = ("x", "y", "heading", "curvature", "right", "left")  # of a circuit, in a parameter row
 SPACING = 1.0  # of the tables, m
 MAX_POINTS = 8192  # of the tables: a longer circuit gets a wider spacing
 COLUMNS = ("x_m", "y_m", "w_tr_right_m", "w_tr_left_m")
@@ -91,6 +93,28 @@ class Track:
         heading = np.interp(place, np.arange(len(turn)), turn)
         x, y = self.at(self.x, distance), self.at(self.y, distance)
         return np.stack([x - offset * np.sin(heading), y + offset * np.cos(heading)], axis=-1)
+
+
+def fill_track(row: Array, track: Track) -> None:
+    """Write the tables of a circuit into a parameter row [1], closed by the first point."""
+    row["num_points"] = track.num_points
+    row["length"] = track.length
+    row["inverse_spacing"] = 1.0 / track.spacing
+    for name in TABLES:
+        table = getattr(track, name)
+        last = table[0]
+        if name == "heading":
+            # Whole turns on, so that interpolation to the first point does not swing back.
+            last = table[0] + math.tau * round((table[-1] - table[0]) / math.tau)
+        row[name][0, : track.num_points + 1] = np.append(table, last)
+
+
+def track_of(parameters: Any, name: str = "circuit") -> Track:
+    """The circuit in a parameter row, its tables as float64."""
+    row = parameters.reshape(-1)[0]
+    num_points = int(row["num_points"])
+    tables = {table: np.array(row[table][:num_points], np.float64) for table in TABLES}
+    return Track(name=name, length=float(row["length"]), **tables)
 
 
 def make_track(track: str | Path, seed: int = 0) -> Track:

@@ -17,8 +17,8 @@ from wm_envs.environment import KernelEnv, KernelVectorEnv, make_rules
 from wm_envs.errors import StateError
 from wm_envs.kernel import state_dtype
 from wm_envs.pong import dynamics, render
-from wm_envs.pong.consoles import Consoles
 from wm_envs.pong.env import PongEnv
+from wm_envs.pong.workers import Emulators
 from wm_envs.rules import Array, Rules
 
 SAVED_CAPACITY = 8192  # bytes; ale-py 0.12 writes 7,717 for this game
@@ -33,17 +33,17 @@ STATE = state_dtype(
 )
 
 
-class ConsoleKernels:
+class EmulatorKernels:
     """The rules that play on consoles, called as the kernels of a native domain are."""
 
     def __init__(self) -> None:
-        self.consoles = Consoles()
+        self.emulators = Emulators()
 
     def save_rows(self, states: Array) -> None:
         """Write the consoles into their rows."""
-        rows = [row for row, slot in enumerate(states["slot"].tolist()) if slot in self.consoles]
+        rows = [row for row, slot in enumerate(states["slot"].tolist()) if slot in self.emulators]
         for row, saved in zip(
-            rows, self.consoles.call("save", states["slot"][rows].tolist()), strict=True
+            rows, self.emulators.call("save", states["slot"][rows].tolist()), strict=True
         ):
             if len(saved) > SAVED_CAPACITY:
                 raise StateError(
@@ -60,7 +60,7 @@ class ConsoleKernels:
         saved = [
             (states["saved"][row, :size].tobytes(),) for row, size in zip(rows, sizes, strict=True)
         ]
-        self.consoles.call("load", rows, saved)
+        self.emulators.call("load", rows, saved)
 
     def reset_rows(self, states: Array, parameters: Array, mask: Array) -> None:
         """Start the masked rows anew."""
@@ -92,13 +92,13 @@ class ConsoleKernels:
     ) -> None:
         executed = np.zeros((len(rows), int(parameters["frame_skip"][0])), np.int64)
         dynamics.execute_rows(states, parameters, rows, actions, executed)
-        memories = self.consoles.play(states["slot"][rows].tolist(), executed)
+        memories = self.emulators.play(states["slot"][rows].tolist(), executed)
         dynamics.see_steps(states, parameters, rows, memories, outcomes)
 
     def _start(self, states: Array, parameters: Array, rows: Array) -> None:
         num_noops = np.zeros(len(rows), np.int64)
         dynamics.start_rows(states, parameters, rows, num_noops)
-        memories = self.consoles.start(states["slot"][rows].tolist(), num_noops.tolist())
+        memories = self.emulators.start(states["slot"][rows].tolist(), num_noops.tolist())
         dynamics.see_first_frames(states, rows, memories)
 
 
@@ -106,7 +106,7 @@ class ConsoleKernels:
 class AtariRules(Rules):
     """Rules whose states live partly in consoles."""
 
-    kernels: ConsoleKernels
+    kernels: EmulatorKernels
 
     def save_rows(self, states: Array) -> None:
         """Write the consoles into their rows."""
@@ -118,18 +118,18 @@ class AtariRules(Rules):
 
     def use_threads(self, slices: Sequence[slice]) -> None:
         """Let worker processes emulate all slices but the first."""
-        self.kernels.consoles = Consoles(slices)
+        self.kernels.emulators = Emulators(slices)
 
     def close(self) -> None:
         """Stop the workers."""
-        self.kernels.consoles.close()
+        self.kernels.emulators.close()
 
     def picture(self, state: Any, draw: Any) -> Array:
         """The console's screen.
 
         A console that was just restored has none, and then the state is drawn.
         """
-        (screen,) = self.kernels.consoles.call("screen", [int(state["slot"])])
+        (screen,) = self.kernels.emulators.call("screen", [int(state["slot"])])
         return super().picture(state, draw) if screen is None else screen
 
 
@@ -216,7 +216,7 @@ class PongAtariEnv(KernelEnv):
 
         Raises OptionError and MissingExtraError.
         """
-        native, kernels = vars(make_rules(PongEnv, options)), ConsoleKernels()
+        native, kernels = vars(make_rules(PongEnv, options)), EmulatorKernels()
         own = {
             "state_dtype": STATE,
             "reset_rows": kernels.reset_rows,

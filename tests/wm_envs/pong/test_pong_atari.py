@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 
 from wm_envs import oracle
 from wm_envs.errors import MissingExtraError, StateError
-from wm_envs.pong.consoles import Console
+from wm_envs.pong.emulator import Emulator
 from wm_envs.pong.planner import Planner
 from wm_envs.pong.players import Interceptor
 from wm_envs.testing.trace import difference
@@ -60,7 +60,7 @@ def test_every_game_starts_as_the_emulator_resets_it():
     emulator.setFloat("repeat_action_probability", 0.0)
     emulator.loadROM(ale_py.roms.get_rom_path("pong"))
     emulator.reset_game()
-    console, memory = Console(), np.zeros(128, np.uint8)
+    console, memory = Emulator(), np.zeros(128, np.uint8)
     for _ in range(2):
         console.start(0)
         for frame in range(300):
