@@ -27,7 +27,8 @@ from wm_envs.debate.dynamics import NUM as NUM_TENDENCIES
 from wm_envs.driving import dynamics as driving
 from wm_envs.pong.dynamics import POINTS_TO_WIN
 from wm_envs.registration import TABLE
-from wm_envs.resolutions.dynamics import NUM_MEMBERS, TALLIES
+from wm_envs.resolutions.codes import TALLIES
+from wm_envs.resolutions.dynamics import NUM_MEMBERS
 
 Array = Any
 MODES = tuple(AutoresetMode)

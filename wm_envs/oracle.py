@@ -16,7 +16,6 @@ from wm_envs.errors import OptionError, StateError
 from wm_envs.kernel import empty_rows, seed_rows
 from wm_envs.rules import Rules
 
-
 # Observations [B, H + 1, O], rewards [B, H], terminations [B, H].
 Outcome = tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_]]
 # The same, and the final states [B].

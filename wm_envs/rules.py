@@ -1,13 +1,14 @@
-"""What a domain tells the shells about itself.
+"""What a domain tells the environments about itself.
 
-Its observation fields, spaces, parameters and kernels, in one value.
+Its observation columns, spaces, parameters and kernels, in one value.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from functools import cached_property
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
@@ -34,11 +35,20 @@ def draw_seed() -> int:
     return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
 
 
+Kind = Literal["number", "integer", "flag", "one-hot"]
+
+
 @dataclass(frozen=True)
 class Field:
-    """One number of an observation.
+    """One column of an observation.
 
-    The docstring tables, the bounds and the error reports are made from it.
+    Attributes:
+        name: In lower case with underscores; in upper case it is the column's name in the enum.
+        unit: Such as "m/s"; "1" where there is none.
+        low: The smallest value.
+        high: The largest value.
+        meaning: In a few words.
+        kind: Any number, a whole one, 0 or 1, or one column of a one-hot group.
     """
 
     name: str
@@ -46,6 +56,61 @@ class Field:
     low: float
     high: float
     meaning: str
+    kind: Kind = "number"
+
+
+class ObservationSpec(tuple[Field, ...]):
+    """The columns of an observation in order, each named once.
+
+    Bounds, documentation, error reports and the enum of the columns come from it.
+
+    >>> fields = [Field("speed", "m/s", 0, 9, "forward"), Field("t", "s", 0, 5, "time")]
+    >>> spec = ObservationSpec(fields)
+    >>> spec.columns("CarColumn", module="cars").SPEED
+    <CarColumn.SPEED: 0>
+    >>> print(spec.table())
+    | Index | Field | Unit | Low | High | Meaning |
+    |---|---|---|---|---|---|
+    | 0 | `speed` | m/s | 0 | 9 | forward |
+    | 1 | `t` | s | 0 | 5 | time |
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(field.name for field in self)
+
+    @property
+    def low(self) -> NDArray[np.float32]:
+        """Smallest values [O]."""
+        return np.array([field.low for field in self], np.float32)
+
+    @property
+    def high(self) -> NDArray[np.float32]:
+        """Largest values [O]."""
+        return np.array([field.high for field in self], np.float32)
+
+    @property
+    def space(self) -> spaces.Box:
+        """A float32 box with the columns' bounds."""
+        return spaces.Box(self.low, self.high, dtype=np.float32)
+
+    def columns(self, name: str, *, module: str) -> Any:
+        """An IntEnum of the columns, which indexes observations in NumPy and in kernels.
+
+        Args:
+            name: Of the enum.
+            module: `__name__` of the module that keeps it, for pickles of its members.
+        """
+        return IntEnum(name, {field.name.upper(): i for i, field in enumerate(self)}, module=module)
+
+    def table(self) -> str:
+        """The columns as a Markdown table, one row for each."""
+        rows = ["| Index | Field | Unit | Low | High | Meaning |", "|---|---|---|---|---|---|"]
+        for i, field in enumerate(self):
+            bounds = f"{field.low:g} | {field.high:g}"
+            rows.append(f"| {i} | `{field.name}` | {field.unit} | {bounds} | {field.meaning} |")
+        return "\n".join(rows)
 
 
 def outcome_dtype(
@@ -90,9 +155,7 @@ class Rules:
     @property
     def observation_space(self) -> spaces.Box:
         """A float32 box with the bounds of the observation fields."""
-        low = np.array([field.low for field in self.observation_fields], np.float32)
-        high = np.array([field.high for field in self.observation_fields], np.float32)
-        return spaces.Box(low, high, dtype=np.float32)
+        return ObservationSpec(self.observation_fields).space
 
     @property
     def info_names(self) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from wm_envs.resolutions.records import (
     MAX_MEMBERS,
     VOTE_LISTS,
     Losses,
-    Trajectory,
+    ResolutionRecord,
     ballot_of,
     check_date,
     check_same_vote,
@@ -56,7 +56,7 @@ class _Resolution:
     num_unknown: int = 0
 
 
-def read_digital_library(path: Path, losses: Losses | None = None) -> list[Trajectory]:
+def read_digital_library(path: Path, losses: Losses | None = None) -> list[ResolutionRecord]:
     """Read the file (it may be packed with gzip) as one trajectory per resolution, by date.
 
     `X` is a member that did not vote: absent. A resolution whose totals do not add up with its rows
@@ -102,7 +102,7 @@ def _record_number(text: str, where: str) -> str:
     return str(whole_number(text, f"{where}: undl_id", 0, MAX_RECORD_NUMBER))
 
 
-def _with_own_ids(trajectories: list[Trajectory]) -> list[Trajectory]:
+def _with_own_ids(trajectories: list[ResolutionRecord]) -> list[ResolutionRecord]:
     """Where several records have one symbol, as with votes on paragraphs, all but the first are numbered."""
     seen: Counter[str] = Counter()
     for i, trajectory in enumerate(trajectories):
@@ -113,7 +113,7 @@ def _with_own_ids(trajectories: list[Trajectory]) -> list[Trajectory]:
     return trajectories
 
 
-def _by_date(trajectories: Iterable[Trajectory]) -> list[Trajectory]:
+def _by_date(trajectories: Iterable[ResolutionRecord]) -> list[ResolutionRecord]:
     return sorted(
         trajectories, key=lambda trajectory: (trajectory.date or "", trajectory.trajectory_id)
     )
@@ -146,7 +146,7 @@ def _add_vote(
         rows.note("votes read")
 
 
-def _trajectory(number: str, resolution: _Resolution, records: RowCount) -> Trajectory | None:
+def _trajectory(number: str, resolution: _Resolution, records: RowCount) -> ResolutionRecord | None:
     shared = resolution.shared
     where = f"{records.path}: undl_id {number}"
     lists: dict[str, list[str]] = {name: [] for name in VOTE_LISTS}
@@ -166,7 +166,7 @@ def _trajectory(number: str, resolution: _Resolution, records: RowCount) -> Traj
     records.num_read += 1
     ballot = ballot_of(lists)
     title, agenda_title, subjects = shared["title"], shared["agenda_title"], shared["subjects"]
-    return Trajectory(
+    return ResolutionRecord(
         trajectory_id=shared["resolution"] or f"undl/{number}",
         symbol=shared["resolution"],
         title=title,

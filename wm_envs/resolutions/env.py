@@ -14,6 +14,7 @@ from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.errors import InvalidActionError, OptionError
 from wm_envs.kernel import empty_rows
 from wm_envs.resolutions import dynamics, render
+from wm_envs.resolutions.codes import OBSERVATION, ResolutionAction, Stage
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.generator import (
     Document,
@@ -23,37 +24,19 @@ from wm_envs.resolutions.generator import (
     recorded_source,
     with_seat,
 )
-from wm_envs.rules import Field, Info, Rules
+from wm_envs.rules import Info, Rules
 
-ACTION_NAMES = ("COSPONSOR", "YES", "NO", "ABSTAIN", "NO_ACTION")
-STAGE_NAMES = ("DRAFT", "COMMITTEE_VOTE", "PLENARY_VOTE", "TERMINAL")
 DEFAULT_REWARD_WEIGHTS = {"outcome": 1.0, "preference": 0.0}
 _MASKS_OF_STAGES = np.array(
     [
-        [True, False, False, False, True],  # DRAFT: COSPONSOR, NO_ACTION
-        [False, True, True, True, False],  # COMMITTEE_VOTE: YES, NO, ABSTAIN
+        # COSPONSOR, YES, NO, ABSTAIN, NO_ACTION
+        [True, False, False, False, True],  # DRAFT
+        [False, True, True, True, False],  # COMMITTEE_VOTE
         [False, True, True, True, False],  # PLENARY_VOTE
         [False, False, False, False, True],  # TERMINAL
     ]
 )
-_MOST = 210.0  # no list of countries, past members included, is longer
 _KINDS = {"generator": dynamics.GENERATOR, "recorded": dynamics.RECORDED, "fitted": dynamics.FITTED}
-
-OBSERVATION_FIELDS = (
-    *(Field(f"stage_{name.lower()}", "1", 0.0, 1.0, "the stage, one-hot") for name in STAGE_NAMES),
-    Field("topic", "id", 0.0, 20.0, "issue of the text, or 10 + its main committee; 0 if unknown"),
-    Field("num_sponsors", "countries", 0.0, _MOST, "sponsors so far"),
-    Field("is_sponsor", "1", 0.0, 1.0, "this country sponsors"),
-    *(
-        Field(f"committee_{n}", "votes", 0.0, _MOST, "committee tally, 0 before")
-        for n in dynamics.TALLIES
-    ),
-    *(
-        Field(f"plenary_{n}", "votes", 0.0, _MOST, "plenary tally, 0 before")
-        for n in dynamics.TALLIES
-    ),
-    Field("t", "steps", 0.0, 4.0, "steps since the reset"),
-)
 
 
 class UNResolutionEnv(KernelEnv):
@@ -242,7 +225,7 @@ def source_of(
 
 def _rules(parameters: NDArray[Any]) -> Rules:
     return Rules(
-        observation_fields=OBSERVATION_FIELDS,
+        observation_fields=OBSERVATION,
         action_space=spaces.Discrete(dynamics.NUM_ACTIONS),
         reward_components=dynamics.REWARD_COMPONENTS,
         state_dtype=dynamics.STATE,
@@ -261,7 +244,7 @@ def masks_of_observations(observations: NDArray[Any]) -> NDArray[np.bool_]:
     The stage is the largest of its four numbers, which a model may give as shares. With
     `transitions=3` the actions of a draft depend on what no observation shows.
     """
-    stages = np.asarray(observations)[:, : len(STAGE_NAMES)].argmax(axis=1)
+    stages = np.asarray(observations)[:, : len(Stage)].argmax(axis=1)
     return _MASKS_OF_STAGES[stages]
 
 
@@ -277,8 +260,9 @@ def _check_mask(rules: Rules, states: NDArray[Any], actions: NDArray[Any]) -> No
     wrong = np.flatnonzero(~is_allowed & ~states["ended"])
     if len(wrong):
         row = wrong[0]
-        stage = STAGE_NAMES[int(states["stage"][row])]
-        allowed = [ACTION_NAMES[a] for a in np.flatnonzero(masks[row])]
+        stage = Stage(int(states["stage"][row])).name
+        action = ResolutionAction(actions[row]).name
+        allowed = [ResolutionAction(a).name for a in np.flatnonzero(masks[row])]
         raise InvalidActionError(
-            f"row {row} is in {stage}: expected one of {allowed}, got {ACTION_NAMES[actions[row]]}"
+            f"row {row} is in {stage}: expected one of {allowed}, got {action}"
         )

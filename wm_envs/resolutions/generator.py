@@ -28,11 +28,12 @@ from wm_envs.data.paths import user_path
 from wm_envs.errors import OptionError, TrajectoryError
 from wm_envs.kernel import empty_rows
 from wm_envs.resolutions import dynamics
+from wm_envs.resolutions.codes import TALLIES
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.files import Fields, parse_json, read_bytes
 from wm_envs.resolutions.records import (
     Ballot,
-    Trajectory,
+    ResolutionRecord,
     outcome_of,
     outcome_value,
     read_trajectories,
@@ -245,7 +246,7 @@ def _parameters(kind: int, countries: Mapping[str, Sequence[float]], num_drafts:
     return parameters
 
 
-def _record(row: Array, trajectory: Trajectory, country: str) -> None:
+def _record(row: Array, trajectory: ResolutionRecord, country: str) -> None:
     """A recorded draft without the country's own part, which the agent takes."""
     is_sponsor = country in trajectory.sponsors
     joining = {*trajectory.additional_sponsors} - {*trajectory.sponsors, country}
@@ -258,7 +259,7 @@ def _record(row: Array, trajectory: Trajectory, country: str) -> None:
         ("committee", trajectory.committee_ballot),
         ("plenary", trajectory.plenary_ballot),
     ):
-        for name, count in zip(dynamics.TALLIES, _others(ballot, country), strict=True):
+        for name, count in zip(TALLIES, _others(ballot, country), strict=True):
             row[f"{stage}_{name}"] = count
 
 
@@ -273,7 +274,7 @@ def _others(ballot: Ballot | None, country: str) -> tuple[int, int, int]:
     return yes, no, abstain
 
 
-def _countries_of(trajectory: Trajectory) -> set[str]:
+def _countries_of(trajectory: ResolutionRecord) -> set[str]:
     codes = {*trajectory.sponsors, *trajectory.additional_sponsors}
     for ballot in (trajectory.committee_ballot, trajectory.plenary_ballot):
         if ballot is not None:

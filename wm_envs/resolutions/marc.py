@@ -13,7 +13,7 @@ from wm_envs.data.paths import user_path
 from wm_envs.errors import TrajectoryError
 from wm_envs.resolutions.countries import code_of, codes_in
 from wm_envs.resolutions.files import read_bytes
-from wm_envs.resolutions.records import Losses, Trajectory, check_date
+from wm_envs.resolutions.records import Losses, ResolutionRecord, check_date
 
 NAMESPACE = "{http://www.loc.gov/MARC21/slim}"
 MAX_RECORDS = 100_000
@@ -26,7 +26,7 @@ MAX_SUBFIELD = 20_000  # characters: patterns look for closing brackets from eac
 Subfields = dict[str, list[str]]
 
 
-def read_marc(path: Path, losses: Losses | None = None) -> list[Trajectory]:
+def read_marc(path: Path, losses: Losses | None = None) -> list[ResolutionRecord]:
     """Read draft records as trajectories that end with the draft: symbol, title, sponsors, agenda item, date.
 
     The sponsors are those of 245$c and 710$a; those of 515$a joined later. Records that are no
@@ -53,7 +53,7 @@ def read_marc(path: Path, losses: Losses | None = None) -> list[Trajectory]:
         raise TrajectoryError(
             f"{path}: record: expected 1 to {MAX_RECORDS} MARC records, got {len(records)}"
         )
-    drafts: dict[str, Trajectory] = {}
+    drafts: dict[str, ResolutionRecord] = {}
     others: list[str] = []
     for number, record in enumerate(records, 1):
         where = f"{path}: record {number}"
@@ -119,7 +119,7 @@ def _first(fields: Subfields, name: str) -> str:
     return fields[name][0].strip() if fields[name] else ""
 
 
-def _draft(fields: Subfields, where: str, losses: Losses) -> Trajectory | None:
+def _draft(fields: Subfields, where: str, losses: Losses) -> ResolutionRecord | None:
     symbol, statement = _first(fields, "191a"), _first(fields, "245b").lower()
     match = _DRAFT.match(symbol)
     if match is None or "draft resolution" not in statement:
@@ -134,7 +134,7 @@ def _draft(fields: Subfields, where: str, losses: Losses) -> Trajectory | None:
     resolutions = [text for text in fields["993a"] if text.startswith("A/RES/")]
     losses["drafts without a resulting resolution"] += not resolutions
     date = _first(fields, "269a")
-    return Trajectory(
+    return ResolutionRecord(
         trajectory_id=symbol,
         symbol=resolutions[0] if resolutions else "",
         title=_first(fields, "245a").rstrip(" :/"),

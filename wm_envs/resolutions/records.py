@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wm_envs.data.files import replacing
+from wm_envs.data.moved import renamed
 from wm_envs.data.paths import user_path
 from wm_envs.errors import TrajectoryError
 from wm_envs.resolutions.countries import code_of, same_name
 from wm_envs.resolutions.files import MAX_LINE_BYTES, Fields, RowCount, parse_json, read_bytes
+
+# Until the next release.
+__getattr__ = renamed(__name__, {"Trajectory": "wm_envs.resolutions.records.ResolutionRecord"})
 
 Kind = Literal["whole", "paragraph", "amendment", "motion"]
 KINDS: tuple[Kind, ...] = ("whole", "paragraph", "amendment", "motion")
@@ -52,7 +56,7 @@ class Ballot:
 
 
 @dataclass(frozen=True)
-class Trajectory:
+class ResolutionRecord:
     """One resolution, draft, paragraph or amendment on its way.
 
     Attributes:
@@ -145,7 +149,7 @@ def outcome_of(ballot: Ballot) -> str:
     return "adopted" if ballot.tally[0] > ballot.tally[1] else "rejected"
 
 
-def outcome_value(trajectory: Trajectory) -> int:
+def outcome_value(trajectory: ResolutionRecord) -> int:
     """1 if the text was adopted, -1 if it was rejected, 0 where neither the record nor a vote in the plenary says."""
     outcome = trajectory.final_outcome
     if outcome is None and trajectory.plenary_ballot is not None:
@@ -156,7 +160,7 @@ def outcome_value(trajectory: Trajectory) -> int:
 # Reading
 
 
-def read_trajectories(path: Path | str, losses: Losses | None = None) -> list[Trajectory]:
+def read_trajectories(path: Path | str, losses: Losses | None = None) -> list[ResolutionRecord]:
     """Read a trajectory file (.json: one or a list; .jsonl: one a line; either with .gz) or a folder of them.
 
     Args:
@@ -185,9 +189,11 @@ def read_trajectories(path: Path | str, losses: Losses | None = None) -> list[Tr
     return _unique(trajectories, path, losses)
 
 
-def _unique(trajectories: list[Trajectory], path: Path, losses: Losses | None) -> list[Trajectory]:
+def _unique(
+    trajectories: list[ResolutionRecord], path: Path, losses: Losses | None
+) -> list[ResolutionRecord]:
     """Each trajectory once; two that differ in more than nothing cannot both be it."""
-    by_id: dict[str, Trajectory] = {}
+    by_id: dict[str, ResolutionRecord] = {}
     for trajectory in trajectories:
         name = trajectory.trajectory_id
         if by_id.setdefault(name, trajectory) is trajectory:
@@ -220,7 +226,7 @@ def _documents(path: Path) -> Iterator[tuple[str, Any]]:
 
 def parse_trajectory(
     value: Any, where: str, losses: Losses, names: RowCount | None = None
-) -> Trajectory:
+) -> ResolutionRecord:
     """A trajectory from its JSON value; raises TrajectoryError.
 
     Args:
@@ -244,7 +250,7 @@ def parse_trajectory(
     outcome = metadata.text("final_outcome")
     if outcome not in (None, "adopted", "rejected"):
         raise metadata.error("final_outcome", f"expected adopted or rejected, got {outcome!r}")
-    trajectory = Trajectory(
+    trajectory = ResolutionRecord(
         trajectory_id=name,
         symbol=metadata.text("symbol") or "",
         title=metadata.text("title") or "",
@@ -261,8 +267,8 @@ def parse_trajectory(
 
 
 def _with_timesteps(
-    trajectory: Trajectory, document: Fields, losses: Losses, names: RowCount
-) -> Trajectory:
+    trajectory: ResolutionRecord, document: Fields, losses: Losses, names: RowCount
+) -> ResolutionRecord:
     timesteps = document.list("timesteps")
     if not 0 < len(timesteps) <= MAX_TIMESTEPS:
         raise document.error(
@@ -285,8 +291,8 @@ def _with_timesteps(
 
 
 def _with_step(
-    trajectory: Trajectory, stage: str, step: Fields, losses: Losses, names: RowCount
-) -> Trajectory:
+    trajectory: ResolutionRecord, stage: str, step: Fields, losses: Losses, names: RowCount
+) -> ResolutionRecord:
     dated = _iso_date(step.text("date"))
     action = step.fields("action") or Fields({}, step.where, f"{step.path}.action")
     if stage == "draft_submission":
@@ -402,7 +408,7 @@ def _tally(step: Fields) -> tuple[int, int, int] | None:
 # Writing
 
 
-def to_json(trajectory: Trajectory) -> dict[str, Any]:
+def to_json(trajectory: ResolutionRecord) -> dict[str, Any]:
     """The JSON value that `parse_trajectory` reads back.
 
     Stages that did not happen are left out.
@@ -434,7 +440,7 @@ def to_json(trajectory: Trajectory) -> dict[str, Any]:
     return {"trajectory_id": trajectory.trajectory_id, "metadata": metadata, "timesteps": timesteps}
 
 
-def _draft_step(trajectory: Trajectory) -> dict[str, Any]:
+def _draft_step(trajectory: ResolutionRecord) -> dict[str, Any]:
     joined = [code for code in trajectory.additional_sponsors if code not in trajectory.sponsors]
     return {
         "date": trajectory.date,
@@ -463,7 +469,7 @@ def _vote_step(stage: str, ballot: Ballot, dated: str | None) -> dict[str, Any]:
     }
 
 
-def write_trajectories(trajectories: Iterable[Trajectory], path: Path) -> int:
+def write_trajectories(trajectories: Iterable[ResolutionRecord], path: Path) -> int:
     """Write JSON lines, one trajectory a line, and give their number.
 
     After an error an earlier file is as it was.

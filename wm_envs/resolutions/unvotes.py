@@ -17,7 +17,7 @@ from wm_envs.resolutions.records import (
     VOTE_LISTS,
     Kind,
     Losses,
-    Trajectory,
+    ResolutionRecord,
     ballot_of,
     check_date,
     check_same_vote,
@@ -59,7 +59,7 @@ class _RollCall:
 
 def read_unvotes(
     votes: Path, roll_calls: Path, issues: Path | None = None, losses: Losses | None = None
-) -> list[Trajectory]:
+) -> list[ResolutionRecord]:
     """Read the three files (each may be packed with gzip) as one trajectory per roll call, by date.
 
     Args:
@@ -271,12 +271,12 @@ def _name_after_drafts(calls: dict[int, _RollCall]) -> None:
             call.title, call.subject = (entitled[-1] if entitled else ""), ""
 
 
-def _trajectory(call: _RollCall) -> Trajectory:
+def _trajectory(call: _RollCall) -> ResolutionRecord:
     lists: dict[str, list[str]] = {name: [] for name in VOTE_LISTS}
     for code, vote in call.votes.items():
         lists[_LIST_OF_VOTE[vote]].append(code)
     ballot = ballot_of(lists)
-    return Trajectory(
+    return ResolutionRecord(
         trajectory_id=f"unvotes/{call.rcid}",
         symbol=call.symbol,
         title=call.title,
