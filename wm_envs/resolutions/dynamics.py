@@ -256,7 +256,7 @@ def is_valid(state: Row, rules: Row, action: int) -> bool:
     vote_stage = stage_of_vote(state, rules)
     if vote_stage in (Stage.COMMITTEE_VOTE, Stage.PLENARY_VOTE):
         return action in (ResolutionAction.YES, ResolutionAction.NO, ResolutionAction.ABSTAIN)
-    if state.stage == DRAFT and rules.transitions == 4:
+    if state.stage == Stage.DRAFT and rules.transitions == 4:
         return action in (ResolutionAction.COSPONSOR, ResolutionAction.NO_ACTION)
     return action == ResolutionAction.NO_ACTION
 

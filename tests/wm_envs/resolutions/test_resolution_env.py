@@ -7,9 +7,9 @@ from gymnasium.utils.env_checker import check_env
 
 import wm_envs  # noqa: F401
 from wm_envs.errors import InvalidActionError, OptionError, TrajectoryError
-from wm_envs.resolutions.codes import OBSERVATION, ResolutionAction
+from wm_envs.resolutions.codes import OBSERVATION, ResolutionAction, Vote
 from wm_envs.resolutions.env import masks_of_observations
-from wm_envs.resolutions.episodes import recorded_episode
+from wm_envs.resolutions.episodes import recorded_episode, recorded_trajectories
 from wm_envs.resolutions.generator import (
     CONSENSUS_RATES,
     THEMES,
