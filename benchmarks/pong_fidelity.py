@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 import wm_envs  # noqa: F401  (registers the ids)
 from benchmarks.report import write_result
 from wm_envs.pong import dynamics
-from wm_envs.pong.env import FEATURES, PongEnv
+from wm_envs.pong.env import PongEnv
+from wm_envs.pong.observation import NUM_FEATURES, PongFeature
 from wm_envs.pong.planner import plan
 from wm_envs.pong.players import BallTracker, Explorer, Interceptor, RandomHolder
 
@@ -223,15 +224,13 @@ def first_difference(number: int, pair: Pair) -> Difference | None:
 
 def _difference_at(number: int, frame: int, pair: Pair) -> Difference:
     name_of_event = pair.events[frame - 1] if frame > 0 else "reset"
-    shown = zip(
-        FEATURES,
-        pair.original.features[frame].tolist(),
-        pair.copy.features[frame].tolist(),
-        strict=True,
-    )
-    for (name, *_), one, other in shown:
-        if one != other:
-            return Difference(number, frame, name_of_event, name, one, other)
+    original = pair.original.features[frame].tolist()
+    copy = pair.copy.features[frame].tolist()
+    for feature in list(PongFeature)[:NUM_FEATURES]:
+        if original[feature] != copy[feature]:
+            name = feature.name.lower()
+            values = (original[feature], copy[feature])
+            return Difference(number, frame, name_of_event, name, *values)
     rewards = pair.original.rewards[frame - 1], pair.copy.rewards[frame - 1]
     return Difference(number, frame, name_of_event, "reward", *rewards)
 

@@ -6,7 +6,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from wm_envs.resolutions.codes import OBSERVATION, ResolutionColumn
+import wm_envs  # noqa: F401
+from wm_envs.debate.tendencies import DebateColumn
+from wm_envs.driving.observation import DrivingColumn
+from wm_envs.pong.observation import STACK, PongFeature
+from wm_envs.resolutions.codes import ResolutionColumn
 from wm_envs.rules import Field, ObservationSpec
 
 SPEC = ObservationSpec(
@@ -35,7 +39,24 @@ def test_column_enums_index_observations():
         _ = columns.PACE
 
 
-def test_enums_of_the_environments_follow_their_specs():
-    names = [column.name.lower() for column in ResolutionColumn]
-    assert names == list(OBSERVATION.names)
-    assert pickle.loads(pickle.dumps(ResolutionColumn.TOPIC)) is ResolutionColumn.TOPIC
+@pytest.mark.parametrize(
+    ("env_id", "options", "columns"),
+    [
+        ("wm/Driving-v0", {"observation": "extended"}, DrivingColumn),
+        ("wm/UNResolution-v0", {}, ResolutionColumn),
+        ("wm/Debate-v0", {}, DebateColumn),
+    ],
+)
+def test_enums_name_the_columns_of_the_environments(env_id, options, columns):
+    fields = gym.make(env_id, **options).unwrapped.observation_fields
+    assert [column.name.lower() for column in columns] == [field.name for field in fields]
+    assert pickle.loads(pickle.dumps(columns(3))) is columns(3)
+
+
+def test_features_of_pong_name_the_columns_of_the_stack():
+    fields = gym.make("wm/Pong-v0", directions=True).unwrapped.observation_fields
+    assert len(fields) == len(PongFeature) * STACK
+    for feature in PongFeature:
+        for age in range(STACK):
+            name = f"{feature.name.lower()}_{STACK - 1 - age}"
+            assert fields[feature.column(age)].name == name

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from wm_envs.debate.tendencies import NUM_TENDENCIES
+from wm_envs.debate.tendencies import DebateColumn as Column
 from wm_envs.kernel import Row, kernel, random_integer, state_dtype
 from wm_envs.rules import Array, outcome_dtype
 
@@ -514,15 +515,16 @@ def step(state: Row, rules: Row, actions: Array, row: int, outcome: Row) -> None
 @kernel
 def observe_seat(state: Row, rules: Row, seat: int, out: Array, row: int) -> None:
     """What one seat sees: its own place, then for each tendency relevance, score and allocation."""
-    out[row, 0] = state.budgets[seat] / rules.budget
-    out[row, 1] = state.round_number / rules.num_rounds
+    out[row, Column.BUDGET] = state.budgets[seat] / rules.budget
+    out[row, Column.ROUND] = state.round_number / rules.num_rounds
     # A longer time limit than that of the options goes on with further debates.
-    out[row, 2] = min(1.0, state.debate / rules.num_debates)
+    out[row, Column.DEBATE] = min(1.0, state.debate / rules.num_debates)
     for tendency in range(NUM):
-        out[row, 3 + tendency] = 1.0 if tendency == seat else 0.0
-        out[row, 3 + NUM + tendency] = state.relevance[tendency]
-        out[row, 3 + 2 * NUM + tendency] = min(max(state.scores[tendency], -10.0), 10.0)
-        out[row, 3 + 3 * NUM + tendency] = state.allocations[tendency]
+        out[row, Column.SEAT_SURVIVAL + tendency] = 1.0 if tendency == seat else 0.0
+        out[row, Column.RELEVANCE_SURVIVAL + tendency] = state.relevance[tendency]
+        score = min(max(state.scores[tendency], -10.0), 10.0)
+        out[row, Column.SCORE_SURVIVAL + tendency] = score
+        out[row, Column.ALLOCATION_SURVIVAL + tendency] = state.allocations[tendency]
 
 
 # The loops of the shells

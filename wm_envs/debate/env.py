@@ -13,11 +13,11 @@ from wm_envs.debate.allocations import check_allocations, check_bounds
 from wm_envs.debate.claims import MAX_REBUTTAL
 from wm_envs.debate.dynamics import ANY, NUM, STRATEGIES
 from wm_envs.debate.table import RelevanceTable, default_table
-from wm_envs.debate.tendencies import DEFAULT_ALLOCATIONS, TENDENCIES, Tendency
+from wm_envs.debate.tendencies import DEFAULT_ALLOCATIONS, OBSERVATION, TENDENCIES, Tendency
 from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.errors import DebateError, OptionError
 from wm_envs.kernel import empty_rows
-from wm_envs.rules import Field, Rules
+from wm_envs.rules import Rules
 
 DEFAULT_REWARD_WEIGHTS = {"influence": 1.0, "victory": 0.0}
 MIXED = "mixed"
@@ -160,7 +160,7 @@ class DebateEnv(KernelEnv):
         row["min_allocation"], row["max_allocation"] = bounds
         _fill_table(row, default_table() if relevance is None else RelevanceTable.of(relevance))
         return Rules(
-            observation_fields=FIELDS,
+            observation_fields=OBSERVATION,
             action_space=spaces.Box(-1.0, 1.0, (NUM,), np.float32),
             reward_components=dynamics.REWARD_COMPONENTS,
             state_dtype=dynamics.STATE,
@@ -177,21 +177,6 @@ class DebateVectorEnv(KernelVectorEnv):
     """A batch of `wm/Debate-v0`."""
 
     env_class = DebateEnv
-
-
-def _of_each(name: str, low: float, high: float, meaning: str) -> tuple[Field, ...]:
-    return tuple(Field(f"{name}_{tendency}", "1", low, high, meaning) for tendency in TENDENCIES)
-
-
-FIELDS = (
-    Field("budget", "1", 0.0, 1.0, "share of the budget that is left in this debate"),
-    Field("round", "1", 0.0, 1.0, "share of the debate's rounds that are over"),
-    Field("debate", "1", 0.0, 1.0, "share of the debates that are over"),
-    *_of_each("seat", 0.0, 1.0, "the agent's tendency, one-hot"),
-    *_of_each("relevance", 0.0, 1.0, "of the observation on the table"),
-    *_of_each("score", -10.0, 10.0, "net score of each claim in this debate, clipped"),
-    *_of_each("allocation", 0.0, 1.0, "influence of each tendency"),
-)
 
 
 def _fill_table(row: NDArray[Any], table: RelevanceTable) -> None:

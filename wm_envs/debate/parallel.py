@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from wm_envs.data.options import check_seed
 from wm_envs.debate import dynamics
 from wm_envs.debate.dynamics import NUM
-from wm_envs.debate.env import FIELDS, DebateEnv
+from wm_envs.debate.env import DebateEnv
 from wm_envs.debate.scripted import ScriptedDebater
-from wm_envs.debate.tendencies import TENDENCIES
+from wm_envs.debate.tendencies import OBSERVATION, TENDENCIES
 from wm_envs.environment import check_render_mode
 from wm_envs.errors import InvalidActionError, MissingExtraError, OptionError
 from wm_envs.kernel import copy_rows, seed_rows
@@ -64,7 +64,7 @@ class DebateParallelEnv(ParallelEnv[str, Any, Any]):
         self.possible_agents = [str(tendency) for tendency in TENDENCIES]
         self.agents: list[str] = []
         self._states = self._rules.new_states(1)
-        self._observations = np.zeros((NUM, len(FIELDS)), np.float32)
+        self._observations = np.zeros((NUM, len(OBSERVATION)), np.float32)
         self._rewards = np.zeros(NUM)
         space = self._rules.observation_space
         # Spaces carry a random generator each, so every agent has its own.

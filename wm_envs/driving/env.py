@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from wm_envs.data.options import check_flag, check_integer, check_number, check_reward_weights
 from wm_envs.driving import dynamics
+from wm_envs.driving.observation import observation_fields
 from wm_envs.driving.track import Track, fill_track, make_track
 from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.errors import OptionError
 from wm_envs.kernel import empty_rows
-from wm_envs.rules import Array, Field, Rules
+from wm_envs.rules import Array, Rules
 
-WHEELS = ("fl", "fr", "rl", "rr")
-WHEEL_NAMES = ("front left", "front right", "rear left", "rear right")
 DEFAULT_WEIGHTS = dict(zip(dynamics.REWARD_COMPONENTS, dynamics.REWARD_WEIGHTS, strict=True))
 
 
@@ -176,7 +175,7 @@ class DrivingEnv(KernelEnv):
 
     @staticmethod
     def action_of_keys(keys: frozenset[str]) -> NDArray[np.float32]:
-        """The action [3] of the arrow keys that are held, by their names "left", "right", "up" and "down"."""
+        """The action [3] of the pressed arrow keys: "left", "right", "up" and "down"."""
         steering = 0.5 * (("left" in keys) - ("right" in keys))
         return np.array([steering, "up" in keys, "down" in keys], np.float32)
 
@@ -192,9 +191,10 @@ class DrivingEnv(KernelEnv):
         """A state row as a line of text."""
         speed = math.hypot(float(state["vx"]), float(state["vy"]))
         share = 100 * float(state["distance"]) / float(parameters["length"])
+        time = int(state["time"]) * dynamics.TIME_STEP
         return (
             f"lap {int(state['laps']) + 1} {share:.1f} %, {3.6 * speed:.0f} km/h, "
-            f"offset {float(state['offset']):+.2f} m, {int(state['time']) * dynamics.TIME_STEP:.2f} s"
+            f"offset {float(state['offset']):+.2f} m, {time:.2f} s"
         )
 
 
@@ -218,79 +218,6 @@ class DrivingVectorEnv(KernelVectorEnv):
         if not hasattr(self, "_expert"):
             self._expert = Expert(self._rules.parameters)
         return self._expert.actions(self._states)
-
-
-def observation_fields(
-    *, is_normalised: bool = True, is_extended: bool = False
-) -> tuple[Field, ...]:
-    """The 34 fields, or 37, with the bounds of the normalised numbers or those in SI units."""
-    rows = [*_motion_rows(), *_tyre_rows(), *_road_rows()]
-    if is_extended:
-        rows.append(
-            ("curvature_0m", "1/m", 0.1, -0.5, 0.5, "curvature of the centre line at the car")
-        )
-        rows.append(("right_width", "m", 5.0, 0.0, 20.0, "from the centre line to the right edge"))
-        rows.append(("left_width", "m", 5.0, 0.0, 20.0, "from the centre line to the left edge"))
-    return tuple(
-        Field(
-            name,
-            unit,
-            low / (scale if is_normalised else 1.0),
-            high / (scale if is_normalised else 1.0),
-            meaning,
-        )
-        for name, unit, scale, low, high, meaning in rows
-    )
-
-
-def _motion_rows() -> list[tuple[str, str, float, float, float, str]]:
-    """Name, unit, scale, bounds in the unit, and meaning of the numbers 0 to 11."""
-    rows = [
-        (f"velocity_{a}", "m/s", 100.0, -150.0, 150.0, "velocity in the car's frame") for a in "xyz"
-    ]
-    rows += [
-        (f"acceleration_{a}", "m/s^2", 50.0, -100.0, 100.0, "specific force, mean of a step")
-        for a in "xyz"
-    ]
-    rows += [
-        (f"{a}_rate", "rad/s", 5.0, -10.0, 10.0, "angular velocity")
-        for a in ("roll", "pitch", "yaw")
-    ]
-    rows += [("steering", "1", 1.0, -1.0, 1.0, "steering as applied")]
-    return rows + [(name, "1", 1.0, 0.0, 1.0, "pedal as applied") for name in ("throttle", "brake")]
-
-
-def _tyre_rows() -> list[tuple[str, str, float, float, float, str]]:
-    """The numbers 12 to 20."""
-    names = list(zip(WHEELS, WHEEL_NAMES, strict=True))
-    rows = [
-        (f"temperature_{w}", "C", 120.0, 0.0, 200.0, f"temperature of the {name} tyre")
-        for w, name in names
-    ]
-    rows += [
-        (f"wear_{w}", "1", 1.0, 0.0, 1.0, f"what remains of the {name} tyre") for w, name in names
-    ]
-    return [*rows, ("fuel", "1", 1.0, 0.0, 1.0, "what remains in the tank")]
-
-
-def _road_rows() -> list[tuple[str, str, float, float, float, str]]:
-    """The numbers 21 to 33."""
-    return [
-        ("track_position", "1", 1.0, 0.0, 1.0, "share of the lap"),
-        ("offset", "m", 5.0, -20.0, 20.0, "to the left of the centre line"),
-        (
-            "heading_error",
-            "rad",
-            math.pi,
-            -math.pi,
-            math.pi,
-            "heading against the centre line's, to the left",
-        ),
-        *(
-            (f"curvature_{ahead:.0f}m", "1/m", 0.1, -0.5, 0.5, "curvature of the centre line ahead")
-            for ahead in dynamics.PREVIEWS
-        ),
-    ]
 
 
 def check_weights(reward_weights: Mapping[str, float] | None) -> dict[str, float]:

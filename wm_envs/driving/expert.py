@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_envs.driving import dynamics
+from wm_envs.driving.observation import DrivingColumn as Column
 from wm_envs.driving.raceline import RacingLine, racing_line, speed_profile
 from wm_envs.driving.track import TABLES, Track, track_of
 from wm_envs.kernel import Row, empty_rows, kernel
@@ -193,10 +194,8 @@ def act(
     `pace` is a factor on the speed profile.
     """
     squared, mass = vx * vx, dynamics.MASS
-    static, pitch = (
-        mass * dynamics.GRAVITY / dynamics.WHEELBASE,
-        mass * dynamics.HEIGHT / dynamics.WHEELBASE * ax,
-    )
+    static = mass * dynamics.GRAVITY / dynamics.WHEELBASE
+    pitch = mass * dynamics.HEIGHT / dynamics.WHEELBASE * ax
     front = mu_f * max(
         static * dynamics.TO_REAR + dynamics.DOWNFORCE_FRONT * squared - pitch, 1000.0
     )
@@ -253,18 +252,33 @@ def act_on_observations(observations: Array, table: Array, paces: Array, actions
     """Write the actions [B, 3] for observations [B, 34 or more] in SI units."""
     line = table[0]
     for row in range(len(observations)):
-        seen = observations[row]
+        obs = observations[row]
         scale = line.grip_scale
+        hot_fl, hot_fr = obs[Column.TEMPERATURE_FL], obs[Column.TEMPERATURE_FR]
+        hot_rl, hot_rr = obs[Column.TEMPERATURE_RL], obs[Column.TEMPERATURE_RR]
         mu_f = 0.5 * (
-            dynamics.grip(seen[12], seen[16], scale) + dynamics.grip(seen[13], seen[17], scale)
+            dynamics.grip(hot_fl, obs[Column.WEAR_FL], scale)
+            + dynamics.grip(hot_fr, obs[Column.WEAR_FR], scale)
         )
         mu_r = 0.5 * (
-            dynamics.grip(seen[14], seen[18], scale) + dynamics.grip(seen[15], seen[19], scale)
+            dynamics.grip(hot_rl, obs[Column.WEAR_RL], scale)
+            + dynamics.grip(hot_rr, obs[Column.WEAR_RR], scale)
         )
-        hottest = float(max(max(seen[12], seen[13]), max(seen[14], seen[15])))
-        distance = min(max(float(seen[21]), 0.0), 0.9999999) * line.length
+        hottest = float(max(max(hot_fl, hot_fr), max(hot_rl, hot_rr)))
+        # The end of the lap is its beginning, and the tables stop short of it.
+        position = min(max(float(obs[Column.TRACK_POSITION]), 0.0), 0.9999999)
         steering, throttle, brake = act(
-            line, float(seen[0]), float(seen[1]), float(seen[3]), float(seen[4]),
-            distance, float(seen[22]), float(seen[23]), mu_f, mu_r, hottest, paces[row],
-        )  # fmt: skip
+            line,
+            float(obs[Column.VELOCITY_X]),
+            float(obs[Column.VELOCITY_Y]),
+            float(obs[Column.ACCELERATION_X]),
+            float(obs[Column.ACCELERATION_Y]),
+            position * line.length,
+            float(obs[Column.OFFSET]),
+            float(obs[Column.HEADING_ERROR]),
+            mu_f,
+            mu_r,
+            hottest,
+            paces[row],
+        )
         actions[row, 0], actions[row, 1], actions[row, 2] = steering, throttle, brake

@@ -1,7 +1,4 @@
-"""`wm/Pong-v0`, and what both games share.
-
-The fields of the observation and the checks of the options.
-"""
+"""`wm/Pong-v0`, and the options that both games share."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,60 +10,14 @@ from wm_envs.data.options import check_flag, check_integer, check_number, check_
 from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.kernel import empty_rows
 from wm_envs.pong import dynamics, render
+from wm_envs.pong.observation import observation_fields
 from wm_envs.pong.planner import plan
-from wm_envs.rules import Field, Rules
+from wm_envs.rules import Rules
 
 DEFAULT_REWARD_WEIGHTS = {"point": 1.0}
 TIME_LIMIT_IN_FRAMES = 108_000  # half an hour, as the Arcade Learning Environment has it
 MAX_FRAME_SKIP = 60  # so that no ball is scored and served again within a step
 MAX_NOOPS = 120  # so that no point is scored before the agent acts
-
-# Name, lowest, highest and meaning of each feature, in pixels of the 210 x 160 screen from its top
-# left corner.
-FEATURES = (
-    ("player_x", 0, 140, "left edge of the agent's paddle"),
-    ("player_y", 25, 190, "its top edge"),
-    ("player_width", 0, 4, "its width"),
-    ("player_height", 0, 16, "its height"),
-    ("enemy_x", 0, 16, "left edge of the enemy's paddle"),
-    ("enemy_y", -15, 194, "its top edge; above the court while there is no ball"),
-    ("enemy_width", 0, 4, "its width"),
-    ("enemy_height", 0, 16, "its height"),
-    ("ball_x", 0, 157, "left edge of the ball; 0 while there is no ball"),
-    ("ball_y", 0, 194, "its top edge; 0 while there is no ball"),
-    ("ball_width", 0, 2, "its width"),
-    ("ball_height", 0, 4, "its height"),
-    ("player_score", 0, 21, "points of the agent"),
-    ("enemy_score", 0, 21, "points of the enemy"),
-)
-DIRECTIONS = (
-    (
-        "ball_dx",
-        -157,
-        157,
-        "change of ball_x since the frame before; 0 unless there was a ball in both",
-    ),
-    (
-        "ball_dy",
-        -194,
-        194,
-        "change of ball_y since the frame before; 0 unless there was a ball in both",
-    ),
-)
-SCORES = ("player_score", "enemy_score")
-
-
-def observation_fields(has_directions: bool) -> tuple[Field, ...]:
-    """Each feature in each frame of the stack.
-
-    `<feature>_0` is the oldest, `<feature>_3` the newest.
-    """
-    features = FEATURES + DIRECTIONS if has_directions else FEATURES
-    return tuple(
-        Field(f"{name}_{frame}", "points" if name in SCORES else "px", low, high, meaning)
-        for name, low, high, meaning in features
-        for frame in range(dynamics.STACK)
-    )
 
 
 class PongEnv(KernelEnv):
