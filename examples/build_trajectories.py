@@ -24,7 +24,7 @@ import tyro
 from wm_envs.data.paths import expand_paths, writable_folder
 from wm_envs.errors import TrajectoryError
 from wm_envs.resolutions.digital_library import read_digital_library
-from wm_envs.resolutions.marc import read_marc
+from wm_envs.resolutions.digital_library import read_marc
 from wm_envs.resolutions.records import (
     Losses,
     ResolutionRecord,

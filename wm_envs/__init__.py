@@ -24,6 +24,9 @@ _PONG_VIEW = (
 )
 MovedModules(
     {
+        "wm_envs.compile_cache": "wm_envs.kernel",
+        "wm_envs.threads": "wm_envs.kernel",
+        "wm_envs.resolutions.marc": "wm_envs.resolutions.digital_library",
         "wm_envs.canvas": "wm_envs.rendering.canvas",
         "wm_envs.cluster": "wm_envs.data.cluster",
         "wm_envs.infos": "wm_envs.data.infos",

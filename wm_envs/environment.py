@@ -25,10 +25,9 @@ from wm_envs.data.infos import BatchInfos, StepInfo
 from wm_envs.data.options import UNLIMITED, as_integer, check_integer, check_seed
 from wm_envs.data.paths import absolute_options
 from wm_envs.errors import OptionError, StateError, UnknownOptionError
-from wm_envs.kernel import copy_rows, empty_rows, seed_rows, specialised
+from wm_envs.kernel import ThreadPool, copy_rows, empty_rows, seed_rows, specialised
 from wm_envs.limits import LimitedByEnv, OwnLimit, is_own, with_limit
 from wm_envs.rules import OUTCOME_HEADER, Array, Info, Rules, draw_seed
-from wm_envs.threads import ThreadPool
 
 _INTEGERS = frozenset({int, np.int64, np.int32})
 _FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})

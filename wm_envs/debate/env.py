@@ -8,7 +8,7 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
 from wm_envs.data.options import check_integer, check_number, check_reward_weights
-from wm_envs.debate import describe, dynamics, render
+from wm_envs.debate import dynamics, render
 from wm_envs.debate.allocations import check_allocations, check_bounds
 from wm_envs.debate.claims import MAX_REBUTTAL
 from wm_envs.debate.dynamics import ANY, NUM, STRATEGIES
@@ -116,7 +116,7 @@ class DebateEnv(KernelEnv):
     @staticmethod
     def describe(state: Any, parameters: Any) -> str:
         """A state row as text of a few lines."""
-        return describe.describe(state, parameters)
+        return render.describe(state, parameters)
 
     @classmethod
     def rules(

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from wm_envs.errors import OptionError, TrajectoryError
-from wm_envs.resolutions.digital_library import COLUMNS, read_digital_library
-from wm_envs.resolutions.marc import read_marc
+from wm_envs.resolutions.digital_library import COLUMNS, read_digital_library, read_marc
 from wm_envs.resolutions.records import (
     Ballot,
     Losses,
