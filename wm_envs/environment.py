@@ -1,4 +1,6 @@
-"""The Gymnasium shells of all native domains: `KernelEnv` for one environment, `KernelVectorEnv` for a batch.
+"""The Gymnasium shells of all native domains.
+
+`KernelEnv` for one environment, `KernelVectorEnv` for a batch.
 
 A domain describes itself to both shells with one `Rules` value: its spaces, its parameters and its
 three kernels. The shells own what Gymnasium asks for (seeds, checks, autoreset, infos, rendering)
@@ -289,7 +291,9 @@ def _info_maker(rules: Rules) -> Callable[[tuple[Any, ...]], Info]:
 
 
 class KernelVectorEnv(VectorEnv[Any, Any, Array]):
-    """A batch of environments on the rules of `env_class`: row i seeded with s + i is that single environment.
+    """A batch of environments on the rules of `env_class`.
+
+    Row i seeded with s + i is that single environment.
 
     Args:
         num_envs: Number of rows, B.
@@ -381,7 +385,8 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         if mode == AutoresetMode.DISABLED and self._states["ended"].any():
             ended = np.flatnonzero(self._states["ended"]).tolist()
             raise ResetNeeded(
-                f"autoreset is disabled and rows {ended} have ended: reset them with options reset_mask"
+                f"autoreset is disabled and rows {ended} have ended: reset them with options "
+                "reset_mask"
             )
         observations = self._observation_buffer()
         self._step_rows(checked, observations, mode == AutoresetMode.NEXT_STEP)
@@ -554,13 +559,14 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         )
         if len(seeds) != self.num_envs or is_wrong:
             raise OptionError(
-                f"expected {self.num_envs} seeds that are None or integers from 0 on, or the first one, got {seed!r}"
+                f"expected {self.num_envs} seeds that are None or integers from 0 on, or the first "
+                f"one, got {seed!r}"
             )
         return numbers
 
 
 def take_limit(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-    """Give the steps of Gymnasium's outermost TimeLimit to the native environment within, and take the wrapper off.
+    """Replace Gymnasium's outermost TimeLimit by the native environment's own.
 
     `gym.make` calls it after it has put the TimeLimit on; see `wm_envs.limits.LimitedByEnv`.
     """
@@ -593,7 +599,7 @@ def make_one_step_env(
     max_episode_steps: int | None = None,
     **options: Any,
 ) -> gym.Env[Any, Any]:
-    """Build an environment whose time limit, where it is a single step, is Gymnasium's wrapper around unlimited rules.
+    """Build an environment, with Gymnasium's TimeLimit where the limit is a single step.
 
     Gymnasium's `check_env` refuses an unwrapped environment that truncates at its first step.
     """
@@ -604,7 +610,9 @@ def make_one_step_env(
 
 
 class OneStep(TimeLimit):
-    """Gymnasium's time limit of a single step around a native environment, which refuses a second one as natives do.
+    """Gymnasium's time limit of a single step around a native environment.
+
+    It refuses a second step as native environments do.
 
     The state says whether there was a step, so that a restored one needs no reset. Gymnasium's own
     methods would take as long as the environment.
@@ -641,7 +649,8 @@ def make_rules(env_class: type[KernelEnv], options: Mapping[str, Any]) -> Rules:
     takes_any = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values())
     if not takes_any and (unknown := sorted(set(options) - set(known))):
         raise UnknownOptionError(
-            f"{env_class.__name__} got an unexpected keyword argument {unknown[0]!r}: its options are {sorted(known)}"
+            f"{env_class.__name__} got an unexpected keyword argument {unknown[0]!r}: its options "
+            f"are {sorted(known)}"
         )
     return env_class.rules(**options)
 

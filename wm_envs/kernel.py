@@ -255,7 +255,10 @@ _CONSTANT_MODULES = ("codes.py", "observation.py", "tendencies.py")
 
 
 def kernel_sources() -> list[Path]:
-    """The files on which compiled code depends beside its own: this one, and modules of constants."""
+    """The files on which compiled code depends beside its own.
+
+    This one, and modules of constants.
+    """
     here = Path(__file__)
     constants = [path for name in _CONSTANT_MODULES for path in here.parent.glob(f"*/{name}")]
     return [here, *sorted(constants)]
@@ -276,8 +279,8 @@ _CACHE_DIRECTORY = _cache_directory()
 def kernel(function: Function) -> Function:
     """Compile a pure function of scalars and arrays, with its machine code cached on disk.
 
-    No `fastmath`, so that a run with `NUMBA_DISABLE_JIT=1` is bitwise equal. The interpreter lock is
-    released.
+    No `fastmath`, so that a run with `NUMBA_DISABLE_JIT=1` is bitwise equal. The lock of the
+    interpreter is released.
     """
     if not IS_COMPILED:
         return _wrapping_integers(function)
@@ -426,7 +429,10 @@ class ThreadPool:
         return {"_num_threads": self._num_threads, "_executor": None, "_process_id": 0}
 
     def run(self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> None:
-        """Call a function with the arguments of each task, side by side, and wait for all of them."""
+        """Call a function with the arguments of each task, side by side.
+
+        Returns when all of them have returned.
+        """
         if self._executor is None or self._process_id != os.getpid():
             self._executor, self._process_id = ThreadPoolExecutor(self._num_threads), os.getpid()
         for future in [self._executor.submit(function, *arguments) for arguments in tasks]:

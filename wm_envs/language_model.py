@@ -91,7 +91,8 @@ class LanguageModelClient:
                 if number + 1 < self.max_tries:
                     time.sleep(self._wait_seconds(number, error.wait_seconds))
         raise LanguageModelError(
-            f"{self.url} gave no usable answer in {self.max_tries} tries; the last: {reason}. Is the endpoint up, and "
+            f"{self.url} gave no usable answer in {self.max_tries} tries; the last: {reason}. Is "
+            "the endpoint up, and "
             f"does it serve {self.model!r}?"
         )
 

@@ -164,7 +164,10 @@ class Rules:
 
     @cached_property
     def fingerprint(self) -> int:
-        """64 bits that differ between parameters but for the time limit, so that a foreign state is recognised."""
+        """64 bits that differ between parameters but for the time limit.
+
+        A state of other options is recognised by them.
+        """
         names = [name for name in self.parameters.dtype.names or () if name != "time_limit"]
         # Field by field, since the padding between them holds anything.
         values = b"".join(self.parameters[name].tobytes() for name in names)
@@ -220,20 +223,25 @@ class Rules:
         """When a batch is closed; may be called twice."""
 
     def picture(self, state: Any, draw: Callable[[Any, Any], Array]) -> Array:
-        """The picture of a state row as the environment draws it, unless the domain has one of its own."""
+        """The picture of a state row as the environment draws it.
+
+        Unless the domain has one of its own.
+        """
         return draw(state, self.parameters[0])
 
     def check_states(self, states: Array, shape: tuple[int, ...]) -> None:
         """Raise StateError unless `states` has this shape, this layout and these parameters."""
         if not isinstance(states, np.ndarray | np.void) or states.dtype != self.state_dtype:
             raise StateError(
-                f"a state of this environment comes from its clone_state(), got {type(states).__name__}"
+                "a state of this environment comes from its clone_state(), got "
+                f"{type(states).__name__}"
             )
         if states.shape != shape:
             raise StateError(f"expected states of shape {shape}, got {states.shape}")
         if np.any(states["fingerprint"] != self.fingerprint):
             raise StateError(
-                "this state belongs to an environment with other options: restore it where it was cloned"
+                "this state belongs to an environment with other options: restore it where it was "
+                "cloned"
             )
 
     def check_actions(self, actions: Any, shape: tuple[int, ...]) -> Array:
@@ -276,7 +284,10 @@ class Rules:
             self.report_rows(states, self.parameters, outcomes, mask)
 
     def batch_infos(self, outcomes: Mapping[str, Any]) -> Info:
-        """The infos of a batch from its outcome fields, each reward component under a key of its own."""
+        """The infos of a batch from its outcome fields.
+
+        Each reward component under a key of its own.
+        """
         infos: Info = {name: outcomes[name] for name in self.info_names}
         for name in self.reward_components:
             infos[component_key(name)] = outcomes[name]

@@ -83,7 +83,9 @@ class VectorRewardBatch(VectorWrapper):
 
 
 class FrameHistory(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """The last observations side by side, oldest first, so that a reactive agent can act on a short past.
+    """The last observations side by side, oldest first.
+
+    With them a reactive agent can act on a short past.
 
     After a reset the places of frames that do not exist yet hold zeros: they differ from every
     one-hot observation, whereas repeating the first frame would say that it had been shown several

@@ -25,7 +25,8 @@ def to_array(values: Mapping[Tendency, float] | Sequence[float], name: str) -> A
         missing = set(TENDENCIES) - set(values)
         if unknown or missing:
             raise DebateError(
-                f"{name} has one number for each tendency: unknown {sorted(unknown)}, missing {sorted(missing)}"
+                f"{name} has one number for each tendency: unknown {sorted(unknown)}, missing "
+                f"{sorted(missing)}"
             )
         values = [values[tendency] for tendency in TENDENCIES]
     try:
@@ -83,7 +84,9 @@ def reallocated(
     min_allocation: float = 0.03,
     max_allocation: float = 0.50,
 ) -> Allocations:
-    """Allocations after a debate, [7] in the order of `TENDENCIES`; see `dynamics.reallocate` for the rule.
+    """Allocations after a debate, [7] in the order of `TENDENCIES`.
+
+    See `dynamics.reallocate` for the rule.
 
     Raises:
         DebateError: Allocations that do not sum to 1, scores that are not finite, a rate outside

@@ -134,7 +134,10 @@ class Forest:
     def _line(self, node: int, texts: Sequence[str]) -> str:
         polarity = "PRO" if self.signs[node] > 0 else "CON"
         staker = TENDENCIES[int(self.stakers[node])]
-        return f"{polarity} {self.amounts[node]:.3f} by {staker}: {texts[int(self.observations[node])]}"
+        return (
+            f"{polarity} {self.amounts[node]:.3f} by {staker}: "
+            f"{texts[int(self.observations[node])]}"
+        )
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,9 @@ class DebateResult:
 def grow_forest(
     stakes: Sequence[Stake], allocations: Mapping[Tendency, float] | Sequence[float]
 ) -> Forest:
-    """The trees of a list of stakes; `parent` of a stake is the place of an earlier stake in the list.
+    """The trees of a list of stakes.
+
+    `parent` of a stake is the place of an earlier stake in the list.
 
     Raises:
         DebateError: A parent that does not come before, or that stands in the tree of another

@@ -1,4 +1,6 @@
-"""The rules of debate: pure compiled functions, shared by the environments, the arena of the trainer and the tests.
+"""The rules of debate as pure compiled functions.
+
+The environments, the arena of the trainer and the tests share them.
 
 In one round an observation lies on the table and every tendency stakes it for or against any of the
 seven claims. A stake that claims more than the observation supports is rebutted by whoever reads it
@@ -136,7 +138,9 @@ def clipped_sum(values: Array, shift: float, minimum: float, maximum: float) -> 
 
 @kernel
 def project(values: Array, minimum: float, maximum: float) -> None:
-    """Replace values by the nearest ones that sum to 1 and lie in [minimum, maximum], in Euclidean distance.
+    """Replace values by the nearest ones that sum to 1 and lie in [minimum, maximum].
+
+    Nearest is meant in Euclidean distance.
 
     The nearest point is `clip(values - shift)` for the one shift that makes the sum 1 (Held, Wolfe
     & Crowder 1974): it is bracketed by bisection, then solved for on the values that are not at a
@@ -329,7 +333,9 @@ def place_all(
     observations: Array,
     stakers: Array,
 ) -> int:
-    """Write the nodes of a debate, roots first and each stake before its rebuttal; how many there are.
+    """Write the nodes of a debate and return their number.
+
+    Roots come first, and each stake before its rebuttal.
 
     Every tendency sees the scores as they stand before the observation, as in a round of the
     environment.
@@ -395,7 +401,10 @@ def lay_observation(state: Row, rules: Row) -> None:
 
 @kernel
 def reset(state: Row, rules: Row) -> None:
-    """Draw a person, the order of the observations, and the seat and the rivals where they are left open."""
+    """Draw a person and the order of the observations.
+
+    The seat and the rivals, too, where they are left open.
+    """
     state.time = 0
     state.ended = False
     state.person = random_integer(state, rules.num_persons)

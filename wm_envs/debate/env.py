@@ -48,9 +48,9 @@ class DebateEnv(KernelEnv):
     | `silent` | nothing |
     | `partisan` | its own claim, by relevance |
     | `zealot` | its own claim with weight 1, whatever the evidence |
-    | `challenger` | as the partisan, and against the leading rival claim as far as the evidence bears |
+    | `challenger` | as the partisan, and against the leading rival as the evidence bears |
     | `juror` | every claim, by relevance |
-    | `advocate` | its own by relevance; concedes what speaks more for a rival, else a fifth of its lead against it |
+    | `advocate` | its own by relevance; concedes to a rival, or stakes a fifth of its lead |
 
     ## Action Space
     `Box(-1, 1, (7,), float32)`: the conviction with which each claim is staked, in the order above:
@@ -66,9 +66,9 @@ class DebateEnv(KernelEnv):
     | 1 | `round` | 1 | 0 | 1 | share of the debate's rounds that are over |
     | 2 | `debate` | 1 | 0 | 1 | share of the debates that are over |
     | 3-9 | `seat_survival` ... `seat_curiosity` | 1 | 0 | 1 | the agent's tendency, one-hot |
-    | 10-16 | `relevance_survival` ... `relevance_curiosity` | 1 | 0 | 1 | of the observation on the table |
-    | 17-23 | `score_survival` ... `score_curiosity` | 1 | -10 | 10 | net score of each claim in this debate, clipped |
-    | 24-30 | `allocation_survival` ... `allocation_curiosity` | 1 | 0 | 1 | influence of each tendency |
+    | 10-16 | `relevance_survival` ... `relevance_curiosity` | 1 | 0 | 1 | of the observation |
+    | 17-23 | `score_survival` ... `score_curiosity` | 1 | -10 | 10 | net score of a claim |
+    | 24-30 | `allocation_survival` ... `allocation_curiosity` | 1 | 0 | 1 | of influence |
 
     ## Rewards
     `influence`: change of the agent's allocation, in percentage points; other than 0 only when a
@@ -89,7 +89,7 @@ class DebateEnv(KernelEnv):
     | Option | Default | Meaning |
     |---|---|---|
     | `seat` | `"curiosity"` | the agent's tendency; `None` draws it anew in each episode |
-    | `rivals` | `"mixed"` | script of the others, or a mapping from tendency to script; "mixed" draws in each episode |
+    | `rivals` | `"mixed"` | the others' script or scripts by tendency; "mixed" draws each |
     | `num_debates` | 5 | debates in an episode |
     | `num_rounds` | 8 | observations in a debate |
     | `budget` | 4.0 | weight that a seat may stake in a debate |
@@ -99,7 +99,7 @@ class DebateEnv(KernelEnv):
     | `min_allocation` | 0.03 | floor of every allocation |
     | `max_allocation` | 0.5 | ceiling of every allocation |
     | `allocations` | `None` | seven allocations to start from, in place of the defaults |
-    | `relevance` | `None` | persons to arrays [N, 7], in place of the corpus of twelve autobiographies |
+    | `relevance` | `None` | persons to arrays [N, 7], in place of the corpus |
     | `reward_weights` | `{"influence": 1.0, "victory": 0.0}` | weight of each reward component |
 
     ## Version History

@@ -1,4 +1,6 @@
-"""Persons whose drives are known: observations in varied wording, with distractors and contradictions.
+"""Persons whose drives are known.
+
+Observations in varied wording, with distractors and contradictions.
 
 The wording is written apart from the lexicon of the scorers, as scenes of an ordinary life; the
 label of an observation is the drive that it was drawn for.

@@ -50,7 +50,8 @@ class Observation:
             raise ObservationError(f"observation {self.id!r} has no content: leave it out")
         if (size := len(_utf8(self.id, self.content))) > MAX_BYTES:
             raise ObservationError(
-                f"observation {self.id!r} has {size} bytes, more than {MAX_BYTES}: make it with Observation.from_text"
+                f"observation {self.id!r} has {size} bytes, more than {MAX_BYTES}: make it with "
+                "Observation.from_text"
             )
         if not isinstance(self.source_id, str) or not isinstance(self.timestamp, str | None):
             raise ObservationError(f"observation {self.id!r}: source_id and timestamp are text")

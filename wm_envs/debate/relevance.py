@@ -1,4 +1,6 @@
-"""How much a text speaks for each tendency: the scorer protocol, the default scorer, and sentence embeddings.
+"""How much a text speaks for each tendency.
+
+The scorer protocol, the default scorer, and sentence embeddings.
 
 A scorer gives numbers from 0 to 1; ours give shares that sum to 1 for each text. A scorer that
 cannot judge raises: no answer is never taken for no relevance.
@@ -32,7 +34,9 @@ class Relevance(Protocol):
 
 
 class TfidfRelevance:
-    """The default: TF-IDF over words and over characters, with a regression from a seed lexicon and labelled examples.
+    """The default: a regression on TF-IDF over words and over characters.
+
+    It is fitted to a seed lexicon and labelled examples.
 
     Words carry the themes; pieces of words (three to five characters) carry their endings and
     compounds. Each seed word is one example of its tendency, and so is each labelled observation of

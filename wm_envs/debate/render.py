@@ -35,8 +35,10 @@ def describe(state: Any, parameters: Any) -> str:
         player = "agent" if is_seat else STRATEGIES[int(state["strategies"][number])]
         stakes = " ".join(f"{weight:+.2f}" for weight in np.asarray(state["weights"][number]))
         lines.append(
-            f"{'*' if is_seat else ' '} {tendency:10} {100 * float(state['allocations'][number]):5.1f}%"
-            f"  relevance {float(state['relevance'][number]):.2f}  score {float(state['scores'][number]):+.3f}"
+            f"{'*' if is_seat else ' '} {tendency:10} "
+            f"{100 * float(state['allocations'][number]):5.1f}%"
+            f"  relevance {float(state['relevance'][number]):.2f}  score "
+            f"{float(state['scores'][number]):+.3f}"
             f"  {player:10} staked {stakes}"
         )
     return "\n".join(lines)
@@ -80,7 +82,10 @@ def draw(state: Any, parameters: Any) -> Image:
 
 
 def _draw_bar(image: Image, state: Any, parameters: Any, number: int) -> None:
-    """A tendency's name, its allocation with a mark where it began, and below its relevance to the observation."""
+    """A tendency's name and its allocation, with a mark where it began.
+
+    Below is its relevance to the observation.
+    """
     top = FIRST_LINE + number * LINE
     is_seat = number == int(state["seat"])
     if is_seat:

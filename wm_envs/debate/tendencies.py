@@ -1,4 +1,7 @@
-"""The seven tendencies that compete for a person's conduct, and the columns of a seat's observation."""
+"""The seven tendencies that compete for a person's conduct.
+
+Beside them the columns of a seat's observation.
+"""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -65,9 +68,9 @@ OBSERVATION = ObservationSpec(
         Field("round", "1", 0.0, 1.0, "share of the debate's rounds that are over"),
         Field("debate", "1", 0.0, 1.0, "share of the debates that are over"),
         *_of_each("seat", 0.0, 1.0, "the agent's tendency, one-hot", "one-hot"),
-        *_of_each("relevance", 0.0, 1.0, "of the observation on the table"),
-        *_of_each("score", -10.0, 10.0, "net score of each claim in this debate, clipped"),
-        *_of_each("allocation", 0.0, 1.0, "influence of each tendency"),
+        *_of_each("relevance", 0.0, 1.0, "of the observation"),
+        *_of_each("score", -10.0, 10.0, "net score of a claim"),
+        *_of_each("allocation", 0.0, 1.0, "of influence"),
     ]
 )
 # A group's column for tendency i is that of the first tendency plus i.

@@ -287,7 +287,10 @@ def motion(
     static_f: float,
     static_r: float,
 ) -> tuple[float, ...]:
-    """Time derivatives of (vx, vy, r, distance, offset, chi), then the specific forces ax and ay."""
+    """Time derivatives of (vx, vy, r, distance, offset, chi).
+
+    After them come the specific forces ax and ay.
+    """
     squared = vx * vx + vy * vy
     speed = math.sqrt(squared)
     available_f = grip_f * max(static_f + DOWNFORCE_FRONT * squared, MIN_AXLE_LOAD)

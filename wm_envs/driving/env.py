@@ -45,18 +45,18 @@ class DrivingEnv(KernelEnv):
 
     | Index | Field | Unit | Scale | Low | High | Meaning |
     |---|---|---|---|---|---|---|
-    | 0-2 | `velocity_x` `velocity_y` `velocity_z` | m/s | 100 | -1.5 | 1.5 | velocity in the car's frame |
-    | 3-5 | `acceleration_x` `acceleration_y` `acceleration_z` | m/s^2 | 50 | -2 | 2 | specific force, mean of a step |
+    | 0-2 | `velocity_x` `velocity_y` `velocity_z` | m/s | 100 | -1.5 | 1.5 | in the car's frame |
+    | 3-5 | `acceleration_x` ... `acceleration_z` | m/s^2 | 50 | -2 | 2 | specific force, mean |
     | 6-8 | `roll_rate` `pitch_rate` `yaw_rate` | rad/s | 5 | -2 | 2 | angular velocity |
     | 9 | `steering` | 1 | 1 | -1 | 1 | steering as applied |
     | 10-11 | `throttle` `brake` | 1 | 1 | 0 | 1 | pedals as applied |
-    | 12-15 | `temperature_fl` ... `temperature_rr` | C | 120 | 0 | 1.667 | temperature of the tyres |
+    | 12-15 | `temperature_fl` ... `temperature_rr` | C | 120 | 0 | 1.667 | of the tyres |
     | 16-19 | `wear_fl` ... `wear_rr` | 1 | 1 | 0 | 1 | what remains of the tyres |
     | 20 | `fuel` | 1 | 1 | 0 | 1 | what remains in the tank |
     | 21 | `track_position` | 1 | 1 | 0 | 1 | share of the lap |
     | 22 | `offset` | m | 5 | -4 | 4 | to the left of the centre line |
     | 23 | `heading_error` | rad | pi | -1 | 1 | heading against the centre line's, to the left |
-    | 24-33 | `curvature_10m` ... `curvature_180m` | 1/m | 0.1 | -5 | 5 | of the centre line, ahead, left is positive |
+    | 24-33 | `curvature_10m` ... `curvature_180m` | 1/m | 0.1 | -5 | 5 | ahead, left is positive |
 
     The distances ahead are 10, 20, 30, 45, 60, 80, 100, 125, 150 and 180 m.
     `observation="extended"` appends `curvature_0m`, `right_width` and `left_width` (m, scale 5, 0

@@ -129,7 +129,10 @@ def steering_command(
     front: float,
     rear: float,
 ) -> float:
-    """Steering -1 .. 1: the line's curvature ahead, the return to it, the slip of both axles, and counter-steering.
+    """Steering -1 .. 1 along the line.
+
+    A sum of the line's curvature ahead, the return to it, the slip of both axles and
+    counter-steering.
 
     `front` and `rear` are the grip of the axles, N.
     """
@@ -189,7 +192,9 @@ def act(
     hottest: float,
     pace: float,
 ) -> tuple[float, float, float]:
-    """Steering, throttle and brake, `mu_f` and `mu_r` the friction of the axles, `hottest` a tyre's temperature.
+    """Steering, throttle and brake.
+
+    `mu_f` and `mu_r` are the friction of the axles, `hottest` is the temperature of a tyre.
 
     `pace` is a factor on the speed profile.
     """

@@ -120,7 +120,9 @@ def _bending(points: Floats) -> float:
 
 
 def _curvature_about(base: Floats, normal: Floats, offsets: Floats) -> tuple[Any, Floats]:
-    """Curvature times the root of the arc length, linear in the offsets: matrix [K, K] and constant [K].
+    """Curvature times the root of the arc length, linear in the offsets.
+
+    Matrix [K, K] and constant [K].
 
     With unit tangent t and left normal m, a displacement d of the line changes its curvature k by m
     d'' - 2 k t d' and its length by t d'. Without the second terms, a line that shrinks would seem
@@ -158,7 +160,10 @@ def _bounds(track: Track, knots: Floats, margin: float) -> tuple[Floats, Floats]
 
 
 def _differences(points: Floats) -> tuple[Any, Any, Floats]:
-    """First and second derivative by arc length as cyclic matrices [K, K], and the lengths [K] around the points."""
+    """First and second derivative by arc length as cyclic matrices [K, K].
+
+    The third value are the lengths [K] around the points.
+    """
     sparse, _ = _scipy()
     after = np.hypot(*(np.roll(points, -1, axis=0) - points).T)
     before = np.roll(after, 1)
@@ -247,7 +252,10 @@ def speed_profile(curvature: Floats, steps: Floats, grip: float) -> Floats:
 
 
 def cornering_speed(curvature: Floats, grip: float) -> Floats:
-    """The speed [N] at which the first axle reaches its grip on a curvature [N], with the yaw moments in balance."""
+    """The speed [N] at which the first axle reaches its grip on a curvature [N].
+
+    The yaw moments are in balance.
+    """
     squared = np.full_like(curvature, MAX_SPEED**2)
     for share, downforce in (
         (dynamics.TO_REAR / dynamics.WHEELBASE, dynamics.DOWNFORCE_FRONT),

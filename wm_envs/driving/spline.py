@@ -52,7 +52,9 @@ class ClosedSpline:
 
 
 def second_derivatives(knots: Floats, values: Floats) -> Floats:
-    """Second derivatives [K + 1, D] of the periodic cubic spline with values [K + 1, D], the last equal to the first.
+    """Second derivatives [K + 1, D] of the periodic cubic spline with values [K + 1, D].
+
+    The last value is equal to the first.
 
     From the continuity of the first derivative (de Boor, A Practical Guide to Splines, 1978).
     """
@@ -71,7 +73,10 @@ def second_derivatives(knots: Floats, values: Floats) -> Floats:
 def evaluate(
     knots: Floats, values: Floats, second: Floats, at: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Value, first and second derivative [M, D] of a cubic spline, `at` [M] taken modulo the period."""
+    """Value, first and second derivative [M, D] of a cubic spline.
+
+    `at` [M] taken modulo the period.
+    """
     at = np.mod(at, knots[-1])
     piece = np.clip(np.searchsorted(knots, at, side="right") - 1, 0, len(knots) - 2)
     width = np.diff(knots)[piece][:, None]
@@ -92,7 +97,9 @@ def evaluate(
 
 @kernel
 def solve_cyclic(below: Array, diagonal: Array, above: Array, right: Array) -> Array:
-    """Solve a cyclic tridiagonal system: Thomas elimination with the corners as a rank-one term (Sherman & Morrison).
+    """Solve a cyclic tridiagonal system.
+
+    Thomas elimination with the corners as a rank-one term (Sherman & Morrison).
 
     `below[0]` and `above[-1]` are the corners of the matrix.
     """

@@ -1,4 +1,4 @@
-"""An emulator of the Atari console with Pong in its slot (ale-py), and a pool of them in one process."""
+"""An emulator of the Atari console that plays Pong (ale-py), and a pool of them in one process."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -54,11 +54,11 @@ class PongEnv(KernelEnv):
     | 8-11 | `player_width_0` ... `player_width_3` | px | 0 | 4 | its width |
     | 12-15 | `player_height_0` ... `player_height_3` | px | 0 | 16 | its height |
     | 16-19 | `enemy_x_0` ... `enemy_x_3` | px | 0 | 16 | left edge of the enemy's paddle |
-    | 20-23 | `enemy_y_0` ... `enemy_y_3` | px | -15 | 194 | its top edge; above the court while there is no ball |
+    | 20-23 | `enemy_y_0` ... `enemy_y_3` | px | -15 | 194 | top edge of the enemy's paddle |
     | 24-27 | `enemy_width_0` ... `enemy_width_3` | px | 0 | 4 | its width |
     | 28-31 | `enemy_height_0` ... `enemy_height_3` | px | 0 | 16 | its height |
-    | 32-35 | `ball_x_0` ... `ball_x_3` | px | 0 | 157 | left edge of the ball; 0 while there is no ball |
-    | 36-39 | `ball_y_0` ... `ball_y_3` | px | 0 | 194 | its top edge; 0 while there is no ball |
+    | 32-35 | `ball_x_0` ... `ball_x_3` | px | 0 | 157 | left edge of the ball; 0 without a ball |
+    | 36-39 | `ball_y_0` ... `ball_y_3` | px | 0 | 194 | its top edge; 0 without a ball |
     | 40-43 | `ball_width_0` ... `ball_width_3` | px | 0 | 2 | its width |
     | 44-47 | `ball_height_0` ... `ball_height_3` | px | 0 | 4 | its height |
     | 48-51 | `player_score_0` ... `player_score_3` | points | 0 | 21 | points of the agent |
@@ -86,7 +86,7 @@ class PongEnv(KernelEnv):
     | Option | Default | Meaning |
     |---|---|---|
     | `frame_skip` | 4 | frames of the 60 Hz game that an action lasts |
-    | `repeat_action_probability` | 0.0 | probability that a frame repeats the last one's action ("sticky") |
+    | `repeat_action_probability` | 0.0 | probability of a "sticky" action in a frame |
     | `max_noops` | 30 | frames without an action before the start, at most; up to 120 |
     | `directions` | `False` | add the ball's velocity to each frame: 64 numbers |
     | `reward_weights` | `{"point": 1.0}` | weight of each reward component |

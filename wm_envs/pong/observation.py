@@ -1,4 +1,7 @@
-"""The columns of Pong's observation: each feature in each frame of the stack, the oldest frame first."""
+"""The columns of Pong's observation.
+
+Each feature in each frame of the stack, the oldest frame first.
+"""
 
 from enum import IntEnum
 
@@ -44,11 +47,11 @@ _FEATURES: dict[PongFeature, tuple[int, int, str]] = {
     PongFeature.PLAYER_WIDTH: (0, 4, "its width"),
     PongFeature.PLAYER_HEIGHT: (0, 16, "its height"),
     PongFeature.ENEMY_X: (0, 16, "left edge of the enemy's paddle"),
-    PongFeature.ENEMY_Y: (-15, 194, "its top edge; above the court while there is no ball"),
+    PongFeature.ENEMY_Y: (-15, 194, "top edge of the enemy's paddle"),
     PongFeature.ENEMY_WIDTH: (0, 4, "its width"),
     PongFeature.ENEMY_HEIGHT: (0, 16, "its height"),
-    PongFeature.BALL_X: (0, 157, "left edge of the ball; 0 while there is no ball"),
-    PongFeature.BALL_Y: (0, 194, "its top edge; 0 while there is no ball"),
+    PongFeature.BALL_X: (0, 157, "left edge of the ball; 0 without a ball"),
+    PongFeature.BALL_Y: (0, 194, "its top edge; 0 without a ball"),
     PongFeature.BALL_WIDTH: (0, 2, "its width"),
     PongFeature.BALL_HEIGHT: (0, 4, "its height"),
     PongFeature.PLAYER_SCORE: (0, 21, "points of the agent"),

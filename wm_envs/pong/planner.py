@@ -1,4 +1,6 @@
-"""A player that looks ahead with the true rules: the expert of `wm/Pong-v0`, and through a twin that of the original.
+"""A player that looks ahead with the true rules.
+
+The expert of `wm/Pong-v0`, and through a twin that of the original.
 
 Each of 22 options goes some strides up or down, with or without FIRE from then on; the one whose
 future is best over `HORIZON` steps is begun, and the next step decides anew. A future is drawn with
@@ -24,7 +26,10 @@ MAX_STRIDES = 5
 
 
 def _options() -> NDArray[np.int64]:
-    """Action sequences [22, HORIZON], the shorter ways first, so that they are preferred among equals."""
+    """Action sequences [22, HORIZON].
+
+    The shorter ways come first, so that they are preferred among equals.
+    """
     sequences = []
     for strides in sorted(range(-MAX_STRIDES, MAX_STRIDES + 1), key=abs):
         for up, down, wait in ((RIGHT, LEFT, NOOP), (RIGHT_FIRE, LEFT_FIRE, FIRE)):
@@ -60,7 +65,9 @@ def plan(rules: Rules, states: Array, *, seed: int = 0) -> NDArray[np.int64]:
 
 
 class Planner:
-    """A policy for `wm_envs.record` on either game: plans in a compiled twin that plays the same games.
+    """A policy for `wm_envs.record` on either game.
+
+    Plans in a compiled twin that plays the same games.
 
     Args:
         seed: The recording's, since equal seeds and actions give equal games.
@@ -83,7 +90,8 @@ class Planner:
             self._seen, _ = self._twin.reset(seed=self._seed)
         if not np.array_equal(self._seen, observations):
             raise StateError(
-                "the planner sees another game than its twin: give it the seed and options of this one"
+                "the planner sees another game than its twin: give it the seed and options of this "
+                "one"
             )
         self._num_calls += 1
         actions = self._twin.expert_actions(seed=self._num_calls)

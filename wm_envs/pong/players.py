@@ -194,7 +194,9 @@ class Interceptor:
 
 
 class Explorer:
-    """Stretches of random held actions between stretches of tracking, with FIRE whenever the ball is near.
+    """Stretches of random held actions between stretches of tracking.
+
+    FIRE is pressed whenever the ball is near.
 
     Made for data: fast balls, which random play hardly ever sees, are in about a quarter of its
     frames.

@@ -93,7 +93,10 @@ def receive(connection: Connection) -> Any:
 
 
 class Worker:
-    """An emulator pool in a process of its own, which ends with this object or with the whole program."""
+    """An emulator pool in a process of its own.
+
+    The process ends with this object or with the whole program.
+    """
 
     def __init__(self, part: slice, num_slots: int, descriptor: int) -> None:
         self._rows = f"rows {part.start} to {part.stop - 1}"
@@ -286,7 +289,7 @@ class Emulators:
         return slot in self._in_use
 
     def play(self, slots: Sequence[int], actions: NDArray[Any]) -> NDArray[np.uint8]:
-        """Play the actions [N, frames], the same number for all, and give the memories, uint8 [N, 128].
+        """Play the actions [N, frames] and give the memories, uint8 [N, 128].
 
         Raises:
             WorkerError: A worker has ended or an exchange with it was interrupted, now or earlier.
@@ -338,7 +341,8 @@ class Emulators:
             self._leave_workers()
         if has_state and self._lost.intersection(slots):
             raise WorkerError(
-                "this process was forked while other processes emulated, and they stay with the one "
+                "this process was forked while other processes emulated, and they stay with the "
+                "one "
                 "that it was forked from: reset this environment, or restore a cloned state"
             )
         self._lost.difference_update(slots)

@@ -86,7 +86,8 @@ def read_digital_library(path: Path, losses: Losses | None = None) -> list[Resol
         for name in SHARED:
             if shared[name].strip() != resolution.shared[name].strip():
                 raise TrajectoryError(
-                    f"{where}: {name}: {shared[name][:40]!r}, while an earlier row of undl_id {number} has "
+                    f"{where}: {name}: {shared[name][:40]!r}, while an earlier row of undl_id "
+                    f"{number} has "
                     f"{resolution.shared[name][:40]!r}: correct one of them"
                 )
         _add_vote(resolution, (ms_code, ms_name, ms_vote.strip()), line, rows)
@@ -105,7 +106,10 @@ def _record_number(text: str, where: str) -> str:
 
 
 def _with_own_ids(trajectories: list[ResolutionRecord]) -> list[ResolutionRecord]:
-    """Where several records have one symbol, as with votes on paragraphs, all but the first are numbered."""
+    """Number all but the first of several records with one symbol.
+
+    Votes on paragraphs have that of the whole text.
+    """
     seen: Counter[str] = Counter()
     for i, trajectory in enumerate(trajectories):
         name = trajectory.trajectory_id
@@ -207,7 +211,9 @@ Subfields = dict[str, list[str]]
 
 
 def read_marc(path: Path, losses: Losses | None = None) -> list[ResolutionRecord]:
-    """Read draft records as trajectories that end with the draft: symbol, title, sponsors, agenda item, date.
+    """Read draft records as trajectories that end with the draft.
+
+    Symbol, title, sponsors, agenda item, date.
 
     The sponsors are those of 245$c and 710$a; those of 515$a joined later. Records that are no
     drafts (programmes of work, notes) are counted and left out.
@@ -248,12 +254,14 @@ def read_marc(path: Path, losses: Losses | None = None) -> list[ResolutionRecord
             continue
         if drafts[draft.trajectory_id] != draft:
             raise TrajectoryError(
-                f"{where}: 191$a: {draft.trajectory_id} appears twice, and its records differ: keep one"
+                f"{where}: 191$a: {draft.trajectory_id} appears twice, and its records differ: "
+                "keep one"
             )
         losses["records given twice"] += 1
     if not drafts:
         raise TrajectoryError(
-            f"{path}: none of {len(records)} records is a draft resolution, the first: {'; '.join(others[:3])}: "
+            f"{path}: none of {len(records)} records is a draft resolution, the first: "
+            f"{'; '.join(others[:3])}: "
             "191$a has to be a symbol like A/C.3/78/L.49, and 245$b to say draft resolution"
         )
     return list(drafts.values())
@@ -338,7 +346,10 @@ def _num_words(text: str) -> int:
 
 
 def _sponsors(fields: Subfields, losses: Losses) -> tuple[str, ...]:
-    """Countries of the statement of responsibility, then those of the added entries that it does not name."""
+    """Countries of the statement of responsibility.
+
+    After them come those of the added entries that it does not name.
+    """
     named, rest = codes_in(_BRACKETS.sub(" ", _first(fields, "245c")))
     losses["words of statements that name no known country"] += _num_words(rest)
     entered: list[str] = []

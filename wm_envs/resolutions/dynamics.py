@@ -1,4 +1,6 @@
-"""The rules of a resolution's way through the General Assembly: pure compiled functions on one state row.
+"""The rules of a resolution's way through the General Assembly.
+
+Pure compiled functions on one state row.
 
 `parameters` has one row per draft or country, whichever are more: fields of `COUNTRY_FIELDS`
 describe country i in row i, fields of `DRAFT_FIELDS` describe draft i in row i, and the rest, the

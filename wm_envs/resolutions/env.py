@@ -92,7 +92,7 @@ class UNResolutionEnv(KernelEnv):
     | `country` | `"FR"` | whose seat: a code or a name |
     | `dynamics` | `"generator"` | `"generator"`, `"recorded"` or `"fitted"` |
     | `source` | `None` | the trajectory file or folder to replay, or the fitted model's JSON |
-    | `transitions` | 4 | 3: the historical layout, in which the committee's vote is taken in DRAFT |
+    | `transitions` | 4 | 3: the historical layout, where the committee votes in DRAFT |
     | `consensus` | `True` | `False`: the generator puts every text to the vote |
     | `strict` | `False` | raise an error for an action that the stage does not have |
     | `reward_weights` | `{"outcome": 1.0, "preference": 0.0}` | weight of each reward component |
@@ -153,7 +153,10 @@ class UNResolutionEnv(KernelEnv):
         return render.describe(state, parameters)
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """The actions [5] that the present stage has, where sb3-contrib's MaskablePPO looks for them."""
+        """The actions [5] that the current stage has.
+
+        The name is the one that sb3-contrib's MaskablePPO looks for.
+        """
         return _masks(self._rules, self._states)[0]
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, Info]:

@@ -1,4 +1,6 @@
-"""The parameters of the environment from each source: the calibrated generator, a fitted model, or recorded votes.
+"""The parameters of the environment from each source.
+
+The calibrated generator, a fitted model, or recorded votes.
 
 The generator draws one of many recurring texts, varies it, and lets every country vote by the
 spatial model
@@ -81,7 +83,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Source:
-    """Parameters [N] without a country's seat chosen, the countries by index, and the documents by draft."""
+    """Parameters [N] for any country's seat, the countries by index, the documents by draft."""
 
     parameters: Array
     countries: tuple[str, ...]
@@ -110,7 +112,9 @@ def generator_source() -> Source:
 
 
 def utilities(source: Source) -> NDArray[np.float64]:
-    """True utilities [N drafts, C countries, 3] of yes, abstain and no: what inverse reinforcement learning recovers.
+    """True utilities [N drafts, C countries, 3] of yes, abstain and no.
+
+    What inverse reinforcement learning recovers.
 
     They are those of each recurring text without its yearly variation.
     """
@@ -125,7 +129,9 @@ def utilities(source: Source) -> NDArray[np.float64]:
 
 
 def fitted_source(path: str | Path) -> Source:
-    """A spatial model that was fitted to votes, as JSON: what the forecast example writes as spatial_model.json.
+    """A spatial model that was fitted to votes, as JSON.
+
+    What the forecast example writes as spatial_model.json.
 
     The document has `countries`, code or name -> [position_1, position_2, assent, abstention,
     absence_rate], and `drafts`, a list of objects with symbol, title, topic and the six numbers of
@@ -168,7 +174,9 @@ def fitted_source(path: str | Path) -> Source:
 
 
 def recorded_source(path: str | Path, country: str) -> Source:
-    """Recorded trajectories as the given country's seat sees them: everybody else does what they did.
+    """Recorded trajectories as the given country's seat sees them.
+
+    Everybody else does what they did.
 
     Raises:
         TrajectoryError: The file is malformed, or none of it has a vote.

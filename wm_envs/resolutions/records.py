@@ -1,4 +1,6 @@
-"""Resolutions as they went through the General Assembly: the record type, its JSON form, and the files of it.
+"""Resolutions as they went through the General Assembly.
+
+The record type, its JSON form, and the files of it.
 
 Real records are lossy: stages are missing, sponsors unknown, votes without names. What is missing
 stays missing (a country without a vote is absent and did not abstain), is counted in a `Losses`,
@@ -125,11 +127,13 @@ def check_same_vote(
     """
     if first[1] != second[1]:
         raise TrajectoryError(
-            f"{where}: {column}: {code} voted {first[1]} and {second[1]} on one roll call: keep one row"
+            f"{where}: {column}: {code} voted {first[1]} and {second[1]} on one roll call: keep "
+            "one row"
         )
     if not same_name(first[0], second[0]):
         raise TrajectoryError(
-            f"{where}: {first[0][:60]!r} and {second[0][:60]!r} are both read as {code} on one roll call: "
+            f"{where}: {first[0][:60]!r} and {second[0][:60]!r} are both read as {code} on one "
+            "roll call: "
             "correct the name or the code of one of them"
         )
 
@@ -150,7 +154,10 @@ def outcome_of(ballot: Ballot) -> str:
 
 
 def outcome_value(trajectory: ResolutionRecord) -> int:
-    """1 if the text was adopted, -1 if it was rejected, 0 where neither the record nor a vote in the plenary says."""
+    """1 if the text was adopted, -1 if it was rejected.
+
+    0 where neither the record nor a vote in the plenary says.
+    """
     outcome = trajectory.final_outcome
     if outcome is None and trajectory.plenary_ballot is not None:
         outcome = outcome_of(trajectory.plenary_ballot)
@@ -161,7 +168,9 @@ def outcome_value(trajectory: ResolutionRecord) -> int:
 
 
 def read_trajectories(path: Path | str, losses: Losses | None = None) -> list[ResolutionRecord]:
-    """Read a trajectory file (.json: one or a list; .jsonl: one a line; either with .gz) or a folder of them.
+    """Read a trajectory file or a folder of them.
+
+    A file is .json (one or a list) or .jsonl (one a line), either with .gz.
 
     Args:
         path: The file or folder.
@@ -200,7 +209,8 @@ def _unique(
             continue
         if by_id[name] != trajectory:
             raise TrajectoryError(
-                f"{path}: trajectory_id: {name[:80]!r} appears more than once, and its records differ: keep one"
+                f"{path}: trajectory_id: {name[:80]!r} appears more than once, and its records "
+                "differ: keep one"
             )
         if losses is not None:
             losses["trajectories given twice"] += 1
@@ -343,7 +353,10 @@ def _codes(fields: Fields, name: str, losses: Losses) -> tuple[str, ...]:
 def _voters(
     votes: Fields, name: str, losses: Losses, names: RowCount
 ) -> tuple[tuple[str, ...], int]:
-    """The countries of a list of votes, and the number of votes in it, those of unknown countries too."""
+    """The countries of a list of votes.
+
+    The second value is the number of votes in it, those of unknown countries included.
+    """
     counted = Losses()
     codes = _codes(votes, name, counted)
     for place, text in enumerate(votes.texts(name)):

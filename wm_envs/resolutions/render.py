@@ -56,7 +56,10 @@ def describe(state: Any, _: Any) -> str:
 
 
 def seats(num_seats: int) -> list[tuple[float, float]]:
-    """Seat centres of a hemicycle in pixels, from left to right by angle, as many in each row as fit."""
+    """Seat centres of a hemicycle in pixels, from left to right by angle.
+
+    Each row has as many as fit.
+    """
     radii = [INNER_RADIUS + ROW_STEP * row for row in range(NUM_ROWS)]
     shares = [num_seats * radius / sum(radii) for radius in radii]
     counts = [round(share) for share in shares]

@@ -121,7 +121,8 @@ def _read_roll_calls(path: Path, losses: Losses | None) -> dict[int, _RollCall]:
         if calls.setdefault(number, call) is not call:
             if calls[number] != call:
                 raise TrajectoryError(
-                    f"{where}: rcid: roll call {number} appears twice, and its rows differ: keep one"
+                    f"{where}: rcid: roll call {number} appears twice, and its rows differ: keep "
+                    "one"
                 )
             count.note("roll calls given twice")
         count.num_read += 1
@@ -174,7 +175,8 @@ def _kind(descr: str, *, is_amendment: bool, is_paragraph: bool) -> Kind:
 
 
 _FORMULA = re.compile(
-    r"\s*(,? ?a )?recorded ?votes? ?(on the motion )?(has|have) ?been requested( on [\w ]+)?\.?|\s+a$"
+    r"\s*(,? ?a )?recorded ?votes? ?(on the motion )?(has|have) ?been requested( on [\w "
+    r"]+)?\.?|\s+a$"
 )
 
 

@@ -297,7 +297,10 @@ def step_rule_recall(state: Row, rules: Row, action: Integer) -> float:
 
 @kernel
 def observe_rule_recall(state: Row, rules: Row, out: Array, row: int) -> None:
-    """One-hot cue, one-hot response to the previous cue while that was a demonstration, query flag."""
+    """One-hot cue, one-hot response to the previous cue while that was a demonstration.
+
+    Query flag.
+    """
     if state.time >= rules.length:
         return
     out[row, state.current] = 1.0

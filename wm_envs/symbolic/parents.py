@@ -24,7 +24,8 @@ from wm_envs.rules import Rules
 
 State = NDArray[Any]
 INSTRUCTIONS = """You are the rules of a small game with symbols. {about}
-You get the current observation as a list of numbers, the action, and the number of the hidden instance.
+You get the current observation as a list of numbers, the action, and the number of the \
+hidden instance.
 Answer with JSON alone: {{"next_observation": [{size} numbers], "reward": one number}}."""
 INSTANCE_INSTRUCTIONS = """You choose the next instance of a game with symbols. {about}
 Answer with JSON alone: {{"instance": an integer from 0 to {last}}}."""

@@ -128,7 +128,7 @@ class SequenceNextEnv(SymbolicEnv):
     | `reward_weights` | `{"goal": 1.0, "prediction": 0.1}` | weight of each reward component |
     | `time_limit` | 1, or 3 x `length` with `resample` | steps of an episode |
     | `length` | `None` | length of the sequence, 2 to 8, in place of the level's |
-    | `with_replacement` | `False` | the historical variant: elements may repeat, and then have several successors |
+    | `with_replacement` | `False` | the historical variant: elements may repeat |
     | `resample` | `False` | draw the sequence anew in every episode |
 
     ## Version History
@@ -199,7 +199,7 @@ class ConditionalEnv(SymbolicEnv):
     | Index | Field | Unit | Low | High | Meaning |
     |---|---|---|---|---|---|
     | 0-4 | `shape_0` ... `shape_4` | 1 | 0 | 1 | the shape, one-hot |
-    | 5-12 | `colour_0` ... `colour_7` | 1 | 0 | 1 | the colour, one-hot; 0 is red, 4 to 7 are cold |
+    | 5-12 | `colour_0` ... `colour_7` | 1 | 0 | 1 | one-hot; 0 is red, 4 to 7 are cold |
 
     ## Rewards
     `goal`: 1 for the right answer, else 0. `prediction`: 0; an agent with a world model adds its
@@ -237,9 +237,7 @@ class ConditionalEnv(SymbolicEnv):
     ) -> Rules:
         """The task with these options; raises OptionError."""
         shapes = one_hot("shape", dynamics.NUM_SHAPES, "the shape, one-hot")
-        colours = one_hot(
-            "colour", dynamics.NUM_COLOURS, "the colour, one-hot; 0 is red, 4 to 7 are cold"
-        )
+        colours = one_hot("colour", dynamics.NUM_COLOURS, "one-hot; 0 is red, 4 to 7 are cold")
         return symbolic_rules(
             dynamics.CONDITIONAL,
             shapes + colours,

@@ -1,4 +1,6 @@
-"""The hidden structure of each task that `instance` fixes: drawn in Python, and the same in every row of a batch.
+"""The hidden structure of each task that `instance` fixes.
+
+Drawn in Python, and the same in every row of a batch.
 
 Equal (task, size, instance) give equal structure, in every process and on every machine.
 """

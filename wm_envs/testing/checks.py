@@ -55,7 +55,7 @@ def differences_from_single(
 def _replay_row(
     single: gym.Env[Any, Any], trial: Trial, row: int
 ) -> Iterator[tuple[int, RowOutcome]]:
-    """What Gymnasium's autoreset semantics make of the single environment for one row of the main trace."""
+    """The single environment under Gymnasium's autoreset semantics, for one row of the trace."""
     has_ended = False
     for call, moment in enumerate(trial.trace.moments):
         if not moment.concerns(row):
@@ -88,7 +88,10 @@ def spaces(trial: Trial) -> Messages:
     if env.num_envs != trial.num_envs:
         yield f"num_envs is {env.num_envs}, expected {trial.num_envs}"
     if env.metadata.get("autoreset_mode") != trial.mode:
-        yield f"metadata['autoreset_mode'] is {env.metadata.get('autoreset_mode')!r}, expected {trial.mode}"
+        yield (
+            f"metadata['autoreset_mode'] is {env.metadata.get('autoreset_mode')!r}, expected "
+            f"{trial.mode}"
+        )
     single = trial.make_single() if trial.make_single else None
     for name in ("observation_space", "action_space"):
         batched, one = getattr(env, name), getattr(env, f"single_{name}")
@@ -101,7 +104,10 @@ def spaces(trial: Trial) -> Messages:
 
 
 def calls(trial: Trial) -> Messages:
-    """Reset and step give observations of the space, rewards [B] as floats, flags [B] as booleans, infos as a dict."""
+    """Reset and step give observations of the space, rewards [B] as floats, flags [B] as booleans.
+
+    Infos as a dict.
+    """
     for call, moment in enumerate(trial.trace.moments):
         if not trial.env.observation_space.contains(moment.observations):
             yield f"call {call}: the observations are not in {trial.env.observation_space}"
@@ -121,8 +127,14 @@ def calls(trial: Trial) -> Messages:
 def coverage(trial: Trial) -> Messages:
     """At least two episodes of each row end, without which the other checks would say little."""
     if trial.num_episodes.min() < 2:
-        remedy = "raise num_steps or shorten the episodes (for example env_kwargs={'max_episode_steps': 20})"
-        yield f"episodes ended per row: {trial.num_episodes.tolist()} in {trial.num_steps} steps, expected 2: {remedy}"
+        remedy = (
+            "raise num_steps or shorten the episodes (for example "
+            "env_kwargs={'max_episode_steps': 20})"
+        )
+        yield (
+            f"episodes ended per row: {trial.num_episodes.tolist()} in {trial.num_steps} steps, "
+            f"expected 2: {remedy}"
+        )
 
 
 def info_masks(trial: Trial) -> Messages:
@@ -141,7 +153,9 @@ def _mask_messages(infos: dict[str, Any], num_envs: int) -> Messages:
             continue
         mask = infos.get(f"_{key}")
         if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (num_envs,):
-            yield f"infos[{'_' + key!r}] is {mask!r}, expected a boolean mask of shape ({num_envs},)"
+            yield (
+                f"infos[{'_' + key!r}] is {mask!r}, expected a boolean mask of shape ({num_envs},)"
+            )
         if isinstance(value, dict):
             yield from _mask_messages(value, num_envs)
         elif len(value) != num_envs:
@@ -181,11 +195,17 @@ def autoreset(trial: Trial) -> Messages:
                     bool(moment.terminated[row]),
                     bool(moment.truncated[row]),
                 )
-                yield f"row {row}, call {call}: the call after the end gave {seen}, expected (0.0, False, False)"
+                yield (
+                    f"row {row}, call {call}: the call after the end gave {seen}, expected (0.0, "
+                    "False, False)"
+                )
 
 
 def final_observations(trial: Trial) -> Messages:
-    """In same-step mode the ended rows, and no others, have final_obs and final_info, equal to the single's last."""
+    """Same-step mode gives ended rows, and no others, final_obs and final_info.
+
+    They are equal to the single environment's last.
+    """
     if trial.mode != AutoresetMode.SAME_STEP:
         return
     for call, moment in enumerate(trial.trace.moments):
@@ -206,7 +226,10 @@ def _final_messages(trial: Trial, moment: Moment) -> Messages:
         elif key == "final_obs":
             for row in np.flatnonzero(moment.ended):
                 if not trial.env.single_observation_space.contains(moment.infos[key][row]):
-                    yield f"row {row}: final_obs is {moment.infos[key][row]!r}, which is not in the observation space"
+                    yield (
+                        f"row {row}: final_obs is {moment.infos[key][row]!r}, which is not in the "
+                        "observation space"
+                    )
 
 
 def outputs_kept(trial: Trial) -> Messages:
@@ -234,7 +257,10 @@ def reproducible(trial: Trial) -> Messages:
 
 
 def reset_discards_ends(trial: Trial) -> Messages:
-    """A reset while rows wait for their autoreset starts all rows anew, and the next call is a plain step."""
+    """A reset while rows wait for their autoreset starts all rows anew.
+
+    The next call is a plain step.
+    """
     trial.env.reset(seed=trial.seed + OTHER_SEED)
     recorder = trial.recorder()
     for actions in trial.actions:
@@ -246,14 +272,20 @@ def reset_discards_ends(trial: Trial) -> Messages:
 
 
 def episodes_vary(trial: Trial) -> Messages:
-    """Where seeds change the start, rows differ from each other and later episodes from the first."""
+    """Where seeds change the start.
+
+    Rows differ from each other and later episodes from the first.
+    """
     starts = [_starts(trial, row) for row in range(trial.num_envs)]
     seeded = [_first_observation(trial, trial.seed + OTHER_SEED * (i + 1)) for i in range(8)]
     if all(difference(one, seeded[0]) is None for one in seeded):
         return  # the start does not depend on the seed
     for row, episodes in enumerate(starts):
         if len(episodes) > 6 and all(difference(one, episodes[0]) is None for one in episodes):
-            yield f"row {row}: all {len(episodes)} episodes start alike, although seeds change the start"
+            yield (
+                f"row {row}: all {len(episodes)} episodes start alike, although seeds change the "
+                "start"
+            )
     histories = [row_history(trial.trace, row) for row in range(trial.num_envs)]
     same = [
         difference([o.observation for o in h], [o.observation for o in histories[0]]) is None
@@ -292,7 +324,10 @@ def seed_list(trial: Trial) -> Messages:
     fresh = trial.recorder().reset(other).steps(trial.actions[num_steps:])
     recorder.moments = recorder.moments[call:]
     if message := history_difference(row_history(recorder, 0), row_history(fresh, 0)):
-        yield f"row 0, restarted alone with a seed, differs from a full reset with that seed; {message}"
+        yield (
+            "row 0, restarted alone with a seed, differs from a full reset with that seed; "
+            f"{message}"
+        )
 
 
 def ended_actions(trial: Trial) -> Messages:
@@ -316,7 +351,10 @@ def _replace_rows(env: VectorEnv[Any, Any, Any], actions: Any, others: Any, mask
 
 
 def partial_reset(trial: Trial) -> Messages:
-    """`options["reset_mask"]` restarts the chosen row and leaves the others, and their later episodes, untouched."""
+    """`options["reset_mask"]` restarts one row.
+
+    The others, and their later episodes, are left untouched.
+    """
     recorder, call, _ = _with_first_row_restarted(trial, None)
     before, moment = recorder.moments[call - 1 : call + 1]
     yield from _partial_reset_messages(trial, before, moment, moment.mask)
@@ -346,11 +384,17 @@ def _partial_reset_messages(trial: Trial, before: Moment, moment: Moment, mask: 
         if message := outcome_difference(seen, expected, ("observation",)):
             yield f"row {row} was not in the mask, but the reset gave: {message}"
         if seen.info:
-            yield f"row {row} was not in the mask, but the reset's infos have entries for it: {sorted(seen.info)}"
+            yield (
+                f"row {row} was not in the mask, but the reset's infos have entries for it: "
+                f"{sorted(seen.info)}"
+            )
 
 
 def _call_in_mid_episode(trial: Trial) -> int:
-    """A call after which no row waits for its reset, in mid-episode where episodes are long enough."""
+    """A call after which no row waits for its reset.
+
+    In mid-episode where episodes are long enough.
+    """
     moments = trial.trace.moments
     settled = [
         call
