@@ -1,4 +1,6 @@
-"""Steps per CPU-second of the resolutions and the debate, single and in batches, beside CartPole in one run.
+"""Steps per CPU-second of the resolutions and the debate, single and in batches.
+
+CartPole runs beside them in the same run.
 
     python -m benchmarks.domain_throughput
 

@@ -1,4 +1,6 @@
-"""Is wm/Pong-v0 the Atari game? Complete games are replayed through both and compared in every feature of every frame.
+"""Is wm/Pong-v0 the Atari game?
+
+Complete games are replayed through both and compared in every feature of every frame.
 
     python -m benchmarks.pong_fidelity
 
@@ -24,8 +26,8 @@ from numpy.typing import NDArray
 import wm_envs  # noqa: F401  (registers the ids)
 from benchmarks.report import write_result
 from wm_envs.pong import dynamics
+from wm_envs.pong.columns import NUM_FEATURES, PongFeature
 from wm_envs.pong.env import PongEnv
-from wm_envs.pong.observation import NUM_FEATURES, PongFeature
 from wm_envs.pong.planner import plan
 from wm_envs.pong.players import BallTracker, Explorer, Interceptor, RandomHolder
 

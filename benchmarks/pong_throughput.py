@@ -1,4 +1,6 @@
-"""Steps per CPU-second of both Pong environments beside the Arcade Learning Environment's own, in one run.
+"""Steps per CPU-second of both Pong environments beside the Arcade Learning Environment's own.
+
+All of them run in turn in one process.
 
     python -m benchmarks.pong_throughput
 

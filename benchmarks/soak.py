@@ -1,4 +1,6 @@
-"""Every vector environment at full speed with random actions and random partial resets, watched for broken invariants.
+"""Every vector environment at full speed with random actions and random partial resets.
+
+Every step is watched for broken invariants.
 
     python -m benchmarks.soak
 
@@ -90,7 +92,8 @@ def main(config: Config) -> dict[str, Any]:
             if watch is not None:
                 watches.append(watch)
                 print(
-                    f"{watch.env_id:22} {mode.value:9} {watch.num_steps:12,} steps {watch.num_violations} violations"
+                    f"{watch.env_id:22} {mode.value:9} {watch.num_steps:12,} steps "
+                    f"{watch.num_violations} violations"
                 )
     figures = summarise(watches)
     if config.is_written:
@@ -233,7 +236,10 @@ def _votes(before: Array, after: Array, went_on: Array, parameters: Any) -> Iter
     for stage in ("committee", "plenary"):
         tallies = np.stack([after[f"{stage}_{name}"] for name in TALLIES], 1)
         if tallies.min() < 0 or tallies.sum(1).max() > NUM_MEMBERS:
-            yield f"{stage}: tallies from {tallies.min()} and up to {tallies.sum(1).max()} of {NUM_MEMBERS} members"
+            yield (
+                f"{stage}: tallies from {tallies.min()} and up to {tallies.sum(1).max()} of "
+                f"{NUM_MEMBERS} members"
+            )
         was = np.stack([before[f"{stage}_{name}"] for name in TALLIES], 1)[went_on]
         is_changed = (was.sum(1) > 0) & (was != tallies[went_on]).any(1)
         if is_changed.any():
@@ -245,14 +251,21 @@ def _votes(before: Array, after: Array, went_on: Array, parameters: Any) -> Iter
 def _allocations(before: Array, after: Array, went_on: Array, parameters: Any) -> Iterator[str]:  # noqa: ARG001
     allocations = after["allocations"]
     if np.abs(allocations.sum(1) - 1.0).max() > 1e-9:
-        yield f"allocations sum to {allocations.sum(1)[np.abs(allocations.sum(1) - 1).argmax()]:.12g}"
+        sums = allocations.sum(1)
+        yield f"allocations sum to {sums[np.abs(sums - 1).argmax()]:.12g}"
     low, high = parameters["min_allocation"], parameters["max_allocation"]
     if allocations.min() < low - 1e-9 or allocations.max() > high + 1e-9:
-        yield f"allocations from {allocations.min()} to {allocations.max()}, bounds {low} and {high}"
+        yield (
+            f"allocations from {allocations.min()} to {allocations.max()}, bounds {low} and "
+            f"{high}"
+        )
     if (
         after["budgets"].min() < -1e-9 or np.abs(after["weights"]).max() > 1 + 1e-9
     ):  # CON stakes are negative
-        yield f"budgets from {after['budgets'].min()}, weights up to {np.abs(after['weights']).max()}"
+        yield (
+            f"budgets from {after['budgets'].min()}, weights up to "
+            f"{np.abs(after['weights']).max()}"
+        )
     assert allocations.shape[1] == NUM_TENDENCIES
 
 

@@ -1,4 +1,6 @@
-"""Steps per CPU-second of our environments beside Gymnasium's CartPole, single and vector, in one run.
+"""Steps per CPU-second of our environments beside Gymnasium's CartPole, single and vector.
+
+All of them run in turn in one process.
 
     python -m benchmarks.throughput
 
@@ -30,11 +32,9 @@ PEER = "CartPole-v1"
 HEADLINES = ("wm/SequenceNext-v0", "wm/TMaze-v0")
 BATCHES = (64, 1024, 4096)
 LARGEST = BATCHES[-1]
-NEXT_STEP, SAME_STEP, DISABLED = (
-    AutoresetMode.NEXT_STEP,
-    AutoresetMode.SAME_STEP,
-    AutoresetMode.DISABLED,
-)
+NEXT_STEP = AutoresetMode.NEXT_STEP
+SAME_STEP = AutoresetMode.SAME_STEP
+DISABLED = AutoresetMode.DISABLED
 
 
 @dataclass

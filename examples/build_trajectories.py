@@ -23,8 +23,7 @@ import tyro
 
 from wm_envs.data.paths import expand_paths, writable_folder
 from wm_envs.errors import TrajectoryError
-from wm_envs.resolutions.digital_library import read_digital_library
-from wm_envs.resolutions.digital_library import read_marc
+from wm_envs.resolutions.digital_library import read_digital_library, read_marc
 from wm_envs.resolutions.records import (
     Losses,
     ResolutionRecord,
@@ -99,7 +98,8 @@ def read_all(config: Config, losses: Losses) -> dict[str, list[ResolutionRecord]
         ]
     if not read:
         raise TrajectoryError(
-            "nothing to read: give --votes with --roll-calls, --library-votes, --drafts or --trajectories"
+            "nothing to read: give --votes with --roll-calls, --library-votes, --drafts or "
+            "--trajectories"
         )
     return read
 

@@ -1,4 +1,6 @@
-"""Run uniformly random actions and show what they look like: the first look at any Gymnasium environment.
+"""Run uniformly random actions and show what they look like.
+
+The first look at any Gymnasium environment.
 
     python examples/random_rollout.py --env-id wm/TMaze-v0 --episodes 100 --output-dir runs/random
 
@@ -38,7 +40,7 @@ class Config:
 
 
 @dataclass
-class Episode:
+class EpisodeResult:
     """One episode's record."""
 
     rewards: list[float] = field(default_factory=list)
@@ -91,9 +93,9 @@ def make_env(env_id: str) -> gym.Env[Any, Any]:
     return gym.make(env_id, render_mode="rgb_array")
 
 
-def run_episode(env: gym.Env[Any, Any], *, is_drawn: bool) -> Episode:
+def run_episode(env: gym.Env[Any, Any], *, is_drawn: bool) -> EpisodeResult:
     """One episode of random actions."""
-    episode = Episode()
+    episode = EpisodeResult()
     env.reset()
     draw(env, episode, is_drawn)
     is_over = False
@@ -106,13 +108,13 @@ def run_episode(env: gym.Env[Any, Any], *, is_drawn: bool) -> Episode:
     return episode
 
 
-def draw(env: gym.Env[Any, Any], episode: Episode, is_drawn: bool) -> None:
+def draw(env: gym.Env[Any, Any], episode: EpisodeResult, is_drawn: bool) -> None:
     """Keep a frame of the present state."""
     if is_drawn and env.render_mode == "rgb_array":
         episode.frames.append(np.asarray(env.render(), np.uint8))
 
 
-def summarise(episodes: list[Episode]) -> dict[str, float]:
+def summarise(episodes: list[EpisodeResult]) -> dict[str, float]:
     """Flat names to numbers; success_rate only where the environment reports successes."""
     summary = {
         "episodes": len(episodes),

@@ -24,7 +24,7 @@ _PONG_VIEW = (
 )
 MovedModules(
     {
-        "wm_envs.compile_cache": "wm_envs.kernel",
+        "wm_envs.compile_cache": "wm_envs.data.compiled",
         "wm_envs.threads": "wm_envs.kernel",
         "wm_envs.resolutions.marc": "wm_envs.resolutions.digital_library",
         "wm_envs.canvas": "wm_envs.rendering.canvas",

@@ -542,12 +542,12 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
             seed_rows(self._states, seeds)
             self._row_seeds = seeds
             return
-        chosen = {row: s for row in np.flatnonzero(mask).tolist() if (s := seeds[row]) is not None}
-        rows = self._states[list(chosen)]
-        seed_rows(rows, list(chosen.values()))
+        seed_of = {row: s for row in np.flatnonzero(mask).tolist() if (s := seeds[row]) is not None}
+        rows = self._states[list(seed_of)]
+        seed_rows(rows, list(seed_of.values()))
         for name in ("key", "counter"):
-            self._states[name][list(chosen)] = rows[name]
-        self._row_seeds = [chosen.get(row, before) for row, before in enumerate(self._row_seeds)]
+            self._states[name][list(seed_of)] = rows[name]
+        self._row_seeds = [seed_of.get(row, before) for row, before in enumerate(self._row_seeds)]
 
     def _checked_seeds(self, seed: Any) -> list[int | None]:
         """A sequence of one seed or None for each row; raises OptionError."""

@@ -148,10 +148,10 @@ class LanguageModelClient:
             raise _TemporaryError(f"not reachable ({error})") from error
 
     def _wait_seconds(self, number: int, asked: float) -> float:
-        own = (
+        server_wait = (
             self.backoff * 2**number * (1 + 0.25 * random.random())
         )  # so that clients do not come back in step
-        return min(max(own, asked), self.max_wait)
+        return min(max(server_wait, asked), self.max_wait)
 
 
 def parse_json(text: str) -> Any:

@@ -193,7 +193,7 @@ def test_the_cache_folder_carries_the_hash_of_the_module_and_leaves_numbas_setti
     import hashlib
 
     names = {path.name for path in kernels.kernel_sources()}
-    assert names == {"kernel.py", "codes.py", "observation.py", "tendencies.py"}
+    assert names == {"kernel.py", "codes.py", "columns.py", "tendencies.py"}
     sources = b"".join(path.read_bytes() for path in kernels.kernel_sources())
     digest = hashlib.sha256(sources).hexdigest()[:12]
     assert Path(kernels._CACHE_DIRECTORY).parts[-2:] == ("wm-suite", f"kernels-{digest}")

@@ -8,8 +8,8 @@ import pytest
 
 import wm_envs  # noqa: F401
 from wm_envs.debate.tendencies import DebateColumn
-from wm_envs.driving.observation import DrivingColumn
-from wm_envs.pong.observation import STACK, PongFeature
+from wm_envs.driving.columns import DrivingColumn
+from wm_envs.pong.columns import STACK, PongFeature
 from wm_envs.resolutions.codes import ResolutionColumn
 from wm_envs.rules import Field, ObservationSpec
 

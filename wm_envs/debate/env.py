@@ -211,8 +211,8 @@ def _strategy(name: Any) -> int:
     return STRATEGIES.index(name)
 
 
-def _check_reward_weights(given: Mapping[str, float] | None) -> dict[str, float]:
-    weights = check_reward_weights(given, DEFAULT_REWARD_WEIGHTS)
+def _check_reward_weights(reward_weights: Mapping[str, float] | None) -> dict[str, float]:
+    weights = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)
     return {
         name: check_number(f"the reward weight of {name}", value, -1e6, 1e6)
         for name, value in weights.items()

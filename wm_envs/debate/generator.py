@@ -306,7 +306,7 @@ def generate_person(
         else check_allocations(drives)
     )
     rows: list[Observation] = []
-    seen: set[str] = set()
+    used_texts: set[str] = set()
     for number in range(num_observations):
         owner = int(generator.choice(NUM_TENDENCIES, p=true))
         is_distractor = generator.random() < distractor_share
@@ -314,7 +314,7 @@ def generate_person(
         # The owner stays while the wording is drawn anew, so that no repetition shifts the shares
         # of the drives.
         text = _new_text(
-            owner, generator, seen, is_distractor=is_distractor, is_contrary=is_contrary
+            owner, generator, used_texts, is_distractor=is_distractor, is_contrary=is_contrary
         )
         label = (
             owner if has_signal and not is_distractor else int(generator.integers(NUM_TENDENCIES))
@@ -331,18 +331,18 @@ def generate_person(
 def _new_text(
     owner: int,
     generator: np.random.Generator,
-    seen: set[str],
+    used_texts: set[str],
     *,
     is_distractor: bool,
     is_contrary: bool,
 ) -> str:
     for _ in range(MAX_TRIES):
         text = distractor(generator) if is_distractor else scene(owner, generator, is_contrary)
-        if text not in seen:
-            seen.add(text)
+        if text not in used_texts:
+            used_texts.add(text)
             return text
     raise OptionError(
-        f"nothing new to say of {TENDENCIES[owner]} after {len(seen)} observations: ask for fewer"
+        f"nothing new to say of {TENDENCIES[owner]} after {len(used_texts)} observations: ask for fewer"
     )
 
 

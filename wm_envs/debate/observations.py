@@ -97,13 +97,13 @@ class Observations:
             unique.setdefault(observation.content_hash, observation)
         self._items = tuple(unique.values())
         self.source = source
-        seen: set[str] = set()
+        ids: set[str] = set()
         for observation in self._items:
-            if observation.id in seen:
+            if observation.id in ids:
                 raise ObservationError(
                     f"two observations have the id {observation.id!r}: give each its own"
                 )
-            seen.add(observation.id)
+            ids.add(observation.id)
 
     def __len__(self) -> int:
         return len(self._items)

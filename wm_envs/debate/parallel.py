@@ -194,14 +194,15 @@ class AmongPolicies(gym.Env[Any, Any]):
         self._table = DebateParallelEnv(**options)
         self.render_mode = self._table.render_mode
         names = self._table.possible_agents
-        given = dict(policies or {})
-        if seat not in names or not set(given) <= set(names) - {seat}:
+        policy_of = dict(policies or {})
+        if seat not in names or not set(policy_of) <= set(names) - {seat}:
             raise OptionError(
-                f"seat and policies take different places of {names}, got {seat!r}, {list(given)}"
+                f"seat and policies take different places of {names}, got {seat!r}, "
+                f"{list(policy_of)}"
             )
         self.seat = seat
         self._policies = {
-            name: given.get(name, ScriptedDebater("advocate")) for name in names if name != seat
+            name: policy_of.get(name, ScriptedDebater("advocate")) for name in names if name != seat
         }
         self.observation_space = self._table.observation_space(seat)
         self.action_space = self._table.action_space(seat)
@@ -221,12 +222,12 @@ class AmongPolicies(gym.Env[Any, Any]):
         actions = {
             name: policy(self._seen[name]) for name, policy in self._policies.items() if self._seen
         }
-        seen, rewards, terminated, truncated, infos = self._table.step(
+        observations, rewards, terminated, truncated, infos = self._table.step(
             {**actions, self.seat: action}
         )
-        self._seen = seen
+        self._seen = observations
         seat = self.seat
-        return seen[seat], rewards[seat], terminated[seat], truncated[seat], infos[seat]
+        return observations[seat], rewards[seat], terminated[seat], truncated[seat], infos[seat]
 
     def render(self) -> Any:
         """As the parallel environment."""

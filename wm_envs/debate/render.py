@@ -127,7 +127,11 @@ def _draw_tree(image: Image, state: Any, claim: int) -> None:
         canvas.fill_disc(image, centre, radius, FOR if stakes[staker] > 0 else AGAINST)
     canvas.fill_disc(image, root, 9, COLOURS[claim])
     score = float(state["scores"][claim])
-    colour = FOR if score > 0 else AGAINST if score < 0 else GREY
+    colour = GREY
+    if score > 0:
+        colour = FOR
+    elif score < 0:
+        colour = AGAINST
     canvas.draw_text(image, (SCORE_LEFT, middle - 3), f"{score:+.3f}", colour)
     if claim == dynamics.best_claim(np.ascontiguousarray(state["scores"])):
         canvas.draw_ring(image, root, 12, INK)

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from wm_envs.driving.observation import PREVIEWS
-from wm_envs.driving.observation import DrivingColumn as Column
+from wm_envs.driving.columns import PREVIEWS
+from wm_envs.driving.columns import DrivingColumn as Column
 from wm_envs.kernel import Row, kernel, random_uniform, state_dtype
 from wm_envs.rules import Array, outcome_dtype
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wm_envs.data.options import check_flag, check_integer, check_number, check_reward_weights
 from wm_envs.driving import dynamics
-from wm_envs.driving.observation import observation_fields
+from wm_envs.driving.columns import observation_fields
 from wm_envs.driving.track import Track, fill_track, make_track
 from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.errors import OptionError

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_envs.driving import dynamics
-from wm_envs.driving.observation import DrivingColumn as Column
+from wm_envs.driving.columns import DrivingColumn as Column
 from wm_envs.driving.raceline import RacingLine, racing_line, speed_profile
 from wm_envs.driving.track import TABLES, Track, track_of
 from wm_envs.kernel import Row, empty_rows, kernel
@@ -221,10 +221,10 @@ def act(
     if force >= 0.0:
         engine = min(dynamics.MAX_DRIVE, dynamics.MAX_POWER / max(vx, 1.0))
         return steering, min(force, left_r, engine) / engine, 0.0
-    held = min(
+    max_braking = min(
         left_f / dynamics.BRAKE_FRONT, left_r / (1.0 - dynamics.BRAKE_FRONT), dynamics.MAX_BRAKE
     )
-    return steering, 0.0, min(-force, held) / dynamics.MAX_BRAKE
+    return steering, 0.0, min(-force, max_braking) / dynamics.MAX_BRAKE
 
 
 @kernel

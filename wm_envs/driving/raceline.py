@@ -102,9 +102,9 @@ def _least_curved(track: Track, knots: Floats, margin: float) -> Floats:
     for _ in range(NUM_PASSES):
         matrix, constant = _curvature_about(base, normal, offsets)
         hessian = (matrix.T @ matrix + 1e-9 * sparse.identity(len(knots))).tocsc()
-        found = box_quadratic(hessian, matrix.T @ constant, low, high, offsets)
+        solution = box_quadratic(hessian, matrix.T @ constant, low, high, offsets)
         # The whole step may overshoot in a hairpin: take the share that bends least.
-        steps = [offsets + share * (found - offsets) for share in STEP_SHARES]
+        steps = [offsets + share * (solution - offsets) for share in STEP_SHARES]
         offsets = min(steps, key=lambda step: _bending(base + step[:, None] * normal))
     return offsets
 

@@ -82,12 +82,10 @@ def evaluate(
     width = np.diff(knots)[piece][:, None]
     b = ((at - knots[piece]) / width[:, 0])[:, None]
     a = 1.0 - b
-    low, high, second_low, second_high = (
-        values[piece],
-        values[piece + 1],
-        second[piece],
-        second[piece + 1],
-    )
+    low = values[piece]
+    high = values[piece + 1]
+    second_low = second[piece]
+    second_high = second[piece + 1]
     value = a * low + b * high + ((a**3 - a) * second_low + (b**3 - b) * second_high) * width**2 / 6
     first = (high - low) / width + (
         (3 * b**2 - 1) * second_high - (3 * a**2 - 1) * second_low

@@ -219,12 +219,12 @@ class PongAtariEnv(KernelEnv):
         Raises OptionError and MissingExtraError.
         """
         native, kernels = vars(make_rules(PongEnv, options)), EmulatorKernels()
-        own = {
+        replaced = {
             "state_dtype": STATE,
             "reset_rows": kernels.reset_rows,
             "step_rows": kernels.step_rows,
         }
-        return AtariRules(**{**native, **own, "kernels": kernels})
+        return AtariRules(**{**native, **replaced, "kernels": kernels})
 
     @staticmethod
     def draw(state: Any, parameters: Any) -> NDArray[Any]:  # noqa: ARG004

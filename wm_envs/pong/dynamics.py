@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from wm_envs.kernel import Row, kernel, random_integer, random_uniform, state_dtype
-from wm_envs.pong.observation import STACK
-from wm_envs.pong.observation import PongFeature as Feature
+from wm_envs.pong.columns import STACK
+from wm_envs.pong.columns import PongFeature as Feature
 from wm_envs.rules import Array, outcome_dtype
 
 Integer = int | np.int64  # inside a kernel all the same

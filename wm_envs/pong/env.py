@@ -10,7 +10,7 @@ from wm_envs.data.options import check_flag, check_integer, check_number, check_
 from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.kernel import empty_rows
 from wm_envs.pong import dynamics, render
-from wm_envs.pong.observation import observation_fields
+from wm_envs.pong.columns import observation_fields
 from wm_envs.pong.planner import plan
 from wm_envs.rules import Rules
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_envs.pong import dynamics
+from wm_envs.pong.columns import PongFeature
 from wm_envs.pong.dynamics import FIRE, LEFT, LEFT_FIRE, NOOP, RIGHT, RIGHT_FIRE
-from wm_envs.pong.observation import PongFeature
-from wm_envs.pong.planner import Planner
+from wm_envs.pong.planner import PlanningPlayer
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
@@ -251,6 +251,6 @@ PLAYERS: dict[str, Callable[[int], Callable[[Array], NDArray[np.int64]]]] = {
     "tracker": BallTracker,
     "interceptor": Interceptor,
     "explorer": Explorer,
-    "planner": Planner,
+    "planner": PlanningPlayer,
 }
 """Name -> a function from a seed, for the planner that of the recording, to a player."""

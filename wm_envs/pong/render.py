@@ -10,13 +10,11 @@ from wm_envs.pong import dynamics
 from wm_envs.rendering.canvas import Colour, Image
 
 HEIGHT, WIDTH = 210, 160
-FLOOR, WALL, PLAYER, ENEMY, BLACK = (
-    (144, 72, 17),
-    (236, 236, 236),
-    (92, 186, 92),
-    (213, 130, 74),
-    (0, 0, 0),
-)
+FLOOR = (144, 72, 17)
+WALL = (236, 236, 236)
+PLAYER = (92, 186, 92)
+ENEMY = (213, 130, 74)
+BLACK = (0, 0, 0)
 COURT_TOP, COURT_BOTTOM, WALL_HEIGHT = 34, 194, 10
 BLANK_WIDTH = 8  # of the black line that the console leaves at the top left
 

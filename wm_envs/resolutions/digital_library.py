@@ -110,12 +110,12 @@ def _with_own_ids(trajectories: list[ResolutionRecord]) -> list[ResolutionRecord
 
     Votes on paragraphs have that of the whole text.
     """
-    seen: Counter[str] = Counter()
+    num_so_far: Counter[str] = Counter()
     for i, trajectory in enumerate(trajectories):
         name = trajectory.trajectory_id
-        seen[name] += 1
-        if seen[name] > 1:
-            trajectories[i] = replace(trajectory, trajectory_id=f"{name} ({seen[name]})")
+        num_so_far[name] += 1
+        if num_so_far[name] > 1:
+            trajectories[i] = replace(trajectory, trajectory_id=f"{name} ({num_so_far[name]})")
     return trajectories
 
 

@@ -131,7 +131,7 @@ class UNResolutionEnv(KernelEnv):
         transitions = check_integer("transitions", transitions, 3, 4)
         is_consensual = check_flag("consensus", consensus)
         weights = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)
-        chosen = source_of(country=country, dynamics=dynamics, source=source)
+        seatless_source = source_of(country=country, dynamics=dynamics, source=source)
         settings: dict[str, float] = {
             "time_limit": 4,
             "transitions": transitions,
@@ -140,7 +140,7 @@ class UNResolutionEnv(KernelEnv):
         }
         if not is_consensual:
             settings["has_consensus"] = 0
-        return _rules(with_seat(chosen, country, **settings))
+        return _rules(with_seat(seatless_source, country, **settings))
 
     @staticmethod
     def draw(state: Any, parameters: Any) -> NDArray[np.uint8]:

@@ -126,11 +126,11 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
             raise InvalidActionError(
                 f"{sorted(map(str, unknown))} have no seat: the agents are {self.agents[:12]}..."
             )
-        chosen = np.array([self._checked(agent, actions) for agent in self.agents], np.int64)
+        requested = np.array([self._checked(agent, actions) for agent in self.agents], np.int64)
         state = self._states[0]
         mask = self._mask()
-        is_invalid = ~mask[chosen].astype(np.bool_)
-        taken = np.where(is_invalid, ResolutionAction.NO_ACTION, chosen)
+        is_invalid = ~mask[requested].astype(np.bool_)
+        taken = np.where(is_invalid, ResolutionAction.NO_ACTION, requested)
         preferences = self._preferences(taken)
         is_over = bool(state["stage"] == Stage.TERMINAL)
         if not is_over:
@@ -153,11 +153,9 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
     def clone_state(self) -> NDArray[Any]:
         """A copy of the state, shape (): the random stream and all sponsors are part of it."""
         clone = np.zeros((), self._clone_dtype)
-        clone["table"], clone["is_sponsor"], clone["is_over"] = (
-            self._states[0],
-            self._is_sponsor,
-            not self.agents,
-        )
+        clone["table"] = self._states[0]
+        clone["is_sponsor"] = self._is_sponsor
+        clone["is_over"] = not self.agents
         return clone
 
     def restore_state(self, state: NDArray[Any]) -> dict[str, NDArray[np.float32]]:

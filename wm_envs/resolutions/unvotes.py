@@ -158,7 +158,9 @@ def _title_and_subject(short: str, descr: str) -> tuple[str, str]:
 def _kind(descr: str, *, is_amendment: bool, is_paragraph: bool) -> Kind:
     """What is decided: by the flags, or by the last words of the President before the vote."""
     if not _SPOKEN.match(descr.strip()):
-        return "amendment" if is_amendment else "paragraph" if is_paragraph else "whole"
+        if is_amendment:
+            return "amendment"
+        return "paragraph" if is_paragraph else "whole"
     question = _question(descr)
     if re.search(r"no action|not to take action|\bmotion\b", question):
         return "motion"

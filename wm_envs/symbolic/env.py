@@ -51,7 +51,7 @@ class TimeLimit:
     default: int
     maximum: int = UNLIMITED
 
-    def chosen(self, time_limit: int | None) -> int:
+    def num_steps(self, time_limit: int | None) -> int:
         """The option's value, or the default for None; raises OptionError."""
         return (
             self.default

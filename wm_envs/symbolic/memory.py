@@ -86,7 +86,7 @@ class DelayedMatchEnv(SymbolicEnv):
             dynamics.DELAYED_MATCH,
             shown + flag("phase", "1 when the answer is due"),
             cls.NUM_SYMBOLS,
-            time_limit=TimeLimit(length, maximum=length).chosen(time_limit),
+            time_limit=TimeLimit(length, maximum=length).num_steps(time_limit),
             reward_weights=reward_weights,
             num_symbols=cls.NUM_SYMBOLS,
             length=length,
@@ -190,7 +190,7 @@ class RuleRecallEnv(SymbolicEnv):
             dynamics.RULE_RECALL,
             cls._fields(widest),
             widest.num_symbols,
-            time_limit=TimeLimit(length, maximum=length).chosen(time_limit),
+            time_limit=TimeLimit(length, maximum=length).num_steps(time_limit),
             reward_weights=reward_weights,
             length=length,
             num_symbols=size.num_symbols,
@@ -214,12 +214,12 @@ class RuleRecallEnv(SymbolicEnv):
         symbols = check_integer(
             "num_symbols", size.num_symbols if num_symbols is None else num_symbols, 2, 8
         )
-        most_cues = min(symbols, widest.num_cues)
+        max_cues = min(symbols, widest.num_cues)
         # The level's cues must not stand in the way of fewer symbols.
         cues = (
-            min(size.num_cues, most_cues)
+            min(size.num_cues, max_cues)
             if num_cues is None
-            else check_integer("num_cues", num_cues, 1, most_cues)
+            else check_integer("num_cues", num_cues, 1, max_cues)
         )
         demonstrations = (
             size.num_demonstrations if num_demonstrations is None else num_demonstrations
@@ -321,7 +321,7 @@ class TMazeEnv(SymbolicEnv):
             dynamics.T_MAZE,
             fields,
             cls.NUM_CUES,
-            time_limit=TimeLimit(steps, maximum=steps).chosen(time_limit),
+            time_limit=TimeLimit(steps, maximum=steps).num_steps(time_limit),
             reward_weights=reward_weights,
             num_symbols=cls.NUM_CUES,
             length=steps,

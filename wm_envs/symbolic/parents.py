@@ -146,13 +146,13 @@ class LanguageModelParent:
             about=self._about, last=self.fallback.num_instances - 1
         )
         try:
-            chosen: int = self.client.ask(
+            instance_number: int = self.client.ask(
                 instructions, f"Episode {episode}.", self._checked_instance
             )
         except LanguageModelError:
             self.num_fallbacks += 1
             return self.fallback.instance(episode)
-        return chosen
+        return instance_number
 
     def _ask(self, observation: NDArray[np.float32], state: State, action: int) -> Consequence:
         question = {

@@ -83,7 +83,7 @@ class PatternEchoEnv(SymbolicEnv):
             dynamics.PATTERN_ECHO,
             one_hot("symbol", num_symbols, "the symbol to name, one-hot"),
             num_symbols,
-            time_limit=TimeLimit(1).chosen(time_limit),
+            time_limit=TimeLimit(1).num_steps(time_limit),
             reward_weights=reward_weights,
             num_symbols=num_symbols,
         )
@@ -152,7 +152,7 @@ class SequenceNextEnv(SymbolicEnv):
     ) -> Rules:
         """The task with these options; raises OptionError."""
         length_of_level = at_level(level, cls.LEVELS)
-        chosen = (
+        num_steps = (
             length_of_level
             if length is None
             else check_integer("length", length, 2, cls.NUM_SYMBOLS)
@@ -160,16 +160,16 @@ class SequenceNextEnv(SymbolicEnv):
         has_repeats = check_flag("with_replacement", with_replacement)
         is_resampled = check_flag("resample", resample)
         sequence = hidden_sequence(
-            chosen, cls.NUM_SYMBOLS, check_instance(instance), has_repeats=has_repeats
+            num_steps, cls.NUM_SYMBOLS, check_instance(instance), has_repeats=has_repeats
         )
         return symbolic_rules(
             dynamics.SEQUENCE_NEXT,
             one_hot("symbol", cls.NUM_SYMBOLS, "the current element, one-hot"),
             cls.NUM_SYMBOLS,
-            time_limit=TimeLimit(3 * chosen if is_resampled else 1).chosen(time_limit),
+            time_limit=TimeLimit(3 * num_steps if is_resampled else 1).num_steps(time_limit),
             reward_weights=reward_weights,
             num_symbols=cls.NUM_SYMBOLS,
-            length=chosen,
+            length=num_steps,
             mapping=0 if is_resampled else pack(sequence),
             has_repeats=has_repeats,
             is_resampled=is_resampled,
@@ -242,7 +242,7 @@ class ConditionalEnv(SymbolicEnv):
             dynamics.CONDITIONAL,
             shapes + colours,
             2 * dynamics.NUM_BASE_ACTIONS,
-            time_limit=TimeLimit(1).chosen(time_limit),
+            time_limit=TimeLimit(1).num_steps(time_limit),
             reward_weights=reward_weights,
             num_conditions=at_level(level, cls.LEVELS),
             table=base_actions(check_instance(instance)),
@@ -316,7 +316,7 @@ class NavigationEnv(SymbolicEnv):
             dynamics.NAVIGATION,
             fields,
             cls.NUM_ACTIONS,
-            time_limit=TimeLimit(length, maximum=length).chosen(time_limit),
+            time_limit=TimeLimit(length, maximum=length).num_steps(time_limit),
             reward_weights=reward_weights,
             num_symbols=num_places,
             length=length,

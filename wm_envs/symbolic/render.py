@@ -391,10 +391,8 @@ def _draw_corridor(image: Image, time: int, length: int) -> None:
 
 
 def _paint_perm_puzzle(image: Image, state: Any, parameters: Any) -> None:
-    now, goal = (
-        arrangement(state["current"], parameters),
-        arrangement(state["target"], parameters),
-    )
+    now = arrangement(state["current"], parameters)
+    goal = arrangement(state["target"], parameters)
     spacing = 290 / len(now)
     size = 0.86 * spacing
     left = MIDDLE[0] + 26 - spacing * (len(now) - 1) / 2

@@ -69,10 +69,10 @@ def num_arrangements_within(permutations: NDArray[np.int64], num_steps: int) -> 
     reached = {start}
     frontier = [start]
     for _ in range(num_steps):
-        following = {
+        successor = {
             tuple([state[place] for place in move]) for state in frontier for move in moves
         }
-        frontier = list(following - reached)
+        frontier = list(successor - reached)
         reached.update(frontier)
     return len(reached)
 

@@ -205,19 +205,19 @@ def _from_id(
     env_id: str, num_envs: int, env_kwargs: dict[str, Any], vectorization_mode: str | None
 ) -> tuple[tuple[AutoresetMode, ...], Maker]:
     entry_point = gym.spec(env_id).vector_entry_point
-    chosen = vectorization_mode or ("vector_entry_point" if entry_point else "sync")
-    if chosen != "vector_entry_point":
+    how = vectorization_mode or ("vector_entry_point" if entry_point else "sync")
+    if how != "vector_entry_point":
         return ALL_MODES, _quiet(
             lambda mode: gym.make_vec(
-                env_id, num_envs, chosen, vector_kwargs={"autoreset_mode": mode}, **env_kwargs
+                env_id, num_envs, how, vector_kwargs={"autoreset_mode": mode}, **env_kwargs
             )
         )
     creator: Any = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     if "autoreset_mode" in inspect.signature(creator).parameters:
         return ALL_MODES, _quiet(
-            lambda mode: gym.make_vec(env_id, num_envs, chosen, autoreset_mode=mode, **env_kwargs)
+            lambda mode: gym.make_vec(env_id, num_envs, how, autoreset_mode=mode, **env_kwargs)
         )
-    make = _quiet(lambda _: gym.make_vec(env_id, num_envs, chosen, **env_kwargs))
+    make = _quiet(lambda _: gym.make_vec(env_id, num_envs, how, **env_kwargs))
     return _only_mode(make), make
 
 

@@ -42,11 +42,11 @@ def differences_from_single(
         episode = 0
         for call, expected in _replay_row(single, trial, row):
             moment = trial.trace.moments[call]
-            seen = row_outcome(trial.env, moment, row)
-            if message := outcome_difference(seen, expected, judged):
+            actual = row_outcome(trial.env, moment, row)
+            if message := outcome_difference(actual, expected, judged):
                 yield f"row {row}, call {call}, episode {episode}: {message}"
                 break
-            if outcome_difference(seen, expected, ends_at):
+            if outcome_difference(actual, expected, ends_at):
                 break
             episode += bool(moment.ended[row])
         single.close()
@@ -190,13 +190,13 @@ def autoreset(trial: Trial) -> Messages:
     for call, moment in enumerate(trial.trace.moments):
         for row in np.flatnonzero(moment.was_ended & ~moment.mask):
             if moment.rewards[row] != 0 or moment.ended[row]:
-                seen = (
+                actual = (
                     float(moment.rewards[row]),
                     bool(moment.terminated[row]),
                     bool(moment.truncated[row]),
                 )
                 yield (
-                    f"row {row}, call {call}: the call after the end gave {seen}, expected (0.0, "
+                    f"row {row}, call {call}: the call after the end gave {actual}, expected (0.0, "
                     "False, False)"
                 )
 
@@ -219,8 +219,8 @@ def _final_messages(trial: Trial, moment: Moment) -> Messages:
     for key in sorted(FINAL_KEYS):
         mask = moment.infos.get(f"_{key}", no_rows)
         if not np.array_equal(mask, moment.ended):
-            seen = np.asarray(mask).tolist()
-            yield f"infos[{'_' + key!r}] is {seen}, expected the ended rows {moment.ended.tolist()}"
+            actual = np.asarray(mask).tolist()
+            yield f"infos[{'_' + key!r}] is {actual}, expected the ended rows {moment.ended.tolist()}"
         elif moment.ended.any() and key not in moment.infos:
             yield f"infos has a mask for {key!r}, but not the entry itself"
         elif key == "final_obs":
@@ -380,13 +380,13 @@ def _with_first_row_restarted(
 
 def _partial_reset_messages(trial: Trial, before: Moment, moment: Moment, mask: Array) -> Messages:
     for row in np.flatnonzero(~mask).tolist():
-        seen, expected = row_outcome(trial.env, moment, row), row_outcome(trial.env, before, row)
-        if message := outcome_difference(seen, expected, ("observation",)):
+        actual, expected = row_outcome(trial.env, moment, row), row_outcome(trial.env, before, row)
+        if message := outcome_difference(actual, expected, ("observation",)):
             yield f"row {row} was not in the mask, but the reset gave: {message}"
-        if seen.info:
+        if actual.info:
             yield (
                 f"row {row} was not in the mask, but the reset's infos have entries for it: "
-                f"{sorted(seen.info)}"
+                f"{sorted(actual.info)}"
             )
 
 

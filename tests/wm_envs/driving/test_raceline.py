@@ -4,9 +4,9 @@ from scipy.optimize import lsq_linear
 from scipy.sparse import csc_matrix
 
 from tests.support.circuits import NAMES, circuit, needs_circuits
+from wm_envs.driving.columns import observation_fields
 from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
 from wm_envs.driving.expert import Expert, line_of
-from wm_envs.driving.observation import observation_fields
 from wm_envs.driving.raceline import (
     acceleration_limit,
     box_quadratic,

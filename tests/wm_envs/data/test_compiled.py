@@ -13,10 +13,10 @@ from pathlib import Path
 import numba
 import pytest
 
-from wm_envs import kernel
-from wm_envs.kernel import enable_cache, user_cache_folder
+from wm_envs.data import compiled as compile_cache
+from wm_envs.data.compiled import enable_cache, user_cache_folder
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is com
 @pytest.fixture
 def compiled(tmp_path, monkeypatch):
     """A maker of fresh dispatchers of one function, all with the same cache folder."""
-    monkeypatch.setattr(kernel, "_has_warned", False)
+    monkeypatch.setattr(compile_cache, "_has_warned", False)
     source = tmp_path / "doubling.py"
     source.write_text("def double(x):\n    return 2 * x\n", encoding="utf-8")
 
@@ -108,7 +108,7 @@ def test_code_of_an_older_source_is_never_taken_even_where_saving_broke_off(
     compiled, tmp_path, monkeypatch
 ):
     compiled(factor=3)(21)
-    monkeypatch.setattr(kernel._SealedFiles, "_open_for_write", full_disk)
+    monkeypatch.setattr(compile_cache._SealedFiles, "_open_for_write", full_disk)
     with pytest.warns(RuntimeWarning, match=str(tmp_path / "cache")):
         assert not call(compiled())
     monkeypatch.undo()
@@ -124,7 +124,7 @@ def full_disk(*_):
 def test_a_full_disk_costs_one_warning_that_names_the_folder_and_the_remedy(
     compiled, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(kernel._SealedFiles, "_open_for_write", full_disk)
+    monkeypatch.setattr(compile_cache._SealedFiles, "_open_for_write", full_disk)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         assert [call(compiled()) for _ in range(2)] == [False, False]
@@ -143,14 +143,14 @@ def test_a_folder_that_is_a_file_costs_one_warning(compiled, tmp_path):
 def test_a_warm_cache_that_is_read_only_is_used_without_a_word(compiled, monkeypatch):
     call(compiled())
     monkeypatch.setattr("tempfile.TemporaryFile", full_disk)
-    monkeypatch.setattr(kernel._SealedFiles, "_open_for_write", full_disk)
+    monkeypatch.setattr(compile_cache._SealedFiles, "_open_for_write", full_disk)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert call(compiled())
 
 
 def test_warnings_as_errors_do_not_let_a_cache_stop_the_program(compiled, monkeypatch, caplog):
-    monkeypatch.setattr(kernel._SealedFiles, "_open_for_write", full_disk)
+    monkeypatch.setattr(compile_cache._SealedFiles, "_open_for_write", full_disk)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert not call(compiled())
