@@ -40,9 +40,8 @@ def main(config: Config) -> dict[str, Any]:
     ]
     for contender in contenders:
         contender.prepare(config.seed)
-        contender.num_calls *= (
-            4  # an episode of the debate takes 40 steps, and one has to end in every turn
-        )
+        # An episode of the debate takes 40 steps, and one has to end in every turn.
+        contender.num_calls *= 4
     for _ in range(config.num_turns):
         for contender in contenders:
             contender.take_turn()

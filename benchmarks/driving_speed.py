@@ -44,7 +44,8 @@ def batch_turn(seed: int) -> float:
     seconds = time.process_time() - started
     assert num_ended > 0, "no episode ended"
     assert (after[:, 21] != before[:, 21]).all(), "a car stood still"
-    return (BATCH * NUM_CALLS - num_ended) / seconds  # a row that ended takes a call to be reset
+    # A row that ended takes a call to be reset.
+    return (BATCH * NUM_CALLS - num_ended) / seconds
 
 
 def single_turn(seed: int) -> float:
@@ -86,6 +87,7 @@ def integration_errors(seed: int, track: str = "random") -> dict[str, float]:
         rows, outcomes = empty_rows(64, fine.state_dtype), empty_rows(64, fine.outcome_dtype)
         observations = np.zeros((64, len(fine.observation_fields)), np.float32)
         for _ in range(1000):
+            # Both start each step in the same state, so that errors do not add up.
             rows[:] = before = env.clone_state()
             noisy = expert.actions(before)
             if noise:
@@ -96,6 +98,7 @@ def integration_errors(seed: int, track: str = "random") -> dict[str, float]:
             env.step(actions)
             after = env.clone_state()
             error = np.hypot(after["vx"] - rows["vx"], after["vy"] - rows["vy"])
+            # A row that had ended was reset by the environment alone.
             errors.append(error[~before["ended"]])
         everything = np.concatenate(errors)
         figures[f"{name}_median"] = float(np.median(everything))
@@ -105,6 +108,7 @@ def integration_errors(seed: int, track: str = "random") -> dict[str, float]:
 
 def measure(num_turns: int, seed: int, peer_python: str | None) -> dict[str, Any]:
     """All contenders in turn; medians."""
+    # Once for the compiler and the racing line, uncounted.
     batch_turn(seed)
     single_turn(seed)
     batches, singles, peers = [], [], []

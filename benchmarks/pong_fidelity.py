@@ -48,7 +48,8 @@ RALLY = {
     87: dynamics.RIGHT_FIRE,
     88: dynamics.RIGHT_FIRE,
 }
-FRAMES_OF_RALLY, FRAMES_AFTERWARDS = 65_000, 1_000  # the console ends the game in between
+# The console ends the game in between.
+FRAMES_OF_RALLY, FRAMES_AFTERWARDS = 65_000, 1_000
 
 
 class Game:

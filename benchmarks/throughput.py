@@ -158,7 +158,8 @@ def _batch_loop(env: Any, actions: list[Any], num_calls: int) -> tuple[int, int]
     num_ended = num_resets = 0
     for action in itertools.islice(itertools.cycle(actions), num_calls):
         if mode == NEXT_STEP:
-            num_resets = num_ended  # all that ended so far are reset by this call
+            # All that ended so far are reset by this call.
+            num_resets = num_ended
         _, _, terminated, truncated, _ = env.step(action)
         ended = terminated | truncated
         count = int(np.count_nonzero(ended))

@@ -47,7 +47,8 @@ class Score:
     episodes: int = 0
     successes: int = 0
     total_return: float = 0.0
-    current_return: float = 0.0  # of the episode that has not ended yet
+    # Of the episode that has not ended yet.
+    current_return: float = 0.0
 
     def end_episode(self, *, is_success: bool) -> None:
         """Count the current episode."""

@@ -45,7 +45,8 @@ class EpisodeResult:
 
     rewards: list[float] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=list)
-    is_success: bool | None = None  # None where the environment does not say
+    # None where the environment does not say.
+    is_success: bool | None = None
 
 
 def main(config: Config) -> dict[str, float]:

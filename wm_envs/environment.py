@@ -92,6 +92,7 @@ class KernelEnv(gym.Env[Any, Any]):
         )
         self._bounds = _vector_bounds(self.action_space)
         self._observations = np.zeros((1, len(self.observation_fields)), np.float32)
+        # Made once, since most domains report nothing at a reset.
         self._zero_outcome = np.zeros((), self._rules.outcome_dtype).item()
         self._window: Any = None
         self._bind()
@@ -116,6 +117,7 @@ class KernelEnv(gym.Env[Any, Any]):
             for verb in ("step", "reset", "observe")
             for what in ("row", "arguments")
         }
+        # What is bound refers to compiled code and to buffers by address, and is made anew.
         bound |= {"_observation", "_time", "_info", "_window"}
         return {name: value for name, value in self.__dict__.items() if name not in bound}
 
@@ -137,6 +139,7 @@ class KernelEnv(gym.Env[Any, Any]):
             super().reset(seed=number)
             seed_rows(self._states, [number])
         self._reset_row(*self._reset_arguments)
+        # Only now: a seed that was refused above leaves the environment as it was.
         self._needs_reset = False
         if self.render_mode == "human":
             self.render()
@@ -152,10 +155,12 @@ class KernelEnv(gym.Env[Any, Any]):
             raise ResetNeeded(
                 "the episode is over or was never started: call reset() before step()"
             )
+        # The full check takes several microseconds, and almost every action is plain.
         if not self._is_plain(action):
             action = self._rules.check_actions(action, ())
         self._actions[0] = action
         self._step_row(*self._step_arguments)
+        # One tuple of Python numbers, which is quicker than reading field by field.
         outcome = self._outcomes.item()
         reward, terminated, truncated = outcome[:3]
         self._needs_reset = terminated or truncated
@@ -172,7 +177,9 @@ class KernelEnv(gym.Env[Any, Any]):
         if self.render_mode == "rgb_array":
             return self._rules.picture(state, self.draw)
         if self.render_mode == "human":
+            # A window opens with the first frame, so that making an environment shows nothing.
             if self._window is None:
+                # pygame is loaded for windows alone.
                 from wm_envs.rendering.window import Window
 
                 self._window = Window(type(self).__name__, self.metadata["render_fps"])
@@ -233,6 +240,7 @@ class KernelEnv(gym.Env[Any, Any]):
         """
         _check_open(self._is_closed)
         self._rules.check_states(state, ())
+        # After the check, so that a foreign state changes nothing.
         self._states[0] = state
         self._rules.load_rows(self._states)
         self._needs_reset = bool(self._states["ended"][0])
@@ -307,9 +315,8 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
     """
 
     env_class: ClassVar[type[KernelEnv]]
-    is_compiled: ClassVar[bool] = (
-        True  # `wm_envs.data.specs` asks for it: steps whole batches, in any autoreset mode
-    )
+    # `wm_envs.data.specs` asks for it: steps whole batches, in any autoreset mode.
+    is_compiled: ClassVar[bool] = True
 
     def __init__(
         self,

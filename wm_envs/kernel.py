@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from wm_envs.data.compiled import IS_COMPILED, compiled, user_cache_folder
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Row = Any  # one row of a structured array: its fields are attributes inside a kernel
+# One row of a structured array: its fields are attributes inside a kernel.
+Row = Any
 
 GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -217,7 +218,8 @@ class ThreadPool:
     def __init__(self, num_threads: int) -> None:
         self._num_threads = num_threads
         self._executor: ThreadPoolExecutor | None = None
-        self._process_id = 0  # of the process that started the threads
+        # Of the process that started the threads.
+        self._process_id = 0
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_num_threads": self._num_threads, "_executor": None, "_process_id": 0}

@@ -89,6 +89,7 @@ def rollout(
     num_rows, horizon = actions.shape[:2]
     rules.check_states(np.asarray(states), (num_rows,))
     checked = rules.check_actions(actions, (num_rows, horizon))
+    # Rows of our own: the kernels step in place, and the caller's states stay.
     rows = empty_rows(num_rows, rules.state_dtype)
     rows[:] = states
     rules.load_rows(rows)
@@ -126,6 +127,7 @@ def _run(rules: Rules, rows: NDArray[Any], actions: NDArray[Any]) -> Outcome:
     outcomes = empty_rows(num_rows, rules.outcome_dtype)
     rules.observe_rows(rows, rules.parameters, observations[0])
     for step in range(horizon):
+        # Kernels are compiled for contiguous arrays.
         step_actions = np.ascontiguousarray(actions[:, step])
         rules.step_rows(
             rows, rules.parameters, step_actions, observations[step + 1], outcomes, False

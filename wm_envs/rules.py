@@ -199,6 +199,7 @@ class Rules:
         states = empty_rows(num_rows, self.state_dtype)
         states["fingerprint"] = self.fingerprint
         states["ended"] = True
+        # Any 64 bits of entropy, so that no other rows share a stream.
         start = draw_seed() if first_seed is None else first_seed
         seed_rows(states, range(start, start + num_rows))
         self.load_rows(states)
@@ -270,9 +271,11 @@ class Rules:
                 )
             if array.size and (array.min() < 0 or array.max() >= space.n):
                 raise InvalidActionError(f"expected integers in [0, {space.n}), got {actions!r}")
-            return np.asarray(array, np.int64, order="C")  # keeps the shape () of a single action
+            # Keeps the shape () of a single action.
+            return np.asarray(array, np.int64, order="C")
         if array.dtype.kind not in "fiu":
             raise InvalidActionError(f"expected numbers, got {array.dtype}: {actions!r}")
+        # NaN compares as False and is refused with the rest.
         if not np.all((array >= space.low) & (array <= space.high)):  # False for NaN
             raise InvalidActionError(f"expected numbers within {space}, got {actions!r}")
         return np.asarray(array, np.float64, order="C")

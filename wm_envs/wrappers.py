@@ -120,6 +120,7 @@ class FrameHistory(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     ) -> tuple[Any, dict[str, Any]]:
         """Start an episode with an empty history."""
         observation, info = self.env.reset(seed=seed, options=options)
+        # A full window pushes the last episode's frames out.
         self._frames.extend([self._missing] * (self._frames.maxlen or 0))
         return self._stacked(observation), info
 

@@ -24,16 +24,17 @@ from wm_envs.rules import Array, outcome_dtype
 
 NUM = NUM_TENDENCIES
 NOBODY = -1
-ANY = -1  # an option that is drawn anew in each episode
+# An option that is drawn anew in each episode.
+ANY = -1
 
 SILENT, PARTISAN, ZEALOT, CHALLENGER, JUROR, ADVOCATE = 0, 1, 2, 3, 4, 5
 STRATEGIES = ("silent", "partisan", "zealot", "challenger", "juror", "advocate")
 NUM_STRATEGIES = len(STRATEGIES)
-ADVOCATE_AGGRESSION = (
-    0.2  # share of its lead in relevance that an advocate holds against a rival claim
-)
+# Share of its lead in relevance that an advocate holds against a rival claim.
+ADVOCATE_AGGRESSION = 0.2
 
-MIN_WEIGHT = 1e-3  # lighter stakes are not placed in a tree
+# Lighter stakes are not placed in a tree.
+MIN_WEIGHT = 1e-3
 MAX_OBSERVATIONS, MAX_PERSONS = 512, 32
 REWARD_COMPONENTS = ("influence", "victory")
 INFO_FIELDS: list[tuple[str, Any]] = [

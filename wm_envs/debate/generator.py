@@ -231,7 +231,8 @@ CONTRARY = (
     "Almost {}, then let it be",
     "Never {} again after that",
 )
-REASON_SHARE = 0.5  # scenes that give their reason; the others leave it to the deed
+# Scenes that give their reason; the others leave it to the deed.
+REASON_SHARE = 0.5
 
 
 def scene(owner: int, generator: np.random.Generator, is_contrary: bool = False) -> str:

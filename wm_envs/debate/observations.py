@@ -19,7 +19,8 @@ from wm_envs.errors import ObservationError
 
 MAX_BYTES = 280
 MAX_FILE_BYTES = 64 * 2**20
-LABEL = "owner"  # the key of `metadata` that holds a label made by hand or by a generator
+# The key of `metadata` that holds a label made by hand or by a generator.
+LABEL = "owner"
 CORPUS = "autobiographies.json"
 
 
@@ -231,9 +232,8 @@ def cut(text: str, max_bytes: int = MAX_BYTES) -> str:
         return stripped
     head = encoded[:max_bytes].decode("utf-8", "ignore")
     is_between_words = stripped[len(head)].isspace()
-    words = (
-        head if is_between_words else re.sub(r"\s+\S*$", "", head)
-    )  # a single word has no space before it
+    # A single word has no space before it.
+    words = head if is_between_words else re.sub(r"\s+\S*$", "", head)
     return words.rstrip()
 
 

@@ -32,29 +32,35 @@ HALF_WIDTH = 0.8  # of the car, m
 GRAVITY = 9.81
 MAX_STEER = 0.35  # rad
 MAX_DRIVE, MAX_POWER = 15_000.0, 700_000.0  # N, W; at the rear axle
-MAX_BRAKE, BRAKE_FRONT = 25_000.0, 0.66  # N; with 60 % at the front the car spins
+# N; with 60 % at the front the car spins.
+MAX_BRAKE, BRAKE_FRONT = 25_000.0, 0.66
 DOWNFORCE_FRONT, DOWNFORCE_REAR = 0.46 * 3.2156, 0.54 * 3.2156  # N per (m/s)^2
 DRAG = 0.5 * 1.225 * 1.5  # N per (m/s)^2
 STEER_TIME, THROTTLE_TIME, BRAKE_TIME = 0.06, 0.08, 0.05  # s
 STEER_SHARE = 1.0 - math.exp(-TIME_STEP / STEER_TIME)
 THROTTLE_SHARE = 1.0 - math.exp(-TIME_STEP / THROTTLE_TIME)
 BRAKE_SHARE = 1.0 - math.exp(-TIME_STEP / BRAKE_TIME)
-MAX_TRANSFER = 0.48  # of an axle's load, so that the inner wheel keeps some
+# Of an axle's load, so that the inner wheel keeps some.
+MAX_TRANSFER = 0.48
 MIN_AXLE_LOAD = 200.0  # N
 
 PEAK_GRIP, BEST_TEMPERATURE, GRIP_FALL = 1.5, 90.0, 2e-4
 STIFFNESS = 16.0  # slope of the lateral force
-MAX_USE = 0.97  # largest share of an axle's grip that the longitudinal force takes
+# Largest share of an axle's grip that the longitudinal force takes.
+MAX_USE = 0.97
 SLIP_RATIO = 0.08  # at full use
 AIR_TEMPERATURE, HEAT_CAPACITY = 25.0, 9000.0  # C, J/K
 WEAR_RATE, FUEL_RATE = 1e-4, 1e-4  # 1/s
-SLOW, FAST = 3.0, 5.0  # m/s: kinematic below, dynamic above, blended between
+# m/s: kinematic below, dynamic above, blended between.
+SLOW, FAST = 3.0, 5.0
 RELAXATION = 0.1  # s, of the kinematic model
-MIN_FACTOR = 0.1  # of 1 - n kappa: the coordinates fold at 0
+# Of 1 - n kappa: the coordinates fold at 0.
+MIN_FACTOR = 0.1
 
 STANDSTILL_SPEED, STANDSTILL_STEPS = 0.5, 100  # m/s; 2 s
 MAX_SIDESLIP = 1.0  # rad
-BARRIER_SPEED = 3.0  # m/s across the edge: faster is a collision
+# m/s across the edge: faster is a collision.
+BARRIER_SPEED = 3.0
 MAX_DENSE_REWARD = 10.0
 
 NUM_PREVIEWS = len(PREVIEWS)
@@ -464,7 +470,8 @@ def reset(state: Row, rules: Row) -> None:
         place, side, turn, faster = 0.0, 0.5, 0.5, 0.0
     state.distance = wrap_distance(place * rules.length, rules.length)
     right, left = right_at(rules, state.distance), left_at(rules, state.distance)
-    state.offset = clip(2.0 * (side - 0.5), -right, left)  # on the road, should it be a narrow one
+    # On the road, should it be a narrow one.
+    state.offset = clip(2.0 * (side - 0.5), -right, left)
     state.heading_error = 0.1 * (turn - 0.5)
     state.vx, state.vy = rules.start_speed * (1.0 + 0.5 * faster), 0.0
     state.yaw_rate = state.ax = state.ay = 0.0

@@ -138,6 +138,7 @@ class DrivingEnv(KernelEnv):
             raise OptionError(f"observation is 'standard' or 'extended', got {observation!r}")
         row = empty_rows(1, dynamics.PARAMETERS)
         row["time_limit"] = check_integer("time_limit", time_limit, 1, 2**62)
+        # 0 stands for no limit, since a parameter row holds numbers alone.
         row["max_laps"] = 0 if laps is None else check_integer("laps", laps, 1, 10_000)
         row["is_extended"] = observation == "extended"
         row["is_normalised"] = check_flag("normalize", normalize)
@@ -215,6 +216,7 @@ class DrivingVectorEnv(KernelVectorEnv):
         """
         from wm_envs.driving.expert import Expert
 
+        # Only when asked: the racing line takes a second.
         if not hasattr(self, "_expert"):
             self._expert = Expert(self._rules.parameters)
         return self._expert.actions(self._states)

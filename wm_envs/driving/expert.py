@@ -16,15 +16,20 @@ from wm_envs.driving.track import TABLES, Track, track_of
 from wm_envs.kernel import Row, empty_rows, kernel
 from wm_envs.rules import Array
 
-GRIP_SHARE = 0.89  # of the grip that the profile is made for: the rest is for corrections
-FADED_GRIP = 0.97  # of the peak: below, with a hot tyre, the whole profile is driven slower
-STEER_PREVIEW, PEDAL_PREVIEW = 0.09, 0.10  # s: about the lags of the actuators
+# Of the grip that the profile is made for: the rest is for corrections.
+GRIP_SHARE = 0.89
+# Of the peak: below, with a hot tyre, the whole profile is driven slower.
+FADED_GRIP = 0.97
+# s: about the lags of the actuators.
+STEER_PREVIEW, PEDAL_PREVIEW = 0.09, 0.10
 LINE_FREQUENCY, DAMPING = 2.2, 1.0  # rad/s; of the return to the line
 COUNTER_STEER = 0.9
 SPEED_GAIN = 4.0  # 1/s
-SLOPE_LENGTH = 4.0  # m over which the slope of the profile is taken
+# m over which the slope of the profile is taken.
+SLOPE_LENGTH = 4.0
 MAX_LINE_ERROR, MAX_COURSE_ERROR = 3.0, 0.3  # m, rad
-USED_GRIP = 0.95  # of what an axle has left for longitudinal force
+# Of what an axle has left for longitudinal force.
+USED_GRIP = 0.95
 
 LINE = np.dtype(
     [

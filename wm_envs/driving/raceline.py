@@ -25,9 +25,12 @@ Floats = NDArray[np.float64]
 
 GRID = 4.0  # m along the centre line
 STEP_SHARES = (1.0, 0.6, 0.3, 0.1)
-NUM_PASSES = 12  # each linearises about the line of the one before
-MARGIN = 1.0  # m between the middle of the car and the edge, half a car and 0.2 m
-MAX_FOLD = 0.75  # of offset times curvature: at 1 the coordinates fold
+# Each linearises about the line of the one before.
+NUM_PASSES = 12
+# M between the middle of the car and the edge, half a car and 0.2 m.
+MARGIN = 1.0
+# Of offset times curvature: at 1 the coordinates fold.
+MAX_FOLD = 0.75
 MAX_SPEED = 150.0  # m/s
 MAX_INTERIOR_STEPS = 40
 
@@ -261,9 +264,8 @@ def cornering_speed(curvature: Floats, grip: float) -> Floats:
         (dynamics.TO_REAR / dynamics.WHEELBASE, dynamics.DOWNFORCE_FRONT),
         (dynamics.TO_FRONT / dynamics.WHEELBASE, dynamics.DOWNFORCE_REAR),
     ):
-        needed = (
-            dynamics.MASS * curvature * share - grip * downforce
-        )  # N per (m/s)^2, beyond what downforce gives
+        # N per (m/s)^2, beyond what downforce gives.
+        needed = dynamics.MASS * curvature * share - grip * downforce
         held = grip * dynamics.MASS * dynamics.GRAVITY * share
         squared = np.minimum(
             squared, np.where(needed > 0, held / np.maximum(needed, 1e-12), np.inf)

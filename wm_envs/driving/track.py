@@ -25,7 +25,8 @@ Floats = NDArray[np.float64]
 
 TABLES = ("x", "y", "heading", "curvature", "right", "left")  # of a circuit, in a parameter row
 SPACING = 1.0  # of the tables, m
-MAX_POINTS = 8192  # of the tables: a longer circuit gets a wider spacing
+# Of the tables: a longer circuit gets a wider spacing.
+MAX_POINTS = 8192
 COLUMNS = ("x_m", "y_m", "w_tr_right_m", "w_tr_left_m")
 BUILT_IN = ("oval", "figure_eight", "random")
 MAX_BYTES, MIN_ROWS, MAX_ROWS = 2_000_000, 8, 10_000
@@ -37,8 +38,10 @@ MAX_CURVATURE = 0.5  # 1/m
 # of the bend, since the normals cross there. Measured circuits have up to 0.22 m, at single hairpin
 # points.
 MAX_BACKWARDS = 0.5
-TOUCHING_DISTANCE = 2.0  # m between two parts of the line that run alongside
-CROSSING_ANGLE = math.radians(30.0)  # parts that meet at a wider angle are a bridge
+# M between two parts of the line that run alongside.
+TOUCHING_DISTANCE = 2.0
+# Parts that meet at a wider angle are a bridge.
+CROSSING_ANGLE = math.radians(30.0)
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,8 @@ def oval() -> Track:
     About 1,220 m.
     """
     radius, transition, straight = 80.0, 60.0, 300.0
-    arc = math.pi * radius - transition  # a transition turns half of what an arc of its length does
+    # A transition turns half of what an arc of its length does.
+    arc = math.pi * radius - transition
     corners = np.cumsum([0.0, straight, transition, arc, transition])
     step = 0.01
     distance = np.arange(0.0, corners[-1], step)
@@ -151,7 +155,8 @@ def oval() -> Track:
     heading *= math.pi / heading[-1]
     path: Floats = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0) * step
     half = path[:: round(4.0 / step)]
-    whole = np.vstack([half, path[-1] - half])  # the other half is the first one turned around
+    # The other half is the first one turned around.
+    whole = np.vstack([half, path[-1] - half])
     return from_points("oval", whole, np.full(len(whole), 6.0), np.full(len(whole), 6.0))
 
 
@@ -345,6 +350,7 @@ def _read_rows(path: Path) -> tuple[list[int], Floats]:
 
 def _read_row(path: Path, number: int, line: str) -> list[float]:
     cells = line.split(",")
+    # Exactly four: with another number the columns would be others than we take them for.
     if len(cells) != 4:
         raise TrackError(
             f"{path}, line {number}: expected the four columns {','.join(COLUMNS)}, got "

@@ -23,7 +23,8 @@ from wm_envs.pong.env import PongEnv
 from wm_envs.pong.workers import Emulators
 from wm_envs.rules import Array, Rules
 
-SAVED_CAPACITY = 8192  # bytes; ale-py 0.12 writes 7,717 for this game
+# Bytes; ale-py 0.12 writes 7,717 for this game.
+SAVED_CAPACITY = 8192
 
 STATE = state_dtype(
     [
@@ -51,11 +52,13 @@ class EmulatorKernels:
                 raise StateError(
                     f"a console takes {len(saved)} bytes, a row has room for {SAVED_CAPACITY}"
                 )
+            # The rest of the row's room keeps what it held, which `saved_size` leaves out.
             states["saved"][row, : len(saved)] = np.frombuffer(saved, np.uint8)
             states["saved_size"][row] = len(saved)
 
     def load_rows(self, states: Array) -> None:
         """Give each row a console and bring it into the state that the row saved."""
+        # Emulators belong to an environment, not to a state: row i plays on emulator i.
         states["slot"] = np.arange(len(states))
         rows = np.flatnonzero(states["saved_size"]).tolist()
         sizes = states["saved_size"][rows].tolist()
@@ -131,6 +134,7 @@ class AtariRules(Rules):
 
         A console that was just restored has none, and then the state is drawn.
         """
+        # Only the emulator that the picture is of is asked, wherever it works.
         (screen,) = self.kernels.emulators.call("screen", [int(state["slot"])])
         return super().picture(state, draw) if screen is None else screen
 

@@ -34,7 +34,8 @@ PLAYER_TOP, ENEMY_TOP, BALL_LEFT, BALL_TOP = 13, 15, 49, 14
 PLAYER_X, ENEMY_X, PADDLE_WIDTH, PADDLE_HEIGHT, BALL_WIDTH, BALL_HEIGHT = 140, 16, 4, 16, 2, 4
 
 FIRST_BALL_X, LAST_BALL_X = 52, 206  # elsewhere no ball is in play
-PLAYER_GOAL, ENEMY_GOAL = 205, 52  # a ball that has come so far is a point
+# A ball that has come so far is a point.
+PLAYER_GOAL, ENEMY_GOAL = 205, 52
 PLAYER_REACH, ENEMY_REACH = (188, 192), (64, 68)  # where a ball can meet a paddle
 TOP_WALL, BOTTOM_WALL = 45, 206
 MAX_SPEED = 4
@@ -234,7 +235,8 @@ def stay_off(state: Row) -> Integer:
 @kernel
 def advance(state: Row, action: Integer) -> Integer:
     """One frame of the game; the points that it brought."""
-    player_y = state.player_y  # the ball meets the paddle where it was
+    # The ball meets the paddle where it was.
+    player_y = state.player_y
     move_player(state, action)
     state.frame = (state.frame + 1) % NUM_COUNTS
     points = stay_off(state) if state.is_off or state.frame == 1 else move_ball(state, player_y)

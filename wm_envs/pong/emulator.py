@@ -29,6 +29,7 @@ class Emulator:
         ale_py = import_ale()
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
         self._ale = ale_py.ALEInterface()
+        # The noise is drawn from the state row, so that a clone carries its future.
         self._ale.setFloat("repeat_action_probability", 0.0)
         self._ale.loadROM(ale_py.roms.get_rom_path("pong"))
         self._actions = self._ale.getMinimalActionSet()
@@ -36,6 +37,7 @@ class Emulator:
         # Of the current state: a restored console draws with its next frame.
         self._has_screen = False
         self._ale.reset_game()
+        # Every game starts from here; a reset of the emulator would take longer.
         self._switched_on = self.save()
 
     def start(self, num_noops: int) -> None:

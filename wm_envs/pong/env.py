@@ -15,9 +15,12 @@ from wm_envs.pong.planner import plan
 from wm_envs.rules import Rules
 
 DEFAULT_REWARD_WEIGHTS = {"point": 1.0}
-TIME_LIMIT_IN_FRAMES = 108_000  # half an hour, as the Arcade Learning Environment has it
-MAX_FRAME_SKIP = 60  # so that no ball is scored and served again within a step
-MAX_NOOPS = 120  # so that no point is scored before the agent acts
+# Half an hour, as the Arcade Learning Environment has it.
+TIME_LIMIT_IN_FRAMES = 108_000
+# So that no ball is scored and served again within a step.
+MAX_FRAME_SKIP = 60
+# So that no point is scored before the agent acts.
+MAX_NOOPS = 120
 
 
 class PongEnv(KernelEnv):
@@ -117,6 +120,7 @@ class PongEnv(KernelEnv):
         probability = check_number("repeat_action_probability", repeat_action_probability, 0.0, 1.0)
         row["repeat_action_probability"] = probability
         row["point_weight"] = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)["point"]
+        # In steps, whatever the frame skip: half an hour of play.
         limit = TIME_LIMIT_IN_FRAMES // frame_skip if time_limit is None else time_limit
         row["time_limit"] = check_integer("time_limit", limit, 1)
         return Rules(

@@ -24,8 +24,10 @@ from wm_envs.rules import Array, Rules
 # Until the next release.
 __getattr__ = renamed(__name__, {"Planner": "wm_envs.pong.planner.PlanningPlayer"})
 
-HORIZON = 64  # steps: enough for a slow ball to cross the court and come back
-DISCOUNT = 0.98  # a step, so that a point lost later is better
+# Steps: enough for a slow ball to cross the court and come back.
+HORIZON = 64
+# A step, so that a point lost later is better.
+DISCOUNT = 0.98
 MAX_STRIDES = 5
 
 
@@ -57,6 +59,7 @@ def plan(rules: Rules, states: Array, *, seed: int = 0) -> NDArray[np.int64]:
     rows = empty_rows(len(returns), rules.state_dtype)
     rows[:] = np.repeat(np.asarray(states), len(OPTIONS))
     first = check_seed(seed)
+    # Fresh noise: with the rows' own the planner would know the future.
     seed_rows(rows, range(first, first + len(rows)))
     observations = np.zeros((len(rows), len(rules.observation_fields)), np.float32)
     outcomes = empty_rows(len(rows), rules.outcome_dtype)
@@ -64,6 +67,7 @@ def plan(rules: Rules, states: Array, *, seed: int = 0) -> NDArray[np.int64]:
         actions = np.tile(OPTIONS[:, step], len(states))
         rules.step_rows(rows, rules.parameters, actions, observations, outcomes, False)
         returns += DISCOUNT**step * outcomes["point"]
+    # The first maximum, hence the shortest way among equals.
     best = returns.reshape(len(states), -1).argmax(1)
     return OPTIONS[best, 0]
 
@@ -92,6 +96,7 @@ class PlanningPlayer:
                 "wm/Pong-v0", len(observations), autoreset_mode=mode, **self._options
             )
             self._expected, _ = self._simulator.reset(seed=self._seed)
+        # Another seed or option would plan for a game that nobody plays.
         if not np.array_equal(self._expected, observations):
             raise StateError(
                 "the planner observes another game than its simulator copy: give it the seed and "

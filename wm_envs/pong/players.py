@@ -24,14 +24,17 @@ Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
 WITH_FIRE = np.array([FIRE, FIRE, RIGHT_FIRE, LEFT_FIRE, RIGHT_FIRE, LEFT_FIRE])
-STRIDE = 22.0  # px that one step of an action moves the place where the paddle comes to rest
+# px that one step of an action moves the place where the paddle comes to rest.
+STRIDE = 22.0
 # Steps after an action, and how far the paddle has come by then.
 SHARE_OF_STRIDE = ([0.0, 1.0, 2.0, 3.0], [0.0, 0.45, 0.9, 1.0])
-MIDDLE = 104.0  # px: a paddle there stands in the middle of the court
+# px: a paddle there stands in the middle of the court.
+MIDDLE = 104.0
 TOP = float(dynamics.TOP_WALL - dynamics.BALL_TOP)
 BOTTOM = float(dynamics.BOTTOM_WALL - dynamics.BALL_TOP)
 MEETING_X = float(dynamics.PLAYER_REACH[0] - dynamics.BALL_LEFT)
-NEAR_X = 110.0  # px: a ball beyond is close enough to the agent to press FIRE
+# px: a ball beyond is close enough to the agent to press FIRE.
+NEAR_X = 110.0
 # px: of the ball's top edge below the paddle's.
 HIGHEST_PART, CENTRE_PART, LOWEST_PART = -2.0, 6.0, 14.0
 

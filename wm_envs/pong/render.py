@@ -16,7 +16,8 @@ PLAYER = (92, 186, 92)
 ENEMY = (213, 130, 74)
 BLACK = (0, 0, 0)
 COURT_TOP, COURT_BOTTOM, WALL_HEIGHT = 34, 194, 10
-BLANK_WIDTH = 8  # of the black line that the console leaves at the top left
+# Of the black line that the console leaves at the top left.
+BLANK_WIDTH = 8
 
 CELL, GLYPH_WIDTH, SCORE_TOP, ENEMY_SCORE_LEFT, PLAYER_SCORE_LEFT = 4, 3, 1, 20, 100
 FONT = """

@@ -32,7 +32,8 @@ from wm_envs.errors import WorkerError
 from wm_envs.pong.emulator import MEMORY_SIZE, EmulatorPool, import_ale
 
 MAX_FRAMES = 60  # of one action
-PATIENCE = 5.0  # seconds that a worker has to end by itself
+# Seconds that a worker has to end by itself.
+PATIENCE = 5.0
 # seconds of looking out before sleeping: a core that sleeps takes a tenth of a millisecond to wake
 WATCHFUL = 5e-4
 INTERRUPTED = (
@@ -139,7 +140,8 @@ class Worker:
 
 def _stop(connection: Connection, process: "subprocess.Popen[bytes]", owner: int) -> None:
     if os.getpid() != owner:
-        return  # a fork of the program: the worker is not its own
+        # A fork of the program: the worker is not its own.
+        return
     with socket.socket(fileno=os.dup(connection.fileno())) as ours, contextlib.suppress(OSError):
         # So that the worker sees the end of its input, also while a fork holds this socket.
         ours.shutdown(socket.SHUT_RDWR)

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from wm_envs.errors import MissingExtraError
 
-LEAST_HEIGHT = 500  # pixels that a window comes near to
+# Pixels that a window comes near to.
+LEAST_HEIGHT = 500
 
 
 # pygame has one display in a program, which all windows share: it shows the one that drew last.

@@ -59,7 +59,8 @@ _VOTE_OF_ACTION = {action: vote for vote, action in _ACTION_OF_VOTE.items()}
 # The actions that cast a vote, in the order of TALLIES.
 BALLOT_ACTIONS = (ResolutionAction.YES, ResolutionAction.NO, ResolutionAction.ABSTAIN)
 TALLIES = ("yes", "no", "abstain")
-MAX_COUNTRIES = 210.0  # no list of countries, past members included, is longer
+# No list of countries, past members included, is longer.
+MAX_COUNTRIES = 210.0
 
 OBSERVATION = ObservationSpec(
     [

@@ -54,7 +54,8 @@ SHARED = ("date", "session", "resolution", *TOTALS)
 class _Resolution:
     shared: dict[str, str]
     votes: dict[str, str] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)  # of the members, as the rows have them
+    # Of the members, as the rows have them.
+    names: dict[str, str] = field(default_factory=dict)
     num_unknown: int = 0
 
 
@@ -205,7 +206,8 @@ MAX_RECORDS = 100_000
 MAX_ELEMENTS = 5_000_000
 _BRACKETS = re.compile(r"\[.*?\]|\((?:A/|on behalf).*?\)")
 _DRAFT = re.compile(r"A/(?:C\.(\d)/)?(\d{1,3})/L\.\S+")
-MAX_SUBFIELD = 20_000  # characters: patterns look for closing brackets from each opening one
+# Characters: patterns look for closing brackets from each opening one.
+MAX_SUBFIELD = 20_000
 
 Subfields = dict[str, list[str]]
 

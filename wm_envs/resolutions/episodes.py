@@ -107,7 +107,8 @@ def _observation(
     row[ResolutionColumn.TOPIC] = topic_of(record.issues, record.committee)
     joined = {*record.additional_sponsors} - {*record.sponsors}
     if transitions == 3:
-        joined.discard(country)  # joining is an action that this layout does not have
+        # Joining is an action that this layout does not have.
+        joined.discard(country)
     sponsors = {*record.sponsors, *(joined if time else ())}
     row[ResolutionColumn.NUM_SPONSORS] = len(sponsors)
     row[ResolutionColumn.IS_SPONSOR] = country in sponsors

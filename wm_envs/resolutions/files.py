@@ -21,9 +21,8 @@ from typing import Any
 from wm_envs.errors import TrajectoryError
 
 MAX_BYTES = 512 * 2**20
-MAX_DOCUMENT_BYTES = (
-    64 * 2**20
-)  # of one JSON value: what it becomes takes up to twenty times as much
+# Of one JSON value: what it becomes takes up to twenty times as much.
+MAX_DOCUMENT_BYTES = 64 * 2**20
 MAX_LINE_BYTES = 8 * 2**20
 MAX_DEPTH = 32
 MAX_ITEMS = 100_000

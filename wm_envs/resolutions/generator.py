@@ -58,7 +58,8 @@ CONSENSUS_RATES = (0.10, 0.48, 0.68, 0.76, 0.83, 0.86, 0.91)
 _SPONSOR_SHARES = (0.0, 0.10, 0.25, 0.50, 0.75, 0.90, 1.0)
 _INITIAL_SPONSORS = (1, 1, 2, 4, 25, 41, 60)
 _FINAL_SPONSORS = (1, 1, 7, 48, 72, 88, 120)
-COMMITTEE_RATE = 0.8  # of texts voted on in the plenary, those that had a vote in a committee
+# Of texts voted on in the plenary, those that had a vote in a committee.
+COMMITTEE_RATE = 0.8
 TOPIC_NOISE = 0.15
 COMMITTEE_DRIFT = 0.15
 

@@ -188,7 +188,8 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
     def _checked(self, agent: str, actions: Mapping[str, int]) -> int:
         action = actions.get(agent)
         if isinstance(action, np.ndarray) and action.shape == ():
-            action = action[()]  # what the predict() of Stable-Baselines3 gives
+            # What the predict() of Stable-Baselines3 gives.
+            action = action[()]
         if (
             isinstance(action, bool)
             or not isinstance(action, int | np.integer)

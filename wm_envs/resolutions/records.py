@@ -28,7 +28,8 @@ __getattr__ = renamed(__name__, {"Trajectory": "wm_envs.resolutions.records.Reso
 
 Kind = Literal["whole", "paragraph", "amendment", "motion"]
 KINDS: tuple[Kind, ...] = ("whole", "paragraph", "amendment", "motion")
-Losses = Counter[str]  # what was missing or left out -> how often
+# What was missing or left out -> how often.
+Losses = Counter[str]
 
 MAX_MEMBERS = 193
 MAX_TIMESTEPS = 10_000
@@ -183,6 +184,7 @@ def read_trajectories(path: Path | str, losses: Losses | None = None) -> list[Re
     path = user_path(path)
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if re.search(r"\.jsonl?(\.gz)?$", file.name))
+        # Which the builder of trajectories writes beside them.
         files = [file for file in files if file.name != "summary.json"]
         if not files:
             raise TrajectoryError(f"{path}: no .json or .jsonl trajectory file in this folder")
@@ -194,6 +196,7 @@ def read_trajectories(path: Path | str, losses: Losses | None = None) -> list[Re
     ]
     if not trajectories:
         raise TrajectoryError(f"{path}: there are no trajectories in this file: give one with some")
+    # Texts adopted without a vote have no countries at all.
     names.finish(may_be_empty=True, may_be_partial=True)  # their votes stay in the tally
     return _unique(trajectories, path, losses)
 
@@ -205,6 +208,7 @@ def _unique(
     by_id: dict[str, ResolutionRecord] = {}
     for trajectory in trajectories:
         name = trajectory.trajectory_id
+        # The first of its id; what follows is the same again or a contradiction.
         if by_id.setdefault(name, trajectory) is trajectory:
             continue
         if by_id[name] != trajectory:
@@ -219,6 +223,7 @@ def _unique(
 
 def _documents(path: Path) -> Iterator[tuple[str, Any]]:
     content = read_bytes(path)
+    # Not the suffix, which is .gz where a file is packed.
     if ".jsonl" not in path.name:
         value = parse_json(content, str(path))
         yield from (
@@ -291,6 +296,7 @@ def _with_timesteps(
         if stage not in STAGES:
             raise step.error("stage", f"expected one of {STAGES}, got {stage!r:.60}")
         time = step.integer("t", 0, MAX_TIMESTEPS)
+        # Stages without a time are allowed: many records have none.
         if time is not None and time <= previous:
             raise step.error("t", f"expected more than {previous}, got {time}")
         previous = previous if time is None else time
@@ -343,6 +349,7 @@ def _codes(fields: Fields, name: str, losses: Losses) -> tuple[str, ...]:
     texts = fields.texts(name)
     if len(texts) > 2 * MAX_MEMBERS:
         raise fields.error(name, f"{len(texts)} countries are more than there can be")
+    # Names and codes of any spelling; the set of countries is closed.
     codes = [code_of(text) for text in texts]
     known = [code for code in codes if code is not None]
     losses["unknown countries"] += codes.count(None)
@@ -471,6 +478,7 @@ def _vote_step(stage: str, ballot: Ballot, dated: str | None) -> dict[str, Any]:
         for n, t in zip(VOTE_LISTS, ballot.tally, strict=True)
         if t != len(votes[n])
     }
+    # A tally without names is complete by itself; votes without a name are missing from lists.
     if unnamed and any(map(len, votes.values())):
         votes["unnamed"] = unnamed
     return {

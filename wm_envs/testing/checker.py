@@ -76,7 +76,8 @@ AnyVectorEnv = VectorEnv[Any, Any, Any]
 MakeSingle = Callable[[], gym.Env[Any, Any]]
 
 ALL_MODES = tuple(AutoresetMode)
-MAX_MESSAGES = 3  # of a check in a mode: the first ones tell the story
+# Of a check in a mode: the first ones tell the story.
+MAX_MESSAGES = 3
 
 
 @dataclass(frozen=True)
@@ -236,6 +237,7 @@ def _from_function(
 
 
 def _only_mode(make: Maker) -> tuple[AutoresetMode, ...]:
+    # The argument is ignored: what cannot be asked for is looked up in the metadata.
     env = make(AutoresetMode.NEXT_STEP)
     mode = _mode_of(env)
     env.close()
@@ -275,6 +277,7 @@ def _run(subject: Subject, num_steps: int, seed: int, skip: Collection[str]) -> 
         )
         failure = _trace_failure(trial)
         findings += [Finding("calls", mode.value, failure)] if failure else []
+        # Without a main trace the other checks would only repeat its failure.
         for name in ("spaces", "close") if failure else CHECKS:
             if name not in not_run:
                 ran.add(name)
@@ -298,6 +301,7 @@ def _made(
     for mode in subject.modes:
         try:
             env = subject.make(mode)
+        # How environments say that they do not know an autoreset mode.
         except (ValueError, NotImplementedError) as error:
             if subject.has_chosen_modes or (mode == subject.modes[-1] and num_made == 0):
                 raise
@@ -323,6 +327,7 @@ def _messages(trial: Trial, name: str) -> list[str]:
         messages.extend(CHECKS[name](trial))
     except Exception as error:
         messages.append(f"raised {type(error).__name__}: {error}")
+    # A broken promise is broken in every row and call.
     if len(messages) > MAX_MESSAGES:
         messages[MAX_MESSAGES:] = [f"and {len(messages) - MAX_MESSAGES} more"]
     return messages

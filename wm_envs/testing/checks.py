@@ -92,6 +92,7 @@ def spaces(trial: Trial) -> Messages:
             f"metadata['autoreset_mode'] is {env.metadata.get('autoreset_mode')!r}, expected "
             f"{trial.mode}"
         )
+    # Without one there is nothing to compare the single spaces with.
     single = trial.make_single() if trial.make_single else None
     for name in ("observation_space", "action_space"):
         batched, one = getattr(env, name), getattr(env, f"single_{name}")
@@ -147,6 +148,7 @@ def info_masks(trial: Trial) -> Messages:
 
 def _mask_messages(infos: dict[str, Any], num_envs: int) -> Messages:
     for key, value in infos.items():
+        # Masks are judged with the entries that they belong to.
         if key.startswith("_"):
             if key[1:] not in infos:
                 yield f"infos has the mask {key!r} without {key[1:]!r}"
@@ -188,6 +190,7 @@ def autoreset(trial: Trial) -> Messages:
     if trial.mode != AutoresetMode.NEXT_STEP:
         return
     for call, moment in enumerate(trial.trace.moments):
+        # A reset by mask is no autoreset.
         for row in np.flatnonzero(moment.was_ended & ~moment.mask):
             if moment.rewards[row] != 0 or moment.ended[row]:
                 actual = (
@@ -261,6 +264,7 @@ def reset_discards_ends(trial: Trial) -> Messages:
 
     The next call is a plain step.
     """
+    # Another seed, so that nothing of this part can look like the main trace by chance.
     trial.env.reset(seed=trial.seed + OTHER_SEED)
     recorder = trial.recorder()
     for actions in trial.actions:
@@ -277,10 +281,13 @@ def episodes_vary(trial: Trial) -> Messages:
     Rows differ from each other and later episodes from the first.
     """
     starts = [_starts(trial, row) for row in range(trial.num_envs)]
+    # Some environments start alike whatever the seed; of those nothing can be asked.
     seeded = [_first_observation(trial, trial.seed + OTHER_SEED * (i + 1)) for i in range(8)]
     if all(difference(one, seeded[0]) is None for one in seeded):
-        return  # the start does not depend on the seed
+        # The start does not depend on the seed.
+        return
     for row, episodes in enumerate(starts):
+        # Six starts drawn from a few may agree by chance.
         if len(episodes) > 6 and all(difference(one, episodes[0]) is None for one in episodes):
             yield (
                 f"row {row}: all {len(episodes)} episodes start alike, although seeds change the "
@@ -335,6 +342,7 @@ def ended_actions(trial: Trial) -> Messages:
     if trial.mode != AutoresetMode.NEXT_STEP:
         return
     recorder = trial.recorder().reset(trial.seed)
+    # Other actions than in the main trace, for the rows whose action must not count.
     others = trial.draw_actions(trial.seed + OTHER_SEED)
     for moment, actions, other in zip(trial.trace.moments[1:], trial.actions, others, strict=True):
         recorder.step(_replace_rows(trial.env, actions, other, moment.was_ended))
@@ -372,6 +380,7 @@ def _with_first_row_restarted(
     """
     last = _call_in_mid_episode(trial)
     num_steps = sum(not moment.is_reset for moment in trial.trace.moments[: last + 1])
+    # Up to there the same as the main trace, so that what follows can be compared with it.
     recorder = trial.recorder().reset(trial.seed).steps(trial.actions[:num_steps])
     call = len(recorder.moments)
     recorder.reset(seed, np.arange(trial.num_envs) == 0)
@@ -410,6 +419,7 @@ def close(trial: Trial) -> Messages:
     """Closing twice is harmless."""
     trial.env.close()
     trial.env.close()
+    # The `yield` makes this a generator, as all checks are.
     return
     yield
 

@@ -82,10 +82,12 @@ class Recorder:
 
     def step(self, actions: Any, resets_ended: bool = True) -> "Recorder":
         """Step; with autoreset disabled, reset the rows that have ended in a call of its own."""
+        # A copy, since an environment may change what it is given.
         answer = self.env.step(copy.deepcopy(actions))
         no_rows = np.zeros(self.env.num_envs, np.bool_)
         self._keep(Moment(actions, no_rows, self._ended, *answer))
         self._ended = self.moments[-1].ended
+        # Rows that ended have begun anew already.
         if self.mode == AutoresetMode.SAME_STEP:
             self._ended = no_rows
         if self.mode == AutoresetMode.DISABLED and resets_ended and self._ended.any():
@@ -104,6 +106,7 @@ class Recorder:
         return bool(self._ended.any())
 
     def _keep(self, moment: Moment) -> None:
+        # As they came and as copies: a later call may overwrite what an earlier one gave.
         self.originals.append(moment)
         self.moments.append(copy.deepcopy(moment))
 
@@ -175,6 +178,7 @@ def difference(one: Any, other: Any, where: str = "") -> str | None:
     left, right = np.asarray(one), np.asarray(other)
     if left.dtype == right.dtype == object and left.shape == right.shape != ():
         return difference(list(left), list(right), where)
+    # `equal_nan` is refused for integers and texts.
     has_nan = left.dtype.kind in "fc" and right.dtype.kind in "fc"
     if left.shape == right.shape and np.array_equal(left, right, equal_nan=has_nan):
         return None
@@ -232,6 +236,7 @@ class Trial:
 
     def draw_actions(self, seed: int) -> list[Any]:
         """Batches of random actions."""
+        # A copy, so that the environment's own random stream is left alone.
         space = copy.deepcopy(self.env.action_space)
         space.seed(seed)
         return [space.sample() for _ in range(self.num_steps)]
