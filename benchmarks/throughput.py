@@ -69,14 +69,18 @@ class Contender:
         )
         self.env.action_space.seed(seed)
         self.env.reset(seed=seed)
+        # Drawn before, so that drawing is not measured.
         self.actions = [
             self.env.action_space.sample() for _ in range(1024 if self.num_envs is None else 32)
         ]
         self.num_calls = 64
+        # Until a turn is long enough for the clock.
         while (turn := self._run()).cpu_seconds < 0.02:
             self.num_calls *= 2
+        # About a tenth of a second for a turn, whatever the environment's speed.
         self.num_calls = int(self.num_calls * 0.1 / turn.cpu_seconds) + 1
         self.num_changes = self._count_changes()
+        # An environment that stands still would be the fastest of all.
         assert self.num_changes > 0, f"{self} stood still"
 
     def take_turn(self) -> None:
@@ -134,6 +138,7 @@ class Contender:
             ended = np.logical_or(terminated, truncated)
             if self.num_envs is None and ended:
                 self.env.reset()
+            # The other modes reset by themselves.
             elif self.mode == DISABLED and ended.any():
                 self.env.reset(options={"reset_mask": ended})
         return changes
@@ -189,6 +194,7 @@ def measure(num_turns: int, seed: int) -> list[Contender]:
     for contender in everyone:
         contender.prepare(seed)
     for _ in range(num_turns):
+        # In turns, so that a change of the machine's speed meets all of them.
         for contender in everyone:
             contender.take_turn()
     return everyone

@@ -61,6 +61,7 @@ def main(config: Config) -> dict[str, Any]:
     losses = Losses()
     read = read_all(config, losses)
     merged, num_merged = merge_drafts([trajectory for part in read.values() for trajectory in part])
+    # Before anything is written, since a file with two records of one id cannot be read.
     check_unique(merged)
     num_written = write_trajectories(
         shown(merged, "write"), config.output_dir / "trajectories.jsonl"
@@ -73,6 +74,7 @@ def main(config: Config) -> dict[str, Any]:
         "losses": dict(sorted(losses.items())),
         "seconds": time.perf_counter() - started,
     }
+    # No record may get lost or appear twice on the way.
     assert num_written == sum(map(len, read.values())) - num_merged
     (config.output_dir / "summary.json").write_text(
         json.dumps(summary, indent=2) + "\n", encoding="utf-8"
@@ -115,6 +117,7 @@ def merge_drafts(trajectories: Sequence[ResolutionRecord]) -> tuple[list[Resolut
     joined: set[str] = set()
     merged = []
     for trajectory in trajectories:
+        # Symbols tie both together: votes name the resolution, drafts become it.
         draft = drafts.get(trajectory.symbol)
         if (
             draft

@@ -89,6 +89,7 @@ def main(config: Config) -> dict[str, float]:
         env.reset(seed=config.seed)
         print(f"{config.env_id}: actions 0 to {num_actions - 1}, q quits")
         show(env)
+        # A window has the keyboard's focus, a terminal gives lines.
         for entry in key_presses() if config.render_mode == "human" else lines():
             if entry == QUIT:
                 break
@@ -152,6 +153,7 @@ def held_key_actions(env: gym.Env[Any, Any]) -> Iterator[Any]:
 
     The last comes before q is pressed or the window is closed.
     """
+    # Only windows need it.
     import pygame
 
     arrows = {
@@ -192,6 +194,7 @@ def play(env: gym.Env[Any, Any], entry: str, num_actions: int, score: Score) -> 
 
 def action_of(entry: str, num_actions: int) -> int | None:
     """The action that a line or a key stands for; None if there is no such action."""
+    # isascii too: isdigit is true of digits that int() refuses, such as superscripts.
     is_number = len(entry) < 10 and entry.isascii() and entry.isdigit()
     is_key = len(entry) == 1 and entry.lower() in KEYS
     if not (is_number or is_key):

@@ -59,6 +59,7 @@ def main(config: Config) -> dict[str, float]:
     make_folder(config.output_dir)
     env = make_env(config.env_id)
     env.reset(seed=config.seed)
+    # The space has a random stream of its own, which the reset leaves alone.
     env.action_space.seed(config.seed)
     episodes = [run_episode(env, is_drawn=index == 0) for index in range(config.episodes)]
     env.close()
@@ -78,6 +79,7 @@ def make_folder(folder: Path) -> None:
     """Make the output folder before anything else is done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Whether files can be written there shows now and not after the last episode.
         (folder / "summary.json").touch()
     except OSError as error:
         raise SystemExit(

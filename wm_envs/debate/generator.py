@@ -343,7 +343,8 @@ def _new_text(
             used_texts.add(text)
             return text
     raise OptionError(
-        f"nothing new to say of {TENDENCIES[owner]} after {len(used_texts)} observations: ask for fewer"
+        f"nothing new to say of {TENDENCIES[owner]} after {len(used_texts)} observations: "
+        "ask for fewer"
     )
 
 

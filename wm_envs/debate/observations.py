@@ -198,6 +198,7 @@ def content_of(path: str | Path) -> bytes:
 
     Raises ObservationError.
     """
+    # Read up to a byte too many: the size that a file system tells may be wrong.
     with open(user_path(path), "rb") as file:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:

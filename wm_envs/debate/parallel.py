@@ -59,6 +59,7 @@ class DebateParallelEnv(ParallelEnv[str, Any, Any]):
             raise OptionError(
                 f"every seat is an agent here: leave out {', '.join(sorted(refused))}"
             )
+        # No script plays: what the kernel would draw for a seat has no effect here.
         self._rules = DebateEnv.rules(seat=None, rivals="silent", **options)
         self.render_mode = check_render_mode(render_mode, self.metadata)
         self.possible_agents = [str(tendency) for tendency in TENDENCIES]
@@ -108,6 +109,7 @@ class DebateParallelEnv(ParallelEnv[str, Any, Any]):
             )
         if not isinstance(actions, Mapping):
             raise InvalidActionError(f"expected a mapping from agents to actions, got {actions!r}")
+        # All seats act at once, and none may be left out: silence is a conviction of 0.
         if set(actions) != set(self.agents):
             raise InvalidActionError(
                 f"expected an action for each of {self.agents}, got {sorted(actions)}"

@@ -91,6 +91,7 @@ class TfidfRelevance:
     def _features(self, texts: Sequence[str]) -> Any:
         from scipy.sparse import hstack
 
+        # Roots, so that the shares are those of the squared lengths.
         words = self._words.transform(texts) * self.WORD_SHARE**0.5
         characters = self._characters.transform(texts) * (1 - self.WORD_SHARE) ** 0.5
         return hstack([words, characters]).tocsr()
@@ -137,6 +138,7 @@ class EmbeddingRelevance:
         if not len(texts):
             return np.zeros((0, NUM_TENDENCIES))
         logits = self._embed(texts) @ self._centres.T / self.temperature
+        # The largest is taken off, so that no exponential overflows.
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         scores: Scores = shares / shares.sum(axis=1, keepdims=True)
         return scores

@@ -154,6 +154,7 @@ def steering_command(
     )
     aside = min(max(aside, -MAX_LINE_ERROR), MAX_LINE_ERROR)
     course = min(max(course, -MAX_COURSE_ERROR), MAX_COURSE_ERROR)
+    # Steered for where the car will be once the actuators have followed.
     ahead = distance + STEER_PREVIEW * speed
     ahead = ahead - line.length if ahead >= line.length else ahead
     curvature = line.curvature[int(ahead * line.inverse_spacing)]
@@ -162,6 +163,7 @@ def steering_command(
     )
     curvature += back / (speed * speed)
     lateral = dynamics.MASS * speed * speed * curvature / dynamics.WHEELBASE
+    # Each axle carries the lateral force in the share of the other one's distance.
     slip_f = slip_for(lateral * dynamics.TO_REAR, front)
     slip_r = slip_for(lateral * dynamics.TO_FRONT, rear)
     expected = dynamics.TO_REAR * curvature - slip_r
@@ -214,9 +216,11 @@ def act(
     )
     steering = steering_command(line, vx, vy, distance, offset, chi, front, rear)
     too_hot = max(hottest - dynamics.BEST_TEMPERATURE, 0.0)
+    # A hot tyre has less grip than the profile was made for.
     faded = math.exp(-dynamics.GRIP_FALL * too_hot * too_hot) / FADED_GRIP
     force = force_command(line, pace * math.sqrt(min(faded, 1.0)), vx, distance)
     lateral = mass * abs(ay) / dynamics.WHEELBASE
+    # What cornering leaves of the friction circle.
     left_f = USED_GRIP * math.sqrt(
         max(front * front - (lateral * dynamics.TO_REAR) ** 2, 0.04 * front * front)
     )
@@ -224,6 +228,7 @@ def act(
         max(rear * rear - (lateral * dynamics.TO_FRONT) ** 2, 0.04 * rear * rear)
     )
     if force >= 0.0:
+        # Either the force or the power of the engine is the limit.
         engine = min(dynamics.MAX_DRIVE, dynamics.MAX_POWER / max(vx, 1.0))
         return steering, min(force, left_r, engine) / engine, 0.0
     max_braking = min(

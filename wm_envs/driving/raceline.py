@@ -73,6 +73,7 @@ def racing_line(track: Track, grip_scale: float = 1.0, margin: float = MARGIN) -
     knots = np.linspace(0.0, track.length, num_knots, endpoint=False)
     offsets = _least_curved(track, knots, margin)
     line = ClosedSpline(track.position(knots, offsets))
+    # The spline ends where it begins, a lap on.
     closed_knots = np.append(knots, track.length)
     closed = np.append(offsets, offsets[0])[:, None]
     second = second_derivatives(closed_knots, closed)
@@ -104,6 +105,7 @@ def _least_curved(track: Track, knots: Floats, margin: float) -> Floats:
     offsets = np.clip(zeros, low, high)
     for _ in range(NUM_PASSES):
         matrix, constant = _curvature_about(base, normal, offsets)
+        # The small diagonal makes it positive definite where the offsets change nothing.
         hessian = (matrix.T @ matrix + 1e-9 * sparse.identity(len(knots))).tocsc()
         solution = box_quadratic(hessian, matrix.T @ constant, low, high, offsets)
         # The whole step may overshoot in a hairpin: take the share that bends least.
@@ -155,6 +157,7 @@ def _bounds(track: Track, knots: Floats, margin: float) -> tuple[Floats, Floats]
     """The offsets within the road that leave the margin and do not come near the fold."""
     curvature = track.at(track.curvature, knots)
     fold = MAX_FOLD / np.maximum(np.abs(curvature), 1e-6)
+    # A road that is narrower than both margins still leaves a line to drive.
     high = np.maximum(track.at(track.left, knots) - margin, 0.05)
     low = -np.maximum(track.at(track.right, knots) - margin, 0.05)
     return np.where(curvature < 0, np.maximum(low, -fold), low), np.where(
@@ -199,6 +202,7 @@ def box_quadratic(hessian: Any, linear: Floats, low: Floats, high: Floats, start
     """
     sparse, splu = _scipy()
     width = high - low
+    # Strictly inside, where both slacks are positive.
     x = np.clip(start, low + 0.02 * width, high - 0.02 * width)
     scale = max(float(np.abs(hessian @ x + linear).mean()), 1e-12)
     dual_low, dual_high = np.full_like(x, scale), np.full_like(x, scale)
@@ -211,6 +215,7 @@ def box_quadratic(hessian: Any, linear: Floats, low: Floats, high: Floats, start
             and float(np.abs(residual).max()) < 1e-4 * scale
         ):
             break
+        # The centring of the method: a fixed share of the gap.
         target = 0.15 * gap
         matrix = hessian + sparse.diags(dual_low / above + dual_high / below)
         step = splu(matrix.tocsc()).solve(
@@ -288,11 +293,13 @@ def acceleration_limit(speed: float, curvature: float, grip: float) -> float:
     engine = min(dynamics.MAX_DRIVE, dynamics.MAX_POWER / max(speed, 1.0))
     drag = dynamics.DRAG * squared
     acceleration = 0.0
+    # The acceleration loads the rear axle, which decides the acceleration: a fixed point.
     for _ in range(4):
         available = grip * (static_r + dynamics.DOWNFORCE_REAR * squared + transfer * acceleration)
         left = max(available * available - (lateral * dynamics.TO_FRONT) ** 2, 0.0)
         force = min(engine, math.sqrt(left), dynamics.MAX_USE * available)
         acceleration = (force - drag) / dynamics.MASS
+    # What keeps the front wheels on the ground while they steer.
     spare = static_f + dynamics.DOWNFORCE_FRONT * squared - lateral * dynamics.TO_REAR / grip
     return min(acceleration, max(spare, 0.0) / transfer)
 
@@ -310,6 +317,7 @@ def braking_limit(speed: float, curvature: float, grip: float) -> float:
     static_f = dynamics.MASS * dynamics.GRAVITY * dynamics.TO_REAR / dynamics.WHEELBASE
     drag = dynamics.DRAG * squared
     deceleration = drag / dynamics.MASS
+    # Braking moves load from axle to axle: a fixed point again.
     for _ in range(6):
         front = grip * (static_f + dynamics.DOWNFORCE_FRONT * squared + transfer * deceleration)
         rear = grip * max(
@@ -320,6 +328,7 @@ def braking_limit(speed: float, curvature: float, grip: float) -> float:
         force = min(
             left_f / dynamics.BRAKE_FRONT, left_r / (1.0 - dynamics.BRAKE_FRONT), dynamics.MAX_BRAKE
         )
+        # Half of the way, since the rear axle's share would make it swing.
         deceleration = 0.5 * (deceleration + (force + drag) / dynamics.MASS)
     return deceleration
 

@@ -62,6 +62,7 @@ def second_derivatives(knots: Floats, values: Floats) -> Floats:
     slopes = np.diff(values, axis=0) / widths[:, None]
     before = np.roll(widths, 1)
     right = 6.0 * (slopes - np.roll(slopes, 1, axis=0))
+    # Column by column, as the kernel solves for one vector.
     solved = np.empty_like(right)
     for column in range(right.shape[1]):
         solved[:, column] = solve_cyclic(
@@ -103,6 +104,7 @@ def solve_cyclic(below: Array, diagonal: Array, above: Array, right: Array) -> A
     """
     size = len(diagonal)
     corner_low, corner_high = above[size - 1], below[0]
+    # Any number but 0 would do; this one keeps the first pivot away from 0.
     shift = -diagonal[0]
     factor, first, second = np.empty(size), np.empty(size), np.empty(size)
     pivot = diagonal[0] - shift

@@ -62,6 +62,7 @@ class Ball:
 
         The present one if it flies away.
         """
+        # Unfolded first: the way that the ball would take without walls.
         height = self.y + self.dy * self.num_steps - TOP
         folded = np.abs((height + (BOTTOM - TOP)) % (2 * (BOTTOM - TOP)) - (BOTTOM - TOP))
         return np.where(self.dx > 0, TOP + folded, self.y)
@@ -97,6 +98,7 @@ def meet(observations: Array, ball: Ball, parts: Array) -> NDArray[np.int64]:
     moves = np.array([0.0, -STRIDE, STRIDE]) * share
     met = ball.arrival()[:, None] - (resting_place(observations)[:, None] + moves)
     is_missed = (met < HIGHEST_PART) | (met > LOWEST_PART)
+    # A miss costs more than any part of the paddle.
     cost = np.abs(met - parts[:, None]) + 100.0 * is_missed
     return np.array([NOOP, RIGHT, LEFT])[cost.argmin(1)]
 
@@ -119,6 +121,7 @@ class RandomHolder:
         num_rows = len(observations)
         if len(self._holds) != num_rows:
             self._actions, self._holds = np.zeros((2, num_rows), np.int64)
+        # Drawn for all rows, whether needed or not, so that the stream does not depend on the holds.
         drawn = self._generator.integers(6, size=num_rows)
         holds = self._generator.integers(1, self._max_hold + 1, size=num_rows)
         is_over = self._holds == 0

@@ -106,6 +106,7 @@ def _draw_score(image: Image, left: int, score: int, colour: Colour) -> None:
 
 
 def _stamp(image: Image, left: int, glyph: NDArray[np.bool_], colour: Colour) -> None:
+    # Digits are drawn from cells of several pixels, as the console does.
     pixels = np.kron(glyph, np.ones((CELL, CELL), np.bool_))
     window = image[SCORE_TOP : SCORE_TOP + pixels.shape[0], left : left + pixels.shape[1]]
     window[pixels] = colour

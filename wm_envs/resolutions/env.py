@@ -132,6 +132,7 @@ class UNResolutionEnv(KernelEnv):
         is_consensual = check_flag("consensus", consensus)
         weights = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)
         seatless_source = source_of(country=country, dynamics=dynamics, source=source)
+        # Four stages, four steps: no episode is truncated.
         settings: dict[str, float] = {
             "time_limit": 4,
             "transitions": transitions,
@@ -164,6 +165,7 @@ class UNResolutionEnv(KernelEnv):
 
         `strict` raises InvalidActionError for an action that the stage does not have.
         """
+        # After the end the error is ResetNeeded, whatever the action is.
         if self.is_strict and not self._needs_reset:
             checked = self._rules.check_actions(action, ())
             _check_mask(self._rules, self._states, checked[None])
@@ -253,6 +255,7 @@ def masks_of_observations(observations: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _masks(rules: Rules, states: NDArray[Any]) -> NDArray[np.bool_]:
     outcomes = empty_rows(len(states), rules.outcome_dtype)
+    # The kernel that fills the infos knows the masks: there is no second text of the rule.
     dynamics.report_rows(states, rules.parameters, outcomes, np.ones(len(states), np.bool_))
     return np.asarray(outcomes["action_mask"] == 1)
 

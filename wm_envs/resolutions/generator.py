@@ -97,6 +97,7 @@ def generator_source() -> Source:
     calibration = json.loads(CALIBRATION.read_text(encoding="utf-8"))
     countries = calibration["countries"]
     drafts = np.array(calibration["drafts"], np.float64)
+    # The first number of a calibrated draft is its theme, the others are spatial.
     themes = drafts[:, 0].astype(int)
     parameters = _parameters(dynamics.GENERATOR, countries, len(drafts))
     parameters["absences"] = calibration["absences"]
@@ -169,6 +170,7 @@ def fitted_source(path: str | Path) -> Source:
         ):
             rows[name][row] = value
     documents = tuple(Document(d.text("symbol") or "", d.text("title") or "", "") for d in drafts)
+    # A fitted text is that of one year: it neither varies nor passes without a vote.
     parameters["topic_noise"] = 0.0
     parameters["has_consensus"] = 0
     return Source(parameters, tuple(countries), documents)
@@ -258,6 +260,7 @@ def _parameters(kind: int, countries: Mapping[str, Sequence[float]], num_drafts:
 def _record(row: Array, trajectory: ResolutionRecord, country: str) -> None:
     """A recorded draft without the country's own part, which the agent takes."""
     is_sponsor = country in trajectory.sponsors
+    # Without the agent's country, whose joining is an action of the agent.
     joining = {*trajectory.additional_sponsors} - {*trajectory.sponsors, country}
     row["topic"] = topic_of(trajectory.issues, trajectory.committee)
     row["num_sponsors"], row["num_joining"] = len(trajectory.sponsors), len(joining)

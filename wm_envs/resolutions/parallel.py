@@ -171,6 +171,7 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
             raise StateError(
                 "this is no state of this environment: give what its clone_state() returned"
             )
+        # Copied, since the caller may restore the same state again.
         self._states[0], self._is_sponsor = state["table"], state["is_sponsor"].copy()
         self.agents = [] if state["is_over"] else self.possible_agents[:]
         return self._observations()
@@ -215,6 +216,7 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
             state["is_adopted"] = tally["yes"] > tally["no"]
             if stage == Stage.COMMITTEE_VOTE and not state["is_adopted"]:
                 state["has_plenary_vote"] = False
+            # The kernel's own, so that both environments drift alike.
             if stage == Stage.COMMITTEE_VOTE:
                 dynamics.drift(state, self._parameters[0])
         state["stage"] = _next_stage(state, stage)

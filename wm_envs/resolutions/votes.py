@@ -53,6 +53,7 @@ def vote_arrays(trajectories: Sequence[ResolutionRecord]) -> VoteArrays:
         raise TrajectoryError(
             "no trajectory has a plenary vote with names and a date: read a file of votes"
         )
+    # Models are tested on what came later, hence the order of time.
     named.sort(key=lambda entry: entry[2])
     countries = sorted(
         {code for _, ballot, _ in named for codes in _lists(ballot) for code in codes}

@@ -223,7 +223,8 @@ def _final_messages(trial: Trial, moment: Moment) -> Messages:
         mask = moment.infos.get(f"_{key}", no_rows)
         if not np.array_equal(mask, moment.ended):
             actual = np.asarray(mask).tolist()
-            yield f"infos[{'_' + key!r}] is {actual}, expected the ended rows {moment.ended.tolist()}"
+            expected = moment.ended.tolist()
+            yield f"infos[{'_' + key!r}] is {actual}, expected the ended rows {expected}"
         elif moment.ended.any() and key not in moment.infos:
             yield f"infos has a mask for {key!r}, but not the entry itself"
         elif key == "final_obs":
