@@ -35,8 +35,18 @@ import tyro
 from torch import Tensor
 
 from benchmarks.report import RESULTS, write_result
-from examples import world_model_pong as example
-from wm_agents.domains.pong.view import PongView
+from wm_agents.domains.pong.object_view import PongView
+from wm_agents.domains.pong.open_loop import (
+    BALL_X,
+    BALL_Y,
+    NEWEST,
+    OpenLoopConfig,
+    errors_at,
+    play_test,
+    record_training,
+)
+from wm_agents.domains.pong.state import NUM_FEATURES
+from wm_agents.domains.pong.state import STACK as NUM_FRAMES
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models import (
     DeterministicModel,
@@ -49,14 +59,14 @@ from wm_agents.world_models import (
     TokenModel,
     frame_stack,
 )
-from wm_agents.world_models.objects import ObjectConfig, ObjectModel
+from wm_agents.world_models.object_fitting import ObjectConfig
+from wm_agents.world_models.objects import ObjectModel
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.trajectories import Trajectories
 
 NUM_CONTEXT = 8  # steps that models with a memory see before a window
 BALL_WEIGHT = 10.0
-STACK = frame_stack(4, 14, is_interleaved=True)
-NEWEST = tuple(example.NEWEST.tolist())
+STACK = frame_stack(NUM_FRAMES, NUM_FEATURES, is_interleaved=True)
 ROWS = (
     "persistence", "regression", "absolute", "weighted", "rounding", "multi_step", "curriculum", "ensemble",
     "recurrent", "latent", "tokens", "history", "situations",
@@ -103,7 +113,7 @@ class Weighted(DeterministicModel):
         return super().decode(before, normalised_targets / self._stretch(), acts)
 
     def _stretch(self) -> Tensor:
-        is_ball = [column in (example.BALL_X, example.BALL_Y) for column in self.layout.differences]
+        is_ball = [column in (BALL_X, BALL_Y) for column in self.layout.differences]
         return torch.where(torch.tensor(is_ball), BALL_WEIGHT**0.5, 1.0)
 
 
@@ -176,16 +186,16 @@ def command_of(config: Config) -> str:
 
 def run_game(config: Config, env_id: str) -> dict[str, Any]:
     """The table of one game."""
-    options = example.Config(
+    options = OpenLoopConfig(
         env_id=env_id,
         seed=config.seeds[0],
         train_steps=config.train_steps,
         test_games=config.test_games,
         repeat_action_probability=config.repeat_action_probability,
     )
-    env = gym.make(env_id, **example.options(options))
-    train = example.record_training(options)
-    test, _, rows = example.play_test(options, env)
+    env = gym.make(env_id, **options.env_kwargs)
+    train = record_training(options)
+    test, _, rows = play_test(options, env)
     rows = chosen_rows(test, train, rows, options.horizon)
     fitted: dict[str, Any] = {}
     table = {}
@@ -235,9 +245,8 @@ def measure(model: Any, test: Trajectories, rows: Any, horizon: int) -> dict[str
     with torch.no_grad():
         imagined = model.rollout(state, actions[:, NUM_CONTEXT:]).observations.numpy()
     real, episodes = observations[:, NUM_CONTEXT:].numpy(), test.episode_of_step[rows]
-    figures = example.errors_at(6, real, imagined, episodes) | example.errors_at(
-        horizon, real, imagined, episodes
-    )
+    figures = errors_at(6, real, imagined, episodes)
+    figures |= errors_at(horizon, real, imagined, episodes)
     return {name: value for name, value in figures.items() if np.isfinite(value)}
 
 
@@ -309,14 +318,15 @@ def tokens(config: Config, env: Any, train: Trajectories, seed: int, _: dict[str
     return model
 
 
-def parts(purity: float) -> Maker:
+def parts(min_purity: float) -> Maker:
     """Parts and symbols, with situations looked up from this purity on."""
 
     def make(config: Config, env: Any, train: Trajectories, seed: int, _: dict[str, Any]) -> Any:
-        shape = replace(config.model, num_updates=max(config.num_updates // 4, 1), purity=purity)
-        view = PongView.measured(train.observations, train.actions, train.lengths)
+        num_updates = max(config.num_updates // 4, 1)
+        shape = replace(config.model, num_updates=num_updates, min_purity=min_purity)
+        view = PongView.calibrated(train.observations, train.actions, train.lengths)
         model = ObjectModel(env.observation_space, env.action_space, view, shape, seed=seed)
-        model.fit(train, progress=False)
+        model.fit(train)
         return model
 
     return make
@@ -325,7 +335,9 @@ def parts(purity: float) -> Maker:
 MAKERS: dict[str, Maker] = {
     "persistence": lambda *_: Still(),
     "regression": regression(DeterministicModel),
-    "absolute": regression(DeterministicModel, layout=replace(STACK, absolutes=NEWEST)),
+    "absolute": regression(
+        DeterministicModel, layout=replace(STACK, absolutes=tuple(NEWEST.tolist()))
+    ),
     "weighted": regression(Weighted),
     "rounding": lambda *arguments: Rounded(
         arguments[-1].get("regression") or MAKERS["regression"](*arguments)

@@ -131,7 +131,7 @@ def is_on_player(height: Integer, ball_y: Integer) -> bool:
 
 @kernel
 def is_on_enemy(height: Integer) -> bool:
-    """Whether a ball meets the enemy at a height in memory units; its paddle has no such corners."""
+    """Whether a ball meets the enemy, whose paddle has no such corners, likewise."""
     return -4 <= height <= 14
 
 

@@ -292,7 +292,7 @@ def count_rests(
 def estimate_bounces(
     states: Array, actions: Array, lengths: Array, next_values: Array
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """For either paddle the commonest speed of a ball after it was met, in px down a frame, by place.
+    """For either paddle the commonest speed down of a ball after it was met, by place, px per frame.
 
     Args:
         states: Rows [S] of recorded games, made with bounces of which nothing is known.
@@ -372,9 +372,9 @@ def count_first_pauses(states: Array, lengths: Array, votes: Array) -> None:
         last = -1  # step in which the pauses are known
         for number in range(step, step + length):
             state = states[number]
-            if first < 0 and number > step and state.steps_absent == 0:
-                if is_first_wait(states[number - 1]):
-                    first = number
+            was_waiting = number > step and is_first_wait(states[number - 1])
+            if first < 0 and was_waiting and state.steps_absent == 0:
+                first = number
             if pause_frame(state) < 4 and state.enemy_phase < UNKNOWN_PHASE:
                 last = number
         if first >= 0 and last >= first:

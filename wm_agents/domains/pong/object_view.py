@@ -24,6 +24,7 @@ from wm_agents.domains.pong.state import (
 )
 from wm_agents.domains.pong.state_estimator import StateEstimator, check_recording, encode
 from wm_agents.domains.pong.tracking import ENEMY_OFFSET, PLAYER_OFFSET
+from wm_envs.data.trajectories import Trajectories
 from wm_envs.errors import OptionError
 from wm_envs.pong import dynamics
 
@@ -260,6 +261,21 @@ class PongView:
         out = np.zeros((len(states), features.NUM_FEATURES), np.float32)
         features.feature_rows(as_rows(states), *self.walls, out)
         return out
+
+
+def calibrated_view(trajectories: Trajectories) -> tuple[PongView, bool]:
+    """A view with the numbers of a recording, and whether it was long enough to give them.
+
+    Else they are the game's own.
+    """
+    try:
+        view = PongView.calibrated(
+            trajectories.observations, trajectories.actions, trajectories.lengths
+        )
+    except OptionError as error:
+        print(f"the view keeps the game's own numbers: {error}", flush=True)
+        return PongView(), False
+    return view, True
 
 
 def _like(default: Any, value: Any, name: str) -> Any:
