@@ -1,13 +1,13 @@
-"""Scores in the original Pong after learning in a dream, beside PPO's after as many real steps and a planner's.
+"""Scores in the original Pong after learning in imagination, beside PPO's and a planner's.
 
     python -m benchmarks.pong_dream --seeds 0 1 2 --arms dream
     python -m benchmarks.pong_dream --seeds 0 --arms dream --repeat-action-probability 0
     python -m benchmarks.pong_dream --seeds 0 --arms ppo planner random
 
-Each run adds one row to the result as soon as it is over, in place of an older row of the same arm,
-noise and seed: so a benchmark that was stopped still counts for the seeds that it finished, and the
-result says how many these are. The positions of the objects are an easier input than the screen.
-The planner knows the true rules: it is the upper end.
+PPO takes as many real steps. Each run adds one row to the result as soon as it is over, in place
+of an older row of the same arm, noise and seed: so a benchmark that was stopped still counts for
+the seeds that it finished, and the result says how many these are. The positions of the objects are
+an easier input than the screen. The planner knows the true rules: it is the upper end.
 """
 
 import json
@@ -34,7 +34,7 @@ NAME = "pong_dream"
 KEY = ("arm", "repeat_action_probability", "env_id", "seed")
 NOTES = (
     "The observation is the objects' positions, an easier input than pixels.",
-    "The view of the game is told much of the rules: wm_agents.domains.pong.object_view.PongView says what.",
+    "The view of the game is told much of the rules: PongView says what.",
     "One row per finished run; seeds that are missing were not run.",
 )
 

@@ -1,4 +1,4 @@
-"""Which idea makes a world model of Pong hold: an ablation from one-step regression to objects with situations.
+"""Which idea makes a world model of Pong hold: an ablation from regression to situations.
 
     python -m benchmarks.pong_models
 
@@ -9,8 +9,9 @@ in all 14 and the ball's error in pixels, and the error of the thirtieth.
 
     persistence    nothing changes
     regression     one perceptron on standardised differences of the newest frame, one-step loss;
-    the older frames shift absolute       the same without the residual: the newest frame itself is
-    predicted weighted       the ball counts ten times as much
+                   the older frames shift
+    absolute       the same without the residual: the newest frame itself is predicted
+    weighted       the ball counts ten times as much
     rounding       the regression's predictions are rounded to pixels after every step
     multi_step     the regression with an open-loop loss over six steps from the start
     curriculum     the same, after a one-step phase, over 1, 2, 4, 6 steps
@@ -18,8 +19,8 @@ in all 14 and the ball's error in pixels, and the error of the thirtieth.
     recurrent      a gated recurrent unit that has seen eight steps
     latent         a recurrent state-space model with a stochastic latent
     tokens         each feature of the newest frame classified, from the observation alone
-    history        parts decided one after the other, by networks that read symbols of a memory
-    situations     the same, with clear situations looked up; this is examples/world_model_pong.py
+    history        parts decided one after the other, by networks that read symbols
+    situations     the same, with clear situations memorized; this is examples/world_model_pong.py
 """
 
 import time
@@ -68,8 +69,8 @@ NUM_CONTEXT = 8  # steps that models with a memory see before a window
 BALL_WEIGHT = 10.0
 STACK = frame_stack(NUM_FRAMES, NUM_FEATURES, is_interleaved=True)
 ROWS = (
-    "persistence", "regression", "absolute", "weighted", "rounding", "multi_step", "curriculum", "ensemble",
-    "recurrent", "latent", "tokens", "history", "situations",
+    "persistence", "regression", "absolute", "weighted", "rounding", "multi_step", "curriculum",
+    "ensemble", "recurrent", "latent", "tokens", "history", "situations",
 )  # fmt: skip
 
 

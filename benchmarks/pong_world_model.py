@@ -1,11 +1,11 @@
-"""How far the world model of Pong can be trusted: both games, with and without sticky actions, by training seed.
+"""How far the world model of Pong can be trusted: both games, with and without sticky actions.
 
     python -m benchmarks.pong_world_model
 
-Each run is that of `examples/world_model_pong.py`, tested in games of two players that training never saw:
-one that follows the ball with errors, and a planner that wins. One row per finished run and test
-player is added to the result, in place of an older one, so that a benchmark that was stopped still
-counts for what it finished. Intervals resample whole games.
+Each run is that of `examples/world_model_pong.py`, tested in games of two players that training
+never saw: one that follows the ball with errors, and a planner that wins. One row per finished run
+and test player is added to the result, in place of an older one, so that a benchmark that was
+stopped still counts for what it finished. Intervals resample whole games.
 """
 
 import json
@@ -34,9 +34,10 @@ from wm_agents.world_models.objects import ObjectModel
 NAME = "pong_world_model"
 KEY = ("env_id", "repeat_action_probability", "player", "seed")
 SHOWN = (
-    "mse56_step6", "mse14_step6", "median14_step6", "exact_share_step6", "ball_rmse_step6", "mse14_step30",
-    "exact_share_step30", "fast_exact_share_step6", "persistence_mse56_step6", "constant_velocity_mse56_step6",
-    "spread_mse14_step6", "model_beside_spread_mse14_step6", "spread_mse14_step30", "model_beside_spread_mse14_step30",
+    "mse56_step6", "mse14_step6", "median14_step6", "exact_share_step6", "ball_rmse_step6",
+    "mse14_step30", "exact_share_step30", "fast_exact_share_step6", "persistence_mse56_step6",
+    "constant_velocity_mse56_step6", "spread_mse14_step6", "model_beside_spread_mse14_step6",
+    "spread_mse14_step30", "model_beside_spread_mse14_step30",
 )  # fmt: skip
 NOTES = (
     "The view of the game is told much of the rules: PongView says what; the rest is measured.",

@@ -41,7 +41,7 @@ class Config(OpenLoopConfig):
     """What to run."""
 
     output_dir: Path = Path("runs/world_model_pong")
-    """Folder for summary.json, the model with its card and view.json, open_loop.png and play.gif."""
+    """Folder for summary.json, the model with its card, view.json, open_loop.png and play.gif."""
     has_pictures: bool = True
     """Draw open_loop.png and play.gif."""
 

@@ -109,7 +109,7 @@ class PartSteps(NamedTuple):
     absent: int | None
 
 
-def read_part(steps: PartSteps, config: ObjectConfig) -> tuple[PartReader, PartRows, float]:
+def learn_tables(steps: PartSteps, config: ObjectConfig) -> tuple[PartReader, PartRows, float]:
     """A part's tables, what its network learns from, and the memorized fraction of the steps."""
     values = steps.before, steps.expected, steps.after
     codec = ValueCodec.of(*values, steps.absent, config.max_delta)

@@ -33,7 +33,7 @@ from wm_agents.world_models.object_fitting import (
     ObjectConfig,
     PartSteps,
     fit_networks,
-    read_part,
+    learn_tables,
 )
 from wm_agents.world_models.symbols import PartReader, SymbolNetwork
 from wm_agents.world_models.unrolling import Unrolled
@@ -307,7 +307,7 @@ class ObjectModel(Unrolled, FittedModule):
                 num_symbols=num_symbols,
                 absent=self.view.absent[part],
             )
-            reader, rows_of_part, known[f"{name}_known"] = read_part(steps, self.config)
+            reader, rows_of_part, known[f"{name}_known"] = learn_tables(steps, self.config)
             readers.append(reader)
             rows.append(rows_of_part)
         self.arrange(readers)

@@ -292,7 +292,7 @@ def count_rests(
 def estimate_bounces(
     states: Array, actions: Array, lengths: Array, next_values: Array
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """For either paddle the commonest speed down of a ball after it was met, by place, px per frame.
+    """For either paddle the commonest speed down of a ball that it met, by place, in px per frame.
 
     Args:
         states: Rows [S] of recorded games, made with bounces of which nothing is known.

@@ -1,4 +1,4 @@
-"""Pong learned in imagination: collect, refit the world model, improve the policy inside it, repeat.
+"""Pong learned in imagination: collect, refit the world model, improve the policy in it, repeat.
 
 At most `max_real_steps` steps of the real game are taken, counted from the first; everything else
 happens in an `ObjectModel` served by `DreamVectorEnv`, in which PPO learns from short branches that

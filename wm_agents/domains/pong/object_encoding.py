@@ -27,6 +27,7 @@ from wm_agents.domains.pong.state import (
     UNKNOWN_ACTION,
     UNKNOWN_PHASE,
     Hypothesis,
+    Integer,
     Part,
     clamp,
 )
@@ -61,7 +62,7 @@ UNCERTAIN = 99  # a distance that depends on what is not known
 
 
 @kernel
-def sign(number: int) -> int:
+def sign(number: Integer) -> Integer:
     """-1, 0 or 1."""
     if number > 0:
         return 1
@@ -69,13 +70,13 @@ def sign(number: int) -> int:
 
 
 @kernel
-def side_of(velocity_x: int) -> int:
+def side_of(velocity_x: Integer) -> Integer:
     """1 for a ball that flies to the player, else -1."""
     return 1 if velocity_x > 0 else -1
 
 
 @kernel
-def situation_code(a: int, b: int, c: int, d: int, e: int) -> int:
+def situation_code(a: Integer, b: Integer, c: Integer, d: Integer, e: Integer) -> Integer:
     """Five numbers from -500 to 499 as one positive number."""
     code = 1000 + a + 500
     code = code * 1000 + b + 500
@@ -85,7 +86,7 @@ def situation_code(a: int, b: int, c: int, d: int, e: int) -> int:
 
 
 @kernel
-def expected(part: int, state: Row, action: int, next_values: Array) -> int:
+def expected(part: Integer, state: Row, action: Integer, next_values: Array) -> Integer:
     """The value of a part if nothing happens."""
     if part == Part.PLAYER_Y:
         if not is_paddle_known(state):
@@ -109,14 +110,14 @@ def expected(part: int, state: Row, action: int, next_values: Array) -> int:
 
 
 @kernel
-def is_last_point(state: Row) -> int:
+def is_last_point(state: Row) -> Integer:
     """1 when one side is a point from the end of the game, which then stands still."""
     score = max(state.player_score[0], state.enemy_score[0])
     return 1 if score == dynamics.POINTS_TO_WIN - 1 else 0
 
 
 @kernel
-def serve_situation(part: int, state: Row, next_values: Array) -> int:
+def serve_situation(part: Integer, state: Row, next_values: Array) -> Integer:
     """Of the ball's place while there is none: when a serve comes, and where to."""
     y = int(state.flight_y[0])
     velocity_y = int(state.velocity_y)
@@ -135,7 +136,7 @@ def serve_situation(part: int, state: Row, next_values: Array) -> int:
 
 
 @kernel
-def ball_situation(part: int, state: Row, action: int, next_values: Array) -> int:
+def ball_situation(part: Integer, state: Row, action: Integer, next_values: Array) -> Integer:
     """Of the ball's place, first across, then down."""
     if state.steps_absent > 0:
         return serve_situation(part, state, next_values)
@@ -162,7 +163,7 @@ def ball_situation(part: int, state: Row, action: int, next_values: Array) -> in
 
 
 @kernel
-def fire_code(state: Row, action: int) -> int:
+def fire_code(state: Row, action: Integer) -> Integer:
     """Whether FIRE was and is pressed, as 0..3."""
     was_pressed = 1 if dynamics.has_fire(int(state.action[0])) else 0
     is_pressed = 1 if dynamics.has_fire(action) else 0
@@ -171,8 +172,8 @@ def fire_code(state: Row, action: int) -> int:
 
 @kernel
 def contact_situation(
-    part: int, state: Row, action: int, next_values: Array, flight: Flight
-) -> int:
+    part: Integer, state: Row, action: Integer, next_values: Array, flight: Flight
+) -> Integer:
     """Of a ball that meets a paddle: what is pressed, and the place on the paddle.
 
     Whether it is certain where the paddle is decides how much is told apart.
@@ -197,7 +198,7 @@ def contact_situation(
 
 
 @kernel
-def player_situation(state: Row, action: int) -> int:
+def player_situation(state: Row, action: Integer) -> Integer:
     """Of the player's paddle, which is expected to follow the action at once.
 
     Whether it may not.
@@ -209,7 +210,7 @@ def player_situation(state: Row, action: int) -> int:
 
 
 @kernel
-def uncertainty(state: Row) -> int:
+def uncertainty(state: Row) -> Integer:
     """What the second hypothesis costs: the less, the less is known of the paddle.
 
     At most 5.
@@ -218,7 +219,7 @@ def uncertainty(state: Row) -> int:
 
 
 @kernel
-def ball_at(state: Row, action: int, next_values: Array, passed: int) -> int:
+def ball_at(state: Row, action: Integer, next_values: Array, passed: Integer) -> Integer:
     """About how high the ball is after 1..4 frames of a step whose end is known.
 
     Above everything where it is gone.
@@ -249,9 +250,9 @@ def ball_at(state: Row, action: int, next_values: Array, passed: int) -> int:
 
 
 @kernel
-def pursuit_distance(state: Row, action: int, next_values: Array, pause: int) -> int:
+def pursuit_distance(state: Row, action: Integer, next_values: Array, pause: Integer) -> Integer:
     """How far the enemy gets in a step in which it follows the ball, but for a frame of pause."""
-    enemy = int(state.enemy_y[0])
+    enemy: Integer = int(state.enemy_y[0])
     if is_known(state) and not is_behind(state, int(next_values[Part.BALL_X])):
         flight = fly_step(state, action, int(next_values[Part.PLAYER_Y]), pause)
         if flight.x == next_values[Part.BALL_X] and flight.y == next_values[Part.BALL_Y]:
@@ -264,7 +265,7 @@ def pursuit_distance(state: Row, action: int, next_values: Array, pause: int) ->
 
 
 @kernel
-def certain_pursuit(state: Row, action: int, next_values: Array) -> int:
+def certain_pursuit(state: Row, action: Integer, next_values: Array) -> Integer:
     """How far the enemy gets with what is known of its pauses.
 
     UNCERTAIN where it makes a difference that is not known.
@@ -291,7 +292,7 @@ def certain_pursuit(state: Row, action: int, next_values: Array) -> int:
 
 
 @kernel
-def pursuit_kind(state: Row, action: int, next_values: Array) -> int:
+def pursuit_kind(state: Row, action: Integer, next_values: Array) -> Integer:
     """What the ball does.
 
     0: there is none, 1: it goes, 2: it meets a paddle, 3: it flies straight on, 4: it turns.
@@ -307,7 +308,7 @@ def pursuit_kind(state: Row, action: int, next_values: Array) -> int:
 
 
 @kernel
-def enemy_situation(state: Row, action: int, next_values: Array) -> int:
+def enemy_situation(state: Row, action: Integer, next_values: Array) -> Integer:
     """Of the enemy's paddle.
 
     How far it would get after the ball, or where the ball is for it and was.
@@ -339,7 +340,7 @@ def enemy_situation(state: Row, action: int, next_values: Array) -> int:
 
 
 @kernel
-def score_situation(state: Row, next_values: Array) -> int:
+def score_situation(state: Row, next_values: Array) -> Integer:
     """Of the scores: whether the ball is or will be behind a paddle."""
     ball_x = int(next_values[Part.BALL_X])
     if state.steps_absent > 2:
@@ -358,7 +359,7 @@ def score_situation(state: Row, next_values: Array) -> int:
 
 
 @kernel
-def situation(part: int, state: Row, action: int, next_values: Array) -> int:
+def situation(part: Integer, state: Row, action: Integer, next_values: Array) -> Integer:
     """The situation of a part."""
     if part == Part.PLAYER_Y:
         return player_situation(state, action)
@@ -371,7 +372,7 @@ def situation(part: int, state: Row, action: int, next_values: Array) -> int:
 
 @kernel
 def situation_rows(
-    part: int,
+    part: Integer,
     states: Array,
     actions: Array,
     next_values: Array,
@@ -388,7 +389,7 @@ def situation_rows(
 
 
 @kernel
-def write_symbol(out: Array, cursor: Array, value: int, low: int, high: int) -> None:
+def write_symbol(out: Array, cursor: Array, value: Integer, low: Integer, high: Integer) -> None:
     """Write a value, held within low..high, as a symbol.
 
     The cursor holds the next column and the next free symbol.
@@ -399,7 +400,7 @@ def write_symbol(out: Array, cursor: Array, value: int, low: int, high: int) -> 
 
 
 @kernel
-def late_difference(state: Row, action: int, late: int) -> int:
+def late_difference(state: Row, action: Integer, late: Integer) -> Integer:
     """How much further the player's paddle gets if some frames still go by the action before."""
     setpoint = int(state.setpoint)
     last_push = int(state.last_push)
@@ -410,7 +411,7 @@ def late_difference(state: Row, action: int, late: int) -> int:
 
 
 @kernel
-def write_player(out: Array, cursor: Array, state: Row, action: int) -> None:
+def write_player(out: Array, cursor: Array, state: Row, action: Integer) -> None:
     """What the player's paddle follows from: its past, the actions and its setpoint."""
     push = push_of(action) + 1  # 0, 1, 2
     last_push = int(state.last_push) + 1
@@ -446,7 +447,7 @@ def write_player(out: Array, cursor: Array, state: Row, action: int) -> None:
 
 
 @kernel
-def contact_kind(state: Row, frame: int) -> int:
+def contact_kind(state: Row, frame: Integer) -> Integer:
     """When a ball meets which paddle in this step, as 0..14."""
     if frame == NO_CONTACT:
         return frame
@@ -455,7 +456,7 @@ def contact_kind(state: Row, frame: int) -> int:
 
 @kernel
 def write_ball(
-    out: Array, cursor: Array, part: int, state: Row, action: int, next_values: Array
+    out: Array, cursor: Array, part: Integer, state: Row, action: Integer, next_values: Array
 ) -> None:
     """What the ball follows from: its flight, and where it meets a paddle."""
     is_there = state.steps_absent == 0
@@ -498,7 +499,7 @@ def write_ball(
 
 
 @kernel
-def write_enemy(out: Array, cursor: Array, state: Row, action: int, next_values: Array) -> None:
+def write_enemy(out: Array, cursor: Array, state: Row, action: Integer, next_values: Array) -> None:
     """What the enemy's paddle follows from: its past, and where the ball was and is."""
     was_there = state.steps_absent == 0
     is_there = next_values[Part.BALL_X] > 0
@@ -550,7 +551,7 @@ def write_score(out: Array, cursor: Array, state: Row, next_values: Array) -> No
 
 @kernel
 def write_part(
-    out: Array, cursor: Array, part: int, state: Row, action: int, next_values: Array
+    out: Array, cursor: Array, part: Integer, state: Row, action: Integer, next_values: Array
 ) -> None:
     """The symbols of a part."""
     if part == Part.PLAYER_Y:
@@ -565,7 +566,7 @@ def write_part(
 
 @kernel
 def symbol_rows(
-    part: int, states: Array, actions: Array, next_values: Array, out: Array, cursor: Array
+    part: Integer, states: Array, actions: Array, next_values: Array, out: Array, cursor: Array
 ) -> None:
     """Symbols [B, K] of a part in every row; the cursor ends as (K, number of symbols)."""
     for row in range(len(states)):

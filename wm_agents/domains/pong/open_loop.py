@@ -1,8 +1,8 @@
 """Open-loop errors of a world model of Pong, in games of players that training never saw.
 
-Trains on games of players that explore or act at random and tests on full games of another one, from
-random starts; test windows whose first step also occurs in training are left out. The model reads
-the observations and actions before a window, then nothing but the actions.
+Trains on games of players that explore or act at random and tests on full games of another one,
+from random starts; test windows whose first step also occurs in training are left out. The model
+reads the observations and actions before a window, then nothing but the actions.
 """
 
 from collections.abc import Callable
@@ -195,7 +195,10 @@ def _test_player(config: OpenLoopConfig, number: int) -> Callable[[Array], Array
 def open_loop_windows(
     config: OpenLoopConfig, env: gym.Env[Any, Any], model: ObjectModel, train: Trajectories
 ) -> tuple[OpenLoopWindows, int]:
-    """Windows from games of the test player, and how many were left out as training has their start."""
+    """Windows from games of the test player, and how many were left out.
+
+    Training has their start.
+    """
     test, game_states, starts = play_test(config, env)
     episodes = test.episode_of_step[starts]
     has_room = starts + config.horizon <= (test.step_starts + test.lengths)[episodes]
@@ -279,7 +282,7 @@ def spread(config: OpenLoopConfig, windows: OpenLoopWindows, imagined: Array) ->
 
 
 def constant_velocity(observations: Array, num_steps: int) -> Array:
-    """The future [W, num_steps + 1, 56] in which all but the scores moves on as in the last step."""
+    """The future [W, num_steps + 1, 56] with the last step's velocities; scores stay."""
     frames = observations.reshape(len(observations), NUM_FEATURES, STACK)
     velocity = frames[..., -1] - frames[..., -2]
     velocity[:, [Feature.PLAYER_SCORE, Feature.ENEMY_SCORE]] = 0
@@ -384,7 +387,7 @@ def draw_play(
         windows.starts.select(torch.as_tensor(selected)), torch.as_tensor(windows.actions[selected])
     )
     imagined = rollout.observations.numpy()
-    pictures = []
+    pictures: list[Any] = []
     for number, window in enumerate(selected):
         for step in range(imagined.shape[1]):
             real = picture(windows.observations[window, step])

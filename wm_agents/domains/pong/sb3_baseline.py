@@ -83,7 +83,7 @@ class FeatureVecEnv(VecEnvWrapper):
 def run_baseline(config: BaselineConfig) -> dict[str, Any]:
     """Train and evaluate; the figures of the run."""
     began = time.perf_counter()
-    env_kwargs = {"repeat_action_probability": config.repeat_action_probability}
+    env_kwargs: dict[str, Any] = {"repeat_action_probability": config.repeat_action_probability}
     games = gym.make_vec(
         config.env_id, config.num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **env_kwargs
     )

@@ -14,6 +14,8 @@ from wm_envs.kernel import kernel
 from wm_envs.pong import dynamics
 
 Array = NDArray[Any]
+# An int, or np.int64 inside a kernel, where it is the same: type checkers know no arithmetic of both.
+Integer = Any
 
 
 class Feature(IntEnum):
@@ -157,7 +159,7 @@ def as_integers(rows: Array) -> NDArray[np.int32]:
 
 
 @kernel
-def shift(values: Array, newest: int) -> None:
+def shift(values: Array, newest: Integer) -> None:
     """Put a value before the others and forget the last."""
     for age in range(len(values) - 1, 0, -1):
         values[age] = values[age - 1]
@@ -165,13 +167,13 @@ def shift(values: Array, newest: int) -> None:
 
 
 @kernel
-def fill(values: Array, value: int) -> None:
+def fill(values: Array, value: Integer) -> None:
     """The same value everywhere."""
     for age in range(len(values)):
         values[age] = value
 
 
 @kernel
-def clamp(value: int, low: int, high: int) -> int:
+def clamp(value: Integer, low: Integer, high: Integer) -> Integer:
     """A number within bounds."""
     return int(min(max(value, low), high))

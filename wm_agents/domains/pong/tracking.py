@@ -35,6 +35,7 @@ from wm_agents.domains.pong.state import (
     UNKNOWN_ACTION,
     UNKNOWN_PHASE,
     Hypothesis,
+    Integer,
     Part,
     shift,
 )
@@ -42,7 +43,6 @@ from wm_envs.kernel import Row, kernel
 from wm_envs.pong import dynamics
 
 Array = NDArray[Any]
-Integer = dynamics.Integer
 
 # From a height on a paddle in pixels of the screen to one in the game's own units
 PLAYER_OFFSET = dynamics.BALL_TOP - dynamics.PLAYER_TOP
@@ -64,13 +64,13 @@ class Flight(NamedTuple):
 
 
 @kernel
-def push_of(action: int) -> int:
+def push_of(action: Integer) -> Integer:
     """Which way an action moves the setpoint; an unknown one is taken for none."""
     return int(PUSHES[action]) if action < UNKNOWN_ACTION else 0
 
 
 @kernel
-def paddle_parity(state: Row) -> int:
+def paddle_parity(state: Row) -> Integer:
     """1: the player's paddle moves in the first frame of a step and the third.
 
     0: in the second and the fourth; UNKNOWN_PHASE.
@@ -87,14 +87,14 @@ def is_paddle_known(state: Row) -> bool:
 
 
 @kernel
-def rest_place(state: Row, setpoint: int) -> int:
+def rest_place(state: Row, setpoint: Integer) -> Integer:
     """Where the player's paddle rests at a setpoint."""
     pairs = int(state.rest_offset) + int(state.rest_rate) * setpoint // UNITS_PER_STEP
     return max(2 * (pairs // UNITS_PER_STEP) + 1, int(state.highest))
 
 
 @kernel
-def distance_from_rest(state: Row) -> int:
+def distance_from_rest(state: Row) -> Integer:
     """Pixels between the player's paddle and where its setpoint would let it rest.
 
     99 if that is unknown.
@@ -107,8 +107,8 @@ def distance_from_rest(state: Row) -> int:
 
 @kernel
 def setpoint_after(
-    state: Row, setpoint: int, last_push: int, push: int, late: int, frames: int
-) -> int:
+    state: Row, setpoint: Integer, last_push: Integer, push: Integer, late: Integer, frames: Integer
+) -> Integer:
     """Where a setpoint gets in some frames of a step.
 
     In the first few, `late`, the push before goes on.
@@ -121,10 +121,10 @@ def setpoint_after(
 
 @kernel
 def paddle_after(
-    state: Row, setpoint: int, last_push: int, push: int, late: int, phase: int
-) -> int:
+    state: Row, setpoint: Integer, last_push: Integer, push: Integer, late: Integer, phase: Integer
+) -> Integer:
     """Where the player's paddle is after a step, in which it moves twice."""
-    place = int(state.player_y[0])
+    place: Integer = int(state.player_y[0])
     for number in range(2):
         moved = setpoint_after(state, setpoint, last_push, push, late, phase + 2 * number)
         place = dynamics.lagged(place, rest_place(state, moved))
@@ -132,7 +132,7 @@ def paddle_after(
 
 
 @kernel
-def late_frames(state: Row, action: int, next_player: int) -> int:
+def late_frames(state: Row, action: Integer, next_player: Integer) -> Integer:
     """Frames of a step that still went by the action before, as the player's new place says.
 
     0 if that is unclear.
@@ -141,7 +141,7 @@ def late_frames(state: Row, action: int, next_player: int) -> int:
     if not is_paddle_known(state) or state.last_push == push:
         return 0
     best = 0
-    least = NO_HYPOTHESIS
+    least: Integer = NO_HYPOTHESIS
     for late in range(5):
         place = paddle_after(
             state, int(state.setpoint), int(state.last_push), push, late, int(state.paddle_phase)
@@ -153,7 +153,9 @@ def late_frames(state: Row, action: int, next_player: int) -> int:
 
 
 @kernel
-def player_at(state: Row, action: int, next_player: int, frame: int, late: int) -> int:
+def player_at(
+    state: Row, action: Integer, next_player: Integer, frame: Integer, late: Integer
+) -> Integer:
     """About where the player's paddle is in a frame of the step: it moves in every second one."""
     before = int(state.player_y[0])
     if not is_paddle_known(state):
@@ -174,7 +176,7 @@ def player_at(state: Row, action: int, next_player: int, frame: int, late: int) 
 
 
 @kernel
-def is_same(hypothesis: Array, setpoint: int, last_push: int, phase: int) -> bool:
+def is_same(hypothesis: Array, setpoint: Integer, last_push: Integer, phase: Integer) -> bool:
     """Whether a hypothesis says this."""
     return (
         hypothesis[Hypothesis.SETPOINT] == setpoint
@@ -184,7 +186,9 @@ def is_same(hypothesis: Array, setpoint: int, last_push: int, phase: int) -> boo
 
 
 @kernel
-def add_hypothesis(hypotheses: Array, setpoint: int, last_push: int, phase: int, cost: int) -> None:
+def add_hypothesis(
+    hypotheses: Array, setpoint: Integer, last_push: Integer, phase: Integer, cost: Integer
+) -> None:
     """Put a hypothesis in its place, best first, unless it is worse than all or there at less."""
     place = 0
     while place < NUM_HYPOTHESES and hypotheses[place, Hypothesis.COST] <= cost:
@@ -208,7 +212,7 @@ def add_hypothesis(hypotheses: Array, setpoint: int, last_push: int, phase: int,
 
 
 @kernel
-def add_rest_hypotheses(state: Row, cost: int) -> None:
+def add_rest_hypotheses(state: Row, cost: Integer) -> None:
     """The player's paddle may be at rest where it is, with no push and either phase."""
     pairs = UNITS_PER_STEP * (int(state.player_y[0]) // 2) + UNITS_PER_STEP // 2
     setpoint = (pairs - int(state.rest_offset)) * UNITS_PER_STEP // int(state.rest_rate)
@@ -218,7 +222,7 @@ def add_rest_hypotheses(state: Row, cost: int) -> None:
 
 
 @kernel
-def select_hypothesis(state: Row) -> int:
+def select_hypothesis(state: Row) -> Integer:
     """Take the best hypothesis and say what it cost; the others' costs are relative to it."""
     best = int(state.hypotheses[0, Hypothesis.COST])
     if best >= NO_HYPOTHESIS:
@@ -239,7 +243,7 @@ def select_hypothesis(state: Row) -> int:
 
 
 @kernel
-def update_player(state: Row, player_y: int, action: int) -> int:
+def update_player(state: Row, player_y: Integer, action: Integer) -> Integer:
     """Infer from the paddle's new place how many frames still went by the action before.
 
     Sticky actions repeat the action executed last, frame by frame; without them no frame is late.
@@ -280,7 +284,7 @@ def update_player(state: Row, player_y: int, action: int) -> int:
 
 
 @kernel
-def pause_frame(state: Row) -> int:
+def pause_frame(state: Row) -> Integer:
     """The frame 0..3 in which the enemy pauses in every other step.
 
     4: unknown, 5: an even one, 6: an odd one.
@@ -303,7 +307,7 @@ def pause_frame(state: Row) -> int:
 
 
 @kernel
-def pause_now(state: Row) -> int:
+def pause_now(state: Row) -> Integer:
     """The frame 0..3 of this step in which the enemy pauses.
 
     From 4 on it does not, or it is unknown.
@@ -312,15 +316,15 @@ def pause_now(state: Row) -> int:
 
 
 @kernel
-def joint_phase(state: Row) -> int:
+def joint_phase(state: Row) -> Integer:
     """What is known of the phase of both paddles, 0..20."""
     return pause_frame(state) * 3 + int(state.enemy_phase)
 
 
 @kernel
-def enemy_after(state: Row, frames: int, pause: int) -> int:
+def enemy_after(state: Row, frames: Integer, pause: Integer) -> Integer:
     """Where the enemy is after some frames with a ball that keeps its velocity, but for a pause."""
-    enemy = int(state.enemy_y[0])
+    enemy: Integer = int(state.enemy_y[0])
     for passed in range(1, frames + 1):
         ball = int(state.flight_y[0]) + passed * int(state.velocity_y) // 4 - int(state.aim)
         if passed != pause + 1:
@@ -329,13 +333,13 @@ def enemy_after(state: Row, frames: int, pause: int) -> int:
 
 
 @kernel
-def enemy_at(state: Row, frame: int) -> int:
+def enemy_at(state: Row, frame: Integer) -> Integer:
     """About where the enemy's paddle is in a frame of the step: it follows the ball."""
     return enemy_after(state, frame, pause_now(state))
 
 
 @kernel
-def set_first_pauses(state: Row, ball_x: int) -> None:
+def set_first_pauses(state: Row, ball_x: Integer) -> None:
     """Take the pauses from the first sight of a game's first ball.
 
     They keep time with its serve.
@@ -349,7 +353,7 @@ def set_first_pauses(state: Row, ball_x: int) -> None:
 
 
 @kernel
-def update_enemy(state: Row, enemy_y: int, is_straight: bool) -> None:
+def update_enemy(state: Row, enemy_y: Integer, is_straight: bool) -> None:
     """Follow the phase of the enemy's pauses, and find out in which frame of a step they come."""
     if state.enemy_phase == 0 and is_straight:
         for frame in range(4):
@@ -366,19 +370,19 @@ def update_enemy(state: Row, enemy_y: int, is_straight: bool) -> None:
 
 
 @kernel
-def is_beside(ball_x: int, left: int) -> bool:
+def is_beside(ball_x: Integer, left: Integer) -> bool:
     """Whether a ball is in the columns of a paddle."""
     return left - dynamics.BALL_WIDTH < ball_x < left + dynamics.PADDLE_WIDTH
 
 
 @kernel
-def is_behind(state: Row, ball_x: int) -> bool:
+def is_behind(state: Row, ball_x: Integer) -> bool:
     """Whether a ball is so far behind a paddle that it stands there, and a point is due."""
     return ball_x <= state.left_goal or ball_x >= state.right_goal
 
 
 @kernel
-def exit_frame(state: Row, ball_x: int, velocity_x: int) -> int:
+def exit_frame(state: Row, ball_x: Integer, velocity_x: Integer) -> Integer:
     """Frames 0..5 until a ball that keeps its velocity stands behind a paddle."""
     for frame in range(5):
         if is_behind(state, ball_x + frame * velocity_x // 4):
@@ -387,7 +391,7 @@ def exit_frame(state: Row, ball_x: int, velocity_x: int) -> int:
 
 
 @kernel
-def is_near_wall(state: Row, ball_y: int, velocity_y: int) -> bool:
+def is_near_wall(state: Row, ball_y: Integer, velocity_y: Integer) -> bool:
     """Whether a ball may meet a wall before the last frame of a step."""
     last = ball_y + 3 * velocity_y // 4
     return last < state.top + NEAR_WALL or last > state.bottom - NEAR_WALL
@@ -400,7 +404,7 @@ def is_known(state: Row) -> bool:
 
 
 @kernel
-def has_scored(state: Row) -> int:
+def has_scored(state: Row) -> Integer:
     """1 when the last step brought a point."""
     is_same_score = (
         state.player_score[0] == state.player_score[1]
@@ -410,7 +414,7 @@ def has_scored(state: Row) -> int:
 
 
 @kernel
-def height_on_paddle(state: Row, action: int, next_values: Array, frame: int) -> int:
+def height_on_paddle(state: Row, action: Integer, next_values: Array, frame: Integer) -> Integer:
     """Where on a paddle the ball is in a frame, from the paddle's top edge."""
     ball = int(state.flight_y[0]) + frame * int(state.velocity_y) // 4
     if state.velocity_x > 0:
@@ -419,24 +423,24 @@ def height_on_paddle(state: Row, action: int, next_values: Array, frame: int) ->
 
 
 @kernel
-def bounce(state: Row, side: int, place: int) -> int:
+def bounce(state: Row, side: Integer, place: Integer) -> Integer:
     """The speed down, in pixels a frame, of a ball that was met at a place of a paddle."""
     return int(state.bounces[side, min(max(place - HIGHEST_PLACE, 0), NUM_PLACES - 1)])
 
 
 @kernel
-def fly_step(state: Row, action: int, next_player: int, pause: int) -> Flight:
+def fly_step(state: Row, action: Integer, next_player: Integer, pause: Integer) -> Flight:
     """The flight of a ball of known velocity in a step, if the enemy pauses in a frame.
 
     Frame by frame as in `dynamics.fly`, with the state's constants: a ball stands behind a paddle,
     or turns at a wall, or at the paddle that it is on, and moves.
     """
     # One type of integers throughout, so that every `Flight` is of the same compiled type.
-    x = np.int64(state.flight_x[0])
-    y = np.int64(state.flight_y[0])
-    dx = np.int64(state.velocity_x) // 4
-    dy = np.int64(state.velocity_y) // 4
-    enemy = np.int64(state.enemy_y[0])
+    x: Integer = np.int64(state.flight_x[0])
+    y: Integer = np.int64(state.flight_y[0])
+    dx: Integer = np.int64(state.velocity_x) // 4
+    dy: Integer = np.int64(state.velocity_y) // 4
+    enemy: Integer = np.int64(state.enemy_y[0])
     contact = NO_CONTACT
     late = late_frames(state, action, next_player)
     for frame in range(4):
@@ -468,7 +472,7 @@ def fly_step(state: Row, action: int, next_player: int, pause: int) -> Flight:
 
 
 @kernel
-def contact_frame(state: Row, action: int, next_values: Array) -> int:
+def contact_frame(state: Row, action: Integer, next_values: Array) -> Integer:
     """The frame 0..3 of this step in which a ball of known velocity meets a paddle.
 
     NO_CONTACT if in none.
@@ -479,7 +483,7 @@ def contact_frame(state: Row, action: int, next_values: Array) -> int:
 
 
 @kernel
-def update_velocity(state: Row, ball_x: int, ball_y: int, frame: int) -> None:
+def update_velocity(state: Row, ball_x: Integer, ball_y: Integer, frame: Integer) -> None:
     """The velocity after a step, from where it began, the frame of a contact, and its end."""
     x = int(state.flight_x[0])
     y = int(state.flight_y[0])
@@ -524,7 +528,9 @@ def update_velocity(state: Row, ball_x: int, ball_y: int, frame: int) -> None:
 
 
 @kernel
-def update_ball(state: Row, ball_x: int, ball_y: int, flight: Flight, is_flown: bool) -> None:
+def update_ball(
+    state: Row, ball_x: Integer, ball_y: Integer, flight: Flight, is_flown: bool
+) -> None:
     """Lengthen the flight, begin another or count how long the ball has been gone."""
     if ball_x == 0:
         if state.steps_absent == 0:
