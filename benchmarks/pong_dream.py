@@ -66,15 +66,17 @@ def main(config: Config) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for seed in config.seeds:
         for arm in config.arms:
-            wall, cpu = time.perf_counter(), time.process_time()
-            row: dict[str, Any] = {"arm": arm, "seed": seed, "env_id": config.env_id}
-            row |= {"repeat_action_probability": config.repeat_action_probability} | RUNS[arm](
-                config, seed
-            )
-            row |= {
-                "total_seconds": time.perf_counter() - wall,
-                "total_cpu_seconds": time.process_time() - cpu,
+            wall = time.perf_counter()
+            cpu = time.process_time()
+            row: dict[str, Any] = {
+                "arm": arm,
+                "seed": seed,
+                "env_id": config.env_id,
+                "repeat_action_probability": config.repeat_action_probability,
             }
+            row |= RUNS[arm](config, seed)
+            row["total_seconds"] = time.perf_counter() - wall
+            row["total_cpu_seconds"] = time.process_time() - cpu
             figures = add_row(
                 NAME,
                 row,
@@ -84,10 +86,8 @@ def main(config: Config) -> dict[str, Any]:
                 notes=NOTES,
                 folder=config.output_dir,
             )
-            print(
-                json.dumps({name: value for name, value in row.items() if name != "rounds"}),
-                flush=True,
-            )
+            shown = {name: value for name, value in row.items() if name != "rounds"}
+            print(json.dumps(shown), flush=True)
     return figures
 
 

@@ -16,7 +16,7 @@ in all 14 and the ball's error in pixels, and the error of the thirtieth.
     multi_step     the regression with an open-loop loss over six steps from the start
     curriculum     the same, after a one-step phase, over 1, 2, 4, 6 steps
     ensemble       the mean of five
-    recurrent      a gated recurrent unit that has seen eight steps
+    recurrent      a gated recurrent unit that has read eight steps
     latent         a recurrent state-space model with a stochastic latent
     tokens         each feature of the newest frame classified, from the observation alone
     history        parts decided one after the other, by networks that read symbols
@@ -65,7 +65,7 @@ from wm_agents.world_models.objects import ObjectModel
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.trajectories import Trajectories
 
-NUM_CONTEXT = 8  # steps that models with a memory see before a window
+NUM_CONTEXT = 8  # steps that recurrent models read before a window
 BALL_WEIGHT = 10.0
 STACK = frame_stack(NUM_FRAMES, NUM_FEATURES, is_interleaved=True)
 ROWS = (
@@ -122,11 +122,9 @@ class Rounded(Unrolled):
     """A model whose predictions are rounded to whole pixels after every step."""
 
     def __init__(self, model: Any) -> None:
-        self.model, self.observation_space, self.action_space = (
-            model,
-            model.observation_space,
-            model.action_space,
-        )
+        self.model = model
+        self.observation_space = model.observation_space
+        self.action_space = model.action_space
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
         """As the model."""
@@ -145,7 +143,7 @@ class Still(Unrolled):
     """Nothing changes."""
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
-        """What is seen."""
+        """The observations."""
         return ModelState(observations, hidden)
 
     def step(
@@ -197,7 +195,7 @@ def run_game(config: Config, env_id: str) -> dict[str, Any]:
     env = gym.make(env_id, **options.env_kwargs)
     train = record_training(options)
     test, _, rows = play_test(options, env)
-    rows = chosen_rows(test, train, rows, options.horizon)
+    rows = window_starts(test, train, rows, options.horizon)
     fitted: dict[str, Any] = {}
     table = {}
     print(f"{env_id}: {train.num_steps} steps, {len(rows)} windows")
@@ -222,7 +220,7 @@ def run_game(config: Config, env_id: str) -> dict[str, Any]:
     return {"train_steps": train.num_steps, "windows": len(rows), "table": table}
 
 
-def chosen_rows(test: Trajectories, train: Trajectories, rows: Any, horizon: int) -> Any:
+def window_starts(test: Trajectories, train: Trajectories, rows: Any, horizon: int) -> Any:
     """Window starts with room before and after, whose first step training never saw."""
     position = rows - test.step_starts[test.episode_of_step[rows]]
     has_room = (position >= NUM_CONTEXT) & (
@@ -233,19 +231,18 @@ def chosen_rows(test: Trajectories, train: Trajectories, rows: Any, horizon: int
 
 def measure(model: Any, test: Trajectories, rows: Any, horizon: int) -> dict[str, float]:
     """The figures of one model."""
-    seen = test.observation_of_step[rows][:, None] + np.arange(-NUM_CONTEXT, horizon + 1)
-    acts = rows[:, None] + np.arange(-NUM_CONTEXT, horizon)
-    observations, actions = (
-        torch.as_tensor(test.observations[seen]),
-        torch.as_tensor(test.actions[acts]),
-    )
+    first = test.observation_of_step[rows]
+    window = first[:, None] + np.arange(-NUM_CONTEXT, horizon + 1)
+    observations = torch.as_tensor(test.observations[window])
+    actions = torch.as_tensor(test.actions[rows[:, None] + np.arange(-NUM_CONTEXT, horizon)])
     if isinstance(model, ObjectModel):
         state = model.starts(test).select(torch.as_tensor(rows))
     else:
         state = warmed(model, observations, actions)
     with torch.no_grad():
         imagined = model.rollout(state, actions[:, NUM_CONTEXT:]).observations.numpy()
-    real, episodes = observations[:, NUM_CONTEXT:].numpy(), test.episode_of_step[rows]
+    real = observations[:, NUM_CONTEXT:].numpy()
+    episodes = test.episode_of_step[rows]
     figures = errors_at(6, real, imagined, episodes)
     figures |= errors_at(horizon, real, imagined, episodes)
     return {name: value for name, value in figures.items() if np.isfinite(value)}
@@ -256,8 +253,8 @@ def warmed(model: Any, observations: Tensor, actions: Tensor) -> ModelState:
     """The model's state after `NUM_CONTEXT` recorded steps."""
     state = model.start(observations[:, 0])
     for step in range(NUM_CONTEXT):
-        following, _ = model.step(state, actions[:, step])
-        state = model.start(observations[:, step + 1], following.hidden)
+        after, _ = model.step(state, actions[:, step])
+        state = model.start(observations[:, step + 1], after.hidden)
     return state
 
 
@@ -310,7 +307,7 @@ def regression(
 
 
 def tokens(config: Config, env: Any, train: Trajectories, seed: int, _: dict[str, Any]) -> Any:
-    """Classified features without a memory."""
+    """Classified features of the observation alone."""
     model = TokenModel(
         env.observation_space, env.action_space, TokenConfig(is_optimistic=False), seed=seed
     )

@@ -40,7 +40,7 @@ SHOWN = (
     "spread_mse14_step30", "model_beside_spread_mse14_step30",
 )  # fmt: skip
 NOTES = (
-    "The view of the game is told much of the rules: PongView says what; the rest is measured.",
+    "The view of the game is told much of the rules: PongView says what; the rest is estimated.",
     "The observation is the objects' positions, an easier input than pixels.",
     "One row per finished run and test player; seeds that are missing were not run.",
 )
@@ -73,10 +73,8 @@ def main(config: Config) -> dict[str, Any]:
                 run = replace(config.run, env_id=env_id, seed=seed, repeat_action_probability=noise)
                 for row in measure(run, config.players):
                     figures = add(config, row)
-                    print(
-                        json.dumps({name: row[name] for name in (*KEY, *SHOWN) if name in row}),
-                        flush=True,
-                    )
+                    shown = {name: row[name] for name in (*KEY, *SHOWN) if name in row}
+                    print(json.dumps(shown), flush=True)
     return figures
 
 
@@ -85,7 +83,8 @@ def measure(run: OpenLoopConfig, players: tuple[Any, ...]) -> list[dict[str, Any
     torch.set_num_threads(run.num_threads)
     train = record_training(run)
     env = gym.make(run.env_id, **run.env_kwargs)
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall = time.perf_counter()
+    cpu = time.process_time()
     view = PongView.calibrated(train.observations, train.actions, train.lengths)
     model = ObjectModel(env.observation_space, env.action_space, view, run.model, seed=run.seed)
     model.fit(train)

@@ -3,9 +3,9 @@
 A view, given with the environment, says which values change (the parts of the world), what is
 expected of each if nothing happens, and in which situation it is: a number that should have one
 outcome relative to what is expected. Situations that had one outcome whenever they were recorded
-are looked up. Everything else is classified by a small network per part, which reads symbols
+are memorized. Everything else is classified by a small network per part, which reads symbols
 (integers that name a place in a table of embeddings). Later parts see what was decided for earlier
-ones, so that a drawn future can happen as a whole; whatever is chosen is decoded exactly.
+ones, so that a drawn future can happen as a whole; whatever is selected is decoded exactly.
 """
 
 import os
@@ -31,6 +31,7 @@ from wm_agents.training.trainer import FitReport, as_manager
 from wm_agents.world_models.encoding import check_fit_spaces, check_observations
 from wm_agents.world_models.object_fitting import (
     ObjectConfig,
+    PartRows,
     PartSteps,
     fit_networks,
     learn_tables,
@@ -294,7 +295,9 @@ class ObjectModel(Unrolled, FittedModule):
         actions = trajectories.actions - self.first_action
         self._fit_outcomes(values, next_values, trajectories)
         self.is_fitted = False
-        readers, rows, known = [], [], {}
+        readers: list[PartReader] = []
+        rows: list[PartRows] = []
+        known: dict[str, float] = {}
         for part, name in enumerate(self.view.parts):
             expected, situations = self.view.encode(part, states, actions, next_values)
             symbols, num_symbols = self.view.symbols(part, states, actions, next_values)

@@ -134,7 +134,8 @@ class SituationTable:
             return cls(np.zeros(0, np.int64), np.zeros(0, np.int64))
         outcomes, counts = np.unique(pairs, axis=0, return_counts=True)
         order = np.lexsort((-counts, outcomes[:, 0]))
-        outcomes, counts = outcomes[order], counts[order]
+        outcomes = outcomes[order]  # of each situation the commonest first
+        counts = counts[order]
         known, first, group = np.unique(outcomes[:, 0], return_index=True, return_inverse=True)
         totals = np.bincount(group, counts)
         is_kept = (totals >= min_count) & (counts[first] >= min_purity * totals)

@@ -3,8 +3,7 @@
 At most `max_real_steps` steps of the real game are taken, counted from the first; everything else
 happens in an `ObjectModel` served by `DreamVectorEnv`, in which PPO learns from short branches that
 start in recorded states and end with a point. The first steps are those of a scripted explorer, and
-the model's view of the game is told much of its rules (`PongView` says what): not everything is
-learned.
+much of the game's rules is specified (`PongView` says what): not everything is learned.
 """
 
 import time

@@ -176,7 +176,7 @@ def contact_situation(
 ) -> Integer:
     """Of a ball that meets a paddle: what is pressed, and the place on the paddle.
 
-    Whether it is certain where the paddle is decides how much is told apart.
+    Whether it is certain where the paddle is decides what is distinguished.
     """
     is_player = state.velocity_x > 0
     place = clamp(height_on_paddle(state, action, next_values, flight.contact), -30, 40)
@@ -191,8 +191,8 @@ def contact_situation(
     if part == Part.BALL_Y and next_values[Part.BALL_X] != flight.x:
         return 0
     if is_certain:
-        place_told = place if part == Part.BALL_Y else 0
-        return situation_code(20 + part, 1 if is_player else 0, fire, late, place_told)
+        place_code = place if part == Part.BALL_Y else 0
+        return situation_code(20 + part, 1 if is_player else 0, fire, late, place_code)
     kind = int(state.velocity_x) + part
     return situation_code(30 + flight.contact, kind, place, fire, joint_phase(state) + 1)
 
@@ -432,8 +432,8 @@ def write_player(out: Array, cursor: Array, state: Row, action: Integer) -> None
         if cost < NO_HYPOTHESIS and state.hypotheses[0, Hypothesis.COST] < NO_HYPOTHESIS:
             moved = int(state.hypotheses[number, Hypothesis.SETPOINT]) - int(state.setpoint)
             frames = clamp(moved * 4 // UNITS_PER_STEP, -7, 7)
-        told = (frames + 7) * 6 + clamp(cost, 0, 5)
-        write_symbol(out, cursor, told * 9 + kind, 0, 96 * 9)
+        code = (frames + 7) * 6 + clamp(cost, 0, 5)
+        write_symbol(out, cursor, code * 9 + kind, 0, 96 * 9)
     tenths = int(state.setpoint) // (UNITS_PER_STEP // 10)
     write_symbol(out, cursor, tenths * 9 + kind, -9, 90 * 9)
     write_symbol(out, cursor, (int(state.player_y[0]) % 4) * 9 + kind, 0, 4 * 9)
@@ -544,9 +544,9 @@ def write_score(out: Array, cursor: Array, state: Row, next_values: Array) -> No
     write_symbol(out, cursor, timing if is_there else 0, 0, 35 * 8)
     write_symbol(out, cursor, int(next_values[Part.BALL_X]), 0, 165)
     is_next = 2 if next_values[Part.BALL_X] > 0 else 0
-    told = clamp(int(state.steps_absent), 0, 3) * 4 + is_next + has_scored(state)
+    code = clamp(int(state.steps_absent), 0, 3) * 4 + is_next + has_scored(state)
     is_to_player = 1 if velocity_x > 0 else 0
-    write_symbol(out, cursor, told * 2 + is_to_player, 0, 32)
+    write_symbol(out, cursor, code * 2 + is_to_player, 0, 32)
 
 
 @kernel

@@ -131,7 +131,7 @@ class OpenLoopWindows:
 
 def record_training(config: OpenLoopConfig) -> Trajectories:
     """Games of two players, cut where the steps are spent."""
-    parts = []
+    episodes = []
     for number, (player, share) in enumerate(((Explorer, 0.75), (RandomHolder, 0.25))):
         seed = config.seed + 1000 * number
         steps = round(share * config.train_steps)
@@ -144,8 +144,7 @@ def record_training(config: OpenLoopConfig) -> Trajectories:
             seed=seed,
             env_kwargs={**config.env_kwargs, "time_limit": min(1000, steps)},
         )
-        parts.append(recording)
-    episodes = [part.episode(number) for part in parts for number in range(part.num_episodes)]
+        episodes += [recording.episode(row) for row in range(recording.num_episodes)]
     ends = np.cumsum([len(episode.actions) for episode in episodes])
     num_kept = max(int((ends <= config.train_steps).sum()), 1)
     return Trajectories.concatenate(episodes[:num_kept])

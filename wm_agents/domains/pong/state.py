@@ -14,7 +14,7 @@ from wm_envs.kernel import kernel
 from wm_envs.pong import dynamics
 
 Array = NDArray[Any]
-# An int, or np.int64 inside a kernel, where it is the same: type checkers know no arithmetic of both.
+# An int, or np.int64 inside a kernel, where it is the same: mypy knows no arithmetic of both.
 Integer = Any
 
 

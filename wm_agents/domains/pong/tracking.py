@@ -1,7 +1,7 @@
 """How paddles and ball move within a step: what an estimated state says of the frames between.
 
 The rules themselves are functions of `wm_envs.pong.dynamics`; here they are run with estimated
-constants, in pixels of the screen, from what was seen every fourth frame.
+constants, in pixels of the screen, from an observation of every fourth frame.
 
 With sticky actions nobody sees which action was executed. A state follows a few hypotheses of how
 many frames of a step still went by the action before, as by Viterbi (1967), and the paddle's own
