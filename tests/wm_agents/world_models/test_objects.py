@@ -6,7 +6,7 @@ import torch
 
 from tests.support.marble import ACTIONS, OBSERVATIONS, MarbleView, play
 from wm_agents.errors import CheckpointError, ConfigError, SpaceError
-from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
+from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.world_models.object_fitting import ObjectConfig
 from wm_agents.world_models.objects import ObjectModel
 from wm_agents.world_models.symbols import SituationTable, SymbolTable, ValueCodec
@@ -199,3 +199,31 @@ def test_a_loaded_model_predicts_without_dropout(tmp_path):
     rows = torch.tensor([[4.0, 0.0, 7.0]]).repeat(50, 1)
     mine, its = (m.rollout(rows, torch.ones(50, 5, dtype=torch.int64)) for m in (model, loaded))
     assert torch.equal(mine.observations, its.observations)
+
+
+def test_an_interrupted_fit_resumes_bitwise(tmp_path, monkeypatch):
+    config = ObjectConfig(width=8, num_updates=25, batch_size=32, dropout=0.3, min_purity=2.0)
+
+    def fit(folder):
+        model = ObjectModel(OBSERVATIONS, ACTIONS, MarbleView(), config, seed=2)
+        report = model.fit(play(4, 0), checkpoints=folder, checkpoint_every=10)
+        return model, report
+
+    whole, wanted = fit(tmp_path / "whole")
+    save = CheckpointManager.save_state
+
+    def interrupted(manager, step, state, run):
+        path = save(manager, step, state, run)
+        if step == 40:  # within the second part
+            raise KeyboardInterrupt
+        return path
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointManager, "save_state", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path / "torn")
+    resumed, report = fit(tmp_path / "torn")
+    assert report.metrics == wanted.metrics
+    assert report.num_updates == 50
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
