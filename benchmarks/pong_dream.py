@@ -1,17 +1,16 @@
-"""Scores in the original Pong after learning in a dream, beside PPO's after as many real steps and a planner's.
+"""Scores in the original Pong after learning in imagination, beside PPO's and a planner's.
 
     python -m benchmarks.pong_dream --seeds 0 1 2 --arms dream
     python -m benchmarks.pong_dream --seeds 0 --arms dream --repeat-action-probability 0
     python -m benchmarks.pong_dream --seeds 0 --arms ppo planner random
 
-Each run adds one row to the result as soon as it is over, in place of an older row of the same arm,
-noise and seed: so a benchmark that was stopped still counts for the seeds that it finished, and the
-result says how many these are. The positions of the objects are an easier input than the screen.
-The planner knows the true rules: it is the upper end.
+PPO takes as many real steps. Each run adds one row to the result as soon as it is over, in place
+of an older row of the same arm, noise and seed: so a benchmark that was stopped still counts for
+the seeds that it finished, and the result says how many these are. The positions of the objects are
+an easier input than the screen. The planner knows the true rules: it is the upper end.
 """
 
 import json
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,8 @@ import torch
 import tyro
 
 from benchmarks.report import RESULTS, add_row
-from examples import dream_pong, sb3_pong
+from wm_agents.domains.pong.dreaming import DreamConfig, DreamTraining
+from wm_agents.domains.pong.sb3_baseline import BaselineConfig, run_baseline
 from wm_agents.evaluation.episodes import RandomAgent, evaluate
 from wm_envs import record
 from wm_envs.pong.planner import PlanningPlayer
@@ -34,7 +34,7 @@ NAME = "pong_dream"
 KEY = ("arm", "repeat_action_probability", "env_id", "seed")
 NOTES = (
     "The observation is the objects' positions, an easier input than pixels.",
-    "The view of the game is told much of the rules: wm_agents.domains.pong.view.PongView says what.",
+    "The view of the game is told much of the rules: PongView says what.",
     "One row per finished run; seeds that are missing were not run.",
 )
 
@@ -57,8 +57,8 @@ class Config:
     """Full games of each evaluation."""
     output_dir: Path = RESULTS
     """Folder for pong_dream.json."""
-    dream: dream_pong.Config = field(default_factory=dream_pong.Config)
-    """Of the dream, but for what is said above."""
+    dream: DreamConfig = field(default_factory=DreamConfig)
+    """Of learning in imagination, but for what is said above."""
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -66,15 +66,17 @@ def main(config: Config) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for seed in config.seeds:
         for arm in config.arms:
-            wall, cpu = time.perf_counter(), time.process_time()
-            row: dict[str, Any] = {"arm": arm, "seed": seed, "env_id": config.env_id}
-            row |= {"repeat_action_probability": config.repeat_action_probability} | RUNS[arm](
-                config, seed
-            )
-            row |= {
-                "total_seconds": time.perf_counter() - wall,
-                "total_cpu_seconds": time.process_time() - cpu,
+            wall = time.perf_counter()
+            cpu = time.process_time()
+            row: dict[str, Any] = {
+                "arm": arm,
+                "seed": seed,
+                "env_id": config.env_id,
+                "repeat_action_probability": config.repeat_action_probability,
             }
+            row |= RUNS[arm](config, seed)
+            row["total_seconds"] = time.perf_counter() - wall
+            row["total_cpu_seconds"] = time.process_time() - cpu
             figures = add_row(
                 NAME,
                 row,
@@ -84,10 +86,8 @@ def main(config: Config) -> dict[str, Any]:
                 notes=NOTES,
                 folder=config.output_dir,
             )
-            print(
-                json.dumps({name: value for name, value in row.items() if name != "rounds"}),
-                flush=True,
-            )
+            shown = {name: value for name, value in row.items() if name != "rounds"}
+            print(json.dumps(shown), flush=True)
     return figures
 
 
@@ -124,24 +124,20 @@ def _group(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def run_dream(config: Config, seed: int) -> dict[str, Any]:
-    """`examples/dream_pong.py`, with its rounds."""
-    with tempfile.TemporaryDirectory() as folder:
-        summary = dream_pong.main(
-            replace(config.dream, **_shared(config, seed), output_dir=Path(folder))
-        )
-        return summary | {
-            "rounds": json.loads((Path(folder) / "rounds.json").read_text(encoding="utf-8"))
-        }
+    """PPO in the world model, with the figures of its rounds."""
+    training = DreamTraining(replace(config.dream, **_shared(config, seed)))
+    for figures in training.train():
+        print(json.dumps(figures), flush=True)
+    return training.evaluate(config.games) | {"rounds": training.rounds}
 
 
 def run_ppo(config: Config, seed: int) -> dict[str, Any]:
-    """`examples/sb3_pong.py`, on the same features."""
-    with tempfile.TemporaryDirectory() as folder:
-        return sb3_pong.main(sb3_pong.Config(**_shared(config, seed), output_dir=Path(folder)))
+    """PPO of Stable-Baselines3, on the same features."""
+    return run_baseline(BaselineConfig(**_shared(config, seed), games=config.games))
 
 
 def _shared(config: Config, seed: int) -> dict[str, Any]:
-    names = ("env_id", "repeat_action_probability", "max_real_steps", "games")
+    names = ("env_id", "repeat_action_probability", "max_real_steps")
     return {"seed": seed} | {name: getattr(config, name) for name in names}
 
 

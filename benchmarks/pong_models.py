@@ -1,4 +1,4 @@
-"""Which idea makes a world model of Pong hold: an ablation from one-step regression to objects with situations.
+"""Which idea makes a world model of Pong hold: an ablation from regression to situations.
 
     python -m benchmarks.pong_models
 
@@ -9,17 +9,18 @@ in all 14 and the ball's error in pixels, and the error of the thirtieth.
 
     persistence    nothing changes
     regression     one perceptron on standardised differences of the newest frame, one-step loss;
-    the older frames shift absolute       the same without the residual: the newest frame itself is
-    predicted weighted       the ball counts ten times as much
+                   the older frames shift
+    absolute       the same without the residual: the newest frame itself is predicted
+    weighted       the ball counts ten times as much
     rounding       the regression's predictions are rounded to pixels after every step
     multi_step     the regression with an open-loop loss over six steps from the start
     curriculum     the same, after a one-step phase, over 1, 2, 4, 6 steps
     ensemble       the mean of five
-    recurrent      a gated recurrent unit that has seen eight steps
+    recurrent      a gated recurrent unit that has read eight steps
     latent         a recurrent state-space model with a stochastic latent
     tokens         each feature of the newest frame classified, from the observation alone
-    history        parts decided one after the other, by networks that read symbols of a memory
-    situations     the same, with clear situations looked up; this is examples/world_model_pong.py
+    history        parts decided one after the other, by networks that read symbols
+    situations     the same, with clear situations memorized; this is examples/world_model_pong.py
 """
 
 import time
@@ -35,8 +36,18 @@ import tyro
 from torch import Tensor
 
 from benchmarks.report import RESULTS, write_result
-from examples import world_model_pong as example
-from wm_agents.domains.pong.view import PongView
+from wm_agents.domains.pong.object_view import PongView
+from wm_agents.domains.pong.open_loop import (
+    BALL_X,
+    BALL_Y,
+    NEWEST,
+    OpenLoopConfig,
+    errors_at,
+    play_test,
+    record_training,
+)
+from wm_agents.domains.pong.state import NUM_FEATURES
+from wm_agents.domains.pong.state import STACK as NUM_FRAMES
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models import (
     DeterministicModel,
@@ -49,17 +60,17 @@ from wm_agents.world_models import (
     TokenModel,
     frame_stack,
 )
-from wm_agents.world_models.objects import ObjectConfig, ObjectModel
+from wm_agents.world_models.object_fitting import ObjectConfig
+from wm_agents.world_models.objects import ObjectModel
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.trajectories import Trajectories
 
-NUM_CONTEXT = 8  # steps that models with a memory see before a window
+NUM_CONTEXT = 8  # steps that recurrent models read before a window
 BALL_WEIGHT = 10.0
-STACK = frame_stack(4, 14, is_interleaved=True)
-NEWEST = tuple(example.NEWEST.tolist())
+STACK = frame_stack(NUM_FRAMES, NUM_FEATURES, is_interleaved=True)
 ROWS = (
-    "persistence", "regression", "absolute", "weighted", "rounding", "multi_step", "curriculum", "ensemble",
-    "recurrent", "latent", "tokens", "history", "situations",
+    "persistence", "regression", "absolute", "weighted", "rounding", "multi_step", "curriculum",
+    "ensemble", "recurrent", "latent", "tokens", "history", "situations",
 )  # fmt: skip
 
 
@@ -103,7 +114,7 @@ class Weighted(DeterministicModel):
         return super().decode(before, normalised_targets / self._stretch(), acts)
 
     def _stretch(self) -> Tensor:
-        is_ball = [column in (example.BALL_X, example.BALL_Y) for column in self.layout.differences]
+        is_ball = [column in (BALL_X, BALL_Y) for column in self.layout.differences]
         return torch.where(torch.tensor(is_ball), BALL_WEIGHT**0.5, 1.0)
 
 
@@ -111,11 +122,9 @@ class Rounded(Unrolled):
     """A model whose predictions are rounded to whole pixels after every step."""
 
     def __init__(self, model: Any) -> None:
-        self.model, self.observation_space, self.action_space = (
-            model,
-            model.observation_space,
-            model.action_space,
-        )
+        self.model = model
+        self.observation_space = model.observation_space
+        self.action_space = model.action_space
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
         """As the model."""
@@ -137,7 +146,7 @@ class Still(Unrolled):
     action_space: Any = None
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
-        """What is seen."""
+        """The observations."""
         return ModelState(observations, hidden)
 
     def step(
@@ -179,17 +188,17 @@ def command_of(config: Config) -> str:
 
 def run_game(config: Config, env_id: str) -> dict[str, Any]:
     """The table of one game."""
-    options = example.Config(
+    options = OpenLoopConfig(
         env_id=env_id,
         seed=config.seeds[0],
         train_steps=config.train_steps,
         test_games=config.test_games,
         repeat_action_probability=config.repeat_action_probability,
     )
-    env = gym.make(env_id, **example.options(options))
-    train = example.record_training(options)
-    test, _, rows = example.play_test(options, env)
-    rows = chosen_rows(test, train, rows, options.horizon)
+    env = gym.make(env_id, **options.env_kwargs)
+    train = record_training(options)
+    test, _, rows = play_test(options, env)
+    rows = window_starts(test, train, rows, options.horizon)
     fitted: dict[str, Any] = {}
     table = {}
     print(f"{env_id}: {train.num_steps} steps, {len(rows)} windows")
@@ -214,7 +223,7 @@ def run_game(config: Config, env_id: str) -> dict[str, Any]:
     return {"train_steps": train.num_steps, "windows": len(rows), "table": table}
 
 
-def chosen_rows(test: Trajectories, train: Trajectories, rows: Any, horizon: int) -> Any:
+def window_starts(test: Trajectories, train: Trajectories, rows: Any, horizon: int) -> Any:
     """Window starts with room before and after, whose first step training never saw."""
     position = rows - test.step_starts[test.episode_of_step[rows]]
     has_room = (position >= NUM_CONTEXT) & (
@@ -225,22 +234,20 @@ def chosen_rows(test: Trajectories, train: Trajectories, rows: Any, horizon: int
 
 def measure(model: Any, test: Trajectories, rows: Any, horizon: int) -> dict[str, float]:
     """The figures of one model."""
-    seen = test.observation_of_step[rows][:, None] + np.arange(-NUM_CONTEXT, horizon + 1)
-    acts = rows[:, None] + np.arange(-NUM_CONTEXT, horizon)
-    observations, actions = (
-        torch.as_tensor(test.observations[seen]),
-        torch.as_tensor(test.actions[acts]),
-    )
+    first = test.observation_of_step[rows]
+    window = first[:, None] + np.arange(-NUM_CONTEXT, horizon + 1)
+    observations = torch.as_tensor(test.observations[window])
+    actions = torch.as_tensor(test.actions[rows[:, None] + np.arange(-NUM_CONTEXT, horizon)])
     if isinstance(model, ObjectModel):
         state = model.starts(test).select(torch.as_tensor(rows))
     else:
         state = warmed(model, observations, actions)
     with torch.no_grad():
         imagined = model.rollout(state, actions[:, NUM_CONTEXT:]).observations.numpy()
-    real, episodes = observations[:, NUM_CONTEXT:].numpy(), test.episode_of_step[rows]
-    figures = example.errors_at(6, real, imagined, episodes) | example.errors_at(
-        horizon, real, imagined, episodes
-    )
+    real = observations[:, NUM_CONTEXT:].numpy()
+    episodes = test.episode_of_step[rows]
+    figures = errors_at(6, real, imagined, episodes)
+    figures |= errors_at(horizon, real, imagined, episodes)
     return {name: value for name, value in figures.items() if np.isfinite(value)}
 
 
@@ -249,8 +256,8 @@ def warmed(model: Any, observations: Tensor, actions: Tensor) -> ModelState:
     """The model's state after `NUM_CONTEXT` recorded steps."""
     state = model.start(observations[:, 0])
     for step in range(NUM_CONTEXT):
-        following, _ = model.step(state, actions[:, step])
-        state = model.start(observations[:, step + 1], following.hidden)
+        after, _ = model.step(state, actions[:, step])
+        state = model.start(observations[:, step + 1], after.hidden)
     return state
 
 
@@ -303,7 +310,7 @@ def regression(
 
 
 def tokens(config: Config, env: Any, train: Trajectories, seed: int, _: dict[str, Any]) -> Any:
-    """Classified features without a memory."""
+    """Classified features of the observation alone."""
     model = TokenModel(
         env.observation_space, env.action_space, TokenConfig(is_optimistic=False), seed=seed
     )
@@ -312,14 +319,15 @@ def tokens(config: Config, env: Any, train: Trajectories, seed: int, _: dict[str
     return model
 
 
-def parts(purity: float) -> Maker:
+def parts(min_purity: float) -> Maker:
     """Parts and symbols, with situations looked up from this purity on."""
 
     def make(config: Config, env: Any, train: Trajectories, seed: int, _: dict[str, Any]) -> Any:
-        shape = replace(config.model, num_updates=max(config.num_updates // 4, 1), purity=purity)
-        view = PongView.measured(train.observations, train.actions, train.lengths)
+        num_updates = max(config.num_updates // 4, 1)
+        shape = replace(config.model, num_updates=num_updates, min_purity=min_purity)
+        view = PongView.calibrated(train.observations, train.actions, train.lengths)
         model = ObjectModel(env.observation_space, env.action_space, view, shape, seed=seed)
-        model.fit(train, progress=False)
+        model.fit(train)
         return model
 
     return make
@@ -328,7 +336,9 @@ def parts(purity: float) -> Maker:
 MAKERS: dict[str, Maker] = {
     "persistence": lambda *_: Still(),
     "regression": regression(DeterministicModel),
-    "absolute": regression(DeterministicModel, layout=replace(STACK, absolutes=NEWEST)),
+    "absolute": regression(
+        DeterministicModel, layout=replace(STACK, absolutes=tuple(NEWEST.tolist()))
+    ),
     "weighted": regression(Weighted),
     "rounding": lambda *arguments: Rounded(
         arguments[-1].get("regression") or MAKERS["regression"](*arguments)

@@ -1,11 +1,11 @@
-"""How far the world model of Pong can be trusted: both games, with and without sticky actions, by training seed.
+"""How far the world model of Pong can be trusted: both games, with and without sticky actions.
 
     python -m benchmarks.pong_world_model
 
-Each run is `examples/world_model_pong.py`, tested in games of two players that training never saw:
-one that follows the ball with errors, and a planner that wins. One row per finished run and test
-player is added to the result, in place of an older one, so that a benchmark that was stopped still
-counts for what it finished. Intervals resample whole games.
+Each run is that of `examples/world_model_pong.py`, tested in games of two players that training
+never saw: one that follows the ball with errors, and a planner that wins. One row per finished run
+and test player is added to the result, in place of an older one, so that a benchmark that was
+stopped still counts for what it finished. Intervals resample whole games.
 """
 
 import json
@@ -20,20 +20,27 @@ import torch
 import tyro
 
 from benchmarks.report import RESULTS, add_row
-from examples import world_model_pong as example
-from wm_agents.domains.pong.view import PongView
+from wm_agents.domains.pong.object_view import PongView
+from wm_agents.domains.pong.open_loop import (
+    OpenLoopConfig,
+    imagine,
+    open_loop_windows,
+    record_training,
+    summarize,
+)
 from wm_agents.training.summary import without_infinities
 from wm_agents.world_models.objects import ObjectModel
 
 NAME = "pong_world_model"
 KEY = ("env_id", "repeat_action_probability", "player", "seed")
 SHOWN = (
-    "mse56_step6", "mse14_step6", "median14_step6", "exact_share_step6", "ball_rmse_step6", "mse14_step30",
-    "exact_share_step30", "fast_exact_share_step6", "persistence_mse56_step6", "constant_velocity_mse56_step6",
-    "spread_mse14_step6", "model_beside_spread_mse14_step6", "spread_mse14_step30", "model_beside_spread_mse14_step30",
+    "mse56_step6", "mse14_step6", "median14_step6", "exact_share_step6", "ball_rmse_step6",
+    "mse14_step30", "exact_share_step30", "fast_exact_share_step6", "persistence_mse56_step6",
+    "constant_velocity_mse56_step6", "spread_mse14_step6", "model_beside_spread_mse14_step6",
+    "spread_mse14_step30", "model_beside_spread_mse14_step30",
 )  # fmt: skip
 NOTES = (
-    "The view of the game is told much of the rules: PongView says what; the rest is measured.",
+    "The view of the game is told much of the rules: PongView says what; the rest is estimated.",
     "The observation is the objects' positions, an easier input than pixels.",
     "One row per finished run and test player; seeds that are missing were not run.",
 )
@@ -53,7 +60,7 @@ class Config:
     """Whose games are the test."""
     output_dir: Path = RESULTS
     """Folder for pong_world_model.json."""
-    run: example.Config = field(default_factory=example.Config)
+    run: OpenLoopConfig = field(default_factory=OpenLoopConfig)
     """Of each run, but for what is said above."""
 
 
@@ -66,42 +73,37 @@ def main(config: Config) -> dict[str, Any]:
                 run = replace(config.run, env_id=env_id, seed=seed, repeat_action_probability=noise)
                 for row in measure(run, config.players):
                     figures = add(config, row)
-                    print(
-                        json.dumps({name: row[name] for name in (*KEY, *SHOWN) if name in row}),
-                        flush=True,
-                    )
+                    shown = {name: row[name] for name in (*KEY, *SHOWN) if name in row}
+                    print(json.dumps(shown), flush=True)
     return figures
 
 
-def measure(run: example.Config, players: tuple[Any, ...]) -> list[dict[str, Any]]:
+def measure(run: OpenLoopConfig, players: tuple[Any, ...]) -> list[dict[str, Any]]:
     """Fit one model and test it in the games of each player."""
     torch.set_num_threads(run.num_threads)
-    train = example.record_training(run)
-    env = gym.make(run.env_id, **example.options(run))
-    wall, cpu = time.perf_counter(), time.process_time()
-    view = PongView.measured(train.observations, train.actions, train.lengths)
+    train = record_training(run)
+    env = gym.make(run.env_id, **run.env_kwargs)
+    wall = time.perf_counter()
+    cpu = time.process_time()
+    view = PongView.calibrated(train.observations, train.actions, train.lengths)
     model = ObjectModel(env.observation_space, env.action_space, view, run.model, seed=run.seed)
-    model.fit(train, progress=False)
+    model.fit(train)
     cost = {"fit_seconds": time.perf_counter() - wall, "fit_cpu_seconds": time.process_time() - cpu}
     rows = []
     for player in players:
         test = replace(run, test_player=player)
-        windows, num_left_out = example.test_windows(test, env, model, train)
+        windows, num_left_out = open_loop_windows(test, env, model, train)
         row: dict[str, Any] = {
             "env_id": run.env_id,
             "repeat_action_probability": run.repeat_action_probability,
-        }
-        row |= {
             "seed": run.seed,
             "player": player,
             "train_steps": train.num_steps,
             "test_games": run.test_games,
+            "windows_left_out": num_left_out,
         }
-        row |= {"windows_left_out": num_left_out} | cost
-        rows.append(
-            row
-            | without_infinities(example.summarise(test, windows, example.imagine(model, windows)))
-        )
+        errors = summarize(test, windows, imagine(model, windows))
+        rows.append(row | cost | without_infinities(errors))
     return rows
 
 

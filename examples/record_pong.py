@@ -1,8 +1,8 @@
-"""Record Pong as a world model's training data: scripted players and their mixture, as arrays or as a Minari dataset.
+"""Record Pong as a world model's training data: scripted players, as arrays or Minari datasets.
 
     python examples/record_pong.py --env-id wm/PongAtari-v0 --steps 20000 --output-dir runs/pong
 
-Writes one <player>.npz per player, whose arrays `wm_agents.Trajectories.from_arrays` takes, and
+Writes one <player>.npz per player, which `wm_envs.data.Trajectories.load` reads, and
 summary.json with what is in them: lengths, scores, the share of fast balls, which random play
 hardly ever sees.
 """
@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
+from wm_agents.domains.pong.state import NEWEST_COLUMNS, Feature
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs import record
 from wm_envs.data import Trajectories
@@ -25,7 +26,12 @@ from wm_envs.pong.players import PLAYERS
 
 Name = Literal["holder", "tracker", "interceptor", "explorer", "planner"]
 
-BALL_X, LAST_BALL_X, PLAYER_SCORE, ENEMY_SCORE = 35, 34, 51, 55  # places in the observation
+# Columns of the observation: its newest frame, and the ball in the one before
+BALL_X = NEWEST_COLUMNS[Feature.BALL_X]
+LAST_BALL_X = BALL_X - 1
+PLAYER_SCORE = NEWEST_COLUMNS[Feature.PLAYER_SCORE]
+ENEMY_SCORE = NEWEST_COLUMNS[Feature.ENEMY_SCORE]
+FRAME_SKIP = 4
 FAST = 2.0  # pixels a frame
 
 
@@ -48,7 +54,7 @@ class Config:
     output_dir: Path = Path("runs/record_pong")
     """Folder for the arrays and summary.json."""
     minari: str = ""
-    """Store Minari datasets too, named by this with the player's name in place of {player}, as wm/pong/{player}-v0."""
+    """Store Minari datasets too, as in wm/pong/{player}-v0: {player} becomes the player's name."""
 
 
 def main(config: Config) -> dict[str, float]:
@@ -60,7 +66,8 @@ def main(config: Config) -> dict[str, float]:
         )
     if config.minari and "{player}" not in config.minari:
         raise SystemExit(
-            f"--minari needs {{player}} in the name, as in wm/pong/{{player}}-v0, got {config.minari!r}"
+            "--minari needs {player} in the name, as in wm/pong/{player}-v0, "
+            f"got {config.minari!r}"
         )
     make_output_directory(config.output_dir)
     summary: dict[str, float] = {}
@@ -72,18 +79,17 @@ def main(config: Config) -> dict[str, float]:
                 recording,
                 config.minari.format(player=player),
                 config.env_id,
-                env_kwargs=options(config),
+                env_kwargs=env_kwargs(config),
             )
-        summary |= {
-            f"{player}_{name}": value for name, value in describe(recording, frame_skip=4).items()
-        }
+        for name, value in describe(recording).items():
+            summary[f"{player}_{name}"] = value
     write_summary(config.output_dir, summary)
     print(json.dumps(summary, indent=2))
     return summary
 
 
-def options(config: Config) -> dict[str, Any]:
-    """The environment's."""
+def env_kwargs(config: Config) -> dict[str, Any]:
+    """Options of the environment."""
     return {
         "repeat_action_probability": config.repeat_action_probability,
         "time_limit": config.episode_steps,
@@ -93,25 +99,29 @@ def options(config: Config) -> dict[str, Any]:
 def record_player(config: Config, player: Name, seed: int) -> Trajectories:
     """As many episodes as the steps allow, each from a start of its own."""
     policy = (
-        PlanningPlayer(seed, env_kwargs=options(config)) if player == "planner" else PLAYERS[player](seed)
+        PlanningPlayer(seed, env_kwargs=env_kwargs(config))
+        if player == "planner"
+        else PLAYERS[player](seed)
     )
     episodes = max(1, round(config.steps / config.episode_steps))
     return record(
-        config.env_id, episodes=episodes, policy=policy, seed=seed, env_kwargs=options(config)
+        config.env_id, episodes=episodes, policy=policy, seed=seed, env_kwargs=env_kwargs(config)
     )
 
 
-def describe(recording: Trajectories, *, frame_skip: int) -> dict[str, float]:
-    """Flat names to numbers."""
-    seen = recording.observations
+def describe(recording: Trajectories) -> dict[str, float]:
+    """Lengths, mean scores at the end and the share of fast balls."""
+    observations = recording.observations
     last = np.cumsum(recording.lengths + 1) - 1
-    is_flying = (seen[:, BALL_X] > 0) & (seen[:, LAST_BALL_X] > 0)
-    speed = np.abs(seen[:, BALL_X] - seen[:, LAST_BALL_X])[is_flying] / frame_skip
+    ball_x = observations[:, BALL_X]
+    last_ball_x = observations[:, LAST_BALL_X]
+    is_flying = (ball_x > 0) & (last_ball_x > 0)
+    speed = np.abs(ball_x - last_ball_x)[is_flying] / FRAME_SKIP
     return {
         "episodes": len(recording.lengths),
         "steps": int(recording.lengths.sum()),
-        "mean_player_score": float(seen[last, PLAYER_SCORE].mean()),
-        "mean_enemy_score": float(seen[last, ENEMY_SCORE].mean()),
+        "mean_player_score": float(observations[last, PLAYER_SCORE].mean()),
+        "mean_enemy_score": float(observations[last, ENEMY_SCORE].mean()),
         "fast_share": float((speed >= FAST).mean()) if is_flying.any() else 0.0,
     }
 

@@ -9,19 +9,19 @@ __version__ = "0.1.0"
 
 # Until the next release. A learner's view of a game is the learners' own, so some of these lead out
 # of this package.
-_PONG_VIEW = (
-    "ball",
-    "court",
-    "enemy",
-    "features",
-    "layout",
-    "measuring",
-    "memory",
-    "paddle",
-    "situations",
-    "symbols",
-    "view",
-)
+_PONG_VIEW = {
+    "ball": "tracking",
+    "court": "calibration",
+    "enemy": "tracking",
+    "features": "features",
+    "layout": "state",
+    "measuring": "calibration",
+    "memory": "state_estimator",
+    "paddle": "tracking",
+    "situations": "object_encoding",
+    "symbols": "object_encoding",
+    "view": "object_view",
+}
 MovedModules(
     {
         "wm_envs.compile_cache": "wm_envs.data.compiled",
@@ -34,7 +34,10 @@ MovedModules(
         "wm_envs.pong.consoles": "wm_envs.pong.workers",
         "wm_envs.window": "wm_envs.rendering.window",
         "wm_envs.writing": "wm_envs.data.files",
-        **{f"wm_envs.pong.{name}": f"wm_agents.domains.pong.{name}" for name in _PONG_VIEW},
+        **{
+            f"wm_envs.pong.{old}": f"wm_agents.domains.pong.{new}"
+            for old, new in _PONG_VIEW.items()
+        },
     }
 ).install()
 

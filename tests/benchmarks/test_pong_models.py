@@ -1,7 +1,7 @@
 import json
 
 from benchmarks import pong_models
-from wm_agents.world_models.objects import ObjectConfig
+from wm_agents.world_models.object_fitting import ObjectConfig
 
 
 def test_a_short_ablation(tmp_path):

@@ -4,14 +4,14 @@ import shlex
 import tyro
 
 from benchmarks import pong_world_model
-from examples import world_model_pong
-from wm_agents.world_models.objects import ObjectConfig
+from wm_agents.domains.pong.open_loop import OpenLoopConfig
+from wm_agents.world_models.object_fitting import ObjectConfig
 
 SMALL = ObjectConfig(width=16, num_updates=20, batch_size=64)
 
 
 def test_a_row_for_each_player(tmp_path):
-    run = world_model_pong.Config(train_steps=8000, test_games=1, model=SMALL, num_threads=1)
+    run = OpenLoopConfig(train_steps=8000, test_games=1, model=SMALL, num_threads=1)
     config = pong_world_model.Config(
         env_ids=("wm/Pong-v0",), seeds=(0,), output_dir=tmp_path, run=run
     )

@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 
 from examples import dream_pong, sb3_pong, world_model_pong
-from wm_agents.domains.pong.view import PongView
+from wm_agents.domains.pong import dreaming
+from wm_agents.domains.pong.object_view import PongView
 from wm_agents.errors import CheckpointError
 from wm_agents.evaluation.episodes import evaluate
 from wm_agents.policy_gradient.vector_ppo import VectorPPOConfig
 from wm_agents.training.summary import without_infinities
-from wm_agents.world_models.objects import ObjectConfig
+from wm_agents.world_models.object_fitting import ObjectConfig
 
 
 def use(folder, monkeypatch):
@@ -72,7 +73,7 @@ def test_an_interrupted_dream_goes_on_to_the_bit(tmp_path, monkeypatch):
     whole, torn = small_dream(tmp_path / "whole"), small_dream(tmp_path / "torn")
     wanted = dream_pong.main(whole)
     with monkeypatch.context() as patch:
-        patch.setattr(dream_pong, "points_won", stopped_at_call(2))
+        patch.setattr(dreaming, "points_won", stopped_at_call(2))
         with pytest.raises(KeyboardInterrupt):
             dream_pong.main(torn)
     with pytest.raises(CheckpointError, match="seed=0, this one has 1"):
@@ -88,7 +89,7 @@ def stopped_at_call(number):
     """`points_won`, which a key interrupts at one of its calls."""
     calls = iter(range(1, number + 1))
 
-    def interrupted(*arguments, won=dream_pong.points_won):
+    def interrupted(*arguments, won=dreaming.points_won):
         if next(calls) == number:
             raise KeyboardInterrupt
         return won(*arguments)
@@ -140,7 +141,7 @@ def test_dream_refuses_at_once_what_would_fail_later(tmp_path, options, message)
 
 @pytest.mark.parametrize("num_steps", [13, 1003, 100_000])
 def test_rounds_take_no_more_real_steps_than_allowed(num_steps):
-    assert sum(dream_pong.steps_of_rounds(dream_pong.Config(max_real_steps=num_steps))) == num_steps
+    assert sum(dreaming.DreamConfig(max_real_steps=num_steps).steps_of_rounds()) == num_steps
 
 
 def test_world_model_refuses_at_once_what_would_fail_later(tmp_path):

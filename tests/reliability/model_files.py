@@ -32,7 +32,8 @@ from wm_agents.world_models import (
     TokenConfig,
     TokenModel,
 )
-from wm_agents.world_models.objects import ObjectConfig, ObjectModel
+from wm_agents.world_models.object_fitting import ObjectConfig
+from wm_agents.world_models.objects import ObjectModel
 
 KEY = "wm_agents_checkpoint"
 BOX, PUSH, CHOICE = spaces.Box(-9, 9, (2,)), spaces.Box(-1, 1, (1,)), spaces.Discrete(3)
@@ -63,7 +64,7 @@ def model_readers(folder: Path) -> list[Reader]:
         "history": (history, lambda path: HistoryModel.load(DeterministicModel, path)),
         "objects": (
             _objects(),
-            lambda path: ObjectModel.load(path, OBSERVATIONS, ACTIONS, MarbleView()),
+            lambda path: ObjectModel.load(path, given=MarbleView()),
         ),
         "reinforce": (_reinforce(), Reinforce.load),
         "policy": (VectorPPO(OBSERVATIONS, ACTIONS, VectorPPOConfig(widths=(4,))), VectorPPO.load),

@@ -16,7 +16,8 @@ from wm_agents.policy_gradient.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.finite import descend, first_non_finite, require_finite, spoilt_gradient
 from wm_agents.world_models import FitConfig
-from wm_agents.world_models.objects import ObjectConfig, ObjectModel
+from wm_agents.world_models.object_fitting import ObjectConfig
+from wm_agents.world_models.objects import ObjectModel
 
 
 def test_the_tensor_is_named():
@@ -160,7 +161,7 @@ def test_a_loss_that_is_not_finite_stops_reinforce_before_the_update():
 def test_a_spoilt_gradient_stops_every_fit_of_parts(tmp_path, counted):
     from tests.support.marble import ACTIONS, OBSERVATIONS, MarbleView, play
 
-    config = ObjectConfig(width=8, num_updates=20, batch_size=32, purity=2.0)
+    config = ObjectConfig(width=8, num_updates=20, batch_size=32, min_purity=2.0)
     model, checkpoints = (
         ObjectModel(OBSERVATIONS, ACTIONS, MarbleView(), config),
         CheckpointManager(tmp_path),

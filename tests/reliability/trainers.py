@@ -39,7 +39,8 @@ from wm_agents.world_models import (
     RecurrentModel,
     TokenModel,
 )
-from wm_agents.world_models.objects import ObjectConfig, ObjectModel
+from wm_agents.world_models.object_fitting import ObjectConfig
+from wm_agents.world_models.objects import ObjectModel
 from wm_agents.world_models.token import TokenConfig
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.debate.observations import load_corpus
@@ -163,12 +164,12 @@ def token(folder: Path) -> str:
 
 def object_model(folder: Path) -> str:
     config = ObjectConfig(
-        width=8, num_layers=1, dropout=0.2, num_updates=30, batch_size=64, purity=2.0
+        width=8, num_layers=1, dropout=0.2, num_updates=30, batch_size=64, min_purity=2.0
     )
     model = ObjectModel(OBSERVATIONS, ACTIONS, MarbleView(), config, seed=2)
     manager = CheckpointManager(folder, keep=KEEP)
-    figures = model.fit(play(4, 0), progress=False, checkpoints=manager, checkpoint_every=10)
-    return digest(model.state_dict(), figures)
+    report = model.fit(play(4, 0), checkpoints=manager, checkpoint_every=10)
+    return digest(model.state_dict(), report.metrics)
 
 
 def adversarial_irl(folder: Path) -> str:

@@ -40,53 +40,53 @@ def play(num_games, seed, max_steps=200):
 
 
 class MarbleView:
-    """Parts: place and score. The memory holds both and the number of steps since the start."""
+    """Parts: place and score. The state holds both and the number of steps since the start."""
 
     parts, outcomes, absent = ("place", "score"), (1,), (None, None)
-    observation_size, memory_size = 3, 3
+    observation_size, state_size = 3, 3
 
-    def begin(self, observations):
+    def initialize(self, observations):
         if (observations[:, 2] != 7).any():
             raise ValueError("the third feature of a marble is 7")
-        return np.column_stack([self.present(observations), np.zeros(len(observations))]).astype(
+        return np.column_stack([self.values(observations), np.zeros(len(observations))]).astype(
             np.int32
         )
 
-    def remember(self, observations, actions, lengths):
-        memories, decided, seen = [], [], 0
+    def replay(self, observations, actions, lengths):
+        states, next_values, seen = [], [], 0
         for length in lengths:
             for step in range(length):
-                memories.append([*self.present(observations[seen : seen + 1])[0], step])
-                decided.append(self.present(observations[seen + 1 : seen + 2])[0])
+                states.append([*self.values(observations[seen : seen + 1])[0], step])
+                next_values.append(self.values(observations[seen + 1 : seen + 2])[0])
                 seen += 1
             seen += 1
-        return np.array(memories, np.int32), np.array(decided)
+        return np.array(states, np.int32), np.array(next_values)
 
-    def look(self, part, memories, actions, decided):
+    def encode(self, part, states, actions, next_values):
         sure = (
-            np.where(actions < 2, 1 + memories[:, 0] * 2 + actions, 0)
+            np.where(actions < 2, 1 + states[:, 0] * 2 + actions, 0)
             if part == 0
             else np.zeros(len(actions))
         )
-        return memories[:, part].astype(np.int64), sure.astype(np.int64)
+        return states[:, part].astype(np.int64), sure.astype(np.int64)
 
-    def symbols(self, part, memories, actions, decided):
+    def symbols(self, part, states, actions, next_values):
         if part == 0:
-            return np.column_stack([memories[:, 0], NUM_PLACES + actions]).astype(
+            return np.column_stack([states[:, 0], NUM_PLACES + actions]).astype(
                 np.int32
             ), NUM_PLACES + 3
-        pair = memories[:, 0] * NUM_PLACES + decided[:, 0]
+        pair = states[:, 0] * NUM_PLACES + next_values[:, 0]
         return pair[:, None].astype(np.int32), NUM_PLACES**2
 
-    def advance(self, memories, actions, decided):
-        after = np.column_stack([decided, memories[:, 2] + 1]).astype(np.int32)
-        return np.where(actions[:, None] < 0, memories, after).astype(np.int32)
+    def update(self, states, actions, next_values):
+        after = np.column_stack([next_values, states[:, 2] + 1]).astype(np.int32)
+        return np.where(actions[:, None] < 0, states, after).astype(np.int32)
 
-    def present(self, observations):
+    def values(self, observations):
         return np.asarray(observations)[:, :2].astype(np.int64)
 
-    def observations(self, memories):
-        return np.column_stack([memories[:, :2], np.full(len(memories), 7)]).astype(np.float32)
+    def observations(self, states):
+        return np.column_stack([states[:, :2], np.full(len(states), 7)]).astype(np.float32)
 
-    def features(self, memories):
-        return memories.astype(np.float32) / 10
+    def features(self, states):
+        return states.astype(np.float32) / 10

@@ -1,8 +1,8 @@
-"""Dreams that are seen through features: a world model with another observation, shaped rewards and short episodes.
+"""Imagination seen through features: another observation, shaped rewards and short episodes.
 
-An `ObjectModel` remembers what its observation does not show. A policy that is to act on this
-memory sees features of it, in the dream (`FeatureModel`) and in the real environment
-(`RememberingAgent`) alike.
+An `ObjectModel` estimates a state that its observation does not show. A policy that is to act on
+this state reads features of it, in imagination (`FeatureModel`) and in the real environment
+(`FeatureAgent`) alike.
 """
 
 from collections.abc import Callable
@@ -17,16 +17,19 @@ from torch import Tensor
 from wm_agents.errors import SpaceError
 from wm_agents.observation_rows import number_array, require_finite_rows
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.world_models.objects import ObjectModel, PartView
+from wm_agents.world_models.objects import ObjectModel, ObjectView
 from wm_agents.world_models.unrolling import Unrolled
+from wm_envs.data.moved import renamed
 
 Array = NDArray[Any]
 
+__getattr__ = renamed(__name__, {"RememberingAgent": "wm_agents.imagination.features.FeatureAgent"})
 
-class FeatureView(PartView, Protocol):
-    """A view that also says what a policy sees of a memory."""
 
-    def features(self, memories: Array) -> NDArray[np.float32]:
+class FeatureView(ObjectView, Protocol):
+    """A view that also says what a policy reads of an estimated state."""
+
+    def features(self, states: Array) -> NDArray[np.float32]:
         """Numbers of order one [B, F]."""
         ...
 
@@ -42,7 +45,7 @@ class FeatureModel(Unrolled):
         model: A fitted model, whose view has `features`.
         view: That view.
         potential: Observations [B, O] to the potential [B]; None adds nothing.
-        discount: The learner's.
+        gamma: The learner's discount.
         ends_at_rewards: Every reward ends an episode, as the points of a game cut it into rallies.
     """
 
@@ -52,32 +55,34 @@ class FeatureModel(Unrolled):
         view: FeatureView,
         *,
         potential: Callable[[Array], Array] | None = None,
-        discount: float = 0.99,
+        gamma: float = 0.99,
         ends_at_rewards: bool = True,
     ) -> None:
-        self.model, self.view, self.potential = model, view, potential
-        self.discount, self.ends_at_rewards = discount, ends_at_rewards
-        self.observation_space, self.action_space = feature_space(view), model.action_space
+        self.model = model
+        self.view = view
+        self.potential = potential
+        self.gamma = gamma
+        self.ends_at_rewards = ends_at_rewards
+        self.observation_space = feature_space(view)
+        self.action_space = model.action_space
 
-    def seen(self, inner: ModelState) -> ModelState:
-        """A state of the inner model as one of this model."""
-        memories, actions = inner.hidden[0].numpy(), inner.hidden[1].numpy()
-        settled = self.view.advance(
-            memories, actions, self.view.present(inner.observations.numpy())
-        )
-        return ModelState(
-            torch.from_numpy(self.view.features(settled)), (inner.observations, *inner.hidden)
-        )
+    def encode(self, inner: ModelState) -> ModelState:
+        """A state of the inner model as one of this model, whose `hidden` it becomes."""
+        states = inner.hidden[0].numpy()
+        actions = inner.hidden[1].numpy()
+        values = self.view.values(inner.observations.numpy())
+        features = self.view.features(self.view.update(states, actions, values))
+        return ModelState(torch.from_numpy(features), (inner.observations, *inner.hidden))
 
     def step(
         self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
     ) -> tuple[ModelState, Prediction]:
         """Imagine one step for actions [B]."""
-        before = state.hidden[0]
+        before = state.hidden[0]  # the inner observations
         inner, prediction = self.model.step(
             ModelState(before, state.hidden[1:]), actions, generator
         )
-        after = self.seen(inner)
+        after = self.encode(inner)
         terminations = prediction.terminations
         if self.ends_at_rewards:
             terminations = torch.maximum(terminations, (prediction.rewards != 0).float())
@@ -87,23 +92,24 @@ class FeatureModel(Unrolled):
     def _shaping(self, before: Tensor, after: Tensor, terminations: Tensor) -> Tensor:
         if self.potential is None:
             return torch.zeros(len(before))
-        following = torch.as_tensor(self.potential(after.numpy()), dtype=torch.float32)
-        return self.discount * following * (1 - terminations) - torch.as_tensor(
-            self.potential(before.numpy()), dtype=torch.float32
-        )
+        potential = torch.as_tensor(self.potential(before.numpy()), dtype=torch.float32)
+        next_potential = torch.as_tensor(self.potential(after.numpy()), dtype=torch.float32)
+        return self.gamma * next_potential * (1 - terminations) - potential
 
 
-class RememberingAgent:
-    """Plays the real environment with a policy on features; its `state` is the memory of each row.
+class FeatureAgent:
+    """Plays the real environment with a policy on features; its `state` is what it estimates.
 
     Args:
         policy: Anything with SB3's `predict` on features.
-        view: What to remember, and how it reads as features.
+        view: How to estimate a state, and how it reads as features.
         first_action: The smallest action of the space.
     """
 
     def __init__(self, policy: Any, view: FeatureView, first_action: int = 0) -> None:
-        self.policy, self.view, self.first_action = policy, view, first_action
+        self.policy = policy
+        self.view = view
+        self.first_action = first_action
 
     def predict(
         self,
@@ -112,7 +118,9 @@ class RememberingAgent:
         episode_start: NDArray[np.bool_] | None = None,
         deterministic: bool = False,
     ) -> tuple[Any, Any]:
-        """Actions for one observation [O] or a batch [B, O], and the memories and actions to pass on.
+        """Actions for one observation [O] or a batch [B, O], and the state to pass on.
+
+        The state is (estimated states [B, M], actions [B]).
 
         Raises:
             SpaceError: What is no observation of the view.
@@ -125,20 +133,20 @@ class RememberingAgent:
         batch = np.atleast_2d(rows)
         require_finite_rows(batch)
         if state is None:
-            memories = self.view.begin(batch)
+            states = self.view.initialize(batch)
         else:
-            memories = self.view.advance(state[0], state[1], self.view.present(batch))
+            states = self.view.update(state[0], state[1], self.view.values(batch))
             if episode_start is not None and episode_start.any():
-                memories[episode_start] = self.view.begin(batch[episode_start])
-        actions, _ = self.policy.predict(self.view.features(memories), deterministic=deterministic)
-        following = memories, np.asarray(actions, np.int64) - self.first_action
-        return (actions if rows.ndim > 1 else actions[0]), following
+                states[episode_start] = self.view.initialize(batch[episode_start])
+        features = self.view.features(states)
+        actions, _ = self.policy.predict(features, deterministic=deterministic)
+        next_state = states, np.asarray(actions, np.int64) - self.first_action
+        return (actions if rows.ndim > 1 else actions[0]), next_state
 
 
 def feature_space(view: FeatureView) -> spaces.Box:
-    """The features that a policy sees through a view, a Box [F] without bounds."""
-    of_nothing = view.observations(
-        np.zeros((1, view.memory_size), np.int32)
-    )  # an observation of the view's layout
-    num_features = view.features(view.begin(of_nothing)).shape[1]
+    """The features that a policy reads through a view, a Box [F] without bounds."""
+    # An observation of the view's layout, which only the view can make.
+    observation = view.observations(np.zeros((1, view.state_size), np.int32))
+    num_features = view.features(view.initialize(observation)).shape[1]
     return spaces.Box(-np.inf, np.inf, (num_features,), np.float32)

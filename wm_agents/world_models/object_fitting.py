@@ -1,212 +1,298 @@
-"""How an `ObjectModel` learns.
-
-Each part by itself, from recorded situations and symbols to recorded tokens.
-"""
+"""Training of an `ObjectModel`: each part by itself, from situations and symbols to tokens."""
 
 import math
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.finite import descend, require_finite
-from wm_agents.training.progress import ProgressBar
-from wm_agents.training.progress import progress as progress_bar
-from wm_agents.world_models.objects import ObjectConfig, ObjectModel
+from wm_agents.training.trainer import FitReport, Trainer
 from wm_agents.world_models.symbols import PartReader, SituationTable, SymbolTable, ValueCodec
 
 Array = NDArray[Any]
-Rows = tuple[Tensor, Tensor, Tensor]
-"""What a part is learned from: symbols [S, K], tokens [S], and how often each step is drawn [S]."""
 
 _NUM_WARMUP = 50
+_FINAL_LEARNING_RATE = 0.01  # as a fraction of the highest
+_AVERAGING = 0.01  # weight of the newest loss: over about the last hundred updates
+_LOGGED_EVERY = 100
+_OLD_NAMES = {
+    "fewest": "min_count",
+    "fewest_symbols": "min_symbol_count",
+    "purity": "min_purity",
+    "known_share": "memorized_fraction",
+    "longest_step": "max_delta",
+}
 
 
-def fit_parts(
-    model: ObjectModel,
-    memories: Array,
-    actions: Array,
-    before: Array,
-    decided: Array,
-    shows: bool | None,
-    checkpoints: CheckpointManager | None = None,
-    checkpoint_every: int = 200,
-) -> dict[str, float]:
-    """Learn all parts; returns the share of steps that are looked up and the loss at the end, by part.
-
-    Args:
-        model: Its readers and networks are made afresh.
-        memories: [S, M] before each step.
-        actions: [S].
-        before: Parts [S, D].
-        decided: Parts [S, D] after each step.
-        shows: Show a progress bar; None shows it on a terminal only.
-        checkpoints: Where to save; tables take seconds and are made again.
-        checkpoint_every: In updates of a part's network.
-    """
-    require_integers(1, checkpoint_every=checkpoint_every)
-    config, figures, examples = model.config, {}, []
-    for part, name in enumerate(model.view.parts):
-        expected, numbers = model.view.look(part, memories, actions, decided)
-        values = before[:, part], expected, decided[:, part]
-        codec = ValueCodec.of(*values, model.view.absent[part], config.longest_step)
-        tokens = codec.encode(*values)
-        situations = SituationTable.of(numbers, tokens, config.fewest, config.purity)
-        symbols, num_symbols = model.view.symbols(part, memories, actions, decided)
-        table = SymbolTable.of(symbols, num_symbols, config.fewest_symbols)
-        is_known = situations.lookup(numbers)[1]
-        figures[f"{name}_known"] = float(is_known.mean())
-        weights = _weights(is_known, config.known_share)
-        rows = torch.from_numpy(table.encode(symbols)), torch.from_numpy(tokens), weights
-        examples.append((PartReader(table, codec, situations), rows))
-    model.arrange([reader for reader, _ in examples])
-    losses = _Training(model, [rows for _, rows in examples], checkpoints, checkpoint_every).run(
-        shows
-    )
-    model.requires_grad_(False)
-    model.eval()
-    return figures | {
-        f"{name}_loss": loss for name, loss in zip(model.view.parts, losses, strict=True)
-    }
-
-
-def _weights(is_known: NDArray[np.bool_], known_share: float) -> Tensor:
-    """How often each transition [S] is drawn, so that those that are looked up make up `known_share` of the draws."""
-    num_known = int(is_known.sum())
-    num_unknown = len(is_known) - num_known
-    if num_known == 0 or num_unknown == 0:
-        return torch.ones(len(is_known))
-    known, unknown = known_share / num_known, (1 - known_share) / num_unknown
-    return torch.from_numpy(np.where(is_known, min(known, unknown), unknown)).float()
-
-
-class _Training:
-    """The networks of all parts, one after the other.
+@dataclass(frozen=True)
+class ObjectConfig:
+    """Shape and training of an `ObjectModel`.
 
     Attributes:
-        part: The one that is learned.
-        update: Its updates so far.
-        running: Its mean cross-entropy over about the last hundred of them.
-        losses: What `running` was at the end of the parts before.
+        width: Hidden units of each part's layers.
+        num_layers: Hidden layers behind the embedding.
+        dropout: Fraction of hidden units that are silent in training.
+        num_updates: Optimizer steps of each part's network.
+        batch_size: Transitions per update.
+        learning_rate: AdamW's at its highest; it falls to 1 % by a cosine.
+        weight_decay: Decoupled.
+        min_count: Situations recorded less often than this are not memorized.
+        min_symbol_count: Symbols recorded less often than this are not told apart.
+        min_purity: Fraction of equal outcomes from which on a situation is memorized; above 1
+            nothing is.
+        memorized_fraction: Of each batch, what the network sees of memorized situations, so that it
+            can stand in elsewhere.
+        max_delta: A part that ends at most this far from its expected value is predicted as a
+            difference to it.
+    """
+
+    width: int = 128
+    num_layers: int = 2
+    dropout: float = 0.0
+    num_updates: int = 800
+    batch_size: int = 512
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    min_count: int = 1
+    min_symbol_count: int = 4
+    min_purity: float = 0.98
+    memorized_fraction: float = 0.25
+    max_delta: int = 25
+
+    @classmethod
+    def from_json(cls, description: Mapping[str, Any]) -> "ObjectConfig":
+        """The configuration of a stored model; names of earlier versions are understood."""
+        return cls(**{_OLD_NAMES.get(name, name): value for name, value in description.items()})
+
+
+class PartRows(NamedTuple):
+    """What a part is learned from.
+
+    Attributes:
+        symbols: [S, K].
+        tokens: [S].
+        weights: [S], how often each step is drawn.
+    """
+
+    symbols: Tensor
+    tokens: Tensor
+    weights: Tensor
+
+
+class PartSteps(NamedTuple):
+    """A part in S recorded steps.
+
+    Attributes:
+        before: Values [S] before the step.
+        expected: Values [S] if nothing happens.
+        after: Values [S] after the step.
+        situations: [S].
+        symbols: [S, K].
+        num_symbols: How many different ones there can be.
+        absent: The value that says that the part is not there, or None.
+    """
+
+    before: Array
+    expected: Array
+    after: Array
+    situations: Array
+    symbols: Array
+    num_symbols: int
+    absent: int | None
+
+
+def learn_tables(steps: PartSteps, config: ObjectConfig) -> tuple[PartReader, PartRows, float]:
+    """A part's tables, what its network learns from, and the memorized fraction of the steps."""
+    values = steps.before, steps.expected, steps.after
+    codec = ValueCodec.of(*values, steps.absent, config.max_delta)
+    tokens = codec.encode(*values)
+    situations = SituationTable.of(
+        steps.situations, tokens, min_count=config.min_count, min_purity=config.min_purity
+    )
+    table = SymbolTable.of(steps.symbols, steps.num_symbols, config.min_symbol_count)
+    _, is_memorized = situations.lookup(steps.situations)
+    rows = PartRows(
+        torch.from_numpy(table.encode(steps.symbols)),
+        torch.from_numpy(tokens),
+        _weights(is_memorized, config.memorized_fraction),
+    )
+    return PartReader(table, codec, situations), rows, float(is_memorized.mean())
+
+
+def _weights(is_memorized: NDArray[np.bool_], memorized_fraction: float) -> Tensor:
+    """How often each transition [S] is drawn: memorized ones make up a fraction of the draws."""
+    num_memorized = int(is_memorized.sum())
+    num_others = len(is_memorized) - num_memorized
+    if num_memorized == 0 or num_others == 0:
+        return torch.ones(len(is_memorized))
+    of_memorized = memorized_fraction / num_memorized
+    of_others = (1 - memorized_fraction) / num_others
+    # A memorized transition is never drawn more often than another one.
+    weights = np.where(is_memorized, min(of_memorized, of_others), of_others)
+    return torch.from_numpy(weights).float()
+
+
+def fit_networks(
+    networks: nn.ModuleList,
+    rows: Sequence[PartRows],
+    names: Sequence[str],
+    config: ObjectConfig,
+    seed: int,
+    *,
+    progress: bool | None,
+    checkpoints: CheckpointManager | None,
+    checkpoint_every: int,
+) -> FitReport:
+    """Minimize the cross-entropy of every part's network, one after the other.
+
+    Args:
+        networks: One for each part; trained in place.
+        rows: What each is learned from.
+        names: Of the parts.
+        config: Shape and training.
+        seed: Draws batches and dropout.
+        progress: Show a progress bar; None shows it on a terminal only.
+        checkpoints: Where to save and to resume from; tables take seconds and are made again.
+        checkpoint_every: In updates.
+
+    Returns:
+        With the metrics `<part>_loss`, the averaged loss at the end of each part.
+    """
+    run = _PartByPart(networks, rows, names, config, seed)
+    trainer = Trainer(
+        run,
+        config.num_updates * len(rows),
+        evaluate_every=_LOGGED_EVERY,
+        checkpoints=checkpoints,
+        checkpoint_every=checkpoint_every,
+        progress=progress,
+    )
+    with torch.random.fork_rng(devices=[]):  # dropout draws from the global generator
+        report = trainer.train()
+    return replace(report, metrics={f"{name}_loss": loss for name, loss in run.losses.items()})
+
+
+class _PartByPart:
+    """The networks of all parts, one after the other, as a `TrainingRun`.
+
+    Attributes:
+        losses: The averaged loss at the end of each part so far.
+        average: The same of the part that is being trained.
     """
 
     def __init__(
         self,
-        model: ObjectModel,
-        rows: list[Rows],
-        checkpoints: CheckpointManager | None,
-        checkpoint_every: int,
+        networks: nn.ModuleList,
+        rows: Sequence[PartRows],
+        names: Sequence[str],
+        config: ObjectConfig,
+        seed: int,
     ) -> None:
-        self.model, self.rows = model, rows
-        self.checkpoints, self.checkpoint_every = checkpoints, checkpoint_every
-        self.run_facts = {} if checkpoints is None else _facts(model, rows)
-        self.part, self.update, self.running = 0, 0, 0.0
-        self.losses: list[float] = []
-        self.optimizer = self._new_optimizer()
+        self.networks = networks
+        self.rows = rows
+        self.names = list(names)
+        self.config = config
+        self.seed = seed
+        self.average = 0.0
+        self.losses: dict[str, float] = {}
+        self._part = -1  # that optimizer and batches belong to
 
-    def run(self, shows: bool | None) -> list[float]:
-        """Minimise the cross-entropy of every part; gives the loss at the end of each."""
-        num_updates = self.model.config.num_updates
-        with torch.random.fork_rng(devices=[]):  # dropout draws from the global generator
-            is_begun = self._resume()
-            num_done = self.part * num_updates + self.update
-            with progress_bar(num_updates * len(self.rows), "fit", shows, num_done) as bar:
-                while self.part < len(self.rows):
-                    if not is_begun:
-                        self._begin_part()
-                    self._train_part(bar)
-                    self.losses.append(self.running)
-                    self.part, is_begun = self.part + 1, False
-        return self.losses
-
-    def _begin_part(self) -> None:
-        self.update, self.running, self.optimizer = 0, 0.0, self._new_optimizer()
-        torch.manual_seed(self._part_seed)
-
-    def _train_part(self, bar: ProgressBar) -> None:
-        config, network = self.model.config, self.model.network(self.part)
-        symbols, tokens, weights = self.rows[self.part]
-        generator = torch.Generator().manual_seed(self._part_seed)
-        drawn = torch.multinomial(
-            weights, config.num_updates * config.batch_size, True, generator=generator
-        )
+    def step(self, update: int) -> Mapping[str, float]:
+        """One update of the part whose turn it is."""
+        part, number = divmod(update, self.config.num_updates)
+        if part != self._part:
+            self._prepare(part)
+            self.average = 0.0
+            torch.manual_seed(self._part_seed(part))
+        network = self.networks[part]
         network.train()
-        for rows in drawn.split(config.batch_size)[self.update :]:
-            self.optimizer.param_groups[0]["lr"] = _learning_rate(config, self.update)
-            loss = F.cross_entropy(network(symbols[rows]), tokens[rows])
-            place = f"at update {self.update} of {self.model.view.parts[self.part]}"
-            value = descend(loss, self.optimizer, network.named_parameters(), place, max_norm=1.0)
-            self.running = value if self.update == 0 else 0.99 * self.running + 0.01 * value
-            self.update += 1
-            bar.advance(1)
-            if self.update % self.checkpoint_every == 0 or self.update == config.num_updates:
-                self._save()
-
-    @property
-    def _part_seed(self) -> int:
-        return self.model.seed + 1000 * self.part + 1
-
-    def _new_optimizer(self) -> torch.optim.AdamW:
-        config, parameters = self.model.config, self.model.network(self.part).parameters()
-        return torch.optim.AdamW(
-            parameters, config.learning_rate, weight_decay=config.weight_decay, fused=True
+        batch = self._batches[number]
+        self._optimizer.param_groups[0]["lr"] = _learning_rate(self.config, number)
+        logits = network(self.rows[part].symbols[batch])
+        value = descend(
+            F.cross_entropy(logits, self.rows[part].tokens[batch]),
+            self._optimizer,
+            network.named_parameters(),
+            f"at update {number} of {self.names[part]}",
+            max_norm=1.0,
         )
+        is_first = number == 0
+        average = (1 - _AVERAGING) * self.average + _AVERAGING * value
+        self.average = value if is_first else average
+        if number + 1 == self.config.num_updates:
+            self.losses[self.names[part]] = self.average
+        return {"loss": value}
 
-    def _save(self) -> None:
-        if self.checkpoints is None:
-            return
-        weights = self.model.state_dict()
-        require_finite(weights, f"a parameter after update {self.update}, so it is not saved")
-        state = {
+    def state_dict(self) -> dict[str, Any]:
+        """Weights of all parts, the optimizer of this one, random state and losses."""
+        weights = self.networks.state_dict()
+        require_finite(weights, "a parameter, so it is not saved")
+        return {
             "weights": weights,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
             "random": torch.get_rng_state(),
-            "progress": [self.part, self.update, self.running, self.losses],
+            "part": self._part,
+            "average": self.average,
+            "losses": self.losses,
         }
-        step = self.part * self.model.config.num_updates + self.update
-        self.checkpoints.save_state(step, state, self.run_facts)
 
-    def _resume(self) -> bool:
-        """Bring back the newest checkpoint; False without one."""
-        found = None if self.checkpoints is None else self.checkpoints.latest_state(self.run_facts)
-        if found is None or self.checkpoints is None:
-            return False
-        with refusing_misfits(self.checkpoints.directory):
-            state = found[1]
-            self.part, self.update, self.running, self.losses = state["progress"]
-            self.model.load_state_dict(state["weights"])
-            self.optimizer = self._new_optimizer()
-            self.optimizer.load_state_dict(state["optimizer"])
-            torch.set_rng_state(state["random"])
-        return True
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state of the same run."""
+        self.networks.load_state_dict(state["weights"])
+        self._prepare(int(state["part"]))
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.average = float(state["average"])
+        self.losses = dict(state["losses"])
+        torch.set_rng_state(state["random"])
 
+    def fingerprint(self) -> dict[str, Any]:
+        """The configuration and a hash of everything that is learned from."""
+        digest = sha256()
+        for columns in self.rows:
+            for column in columns:
+                digest.update(str(tuple(column.shape)).encode())
+                digest.update(column.contiguous().numpy().tobytes())
+        return {
+            "kind": "object model fit",
+            "config": asdict(self.config),
+            "seed": self.seed,
+            "parts": self.names,
+            "data": digest.hexdigest(),
+        }
 
-def _facts(model: ObjectModel, rows: list[Rows]) -> dict[str, Any]:
-    """Which fit this is: the configuration and a hash of everything that it learns from."""
-    digest = sha256()
-    for columns in rows:
-        for column in columns:
-            digest.update(str(tuple(column.shape)).encode() + column.contiguous().numpy().tobytes())
-    return {
-        "kind": "object model fit",
-        "config": asdict(model.config),
-        "seed": model.seed,
-        "parts": list(model.view.parts),
-        "data": digest.hexdigest(),
-    }
+    def _prepare(self, part: int) -> None:
+        """A new optimizer, and all batches of a part: they follow from the seed alone."""
+        config = self.config
+        self._part = part
+        self._optimizer = torch.optim.AdamW(
+            self.networks[part].parameters(),
+            config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+        drawn = torch.multinomial(
+            self.rows[part].weights,
+            config.num_updates * config.batch_size,
+            replacement=True,
+            generator=torch.Generator().manual_seed(self._part_seed(part)),
+        )
+        self._batches = drawn.split(config.batch_size)
+
+    def _part_seed(self, part: int) -> int:
+        return self.seed + 1000 * part + 1
 
 
 def _learning_rate(config: ObjectConfig, update: int) -> float:
+    """A linear warm-up, then half a cosine."""
     warm = min(1.0, (update + 1) / _NUM_WARMUP)
-    return (
-        config.learning_rate
-        * warm
-        * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * update / config.num_updates)))
-    )
+    falling = 0.5 * (1 + math.cos(math.pi * update / config.num_updates))
+    fraction = _FINAL_LEARNING_RATE + (1 - _FINAL_LEARNING_RATE) * falling
+    return config.learning_rate * warm * fraction

@@ -1,15 +1,15 @@
-"""Worlds of moving things: each value that changes is looked up or classified, one after the other.
+"""A world model of objects: each value that changes is memorized or classified, one by one.
 
 A view, given with the environment, says which values change (the parts of the world), what is
 expected of each if nothing happens, and in which situation it is: a number that should have one
 outcome relative to what is expected. Situations that had one outcome whenever they were recorded
-are looked up. Everything else is classified by a small network per part, which reads symbols
+are memorized. Everything else is classified by a small network per part, which reads symbols
 (integers that name a place in a table of embeddings). Later parts see what was decided for earlier
-ones, so that a drawn future can happen as a whole; whatever is chosen is decoded exactly.
+ones, so that a drawn future can happen as a whole; whatever is selected is decoded exactly.
 """
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -20,30 +20,47 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wm_agents.errors import SpaceError
+from wm_agents.errors import CheckpointError, ConfigError, SpaceError
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.config_checks import require_integers
 from wm_agents.training.fitted import FittedModule
+from wm_agents.training.saving import saved_path
 from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
+from wm_agents.training.trainer import FitReport, as_manager
 from wm_agents.world_models.encoding import check_fit_spaces, check_observations
+from wm_agents.world_models.object_fitting import (
+    ObjectConfig,
+    PartRows,
+    PartSteps,
+    fit_networks,
+    learn_tables,
+)
 from wm_agents.world_models.symbols import PartReader, SymbolNetwork
 from wm_agents.world_models.unrolling import Unrolled
+from wm_envs.data.moved import renamed
+from wm_envs.data.paths import user_path
+from wm_envs.data.spaces import space_from_json, space_to_json
 from wm_envs.data.trajectories import Trajectories
 
 Array = NDArray[Any]
 
+__getattr__ = renamed(__name__, {"PartView": "wm_agents.world_models.objects.ObjectView"})
+
 _KIND = "object world model"
 
 
-class PartView(Protocol):
-    """How a domain reads as D parts, values that change from step to step; a memory has M integers.
+class ObjectView(Protocol):
+    """How a domain reads as D parts, values that change, beside a state estimator.
+
+    An estimated state has M integers: what can be remembered of an episode.
 
     Attributes:
         parts: Names, in the order in which they are decided.
         outcomes: The parts whose changes make the reward and whose values end episodes.
         absent: For each part the value that says that it is not there, or None.
         observation_size: O.
-        memory_size: M.
+        state_size: M.
     """
 
     @property
@@ -55,87 +72,55 @@ class PartView(Protocol):
     @property
     def observation_size(self) -> int: ...  # noqa: D102
     @property
-    def memory_size(self) -> int: ...  # noqa: D102
+    def state_size(self) -> int: ...  # noqa: D102
 
-    def begin(self, observations: Array) -> NDArray[np.int32]:
-        """Memories [B, M] of observations [B, O] alone.
+    def initialize(self, observations: Array) -> NDArray[np.int32]:
+        """States [B, M] of observations [B, O] alone.
 
         Raises ValueError for observations of another layout.
         """
         ...
 
-    def remember(
+    def replay(
         self, observations: Array, actions: Array, lengths: Array
     ) -> tuple[NDArray[np.int32], Array]:
-        """Memories [S, M] before each step of episodes laid end to end, and the parts [S, D] after it."""
+        """States [S, M] before each step of concatenated episodes, and parts [S, D] after it."""
         ...
 
-    def look(
-        self, part: int, memories: Array, actions: Array, decided: Array
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """What is expected of a part [B], and the number [B] of the situation that it is in, 0 where it has none."""
+    def update(self, states: Array, actions: Array, next_values: Array) -> NDArray[np.int32]:
+        """States after a step; rows with a negative action stay as they are."""
         ...
 
-    def symbols(
-        self, part: int, memories: Array, actions: Array, decided: Array
-    ) -> tuple[NDArray[np.int32], int]:
-        """What a part's network reads [B, K], and how many different symbols there can be."""
-        ...
-
-    def advance(self, memories: Array, actions: Array, decided: Array) -> NDArray[np.int32]:
-        """Memories after a step; rows with a negative action stay as they are."""
-        ...
-
-    def present(self, observations: Array) -> NDArray[np.int64]:
+    def values(self, observations: Array) -> NDArray[np.int64]:
         """The parts [B, D] that observations show."""
         ...
 
-    def observations(self, memories: Array) -> NDArray[np.float32]:
-        """The observations [B, O] that memories hold."""
+    def observations(self, states: Array) -> NDArray[np.float32]:
+        """The observations [B, O] that states hold."""
         ...
 
+    def encode(
+        self, part: int, states: Array, actions: Array, next_values: Array
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Expected values [B] and situations [B] of a part, 0 where it has none.
 
-@dataclass(frozen=True)
-class ObjectConfig:
-    """Shape and training of an `ObjectModel`.
+        Of `next_values` [B, D] the parts before this one have been decided.
+        """
+        ...
 
-    Attributes:
-        width: Hidden units of each part's layers.
-        num_layers: Hidden layers behind the embedding.
-        dropout: Share of hidden units that are silent in training.
-        num_updates: Optimiser steps of each part's network.
-        batch_size: Transitions per update.
-        learning_rate: AdamW's at its highest; it falls to 1 % by a cosine.
-        weight_decay: Decoupled.
-        fewest: Situations recorded less often than this are not looked up.
-        fewest_symbols: Symbols recorded less often than this are not told apart.
-        purity: Share of equal outcomes from which on a situation is looked up; above 1 nothing is.
-        known_share: Share of each batch that the network sees of what is looked up, so that it can
-            stand in elsewhere.
-        longest_step: A part that ends at most this far from what is expected is predicted as a
-            difference to it.
-    """
-
-    width: int = 128
-    num_layers: int = 2
-    dropout: float = 0.0
-    num_updates: int = 800
-    batch_size: int = 512
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
-    fewest: int = 1
-    fewest_symbols: int = 4
-    purity: float = 0.98
-    known_share: float = 0.25
-    longest_step: int = 25
+    def symbols(
+        self, part: int, states: Array, actions: Array, next_values: Array
+    ) -> tuple[NDArray[np.int32], int]:
+        """What a part's network reads [B, K], and how many different symbols there can be."""
+        ...
 
 
 class ObjectModel(Unrolled, FittedModule):
     """A world model of parts, situations and symbols.
 
-    Without a generator each value is the likeliest one; with one it is drawn. `hidden` is (memory
-    [B, M], action [B]): what preceded the newest observation and the action that led to it, -1 at
-    the beginning.
+    Without a generator each value is the likeliest one; with one it is drawn. `hidden` is (state
+    [B, M], action [B]): the estimated state before the newest observation and the action that led
+    to it, -1 at the beginning.
 
     Args:
         observation_space: One-dimensional Box of the view's size.
@@ -151,7 +136,7 @@ class ObjectModel(Unrolled, FittedModule):
         self,
         observation_space: gym.Space[Any],
         action_space: gym.Space[Any],
-        view: PartView,
+        view: ObjectView,
         config: ObjectConfig | None = None,
         *,
         seed: int = 0,
@@ -161,20 +146,40 @@ class ObjectModel(Unrolled, FittedModule):
             raise SpaceError(f"object models serve Discrete actions, got {action_space}")
         if observation_space.shape != (view.observation_size,):
             raise SpaceError(
-                f"the view reads observations of size {view.observation_size}, got {observation_space}"
+                f"the view reads observations of size {view.observation_size}, "
+                f"got {observation_space}"
             )
-        self.observation_space, self.action_space = observation_space, action_space
-        self.first_action, self.num_actions = int(action_space.start), int(action_space.n)
-        self.view, self.config, self.seed = view, config or ObjectConfig(), seed
+        self.observation_space = observation_space
+        self.action_space = action_space
+        self.first_action = int(action_space.start)
+        self.num_actions = int(action_space.n)
+        self.view = view
+        self.config = config or ObjectConfig()
+        self.seed = seed
         self.readers: list[PartReader] = []
         self.networks = nn.ModuleList()
         self.reward_weights = np.zeros(0)
         self.endings: list[tuple[int, ...]] = []
 
+    @classmethod
+    def for_env(
+        cls,
+        env: Any,
+        config: ObjectConfig | None = None,
+        *,
+        view: ObjectView,
+        seed: int = 0,
+        **env_kwargs: Any,
+    ) -> Self:
+        """A model for the spaces of an id or environment; `env_kwargs` are an id's options."""
+        return cls(*_spaces_of(env, **env_kwargs), view, config, seed=seed)
+
     @property
     def num_parameters(self) -> int:
         """How many numbers are learned."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+    # --- imagination
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
         """Observations [B, O], alone or with what preceded them.
@@ -183,57 +188,55 @@ class ObjectModel(Unrolled, FittedModule):
         """
         rows = check_observations(observations, self.view.observation_size, torch.device("cpu"))
         if not hidden:
-            hidden = (self._begin(rows), torch.full((len(rows),), -1))
+            hidden = (self._initialize(rows), torch.full((len(rows),), -1))
         return ModelState(rows, hidden)
 
     def starts(self, trajectories: Trajectories) -> ModelState:
         """The state before every recorded step [S], with all that preceded it in its episode."""
-        memories, _ = self._remember(trajectories)
-        seen = trajectories.observations[trajectories.observation_of_step]
-        return ModelState(
-            torch.from_numpy(seen), (torch.from_numpy(memories), torch.full((len(seen),), -1))
-        )
+        states, _ = self._replay(trajectories)
+        observations = trajectories.observations[trajectories.observation_of_step]
+        no_actions = torch.full((len(observations),), -1)  # the states include every action so far
+        hidden = (torch.from_numpy(states), no_actions)
+        return ModelState(torch.from_numpy(observations), hidden)
 
     @torch.no_grad()
     def step(
         self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
     ) -> tuple[ModelState, Prediction]:
         """Imagine one step for actions [B]; raises SpaceError for one outside the action space."""
-        acts = actions.numpy().astype(np.int64) - self.first_action
-        if (
-            len(acts) and not 0 <= acts.min() <= acts.max() < self.num_actions
-        ):  # views look up what an action does
+        rows = actions.numpy().astype(np.int64) - self.first_action
+        # Views look up what an action does, in compiled code without bounds checks.
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.num_actions:
             raise SpaceError(
                 f"expected actions of {self.action_space}, got {actions.min()} to {actions.max()}"
             )
-        present = self.view.present(state.observations.numpy())
-        memories = self.view.advance(state.hidden[0].numpy(), state.hidden[1].numpy(), present)
-        decided = self.decide(memories, acts, present, generator)
-        observations = torch.from_numpy(
-            self.view.observations(self.view.advance(memories, acts, decided))
-        )
-        rewards, terminations = self.outcomes(present, decided)
-        hidden = (torch.from_numpy(memories), torch.from_numpy(acts))
+        values = self.view.values(state.observations.numpy())
+        states = self.view.update(state.hidden[0].numpy(), state.hidden[1].numpy(), values)
+        next_values = self.decide(states, rows, values, generator)
+        next_states = self.view.update(states, rows, next_values)
+        observations = torch.from_numpy(self.view.observations(next_states))
+        rewards, terminations = self.outcomes(values, next_values)
+        hidden = (torch.from_numpy(states), torch.from_numpy(rows))
         prediction = Prediction(
             observations, torch.from_numpy(rewards), torch.from_numpy(terminations)
         )
         return ModelState(observations, hidden), prediction
 
     def decide(
-        self, memories: Array, acts: Array, present: Array, generator: torch.Generator | None
+        self, states: Array, actions: Array, values: Array, generator: torch.Generator | None
     ) -> Array:
         """The next values [B, D], part by part."""
-        decided = present.copy()
+        next_values = values.copy()
         for part, reader in enumerate(self.readers):
-            expected, situations = self.view.look(part, memories, acts, decided)
-            tokens, is_known = reader.situations.lookup(situations)
-            rows = np.flatnonzero(~is_known)
+            expected, situations = self.view.encode(part, states, actions, next_values)
+            tokens, is_memorized = reader.situations.lookup(situations)
+            rows = np.flatnonzero(~is_memorized)
             if len(rows):
-                symbols, _ = self.view.symbols(part, memories[rows], acts[rows], decided[rows])
-                read = torch.from_numpy(reader.table.encode(symbols))
-                tokens[rows] = self.network(part).draw(read, generator).numpy()
-            decided[:, part] = reader.codec.decode(expected, tokens)
-        return decided
+                symbols, _ = self.view.symbols(part, states[rows], actions[rows], next_values[rows])
+                encoded = torch.from_numpy(reader.table.encode(symbols))
+                tokens[rows] = self.network(part).draw(encoded, generator).numpy()
+            next_values[:, part] = reader.codec.decode(expected, tokens)
+        return next_values
 
     def network(self, part: int) -> SymbolNetwork:
         """The network of a part."""
@@ -242,36 +245,41 @@ class ObjectModel(Unrolled, FittedModule):
         return network
 
     def outcomes(
-        self, present: Array, decided: Array
+        self, values: Array, next_values: Array
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Rewards [B] and terminations [B] of a change of values."""
         parts = list(self.view.outcomes)
-        rewards = ((decided - present)[:, parts] @ self.reward_weights).astype(np.float32)
-        ended = np.zeros(len(decided), np.float32)
-        for part, values in zip(parts, self.endings, strict=True):
-            ended[np.isin(decided[:, part], values)] = 1.0
-        return rewards, ended
+        changes = (next_values - values)[:, parts]
+        rewards = (changes @ self.reward_weights).astype(np.float32)
+        terminations = np.zeros(len(next_values), np.float32)
+        for part, endings in zip(parts, self.endings, strict=True):
+            terminations[np.isin(next_values[:, part], endings)] = 1.0
+        return rewards, terminations
+
+    # --- learning
 
     def fit(
         self,
         trajectories: Trajectories,
+        config: ObjectConfig | None = None,
         *,
-        progress: bool | None = None,
-        checkpoints: CheckpointManager | None = None,
+        checkpoints: CheckpointManager | str | os.PathLike[str] | None = None,
         checkpoint_every: int = 200,
-    ) -> dict[str, float]:
+        progress: bool | None = False,
+    ) -> FitReport:
         """Learn from recorded episodes, afresh each time.
 
         Args:
             trajectories: What to learn from.
+            config: Takes the place of the model's own; None keeps it.
+            checkpoints: Where to save. The same call resumes from the newest checkpoint there,
+                bitwise as if it had never stopped.
+            checkpoint_every: In updates.
             progress: Show a progress bar; None shows it on a terminal only.
-            checkpoints: Where to save. The same call goes on from the newest checkpoint there, to
-                the bit as if it had never stopped.
-            checkpoint_every: In updates; the end of each part is saved too.
 
         Returns:
-            For each part the share of the steps that are looked up, `<part>_known`, and the
-            network's loss at the end.
+            What happened. Its metrics are, for each part, the fraction of the steps that are
+            memorized, `<part>_known`, and the network's averaged loss at the end, `<part>_loss`.
 
         Raises:
             SpaceError: The trajectories do not fit the spaces or the view.
@@ -279,65 +287,127 @@ class ObjectModel(Unrolled, FittedModule):
             CheckpointError: The checkpoints are of another fit, or none of them is whole.
             NonFiniteError: A loss or gradient is not finite: nothing was updated or saved with it.
         """
-        from wm_agents.world_models.object_fitting import fit_parts
-
+        require_integers(1, checkpoint_every=checkpoint_every)
         check_fit_spaces(trajectories, self.observation_space, self.action_space)
-        memories, decided = self._remember(trajectories)
-        before = self.view.present(trajectories.observations[trajectories.observation_of_step])
-        self._fit_outcomes(before, decided, trajectories)
+        states, next_values = self._replay(trajectories)
+        self.config = config or self.config
+        values = self.view.values(trajectories.observations[trajectories.observation_of_step])
         actions = trajectories.actions - self.first_action
+        self._fit_outcomes(values, next_values, trajectories)
         self.is_fitted = False
-        figures = fit_parts(
-            self, memories, actions, before, decided, progress, checkpoints, checkpoint_every
+        readers: list[PartReader] = []
+        rows: list[PartRows] = []
+        known: dict[str, float] = {}
+        for part, name in enumerate(self.view.parts):
+            expected, situations = self.view.encode(part, states, actions, next_values)
+            symbols, num_symbols = self.view.symbols(part, states, actions, next_values)
+            steps = PartSteps(
+                before=values[:, part],
+                expected=expected,
+                after=next_values[:, part],
+                situations=situations,
+                symbols=symbols,
+                num_symbols=num_symbols,
+                absent=self.view.absent[part],
+            )
+            reader, rows_of_part, known[f"{name}_known"] = learn_tables(steps, self.config)
+            readers.append(reader)
+            rows.append(rows_of_part)
+        self.arrange(readers)
+        report = fit_networks(
+            self.networks,
+            rows,
+            self.view.parts,
+            self.config,
+            self.seed,
+            progress=progress,
+            checkpoints=as_manager(checkpoints),
+            checkpoint_every=checkpoint_every,
         )
+        self.requires_grad_(False)
+        self.eval()
         self.is_fitted = True
-        return figures
+        return replace(report, metrics=known | report.metrics)
 
-    def arrange(self, readers: list["PartReader"]) -> None:
+    def arrange(self, readers: list[PartReader]) -> None:
         """Make the networks afresh for what was learned without gradients."""
-        config, self.readers = self.config, readers
+        config = self.config
+        self.readers = readers
         self.networks = nn.ModuleList(
             SymbolNetwork(
-                reader.table.num_known + 1, config.width, config.num_layers, reader.codec.num_tokens, config.dropout,
-                torch.Generator().manual_seed(self.seed + 1000 * number),
+                num_symbols=reader.table.num_known + 1,
+                width=config.width,
+                num_layers=config.num_layers,
+                num_tokens=reader.codec.num_tokens,
+                dropout=config.dropout,
+                generator=torch.Generator().manual_seed(self.seed + 1000 * number),
             )
             for number, reader in enumerate(readers)
-        )  # fmt: skip
+        )
+
+    # --- files
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write weights, situations and vocabularies to one file (safetensors with JSON) and return its path."""
+        """Write weights, situations and vocabularies to one file (safetensors with JSON).
+
+        The suffix .safetensors is added where there is none; returns the file's path.
+        """
         metadata = {
+            "kind": _KIND,
             "config": asdict(self.config),
+            "observation_space": space_to_json(self.observation_space),
+            "action_space": space_to_json(self.action_space),
             "seed": self.seed,
             "is_fitted": self.is_fitted,
             "readers": [reader.to_json() for reader in self.readers],
             "reward_weights": self.reward_weights.tolist(),
             "endings": [list(values) for values in self.endings],
         }
-        return save_checkpoint(Path(path), self.state_dict(), {"kind": _KIND} | metadata)
+        return save_checkpoint(saved_path(path), self.state_dict(), metadata)
 
     @classmethod
     def load(
         cls,
         path: str | os.PathLike[str],
-        observation_space: gym.Space[Any],
-        action_space: gym.Space[Any],
-        view: PartView,
+        env: Any = None,
+        *,
+        device: str = "auto",
+        given: ObjectView | None = None,
     ) -> Self:
-        """Read a file that `save` wrote, for the same spaces and view.
+        """Read a file that `save` wrote.
 
-        Raises CheckpointError when it is damaged.
+        Args:
+            path: The file, with or without its suffix.
+            env: An id or environment whose spaces the model must fit; files of earlier versions
+                hold no spaces and need it.
+            device: "auto" or "cpu": views are NumPy, so that object models live on the CPU.
+            given: The view, which no file holds.
+
+        Raises:
+            CheckpointError: The file is damaged, or holds no spaces and `env` is None.
+            ConfigError: There is no view, or another device.
+            SpaceError: The environment has other spaces.
         """
-        stored = load_checkpoint(Path(path), kind=_KIND)
-        with reading_description(path, "an object model of this view"):
-            data = stored.metadata
-            model = cls(
-                observation_space,
-                action_space,
-                view,
-                ObjectConfig(**data["config"]),
-                seed=data["seed"],
+        if given is None:
+            raise ConfigError(f"{path} holds no view of the domain: pass it as given=")
+        if device not in ("auto", "cpu"):
+            raise ConfigError(
+                f"object models live on the CPU: device is 'auto' or 'cpu', got {device!r}"
             )
+        stored = load_checkpoint(_existing(path), kind=_KIND)
+        data = stored.metadata
+        if env is None and "observation_space" not in data:
+            raise CheckpointError(
+                f"{path} was written by an earlier version, without its spaces: pass env"
+            )
+        with reading_description(path, "an object model of this view"):
+            if "observation_space" in data:
+                observation_space = space_from_json(data["observation_space"])
+                action_space = space_from_json(data["action_space"])
+            else:
+                observation_space, action_space = _spaces_of(env)
+            config = ObjectConfig.from_json(data["config"])
+            model = cls(observation_space, action_space, given, config, seed=data["seed"])
             readers = [PartReader.from_json(reader) for reader in data["readers"]]
             check_counts(data["config"], stored.tensors)
             with torch.device("meta"):  # first without memory
@@ -347,19 +417,36 @@ class ObjectModel(Unrolled, FittedModule):
             model.reward_weights = np.array(data["reward_weights"])
             model.endings = [tuple(values) for values in data["endings"]]
             model.load_state_dict(stored.tensors)
+            model.requires_grad_(False)
+            model.eval()  # else dropout would disturb every prediction
             model.is_fitted = bool(data.get("is_fitted", True))  # older files do not say
+        if env is not None:
+            model._check_env(env)
         return model
 
-    def _begin(self, rows: Tensor) -> Tensor:
+    def _check_env(self, env: Any) -> None:
+        """Raise SpaceError unless an environment has actions and observations like the model's."""
+        observation_space, action_space = _spaces_of(env)
+        is_same_shape = observation_space.shape == self.observation_space.shape
+        if not is_same_shape or action_space != self.action_space:
+            raise SpaceError(
+                f"the model is of {self.observation_space} and {self.action_space}, the "
+                f"environment has {observation_space} and {action_space}: load it for another one"
+            )
+
+    # --- reading recordings
+
+    def _initialize(self, rows: Tensor) -> Tensor:
         try:
-            return torch.from_numpy(self.view.begin(rows.numpy()))
+            return torch.from_numpy(self.view.initialize(rows.numpy()))
         except ValueError as error:
             raise SpaceError(str(error)) from error
 
-    def _remember(self, trajectories: Trajectories) -> tuple[NDArray[np.int32], Array]:
-        self._begin(torch.from_numpy(trajectories.observations))  # checks the layout of every row
+    def _replay(self, trajectories: Trajectories) -> tuple[NDArray[np.int32], Array]:
+        # Initializing checks the layout of every row.
+        self._initialize(torch.from_numpy(trajectories.observations))
         actions = trajectories.actions - self.first_action
-        return self.view.remember(trajectories.observations, actions, trajectories.lengths)
+        return self.view.replay(trajectories.observations, actions, trajectories.lengths)
 
     def _fit_outcomes(self, before: Array, after: Array, trajectories: Trajectories) -> None:
         """Rewards as a linear function of the outcome's changes.
@@ -369,14 +456,30 @@ class ObjectModel(Unrolled, FittedModule):
         parts = list(self.view.outcomes)
         changes = (after - before)[:, parts].astype(np.float64)
         weights = np.linalg.lstsq(changes, trajectories.rewards, rcond=None)[0]
+        # Least squares leaves rounding errors, which a reward that is exact should not have.
         weights[np.abs(weights) < 1e-9 * np.abs(weights).max(initial=0.0)] = 0.0
-        self.reward_weights = np.where(
-            np.isclose(weights, weights.round(), 1e-6, 0.0), weights.round(), weights
-        )
+        is_whole = np.isclose(weights, weights.round(), 1e-6, 0.0)
+        self.reward_weights = np.where(is_whole, weights.round(), weights)
         self.endings = []
         for part in parts:
-            ends, goes_on = (
-                after[trajectories.terminations, part],
-                after[~trajectories.terminations, part],
-            )
-            self.endings.append(tuple(int(value) for value in np.setdiff1d(ends, goes_on)))
+            at_ends = after[trajectories.terminations, part]
+            elsewhere = after[~trajectories.terminations, part]
+            endings = np.setdiff1d(at_ends, elsewhere)
+            self.endings.append(tuple(int(value) for value in endings))
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
+    """This very file, else the one with the suffix added."""
+    target = user_path(path)
+    return target if target.is_file() else saved_path(target)
+
+
+def _spaces_of(env: Any, **env_kwargs: Any) -> tuple[gym.Space[Any], gym.Space[Any]]:
+    """The spaces of an id, an environment, or one row of a vector environment."""
+    if isinstance(env, str):
+        made = gym.make(env, **env_kwargs)
+        made.close()
+        return made.observation_space, made.action_space
+    observation_space = getattr(env, "single_observation_space", env.observation_space)
+    action_space = getattr(env, "single_action_space", env.action_space)
+    return observation_space, action_space

@@ -14,14 +14,13 @@ from wm_agents.networks import uninitialised
 
 Array = NDArray[Any]
 
-_AWAY = (
-    1 << 20
-)  # added to values that are predicted as they are, so that they never equal a difference
+# Added to values that are predicted as they are, so that they never equal a difference.
+_ABSOLUTE = 1 << 20
 
 
 @dataclass(frozen=True)
 class SymbolTable:
-    """The symbols that were seen often enough to be told apart; all others read as one.
+    """The symbols that were recorded often enough to be told apart; all others read as one.
 
     Attributes:
         known: Symbols, ascending.
@@ -30,9 +29,10 @@ class SymbolTable:
     known: Array
 
     @classmethod
-    def of(cls, symbols: Array, num_symbols: int, fewest: int) -> "SymbolTable":
+    def of(cls, symbols: Array, num_symbols: int, min_count: int) -> "SymbolTable":
         """From recorded symbols [S, K]."""
-        return cls(np.flatnonzero(np.bincount(symbols.ravel(), minlength=num_symbols) >= fewest))
+        counts = np.bincount(symbols.ravel(), minlength=num_symbols)
+        return cls(np.flatnonzero(counts >= min_count))
 
     @property
     def num_known(self) -> int:
@@ -54,26 +54,28 @@ class SymbolTable:
 
 @dataclass(frozen=True)
 class ValueCodec:
-    """Outcomes as tokens: recorded differences to what is expected, and recorded values where a part jumps or goes.
+    """Outcomes as tokens: recorded differences to the expected value, and recorded values.
+
+    The latter where a part jumps, comes or goes.
 
     Attributes:
         words: What each token stands for: a difference, or a value plus a constant that sets it
             apart.
         absent: The value that says that there is none, or None.
-        longest_step: Differences up to this are tokens of their own.
+        max_delta: Differences up to this are tokens of their own.
     """
 
     words: Array
     absent: int | None
-    longest_step: int
+    max_delta: int
 
     @classmethod
     def of(
-        cls, before: Array, expected: Array, after: Array, absent: int | None, longest_step: int
+        cls, before: Array, expected: Array, after: Array, absent: int | None, max_delta: int
     ) -> "ValueCodec":
         """From recorded steps [S]."""
-        empty = cls(np.zeros(0, np.int64), absent, longest_step)
-        return cls(np.unique(empty._word(before, expected, after)), absent, longest_step)
+        empty = cls(np.zeros(0, np.int64), absent, max_delta)
+        return cls(np.unique(empty._word(before, expected, after)), absent, max_delta)
 
     @property
     def num_tokens(self) -> int:
@@ -91,14 +93,16 @@ class ValueCodec:
     def decode(self, expected: Array, tokens: Array) -> NDArray[np.int64]:
         """The values [B] that tokens lead to."""
         words = self.words[tokens]
-        decoded: NDArray[np.int64] = np.where(words > _AWAY // 2, words - _AWAY, expected + words)
+        decoded: NDArray[np.int64] = np.where(
+            words > _ABSOLUTE // 2, words - _ABSOLUTE, expected + words
+        )
         return decoded
 
     def _word(self, before: Array, expected: Array, after: Array) -> Array:
-        is_step = np.abs(after - expected) <= self.longest_step
+        is_step = np.abs(after - expected) <= self.max_delta
         if self.absent is not None:
             is_step &= (before != self.absent) & (after != self.absent)
-        return np.where(is_step, after - expected, after + _AWAY)
+        return np.where(is_step, after - expected, after + _ABSOLUTE)
 
 
 @dataclass(frozen=True)
@@ -114,24 +118,27 @@ class SituationTable:
     tokens: NDArray[np.int64]
 
     @classmethod
-    def of(cls, situations: Array, tokens: Array, fewest: int, purity: float) -> "SituationTable":
+    def of(
+        cls, situations: Array, tokens: Array, *, min_count: int, min_purity: float
+    ) -> "SituationTable":
         """From recorded situations [S], of which 0 says that there is none, and tokens [S].
 
         Args:
             situations: [S].
             tokens: [S].
-            fewest: A situation is kept if it was recorded at least so often,
-            purity: and if at least this share of its outcomes were the same.
+            min_count: A situation is kept if it was recorded at least so often,
+            min_purity: and if at least this fraction of its outcomes were the same.
         """
         pairs = np.column_stack([situations, tokens])[situations != 0]
         if not len(pairs):
             return cls(np.zeros(0, np.int64), np.zeros(0, np.int64))
         outcomes, counts = np.unique(pairs, axis=0, return_counts=True)
         order = np.lexsort((-counts, outcomes[:, 0]))
-        outcomes, counts = outcomes[order], counts[order]
+        outcomes = outcomes[order]  # of each situation the commonest first
+        counts = counts[order]
         known, first, group = np.unique(outcomes[:, 0], return_index=True, return_inverse=True)
         totals = np.bincount(group, counts)
-        is_kept = (totals >= fewest) & (counts[first] >= purity * totals)
+        is_kept = (totals >= min_count) & (counts[first] >= min_purity * totals)
         return cls(known[is_kept], outcomes[first, 1][is_kept])
 
     def lookup(self, situations: Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -155,12 +162,12 @@ class PartReader:
     situations: SituationTable
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON."""
+        """As JSON, in the names of the first version."""
         return {
             "symbols": self.table.known.tolist(),
             "words": self.codec.words.tolist(),
             "absent": self.codec.absent,
-            "longest_step": self.codec.longest_step,
+            "longest_step": self.codec.max_delta,
             "situations": self.situations.situations.tolist(),
             "tokens": self.situations.tokens.tolist(),
         }
@@ -187,7 +194,7 @@ class SymbolNetwork(nn.Module):
         width: Hidden units.
         num_layers: Hidden layers behind the embedding.
         num_tokens: Categories.
-        dropout: Share of hidden units that are silent in training.
+        dropout: Fraction of hidden units that are silent in training.
         generator: Draws the weights.
     """
 
@@ -211,28 +218,28 @@ class SymbolNetwork(nn.Module):
         """Symbols [B, K] -> logits [B, num_tokens]."""
         hidden = F.silu(F.embedding_bag(symbols, self.embedding, mode="sum") + self.bias)
         for layer in self.layers:
-            hidden = F.silu(layer(self._thinned(hidden)))
-        logits: Tensor = self.head(self._thinned(hidden))
+            hidden = F.silu(layer(self._dropped_out(hidden)))
+        logits: Tensor = self.head(self._dropped_out(hidden))
         return logits
 
     def draw(self, symbols: Tensor, generator: torch.Generator | None) -> Tensor:
         """Tokens [B]: drawn, or the likeliest where there is no generator."""
-        return _chosen(self.forward(symbols), generator)
+        return _selected(self.forward(symbols), generator)
 
-    def _thinned(self, hidden: Tensor) -> Tensor:
+    def _dropped_out(self, hidden: Tensor) -> Tensor:
+        # Without dropout nothing is drawn from the global generator.
         return F.dropout(hidden, self.dropout, self.training) if self.dropout else hidden
 
 
-def _chosen(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+def _selected(logits: Tensor, generator: torch.Generator | None) -> Tensor:
     """The likeliest category, or a drawn one.
 
-    Adding Gumbel noise and taking the largest draws from the softmax.
+    Dividing by exponential noise and taking the largest draws from the softmax.
     """
     if generator is None:
         return logits.argmax(1)
-    return (
-        torch.softmax(logits, 1) / torch.empty_like(logits).exponential_(generator=generator)
-    ).argmax(1)
+    noise = torch.empty_like(logits).exponential_(generator=generator)
+    return (torch.softmax(logits, 1) / noise).argmax(1)
 
 
 def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:

@@ -94,6 +94,82 @@ STATE = state_dtype(
 )
 
 
+# The rules as functions of numbers, in any unit: learners that estimate the constants call them too
+
+
+@kernel
+def charged(charge: Integer, change: Integer, low: Integer, high: Integer) -> Integer:
+    """The charge of the player's integrator after a frame, which ends at both limits."""
+    return min(max(charge + change, low), high)
+
+
+@kernel
+def lagged(place: Integer, target: Integer) -> Integer:
+    """The player's paddle goes half of the way to where its charge would let it rest."""
+    return (place + target) >> 1
+
+
+@kernel
+def turned_at_wall(
+    y: Integer, dy: Integer, top: Integer, bottom: Integer
+) -> tuple[Integer, Integer, bool]:
+    """Height and vertical speed of a ball that a wall may turn and move, and whether one did."""
+    if y <= top and dy < 0:
+        return y - dy + 1, -dy, True
+    if y >= bottom and dy > 0:
+        return y - dy - 1, -dy, True
+    return y, dy, False
+
+
+@kernel
+def is_on_player(height: Integer, ball_y: Integer) -> bool:
+    """Whether a ball meets the player at a height on the paddle, in memory units.
+
+    The corners of the paddle count on every second line only.
+    """
+    is_odd = ball_y % 2 == 1
+    is_high_enough = height >= -1 or (height == -2 and not is_odd)
+    is_low_enough = height <= 15 or (height == 16 and is_odd)
+    return is_high_enough and is_low_enough
+
+
+@kernel
+def is_on_enemy(height: Integer) -> bool:
+    """Whether a ball meets the enemy, whose paddle has no such corners, likewise."""
+    return -4 <= height <= 14
+
+
+@kernel
+def deflected(height: Integer) -> Integer:
+    """The vertical speed that a ball takes from the part of the paddle that it meets."""
+    return ((height + 3) >> 2) - 2
+
+
+@kernel
+def returned(dx: Integer, has_fired: bool, gain: Integer, max_speed: Integer) -> Integer:
+    """The horizontal speed of a ball that has met the player, whom FIRE helps to a faster one."""
+    speed = abs(dx)
+    if has_fired:
+        speed = min(max_speed, speed + gain)
+    return -speed
+
+
+@kernel
+def pursued(place: Integer, target: Integer, stride: Integer) -> Integer:
+    """The enemy's place after a stride towards a target; there is no dead zone."""
+    if target > place:
+        return place + stride
+    if target < place:
+        return place - stride
+    return place
+
+
+@kernel
+def has_fire(action: Integer) -> bool:
+    """Whether an action presses FIRE, alone or with a direction."""
+    return action in (FIRE, RIGHT_FIRE, LEFT_FIRE)
+
+
 # One frame of the game
 
 
@@ -102,11 +178,11 @@ def move_player(state: Row, action: Integer) -> None:
     """The paddle goes half of the way on every second frame; the action charges the integrator."""
     if state.frame % 2 == 0:
         aim = max(HIGHEST_PLACE, 2 * ((state.charge + CHARGE_OFFSET) // CHARGE_PER_PLACE))
-        state.player_y = (state.player_y + aim) >> 1
+        state.player_y = lagged(state.player_y, aim)
     if action in (RIGHT, RIGHT_FIRE):
-        state.charge = max(MIN_CHARGE, state.charge - CHARGE_PER_FRAME)
+        state.charge = charged(state.charge, -CHARGE_PER_FRAME, MIN_CHARGE, MAX_CHARGE)
     elif action in (LEFT, LEFT_FIRE):
-        state.charge = min(MAX_CHARGE, state.charge + CHARGE_PER_FRAME)
+        state.charge = charged(state.charge, CHARGE_PER_FRAME, MIN_CHARGE, MAX_CHARGE)
 
 
 @kernel
@@ -123,51 +199,31 @@ def serve(state: Row) -> None:
 @kernel
 def bounce_off_wall(state: Row) -> bool:
     """Turn and move a ball that has reached a wall, and say whether one did."""
-    if state.ball_y <= TOP_WALL and state.ball_dy < 0:
-        state.ball_dy = -state.ball_dy
-        state.ball_y += state.ball_dy + 1
-        return True
-    if state.ball_y >= BOTTOM_WALL and state.ball_dy > 0:
-        state.ball_y -= state.ball_dy + 1
-        state.ball_dy = -state.ball_dy
-        return True
-    return False
-
-
-@kernel
-def deflected(height: Integer) -> Integer:
-    """The vertical speed that a ball takes from the part of the paddle that it meets."""
-    return ((height + 3) >> 2) - 2
+    state.ball_y, state.ball_dy, has_turned = turned_at_wall(
+        state.ball_y, state.ball_dy, TOP_WALL, BOTTOM_WALL
+    )
+    return has_turned
 
 
 @kernel
 def meets_player(state: Row, player_y: Integer) -> bool:
-    """The corners of the paddle count on every second line only."""
-    height = state.ball_y - player_y
-    is_odd = state.ball_y % 2 == 1
-    is_high_enough = height >= -1 or (height == -2 and not is_odd)
-    is_low_enough = height <= 15 or (height == 16 and is_odd)
-    return PLAYER_REACH[0] <= state.ball_x <= PLAYER_REACH[1] and is_high_enough and is_low_enough
+    """Whether the ball overlaps the player's columns and is on the paddle."""
+    is_beside = PLAYER_REACH[0] <= state.ball_x <= PLAYER_REACH[1]
+    return is_beside and is_on_player(state.ball_y - player_y, state.ball_y)
 
 
 @kernel
 def meets_enemy(state: Row) -> bool:
-    """The enemy's paddle has no such corners."""
-    return (
-        ENEMY_REACH[0] <= state.ball_x <= ENEMY_REACH[1]
-        and -4 <= state.ball_y - state.enemy_y <= 14
-    )
+    """Whether the ball overlaps the enemy's columns and is on the paddle."""
+    is_beside = ENEMY_REACH[0] <= state.ball_x <= ENEMY_REACH[1]
+    return is_beside and is_on_enemy(state.ball_y - state.enemy_y)
 
 
 @kernel
 def bounce_off_paddle(state: Row, player_y: Integer) -> None:
-    """Turn a ball that meets the player, else one that meets the enemy.
-
-    FIRE makes the player's ball faster.
-    """
+    """Turn a ball that meets the player, else one that meets the enemy."""
     if meets_player(state, player_y):
-        speed = abs(state.ball_dx)
-        state.ball_dx = -min(MAX_SPEED, speed + 1) if state.has_fired else -speed
+        state.ball_dx = returned(state.ball_dx, state.has_fired, 1, MAX_SPEED)
         state.ball_dy = deflected(state.ball_y - player_y)
     elif meets_enemy(state):
         state.ball_dx = abs(state.ball_dx)
@@ -187,10 +243,7 @@ def fly(state: Row, player_y: Integer) -> None:
 def move_enemy(state: Row) -> None:
     """Two lines towards the ball on seven frames of eight."""
     if state.frame % 8 != 1:
-        if state.ball_y > state.enemy_y:
-            state.enemy_y += 2
-        elif state.ball_y < state.enemy_y:
-            state.enemy_y -= 2
+        state.enemy_y = pursued(state.enemy_y, state.ball_y, 2)
 
 
 @kernel
@@ -241,7 +294,7 @@ def advance(state: Row, action: Integer) -> Integer:
     state.frame = (state.frame + 1) % NUM_COUNTS
     points = stay_off(state) if state.is_off or state.frame == 1 else move_ball(state, player_y)
     move_enemy(state)
-    state.has_fired = action in (FIRE, RIGHT_FIRE, LEFT_FIRE)
+    state.has_fired = has_fire(action)
     return points
 
 

@@ -4,9 +4,10 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from tests.support.marble import ACTIONS, OBSERVATIONS, MarbleView, play
-from wm_agents.imagination.features import FeatureModel, RememberingAgent
+from wm_agents.imagination.features import FeatureAgent, FeatureModel
 from wm_agents.imagination.vector_env import DreamVectorEnv
-from wm_agents.world_models.objects import ObjectConfig, ObjectModel
+from wm_agents.world_models.object_fitting import ObjectConfig
+from wm_agents.world_models.objects import ObjectModel
 
 
 @pytest.fixture(scope="module")
@@ -18,14 +19,14 @@ def model():
         ObjectConfig(width=16, num_updates=400, batch_size=128, learning_rate=1e-2),
         seed=1,
     )
-    fitted.fit(play(30, 0), progress=False)
+    fitted.fit(play(30, 0))
     return fitted
 
 
 def test_rewards_end_episodes_and_are_shaped(model):
     view = MarbleView()
-    seen = FeatureModel(model, view, potential=lambda rows: rows[:, 0], discount=0.5)
-    state = seen.seen(model.start(torch.tensor([[3.0, 0.0, 7.0], [9.0, 1.0, 7.0]])))
+    seen = FeatureModel(model, view, potential=lambda rows: rows[:, 0], gamma=0.5)
+    state = seen.encode(model.start(torch.tensor([[3.0, 0.0, 7.0], [9.0, 1.0, 7.0]])))
     assert torch.allclose(state.observations, torch.tensor([[0.3, 0.0, 0.0], [0.9, 0.1, 0.0]]))
     state, prediction = seen.step(state, torch.tensor([1, 1]))
     assert prediction.rewards.tolist() == [0.5 * 4 - 3, 2.0 - 9]  # at an end the potential is 0
@@ -35,7 +36,7 @@ def test_rewards_end_episodes_and_are_shaped(model):
 
 def test_serves_a_dream_environment(model):
     seen = FeatureModel(model, MarbleView(), ends_at_rewards=False)
-    starts = seen.seen(model.starts(play(3, 7)))
+    starts = seen.encode(model.starts(play(3, 7)))
     env = DreamVectorEnv(
         seen, starts, horizon=4, num_envs=6, autoreset_mode=AutoresetMode.DISABLED, seed=0
     )
@@ -55,9 +56,9 @@ class Recorder:
         return np.ones(len(features), np.int64), None
 
 
-def test_remembers_in_the_real_environment():
+def test_estimates_states_in_the_real_environment():
     recorder = Recorder()
-    agent = RememberingAgent(recorder, MarbleView())
+    agent = FeatureAgent(recorder, MarbleView())
     rows = np.array([[3.0, 0.0, 7.0], [5.0, 1.0, 7.0]])
     actions, state = agent.predict(rows)
     assert actions.tolist() == [1, 1]

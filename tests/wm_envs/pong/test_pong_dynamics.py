@@ -346,3 +346,22 @@ def test_the_console_ends_a_game_when_its_counter_comes_round():
     assert all(frame["ball_x"] == 0 and frame["enemy_score"] == 1 for frame in later)
     assert later[-1]["enemy_y"] == -15
     assert later[-1]["player_y"] != later[0]["player_y"]
+
+
+def test_the_rules_of_one_frame_by_hand():
+    assert dynamics.turned_at_wall(45, -2, 45, 206) == (48, 2, True)
+    assert dynamics.turned_at_wall(206, 3, 45, 206) == (202, -3, True)
+    assert dynamics.turned_at_wall(45, 2, 45, 206) == (45, 2, False)
+    assert [dynamics.is_on_player(-2, y) for y in (100, 101)] == [True, False]
+    assert [dynamics.is_on_player(16, y) for y in (100, 101)] == [False, True]
+    assert [dynamics.is_on_enemy(height) for height in (-5, -4, 14, 15)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert [dynamics.returned(3, fired, 1, 4) for fired in (False, True)] == [-3, -4]
+    assert dynamics.returned(-4, True, 1, 4) == -4
+    assert [dynamics.pursued(10, target, 2) for target in (9, 10, 11)] == [8, 10, 12]
+    assert dynamics.charged(5, 10, 0, 12) == 12
+    assert dynamics.lagged(7, 10) == 8

@@ -1,0 +1,301 @@
+"""Pong learned in imagination: collect, refit the world model, improve the policy in it, repeat.
+
+At most `max_real_steps` steps of the real game are taken, counted from the first; everything else
+happens in an `ObjectModel` served by `DreamVectorEnv`, in which PPO learns from short branches that
+start in recorded states and end with a point. The first steps are those of a scripted explorer, and
+much of the game's rules is specified (`PongView` says what): not everything is learned.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.domains.pong.features import is_flying_to_enemy
+from wm_agents.domains.pong.object_view import PongView, calibrated_view
+from wm_agents.errors import ConfigError
+from wm_agents.evaluation.episodes import evaluate
+from wm_agents.imagination.features import FeatureAgent, FeatureModel, feature_space
+from wm_agents.imagination.vector_env import DreamVectorEnv
+from wm_agents.planning.experience import Experience
+from wm_agents.policy_gradient.vector_ppo import VectorPPO, VectorPPOConfig
+from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
+from wm_agents.world_models.object_fitting import ObjectConfig
+from wm_agents.world_models.objects import ObjectModel
+from wm_envs.data.trajectories import Trajectories
+from wm_envs.pong.players import Explorer
+
+EVALUATION_SEED = 50_000  # added to a run's seed, so that its evaluation games are new ones
+
+
+@dataclass(frozen=True)
+class DreamConfig:
+    """Learning in imagination."""
+
+    env_id: str = "wm/PongAtari-v0"
+    """Either Pong."""
+    seed: int = 0
+    """Of the game, the model, the policy and everything drawn."""
+    max_real_steps: int = 100_000
+    """Steps of the real game, evaluation apart."""
+    repeat_action_probability: float = 0.25
+    """Sticky actions, in training and evaluation."""
+    is_measured: bool = True
+    """Estimate the constants of paddle and walls from the first round's recording, unless it is too
+    short; else they are specified."""
+    shares: tuple[float, ...] = (0.2, 0.2, 0.2, 0.4)
+    """Of the real steps, by round.
+
+    The first round explores with a scripted player, the others with the policy.
+    """
+    dream_updates: tuple[int, ...] = (120, 100, 100, 160)
+    """Updates of PPO in imagination, by round."""
+    num_dreams: int = 256
+    """Imagined rows."""
+    dream_horizon: int = 192
+    """Steps after which a branch is cut off, if no point has ended it."""
+    shaping: float = 0.2
+    """Potential of a ball that flies to the enemy, in points."""
+    learning_rate: tuple[float, float] = (7e-4, 2e-4)
+    """Of PPO: in the first round, and at the end of the last."""
+    entropy: tuple[float, float] = (0.01, 0.002)
+    """Coefficient of the policy's entropy: in the first round, and at the end of the last."""
+    model: ObjectConfig = field(default_factory=lambda: ObjectConfig(dropout=0.1, num_updates=600))
+    """Of the world model."""
+    ppo: VectorPPOConfig = field(
+        default_factory=lambda: VectorPPOConfig(normalize_observations=False)
+    )
+    """Of the policy."""
+
+    @property
+    def env_kwargs(self) -> dict[str, Any]:
+        """Options of the environment."""
+        return {"repeat_action_probability": self.repeat_action_probability}
+
+    def steps_of_rounds(self) -> list[int]:
+        """The real steps of each round, together at most max_real_steps."""
+        ends = np.rint(np.cumsum(self.shares) * self.max_real_steps).astype(int)
+        return [int(steps) for steps in np.diff(ends, prepend=0)]
+
+    def check(self) -> None:
+        """Raise ConfigError before the first step for what would fail after many."""
+        if len(self.shares) != len(self.dream_updates) or not self.shares:
+            raise ConfigError(
+                f"each round has a share and dream updates, got {self.shares} and "
+                f"{self.dream_updates}"
+            )
+        if min(self.shares) <= 0 or sum(self.shares) > 1 + 1e-9:
+            raise ConfigError(f"the shares are positive and at most 1 together, got {self.shares}")
+        if min(self.steps_of_rounds()) < 1:
+            raise ConfigError(
+                f"every round takes a real step: raise max_real_steps, got {self.max_real_steps}"
+            )
+        for name in ("num_dreams", "dream_horizon"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is at least 1, got {getattr(self, name)}")
+
+
+# The only lines that know which PPO this is, beside the type of `DreamConfig.ppo`
+
+
+def gamma_of(config: DreamConfig) -> float:
+    """The policy's discount."""
+    return config.ppo.discount
+
+
+def make_policy(config: DreamConfig, view: PongView, action_space: gym.Space[Any]) -> VectorPPO:
+    """A new policy on the features of a view."""
+    return VectorPPO(feature_space(view), action_space, config.ppo, seed=config.seed)
+
+
+def improve_policy(
+    policy: VectorPPO, env: DreamVectorEnv, config: DreamConfig, number: int
+) -> dict[str, float]:
+    """Learn in imagined episodes for the updates of a round; gives figures of it.
+
+    Learning rate and entropy coefficient fall in the last round alone.
+    """
+    is_last = number == len(config.shares) - 1
+    figures: dict[str, float] = policy.learn(
+        env,
+        config.dream_updates[number],
+        learning_rate=(config.learning_rate[0], config.learning_rate[int(is_last)]),
+        entropy=(config.entropy[0], config.entropy[int(is_last)]),
+    )
+    return figures
+
+
+class DreamTraining:
+    """The rounds of a run, which can be interrupted between two of them.
+
+    Attributes:
+        experience: Real steps so far.
+        view: How the game reads as objects; estimated in the first round.
+        is_view_measured: Whether it was, or the recording was too short.
+        policy: On the view's features.
+        rounds: Figures of each round.
+        seconds: Spent in rounds, those before an interruption included.
+    """
+
+    def __init__(self, config: DreamConfig) -> None:
+        config.check()
+        self.config = config
+        self.env = gym.make(config.env_id, **config.env_kwargs)
+        self.experience = Experience(self.env, config.seed)
+        self.view = PongView()
+        self.is_view_measured = False
+        self.policy = make_policy(config, self.view, self.env.action_space)
+        self.rounds: list[dict[str, float]] = []
+        self.seconds = 0.0
+
+    @property
+    def agent(self) -> FeatureAgent:
+        """The policy with the view through which it plays the real game."""
+        return FeatureAgent(self.policy, self.view)
+
+    def train(self, checkpoints: CheckpointManager | None = None) -> Iterator[dict[str, float]]:
+        """Play all rounds; yields the figures of each.
+
+        With checkpoints an interrupted run resumes after its last finished round, bitwise.
+        """
+        if checkpoints is not None:
+            self._resume(checkpoints)
+        for number in range(len(self.rounds), len(self.config.shares)):
+            began = time.perf_counter()
+            figures = self.play_round(number)
+            self.seconds += time.perf_counter() - began
+            yield figures
+            if checkpoints is not None:
+                self._save(checkpoints)
+
+    def play_round(self, number: int) -> dict[str, float]:
+        """Collect, refit, learn in imagination; figures of it."""
+        config = self.config
+        began = time.perf_counter()
+        num_steps = config.steps_of_rounds()[number]
+        self.experience.collect(num_steps, self.agent if self.rounds else Scripted(config.seed))
+        trajectories = self.experience.trajectories()
+        collected = time.perf_counter()
+        if number == 0 and config.is_measured:
+            # Once: the policy's features rest on the view.
+            self.view, self.is_view_measured = calibrated_view(trajectories)
+        model = ObjectModel.for_env(self.env, config.model, view=self.view, seed=config.seed)
+        report = model.fit(trajectories, progress=None)
+        fitted = time.perf_counter()
+        env = imagined_games(config, model, self.view, trajectories, number)
+        figures = report.metrics | improve_policy(self.policy, env, config, number)
+        figures |= {
+            "collect_seconds": collected - began,
+            "fit_seconds": fitted - collected,
+            "dream_seconds": time.perf_counter() - fitted,
+            "real_steps": self.experience.num_steps,
+            "real_points_won": points_won(trajectories, num_steps),
+        }
+        self.rounds.append(figures)
+        return figures
+
+    def evaluate(self, num_games: int) -> dict[str, Any]:
+        """Points won less points lost over full games with sampled actions, and what it took."""
+        results = evaluate(
+            self.agent,
+            self.config.env_id,
+            num_games,
+            seed=self.config.seed + EVALUATION_SEED,
+            env_kwargs=self.config.env_kwargs,
+            deterministic=False,
+        )
+        return {
+            "mean_score": results.mean_return,
+            "worst_game": float(results.returns.min()),
+            "games": len(results.returns),
+            "mean_length": float(results.lengths.mean()),
+            "real_steps": self.experience.num_steps,
+            "seconds": self.seconds,
+            "is_view_measured": self.is_view_measured,
+        }
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Which run this is."""
+        names = DreamConfig.__dataclass_fields__
+        settings = asdict(self.config)
+        return {"kind": "Pong's dream"} | {name: settings[name] for name in names}
+
+    def _save(self, checkpoints: CheckpointManager) -> None:
+        """Store everything between two rounds; of the game only what was done in it."""
+        state = {
+            "experience": self.experience.state(),
+            "policy": self.policy.state(),
+            "rounds": self.rounds,
+            "view": self.view.to_json(),
+            "is_view_measured": self.is_view_measured,
+            "seconds": self.seconds,
+        }
+        checkpoints.save_state(len(self.rounds), state, self.fingerprint())
+
+    def _resume(self, checkpoints: CheckpointManager) -> None:
+        """Take over the last finished round of this very run, where there is one."""
+        stored = checkpoints.latest_state(self.fingerprint())
+        if stored is None:
+            return
+        num_rounds, state = stored
+        print(
+            f"resuming after {num_rounds} rounds, of which the real steps are taken again",
+            flush=True,
+        )
+        with refusing_misfits(checkpoints.directory):
+            self.experience.replay(state["experience"])
+            self.policy.restore(state["policy"])
+            self.view = PongView.from_json(state["view"])
+            self.is_view_measured = state["is_view_measured"]
+            self.rounds = state["rounds"]
+            self.seconds = float(state["seconds"])
+
+
+class Scripted:
+    """The explorer, which presses FIRE when the ball is near, as an agent.
+
+    Args:
+        seed: Of its noise.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.act = Explorer(seed)
+
+    def predict(self, observation: Any, state: Any = None, *_: Any, **__: Any) -> tuple[Any, Any]:
+        """Its action for one observation."""
+        return int(self.act(np.asarray(observation)[None])[0]), state
+
+
+def imagined_games(
+    config: DreamConfig,
+    model: ObjectModel,
+    view: PongView,
+    trajectories: Trajectories,
+    number: int,
+) -> DreamVectorEnv:
+    """Branches from everything recorded, with rallies as episodes."""
+    imagined = FeatureModel(
+        model,
+        view,
+        potential=lambda rows: config.shaping * is_flying_to_enemy(rows),
+        gamma=gamma_of(config),
+    )
+    return DreamVectorEnv(
+        imagined,
+        imagined.encode(model.starts(trajectories)),
+        config.dream_horizon,
+        config.num_dreams,
+        autoreset_mode=AutoresetMode.DISABLED,
+        seed=config.seed + 1000 * number,
+    )
+
+
+def points_won(trajectories: Trajectories, num_steps: int) -> float:
+    """The share of the points that the collecting player won in the last steps."""
+    rewards = trajectories.rewards[-num_steps:]
+    return float((rewards > 0).sum() / max((rewards != 0).sum(), 1))

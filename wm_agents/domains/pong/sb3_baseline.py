@@ -1,0 +1,116 @@
+"""Stable-Baselines3's PPO on the real game, from the same features as the agent that imagines."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+
+import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.domains.pong.object_view import PongView
+from wm_agents.evaluation.episodes import evaluate
+from wm_agents.imagination.features import FeatureAgent, FeatureView, feature_space
+from wm_agents.sb3.vec_env import SB3VecEnv
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class BaselineConfig:
+    """Learning from features of the real game."""
+
+    env_id: str = "wm/PongAtari-v0"
+    """Either Pong."""
+    seed: int = 0
+    """Of the games, the policy and everything drawn."""
+    max_real_steps: int = 100_000
+    """Steps of the real game, evaluation apart.
+
+    Rounded up to whole rounds of num_envs * num_steps.
+    """
+    repeat_action_probability: float = 0.25
+    """Sticky actions, in training and evaluation."""
+    num_envs: int = 8
+    """Games side by side."""
+    num_steps: int = 256
+    """Steps of each between two updates."""
+    games: int = 20
+    """Full games of the final evaluation, with sampled actions and random starts."""
+
+
+class FeatureVecEnv(VecEnvWrapper):
+    """A VecEnv whose observations are the features of the states that a view estimates.
+
+    Args:
+        venv: With the view's observations and Discrete actions from 0.
+        view: How to estimate a state, and how it reads as features.
+    """
+
+    def __init__(self, venv: VecEnv, view: FeatureView) -> None:
+        super().__init__(venv, feature_space(view))
+        self.view = view
+
+    def reset(self) -> Any:
+        """Initialize all states."""
+        self.states = self.view.initialize(np.asarray(self.venv.reset()))
+        return self.view.features(self.states)
+
+    def step_async(self, actions: Array) -> None:
+        """Keep the actions, which states take into account, too."""
+        self.actions = np.asarray(actions, np.int64)
+        self.venv.step_async(actions)
+
+    def step_wait(self) -> Any:
+        """Update the states; those of ended rows are initialized."""
+        observations, rewards, dones, infos = self.venv.step_wait()
+        rows = np.asarray(observations)
+        for row in np.flatnonzero(dones):
+            one = slice(row, row + 1)
+            final = self.view.values(infos[row]["terminal_observation"][None])
+            last = self.view.update(self.states[one], self.actions[one], final)
+            infos[row]["terminal_observation"] = self.view.features(last)[0]
+        self.states = self.view.update(self.states, self.actions, self.view.values(rows))
+        if dones.any():
+            self.states[dones] = self.view.initialize(rows[dones])
+        return self.view.features(self.states), rewards, dones, infos
+
+
+def run_baseline(config: BaselineConfig) -> dict[str, Any]:
+    """Train and evaluate; the figures of the run."""
+    began = time.perf_counter()
+    env_kwargs: dict[str, Any] = {"repeat_action_probability": config.repeat_action_probability}
+    games = gym.make_vec(
+        config.env_id, config.num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **env_kwargs
+    )
+    view = PongView()
+    policy = PPO(
+        "MlpPolicy",
+        FeatureVecEnv(SB3VecEnv(games), view),
+        n_steps=config.num_steps,
+        batch_size=min(256, config.num_envs * config.num_steps),
+        ent_coef=0.01,
+        seed=config.seed,
+        device="cpu",
+    )
+    policy.learn(config.max_real_steps)
+    seconds = time.perf_counter() - began
+    results = evaluate(
+        FeatureAgent(policy, view),
+        config.env_id,
+        config.games,
+        seed=config.seed + 50_000,
+        env_kwargs=env_kwargs,
+        deterministic=False,
+    )
+    return {
+        "mean_score": results.mean_return,
+        "worst_game": float(results.returns.min()),
+        "games": len(results.returns),
+        "real_steps": int(policy.num_timesteps),
+        "seconds": seconds,
+    }
