@@ -62,5 +62,18 @@ MovedModules(
         "wm_agents.votes": "wm_agents.domains.resolutions",
         "wm_agents.world_model_policy": "wm_agents.policy_gradient.world_model_policy",
         "wm_agents.world_model_ppo": "wm_agents.policy_gradient.world_model_ppo",
-    }
+        "wm_agents.world_models.normalisation": "wm_agents.world_models.normalization",
+        "wm_agents.world_models.outcomes": "wm_agents.world_models.structure",
+        "wm_agents.world_models.recorded_states": "wm_agents.world_models.unrolling",
+        "wm_agents.world_models.segments": "wm_agents.world_models.sampling",
+    },
+    {
+        "wm_agents.world_models.normalisation.Standardiser": (
+            "wm_agents.world_models.normalization.Standardizer"
+        ),
+        "wm_agents.world_models.segments.Segment": "wm_agents.world_models.sampling.TrainingBatch",
+        "wm_agents.world_models.segments.SegmentSource": (
+            "wm_agents.world_models.sampling.BatchSampler"
+        ),
+    },
 ).install()

@@ -142,7 +142,7 @@ class Plan:
 
 
 class Objective(Protocol):
-    """What a planner maximises."""
+    """What a planner maximizes."""
 
     def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
         """The value [B] of imagined futures of B rows and the actions [B, H] or [B, H, A] that led there."""

@@ -60,7 +60,7 @@ def model_readers(folder: Path) -> list[Reader]:
         "recurrent": (RecurrentModel(BOX, PUSH), RecurrentModel.load),
         "latent": (LatentModel(BOX, PUSH), LatentModel.load),
         "token": (TokenModel(BOX, CHOICE, tokens), TokenModel.load),
-        "history": (history, lambda path: HistoryModel.load(DeterministicModel, path)),
+        "history": (history, HistoryModel.load),
         "objects": (
             _objects(),
             lambda path: ObjectModel.load(path, OBSERVATIONS, ACTIONS, MarbleView()),

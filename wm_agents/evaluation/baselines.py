@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_agents.evaluation.starts import Stretches
-from wm_agents.world_models.normalisation import ROUNDING
+from wm_agents.world_models.normalization import ROUNDING
 from wm_envs.data.trajectories import Trajectories
 
 Futures = tuple[NDArray[np.float64], NDArray[np.float64]]

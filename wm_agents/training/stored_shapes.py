@@ -1,6 +1,7 @@
 """Does what a file describes agree with the tensors that it holds? Asked before anything of that size is built."""
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -52,3 +53,38 @@ def check_counts(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> No
             raise CheckpointError(
                 f"the configuration has {name}={str(value)[:60]}, the file {len(tensors)} tensors of {most} numbers"
             )
+
+
+def check_spaces(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError where the described spaces have more values than the tensors have numbers.
+
+    Asked before a codec is built for them, which takes memory for each value.
+    """
+    most = sum(tensor.numel() for tensor in tensors.values())
+    for name in ("observation_space", "action_space"):
+        size = _num_values(metadata[name])
+        if not 0 < size <= most:
+            raise CheckpointError(
+                f"the {name} has {size} values, the file {len(tensors)} tensors of {most} numbers"
+            )
+
+
+def _num_values(space: Mapping[str, Any]) -> int:
+    """The length of a row of a space, from its description as JSON."""
+    kind = space["type"]
+    if kind == "discrete":
+        return int(space["n"])
+    if kind == "box":
+        return math.prod(space["shape"])
+    if kind == "multi_discrete":
+        return int(_total(space["nvec"]))
+    if kind == "multi_binary":
+        return math.prod(space["n"]) if isinstance(space["n"], list) else int(space["n"])
+    if kind == "dict":
+        return sum(_num_values(part) for _, part in space["spaces"])
+    return sum(_num_values(part) for part in space["spaces"])
+
+
+def _total(numbers: Any) -> int:
+    """The sum of nested lists of numbers."""
+    return sum(map(_total, numbers)) if isinstance(numbers, list) else int(numbers)

@@ -21,7 +21,7 @@ from wm_agents.world_models.losses import (
     weighted_cross_entropy,
 )
 from wm_agents.world_models.neural import NeuralModel, Rescaling
-from wm_agents.world_models.segments import Segment
+from wm_agents.world_models.sampling import TrainingBatch
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class LatentModel(NeuralModel):
         terminations = self.termination_probability(self.termination_head(transition).squeeze(-1))
         return ModelState(after, (following,)), Prediction(after, rewards, terminations)
 
-    def loss(self, segment: Segment, generator: torch.Generator) -> dict[str, Tensor]:
+    def loss(self, segment: TrainingBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """Errors of imagination from the first observation alone, and its divergence from the encoder's latents."""
         acts = self.encode_actions(segment.actions)
         seen_mean, seen_log_std = self._encode(segment.observations)
@@ -124,7 +124,7 @@ class LatentModel(NeuralModel):
             transitions.append(torch.cat([latent, acts[:, step], following], -1))
             latent, present = following, self.decode(present, output, acts[:, step])
         heads = torch.stack(transitions, 1)
-        rewards = self.reward_scale.normalise(segment.rewards[..., None]).squeeze(-1)
+        rewards = self.reward_scale.normalize(segment.rewards[..., None]).squeeze(-1)
         logits = self.termination_head(heads).squeeze(-1)
         end_errors = weighted_cross_entropy(logits, segment.terminations, self.positive_weight)
         return {

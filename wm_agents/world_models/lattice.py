@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wm_agents.errors import TrajectoryError
-from wm_agents.world_models.normalisation import ROUNDING
+from wm_agents.world_models.normalization import ROUNDING
 from wm_envs.data.trajectories import Trajectories
 
 _MOST_VALUES = 4096
@@ -59,10 +59,10 @@ class TokenCodec(nn.Module):
             raise TrajectoryError(
                 f"a table of all values of {num_columns} columns has more than {_LARGEST_TABLE} entries"
             )
-        self.most_values = max(feature.num_values for feature in features)
+        self.max_values = max(feature.num_values for feature in features)
         weights = np.zeros((num_columns, len(features)))
         offsets = np.zeros(len(features))
-        values = np.zeros((num_columns, self.most_values))
+        values = np.zeros((num_columns, self.max_values))
         feature_of_column = np.zeros(num_columns, np.int64)
         for number, feature in enumerate(features):
             feature_of_column[list(feature.columns)] = number
@@ -73,7 +73,7 @@ class TokenCodec(nn.Module):
                 weights[feature.columns[0], number] = 1 / feature.quantum
                 offsets[number] = -feature.origin / feature.quantum
                 values[feature.columns[0]] = feature.origin + feature.quantum * np.arange(
-                    self.most_values
+                    self.max_values
                 )
         tensors = {
             "weights": torch.tensor(weights),
