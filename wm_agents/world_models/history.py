@@ -161,13 +161,14 @@ class HistoryModel(EncodedSpaces, Unrolled):
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the inner model and what surrounds it to one file and return its path."""
-        metadata = {
+        surroundings = {
+            "observation_space": space_to_json(self.raw_observation_space),
+            "num_past": self.num_past,
+        }
+        metadata = self.model.description() | {
             "kind": HISTORY_KIND,
-            "model": self.model.description(),
-            "surroundings": {
-                "observation_space": space_to_json(self.raw_observation_space),
-                "num_past": self.num_past,
-            },
+            "model_kind": self.model.kind,
+            "surroundings": surroundings,
         }
         return save_checkpoint(saved_path(path), self.model.state_dict(), metadata)
 
@@ -199,10 +200,8 @@ class HistoryModel(EncodedSpaces, Unrolled):
         with reading_description(path, "a HistoryModel"):
             surroundings = metadata["surroundings"]
             num_past = surroundings["num_past"]
-            if metadata.get("kind") == HISTORY_KIND:
-                stored = replace(stored, metadata=metadata["model"])
-            # Files of the first release describe the inner model itself.
-            model_class = stored_class(stored.metadata["kind"], path)
+            # Files of the first release call themselves by the inner model.
+            model_class = stored_class(metadata.get("model_kind", metadata["kind"]), path)
             if not issubclass(model_class, NeuralModel):
                 raise CheckpointError(f"{model_class.__name__} is no model with a history")
             inner = model_class.of_checkpoint(stored, None)

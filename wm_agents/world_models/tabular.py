@@ -164,6 +164,7 @@ class TabularModel(EncodedSpaces, Unrolled, Fitted):
             "kind": self.kind,
             "observation_space": space_to_json(self.raw_observation_space),
             "action_space": space_to_json(self.raw_action_space),
+            "config": {},
             "is_fitted": self.is_fitted,
         }
         tensors = {"observations": self._observations, **vars(self._counts)}
