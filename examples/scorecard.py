@@ -25,9 +25,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for benchmarks, 
 from benchmarks.true_dynamics import DYNAMICS, true_model
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.charts import counted
-from wm_agents.evaluation.episodes import EpisodeResults, RandomAgent, evaluate
+from wm_agents.evaluation.episodes import (
+    EpisodeResults,
+    PlanningGap,
+    RandomAgent,
+    evaluate,
+    planning_gap,
+)
 from wm_agents.evaluation.open_loop import HORIZONS
-from wm_agents.evaluation.planning_gap import PlanningGap, planning_gap
 from wm_agents.evaluation.scorecard import Scorecard, scorecard
 from wm_agents.planning import (
     ICEM,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.intervals import (
+from wm_agents.evaluation.statistics import (
     Interval,
     finite_array,
     interquartile_mean,

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from wm_agents.errors import ConfigError
+from wm_agents.evaluation.episodes import PlanningGap
 from wm_agents.evaluation.open_loop import open_loop_error
-from wm_agents.evaluation.open_loop_report import OpenLoopReport, to_plain
-from wm_agents.evaluation.planning_gap import PlanningGap
+from wm_agents.evaluation.open_loop_report import OpenLoopReport, to_plain, verdict
 from wm_agents.evaluation.scorecard_page import render_page
-from wm_agents.evaluation.verdicts import verdict
 from wm_agents.protocols import WorldModel
 from wm_agents.training.fitted import check_fitted
 from wm_envs.data.paths import user_path

@@ -6,10 +6,10 @@ from html import escape
 import numpy as np
 
 from wm_agents.evaluation.charts import Series, counted, line_chart, number_line, percent, short
-from wm_agents.evaluation.open_loop_report import OpenLoopReport
-from wm_agents.evaluation.planning_gap import PlanningGap
-from wm_agents.evaluation.verdicts import (
+from wm_agents.evaluation.episodes import PlanningGap
+from wm_agents.evaluation.open_loop_report import (
     METHOD_NAMES,
+    OpenLoopReport,
     calibration_sentence,
     comparison,
     ends_sentence,

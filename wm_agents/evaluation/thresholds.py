@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.intervals import Interval, check_resampling
+from wm_agents.evaluation.statistics import Interval, check_resampling
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import torch
 
 from tests.support.analytic import WalkModel, walk
 from wm_agents.evaluation.open_loop import open_loop_error
+from wm_agents.evaluation.open_loop_report import reason, verdict
 from wm_agents.evaluation.scorecard import scorecard
-from wm_agents.evaluation.verdicts import reason, verdict
 from wm_agents.protocols import ModelState, Prediction
 
 TRAIN, TEST = walk([40] * 6, seed=1), walk([40] * 8, seed=2)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.intervals import Interval
 from wm_agents.evaluation.plots import _limits, _short_numbers, plot_intervals, plot_learning_curves
+from wm_agents.evaluation.statistics import Interval
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

@@ -7,10 +7,10 @@ import numpy as np
 from tests.support.analytic import WalkModel, walk
 from wm_agents.evaluation.calibration import LEVELS, Calibration
 from wm_agents.evaluation.charts import short
+from wm_agents.evaluation.episodes import planning_gap
 from wm_agents.evaluation.open_loop import open_loop_error
-from wm_agents.evaluation.open_loop_report import EndPrediction
-from wm_agents.evaluation.planning_gap import planning_gap
-from wm_agents.evaluation.verdicts import (
+from wm_agents.evaluation.open_loop_report import (
+    EndPrediction,
     calibration_sentence,
     comparison,
     ends_sentence,
