@@ -15,6 +15,7 @@ from wm_agents.evaluation.open_loop_report import OpenLoopReport, to_plain, verd
 from wm_agents.evaluation.scorecard_page import render_page
 from wm_agents.protocols import WorldModel
 from wm_agents.training.fitted import check_fitted
+from wm_envs.data.files import replacing
 from wm_envs.data.paths import user_path
 from wm_envs.data.trajectories import Trajectories
 
@@ -118,12 +119,10 @@ def _writable(output_dir: str | Path) -> Path:
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with replacing(path) as file:
+            file.write(text)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise ConfigError(
             f"cannot write {path}: {error}; free some space or give another folder"
         ) from error

@@ -24,6 +24,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
+from wm_envs.data.files import replacing
 from wm_envs.data.paths import user_path
 
 WEIGHTS, CONFIG, README = "model.safetensors", "config.json", "README.md"
@@ -278,12 +279,10 @@ def _versions() -> dict[str, str]:
 
 def _write_whole(path: Path, text: str) -> None:
     """The old file or the new one, whatever happens."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        with replacing(path) as file:
+            file.write(text)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise CheckpointError(
             f"cannot write {path}: {error.strerror}; free space or give another folder"
         ) from error
