@@ -70,7 +70,9 @@ def add_row(
     notes: Sequence[str] = (),
     folder: Path = RESULTS,
 ) -> dict[str, Any]:
-    """Write `<folder>/<name>.json` with one more row, in place of an older one with the same key; gives all figures.
+    """Write `<folder>/<name>.json` with one more row, in place of an older one with the same key.
+
+    Gives all figures.
 
     A benchmark of many long runs that was stopped still counts for what it finished.
 

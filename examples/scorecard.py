@@ -135,7 +135,8 @@ def without(trajectories: Trajectories, seen: Trajectories) -> Trajectories:
     )
     if not len(fresh):
         raise SystemExit(
-            "every held-out episode also occurs in training: this task has too few different episodes"
+            "every held-out episode also occurs in training: this task has too few different "
+            "episodes"
         )
     return trajectories.select(fresh)
 
@@ -160,7 +161,9 @@ def fit(config: Config, env: gym.Env[Any, Any], train: Trajectories) -> Any:
 def measure_gap(
     config: Config, env: gym.Env[Any, Any], model: WorldModel, is_discrete: bool
 ) -> tuple[PlanningGap | None, dict[str, float]]:
-    """Plan with the model and with the true dynamics: the gap, and success rates where the environment has them.
+    """Plan with the model and with the true dynamics.
+
+    The gap, and success rates where the environment has them.
 
     There is no gap where the true dynamics are not at hand or no better than chance, and none was
     asked for without episodes.

@@ -131,7 +131,8 @@ def require_finite_rows(rows: Array) -> None:
         return
     place = tuple(int(index) for index in np.argwhere(~is_finite)[0])
     raise SpaceError(
-        f"the observation of row {place[0]} holds {rows[place]} at index {place[1:]}, which is not a finite number of "
+        f"the observation of row {place[0]} holds {rows[place]} at index {place[1:]}, which is not "
+        "a finite number of "
         "32 bits: repair the environment or the data"
     )
 
@@ -141,7 +142,8 @@ def _indices(rows: Array, space: spaces.Discrete) -> NDArray[np.int64]:
     is_index = (rows >= first) & (rows <= last) & (rows == np.floor(rows))
     if not is_index.all():
         raise SpaceError(
-            f"expected whole numbers from {first} to {last}, as in {space}, got {rows[~is_index][0]}"
+            f"expected whole numbers from {first} to {last}, as in {space}, got "
+            f"{rows[~is_index][0]}"
         )
     return rows.astype(np.int64)
 

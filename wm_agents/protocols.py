@@ -1,4 +1,6 @@
-"""What world models, planners, objectives and agents promise each other; shapes are part of the signatures.
+"""What world models, planners, objectives and agents promise each other.
+
+Shapes are part of the signatures.
 
 Letters everywhere: B batch, T time, H horizon, N candidates, E ensemble members, O observation
 size, A action size. A Discrete observation enters as its one-hot, a Discrete action as an int64

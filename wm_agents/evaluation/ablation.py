@@ -119,7 +119,9 @@ def world_model_arms(config: ReinforceConfig) -> dict[str, ReinforceConfig]:
 def run_arm(
     label: str, config: ReinforceConfig, protocol: Protocol, report: Report | None = None
 ) -> ArmResult:
-    """Train and evaluate one arm; `report` receives the label, the update and the mean success at each evaluation.
+    """Train and evaluate one arm.
+
+    `report` receives the label, the update and the mean success at each evaluation.
 
     Raises:
         ConfigError: The environment reports no success; nothing was trained.
@@ -198,7 +200,8 @@ def _registering_module(env_id: str) -> str:
     entry_point = gym.spec(env_id).entry_point
     if not isinstance(entry_point, str):
         raise ConfigError(
-            f"{env_id} was registered with an object: give its entry point as text, or num_workers=1"
+            f"{env_id} was registered with an object: give its entry point as text, or "
+            "num_workers=1"
         )
     return entry_point.split(":")[0]
 
@@ -237,7 +240,9 @@ def compare(
     placebo: ArmResult | None = None,
     threshold: float = 0.9,
 ) -> dict[str, float]:
-    """Flat names to numbers: interquartile means with intervals, probability of improvement, ratio of episodes.
+    """Flat names to numbers.
+
+    Interquartile means with intervals, probability of improvement, ratio of episodes.
 
     `episodes_to_90_ratio` divides the median episodes to the threshold without the model by those
     with it; where fewer than half of the runs without it got there it is a lower bound, and

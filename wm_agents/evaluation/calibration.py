@@ -172,7 +172,9 @@ def auroc(probabilities: ArrayLike, outcomes: ArrayLike) -> float | None:
 
 
 def average_precision(probabilities: ArrayLike, outcomes: ArrayLike) -> float | None:
-    """Precision averaged over recall, thresholds at every distinct probability; None where no event occurs.
+    """Precision averaged over recall, thresholds at every distinct probability.
+
+    None where no event occurs.
 
     The area under the precision-recall curve without interpolation; chance gives the share of
     events. It is the telling number for rare events, where AUROC flatters.
@@ -196,7 +198,8 @@ def _checked(
     )
     if predicted.shape != happened.shape or not predicted.size:
         raise ConfigError(
-            f"{predicted.size} probabilities for {happened.size} outcomes: give equally many, at least 1"
+            f"{predicted.size} probabilities for {happened.size} outcomes: give equally many, at "
+            "least 1"
         )
     if not np.all((predicted >= 0) & (predicted <= 1)):
         raise ConfigError(

@@ -1,4 +1,6 @@
-"""Charts as SVG text, for pages that must stand alone: no scripts, no fonts, nothing loaded from anywhere.
+"""Charts as SVG text, for pages that must stand alone.
+
+No scripts, no fonts, nothing loaded from anywhere.
 
 Colours come from CSS variables of the page (`--c0`, `--c1`, ..., `--ink`, `--muted`, `--grid`), so
 that one drawing serves light and dark screens.

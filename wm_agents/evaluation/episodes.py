@@ -137,7 +137,8 @@ def evaluate(
         while num_found < episodes:
             if num_starts >= _MAX_STARTS_PER_EPISODE * episodes + rows.num_envs:
                 raise ConfigError(
-                    f"{num_starts - num_found} of {num_starts} starts are solved: make the task harder"
+                    f"{num_starts - num_found} of {num_starts} starts are solved: make the task "
+                    "harder"
                 )
             waves.append(_run_wave(agent, rows, seed + num_starts, deterministic))
             num_starts += rows.num_envs
@@ -152,13 +153,15 @@ def _opened(
     if isinstance(env, VectorEnv):
         if env_kwargs:
             raise ConfigError(
-                f"env_kwargs={env_kwargs} beside a ready environment: make it with these options instead"
+                f"env_kwargs={env_kwargs} beside a ready environment: make it with these options "
+                "instead"
             )
         yield env
         return
     if isinstance(env, gym.Env):
         raise ConfigError(
-            "a single environment cannot be copied: give its id, or gym.vector.SyncVectorEnv([make] * n)"
+            "a single environment cannot be copied: give its id, or "
+            "gym.vector.SyncVectorEnv([make] * n)"
         )
     # A registered vector entry point may differ from the single environment; the single one is what
     # is asked about.
@@ -297,7 +300,8 @@ def planning_gap(
     means = [float(arm.mean()) for arm in arms]
     if means[1] <= means[2]:
         raise ConfigError(
-            f"the planner's mean return on the true dynamics is {means[1]:.4g}, that of random actions {means[2]:.4g}: "
+            f"the planner's mean return on the true dynamics is {means[1]:.4g}, that of random "
+            f"actions {means[2]:.4g}: "
             "there is no gap to close; give the planner a longer horizon or more candidates"
         )
     low, high = _limits(arms, confidence, num_resamples, seed)

@@ -40,7 +40,9 @@ def feature_groups(
     space: Any = None,
     given: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[FeatureGroup, ...]:
-    """Every column in exactly one group: as given, else by the space, else as the data show, else by itself.
+    """Every column in exactly one group.
+
+    As given, else by the space, else as the data show, else by itself.
 
     Args:
         names: Names of the O features.
@@ -78,7 +80,8 @@ def _given_groups(given: Mapping[str, Sequence[int]], num_features: int) -> list
         not 0 <= column < num_features for column in columns
     ):
         raise TrajectoryError(
-            f"groups name columns from 0 to {num_features - 1}, at least one each, got {dict(given)}"
+            f"groups name columns from 0 to {num_features - 1}, at least one each, got "
+            f"{dict(given)}"
         )
     if len(set(columns)) < len(columns):
         raise TrajectoryError(f"a column is in one group, got {dict(given)}")
@@ -197,7 +200,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ErrorTable:
-    """Errors of one method, a row per horizon and a column per feature [horizons, O]; totals are in the last column.
+    """Errors of one method, a row per horizon and a column per feature [horizons, O].
+
+    Totals are in the last column.
 
     Features are in their own units. The total is in standard deviations of the features, the root
     mean square over features of each start's error, since numbers of different units do not add up.

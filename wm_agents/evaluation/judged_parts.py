@@ -64,7 +64,9 @@ class JudgedPart:
 
 
 def trusted_steps(parts: Sequence[JudgedPart]) -> int:
-    """The last step up to which the model is good at every step in every part: 0 when it fails at once.
+    """The last step up to which the model is good at every step in every part.
+
+    0 when it fails at once.
 
     Good means that the upper confidence limit of its error is at most the tolerance, and that no
     simple rule has a smaller error, unless the model is right to a hundredth of a standard
@@ -198,7 +200,9 @@ def termination_part(
     base_rates: Array,
     seed: int,
 ) -> list[JudgedPart]:
-    """The termination as a part, by Brier score (a proper score); none where no episode ends by itself.
+    """The termination as a part, by Brier score (a proper score).
+
+    None where no episode ends by itself.
 
     Args:
         probabilities: That a window ends by itself within h steps [W, H].

@@ -1,4 +1,6 @@
-"""How far ahead a world model can be trusted: open-loop error beside baselines, by feature and horizon.
+"""How far ahead a world model can be trusted.
+
+Open-loop error beside baselines, by feature and horizon.
 
 A model is started at recorded observations, given the recorded actions and left alone; after h
 steps its prediction is compared with what was recorded. Nothing it predicts is ever corrected by
@@ -197,7 +199,8 @@ def _checked_horizons(horizons: Sequence[int], trajectories: Trajectories) -> tu
     if steps[-1] > longest:
         fitting = tuple(step for step in steps if step <= longest)
         raise TrajectoryError(
-            f"no episode lasts {steps[-1]} steps, the longest lasts {longest}: give horizons={fitting or (longest,)} "
+            f"no episode lasts {steps[-1]} steps, the longest lasts {longest}: give "
+            f"horizons={fitting or (longest,)} "
             "or record longer episodes"
         )
     return steps
@@ -207,8 +210,10 @@ def _refuse_duplicates(trajectories: Trajectories, train: Trajectories) -> None:
     seen = trajectories.duplicates(train).episodes
     if len(seen):
         raise TrajectoryError(
-            f"{len(seen)} of {trajectories.num_episodes} episodes were seen in training, the first is number "
-            f"{seen[0]}: hold episodes out with trajectories.split, or pass allow_training_episodes=True"
+            f"{len(seen)} of {trajectories.num_episodes} episodes were seen in training, the first "
+            "is number "
+            f"{seen[0]}: hold episodes out with trajectories.split, or pass "
+            "allow_training_episodes=True"
         )
 
 
@@ -280,7 +285,9 @@ def _reward_errors(
     reference: Trajectories,
     held_out: Trajectories,
 ) -> tuple[dict[str, NDArray[np.float64]], float]:
-    """By method the predicted reward minus the recorded one [W, H], and the rewards' spread: 0 where there is none.
+    """By method the predicted reward minus the recorded one [W, H], and the rewards' spread.
+
+    0 where there is none.
 
     What is not finite counts as a fixed, huge error.
     """

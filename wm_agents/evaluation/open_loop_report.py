@@ -111,7 +111,9 @@ class OpenLoopReport:
         return float(self.curves[method].rmse[horizon - 1])
 
     def summary(self) -> dict[str, float]:
-        """Flat names to numbers: trusted_steps, worst_error_h16, error_h16, persistence_h16, reward_error_h16, ...
+        """Flat names to numbers.
+
+        Trusted_steps, worst_error_h16, error_h16, persistence_h16, reward_error_h16, ...
 
         `worst_error` is that of the part that decides, `error` the total over features.
         `trusted_steps_features`, `_reward` and `_termination` are those of each kind of part.
@@ -312,8 +314,10 @@ def gap_sentence(gap: PlanningGap) -> str:
     if not np.isfinite(closed.low):
         return "The oracle's lead over random actions is within chance or of one episode: no share of it can be told."
     return (
-        f"Planning with the model closes {percent(closed.estimate)} of the gap between random actions and the same "
-        f"planner on the true dynamics (95% interval {percent(closed.low)} to {percent(closed.high)})."
+        f"Planning with the model closes {percent(closed.estimate)} of the gap between random "
+        "actions and the same "
+        f"planner on the true dynamics (95% interval {percent(closed.low)} to "
+        f"{percent(closed.high)})."
     )
 
 
@@ -321,8 +325,10 @@ def ends_sentence(ends: EndPrediction, horizons: tuple[int, ...]) -> str:
     """How well episode ends are foreseen."""
     if not any(ends.share):
         return (
-            "No recorded episode ended by itself. The model's mean probability that one does within "
-            f"{counted(horizons[-1], 'step')} is {short(ends.mean_probability[-1])}; it should be 0."
+            "No recorded episode ended by itself. The model's mean probability that one does "
+            "within "
+            f"{counted(horizons[-1], 'step')} is {short(ends.mean_probability[-1])}; it should be "
+            "0."
         )
     index = max(i for i, share in enumerate(ends.share) if share > 0)
     auroc = ends.auroc[index]
@@ -330,11 +336,13 @@ def ends_sentence(ends: EndPrediction, horizons: tuple[int, ...]) -> str:
         ""
         if auroc is None
         else (
-            f" It ranks a start that ends above one that does not {percent(auroc)} of the time (chance is 50%)."
+            f" It ranks a start that ends above one that does not {percent(auroc)} of the time "
+            "(chance is 50%)."
         )
     )
     return (
-        f"{percent(ends.share[index])} of starts end by themselves within {counted(horizons[index], 'step')}; "
+        f"{percent(ends.share[index])} of starts end by themselves within "
+        f"{counted(horizons[index], 'step')}; "
         f"the model says "
         f"{percent(ends.mean_probability[index])} on average.{ranking}"
     )

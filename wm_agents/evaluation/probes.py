@@ -131,7 +131,8 @@ def _matrix(values: ArrayLike, name: str) -> Floats:
         raise ConfigError(f"{name} has shape {matrix.shape}; give rows of numbers, at least one")
     if not np.isfinite(matrix).all():
         raise ConfigError(
-            f"{name}{np.argwhere(~np.isfinite(matrix))[0].tolist()} is not finite; leave such rows out"
+            f"{name}{np.argwhere(~np.isfinite(matrix))[0].tolist()} is not finite; leave such rows "
+            "out"
         )
     return matrix
 
@@ -154,7 +155,8 @@ def _split_episodes(
     num_test = round(test_fraction * len(present))
     if not 0 < test_fraction < 1 or len(present) < 2:
         raise ConfigError(
-            f"test_fraction={test_fraction} of {len(present)} episodes; give 0..1 and at least 4 episodes"
+            f"test_fraction={test_fraction} of {len(present)} episodes; give 0..1 and at least 4 "
+            "episodes"
         )
     num_test = min(max(num_test, 1), len(present) - 1)
     is_test = np.isin(episodes[rows], generator.permutation(present)[:num_test])

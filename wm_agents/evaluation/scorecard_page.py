@@ -103,7 +103,8 @@ def _warnings(report: OpenLoopReport) -> str:
         )
     if report.share_non_finite > 0:
         notes.append(
-            f"{percent(report.share_non_finite)} of the predicted numbers were infinite or undefined."
+            f"{percent(report.share_non_finite)} of the predicted numbers were infinite or "
+            "undefined."
         )
     if report.calibration is not None and not report.calibration.is_calibrated:
         notes.append(
@@ -120,7 +121,8 @@ def _tiles(report: OpenLoopReport, gap: PlanningGap | None) -> str:
         (f"{at_least}{report.trusted_steps}", f"trusted steps, of {report.max_horizon} examined"),
         (
             short(float(part.curves["model"].rmse[step - 1])),
-            f"error of {named(part)}, the worst part, after {counted(step, 'step')}, in standard deviations",
+            f"error of {named(part)}, the worst part, after {counted(step, 'step')}, in standard "
+            "deviations",
         ),
         (short(best), f"error of the best simple rule there ({METHOD_NAMES[rule]})"),
     ]
@@ -164,9 +166,12 @@ def _error_section(report: OpenLoopReport) -> str:
         else (report.tolerance, "still trusted below this line"),
     )
     return (
-        "<h2>How the error grows</h2><p class=about>The model was shown one moment and the actions that followed, and "
-        "left to imagine the rest. Error 0 is perfect; 1 is as bad as always guessing the average. The band is a 95% "
-        f"interval that resamples whole episodes. What is shown is {escape(named(part))}, the part that decides."
+        "<h2>How the error grows</h2><p class=about>The model was shown one moment and the actions "
+        "that followed, and "
+        "left to imagine the rest. Error 0 is perfect; 1 is as bad as always guessing the average. "
+        "The band is a 95% "
+        f"interval that resamples whole episodes. What is shown is {escape(named(part))}, the part "
+        "that decides."
         f"</p>{chart}{_part_table(report)}"
     )
 
@@ -234,8 +239,10 @@ def _feature_section(report: OpenLoopReport) -> str:
         ", and the share predicted exactly (whole numbers only)," if report.is_integer.any() else ""
     )
     return (
-        "<h2>Which features go wrong</h2><p class=about>Root mean squared error of each feature in its own unit, worst "
-        "first; a darker cell is a larger share of the feature's spread (its standard deviation). Median and 95th "
+        "<h2>Which features go wrong</h2><p class=about>Root mean squared error of each feature in "
+        "its own unit, worst "
+        "first; a darker cell is a larger share of the feature's spread (its standard deviation). "
+        "Median and 95th "
         f"percentile of the absolute error{exact} are those after {counted(last, 'step')}.</p>"
         f"<div class=scroll>{shown}</div>{rest}"
     )
@@ -370,7 +377,8 @@ def _calibration_section(report: OpenLoopReport) -> str:
         else "These are the intervals that the model itself gives."
     )
     return (
-        f"<h2>Does it know what it does not know?</h2><p class=about>{sentence} Below the diagonal a model is "
+        f"<h2>Does it know what it does not know?</h2><p class=about>{sentence} Below the diagonal "
+        "a model is "
         f"overconfident. {source}</p>{chart}"
     )
 
@@ -391,7 +399,8 @@ def _gap_section(gap: PlanningGap | None) -> str:
         "Mean return of random actions, of planning with the model and with the truth",
     )
     return (
-        f"<h2>What planning with it is worth</h2><p class=about>{escape(gap_sentence(gap))} Mean return per episode:"
+        f"<h2>What planning with it is worth</h2><p class=about>{escape(gap_sentence(gap))} Mean "
+        "return per episode:"
         f"</p>{chart}"
     )
 
@@ -411,7 +420,8 @@ def _method_section(report: OpenLoopReport) -> str:
         "Open loop": "the model sees one real observation (and what came before, if it has a memory), then actions",
         "Error": "root mean square over starts, in standard deviations of what is predicted",
         "Trusted": f"up to the first step at which, in any part, the interval's upper end passes {report.tolerance:g} "
-        "or a simple rule predicts better; of ends, at which a constant guess has a better Brier score beyond chance",
+        "or a simple rule predicts better; of ends, at which a constant guess has a better Brier "
+        "score beyond chance",
         "Parts": "each feature, one-hot, angle or array by itself, the reward, and the end of episodes where there are "
         "any; what never varies cannot be judged",
         "Nothing changes": "the last observation and reward repeat",

@@ -140,7 +140,8 @@ def stratified_bootstrap_band(
     numbers = finite_array(curves, "curves")
     if numbers.ndim not in (2, 3) or numbers.shape[-2] < 2:
         raise ConfigError(
-            f"curves has shape {numbers.shape}; give [runs, K] or [tasks, runs, K] with at least 2 runs"
+            f"curves has shape {numbers.shape}; give [runs, K] or [tasks, runs, K] with at least 2 "
+            "runs"
         )
     check_resampling(confidence, num_resamples)
     scores = numbers if numbers.ndim == 3 else numbers[None]
@@ -150,7 +151,9 @@ def stratified_bootstrap_band(
 
 
 def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> Interval:
-    """Score interval of a success rate (Wilson, JASA 22, 1927); it stays inside [0, 1] and has width at 0 and at 1.
+    """Score interval of a success rate (Wilson, JASA 22, 1927).
+
+    It stays inside [0, 1] and has width at 0 and at 1.
 
     Args:
         successes: number of successes, 0..trials.
@@ -162,7 +165,8 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> In
     """
     if trials < 1 or not 0 <= successes <= trials:
         raise ConfigError(
-            f"successes={successes} of trials={trials}; give 0 <= successes <= trials and trials >= 1"
+            f"successes={successes} of trials={trials}; give 0 <= successes <= trials and trials "
+            ">= 1"
         )
     check_resampling(confidence)
     rate, z = successes / trials, NormalDist().inv_cdf(0.5 + confidence / 2)

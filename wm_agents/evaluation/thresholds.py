@@ -45,11 +45,13 @@ class CensoredTimes:
         )
         if times.ndim != 1 or times.shape != is_censored.shape or times.size == 0:
             raise ConfigError(
-                f"times {times.shape} and is_censored {is_censored.shape}; give two arrays of length R >= 1"
+                f"times {times.shape} and is_censored {is_censored.shape}; give two arrays of "
+                "length R >= 1"
             )
         if not (np.isfinite(times) & (times >= 0)).all():
             raise ConfigError(
-                "times must be finite and at least 0; a run that failed is censored at its last step"
+                "times must be finite and at least 0; a run that failed is censored at its last "
+                "step"
             )
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "is_censored", is_censored)
@@ -152,7 +154,8 @@ def threshold_ratio(
     median_a, median_b = a.median(), b.median()
     if median_b.value == 0:
         raise ConfigError(
-            "the median of b is 0 steps: its threshold is met before training; give a higher threshold"
+            "the median of b is 0 steps: its threshold is met before training; give a higher "
+            "threshold"
         )
     smallest, largest = _resampled_ratios(a, b, num_resamples, seed)
     # Infinite draws cannot be interpolated, so the limits are draws themselves, rounded outwards.

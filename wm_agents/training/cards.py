@@ -78,7 +78,9 @@ class Card:
 def save_with_card(
     model: Saves | BaseAlgorithm, folder: str | os.PathLike[str], card: Card
 ) -> Path:
-    """Save an agent or a world model with its card; files of an earlier one in the folder are replaced.
+    """Save an agent or a world model with its card.
+
+    Files of an earlier one in the folder are replaced.
 
     Stable-Baselines3's own agents get their policy's weights stored, which `load_policy_weights`
     reads without unpickling; to go on training keep their zip as well.
@@ -136,7 +138,8 @@ def load_policy_weights(agent: BaseAlgorithm, folder: str | os.PathLike[str]) ->
     stored = load_checkpoint(path, kind=SB3_KIND)
     if stored.metadata.get("algorithm") != type(agent).__name__:
         raise CheckpointError(
-            f"{path} holds a policy of {stored.metadata.get('algorithm')}, not of {type(agent).__name__}"
+            f"{path} holds a policy of {stored.metadata.get('algorithm')}, not of "
+            f"{type(agent).__name__}"
         )
     own = agent.policy.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}

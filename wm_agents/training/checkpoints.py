@@ -203,7 +203,8 @@ class CheckpointManager:
         for other, number in self._files().items():
             if other != path and self._known.get(other) != number:
                 raise CheckpointError(
-                    f"cannot save {path.name}: another run in {self.directory} has written {other.name} meanwhile; "
+                    f"cannot save {path.name}: another run in {self.directory} has written "
+                    f"{other.name} meanwhile; "
                     "give each run its own folder"
                 )
 
@@ -300,7 +301,8 @@ def refuse_another_run(
             refuse_another_run(directory, theirs, ours, f"{place}{name}.")
         elif theirs != ours:
             raise CheckpointError(
-                f"{directory} belongs to a run with {place}{name}={theirs!r}, this one has {ours!r}; "
+                f"{directory} belongs to a run with {place}{name}={theirs!r}, this one has "
+                f"{ours!r}; "
                 "repeat that run or give another folder"
             )
 

@@ -34,7 +34,8 @@ class Curriculum(Generic[LevelT]):
         require_integers(None, window=window, num_seeds=num_seeds)
         if not len(levels) or window < 1 or num_seeds < 1 or not 0 < mastery <= 1:
             raise ConfigError(
-                f"Curriculum of {len(levels)} levels, mastery={mastery}, window={window}, num_seeds={num_seeds}; "
+                f"Curriculum of {len(levels)} levels, mastery={mastery}, window={window}, "
+                f"num_seeds={num_seeds}; "
                 "give at least one level, window and seed, and a mastery in (0, 1]"
             )
         self.levels = tuple(levels)

@@ -83,7 +83,9 @@ class ConsoleLogger(ClosesOnExit):
 
 
 class JSONLLogger(ClosesOnExit):
-    """Appends one JSON object for each step: {"step": 64, "loss": 0.25}. NaN and infinities are written as null.
+    """Appends one JSON object for each step: {"step": 64, "loss": 0.25}.
+
+    NaN and infinities are written as null.
 
     A last line that a kill left half written is cut off on opening, so that the file is always
     whole lines.

@@ -179,7 +179,8 @@ def _unpack(node: Any, tensors: dict[str, torch.Tensor], depth: int) -> Any:
     unpack = _UNPACKERS.get(tag)
     if unpack is None:
         raise CheckpointError(
-            f"packed state has a node of unknown type {tag!r}; it needs a newer version of wm_agents"
+            f"packed state has a node of unknown type {tag!r}; it needs a newer version of "
+            "wm_agents"
         )
     try:
         return unpack(content, tensors, depth + 1)

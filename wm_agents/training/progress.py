@@ -22,7 +22,8 @@ def say_nothing_left(
             mistake, so that it is logged. Otherwise it is a warning.
     """
     message = (
-        f"{learner}.learn has nothing left to do: {done} of {total} {unit} are done, and they count from the very "
+        f"{learner}.learn has nothing left to do: {done} of {total} {unit} are done, and they "
+        "count from the very "
         f"first; ask for more than {done} to go on"
     )
     if is_resumption:

@@ -120,7 +120,8 @@ def _type_name(generator: Generator) -> str:
     if isinstance(generator, random.Random):
         return "random.Random"
     raise ConfigError(
-        f"{generator!r} is no generator; give a numpy.random.Generator, torch.Generator or random.Random"
+        f"{generator!r} is no generator; give a numpy.random.Generator, torch.Generator or "
+        "random.Random"
     )
 
 

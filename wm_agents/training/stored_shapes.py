@@ -13,7 +13,9 @@ from wm_agents.errors import CheckpointError
 
 @contextlib.contextmanager
 def reading_description(path: str | os.PathLike[str], what: str) -> Iterator[None]:
-    """Around the lines that build something from a file: whatever goes wrong is a CheckpointError that names the file.
+    """Around the lines that build something from a file.
+
+    Whatever goes wrong is a CheckpointError that names the file.
 
     What a foreign description leads to has no bounds.
     """
@@ -35,7 +37,8 @@ def check_shapes(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     for name in sorted(described.keys() | stored.keys()):
         if described.get(name) != stored.get(name):
             raise CheckpointError(
-                f"the configuration describes {name} of shape {described.get(name)}, the file holds {stored.get(name)}"
+                f"the configuration describes {name} of shape {described.get(name)}, the file "
+                f"holds {stored.get(name)}"
             )
 
 
@@ -51,7 +54,8 @@ def check_counts(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> No
             isinstance(value, list) and len(value) > len(tensors)
         ):
             raise CheckpointError(
-                f"the configuration has {name}={str(value)[:60]}, the file {len(tensors)} tensors of {most} numbers"
+                f"the configuration has {name}={str(value)[:60]}, the file {len(tensors)} tensors "
+                f"of {most} numbers"
             )
 
 

@@ -35,7 +35,9 @@ class DerivedFeature:
 
 @dataclass(frozen=True)
 class FeatureLayout:
-    """How each observation column is predicted; columns that are named nowhere change by a learned difference.
+    """How each observation column is predicted.
+
+    Columns that are named nowhere change by a learned difference.
 
     Attributes:
         num_features: O.
@@ -221,7 +223,8 @@ class FeatureLayout:
         """The layout of `to_json`."""
         if description["has_known"] and not derived:
             raise ConfigError(
-                "this model was fitted with derived features, whose functions no file holds: load it "
+                "this model was fitted with derived features, whose functions no file holds: load "
+                "it "
                 "with given=layout.derived"
             )
         return cls(
@@ -307,7 +310,9 @@ class _Index:
 
 
 def frame_stack(num_frames: int, frame_size: int, *, is_interleaved: bool = False) -> FeatureLayout:
-    """The layout of a stack of frames, oldest first: the newest is predicted, the others move up exactly.
+    """The layout of a stack of frames, oldest first.
+
+    The newest is predicted, the others move up exactly.
 
     Args:
         num_frames: Frames in the stack.

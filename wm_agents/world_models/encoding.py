@@ -1,4 +1,7 @@
-"""How the values of an environment's spaces enter a network: rows by the codecs, actions as inputs."""
+"""How the values of an environment's spaces enter a network.
+
+Rows by the codecs, actions as inputs.
+"""
 
 from typing import Any, Self
 

@@ -1,4 +1,6 @@
-"""E networks that learned the same data from different starts: their spread says where the model does not know.
+"""E networks that learned the same data from different starts.
+
+Their spread says where the model does not know.
 
 Probabilistic ensembles with trajectory sampling follow Chua et al. 2018 (PETS). Means are trained
 by squared error and variances by likelihood with the means held fixed (Stirn et al. 2023, Faithful
@@ -211,8 +213,10 @@ class EnsembleModel(NeuralModel):
         mean, std = self._particles(start, actions, num_particles, seed)
         if not self.is_calibrated:
             warnings.warn(
-                f"intervals of this {type(self).__name__} are not calibrated: it was fitted without held-out episodes, "
-                f"so that {coverage:.0%} is a guess; fit with holdout or validation, or call calibrate(other episodes)",
+                f"intervals of this {type(self).__name__} are not calibrated: it was fitted "
+                "without held-out episodes, "
+                f"so that {coverage:.0%} is a guess; fit with holdout or validation, or call "
+                "calibrate(other episodes)",
                 stacklevel=2,
             )
         return self._interval(mean, std, coverage)

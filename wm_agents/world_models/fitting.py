@@ -1,4 +1,7 @@
-"""How neural world models are fitted: configuration, curriculum, and the run that the `Trainer` drives."""
+"""How neural world models are fitted.
+
+Configuration, curriculum, and the run that the `Trainer` drives.
+"""
 
 import hashlib
 import math

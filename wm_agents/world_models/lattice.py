@@ -57,7 +57,8 @@ class TokenCodec(nn.Module):
         self.features = features
         if num_columns * max(feature.num_values for feature in features) > _LARGEST_TABLE:
             raise TrajectoryError(
-                f"a table of all values of {num_columns} columns has more than {_LARGEST_TABLE} entries"
+                f"a table of all values of {num_columns} columns has more than {_LARGEST_TABLE} "
+                "entries"
             )
         self.max_values = max(feature.num_values for feature in features)
         weights = np.zeros((num_columns, len(features)))
@@ -228,8 +229,10 @@ def _number(column: int, values: NDArray[np.float32], space: gym.Space[object]) 
         or num_values > _MOST_VALUES
     ):
         raise TrajectoryError(
-            f"observations, column {column}: {len(seen)} different values on no lattice of at most {_MOST_VALUES} "
-            "steps; token models predict one-hots, bits and integers, use a DeterministicModel or EnsembleModel here"
+            f"observations, column {column}: {len(seen)} different values on no lattice of at most "
+            f"{_MOST_VALUES} "
+            "steps; token models predict one-hots, bits and integers, use a DeterministicModel or "
+            "EnsembleModel here"
         )
     return Feature((column,), num_values, low, quantum)
 

@@ -11,7 +11,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PredictionWeights:
-    """Weights of the terms that every predicting model has; dimensionless, since targets are standardised.
+    """Weights of the terms that every predicting model has.
+
+    Dimensionless, since targets are standardised.
 
     Attributes:
         state: Next observation.

@@ -16,7 +16,9 @@ MAX_GROWTH = 20.0
 
 
 def spread(rows: Tensor, mean: Tensor, sizes: Tensor | None = None) -> Tensor:
-    """Standard deviations [F] of rows [N, F] about a float64 mean [F]; 0 where they are but rounding.
+    """Standard deviations [F] of rows [N, F] about a float64 mean [F].
+
+    0 where they are but rounding.
 
     Args:
         rows: [N, F].

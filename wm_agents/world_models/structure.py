@@ -149,7 +149,9 @@ def _diversity(tokens: Tokens) -> float:
 
 
 def find_table(before: Tokens, target: Tokens, num_values: Tokens) -> tuple[int, Tokens] | None:
-    """The source and table that no row contradicts and most rows confirm, or None; unseen tokens are UNKNOWN.
+    """The source and table that no row contradicts and most rows confirm, or None.
+
+    Unseen tokens are UNKNOWN.
 
     A row confirms an entry that another row has already shown: an entry seen once proves nothing.
     """

@@ -1,4 +1,6 @@
-"""Worlds of tokens: each feature's next token is predicted as a category and decoded exactly, so rollouts never drift.
+"""Worlds of tokens.
+
+Each feature's next token is predicted as a category and decoded exactly, so rollouts never drift.
 
 Exact rules are looked for first (`structure`). What has none is left to a network that classifies
 the next token or the integer difference to it, whichever has fewer categories.
@@ -133,7 +135,9 @@ class TokenModel(NeuralModel):
     def fit(
         self, trajectories: Trajectories, config: FitConfig | None = None, **options: Any
     ) -> FitReport:
-        """Find rules in all episodes, then train the network for the rest, if any; see `NeuralModel.fit`.
+        """Find rules in all episodes, then train the network for the rest, if any.
+
+        See `NeuralModel.fit`.
 
         Rules and tokens are always those of the episodes that are given; a warm start keeps the
         network's weights.

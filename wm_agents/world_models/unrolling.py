@@ -76,7 +76,8 @@ def unroll(
     actions = action_tensor(actions, model.action_space, state.observations.device)
     if actions.ndim < 2 or actions.shape[1] < 1 or len(actions) != len(state.observations):
         raise SpaceError(
-            f"expected actions [B, H, ...] for {len(state.observations)} rows and H >= 1, got {tuple(actions.shape)}"
+            f"expected actions [B, H, ...] for {len(state.observations)} rows and H >= 1, got "
+            f"{tuple(actions.shape)}"
         )
     observations, steps = [state.observations], []
     for step in range(actions.shape[1]):

@@ -112,7 +112,8 @@ def test_without_ends_there_is_nothing_to_judge():
 def test_a_simple_rule_that_does_as_well_is_named(tmp_path):
     card = scorecard(WalkModel(), TEST, tmp_path, train=TRAIN, horizons=(1, 2, 4))
     assert card.verdict == (
-        "This model can be trusted for at least 4 steps, as far as was examined. Ridge regression does as well."
+        "This model can be trusted for at least 4 steps, as far as was examined. Ridge regression "
+        "does as well."
     )
     assert card.summary["ridge_does_as_well"] == 1
     assert card.summary["persistence_does_as_well"] == 0

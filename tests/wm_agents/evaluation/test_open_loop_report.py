@@ -26,7 +26,8 @@ def test_comparison_names_the_best_rule_and_the_ratio() -> None:
     report = open_loop_error(WalkModel(drift=0.5 * std), TEST, (2,), train=TRAIN)
     ratio = report.error(2) / report.error(2, "ridge")
     assert comparison(report, 2) == (
-        f"After 2 steps its error is {ratio:.1f} times larger than that of the best simple rule (“ridge regression”)."
+        f"After 2 steps its error is {ratio:.1f} times larger than that of the best simple rule "
+        "(“ridge regression”)."
     )
     small = open_loop_error(WalkModel(drift=0.05 * std), TEST, (2,))
     assert f"{small.error(2, 'persistence') / small.error(2):.1f} times smaller" in comparison(
