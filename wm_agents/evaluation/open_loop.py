@@ -173,6 +173,30 @@ def open_loop_error(
     )
 
 
+def fitting_horizons(
+    trajectories: Trajectories, horizons: Sequence[int] = HORIZONS
+) -> tuple[int, ...]:
+    """Those of the horizons that the longest episode reaches."""
+    longest = int(trajectories.lengths.max())
+    return tuple(horizon for horizon in horizons if horizon <= longest)
+
+
+def unseen_episodes(trajectories: Trajectories, train: Trajectories) -> Trajectories:
+    """The episodes that do not occur in `train`: short tasks repeat themselves by chance.
+
+    Raises:
+        TrajectoryError: All of them do.
+    """
+    seen = trajectories.duplicates(train).episodes
+    fresh = np.setdiff1d(np.arange(trajectories.num_episodes), seen)
+    if not len(fresh):
+        raise TrajectoryError(
+            "every held-out episode also occurs in training: this task has too few different "
+            "episodes"
+        )
+    return trajectories.select(fresh)
+
+
 def _whole(curves: dict[str, ErrorCurve], tolerance: float) -> JudgedPart:
     """All features as one part, where nothing varies by itself."""
     model = curves["model"]
@@ -371,4 +395,12 @@ def _end_prediction(
     return EndPrediction(**{name: tuple(values) for name, values in columns.items()})  # type: ignore[arg-type]
 
 
-__all__ = ["HORIZONS", "ErrorTable", "OpenLoopReport", "open_loop_error", "trusted_steps"]
+__all__ = [
+    "HORIZONS",
+    "ErrorTable",
+    "OpenLoopReport",
+    "fitting_horizons",
+    "open_loop_error",
+    "trusted_steps",
+    "unseen_episodes",
+]
