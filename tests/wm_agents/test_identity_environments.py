@@ -33,7 +33,7 @@ from wm_envs.data.recording import record
 NUM_STATES = 3
 EPISODE = 8
 WIDTHS = {"reward_widths": (32,), "termination_widths": (8,)}
-FIT = FitConfig(num_updates=300, batch_size=64, horizon=2, evaluate_every=150, learning_rate=3e-3)
+FIT = FitConfig(num_updates=400, batch_size=64, horizon=2, evaluate_every=200, learning_rate=3e-3)
 
 
 class Identity(gym.Env[int, int]):
