@@ -1,4 +1,7 @@
-"""Results as JSON that says by itself what was measured, with which versions, on what, when, and how to repeat it."""
+"""Results as JSON that says by itself what was measured, with which versions, on what, when.
+
+And how to repeat it.
+"""
 
 import datetime
 import json
@@ -117,7 +120,10 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of what every environment needs, and of the heavier packages where they were imported."""
+    """Versions of Python, of what every environment needs.
+
+    And of the heavier packages where they were imported.
+    """
     imported = [
         distribution for module, distribution in WHEN_IMPORTED.items() if module in sys.modules
     ]

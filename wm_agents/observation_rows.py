@@ -82,7 +82,9 @@ def _first_leaf(value: Any, space: gym.Space[Any]) -> tuple[Array, gym.Space[Any
     """The first array of a nested observation with its space: all others are of as many rows."""
     whole = space
     while isinstance(space, spaces.Dict | spaces.Tuple):
-        key = next(iter(space.spaces)) if isinstance(space, spaces.Dict) else 0
+        key: Any = 0
+        if isinstance(space, spaces.Dict):
+            key = next(iter(space.spaces))
         try:
             value = value[key]
         except (KeyError, IndexError, TypeError) as error:
@@ -124,7 +126,10 @@ def number_array(values: Any, expected: str) -> Array:
 
 
 def require_finite_rows(rows: Array) -> None:
-    """Raise SpaceError for the first number [B, ...] that is not finite, or would not be in float32."""
+    """Raise SpaceError for the first number [B, ...] that is not finite.
+
+    Or would not be in float32.
+    """
     with np.errstate(over="ignore"):
         is_finite = np.isfinite(rows.astype(np.float32))
     if is_finite.all():

@@ -147,7 +147,7 @@ class Objective(Protocol):
     """What a planner maximizes."""
 
     def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
-        """The value [B] of imagined futures of B rows and the actions [B, H] or [B, H, A] that led there."""
+        """The value [B] of rollouts of B rows under the actions [B, H] or [B, H, A]."""
         ...
 
 
@@ -159,12 +159,18 @@ class Planner(Protocol):
         ...
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
-        """Forget what was carried over from earlier plans (warm starts), for the masked environments or for all."""
+        """Forget what was carried over from earlier plans (warm starts).
+
+        For the masked environments or for all.
+        """
         ...
 
 
 class Agent(Protocol):
-    """Stable-Baselines3's prediction interface, so that its `evaluate_policy` runs on every agent of ours."""
+    """Stable-Baselines3's prediction interface.
+
+    So that its `evaluate_policy` runs on every agent of ours.
+    """
 
     def predict(
         self,

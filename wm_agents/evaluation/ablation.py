@@ -1,4 +1,6 @@
-"""Does the world model help? The same agent with it, without it, and with a placebo, on the same seeds.
+"""Does the world model help? The same agent with it, without it, and with a placebo.
+
+On the same seeds.
 
 The placebo predicts the observations of other episodes: the same targets, loss and gradient sizes,
 and no information. Every arm is tuned over the same learning rates, and the rate is chosen on the

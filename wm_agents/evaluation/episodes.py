@@ -229,7 +229,10 @@ def _success_flags(infos: dict[str, Any], num_envs: int) -> NDArray[np.bool_] | 
 
 
 def _collect(waves: list[_Wave], episodes: int) -> EpisodeResults:
-    """The first E unsolved starts in the order of the seeds, and how many solved ones came before the last of them."""
+    """The first E unsolved starts in the order of the seeds.
+
+    And how many solved ones came before the last of them.
+    """
     is_solved = np.concatenate([wave.is_solved_start for wave in waves])
     chosen = np.flatnonzero(~is_solved)[:episodes]
     successes = np.concatenate([wave.successes for wave in waves])[chosen]

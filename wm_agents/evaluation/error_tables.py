@@ -12,7 +12,10 @@ from wm_agents.errors import TrajectoryError
 from wm_agents.evaluation.windows import EvaluationWindows
 
 _MAX_CIRCLE_ERROR = 1e-4
-"""Largest deviation of cos^2 + sin^2 from 1, which float32 keeps to 1e-7 and rounded recordings to about this."""
+"""Largest deviation of cos^2 + sin^2 from 1.
+
+Which float32 keeps to 1e-7 and rounded recordings to about this.
+"""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,10 @@ def _space_groups(space: Any, num_features: int) -> list[FeatureGroup]:
 
 
 def _blocks(space: spaces.Space[Any], name: str) -> Iterator[tuple[str, int, bool]]:
-    """Name, size and whether it has one unit of each block, in the order in which Gymnasium flattens them."""
+    """Name, size and whether it has one unit of each block.
+
+    In the order in which Gymnasium flattens them.
+    """
     prefix = f"{name}." if name else ""
     if isinstance(space, spaces.Dict):
         for key, part in space.spaces.items():
@@ -125,7 +131,10 @@ def _blocks(space: spaces.Space[Any], name: str) -> Iterator[tuple[str, int, boo
 
 
 def _one_hots(names: Sequence[str], rows: NDArray[np.float32]) -> Iterator[FeatureGroup]:
-    """Neighbouring columns of zeros and ones that sum to one in every row, at least two of which vary."""
+    """Neighbouring columns of zeros and ones that sum to one in every row.
+
+    At least two of which vary.
+    """
     is_binary = ((rows == 0) | (rows == 1)).all(axis=0)
     varies = np.ptp(rows, axis=0) > 0
     first, total = 0, np.zeros(len(rows), np.int32)
@@ -146,7 +155,10 @@ def _one_hots(names: Sequence[str], rows: NDArray[np.float32]) -> Iterator[Featu
 
 
 def _angles(names: Sequence[str], rows: NDArray[np.float32]) -> Iterator[FeatureGroup]:
-    """Pairs of columns on the unit circle in every row, which are the cosine and the sine of one angle."""
+    """Pairs of columns on the unit circle in every row.
+
+    Which are the cosine and the sine of one angle.
+    """
     low, high = rows.min(axis=0), rows.max(axis=0)
     is_candidate = (low >= -1 - _MAX_CIRCLE_ERROR) & (high <= 1 + _MAX_CIRCLE_ERROR) & (low < high)
     # Bits lie on the circle as well, as one-hots of two.
@@ -236,7 +248,9 @@ class ErrorTable:
 
 @dataclass(frozen=True)
 class ErrorCurve:
-    """Total root mean squared error in standard deviations at every step [H], and its 95% limits by episode.
+    """Total root mean squared error in standard deviations at every step [H].
+
+    And its 95% limits by episode.
 
     Where a single episode lasts so long the limits are 0 and infinity.
     """
@@ -307,7 +321,9 @@ def error_curve(scaled_errors: Array, windows: EvaluationWindows, seed: int) -> 
 def episode_limits(
     values: Array, mask: NDArray[np.bool_], episodes: NDArray[np.int64], seed: int
 ) -> tuple[Any, Any]:
-    """Percentile limits [H, C] of the mean of values [W, H, C] over masked starts [W, H], episodes resampled.
+    """Percentile limits [H, C] of the mean of values [W, H, C] over masked starts [W, H].
+
+    Episodes resampled.
 
     The starts of one episode are not independent; resampling starts would make the interval far too
     narrow. A single episode says nothing of how others differ: the limits are 0 and infinity.

@@ -89,7 +89,10 @@ def worst_part(parts: Sequence[JudgedPart]) -> JudgedPart:
 
 
 def rules_as_good(parts: Sequence[JudgedPart]) -> tuple[str, ...]:
-    """The simple rules that do as well as the model in every part that they predict, at every trusted step."""
+    """The simple rules that do as well as the model in every part that they predict.
+
+    At every trusted step.
+    """
     steps = max(trusted_steps(parts), 1)
     rules = [name for name in parts[0].curves if name != "model"]
     return tuple(rule for rule in rules if all(_is_as_good(part, rule, steps) for part in parts))

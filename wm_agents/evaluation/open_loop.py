@@ -53,7 +53,10 @@ from wm_envs.data.trajectories import Trajectories
 HORIZONS = (1, 2, 4, 8, 16, 32)
 
 _MIN_SPREAD = 1e-6
-"""A column is constant when it varies by less than this share of its size, which float32 cannot tell from rounding."""
+"""A column is constant when it varies by less than this share of its size.
+
+Which float32 cannot tell from rounding.
+"""
 
 
 def open_loop_error(
@@ -71,7 +74,9 @@ def open_loop_error(
     tolerance: float = 0.3,
     seed: int = 0,
 ) -> OpenLoopReport:
-    """Measure a model's k-step error on held-out episodes, beside persistence, constant velocity and ridge regression.
+    """Measure a model's k-step error on held-out episodes, beside persistence.
+
+    Constant velocity and ridge regression.
 
     How many steps the model can be trusted for is decided by its worst part: each group of features
     by itself, the reward, and the termination where episodes end. A one-hot, the cosine and sine of
@@ -348,7 +353,10 @@ def _end_probability(rollout: Rollout) -> NDArray[np.float64]:
 
 
 def _base_rates(reference: Trajectories, horizon: int) -> NDArray[np.float64]:
-    """Share of recorded steps [H] from which an episode ends by itself within h steps, where that is known."""
+    """Share of recorded steps [H] from which an episode ends by itself within h steps.
+
+    Where that is known.
+    """
     episode = reference.episode_of_step
     remaining = reference.lengths[episode] - (
         np.arange(reference.num_steps) - reference.step_starts[episode]
@@ -392,7 +400,8 @@ def _end_prediction(
             columns, (*values, share * (1 - share), share, float(probability.mean())), strict=True
         ):
             columns[name].append(value)
-    return EndPrediction(**{name: tuple(values) for name, values in columns.items()})  # type: ignore[arg-type]
+    scores: dict[str, Any] = {name: tuple(values) for name, values in columns.items()}
+    return EndPrediction(**scores)
 
 
 __all__ = [

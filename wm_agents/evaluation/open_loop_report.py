@@ -107,7 +107,10 @@ class OpenLoopReport:
         return rules_as_good(self.parts)
 
     def error(self, horizon: int, method: str = "model") -> float:
-        """Total root mean squared error after `horizon` steps, in standard deviations of the features."""
+        """Total root mean squared error after `horizon` steps.
+
+        In standard deviations of the features.
+        """
         return float(self.curves[method].rmse[horizon - 1])
 
     def summary(self) -> dict[str, float]:
@@ -201,7 +204,10 @@ METHOD_NAMES = {
 
 
 def verdict(report: OpenLoopReport) -> str:
-    """How many steps the model can be trusted for, what ends the trust, and which simple rules do as well."""
+    """How many steps the model can be trusted for, what ends the trust.
+
+    And which simple rules do as well.
+    """
     return f"{_trust(report)}{_rules(report)}"
 
 
@@ -212,7 +218,10 @@ def _trust(report: OpenLoopReport) -> str:
     if steps == 0:
         return f"This model cannot be trusted for a single step: {_failure(report)}."
     if steps == longest:
-        return f"This model can be trusted for at least {counted(steps, 'step')}, as far as was examined."
+        return (
+            f"This model can be trusted for at least {counted(steps, 'step')}, as far as was "
+            "examined."
+        )
     trust = f"This model can be trusted for about {counted(steps, 'step')}, of {longest} examined"
     if _is_single(report, steps):
         return f"{trust}."
@@ -231,7 +240,10 @@ def _rules(report: OpenLoopReport) -> str:
 
 
 def _failure(report: OpenLoopReport) -> str:
-    """What goes wrong at the first step that is not trusted, in a few words that name the part and the rule."""
+    """What goes wrong at the first step that is not trusted.
+
+    In a few words that name the part and the rule.
+    """
     step, part = report.trusted_steps + 1, report.worst_part
     error, (rule, best) = float(part.curves["model"].rmse[step - 1]), part.best_rule(step)
     if part.is_termination:
@@ -263,16 +275,28 @@ def reason(report: OpenLoopReport) -> str:
     limit = f"{report.tolerance:g} standard deviations"
     curve = part.curves["model"]
     if steps == report.max_horizon:
-        return f"Its error stays below {limit} in every part of what it predicts, and {_standing(report)}."
+        return (
+            f"Its error stays below {limit} in every part of what it predicts, and "
+            f"{_standing(report)}."
+        )
     when, error = f"After {counted(steps + 1, 'step')}", short(float(curve.rmse[steps]))
     if _is_single(report, steps):
         return f"{when} its error is {error} in a single episode, which tells nothing of others."
     if part.is_termination:
-        return f"{when} its probability that the episode ends is worse than a constant guess of how often that happens."
+        return (
+            f"{when} its probability that the episode ends is worse than a constant guess of how "
+            "often that happens."
+        )
     if curve.high[steps] > report.tolerance:
-        return f"{when} its error is {error} for {named(part)}, the worst part, and may exceed {limit} of it."
+        return (
+            f"{when} its error is {error} for {named(part)}, the worst part, and may exceed "
+            f"{limit} of it."
+        )
     rule, best = part.best_rule(steps + 1)
-    return f"{when} “{METHOD_NAMES[rule]}” predicts better ({short(best)} against {error} for {named(part)})."
+    return (
+        f"{when} “{METHOD_NAMES[rule]}” predicts better ({short(best)} against {error} for "
+        f"{named(part)})."
+    )
 
 
 def _standing(report: OpenLoopReport) -> str:
@@ -297,7 +321,10 @@ def comparison(report: OpenLoopReport, step: int) -> str:
     own = report.error(step)
     when, rule = f"After {counted(step, 'step')}", f"“{METHOD_NAMES[name]}”"
     if own < 1e-3:
-        return f"{when} it is right to a thousandth of a standard deviation; {rule} is off by {short(error)}."
+        return (
+            f"{when} it is right to a thousandth of a standard deviation; {rule} is off by "
+            f"{short(error)}."
+        )
     if error == 0:
         return f"{when} {rule} is exact, and its own error is {short(own)}."
     larger, smaller = max(own, error), min(own, error)
@@ -312,7 +339,10 @@ def gap_sentence(gap: PlanningGap) -> str:
     """What planning with the model is worth."""
     closed = gap.closed
     if not np.isfinite(closed.low):
-        return "The oracle's lead over random actions is within chance or of one episode: no share of it can be told."
+        return (
+            "The oracle's lead over random actions is within chance or of one episode: no share of "
+            "it can be told."
+        )
     return (
         f"Planning with the model closes {percent(closed.estimate)} of the gap between random "
         "actions and the same "
@@ -351,7 +381,10 @@ def ends_sentence(ends: EndPrediction, horizons: tuple[int, ...]) -> str:
 def calibration_sentence(calibration: Calibration | None, horizons: tuple[int, ...]) -> str:
     """Whether the model knows what it does not know."""
     if calibration is None:
-        return "The model gives one answer and no intervals, so that it does not say when it is unsure."
+        return (
+            "The model gives one answer and no intervals, so that it does not say when it is "
+            "unsure."
+        )
     level = calibration.levels.index(0.9)
     shares = zip(calibration.coverage[:, level], horizons, strict=True)
     # It is NaN where none of the starts that were examined lasts so long.

@@ -49,7 +49,10 @@ class Interval:
         return f"{self.estimate:.4g} [{self.low:.4g}, {self.high:.4g}]"
 
     def flatten(self, name: str) -> dict[str, float]:
-        """Gives `{name, name_low, name_high}`, the form in which a flat summary stores an interval."""
+        """Gives `{name, name_low, name_high}`.
+
+        The form in which a flat summary stores an interval.
+        """
         return {name: self.estimate, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
@@ -94,7 +97,9 @@ def stratified_bootstrap(
     num_resamples: int = 10_000,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap interval that resamples the runs of each task separately (Agarwal et al. 2021, section 4.1).
+    """Percentile bootstrap interval that resamples the runs of each task separately.
+
+    Agarwal et al. 2021, section 4.1.
 
     Args:
         values: scores [tasks, runs], or [runs] of one task.
@@ -243,7 +248,9 @@ def _resampled(
 def probability_of_improvement(
     x: ArrayLike, y: ArrayLike, confidence: float = 0.95, num_resamples: int = 10_000, seed: int = 0
 ) -> Interval:
-    """Probability that a run of x scores higher than a run of y, a tie counting half (Mann-Whitney U / (n_x n_y)).
+    """Probability that a run of x scores higher than a run of y.
+
+    A tie counting half (Mann-Whitney U / (n_x n_y)).
 
     Averaged over tasks; the interval resamples the runs of each task and arm separately (Agarwal et
     al. 2021, section 4.3). Where every run of x beats every run of y the bootstrap interval shrinks
@@ -295,7 +302,9 @@ def paired_difference(
     num_resamples: int = 10_000,
     seed: int = 0,
 ) -> Interval:
-    """Statistic of x - y over runs that share their seed, with a bootstrap interval that keeps the pairs together.
+    """Statistic of x - y over runs that share their seed.
+
+    With a bootstrap interval that keeps the pairs together.
 
     Args:
         x: scores [runs] or [tasks, runs].

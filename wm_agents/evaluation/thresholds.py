@@ -1,4 +1,7 @@
-"""How many steps until a score is reached, where runs that never reach it count as censored and are never dropped."""
+"""How many steps until a score is reached.
+
+Where runs that never reach it count as censored and are never dropped.
+"""
 
 from dataclasses import dataclass
 
@@ -91,7 +94,9 @@ class ThresholdRatio(Interval):
 def steps_to_threshold(
     curves: ArrayLike, steps: ArrayLike, threshold: float, sustain: int = 1
 ) -> CensoredTimes:
-    """The first step of each run from which its score is at least `threshold` at `sustain` evaluations in a row.
+    """The first step of each run from which its score stays at `threshold` or above.
+
+    It has to do so at `sustain` evaluations in a row.
 
     Args:
         curves: scores [R, K] of R runs at K evaluations; -inf is allowed for a run that broke down,
@@ -132,7 +137,9 @@ def threshold_ratio(
     num_resamples: int = 10_000,
     seed: int = 0,
 ) -> ThresholdRatio:
-    """Median time of a divided by that of b (both Kaplan-Meier), with a bootstrap interval that honours censoring.
+    """Median time of a divided by that of b (both Kaplan-Meier).
+
+    With a bootstrap interval that honours censoring.
 
     A resample whose median of a is censored can have any ratio above its bound, and one whose
     median of b is censored any ratio below: the lower limit takes the smallest ratio that each
@@ -196,7 +203,9 @@ def _resampling_counts(
 def _kaplan_meier_medians(
     observed: CensoredTimes, counts: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Medians [N] of the runs taken counts [N, R] times, and whether each is only a lower bound (Kaplan, Meier 1958).
+    """Medians [N] of the runs taken counts [N, R] times.
+
+    And whether each is only a lower bound (Kaplan, Meier 1958).
 
     Survival after time t_j is the product over j of 1 - d_j / n_j, with d_j the runs that finish at
     t_j and n_j those that have neither finished nor been censored before t_j.

@@ -145,7 +145,10 @@ def _advanced(
     episodes: NDArray[np.int64],
     position: int,
 ) -> ModelState:
-    """One step on, for the episodes that go on, with the imagined observation replaced by the recorded one."""
+    """One step on, for the episodes that go on.
+
+    With the imagined observation replaced by the recorded one.
+    """
     device = walk.observations.device
     rows = walk.select(torch.arange(len(episodes), device=device))
     actions = torch.as_tensor(
@@ -196,7 +199,7 @@ class Baseline(Protocol):
     name: str
 
     def predict(self, windows: EvaluationWindows) -> BaselineRollout:
-        """Observations [W, H + 1, O] and rewards [W, H] from what was known at the start of each window."""
+        """Observations [W, H + 1, O] and rewards [W, H] from what each window's start shows."""
         ...
 
 
@@ -251,7 +254,9 @@ class Mean:
 
 
 class RidgeRegression:
-    """Next observation and reward as a linear function of observation and action (Hoerl and Kennard 1970).
+    """Next observation and reward as a linear function of observation and action.
+
+    Hoerl and Kennard 1970.
 
     Inputs are standardised, and the penalty is `penalty` per sample; discrete actions enter as
     one-hots. Predictions are held within the recorded range and half its width beyond, since linear

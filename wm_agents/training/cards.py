@@ -1,4 +1,6 @@
-"""Model cards: a folder that says by itself what was trained, on what, how well it does and how to load it.
+"""Model cards: a folder that says by itself what was trained, on what.
+
+How well it does and how to load it.
 
     model.safetensors   the weights, as a checkpoint with its SHA-256
     config.json         everything that a program may ask: configuration, environment, scores,

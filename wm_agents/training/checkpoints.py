@@ -130,7 +130,9 @@ class CheckpointManager:
         kind: if given, written into and required of every checkpoint.
     """
 
-    def __init__(self, directory: str | Path, keep: int = 3, kind: str | None = None) -> None:
+    def __init__(
+        self, directory: str | os.PathLike[str], keep: int = 3, kind: str | None = None
+    ) -> None:
         if keep < 1:
             raise CheckpointError(f"keep={keep}; give at least 1")
         self.directory = absolute_path(directory)
@@ -157,7 +159,9 @@ class CheckpointManager:
     def save(
         self, step: int, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
     ) -> Path:
-        """Saves under `step`, also stored as metadata["step"], then deletes the oldest beyond `keep`.
+        """Saves under `step`, also stored as metadata["step"].
+
+        Then deletes the oldest beyond `keep`.
 
         Raises:
             CheckpointError: as `save_checkpoint`, and when the folder holds good checkpoints of

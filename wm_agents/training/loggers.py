@@ -116,7 +116,9 @@ class JSONLLogger(ClosesOnExit):
             raise
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Appends one line and hands it to the operating system, so that a kill loses nothing that was logged.
+        """Appends one line and hands it to the operating system.
+
+        So that a kill loses nothing that was logged.
 
         Raises:
             ConfigError: when a metric is no number, or the disk is full.

@@ -66,7 +66,10 @@ def stored_class(kind: Any, path: str | os.PathLike[str]) -> Any:
 
 
 def save(learner: Savable, path: str | os.PathLike[str]) -> Path:
-    """Write a model, policy, value or reward to one file (safetensors with JSON) and return its path."""
+    """Write a model, policy.
+
+    Value or reward to one file (safetensors with JSON) and return its path.
+    """
     return learner.save(path)
 
 

@@ -1,4 +1,4 @@
-"""Does what a file describes agree with the tensors that it holds? Asked before anything of that size is built."""
+"""Checks that a file's description agrees with its tensors, before anything is built."""
 
 import contextlib
 import math
@@ -43,7 +43,9 @@ def check_shapes(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def check_counts(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Raise CheckpointError where a configuration counts more parts (`num_members`) than the tensors have numbers.
+    """Raise CheckpointError where a configuration counts more parts than the tensors have numbers.
+
+    Parts are what `num_members` and its like count.
 
     Lists, such as widths, have no more items than there are tensors.
     """
@@ -60,7 +62,7 @@ def check_counts(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> No
 
 
 def check_spaces(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Raise CheckpointError where the described spaces have more values than the tensors have numbers.
+    """Raise CheckpointError where the described spaces have more values than the tensors.
 
     Asked before a codec is built for them, which takes memory for each value.
     """

@@ -1,8 +1,8 @@
 """What is known about an observation before learning: angles, copies, derived features.
 
-A `FeatureLayout` sits between the environment's observation and a network. It decides what the network
-sees, what it has to predict and how that becomes the next observation, so that what is known holds
-exactly and costs nothing to learn.
+A `FeatureLayout` sits between the environment's observation and a network. It decides what the
+network sees, what it has to predict and how that becomes the next observation, so that what is
+known holds exactly and costs nothing to learn.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,9 @@ from wm_envs.data.trajectories import Trajectories
 
 @dataclass(frozen=True)
 class DerivedFeature:
-    """Columns that are a given function of the rest, such as the curvature ahead of the track position.
+    """Columns that are a given function of the rest.
+
+    Such as the curvature ahead of the track position.
 
     Attributes:
         columns: The observation columns that it fills.
@@ -153,7 +155,10 @@ class FeatureLayout:
         return (*named, *(("angle", column) for column in self.angles))
 
     def target_sizes(self, observations: Tensor) -> Tensor:
-        """The size of the recorded numbers [num_targets] from which `targets` are computed, of observations [N, O]."""
+        """The size of the recorded numbers [num_targets] from which `targets` are computed.
+
+        Of observations [N, O].
+        """
         sizes = observations.double().abs().amax(0)
         fixed = {"circle": 1.0, "angle": torch.pi}
         return torch.stack(
@@ -161,7 +166,7 @@ class FeatureLayout:
         )
 
     def targets(self, before: Tensor, after: Tensor) -> Tensor:
-        """What a network has to predict [..., num_targets] for the step between two observations [..., O]."""
+        """What a network has to predict [..., num_targets] between two observations [..., O]."""
         if self._is_plain:
             return after - before
         index = self._index(before.device)
@@ -175,7 +180,10 @@ class FeatureLayout:
         return torch.cat(parts, -1)
 
     def decode(self, before: Tensor, targets: Tensor, acts: Tensor) -> Tensor:
-        """The next observations [..., O] from the present ones, what a network predicted and the encoded actions."""
+        """The next observations [..., O] from the present ones.
+
+        What a network predicted and the encoded actions.
+        """
         if self._is_plain:
             return before + targets
         index = self._index(before.device)

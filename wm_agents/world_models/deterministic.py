@@ -1,4 +1,7 @@
-"""One perceptron that predicts the difference to the next observation, and heads for reward and termination."""
+"""One perceptron that predicts the difference to the next observation.
+
+And heads for reward and termination.
+"""
 
 from dataclasses import dataclass, field
 
@@ -85,7 +88,11 @@ class DeterministicModel(NeuralModel):
         terminations = self.termination_probability(self.termination_head(transition).squeeze(-1))
         return ModelState(after), Prediction(after, rewards, terminations)
 
-    def loss(self, segment: TrainingBatch, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002
+    def loss(
+        self,
+        segment: TrainingBatch,
+        generator: torch.Generator,  # noqa: ARG002
+    ) -> dict[str, Tensor]:
         """Open-loop error over the segment, and the heads' errors on the recorded transitions."""
         acts = self.encode_actions(segment.actions)
         errors, present = [], segment.inputs

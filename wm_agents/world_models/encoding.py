@@ -92,7 +92,9 @@ class EncodedSpaces:
 
 
 def spaces_of(env: Any, **env_kwargs: Any) -> tuple[gym.Space[Any], gym.Space[Any]]:
-    """The observation and action space of an id, an environment, or one row of a vector environment.
+    """The observation and action space of an id, an environment.
+
+    Or one row of a vector environment.
 
     Raises:
         ConfigError: Options beside an environment that is already made.

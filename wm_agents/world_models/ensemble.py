@@ -94,7 +94,9 @@ class EnsembleConfig:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Ranges [B, H, O] that are to hold the observations 1 to H with the asked-for probability, feature by feature.
+    """Ranges [B, H, O] that are to hold the observations 1 to H with the asked-for probability.
+
+    Feature by feature.
 
     Attributes:
         low: Lower ends.
@@ -155,7 +157,10 @@ class EnsembleModel(NeuralModel):
         return ModelState(after, hidden), Prediction(after, reward, terminations, disagreement)
 
     def loss(self, segment: TrainingBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Open-loop errors of each member on its own share of the windows, and the spreads' likelihoods."""
+        """Open-loop errors of each member on its own share of the windows.
+
+        And the spreads' likelihoods.
+        """
         segment = self._share_out(segment)
         acts = self.encode_actions(segment.actions)
         errors, spreads, present = [], [], segment.inputs
@@ -222,7 +227,9 @@ class EnsembleModel(NeuralModel):
         return self._interval(mean, std, coverage)
 
     def calibrate(self, trajectories: Trajectories, num_windows: int = 200) -> None:
-        """Measure on held-out episodes how many predicted standard deviations real errors are, step by step.
+        """Measure on held-out episodes how many predicted standard deviations real errors are.
+
+        Step by step.
 
         Give episodes that the model was not fitted to: on those that it was, errors are too small
             and later intervals
@@ -323,7 +330,10 @@ class EnsembleModel(NeuralModel):
     def _likelihood(
         self, head: EnsemblePerceptron, joint: Tensor, squared_errors: Tensor
     ) -> Tensor:
-        """Negative log-likelihood [E, B] of errors under a head's variances, without the constant."""
+        """Negative log-likelihood [E, B] of errors under a head's variances.
+
+        Without the constant.
+        """
         log_variance = self._bounded(head(joint))
         return 0.5 * (squared_errors * torch.exp(-log_variance) + log_variance).mean(-1)
 
@@ -374,7 +384,10 @@ class EnsembleModel(NeuralModel):
         self.is_calibrated = False
 
     def _normal_quantiles(self) -> Tensor:
-        """Half widths [coverages, H, O] in standard deviations if particles are Gaussian, as before calibration."""
+        """Half widths [coverages, H, O] in standard deviations if particles are Gaussian.
+
+        As before calibration.
+        """
         normal = torch.distributions.Normal(0.0, 1.0, validate_args=False)
         quantiles = normal.icdf(torch.tensor([(1 + coverage) / 2 for coverage in _COVERAGES]))
         shape = (len(_COVERAGES), self.config.calibration_horizon, self.layout.num_features)

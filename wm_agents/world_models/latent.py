@@ -80,7 +80,11 @@ class LatentModel(NeuralModel):
     config_class = LatentConfig
     config: LatentConfig
 
-    def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:  # noqa: ARG002
+    def start(
+        self,
+        observations: Tensor,
+        hidden: tuple[Tensor, ...] = (),  # noqa: ARG002
+    ) -> ModelState:
         """Observations [B, O] and their encoded latent.
 
         What was imagined before gives way to what is seen now.
@@ -104,7 +108,10 @@ class LatentModel(NeuralModel):
         return ModelState(after, (following,)), Prediction(after, rewards, terminations)
 
     def loss(self, segment: TrainingBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Errors of imagination from the first observation alone, and its divergence from the encoder's latents."""
+        """Errors of imagination from the first observation alone.
+
+        And its divergence from the encoder's latents.
+        """
         acts = self.encode_actions(segment.actions)
         seen_mean, seen_log_std = self._encode(segment.observations)
         first_mean, first_log_std = self._encode(segment.inputs)
@@ -199,7 +206,10 @@ def _frozen(gaussian: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _divergence(gaussian: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:
-    """KL divergence [...] of diagonal Gaussians (mean, log std) from others, averaged over the latent's numbers."""
+    """KL divergence [...] of diagonal Gaussians (mean, log std) from others.
+
+    Averaged over the latent's numbers.
+    """
     (mean, log_std), (other_mean, other_log_std) = gaussian, other
     variance, other_variance = torch.exp(2 * log_std), torch.exp(2 * other_log_std)
     terms = (variance + (mean - other_mean).square()) / other_variance - 1

@@ -1,4 +1,7 @@
-"""Observations whose numbers lie on a lattice (one-hots, bits, integers) as tokens, and back exactly."""
+"""Observations whose numbers lie on a lattice (one-hots, bits, integers) as tokens.
+
+And back exactly.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -120,7 +123,10 @@ class TokenCodec(nn.Module):
         ]
 
     def one_hots(self, observations: Tensor) -> list[Tensor]:
-        """One-hots [..., K] of the numbers that take few values, since a network reads places better than sizes."""
+        """One-hots [..., K] of the numbers that take few values.
+
+        Since a network reads places better than sizes.
+        """
         if not self._few_valued:
             return []
         tokens = self.encode(observations)
@@ -172,7 +178,9 @@ def _equal_groups(rows: NDArray[np.float32]) -> list[tuple[int, ...]]:
 
 
 def _greedy_groups(rows: NDArray[np.float32]) -> list[tuple[int, ...]]:
-    """The shortest runs of 0/1 columns that hold exactly one 1 in every row and in which more than one column is used.
+    """The shortest runs of 0/1 columns that hold exactly one 1 in every row.
+
+    More than one column of a run is used.
 
     Columns that are 0 throughout and follow a group belong to it: tokens that were never seen.
     """
@@ -238,6 +246,9 @@ def _number(column: int, values: NDArray[np.float32], space: gym.Space[object]) 
 
 
 def _on_lattice(bound: float, seen: float, quantum: float) -> float:
-    """A declared bound where it lies on the lattice and not absurdly far away, else what was seen."""
+    """A declared bound where it lies on the lattice and not absurdly far away.
+
+    Else what was seen.
+    """
     steps = abs(bound - seen) / quantum
     return bound if steps < _MOST_VALUES / 2 and abs(steps - round(steps)) < 1e-6 else seen

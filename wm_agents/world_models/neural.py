@@ -48,7 +48,9 @@ _FAR = 1e6  # a declared bound beyond so many times the recorded width is none
 
 @dataclass(frozen=True)
 class Rescaling:
-    """Changes of units between two measurements, which `NeuralModel.change_units` applies to first and last layers.
+    """Changes of units between two measurements.
+
+    Which `NeuralModel.change_units` applies to first and last layers.
 
     Attributes:
         acts: From encoded actions in new units to old ones.
@@ -241,7 +243,7 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule):
         self._measure(trajectories)
 
     def adapt(self, trajectories: Trajectories) -> None:
-        """Measure layout and scales again for a warm start and change the weights so that predictions stay.
+        """Measure layout and scales again for a warm start; the weights change to keep predictions.
 
         A model that was never measured is initialised.
         """
@@ -297,7 +299,10 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule):
             self.positive_weight.copy_(before["positive_weight"])
 
     def _renew_heads(self, before: dict[str, Any]) -> None:
-        """Begin afresh where a head has learned but one answer, from which it would hardly come back."""
+        """Begin afresh where a head has learned but one answer.
+
+        From which it would hardly come back.
+        """
         fresh = copy.deepcopy(self)
         fresh._arrange(self.layout)
         one = Affine.identity(1, self.device).matrix
@@ -371,7 +376,10 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule):
         self._base_logit = torch.log(self.positive_weight.double() / max(ratio, 1e-6))
 
     def decode(self, before: Tensor, normalized_targets: Tensor, acts: Tensor) -> Tensor:
-        """Next observations [..., O] from the network's output and the encoded actions, kept within bounds."""
+        """Next observations [..., O] from the network's output and the encoded actions.
+
+        Kept within bounds.
+        """
         after = self.layout.decode(before, self.target_scale.restore(normalized_targets), acts)
         return torch.clamp(after, self.low, self.high)
 
@@ -404,7 +412,10 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule):
         return self.target_scale.normalize(self.layout.targets(before, after))
 
     def termination_probability(self, logits: Tensor) -> Tensor:
-        """Probabilities of logits that were trained with a positive weight, with its exaggeration taken back."""
+        """Probabilities of logits that were trained with a positive weight.
+
+        With its exaggeration taken back.
+        """
         return torch.sigmoid(logits - torch.log(self.positive_weight)) * self.has_terminations
 
     def save(

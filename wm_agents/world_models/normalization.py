@@ -12,7 +12,10 @@ ROUNDING = 2 * torch.finfo(torch.float32).eps
 """Relative error of a recorded float32 number, with some room for the arithmetic that led to it."""
 
 MAX_GROWTH = 20.0
-"""How many times wider a feature may become at once, lest weights that were right close by explode far away."""
+"""How many times wider a feature may become at once.
+
+Lest weights that were right close by explode far away.
+"""
 
 
 def spread(rows: Tensor, mean: Tensor, sizes: Tensor | None = None) -> Tensor:

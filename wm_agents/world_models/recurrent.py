@@ -83,7 +83,10 @@ class RecurrentModel(NeuralModel):
         return self.config.num_context
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
-        """Observations [B, O] with the memory of what preceded them, or none at the beginning of an episode."""
+        """Observations [B, O] with the memory of what preceded them.
+
+        Or none at the beginning of an episode.
+        """
         rows = check_observations(observations, self.num_features, self.device)
         return ModelState(rows, hidden or (rows.new_zeros(len(rows), self.config.num_hidden),))
 
@@ -103,7 +106,10 @@ class RecurrentModel(NeuralModel):
         return ModelState(after, (memory,)), Prediction(after, rewards, terminations)
 
     def loss(self, segment: TrainingBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        """Errors over the segment, of which the first `num_context` steps see the recorded observations."""
+        """Errors over the segment.
+
+        Of which the first `num_context` steps see the recorded observations.
+        """
         acts = self.encode_actions(segment.actions)
         num_context = min(self.num_context, segment.horizon - 1)
         memory = segment.memory

@@ -27,7 +27,7 @@ _MAX_OUTCOMES = 32
 
 @dataclass(frozen=True)
 class Rules:
-    """For each action and feature the source feature and the table that maps its token to the next one.
+    """For each action and feature the source feature, and the table from its token to the next.
 
     Attributes:
         sources: [A, F] feature numbers; UNKNOWN where no rule was found.
@@ -169,7 +169,9 @@ def find_table(before: Tokens, target: Tokens, num_values: Tokens) -> tuple[int,
 def find_goal(
     before: Tokens, after: Tokens, is_paid: NDArray[np.bool_], copied: NDArray[np.bool_]
 ) -> list[int] | None:
-    """The offset d for which a step is paid exactly when every changing feature i equals the constant feature i + d.
+    """The offset d for which feature i reaches feature i + d in exactly the rewarded steps.
+
+    That is said of every changing feature i and the constant feature at its offset.
 
     Tasks whose goal changes from episode to episode show the goal in the observation, laid out like
     the state. Without any paid step every offset that was never met is consistent: it is a

@@ -87,6 +87,7 @@ class TabularModel(EncodedSpaces, Unrolled, Fitted):
                 f"a table needs Discrete actions, got {action_space}: use an EnsembleModel"
             )
         self.num_actions = int(self.action_space.n)
+        self._first_action = int(self.action_space.start)
         self._index: dict[bytes, int] = {}
         self._observations = torch.zeros(0, self.num_features)
         self._counts = _count(
@@ -140,7 +141,7 @@ class TabularModel(EncodedSpaces, Unrolled, Fitted):
         inverse = inverse.reshape(-1)  # NumPy 2.0.0 alone gives it a second axis
         self._set_rows(torch.as_tensor(rows.astype(np.float32)))
         before = trajectories.observation_of_step
-        actions = trajectories.actions.astype(np.int64) - int(self.action_space.start)  # type: ignore[attr-defined]
+        actions = trajectories.actions.astype(np.int64) - self._first_action
         pairs = inverse[before] * self.num_actions + actions
         size = len(rows) * self.num_actions
         self._counts = _count(
@@ -247,7 +248,7 @@ class TabularModel(EncodedSpaces, Unrolled, Fitted):
         states = torch.tensor(
             [self._index.get(row.tobytes(), -1) for row in keys], dtype=torch.long
         )
-        pairs = states * self.num_actions + actions.long() - int(self.action_space.start)  # type: ignore[attr-defined]
+        pairs = states * self.num_actions + actions.long() - self._first_action
         is_known = states >= 0
         sizes = self._counts.first.diff()
         is_known[is_known.clone()] = sizes[pairs[is_known]] > 0
@@ -281,7 +282,10 @@ def _count(
 
 
 def _successors(counts: _Counts, pairs: Tensor, draws: Tensor | None) -> Tensor:
-    """The most frequent successor of each row, or by draws from 0 to 1 in proportion to frequency."""
+    """The most frequent successor of each row.
+
+    Or by draws from 0 to 1 in proportion to frequency.
+    """
     if draws is None or not len(pairs):
         return counts.successors[counts.first[pairs]]
     # Shares rise from above 0 to 1 within each row, so rows concatenated rise throughout.

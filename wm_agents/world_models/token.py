@@ -235,8 +235,15 @@ class TokenModel(NeuralModel):
         )
         return ModelState(observations), Prediction(observations, rewards, terminations)
 
-    def loss(self, segment: TrainingBatch, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002
-        """Cross-entropies of the classified features and the heads' errors, on the recorded transitions."""
+    def loss(
+        self,
+        segment: TrainingBatch,
+        generator: torch.Generator,  # noqa: ARG002
+    ) -> dict[str, Tensor]:
+        """Cross-entropies of the classified features and the heads' errors.
+
+        On the recorded transitions.
+        """
         before, after = segment.observations[:, :-1], segment.observations[:, 1:]
         acts, zero = self.encode_actions(segment.actions), segment.mask.sum() * 0
         terms = {"state": zero, "reward": zero, "termination": zero}
@@ -454,7 +461,10 @@ class TokenModel(NeuralModel):
 
 
 def _categories(structure: Structure) -> list[tuple[tuple[int, ...], str, float]]:
-    """What each output of the network says, as (columns, kind, value or difference in the environment's units)."""
+    """What each output of the network says.
+
+    As (columns, kind, value or difference in the environment's units).
+    """
     named = []
     for feature, classes in zip(structure.unresolved, structure.classes, strict=True):
         token = structure.features[feature]

@@ -68,7 +68,7 @@ def unroll(
     actions: Numbers,
     generator: torch.Generator | None = None,
 ) -> Rollout:
-    """Step a model through action sequences [B, H, ...] from a state or from observations [B, O]."""
+    """Step a model through actions [B, H, ...] from a state or from observations [B, O]."""
     if isinstance(start, ModelState):
         state = start
     else:

@@ -16,7 +16,10 @@ TRAIN, TEST = walk([40] * 6, seed=1), walk([40] * 8, seed=2)
 
 
 class WideModel(WalkModel):
-    """The walker beside further columns, of which `easy` are copied and the others predicted as zero."""
+    """The walker beside further columns.
+
+    Of which `easy` are copied and the others predicted as zero.
+    """
 
     def __init__(self, num_easy, reward_offset=0.0, end_probability=0.0, **options):
         super().__init__(**options)

@@ -64,7 +64,10 @@ def test_ticks_are_short():
 
 
 def test_matplotlib_is_not_loaded_before_a_picture_is_drawn():
-    code = "import sys, wm_agents.evaluation; assert not {'matplotlib', 'torch', 'scipy'} & set(sys.modules)"
+    code = (
+        "import sys, wm_agents.evaluation; assert not {'matplotlib', 'torch', 'scipy'} & "
+        "set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -70,7 +70,7 @@ def test_known_columns_follow_from_the_next_observation():
     )
     after = layout.decode(torch.tensor([[1.0, 5.0, 0.0]]), torch.tensor([[3.0, 1.0]]), NO_ACTION)
     assert after.tolist() == [[4, 6, 16]]
-    with pytest.raises(ConfigError, match="given=layout.derived"):
+    with pytest.raises(ConfigError, match=r"given=layout\.derived"):
         FeatureLayout.from_json(layout.to_json())
 
 

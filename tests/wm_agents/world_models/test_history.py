@@ -56,7 +56,10 @@ def test_memory_learns_what_the_observation_hides(kind):
 
 @pytest.mark.parametrize("kind", ["history", "recurrent"])
 def test_memory_is_carried_along_a_real_episode(kind):
-    """Feeding real observations with the carried memory equals imagination, where imagination is exact by design."""
+    """Feeding real observations with the carried memory equals imagination.
+
+    Where imagination is exact by design.
+    """
     model = with_memory(kind)
     model.is_fitted = True  # random weights will do
     actions = torch.rand(1, 5, 1)

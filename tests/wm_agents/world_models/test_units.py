@@ -44,7 +44,10 @@ def pushed(unit=(1.0, 1.0), offset=0.0, reward=1.0, push=1.0, middle=0.0):
 
 
 def effect(model, unit=(1.0, 1.0), offset=0.0, push=1.0, middle=0.0):
-    """What the action changes in the second feature [0.2 is right], in its unit, and in the reward."""
+    """What the action changes in the second feature [0.2 is right], in its unit.
+
+    And in the reward.
+    """
     rows = torch.tensor(np.float32(np.array([[0.2, 0.2]] * 2) * unit + offset))
     actions = torch.tensor([[0.0], [1.0]], dtype=torch.float64) * push + middle
     prediction = model.predict(rows, actions.float())
