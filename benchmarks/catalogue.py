@@ -1,4 +1,6 @@
-"""Which commands the benchmarks are: found by looking, with a table of what cannot be seen from outside.
+"""Which commands the benchmarks are.
+
+Found by looking, with a table of what cannot be seen from outside.
 
 Every module of this folder that can be run is a benchmark, so that a new one needs no registration.
 `SPECIAL` says what else it takes: other parts, packages beyond the usual extras, or peers that live

@@ -29,9 +29,12 @@ Verdict = Literal["worse", "better", "same", "unclear", "only A", "only B"]
 
 # Figures that say what was done, not how well.
 BOOKKEEPING = re.compile(
-    r"(^|[./ _])(seeds?|num_\w+|episodes|updates|updates_done|horizons?|confidence|curve|final|by_seed|target|level|"
-    r"threshold|real_steps|learning_rate\w*|changed_observations|games|frames\w*|points|words_left_out|of|number|"
-    r"\w*_by_seed|p_value|observations_changed\w*|repeat_action_probability|evaluation_episodes)($|[./ ])"
+    r"(^|[./ _])(seeds?|num_\w+|episodes|updates|updates_done|horizons?|confidence|curve|final|"
+    r"by_seed|target|level|"
+    r"threshold|real_steps|learning_rate\w*|changed_observations|games|frames\w*|points|"
+    r"words_left_out|of|number|"
+    r"\w*_by_seed|p_value|observations_changed\w*|repeat_action_probability|"
+    r"evaluation_episodes)($|[./ ])"
 )
 LOWER_IS_BETTER = re.compile(
     r"second|error|loss|wrong|mae|rmse|steps_to|episodes_to|times?_of|lap|limit|p99"

@@ -23,11 +23,10 @@ import tyro
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.report import RESULTS, write_result
-from benchmarks.true_dynamics import true_model
-from wm_agents.evaluation.episodes import RandomAgent, evaluate
-from wm_agents.evaluation.intervals import stratified_bootstrap
-from wm_agents.evaluation.planning_gap import planning_gap
+from wm_agents.evaluation.episodes import RandomAgent, evaluate, planning_gap
+from wm_agents.evaluation.statistics import stratified_bootstrap
 from wm_agents.planning import PlanningAgent
+from wm_agents.planning.classic_control import true_model
 from wm_agents.planning.defaults import fit_model, make_planner
 from wm_agents.planning.experience import Experience
 from wm_agents.planning.learning import LearningConfig, learn_to_plan, start_states

@@ -47,7 +47,7 @@ from wm_agents.domains.driving.network import (
     new_car_model,
 )
 from wm_agents.world_models.neural import NeuralModel
-from wm_agents.world_models.segments import Segment, SegmentSource
+from wm_agents.world_models.sampling import BatchSampler, TrainingBatch
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.driving.env import DrivingEnv
 from wm_envs.kernel import empty_rows
@@ -72,10 +72,10 @@ def window_starts(fresh: Trajectories, horizon: int, every: int) -> list[tuple[i
     ]
 
 
-def windows(fresh: Trajectories, horizon: int, every: int = 10) -> Segment:
+def windows(fresh: Trajectories, horizon: int, every: int = 10) -> TrainingBatch:
     """The windows of `window_starts`."""
     starts = [step for _, step in window_starts(fresh, horizon, every)]
-    return SegmentSource(fresh, torch.device("cpu")).gather(torch.tensor(starts), horizon)
+    return BatchSampler(fresh, torch.device("cpu")).gather(torch.tensor(starts), horizon)
 
 
 def episodes_of(tests: list[Trajectories], horizon: int, every: int = 10) -> NDArray[np.int64]:
@@ -88,7 +88,7 @@ def episodes_of(tests: list[Trajectories], horizon: int, every: int = 10) -> NDA
 
 
 def rmse_intervals(
-    predicted: Tensor, segment: Segment, episodes: NDArray[np.int64]
+    predicted: Tensor, segment: TrainingBatch, episodes: NDArray[np.int64]
 ) -> dict[str, list[float]]:
     """95% intervals of the root mean square as a share of persistence's, episodes drawn with replacement."""
     generator, count = np.random.default_rng(0), int(episodes.max()) + 1
@@ -107,7 +107,7 @@ def rmse_intervals(
     return figures
 
 
-def shares(predicted: Tensor, segment: Segment) -> dict[str, dict[str, float]]:
+def shares(predicted: Tensor, segment: TrainingBatch) -> dict[str, dict[str, float]]:
     """Errors at the end of the windows as shares of persistence's, by feature."""
     truth, still = segment.observations[:, -1], segment.observations[:, 0]
     figures = {}
@@ -145,10 +145,12 @@ def model_figures(end: End, tests: list[Trajectories]) -> dict[str, Any]:
     return figures
 
 
-def join(parts: list[Segment]) -> Segment:
+def join(parts: list[TrainingBatch]) -> TrainingBatch:
     """The windows of several circuits."""
     names = ("inputs", "observations", "actions", "rewards", "terminations", "mask")
-    return Segment(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+    return TrainingBatch(
+        **{name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    )
 
 
 def baseline_figures(training: Trajectories, tests: list[Trajectories]) -> dict[str, Any]:
@@ -164,7 +166,7 @@ def baseline_figures(training: Trajectories, tests: list[Trajectories]) -> dict[
     return figures
 
 
-def accelerated(segment: Segment, horizon: int) -> Tensor:
+def accelerated(segment: TrainingBatch, horizon: int) -> Tensor:
     """Velocities and yaw rate go on as measured, offset and heading follow."""
     first = segment.observations[:, 0].double()
     seconds = horizon * 0.02
@@ -178,10 +180,10 @@ def accelerated(segment: Segment, horizon: int) -> Tensor:
     return after
 
 
-def ridge(learned: Segment, segment: Segment) -> Tensor:
+def ridge(learned: TrainingBatch, segment: TrainingBatch) -> Tensor:
     """The change over the horizon, linear in the first observation and all actions."""
 
-    def inputs(part: Segment) -> NDArray[np.float64]:
+    def inputs(part: TrainingBatch) -> NDArray[np.float64]:
         seen = (
             torch.cat([part.observations[:, 0, :37], part.actions.flatten(1)], 1).double().numpy()
         )
@@ -276,7 +278,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     layout = make_layout("kinematics", maps)
     if arguments.model:
-        car = CarModel.load(arguments.model, known=layout.known)
+        car = CarModel.load(arguments.model, given=layout.derived)
     else:
         car = new_car_model(layout, num_members=arguments.members, seed=arguments.seed)
         fit_car(car, data, arguments.num_updates, arguments.seed)

@@ -28,7 +28,7 @@ from examples.record_driving import CIRCUITS, held_out
 from wm_agents.domains.driving.imagination import CompiledModel
 from wm_agents.domains.driving.laps import drive_laps
 from wm_agents.domains.driving.planner import PlannerConfig
-from wm_agents.evaluation.intervals import stratified_bootstrap, wilson_interval
+from wm_agents.evaluation.statistics import stratified_bootstrap, wilson_interval
 from wm_envs.data.paths import expand_paths
 from wm_envs.driving.env import DrivingEnv
 from wm_envs.driving.expert import Expert, line_of

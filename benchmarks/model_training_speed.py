@@ -1,4 +1,6 @@
-"""Member-samples per CPU-second of fitting an ensemble as one tensor program, beside separate networks in a loop.
+"""Member-samples per CPU-second of fitting an ensemble as one tensor program.
+
+Beside separate networks in a loop.
 
     python -m benchmarks.model_training_speed
 

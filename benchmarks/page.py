@@ -182,15 +182,24 @@ def introduction() -> Iterator[str]:
     """What the page is and how it is made again."""
     yield "# Benchmarks"
     yield ""
-    yield "Written by `python -m benchmarks.page` from the files in `benchmarks/results`. One command runs them all:"
+    yield (
+        "Written by `python -m benchmarks.page` from the files in `benchmarks/results`. One "
+        "command runs them all:"
+    )
     yield ""
     yield "```console"
     yield "$ python -m benchmarks.run --all --peer-python ../peers/bin/python"
     yield "$ python -m benchmarks.compare HEAD~1 HEAD    # what a change did"
     yield "```"
     yield ""
-    yield "Peers run in the same process or, where they need other packages, in turns from a Python of their own that"
-    yield "`--peer-python` names. Speeds are per CPU-second unless the axis says otherwise. Blue bars are ours, grey"
+    yield (
+        "Peers run in the same process or, where they need other packages, in turns from a Python "
+        "of their own that"
+    )
+    yield (
+        "`--peer-python` names. Speeds are per CPU-second unless the axis says otherwise. Blue "
+        "bars are ours, grey"
+    )
     yield "ones are others' or the baseline; thin lines are 95% intervals."
     yield ""
 
@@ -212,13 +221,19 @@ def section(result: Mapping[str, Any], pictures: Path) -> Iterator[str]:
     yield "```"
     yield ""
     versions = ", ".join(f"{package} {number}" for package, number in result["versions"].items())
-    machine = f"{result['machine']['processor']}, {result['machine']['cores']} cores, {result['machine']['system']}"
+    machine = (
+        f"{result['machine']['processor']}, {result['machine']['cores']} cores, "
+        f"{result['machine']['system']}"
+    )
     yield f"{result['date']}; {machine}; seeds {_seeds(result['seeds'])}; {versions}."
     yield ""
 
 
 def _about(name: str) -> str:
-    """The first line of the benchmark's docstring, by the longest module name that the result's name begins with."""
+    """The first line of the benchmark's docstring.
+
+    By the longest module name that the result's name begins with.
+    """
     matching = [benchmark for benchmark in benchmarks() if name.startswith(benchmark.module)]
     return summary(max(matching, key=lambda benchmark: len(benchmark.module))) if matching else ""
 

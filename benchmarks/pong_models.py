@@ -52,9 +52,9 @@ from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models import (
     DeterministicModel,
     EnsembleModel,
+    FeatureLayout,
     FitConfig,
     LatentModel,
-    Layout,
     RecurrentModel,
     TokenConfig,
     TokenModel,
@@ -109,9 +109,9 @@ class Weighted(DeterministicModel):
         """Standardised differences, the ball's stretched."""
         return super().targets(before, after) * self._stretch()
 
-    def decode(self, before: Tensor, normalised_targets: Tensor, acts: Tensor) -> Tensor:
+    def decode(self, before: Tensor, normalized_targets: Tensor, acts: Tensor) -> Tensor:
         """Undo the stretching, then as always."""
-        return super().decode(before, normalised_targets / self._stretch(), acts)
+        return super().decode(before, normalized_targets / self._stretch(), acts)
 
     def _stretch(self) -> Tensor:
         is_ball = [column in (BALL_X, BALL_Y) for column in self.layout.differences]
@@ -285,7 +285,7 @@ Maker = Callable[[Config, Any, Trajectories, int, dict[str, Any]], Any]
 def regression(
     model_class: type[Any],
     *,
-    layout: Layout = STACK,
+    layout: FeatureLayout = STACK,
     horizon: int = 1,
     curriculum_start: float = 0.0,
     **more: Any,

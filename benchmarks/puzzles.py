@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import wm_envs  # noqa: F401  (registers the ids)
 from benchmarks.report import RESULTS, write_result
 from wm_agents.evaluation.episodes import evaluate
-from wm_agents.evaluation.intervals import stratified_bootstrap
+from wm_agents.evaluation.statistics import stratified_bootstrap
 from wm_agents.planning import BreadthFirstSearch, DiscountedReturn, PlanningAgent, SearchConfig
 from wm_agents.planning.defaults import fit_model
 from wm_agents.planning.learning import LearningConfig, learn_to_plan

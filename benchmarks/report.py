@@ -1,4 +1,7 @@
-"""Results as JSON that says by itself what was measured, with which versions, on what, when, and how to repeat it."""
+"""Results as JSON that says by itself what was measured, with which versions, on what, when.
+
+And how to repeat it.
+"""
 
 import datetime
 import json
@@ -70,7 +73,9 @@ def add_row(
     notes: Sequence[str] = (),
     folder: Path = RESULTS,
 ) -> dict[str, Any]:
-    """Write `<folder>/<name>.json` with one more row, in place of an older one with the same key; gives all figures.
+    """Write `<folder>/<name>.json` with one more row, in place of an older one with the same key.
+
+    Gives all figures.
 
     A benchmark of many long runs that was stopped still counts for what it finished.
 
@@ -115,7 +120,10 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of what every environment needs, and of the heavier packages where they were imported."""
+    """Versions of Python, of what every environment needs.
+
+    And of the heavier packages where they were imported.
+    """
     imported = [
         distribution for module, distribution in WHEN_IMPORTED.items() if module in sys.modules
     ]

@@ -78,7 +78,8 @@ def main(config: Config) -> list[Outcome]:
     page = PAGE if config.output_dir is None else results / "benchmarks.md"
     write_page(results, page)
     print(
-        f"{sum(outcome.status == 'done' for outcome in outcomes)} of {len(outcomes)} done, page: {page}"
+        f"{sum(outcome.status == 'done' for outcome in outcomes)} of {len(outcomes)} done, page: "
+        f"{page}"
     )
     return outcomes
 

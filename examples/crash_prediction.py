@@ -39,7 +39,7 @@ from wm_agents.domains.driving.risk import (
     urgencies,
 )
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.end_scores import auroc, average_precision
+from wm_agents.evaluation.calibration import auroc, average_precision
 from wm_agents.planning.safety import RiskCalibrator, Shield, calibration_error
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.summary import make_output_directory, write_summary

@@ -23,7 +23,7 @@ from stable_baselines3 import PPO
 
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.intervals import stratified_bootstrap
+from wm_agents.evaluation.statistics import stratified_bootstrap
 from wm_agents.sb3.vec_env import SB3VecEnv
 from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.seeding import spawn_seeds

@@ -40,12 +40,27 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(after_in_child=_use_one_thread)
 
 # Until the next release.
+_MERGED_EVALUATION = {
+    "baselines": "windows",
+    "comparisons": "statistics",
+    "end_scores": "calibration",
+    "feature_groups": "error_tables",
+    "futures": "windows",
+    "intervals": "statistics",
+    "planning_gap": "episodes",
+    "starts": "windows",
+    "verdicts": "open_loop_report",
+}
 MovedModules(
     {
         "wm_agents.box_values": "wm_agents.policy_gradient.action_units",
         "wm_agents.config_checks": "wm_agents.training.config_checks",
         "wm_agents.debate": "wm_agents.domains.debate",
         "wm_agents.episodes": "wm_agents.policy_gradient.collector",
+        **{
+            f"wm_agents.evaluation.{old}": f"wm_agents.evaluation.{new}"
+            for old, new in _MERGED_EVALUATION.items()
+        },
         "wm_agents.feature_dreams": "wm_agents.imagination.features",
         "wm_agents.flat_adam": "wm_agents.policy_gradient.flat_adam",
         "wm_agents.imagined_rows": "wm_agents.imagination.rows",
@@ -62,5 +77,18 @@ MovedModules(
         "wm_agents.votes": "wm_agents.domains.resolutions",
         "wm_agents.world_model_policy": "wm_agents.policy_gradient.world_model_policy",
         "wm_agents.world_model_ppo": "wm_agents.policy_gradient.world_model_ppo",
-    }
+        "wm_agents.world_models.normalisation": "wm_agents.world_models.normalization",
+        "wm_agents.world_models.outcomes": "wm_agents.world_models.structure",
+        "wm_agents.world_models.recorded_states": "wm_agents.world_models.unrolling",
+        "wm_agents.world_models.segments": "wm_agents.world_models.sampling",
+    },
+    {
+        "wm_agents.world_models.normalisation.Standardiser": (
+            "wm_agents.world_models.normalization.Standardizer"
+        ),
+        "wm_agents.world_models.segments.Segment": "wm_agents.world_models.sampling.TrainingBatch",
+        "wm_agents.world_models.segments.SegmentSource": (
+            "wm_agents.world_models.sampling.BatchSampler"
+        ),
+    },
 ).install()

@@ -241,7 +241,10 @@ def _activation(name: str) -> Callable[[Tensor], Tensor]:
 
 
 def normal_like(values: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal numbers of the shape, type and device of `values`, drawn where the generator is."""
+    """Standard normal numbers of the shape, type and device of `values`.
+
+    Drawn where the generator is.
+    """
     return torch.randn(values.shape, generator=generator, device=generator.device).to(values)
 
 

@@ -1,5 +1,6 @@
-"""What somebody hands to an agent or a model as an observation, checked and as rows of a batch."""
+"""Observations of any space as checked rows of a batch: a thin layer on `ObservationCodec`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -10,13 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.errors import SpaceError
+from wm_envs.data.spaces import ObservationCodec
 
 Array = NDArray[Any]
 
 
 def observation_rows(observation: Any, space: gym.Space[Any]) -> tuple[Array, bool]:
-    """One observation, or a batch of them, as [B, ...] in the shape of the space, and whether there was but one.
+    """One observation, or a batch of them, as [B, ...], and whether there was but one.
 
+    Rows have the shape of a Box or Discrete space; those of any other space are encoded [B, O].
     Arrays, tensors and nested lists of numbers are taken. Bounds of a Box are not enforced, since
     rounding crosses them.
 
@@ -24,35 +27,81 @@ def observation_rows(observation: Any, space: gym.Space[Any]) -> tuple[Array, bo
         SpaceError: What is no observation of this space: not numbers, of another shape, not finite,
             an index outside a Discrete space, or no rows at all.
     """
+    if not isinstance(space, spaces.Box | spaces.Discrete):
+        return encoded_rows(observation, space)
     array = number_array(observation, f"an observation of {space}")
-    shape = space.shape or ()
-    is_single = array.shape == shape
-    is_batch = array.ndim == len(shape) + 1 and array.shape[1:] == shape
-    if not is_single and not is_batch:
-        raise SpaceError(
-            f"expected an observation of shape {shape} or a batch of them, as of {space}, got shape {array.shape}"
-        )
+    is_single = _is_single(array, space)
     rows = array[None] if is_single else array
-    if not len(rows):
-        raise SpaceError(
-            f"expected an observation of shape {shape} or a batch of them, got a batch without rows"
-        )
     if isinstance(space, spaces.Discrete):
         return _indices(rows, space), is_single
     require_finite_rows(rows)
     return rows, is_single
 
 
-def encoded_rows(observation: Any, space: gym.Space[Any]) -> tuple[NDArray[np.float32], bool]:
-    """Observations as network inputs [B, O], a Box flattened and a Discrete as one-hots, and whether there was but one.
+def encoded_rows(
+    observation: Any, space: gym.Space[Any] | ObservationCodec
+) -> tuple[NDArray[np.float32], bool]:
+    """Observations of any space as network inputs [B, O], and whether there was but one.
+
+    Args:
+        observation: One value of the space, or a batch as a vector environment gives it.
+        space: The space, or its codec where there is one already.
 
     Raises:
-        SpaceError: See `observation_rows`.
+        SpaceError: See `observation_rows`, and a space that no codec serves.
     """
-    rows, is_single = observation_rows(observation, space)
-    if isinstance(space, spaces.Discrete):
-        return np.eye(int(space.n), dtype=np.float32)[rows - int(space.start)], is_single
-    return rows.reshape(len(rows), -1).astype(np.float32), is_single
+    codec = space if isinstance(space, ObservationCodec) else ObservationCodec(space)
+    space = codec.space
+    if isinstance(space, spaces.Box | spaces.Discrete):
+        rows, is_single = observation_rows(observation, space)
+        if isinstance(space, spaces.Discrete):
+            return np.eye(int(space.n), dtype=np.float32)[rows - int(space.start)], is_single
+        return rows.reshape(len(rows), -1).astype(np.float32), is_single
+    values = _arrays(observation)
+    is_single = _is_single(*_first_leaf(values, space))
+    encoded = codec.encode_one(values) if is_single else codec.encode(values)
+    rows = encoded[None] if is_single else encoded
+    require_finite_rows(rows)
+    return rows, is_single
+
+
+def _is_single(array: Array, space: gym.Space[Any]) -> bool:
+    """Whether an array is one value of a leaf of a space, and not a batch of at least one."""
+    shape = space.shape or ()
+    if array.shape == shape:
+        return True
+    expected = f"expected an observation of shape {shape} or a batch of them"
+    if array.ndim != len(shape) + 1 or array.shape[1:] != shape:
+        raise SpaceError(f"{expected}, as of {space}, got shape {array.shape}")
+    if not len(array):
+        raise SpaceError(f"{expected}, got a batch without rows")
+    return False
+
+
+def _first_leaf(value: Any, space: gym.Space[Any]) -> tuple[Array, gym.Space[Any]]:
+    """The first array of a nested observation with its space: all others are of as many rows."""
+    whole = space
+    while isinstance(space, spaces.Dict | spaces.Tuple):
+        key: Any = 0
+        if isinstance(space, spaces.Dict):
+            key = next(iter(space.spaces))
+        try:
+            value = value[key]
+        except (KeyError, IndexError, TypeError) as error:
+            raise SpaceError(
+                f"expected an observation of {whole}, got {type(value).__name__} without {key!r}"
+            ) from error
+        space = space[key]
+    return number_array(value, f"an observation of {whole}"), space
+
+
+def _arrays(value: Any) -> Any:
+    """A nested observation with arrays in the place of tensors."""
+    if isinstance(value, Mapping):
+        return {key: _arrays(part) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_arrays(part) for part in value)
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
 
 
 def number_array(values: Any, expected: str) -> Array:
@@ -77,14 +126,18 @@ def number_array(values: Any, expected: str) -> Array:
 
 
 def require_finite_rows(rows: Array) -> None:
-    """Raise SpaceError for the first number [B, ...] that is not finite, or would not be in float32."""
+    """Raise SpaceError for the first number [B, ...] that is not finite.
+
+    Or would not be in float32.
+    """
     with np.errstate(over="ignore"):
         is_finite = np.isfinite(rows.astype(np.float32))
     if is_finite.all():
         return
     place = tuple(int(index) for index in np.argwhere(~is_finite)[0])
     raise SpaceError(
-        f"the observation of row {place[0]} holds {rows[place]} at index {place[1:]}, which is not a finite number of "
+        f"the observation of row {place[0]} holds {rows[place]} at index {place[1:]}, which is not "
+        "a finite number of "
         "32 bits: repair the environment or the data"
     )
 
@@ -94,7 +147,8 @@ def _indices(rows: Array, space: spaces.Discrete) -> NDArray[np.int64]:
     is_index = (rows >= first) & (rows <= last) & (rows == np.floor(rows))
     if not is_index.all():
         raise SpaceError(
-            f"expected whole numbers from {first} to {last}, as in {space}, got {rows[~is_index][0]}"
+            f"expected whole numbers from {first} to {last}, as in {space}, got "
+            f"{rows[~is_index][0]}"
         )
     return rows.astype(np.int64)
 

@@ -1,4 +1,6 @@
-"""What world models, planners, objectives and agents promise each other; shapes are part of the signatures.
+"""What world models, planners, objectives and agents promise each other.
+
+Shapes are part of the signatures.
 
 Letters everywhere: B batch, T time, H horizon, N candidates, E ensemble members, O observation
 size, A action size. A Discrete observation enters as its one-hot, a Discrete action as an int64
@@ -142,10 +144,10 @@ class Plan:
 
 
 class Objective(Protocol):
-    """What a planner maximises."""
+    """What a planner maximizes."""
 
     def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
-        """The value [B] of imagined futures of B rows and the actions [B, H] or [B, H, A] that led there."""
+        """The value [B] of rollouts of B rows under the actions [B, H] or [B, H, A]."""
         ...
 
 
@@ -157,12 +159,18 @@ class Planner(Protocol):
         ...
 
     def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
-        """Forget what was carried over from earlier plans (warm starts), for the masked environments or for all."""
+        """Forget what was carried over from earlier plans (warm starts).
+
+        For the masked environments or for all.
+        """
         ...
 
 
 class Agent(Protocol):
-    """Stable-Baselines3's prediction interface, so that its `evaluate_policy` runs on every agent of ours."""
+    """Stable-Baselines3's prediction interface.
+
+    So that its `evaluate_policy` runs on every agent of ours.
+    """
 
     def predict(
         self,

@@ -69,10 +69,15 @@ def test_an_oracle_no_better_than_chance_leaves_out_the_gap_alone(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def at_random(config: Any, truth: Any, _chosen: Any) -> Any:
-        return example.play(config, example.RandomAgent(truth.action_space, config.seed))
+    real = example.evaluate
 
-    monkeypatch.setattr(example, "play_truth", at_random)
+    def at_random(agent: Any, where: Any, episodes: int, **options: Any) -> Any:
+        if not isinstance(where, str):  # the oracle, in environments of its own
+            agent = example.RandomAgent(where.single_action_space, 1)
+            where = "wm/PermPuzzle-v0"
+        return real(agent, where, episodes, **options)
+
+    monkeypatch.setattr(example, "evaluate", at_random)
     steps = {"train_steps": 600, "test_steps": 200, "num_updates": 5, "planning_episodes": 1}
     summary = example.main(example.Config("wm/PermPuzzle-v0", seed=1, output_dir=tmp_path, **steps))
     assert (

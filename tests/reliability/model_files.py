@@ -29,11 +29,13 @@ from wm_agents.world_models import (
     HistoryModel,
     LatentModel,
     RecurrentModel,
+    TabularModel,
     TokenConfig,
     TokenModel,
 )
 from wm_agents.world_models.object_fitting import ObjectConfig
 from wm_agents.world_models.objects import ObjectModel
+from wm_envs.data.trajectories import Trajectories
 
 KEY = "wm_agents_checkpoint"
 BOX, PUSH, CHOICE = spaces.Box(-9, 9, (2,)), spaces.Box(-1, 1, (1,)), spaces.Discrete(3)
@@ -61,7 +63,8 @@ def model_readers(folder: Path) -> list[Reader]:
         "recurrent": (RecurrentModel(BOX, PUSH), RecurrentModel.load),
         "latent": (LatentModel(BOX, PUSH), LatentModel.load),
         "token": (TokenModel(BOX, CHOICE, tokens), TokenModel.load),
-        "history": (history, lambda path: HistoryModel.load(DeterministicModel, path)),
+        "history": (history, HistoryModel.load),
+        "tabular": (_table(), TabularModel.load),
         "objects": (
             _objects(),
             lambda path: ObjectModel.load(path, given=MarbleView()),
@@ -101,6 +104,15 @@ def _objects() -> ObjectModel:
         OBSERVATIONS, ACTIONS, MarbleView(), ObjectConfig(width=4, num_layers=1, num_updates=2)
     )
     model.fit(play(2, 0), progress=False)
+    return model
+
+
+def _table() -> TabularModel:
+    random = np.random.default_rng(0)
+    seen = random.integers(0, 3, (9, 2)).astype(np.float32)
+    actions = random.integers(0, 3, 8)
+    model = TabularModel(BOX, CHOICE)
+    model.fit(Trajectories.from_arrays(seen, actions, np.ones(8), np.zeros(8)))
     return model
 
 

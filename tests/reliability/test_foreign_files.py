@@ -108,7 +108,7 @@ def forged(good, change):
 def test_a_file_cannot_ask_for_more_memory_than_it_holds(tmp_path, counted):
     """Each number of each saved configuration made enormous, with a hash that fits, in 2 GB of address space."""
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", "import test_foreign_files as t; t.ask_for_memory()"],
+        [sys.executable, "-W", "ignore", "-c", "import tests.reliability.test_foreign_files as t; t.ask_for_memory()"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
@@ -342,6 +342,12 @@ LOADERS = {
     "wm_agents/world_models/object_fitting.py:from_json": "through ObjectModel.load",
     "wm_agents/world_models/object_fitting.py:load_state_dict": IN_MEMORY,
     "wm_agents/world_models/objects.py:load": BY_READERS,
+    "wm_agents/training/saving.py:load": "through the loaders of each kind",
+    "wm_agents/training/trainer.py:load_state_dict": "test_kills.py and test_other_runs.py",
+    "wm_agents/training/trainer.py:load_weights": IN_MEMORY,
+    "wm_agents/world_models/fitting.py:load_state_dict": "through CheckpointManager.latest_state",
+    "wm_agents/world_models/fitting.py:load_weights": IN_MEMORY,
+    "wm_agents/world_models/tabular.py:load": BY_READERS,
     "wm_agents/world_models/symbols.py:from_json": "through ObjectModel.load",
     "wm_agents/world_models/token.py:from_json": "through TokenModel.load",
     "wm_envs/data/compiled.py:from_function": IN_MEMORY,

@@ -14,7 +14,12 @@ from wm_agents.irl import AdversarialConfig, AdversarialIRL
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
 from wm_agents.policy_gradient.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.training.checkpoints import CheckpointManager
-from wm_agents.training.finite import descend, first_non_finite, require_finite, spoilt_gradient
+from wm_agents.training.finite import (
+    first_non_finite,
+    gradient_step,
+    non_finite_gradient,
+    require_finite,
+)
 from wm_agents.world_models import FitConfig
 from wm_agents.world_models.object_fitting import ObjectConfig
 from wm_agents.world_models.objects import ObjectModel
@@ -29,7 +34,7 @@ def test_the_tensor_is_named():
         require_finite({"a": good, "b": bad}, "a parameter after update 7")
     layer = torch.nn.Linear(2, 1)
     layer.weight.grad, layer.bias.grad = torch.full((1, 2), float("inf")), torch.zeros(1)
-    assert spoilt_gradient(layer) == "weight"
+    assert non_finite_gradient(layer) == "weight"
 
 
 def spoil_gradient(module, name):
@@ -118,10 +123,10 @@ def test_a_spoilt_gradient_stops_a_fit(tmp_path, counted):
                 lambda gradient: gradient * float("inf")
             )
 
-    model.initialise(walk())
+    model.initialize(walk())
     name = next(name for name, _ in model.named_parameters())
     with pytest.raises(NonFiniteError, match=r"the gradient of .* is not finite at update 10"):
-        model.fit(walk(), config, checkpoint=checkpoints, on_evaluation=spoil)
+        model.fit(walk(), config, checkpoints=checkpoints, on_evaluation=spoil)
     assert first_non_finite(model.state_dict().items()) is None
     assert checkpoints.latest().metadata["step"] == 10
     counted(
@@ -276,17 +281,17 @@ def test_a_step_is_taken_only_with_finite_numbers():
         (float("nan"), "the loss is nan"),
     ):
         with pytest.raises(NonFiniteError, match=message):
-            descend(
+            gradient_step(
                 (layer(inputs) * spoilt).sum(), optimizer, layer.named_parameters(), "at update 3"
             )
     layer.bias.register_hook(lambda gradient: gradient * float("nan"))
     with pytest.raises(NonFiniteError, match="the gradient of bias is not finite at update 4"):
-        descend(layer(inputs).sum(), optimizer, layer.named_parameters(), "at update 4")
+        gradient_step(layer(inputs).sum(), optimizer, layer.named_parameters(), "at update 4")
     assert torch.equal(layer.weight, before)
     layer = torch.nn.Linear(2, 1)
     before, optimizer = layer.weight.detach().clone(), torch.optim.SGD(layer.parameters(), 0.5)
     loss = layer(inputs).sum()
-    assert descend(loss, optimizer, layer.named_parameters(), "", max_norm=1.0) == float(
+    assert gradient_step(loss, optimizer, layer.named_parameters(), "", max_norm=1.0) == float(
         loss.detach()
     )
     # The gradient is (1, 1) and 1: norm sqrt(3), scaled to 1.
@@ -302,7 +307,8 @@ def test_every_shorter_fit_descends_by_that_step(spoilt):
         "spatial": "wm_agents.domains.resolutions.spatial", "reward_network": "wm_agents.irl.sampled",
     }  # fmt: skip
     module = importlib.import_module(modules[spoilt])
-    assert module.descend is descend
+    step = getattr(module, "gradient_step", None) or module.descend  # its former name
+    assert step is gradient_step
     assert "backward()" not in inspect.getsource(module)
 
 

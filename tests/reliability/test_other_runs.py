@@ -99,12 +99,12 @@ def fit(folder, *, kind=DeterministicModel, seed=0, validation=None, warm=None, 
         seed=seed,
     )
     if warm is not None:
-        model.initialise(walk())
+        model.initialize(walk())
         model.reward_scale.mean.fill_(warm)
     config = FitConfig(
         num_updates=2, evaluate_every=1, horizon=1, batch_size=8, is_warm_start=warm is not None
     )
-    model.fit(walk(), config, validation=validation, checkpoint=folder / "fit.safetensors")
+    model.fit(walk(), config, validation=validation, checkpoints=folder)
 
 
 @pytest.mark.parametrize(
@@ -124,10 +124,7 @@ def fit(folder, *, kind=DeterministicModel, seed=0, validation=None, warm=None, 
 def test_a_fit(first, changed, tmp_path):
     fit(tmp_path, **first)
     fit(tmp_path, **first)
-    with pytest.raises(
-        CheckpointError,
-        match="belongs to a fit of another model, with other data or another config",
-    ):
+    with pytest.raises(CheckpointError, match=r"belongs to a run with \w+.*=.*, this one has"):
         fit(tmp_path, **changed)
 
 

@@ -28,7 +28,8 @@ NAMES = (
     "trajectory.json", "trajectories.jsonl", "trajectories.jsonl.gz", "votes.csv", "roll_calls.csv", "drafts.xml",
     "spatial_model.json", "issues.csv", "library.csv", "replay.jsonl", "circuit.csv", "observations.json", "model.json",
     "log.jsonl", "resumed.jsonl", "arrays.npz", "checkpoint.safetensors", "deterministic.model", "ensemble.model",
-    "recurrent.model", "latent.model", "token.model", "history.model", "objects.model", "reinforce.model",
+    "recurrent.model", "latent.model", "token.model", "history.model", "tabular.model", "objects.model",
+    "reinforce.model",
     "policy.model", "state.run",
 )  # fmt: skip
 SLOWEST = 5.0  # seconds for one small file

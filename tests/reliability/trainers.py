@@ -122,7 +122,7 @@ def vector_ppo(folder: Path) -> str:
 def world_model(folder: Path) -> str:
     model = _model(gym.spaces.Box(-np.inf, np.inf, (1,)), gym.spaces.Box(-1, 1, (1,)))
     config = FitConfig(num_updates=40, evaluate_every=5, horizon=2, batch_size=32, input_noise=0.01)
-    report = model.fit(walk(), config, checkpoint=CheckpointManager(folder, keep=KEEP))
+    report = model.fit(walk(), config, checkpoints=CheckpointManager(folder, keep=KEEP))
     return digest(model.state_dict(), report.history, report.best_update, report.best_loss)
 
 
@@ -142,7 +142,7 @@ def _fitted_kind(name: str, folder: Path) -> str:
     )
     if model_class is TokenModel:
         settings = replace(settings, input_noise=0.0)
-    report = model.fit(data, settings, checkpoint=CheckpointManager(folder, keep=KEEP))
+    report = model.fit(data, settings, checkpoints=CheckpointManager(folder, keep=KEEP))
     return digest(model.state_dict(), report.history, report.best_update, report.best_loss)
 
 

@@ -116,7 +116,7 @@ def test_every_load_refuses_an_absent_device(tmp_path, device):
     VectorPPO.load(policy_path, device="auto")
     for load in (
         lambda: DeterministicModel.load(path, device=device),
-        lambda: HistoryModel.load(DeterministicModel, past_path, device=device),
+        lambda: HistoryModel.load(past_path, device=device),
         lambda: VectorPPO.load(policy_path, device=device),
     ):
         with pytest.raises(ConfigError, match=f"'{device}'"):

@@ -19,7 +19,8 @@ sys.meta_path.insert(0, Deny())
 CASES = [
     (
         "matplotlib",
-        "from wm_agents.evaluation.plots import plot_learning_curves as p; p('x', {'a': [[1]]}, [1], '')",
+        "from wm_agents.evaluation.plots import plot_learning_curves as p; p('x', {'a': [[1]]}, "
+        "[1], '')",
         "plots",
     ),
     (

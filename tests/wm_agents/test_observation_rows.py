@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.vector.utils import concatenate, create_empty_array
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from wm_agents.errors import SpaceError
@@ -20,6 +21,7 @@ from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
 from wm_agents.policy_gradient.vector_ppo import VectorPPO
 from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
 from wm_agents.world_models import DeterministicModel, TabularModel
+from wm_envs.data.spaces import ObservationCodec
 
 BOX, PUSH = spaces.Box(-5, 5, (3,), np.float32), spaces.Box(-1, 1, (1,), np.float32)
 GOOD = np.float32([0.1, 0.2, 0.3])
@@ -95,6 +97,36 @@ def test_discrete_observations_are_indices_of_the_space() -> None:
     for wrong in (8, 4, 5.5, np.nan, "5", None, np.array([[5]])):
         with pytest.raises(SpaceError):
             observation_rows(wrong, space)
+
+
+NESTED = {
+    "dict": spaces.Dict({"a": spaces.Box(-1, 1, (2, 2)), "b": spaces.Discrete(3, start=1)}),
+    "tuple": spaces.Tuple([spaces.Discrete(2), spaces.MultiBinary(3)]),
+    "choices": spaces.MultiDiscrete([2, 3]),
+    "bits": spaces.MultiBinary(4),
+    "picture": spaces.Box(0, 255, (2, 2, 3), np.uint8),
+}
+
+
+@pytest.mark.parametrize("space", NESTED.values(), ids=NESTED)
+def test_every_space_has_rows_singly_and_in_batches(space: Any) -> None:
+    space.seed(0)
+    values = [space.sample() for _ in range(3)]
+    codec = ObservationCodec(space)
+    batch = concatenate(space, values, create_empty_array(space, 3))
+    rows, is_single = encoded_rows(batch, codec)
+    assert not is_single
+    for value, row in zip(values, rows, strict=True):
+        alone, is_single = encoded_rows(value, space)
+        assert is_single
+        np.testing.assert_array_equal(alone, row[None])
+        np.testing.assert_array_equal(codec.encode_one(value), row)
+
+
+@pytest.mark.parametrize("wrong", [{}, 3, None, {"a": np.zeros((2, 2))}, {"b": 1}, []])
+def test_what_is_no_value_of_a_nested_space_is_refused(wrong: Any) -> None:
+    with pytest.raises(SpaceError):
+        encoded_rows(wrong, NESTED["dict"])
 
 
 # --- models

@@ -145,4 +145,4 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(home):
     data, model = cartpole()
     for checkpoint in ("~/file/checkpoint", CheckpointManager("~/file/checkpoints")):
         with pytest.raises(CheckpointError, match="cannot write into"):
-            model.fit(data, FitConfig(num_updates=5), checkpoint=checkpoint)
+            model.fit(data, FitConfig(num_updates=5), checkpoints=checkpoint)

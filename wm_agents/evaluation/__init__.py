@@ -6,20 +6,22 @@ from typing import TYPE_CHECKING, Any
 from wm_agents.evaluation.plots import plot_intervals, plot_learning_curves
 from wm_agents.evaluation.probes import ProbeResult, linear_probe
 from wm_agents.evaluation.statistics import (
-    CensoredMedian,
-    CensoredTimes,
     Interval,
     PermutationTest,
-    ThresholdRatio,
     exact_permutation_test,
     interquartile_mean,
     paired_difference,
     probability_of_improvement,
-    steps_to_threshold,
     stratified_bootstrap,
     stratified_bootstrap_band,
-    threshold_ratio,
     wilson_interval,
+)
+from wm_agents.evaluation.thresholds import (
+    CensoredMedian,
+    CensoredTimes,
+    ThresholdRatio,
+    steps_to_threshold,
+    threshold_ratio,
 )
 
 if TYPE_CHECKING:

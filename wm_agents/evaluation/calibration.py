@@ -1,4 +1,4 @@
-"""Are a model's intervals honest: do 90% of the outcomes fall into its 90% intervals?"""
+"""Are intervals and probabilities right: coverage, and scores of predicted events."""
 
 import warnings
 from dataclasses import dataclass
@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import rankdata
 
-from wm_agents.evaluation.futures import model_futures
-from wm_agents.evaluation.starts import Stretches
+from wm_agents.errors import ConfigError
+from wm_agents.evaluation.windows import EvaluationWindows, model_rollout
 from wm_agents.protocols import ModelState, WorldModel
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
@@ -40,7 +41,7 @@ class Calibration:
 def interval_calibration(
     model: WorldModel,
     starts: ModelState,
-    stretches: Stretches,
+    windows: EvaluationWindows,
     horizons: tuple[int, ...],
     scale: NDArray[np.float64],
     num_samples: int,
@@ -54,20 +55,20 @@ def interval_calibration(
     free of the bias that quantiles of few samples have; ties, as with discrete features, are broken
     at random.
     """
-    is_varying = stretches.observations.std(axis=(0, 1)) > 0
+    is_varying = windows.observations.std(axis=(0, 1)) > 0
     if num_samples < 2 or not is_varying.any():
         return None
     device = starts.observations.device
-    rows = np.random.default_rng(seed).permutation(len(stretches.actions))[:_MAX_STARTS]
+    rows = np.random.default_rng(seed).permutation(len(windows.actions))[:_MAX_STARTS]
     chosen = starts.select(torch.as_tensor(rows, device=device))
-    part = _part(stretches, rows)
+    part = windows.select(rows)
     columns = np.array(horizons)
     if hasattr(model, "intervals"):
         return _claimed(model, chosen, part, columns, scale, is_varying)
     generator = torch.Generator(device).manual_seed(seed)
     samples = np.stack(
         [
-            model_futures(model, chosen, part, generator).observations[:, columns]
+            model_rollout(model, chosen, part, generator).observations.numpy()[:, columns]
             for _ in range(num_samples)
         ]
     )
@@ -80,7 +81,7 @@ def interval_calibration(
 def _claimed(
     model: Any,
     starts: ModelState,
-    part: Stretches,
+    part: EvaluationWindows,
     columns: NDArray[np.int64],
     scale: NDArray[np.float64],
     is_varying: NDArray[np.bool_],
@@ -118,7 +119,7 @@ def _claimed(
 
 def _coverage(
     samples: NDArray[np.float64],
-    part: Stretches,
+    part: EvaluationWindows,
     columns: NDArray[np.int64],
     scale: NDArray[np.float64],
     is_varying: NDArray[np.bool_],
@@ -146,5 +147,62 @@ def _coverage(
     return Calibration(LEVELS, coverage, width, num_samples)
 
 
-def _part(stretches: Stretches, rows: NDArray[np.int64]) -> Stretches:
-    return Stretches(**{name: values[rows] for name, values in vars(stretches).items()})
+def brier_score(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
+    """Mean squared difference between the probability and the outcome 0 or 1 (Brier 1950).
+
+    0 is perfect.
+    """
+    predicted, happened = _checked(probabilities, outcomes)
+    return float(np.mean((predicted - happened) ** 2))
+
+
+def auroc(probabilities: ArrayLike, outcomes: ArrayLike) -> float | None:
+    """Probability that an event was ranked above a non-event, ties half (Hanley and McNeil 1982).
+
+    None where only one of the two occurs. 0.5 is chance, 1 is perfect.
+    """
+    predicted, happened = _checked(probabilities, outcomes)
+    num_events, num_others = int(happened.sum()), int((~happened).sum())
+    if num_events == 0 or num_others == 0:
+        return None
+    ranks = rankdata(predicted)
+    return float(
+        (ranks[happened].sum() - num_events * (num_events + 1) / 2) / (num_events * num_others)
+    )
+
+
+def average_precision(probabilities: ArrayLike, outcomes: ArrayLike) -> float | None:
+    """Precision averaged over recall, thresholds at every distinct probability.
+
+    None where no event occurs.
+
+    The area under the precision-recall curve without interpolation; chance gives the share of
+    events. It is the telling number for rare events, where AUROC flatters.
+    """
+    predicted, happened = _checked(probabilities, outcomes)
+    if not happened.any():
+        return None
+    order = np.argsort(-predicted, kind="stable")
+    hits, ranked = np.cumsum(happened[order]), predicted[order]
+    is_last_of_tie = np.append(ranked[1:] != ranked[:-1], True)
+    found, taken = hits[is_last_of_tie], np.flatnonzero(is_last_of_tie) + 1
+    return float(np.sum(np.diff(found, prepend=0) / hits[-1] * (found / taken)))
+
+
+def _checked(
+    probabilities: ArrayLike, outcomes: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    predicted, happened = (
+        np.asarray(probabilities, np.float64).ravel(),
+        np.asarray(outcomes, np.bool_).ravel(),
+    )
+    if predicted.shape != happened.shape or not predicted.size:
+        raise ConfigError(
+            f"{predicted.size} probabilities for {happened.size} outcomes: give equally many, at "
+            "least 1"
+        )
+    if not np.all((predicted >= 0) & (predicted <= 1)):
+        raise ConfigError(
+            f"probabilities lie in [0, 1], got {predicted.min()} to {predicted.max()}"
+        )
+    return predicted, happened

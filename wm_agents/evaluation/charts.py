@@ -1,4 +1,6 @@
-"""Charts as SVG text, for pages that must stand alone: no scripts, no fonts, nothing loaded from anywhere.
+"""Charts as SVG text, for pages that must stand alone.
+
+No scripts, no fonts, nothing loaded from anywhere.
 
 Colours come from CSS variables of the page (`--c0`, `--c1`, ..., `--ink`, `--muted`, `--grid`), so
 that one drawing serves light and dark screens.
@@ -105,7 +107,9 @@ def line_chart(
 def number_line(
     marks: Sequence[tuple[str, float, int]], interval: tuple[float, float], description: str
 ) -> str:
-    """Labelled marks on a line from the smallest to the largest, and a bar for the interval of one of them.
+    """Labelled marks on a line from the smallest to the largest.
+
+    And a bar for the interval of one of them.
 
     Args:
         marks: Label, value and colour of each.
@@ -122,7 +126,8 @@ def number_line(
     ]
     ends = [frame.x(min(max(value, low), high)) for value in interval]
     parts.append(
-        f'<rect x="{ends[0]:.1f}" y="{middle - 9}" width="{max(ends[1] - ends[0], 1):.1f}" height="18" rx="4" '
+        f'<rect x="{ends[0]:.1f}" y="{middle - 9}" width="{max(ends[1] - ends[0], 1):.1f}" '
+        'height="18" rx="4" '
         'fill="var(--c0)" opacity=".28"/>'
     )
     # Labels alternate above and below the line so that close marks stay legible.
@@ -154,7 +159,7 @@ def short(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in percent, with a decimal where a whole number would hide the difference from 0 or 1."""
+    """A share in percent, with a decimal where a whole number would read as 0 or 1."""
     if np.isnan(share):
         return "\N{EN DASH}"
     if 0 < share < 0.0005:
@@ -196,7 +201,8 @@ def _svg(frame: Frame, description: str, parts: Sequence[str]) -> str:
     inside = f'width="{frame.width - _LEFT - _RIGHT}" height="{frame.height - _TOP - _BOTTOM}"'
     return (
         f'<svg viewBox="0 0 {frame.width} {frame.height}" role="img" aria-label="{text}">'
-        f'<clipPath id="{frame.clip}"><rect x="{_LEFT}" y="{_TOP}" {inside}/></clipPath>{"".join(parts)}</svg>'
+        f'<clipPath id="{frame.clip}"><rect x="{_LEFT}" y="{_TOP}" '
+        f"{inside}/></clipPath>{''.join(parts)}</svg>"
     )
 
 
@@ -213,7 +219,8 @@ def _axes(frame: Frame, x_label: str, y_label: str, x_ticks: Sequence[float] | N
     parts.append(_text((_LEFT + right) / 2, frame.height - 6, x_label, "middle", "caption"))
     middle = (_TOP + bottom) / 2
     parts.append(
-        f'<text class="caption" text-anchor="middle" transform="translate(14 {middle}) rotate(-90)">'
+        f'<text class="caption" text-anchor="middle" transform="translate(14 {middle}) '
+        'rotate(-90)">'
         f"{escape(y_label)}</text>"
     )
     return "".join(parts)
@@ -235,7 +242,8 @@ def _shade(frame: Frame, start: float, end: float, caption: str) -> str:
     x, width = frame.x(start), frame.x(end) - frame.x(start)
     height = frame.height - _TOP - _BOTTOM
     label = _text(x + 6, _TOP + 14, caption, "start", "note")
-    return f'<rect class="shade" x="{x:.1f}" y="{_TOP}" width="{max(width, 2):.1f}" height="{height}"/>{label}'
+    size = f'width="{max(width, 2):.1f}" height="{height}"'
+    return f'<rect class="shade" x="{x:.1f}" y="{_TOP}" {size}/>{label}'
 
 
 def _threshold(frame: Frame, value: float, caption: str) -> str:
@@ -250,7 +258,8 @@ def _band(frame: Frame, line: Series) -> str:
     upper = _points(frame, line.x, line.high)
     lower = _points(frame, line.x, line.low)[::-1]
     return (
-        f'<polygon clip-path="url(#{frame.clip})" points="{" ".join(upper + lower)}" fill="var(--c{line.colour})" '
+        f'<polygon clip-path="url(#{frame.clip})" points="{" ".join(upper + lower)}" '
+        f'fill="var(--c{line.colour})" '
         f'opacity="{0.1 if line.is_dashed else 0.25}"/>'
     )
 
@@ -260,8 +269,10 @@ def _line(frame: Frame, line: Series) -> str:
     dash = ' stroke-dasharray="6 4"' if line.is_dashed else ""
     width = 2 if line.is_dashed else 3
     return (
-        f'<polyline clip-path="url(#{frame.clip})" points="{points}" fill="none" stroke="var(--c{line.colour})" '
-        f'stroke-width="{width}" stroke-linejoin="round"{dash}><title>{escape(line.label)}</title></polyline>'
+        f'<polyline clip-path="url(#{frame.clip})" points="{points}" fill="none" '
+        f'stroke="var(--c{line.colour})" '
+        f'stroke-width="{width}" '
+        f'stroke-linejoin="round"{dash}><title>{escape(line.label)}</title></polyline>'
     )
 
 

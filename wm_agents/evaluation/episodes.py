@@ -1,7 +1,4 @@
-"""Whole episodes of an agent in an environment.
-
-Returns, lengths and successes without length bias.
-"""
+"""Agents play whole episodes, and what planning in a model costs against the true rules."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +9,15 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from wm_agents.errors import ConfigError
+from wm_agents.evaluation.statistics import (
+    Interval,
+    check_resampling,
+    finite_array,
+    percentile_limits,
+)
 from wm_agents.protocols import Agent
 from wm_agents.training.config_checks import require_integers
 
@@ -134,7 +137,8 @@ def evaluate(
         while num_found < episodes:
             if num_starts >= _MAX_STARTS_PER_EPISODE * episodes + rows.num_envs:
                 raise ConfigError(
-                    f"{num_starts - num_found} of {num_starts} starts are solved: make the task harder"
+                    f"{num_starts - num_found} of {num_starts} starts are solved: make the task "
+                    "harder"
                 )
             waves.append(_run_wave(agent, rows, seed + num_starts, deterministic))
             num_starts += rows.num_envs
@@ -149,13 +153,15 @@ def _opened(
     if isinstance(env, VectorEnv):
         if env_kwargs:
             raise ConfigError(
-                f"env_kwargs={env_kwargs} beside a ready environment: make it with these options instead"
+                f"env_kwargs={env_kwargs} beside a ready environment: make it with these options "
+                "instead"
             )
         yield env
         return
     if isinstance(env, gym.Env):
         raise ConfigError(
-            "a single environment cannot be copied: give its id, or gym.vector.SyncVectorEnv([make] * n)"
+            "a single environment cannot be copied: give its id, or "
+            "gym.vector.SyncVectorEnv([make] * n)"
         )
     # A registered vector entry point may differ from the single environment; the single one is what
     # is asked about.
@@ -223,7 +229,10 @@ def _success_flags(infos: dict[str, Any], num_envs: int) -> NDArray[np.bool_] | 
 
 
 def _collect(waves: list[_Wave], episodes: int) -> EpisodeResults:
-    """The first E unsolved starts in the order of the seeds, and how many solved ones came before the last of them."""
+    """The first E unsolved starts in the order of the seeds.
+
+    And how many solved ones came before the last of them.
+    """
     is_solved = np.concatenate([wave.is_solved_start for wave in waves])
     chosen = np.flatnonzero(~is_solved)[:episodes]
     successes = np.concatenate([wave.successes for wave in waves])[chosen]
@@ -233,3 +242,99 @@ def _collect(waves: list[_Wave], episodes: int) -> EpisodeResults:
         successes=successes if any(wave.has_success for wave in waves) else None,
         num_solved_starts=int(is_solved[: chosen[-1]].sum()),
     )
+
+
+@dataclass(frozen=True)
+class PlanningGap:
+    """(learned - random) / (oracle - random) of mean returns, the same planner in the first two.
+
+    Attributes:
+        closed: The share of the gap that the learned model closes: 0 is random, 1 is the oracle.
+        learned: Mean return of the planner on the learned model.
+        oracle: Mean return of the same planner on the true dynamics.
+        random: Mean return of uniform actions.
+    """
+
+    closed: Interval
+    learned: float
+    oracle: float
+    random: float
+
+    def summary(self) -> dict[str, float]:
+        """Flat names to numbers, the form of a `summary.json`."""
+        returns = {
+            "mean_return": self.learned,
+            "oracle_return": self.oracle,
+            "random_return": self.random,
+        }
+        return {**self.closed.flatten("planning_gap"), **returns}
+
+
+def planning_gap(
+    learned: ArrayLike,
+    oracle: ArrayLike,
+    random: ArrayLike,
+    *,
+    confidence: float = 0.95,
+    num_resamples: int = 4000,
+    seed: int = 0,
+) -> PlanningGap:
+    """Compare returns [E], or [R, E] of R independently trained runs, with a bootstrap interval.
+
+    What is resampled is the unit of chance: episodes where there is one run, runs where there are
+    several (their episodes are averaged first). Three arms of equal length are taken as paired,
+    since `evaluate` starts episode k of every arm from the same seed, and are resampled together.
+    One unit alone has no limits: they are infinite.
+
+    Args:
+        learned: Returns of the planner on the learned model.
+        oracle: Returns of the same planner on the true dynamics.
+        random: Returns of uniform actions.
+        confidence: Coverage of the interval, in (0, 1).
+        num_resamples: Number of bootstrap resamples.
+        seed: Seed of the resampling.
+
+    Raises:
+        ConfigError: On returns that are not finite, on a confidence outside (0, 1), and when the
+            oracle does no better than chance, so that there is no gap to close.
+    """
+    check_resampling(confidence, num_resamples)
+    arms = [_per_unit(learned, "learned"), _per_unit(oracle, "oracle"), _per_unit(random, "random")]
+    means = [float(arm.mean()) for arm in arms]
+    if means[1] <= means[2]:
+        raise ConfigError(
+            f"the planner's mean return on the true dynamics is {means[1]:.4g}, that of random "
+            f"actions {means[2]:.4g}: "
+            "there is no gap to close; give the planner a longer horizon or more candidates"
+        )
+    low, high = _limits(arms, confidence, num_resamples, seed)
+    estimate = (means[0] - means[2]) / (means[1] - means[2])
+    return PlanningGap(Interval(estimate, low, high, confidence), *means)
+
+
+def _per_unit(returns: ArrayLike, name: str) -> NDArray[np.float64]:
+    values = finite_array(returns, name)
+    return values.mean(axis=1) if values.ndim == 2 and len(values) > 1 else values.ravel()
+
+
+def _limits(
+    arms: list[NDArray[np.float64]], confidence: float, num_resamples: int, seed: int
+) -> tuple[float, float]:
+    if min(len(arm) for arm in arms) < 2:
+        return float("-inf"), float("inf")
+    generator = np.random.default_rng(seed)
+    is_paired = len({len(arm) for arm in arms}) == 1
+    indices = generator.integers(len(arms[0]), size=(num_resamples, len(arms[0])))
+    draws = []
+    for arm in arms:
+        chosen = (
+            indices if is_paired else generator.integers(len(arm), size=(num_resamples, len(arm)))
+        )
+        draws.append(arm[chosen].mean(axis=1))
+    gaps = draws[1] - draws[2]
+    is_open = gaps > 0
+    # Where the oracle's lead itself is within chance, no share of it can be told.
+    if is_open.mean() < confidence:
+        return float("-inf"), float("inf")
+    low, high = percentile_limits((draws[0] - draws[2])[is_open] / gaps[is_open], confidence)
+    return float(low), float(high)

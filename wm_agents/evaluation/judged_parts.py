@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_agents.evaluation.error_tables import Array, ErrorCurve, episode_limits
-from wm_agents.evaluation.feature_groups import FeatureGroup
-from wm_agents.evaluation.starts import Stretches
+from wm_agents.evaluation.error_tables import Array, ErrorCurve, FeatureGroup, episode_limits
+from wm_agents.evaluation.windows import EvaluationWindows
 
 EXACT = 0.01
 """An error below this share of the spread is right.
@@ -65,7 +64,9 @@ class JudgedPart:
 
 
 def trusted_steps(parts: Sequence[JudgedPart]) -> int:
-    """The last step up to which the model is good at every step in every part: 0 when it fails at once.
+    """The last step up to which the model is good at every step in every part.
+
+    0 when it fails at once.
 
     Good means that the upper confidence limit of its error is at most the tolerance, and that no
     simple rule has a smaller error, unless the model is right to a hundredth of a standard
@@ -88,7 +89,10 @@ def worst_part(parts: Sequence[JudgedPart]) -> JudgedPart:
 
 
 def rules_as_good(parts: Sequence[JudgedPart]) -> tuple[str, ...]:
-    """The simple rules that do as well as the model in every part that they predict, at every trusted step."""
+    """The simple rules that do as well as the model in every part that they predict.
+
+    At every trusted step.
+    """
     steps = max(trusted_steps(parts), 1)
     rules = [name for name in parts[0].curves if name != "model"]
     return tuple(rule for rule in rules if all(_is_as_good(part, rule, steps) for part in parts))
@@ -106,7 +110,7 @@ def group_parts(
     errors: Mapping[str, Array],
     scale: Array,
     varies: NDArray[np.bool_],
-    stretches: Stretches,
+    windows: EvaluationWindows,
     tolerance: float,
     seed: int,
 ) -> list[JudgedPart]:
@@ -117,7 +121,7 @@ def group_parts(
         errors: By method [W, H, O].
         scale: Standard deviation of each feature [O].
         varies: Features that vary [O]; what never does cannot be judged.
-        stretches: What was recorded.
+        windows: What was recorded.
         tolerance: Largest trusted error.
         seed: Of the bootstrap.
     """
@@ -130,19 +134,23 @@ def group_parts(
             for name, error in errors.items()
         }
         parts += _parts_of(
-            [(group.name, group.columns) for group in chunk], squares, stretches, tolerance, seed
+            [(group.name, group.columns) for group in chunk], squares, windows, tolerance, seed
         )
     return parts
 
 
 def reward_part(
-    errors: Mapping[str, Array], scale: float, stretches: Stretches, tolerance: float, seed: int
+    errors: Mapping[str, Array],
+    scale: float,
+    windows: EvaluationWindows,
+    tolerance: float,
+    seed: int,
 ) -> list[JudgedPart]:
     """The reward as a part, from errors [W, H] by method; none where it never varies (scale 0)."""
     if scale == 0:
         return []
     squares = {name: (error[..., None] / scale) ** 2 for name, error in errors.items()}
-    return _parts_of([("reward", ())], squares, stretches, tolerance, seed)
+    return _parts_of([("reward", ())], squares, windows, tolerance, seed)
 
 
 def _group_squares(
@@ -161,19 +169,19 @@ def _group_squares(
 def _parts_of(
     labels: Sequence[tuple[str, tuple[int, ...]]],
     squares: Mapping[str, Array],
-    stretches: Stretches,
+    windows: EvaluationWindows,
     tolerance: float,
     seed: int,
 ) -> list[JudgedPart]:
     """Parts from squared errors [W, H, G] by method."""
-    is_scored = stretches.is_scored[..., None]
-    counts = stretches.is_scored.sum(axis=0)[:, None]
+    is_scored = windows.is_scored[..., None]
+    counts = windows.is_scored.sum(axis=0)[:, None]
     rmse = {
         name: np.sqrt((values * is_scored).sum(axis=0) / counts) for name, values in squares.items()
     }
     low, high = (
         np.sqrt(limit)
-        for limit in episode_limits(squares["model"], stretches.is_scored, stretches.episodes, seed)
+        for limit in episode_limits(squares["model"], windows.is_scored, windows.episodes, seed)
     )
     best = np.min([values for name, values in rmse.items() if name != "model"], axis=0)
     is_good = (high <= tolerance) & ((rmse["model"] <= best) | (rmse["model"] < EXACT))
@@ -191,20 +199,22 @@ def _rule_curve(rmse: Array) -> ErrorCurve:
 
 def termination_part(
     probabilities: Array,
-    stretches: Stretches,
+    windows: EvaluationWindows,
     base_rates: Array,
     seed: int,
 ) -> list[JudgedPart]:
-    """The termination as a part, by Brier score (a proper score); none where no episode ends by itself.
+    """The termination as a part, by Brier score (a proper score).
+
+    None where no episode ends by itself.
 
     Args:
-        probabilities: That a stretch ends by itself within h steps [W, H].
-        stretches: What was recorded.
+        probabilities: That a window ends by itself within h steps [W, H].
+        windows: What was recorded.
         base_rates: A constant guess of the same [H], from other episodes where there are some.
         seed: Of the bootstrap.
     """
-    mask = stretches.is_end_scored
-    outcomes = (np.cumsum(stretches.terminations, axis=1) > 0).astype(np.float64)
+    mask = windows.is_end_scored
+    outcomes = (np.cumsum(windows.terminations, axis=1) > 0).astype(np.float64)
     counts = mask.sum(axis=0)
     share = (outcomes * mask).sum(axis=0) / counts
     if not (share > 0).any():
@@ -212,7 +222,7 @@ def termination_part(
     own, constant = (probabilities - outcomes) ** 2, (base_rates - outcomes) ** 2
     # Without a spread, as where every start ends in time, nothing can be told apart.
     spread = np.sqrt(share * (1 - share))
-    low, _ = episode_limits((own - constant)[..., None], mask, stretches.episodes, seed)
+    low, _ = episode_limits((own - constant)[..., None], mask, windows.episodes, seed)
     is_good = (low[:, 0] <= 0) | (spread == 0)
     curves = {}
     for name, squares in (("model", own), ("mean", constant)):

@@ -1,4 +1,6 @@
-"""How far ahead a world model can be trusted: open-loop error beside baselines, by feature and horizon.
+"""How far ahead a world model can be trusted.
+
+Open-loop error beside baselines, by feature and horizon.
 
 A model is started at recorded observations, given the recorded actions and left alone; after h
 steps its prediction is compared with what was recorded. Nothing it predicts is ever corrected by
@@ -12,18 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_agents.errors import TrajectoryError
-from wm_agents.evaluation.baselines import Mean, baselines
-from wm_agents.evaluation.calibration import interval_calibration
-from wm_agents.evaluation.end_scores import auroc, average_precision, brier_score
+from wm_agents.evaluation.calibration import (
+    auroc,
+    average_precision,
+    brier_score,
+    interval_calibration,
+)
 from wm_agents.evaluation.error_tables import (
     NON_FINITE_ERROR,
     ErrorCurve,
     ErrorTable,
     error_curve,
     error_tables,
+    feature_groups,
 )
-from wm_agents.evaluation.feature_groups import feature_groups
-from wm_agents.evaluation.futures import ModelFutures, model_futures, start_states
 from wm_agents.evaluation.judged_parts import (
     EXACT,
     JudgedPart,
@@ -33,8 +37,15 @@ from wm_agents.evaluation.judged_parts import (
     trusted_steps,
 )
 from wm_agents.evaluation.open_loop_report import EndPrediction, OpenLoopReport, RewardErrors
-from wm_agents.evaluation.starts import Stretches, sample_stretches
-from wm_agents.protocols import WorldModel
+from wm_agents.evaluation.windows import (
+    EvaluationWindows,
+    Mean,
+    baselines,
+    model_rollout,
+    sample_windows,
+    start_states,
+)
+from wm_agents.protocols import Rollout, WorldModel
 from wm_agents.training.fitted import check_fitted
 from wm_envs.data.options import as_integer
 from wm_envs.data.trajectories import Trajectories
@@ -42,7 +53,10 @@ from wm_envs.data.trajectories import Trajectories
 HORIZONS = (1, 2, 4, 8, 16, 32)
 
 _MIN_SPREAD = 1e-6
-"""A column is constant when it varies by less than this share of its size, which float32 cannot tell from rounding."""
+"""A column is constant when it varies by less than this share of its size.
+
+Which float32 cannot tell from rounding.
+"""
 
 
 def open_loop_error(
@@ -60,7 +74,9 @@ def open_loop_error(
     tolerance: float = 0.3,
     seed: int = 0,
 ) -> OpenLoopReport:
-    """Measure a model's k-step error on held-out episodes, beside persistence, constant velocity and ridge regression.
+    """Measure a model's k-step error on held-out episodes, beside persistence.
+
+    Constant velocity and ridge regression.
 
     How many steps the model can be trusted for is decided by its worst part: each group of features
     by itself, the reward, and the termination where episodes end. A one-hot, the cosine and sine of
@@ -99,21 +115,21 @@ def open_loop_error(
     names = _feature_names(feature_names, env, trajectories.observations.shape[1])
     reference = train if train is not None else trajectories
     scale, varies = _scale(reference.observations, trajectories.observations)
-    stretches = sample_stretches(trajectories, steps[-1], num_windows, seed)
-    starts = start_states(model, trajectories, stretches)
-    futures = model_futures(model, starts, stretches)
-    predictions = {"model": (futures.observations, futures.rewards)}
+    windows = sample_windows(trajectories, steps[-1], num_windows, seed)
+    starts = start_states(model, trajectories, windows)
+    rollout = model_rollout(model, starts, windows)
+    predictions = {"model": (rollout.observations.numpy(), rollout.rewards.numpy())}
     predictions |= {
-        baseline.name: baseline.predict(stretches)
+        baseline.name: baseline.predict(windows)
         for baseline in (*baselines(train), Mean(reference))
     }
-    errors = {name: _errors(seen, stretches, scale) for name, (seen, _) in predictions.items()}
+    errors = {name: _errors(seen, windows, scale) for name, (seen, _) in predictions.items()}
     is_counted = _is_counted(reference, trajectories, errors["model"])
     is_integer = _is_integer(trajectories)
     tables = {
         name: error_tables(
             error,
-            stretches,
+            windows,
             scale,
             is_counted,
             steps,
@@ -123,10 +139,10 @@ def open_loop_error(
         for name, error in errors.items()
     }
     curves = {
-        name: error_curve(error[..., is_counted] / scale[is_counted], stretches, seed)
+        name: error_curve(error[..., is_counted] / scale[is_counted], windows, seed)
         for name, error in errors.items()
     }
-    reward_errors, reward_scale = _reward_errors(predictions, stretches, reference, trajectories)
+    reward_errors, reward_scale = _reward_errors(predictions, windows, reference, trajectories)
     found = feature_groups(
         names,
         np.concatenate([reference.observations, trajectories.observations]),
@@ -134,10 +150,10 @@ def open_loop_error(
         given=groups,
     )
     parts = [
-        *group_parts(found, errors, scale, varies, stretches, tolerance, seed),
-        *reward_part(reward_errors, reward_scale, stretches, tolerance, seed),
+        *group_parts(found, errors, scale, varies, windows, tolerance, seed),
+        *reward_part(reward_errors, reward_scale, windows, tolerance, seed),
         *termination_part(
-            _end_probability(futures), stretches, _base_rates(reference, steps[-1]), seed
+            _end_probability(rollout), windows, _base_rates(reference, steps[-1]), seed
         ),
     ] or [_whole(curves, tolerance)]
     return OpenLoopReport(
@@ -145,21 +161,45 @@ def open_loop_error(
         feature_names=names,
         scale=scale,
         is_integer=is_integer,
-        num_windows=tuple(int(stretches.is_scored[:, step - 1].sum()) for step in steps),
+        num_windows=tuple(int(windows.is_scored[:, step - 1].sum()) for step in steps),
         num_episodes=trajectories.num_episodes,
         was_checked_for_duplicates=train is not None and not allow_training_episodes,
         share_non_finite=float(
-            np.mean(~np.isfinite(futures.observations[:, 1:][stretches.is_scored]))
+            np.mean(~np.isfinite(rollout.observations.numpy()[:, 1:][windows.is_scored]))
         ),
         tables=tables,
         curves=curves,
         trusted_steps=trusted_steps(parts),
         parts=tuple(parts),
         tolerance=tolerance,
-        rewards=_reward_table(reward_errors, stretches, steps, float(reference.rewards.std())),
-        ends=_end_prediction(futures, stretches, steps),
-        calibration=interval_calibration(model, starts, stretches, steps, scale, num_samples, seed),
+        rewards=_reward_table(reward_errors, windows, steps, float(reference.rewards.std())),
+        ends=_end_prediction(rollout, windows, steps),
+        calibration=interval_calibration(model, starts, windows, steps, scale, num_samples, seed),
     )
+
+
+def fitting_horizons(
+    trajectories: Trajectories, horizons: Sequence[int] = HORIZONS
+) -> tuple[int, ...]:
+    """Those of the horizons that the longest episode reaches."""
+    longest = int(trajectories.lengths.max())
+    return tuple(horizon for horizon in horizons if horizon <= longest)
+
+
+def unseen_episodes(trajectories: Trajectories, train: Trajectories) -> Trajectories:
+    """The episodes that do not occur in `train`: short tasks repeat themselves by chance.
+
+    Raises:
+        TrajectoryError: All of them do.
+    """
+    seen = trajectories.duplicates(train).episodes
+    fresh = np.setdiff1d(np.arange(trajectories.num_episodes), seen)
+    if not len(fresh):
+        raise TrajectoryError(
+            "every held-out episode also occurs in training: this task has too few different "
+            "episodes"
+        )
+    return trajectories.select(fresh)
 
 
 def _whole(curves: dict[str, ErrorCurve], tolerance: float) -> JudgedPart:
@@ -188,7 +228,8 @@ def _checked_horizons(horizons: Sequence[int], trajectories: Trajectories) -> tu
     if steps[-1] > longest:
         fitting = tuple(step for step in steps if step <= longest)
         raise TrajectoryError(
-            f"no episode lasts {steps[-1]} steps, the longest lasts {longest}: give horizons={fitting or (longest,)} "
+            f"no episode lasts {steps[-1]} steps, the longest lasts {longest}: give "
+            f"horizons={fitting or (longest,)} "
             "or record longer episodes"
         )
     return steps
@@ -198,8 +239,10 @@ def _refuse_duplicates(trajectories: Trajectories, train: Trajectories) -> None:
     seen = trajectories.duplicates(train).episodes
     if len(seen):
         raise TrajectoryError(
-            f"{len(seen)} of {trajectories.num_episodes} episodes were seen in training, the first is number "
-            f"{seen[0]}: hold episodes out with trajectories.split, or pass allow_training_episodes=True"
+            f"{len(seen)} of {trajectories.num_episodes} episodes were seen in training, the first "
+            "is number "
+            f"{seen[0]}: hold episodes out with trajectories.split, or pass "
+            "allow_training_episodes=True"
         )
 
 
@@ -257,21 +300,23 @@ def _is_integer(trajectories: Trajectories) -> NDArray[np.bool_]:
 
 
 def _errors(
-    predicted: NDArray[np.float64], stretches: Stretches, scale: NDArray[np.float64]
+    predicted: NDArray[np.float64], windows: EvaluationWindows, scale: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Prediction minus record [W, H, O]; what is not finite counts as a fixed, huge error."""
-    errors = predicted[:, 1:] - stretches.observations[:, 1:]
+    errors = predicted[:, 1:] - windows.observations[:, 1:]
     bound = NON_FINITE_ERROR * scale
     return np.clip(np.where(np.isfinite(errors), errors, bound), -bound, bound)
 
 
 def _reward_errors(
     predictions: dict[str, Any],
-    stretches: Stretches,
+    windows: EvaluationWindows,
     reference: Trajectories,
     held_out: Trajectories,
 ) -> tuple[dict[str, NDArray[np.float64]], float]:
-    """By method the predicted reward minus the recorded one [W, H], and the rewards' spread: 0 where there is none.
+    """By method the predicted reward minus the recorded one [W, H], and the rewards' spread.
+
+    0 where there is none.
 
     What is not finite counts as a fixed, huge error.
     """
@@ -279,34 +324,39 @@ def _reward_errors(
     bound = NON_FINITE_ERROR * float(scale[0])
     errors: dict[str, NDArray[np.float64]] = {}
     for name, (_, predicted) in predictions.items():
-        error = predicted - stretches.rewards
+        error = predicted - windows.rewards
         errors[name] = np.clip(np.where(np.isfinite(error), error, bound), -bound, bound)
     return errors, float(scale[0] * varies[0])
 
 
 def _reward_table(
     errors: dict[str, NDArray[np.float64]],
-    stretches: Stretches,
+    windows: EvaluationWindows,
     horizons: tuple[int, ...],
     std: float,
 ) -> RewardErrors:
     """Root mean squared error of the reward at each horizon."""
     rmse = {name: np.empty(len(horizons)) for name in errors}
     for index, step in enumerate(horizons):
-        rows = stretches.is_scored[:, step - 1]
+        rows = windows.is_scored[:, step - 1]
         for name, error in errors.items():
             rmse[name][index] = np.sqrt(np.mean(error[rows, step - 1] ** 2))
     return RewardErrors(rmse, std)
 
 
-def _end_probability(futures: ModelFutures) -> NDArray[np.float64]:
+def _end_probability(rollout: Rollout) -> NDArray[np.float64]:
     """Predicted probability [W, H] that an episode ends by itself within h steps."""
-    lasting = np.cumprod(1 - np.clip(np.nan_to_num(futures.terminations, nan=1.0), 0, 1), axis=1)
+    lasting = np.cumprod(
+        1 - np.clip(np.nan_to_num(rollout.terminations.numpy(), nan=1.0), 0, 1), axis=1
+    )
     return np.asarray(1 - lasting, np.float64)
 
 
 def _base_rates(reference: Trajectories, horizon: int) -> NDArray[np.float64]:
-    """Share of recorded steps [H] from which an episode ends by itself within h steps, where that is known."""
+    """Share of recorded steps [H] from which an episode ends by itself within h steps.
+
+    Where that is known.
+    """
     episode = reference.episode_of_step
     remaining = reference.lengths[episode] - (
         np.arange(reference.num_steps) - reference.step_starts[episode]
@@ -321,11 +371,11 @@ def _base_rates(reference: Trajectories, horizon: int) -> NDArray[np.float64]:
 
 
 def _end_prediction(
-    futures: ModelFutures, stretches: Stretches, horizons: tuple[int, ...]
+    rollout: Rollout, windows: EvaluationWindows, horizons: tuple[int, ...]
 ) -> EndPrediction:
     """Does the predicted probability that an episode ends within h steps tell which ones do?"""
-    predicted = _end_probability(futures)
-    has_ended = np.cumsum(stretches.terminations, axis=1) > 0
+    predicted = _end_probability(rollout)
+    has_ended = np.cumsum(windows.terminations, axis=1) > 0
     columns: dict[str, list[float | None]] = {
         name: []
         for name in (
@@ -338,7 +388,7 @@ def _end_prediction(
         )
     }
     for step in horizons:
-        rows = stretches.is_end_scored[:, step - 1]
+        rows = windows.is_end_scored[:, step - 1]
         probability, outcome = predicted[rows, step - 1], has_ended[rows, step - 1]
         share = float(outcome.mean())
         values = (
@@ -350,7 +400,16 @@ def _end_prediction(
             columns, (*values, share * (1 - share), share, float(probability.mean())), strict=True
         ):
             columns[name].append(value)
-    return EndPrediction(**{name: tuple(values) for name, values in columns.items()})  # type: ignore[arg-type]
+    scores: dict[str, Any] = {name: tuple(values) for name, values in columns.items()}
+    return EndPrediction(**scores)
 
 
-__all__ = ["HORIZONS", "ErrorTable", "OpenLoopReport", "open_loop_error", "trusted_steps"]
+__all__ = [
+    "HORIZONS",
+    "ErrorTable",
+    "OpenLoopReport",
+    "fitting_horizons",
+    "open_loop_error",
+    "trusted_steps",
+    "unseen_episodes",
+]

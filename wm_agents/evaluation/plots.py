@@ -6,19 +6,22 @@ window.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.intervals import (
+from wm_agents.evaluation.statistics import (
     Interval,
     finite_array,
     interquartile_mean,
     stratified_bootstrap_band,
 )
 from wm_envs.data.paths import user_path
+
+if TYPE_CHECKING:
+    from wm_agents.evaluation.open_loop_report import OpenLoopReport
 
 # Okabe and Ito's palette, told apart by colour-blind readers; the line styles tell arms apart in
 # grey as well.
@@ -134,6 +137,62 @@ def plot_intervals(
     axes.spines["left"].set_visible(False)
     _add_title(axes, title)
     return _save(figure, path)
+
+
+def plot_open_loop(
+    path: str | Path,
+    report: "OpenLoopReport",
+    real: NDArray[Any],
+    imagined: NDArray[Any],
+    label: str = "the model",
+    title: str = "",
+) -> Path:
+    """Draws error against horizon, and an episode as it was and as it was imagined from its start.
+
+    Args:
+        path: Picture to write; its suffix chooses the format.
+        report: The errors.
+        real: Observations [H + 1, O] of one episode; the three features that vary most are drawn.
+        imagined: Observations [H + 1, O] under the same actions.
+        label: Of the model.
+        title: Heading of the errors.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: A path that cannot be written.
+        ImportError: When matplotlib is not installed.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    _draw_errors(left, report, label, title)
+    for feature, colour in zip(np.argsort(-real.std(0))[:3], COLOURS, strict=False):
+        name = f"feature {feature}"
+        right.plot(real[:, feature], color=colour, alpha=0.4, linewidth=4, label=f"{name}, real")
+        right.plot(imagined[:, feature], color=colour, label=f"{name}, imagined")
+    right.set(xlabel="step", title="an episode imagined from its first observation")
+    right.legend(fontsize=7)
+    return _save(figure, path)
+
+
+def _draw_errors(axes: Any, report: "OpenLoopReport", label: str, title: str) -> None:
+    """Both axes logarithmic, unless the model is exact."""
+    horizons = list(report.horizons)
+    errors = [report.error(horizon) for horizon in horizons]
+    persistence = [report.error(horizon, "persistence") for horizon in horizons]
+    axes.plot(horizons, persistence, "--", color=_GREY, label="nothing changes")
+    axes.plot(horizons, errors, "o-", color=COLOURS[0], label=label)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(horizons, [str(horizon) for horizon in horizons])
+    if min(errors) > 0:
+        axes.set_yscale("log")
+    axes.set(xlabel="steps ahead", ylabel="error [standard deviations]", title=title)
+    axes.legend()
 
 
 def _band(

@@ -1,4 +1,6 @@
-"""Linear probes: what can be read off a learned representation by a linear map, on episodes that the map never saw.
+"""Linear probes: what can be read off a learned representation by a linear map.
+
+On episodes that the map never saw.
 
 A probe's score means nothing alone. It stands beside a constant guess, the same probe on the raw
 observation, and a control whose labels are random (Hewitt and Liang, "Designing and Interpreting
@@ -131,7 +133,8 @@ def _matrix(values: ArrayLike, name: str) -> Floats:
         raise ConfigError(f"{name} has shape {matrix.shape}; give rows of numbers, at least one")
     if not np.isfinite(matrix).all():
         raise ConfigError(
-            f"{name}{np.argwhere(~np.isfinite(matrix))[0].tolist()} is not finite; leave such rows out"
+            f"{name}{np.argwhere(~np.isfinite(matrix))[0].tolist()} is not finite; leave such rows "
+            "out"
         )
     return matrix
 
@@ -154,7 +157,8 @@ def _split_episodes(
     num_test = round(test_fraction * len(present))
     if not 0 < test_fraction < 1 or len(present) < 2:
         raise ConfigError(
-            f"test_fraction={test_fraction} of {len(present)} episodes; give 0..1 and at least 4 episodes"
+            f"test_fraction={test_fraction} of {len(present)} episodes; give 0..1 and at least 4 "
+            "episodes"
         )
     num_test = min(max(num_test, 1), len(present) - 1)
     is_test = np.isin(episodes[rows], generator.permutation(present)[:num_test])
@@ -180,13 +184,19 @@ def _best_score(
     inner: _Split,
     outer: _Split,
 ) -> float:
-    """Chooses the penalty on the inner split, which has training episodes only, and scores on the outer one."""
+    """Chooses the penalty on the inner split, which has training episodes only.
+
+    And scores on the outer one.
+    """
     inner_scores = [score_of(inputs, targets, inner, penalty) for penalty in PENALTIES]
     return score_of(inputs, targets, outer, PENALTIES[int(np.argmax(inner_scores))])
 
 
 def _standardised(inputs: Floats, split: _Split) -> tuple[Floats, Floats]:
-    """Training and test inputs in units of the training rows' spread, with a constant 1 appended."""
+    """Training and test inputs in units of the training rows' spread.
+
+    With a constant 1 appended.
+    """
     mean, std = inputs[split.train].mean(axis=0), inputs[split.train].std(axis=0)
     # What hardly varies is noise of rounding; dividing by its spread would blow it up.
     scaled = (inputs - mean) / np.where(std > 1e-9 * np.abs(inputs).max(0), std, 1.0)
@@ -230,7 +240,10 @@ def _accuracy_of_probe(
 def _fit_logistic(
     design: Floats, targets: NDArray[np.intp], num_classes: int, penalty: float
 ) -> Floats:
-    """Weights [D + 1, classes] that minimise mean cross-entropy + penalty / 2 |weights|^2, the constant left out."""
+    """Weights [D + 1, classes] that minimise mean cross-entropy + penalty / 2 |weights|^2.
+
+    The constant left out.
+    """
     from scipy.optimize import minimize
 
     one_hot = np.eye(num_classes)[targets]

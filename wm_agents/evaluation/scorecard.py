@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from wm_agents.errors import ConfigError
+from wm_agents.evaluation.episodes import PlanningGap
 from wm_agents.evaluation.open_loop import open_loop_error
-from wm_agents.evaluation.open_loop_report import OpenLoopReport, to_plain
-from wm_agents.evaluation.planning_gap import PlanningGap
+from wm_agents.evaluation.open_loop_report import OpenLoopReport, to_plain, verdict
 from wm_agents.evaluation.scorecard_page import render_page
-from wm_agents.evaluation.verdicts import verdict
 from wm_agents.protocols import WorldModel
 from wm_agents.training.fitted import check_fitted
+from wm_envs.data.files import replacing
 from wm_envs.data.paths import user_path
 from wm_envs.data.trajectories import Trajectories
 
@@ -119,12 +119,10 @@ def _writable(output_dir: str | Path) -> Path:
 
 
 def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with replacing(path) as file:
+            file.write(text)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise ConfigError(
             f"cannot write {path}: {error}; free some space or give another folder"
         ) from error

@@ -6,10 +6,10 @@ from html import escape
 import numpy as np
 
 from wm_agents.evaluation.charts import Series, counted, line_chart, number_line, percent, short
-from wm_agents.evaluation.open_loop_report import OpenLoopReport
-from wm_agents.evaluation.planning_gap import PlanningGap
-from wm_agents.evaluation.verdicts import (
+from wm_agents.evaluation.episodes import PlanningGap
+from wm_agents.evaluation.open_loop_report import (
     METHOD_NAMES,
+    OpenLoopReport,
     calibration_sentence,
     comparison,
     ends_sentence,
@@ -29,29 +29,38 @@ _WORST_SHOWN = 1.6
 """
 
 _STYLE = """
-:root{color-scheme:light dark;--c0:#0072b2;--c1:#d55e00;--c2:#b0719a;--c3:#00875f;--c4:#7a7a7a;--c5:#56b4e9;
---ink:#1b1f24;--muted:#5b6470;--grid:#e3e7ec;--page:#fff;--panel:#f6f8fa;--good:#0a7d4f;--bad:#b42318}
+:root{color-scheme:light dark;--c0:#0072b2;--c1:#d55e00;--c2:#b0719a;--c3:#00875f;--c4:#7a7a7a;
+--c5:#56b4e9;
+--ink:#1b1f24;--muted:#5b6470;--grid:#e3e7ec;--page:#fff;--panel:#f6f8fa;--good:#0a7d4f;
+--bad:#b42318}
 @media (prefers-color-scheme:dark){:root{
 --c0:#5cb3ef;--c1:#f08a4b;--c2:#d79bc3;--c3:#3fc89b;--c4:#a0a7b0;--c5:#9ad4f7;
---ink:#e8ebef;--muted:#a4adb8;--grid:#323941;--page:#14181d;--panel:#1d2329;--good:#4bd396;--bad:#ff8d80}}
+--ink:#e8ebef;--muted:#a4adb8;--grid:#323941;--page:#14181d;--panel:#1d2329;--good:#4bd396;
+--bad:#ff8d80}}
 *{box-sizing:border-box}body{margin:0;background:var(--page);color:var(--ink);
 font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif}
 main{max-width:880px;margin:0 auto;padding:40px 24px 64px}
-.kicker{color:var(--muted);margin:0;font-size:15px}h1{font-size:34px;line-height:1.2;margin:.15em 0 .3em}
+.kicker{color:var(--muted);margin:0;font-size:15px}h1{font-size:34px;line-height:1.2;
+margin:.15em 0 .3em}
 h2{font-size:22px;margin:2.2em 0 .2em}.lead{font-size:18px;margin:0 0 1.4em}
 p.about{color:var(--muted);margin:.2em 0 1em}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:14px;margin:24px 0}
 .tile{background:var(--panel);border-radius:12px;padding:16px 18px}
 .tile b{display:block;font-size:30px;line-height:1.15}
 .tile span{color:var(--muted);font-size:14px}svg{width:100%;height:auto;display:block}
-.grid{stroke:var(--grid)}.axis{stroke:var(--muted)}.tick,.caption,.note{fill:var(--muted);font-size:13px}
+.grid{stroke:var(--grid)}.axis{stroke:var(--muted)}.tick,.caption,.note{fill:var(--muted);
+font-size:13px}
 .label{font-size:13px;font-weight:600}text.label:not([fill]){fill:var(--ink)}
 .shade{fill:var(--c0);opacity:.08}.threshold{stroke:var(--muted);stroke-dasharray:2 4}
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px;font-variant-numeric:tabular-nums}
+.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:14px;
+font-variant-numeric:tabular-nums}
 th,td{padding:6px 8px;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}
-th{color:var(--muted);font-weight:600}th:first-child,td:first-child{text-align:left}tr.total td{font-weight:700}
-summary{cursor:pointer;color:var(--c0);margin:.8em 0}dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 18px}
-dt{font-weight:600}dd{margin:0;color:var(--muted)}footer{margin-top:3em;color:var(--muted);font-size:14px}
+th{color:var(--muted);font-weight:600}th:first-child,td:first-child{text-align:left}
+tr.total td{font-weight:700}
+summary{cursor:pointer;color:var(--c0);margin:.8em 0}dl{display:grid;
+grid-template-columns:max-content 1fr;gap:4px 18px}
+dt{font-weight:600}dd{margin:0;color:var(--muted)}footer{margin-top:3em;color:var(--muted);
+font-size:14px}
 .warning{border-left:4px solid var(--bad);padding:4px 14px;background:var(--panel)}
 @media (max-width:560px){dl{grid-template-columns:1fr}h1{font-size:27px}}
 """
@@ -83,7 +92,8 @@ def _heading(title: str, report: OpenLoopReport, gap: PlanningGap | None) -> str
     if gap is not None:
         sentences.append(gap_sentence(gap))
     return (
-        f'<p class="kicker">World model scorecard · {escape(title)}</p><h1>{escape(verdict(report))}</h1>'
+        '<p class="kicker">World model scorecard · '
+        f"{escape(title)}</p><h1>{escape(verdict(report))}</h1>"
         f'<p class="lead">{escape(" ".join(sentences))}</p>{_warnings(report)}{_tiles(report, gap)}'
     )
 
@@ -103,7 +113,8 @@ def _warnings(report: OpenLoopReport) -> str:
         )
     if report.share_non_finite > 0:
         notes.append(
-            f"{percent(report.share_non_finite)} of the predicted numbers were infinite or undefined."
+            f"{percent(report.share_non_finite)} of the predicted numbers were infinite or "
+            "undefined."
         )
     if report.calibration is not None and not report.calibration.is_calibrated:
         notes.append(
@@ -120,7 +131,8 @@ def _tiles(report: OpenLoopReport, gap: PlanningGap | None) -> str:
         (f"{at_least}{report.trusted_steps}", f"trusted steps, of {report.max_horizon} examined"),
         (
             short(float(part.curves["model"].rmse[step - 1])),
-            f"error of {named(part)}, the worst part, after {counted(step, 'step')}, in standard deviations",
+            f"error of {named(part)}, the worst part, after {counted(step, 'step')}, in standard "
+            "deviations",
         ),
         (short(best), f"error of the best simple rule there ({METHOD_NAMES[rule]})"),
     ]
@@ -155,7 +167,8 @@ def _error_section(report: OpenLoopReport) -> str:
         series,
         x_label="steps imagined ahead, without looking",
         y_label="error (standard deviations)",
-        description="Error of the model's worst part and of simple rules against the number of imagined steps",
+        description="Error of the model's worst part and of simple rules against the number of "
+        "imagined steps",
         y_limit=min(_WORST_SHOWN, 1.1 * max([*tops, report.tolerance * 1.3])),
         x_ticks=_thinned(report.horizons),
         shaded=(1, report.trusted_steps, "trusted") if report.trusted_steps > 1 else None,
@@ -164,9 +177,12 @@ def _error_section(report: OpenLoopReport) -> str:
         else (report.tolerance, "still trusted below this line"),
     )
     return (
-        "<h2>How the error grows</h2><p class=about>The model was shown one moment and the actions that followed, and "
-        "left to imagine the rest. Error 0 is perfect; 1 is as bad as always guessing the average. The band is a 95% "
-        f"interval that resamples whole episodes. What is shown is {escape(named(part))}, the part that decides."
+        "<h2>How the error grows</h2><p class=about>The model was shown one moment and the actions "
+        "that followed, and "
+        "left to imagine the rest. Error 0 is perfect; 1 is as bad as always guessing the average. "
+        "The band is a 95% "
+        f"interval that resamples whole episodes. What is shown is {escape(named(part))}, the part "
+        "that decides."
         f"</p>{chart}{_part_table(report)}"
     )
 
@@ -234,8 +250,10 @@ def _feature_section(report: OpenLoopReport) -> str:
         ", and the share predicted exactly (whole numbers only)," if report.is_integer.any() else ""
     )
     return (
-        "<h2>Which features go wrong</h2><p class=about>Root mean squared error of each feature in its own unit, worst "
-        "first; a darker cell is a larger share of the feature's spread (its standard deviation). Median and 95th "
+        "<h2>Which features go wrong</h2><p class=about>Root mean squared error of each feature in "
+        "its own unit, worst "
+        "first; a darker cell is a larger share of the feature's spread (its standard deviation). "
+        "Median and 95th "
         f"percentile of the absolute error{exact} are those after {counted(last, 'step')}.</p>"
         f"<div class=scroll>{shown}</div>{rest}"
     )
@@ -272,7 +290,10 @@ def _row(cells: Sequence[str], tag: str, kind: str = "") -> str:
 def _reward_section(report: OpenLoopReport) -> str:
     rewards = report.rewards
     if rewards.std == 0:
-        sentence = "Every recorded reward was the same, so there was nothing to predict; the model is off by at most "
+        sentence = (
+            "Every recorded reward was the same, so there was nothing to predict; the model is off "
+            "by at most "
+        )
         sentence += f"{short(float(rewards.rmse['model'].max()))} (root mean square)."
         return f"<h2>Does it know what a step pays?</h2><p class=about>{sentence}</p>"
     names = [name for name in ("mean", "persistence", "ridge") if name in rewards.rmse] + ["model"]
@@ -295,7 +316,8 @@ def _reward_section(report: OpenLoopReport) -> str:
         series,
         x_label="steps imagined ahead",
         y_label="reward error (root mean square)",
-        description="Error of the predicted reward of the model and of simple rules against the steps imagined",
+        description="Error of the predicted reward of the model and of simple rules against the "
+        "steps imagined",
         y_limit=float(top),
         x_ticks=_thinned(report.horizons),
     )
@@ -370,7 +392,8 @@ def _calibration_section(report: OpenLoopReport) -> str:
         else "These are the intervals that the model itself gives."
     )
     return (
-        f"<h2>Does it know what it does not know?</h2><p class=about>{sentence} Below the diagonal a model is "
+        f"<h2>Does it know what it does not know?</h2><p class=about>{sentence} Below the diagonal "
+        "a model is "
         f"overconfident. {source}</p>{chart}"
     )
 
@@ -391,7 +414,8 @@ def _gap_section(gap: PlanningGap | None) -> str:
         "Mean return of random actions, of planning with the model and with the truth",
     )
     return (
-        f"<h2>What planning with it is worth</h2><p class=about>{escape(gap_sentence(gap))} Mean return per episode:"
+        f"<h2>What planning with it is worth</h2><p class=about>{escape(gap_sentence(gap))} Mean "
+        "return per episode:"
         f"</p>{chart}"
     )
 
@@ -408,18 +432,26 @@ def _method_section(report: OpenLoopReport) -> str:
     items = {
         "Held out": f"{counted(report.num_episodes, 'episode')}, {checked}",
         "Starts": f"drawn from all recorded steps; by horizon: {windows}",
-        "Open loop": "the model sees one real observation (and what came before, if it has a memory), then actions",
+        "Open loop": "the model sees one real observation (and what came before, if it has a "
+        "memory), then actions",
         "Error": "root mean square over starts, in standard deviations of what is predicted",
-        "Trusted": f"up to the first step at which, in any part, the interval's upper end passes {report.tolerance:g} "
-        "or a simple rule predicts better; of ends, at which a constant guess has a better Brier score beyond chance",
-        "Parts": "each feature, one-hot, angle or array by itself, the reward, and the end of episodes where there are "
+        "Trusted": "up to the first step at which, in any part, the interval's upper end passes "
+        f"{report.tolerance:g} "
+        "or a simple rule predicts better; of ends, at which a constant guess has a better Brier "
+        "score beyond chance",
+        "Parts": "each feature, one-hot, angle or array by itself, the reward, and the end of "
+        "episodes where there are "
         "any; what never varies cannot be judged",
         "Nothing changes": "the last observation and reward repeat",
         "The average": "the mean observation and reward of training",
         "Constant velocity": "the last change repeats",
-        "Ridge regression": "next observation and reward as a linear function of observation and action",
+        "Ridge regression": "next observation and reward as a linear function of observation and "
+        "action",
     }
     terms = "".join(
         f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in items.items()
     )
-    return f"<h2>How this was measured</h2><dl>{terms}</dl><footer>All numbers are in scorecard.json.</footer>"
+    return (
+        f"<h2>How this was measured</h2><dl>{terms}</dl><footer>All numbers are in "
+        "scorecard.json.</footer>"
+    )

@@ -1,4 +1,7 @@
-"""How many steps until a score is reached, where runs that never reach it count as censored and are never dropped."""
+"""How many steps until a score is reached.
+
+Where runs that never reach it count as censored and are never dropped.
+"""
 
 from dataclasses import dataclass
 
@@ -6,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.intervals import Interval, check_resampling
+from wm_agents.evaluation.statistics import Interval, check_resampling
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,13 @@ class CensoredTimes:
         )
         if times.ndim != 1 or times.shape != is_censored.shape or times.size == 0:
             raise ConfigError(
-                f"times {times.shape} and is_censored {is_censored.shape}; give two arrays of length R >= 1"
+                f"times {times.shape} and is_censored {is_censored.shape}; give two arrays of "
+                "length R >= 1"
             )
         if not (np.isfinite(times) & (times >= 0)).all():
             raise ConfigError(
-                "times must be finite and at least 0; a run that failed is censored at its last step"
+                "times must be finite and at least 0; a run that failed is censored at its last "
+                "step"
             )
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "is_censored", is_censored)
@@ -89,7 +94,9 @@ class ThresholdRatio(Interval):
 def steps_to_threshold(
     curves: ArrayLike, steps: ArrayLike, threshold: float, sustain: int = 1
 ) -> CensoredTimes:
-    """The first step of each run from which its score is at least `threshold` at `sustain` evaluations in a row.
+    """The first step of each run from which its score stays at `threshold` or above.
+
+    It has to do so at `sustain` evaluations in a row.
 
     Args:
         curves: scores [R, K] of R runs at K evaluations; -inf is allowed for a run that broke down,
@@ -130,7 +137,9 @@ def threshold_ratio(
     num_resamples: int = 10_000,
     seed: int = 0,
 ) -> ThresholdRatio:
-    """Median time of a divided by that of b (both Kaplan-Meier), with a bootstrap interval that honours censoring.
+    """Median time of a divided by that of b (both Kaplan-Meier).
+
+    With a bootstrap interval that honours censoring.
 
     A resample whose median of a is censored can have any ratio above its bound, and one whose
     median of b is censored any ratio below: the lower limit takes the smallest ratio that each
@@ -152,7 +161,8 @@ def threshold_ratio(
     median_a, median_b = a.median(), b.median()
     if median_b.value == 0:
         raise ConfigError(
-            "the median of b is 0 steps: its threshold is met before training; give a higher threshold"
+            "the median of b is 0 steps: its threshold is met before training; give a higher "
+            "threshold"
         )
     smallest, largest = _resampled_ratios(a, b, num_resamples, seed)
     # Infinite draws cannot be interpolated, so the limits are draws themselves, rounded outwards.
@@ -193,7 +203,9 @@ def _resampling_counts(
 def _kaplan_meier_medians(
     observed: CensoredTimes, counts: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Medians [N] of the runs taken counts [N, R] times, and whether each is only a lower bound (Kaplan, Meier 1958).
+    """Medians [N] of the runs taken counts [N, R] times.
+
+    And whether each is only a lower bound (Kaplan, Meier 1958).
 
     Survival after time t_j is the product over j of 1 - d_j / n_j, with d_j the runs that finish at
     t_j and n_j those that have neither finished nor been censored before t_j.

@@ -30,7 +30,7 @@ from wm_agents.imagination.rows import (
 from wm_agents.protocols import ModelState, Prediction, WorldModel
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.fitted import check_fitted
-from wm_agents.world_models.recorded_states import recorded_states
+from wm_agents.world_models.unrolling import recorded_states
 from wm_envs.data.infos import BatchInfos, component_key
 from wm_envs.data.options import as_integer
 from wm_envs.data.spaces import as_box_values

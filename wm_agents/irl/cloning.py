@@ -18,7 +18,7 @@ from wm_agents.observation_rows import encoded_rows
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.finite import descend
 from wm_agents.training.fitted import Fitted
-from wm_agents.world_models.normalisation import units
+from wm_agents.world_models.normalization import units
 from wm_envs.data.spaces import as_box_values
 
 

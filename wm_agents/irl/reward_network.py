@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from wm_agents.networks import Perceptron
 from wm_agents.observation_rows import action_tensor, float_tensor
 from wm_agents.policy_gradient.action_units import ActionUnits
-from wm_agents.world_models.normalisation import units
+from wm_agents.world_models.normalization import units
 
 
 class RewardNetwork(nn.Module):

@@ -39,8 +39,8 @@ from wm_agents.training.config_checks import (
 from wm_agents.training.finite import descend, require_finite
 from wm_agents.training.progress import say_nothing_left
 from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
-from wm_agents.world_models.encoding import space_from_json, space_to_json
 from wm_agents.world_models.neural import config_from_json
+from wm_envs.data.spaces import space_from_json, space_to_json
 
 Array = NDArray[Any]
 KIND = "vector ppo policy"

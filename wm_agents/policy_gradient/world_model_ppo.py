@@ -39,7 +39,7 @@ from wm_agents.sb3.checkpoints import (
 )
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.config_checks import require_integers
-from wm_agents.training.finite import clip_gradient, spoilt_gradient
+from wm_agents.training.finite import clip_gradient, non_finite_gradient
 from wm_agents.training.progress import say_nothing_left
 from wm_envs.data.paths import user_path
 
@@ -380,7 +380,7 @@ class WorldModelPPO(PPO):
         loss.backward()
         norm = clip_gradient(self.policy.parameters(), self.max_grad_norm)
         if not math.isfinite(norm.item()):
-            self._check_finite({f"the gradient of {spoilt_gradient(self.policy)}": norm.item()})
+            self._check_finite({f"the gradient of {non_finite_gradient(self.policy)}": norm.item()})
         self.policy.optimizer.step()
 
     def _check_finite(self, values: Mapping[str, float]) -> None:

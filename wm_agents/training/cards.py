@@ -1,4 +1,6 @@
-"""Model cards: a folder that says by itself what was trained, on what, how well it does and how to load it.
+"""Model cards: a folder that says by itself what was trained, on what.
+
+How well it does and how to load it.
 
     model.safetensors   the weights, as a checkpoint with its SHA-256
     config.json         everything that a program may ask: configuration, environment, scores,
@@ -24,6 +26,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
+from wm_envs.data.files import replacing
 from wm_envs.data.paths import user_path
 
 WEIGHTS, CONFIG, README = "model.safetensors", "config.json", "README.md"
@@ -77,7 +80,9 @@ class Card:
 def save_with_card(
     model: Saves | BaseAlgorithm, folder: str | os.PathLike[str], card: Card
 ) -> Path:
-    """Save an agent or a world model with its card; files of an earlier one in the folder are replaced.
+    """Save an agent or a world model with its card.
+
+    Files of an earlier one in the folder are replaced.
 
     Stable-Baselines3's own agents get their policy's weights stored, which `load_policy_weights`
     reads without unpickling; to go on training keep their zip as well.
@@ -135,7 +140,8 @@ def load_policy_weights(agent: BaseAlgorithm, folder: str | os.PathLike[str]) ->
     stored = load_checkpoint(path, kind=SB3_KIND)
     if stored.metadata.get("algorithm") != type(agent).__name__:
         raise CheckpointError(
-            f"{path} holds a policy of {stored.metadata.get('algorithm')}, not of {type(agent).__name__}"
+            f"{path} holds a policy of {stored.metadata.get('algorithm')}, not of "
+            f"{type(agent).__name__}"
         )
     own = agent.policy.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
@@ -278,12 +284,10 @@ def _versions() -> dict[str, str]:
 
 def _write_whole(path: Path, text: str) -> None:
     """The old file or the new one, whatever happens."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        with replacing(path) as file:
+            file.write(text)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise CheckpointError(
             f"cannot write {path}: {error.strerror}; free space or give another folder"
         ) from error

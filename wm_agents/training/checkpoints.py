@@ -1,16 +1,15 @@
-"""The checkpoint format of all trainers: one file that is written whole or not at all, and never loaded when altered.
+"""The checkpoint format of all trainers: one file, written whole and never loaded when altered.
 
 A checkpoint is a safetensors file, readable by every safetensors tool. Its header holds, under one
 key, a JSON text with the format version, the caller's metadata and a SHA-256. The hash is taken
 over the whole file with its own 64 digits set to zero, so that every byte counts: names, types,
 shapes, metadata and data. It finds damage, not malice.
 
-Saving writes a temporary file in the same folder, flushes it to the disk and renames it over the
-old one. A folder has one writer at a time; readers may come at any moment.
+A file is written whole or not at all (`wm_envs.data.files.replacing`). A folder has one writer at a
+time; readers may come at any moment.
 """
 
 import contextlib
-import glob
 import hashlib
 import json
 import os
@@ -28,6 +27,7 @@ from safetensors.torch import save as tensors_to_bytes
 from wm_agents.errors import CheckpointError
 from wm_agents.training.packing import pack_state, stored_copy, unpack_state
 from wm_envs.data.errors import OptionError
+from wm_envs.data.files import replacing
 from wm_envs.data.paths import absolute_path, user_path, writable_folder
 from wm_envs.data.streams import warn
 
@@ -68,7 +68,7 @@ class Checkpoint:
 def save_checkpoint(
     path: str | Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
 ) -> Path:
-    """Writes a checkpoint atomically: afterwards `path` holds the new one, or after any failure the old one untouched.
+    """Writes a checkpoint atomically: after any failure `path` holds the old one untouched.
 
     Args:
         path: file to write, missing folders included; used as given, `.safetensors` is the fitting
@@ -86,8 +86,8 @@ def save_checkpoint(
     path = user_path(path)
     data = _encode(tensors, metadata)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace_atomically(path, data)
+        with replacing(path, "wb") as file:
+            file.write(data)
     except OSError as error:
         reason = error.strerror or str(error)
         raise CheckpointError(
@@ -130,16 +130,17 @@ class CheckpointManager:
         kind: if given, written into and required of every checkpoint.
     """
 
-    def __init__(self, directory: str | Path, keep: int = 3, kind: str | None = None) -> None:
+    def __init__(
+        self, directory: str | os.PathLike[str], keep: int = 3, kind: str | None = None
+    ) -> None:
         if keep < 1:
             raise CheckpointError(f"keep={keep}; give at least 1")
         self.directory = absolute_path(directory)
         self.keep = keep
         self.kind = kind
         self._damaged: set[Path] = set()
-        self._known: dict[Path, int] | None = (
-            None  # `_files` when this manager last looked, None before
-        )
+        # `_files` when this manager last looked, None before.
+        self._known: dict[Path, int] | None = None
 
     def require_writable(self) -> None:
         """Raises CheckpointError where nothing can be saved, so that nobody trains for that.
@@ -158,7 +159,9 @@ class CheckpointManager:
     def save(
         self, step: int, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, Any]
     ) -> Path:
-        """Saves under `step`, also stored as metadata["step"], then deletes the oldest beyond `keep`.
+        """Saves under `step`, also stored as metadata["step"].
+
+        Then deletes the oldest beyond `keep`.
 
         Raises:
             CheckpointError: as `save_checkpoint`, and when the folder holds good checkpoints of
@@ -204,7 +207,8 @@ class CheckpointManager:
         for other, number in self._files().items():
             if other != path and self._known.get(other) != number:
                 raise CheckpointError(
-                    f"cannot save {path.name}: another run in {self.directory} has written {other.name} meanwhile; "
+                    f"cannot save {path.name}: another run in {self.directory} has written "
+                    f"{other.name} meanwhile; "
                     "give each run its own folder"
                 )
 
@@ -221,7 +225,7 @@ class CheckpointManager:
 
         Args:
             step: Its number.
-            state: All that the trainer needs to go on to the bit.
+            state: All that the trainer needs to resume bitwise.
             run: JSON object that says which run this is, such as its configuration and seed;
                 `latest_state` wants the same again.
         """
@@ -286,7 +290,7 @@ class CheckpointManager:
 def refuse_another_run(
     directory: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any], place: str = ""
 ) -> None:
-    """Raises CheckpointError with the first setting in which the run of a folder differs from the one that is wanted.
+    """Raises CheckpointError with the first setting in which a stored run and this one differ.
 
     Args:
         directory: the folder, for the message.
@@ -301,7 +305,8 @@ def refuse_another_run(
             refuse_another_run(directory, theirs, ours, f"{place}{name}.")
         elif theirs != ours:
             raise CheckpointError(
-                f"{directory} belongs to a run with {place}{name}={theirs!r}, this one has {ours!r}; "
+                f"{directory} belongs to a run with {place}{name}={theirs!r}, this one has "
+                f"{ours!r}; "
                 "repeat that run or give another folder"
             )
 
@@ -316,14 +321,15 @@ def as_json(run: Mapping[str, Any]) -> dict[str, Any]:
         settings: dict[str, Any] = json.loads(json.dumps(dict(run), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"this run cannot be told from others, {error}: give settings that are text, numbers and lists of them"
+            f"this run cannot be told from others, {error}: give settings that are text, numbers "
+            "and lists of them"
         ) from error
     return settings
 
 
 @contextlib.contextmanager
 def refusing_misfits(place: str | Path | None) -> Iterator[None]:
-    """Around the lines that take a stored state apart: whatever a state of another form leads to is a CheckpointError.
+    """Around the lines that take a stored state apart: all they raise becomes a CheckpointError.
 
     The hash of a checkpoint finds damage; a file that somebody wrote on purpose has a hash that
     fits.
@@ -464,37 +470,10 @@ def _header_length(data: bytes) -> int:
     return min(int.from_bytes(data[:8], "little"), len(data))
 
 
-def _replace_atomically(path: Path, data: bytes) -> None:
-    """Writes beside `path` and renames; no temporary file is left, whatever fails."""
-    _sweep_temporaries(path.parent, glob.escape(path.name))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _flush_folder(path.parent)
-
-
 def _sweep_temporaries(directory: Path, pattern: str) -> None:
     """Removes what a killed writer left behind."""
     for stale in directory.glob(f".{pattern}.*.tmp"):
         if re.fullmatch(r"\..+\.\d+\.tmp", stale.name):
-            with contextlib.suppress(
-                OSError
-            ):  # what cannot be removed, such as a folder, is no reason not to save
+            # What cannot be removed, such as a folder, is no reason not to save.
+            with contextlib.suppress(OSError):
                 stale.unlink()
-
-
-def _flush_folder(directory: Path) -> None:
-    """Makes the rename itself survive a power cut; not every system lets folders be flushed."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -13,7 +13,9 @@ LevelT = TypeVar("LevelT")
 
 
 class Curriculum(Generic[LevelT]):
-    """Advances a seed to its next level when it succeeds in a share `mastery` of its last `window` episodes.
+    """Advances a seed to its next level once it succeeds in a share `mastery` of episodes.
+
+    The last `window` episodes count.
 
     A window is full before it counts and is cleared on advancing, so that success at an easy level
     never counts at a hard one. Each of `num_seeds` seeds has its own level and window.
@@ -34,7 +36,8 @@ class Curriculum(Generic[LevelT]):
         require_integers(None, window=window, num_seeds=num_seeds)
         if not len(levels) or window < 1 or num_seeds < 1 or not 0 < mastery <= 1:
             raise ConfigError(
-                f"Curriculum of {len(levels)} levels, mastery={mastery}, window={window}, num_seeds={num_seeds}; "
+                f"Curriculum of {len(levels)} levels, mastery={mastery}, window={window}, "
+                f"num_seeds={num_seeds}; "
                 "give at least one level, window and seed, and a mastery in (0, 1]"
             )
         self.levels = tuple(levels)
@@ -64,7 +67,7 @@ class Curriculum(Generic[LevelT]):
     def record(
         self, successes: ArrayLike, played_levels: ArrayLike | None = None
     ) -> NDArray[np.bool_]:
-        """Records finished episodes in the order in which they finished and advances seeds that master their level.
+        """Records finished episodes in their order and advances seeds that master their level.
 
         Args:
             successes: [num_seeds, E], or [E] or one value when there is one seed.

@@ -10,7 +10,9 @@ from wm_agents.errors import NotFittedError
 
 
 class Fitted:
-    """A model with `fit`: the methods that `needs_fit` names raise NotFittedError until `is_fitted` is set.
+    """A model with `fit`.
+
+    The methods that `needs_fit` names raise NotFittedError until `is_fitted` is set.
 
     A subclass names its own methods; those that override an inherited one are guarded as well.
     `fit` sets `is_fitted`, and files keep it. A model of yours that needs no fit does not inherit
@@ -47,7 +49,8 @@ def check_fitted(model: Any) -> None:
     if not getattr(model, "is_fitted", True):
         name = type(model).__name__
         raise NotFittedError(
-            f"this {name} was never fitted: call its fit(...) first, or load a fitted one from a file"
+            f"this {name} was never fitted: call its fit(...) first, or load a fitted one from a "
+            "file"
         )
 
 

@@ -83,7 +83,9 @@ class ConsoleLogger(ClosesOnExit):
 
 
 class JSONLLogger(ClosesOnExit):
-    """Appends one JSON object for each step: {"step": 64, "loss": 0.25}. NaN and infinities are written as null.
+    """Appends one JSON object for each step: {"step": 64, "loss": 0.25}.
+
+    NaN and infinities are written as null.
 
     A last line that a kill left half written is cut off on opening, so that the file is always
     whole lines.
@@ -114,7 +116,9 @@ class JSONLLogger(ClosesOnExit):
             raise
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Appends one line and hands it to the operating system, so that a kill loses nothing that was logged.
+        """Appends one line and hands it to the operating system.
+
+        So that a kill loses nothing that was logged.
 
         Raises:
             ConfigError: when a metric is no number, or the disk is full.

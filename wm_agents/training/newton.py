@@ -52,7 +52,8 @@ def minimize_convex(problem: Problem, start: Floats, what: str, max_steps: int =
         points = points + lengths[:, None] * steps
         values, gradients, curvatures = problem(points)
     raise ConvergenceError(
-        f"{what} did not converge in {max_steps} Newton steps: the gradient is {np.sqrt(-slopes.min()):.3g} standard "
+        f"{what} did not converge in {max_steps} Newton steps: the gradient is "
+        f"{np.sqrt(-slopes.min()):.3g} standard "
         "deviations from zero. Look for features that repeat each other, or give a stronger prior"
     )
 
@@ -64,7 +65,8 @@ def _newton_steps(gradients: Floats, curvatures: Floats, what: str) -> Floats:
         steps = np.linalg.solve(curvatures, -gradients[..., None])[..., 0]
     except np.linalg.LinAlgError as error:
         raise ConvergenceError(
-            f"{what} has no single solution: features repeat each other; leave some out, or give a prior"
+            f"{what} has no single solution: features repeat each other; leave some out, or give a "
+            "prior"
         ) from error
     return np.asarray(steps, np.float64)
 

@@ -80,15 +80,30 @@ def _pack(value: Any, place: str, tensors: dict[str, torch.Tensor], depth: int) 
     return pack(value, place, tensors, depth)
 
 
-def _pack_plain(value: Any, place: str, tensors: dict[str, torch.Tensor], depth: int) -> Any:  # noqa: ARG001
+def _pack_plain(
+    value: Any,
+    place: str,  # noqa: ARG001
+    tensors: dict[str, torch.Tensor],  # noqa: ARG001
+    depth: int,  # noqa: ARG001
+) -> Any:
     return value
 
 
-def _pack_integer(value: int, place: str, tensors: dict[str, torch.Tensor], depth: int) -> Any:  # noqa: ARG001
+def _pack_integer(
+    value: int,
+    place: str,  # noqa: ARG001
+    tensors: dict[str, torch.Tensor],  # noqa: ARG001
+    depth: int,  # noqa: ARG001
+) -> Any:
     return value if abs(value) < _MAX_PLAIN_INTEGER else {"int": hex(value)}
 
 
-def _pack_float(value: float, place: str, tensors: dict[str, torch.Tensor], depth: int) -> Any:  # noqa: ARG001
+def _pack_float(
+    value: float,
+    place: str,  # noqa: ARG001
+    tensors: dict[str, torch.Tensor],  # noqa: ARG001
+    depth: int,  # noqa: ARG001
+) -> Any:
     # repr is exact for finite floats; JSON has no NaN or infinity, and a NaN carries a sign and a
     # payload.
     return value if math.isfinite(value) else {"float": struct.pack(">d", value).hex()}
@@ -107,7 +122,12 @@ def _pack_tensor(
     return {"tensor": _add(tensors, place, stored_copy(value))}
 
 
-def _pack_array(value: Any, place: str, tensors: dict[str, torch.Tensor], depth: int) -> Any:  # noqa: ARG001
+def _pack_array(
+    value: Any,
+    place: str,
+    tensors: dict[str, torch.Tensor],
+    depth: int,  # noqa: ARG001
+) -> Any:
     # Raw bytes, because torch lacks many of NumPy's types.
     array = np.asarray(value)
     if array.dtype.hasobject or array.dtype.names is not None:
@@ -143,7 +163,10 @@ def _pack_dict(
 
 
 def _add(tensors: dict[str, torch.Tensor], place: str, tensor: torch.Tensor) -> str:
-    """Stores the tensor under its place, or under a numbered one where two keys read alike (1 and "1")."""
+    """Stores the tensor under its place.
+
+    Or under a numbered one where two keys read alike (1 and "1").
+    """
     name, number = place, 1
     while name in tensors:
         number += 1
@@ -179,7 +202,8 @@ def _unpack(node: Any, tensors: dict[str, torch.Tensor], depth: int) -> Any:
     unpack = _UNPACKERS.get(tag)
     if unpack is None:
         raise CheckpointError(
-            f"packed state has a node of unknown type {tag!r}; it needs a newer version of wm_agents"
+            f"packed state has a node of unknown type {tag!r}; it needs a newer version of "
+            "wm_agents"
         )
     try:
         return unpack(content, tensors, depth + 1)
@@ -189,7 +213,11 @@ def _unpack(node: Any, tensors: dict[str, torch.Tensor], depth: int) -> Any:
         ) from error
 
 
-def _unpack_array(content: Any, tensors: dict[str, torch.Tensor], depth: int) -> Any:  # noqa: ARG001
+def _unpack_array(
+    content: Any,
+    tensors: dict[str, torch.Tensor],
+    depth: int,  # noqa: ARG001
+) -> Any:
     dtype = np.dtype(str(content["dtype"]))
     if dtype.hasobject or dtype.names is not None:
         raise CheckpointError(f"packed state has an array of {dtype}; only plain numbers are read")

@@ -11,7 +11,9 @@ __all__ = ["ProgressBar", "progress", "say_nothing_left"]
 def say_nothing_left(
     learner: str, done: int, total: int, unit: str, *, is_resumption: bool
 ) -> None:
-    """Tell that a call of `learn` has nothing to do, because its total counts from the very first step.
+    """Tell that a call of `learn` has nothing to do.
+
+    Because its total counts from the very first step.
 
     Args:
         learner: Who was asked to learn, such as "Reinforce".
@@ -22,7 +24,8 @@ def say_nothing_left(
             mistake, so that it is logged. Otherwise it is a warning.
     """
     message = (
-        f"{learner}.learn has nothing left to do: {done} of {total} {unit} are done, and they count from the very "
+        f"{learner}.learn has nothing left to do: {done} of {total} {unit} are done, and they "
+        "count from the very "
         f"first; ask for more than {done} to go on"
     )
     if is_resumption:

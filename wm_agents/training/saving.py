@@ -12,6 +12,8 @@ from wm_envs.data.paths import user_path
 SUFFIX = ".safetensors"
 CARD_FILE = "model.safetensors"  # of the folders that `wm_agents.training.cards` writes
 
+HISTORY_KIND = "history world model"
+
 # What a file calls itself -> where its class is. Kinds never change, so that old files keep
 # loading.
 KINDS = {
@@ -20,10 +22,12 @@ KINDS = {
     "deterministic world model": "wm_agents.world_models.deterministic:DeterministicModel",
     "driving world model": "wm_agents.domains.driving.network:DrivingModel",
     "ensemble world model": "wm_agents.world_models.ensemble:EnsembleModel",
+    HISTORY_KIND: "wm_agents.world_models.history:HistoryModel",
     "latent world model": "wm_agents.world_models.latent:LatentModel",
     "object world model": "wm_agents.world_models.objects:ObjectModel",
     "recurrent world model": "wm_agents.world_models.recurrent:RecurrentModel",
     "reinforce": "wm_agents.policy_gradient.reinforce:Reinforce",
+    "tabular world model": "wm_agents.world_models.tabular:TabularModel",
     "token world model": "wm_agents.world_models.token:TokenModel",
     "vector ppo policy": "wm_agents.policy_gradient.ppo:PPO",
 }
@@ -43,8 +47,29 @@ def saved_path(path: str | os.PathLike[str]) -> Path:
     return target if target.suffix else target.with_name(target.name + SUFFIX)
 
 
+def stored_path(path: str | os.PathLike[str]) -> Path:
+    """The file to read for a user's path: this very file, else the one with the suffix added."""
+    target = user_path(path)
+    return target if target.is_file() else saved_path(target)
+
+
+def stored_class(kind: Any, path: str | os.PathLike[str]) -> Any:
+    """The class of what calls itself by this kind.
+
+    Raises:
+        CheckpointError: This version knows no such kind.
+    """
+    if kind not in KINDS:
+        raise CheckpointError(f"{path} holds {kind!r}, not one of {', '.join(sorted(KINDS))}")
+    module, _, name = KINDS[kind].partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
 def save(learner: Savable, path: str | os.PathLike[str]) -> Path:
-    """Write a model, policy, value or reward to one file (safetensors with JSON) and return its path."""
+    """Write a model, policy.
+
+    Value or reward to one file (safetensors with JSON) and return its path.
+    """
     return learner.save(path)
 
 
@@ -65,10 +90,10 @@ def load(
             know.
     """
     target = user_path(path)
-    target = target / CARD_FILE if target.is_dir() else saved_path(target)
-    kind = load_checkpoint(target).metadata.get("kind")
-    if kind not in KINDS:
-        raise CheckpointError(f"{target} holds {kind!r}, not one of {', '.join(sorted(KINDS))}")
-    module, _, name = KINDS[kind].partition(":")
-    loader = getattr(importlib.import_module(module), name)
-    return loader.load(target, env, device=device, given=given)
+    target = target / CARD_FILE if target.is_dir() else stored_path(target)
+    metadata = load_checkpoint(target).metadata
+    kind = metadata.get("kind")
+    surroundings = metadata.get("surroundings")
+    if isinstance(surroundings, dict) and "num_past" in surroundings:
+        kind = HISTORY_KIND  # files of the first release call themselves by the inner model
+    return stored_class(kind, target).load(target, env, device=device, given=given)

@@ -41,7 +41,9 @@ def spawn_seeds(seed: int, num: int) -> list[int]:
 
 
 def capture_random_state(generators: Mapping[str, Generator] | None = None) -> dict[str, Any]:
-    """The states of the global generators of torch (every CUDA device in use), NumPy and `random`, and of those given.
+    """The states of the global generators of torch (every CUDA device in use).
+
+    NumPy and `random`, and of those given.
 
     Args:
         generators: the run's own generators by name: NumPy's, torch's or `random.Random`.
@@ -120,7 +122,8 @@ def _type_name(generator: Generator) -> str:
     if isinstance(generator, random.Random):
         return "random.Random"
     raise ConfigError(
-        f"{generator!r} is no generator; give a numpy.random.Generator, torch.Generator or random.Random"
+        f"{generator!r} is no generator; give a numpy.random.Generator, torch.Generator or "
+        "random.Random"
     )
 
 

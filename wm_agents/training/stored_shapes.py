@@ -1,6 +1,7 @@
-"""Does what a file describes agree with the tensors that it holds? Asked before anything of that size is built."""
+"""Checks that a file's description agrees with its tensors, before anything is built."""
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,7 +13,9 @@ from wm_agents.errors import CheckpointError
 
 @contextlib.contextmanager
 def reading_description(path: str | os.PathLike[str], what: str) -> Iterator[None]:
-    """Around the lines that build something from a file: whatever goes wrong is a CheckpointError that names the file.
+    """Around the lines that build something from a file.
+
+    Whatever goes wrong is a CheckpointError that names the file.
 
     What a foreign description leads to has no bounds.
     """
@@ -34,12 +37,15 @@ def check_shapes(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     for name in sorted(described.keys() | stored.keys()):
         if described.get(name) != stored.get(name):
             raise CheckpointError(
-                f"the configuration describes {name} of shape {described.get(name)}, the file holds {stored.get(name)}"
+                f"the configuration describes {name} of shape {described.get(name)}, the file "
+                f"holds {stored.get(name)}"
             )
 
 
 def check_counts(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Raise CheckpointError where a configuration counts more parts (`num_members`) than the tensors have numbers.
+    """Raise CheckpointError where a configuration counts more parts than the tensors have numbers.
+
+    Parts are what `num_members` and its like count.
 
     Lists, such as widths, have no more items than there are tensors.
     """
@@ -50,5 +56,41 @@ def check_counts(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> No
             isinstance(value, list) and len(value) > len(tensors)
         ):
             raise CheckpointError(
-                f"the configuration has {name}={str(value)[:60]}, the file {len(tensors)} tensors of {most} numbers"
+                f"the configuration has {name}={str(value)[:60]}, the file {len(tensors)} tensors "
+                f"of {most} numbers"
             )
+
+
+def check_spaces(metadata: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError where the described spaces have more values than the tensors.
+
+    Asked before a codec is built for them, which takes memory for each value.
+    """
+    most = sum(tensor.numel() for tensor in tensors.values())
+    for name in ("observation_space", "action_space"):
+        size = _num_values(metadata[name])
+        if not 0 < size <= most:
+            raise CheckpointError(
+                f"the {name} has {size} values, the file {len(tensors)} tensors of {most} numbers"
+            )
+
+
+def _num_values(space: Mapping[str, Any]) -> int:
+    """The length of a row of a space, from its description as JSON."""
+    kind = space["type"]
+    if kind == "discrete":
+        return int(space["n"])
+    if kind == "box":
+        return math.prod(space["shape"])
+    if kind == "multi_discrete":
+        return int(_total(space["nvec"]))
+    if kind == "multi_binary":
+        return math.prod(space["n"]) if isinstance(space["n"], list) else int(space["n"])
+    if kind == "dict":
+        return sum(_num_values(part) for _, part in space["spaces"])
+    return sum(_num_values(part) for part in space["spaces"])
+
+
+def _total(numbers: Any) -> int:
+    """The sum of nested lists of numbers."""
+    return sum(map(_total, numbers)) if isinstance(numbers, list) else int(numbers)

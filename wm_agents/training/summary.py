@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wm_agents.errors import ConfigError
+from wm_envs.data.files import replacing
 from wm_envs.data.paths import user_path
 
 
@@ -43,9 +44,9 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
     Names to what JSON can hold, with null for numbers that are not finite.
     """
     path = user_path(folder) / "summary.json"
-    path.write_text(
-        json.dumps(without_infinities(summary), indent=2, allow_nan=False) + "\n", encoding="utf-8"
-    )
+    with replacing(path) as file:
+        json.dump(without_infinities(summary), file, indent=2, allow_nan=False)
+        file.write("\n")
     return path
 
 

@@ -1,8 +1,8 @@
-"""The one training loop: progress, logging, early stopping, non-finite guards, checkpoints, bitwise resumption.
+"""The one training loop.
 
-Everything that learns by updates is a `TrainingRun`; `Trainer(run, ...).train()` drives it. What is
-particular to a learner (its data, losses and optimizer) is in the run, what all of them need is
-here.
+Progress, logging, early stopping, non-finite guards, checkpoints and bitwise resumption. Everything
+that learns by updates is a `TrainingRun`; `Trainer(run, ...).train()` drives it. What is particular
+to a learner (its data, losses and optimizer) is in the run, what all of them need is here.
 """
 
 import math
@@ -12,14 +12,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from wm_agents.errors import NonFiniteError
+from wm_agents.errors import CheckpointError, NonFiniteError
 from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
 from wm_agents.training.config_checks import require_at_least
 from wm_agents.training.loggers import Logger
+from wm_envs.data.paths import user_path
 from wm_envs.data.progress import progress as progress_bar
+
+Checkpoints = CheckpointManager | str | os.PathLike[str] | None
+"""A manager, the path of a folder, or None for no checkpoints."""
 
 Callback = Callable[[int, dict[str, float]], bool | None]
 """(updates done, figures) -> False to stop."""
+
+_REMEDY = "lower the learning rate or look for extreme values in the data"
 
 
 class TrainingRun(Protocol):
@@ -81,9 +87,12 @@ class FitReport:
             of the history.
         is_held_out: Whether `best_loss` is on held-out data.
         history: One row of figures by name every `evaluate_every` updates: means over these
-            updates, and evaluations.
+            updates, and evaluations. A mean takes the prefix "train_" where an evaluation has a
+            figure of the same name.
         seconds: Wall time, that of interrupted parts included.
         metrics: Further numbers that the learner reports.
+        is_calibrated: Whether intervals were calibrated on held-out episodes; None for what has no
+            intervals.
     """
 
     num_updates: int
@@ -93,6 +102,7 @@ class FitReport:
     history: list[dict[str, float]]
     seconds: float
     metrics: dict[str, float] = field(default_factory=dict)
+    is_calibrated: bool | None = None
 
 
 @dataclass
@@ -107,9 +117,8 @@ class _Progress:
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     best_weights: dict[str, Any] = field(default_factory=dict)
-    sums: dict[str, float] = field(
-        default_factory=dict
-    )  # of figures since the last row of the history
+    # Of figures since the last row of the history.
+    sums: dict[str, float] = field(default_factory=dict)
     num_summed: int = 0
 
     def add(self, figures: Mapping[str, float]) -> None:
@@ -121,7 +130,8 @@ class _Progress:
     def take_means(self) -> dict[str, float]:
         """Mean figures since the last row."""
         means = {name: total / self.num_summed for name, total in self.sums.items()}
-        self.sums, self.num_summed = {}, 0
+        self.sums = {}
+        self.num_summed = 0
         return means
 
 
@@ -158,7 +168,7 @@ class Trainer:
         evaluate_every: int = 100,
         patience: int | None = None,
         patience_from: int = 0,
-        checkpoints: CheckpointManager | str | os.PathLike[str] | None = None,
+        checkpoints: Checkpoints = None,
         checkpoint_every: int = 100,
         progress: bool | None = False,
         logger: Logger | None = None,
@@ -175,15 +185,14 @@ class Trainer:
         self.run = run
         self.num_updates = num_updates
         self.description = description
-        self.evaluate_every, self.patience, self.patience_from = (
-            evaluate_every,
-            patience,
-            patience_from,
-        )
+        self.evaluate_every = evaluate_every
+        self.patience = patience
+        self.patience_from = patience_from
         self.checkpoints = as_manager(checkpoints)
         self.checkpoint_every = checkpoint_every
         self.shows_progress = progress
-        self.logger, self.callback = logger, callback
+        self.logger = logger
+        self.callback = callback
         self._progress = _Progress()
 
     def train(self) -> FitReport:
@@ -222,16 +231,11 @@ class Trainer:
         update = self._progress.update
         try:
             figures = {name: float(value) for name, value in self.run.step(update).items()}
-        except NonFiniteError:
-            self._restore_best()
-            raise
+        except NonFiniteError as error:
+            raise self._stopped(str(error)) from error
         wrong = next((name for name, value in figures.items() if not math.isfinite(value)), None)
         if wrong is not None:
-            self._restore_best()
-            raise NonFiniteError(
-                f"{wrong} is {figures[wrong]} at update {update}: lower the learning rate or look for extreme values "
-                "in the data"
-            )
+            raise self._stopped(f"{wrong} is {figures[wrong]} at update {update}: {_REMEDY}")
         if self.logger is not None:
             self.logger.log(update + 1, figures)
         return figures
@@ -242,7 +246,9 @@ class Trainer:
         means = state.take_means()
         if isinstance(self.run, EvaluatedRun):
             evaluated = self._evaluate(self.run)
-            figures = {f"train_{name}": value for name, value in means.items()} | evaluated
+            # A mean over the batches is not the figure of the same name on held-out data.
+            named = {f"train_{name}" if name in evaluated else name: means[name] for name in means}
+            figures = named | evaluated
         else:
             figures = means
         state.history.append({"update": float(state.update), **figures})
@@ -251,21 +257,19 @@ class Trainer:
     def _evaluate(self, run: EvaluatedRun) -> dict[str, float]:
         """Keep better weights; patience counts once the curriculum is complete."""
         state = self._progress
-        figures = {name: float(value) for name, value in run.evaluate(state.update).items()}
+        try:
+            figures = {name: float(value) for name, value in run.evaluate(state.update).items()}
+        except NonFiniteError as error:
+            raise self._stopped(str(error)) from error
         loss = figures["loss"]
         if not math.isfinite(loss):
-            self._restore_best()
-            raise NonFiniteError(
-                f"the evaluated loss is {loss} at update {state.update}; the weights are those of update "
-                f"{state.best_update}. Lower the learning rate or look for extreme values in the data"
-            )
+            message = f"the evaluated loss is {loss} at update {state.update}: {_REMEDY}"
+            raise self._stopped(message)
         is_better = loss < state.best_loss
         if is_better:
-            state.best_loss, state.best_update, state.best_weights = (
-                loss,
-                state.update,
-                run.weights(),
-            )
+            state.best_loss = loss
+            state.best_update = state.update
+            state.best_weights = run.weights()
         is_counted = state.update > self.patience_from
         state.num_stale = state.num_stale + 1 if is_counted and not is_better else 0
         if self.patience is not None and state.num_stale >= self.patience:
@@ -278,6 +282,14 @@ class Trainer:
         if self.callback is not None and self.callback(self._progress.update, figures) is False:
             self._progress.is_finished = True
 
+    def _stopped(self, message: str) -> NonFiniteError:
+        """The error to raise once the best weights are back, which the message says."""
+        if not isinstance(self.run, EvaluatedRun):
+            return NonFiniteError(message)
+        self._restore_best()
+        best = self._progress.best_update
+        return NonFiniteError(f"{message}; the weights are those of update {best}")
+
     def _restore_best(self) -> None:
         if isinstance(self.run, EvaluatedRun):
             self.run.load_weights(self._progress.best_weights)
@@ -285,12 +297,19 @@ class Trainer:
     def _report(self) -> FitReport:
         state = self._progress
         if isinstance(self.run, EvaluatedRun):
-            best_update, best_loss, is_held_out = state.best_update, state.best_loss, True
+            best_update = state.best_update
+            best_loss = state.best_loss
         else:
             last = state.history[-1] if state.history else {}
-            best_update, best_loss, is_held_out = state.update, last.get("loss", math.nan), False
+            best_update = state.update
+            best_loss = last.get("loss", math.nan)
         return FitReport(
-            state.update, best_update, best_loss, is_held_out, state.history, state.seconds
+            num_updates=state.update,
+            best_update=best_update,
+            best_loss=best_loss,
+            is_held_out=isinstance(self.run, EvaluatedRun),
+            history=state.history,
+            seconds=state.seconds,
         )
 
     def _save(self) -> None:
@@ -313,10 +332,17 @@ class Trainer:
             self.run.load_state_dict(state["run"])
 
 
-def as_manager(
-    checkpoints: CheckpointManager | str | os.PathLike[str] | None,
-) -> CheckpointManager | None:
-    """A manager for what users pass as `checkpoints`: a manager, the path of a folder, or None."""
+def as_manager(checkpoints: Checkpoints) -> CheckpointManager | None:
+    """A manager for what users pass as `checkpoints`: a manager, the path of a folder, or None.
+
+    Raises:
+        CheckpointError: The path is that of a file, as fits of earlier versions wrote one.
+    """
     if checkpoints is None or isinstance(checkpoints, CheckpointManager):
         return checkpoints
+    if user_path(checkpoints).is_file():
+        raise CheckpointError(
+            f"{checkpoints} is a file: checkpoints are kept in a folder. What an earlier version "
+            "wrote as one file cannot be resumed; give a new folder and repeat the fit"
+        )
     return CheckpointManager(checkpoints)

@@ -1,8 +1,8 @@
-"""What is known about an observation before learning: angles, copies of other columns, exogenous features.
+"""What is known about an observation before learning: angles, copies, derived features.
 
-A `Layout` sits between the environment's observation and a network. It decides what the network
-sees, what it has to predict and how that becomes the next observation, so that what is known holds
-exactly and costs nothing to learn.
+A `FeatureLayout` sits between the environment's observation and a network. It decides what the
+network sees, what it has to predict and how that becomes the next observation, so that what is
+known holds exactly and costs nothing to learn.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,10 @@ from wm_envs.data.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
-class Known:
-    """Columns that are a given function of the rest, such as the curvature ahead of the track position.
+class DerivedFeature:
+    """Columns that are a given function of the rest.
+
+    Such as the curvature ahead of the track position.
 
     Attributes:
         columns: The observation columns that it fills.
@@ -34,8 +36,10 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How each observation column is predicted; columns that are named nowhere change by a learned difference.
+class FeatureLayout:
+    """How each observation column is predicted.
+
+    Columns that are named nowhere change by a learned difference.
 
     Attributes:
         num_features: O.
@@ -47,9 +51,9 @@ class Layout:
         absolutes: Columns that are predicted as they are instead of as a difference.
         actions: (column, action input): the next value of the column is that number of the action
             just taken, as the network sees it; this is how an observation remembers actions.
-        known: Columns that a given function fills.
-        unseen: Columns that no network sees, such as the place on a map or constants.
-        for_outcomes: Columns that only the heads for reward and termination see, since motion does
+        derived: Columns that a given function fills.
+        ignored: Columns that no network sees, such as the place on a map or constants.
+        for_heads: Columns that only the heads for reward and termination see, since motion does
             not depend on them.
     """
 
@@ -59,9 +63,9 @@ class Layout:
     copies: tuple[tuple[int, int], ...] = ()
     absolutes: tuple[int, ...] = ()
     actions: tuple[tuple[int, int], ...] = ()
-    known: tuple[Known, ...] = ()
-    unseen: tuple[int, ...] = ()
-    for_outcomes: tuple[int, ...] = ()
+    derived: tuple[DerivedFeature, ...] = ()
+    ignored: tuple[int, ...] = ()
+    for_heads: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         named = [
@@ -70,7 +74,7 @@ class Layout:
             *(column for column, _ in self.copies),
             *self.absolutes,
             *(column for column, _ in self.actions),
-            *(column for known in self.known for column in known.columns),
+            *(column for derived in self.derived for column in derived.columns),
         ]
         sources = [source for _, source in self.copies]
         if any(not 0 <= column < self.num_features for column in [*named, *sources]):
@@ -79,7 +83,7 @@ class Layout:
             )
         if len(set(named)) < len(named):
             raise ConfigError(f"each column has one rule, got {sorted(named)}")
-        hidden = [*self.unseen, *self.for_outcomes]
+        hidden = [*self.ignored, *self.for_heads]
         if len({*hidden, *self.angles}) < len(hidden) + len(self.angles):
             raise ConfigError(f"a column is hidden once, and an angle never, got {sorted(hidden)}")
         if any(not 0 <= column < self.num_features for column in hidden):
@@ -93,13 +97,13 @@ class Layout:
             *self.absolutes,
         }
         named |= {column for column, _ in (*self.copies, *self.actions)}
-        named |= {column for known in self.known for column in known.columns}
+        named |= {column for derived in self.derived for column in derived.columns}
         return tuple(column for column in range(self.num_features) if column not in named)
 
     @property
     def num_inputs(self) -> int:
         """Length of `inputs`."""
-        return self.num_features + len(self.angles) - len(self.unseen) - len(self.for_outcomes)
+        return self.num_features + len(self.angles) - len(self.ignored) - len(self.for_heads)
 
     @property
     def num_targets(self) -> int:
@@ -108,7 +112,7 @@ class Layout:
 
     def inputs(self, observations: Tensor) -> Tensor:
         """What a network sees [..., num_inputs] of observations [..., O]."""
-        if not (self.angles or self.unseen or self.for_outcomes):
+        if not (self.angles or self.ignored or self.for_heads):
             return observations
         index = self._index(observations.device)
         if not self.angles:
@@ -122,9 +126,9 @@ class Layout:
             -1,
         )
 
-    def outcome_columns(self, observations: Tensor) -> Tensor:
-        """What only the heads for reward and termination see [..., len(for_outcomes)]."""
-        return observations[..., self._index(observations.device).for_outcomes]
+    def head_columns(self, observations: Tensor) -> Tensor:
+        """What only the heads for reward and termination see [..., len(for_heads)]."""
+        return observations[..., self._index(observations.device).for_heads]
 
     def turns(self, observations: Tensor) -> Tensor:
         """The angles of the circles [..., C] in radians, -pi to pi.
@@ -139,7 +143,7 @@ class Layout:
     @property
     def plain_inputs(self) -> tuple[int, ...]:
         """The columns that a network sees as they are, first among `inputs`."""
-        not_plain = {*self.angles, *self.unseen, *self.for_outcomes}
+        not_plain = {*self.angles, *self.ignored, *self.for_heads}
         return tuple(column for column in range(self.num_features) if column not in not_plain)
 
     @property
@@ -151,7 +155,10 @@ class Layout:
         return (*named, *(("angle", column) for column in self.angles))
 
     def target_sizes(self, observations: Tensor) -> Tensor:
-        """The size of the recorded numbers [num_targets] from which `targets` are computed, of observations [N, O]."""
+        """The size of the recorded numbers [num_targets] from which `targets` are computed.
+
+        Of observations [N, O].
+        """
         sizes = observations.double().abs().amax(0)
         fixed = {"circle": 1.0, "angle": torch.pi}
         return torch.stack(
@@ -159,7 +166,7 @@ class Layout:
         )
 
     def targets(self, before: Tensor, after: Tensor) -> Tensor:
-        """What a network has to predict [..., num_targets] for the step between two observations [..., O]."""
+        """What a network has to predict [..., num_targets] between two observations [..., O]."""
         if self._is_plain:
             return after - before
         index = self._index(before.device)
@@ -173,7 +180,10 @@ class Layout:
         return torch.cat(parts, -1)
 
     def decode(self, before: Tensor, targets: Tensor, acts: Tensor) -> Tensor:
-        """The next observations [..., O] from the present ones, what a network predicted and the encoded actions."""
+        """The next observations [..., O] from the present ones.
+
+        What a network predicted and the encoded actions.
+        """
         if self._is_plain:
             return before + targets
         index = self._index(before.device)
@@ -187,20 +197,20 @@ class Layout:
             parts.append(before[..., index.sources])
         if self.actions:
             parts.append(acts[..., index.actions])
-        if self.known:
-            parts.append(before[..., index.known])
+        if self.derived:
+            parts.append(before[..., index.derived])
         decoded = torch.cat(parts, -1)[..., index.order]
-        for known in self.known:
-            values = known.function(before, decoded)
+        for derived in self.derived:
+            values = derived.function(before, decoded)
             decoded = decoded.index_copy(
-                -1, torch.tensor(known.columns, device=decoded.device), values
+                -1, torch.tensor(derived.columns, device=decoded.device), values
             )
         return decoded
 
     def to_json(self) -> dict[str, Any]:
         """The layout as JSON.
 
-        Functions of `known` cannot be stored and are given again on loading.
+        Functions of `derived` cannot be stored and are given again on loading.
         """
         return {
             "num_features": self.num_features,
@@ -209,17 +219,21 @@ class Layout:
             "copies": self.copies,
             "absolutes": self.absolutes,
             "actions": self.actions,
-            "has_known": bool(self.known),
-            "unseen": self.unseen,
-            "for_outcomes": self.for_outcomes,
+            "has_known": bool(self.derived),
+            "unseen": self.ignored,
+            "for_outcomes": self.for_heads,
         }
 
     @classmethod
-    def from_json(cls, description: dict[str, Any], known: tuple[Known, ...] = ()) -> "Layout":
+    def from_json(
+        cls, description: dict[str, Any], derived: tuple[DerivedFeature, ...] = ()
+    ) -> "FeatureLayout":
         """The layout of `to_json`."""
-        if description["has_known"] and not known:
+        if description["has_known"] and not derived:
             raise ConfigError(
-                "this model was fitted with known columns: pass the same layout when loading it"
+                "this model was fitted with derived features, whose functions no file holds: load "
+                "it "
+                "with given=layout.derived"
             )
         return cls(
             num_features=description["num_features"],
@@ -228,9 +242,9 @@ class Layout:
             copies=tuple((a, b) for a, b in description["copies"]),
             absolutes=tuple(description["absolutes"]),
             actions=tuple((a, b) for a, b in description["actions"]),
-            known=known,
-            unseen=tuple(description.get("unseen", ())),
-            for_outcomes=tuple(description.get("for_outcomes", ())),
+            derived=derived,
+            ignored=tuple(description.get("unseen", ())),
+            for_heads=tuple(description.get("for_outcomes", ())),
         )
 
     @cached_property
@@ -263,16 +277,16 @@ class _Index:
     plain_inputs: Tensor
     sources: Tensor
     actions: Tensor
-    known: Tensor
+    derived: Tensor
     order: Tensor
-    for_outcomes: Tensor
+    for_heads: Tensor
 
     @classmethod
-    def of(cls, layout: Layout, device: torch.device) -> "_Index":
+    def of(cls, layout: FeatureLayout, device: torch.device) -> "_Index":
         cosines, sines = [a for a, _ in layout.circles], [b for _, b in layout.circles]
         copied, sources = [a for a, _ in layout.copies], [b for _, b in layout.copies]
         acted, actions = [a for a, _ in layout.actions], [b for _, b in layout.actions]
-        known = [column for known in layout.known for column in known.columns]
+        derived = [column for derived in layout.derived for column in derived.columns]
         filled = [
             *layout.differences,
             *layout.absolutes,
@@ -281,7 +295,7 @@ class _Index:
             *layout.angles,
             *copied,
             *acted,
-            *known,
+            *derived,
         ]
         plain_inputs = layout.plain_inputs
         order = np.argsort(filled).tolist()
@@ -298,13 +312,15 @@ class _Index:
         return cls(
             *(
                 torch.tensor(columns, dtype=torch.long, device=device)
-                for columns in (*lists, known, order, layout.for_outcomes)
+                for columns in (*lists, derived, order, layout.for_heads)
             )
         )
 
 
-def frame_stack(num_frames: int, frame_size: int, *, is_interleaved: bool = False) -> Layout:
-    """The layout of a stack of frames, oldest first: the newest is predicted, the others move up exactly.
+def frame_stack(num_frames: int, frame_size: int, *, is_interleaved: bool = False) -> FeatureLayout:
+    """The layout of a stack of frames, oldest first.
+
+    The newest is predicted, the others move up exactly.
 
     Args:
         num_frames: Frames in the stack.
@@ -323,10 +339,10 @@ def frame_stack(num_frames: int, frame_size: int, *, is_interleaved: bool = Fals
         else columns.reshape(num_frames, frame_size)
     )
     copies = zip(frames[:-1].ravel().tolist(), frames[1:].ravel().tolist(), strict=True)
-    return Layout(num_frames * frame_size, copies=tuple(copies))
+    return FeatureLayout(num_frames * frame_size, copies=tuple(copies))
 
 
-def detect_layout(trajectories: Trajectories, min_steps: int = 100) -> Layout:
+def detect_layout(trajectories: Trajectories, min_steps: int = 100) -> FeatureLayout:
     """The layout that recorded data show: unit circles and exact copies.
 
     A neighbouring pair of columns is a circle when it lies on one in every row and takes values
@@ -335,7 +351,7 @@ def detect_layout(trajectories: Trajectories, min_steps: int = 100) -> Layout:
     `min_steps` steps show nothing.
     """
     seen = trajectories.observations
-    layout = Layout(seen.shape[1])
+    layout = FeatureLayout(seen.shape[1])
     if trajectories.num_steps < min_steps:
         return layout
     circles = _detect_circles(seen)
@@ -344,7 +360,7 @@ def detect_layout(trajectories: Trajectories, min_steps: int = 100) -> Layout:
     return replace(layout, circles=circles, copies=_detect_copies(before, after, taken))
 
 
-def revise_layout(layout: Layout, trajectories: Trajectories) -> Layout:
+def revise_layout(layout: FeatureLayout, trajectories: Trajectories) -> FeatureLayout:
     """The layout without the circles and copies that recorded data contradict.
 
     A column that was constant in the first data is a copy of itself until it changes.

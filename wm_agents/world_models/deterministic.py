@@ -1,4 +1,7 @@
-"""One perceptron that predicts the difference to the next observation, and heads for reward and termination."""
+"""One perceptron that predicts the difference to the next observation.
+
+And heads for reward and termination.
+"""
 
 from dataclasses import dataclass, field
 
@@ -14,7 +17,7 @@ from wm_agents.world_models.losses import (
     weighted_cross_entropy,
 )
 from wm_agents.world_models.neural import NeuralModel, Rescaling
-from wm_agents.world_models.segments import Segment
+from wm_agents.world_models.sampling import TrainingBatch
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ Encoder 256-256, latent 64, dynamics 256-256, ELU.
 
 
 class DeterministicModel(NeuralModel):
-    """The mean of what comes next, with squared error on standardised differences.
+    """The mean of what comes next, with squared error on standardized differences.
 
     `hidden` is empty: the observation is taken to be the whole state.
     """
@@ -79,13 +82,17 @@ class DeterministicModel(NeuralModel):
         inputs = self.inputs(state.observations)
         after = self.decode(state.observations, self._difference(inputs, acts), acts)
         transition = torch.cat(
-            [self.outcome_inputs(state.observations), acts, self.outcome_inputs(after)], -1
+            [self.head_inputs(state.observations), acts, self.head_inputs(after)], -1
         )
         rewards = self.reward_scale.restore(self.reward_head(transition)).squeeze(-1)
         terminations = self.termination_probability(self.termination_head(transition).squeeze(-1))
         return ModelState(after), Prediction(after, rewards, terminations)
 
-    def loss(self, segment: Segment, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002
+    def loss(
+        self,
+        segment: TrainingBatch,
+        generator: torch.Generator,  # noqa: ARG002
+    ) -> dict[str, Tensor]:
         """Open-loop error over the segment, and the heads' errors on the recorded transitions."""
         acts = self.encode_actions(segment.actions)
         errors, present = [], segment.inputs
@@ -97,9 +104,9 @@ class DeterministicModel(NeuralModel):
                 .mean(-1)
             )
             present = self.decode(present, output, acts[:, step])
-        seen = self.outcome_inputs(segment.observations)
+        seen = self.head_inputs(segment.observations)
         transitions = torch.cat([seen[:, :-1], acts, seen[:, 1:]], -1)
-        rewards = self.reward_scale.normalise(segment.rewards[..., None]).squeeze(-1)
+        rewards = self.reward_scale.normalize(segment.rewards[..., None]).squeeze(-1)
         reward_errors = huber(self.reward_head(transitions).squeeze(-1), rewards)
         logits = self.termination_head(transitions).squeeze(-1)
         end_errors = weighted_cross_entropy(logits, segment.terminations, self.positive_weight)
@@ -144,7 +151,7 @@ class DeterministicModel(NeuralModel):
         self.dynamics = Perceptron(
             (joint, *config.dynamics_widths, outputs), config.activation, generator, output_gain=0.1
         )
-        transition = 2 * self.num_outcome_inputs + self.encode_actions.size
+        transition = 2 * self.num_head_inputs + self.encode_actions.size
         self.reward_head = Perceptron(
             (transition, *config.reward_widths, 1), config.activation, generator
         )

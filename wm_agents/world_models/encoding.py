@@ -1,6 +1,9 @@
-"""How Gymnasium spaces enter a network, and how they are stored as JSON."""
+"""How the values of an environment's spaces enter a network.
 
-from typing import Any
+Rows by the codecs, actions as inputs.
+"""
+
+from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
@@ -9,43 +12,152 @@ import torch.nn.functional as F
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from wm_agents.errors import SpaceError
+from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.networks import Affine
 from wm_agents.observation_rows import observation_tensor
-from wm_agents.world_models.normalisation import change_of_units, divisors, spread
+from wm_agents.world_models.normalization import change_of_units, divisors, spread
+from wm_envs.data.spaces import ActionCodec, ObservationCodec
 from wm_envs.data.trajectories import Trajectories
 
 
-def observation_size(space: gym.Space[Any]) -> int:
-    """O.
+class EncodedSpaces:
+    """The spaces of a model, of any kind; inside it there are only rows of the codecs.
 
-    The length of a Box's vector, or the number of values of a Discrete space, which enters as its
-    one-hot.
+    Attributes:
+        observation_codec: From observations to rows and back.
+        action_codec: From actions to indices or vectors and back.
+        observation_space: The space of a row: Discrete or a one-dimensional Box.
+        action_space: Discrete or a one-dimensional Box.
+        num_features: O, the length of a row.
     """
-    if isinstance(space, spaces.Discrete):
-        return int(space.n)
-    if isinstance(space, spaces.Box) and len(space.shape) == 1 and space.shape[0] > 0:
-        return int(space.shape[0])
-    raise SpaceError(
-        f"world models serve Discrete and one-dimensional Box observations, got {space}: flatten it first, with "
-        "gymnasium.wrappers.FlattenObservation"
-    )
+
+    observation_codec: ObservationCodec
+    action_codec: ActionCodec
+    observation_space: gym.Space[Any]
+    action_space: gym.Space[Any]
+    num_features: int
+
+    @classmethod
+    def for_env(cls, env: Any, config: Any = None, *, seed: int = 0, **env_kwargs: Any) -> Self:
+        """A model with the spaces of an environment.
+
+        Args:
+            env: An id, an environment or a vector environment, which is only asked for its spaces.
+            config: The class's configuration; None takes its defaults.
+            seed: Draws the initial weights.
+            **env_kwargs: Options of the environment, with an id.
+
+        Raises:
+            SpaceError: The class does not serve these spaces.
+            ConfigError: Options beside an environment that is already made.
+        """
+        observation_space, action_space = spaces_of(env, **env_kwargs)
+        return cls._of_spaces(observation_space, action_space, config, seed)
+
+    @property
+    def raw_observation_space(self) -> gym.Space[Any]:
+        """The environment's own, as it was given."""
+        return self.observation_codec.space
+
+    @property
+    def raw_action_space(self) -> gym.Space[Any]:
+        """The environment's own, as it was given."""
+        return self.action_codec.space
+
+    @classmethod
+    def _of_spaces(
+        cls,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        config: Any,
+        seed: int,
+    ) -> Self:
+        return cls(observation_space, action_space, config, seed=seed)  # type: ignore[call-arg]
+
+    def _set_spaces(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+        self.observation_codec = ObservationCodec(observation_space)
+        self.action_codec = ActionCodec(action_space)
+        self.observation_space = self.observation_codec.row_space
+        self.action_space = self.action_codec.row_space
+        self.num_features = self.observation_codec.size
+
+    def _check_trajectories(self, trajectories: Trajectories) -> None:
+        """Raise SpaceError unless they could come from an environment with the model's spaces."""
+        check_fit_spaces(trajectories, self.raw_observation_space, self.raw_action_space)
+
+    def _check_env(self, env: Any) -> None:
+        """Raise SpaceError unless an environment, or None, has the model's spaces."""
+        if env is not None:
+            check_same_rows(self.observation_codec, self.action_codec, *spaces_of(env), "the env")
 
 
-def action_size(space: gym.Space[Any]) -> int:
+def spaces_of(env: Any, **env_kwargs: Any) -> tuple[gym.Space[Any], gym.Space[Any]]:
+    """The observation and action space of an id, an environment.
+
+    Or one row of a vector environment.
+
+    Raises:
+        ConfigError: Options beside an environment that is already made.
+    """
+    if isinstance(env, str):
+        made = gym.make(env, **env_kwargs)
+        made.close()
+        return made.observation_space, made.action_space
+    if env_kwargs:
+        raise ConfigError(
+            f"{sorted(env_kwargs)} are options of an id, got an environment: make it with them"
+        )
+    observation_space = getattr(env, "single_observation_space", env.observation_space)
+    action_space = getattr(env, "single_action_space", env.action_space)
+    return observation_space, action_space
+
+
+def check_same_rows(
+    observations: ObservationCodec,
+    actions: ActionCodec,
+    observation_space: gym.Space[Any],
+    action_space: gym.Space[Any],
+    owner: str,
+) -> None:
+    """Raise SpaceError unless other spaces have rows of the same meaning, whatever their bounds.
+
+    Args:
+        observations: Of the model.
+        actions: Of the model.
+        observation_space: Of the owner.
+        action_space: Of the owner.
+        owner: Whose spaces these are, for the message.
+    """
+    if ObservationCodec(observation_space).groups != observations.groups:
+        raise SpaceError(
+            f"the model expects observations from {observations.space}, {owner} has "
+            f"{observation_space}: build a model with for_env for it"
+        )
+    ours = actions.row_space
+    theirs = ActionCodec(action_space).row_space
+    is_same = ours.shape == theirs.shape and isinstance(theirs, type(ours))
+    if isinstance(ours, spaces.Discrete):
+        is_same = ours == theirs
+    if not is_same:
+        raise SpaceError(
+            f"the model expects actions from {actions.space}, {owner} has {action_space}: "
+            "build a model with for_env for it"
+        )
+
+
+def _num_inputs(space: gym.Space[Any]) -> int:
     """The number of network inputs that an action takes."""
     if isinstance(space, spaces.Discrete):
         return int(space.n)
     if isinstance(space, spaces.Box) and len(space.shape) == 1:
         return int(space.shape[0])
-    raise SpaceError(
-        f"world models serve Discrete and one-dimensional Box actions, got {space}: wrap the environment in "
-        "gymnasium.wrappers.TransformAction"
-    )
+    raise SpaceError(f"expected the row space of an ActionCodec, got {space}")
 
 
-_SMALLEST_SHARE = 1e-3  # of half the range; actions that vary less are not measured by the bounds
-_LARGEST_SHARE = 10.0
+# Shares of half the range: actions that vary less, or lie further out, are not measured by the
+# bounds.
+_MIN_SHARE = 1e-3
+_MAX_SHARE = 10.0
 
 
 class ActionEncoder(nn.Module):
@@ -61,12 +173,14 @@ class ActionEncoder(nn.Module):
 
     def __init__(self, space: gym.Space[Any]) -> None:
         super().__init__()
-        self.size = action_size(space)
+        self.size = _num_inputs(space)
         self.first = int(space.start) if isinstance(space, spaces.Discrete) else None
-        centre, radius = torch.zeros(self.size), torch.ones(self.size)
+        centre = torch.zeros(self.size)
+        radius = torch.ones(self.size)
         if isinstance(space, spaces.Box):
             # In float64, in which the range of a float32 does not overflow.
-            low, high = torch.as_tensor(space.low).double(), torch.as_tensor(space.high).double()
+            low = torch.as_tensor(space.low).double()
+            high = torch.as_tensor(space.high).double()
             is_bounded = torch.isfinite(low) & torch.isfinite(high) & (high > low)
             centre = torch.where(is_bounded, (low + high) / 2, centre).float()
             radius = torch.where(is_bounded, (high - low) / 2, radius).float()
@@ -92,8 +206,8 @@ class ActionEncoder(nn.Module):
         mean = rows.mean(0)
         spreads = spread(rows, mean)
         distance = (rows - self.centre.double()).abs().amax(0)
-        is_fine = (spreads == 0) | (spreads >= _SMALLEST_SHARE * self.radius.double())
-        is_fine &= distance <= _LARGEST_SHARE * self.radius.double()
+        is_fine = (spreads == 0) | (spreads >= _MIN_SHARE * self.radius.double())
+        is_fine &= distance <= _MAX_SHARE * self.radius.double()
         old = self.centre.clone(), self.radius.clone()
         self.centre.copy_(torch.where(is_fine, old[0].double(), mean))
         self.radius.copy_(torch.where(is_fine, old[1].double(), divisors(spreads)))
@@ -103,56 +217,48 @@ class ActionEncoder(nn.Module):
 def check_fit_spaces(
     trajectories: Trajectories, observation_space: gym.Space[Any], action_space: gym.Space[Any]
 ) -> None:
-    """Raise SpaceError unless trajectories could come from an environment with these spaces."""
-    size = observation_size(observation_space)
+    """Raise SpaceError unless trajectories could come from an environment with these spaces.
+
+    Where trajectories know their own spaces, these are compared; else the numbers are.
+    """
+    observations = ObservationCodec(observation_space)
+    actions = ActionCodec(action_space)
+    _check_arrays(trajectories, observations, actions)
+    check_same_rows(
+        observations,
+        actions,
+        trajectories.observation_space or observation_space,
+        trajectories.action_space or action_space,
+        "what the trajectories were recorded from",
+    )
+
+
+def _check_arrays(
+    trajectories: Trajectories, observations: ObservationCodec, codec: ActionCodec
+) -> None:
+    size = observations.size
     if trajectories.observations.shape[1] != size:
         raise SpaceError(
-            f"the model expects observations of size {size} from {observation_space}, the trajectories have "
-            f"{trajectories.observations.shape[1]}"
+            f"the model expects observations of size {size} from {observations.space}, the "
+            f"trajectories have {trajectories.observations.shape[1]}"
         )
     actions = trajectories.actions
-    if isinstance(action_space, spaces.Discrete):
-        first, last = int(action_space.start), int(action_space.start + action_space.n) - 1
+    space = codec.row_space
+    if isinstance(space, spaces.Discrete):
+        first = int(space.start)
+        last = int(space.start + space.n) - 1
         if actions.ndim != 1:
             raise SpaceError(
-                f"{action_space} needs integer actions [S], the trajectories have shape {actions.shape}"
+                f"{codec.space} needs integer actions [S], the trajectories have shape "
+                f"{actions.shape}"
             )
         odd = np.flatnonzero((actions < first) | (actions > last))
         if len(odd):
-            raise SpaceError(f"actions, row {odd[0]}: {actions[odd[0]]} is outside {action_space}")
-    elif actions.ndim != 2 or actions.shape[1] != action_size(action_space):
+            raise SpaceError(f"actions, row {odd[0]}: {actions[odd[0]]} is outside {space}")
+    elif actions.ndim != 2 or actions.shape[1] != space.shape[0]:
         raise SpaceError(
-            f"{action_space} needs actions [S, {action_size(action_space)}], got shape {actions.shape}"
+            f"{codec.space} needs actions [S, {space.shape[0]}], got shape {actions.shape}"
         )
-
-
-def space_to_json(space: gym.Space[Any]) -> dict[str, Any]:
-    """A JSON description of a Discrete or Box space."""
-    if isinstance(space, spaces.Discrete):
-        return {"type": "discrete", "n": int(space.n), "start": int(space.start)}
-    if isinstance(space, spaces.Box):  # repr keeps infinities, which JSON has no word for
-        bounds = {
-            name: [repr(float(x)) for x in getattr(space, name).ravel()] for name in ("low", "high")
-        }
-        return {
-            "type": "box",
-            "shape": list(space.shape),
-            "dtype": np.dtype(space.dtype).name,
-            **bounds,
-        }
-    raise SpaceError(f"only Discrete and Box spaces are stored, got {space}")
-
-
-def space_from_json(description: dict[str, Any]) -> gym.Space[Any]:
-    """The space of `space_to_json`."""
-    if description["type"] == "discrete":
-        return spaces.Discrete(description["n"], start=description["start"])
-    dtype = np.dtype(description["dtype"]).type
-    low, high = (
-        np.array([float(x) for x in description[name]], dtype).reshape(description["shape"])
-        for name in ("low", "high")
-    )
-    return spaces.Box(low, high, dtype=dtype)
 
 
 def as_actions(space: gym.Space[Any], actions: Any, device: torch.device) -> Tensor:

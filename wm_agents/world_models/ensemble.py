@@ -1,4 +1,6 @@
-"""E networks that learned the same data from different starts: their spread says where the model does not know.
+"""E networks that learned the same data from different starts.
+
+Their spread says where the model does not know.
 
 Probabilistic ensembles with trajectory sampling follow Chua et al. 2018 (PETS). Means are trained
 by squared error and variances by likelihood with the means held fixed (Stirn et al. 2023, Faithful
@@ -24,7 +26,7 @@ from wm_agents.world_models.losses import (
     weighted_cross_entropy,
 )
 from wm_agents.world_models.neural import NeuralModel, Rescaling
-from wm_agents.world_models.segments import Segment, SegmentSource
+from wm_agents.world_models.sampling import BatchSampler, TrainingBatch
 from wm_envs.data.trajectories import Trajectories
 
 _COVERAGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
@@ -60,8 +62,8 @@ class EnsembleConfig:
             draws.
         sampling: With a generator a row follows one member for good ("tsinf") or another one each
             step ("ts1").
-        smallest_log_variance: Lower bound, in standardised units.
-        largest_log_variance: Upper bound, in standardised units.
+        smallest_log_variance: Lower bound, in standardized units.
+        largest_log_variance: Upper bound, in standardized units.
         calibration_horizon: Steps for which intervals are calibrated; later steps use the last.
         weights: Weights of the loss terms.
         max_positive_weight: A termination counts as often as it is rarer than the rest, but at most
@@ -92,7 +94,9 @@ class EnsembleConfig:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Ranges [B, H, O] that are to hold the observations 1 to H with the asked-for probability, feature by feature.
+    """Ranges [B, H, O] that are to hold the observations 1 to H with the asked-for probability.
+
+    Feature by feature.
 
     Attributes:
         low: Lower ends.
@@ -144,7 +148,7 @@ class EnsembleModel(NeuralModel):
             members = self._draw_members(state, generator)
             output, hidden = self._draw_output(means, joint, members, generator), (members,)
         after = self.decode(state.observations, output, acts)
-        seen = [self.outcome_inputs(state.observations), acts, self.outcome_inputs(after)]
+        seen = [self.head_inputs(state.observations), acts, self.head_inputs(after)]
         transition = self._for_each_member(torch.cat(seen, -1))
         rewards = self.reward_scale.restore(self.reward_head(transition)).squeeze(-1)
         logits = self.termination_head(transition).squeeze(-1)
@@ -152,8 +156,11 @@ class EnsembleModel(NeuralModel):
         reward = rewards.mean(0) if generator is None else _chosen(rewards, hidden[0])
         return ModelState(after, hidden), Prediction(after, reward, terminations, disagreement)
 
-    def loss(self, segment: Segment, generator: torch.Generator) -> dict[str, Tensor]:
-        """Open-loop errors of each member on its own share of the windows, and the spreads' likelihoods."""
+    def loss(self, segment: TrainingBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Open-loop errors of each member on its own share of the windows.
+
+        And the spreads' likelihoods.
+        """
         segment = self._share_out(segment)
         acts = self.encode_actions(segment.actions)
         errors, spreads, present = [], [], segment.inputs
@@ -164,10 +171,10 @@ class EnsembleModel(NeuralModel):
             errors.append(error.mean(-1))
             spreads.append(self._likelihood(self.spread_head, joint.detach(), error.detach()))
             present = self.decode(present, output, acts[:, :, step])
-        seen = self.outcome_inputs(segment.observations)
+        seen = self.head_inputs(segment.observations)
         transitions = torch.cat([seen[:, :, :-1], acts, seen[:, :, 1:]], -1).flatten(1, 2)
         shape = segment.mask.shape
-        rewards = self.reward_scale.normalise(segment.rewards[..., None]).view(shape)
+        rewards = self.reward_scale.normalize(segment.rewards[..., None]).view(shape)
         predicted = self.reward_head(transitions).view(shape)
         logits = self.termination_head(transitions).view(shape)
         joint = torch.cat([self.inputs(segment.observations[:, :, :-1]), acts], -1).flatten(1, 2)
@@ -211,14 +218,18 @@ class EnsembleModel(NeuralModel):
         mean, std = self._particles(start, actions, num_particles, seed)
         if not self.is_calibrated:
             warnings.warn(
-                f"intervals of this {type(self).__name__} are not calibrated: it was fitted without held-out episodes, "
-                f"so that {coverage:.0%} is a guess; fit with holdout or validation, or call calibrate(other episodes)",
+                f"intervals of this {type(self).__name__} are not calibrated: it was fitted "
+                "without held-out episodes, "
+                f"so that {coverage:.0%} is a guess; fit with holdout or validation, or call "
+                "calibrate(other episodes)",
                 stacklevel=2,
             )
         return self._interval(mean, std, coverage)
 
     def calibrate(self, trajectories: Trajectories, num_windows: int = 200) -> None:
-        """Measure on held-out episodes how many predicted standard deviations real errors are, step by step.
+        """Measure on held-out episodes how many predicted standard deviations real errors are.
+
+        Step by step.
 
         Give episodes that the model was not fitted to: on those that it was, errors are too small
             and later intervals
@@ -227,7 +238,7 @@ class EnsembleModel(NeuralModel):
         intervals.
         """
         horizon = min(self.config.calibration_horizon, int(trajectories.lengths.max()))
-        segment = SegmentSource(trajectories, self.device).spread(num_windows, horizon)
+        segment = BatchSampler(trajectories, self.device).spread(num_windows, horizon)
         mean, std = self._particles(segment.inputs, segment.actions, 20, 0)
         ratios = (segment.observations[:, 1:] - mean).abs() / std
         ratios[segment.mask == 0] = torch.nan
@@ -257,7 +268,7 @@ class EnsembleModel(NeuralModel):
         """
         self.is_calibrated = bool(description.get("is_calibrated", True))
 
-    def for_all_members(self, segment: Segment) -> Segment:
+    def for_all_members(self, segment: TrainingBatch) -> TrainingBatch:
         """The segment once per member."""
         return segment.map(lambda tensor: tensor.repeat(self.num_members, *[1] * (tensor.ndim - 1)))
 
@@ -312,14 +323,17 @@ class EnsembleModel(NeuralModel):
     def _for_each_member(self, rows: Tensor) -> Tensor:
         return rows.expand(self.num_members, *rows.shape)
 
-    def _share_out(self, segment: Segment) -> Segment:
+    def _share_out(self, segment: TrainingBatch) -> TrainingBatch:
         """[E * B, ...] as [E, B, ...]."""
         return segment.map(lambda tensor: tensor.unflatten(0, (self.num_members, -1)))
 
     def _likelihood(
         self, head: EnsemblePerceptron, joint: Tensor, squared_errors: Tensor
     ) -> Tensor:
-        """Negative log-likelihood [E, B] of errors under a head's variances, without the constant."""
+        """Negative log-likelihood [E, B] of errors under a head's variances.
+
+        Without the constant.
+        """
         log_variance = self._bounded(head(joint))
         return 0.5 * (squared_errors * torch.exp(-log_variance) + log_variance).mean(-1)
 
@@ -354,7 +368,7 @@ class EnsembleModel(NeuralModel):
                 config.num_members, sizes, config.activation, generator, **options
             )
 
-        joint, transition = layout.num_inputs + num_acts, 2 * self.num_outcome_inputs + num_acts
+        joint, transition = layout.num_inputs + num_acts, 2 * self.num_head_inputs + num_acts
         self.dynamics = make(
             joint,
             config.dynamics_widths,
@@ -370,7 +384,10 @@ class EnsembleModel(NeuralModel):
         self.is_calibrated = False
 
     def _normal_quantiles(self) -> Tensor:
-        """Half widths [coverages, H, O] in standard deviations if particles are Gaussian, as before calibration."""
+        """Half widths [coverages, H, O] in standard deviations if particles are Gaussian.
+
+        As before calibration.
+        """
         normal = torch.distributions.Normal(0.0, 1.0, validate_args=False)
         quantiles = normal.icdf(torch.tensor([(1 + coverage) / 2 for coverage in _COVERAGES]))
         shape = (len(_COVERAGES), self.config.calibration_horizon, self.layout.num_features)

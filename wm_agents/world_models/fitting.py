@@ -1,45 +1,37 @@
-"""The one training loop of all neural world models.
+"""How neural world models are fitted.
 
-Curriculum, early stopping, resumption, checks.
+Configuration, curriculum, and the run that the `Trainer` drives.
 """
 
 import hashlib
-import json
 import math
-import os
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
-from wm_agents.training.checkpoints import (
-    Checkpoint,
-    CheckpointManager,
-    load_checkpoint,
-    pack_state,
-    refusing_misfits,
-    save_checkpoint,
-    unpack_state,
-)
+from wm_agents.errors import ConfigError, NonFiniteError
 from wm_agents.training.config_checks import require_integers
-from wm_agents.training.finite import clip_gradient, first_non_finite, spoilt_gradient
-from wm_agents.training.progress import progress
+from wm_agents.training.finite import first_non_finite, gradient_step
+from wm_agents.training.trainer import Checkpoints, FitReport, Trainer, as_manager
 from wm_agents.world_models.losses import weighted_sum
-from wm_agents.world_models.segments import Segment, SegmentSource
-from wm_envs.data.errors import OptionError
-from wm_envs.data.paths import writable_file
+from wm_agents.world_models.sampling import BatchSampler, TrainingBatch
 from wm_envs.data.trajectories import Trajectories
 
+__all__ = ["FitConfig", "FitReport", "fit"]
+
 _KIND = "world model fit"
-_REMEMBER_EVERY = (
-    100  # updates between computing what a model with memory remembers of the recorded episodes
-)
+# Updates between computing what a model with memory remembers of the recorded episodes: often
+# enough that the memories are those of nearly the current weights, rarely enough to cost little.
+_REMEMBER_EVERY = 100
+
+_REMEDY = "lower the learning rate or look for extreme values in the data"
+
+OnEvaluation = Callable[[int, dict[str, float]], bool | None]
+"""(updates done, held-out figures) -> False to stop."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +39,7 @@ class FitConfig:
     """How a world model is fitted.
 
     Attributes:
-        num_updates: Optimiser steps at most.
+        num_updates: Optimizer steps at most.
         batch_size: Transitions per update and ensemble member; longer horizons take fewer windows.
         learning_rate: Adam's, per update, after the warm-up; it falls to `final_learning_rate` of
             this by a cosine.
@@ -68,8 +60,8 @@ class FitConfig:
         num_validation_windows: Held-out windows per evaluation at most.
         bfloat16_share: Share of the updates, from the first on, whose matrix products run in
             bfloat16: about twice as fast on processors that have it (AVX-512 BF16, AMX, GPUs),
-                slower on others. The rest settles in float32.
-        is_warm_start: Go on from the present weights instead of starting afresh. Scales are
+            slower on others. The rest settles in float32.
+        is_warm_start: Resume from the current weights instead of starting afresh. Scales are
             measured anew, and the weights changed so that predictions stay what they were.
         seed: Draws batches, noise, dropout and the held-out episodes.
     """
@@ -117,11 +109,15 @@ class FitConfig:
         done = update / self.num_updates
         if num_levels == 0 or done < self.curriculum_start:
             return 1
-        level = (
-            int((done - self.curriculum_start) / max(1 - self.curriculum_start, 1e-9) * num_levels)
-            + 1
-        )
+        share = (done - self.curriculum_start) / max(1 - self.curriculum_start, 1e-9)
+        level = int(share * num_levels) + 1
         return min(2**level, self.horizon)
+
+    @property
+    def full_horizon_from(self) -> int:
+        """The first update with the whole horizon; `num_updates` if there is none."""
+        full = (u for u in range(self.num_updates) if self.horizon_at(u) == self.horizon)
+        return next(full, self.num_updates)
 
     def learning_rate_at(self, update: int) -> float:
         """Linear warm-up, then a cosine."""
@@ -134,58 +130,15 @@ class FitConfig:
         )
 
 
-@dataclass(frozen=True)
-class FitReport:
-    """What happened in a fit.
-
-    Attributes:
-        num_updates: Updates done.
-        best_update: The update whose weights were kept.
-        best_loss: The held-out weighted loss there.
-        is_held_out: False when there was a single episode, so that the figures are on training
-            data.
-        history: One row per evaluation. `loss` is the weighted loss on held-out windows over the
-            full horizon, and `train_loss` is the same on training windows, so that the two can be
-            compared. `batch_loss` is the mean of what was minimised since the last row, over the
-            curriculum's `horizon` and with every loss term: compare it with nothing but other rows
-            of that horizon. Then follow each named term of `loss`, and `update`.
-        seconds: Wall time, that of interrupted parts included.
-        is_calibrated: Whether intervals were calibrated on held-out episodes; None for models
-            without intervals.
-    """
-
-    num_updates: int
-    best_update: int
-    best_loss: float
-    is_held_out: bool
-    history: list[dict[str, float]]
-    seconds: float
-    is_calibrated: bool | None = None
-
-
-@dataclass
-class _Progress:
-    """What an interrupted fit needs to go on, besides weights, optimiser and generator."""
-
-    update: int = 0
-    best_update: int = 0
-    best_loss: float = math.inf
-    num_stale: int = 0
-    is_finished: bool = False
-    seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-
-
 def fit(
     model: Any,
     trajectories: Trajectories,
     config: FitConfig,
     *,
     validation: Trajectories | None = None,
-    checkpoint: str | os.PathLike[str] | CheckpointManager | None = None,
-    show_progress: bool | None = None,
-    on_evaluation: Callable[[int, dict[str, float]], None] | None = None,
+    checkpoints: Checkpoints = None,
+    progress: bool | None = False,
+    on_evaluation: OnEvaluation | None = None,
 ) -> FitReport:
     """Fit a neural world model and leave it with the weights of its best held-out evaluation.
 
@@ -194,253 +147,208 @@ def fit(
         trajectories: What to learn from.
         config: How.
         validation: Held-out episodes; None sets a share of the episodes aside.
-        checkpoint: File for exact resumption, written at each evaluation; a `CheckpointManager`
-            keeps several, so that a damaged newest one has a predecessor.
-        show_progress: None shows a bar on a terminal only.
-        on_evaluation: Called with the number of updates and the held-out figures.
+        checkpoints: A manager or a folder, written at each evaluation; the same call resumes
+            bitwise.
+        progress: Show a progress bar; None shows it on a terminal only.
+        on_evaluation: Called with the number of updates and the held-out figures; False stops.
+
+    Returns:
+        Its history has one row per evaluation. `loss` is the weighted loss on held-out windows over
+        the full horizon, and `train_loss` is the same on training windows, so that the two can be
+        compared. `batch_loss` is the mean of what was minimized since the last row, over the
+        curriculum's `horizon` and with every loss term: compare it with nothing but other rows of
+        that horizon. Then follow each named term of `loss`, and `update`. Where there was a single
+        episode, `is_held_out` is False and all figures are on training data.
 
     Raises:
         NonFiniteError: With the update and the name of the tensor; the model has the last good
             weights.
-        CheckpointError: The checkpoint is damaged or belongs to other data or another
+        CheckpointError: The checkpoints are damaged or belong to other data or another
             configuration.
     """
+    manager = as_manager(checkpoints)
+    if manager is not None:
+        manager.require_writable()  # before the model changes
     training, held_out = _hold_out(trajectories, validation, config)
     if config.is_warm_start:
         model.adapt(training)
     else:
-        model.initialise(training)
+        model.initialize(training)
         model.is_fitted = False  # until the first finite evaluation, should this fit fail
     model.requires_grad_(True)
     try:
-        fingerprint = (
-            "" if checkpoint is None else _fingerprint(model, trajectories, validation, config)
-        )
-        loop = _Loop(model, training, held_out or training, config, checkpoint, fingerprint)
-        loop.run(show_progress, on_evaluation)
+        run = _ModelRun(model, training, held_out, config)
+        if manager is not None:
+            run.describe(trajectories, validation)
+        report = Trainer(
+            run,
+            config.num_updates,
+            evaluate_every=config.evaluate_every,
+            patience=config.patience,
+            patience_from=config.full_horizon_from,
+            checkpoints=manager,
+            checkpoint_every=config.evaluate_every,
+            progress=progress,
+            callback=_with_update(on_evaluation),
+        ).train()
     finally:
         model.requires_grad_(False)
     model.finish(held_out)
-    state = loop.progress
-    return FitReport(
-        state.update,
-        state.best_update,
-        state.best_loss,
-        held_out is not None,
-        state.history,
-        state.seconds,
-        getattr(model, "is_calibrated", None),
+    return replace(
+        report,
+        is_held_out=held_out is not None,
+        is_calibrated=getattr(model, "is_calibrated", None),
     )
 
 
-class _Loop:
-    """The state of one fit."""
+class _ModelRun:
+    """One fit as the `Trainer` sees it, an `EvaluatedRun`."""
 
     def __init__(
         self,
         model: Any,
         training: Trajectories,
-        held_out: Trajectories,
+        held_out: Trajectories | None,
         config: FitConfig,
-        checkpoint: str | os.PathLike[str] | CheckpointManager | None,
-        fingerprint: str,
     ) -> None:
+        judged = training if held_out is None else held_out
         self.model = model
         self.config = config
-        self.source = SegmentSource(training, model.device)
-        self.longest = int(training.lengths.max())
-        self.held_out = SegmentSource(held_out, model.device)
-        self.held_out_horizon = min(config.horizon + model.num_context, int(held_out.lengths.max()))
+        self.sampler = BatchSampler(training, model.device)
+        self.max_length = int(training.lengths.max())
+        self.held_out = BatchSampler(judged, model.device)
+        self.held_out_horizon = min(config.horizon + model.num_context, int(judged.lengths.max()))
         # The same windows where nothing is held out: then `train_loss` is `loss`.
-        self.judged_training = self.held_out if held_out is training else self.source
+        self.judged_training = self.held_out if held_out is None else self.sampler
         self.generator = torch.Generator().manual_seed(config.seed)
         self.optimizer = torch.optim.AdamW(
             model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        self.progress = _Progress(best_weights=_copy_weights(model))
-        if isinstance(checkpoint, str | os.PathLike):
-            checkpoint = _writable(checkpoint)
-        elif checkpoint is not None:
-            checkpoint.require_writable()
-        self.checkpoint = checkpoint
-        self.fingerprint = fingerprint
-        self._resume()
+        self._description: dict[str, Any] = {}
 
-    def run(
-        self,
-        show_progress: bool | None,
-        on_evaluation: Callable[[int, dict[str, float]], None] | None,
-    ) -> None:
-        """Update until the end or until patience is spent, then restore the best weights."""
-        state, config = self.progress, self.config
-        running = 0.0
-        with progress(config.num_updates, "fit", show_progress, state.update) as bar:
-            while not state.is_finished:
-                began = time.perf_counter()
-                running += self._update()
-                state.update += 1
-                if state.update % config.evaluate_every == 0 or state.update == config.num_updates:
-                    since = (state.update - 1) % config.evaluate_every + 1
-                    figures = self._evaluate(running / since)
-                    running = 0.0
-                    state.seconds += time.perf_counter() - began
-                    self._save()
-                    if on_evaluation is not None:
-                        on_evaluation(state.update, figures)
-                    bar.advance(1, loss=figures["loss"], horizon=figures["horizon"])
-                else:
-                    state.seconds += time.perf_counter() - began
-                    bar.advance(1)
-        self.model.load_state_dict(state.best_weights)
-
-    def _update(self) -> float:
-        config, update = self.config, self.progress.update
-        horizon = config.horizon_at(update)
-        length = min(horizon + self.model.num_context, self.longest)
-        # Counted from the last evaluation, after which an interrupted fit goes on.
-        if self.model.has_memory and update % config.evaluate_every % _REMEMBER_EVERY == 0:
-            self.source.memories = self.model.remember(self.source)
-        num_segments = max(config.batch_size // horizon, 1) * self.model.num_members
-        segment = self._noisy(self.source.sample(num_segments, length, self.generator))
-        is_low = update < config.bfloat16_share * config.num_updates
-        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=is_low):
-            terms = self.model.loss(segment, self.generator)
+    def step(self, update: int) -> dict[str, float]:
+        """Minimize the weighted loss of one batch."""
+        terms = self._batch_terms(update)
         loss = weighted_sum(terms, self.model.config.weights)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            self._stop(
-                next(
-                    (f"loss term {name}" for name, term in terms.items() if not term.isfinite()),
-                    "the loss",
-                )
-            )
-        self.optimizer.zero_grad()
-        loss.backward()
-        norm = clip_gradient(self.model.parameters(), config.gradient_clip)
-        if not torch.isfinite(norm):
-            self._stop(f"the gradient of {spoilt_gradient(self.model)}")
-        self.optimizer.param_groups[0]["lr"] = config.learning_rate_at(update)
-        self.optimizer.step()
-        return value
+        place = f"at update {update}"
+        # A term by name says more than their sum.
+        wrong = first_non_finite(terms.items())
+        if wrong is not None:
+            raise NonFiniteError(f"loss term {wrong} is not finite {place}: {_REMEDY}")
+        self.optimizer.param_groups[0]["lr"] = self.config.learning_rate_at(update)
+        parameters = self.model.named_parameters()
+        value = gradient_step(loss, self.optimizer, parameters, place, self.config.gradient_clip)
+        return {"batch_loss": value}
 
-    def _noisy(self, segment: Segment) -> Segment:
-        if not self.config.input_noise:
-            return segment
-        scale = self.source.observations.std(0) * self.config.input_noise
-        noise = torch.randn(segment.inputs.shape, generator=self.generator).to(scale.device) * scale
-        return Segment(
-            segment.inputs + noise, *(getattr(segment, item.name) for item in fields(Segment)[1:])
-        )
-
-    def _evaluate(self, batch_loss: float) -> dict[str, float]:
-        """Held-out figures.
-
-        Better weights are kept, and patience runs once the horizon is at its full length.
-        """
-        state = self.progress
+    def evaluate(self, update: int) -> dict[str, float]:
+        """The loss on held-out windows and on as many training windows, over the full horizon."""
         loss, terms = self._loss_on(self.held_out)
         if not math.isfinite(loss):
-            self._stop(first_non_finite(self.model.named_parameters()) or "the held-out loss")
-        is_better = loss < state.best_loss
-        if is_better:
-            state.best_loss, state.best_update, state.best_weights = (
-                loss,
-                state.update,
-                _copy_weights(self.model),
-            )
-            self.model.is_fitted = True
-        horizon = self.config.horizon_at(state.update - 1)
-        state.num_stale = 0 if is_better or horizon < self.config.horizon else state.num_stale + 1
-        state.is_finished = (
-            state.update >= self.config.num_updates or state.num_stale >= self.config.patience
-        )
-        train_loss = (
-            loss
-            if self.judged_training is self.held_out
-            else self._loss_on(self.judged_training)[0]
-        )
-        figures = {
-            "update": float(state.update),
-            "horizon": float(horizon),
-            "batch_loss": batch_loss,
+            wrong = first_non_finite(self.model.named_parameters()) or "the held-out loss"
+            raise NonFiniteError(f"{wrong} is not finite at update {update}: {_REMEDY}")
+        self.model.is_fitted = True
+        train_loss = loss
+        if self.judged_training is not self.held_out:
+            train_loss, _ = self._loss_on(self.judged_training)
+        horizon = float(self.config.horizon_at(update - 1))
+        return {"horizon": horizon, "train_loss": train_loss, "loss": loss, **terms}
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of weights and scales."""
+        return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+
+    def load_weights(self, weights: Mapping[str, Any]) -> None:
+        """Take over a copy; whether the model counts as fitted stays what it was."""
+        was_fitted = self.model.is_fitted
+        self.model.load_state_dict(weights)
+        self.model.is_fitted = was_fitted
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimizer and generator."""
+        return {
+            "weights": self.weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "is_fitted": bool(self.model.is_fitted),
         }
-        figures |= {"train_loss": train_loss, "loss": loss} | terms
-        state.history.append(figures)
-        return figures
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave."""
+        self.model.load_state_dict(state["weights"])
+        self.model.is_fitted = state["is_fitted"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+
+    def fingerprint(self) -> dict[str, Any]:
+        """This model, from these weights where the fit is warm, this data, this configuration."""
+        return self._description
+
+    def describe(self, trajectories: Trajectories, validation: Trajectories | None) -> None:
+        """Compute the fingerprint, before the first update changes the weights."""
+        model = self.model
+        self._description = {
+            "kind": _KIND,
+            "model": type(model).__name__,
+            "model_config": asdict(model.config),
+            "model_seed": model.seed,
+            "layout": model.layout.to_json(),
+            "observation_space": str(model.observation_space),
+            "action_space": str(model.action_space),
+            "config": asdict(self.config),
+            "data": _data_hash(trajectories),
+            "validation": None if validation is None else _data_hash(validation),
+        }
+        if self.config.is_warm_start:
+            self._description["weights"] = _weights_hash(model)
+
+    def _batch_terms(self, update: int) -> dict[str, Tensor]:
+        """The loss terms of a fresh batch."""
+        config = self.config
+        horizon = config.horizon_at(update)
+        length = min(horizon + self.model.num_context, self.max_length)
+        # Counted from the last evaluation, where an interrupted fit resumes.
+        if self.model.has_memory and update % config.evaluate_every % _REMEMBER_EVERY == 0:
+            self.sampler.memories = self.model.remember(self.sampler)
+        num_windows = max(config.batch_size // horizon, 1) * self.model.num_members
+        batch = self._noisy(self.sampler.sample(num_windows, length, self.generator))
+        is_low = update < config.bfloat16_share * config.num_updates
+        with torch.autocast(self.model.device.type, torch.bfloat16, enabled=is_low):
+            terms: dict[str, Tensor] = self.model.loss(batch, self.generator)
+        return terms
+
+    def _noisy(self, batch: TrainingBatch) -> TrainingBatch:
+        if not self.config.input_noise:
+            return batch
+        scale = self.sampler.observations.std(0) * self.config.input_noise
+        noise = torch.randn(batch.inputs.shape, generator=self.generator).to(scale.device) * scale
+        return replace(batch, inputs=batch.inputs + noise)
 
     @torch.no_grad()
-    def _loss_on(self, source: SegmentSource) -> tuple[float, dict[str, float]]:
+    def _loss_on(self, sampler: BatchSampler) -> tuple[float, dict[str, float]]:
         """What is compared between evaluations.
 
         The weighted sum of the selection terms, and every term by itself.
         """
-        source.memories = self.model.remember(source)
-        windows = source.spread(self.config.num_validation_windows, self.held_out_horizon)
-        terms = self.model.loss(
-            self.model.for_all_members(windows), torch.Generator().manual_seed(0)
-        )
+        sampler.memories = self.model.remember(sampler)
+        windows = sampler.spread(self.config.num_validation_windows, self.held_out_horizon)
+        # The same draws at every evaluation, so that losses differ by the weights alone.
+        generator = torch.Generator().manual_seed(0)
+        terms = self.model.loss(self.model.for_all_members(windows), generator)
         figures = {name: float(term) for name, term in terms.items()}
         weights = self.model.config.weights
         loss = sum(getattr(weights, name) * figures[name] for name in self.model.selection_terms)
         return float(loss), figures
 
-    def _stop(self, tensor: str) -> None:
-        was_fitted = self.model.is_fitted
-        self.model.load_state_dict(self.progress.best_weights)
-        self.model.is_fitted = was_fitted
-        raise NonFiniteError(
-            f"{tensor} is not finite at update {self.progress.update}; the model has the weights of update "
-            f"{self.progress.best_update}. Lower the learning rate or look for extreme values in the data"
-        )
 
-    def _save(self) -> None:
-        if self.checkpoint is None:
-            return
-        state = {
-            "progress": {
-                item.name: getattr(self.progress, item.name) for item in fields(_Progress)
-            },
-            "weights": _copy_weights(self.model),
-            "optimizer": self.optimizer.state_dict(),
-            "generator": self.generator.get_state(),
-        }
-        tensors, structure = pack_state(state)
-        metadata = {"kind": _KIND, "fingerprint": self.fingerprint, "structure": structure}
-        if isinstance(self.checkpoint, CheckpointManager):
-            self.checkpoint.save(self.progress.update, tensors, metadata)
-        else:
-            save_checkpoint(self.checkpoint, tensors, metadata)
+def _with_update(on_evaluation: OnEvaluation | None) -> OnEvaluation | None:
+    """The callback with figures that hold the update too, as the rows of the history do."""
+    if on_evaluation is None:
+        return None
 
-    def _stored(self) -> Checkpoint | None:
-        if isinstance(self.checkpoint, CheckpointManager):
-            return self.checkpoint.latest()
-        if self.checkpoint is None or not self.checkpoint.exists():
-            return None
-        return load_checkpoint(self.checkpoint, kind=_KIND)
+    def called(update: int, figures: dict[str, float]) -> bool | None:
+        return on_evaluation(update, {"update": float(update)} | figures)
 
-    def _resume(self) -> None:
-        stored = self._stored()
-        if stored is None:
-            return
-        place = (
-            self.checkpoint.directory
-            if isinstance(self.checkpoint, CheckpointManager)
-            else self.checkpoint
-        )
-        if (
-            stored.metadata.get("kind") != _KIND
-            or stored.metadata.get("fingerprint") != self.fingerprint
-        ):
-            raise CheckpointError(
-                f"{place} belongs to a fit of another model, with other data or another configuration: "
-                "repeat that fit or delete the file"
-            )
-        with refusing_misfits(place):
-            state = unpack_state(stored.metadata["structure"], stored.tensors)
-            self.progress = _Progress(**state["progress"])
-            self.model.load_state_dict(state["weights"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.generator.set_state(state["generator"])
+    return called
 
 
 def _hold_out(
@@ -457,39 +365,19 @@ def _hold_out(
     )
 
 
-def _writable(checkpoint: str | os.PathLike[str]) -> Path:
-    """The absolute path of a file that can be written, which is found out before the updates and not after them."""
-    try:
-        return writable_file(checkpoint).absolute()
-    except OptionError as error:
-        raise CheckpointError(str(error)) from error
-
-
-def _fingerprint(
-    model: Any, trajectories: Trajectories, validation: Trajectories | None, config: FitConfig
-) -> str:
-    """What a checkpoint is for.
-
-    This model, from these weights where the fit is warm, this data, this configuration.
-    """
-    spaces = [str(model.observation_space), str(model.action_space)]
-    described = [
-        type(model).__name__,
-        asdict(model.config),
-        model.seed,
-        model.layout.to_json(),
-        spaces,
-        asdict(config),
-    ]
-    digest = hashlib.sha256(json.dumps(described).encode())
-    for episodes in (trajectories, validation):
-        for item in fields(trajectories) if episodes is not None else ():
-            array = np.ascontiguousarray(getattr(episodes, item.name))
+def _data_hash(trajectories: Trajectories) -> str:
+    """SHA-256 of the recorded arrays; the spaces beside them are known by the model."""
+    digest = hashlib.sha256()
+    for item in fields(trajectories):
+        value = getattr(trajectories, item.name)
+        if isinstance(value, np.ndarray):
+            array = np.ascontiguousarray(value)
             digest.update(f"{item.name} {array.shape} {array.dtype}".encode() + array.tobytes())
-    for name, tensor in model.state_dict().items() if config.is_warm_start else ():
-        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
-def _copy_weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+def _weights_hash(model: Any) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

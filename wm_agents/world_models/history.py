@@ -12,27 +12,31 @@ from gymnasium import spaces
 from torch import Tensor
 
 from wm_agents.errors import CheckpointError, ConfigError
+from wm_agents.networks import choose_device
 from wm_agents.protocols import ModelState, Prediction
+from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.fitted import check_fitted
-from wm_agents.world_models.adapters import Layout, detect_layout, revise_layout
+from wm_agents.training.saving import HISTORY_KIND, saved_path, stored_class, stored_path
+from wm_agents.training.stored_shapes import reading_description
+from wm_agents.training.trainer import FitReport
+from wm_agents.world_models.adapters import FeatureLayout, detect_layout, revise_layout
+from wm_agents.world_models.deterministic import DeterministicModel
 from wm_agents.world_models.encoding import (
     ActionEncoder,
-    action_size,
+    EncodedSpaces,
     as_actions,
-    check_fit_spaces,
     check_observations,
-    observation_size,
-    space_from_json,
-    space_to_json,
+    spaces_of,
 )
-from wm_agents.world_models.fitting import FitConfig, FitReport
+from wm_agents.world_models.fitting import FitConfig
 from wm_agents.world_models.neural import NeuralModel
 from wm_agents.world_models.unrolling import Unrolled
+from wm_envs.data.spaces import ObservationCodec, space_from_json, space_to_json
 from wm_envs.data.trajectories import Trajectories
 
 
-class HistoryModel(Unrolled):
+class HistoryModel(EncodedSpaces, Unrolled):
     """Shows a model the last `num_past` observations and actions beside the present observation.
 
     The inner model works on vectors (present observation, earlier ones, earlier actions) whose
@@ -42,8 +46,8 @@ class HistoryModel(Unrolled):
 
     Args:
         model_class: Such as DeterministicModel or EnsembleModel.
-        observation_space: Discrete or one-dimensional Box.
-        action_space: Discrete or one-dimensional Box.
+        observation_space: Of any kind that Gymnasium has numbers for.
+        action_space: Of any kind that Gymnasium has numbers for.
         num_past: Earlier observations and actions, at least 1.
         config: The inner model's configuration.
         seed: Draws the initial weights.
@@ -64,15 +68,37 @@ class HistoryModel(Unrolled):
             raise ConfigError(
                 f"num_past is at least 1, got {num_past}: without a past use the model itself"
             )
-        self.observation_space = observation_space
-        self.action_space = action_space
+        self._set_spaces(observation_space, action_space)
         self.num_past = num_past
-        self.num_features = observation_size(observation_space)
-        num_acts = action_size(action_space)
-        layout = self._stacked(Layout(self.num_features), num_acts)
+        num_acts = ActionEncoder(self.action_space).size
+        layout = self._stacked(FeatureLayout(self.num_features), num_acts)
         self.model = model_class(
             self._stacked_space(num_acts), action_space, config, layout=layout, seed=seed
         )
+
+    @classmethod
+    def for_env(
+        cls,
+        env: Any,
+        config: Any = None,
+        *,
+        seed: int = 0,
+        model_class: type[NeuralModel] = DeterministicModel,
+        num_past: int = 4,
+        **env_kwargs: Any,
+    ) -> Self:
+        """A model with the spaces of an environment; see `NeuralModel.for_env`.
+
+        Args:
+            env: An id, an environment or a vector environment.
+            config: The inner model's.
+            seed: Draws the initial weights.
+            model_class: Of the inner model.
+            num_past: Earlier observations and actions.
+            **env_kwargs: Options of the environment, with an id.
+        """
+        observation_space, action_space = spaces_of(env, **env_kwargs)
+        return cls(model_class, observation_space, action_space, num_past, config, seed=seed)
 
     @property
     def encode_actions(self) -> ActionEncoder:
@@ -92,7 +118,7 @@ class HistoryModel(Unrolled):
         self, trajectories: Trajectories, config: FitConfig | None = None, **options: Any
     ) -> FitReport:
         """Learn from recorded episodes; see `NeuralModel.fit`."""
-        check_fit_spaces(trajectories, self.observation_space, self.action_space)
+        self._check_trajectories(trajectories)
         validation = options.pop("validation", None)
         is_warm = config is not None and config.is_warm_start and self.model.is_measured
         if not is_warm:  # the unit of actions stays in a warm start
@@ -136,53 +162,67 @@ class HistoryModel(Unrolled):
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the inner model and what surrounds it to one file and return its path."""
         surroundings = {
-            "observation_space": space_to_json(self.observation_space),
+            "observation_space": space_to_json(self.raw_observation_space),
             "num_past": self.num_past,
         }
-        return self.model.save(path, surroundings)
+        metadata = self.model.description() | {
+            "kind": HISTORY_KIND,
+            "model_kind": self.model.kind,
+            "surroundings": surroundings,
+        }
+        return save_checkpoint(saved_path(path), self.model.state_dict(), metadata)
 
     @classmethod
     def load(
-        cls, model_class: type[NeuralModel], path: str | os.PathLike[str], *, device: str = "cpu"
+        cls,
+        path: str | os.PathLike[str],
+        env: Any = None,
+        *,
+        device: str = "auto",
+        given: Any = None,  # noqa: ARG003 - the layout of a history has no derived features
     ) -> Self:
-        """Read a file that `save` wrote around a model of this class.
+        """Read a file that `save` wrote, whatever the class of the inner model.
 
         Args:
-            model_class: Of the inner model.
-            path: The file.
-            device: Where the model goes, as for `NeuralModel.load`.
+            path: The file, with or without its suffix.
+            env: An id or environment whose spaces the model must fit; None checks nothing.
+            device: Where the model goes; "auto" takes an accelerator where there is one.
+            given: Not used.
 
         Raises:
             CheckpointError: The file is damaged or holds anything else.
             ConfigError: There is no such device.
+            SpaceError: The environment has other spaces.
         """
-        inner, surroundings = model_class.load_with_surroundings(path, device=device)
-        try:
-            space, num_past = (
-                space_from_json(surroundings["observation_space"]),
-                surroundings["num_past"],
-            )
-            num_stacked = (num_past + 1) * observation_size(
-                space
-            ) + num_past * inner.encode_actions.size
+        target = choose_device(device)
+        stored = load_checkpoint(stored_path(path))
+        metadata = stored.metadata
+        with reading_description(path, "a HistoryModel"):
+            surroundings = metadata["surroundings"]
+            num_past = surroundings["num_past"]
+            # Files of the first release call themselves by the inner model.
+            model_class = stored_class(metadata.get("model_kind", metadata["kind"]), path)
+            if not issubclass(model_class, NeuralModel):
+                raise CheckpointError(f"{model_class.__name__} is no model with a history")
+            inner = model_class.of_checkpoint(stored, None)
+            space = space_from_json(surroundings["observation_space"])
+            size = ObservationCodec(space).size
+            num_stacked = (num_past + 1) * size + num_past * inner.encode_actions.size
             if num_stacked != inner.num_features:
                 raise CheckpointError(
                     f"{num_past} past steps make {num_stacked} features, not {inner.num_features}"
                 )
-            model = cls(model_class, space, inner.action_space, num_past, inner.config)
-        except Exception as error:  # what a foreign description leads to has no bounds
-            raise CheckpointError(f"{path} does not describe a HistoryModel: {error!r}") from error
-        model.model = inner
+            model = cls(model_class, space, inner.raw_action_space, num_past, inner.config)
+        model.model = inner.to(target)
+        model._check_env(env)
         return model
 
     def _stacked_space(self, num_acts: int) -> spaces.Box:
         """The bounds of present and past observations, and none for encoded actions."""
         box = self.observation_space
-        bounds = (
-            (box.low, box.high)
-            if isinstance(box, spaces.Box)
-            else (np.zeros(self.num_features), np.ones(1))
-        )
+        bounds = (np.zeros(self.num_features), np.ones(1))
+        if isinstance(box, spaces.Box):
+            bounds = (box.low, box.high)
         actions = np.full(self.num_past * num_acts, np.inf)
         low, high = (
             np.tile(np.broadcast_to(bound, self.num_features), self.num_past + 1)
@@ -192,7 +232,7 @@ class HistoryModel(Unrolled):
             np.append(low, -actions).astype(np.float32), np.append(high, actions).astype(np.float32)
         )
 
-    def _stacked(self, layout: Layout, num_acts: int) -> Layout:
+    def _stacked(self, layout: FeatureLayout, num_acts: int) -> FeatureLayout:
         """The layout of the present observation, followed by what moves up.
 
         Observations, then actions.
@@ -205,7 +245,7 @@ class HistoryModel(Unrolled):
             (first + column + num_acts, first + column)
             for column in range((num_past - 1) * num_acts)
         ]
-        return Layout(
+        return FeatureLayout(
             first + num_past * num_acts,
             circles=layout.circles,
             copies=(*layout.copies, *shifted, *older),
@@ -222,7 +262,11 @@ class HistoryModel(Unrolled):
             rows.append(
                 self._stack(trajectories.episode(number).observations, acts[first : first + length])
             )
-        return replace(trajectories, observations=np.concatenate(rows))
+        return replace(
+            trajectories,
+            observations=np.concatenate(rows),
+            observation_space=self.model.observation_space,
+        )
 
     def _stack(
         self, observations: np.ndarray[Any, Any], acts: np.ndarray[Any, Any]

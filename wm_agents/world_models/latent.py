@@ -21,7 +21,7 @@ from wm_agents.world_models.losses import (
     weighted_cross_entropy,
 )
 from wm_agents.world_models.neural import NeuralModel, Rescaling
-from wm_agents.world_models.segments import Segment
+from wm_agents.world_models.sampling import TrainingBatch
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,11 @@ class LatentModel(NeuralModel):
     config_class = LatentConfig
     config: LatentConfig
 
-    def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:  # noqa: ARG002
+    def start(
+        self,
+        observations: Tensor,
+        hidden: tuple[Tensor, ...] = (),  # noqa: ARG002
+    ) -> ModelState:
         """Observations [B, O] and their encoded latent.
 
         What was imagined before gives way to what is seen now.
@@ -103,8 +107,11 @@ class LatentModel(NeuralModel):
         terminations = self.termination_probability(self.termination_head(transition).squeeze(-1))
         return ModelState(after, (following,)), Prediction(after, rewards, terminations)
 
-    def loss(self, segment: Segment, generator: torch.Generator) -> dict[str, Tensor]:
-        """Errors of imagination from the first observation alone, and its divergence from the encoder's latents."""
+    def loss(self, segment: TrainingBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Errors of imagination from the first observation alone.
+
+        And its divergence from the encoder's latents.
+        """
         acts = self.encode_actions(segment.actions)
         seen_mean, seen_log_std = self._encode(segment.observations)
         first_mean, first_log_std = self._encode(segment.inputs)
@@ -124,7 +131,7 @@ class LatentModel(NeuralModel):
             transitions.append(torch.cat([latent, acts[:, step], following], -1))
             latent, present = following, self.decode(present, output, acts[:, step])
         heads = torch.stack(transitions, 1)
-        rewards = self.reward_scale.normalise(segment.rewards[..., None]).squeeze(-1)
+        rewards = self.reward_scale.normalize(segment.rewards[..., None]).squeeze(-1)
         logits = self.termination_head(heads).squeeze(-1)
         end_errors = weighted_cross_entropy(logits, segment.terminations, self.positive_weight)
         return {
@@ -199,7 +206,10 @@ def _frozen(gaussian: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _divergence(gaussian: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Tensor:
-    """KL divergence [...] of diagonal Gaussians (mean, log std) from others, averaged over the latent's numbers."""
+    """KL divergence [...] of diagonal Gaussians (mean, log std) from others.
+
+    Averaged over the latent's numbers.
+    """
     (mean, log_std), (other_mean, other_log_std) = gaussian, other
     variance, other_variance = torch.exp(2 * log_std), torch.exp(2 * other_log_std)
     terms = (variance + (mean - other_mean).square()) / other_variance - 1

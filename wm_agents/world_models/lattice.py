@@ -1,4 +1,7 @@
-"""Observations whose numbers lie on a lattice (one-hots, bits, integers) as tokens, and back exactly."""
+"""Observations whose numbers lie on a lattice (one-hots, bits, integers) as tokens.
+
+And back exactly.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wm_agents.errors import TrajectoryError
-from wm_agents.world_models.normalisation import ROUNDING
+from wm_agents.world_models.normalization import ROUNDING
 from wm_envs.data.trajectories import Trajectories
 
 _MOST_VALUES = 4096
@@ -57,12 +60,13 @@ class TokenCodec(nn.Module):
         self.features = features
         if num_columns * max(feature.num_values for feature in features) > _LARGEST_TABLE:
             raise TrajectoryError(
-                f"a table of all values of {num_columns} columns has more than {_LARGEST_TABLE} entries"
+                f"a table of all values of {num_columns} columns has more than {_LARGEST_TABLE} "
+                "entries"
             )
-        self.most_values = max(feature.num_values for feature in features)
+        self.max_values = max(feature.num_values for feature in features)
         weights = np.zeros((num_columns, len(features)))
         offsets = np.zeros(len(features))
-        values = np.zeros((num_columns, self.most_values))
+        values = np.zeros((num_columns, self.max_values))
         feature_of_column = np.zeros(num_columns, np.int64)
         for number, feature in enumerate(features):
             feature_of_column[list(feature.columns)] = number
@@ -73,7 +77,7 @@ class TokenCodec(nn.Module):
                 weights[feature.columns[0], number] = 1 / feature.quantum
                 offsets[number] = -feature.origin / feature.quantum
                 values[feature.columns[0]] = feature.origin + feature.quantum * np.arange(
-                    self.most_values
+                    self.max_values
                 )
         tensors = {
             "weights": torch.tensor(weights),
@@ -119,7 +123,10 @@ class TokenCodec(nn.Module):
         ]
 
     def one_hots(self, observations: Tensor) -> list[Tensor]:
-        """One-hots [..., K] of the numbers that take few values, since a network reads places better than sizes."""
+        """One-hots [..., K] of the numbers that take few values.
+
+        Since a network reads places better than sizes.
+        """
         if not self._few_valued:
             return []
         tokens = self.encode(observations)
@@ -171,7 +178,9 @@ def _equal_groups(rows: NDArray[np.float32]) -> list[tuple[int, ...]]:
 
 
 def _greedy_groups(rows: NDArray[np.float32]) -> list[tuple[int, ...]]:
-    """The shortest runs of 0/1 columns that hold exactly one 1 in every row and in which more than one column is used.
+    """The shortest runs of 0/1 columns that hold exactly one 1 in every row.
+
+    More than one column of a run is used.
 
     Columns that are 0 throughout and follow a group belong to it: tokens that were never seen.
     """
@@ -228,13 +237,18 @@ def _number(column: int, values: NDArray[np.float32], space: gym.Space[object]) 
         or num_values > _MOST_VALUES
     ):
         raise TrajectoryError(
-            f"observations, column {column}: {len(seen)} different values on no lattice of at most {_MOST_VALUES} "
-            "steps; token models predict one-hots, bits and integers, use a DeterministicModel or EnsembleModel here"
+            f"observations, column {column}: {len(seen)} different values on no lattice of at most "
+            f"{_MOST_VALUES} "
+            "steps; token models predict one-hots, bits and integers, use a DeterministicModel or "
+            "EnsembleModel here"
         )
     return Feature((column,), num_values, low, quantum)
 
 
 def _on_lattice(bound: float, seen: float, quantum: float) -> float:
-    """A declared bound where it lies on the lattice and not absurdly far away, else what was seen."""
+    """A declared bound where it lies on the lattice and not absurdly far away.
+
+    Else what was seen.
+    """
     steps = abs(bound - seen) / quantum
     return bound if steps < _MOST_VALUES / 2 and abs(steps - round(steps)) < 1e-6 else seen

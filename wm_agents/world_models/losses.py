@@ -11,7 +11,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PredictionWeights:
-    """Weights of the terms that every predicting model has; dimensionless, since targets are standardised.
+    """Weights of the terms that every predicting model has.
+
+    Dimensionless, since targets are standardised.
 
     Attributes:
         state: Next observation.
@@ -52,7 +54,10 @@ def huber(predictions: Tensor, targets: Tensor) -> Tensor:
 
 
 def weighted_cross_entropy(logits: Tensor, targets: Tensor, positive_weight: Tensor) -> Tensor:
-    """Binary cross-entropy on logits, elementwise, where a positive target counts `positive_weight` times."""
+    """Binary cross-entropy on logits, elementwise.
+
+    Where a positive target counts `positive_weight` times.
+    """
     return F.binary_cross_entropy_with_logits(
         logits, targets, pos_weight=positive_weight, reduction="none"
     )

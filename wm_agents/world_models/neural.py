@@ -5,7 +5,6 @@ Spaces, layout, scales, fitting, and storage without pickle.
 
 import copy
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -19,22 +18,28 @@ from torch import Tensor
 from wm_agents.errors import CheckpointError
 from wm_agents.networks import Affine, choose_device
 from wm_agents.protocols import ModelState
-from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from wm_agents.training.fitted import FittedModule
-from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
-from wm_agents.world_models.adapters import Known, Layout, detect_layout, revise_layout
-from wm_agents.world_models.encoding import (
-    ActionEncoder,
-    check_fit_spaces,
-    check_observations,
-    observation_size,
-    space_from_json,
-    space_to_json,
+from wm_agents.training.saving import saved_path, stored_path
+from wm_agents.training.stored_shapes import (
+    check_counts,
+    check_shapes,
+    check_spaces,
+    reading_description,
 )
-from wm_agents.world_models.fitting import FitConfig, FitReport, fit
-from wm_agents.world_models.normalisation import Standardiser, reading, writing
-from wm_agents.world_models.segments import Segment, SegmentSource
+from wm_agents.training.trainer import Checkpoints, FitReport
+from wm_agents.world_models.adapters import (
+    DerivedFeature,
+    FeatureLayout,
+    detect_layout,
+    revise_layout,
+)
+from wm_agents.world_models.encoding import ActionEncoder, EncodedSpaces, check_observations
+from wm_agents.world_models.fitting import FitConfig, OnEvaluation, fit
+from wm_agents.world_models.normalization import Standardizer, reading, writing
+from wm_agents.world_models.sampling import BatchSampler, TrainingBatch
 from wm_agents.world_models.unrolling import Unrolled
+from wm_envs.data.spaces import ObservationCodec, space_from_json, space_to_json
 from wm_envs.data.trajectories import Trajectories
 
 _ROOM = 2.0  # imagination may leave the recorded range by this many times its width
@@ -43,22 +48,24 @@ _FAR = 1e6  # a declared bound beyond so many times the recorded width is none
 
 @dataclass(frozen=True)
 class Rescaling:
-    """Changes of units between two measurements, which `NeuralModel.change_units` applies to first and last layers.
+    """Changes of units between two measurements.
+
+    Which `NeuralModel.change_units` applies to first and last layers.
 
     Attributes:
         acts: From encoded actions in new units to old ones.
         inputs: From new `inputs` to old ones.
-        outcome_inputs: From new `outcome_inputs` to old ones.
+        head_inputs: From new `head_inputs` to old ones.
         targets: From old outputs to new ones.
         log_variances: The same for the logarithms of their variances.
-        reward: The same for the standardised reward.
+        reward: The same for the standardized reward.
         reward_log_variance: The same for the logarithm of its variance.
         termination: The same for the logit of a termination.
     """
 
     acts: Affine
     inputs: Affine
-    outcome_inputs: Affine
+    head_inputs: Affine
     targets: Affine
     log_variances: Affine
     reward: Affine
@@ -73,18 +80,18 @@ class Rescaling:
     @property
     def transition(self) -> Affine:
         """Of (outcome inputs before, encoded actions, outcome inputs after)."""
-        return Affine.join(self.outcome_inputs, self.acts, self.outcome_inputs)
+        return Affine.join(self.head_inputs, self.acts, self.head_inputs)
 
 
-class NeuralModel(Unrolled, FittedModule):
+class NeuralModel(EncodedSpaces, Unrolled, FittedModule):
     """A world model with networks; a subclass builds them in `_build` and gives `step` and `loss`.
 
     Parameters require gradients only inside `fit`, so predictions carry no graph unless the actions
     or observations do (as in planning by gradient).
 
     Args:
-        observation_space: Discrete or one-dimensional Box.
-        action_space: Discrete or one-dimensional Box.
+        observation_space: Of any kind that Gymnasium has numbers for.
+        action_space: Of any kind that Gymnasium has numbers for.
         config: The subclass's frozen dataclass; None takes its defaults.
         layout: What is known about observations; None detects it from the first data that the model
             is fitted to.
@@ -103,10 +110,10 @@ class NeuralModel(Unrolled, FittedModule):
     has_memory = False  # whether losses begin with what `remember` gives
     config_class: ClassVar[type[Any]]
     config: Any
-    layout: Layout
-    input_scale: Standardiser
-    target_scale: Standardiser
-    outcome_scale: Standardiser
+    layout: FeatureLayout
+    input_scale: Standardizer
+    target_scale: Standardizer
+    outcome_scale: Standardizer
     reward_head: Any
     termination_head: Any
     low: Tensor
@@ -121,23 +128,21 @@ class NeuralModel(Unrolled, FittedModule):
         action_space: gym.Space[Any],
         config: Any = None,
         *,
-        layout: Layout | None = None,
+        layout: FeatureLayout | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.observation_space = observation_space
-        self.action_space = action_space
+        self._set_spaces(observation_space, action_space)
         self.config = self.config_class() if config is None else config
         self.seed = seed
-        self.num_features = observation_size(observation_space)
-        self.encode_actions = ActionEncoder(action_space)
+        self.encode_actions = ActionEncoder(self.action_space)
         self.register_buffer("low", torch.full((self.num_features,), -torch.inf))
         self.register_buffer("high", torch.full((self.num_features,), torch.inf))
         self.register_buffer("positive_weight", torch.ones(()))
         self.register_buffer("has_terminations", torch.zeros((), dtype=torch.bool))
-        self.reward_scale = Standardiser(1)
+        self.reward_scale = Standardizer(1)
         self.given_layout = layout
-        self._arrange(layout or Layout(self.num_features))
+        self._arrange(layout or FeatureLayout(self.num_features))
 
     @property
     def device(self) -> torch.device:
@@ -156,7 +161,7 @@ class NeuralModel(Unrolled, FittedModule):
         """
         return ModelState(check_observations(observations, self.num_features, self.device), hidden)
 
-    def loss(self, segment: Segment, generator: torch.Generator) -> dict[str, Tensor]:
+    def loss(self, segment: TrainingBatch, generator: torch.Generator) -> dict[str, Tensor]:
         """The named loss terms of a segment, whose weights are `config.weights`.
 
         A subclass gives them.
@@ -169,42 +174,47 @@ class NeuralModel(Unrolled, FittedModule):
         config: FitConfig | None = None,
         *,
         validation: Trajectories | None = None,
-        checkpoint: str | os.PathLike[str] | CheckpointManager | None = None,
-        progress: bool | None = None,
-        on_evaluation: Callable[[int, dict[str, float]], None] | None = None,
+        checkpoints: Checkpoints = None,
+        progress: bool | None = False,
+        on_evaluation: OnEvaluation | None = None,
     ) -> FitReport:
         """Learn from recorded episodes, afresh each time unless `config.is_warm_start`.
 
         A warm start measures units anew as well: what was constant in earlier data may vary in
-            these. Give it all
-        episodes, the earlier ones among them, since weights forget what they are no longer shown.
+        these. Give it all episodes, the earlier ones among them, since weights forget what they
+        are no longer shown.
 
         Args:
             trajectories: What to learn from.
             config: How; None takes `FitConfig()`.
             validation: Held-out episodes; None sets `config.holdout` of the episodes aside.
-            checkpoint: A file to which progress is saved, and from which an interrupted fit goes on
-                exactly; or a `CheckpointManager`, which keeps several.
+            checkpoints: Where to save at every evaluation and to resume from, bitwise: a manager,
+                or the path of a folder.
             progress: Show a progress bar; None shows it on a terminal only.
-            on_evaluation: Called with the number of updates and the held-out figures.
+            on_evaluation: Called with the number of updates and the held-out figures; False stops.
+
+        Returns:
+            What happened; its history has `loss` on held-out windows, `train_loss` on training
+            windows and `batch_loss`, what was minimized.
 
         Raises:
             SpaceError: The trajectories do not fit the spaces.
             NonFiniteError: A loss or gradient is not finite; the weights are those of the last good
                 evaluation.
+            CheckpointError: The checkpoints are of another fit, or none of them is whole.
         """
-        check_fit_spaces(trajectories, self.observation_space, self.action_space)
+        self._check_trajectories(trajectories)
         return fit(
             self,
             trajectories,
             config or FitConfig(),
             validation=validation,
-            checkpoint=checkpoint,
-            show_progress=progress,
+            checkpoints=checkpoints,
+            progress=progress,
             on_evaluation=on_evaluation,
         )
 
-    def for_all_members(self, segment: Segment) -> Segment:
+    def for_all_members(self, segment: TrainingBatch) -> TrainingBatch:
         """The segment as `loss` takes it when all members are to see the same.
 
         A subclass with members repeats it.
@@ -217,11 +227,11 @@ class NeuralModel(Unrolled, FittedModule):
         None where there are none.
         """
 
-    def remember(self, source: SegmentSource) -> Tensor | None:  # noqa: ARG002
+    def remember(self, source: BatchSampler) -> Tensor | None:  # noqa: ARG002
         """What the model remembers before each recorded step [S, M]; None without memory."""
         return None
 
-    def initialise(self, trajectories: Trajectories) -> None:
+    def initialize(self, trajectories: Trajectories) -> None:
         """Draw the weights afresh and take layout and scales from the data.
 
         `fit` calls it unless it is warm.
@@ -233,12 +243,12 @@ class NeuralModel(Unrolled, FittedModule):
         self._measure(trajectories)
 
     def adapt(self, trajectories: Trajectories) -> None:
-        """Measure layout and scales again for a warm start and change the weights so that predictions stay.
+        """Measure layout and scales again for a warm start; the weights change to keep predictions.
 
         A model that was never measured is initialised.
         """
         if not self.is_measured:
-            self.initialise(trajectories)
+            self.initialize(trajectories)
             return
         before = self._measurements()
         self.layout = self.given_layout or revise_layout(self.layout, trajectories)
@@ -270,13 +280,13 @@ class NeuralModel(Unrolled, FittedModule):
             "positive_weight",
             "has_terminations",
         ]
-        names += ["low", "high", *(["outcome_scale"] if self.layout.for_outcomes else [])]
+        names += ["low", "high", *(["outcome_scale"] if self.layout.for_heads else [])]
         return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
     def _measure_again(self, trajectories: Trajectories, before: dict[str, Any]) -> None:
         """Measure on top of what was measured before, of which nothing is forgotten."""
         places = self._target_sources(before["layout"])
-        self.target_scale = Standardiser(self.layout.num_targets).to(self.device)
+        self.target_scale = Standardizer(self.layout.num_targets).to(self.device)
         for name in ("mean", "std", "span"):
             old, new = getattr(before["target_scale"], name), getattr(self.target_scale, name)
             for place, source in enumerate(places):
@@ -289,7 +299,10 @@ class NeuralModel(Unrolled, FittedModule):
             self.positive_weight.copy_(before["positive_weight"])
 
     def _renew_heads(self, before: dict[str, Any]) -> None:
-        """Begin afresh where a head has learned but one answer, from which it would hardly come back."""
+        """Begin afresh where a head has learned but one answer.
+
+        From which it would hardly come back.
+        """
         fresh = copy.deepcopy(self)
         fresh._arrange(self.layout)
         one = Affine.identity(1, self.device).matrix
@@ -301,7 +314,7 @@ class NeuralModel(Unrolled, FittedModule):
             self.termination_head = fresh.termination_head
             self.termination_head.change_outputs(Affine(one, self._base_logit[None]))
 
-    def _target_sources(self, layout: Layout) -> list[int | None]:
+    def _target_sources(self, layout: FeatureLayout) -> list[int | None]:
         """Which of the targets of another layout each target is."""
         columns = list(layout.target_columns)
         return [
@@ -319,7 +332,7 @@ class NeuralModel(Unrolled, FittedModule):
                 for pair in before["layout"].circles
             ]
             parts.append(selection(kept, len(circles), self.device))
-        if self.layout.for_outcomes:
+        if self.layout.for_heads:
             parts.append(reading(before["outcome_scale"], self.outcome_scale))
         targets = writing(
             before["target_scale"], self.target_scale, self._target_sources(before["layout"])
@@ -331,7 +344,7 @@ class NeuralModel(Unrolled, FittedModule):
         return Rescaling(
             acts=acts,
             inputs=inputs,
-            outcome_inputs=Affine.join(*parts),
+            head_inputs=Affine.join(*parts),
             targets=targets,
             log_variances=_of_log_variances(targets),
             reward=reward,
@@ -340,7 +353,7 @@ class NeuralModel(Unrolled, FittedModule):
         )
 
     def _measure(self, trajectories: Trajectories, is_again: bool = False) -> None:
-        measure = Standardiser.refit if is_again else Standardiser.fit
+        measure = Standardizer.refit if is_again else Standardizer.fit
         seen = torch.as_tensor(trajectories.observations, device=self.device)
         before = seen[torch.as_tensor(trajectories.observation_of_step, device=self.device)]
         after = torch.as_tensor(trajectories.next_observations, device=self.device)
@@ -349,8 +362,8 @@ class NeuralModel(Unrolled, FittedModule):
         measure(
             self.target_scale, self.layout.targets(before, after), is_centred=False, sizes=sizes
         )
-        if self.layout.for_outcomes:
-            measure(self.outcome_scale, self.layout.outcome_columns(seen))
+        if self.layout.for_heads:
+            measure(self.outcome_scale, self.layout.head_columns(seen))
         measure(
             self.reward_scale,
             torch.as_tensor(trajectories.rewards, device=self.device)[:, None].float(),
@@ -362,19 +375,22 @@ class NeuralModel(Unrolled, FittedModule):
         self.positive_weight.fill_(float(np.clip(ratio, 1.0, self.config.max_positive_weight)))
         self._base_logit = torch.log(self.positive_weight.double() / max(ratio, 1e-6))
 
-    def decode(self, before: Tensor, normalised_targets: Tensor, acts: Tensor) -> Tensor:
-        """Next observations [..., O] from the network's output and the encoded actions, kept within bounds."""
-        after = self.layout.decode(before, self.target_scale.restore(normalised_targets), acts)
+    def decode(self, before: Tensor, normalized_targets: Tensor, acts: Tensor) -> Tensor:
+        """Next observations [..., O] from the network's output and the encoded actions.
+
+        Kept within bounds.
+        """
+        after = self.layout.decode(before, self.target_scale.restore(normalized_targets), acts)
         return torch.clamp(after, self.low, self.high)
 
     def inputs(self, observations: Tensor) -> Tensor:
         """What a network sees [..., I] of observations [..., O].
 
-        The layout's view of them, standardised.
+        The layout's view of them, standardized.
         """
-        return self.input_scale.normalise(self.layout.inputs(observations))
+        return self.input_scale.normalize(self.layout.inputs(observations))
 
-    def outcome_inputs(self, observations: Tensor) -> Tensor:
+    def head_inputs(self, observations: Tensor) -> Tensor:
         """What the heads see.
 
         `inputs`, of circles the angles themselves, and the columns that are theirs alone.
@@ -382,102 +398,133 @@ class NeuralModel(Unrolled, FittedModule):
         parts = [self.inputs(observations)]
         if self.layout.circles:
             parts.append(self.layout.turns(observations))
-        if self.layout.for_outcomes:
-            parts.append(self.outcome_scale.normalise(self.layout.outcome_columns(observations)))
+        if self.layout.for_heads:
+            parts.append(self.outcome_scale.normalize(self.layout.head_columns(observations)))
         return torch.cat(parts, -1) if len(parts) > 1 else parts[0]
 
     @property
-    def num_outcome_inputs(self) -> int:
-        """Length of `outcome_inputs`."""
-        return self.layout.num_inputs + len(self.layout.circles) + len(self.layout.for_outcomes)
+    def num_head_inputs(self) -> int:
+        """Length of `head_inputs`."""
+        return self.layout.num_inputs + len(self.layout.circles) + len(self.layout.for_heads)
 
     def targets(self, before: Tensor, after: Tensor) -> Tensor:
         """What the network has to put out [..., P] for the step between two observations."""
-        return self.target_scale.normalise(self.layout.targets(before, after))
+        return self.target_scale.normalize(self.layout.targets(before, after))
 
     def termination_probability(self, logits: Tensor) -> Tensor:
-        """Probabilities of logits that were trained with a positive weight, with its exaggeration taken back."""
+        """Probabilities of logits that were trained with a positive weight.
+
+        With its exaggeration taken back.
+        """
         return torch.sigmoid(logits - torch.log(self.positive_weight)) * self.has_terminations
 
     def save(
         self, path: str | os.PathLike[str], surroundings: dict[str, Any] | None = None
     ) -> Path:
-        """Write weights, scales and configuration to one file (safetensors with JSON) and return its path.
+        """Write weights, scales and configuration to one file (safetensors with JSON).
 
         Args:
-            path: The file.
+            path: The file; ".safetensors" is added where there is no suffix.
             surroundings: JSON of whatever wraps this model.
+
+        Returns:
+            The file's path.
         """
-        metadata = {
+        metadata = self.description() | {"surroundings": surroundings or {}}
+        return save_checkpoint(saved_path(path), self.state_dict(), metadata)
+
+    def description(self) -> dict[str, Any]:
+        """What a file says of this model beside its tensors, as JSON."""
+        return {
             "kind": self.kind,
-            "observation_space": space_to_json(self.observation_space),
-            "action_space": space_to_json(self.action_space),
+            "observation_space": space_to_json(self.raw_observation_space),
+            "action_space": space_to_json(self.raw_action_space),
             "config": asdict(self.config),
             "layout": self.layout.to_json(),
             "has_given_layout": self.given_layout is not None,
             "seed": self.seed,
             "structure": self.describe(),
             "is_fitted": self.is_fitted,
-            "surroundings": surroundings or {},
         }
-        return save_checkpoint(Path(path), self.state_dict(), metadata)
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, known: tuple[Known, ...] = (), device: str = "cpu"
+        cls,
+        path: str | os.PathLike[str],
+        env: Any = None,
+        *,
+        device: str = "auto",
+        given: tuple[DerivedFeature, ...] | None = None,
     ) -> Self:
         """Read a file that `save` wrote, wherever the model was fitted.
 
         Args:
-            path: The file.
-            known: The layout's `known` columns, whose functions no file holds.
-            device: Where the model goes: the CPU, as a new model does, or "auto" for an accelerator
-                where there is one.
+            path: The file, with or without its suffix.
+            env: An id or environment whose spaces the model must fit; None checks nothing.
+            device: Where the model goes; "auto" takes an accelerator where there is one.
+            given: The layout's derived features, whose functions no file holds.
 
         Raises:
             CheckpointError: The file is damaged or of another kind of model.
             ConfigError: There is no such device.
+            SpaceError: The environment has other spaces.
         """
-        return cls.load_with_surroundings(path, known=known, device=device)[0]
+        return cls.load_with_surroundings(path, env, device=device, given=given)[0]
 
     @classmethod
     def load_with_surroundings(
-        cls, path: str | os.PathLike[str], *, known: tuple[Known, ...] = (), device: str = "cpu"
+        cls,
+        path: str | os.PathLike[str],
+        env: Any = None,
+        *,
+        device: str = "auto",
+        given: tuple[DerivedFeature, ...] | None = None,
     ) -> tuple[Self, dict[str, Any]]:
         """The model of a file and the `surroundings` that `save` was given.
 
         Arguments and errors as for `load`.
         """
-        chosen = choose_device(device)
-        stored = load_checkpoint(Path(path), kind=cls.kind)
-        metadata = stored.metadata
+        target = choose_device(device)
+        stored = load_checkpoint(stored_path(path), kind=cls.kind)
         with reading_description(path, f"a {cls.__name__}"):
-            # First without memory: a file cannot ask for more of it than its own tensors take.
-            check_counts(metadata["config"], stored.tensors)
-            num_features = observation_size(space_from_json(metadata["observation_space"]))
-            check_counts({"num_features": num_features}, stored.tensors)
-            if metadata["layout"]["num_features"] != num_features:
-                raise CheckpointError(
-                    f"the layout has other features than the {num_features} of the observation space"
-                )
-            with torch.device("meta"):
-                check_shapes(cls._described(metadata, known), stored.tensors)
-            model = cls._described(metadata, known)
-            model.load_state_dict(stored.tensors)
-            # A file of a model that was never fitted does not make it one that was; older files do
-            # not say.
-            model.is_fitted = bool(metadata.get("is_fitted", True))
-            surroundings: dict[str, Any] = metadata["surroundings"]
-        return model.to(chosen), surroundings
+            model = cls.of_checkpoint(stored, given)
+            surroundings: dict[str, Any] = stored.metadata["surroundings"]
+        model._check_env(env)
+        return model.to(target), surroundings
 
     @classmethod
-    def _described(cls, metadata: dict[str, Any], known: tuple[Known, ...]) -> Self:
+    def of_checkpoint(cls, stored: Checkpoint, given: tuple[DerivedFeature, ...] | None) -> Self:
+        """The model that tensors and a `description` are of.
+
+        Raises:
+            CheckpointError: They do not agree with each other.
+        """
+        metadata = stored.metadata
+        # First without memory: a file cannot ask for more of it than its own tensors take.
+        check_counts(metadata["config"], stored.tensors)
+        check_spaces(metadata, stored.tensors)
+        num_features = ObservationCodec(space_from_json(metadata["observation_space"])).size
+        if metadata["layout"]["num_features"] != num_features:
+            raise CheckpointError(
+                f"the layout has other features than the {num_features} of the observation space"
+            )
+        with torch.device("meta"):
+            check_shapes(cls._described(metadata, given or ()), stored.tensors)
+        model = cls._described(metadata, given or ())
+        model.load_state_dict(stored.tensors)
+        # A file of a model that was never fitted does not make it one that was; older files do not
+        # say.
+        model.is_fitted = bool(metadata.get("is_fitted", True))
+        return model
+
+    @classmethod
+    def _described(cls, metadata: dict[str, Any], given: tuple[DerivedFeature, ...]) -> Self:
         """A model as a file describes it, without its weights."""
         model = cls(
             space_from_json(metadata["observation_space"]),
             space_from_json(metadata["action_space"]),
             config_from_json(cls.config_class, metadata["config"]),
-            layout=Layout.from_json(metadata["layout"], known),
+            layout=FeatureLayout.from_json(metadata["layout"], given),
             seed=metadata["seed"],
         )
         model.given_layout = model.layout if metadata["has_given_layout"] else None
@@ -495,13 +542,13 @@ class NeuralModel(Unrolled, FittedModule):
         """Make the networks for `self.layout`; a subclass gives it."""
         raise NotImplementedError
 
-    def _arrange(self, layout: Layout) -> None:
+    def _arrange(self, layout: FeatureLayout) -> None:
         """Build everything that depends on the layout."""
         self.layout = layout
-        self.input_scale = Standardiser(layout.num_inputs).to(self.device)
-        self.target_scale = Standardiser(layout.num_targets).to(self.device)
-        if layout.for_outcomes:
-            self.outcome_scale = Standardiser(len(layout.for_outcomes)).to(self.device)
+        self.input_scale = Standardizer(layout.num_inputs).to(self.device)
+        self.target_scale = Standardizer(layout.num_targets).to(self.device)
+        if layout.for_heads:
+            self.outcome_scale = Standardizer(len(layout.for_heads)).to(self.device)
         self._build(torch.Generator().manual_seed(self.seed))
         self.to(self.device)
         self.requires_grad_(False)

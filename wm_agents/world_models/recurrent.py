@@ -19,7 +19,7 @@ from wm_agents.world_models.losses import (
     weighted_cross_entropy,
 )
 from wm_agents.world_models.neural import NeuralModel, Rescaling
-from wm_agents.world_models.segments import Segment, SegmentSource
+from wm_agents.world_models.sampling import BatchSampler, TrainingBatch
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,10 @@ class RecurrentModel(NeuralModel):
         return self.config.num_context
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
-        """Observations [B, O] with the memory of what preceded them, or none at the beginning of an episode."""
+        """Observations [B, O] with the memory of what preceded them.
+
+        Or none at the beginning of an episode.
+        """
         rows = check_observations(observations, self.num_features, self.device)
         return ModelState(rows, hidden or (rows.new_zeros(len(rows), self.config.num_hidden),))
 
@@ -102,8 +105,11 @@ class RecurrentModel(NeuralModel):
         terminations = self.termination_probability(self.termination_head(transition).squeeze(-1))
         return ModelState(after, (memory,)), Prediction(after, rewards, terminations)
 
-    def loss(self, segment: Segment, generator: torch.Generator) -> dict[str, Tensor]:
-        """Errors over the segment, of which the first `num_context` steps see the recorded observations."""
+    def loss(self, segment: TrainingBatch, generator: torch.Generator) -> dict[str, Tensor]:
+        """Errors over the segment.
+
+        Of which the first `num_context` steps see the recorded observations.
+        """
         acts = self.encode_actions(segment.actions)
         num_context = min(self.num_context, segment.horizon - 1)
         memory = segment.memory
@@ -126,7 +132,7 @@ class RecurrentModel(NeuralModel):
         transitions = torch.cat(
             [torch.stack(memories, 1), self.inputs(segment.observations[:, 1:])], -1
         )
-        rewards = self.reward_scale.normalise(segment.rewards[..., None]).squeeze(-1)
+        rewards = self.reward_scale.normalize(segment.rewards[..., None]).squeeze(-1)
         logits = self.termination_head(transitions).squeeze(-1)
         end_errors = weighted_cross_entropy(logits, segment.terminations, self.positive_weight)
         return {
@@ -138,7 +144,7 @@ class RecurrentModel(NeuralModel):
         }
 
     @torch.no_grad()
-    def remember(self, source: SegmentSource) -> Tensor:
+    def remember(self, source: BatchSampler) -> Tensor:
         """The memories [S, num_hidden] before each recorded step, of all episodes side by side."""
         memories = self.low.new_zeros(source.num_steps, self.config.num_hidden)
         order = torch.argsort(source.lengths, descending=True, stable=True)

@@ -1,4 +1,7 @@
-"""Exact rules in tokens: which one feature, read through which table, gives the next value of each feature.
+"""Exact rules of token worlds: for the next value of each feature, for rewards and terminations.
+
+For a feature: which one feature, read through which table, gives its next value. For rewards and
+terminations: a constant, a table of one token, or reaching a goal.
 
 A world of tokens often moves by copying: after an action, feature i is what feature j was, or is
 shifted, negated or looked up. Such a rule is recognised from a few dozen steps, since a false one
@@ -10,17 +13,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 Tokens = NDArray[np.int64]
 
 UNKNOWN = -1
-_FEWEST_ROWS = 4
+_MIN_ROWS = 4
+# Rewards with more different values are no categories.
+_MAX_OUTCOMES = 32
 
 
 @dataclass(frozen=True)
 class Rules:
-    """For each action and feature the source feature and the table that maps its token to the next one.
+    """For each action and feature the source feature, and the table from its token to the next.
 
     Attributes:
         sources: [A, F] feature numbers; UNKNOWN where no rule was found.
@@ -31,10 +38,10 @@ class Rules:
     tables: Tokens
 
     @classmethod
-    def unknown(cls, num_actions: int, num_features: int, most_values: int) -> "Rules":
+    def unknown(cls, num_actions: int, num_features: int, max_values: int) -> "Rules":
         """No rule for anything."""
         shape = (num_actions, num_features)
-        return cls(np.full(shape, UNKNOWN), np.full((*shape, most_values), UNKNOWN))
+        return cls(np.full(shape, UNKNOWN), np.full((*shape, max_values), UNKNOWN))
 
     @property
     def unresolved(self) -> list[int]:
@@ -69,9 +76,9 @@ def learn_rules(
         num_actions: A.
         num_values: Number of tokens [F] of each feature.
     """
-    num_features, most_values = before.shape[1], int(num_values.max())
+    num_features, max_values = before.shape[1], int(num_values.max())
     sources = np.full((num_actions, num_features), UNKNOWN)
-    tables = np.full((num_actions, num_features, most_values), UNKNOWN)
+    tables = np.full((num_actions, num_features, max_values), UNKNOWN)
     for feature in range(num_features):
         shared = find_rule(before, after[:, feature], feature, num_values)
         for action in range(num_actions):
@@ -102,20 +109,20 @@ def _rules(
     alike = alike[
         np.argsort(np.abs(alike - feature), kind="stable")
     ]  # the feature itself first, then its neighbours
-    if len(target) < _FEWEST_ROWS:
+    if len(target) < _MIN_ROWS:
         return
     num_rules = 2 * len(alike) + 1
     shifts = (target[:, None] - before[:, alike]) % size
     is_shift = (shifts == shifts[:1]).all(0)
     is_equal = is_shift & (shifts[:1] == 0).all(0)
-    if len(target) >= _fewest_rows(size, num_rules):
+    if len(target) >= _min_rows(size, num_rules):
         if is_equal[0]:
             yield feature, identity
         if is_shift[0]:
             yield feature, (identity + shifts[0, 0]) % size
         if (target == target[0]).all():
             yield feature, np.full(size, target[0])
-    if len(target) >= _fewest_rows(_diversity(target), num_rules):
+    if len(target) >= _min_rows(_diversity(target), num_rules):
         yield from ((int(source), identity) for source in alike[is_equal])
         for source, shift in zip(alike[is_shift], shifts[0, is_shift], strict=True):
             yield int(source), (identity + shift) % size
@@ -124,12 +131,12 @@ def _rules(
         yield table
 
 
-def _fewest_rows(num_values: float, num_rules: int) -> float:
+def _min_rows(num_values: float, num_rules: int) -> float:
     """Steps after which one of so many false rules survives by chance less than once in a hundred.
 
     A false rule agrees with a step about once in `num_values`.
     """
-    return max(_FEWEST_ROWS, float(np.log(100 * num_rules) / np.log(max(num_values, 1 + 1e-9))))
+    return max(_MIN_ROWS, float(np.log(100 * num_rules) / np.log(max(num_values, 1 + 1e-9))))
 
 
 def _diversity(tokens: Tokens) -> float:
@@ -142,17 +149,19 @@ def _diversity(tokens: Tokens) -> float:
 
 
 def find_table(before: Tokens, target: Tokens, num_values: Tokens) -> tuple[int, Tokens] | None:
-    """The source and table that no row contradicts and most rows confirm, or None; unseen tokens are UNKNOWN.
+    """The source and table that no row contradicts and most rows confirm, or None.
+
+    Unseen tokens are UNKNOWN.
 
     A row confirms an entry that another row has already shown: an entry seen once proves nothing.
     """
     found = []
-    fewest = _fewest_rows(_diversity(target), before.shape[1])
+    min_rows = _min_rows(_diversity(target), before.shape[1])
     for source in range(before.shape[1]):
         table = np.full(int(num_values[source]), UNKNOWN)
         table[before[:, source]] = target
         confirmations = len(target) - int((table != UNKNOWN).sum())
-        if confirmations >= fewest and (table[before[:, source]] == target).all():
+        if confirmations >= min_rows and (table[before[:, source]] == target).all():
             found.append((-confirmations, source, table))
     return min(found, key=lambda item: item[:2])[1:] if found else None
 
@@ -160,7 +169,9 @@ def find_table(before: Tokens, target: Tokens, num_values: Tokens) -> tuple[int,
 def find_goal(
     before: Tokens, after: Tokens, is_paid: NDArray[np.bool_], copied: NDArray[np.bool_]
 ) -> list[int] | None:
-    """The offset d for which a step is paid exactly when every changing feature i equals the constant feature i + d.
+    """The offset d for which feature i reaches feature i + d in exactly the rewarded steps.
+
+    That is said of every changing feature i and the constant feature at its offset.
 
     Tasks whose goal changes from episode to episode show the goal in the observation, laid out like
     the state. Without any paid step every offset that was never met is consistent: it is a
@@ -179,3 +190,105 @@ def find_goal(
         ):
             return goals.tolist()
     return None
+
+
+@dataclass(frozen=True)
+class TokenSteps:
+    """Recorded steps in tokens.
+
+    Attributes:
+        before: [S, F].
+        after: [S, F].
+        actions: [S].
+        num_actions: A.
+        copied: Whether each feature [F] keeps its value under every action.
+    """
+
+    before: Tokens
+    after: Tokens
+    actions: Tokens
+    num_actions: int
+    copied: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An exact rule for the reward or the termination.
+
+    Attributes:
+        kind: "constant", "table" (of one token before or after the step, given the action) or
+            "goal" (paid when the changing features equal the goal's).
+        values: Constant: one value. Table: [A, K] in rows. Goal: unpaid, paid.
+        sources: Table: the number of the feature before, or F + that of the feature after. Goal:
+            the changing features, then as many goal features.
+    """
+
+    kind: str
+    values: tuple[float, ...]
+    sources: tuple[int, ...] = ()
+
+    def read(self, before: Tensor, after: Tensor, indices: Tensor, num_actions: int) -> Tensor:
+        """The outcomes [B] of steps between tokens [B, F] with actions [B]."""
+        if self.kind == "constant":
+            return torch.full((len(before),), self.values[0], device=before.device)
+        if self.kind == "goal":
+            half = len(self.sources) // 2
+            is_paid = (after[:, self.sources[:half]] == before[:, self.sources[half:]]).all(1)
+            unpaid, paid = torch.tensor(self.values, device=before.device)
+            return torch.where(is_paid, paid, unpaid)
+        num_features, (source,) = before.shape[1], self.sources
+        tokens = before[:, source] if source < num_features else after[:, source - num_features]
+        table = torch.tensor(self.values, device=before.device).view(num_actions, -1)
+        return table[indices, tokens.clamp_max(table.shape[1] - 1)]
+
+
+def find_outcome(
+    values: NDArray[np.float64] | NDArray[np.bool_],
+    steps: TokenSteps,
+    is_goal_tried: bool,
+    is_optimistic: bool,
+) -> Outcome | None:
+    """The simplest exact rule for rewards or terminations [S], or None.
+
+    Args:
+        values: The recorded outcomes.
+        steps: What led to them.
+        is_goal_tried: Look for a goal that the observation shows.
+        is_optimistic: While all values are equal, expect more by their own size, or by 1 where they
+            are 0, for reaching such a goal.
+    """
+    seen, categories = np.unique(values.astype(np.float64), return_inverse=True)
+    if is_goal_tried and (len(seen) == 2 or (len(seen) == 1 and is_optimistic)):
+        goals = find_goal(steps.before, steps.after, categories == 1, steps.copied)
+        if goals is not None:
+            # The only reward so far is the only unit there is; 1 where it is 0.
+            paid = (
+                float(seen[1]) if len(seen) == 2 else float(seen[0]) + (abs(float(seen[0])) or 1.0)
+            )
+            return Outcome(
+                "goal", (float(seen[0]), paid), (*np.flatnonzero(~steps.copied).tolist(), *goals)
+            )
+    if len(seen) == 1:
+        return Outcome("constant", (float(seen[0]),))
+    return _find_table(seen, categories, steps) if len(seen) <= _MAX_OUTCOMES else None
+
+
+def _find_table(
+    values: NDArray[np.float64], categories: Tokens, steps: TokenSteps
+) -> Outcome | None:
+    """A table of the action and one token before or after the step.
+
+    What was never seen takes the mean value.
+    """
+    tokens = np.hstack([steps.before, steps.after])
+    max_values = int(tokens.max()) + 1
+    sizes = np.full(tokens.shape[1], max_values * steps.num_actions)
+    rule = find_table(tokens + max_values * steps.actions[:, None], categories, sizes)
+    if rule is None:
+        return None
+    mean, (source, table) = float(values[categories].mean()), rule
+    return Outcome(
+        "table",
+        tuple(float(values[entry]) if entry != UNKNOWN else mean for entry in table),
+        (source,),
+    )

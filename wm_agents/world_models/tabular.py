@@ -3,8 +3,10 @@
 The baseline that any structured model of a discrete world has to beat.
 """
 
+import os
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import gymnasium as gym
 import numpy as np
@@ -13,11 +15,17 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.errors import SpaceError
+from wm_agents.errors import CheckpointError, ConfigError, SpaceError
+from wm_agents.networks import choose_device
 from wm_agents.protocols import ModelState, Prediction
+from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
 from wm_agents.training.fitted import Fitted
-from wm_agents.world_models.encoding import check_fit_spaces, check_observations, observation_size
+from wm_agents.training.saving import saved_path, stored_path
+from wm_agents.training.stored_shapes import check_spaces, reading_description
+from wm_agents.training.trainer import Checkpoints, FitReport
+from wm_agents.world_models.encoding import EncodedSpaces, check_observations
 from wm_agents.world_models.unrolling import Unrolled
+from wm_envs.data.spaces import space_from_json, space_to_json
 from wm_envs.data.trajectories import Trajectories
 
 
@@ -34,28 +42,52 @@ class _Counts:
     rewards: Tensor  # [S * A], mean
     terminations: Tensor  # [S * A], share
 
+    def check(self, num_states: int, num_actions: int) -> None:
+        """Raise CheckpointError unless every row's successors can be looked up."""
+        num_rows = num_states * num_actions
+        num_successors = len(self.successors)
+        sizes = self.first.diff()
+        is_whole = (
+            self.first.shape == (num_rows + 1,)
+            and self.rewards.shape == self.terminations.shape == (num_rows,)
+            and self.shares.shape == self.successors.shape == (num_successors,)
+            and not self.first.is_floating_point()
+            and not self.successors.is_floating_point()
+            and bool((sizes >= 0).all())
+            and int(self.first[0]) == 0
+            and int(self.first[-1]) == num_successors
+            and bool(((self.successors >= 0) & (self.successors < num_states)).all())
+        )
+        if not is_whole:
+            raise CheckpointError(
+                f"the counts of {num_states} states and {num_actions} actions contradict each other"
+            )
 
-class TabularModel(Unrolled, Fitted):
-    """The most frequent successor of each (observation, action), or one drawn by frequency when a generator is given.
 
-    What was never seen stays where it is and pays nothing.
+class TabularModel(EncodedSpaces, Unrolled, Fitted):
+    """The most frequent successor of each (observation, action); with a generator one by frequency.
+
+    What was never seen stays where it is, with a reward of 0.
 
     Args:
-        observation_space: Discrete or one-dimensional Box; observations are compared bit for bit.
-        action_space: Discrete.
+        observation_space: Of any kind; rows are compared bitwise.
+        action_space: Of any kind whose values can be counted.
+
+    Raises:
+        SpaceError: Actions that cannot be counted.
     """
 
+    kind = "tabular world model"
     needs_fit: ClassVar[tuple[str, ...]] = ("start", "step")
 
     def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
-        if not isinstance(action_space, spaces.Discrete):
+        self._set_spaces(observation_space, action_space)
+        if not isinstance(self.action_space, spaces.Discrete):
             raise SpaceError(
                 f"a table needs Discrete actions, got {action_space}: use an EnsembleModel"
             )
-        self.observation_space = observation_space
-        self.action_space = action_space
-        self.num_features = observation_size(observation_space)
-        self.num_actions = int(action_space.n)
+        self.num_actions = int(self.action_space.n)
+        self._first_action = int(self.action_space.start)
         self._index: dict[bytes, int] = {}
         self._observations = torch.zeros(0, self.num_features)
         self._counts = _count(
@@ -67,23 +99,126 @@ class TabularModel(Unrolled, Fitted):
         """Different observations seen."""
         return len(self._index)
 
-    def fit(self, trajectories: Trajectories) -> None:
-        """Count the recorded steps, afresh each time."""
-        check_fit_spaces(trajectories, self.observation_space, self.action_space)
+    @classmethod
+    def _of_spaces(
+        cls,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        config: Any,
+        seed: int,  # noqa: ARG003 - nothing is drawn
+    ) -> Self:
+        if config is not None:
+            raise ConfigError(f"a table has nothing to configure, got {config}")
+        return cls(observation_space, action_space)
+
+    def fit(
+        self,
+        trajectories: Trajectories,
+        config: None = None,
+        *,
+        checkpoints: Checkpoints = None,  # noqa: ARG002 - counting takes no time to lose
+        progress: bool | None = False,  # noqa: ARG002
+    ) -> FitReport:
+        """Count the recorded steps, afresh each time.
+
+        Args:
+            trajectories: What to count.
+            config: None: there is nothing to configure.
+            checkpoints: Not used.
+            progress: Not used.
+
+        Returns:
+            A report of no updates, with the numbers of states and steps among its metrics.
+
+        Raises:
+            SpaceError: The trajectories do not fit the spaces.
+            ConfigError: A configuration.
+        """
+        if config is not None:
+            raise ConfigError(f"a table has nothing to configure, got {config}")
+        self._check_trajectories(trajectories)
         rows, inverse = np.unique(trajectories.observations + 0.0, axis=0, return_inverse=True)
         inverse = inverse.reshape(-1)  # NumPy 2.0.0 alone gives it a second axis
-        self._observations = torch.as_tensor(rows.astype(np.float32))
-        self._index = {
-            row.tobytes(): number for number, row in enumerate(self._observations.numpy())
-        }
+        self._set_rows(torch.as_tensor(rows.astype(np.float32)))
         before = trajectories.observation_of_step
-        actions = trajectories.actions.astype(np.int64) - int(self.action_space.start)  # type: ignore[attr-defined]
+        actions = trajectories.actions.astype(np.int64) - self._first_action
         pairs = inverse[before] * self.num_actions + actions
         size = len(rows) * self.num_actions
         self._counts = _count(
             pairs, inverse[before + 1], trajectories.rewards, trajectories.terminations, size
         )
         self.is_fitted = True
+        metrics = {"num_states": float(self.num_states), "num_steps": float(len(pairs))}
+        return FitReport(
+            num_updates=0,
+            best_update=0,
+            best_loss=0.0,
+            is_held_out=False,
+            history=[],
+            seconds=0.0,
+            metrics=metrics,
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the counts to one file (safetensors with JSON) and return its path."""
+        metadata = {
+            "kind": self.kind,
+            "observation_space": space_to_json(self.raw_observation_space),
+            "action_space": space_to_json(self.raw_action_space),
+            "config": {},
+            "is_fitted": self.is_fitted,
+        }
+        tensors = {"observations": self._observations, **vars(self._counts)}
+        return save_checkpoint(saved_path(path), tensors, metadata)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        env: Any = None,
+        *,
+        device: str = "auto",
+        given: Any = None,  # noqa: ARG003 - a file holds all that a table knows
+    ) -> Self:
+        """Read a file that `save` wrote.
+
+        Args:
+            path: The file, with or without its suffix.
+            env: An id or environment whose spaces the model must fit; None checks nothing.
+            device: Checked only: a table lives on the CPU.
+            given: Not used.
+
+        Raises:
+            CheckpointError: The file is damaged, of another kind, or its counts contradict each
+                other.
+            ConfigError: There is no such device.
+            SpaceError: The environment has other spaces.
+        """
+        choose_device(device)
+        stored = load_checkpoint(stored_path(path), kind=cls.kind)
+        with reading_description(path, "a TabularModel"):
+            tensors = dict(stored.tensors)
+            if stored.metadata["is_fitted"]:
+                check_spaces(stored.metadata, tensors)
+            model = cls(
+                space_from_json(stored.metadata["observation_space"]),
+                space_from_json(stored.metadata["action_space"]),
+            )
+            rows = tensors.pop("observations")
+            counts = _Counts(**tensors)
+            counts.check(len(rows), model.num_actions)
+            if rows.shape != (len(rows), model.num_features) or rows.dtype != torch.float32:
+                raise CheckpointError(f"the table has rows of shape {tuple(rows.shape)}")
+            model._set_rows(rows)
+            model._counts = counts
+            model.is_fitted = bool(stored.metadata["is_fitted"])
+        model._check_env(env)
+        return model
+
+    def _set_rows(self, rows: Tensor) -> None:
+        """Different observations [S, O], numbered in their order."""
+        self._observations = rows
+        self._index = {row.tobytes(): number for number, row in enumerate(rows.numpy())}
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
         """Observations [B, O]; a table has no memory."""
@@ -99,14 +234,13 @@ class TabularModel(Unrolled, Fitted):
         pairs, is_known = self._pairs(state.observations, actions)
         draws = None if generator is None else torch.rand(len(pairs), generator=generator)
         successors = _successors(counts, pairs, draws)
-        following = state.observations.clone()
-        following[is_known] = self._observations[successors]
-        rewards, terminations = torch.zeros(len(following)), torch.zeros(len(following))
-        rewards[is_known], terminations[is_known] = (
-            counts.rewards[pairs],
-            counts.terminations[pairs],
-        )
-        return ModelState(following), Prediction(following, rewards, terminations)
+        after = state.observations.clone()
+        after[is_known] = self._observations[successors]
+        rewards = torch.zeros(len(after))
+        rewards[is_known] = counts.rewards[pairs]
+        terminations = torch.zeros(len(after))
+        terminations[is_known] = counts.terminations[pairs]
+        return ModelState(after), Prediction(after, rewards, terminations)
 
     def _pairs(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """The rows of the known (observation, action) among [B], and which these are."""
@@ -114,7 +248,7 @@ class TabularModel(Unrolled, Fitted):
         states = torch.tensor(
             [self._index.get(row.tobytes(), -1) for row in keys], dtype=torch.long
         )
-        pairs = states * self.num_actions + actions.long() - int(self.action_space.start)  # type: ignore[attr-defined]
+        pairs = states * self.num_actions + actions.long() - self._first_action
         is_known = states >= 0
         sizes = self._counts.first.diff()
         is_known[is_known.clone()] = sizes[pairs[is_known]] > 0
@@ -148,10 +282,13 @@ def _count(
 
 
 def _successors(counts: _Counts, pairs: Tensor, draws: Tensor | None) -> Tensor:
-    """The most frequent successor of each row, or by draws from 0 to 1 in proportion to frequency."""
+    """The most frequent successor of each row.
+
+    Or by draws from 0 to 1 in proportion to frequency.
+    """
     if draws is None or not len(pairs):
         return counts.successors[counts.first[pairs]]
-    # Shares rise from above 0 to 1 within each row, so rows laid end to end rise throughout.
+    # Shares rise from above 0 to 1 within each row, so rows concatenated rise throughout.
     rows = torch.repeat_interleave(torch.arange(len(counts.first) - 1), counts.first.diff())
     positions = torch.searchsorted(
         rows + counts.shares, pairs + draws[: len(pairs)].double(), right=True

@@ -1,4 +1,6 @@
-"""Worlds of tokens: each feature's next token is predicted as a category and decoded exactly, so rollouts never drift.
+"""Worlds of tokens.
+
+Each feature's next token is predicted as a category and decoded exactly, so rollouts never drift.
 
 Exact rules are looked for first (`structure`). What has none is left to a network that classifies
 the next token or the integer difference to it, whichever has fewer categories.
@@ -16,9 +18,9 @@ from torch import Tensor
 
 from wm_agents.networks import Affine, Perceptron
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.world_models.adapters import Layout
-from wm_agents.world_models.encoding import check_fit_spaces
-from wm_agents.world_models.fitting import FitConfig, FitReport
+from wm_agents.training.trainer import FitReport
+from wm_agents.world_models.adapters import FeatureLayout
+from wm_agents.world_models.fitting import FitConfig
 from wm_agents.world_models.lattice import Feature, TokenCodec, detect_features
 from wm_agents.world_models.losses import (
     PredictionWeights,
@@ -27,9 +29,15 @@ from wm_agents.world_models.losses import (
     weighted_cross_entropy,
 )
 from wm_agents.world_models.neural import NeuralModel, selection
-from wm_agents.world_models.outcomes import Outcome, Steps, find_outcome
-from wm_agents.world_models.segments import Segment
-from wm_agents.world_models.structure import UNKNOWN, Rules, learn_rules
+from wm_agents.world_models.sampling import TrainingBatch
+from wm_agents.world_models.structure import (
+    UNKNOWN,
+    Outcome,
+    Rules,
+    TokenSteps,
+    find_outcome,
+    learn_rules,
+)
 from wm_envs.data.trajectories import Trajectories
 
 _UNSEEN_LOGIT = -3.0  # of a token that the fit before a warm start did not know
@@ -127,7 +135,9 @@ class TokenModel(NeuralModel):
     def fit(
         self, trajectories: Trajectories, config: FitConfig | None = None, **options: Any
     ) -> FitReport:
-        """Find rules in all episodes, then train the network for the rest, if any; see `NeuralModel.fit`.
+        """Find rules in all episodes, then train the network for the rest, if any.
+
+        See `NeuralModel.fit`.
 
         Rules and tokens are always those of the episodes that are given; a warm start keeps the
         network's weights.
@@ -135,7 +145,7 @@ class TokenModel(NeuralModel):
         Raises:
             TrajectoryError: A column takes values on no lattice.
         """
-        check_fit_spaces(trajectories, self.observation_space, self.action_space)
+        self._check_trajectories(trajectories)
         is_warm = config is not None and config.is_warm_start and self.is_measured
         self._before = self._measurements() if is_warm else None
         self._learn_structure(trajectories)
@@ -145,19 +155,19 @@ class TokenModel(NeuralModel):
             return FitReport(0, 0, 0.0, False, [], 0.0)
         return super().fit(trajectories, config, **options)
 
-    def initialise(self, trajectories: Trajectories) -> None:
+    def initialize(self, trajectories: Trajectories) -> None:
         """Draw the network's weights afresh and measure scales.
 
         The structure is that of all episodes.
         """
-        self._arrange(Layout(self.num_features))
+        self._arrange(FeatureLayout(self.num_features))
         self._measure(trajectories)
 
     def adapt(self, trajectories: Trajectories) -> None:
         """Take over the network of the fit before, as far as its tokens still are some."""
         before, self._before = self._before, None
         if before is None:
-            self.initialise(trajectories)
+            self.initialize(trajectories)
             return
         self.input_scale, self.reward_scale = before["input_scale"], before["reward_scale"]
         before = copy.deepcopy(before)
@@ -225,8 +235,15 @@ class TokenModel(NeuralModel):
         )
         return ModelState(observations), Prediction(observations, rewards, terminations)
 
-    def loss(self, segment: Segment, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002
-        """Cross-entropies of the classified features and the heads' errors, on the recorded transitions."""
+    def loss(
+        self,
+        segment: TrainingBatch,
+        generator: torch.Generator,  # noqa: ARG002
+    ) -> dict[str, Tensor]:
+        """Cross-entropies of the classified features and the heads' errors.
+
+        On the recorded transitions.
+        """
         before, after = segment.observations[:, :-1], segment.observations[:, 1:]
         acts, zero = self.encode_actions(segment.actions), segment.mask.sum() * 0
         terms = {"state": zero, "reward": zero, "termination": zero}
@@ -237,7 +254,7 @@ class TokenModel(NeuralModel):
             )
         transitions = torch.cat([self.inputs(before), acts, self.inputs(after)], -1)
         if self.structure.reward is None:
-            rewards = self.reward_scale.normalise(segment.rewards[..., None]).squeeze(-1)
+            rewards = self.reward_scale.normalize(segment.rewards[..., None]).squeeze(-1)
             terms["reward"] = masked_mean(
                 huber(self.reward_head(transitions).squeeze(-1), rewards), segment.mask
             )
@@ -254,9 +271,9 @@ class TokenModel(NeuralModel):
     def restore(self, description: dict[str, Any]) -> None:
         """Rebuild for a structure of `describe`, before the weights are loaded."""
         structure = Structure.from_json(description)
-        most_values = max(feature.num_values for feature in structure.features)
+        max_values = max(feature.num_values for feature in structure.features)
         self._set_structure(
-            structure, Rules.unknown(self._num_actions, len(structure.features), most_values)
+            structure, Rules.unknown(self._num_actions, len(structure.features), max_values)
         )
 
     @property
@@ -281,9 +298,9 @@ class TokenModel(NeuralModel):
         if self.config.finds_rules:
             rules = learn_rules(before, after, actions, num_actions, num_values)
         else:
-            rules = Rules.unknown(num_actions, len(features), codec.most_values)
+            rules = Rules.unknown(num_actions, len(features), codec.max_values)
         unresolved = tuple(rules.unresolved)
-        steps = Steps(before, after, actions, num_actions, rules.copied)
+        steps = TokenSteps(before, after, actions, num_actions, rules.copied)
         reward, termination = (
             find_outcome(values, steps, is_goal_tried, self.config.is_optimistic)
             if self.config.finds_rules or len(np.unique(values)) == 1
@@ -301,7 +318,7 @@ class TokenModel(NeuralModel):
         self.codec = TokenCodec(structure.features).to(self.device)
         self.register_buffer("sources", torch.tensor(rules.sources, device=self.device))
         self.register_buffer("tables", torch.tensor(rules.tables, device=self.device))
-        self._arrange(Layout(self.num_features))
+        self._arrange(FeatureLayout(self.num_features))
 
     def _apply_rules(self, before: Tensor, indices: Tensor) -> Tensor:
         """Next tokens [B, F] by the rules; where they say nothing, tokens stay."""
@@ -409,9 +426,9 @@ class TokenModel(NeuralModel):
         return rewards, terminations
 
     def inputs(self, observations: Tensor) -> Tensor:
-        """Standardised numbers, and a one-hot beside each number of few values."""
+        """Standardized numbers, and a one-hot beside each number of few values."""
         return torch.cat(
-            [self.input_scale.normalise(observations), *self.codec.one_hots(observations)], -1
+            [self.input_scale.normalize(observations), *self.codec.one_hots(observations)], -1
         )
 
     def _build(self, generator: torch.Generator) -> None:
@@ -444,7 +461,10 @@ class TokenModel(NeuralModel):
 
 
 def _categories(structure: Structure) -> list[tuple[tuple[int, ...], str, float]]:
-    """What each output of the network says, as (columns, kind, value or difference in the environment's units)."""
+    """What each output of the network says.
+
+    As (columns, kind, value or difference in the environment's units).
+    """
     named = []
     for feature, classes in zip(structure.unresolved, structure.classes, strict=True):
         token = structure.features[feature]

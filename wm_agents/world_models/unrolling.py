@@ -1,4 +1,4 @@
-"""Imagination over several steps, written once for all models on top of their `step`."""
+"""Imagination over several steps, and the states before recorded ones, for all models alike."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from wm_agents.errors import SpaceError
 from wm_agents.observation_rows import action_tensor, float_tensor
 from wm_agents.protocols import ModelState, Prediction, Rollout, WorldModel
+from wm_envs.data.trajectories import Trajectories
 
 Numbers = Tensor | NDArray[Any]
 
@@ -67,7 +68,7 @@ def unroll(
     actions: Numbers,
     generator: torch.Generator | None = None,
 ) -> Rollout:
-    """Step a model through action sequences [B, H, ...] from a state or from observations [B, O]."""
+    """Step a model through actions [B, H, ...] from a state or from observations [B, O]."""
     if isinstance(start, ModelState):
         state = start
     else:
@@ -75,7 +76,8 @@ def unroll(
     actions = action_tensor(actions, model.action_space, state.observations.device)
     if actions.ndim < 2 or actions.shape[1] < 1 or len(actions) != len(state.observations):
         raise SpaceError(
-            f"expected actions [B, H, ...] for {len(state.observations)} rows and H >= 1, got {tuple(actions.shape)}"
+            f"expected actions [B, H, ...] for {len(state.observations)} rows and H >= 1, got "
+            f"{tuple(actions.shape)}"
         )
     observations, steps = [state.observations], []
     for step in range(actions.shape[1]):
@@ -89,3 +91,43 @@ def unroll(
         torch.stack([step.terminations for step in steps], 1),
         torch.stack(spread, 1) if spread else None,
     )
+
+
+@torch.no_grad()
+def recorded_states(model: WorldModel, trajectories: Trajectories) -> ModelState:
+    """The state before every recorded step [S].
+
+    A model that carries more than the observation is led through each episode from its beginning:
+    it imagines each recorded action and is then shown what was really observed, so that its memory
+    is what it is in use.
+    """
+    if hasattr(model, "starts"):  # a model that knows a shorter way
+        states: ModelState = model.starts(trajectories)
+        return states
+    device = getattr(model, "device", None)
+
+    def observations(rows: Any) -> torch.Tensor:
+        return torch.as_tensor(trajectories.observations[rows], device=device)
+
+    plain = model.start(observations(trajectories.observation_of_step))
+    if not plain.hidden:
+        return plain
+    hidden = tuple(values.clone() for values in plain.hidden)
+    order = (-trajectories.lengths).argsort(kind="stable")
+    starts, lengths = trajectories.step_starts[order], trajectories.lengths[order]
+    walk = model.start(observations(trajectories.observation_of_step[starts]))
+    for position in range(int(lengths[0])):
+        steps = starts[lengths > position] + position
+        index = torch.as_tensor(steps, device=plain.observations.device)
+        for values, walked in zip(hidden, walk.hidden, strict=True):
+            values[index] = walked
+        num_going = int((lengths > position + 1).sum())
+        if num_going == 0:
+            break
+        rows = walk.select(torch.arange(num_going, device=plain.observations.device))
+        actions = torch.as_tensor(trajectories.actions[steps[:num_going]], device=device)
+        after, _ = model.step(rows, actions)
+        walk = model.start(
+            observations(trajectories.observation_of_step[steps[:num_going]] + 1), after.hidden
+        )
+    return ModelState(plain.observations, hidden)

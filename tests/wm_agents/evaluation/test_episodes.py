@@ -39,7 +39,10 @@ class Countdown(gym.Env[Any, Any]):
 
 
 class OddAgent:
-    """Answers 1 at observations of one remaining step when told to, and counts its calls' episode starts."""
+    """Answers 1 at observations of one remaining step when told to.
+
+    And counts its calls' episode starts.
+    """
 
     def __init__(self) -> None:
         self.starts: list[Any] = []

@@ -8,15 +8,18 @@ import torch
 
 from tests.support.analytic import WalkModel, walk
 from wm_agents.evaluation.open_loop import open_loop_error
+from wm_agents.evaluation.open_loop_report import reason, verdict
 from wm_agents.evaluation.scorecard import scorecard
-from wm_agents.evaluation.verdicts import reason, verdict
 from wm_agents.protocols import ModelState, Prediction
 
 TRAIN, TEST = walk([40] * 6, seed=1), walk([40] * 8, seed=2)
 
 
 class WideModel(WalkModel):
-    """The walker beside further columns, of which `easy` are copied and the others predicted as zero."""
+    """The walker beside further columns.
+
+    Of which `easy` are copied and the others predicted as zero.
+    """
 
     def __init__(self, num_easy, reward_offset=0.0, end_probability=0.0, **options):
         super().__init__(**options)
@@ -112,7 +115,8 @@ def test_without_ends_there_is_nothing_to_judge():
 def test_a_simple_rule_that_does_as_well_is_named(tmp_path):
     card = scorecard(WalkModel(), TEST, tmp_path, train=TRAIN, horizons=(1, 2, 4))
     assert card.verdict == (
-        "This model can be trusted for at least 4 steps, as far as was examined. Ridge regression does as well."
+        "This model can be trusted for at least 4 steps, as far as was examined. Ridge regression "
+        "does as well."
     )
     assert card.summary["ridge_does_as_well"] == 1
     assert card.summary["persistence_does_as_well"] == 0

@@ -11,9 +11,8 @@ import torch
 
 from tests.support.analytic import RememberingModel, WalkModel, walk
 from wm_agents.errors import TrajectoryError
-from wm_agents.evaluation.futures import start_states
 from wm_agents.evaluation.open_loop import open_loop_error
-from wm_agents.evaluation.starts import sample_stretches
+from wm_agents.evaluation.windows import sample_windows, start_states
 from wm_agents.protocols import ModelState, Prediction
 from wm_envs.data.trajectories import Trajectories
 
@@ -298,7 +297,7 @@ def test_where_nothing_varies_no_coverage_is_claimed() -> None:
 
 def test_a_model_with_memory_is_led_through_the_episode() -> None:
     data = walk([7, 3, 5], seed=9)
-    stretches = sample_stretches(data, 2, 100, seed=0)
+    stretches = sample_windows(data, 2, 100, seed=0)
     states = start_states(RememberingModel(), data, stretches)
     for row in range(len(stretches.episodes)):
         episode, start = data.episode(int(stretches.episodes[row])), stretches.positions[row]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.planning_gap import planning_gap
+from wm_agents.evaluation.episodes import planning_gap
 
 
 def test_hand_computed_share() -> None:

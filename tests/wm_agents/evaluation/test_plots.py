@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.intervals import Interval
 from wm_agents.evaluation.plots import _limits, _short_numbers, plot_intervals, plot_learning_curves
+from wm_agents.evaluation.statistics import Interval
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -64,7 +64,10 @@ def test_ticks_are_short():
 
 
 def test_matplotlib_is_not_loaded_before_a_picture_is_drawn():
-    code = "import sys, wm_agents.evaluation; assert not {'matplotlib', 'torch', 'scipy'} & set(sys.modules)"
+    code = (
+        "import sys, wm_agents.evaluation; assert not {'matplotlib', 'torch', 'scipy'} & "
+        "set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

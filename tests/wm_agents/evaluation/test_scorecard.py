@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.analytic import WalkModel, walk
 from wm_agents.errors import ConfigError, TrajectoryError
-from wm_agents.evaluation.planning_gap import planning_gap
+from wm_agents.evaluation.episodes import planning_gap
 from wm_agents.evaluation.scorecard import scorecard
 
 TRAIN, TEST = walk([40] * 6, seed=1), walk([40] * 8, seed=2, has_ends=True)

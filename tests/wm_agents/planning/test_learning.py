@@ -286,15 +286,14 @@ def test_while_no_reward_stands_out_a_goal_is_above_in_the_same_unit(reward, goa
 def test_a_hoped_for_goal_counts_as_one_in_any_unit(reward):
     """What a token model hopes for while all rewards are the same has to be what the search takes for a goal."""
     from wm_agents.planning.defaults import reward_to_reach
-    from wm_agents.world_models.outcomes import find_outcome
-    from wm_agents.world_models.token import Steps
+    from wm_agents.world_models.structure import TokenSteps, find_outcome
     from wm_envs.data.trajectories import Trajectories
 
     before = np.array([[0, 3], [1, 3], [2, 3], [1, 3]])
     after = np.array([[1, 3], [2, 3], [1, 3], [0, 3]])
     copied = np.array([False, True])
     outcome = find_outcome(
-        np.full(4, reward), Steps(before, after, np.array([0, 0, 1, 1]), 2, copied), True, True
+        np.full(4, reward), TokenSteps(before, after, np.array([0, 0, 1, 1]), 2, copied), True, True
     )
     assert outcome is not None
     assert outcome.kind == "goal"

@@ -356,7 +356,10 @@ def test_a_step_out_of_range_is_refused(step, tmp_path):
 
 
 def test_two_runs_in_one_folder_do_not_replace_each_other(tmp_path):
-    """Both begin in the empty folder, and save the same steps in turn, as two seeds by one script do."""
+    """Both begin in the empty folder, and save the same steps in turn.
+
+    As two seeds by one script do.
+    """
     first, second = CheckpointManager(tmp_path, keep=1), CheckpointManager(tmp_path, keep=1)
     assert first.latest() is None
     assert second.latest() is None

@@ -223,7 +223,10 @@ def test_a_root_that_is_a_file_is_named(tmp_path):
 
 
 def test_nothing_heavy_is_loaded_before_it_is_used():
-    code = "import sys, wm_agents.training; assert not {'torch', 'rich', 'tensorboard'} & set(sys.modules)"
+    code = (
+        "import sys, wm_agents.training; assert not {'torch', 'rich', 'tensorboard'} & "
+        "set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from wm_agents.errors import ConfigError
-from wm_agents.world_models import Known, Layout, detect_layout, frame_stack
+from wm_agents.world_models import DerivedFeature, FeatureLayout, detect_layout, frame_stack
 from wm_agents.world_models.adapters import wrap
 from wm_envs.data.trajectories import Trajectories
 
@@ -11,14 +11,14 @@ NO_ACTION = torch.zeros(1, 0)
 
 
 def test_differences_are_added():
-    layout = Layout(2)
+    layout = FeatureLayout(2)
     before, after = torch.tensor([[1.0, 2.0]]), torch.tensor([[4.0, 0.0]])
     assert layout.targets(before, after).tolist() == [[3, -2]]
     assert layout.decode(before, torch.tensor([[3.0, -2.0]]), NO_ACTION).tolist() == [[4, 0]]
 
 
 def test_every_rule_decodes_what_it_encoded():
-    layout = Layout(
+    layout = FeatureLayout(
         8, circles=((1, 2),), angles=(4,), copies=((5, 0),), absolutes=(3,), actions=((6, 1),)
     )
     turn = torch.tensor([0.3, 2.9])
@@ -35,7 +35,7 @@ def test_every_rule_decodes_what_it_encoded():
 
 
 def test_the_circle_holds_over_a_long_rollout():
-    layout = Layout(2, circles=((0, 1),))
+    layout = FeatureLayout(2, circles=((0, 1),))
     rows = torch.tensor([[1.0, 0.0]])
     for _ in range(10_000):
         rows = layout.decode(rows, torch.tensor([[0.1]]), NO_ACTION)
@@ -65,11 +65,13 @@ def test_a_stack_predicts_the_newest_frame_and_moves_the_rest(is_interleaved):
 
 def test_known_columns_follow_from_the_next_observation():
     """Column 2 is the square of column 0 after the step, whatever a network says."""
-    layout = Layout(3, known=(Known((2,), lambda before, after: after[:, :1] ** 2),))
+    layout = FeatureLayout(
+        3, derived=(DerivedFeature((2,), lambda before, after: after[:, :1] ** 2),)
+    )
     after = layout.decode(torch.tensor([[1.0, 5.0, 0.0]]), torch.tensor([[3.0, 1.0]]), NO_ACTION)
     assert after.tolist() == [[4, 6, 16]]
-    with pytest.raises(ConfigError, match="pass the same layout"):
-        Layout.from_json(layout.to_json())
+    with pytest.raises(ConfigError, match=r"given=layout\.derived"):
+        FeatureLayout.from_json(layout.to_json())
 
 
 def recorded(columns):
@@ -94,18 +96,18 @@ def test_one_hots_of_two_are_no_circle_and_few_steps_show_nothing():
     bit = random.integers(2, size=301)
     assert detect_layout(recorded([bit, 1 - bit])).circles == ()
     angle = random.normal(size=50)
-    assert detect_layout(recorded([np.cos(angle), np.sin(angle)])) == Layout(2)
+    assert detect_layout(recorded([np.cos(angle), np.sin(angle)])) == FeatureLayout(2)
 
 
 def test_contradictory_layouts_are_refused():
     with pytest.raises(ConfigError, match="one rule"):
-        Layout(3, circles=((0, 1),), absolutes=(1,))
+        FeatureLayout(3, circles=((0, 1),), absolutes=(1,))
     with pytest.raises(ConfigError, match="of 3"):
-        Layout(3, copies=((0, 3),))
+        FeatureLayout(3, copies=((0, 3),))
 
 
 def test_json_keeps_a_layout():
-    layout = Layout(
+    layout = FeatureLayout(
         8, circles=((1, 2),), angles=(4,), copies=((5, 0),), absolutes=(3,), actions=((6, 1),)
     )
-    assert Layout.from_json(layout.to_json()) == layout
+    assert FeatureLayout.from_json(layout.to_json()) == layout

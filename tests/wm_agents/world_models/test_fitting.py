@@ -13,8 +13,8 @@ from wm_agents.world_models.losses import (
     weighted_cross_entropy,
     weighted_sum,
 )
-from wm_agents.world_models.normalisation import Standardiser
-from wm_agents.world_models.segments import SegmentSource
+from wm_agents.world_models.normalization import Standardizer
+from wm_agents.world_models.sampling import BatchSampler
 from wm_envs.data.trajectories import Trajectories
 
 SPACES = gym.spaces.Box(-np.inf, np.inf, (1,)), gym.spaces.Box(-1, 1, (1,))
@@ -52,13 +52,13 @@ def test_an_interrupted_fit_goes_on_exactly(tmp_path):
     whole = DeterministicModel(*SPACES, SMALL)
     expected = whole.fit(drifting(), config)
     for update in (20, 80):
-        path = tmp_path / f"fit-{update}.safetensors"
+        path = tmp_path / f"fit-{update}"
         with pytest.raises(InterruptedFitError):
             DeterministicModel(*SPACES, SMALL).fit(
-                drifting(), config, checkpoint=path, on_evaluation=interrupt_at(update)
+                drifting(), config, checkpoints=path, on_evaluation=interrupt_at(update)
             )
         resumed = DeterministicModel(*SPACES, SMALL)
-        report = resumed.fit(drifting(), config, checkpoint=path)
+        report = resumed.fit(drifting(), config, checkpoints=path)
         for name, tensor in weights_of(whole).items():
             assert torch.equal(tensor, resumed.state_dict()[name]), name
         assert report.history == expected.history
@@ -66,14 +66,15 @@ def test_an_interrupted_fit_goes_on_exactly(tmp_path):
 
 
 def test_a_checkpoint_of_another_fit_is_refused(tmp_path):
-    path = tmp_path / "fit.safetensors"
+    path = tmp_path / "fit"
     config = FitConfig(num_updates=20, evaluate_every=10)
-    DeterministicModel(*SPACES, SMALL).fit(drifting(), config, checkpoint=path)
-    with pytest.raises(CheckpointError, match="other data"):
-        DeterministicModel(*SPACES, SMALL).fit(drifting(seed=1), config, checkpoint=path)
-    path.write_bytes(path.read_bytes()[:-9])
+    DeterministicModel(*SPACES, SMALL).fit(drifting(), config, checkpoints=path)
+    with pytest.raises(CheckpointError, match="run with data="):
+        DeterministicModel(*SPACES, SMALL).fit(drifting(seed=1), config, checkpoints=path)
+    for file in path.iterdir():
+        file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(CheckpointError):
-        DeterministicModel(*SPACES, SMALL).fit(drifting(), config, checkpoint=path)
+        DeterministicModel(*SPACES, SMALL).fit(drifting(), config, checkpoints=path)
 
 
 def test_equal_seeds_give_equal_models():
@@ -188,7 +189,7 @@ def test_segments_are_masked_beyond_the_end():
     data = Trajectories.from_arrays(
         np.arange(7.0), np.arange(5), np.arange(5.0), [0, 1, 0, 0, 0], lengths=[2, 3]
     )
-    segment = SegmentSource(data, torch.device("cpu")).gather(torch.tensor([1, 2]), 3)
+    segment = BatchSampler(data, torch.device("cpu")).gather(torch.tensor([1, 2]), 3)
     assert segment.mask.tolist() == [[1, 0, 0], [1, 1, 1]]
     assert segment.observations[..., 0].tolist() == [[1, 2, 2, 2], [3, 4, 5, 6]]
     assert segment.rewards[1].tolist() == [2, 3, 4]
@@ -218,9 +219,9 @@ def test_losses_by_hand():
 
 
 def test_constant_features_stay_constant_and_cannot_blow_up():
-    scale = Standardiser(2)
+    scale = Standardizer(2)
     scale.fit(torch.tensor([[1e4, 1.0], [1e4, 3.0]]))
-    assert scale.normalise(torch.tensor([1e4 + 1, 4.0])).tolist() == [1, 2]
+    assert scale.normalize(torch.tensor([1e4 + 1, 4.0])).tolist() == [1, 2]
     assert scale.restore(torch.tensor([5.0, 2.0])).tolist() == [1e4, 4]
 
 

@@ -13,8 +13,8 @@ from wm_agents.world_models import (
     RecurrentConfig,
     RecurrentModel,
 )
-from wm_agents.world_models.recorded_states import recorded_states
-from wm_agents.world_models.segments import SegmentSource
+from wm_agents.world_models.sampling import BatchSampler
+from wm_agents.world_models.unrolling import recorded_states
 from wm_envs.data.trajectories import Trajectories
 
 
@@ -56,7 +56,10 @@ def test_memory_learns_what_the_observation_hides(kind):
 
 @pytest.mark.parametrize("kind", ["history", "recurrent"])
 def test_memory_is_carried_along_a_real_episode(kind):
-    """Feeding real observations with the carried memory equals imagination, where imagination is exact by design."""
+    """Feeding real observations with the carried memory equals imagination.
+
+    Where imagination is exact by design.
+    """
     model = with_memory(kind)
     model.is_fitted = True  # random weights will do
     actions = torch.rand(1, 5, 1)
@@ -82,7 +85,7 @@ def test_the_past_moves_up_exactly():
 def test_files_keep_the_history_model(tmp_path):
     model = HistoryModel(DeterministicModel, *SPACES, num_past=2, config=SMALL)
     model.fit(delayed(20, 0), FitConfig(num_updates=10))
-    loaded = HistoryModel.load(DeterministicModel, model.save(tmp_path / "model.safetensors"))
+    loaded = HistoryModel.load(model.save(tmp_path / "model.safetensors"))
     actions = torch.rand(3, 6, 1)
     mine, theirs = (m.rollout(torch.zeros(3, 1), actions) for m in (model, loaded))
     assert torch.equal(mine.observations, theirs.observations)
@@ -119,8 +122,8 @@ def test_memories_of_a_fit_are_those_of_use():
     model = RecurrentModel(
         space, gym.spaces.Box(-1, 1, (1,), np.float32), RecurrentConfig(8, 2), seed=0
     )
-    model.initialise(data)
-    remembered = model.remember(SegmentSource(data, model.device))
+    model.initialize(data)
+    remembered = model.remember(BatchSampler(data, model.device))
     model.is_fitted = True
     states = recorded_states(model, data)
     torch.testing.assert_close(remembered, states.hidden[0])
@@ -140,10 +143,10 @@ def test_windows_of_a_loss_begin_with_what_was_remembered():
     model.fit(
         data, FitConfig(num_updates=3, evaluate_every=2, horizon=2, holdout=0), progress=False
     )
-    model.initialise(data)
+    model.initialize(data)
     training, held_out = seen[0], seen[2]
     assert (training != 0).any(1).float().mean() > 0.9
-    first = model.remember(SegmentSource(data, model.device))
+    first = model.remember(BatchSampler(data, model.device))
     assert torch.equal(
         training.unique(dim=0)[0], first[(first == training.unique(dim=0)[0]).all(1)][0]
     )
@@ -159,7 +162,7 @@ def test_dreams_begin_with_what_preceded_each_step():
     model.fit(data, FitConfig(num_updates=1, horizon=1, holdout=0), progress=False)
     dreams = DreamVectorEnv(model, data, horizon=3, num_envs=20, seed=0)
     dreams.reset(seed=0)
-    remembered = model.remember(SegmentSource(data, model.device))
+    remembered = model.remember(BatchSampler(data, model.device))
     for memory in dreams._state.hidden[0]:
         assert torch.isclose(remembered, memory, atol=1e-6).all(1).any()
     assert (dreams._state.hidden[0] != 0).any(1).float().mean() > 0.8

@@ -15,7 +15,7 @@ from wm_agents.world_models import (
 )
 from wm_agents.world_models.encoding import ActionEncoder
 from wm_agents.world_models.lattice import TokenCodec, detect_features
-from wm_agents.world_models.normalisation import Standardiser
+from wm_agents.world_models.normalization import Standardizer
 from wm_envs.data.trajectories import Trajectories
 
 REAL = gym.spaces.Box(-np.inf, np.inf, (2,), np.float32)
@@ -44,7 +44,10 @@ def pushed(unit=(1.0, 1.0), offset=0.0, reward=1.0, push=1.0, middle=0.0):
 
 
 def effect(model, unit=(1.0, 1.0), offset=0.0, push=1.0, middle=0.0):
-    """What the action changes in the second feature [0.2 is right], in its unit, and in the reward."""
+    """What the action changes in the second feature [0.2 is right], in its unit.
+
+    And in the reward.
+    """
     rows = torch.tensor(np.float32(np.array([[0.2, 0.2]] * 2) * unit + offset))
     actions = torch.tensor([[0.0], [1.0]], dtype=torch.float64) * push + middle
     prediction = model.predict(rows, actions.float())
@@ -103,11 +106,11 @@ def test_bounds_that_actions_make_use_of_are_their_unit():
 
 
 def test_only_rounding_is_constant():
-    scale = Standardiser(4)
+    scale = Standardizer(4)
     rows = torch.tensor([[1e-9, 0.1, 1.0, 5.0], [2e-9, 0.1, 1.0 + 6e-8, 5.00001]])
     scale.fit(rows)
     assert (scale.span > 0).tolist() == [True, False, False, True]
-    scale = Standardiser(1)
+    scale = Standardizer(1)
     scale.fit(rows[:, :1], is_centred=False, sizes=torch.tensor([1.0]))
     assert scale.span == 0
 
@@ -116,7 +119,7 @@ def test_a_bound_far_beyond_the_data_is_none_in_any_unit():
     space = gym.spaces.Box(np.float32([-1e9, -2e-7]), np.float32([1e9, 2e-7]))
     for unit in (1e-7, 1e-5):
         model = DeterministicModel(space, gym.spaces.Box(-1, 1, (1,)), SMALL)
-        model.initialise(pushed((unit, 1e-7 / 20)))
+        model.initialize(pushed((unit, 1e-7 / 20)))
         assert model.high[0] < 100 * unit
         assert model.high[1] == np.float32(2e-7)
 

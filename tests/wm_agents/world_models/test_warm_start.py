@@ -22,7 +22,7 @@ from wm_agents.world_models import (
     TokenConfig,
     TokenModel,
 )
-from wm_agents.world_models.adapters import Layout
+from wm_agents.world_models.adapters import FeatureLayout
 from wm_envs.data.trajectories import Trajectories
 
 SPACE = gym.spaces.Box(-np.inf, np.inf, (3,), np.float32)
@@ -171,8 +171,8 @@ def test_a_history_model_goes_on_where_a_copy_turns_out_to_be_none():
 
 
 def test_a_given_layout_is_kept():
-    model = DeterministicModel(SPACE, PUSH, SMALL, layout=Layout(3, copies=((2, 2),)))
+    model = DeterministicModel(SPACE, PUSH, SMALL, layout=FeatureLayout(3, copies=((2, 2),)))
     for is_warm_start in (False, True):
         config = FitConfig(num_updates=2, holdout=0, is_warm_start=is_warm_start)
         model.fit(gliding(2.0, 4, 1), config, progress=False)
-    assert model.layout == Layout(3, copies=((2, 2),))
+    assert model.layout == FeatureLayout(3, copies=((2, 2),))

@@ -8,7 +8,7 @@ import numpy as np
 from wm_agents.domains.debate.model import Agents
 from wm_agents.domains.debate.trainer import TrainConfig, Trainer
 from wm_agents.domains.debate.validation import ValidationResult, Validator, summarise
-from wm_agents.evaluation.intervals import Interval, stratified_bootstrap
+from wm_agents.evaluation.statistics import Interval, stratified_bootstrap
 from wm_envs.debate.generator import generate_person
 from wm_envs.debate.observations import Observations
 from wm_envs.debate.relevance import Relevance, TfidfRelevance

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from wm_agents.domains.debate.model import Agents
-from wm_agents.evaluation.intervals import Interval, wilson_interval
+from wm_agents.evaluation.statistics import Interval, wilson_interval
 from wm_envs.debate.claims import Claim
 from wm_envs.debate.observations import Observations
 from wm_envs.debate.relevance import Relevance, Scores, check_scores, default_relevance

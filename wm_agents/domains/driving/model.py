@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.world_models import (
+    DerivedFeature,
     DeterministicConfig,
     DeterministicModel,
+    FeatureLayout,
     FitConfig,
     FitReport,
-    Known,
-    Layout,
 )
 from wm_agents.world_models.neural import NeuralModel
-from wm_agents.world_models.segments import SegmentSource
+from wm_agents.world_models.sampling import BatchSampler
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.driving.columns import PREVIEWS, observation_fields
 from wm_envs.driving.dynamics import MIN_FACTOR, TIME_STEP
@@ -125,36 +125,36 @@ def ratios(_: Tensor, after: Tensor) -> Tensor:
     return torch.stack([after[..., VY] / speed, after[..., YAW_RATE] / speed], -1)
 
 
-def make_layout(kind: str, circuits: CircuitMap) -> Layout:
+def make_layout(kind: str, circuits: CircuitMap) -> FeatureLayout:
     """One of `LAYOUTS`."""
     geometry = Geometry(circuits)
     constant = (*ALWAYS_ZERO, CIRCUIT)
     slow = (*WEAR, FUEL)  # what a second wears off is nothing to the motion
-    known = [Known((SIDESLIP_RATIO, YAW_RATIO), ratios)]
+    known = [DerivedFeature((SIDESLIP_RATIO, YAW_RATIO), ratios)]
     if kind == "plain":
-        return Layout(
+        return FeatureLayout(
             len(COLUMNS),
             copies=tuple((c, c) for c in constant),
             angles=(HEADING,),
-            unseen=constant,
-            known=tuple(known),
+            ignored=constant,
+            derived=tuple(known),
         )
-    road = Known((*AHEAD, BEND, RIGHT, LEFT), geometry.road)
+    road = DerivedFeature((*AHEAD, BEND, RIGHT, LEFT), geometry.road)
     if kind == "map":
-        return Layout(
+        return FeatureLayout(
             len(COLUMNS),
             copies=tuple((c, c) for c in constant),
             angles=(HEADING,),
-            unseen=constant,
-            known=(road, *known),
+            ignored=constant,
+            derived=(road, *known),
         )
-    return Layout(
+    return FeatureLayout(
         len(COLUMNS),
         copies=tuple((c, c) for c in (*constant, *slow)),
         absolutes=(AX, AY),
-        unseen=(*constant, *slow, PLACE, *AHEAD),
-        for_outcomes=(OFFSET, HEADING, BEND, RIGHT, LEFT),
-        known=(Known((PLACE, OFFSET, HEADING), geometry.motion), road, *known),
+        ignored=(*constant, *slow, PLACE, *AHEAD),
+        for_heads=(OFFSET, HEADING, BEND, RIGHT, LEFT),
+        derived=(DerivedFeature((PLACE, OFFSET, HEADING), geometry.motion), road, *known),
     )
 
 
@@ -196,7 +196,7 @@ def action_space() -> gym.spaces.Box:
 
 
 def new_model(
-    layout: Layout, *, widths: tuple[int, ...] = (128, 128), seed: int = 0
+    layout: FeatureLayout, *, widths: tuple[int, ...] = (128, 128), seed: int = 0
 ) -> DeterministicModel:
     """A general model on the 40 numbers; `network.CarModel` is the one that is planned in."""
     config = DeterministicConfig(
@@ -233,7 +233,7 @@ def error_bands(
     Split conformal prediction: the quantile of the absolute errors, with one rank more for what is
     finite.
     """
-    segment = SegmentSource(fresh, model.device).spread(num_windows, horizon)
+    segment = BatchSampler(fresh, model.device).spread(num_windows, horizon)
     rollout = model.rollout(segment.observations[:, 0], segment.actions)
     errors = (rollout.observations - segment.observations)[:, 1:, [OFFSET, VX]].abs()
     errors[segment.mask == 0] = torch.nan

@@ -35,7 +35,7 @@ from wm_agents.domains.driving.model import (
 )
 from wm_agents.networks import Affine, EnsemblePerceptron
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.world_models import FitConfig, FitReport, Layout
+from wm_agents.world_models import FeatureLayout, FitConfig, FitReport
 from wm_agents.world_models.losses import (
     PredictionWeights,
     huber,
@@ -43,8 +43,8 @@ from wm_agents.world_models.losses import (
     weighted_cross_entropy,
 )
 from wm_agents.world_models.neural import NeuralModel, Rescaling
-from wm_agents.world_models.normalisation import change_of_units, divisors
-from wm_agents.world_models.segments import Segment
+from wm_agents.world_models.normalization import change_of_units, divisors
+from wm_agents.world_models.sampling import TrainingBatch
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.driving.dynamics import (
     HALF_WIDTH,
@@ -129,13 +129,11 @@ class CarModel(NeuralModel):
         mean = torch.clamp(forces.mean(0), self.force_low, self.force_high)
         motion = self.advance(before[:, MOTION], actions, mean)
         after = before.index_copy(-1, torch.tensor(MOTION), motion)
-        for known in self.layout.known:
+        for known in self.layout.derived:
             after = after.index_copy(-1, torch.tensor(known.columns), known.function(before, after))
         after = torch.clamp(after, self.low, self.high)
         acts = self.encode_actions(actions)
-        transition = torch.cat([self.outcome_inputs(before), acts, self.outcome_inputs(after)], -1)[
-            None
-        ]
+        transition = torch.cat([self.head_inputs(before), acts, self.head_inputs(after)], -1)[None]
         rewards = self.reward_scale.restore(self.reward_head(transition)[0]).squeeze(-1)
         ends = self.termination_probability(self.termination_head(transition)[0].squeeze(-1))
         return ModelState(after), Prediction(after, rewards, ends, spread)
@@ -183,7 +181,7 @@ class CarModel(NeuralModel):
         ]
         return torch.cat(parts, -1)
 
-    def loss(self, segment: Segment, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002
+    def loss(self, segment: TrainingBatch, generator: torch.Generator) -> dict[str, Tensor]:  # noqa: ARG002
         """Open-loop error over the segment, and the heads' errors on its first transition."""
         segment = segment.map(lambda tensor: tensor.unflatten(0, (self.num_members, -1)))
         truth, present = segment.observations[..., MOTION], segment.inputs[..., MOTION]
@@ -198,10 +196,10 @@ class CarModel(NeuralModel):
                     -1
                 )
             )
-        seen = self.outcome_inputs(segment.observations[:, :, :2])
+        seen = self.head_inputs(segment.observations[:, :, :2])
         acts = self.encode_actions(segment.actions[:, :, 0])
         transitions = torch.cat([seen[:, :, 0], acts, seen[:, :, 1]], -1).flatten(0, 1)[None]
-        rewards = self.reward_scale.normalise(segment.rewards[:, :, 0].reshape(-1, 1)).squeeze(-1)
+        rewards = self.reward_scale.normalize(segment.rewards[:, :, 0].reshape(-1, 1)).squeeze(-1)
         logits = self.termination_head(transitions)[0].squeeze(-1)
         ends = weighted_cross_entropy(
             logits, segment.terminations[:, :, 0].flatten(), self.positive_weight
@@ -215,7 +213,7 @@ class CarModel(NeuralModel):
             "termination": masked_mean(ends, first),
         }
 
-    def for_all_members(self, segment: Segment) -> Segment:
+    def for_all_members(self, segment: TrainingBatch) -> TrainingBatch:
         """The segment once per member."""
         return segment.map(lambda tensor: tensor.repeat(self.num_members, *[1] * (tensor.ndim - 1)))
 
@@ -298,7 +296,7 @@ class CarModel(NeuralModel):
             sizes | {"feature_mean": num_features, "feature_std": num_features}
         ).items():
             self.register_buffer(name, torch.ones(size))
-        transition = 2 * self.num_outcome_inputs + self.encode_actions.size
+        transition = 2 * self.num_head_inputs + self.encode_actions.size
 
         def make(members: int, *sizes: int, **options: Any) -> EnsemblePerceptron:
             return EnsemblePerceptron(members, sizes, "silu", generator, **options)
@@ -372,7 +370,11 @@ def mirrored(trajectories: Trajectories) -> Trajectories:
 
 
 def new_car_model(
-    layout: Layout, *, num_members: int = 1, widths: tuple[int, ...] = (96, 96), seed: int = 0
+    layout: FeatureLayout,
+    *,
+    num_members: int = 1,
+    widths: tuple[int, ...] = (96, 96),
+    seed: int = 0,
 ) -> CarModel:
     """A model for the circuits of a layout of `model.make_layout("kinematics", ...)`."""
     config = CarConfig(num_members=num_members, widths=widths)

@@ -20,7 +20,7 @@ from wm_agents.errors import ConfigError, NonFiniteError, TrajectoryError
 from wm_agents.observation_rows import observation_tensor
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.training.config_checks import require_integers
-from wm_agents.training.finite import clip_gradient, spoilt_gradient
+from wm_agents.training.finite import clip_gradient, non_finite_gradient
 from wm_agents.training.fitted import FittedModule
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.trajectories import Trajectories
@@ -234,7 +234,7 @@ class ResolutionModel(Unrolled, FittedModule):
                         self.load_state_dict(best_weights)
                         self.is_fitted = bool(np.isfinite(best))
                         name = (
-                            f"the gradient of {spoilt_gradient(self)}"
+                            f"the gradient of {non_finite_gradient(self)}"
                             if loss.isfinite()
                             else "the loss"
                         )

@@ -1,4 +1,4 @@
-"""Per-feature standardisation that is part of a model.
+"""Per-feature standardization that is part of a model.
 
 Fitted on training data, saved with the weights.
 """
@@ -12,11 +12,16 @@ ROUNDING = 2 * torch.finfo(torch.float32).eps
 """Relative error of a recorded float32 number, with some room for the arithmetic that led to it."""
 
 MAX_GROWTH = 20.0
-"""How many times wider a feature may become at once, lest weights that were right close by explode far away."""
+"""How many times wider a feature may become at once.
+
+Lest weights that were right close by explode far away.
+"""
 
 
 def spread(rows: Tensor, mean: Tensor, sizes: Tensor | None = None) -> Tensor:
-    """Standard deviations [F] of rows [N, F] about a float64 mean [F]; 0 where they are but rounding.
+    """Standard deviations [F] of rows [N, F] about a float64 mean [F].
+
+    0 where they are but rounding.
 
     Args:
         rows: [N, F].
@@ -41,7 +46,7 @@ def units(rows: Tensor) -> tuple[Tensor, Tensor]:
     return rows.mean(0), divisors(spread(rows, rows.double().mean(0))).float()
 
 
-class Standardiser(nn.Module):
+class Standardizer(nn.Module):
     """Shifts and scales the last axis to mean 0 and standard deviation 1.
 
     A feature that is constant in the data is only shifted: dividing by its standard deviation of
@@ -92,7 +97,7 @@ class Standardiser(nn.Module):
             smallest = torch.where(span > 0, old / MAX_GROWTH, torch.zeros_like(old))
             new.copy_(torch.where(is_quiet, old, torch.maximum(new, smallest)))
 
-    def normalise(self, values: Tensor) -> Tensor:
+    def normalize(self, values: Tensor) -> Tensor:
         """From units to standard deviations."""
         return (values - self.mean) / self.std
 
@@ -101,8 +106,8 @@ class Standardiser(nn.Module):
         return values * self.span + self.mean
 
 
-def reading(old: Standardiser, new: Standardiser) -> Affine:
-    """From what `new.normalise` gives to what `old.normalise` gave.
+def reading(old: Standardizer, new: Standardizer) -> Affine:
+    """From what `new.normalize` gives to what `old.normalize` gave.
 
     What was constant before, or next to it, is read as that constant: no weight has learned
     anything about it.
@@ -131,7 +136,7 @@ def change_of_units(
 
 
 def writing(
-    old: Standardiser, new: Standardiser, sources: list[int | None] | None = None
+    old: Standardizer, new: Standardizer, sources: list[int | None] | None = None
 ) -> Affine:
     """From outputs that `old.restore` read to outputs that `new.restore` reads as the same values.
 

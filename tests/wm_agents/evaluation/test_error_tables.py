@@ -6,7 +6,7 @@ import pytest
 from gymnasium import spaces
 
 from wm_agents.errors import TrajectoryError
-from wm_agents.evaluation.feature_groups import FeatureGroup, feature_groups
+from wm_agents.evaluation.error_tables import FeatureGroup, feature_groups
 
 GENERATOR = np.random.default_rng(0)
 

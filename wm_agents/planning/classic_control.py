@@ -1,4 +1,4 @@
-"""The exact dynamics of Gymnasium's classic control tasks as world models: the yardstick of the learned ones.
+"""The exact dynamics of Gymnasium's classic control tasks as world models: the reference of the learned ones.
 
 Each function is batched, keeps the dtype of its observations and is compared with Gymnasium's own
 `step` in the tests. `true_model(env_id)` makes the world model on which every planner runs as on a

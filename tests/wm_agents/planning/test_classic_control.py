@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.true_dynamics import DYNAMICS, true_model
 from wm_agents.errors import ConfigError
+from wm_agents.planning.classic_control import DYNAMICS, true_model
 from wm_agents.protocols import WorldModel
 
 

@@ -7,10 +7,10 @@ import numpy as np
 from tests.support.analytic import WalkModel, walk
 from wm_agents.evaluation.calibration import LEVELS, Calibration
 from wm_agents.evaluation.charts import short
+from wm_agents.evaluation.episodes import planning_gap
 from wm_agents.evaluation.open_loop import open_loop_error
-from wm_agents.evaluation.open_loop_report import EndPrediction
-from wm_agents.evaluation.planning_gap import planning_gap
-from wm_agents.evaluation.verdicts import (
+from wm_agents.evaluation.open_loop_report import (
+    EndPrediction,
     calibration_sentence,
     comparison,
     ends_sentence,
@@ -26,7 +26,8 @@ def test_comparison_names_the_best_rule_and_the_ratio() -> None:
     report = open_loop_error(WalkModel(drift=0.5 * std), TEST, (2,), train=TRAIN)
     ratio = report.error(2) / report.error(2, "ridge")
     assert comparison(report, 2) == (
-        f"After 2 steps its error is {ratio:.1f} times larger than that of the best simple rule (“ridge regression”)."
+        f"After 2 steps its error is {ratio:.1f} times larger than that of the best simple rule "
+        "(“ridge regression”)."
     )
     small = open_loop_error(WalkModel(drift=0.05 * std), TEST, (2,))
     assert f"{small.error(2, 'persistence') / small.error(2):.1f} times smaller" in comparison(

@@ -1,4 +1,4 @@
-"""Stretches of recorded episodes as tensors: what the losses of world models are computed on."""
+"""Windows of recorded episodes as tensors on a device: what the losses of world models take."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -7,47 +7,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wm_envs.data.trajectories import Trajectories
+from wm_envs.data.trajectories import Trajectories, TrajectoryBatch
 
 
 @dataclass(frozen=True)
-class Segment:
-    """B windows of H steps as tensors; windows that outlast their episode are masked beyond its end.
+class TrainingBatch(TrajectoryBatch[Tensor]):
+    """B windows of H steps, with where imagination begins; all tensors, flags as 0 and 1.
 
     Attributes:
-        inputs: Where imagination begins [B, O]: the first observation, with noise if asked for.
-        observations: [B, H + 1, O].
-        actions: [B, H] or [B, H, A].
-        rewards: [B, H].
-        terminations: [B, H], 0 or 1.
-        mask: [B, H], 1 where the step was recorded.
+        inputs: The first observation [B, O], with noise if asked for.
         memory: What a model with memory remembers before the first step [B, M]; None where it
             begins with nothing.
     """
 
     inputs: Tensor
-    observations: Tensor
-    actions: Tensor
-    rewards: Tensor
-    terminations: Tensor
-    mask: Tensor
     memory: Tensor | None = None
 
-    @property
-    def horizon(self) -> int:
-        """H."""
-        return self.mask.shape[-1]
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> "Segment":
+    def map(self, function: Callable[[Tensor], Tensor]) -> "TrainingBatch":
         """Apply a function to every tensor."""
         tensors = {item.name: getattr(self, item.name) for item in fields(self)}
-        return Segment(
+        return TrainingBatch(
             **{name: function(value) for name, value in tensors.items() if value is not None}
         )
 
 
-class SegmentSource:
-    """Trajectories as tensors on a device, from which segments are gathered.
+class BatchSampler:
+    """Trajectories as tensors on a device, from which batches are gathered.
 
     Attributes:
         memories: What a model with memory remembers before each step [S, M]; None for models
@@ -70,34 +55,34 @@ class SegmentSource:
         ends = trajectories.step_starts + trajectories.lengths
         self.end_of_step = to(ends[trajectories.episode_of_step])
 
-    def gather(self, starts: Tensor, horizon: int) -> Segment:
-        """The segments that start at steps [B]."""
+    def gather(self, starts: Tensor, horizon: int) -> TrainingBatch:
+        """The windows that start at steps [B]."""
         offsets = torch.arange(horizon + 1, device=starts.device)
         ends = self.end_of_step[starts, None]
         steps = starts[:, None] + offsets
         mask = (steps < ends)[:, :horizon].float()
+        # Each episode has one observation more than steps, hence two ways of counting.
         rows = torch.minimum(steps, ends) - starts[:, None] + self.observation_of_step[starts, None]
         steps = torch.minimum(steps, ends - 1)[:, :horizon]
-        seen = self.observations[rows]
+        observations = self.observations[rows]  # [B, H + 1, O]
         memory = None if self.memories is None else self.memories[starts]
-        return Segment(
-            seen[:, 0],
-            seen,
-            self.actions[steps],
-            self.rewards[steps],
-            self.terminations[steps] * mask,
-            mask,
-            memory,
+        return TrainingBatch(
+            observations=observations,
+            actions=self.actions[steps],
+            rewards=self.rewards[steps] * mask,
+            terminations=self.terminations[steps] * mask,
+            mask=mask,
+            inputs=observations[:, 0],
+            memory=memory,
         )
 
-    def sample(self, num_segments: int, horizon: int, generator: torch.Generator) -> Segment:
-        """Segments that start at random steps."""
-        starts = torch.randint(self.num_steps, (num_segments,), generator=generator)
+    def sample(self, num_windows: int, horizon: int, generator: torch.Generator) -> TrainingBatch:
+        """Windows that start at random steps."""
+        starts = torch.randint(self.num_steps, (num_windows,), generator=generator)
         return self.gather(starts.to(self.observations.device), horizon)
 
-    def spread(self, num_segments: int, horizon: int) -> Segment:
-        """At most this many segments, evenly spaced over all steps."""
-        starts = (
-            torch.linspace(0, self.num_steps - 1, min(num_segments, self.num_steps)).round().long()
-        )
+    def spread(self, num_windows: int, horizon: int) -> TrainingBatch:
+        """At most this many windows, evenly spaced over all steps."""
+        count = min(num_windows, self.num_steps)
+        starts = torch.linspace(0, self.num_steps - 1, count).round().long()
         return self.gather(starts.to(self.observations.device), horizon)

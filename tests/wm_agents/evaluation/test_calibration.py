@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.end_scores import auroc, average_precision, brier_score
+from wm_agents.evaluation.calibration import auroc, average_precision, brier_score
 
 
 def test_by_hand() -> None:
