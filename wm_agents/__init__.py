@@ -45,6 +45,7 @@ MovedModules(
         "wm_agents.box_values": "wm_agents.policy_gradient.action_units",
         "wm_agents.config_checks": "wm_agents.training.config_checks",
         "wm_agents.debate": "wm_agents.domains.debate",
+        "wm_agents.debate.plots": "wm_agents.domains.debate.history",
         "wm_agents.episodes": "wm_agents.policy_gradient.collector",
         "wm_agents.feature_dreams": "wm_agents.imagination.features",
         "wm_agents.flat_adam": "wm_agents.policy_gradient.flat_adam",

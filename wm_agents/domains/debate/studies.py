@@ -1,13 +1,14 @@
-"""What training and validation are worth, measured on persons whose drives or labels are known."""
+"""Studies of training and validation on persons whose drives or labels are known."""
 
 import time
 from dataclasses import dataclass
 
 import numpy as np
 
-from wm_agents.domains.debate.model import Agents
-from wm_agents.domains.debate.trainer import TrainConfig, Trainer
-from wm_agents.domains.debate.validation import ValidationResult, Validator, summarise
+from wm_agents.domains.debate.history import DebateConfig
+from wm_agents.domains.debate.model import Debaters
+from wm_agents.domains.debate.trainer import DebateTrainer
+from wm_agents.domains.debate.validation import ValidationResult, Validator, summarize
 from wm_agents.evaluation.intervals import Interval, stratified_bootstrap
 from wm_envs.debate.generator import generate_person
 from wm_envs.debate.observations import Observations
@@ -16,7 +17,7 @@ from wm_envs.debate.tendencies import TENDENCIES
 
 # Apart from every seed of an evaluation.
 FIRST_TUNING_SEED = 1_000_000
-RECOVERY_CONFIG = TrainConfig(max_epochs=20, initial_lr=0.3)
+RECOVERY_CONFIG = DebateConfig(max_epochs=20, initial_lr=0.3)
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def recovery_study(
     relevance: Relevance,
     num_persons: int = 100,
     num_observations: int = 400,
-    config: TrainConfig = RECOVERY_CONFIG,
+    config: DebateConfig = RECOVERY_CONFIG,
     seed: int = 0,
 ) -> RecoveryStudy:
     """Train one model for each generated person, without labels, and compare with the drives it was made from."""
@@ -58,8 +59,8 @@ def recovery_study(
     correlations = []
     for number in range(num_persons):
         person = generate_person(seed * 10_000 + number, num_observations)
-        agents = Agents()
-        Trainer(config, relevance=relevance, seed=seed).train(
+        agents = Debaters()
+        DebateTrainer(config, relevance=relevance, seed=seed).train(
             person.observations, agents, verbose=False
         )
         learned = [agents.allocations[tendency] for tendency in TENDENCIES]
@@ -74,7 +75,7 @@ def null_study(
     results = []
     for number in range(num_persons):
         person = generate_person(seed * 10_000 + number, num_observations, has_signal=False)
-        trainer = Trainer(TrainConfig(max_epochs=5), relevance=relevance, seed=seed)
+        trainer = DebateTrainer(DebateConfig(max_epochs=5), relevance=relevance, seed=seed)
         history, _ = trainer.train(person.observations, verbose=False)
         results.append(history.validation_results[-1])
     return sum(not result.is_above_chance for result in results), results
@@ -82,7 +83,7 @@ def null_study(
 
 def ownership(observations: Observations, relevance: Relevance) -> ValidationResult | None:
     """Accuracy of relevance alone: every tendency has the same influence."""
-    even = Agents(dict.fromkeys(TENDENCIES, 1 / len(TENDENCIES)))
+    even = Debaters(dict.fromkeys(TENDENCIES, 1 / len(TENDENCIES)))
     return Validator(relevance).validate(observations, None, even)
 
 
@@ -92,7 +93,7 @@ def majority_baseline(train: Observations, test: Observations) -> ValidationResu
     common = max(TENDENCIES, key=labels.count)
     owners = [observation.owner for observation in test]
     most = max(owners.count(tendency) for tendency in TENDENCIES)
-    return summarise(owners.count(common), len(owners), most / len(owners))
+    return summarize(owners.count(common), len(owners), most / len(owners))
 
 
 def training_seconds(
@@ -103,8 +104,8 @@ def training_seconds(
     started = time.process_time()
     scorer = TfidfRelevance()
     fitted = time.process_time()
-    trainer = Trainer(
-        TrainConfig(max_epochs=num_epochs, convergence_threshold=0.0), relevance=scorer, seed=seed
+    trainer = DebateTrainer(
+        DebateConfig(max_epochs=num_epochs, convergence_threshold=0.0), relevance=scorer, seed=seed
     )
     history, _ = trainer.train(observations, verbose=False)
     ended = time.process_time()
