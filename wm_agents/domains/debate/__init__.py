@@ -1,4 +1,4 @@
-"""Allocation training: a person's seven tendencies calibrated by debate and validated against labels.
+"""Allocation training: seven tendencies of a person calibrated by debate, validated on labels.
 
 The guide's names of the configuration, the trainer and the loggers are aliases here.
 
@@ -19,7 +19,7 @@ from wm_agents.domains.debate.loggers import (
     DebateJSONLogger,
     DebateWandbLogger,
 )
-from wm_agents.domains.debate.model import Debater, Debaters, DebateModel
+from wm_agents.domains.debate.model import DebateModel, Debater, Debaters
 from wm_agents.domains.debate.trainer import DebateTrainer
 from wm_agents.domains.debate.validation import ValidationResult, Validator
 from wm_agents.training.loggers import TensorBoardLogger

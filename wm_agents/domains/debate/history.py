@@ -1,4 +1,4 @@
-"""Configuration and history of a debate's training: settings, figures of each epoch, their picture."""
+"""Configuration and history of a debate's training: settings, figures of each epoch, a picture."""
 
 import math
 from dataclasses import asdict, dataclass, field

@@ -89,7 +89,9 @@ class DebateModel:
         agents: The seven tendencies with their influence.
     """
 
-    def __init__(self, name: str, observations: Observations, agents: Debaters | None = None) -> None:
+    def __init__(
+        self, name: str, observations: Observations, agents: Debaters | None = None
+    ) -> None:
         self.name = name
         self.observations = observations
         self.agents = Debaters() if agents is None else agents
@@ -141,7 +143,9 @@ class DebateModel:
         except (OSError, ValueError) as error:
             raise CheckpointError(f"cannot read {path}: {error}") from error
         if not isinstance(data, dict) or data.get("format") != FORMAT:
-            raise CheckpointError(f"{path} is no saved debate model: make one with DebateModel.save")
+            raise CheckpointError(
+                f"{path} is no saved debate model: make one with DebateModel.save"
+            )
         try:
             rows = {name: data[name] for name in ("source", "count", "observations")}
             agents = Debaters(_by_tendency(data["allocations"]), _by_tendency(data["strategies"]))

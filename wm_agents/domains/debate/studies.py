@@ -15,7 +15,7 @@ from wm_envs.debate.observations import Observations
 from wm_envs.debate.relevance import Relevance, TfidfRelevance
 from wm_envs.debate.tendencies import TENDENCIES
 
-# Apart from every seed of an evaluation.
+# Persons that the scorer is adapted to: apart from every seed of an evaluation.
 FIRST_TUNING_SEED = 1_000_000
 RECOVERY_CONFIG = DebateConfig(max_epochs=20, initial_lr=0.3)
 
@@ -34,12 +34,14 @@ class RecoveryStudy:
 
 
 def adapted_relevance(num_persons: int = 4, num_observations: int = 165) -> TfidfRelevance:
-    """The default scorer with the labelled observations of some generated persons, of no evaluation, added."""
+    """The default scorer, to which labelled observations of some generated persons are added.
+
+    These persons are of no evaluation; see FIRST_TUNING_SEED.
+    """
     texts, owners = [], []
     for number in range(num_persons):
-        for observation in generate_person(
-            FIRST_TUNING_SEED + number, num_observations
-        ).observations:
+        person = generate_person(FIRST_TUNING_SEED + number, num_observations)
+        for observation in person.observations:
             if observation.owner is not None and not observation.metadata["is_distractor"]:
                 texts.append(observation.content)
                 owners.append(observation.owner.index)
@@ -53,7 +55,7 @@ def recovery_study(
     config: DebateConfig = RECOVERY_CONFIG,
     seed: int = 0,
 ) -> RecoveryStudy:
-    """Train one model for each generated person, without labels, and compare with the drives it was made from."""
+    """Train on each generated person without labels, and compare with the person's drives."""
     from scipy.stats import spearmanr
 
     correlations = []
@@ -71,7 +73,10 @@ def recovery_study(
 def null_study(
     relevance: Relevance, num_persons: int = 100, num_observations: int = 165, seed: int = 0
 ) -> tuple[int, list[ValidationResult]]:
-    """On how many persons without signal the validator says "not above chance", and all its results."""
+    """Validate persons without signal.
+
+    Gives on how many the validator says "not above chance", and all its results.
+    """
     results = []
     for number in range(num_persons):
         person = generate_person(seed * 10_000 + number, num_observations, has_signal=False)
@@ -99,7 +104,7 @@ def majority_baseline(train: Observations, test: Observations) -> ValidationResu
 def training_seconds(
     seed: int = 1, num_observations: int = 165, num_epochs: int = 5
 ) -> dict[str, float]:
-    """CPU seconds of a training run from a scorer that is not fitted yet to the last epoch, and of its parts."""
+    """CPU seconds of a training run and of its parts, the fit of the scorer included."""
     observations = generate_person(seed, num_observations).observations
     started = time.process_time()
     scorer = TfidfRelevance()

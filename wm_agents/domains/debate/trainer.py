@@ -1,4 +1,4 @@
-"""Training of allocations: debate after debate, influence shifts until the allocations are stable."""
+"""Training of allocations: debate after debate, influence shifts until it is stable."""
 
 import json
 from collections.abc import Iterable, Mapping

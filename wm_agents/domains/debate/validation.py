@@ -116,8 +116,7 @@ class Validator:
         predicted = (relevance * influence).argmax(axis=1)
         owners = [observation.owner for observation in labelled]
         num_correct = sum(
-            TENDENCIES[int(place)] is owner
-            for place, owner in zip(predicted, owners, strict=True)
+            TENDENCIES[int(place)] is owner for place, owner in zip(predicted, owners, strict=True)
         )
         majority_accuracy = max(Counter(owners).values()) / len(owners)
         return summarize(num_correct, len(owners), majority_accuracy)

@@ -378,7 +378,9 @@ def test_influence_is_the_prior():
 
 
 def test_the_majority_is_the_most_frequent_label():
-    result = Validator(NamedRelevance()).validate(person(70, share_of_meaning=0.5), None, Debaters())
+    result = Validator(NamedRelevance()).validate(
+        person(70, share_of_meaning=0.5), None, Debaters()
+    )
     assert result.majority_accuracy == pytest.approx(40 / 70)
 
 
