@@ -61,6 +61,10 @@ MovedModules(
         "wm_agents.trajectories": "wm_envs.data.trajectories",
         "wm_agents.vector_ppo": "wm_agents.policy_gradient.vector_ppo",
         "wm_agents.votes": "wm_agents.domains.resolutions",
+        "wm_agents.votes.baselines": "wm_agents.domains.resolutions.evaluation",
+        "wm_agents.votes.metrics": "wm_agents.domains.resolutions.evaluation",
+        "wm_agents.votes.text": "wm_agents.domains.resolutions.history",
+        "wm_agents.votes.update": "wm_agents.domains.resolutions.vote_model",
         "wm_agents.world_model_policy": "wm_agents.policy_gradient.world_model_policy",
         "wm_agents.world_model_ppo": "wm_agents.policy_gradient.world_model_ppo",
     }
