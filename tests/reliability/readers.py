@@ -17,7 +17,7 @@ import torch
 
 from tests.reliability.model_files import model_readers
 from tests.reliability.reader import Reader
-from wm_agents.domains.debate.model import Debaters, DebateModel
+from wm_agents.domains.debate.model import DebateModel, Debaters
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.errors import TrajectoryError as ArraysError
 from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint

@@ -38,7 +38,8 @@ def adapted_relevance(num_persons: int = 4, num_observations: int = 165) -> Tfid
 
     These persons are of no evaluation; see FIRST_TUNING_SEED.
     """
-    texts, owners = [], []
+    texts = []
+    owners = []
     for number in range(num_persons):
         person = generate_person(FIRST_TUNING_SEED + number, num_observations)
         for observation in person.observations:

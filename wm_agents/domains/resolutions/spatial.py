@@ -258,7 +258,8 @@ def _rounded(numbers: NDArray[Any]) -> list[float]:
 
 def _check_sizes(model: SpatialModel) -> None:
     """Raise CheckpointError unless all arrays are of the same countries, texts and dimensions."""
-    num_countries, size = len(model.assent), model.config.num_dimensions
+    num_countries = len(model.assent)
+    size = model.config.num_dimensions
     num_texts = len(model.offsets)
     expected = {
         "positions": (num_countries, size),

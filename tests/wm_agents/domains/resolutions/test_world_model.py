@@ -134,18 +134,18 @@ def test_codes_and_columns_are_those_of_the_environment():
 SMALL = ResolutionModelConfig(num_epochs=3, batch_size=64, patience=2, widths=(8,))
 
 
-class Stops(Exception):
+class StoppedError(Exception):
     pass
 
 
-def fit(folder=None, stop=None, monkeypatch=None):
+def fit(folder=None, stop=None):
     model = ResolutionModel(SMALL)
     if stop is not None:
         steps, loss = iter(range(stop)), model.loss
 
         def stopping(*batch):
             if model.training and next(steps, None) is None:
-                raise Stops
+                raise StoppedError
             return loss(*batch)
 
         model.loss = stopping
@@ -156,7 +156,7 @@ def fit(folder=None, stop=None, monkeypatch=None):
 @pytest.mark.parametrize("stop", [2, 4, 8])
 def test_a_fit_that_was_stopped_resumes_bitwise(stop, tmp_path):
     whole, report = fit()
-    with pytest.raises(Stops):
+    with pytest.raises(StoppedError):
         fit(tmp_path, stop)
     model, resumed = fit(tmp_path)
     assert resumed.history == report.history
