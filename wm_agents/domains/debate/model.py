@@ -49,7 +49,7 @@ class Debaters:
         allocations: Mapping[Tendency, float] | None = None,
         strategies: Mapping[Tendency, str] | None = None,
     ) -> None:
-        given = to_mapping(
+        shares = to_mapping(
             check_allocations(DEFAULT_ALLOCATIONS if allocations is None else allocations)
         )
         scripts = dict.fromkeys(TENDENCIES, "advocate") | dict(strategies or {})
@@ -57,7 +57,7 @@ class Debaters:
             raise DebateError(
                 f"strategies map tendencies to {', '.join(STRATEGIES)}, got {strategies!r}"
             )
-        self._debaters = {t: Debater(t, given[t], scripts[t]) for t in TENDENCIES}
+        self._debaters = {t: Debater(t, shares[t], scripts[t]) for t in TENDENCIES}
 
     def __iter__(self) -> Iterator[Debater]:
         return iter(self._debaters.values())

@@ -188,13 +188,13 @@ class VoteClassifier(Fitted):
             members = [classifier.network(num_inputs) for _ in range(classifier.config.num_members)]
         for number, member in enumerate(members):
             prefix = f"member{number}."
-            own = {
+            weights = {
                 name.removeprefix(prefix): tensor
                 for name, tensor in tensors.items()
                 if name.startswith(prefix)
             }
-            check_shapes(member, own)
-            member.load_state_dict(own, assign=True)
+            check_shapes(member, weights)
+            member.load_state_dict(weights, assign=True)
             member.eval().requires_grad_(False)
         classifier.members = members
         classifier.is_fitted = True

@@ -149,7 +149,7 @@ class FeatureBuilder:
             (similarity * affinity).max(initial=0.0),
             *precedent_facts,
             nearest_age,
-            *(share for level in levels for share in _share(level, history)),
+            *np.concatenate([_share(level, history) for level in levels]),
             *coefficients[: size + 2],
             *located,
             data.kinds[row],

@@ -133,8 +133,13 @@ class VoteModel(Fitted):
 
         Raises:
             TrajectoryError: Too few roll calls before the cut-off.
+            ConfigError: `config` is something else, such as the cut-off.
             CheckpointError: The checkpoints are of another fit.
         """
+        if config is not None and not isinstance(config, VoteModelConfig):
+            raise ConfigError(
+                f"config is a VoteModelConfig, got {config!r}: give the cut-off as train_before="
+            )
         config = self.config if config is None else config
         rows = data.between(train_before - config.training_years, train_before)
         is_early = data.years[rows] < train_before - config.calibration_years
@@ -349,12 +354,12 @@ def _subfolders(
 
 def _classifier_of(described: dict[str, Any], tensors: dict[str, Tensor]) -> VoteClassifier:
     prefix = "classifier."
-    own = {
+    learned = {
         name.removeprefix(prefix): tensor
         for name, tensor in tensors.items()
         if name.startswith(prefix)
     }
-    return VoteClassifier.from_parts(described["classifier"], own)
+    return VoteClassifier.from_parts(described["classifier"], learned)
 
 
 def corrected(probabilities: Doubles, basis: Doubles, correction: Doubles) -> Doubles:

@@ -8,10 +8,10 @@ texts before, and one's own last vote on it. The last one predicts votes very we
 away what it repeats: to learn what somebody is for, leave it out (`VoteProblem.without`).
 """
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -252,7 +252,7 @@ class VoteInference:
     figures: dict[str, Any]
 
 
-def read_votes(path: str | os.PathLike[str]) -> VoteData:
+def read_votes(path: str | Path) -> VoteData:
     """The roll calls of a trajectory file or folder."""
     return VoteData(**vote_arrays(read_trajectories(path)))
 
@@ -323,20 +323,13 @@ def infer_rewards(
     }
     other_votes = others.votes[others.between(first, last)]
     figures |= ordering_scores(comparison, fits, lasting, training, other_votes, seed)
-    log_loss_without = None
+    log_loss = None
     if len(later) and predictors is not None:
-        habitual = fits
-        if lasting is not problem:
-            habitual = fit_rewards(problem, codes, training)
+        habitual = fits if lasting is problem else fit_rewards(problem, codes, training)
         figures |= prediction_scores(problem, habitual, later, predictors)
-        log_loss_without = prediction_scores(lasting, fits, later, predictors)["log_loss"]
-    figures |= {
-        "log_loss_without_last_vote": log_loss_without,
-        "share_of_weights_trusted": float(np.mean([f.is_trusted.mean() for f in fits.values()])),
-        "num_countries_with_flags": sum(bool(fit.flags) for fit in fits.values()),
-        "stability": {str(number): value for number, value in comparison.stability.items()},
-    }
-    return VoteInference(fits, comparison, figures)
+        log_loss = prediction_scores(lasting, fits, later, predictors)["log_loss"]
+    figures["log_loss_without_last_vote"] = log_loss
+    return VoteInference(fits, comparison, figures | _trust(fits, comparison))
 
 
 def vote_problem(
@@ -478,6 +471,16 @@ def _selected_countries(text: str, problem: VoteProblem, training: NDArray[np.in
     if unknown:
         raise ConfigError(f"countries {unknown} are not in these votes")
     return codes
+
+
+def _trust(fits: dict[str, RewardFit], comparison: Comparison) -> dict[str, Any]:
+    """How many weights are identified, and how stable the clusters are."""
+    trusted = float(np.mean([fit.is_trusted.mean() for fit in fits.values()]))
+    return {
+        "share_of_weights_trusted": trusted,
+        "num_countries_with_flags": sum(bool(fit.flags) for fit in fits.values()),
+        "stability": {str(number): value for number, value in comparison.stability.items()},
+    }
 
 
 def _first_axis(votes: NDArray[np.int8]) -> NDArray[Any]:

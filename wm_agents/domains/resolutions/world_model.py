@@ -412,6 +412,11 @@ class _ResolutionRun:
 
 
 def _check_same_network(present: ResolutionModelConfig, wanted: ResolutionModelConfig) -> None:
+    if not isinstance(wanted, ResolutionModelConfig):
+        raise ConfigError(
+            f"config is a ResolutionModelConfig, got a {type(wanted).__name__}: give held-out "
+            "episodes as validation="
+        )
     for name in ("widths", "dropout", "transitions"):
         ours = getattr(present, name)
         theirs = getattr(wanted, name)

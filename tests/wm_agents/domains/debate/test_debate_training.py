@@ -444,3 +444,12 @@ def test_empty_files_and_unknown_tendencies(tmp_path):
 def test_a_trainer_with_wrong_numbers_is_refused_before_anything_is_scored(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         Trainer(**options)
+
+
+@pytest.mark.filterwarnings("ignore:wm_agents:DeprecationWarning")
+def test_names_of_the_guide_and_of_earlier_versions():
+    from wm_agents.domains import debate
+
+    assert debate.Trainer is debate.DebateTrainer
+    assert debate.TrainConfig is debate.DebateConfig
+    assert debate.Agents is Debaters

@@ -1,11 +1,14 @@
 import copy
 import dataclasses
+import importlib
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 from tests.support.analytic_votes import assembly
+from wm_agents.domains.debate import plot_trajectories
 from wm_agents.domains.resolutions import (
     SpatialConfig,
     SpatialModel,
@@ -30,7 +33,9 @@ from wm_agents.domains.resolutions.features import FeatureBuilder
 from wm_agents.domains.resolutions.spatial import choice_probabilities
 from wm_agents.domains.resolutions.vote_model import corrected, learn_covariance, map_correction
 from wm_agents.errors import CheckpointError, ConfigError, TrajectoryError
+from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
 from wm_agents.training.saving import load
+from wm_envs.data.moved import MovedModules
 from wm_envs.resolutions import votes as recorded
 from wm_envs.resolutions.generator import fitted_source
 from wm_envs.resolutions.records import KINDS
@@ -390,3 +395,43 @@ def test_a_spatial_model_becomes_an_environments_dynamics(data, tmp_path):
     flat.fit(named.votes[rows])
     with pytest.raises(ConfigError, match="num_dimensions=2"):
         flat.write_dynamics(tmp_path / "dynamics.json", named, rows, columns)
+
+
+def test_files_that_describe_something_else_are_refused(data, fitted, tmp_path):
+    """Bytes that were altered on purpose have a hash that fits."""
+    path = fitted.save(tmp_path / "votes")
+    stored = load_checkpoint(path)
+    with pytest.raises(CheckpointError, match="kind"):
+        SpatialModel.load(path)
+    described = stored.metadata["classifier"]
+    changes = (
+        {"temperature": "hot"},
+        {"settings": {"coverage": 3.0}},
+        {"classifier": {**described, "num_classes": 4}},
+        {"classifier": {**described, "config": {**described["config"], "num_members": 10**9}}},
+    )
+    for change in changes:
+        save_checkpoint(path, stored.tensors, stored.metadata | change)
+        with pytest.raises(CheckpointError, match="vote model"):
+            VoteModel.load(path, given=data)
+
+
+def test_a_cut_off_or_a_validation_set_in_the_place_of_the_configuration(data):
+    with pytest.raises(ConfigError, match="train_before="):
+        VoteModel().fit(data, 2010.0, train_before=2010.0)
+
+
+def test_old_places_lead_to_the_new_ones():
+    moved = {}
+    for finder in sys.meta_path:
+        if isinstance(finder, MovedModules):
+            moved |= finder.modules
+    for place, name, present in (
+        ("wm_agents.votes", "VoteModel", VoteModel),
+        ("wm_agents.votes.metrics", "macro_f1", macro_f1),
+        ("wm_agents.votes.baselines", "all_baselines", all_baselines),
+        ("wm_agents.votes.text", "novelty", novelty),
+        ("wm_agents.votes.update", "corrected", corrected),
+        ("wm_agents.debate.plots", "plot_trajectories", plot_trajectories),
+    ):
+        assert getattr(importlib.import_module(moved[place]), name) is present

@@ -208,6 +208,8 @@ def test_another_network_is_not_fitted():
     model = ResolutionModel(SMALL)
     with pytest.raises(ConfigError, match="widths"):
         model.fit(episodes(20), ResolutionModelConfig(widths=(9,)))
+    with pytest.raises(ConfigError, match="validation="):
+        model.fit(episodes(20), episodes(5))
     report = model.fit(episodes(20), ResolutionModelConfig(num_epochs=1, widths=(8,)))
     assert len(report.history) == 1
 
