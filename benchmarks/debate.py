@@ -1,24 +1,26 @@
 """What the debate domain has to reach, one part at a time or all.
 
-    python -m benchmarks.debate --part ownership      # held-out persons of the corpus, beside its
-    baselines python -m benchmarks.debate --part persons        # drives of generated persons found
-    again; persons without signal python -m benchmarks.debate --part speed          # a training
-    run, in CPU seconds python -m benchmarks.debate --part seat           # PPO in a seat beside
-    every script
+    python -m benchmarks.debate --part ownership
+    python -m benchmarks.debate --part persons
+    python -m benchmarks.debate --part speed
+    python -m benchmarks.debate --part seat
 
-Each part writes benchmarks/results/debate_<part>.json.
+`ownership`: held-out persons of the corpus, beside its baselines. `persons`: drives of generated
+persons found again, and persons without signal. `speed`: a training run, in CPU seconds. `seat`:
+PPO in a seat beside every script. Each part writes benchmarks/results/debate_<part>.json.
 """
 
 import argparse
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.report import write_result
+from wm_agents.domains.debate.history import DebateConfig
+from wm_agents.domains.debate.seat import SeatConfig, learn_seat
 from wm_agents.domains.debate.studies import (
     adapted_relevance,
     majority_baseline,
@@ -27,7 +29,6 @@ from wm_agents.domains.debate.studies import (
     recovery_study,
     training_seconds,
 )
-from wm_agents.domains.debate.trainer import TrainConfig
 from wm_agents.domains.debate.validation import ValidationResult
 from wm_envs.debate.lexicon import seed_words
 from wm_envs.debate.observations import load_corpus
@@ -86,7 +87,7 @@ def measure_persons(seed: int) -> dict[str, Any]:
     for name, scorer, num_observations, config in (
         ("adapted", adapted, 400, None),
         ("adapted_165_observations", adapted, 165, None),
-        ("adapted_default_config", adapted, 400, TrainConfig()),
+        ("adapted_default_config", adapted, 400, DebateConfig()),
         ("default_scorer", default_relevance(), 400, None),
     ):
         options = {} if config is None else {"config": config}
@@ -111,11 +112,10 @@ def measure_speed(seed: int) -> dict[str, Any]:
 
 
 def measure_seat(seed: int) -> dict[str, Any]:
-    """The learning seat of examples/debate_agent.py with its own settings."""
-    from examples.debate_agent import Config, main
-
-    with TemporaryDirectory() as folder:
-        return main(Config(seed=seed, output_dir=Path(folder)))
+    """PPO in a seat, with the default settings of examples/debate_agent.py."""
+    torch.set_num_threads(1)
+    _, figures = learn_seat(SeatConfig(), seed)
+    return figures
 
 
 PARTS: dict[str, Callable[[int], dict[str, Any]]] = {

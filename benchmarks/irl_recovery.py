@@ -1,10 +1,10 @@
-"""Recovery of known utilities: countries of the calibrated generator act, their weights are inferred and compared.
+"""Recovery of known utilities: countries of the generator act, and their weights are inferred.
 
     python -m benchmarks.irl_recovery
 
 Twenty countries a seed, each in 200 episodes of `wm/UNResolution-v0` in which every text is put to
 the vote. The country samples its actions by the utilities that the environment knows; see
-examples/irl_resolutions.py, whose functions these are. Beside it: the same with actions shuffled
+examples/irl_resolutions.py. Beside it: the same with actions shuffled
 between episodes, and with a prior learned from the twenty.
 """
 
@@ -16,8 +16,8 @@ import numpy as np
 import tyro
 
 from benchmarks.report import write_result
-from examples import irl_resolutions
-from wm_agents.training.progress import progress
+from wm_agents.domains.resolutions.resolution_mdp import recover_utilities, recovery_figures
+from wm_envs.data.progress import progress
 
 
 @dataclass(frozen=True)
@@ -40,27 +40,23 @@ def main(config: Config) -> dict[str, Any]:
     parts = []
     with progress(config.num_seeds, "seeds") as bar:
         for seed in range(config.num_seeds):
-            settings = irl_resolutions.Config(
-                seed=seed,
-                num_countries=config.num_countries,
-                num_trajectories=config.num_trajectories,
+            num_resamples = config.num_resamples if seed == 0 else 0
+            part = recover_utilities(
+                config.num_countries, config.num_trajectories, num_resamples, seed
             )
-            parts.append(
-                irl_resolutions.recover(settings, config.num_resamples if seed == 0 else 0)
-            )
+            parts.append(part)
             bar.advance()
-            print(
-                seed,
-                {k: round(v, 4) for k, v in irl_resolutions.recovery_figures(parts[-1:]).items()},
-                flush=True,
-            )
-    figures = irl_resolutions.recovery_figures(parts) | {"seconds": time.perf_counter() - started}
-    figures |= {
+            rounded = {name: round(value, 4) for name, value in recovery_figures([part]).items()}
+            print(seed, rounded, flush=True)
+    figures = recovery_figures(parts) | {
+        "seconds": time.perf_counter() - started,
         "num_fits": sum(len(part.cosines) for part in parts),
         "trajectories_per_fit": config.num_trajectories,
     }
-    arguments = f"--num-seeds {config.num_seeds} --num-countries {config.num_countries}"
-    command = f"python -m benchmarks.irl_recovery {arguments} --num-trajectories {config.num_trajectories}"
+    command = (
+        f"python -m benchmarks.irl_recovery --num-seeds {config.num_seeds} "
+        f"--num-countries {config.num_countries} --num-trajectories {config.num_trajectories}"
+    )
     write_result("irl_recovery", figures, seeds=range(config.num_seeds), command=command)
     print({name: np.round(value, 4) for name, value in figures.items()})
     return figures

@@ -1,4 +1,4 @@
-"""Calibrate a person's tendencies by debate, validate on labels, and check the method on generated persons.
+"""Calibrate a person's tendencies by debate, validate on labels, check on generated persons.
 
     python examples/train_debate.py --seed 1 --output-dir out
     python examples/train_debate.py --observations my_observations.json --persons 0 --output-dir out
@@ -18,16 +18,16 @@ from typing import Any
 import tyro
 
 from wm_agents.domains.debate import (
+    DebateConfig,
+    DebateJSONLogger,
     DebateModel,
-    JSONLogger,
+    DebateTrainer,
     TensorBoardLogger,
-    TrainConfig,
-    Trainer,
     TrainHistory,
+    ValidationResult,
     Validator,
-    create_world_model,
+    plot_trajectories,
 )
-from wm_agents.domains.debate.plots import plot_trajectories
 from wm_agents.domains.debate.studies import adapted_relevance, recovery_study
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.data.paths import expand_paths
@@ -79,19 +79,36 @@ def main(config: Config) -> dict[str, Any]:
             f"persons is 0 or at least 2, which an interval needs, got {config.persons}"
         )
     folder = make_output_directory(config.output_dir, has_pictures=True)
-    model = create_world_model(config.name, source_file(config))
-    started = time.process_time()
-    history, result = train(config, model)
-    seconds = time.process_time() - started
-    summary = summarise(model, history, result) | {
-        "seconds": round(seconds, 3),
-        "seed": config.seed,
-    }
-    show(model, history, result)
-    model.save(folder / "model.json")
-    (folder / "history.json").write_text(
-        json.dumps(history.to_plain(), indent=2) + "\n", encoding="utf-8"
+    source = config.observations
+    if source is None:
+        source = folder / "observations.json"
+        load_corpus("held-out").save(source)
+    model = DebateModel.create(config.name, source)
+
+    settings = DebateConfig(
+        max_epochs=config.max_epochs,
+        min_epochs=config.min_epochs,
+        convergence_threshold=config.convergence_threshold,
+        initial_lr=config.initial_lr,
+        lr_decay=config.lr_decay,
+        validation_split=config.validation_split,
     )
+    loggers: list[Any] = [DebateJSONLogger(folder / "training_log.json")]
+    if config.tensorboard:
+        loggers.append(TensorBoardLogger(folder / "events"))
+    started = time.process_time()
+    trainer = DebateTrainer(settings, seed=config.seed)
+    history, result = trainer.train(model.observations, model.agents, loggers)
+    seconds = time.process_time() - started
+
+    # On all labels, since training never looked at one.
+    validation = Validator().validate(model.observations, result.claims, model.agents)
+    summary = summary_of(model, history, result, validation)
+    summary |= {"seconds": round(seconds, 3), "seed": config.seed}
+    print_result(model, history, result, validation)
+    model.save(folder / "model.json")
+    text = json.dumps(history.to_plain(), indent=2) + "\n"
+    (folder / "history.json").write_text(text, encoding="utf-8")
     plot_trajectories(history, folder / "trajectories.png")
     if config.persons:
         study = recovery_study(adapted_relevance(), config.persons, seed=config.seed)
@@ -101,42 +118,13 @@ def main(config: Config) -> dict[str, Any]:
     return summary
 
 
-def source_file(config: Config) -> Path:
-    """The file of observations; the corpus' held-out persons are written out first."""
-    if config.observations is not None:
-        return config.observations
-    path = config.output_dir / "observations.json"
-    load_corpus("held-out").save(path)
-    return path
-
-
-def train(config: Config, model: DebateModel) -> tuple[TrainHistory, DebateResult]:
-    """The guide's run."""
-    settings = TrainConfig(
-        max_epochs=config.max_epochs,
-        min_epochs=config.min_epochs,
-        convergence_threshold=config.convergence_threshold,
-        initial_lr=config.initial_lr,
-        lr_decay=config.lr_decay,
-        validation_split=config.validation_split,
-    )
-    trainer = Trainer(settings, seed=config.seed)
-    logger = JSONLogger(config.output_dir / "training_log.json")
-    history, result = trainer.train(model.observations, model.agents, logger=logger, verbose=True)
-    if config.tensorboard:
-        events = TensorBoardLogger(config.output_dir / "events")
-        for metrics, validation in zip(history.metrics, history.validation_results, strict=False):
-            events.log_epoch(metrics, validation)
-        events.close()
-    return history, result
-
-
-def summarise(model: DebateModel, history: TrainHistory, result: DebateResult) -> dict[str, Any]:
-    """How the run ended.
-
-    Accuracy is over all labelled observations, since training never looked at a label.
-    """
-    validation = Validator().validate(model.observations, result.claims, model.agents)
+def summary_of(
+    model: DebateModel,
+    history: TrainHistory,
+    result: DebateResult,
+    validation: ValidationResult | None,
+) -> dict[str, Any]:
+    """How the run ended."""
     summary: dict[str, Any] = {
         "epochs_run": history.epochs_run,
         "converged": history.converged,
@@ -146,12 +134,18 @@ def summarise(model: DebateModel, history: TrainHistory, result: DebateResult) -
     }
     if validation is not None:
         summary |= validation.interval.flatten("accuracy")
-        summary |= {"p_value": validation.p_value, "labelled": validation.num_observations}
-        summary |= {"majority_accuracy": validation.majority_accuracy}
+        summary["p_value"] = validation.p_value
+        summary["labelled"] = validation.num_observations
+        summary["majority_accuracy"] = validation.majority_accuracy
     return summary
 
 
-def show(model: DebateModel, history: TrainHistory, result: DebateResult) -> None:
+def print_result(
+    model: DebateModel,
+    history: TrainHistory,
+    result: DebateResult,
+    validation: ValidationResult | None,
+) -> None:
     """The end of the guide's run."""
     print("\nTraining complete!")
     print(f"Epochs: {history.epochs_run}")
@@ -160,13 +154,10 @@ def show(model: DebateModel, history: TrainHistory, result: DebateResult) -> Non
     print("\nFinal allocations:")
     for agent in sorted(model.agents.all(), key=lambda agent: -agent.allocation):
         print(f"  {agent.tendency.value}: {agent.allocation:.1%}")
-    validation = Validator().validate(model.observations, result.claims, model.agents)
     if validation is not None:
-        print(
-            f"\nValidation on all {validation.num_observations} labels: {validation.accuracy:.1%} accuracy",
-            end=" ",
-        )
-        print(f"(p={validation.p_value:.4f}), {validation.verdict}")
+        print(f"\nValidation on all {validation.num_observations} labels: ", end="")
+        print(f"{validation.accuracy:.1%} accuracy (p={validation.p_value:.4f}), ", end="")
+        print(validation.verdict)
 
 
 if __name__ == "__main__":

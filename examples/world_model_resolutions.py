@@ -1,4 +1,4 @@
-"""Fit a world model to recorded resolutions and say how well it foresees what no rule decides.
+"""Fit a world model to recorded resolutions; score how well it predicts what no rule decides.
 
     python examples/world_model_resolutions.py --trajectories runs/un --country FR --epochs 60
     --output-dir runs/wm
@@ -8,7 +8,6 @@ last 20% are scored. Numbers that a rule copies (topic, time, a tally that stand
 the score. Writes summary.json, per_trajectory.json, tallies.png and losses.png.
 """
 
-import itertools
 import json
 import time
 from dataclasses import dataclass
@@ -20,13 +19,18 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-from wm_agents.domains.resolutions.world_model import (
-    PLENARY,
+from wm_agents.domains.resolutions import (
+    ResolutionColumn,
     ResolutionModel,
     ResolutionModelConfig,
-    step_errors,
-    steps_of,
 )
+from wm_agents.domains.resolutions.evaluation import (
+    mean_tally_errors,
+    plenary_tallies,
+    split_by_resolution,
+    step_errors,
+)
+from wm_agents.domains.resolutions.pictures import save_losses, save_predicted_tallies
 from wm_agents.errors import ConfigError
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.data.paths import expand_paths
@@ -65,68 +69,52 @@ def main(config: Config) -> dict[str, Any]:
     config = expand_paths(config)
     torch.set_num_threads(config.num_threads)
     started = time.perf_counter()
-    settings = ResolutionModelConfig(
-        num_epochs=config.epochs,
-        dropout=config.dropout,
-        seed=config.seed,
-        transitions=config.transitions,
+    model = ResolutionModel(
+        ResolutionModelConfig(
+            num_epochs=config.epochs,
+            dropout=config.dropout,
+            seed=config.seed,
+            transitions=config.transitions,
+        )
     )
     country = code_of(config.country)
     if country is None:
         raise ConfigError(f"expected a country's code or name, got {config.country!r}")
-    make_output_directory(config.output_dir, has_pictures=True)
-    read = [t for path in config.trajectories for t in read_trajectories(path)]
-    kept = [t for t in read if has_course(t) and (t.date or "") >= config.since]
-    parts = split(kept)
+    folder = make_output_directory(config.output_dir, has_pictures=True)
+    read = [record for path in config.trajectories for record in read_trajectories(path)]
+    kept = [record for record in read if has_course(record) and (record.date or "") >= config.since]
+    parts = split_by_resolution(kept)
     training, validation, test = (
-        recorded_trajectories(p, country, config.transitions) for p in parts
+        recorded_trajectories(part, country, config.transitions)
+        for part in parts
     )
-    model = ResolutionModel(settings)
-    fitted = model.fit(training, validation)
+
+    report = model.fit(training, validation=validation)
     errors = step_errors(model, test)
-    baseline = mean_tally_errors(training, test)
     summary = {
         "country": country,
         "num_read": len(read),
         "num_trajectories": [len(part) for part in parts],
-        "num_transitions": [len(part.actions) for part in (training, validation, test)],
+        "num_transitions": [part.num_steps for part in (training, validation, test)],
         "split_dates": [part[0].date for part in parts],
         **{
-            f"mae_{name}" if name != "stage_wrong" else name: mean_of(error)
+            name if name == "stage_wrong" else f"mae_{name}": mean_of(error)
             for name, error in errors.items()
         },
-        "baseline_training_mean": baseline,
-        "best_epoch": fitted["best_epoch"],
+        "baseline_training_mean": mean_tally_errors(training, test),
+        "best_epoch": int(report.metrics["best_epoch"]),
         "diversity": diversity(test, parts[2]),
         "seed": config.seed,
         "seconds": time.perf_counter() - started,
     }
-    write(config.output_dir, summary, errors, test, parts[2])
-    draw(config.output_dir, model, test, fitted["validation_losses"])
+    write_summary(folder, summary)
+    write_errors(folder / "per_trajectory.json", errors, test, parts[2])
+    save_predicted_tallies(
+        plenary_tallies(test, model), plenary_tallies(test), folder / "tallies.png"
+    )
+    save_losses([row["loss"] for row in report.history], folder / "losses.png")
     print(json.dumps(summary, indent=2))
     return summary
-
-
-def split(
-    trajectories: list[ResolutionRecord],
-) -> tuple[list[ResolutionRecord], list[ResolutionRecord], list[ResolutionRecord]]:
-    """60/20/20 by time; all votes on one resolution stay together.
-
-    Raises ConfigError for fewer than ten.
-    """
-    resolutions: dict[str, list[ResolutionRecord]] = {}
-    for trajectory in sorted(trajectories, key=lambda t: t.date or ""):
-        resolutions.setdefault(trajectory.symbol or trajectory.trajectory_id, []).append(trajectory)
-    groups = list(resolutions.values())
-    if len(groups) < 10:
-        raise ConfigError(
-            f"only {len(groups)} resolutions: ten at least are needed for three parts"
-        )
-    cuts = (0, int(0.6 * len(groups)), int(0.8 * len(groups)), len(groups))
-    first, second, third = (
-        [t for g in groups[a:b] for t in g] for a, b in itertools.pairwise(cuts)
-    )
-    return first, second, third
 
 
 def mean_of(values: NDArray[np.float64]) -> float | None:
@@ -134,92 +122,36 @@ def mean_of(values: NDArray[np.float64]) -> float | None:
     return float(np.nanmean(values)) if np.isfinite(values).any() else None
 
 
-def mean_tally_errors(training: Trajectories, test: Trajectories) -> dict[str, float | None]:
-    """Mean absolute errors of the training period's mean plenary tally."""
-    tallies = []
-    for part in (training, test):
-        observations, _, following, _, _ = steps_of(part)
-        happens = (observations[:, PLENARY].sum(1) == 0) & (following[:, PLENARY].sum(1) > 0)
-        tallies.append(following[happens][:, PLENARY].numpy())
-    if not len(tallies[0]) or not len(tallies[1]):
-        return dict.fromkeys(("plenary_yes", "plenary_no", "plenary_abstain"))
-    errors = np.abs(tallies[1] - tallies[0].mean(0)).mean(0)
-    return dict(
-        zip(("plenary_yes", "plenary_no", "plenary_abstain"), map(float, errors), strict=True)
-    )
-
-
-def diversity(test: Trajectories, trajectories: list[ResolutionRecord]) -> dict[str, float]:
+def diversity(test: Trajectories, records: list[ResolutionRecord]) -> dict[str, float]:
     """How different the test episodes are: few distinct ones would make a good score cheap."""
-    starts = np.concatenate([[0], (test.lengths + 1).cumsum()[:-1]])
-    episodes = {
-        test.observations[a : a + n + 1].tobytes()
-        for a, n in zip(starts, test.lengths, strict=True)
-    }
-    shares = np.bincount(test.actions, minlength=5) / len(test.actions)
+    episodes = {episode.observations.tobytes() for episode in test}
+    shares = np.bincount(test.actions, minlength=5) / test.num_steps
     entropy = -float(sum(share * np.log2(share) for share in shares if share > 0))
+    lasts = test.step_starts + np.arange(test.num_episodes) + test.lengths
     return {
-        "distinct_episodes": len(episodes) / len(test.lengths),
-        "distinct_titles": len({t.title for t in trajectories}) / len(trajectories),
+        "distinct_episodes": len(episodes) / test.num_episodes,
+        "distinct_titles": len({record.title for record in records}) / len(records),
         "distinct_lengths": len(set(test.lengths.tolist())),
-        "topics": len(set(test.observations[:, 4].tolist())),
+        "topics": len(set(test.observations[:, ResolutionColumn.TOPIC].tolist())),
         "action_entropy_bits": entropy,
-        "std_of_yes": float(test.observations[starts + test.lengths, 10].std()),
+        "std_of_yes": float(test.observations[lasts, ResolutionColumn.PLENARY_YES].std()),
     }
 
 
-def write(
-    folder: Path,
-    summary: dict[str, Any],
+def write_errors(
+    path: Path,
     errors: dict[str, NDArray[np.float64]],
     test: Trajectories,
-    trajectories: list[ResolutionRecord],
+    records: list[ResolutionRecord],
 ) -> None:
-    """summary.json and the errors of each resolution."""
-    write_summary(folder, summary)
-    bounds = np.concatenate([[0], test.lengths.cumsum()])
-    rows = [
-        {
-            "trajectory_id": trajectory.trajectory_id,
-            "title": trajectory.title,
-            **{name: mean_of(error[bounds[k] : bounds[k + 1]]) for name, error in errors.items()},
-        }
-        for k, trajectory in enumerate(trajectories)
-    ]
-    (folder / "per_trajectory.json").write_text(
-        json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-
-
-def draw(folder: Path, model: ResolutionModel, test: Trajectories, losses: list[float]) -> None:
-    """Predicted against counted plenary tallies, and the validation loss."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    observations, actions, following, _, _ = steps_of(test)
-    happens = (observations[:, PLENARY].sum(1) == 0) & (following[:, PLENARY].sum(1) > 0)
-    with torch.no_grad():
-        predicted = (
-            model.predict(observations[happens], actions[happens]).observations[:, PLENARY].numpy()
-        )
-    counted = following[happens][:, PLENARY].numpy()
-    figure, panels = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
-    for place, (name, colour) in enumerate(
-        (("yes", "#009E73"), ("no", "#D55E00"), ("abstain", "#E0A800"))
-    ):
-        limit = max(counted[:, place].max(initial=1.0), predicted[:, place].max(initial=1.0)) * 1.05
-        panels[place].plot([0, limit], [0, limit], color="#999999", linewidth=1)
-        panels[place].scatter(predicted[:, place], counted[:, place], s=9, color=colour, alpha=0.7)
-        panels[place].set(title=name, xlabel="predicted", ylabel="counted")
-    figure.savefig(folder / "tallies.png", dpi=110)
-    plt.close(figure)
-    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
-    axes.plot(range(1, len(losses) + 1), losses)
-    axes.set(xlabel="epoch", ylabel="validation loss")
-    figure.savefig(folder / "losses.png", dpi=110)
-    plt.close(figure)
+    """The mean errors of each resolution as JSON."""
+    rows = []
+    for number, record in enumerate(records):
+        steps = test.episode_of_step == number
+        means = {name: mean_of(error[steps]) for name, error in errors.items()}
+        rows.append({"trajectory_id": record.trajectory_id, "title": record.title, **means})
+    text = json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

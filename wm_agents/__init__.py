@@ -56,6 +56,7 @@ MovedModules(
         "wm_agents.box_values": "wm_agents.policy_gradient.action_units",
         "wm_agents.config_checks": "wm_agents.training.config_checks",
         "wm_agents.debate": "wm_agents.domains.debate",
+        "wm_agents.debate.plots": "wm_agents.domains.debate.history",
         "wm_agents.episodes": "wm_agents.policy_gradient.collector",
         **{
             f"wm_agents.evaluation.{old}": f"wm_agents.evaluation.{new}"
@@ -75,6 +76,10 @@ MovedModules(
         "wm_agents.trajectories": "wm_envs.data.trajectories",
         "wm_agents.vector_ppo": "wm_agents.policy_gradient.vector_ppo",
         "wm_agents.votes": "wm_agents.domains.resolutions",
+        "wm_agents.votes.baselines": "wm_agents.domains.resolutions.evaluation",
+        "wm_agents.votes.metrics": "wm_agents.domains.resolutions.evaluation",
+        "wm_agents.votes.text": "wm_agents.domains.resolutions.history",
+        "wm_agents.votes.update": "wm_agents.domains.resolutions.vote_model",
         "wm_agents.world_model_policy": "wm_agents.policy_gradient.world_model_policy",
         "wm_agents.world_model_ppo": "wm_agents.policy_gradient.world_model_ppo",
         "wm_agents.world_models.normalisation": "wm_agents.world_models.normalization",

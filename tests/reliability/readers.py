@@ -17,7 +17,7 @@ import torch
 
 from tests.reliability.model_files import model_readers
 from tests.reliability.reader import Reader
-from wm_agents.domains.debate.model import Agents, DebateModel, load_world_model
+from wm_agents.domains.debate.model import DebateModel, Debaters
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.errors import TrajectoryError as ArraysError
 from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
@@ -119,7 +119,7 @@ def readers(folder: Path) -> dict[str, Reader]:
         ),
         Reader("circuit.csv", _circuit(), read_csv, TrackError, _check_track),
         Reader("observations.json", _observations(), Observations.load, ObservationError, _check_observations),
-        Reader("model.json", model, load_world_model, CheckpointError, _check_model),
+        Reader("model.json", model, DebateModel.load, CheckpointError, _check_model),
         Reader("log.jsonl", LOG, _records, ConfigError, _check_log),
         Reader("resumed.jsonl", LOG, _resumed_log, ConfigError, _check_log),
         Reader("arrays.npz", arrays, Trajectories.load, ArraysError, _check_arrays, _first_member, _as_member(arrays)),
@@ -153,7 +153,7 @@ def _arrays(folder: Path) -> bytes:
 
 
 def _debate_model(folder: Path) -> bytes:
-    DebateModel("Person", _corpus(3), Agents()).save(folder / "model.json")
+    DebateModel("Person", _corpus(3), Debaters()).save(folder / "model.json")
     return (folder / "model.json").read_bytes()
 
 

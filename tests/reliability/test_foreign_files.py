@@ -22,7 +22,7 @@ from tests.reliability.model_files import (
 )
 from tests.reliability.readers import readers
 from tests.reliability.trainers import TRAINERS
-from wm_agents.domains.debate.model import create_world_model
+from wm_agents.domains.debate.model import DebateModel
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.training.cards import WEIGHTS, Card, load_policy_weights, save_with_card
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint
@@ -296,7 +296,7 @@ def test_a_debate_needs_observations(tmp_path):
     (tmp_path / "a.json").write_text('{"source": "x", "count": 0, "observations": []}')
     for path in (tmp_path / "a.json", tmp_path / "absent.json"):
         with pytest.raises(ObservationError):
-            create_world_model("A", path)
+            DebateModel.create("A", path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -318,7 +318,18 @@ def test_a_place_where_nothing_can_be_written_is_named(folder):
 BY_READERS = "test_readers.py, by bytes and by value"
 IN_MEMORY = "takes arrays or objects in memory"
 LOADERS = {
-    "wm_agents/domains/debate/model.py:load_world_model": BY_READERS,
+    "wm_agents/domains/debate/model.py:load": BY_READERS,
+    "wm_agents/domains/debate/trainer.py:load_state_dict": IN_MEMORY,
+    "wm_agents/domains/resolutions/classifier.py:from_parts": "through load",
+    "wm_agents/domains/resolutions/classifier.py:load": "test_vote_model.py",
+    "wm_agents/domains/resolutions/classifier.py:load_state_dict": IN_MEMORY,
+    "wm_agents/domains/resolutions/spatial.py:load": "test_vote_model.py",
+    "wm_agents/domains/resolutions/spatial.py:load_state_dict": IN_MEMORY,
+    "wm_agents/domains/resolutions/vote_model.py:load": "test_vote_model.py",
+    "wm_agents/domains/resolutions/vote_rewards.py:read_votes": "through read_trajectories",
+    "wm_agents/domains/resolutions/world_model.py:load": "test_world_model.py",
+    "wm_agents/domains/resolutions/world_model.py:load_state_dict": IN_MEMORY,
+    "wm_agents/domains/resolutions/world_model.py:load_weights": IN_MEMORY,
     "wm_agents/irl/decision_model.py:from_transition_table": IN_MEMORY,
     "wm_agents/irl/decision_model.py:from_world_model": IN_MEMORY,
     "wm_agents/irl/demonstrations.py:from_states": IN_MEMORY,

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.reliability.readers import readers
-from wm_agents.domains.debate.model import load_world_model
+from wm_agents.domains.debate.model import DebateModel
 from wm_agents.errors import CheckpointError
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
 from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
@@ -77,7 +77,7 @@ def loaders(folder):
     found["WorldModelPPO"] = WorldModelPPO.load
     for model in (DeterministicModel, EnsembleModel, TokenModel):
         found[model.__name__] = model.load
-    found["DebateModel"] = load_world_model
+    found["DebateModel"] = DebateModel.load
     return found
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import wm_envs  # noqa: F401
 from tests.reliability.trainers import Hashed, balanced, walk
-from wm_agents.domains.debate import Observations, TrainConfig, Trainer
+from wm_agents.domains.debate import DebateConfig, DebateTrainer, Observations
 from wm_agents.errors import CheckpointError, NonFiniteError
 from wm_agents.irl import AdversarialConfig, AdversarialIRL
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
@@ -168,7 +168,7 @@ def test_adversarial_irl_starts_its_environments_anew_at_each_save(tmp_path):
 def test_a_debate_with_another_scorer(tmp_path):
     corpus, manager = load_corpus(), CheckpointManager(tmp_path)
     observations = Observations(corpus[i] for i in range(20))
-    Trainer(TrainConfig(max_epochs=2), relevance=Hashed()).train(
+    DebateTrainer(DebateConfig(max_epochs=2), relevance=Hashed()).train(
         observations, verbose=False, checkpoints=manager
     )
 
@@ -179,7 +179,7 @@ def test_a_debate_with_another_scorer(tmp_path):
     with pytest.raises(
         CheckpointError, match=r"a run with relevance='Hashed', this one has '.*Constant'"
     ):
-        Trainer(TrainConfig(max_epochs=2), relevance=Constant()).train(
+        DebateTrainer(DebateConfig(max_epochs=2), relevance=Constant()).train(
             observations, verbose=False, checkpoints=manager
         )
 

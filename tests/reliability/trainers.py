@@ -18,8 +18,8 @@ import torch
 
 import wm_envs  # noqa: F401
 from tests.support.marble import ACTIONS, OBSERVATIONS, MarbleView, play
-from wm_agents.domains.debate import Observations, TrainConfig, Trainer
-from wm_agents.domains.debate.model import Agents
+from wm_agents.domains.debate import DebateConfig, DebateTrainer, Observations
+from wm_agents.domains.debate.model import Debaters
 from wm_agents.irl import AdversarialConfig, AdversarialIRL
 from wm_agents.planning import DiscountedReturn, RandomShooting
 from wm_agents.planning.learning import LearningConfig, learn_to_plan
@@ -234,8 +234,8 @@ class Hashed:
 def debate(folder: Path) -> str:
     corpus = load_corpus()
     observations = Observations(corpus[i] for i in range(40))
-    agents = Agents()
-    trainer = Trainer(TrainConfig(min_epochs=40, max_epochs=40), relevance=Hashed(), seed=1)
+    agents = Debaters()
+    trainer = DebateTrainer(DebateConfig(min_epochs=40, max_epochs=40), relevance=Hashed(), seed=1)
     history, result = trainer.train(
         observations, agents, verbose=False, checkpoints=CheckpointManager(folder, KEEP)
     )

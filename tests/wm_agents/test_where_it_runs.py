@@ -9,8 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import wm_envs  # noqa: F401
-from wm_agents.domains.debate.loggers import ConsoleLogger as DebateConsole
-from wm_agents.domains.debate.loggers import JSONLogger
+from wm_agents.domains.debate.loggers import DebateConsoleLogger, DebateJSONLogger
 from wm_agents.errors import CheckpointError
 from wm_agents.evaluation.plots import _save
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
@@ -87,7 +86,7 @@ def test_training_needs_no_stream(no_terminal):
 
 def test_a_debate_that_is_shown_needs_no_stream(no_terminal, monkeypatch):
     monkeypatch.setattr("wm_agents.domains.debate.loggers.epoch_lines", lambda *_: ["a line"])
-    DebateConsole().log_epoch(None, None)
+    DebateConsoleLogger().log_epoch(None, None)
 
 
 def test_what_saves_and_loads_expands_its_path(home):
@@ -122,7 +121,7 @@ def test_loggers_and_folders_expand_their_paths(home):
 
 
 def test_what_stores_a_path_goes_on_after_a_change_of_folder(home, monkeypatch):
-    checkpoints, logger = CheckpointManager("checkpoints"), JSONLogger("log.json")
+    checkpoints, logger = CheckpointManager("checkpoints"), DebateJSONLogger("log.json")
     monkeypatch.chdir(home)
     assert checkpoints.directory == home.parent / "current" / "checkpoints"
     assert logger.path == home.parent / "current" / "log.json"

@@ -27,9 +27,13 @@ KINDS = {
     "object world model": "wm_agents.world_models.objects:ObjectModel",
     "recurrent world model": "wm_agents.world_models.recurrent:RecurrentModel",
     "reinforce": "wm_agents.policy_gradient.reinforce:Reinforce",
+    "resolution world model": "wm_agents.domains.resolutions.world_model:ResolutionModel",
+    "spatial voting model": "wm_agents.domains.resolutions.spatial:SpatialModel",
     "tabular world model": "wm_agents.world_models.tabular:TabularModel",
     "token world model": "wm_agents.world_models.token:TokenModel",
     "vector ppo policy": "wm_agents.policy_gradient.ppo:PPO",
+    "vote classifier": "wm_agents.domains.resolutions.classifier:VoteClassifier",
+    "vote model": "wm_agents.domains.resolutions.vote_model:VoteModel",
 }
 
 

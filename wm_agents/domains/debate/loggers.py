@@ -1,22 +1,19 @@
-"""The four loggers of a training run: console, JSON, TensorBoard, Weights & Biases."""
-
-from __future__ import annotations
+"""Loggers of a debate's training: console lines, a JSON file, or any logger of scalars."""
 
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from wm_agents.domains.debate.history import DebateConfig, EpochMetrics, TrainHistory
 from wm_agents.domains.debate.model import write_json
+from wm_agents.domains.debate.validation import ValidationResult
 from wm_agents.errors import ConfigError
-from wm_agents.training import loggers as scalars
+from wm_agents.training.loggers import Logger, WandbLogger
 from wm_envs.data.paths import absolute_path
 from wm_envs.data.streams import can_write
 from wm_envs.debate.tendencies import TENDENCIES, Tendency
-
-if TYPE_CHECKING:
-    from wm_agents.domains.debate.trainer import EpochMetrics, TrainConfig, TrainHistory
-    from wm_agents.domains.debate.validation import ValidationResult
 
 # The order in which the guide prints them.
 CONSOLE_ORDER = (
@@ -26,10 +23,11 @@ CONSOLE_ORDER = (
 )
 
 
+@runtime_checkable
 class DebateLogger(Protocol):
     """Follows a training run; `close` is always called, `finish` only after a whole run."""
 
-    def start(self, config: TrainConfig) -> None:
+    def start(self, config: DebateConfig) -> None:
         """The run begins."""
 
     def log_epoch(self, metrics: EpochMetrics, validation: ValidationResult | None) -> None:
@@ -42,10 +40,14 @@ class DebateLogger(Protocol):
         """Let go of files; may be called twice."""
 
 
-class ConsoleLogger:
+AnyLogger = DebateLogger | Logger
+"""What follows a run: a logger of debates, or one of scalars, which gets a step for each epoch."""
+
+
+class DebateConsoleLogger:
     """Prints four lines for each epoch."""
 
-    def start(self, config: TrainConfig) -> None:
+    def start(self, config: DebateConfig) -> None:
         """Nothing to print yet."""
 
     def log_epoch(self, metrics: EpochMetrics, validation: ValidationResult | None) -> None:
@@ -60,7 +62,7 @@ class ConsoleLogger:
         """Nothing to let go of."""
 
 
-class JSONLogger:
+class DebateJSONLogger:
     """Keeps a file `{"config": {...}, "epochs": [...]}`, whole after every epoch.
 
     Args:
@@ -74,7 +76,7 @@ class JSONLogger:
         self.path = absolute_path(path)
         self._data: dict[str, Any] = {}
 
-    def start(self, config: TrainConfig) -> None:
+    def start(self, config: DebateConfig) -> None:
         """Write the configuration."""
         self._data = {"config": asdict(config), "epochs": []}
         self._write()
@@ -104,40 +106,8 @@ class JSONLogger:
             ) from error
 
 
-class ScalarLogger:
-    """Sends numbers to a scalar logger of `wm_agents.training.loggers`, one step for each epoch."""
-
-    def __init__(self, scalar_logger: scalars.Logger) -> None:
-        self._logger = scalar_logger
-
-    def start(self, config: TrainConfig) -> None:
-        """Nothing to send yet."""
-
-    def log_epoch(self, metrics: EpochMetrics, validation: ValidationResult | None) -> None:
-        """Scores, allocations, changes and validation."""
-        self._logger.log(metrics.epoch, epoch_scalars(metrics, validation))
-
-    def finish(self, history: TrainHistory) -> None:
-        """Nothing more to send."""
-
-    def close(self) -> None:
-        """Flush."""
-        self._logger.close()
-
-
-class TensorBoardLogger(ScalarLogger):
-    """Writes TensorBoard event files.
-
-    Args:
-        directory: Folder, for example "runs/experiment1".
-    """
-
-    def __init__(self, directory: str | Path) -> None:
-        super().__init__(scalars.TensorBoardLogger(directory))
-
-
-class WandbLogger(ScalarLogger):
-    """Sends the run to Weights & Biases.
+class DebateWandbLogger(WandbLogger):
+    """Weights & Biases with the arguments of the guide.
 
     Args:
         project: Name of the project.
@@ -148,40 +118,67 @@ class WandbLogger(ScalarLogger):
     """
 
     def __init__(self, project: str, run_name: str | None = None) -> None:
-        super().__init__(scalars.WandbLogger(project, run_name))
+        super().__init__(project, run_name)
+
+
+class _EpochScalars:
+    """A logger of scalars as one of debates."""
+
+    def __init__(self, logger: Logger) -> None:
+        self._logger = logger
+
+    def start(self, config: DebateConfig) -> None:
+        """Nothing to send yet."""
+
+    def log_epoch(self, metrics: EpochMetrics, validation: ValidationResult | None) -> None:
+        """Scores, allocations, changes and validation."""
+        self._logger.log(metrics.epoch, metrics.scalars(validation))
+
+    def finish(self, history: TrainHistory) -> None:
+        """Nothing more to send."""
+
+    def close(self) -> None:
+        """Flush."""
+        self._logger.close()
+
+
+def as_debate_loggers(loggers: AnyLogger | Iterable[AnyLogger] | None) -> list[DebateLogger]:
+    """What users give as `logger`, none, one or several, as loggers of debates.
+
+    Raises:
+        ConfigError: Something that logs neither debates nor scalars.
+    """
+    if loggers is None:
+        return []
+    if isinstance(loggers, DebateLogger | Logger):
+        return [_as_debate_logger(loggers)]
+    return [_as_debate_logger(logger) for logger in loggers]
+
+
+def _as_debate_logger(logger: AnyLogger) -> DebateLogger:
+    if isinstance(logger, DebateLogger):
+        return logger
+    if isinstance(logger, Logger):
+        return _EpochScalars(logger)
+    raise ConfigError(
+        f"{logger!r} has neither log_epoch nor log: give a logger of debates or of scalars"
+    )
 
 
 def epoch_lines(metrics: EpochMetrics, validation: ValidationResult | None) -> list[str]:
     """What the console shows of an epoch."""
     winner = "NONE" if metrics.winner is None else metrics.winner.value.upper()
     shares = ", ".join(f"{t.value}={metrics.allocations[t]:.1%}" for t in CONSOLE_ORDER)
-    lines = [
+    return [
         f"EPOCH {metrics.epoch} (lr={metrics.learning_rate:.3f})",
         f"  Winner: {winner} (score: {metrics.winning_score:.3f})",
         f"  Allocations: {shares}",
+        f"  Validation: {_validation_text(validation)}",
     ]
+
+
+def _validation_text(validation: ValidationResult | None) -> str:
     if validation is None:
-        return [*lines, "  Validation: none (no held-out observation has a label)"]
-    return [
-        *lines,
-        f"  Validation: {validation.accuracy:.1%} accuracy (p={validation.p_value:.3f}){validation.stars}",
-    ]
-
-
-def epoch_scalars(metrics: EpochMetrics, validation: ValidationResult | None) -> dict[str, float]:
-    """An epoch as names to numbers."""
-    numbers = {
-        "learning_rate": metrics.learning_rate,
-        "winning_score": metrics.winning_score,
-        "total_stakes": float(metrics.total_stakes),
-        "total_change": metrics.total_change,
-    }
-    for tendency in TENDENCIES:
-        numbers[f"score/{tendency}"] = metrics.scores[tendency]
-        numbers[f"allocation/{tendency}"] = metrics.allocations[tendency]
-    if validation is not None:
-        numbers |= {
-            "validation/accuracy": validation.accuracy,
-            "validation/p_value": validation.p_value,
-        }
-    return numbers
+        return "none (no held-out observation has a label)"
+    accuracy = f"{validation.accuracy:.1%} accuracy (p={validation.p_value:.3f})"
+    return f"{accuracy}{validation.stars}"

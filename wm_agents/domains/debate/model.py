@@ -1,13 +1,13 @@
-"""A person's model: observations and seven agents, one for each tendency, saved as JSON."""
+"""A person's model: observations and seven debaters, one for each tendency, saved as JSON."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from wm_agents.errors import CheckpointError
+from wm_envs.data.files import replacing
 from wm_envs.data.paths import user_path
 from wm_envs.debate.allocations import check_allocations, to_mapping
 from wm_envs.debate.dynamics import STRATEGIES
@@ -19,7 +19,7 @@ FORMAT = "wm-suite debate model 1"
 
 
 @dataclass
-class Agent:
+class Debater:
     """A tendency at the debate.
 
     Attributes:
@@ -33,8 +33,8 @@ class Agent:
     strategy: str = "advocate"
 
 
-class Agents:
-    """The seven agents.
+class Debaters:
+    """The seven debaters, in the order of `Tendency`.
 
     Args:
         allocations: Influence of each tendency; the defaults where None.
@@ -49,7 +49,7 @@ class Agents:
         allocations: Mapping[Tendency, float] | None = None,
         strategies: Mapping[Tendency, str] | None = None,
     ) -> None:
-        given = to_mapping(
+        shares = to_mapping(
             check_allocations(DEFAULT_ALLOCATIONS if allocations is None else allocations)
         )
         scripts = dict.fromkeys(TENDENCIES, "advocate") | dict(strategies or {})
@@ -57,16 +57,16 @@ class Agents:
             raise DebateError(
                 f"strategies map tendencies to {', '.join(STRATEGIES)}, got {strategies!r}"
             )
-        self._agents = {t: Agent(t, given[t], scripts[t]) for t in TENDENCIES}
+        self._debaters = {t: Debater(t, shares[t], scripts[t]) for t in TENDENCIES}
 
-    def __iter__(self) -> Iterator[Agent]:
-        return iter(self._agents.values())
+    def __iter__(self) -> Iterator[Debater]:
+        return iter(self._debaters.values())
 
-    def __getitem__(self, tendency: Tendency) -> Agent:
-        return self._agents[tendency]
+    def __getitem__(self, tendency: Tendency) -> Debater:
+        return self._debaters[tendency]
 
-    def all(self) -> list[Agent]:
-        """The agents in the order of `Tendency`."""
+    def all(self) -> list[Debater]:
+        """The debaters as a list."""
         return list(self)
 
     @property
@@ -77,7 +77,7 @@ class Agents:
     def update(self, allocations: Mapping[Tendency, float]) -> None:
         """Give each agent a new allocation; raises DebateError with nothing changed."""
         for tendency, allocation in to_mapping(check_allocations(allocations)).items():
-            self._agents[tendency].allocation = allocation
+            self._debaters[tendency].allocation = allocation
 
 
 class DebateModel:
@@ -89,15 +89,30 @@ class DebateModel:
         agents: The seven tendencies with their influence.
     """
 
-    def __init__(self, name: str, observations: Observations, agents: Agents | None = None) -> None:
+    def __init__(
+        self, name: str, observations: Observations, agents: Debaters | None = None
+    ) -> None:
         self.name = name
         self.observations = observations
-        self.agents = Agents() if agents is None else agents
+        self.agents = Debaters() if agents is None else agents
 
-    def save(self, path: str | Path) -> None:
-        """Write all of it as JSON, at once or not at all.
+    @classmethod
+    def create(cls, name: str, path: str | Path) -> Self:
+        """A model with default allocations from a file `{source, count, observations: [...]}`.
 
-        Raises CheckpointError, and an earlier file stays whole.
+        Raises:
+            ObservationError: The file is missing or of another form; the message says where.
+        """
+        observations = Observations.load(path)
+        if not len(observations):
+            raise ObservationError(f"{path} holds no observations: a debate needs some")
+        return cls(name, observations)
+
+    def save(self, path: str | Path) -> Path:
+        """Write all of it as JSON, at once or not at all, and return the file.
+
+        Raises:
+            CheckpointError: It cannot be written; an earlier file stays whole.
         """
         data = {
             "format": FORMAT,
@@ -106,56 +121,46 @@ class DebateModel:
             "strategies": {agent.tendency: agent.strategy for agent in self.agents},
             **self.observations.to_plain(),
         }
+        target = user_path(path)
         try:
-            write_json(user_path(path), data)
+            write_json(target, data)
         except (OSError, ValueError, TypeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise CheckpointError(
                 f"cannot write {path}: {reason}; an earlier file there is unchanged"
             ) from error
+        return target
 
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """What `save` wrote.
 
-def create_world_model(name: str, path: str | Path) -> DebateModel:
-    """A model with default allocations from a file `{source, count, observations: [...]}`.
-
-    Raises:
-        ObservationError: The file is missing or of another form; the message says where.
-    """
-    observations = Observations.load(path)
-    if not len(observations):
-        raise ObservationError(f"{path} holds no observations: a debate needs some")
-    return DebateModel(name, observations)
-
-
-def load_world_model(path: str | Path) -> DebateModel:
-    """What `DebateModel.save` wrote; raises CheckpointError on anything else."""
-    try:
-        data: Any = parse_document(content_of(path).decode("utf-8"), str(path))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is no saved debate model: make one with DebateModel.save")
-    try:
-        rows = {name: data[name] for name in ("source", "count", "observations")}
-        agents = Agents(_by_tendency(data["allocations"]), _by_tendency(data["strategies"]))
-        return DebateModel(str(data["name"]), Observations.from_plain(rows, str(path)), agents)
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged: {error}") from error
+        Raises:
+            CheckpointError: The file is missing, damaged or of something else.
+        """
+        try:
+            data: Any = parse_document(content_of(path).decode("utf-8"), str(path))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"cannot read {path}: {error}") from error
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise CheckpointError(
+                f"{path} is no saved debate model: make one with DebateModel.save"
+            )
+        try:
+            rows = {name: data[name] for name in ("source", "count", "observations")}
+            agents = Debaters(_by_tendency(data["allocations"]), _by_tendency(data["strategies"]))
+            observations = Observations.from_plain(rows, str(path))
+            return cls(str(data["name"]), observations, agents)
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
 def write_json(path: Path, data: Any) -> None:
     """Write a file in one step: what was there stays whole until the new text is on the disk."""
+    # Encoded first: what JSON has no form for leaves the folder untouched.
     text = json.dumps(data, indent=2, allow_nan=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as stream:
+        stream.write(text)
 
 
 def _by_tendency(values: Any) -> dict[Tendency, Any]:

@@ -1,141 +1,35 @@
-"""Training: debate after debate, influence shifts until the allocations are stable."""
+"""Training of allocations: debate after debate, influence shifts until it is stable."""
 
 import json
-import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from wm_agents.domains.debate.loggers import ConsoleLogger, DebateLogger
-from wm_agents.domains.debate.model import Agents
+from wm_agents.domains.debate.history import DebateConfig, EpochMetrics, TrainHistory
+from wm_agents.domains.debate.loggers import (
+    AnyLogger,
+    DebateConsoleLogger,
+    DebateLogger,
+    as_debate_loggers,
+)
+from wm_agents.domains.debate.model import Debaters
 from wm_agents.domains.debate.validation import ValidationResult, Validator
 from wm_agents.errors import ConfigError
+from wm_agents.training import trainer
+from wm_agents.training.checkpoints import CheckpointManager
 from wm_envs.data.options import as_integer
-from wm_envs.debate.allocations import check_allocations, check_bounds
+from wm_envs.debate.allocations import check_allocations
 from wm_envs.debate.claims import MAX_REBUTTAL, Arena, DebateResult
 from wm_envs.debate.observations import Observations
 from wm_envs.debate.relevance import Relevance, Scores, check_scores, default_relevance
-from wm_envs.debate.tendencies import TENDENCIES, Tendency
-from wm_envs.errors import DebateError, ObservationError
-
-if TYPE_CHECKING:  # it loads torch, which debates do without
-    from wm_agents.training.checkpoints import CheckpointManager
+from wm_envs.debate.tendencies import TENDENCIES
+from wm_envs.errors import ObservationError
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """How long to train and how fast influence moves."""
-
-    max_epochs: int = 10
-    """Debates at most."""
-    min_epochs: int = 2
-    """Debates before training may stop early."""
-    convergence_threshold: float = 0.005
-    """Allocations are stable in an epoch whose changes add up to less than this, in absolute value."""
-    patience: int = 3
-    """Stable epochs in a row after which training stops."""
-    initial_lr: float = 0.15
-    """Share of the way to its target that each allocation goes in the first epoch."""
-    lr_decay: float = 0.9
-    """The rate is multiplied by this after each epoch."""
-    validation_split: float = 0.2
-    """Share of the observations held out for validation."""
-    min_allocation: float = 0.03
-    """Floor of every allocation."""
-    max_allocation: float = 0.50
-    """Ceiling of every allocation."""
-
-    def __post_init__(self) -> None:
-        for name in ("max_epochs", "min_epochs", "patience"):
-            value = getattr(self, name)
-            number = as_integer(value)
-            if number is None or number < 1:
-                raise ConfigError(f"{name}={value!r}; give an integer of at least 1")
-        limits = {
-            "convergence_threshold": 2.0,
-            "initial_lr": 1.0,
-            "lr_decay": 1.0,
-            "validation_split": 0.9,
-        }
-        for name, limit in limits.items():
-            value = getattr(self, name)
-            is_number = (
-                isinstance(value, int | float)
-                and not isinstance(value, bool)
-                and math.isfinite(value)
-            )
-            if not is_number or not 0 <= value <= limit:
-                raise ConfigError(f"{name}={value!r}; give a number from 0 to {limit:g}")
-        try:
-            check_bounds(self.min_allocation, self.max_allocation)
-        except DebateError as error:
-            raise ConfigError(str(error)) from error
-
-
-@dataclass(frozen=True)
-class EpochMetrics:
-    """One epoch.
-
-    Attributes:
-        epoch: Number, from 1.
-        learning_rate: Share of the way to the targets.
-        winner: The best-supported claim, None where no score is positive.
-        winning_score: Its net score.
-        scores: Net score of each claim.
-        allocations: Influence after the epoch.
-        allocation_changes: After less before.
-        total_stakes: Number of stakes and rebuttals.
-    """
-
-    epoch: int
-    learning_rate: float
-    winner: Tendency | None
-    winning_score: float
-    scores: dict[Tendency, float]
-    allocations: dict[Tendency, float]
-    allocation_changes: dict[Tendency, float]
-    total_stakes: int
-
-    @property
-    def total_change(self) -> float:
-        """Sum of the absolute changes."""
-        return sum(abs(change) for change in self.allocation_changes.values())
-
-
-@dataclass
-class TrainHistory:
-    """A training run.
-
-    Attributes:
-        epochs_run: Number of epochs.
-        converged: Whether the last epoch, at or after `min_epochs`, left the allocations stable.
-        best_epoch: The first of the epochs with the highest validation accuracy; without labels,
-            the most stable one.
-        metrics: One entry for each epoch.
-        validation_results: One entry for each epoch; empty where no held-out observation has a
-            label.
-    """
-
-    epochs_run: int = 0
-    converged: bool = False
-    best_epoch: int = 0
-    metrics: list[EpochMetrics] = field(default_factory=list)
-    validation_results: list[ValidationResult] = field(default_factory=list)
-
-    def to_plain(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "epochs_run": self.epochs_run,
-            "converged": self.converged,
-            "best_epoch": self.best_epoch,
-            "metrics": [asdict(metrics) for metrics in self.metrics],
-            "validation_results": [result.to_plain() for result in self.validation_results],
-        }
-
-
-class Trainer:
+class DebateTrainer:
     """Runs the epochs.
 
     Args:
@@ -150,19 +44,19 @@ class Trainer:
 
     def __init__(
         self,
-        config: TrainConfig | None = None,
+        config: DebateConfig | None = None,
         *,
         relevance: Relevance | None = None,
         seed: int = 0,
         rebuttal: float = 2.0,
     ) -> None:
-        self.config = TrainConfig() if config is None else config
+        self.config = DebateConfig() if config is None else config
         number = as_integer(seed)
         if number is None or number < 0:
             raise ConfigError(f"seed={seed!r}; give an integer of at least 0")
-        if (
-            not isinstance(rebuttal, int | float | np.number) or not 0 <= rebuttal <= MAX_REBUTTAL
-        ):  # True for NaN
+        is_number = isinstance(rebuttal, int | float | np.number)
+        # Written so that NaN, which no comparison holds for, is refused too.
+        if not is_number or not 0 <= rebuttal <= MAX_REBUTTAL:
             raise ConfigError(f"rebuttal={rebuttal!r}; give a number from 0 to {MAX_REBUTTAL:g}")
         self.seed = number
         self.rebuttal = float(rebuttal)
@@ -171,22 +65,22 @@ class Trainer:
     def train(
         self,
         observations: Observations,
-        agents: Agents | None = None,
-        logger: DebateLogger | None = None,
+        agents: Debaters | None = None,
+        logger: AnyLogger | Iterable[AnyLogger] | None = None,
         verbose: bool = True,
-        checkpoints: "CheckpointManager | None" = None,
+        checkpoints: CheckpointManager | None = None,
     ) -> tuple[TrainHistory, DebateResult]:
         """Debate until the allocations are stable; the agents keep what they won.
 
         Args:
             observations: What is known of the person; those with labels are used for validation.
             agents: The tendencies, changed in place; default ones where None.
-            logger: Takes every epoch.
-            verbose: Print every epoch, unless the logger prints already.
-            checkpoints: Where to keep the scorer's answers and the first allocations. An epoch
-                takes milliseconds and follows from these alone, so a run that was stopped repeats
-                its epochs, to the bit, and the scorer, which may be a language model, is not asked
-                again.
+            logger: Takes every epoch; several may be given. A logger of scalars
+                (`wm_agents.training.loggers`) gets one step for each epoch.
+            verbose: Print every epoch, unless a logger prints already.
+            checkpoints: Where to keep the scorer's answers and the first allocations. A run that
+                was stopped resumes bitwise, and the scorer, which may be a language model, is not
+                asked again.
 
         Returns:
             The history and the last debate.
@@ -195,19 +89,31 @@ class Trainer:
             ObservationError: No observation is left to train on, or the scorer gave no relevance.
             CheckpointError: The checkpoints are of another run, or none of them is whole.
         """
-        agents = Agents() if agents is None else agents
-        train_store, val_store = self.split_observations(observations)
-        labelled = Observations([o for o in val_store if o.owner is not None], val_store.source)
-        relevance, test_relevance = self._scores(train_store, labelled, agents, checkpoints)
-        loggers: list[DebateLogger] = [] if logger is None else [logger]
-        if verbose and not isinstance(logger, ConsoleLogger):
-            loggers.append(ConsoleLogger())
-        for each in loggers:
-            each.start(self.config)
+        loggers = as_debate_loggers(logger)
+        if verbose and not any(isinstance(each, DebateConsoleLogger) for each in loggers):
+            loggers.append(DebateConsoleLogger())
+        training, held_out = self.split_observations(observations)
+        run = _DebateRun(
+            self.config,
+            Debaters() if agents is None else agents,
+            training,
+            Observations([o for o in held_out if o.owner is not None], held_out.source),
+            self._relevance,
+            self.rebuttal,
+            loggers,
+        )
+        loop = trainer.Trainer(
+            run,
+            self.config.max_epochs,
+            description="debates",
+            evaluate_every=1,
+            checkpoints=checkpoints,
+            checkpoint_every=1,
+            callback=run.goes_on,
+        )
         try:
-            history, result = self._run(agents, relevance, labelled, test_relevance, loggers)
-            for each in loggers:
-                each.finish(history)
+            report = loop.train()
+            history, result = run.finish(report.num_updates)
         finally:
             for each in loggers:
                 each.close()
@@ -215,119 +121,169 @@ class Trainer:
 
     def split_observations(self, observations: Observations) -> tuple[Observations, Observations]:
         """The observations to train on and those held out."""
-        train_store, val_store = observations.split(self.config.validation_split, self.seed)
-        if not len(train_store):
+        training, held_out = observations.split(self.config.validation_split, self.seed)
+        if not len(training):
             raise ObservationError(
                 f"{len(observations)} observations leave none to train on: give more"
             )
-        return train_store, val_store
+        return training, held_out
 
-    def _scores(
+
+class _DebateRun:
+    """The epochs of one person as the training loop sees them (`trainer.TrainingRun`).
+
+    A debate takes milliseconds and follows from relevance, first allocations and its number alone.
+    A checkpoint keeps these, and a run that is resumed repeats the debates that it had already
+    held: the loggers get every epoch, and the last debate, a tree of thousands of nodes, need not
+    be stored.
+    """
+
+    def __init__(
         self,
+        config: DebateConfig,
+        agents: Debaters,
         training: Observations,
         labelled: Observations,
-        agents: Agents,
-        checkpoints: "CheckpointManager | None",
-    ) -> tuple[Scores, Scores]:
-        """Relevance of both parts, asked for or kept by an earlier start of this run, which also sets the agents."""
-        texts = sha256(json.dumps([training.texts, labelled.texts]).encode()).hexdigest()
-        run = {
+        scorer: Relevance | None,
+        rebuttal: float,
+        loggers: list[DebateLogger],
+    ) -> None:
+        self.config = config
+        self.agents = agents
+        self.training = training
+        self.labelled = labelled
+        self.scorer = scorer
+        self.loggers = loggers
+        self.history = TrainHistory()
+        self.num_stable = 0
+        self.result: DebateResult | None = None
+        self.relevance: Scores | None = None
+        self.test_relevance: Scores | None = None
+        self._first_allocations = [agent.allocation for agent in agents]
+        self._learning_rate = config.initial_lr
+        self._has_begun = False
+        self._validator = Validator(scorer)
+        self._arena = Arena(
+            strategies=tuple(agent.strategy for agent in agents),
+            rebuttal=rebuttal,
+            min_allocation=config.min_allocation,
+            max_allocation=config.max_allocation,
+        )
+
+    def step(self, update: int) -> dict[str, float]:
+        """One debate; before it, those that an earlier start of this run has held."""
+        self._repeat(update)
+        metrics, validation = self._debate()
+        return metrics.scalars(validation)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What all debates follow from."""
+        return {
+            "relevance": self.relevance,
+            "test_relevance": self.test_relevance,
+            "allocations": self._first_allocations,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what an earlier start of this run was told by the scorer."""
+        allocations = [float(share) for share in state["allocations"]]
+        relevance = check_scores(state["relevance"], len(self.training))
+        test_relevance = check_scores(state["test_relevance"], len(self.labelled))
+        for agent, allocation in zip(self.agents, allocations, strict=True):
+            agent.allocation = allocation
+        self._first_allocations = allocations
+        self.relevance = relevance
+        self.test_relevance = test_relevance
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Settings, scripts, scorer and a hash of the texts."""
+        texts = json.dumps([self.training.texts, self.labelled.texts])
+        return {
             "kind": "debate",
             "config": asdict(self.config),
-            "rebuttal": self.rebuttal,
-            "texts": texts,
+            "rebuttal": self._arena.rebuttal,
+            "texts": sha256(texts.encode()).hexdigest(),
+            "strategies": list(self._arena.strategies),
+            "relevance": None if self.scorer is None else type(self.scorer).__qualname__,
         }
-        run["strategies"] = [agent.strategy for agent in agents]
-        run["relevance"] = None if self._relevance is None else type(self._relevance).__qualname__
-        found = None if checkpoints is None else checkpoints.latest_state(run)
-        if checkpoints is not None and found is not None:
-            from wm_agents.training.checkpoints import refusing_misfits
 
-            with refusing_misfits(checkpoints.directory):
-                allocations = [float(share) for share in found[1]["allocations"]]
-                relevance = check_scores(found[1]["relevance"], len(training))
-                test_relevance = check_scores(found[1]["test_relevance"], len(labelled))
-                for agent, allocation in zip(agents, allocations, strict=True):
-                    agent.allocation = allocation
-            return relevance, test_relevance
-        relevance, test_relevance = self._score(training), self._score(labelled)
-        if checkpoints is not None:
-            allocations = [agent.allocation for agent in agents]
-            state = {
-                "relevance": relevance,
-                "test_relevance": test_relevance,
-                "allocations": allocations,
-            }
-            checkpoints.save_state(0, state, run)
-        return relevance, test_relevance
+    def goes_on(self, epoch: int, figures: dict[str, float]) -> bool:  # noqa: ARG002
+        """Whether allocations are not stable yet, or not for long enough."""
+        is_stable = self.num_stable >= self.config.patience
+        return not is_stable or epoch < self.config.min_epochs
+
+    def finish(self, num_epochs: int) -> tuple[TrainHistory, DebateResult]:
+        """The whole history and the last debate, those of an earlier start included."""
+        self._repeat(num_epochs)
+        assert self.result is not None
+        history = self.history
+        history.epochs_run = num_epochs
+        history.converged = self.num_stable > 0 and num_epochs >= self.config.min_epochs
+        history.best_epoch = _best_epoch(history)
+        for logger in self.loggers:
+            logger.finish(history)
+        return history, self.result
+
+    def _repeat(self, num_epochs: int) -> None:
+        if not self._has_begun:
+            self._begin()
+        while len(self.history.metrics) < num_epochs:
+            self._debate()
+
+    def _begin(self) -> None:
+        """Ask the scorer, and only then tell the loggers: one that fails leaves old logs whole."""
+        if self.relevance is None or self.test_relevance is None:
+            self.relevance = self._score(self.training)
+            self.test_relevance = self._score(self.labelled)
+        for logger in self.loggers:
+            logger.start(self.config)
+        self._has_begun = True
 
     def _score(self, observations: Observations) -> Scores:
         if not len(observations):
             return np.zeros((0, len(TENDENCIES)))
-        scorer = default_relevance() if self._relevance is None else self._relevance
+        scorer = default_relevance() if self.scorer is None else self.scorer
         return check_scores(scorer.score(observations.texts), len(observations))
 
-    def _run(
-        self,
-        agents: Agents,
-        relevance: Scores,
-        labelled: Observations,
-        test_relevance: Scores,
-        loggers: list[DebateLogger],
-    ) -> tuple[TrainHistory, DebateResult]:
-        config, history, validator = self.config, TrainHistory(), Validator(self._relevance)
-        arena = self._arena(agents)
-        allocations = check_allocations(
-            agents.allocations, config.min_allocation, config.max_allocation
+    def _debate(self) -> tuple[EpochMetrics, ValidationResult | None]:
+        """One epoch: debate, move the allocations, validate, log."""
+        assert self.relevance is not None
+        config = self.config
+        before = check_allocations(
+            self.agents.allocations, config.min_allocation, config.max_allocation
         )
-        learning_rate, num_stable = config.initial_lr, 0
-        for epoch in range(1, config.max_epochs + 1):
-            result = arena.debate(relevance, allocations, learning_rate)
-            agents.update(result.allocations)
-            allocations = check_allocations(
-                result.allocations, config.min_allocation, config.max_allocation
-            )
-            metrics = _metrics(epoch, learning_rate, result)
-            validation = None
-            if len(labelled):
-                validation = validator.judge(
-                    labelled, test_relevance, result.allocations, result.claims
-                )
-                history.validation_results.append(validation)
-            history.metrics.append(metrics)
-            for each in loggers:
-                each.log_epoch(metrics, validation)
-            num_stable = (
-                num_stable + 1 if metrics.total_change < config.convergence_threshold else 0
-            )
-            if num_stable >= config.patience and epoch >= config.min_epochs:
-                break
-            learning_rate *= config.lr_decay
-        history.epochs_run = epoch
-        history.converged = num_stable > 0 and epoch >= config.min_epochs
-        history.best_epoch = _best_epoch(history)
-        return history, result
-
-    def _arena(self, agents: Agents) -> Arena:
-        return Arena(
-            strategies=tuple(agent.strategy for agent in agents),
-            rebuttal=self.rebuttal,
-            min_allocation=self.config.min_allocation,
-            max_allocation=self.config.max_allocation,
+        result = self._arena.debate(self.relevance, before, self._learning_rate)
+        self.agents.update(result.allocations)
+        metrics = EpochMetrics(
+            epoch=len(self.history.metrics) + 1,
+            learning_rate=self._learning_rate,
+            winner=result.winner,
+            winning_score=result.winning_score,
+            scores=result.scores,
+            allocations=result.allocations,
+            allocation_changes=result.allocation_changes,
+            total_stakes=result.total_stakes,
         )
+        validation = self._validate(result)
+        self.history.metrics.append(metrics)
+        is_stable = metrics.total_change < config.convergence_threshold
+        self.num_stable = self.num_stable + 1 if is_stable else 0
+        self.result = result
+        self._learning_rate *= config.lr_decay
+        for logger in self.loggers:
+            logger.log_epoch(metrics, validation)
+        return metrics, validation
 
-
-def _metrics(epoch: int, learning_rate: float, result: DebateResult) -> EpochMetrics:
-    return EpochMetrics(
-        epoch=epoch,
-        learning_rate=learning_rate,
-        winner=result.winner,
-        winning_score=result.winning_score,
-        scores=result.scores,
-        allocations=result.allocations,
-        allocation_changes=result.allocation_changes,
-        total_stakes=result.total_stakes,
-    )
+    def _validate(self, result: DebateResult) -> ValidationResult | None:
+        """None where no held-out observation has a label."""
+        if not len(self.labelled):
+            return None
+        assert self.test_relevance is not None
+        validation = self._validator.compare(
+            self.labelled, self.test_relevance, result.allocations, result.claims
+        )
+        self.history.validation_results.append(validation)
+        return validation
 
 
 def _best_epoch(history: TrainHistory) -> int:

@@ -1,4 +1,4 @@
-"""Does the model predict which tendency owns an observation? Compared with labels that it did not make."""
+"""Validation: predicted owners of observations against labels that the model did not make."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wm_agents.domains.debate.model import Agents
+from wm_agents.domains.debate.model import Debaters
 from wm_agents.evaluation.statistics import Interval, wilson_interval
 from wm_envs.debate.claims import Claim
 from wm_envs.debate.observations import Observations
@@ -82,7 +82,7 @@ class Validator:
         self._relevance = relevance
 
     def validate(
-        self, test_obs: Observations, claims: Mapping[Tendency, Claim] | None, agents: Agents
+        self, test_obs: Observations, claims: Mapping[Tendency, Claim] | None, agents: Debaters
     ) -> ValidationResult | None:
         """Compare predictions with labels.
 
@@ -100,9 +100,9 @@ class Validator:
             return None
         scorer = default_relevance() if self._relevance is None else self._relevance
         relevance = check_scores(scorer.score(labelled.texts), len(labelled))
-        return self.judge(labelled, relevance, agents.allocations, claims)
+        return self.compare(labelled, relevance, agents.allocations, claims)
 
-    def judge(
+    def compare(
         self,
         labelled: Observations,
         relevance: Scores,
@@ -116,12 +116,13 @@ class Validator:
         predicted = (relevance * influence).argmax(axis=1)
         owners = [observation.owner for observation in labelled]
         num_correct = sum(
-            TENDENCIES[int(p)] is owner for p, owner in zip(predicted, owners, strict=True)
+            TENDENCIES[int(place)] is owner for place, owner in zip(predicted, owners, strict=True)
         )
-        return summarise(num_correct, len(owners), max(Counter(owners).values()) / len(owners))
+        majority_accuracy = max(Counter(owners).values()) / len(owners)
+        return summarize(num_correct, len(owners), majority_accuracy)
 
 
-def summarise(
+def summarize(
     num_correct: int, num_observations: int, majority_accuracy: float
 ) -> ValidationResult:
     """Test and interval for a number of right predictions."""

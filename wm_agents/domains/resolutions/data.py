@@ -1,18 +1,76 @@
-"""Roll calls as arrays, checked once."""
+"""Roll calls as arrays (`VoteData`), and the codes of votes, stages, actions and columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wm_agents.errors import TrajectoryError
 
-ABSENT, YES, ABSTAIN, NO = -1, 0, 1, 2
-CLASS_NAMES = ("yes", "abstain", "no")
-NUM_KINDS = 4
-
 Floats = NDArray[np.float32]
+
+
+class Vote(IntEnum):
+    """What a country did in a roll call, as arrays of votes hold it."""
+
+    ABSENT = -1
+    YES = 0
+    ABSTAIN = 1
+    NO = 2
+
+
+class QuestionKind(IntEnum):
+    """What a roll call is about."""
+
+    WHOLE = 0
+    PARAGRAPH = 1
+    AMENDMENT = 2
+    MOTION = 3
+
+
+class Stage(IntEnum):
+    """The stages of a resolution in `wm/UNResolution-v0`."""
+
+    DRAFT = 0
+    COMMITTEE_VOTE = 1
+    PLENARY_VOTE = 2
+    TERMINAL = 3
+
+
+class ResolutionAction(IntEnum):
+    """The actions of `wm/UNResolution-v0`."""
+
+    COSPONSOR = 0
+    YES = 1
+    NO = 2
+    ABSTAIN = 3
+    NO_ACTION = 4
+
+
+class ResolutionColumn(IntEnum):
+    """The columns of an observation of `wm/UNResolution-v0`; the first four are its stage."""
+
+    STAGE_DRAFT = 0
+    STAGE_COMMITTEE_VOTE = 1
+    STAGE_PLENARY_VOTE = 2
+    STAGE_TERMINAL = 3
+    TOPIC = 4
+    NUM_SPONSORS = 5
+    IS_SPONSOR = 6
+    COMMITTEE_YES = 7
+    COMMITTEE_NO = 8
+    COMMITTEE_ABSTAIN = 9
+    PLENARY_YES = 10
+    PLENARY_NO = 11
+    PLENARY_ABSTAIN = 12
+    T = 13
+
+
+CHOICES = (Vote.YES, Vote.ABSTAIN, Vote.NO)
+"""What those who are present choose from, in the order of every last axis of three."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +78,9 @@ class VoteData:
     """R roll calls of C countries in order of date.
 
     Attributes:
-        votes: [R, C] int8: 0 yes, 1 abstain, 2 no, -1 absent.
+        votes: [R, C] int8, by `Vote`: 0 yes, 1 abstain, 2 no, -1 absent.
         years: [R] float64, dates as years, never decreasing.
-        kinds: [R] int8: 0 whole text, 1 paragraph, 2 amendment, 3 motion.
+        kinds: [R] int8, by `QuestionKind`: 0 whole text, 1 paragraph, 2 amendment, 3 motion.
         issues: [R, I] bool.
         sponsors: [R, C] bool, True for those known to have submitted the text.
         titles: R texts: what is voted on.
@@ -45,7 +103,7 @@ class VoteData:
 
     def __post_init__(self) -> None:
         num_rows, num_countries = self.votes.shape
-        if num_rows == 0 or np.any((self.votes < ABSENT) | (self.votes > NO)):
+        if num_rows == 0 or np.any((self.votes < Vote.ABSENT) | (self.votes > Vote.NO)):
             raise TrajectoryError(
                 "votes are -1 (absent), 0 (yes), 1 (abstain) or 2 (no), with at least one roll call"
             )
@@ -71,13 +129,53 @@ class VoteData:
     @property
     def is_present(self) -> NDArray[np.bool_]:
         """[R, C]: the country voted."""
-        return self.votes != ABSENT
+        return self.votes != Vote.ABSENT
 
     @property
     def one_hot(self) -> Floats:
-        """[R, C, 3]: the vote, zero where absent."""
-        return (self.votes[..., None] == np.arange(3, dtype=np.int8)).astype(np.float32)
+        """[R, C, 3]: the vote by `CHOICES`, zero where absent."""
+        return (self.votes[..., None] == np.array(CHOICES, np.int8)).astype(np.float32)
 
     def between(self, first: float, last: float) -> NDArray[np.int64]:
         """Indices of the roll calls with first <= year < last."""
         return np.flatnonzero((self.years >= first) & (self.years < last))
+
+    def column(self, country: str) -> int:
+        """Where a country stands.
+
+        Raises:
+            TrajectoryError: It is not among the countries.
+        """
+        if country not in self.countries:
+            raise TrajectoryError(f"country {country!r} is not among these {len(self.countries)}")
+        return list(self.countries).index(country)
+
+    def select(self, rows: NDArray[np.int64]) -> "VoteData":
+        """The roll calls of an index [R'], which stay in order of date."""
+        return VoteData(
+            votes=self.votes[rows],
+            years=self.years[rows],
+            kinds=self.kinds[rows],
+            issues=self.issues[rows],
+            sponsors=self.sponsors[rows],
+            titles=[self.titles[row] for row in rows],
+            descriptions=[self.descriptions[row] for row in rows],
+            countries=self.countries,
+            issue_names=self.issue_names,
+            ids=[self.ids[row] for row in rows],
+        )
+
+    def fingerprint(self, before: float = np.inf) -> str:
+        """A hash of the roll calls before a year, of all that is learned from them."""
+        part = self.select(self.between(-np.inf, before))
+        digest = sha256()
+        for array in (part.votes, part.years, part.kinds, part.issues, part.sponsors):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        for texts in (part.titles, part.countries, part.issue_names):
+            digest.update(repr(list(texts)).encode())
+        return digest.hexdigest()
+
+
+def tally(votes: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Numbers [K, 3] of yes, abstain and no in votes [K, C]."""
+    return np.stack([(votes == choice).sum(1) for choice in CHOICES], 1)

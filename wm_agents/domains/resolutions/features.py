@@ -13,22 +13,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_agents.domains.resolutions.data import Floats, VoteData
+from wm_agents.domains.resolutions.data import Floats, QuestionKind, VoteData
 from wm_agents.domains.resolutions.history import (
     NUM_DIMENSIONS,
     History,
     coordinates,
     history_at,
     text_features,
+    tf_idf,
+    topics,
 )
-from wm_agents.domains.resolutions.text import tf_idf, topics
 
 MEMORY_YEARS = 25.0
 PRECEDENT_SIMILARITY = 0.7
 # Power of the similarity, years by which it decays, strength of the prior below it: from broad to
 # narrow.
 KERNELS = ((2, 6.0, 0.3), (4, 4.0, 0.15), (8, 1.5, 0.1))
-BROAD_DECAY, BROAD_STRENGTH = 4.0, 1.0
+BROAD_DECAY = 4.0  # years
+BROAD_STRENGTH = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Predictors:
         issue_rates: [K, C, 3] the country's rates on the roll call's issues: the country-mode
             baseline.
         precedent: [K, C, 3] one-hot last vote on the same text, zero where there is none.
-        neighbours: [K, C, 3] text-kernel average.
+        neighbors: [K, C, 3] text-kernel average.
         attendance: [K, C] share of nearly equal texts on which the country voted, shrunk to its
             share of the last year.
     """
@@ -48,7 +50,7 @@ class Predictors:
     features: Floats
     issue_rates: Floats
     precedent: Floats
-    neighbours: Floats
+    neighbors: Floats
     attendance: Floats
 
 
@@ -85,41 +87,47 @@ class FeatureBuilder:
         return Predictors(*(np.stack(column) for column in zip(*parts, strict=True)))
 
     def _roll_call(self, row: int) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        """The fields of `Predictors` for one roll call."""
         data = self.data
+        kind = int(data.kinds[row])
         year = min(data.years[row], self.history_until)
         history = self.history(data.years[row])
         earlier = data.between(year - MEMORY_YEARS, year)
+        issue_rates = self._issue_rates(row, history)
         similarity = 0.5 * (
             _dot(self.full_rows, row, earlier) + _dot(self.title_rows, row, earlier)
         )
         age = (data.years[row] - data.years[earlier]).astype(np.float32)
-        affinity = _kind_affinity(int(data.kinds[row]), data.kinds[earlier])
-        issue_rates = self._issue_rates(row, history)
-        broad = (
-            0.3
-            * (similarity + 0.1 * self._issue_similarity(row, earlier))
-            * np.exp(-age / BROAD_DECAY)
-        )
-        weights = [broad] + [
-            similarity**power * np.exp(-age / decay) for power, decay, _ in KERNELS
-        ]
-        strengths = [BROAD_STRENGTH] + [strength for _, _, strength in KERNELS]
+        affinity = _kind_affinity(kind, data.kinds[earlier])
+
+        # Kernels, from broad to narrow.
+        weights = self._kernel_weights(row, earlier, similarity, age)
         counts = [self._counts(earlier, weight * affinity) for weight in weights]
+        strengths = [BROAD_STRENGTH, *(strength for _, _, strength in KERNELS)]
         levels, blocs = _smoothed(counts, strengths, issue_rates, history)
-        whole_weight = similarity**4 * np.exp(-age / 4) * (data.kinds[earlier] == 0)
+        is_whole = data.kinds[earlier] == QuestionKind.WHOLE
+        whole_weight = similarity**4 * np.exp(-age / 4) * is_whole
         whole_counts = self._counts(earlier, whole_weight)
         whole = (whole_counts + 0.3 * issue_rates) / (whole_counts.sum(1, keepdims=True) + 0.3)
+
+        # The last vote on the same text, and the most similar text at all.
         precedent, precedent_facts = self._precedent(row, earlier, similarity, age)
-        nearest = int(np.argmax(similarity * affinity * np.exp(-age / 8))) if len(earlier) else -1
-        nearest_votes = (
-            self.one_hot[earlier[nearest]] if nearest >= 0 else np.zeros_like(issue_rates)
-        )
-        coefficients = text_features(data, self.topic_rows, np.array([row]))[0] @ history.text_map
+        nearest = -1
+        nearest_age = MEMORY_YEARS
+        nearest_votes = np.zeros_like(issue_rates)
+        if len(earlier):
+            nearest = int(np.argmax(similarity * affinity * np.exp(-age / 8)))
+            nearest_age = age[nearest]
+            nearest_votes = self.one_hot[earlier[nearest]]
+
+        # Where the text lies on the axes of voting: from its words, and from the neighbors' votes.
+        texts = text_features(data, self.topic_rows, np.array([row]))
+        coefficients = texts[0] @ history.text_map
         located = coordinates((levels[1] * history.has_voted[:, None])[None], history.basis)[0]
         size = 1 + NUM_DIMENSIONS
-        attendance = (counts[3].sum(1) + 0.3 * history.attendance) / (
-            (weights[3] * affinity).sum() + 0.3
-        )
+
+        narrow = (weights[3] * affinity).sum()
+        attendance = (counts[3].sum(1) + 0.3 * history.attendance) / (narrow + 0.3)
         by_country = [
             *(level[:, :2] for level in reversed(levels)),
             issue_rates[:, :2],
@@ -129,7 +137,7 @@ class FeatureBuilder:
             np.stack([counts[3].sum(1), counts[2].sum(1)], 1),
             history.base_rates[:, :2],
             history.recent_rates[:, :2],
-            history.kind_rates[data.kinds[row]][:, :2],
+            history.kind_rates[kind][:, :2],
             np.stack([history.basis @ coefficients[:size], history.basis @ located], 1),
             np.stack([history.attendance, history.num_votes], 1),
             whole[:, ::2],
@@ -140,8 +148,8 @@ class FeatureBuilder:
             similarity.max(initial=0.0),
             (similarity * affinity).max(initial=0.0),
             *precedent_facts,
-            age[nearest] if nearest >= 0 else MEMORY_YEARS,
-            *(share for level in levels for share in _share(level, history)),
+            nearest_age,
+            *np.concatenate([_share(level, history) for level in levels]),
             *coefficients[: size + 2],
             *located,
             data.kinds[row],
@@ -151,17 +159,25 @@ class FeatureBuilder:
             *_share(whole, history),
             data.years[row] % 1,
         ]
-        shared_columns = np.broadcast_to(
-            np.array(shared, np.float32), (len(issue_rates), len(shared))
-        )
+        shared_row = np.array(shared, np.float32)
+        shared_columns = np.broadcast_to(shared_row, (len(issue_rates), len(shared)))
         features = np.concatenate([*by_country, shared_columns], 1).astype(np.float32)
         return features, issue_rates, precedent, levels[1], attendance
 
+    def _kernel_weights(
+        self, row: int, earlier: NDArray[np.int64], similarity: Floats, age: Floats
+    ) -> list[Floats]:
+        """Weights of the earlier roll calls, one array for each kernel, from broad to narrow."""
+        # Issues count too in the broadest one, which finds the field of a text that is new.
+        alike = 0.3 * (similarity + 0.1 * self._issue_similarity(row, earlier))
+        broad = alike * np.exp(-age / BROAD_DECAY)
+        return [broad, *(similarity**power * np.exp(-age / decay) for power, decay, _ in KERNELS)]
+
     def _issue_rates(self, row: int, history: History) -> Floats:
-        chosen = self.data.issues[row]
-        if not chosen.any():
+        is_of_issue = self.data.issues[row]
+        if not is_of_issue.any():
             return history.base_rates
-        rates: Floats = history.issue_rates[chosen].mean(0)
+        rates: Floats = history.issue_rates[is_of_issue].mean(0)
         return rates / rates.sum(1, keepdims=True)
 
     def _issue_similarity(self, row: int, earlier: NDArray[np.int64]) -> Floats:
@@ -176,7 +192,8 @@ class FeatureBuilder:
         What weighs nothing is left out, which makes it several times faster.
         """
         near = weights > 1e-4
-        flat = self.one_hot[earlier[near]].reshape(int(near.sum()), self.one_hot[0].size)
+        num_near = int(near.sum())
+        flat = self.one_hot[earlier[near]].reshape(num_near, self.one_hot[0].size)
         counts: Floats = (weights[near].astype(np.float32) @ flat).reshape(self.one_hot.shape[1:])
         return counts
 
@@ -218,21 +235,24 @@ def _dot(rows: Any, row: int, earlier: NDArray[np.int64]) -> Floats:
 def _kind_affinity(kind: int, earlier: NDArray[np.int8]) -> Floats:
     """How much an earlier vote on another kind of question tells.
 
-    Texts and paragraphs a little, amendments nothing.
+    Texts and paragraphs a little about each other, amendments and motions nearly nothing.
     """
-    is_text = earlier <= 1
-    across = 0.3 if kind <= 1 else 0.05
-    affinity: Floats = np.where(earlier == kind, 1.0, np.where(is_text, across, 0.05)).astype(
-        np.float32
-    )
+    affinity = np.full(len(earlier), 0.05, np.float32)
+    if kind <= QuestionKind.PARAGRAPH:
+        affinity[earlier <= QuestionKind.PARAGRAPH] = 0.3
+    affinity[earlier == kind] = 1.0
     return affinity
 
 
 def _smoothed(
     counts: list[Floats], strengths: list[float], prior: Floats, history: History
 ) -> tuple[list[Floats], Floats]:
-    """Rates of each kernel, broad to narrow, each shrunk to the one before and to the country's bloc."""
-    levels, blocs = [], prior
+    """Rates of each kernel, from broad to narrow, and those of the blocs.
+
+    Each is shrunk to the one before and to the country's bloc.
+    """
+    levels = []
+    blocs = prior
     for place, (count, strength) in enumerate(zip(counts, strengths, strict=True)):
         of_bloc = history.bloc_weights @ count
         bloc_rates = (of_bloc + 0.3 * strength * prior) / (
@@ -241,7 +261,7 @@ def _smoothed(
         target = 0.5 * (prior + bloc_rates)
         prior = (count + strength * target) / (count.sum(1, keepdims=True) + strength)
         levels.append(prior)
-        if place == 2:
+        if place == 2:  # narrow enough to be about this text, and broad enough to hold votes
             blocs = bloc_rates
     return levels, blocs
 

@@ -1,17 +1,76 @@
-"""What the votes before a date say about countries: habits, blocs, positions, and how topics map onto positions.
+"""What is known before a date: texts as TF-IDF rows, and countries' habits, blocs and positions.
 
-Everything here is computed from roll calls strictly before the date.
+Words are hashed, so that a word first seen after the training period still makes two later texts
+similar; its inverse document frequency, learned on the training period alone, is the largest there
+is. A `History` is computed from roll calls strictly before its date.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_agents.domains.resolutions.data import NUM_KINDS, Floats, VoteData
+from wm_agents.domains.resolutions.data import Floats, QuestionKind, VoteData
 
-SCORES = np.array([1.0, -0.3, -1.0], np.float32)  # yes, abstain, no on one line
+NUM_BUCKETS = 2**18
+NUM_KINDS = len(QuestionKind)
+# Yes, abstain and no on one line: an abstention is closer to a no than to a yes.
+SCORES = np.array([1.0, -0.3, -1.0], np.float32)
 NUM_DIMENSIONS = 5
+
+
+def tf_idf(texts: Sequence[str], is_training: NDArray[np.bool_]) -> Any:
+    """Rows of unit length, a sparse matrix [R, 2**18] over single words and pairs.
+
+    Args:
+        texts: R texts.
+        is_training: [R], those from which document frequencies are learned.
+    """
+    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+
+    vectorizer = HashingVectorizer(
+        n_features=NUM_BUCKETS,
+        ngram_range=(1, 2),
+        alternate_sign=False,
+        norm=None,
+        stop_words="english",
+    )
+    counts = vectorizer.transform([text.lower() for text in texts])
+    counts.data = 1 + np.log(counts.data)
+    return (
+        TfidfTransformer()
+        .fit(counts[np.flatnonzero(is_training)])
+        .transform(counts)
+        .astype(np.float32)
+    )
+
+
+def novelty(
+    rows: Any, years: NDArray[np.float64], selected: NDArray[np.int64], threshold: float = 0.7
+) -> NDArray[np.bool_]:
+    """Whether no text of an earlier date is as similar as `threshold` to each selected one, [K]."""
+    similarity = (rows[selected] @ rows.T).tocsr()
+    is_novel = np.empty(len(selected), np.bool_)
+    for place, row in enumerate(selected):
+        num_earlier = np.searchsorted(years, years[row], "left")
+        is_novel[place] = _largest(similarity[place], int(num_earlier)) < threshold
+    return is_novel
+
+
+def _largest(row: Any, num_columns: int) -> float:
+    values = row.data[row.indices < num_columns]
+    return float(values.max()) if len(values) else 0.0
+
+
+def topics(rows: Any, is_training: NDArray[np.bool_], size: int = 80) -> NDArray[np.float32]:
+    """Dense text features [R, size]: latent semantic analysis fitted on the training texts."""
+    from sklearn.decomposition import TruncatedSVD
+
+    training = np.flatnonzero(is_training)
+    decomposition = TruncatedSVD(min(size, len(training) - 1), random_state=0).fit(rows[training])
+    return decomposition.transform(rows).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -28,7 +87,7 @@ class History:
         agreement: [C, C] share of equal votes.
         bloc_weights: [C, C] rows that sum to one: which other countries speak for a country.
         positions: [C, K] coordinates from the singular value decomposition of five years of votes.
-        basis: [C, 1 + K] constant and standardised positions.
+        basis: [C, 1 + K] constant and standardized positions.
         text_map: [F, 1 + K + 3] ridge regression from text features to a roll call's coordinates
             and vote shares.
     """
@@ -61,7 +120,9 @@ def text_features(data: VoteData, topic_rows: Floats, rows: NDArray[np.int64]) -
 
 
 def history_at(data: VoteData, one_hot: Floats, topic_rows: Floats, year: float) -> History:
-    """The history before `year`; a country that has not voted yet gets the average and changes nothing for the others.
+    """The history before `year`.
+
+    A country that has not voted yet gets the average and changes nothing for the others.
 
     Args:
         data: All roll calls; those at or after `year` are not looked at.
@@ -72,9 +133,8 @@ def history_at(data: VoteData, one_hot: Floats, topic_rows: Floats, year: float)
     rows = data.between(year - 5, year)
     decay = np.exp(-(year - data.years[rows]) / 3).astype(np.float32)
     weighted = one_hot[rows] * decay[:, None, None]
-    overall = (weighted.sum((0, 1)) + 1e-3) / (
-        float(weighted.sum()) + 3e-3
-    )  # a third each where nobody has voted
+    # The small counts make it a third each where nobody has voted.
+    overall = (weighted.sum((0, 1)) + 1e-3) / (float(weighted.sum()) + 3e-3)
     base = _rates(one_hot[rows], decay, overall, 3.0)
     last = data.between(year - 1.2, year)
     longer = data.between(year - 8, year)
@@ -84,11 +144,9 @@ def history_at(data: VoteData, one_hot: Floats, topic_rows: Floats, year: float)
     has_voted = num_votes > 0
     positions = np.zeros((len(has_voted), NUM_DIMENSIONS), np.float32)
     positions[has_voted] = _positions(one_hot[rows][:, has_voted], decay)
-    spread = (
-        np.maximum(positions[has_voted].std(0), 1e-6)
-        if has_voted.any()
-        else np.ones(NUM_DIMENSIONS, np.float32)
-    )
+    spread = np.ones(NUM_DIMENSIONS, np.float32)
+    if has_voted.any():
+        spread = np.maximum(positions[has_voted].std(0), 1e-6)
     basis = np.concatenate([np.ones((len(positions), 1), np.float32), positions / spread], 1)
     memberships = data.issues[longer].astype(np.float32)
     kinds = np.eye(NUM_KINDS, dtype=np.float32)[data.kinds[longer]]
@@ -120,7 +178,7 @@ def _rates_by(one_hot: Floats, weights: Floats, groups: Floats, prior: Floats) -
 
 
 def _agreement(one_hot: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Smoothed share of equal votes of each pair [C, C], and the weight of the roll calls where both voted."""
+    """Smoothed share of equal votes [C, C] of each pair, and the weight of what both voted on."""
     scaled = one_hot * np.sqrt(weights)[:, None, None]
     flat = scaled.transpose(1, 0, 2).reshape(one_hot.shape[1], -1)
     present = scaled.sum(2)
@@ -129,6 +187,8 @@ def _agreement(one_hot: Floats, weights: Floats) -> tuple[Floats, Floats]:
 
 
 def _bloc_weights(agreement: Floats, both: Floats) -> Floats:
+    # Sharp in agreement, so that a bloc is those who nearly always vote alike; cautious where few
+    # roll calls say so.
     weights = np.exp((agreement - 1) * 25) * (both / (both + 3))
     np.fill_diagonal(weights, 0)
     scaled: Floats = weights / np.maximum(weights.sum(1, keepdims=True), 1e-9)
@@ -142,12 +202,13 @@ def _positions(one_hot: Floats, weights: Floats) -> Floats:
     """
     if one_hot.size == 0:
         return np.zeros((one_hot.shape[1], NUM_DIMENSIONS), np.float32)
-    score, present = one_hot @ SCORES, one_hot.sum(2)
+    score = one_hot @ SCORES
+    present = one_hot.sum(2)
     country_mean = (score * weights[:, None]).sum(0) / ((present * weights[:, None]).sum(0) + 2)
     roll_mean = score.sum(1) / np.maximum(present.sum(1), 1)
     filled = np.where(present > 0, score, 0.7 * roll_mean[:, None] + 0.3 * country_mean)
-    centred = (filled - filled.mean(0)) * np.sqrt(weights)[:, None]
-    _, values, vectors = np.linalg.svd(centred, full_matrices=False)
+    centered = (filled - filled.mean(0)) * np.sqrt(weights)[:, None]
+    _, values, vectors = np.linalg.svd(centered, full_matrices=False)
     positions = np.zeros((one_hot.shape[1], NUM_DIMENSIONS), np.float32)
     count = min(NUM_DIMENSIONS, len(values))
     positions[:, :count] = vectors[:count].T * values[:count] / np.sqrt(weights.sum())
@@ -160,22 +221,25 @@ def _positions(one_hot: Floats, weights: Floats) -> Floats:
 def _text_map(
     data: VoteData, one_hot: Floats, topic_rows: Floats, basis: Floats, year: float
 ) -> Floats:
-    """Ridge regression over fifteen years from text to where a roll call lies on the present basis."""
+    """Ridge regression over fifteen years from a text to its coordinates on the present basis."""
     rows = data.between(year - 15, year)
     targets = np.concatenate([coordinates(one_hot[rows], basis), _shares(one_hot[rows])], 1)
     features = text_features(data, topic_rows, rows)
     weights = np.exp(-(year - data.years[rows]) / 6).astype(np.float32)[:, None]
     penalty = 2 * np.eye(features.shape[1], dtype=np.float32)
-    penalty[0, 0] = 1e-3
-    solution: Floats = np.linalg.solve(
-        (features * weights).T @ features + penalty, (features * weights).T @ targets
-    )
+    penalty[0, 0] = 1e-3  # the constant is not shrunk
+    weighted = (features * weights).T
+    solution: Floats = np.linalg.solve(weighted @ features + penalty, weighted @ targets)
     return solution
 
 
 def coordinates(one_hot: Floats, basis: Floats) -> Floats:
-    """Each roll call's coefficients on the basis, [R, 1 + K], by ridge regression over those present."""
-    score, present = one_hot @ SCORES, one_hot.sum(2)
+    """Each roll call's coefficients [R, 1 + K] on the basis.
+
+    By ridge regression over those present.
+    """
+    score = one_hot @ SCORES
+    present = one_hot.sum(2)
     gram = np.einsum("rc,ci,cj->rij", present, basis, basis, optimize=True)
     gram += 3 * np.eye(basis.shape[1], dtype=np.float32)
     solution: Floats = np.linalg.solve(gram, ((score * present) @ basis)[..., None])[..., 0]

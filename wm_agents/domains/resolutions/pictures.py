@@ -1,5 +1,6 @@
-"""Pictures of countries and forecasts; matplotlib is imported when one is drawn."""
+"""Pictures of countries, forecasts and fits; matplotlib is imported when one is drawn."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,114 +8,143 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_agents.domains.resolutions.data import VoteData
+from wm_agents.domains.resolutions.data import CHOICES, Vote, VoteData, tally
 from wm_agents.domains.resolutions.spatial import SpatialModel
 from wm_agents.domains.resolutions.vote_model import Forecast
 
-COLOURS = {"yes": "#009E73", "abstain": "#E0A800", "no": "#D55E00"}
+COLORS = {Vote.YES: "#009E73", Vote.ABSTAIN: "#E0A800", Vote.NO: "#D55E00"}
+FORECAST_COLOR = "#BBBBBB"
 # Named on the map: the permanent members, some of each region, and those that stand apart.
-NAMED = (
-    "US",
-    "GB",
-    "FR",
-    "RU",
-    "CN",
-    "IN",
-    "BR",
-    "ZA",
-    "IL",
-    "CU",
-    "IR",
-    "JP",
-    "DE",
-    "TR",
-    "KR",
-    "EG",
-    "NG",
-    "PW",
-    "AU",
-    "MX",
+NAMED = frozenset(
+    [
+        "US",
+        "GB",
+        "FR",
+        "RU",
+        "CN",
+        "IN",
+        "BR",
+        "ZA",
+        "IL",
+        "CU",
+        "IR",
+        "JP",
+        "DE",
+        "TR",
+        "KR",
+        "EG",
+        "NG",
+        "PW",
+        "AU",
+        "MX",
+    ]
 )
+MIN_SHARED_VOTES = 20  # for an agreement between two countries to be shown
 
 
 def save_map(
     data: VoteData,
     rows: NDArray[np.int64],
-    chosen: NDArray[np.int64],
+    columns: NDArray[np.int64],
     model: SpatialModel,
-    path: Path,
+    path: str | os.PathLike[str],
 ) -> None:
-    """Where the countries [chosen] stand in the two-dimensional model of these roll calls, coloured by share of yes."""
+    """Draw where countries stand in the two-dimensional model, colored by share of yes.
+
+    Args:
+        data: All roll calls.
+        rows: Those that the model was fitted on.
+        columns: The countries that it was fitted on.
+        model: In two dimensions.
+        path: The PNG.
+    """
     plt = _pyplot()
-    votes = data.votes[rows]
-    share = (votes[:, chosen] == 0).sum(0) / (votes[:, chosen] >= 0).sum(0)
+    votes = data.votes[rows][:, columns]
+    share = (votes == Vote.YES).sum(0) / (votes != Vote.ABSENT).sum(0)
     figure, axes = plt.subplots(figsize=(9, 6.5), layout="constrained")
     points = axes.scatter(
         *model.positions.T, c=share, cmap="viridis", s=22, edgecolors="white", linewidths=0.4
     )
-    for place, column in enumerate(chosen):
-        if data.countries[column] in NAMED:
-            axes.annotate(
-                data.countries[column],
-                model.positions[place],
-                xytext=(4, 3),
-                textcoords="offset points",
-                fontsize=9,
-            )
+    for position, column in zip(model.positions, columns, strict=True):
+        code = data.countries[column]
+        if code in NAMED:
+            axes.annotate(code, position, xytext=(4, 3), textcoords="offset points", fontsize=9)
+    years = f"{int(data.years[rows[0]])}-{int(data.years[rows[-1]])}"
     axes.set(xlabel="first dimension", ylabel="second dimension")
-    axes.set_title(
-        f"{len(chosen)} countries by {len(rows)} roll calls, {int(data.years[rows[0]])}-{int(data.years[rows[-1]])}"
-    )
+    axes.set_title(f"{len(columns)} countries by {len(rows)} roll calls, {years}")
     figure.colorbar(points, label="share of yes")
     _save(figure, path)
 
 
-def save_tallies(data: VoteData, forecast: Forecast, path: Path) -> None:
-    """Expected against counted tallies, one panel for each vote."""
+def save_tallies(data: VoteData, forecast: Forecast, path: str | os.PathLike[str]) -> None:
+    """Draw expected against counted tallies, one panel for each vote."""
     plt = _pyplot()
-    votes = data.votes[forecast.rows]
+    counts = tally(data.votes[forecast.rows])  # [K, 3]
     figure, panels = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
-    for label, (name, colour) in enumerate(COLOURS.items()):
-        counted, expected = (votes == label).sum(1), forecast.tallies[:, label]
-        limit = float(max(counted.max(), expected.max())) * 1.05
-        panels[label].plot([0, limit], [0, limit], color="#999999", linewidth=1)
-        reach = np.abs(forecast.intervals[:, label].T - expected)
-        panels[label].errorbar(expected, counted, xerr=reach, fmt="none", ecolor=colour, alpha=0.12)
-        panels[label].scatter(expected, counted, s=9, color=colour, alpha=0.7)
+    for choice, axes in zip(CHOICES, panels, strict=True):
+        counted = counts[:, choice]
+        expected = forecast.tallies[:, choice]
+        reach = np.abs(forecast.intervals[:, choice].T - expected)
         error = float(np.abs(counted - expected).mean())
-        panels[label].set(
-            title=f"{name}: mean absolute error {error:.1f}", xlabel="forecast", ylabel="counted"
-        )
+        title = f"{choice.name.lower()}: mean absolute error {error:.1f}"
+        axes.errorbar(expected, counted, xerr=reach, fmt="none", ecolor=COLORS[choice], alpha=0.12)
+        _plot_against(axes, expected, counted, COLORS[choice])
+        axes.set(title=title, xlabel="forecast", ylabel="counted")
+    _save(figure, path)
+
+
+def save_predicted_tallies(
+    predicted: NDArray[Any], counted: NDArray[Any], path: str | os.PathLike[str]
+) -> None:
+    """Draw tallies [N, 3] of yes, no and abstain as a world model predicts them, and as counted."""
+    plt = _pyplot()
+    figure, panels = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
+    # An environment's tallies have another order than `Vote`.
+    for place, choice in enumerate((Vote.YES, Vote.NO, Vote.ABSTAIN)):
+        axes = panels[place]
+        _plot_against(axes, predicted[:, place], counted[:, place], COLORS[choice])
+        axes.set(title=choice.name.lower(), xlabel="predicted", ylabel="counted")
+    _save(figure, path)
+
+
+def save_losses(losses: Sequence[float], path: str | os.PathLike[str]) -> None:
+    """Draw the validation loss by epoch."""
+    plt = _pyplot()
+    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
+    axes.plot(range(1, len(losses) + 1), losses)
+    axes.set(xlabel="epoch", ylabel="validation loss")
     _save(figure, path)
 
 
 def save_cards(data: VoteData, forecast: Forecast, countries: Sequence[str], folder: Path) -> None:
-    """A card for each country that is in the data.
+    """Draw a card for each country that is in the data.
 
-    Its votes, how well they were foreseen, and its closest others.
+    Its votes, how well they were predicted, and its closest others.
     """
     for code in countries:
         if code in data.countries:
             _save_card(data, forecast, code, folder / f"card_{code}.png")
 
 
-def _save_card(data: VoteData, forecast: Forecast, code: str, path: Path) -> None:
+def _save_card(data: VoteData, forecast: Forecast, code: str, path: str | os.PathLike[str]) -> None:
     plt = _pyplot()
-    column = list(data.countries).index(code)
-    votes = data.votes[forecast.rows]
-    own, chances = votes[:, column], forecast.probabilities[:, column]
-    present = own >= 0
+    column = data.column(code)
+    votes = data.votes[forecast.rows]  # [K, C]
+    cast = votes[:, column]
+    chances = forecast.probabilities[:, column]  # [K, 3]
+    is_present = cast != Vote.ABSENT
+    accuracy = float("nan")
+    if is_present.any():
+        accuracy = float((chances.argmax(1) == cast)[is_present].mean())
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
-    accuracy = float((chances.argmax(1) == own)[present].mean()) if present.any() else float("nan")
-    figure.suptitle(
-        f"{code}: {int(present.sum())} votes, {accuracy:.0%} foreseen", fontweight="bold"
-    )
-    counted = [float((own[present] == label).mean()) for label in range(3)]
-    expected = chances[present].mean(0)
-    places = np.arange(3)
-    left.bar(places - 0.2, counted, 0.4, color=list(COLOURS.values()), label="voted")
-    left.bar(places + 0.2, expected, 0.4, color="#BBBBBB", label="forecast")
-    left.set_xticks(places, list(COLOURS))
+    title = f"{code}: {int(is_present.sum())} votes, {accuracy:.0%} predicted"
+    figure.suptitle(title, fontweight="bold")
+    counted = [float((cast[is_present] == choice).mean()) for choice in CHOICES]
+    expected = chances[is_present].mean(0)
+    places = np.arange(len(CHOICES))
+    left.bar(places - 0.2, counted, 0.4, color=list(COLORS.values()), label="voted")
+    left.bar(places + 0.2, expected, 0.4, color=FORECAST_COLOR, label="forecast")
+    left.set_xticks(places, [choice.name.lower() for choice in CHOICES])
     left.set(title="shares", ylim=(0, 1))
     left.legend()
     _agreement_bars(middle, data, votes, column)
@@ -124,45 +154,54 @@ def _save_card(data: VoteData, forecast: Forecast, code: str, path: Path) -> Non
 
 def _agreement_bars(axes: Any, data: VoteData, votes: NDArray[np.int8], column: int) -> None:
     """The five countries that vote most and least like this one."""
-    both = (votes >= 0) & (votes[:, [column]] >= 0)
-    share = np.where(
-        both.sum(0) >= 20,
-        (both & (votes == votes[:, [column]])).sum(0) / np.maximum(both.sum(0), 1),
-        np.nan,
-    )
-    share[column] = np.nan
-    order = [int(c) for c in np.argsort(share) if np.isfinite(share[c])]
+    cast = votes[:, [column]]
+    is_shared = (votes != Vote.ABSENT) & (cast != Vote.ABSENT)
+    num_shared = is_shared.sum(0)
+    num_equal = (is_shared & (votes == cast)).sum(0)
+    share = np.where(num_shared >= MIN_SHARED_VOTES, num_equal / np.maximum(num_shared, 1), np.nan)
+    share[column] = np.nan  # everybody agrees with oneself
+    order = [int(place) for place in np.argsort(share) if np.isfinite(share[place])]
     shown = [*order[:5], *order[-5:]]
-    axes.barh([data.countries[c] for c in shown], share[shown], color="#4477AA")
+    axes.barh([data.countries[place] for place in shown], share[shown], color="#4477AA")
     axes.set(title="equal votes, least and most", xlim=(0, 1))
 
 
 def _issue_bars(axes: Any, data: VoteData, forecast: Forecast, column: int) -> None:
     """Shares of yes by issue, voted and forecast."""
-    names, counted, expected = [], [], []
+    names = []
+    counted = []
+    expected = []
     votes = data.votes[forecast.rows][:, column]
+    chances = forecast.probabilities[:, column, Vote.YES]
     for index, name in enumerate(data.issue_names):
-        mask = data.issues[forecast.rows, index] & (votes >= 0)
+        mask = data.issues[forecast.rows, index] & (votes != Vote.ABSENT)
         if mask.any():
             names.append(name[:24])
-            counted.append(float((votes[mask] == 0).mean()))
-            expected.append(float(forecast.probabilities[mask, column, 0].mean()))
+            counted.append(float((votes[mask] == Vote.YES).mean()))
+            expected.append(float(chances[mask].mean()))
     places = np.arange(len(names))
-    axes.barh(places + 0.2, counted, 0.4, color=COLOURS["yes"], label="voted")
-    axes.barh(places - 0.2, expected, 0.4, color="#BBBBBB", label="forecast")
+    axes.barh(places + 0.2, counted, 0.4, color=COLORS[Vote.YES], label="voted")
+    axes.barh(places - 0.2, expected, 0.4, color=FORECAST_COLOR, label="forecast")
     axes.set_yticks(places, names)
     axes.set(title="share of yes by issue", xlim=(0, 1))
+
+
+def _plot_against(axes: Any, predicted: NDArray[Any], counted: NDArray[Any], color: str) -> None:
+    """Points beside the diagonal on which a perfect prediction would lie."""
+    limit = 1.05 * float(max(counted.max(initial=1), predicted.max(initial=1)))
+    axes.plot([0, limit], [0, limit], color="#999999", linewidth=1)
+    axes.scatter(predicted, counted, s=9, color=color, alpha=0.7)
 
 
 def _pyplot() -> Any:
     import matplotlib
 
-    matplotlib.use("agg")
+    matplotlib.use("agg")  # needs no display
     import matplotlib.pyplot as plt
 
     return plt
 
 
-def _save(figure: Any, path: Path) -> None:
+def _save(figure: Any, path: str | os.PathLike[str]) -> None:
     figure.savefig(path, dpi=110)
     _pyplot().close(figure)

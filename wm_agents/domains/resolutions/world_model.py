@@ -1,4 +1,4 @@
-"""A world model of a resolution's 14 numbers with a head of its own kind for each: classes, counts, copies.
+"""A world model of a resolution's 14 numbers, with a head of its own kind for each.
 
 The next stage is a class. Each tally is a count vector (yes, no, abstain, absent) with
 Dirichlet-multinomial likelihood, since countries agree more than independent voters would. The
@@ -6,30 +6,62 @@ number of sponsors that join is a count (negative binomial). What a rule copies 
 own sponsorship, tallies that stand) is copied, learned by nothing, and left out of every score.
 """
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from wm_agents.errors import ConfigError, NonFiniteError, TrajectoryError
+from wm_agents.domains.resolutions.data import ResolutionAction, ResolutionColumn, Stage
+from wm_agents.errors import ConfigError, TrajectoryError
+from wm_agents.networks import choose_device
 from wm_agents.observation_rows import observation_tensor
 from wm_agents.protocols import ModelState, Prediction
+from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.training.config_checks import require_integers
-from wm_agents.training.finite import clip_gradient, non_finite_gradient
+from wm_agents.training.finite import gradient_step
 from wm_agents.training.fitted import FittedModule
+from wm_agents.training.saving import saved_path
+from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
+from wm_agents.training.trainer import FitReport, Trainer
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.trajectories import Trajectories
 
-NUM_STAGES, NUM_TOPICS, NUM_ACTIONS, NUM_FIELDS = 4, 21, 5, 14
-TERMINAL = 3
-COMMITTEE, PLENARY = slice(7, 10), slice(10, 13)
+KIND = "resolution world model"
+NUM_STAGES = len(Stage)
+NUM_ACTIONS = len(ResolutionAction)
+NUM_FIELDS = len(ResolutionColumn)
+NUM_TOPICS = 21
 NUM_MEMBERS = 193.0
-HEADS = ("stage", "sponsors", "committee", "plenary", "reward", "termination")
+MAX_COUNT = 210.0  # no list of countries, past members included, is longer
+STAGES = slice(ResolutionColumn.STAGE_DRAFT, ResolutionColumn.STAGE_TERMINAL + 1)
+COMMITTEE = slice(ResolutionColumn.COMMITTEE_YES, ResolutionColumn.COMMITTEE_ABSTAIN + 1)
+PLENARY = slice(ResolutionColumn.PLENARY_YES, ResolutionColumn.PLENARY_ABSTAIN + 1)
+TALLY_NAMES = ("yes", "no", "abstain")  # the columns of either slice
+# What each head gives.
+HEAD_SIZES = {
+    "stage": NUM_STAGES,
+    "sponsors": 2,  # mean and dispersion
+    "committee": len(TALLY_NAMES) + 1,  # and absent
+    "plenary": len(TALLY_NAMES) + 1,
+    "reward": 1,
+    "termination": 1,
+}
+HEADS = tuple(HEAD_SIZES)
+# Concentrations of a Dirichlet and dispersions stay above this, where their likelihood is defined.
+_MIN_POSITIVE = 0.05
+_MAX_GRADIENT_NORM = 10.0
+
+
+Steps = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+"""Observations [S, 14], actions [S], next observations [S, 14], rewards [S], terminations [S]."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +125,14 @@ class Distributions:
 
 
 class ResolutionModel(Unrolled, FittedModule):
-    """A perceptron on stage, topic, sponsors, tallies and action, with the heads above."""
+    """A perceptron on stage, topic, sponsors, tallies and action, with the heads above.
+
+    Args:
+        config: Shape and fitting.
+
+    Raises:
+        TrajectoryError: Weights of other loss terms than `HEADS`.
+    """
 
     needs_fit: ClassVar[tuple[str, ...]] = ("start", "step")
 
@@ -104,49 +143,44 @@ class ResolutionModel(Unrolled, FittedModule):
             raise TrajectoryError(
                 f"weights name the loss terms {HEADS}, got {sorted(self.config.weights)}"
             )
-        low, high = np.zeros(NUM_FIELDS, np.float32), np.full(NUM_FIELDS, 210.0, np.float32)
+        low = np.zeros(NUM_FIELDS, np.float32)
+        high = np.full(NUM_FIELDS, MAX_COUNT, np.float32)
         self.observation_space: gym.Space[Any] = spaces.Box(low, high, dtype=np.float32)
         self.action_space: gym.Space[Any] = spaces.Discrete(NUM_ACTIONS)
-        size = NUM_STAGES + NUM_TOPICS + 8 + NUM_ACTIONS
+        # Stage and topic one-hot, sponsors, own sponsorship, two tallies, action one-hot.
+        size = NUM_STAGES + NUM_TOPICS + 2 + 2 * len(TALLY_NAMES) + NUM_ACTIONS
         layers: list[nn.Module] = []
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             for width in self.config.widths:
                 layers += [nn.Linear(size, width), nn.SiLU(), nn.Dropout(self.config.dropout)]
                 size = width
             self.trunk = nn.Sequential(*layers)
-            sizes = {
-                "stage": 4,
-                "sponsors": 2,
-                "committee": 4,
-                "plenary": 4,
-                "reward": 1,
-                "termination": 1,
-            }
-            self.heads = nn.ModuleDict({name: nn.Linear(size, sizes[name]) for name in HEADS})
+            self.heads = nn.ModuleDict({n: nn.Linear(size, HEAD_SIZES[n]) for n in HEADS})
 
     def distributions(self, observations: Tensor, actions: Tensor) -> Distributions:
         """The heads for observations [B, 14] and actions [B]."""
         hidden = self.trunk(_inputs(observations, actions))
         out = {name: head(hidden) for name, head in self.heads.items()}
         positive = {
-            name: nn.functional.softplus(out[name]) + 0.05
+            name: nn.functional.softplus(out[name]) + _MIN_POSITIVE
             for name in ("sponsors", "committee", "plenary")
         }
-        scale = torch.tensor([20.0, 1.0])
+        # Units in which the network's outputs are of the order of one: about 20 countries join.
+        sponsor_units = out["stage"].new_tensor([20.0, 1.0])
         return Distributions(
-            out["stage"],
-            positive["sponsors"] * scale,
-            positive["committee"] * 5,
-            positive["plenary"] * 5,
-            out["reward"][:, 0],
-            out["termination"][:, 0],
+            stage=out["stage"],
+            sponsors=positive["sponsors"] * sponsor_units,
+            committee=positive["committee"] * 5,
+            plenary=positive["plenary"] * 5,
+            reward=out["reward"][:, 0],
+            termination=out["termination"][:, 0],
         )
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
         """The observation is the whole state."""
-        size = int(self.observation_space.shape[0])  # type: ignore[index]
-        return ModelState(observation_tensor(observations, size, torch.device("cpu")), hidden)
+        device = next(self.parameters()).device
+        return ModelState(observation_tensor(observations, NUM_FIELDS, device), hidden)
 
     def step(
         self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
@@ -154,126 +188,266 @@ class ResolutionModel(Unrolled, FittedModule):
         """The most probable stage and expected counts; with a generator the stage is drawn."""
         observations = state.observations
         heads = self.distributions(observations, actions)
-        chances = torch.softmax(heads.stage, 1)
-        stage = (
-            chances.argmax(1)
-            if generator is None
-            else torch.multinomial(chances, 1, generator=generator)[:, 0]
-        )
-        following = assemble(observations, actions, stage, heads, self.config.transitions)
-        prediction = Prediction(following, heads.reward, torch.sigmoid(heads.termination))
-        return ModelState(following), prediction
+        chances = torch.softmax(heads.stage, 1)  # [B, 4]
+        if generator is None:
+            stage = chances.argmax(1)
+        else:
+            stage = torch.multinomial(chances, 1, generator=generator)[:, 0]
+        next_obs = assemble(observations, actions, stage, heads, self.config.transitions)
+        prediction = Prediction(next_obs, heads.reward, torch.sigmoid(heads.termination))
+        return ModelState(next_obs), prediction
 
     def loss(
         self,
         observations: Tensor,
         actions: Tensor,
-        following: Tensor,
+        next_obs: Tensor,
         rewards: Tensor,
-        ends: Tensor,
+        terminations: Tensor,
     ) -> Tensor:
         """Weighted negative log likelihood of B steps."""
-        terms = self.loss_terms(observations, actions, following, rewards, ends)
-        assert terms.keys() == self.config.weights.keys()
-        return torch.stack([self.config.weights[name] * term for name, term in terms.items()]).sum()
+        terms = self.loss_terms(observations, actions, next_obs, rewards, terminations)
+        weighted = [self.config.weights[name] * term for name, term in terms.items()]
+        return torch.stack(weighted).sum()
 
     def loss_terms(
         self,
         observations: Tensor,
         actions: Tensor,
-        following: Tensor,
+        next_obs: Tensor,
         rewards: Tensor,
-        ends: Tensor,
+        terminations: Tensor,
     ) -> dict[str, Tensor]:
         """Each term by its name; counts are judged where they are decided."""
         heads = self.distributions(observations, actions)
-        happens = decided(observations, following)
-        stage = nn.functional.cross_entropy(heads.stage, following[:, :NUM_STAGES].argmax(1))
-        joined = (following[:, 5] - observations[:, 5]).clamp(min=0)
+        is_decided = decided(observations, next_obs)
+        sponsors = ResolutionColumn.NUM_SPONSORS
+        joined = (next_obs[:, sponsors] - observations[:, sponsors]).clamp(min=0)
+        sponsor_losses = _negative_binomial(heads.sponsors, joined)
         terms = {
-            "stage": stage,
-            "sponsors": _mean(_negative_binomial(heads.sponsors, joined), happens["sponsors"]),
+            "stage": nn.functional.cross_entropy(heads.stage, next_obs[:, STAGES].argmax(1)),
+            "sponsors": _mean(sponsor_losses, is_decided["sponsors"]),
             "reward": nn.functional.mse_loss(heads.reward, rewards),
-            "termination": nn.functional.binary_cross_entropy_with_logits(heads.termination, ends),
+            "termination": nn.functional.binary_cross_entropy_with_logits(
+                heads.termination, terminations
+            ),
         }
         for name, columns in (("committee", COMMITTEE), ("plenary", PLENARY)):
-            counts = with_absent(following[:, columns])
+            counts = with_absent(next_obs[:, columns])
             losses = -_dirichlet_multinomial(getattr(heads, name), counts)
-            terms[name] = _mean(losses, happens[name]) / 10  # about one, as the others are
+            terms[name] = _mean(losses, is_decided[name]) / 10  # about one, as the others are
         return terms
 
-    def fit(self, training: Trajectories, validation: Trajectories) -> dict[str, Any]:
-        """Fit with early stopping on the validation episodes; gives the losses by epoch.
+    def fit(
+        self,
+        trajectories: Trajectories,
+        config: ResolutionModelConfig | None = None,
+        *,
+        validation: Trajectories | None = None,
+        checkpoints: CheckpointManager | str | os.PathLike[str] | None = None,
+        progress: bool = False,
+    ) -> FitReport:
+        """Fit with early stopping on held-out episodes.
+
+        Args:
+            trajectories: What to learn from.
+            config: Takes the place of the constructor's; what shapes the network stays the same.
+            validation: Held-out episodes; None holds out the last fifth, which are the latest
+                where episodes are in order of date.
+            checkpoints: Where to save and to resume from, bitwise.
+            progress: Show a progress bar.
+
+        Returns:
+            The report; a row of its history is an epoch, `metrics["best_epoch"]` counts from 1.
 
         Raises:
-            NonFiniteError: A loss that is not finite.
-            TrajectoryError: Observations that are not these 14 numbers.
+            NonFiniteError: A loss that is not finite; the model has the last good weights.
+            TrajectoryError: Observations that are not these 14 numbers, or too few episodes.
+            ConfigError: A configuration of another network.
+            CheckpointError: The checkpoints are of another fit.
         """
-        config, train, held_out = self.config, steps_of(training), steps_of(validation)
-        optimizer = torch.optim.AdamW(
-            self.parameters(), config.learning_rate, weight_decay=config.weight_decay
-        )
-        generator = torch.Generator().manual_seed(config.seed)
-        history: list[float] = []
-        best, best_weights = (
-            np.inf,
-            {name: tensor.clone() for name, tensor in self.state_dict().items()},
-        )
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            for _ in range(config.num_epochs):
-                self.train()
-                for batch in torch.randperm(len(train[0]), generator=generator).split(
-                    config.batch_size
-                ):
-                    loss = self.loss(*(tensor[batch] for tensor in train))
-                    optimizer.zero_grad()
-                    loss.backward()
-                    norm = clip_gradient(self.parameters(), 10.0)
-                    if not bool(loss.isfinite() and norm.isfinite()):
-                        self.load_state_dict(best_weights)
-                        self.is_fitted = bool(np.isfinite(best))
-                        name = (
-                            f"the gradient of {non_finite_gradient(self)}"
-                            if loss.isfinite()
-                            else "the loss"
-                        )
-                        raise NonFiniteError(
-                            f"{name} is not finite in epoch {len(history) + 1}: lower learning_rate"
-                        )
-                    optimizer.step()
-                self.eval()
-                with torch.no_grad():
-                    history.append(float(self.loss(*held_out)))
-                if not np.isfinite(history[-1]):
-                    self.load_state_dict(best_weights)
-                    self.is_fitted = bool(np.isfinite(best))
-                    raise NonFiniteError(
-                        f"the validation loss of epoch {len(history)} is {history[-1]}"
-                    )
-                if history[-1] < best:
-                    best = history[-1]
-                    best_weights = {
-                        name: tensor.clone() for name, tensor in self.state_dict().items()
-                    }
-                elif len(history) - 1 - int(np.argmin(history)) >= config.patience:
-                    break
-        self.load_state_dict(best_weights)
+        if config is not None:
+            _check_same_network(self.config, config)
+            self.config = config
+        if validation is None:
+            trajectories, validation = _hold_out_last(trajectories)
+        run = _ResolutionRun(self, steps_of(trajectories), steps_of(validation))
+        report = Trainer(
+            run,
+            run.updates_per_epoch * self.config.num_epochs,
+            description="resolutions",
+            evaluate_every=run.updates_per_epoch,
+            patience=self.config.patience,
+            checkpoints=checkpoints,
+            checkpoint_every=run.updates_per_epoch,
+            progress=progress,
+        ).train()
         self.eval()
-        return {"validation_losses": history, "best_epoch": int(np.argmin(history)) + 1}
+        report.metrics["best_epoch"] = report.best_update // run.updates_per_epoch
+        return report
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write one file (safetensors with JSON) and return its path.
+
+        Raises:
+            CheckpointError: It cannot be written.
+        """
+        metadata = {"kind": KIND, "config": asdict(self.config), "is_fitted": self.is_fitted}
+        return save_checkpoint(saved_path(path), self.state_dict(), metadata)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        env: Any = None,  # noqa: ARG003
+        *,
+        device: str = "auto",
+        given: Any = None,  # noqa: ARG003
+    ) -> Self:
+        """What `save` wrote; the spaces are always those of `wm/UNResolution-v0`.
+
+        Raises:
+            CheckpointError: The file is missing, damaged or of something else.
+        """
+        target = saved_path(path)
+        stored = load_checkpoint(target, KIND)
+        with reading_description(target, "a resolution world model"):
+            settings = dict(stored.metadata["config"])
+            # Epochs and patience are no parts of the network, however small it is.
+            check_counts({"widths": settings["widths"]}, stored.tensors)
+            settings["widths"] = tuple(settings["widths"])
+            config = ResolutionModelConfig(**settings)
+            with torch.device("meta"):  # shapes and no memory, until they are known to fit
+                check_shapes(cls(config), stored.tensors)
+            model = cls(config)
+            model.load_state_dict(stored.tensors)
+            model.is_fitted = bool(stored.metadata["is_fitted"])
+        return model.eval().to(choose_device(device))
 
 
-def decided(observations: Tensor, following: Tensor) -> dict[str, Tensor]:
+class _ResolutionRun:
+    """Epochs over all steps, judged on held-out ones (`trainer.EvaluatedRun`)."""
+
+    def __init__(self, model: ResolutionModel, training: Steps, held_out: Steps) -> None:
+        self.model = model
+        self.training = training
+        self.held_out = held_out
+        config = model.config
+        self.batch_size = config.batch_size
+        self.updates_per_epoch = -(-len(training[0]) // config.batch_size)  # the last one is small
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.generator = torch.Generator().manual_seed(config.seed)
+        # Dropout draws from torch's global generator, which belongs to the caller.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.dropout_state = torch.get_rng_state()
+        self.order = torch.empty(0, dtype=torch.int64)
+        self.was_finite = False
+
+    def step(self, update: int) -> dict[str, float]:
+        """One batch; each epoch begins with a new order of the steps."""
+        epoch, number = divmod(update, self.updates_per_epoch)
+        if number == 0:
+            self.order = torch.randperm(len(self.training[0]), generator=self.generator)
+        batch = self.order[number * self.batch_size : (number + 1) * self.batch_size]
+        model = self.model.train()
+        with torch.random.fork_rng(devices=[]):
+            torch.set_rng_state(self.dropout_state)
+            loss = model.loss(*(tensor[batch] for tensor in self.training))
+            self.dropout_state = torch.get_rng_state()
+        place = f"in epoch {epoch + 1}"
+        parameters = model.named_parameters()
+        return {"loss": gradient_step(loss, self.optimizer, parameters, place, _MAX_GRADIENT_NORM)}
+
+    def evaluate(self, update: int) -> dict[str, float]:  # noqa: ARG002
+        """The loss on the held-out steps."""
+        model = self.model.eval()
+        with torch.no_grad():
+            loss = float(model.loss(*self.held_out))
+        self.was_finite = self.was_finite or bool(np.isfinite(loss))
+        return {"loss": loss}
+
+    def weights(self) -> dict[str, Any]:
+        """A copy."""
+        return {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+
+    def load_weights(self, weights: Mapping[str, Any]) -> None:
+        """Take over a copy; before any good evaluation it makes no fitted model."""
+        self.model.load_state_dict(dict(weights))
+        self.model.is_fitted = self.was_finite
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimizer, generators and the order of the present epoch."""
+        return {
+            "weights": self.weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "dropout": self.dropout_state,
+            "order": self.order,
+            "was_finite": self.was_finite,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state of the same fit."""
+        self.was_finite = bool(state["was_finite"])
+        self.load_weights(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        self.dropout_state = state["dropout"]
+        self.order = state["order"]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Settings and a hash of the steps."""
+        digest = hashlib.sha256()
+        for tensor in (*self.training, *self.held_out):
+            digest.update(tensor.numpy().tobytes())
+        return {
+            "kind": KIND,
+            "config": asdict(self.model.config),
+            "num_steps": [len(self.training[0]), len(self.held_out[0])],
+            "data": digest.hexdigest(),
+        }
+
+
+def _check_same_network(present: ResolutionModelConfig, wanted: ResolutionModelConfig) -> None:
+    if not isinstance(wanted, ResolutionModelConfig):
+        raise ConfigError(
+            f"config is a ResolutionModelConfig, got a {type(wanted).__name__}: give held-out "
+            "episodes as validation="
+        )
+    for name in ("widths", "dropout", "transitions"):
+        ours = getattr(present, name)
+        theirs = getattr(wanted, name)
+        if ours != theirs:
+            raise ConfigError(
+                f"the model was made with {name}={ours}, and cannot be fitted with {theirs}: make "
+                "another one"
+            )
+
+
+def _hold_out_last(trajectories: Trajectories) -> tuple[Trajectories, Trajectories]:
+    count = trajectories.num_episodes
+    num_held_out = max(1, count // 5)
+    if count < 2:
+        raise TrajectoryError("one episode leaves none to hold out: give more, or validation=")
+    return (
+        trajectories.select(np.arange(count - num_held_out)),
+        trajectories.select(np.arange(count - num_held_out, count)),
+    )
+
+
+def decided(observations: Tensor, next_obs: Tensor) -> dict[str, Tensor]:
     """Which steps [B] decide something that no rule copies.
 
-    A tally that appears, sponsors who may join.
+    A tally that appears, sponsors who may join, a stage that is not the last.
     """
     return {
-        "sponsors": observations[:, 0] > 0.5,
-        "committee": (observations[:, COMMITTEE].sum(1) == 0)
-        & (following[:, COMMITTEE].sum(1) > 0),
-        "plenary": (observations[:, PLENARY].sum(1) == 0) & (following[:, PLENARY].sum(1) > 0),
-        "stage": observations[:, TERMINAL] < 0.5,
+        "sponsors": observations[:, ResolutionColumn.STAGE_DRAFT] > 0.5,
+        "committee": _appears(observations[:, COMMITTEE], next_obs[:, COMMITTEE]),
+        "plenary": _appears(observations[:, PLENARY], next_obs[:, PLENARY]),
+        "stage": observations[:, ResolutionColumn.STAGE_TERMINAL] < 0.5,
     }
 
 
@@ -291,89 +465,77 @@ def assemble(
     observations: Tensor, actions: Tensor, stage: Tensor, heads: Distributions, transitions: int = 4
 ) -> Tensor:
     """The next observation [B, 14]: predicted where something is decided, copied elsewhere."""
-    following = observations.clone()
-    following[:, :NUM_STAGES] = nn.functional.one_hot(stage, NUM_STAGES).float()
-    is_draft = observations[:, 0] > 0.5
-    joins = (actions == 0) & (observations[:, 6] < 0.5) & is_draft
-    following[:, 5] += torch.where(
-        is_draft, heads.sponsors[:, 0], torch.zeros_like(heads.sponsors[:, 0])
+    column = ResolutionColumn
+    next_obs = observations.clone()
+    next_obs[:, STAGES] = nn.functional.one_hot(stage, NUM_STAGES).float()
+    is_draft = observations[:, column.STAGE_DRAFT] > 0.5
+    is_sponsor = observations[:, column.IS_SPONSOR] > 0.5
+    joins = (actions == ResolutionAction.COSPONSOR) & ~is_sponsor & is_draft
+    num_joining = heads.sponsors[:, 0]
+    next_obs[:, column.NUM_SPONSORS] += torch.where(
+        is_draft, num_joining, torch.zeros_like(num_joining)
     )
-    following[:, 6] = torch.maximum(observations[:, 6], joins.float())
-    for place, columns, concentrations in (
-        (1, COMMITTEE, heads.committee),
-        (2, PLENARY, heads.plenary),
-    ):
+    next_obs[:, column.IS_SPONSOR] = torch.maximum(
+        observations[:, column.IS_SPONSOR], joins.float()
+    )
+    votes = (
+        (Stage.COMMITTEE_VOTE, COMMITTEE, heads.committee),
+        (Stage.PLENARY_VOTE, PLENARY, heads.plenary),
+    )
+    for place, columns, concentrations in votes:
         is_in_stage = observations[:, place] > 0.5
-        is_voting = is_in_stage if transitions == 4 else ~is_in_stage & (stage == place)
-        following[:, columns] = torch.where(
-            is_voting[:, None], expected_tally(concentrations), following[:, columns]
-        )
-    following[:, 13] = observations[:, 13] + 1
-    return following
+        # Four transitions cast a vote in its own stage; of three, casting it leads there.
+        is_voting = is_in_stage
+        if transitions == 3:
+            is_voting = ~is_in_stage & (stage == place)
+        tallies = expected_tally(concentrations)
+        next_obs[:, columns] = torch.where(is_voting[:, None], tallies, next_obs[:, columns])
+    next_obs[:, column.T] = observations[:, column.T] + 1
+    return next_obs
 
 
-def steps_of(trajectories: Trajectories) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """All steps: observations, actions, next observations, rewards, terminations.
+def steps_of(trajectories: Trajectories) -> Steps:
+    """All steps as tensors.
 
-    Raises TrajectoryError.
+    Raises:
+        TrajectoryError: Observations that are not the 14 numbers.
     """
     if trajectories.observations.shape[1] != NUM_FIELDS or trajectories.actions.ndim != 1:
         raise TrajectoryError(
             f"expected the 14 numbers of a resolution, got {trajectories.observations.shape}"
         )
-    starts = np.repeat(np.arange(len(trajectories.lengths)), trajectories.lengths) + np.arange(
-        len(trajectories.actions)
-    )
-    seen = torch.from_numpy(trajectories.observations)
     return (
-        seen[starts],
+        torch.from_numpy(trajectories.start_observations),
         torch.from_numpy(trajectories.actions.astype(np.int64)),
-        seen[starts + 1],
+        torch.from_numpy(trajectories.next_observations),
         torch.from_numpy(trajectories.rewards.astype(np.float32)),
         torch.from_numpy(trajectories.terminations.astype(np.float32)),
     )
 
 
-def step_errors(
-    model: ResolutionModel, trajectories: Trajectories
-) -> dict[str, NDArray[np.float64]]:
-    """Errors by step [S], not a number where a rule copies.
-
-    Wrong stage, absolute errors of sponsors and tallies.
-    """
-    observations, actions, following, _, _ = steps_of(trajectories)
-    with torch.no_grad():
-        predicted = model.predict(observations, actions).observations
-        heads = model.distributions(observations, actions)
-    happens = decided(observations, following)
-    errors = {
-        "stage_wrong": (heads.stage.argmax(1) != following[:, :NUM_STAGES].argmax(1)).double(),
-        "sponsors": (predicted[:, 5] - following[:, 5]).abs().double(),
-    }
-    masks = {"stage_wrong": happens["stage"], "sponsors": happens["sponsors"]}
-    for name, columns in (("committee", COMMITTEE), ("plenary", PLENARY)):
-        tally = expected_tally(getattr(heads, name))
-        for place, vote in enumerate(("yes", "no", "abstain")):
-            key = f"{name}_{vote}"
-            errors[key] = (tally[:, place] - following[:, columns][:, place]).abs().double()
-            masks[key] = happens[name]
-    return {
-        name: np.where(masks[name].numpy(), error.numpy(), np.nan) for name, error in errors.items()
-    }
+def _appears(before: Tensor, after: Tensor) -> Tensor:
+    """Where a tally [B, 3] was not there yet and is there now."""
+    return (before.sum(1) == 0) & (after.sum(1) > 0)
 
 
 def _inputs(observations: Tensor, actions: Tensor) -> Tensor:
-    topic = nn.functional.one_hot(
-        observations[:, 4].long().clamp(0, NUM_TOPICS - 1), NUM_TOPICS
-    ).float()
-    numbers = (
-        torch.cat(
-            [observations[:, 5:6], observations[:, 6:7] * NUM_MEMBERS, observations[:, 7:13]], 1
-        )
-        / NUM_MEMBERS
+    """What the network reads [B, 38]: counts as shares of the members, codes as one-hots."""
+    column = ResolutionColumn
+    topics = observations[:, column.TOPIC].long().clamp(0, NUM_TOPICS - 1)
+    num_sponsors = observations[:, column.NUM_SPONSORS, None]
+    is_sponsor = observations[:, column.IS_SPONSOR, None]
+    tallies = observations[:, column.COMMITTEE_YES : column.PLENARY_ABSTAIN + 1]
+    # One's own sponsorship counts as much as all members, not as one of them.
+    counts = torch.cat([num_sponsors, is_sponsor * NUM_MEMBERS, tallies], 1)
+    return torch.cat(
+        [
+            observations[:, STAGES],
+            nn.functional.one_hot(topics, NUM_TOPICS).float(),
+            counts / NUM_MEMBERS,
+            nn.functional.one_hot(actions.long(), NUM_ACTIONS).float(),
+        ],
+        1,
     )
-    action = nn.functional.one_hot(actions.long(), NUM_ACTIONS).float()
-    return torch.cat([observations[:, :NUM_STAGES], topic, numbers, action], 1)
 
 
 def _mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -382,14 +544,16 @@ def _mean(values: Tensor, mask: Tensor) -> Tensor:
 
 def _dirichlet_multinomial(concentrations: Tensor, counts: Tensor) -> Tensor:
     """Log likelihood [B] without the multinomial coefficient (Mosimann 1962)."""
-    total, number = concentrations.sum(1), counts.sum(1)
+    total = concentrations.sum(1)
+    number = counts.sum(1)
     each = torch.lgamma(concentrations + counts) - torch.lgamma(concentrations)
     return torch.lgamma(total) - torch.lgamma(total + number) + each.sum(1)
 
 
 def _negative_binomial(parameters: Tensor, counts: Tensor) -> Tensor:
     """Negative log likelihood [B] by mean and dispersion."""
-    mean, dispersion = parameters[:, 0], parameters[:, 1]
+    mean = parameters[:, 0]
+    dispersion = parameters[:, 1]
     coefficient = (
         torch.lgamma(counts + dispersion) - torch.lgamma(dispersion) - torch.lgamma(counts + 1)
     )

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from wm_agents.domains.debate import (
-    Agents,
     ConsoleLogger,
+    Debaters,
     JSONLogger,
     Observation,
     Observations,
@@ -21,10 +21,11 @@ from wm_agents.domains.debate import (
     WandbLogger,
     create_world_model,
     load_world_model,
+    plot_trajectories,
 )
-from wm_agents.domains.debate.plots import plot_trajectories
-from wm_agents.domains.debate.validation import summarise
+from wm_agents.domains.debate.validation import summarize
 from wm_agents.errors import CheckpointError, ConfigError
+from wm_agents.training.checkpoints import CheckpointManager
 from wm_envs.debate.tendencies import DEFAULT_ALLOCATIONS, TENDENCIES
 from wm_envs.errors import DebateError, ObservationError
 
@@ -66,12 +67,12 @@ def test_the_defaults_are_the_contract():
         "min_allocation": 0.03,
         "max_allocation": 0.50,
     }
-    assert Agents().allocations == dict(DEFAULT_ALLOCATIONS)
+    assert Debaters().allocations == dict(DEFAULT_ALLOCATIONS)
     assert sum(DEFAULT_ALLOCATIONS.values()) == pytest.approx(1)
 
 
 def test_a_run_finds_the_drive_and_says_what_it_did():
-    agents = Agents()
+    agents = Debaters()
     history, result = trainer(max_epochs=6, convergence_threshold=0.0).train(
         person(), agents, verbose=False
     )
@@ -124,7 +125,7 @@ def test_convergence_is_where_changes_fall_below_the_threshold():
 
 
 def test_labels_are_never_looked_at_while_training():
-    first, second = Agents(), Agents()
+    first, second = Debaters(), Debaters()
     trainer(max_epochs=3).train(person(), first, verbose=False)
     history, _ = trainer(max_epochs=3).train(person(labelled=False), second, verbose=False)
     assert first.allocations == second.allocations
@@ -144,7 +145,7 @@ class FailingRelevance:
     "value", [None, np.full((48, 7), np.nan), np.zeros((3, 7)), np.full((48, 7), 2.0)], ids=range(4)
 )
 def test_a_scorer_that_fails_never_counts_as_zero(value):
-    agents = Agents()
+    agents = Debaters()
     with pytest.raises(ObservationError, match="scorer"):
         trainer(FailingRelevance(value)).train(person(), agents, verbose=False)
     assert agents.allocations == dict(DEFAULT_ALLOCATIONS)
@@ -224,7 +225,7 @@ def test_the_json_log_of_the_guide(tmp_path):
 
 def test_a_log_that_cannot_be_written_stops_before_training(tmp_path):
     (tmp_path / "file").write_text("")
-    agents = Agents()
+    agents = Debaters()
     with pytest.raises(ConfigError, match="cannot write"):
         trainer().train(
             person(), agents, logger=JSONLogger(tmp_path / "file" / "log.json"), verbose=False
@@ -242,6 +243,81 @@ def test_tensorboard_events(tmp_path):
     assert [event.step for event in scalars] == [1, 2]
     assert scalars[1].value > scalars[0].value > 0.1
     assert events.Scalars("validation/accuracy")[0].value == 1.0
+
+
+def test_several_loggers_follow_one_run(tmp_path):
+    """Any logger of scalars gets one step for each epoch."""
+
+    class Kept:
+        def __init__(self):
+            self.steps = []
+
+        def log(self, step, metrics):
+            self.steps.append((step, metrics["allocation/meaning"]))
+
+        def close(self):
+            self.steps.append("closed")
+
+    scalars, file = Kept(), JSONLogger(tmp_path / "log.json")
+    history, _ = trainer(max_epochs=2).train(person(), logger=[scalars, file], verbose=False)
+    shares = [metrics.allocations["meaning"] for metrics in history.metrics]
+    assert scalars.steps == [(1, shares[0]), (2, shares[1]), "closed"]
+    assert len(json.loads(file.path.read_text())["epochs"]) == 2
+    with pytest.raises(ConfigError, match="neither log_epoch nor log"):
+        trainer(max_epochs=2).train(person(), logger=[7], verbose=False)
+
+
+class CountedRelevance(NamedRelevance):
+    def __init__(self):
+        self.num_calls = 0
+
+    def score(self, texts):
+        self.num_calls += 1
+        return super().score(texts)
+
+
+class StopsAfter:
+    def __init__(self, num_epochs):
+        self.num_epochs = num_epochs
+
+    def log(self, step, metrics):
+        if step == self.num_epochs:
+            raise KeyboardInterrupt
+
+    def close(self):
+        pass
+
+
+def test_a_run_that_was_stopped_resumes_bitwise_and_asks_the_scorer_no_more(tmp_path):
+    settings = {"max_epochs": 8, "convergence_threshold": 0.02, "patience": 2}
+    whole, debate = trainer(**settings).train(person(), verbose=False)
+    with pytest.raises(KeyboardInterrupt):
+        trainer(**settings).train(
+            person(),
+            logger=StopsAfter(3),
+            verbose=False,
+            checkpoints=CheckpointManager(tmp_path / "run"),
+        )
+    for _ in range(2):  # the second time nothing is left to do
+        relevance, agents = CountedRelevance(), Debaters()
+        relevance.__class__.__qualname__ = NamedRelevance.__qualname__
+        log = JSONLogger(tmp_path / "log.json")
+        history, result = trainer(relevance, **settings).train(
+            person(), agents, log, verbose=False, checkpoints=CheckpointManager(tmp_path / "run")
+        )
+        assert history == whole
+        assert result.scores == debate.scores
+        assert agents.allocations == debate.allocations
+        assert relevance.num_calls == 0
+        assert len(json.loads(log.path.read_text())["epochs"]) == history.epochs_run
+
+
+def test_a_scorer_that_fails_leaves_an_earlier_log_whole(tmp_path):
+    path = tmp_path / "log.json"
+    path.write_text("earlier")
+    with pytest.raises(ObservationError):
+        trainer(FailingRelevance(None)).train(person(), logger=JSONLogger(path), verbose=False)
+    assert path.read_text() == "earlier"
 
 
 def test_wandb_is_asked_for_project_and_name(monkeypatch):
@@ -274,7 +350,7 @@ def test_trajectories_as_a_picture(tmp_path):
 
 def test_the_test_of_the_guides_own_history():
     # 27.3%, 9.1% and 15.2% of 33: only the first is above chance.
-    results = [summarise(correct, 33, 0.2) for correct in (9, 3, 5)]
+    results = [summarize(correct, 33, 0.2) for correct in (9, 3, 5)]
     assert [result.p_value for result in results] == pytest.approx([0.038, 0.87, 0.52], abs=0.005)
     assert [result.verdict for result in results] == [
         "above chance",
@@ -291,18 +367,20 @@ def test_the_test_of_the_guides_own_history():
 
 def test_influence_is_the_prior():
     observations = Observations([Observation("a", "nothing named", metadata={"owner": "status"})])
-    tilted = Agents({**dict.fromkeys(TENDENCIES, 0.1), Tendency.STATUS: 0.4})
+    tilted = Debaters({**dict.fromkeys(TENDENCIES, 0.1), Tendency.STATUS: 0.4})
     validator = Validator(NamedRelevance())
     assert validator.validate(observations, None, tilted).num_correct == 1
     assert (
-        validator.validate(observations, None, Agents()).num_correct == 0
+        validator.validate(observations, None, Debaters()).num_correct == 0
     )  # connection has the most
     unlabelled = Observations([Observation("a", "nothing named")])
     assert validator.validate(unlabelled, None, tilted) is None
 
 
 def test_the_majority_is_the_most_frequent_label():
-    result = Validator(NamedRelevance()).validate(person(70, share_of_meaning=0.5), None, Agents())
+    result = Validator(NamedRelevance()).validate(
+        person(70, share_of_meaning=0.5), None, Debaters()
+    )
     assert result.majority_accuracy == pytest.approx(40 / 70)
 
 
@@ -353,8 +431,8 @@ def test_empty_files_and_unknown_tendencies(tmp_path):
         create_world_model("Ann", tmp_path / "empty.json")
     for allocations in ({Tendency.STATUS: 1.0}, dict.fromkeys(TENDENCIES, 0.2)):
         with pytest.raises(DebateError):
-            Agents(allocations)
-    agents = Agents()
+            Debaters(allocations)
+    agents = Debaters()
     with pytest.raises(DebateError):
         agents.update({**DEFAULT_ALLOCATIONS, Tendency.STATUS: math.nan})
     assert agents.allocations == dict(DEFAULT_ALLOCATIONS)
@@ -366,3 +444,12 @@ def test_empty_files_and_unknown_tendencies(tmp_path):
 def test_a_trainer_with_wrong_numbers_is_refused_before_anything_is_scored(options):
     with pytest.raises(ConfigError, match=next(iter(options))):
         Trainer(**options)
+
+
+@pytest.mark.filterwarnings("ignore:wm_agents:DeprecationWarning")
+def test_names_of_the_guide_and_of_earlier_versions():
+    from wm_agents.domains import debate
+
+    assert debate.Trainer is debate.DebateTrainer
+    assert debate.TrainConfig is debate.DebateConfig
+    assert debate.Agents is Debaters

@@ -1,11 +1,14 @@
 import copy
 import dataclasses
+import importlib
+import sys
 
 import numpy as np
 import pytest
 import torch
 
 from tests.support.analytic_votes import assembly
+from wm_agents.domains.debate import plot_trajectories
 from wm_agents.domains.resolutions import (
     SpatialConfig,
     SpatialModel,
@@ -15,19 +18,27 @@ from wm_agents.domains.resolutions import (
     novelty,
     tf_idf,
 )
-from wm_agents.domains.resolutions.baselines import all_baselines, revealed_at_random
 from wm_agents.domains.resolutions.classifier import ClassifierConfig, VoteClassifier
-from wm_agents.domains.resolutions.features import FeatureBuilder
-from wm_agents.domains.resolutions.metrics import (
+from wm_agents.domains.resolutions.data import QuestionKind, Vote
+from wm_agents.domains.resolutions.evaluation import (
+    all_baselines,
     calibration_error,
     interval_coverage,
     macro_f1,
+    revealed_at_random,
     tally_errors,
     vote_metrics,
 )
+from wm_agents.domains.resolutions.features import FeatureBuilder
 from wm_agents.domains.resolutions.spatial import choice_probabilities
-from wm_agents.domains.resolutions.update import corrected, learn_covariance, most_probable
-from wm_agents.errors import ConfigError, TrajectoryError
+from wm_agents.domains.resolutions.vote_model import corrected, learn_covariance, map_correction
+from wm_agents.errors import CheckpointError, ConfigError, TrajectoryError
+from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
+from wm_agents.training.saving import load
+from wm_envs.data.moved import MovedModules
+from wm_envs.resolutions import votes as recorded
+from wm_envs.resolutions.generator import fitted_source
+from wm_envs.resolutions.records import KINDS
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +54,10 @@ def fitted(data):
         calibration_years=2,
         classifier=ClassifierConfig(num_epochs=40, num_members=1),
     )
-    return VoteModel(config).fit(data, 2010.0)
+    model = VoteModel(config)
+    report = model.fit(data, train_before=2010.0)
+    assert report.metrics["temperature"] == model.temperature
+    return model
 
 
 def test_metrics_by_hand():
@@ -76,7 +90,9 @@ def test_choice_probabilities_are_a_softmax_and_ordinal():
 
 
 def test_the_spatial_model_recovers_blocs_and_held_out_votes(data):
-    model = SpatialModel(SpatialConfig(num_dimensions=1, num_steps=120)).fit(data.votes)
+    model = SpatialModel(SpatialConfig(num_dimensions=1, num_steps=120))
+    report = model.fit(data.votes)
+    assert report.num_updates == 120
     halves = model.positions[:15, 0], model.positions[15:, 0]
     assert min(halves[0].min(), halves[1].min()) < max(halves[0].max(), halves[1].max())
     assert halves[0].min() > halves[1].max() or halves[1].min() > halves[0].max()
@@ -99,7 +115,7 @@ def test_wrong_configurations_and_data_are_refused(data):
     with pytest.raises(TrajectoryError, match="votes"):
         dataclasses.replace(data, votes=np.full_like(data.votes, 3))
     with pytest.raises(TrajectoryError, match="roll calls"):
-        VoteModel().fit(data, 2000.5)
+        VoteModel().fit(data, train_before=2000.5)
 
 
 def test_the_forecast_beats_always_yes_and_is_calibrated(data, fitted):
@@ -190,7 +206,7 @@ def test_the_update_finds_the_maximum_of_the_posterior():
     basis = np.concatenate([np.ones((1, 8, 1)), generator.normal(size=(1, 8, 1))], 2)
     chances = np.full((1, 8, 3), 1 / 3)
     one_hot = np.eye(3)[generator.integers(0, 3, (1, 8))]
-    best = most_probable(chances, basis, one_hot, np.eye(4))
+    best = map_correction(chances, basis, one_hot, np.eye(4))
 
     def posterior(correction):
         fit = (np.log(corrected(chances, basis, correction)) * one_hot).sum()
@@ -204,14 +220,14 @@ def test_the_update_finds_the_maximum_of_the_posterior():
     sure = np.broadcast_to([0.999, 0.0005, 0.0005], (1, 8, 3))
     against = np.broadcast_to([0.0, 0.0, 1.0], (1, 8, 3)).copy()
     wide = 1e4 * np.eye(4)
-    best = most_probable(sure, far, against, wide)
+    best = map_correction(sure, far, against, wide)
     for _ in range(50):
         fits = [
             (np.log(corrected(sure, far, x)) * against).sum() - 0.5e-4 * (x**2).sum()
             for x in (best, best + 0.05 * generator.normal(size=best.shape))
         ]
         assert fits[0] >= fits[1]
-    nothing = most_probable(chances, basis, np.zeros_like(one_hot), np.eye(4))
+    nothing = map_correction(chances, basis, np.zeros_like(one_hot), np.eye(4))
     np.testing.assert_allclose(nothing, 0, atol=1e-12)
     covariance = learn_covariance(chances, basis, one_hot)
     assert np.linalg.eigvalsh(covariance).min() > 0
@@ -224,11 +240,11 @@ def test_the_classifier_learns_a_rule_and_takes_unknown_features():
         np.int8
     )
     features[generator.random(3000) < 0.1, 3] = np.nan
-    model = VoteClassifier(ClassifierConfig(num_epochs=20, num_members=1, input_noise=0.05)).fit(
-        features, classes
-    )
+    model = VoteClassifier(ClassifierConfig(num_epochs=20, num_members=1, input_noise=0.05))
+    model.fit(features, classes)
     assert (model.predict(features).argmax(1) == classes).mean() > 0.95
-    again = VoteClassifier(model.config).fit(features, classes)
+    again = VoteClassifier(model.config)
+    again.fit(features, classes)
     np.testing.assert_array_equal(again.predict(features), model.predict(features))
 
 
@@ -249,3 +265,173 @@ def test_two_columns_of_one_country_are_refused():
     data = assembly()
     with pytest.raises(TrajectoryError, match=f"country '{data.countries[0]}' has two columns"):
         dataclasses.replace(data, countries=[data.countries[0], *data.countries[:-1]])
+
+
+def test_codes_are_those_of_the_records():
+    assert [vote.value for vote in Vote] == [
+        recorded.ABSENT,
+        recorded.YES,
+        recorded.ABSTAIN,
+        recorded.NO,
+    ]
+    assert [kind.name.lower() for kind in QuestionKind] == list(KINDS)
+
+
+class StoppedError(Exception):
+    pass
+
+
+def stopping(monkeypatch, module, num_steps):
+    """`gradient_step` of a module fails after so many calls."""
+    steps, step = iter(range(num_steps)), module.gradient_step
+
+    def stops(*arguments):
+        if next(steps, None) is None:
+            raise StoppedError
+        return step(*arguments)
+
+    monkeypatch.setattr(module, "gradient_step", stops)
+
+
+def rows_and_classes():
+    generator = np.random.default_rng(0)
+    return generator.normal(size=(200, 3)).astype(np.float32), generator.integers(0, 3, 200).astype(
+        np.int8
+    )
+
+
+@pytest.mark.parametrize("stop", [40, 150])
+def test_an_ensemble_that_was_stopped_resumes_bitwise(stop, tmp_path, monkeypatch):
+    from wm_agents.domains.resolutions import classifier as module
+
+    config = ClassifierConfig(widths=(8,), num_members=3, num_epochs=16, batch_size=40)
+    features, classes = rows_and_classes()
+    whole = VoteClassifier(config)
+    report = whole.fit(features, classes)
+    assert report.num_updates == 3 * 16 * 5
+    with monkeypatch.context() as patch:
+        stopping(patch, module, stop)
+        with pytest.raises(StoppedError):
+            VoteClassifier(config).fit(features, classes, checkpoints=tmp_path)
+    resumed = VoteClassifier(config)
+    resumed.fit(features, classes, checkpoints=tmp_path)
+    np.testing.assert_array_equal(resumed.predict(features), whole.predict(features))
+    with pytest.raises(CheckpointError, match="belongs to a run with"):
+        VoteClassifier(config).fit(features[:100], classes[:100], checkpoints=tmp_path)
+
+
+def test_positions_that_were_stopped_resume_bitwise(data, tmp_path, monkeypatch):
+    from wm_agents.domains.resolutions import spatial as module
+
+    config = SpatialConfig(num_steps=130)
+    whole, resumed = SpatialModel(config), SpatialModel(config)
+    report = whole.fit(data.votes)
+    with monkeypatch.context() as patch:
+        stopping(patch, module, 110)
+        with pytest.raises(StoppedError):
+            SpatialModel(config).fit(data.votes, checkpoints=tmp_path)
+    assert resumed.fit(data.votes, checkpoints=tmp_path).history == report.history
+    np.testing.assert_array_equal(resumed.positions, whole.positions)
+
+
+def test_models_of_votes_come_back_from_their_files(data, fitted, tmp_path):
+    spatial = SpatialModel(SpatialConfig(num_steps=5))
+    spatial.fit(data.votes)
+    path = spatial.save(tmp_path / "spatial")
+    np.testing.assert_array_equal(load(path).probabilities(), spatial.probabilities())
+
+    classifier = fitted.classifier
+    features = fitted.builder.build([100]).features[0]
+    loaded = load(classifier.save(tmp_path / "classifier"))
+    np.testing.assert_array_equal(loaded.predict(features), classifier.predict(features))
+
+    path = fitted.save(tmp_path / "votes")
+    rows = data.between(2011, 2011.5)
+    forecast, again = fitted.forecast(rows), load(path, given=data).forecast(rows)
+    np.testing.assert_array_equal(again.probabilities, forecast.probabilities)
+    np.testing.assert_array_equal(again.intervals, forecast.intervals)
+    revealed = revealed_at_random(data.votes[rows], 5, 0)
+    np.testing.assert_array_equal(
+        load(path, given=data).update(again, revealed).probabilities,
+        fitted.update(forecast, revealed).probabilities,
+    )
+
+
+def test_a_model_of_votes_wants_the_records_that_it_was_fitted_on(data, fitted, tmp_path):
+    path = fitted.save(tmp_path / "votes")
+    with pytest.raises(CheckpointError, match="given=data"):
+        VoteModel.load(path)
+    later = data.votes.copy()
+    later[data.years >= 2010] = Vote.ABSENT
+    VoteModel.load(path, given=dataclasses.replace(data, votes=later))
+    earlier = data.votes.copy()
+    earlier[0] = Vote.ABSENT
+    with pytest.raises(CheckpointError, match="other records"):
+        VoteModel.load(path, given=dataclasses.replace(data, votes=earlier))
+
+
+def test_a_file_of_other_sizes_is_refused(data, tmp_path):
+    model = SpatialModel(SpatialConfig(num_steps=2))
+    model.fit(data.votes)
+    model.slopes = model.slopes[:-1]
+    with pytest.raises(CheckpointError, match="slopes"):
+        SpatialModel.load(model.save(tmp_path / "spatial"))
+
+
+def test_a_spatial_model_becomes_an_environments_dynamics(data, tmp_path):
+    rows, columns = np.arange(24), np.arange(30)
+    codes = [
+        *("AD", "AE", "AF", "AG", "AL", "AM", "AO", "AR", "AT", "AU", "AZ", "BA", "BB", "BD"),
+        *("BE", "BF", "BG", "BH", "BI", "BJ", "BN", "BO", "BR", "BS", "BT", "BW", "BY", "BZ"),
+        *("CA", "CD"),
+    ]
+    named = dataclasses.replace(data, countries=codes)
+    model = SpatialModel(SpatialConfig(num_steps=5))
+    model.fit(named.votes[rows])
+    model.write_dynamics(tmp_path / "dynamics.json", named, rows, columns)
+    source = fitted_source(tmp_path / "dynamics.json")
+    assert sorted(source.countries) == codes
+    flat = SpatialModel(SpatialConfig(num_dimensions=1, num_steps=2))
+    flat.fit(named.votes[rows])
+    with pytest.raises(ConfigError, match="num_dimensions=2"):
+        flat.write_dynamics(tmp_path / "dynamics.json", named, rows, columns)
+
+
+def test_files_that_describe_something_else_are_refused(data, fitted, tmp_path):
+    """Bytes that were altered on purpose have a hash that fits."""
+    path = fitted.save(tmp_path / "votes")
+    stored = load_checkpoint(path)
+    with pytest.raises(CheckpointError, match="kind"):
+        SpatialModel.load(path)
+    described = stored.metadata["classifier"]
+    changes = (
+        {"temperature": "hot"},
+        {"settings": {"coverage": 3.0}},
+        {"classifier": {**described, "num_classes": 4}},
+        {"classifier": {**described, "config": {**described["config"], "num_members": 10**9}}},
+    )
+    for change in changes:
+        save_checkpoint(path, stored.tensors, stored.metadata | change)
+        with pytest.raises(CheckpointError, match="vote model"):
+            VoteModel.load(path, given=data)
+
+
+def test_a_cut_off_or_a_validation_set_in_the_place_of_the_configuration(data):
+    with pytest.raises(ConfigError, match="train_before="):
+        VoteModel().fit(data, 2010.0, train_before=2010.0)
+
+
+def test_old_places_lead_to_the_new_ones():
+    moved = {}
+    for finder in sys.meta_path:
+        if isinstance(finder, MovedModules):
+            moved |= finder.modules
+    for place, name, present in (
+        ("wm_agents.votes", "VoteModel", VoteModel),
+        ("wm_agents.votes.metrics", "macro_f1", macro_f1),
+        ("wm_agents.votes.baselines", "all_baselines", all_baselines),
+        ("wm_agents.votes.text", "novelty", novelty),
+        ("wm_agents.votes.update", "corrected", corrected),
+        ("wm_agents.debate.plots", "plot_trajectories", plot_trajectories),
+    ):
+        assert getattr(importlib.import_module(moved[place]), name) is present
