@@ -15,22 +15,23 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
-from wm_agents.domains.pong.state import NEWEST_COLUMNS, Feature
+from wm_agents.domains.pong.state import NEWEST_COLUMNS
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs import record
 from wm_envs.data import Trajectories
 from wm_envs.data.minari import save_minari
 from wm_envs.data.paths import expand_paths
+from wm_envs.pong.columns import PongFeature
 from wm_envs.pong.planner import PlanningPlayer
 from wm_envs.pong.players import PLAYERS
 
 Name = Literal["holder", "tracker", "interceptor", "explorer", "planner"]
 
 # Columns of the observation: its newest frame, and the ball in the one before
-BALL_X = NEWEST_COLUMNS[Feature.BALL_X]
+BALL_X = NEWEST_COLUMNS[PongFeature.BALL_X]
 LAST_BALL_X = BALL_X - 1
-PLAYER_SCORE = NEWEST_COLUMNS[Feature.PLAYER_SCORE]
-ENEMY_SCORE = NEWEST_COLUMNS[Feature.ENEMY_SCORE]
+PLAYER_SCORE = NEWEST_COLUMNS[PongFeature.PLAYER_SCORE]
+ENEMY_SCORE = NEWEST_COLUMNS[PongFeature.ENEMY_SCORE]
 FRAME_SKIP = 4
 FAST = 2.0  # pixels a frame
 

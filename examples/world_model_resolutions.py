@@ -85,8 +85,7 @@ def main(config: Config) -> dict[str, Any]:
     kept = [record for record in read if has_course(record) and (record.date or "") >= config.since]
     parts = split_by_resolution(kept)
     training, validation, test = (
-        recorded_trajectories(part, country, config.transitions)
-        for part in parts
+        recorded_trajectories(part, country, config.transitions) for part in parts
     )
 
     report = model.fit(training, validation=validation)

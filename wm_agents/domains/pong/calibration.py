@@ -30,7 +30,6 @@ from wm_agents.domains.pong.state import (
     STACK,
     UNITS_PER_STEP,
     UNKNOWN_PHASE,
-    Feature,
     Part,
     shift,
 )
@@ -48,6 +47,7 @@ from wm_agents.domains.pong.tracking import (
 from wm_envs.errors import OptionError
 from wm_envs.kernel import kernel
 from wm_envs.pong import dynamics
+from wm_envs.pong.columns import PongFeature
 
 Array = NDArray[Any]
 
@@ -77,7 +77,7 @@ SEARCH_RADIUS = 3  # px or so, from what is seen directly to the number
 MAX_SWEEPS = 4
 COMMON_FRACTION = 0.02  # of the steps in which a movement is no accident
 
-NEWEST_PLAYER_Y = Feature.PLAYER_Y * STACK + STACK - 1
+NEWEST_PLAYER_Y = PongFeature.PLAYER_Y * STACK + STACK - 1
 
 
 @dataclass(frozen=True)
@@ -392,13 +392,13 @@ def visible_court(observations: Array) -> Court:
     Raises OptionError where no ball flies in them.
     """
     frames = _frames(observations)[:, :, -2:].astype(np.int64)
-    is_there = (frames[:, Feature.BALL_X] > 0).all(1)
+    is_there = (frames[:, PongFeature.BALL_X] > 0).all(1)
     if not is_there.any():
         raise OptionError("there is no ball in this recording: record more, with players that play")
-    x = frames[is_there, Feature.BALL_X]
-    y = frames[is_there, Feature.BALL_Y, -1]
+    x = frames[is_there, PongFeature.BALL_X]
+    y = frames[is_there, PongFeature.BALL_Y, -1]
     moved_x = _largest(np.abs(np.diff(x)).ravel())
-    moved_enemy = _largest(np.abs(np.diff(frames[is_there, Feature.ENEMY_Y])).ravel())
+    moved_enemy = _largest(np.abs(np.diff(frames[is_there, PongFeature.ENEMY_Y])).ravel())
     return Court(
         top=int(y.min()),
         bottom=int(y.max()),
@@ -469,7 +469,7 @@ def count_unexplained(states: Array, actions: Array, next_values: Array) -> int:
 def ball_extremes(observations: Array) -> tuple[float, float]:
     """The highest and the lowest place of the ball."""
     frames = _frames(observations)
-    ball = frames[:, Feature.BALL_Y][frames[:, Feature.BALL_X] > 0]
+    ball = frames[:, PongFeature.BALL_Y][frames[:, PongFeature.BALL_X] > 0]
     return float(ball.min()), float(ball.max())
 
 

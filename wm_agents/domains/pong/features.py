@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_agents.domains.pong.state import NUM_PAST, STACK, UNKNOWN_ACTION, Feature
+from wm_agents.domains.pong.state import NUM_PAST, STACK, UNKNOWN_ACTION
 from wm_agents.domains.pong.tracking import distance_from_rest, paddle_parity
 from wm_envs.kernel import Row, kernel
 from wm_envs.pong import dynamics
+from wm_envs.pong.columns import PongFeature
 
 Array = NDArray[Any]
 
@@ -131,7 +132,7 @@ def is_flying_to_enemy(observations: Array) -> NDArray[np.bool_]:
 
     A potential for reward shaping.
     """
-    newest = Feature.BALL_X * STACK + STACK - 1
+    newest = PongFeature.BALL_X * STACK + STACK - 1
     x = observations[:, newest]
     x_before = observations[:, newest - 1]
     return (x > 0) & (x_before > 0) & (x < x_before)

@@ -18,7 +18,6 @@ from wm_agents.domains.pong.state import (
     NUM_PLACES,
     OBSERVATION_SIZE,
     UNITS_PER_STEP,
-    Feature,
     Part,
     as_rows,
 )
@@ -27,6 +26,7 @@ from wm_agents.domains.pong.tracking import ENEMY_OFFSET, PLAYER_OFFSET
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.errors import OptionError
 from wm_envs.pong import dynamics
+from wm_envs.pong.columns import PongFeature
 
 Array = NDArray[Any]
 
@@ -35,14 +35,14 @@ _MAX_NUMBER = 1000  # in a stored view
 _MAX_SYMBOLS = 40  # per part and row
 
 _CONSTANTS = (
-    (int(Feature.PLAYER_X), dynamics.PLAYER_X),
-    (int(Feature.PLAYER_WIDTH), dynamics.PADDLE_WIDTH),
-    (int(Feature.PLAYER_HEIGHT), dynamics.PADDLE_HEIGHT),
-    (int(Feature.ENEMY_X), dynamics.ENEMY_X),
-    (int(Feature.ENEMY_WIDTH), dynamics.PADDLE_WIDTH),
-    (int(Feature.ENEMY_HEIGHT), dynamics.PADDLE_HEIGHT),
-    (int(Feature.BALL_WIDTH), dynamics.BALL_WIDTH),
-    (int(Feature.BALL_HEIGHT), dynamics.BALL_HEIGHT),
+    (int(PongFeature.PLAYER_X), dynamics.PLAYER_X),
+    (int(PongFeature.PLAYER_WIDTH), dynamics.PADDLE_WIDTH),
+    (int(PongFeature.PLAYER_HEIGHT), dynamics.PADDLE_HEIGHT),
+    (int(PongFeature.ENEMY_X), dynamics.ENEMY_X),
+    (int(PongFeature.ENEMY_WIDTH), dynamics.PADDLE_WIDTH),
+    (int(PongFeature.ENEMY_HEIGHT), dynamics.PADDLE_HEIGHT),
+    (int(PongFeature.BALL_WIDTH), dynamics.BALL_WIDTH),
+    (int(PongFeature.BALL_HEIGHT), dynamics.BALL_HEIGHT),
 )
 _PLACES = range(HIGHEST_PLACE, HIGHEST_PLACE + NUM_PLACES)
 _BOUNCES = (

@@ -21,7 +21,6 @@ from wm_agents.domains.pong.state import (
     NEWEST_COLUMNS,
     NUM_FEATURES,
     STACK,
-    Feature,
     Part,
 )
 from wm_agents.errors import ConfigError
@@ -31,14 +30,15 @@ from wm_agents.world_models.objects import ObjectModel
 from wm_envs import oracle, record
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.pong import dynamics, render
+from wm_envs.pong.columns import PongFeature
 from wm_envs.pong.planner import PlanningPlayer
 from wm_envs.pong.players import BallTracker, Explorer, RandomHolder
 
 Array = NDArray[Any]
 
 NEWEST = np.array(NEWEST_COLUMNS)
-BALL_X = NEWEST_COLUMNS[Feature.BALL_X]
-BALL_Y = NEWEST_COLUMNS[Feature.BALL_Y]
+BALL_X = NEWEST_COLUMNS[PongFeature.BALL_X]
+BALL_Y = NEWEST_COLUMNS[PongFeature.BALL_Y]
 LAST_BALL_X = BALL_X - 1
 FAST = 8.0  # pixels a step: 2 a frame
 STEPS = (1, 6)  # at which errors are given, beside the horizon
@@ -284,9 +284,9 @@ def constant_velocity(observations: Array, num_steps: int) -> Array:
     """The future [W, num_steps + 1, 56] with the last step's velocities; scores stay."""
     frames = observations.reshape(len(observations), NUM_FEATURES, STACK)
     velocity = frames[..., -1] - frames[..., -2]
-    velocity[:, [Feature.PLAYER_SCORE, Feature.ENEMY_SCORE]] = 0
-    comes_or_goes = (frames[:, Feature.BALL_X, -2:] == 0).any(1)
-    velocity[np.ix_(comes_or_goes, [Feature.BALL_X, Feature.BALL_Y])] = 0
+    velocity[:, [PongFeature.PLAYER_SCORE, PongFeature.ENEMY_SCORE]] = 0
+    comes_or_goes = (frames[:, PongFeature.BALL_X, -2:] == 0).any(1)
+    velocity[np.ix_(comes_or_goes, [PongFeature.BALL_X, PongFeature.BALL_Y])] = 0
     futures = [frames]
     for _ in range(num_steps):
         newest = futures[-1][..., -1] + velocity

@@ -12,29 +12,11 @@ from numpy.typing import NDArray
 
 from wm_envs.kernel import kernel
 from wm_envs.pong import dynamics
+from wm_envs.pong.columns import PongFeature
 
 Array = NDArray[Any]
 # An int, or np.int64 inside a kernel, where it is the same: mypy knows no arithmetic of both.
 Integer = Any
-
-
-class Feature(IntEnum):
-    """The features of a frame, in the order of `wm_envs.pong.env.FEATURES`."""
-
-    PLAYER_X = 0
-    PLAYER_Y = 1
-    PLAYER_WIDTH = 2
-    PLAYER_HEIGHT = 3
-    ENEMY_X = 4
-    ENEMY_Y = 5
-    ENEMY_WIDTH = 6
-    ENEMY_HEIGHT = 7
-    BALL_X = 8
-    BALL_Y = 9
-    BALL_WIDTH = 10
-    BALL_HEIGHT = 11
-    PLAYER_SCORE = 12
-    ENEMY_SCORE = 13
 
 
 class Part(IntEnum):
@@ -62,7 +44,7 @@ NUM_FEATURES = dynamics.NUM_FEATURES
 NUM_PARTS = len(Part)
 OBSERVATION_SIZE = NUM_FEATURES * STACK
 
-FEATURE_OF_PART = tuple(int(Feature[part.name]) for part in Part)
+FEATURE_OF_PART = tuple(int(PongFeature[part.name]) for part in Part)
 NEWEST_COLUMNS = tuple(feature * STACK + STACK - 1 for feature in range(NUM_FEATURES))
 """Columns of the newest frame in an observation."""
 

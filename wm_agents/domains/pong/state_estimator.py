@@ -33,7 +33,6 @@ from wm_agents.domains.pong.state import (
     UNITS_PER_STEP,
     UNKNOWN_ACTION,
     UNKNOWN_PHASE,
-    Feature,
     Hypothesis,
     Part,
     as_integers,
@@ -57,6 +56,7 @@ from wm_agents.domains.pong.tracking import (
 )
 from wm_envs.errors import OptionError
 from wm_envs.kernel import Row, kernel
+from wm_envs.pong.columns import PongFeature
 
 Array = NDArray[Any]
 
@@ -225,10 +225,10 @@ def initialize(state: Row, observation: Array, calibration: Array) -> None:
 
     Four equal ones are taken for a new game.
     """
-    fill(state.player_y, int(observation[Feature.PLAYER_Y * STACK]))
-    fill(state.enemy_y, int(observation[Feature.ENEMY_Y * STACK]))
-    fill(state.player_score, int(observation[Feature.PLAYER_SCORE * STACK]))
-    fill(state.enemy_score, int(observation[Feature.ENEMY_SCORE * STACK]))
+    fill(state.player_y, int(observation[PongFeature.PLAYER_Y * STACK]))
+    fill(state.enemy_y, int(observation[PongFeature.ENEMY_Y * STACK]))
+    fill(state.player_score, int(observation[PongFeature.PLAYER_SCORE * STACK]))
+    fill(state.enemy_score, int(observation[PongFeature.ENEMY_SCORE * STACK]))
     fill(state.action, UNKNOWN_ACTION)
     fill(state.flight_x, 0)
     fill(state.flight_y, 0)
@@ -253,7 +253,7 @@ def initialize(state: Row, observation: Array, calibration: Array) -> None:
     if is_first_observation(observation):
         # The wait for the first serve starts here, or frames before it: the enemy is on its way.
         state.steps_absent = 1
-        strides = (int(observation[Feature.ENEMY_Y * STACK]) - HIGHEST_ENEMY) // state.stride
+        strides = (int(observation[PongFeature.ENEMY_Y * STACK]) - HIGHEST_ENEMY) // state.stride
         state.frames_to_exit = FIRST_WAIT + min(max(strides, 0), LAST_WAIT - FIRST_WAIT)
         for phase in range(2):
             add_hypothesis(state.hypotheses, calibration[MIDDLE], 0, phase, 0)
@@ -268,12 +268,12 @@ def write_observation(state: Row, out: Array) -> None:
     """
     for frame in range(STACK):
         age = STACK - 1 - frame
-        out[Feature.PLAYER_Y * STACK + frame] = state.player_y[age]
-        out[Feature.ENEMY_Y * STACK + frame] = state.enemy_y[age]
-        out[Feature.BALL_X * STACK + frame] = state.ball_x[age]
-        out[Feature.BALL_Y * STACK + frame] = state.ball_y[age]
-        out[Feature.PLAYER_SCORE * STACK + frame] = state.player_score[age]
-        out[Feature.ENEMY_SCORE * STACK + frame] = state.enemy_score[age]
+        out[PongFeature.PLAYER_Y * STACK + frame] = state.player_y[age]
+        out[PongFeature.ENEMY_Y * STACK + frame] = state.enemy_y[age]
+        out[PongFeature.BALL_X * STACK + frame] = state.ball_x[age]
+        out[PongFeature.BALL_Y * STACK + frame] = state.ball_y[age]
+        out[PongFeature.PLAYER_SCORE * STACK + frame] = state.player_score[age]
+        out[PongFeature.ENEMY_SCORE * STACK + frame] = state.enemy_score[age]
 
 
 # All rows

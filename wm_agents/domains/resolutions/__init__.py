@@ -1,14 +1,7 @@
 """Models of recorded votes; features come as arrays, from whatever reads the records."""
 
 from wm_agents.domains.resolutions.classifier import ClassifierConfig, VoteClassifier
-from wm_agents.domains.resolutions.data import (
-    QuestionKind,
-    ResolutionAction,
-    ResolutionColumn,
-    Stage,
-    Vote,
-    VoteData,
-)
+from wm_agents.domains.resolutions.data import QuestionKind, VoteData
 from wm_agents.domains.resolutions.evaluation import (
     interval_coverage,
     tally_errors,
@@ -18,6 +11,7 @@ from wm_agents.domains.resolutions.history import novelty, tf_idf
 from wm_agents.domains.resolutions.spatial import SpatialConfig, SpatialModel, held_out_accuracy
 from wm_agents.domains.resolutions.vote_model import Forecast, VoteModel, VoteModelConfig
 from wm_agents.domains.resolutions.world_model import ResolutionModel, ResolutionModelConfig
+from wm_envs.resolutions.codes import ResolutionAction, ResolutionColumn, Stage, Vote
 
 __all__ = [
     "ClassifierConfig",

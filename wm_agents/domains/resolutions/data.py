@@ -1,4 +1,4 @@
-"""Roll calls as arrays (`VoteData`), and the codes of votes, stages, actions and columns."""
+"""Roll calls as arrays (`VoteData`), with the environments' codes of votes, stages, actions and columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,17 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_agents.errors import TrajectoryError
+from wm_envs.resolutions.codes import Vote
 
 Floats = NDArray[np.float32]
-
-
-class Vote(IntEnum):
-    """What a country did in a roll call, as arrays of votes hold it."""
-
-    ABSENT = -1
-    YES = 0
-    ABSTAIN = 1
-    NO = 2
 
 
 class QuestionKind(IntEnum):
@@ -29,44 +21,6 @@ class QuestionKind(IntEnum):
     PARAGRAPH = 1
     AMENDMENT = 2
     MOTION = 3
-
-
-class Stage(IntEnum):
-    """The stages of a resolution in `wm/UNResolution-v0`."""
-
-    DRAFT = 0
-    COMMITTEE_VOTE = 1
-    PLENARY_VOTE = 2
-    TERMINAL = 3
-
-
-class ResolutionAction(IntEnum):
-    """The actions of `wm/UNResolution-v0`."""
-
-    COSPONSOR = 0
-    YES = 1
-    NO = 2
-    ABSTAIN = 3
-    NO_ACTION = 4
-
-
-class ResolutionColumn(IntEnum):
-    """The columns of an observation of `wm/UNResolution-v0`; the first four are its stage."""
-
-    STAGE_DRAFT = 0
-    STAGE_COMMITTEE_VOTE = 1
-    STAGE_PLENARY_VOTE = 2
-    STAGE_TERMINAL = 3
-    TOPIC = 4
-    NUM_SPONSORS = 5
-    IS_SPONSOR = 6
-    COMMITTEE_YES = 7
-    COMMITTEE_NO = 8
-    COMMITTEE_ABSTAIN = 9
-    PLENARY_YES = 10
-    PLENARY_NO = 11
-    PLENARY_ABSTAIN = 12
-    T = 13
 
 
 CHOICES = (Vote.YES, Vote.ABSTAIN, Vote.NO)

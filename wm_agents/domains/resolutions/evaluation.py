@@ -12,15 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from wm_agents.domains.resolutions.data import (
-    CHOICES,
-    Floats,
-    QuestionKind,
-    ResolutionColumn,
-    Vote,
-    VoteData,
-    tally,
-)
+from wm_agents.domains.resolutions.data import CHOICES, Floats, QuestionKind, VoteData, tally
 from wm_agents.domains.resolutions.features import Predictors
 from wm_agents.domains.resolutions.history import novelty, tf_idf
 from wm_agents.domains.resolutions.spatial import SpatialConfig, held_out_accuracy
@@ -37,6 +29,7 @@ from wm_agents.domains.resolutions.world_model import (
 )
 from wm_agents.errors import ConfigError
 from wm_envs.data.trajectories import Trajectories
+from wm_envs.resolutions.codes import ResolutionColumn, Vote
 from wm_envs.resolutions.records import Trajectory
 
 MIN_VOTES = 20

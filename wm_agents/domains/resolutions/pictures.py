@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_agents.domains.resolutions.data import CHOICES, Vote, VoteData, tally
+from wm_agents.domains.resolutions.data import CHOICES, VoteData, tally
 from wm_agents.domains.resolutions.spatial import SpatialModel
 from wm_agents.domains.resolutions.vote_model import Forecast
+from wm_envs.resolutions.codes import Vote
 
 COLORS = {Vote.YES: "#009E73", Vote.ABSTAIN: "#E0A800", Vote.NO: "#D55E00"}
 FORECAST_COLOR = "#BBBBBB"

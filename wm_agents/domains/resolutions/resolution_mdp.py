@@ -19,7 +19,6 @@ import scipy.sparse as sparse
 from numpy.typing import NDArray
 
 import wm_envs  # noqa: F401  (registers the ids)
-from wm_agents.domains.resolutions.data import ResolutionAction, Stage
 from wm_agents.irl import (
     DecisionModel,
     Demonstrations,
@@ -28,6 +27,7 @@ from wm_agents.irl import (
     fit_many,
 )
 from wm_agents.training.seeding import spawn_seeds
+from wm_envs.resolutions.codes import ResolutionAction, Stage
 from wm_envs.resolutions.generator import Source, generator_source
 
 Doubles = NDArray[np.float64]

@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.domains.resolutions.data import Floats, Vote, VoteData
+from wm_agents.domains.resolutions.data import Floats, VoteData
 from wm_agents.errors import CheckpointError, ConfigError, NotFittedError, TrajectoryError
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.training.config_checks import require_integers
@@ -33,6 +33,7 @@ from wm_agents.training.saving import saved_path
 from wm_agents.training.stored_shapes import reading_description
 from wm_agents.training.trainer import FitReport, Trainer
 from wm_envs.data.files import replacing
+from wm_envs.resolutions.codes import Vote
 from wm_envs.resolutions.generator import topic_of
 
 KIND = "spatial voting model"

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.domains.resolutions.classifier import ClassifierConfig, VoteClassifier
-from wm_agents.domains.resolutions.data import Floats, Vote, VoteData, tally
+from wm_agents.domains.resolutions.data import Floats, VoteData, tally
 from wm_agents.domains.resolutions.features import FeatureBuilder, Predictors
 from wm_agents.errors import CheckpointError, ConfigError, TrajectoryError
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
@@ -35,6 +35,7 @@ from wm_agents.training.newton import minimize_convex
 from wm_agents.training.saving import saved_path
 from wm_agents.training.stored_shapes import reading_description
 from wm_agents.training.trainer import FitReport, as_manager
+from wm_envs.resolutions.codes import Vote
 
 KIND = "vote model"
 MIN_ROLL_CALLS = 20  # to fit, and again to calibrate

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from wm_agents.domains.resolutions.data import CHOICES, Vote, VoteData, tally
+from wm_agents.domains.resolutions.data import CHOICES, VoteData, tally
 from wm_agents.domains.resolutions.features import FeatureBuilder, Predictors
 from wm_agents.domains.resolutions.spatial import SpatialConfig, SpatialModel
 from wm_agents.errors import ConfigError
@@ -32,6 +32,7 @@ from wm_agents.irl import (
     fit_many,
 )
 from wm_agents.irl.comparison import choice_profiles
+from wm_envs.resolutions.codes import Vote
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.records import read_trajectories
 from wm_envs.resolutions.votes import vote_arrays, year_of

@@ -19,7 +19,6 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from wm_agents.domains.resolutions.data import ResolutionAction, ResolutionColumn, Stage
 from wm_agents.errors import ConfigError, TrajectoryError
 from wm_agents.networks import choose_device
 from wm_agents.observation_rows import observation_tensor
@@ -33,6 +32,7 @@ from wm_agents.training.stored_shapes import check_counts, check_shapes, reading
 from wm_agents.training.trainer import FitReport, Trainer
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.trajectories import Trajectories
+from wm_envs.resolutions.codes import ResolutionAction, ResolutionColumn, Stage
 
 KIND = "resolution world model"
 NUM_STAGES = len(Stage)

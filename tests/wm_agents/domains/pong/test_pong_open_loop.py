@@ -9,21 +9,22 @@ from wm_agents.domains.pong.open_loop import (
     errors_at,
     interval_by_episode,
 )
-from wm_agents.domains.pong.state import STACK, Feature
+from wm_agents.domains.pong.state import STACK
 from wm_agents.errors import ConfigError
+from wm_envs.pong.columns import PongFeature
 
 
 def moving_ball(x, dx, score=3):
     frames = np.zeros((1, 14, STACK))
-    frames[0, Feature.BALL_X] = x + dx * np.arange(STACK)
-    frames[0, Feature.PLAYER_SCORE] = [0, 0, 0, score]
+    frames[0, PongFeature.BALL_X] = x + dx * np.arange(STACK)
+    frames[0, PongFeature.PLAYER_SCORE] = [0, 0, 0, score]
     return frames.reshape(1, -1)
 
 
 def test_all_but_scores_and_new_balls_keeps_its_velocity():
     future = constant_velocity(moving_ball(50, 4), 2)
     assert future[0, :, BALL_X].tolist() == [62, 66, 70]
-    assert (future[0, :, NEWEST[Feature.PLAYER_SCORE]] == 3).all()
+    assert (future[0, :, NEWEST[PongFeature.PLAYER_SCORE]] == 3).all()
     served = moving_ball(0, 0)
     served[0, BALL_X] = 80  # where there was none a step before
     assert constant_velocity(served, 2)[0, :, BALL_X].tolist() == [80, 80, 80]

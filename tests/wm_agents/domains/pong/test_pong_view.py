@@ -7,7 +7,6 @@ from wm_agents.domains.pong import state, tracking
 from wm_agents.domains.pong.object_view import PongView
 from wm_envs import record
 from wm_envs.errors import OptionError
-from wm_envs.pong.env import FEATURES
 from wm_envs.pong.players import Explorer
 
 
@@ -234,8 +233,7 @@ def test_the_game_s_own_numbers_are_those_of_the_rules():
     assert view.bounces[1] == tuple((place + 2) // 4 - 2 for place in range(-3, 16))
 
 
-def test_columns_are_named_as_in_the_environment():
-    assert [feature.name.lower() for feature in state.Feature] == [row[0] for row in FEATURES]
+def test_parts_are_decided_in_this_order():
     assert PongView.parts == (
         "player_y", "ball_x", "ball_y", "enemy_y", "player_score", "enemy_score",
     )  # fmt: skip

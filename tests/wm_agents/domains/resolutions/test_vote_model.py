@@ -19,7 +19,7 @@ from wm_agents.domains.resolutions import (
     tf_idf,
 )
 from wm_agents.domains.resolutions.classifier import ClassifierConfig, VoteClassifier
-from wm_agents.domains.resolutions.data import QuestionKind, Vote
+from wm_agents.domains.resolutions.data import QuestionKind
 from wm_agents.domains.resolutions.evaluation import (
     all_baselines,
     calibration_error,
@@ -37,6 +37,7 @@ from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
 from wm_agents.training.saving import load
 from wm_envs.data.moved import MovedModules
 from wm_envs.resolutions import votes as recorded
+from wm_envs.resolutions.codes import Vote
 from wm_envs.resolutions.generator import fitted_source
 from wm_envs.resolutions.records import KINDS
 

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 import torch
 
-from wm_agents.domains.resolutions.data import ResolutionAction, ResolutionColumn, Stage
 from wm_agents.domains.resolutions.evaluation import mean_tally_errors, step_errors
 from wm_agents.domains.resolutions.world_model import (
     ResolutionModel,
@@ -16,8 +15,6 @@ from wm_agents.domains.resolutions.world_model import (
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, TrajectoryError
 from wm_agents.training.saving import load
 from wm_envs.data.trajectories import Trajectories
-from wm_envs.resolutions import dynamics
-from wm_envs.resolutions.env import ACTION_NAMES, OBSERVATION_FIELDS, STAGE_NAMES
 
 
 def episodes(count, seed=0):
@@ -119,16 +116,6 @@ def test_with_three_transitions_the_tally_comes_with_its_stage():
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong)).removeprefix("num_")):
         ResolutionModelConfig(**wrong)
-
-
-def test_codes_and_columns_are_those_of_the_environment():
-    assert [column.name.lower() for column in ResolutionColumn] == [
-        field.name for field in OBSERVATION_FIELDS
-    ]
-    assert [action.name for action in ResolutionAction] == list(ACTION_NAMES)
-    assert [stage.name for stage in Stage] == list(STAGE_NAMES)
-    assert ResolutionAction.ABSTAIN == dynamics.ABSTAIN
-    assert Stage.TERMINAL == dynamics.TERMINAL
 
 
 SMALL = ResolutionModelConfig(num_epochs=3, batch_size=64, patience=2, widths=(8,))
