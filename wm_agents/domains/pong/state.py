@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_envs.kernel import kernel
-from wm_envs.pong import dynamics
-from wm_envs.pong.columns import PongFeature
+from wm_envs.pong.columns import NUM_FEATURES, STACK, PongFeature
 
 Array = NDArray[Any]
 # An int, or np.int64 inside a kernel, where it is the same: mypy knows no arithmetic of both.
@@ -39,8 +38,6 @@ class Hypothesis(IntEnum):
     COST = 3
 
 
-STACK = dynamics.STACK
-NUM_FEATURES = dynamics.NUM_FEATURES
 NUM_PARTS = len(Part)
 OBSERVATION_SIZE = NUM_FEATURES * STACK
 
