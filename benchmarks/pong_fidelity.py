@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 import wm_envs  # noqa: F401  (registers the ids)
 from benchmarks.report import write_result
 from wm_envs.pong import dynamics
-from wm_envs.pong.columns import NUM_FEATURES, PongFeature
+from wm_envs.pong.columns import NUM_FEATURES, STACK, PongFeature
 from wm_envs.pong.env import PongEnv
 from wm_envs.pong.planner import plan
 from wm_envs.pong.players import BallTracker, Explorer, Interceptor, RandomHolder
@@ -123,7 +123,7 @@ class Tally:
 
 def newest(observation: Array) -> Array:
     """The 14 features of the newest frame."""
-    return observation[dynamics.STACK - 1 :: dynamics.STACK]
+    return observation[STACK - 1 :: STACK]
 
 
 def player_of(game: int) -> Player:

@@ -387,6 +387,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         if not self._was_reset:
             _check_open(self.closed)
             raise ResetNeeded("call reset() before step()")
+        # Before anything changes, so that a refused batch can be sent again.
         checked = self._rules.check_actions(actions, (self.num_envs,))
         mode = self.autoreset_mode
         if mode == AutoresetMode.DISABLED and self._states["ended"].any():
@@ -442,6 +443,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         """
         _check_open(self.closed)
         self._rules.check_states(states, (self.num_envs,))
+        # Such a row would have been reset by the step that ended it.
         if self.autoreset_mode == AutoresetMode.SAME_STEP and np.any(states["ended"]):
             rows = np.flatnonzero(states["ended"]).tolist()
             raise StateError(
@@ -467,6 +469,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
 
     def _step_rows(self, actions: Array, observations: Array, is_autoreset: bool) -> None:
         step_rows, parameters = self._rules.step_rows, self._rules.parameters
+        # One thread needs no pool, whose hand-over costs more than a small batch.
         if self._num_threads == 1:
             step_rows(self._states, parameters, actions, observations, self._outcomes, is_autoreset)
             return
@@ -485,6 +488,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         Keep what the ended rows saw last, reset them, and report both as Gymnasium does.
         """
         ended = self._states["ended"].copy()
+        # Gymnasium gives an array of objects, None where a row has not ended.
         final_observations = np.full(self.num_envs, None, dtype=object)
         final_rows = observations[ended]
         final_observations[ended] = np.fromiter(final_rows, dtype=object, count=len(final_rows))
@@ -529,6 +533,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
             raise ResetNeeded(
                 "the first reset starts every row: leave reset_mask out of its options"
             )
+        # A reset of nothing is a mistake of the caller, and would look like a success.
         if not mask.any():
             raise OptionError(
                 "reset_mask selects no environment: leave step() to go on, or select at least one"
@@ -583,6 +588,7 @@ def take_limit(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     max_episode_steps = env._max_episode_steps
     if is_own(max_episode_steps):
         return env.env
+    # Wrappers in between stay where they are: the limit alone moves inward.
     outer: Any = env
     while not isinstance(outer.env, OneStep | KernelEnv):
         outer = outer.env

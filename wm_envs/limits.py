@@ -49,6 +49,7 @@ def with_limit(spec: EnvSpec | None, time_limit: int) -> EnvSpec | None:
     """
     if spec is None:
         return None
+    # A copy, since Gymnasium hands the registered one to everybody.
     completed = copy.copy(spec)
     is_given = not is_own(spec.kwargs.get("max_episode_steps"))
     completed.max_episode_steps = time_limit if is_given else OwnLimit(time_limit)

@@ -72,6 +72,7 @@ class RelevanceTable:
 
     def to_plain(self) -> dict[str, Any]:
         """Persons to lists of rows, rounded to four decimals."""
+        # Rounded, so that the committed file does not change with the last bits of a library.
         parts = np.split(self.relevance.astype(np.float64).round(4), self.first_rows[1:-1])
         return {name: part.tolist() for name, part in zip(self.persons, parts, strict=True)}
 
@@ -79,6 +80,7 @@ class RelevanceTable:
 @cache
 def default_table() -> RelevanceTable:
     """The corpus by the default scorer; `python -m wm_envs.debate.table` computes it again."""
+    # Read from the package: computing it would need scikit-learn.
     text = files("wm_envs.debate").joinpath("corpora", DEFAULT_TABLE).read_text(encoding="utf-8")
     return RelevanceTable.of(json.loads(text))
 

@@ -294,6 +294,7 @@ def read_csv(path: Path) -> Track:
     Raises:
         TrackError: With file, line and remedy.
     """
+    # Line numbers go along, so that each error can name its line.
     lines, rows = _read_rows(path)
     if (
         len(rows) > 1 and np.hypot(*(rows[0, :2] - rows[-1, :2])) < 1e-6
@@ -342,6 +343,7 @@ def _read_rows(path: Path) -> tuple[list[int], Floats]:
                 f"{path}, line {number}: the columns are {','.join(COLUMNS)} in this order, got "
                 f"{line!r}"
             )
+        # A header is allowed as the first row, with or without a #.
         if line.strip() and not line.lstrip().startswith("#") and (rows or names != COLUMNS):
             lines.append(number)
             rows.append(_read_row(path, number, line))
@@ -452,6 +454,7 @@ def _check_steps(path: Path, lines: list[int], points: Floats) -> None:
         raise TrackError(
             f"{path}, line {lines[short[0]]}: the next point is the same: delete one of them"
         )
+    # Measured points are never that uneven: an open line was meant to be closed.
     if steps[-1] > 5.0 * steps[:-1].max():
         raise TrackError(
             f"{path}, line {lines[-1]}: the line is open, {steps[-1]:.1f} m from its last point to "

@@ -121,7 +121,7 @@ class RandomHolder:
         num_rows = len(observations)
         if len(self._holds) != num_rows:
             self._actions, self._holds = np.zeros((2, num_rows), np.int64)
-        # Drawn for all rows, whether needed or not, so that the stream does not depend on the holds.
+        # Drawn for all rows, needed or not, so that the stream does not depend on the holds.
         drawn = self._generator.integers(6, size=num_rows)
         holds = self._generator.integers(1, self._max_hold + 1, size=num_rows)
         is_over = self._holds == 0

@@ -109,8 +109,10 @@ class Worker:
         numbers = (theirs.fileno(), descriptor, num_slots)
         command = [sys.executable, "-c", program, *map(str, numbers)]
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno(), descriptor])
+        # While it is open here, the end of the worker would not show.
         theirs.close()
         self._connection = Connection(ours.detach())
+        # So that a worker ends with its owner, however that ends.
         self.stop = weakref.finalize(self, _stop, self._connection, self._process, os.getpid())
 
     def send(self, request: Request) -> None:
@@ -164,6 +166,7 @@ class WorkerPool:
         self._member_of = [
             number for number, part in enumerate(slices) for _ in range(part.start, part.stop)
         ]
+        # One file for all workers, which inherit its descriptor.
         descriptor = nameless_file()
         try:
             self._buffer = SharedBuffer(len(self._member_of), descriptor)
@@ -172,6 +175,7 @@ class WorkerPool:
                 if number > 0 and part.start < part.stop:
                     self._workers[number] = Worker(part, len(self._member_of), descriptor)
         finally:
+            # The mapping stays; the descriptor has done its work.
             os.close(descriptor)
         self._failure = ""
 
@@ -228,6 +232,7 @@ class WorkerPool:
         """
         if self._failure:
             raise WorkerError(self._failure)
+        # Before the exchange, so that whatever breaks it off, even a key, leaves it in place.
         self._failure = INTERRUPTED
         try:
             answers = self._work(pool, requests)
@@ -277,6 +282,7 @@ class Emulators:
         self._is_closed = False
 
     def __getstate__(self) -> dict[str, Any]:
+        # Only what was used has a state; the rest is made when it is needed.
         slots = sorted(self._in_use)
         return {
             "slices": self._slices,
@@ -340,6 +346,8 @@ class Emulators:
                 "this environment was closed and its consoles are gone: make another"
             )
         if self._process_id != os.getpid():
+            # After a fork: the sockets are shared with the parent, whose answers would get mixed
+            # up.
             self._leave_workers()
         if has_state and self._lost.intersection(slots):
             raise WorkerError(

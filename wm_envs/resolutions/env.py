@@ -268,7 +268,7 @@ def _check_mask(rules: Rules, states: NDArray[Any], actions: NDArray[Any]) -> No
         row = wrong[0]
         stage = Stage(int(states["stage"][row])).name
         action = ResolutionAction(actions[row]).name
-        allowed = [ResolutionAction(a).name for a in np.flatnonzero(masks[row])]
+        allowed = [ResolutionAction(int(a)).name for a in np.flatnonzero(masks[row])]
         raise InvalidActionError(
             f"row {row} is in {stage}: expected one of {allowed}, got {action}"
         )

@@ -32,6 +32,7 @@ MAX_TEXT = 2_000_000
 def read_bytes(path: Path) -> bytes:
     """The content of a file, unpacked if its name ends in .gz; raises TrajectoryError."""
     try:
+        # A byte more than is allowed is enough to know that there are too many.
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
@@ -67,6 +68,7 @@ def read_columns(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, li
             )
         places = [header.index(name) for name in columns]
         for row in filter(None, reader):  # a blank line is no row
+            # A comma within a field that is not quoted would shift all columns after it.
             if len(row) != len(header):
                 raise TrajectoryError(
                     f"{path}: line {reader.line_num}: {len(row)} fields, the header has "
@@ -165,6 +167,7 @@ class RowCount:
         """
         num_dropped = self.dropped.total()
         shown = "; ".join(self.examples)
+        # More than half unusable means another file or other columns, not a few bad rows.
         if num_dropped > self.num_read:
             raise TrajectoryError(
                 f"{self.path}: {num_dropped} of {num_dropped + self.num_read} {self.rows} cannot "
@@ -195,6 +198,7 @@ def parse_json(text: str | bytes, where: str) -> Any:
         text: One document.
         where: The file and line, for the message.
     """
+    # Before parsing, which takes many times the memory of the text.
     if len(text) > MAX_DOCUMENT_BYTES:
         raise TrajectoryError(
             f"{where}: more than {MAX_DOCUMENT_BYTES} bytes: write it as JSON lines (.jsonl)"
