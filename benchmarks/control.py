@@ -29,7 +29,7 @@ from wm_agents.evaluation.intervals import stratified_bootstrap
 from wm_agents.evaluation.planning_gap import planning_gap
 from wm_agents.planning import PlanningAgent
 from wm_agents.planning.defaults import fit_model, make_planner
-from wm_agents.planning.experience import Experience
+from wm_agents.planning.collector import Collector
 from wm_agents.planning.learning import LearningConfig, learn_to_plan, start_states
 from wm_agents.planning.value import ValueConfig, ValueIteration
 from wm_agents.protocols import Agent
@@ -168,7 +168,7 @@ def oracle_agent(task: Task, env: gym.Env[Any, Any], seed: int) -> PlanningAgent
 
     It needs no caution: the true dynamics are right where nobody has been, too.
     """
-    experience = Experience(env, seed)
+    experience = Collector(env, seed)
     experience.collect(task.max_real_steps)
     model, trajectories = true_model(task.env_id), experience.trajectories()
     value = None

@@ -27,10 +27,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.report import RESULTS, write_result
-from wm_agents.planning.cem import CEM, CEMConfig
-from wm_agents.planning.icem import ICEM, ICEMConfig
-from wm_agents.planning.mppi import MPPI, MPPIConfig
-from wm_agents.planning.objectives import DiscountedReturn
+from wm_agents.planning import CEM, ICEM, MPPI, CEMConfig, DiscountedReturn, ICEMConfig, MPPIConfig
 from wm_agents.protocols import ModelState, Prediction, Rollout
 
 NUM_FEATURES, NUM_ACTIONS, WIDTH = 34, 3, 256

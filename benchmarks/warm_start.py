@@ -21,7 +21,7 @@ import tyro
 from benchmarks.report import write_result
 from wm_agents.evaluation.episodes import evaluate
 from wm_agents.planning import CEM, ICEM, CEMConfig, DiscountedReturn, ICEMConfig, PlanningAgent
-from wm_agents.planning.experience import Experience
+from wm_agents.planning.collector import Collector
 from wm_agents.protocols import Planner, WorldModel
 from wm_agents.world_models import DeterministicConfig, DeterministicModel, FitConfig
 
@@ -77,7 +77,7 @@ def main(config: Config) -> dict[str, Any]:
 def fitted_model(config: Config) -> DeterministicModel:
     """The model in which all plan."""
     env = gym.make(ENV_ID)
-    experience = Experience(env, config.seed)
+    experience = Collector(env, config.seed)
     experience.collect(config.real_steps)
     model = DeterministicModel(
         env.observation_space,

@@ -31,7 +31,7 @@ from wm_agents.domains.pong.view import PongView
 from wm_agents.evaluation.episodes import evaluate
 from wm_agents.imagination.features import FeatureModel, RememberingAgent, feature_space
 from wm_agents.imagination.vector_env import DreamVectorEnv
-from wm_agents.planning.experience import Experience
+from wm_agents.planning.collector import Collector
 from wm_agents.policy_gradient.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.training.cards import Card, save_with_card
 from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
@@ -125,7 +125,7 @@ class Run:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.env = gym.make(config.env_id, **options(config))
-        self.experience = Experience(self.env, config.seed)
+        self.experience = Collector(self.env, config.seed)
         self.view, self.is_view_measured = PongView(), False
         self.policy = VectorPPO(
             feature_space(self.view), self.env.action_space, config.ppo, seed=config.seed
@@ -265,7 +265,7 @@ def card_of(config: Config, summary: dict[str, Any]) -> Card:
     )
 
 
-def measured(experience: Experience) -> tuple[PongView, bool]:
+def measured(experience: Collector) -> tuple[PongView, bool]:
     """The view of the first round, on which the policy's features rest, and whether the recording gave its numbers."""
     seen = experience.trajectories()
     try:
@@ -287,7 +287,7 @@ class Scripted:
 
 
 def fit(
-    config: Config, env: gym.Env[Any, Any], view: PongView, experience: Experience
+    config: Config, env: gym.Env[Any, Any], view: PongView, experience: Collector
 ) -> tuple[ObjectModel, Any]:
     """A world model of all steps so far, from scratch."""
     model = ObjectModel(
@@ -297,7 +297,7 @@ def fit(
 
 
 def dreams(
-    config: Config, model: ObjectModel, view: PongView, experience: Experience, number: int
+    config: Config, model: ObjectModel, view: PongView, experience: Collector, number: int
 ) -> DreamVectorEnv:
     """Branches from everything recorded, with rallies as episodes."""
     seen = FeatureModel(
@@ -328,7 +328,7 @@ def schedule(config: Config, number: int) -> dict[str, tuple[float, float]]:
     }
 
 
-def points_won(experience: Experience, num_steps: int) -> float:
+def points_won(experience: Collector, num_steps: int) -> float:
     """The share of the points that the collecting player won in the last steps."""
     rewards = experience.trajectories().rewards[-num_steps:]
     return float((rewards > 0).sum() / max((rewards != 0).sum(), 1))

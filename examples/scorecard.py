@@ -39,7 +39,7 @@ from wm_agents.planning import (
     OracleModel,
     PlanningAgent,
 )
-from wm_agents.planning.experience import Experience
+from wm_agents.planning.collector import Collector
 from wm_agents.protocols import Planner, WorldModel
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_agents.world_models import (
@@ -118,7 +118,7 @@ def main(config: Config) -> dict[str, float]:
 
 def collect(env_id: str, num_steps: int, seed: int) -> Trajectories:
     """Random experience; the last episode may be cut short."""
-    experience = Experience(gym.make(env_id), seed)
+    experience = Collector(gym.make(env_id), seed)
     experience.collect(num_steps)
     return experience.trajectories()
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.errors import SpaceError
+from wm_envs.data.spaces import ObservationCodec
 
 Array = NDArray[Any]
 
@@ -49,10 +50,34 @@ def encoded_rows(observation: Any, space: gym.Space[Any]) -> tuple[NDArray[np.fl
     Raises:
         SpaceError: See `observation_rows`.
     """
+    if not isinstance(space, spaces.Box | spaces.Discrete):
+        return _coded_rows(observation, space)
     rows, is_single = observation_rows(observation, space)
     if isinstance(space, spaces.Discrete):
         return np.eye(int(space.n), dtype=np.float32)[rows - int(space.start)], is_single
     return rows.reshape(len(rows), -1).astype(np.float32), is_single
+
+
+def _coded_rows(observation: Any, space: gym.Space[Any]) -> tuple[NDArray[np.float32], bool]:
+    """The same for the spaces that hold several choices or parts."""
+    codec = ObservationCodec(space)
+    first_leaf, value = space, observation
+    while isinstance(first_leaf, spaces.Dict | spaces.Tuple):
+        key = next(iter(first_leaf.spaces)) if isinstance(first_leaf, spaces.Dict) else 0
+        try:
+            value = value[key]
+        except (KeyError, IndexError, TypeError) as error:
+            raise SpaceError(
+                f"expected an observation of {space} or a batch of them, got "
+                f"{type(observation).__name__} without {key!r}"
+            ) from error
+        first_leaf = first_leaf.spaces[key]
+    is_single = np.ndim(value) == len(first_leaf.shape or ())
+    rows = codec.encode_one(observation)[None] if is_single else codec.encode(observation)
+    if not len(rows):
+        raise SpaceError(f"expected an observation of {space} or a batch of them, got no rows")
+    require_finite_rows(rows)
+    return rows, is_single
 
 
 def number_array(values: Any, expected: str) -> Array:
