@@ -5,6 +5,7 @@ import pytest
 from tests.support.counting_env import CountingEnv
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.planning.collector import ActionRepeatAgent, Collector
+from wm_envs.data.spaces import ActionCodec, ObservationCodec
 
 
 class AlwaysOne:
@@ -33,6 +34,69 @@ def test_every_step_is_kept_and_episodes_are_resumed_between_calls():
     assert env.seeds == [4, None]
     assert agent.states == [None, 7, None, None, 7]  # anew with each call and with each episode
     assert whole.start_observations.tolist() == [[1, 0], [1, 1], [1, 2], [2, 0], [2, 1]]
+
+
+def test_nothing_collected_is_refused():
+    with pytest.raises(ConfigError, match="nothing was collected"):
+        Collector(CountingEnv(), 0).trajectories()
+
+
+class DictEnv(gym.Env):
+    """Observes its last action beside the time; every part of its spaces is of another kind."""
+
+    observation_space = gym.spaces.Dict(
+        time=gym.spaces.Discrete(6, start=2), pushed=gym.spaces.Box(-1.0, 1.0, (2, 1), np.float64)
+    )
+    action_space = gym.spaces.Dict(
+        push=gym.spaces.Box(-1.0, 1.0, (2, 1), np.float64), flag=gym.spaces.MultiBinary(2)
+    )
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time, self.pushed = 2, np.zeros((2, 1))
+        return self.observe(), {}
+
+    def observe(self):
+        return {"time": np.int64(self.time), "pushed": self.pushed}
+
+    def step(self, action):
+        self.time += 1
+        self.pushed[:] = action["push"]  # the same array each time
+        return self.observe(), float(action["flag"][0]), False, self.time == 7, {}
+
+
+def test_every_space_is_served_and_replayed():
+    first = Collector(DictEnv(), seed=1)
+    first.collect(8)
+    state = first.state()
+    again = Collector(DictEnv(), seed=1)
+    again.replay(state)
+    assert again.state()["hash"] == state["hash"]
+    data = first.trajectories()
+    assert data.observations.shape == (8 + 2, 6 + 2)
+    assert data.actions.shape == (8, 2 + 2)
+    pushes = ActionCodec(DictEnv.action_space).decode(data.actions)["push"][:, :, 0]
+    observed = ObservationCodec(DictEnv.observation_space).decode(data.next_observations)
+    np.testing.assert_array_equal(observed["pushed"][:, :, 0], pushes)
+    assert observed["time"].tolist() == [3, 4, 5, 6, 7, 3, 4, 5]
+
+
+def test_an_agent_is_told_of_an_episode_in_the_form_of_the_spaces():
+    heard = []
+
+    class Listener:
+        def resume(self, observations, actions):
+            heard.append((observations, actions))
+
+        def predict(self, observation, state=None, episode_start=None, deterministic=False):
+            return DictEnv.action_space.sample(), None
+
+    collector = Collector(DictEnv(), seed=1)
+    collector.collect(3)
+    collector.collect(1, Listener())
+    observations, actions = heard[0]
+    assert observations["time"].tolist() == [2, 3, 4]
+    np.testing.assert_array_equal(observations["pushed"][1:], actions["push"][:2])
 
 
 def test_random_steps_follow_the_seed():

@@ -13,12 +13,6 @@ from wm_agents.planning.learning import LearningConfig, learn_to_plan
 
 
 def test_what_cannot_work_is_refused():
-    with pytest.raises(ConfigError, match="no experience"):
-        Collector(CountingEnv(), 0).trajectories()
-    env = CountingEnv()
-    env.observation_space = gym.spaces.Box(0.0, 1.0, (2, 2))
-    with pytest.raises(SpaceError, match="FlattenObservation"):
-        Collector(env, 0)
     with pytest.raises(ConfigError, match="max_real_steps"):
         LearningConfig(max_real_steps=0)
     with pytest.raises(ConfigError, match="random_share"):
@@ -109,20 +103,17 @@ def test_planners_are_made_by_name():
         make_planner("icem", GridModel(), walked, seed=0)
 
 
-@pytest.mark.parametrize(
-    "space",
-    [gym.spaces.Discrete(3, start=1), gym.spaces.MultiDiscrete([2, 2]), gym.spaces.MultiBinary(2)],
-)
+@pytest.mark.parametrize("space", [gym.spaces.Box(-np.inf, np.inf, (2,)), gym.spaces.Text(3)])
 def test_spaces_that_no_planner_serves_are_refused_before_any_step(space):
     env = CountingEnv()
     env.action_space = space
-    with pytest.raises(SpaceError, match="learn_to_plan"):
+    with pytest.raises(SpaceError, match=r"learn_to_plan|action is Text"):
         learn_to_plan(
             env, LearningConfig(max_real_steps=5), lambda *_: None, lambda *_: None, seed=0
         )
     env.observation_space, env.action_space = space, gym.spaces.Discrete(2)
-    if not isinstance(space, gym.spaces.Discrete):
-        with pytest.raises(SpaceError, match="wrap with FlattenObservation"):
+    if isinstance(space, gym.spaces.Text):
+        with pytest.raises(SpaceError, match="observation is Text"):
             learn_to_plan(
                 env, LearningConfig(max_real_steps=5), lambda *_: None, lambda *_: None, seed=0
             )

@@ -1,15 +1,18 @@
 import dataclasses
+import math
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
 from tests.support.analytic_models import GridModel, PointModel
-from wm_agents.errors import ConfigError, SpaceError
+from wm_agents.errors import CheckpointError, ConfigError, SpaceError
 from wm_agents.planning import CategoricalCEM, CategoricalCEMConfig, DiscountedReturn
-from wm_agents.planning.value import RepeatedActions, ValueConfig, ValueIteration
+from wm_agents.planning.value import RepeatedActions, ValueConfig, ValueIteration, _ValueRun
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.unrolling import Unrolled
+from wm_envs.data.trajectories import Trajectories
 
 SMALL = ValueConfig(
     discount=0.8,
@@ -68,7 +71,8 @@ def test_same_seed_same_values_and_no_trace_in_the_global_generator():
 
 
 def test_box_actions_are_drawn_within_bounds_and_extremes_are_among_them():
-    actions = ValueIteration(PointModel(low=-0.5, high=2.0), SMALL)._actions(100)
+    run = _ValueRun(PointModel(low=-0.5, high=2.0), SMALL, torch.zeros(1, 1), None, 0)
+    actions = run._choices(100)
     assert actions.shape == (100, 8, 1)
     assert actions.min() == -0.5
     assert actions.max() == 2.0
@@ -76,10 +80,8 @@ def test_box_actions_are_drawn_within_bounds_and_extremes_are_among_them():
 
 
 def test_reward_function_replaces_the_models():
-    iteration = ValueIteration(
-        PointModel(), SMALL, reward_function=lambda seen, actions: seen[:, 1:, 0]
-    )
-    options = iteration._imagine(torch.tensor([[3.0]]))
+    run = _ValueRun(PointModel(), SMALL, torch.zeros(1, 1), lambda seen, actions: seen[:, 1:, 0], 0)
+    options = run._imagine(torch.tensor([[3.0]]))
     torch.testing.assert_close(options.rewards, options.after[:, :, 0])
 
 
@@ -92,11 +94,65 @@ def test_settings_that_cannot_work_are_refused(changes):
         ValueConfig(**changes)
 
 
-def test_actions_that_do_not_count_from_zero_are_refused():
-    model = GridModel()
-    model.action_space = gym.spaces.Discrete(4, start=1)
-    with pytest.raises(SpaceError, match="ValueIteration counts actions from 0"):
+class ShiftedGrid(GridModel):
+    """The grid whose actions are numbered from 3 on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = gym.spaces.Discrete(4, start=3)
+
+    def step(self, state, actions, generator=None):
+        return super().step(state, actions - 3, generator)
+
+
+def test_discrete_actions_may_start_anywhere():
+    config = ValueConfig(num_rounds=2, num_updates=5, num_branches=2, branch_length=3)
+    values = [
+        ValueIteration(model, config).fit(all_cells(5))(all_cells(5))
+        for model in (GridModel(), ShiftedGrid())
+    ]
+    assert torch.equal(*values)
+
+
+def test_actions_without_bounds_are_refused():
+    model = PointModel(low=-math.inf)
+    with pytest.raises(SpaceError, match="ValueIteration draws actions between finite bounds"):
         ValueIteration(model, SMALL)
+
+
+def test_a_stopped_fit_resumes_bitwise(tmp_path):
+    config = ValueConfig(num_rounds=4, num_updates=5, num_branches=2, branch_length=3)
+    whole = ValueIteration(GridModel(), config, seed=1)
+    whole.fit(all_cells(5))
+
+    class Stopped(GridModel):
+        def rollout(self, start, actions, generator=None):
+            self.num_calls = getattr(self, "num_calls", 0) + 1
+            if self.num_calls == 6:
+                raise KeyboardInterrupt
+            return super().rollout(start, actions, generator)
+
+    with pytest.raises(KeyboardInterrupt):
+        ValueIteration(Stopped(), config, seed=1).fit(all_cells(5), checkpoints=tmp_path)
+    again = ValueIteration(GridModel(), config, seed=1)
+    again.fit(all_cells(5), checkpoints=tmp_path)
+    assert torch.equal(again.value(all_cells(5)), whole.value(all_cells(5)))
+    assert again.report.history == whole.report.history
+    with pytest.raises(CheckpointError, match="seed"):
+        ValueIteration(GridModel(), config, seed=2).fit(all_cells(5), checkpoints=tmp_path)
+
+
+def test_trajectories_are_fitted_around_the_states_of_their_steps():
+    config = ValueConfig(num_rounds=1, num_updates=3, num_branches=2, branch_length=2)
+    cells = all_cells(5)
+    data = Trajectories.from_arrays(cells, np.zeros(24, int), np.zeros(24), [False] * 24)
+    first = ValueIteration(GridModel(), config).fit(data)
+    assert torch.equal(first(cells), ValueIteration(GridModel(), config).fit(cells[:-1])(cells))
+
+
+def test_a_documented_setting_keeps_its_old_name_for_a_release():
+    with pytest.warns(DeprecationWarning, match="is_cautious of ValueConfig is now pessimistic"):
+        assert ValueConfig(is_cautious=True).pessimistic
 
 
 def test_a_single_state_is_enough():
