@@ -328,6 +328,7 @@ LOADERS = {
     "wm_agents/training/cards.py:load_policy_weights": "test_a_policy_of_another_kind_is_refused",
     "wm_agents/training/checkpoints.py:load_checkpoint": BY_READERS,
     "wm_agents/training/curriculum.py:load_state_dict": IN_MEMORY,
+    "wm_agents/world_model_policy.py:load_state_dict": IN_MEMORY,
     "wm_agents/training/loggers.py:read_jsonl": BY_READERS,
     "wm_envs/data/trajectories.py:from_arrays": IN_MEMORY,
     "wm_envs/data/trajectories.py:from_transitions": IN_MEMORY,

@@ -253,7 +253,7 @@ class SampledMaxEntIRL(Fitted):
         if int(data.lengths.max()) < config.horizon:
             raise DemonstrationError(f"no episode has {config.horizon} steps: shorten the horizon")
         generator = np.random.default_rng(config.seed)
-        starts = data.windows(config.horizon).starts
+        starts = data.window_starts(config.horizon)
         starts = starts[given.times[starts] % config.stride == 0]
         steps = starts[:, None] + np.arange(config.horizon)
         noise_std = np.asarray(config.noise_std) * widening
