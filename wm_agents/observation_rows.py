@@ -80,6 +80,15 @@ def _coded_rows(observation: Any, space: gym.Space[Any]) -> tuple[NDArray[np.flo
     return rows, is_single
 
 
+def raw_spaces(model: Any) -> tuple[gym.Space[Any], gym.Space[Any]]:
+    """The observation and action space of the environment that a model imagines.
+
+    A model that works on rows of a codec names them beside the spaces of these rows.
+    """
+    observations = getattr(model, "raw_observation_space", model.observation_space)
+    return observations, getattr(model, "raw_action_space", model.action_space)
+
+
 def number_array(values: Any, expected: str) -> Array:
     """An array of real numbers, from an array, a tensor or nested lists.
 

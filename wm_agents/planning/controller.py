@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.errors import ConfigError
-from wm_agents.observation_rows import encoded_rows
+from wm_agents.observation_rows import encoded_rows, raw_spaces
 from wm_agents.planning.oracle import OracleModel
 from wm_agents.planning.planner import ModelPlanner
 from wm_agents.protocols import ModelState, Planner, WorldModel
@@ -64,7 +64,8 @@ class PlanningAgent:
         self._env = env
         self._exploration = exploration
         self._generator = torch.Generator().manual_seed(seed)
-        self._actions = ActionCodec(model.action_space)
+        self._observation_space, action_space = raw_spaces(model)
+        self._actions = ActionCodec(action_space)
         # Steps since each row's episode began: the state that is handed out.
         self._counts = np.zeros(0, np.int64)
         self._last: tuple[ModelState, Tensor] | None = None
@@ -87,7 +88,7 @@ class PlanningAgent:
         Raises:
             SpaceError: What is no observation of the model's space.
         """
-        observations, is_single = encoded_rows(observation, self._model.observation_space)
+        observations, is_single = encoded_rows(observation, self._observation_space)
         fresh = self._fresh(len(observations), state, episode_start)
         model_state = self._model_state(torch.as_tensor(observations), fresh)
         self._planner.reset(None if fresh.all() else fresh)
@@ -116,7 +117,7 @@ class PlanningAgent:
         Returns:
             The state to pass to the next `predict`.
         """
-        encoded, _ = encoded_rows(observations, self._model.observation_space)
+        encoded, _ = encoded_rows(observations, self._observation_space)
         rows = torch.as_tensor(encoded)
         device = self._model.start(rows[:1]).observations.device
         taken = torch.as_tensor(self._actions.encode(actions), device=device)
