@@ -3,7 +3,7 @@
     python examples/dream_pong.py --env-id wm/PongAtari-v0 --max-real-steps 100000 --seed 5 --output-dir out
 
 At most `max_real_steps` steps of the real game are taken, counted from the first; everything else
-happens in an `ObjectModel` served by `DreamVectorEnv`, in which PPO learns from short branches that
+happens in an `ObjectModel` served by `ImaginedVectorEnv`, in which PPO learns from short branches that
 start in recorded states and end with a point. Observations are the positions of the objects, an
 easier input than pixels: the score is not comparable with those of agents that see the screen. The
 first steps are those of a scripted explorer, and the model's view of the
@@ -30,7 +30,7 @@ from wm_agents.domains.pong.features import is_flying_to_enemy
 from wm_agents.domains.pong.view import PongView
 from wm_agents.evaluation.episodes import evaluate
 from wm_agents.imagination.features import FeatureModel, RememberingAgent, feature_space
-from wm_agents.imagination.vector_env import DreamVectorEnv
+from wm_agents.imagination.vector_env import ImaginedVectorEnv
 from wm_agents.planning.collector import Collector
 from wm_agents.policy_gradient.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.training.cards import Card, save_with_card
@@ -298,7 +298,7 @@ def fit(
 
 def dreams(
     config: Config, model: ObjectModel, view: PongView, experience: Collector, number: int
-) -> DreamVectorEnv:
+) -> ImaginedVectorEnv:
     """Branches from everything recorded, with rallies as episodes."""
     seen = FeatureModel(
         model,
@@ -306,7 +306,7 @@ def dreams(
         potential=lambda rows: config.shaping * is_flying_to_enemy(rows),
         discount=config.ppo.discount,
     )
-    return DreamVectorEnv(
+    return ImaginedVectorEnv(
         seen,
         seen.seen(model.starts(experience.trajectories())),
         config.dream_horizon,

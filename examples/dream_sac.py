@@ -27,7 +27,7 @@ import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.evaluation.charts import times_fewer
 from wm_agents.evaluation.episodes import RandomAgent, evaluate
 from wm_agents.evaluation.plots import plot_learning_curves
-from wm_agents.imagination.vector_env import DreamVectorEnv
+from wm_agents.imagination.vector_env import ImaginedVectorEnv
 from wm_agents.planning.experience import Experience
 from wm_agents.planning.holding import HeldActionAgent
 from wm_agents.sb3.vec_env import SB3VecEnv
@@ -171,7 +171,7 @@ def train_in_dream(
 
     What it remembers of earlier models is overwritten by and by.
     """
-    env = DreamVectorEnv(
+    env = ImaginedVectorEnv(
         model,
         starts,
         config.dream_horizon,

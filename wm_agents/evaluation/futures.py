@@ -39,7 +39,7 @@ def start_states(model: WorldModel, trajectories: Trajectories, stretches: Stret
     """
     device = getattr(model, "device", None)
     state = model.start(torch.as_tensor(stretches.observations[:, 0], device=device))
-    if not state.hidden:
+    if not state.hidden or not getattr(model, "has_memory", True):
         return state
     hidden = [values.clone() for values in state.hidden]
     # One walk per episode serves all of its stretches.

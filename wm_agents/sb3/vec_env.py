@@ -1,6 +1,6 @@
 """Any Gymnasium VectorEnv as a Stable-Baselines3 VecEnv.
 
-Native batches, dreams, third parties' environments.
+Native batches, imagined environments, third parties' environments.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,7 +14,6 @@ from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.vec_env import VecEnv
 
 from wm_agents.errors import ConfigError
-from wm_agents.imagination.vector_env import DreamVectorEnv
 from wm_envs.data.infos import REWARD_COMPONENTS, StepInfo, component_key
 
 Infos = list[dict[str, Any]]
@@ -27,7 +26,7 @@ class SB3VecEnv(VecEnv):
     SB3 wants an ended row restarted within the same step, with what it saw last in
     `infos[i]["terminal_observation"]` and a time limit in `infos[i]["TimeLimit.truncated"]`.
     SAME_STEP environments do just that; DISABLED ones are restarted through
-    `options["reset_mask"]`, and so are dreams of any mode. Other NEXT_STEP environments restart a
+    `options["reset_mask"]`, and so are imagined environments of any mode. Other NEXT_STEP environments restart a
     row only in the next step, for all SB3 would know with a transition that never took place, and
     are refused.
 
@@ -203,10 +202,11 @@ def split_infos(infos: dict[str, Any], num_envs: int, skipped: Iterable[str] = (
 
 def _checked_mode(vector_env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
     mode = vector_env.metadata.get("autoreset_mode")
-    if mode == AutoresetMode.NEXT_STEP and isinstance(vector_env.unwrapped, DreamVectorEnv):
-        return (
-            AutoresetMode.DISABLED
-        )  # a dream that is reset in time has no row left to restart in its next step
+    if mode == AutoresetMode.NEXT_STEP and getattr(
+        vector_env.unwrapped, "honors_reset_mask", False
+    ):
+        # Its ended rows are reset in time, so that none is left to restart in the next step.
+        return AutoresetMode.DISABLED
     if mode not in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED):
         raise ConfigError(
             f"autoreset_mode is {mode}, and Stable-Baselines3 needs ended rows restarted within the step: "
