@@ -27,7 +27,7 @@ sys.path.insert(
     0, str(Path(__file__).resolve().parents[1])
 )  # for `wm_agents.domains.driving`, when run as a script
 
-from examples.dream_sac import Curve
+from wm_agents.evaluation.thresholds import LearningCurve as Curve
 from examples.record_driving import record_circuit
 from wm_agents.domains.driving.decisions import Decisions
 from wm_agents.domains.driving.dream import DreamDriver

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from wm_agents.errors import ConfigError
 from wm_agents.observation_rows import encoded_rows, raw_spaces
-from wm_agents.planning.oracle import OracleModel
 from wm_agents.planning.planner import ModelPlanner
 from wm_agents.protocols import ModelState, Planner, WorldModel
 from wm_agents.training.config_checks import require_between
@@ -51,10 +50,12 @@ class PlanningAgent:
         seed: int = 0,
     ) -> None:
         require_between(0, 1, exploration=exploration)
-        if isinstance(model, OracleModel) and env is None:
+        # A model with `hidden_of` starts from states of the environment, as `OracleModel` does.
+        self._starts_from_states = hasattr(model, "hidden_of")
+        if self._starts_from_states and env is None:
             raise ConfigError(
-                "OracleModel plans from environment states: pass env=, the environment that is "
-                "acted in"
+                f"{type(model).__name__} plans from environment states: pass env=, the environment "
+                "that is acted in"
             )
         if isinstance(planner, ModelPlanner) and not planner.is_bound:
             planner = planner.bind(model)
@@ -148,10 +149,9 @@ class PlanningAgent:
 
         A model with memory is stepped through the action that was executed.
         """
-        if isinstance(self._model, OracleModel):
-            return self._model.start(
-                observations, self._model.hidden_of(self._true_states(len(observations)))
-            )
+        if self._starts_from_states:
+            states = self._true_states(len(observations))
+            return self._model.start(observations, self._model.hidden_of(states))  # type: ignore[attr-defined]
         initial = self._model.start(observations)
         has_memory = bool(initial.hidden) and getattr(self._model, "has_memory", True)
         if self._last is None or fresh.all() or not has_memory:
