@@ -1,6 +1,8 @@
-"""Real steps until puzzles with a new goal every episode are solved: learned rules, a table, and DQN with hindsight.
+"""Real steps until puzzles with a new goal every episode are solved.
 
-    python benchmarks/puzzles.py
+Learned rules, a table, and DQN with hindsight:
+
+    python -m benchmarks.puzzles
 
 Learned and table alike: random steps, two rounds of planning and refitting, then breadth-first
 search from the current state, exactly as `examples/plan.py` does it; each budget of real steps is a
@@ -11,7 +13,6 @@ Stable-Baselines3's. TokenAutomaton is the control: its transitions are random, 
 structure to learn and the gain has to vanish. Results are written after every seed.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +23,6 @@ import numpy as np
 import torch
 import tyro
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import wm_envs  # noqa: F401  (registers the ids)
 from benchmarks.report import RESULTS, write_result
@@ -42,7 +41,7 @@ SOLVED = 0.9  # share of episodes
 
 @dataclass(frozen=True)
 class Task:
-    """A puzzle, the budgets at which each arm is tried, and the budget within which 95% are to be solved."""
+    """A puzzle, the budgets of each arm, and that within which 95% are to be solved."""
 
     env_id: str
     learned_budgets: tuple[int, ...]
@@ -137,7 +136,7 @@ def main(config: Config) -> dict[str, Any]:
         for name in config.tasks:
             run_seed(TASKS[name], rates[name], seed, config)
             figures[name] = summarise(TASKS[name], rates[name])
-            command = f"python benchmarks/puzzles.py --tasks {name} --num-seeds {config.num_seeds}"
+            command = f"python -m benchmarks.puzzles --tasks {name} --num-seeds {config.num_seeds}"
             seeds = list(range(seed + 1))
             write_result(
                 f"puzzles_{name}",
@@ -262,7 +261,7 @@ class HindsightAgent:
 
 
 def summarise(task: Task, rates: dict[str, dict[int, list[float]]]) -> dict[str, Any]:
-    """Success rates by budget with intervals, steps until 90% are solved, and how many times fewer they are."""
+    """Success rates by budget with intervals, and steps until 90% are solved."""
     row: dict[str, Any] = {"env_id": task.env_id, "env_kwargs": task.env_kwargs}
     for arm, by_steps in rates.items():
         row[arm] = {str(steps): rate_figures(runs) for steps, runs in by_steps.items()}

@@ -1,4 +1,4 @@
-"""What a return costs: iCEM with a warm start beside plain CEM, both planning in the same learned model.
+"""What a return costs: iCEM with a warm start beside plain CEM, in the same learned model.
 
     python -m benchmarks.warm_start
 
@@ -40,7 +40,7 @@ class Config:
     real_steps: int = 3000
     """Random steps that the model is fitted to."""
     num_updates: int = 3000
-    """Optimiser steps of the fit."""
+    """Optimizer steps of the fit."""
     episodes: int = 10
     """Episodes of each budget; all start alike."""
     tolerance: float = 0.02
@@ -63,10 +63,12 @@ def main(config: Config) -> dict[str, Any]:
     }
     for name, row in figures["budgets"].items():
         print(
-            f"{name:14} return {row['mean_return']:8.1f}   {row['cpu_seconds_per_episode']:6.2f} CPU-s an episode"
+            f"{name:14} return {row['mean_return']:8.1f}   "
+            f"{row['cpu_seconds_per_episode']:6.2f} CPU-s an episode"
         )
     print(
-        f"CPU of the cheapest CEM / of the cheapest iCEM at equal return: {figures['times_less_cpu']}"
+        "CPU of the cheapest CEM / of the cheapest iCEM at equal return: "
+        f"{figures['times_less_cpu']}"
     )
     if config.is_written:
         command = f"python -m benchmarks.warm_start --episodes {config.episodes}"
@@ -77,17 +79,15 @@ def main(config: Config) -> dict[str, Any]:
 def fitted_model(config: Config) -> DeterministicModel:
     """The model in which all plan."""
     env = gym.make(ENV_ID)
-    experience = Collector(env, config.seed)
-    experience.collect(config.real_steps)
+    collector = Collector(env, config.seed)
+    collector.collect(config.real_steps)
     model = DeterministicModel(
         env.observation_space,
         env.action_space,
         DeterministicConfig(dynamics_widths=(256, 256)),
         seed=config.seed,
     )
-    model.fit(
-        experience.trajectories(), FitConfig(num_updates=config.num_updates, seed=config.seed)
-    )
+    model.fit(collector.trajectories(), FitConfig(num_updates=config.num_updates, seed=config.seed))
     return model
 
 
@@ -153,7 +153,7 @@ def summarise(
 def cheapest(
     returns: dict[str, list[float]], seconds: dict[str, list[float]], tolerance: float
 ) -> dict[str, str | float | None]:
-    """The cheapest budget of each planner that reaches the reference's return, and how many times less iCEM takes."""
+    """The cheapest budget of each planner that suffices, and how much less iCEM takes."""
     reference = float(np.mean(returns[REFERENCE]))
     enough = [
         name for name in returns if np.mean(returns[name]) >= reference - tolerance * abs(reference)

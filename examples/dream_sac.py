@@ -1,4 +1,4 @@
-"""Train Stable-Baselines3's SAC inside a learned world model, beside the same SAC on the real environment.
+"""Train SAC inside a learned world model, beside the same SAC on the real environment.
 
     python examples/dream_sac.py --env-id Pendulum-v1 --seed 0 --output-dir runs/dream_sac
 

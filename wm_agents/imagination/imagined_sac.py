@@ -1,4 +1,4 @@
-"""Stable-Baselines3's SAC trained inside a learned world model, and the same SAC on the real environment beside it.
+"""SAC trained inside a learned world model, and the same SAC on the real environment beside it.
 
 Model-based policy optimization (Janner et al., "When to Trust Your Model", NeurIPS 2019, algorithm
 2) with an ensemble: act for a while in the real environment, fit the ensemble to all real steps so

@@ -1,4 +1,4 @@
-"""The imagined environment: a world model as a Gymnasium VectorEnv, so that any RL library trains inside it.
+"""A world model as a Gymnasium VectorEnv, so that any RL library trains inside it.
 
 Short branches from real states, as in model-based policy optimization (Janner et al., "When to
 Trust Your Model", NeurIPS 2019, algorithm 2); the disagreement penalty is that of Yu et al.,
@@ -52,7 +52,7 @@ __getattr__ = renamed(
 
 
 class ImaginedVectorEnv(VectorEnv[Any, Any, Array]):
-    """B imagined episodes that start from real observations and are truncated after `horizon` steps.
+    """B imagined episodes from real observations, truncated after `horizon` steps.
 
     Each step's reward is the model's, less the disagreement penalty; both are in the infos as
     `reward_components/model` and `reward_components/disagreement`, and `infos["disagreement"]` is
@@ -251,8 +251,8 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Array]):
         _check_finite(prediction)
         if len(state.hidden) != len(self._state.hidden):
             raise ConfigError(
-                f"{type(self.model).__name__}.step carries {len(state.hidden)} tensors and its start "
-                f"{len(self._state.hidden)}: let start give all of them"
+                f"{type(self.model).__name__}.step carries {len(state.hidden)} tensors and its "
+                f"start {len(self._state.hidden)}: let start give all of them"
             )
         self._state = ModelState(self._bounded(state.observations), state.hidden)
         self._ages += 1
@@ -486,7 +486,7 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Array]):
 
 
 def _with_rows(state: ModelState, mask: Tensor, fresh: ModelState) -> ModelState:
-    """A copy of B rows in which the masked ones are fresh; the model may still hold the original."""
+    """A copy of B rows in which the masked ones are fresh; a model may still hold the original."""
 
     def replaced(values: Tensor, new: Tensor) -> Tensor:
         values = values.clone()
@@ -515,8 +515,8 @@ def _check_finite(prediction: Prediction) -> None:
         if values is not None and not bool(values.isfinite().all()):
             row = int((~values.isfinite()).reshape(len(values), -1).any(1).nonzero()[0])
             raise NonFiniteError(
-                f"the model's {name.rstrip('s')}s are not finite in row {row}: shorten the horizon or "
-                "fit it longer"
+                f"the model's {name.rstrip('s')}s are not finite in row {row}: shorten the horizon "
+                "or fit it longer"
             )
 
 

@@ -1,4 +1,6 @@
-"""Planners and what they maximize: planner = f(model, objective), on learned models and on the true dynamics alike.
+"""Planners and what they maximize: planner = f(model, objective).
+
+On learned models and on the true dynamics alike:
 
 agent = PlanningAgent(model, ICEM(horizon=20))
 """

@@ -1,4 +1,4 @@
-"""The cross-entropy method in three forms: CEM and iCEM for Box actions, CategoricalCEM for Discrete ones.
+"""The cross-entropy method: CEM and iCEM for Box actions, CategoricalCEM for Discrete ones.
 
 Fit a distribution over action sequences to the best of its own samples, again and again. Sources:
 Rubinstein & Kroese 2004; as a planner in learned models, PETS (Chua et al. 2018, section 5); iCEM,
@@ -146,7 +146,7 @@ GaussianConfigT = TypeVar("GaussianConfigT", bound=CEMConfig)
 
 
 class GaussianPlanner(ModelPlanner[GaussianConfigT], Generic[GaussianConfigT]):
-    """The Gaussian over action sequences that CEM and iCEM fit: how it begins, is drawn and is fitted."""
+    """The Gaussian over action sequences that CEM and iCEM fit."""
 
     action_kinds = (spaces.Box,)
 
@@ -178,8 +178,9 @@ class GaussianPlanner(ModelPlanner[GaussianConfigT], Generic[GaussianConfigT]):
 
 
 class CEM(GaussianPlanner[CEMConfig]):
-    """Cross-entropy method for Box actions; the mean is among the samples, and the best sample is the plan.
+    """Cross-entropy method for Box actions.
 
+    The mean is among the samples, and the best sample of all iterations is the plan.
     It is made as every planner is, see `ModelPlanner`.
     """
 
@@ -312,7 +313,10 @@ class CategoricalCEM(ModelPlanner[CategoricalCEMConfig]):
     def _draw(
         self, probabilities: Tensor, iteration: int, count: int, generator: torch.Generator
     ) -> Tensor:
-        """Candidates [B, count, H] by inverting the cumulative probabilities, some steps repeating the one before."""
+        """Candidates [B, count, H] by inverting the cumulative probabilities.
+
+        Some steps repeat the one before.
+        """
         shape = (len(probabilities), count, self.config.horizon)
         uniform = fill_uniform(self._draws.of_shape(*shape), generator)
         bounds = probabilities.cumsum(2)[:, None, :, :-1]  # [B, 1, H, n - 1]

@@ -1,4 +1,4 @@
-"""Steps taken in one environment: `Collector` keeps them, `ActionRepeatAgent` explores with repeated random actions."""
+"""Steps taken in one environment, kept by `Collector`, and `ActionRepeatAgent` that explores."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -18,7 +18,7 @@ from wm_envs.data.trajectories import Trajectories
 
 
 class Collector:
-    """Acts in an environment and keeps every step; an episode is resumed from one `collect` to the next.
+    """Acts in an environment and keeps every step; an episode resumes with the next `collect`.
 
     Args:
         env: A Gymnasium environment with spaces that the codecs serve.
@@ -88,7 +88,9 @@ class Collector:
         }
 
     def replay(self, state: Mapping[str, Any]) -> None:
-        """Take the steps of another run again: environments cannot be stored, but they repeat themselves.
+        """Take the steps of another run again.
+
+        Environments cannot be stored, but they repeat themselves.
 
         Args:
             state: What `state` gave in a run with the same environment and seed; nothing was
@@ -164,8 +166,8 @@ class ActionRepeatAgent:
     """Draws an action from the space, repeats it for a random time, draws the next.
 
     Exploration then reaches what independent random actions never do. Each action lasts for
-    floor(1 / u) steps, u uniform in (0, 1], so that at least n steps have probability 1 / n. Source:
-    Dabney, Ostrovski & Barreto 2021 (Temporally-extended epsilon-greedy exploration), whose
+    floor(1 / u) steps, u uniform in (0, 1], so that at least n steps have probability 1 / n.
+    Source: Dabney, Ostrovski & Barreto 2021 (Temporally-extended epsilon-greedy exploration), whose
     durations are zeta-distributed with the same heavy tail.
 
     Args:

@@ -1,4 +1,4 @@
-"""`PlanningAgent` plans at every step; it has Stable-Baselines3's `predict`, so that `evaluate_policy` runs on it."""
+"""The agent that plans at every step, with Stable-Baselines3's `predict`."""
 
 from typing import Any
 
@@ -25,7 +25,8 @@ class PlanningAgent:
     Args:
         model: What the planner imagines with; its memory, where it has one, is kept in step with
             the real episode.
-        planner: Decides; one that has no model yet, such as `ICEM(horizon=20)`, is bound to this one.
+        planner: Decides; one that has no model yet, such as `ICEM(horizon=20)`, is bound to this
+            one.
         env: For `OracleModel`: where `clone_state` is asked before each plan (a Gymnasium
             environment, a Gymnasium or a Stable-Baselines3 vector environment).
         exploration: Noise of `deterministic=False`: for Box actions its standard deviation as a

@@ -59,7 +59,8 @@ class PlanningCosts:
         """
         if self.key not in info_dict:
             raise ConfigError(
-                f"the situation has {sorted(info_dict)} and no {self.key!r}: name the entry with key="
+                f"the situation has {sorted(info_dict)} and no {self.key!r}: name the entry with "
+                "key="
             )
         num_rows, num_candidates = action_candidates.shape[:2]
         actions = self._actions(action_candidates.flatten(0, 1))
@@ -82,7 +83,8 @@ class PlanningCosts:
         size = int(space.n) if isinstance(space, spaces.Discrete) else int(space.shape[0])  # type: ignore[index]
         if candidates.shape[-1] != size:
             raise ConfigError(
-                f"candidates have {candidates.shape[-1]} numbers per step, and {space} asks for {size}"
+                f"candidates have {candidates.shape[-1]} numbers per step, and {space} asks for "
+                f"{size}"
             )
         if isinstance(space, spaces.Discrete):
             return candidates.argmax(-1)

@@ -61,8 +61,9 @@ WITH_VALUE = ("categorical_cem", "mcts")
 def reward_to_reach(trajectories: Trajectories) -> float | None:
     """The reward above which a step reaches a goal; None if there is none.
 
-    It lies halfway from the typical reward to the best. While no reward stands out, a goal may still come, unless episodes are ended by what happens in
-    them: then the end is what matters, and the return has to tell.
+    It lies halfway from the typical reward to the best. While no reward stands out, a goal may
+    still come, unless episodes are ended by what happens in them: then the end is what matters, and
+    the return has to tell.
     """
     typical = float(np.median(trajectories.rewards))
     best = float(trajectories.rewards.max())

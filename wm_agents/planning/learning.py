@@ -1,4 +1,7 @@
-"""Learning to act from scratch by planning: random steps, then rounds of fit, plan and explore, and a last fit."""
+"""Learning to act from scratch by planning.
+
+Random steps, then rounds of fit, plan and explore, and a last fit.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field

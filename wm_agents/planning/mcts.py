@@ -1,7 +1,7 @@
-"""Monte Carlo tree search with PUCT, for B environments at once: every simulation is one call of the model.
+"""Monte Carlo tree search with PUCT, for B environments at once.
 
-Source: Silver et al. 2017 (PUCT); Schrittwieser et al. 2020, "MuZero", appendix B (learned model,
-min-max values).
+Every simulation is one call of the model. Source: Silver et al. 2017 (PUCT); Schrittwieser et al.
+2020, "MuZero", appendix B (learned model, min-max values).
 """
 
 from collections.abc import Callable
@@ -216,7 +216,7 @@ class MCTS(ModelPlanner[MCTSConfig]):
         return self._decide(trees, num_rows * config.num_simulations * steps_per_leaf)
 
     def _grow(self, trees: Trees, states: NodeStates, path: Walk, simulation: int) -> ModelState:
-        """Imagine the action that each row's walk ended with and hang the new state into its tree."""
+        """Imagine the action that each row's walk ended with, and add the new state to its tree."""
         parents, actions = self._last_edges(path)
         before = states.at(parents)
         taken = torch.as_tensor(actions, device=self._device) + self._first_action

@@ -44,7 +44,7 @@ def survival(terminations: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DiscountedReturn:
-    """The expected discounted return of an imagined future, which a predicted termination cuts short.
+    """The expected discounted return of an imagined future, cut short by predicted terminations.
 
     With survival s_h before step h: sum_h discount^h s_h (r_h - penalty d_h) + discount^H s_H
     V(o_H).
@@ -97,15 +97,17 @@ class DiscountedReturn:
             return rewards
         if rollout.disagreement is None:
             raise ConfigError(
-                f"disagreement_penalty={self.disagreement_penalty} needs a model that reports disagreement: "
-                "use an ensemble, or set the penalty to 0"
+                f"disagreement_penalty={self.disagreement_penalty} needs a model that reports "
+                "disagreement: use an ensemble, or set the penalty to 0"
             )
         return rewards - self.disagreement_penalty * rollout.disagreement
 
 
 @dataclass(frozen=True)
 class GoalReached:
-    """One for a future that reaches a goal while it lasts, less the later it does: max_h discount^h s_h [goal(o_h+1)].
+    """One for a future that reaches a goal while it lasts, less the later it does.
+
+    max_h discount^h s_h [goal(o_h+1)].
 
     Attributes:
         goal_test: Which observations [B, O] are goals, booleans [B].
@@ -135,9 +137,10 @@ class GoalReached:
 
 
 def of_single_steps(objective: Objective) -> Objective:
-    """The objective by which a search judges steps one by one: what follows a step comes from the search itself.
+    """The objective by which a search judges steps one by one.
 
-    A terminal value would be counted again at every step of a path.
+    What follows a step comes from the search itself: a terminal value would be counted again at
+    every step of a path.
     """
     if isinstance(objective, DiscountedReturn):
         return replace(objective, terminal_value=None)
@@ -201,14 +204,14 @@ def require_sum_of_steps(
         if bool(((parts[0] + discount * survives * parts[1] - value).abs() <= tolerance).all()):
             return
     raise ConfigError(
-        f"the steps of {objective!r} do not add up to its value, but a search over single steps adds them up: plan "
-        "with RandomShooting or CategoricalCEM, or give it the attribute is_maximum = True if its value is that of "
-        "the best step, and no step is worth less than 0"
+        f"the steps of {objective!r} do not add up to its value, but a search over single steps "
+        "adds them up: plan with RandomShooting or CategoricalCEM, or give it the attribute "
+        "is_maximum = True if its value is that of the best step, and no step is worth less than 0"
     )
 
 
 class NoveltyReward:
-    """A reward function: 1 for each imagined step that ends outside the recorded range of any feature.
+    """A reward function: 1 for a step that ends outside the recorded range of any feature.
 
     It stands in for the model's rewards as long as every real step had the same reward and no
     episode ended by itself, when all plans are equal otherwise. A car that rolls further or an arm

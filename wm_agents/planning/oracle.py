@@ -1,4 +1,4 @@
-"""The true dynamics as a world model, so that every planner runs on them: the reference of the learned ones.
+"""The true dynamics as a world model, the reference of the learned ones.
 
 `wm_agents` knows no environment of ours; what it needs is one batched function from states and
 action sequences to what happens, such as `functools.partial(wm_envs.oracle.rollout, env_id)`.
@@ -18,9 +18,10 @@ from wm_agents.observation_rows import action_tensor
 from wm_agents.protocols import ModelState, Prediction, Rollout
 
 TrueRollout = Callable[..., tuple[NDArray[Any], ...]]
-"""(states [B], actions [B, H, ...]) -> observations [B, H + 1, O], rewards [B, H], terminations [B, H].
+"""States [B] and actions [B, H, ...] to what happens.
 
-With `return_states=True`, which single steps need, it gives the final states [B] as a fourth.
+Observations [B, H + 1, O], rewards [B, H] and terminations [B, H]. With `return_states=True`, which
+single steps need, it gives the final states [B] as a fourth.
 """
 
 

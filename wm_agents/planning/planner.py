@@ -1,4 +1,4 @@
-"""What all planners share: settings, the model that they are bound to, its actions and its device."""
+"""What all planners share: settings, the model that they are bound to, its actions and device."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -92,8 +92,8 @@ class ModelPlanner(ABC, Generic[ConfigT]):
         """
         if not self.is_bound:
             raise ConfigError(
-                f"this {type(self).__name__} has no model: give it to PlanningAgent(model, planner), "
-                "or call planner.bind(model)"
+                f"this {type(self).__name__} has no model: give it to "
+                "PlanningAgent(model, planner), or call planner.bind(model)"
             )
         with torch.no_grad():
             return self._plan(to_device(state, self._device), generator)
@@ -133,8 +133,8 @@ class ModelPlanner(ABC, Generic[ConfigT]):
     def _attach(self, model: WorldModel) -> None:
         if not hasattr(model, "action_space"):
             raise ConfigError(
-                f"{type(self).__name__} takes a world model or a {self.config_class.__name__} first, "
-                f"got {model!r}"
+                f"{type(self).__name__} takes a world model or a {self.config_class.__name__} "
+                f"first, got {model!r}"
             )
         # Spaces are checked first: a model that cannot be served is not moved to another device.
         actions = planned_actions(model.action_space, type(self).__name__, self.action_kinds)

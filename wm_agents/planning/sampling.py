@@ -69,8 +69,8 @@ class Scorer:
     def values(self, state: ModelState, candidates: Tensor) -> Tensor:
         """Values [B, N] of candidates [B, N, H] or [B, N, H, A] from a state of B rows.
 
-        Only the model runs in low precision: candidates enter as they were drawn, and what the model
-        predicts is summed and compared in float32. A value that is not finite counts as minus
+        Only the model runs in low precision: candidates enter as they were drawn, and what the
+        model predicts is summed and compared in float32. A value that is not finite counts as minus
         infinity, so that a diverging model never attracts a planner.
         """
         num_rows, num_candidates = candidates.shape[:2]
@@ -104,7 +104,7 @@ def better_plans(
 
 
 class WarmStart:
-    """A tensor of plans [B, ...] with the horizon along one axis, that moves on by one step between calls.
+    """Plans [B, ...] with the horizon along one axis, shifted by one step between calls.
 
     Args:
         horizon_axis: The axis of the horizon.
@@ -116,7 +116,9 @@ class WarmStart:
         self._is_fresh = torch.zeros(0, dtype=torch.bool)
 
     def shifted(self, initial: Tensor) -> Tensor:
-        """The carried plans without their first step; rows that carry nothing get `initial`, as does the last step.
+        """The carried plans without their first step.
+
+        Rows that carry nothing get `initial`, as does the last step.
 
         Args:
             initial: What a fresh row starts from, of the shape of the plans.
@@ -147,8 +149,9 @@ class WarmStart:
         elif self._plans is not None:
             if np.shape(mask) != (len(self._plans),):
                 raise ConfigError(
-                    f"the reset mask has shape {np.shape(mask)}, but plans are carried for {len(self._plans)} "
-                    "environments: call reset() without a mask when their number changes"
+                    f"the reset mask has shape {np.shape(mask)}, but plans are carried for "
+                    f"{len(self._plans)} environments: call reset() without a mask when their "
+                    "number changes"
                 )
             self._is_fresh |= torch.as_tensor(np.asarray(mask, np.bool_))
 
@@ -184,11 +187,11 @@ class Buffer:
 
 
 def colored_mixing(horizon: int, exponent: float) -> Tensor:
-    """The matrix M [H, H] that turns white noise z [H, A] into colored noise M z with unit variance at every step.
+    """The matrix M [H, H] that turns white noise z [H, A] into colored noise M z.
 
-    The power at frequency f falls as f^-exponent (0 white, 1 pink, 2 red); the constant part has
-    the power of the lowest frequency. Source: Timmer & König 1995, as used by iCEM (Pinneri et al.
-    2020, section 3.1).
+    Its variance is 1 at every step. The power at frequency f falls as f^-exponent (0 white, 1 pink,
+    2 red); the constant part has the power of the lowest frequency. Source: Timmer & König 1995, as
+    used by iCEM (Pinneri et al. 2020, section 3.1).
     """
     cycles = np.arange(horizon // 2 + 1)
     has_sine = (cycles > 0) & (2 * cycles < horizon)

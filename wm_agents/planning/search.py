@@ -1,4 +1,4 @@
-"""Forward search in exact discrete models: breadth-first for the fewest steps, best-first with an estimate.
+"""Forward search in exact discrete models: breadth-first and best-first.
 
 A goal is a step whose value under the objective reaches a threshold: with `DiscountedReturn` the
 predicted, learned reward, with `GoalReached` a test of the observation. Nothing is enumerated,
@@ -215,7 +215,7 @@ class ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
         return {search: self._drawn(tree, rivals, generator) for search, rivals in best.items()}
 
     def _drawn(self, tree: "SearchTree", nodes: list[int], generator: torch.Generator) -> FoundPath:
-        """The path to one of the nodes, or any action where every action leads back to the start."""
+        """The path to one of the nodes; any action where every action leads back to the start."""
         number = int(
             torch.randint(
                 len(nodes) or self._num_actions, (1,), generator=generator, device=generator.device
@@ -265,7 +265,7 @@ class ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
 
 
 class BreadthFirstSearch(ForwardSearch[SearchConfig]):
-    """Expands all states one step further on with one call of the model: its plans have the fewest steps.
+    """Expands all states of a depth with one call of the model: its plans have the fewest steps.
 
     It is made as every planner is, see `ModelPlanner`; the model is exact and discrete.
     """
@@ -284,8 +284,9 @@ class BreadthFirstSearch(ForwardSearch[SearchConfig]):
 
 
 class BestFirstSearch(ForwardSearch[BestFirstSearchConfig]):
-    """Expands the most promising states first: total value so far + estimate of what follows - price of the steps.
+    """Expands the most promising states first.
 
+    These are the ones of the highest total value + estimate of what follows - price of the steps.
     It is made as every planner is, see `ModelPlanner`; the model is exact and discrete.
 
     Args:
@@ -418,7 +419,7 @@ class SearchTree:
         self.num_model_steps = 0
 
     def expand(self, nodes: Sequence[int]) -> Expansion:
-        """Imagine every action in these nodes with one call of the model, and add the states that are new."""
+        """Imagine every action in these nodes with one call of the model; add the new states."""
         device = self._chunks[0].observations.device
         actions = torch.arange(self._num_actions, device=device).repeat(len(nodes))
         actions += self._first_action

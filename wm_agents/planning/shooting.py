@@ -17,9 +17,9 @@ class RandomShootingConfig(SamplingConfig):
 
 
 class RandomShooting(ModelPlanner[RandomShootingConfig]):
-    """Uniform candidates, the best is the plan; serves Box and Discrete actions and carries nothing over.
+    """Uniform candidates, of which the best is the plan; nothing is carried over.
 
-    It is made as every planner is, see `ModelPlanner`.
+    Serves Box and Discrete actions.     It is made as every planner is, see `ModelPlanner`.
     """
 
     config_class = RandomShootingConfig

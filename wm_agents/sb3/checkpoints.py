@@ -1,4 +1,4 @@
-"""What an on-policy algorithm of Stable-Baselines3 has to keep to go on to the bit, without SB3's pickles.
+"""What an on-policy algorithm of Stable-Baselines3 keeps to resume bitwise, without pickles.
 
 No environment in general can be stored. So all environments start anew at each checkpoint, from
 seeds that follow from the agent's, whether the run is interrupted there or not: both runs are then
