@@ -103,7 +103,7 @@ def main(config: Config) -> dict[str, Any]:
     for seed in range(max(config.num_seeds, config.num_other_seeds)):
         for name in config.tasks:
             run_seed(TASKS[name], arms[name], seed, config)
-            figures[name] = summarise(TASKS[name], arms[name])
+            figures[name] = summarize(TASKS[name], arms[name])
             command = f"python -m benchmarks.control --tasks {name} --num-seeds {config.num_seeds}"
             seeds = list(range(len(arms[name]["learned"].returns)))
             write_result(
@@ -203,7 +203,7 @@ def model_free_agent(task: Task, env: gym.Env[Any, Any], seed: int) -> Agent:
     return agent.learn(task.max_real_steps)
 
 
-def summarise(task: Task, arms: dict[str, Arm]) -> dict[str, Any]:
+def summarize(task: Task, arms: dict[str, Arm]) -> dict[str, Any]:
     """The table's row: every arm, the planning gap, and whether the target is reached."""
     row: dict[str, Any] = {
         "env_id": task.env_id,

@@ -281,17 +281,17 @@ def stable_worldmodel(model: PerceptronModel) -> dict[str, PlanOnce]:
 
 def peers(model: PerceptronModel) -> tuple[dict[str, PlanOnce], dict[str, str]]:
     """What other libraries are installed, and why the others are left out."""
-    found: dict[str, PlanOnce] = {}
+    installed: dict[str, PlanOnce] = {}
     left_out: dict[str, str] = {}
     for make in (pytorch_mppi, torchrl, stable_worldmodel):
         try:
             planners = make(model)
             for plan in planners.values():
                 plan()
-            found |= planners
+            installed |= planners
         except ImportError as error:
             left_out[make.__name__] = f"not installed: {error}"
-    return found, left_out
+    return installed, left_out
 
 
 def measure(planners: dict[str, PlanOnce], num_repeats: int) -> dict[str, float]:

@@ -90,7 +90,8 @@ class ArrangementTable(Unrolled):
     """
 
     def __init__(self, observation_space: gym.spaces.Box, action_space: gym.Space[Any]) -> None:
-        self.observation_space, self.action_space = observation_space, action_space
+        self.observation_space = observation_space
+        self.action_space = action_space
         self._half = observation_space.shape[0] // 2
         half_space = gym.spaces.Box(
             observation_space.low[: self._half], observation_space.high[: self._half]
@@ -135,7 +136,7 @@ def main(config: Config) -> dict[str, Any]:
     for seed in range(config.num_seeds):
         for name in config.tasks:
             run_seed(TASKS[name], rates[name], seed, config)
-            figures[name] = summarise(TASKS[name], rates[name])
+            figures[name] = summarize(TASKS[name], rates[name])
             command = f"python -m benchmarks.puzzles --tasks {name} --num-seeds {config.num_seeds}"
             seeds = list(range(seed + 1))
             write_result(
@@ -159,7 +160,8 @@ def run_seed(
     """One run of every arm at every budget."""
     env = gym.make(task.env_id, **task.env_kwargs)
     assert isinstance(env.observation_space, gym.spaces.Box)
-    observations, actions = env.observation_space, env.action_space
+    observations = env.observation_space
+    actions = env.action_space
 
     def note(arm: str, steps: int, agent: Any) -> None:
         results = evaluate(
@@ -190,7 +192,7 @@ def searcher(
 ) -> PlanningAgent:
     """Breadth-first search on a model that is learned within a budget.
 
-    A step that pays 0.5 or more is a goal.
+    A step with a reward of 0.5 or more is a goal.
     """
     learned = learn_to_plan(
         env,
@@ -260,7 +262,7 @@ class HindsightAgent:
         return self._agent.predict(self._split(observation), deterministic=True)
 
 
-def summarise(task: Task, rates: dict[str, dict[int, list[float]]]) -> dict[str, Any]:
+def summarize(task: Task, rates: dict[str, dict[int, list[float]]]) -> dict[str, Any]:
     """Success rates by budget with intervals, and steps until 90% are solved."""
     row: dict[str, Any] = {"env_id": task.env_id, "env_kwargs": task.env_kwargs}
     for arm, by_steps in rates.items():

@@ -46,7 +46,7 @@ class Config:
     tolerance: float = 0.02
     """Share of the reference's return by which another may be worse."""
     seed: int = 0
-    """Of the experience, the model and all samples."""
+    """Of the random steps, the model and all samples."""
     is_written: bool = True
     """Write benchmarks/results/warm_start.json."""
 
@@ -58,7 +58,7 @@ def main(config: Config) -> dict[str, Any]:
     agents = planning_agents(model, config.seed)
     returns, seconds = measure(agents, config.episodes)
     figures = {
-        "budgets": summarise(returns, seconds),
+        "budgets": summarize(returns, seconds),
         **cheapest(returns, seconds, config.tolerance),
     }
     for name, row in figures["budgets"].items():
@@ -133,7 +133,7 @@ def measure(
     return returns, seconds
 
 
-def summarise(
+def summarize(
     returns: dict[str, list[float]], seconds: dict[str, list[float]]
 ) -> dict[str, dict[str, float]]:
     """A row for each budget; differences to the reference are paired by start."""

@@ -58,7 +58,7 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Array]):
     `reward_components/model` and `reward_components/disagreement`, and `infos["disagreement"]` is
     the bare number. An episode terminates with the probability that the model gives, and is
     truncated at the horizon or where the ensemble disagrees too much, so that a learner bootstraps
-    there. Observations are held within the bounds of the observation space, in which the model was
+    there. Observations are clipped to the bounds of the observation space, in which the model was
     fitted.
 
     Args:

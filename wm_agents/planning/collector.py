@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from copy import deepcopy
 from hashlib import sha256
+from itertools import chain
 from typing import Any
 
 import gymnasium as gym
@@ -80,7 +81,7 @@ class Collector:
 
         The actions taken, and a hash of what came of them.
         """
-        actions = [step[1] for steps in self._episodes for step in steps]
+        actions = [step[1] for step in chain.from_iterable(self._episodes)]
         return {
             "actions": _batch(self._env.action_space, actions),
             "hash": self._hash(),

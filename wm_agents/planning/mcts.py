@@ -81,7 +81,7 @@ class Trees:
         self.value_sums = np.zeros(shape)
         self.priors = np.full(shape, 1.0 / num_actions)
         self.rewards = np.zeros(shape)
-        self.continues = np.ones(shape)  # probability that the episode goes on after the action
+        self.continues = np.ones(shape)  # probability that the episode lasts beyond the action
         self.lowest = np.full(num_rows, np.inf)
         self.highest = np.full(num_rows, -np.inf)
 
@@ -167,7 +167,7 @@ class MCTS(ModelPlanner[MCTSConfig]):
             it has `is_maximum`, as `GoalReached`.
         config: Settings.
         value: The value [B] of leaf observations [B, O], learned; None rolls out at random.
-        prior: Which actions are promising, learned; None holds all for equal.
+        prior: Which actions are promising, learned; None treats all as equal.
         **settings: Single fields of the configuration.
 
     Raises:

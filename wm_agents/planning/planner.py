@@ -66,7 +66,8 @@ class ModelPlanner(ABC, Generic[ConfigT]):
         **settings: Any,
     ) -> None:
         if isinstance(model, self.config_class):
-            model, config = None, model
+            config = model
+            model = None
         self.config: ConfigT = self._configured(config, settings)
         self.objective: Objective = DiscountedReturn() if objective is None else objective
         if model is not None:
@@ -162,10 +163,12 @@ def planned_actions(
     rows = ActionCodec(space).row_space
     if not isinstance(rows, kinds):
         if isinstance(rows, spaces.Discrete):
-            served, others = "Box", DISCRETE_PLANNERS
-        else:
-            served, others = "Discrete", CONTINUOUS_PLANNERS
-        raise SpaceError(f"{planner} plans for {served} actions, not for {space}: use {others}")
+            raise SpaceError(
+                f"{planner} plans for Box actions, not for {space}: use {DISCRETE_PLANNERS}"
+            )
+        raise SpaceError(
+            f"{planner} plans for Discrete actions, not for {space}: use {CONTINUOUS_PLANNERS}"
+        )
     if isinstance(rows, spaces.Box) and not np.isfinite([rows.low, rows.high]).all():
         raise SpaceError(
             f"{planner} draws actions between finite bounds, {space} has none: use RescaleAction"

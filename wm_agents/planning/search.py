@@ -11,6 +11,7 @@ import heapq
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -70,7 +71,7 @@ class BestFirstSearchConfig(SearchConfig):
     Attributes:
         step_price: What a step costs in a node's priority, in the objective's units: with 1 and an
             estimate that is minus a lower bound on the steps to go, priorities are those of A*. The
-            first way to a state and the first goal seen are kept, so that plans are short;
+            first way to a state and the first goal found are kept, so that plans are short;
             `BreadthFirstSearch` has the shortest.
         num_expansions: Nodes of each search that one call of the model expands.
     """
@@ -431,7 +432,7 @@ class SearchTree:
         is_end = prediction.terminations >= 0.5
         keys = observation_keys(after.observations, self._resolution)
         ends = is_end.tolist()
-        # An ended state is not the state of the same observation in which the episode goes on.
+        # An ended state is not the state of the same observation in which the episode continues.
         identities = [(key, ended) for key, ended in zip(keys, ends, strict=True)]
         children = self._add(nodes, values.tolist(), identities)
         self._store(after, children)
@@ -504,7 +505,7 @@ class SearchTree:
         ]
         if len(parts) == 1:
             return parts[0]
-        order = torch.tensor([k for orders in by_chunk.values() for k in orders], device=device)
+        order = torch.tensor(list(chain.from_iterable(by_chunk.values())), device=device)
         hidden = tuple(
             torch.cat(tensors) for tensors in zip(*[part.hidden for part in parts], strict=True)
         )

@@ -93,7 +93,7 @@ class ValueConfig:
 
 
 class ValueNetwork(nn.Module):
-    """Standardised observations [B, O] -> discounted return [B] in the environment's units.
+    """Standardized observations [B, O] -> discounted return [B] in the environment's units.
 
     Inside, returns are numbers of order one: less `return_mean`, over `return_std`. All values are
     0 at first, which favours no state whatever the unit and the sign of the rewards.
@@ -151,7 +151,8 @@ class ValueNetwork(nn.Module):
 
         Values stay as they are.
         """
-        mean, std = returns.mean(), returns.std(correction=0)
+        mean = returns.mean()
+        std = returns.std(correction=0)
         if std <= _ROUNDING * mean.abs():  # all alike: their size is the unit, or 1 where all are 0
             std = torch.where(mean == 0.0, 1.0, mean.abs())
         output = self.layers[-1]
@@ -161,8 +162,8 @@ class ValueNetwork(nn.Module):
         self.return_mean.copy_(mean)
         self.return_std.copy_(std)
         horizon = 1.0 / (1.0 - discount)
-        # An episode may end at any time, so that 0 lies within the bounds. What nobody has seen is
-        # worse than that.
+        # An episode may end at any time, so that 0 lies within the bounds. What was never observed
+        # is worse than that.
         self.bounds[0] = rewards.min().clamp(max=0.0) * horizon - std
         self.bounds[1] = rewards.max().clamp(min=0.0) * horizon
 

@@ -84,7 +84,8 @@ class SB3VecEnv(VecEnv):
     ) -> Any:
         final_rows = split_infos(infos.get("final_info", {}), self.num_envs)
         for i in np.flatnonzero(is_done):
-            self.reset_infos[i], rows[i] = rows[i], final_rows[i]
+            self.reset_infos[i] = rows[i]
+            rows[i] = final_rows[i]
             # final_obs is an array of objects in most environments and a plain batch in some; rows
             # are rows in both.
             rows[i]["terminal_observation"] = _row_of(infos["final_obs"], int(i))
