@@ -61,9 +61,10 @@ def encoded_rows(observation: Any, space: gym.Space[Any]) -> tuple[NDArray[np.fl
 def _coded_rows(observation: Any, space: gym.Space[Any]) -> tuple[NDArray[np.float32], bool]:
     """The same for the spaces that hold several choices or parts."""
     codec = ObservationCodec(space)
-    first_leaf, value = space, observation
+    first_leaf: Any = space
+    value = observation
     while isinstance(first_leaf, spaces.Dict | spaces.Tuple):
-        key = next(iter(first_leaf.spaces)) if isinstance(first_leaf, spaces.Dict) else 0
+        key: Any = next(iter(first_leaf.spaces)) if isinstance(first_leaf, spaces.Dict) else 0
         try:
             value = value[key]
         except (KeyError, IndexError, TypeError) as error:

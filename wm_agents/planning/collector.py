@@ -207,4 +207,5 @@ class ActionRepeatAgent:
 
 def _batch(space: gym.Space[Any], values: list[Any]) -> Any:
     """Single values of a space as the batch that a vector environment would give."""
-    return concatenate(space, values, create_empty_array(space, len(values)))
+    out: Any = create_empty_array(space, len(values))
+    return concatenate(space, values, out)

@@ -50,7 +50,7 @@ class ModelPlanner(ABC, Generic[ConfigT]):
     """
 
     config_class: ClassVar[type[Any]]
-    action_kinds: ClassVar[tuple[type[RowSpace], ...]]
+    action_kinds: ClassVar[tuple[type[gym.Space[Any]], ...]]
     """Rows of which action spaces it can choose from: Discrete, Box or both."""
 
     is_bound = False
@@ -129,7 +129,7 @@ class ModelPlanner(ABC, Generic[ConfigT]):
             return made
         if not isinstance(config, cls.config_class):
             raise ConfigError(f"{cls.__name__} takes a {cls.config_class.__name__}, got {config!r}")
-        return replace(config, **settings) if settings else config  # type: ignore[type-var, return-value]
+        return replace(config, **settings) if settings else config
 
     def _attach(self, model: WorldModel) -> None:
         if not hasattr(model, "action_space"):
@@ -148,7 +148,7 @@ class ModelPlanner(ABC, Generic[ConfigT]):
 def planned_actions(
     space: gym.Space[Any],
     planner: str,
-    kinds: tuple[type[RowSpace], ...] = (spaces.Discrete, spaces.Box),
+    kinds: tuple[type[gym.Space[Any]], ...] = (spaces.Discrete, spaces.Box),
 ) -> RowSpace:
     """The actions that a planner chooses from: rows of an action space, see `ActionCodec`.
 
