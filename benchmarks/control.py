@@ -1,6 +1,6 @@
-"""Planning on models learned from few real steps: Gymnasium's classic control tasks, ten seeds each.
+"""Planning on models learned from few real steps: classic control tasks, ten seeds each.
 
-    python benchmarks/control.py --tasks pendulum cart_pole acrobot mountain_car
+    python -m benchmarks.control --tasks pendulum cart_pole acrobot mountain_car
 
 For each task and seed: random steps, rounds of planning and refitting, then whole episodes, exactly
 as `examples/plan.py` does it. Beside it in the same table: the same planner on the true dynamics
@@ -9,7 +9,6 @@ number of real steps (SAC for Box actions, DQN for Discrete ones). Results are w
 seed.
 """
 
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,16 +19,14 @@ import numpy as np
 import torch
 import tyro
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from benchmarks.report import RESULTS, write_result
 from wm_agents.evaluation.episodes import RandomAgent, evaluate, planning_gap
 from wm_agents.evaluation.statistics import stratified_bootstrap
 from wm_agents.planning import PlanningAgent
 from wm_agents.planning.classic_control import true_model
+from wm_agents.planning.collector import Collector
 from wm_agents.planning.defaults import fit_model, make_planner
-from wm_agents.planning.experience import Experience
-from wm_agents.planning.learning import LearningConfig, learn_to_plan, start_states
+from wm_agents.planning.learning import LearningConfig, learn_to_plan
 from wm_agents.planning.value import ValueConfig, ValueIteration
 from wm_agents.protocols import Agent
 
@@ -105,8 +102,8 @@ def main(config: Config) -> dict[str, Any]:
     for seed in range(max(config.num_seeds, config.num_other_seeds)):
         for name in config.tasks:
             run_seed(TASKS[name], arms[name], seed, config)
-            figures[name] = summarise(TASKS[name], arms[name])
-            command = f"python benchmarks/control.py --tasks {name} --num-seeds {config.num_seeds}"
+            figures[name] = summarize(TASKS[name], arms[name])
+            command = f"python -m benchmarks.control --tasks {name} --num-seeds {config.num_seeds}"
             seeds = list(range(len(arms[name]["learned"].returns)))
             write_result(
                 f"control_{name}",
@@ -165,21 +162,24 @@ def learned_agent(task: Task, env: gym.Env[Any, Any], seed: int) -> PlanningAgen
 def oracle_agent(task: Task, env: gym.Env[Any, Any], seed: int) -> PlanningAgent:
     """The same planner on the true dynamics, its value function learned from as many random states.
 
-    It needs no caution: the true dynamics are right where nobody has been, too.
+    It needs no pessimism: the true dynamics are right where nobody has been, too.
     """
-    experience = Experience(env, seed)
-    experience.collect(task.max_real_steps)
-    model, trajectories = true_model(task.env_id), experience.trajectories()
+    collector = Collector(env, seed)
+    collector.collect(task.max_real_steps)
+    trajectories = collector.trajectories()
+    model = true_model(task.env_id)
     value = None
     if isinstance(env.action_space, gym.spaces.Discrete):
-        value = ValueIteration(model, ValueConfig(), seed=seed).fit(start_states(trajectories))
-    return PlanningAgent(
-        model, make_planner("auto", model, trajectories, seed=seed, value=value), seed=seed
-    )
+        value = ValueIteration(model, ValueConfig(), seed=seed).fit(trajectories)
+    planner = make_planner("auto", model, trajectories, seed=seed, value=value)
+    return PlanningAgent(model, planner, seed=seed)
 
 
 def model_free_agent(task: Task, env: gym.Env[Any, Any], seed: int) -> Agent:
-    """SAC or DQN of Stable-Baselines3 after the same number of real steps, one update per step from step 100 on."""
+    """SAC or DQN of Stable-Baselines3 after the same number of real steps.
+
+    One update per step from step 100 on.
+    """
     from stable_baselines3 import DQN, SAC
 
     options = {
@@ -202,7 +202,7 @@ def model_free_agent(task: Task, env: gym.Env[Any, Any], seed: int) -> Agent:
     return agent.learn(task.max_real_steps)
 
 
-def summarise(task: Task, arms: dict[str, Arm]) -> dict[str, Any]:
+def summarize(task: Task, arms: dict[str, Arm]) -> dict[str, Any]:
     """The table's row: every arm, the planning gap, and whether the target is reached."""
     row: dict[str, Any] = {
         "env_id": task.env_id,

@@ -1,23 +1,27 @@
-"""Real steps that SAC needs inside a learned world model and on the real environment: `examples/dream_sac.py`, by seed.
+"""Real steps that SAC needs inside a learned world model and on the real environment, by seed.
 
     python -m benchmarks.dream
 
-Both arms have the same SAC. The threshold is 90% of the way from random actions to what the
-model-free arm scores in its last three evaluations; a run that never reaches it counts with
-infinitely many steps. Results are written after every seed.
+Both arms have the same SAC, as in `examples/dream_sac.py`. The threshold is 90% of the way from
+random actions to what the model-free arm scores in its last three evaluations; a run that never
+reaches it counts with infinitely many steps. Results are written after every seed.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import torch
 import tyro
 
 from benchmarks.report import write_result
-from examples import dream_sac
-from wm_agents.evaluation.episodes import RandomAgent, evaluate
-from wm_agents.training.progress import progress
+from wm_agents.evaluation.thresholds import LearningCurve
+from wm_agents.imagination.imagined_sac import (
+    ComparisonConfig,
+    comparison_summary,
+    imagined_curve,
+    model_free_curve,
+)
+from wm_envs.data.progress import progress
 
 
 @dataclass(frozen=True)
@@ -42,9 +46,8 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     """Run both arms seed by seed; returns the figures."""
     torch.set_num_threads(1)
-    settings = dream_sac.Config(
+    settings = ComparisonConfig(
         env_id=config.env_id,
-        num_seeds=config.num_seeds,
         real_steps=config.real_steps,
         model_free_steps=config.model_free_steps,
         model_free_gradients=config.model_free_gradients,
@@ -53,25 +56,24 @@ def main(config: Config) -> dict[str, Any]:
     name = "dream_sac" if gradients == 1 else f"dream_sac_gradients_{gradients}"
     options = f"--real-steps {config.real_steps} --model-free-steps {config.model_free_steps}"
     options += f" --model-free-gradients {gradients}"
-    space = gym.make(config.env_id).action_space
-    random = evaluate(RandomAgent(space, 0), config.env_id, 50, seed=20_000).mean_return
-    dreams: list[dream_sac.Curve] = []
-    real: list[dream_sac.Curve] = []
+    random_return = settings.random_return(0)
+    dreams: list[LearningCurve] = []
+    real: list[LearningCurve] = []
     figures: dict[str, Any] = {}
-    with progress(
-        config.num_seeds * (settings.real_steps + settings.model_free_steps), "real steps"
-    ) as bar:
+    total = config.num_seeds * (settings.real_steps + settings.model_free_steps)
+    with progress(total, "real steps") as bar:
         for seed in range(config.num_seeds):
-            dreams.append(dream_sac.dream(settings, seed, bar))
-            real.append(dream_sac.model_free(settings, seed, bar))
-            figures = dream_sac.summarise(settings, dreams, real, random) | by_seed(dreams, real)
+            dreams.append(imagined_curve(settings, seed, bar))
+            real.append(model_free_curve(settings, seed, bar))
+            figures = comparison_summary(settings, dreams, real, random_return)
+            figures |= by_seed(dreams, real)
             command = f"python -m benchmarks.dream --num-seeds {seed + 1} {options}"
             write_result(name, figures, seeds=range(seed + 1), command=command)
             print(seed, dreams[-1].returns.round(1), real[-1].returns.round(1), flush=True)
     return figures
 
 
-def by_seed(dreams: list[dream_sac.Curve], real: list[dream_sac.Curve]) -> dict[str, Any]:
+def by_seed(dreams: list[LearningCurve], real: list[LearningCurve]) -> dict[str, Any]:
     """Each run's own curve."""
     arms = {"dream": dreams, "model_free": real}
     return {

@@ -1,6 +1,8 @@
-"""Plans per CPU-second on one perceptron, beside what its evaluations alone would allow and beside other libraries.
+"""Plans per CPU-second on one perceptron.
 
-    python benchmarks/planning_speed.py
+Beside what its evaluations alone would allow, and beside other libraries:
+
+    python -m benchmarks.planning_speed
 
 State 34, action 3, two hidden layers of 256 units, horizon 16, 500 samples, 5 iterations, one
 environment, one thread. All planners call the same network: [state, action] -> [change of the
@@ -11,7 +13,6 @@ pytorch-mppi, TorchRL and stable-worldmodel take part where they are installed.
 
 import contextlib
 import io
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,13 +25,8 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from benchmarks.report import RESULTS, write_result
-from wm_agents.planning.cem import CEM, CEMConfig
-from wm_agents.planning.icem import ICEM, ICEMConfig
-from wm_agents.planning.mppi import MPPI, MPPIConfig
-from wm_agents.planning.objectives import DiscountedReturn
+from wm_agents.planning import CEM, ICEM, MPPI, CEMConfig, DiscountedReturn, ICEMConfig, MPPIConfig
 from wm_agents.protocols import ModelState, Prediction, Rollout
 
 NUM_FEATURES, NUM_ACTIONS, WIDTH = 34, 3, 256
@@ -131,7 +127,10 @@ class PerceptronModel(nn.Module):
         return Rollout(observations.transpose(0, 1), rewards.T, torch.zeros(num_rows, horizon))
 
     def _buffers_for(self, num_rows: int, dtype: torch.dtype) -> list[Tensor]:
-        """The network's input and the output of each layer, allocated when their size or type changes."""
+        """The network's input and the output of each layer.
+
+        They are allocated when their size or type changes.
+        """
         if self._kept is None or self._kept[0].shape[0] != num_rows or self._kept[0].dtype != dtype:
             widths = (NUM_FEATURES + NUM_ACTIONS, WIDTH, WIDTH, NUM_FEATURES + 1)
             self._kept = [torch.empty(num_rows, width, dtype=dtype) for width in widths]
@@ -154,7 +153,7 @@ def model_alone(model: PerceptronModel, precision: torch.dtype) -> PlanOnce:
 
 
 def ours(model: PerceptronModel, seed: int) -> dict[str, PlanOnce]:
-    """Our planners with the same number of samples and iterations, then what iCEM and lower precision save."""
+    """Our planners with as many samples and iterations, then what iCEM and lower precision save."""
     size: dict[str, Any] = {
         "horizon": HORIZON,
         "num_samples": NUM_SAMPLES,
@@ -282,17 +281,17 @@ def stable_worldmodel(model: PerceptronModel) -> dict[str, PlanOnce]:
 
 def peers(model: PerceptronModel) -> tuple[dict[str, PlanOnce], dict[str, str]]:
     """What other libraries are installed, and why the others are left out."""
-    found: dict[str, PlanOnce] = {}
+    installed: dict[str, PlanOnce] = {}
     left_out: dict[str, str] = {}
     for make in (pytorch_mppi, torchrl, stable_worldmodel):
         try:
             planners = make(model)
             for plan in planners.values():
                 plan()
-            found |= planners
+            installed |= planners
         except ImportError as error:
             left_out[make.__name__] = f"not installed: {error}"
-    return found, left_out
+    return installed, left_out
 
 
 def measure(planners: dict[str, PlanOnce], num_repeats: int) -> dict[str, float]:
@@ -333,12 +332,13 @@ def main(config: Config) -> dict[str, Any]:
         "planning_speed",
         figures,
         seeds=config.seed,
-        command="python benchmarks/planning_speed.py",
+        command="python -m benchmarks.planning_speed",
         folder=config.output_dir,
     )
     for name, value in seconds.items():
         print(
-            f"{name:28} {1 / value:6.1f} plans/s   {seconds['model alone'] / value:6.1%} of the model alone"
+            f"{name:28} {1 / value:6.1f} plans/s   "
+            f"{seconds['model alone'] / value:6.1%} of the model alone"
         )
     return figures
 

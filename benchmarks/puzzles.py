@@ -1,6 +1,8 @@
-"""Real steps until puzzles with a new goal every episode are solved: learned rules, a table, and DQN with hindsight.
+"""Real steps until puzzles with a new goal every episode are solved.
 
-    python benchmarks/puzzles.py
+Learned rules, a table, and DQN with hindsight:
+
+    python -m benchmarks.puzzles
 
 Learned and table alike: random steps, two rounds of planning and refitting, then breadth-first
 search from the current state, exactly as `examples/plan.py` does it; each budget of real steps is a
@@ -11,7 +13,6 @@ Stable-Baselines3's. TokenAutomaton is the control: its transitions are random, 
 structure to learn and the gain has to vanish. Results are written after every seed.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +23,6 @@ import numpy as np
 import torch
 import tyro
 from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import wm_envs  # noqa: F401  (registers the ids)
 from benchmarks.report import RESULTS, write_result
@@ -42,7 +41,7 @@ SOLVED = 0.9  # share of episodes
 
 @dataclass(frozen=True)
 class Task:
-    """A puzzle, the budgets at which each arm is tried, and the budget within which 95% are to be solved."""
+    """A puzzle, the budgets of each arm, and that within which 95% are to be solved."""
 
     env_id: str
     learned_budgets: tuple[int, ...]
@@ -91,7 +90,8 @@ class ArrangementTable(Unrolled):
     """
 
     def __init__(self, observation_space: gym.spaces.Box, action_space: gym.Space[Any]) -> None:
-        self.observation_space, self.action_space = observation_space, action_space
+        self.observation_space = observation_space
+        self.action_space = action_space
         self._half = observation_space.shape[0] // 2
         half_space = gym.spaces.Box(
             observation_space.low[: self._half], observation_space.high[: self._half]
@@ -136,8 +136,8 @@ def main(config: Config) -> dict[str, Any]:
     for seed in range(config.num_seeds):
         for name in config.tasks:
             run_seed(TASKS[name], rates[name], seed, config)
-            figures[name] = summarise(TASKS[name], rates[name])
-            command = f"python benchmarks/puzzles.py --tasks {name} --num-seeds {config.num_seeds}"
+            figures[name] = summarize(TASKS[name], rates[name])
+            command = f"python -m benchmarks.puzzles --tasks {name} --num-seeds {config.num_seeds}"
             seeds = list(range(seed + 1))
             write_result(
                 f"puzzles_{name}",
@@ -160,7 +160,8 @@ def run_seed(
     """One run of every arm at every budget."""
     env = gym.make(task.env_id, **task.env_kwargs)
     assert isinstance(env.observation_space, gym.spaces.Box)
-    observations, actions = env.observation_space, env.action_space
+    observations = env.observation_space
+    actions = env.action_space
 
     def note(arm: str, steps: int, agent: Any) -> None:
         results = evaluate(
@@ -191,7 +192,7 @@ def searcher(
 ) -> PlanningAgent:
     """Breadth-first search on a model that is learned within a budget.
 
-    A step that pays 0.5 or more is a goal.
+    A step with a reward of 0.5 or more is a goal.
     """
     learned = learn_to_plan(
         env,
@@ -261,8 +262,8 @@ class HindsightAgent:
         return self._agent.predict(self._split(observation), deterministic=True)
 
 
-def summarise(task: Task, rates: dict[str, dict[int, list[float]]]) -> dict[str, Any]:
-    """Success rates by budget with intervals, steps until 90% are solved, and how many times fewer they are."""
+def summarize(task: Task, rates: dict[str, dict[int, list[float]]]) -> dict[str, Any]:
+    """Success rates by budget with intervals, and steps until 90% are solved."""
     row: dict[str, Any] = {"env_id": task.env_id, "env_kwargs": task.env_kwargs}
     for arm, by_steps in rates.items():
         row[arm] = {str(steps): rate_figures(runs) for steps, runs in by_steps.items()}

@@ -1,4 +1,4 @@
-"""What a return costs: iCEM with a warm start beside plain CEM, both planning in the same learned model.
+"""What a return costs: iCEM with a warm start beside plain CEM, in the same learned model.
 
     python -m benchmarks.warm_start
 
@@ -21,7 +21,7 @@ import tyro
 from benchmarks.report import write_result
 from wm_agents.evaluation.episodes import evaluate
 from wm_agents.planning import CEM, ICEM, CEMConfig, DiscountedReturn, ICEMConfig, PlanningAgent
-from wm_agents.planning.experience import Experience
+from wm_agents.planning.collector import Collector
 from wm_agents.protocols import Planner, WorldModel
 from wm_agents.world_models import DeterministicConfig, DeterministicModel, FitConfig
 
@@ -40,13 +40,13 @@ class Config:
     real_steps: int = 3000
     """Random steps that the model is fitted to."""
     num_updates: int = 3000
-    """Optimiser steps of the fit."""
+    """Optimizer steps of the fit."""
     episodes: int = 10
     """Episodes of each budget; all start alike."""
     tolerance: float = 0.02
     """Share of the reference's return by which another may be worse."""
     seed: int = 0
-    """Of the experience, the model and all samples."""
+    """Of the random steps, the model and all samples."""
     is_written: bool = True
     """Write benchmarks/results/warm_start.json."""
 
@@ -58,15 +58,17 @@ def main(config: Config) -> dict[str, Any]:
     agents = planning_agents(model, config.seed)
     returns, seconds = measure(agents, config.episodes)
     figures = {
-        "budgets": summarise(returns, seconds),
+        "budgets": summarize(returns, seconds),
         **cheapest(returns, seconds, config.tolerance),
     }
     for name, row in figures["budgets"].items():
         print(
-            f"{name:14} return {row['mean_return']:8.1f}   {row['cpu_seconds_per_episode']:6.2f} CPU-s an episode"
+            f"{name:14} return {row['mean_return']:8.1f}   "
+            f"{row['cpu_seconds_per_episode']:6.2f} CPU-s an episode"
         )
     print(
-        f"CPU of the cheapest CEM / of the cheapest iCEM at equal return: {figures['times_less_cpu']}"
+        "CPU of the cheapest CEM / of the cheapest iCEM at equal return: "
+        f"{figures['times_less_cpu']}"
     )
     if config.is_written:
         command = f"python -m benchmarks.warm_start --episodes {config.episodes}"
@@ -77,17 +79,15 @@ def main(config: Config) -> dict[str, Any]:
 def fitted_model(config: Config) -> DeterministicModel:
     """The model in which all plan."""
     env = gym.make(ENV_ID)
-    experience = Experience(env, config.seed)
-    experience.collect(config.real_steps)
+    collector = Collector(env, config.seed)
+    collector.collect(config.real_steps)
     model = DeterministicModel(
         env.observation_space,
         env.action_space,
         DeterministicConfig(dynamics_widths=(256, 256)),
         seed=config.seed,
     )
-    model.fit(
-        experience.trajectories(), FitConfig(num_updates=config.num_updates, seed=config.seed)
-    )
+    model.fit(collector.trajectories(), FitConfig(num_updates=config.num_updates, seed=config.seed))
     return model
 
 
@@ -133,7 +133,7 @@ def measure(
     return returns, seconds
 
 
-def summarise(
+def summarize(
     returns: dict[str, list[float]], seconds: dict[str, list[float]]
 ) -> dict[str, dict[str, float]]:
     """A row for each budget; differences to the reference are paired by start."""
@@ -153,7 +153,7 @@ def summarise(
 def cheapest(
     returns: dict[str, list[float]], seconds: dict[str, list[float]], tolerance: float
 ) -> dict[str, str | float | None]:
-    """The cheapest budget of each planner that reaches the reference's return, and how many times less iCEM takes."""
+    """The cheapest budget of each planner that suffices, and how much less iCEM takes."""
     reference = float(np.mean(returns[REFERENCE]))
     enough = [
         name for name in returns if np.mean(returns[name]) >= reference - tolerance * abs(reference)

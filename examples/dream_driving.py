@@ -27,7 +27,6 @@ sys.path.insert(
     0, str(Path(__file__).resolve().parents[1])
 )  # for `wm_agents.domains.driving`, when run as a script
 
-from examples.dream_sac import Curve
 from examples.record_driving import record_circuit
 from wm_agents.domains.driving.decisions import Decisions
 from wm_agents.domains.driving.dream import DreamDriver
@@ -37,7 +36,8 @@ from wm_agents.domains.driving.returns import Course, yardsticks
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.charts import times_fewer
 from wm_agents.evaluation.plots import plot_learning_curves
-from wm_agents.imagination.vector_env import DreamVectorEnv
+from wm_agents.evaluation.thresholds import LearningCurve as Curve
+from wm_agents.imagination.vector_env import ImaginedVectorEnv
 from wm_agents.sb3.vec_env import SB3VecEnv
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.data.paths import expand_paths
@@ -190,7 +190,7 @@ def train_in_dream(
     assert bool((observations[:, CIRCUIT] == 0).all())
     starts = driver.begin(observations, torch.as_tensor(experience.actions[steps - 1]))
     env = SB3VecEnv(
-        DreamVectorEnv(
+        ImaginedVectorEnv(
             driver,
             starts,
             config.branch,

@@ -31,8 +31,8 @@ import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.evaluation.episodes import EpisodeResults, RandomAgent, evaluate
 from wm_agents.evaluation.statistics import Interval, stratified_bootstrap
 from wm_agents.planning import OracleModel, PlanningAgent
+from wm_agents.planning.collector import Collector
 from wm_agents.planning.defaults import fit_model, make_planner
-from wm_agents.planning.experience import Experience
 from wm_agents.planning.learning import LearningConfig, learn_to_plan
 from wm_agents.policy_gradient.reinforce import Reinforce
 from wm_agents.sb3.vec_env import SB3VecEnv
@@ -172,7 +172,7 @@ def plan_with_truth(config: Config, env_id: str, seed: int) -> tuple[EpisodeResu
     oracle.rules_of(env_id)
     env = gym.make(env_id)
     truth = OracleModel(partial(oracle.rollout, env_id), env.observation_space, env.action_space)
-    experience = Experience(env, seed)
+    experience = Collector(env, seed)
     experience.collect(1000)  # from which the planner takes what a good reward is
     planner = make_planner("auto", truth, experience.trajectories(), seed=seed)
     envs = gym.make_vec(env_id, config.planner_episodes)

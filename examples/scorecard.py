@@ -24,7 +24,7 @@ from wm_agents.evaluation.episodes import PlanningGap, RandomAgent, evaluate, pl
 from wm_agents.evaluation.open_loop import fitting_horizons, unseen_episodes
 from wm_agents.evaluation.scorecard import scorecard
 from wm_agents.planning.classic_control import DYNAMICS, true_model
-from wm_agents.planning.experience import Experience
+from wm_agents.planning.collector import Collector
 from wm_agents.protocols import Planner, WorldModel
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs import oracle
@@ -101,7 +101,7 @@ def main(config: Config) -> dict[str, float]:
 
 def collect(env_id: str, num_steps: int, seed: int) -> Trajectories:
     """Random experience; the last episode may be cut short."""
-    experience = Experience(gym.make(env_id), seed)
+    experience = Collector(gym.make(env_id), seed)
     experience.collect(num_steps)
     return experience.trajectories()
 

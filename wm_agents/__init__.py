@@ -64,9 +64,11 @@ MovedModules(
         },
         "wm_agents.feature_dreams": "wm_agents.imagination.features",
         "wm_agents.flat_adam": "wm_agents.policy_gradient.flat_adam",
-        "wm_agents.imagined_rows": "wm_agents.imagination.rows",
         "wm_agents.irl.resolutions": "wm_agents.domains.resolutions.resolution_mdp",
         "wm_agents.irl.vote_models": "wm_agents.domains.resolutions.vote_rewards",
+        "wm_agents.planning.categorical": "wm_agents.planning.cem",
+        "wm_agents.planning.experience": "wm_agents.planning.collector",
+        "wm_agents.planning.icem": "wm_agents.planning.cem",
         "wm_agents.reinforce": "wm_agents.policy_gradient.reinforce",
         "wm_agents.reinforce_config": "wm_agents.policy_gradient.reinforce_config",
         "wm_agents.safety": "wm_agents.planning.safety",
@@ -88,6 +90,7 @@ MovedModules(
         "wm_agents.world_models.segments": "wm_agents.world_models.sampling",
     },
     {
+        "wm_agents.planning.experience.Experience": "wm_agents.planning.collector.Collector",
         "wm_agents.world_models.normalisation.Standardiser": (
             "wm_agents.world_models.normalization.Standardizer"
         ),

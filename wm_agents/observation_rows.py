@@ -104,6 +104,15 @@ def _arrays(value: Any) -> Any:
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else value
 
 
+def raw_spaces(model: Any) -> tuple[gym.Space[Any], gym.Space[Any]]:
+    """The observation and action space of the environment that a model imagines.
+
+    A model that works on rows of a codec names them beside the spaces of these rows.
+    """
+    observations = getattr(model, "raw_observation_space", model.observation_space)
+    return observations, getattr(model, "raw_action_space", model.action_space)
+
+
 def number_array(values: Any, expected: str) -> Array:
     """An array of real numbers, from an array, a tensor or nested lists.
 

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 
 from benchmarks import dream
-from examples.dream_sac import Curve
+from wm_agents.evaluation.thresholds import LearningCurve
 
 
 def test_runs_that_never_get_there_count_and_every_seed_is_kept(monkeypatch, tmp_path):
     monkeypatch.setattr(
-        dream.dream_sac,
-        "dream",
+        dream,
+        "imagined_curve",
         lambda config, seed, bar: curve([200, 400], [-900.0, -150.0 - seed]),
     )
     monkeypatch.setattr(
-        dream.dream_sac,
-        "model_free",
+        dream,
+        "model_free_curve",
         lambda config, seed, bar: curve([250, 2500], [-1000.0, -150.0]),
     )
     monkeypatch.setattr(
@@ -31,4 +31,4 @@ def test_runs_that_never_get_there_count_and_every_seed_is_kept(monkeypatch, tmp
 
 
 def curve(steps, returns):
-    return Curve(np.array(steps), np.array(returns))
+    return LearningCurve(np.array(steps), np.array(returns))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks import driving_dream
-from examples.dream_sac import Curve
+from wm_agents.evaluation.thresholds import LearningCurve as Curve
 
 KNOWN = {"random_return": -10.0, "standing_return": -1.0, "expert_return": 40.0}
 

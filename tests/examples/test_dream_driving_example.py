@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from examples import dream_driving
-from examples.dream_sac import Curve
 from wm_agents.domains.driving.decisions import (
     COLUMNS,
     DECISIONS,
@@ -23,6 +22,7 @@ from wm_agents.domains.driving.model import BEND, OFFSET, VX, extend, load_circu
 from wm_agents.domains.driving.network import new_car_model
 from wm_agents.domains.driving.returns import Brakes, Chance, Course, yardsticks
 from wm_agents.errors import ConfigError
+from wm_agents.evaluation.thresholds import LearningCurve as Curve
 from wm_agents.protocols import ModelState, Prediction
 
 

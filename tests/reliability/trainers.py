@@ -209,7 +209,7 @@ def planning(folder: Path) -> str:
     env = gym.make("CartPole-v1")
     left = learn_to_plan(
         env,
-        LearningConfig(max_real_steps=40, num_rounds=4, longest_hold=4),
+        LearningConfig(max_real_steps=40, num_rounds=4, max_repeat=4),
         lambda trajectories, number: _fitted(env, trajectories, number),
         lambda model, trajectories, is_exploring: RandomShooting(
             model, DiscountedReturn(), RandomShootingConfig(horizon=2, num_samples=4)

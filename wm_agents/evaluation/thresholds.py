@@ -3,6 +3,7 @@
 Where runs that never reach it count as censored and are never dropped.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -220,3 +221,27 @@ def _kaplan_meier_medians(
     is_known: NDArray[np.bool_] = np.any(is_past, axis=1)
     last = np.where(counts > 0, observed.times, -np.inf).max(axis=1)
     return np.where(is_known, grid[is_past.argmax(axis=1)], last), ~is_known
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """Mean returns of one run after so many real steps.
+
+    Attributes:
+        steps: [K], increasing.
+        returns: [K].
+    """
+
+    steps: NDArray[np.int64]
+    returns: NDArray[np.float64]
+
+    def steps_to(self, threshold: float) -> float | None:
+        """Real steps at the first evaluation that reached the threshold; None where none did."""
+        reached = np.flatnonzero(self.returns >= threshold)
+        return float(self.steps[reached[0]]) if len(reached) else None
+
+
+def median_steps(curves: Sequence[LearningCurve], threshold: float) -> float:
+    """Median real steps to the threshold, infinite where most runs never reach it."""
+    steps = [curve.steps_to(threshold) for curve in curves]
+    return float(np.median([np.inf if step is None else step for step in steps]))

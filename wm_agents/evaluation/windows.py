@@ -104,7 +104,8 @@ def start_states(
     """
     device = getattr(model, "device", None)
     state = model.start(torch.as_tensor(windows.observations[:, 0], device=device))
-    if not state.hidden:
+    # An ensemble's members are drawn anew: they are no memory of the episode.
+    if not state.hidden or not getattr(model, "has_memory", True):
         return state
     hidden = [values.clone() for values in state.hidden]
     # One walk per episode serves all of its windows.

@@ -1,6 +1,6 @@
-"""The dream environment: a world model as a Gymnasium VectorEnv, so that any RL library trains inside it.
+"""A world model as a Gymnasium VectorEnv, so that any RL library trains inside it.
 
-Short branches from real states, as in model-based policy optimisation (Janner et al., "When to
+Short branches from real states, as in model-based policy optimization (Janner et al., "When to
 Trust Your Model", NeurIPS 2019, algorithm 2); the disagreement penalty is that of Yu et al.,
 "MOPO", NeurIPS 2020, equation 2, and the cut-off that of Kidambi et al., "MOReL", NeurIPS 2020,
 definition 1, here as a truncation.
@@ -8,63 +8,73 @@ definition 1, here as a truncation.
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium import spaces
 from gymnasium.error import ClosedEnvironmentError, InvalidAction, ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
+from gymnasium.vector.utils import batch_space, iterate
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.errors import ConfigError, SpaceError
-from wm_agents.imagination.rows import (
-    check_finite,
-    join_predictions,
-    join_states,
-    replace_rows,
-    without_rows,
-)
+from wm_agents.errors import ConfigError, NonFiniteError, SpaceError
+from wm_agents.observation_rows import raw_spaces
 from wm_agents.protocols import ModelState, Prediction, WorldModel
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import require_at_least, require_integers
 from wm_agents.training.fitted import check_fitted
 from wm_agents.world_models.unrolling import recorded_states
 from wm_envs.data.infos import BatchInfos, component_key
+from wm_envs.data.moved import renamed
 from wm_envs.data.options import as_integer
-from wm_envs.data.spaces import as_box_values
+from wm_envs.data.spaces import ActionCodec, ObservationCodec
 from wm_envs.data.trajectories import Trajectories
+
+if TYPE_CHECKING:
+    from wm_agents.sb3.vec_env import SB3VecEnv
 
 Array = NDArray[Any]
 Info = dict[str, Any]
-Starts = Trajectories | NDArray[np.floating[Any]] | Tensor | ModelState
+Starts = (
+    Trajectories
+    | NDArray[np.floating[Any]]
+    | Tensor
+    | dict[str, Any]
+    | tuple[Any, ...]
+    | ModelState
+)
+
+# Until the next release.
+__getattr__ = renamed(
+    __name__, {"DreamVectorEnv": "wm_agents.imagination.vector_env.ImaginedVectorEnv"}
+)
 
 
-class DreamVectorEnv(VectorEnv[Any, Any, Array]):
-    """B imagined episodes that start from real observations and are truncated after `horizon` steps.
+class ImaginedVectorEnv(VectorEnv[Any, Any, Array]):
+    """B imagined episodes from real observations, truncated after `horizon` steps.
 
     Each step's reward is the model's, less the disagreement penalty; both are in the infos as
     `reward_components/model` and `reward_components/disagreement`, and `infos["disagreement"]` is
     the bare number. An episode terminates with the probability that the model gives, and is
     truncated at the horizon or where the ensemble disagrees too much, so that a learner bootstraps
-    there. Observations are held within the bounds of the observation space, in which the model was
+    there. Observations are clipped to the bounds of the observation space, in which the model was
     fitted.
 
     Args:
         model: The world model; its spaces become the environment's.
         start_observations: `Trajectories`, of which every step is a start, with what preceded it: a
             model with memory begins with what it remembers of the episode, and the last
-            observations of episodes are left out; or real observations [K, O] to branch from (a
-            Discrete one as its one-hot), the last ones of episodes left out by `start_states` of
-            `wm_agents.planning.learning`; or a ModelState of K rows for models that carry more than
-            the observation.
+            observations of episodes are left out, since nothing follows them; or rows of real
+            observations [K, O] to branch from (a Discrete one as its one-hot), such as
+            `trajectories.start_observations`; or a batch of observations of a Dict or Tuple space;
+            or a ModelState of K rows for models that carry more than the observation.
         horizon: Steps per branch, H.
         num_envs: Rows, B.
         disagreement_penalty: Reward lost per standard deviation of disagreement between ensemble
             members.
         disagreement_cutoff: Disagreement above which a branch is truncated; None never does so.
-        autoreset_mode: Gymnasium's three modes; `SB3VecEnv` takes each of them.
+        autoreset_mode: Gymnasium's three modes; `as_sb3` takes each of them.
         is_stochastic: Sample the model and the terminations; False takes the model's best guess,
             and an end where it is more likely than not.
         seed: Seed of starts and samples until `reset` gives another; None draws one.
@@ -75,9 +85,12 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
     Raises:
         ConfigError: On sizes below 1, a negative penalty or cut-off, starts of the wrong shape or
             not finite, and a penalty or cut-off for a model that reports no disagreement.
-        SpaceError: On spaces other than Box and Discrete.
+        SpaceError: On spaces that no codec serves.
         NotFittedError: On a model that was never fitted.
     """
+
+    honors_reset_mask = True
+    """Ended rows can be restarted by `reset` before the next step, in every autoreset mode."""
 
     def __init__(
         self,
@@ -99,26 +112,20 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
             require_integers(0, seed=seed)
         if horizon < 1 or num_envs < 1:
             raise ConfigError(f"horizon={horizon} and num_envs={num_envs}: give at least 1")
-        if disagreement_penalty < 0 or (
-            disagreement_cutoff is not None and disagreement_cutoff < 0
-        ):
-            raise ConfigError(
-                f"penalty {disagreement_penalty} and cut-off {disagreement_cutoff}: give at least 0"
-            )
-        self.model, self.horizon, self.num_envs, self.is_stochastic = (
-            model,
-            horizon,
-            num_envs,
-            is_stochastic,
-        )
-        self.disagreement_penalty, self.disagreement_cutoff = (
-            disagreement_penalty,
-            disagreement_cutoff,
-        )
+        require_at_least(0, disagreement_penalty=disagreement_penalty)
+        if disagreement_cutoff is not None:
+            require_at_least(0, disagreement_cutoff=disagreement_cutoff)
+        self.model = model
+        self.horizon = horizon
+        self.num_envs = num_envs
+        self.is_stochastic = is_stochastic
+        self.disagreement_penalty = disagreement_penalty
+        self.disagreement_cutoff = disagreement_cutoff
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"render_modes": [], "autoreset_mode": self.autoreset_mode}
-        self.single_observation_space = _served(model.observation_space, "observation")
-        self.single_action_space = _served(model.action_space, "action")
+        self.single_observation_space, self.single_action_space = raw_spaces(model)
+        self._observation_codec = ObservationCodec(self.single_observation_space)
+        self._action_codec = ActionCodec(self.single_action_space)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.set_starts(start_observations)
@@ -126,13 +133,17 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         self._seed(self._row_seeds(secrets.randbits(31) if seed is None else seed))
         self._masks_of_observations = action_masks
         self._state: ModelState | None = None
-        self._begun: ModelState | None = (
-            None  # each row where its branch began, with what the model carried there
-        )
         self._ages = torch.zeros(num_envs, dtype=torch.int64, device=self._device)
         self._has_ended = torch.zeros(num_envs, dtype=torch.bool, device=self._device)
         if disagreement_penalty > 0 or disagreement_cutoff is not None:
             self._check_disagreement()
+
+    def as_sb3(self) -> "SB3VecEnv":
+        """This environment as a Stable-Baselines3 `VecEnv`."""
+        # Imported here: imagining needs no Stable-Baselines3, which takes a second to import.
+        from wm_agents.sb3.vec_env import SB3VecEnv
+
+        return SB3VecEnv(self)
 
     @property
     def np_random_seed(self) -> Any:
@@ -153,17 +164,18 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         if self._masks_of_observations is None:
             # An AttributeError, so that libraries see that there are none.
             raise AttributeError(
-                "this dream knows no masks: give it action_masks, a function of observations"
+                "this imagined environment knows no masks: give it action_masks, a function of "
+                "observations"
             )
-        return self._present_masks
+        return self._current_masks
 
-    def _present_masks(self) -> Array:
+    def _current_masks(self) -> Array:
         if self._state is None:
             raise ResetNeeded("call reset() before action_masks()")
         assert self._masks_of_observations is not None
+        masks = np.asarray(self._masks_of_observations(self._observations()))
         space = self.single_action_space
-        masks = np.asarray(self._masks_of_observations(self._present()))
-        expected = (self.num_envs, int(space.n)) if isinstance(space, gym.spaces.Discrete) else None
+        expected = (self.num_envs, int(space.n)) if isinstance(space, spaces.Discrete) else None
         if masks.shape != expected or masks.dtype.kind not in "biu":
             raise ConfigError(
                 f"action_masks gives booleans of shape {expected}, got {masks.dtype} {masks.shape}"
@@ -173,29 +185,30 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
     def set_starts(self, start_observations: Starts) -> None:
         """Branch from these from the next restart on, for example once more real data are there.
 
-        Raises ConfigError.
+        Raises:
+            ConfigError: Starts of the wrong shape or not finite; nothing was changed.
         """
         with torch.no_grad():
             if isinstance(start_observations, Trajectories):
-                # Nothing follows an episode's last observation: the model was never taught what
-                # comes after it.
-                start_observations = recorded_states(self.model, start_observations)
-            starts = (
-                start_observations
-                if isinstance(start_observations, ModelState)
-                else self._begin(start_observations)
-            )
-        _check_starts(starts.observations, _flat_size(self.single_observation_space))
-        self._starts, self._device = starts, starts.observations.device
+                starts = recorded_states(self.model, start_observations)
+            elif isinstance(start_observations, ModelState):
+                starts = start_observations
+            else:
+                # Checked before the model reads them, since its own message knows no "starts".
+                rows = self._start_rows(start_observations)
+                _check_starts(rows, self._observation_codec.size)
+                starts = self.model.start(rows)
+        _check_starts(starts.observations, self._observation_codec.size)
+        self._starts = starts
+        self._device = starts.observations.device
 
-    def _begin(self, observations: NDArray[Any] | Tensor) -> ModelState:
-        """The model's own state at observations [K, ...], checked before the model sees them."""
-        rows = torch.as_tensor(
-            observations, dtype=torch.float32, device=getattr(self.model, "device", None)
-        )
-        rows = rows.reshape(len(rows), -1) if rows.ndim > 2 else rows
-        _check_starts(rows, _flat_size(self.single_observation_space))
-        return self.model.start(rows)
+    def _start_rows(self, observations: Any) -> Tensor:
+        """Rows [K, O] of observations [K, ...], or of a batch of a Dict or Tuple space."""
+        if isinstance(observations, dict | tuple):
+            observations = self._observation_codec.encode(observations)
+        device = getattr(self.model, "device", None)
+        rows = torch.as_tensor(observations, dtype=torch.float32, device=device)
+        return rows.reshape(len(rows), -1) if rows.ndim > 2 else rows
 
     def reset(
         self,
@@ -207,7 +220,7 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
 
         Args:
             seed: One stream serves all rows: an integer s or the sequence s, s + 1, ... seeds it,
-                None lets it go on. A partial reset therefore moves the later draws of all rows.
+                None lets it continue. A partial reset therefore moves the later draws of all rows.
             options: `reset_mask`, booleans [B] with at least one True.
         """
         self._check_open()
@@ -215,7 +228,7 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         if seed is not None:
             self._seed(self._checked_seeds(seed))
         self._restart(mask)
-        return self._present(), self._infos(mask, None)
+        return self._observations(), self._infos(mask, None)
 
     @torch.no_grad()
     def step(self, actions: Any) -> tuple[Array, Array, Array, Array, Info]:
@@ -229,10 +242,18 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         if self.autoreset_mode == AutoresetMode.DISABLED and bool(self._has_ended.any()):
             rows = self._has_ended.nonzero().flatten().tolist()
             raise ResetNeeded(
-                f"autoreset is disabled and rows {rows} have ended: reset them with options reset_mask"
+                f"autoreset is disabled and rows {rows} have ended: reset them with options "
+                "reset_mask"
             )
-        state, prediction = self._imagine(self._state, self._checked(actions))
-        check_finite(prediction)
+        state, prediction = self.model.step(
+            self._state, self._checked_actions(actions), self._sampler
+        )
+        _check_finite(prediction)
+        if len(state.hidden) != len(self._state.hidden):
+            raise ConfigError(
+                f"{type(self.model).__name__}.step carries {len(state.hidden)} tensors and its "
+                f"start {len(self._state.hidden)}: let start give all of them"
+            )
         self._state = ModelState(self._bounded(state.observations), state.hidden)
         self._ages += 1
         terminations = self._draw_ends(prediction.terminations)
@@ -247,55 +268,37 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         if self.autoreset_mode == AutoresetMode.NEXT_STEP and bool(self._has_ended.any()):
             restarted = self._has_ended.clone()
             self._restart(restarted)
-            terminations, truncations, rewards = (
-                terminations & ~restarted,
-                truncations & ~restarted,
-                rewards * ~restarted,
-            )
-            prediction = without_rows(prediction, restarted)
+            # The step of a restart belongs to no episode.
+            terminations = terminations & ~restarted
+            truncations = truncations & ~restarted
+            rewards = rewards * ~restarted
+            prediction = _without_rows(prediction, restarted)
         ended = terminations | truncations
         flags = _to_array(terminations), _to_array(truncations)
         if self.autoreset_mode == AutoresetMode.SAME_STEP and bool(ended.any()):
             final: Info = {"final_obs": self._final_rows(ended), "_final_obs": _to_array(ended)}
             final |= {"final_info": self._infos(ended, prediction), "_final_info": _to_array(ended)}
             self._restart(ended)
-            infos = self._infos(torch.ones_like(ended), without_rows(prediction, ended)) | final
+            infos = self._infos(torch.ones_like(ended), _without_rows(prediction, ended)) | final
         else:
             self._has_ended = ended
             infos = self._infos(torch.ones_like(ended), prediction)
-        return self._present(), _to_array(rewards).astype(np.float64), *flags, infos
-
-    def _imagine(self, state: ModelState, actions: Tensor) -> tuple[ModelState, Prediction]:
-        """One step of all rows.
-
-        A model that remembers only from its first step on takes new branches by themselves.
-        """
-        is_new, begun = self._ages == 0, self._begun
-        if begun is None or len(state.hidden) == len(begun.hidden) or not bool(is_new.any()):
-            return self.model.step(state, actions, self._sampler)
-        first, others = is_new.nonzero().flatten(), (~is_new).nonzero().flatten()
-        parts = self.model.step(begun.select(first), actions[first], self._sampler)
-        if not len(others):
-            return parts
-        rest = self.model.step(state.select(others), actions[others], self._sampler)
-        order = torch.cat([first, others]).argsort()
-        return join_states(parts[0], rest[0], order), join_predictions(parts[1], rest[1], order)
+        return self._observations(), _to_array(rewards).astype(np.float64), *flags, infos
 
     @torch.no_grad()
     def _restart(self, mask: Tensor) -> None:
         """Put the masked rows at real states drawn with replacement."""
-        num_starts, num_rows = len(self._starts.observations), int(mask.sum())
         index = torch.randint(
-            num_starts, (num_rows,), generator=self._generator, device=self._device
+            len(self._starts.observations),
+            (int(mask.sum()),),
+            generator=self._generator,
+            device=self._device,
         )
-        fresh, state = self._starts.select(index), self._state
-        if state is None or self._begun is None or bool(mask.all()):
-            self._state, self._begun = fresh, fresh
+        fresh = self._starts.select(index)
+        if self._state is None or bool(mask.all()):
+            self._state = fresh
         else:
-            self._state, self._begun = (
-                replace_rows(state, mask, fresh),
-                replace_rows(self._begun, mask, fresh),
-            )
+            self._state = _with_rows(self._state, mask, fresh)
         self._ages = self._ages.masked_fill(mask, 0)
         self._has_ended = self._has_ended & ~mask
 
@@ -306,10 +309,8 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
     def _draw_ends(self, probabilities: Tensor) -> Tensor:
         if not self.is_stochastic:
             return probabilities > 0.5
-        return (
-            torch.rand(self.num_envs, generator=self._generator, device=self._device)
-            < probabilities
-        )
+        draws = torch.rand(self.num_envs, generator=self._generator, device=self._device)
+        return draws < probabilities
 
     def _penalty(self, prediction: Prediction) -> Tensor:
         if prediction.disagreement is None:
@@ -321,41 +322,51 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
             return torch.zeros_like(self._has_ended)
         return prediction.disagreement > self.disagreement_cutoff
 
-    def _bounded(self, observations: Tensor) -> Tensor:
-        space = self.single_observation_space
-        if not isinstance(space, gym.spaces.Box):
-            return torch.nn.functional.one_hot(observations.argmax(1), observations.shape[1]).to(
-                observations.dtype
-            )
-        low = torch.as_tensor(space.low.ravel(), dtype=observations.dtype, device=self._device)
-        high = torch.as_tensor(space.high.ravel(), dtype=observations.dtype, device=self._device)
-        return observations.clamp(low, high)
+    def _bounded(self, rows: Tensor) -> Tensor:
+        """Imagined rows [B, O] with numbers within their bounds and choices as one-hots."""
+        space = self._observation_codec.row_space
+        bounded = rows
+        if isinstance(space, spaces.Box):
+            low = torch.as_tensor(space.low, dtype=rows.dtype, device=self._device)
+            high = torch.as_tensor(space.high, dtype=rows.dtype, device=self._device)
+            bounded = rows.clamp(low, high)
+        for group in self._observation_codec.groups:
+            if group.kind == "number":
+                continue
+            # Scores decide before they are clamped, which would make some of them equal.
+            columns = slice(group.start, group.stop)
+            scores = rows[:, columns]
+            if group.kind == "one_hot":
+                width = group.stop - group.start
+                decided = torch.nn.functional.one_hot(scores.argmax(1), width)
+            else:
+                decided = scores >= 0.5
+            if bounded is rows:
+                bounded = rows.clone()
+            bounded[:, columns] = decided.to(rows.dtype)
+        return bounded
 
-    def _present(self) -> Array:
-        """The observations as the observation space has them."""
+    def _observations(self) -> Any:
+        """The current observations [B, ...] as the observation space has them."""
         assert self._state is not None
-        observations, space = self._state.observations, self.single_observation_space
-        if isinstance(space, gym.spaces.Discrete):
-            return _to_array(observations.argmax(1)) + space.start
-        assert isinstance(space, gym.spaces.Box)
-        return as_box_values(_to_array(observations).reshape(self.num_envs, *space.shape), space)
+        return self._observation_codec.decode(_to_array(self._state.observations))
 
     def _final_rows(self, ended: Tensor) -> Array:
         """Gymnasium's form of the last observations: objects [B], None in the rows that go on."""
-        final, observations = np.full(self.num_envs, None, dtype=object), self._present()
+        final = np.full(self.num_envs, None, dtype=object)
+        rows = list(iterate(self.observation_space, self._observations()))
         for row in ended.nonzero().flatten().tolist():
-            final[row] = observations[row]
+            final[row] = rows[row]
         return final
 
     def _infos(self, mask: Tensor, prediction: Prediction | None) -> Info:
         """The same keys at resets and steps: zeros where nothing was imagined."""
-        zeros = torch.zeros(self.num_envs, device=self._device)
-        rewards = zeros if prediction is None else prediction.rewards
-        disagreement = (
-            zeros
-            if prediction is None or prediction.disagreement is None
-            else prediction.disagreement
-        )
+        rewards = torch.zeros(self.num_envs, device=self._device)
+        disagreement = rewards
+        if prediction is not None:
+            rewards = prediction.rewards
+            if prediction.disagreement is not None:
+                disagreement = prediction.disagreement
         flags = _to_array(mask)
         components = {
             "model": rewards * mask,
@@ -370,37 +381,52 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
             infos[f"_{component_key(name)}"] = flags.copy()
         return infos if self.autoreset_mode == AutoresetMode.SAME_STEP else BatchInfos(infos)
 
-    def _checked(self, actions: Any) -> Tensor:
+    def _checked_actions(self, actions: Any) -> Tensor:
         """Actions as the model takes them: [B] of Discrete, [B, A] of Box; raises InvalidAction."""
-        array, space = np.asarray(actions), self.single_action_space
+        space = self.single_action_space
+        if isinstance(space, spaces.Box | spaces.Discrete):
+            self._check_plain_actions(np.asarray(actions), space)
+        try:
+            rows = self._action_codec.encode(actions)
+        except SpaceError as error:
+            raise InvalidAction(f"expected {self.num_envs} actions of {space}: {error}") from error
+        if len(rows) != self.num_envs:
+            raise InvalidAction(f"expected {self.num_envs} actions of {space}, got {len(rows)}")
+        row_space = self._action_codec.row_space
+        if isinstance(row_space, spaces.Box):
+            # As float32, since a number may be rounded to just outside of a bound of 64 bits.
+            low = row_space.low.astype(np.float32)
+            high = row_space.high.astype(np.float32)
+            if not np.all((rows >= low) & (rows <= high)):
+                raise InvalidAction(f"expected numbers within {space}, got {actions!r}")
+        return torch.as_tensor(rows, device=self._device)
+
+    def _check_plain_actions(self, actions: Array, space: spaces.Box | spaces.Discrete) -> None:
+        """Raise InvalidAction for what a Box or Discrete space does not contain, type for type."""
         expected = (self.num_envs, *(space.shape or ()))
-        if array.shape != expected:
+        if actions.shape != expected:
             raise InvalidAction(
-                f"expected actions of shape {expected}, got shape {array.shape}: {actions!r}"
+                f"expected actions of shape {expected}, got shape {actions.shape}: {actions!r}"
             )
-        if isinstance(space, gym.spaces.Discrete):
-            low, high = int(space.start), int(space.start + space.n)
-            if array.dtype.kind not in "iu" or array.min() < low or array.max() >= high:
+        if isinstance(space, spaces.Discrete):
+            low = int(space.start)
+            high = int(space.start + space.n)
+            if actions.dtype.kind not in "iu" or actions.min() < low or actions.max() >= high:
                 raise InvalidAction(f"expected integers in [{low}, {high}), got {actions!r}")
-            return torch.as_tensor(array.astype(np.int64), device=self._device)
-        assert isinstance(space, gym.spaces.Box)
-        if array.dtype.kind not in "fiu" or not np.all(
-            (array >= space.low) & (array <= space.high)
+            return
+        # Written so that NaN, which compares with nothing, is refused.
+        if actions.dtype.kind not in "fiu" or not np.all(
+            (actions >= space.low) & (actions <= space.high)
         ):
             raise InvalidAction(f"expected numbers within {space}, got {actions!r}")
-        return torch.as_tensor(
-            array.reshape(self.num_envs, -1), dtype=torch.float32, device=self._device
-        )
 
     def _check_disagreement(self) -> None:
-        space, first = (
-            self.single_action_space,
-            torch.zeros(1, dtype=torch.int64, device=self._device),
-        )
-        if isinstance(space, gym.spaces.Discrete):
+        first = torch.zeros(1, dtype=torch.int64, device=self._device)
+        space = self._action_codec.row_space
+        if isinstance(space, spaces.Discrete):
             action = first + int(space.start)
         else:
-            action = torch.zeros(1, _flat_size(space), device=self._device)
+            action = torch.zeros(1, *space.shape, device=self._device)
         with torch.no_grad():
             _, prediction = self.model.step(self._starts.select(first), action)
         if prediction.disagreement is None:
@@ -426,7 +452,7 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
             )
         if not mask.any():
             raise ConfigError(
-                "reset_mask selects no row: leave step() to go on, or select at least one"
+                "reset_mask selects no row: call step() without a reset, or select at least one"
             )
         return torch.as_tensor(mask, device=self._device)
 
@@ -443,7 +469,8 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         )
         if len(seeds) != self.num_envs or is_wrong:
             raise ConfigError(
-                f"expected {self.num_envs} seeds that are None or integers from 0 on, or the first one, got {seed!r}"
+                f"expected {self.num_envs} seeds that are None or integers from 0 on, or the first "
+                f"one, got {seed!r}"
             )
         return numbers
 
@@ -458,24 +485,46 @@ class DreamVectorEnv(VectorEnv[Any, Any, Array]):
         self._generator.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 
-def _served(space: gym.Space[Any], name: str) -> gym.Space[Any]:
-    if not isinstance(space, gym.spaces.Box | gym.spaces.Discrete):
-        raise SpaceError(
-            f"the {name} space {space} is neither a Box nor a Discrete: wrap the environment first"
-        )
-    return space
+def _with_rows(state: ModelState, mask: Tensor, fresh: ModelState) -> ModelState:
+    """A copy of B rows in which the masked ones are fresh; a model may still hold the original."""
 
+    def replaced(values: Tensor, new: Tensor) -> Tensor:
+        values = values.clone()
+        values[mask] = new
+        return values
 
-def _flat_size(space: gym.Space[Any]) -> int:
-    return (
-        int(space.n) if isinstance(space, gym.spaces.Discrete) else int(np.prod(space.shape or ()))
+    hidden = tuple(
+        replaced(values, new) for values, new in zip(state.hidden, fresh.hidden, strict=True)
     )
+    return ModelState(replaced(state.observations, fresh.observations), hidden)
+
+
+def _without_rows(prediction: Prediction, mask: Tensor) -> Prediction:
+    """The prediction with the rewards and disagreement of the masked rows set to zero."""
+    disagreement = prediction.disagreement
+    if disagreement is not None:
+        disagreement = disagreement.masked_fill(mask, 0.0)
+    rewards = prediction.rewards.masked_fill(mask, 0.0)
+    return Prediction(prediction.observations, rewards, prediction.terminations, disagreement)
+
+
+def _check_finite(prediction: Prediction) -> None:
+    """Raise NonFiniteError that names the part and the first row."""
+    for name in ("observations", "rewards", "terminations", "disagreement"):
+        values: Tensor | None = getattr(prediction, name)
+        if values is not None and not bool(values.isfinite().all()):
+            row = int((~values.isfinite()).reshape(len(values), -1).any(1).nonzero()[0])
+            raise NonFiniteError(
+                f"the model's {name.rstrip('s')}s are not finite in row {row}: shorten the horizon "
+                "or fit it longer"
+            )
 
 
 def _check_starts(observations: Tensor, size: int) -> None:
     if observations.ndim != 2 or observations.shape[1] != size or not len(observations):
         raise ConfigError(
-            f"start_observations are Trajectories, or an array [K, {size}] with K >= 1, got {tuple(observations.shape)}"
+            f"start_observations are Trajectories, or an array [K, {size}] with K >= 1, got "
+            f"{tuple(observations.shape)}"
         )
     if not bool(observations.isfinite().all()):
         row = int((~observations.isfinite()).any(1).nonzero()[0])

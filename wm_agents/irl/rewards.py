@@ -100,7 +100,7 @@ def planner_reward(reward: StepReward) -> RewardFunction:
 
 
 class RewardedModel:
-    """A world model whose predictions pay an inferred reward: what `DreamVectorEnv` dreams is then worth that.
+    """A world model whose predictions pay an inferred reward: what `ImaginedVectorEnv` dreams is then worth that.
 
     Args:
         model: The world model.

@@ -1,8 +1,8 @@
-"""The exact dynamics of Gymnasium's classic control tasks as world models: the reference of the learned ones.
+"""The exact dynamics of Gymnasium's classic control tasks as world models.
 
-Each function is batched, keeps the dtype of its observations and is compared with Gymnasium's own
-`step` in the tests. `true_model(env_id)` makes the world model on which every planner runs as on a
-learned one.
+They are the reference of the learned ones. Each function is batched, keeps the dtype of its
+observations and is compared with Gymnasium's own `step` in the tests. `true_model(env_id)` makes
+the world model on which every planner runs as on a learned one.
 """
 
 import math
@@ -17,7 +17,10 @@ from wm_agents.errors import ConfigError
 from wm_agents.protocols import ModelState, Prediction, Rollout
 
 Dynamics = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
-"""(observations [B, O], actions [B] or [B, A]) -> next observations [B, O], rewards [B], terminations [B]."""
+"""Next observations [B, O], rewards [B] and terminations [B].
+
+Of observations [B, O] and actions [B] or [B, A].
+"""
 
 
 def pendulum(observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:

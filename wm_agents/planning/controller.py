@@ -1,19 +1,19 @@
-"""The agent that plans at every step, with Stable-Baselines3's `predict`, so that `evaluate_policy` runs on it."""
+"""The agent that plans at every step, with Stable-Baselines3's `predict`."""
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.errors import ConfigError
-from wm_agents.observation_rows import encoded_rows
-from wm_agents.planning.oracle import OracleModel
+from wm_agents.observation_rows import encoded_rows, raw_spaces
+from wm_agents.planning.planner import ModelPlanner
 from wm_agents.protocols import ModelState, Planner, WorldModel
 from wm_agents.training.config_checks import require_between
-from wm_envs.data.spaces import as_box_values
+from wm_envs.data.spaces import ActionCodec
 
 
 class PlanningAgent:
@@ -25,7 +25,8 @@ class PlanningAgent:
     Args:
         model: What the planner imagines with; its memory, where it has one, is kept in step with
             the real episode.
-        planner: Decides.
+        planner: Decides; one that has no model yet, such as `ICEM(horizon=20)`, is bound to this
+            one.
         env: For `OracleModel`: where `clone_state` is asked before each plan (a Gymnasium
             environment, a Gymnasium or a Stable-Baselines3 vector environment).
         exploration: Noise of `deterministic=False`: for Box actions its standard deviation as a
@@ -37,6 +38,7 @@ class PlanningAgent:
 
     Raises:
         ConfigError: An oracle without an environment, or exploration outside [0, 1].
+        SpaceError: Actions that the planner does not serve.
     """
 
     def __init__(
@@ -49,23 +51,26 @@ class PlanningAgent:
         seed: int = 0,
     ) -> None:
         require_between(0, 1, exploration=exploration)
-        if isinstance(model, OracleModel) and env is None:
+        # A model with `hidden_of` starts from states of the environment, as `OracleModel` does.
+        self._starts_from_states = hasattr(model, "hidden_of")
+        if self._starts_from_states and env is None:
             raise ConfigError(
-                "OracleModel plans from environment states: pass env=, the environment that is acted in"
+                f"{type(model).__name__} plans from environment states: pass env=, the environment "
+                "that is acted in"
             )
+        if isinstance(planner, ModelPlanner) and not planner.is_bound:
+            planner = planner.bind(model)
         self.num_model_steps = 0
         self._model = model
         self._planner = planner
         self._env = env
         self._exploration = exploration
         self._generator = torch.Generator().manual_seed(seed)
-        self._counts = np.zeros(
-            0, np.int64
-        )  # steps since each row's episode began: the state that is handed out
+        self._observation_space, action_space = raw_spaces(model)
+        self._actions = ActionCodec(action_space)
+        # Steps since each row's episode began: the state that is handed out.
+        self._counts = np.zeros(0, np.int64)
         self._last: tuple[ModelState, Tensor] | None = None
-        self._can_remember = hasattr(
-            model, "step"
-        )  # until a step shows that the model carries nothing
 
     def predict(
         self,
@@ -85,43 +90,43 @@ class PlanningAgent:
         Raises:
             SpaceError: What is no observation of the model's space.
         """
-        observations, is_single = encoded_rows(observation, self._model.observation_space)
+        observations, is_single = encoded_rows(observation, self._observation_space)
         fresh = self._fresh(len(observations), state, episode_start)
         model_state = self._model_state(torch.as_tensor(observations), fresh)
         self._planner.reset(None if fresh.all() else fresh)
         plan = self._planner.plan(model_state, self._generator)
         self.num_model_steps += plan.num_model_steps
-        actions = plan.actions[:, 0]
+        rows = plan.actions[:, 0]
         if not deterministic and self._exploration > 0.0:
-            actions = self._explore(actions)
-        chosen = self._executed(actions)
-        self._last = (model_state, torch.as_tensor(chosen).to(actions))
+            rows = self._explore(rows)
+        actions = self._actions.decode(rows.cpu().numpy())
+        # What is executed may be rounded to the space's type, and is what a memory has to be told.
+        executed = torch.as_tensor(self._actions.encode(actions)).to(rows)
+        self._last = (model_state, executed)
         self._counts = np.where(fresh, 0, self._counts) + 1
-        return (chosen[0] if is_single else chosen), self._counts.copy()
+        if is_single:
+            actions = self._actions.decode_one(rows[0].cpu().numpy())
+        return actions, self._counts.copy()
 
-    def resume(self, observations: NDArray[Any], actions: NDArray[Any]) -> NDArray[np.int64]:
+    def resume(self, observations: Any, actions: Any) -> NDArray[np.int64]:
         """Take over an episode that is under way, with all that happened in it.
 
         Args:
-            observations: [T, ...], before each action; what the next `predict` gets is not among
-                them.
-            actions: [T, ...].
+            observations: A batch of T, one before each action; what the next `predict` gets is not
+                among them.
+            actions: A batch of T.
 
         Returns:
             The state to pass to the next `predict`.
         """
-        rows, space = (
-            torch.as_tensor(encoded_rows(observations, self._model.observation_space)[0]),
-            self._model.action_space,
-        )
-        is_discrete = isinstance(space, gym.spaces.Discrete)
-        acts = torch.as_tensor(
-            np.asarray(actions), dtype=torch.int64 if is_discrete else torch.float32
-        )
+        encoded, _ = encoded_rows(observations, self._observation_space)
+        rows = torch.as_tensor(encoded)
         device = self._model.start(rows[:1]).observations.device
+        taken = torch.as_tensor(self._actions.encode(actions), device=device)
         self._planner.reset()
-        self._counts, self._last = np.zeros(1, np.int64), None
-        for row, action in zip(rows, acts.to(device), strict=True):
+        self._counts = np.zeros(1, np.int64)
+        self._last = None
+        for row, action in zip(rows, taken, strict=True):
             state = self._model_state(row[None], self._counts == 0)
             self._last = (state, action[None])
             self._counts = self._counts + 1
@@ -145,30 +150,21 @@ class PlanningAgent:
 
         A model with memory is stepped through the action that was executed.
         """
-        if isinstance(self._model, OracleModel):
-            return self._model.start(
-                observations, self._model.hidden_of(self._true_states(len(observations)))
-            )
-        first = self._model.start(observations)
-        if self._last is None or fresh.all() or not (first.hidden or self._can_remember):
-            return first
+        if self._starts_from_states:
+            states = self._true_states(len(observations))
+            return self._model.start(observations, self._model.hidden_of(states))  # type: ignore[attr-defined]
+        initial = self._model.start(observations)
+        has_memory = bool(initial.hidden) and getattr(self._model, "has_memory", True)
+        if self._last is None or fresh.all() or not has_memory:
+            return initial
         remembered, _ = self._model.step(*self._last)
-        went_on = self._model.start(observations, remembered.hidden)
-        if not went_on.hidden:
-            self._can_remember = False  # one look is enough
-            return first
-        if (
-            not first.hidden
-        ):  # a model that remembers only from its first step on: zeros are no memory
-            first = ModelState(
-                first.observations, tuple(torch.zeros_like(values) for values in went_on.hidden)
-            )
-        is_fresh = torch.as_tensor(fresh, device=first.observations.device)
+        resumed = self._model.start(observations, remembered.hidden)
+        is_fresh = torch.as_tensor(fresh, device=initial.observations.device)
         hidden = tuple(
             torch.where(is_fresh.view(-1, *[1] * (new.dim() - 1)), new, old)
-            for new, old in zip(first.hidden, went_on.hidden, strict=True)
+            for new, old in zip(initial.hidden, resumed.hidden, strict=True)
         )
-        return ModelState(first.observations, hidden)
+        return ModelState(initial.observations, hidden)
 
     def _true_states(self, num_rows: int) -> NDArray[Any]:
         """State rows [B] of the environment."""
@@ -178,26 +174,20 @@ class PlanningAgent:
             states = np.atleast_1d(self._env.unwrapped.clone_state())
         if len(states) != num_rows:
             raise ConfigError(
-                f"predict got {num_rows} observations, but env holds {len(states)} states: pass that env"
+                f"predict got {num_rows} observations, but env holds {len(states)} states: "
+                "pass that env"
             )
         return states
 
-    def _executed(self, actions: Tensor) -> NDArray[Any]:
-        """Actions [B, ...] that the action space contains."""
-        space, chosen = self._model.action_space, actions.cpu().numpy()
-        return (
-            as_box_values(chosen, space)
-            if isinstance(space, gym.spaces.Box)
-            else chosen.astype(space.dtype)
-        )
-
-    def _explore(self, actions: Tensor) -> Tensor:
-        space = self._model.action_space
-        if isinstance(space, gym.spaces.Discrete):
-            drawn = torch.randint(int(space.n), actions.shape, generator=self._generator)
-            is_random = torch.rand(actions.shape, generator=self._generator) < self._exploration
-            return torch.where(is_random.to(actions.device), drawn.to(actions.device), actions)
-        assert isinstance(space, gym.spaces.Box)
-        low, high = (torch.as_tensor(bound).to(actions) for bound in (space.low, space.high))
-        noise = torch.randn(actions.shape, generator=self._generator).to(actions.device)
-        return (actions + self._exploration * (high - low) / 2 * noise).clamp(low, high)
+    def _explore(self, rows: Tensor) -> Tensor:
+        """Planned actions [B] or [B, A] with noise, within their space."""
+        space = self._actions.row_space
+        if isinstance(space, spaces.Discrete):
+            drawn = torch.randint(int(space.n), rows.shape, generator=self._generator)
+            drawn += int(space.start)
+            is_random = torch.rand(rows.shape, generator=self._generator) < self._exploration
+            return torch.where(is_random.to(rows.device), drawn.to(rows.device), rows)
+        low = torch.as_tensor(space.low).to(rows)
+        high = torch.as_tensor(space.high).to(rows)
+        noise = torch.randn(rows.shape, generator=self._generator).to(rows.device)
+        return (rows + self._exploration * (high - low) / 2 * noise).clamp(low, high)

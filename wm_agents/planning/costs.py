@@ -10,8 +10,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from wm_agents.errors import ConfigError, SpaceError
+from wm_agents.errors import ConfigError
 from wm_agents.protocols import ModelState, Objective, WorldModel
+from wm_envs.data.spaces import ActionCodec
 
 
 class PlanningCosts:
@@ -23,16 +24,15 @@ class PlanningCosts:
 
     Args:
         model: The world model.
-        objective: What is to be maximised; the cost is its negative.
+        objective: What is to be maximized; the cost is its negative.
         key: Under which entry of the situation the newest observations are.
 
     Raises:
-        SpaceError: The model's actions are neither Box nor Discrete.
+        SpaceError: Actions that no codec serves.
     """
 
     def __init__(self, model: WorldModel, objective: Objective, key: str = "state") -> None:
-        if not isinstance(model.action_space, spaces.Box | spaces.Discrete):
-            raise SpaceError(f"costs need Box or Discrete actions, got {model.action_space}")
+        self._action_rows = ActionCodec(model.action_space).row_space
         self.model = model
         self.objective = objective
         self.key = key
@@ -49,9 +49,9 @@ class PlanningCosts:
 
         Args:
             info_dict: The situation, see the class; other entries are ignored.
-            action_candidates: [B, N, H, A]; scores of the A actions where the model's space is
-                Discrete, of which the largest counts. Box actions outside the space are clipped, as
-                the environment could not take them.
+            action_candidates: [B, N, H, A]; scores of the A actions where they are discrete, of
+                which the largest is taken. Box actions outside the space are clipped, as the
+                environment could not take them.
 
         Raises:
             ConfigError: The situation lacks the observations, or the candidates have another number
@@ -59,7 +59,8 @@ class PlanningCosts:
         """
         if self.key not in info_dict:
             raise ConfigError(
-                f"the situation has {sorted(info_dict)} and no {self.key!r}: name the entry with key="
+                f"the situation has {sorted(info_dict)} and no {self.key!r}: name the entry with "
+                "key="
             )
         num_rows, num_candidates = action_candidates.shape[:2]
         actions = self._actions(action_candidates.flatten(0, 1))
@@ -78,16 +79,15 @@ class PlanningCosts:
 
     def _actions(self, candidates: Tensor) -> Tensor:
         """Rows [R, H, A] as the model takes actions."""
-        space = self.model.action_space
-        size = int(space.n) if isinstance(space, spaces.Discrete) else int(space.shape[0])  # type: ignore[index]
+        space = self._action_rows
+        size = int(space.n) if isinstance(space, spaces.Discrete) else int(space.shape[0])
         if candidates.shape[-1] != size:
             raise ConfigError(
-                f"candidates have {candidates.shape[-1]} numbers per step, and {space} asks for {size}"
+                f"candidates have {candidates.shape[-1]} numbers per step, and "
+                f"{self.model.action_space} asks for {size}"
             )
         if isinstance(space, spaces.Discrete):
-            return candidates.argmax(-1)
-        assert isinstance(space, spaces.Box)
-        low, high = (
-            torch.as_tensor(bound, dtype=candidates.dtype) for bound in (space.low, space.high)
-        )
-        return candidates.clamp(low.to(candidates.device), high.to(candidates.device))
+            return candidates.argmax(-1) + int(space.start)
+        low = torch.as_tensor(space.low, dtype=candidates.dtype, device=candidates.device)
+        high = torch.as_tensor(space.high, dtype=candidates.dtype, device=candidates.device)
+        return candidates.clamp(low, high)

@@ -1,4 +1,7 @@
-"""Models and planners for a kind of space, chosen from the spaces and the data, never from an environment's name."""
+"""Models and planners with settings that suit a kind of space: `fit_model` and `make_planner`.
+
+They are selected from the spaces and the data, never from an environment's name.
+"""
 
 import math
 from typing import Any, Literal, get_args
@@ -7,14 +10,23 @@ import gymnasium as gym
 import numpy as np
 
 from wm_agents.errors import ConfigError
-from wm_agents.planning.categorical import CategoricalCEM, CategoricalCEMConfig
-from wm_agents.planning.cem import CEM, CEMConfig
-from wm_agents.planning.frontier import BeyondExperience, has_signal
-from wm_agents.planning.icem import ICEM, ICEMConfig
-from wm_agents.planning.learning import start_states
+from wm_agents.planning.cem import (
+    CEM,
+    ICEM,
+    CategoricalCEM,
+    CategoricalCEMConfig,
+    CEMConfig,
+    ICEMConfig,
+)
 from wm_agents.planning.mcts import MCTS, MCTSConfig
 from wm_agents.planning.mppi import MPPI, MPPIConfig
-from wm_agents.planning.objectives import DiscountedReturn, RewardFunction, ValueFunction
+from wm_agents.planning.objectives import (
+    DiscountedReturn,
+    NoveltyReward,
+    RewardFunction,
+    ValueFunction,
+    has_signal,
+)
 from wm_agents.planning.search import (
     BestFirstSearch,
     BestFirstSearchConfig,
@@ -26,6 +38,7 @@ from wm_agents.planning.value import ValueConfig, ValueIteration
 from wm_agents.protocols import Planner, WorldModel
 from wm_agents.world_models import DeterministicConfig, DeterministicModel, FitConfig
 from wm_agents.world_models.token import TokenModel
+from wm_envs.data.spaces import ActionCodec
 from wm_envs.data.trajectories import Trajectories
 
 PlannerName = Literal[
@@ -46,16 +59,20 @@ WITH_VALUE = ("categorical_cem", "mcts")
 
 
 def reward_to_reach(trajectories: Trajectories) -> float | None:
-    """The reward above which a step reaches a goal, halfway from the typical reward to the best; None if there is none.
+    """The reward above which a step reaches a goal; None if there is none.
 
-    While no reward stands out, a goal may still come, unless episodes are ended by what happens in
-    them: then the end is what matters, and the return has to tell.
+    It lies halfway from the typical reward to the best. While no reward stands out, a goal may
+    still come, unless episodes are ended by what happens in them: then the end is what matters, and
+    the return has to tell.
     """
-    typical, best = float(np.median(trajectories.rewards)), float(trajectories.rewards.max())
+    typical = float(np.median(trajectories.rewards))
+    best = float(trajectories.rewards.max())
     if best > typical:
         return (typical + best) / 2
     # What a goal would be worth is not known yet: half of the present size away, whatever the unit.
-    return None if trajectories.terminations.any() else typical + 0.5 * (abs(typical) or 1.0)
+    if trajectories.terminations.any():
+        return None
+    return typical + 0.5 * (abs(typical) or 1.0)
 
 
 def planner_for(action_space: gym.Space[Any], trajectories: Trajectories) -> PlannerName:
@@ -63,7 +80,7 @@ def planner_for(action_space: gym.Space[Any], trajectories: Trajectories) -> Pla
 
     Exact search where observations are whole numbers and a reward stands out; else CEM.
     """
-    if isinstance(action_space, gym.spaces.Box):
+    if not ActionCodec(action_space).is_discrete:
         return "icem"
     if trajectories.is_lattice and reward_to_reach(trajectories) is not None:
         return "breadth_first"
@@ -104,11 +121,11 @@ def make_planner(
     Args:
         name: Which; "auto" is `planner_for`.
         model: Imagines.
-        trajectories: What was experienced; a value function is learned around its states.
+        trajectories: What was recorded; a value function is learned around its states.
         seed: Of the value function.
         value: A value function at hand; None learns one for the planners of `WITH_VALUE`.
-        is_exploring: The plans are for collecting experience with noise, so that half the effort is
-            enough. While no step has paid more than another, they lead beyond what was experienced.
+        is_exploring: The plans are for collecting data with noise, so that half the effort is
+            enough. While all rewards are the same, they lead to what is novel.
 
     Raises:
         ConfigError: A name that is not a planner's.
@@ -118,46 +135,43 @@ def make_planner(
         name = planner_for(model.action_space, trajectories)
     if name not in get_args(PlannerName):
         raise ConfigError(f"no planner {name!r}: known are {', '.join(get_args(PlannerName))}")
-    frontier = (
-        BeyondExperience(trajectories) if is_exploring and not has_signal(trajectories) else None
-    )
-    if value is None and name in WITH_VALUE and isinstance(model.action_space, gym.spaces.Discrete):
-        value = _learned_value(model, trajectories, seed, frontier, is_exploring)
-    objective = DiscountedReturn(terminal_value=value, reward_function=frontier)
+    novelty = None
+    if is_exploring and not has_signal(trajectories):
+        novelty = NoveltyReward(trajectories)
+    is_discrete = ActionCodec(model.action_space).is_discrete
+    if value is None and name in WITH_VALUE and is_discrete:
+        value = _learned_value(model, trajectories, seed, novelty, is_exploring)
+    objective = DiscountedReturn(terminal_value=value, reward_function=novelty)
     goal = reward_to_reach(trajectories)
     goal_value = math.inf if goal is None else goal
     effort = 1 if is_exploring else 2
     match name:
         case "random_shooting":
-            return RandomShooting(
-                model, objective, RandomShootingConfig(horizon=20, num_samples=256)
-            )
+            shooting = RandomShootingConfig(horizon=20, num_samples=256)
+            return RandomShooting(model, objective, shooting)
         case "cem":
             return CEM(model, objective, CEMConfig(horizon=20, num_samples=200, num_elites=20))
         case "icem":
-            config_icem = ICEMConfig(
-                horizon=20, num_samples=32, num_iterations=effort + 1, num_elites=6
-            )
-            return ICEM(model, objective, config_icem)
+            icem = ICEMConfig(horizon=20, num_samples=32, num_iterations=effort + 1, num_elites=6)
+            return ICEM(model, objective, icem)
         case "mppi":
             return MPPI(model, objective, MPPIConfig(horizon=20, num_samples=64))
         case "categorical_cem":
-            config = CategoricalCEMConfig(
+            categorical = CategoricalCEMConfig(
                 horizon=8 * effort, num_samples=24, num_iterations=effort, num_elites=5
             )
-            return CategoricalCEM(model, objective, config)
+            return CategoricalCEM(model, objective, categorical)
         case "breadth_first":
-            return BreadthFirstSearch(
-                model, DiscountedReturn(), SearchConfig(goal_value=goal_value)
-            )
+            breadth_first = SearchConfig(goal_value=goal_value)
+            return BreadthFirstSearch(model, DiscountedReturn(), breadth_first)
         case "best_first":
             # A step costs a hundredth of what the best reward is above the typical one, in whatever
             # unit.
-            step_price = 0.01 * float(trajectories.rewards.max() - np.median(trajectories.rewards))
-            config_best = BestFirstSearchConfig(
-                goal_value=goal_value, step_price=step_price or 0.01
+            spread = float(trajectories.rewards.max() - np.median(trajectories.rewards))
+            best_first = BestFirstSearchConfig(
+                goal_value=goal_value, step_price=0.01 * spread or 0.01
             )
-            return BestFirstSearch(model, DiscountedReturn(), config_best, value)
+            return BestFirstSearch(model, DiscountedReturn(), best_first, value)
         case _:
             return MCTS(model, DiscountedReturn(), MCTSConfig(num_simulations=48), value)
 
@@ -166,13 +180,11 @@ def _learned_value(
     model: WorldModel,
     trajectories: Trajectories,
     seed: int,
-    frontier: RewardFunction | None,
+    novelty: RewardFunction | None,
     is_exploring: bool,
 ) -> ValueFunction:
-    """Rough and bold while exploring, thorough and cautious at the end."""
-    config = (
-        ValueConfig(num_rounds=8) if is_exploring else ValueConfig(num_rounds=20, is_cautious=True)
-    )
-    return ValueIteration(model, config, reward_function=frontier, seed=seed).fit(
-        start_states(trajectories)
-    )
+    """Rough and optimistic while exploring, thorough and pessimistic at the end."""
+    config = ValueConfig(num_rounds=20, pessimistic=True)
+    if is_exploring:
+        config = ValueConfig(num_rounds=8)
+    return ValueIteration(model, config, reward_function=novelty, seed=seed).fit(trajectories)

@@ -1,32 +1,32 @@
 """Learning to act from scratch by planning.
 
-Random steps, then rounds of fit, plan, explore, and a last fit.
+Random steps, then rounds of fit, plan and explore, and a last fit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import gymnasium as gym
-import torch
 
+from wm_agents.planning.collector import ActionRepeatAgent, Collector
 from wm_agents.planning.controller import PlanningAgent
-from wm_agents.planning.experience import Experience
-from wm_agents.planning.holding import HeldActionAgent
-from wm_agents.planning.spaces import check_action_space
+from wm_agents.planning.planner import planned_actions
 from wm_agents.protocols import Planner, WorldModel
-from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
-from wm_agents.training.config_checks import require_between, require_integers
+from wm_agents.training.checkpoints import CheckpointManager
+from wm_agents.training.config_checks import renamed_settings, require_between, require_integers
 from wm_agents.training.seeding import capture_random_state, restore_random_state
+from wm_agents.training.trainer import Trainer
 from wm_envs.data.trajectories import Trajectories
 
 FitModel = Callable[[Trajectories, int], WorldModel]
-"""(everything experienced, round) -> a model fitted to it."""
+"""(everything recorded, round) -> a model fitted to it."""
 
 MakePlanner = Callable[[WorldModel, Trajectories, bool], Planner]
-"""(model, everything experienced, is this planner to explore) -> a planner on the model."""
+"""(model, everything recorded, is this planner to explore) -> a planner on the model."""
 
 
+@renamed_settings(longest_hold="max_repeat")
 @dataclass(frozen=True, kw_only=True)
 class LearningConfig:
     """How a budget of real steps is spent.
@@ -36,9 +36,9 @@ class LearningConfig:
         random_share: Share of them that are random, at the beginning.
         num_rounds: Rounds of fitting and planning over which the rest is spread.
         exploration: Action noise while collecting, see `PlanningAgent`.
-        longest_hold: In the second half of the random steps each action is held for a random time
+        max_repeat: In the second half of the random steps each action is repeated for a random time
             of at most so many steps, which reaches what dithering never does; 1 leaves that out.
-            Where all observations are whole numbers no action is held: tokens have no momentum.
+            Where all observations are whole numbers no action is repeated: tokens have no momentum.
 
     Raises:
         ConfigError: A value that cannot work.
@@ -48,10 +48,10 @@ class LearningConfig:
     random_share: float = 0.4
     num_rounds: int = 3
     exploration: float = 0.1
-    longest_hold: int = 64
+    max_repeat: int = 64
 
     def __post_init__(self) -> None:
-        require_integers(1, max_real_steps=self.max_real_steps, longest_hold=self.longest_hold)
+        require_integers(1, max_real_steps=self.max_real_steps, max_repeat=self.max_repeat)
         require_integers(0, num_rounds=self.num_rounds)
         require_between(0, 1, random_share=self.random_share, exploration=self.exploration)
 
@@ -69,7 +69,7 @@ class LearningConfig:
 class Learned:
     """What learning left.
 
-    The model, the planner on it, the experience, and the returns of each round's episodes.
+    The model, the planner on it, all that was recorded, and the figures of each round.
     """
 
     model: WorldModel
@@ -99,109 +99,114 @@ def learn_to_plan(
         seed: Of the environment, its random actions and the planner's samples.
         on_round: Called with the figures of each round.
         checkpoints: Where to save after the random steps and after each round. A run that was
-            stopped goes on from the newest checkpoint there to the bit, if the environment repeats
+            stopped resumes bitwise from the newest checkpoint there, if the environment repeats
             itself and `fit_model` and `make_planner` depend on their arguments alone; an
             interrupted round is begun again.
 
     Raises:
-        SpaceError: Observations other than flat Box or Discrete, or actions that no planner serves;
-            no step was taken.
+        SpaceError: Observations that no codec serves, or actions that no planner serves; no step
+            was taken.
         CheckpointError: The checkpoints are of another run, or the environment does not repeat
             itself.
     """
-    check_action_space(env.action_space, "learn_to_plan")
-    experience = Experience(env, seed)
-    rounds: list[dict[str, float]] = []
-    run = {"kind": "planning", "config": asdict(config), "seed": seed, "spaces": _spaces(env)}
-    random_steps, *later = config.schedule
-    num_done = _resume(experience, rounds, checkpoints, run)
-    if num_done == 0:
-        _collect_at_random(experience, env.action_space, random_steps, config.longest_hold, seed)
-        _save(experience, rounds, checkpoints, run, 1)
-    for number, num_steps in enumerate(later):
-        if num_steps == 0 or number + 1 < num_done:
-            continue
-        trajectories = experience.trajectories()
-        model = fit_model(trajectories, number)
-        planner = make_planner(model, trajectories, True)
-        agent = PlanningAgent(model, planner, exploration=config.exploration, seed=seed + number)
-        experience.collect(num_steps, agent)
-        rounds.append(_figures(experience, number))
-        _save(experience, rounds, checkpoints, run, number + 2)
-        if on_round is not None:
-            on_round(rounds[-1])
-    trajectories = experience.trajectories()
-    model = fit_model(trajectories, len(later))
-    return Learned(
-        model, make_planner(model, trajectories, False), trajectories, experience.num_steps, rounds
-    )
+    planned_actions(env.action_space, "learn_to_plan")
+    run = _PlanningRun(env, config, fit_model, make_planner, seed, on_round)
+    Trainer(
+        run,
+        len(config.schedule),
+        description="rounds",
+        evaluate_every=1,
+        checkpoints=checkpoints,
+        checkpoint_every=1,
+    ).train()
+    trajectories = run.collector.trajectories()
+    model = fit_model(trajectories, len(config.schedule) - 1)
+    planner = make_planner(model, trajectories, False)
+    return Learned(model, planner, trajectories, run.collector.num_steps, run.rounds)
 
 
-def _collect_at_random(
-    experience: Experience,
-    action_space: gym.Space[Any],
-    num_steps: int,
-    longest_hold: int,
-    seed: int,
-) -> None:
-    num_dithering = (num_steps + 1) // 2
-    experience.collect(num_dithering)
-    if experience.trajectories().is_lattice:
-        longest_hold = 1
-    experience.collect(num_steps - num_dithering, HeldActionAgent(action_space, longest_hold, seed))
+class _PlanningRun:
+    """The phases of learning as updates of the training loop: random steps, then one round each."""
 
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        config: LearningConfig,
+        fit_model: FitModel,
+        make_planner: MakePlanner,
+        seed: int,
+        on_round: Callable[[dict[str, float]], None] | None,
+    ) -> None:
+        self.collector = Collector(env, seed)
+        self.rounds: list[dict[str, float]] = []
+        self._env = env
+        self._config = config
+        self._fit_model = fit_model
+        self._make_planner = make_planner
+        self._seed = seed
+        self._on_round = on_round
 
-def _spaces(env: gym.Env[Any, Any]) -> list[str]:
-    return [str(env.observation_space), str(env.action_space)]
+    def step(self, update: int) -> dict[str, float]:
+        """Collect at random first, then fit, plan and explore."""
+        num_steps = self._config.schedule[update]
+        if update == 0:
+            self._collect_at_random(num_steps)
+            return {}
+        if num_steps == 0:  # a budget that is smaller than the number of rounds
+            return {}
+        figures = self._explore(update - 1, num_steps)
+        self.rounds.append(figures)
+        if self._on_round is not None:
+            self._on_round(figures)
+        return figures
 
-
-def _save(
-    experience: Experience,
-    rounds: list[dict[str, float]],
-    checkpoints: CheckpointManager | None,
-    run: dict[str, Any],
-    num_done: int,
-) -> None:
-    """Save what `num_done` phases left: the random steps are the first, each round is one more."""
-    if checkpoints is not None:
-        state = {
-            "experience": experience.state(),
-            "rounds": rounds,
+    def state_dict(self) -> dict[str, Any]:
+        """What was done in the environment, and what came of it."""
+        return {
+            "experience": self.collector.state(),
+            "rounds": self.rounds,
             "random": capture_random_state(),
         }
-        checkpoints.save_state(num_done, state, run)
 
-
-def _resume(
-    experience: Experience,
-    rounds: list[dict[str, float]],
-    checkpoints: CheckpointManager | None,
-    run: dict[str, Any],
-) -> int:
-    """Bring back the newest checkpoint; the number of phases that it holds, 0 without one."""
-    found = None if checkpoints is None else checkpoints.latest_state(run)
-    if found is None:
-        return 0
-    num_done, state = found
-    with refusing_misfits("a run of learn_to_plan"):
-        experience.replay(state["experience"])
-        rounds.extend(state["rounds"])
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Do the same steps again."""
+        self.collector.replay(state["experience"])
+        self.rounds.extend(state["rounds"])
         restore_random_state(state["random"])
-    return num_done
 
+    def fingerprint(self) -> dict[str, Any]:
+        """The configuration, the seed and the spaces."""
+        return {
+            "kind": "planning",
+            "config": asdict(self._config),
+            "seed": self._seed,
+            "spaces": [str(self._env.observation_space), str(self._env.action_space)],
+        }
 
-def _figures(experience: Experience, number: int) -> dict[str, float]:
-    trajectories = experience.trajectories()
-    recent = trajectories.returns[-5:]
-    return {
-        "round": number,
-        "real_steps": experience.num_steps,
-        "episodes": trajectories.num_episodes,
-        "terminations": int(trajectories.terminations.sum()),
-        "recent_return": float(recent.mean()),
-    }
+    def _collect_at_random(self, num_steps: int) -> None:
+        """Half of the steps with independent actions, half with repeated ones."""
+        num_independent = (num_steps + 1) // 2
+        self.collector.collect(num_independent)
+        max_repeat = self._config.max_repeat
+        if self.collector.trajectories().is_lattice:
+            max_repeat = 1
+        agent = ActionRepeatAgent(self._env.action_space, max_repeat, self._seed)
+        self.collector.collect(num_steps - num_independent, agent)
 
-
-def start_states(trajectories: Trajectories) -> torch.Tensor:
-    """The observations [S, O] from which steps were taken: where imagination may begin."""
-    return torch.as_tensor(trajectories.observations[trajectories.observation_of_step])
+    def _explore(self, number: int, num_steps: int) -> dict[str, float]:
+        """One round; its figures."""
+        trajectories = self.collector.trajectories()
+        model = self._fit_model(trajectories, number)
+        planner = self._make_planner(model, trajectories, True)
+        agent = PlanningAgent(
+            model, planner, exploration=self._config.exploration, seed=self._seed + number
+        )
+        self.collector.collect(num_steps, agent)
+        trajectories = self.collector.trajectories()
+        return {
+            "round": number,
+            "real_steps": self.collector.num_steps,
+            "episodes": trajectories.num_episodes,
+            "terminations": int(trajectories.terminations.sum()),
+            "recent_return": float(trajectories.returns[-5:].mean()),
+        }

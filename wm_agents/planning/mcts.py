@@ -1,21 +1,27 @@
-"""Monte Carlo tree search with PUCT, for B environments at once: every simulation is one call of the model.
+"""Monte Carlo tree search with PUCT, for B environments at once.
 
-Source: Silver et al. 2017 (PUCT); Schrittwieser et al. 2020, "MuZero", appendix B (learned model,
-min-max values).
+Every simulation is one call of the model. Source: Silver et al. 2017 (PUCT); Schrittwieser et al.
+2020, "MuZero", appendix B (learned model, min-max values).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.planning.objectives import ValueFunction, of_single_steps, require_sum_of_steps
-from wm_agents.planning.scoring import planning_device, to_device
-from wm_agents.planning.spaces import num_discrete_actions
-from wm_agents.protocols import ModelState, Objective, Plan, Rollout, WorldModel
+from wm_agents.planning.objectives import (
+    ValueFunction,
+    of_single_steps,
+    require_sum_of_steps,
+    rollout_of_one_step,
+)
+from wm_agents.planning.planner import ModelPlanner
+from wm_agents.protocols import ModelState, Objective, Plan, WorldModel
 from wm_agents.training.config_checks import require_at_least, require_between, require_integers
 
 PriorFunction = Callable[[Tensor], Tensor]
@@ -75,7 +81,7 @@ class Trees:
         self.value_sums = np.zeros(shape)
         self.priors = np.full(shape, 1.0 / num_actions)
         self.rewards = np.zeros(shape)
-        self.continues = np.ones(shape)  # probability that the episode goes on after the action
+        self.continues = np.ones(shape)  # probability that the episode lasts beyond the action
         self.lowest = np.full(num_rows, np.inf)
         self.highest = np.full(num_rows, -np.inf)
 
@@ -149,8 +155,10 @@ class NodeStates:
         return ModelState(observations, tuple(hidden))
 
 
-class MCTS:
+class MCTS(ModelPlanner[MCTSConfig]):
     """PUCT search for Discrete actions; the most visited action is the plan, of horizon one.
+
+    It is made as every planner is, see `ModelPlanner`.
 
     Args:
         model: Imagines.
@@ -159,78 +167,75 @@ class MCTS:
             it has `is_maximum`, as `GoalReached`.
         config: Settings.
         value: The value [B] of leaf observations [B, O], learned; None rolls out at random.
-        prior: Which actions are promising, learned; None holds all for equal.
+        prior: Which actions are promising, learned; None treats all as equal.
+        **settings: Single fields of the configuration.
 
     Raises:
-        SpaceError: Actions that are not Discrete from 0.
         ConfigError: In `plan`: an objective whose steps do not add up.
     """
 
+    config_class = MCTSConfig
+    action_kinds = (spaces.Discrete,)
+
     def __init__(
         self,
-        model: WorldModel,
-        objective: Objective,
-        config: MCTSConfig = MCTSConfig(),
+        model: WorldModel | MCTSConfig | None = None,
+        objective: Objective | None = None,
+        config: MCTSConfig | None = None,
         value: ValueFunction | None = None,
         prior: PriorFunction | None = None,
+        **settings: Any,
     ) -> None:
-        self.config = config
-        self._model = model
-        self._objective, self._step_objective = objective, of_single_steps(objective)
-        self._discount: float = getattr(objective, "discount", config.discount)
         self._value = value
         self._prior = prior
-        self._device = planning_device(model, config.device)
-        self._num_actions = num_discrete_actions(model.action_space, "MCTS")
+        super().__init__(model, objective, config, **settings)
 
-    @torch.no_grad()
-    def plan(self, state: ModelState, generator: torch.Generator) -> Plan:
-        """Plan for B environments at once."""
-        state = to_device(state, self._device)
+    def _prepare(self, actions: spaces.Discrete) -> None:
+        self._step_objective = of_single_steps(self.objective)
+        self._discount: float = getattr(self.objective, "discount", self.config.discount)
+        self._num_actions = int(actions.n)
+        self._first_action = int(actions.start)
+
+    def _plan(self, state: ModelState, generator: torch.Generator) -> Plan:
+        config = self.config
         num_rows = len(state.observations)
-        require_sum_of_steps(self._step_objective, self._model, state, self._num_actions)
-        is_maximum = getattr(self._objective, "is_maximum", False)
-        trees = Trees(num_rows, self.config.num_simulations + 1, self._num_actions, is_maximum)
+        require_sum_of_steps(
+            self._step_objective, self._model, state, self._num_actions, self._first_action
+        )
+        is_maximum = getattr(self.objective, "is_maximum", False)
+        trees = Trees(num_rows, config.num_simulations + 1, self._num_actions, is_maximum)
         self._set_priors(trees, 0, state)
-        states = NodeStates(state, self.config.num_simulations + 1)
-        for simulation in range(1, self.config.num_simulations + 1):
-            path = trees.descend(self.config.exploration)
+        states = NodeStates(state, config.num_simulations + 1)
+        for simulation in range(1, config.num_simulations + 1):
+            path = trees.descend(config.exploration)
             leaves = self._grow(trees, states, path, simulation)
             trees.backup(path, self._leaf_values(leaves, generator), self._discount)
-        steps_per_leaf = (
-            1
-            if self._value is not None
-            else 1 + self.config.num_rollouts * self.config.rollout_horizon
-        )
-        return self._decide(trees, num_rows * self.config.num_simulations * steps_per_leaf)
-
-    def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
-        """Nothing to forget: every search grows new trees."""
+        steps_per_leaf = 1
+        if self._value is None:
+            steps_per_leaf += config.num_rollouts * config.rollout_horizon
+        return self._decide(trees, num_rows * config.num_simulations * steps_per_leaf)
 
     def _grow(self, trees: Trees, states: NodeStates, path: Walk, simulation: int) -> ModelState:
-        """Imagine the action that each row's walk ended with and hang the new state into its tree."""
+        """Imagine the action that each row's walk ended with, and add the new state to its tree."""
         parents, actions = self._last_edges(path)
         before = states.at(parents)
-        chosen = torch.as_tensor(actions, device=self._device)
-        after, prediction = self._model.step(before, chosen)
-        step = Rollout(
-            torch.stack([before.observations, prediction.observations], 1),
-            prediction.rewards[:, None],
-            prediction.terminations[:, None],
-            None if prediction.disagreement is None else prediction.disagreement[:, None],
-        )
+        taken = torch.as_tensor(actions, device=self._device) + self._first_action
+        after, prediction = self._model.step(before, taken)
+        step = rollout_of_one_step(before, prediction)
         edge = (trees.rows, parents, actions)
         trees.children[edge] = simulation
-        trees.rewards[edge] = self._step_objective(step, chosen[:, None]).double().cpu().numpy()
+        trees.rewards[edge] = self._step_objective(step, taken[:, None]).double().cpu().numpy()
         trees.continues[edge] = 1.0 - prediction.terminations.double().cpu().numpy()
         states.put(simulation, after)
         self._set_priors(trees, simulation, after)
         return after
 
     def _last_edges(self, path: Walk) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        parents, actions = path[0][0].copy(), path[0][1].copy()
-        for nodes, chosen, walking in path:
-            parents[walking], actions[walking] = nodes[walking], chosen[walking]
+        parents = path[0][0].copy()
+        actions = path[0][1].copy()
+        for nodes, edges, walking in path:
+            parents[walking] = nodes[walking]
+            actions[walking] = edges[walking]
         return parents, actions
 
     def _leaf_values(self, leaves: ModelState, generator: torch.Generator) -> NDArray[np.float64]:
@@ -241,8 +246,8 @@ class MCTS:
         drawn = torch.randint(
             self._num_actions, shape, generator=generator, device=generator.device
         )
-        actions = drawn.to(self._device)
-        values = self._objective(self._model.rollout(leaves.repeat(num_rollouts), actions), actions)
+        actions = drawn.to(self._device) + self._first_action
+        values = self.objective(self._model.rollout(leaves.repeat(num_rollouts), actions), actions)
         return values.view(-1, num_rollouts).mean(1).double().cpu().numpy()
 
     def _set_priors(self, trees: Trees, node: int, state: ModelState) -> None:
@@ -251,9 +256,14 @@ class MCTS:
 
     def _decide(self, trees: Trees, num_model_steps: int) -> Plan:
         """The most visited root action, of equals the more valuable."""
-        visits, sums = trees.visits[:, 0], trees.value_sums[:, 0]
+        visits = trees.visits[:, 0]
+        sums = trees.value_sums[:, 0]
         values = np.where(visits > 0, sums / np.maximum(visits, 1), -np.inf)
         best = np.lexsort((values, visits), axis=1)[:, -1]
-        actions = torch.as_tensor(best[:, None], device=self._device)
-        chosen = torch.as_tensor(values[trees.rows, best], dtype=torch.float32, device=self._device)
-        return Plan(actions, chosen, num_model_steps)
+        actions = torch.as_tensor(best[:, None], device=self._device) + self._first_action
+        best_values = values[trees.rows, best]
+        return Plan(
+            actions,
+            torch.as_tensor(best_values, dtype=torch.float32, device=self._device),
+            num_model_steps,
+        )

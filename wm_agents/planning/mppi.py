@@ -6,16 +6,20 @@ algorithm 2.
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from gymnasium import spaces
 from torch import Tensor
 
-from wm_agents.planning.noise import Buffer, fill_normal, smooth_mixing
-from wm_agents.planning.scoring import SamplingConfig, Scorer, planning_device, to_device
-from wm_agents.planning.spaces import action_bounds
-from wm_agents.planning.warm_start import CarriedPlan
-from wm_agents.protocols import ModelState, Objective, Plan, WorldModel
+from wm_agents.planning.planner import ModelPlanner, action_bounds
+from wm_agents.planning.sampling import (
+    Buffer,
+    SamplingConfig,
+    Scorer,
+    WarmStart,
+    fill_normal,
+    smooth_mixing,
+)
+from wm_agents.protocols import ModelState, Plan
 from wm_agents.training.config_checks import (
     require_at_least,
     require_between,
@@ -23,7 +27,7 @@ from wm_agents.training.config_checks import (
     require_positive,
 )
 
-WORST_GAP = -1e20  # stands for minus infinity where infinities would give NaN
+MIN_GAP = -1e20  # stands for minus infinity where infinities would give NaN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,76 +63,55 @@ class MPPIConfig(SamplingConfig):
         require_positive(temperature=self.temperature)
 
 
-class MPPI:
+class MPPI(ModelPlanner[MPPIConfig]):
     """MPPI for Box actions; the weighted mean is the plan, evaluated once more for its value.
 
-    Args:
-        model: Imagines.
-        objective: Judges.
-        config: Settings.
-
-    Raises:
-        SpaceError: Actions that are not a finite Box of shape (A,).
+    It is made as every planner is, see `ModelPlanner`.
     """
 
-    def __init__(
-        self, model: WorldModel, objective: Objective, config: MPPIConfig = MPPIConfig()
-    ) -> None:
-        self.config = config
-        self._device = planning_device(model, config.device)
-        self._scorer = Scorer(model, objective, self._device, config.precision)
-        self._low, self._high = action_bounds(model.action_space, "MPPI", self._device)
-        std = config.noise_std * (self._high - self._low) / 2
-        self._std, self._mixing = (
-            std,
-            smooth_mixing(config.horizon, config.smoothing).to(self._device),
-        )
-        self._noise = Buffer(self._device)
-        self._carried = CarriedPlan()
+    config_class = MPPIConfig
+    action_kinds = (spaces.Box,)
 
-    @torch.no_grad()
-    def plan(self, state: ModelState, generator: torch.Generator) -> Plan:
-        """Plan for B environments at once."""
-        config, state = self.config, to_device(state, self._device)
+    def _prepare(self, actions: spaces.Box) -> None:
+        config = self.config
+        self._scorer = Scorer(self._model, self.objective, self._device, config.precision)
+        self._low, self._high = action_bounds(actions, self._device)
+        self._std = config.noise_std * (self._high - self._low) / 2  # [A]
+        self._mixing = smooth_mixing(config.horizon, config.smoothing).to(self._device)
+        self._noise = Buffer(self._device)
+        self._warm_plans = WarmStart()
+        self._warm_starts = (self._warm_plans,)
+
+    def _plan(self, state: ModelState, generator: torch.Generator) -> Plan:
+        config = self.config
         num_rows = len(state.observations)
         middle = ((self._low + self._high) / 2).expand(num_rows, config.horizon, -1)
-        plans = self._carried.shifted(middle)
+        plans = self._warm_plans.shifted(middle)
         for _ in range(config.num_iterations):
             candidates = self._perturb(plans, generator)
             weights = self._weights(self._scorer.values(state, candidates))
             plans = torch.einsum("bn,bnha->bha", weights, candidates)
         values = self._scorer.values(state, plans[:, None])[:, 0]
         if config.has_warm_start:
-            self._carried.keep(plans)
-        return Plan(
-            plans,
-            values,
-            num_rows * (config.num_iterations * config.num_samples + 1) * config.horizon,
-        )
-
-    def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
-        """Forget the warm start of the masked environments [B], or of all."""
-        self._carried.reset(mask)
+            self._warm_plans.keep(plans)
+        num_candidates = config.num_iterations * config.num_samples + 1
+        return Plan(plans, values, num_rows * num_candidates * config.horizon)
 
     def _perturb(self, plans: Tensor, generator: torch.Generator) -> Tensor:
         """Candidates [B, N, H, A] around the plans; the first is the plan itself."""
         shape = (len(plans), self.config.num_samples, *plans.shape[1:])
         white = fill_normal(self._noise.of_shape(*shape), generator)
         white[:, 0] = 0.0
-        return (
-            (self._mixing @ white)
-            .mul_(self._std)
-            .add_(plans[:, None])
-            .clamp_(self._low, self._high)
-        )
+        noise = (self._mixing @ white).mul_(self._std)
+        return noise.add_(plans[:, None]).clamp_(self._low, self._high)
 
     def _weights(self, values: Tensor) -> Tensor:
         """Softmax weights [B, N] of values [B, N]; uniform where no value is finite."""
         best = values.amax(1, keepdim=True).clamp_min(torch.finfo(values.dtype).min)
-        gaps = (values - best).clamp_min(WORST_GAP)
+        gaps = (values - best).clamp_min(MIN_GAP)
         temperature: float | Tensor = self.config.temperature
         if self.config.is_temperature_relative:
-            spread = gaps.masked_fill(gaps <= WORST_GAP, 0.0).std(1, correction=0, keepdim=True)
+            spread = gaps.masked_fill(gaps <= MIN_GAP, 0.0).std(1, correction=0, keepdim=True)
             # Without a spread all gaps are 0 and any temperature will do.
             temperature = temperature * torch.where(spread > 0.0, spread, 1.0)
         return torch.softmax(gaps / temperature, 1)

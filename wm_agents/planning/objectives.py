@@ -1,4 +1,4 @@
-"""What planners maximise: functions from imagined futures to one value per row."""
+"""What planners maximize: functions from imagined futures to one value per row."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from wm_agents.errors import ConfigError
-from wm_agents.protocols import ModelState, Objective, Rollout, WorldModel
+from wm_agents.protocols import ModelState, Objective, Prediction, Rollout, WorldModel
+from wm_envs.data.trajectories import Trajectories
 
 RewardFunction = Callable[[Tensor, Tensor], Tensor]
 """(observations [B, H + 1, O], actions [B, H] or [B, H, A]) -> rewards [B, H]."""
@@ -43,7 +44,7 @@ def survival(terminations: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class DiscountedReturn:
-    """The expected discounted return of an imagined future, which a predicted termination cuts short.
+    """The expected discounted return of an imagined future, cut short by predicted terminations.
 
     With survival s_h before step h: sum_h discount^h s_h (r_h - penalty d_h) + discount^H s_H
     V(o_H).
@@ -96,15 +97,17 @@ class DiscountedReturn:
             return rewards
         if rollout.disagreement is None:
             raise ConfigError(
-                f"disagreement_penalty={self.disagreement_penalty} needs a model that reports disagreement: "
-                "use an ensemble, or set the penalty to 0"
+                f"disagreement_penalty={self.disagreement_penalty} needs a model that reports "
+                "disagreement: use an ensemble, or set the penalty to 0"
             )
         return rewards - self.disagreement_penalty * rollout.disagreement
 
 
 @dataclass(frozen=True)
 class GoalReached:
-    """One for a future that reaches a goal while it lasts, less the later it does: max_h discount^h s_h [goal(o_h+1)].
+    """One for a future that reaches a goal while it lasts, less the later it does.
+
+    max_h discount^h s_h [goal(o_h+1)].
 
     Attributes:
         goal_test: Which observations [B, O] are goals, booleans [B].
@@ -134,19 +137,33 @@ class GoalReached:
 
 
 def of_single_steps(objective: Objective) -> Objective:
-    """The objective by which a search judges steps one by one: what follows a step comes from the search itself.
+    """The objective by which a search judges steps one by one.
 
-    A terminal value would be counted again at every step of a path.
+    What follows a step comes from the search itself: a terminal value would be counted again at
+    every step of a path.
     """
-    return (
-        replace(objective, terminal_value=None)
-        if isinstance(objective, DiscountedReturn)
-        else objective
+    if isinstance(objective, DiscountedReturn):
+        return replace(objective, terminal_value=None)
+    return objective
+
+
+def rollout_of_one_step(before: ModelState, prediction: Prediction) -> Rollout:
+    """A predicted step as an imagined future of length one, which an objective can judge."""
+    disagreement = prediction.disagreement
+    return Rollout(
+        torch.stack([before.observations, prediction.observations], 1),
+        prediction.rewards[:, None],
+        prediction.terminations[:, None],
+        None if disagreement is None else disagreement[:, None],
     )
 
 
 def require_sum_of_steps(
-    objective: Objective, model: WorldModel, start: ModelState, num_actions: int
+    objective: Objective,
+    model: WorldModel,
+    start: ModelState,
+    num_actions: int,
+    first_action: int = 0,
 ) -> None:
     """Refuse an objective that a search over single steps would judge wrongly.
 
@@ -159,24 +176,25 @@ def require_sum_of_steps(
         model: Imagines; Discrete actions.
         start: From where, B rows.
         num_actions: Each is tried first, and followed by the next one.
+        first_action: What the model calls the first of them.
 
     Raises:
         ConfigError: The steps do not add up.
     """
     if hasattr(objective, "is_maximum"):
         return
-    first = torch.arange(num_actions, device=start.observations.device).repeat(
-        len(start.observations)
-    )
-    actions = torch.stack([first, (first + 1) % num_actions], 1)
+    num_rows = len(start.observations)
+    numbers = torch.arange(num_actions, device=start.observations.device).repeat(num_rows)
+    actions = torch.stack([numbers, (numbers + 1) % num_actions], 1) + first_action  # [B * n, 2]
     whole = model.rollout(start.repeat(num_actions), actions)
     parts = []
     for step in range(2):
+        disagreement = whole.disagreement
         part = Rollout(
             whole.observations[:, step : step + 2],
             whole.rewards[:, step : step + 1],
             whole.terminations[:, step : step + 1],
-            None if whole.disagreement is None else whole.disagreement[:, step : step + 1],
+            None if disagreement is None else disagreement[:, step : step + 1],
         )
         parts.append(objective(part, actions[:, step : step + 1]).float())
     value = objective(whole, actions).float()
@@ -186,7 +204,36 @@ def require_sum_of_steps(
         if bool(((parts[0] + discount * survives * parts[1] - value).abs() <= tolerance).all()):
             return
     raise ConfigError(
-        f"the steps of {objective!r} do not add up to its value, but a search over single steps adds them up: plan "
-        "with RandomShooting or CategoricalCEM, or give it the attribute is_maximum = True if its value is that of "
-        "the best step, and no step is worth less than 0"
+        f"the steps of {objective!r} do not add up to its value, but a search over single steps "
+        "adds them up: plan with RandomShooting or CategoricalCEM, or give it the attribute "
+        "is_maximum = True if its value is that of the best step, and no step is worth less than 0"
     )
+
+
+class NoveltyReward:
+    """A reward function: 1 for a step that ends outside the recorded range of any feature.
+
+    It stands in for the model's rewards as long as every real step had the same reward and no
+    episode ended by itself, when all plans are equal otherwise. A car that rolls further or an arm
+    that swings faster than ever is novel.
+
+    Args:
+        trajectories: What was recorded.
+    """
+
+    def __init__(self, trajectories: Trajectories) -> None:
+        observations = torch.as_tensor(trajectories.observations)
+        self._low = observations.amin(0)
+        self._high = observations.amax(0)
+
+    def __call__(self, observations: Tensor, actions: Tensor) -> Tensor:  # noqa: ARG002
+        """Rewards [B, H] of observations [B, H + 1, O]."""
+        after = observations[:, 1:]
+        is_novel = (after < self._low) | (after > self._high)
+        return is_novel.any(-1).to(observations.dtype)
+
+
+def has_signal(trajectories: Trajectories) -> bool:
+    """Whether anything that was recorded tells one future from another: a reward or an end."""
+    rewards = trajectories.rewards
+    return bool(trajectories.terminations.any() or rewards.min() < rewards.max())

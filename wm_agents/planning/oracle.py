@@ -1,4 +1,4 @@
-"""The true dynamics as a world model, so that every planner runs on them: the yardstick of the learned ones.
+"""The true dynamics as a world model, the reference of the learned ones.
 
 `wm_agents` knows no environment of ours; what it needs is one batched function from states and
 action sequences to what happens, such as `functools.partial(wm_envs.oracle.rollout, env_id)`.
@@ -17,26 +17,23 @@ from wm_agents.errors import ConfigError
 from wm_agents.observation_rows import action_tensor
 from wm_agents.protocols import ModelState, Prediction, Rollout
 
-TrueRollout = Callable[
-    [NDArray[Any], NDArray[Any]],
-    tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]], NDArray[np.bool_]],
-]
-"""(states [B], actions [B, H, ...]) -> observations [B, H + 1, O], rewards [B, H], terminations [B, H]."""
+TrueRollout = Callable[..., tuple[NDArray[Any], ...]]
+"""States [B] and actions [B, H, ...] to what happens.
+
+Observations [B, H + 1, O], rewards [B, H] and terminations [B, H]. With `return_states=True`, which
+single steps need, it gives the final states [B] as a fourth.
+"""
 
 
 class OracleModel:
     """A world model that asks the environment's own rules.
 
-    `hidden` holds the state rows as bytes [B, size] from which imagination began, the actions since
-    then [B, max_depth, ...] and how many they are [B]: the true function replays them, so it need
-    not return states.
+    `hidden[0]` holds the environment's state rows as bytes [B, size].
 
     Args:
         function: The true dynamics, see `TrueRollout`.
         observation_space: Of the environment.
         action_space: Of the environment.
-        max_depth: Most single steps from one start; `rollout` from the start itself may be of any
-            length.
     """
 
     def __init__(
@@ -44,44 +41,38 @@ class OracleModel:
         function: TrueRollout,
         observation_space: gym.Space[Any],
         action_space: gym.Space[Any],
-        *,
-        max_depth: int = 64,
     ) -> None:
         self.observation_space = observation_space
         self.action_space = action_space
         self._function = function
-        self._max_depth = max_depth
         self._state_dtype: np.dtype[Any] | None = None
 
     def hidden_of(self, states: NDArray[Any]) -> tuple[Tensor, ...]:
-        """What `start` needs beside the observations, from states [B] of `clone_state()`."""
+        """What `start` needs beside the observations, from states [B] of `clone_state()`.
+
+        Raises:
+            ConfigError: A single state, or a batch of another shape.
+        """
         rows = np.ascontiguousarray(states)
         if rows.ndim != 1:
             raise ConfigError(
                 f"expected states [B], got shape {rows.shape}: stack those of single environments"
             )
         self._state_dtype = rows.dtype
-        as_bytes = torch.from_numpy(
-            rows.view(np.uint8).reshape(len(rows), rows.dtype.itemsize).copy()
-        )
-        is_discrete = isinstance(self.action_space, gym.spaces.Discrete)
-        actions = torch.zeros(
-            (len(rows), self._max_depth, *(self.action_space.shape or ())),
-            dtype=torch.int64 if is_discrete else torch.float32,
-        )
-        return as_bytes, actions, torch.zeros(len(rows), dtype=torch.int64)
+        return (_as_bytes(rows),)
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
         """Where imagination begins; `hidden` comes from `hidden_of`.
 
         Raises:
-            ConfigError: No states: the true dynamics start from states, not from what is seen of
-                them.
+            ConfigError: No states: the true dynamics start from states, not from what is observed
+                of them.
         """
         if not hidden:
             raise ConfigError(
-                "the oracle starts from environment states, not from observations alone: give PlanningAgent the "
-                "environment (env=...), or pass hidden=model.hidden_of(env.clone_state())"
+                "the oracle starts from environment states, not from observations alone: give "
+                "PlanningAgent the environment (env=...), or pass "
+                "hidden=model.hidden_of(env.clone_state())"
             )
         return ModelState(observations, hidden)
 
@@ -94,29 +85,39 @@ class OracleModel:
         """One true step for actions [B] or [B, A].
 
         Raises:
-            ConfigError: More than `max_depth` steps from the start.
+            ConfigError: The function does not give states back.
         """
-        rows, history, depths = self.start(state.observations, state.hidden).hidden
-        longest = int(depths.max())
-        if longest >= self._max_depth:
-            raise ConfigError(
-                f"the oracle was stepped {longest} times from one start: raise max_depth"
+        rows = self._rows(state)
+        sequences = _as_array(actions)[:, None]  # [B, 1, ...]
+        try:
+            observations, rewards, terminations, states = self._function(
+                rows, sequences, return_states=True
             )
-        each = torch.arange(len(depths))
-        history = history.clone()
-        history[each, depths] = actions.to(history.dtype)
-        observations, rewards, terminations = self._run(rows, history[:, : longest + 1])
-        after = ModelState(observations[each, depths + 1], (rows, history, depths + 1))
-        return after, Prediction(
-            after.observations, rewards[each, depths], terminations[each, depths]
+        except TypeError as error:
+            raise ConfigError(
+                "single steps need true dynamics that take return_states=True and give the final "
+                f"states, as wm_envs.oracle.rollout does: {error}"
+            ) from error
+        prediction = Prediction(
+            _as_floats(observations[:, 1]),
+            _as_floats(rewards[:, 0]),
+            _as_floats(terminations[:, 0]),
         )
+        return ModelState(prediction.observations, (_as_bytes(states),)), prediction
 
     def predict(
-        self, observations: Tensor, actions: Tensor, generator: torch.Generator | None = None
+        self,
+        start: ModelState | Tensor,
+        actions: Tensor,
+        generator: torch.Generator | None = None,
     ) -> Prediction:
-        """The oracle cannot start from observations; see `start`."""
+        """One true step from a state that `start` gave.
+
+        Raises:
+            ConfigError: Observations without states, see `start`.
+        """
         actions = action_tensor(actions, self.action_space, torch.device("cpu"))
-        return self.step(self.start(observations), actions, generator)[1]
+        return self.step(self._begun(start), actions, generator)[1]
 
     def rollout(
         self,
@@ -124,37 +125,41 @@ class OracleModel:
         actions: Tensor,
         generator: torch.Generator | None = None,  # noqa: ARG002
     ) -> Rollout:
-        """The true future for actions [B, H] or [B, H, A]."""
-        state = (
-            self.start(start.observations, start.hidden)
-            if isinstance(start, ModelState)
-            else self.start(start)
-        )
-        actions = action_tensor(actions, self.action_space, torch.device("cpu"))
-        rows, history, depths = state.hidden
-        depth = int(depths.max())
-        if depth == 0:
-            return Rollout(*self._run(rows, actions))
-        if bool((depths != depth).any()):
-            raise ConfigError(
-                f"one rollout needs rows of one depth, got {int(depths.min())} to {depth}"
-            )
-        observations, rewards, terminations = self._run(
-            rows, torch.cat([history[:, :depth], actions], 1)
-        )
-        return Rollout(observations[:, depth:], rewards[:, depth:], terminations[:, depth:])
+        """The true future for actions [B, H] or [B, H, A].
 
-    def _run(self, rows: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        Raises:
+            ConfigError: Observations without states, see `start`.
+        """
+        state = self._begun(start)
+        actions = action_tensor(actions, self.action_space, torch.device("cpu"))
+        outcome = self._function(self._rows(state), _as_array(actions))
+        return Rollout(*(_as_floats(values) for values in outcome[:3]))
+
+    def _begun(self, start: ModelState | Tensor) -> ModelState:
+        if isinstance(start, ModelState):
+            return self.start(start.observations, start.hidden)
+        return self.start(start)
+
+    def _rows(self, state: ModelState) -> NDArray[Any]:
+        """The environment's states [B]."""
         if self._state_dtype is None:
             raise ConfigError(
-                "the oracle has seen no states: build `hidden` with hidden_of(env.clone_state())"
+                "the oracle was given no states: build `hidden` with hidden_of(env.clone_state())"
             )
-        states = rows.numpy().view(self._state_dtype).reshape(len(rows))
-        observations, rewards, terminations = self._function(
-            states, np.ascontiguousarray(actions.numpy())
-        )
-        return (
-            torch.from_numpy(np.ascontiguousarray(observations, np.float32)),
-            torch.from_numpy(np.ascontiguousarray(rewards, np.float32)),
-            torch.from_numpy(np.ascontiguousarray(terminations, np.float32)),
-        )
+        (as_bytes,) = self.start(state.observations, state.hidden).hidden
+        return as_bytes.contiguous().numpy().view(self._state_dtype).reshape(len(as_bytes))
+
+
+def _as_bytes(rows: NDArray[Any]) -> Tensor:
+    """Structured rows [B] as a tensor [B, size], which a model state can carry."""
+    return torch.from_numpy(
+        np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), rows.dtype.itemsize).copy()
+    )
+
+
+def _as_array(actions: Tensor) -> NDArray[Any]:
+    return np.ascontiguousarray(actions.numpy())
+
+
+def _as_floats(values: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32))

@@ -2,16 +2,13 @@
 
 from dataclasses import dataclass
 
-import gymnasium as gym
-import numpy as np
 import torch
-from numpy.typing import NDArray
+from gymnasium import spaces
 from torch import Tensor
 
-from wm_agents.planning.noise import Buffer, fill_uniform
-from wm_agents.planning.scoring import SamplingConfig, Scorer, planning_device, to_device
-from wm_agents.planning.spaces import action_bounds, num_discrete_actions
-from wm_agents.protocols import ModelState, Objective, Plan, WorldModel
+from wm_agents.planning.planner import ModelPlanner, RowSpace, action_bounds
+from wm_agents.planning.sampling import Buffer, SamplingConfig, Scorer, fill_uniform
+from wm_agents.protocols import ModelState, Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,57 +16,36 @@ class RandomShootingConfig(SamplingConfig):
     """Random shooting has no settings but those of all sampling planners."""
 
 
-class RandomShooting:
-    """Uniform candidates, the best is the plan; serves Box and Discrete actions and carries nothing over.
+class RandomShooting(ModelPlanner[RandomShootingConfig]):
+    """Uniform candidates, of which the best is the plan; nothing is carried over.
 
-    Args:
-        model: Imagines.
-        objective: Judges.
-        config: Settings.
-
-    Raises:
-        SpaceError: Actions that are neither Discrete from 0 nor a finite Box of shape (A,).
+    Serves Box and Discrete actions.     It is made as every planner is, see `ModelPlanner`.
     """
 
-    def __init__(
-        self,
-        model: WorldModel,
-        objective: Objective,
-        config: RandomShootingConfig = RandomShootingConfig(),
-    ) -> None:
-        self.config = config
-        self._device = planning_device(model, config.device)
-        self._scorer = Scorer(model, objective, self._device, config.precision)
-        self._num_actions = 0
-        if isinstance(model.action_space, gym.spaces.Discrete):
-            self._num_actions = num_discrete_actions(model.action_space, "RandomShooting")
-        else:
-            self._low, self._high = action_bounds(
-                model.action_space, "RandomShooting", self._device
-            )
+    config_class = RandomShootingConfig
+    action_kinds = (spaces.Discrete, spaces.Box)
+
+    def _prepare(self, actions: RowSpace) -> None:
+        self._scorer = Scorer(self._model, self.objective, self._device, self.config.precision)
+        self._actions = actions
+        if isinstance(actions, spaces.Box):
+            self._low, self._high = action_bounds(actions, self._device)
         self._noise = Buffer(self._device)
 
-    @torch.no_grad()
-    def plan(self, state: ModelState, generator: torch.Generator) -> Plan:
-        """Plan for B environments at once."""
-        state = to_device(state, self._device)
+    def _plan(self, state: ModelState, generator: torch.Generator) -> Plan:
+        config = self.config
         candidates = self._draw(len(state.observations), generator)
         values = self._scorer.values(state, candidates)
         best_values, best = values.max(1)
-        actions = candidates[torch.arange(len(best), device=self._device), best]
-        return Plan(
-            actions,
-            best_values,
-            candidates.shape[0] * self.config.num_samples * self.config.horizon,
-        )
-
-    def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
-        """Nothing to forget."""
+        num_rows = len(best)
+        actions = candidates[torch.arange(num_rows, device=self._device), best]
+        return Plan(actions, best_values, num_rows * config.num_samples * config.horizon)
 
     def _draw(self, num_rows: int, generator: torch.Generator) -> Tensor:
+        """Candidates [B, N, H] or [B, N, H, A]."""
         shape = (num_rows, self.config.num_samples, self.config.horizon)
-        if self._num_actions:
+        if isinstance(self._actions, spaces.Discrete):
             uniform = fill_uniform(self._noise.of_shape(*shape), generator)
-            return (uniform * self._num_actions).long()
+            return (uniform * int(self._actions.n)).long() + int(self._actions.start)
         uniform = fill_uniform(self._noise.of_shape(*shape, len(self._low)), generator)
         return torch.addcmul(self._low, uniform, self._high - self._low)

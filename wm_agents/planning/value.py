@@ -6,28 +6,36 @@ little of the mean over actions mixed in. States that the greedy policy visits i
 between rounds, since those are where values are asked for. Sources: Ernst et al. 2005 (fitted
 iteration) with a slow target network; targets in units that are measured again in every round, van
 Hasselt et al. 2016 (Pop-Art, section 2); as a terminal value, POLO (Lowrey et al. 2018); the lowest
-value for states that experience does not cover, MOReL (Kidambi et al. 2020, definition 2).
+value for states that the data do not cover, MOReL (Kidambi et al. 2020, definition 2).
 """
 
 import math
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import Any
 
-import gymnasium as gym
+import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor, nn
 
 from wm_agents.observation_rows import float_tensor
-from wm_agents.planning.holding import HeldRows
 from wm_agents.planning.objectives import RewardFunction
-from wm_agents.planning.spaces import action_bounds, check_action_space
+from wm_agents.planning.planner import action_bounds, planned_actions
 from wm_agents.protocols import WorldModel
-from wm_agents.training.config_checks import require_between, require_integers
+from wm_agents.training.checkpoints import CheckpointManager
+from wm_agents.training.config_checks import renamed_settings, require_between, require_integers
 from wm_agents.training.finite import descend
+from wm_agents.training.trainer import FitReport, Trainer
+from wm_envs.data.trajectories import Trajectories
 
 _ROUNDING = 1e-6  # a spread below this share of the size of float32 numbers is rounding
 _NUM_MEASURED = 4096  # targets from which a round takes its units
 
 
+@renamed_settings(is_cautious="pessimistic")
 @dataclass(frozen=True, kw_only=True)
 class ValueConfig:
     """Settings of the value iteration.
@@ -39,19 +47,19 @@ class ValueConfig:
         num_updates: Gradient steps per round.
         batch_size: States per gradient step.
         learning_rate: Of Adam.
-        target_rate: Share of the way that the target network follows at each step.
+        tau: Share of the way that the target network follows at each step.
         num_drawn_actions: Actions tried per state where they are continuous.
         num_branches: Imagined episodes per round.
         branch_length: Their steps.
         exploration: Share of random actions in them.
-        longest_hold: In every other branch a random (Discrete) action is held for a random time of
-            at most so many steps: a goal that no dithering reaches would never be imagined.
-        slip: Share of random actions in the policy that is valued: it makes states near a danger
-            worth less than safe ones, where the best policy would escape either way and all values
-            were equal.
-        is_cautious: States outside the range of what was experienced, feature by feature, have a
-            value below all that the imagined rewards allow. A model knows no cliff over which
-            nobody fell yet. Leave it out where exploring is the aim.
+        max_repeat: In every other branch a random (Discrete) action is repeated for a random time
+            of at most so many steps: a goal that no dithering reaches would never be imagined.
+        action_noise: Share of random actions in the policy that is valued: it makes states near a
+            danger worth less than safe ones, where the best policy would escape either way and all
+            values were equal.
+        pessimistic: States outside the recorded range, feature by feature, have a value below all
+            that the imagined rewards allow. A model knows no cliff over which nobody fell yet.
+            Leave it out where exploring is the aim.
 
     Raises:
         ConfigError: A value that cannot work.
@@ -63,29 +71,29 @@ class ValueConfig:
     num_updates: int = 500
     batch_size: int = 256
     learning_rate: float = 1e-3
-    target_rate: float = 0.02
+    tau: float = 0.02
     num_drawn_actions: int = 8
     num_branches: int = 32
     branch_length: int = 200
     exploration: float = 0.2
-    longest_hold: int = 64
-    slip: float = 0.1
-    is_cautious: bool = False
+    max_repeat: int = 64
+    action_noise: float = 0.1
+    pessimistic: bool = False
 
     def __post_init__(self) -> None:
         require_between(0, 0.9999, discount=self.discount)
-        require_between(0, 1, exploration=self.exploration, slip=self.slip)
+        require_between(0, 1, exploration=self.exploration, action_noise=self.action_noise)
         require_integers(
             1, num_rounds=self.num_rounds, num_updates=self.num_updates, batch_size=self.batch_size
         )
         require_integers(1, num_branches=self.num_branches, branch_length=self.branch_length)
-        require_integers(1, longest_hold=self.longest_hold, hidden_size=self.hidden_size)
+        require_integers(1, max_repeat=self.max_repeat, hidden_size=self.hidden_size)
         require_integers(1, num_drawn_actions=self.num_drawn_actions)
-        require_between(0, 1, target_rate=self.target_rate)
+        require_between(0, 1, tau=self.tau)
 
 
 class ValueNetwork(nn.Module):
-    """Standardised observations [B, O] -> discounted return [B] in the environment's units.
+    """Standardized observations [B, O] -> discounted return [B] in the environment's units.
 
     Inside, returns are numbers of order one: less `return_mean`, over `return_std`. All values are
     0 at first, which favours no state whatever the unit and the sign of the rewards.
@@ -99,9 +107,9 @@ class ValueNetwork(nn.Module):
     known_low: Tensor
     known_high: Tensor
 
-    def __init__(self, observations: Tensor, hidden_size: int, is_cautious: bool) -> None:
+    def __init__(self, observations: Tensor, hidden_size: int, pessimistic: bool) -> None:
         super().__init__()
-        reach = 0.0 if is_cautious else math.inf
+        reach = 0.0 if pessimistic else math.inf
         self.register_buffer("known_low", observations.amin(0) - reach)
         self.register_buffer("known_high", observations.amax(0) + reach)
         self.register_buffer("mean", observations.mean(0))
@@ -143,7 +151,8 @@ class ValueNetwork(nn.Module):
 
         Values stay as they are.
         """
-        mean, std = returns.mean(), returns.std(correction=0)
+        mean = returns.mean()
+        std = returns.std(correction=0)
         if std <= _ROUNDING * mean.abs():  # all alike: their size is the unit, or 1 where all are 0
             std = torch.where(mean == 0.0, 1.0, mean.abs())
         output = self.layers[-1]
@@ -153,8 +162,8 @@ class ValueNetwork(nn.Module):
         self.return_mean.copy_(mean)
         self.return_std.copy_(std)
         horizon = 1.0 / (1.0 - discount)
-        # An episode may end at any time, so that 0 lies within the bounds. What nobody has seen is
-        # worse than that.
+        # An episode may end at any time, so that 0 lies within the bounds. What was never observed
+        # is worse than that.
         self.bounds[0] = rewards.min().clamp(max=0.0) * horizon - std
         self.bounds[1] = rewards.max().clamp(min=0.0) * horizon
 
@@ -168,10 +177,47 @@ class _Transitions:
     rewards: Tensor
     terminations: Tensor
 
-    @classmethod
-    def join(cls, parts: list["_Transitions"]) -> "_Transitions":
-        names = ("observations", "after", "rewards", "terminations")
-        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+    def __add__(self, other: "_Transitions") -> "_Transitions":
+        """The states of both."""
+        return _Transitions(
+            torch.cat([self.observations, other.observations]),
+            torch.cat([self.after, other.after]),
+            torch.cat([self.rewards, other.rewards]),
+            torch.cat([self.terminations, other.terminations]),
+        )
+
+
+class RepeatedActions:
+    """Which rows of an imagined batch act at random, and the actions that they repeat.
+
+    Args:
+        max_repeats: Steps [B] for which a row repeats a random action at most; 1 draws one at every
+            step.
+        num_actions: Of the Discrete action space.
+        exploration: Share of steps, about, that are random; rows with many repeats begin them less
+            often.
+    """
+
+    def __init__(self, max_repeats: Tensor, num_actions: int, exploration: float) -> None:
+        self._actions = torch.zeros(len(max_repeats), dtype=torch.long)
+        self._steps_left = torch.zeros(len(max_repeats))
+        self._max_repeats = max_repeats.float()
+        self._num_actions = num_actions
+        # At most m repeats are 1 + 1/2 + ... + 1/m on average.
+        means = torch.cumsum(1.0 / torch.arange(1, int(max_repeats.max()) + 1), 0)
+        self._start_probabilities = exploration / means[max_repeats - 1]
+
+    def replace(self, actions: Tensor, generator: torch.Generator) -> Tensor:
+        """The actions [B] to take: those given, but in rows that repeat one."""
+        draws = torch.rand(2, len(actions), generator=generator)
+        drawn = torch.randint(self._num_actions, (len(actions),), generator=generator)
+        begins = (self._steps_left == 0) & (draws[0] < self._start_probabilities)
+        self._actions = torch.where(begins, drawn, self._actions)
+        durations = (1.0 / (1.0 - draws[1])).floor().minimum(self._max_repeats)
+        self._steps_left = torch.where(begins, durations, self._steps_left)
+        is_repeating = self._steps_left > 0
+        self._steps_left = (self._steps_left - 1).clamp(min=0)
+        return torch.where(is_repeating, self._actions, actions)
 
 
 class ValueIteration:
@@ -183,8 +229,12 @@ class ValueIteration:
         reward_function: Replaces the model's rewards.
         seed: Draws weights, batches and actions.
 
+    Attributes:
+        value: What the last `fit` learned; None before the first.
+        report: Of the last `fit`.
+
     Raises:
-        SpaceError: Actions that are neither a flat finite Box nor a Discrete that counts from 0.
+        SpaceError: Actions that no planner serves.
     """
 
     def __init__(
@@ -195,76 +245,181 @@ class ValueIteration:
         reward_function: RewardFunction | None = None,
         seed: int = 0,
     ) -> None:
-        check_action_space(model.action_space, "ValueIteration")
+        planned_actions(model.action_space, "ValueIteration")
+        self.value: ValueNetwork | None = None
+        self.report: FitReport | None = None
         self._model = model
         self._config = config
         self._reward_function = reward_function
-        self._generator = torch.Generator().manual_seed(seed)
         self._seed = seed
 
-    def fit(self, observations: Tensor) -> ValueNetwork:
-        """A value function for the states around observations [S, O]."""
-        parts = [self._imagine(observations)]
-        value, target = self._network(observations), self._network(observations)
-        optimizer = torch.optim.Adam(value.parameters(), self._config.learning_rate)
-        for _ in range(self._config.num_rounds):
-            self._update(value, target, optimizer, _Transitions.join(parts))
-            parts.append(self._imagine(self._branch(target, observations)))
-        return target.requires_grad_(False)
+    def fit(
+        self,
+        trajectories: Trajectories | Tensor,
+        config: ValueConfig | None = None,
+        *,
+        checkpoints: CheckpointManager | str | os.PathLike[str] | None = None,
+        progress: bool = False,
+    ) -> ValueNetwork:
+        """A value function for the states around what was recorded.
 
-    def _network(self, observations: Tensor) -> ValueNetwork:
+        Args:
+            trajectories: Imagination begins from the observations of their steps; or such
+                observations [S, O].
+            config: Settings in place of those of the constructor.
+            checkpoints: Where to save and resume bitwise: a manager, or the path of a folder.
+            progress: Show a progress bar.
+
+        Returns:
+            The value function, also kept as `value`; `report` says how the fit went.
+
+        Raises:
+            CheckpointError: The checkpoints are of another run.
+            NonFiniteError: What the model imagines is not finite.
+        """
+        config = config or self._config
+        if isinstance(trajectories, Trajectories):
+            observations = torch.as_tensor(trajectories.start_observations)
+        else:
+            observations = trajectories
+        run = _ValueRun(self._model, config, observations, self._reward_function, self._seed)
+        self.report = Trainer(
+            run,
+            config.num_rounds * config.num_updates,
+            description="value",
+            evaluate_every=config.num_updates,
+            checkpoints=checkpoints,
+            checkpoint_every=config.num_updates,
+            progress=progress,
+        ).train()
+        self.value = run.target.requires_grad_(False)
+        return self.value
+
+
+class _ValueRun:
+    """Rounds of fitting values to imagined steps and of imagining where they lead."""
+
+    def __init__(
+        self,
+        model: WorldModel,
+        config: ValueConfig,
+        observations: Tensor,
+        reward_function: RewardFunction | None,
+        seed: int,
+    ) -> None:
+        self._model = model
+        self._config = config
+        self._observations = observations
+        self._reward_function = reward_function
+        self._seed = seed
+        self._actions = planned_actions(model.action_space, "ValueIteration")
+        self._generator = torch.Generator().manual_seed(seed)
+        self._data = self._imagine(observations)
+        self._value = self._network()
+        self.target = self._network()
+        self._optimizer = torch.optim.Adam(self._value.parameters(), config.learning_rate)
+
+    # --- what the training loop asks for
+
+    def step(self, update: int) -> dict[str, float]:
+        """One gradient step; a round begins with new units and ends with new states."""
+        config = self._config
+        number, position = divmod(update, config.num_updates)
+        if position == 0:
+            self._measure()
+        loss = self._descend(position)
+        is_last_round = number == config.num_rounds - 1
+        if position == config.num_updates - 1 and not is_last_round:
+            self._data = self._data + self._imagine(self._branch())
+        return {"loss": loss}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, optimizer, generator and all that was imagined."""
+        return {
+            "value": self._value.state_dict(),
+            "target": self.target.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "generator": self._generator.get_state(),
+            "data": vars(self._data).copy(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state of the same run."""
+        self._value.load_state_dict(state["value"])
+        self.target.load_state_dict(state["target"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._generator.set_state(state["generator"])
+        self._data = _Transitions(**state["data"])
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The configuration, the seed, the spaces and a hash of where imagination begins."""
+        observations = self._observations.detach().cpu().numpy()
+        return {
+            "kind": "value iteration",
+            "config": asdict(self._config),
+            "seed": self._seed,
+            "spaces": [str(self._model.observation_space), str(self._model.action_space)],
+            "observations": sha256(np.ascontiguousarray(observations).tobytes()).hexdigest(),
+        }
+
+    # --- fitting
+
+    def _network(self) -> ValueNetwork:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
-            network = ValueNetwork(observations, self._config.hidden_size, self._config.is_cautious)
-            return network.to(observations.device)
+            config = self._config
+            network = ValueNetwork(self._observations, config.hidden_size, config.pessimistic)
+            return network.to(self._observations.device)
 
-    def _update(
-        self,
-        value: ValueNetwork,
-        target: ValueNetwork,
-        optimizer: torch.optim.Optimizer,
-        data: _Transitions,
-    ) -> None:
-        """One round of updates, in units that are measured on what the target network holds at its beginning."""
+    def _measure(self) -> None:
+        """Take the units of the round from what the target network holds at its beginning."""
+        returns = self._returns(self._rows(_NUM_MEASURED))
+        for network in (self._value, self.target):
+            network.measure(returns, self._data.rewards, self._config.discount)
+
+    def _descend(self, position: int) -> float:
         config = self._config
-        returns = self._returns(target, data, self._rows(data, _NUM_MEASURED))
-        for network in (value, target):
-            network.measure(returns, data.rewards, config.discount)
-        for update in range(config.num_updates):
-            rows = self._rows(data, config.batch_size)
-            returns = self._returns(target, data, rows).clamp(value.bounds[0], value.bounds[1])
-            goal = (returns - value.return_mean) / value.return_std
-            loss = nn.functional.mse_loss(value.scaled(data.observations[rows]), goal)
-            place = f"at update {update} of the value function, which learns from what the model imagines"
-            descend(loss, optimizer, value.named_parameters(), place)
-            with torch.no_grad():
-                for slow, fast in zip(target.parameters(), value.parameters(), strict=True):
-                    slow.lerp_(fast, config.target_rate)
+        value = self._value
+        rows = self._rows(config.batch_size)
+        returns = self._returns(rows).clamp(value.bounds[0], value.bounds[1])
+        goal = (returns - value.return_mean) / value.return_std
+        loss = nn.functional.mse_loss(value.scaled(self._data.observations[rows]), goal)
+        place = (
+            f"at update {position} of the value function, which learns from what the model imagines"
+        )
+        figure = descend(loss, self._optimizer, value.named_parameters(), place)
+        with torch.no_grad():
+            for slow, fast in zip(self.target.parameters(), value.parameters(), strict=True):
+                slow.lerp_(fast, config.tau)
+        return figure
 
-    def _rows(self, data: _Transitions, count: int) -> Tensor:
-        return torch.randint(len(data.rewards), (count,), generator=self._generator)
+    def _rows(self, count: int) -> Tensor:
+        return torch.randint(len(self._data.rewards), (count,), generator=self._generator)
 
     @torch.no_grad()
-    def _returns(self, target: ValueNetwork, data: _Transitions, rows: Tensor) -> Tensor:
+    def _returns(self, rows: Tensor) -> Tensor:
         """What the rows [B] are worth, one step ahead of the target network."""
         config = self._config
-        follow = target(data.after[rows].flatten(0, 1)).view(len(rows), -1)
+        data = self._data
+        follow = self.target(data.after[rows].flatten(0, 1)).view(len(rows), -1)  # [B, n]
         returns = data.rewards[rows] + config.discount * (1.0 - data.terminations[rows]) * follow
-        return returns.amax(1).lerp(returns.mean(1), config.slip)
+        return returns.amax(1).lerp(returns.mean(1), config.action_noise)
+
+    # --- imagining
 
     @torch.no_grad()
     def _imagine(self, observations: Tensor) -> _Transitions:
         """What every action, or a few drawn ones, leads to from each observation [S, O]."""
-        actions, num_choices = self._actions(len(observations)), self._num_choices
+        num_rows = len(observations)
+        num_choices = self._num_choices
+        actions = self._choices(num_rows).flatten(0, 1).unsqueeze(1)  # [S * n, 1, ...]
         state = self._model.start(observations).repeat(num_choices)
-        rollout = self._model.rollout(state, actions.flatten(0, 1).unsqueeze(1))
+        rollout = self._model.rollout(state, actions)
         rewards = rollout.rewards
         if self._reward_function is not None:
-            rewards = self._reward_function(
-                rollout.observations, actions.flatten(0, 1).unsqueeze(1)
-            )
-        after = rollout.observations[:, 1].reshape(len(observations), num_choices, -1)
-        shape = (len(observations), num_choices)
+            rewards = self._reward_function(rollout.observations, actions)
+        after = rollout.observations[:, 1].reshape(num_rows, num_choices, -1)
+        shape = (num_rows, num_choices)
         return _Transitions(
             observations, after, rewards.reshape(shape), rollout.terminations.reshape(shape)
         )
@@ -272,45 +427,41 @@ class ValueIteration:
     @property
     def _num_choices(self) -> int:
         """Actions that are compared in each state."""
-        space = self._model.action_space
-        return (
-            int(space.n)
-            if isinstance(space, gym.spaces.Discrete)
-            else self._config.num_drawn_actions
-        )
+        if isinstance(self._actions, spaces.Discrete):
+            return int(self._actions.n)
+        return self._config.num_drawn_actions
 
-    def _actions(self, num_rows: int) -> Tensor:
-        """All Discrete actions [S, n], or drawn Box actions [S, n, A] among which are the extremes."""
-        space = self._model.action_space
-        if isinstance(space, gym.spaces.Discrete):
-            return torch.arange(int(space.n)).expand(num_rows, -1)
-        low, high = action_bounds(space, "ValueIteration", torch.device("cpu"))
-        drawn = torch.rand(
-            num_rows, self._config.num_drawn_actions, len(low), generator=self._generator
-        )
-        drawn[:, : self._config.num_drawn_actions // 2] = drawn[
-            :, : self._config.num_drawn_actions // 2
-        ].round()
+    def _choices(self, num_rows: int) -> Tensor:
+        """All Discrete actions [S, n], or drawn Box actions [S, n, A], the extremes among them."""
+        if isinstance(self._actions, spaces.Discrete):
+            first = int(self._actions.start)
+            return torch.arange(first, first + int(self._actions.n)).expand(num_rows, -1)
+        low, high = action_bounds(self._actions)
+        num_drawn = self._config.num_drawn_actions
+        drawn = torch.rand(num_rows, num_drawn, len(low), generator=self._generator)
+        # Half of them are corners of the box, since the best action often is one.
+        drawn[:, : num_drawn // 2] = drawn[:, : num_drawn // 2].round()
         return low + drawn * (high - low)
 
     @torch.no_grad()
-    def _branch(self, value: ValueNetwork, observations: Tensor) -> Tensor:
+    def _branch(self) -> Tensor:
         """States [num_branches * branch_length, O] that the greedy policy visits in imagination."""
         config = self._config
-        rows = torch.randint(len(observations), (config.num_branches,), generator=self._generator)
-        current, visited = observations[rows], []
-        longest_holds = torch.where(torch.arange(len(rows)) % 2 == 0, config.longest_hold, 1)
-        held = HeldRows(longest_holds, self._num_choices, config.exploration)
+        generator = self._generator
+        starts = self._observations
+        rows = torch.randint(len(starts), (config.num_branches,), generator=generator)
+        current = starts[rows]
+        visited = []
+        max_repeats = torch.where(torch.arange(len(rows)) % 2 == 0, config.max_repeat, 1)
+        random = RepeatedActions(max_repeats, self._num_choices, config.exploration)
         for _ in range(config.branch_length):
             options = self._imagine(current)
-            follow = value(options.after.flatten(0, 1)).view(options.rewards.shape)
+            follow = self.target(options.after.flatten(0, 1)).view(options.rewards.shape)
             scores = options.rewards + config.discount * (1.0 - options.terminations) * follow
-            chosen = held.replace(scores.argmax(1), self._generator)
-            each = torch.arange(len(chosen))
-            ended = options.terminations[each, chosen] > 0.5
-            restart = observations[
-                torch.randint(len(observations), (len(chosen),), generator=self._generator)
-            ]
-            current = torch.where(ended[:, None], restart, options.after[each, chosen])
+            actions = random.replace(scores.argmax(1), generator)
+            each = torch.arange(len(actions))
+            ended = options.terminations[each, actions] > 0.5
+            restarts = starts[torch.randint(len(starts), (len(actions),), generator=generator)]
+            current = torch.where(ended[:, None], restarts, options.after[each, actions])
             visited.append(current)
         return torch.cat(visited)

@@ -1,4 +1,4 @@
-"""What an on-policy algorithm of Stable-Baselines3 has to keep to go on to the bit, without SB3's pickles.
+"""What an on-policy algorithm of Stable-Baselines3 keeps to resume bitwise, without pickles.
 
 No environment in general can be stored. So all environments start anew at each checkpoint, from
 seeds that follow from the agent's, whether the run is interrupted there or not: both runs are then
@@ -77,7 +77,8 @@ def set_training_state(agent: OnPolicyAlgorithm, state: dict[str, Any]) -> None:
     with refusing_misfits(f"a run of {type(agent).__name__}"):
         agent.policy.load_state_dict(state["weights"])
         agent.policy.optimizer.load_state_dict(state["optimizer"])
-        agent.num_timesteps, agent._n_updates = state["num_timesteps"], state["num_updates"]
+        agent.num_timesteps = state["num_timesteps"]
+        agent._n_updates = state["num_updates"]
         agent.ep_info_buffer = deque(state["episodes"], maxlen=agent._stats_window_size)
         agent.ep_success_buffer = deque(state["successes"], maxlen=agent._stats_window_size)
         _set_scales(agent.get_vec_normalize_env(), state["scales"])

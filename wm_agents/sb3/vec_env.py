@@ -1,6 +1,6 @@
 """Any Gymnasium VectorEnv as a Stable-Baselines3 VecEnv.
 
-Native batches, dreams, third parties' environments.
+Native batches, imagined environments, third parties' environments.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,7 +14,6 @@ from stable_baselines3.common.env_util import is_wrapped
 from stable_baselines3.common.vec_env import VecEnv
 
 from wm_agents.errors import ConfigError
-from wm_agents.imagination.vector_env import DreamVectorEnv
 from wm_envs.data.infos import REWARD_COMPONENTS, StepInfo, component_key
 
 Infos = list[dict[str, Any]]
@@ -27,9 +26,9 @@ class SB3VecEnv(VecEnv):
     SB3 wants an ended row restarted within the same step, with what it saw last in
     `infos[i]["terminal_observation"]` and a time limit in `infos[i]["TimeLimit.truncated"]`.
     SAME_STEP environments do just that; DISABLED ones are restarted through
-    `options["reset_mask"]`, and so are dreams of any mode. Other NEXT_STEP environments restart a
-    row only in the next step, for all SB3 would know with a transition that never took place, and
-    are refused.
+    `options["reset_mask"]`, and so are imagined environments of any mode. Other NEXT_STEP
+    environments restart a row only in the next step, for all SB3 would know with a transition that
+    never took place, and are refused.
 
     Args:
         vector_env: The environment. Its rows' infos become dictionaries, without entries that its
@@ -85,7 +84,8 @@ class SB3VecEnv(VecEnv):
     ) -> Any:
         final_rows = split_infos(infos.get("final_info", {}), self.num_envs)
         for i in np.flatnonzero(is_done):
-            self.reset_infos[i], rows[i] = rows[i], final_rows[i]
+            self.reset_infos[i] = rows[i]
+            rows[i] = final_rows[i]
             # final_obs is an array of objects in most environments and a plain batch in some; rows
             # are rows in both.
             rows[i]["terminal_observation"] = _row_of(infos["final_obs"], int(i))
@@ -110,7 +110,7 @@ class SB3VecEnv(VecEnv):
         return [None] * self.num_envs if frames is None else [np.asarray(frame) for frame in frames]
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """An attribute of each row's environment, or of the batch where the rows are no environments of their own."""
+        """An attribute of each row's environment, or of the batch where it has none."""
         if (envs := self._row_envs()) is not None:
             return [envs[i].get_wrapper_attr(attr_name) for i in self._get_indices(indices)]
         value = self._batch_attr(attr_name)
@@ -128,8 +128,9 @@ class SB3VecEnv(VecEnv):
     def env_method(
         self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any
     ) -> list[Any]:
-        """Call a method of some rows' environments; of a batch once, for all rows, with its answer given to each.
+        """Call a method of some rows' environments.
 
+        Of a batch it is called once, for all rows, and its answer given to each.
         Each row has its own of the `action_masks` [B, A], for which sb3-contrib asks.
         """
         if (envs := self._row_envs()) is not None:
@@ -165,13 +166,15 @@ class SB3VecEnv(VecEnv):
     def _refuse_part(self, indices: Any, what: str) -> None:
         if list(self._get_indices(indices)) != list(range(self.num_envs)):
             raise ConfigError(
-                f"cannot {what} for rows {indices} only: the rows of this batch are one; leave indices out"
+                f"cannot {what} for rows {indices} only: the rows of this batch are one; leave "
+                "indices out"
             )
 
     def _shared_options(self) -> dict[str, Any] | None:
         if any(options != self._options[0] for options in self._options):
             raise ConfigError(
-                f"options differ between rows: {self._options}; a Gymnasium vector environment takes one set"
+                f"options differ between rows: {self._options}; a Gymnasium vector environment "
+                "takes one set"
             )
         return self._options[0] or None
 
@@ -203,14 +206,15 @@ def split_infos(infos: dict[str, Any], num_envs: int, skipped: Iterable[str] = (
 
 def _checked_mode(vector_env: VectorEnv[Any, Any, Any]) -> AutoresetMode:
     mode = vector_env.metadata.get("autoreset_mode")
-    if mode == AutoresetMode.NEXT_STEP and isinstance(vector_env.unwrapped, DreamVectorEnv):
-        return (
-            AutoresetMode.DISABLED
-        )  # a dream that is reset in time has no row left to restart in its next step
+    if mode == AutoresetMode.NEXT_STEP and getattr(
+        vector_env.unwrapped, "honors_reset_mask", False
+    ):
+        # Its ended rows are reset in time, so that none is left to restart in the next step.
+        return AutoresetMode.DISABLED
     if mode not in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED):
         raise ConfigError(
-            f"autoreset_mode is {mode}, and Stable-Baselines3 needs ended rows restarted within the step: "
-            f"{_remedy(vector_env)}"
+            f"autoreset_mode is {mode}, and Stable-Baselines3 needs ended rows restarted within "
+            f"the step: {_remedy(vector_env)}"
         )
     return AutoresetMode(mode)
 
@@ -223,14 +227,17 @@ def _remedy(vector_env: VectorEnv[Any, Any, Any]) -> str:
             name = type(vector_env.unwrapped).__name__
             return f"make it with {name}(env_fns, autoreset_mode=AutoresetMode.SAME_STEP)"
         return (
-            f"make it with gym.make_vec({env_id!r}, {vector_env.num_envs}, vectorization_mode='sync', "
+            f"make it with gym.make_vec({env_id!r}, {vector_env.num_envs}, "
+            "vectorization_mode='sync', "
             "vector_kwargs={'autoreset_mode': AutoresetMode.SAME_STEP})"
         )
     if env_id is None:
-        return f"make {type(vector_env.unwrapped).__name__} with autoreset_mode=AutoresetMode.SAME_STEP if it has it"
+        name = type(vector_env.unwrapped).__name__
+        return f"make {name} with autoreset_mode=AutoresetMode.SAME_STEP if it has it"
     return (
-        f"make it with gym.make_vec({env_id!r}, {vector_env.num_envs}, autoreset_mode=AutoresetMode.SAME_STEP) where "
-        "the environment has this option, else with vectorization_mode='sync', "
+        f"make it with gym.make_vec({env_id!r}, {vector_env.num_envs}, "
+        "autoreset_mode=AutoresetMode.SAME_STEP) where the environment has this option, else with "
+        "vectorization_mode='sync', "
         "vector_kwargs={'autoreset_mode': AutoresetMode.SAME_STEP}"
     )
 

@@ -1,6 +1,9 @@
 """Ranges of configuration values, checked in one line each."""
 
-from typing import Any
+import functools
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from wm_agents.errors import ConfigError
 from wm_envs.data.options import as_integer
@@ -42,3 +45,32 @@ def require_between(low: float, high: float, **values: float) -> None:
     for name, value in values.items():
         if not low <= value <= high:
             raise ConfigError(f"{name} lies in [{low}, {high}], got {value}")
+
+
+AnyConfig = TypeVar("AnyConfig", bound=type[Any])
+
+
+def renamed_settings(**names: str) -> Callable[[AnyConfig], AnyConfig]:
+    """A class decorator: the constructor takes old keywords for one release, with a warning.
+
+    Args:
+        **names: Old keyword = the new one.
+    """
+
+    def decorate(config: AnyConfig) -> AnyConfig:
+        construct = config.__init__
+
+        @functools.wraps(construct)
+        def __init__(self: Any, *args: Any, **settings: Any) -> None:
+            for old, new in names.items():
+                if old in settings:
+                    warnings.warn(
+                        f"{old} of {config.__name__} is now {new}", DeprecationWarning, stacklevel=2
+                    )
+                    settings.setdefault(new, settings.pop(old))
+            construct(self, *args, **settings)
+
+        config.__init__ = __init__
+        return config
+
+    return decorate

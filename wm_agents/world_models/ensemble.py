@@ -131,6 +131,14 @@ class EnsembleModel(NeuralModel):
         """E."""
         return self.config.num_members
 
+    def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
+        """Observations [B, O], and as `hidden[0]` each row's member [B]: -1, to be drawn by a step."""
+        state = super().start(observations, hidden)
+        if state.hidden:
+            return state
+        undrawn = torch.full((len(state.observations),), -1, device=self.device)
+        return ModelState(state.observations, (undrawn,))
+
     def step(
         self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
     ) -> tuple[ModelState, Prediction]:
@@ -343,12 +351,17 @@ class EnsembleModel(NeuralModel):
         return low + F.softplus(high - F.softplus(high - log_variance) - low)
 
     def _draw_members(self, state: ModelState, generator: torch.Generator) -> Tensor:
-        if state.hidden and self.config.sampling == "tsinf":
+        keeps_members = bool(state.hidden) and self.config.sampling == "tsinf"
+        if keeps_members and bool((state.hidden[0] >= 0).all()):
             return state.hidden[0]
         num_rows = (len(state.observations),)
-        return torch.randint(
+        drawn = torch.randint(
             self.num_members, num_rows, generator=generator, device=generator.device
         ).to(self.device)
+        if not keeps_members:
+            return drawn
+        members = state.hidden[0]
+        return torch.where(members >= 0, members, drawn)
 
     def _draw_output(
         self, means: Tensor, joint: Tensor, members: Tensor, generator: torch.Generator

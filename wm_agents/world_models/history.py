@@ -140,7 +140,9 @@ class HistoryModel(EncodedSpaces, Unrolled):
         rows = check_observations(observations, self.num_features, self.model.device)
         if not hidden:
             actions = rows.new_zeros(len(rows), self.num_past * self.encode_actions.size)
-            hidden = (torch.cat([rows.repeat(1, self.num_past), actions], 1),)
+            past = torch.cat([rows.repeat(1, self.num_past), actions], 1)
+            # The inner model may carry something of its own, as an ensemble its members.
+            hidden = (past, *self.model.start(torch.cat([rows, past], 1)).hidden)
         return ModelState(rows, hidden)
 
     def step(

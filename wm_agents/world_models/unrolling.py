@@ -110,7 +110,8 @@ def recorded_states(model: WorldModel, trajectories: Trajectories) -> ModelState
         return torch.as_tensor(trajectories.observations[rows], device=device)
 
     plain = model.start(observations(trajectories.observation_of_step))
-    if not plain.hidden:
+    # An ensemble's members are drawn anew: they are no memory of the episode.
+    if not plain.hidden or not getattr(model, "has_memory", True):
         return plain
     hidden = tuple(values.clone() for values in plain.hidden)
     order = (-trajectories.lengths).argsort(kind="stable")

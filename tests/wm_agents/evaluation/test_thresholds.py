@@ -7,6 +7,8 @@ from wm_agents.errors import ConfigError
 from wm_agents.evaluation.thresholds import (
     CensoredMedian,
     CensoredTimes,
+    LearningCurve,
+    median_steps,
     steps_to_threshold,
     threshold_ratio,
 )
@@ -136,3 +138,13 @@ def test_ratio_interval_against_plain_resampling():
 def test_bad_curves_are_named(call, message):
     with pytest.raises(ConfigError, match=message):
         call()
+
+
+def test_steps_of_learning_curves_count_failures():
+    steps = np.array([100, 200, 300])
+    good = LearningCurve(steps, np.array([0.0, 5.0, 9.0]))
+    bad = LearningCurve(steps, np.array([0.0, 1.0, 2.0]))
+    assert good.steps_to(5.0) == 200
+    assert bad.steps_to(5.0) is None
+    assert median_steps([good, good, bad], 5.0) == 200
+    assert median_steps([good, bad, bad], 5.0) == np.inf

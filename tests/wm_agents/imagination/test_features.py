@@ -5,7 +5,7 @@ from gymnasium.vector import AutoresetMode
 
 from tests.support.marble import ACTIONS, OBSERVATIONS, MarbleView, play
 from wm_agents.imagination.features import FeatureAgent, FeatureModel
-from wm_agents.imagination.vector_env import DreamVectorEnv
+from wm_agents.imagination.vector_env import ImaginedVectorEnv
 from wm_agents.world_models.object_fitting import ObjectConfig
 from wm_agents.world_models.objects import ObjectModel
 
@@ -37,7 +37,7 @@ def test_rewards_end_episodes_and_are_shaped(model):
 def test_serves_a_dream_environment(model):
     seen = FeatureModel(model, MarbleView(), ends_at_rewards=False)
     starts = seen.encode(model.starts(play(3, 7)))
-    env = DreamVectorEnv(
+    env = ImaginedVectorEnv(
         seen, starts, horizon=4, num_envs=6, autoreset_mode=AutoresetMode.DISABLED, seed=0
     )
     first, _ = env.reset(seed=1)

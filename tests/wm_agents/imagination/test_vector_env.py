@@ -1,5 +1,6 @@
-"""The dream environment on a model whose every number is known."""
+"""The imagined environment on a model whose every number is known."""
 
+import importlib
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +13,7 @@ from stable_baselines3 import PPO
 from torch import Tensor
 
 from wm_agents.errors import ConfigError, NonFiniteError, SpaceError
-from wm_agents.imagination.vector_env import DreamVectorEnv
+from wm_agents.imagination.vector_env import ImaginedVectorEnv
 from wm_agents.protocols import ModelState, Prediction, Rollout, WorldModel
 from wm_agents.sb3.vec_env import SB3VecEnv
 from wm_envs.data.trajectories import Trajectories
@@ -66,8 +67,10 @@ STARTS = np.array([[0.0, 0.5], [10.0, 1.5], [20.0, 2.5]], np.float32)
 ONES = np.ones((3, 1), np.float32)
 
 
-def _dream(model: CounterModel | None = None, horizon: int = 3, **options: Any) -> DreamVectorEnv:
-    return DreamVectorEnv(model or CounterModel(), STARTS, horizon, 3, **({"seed": 0} | options))
+def _dream(
+    model: CounterModel | None = None, horizon: int = 3, **options: Any
+) -> ImaginedVectorEnv:
+    return ImaginedVectorEnv(model or CounterModel(), STARTS, horizon, 3, **({"seed": 0} | options))
 
 
 def test_the_model_keeps_the_contract() -> None:
@@ -143,11 +146,11 @@ def test_penalty_is_a_named_component_and_the_cut_off_truncates() -> None:
 
 def test_terminations_are_sampled_with_the_models_probability() -> None:
     model = CounterModel(ending_at=-100.0, end_probability=0.3)
-    env = DreamVectorEnv(model, STARTS, 5, 4000, seed=0)
+    env = ImaginedVectorEnv(model, STARTS, 5, 4000, seed=0)
     env.reset()
     ends = env.step(np.zeros((4000, 1), np.float32))[2]
     assert ends.mean() == pytest.approx(0.3, abs=0.03)
-    certain = DreamVectorEnv(model, STARTS, 5, 4000, seed=0, is_stochastic=False)
+    certain = ImaginedVectorEnv(model, STARTS, 5, 4000, seed=0, is_stochastic=False)
     certain.reset()
     assert not certain.step(np.zeros((4000, 1), np.float32))[2].any()
 
@@ -167,7 +170,7 @@ def test_equal_seeds_give_equal_dreams() -> None:
 def test_bounds_hold_the_imagined_observations() -> None:
     model = CounterModel()
     model.observation_space = gym.spaces.Box(-100, 20.5, (2,))
-    env = DreamVectorEnv(model, STARTS[2:], 5, 2, seed=0)
+    env = ImaginedVectorEnv(model, STARTS[2:], 5, 2, seed=0)
     env.reset()
     observations = env.step(np.ones((2, 1), np.float32))[0]
     assert (observations[:, 0] == 20.5).all()
@@ -186,7 +189,7 @@ def test_imagined_observations_lie_in_spaces_of_other_types(
 ) -> None:
     model = CounterModel()
     model.observation_space = space
-    env = DreamVectorEnv(model, STARTS[2:], 5, 2, seed=0)
+    env = ImaginedVectorEnv(model, STARTS[2:], 5, 2, seed=0)
     env.reset()
     observations = env.step(np.full((2, 1), 0.9, np.float32))[
         0
@@ -213,13 +216,97 @@ class ShiftModel(CounterModel):
 
 
 def test_discrete_observations_and_actions() -> None:
-    env = DreamVectorEnv(ShiftModel(), np.eye(4, dtype=np.float32)[:1], 5, 2, seed=0)
+    env = ImaginedVectorEnv(ShiftModel(), np.eye(4, dtype=np.float32)[:1], 5, 2, seed=0)
     observations, _ = env.reset()
     assert observations.tolist() == [0, 0]
     assert env.step(np.array([1, 0]))[0].tolist() == [1, 0]
     assert env.observation_space.contains(env.step(np.array([1, 1]))[0])
     with pytest.raises(InvalidAction, match=r"\[0, 2\)"):
         env.step(np.array([2, 0]))
+
+
+class PartsModel(CounterModel):
+    """Imagines rows of a Dict: the action's index moves the place on and is what the bits spell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = gym.spaces.Dict(
+            bits=gym.spaces.MultiBinary(2),
+            place=gym.spaces.Discrete(3, start=5),
+            height=gym.spaces.Box(0.0, 1.0, (1, 1), np.float64),
+        )
+        self.action_space = gym.spaces.MultiDiscrete([2, 2], start=[0, 4])
+
+    def step(
+        self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[ModelState, Prediction]:
+        bits = torch.stack([actions // 2, actions % 2], 1) * 0.8
+        place = state.observations[:, 2:5].roll(1, 1) * 3.0
+        height = state.observations[:, 5:] + 0.75
+        after = torch.cat([bits, place, height], 1)
+        zeros = torch.zeros(len(after))
+        return ModelState(after, state.hidden), Prediction(after, zeros, zeros)
+
+
+def test_every_space_is_imagined_and_answered_in_its_own_form() -> None:
+    start = {
+        "bits": np.array([[0, 1]]),
+        "place": np.array([6]),
+        "height": np.full((1, 1, 1), 0.5),
+    }
+    env = ImaginedVectorEnv(PartsModel(), start, 3, 2, seed=0, autoreset_mode="SameStep")
+    first, _ = env.reset()
+    assert env.observation_space.contains(first)
+    assert first["place"].tolist() == [6, 6]
+    seen, *_ = env.step(np.array([[0, 5], [1, 4]]))
+    assert env.observation_space.contains(seen)
+    assert seen["bits"].tolist() == [[0, 1], [1, 0]]
+    assert seen["place"].tolist() == [7, 7]
+    assert seen["height"].ravel().tolist() == [1.0, 1.0]
+    for wrong in ([[0, 3], [1, 4]], [[0, 5]], [0, 1], None):
+        with pytest.raises(InvalidAction):
+            env.step(wrong if wrong is None else np.array(wrong))
+    env.step(np.array([[0, 5], [1, 4]]))
+    *_, infos = env.step(np.array([[0, 5], [1, 4]]))
+    assert env.single_observation_space.contains(infos["final_obs"][0])
+
+
+def test_a_model_of_rows_is_answered_in_the_spaces_of_its_environment() -> None:
+    model = PartsModel()
+    model.raw_observation_space = model.observation_space  # type: ignore[attr-defined]
+    model.raw_action_space = model.action_space  # type: ignore[attr-defined]
+    model.observation_space = gym.spaces.Box(0.0, 1.0, (6,))
+    model.action_space = gym.spaces.Discrete(4)
+    rows = np.array([[0, 1, 0, 1, 0, 0.5]], np.float32)
+    env = ImaginedVectorEnv(model, rows, 3, 2, seed=0)
+    assert env.reset()[0]["place"].tolist() == [6, 6]
+    assert env.step(np.array([[0, 5], [1, 4]]))[0]["bits"].tolist() == [[0, 1], [1, 0]]
+
+
+def test_stable_baselines_takes_an_imagined_environment() -> None:
+    env = _dream().as_sb3()
+    assert isinstance(env, SB3VecEnv)
+    assert env.reset().shape == (3, 2)
+
+
+def test_a_model_that_carries_more_after_a_step_than_at_the_start_is_refused() -> None:
+    class Growing(CounterModel):
+        def step(
+            self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
+        ) -> tuple[ModelState, Prediction]:
+            after, prediction = super().step(state, actions, generator)
+            return ModelState(after.observations, (*after.hidden, after.hidden[0])), prediction
+
+    env = _dream(Growing())
+    env.reset()
+    with pytest.raises(ConfigError, match="step carries 2 tensors and its start 1"):
+        env.step(ONES)
+
+
+@pytest.mark.parametrize("module", ["wm_agents.imagination", "wm_agents.imagination.vector_env"])
+def test_the_old_name_leads_to_the_new_one_for_a_release(module: str) -> None:
+    with pytest.warns(DeprecationWarning, match="ImaginedVectorEnv"):
+        assert importlib.import_module(module).DreamVectorEnv is ImaginedVectorEnv
 
 
 @pytest.mark.parametrize(
@@ -237,21 +324,18 @@ def test_bad_actions_change_nothing(actions: Any) -> None:
 class MemberModel(CounterModel):
     """Draws a member at the first step of a branch and keeps it, as ensembles do; the member is the second number.
 
-    Beside it, from the start on, it carries where the branch began.
+    It carries where the branch began, and the member, which is -1 until it is drawn.
     """
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
-        return ModelState(observations, hidden or (observations[:, 0].clone(),))
+        undrawn = torch.full((len(observations),), -1)
+        return ModelState(observations, hidden or (observations[:, 0].clone(), undrawn))
 
     def step(
         self, state: ModelState, actions: Tensor, generator: torch.Generator | None = None
     ) -> tuple[ModelState, Prediction]:
-        has_member = len(state.hidden) > 1
-        members = (
-            state.hidden[1]
-            if has_member
-            else torch.randint(50, (len(actions),), generator=generator)
-        )
+        drawn = torch.randint(50, (len(actions),), generator=generator)
+        members = torch.where(state.hidden[1] >= 0, state.hidden[1], drawn)
         observations = torch.stack([state.observations[:, 0] + actions[:, 0], members.float()], 1)
         ends = (observations[:, 0] % 10 >= 2) & (observations[:, 0] < 10)
         after = ModelState(observations, (state.hidden[0], members))
@@ -259,7 +343,7 @@ class MemberModel(CounterModel):
 
 
 def test_a_member_is_drawn_for_each_branch_and_kept_through_it() -> None:
-    env = DreamVectorEnv(
+    env = ImaginedVectorEnv(
         MemberModel(), STARTS, 6, 40, seed=0, autoreset_mode=AutoresetMode.SAME_STEP
     )
     previous = env.reset()[0]
@@ -297,15 +381,15 @@ def test_bad_requests_name_the_value() -> None:
         with pytest.raises(ConfigError, match=message):
             _dream(**options)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"\[K, 2\]"):
-        DreamVectorEnv(CounterModel(), np.zeros((4, 3)), 1, 1)
+        ImaginedVectorEnv(CounterModel(), np.zeros((4, 3)), 1, 1)
     with pytest.raises(ConfigError, match="row 1"):
-        DreamVectorEnv(CounterModel(), np.array([[0, 0], [np.inf, 0]]), 1, 1)
+        ImaginedVectorEnv(CounterModel(), np.array([[0, 0], [np.inf, 0]]), 1, 1)
     model = CounterModel()
     model.disagreement = None
     with pytest.raises(ConfigError, match="no disagreement"):
         _dream(model, disagreement_penalty=1.0)
-    model.action_space = gym.spaces.MultiBinary(2)
-    with pytest.raises(SpaceError, match="MultiBinary"):
+    model.action_space = gym.spaces.Text(2)
+    with pytest.raises(SpaceError, match="Text"):
         _dream(model)
     with pytest.raises(ResetNeeded):
         _dream().step(ONES)
@@ -343,15 +427,15 @@ def test_new_starts_are_used_from_the_next_restart_on() -> None:
 
 
 def test_the_promises_of_gymnasiums_vector_interface() -> None:
-    def make(num_envs: int, autoreset_mode: AutoresetMode) -> DreamVectorEnv:
+    def make(num_envs: int, autoreset_mode: AutoresetMode) -> ImaginedVectorEnv:
         model = CounterModel(noise=0.5, ending_at=11.5)
-        return DreamVectorEnv(model, STARTS, 4, num_envs, seed=0, autoreset_mode=autoreset_mode)
+        return ImaginedVectorEnv(model, STARTS, 4, num_envs, seed=0, autoreset_mode=autoreset_mode)
 
     # One random stream serves all rows, so that a partial reset moves the others' draws and knows
     # no seed of a row.
     report = check_vector_env(make, num_steps=100, skip=("partial_reset", "seed_list"))
     assert len(report.modes) == 3
-    fixed = DreamVectorEnv(
+    fixed = ImaginedVectorEnv(
         CounterModel(), STARTS[:1], 4, 3, autoreset_mode=AutoresetMode.DISABLED, is_stochastic=False
     )
     check_vector_env(fixed, num_steps=100, skip=("episodes_vary",))
@@ -382,7 +466,7 @@ def test_infos_have_the_same_keys_everywhere_as_gymnasiums_own(mode: AutoresetMo
 
 def test_ppo_learns_to_count_upwards_in_a_dream() -> None:
     torch.set_num_threads(1)
-    env = DreamVectorEnv(
+    env = ImaginedVectorEnv(
         CounterModel(), STARTS[:1], 8, 16, seed=0, autoreset_mode=AutoresetMode.SAME_STEP
     )
     model = PPO(
@@ -404,7 +488,7 @@ def test_trajectories_start_where_steps_were_taken() -> None:
     data = Trajectories.from_arrays(
         observations, np.zeros((3, 1)), np.zeros(3), [False] * 3, lengths=[2, 1]
     )
-    env = DreamVectorEnv(CounterModel(), data, 3, 200, seed=0)
+    env = ImaginedVectorEnv(CounterModel(), data, 3, 200, seed=0)
     assert set(env.reset()[0][:, 0].tolist()) == {0.0, 1.0, 2.0}
     env.set_starts(data.select([1]) if hasattr(data, "select") else data)
     env.reset()
@@ -453,7 +537,7 @@ def _below_eleven(observations: Any) -> Any:
 
 def test_a_dream_that_is_told_of_masks_offers_them() -> None:
     starts = np.array([[10.0, 0.0]], np.float32)
-    dream = DreamVectorEnv(
+    dream = ImaginedVectorEnv(
         SwitchModel(), starts, 9, 2, autoreset_mode="SameStep", action_masks=_below_eleven
     )
     env = SB3VecEnv(dream)
@@ -464,9 +548,9 @@ def test_a_dream_that_is_told_of_masks_offers_them() -> None:
     assert np.stack(env.env_method("action_masks")).tolist() == [[True, True]] * 2
     env.step(np.array([1, 0]))
     assert np.stack(env.env_method("action_masks")).tolist() == [[True, False], [True, True]]
-    unmasked = DreamVectorEnv(SwitchModel(), starts, 9, 2, autoreset_mode="SameStep")
+    unmasked = ImaginedVectorEnv(SwitchModel(), starts, 9, 2, autoreset_mode="SameStep")
     assert not SB3VecEnv(unmasked).has_attr("action_masks")
-    wrong = DreamVectorEnv(
+    wrong = ImaginedVectorEnv(
         SwitchModel(), starts, 9, 2, action_masks=lambda observations: observations
     )
     wrong.reset()
@@ -506,7 +590,7 @@ def test_seeds_of_a_dream_are_integers_of_any_size() -> None:
 )
 def test_counts_of_a_dream_are_integers(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(options))} is an integer"):
-        DreamVectorEnv(
+        ImaginedVectorEnv(
             **{
                 "model": CounterModel(),
                 "start_observations": STARTS,

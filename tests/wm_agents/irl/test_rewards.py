@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from wm_agents.errors import ConfigError, NonFiniteError
-from wm_agents.imagination.vector_env import DreamVectorEnv
+from wm_agents.imagination.vector_env import ImaginedVectorEnv
 from wm_agents.irl import LearnedReward, RewardedModel, linear_reward, planner_reward
 from wm_agents.planning.objectives import DiscountedReturn
 from wm_agents.world_models import DeterministicConfig, DeterministicModel
@@ -60,7 +60,7 @@ def test_a_model_dreams_of_the_learned_reward():
     )
     values = DiscountedReturn(discount=1.0)(imagined, actions)
     assert torch.isfinite(values).all()
-    dream = DreamVectorEnv(rewarded, seen.numpy(), horizon=4, num_envs=2, seed=0)
+    dream = ImaginedVectorEnv(rewarded, seen.numpy(), horizon=4, num_envs=2, seed=0)
     before, _ = dream.reset(seed=0)
     rewards = dream.step(np.full((2, 1), 0.25, np.float32))[1]
     np.testing.assert_allclose(rewards, before[:, 0] + 0.25, atol=1e-6)

@@ -235,6 +235,30 @@ def test_discrete_observations_become_one_hots():
     assert planner.states[1].observations.tolist() == [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
 
 
+def test_observations_and_actions_of_any_space():
+    model = RememberingModel()
+    model.observation_space = gym.spaces.Dict(
+        place=gym.spaces.Discrete(3, start=1), bits=gym.spaces.MultiBinary(2)
+    )
+    model.action_space = gym.spaces.MultiDiscrete([2, 2])
+    planner = RecordingPlanner()
+    planner.plan = lambda state, _: (
+        planner.states.append(state),
+        Plan(torch.full((len(state.observations), 1), 2), torch.zeros(1), 0),
+    )[1]
+    agent = PlanningAgent(model, planner)
+    single, _ = agent.predict({"place": np.int64(2), "bits": np.array([0, 1], np.int8)})
+    assert single.tolist() == [1, 0]
+    batch = {"place": np.array([1, 3]), "bits": np.array([[0, 1], [1, 1]], np.int8)}
+    actions, state = agent.predict(batch)
+    assert actions.tolist() == [[1, 0], [1, 0]]
+    assert planner.states[-1].observations.tolist() == [[1, 0, 0, 0, 1], [0, 0, 1, 1, 1]]
+    agent.predict(batch, state)
+    assert planner.states[-1].hidden[0].flatten().tolist() == [3.0, 3.0]  # of the index 2
+    with pytest.raises(SpaceError, match="place"):
+        agent.predict({"bits": np.zeros(2, np.int8)})
+
+
 def test_observations_of_another_shape_are_refused():
     with pytest.raises(SpaceError, match=r"shape \(1,\).*\(2, 5\)"):
         code_agent().predict(np.zeros((2, 5)))

@@ -67,5 +67,15 @@ def test_what_does_not_fit_is_refused():
         costs.get_cost({"pixels": torch.zeros(1, 2, 1)}, torch.zeros(1, 2, 2, 3))
     with pytest.raises(ConfigError, match="4 numbers per step"):
         costs.get_cost({"state": torch.zeros(1, 2, 1)}, torch.zeros(1, 2, 2, 4))
-    with pytest.raises(SpaceError, match="Box or Discrete"):
-        PlanningCosts(Adder(spaces.MultiBinary(2)), DiscountedReturn())
+    with pytest.raises(SpaceError, match="action is Text"):
+        PlanningCosts(Adder(spaces.Text(2)), DiscountedReturn())
+
+
+def test_scores_of_discrete_actions_that_start_elsewhere():
+    states = {"state": torch.zeros(1, 2, 1)}
+    scores = torch.eye(3)[None, :2, None]  # the first action, and the second one
+    costs = [
+        PlanningCosts(Adder(space), DiscountedReturn()).get_cost(states, scores)
+        for space in (spaces.Discrete(3), spaces.Discrete(3, start=2))
+    ]
+    assert (costs[1] - costs[0]).tolist() == [[-2.0, 0.0]]

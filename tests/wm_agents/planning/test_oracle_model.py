@@ -88,14 +88,48 @@ def test_the_oracle_does_not_start_from_observations(puzzle):
 
 
 def test_what_the_oracle_cannot_do_is_said(puzzle):
-    _, state = start(puzzle)
-    model = oracle_of(PUZZLE, puzzle, max_depth=2)
+    model, state = start(puzzle)
     with pytest.raises(ConfigError, match=r"expected states \[B\]"):
         model.hidden_of(puzzle.unwrapped.clone_state()[None, None])
-    state = ModelState(
-        state.observations, model.hidden_of(np.stack([puzzle.unwrapped.clone_state()]))
+    without_states = OracleModel(
+        lambda states, actions: rollout(PUZZLE, states, actions),
+        puzzle.observation_space,
+        puzzle.action_space,
     )
-    for _ in range(2):
-        state, _ = model.step(state, torch.tensor([0]))
-    with pytest.raises(ConfigError, match="max_depth"):
-        model.step(state, torch.tensor([0]))
+    with pytest.raises(ConfigError, match="no states"):
+        without_states.step(state, torch.tensor([0]))
+    without_states.hidden_of(np.stack([puzzle.unwrapped.clone_state()]))
+    with pytest.raises(ConfigError, match="return_states=True"):
+        without_states.step(state, torch.tensor([0]))
+
+
+def test_a_step_costs_the_same_however_deep_it_is(puzzle):
+    depths = []
+
+    def counted(states, actions, **options):
+        depths.append(actions.shape[1])
+        return rollout(PUZZLE, states, actions, **options)
+
+    model = OracleModel(counted, puzzle.observation_space, puzzle.action_space)
+    state = model.start(
+        torch.zeros(1, 72), model.hidden_of(np.stack([puzzle.unwrapped.clone_state()]))
+    )
+    for action in [0, 2, 1] * 30:
+        predicted = model.predict(state, torch.tensor([action]))
+        state, prediction = model.step(state, torch.tensor([action]))
+        assert torch.equal(predicted.observations, prediction.observations)
+    assert set(depths) == {1}
+    assert [tensor.shape[0] for tensor in state.hidden] == [1]
+
+
+def test_rows_of_different_depth_are_one_rollout(puzzle):
+    model, state = start(puzzle)
+    later, _ = model.step(state, torch.tensor([1]))
+    both = ModelState(
+        torch.cat([state.observations, later.observations]),
+        (torch.cat([state.hidden[0], later.hidden[0]]),),
+    )
+    actions = torch.tensor([[0, 2, 1], [2, 0, 0]])
+    together = model.rollout(both, actions)
+    assert torch.equal(together.observations[0], model.rollout(state, actions[:1]).observations[0])
+    assert torch.equal(together.observations[1], model.rollout(later, actions[1:]).observations[0])

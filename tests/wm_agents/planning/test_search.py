@@ -14,7 +14,7 @@ from wm_agents.planning import (
     GoalReached,
     SearchConfig,
 )
-from wm_agents.planning.search_tree import observation_keys
+from wm_agents.planning.search import observation_keys
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.unrolling import Unrolled
 

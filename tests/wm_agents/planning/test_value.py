@@ -1,15 +1,18 @@
 import dataclasses
+import math
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 
 from tests.support.analytic_models import GridModel, PointModel
-from wm_agents.errors import ConfigError, SpaceError
+from wm_agents.errors import CheckpointError, ConfigError, SpaceError
 from wm_agents.planning import CategoricalCEM, CategoricalCEMConfig, DiscountedReturn
-from wm_agents.planning.value import ValueConfig, ValueIteration
+from wm_agents.planning.value import RepeatedActions, ValueConfig, ValueIteration, _ValueRun
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.unrolling import Unrolled
+from wm_envs.data.trajectories import Trajectories
 
 SMALL = ValueConfig(
     discount=0.8,
@@ -18,7 +21,7 @@ SMALL = ValueConfig(
     num_updates=800,
     num_branches=8,
     branch_length=5,
-    slip=0.0,
+    action_noise=0.0,
 )
 
 
@@ -68,7 +71,8 @@ def test_same_seed_same_values_and_no_trace_in_the_global_generator():
 
 
 def test_box_actions_are_drawn_within_bounds_and_extremes_are_among_them():
-    actions = ValueIteration(PointModel(low=-0.5, high=2.0), SMALL)._actions(100)
+    run = _ValueRun(PointModel(low=-0.5, high=2.0), SMALL, torch.zeros(1, 1), None, 0)
+    actions = run._choices(100)
     assert actions.shape == (100, 8, 1)
     assert actions.min() == -0.5
     assert actions.max() == 2.0
@@ -76,10 +80,8 @@ def test_box_actions_are_drawn_within_bounds_and_extremes_are_among_them():
 
 
 def test_reward_function_replaces_the_models():
-    iteration = ValueIteration(
-        PointModel(), SMALL, reward_function=lambda seen, actions: seen[:, 1:, 0]
-    )
-    options = iteration._imagine(torch.tensor([[3.0]]))
+    run = _ValueRun(PointModel(), SMALL, torch.zeros(1, 1), lambda seen, actions: seen[:, 1:, 0], 0)
+    options = run._imagine(torch.tensor([[3.0]]))
     torch.testing.assert_close(options.rewards, options.after[:, :, 0])
 
 
@@ -92,11 +94,65 @@ def test_settings_that_cannot_work_are_refused(changes):
         ValueConfig(**changes)
 
 
-def test_actions_that_do_not_count_from_zero_are_refused():
-    model = GridModel()
-    model.action_space = gym.spaces.Discrete(4, start=1)
-    with pytest.raises(SpaceError, match="ValueIteration counts actions from 0"):
+class ShiftedGrid(GridModel):
+    """The grid whose actions are numbered from 3 on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = gym.spaces.Discrete(4, start=3)
+
+    def step(self, state, actions, generator=None):
+        return super().step(state, actions - 3, generator)
+
+
+def test_discrete_actions_may_start_anywhere():
+    config = ValueConfig(num_rounds=2, num_updates=5, num_branches=2, branch_length=3)
+    values = [
+        ValueIteration(model, config).fit(all_cells(5))(all_cells(5))
+        for model in (GridModel(), ShiftedGrid())
+    ]
+    assert torch.equal(*values)
+
+
+def test_actions_without_bounds_are_refused():
+    model = PointModel(low=-math.inf)
+    with pytest.raises(SpaceError, match="ValueIteration draws actions between finite bounds"):
         ValueIteration(model, SMALL)
+
+
+def test_a_stopped_fit_resumes_bitwise(tmp_path):
+    config = ValueConfig(num_rounds=4, num_updates=5, num_branches=2, branch_length=3)
+    whole = ValueIteration(GridModel(), config, seed=1)
+    whole.fit(all_cells(5))
+
+    class Stopped(GridModel):
+        def rollout(self, start, actions, generator=None):
+            self.num_calls = getattr(self, "num_calls", 0) + 1
+            if self.num_calls == 6:
+                raise KeyboardInterrupt
+            return super().rollout(start, actions, generator)
+
+    with pytest.raises(KeyboardInterrupt):
+        ValueIteration(Stopped(), config, seed=1).fit(all_cells(5), checkpoints=tmp_path)
+    again = ValueIteration(GridModel(), config, seed=1)
+    again.fit(all_cells(5), checkpoints=tmp_path)
+    assert torch.equal(again.value(all_cells(5)), whole.value(all_cells(5)))
+    assert again.report.history == whole.report.history
+    with pytest.raises(CheckpointError, match="seed"):
+        ValueIteration(GridModel(), config, seed=2).fit(all_cells(5), checkpoints=tmp_path)
+
+
+def test_trajectories_are_fitted_around_the_states_of_their_steps():
+    config = ValueConfig(num_rounds=1, num_updates=3, num_branches=2, branch_length=2)
+    cells = all_cells(5)
+    data = Trajectories.from_arrays(cells, np.zeros(24, int), np.zeros(24), [False] * 24)
+    first = ValueIteration(GridModel(), config).fit(data)
+    assert torch.equal(first(cells), ValueIteration(GridModel(), config).fit(cells[:-1])(cells))
+
+
+def test_a_documented_setting_keeps_its_old_name_for_a_release():
+    with pytest.warns(DeprecationWarning, match="is_cautious of ValueConfig is now pessimistic"):
+        assert ValueConfig(is_cautious=True).pessimistic
 
 
 def test_a_single_state_is_enough():
@@ -122,7 +178,7 @@ def test_slip_makes_the_neighbourhood_of_a_danger_worth_less():
             num_updates=600,
             num_branches=8,
             branch_length=5,
-            slip=slip,
+            action_noise=slip,
         )
         value = ValueIteration(GridModel(goal=(-1, -1), pit=(0, 0)), config).fit(cells)
         gaps.append(float(value(far) - value(near)))
@@ -136,9 +192,9 @@ def test_the_cautious_shun_what_nobody_has_seen():
         torch.tensor([[3.0, 0.0], [0.0, 2.5]]),
     )
     values = {}
-    for is_cautious in (False, True):
-        config = dataclasses.replace(SMALL, num_updates=50, is_cautious=is_cautious)
-        values[is_cautious] = ValueIteration(EndingGrid(size=4, goal=(3, 3)), config).fit(seen)
+    for pessimistic in (False, True):
+        config = dataclasses.replace(SMALL, num_updates=50, pessimistic=pessimistic)
+        values[pessimistic] = ValueIteration(EndingGrid(size=4, goal=(3, 3)), config).fit(seen)
     assert (values[True](unseen) == values[True].bounds[0]).all()
     assert (values[True](seen) > values[True].bounds[0]).all()
     assert (values[False](unseen) > values[False].bounds[0]).all()
@@ -165,13 +221,13 @@ class Line(Unrolled):
         return ModelState(after[:, None]), Prediction(after[:, None], rewards, end)
 
 
-@pytest.mark.parametrize("is_cautious", [True, False])
+@pytest.mark.parametrize("pessimistic", [True, False])
 @pytest.mark.parametrize(
     ("goal", "step_reward"),
     [(1.0, 0.0), (1e-4, 0.0), (1e4, 0.0), (-1e-4, -1e-4), (0.0, -1e4), (1e-9, -1e-9)],
 )
-def test_values_have_the_unit_and_the_sign_of_the_rewards(goal, step_reward, is_cautious):
-    config = dataclasses.replace(SMALL, num_rounds=2, num_updates=400, is_cautious=is_cautious)
+def test_values_have_the_unit_and_the_sign_of_the_rewards(goal, step_reward, pessimistic):
+    config = dataclasses.replace(SMALL, num_rounds=2, num_updates=400, pessimistic=pessimistic)
     places = torch.arange(5.0)[:, None]
     values = ValueIteration(Line(goal, step_reward), config).fit(places.repeat(10, 1))(places)
     to_go = torch.arange(5.0, 0.0, -1.0)
@@ -182,7 +238,7 @@ def test_values_have_the_unit_and_the_sign_of_the_rewards(goal, step_reward, is_
 
 
 def test_without_any_reward_all_values_are_zero_and_the_unseen_is_still_shunned():
-    config = dataclasses.replace(SMALL, num_updates=20, is_cautious=True)
+    config = dataclasses.replace(SMALL, num_updates=20, pessimistic=True)
     value = ValueIteration(Line(0.0, 0.0), config).fit(torch.arange(5.0)[:, None])
     assert (value(torch.arange(5.0)[:, None]) == 0.0).all()
     assert value(torch.tensor([[7.0]])) < 0.0
@@ -195,3 +251,33 @@ def test_rewards_that_are_met_later_widen_the_bounds():
     )
     value = ValueIteration(Line(3.0, 0.0), config).fit(torch.zeros(10, 1))
     assert float(value(torch.tensor([[4.0]]))) > 2.0
+
+
+def shares_of_random_steps(max_repeats: torch.Tensor, exploration: float) -> torch.Tensor:
+    rows, generator = RepeatedActions(max_repeats, 3, exploration), torch.Generator().manual_seed(0)
+    greedy = torch.full((len(max_repeats),), 7)  # not among the random actions
+    return torch.stack([rows.replace(greedy, generator) != 7 for _ in range(400)]).float().mean(0)
+
+
+def test_rows_explore_about_alike_however_long_they_hold():
+    shares = shares_of_random_steps(torch.tensor([1, 64]).repeat(200), 0.2).view(200, 2).mean(0)
+    assert abs(shares[0] - 0.2) < 0.01
+    # On average 1/p - 1 greedy steps lie between holds of H steps, with p = 0.2 / H and H = 4.74.
+    assert abs(shares[1] - 4.74 / (4.74 + 4.74 / 0.2 - 1)) < 0.02
+
+
+def test_a_row_holds_one_action_and_a_dithering_row_draws_anew():
+    rows, generator = (
+        RepeatedActions(torch.tensor([1, 64]).repeat(500), 1000, 1.0),
+        torch.Generator().manual_seed(0),
+    )
+    actions = torch.stack(
+        [rows.replace(torch.zeros(1000, dtype=torch.long), generator) for _ in range(50)]
+    )
+    repeats = (actions[1:] == actions[:-1]).float().mean(0).view(500, 2).mean(0)
+    assert repeats[0] < 0.01
+    assert repeats[1] > 0.6
+
+
+def test_rows_never_hold_where_random_actions_have_no_chance():
+    assert shares_of_random_steps(torch.full((50,), 64), 0.0).max() == 0

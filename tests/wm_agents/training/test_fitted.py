@@ -14,7 +14,7 @@ from wm_agents.domains.resolutions.world_model import ResolutionModel
 from wm_agents.errors import ConfigError, NonFiniteError, NotFittedError
 from wm_agents.evaluation.open_loop import open_loop_error
 from wm_agents.evaluation.scorecard import scorecard
-from wm_agents.imagination.vector_env import DreamVectorEnv
+from wm_agents.imagination.vector_env import ImaginedVectorEnv
 from wm_agents.irl.cloning import BehaviourCloning
 from wm_agents.irl.sampled import SampledMaxEntIRL
 from wm_agents.planning import CategoricalCEM, DiscountedReturn, PlanningAgent
@@ -64,7 +64,7 @@ def test_no_world_model_answers_before_its_fit(name, tmp_path):
         lambda: model.predict(OBSERVATIONS, ACTIONS),
         lambda: model.start(OBSERVATIONS),
         lambda: model.rollout(OBSERVATIONS, ACTIONS[:, None]),
-        lambda: DreamVectorEnv(model, OBSERVATIONS, 5, 2),
+        lambda: ImaginedVectorEnv(model, OBSERVATIONS, 5, 2),
         lambda: ValueIteration(model).fit(OBSERVATIONS),
         lambda: open_loop_error(model, recorded(), (1,)),
         lambda: scorecard(model, recorded(), tmp_path / "card", horizons=(1,)),

@@ -8,7 +8,7 @@ from wm_agents.evaluation.open_loop import open_loop_error
 from wm_agents.evaluation.open_loop_report import calibration_sentence
 from wm_agents.evaluation.scorecard import scorecard
 from wm_agents.networks import EnsemblePerceptron
-from wm_agents.protocols import WorldModel
+from wm_agents.protocols import ModelState, WorldModel
 from wm_agents.world_models import EnsembleConfig, EnsembleModel, FitConfig
 from wm_envs.data.trajectories import Trajectories
 
@@ -108,6 +108,19 @@ def test_tsinf_keeps_its_member_and_ts1_changes_it(model):
     first, _ = changing.step(state, torch.zeros(200, 1), generator)
     second, _ = changing.step(first, torch.zeros(200, 1), generator)
     assert not torch.equal(first.hidden[0], second.hidden[0])
+
+
+def test_rows_whose_branch_begins_draw_a_member_and_the_others_keep_theirs(model):
+    batch = noisy(60, 1).windows(2)
+    start = model.start(torch.as_tensor(batch.observations[:, 0]))
+    assert (start.hidden[0] == -1).all()
+    members = start.hidden[0].clone()
+    members[::2] = 3
+    state = ModelState(start.observations, (members,))
+    actions = torch.as_tensor(batch.actions[:, 0])
+    after, _ = model.step(state, actions, torch.Generator().manual_seed(0))
+    assert (after.hidden[0][::2] == 3).all()
+    assert after.hidden[0][1::2].unique().tolist() == [0, 1, 2, 3]
 
 
 def test_a_drawn_rollout_repeats_with_its_seed(model):

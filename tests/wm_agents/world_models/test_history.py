@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from wm_agents.errors import ConfigError
-from wm_agents.imagination.vector_env import DreamVectorEnv
+from wm_agents.imagination.vector_env import ImaginedVectorEnv
 from wm_agents.world_models import (
     DeterministicConfig,
     DeterministicModel,
@@ -160,7 +160,7 @@ def test_dreams_begin_with_what_preceded_each_step():
         space, gym.spaces.Box(-1, 1, (1,), np.float32), RecurrentConfig(8, 2), seed=0
     )
     model.fit(data, FitConfig(num_updates=1, horizon=1, holdout=0), progress=False)
-    dreams = DreamVectorEnv(model, data, horizon=3, num_envs=20, seed=0)
+    dreams = ImaginedVectorEnv(model, data, horizon=3, num_envs=20, seed=0)
     dreams.reset(seed=0)
     remembered = model.remember(BatchSampler(data, model.device))
     for memory in dreams._state.hidden[0]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from wm_agents.planning.search_tree import observation_keys
+from wm_agents.planning.search import observation_keys
 from wm_agents.world_models import (
     DeterministicConfig,
     DeterministicModel,

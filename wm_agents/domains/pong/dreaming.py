@@ -21,8 +21,8 @@ from wm_agents.domains.pong.object_view import PongView, calibrated_view
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.episodes import evaluate
 from wm_agents.imagination.features import FeatureAgent, FeatureModel, feature_space
-from wm_agents.imagination.vector_env import DreamVectorEnv
-from wm_agents.planning.experience import Experience
+from wm_agents.imagination.vector_env import ImaginedVectorEnv
+from wm_agents.planning.collector import Collector
 from wm_agents.policy_gradient.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
 from wm_agents.world_models.object_fitting import ObjectConfig
@@ -114,7 +114,7 @@ def make_policy(config: DreamConfig, view: PongView, action_space: gym.Space[Any
 
 
 def improve_policy(
-    policy: VectorPPO, env: DreamVectorEnv, config: DreamConfig, number: int
+    policy: VectorPPO, env: ImaginedVectorEnv, config: DreamConfig, number: int
 ) -> dict[str, float]:
     """Learn in imagined episodes for the updates of a round; gives figures of it.
 
@@ -146,7 +146,7 @@ class DreamTraining:
         config.check()
         self.config = config
         self.env = gym.make(config.env_id, **config.env_kwargs)
-        self.experience = Experience(self.env, config.seed)
+        self.experience = Collector(self.env, config.seed)
         self.view = PongView()
         self.is_view_measured = False
         self.policy = make_policy(config, self.view, self.env.action_space)
@@ -277,7 +277,7 @@ def imagined_games(
     view: PongView,
     trajectories: Trajectories,
     number: int,
-) -> DreamVectorEnv:
+) -> ImaginedVectorEnv:
     """Branches from everything recorded, with rallies as episodes."""
     imagined = FeatureModel(
         model,
@@ -285,7 +285,7 @@ def imagined_games(
         potential=lambda rows: config.shaping * is_flying_to_enemy(rows),
         gamma=gamma_of(config),
     )
-    return DreamVectorEnv(
+    return ImaginedVectorEnv(
         imagined,
         imagined.encode(model.starts(trajectories)),
         config.dream_horizon,
