@@ -61,7 +61,7 @@ def renamed_settings(**names: str) -> Callable[[AnyConfig], AnyConfig]:
         construct = config.__init__
 
         @functools.wraps(construct)
-        def __init__(self: Any, *args: Any, **settings: Any) -> None:
+        def __init__(self: Any, *args: Any, **settings: Any) -> None:  # noqa: N807
             for old, new in names.items():
                 if old in settings:
                     warnings.warn(
