@@ -211,8 +211,8 @@ def learn(config: Config, training: list[Path]) -> Learned:
 def load(config: Config, training: list[Path]) -> Learned:
     """The model of an earlier run."""
     assert config.model is not None
-    known = make_layout("kinematics", load_circuits(training)).known
-    model, surroundings = CarModel.load_with_surroundings(config.model, known=known)
+    known = make_layout("kinematics", load_circuits(training)).derived
+    model, surroundings = CarModel.load_with_surroundings(config.model, given=known)
     bands = np.array(surroundings.get("bands", ()))
     if bands.dtype.kind != "f" or bands.ndim != 2 or bands.shape[1] != 2:
         raise CheckpointError(

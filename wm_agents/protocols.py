@@ -92,7 +92,7 @@ class Rollout:
 
 @runtime_checkable
 class WorldModel(Protocol):
-    """A model of an environment: what comes next, what it pays and whether it ends.
+    """A model of an environment: what comes next, the reward and whether it ends.
 
     `generator` draws the randomness of stochastic models; None asks for the model's best guess
     (mean or mode).

@@ -1,4 +1,4 @@
-"""How agents and models are judged: episodes, open-loop error, scorecards and statistics."""
+"""How agents and models are evaluated: episodes, open-loop error, scorecards and statistics."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -144,18 +144,13 @@ def short(value: float) -> str:
         return "\N{EN DASH}"
     if value != 0 and (abs(value) < 1e-4 or abs(value) >= 1e5):
         return f"{value:.0e}"
-    digits = (
-        0
-        if abs(value) >= 100
-        else 1
-        if abs(value) >= 10
-        else 2
-        if abs(value) >= 1
-        else 3
-        if abs(value) >= 0.001
-        else 4
-    )
-    return "0" if value == 0 else f"{value:.{digits}f}"
+    if value == 0:
+        return "0"
+    # Fewer decimals for larger numbers; below a thousandth a fourth one says more than 0.
+    for digits, smallest in enumerate((100, 10, 1, 0.001)):
+        if abs(value) >= smallest:
+            return f"{value:.{digits}f}"
+    return f"{value:.4f}"
 
 
 def percent(share: float) -> str:

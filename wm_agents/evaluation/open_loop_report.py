@@ -260,13 +260,9 @@ def _is_single(report: OpenLoopReport, steps: int) -> bool:
 
 def named(part: JudgedPart) -> str:
     """A part as a sentence calls it."""
-    return (
-        f"“{part.name}”"
-        if part.columns
-        else f"the {part.name}"
-        if part.name == "reward"
-        else part.name
-    )
+    if part.columns:
+        return f"“{part.name}”"
+    return f"the {part.name}" if part.name == "reward" else part.name
 
 
 def reason(report: OpenLoopReport) -> str:
@@ -390,13 +386,9 @@ def calibration_sentence(calibration: Calibration | None, horizons: tuple[int, .
     # It is NaN where none of the starts that were examined lasts so long.
     parts = [(share, step) for share, step in shares if np.isfinite(share)]
     measured = float(np.mean([share for share, _ in parts]))
-    judgement = (
-        "about right"
-        if abs(measured - 0.9) < 0.05
-        else "overconfident"
-        if measured < 0.9
-        else "too cautious"
-    )
+    judgement = "overconfident" if measured < 0.9 else "too cautious"
+    if abs(measured - 0.9) < 0.05:
+        judgement = "about right"
     listed = ", ".join(f"{share:.0%} after {step}" for share, step in parts)
     unit = "step" if parts[-1][1] == 1 else "steps"
     sentence = f"Its 90% intervals hold the outcome {listed} {unit}: {judgement}."

@@ -80,9 +80,9 @@ def interquartile_mean(
         ConfigError: when `values` is empty or not finite.
     """
     numbers = finite_array(values, "values")
-    axes = (
-        tuple(range(numbers.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
-    )
+    axes = (axis,) if isinstance(axis, int) else axis
+    if axes is None:
+        axes = tuple(range(numbers.ndim))
     moved = np.moveaxis(numbers, axes, range(-len(axes), 0))
     flat = np.sort(moved.reshape(*moved.shape[: numbers.ndim - len(axes)], -1), axis=-1)
     cut = flat.shape[-1] // 4

@@ -87,9 +87,12 @@ class ThresholdRatio(Interval):
     def __str__(self) -> str:
         if self.is_lower_bound and self.is_upper_bound:
             return "unknown: neither arm's median is known"
-        return (
-            ">= " if self.is_lower_bound else "<= " if self.is_upper_bound else ""
-        ) + super().__str__()
+        sign = ""
+        if self.is_lower_bound:
+            sign = ">= "
+        elif self.is_upper_bound:
+            sign = "<= "
+        return sign + super().__str__()
 
 
 def steps_to_threshold(

@@ -205,7 +205,7 @@ class Baseline(Protocol):
 
 
 class Persistence:
-    """Everything stays as it is, and pays what it paid last."""
+    """Everything stays as it is, and the reward too."""
 
     name = "persistence"
 

@@ -41,7 +41,7 @@ class TrainingRun(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """All that `load_state_dict` needs to go on bitwise.
+        """All that `load_state_dict` needs to resume bitwise.
 
         Weights, optimizer, random generators, counters.
         """
@@ -61,7 +61,7 @@ class TrainingRun(Protocol):
 
 @runtime_checkable
 class EvaluatedRun(TrainingRun, Protocol):
-    """A run that is also judged on held-out data, and left with the weights that did best there."""
+    """A run that is also evaluated on held-out data, and left with the weights that did best there."""
 
     def evaluate(self, update: int) -> Mapping[str, float]:
         """Figures after `update` updates; "loss" is what early stopping minimizes."""
@@ -149,7 +149,7 @@ class Trainer:
         patience_from: Updates after which patience begins to count, such as the end of a
             curriculum.
         checkpoints: Where to save and to resume from: a manager, or the path of a folder. The same
-            call goes on bitwise as if it had never stopped.
+            call resumes bitwise, as if it had never stopped.
         checkpoint_every: Updates between checkpoints; the last update is always saved.
         progress: Show a progress bar; None shows it on a terminal only.
         logger: Receives the figures of every update, and those of evaluations.

@@ -1,4 +1,4 @@
-"""World models: they imagine what comes next, what it pays and whether it ends."""
+"""World models: they imagine what comes next, the reward and whether the episode ends."""
 
 from wm_agents.world_models.adapters import (
     DerivedFeature,

@@ -211,15 +211,17 @@ class _ModelRun:
         held_out: Trajectories | None,
         config: FitConfig,
     ) -> None:
-        judged = training if held_out is None else held_out
+        evaluated = training if held_out is None else held_out
         self.model = model
         self.config = config
         self.sampler = BatchSampler(training, model.device)
         self.max_length = int(training.lengths.max())
-        self.held_out = BatchSampler(judged, model.device)
-        self.held_out_horizon = min(config.horizon + model.num_context, int(judged.lengths.max()))
+        self.held_out = BatchSampler(evaluated, model.device)
+        self.held_out_horizon = min(
+            config.horizon + model.num_context, int(evaluated.lengths.max())
+        )
         # The same windows where nothing is held out: then `train_loss` is `loss`.
-        self.judged_training = self.held_out if held_out is None else self.sampler
+        self.train_evaluation = self.held_out if held_out is None else self.sampler
         self.generator = torch.Generator().manual_seed(config.seed)
         self.optimizer = torch.optim.AdamW(
             model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -248,8 +250,8 @@ class _ModelRun:
             raise NonFiniteError(f"{wrong} is not finite at update {update}: {_REMEDY}")
         self.model.is_fitted = True
         train_loss = loss
-        if self.judged_training is not self.held_out:
-            train_loss, _ = self._loss_on(self.judged_training)
+        if self.train_evaluation is not self.held_out:
+            train_loss, _ = self._loss_on(self.train_evaluation)
         horizon = float(self.config.horizon_at(update - 1))
         return {"horizon": horizon, "train_loss": train_loss, "loss": loss, **terms}
 

@@ -167,14 +167,14 @@ def find_table(before: Tokens, target: Tokens, num_values: Tokens) -> tuple[int,
 
 
 def find_goal(
-    before: Tokens, after: Tokens, is_paid: NDArray[np.bool_], copied: NDArray[np.bool_]
+    before: Tokens, after: Tokens, is_rewarded: NDArray[np.bool_], copied: NDArray[np.bool_]
 ) -> list[int] | None:
     """The offset d for which feature i reaches feature i + d in exactly the rewarded steps.
 
     That is said of every changing feature i and the constant feature at its offset.
 
     Tasks whose goal changes from episode to episode show the goal in the observation, laid out like
-    the state. Without any paid step every offset that was never met is consistent: it is a
+    the state. Without any rewarded step every offset that was never met is consistent: it is a
     hypothesis that acting on it will test.
 
     Returns:
@@ -186,7 +186,7 @@ def find_goal(
     for offset in sorted({int(c - changing[0]) for c in constant}, key=abs):
         goals = changing + offset
         if np.isin(goals, constant).all() and np.array_equal(
-            (after[:, changing] == before[:, goals]).all(1), is_paid
+            (after[:, changing] == before[:, goals]).all(1), is_rewarded
         ):
             return goals.tolist()
     return None
@@ -217,8 +217,8 @@ class Outcome:
 
     Attributes:
         kind: "constant", "table" (of one token before or after the step, given the action) or
-            "goal" (paid when the changing features equal the goal's).
-        values: Constant: one value. Table: [A, K] in rows. Goal: unpaid, paid.
+            "goal" (rewarded when the changing features equal the goal's).
+        values: Constant: one value. Table: [A, K] in rows. Goal: unrewarded, rewarded.
         sources: Table: the number of the feature before, or F + that of the feature after. Goal:
             the changing features, then as many goal features.
     """
@@ -233,9 +233,9 @@ class Outcome:
             return torch.full((len(before),), self.values[0], device=before.device)
         if self.kind == "goal":
             half = len(self.sources) // 2
-            is_paid = (after[:, self.sources[:half]] == before[:, self.sources[half:]]).all(1)
-            unpaid, paid = torch.tensor(self.values, device=before.device)
-            return torch.where(is_paid, paid, unpaid)
+            is_rewarded = (after[:, self.sources[:half]] == before[:, self.sources[half:]]).all(1)
+            unrewarded, rewarded = torch.tensor(self.values, device=before.device)
+            return torch.where(is_rewarded, rewarded, unrewarded)
         num_features, (source,) = before.shape[1], self.sources
         tokens = before[:, source] if source < num_features else after[:, source - num_features]
         table = torch.tensor(self.values, device=before.device).view(num_actions, -1)
@@ -262,11 +262,13 @@ def find_outcome(
         goals = find_goal(steps.before, steps.after, categories == 1, steps.copied)
         if goals is not None:
             # The only reward so far is the only unit there is; 1 where it is 0.
-            paid = (
+            rewarded = (
                 float(seen[1]) if len(seen) == 2 else float(seen[0]) + (abs(float(seen[0])) or 1.0)
             )
             return Outcome(
-                "goal", (float(seen[0]), paid), (*np.flatnonzero(~steps.copied).tolist(), *goals)
+                "goal",
+                (float(seen[0]), rewarded),
+                (*np.flatnonzero(~steps.copied).tolist(), *goals),
             )
     if len(seen) == 1:
         return Outcome("constant", (float(seen[0]),))

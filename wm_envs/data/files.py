@@ -31,7 +31,7 @@ def replacing(path: str | os.PathLike[str], mode: Literal["w", "wb"] = "w") -> I
     _sweep(target)
     partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        with partial.open(mode, encoding="utf-8" if mode == "w" else None) as stream:
+        with open(partial, mode, encoding="utf-8" if mode == "w" else None) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

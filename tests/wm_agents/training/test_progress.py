@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from wm_agents.errors import ConfigError
 from wm_agents.training.progress import progress
+from wm_envs.data.errors import OptionError
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = """
@@ -62,5 +62,5 @@ def test_an_error_passes_through():
 
 
 def test_a_negative_total_is_named():
-    with pytest.raises(ConfigError, match="total=-1"), progress(-1, "training"):
+    with pytest.raises(OptionError, match="total=-1"), progress(-1, "training"):
         pass
