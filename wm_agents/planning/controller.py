@@ -10,7 +10,6 @@ from torch import Tensor
 
 from wm_agents.errors import ConfigError
 from wm_agents.observation_rows import encoded_rows
-from wm_agents.planning.oracle import OracleModel
 from wm_agents.protocols import ModelState, Planner, WorldModel
 from wm_agents.training.config_checks import require_between
 from wm_envs.data.spaces import as_box_values
@@ -49,9 +48,10 @@ class PlanningAgent:
         seed: int = 0,
     ) -> None:
         require_between(0, 1, exploration=exploration)
-        if isinstance(model, OracleModel) and env is None:
+        # A model with `hidden_of` starts from states of the environment, as `OracleModel` does.
+        if hasattr(model, "hidden_of") and env is None:
             raise ConfigError(
-                "OracleModel plans from environment states: pass env=, the environment that is acted in"
+                f"{type(model).__name__} plans from environment states: pass env=, the environment that is acted in"
             )
         self.num_model_steps = 0
         self._model = model
@@ -145,7 +145,7 @@ class PlanningAgent:
 
         A model with memory is stepped through the action that was executed.
         """
-        if isinstance(self._model, OracleModel):
+        if hasattr(self._model, "hidden_of"):
             return self._model.start(
                 observations, self._model.hidden_of(self._true_states(len(observations)))
             )
