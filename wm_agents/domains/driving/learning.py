@@ -66,7 +66,9 @@ class DrivingLearningConfig:
         require_integers(0, collect_rounds=self.collect_rounds)
 
 
-def training_circuits(circuits: Sequence[Path], driven: str | Path, num_circuits: int) -> list[Path]:
+def training_circuits(
+    circuits: Sequence[Path], driven: str | Path, num_circuits: int
+) -> list[Path]:
     """Circuits to learn on: never the one that is to be driven.
 
     Raises:
@@ -74,9 +76,7 @@ def training_circuits(circuits: Sequence[Path], driven: str | Path, num_circuits
     """
     others = [path for path in circuits if path.stem != Path(driven).stem]
     if not others or num_circuits < 1:
-        raise ConfigError(
-            f"{num_circuits} of {len(others)} circuits to learn on: give at least 1"
-        )
+        raise ConfigError(f"{num_circuits} of {len(others)} circuits to learn on: give at least 1")
     return others[:num_circuits]
 
 

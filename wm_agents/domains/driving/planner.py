@@ -28,7 +28,14 @@ from wm_agents.domains.driving.rollouts import (
     TruePaths,
 )
 from wm_agents.errors import ConfigError
-from wm_agents.protocols import CandidatePolicy, Candidates, ModelState, Plan, Rollout, TermObjective
+from wm_agents.protocols import (
+    CandidatePolicy,
+    Candidates,
+    ModelState,
+    Plan,
+    Rollout,
+    TermObjective,
+)
 from wm_agents.training.config_checks import require_at_least, require_integers
 from wm_envs.driving.expert import Expert
 from wm_envs.rules import Array
@@ -160,10 +167,7 @@ class DrivingPlanner:
         self._stds = np.array([config.steering_std, config.pedal_std, config.pace_std])
         self._scenarios = [
             Scenario(),
-            *(
-                Scenario(member, config.temperature_margin)
-                for member in range(model.num_members)
-            ),
+            *(Scenario(member, config.temperature_margin) for member in range(model.num_members)),
         ]
 
     @torch.no_grad()

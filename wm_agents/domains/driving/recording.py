@@ -21,9 +21,7 @@ CHANNEL_STDS = np.array([1.0, 2.0, 2.0])  # of steering, throttle and brake, rel
 LOWEST_ACTION = [-1, 0, 0]
 
 
-def next_noise(
-    noise: Floats, generator: np.random.Generator, std: float | Floats = 1.0
-) -> Floats:
+def next_noise(noise: Floats, generator: np.random.Generator, std: float | Floats = 1.0) -> Floats:
     """Colored noise one step later, with this standard deviation in the long run."""
     fresh = std * np.sqrt(1 - NOISE_CORRELATION**2) * generator.normal(size=noise.shape)
     result: Floats = NOISE_CORRELATION * noise + fresh

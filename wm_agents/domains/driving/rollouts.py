@@ -166,9 +166,7 @@ class TruePaths:
             heat = rows[f"temperature_{wheel}"]
             heat += np.copysign(temperature_margin, heat - dynamics.BEST_TEMPERATURE)
         paths = new_paths(state, disturbances, self._parameters)
-        roll_true(
-            rows, self._parameters, self._line, disturbances.numpy(), self._has_policy, paths
-        )
+        roll_true(rows, self._parameters, self._line, disturbances.numpy(), self._has_policy, paths)
         return rollout_of(paths)
 
 
