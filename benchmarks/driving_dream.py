@@ -69,7 +69,7 @@ def main(config: Config) -> dict[str, Any]:
 
 
 def control(config: Config, seed: int, row: dict[str, Any]) -> dict[str, Any]:
-    """A row with a model-free run that takes many gradient steps, and when it was at the threshold."""
+    """A row with a model-free run of many gradient steps, and when it reached the threshold."""
     settings = replace(
         config.example,
         seed=seed,

@@ -1,4 +1,4 @@
-"""Open-loop errors of world models of the car on circuits that they never saw, at 1, 16 and 50 steps.
+"""Open-loop errors of world models of the car on unseen circuits, at 1, 16 and 50 steps.
 
     python -m benchmarks.driving_models
 

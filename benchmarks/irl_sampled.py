@@ -1,4 +1,4 @@
-"""Known weights from sampled futures, on driving and on the pendulum: `examples/irl_driving.py` by task and seed.
+"""Known weights from sampled futures: `examples/irl_driving.py` by task and seed.
 
 python -m benchmarks.irl_sampled
 """

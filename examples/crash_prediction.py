@@ -24,7 +24,6 @@ import tyro
 from wm_agents.domains.driving.learning import (
     DrivingLearningConfig,
     learn_driving_model,
-    training_circuits,
 )
 from wm_agents.domains.driving.network import DrivingModel
 from wm_agents.domains.driving.observations import CircuitMap
@@ -150,7 +149,8 @@ def check(config: Config) -> None:
     require_integers(1, **{name: getattr(config, name) for name in counts.split()})
     if config.steps < config.horizon:
         raise ConfigError(
-            f"no warning counts in {config.steps} steps with a horizon of {config.horizon}: drive longer"
+            f"no warning counts in {config.steps} steps with a horizon of {config.horizon}: "
+            "drive longer"
         )
 
 

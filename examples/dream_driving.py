@@ -1,4 +1,4 @@
-"""Learn to drive inside the learned model: Stable-Baselines3's SAC in imagination, beside the same SAC on the real car.
+"""Learn to drive inside the learned model: SAC in imagination, beside the same SAC on the real car.
 
     python examples/dream_driving.py --seed 0 --output-dir runs/dream_driving
 

@@ -1,4 +1,4 @@
-"""What does a driver want? Recover the weights of a driver's reward from what it did, by sampled futures.
+"""Recover the weights of a driver's reward from what it did, by sampled futures.
 
     python examples/irl_driving.py --output-dir runs/irl_driving
     python examples/irl_driving.py --task pendulum --output-dir runs/irl_pendulum

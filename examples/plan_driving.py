@@ -1,4 +1,4 @@
-"""Lap a circuit by planning in a world model that was learned on other circuits, beside its references.
+"""Lap a circuit by planning in a world model that was learned on other circuits.
 
     python examples/plan_driving.py --track ../shared/data/racetracks/Spa.csv --seed 2 --output-dir
     out

@@ -1,4 +1,4 @@
-"""Record an expert with noise on several circuits: what the models of the driving examples learn from.
+"""Record an expert with noise on several circuits: what models of the car learn from.
 
     python examples/record_driving.py --circuits ../shared/data/racetracks --output-dir
     runs/driving_data

@@ -68,7 +68,7 @@ def step_rewards(
     actions: NDArray[np.floating[Any]],
     last_actions: NDArray[np.floating[Any]],
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The environment's reward [B] of steps between two observations, and whether it terminates [B].
+    """The environment's reward [B] of steps between two observations, and terminations [B].
 
     The environment computes both with the same compiled functions from its states. Standstill ends
     an episode after two seconds only, which one step does not show, so that it is no end here.

@@ -4,6 +4,7 @@
     (the model's     (forces)   (paths)     (terms)      (search)   (timed)  (record, fit, collect)
     numbers, maps)
 
-Beside them `recording` (the noisy expert), `task` (what SAC learns in imagination), `risk` (warnings
-and the shield) and `trace` (why a decision was made).
+Beside them `recording` (the noisy expert), `task` and `sac` (what SAC learns in imagination),
+`risk` (warnings and the shield), `irl` (laps as demonstrations) and `trace` (why a decision was
+made).
 """

@@ -1,4 +1,4 @@
-"""Laps as a task of inverse reinforcement learning: states, plans around the expert's, features of a reward."""
+"""Laps as demonstrations for inverse reinforcement learning: states, plans and features."""
 
 from typing import Any
 
@@ -32,7 +32,10 @@ class DrivingTask:
     noise_std: tuple[float, ...] = (0.1, 0.4, 0.4)
 
     def starts(self, num: int, seed: int) -> Array:
-        """States [num] to plan from; every row of a batch drives on by itself for a random while."""
+        """States [num] to plan from.
+
+        Every row of a batch drives on by itself for a random while.
+        """
         envs: Any = gym.make_vec(ENV_ID, num_envs=num)
         envs.reset(seed=seed)
         ages = np.random.default_rng(seed).integers(MIN_AGE, MAX_AGE, num)

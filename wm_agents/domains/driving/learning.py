@@ -1,4 +1,4 @@
-"""Learning the car's model for planning: record circuits, fit, drive them with the planner, fit again."""
+"""Learning the car's model for planning: record, fit, collect with the planner, fit again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

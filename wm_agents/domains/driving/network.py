@@ -51,8 +51,8 @@ from wm_agents.world_models.normalisation import change_of_units, divisors
 from wm_agents.world_models.segments import Segment
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.driving.dynamics import MAX_STEER, TIME_STEP, TO_FRONT, TO_REAR
-from wm_envs.driving.observations import Column, has_left_or_spun
 from wm_envs.driving.env import track_of
+from wm_envs.driving.observations import Column, has_left_or_spun
 
 
 class Motion(IntEnum):
@@ -211,7 +211,7 @@ class DrivingModel(NeuralModel):
         return self.config.num_members
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
-        """The state from which imagination begins: observations [B, 40], or [B, 37] of circuit 0."""
+        """Where imagination begins: observations [B, 40], or [B, 37] of circuit 0."""
         if not has_derived_columns(observations):
             extended = extend(observations.cpu().numpy(), 0)
             observations = torch.from_numpy(extended).to(observations.device)
@@ -402,7 +402,8 @@ class DrivingModel(NeuralModel):
         """
         if given is None and env is None:
             raise CheckpointError(
-                f"{path} holds no map of a circuit: give an environment, or given=CircuitMap.load(...)"
+                f"{path} holds no map of a circuit: give an environment, or "
+                "given=CircuitMap.load(...)"
             )
         circuits = circuit_of(env) if given is None else given
         path = saved_path(path)
@@ -514,8 +515,8 @@ def circuit_of(env: Any, **env_kwargs: Any) -> CircuitMap:
         raise SpaceError(f"expected wm/Driving-v0, got {env}")
     if parameters["is_normalised"][0] or not parameters["is_extended"][0]:
         raise SpaceError(
-            'the model reads extended observations in SI units: make wm/Driving-v0 with observation="extended" '
-            "and normalize=False"
+            "the model reads extended observations in SI units: make wm/Driving-v0 with "
+            'observation="extended" and normalize=False'
         )
     return CircuitMap([track_of(parameters)])
 

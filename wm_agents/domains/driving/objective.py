@@ -87,9 +87,11 @@ class LapObjective:
     def terms(self, rollout: Rollout, actions: Tensor) -> Tensor:  # noqa: ARG002
         """What the value is made of [N, K]; each row has the grip with which its path began."""
         paths = rollout.observations.numpy()
-        costs = np.empty((len(paths), len(TERMS)))
         levels = np.searchsorted(GRIP_LEVELS, paths[:, 0, PathColumn.GRIP], side="right") - 1
         levels = np.maximum(levels, 0)
+        if (levels == levels[0]).all():  # candidates of one car
+            return torch.from_numpy(-self._costs(paths, self._limits[levels[0]]))
+        costs = np.empty((len(paths), len(TERMS)))
         for level in np.unique(levels):
             rows = np.flatnonzero(levels == level)
             costs[rows] = self._costs(paths[rows], self._limits[level])
@@ -134,7 +136,7 @@ def time_at(clock: Array, place: float) -> float:
 
 @kernel
 def time_gained(rules: Row, clock: Array, start: float, end: float) -> float:
-    """What the fastest profile takes from a distance to another one, which may be in the next lap."""
+    """What the fastest profile takes between two distances, the second maybe in the next lap."""
     first = time_at(clock, start * rules.inverse_spacing)
     distance = dynamics.wrap_distance(end, rules.length)
     last = time_at(clock, distance * rules.inverse_spacing)

@@ -1,4 +1,4 @@
-"""Observations of the car as its world models take them: spaces, the circuits' maps, and what is geometry.
+"""Observations of the car as its world models take them: spaces, maps of circuits, and geometry.
 
 A model's observation is the environment's 37 numbers in SI units (`observation="extended"`,
 `normalize=False`), the number of the circuit, and two ratios: 40 numbers, `COLUMN_NAMES`. What of
@@ -60,7 +60,9 @@ LAYOUTS = ("plain", "map", "kinematics")
 
 
 class CircuitMap:
-    """The maps of several circuits as tensors; an observation names its own by its column `circuit`.
+    """The maps of several circuits as tensors.
+
+    An observation names its own by its column `circuit`.
 
     Args:
         tracks: The circuits, in the order of their numbers.
@@ -81,7 +83,7 @@ class CircuitMap:
 
     @classmethod
     def load(cls, paths: Sequence[str | Path]) -> "CircuitMap":
-        """The maps of CSV files, or of built-in circuits by their names, numbered in their order."""
+        """The maps of CSV files, or of built-in circuits by their names, in their order."""
         return cls([make_track(path) for path in paths])
 
     def length_of(self, circuit: Tensor) -> Tensor:
@@ -89,7 +91,7 @@ class CircuitMap:
         return self.lengths.to(circuit.device)[circuit]
 
     def at(self, circuit: Tensor, distance: Tensor) -> Tensor:
-        """Curvature and half widths to the right and left [..., 3] at distances [...] on circuits [...]."""
+        """Curvature, half widths to the right and left [..., 3] at distances on circuits [...]."""
         length = self.length_of(circuit)
         size = self._sizes.to(circuit.device)[circuit]
         tables = self._tables.to(circuit.device)
@@ -116,9 +118,10 @@ class Geometry:
         return torch.cat([road[..., 0].clamp(-0.5, 0.5), widths], -1)
 
     def motion(self, before: Tensor, after: Tensor) -> Tensor:
-        """Position, offset and heading error [..., 3] after a step with the mean of both velocities.
+        """Position, offset and heading error [..., 3] after a step.
 
-        The midpoint rule; two passes, since the rate depends on the offset in the middle.
+        The midpoint rule with the mean of both velocities; two passes, since the rate depends on
+        the offset in the middle.
         """
         circuit = before[..., DerivedColumn.CIRCUIT].long()
         length = self.circuits.length_of(circuit)

@@ -151,7 +151,8 @@ class DrivingPlanner:
         most = 1 + (config.num_samples - 1) // 3
         if not 1 <= len(candidate_policies) <= most:
             raise ConfigError(
-                f"{len(candidate_policies)} candidate policies: give 1 to {most}, or raise num_samples"
+                f"{len(candidate_policies)} candidate policies: give 1 to {most}, or raise "
+                "num_samples"
             )
         self.model = model
         self.objective = objective
@@ -172,7 +173,7 @@ class DrivingPlanner:
 
     @torch.no_grad()
     def plan(self, state: ModelState, generator: torch.Generator) -> Plan:
-        """Plan for B cars; `Plan.candidates` holds the paths of the last iteration and their terms."""
+        """Plan for B cars; `Plan.candidates` holds the paths of the last iteration."""
         num_rows = len(state.observations)
         if num_rows != self._num_rows:
             self._warm_starts = {}
@@ -246,7 +247,7 @@ class DrivingPlanner:
         )
 
     def _beats_fallback(self, state: ModelState, both: Floats) -> bool:
-        """Whether the second of two plans beats the first, each in its least favourable scenario."""
+        """Whether the second of two plans beats the first, each in its worst scenario."""
         pair = torch.from_numpy(both)
         values = []
         for scenario in self._scenarios:
@@ -273,7 +274,10 @@ class DrivingPlanner:
     def _candidates(
         self, best: Floats, noise: Floats, policies: list[Floats], *, is_first: bool
     ) -> Floats:
-        """The fallback, the last plan, and others drawn around it and, at first, the policy [N, H, 3]."""
+        """Disturbances [N, H, 3]: the fallback, the last plan, and others drawn around it.
+
+        At first, others are drawn around the policy as well.
+        """
         disturbances = best + noise
         if is_first and self.config.has_policy:
             disturbances[2::3] = noise[2::3]
@@ -305,9 +309,7 @@ def planner_for(
     """
     policy = Expert(parameters, POLICY_GRIP)
     disturbed = policy if config.has_policy else None
-    model: PathModel
-    if dynamics is None:
-        model = TruePaths(parameters, disturbed)
-    else:
+    model: PathModel = TruePaths(parameters, disturbed)
+    if dynamics is not None:
         model = LearnedPaths(dynamics, parameters, disturbed)
     return DrivingPlanner(model, LapObjective(parameters), config, seed=seed)

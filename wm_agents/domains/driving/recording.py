@@ -1,4 +1,4 @@
-"""Recording the car for learning: the expert with noise, on circuits that are split once for all."""
+"""Recording the car for learning: the expert with noise, on circuits that are split for good."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -144,7 +144,7 @@ def record_circuit(
 
 
 def record_widely(track: str | Path, episodes: int, steps: int, seed: int) -> Trajectories:
-    """What the models learn from: careful driving, slides, and pulses, on tyres of all temperatures.
+    """What models learn from: careful driving, slides, and pulses, on tyres of all temperatures.
 
     A planner seeks out what a model has not seen, so that each channel is disturbed on its own, as
     far as it goes. Arguments as for `record_circuit`; there are about as many episodes as asked

@@ -1,4 +1,4 @@
-"""Where noisy drivers may be in a second: their imagined futures, warnings, and a shield that takes over.
+"""Where noisy drivers may be in a second: imagined futures, warnings, and a shield.
 
 Imagination knows a driver's pace and his noise now, not how it goes on, so that a warning asks many
 futures. Beside it the reference that asks none: the time to the boundary.
@@ -79,7 +79,7 @@ class NoisyDrivers:
         return terminated
 
     def futures(self, horizon: int, num_samples: int) -> Floats:
-        """Disturbances [B * S, H, 5] of the expert as each driver's noise may go on, and his pace."""
+        """Disturbances [B * S, H, 5]: how each driver's noise may go on, and his pace."""
         noise = np.repeat(self.noise, num_samples, axis=0)
         stds = np.repeat(self.stds, num_samples, axis=0)
         disturbances = np.zeros((len(noise), horizon, 5))
@@ -407,7 +407,7 @@ def time_cost(
 
 
 def shield_figures(free: ShieldedDrive, shielded: ShieldedDrive) -> dict[str, Any]:
-    """What the shield prevents, per metre driven, and what it costs, by the noise of the drivers."""
+    """What the shield prevents, per metre driven, and what it costs, by noise of the drivers."""
     everyone = np.ones(len(free.noises), np.bool_)
     free_rate, shielded_rate = (
         float(drive.departures.sum() / drive.driven.sum()) for drive in (free, shielded)

@@ -1,4 +1,4 @@
-"""Compiled rollouts of the car: where a disturbed policy leads, in the true rules and in the learned model.
+"""Compiled rollouts of the car: where a disturbed policy leads, by the true rules and learned ones.
 
 Both give the same numbers for many disturbances at once, so that a planner or a warning never knows
 which one it asks. Disturbances have three or five columns: what is added to the steering and to the
@@ -109,7 +109,31 @@ class PathModel(Protocol):
         ...
 
 
-class TruePaths:
+class _Paths:
+    """What both models of paths have: spaces, and where a path begins."""
+
+    def __init__(self, parameters: Array, policy: expert.Expert | None) -> None:
+        self.observation_space = env_observation_space()
+        self.action_space = car_action_space()
+        self._parameters = parameters
+        self._has_policy = policy is not None
+        self._line = (policy or expert.Expert(parameters)).table
+        self._state: ModelState | None = None
+        self._starts: Floats = np.zeros((0, NUM_PATH_COLUMNS))
+
+    def _new_paths(self, state: ModelState, disturbances: Tensor) -> Floats:
+        """Paths [N, H + 1, 9] of which only the start is filled in."""
+        # A plan rolls out from one state several times.
+        if state is not self._state:
+            self._starts = path_starts(state, self._parameters)
+            self._state = state
+        num_rows, horizon = disturbances.shape[:2]
+        paths = np.empty((num_rows, horizon + 1, NUM_PATH_COLUMNS))
+        paths[:, 0] = self._starts
+        return paths
+
+
+class TruePaths(_Paths):
     """Paths by the environment's own rules.
 
     Args:
@@ -123,12 +147,8 @@ class TruePaths:
     def __init__(
         self, parameters: Array, policy: expert.Expert | None, *, num_substeps: int = 1
     ) -> None:
-        self.observation_space = env_observation_space()
-        self.action_space = car_action_space()
-        self._parameters = parameters.copy()
+        super().__init__(parameters.copy(), policy)
         self._parameters["num_substeps"] = num_substeps
-        self._has_policy = policy is not None
-        self._line = (policy or expert.Expert(parameters)).table
 
     def hidden_of(self, states: Array) -> tuple[Tensor, ...]:
         """What `start` needs beside observations, from states [B] of `clone_state()`."""
@@ -145,8 +165,8 @@ class TruePaths:
         """
         if not hidden:
             raise ConfigError(
-                "the true rules start from environment states: give PlanningAgent the environment (env=...), or pass "
-                "hidden=model.hidden_of(env.clone_state())"
+                "the true rules start from environment states: give PlanningAgent the environment "
+                "(env=...), or pass hidden=model.hidden_of(env.clone_state())"
             )
         return ModelState(observations, hidden)
 
@@ -165,12 +185,12 @@ class TruePaths:
         for wheel in WHEELS:
             heat = rows[f"temperature_{wheel}"]
             heat += np.copysign(temperature_margin, heat - dynamics.BEST_TEMPERATURE)
-        paths = new_paths(state, disturbances, self._parameters)
+        paths = self._new_paths(state, disturbances)
         roll_true(rows, self._parameters, self._line, disturbances.numpy(), self._has_policy, paths)
         return rollout_of(paths)
 
 
-class LearnedPaths:
+class LearnedPaths(_Paths):
     """Paths by the members of a learned model, with the circuit's map.
 
     Args:
@@ -185,12 +205,8 @@ class LearnedPaths:
         parameters: Array,
         policy: expert.Expert | None,
     ) -> None:
-        self.observation_space = env_observation_space()
-        self.action_space = car_action_space()
+        super().__init__(parameters, policy)
         self.dynamics = CompiledDynamics(model) if isinstance(model, DrivingModel) else model
-        self._parameters = parameters
-        self._has_policy = policy is not None
-        self._line = (policy or expert.Expert(parameters)).table
 
     @property
     def num_members(self) -> int:
@@ -210,7 +226,7 @@ class LearnedPaths:
         temperature_margin: float = 0.0,
     ) -> Rollout:
         """Paths [N, H + 1, 9]; see `PathModel.rollout`."""
-        paths = new_paths(state, disturbances, self._parameters)
+        paths = self._new_paths(state, disturbances)
         observations = state.observations.numpy().copy()
         heat = observations[:, TEMPERATURES]
         heat += np.copysign(np.float32(temperature_margin), heat - dynamics.BEST_TEMPERATURE)
@@ -243,7 +259,8 @@ class CompiledDynamics:
     def __init__(self, model: DrivingModel) -> None:
         if len(model.config.widths) != 2:
             raise ConfigError(
-                f"compiled rollouts take networks with two hidden layers, got widths={model.config.widths}"
+                "compiled rollouts take networks with two hidden layers, got "
+                f"widths={model.config.widths}"
             )
         bounds = [model.lags, model.force_low, model.force_high]
         self.bounds: tuple[Any, ...] = tuple(bound.double().cpu().numpy() for bound in bounds)
@@ -266,7 +283,7 @@ class CompiledDynamics:
 
 
 def grip_share(observations: NDArray[np.floating[Any]]) -> Floats:
-    """The grip of the worse axle as a share of the peak [B], from observations [B, 37] in SI units."""
+    """The grip of the worse axle [B] as a share of the peak, from observations [B, 37]."""
     off = observations[:, TEMPERATURES].astype(np.float64) - dynamics.BEST_TEMPERATURE
     wear = observations[:, WEAR]
     grips = np.exp(-dynamics.GRIP_FALL * off**2) * (0.7 + 0.3 * wear)  # [B, 4]
@@ -282,34 +299,30 @@ def observed_distances(observations: NDArray[np.floating[Any]], parameters: Arra
     return result
 
 
-def new_paths(state: ModelState, disturbances: Tensor, parameters: Array) -> Floats:
-    """Paths [N, H + 1, 9] of which only the start is filled in."""
+def path_starts(state: ModelState, parameters: Array) -> Floats:
+    """The first rows [B, 9] of paths from a state."""
     observations = state.observations.numpy()
-    distances = (
-        state.hidden[0].numpy() if state.hidden else observed_distances(observations, parameters)
-    )
     obs = observations.astype(np.float64)
     vx = obs[:, Column.VELOCITY_X]
     vy = obs[:, Column.VELOCITY_Y]
     sideslip = np.arctan2(vy, np.maximum(vx, 1.0))
     starts = np.zeros((len(obs), NUM_PATH_COLUMNS))
-    starts[:, PathColumn.DISTANCE] = distances
+    starts[:, PathColumn.DISTANCE] = (
+        state.hidden[0].numpy() if state.hidden else observed_distances(observations, parameters)
+    )
     starts[:, PathColumn.OFFSET] = obs[:, Column.OFFSET]
     starts[:, PathColumn.SPEED] = np.hypot(vx, vy)
     starts[:, PathColumn.SIDESLIP] = sideslip
     starts[:, PathColumn.COURSE] = obs[:, Column.HEADING_ERROR] + sideslip
     starts[:, PathColumn.GRIP] = grip_share(observations)
-    num_rows, horizon = disturbances.shape[:2]
-    paths = np.empty((num_rows, horizon + 1, NUM_PATH_COLUMNS))
-    paths[:, 0] = starts
-    return paths
+    return starts
 
 
 def rollout_of(paths: Floats) -> Rollout:
     """Paths [N, H + 1, 9] as a rollout."""
-    observations = torch.from_numpy(paths)
-    driven = observations[:, :, PathColumn.DISTANCE].diff(dim=1)
-    return Rollout(observations, driven, torch.zeros(()).expand_as(driven))
+    distances = paths[:, :, PathColumn.DISTANCE]
+    driven = torch.from_numpy(distances[:, 1:] - distances[:, :-1])
+    return Rollout(torch.from_numpy(paths), driven, torch.zeros(()).expand_as(driven))
 
 
 # What both have in common

@@ -1,4 +1,4 @@
-"""Stable-Baselines3's SAC on the driving task: inside the learned car, and on the real one beside it."""
+"""Stable-Baselines3's SAC on the driving task: inside the learned car, and on the real one."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -172,7 +172,7 @@ def drive(config: DrivingSACConfig, agent: SAC, env: DrivingTaskEnv, seed: int) 
 def train_in_model(
     config: DrivingSACConfig, model: DrivingModel, experience: Trajectories, agent: SAC | None
 ) -> SAC:
-    """Let SAC go on in the model as it is now, from every recorded place that has a step before it."""
+    """Let SAC go on in the model as it is now, from every recorded step but first ones."""
     car = ImaginedCar(model)
     is_first = np.isin(np.arange(experience.num_steps), experience.step_starts)
     steps = np.flatnonzero(~is_first)

@@ -1,4 +1,4 @@
-"""The driving task of agents that learn in imagination: 23 features, two actions, 12.5 decisions a second.
+"""The driving task of agents that learn in imagination: 23 features, two actions, 12.5 Hz.
 
 Everything that an agent on the real car and one in the learned model share: what is decided, what
 is observed, what is rewarded, and the starts from which both are scored.
@@ -52,7 +52,7 @@ ACTION_SPACE = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
 """Steering, and one number for both pedals: throttle above 0, brake below."""
 
 Step = tuple[Any, ...]
-"""(observation [37], action [3], reward, next observation [37], terminated, truncated) of one step."""
+"""(observation [37], action [3], reward, next observation [37], terminated, truncated)."""
 
 
 def features(observations: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ class ImaginedCar(Unrolled):
         )
 
     def initial_state(self, observations: Tensor, last_actions: Tensor) -> ModelState:
-        """A state from the model's observations [K, 40] and the car's actions [K, 3] before them."""
+        """A state from the model's observations [K, 40] and the actions [K, 3] before them."""
         return ModelState(features(observations), (observations, last_actions))
 
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:

@@ -1,7 +1,5 @@
 """What the car is recorded with and learned from."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 

@@ -35,7 +35,7 @@ def test_each_layout_knows_more_than_the_one_before(kind, tracks):
 
 
 def test_the_map_is_the_road_of_the_environment(tracks):
-    """From the true next velocities, geometry gives the true next place, offset, heading and road."""
+    """From the true next velocities, geometry gives the true next place, heading and road."""
     env = DrivingEnv(track="figure_eight", **ENV_OPTIONS)
     before, _ = env.reset(seed=3)
     expert = Expert(env.parameters)

@@ -63,7 +63,9 @@ def test_the_value_is_the_sum_of_the_named_terms():
     values = torch.stack(list(candidates.terms.values())).sum(0)[0]
     torch.testing.assert_close(plan.values[0], values[candidates.selected[0]])
     paths = candidates.rollouts.observations[0]
-    torch.testing.assert_close(planner.objective(candidates.rollouts.map(lambda t: t[0]), None), values)
+    torch.testing.assert_close(
+        planner.objective(candidates.rollouts.map(lambda t: t[0]), None), values
+    )
     assert paths.shape == (32, 51, len(PathColumn))
     assert plan.actions.shape == (1, 50, 3)
 

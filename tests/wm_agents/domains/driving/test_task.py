@@ -101,9 +101,7 @@ def test_an_imagined_decision_is_four_steps_and_earns_nothing_after_the_road(mod
 
     monkeypatch.setattr(model, "step", drift)
     car = ImaginedCar(model)
-    state, prediction = car.step(
-        car.initial_state(start, torch.zeros(1, 3)), torch.zeros(1, 2)
-    )
+    state, prediction = car.step(car.initial_state(start, torch.zeros(1, 3)), torch.zeros(1, 2))
     earned = 2 * (0.02 + 0.01 * 0.2) - 0.1 * ((4 / 6) ** 2 + (8 / 6) ** 2) - 10.0
     np.testing.assert_allclose(prediction.rewards, [earned], rtol=1e-5)
     assert prediction.terminations.tolist() == [1.0]
