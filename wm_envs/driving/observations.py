@@ -82,8 +82,14 @@ def step_rewards(
             nothing to differ from.
     """
     outcomes = empty_rows(len(after), dynamics.OUTCOME)
-    pairs = (before, after, actions, last_actions)
-    reward_rows(parameters, *(np.ascontiguousarray(rows, np.float64) for rows in pairs), outcomes)
+    reward_rows(
+        parameters,
+        np.ascontiguousarray(before, np.float64),
+        np.ascontiguousarray(after, np.float64),
+        np.ascontiguousarray(actions, np.float64),
+        np.ascontiguousarray(last_actions, np.float64),
+        outcomes,
+    )
     return outcomes["reward"].copy(), outcomes["terminated"].copy()
 
 

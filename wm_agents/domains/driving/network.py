@@ -508,9 +508,10 @@ class DrivingModel(NeuralModel):
 def circuit_of(env: Any, **env_kwargs: Any) -> CircuitMap:
     """The map of an environment's circuit; arguments and errors as for `DrivingModel.for_env`."""
     if isinstance(env, str):
-        env = gym.make(env, **(ENV_OPTIONS | env_kwargs))
-    parameters = getattr(env.unwrapped, "parameters", None)
-    names = () if parameters is None else parameters.dtype.names
+        options: dict[str, Any] = ENV_OPTIONS | env_kwargs
+        env = gym.make(env, **options)
+    parameters: Any = getattr(env.unwrapped, "parameters", None)
+    names = getattr(getattr(parameters, "dtype", None), "names", None) or ()
     if not {"curvature", "is_extended", "is_normalised"} <= set(names):
         raise SpaceError(f"expected wm/Driving-v0, got {env}")
     if parameters["is_normalised"][0] or not parameters["is_extended"][0]:

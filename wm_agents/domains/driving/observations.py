@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -39,7 +40,7 @@ class DerivedColumn(IntEnum):
     YAW_RATIO = 39
 
 
-ENV_OPTIONS = {"normalize": False, "observation": "extended"}
+ENV_OPTIONS: dict[str, Any] = {"normalize": False, "observation": "extended"}
 """Options of `wm/Driving-v0` under which it gives the 37 numbers that models extend."""
 FIELDS = observation_fields(is_normalised=False, is_extended=True)
 COLUMN_NAMES = (

@@ -178,6 +178,8 @@ class DrivingPlanner:
         if num_rows != self._num_rows:
             self._warm_starts = {}
             self._num_rows = num_rows
+        if num_rows == 1:
+            return self._plan_row(0, state, generator)
         plans = [
             self._plan_row(row, state.select(torch.tensor([row])), generator)
             for row in range(num_rows)

@@ -125,7 +125,7 @@ def record_circuit(
         temperature: Of the tyres at first, C.
         noise: Settings of `NoisyExpert`.
     """
-    options = {
+    options: dict[str, Any] = {
         **ENV_OPTIONS,
         "track": track,
         "time_limit": steps,

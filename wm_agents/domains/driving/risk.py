@@ -369,7 +369,14 @@ def drive_shielded(
     num_cars = len(drivers.observations)
     is_handed_over = np.zeros(num_cars, np.bool_)
     is_fresh = np.zeros(num_cars, np.bool_)
-    drive = ShieldedDrive(*np.zeros((5, num_cars)), drivers.stds[:, 0])
+    drive = ShieldedDrive(
+        departures=np.zeros(num_cars),
+        driven=np.zeros(num_cars),
+        rolling=np.zeros(num_cars),
+        seconds=np.zeros(num_cars),
+        handed_over=np.zeros(num_cars),
+        noises=drivers.stds[:, 0],
+    )
     age = np.zeros(num_cars, np.int64)
     before = drivers.env.clone_state()["driven"].copy()
     for step in range(num_steps):

@@ -230,16 +230,16 @@ class LearnedPaths(_Paths):
         observations = state.observations.numpy().copy()
         heat = observations[:, TEMPERATURES]
         heat += np.copysign(np.float32(temperature_margin), heat - dynamics.BEST_TEMPERATURE)
-        starts = np.broadcast_to(observations, (len(paths), observations.shape[1]))
+        starts = np.empty((len(paths), observations.shape[1]))
+        starts[:] = observations
+        arrays: Any = (*self.dynamics.bounds, *self.dynamics.members[member], paths)
         roll_learned(
-            starts.astype(np.float64),
+            starts,
             self._parameters,
             self._line,
             disturbances.numpy(),
             self._has_policy,
-            *self.dynamics.bounds,
-            *self.dynamics.members[member],
-            paths,
+            *arrays,
         )
         return rollout_of(paths)
 
