@@ -1,4 +1,4 @@
-"""Real steps until SAC drives, inside the learned car and on the real one: `examples/dream_driving.py`, by seed.
+"""Real steps until SAC drives, inside the learned car and on the real one, by seed.
 
     python -m benchmarks.driving_dream --seeds 0 1 2 --control-seeds 0
 
@@ -19,8 +19,7 @@ import torch
 import tyro
 
 from benchmarks.report import RESULTS, write_result
-from examples import dream_driving
-from wm_agents.domains.driving.returns import yardsticks
+from wm_agents.domains.driving import sac
 
 NAME = "driving_dream"
 COMPARED = (
@@ -48,7 +47,7 @@ class Config:
     """Decisions between evaluations of the control."""
     output_dir: Path = RESULTS
     """Folder for driving_dream.json."""
-    example: dream_driving.Config = field(default_factory=dream_driving.Config)
+    example: sac.DrivingSACConfig = field(default_factory=sac.DrivingSACConfig)
     """Settings of both arms, but for the seed."""
 
 
@@ -58,9 +57,10 @@ def main(config: Config) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for seed in config.seeds:
         settings = replace(config.example, seed=seed)
-        known = yardsticks(dream_driving.course(settings), seed)
-        curves = dream_driving.dream(settings), dream_driving.model_free(settings)
-        row = dream_driving.summarise(settings, *curves, known)
+        reference = settings.evaluation.reference_returns(seed)
+        dream = sac.train_in_imagination(settings)
+        model_free = sac.train_model_free(settings)
+        row = sac.compare_arms(settings, dream, model_free, reference)
         figures = add(config, row)
         print(json.dumps(row), flush=True)
     for seed in config.control_seeds:
@@ -69,7 +69,7 @@ def main(config: Config) -> dict[str, Any]:
 
 
 def control(config: Config, seed: int, row: dict[str, Any]) -> dict[str, Any]:
-    """A row with the curve of a model-free run that takes many gradient steps, and when that reached the threshold."""
+    """A row with a model-free run of many gradient steps, and when it reached the threshold."""
     settings = replace(
         config.example,
         seed=seed,
@@ -77,7 +77,7 @@ def control(config: Config, seed: int, row: dict[str, Any]) -> dict[str, Any]:
         model_free_decisions=config.control_decisions,
         evaluate_every=config.control_every,
     )
-    curve = dream_driving.model_free(settings)
+    curve = sac.train_model_free(settings)
     reached = curve.steps_to(row["threshold"])
     figures: dict[str, Any] = {
         "gradient_steps_per_decision": config.control_gradients,
@@ -101,7 +101,7 @@ def add(config: Config, row: dict[str, Any]) -> dict[str, Any]:
     """Write the result with one more row."""
     by_seed = rows_of(config) | {row["seed"]: row}
     rows = [by_seed[seed] for seed in sorted(by_seed)]
-    figures = {**summarise(rows), "rows": rows}
+    figures = {**summarize(rows), "rows": rows}
     command = f"python -m benchmarks.driving_dream --seeds {' '.join(map(str, sorted(by_seed)))}"
     controlled = [seed for seed in sorted(by_seed) if "control" in by_seed[seed]]
     if controlled:
@@ -110,7 +110,7 @@ def add(config: Config, row: dict[str, Any]) -> dict[str, Any]:
     return figures
 
 
-def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Median and worst seed of what is compared; a figure is null where a run did not get there."""
     shares = [
         row
@@ -123,10 +123,8 @@ def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     figures: dict[str, Any] = {"num_seeds": len(rows), "expert_return": rows[0]["expert_return"]}
     for name in COMPARED:
         values = [-np.inf if row[name] is None else row[name] for row in shares]
-        figures[f"{name}_median"], figures[f"{name}_worst"] = (
-            float(value) if np.isfinite(value) else None
-            for value in (np.median(values), np.min(values))
-        )
+        for statistic, value in (("median", np.median(values)), ("worst", np.min(values))):
+            figures[f"{name}_{statistic}"] = float(value) if np.isfinite(value) else None
     figures["seeds_at_threshold"] = sum(row["dream_steps_to_threshold"] is not None for row in rows)
     return figures
 

@@ -1,4 +1,4 @@
-"""Open-loop errors of world models of the car on circuits that they never saw, at 1, 16 and 50 steps.
+"""Open-loop errors of world models of the car on unseen circuits, at 1, 16 and 50 steps.
 
     python -m benchmarks.driving_models
 
@@ -15,6 +15,7 @@ a perfect model whose first step is off by this model's one-step error.
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,40 +26,61 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.report import write_result
-from examples.record_driving import CIRCUITS, OPTIONS, held_out, record_circuit, record_widely
-from wm_agents.domains.driving.model import (
-    HEADING,
-    LAYOUTS,
-    OFFSET,
-    VX,
-    VY,
-    YAW_RATE,
-    extend_trajectories,
-    fit_driving,
-    load_circuits,
-    make_layout,
-    new_model,
-)
 from wm_agents.domains.driving.network import (
-    CarModel,
+    DrivingModel,
+    DrivingModelConfig,
     expected_end,
-    fit_car,
+    fit_driving,
     member_of,
-    new_car_model,
 )
+from wm_agents.domains.driving.observations import (
+    ENV_OPTIONS,
+    LAYOUTS,
+    CircuitMap,
+    car_action_space,
+    extend_trajectories,
+    make_layout,
+    model_observation_space,
+)
+from wm_agents.domains.driving.recording import record_circuit, record_widely, split_circuits
+from wm_agents.world_models import DeterministicConfig, DeterministicModel, FitConfig
+from wm_agents.world_models.adapters import FeatureLayout
 from wm_agents.world_models.neural import NeuralModel
-from wm_agents.world_models.sampling import BatchSampler, TrainingBatch
-from wm_envs.data.trajectories import Trajectories
+from wm_envs.data.trajectories import Trajectories, TrajectoryBatch
+from wm_envs.driving.columns import NUM_EXTENDED
+from wm_envs.driving.dynamics import TIME_STEP
 from wm_envs.driving.env import DrivingEnv
+from wm_envs.driving.observations import Column
 from wm_envs.kernel import empty_rows
 
-FEATURES = {"vx": VX, "vy": VY, "yaw_rate": YAW_RATE, "offset": OFFSET, "heading": HEADING}
+Windows = TrajectoryBatch[Tensor]
+
+CIRCUITS = Path(__file__).parents[2] / "shared" / "data" / "racetracks"
+FEATURES = {
+    "vx": Column.VELOCITY_X,
+    "vy": Column.VELOCITY_Y,
+    "yaw_rate": Column.YAW_RATE,
+    "offset": Column.OFFSET,
+    "heading": Column.HEADING_ERROR,
+}
+VELOCITIES = [Column.VELOCITY_X, Column.VELOCITY_Y, Column.YAW_RATE]
 HORIZONS = (1, 16, 50)
-STATE_FIELDS = {
-    "vx": 0, "vy": 1, "ax": 3, "ay": 4, "yaw_rate": 8, "steering": 9, "throttle": 10, "brake": 11,
-    "temperature_fl": 12, "temperature_fr": 13, "temperature_rl": 14, "temperature_rr": 15,
-    "wear_fl": 16, "wear_fr": 17, "wear_rl": 18, "wear_rr": 19, "fuel": 20, "offset": 22, "heading_error": 23,
-}  # fmt: skip
+GENERAL_WIDTHS = (160, 160)  # of the models that know no car
+STATE_FIELDS = {  # fields of a state row whose columns have another name
+    "vx": Column.VELOCITY_X,
+    "vy": Column.VELOCITY_Y,
+    "ax": Column.ACCELERATION_X,
+    "ay": Column.ACCELERATION_Y,
+    **{
+        column.name.lower(): column
+        for column in (
+            Column.YAW_RATE,
+            *map(Column, range(Column.STEERING, Column.FUEL + 1)),
+            Column.OFFSET,
+            Column.HEADING_ERROR,
+        )
+    },
+}
 
 
 def window_starts(fresh: Trajectories, horizon: int, every: int) -> list[tuple[int, int]]:
@@ -72,10 +94,10 @@ def window_starts(fresh: Trajectories, horizon: int, every: int) -> list[tuple[i
     ]
 
 
-def windows(fresh: Trajectories, horizon: int, every: int = 10) -> TrainingBatch:
+def windows(fresh: Trajectories, horizon: int, every: int = 10) -> Windows:
     """The windows of `window_starts`."""
     starts = [step for _, step in window_starts(fresh, horizon, every)]
-    return BatchSampler(fresh, torch.device("cpu")).gather(torch.tensor(starts), horizon)
+    return fresh.windows(horizon, starts).map(torch.as_tensor)
 
 
 def episodes_of(tests: list[Trajectories], horizon: int, every: int = 10) -> NDArray[np.int64]:
@@ -88,9 +110,12 @@ def episodes_of(tests: list[Trajectories], horizon: int, every: int = 10) -> NDA
 
 
 def rmse_intervals(
-    predicted: Tensor, segment: TrainingBatch, episodes: NDArray[np.int64]
+    predicted: Tensor, segment: Windows, episodes: NDArray[np.int64]
 ) -> dict[str, list[float]]:
-    """95% intervals of the root mean square as a share of persistence's, episodes drawn with replacement."""
+    """95% intervals of the root mean square as a share of persistence's.
+
+    Episodes are drawn with replacement.
+    """
     generator, count = np.random.default_rng(0), int(episodes.max()) + 1
     draws = generator.multinomial(count, np.full(count, 1 / count), size=1000)  # [1000, episodes]
     truth, still = segment.observations[:, -1], segment.observations[:, 0]
@@ -107,7 +132,7 @@ def rmse_intervals(
     return figures
 
 
-def shares(predicted: Tensor, segment: TrainingBatch) -> dict[str, dict[str, float]]:
+def shares(predicted: Tensor, segment: Windows) -> dict[str, dict[str, float]]:
     """Errors at the end of the windows as shares of persistence's, by feature."""
     truth, still = segment.observations[:, -1], segment.observations[:, 0]
     figures = {}
@@ -145,12 +170,10 @@ def model_figures(end: End, tests: list[Trajectories]) -> dict[str, Any]:
     return figures
 
 
-def join(parts: list[TrainingBatch]) -> TrainingBatch:
+def join(parts: list[Windows]) -> Windows:
     """The windows of several circuits."""
-    names = ("inputs", "observations", "actions", "rewards", "terminations", "mask")
-    return TrainingBatch(
-        **{name: torch.cat([getattr(part, name) for part in parts]) for name in names}
-    )
+    names = [field.name for field in fields(TrajectoryBatch)]
+    return TrajectoryBatch(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 def baseline_figures(training: Trajectories, tests: list[Trajectories]) -> dict[str, Any]:
@@ -166,33 +189,31 @@ def baseline_figures(training: Trajectories, tests: list[Trajectories]) -> dict[
     return figures
 
 
-def accelerated(segment: TrainingBatch, horizon: int) -> Tensor:
+def accelerated(segment: Windows, horizon: int) -> Tensor:
     """Velocities and yaw rate go on as measured, offset and heading follow."""
     first = segment.observations[:, 0].double()
-    seconds = horizon * 0.02
+    seconds = horizon * TIME_STEP
+    vx, vy, yaw_rate = (first[:, column] for column in VELOCITIES)
+    heading = first[:, Column.HEADING_ERROR]
+    bend = first[:, Column.CURVATURE_0M]
     after = first.clone()
-    after[:, VX] += seconds * (first[:, 3] + first[:, YAW_RATE] * first[:, VY])
-    after[:, VY] += seconds * (first[:, 4] - first[:, YAW_RATE] * first[:, VX])
-    after[:, OFFSET] += seconds * (
-        first[:, VX] * first[:, HEADING].sin() + first[:, VY] * first[:, HEADING].cos()
-    )
-    after[:, HEADING] += seconds * (first[:, YAW_RATE] - first[:, 34] * first[:, VX])
+    after[:, Column.VELOCITY_X] += seconds * (first[:, Column.ACCELERATION_X] + yaw_rate * vy)
+    after[:, Column.VELOCITY_Y] += seconds * (first[:, Column.ACCELERATION_Y] - yaw_rate * vx)
+    after[:, Column.OFFSET] += seconds * (vx * heading.sin() + vy * heading.cos())
+    after[:, Column.HEADING_ERROR] += seconds * (yaw_rate - bend * vx)
     return after
 
 
-def ridge(learned: TrainingBatch, segment: TrainingBatch) -> Tensor:
+def ridge(learned: Windows, segment: Windows) -> Tensor:
     """The change over the horizon, linear in the first observation and all actions."""
 
-    def inputs(part: TrainingBatch) -> NDArray[np.float64]:
-        seen = (
-            torch.cat([part.observations[:, 0, :37], part.actions.flatten(1)], 1).double().numpy()
-        )
-        return np.column_stack([seen, np.ones(len(seen))])
+    def inputs(part: Windows) -> NDArray[np.float64]:
+        first = part.observations[:, 0, :NUM_EXTENDED]
+        rows = torch.cat([first, part.actions.flatten(1)], 1).double().numpy()
+        return np.column_stack([rows, np.ones(len(rows))])
 
-    known, change = (
-        inputs(learned),
-        (learned.observations[:, -1] - learned.observations[:, 0]).double().numpy(),
-    )
+    known = inputs(learned)
+    change = (learned.observations[:, -1] - learned.observations[:, 0]).double().numpy()
     scale = np.maximum(known.std(axis=0), 1e-6)
     scale[-1] = 1.0
     scaled = known / scale
@@ -204,46 +225,70 @@ def ridge(learned: TrainingBatch, segment: TrainingBatch) -> Tensor:
 def floor_figures(
     model: NeuralModel, tests: list[Trajectories], paths: list[Path], seed: int
 ) -> dict[str, Any]:
-    """The true rules from starts whose velocities are off by a one-step error of the model, drawn at random."""
+    """The true rules from starts whose velocities are off by one-step errors of the model.
+
+    The errors are drawn at random.
+    """
     generator = np.random.default_rng(seed)
     first = join([windows(test, 1) for test in tests])
     predicted = model.rollout(first.observations[:, 0], first.actions).observations[:, -1]
-    errors = (predicted - first.observations[:, -1])[:, [VX, VY, YAW_RATE]].double().numpy()
+    errors = (predicted - first.observations[:, -1])[:, VELOCITIES].double().numpy()
     figures = {}
     for horizon in HORIZONS[1:]:
-        parts, ends = [windows(test, horizon) for test in tests], []
+        parts = [windows(test, horizon) for test in tests]
+        ends = []
         for part, path in zip(parts, paths, strict=True):
-            seen = part.observations[:, 0, :37].double().numpy()
-            seen[:, [VX, VY, YAW_RATE]] += errors[generator.integers(len(errors), size=len(seen))]
-            ends.append(true_end(seen, part.actions.double().numpy(), path))
+            starts = part.observations[:, 0, :NUM_EXTENDED].double().numpy()
+            drawn = generator.integers(len(errors), size=len(starts))
+            starts[:, VELOCITIES] += errors[drawn]
+            ends.append(true_end(starts, part.actions.double().numpy(), path))
         figures[str(horizon)] = shares(torch.cat(ends), join(parts))
     return figures
 
 
-def true_end(seen: NDArray[np.float64], actions: NDArray[np.float64], path: Path) -> Tensor:
+def true_end(observations: NDArray[np.float64], actions: NDArray[np.float64], path: Path) -> Tensor:
     """Where the true rules lead from observations [B, 37] under actions [B, H, 3].
 
     Cars that end hold still.
     """
-    rules = DrivingEnv.rules(track=path, **OPTIONS)
-    rows, outcomes = (
-        empty_rows(len(seen), rules.state_dtype),
-        empty_rows(len(seen), rules.outcome_dtype),
-    )
+    rules = DrivingEnv.rules(track=path, **ENV_OPTIONS)
+    num_rows = len(observations)
+    rows = empty_rows(num_rows, rules.state_dtype)
+    outcomes = empty_rows(num_rows, rules.outcome_dtype)
     for name, column in STATE_FIELDS.items():
-        rows[name] = seen[:, column]
-    rows["distance"] = np.clip(seen[:, 21], 0.0, 1.0 - 1e-9) * float(rules.parameters["length"][0])
-    observations = np.zeros((len(seen), 37), np.float32)
+        rows[name] = observations[:, column]
+    positions = np.clip(observations[:, Column.TRACK_POSITION], 0.0, 1.0 - 1e-9)
+    rows["distance"] = positions * float(rules.parameters["length"][0])
+    after = np.zeros((num_rows, NUM_EXTENDED), np.float32)
     for step in range(actions.shape[1]):
-        rules.step_rows(
-            rows,
-            rules.parameters,
-            np.ascontiguousarray(actions[:, step]),
-            observations,
-            outcomes,
-            False,
-        )
-    return torch.as_tensor(observations).double()
+        step_actions = np.ascontiguousarray(actions[:, step])
+        rules.step_rows(rows, rules.parameters, step_actions, after, outcomes, False)
+    return torch.as_tensor(after).double()
+
+
+def general_model(layout: FeatureLayout, seed: int) -> DeterministicModel:
+    """A model that knows no car, on the same 40 numbers."""
+    config = DeterministicConfig(
+        dynamics_widths=GENERAL_WIDTHS, reward_widths=(64,), termination_widths=(64,)
+    )
+    return DeterministicModel(
+        model_observation_space(), car_action_space(), config, layout=layout, seed=seed
+    )
+
+
+def fit_general(
+    model: NeuralModel, trajectories: Trajectories, num_updates: int, seed: int
+) -> None:
+    """Fit a general model with the settings that were found on the training circuits."""
+    config = FitConfig(
+        num_updates=num_updates,
+        batch_size=512,
+        horizon=16,
+        learning_rate=2e-3,
+        curriculum_start=0.5,
+        seed=seed,
+    )
+    model.fit(trajectories, config, progress=False)
 
 
 def record(
@@ -261,13 +306,13 @@ def record(
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Record, fit every model, and judge."""
-    training, unseen = held_out(arguments.circuits)
+    training, unseen = split_circuits(arguments.circuits)
     data = Trajectories.concatenate(
         record(training, 0, arguments.episodes, arguments.seed, is_wide=True)
     )
     fresh_seed = arguments.seed + 500_000
     tests = record(unseen, len(training), arguments.test_episodes, fresh_seed, is_wide=False)
-    maps = load_circuits([*training, *unseen])
+    maps = CircuitMap.load([*training, *unseen])
     figures: dict[str, Any] = {
         "recorded_steps": data.num_steps,  # with --model only the baselines see them
         "recorded_departures": int(data.terminations.sum()),
@@ -276,12 +321,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "unseen_departures": sum(int(test.terminations.sum()) for test in tests),
         "baselines": baseline_figures(data, tests),
     }
-    layout = make_layout("kinematics", maps)
     if arguments.model:
-        car = CarModel.load(arguments.model, given=layout.derived)
+        car = DrivingModel.load(arguments.model, given=maps, device="cpu")
     else:
-        car = new_car_model(layout, num_members=arguments.members, seed=arguments.seed)
-        fit_car(car, data, arguments.num_updates, arguments.seed)
+        shape = DrivingModelConfig(num_members=arguments.members)
+        car = DrivingModel.for_circuits(maps, shape, seed=arguments.seed)
+        fit_driving(car, data, arguments.num_updates, arguments.seed)
     figures["car"] = model_figures(partial(expected_end, car), tests)
     save(figures, arguments)
     figures["car, mean of forces"] = model_figures(rolled_out(car), tests)
@@ -289,8 +334,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     figures["floor of the car"] = floor_figures(car, tests, unseen, arguments.seed)
     save(figures, arguments)
     for kind in LAYOUTS if arguments.layout_updates else ():
-        model = new_model(make_layout(kind, maps), widths=(160, 160), seed=arguments.seed)
-        fit_driving(model, data, arguments.layout_updates, arguments.seed)
+        model = general_model(make_layout(kind, maps), arguments.seed)
+        fit_general(model, data, arguments.layout_updates, arguments.seed)
         figures[f"{kind} layout"] = model_figures(rolled_out(model), tests)
         save(figures, arguments)
     return figures

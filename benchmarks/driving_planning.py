@@ -1,4 +1,4 @@
-"""Laps on circuits that the model never saw: planned in the learned model, in the true rules, and the expert's.
+"""Laps on unseen circuits: planned in the learned model, in the true rules, and the expert's.
 
     python -m benchmarks.driving_planning --output-dir runs/driving_planning
     python -m benchmarks.driving_planning --drivers policy
@@ -23,16 +23,19 @@ import torch
 import tyro
 
 from benchmarks.report import RESULTS, write_result
-from examples import plan_driving
-from examples.record_driving import CIRCUITS, held_out
-from wm_agents.domains.driving.imagination import CompiledModel
-from wm_agents.domains.driving.laps import drive_laps
-from wm_agents.domains.driving.planner import PlannerConfig
+from wm_agents.domains.driving.laps import drive_laps, expert_laps, policy_laps, timed_env
+from wm_agents.domains.driving.learning import DrivingLearningConfig, learn_driving_model
+from wm_agents.domains.driving.network import DrivingModel
+from wm_agents.domains.driving.observations import CircuitMap
+from wm_agents.domains.driving.planner import DrivingPlannerConfig, planner_for
+from wm_agents.domains.driving.recording import split_circuits
+from wm_agents.domains.driving.rollouts import CompiledDynamics
 from wm_agents.evaluation.statistics import stratified_bootstrap, wilson_interval
 from wm_envs.data.paths import expand_paths
-from wm_envs.driving.env import DrivingEnv
-from wm_envs.driving.expert import Expert, line_of
+from wm_envs.driving.expert import line_of
 
+CIRCUITS = Path(__file__).parents[2] / "shared" / "data" / "racetracks"
+NUM_TRAINING_CIRCUITS = 10
 Driver = Literal["learned", "oracle", "policy", "expert"]
 DRIVERS: tuple[Driver, ...] = ("learned", "oracle", "policy", "expert")
 
@@ -76,7 +79,7 @@ def main(config: Config) -> dict[str, Any]:
         )
     torch.set_num_threads(1)
     config.output_dir.mkdir(parents=True, exist_ok=True)
-    training, unseen = held_out(config.circuits)
+    training, unseen = split_circuits(config.circuits)
     model = learned_model(config, training) if "learned" in config.drivers else None
     driven = [path for path in [*training, *unseen] if path.stem in config.circuit_names] or unseen
     figures: dict[str, Any] = {}
@@ -92,18 +95,15 @@ def main(config: Config) -> dict[str, Any]:
     return figures
 
 
-def learned_model(config: Config, training: list[Path]) -> CompiledModel:
+def learned_model(config: Config, training: list[Path]) -> CompiledDynamics:
     """From the file, or learned on the training circuits."""
-    planning = plan_driving.Config(
-        track="oval",
-        circuits=config.circuits,
-        model=config.model,
-        seed=config.seed,
-        output_dir=config.output_dir,
-    )
-    return CompiledModel(
-        (plan_driving.load if config.model else plan_driving.learn)(planning, training).model
-    )
+    if config.model is not None:
+        circuits = CircuitMap.load(training[:1])
+        return CompiledDynamics(DrivingModel.load(config.model, given=circuits, device="cpu"))
+    learning = DrivingLearningConfig(seed=config.seed)
+    model = learn_driving_model(training[:NUM_TRAINING_CIRCUITS], learning)
+    model.save(config.output_dir / "model.safetensors")
+    return CompiledDynamics(model)
 
 
 def add(config: Config, row: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +123,8 @@ def add(config: Config, row: dict[str, Any]) -> dict[str, Any]:
         note = config.model_note if config.model else "learned by this command"
     figures = {"model": note, **totals(list(rows.values())), "rows": list(rows.values())}
     seeds = sorted({start_seed for _, start_seed in rows})
-    command = f"python -m benchmarks.driving_planning --seed {config.seed} --start-seeds {' '.join(map(str, seeds))}"
+    command = f"python -m benchmarks.driving_planning --seed {config.seed}"
+    command += f" --start-seeds {' '.join(map(str, seeds))}"
     command += "" if note == "learned by this command" else " --model MODEL"
     if config.from_scratch:
         command += f" --from-scratch --circuit-names {' '.join(config.circuit_names)}"
@@ -132,53 +133,41 @@ def add(config: Config, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def one_start(
-    path: Path, model: CompiledModel | None, start_seed: int, config: Config
+    path: Path, model: CompiledDynamics | None, start_seed: int, config: Config
 ) -> dict[str, Any]:
     """One place on one circuit, driven from by everyone who is named."""
-    settings = plan_driving.Config(
-        track=str(path), seed=start_seed, from_scratch=config.from_scratch
-    )
-    row: dict[str, Any] = {"limit": line_of(start(path).parameters).lap_time}
+    row: dict[str, Any] = {"limit": line_of(timed_env(path).parameters).lap_time}
     for name in config.drivers:
         if name == "expert":
-            row[name] = lapped(plan_driving.expert_laps(str(path), config.laps, start_seed), config)
+            row[name] = lapped(expert_laps(path, config.laps, start_seed), config)
         elif name == "policy":
-            row[name] = lapped(policy_laps(path, start_seed, config), config)
+            times = policy_laps(path, config.laps, start_seed, config.max_decisions)
+            row[name] = lapped(times, config)
         else:
-            row[name] = drive_laps(
-                start(path),
-                plan_driving.make_planner(settings),
-                model if name == "learned" else None,
-                config.laps,
-                seed=start_seed,
-                max_decisions=config.max_decisions,
-            )
+            row[name] = planned(path, model if name == "learned" else None, start_seed, config)
     return row
+
+
+def planned(
+    path: Path, model: CompiledDynamics | None, start_seed: int, config: Config
+) -> dict[str, Any]:
+    """Planned in the model, or with None in the true rules, from a random place."""
+    env = timed_env(path, is_random_start=True)
+    settings = (
+        DrivingPlannerConfig.from_scratch() if config.from_scratch else DrivingPlannerConfig()
+    )
+    return drive_laps(
+        env,
+        planner_for(env.parameters, model, settings, seed=start_seed),
+        config.laps,
+        seed=start_seed,
+        max_decisions=config.max_decisions,
+    )
 
 
 def lapped(lap_times: list[float], config: Config) -> dict[str, Any]:
     """The part of `drive_laps`'s figures that a driver without a plan has."""
     return {"is_clean": len(lap_times) == config.laps, "lap_times": lap_times}
-
-
-def policy_laps(path: Path, start_seed: int, config: Config) -> list[float]:
-    """Lap times of the policy that the planner starts from."""
-    env = start(path)
-    driver = Expert(env.parameters, PlannerConfig().policy_grip)
-    observation, _ = env.reset(seed=start_seed)
-    times: list[float] = []
-    for _ in range(config.max_decisions):
-        observation, _, terminated, _, info = env.step(driver.actions_on(observation[None])[0])
-        if info["lap_time"] > 0:
-            times.append(float(info["lap_time"]))
-        if terminated or len(times) == config.laps:
-            break
-    return times
-
-
-def start(path: Path) -> DrivingEnv:
-    """A car rolling at 10 to 15 m/s at a random place."""
-    return plan_driving.circuit(path, is_random_start=True)
 
 
 def totals(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,8 +1,11 @@
-"""Known weights from sampled futures, on driving and on the pendulum: `examples/irl_driving.py` by task and seed.
+"""Known weights from sampled futures: `examples/irl_driving.py` by task and seed.
 
 python -m benchmarks.irl_sampled
 """
 
+import json
+import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +15,8 @@ import numpy as np
 import tyro
 
 from benchmarks.report import write_result
-from examples import irl_driving
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "irl_driving.py"
 
 
 @dataclass(frozen=True)
@@ -29,25 +33,38 @@ def main(config: Config) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for seed in range(config.num_seeds):
         for task, parts in runs.items():
-            with tempfile.TemporaryDirectory() as folder:
-                settings = irl_driving.Config(task=task, seed=seed, output_dir=Path(folder))  # type: ignore[arg-type]
-                parts.append(irl_driving.main(settings))
+            parts.append(run_example(task, seed))
             figures = {}
             for name, done in runs.items():
                 if done:
-                    figures[f"{name}_cosine_median"] = float(
-                        np.median([part["cosine"] for part in done])
-                    )
-                    figures[f"{name}_cosine_worst"] = min(part["cosine"] for part in done)
-                    covered = sum(part["covered"] for part in done)
-                    figures[f"{name}_coverage_90"] = covered / sum(
-                        part["num_weights"] for part in done
-                    )
+                    figures |= figures_of(name, done)
             command = f"python -m benchmarks.irl_sampled --num-seeds {seed + 1}"
             write_result(
                 "irl_sampled", figures | {"runs": runs}, seeds=range(seed + 1), command=command
             )
     return figures
+
+
+def run_example(task: str, seed: int) -> dict[str, Any]:
+    """The summary of the example, run as a user does."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--task", task, "--seed", str(seed), "--output-dir", folder]
+        subprocess.run([sys.executable, str(EXAMPLE), *options], check=True)
+        summary: dict[str, Any] = json.loads(
+            (Path(folder) / "summary.json").read_text(encoding="utf-8")
+        )
+    return summary
+
+
+def figures_of(task: str, runs: list[dict[str, Any]]) -> dict[str, float]:
+    """Median and worst cosine, and the share of true weights within their intervals."""
+    cosines = [run["cosine"] for run in runs]
+    covered = sum(run["covered"] for run in runs)
+    return {
+        f"{task}_cosine_median": float(np.median(cosines)),
+        f"{task}_cosine_worst": min(cosines),
+        f"{task}_coverage_90": covered / sum(run["num_weights"] for run in runs),
+    }
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What does a driver want? Recover the weights of a driver's reward from what it did, by sampled futures.
+"""Recover the weights of a driver's reward from what it did, by sampled futures.
 
     python examples/irl_driving.py --output-dir runs/irl_driving
     python examples/irl_driving.py --task pendulum --output-dir runs/irl_pendulum
@@ -15,18 +15,16 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-import gymnasium as gym
 import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.domains.driving.irl import DrivingTask
 from wm_agents.irl import Demonstrations, SampledConfig, SampledFit, SampledMaxEntIRL
 from wm_agents.irl.sampled import held_noise
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs import oracle
 from wm_envs.data.paths import expand_paths
 
 Array = NDArray[Any]
@@ -54,80 +52,8 @@ class Config:
     """Folder for summary.json."""
 
 
-class Task(Protocol):
-    """A world with known dynamics.
-
-    States are opaque rows, features F functions of what is seen and done.
-    """
-
-    names: tuple[str, ...]
-    scaled_weights: Array
-    noise_std: tuple[float, ...]
-
-    def starts(self, num: int, seed: int) -> Array:
-        """States to plan from."""
-        ...
-
-    def centre(self, states: Array, horizon: int) -> Array:
-        """Actions [B, H, A] around which plans are drawn."""
-        ...
-
-    def roll(self, states: Array, actions: Array) -> Array:
-        """Observations [B, H + 1, O]."""
-        ...
-
-    def features(self, observations: Array, actions: Array) -> Array:
-        """[B, H, F]."""
-        ...
-
-
-class Driving:
-    """Moments of the expert's laps on the oval."""
-
-    names = ("speed", "centering", "heading", "smoothness")
-    scaled_weights = np.array([1.5, -1.5, -0.7, -1.0])
-    noise_std = (0.1, 0.4, 0.4)
-    env_id = "wm/Driving-v0"
-
-    def starts(self, num: int, seed: int) -> Array:
-        """Every row of a batch drives on by itself for a random while."""
-        envs = gym.make_vec(self.env_id, num_envs=num)
-        envs.reset(seed=seed)
-        ages = np.random.default_rng(seed).integers(50, 250, num)
-        states = envs.clone_state().copy()  # type: ignore[attr-defined]
-        for age in range(250):
-            rows = ages == age
-            states[rows] = envs.clone_state()[rows]  # type: ignore[attr-defined]
-            envs.step(envs.expert_actions())  # type: ignore[attr-defined]
-        return states
-
-    def centre(self, states: Array, horizon: int) -> Array:
-        """What the expert would do."""
-        envs = gym.make_vec(self.env_id, num_envs=len(states))
-        envs.reset(seed=0)
-        envs.restore_state(states)  # type: ignore[attr-defined]
-        actions = []
-        for _ in range(horizon):
-            actions.append(np.array(envs.expert_actions()))  # type: ignore[attr-defined]
-            envs.step(actions[-1])
-        return np.stack(actions, 1)
-
-    def roll(self, states: Array, actions: Array) -> Array:
-        """By the compiled rules."""
-        within = np.clip(actions, [-1, 0, 0], [1, 1, 1]).astype(np.float32)
-        return oracle.rollout(self.env_id, states, within)[0]
-
-    def features(self, observations: Array, actions: Array) -> Array:
-        """Forward speed, squared offset and heading error after each step, squared change of the action."""
-        after = observations[:, 1:].astype(np.float64)
-        changes = np.diff(actions, axis=1, prepend=actions[:, :1])
-        return np.stack(
-            [after[..., 0], after[..., 22] ** 2, after[..., 23] ** 2, (changes**2).sum(2)], 2
-        )
-
-
 class Pendulum:
-    """Pendulum-v1 in a batch: states [B, 2] of angle and speed."""
+    """Pendulum-v1 in a batch, a task as `DrivingTask` is one: states [B, 2] of angle and speed."""
 
     names = ("angle", "speed", "torque")
     scaled_weights = np.array([-2.0, -0.7, -0.7])
@@ -138,7 +64,7 @@ class Pendulum:
         generator = np.random.default_rng(seed)
         return np.stack([generator.uniform(-np.pi, np.pi, num), generator.uniform(-3, 3, num)], 1)
 
-    def centre(self, states: Array, horizon: int) -> Array:
+    def center(self, states: Array, horizon: int) -> Array:
         """No torque."""
         return np.zeros((len(states), horizon, 1))
 
@@ -161,26 +87,25 @@ class Pendulum:
         return np.stack([wrapped**2, speed**2, actions[..., 0] ** 2], 2)
 
 
+Task = DrivingTask | Pendulum
+
+
 def main(config: Config) -> dict[str, Any]:
     """Drive, infer, compare, write; returns the summary."""
     config = expand_paths(config)
     started = time.perf_counter()
     make_output_directory(config.output_dir)
-    task: Task = Driving() if config.task == "driving" else Pendulum()
+    task: Task = DrivingTask() if config.task == "driving" else Pendulum()
     states = task.starts(config.num_stretches, config.seed)
     aimed, weights = drive(task, states, config, task.scaled_weights)
     aimless, _ = drive(task, states, config, np.zeros(len(task.names)))
     fit, control = (infer(task, states, actions, config) for actions in (aimed, aimless))
     truth = weights * fit.scale
-    cosine = float(
-        fit.scaled_weights @ truth / np.linalg.norm(fit.scaled_weights) / np.linalg.norm(truth)
-    )
+    found, size = fit.scaled_weights, np.linalg.norm(truth)
     summary = {
-        "cosine": cosine,
-        "size_ratio": float(np.linalg.norm(fit.scaled_weights) / np.linalg.norm(truth)),
-        "size_ratio_of_aimless_driver": float(
-            np.linalg.norm(control.scaled_weights) / np.linalg.norm(truth)
-        ),
+        "cosine": float(found @ truth / np.linalg.norm(found) / size),
+        "size_ratio": float(np.linalg.norm(found) / size),
+        "size_ratio_of_aimless_driver": float(np.linalg.norm(control.scaled_weights) / size),
         "covered": int(((fit.low <= weights) & (weights <= fit.high)).sum()),
         "num_weights": len(weights),
         "effective_samples_median": float(np.median(fit.effective_samples)),
@@ -204,7 +129,7 @@ def drive(task: Task, states: Array, config: Config, scaled_weights: Array) -> t
     """
     generator = np.random.default_rng([config.seed, 1])
     plans, density = held_noise(
-        task.centre(states, config.horizon),
+        task.center(states, config.horizon),
         config.num_plans,
         task.noise_std,
         config.hold,
@@ -214,9 +139,10 @@ def drive(task: Task, states: Array, config: Config, scaled_weights: Array) -> t
         [plan_sums(task, state, plan) for state, plan in zip(states, plans, strict=True)]
     )
     scale = (sums - sums.mean(1, keepdims=True)).std((0, 1))
-    merits = sums @ (scaled_weights / scale) - density
-    picked = (merits + generator.gumbel(size=merits.shape)).argmax(1)
-    return plans[np.arange(len(plans)), picked], scaled_weights / scale
+    logits = sums @ (scaled_weights / scale) - density
+    # The largest of logits with Gumbel noise is a draw from their softmax.
+    selected = (logits + generator.gumbel(size=logits.shape)).argmax(1)
+    return plans[np.arange(len(plans)), selected], scaled_weights / scale
 
 
 def plan_sums(task: Task, state: Array, plans: Array) -> Array:
@@ -226,10 +152,10 @@ def plan_sums(task: Task, state: Array, plans: Array) -> Array:
 
 def infer(task: Task, states: Array, actions: Array, config: Config) -> SampledFit:
     """The weights behind actions [K, H, A] from states [K]."""
-    seen = task.roll(states, actions)
+    observations = task.roll(states, actions)
     demonstrations = Demonstrations.of(
         {
-            "observations": seen.reshape(-1, seen.shape[2]),
+            "observations": observations.reshape(-1, observations.shape[2]),
             "actions": actions.reshape(-1, actions.shape[2]),
             "lengths": np.full(len(states), config.horizon),
         }
@@ -242,9 +168,12 @@ def infer(task: Task, states: Array, actions: Array, config: Config) -> SampledF
         hold=config.hold,
         seed=config.seed,
     )
-    # A demonstrated step says which stretch it begins; the state behind it is the environment's
-    # own.
-    futures = lambda steps, plans: task.roll(states[steps // config.horizon], plans)  # noqa: E731
+
+    def futures(steps: Array, plans: Array) -> Array:
+        # A demonstrated step says which stretch it begins; the state behind it is the
+        # environment's own.
+        return task.roll(states[steps // config.horizon], plans)
+
     return SampledMaxEntIRL(futures, task.features, task.names, settings).fit(demonstrations)
 
 

@@ -128,6 +128,21 @@ class WorldModel(Protocol):
 
 
 @dataclass(frozen=True)
+class Candidates:
+    """What a planner considered before it decided: N candidates for each of B environments.
+
+    Attributes:
+        rollouts: The imagined futures, each tensor [B, N, ...].
+        terms: What their values are made of: named terms [B, N], see `TermObjective`.
+        selected: The candidate that is executed [B].
+    """
+
+    rollouts: Rollout
+    terms: dict[str, Tensor]
+    selected: Tensor
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a planner decided for B environments.
 
@@ -136,11 +151,13 @@ class Plan:
             execute.
         values: The objective's value of that sequence [B].
         num_model_steps: Model steps that were evaluated, over all rows, for honest comparison.
+        candidates: What else was considered, from planners that tell; None from others.
     """
 
     actions: Tensor
     values: Tensor
     num_model_steps: int
+    candidates: Candidates | None = None
 
 
 class Objective(Protocol):
@@ -149,6 +166,26 @@ class Objective(Protocol):
     def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
         """The value [B] of rollouts of B rows under the actions [B, H] or [B, H, A]."""
         ...
+
+
+class TermObjective(Objective, Protocol):
+    """An objective that says what its value is made of, so that a decision can be explained."""
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """K names."""
+        ...
+
+    def terms(self, rollout: Rollout, actions: Tensor) -> Tensor:
+        """Named terms [B, K] of imagined futures of B rows; their sum is the value."""
+        ...
+
+
+CandidatePolicy = Callable[[ModelState, int], Tensor]
+"""(state of B rows, horizon H) -> actions [B, H, ...] that a planner considers beside its own candidates.
+
+The first of several is the fallback: what is done unless a plan is better.
+"""
 
 
 class Planner(Protocol):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks import driving_dream
-from wm_agents.evaluation.thresholds import LearningCurve as Curve
+from wm_agents.domains.driving.task import TaskEvaluation
+from wm_agents.evaluation.thresholds import LearningCurve
 
 KNOWN = {"random_return": -10.0, "standing_return": -1.0, "expert_return": 40.0}
 
@@ -15,20 +16,20 @@ def arms(monkeypatch):
 
     A real car that reaches 30 after 8,000.
     """
-    monkeypatch.setattr(driving_dream, "yardsticks", lambda course, seed: KNOWN)
+    monkeypatch.setattr(TaskEvaluation, "reference_returns", lambda evaluation, seed: KNOWN)
     monkeypatch.setattr(
-        driving_dream.dream_driving,
-        "dream",
+        driving_dream.sac,
+        "train_in_imagination",
         lambda config: curve([1000, 2000], [0.0, 50.0 - 20.0 * config.seed]),
     )
     many = {1: curve([4000, 8000, 12_000], [0.0, 30.0, 30.0]), 20: curve([3000, 6000], [0.0, 30.0])}
     monkeypatch.setattr(
-        driving_dream.dream_driving, "model_free", lambda config: many[config.model_free_gradients]
+        driving_dream.sac, "train_model_free", lambda config: many[config.model_free_gradients]
     )
 
 
 def curve(steps, returns):
-    return Curve(np.array(steps), np.array(returns))
+    return LearningCurve(np.array(steps), np.array(returns))
 
 
 def test_median_and_worst_seed_and_runs_that_never_get_there(arms, tmp_path):

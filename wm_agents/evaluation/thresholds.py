@@ -14,6 +14,24 @@ from wm_agents.evaluation.statistics import Interval, check_resampling
 
 
 @dataclass(frozen=True)
+class LearningCurve:
+    """Mean returns of one run after so many real steps.
+
+    Attributes:
+        steps: [K], real steps at each evaluation.
+        returns: [K], mean return of each evaluation.
+    """
+
+    steps: NDArray[np.int64]
+    returns: NDArray[np.float64]
+
+    def steps_to(self, threshold: float) -> float | None:
+        """Real steps at the first evaluation that reached the threshold; None where none did."""
+        reached = np.flatnonzero(self.returns >= threshold)
+        return float(self.steps[reached[0]]) if len(reached) else None
+
+
+@dataclass(frozen=True)
 class CensoredMedian:
     """A median time, or only a lower bound of it.
 

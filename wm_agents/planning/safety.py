@@ -1,4 +1,4 @@
-"""Warn before it happens: the probability of leaving the safe region, from imagined futures, and a shield.
+"""Probability of leaving a safe region, from imagined futures, its calibration, and a shield.
 
 A model imagines what the present policy leads to, several times where something is random. How near
 the imagined futures come to the border is turned into a probability by a logistic regression on
@@ -31,10 +31,9 @@ Negative is beyond.
 
 NUM_FEATURES = 5
 _ROUNDING = 1e-12  # a spread below this share of the largest value is rounding
-_LEAST_INFORMATION = (
-    1e-6  # per event of the rarer kind, along any direction of the weights; less is none
-)
-_SMALLEST_GROUP = 5  # events and non-events without which nothing can be calibrated
+# Per event of the rarer kind, along any direction of the weights; less is none.
+_MIN_INFORMATION = 1e-6
+_MIN_GROUP = 5  # events and non-events without which nothing can be calibrated
 
 
 @torch.no_grad()
@@ -63,7 +62,9 @@ def imagined_margins(
     require_integers(None, horizon=horizon, num_samples=num_samples)
     if horizon < 1 or num_samples < 1:
         raise ConfigError(f"horizon={horizon} and num_samples={num_samples}: give at least 1")
-    state = (start if isinstance(start, ModelState) else model.start(start)).repeat(num_samples)
+    if not isinstance(start, ModelState):
+        start = model.start(start)
+    state = start.repeat(num_samples)
     margins = []
     for _ in range(horizon):
         state, prediction = model.step(state, policy(state.observations), generator)
@@ -74,10 +75,10 @@ def imagined_margins(
 def risk_features(margins: ArrayLike, scale: float) -> Floats:
     """What a calibrator needs of imagined margins [B, S, H]: five numbers [B, 5] without units.
 
-    The share of futures that cross the border, the mean and the worst of their least margins, the
-    mean time until the border (1 where it is not reached), and the least margin of the mean future;
-    margins are divided by `scale` and squashed, since a metre matters near the border and not far
-    from it.
+    The share of futures that cross the border, the mean and the worst of their lowest margins, the
+    mean time until the border (1 where it is not reached), and the lowest margin of the mean
+    future; margins are divided by `scale` and squashed, since a metre matters near the border and
+    not far from it.
     """
     values = np.asarray(margins, np.float64)
     if values.ndim != 3 or 0 in values.shape or not np.isfinite(values).all():
@@ -85,13 +86,13 @@ def risk_features(margins: ArrayLike, scale: float) -> Floats:
     if not 0 < scale < np.inf:
         raise ConfigError(f"scale={scale}: give a positive number")
     horizon = values.shape[2]
-    least = values.min(axis=2)
+    lowest = values.min(axis=2)  # of each future [B, S]
     has_crossed = values < 0
     first = np.where(has_crossed.any(axis=2), has_crossed.argmax(axis=2), horizon) / horizon
     columns = [
-        (least < 0).mean(axis=1),
-        np.tanh(least / scale).mean(axis=1),
-        np.tanh(least.min(axis=1) / scale),
+        (lowest < 0).mean(axis=1),
+        np.tanh(lowest / scale).mean(axis=1),
+        np.tanh(lowest.min(axis=1) / scale),
         first.mean(axis=1),
         np.tanh(values.mean(axis=1).min(axis=1) / scale),
     ]
@@ -130,35 +131,35 @@ class RiskCalibrator:
             ConvergenceError: Without a ridge, features that repeat each other or tell all outcomes
                 apart, so that no weights are the most probable ones.
         """
-        seen, happened = np.asarray(features, np.float64), np.asarray(outcomes, np.bool_)
-        if seen.ndim != 2 or happened.shape != (len(seen),):
+        values = np.asarray(features, np.float64)
+        happened = np.asarray(outcomes, np.bool_)
+        if values.ndim != 2 or happened.shape != (len(values),):
             raise ConfigError(
-                f"expected features [N, F] and outcomes [N], got {seen.shape} and {happened.shape}"
+                f"expected features [N, F] and outcomes [N], got {values.shape} and "
+                f"{happened.shape}"
             )
-        if not np.isfinite(seen).all():
+        if not np.isfinite(values).all():
+            row = int(np.argwhere(~np.isfinite(values))[0, 0])
+            raise ConfigError(f"the features of row {row} are not finite")
+        if min(happened.sum(), (~happened).sum()) < _MIN_GROUP:
             raise ConfigError(
-                f"the features of row {int(np.argwhere(~np.isfinite(seen))[0, 0])} are not finite"
-            )
-        if min(happened.sum(), (~happened).sum()) < _SMALLEST_GROUP:
-            raise ConfigError(
-                f"{happened.sum()} of {len(happened)} outcomes happened: record at least 5 of each kind"
+                f"{happened.sum()} of {len(happened)} outcomes happened: record at least "
+                f"{_MIN_GROUP} of each kind"
             )
         require_between(0, 1e12, ridge=ridge)
-        mean, std = seen.mean(axis=0), seen.std(axis=0)
-        std = np.where(
-            std > _ROUNDING * np.abs(seen).max(axis=0), std, 1.0
-        )  # a constant tells nothing in any unit
-        inputs = np.column_stack([(seen - mean) / std, np.ones(len(seen))])
-        weights = _logistic_regression(
-            inputs, happened, np.array([*np.full(seen.shape[1], ridge), 0.0])
-        )
+        mean = values.mean(axis=0)
+        std = values.std(axis=0)
+        # A constant tells nothing in any unit.
+        std = np.where(std > _ROUNDING * np.abs(values).max(axis=0), std, 1.0)
+        inputs = np.column_stack([(values - mean) / std, np.ones(len(values))])
+        penalty = np.array([*np.full(values.shape[1], ridge), 0.0])  # the bias is free
+        weights = _logistic_regression(inputs, happened, penalty)
         return cls(mean, std, weights[:-1], float(weights[-1]))
 
     def probability(self, features: ArrayLike) -> Floats:
         """The calibrated probability [N] for features [N, F]."""
-        return _sigmoid(
-            (np.asarray(features, np.float64) - self.mean) / self.std @ self.weights + self.bias
-        )
+        standardized = (np.asarray(features, np.float64) - self.mean) / self.std
+        return _sigmoid(standardized @ self.weights + self.bias)
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers."""
@@ -179,24 +180,26 @@ class RiskCalibrator:
 
 
 def calibration_error(probabilities: ArrayLike, outcomes: ArrayLike, num_bins: int = 10) -> float:
-    """Expected calibration error: |mean probability - frequency| over bins of equal counts, weighted by their counts.
+    """Expected calibration error: |mean probability - frequency| over bins of equal counts.
+
+    Bins are weighted by their counts.
 
     Equal counts, since most probabilities of rare events lie near 0 (Nguyen & O'Connor 2015). Rows
     of one probability count with their frequency, wherever bins part them, so that the order of the
     rows does not matter.
     """
-    predicted, happened = (
-        np.asarray(probabilities, np.float64).ravel(),
-        np.asarray(outcomes, np.float64).ravel(),
-    )
+    predicted = np.asarray(probabilities, np.float64).ravel()
+    happened = np.asarray(outcomes, np.float64).ravel()
     if predicted.shape != happened.shape or not predicted.size:
         raise ConfigError(
-            f"{predicted.size} probabilities for {happened.size} outcomes: give equally many, at least 1"
+            f"{predicted.size} probabilities for {happened.size} outcomes: give equally many, at "
+            "least 1"
         )
     if not np.all((predicted >= 0) & (predicted <= 1)):  # False for NaN
         raise ConfigError(
             f"probabilities lie in [0, 1], got {predicted.min()} to {predicted.max()}"
         )
+    # Rows of one probability share their frequency, so that bins may part them anywhere.
     _, tie = np.unique(predicted, return_inverse=True)
     happened = (np.bincount(tie, happened) / np.bincount(tie))[tie]
     order = np.argsort(predicted, kind="stable")
@@ -222,7 +225,8 @@ class Shield:
             raise ConfigError(
                 f"threshold {threshold}, release {self.release}, hold {hold}: see the docstring"
             )
-        self.threshold, self.hold = threshold, hold
+        self.threshold = threshold
+        self.hold = hold
         self._remaining: NDArray[np.int64] = np.zeros(0, np.int64)
 
     def decide(self, risk: ArrayLike) -> NDArray[np.bool_]:
@@ -237,10 +241,9 @@ class Shield:
             raise ConfigError(f"expected a risk from 0 to 1 for each row, got {values}")
         if len(self._remaining) != len(values):
             self._remaining = np.zeros(len(values), np.int64)
-        is_held = self._remaining > 0
-        self._remaining = np.where(
-            is_held & (values < self.release), self._remaining - 1, self._remaining
-        )
+        # Only decisions of low risk count towards the release.
+        is_counted = (self._remaining > 0) & (values < self.release)
+        self._remaining = np.where(is_counted, self._remaining - 1, self._remaining)
         self._remaining = np.where(values >= self.threshold, self.hold, self._remaining)
         return self._remaining > 0
 
@@ -253,21 +256,20 @@ class Shield:
 
 
 def _logistic_regression(inputs: Floats, happened: NDArray[np.bool_], penalty: Floats) -> Floats:
-    """The most probable weights [F + 1] of inputs [N, F + 1], the last of which are ones, under penalties [F + 1]."""
+    """The maximum a posteriori weights [F + 1] of inputs [N, F + 1], the last of which are ones.
+
+    `penalty` [F + 1] is on the squared weights.
+    """
 
     def problem(points: Floats) -> tuple[Floats, Floats, Floats]:
         logits = inputs @ points[0]
         probabilities = _sigmoid(logits)
         # log(1 + exp(x)) - y x is the negative log-likelihood without a logarithm of 0.
-        value = (
-            np.logaddexp(0.0, logits).sum()
-            - logits[happened].sum()
-            + 0.5 * penalty @ points[0] ** 2
-        )
+        loss = np.logaddexp(0.0, logits).sum() - logits[happened].sum()
+        value = loss + 0.5 * penalty @ points[0] ** 2
         gradient = inputs.T @ (probabilities - happened) + penalty * points[0]
-        curvature = (inputs * (probabilities * (1 - probabilities))[:, None]).T @ inputs + np.diag(
-            penalty
-        )
+        variances = probabilities * (1 - probabilities)
+        curvature = (inputs * variances[:, None]).T @ inputs + np.diag(penalty)
         return np.array([value]), gradient[None], curvature[None]
 
     what = "the logistic regression of RiskCalibrator"
@@ -285,10 +287,10 @@ def _logistic_regression(inputs: Floats, happened: NDArray[np.bool_], penalty: F
 
 def _require_information(curvature: Floats, happened: NDArray[np.bool_], what: str) -> None:
     rarer = min(happened.sum(), (~happened).sum())
-    if np.linalg.eigvalsh(curvature)[0] < _LEAST_INFORMATION * rarer:
+    if np.linalg.eigvalsh(curvature)[0] < _MIN_INFORMATION * rarer:
         raise ConvergenceError(
-            f"{what} has no finite solution: features repeat each other, never vary, or tell all outcomes apart; "
-            "give a positive ridge, such as 1"
+            f"{what} has no finite solution: features repeat each other, never vary, or tell all "
+            "outcomes apart; give a positive ridge, such as 1"
         )
 
 

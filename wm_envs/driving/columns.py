@@ -78,3 +78,4 @@ def _extended_rows() -> list[Row]:
 
 # The extended observation begins with the standard one, so that one enum serves both.
 DrivingColumn: Any = observation_fields(is_extended=True).columns("DrivingColumn", module=__name__)
+NUM_EXTENDED = len(DrivingColumn)

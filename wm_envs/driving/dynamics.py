@@ -502,17 +502,65 @@ def count_laps(state: Row, rules: Row, driven: float) -> float:
 
 
 @kernel
-def cause_of_end(state: Row, left: float, right: float) -> int:
-    """Why the episode is over: off the road by half a car, spun, or at a standstill for 2 s."""
-    if state.offset > left + HALF_WIDTH or state.offset < -right - HALF_WIDTH:
+def cause_of_end(
+    vx: float,
+    vy: float,
+    offset: float,
+    heading_error: float,
+    left: float,
+    right: float,
+    still_steps: int,
+) -> int:
+    """Why the episode is over: off the road by half a car, spun, or at a standstill for 2 s.
+
+    `left` and `right` are the half widths of the road at the car, m.
+    """
+    if offset > left + HALF_WIDTH or offset < -right - HALF_WIDTH:
         return LEFT_ROAD
-    is_moving = state.vx * state.vx + state.vy * state.vy > SLOW * SLOW
-    is_sideways = is_moving and abs(math.atan2(state.vy, state.vx)) > MAX_SIDESLIP
-    if is_sideways or abs(state.heading_error) > 0.5 * math.pi:
+    # A car that hardly moves has a sideslip of any size, which is no spin.
+    is_moving = vx * vx + vy * vy > SLOW * SLOW
+    is_sideways = is_moving and abs(math.atan2(vy, vx)) > MAX_SIDESLIP
+    if is_sideways or abs(heading_error) > 0.5 * math.pi:
         return SPUN
-    if state.still_steps >= STANDSTILL_STEPS:
+    if still_steps >= STANDSTILL_STEPS:
         return STOOD_STILL
     return RUNNING
+
+
+@kernel
+def write_reward_components(
+    outcome: Row,
+    progress: float,
+    vx: float,
+    vy: float,
+    offset: float,
+    heading_error: float,
+    left: float,
+    right: float,
+    action_change: float,
+    has_left: bool,
+) -> None:
+    """The components that follow from where a car is after a step: all but tyre and fuel.
+
+    `progress` is the share of the lap that was driven, `action_change` the squared change of the
+    action, summed. Learners call this on the columns of observations (`observations.step_rewards`),
+    so that an imagined step has the reward of a real one.
+    """
+    speed = math.sqrt(vx * vx + vy * vy)
+    across = vx * math.sin(heading_error) + vy * math.cos(heading_error)
+    aside = offset / (left if offset > 0.0 else right)
+    turn = heading_error / math.pi
+    slip = vy / max(speed, FAST)
+    outcome.progress = progress
+    outcome.alive = 1.0
+    outcome.speed = clip(vx / 100.0, 0.0, 1.5)
+    outcome.centering = min(aside * aside, 4.0)
+    outcome.heading = turn * turn
+    outcome.slip = slip * slip
+    outcome.smoothness = action_change
+    outcome.off_track = 1.0 if has_left else 0.0
+    outcome.collision = 1.0 if has_left and abs(across) > BARRIER_SPEED else 0.0
+    outcome.standstill = 1.0 if speed < STANDSTILL_SPEED else 0.0
 
 
 @kernel
@@ -554,28 +602,26 @@ def step(
     speed = math.sqrt(state.vx * state.vx + state.vy * state.vy)
     state.still_steps = state.still_steps + 1 if speed < STANDSTILL_SPEED else 0
     left, right = left_at(rules, state.distance), right_at(rules, state.distance)
-    state.cause = cause_of_end(state, left, right)
-    across = state.vx * math.sin(state.heading_error) + state.vy * math.cos(state.heading_error)
-    aside = state.offset / (left if state.offset > 0.0 else right)
-    turn = state.heading_error / math.pi
-    slip = state.vy / max(speed, FAST)
-    has_left = state.cause == LEFT_ROAD
+    state.cause = cause_of_end(
+        state.vx, state.vy, state.offset, state.heading_error, left, right, state.still_steps
+    )
     changes = (
         change_steering * change_steering
         + change_throttle * change_throttle
         + change_brake * change_brake
     )
-
-    outcome.progress = driven / rules.length
-    outcome.alive = 1.0
-    outcome.speed = clip(state.vx / 100.0, 0.0, 1.5)
-    outcome.centering = min(aside * aside, 4.0)
-    outcome.heading = turn * turn
-    outcome.slip = slip * slip
-    outcome.smoothness = 0.0 if is_first else changes
-    outcome.off_track = 1.0 if has_left else 0.0
-    outcome.collision = 1.0 if has_left and abs(across) > BARRIER_SPEED else 0.0
-    outcome.standstill = 1.0 if speed < STANDSTILL_SPEED else 0.0
+    write_reward_components(
+        outcome,
+        driven / rules.length,
+        state.vx,
+        state.vy,
+        state.offset,
+        state.heading_error,
+        left,
+        right,
+        0.0 if is_first else changes,
+        state.cause == LEFT_ROAD,
+    )
     outcome.tyre = 25.0 * (state.wear_fl + state.wear_fr + state.wear_rl + state.wear_rr - wear)
     outcome.fuel = 100.0 * (state.fuel - fuel)
     outcome.reward = weigh_rewards(rules, outcome)

@@ -77,7 +77,7 @@ def test_separable_outcomes_stay_finite():
 
 
 def rare_events(seed):
-    """Features of which some are rare signs, on very different scales, and few outcomes that happened."""
+    """Features of which some are rare signs, on very different scales, and few events."""
     generator = np.random.default_rng(seed)
     num_rows = int(generator.integers(60, 400))
     signs = generator.random((num_rows, 2)) < generator.uniform(0.02, 0.2, 2)

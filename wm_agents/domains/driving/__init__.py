@@ -1,1 +1,10 @@
-"""The racing car for learners: its world model, planner, risk and decision trace."""
+"""The racing car for learners: its world model, planner, risk, imagined task and decision trace.
+
+    observations -> network -> rollouts -> objective -> planner -> laps -> learning
+    (the model's     (forces)   (paths)     (terms)      (search)   (timed)  (record, fit, collect)
+    numbers, maps)
+
+Beside them `recording` (the noisy expert), `task` and `sac` (what SAC learns in imagination),
+`risk` (warnings and the shield), `irl` (laps as demonstrations) and `trace` (why a decision was
+made).
+"""

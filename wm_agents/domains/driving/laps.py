@@ -1,97 +1,83 @@
-"""Laps with the planner, timed: one car, from the line."""
+"""Timed laps of one car: planned, of the policy that plans disturb, and of the expert."""
 
-import math
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from wm_agents.domains.driving.imagination import (
-    CompiledModel,
-    Imagine,
-    learned_imagination,
-    true_imagination,
-)
-from wm_agents.domains.driving.planner import DrivingPlanner, PlannerConfig
-from wm_envs.driving import dynamics
-from wm_envs.driving.columns import WHEELS
+from wm_agents.domains.driving.observations import ENV_OPTIONS
+from wm_agents.domains.driving.planner import POLICY_GRIP, DrivingPlanner
+from wm_agents.domains.driving.rollouts import PathModel, TruePaths
+from wm_agents.protocols import ModelState, Plan
+from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
+from wm_envs.driving.expert import Expert
+
+OnPlan = Callable[[int, NDArray[np.float32], Plan, Any], None]
+"""(step, observation [37], plan, state row of the environment) -> nothing."""
+
+TIME_LIMIT = 100_000  # steps; nobody needs as many for the laps that are asked for
 
 
-def grip_share(observation: NDArray[np.float32]) -> float:
-    """The grip of the worse axle as a share of the peak, from temperatures and wear of an observation in SI units."""
-    heat, wear = observation[12:16].astype(np.float64), observation[16:20]
-    grips = np.exp(-dynamics.GRIP_FALL * (heat - dynamics.BEST_TEMPERATURE) ** 2) * (
-        0.7 + 0.3 * wear
+def timed_env(track: str | Path, *, is_random_start: bool = False) -> DrivingEnv:
+    """The environment of a timed run, from a rolling start on the line or anywhere on the lap."""
+    return DrivingEnv(
+        track=track, random_start=is_random_start, time_limit=TIME_LIMIT, **ENV_OPTIONS
     )
-    return float(min(grips[:2].mean(), grips[2:].mean()))
 
 
-def imaginations(
-    env: Any, observation: NDArray[np.float32], model: CompiledModel | None, config: PlannerConfig
-) -> list[Imagine]:
-    """Who searches, and who judges the outcome: the members of the model, on tyres with less grip than they have.
-
-    Args:
-        env: A single `wm/Driving-v0`, extended, in SI units, not wrapped.
-        observation: What it shows now.
-        model: The learned dynamics; None takes the true rules.
-        config: Says how far the tyres are doubted.
-    """
-    if model is None:
-        state = env.clone_state()
-        doubted = state.copy()
-        for wheel in WHEELS:
-            heat = float(doubted[f"temperature_{wheel}"])
-            doubted[f"temperature_{wheel}"] = heat + math.copysign(
-                config.doubt, heat - dynamics.BEST_TEMPERATURE
-            )
-        return [
-            true_imagination(row, env.parameters, config.has_policy) for row in (state, doubted)
-        ]
-    seen = observation.copy()
-    seen[12:16] += np.copysign(np.float32(config.doubt), seen[12:16] - dynamics.BEST_TEMPERATURE)
-    judges = [
-        learned_imagination(seen, env.parameters, model, config.has_policy, member)
-        for member in range(len(model.members))
-    ]
-    return [learned_imagination(observation, env.parameters, model, config.has_policy), *judges]
+def planning_state(
+    model: PathModel, env: DrivingEnv, observation: NDArray[np.float32]
+) -> ModelState:
+    """Where an environment stands, as a planner's model takes it; one row."""
+    states = np.atleast_1d(env.clone_state())
+    observations = torch.as_tensor(observation[None])
+    if isinstance(model, TruePaths):
+        return model.start(observations, model.hidden_of(states))
+    # The distance in float64: an observation's float32 share of the lap is off by a millimetre.
+    return model.start(observations, (torch.from_numpy(states["distance"].copy()),))
 
 
 def drive_laps(
-    env: Any,
+    env: DrivingEnv,
     planner: DrivingPlanner,
-    model: CompiledModel | None,
     num_laps: int,
-    on_decision: Any = None,
+    on_plan: OnPlan | None = None,
     *,
     seed: int = 0,
-    max_decisions: int = 100_000,
+    max_decisions: int = TIME_LIMIT,
 ) -> dict[str, Any]:
-    """Drive from the start until the laps are done or the car is off; `model=None` asks the true rules.
+    """Drive from the start until the laps are done or the car is off.
 
     Args:
-        env: A single `wm/Driving-v0`, extended, in SI units, not wrapped.
+        env: Extended observations in SI units, not wrapped.
         planner: Plans for its circuit.
-        model: The learned dynamics.
         num_laps: Laps.
-        on_decision: Called with (step, observation, decision, state) at each step.
-        seed: Of the start, where the environment has random ones.
+        on_plan: Called at each step, see `OnPlan`.
+        seed: Of the start, where the environment has random ones, and of draws that the planner
+            leaves to its generator.
         max_decisions: After which the drive is given up.
+
+    Returns:
+        Figures by name: is_clean, lap_times (s), decisions_per_second, num_decisions,
+        driven_metres, cause (of the end, 0 for none).
     """
-    observation, _ = env.reset(seed=seed)
+    observation, info = env.reset(seed=seed)
+    generator = torch.Generator().manual_seed(seed)
     lap_times: list[float] = []
     seconds, num_decisions, has_ended = 0.0, 0, False
     while len(lap_times) < num_laps and num_decisions < max_decisions and not has_ended:
-        state = env.clone_state()
+        state_row = env.clone_state()
         began = time.process_time()
-        imagines = imaginations(env, observation, model, planner.config)
-        decision = planner.decide(imagines, float(state["distance"]), grip_share(observation))
+        plan = planner.plan(planning_state(planner.model, env, observation), generator)
         seconds += time.process_time() - began
-        if on_decision is not None:
-            on_decision(num_decisions, observation, decision, state)
+        if on_plan is not None:
+            on_plan(num_decisions, observation, plan, state_row)
         num_decisions += 1
-        observation, _, terminated, truncated, info = env.step(decision.action)
+        observation, _, terminated, truncated, info = env.step(plan.actions[0, 0].numpy())
         has_ended = terminated or truncated
         if info["lap_time"] > 0:
             lap_times.append(float(info["lap_time"]))
@@ -103,3 +89,36 @@ def drive_laps(
         "driven_metres": float(env.clone_state()["driven"]),
         "cause": int(info["cause"]),
     }
+
+
+def expert_laps(track: str | Path, num_laps: int, start_seed: int | None = None) -> list[float]:
+    """The expert's lap times from the line, or from the random start of a seed."""
+    is_random = start_seed is not None
+    env = DrivingVectorEnv(
+        1, track=track, random_start=is_random, laps=num_laps, time_limit=TIME_LIMIT
+    )
+    env.reset(seed=start_seed if is_random else 0)
+    times: list[float] = []
+    while True:
+        _, _, terminated, truncated, info = env.step(env.expert_actions())
+        if info["lap_time"][0] > 0:
+            times.append(float(info["lap_time"][0]))
+        if terminated[0] or truncated[0]:
+            return times
+
+
+def policy_laps(
+    track: str | Path, num_laps: int, start_seed: int, max_decisions: int = TIME_LIMIT
+) -> list[float]:
+    """Lap times of the policy that plans disturb, from the random start of a seed."""
+    env = timed_env(track, is_random_start=True)
+    policy = Expert(env.parameters, POLICY_GRIP)
+    observation, _ = env.reset(seed=start_seed)
+    times: list[float] = []
+    for _ in range(max_decisions):
+        observation, _, terminated, _, info = env.step(policy.actions_on(observation[None])[0])
+        if info["lap_time"] > 0:
+            times.append(float(info["lap_time"]))
+        if terminated or len(times) == num_laps:
+            break
+    return times

@@ -1,181 +1,292 @@
-"""A planner for the car: candidates are the expert's policy, disturbed, and rolled out in a model, true or learned.
+"""A planner for the car that searches disturbances of a policy instead of plain actions.
 
-Each decision draws disturbances of steering, pedals and pace as a few knots, imagines where the
-policy goes with each of them, and takes the first action of the best. The best disturbance is
-carried to the next decision, one step further on. The bare policy is always a candidate: another
-plan has to beat it by a margin, in the judgement of the member of the model that thinks least of
-it. The search is the same for both models; only the functions that imagine differ.
+Each plan draws disturbances of steering, pedals and pace as a few knots, imagines where the policy
+goes with each of them, and takes the best path's actions. The best disturbance is carried to the
+next plan, one step further on. A fallback policy is always a candidate: another plan has to beat it
+by a margin in the least favourable of several judgements, by each member of the model and on tyres
+that grip less. The search is the same for the learned model and the true rules.
+
+planner = DrivingPlanner(LearnedPaths(model, env.parameters, policy), LapObjective(env.parameters))
+agent = PlanningAgent(planner.model, planner)
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from wm_agents.domains.driving.imagination import (
-    COURSE,
-    DRIVEN,
-    FIRST_ACTION,
-    OFFSET,
-    SIDESLIP,
-    SPEED,
+from wm_agents.domains.driving.objective import LapObjective
+from wm_agents.domains.driving.rollouts import (
+    PATH_ACTION,
     Floats,
-    Imagine,
+    LearnedPaths,
+    PathModel,
+    TruePaths,
 )
-from wm_envs.driving import dynamics
+from wm_agents.errors import ConfigError
+from wm_agents.protocols import (
+    CandidatePolicy,
+    Candidates,
+    ModelState,
+    Plan,
+    Rollout,
+    TermObjective,
+)
+from wm_agents.training.config_checks import require_at_least, require_integers
 from wm_envs.driving.expert import Expert
-from wm_envs.driving.raceline import speed_profile
-from wm_envs.kernel import kernel
 from wm_envs.rules import Array
 
-GRIP_LEVELS = np.linspace(0.76, 1.0, 13)  # shares of the peak grip for which profiles are kept
-TERMS = ("time_gained", "edge", "sideslip", "speed_limit", "terminal_line", "left_road")
+POLICY_GRIP = 0.9  # share of the grip that the profile of the disturbed policy uses
+SLOWER_PACE = -0.05
+STEERING, PEDAL, PACE = range(3)  # columns of a disturbance
 
 
 @dataclass(frozen=True)
-class PlannerConfig:
+class DrivingPlannerConfig:
     """Settings, found on training circuits.
 
     Attributes:
         horizon: Steps, H, of 0.02 s.
-        num_candidates: N per round.
-        num_rounds: Rounds of drawing around the best.
+        num_samples: Candidates N per iteration.
+        num_iterations: Rounds of drawing around the best.
         num_knots: Of the disturbance, linear in between.
         steering_std: Of the knots of the steering.
         pedal_std: Of the knots of the pedals: throttle above 0, brake below.
         pace_std: Of the knots of the factor on the policy's speed profile.
-        policy_grip: Share of the grip that the policy's profile uses.
-        limit_grip: Share of the grip of the profile that bounds the speed; below 1, so that there
-            is a way on.
-        edge_margin: Distance from the edge at which it begins to cost, m.
-        max_sideslip: Sideslip at which it begins to cost, rad.
-        margin: Seconds by which a plan has to be better than the bare policy.
-        doubt: Degrees by which the tyres are taken to be further from their best temperature than
-            they are, when a plan is compared with the bare policy: it has to be better with less
-                grip, too.
+        margin: Seconds by which a plan has to be better than the fallback policy.
+        temperature_margin: Degrees by which the tyres are taken to be further from their best
+            temperature than they are, when a plan is compared with the fallback policy: it has to
+            be better with less grip, too.
         has_policy: False plans from scratch: the disturbances are the actions themselves.
+
+    Raises:
+        ConfigError: A count below 1, or a negative standard deviation.
     """
 
     horizon: int = 50
-    num_candidates: int = 32
-    num_rounds: int = 2
+    num_samples: int = 32
+    num_iterations: int = 2
     num_knots: int = 6
     steering_std: float = 0.01
     pedal_std: float = 0.03
     pace_std: float = 0.012
-    policy_grip: float = 0.9
-    limit_grip: float = 0.94
-    edge_margin: float = 0.6
-    max_sideslip: float = 0.06
     margin: float = 0.02
-    doubt: float = 4.0
+    temperature_margin: float = 4.0
     has_policy: bool = True
+
+    def __post_init__(self) -> None:
+        require_integers(
+            1, horizon=self.horizon, num_iterations=self.num_iterations, num_knots=self.num_knots
+        )
+        # The fallback, the last plan and another policy have rows of their own.
+        require_integers(4, num_samples=self.num_samples)
+        require_at_least(
+            0, steering_std=self.steering_std, pedal_std=self.pedal_std, pace_std=self.pace_std
+        )
+
+    @classmethod
+    def from_scratch(cls) -> "DrivingPlannerConfig":
+        """Settings for plain actions, without a policy."""
+        return cls(
+            horizon=45,
+            num_samples=64,
+            steering_std=0.3,
+            pedal_std=0.5,
+            has_policy=False,
+        )
+
+
+def undisturbed(state: ModelState, horizon: int) -> Tensor:
+    """The policy as it is: disturbances [B, H, 3] of 0."""
+    return torch.zeros(len(state.observations), horizon, 3, dtype=torch.float64)
+
+
+def slower(state: ModelState, horizon: int) -> Tensor:
+    """The policy at a slower pace: disturbances [B, H, 3]."""
+    disturbances = undisturbed(state, horizon)
+    disturbances[:, :, PACE] = SLOWER_PACE
+    return disturbances
 
 
 @dataclass(frozen=True)
-class Decision:
-    """What was chosen, and what else was imagined.
+class Scenario:
+    """One judgement of a plan: by a member of the model, with tyres that grip less."""
 
-    Attributes:
-        action: Steering, throttle and brake [3].
-        paths: All imagined paths of the last round [N, H, 8]; the first is the bare policy's.
-        costs: Their cost terms [N, len(TERMS)], s; the sum is minimised.
-        chosen: Index of what is done.
-    """
-
-    action: NDArray[np.float32]
-    paths: Floats
-    costs: Floats
-    chosen: int
+    member: int = 0
+    temperature_margin: float = 0.0
 
 
 class DrivingPlanner:
-    """Plans for one car on one circuit.
+    """Plans for cars on one circuit.
 
     Args:
-        parameters: The parameter row [1] of the environment.
+        model: Imagines paths; its first member searches, all of them judge the outcome.
+        objective: Judges paths, in seconds.
         config: Settings.
-        seed: Draws the disturbances.
+        candidate_policies: Candidates beside the random ones, as disturbances. The first is the
+            fallback. None takes the policy as it is and at a slower pace, or without a policy
+            the action 0.
+        seed: Draws the disturbances with NumPy's generator of this seed; None draws them with the
+            generator that `plan` is given.
+
+    Raises:
+        ConfigError: No candidate policy, or more than there are rows for.
     """
 
-    def __init__(self, parameters: Array, config: PlannerConfig, seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: PathModel,
+        objective: TermObjective,
+        config: DrivingPlannerConfig = DrivingPlannerConfig(),
+        *,
+        candidate_policies: Sequence[CandidatePolicy] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        if candidate_policies is None:
+            candidate_policies = (undisturbed, slower) if config.has_policy else (undisturbed,)
+        most = 1 + (config.num_samples - 1) // 3
+        if not 1 <= len(candidate_policies) <= most:
+            raise ConfigError(
+                f"{len(candidate_policies)} candidate policies: give 1 to {most}, or raise "
+                "num_samples"
+            )
+        self.model = model
+        self.objective = objective
         self.config = config
-        self.driver = Expert(parameters, config.policy_grip)
-        self._generator = np.random.default_rng(seed)
-        self._parameters = parameters
-        line = self.driver.line
-        steps = np.diff(line.place, append=line.length)
-        grip = config.limit_grip * dynamics.PEAK_GRIP * float(parameters["grip_scale"][0])
-        limits = [speed_profile(line.curvature, steps, level * grip) for level in GRIP_LEVELS]
-        durations = steps / (0.5 * (limits[-1] + np.roll(limits[-1], -1)))
-        self._limits = [np.append(limit, limit[0]) for limit in limits]
-        self._clock = np.append(0.0, np.cumsum(durations))
-        self._carried: Floats = np.zeros((config.horizon, 3))
+        self.candidate_policies = tuple(candidate_policies)
+        self._generator = None if seed is None else np.random.default_rng(seed)
+        self._warm_starts: dict[int, Floats] = {}  # row -> disturbances [H, 3]
+        self._num_rows = 0
         places = np.linspace(0, config.num_knots - 1, config.horizon)
         knots = np.arange(config.num_knots)
-        self._spread = np.maximum(
-            1.0 - np.abs(places[:, None] - knots), 0.0
-        )  # [H, K], linear between the knots
+        # Linear between the knots [H, K].
+        self._interpolation = np.maximum(1.0 - np.abs(places[:, None] - knots), 0.0)
         self._stds = np.array([config.steering_std, config.pedal_std, config.pace_std])
+        self._scenarios = [
+            Scenario(),
+            *(Scenario(member, config.temperature_margin) for member in range(model.num_members)),
+        ]
 
-    def decide(self, imagines: Sequence[Imagine], distance: float, grip: float = 1.0) -> Decision:
-        """The action for a car whose future the members of a model know.
-
-        Args:
-            imagines: The first, bound to the present state, searches; all of them judge the
-                outcome.
-            distance: Along the lap, m.
-            grip: Of the worse axle now, as a share of the peak: tyres off their temperature have
-                less.
-        """
-        best = self._carried
-        level = max(int(np.searchsorted(GRIP_LEVELS, grip, side="right")) - 1, 0)
-        for round_number in range(self.config.num_rounds):
-            disturbances = self._candidates(best, 0.5**round_number)
-            paths = imagines[0](disturbances, self.driver.table)
-            costs = self._costs(paths, distance, level)
-            chosen = int(costs.sum(axis=1).argmin())
-            best = disturbances[chosen]
-        if (
-            self.config.has_policy
-            and chosen
-            and not self._is_better(imagines, disturbances[[0, chosen]], distance, level)
-        ):
-            chosen = 0
-        self._carried = np.vstack([best[1:], best[-1:]])
-        return Decision(paths[chosen, 0, FIRST_ACTION].astype(np.float32), paths, costs, chosen)
-
-    def _is_better(
-        self, imagines: Sequence[Imagine], both: Floats, distance: float, level: int
-    ) -> bool:
-        """Whether the second of two plans beats the first, each in the judgement of who thinks least of it."""
-        sums = np.array(
-            [
-                self._costs(imagine(both, self.driver.table), distance, level).sum(axis=1)
-                for imagine in imagines
-            ]
+    @torch.no_grad()
+    def plan(self, state: ModelState, generator: torch.Generator) -> Plan:
+        """Plan for B cars; `Plan.candidates` holds the paths of the last iteration."""
+        num_rows = len(state.observations)
+        if num_rows != self._num_rows:
+            self._warm_starts = {}
+            self._num_rows = num_rows
+        if num_rows == 1:
+            return self._plan_row(0, state, generator)
+        plans = [
+            self._plan_row(row, state.select(torch.tensor([row])), generator)
+            for row in range(num_rows)
+        ]
+        candidates = [plan.candidates for plan in plans if plan.candidates is not None]
+        futures = [each.rollouts for each in candidates]
+        return Plan(
+            torch.cat([plan.actions for plan in plans]),
+            torch.cat([plan.values for plan in plans]),
+            sum(plan.num_model_steps for plan in plans),
+            Candidates(
+                Rollout(
+                    torch.cat([future.observations for future in futures]),
+                    torch.cat([future.rewards for future in futures]),
+                    torch.cat([future.terminations for future in futures]),
+                ),
+                {
+                    name: torch.cat([each.terms[name] for each in candidates])
+                    for name in self.objective.term_names
+                },
+                torch.cat([each.selected for each in candidates]),
+            ),
         )
-        bare, plan = sums.max(axis=0)
-        return bool(plan < bare - self.config.margin)
 
-    def _costs(self, paths: Floats, distance: float, level: int) -> Floats:
-        costs = np.empty((len(paths), len(TERMS)))
-        judge(
-            paths, distance, self._parameters, self.driver.table, self._limits[level], self._clock,
-            self.config.edge_margin, self.config.max_sideslip, costs,
-        )  # fmt: skip
-        return costs
+    def reset(self, mask: NDArray[np.bool_] | None = None) -> None:
+        """Forget the warm start of the masked cars [B], or of all."""
+        if mask is None:
+            self._warm_starts = {}
+            return
+        for row in np.flatnonzero(mask):
+            self._warm_starts.pop(int(row), None)
 
-    def _candidates(self, best: Floats, scale: float) -> Floats:
-        """The bare policy, the carried plan, and others drawn around it and, at first, around the policy [N, H, 3]."""
-        knots = self._generator.normal(size=(self.config.num_candidates, self.config.num_knots, 3))
-        noise: Floats = scale * self._stds * np.einsum("hk,nka->nha", self._spread, knots)
+    def _plan_row(self, row: int, state: ModelState, generator: torch.Generator) -> Plan:
+        """Search for one car, whose state has one row."""
+        config = self.config
+        policies = [policy(state, config.horizon)[0].numpy() for policy in self.candidate_policies]
+        best = self._warm_starts.get(row)
+        if best is None:
+            best = np.zeros((config.horizon, 3))
+        for iteration in range(config.num_iterations):
+            is_first = iteration == 0
+            noise = 0.5**iteration * self._noise(generator)
+            disturbances = self._candidates(best, noise, policies, is_first=is_first)
+            rollout = self.model.rollout(state, torch.from_numpy(disturbances))
+            terms = self.objective.terms(rollout, rollout.observations[..., PATH_ACTION])
+            values = terms.numpy().sum(axis=1)
+            selected = int(values.argmax())
+            best = disturbances[selected]
+        num_steps = config.num_iterations * config.num_samples * config.horizon
+        if config.has_policy and selected:
+            num_steps += 2 * len(self._scenarios) * config.horizon
+            if not self._beats_fallback(state, disturbances[[0, selected]]):
+                selected = 0
+        # What was best is searched around next time, even where the fallback is executed now.
+        self._warm_starts[row] = np.vstack([best[1:], best[-1:]])
+        return Plan(
+            rollout.observations[selected, 1:, PATH_ACTION].float()[None],
+            torch.tensor([values[selected]]),
+            num_steps,
+            Candidates(
+                Rollout(
+                    rollout.observations[None], rollout.rewards[None], rollout.terminations[None]
+                ),
+                dict(zip(self.objective.term_names, terms.T[:, None], strict=True)),
+                torch.tensor([selected]),
+            ),
+        )
+
+    def _beats_fallback(self, state: ModelState, both: Floats) -> bool:
+        """Whether the second of two plans beats the first, each in its worst scenario."""
+        pair = torch.from_numpy(both)
+        values = []
+        for scenario in self._scenarios:
+            rollout = self.model.rollout(
+                state,
+                pair,
+                member=scenario.member,
+                temperature_margin=scenario.temperature_margin,
+            )
+            values.append(self.objective(rollout, pair).numpy())
+        fallback, plan = np.min(values, axis=0)
+        return bool(plan > fallback + self.config.margin)
+
+    def _noise(self, generator: torch.Generator) -> Floats:
+        """Disturbances [N, H, 3] around 0."""
+        shape = (self.config.num_samples, self.config.num_knots, 3)
+        if self._generator is not None:
+            knots = self._generator.normal(size=shape)
+        else:
+            knots = torch.randn(shape, generator=generator, dtype=torch.float64).numpy()
+        noise: Floats = self._stds * np.einsum("hk,nka->nha", self._interpolation, knots)
+        return noise
+
+    def _candidates(
+        self, best: Floats, noise: Floats, policies: list[Floats], *, is_first: bool
+    ) -> Floats:
+        """Disturbances [N, H, 3]: the fallback, the last plan, and others drawn around it.
+
+        At first, others are drawn around the policy as well.
+        """
         disturbances = best + noise
-        if scale == 1.0 and self.config.has_policy:
+        if is_first and self.config.has_policy:
             disturbances[2::3] = noise[2::3]
-            disturbances[3, :, :], disturbances[3, :, 2] = 0.0, -0.05
-        disturbances[0], disturbances[1] = 0.0, best
+            for number, policy in enumerate(policies[1:], start=1):
+                disturbances[3 * number] = policy
+        disturbances[0] = policies[0]
+        disturbances[1] = best
         if self.config.has_policy:
             # The model is best where it was recorded, around the policy: what is carried on must
             # not drift away.
@@ -183,71 +294,24 @@ class DrivingPlanner:
         return disturbances
 
 
-@kernel
-def judge(
-    paths: Array,
-    start: float,
+def planner_for(
     parameters: Array,
-    table: Array,
-    limit: Array,
-    clock: Array,
-    edge_margin: float,
-    max_sideslip: float,
-    costs: Array,
-) -> None:
-    """Write the cost terms [N, 6] of imagined paths [N, H, 8], in seconds.
+    dynamics: Any = None,
+    config: DrivingPlannerConfig = DrivingPlannerConfig(),
+    *,
+    seed: int | None = None,
+) -> DrivingPlanner:
+    """The planner of a circuit with the settings that were found on training circuits.
 
-    Gained is the time that the fastest profile takes for what was driven; the other terms are
-    penalties.
+    Args:
+        parameters: The parameter row [1] of the environment.
+        dynamics: A `DrivingModel`, or its `CompiledDynamics`; None plans with the true rules.
+        config: Settings.
+        seed: See `DrivingPlanner`.
     """
-    rules, line = parameters[0], table[0]
-    horizon = paths.shape[1]
-    lap = clock[len(clock) - 1]
-    first_place = start * rules.inverse_spacing
-    index = int(first_place)
-    begun = clock[index] + (first_place - index) * (clock[index + 1] - clock[index])
-    for n in range(len(paths)):
-        edge = slide = left_road = hurry = 0.0
-        for h in range(horizon):
-            distance = dynamics.wrap_distance(start + paths[n, h, DRIVEN], rules.length)
-            offset = paths[n, h, OFFSET]
-            beyond = max(
-                offset - dynamics.left_at(rules, distance),
-                -offset - dynamics.right_at(rules, distance),
-            )
-            over = max(beyond + dynamics.HALF_WIDTH + edge_margin, 0.0)
-            edge += 0.02 * over * over
-            if beyond > 0.5 * dynamics.HALF_WIDTH:
-                left_road = max(left_road, 2.0 + (horizon - h) * 0.1)
-            # A plan that brakes later and harder than the profile relies on what the model may only
-            # dream of.
-            fast = paths[n, h, SPEED] - 1.01 * limit[int(distance * rules.inverse_spacing)]
-            if fast > 0.0:
-                hurry += 0.02 * 0.1 * fast * fast
-            sliding = max(abs(paths[n, h, SIDESLIP]) - max_sideslip, 0.0)
-            slide += 2.0 * sliding * sliding
-            if abs(paths[n, h, SIDESLIP]) > 0.5:
-                left_road = max(left_road, 2.0 + (horizon - h) * 0.1)
-        last = paths[n, horizon - 1]
-        distance = dynamics.wrap_distance(start + last[DRIVEN], rules.length)
-        place = distance * rules.inverse_spacing
-        index = int(place)
-        share = place - index
-        ended = clock[index] + share * (clock[index + 1] - clock[index])
-        gained = ended - begun + (lap if start + last[DRIVEN] >= rules.length else 0.0)
-        fastest = limit[index] + share * (limit[index + 1] - limit[index])
-        excess = last[SPEED] - fastest
-        # Too fast cannot be undone; too slow costs the time until the speed is there again.
-        speed_cost = (
-            0.08 * excess * excess
-            if excess > 0.0
-            else excess * excess / (20.0 * max(fastest, 10.0))
-        )
-        aside = last[OFFSET] - line.offset[index]
-        course = last[COURSE] - line.course[index]
-        costs[n, 0] = -gained
-        costs[n, 1] = edge
-        costs[n, 2] = slide
-        costs[n, 3] = speed_cost + hurry
-        costs[n, 4] = 0.03 * aside * aside + 10.0 * course * course
-        costs[n, 5] = left_road
+    policy = Expert(parameters, POLICY_GRIP)
+    disturbed = policy if config.has_policy else None
+    model: PathModel = TruePaths(parameters, disturbed)
+    if dynamics is not None:
+        model = LearnedPaths(dynamics, parameters, disturbed)
+    return DrivingPlanner(model, LapObjective(parameters), config, seed=seed)

@@ -1,31 +1,50 @@
-"""Warnings before a crash: the margins, the yardstick, and how imagination knows a driver."""
+"""Warnings before a crash: the margins, the reference, and how imagination knows a driver."""
 
 import numpy as np
 import pytest
 
-from examples import crash_prediction, plan_driving, record_driving
-from wm_agents.domains.driving.model import AY, BEND, HEADING, LEFT, VX, VY
-from wm_agents.domains.driving.risk import NoisyDrivers, margins, true_paths, urgencies
-from wm_agents.errors import ConfigError
+from wm_agents.domains.driving.observations import ENV_OPTIONS
+from wm_agents.domains.driving.risk import (
+    SHIELD_NOISES,
+    NoisyDrivers,
+    RiskModel,
+    ShieldedDrive,
+    Warnings,
+    boundary_urgencies,
+    collect_warnings,
+    drive_shielded,
+    margins,
+    plot_warnings,
+    shield_figures,
+)
+from wm_agents.domains.driving.rollouts import PathColumn
+from wm_agents.planning.safety import RiskCalibrator, Shield
 from wm_envs.driving import dynamics
 from wm_envs.driving.env import DrivingVectorEnv
+from wm_envs.driving.observations import Column
 from wm_envs.driving.track import track_of
 
 
 def test_margins_and_times_to_the_boundary_by_hand():
-    env = DrivingVectorEnv(2, track="oval", random_start=False, **record_driving.OPTIONS)
-    seen, _ = env.reset(seed=0)
-    seen[:, [VX, VY, HEADING, BEND, AY]] = [20.0, 0.0, 0.0, 0.0, 0.0]
-    room = seen[0, LEFT] + dynamics.HALF_WIDTH
-    seen[1, VY] = room / 0.48  # nearly half a second to the left edge
-    shares = urgencies(seen)
+    env = DrivingVectorEnv(2, track="oval", random_start=False, **ENV_OPTIONS)
+    obs, _ = env.reset(seed=0)
+    obs[:, Column.VELOCITY_X] = 20.0
+    for column in (
+        Column.VELOCITY_Y,
+        Column.HEADING_ERROR,
+        Column.CURVATURE_0M,
+        Column.ACCELERATION_Y,
+    ):
+        obs[:, column] = 0.0
+    room = obs[0, Column.LEFT_WIDTH] + dynamics.HALF_WIDTH
+    obs[1, Column.VELOCITY_Y] = room / 0.48  # nearly half a second to the left edge
+    shares = boundary_urgencies(obs)
     np.testing.assert_allclose(shares[0], 0.0)
     np.testing.assert_allclose(shares[1], 0.05 / 0.5, rtol=1e-6)  # the first grid time beyond it
-    track = track_of(env.parameters)
-    paths = np.zeros((2, 1, 8))
-    paths[1, 0, 1] = room + 1.0
-    distances = margins(paths, np.zeros((2, 1)), track)
-    right = seen[0, 35] + dynamics.HALF_WIDTH
+    paths = np.zeros((2, 2, len(PathColumn)))
+    paths[1, 1, PathColumn.OFFSET] = room + 1.0
+    distances = margins(paths, track_of(env.parameters))
+    right = obs[0, Column.RIGHT_WIDTH] + dynamics.HALF_WIDTH
     spin = 5.0 * dynamics.MAX_SIDESLIP
     np.testing.assert_allclose(distances[:, 0], [min(room, right, spin), -1.0], atol=1e-5)
 
@@ -36,13 +55,23 @@ def test_a_driver_without_noise_does_what_imagination_in_the_true_rules_expects(
     After 20 steps the imagined car is where the driven one is.
     """
     drivers = NoisyDrivers("oval", 3, seed=5, noises=(0.0,))
-    paths = true_paths(drivers, drivers.futures(20, 1))
-    nobody = np.zeros(3, np.bool_)
+    paths = RiskModel().paths(drivers, drivers.futures(20, 1))
     for _ in range(20):
-        drivers.observations, *_ = drivers.env.step(drivers.act(nobody))
+        drivers.step(np.zeros(3, np.bool_))
     states = drivers.env.clone_state()
-    np.testing.assert_allclose(paths[:, -1, 0], states["driven"], rtol=1e-3)
-    np.testing.assert_allclose(paths[:, -1, 1], states["offset"], atol=0.02)
+    driven = paths[:, -1, PathColumn.DISTANCE] - paths[:, 0, PathColumn.DISTANCE]
+    np.testing.assert_allclose(driven, states["driven"], rtol=1e-3)
+    np.testing.assert_allclose(paths[:, -1, PathColumn.OFFSET], states["offset"], atol=0.02)
+
+
+def test_the_futures_of_a_car_follow_the_members_in_turn(fitted):
+    drivers = NoisyDrivers("oval", 2, seed=5, noises=(0.0,))
+    paths = RiskModel.of(fitted).paths(drivers, np.repeat(drivers.futures(5, 1), 4, axis=0))
+    for car in range(2):
+        of_car = paths[4 * car : 4 * car + 4]
+        np.testing.assert_array_equal(of_car[0], of_car[2])
+        np.testing.assert_array_equal(of_car[1], of_car[3])
+        assert (of_car[0] != of_car[1]).any()
 
 
 def test_those_who_are_handed_over_lose_their_noise():
@@ -55,17 +84,54 @@ def test_those_who_are_handed_over_lose_their_noise():
     assert abs(noisy[0] - expected[1, 0]) > 0.3
 
 
+def test_warnings_count_once_their_horizon_has_passed_and_a_shield_takes_over(fitted, tmp_path):
+    model = RiskModel.of(fitted)
+    settings = {"num_steps": 120, "every": 10, "horizon": 20, "num_samples": 2}
+    drivers = NoisyDrivers("oval", 10, seed=0, noises=(0.3, 0.6))
+    warnings = collect_warnings(drivers, {"model": model, "oracle": RiskModel()}, **settings)
+    num_warnings = len(warnings.outcomes)
+    assert 0 < num_warnings <= 11 * 10
+    assert set(warnings.features) == {"model", "oracle"}
+    assert warnings.features["model"].shape == (num_warnings, 5)
+    twice = Warnings.concatenate([warnings, warnings])
+    assert (len(twice.outcomes), twice.departures) == (2 * num_warnings, 2 * warnings.departures)
+    assert warnings.departures > 0
+    calibrator = RiskCalibrator(np.zeros(5), np.ones(5), np.zeros(5), 5.0)  # always warns
+    plot_warnings(
+        tmp_path,
+        calibrator.probability(warnings.features["model"]),
+        warnings.urgencies[:, 0],
+        warnings.outcomes,
+    )
+    assert (tmp_path / "crash_prediction.png").stat().st_size > 5000
+    shielded = drive_shielded(
+        NoisyDrivers("oval", 4, 0, (0.6,)), model, calibrator, Shield(0.5), **settings
+    )
+    free = drive_shielded(NoisyDrivers("oval", 4, 0, (0.6,)), model, calibrator, None, **settings)
+    assert (free.handed_over == 0).all()
+    assert (shielded.handed_over > 0.5).all()
+    assert shielded.departures.sum() < free.departures.sum()
+
+
 def test_what_a_shield_costs_is_told_by_noise_and_only_where_cars_rolled():
-    noises = np.array(crash_prediction.NOISES)
-    free = crash_prediction.Drive(
-        departures=np.array([0.0, 0, 0, 2, 6]), driven=np.full(5, 100.0), rolling=np.array([50.0, 50, 50, 50, 0]),
-        seconds=np.array([2.0, 2, 2, 2, 0]), handed_over=np.zeros(5), noises=noises,
-    )  # fmt: skip
-    safe = crash_prediction.Drive(
-        departures=np.array([0.0, 0, 0, 0, 2]), driven=np.full(5, 200.0), rolling=np.full(5, 50.0),
-        seconds=np.array([2.0, 2.2, 2, 2, 2]), handed_over=np.full(5, 0.5), noises=noises,
-    )  # fmt: skip
-    figures = crash_prediction.shield_figures([free], [safe])
+    noises = np.array(SHIELD_NOISES)
+    free = ShieldedDrive(
+        departures=np.array([0.0, 0, 0, 2, 6]),
+        driven=np.full(5, 100.0),
+        rolling=np.array([50.0, 50, 50, 50, 0]),
+        seconds=np.array([2.0, 2, 2, 2, 0]),
+        handed_over=np.zeros(5),
+        noises=noises,
+    )
+    shielded = ShieldedDrive(
+        departures=np.array([0.0, 0, 0, 0, 2]),
+        driven=np.full(5, 200.0),
+        rolling=np.full(5, 50.0),
+        seconds=np.array([2.0, 2.2, 2, 2, 2]),
+        handed_over=np.full(5, 0.5),
+        noises=noises,
+    )
+    figures = shield_figures(free, shielded)
     assert (figures["departures_without_shield"], figures["departures_with_shield"]) == (8, 2)
     assert figures["departures_removed"] == pytest.approx(1.0 - (2 / 1000) / (8 / 500))
     costs = figures["lap_time_cost_by_noise"]
@@ -73,20 +139,4 @@ def test_what_a_shield_costs_is_told_by_noise_and_only_where_cars_rolled():
     assert costs["0.05"] == pytest.approx(0.1)
     assert costs["0.3"] is None
     assert figures["share_handed_over_by_noise"]["0.2"] == 0.5
-
-
-@pytest.mark.parametrize("mistake", [{"threshold": 0.0}, {"hold": 0}, {"cars": 0}, {"steps": 49}])
-def test_settings_that_cannot_work_are_refused_before_anything_is_learned(
-    mistake, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(plan_driving, "learn", lambda *_: pytest.fail("minutes were spent"))
-    with pytest.raises(ConfigError, match=str(*mistake.values())):
-        crash_prediction.main(crash_prediction.Config(output_dir=tmp_path, **mistake))
-
-
-def test_a_circuit_has_to_be_left_unseen(tmp_path):
-    (tmp_path / "a.csv").touch()
-    with pytest.raises(ConfigError, match="none unseen"):
-        crash_prediction.main(
-            crash_prediction.Config(circuits=tmp_path, output_dir=tmp_path / "out")
-        )
+    assert ShieldedDrive.concatenate([free, shielded]).departures.sum() == 10

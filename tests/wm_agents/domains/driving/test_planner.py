@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+import torch
+
+from wm_agents.domains.driving.laps import drive_laps, planning_state
+from wm_agents.domains.driving.objective import LapObjective
+from wm_agents.domains.driving.observations import ENV_OPTIONS
+from wm_agents.domains.driving.planner import (
+    POLICY_GRIP,
+    DrivingPlanner,
+    DrivingPlannerConfig,
+    planner_for,
+    undisturbed,
+)
+from wm_agents.domains.driving.rollouts import PATH_ACTION, PathColumn, TruePaths
+from wm_agents.errors import ConfigError
+from wm_agents.planning import PlanningAgent
+from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
+from wm_envs.driving.expert import Expert
+
+
+def started(**options):
+    env = DrivingEnv(track="oval", random_start=False, **(ENV_OPTIONS | options))
+    observation, _ = env.reset(seed=0)
+    return env, observation
+
+
+class Doubtful(TruePaths):
+    """A second member holds that whoever leaves the policy leaves the road."""
+
+    num_members = 2
+
+    def rollout(self, state, disturbances, *, member=0, temperature_margin=0.0):
+        rollout = super().rollout(state, disturbances, temperature_margin=temperature_margin)
+        if member:
+            is_disturbed = disturbances.abs().amax((1, 2)) > 0
+            rollout.observations[is_disturbed, 1:, PathColumn.OFFSET] = 30.0
+        return rollout
+
+
+def test_a_plan_is_left_for_the_policy_unless_every_member_prefers_it():
+    env, observation = started(start_speed=40.0)
+    policy = Expert(env.parameters, POLICY_GRIP)
+    config = DrivingPlannerConfig(margin=-1.0)
+    plans = []
+    for model in (TruePaths(env.parameters, policy), Doubtful(env.parameters, policy)):
+        planner = DrivingPlanner(model, LapObjective(env.parameters), config, seed=0)
+        state = planning_state(model, env, observation)
+        plans.append(planner.plan(state, torch.Generator()))
+    sure, unsure = plans
+    assert int(sure.candidates.selected) > 0
+    assert int(unsure.candidates.selected) == 0
+    bare = model.rollout(state, undisturbed(state, 1)).observations[0, 1, PATH_ACTION]
+    torch.testing.assert_close(unsure.actions[0, 0], bare.float())
+
+
+def test_the_value_is_the_sum_of_the_named_terms():
+    env, observation = started(start_speed=40.0)
+    planner = planner_for(env.parameters, seed=0)
+    plan = planner.plan(planning_state(planner.model, env, observation), torch.Generator())
+    candidates = plan.candidates
+    assert tuple(candidates.terms) == planner.objective.term_names
+    values = torch.stack(list(candidates.terms.values())).sum(0)[0]
+    torch.testing.assert_close(plan.values[0], values[candidates.selected[0]])
+    paths = candidates.rollouts.observations[0]
+    torch.testing.assert_close(
+        planner.objective(candidates.rollouts.map(lambda t: t[0]), None), values
+    )
+    assert paths.shape == (32, 51, len(PathColumn))
+    assert plan.actions.shape == (1, 50, 3)
+
+
+def test_leaving_the_road_costs_more_the_earlier_it_happens():
+    env, observation = started(start_speed=40.0)
+    planner = planner_for(env.parameters, seed=0)
+    state = planning_state(planner.model, env, observation)
+    rollout = planner.model.rollout(state.repeat(3), undisturbed(state.repeat(3), 20))
+    rollout.observations[1, 15:, PathColumn.OFFSET] = 30.0
+    rollout.observations[2, 5:, PathColumn.SIDESLIP] = 0.9
+    terms = planner.objective.terms(rollout, None)
+    left_road = terms[:, planner.objective.term_names.index("left_road")]
+    np.testing.assert_allclose(left_road, [0.0, -(2.0 + 0.1 * 6), -(2.0 + 0.1 * 16)])
+
+
+def test_the_oracle_planner_drives_no_slower_than_the_expert_and_stays_on():
+    distances = []
+    for is_planned in (False, True):
+        env, observation = started(start_speed=40.0)
+        planner, expert = planner_for(env.parameters, seed=0), Expert(env.parameters)
+        for _ in range(250):
+            if is_planned:
+                state = planning_state(planner.model, env, observation)
+                action = planner.plan(state, torch.Generator()).actions[0, 0].numpy()
+            else:
+                action = expert.actions_on(observation[None])[0]
+            observation, _, terminated, _, _ = env.step(action)
+            assert not terminated
+        distances.append(float(env.clone_state()["driven"]))
+    assert distances[1] > 0.99 * distances[0]
+
+
+@pytest.mark.parametrize("is_learned", [False, True])
+def test_the_planner_runs_under_a_planning_agent(fitted, is_learned):
+    """Two cars; the same agent again gives the same actions, another seed others."""
+    envs = DrivingVectorEnv(2, track="oval", start_speed=40.0, **ENV_OPTIONS)
+
+    def drive(seed):
+        observations, _ = envs.reset(seed=3)
+        planner = planner_for(envs.parameters, fitted if is_learned else None)
+        agent = PlanningAgent(planner.model, planner, env=envs, seed=seed)
+        state, actions = None, []
+        for _ in range(3):
+            action, state = agent.predict(observations, state)
+            actions.append(action)
+            observations, _, terminated, _, _ = envs.step(action)
+            assert not terminated.any()
+        return np.stack(actions)
+
+    first = drive(0)
+    assert first.shape == (3, 2, 3)
+    np.testing.assert_array_equal(drive(0), first)
+    assert (drive(1) != first).any()
+
+
+def test_a_warm_start_is_forgotten_for_the_rows_of_a_mask():
+    envs = DrivingVectorEnv(2, track="oval", start_speed=40.0, **ENV_OPTIONS)
+    observations, _ = envs.reset(seed=3)
+    planner = planner_for(envs.parameters, config=DrivingPlannerConfig(margin=-1.0))
+    hidden = planner.model.hidden_of(envs.clone_state())
+    state = planner.model.start(torch.as_tensor(observations), hidden)
+
+    def rows():
+        plan = planner.plan(state, torch.Generator().manual_seed(0))
+        return plan.candidates.rollouts.observations[:, 1]  # the warm start's own path
+
+    fresh, warm = rows(), rows()
+    assert (fresh != warm).flatten(1).any(1).all()
+    planner.reset(np.array([True, False]))
+    again = rows()
+    torch.testing.assert_close(again[0], fresh[0])
+    assert bool((again[1] != fresh[1]).any())
+    planner.reset()
+    torch.testing.assert_close(rows(), fresh)
+
+
+def test_settings_that_cannot_work_are_refused():
+    with pytest.raises(ConfigError, match="num_samples is at least 4"):
+        DrivingPlannerConfig(num_samples=3)
+    env, _ = started()
+    planner = planner_for(env.parameters)
+    with pytest.raises(ConfigError, match="candidate policies"):
+        DrivingPlanner(planner.model, planner.objective, candidate_policies=[])
+
+
+def test_laps_are_driven_in_the_learned_model_of_a_bad_driver_without_crashing(fitted):
+    env, _ = started(time_limit=30)
+    figures = drive_laps(env, planner_for(env.parameters, fitted, seed=0), 1)
+    assert figures["num_decisions"] == 30
+    assert not figures["is_clean"]
+
+
+def test_plain_actions_are_planned_without_a_policy():
+    env, observation = started(start_speed=40.0)
+    planner = planner_for(env.parameters, config=DrivingPlannerConfig.from_scratch(), seed=0)
+    plan = planner.plan(planning_state(planner.model, env, observation), torch.Generator())
+    assert env.action_space.contains(plan.actions[0, 0].numpy())
+    assert plan.candidates.rollouts.observations.shape[1] == 64
