@@ -30,7 +30,7 @@ from wm_agents.domains.resolutions.world_model import (
 from wm_agents.errors import ConfigError
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.resolutions.codes import ResolutionColumn, Vote
-from wm_envs.resolutions.records import Trajectory
+from wm_envs.resolutions.records import ResolutionRecord
 
 MIN_VOTES = 20
 """A country with fewer votes in a period has no position in its spatial model."""
@@ -285,14 +285,14 @@ def _cell(value: float | None) -> str:
 
 
 def split_by_resolution(
-    records: Sequence[Trajectory],
-) -> tuple[list[Trajectory], list[Trajectory], list[Trajectory]]:
+    records: Sequence[ResolutionRecord],
+) -> tuple[list[ResolutionRecord], list[ResolutionRecord], list[ResolutionRecord]]:
     """60/20/20 by time; all votes on one resolution stay together, so that none is in two parts.
 
     Raises:
         ConfigError: Fewer than ten resolutions.
     """
-    resolutions: dict[str, list[Trajectory]] = {}
+    resolutions: dict[str, list[ResolutionRecord]] = {}
     for record in sorted(records, key=lambda record: record.date or ""):
         resolutions.setdefault(record.symbol or record.trajectory_id, []).append(record)
     groups = list(resolutions.values())
