@@ -45,7 +45,7 @@ class Config:
     """What to fit."""
 
     trajectories: tuple[Path, ...] = (Path("runs/un"),)
-    """Trajectory files or folders."""
+    """ResolutionRecord files or folders."""
     country: str = "FR"
     """Whose seat, a code or a name."""
     since: str = "1992-01-01"

@@ -108,7 +108,7 @@ class DebateTrainer:
             description="debates",
             evaluate_every=1,
             checkpoints=checkpoints,
-            checkpoint_every=1,
+            checkpoint_every=1,  # the first one keeps what may have cost hours: the answers
             callback=run.goes_on,
         )
         try:

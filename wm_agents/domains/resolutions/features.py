@@ -126,8 +126,10 @@ class FeatureBuilder:
         located = coordinates((levels[1] * history.has_voted[:, None])[None], history.basis)[0]
         size = 1 + NUM_DIMENSIONS
 
+        # Attendance on nearly equal texts: some countries stay away from some subjects.
         narrow = (weights[3] * affinity).sum()
         attendance = (counts[3].sum(1) + 0.3 * history.attendance) / (narrow + 0.3)
+        # No is left out of most rates: the three sum to one.
         by_country = [
             *(level[:, :2] for level in reversed(levels)),
             issue_rates[:, :2],

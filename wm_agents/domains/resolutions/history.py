@@ -130,12 +130,15 @@ def history_at(data: VoteData, one_hot: Floats, topic_rows: Floats, year: float)
         topic_rows: Text features [R, T].
         year: The date.
     """
+    # Five years: long enough for texts that return each year, short enough for governments that do
+    # not.
     rows = data.between(year - 5, year)
     decay = np.exp(-(year - data.years[rows]) / 3).astype(np.float32)
     weighted = one_hot[rows] * decay[:, None, None]
     # The small counts make it a third each where nobody has voted.
     overall = (weighted.sum((0, 1)) + 1e-3) / (float(weighted.sum()) + 3e-3)
     base = _rates(one_hot[rows], decay, overall, 3.0)
+    # A little more than a year, so that the last session is in it whatever the month.
     last = data.between(year - 1.2, year)
     longer = data.between(year - 8, year)
     longer_decay = np.exp(-(year - data.years[longer]) / 3).astype(np.float32)
@@ -143,6 +146,7 @@ def history_at(data: VoteData, one_hot: Floats, topic_rows: Floats, year: float)
     num_votes = weighted.sum((0, 2))
     has_voted = num_votes > 0
     positions = np.zeros((len(has_voted), NUM_DIMENSIONS), np.float32)
+    # Newcomers stand in the middle: filled in by means, they would move the axes for everybody.
     positions[has_voted] = _positions(one_hot[rows][:, has_voted], decay)
     spread = np.ones(NUM_DIMENSIONS, np.float32)
     if has_voted.any():

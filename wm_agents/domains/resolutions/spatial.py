@@ -331,6 +331,7 @@ class _SpatialRun:
         left, values, vectors = np.linalg.svd(centered, full_matrices=False)
         size = self.config.num_dimensions
         noise = np.random.default_rng(self.config.seed).normal(0, 0.01, (votes.shape[1], size))
+        # Noise, so that axes without any variance are not exactly equal for all.
         positions = noise
         directions = np.zeros((votes.shape[0], size))
         count = min(size, len(values))
@@ -359,6 +360,7 @@ class _SpatialRun:
         z = p["offsets"][:, None] + p["directions"] @ p["positions"].T + p["assent"]  # [R, C]
         widths = (p["mean_width"] + p["widths"])[:, None]  # [R, 1]
         h = widths + p["slopes"] @ p["positions"].T + p["abstention"]  # [R, C]
+        # In the order of `CHOICES`: yes, abstain, no.
         logits = torch.stack((z, h, -z), 2)  # [R, C, 3]
         likelihood = torch.log_softmax(logits, 2).gather(2, self.targets[..., None])[..., 0]
         prior = (

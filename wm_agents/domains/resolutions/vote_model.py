@@ -292,6 +292,7 @@ class VoteModel(Fitted):
         """
         votes = self.data.votes[rows]
         raw = self._votes(features)
+        # A grid, since one number is looked for and the loss is cheap.
         grid = np.geomspace(0.6, 2.0, 25)
         losses = [_log_loss(_tempered(raw, temperature), votes) for temperature in grid]
         self.temperature = float(grid[int(np.argmin(losses))])
@@ -428,6 +429,7 @@ def learn_covariance(
     """
     size = 2 * basis.shape[2]
     covariance = 0.5 * np.eye(size)
+    # Each round looks for corrections under the covariance of the round before.
     for _ in range(num_rounds):
         correction = map_correction(probabilities, basis, one_hot, covariance)
         hessian = _hessian(corrected(probabilities, basis, correction), basis, one_hot.sum(2))

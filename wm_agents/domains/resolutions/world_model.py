@@ -189,9 +189,8 @@ class ResolutionModel(Unrolled, FittedModule):
         observations = state.observations
         heads = self.distributions(observations, actions)
         chances = torch.softmax(heads.stage, 1)  # [B, 4]
-        if generator is None:
-            stage = chances.argmax(1)
-        else:
+        stage = chances.argmax(1)
+        if generator is not None:
             stage = torch.multinomial(chances, 1, generator=generator)[:, 0]
         next_obs = assemble(observations, actions, stage, heads, self.config.transitions)
         prediction = Prediction(next_obs, heads.reward, torch.sigmoid(heads.termination))
@@ -376,6 +375,7 @@ class _ResolutionRun:
     def load_weights(self, weights: Mapping[str, Any]) -> None:
         """Take over a copy; before any good evaluation it makes no fitted model."""
         self.model.load_state_dict(dict(weights))
+        # Loading marks a model as fitted, which the weights from before the first epoch are not.
         self.model.is_fitted = self.was_finite
 
     def state_dict(self) -> dict[str, Any]:
