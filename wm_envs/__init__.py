@@ -25,6 +25,7 @@ _PONG_VIEW = (
 MovedModules(
     {
         "wm_envs.canvas": "wm_envs.rendering.canvas",
+        "wm_envs.compile_cache": "wm_envs.data.compiled",
         "wm_envs.cluster": "wm_envs.data.cluster",
         "wm_envs.infos": "wm_envs.data.infos",
         "wm_envs.options": "wm_envs.data.options",

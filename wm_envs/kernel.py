@@ -10,7 +10,6 @@ one (numba #1833), and every domain calls the functions below: so the cache fold
 hash of this file.
 """
 
-import functools
 import hashlib
 import math
 from collections.abc import Callable, Sequence
@@ -19,17 +18,12 @@ from typing import Any, TypeVar
 
 import numba
 import numpy as np
-from numba.core import config as numba_config
 from numpy.typing import NDArray
 
-from wm_envs.compile_cache import enable_cache, user_cache_folder
+from wm_envs.data.compiled import IS_COMPILED, compiled, user_cache_folder
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Row = Any  # one row of a structured array: its fields are attributes inside a kernel
-
-config: Any = numba_config  # its attributes are set while it is imported
-
-IS_COMPILED = not config.DISABLE_JIT
 
 GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -87,20 +81,7 @@ def kernel(function: Function) -> Function:
     No `fastmath`, so that a run with `NUMBA_DISABLE_JIT=1` is equal to the bit. The interpreter
     lock is released.
     """
-    if not IS_COMPILED:
-        return _wrapping_integers(function)
-    compiled: Any = numba.njit(nogil=True)(function)
-    enable_cache(compiled, _CACHE_DIRECTORY)
-    if function.__module__ != "__main__" and "<locals>" not in function.__qualname__:
-        # Numba pickles a copy that has no cache: a spawned process would compile for ten seconds
-        # what is on the disk.
-        compiled.__reduce_ex__ = functools.partial(_pickled_by_name, function.__qualname__)
-    return compiled
-
-
-def _pickled_by_name(name: str, protocol: int) -> str:  # noqa: ARG001
-    """How `pickle` stores what its module holds under this name."""
-    return name
+    return compiled(function, _CACHE_DIRECTORY)
 
 
 def specialised(function: Function, *arguments: Any) -> Function:
@@ -116,17 +97,6 @@ def specialised(function: Function, *arguments: Any) -> Function:
     dispatcher.compile(signature)
     entry_point: Function = dispatcher.overloads[signature].entry_point
     return entry_point
-
-
-def _wrapping_integers(function: Function) -> Function:
-    """Let NumPy's uint64 scalars overflow silently, as they do when compiled."""
-
-    @functools.wraps(function)
-    def wrapped(*arguments: Any) -> Any:
-        with np.errstate(over="ignore"):
-            return function(*arguments)
-
-    return wrapped  # type: ignore[return-value]
 
 
 @kernel

@@ -20,24 +20,25 @@ def first_non_finite(tensors: Iterable[tuple[str, Tensor]]) -> str | None:
 
 
 def require_finite(tensors: Mapping[str, Tensor], place: str) -> None:
-    """Raise NonFiniteError with the tensor's name and the place, such as "parameter" and "update 7".
+    """Raise NonFiniteError with the tensor's name and the place.
 
     Args:
         tensors: By name.
-        place: What they are and when, for the message.
+        place: What they are and when, for the message, such as "parameters at update 7".
     """
     name = first_non_finite(tensors.items())
     if name is not None:
         raise NonFiniteError(
-            f"{name} is not finite: {place}; scale observations and rewards or lower the learning rate"
+            f"{name} is not finite: {place}; scale observations and rewards or lower the learning "
+            "rate"
         )
 
 
 def clip_gradient(parameters: Iterable[Tensor], max_norm: float) -> Tensor:
-    """Scale the gradients down to a norm, bit for bit as torch's `clip_grad_norm_`, and give the norm before.
+    """Scale the gradients down to a norm, and give the norm before.
 
-    Where it is not finite nothing is scaled: scaling by NaN would spoil every gradient and hide
-    which one it was.
+    Bitwise as torch's `clip_grad_norm_`. Where the norm is not finite nothing is scaled: scaling by
+    NaN would spoil every gradient and hide which one it was.
     """
     with_gradient = [parameter for parameter in parameters if parameter.grad is not None]
     norm = nn.utils.get_total_norm(
@@ -57,14 +58,14 @@ def spoilt_gradient(module: nn.Module) -> str:
     return first_non_finite(gradients) or "all parameters together"
 
 
-def descend(
+def gradient_step(
     loss: Tensor,
     optimizer: Optimizer,
     parameters: Iterable[tuple[str, Tensor]],
     place: str,
     max_norm: float | None = None,
 ) -> float:
-    """One step of an optimiser, taken only if the loss and every gradient are finite; gives the loss.
+    """One optimizer step, taken only if the loss and every gradient are finite; gives the loss.
 
     Args:
         loss: A number that depends on the parameters.
@@ -76,7 +77,8 @@ def descend(
     Raises:
         NonFiniteError: The loss or a gradient is not finite; the parameters are as they were.
     """
-    value, named = float(loss.detach()), dict(parameters)
+    value = float(loss.detach())
+    named = dict(parameters)
     if not math.isfinite(value):
         raise NonFiniteError(f"the loss is {value} {place}: nothing was updated; {_REMEDY}")
     optimizer.zero_grad()
@@ -92,3 +94,6 @@ def descend(
         nn.utils.clip_grads_with_norm_(named.values(), max_norm, norm)
     optimizer.step()
     return value
+
+
+descend = gradient_step  # its name in earlier versions

@@ -13,10 +13,10 @@ from pathlib import Path
 import numba
 import pytest
 
-from wm_envs import compile_cache
-from wm_envs.compile_cache import enable_cache, user_cache_folder
+from wm_envs.data import compiled as compile_cache
+from wm_envs.data.compiled import enable_cache, user_cache_folder
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled")
 

@@ -1,4 +1,6 @@
-"""Numba's cache of compiled code on disk, made unable to stop a program or to load what is damaged.
+"""The compile decorator, with a cache on disk that cannot stop a program or load what is damaged.
+
+Whoever compiles imports this module by its own name: it loads Numba, which `wm_envs.data` does not.
 
 Numba unpickles whatever its cache files hold and raises what the file system raises, from the
 middle of a step. Here each file starts with a SHA-256 of what follows, so that a truncated, altered
@@ -7,15 +9,19 @@ and one RuntimeWarning that names it.
 """
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import logging
 import os
 import pickle
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numba
+import numpy as np
 from numba.core import config as numba_config
 from numba.core.caching import (
     CompileResultCacheImpl,
@@ -26,10 +32,54 @@ from numba.core.caching import (
 
 from wm_envs.data.streams import warn
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 config: Any = numba_config  # its attributes are set while it is imported
+
+IS_COMPILED = not config.DISABLE_JIT
 
 _DIGEST_SIZE = hashlib.sha256().digest_size
 _has_warned = False
+
+
+def compiled(function: Function, folder: str | None = None) -> Function:
+    """Compile a pure function of scalars and arrays, with its machine code cached on disk.
+
+    No `fastmath`, so that a run with `NUMBA_DISABLE_JIT=1` is bitwise equal. The interpreter lock
+    is released.
+
+    Args:
+        function: At the top level of a module.
+        folder: Where the cache is kept. Numba does not notice an edit in another module than the
+            function's own (numba #1833): who calls compiled functions of other modules gives a
+            folder that changes with them.
+    """
+    if not IS_COMPILED:
+        return _wrapping_integers(function)
+    dispatcher: Any = numba.njit(nogil=True)(function)
+    enable_cache(dispatcher, folder or str(user_cache_folder() / "wm-suite" / "compiled"))
+    if function.__module__ != "__main__" and "<locals>" not in function.__qualname__:
+        # Numba pickles a copy that has no cache: a spawned process would compile for ten seconds
+        # what is on the disk.
+        dispatcher.__reduce_ex__ = functools.partial(_pickled_by_name, function.__qualname__)
+    compiled_function: Function = dispatcher
+    return compiled_function
+
+
+def _pickled_by_name(name: str, protocol: int) -> str:  # noqa: ARG001
+    """How `pickle` stores what its module holds under this name."""
+    return name
+
+
+def _wrapping_integers(function: Function) -> Function:
+    """Let NumPy's uint64 scalars overflow silently, as they do when compiled."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments: Any) -> Any:
+        with np.errstate(over="ignore"):
+            return function(*arguments)
+
+    return wrapped  # type: ignore[return-value]
 
 
 def user_cache_folder() -> Path:
@@ -171,8 +221,9 @@ def _warn_once(path: str, error: Exception) -> None:
         return
     _has_warned = True
     message = (
-        f"compiled code cannot be kept in {Path(path).parent} ({getattr(error, 'strerror', None) or error!r}), so that "
-        "every program compiles it anew: set NUMBA_CACHE_DIR to a folder that can be written"
+        f"compiled code cannot be kept in {Path(path).parent} "
+        f"({getattr(error, 'strerror', None) or error!r}), so that every program compiles it anew: "
+        "set NUMBA_CACHE_DIR to a folder that can be written"
     )
     try:
         warn(message, stacklevel=3)
