@@ -51,7 +51,7 @@ from wm_agents.domains.resolutions.vote_rewards import (
 from wm_agents.errors import ConfigError
 from wm_agents.irl import (
     Comparison,
-    DecisionModel,
+    TabularMDP,
     Demonstrations,
     MaxEntConfig,
     RewardFit,
@@ -224,7 +224,7 @@ def play(code: str, weights: NDArray[np.float64], num_episodes: int, seed: int) 
     return Played(texts[kept], stages[kept], is_sponsor[kept], actions[kept], was_running.sum(1))
 
 
-def model_of(played: Played) -> DecisionModel:
+def model_of(played: Played) -> TabularMDP:
     """What the country could have done in these episodes."""
     return staged_model(played.texts, played.stages, played.lengths, EXPECTED_OUTCOME)
 

@@ -49,7 +49,16 @@ MovedModules(
         "wm_agents.feature_dreams": "wm_agents.imagination.features",
         "wm_agents.flat_adam": "wm_agents.policy_gradient.flat_adam",
         "wm_agents.imagined_rows": "wm_agents.imagination.rows",
+        "wm_agents.irl.adversarial_checkpoints": "wm_agents.irl.adversarial",
+        "wm_agents.irl.decision_model": "wm_agents.irl.mdp",
+        "wm_agents.irl.held_out": "wm_agents.irl.cross_validation",
+        "wm_agents.irl.identifiability": "wm_agents.irl.uncertainty",
+        "wm_agents.irl.paid_environments": "wm_agents.irl.rewards",
+        "wm_agents.irl.prior": "wm_agents.irl.uncertainty",
         "wm_agents.irl.resolutions": "wm_agents.domains.resolutions.resolution_mdp",
+        "wm_agents.irl.reward_network": "wm_agents.irl.rewards",
+        "wm_agents.irl.soft_induction": "wm_agents.irl.mdp",
+        "wm_agents.irl.standardisation": "wm_agents.irl.uncertainty",
         "wm_agents.irl.vote_models": "wm_agents.domains.resolutions.vote_rewards",
         "wm_agents.reinforce": "wm_agents.policy_gradient.reinforce",
         "wm_agents.reinforce_config": "wm_agents.policy_gradient.reinforce_config",
@@ -62,5 +71,13 @@ MovedModules(
         "wm_agents.votes": "wm_agents.domains.resolutions",
         "wm_agents.world_model_policy": "wm_agents.policy_gradient.world_model_policy",
         "wm_agents.world_model_ppo": "wm_agents.policy_gradient.world_model_ppo",
-    }
+    },
+    {
+        "wm_agents.irl.decision_model.DecisionModel": "wm_agents.irl.mdp.TabularMDP",
+        "wm_agents.irl.paid_environments.PaidEnvironments": (
+            "wm_agents.irl.rewards.RewardRelabelVecEnv"
+        ),
+        "wm_agents.irl.soft_induction.push_forward": "wm_agents.irl.mdp.occupancy_measures",
+        "wm_agents.irl.soft_induction.soft_policy": "wm_agents.irl.mdp.soft_value_iteration",
+    },
 ).install()

@@ -319,8 +319,8 @@ BY_READERS = "test_readers.py, by bytes and by value"
 IN_MEMORY = "takes arrays or objects in memory"
 LOADERS = {
     "wm_agents/domains/debate/model.py:load_world_model": BY_READERS,
-    "wm_agents/irl/decision_model.py:from_transition_table": IN_MEMORY,
-    "wm_agents/irl/decision_model.py:from_world_model": IN_MEMORY,
+    "wm_agents/irl/mdp.py:from_transition_table": IN_MEMORY,
+    "wm_agents/irl/mdp.py:from_world_model": IN_MEMORY,
     "wm_agents/irl/demonstrations.py:from_states": IN_MEMORY,
     "wm_agents/policy_gradient/reinforce.py:from_checkpoint": "through load",
     "wm_agents/policy_gradient/reinforce.py:load": BY_READERS,

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from wm_agents.errors import SpaceError
-from wm_agents.irl import BehaviourCloning
+from wm_agents.irl import BehavioralCloning
 from wm_agents.observation_rows import encoded_rows, observation_rows
 from wm_agents.planning import CEM, CEMConfig, DiscountedReturn, PlanningAgent
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
@@ -58,7 +58,7 @@ def agents() -> dict[str, Any]:
     return {
         "Reinforce": Reinforce("test/Push-v0", ReinforceConfig()),
         "VectorPPO": VectorPPO(BOX, spaces.Discrete(2)),
-        "BehaviourCloning": BehaviourCloning(BOX, PUSH),
+        "BehavioralCloning": BehavioralCloning(BOX, PUSH),
         "WorldModelPPO": WorldModelPPO(
             "MlpPolicy", DummyVecEnv([Push]), device="cpu", n_steps=8, batch_size=8
         ),

@@ -8,11 +8,11 @@ from wm_agents.errors import ConfigError, DemonstrationError, MixedHorizonError,
 from wm_agents.irl import (
     AdversarialConfig,
     AdversarialIRL,
-    BehaviourCloning,
+    BehavioralCloning,
     CloningConfig,
     Demonstrations,
 )
-from wm_agents.irl.reward_network import RewardNetwork
+from wm_agents.irl.rewards import RewardNetwork
 
 SMALL = AdversarialConfig(num_steps=64, num_discriminator_updates=10, batch_size=64, num_epochs=4)
 
@@ -105,7 +105,8 @@ def test_logits_have_the_potential_as_in_the_paper():
     airl = AdversarialIRL(
         recorded(False), envs, AdversarialConfig(**{**vars(SMALL), "starts_from_clone": False}), 0
     )
-    steps = airl.demonstrated.sample(4, torch.Generator().manual_seed(0))
+    rows = torch.randint(200, (4,), generator=torch.Generator().manual_seed(0))
+    steps = airl.demonstrated.select(rows)
     steps.terminations[0] = True
     network = airl.reward_network
     before, after = (
@@ -141,7 +142,7 @@ def test_demonstrations_have_to_fit_the_spaces():
     with pytest.raises(DemonstrationError, match="do not fit the spaces"):
         AdversarialIRL(recorded(True), make_vec_env(Thermostat, 1), SMALL)
     with pytest.raises(ConfigError):
-        AdversarialConfig(discount=1.0)
+        AdversarialConfig(gamma=1.0)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_other_spaces_are_refused_at_once(name, space):
 @pytest.mark.parametrize("is_discrete", [True, False])
 def test_behaviour_cloning_does_what_was_shown(is_discrete):
     env = Thermostat(is_discrete)
-    cloning = BehaviourCloning(
+    cloning = BehavioralCloning(
         env.observation_space, env.action_space, CloningConfig(num_updates=400)
     )
     cloning.fit(recorded(is_discrete))
@@ -185,7 +186,7 @@ def test_actions_of_whole_numbers_are_refused_by_the_policy_and_rounded_to_by_cl
     envs.action_space = gym.spaces.Box(-np.inf, np.inf, (1,))
     with pytest.raises(SpaceError, match="Box actions have finite bounds"):
         AdversarialIRL(recorded(True), envs)
-    cloned = BehaviourCloning(Thermostat().observation_space, whole, seed=0)
+    cloned = BehavioralCloning(Thermostat().observation_space, whole, seed=0)
     cloned.is_fitted = True  # its weights are set by hand
     seen = Thermostat().observation_space.sample()
     for bias, expected in ((0.6, 1), (-9.0, -2)):
@@ -200,9 +201,9 @@ def test_actions_of_whole_numbers_are_refused_by_the_policy_and_rounded_to_by_cl
 def test_behaviour_cloning_checks_what_it_gets():
     env = Thermostat()
     with pytest.raises(DemonstrationError, match="do not fit the spaces"):
-        BehaviourCloning(env.observation_space, env.action_space).fit(recorded(True))
+        BehavioralCloning(env.observation_space, env.action_space).fit(recorded(True))
     with pytest.raises(SpaceError):
-        BehaviourCloning(env.observation_space, gym.spaces.MultiDiscrete([2, 2]))
+        BehavioralCloning(env.observation_space, gym.spaces.Text(3))
     with pytest.raises(ConfigError):
         CloningConfig(num_updates=0)
 
@@ -222,7 +223,7 @@ def test_behaviour_cloning_checks_what_it_gets():
 def test_actions_that_no_environment_with_the_space_takes_are_refused(actions, space):
     shown = {"observations": np.zeros((5, 1)), "actions": actions, "lengths": [4]}
     with pytest.raises(DemonstrationError, match="do not fit the spaces"):
-        BehaviourCloning(gym.spaces.Box(-1, 1, (1,)), space).fit(shown)
+        BehavioralCloning(gym.spaces.Box(-1, 1, (1,)), space).fit(shown)
 
 
 def test_demonstrations_of_another_action_size_are_refused_by_airl():
@@ -246,7 +247,7 @@ def test_an_end_that_is_not_told_is_no_termination():
 
 def test_behaviour_cloning_reads_discrete_observations_one_by_one_and_in_batches():
     seen, taken = np.arange(41) % 4, np.array([2, 0, 1, 1])
-    cloning = BehaviourCloning(
+    cloning = BehavioralCloning(
         gym.spaces.Discrete(4, start=5), gym.spaces.Discrete(3), CloningConfig(num_updates=200)
     )
     cloning.fit(
@@ -267,14 +268,14 @@ def test_what_was_constant_when_it_was_shown_does_not_decide_later():
         "observations": np.stack([place, np.full(201, 0.3)], 1).astype(np.float32),
         "actions": (place[:-1] > 0).astype(int),
     }
-    cloning = BehaviourCloning(
+    cloning = BehavioralCloning(
         gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2), CloningConfig(num_updates=400), seed=0
     )
     cloning.fit(Demonstrations.of(shown | {"lengths": [200]}))
     asked = np.stack([generator.uniform(-1, 1, 500), np.full(500, 0.4)], 1).astype(np.float32)
     assert (cloning.predict(asked)[0] == (asked[:, 0] > 0)).mean() > 0.9
     network = RewardNetwork(2, gym.spaces.Discrete(2), generator=torch.Generator().manual_seed(0))
-    network.standardise(torch.tensor([[1.0, 12345.678], [5.0, 12345.678]]))
+    network.standardize(torch.tensor([[1.0, 12345.678], [5.0, 12345.678]]))
     assert network.std.tolist() == [2.0, 1.0]
 
 
@@ -289,8 +290,8 @@ def test_cloning_learns_actions_in_any_unit(low, high):
         "lengths": np.array([400]),
     }
     spaces = gym.spaces.Box(-1, 1, (1,), np.float32), gym.spaces.Box(low, high, (1,), np.float32)
-    cloning = BehaviourCloning(*spaces, CloningConfig(widths=(16,), num_updates=600))
-    assert cloning.fit(data) < 0.01
+    cloning = BehavioralCloning(*spaces, CloningConfig(widths=(16,), num_updates=600))
+    assert cloning.fit(data).metrics["loss"] < 0.01
     asked = np.float32([[-0.8], [0.0], [0.5]])
     np.testing.assert_allclose((cloning.predict(asked)[0] - centre) / half, asked, atol=0.1)
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from tests.support.choices import walk
-from wm_agents.irl import optimal_policy, policy_value, soft_policy
-from wm_agents.irl.soft_induction import future_features, push_forward
+from wm_agents.irl import optimal_policy, policy_value, soft_value_iteration
+from wm_agents.irl.mdp import future_features, occupancy_measures
 
 
 def test_one_step_is_a_softmax_over_what_the_mask_allows():
     model = walk(horizon=1)
     object.__setattr__(model, "mask", np.array([[True, False]] + [[True, True]] * 4))
-    policy = soft_policy(model, np.array([[0.0, 9.0], *([[1.0, 1.0 + np.log(3)]] * 4)]))
+    policy = soft_value_iteration(model, np.array([[0.0, 9.0], *([[1.0, 1.0 + np.log(3)]] * 4)]))
     np.testing.assert_allclose(policy.probabilities[0, 0], [1, 0])
     np.testing.assert_allclose(policy.probabilities[0, 1], [0.25, 0.75])
     np.testing.assert_allclose(policy.values[0, 1], np.log(4 * np.e))
@@ -21,7 +21,7 @@ def test_deterministic_paths_have_probability_proportional_to_the_exponential_of
     """Ziebart et al. 2008, equation 4, by enumerating all paths."""
     model = walk(num_states=5, horizon=4)
     rewards = np.random.default_rng(0).normal(size=(5, 2))
-    policy = soft_policy(model, rewards)
+    policy = soft_value_iteration(model, rewards)
     exponentials = []
     for actions in itertools.product((0, 1), repeat=4):
         state, total, chance, path = 1, 0.0, 1.0, []
@@ -42,21 +42,21 @@ def test_deterministic_paths_have_probability_proportional_to_the_exponential_of
 
 def test_future_features_are_the_derivative_of_values():
     model, weights = walk(slip=0.3), np.array([0.4, -0.7])
-    policy = soft_policy(model, model.features @ weights)
+    policy = soft_value_iteration(model, model.features @ weights)
     sums = future_features(model, policy, model.features)
     expected = (policy.probabilities[0, 2][:, None] * sums[0, 2]).sum(0)
     for axis, step in enumerate(np.eye(2) * 1e-6):
-        above = soft_policy(model, model.features @ (weights + step)).values[0, 2]
-        below = soft_policy(model, model.features @ (weights - step)).values[0, 2]
+        above = soft_value_iteration(model, model.features @ (weights + step)).values[0, 2]
+        below = soft_value_iteration(model, model.features @ (weights - step)).values[0, 2]
         assert (above - below) / 2e-6 == pytest.approx(expected[axis], abs=1e-6)
 
 
 def test_occupancy_sums_to_what_is_still_running():
     model = walk(slip=0.2, horizon=8)
-    policy = soft_policy(model, np.zeros((5, 2)))
+    policy = soft_value_iteration(model, np.zeros((5, 2)))
     starts = np.zeros((8, 5))
     starts[0, 0] = 1
-    mass = push_forward(model, policy, starts, None).sum((1, 2))
+    mass = occupancy_measures(model, policy, starts, None).sum((1, 2))
     assert mass[0] == pytest.approx(1)
     assert mass[3] == pytest.approx(1)  # four steps lead to the end at the earliest
     assert mass[7] < mass[5] < 1
@@ -66,7 +66,7 @@ def test_the_best_policy_is_worth_more_than_the_soft_one():
     model, starts = walk(slip=0.1), np.eye(5)[0]
     rewards = model.features @ np.array([1.0, 2.0])
     best = policy_value(model, optimal_policy(model, rewards), rewards, starts)
-    soft = policy_value(model, soft_policy(model, rewards).probabilities, rewards, starts)
-    sharp = policy_value(model, soft_policy(model, 50 * rewards).probabilities, rewards, starts)
+    soft = policy_value(model, soft_value_iteration(model, rewards).probabilities, rewards, starts)
+    sharp = policy_value(model, soft_value_iteration(model, 50 * rewards).probabilities, rewards, starts)
     assert soft < best
     assert sharp == pytest.approx(best, abs=0.05)

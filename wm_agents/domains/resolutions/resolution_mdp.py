@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse as sparse
 from numpy.typing import NDArray
 
-from wm_agents.irl.decision_model import DecisionModel, Floats
+from wm_agents.irl.mdp import TabularMDP, Floats
 from wm_agents.irl.demonstrations import Demonstrations
 
 COSPONSOR, YES, NO, ABSTAIN, NO_ACTION = range(5)
@@ -77,7 +77,7 @@ def seat_utilities(
 
 def staged_model(
     texts: Floats, stages: NDArray[np.int64], lengths: NDArray[np.int64], outcome: float
-) -> DecisionModel:
+) -> TabularMDP:
     """The choices that recorded episodes offered, each step once as a sponsor and once not.
 
     One vote in 180 moves neither the stage nor, to speak of, the outcome, so only sponsoring has
@@ -101,7 +101,7 @@ def staged_model(
     rows = (states * 5 + actions).ravel()
     shape = (num_steps * 10, num_steps * 2)
     transitions = sparse.csr_array((np.ones(len(rows)), (rows, following.ravel())), shape=shape)
-    return DecisionModel(
+    return TabularMDP(
         features,
         SPATIAL_FEATURES,
         mask=STAGE_MASKS[stages[doubled]],

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from wm_agents.domains.resolutions.data import ABSENT, NO, YES, VoteData
 from wm_agents.domains.resolutions.features import Predictors
 from wm_agents.errors import ConfigError
-from wm_agents.irl.decision_model import DecisionModel, Floats
+from wm_agents.irl.mdp import TabularMDP, Floats
 from wm_agents.irl.demonstrations import Demonstrations
 
 STAGE_FEATURES = (
@@ -73,9 +73,7 @@ class VoteProblem:
         own = {key - (key > place): values for key, values in self.own.items() if key != place}
         return VoteProblem(names, np.delete(self.shared, place, 2), own, self.votes, self.countries)
 
-    def decisions(
-        self, country: str, rows: NDArray[np.int64]
-    ) -> tuple[DecisionModel, Demonstrations]:
+    def decisions(self, country: str, rows: NDArray[np.int64]) -> tuple[TabularMDP, Demonstrations]:
         """The roll calls of an index on which the country voted, each an episode of one decision."""
         column = self.countries.index(country)
         cast = rows[self.votes[rows, column] != ABSENT]
@@ -83,7 +81,7 @@ class VoteProblem:
             raise ConfigError(
                 f"{country} voted on none of the {len(rows)} roll calls: choose others or leave it out"
             )
-        model = DecisionModel(self.features(country, cast), self.feature_names)
+        model = TabularMDP(self.features(country, cast), self.feature_names)
         return model, Demonstrations.from_states(np.arange(len(cast)), self.votes[cast, column])
 
 

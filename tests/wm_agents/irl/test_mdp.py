@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.choices import sample, walk
 from wm_agents.errors import ConfigError
-from wm_agents.irl import DecisionModel, MaxEntConfig, MaxEntIRL, choose_prior_std, from_world_model
+from wm_agents.irl import TabularMDP, MaxEntConfig, MaxEntIRL, choose_prior_std, from_world_model
 from wm_agents.world_models import DeterministicModel
 from wm_agents.world_models.tabular import TabularModel
 from wm_envs.data.trajectories import Trajectories
@@ -51,7 +51,7 @@ def test_a_negative_probability_is_named():
     rows = np.full((4, 2), 0.5)
     rows[3] = [1.2, -0.2]
     with pytest.raises(ConfigError, match="state 1, action 1"):
-        DecisionModel(np.zeros((2, 2, 1)), ("a",), transitions=rows, horizon=2)
+        TabularMDP(np.zeros((2, 2, 1)), ("a",), transitions=rows, horizon=2)
 
 
 def test_tables_need_discrete_actions():
