@@ -20,14 +20,14 @@ import tyro
 from numpy.typing import NDArray
 
 from wm_agents.irl import (
-    DecisionModel,
+    TabularMDP,
     Demonstrations,
     MaxEntConfig,
     MaxEntIRL,
     choose_prior_std,
     optimal_policy,
     policy_value,
-    soft_policy,
+    soft_value_iteration,
 )
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.data.paths import expand_paths
@@ -69,7 +69,7 @@ class World:
     Its model with one feature per cell, true rewards [S], and where walks begin [S].
     """
 
-    model: DecisionModel
+    model: TabularMDP
     rewards: Floats
     starts: Floats
 
@@ -83,7 +83,7 @@ def main(config: Config) -> dict[str, Any]:
         )
     make_output_directory(config.output_dir, has_pictures=True)
     world = make_world(config)
-    policy = soft_policy(
+    policy = soft_value_iteration(
         world.model, config.rationality * spread(world.rewards, world.model)
     ).probabilities
     walks = walk(world, policy, config)
@@ -127,7 +127,7 @@ def make_world(config: Config) -> World:
     rewards[-1] = 1.0
     features = np.repeat(np.eye(num_cells)[:, None], len(MOVES), 1)
     names = [f"cell_{row}_{column}" for row in range(config.size) for column in range(config.size)]
-    model = DecisionModel(features, names, transitions=transitions(config), horizon=config.horizon)
+    model = TabularMDP(features, names, transitions=transitions(config), horizon=config.horizon)
     return World(model, rewards, np.full(num_cells, 1 / num_cells))
 
 
@@ -148,7 +148,7 @@ def transitions(config: Config) -> Any:
     return sparse.csr_array(table.reshape(-1, size**2))
 
 
-def spread(rewards: Floats, model: DecisionModel) -> Floats:
+def spread(rewards: Floats, model: TabularMDP) -> Floats:
     """Rewards [S, A] from rewards of cells [S]."""
     return np.repeat(rewards[:, None], model.num_actions, 1)
 

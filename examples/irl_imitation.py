@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.env_util import make_vec_env
 
 from wm_agents.evaluation.episodes import RandomAgent, evaluate
-from wm_agents.irl import AdversarialConfig, AdversarialIRL, BehaviourCloning, Demonstrations
+from wm_agents.irl import AdversarialConfig, AdversarialIRL, BehavioralCloning, Demonstrations
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs import record
 from wm_envs.data.paths import expand_paths
@@ -78,7 +78,7 @@ def imitate(config: Config) -> dict[str, Any]:
     )
     demonstrations = Demonstrations.of(recording)
     envs = make_vec_env(config.env_id, config.num_envs, seed=config.seed)
-    cloning = BehaviourCloning(envs.observation_space, envs.action_space, seed=config.seed)
+    cloning = BehavioralCloning(envs.observation_space, envs.action_space, seed=config.seed)
     cloning.fit(demonstrations)
     airl = AdversarialIRL(demonstrations, envs, settings(config), config.seed)
     start = score(airl, config)
@@ -123,8 +123,8 @@ def settings(config: Config) -> AdversarialConfig:
         is_state_only=config.is_state_only,
         starts_from_clone=config.starts_from_clone,
         may_vary_in_length=is_pole,
-        discount=0.99 if is_pole else 0.95,
-        learner_rate=3e-4 if is_pole else 1e-4,
+        gamma=0.99 if is_pole else 0.95,
+        learning_rate=3e-4 if is_pole else 1e-4,
     )
 
 

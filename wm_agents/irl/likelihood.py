@@ -67,9 +67,7 @@ class Likelihood:
     def value_and_gradient(self, weights: Floats) -> tuple[float, Floats]:
         """L and dL/dw in one backward and one forward pass."""
         policy = self.policy(weights)
-        # L = sum of Q - V over the steps: its derivatives with respect to Q are counts of steps,
-        # with respect to V minus the counts of states.
-        mass = occupancy_measures(self.mdp, policy, -self._counts.sum(2), self._counts)
+        mass = occupancy_measures(self.mdp, policy, self._value_slopes, self._counts)
         value = policy.log_probabilities[self.times, self.states, self.actions].sum()
         return float(value), self._feature_sum(mass)
 
@@ -146,6 +144,11 @@ class Likelihood:
         counts = np.zeros((self.mdp.horizon, self.mdp.num_states, self.mdp.num_actions))
         np.add.at(counts, (self.times, self.states, self.actions), 1.0)
         return counts
+
+    @cached_property
+    def _value_slopes(self) -> Floats:
+        """[T, S]: dL/dV, since L is the sum of Q - V over the steps; dL/dQ are the counts."""
+        return -self._counts.sum(2)
 
     def _feature_sum(self, mass: Floats) -> Floats:
         total: Floats = mass.sum(0).ravel() @ self.features.reshape(-1, self.features.shape[2])
