@@ -51,10 +51,10 @@ from wm_agents.domains.resolutions.vote_rewards import (
 from wm_agents.errors import ConfigError
 from wm_agents.irl import (
     Comparison,
-    TabularMDP,
     Demonstrations,
     MaxEntConfig,
     RewardFit,
+    TabularMDP,
     compare,
     fit_many,
 )

@@ -28,7 +28,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from torch import Tensor
 
 from wm_agents.errors import ConfigError, MixedHorizonError, SpaceError
-from wm_agents.irl.cloning import clone_into, require_spaces
+from wm_agents.irl.cloning import clone_into, require_spaces, tensors_below
 from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit, content_hash
 from wm_agents.irl.rewards import RewardNetwork, RewardRelabelVecEnv
 from wm_agents.networks import Perceptron
@@ -149,15 +149,9 @@ class AdversarialIRL(Fitted):
         self.loss = math.nan
         self.accuracy = math.nan
         self.generator = torch.Generator().manual_seed(seed)
-        num_inputs = spaces.flatdim(envs.observation_space)
-        self.reward_network = RewardNetwork(
-            num_inputs,
-            envs.action_space,
-            self.config.widths,
-            is_state_only=self.config.is_state_only,
-            generator=self.generator,
+        self.reward_network, self.potential = _discriminator(
+            self.observation_space, self.action_space, self.config, self.generator
         )
-        self.potential = Perceptron((num_inputs, *self.config.widths, 1), "relu", self.generator)
         parameters = [parameter for _, parameter in self.named_parameters()]
         self.optimizer = torch.optim.Adam(parameters, lr=self.config.discriminator_learning_rate)
         self.envs = RewardRelabelVecEnv(
@@ -385,6 +379,10 @@ class AdversarialIRL(Fitted):
             config = AdversarialConfig(**{**description, "widths": tuple(description["widths"])})
             observation_space = space_from_json(stored.metadata["observation_space"])
             action_space = space_from_json(stored.metadata["action_space"])
+            with torch.device("meta"):  # first without memory
+                generator = torch.Generator(device="cpu")
+                reward, _ = _discriminator(observation_space, action_space, config, generator)
+                check_shapes(reward, tensors_below("reward", stored.tensors))
         if env is not None:
             require_spaces(env, observation_space, action_space)
         irl = cls.__new__(cls)
@@ -392,11 +390,7 @@ class AdversarialIRL(Fitted):
             envs = env or DummyVecEnv([lambda: _SpacesOnly(observation_space, action_space)])
             irl._build(envs, config, stored.metadata["seed"])
             for prefix, network in irl._networks().items():
-                weights = {
-                    name.removeprefix(f"{prefix}."): tensor
-                    for name, tensor in stored.tensors.items()
-                    if name.startswith(f"{prefix}.")
-                }
+                weights = tensors_below(prefix, stored.tensors)
                 check_shapes(network, weights)
                 network.load_state_dict(weights)
         if given is not None:
@@ -504,6 +498,24 @@ class _SpacesOnly(gym.Env[Any, Any]):
     def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
         self.observation_space = observation_space
         self.action_space = action_space
+
+
+def _discriminator(
+    observation_space: gym.Space[Any],
+    action_space: gym.Space[Any],
+    config: AdversarialConfig,
+    generator: torch.Generator,
+) -> tuple[RewardNetwork, Perceptron]:
+    """The reward g and the potential h."""
+    num_inputs = spaces.flatdim(observation_space)
+    reward = RewardNetwork(
+        num_inputs,
+        action_space,
+        config.widths,
+        is_state_only=config.is_state_only,
+        generator=generator,
+    )
+    return reward, Perceptron((num_inputs, *config.widths, 1), "relu", generator)
 
 
 def _check_spaces(envs: VecEnv) -> None:

@@ -252,13 +252,10 @@ class BehavioralCloning(Fitted):
             config = CloningConfig(**{**description, "widths": tuple(description["widths"])})
             observation_space = space_from_json(stored.metadata["observation_space"])
             action_space = space_from_json(stored.metadata["action_space"])
+            weights = tensors_below("network", stored.tensors)
+            with torch.device("meta"):  # first without memory
+                check_shapes(cls(observation_space, action_space, config).network, weights)
             cloning = cls(observation_space, action_space, config, stored.metadata["seed"])
-            weights = {
-                name.removeprefix("network."): tensor
-                for name, tensor in stored.tensors.items()
-                if name.startswith("network.")
-            }
-            check_shapes(cloning.network, weights)
             cloning.network.load_state_dict(weights)
             for name in ("_mean", "_std", "_action_mean", "_action_std"):
                 tensor = stored.tensors[f"units.{name}"]
@@ -387,6 +384,16 @@ class _CloneRun:
     def fingerprint(self) -> dict[str, Any]:
         """Nothing is kept."""
         return {}
+
+
+def tensors_below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix and a dot, without these."""
+    start = f"{prefix}."
+    return {
+        name.removeprefix(start): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(start)
+    }
 
 
 def require_spaces(

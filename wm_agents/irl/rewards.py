@@ -1,5 +1,6 @@
 """Reward networks, and inferred rewards in environments, planners and imagination."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, SupportsFloat
 
@@ -166,12 +167,13 @@ class RewardRelabelVecEnv(VecEnvWrapper):
         self._actions: NDArray[Any] = np.zeros(0)
 
     # SB3's wrapper looks unknown attributes up in `venv`: a copy that has no attributes yet would
-    # look for `venv` in itself without end.
+    # look for `venv` in itself without end. The members of its class cannot be copied.
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self).copy()
+        return {name: value for name, value in vars(self).items() if name != "class_attributes"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        self.class_attributes = dict(inspect.getmembers(type(self)))
 
     def reset(self) -> Any:
         """Begin new episodes everywhere.

@@ -4,10 +4,10 @@ import pytest
 from tests.support.choices import WEIGHTS, one_shot, sample, walk
 from wm_agents.errors import ConfigError, DemonstrationError
 from wm_agents.irl import (
-    TabularMDP,
     Demonstrations,
     MaxEntConfig,
     MaxEntIRL,
+    TabularMDP,
     cross_validate,
     fit_many,
     from_transition_table,

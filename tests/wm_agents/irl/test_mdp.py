@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.choices import sample, walk
 from wm_agents.errors import ConfigError
-from wm_agents.irl import TabularMDP, MaxEntConfig, MaxEntIRL, choose_prior_std, from_world_model
+from wm_agents.irl import MaxEntConfig, MaxEntIRL, TabularMDP, choose_prior_std, from_world_model
 from wm_agents.world_models import DeterministicModel
 from wm_agents.world_models.tabular import TabularModel
 from wm_envs.data.trajectories import Trajectories
