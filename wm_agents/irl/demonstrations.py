@@ -106,10 +106,8 @@ class Demonstrations(Trajectories):
         numbers = np.asarray(states)
         if numbers.size == 0:
             raise DemonstrationError("no demonstrations: record at least one step")
-        if lengths is None:
-            counts = np.ones(len(numbers), np.int64)
-        else:
-            counts = np.asarray(lengths, np.int64)
+        each_by_itself = np.ones(len(numbers), np.int64)
+        counts = each_by_itself if lengths is None else np.asarray(lengths, np.int64)
         if numbers.ndim != 1 or counts.sum() != len(numbers) or (counts < 1).any():
             raise DemonstrationError(
                 f"states have shape {numbers.shape} and lengths sum to {counts.sum()}: give states "
@@ -165,7 +163,7 @@ class Demonstrations(Trajectories):
         selected = self.trajectories.select(index)
         masks = None
         if self.masks is not None:
-            masks = np.concatenate([self._masks_of(number) for number in index])
+            masks = np.concatenate([self._masks_of(int(number)) for number in index])
         names = None
         if self.demonstrators is not None:
             names = [self.demonstrators[number] for number in index]
@@ -275,7 +273,7 @@ def _from_arrays(arrays: Mapping[str, ArrayLike]) -> Trajectories:
     missing = {"observations", "actions"} - set(arrays)
     if missing:
         raise DemonstrationError(f"arrays lack {sorted(missing)}: give observations and actions")
-    given = {name: values for name, values in arrays.items() if values is not None}
+    given: dict[str, Any] = {name: values for name, values in arrays.items() if values is not None}
     size = len(np.asarray(given["actions"]))
     if size == 0:
         raise DemonstrationError("no demonstrations: record at least one step")

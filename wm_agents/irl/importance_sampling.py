@@ -163,6 +163,7 @@ def candidate_shares(sums: Floats, offsets: Floats, weights: Floats) -> Floats:
 
 
 def log_likelihood(sums: Floats, offsets: Floats, weights: Floats) -> float:
+    """Of all demonstrations among their samples."""
     of_demonstrations = candidate_shares(sums, offsets, weights)[:, 0]
     return float(np.log(np.maximum(of_demonstrations, _MIN_PROBABILITY)).sum())
 

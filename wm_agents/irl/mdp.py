@@ -74,10 +74,8 @@ class TabularMDP:
         numbers = np.asarray(features, np.float64)
         names = tuple(feature_names)
         _check_features(numbers, names)
-        if mask is None:
-            allowed = np.ones(numbers.shape[:2], np.bool_)
-        else:
-            allowed = np.asarray(mask).astype(np.bool_)
+        all_actions = np.ones(numbers.shape[:2], np.bool_)
+        allowed = all_actions if mask is None else np.asarray(mask).astype(np.bool_)
         rows = None
         num_steps = 1  # without transitions every action ends the episode
         if transitions is not None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.support.choices import WEIGHTS, one_shot, sample, walk
-from wm_agents.errors import ConfigError, DemonstrationError
+from wm_agents.errors import CheckpointError, ConfigError, DemonstrationError
 from wm_agents.irl import (
     Demonstrations,
     MaxEntConfig,
@@ -11,9 +11,11 @@ from wm_agents.irl import (
     cross_validate,
     fit_many,
     from_transition_table,
+    maxent,
 )
 from wm_agents.irl.likelihood import Likelihood
 from wm_agents.irl.uncertainty import Prior, bootstrap_weights
+from wm_agents.training.trainer import FitReport
 
 
 def test_weights_of_single_choices_are_recovered_within_their_intervals():
@@ -296,3 +298,19 @@ def test_frozen_lake_from_its_own_table():
     assert model.transitions.toarray()[14 * 4 + 2].sum() == pytest.approx(
         2 / 3
     )  # a third of the time: the goal
+
+
+def test_a_fit_is_a_report_and_is_found_again(tmp_path, monkeypatch):
+    model, demonstrations = one_shot(200)
+    irl = MaxEntIRL(model)
+    fit = irl.fit(demonstrations, MaxEntConfig(prior_std=2.0), checkpoints=tmp_path)
+    assert isinstance(fit, FitReport)
+    assert irl.config.prior_std == 2.0
+    assert irl.fitted is fit
+    assert fit.best_loss == pytest.approx(fit.history[-1]["loss"])
+    assert fit.metrics["log_likelihood"] == fit.log_likelihood
+    monkeypatch.setattr(maxent, "map_estimate", None)  # it is not asked again
+    again = MaxEntIRL(model, MaxEntConfig(prior_std=2.0)).fit(demonstrations, checkpoints=tmp_path)
+    np.testing.assert_array_equal(again.weights, fit.weights)
+    with pytest.raises(CheckpointError, match="prior_std"):
+        MaxEntIRL(model).fit(demonstrations, checkpoints=tmp_path)

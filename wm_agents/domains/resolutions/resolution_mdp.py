@@ -10,8 +10,8 @@ import numpy as np
 import scipy.sparse as sparse
 from numpy.typing import NDArray
 
-from wm_agents.irl.mdp import TabularMDP, Floats
 from wm_agents.irl.demonstrations import Demonstrations
+from wm_agents.irl.mdp import Floats, TabularMDP
 
 COSPONSOR, YES, NO, ABSTAIN, NO_ACTION = range(5)
 DRAFT, COMMITTEE_VOTE, PLENARY_VOTE, TERMINAL = range(4)

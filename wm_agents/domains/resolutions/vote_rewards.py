@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from wm_agents.domains.resolutions.data import ABSENT, NO, YES, VoteData
 from wm_agents.domains.resolutions.features import Predictors
 from wm_agents.errors import ConfigError
-from wm_agents.irl.mdp import TabularMDP, Floats
 from wm_agents.irl.demonstrations import Demonstrations
+from wm_agents.irl.mdp import Floats, TabularMDP
 
 STAGE_FEATURES = (
     *("is_sponsor", "sponsor_count", "committee_support", "plenary_support"),
