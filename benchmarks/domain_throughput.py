@@ -1,4 +1,6 @@
-"""Steps per CPU-second of the resolutions and the debate, single and in batches, beside CartPole in one run.
+"""Steps per CPU-second of the resolutions and the debate, single and in batches.
+
+CartPole runs beside them in the same run.
 
     python -m benchmarks.domain_throughput
 
@@ -38,9 +40,8 @@ def main(config: Config) -> dict[str, Any]:
     ]
     for contender in contenders:
         contender.prepare(config.seed)
-        contender.num_calls *= (
-            4  # an episode of the debate takes 40 steps, and one has to end in every turn
-        )
+        # An episode of the debate takes 40 steps, and one has to end in every turn.
+        contender.num_calls *= 4
     for _ in range(config.num_turns):
         for contender in contenders:
             contender.take_turn()

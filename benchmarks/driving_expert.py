@@ -47,10 +47,8 @@ def two_laps(track: str | Path, track_seed: int = 0) -> dict[str, Any]:
 def summarise(circuits: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Clean circuits, and the total of the second laps beside the limit's."""
     clean = {name: laps for name, laps in circuits.items() if laps["is_clean"]}
-    total, limit = (
-        sum(laps["lap_times"][1] for laps in clean.values()),
-        sum(laps["limit"] for laps in clean.values()),
-    )
+    total = sum(laps["lap_times"][1] for laps in clean.values())
+    limit = sum(laps["limit"] for laps in clean.values())
     return {
         "clean_circuits": len(clean),
         "circuits": len(circuits),
@@ -72,15 +70,15 @@ def main() -> None:
     files = sorted(arguments.circuits.glob("*.csv"))
     if not files:
         raise SystemExit(
-            f"no circuits in {arguments.circuits}: give a folder of x_m,y_m,w_tr_right_m,w_tr_left_m files"
+            f"no circuits in {arguments.circuits}: give a folder of "
+            "x_m,y_m,w_tr_right_m,w_tr_left_m files"
         )
     real = summarise({path.stem: two_laps(path) for path in files})
     made = {f"random {seed}": two_laps("random", seed) for seed in range(arguments.random_tracks)}
     figures = {"real": real, "random": summarise({name: made[name] for name in made})}
     print(json.dumps(figures, indent=2))
-    print(
-        f"written to {write_result('driving_expert', figures, seeds=0, command='python -m benchmarks.driving_expert')}"
-    )
+    command = "python -m benchmarks.driving_expert"
+    print(f"written to {write_result('driving_expert', figures, seeds=0, command=command)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Steps per CPU-second of race tracks by others: EnvPool's in C++ and highway-env's in Python. Run by driving_speed.
+"""Steps per CPU-second of race tracks by others.
+
+They are EnvPool's in C++ and highway-env's in Python; `driving_speed` runs this module.
 
 This file imports nothing of ours, so that it runs in a Python of its own, which has the peers
 installed.

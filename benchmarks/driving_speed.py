@@ -1,4 +1,6 @@
-"""Steps per CPU-second of wm/Driving-v0, its integration error, and the race tracks of others in the same run.
+"""Steps per CPU-second and integration error of wm/Driving-v0.
+
+Race tracks by others run beside it in the same run.
 
     python -m benchmarks.driving_speed --peer-python ../peers/bin/python
 
@@ -42,7 +44,8 @@ def batch_turn(seed: int) -> float:
     seconds = time.process_time() - started
     assert num_ended > 0, "no episode ended"
     assert (after[:, 21] != before[:, 21]).all(), "a car stood still"
-    return (BATCH * NUM_CALLS - num_ended) / seconds  # a row that ended takes a call to be reset
+    # A row that ended takes a call to be reset.
+    return (BATCH * NUM_CALLS - num_ended) / seconds
 
 
 def single_turn(seed: int) -> float:
@@ -68,34 +71,34 @@ def peer_turn(python: str, seed: int) -> dict[str, Any]:
     run = subprocess.run(
         [python, str(PEERS), str(seed)], stdout=subprocess.PIPE, encoding="utf-8", check=True
     )
-    measured: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
-    return measured
+    # Whatever the peers print by themselves comes before their figures.
+    figures: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return figures
 
 
 def integration_errors(seed: int, track: str = "random") -> dict[str, float]:
     """Speed error of one step with two Runge-Kutta steps against 64, over the expert's laps."""
     figures = {}
     for name, noise in (("expert", 0.0), ("expert_with_noise", 0.1)):
-        env, fine = (
-            DrivingVectorEnv(64, track=track),
-            DrivingEnv.rules(track=track, num_substeps=64),
-        )
+        env = DrivingVectorEnv(64, track=track)
+        fine = DrivingEnv.rules(track=track, num_substeps=64)
         env.reset(seed=seed)
         expert, generator, errors = Expert(env.parameters), np.random.default_rng(seed), []
         rows, outcomes = empty_rows(64, fine.state_dtype), empty_rows(64, fine.outcome_dtype)
-        seen = np.zeros((64, 34), np.float32)
+        observations = np.zeros((64, len(fine.observation_fields)), np.float32)
         for _ in range(1000):
+            # Both start each step in the same state, so that errors do not add up.
             rows[:] = before = env.clone_state()
-            noisy = (
-                expert.actions(before) + generator.normal(0.0, noise, (64, 3))
-                if noise
-                else expert.actions(before)
-            )
+            noisy = expert.actions(before)
+            if noise:
+                noisy = noisy + generator.normal(0.0, noise, (64, 3))
             actions = np.clip(noisy, [-1, 0, 0], 1).astype(np.float32)
-            fine.step_rows(rows, fine.parameters, actions.astype(np.float64), seen, outcomes, False)
+            fine_actions = actions.astype(np.float64)
+            fine.step_rows(rows, fine.parameters, fine_actions, observations, outcomes, False)
             env.step(actions)
             after = env.clone_state()
             error = np.hypot(after["vx"] - rows["vx"], after["vy"] - rows["vy"])
+            # A row that had ended was reset by the environment alone.
             errors.append(error[~before["ended"]])
         everything = np.concatenate(errors)
         figures[f"{name}_median"] = float(np.median(everything))
@@ -105,6 +108,7 @@ def integration_errors(seed: int, track: str = "random") -> dict[str, float]:
 
 def measure(num_turns: int, seed: int, peer_python: str | None) -> dict[str, Any]:
     """All contenders in turn; medians."""
+    # Once for the compiler and the racing line, uncounted.
     batch_turn(seed)
     single_turn(seed)
     batches, singles, peers = [], [], []
@@ -139,9 +143,8 @@ def main() -> None:
     command = (
         "python -m benchmarks.driving_speed --peer-python <python with envpool and highway-env>"
     )
-    print(
-        f"written to {write_result('driving_speed', figures, seeds=arguments.seed, command=command)}"
-    )
+    path = write_result("driving_speed", figures, seeds=arguments.seed, command=command)
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":

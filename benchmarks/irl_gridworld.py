@@ -1,4 +1,4 @@
-"""An 8 x 8 gridworld: what the inferred reward is worth, and its speed beside `imitation`'s MCE IRL.
+"""An 8 x 8 gridworld: the worth of the inferred reward, and the speed beside `imitation`'s MCE IRL.
 
     python -m benchmarks.irl_gridworld --peer-python /path/to/venv/bin/python
 

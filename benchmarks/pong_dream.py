@@ -27,7 +27,7 @@ from benchmarks.report import RESULTS, add_row
 from examples import dream_pong, sb3_pong
 from wm_agents.evaluation.episodes import RandomAgent, evaluate
 from wm_envs import record
-from wm_envs.pong.planner import Planner
+from wm_envs.pong.planner import PlanningPlayer
 
 Arm = Literal["dream", "ppo", "planner", "random"]
 NAME = "pong_dream"
@@ -151,7 +151,7 @@ def run_planner(config: Config, seed: int) -> dict[str, Any]:
     games = record(
         config.env_id,
         episodes=config.games,
-        policy=Planner(seed + 50_000, env_kwargs=options),
+        policy=PlanningPlayer(seed + 50_000, env_kwargs=options),
         seed=seed + 50_000,
         env_kwargs=options,
         progress=False,

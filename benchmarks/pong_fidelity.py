@@ -1,4 +1,6 @@
-"""Is wm/Pong-v0 the Atari game? Complete games are replayed through both and compared in every feature of every frame.
+"""Is wm/Pong-v0 the Atari game?
+
+Complete games are replayed through both and compared in every feature of every frame.
 
     python -m benchmarks.pong_fidelity
 
@@ -24,7 +26,8 @@ from numpy.typing import NDArray
 import wm_envs  # noqa: F401  (registers the ids)
 from benchmarks.report import write_result
 from wm_envs.pong import dynamics
-from wm_envs.pong.env import FEATURES, PongEnv
+from wm_envs.pong.columns import NUM_FEATURES, PongFeature
+from wm_envs.pong.env import PongEnv
 from wm_envs.pong.planner import plan
 from wm_envs.pong.players import BallTracker, Explorer, Interceptor, RandomHolder
 
@@ -45,7 +48,8 @@ RALLY = {
     87: dynamics.RIGHT_FIRE,
     88: dynamics.RIGHT_FIRE,
 }
-FRAMES_OF_RALLY, FRAMES_AFTERWARDS = 65_000, 1_000  # the console ends the game in between
+# The console ends the game in between.
+FRAMES_OF_RALLY, FRAMES_AFTERWARDS = 65_000, 1_000
 
 
 class Game:
@@ -137,6 +141,7 @@ def player_of(game: int) -> Player:
         Explorer(game, random_share=random_share, fire_share=fire_share),
         Interceptor(game, fire_share=fire_share, edge_share=generator.uniform(0.0, 1.0)),
     ]
+    # One game in five goes to the planner, which needs the copy's state.
     kind = game % (len(seers) + 1)
     if kind == len(seers):
         rules = PongEnv.rules(frame_skip=FRAMES_PER_DECISION)
@@ -165,6 +170,7 @@ def play(
 
     After a while the player gives way to random actions, since rallies can go on for ever.
     """
+    # Streams of their own, so that another player does not change the noise.
     generator, tired = np.random.default_rng([seed, 2]), RandomHolder(seed)
     pair = Pair(Game(original.reset(seed=seed)[0]), Game(copy.reset(seed=seed)[0]))
     wanted = executed = dynamics.NOOP
@@ -173,10 +179,12 @@ def play(
             seen = pair.original.stack()
             is_tired = len(pair.actions) > frames_of_patience
             wanted = int(tired(seen)[0]) if is_tired else player(seen, copy.clone_state())
+        # Drawn in every frame, so that both games spend the stream alike.
         if generator.random() >= repeat_action_probability:
             executed = wanted
         pair.actions.append(executed)
         pair.original.add(original.step(executed))
+        # A copy that ends too early is a difference, which the comparison finds by the lengths.
         if not pair.copy.has_ended:
             before = copy.clone_state()
             pair.copy.add(copy.step(executed))
@@ -223,15 +231,14 @@ def first_difference(number: int, pair: Pair) -> Difference | None:
 
 def _difference_at(number: int, frame: int, pair: Pair) -> Difference:
     name_of_event = pair.events[frame - 1] if frame > 0 else "reset"
-    shown = zip(
-        FEATURES,
-        pair.original.features[frame].tolist(),
-        pair.copy.features[frame].tolist(),
-        strict=True,
-    )
-    for (name, *_), one, other in shown:
-        if one != other:
-            return Difference(number, frame, name_of_event, name, one, other)
+    # As plain numbers, which JSON takes.
+    original = pair.original.features[frame].tolist()
+    copy = pair.copy.features[frame].tolist()
+    for feature in list(PongFeature)[:NUM_FEATURES]:
+        if original[feature] != copy[feature]:
+            name = feature.name.lower()
+            values = (original[feature], copy[feature])
+            return Difference(number, frame, name_of_event, name, *values)
     rewards = pair.original.rewards[frame - 1], pair.copy.rewards[frame - 1]
     return Difference(number, frame, name_of_event, "reward", *rewards)
 

@@ -133,6 +133,9 @@ class Rounded(Unrolled):
 class Still(Unrolled):
     """Nothing changes."""
 
+    observation_space: Any = None
+    action_space: Any = None
+
     def start(self, observations: Tensor, hidden: tuple[Tensor, ...] = ()) -> ModelState:
         """What is seen."""
         return ModelState(observations, hidden)

@@ -1,4 +1,6 @@
-"""Steps per CPU-second of both Pong environments beside the Arcade Learning Environment's own, in one run.
+"""Steps per CPU-second of both Pong environments beside the Arcade Learning Environment's own.
+
+All of them run in turn in one process.
 
     python -m benchmarks.pong_throughput
 
@@ -31,7 +33,8 @@ from benchmarks.report import write_result
 
 gym.register_envs(ale_py)
 
-BALL_X = 35  # the newest frame's, in the observation
+# The newest frame's, in the observation.
+BALL_X = 35
 MEMORY_BALL_X = 49  # in the memory of the console
 LARGEST, FEW = 4096, 64
 
@@ -77,12 +80,14 @@ class Contender:
             else None
         )
         self.env.action_space.seed(0)
+        # Drawn before, so that drawing is not measured.
         self.actions = [
             self.env.action_space.sample() for _ in range(1024 if self.num_envs is None else 64)
         ]
         self.actions = [int(a) for a in self.actions] if self.num_envs is None else self.actions
         self.tally = Tally()
         self.env.reset(seed=0)
+        # Compilation and the first serve are over before anything counts.
         self._play(max(warm_up, 20))
         self.tally = Tally()
 
@@ -191,6 +196,7 @@ class Neighbour:
     def seconds_beside(self, contender: Contender) -> float:
         """What a turn of the contender takes while the neighbour plays; nothing is tallied."""
         self.is_wanted.set()
+        # Until the neighbour has woken up.
         time.sleep(0.05)
         began = time.perf_counter()
         _play_batch(
@@ -253,7 +259,8 @@ def _row(contender: Contender) -> dict[str, Any]:
     counts = {"points": round(tally.points), "games": tally.games, "ball_moves": tally.ball_moves}
     row = {"name": contender.name, "steps_per_cpu_second": round(tally.steps_per_cpu_second)}
     if "2 threads" in contender.name:
-        row.pop("steps_per_cpu_second")  # the workers' time is not known while they run
+        # The workers' time is not known while they run.
+        row.pop("steps_per_cpu_second")
     return {
         **row,
         "steps_per_second": round(tally.steps_per_second),
@@ -267,15 +274,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=15, help="measurements of each contender")
     arguments = parser.parse_args()
-    load = round(os.getloadavg()[0], 2)  # before anything of this run counts
+    # Before anything of this run counts.
+    load = round(os.getloadavg()[0], 2)
     everyone = contenders()
     neighbour, seconds_beside = Neighbour(), []
+    # In turns, so that a change of the machine's speed meets all of them.
     for _ in range(arguments.turns):
         for contender in everyone.values():
             contender.take_turn()
         seconds_beside.append(neighbour.seconds_beside(everyone["original 1"]))
     neighbour.close()
     for contender in everyone.values():
+        # A game that stands still is fast: each must have played.
         contender.check()
         contender.env.close()
     figures = summarise(everyone, seconds_beside)

@@ -1,4 +1,6 @@
-"""Every vector environment at full speed with random actions and random partial resets, watched for broken invariants.
+"""Every vector environment at full speed with random actions and random partial resets.
+
+Every step is watched for broken invariants.
 
     python -m benchmarks.soak
 
@@ -27,13 +29,13 @@ from wm_envs.debate.dynamics import NUM as NUM_TENDENCIES
 from wm_envs.driving import dynamics as driving
 from wm_envs.pong.dynamics import POINTS_TO_WIN
 from wm_envs.registration import TABLE
-from wm_envs.resolutions.dynamics import NUM_MEMBERS, TALLIES
+from wm_envs.resolutions.codes import TALLIES
+from wm_envs.resolutions.dynamics import NUM_MEMBERS
 
 Array = Any
 MODES = tuple(AutoresetMode)
-WITHOUT_STATES = (
-    "wm/PongAtari-v0",
-)  # the original console: two rows, and no state that can be looked into
+# The original console: two rows, and no state that can be looked into.
+WITHOUT_STATES = ("wm/PongAtari-v0",)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Watch:
         """Count what was broken."""
         for message in messages:
             self.num_violations += 1
+            # A broken invariant breaks in every step: the first ones tell the story.
             self.violations = [*(self.violations or []), message][:10]
 
 
@@ -89,7 +92,8 @@ def main(config: Config) -> dict[str, Any]:
             if watch is not None:
                 watches.append(watch)
                 print(
-                    f"{watch.env_id:22} {mode.value:9} {watch.num_steps:12,} steps {watch.num_violations} violations"
+                    f"{watch.env_id:22} {mode.value:9} {watch.num_steps:12,} steps "
+                    f"{watch.num_violations} violations"
                 )
     figures = summarise(watches)
     if config.is_written:
@@ -130,6 +134,7 @@ def soak(
     env.reset(seed=seed)
     end = time.perf_counter() + seconds
     ended = np.zeros(num_envs, np.bool_)
+    # At least one call, however short the time is.
     while watch.num_steps == 0 or time.perf_counter() < end:
         ended = _call(env, env_id, mode, ended, watch, random, config.reset_share)
     env.close()
@@ -149,6 +154,7 @@ def _call(
 
     Gives the rows that have ended.
     """
+    # Without autoreset the rows that ended have to be reset by us.
     mask = ended.copy() if mode == AutoresetMode.DISABLED else np.zeros_like(ended)
     if random.random() < share:
         mask |= random.random(len(mask)) < 0.2
@@ -160,10 +166,12 @@ def _call(
         watch.report(_reset_rows(env, env_id, mask))
         watch.num_resets += int((mask & ~ended).sum())
         ended = ended & ~mask
+    # The original's state is opaque bytes: nothing in it could be checked.
     before = None if env_id in WITHOUT_STATES else env.unwrapped.clone_state()
     observations, rewards, terminated, truncated, _ = env.step(env.action_space.sample())
     now = terminated | truncated
     went_on = ~now & ~ended
+    # In next-step mode the call after an end is a reset and no step.
     watch.num_steps += int((~ended | (mode != AutoresetMode.NEXT_STEP)).sum())
     watch.num_episodes += int(now.sum())
     watch.report(_outputs(env, observations, rewards))
@@ -232,7 +240,10 @@ def _votes(before: Array, after: Array, went_on: Array, parameters: Any) -> Iter
     for stage in ("committee", "plenary"):
         tallies = np.stack([after[f"{stage}_{name}"] for name in TALLIES], 1)
         if tallies.min() < 0 or tallies.sum(1).max() > NUM_MEMBERS:
-            yield f"{stage}: tallies from {tallies.min()} and up to {tallies.sum(1).max()} of {NUM_MEMBERS} members"
+            yield (
+                f"{stage}: tallies from {tallies.min()} and up to {tallies.sum(1).max()} of "
+                f"{NUM_MEMBERS} members"
+            )
         was = np.stack([before[f"{stage}_{name}"] for name in TALLIES], 1)[went_on]
         is_changed = (was.sum(1) > 0) & (was != tallies[went_on]).any(1)
         if is_changed.any():
@@ -244,14 +255,19 @@ def _votes(before: Array, after: Array, went_on: Array, parameters: Any) -> Iter
 def _allocations(before: Array, after: Array, went_on: Array, parameters: Any) -> Iterator[str]:  # noqa: ARG001
     allocations = after["allocations"]
     if np.abs(allocations.sum(1) - 1.0).max() > 1e-9:
-        yield f"allocations sum to {allocations.sum(1)[np.abs(allocations.sum(1) - 1).argmax()]:.12g}"
+        sums = allocations.sum(1)
+        yield f"allocations sum to {sums[np.abs(sums - 1).argmax()]:.12g}"
     low, high = parameters["min_allocation"], parameters["max_allocation"]
     if allocations.min() < low - 1e-9 or allocations.max() > high + 1e-9:
-        yield f"allocations from {allocations.min()} to {allocations.max()}, bounds {low} and {high}"
+        yield (
+            f"allocations from {allocations.min()} to {allocations.max()}, bounds {low} and {high}"
+        )
     if (
         after["budgets"].min() < -1e-9 or np.abs(after["weights"]).max() > 1 + 1e-9
     ):  # CON stakes are negative
-        yield f"budgets from {after['budgets'].min()}, weights up to {np.abs(after['weights']).max()}"
+        yield (
+            f"budgets from {after['budgets'].min()}, weights up to {np.abs(after['weights']).max()}"
+        )
     assert allocations.shape[1] == NUM_TENDENCIES
 
 
@@ -278,6 +294,7 @@ def _energy(before: Array, after: Array, went_on: Array, parameters: Any) -> Ite
     if len(gained) and gained.max() > limit:
         yield f"a car gained {gained.max():.0f} J in a step, the engine gives {limit:.0f}"
     for name in ("fuel", *(f"wear_{wheel}" for wheel in ("fl", "fr", "rl", "rr"))):
+        # Neither comes back before the episode is over.
         if after[name].min() < 0 or (after[name][went_on] > before[name][went_on]).any():
             yield f"{name} fell below 0 or grew"
 

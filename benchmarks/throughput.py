@@ -1,4 +1,6 @@
-"""Steps per CPU-second of our environments beside Gymnasium's CartPole, single and vector, in one run.
+"""Steps per CPU-second of our environments beside Gymnasium's CartPole, single and vector.
+
+All of them run in turn in one process.
 
     python -m benchmarks.throughput
 
@@ -30,11 +32,9 @@ PEER = "CartPole-v1"
 HEADLINES = ("wm/SequenceNext-v0", "wm/TMaze-v0")
 BATCHES = (64, 1024, 4096)
 LARGEST = BATCHES[-1]
-NEXT_STEP, SAME_STEP, DISABLED = (
-    AutoresetMode.NEXT_STEP,
-    AutoresetMode.SAME_STEP,
-    AutoresetMode.DISABLED,
-)
+NEXT_STEP = AutoresetMode.NEXT_STEP
+SAME_STEP = AutoresetMode.SAME_STEP
+DISABLED = AutoresetMode.DISABLED
 
 
 @dataclass
@@ -69,14 +69,18 @@ class Contender:
         )
         self.env.action_space.seed(seed)
         self.env.reset(seed=seed)
+        # Drawn before, so that drawing is not measured.
         self.actions = [
             self.env.action_space.sample() for _ in range(1024 if self.num_envs is None else 32)
         ]
         self.num_calls = 64
+        # Until a turn is long enough for the clock.
         while (turn := self._run()).cpu_seconds < 0.02:
             self.num_calls *= 2
+        # About a tenth of a second for a turn, whatever the environment's speed.
         self.num_calls = int(self.num_calls * 0.1 / turn.cpu_seconds) + 1
         self.num_changes = self._count_changes()
+        # An environment that stands still would be the fastest of all.
         assert self.num_changes > 0, f"{self} stood still"
 
     def take_turn(self) -> None:
@@ -134,6 +138,7 @@ class Contender:
             ended = np.logical_or(terminated, truncated)
             if self.num_envs is None and ended:
                 self.env.reset()
+            # The other modes reset by themselves.
             elif self.mode == DISABLED and ended.any():
                 self.env.reset(options={"reset_mask": ended})
         return changes
@@ -158,7 +163,8 @@ def _batch_loop(env: Any, actions: list[Any], num_calls: int) -> tuple[int, int]
     num_ended = num_resets = 0
     for action in itertools.islice(itertools.cycle(actions), num_calls):
         if mode == NEXT_STEP:
-            num_resets = num_ended  # all that ended so far are reset by this call
+            # All that ended so far are reset by this call.
+            num_resets = num_ended
         _, _, terminated, truncated, _ = env.step(action)
         ended = terminated | truncated
         count = int(np.count_nonzero(ended))
@@ -188,6 +194,7 @@ def measure(num_turns: int, seed: int) -> list[Contender]:
     for contender in everyone:
         contender.prepare(seed)
     for _ in range(num_turns):
+        # In turns, so that a change of the machine's speed meets all of them.
         for contender in everyone:
             contender.take_turn()
     return everyone

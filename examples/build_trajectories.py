@@ -23,9 +23,13 @@ import tyro
 
 from wm_envs.data.paths import expand_paths, writable_folder
 from wm_envs.errors import TrajectoryError
-from wm_envs.resolutions.digital_library import read_digital_library
-from wm_envs.resolutions.marc import read_marc
-from wm_envs.resolutions.records import Losses, Trajectory, read_trajectories, write_trajectories
+from wm_envs.resolutions.digital_library import read_digital_library, read_marc
+from wm_envs.resolutions.records import (
+    Losses,
+    ResolutionRecord,
+    read_trajectories,
+    write_trajectories,
+)
 from wm_envs.resolutions.unvotes import read_unvotes
 
 
@@ -57,6 +61,7 @@ def main(config: Config) -> dict[str, Any]:
     losses = Losses()
     read = read_all(config, losses)
     merged, num_merged = merge_drafts([trajectory for part in read.values() for trajectory in part])
+    # Before anything is written, since a file with two records of one id cannot be read.
     check_unique(merged)
     num_written = write_trajectories(
         shown(merged, "write"), config.output_dir / "trajectories.jsonl"
@@ -69,6 +74,7 @@ def main(config: Config) -> dict[str, Any]:
         "losses": dict(sorted(losses.items())),
         "seconds": time.perf_counter() - started,
     }
+    # No record may get lost or appear twice on the way.
     assert num_written == sum(map(len, read.values())) - num_merged
     (config.output_dir / "summary.json").write_text(
         json.dumps(summary, indent=2) + "\n", encoding="utf-8"
@@ -77,11 +83,11 @@ def main(config: Config) -> dict[str, Any]:
     return summary
 
 
-def read_all(config: Config, losses: Losses) -> dict[str, list[Trajectory]]:
+def read_all(config: Config, losses: Losses) -> dict[str, list[ResolutionRecord]]:
     """The trajectories of each source; raises TrajectoryError."""
     if (config.votes is None) != (config.roll_calls is None):
         raise TrajectoryError("--votes and --roll-calls belong together: give both")
-    read: dict[str, list[Trajectory]] = {}
+    read: dict[str, list[ResolutionRecord]] = {}
     if config.votes is not None and config.roll_calls is not None:
         read["unvotes"] = read_unvotes(config.votes, config.roll_calls, config.issues, losses)
     if config.library_votes is not None:
@@ -94,12 +100,13 @@ def read_all(config: Config, losses: Losses) -> dict[str, list[Trajectory]]:
         ]
     if not read:
         raise TrajectoryError(
-            "nothing to read: give --votes with --roll-calls, --library-votes, --drafts or --trajectories"
+            "nothing to read: give --votes with --roll-calls, --library-votes, --drafts or "
+            "--trajectories"
         )
     return read
 
 
-def merge_drafts(trajectories: Sequence[Trajectory]) -> tuple[list[Trajectory], int]:
+def merge_drafts(trajectories: Sequence[ResolutionRecord]) -> tuple[list[ResolutionRecord], int]:
     """Join the sponsors of a draft to the vote on the whole of its resolution.
 
     Gives the set and how many joined.
@@ -110,6 +117,7 @@ def merge_drafts(trajectories: Sequence[Trajectory]) -> tuple[list[Trajectory], 
     joined: set[str] = set()
     merged = []
     for trajectory in trajectories:
+        # Symbols tie both together: votes name the resolution, drafts become it.
         draft = drafts.get(trajectory.symbol)
         if (
             draft
@@ -129,7 +137,7 @@ def merge_drafts(trajectories: Sequence[Trajectory]) -> tuple[list[Trajectory], 
     return [t for t in merged if t.trajectory_id not in joined], len(joined)
 
 
-def check_unique(trajectories: Sequence[Trajectory]) -> None:
+def check_unique(trajectories: Sequence[ResolutionRecord]) -> None:
     """Raise TrajectoryError where two sources give the same id."""
     repeated = [
         name for name, count in Counter(t.trajectory_id for t in trajectories).items() if count > 1
@@ -140,7 +148,7 @@ def check_unique(trajectories: Sequence[Trajectory]) -> None:
         )
 
 
-def contents(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+def contents(trajectories: Sequence[ResolutionRecord]) -> dict[str, Any]:
     """What the set holds."""
     ballots = [t.plenary_ballot for t in trajectories if t.plenary_ballot]
     votes = [(len(b.in_favour), len(b.against), len(b.abstaining)) for b in ballots]
@@ -164,7 +172,7 @@ def contents(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     }
 
 
-def shown(trajectories: Sequence[Trajectory], what: str) -> Iterable[Trajectory]:
+def shown(trajectories: Sequence[ResolutionRecord], what: str) -> Iterable[ResolutionRecord]:
     """The same with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import track

@@ -45,7 +45,7 @@ from wm_agents.training.config_checks import require_integers
 from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.data.paths import expand_paths
 from wm_envs.driving import dynamics
-from wm_envs.driving.env import track_of
+from wm_envs.driving.track import track_of
 
 
 @dataclass(frozen=True)

@@ -118,13 +118,12 @@ def record_split(config: Config) -> tuple[Trajectories, Trajectories]:
     if config.steps < 1:
         raise SystemExit(f"steps is at least 1, got {config.steps}")
     probe = record(config.env_id, episodes=8, seed=config.seed, progress=False)
-    num_train = max(2, round(config.steps / probe["lengths"].mean()))
+    num_train = max(2, round(config.steps / probe.lengths.mean()))
     num_test = max(2, num_train // 4)
     shown = False if config.quiet else None
     data = record(config.env_id, episodes=num_train + num_test, seed=config.seed, progress=shown)
-    trajectories = data
     order = np.random.default_rng(config.seed).permutation(num_train + num_test)
-    return trajectories.select(order[:num_train]), trajectories.select(order[num_train:])
+    return data.select(order[:num_train]), data.select(order[num_train:])
 
 
 def fit(config: Config, env: gym.Env[Any, Any], train: Trajectories) -> tuple[Any, float]:

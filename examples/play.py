@@ -8,8 +8,8 @@ key press in the window is one.
 
     python examples/play.py --env-id wm/Driving-v0 --render-mode human
 
-An environment that goes on by itself is played with the arrow keys held; in ansi mode a line is its
-action's numbers.
+An environment with a Box of actions is played with the arrow keys; in ansi mode a line holds the
+numbers of one action.
 """
 
 import json
@@ -47,14 +47,15 @@ class Score:
     episodes: int = 0
     successes: int = 0
     total_return: float = 0.0
-    present_return: float = 0.0  # of the episode that has not ended yet
+    # Of the episode that has not ended yet.
+    current_return: float = 0.0
 
     def end_episode(self, *, is_success: bool) -> None:
-        """Count the present episode."""
+        """Count the current episode."""
         self.episodes += 1
         self.successes += is_success
-        self.total_return += self.present_return
-        self.present_return = 0.0
+        self.total_return += self.current_return
+        self.current_return = 0.0
 
     def summary(self) -> dict[str, float]:
         """Flat names to numbers; the means are 0 before the first episode ends."""
@@ -88,6 +89,7 @@ def main(config: Config) -> dict[str, float]:
         env.reset(seed=config.seed)
         print(f"{config.env_id}: actions 0 to {num_actions - 1}, q quits")
         show(env)
+        # A window has the keyboard's focus, a terminal gives lines.
         for entry in key_presses() if config.render_mode == "human" else lines():
             if entry == QUIT:
                 break
@@ -101,22 +103,22 @@ def main(config: Config) -> dict[str, float]:
 def play_box(env: gym.Env[Any, Any], config: Config, score: Score) -> dict[str, float]:
     """Play with held keys in the window, or with lines of numbers.
 
-    An episode that ends is followed by the next.
+    When an episode ends, the next one starts.
     """
     is_window = config.render_mode == "human"
     if is_window and not hasattr(env.unwrapped, "action_of_keys"):
         raise SystemExit(
-            f"{config.env_id} says not what the arrow keys do (action_of_keys): play it with lines of numbers"
+            f"{config.env_id} says not what the arrow keys do (action_of_keys): play it with lines "
+            "of numbers"
         )
     try:
         env.reset(seed=config.seed)
-        print(
-            f"{config.env_id}: {'hold the arrow keys' if is_window else 'the numbers of an action a line'}, q quits"
-        )
+        how = "hold the arrow keys" if is_window else "the numbers of an action a line"
+        print(f"{config.env_id}: {how}, q quits")
         show(env)
         for action in held_key_actions(env) if is_window else number_actions(env):
             _, reward, terminated, truncated, info = env.step(action)
-            score.present_return += float(reward)
+            score.current_return += float(reward)
             show(env)
             if terminated or truncated:
                 score.end_episode(is_success=bool(info.get("is_success", False)))
@@ -131,7 +133,7 @@ def play_box(env: gym.Env[Any, Any], config: Config, score: Score) -> dict[str, 
 def number_actions(env: gym.Env[Any, Any]) -> Iterator[Any]:
     """The actions of the lines of the standard input, until q.
 
-    Others are told what is wrong with them.
+    A line that is no action gets an answer that says why.
     """
     for line in lines():
         if line == QUIT:
@@ -147,7 +149,11 @@ def number_actions(env: gym.Env[Any, Any]) -> Iterator[Any]:
 
 
 def held_key_actions(env: gym.Env[Any, Any]) -> Iterator[Any]:
-    """The action of the arrow keys that are held, one for each frame, until q or the window is closed."""
+    """The action of the pressed arrow keys, one for each frame.
+
+    The last comes before q is pressed or the window is closed.
+    """
+    # Only windows need it.
     import pygame
 
     arrows = {
@@ -175,7 +181,7 @@ def play(env: gym.Env[Any, Any], entry: str, num_actions: int, score: Score) -> 
         print(f"{entry!r} is no action: enter 0 to {num_actions - 1}, or q to quit")
         return
     _, reward, terminated, truncated, info = env.step(action)
-    score.present_return += float(reward)
+    score.current_return += float(reward)
     print(f"action {action}, reward {reward:g}")
     show(env)
     if terminated or truncated:
@@ -188,6 +194,7 @@ def play(env: gym.Env[Any, Any], entry: str, num_actions: int, score: Score) -> 
 
 def action_of(entry: str, num_actions: int) -> int | None:
     """The action that a line or a key stands for; None if there is no such action."""
+    # isascii too: isdigit is true of digits that int() refuses, such as superscripts.
     is_number = len(entry) < 10 and entry.isascii() and entry.isdigit()
     is_key = len(entry) == 1 and entry.lower() in KEYS
     if not (is_number or is_key):

@@ -1,4 +1,6 @@
-"""Run uniformly random actions and show what they look like: the first look at any Gymnasium environment.
+"""Run uniformly random actions and show what they look like.
+
+The first look at any Gymnasium environment.
 
     python examples/random_rollout.py --env-id wm/TMaze-v0 --episodes 100 --output-dir runs/random
 
@@ -38,12 +40,13 @@ class Config:
 
 
 @dataclass
-class Episode:
+class EpisodeResult:
     """One episode's record."""
 
     rewards: list[float] = field(default_factory=list)
     frames: list[Frame] = field(default_factory=list)
-    is_success: bool | None = None  # None where the environment does not say
+    # None where the environment does not say.
+    is_success: bool | None = None
 
 
 def main(config: Config) -> dict[str, float]:
@@ -56,6 +59,7 @@ def main(config: Config) -> dict[str, float]:
     make_folder(config.output_dir)
     env = make_env(config.env_id)
     env.reset(seed=config.seed)
+    # The space has a random stream of its own, which the reset leaves alone.
     env.action_space.seed(config.seed)
     episodes = [run_episode(env, is_drawn=index == 0) for index in range(config.episodes)]
     env.close()
@@ -75,6 +79,7 @@ def make_folder(folder: Path) -> None:
     """Make the output folder before anything else is done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        # Whether files can be written there shows now and not after the last episode.
         (folder / "summary.json").touch()
     except OSError as error:
         raise SystemExit(
@@ -91,9 +96,9 @@ def make_env(env_id: str) -> gym.Env[Any, Any]:
     return gym.make(env_id, render_mode="rgb_array")
 
 
-def run_episode(env: gym.Env[Any, Any], *, is_drawn: bool) -> Episode:
+def run_episode(env: gym.Env[Any, Any], *, is_drawn: bool) -> EpisodeResult:
     """One episode of random actions."""
-    episode = Episode()
+    episode = EpisodeResult()
     env.reset()
     draw(env, episode, is_drawn)
     is_over = False
@@ -106,13 +111,13 @@ def run_episode(env: gym.Env[Any, Any], *, is_drawn: bool) -> Episode:
     return episode
 
 
-def draw(env: gym.Env[Any, Any], episode: Episode, is_drawn: bool) -> None:
+def draw(env: gym.Env[Any, Any], episode: EpisodeResult, is_drawn: bool) -> None:
     """Keep a frame of the present state."""
     if is_drawn and env.render_mode == "rgb_array":
         episode.frames.append(np.asarray(env.render(), np.uint8))
 
 
-def summarise(episodes: list[Episode]) -> dict[str, float]:
+def summarise(episodes: list[EpisodeResult]) -> dict[str, float]:
     """Flat names to numbers; success_rate only where the environment reports successes."""
     summary = {
         "episodes": len(episodes),

@@ -20,7 +20,7 @@ from wm_envs import record
 from wm_envs.data import Trajectories
 from wm_envs.data.minari import save_minari
 from wm_envs.data.paths import expand_paths
-from wm_envs.pong.planner import Planner
+from wm_envs.pong.planner import PlanningPlayer
 from wm_envs.pong.players import PLAYERS
 
 Name = Literal["holder", "tracker", "interceptor", "explorer", "planner"]
@@ -93,7 +93,7 @@ def options(config: Config) -> dict[str, Any]:
 def record_player(config: Config, player: Name, seed: int) -> Trajectories:
     """As many episodes as the steps allow, each from a start of its own."""
     policy = (
-        Planner(seed, env_kwargs=options(config)) if player == "planner" else PLAYERS[player](seed)
+        PlanningPlayer(seed, env_kwargs=options(config)) if player == "planner" else PLAYERS[player](seed)
     )
     episodes = max(1, round(config.steps / config.episode_steps))
     return record(

@@ -35,7 +35,7 @@ from wm_envs.data.paths import expand_paths
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.errors import OptionError
 from wm_envs.pong import dynamics, render
-from wm_envs.pong.planner import Planner
+from wm_envs.pong.planner import PlanningPlayer
 from wm_envs.pong.players import BallTracker, Explorer, RandomHolder
 
 Array = NDArray[Any]
@@ -281,7 +281,7 @@ def play_test(config: Config, env: gym.Env[Any, Any]) -> tuple[Trajectories, lis
 def tester(config: Config, number: int) -> Callable[[Array], Array]:
     """The player of a test game."""
     if config.test_player == "planner":
-        return Planner(config.seed + 20_000 + number, env_kwargs=options(config))
+        return PlanningPlayer(config.seed + 20_000 + number, env_kwargs=options(config))
     return BallTracker(config.seed + 10_000 + number, fire_share=0.3)
 
 

@@ -32,8 +32,8 @@ from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs.data.paths import expand_paths
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.resolutions.countries import code_of
-from wm_envs.resolutions.episodes import episode_arrays, has_course
-from wm_envs.resolutions.records import Trajectory, read_trajectories
+from wm_envs.resolutions.episodes import has_course, recorded_trajectories
+from wm_envs.resolutions.records import ResolutionRecord, read_trajectories
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def main(config: Config) -> dict[str, Any]:
     kept = [t for t in read if has_course(t) and (t.date or "") >= config.since]
     parts = split(kept)
     training, validation, test = (
-        Trajectories.from_arrays(**episode_arrays(p, country, config.transitions)) for p in parts
+        recorded_trajectories(p, country, config.transitions) for p in parts
     )
     model = ResolutionModel(settings)
     fitted = model.fit(training, validation)
@@ -108,13 +108,13 @@ def main(config: Config) -> dict[str, Any]:
 
 
 def split(
-    trajectories: list[Trajectory],
-) -> tuple[list[Trajectory], list[Trajectory], list[Trajectory]]:
+    trajectories: list[ResolutionRecord],
+) -> tuple[list[ResolutionRecord], list[ResolutionRecord], list[ResolutionRecord]]:
     """60/20/20 by time; all votes on one resolution stay together.
 
     Raises ConfigError for fewer than ten.
     """
-    resolutions: dict[str, list[Trajectory]] = {}
+    resolutions: dict[str, list[ResolutionRecord]] = {}
     for trajectory in sorted(trajectories, key=lambda t: t.date or ""):
         resolutions.setdefault(trajectory.symbol or trajectory.trajectory_id, []).append(trajectory)
     groups = list(resolutions.values())
@@ -149,7 +149,7 @@ def mean_tally_errors(training: Trajectories, test: Trajectories) -> dict[str, f
     )
 
 
-def diversity(test: Trajectories, trajectories: list[Trajectory]) -> dict[str, float]:
+def diversity(test: Trajectories, trajectories: list[ResolutionRecord]) -> dict[str, float]:
     """How different the test episodes are: few distinct ones would make a good score cheap."""
     starts = np.concatenate([[0], (test.lengths + 1).cumsum()[:-1]])
     episodes = {
@@ -173,7 +173,7 @@ def write(
     summary: dict[str, Any],
     errors: dict[str, NDArray[np.float64]],
     test: Trajectories,
-    trajectories: list[Trajectory],
+    trajectories: list[ResolutionRecord],
 ) -> None:
     """summary.json and the errors of each resolution."""
     write_summary(folder, summary)

@@ -36,15 +36,13 @@ def main(arguments: list[str] | None = None) -> None:
         metavar="id",
         help="explain these ids with their options; without one, list",
     )
-    chosen = parser.parse_args(arguments).ids
-    if unknown := [name for name in chosen if name not in rows]:
+    ids = parser.parse_args(arguments).ids
+    if unknown := [name for name in ids if name not in rows]:
         parser.error(f"no environment {', '.join(unknown)}: python -m wm_envs lists the ids")
     width = max(map(len, rows))
     listed = [f"{name:{width}}  {summary(row)}" for name, row in rows.items()]
     print(
-        "\n".join(f"# {name}\n\n{page(rows[name])}\n" for name in chosen)
-        if chosen
-        else "\n".join(listed)
+        "\n".join(f"# {name}\n\n{page(rows[name])}\n" for name in ids) if ids else "\n".join(listed)
     )
 
 

@@ -1,4 +1,6 @@
-"""The Gymnasium shells of all native domains: `KernelEnv` for one environment, `KernelVectorEnv` for a batch.
+"""The Gymnasium shells of all native domains.
+
+`KernelEnv` for one environment, `KernelVectorEnv` for a batch.
 
 A domain describes itself to both shells with one `Rules` value: its spaces, its parameters and its
 three kernels. The shells own what Gymnasium asks for (seeds, checks, autoreset, infos, rendering)
@@ -25,10 +27,9 @@ from wm_envs.data.infos import BatchInfos, StepInfo
 from wm_envs.data.options import UNLIMITED, as_integer, check_integer, check_seed
 from wm_envs.data.paths import absolute_options
 from wm_envs.errors import OptionError, StateError, UnknownOptionError
-from wm_envs.kernel import copy_rows, empty_rows, seed_rows, specialised
+from wm_envs.kernel import ThreadPool, copy_rows, empty_rows, seed_rows, specialised
 from wm_envs.limits import LimitedByEnv, OwnLimit, is_own, with_limit
 from wm_envs.rules import OUTCOME_HEADER, Array, Info, Rules, draw_seed
-from wm_envs.threads import ThreadPool
 
 _INTEGERS = frozenset({int, np.int64, np.int32})
 _FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
@@ -91,6 +92,7 @@ class KernelEnv(gym.Env[Any, Any]):
         )
         self._bounds = _vector_bounds(self.action_space)
         self._observations = np.zeros((1, len(self.observation_fields)), np.float32)
+        # Made once, since most domains report nothing at a reset.
         self._zero_outcome = np.zeros((), self._rules.outcome_dtype).item()
         self._window: Any = None
         self._bind()
@@ -115,6 +117,7 @@ class KernelEnv(gym.Env[Any, Any]):
             for verb in ("step", "reset", "observe")
             for what in ("row", "arguments")
         }
+        # What is bound refers to compiled code and to buffers by address, and is made anew.
         bound |= {"_observation", "_time", "_info", "_window"}
         return {name: value for name, value in self.__dict__.items() if name not in bound}
 
@@ -136,6 +139,7 @@ class KernelEnv(gym.Env[Any, Any]):
             super().reset(seed=number)
             seed_rows(self._states, [number])
         self._reset_row(*self._reset_arguments)
+        # Only now: a seed that was refused above leaves the environment as it was.
         self._needs_reset = False
         if self.render_mode == "human":
             self.render()
@@ -151,10 +155,12 @@ class KernelEnv(gym.Env[Any, Any]):
             raise ResetNeeded(
                 "the episode is over or was never started: call reset() before step()"
             )
+        # The full check takes several microseconds, and almost every action is plain.
         if not self._is_plain(action):
             action = self._rules.check_actions(action, ())
         self._actions[0] = action
         self._step_row(*self._step_arguments)
+        # One tuple of Python numbers, which is quicker than reading field by field.
         outcome = self._outcomes.item()
         reward, terminated, truncated = outcome[:3]
         self._needs_reset = terminated or truncated
@@ -171,7 +177,9 @@ class KernelEnv(gym.Env[Any, Any]):
         if self.render_mode == "rgb_array":
             return self._rules.picture(state, self.draw)
         if self.render_mode == "human":
+            # A window opens with the first frame, so that making an environment shows nothing.
             if self._window is None:
+                # pygame is loaded for windows alone.
                 from wm_envs.rendering.window import Window
 
                 self._window = Window(type(self).__name__, self.metadata["render_fps"])
@@ -232,6 +240,7 @@ class KernelEnv(gym.Env[Any, Any]):
         """
         _check_open(self._is_closed)
         self._rules.check_states(state, ())
+        # After the check, so that a foreign state changes nothing.
         self._states[0] = state
         self._rules.load_rows(self._states)
         self._needs_reset = bool(self._states["ended"][0])
@@ -290,7 +299,9 @@ def _info_maker(rules: Rules) -> Callable[[tuple[Any, ...]], Info]:
 
 
 class KernelVectorEnv(VectorEnv[Any, Any, Array]):
-    """A batch of environments on the rules of `env_class`: row i seeded with s + i is that single environment.
+    """A batch of environments on the rules of `env_class`.
+
+    Row i seeded with s + i is that single environment.
 
     Args:
         num_envs: Number of rows, B.
@@ -304,9 +315,8 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
     """
 
     env_class: ClassVar[type[KernelEnv]]
-    is_compiled: ClassVar[bool] = (
-        True  # `wm_envs.data.specs` asks for it: steps whole batches, in any autoreset mode
-    )
+    # `wm_envs.data.specs` asks for it: steps whole batches, in any autoreset mode.
+    is_compiled: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -382,7 +392,8 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         if mode == AutoresetMode.DISABLED and self._states["ended"].any():
             ended = np.flatnonzero(self._states["ended"]).tolist()
             raise ResetNeeded(
-                f"autoreset is disabled and rows {ended} have ended: reset them with options reset_mask"
+                f"autoreset is disabled and rows {ended} have ended: reset them with options "
+                "reset_mask"
             )
         observations = self._observation_buffer()
         self._step_rows(checked, observations, mode == AutoresetMode.NEXT_STEP)
@@ -538,12 +549,12 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
             seed_rows(self._states, seeds)
             self._row_seeds = seeds
             return
-        chosen = {row: s for row in np.flatnonzero(mask).tolist() if (s := seeds[row]) is not None}
-        rows = self._states[list(chosen)]
-        seed_rows(rows, list(chosen.values()))
+        seed_of = {row: s for row in np.flatnonzero(mask).tolist() if (s := seeds[row]) is not None}
+        rows = self._states[list(seed_of)]
+        seed_rows(rows, list(seed_of.values()))
         for name in ("key", "counter"):
-            self._states[name][list(chosen)] = rows[name]
-        self._row_seeds = [chosen.get(row, before) for row, before in enumerate(self._row_seeds)]
+            self._states[name][list(seed_of)] = rows[name]
+        self._row_seeds = [seed_of.get(row, before) for row, before in enumerate(self._row_seeds)]
 
     def _checked_seeds(self, seed: Any) -> list[int | None]:
         """A sequence of one seed or None for each row; raises OptionError."""
@@ -555,13 +566,14 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         )
         if len(seeds) != self.num_envs or is_wrong:
             raise OptionError(
-                f"expected {self.num_envs} seeds that are None or integers from 0 on, or the first one, got {seed!r}"
+                f"expected {self.num_envs} seeds that are None or integers from 0 on, or the first "
+                f"one, got {seed!r}"
             )
         return numbers
 
 
 def take_limit(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-    """Give the steps of Gymnasium's outermost TimeLimit to the native environment within, and take the wrapper off.
+    """Replace Gymnasium's outermost TimeLimit by the native environment's own.
 
     `gym.make` calls it after it has put the TimeLimit on; see `wm_envs.limits.LimitedByEnv`.
     """
@@ -594,7 +606,7 @@ def make_one_step_env(
     max_episode_steps: int | None = None,
     **options: Any,
 ) -> gym.Env[Any, Any]:
-    """Build an environment whose time limit, where it is a single step, is Gymnasium's wrapper around unlimited rules.
+    """Build an environment, with Gymnasium's TimeLimit where the limit is a single step.
 
     Gymnasium's `check_env` refuses an unwrapped environment that truncates at its first step.
     """
@@ -605,7 +617,9 @@ def make_one_step_env(
 
 
 class OneStep(TimeLimit):
-    """Gymnasium's time limit of a single step around a native environment, which refuses a second one as natives do.
+    """Gymnasium's time limit of a single step around a native environment.
+
+    It refuses a second step as native environments do.
 
     The state says whether there was a step, so that a restored one needs no reset. Gymnasium's own
     methods would take as long as the environment.
@@ -642,7 +656,8 @@ def make_rules(env_class: type[KernelEnv], options: Mapping[str, Any]) -> Rules:
     takes_any = any(parameter.kind == parameter.VAR_KEYWORD for parameter in known.values())
     if not takes_any and (unknown := sorted(set(options) - set(known))):
         raise UnknownOptionError(
-            f"{env_class.__name__} got an unexpected keyword argument {unknown[0]!r}: its options are {sorted(known)}"
+            f"{env_class.__name__} got an unexpected keyword argument {unknown[0]!r}: its options "
+            f"are {sorted(known)}"
         )
     return env_class.rules(**options)
 

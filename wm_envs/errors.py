@@ -25,7 +25,9 @@ class InvalidActionError(error.InvalidAction, ValueError):
 
 
 class UnknownOptionError(OptionError, TypeError):
-    """An option that an environment does not have, named as Python names an argument that a function does not have.
+    """An option that an environment does not have.
+
+    Named as Python names an argument that a function does not have.
 
     Libraries that try an option and do without it, as TorchRL with `frameskip`, look for that
     TypeError.
@@ -52,7 +54,7 @@ class DebateError(error.Error, ValueError):
 
 
 class LanguageModelError(error.Error, RuntimeError):
-    """A language model that cannot be reached or answers with something else than it was asked for."""
+    """A language model that cannot be reached or does not answer what it was asked for."""
 
 
 class TrackError(error.Error, ValueError):

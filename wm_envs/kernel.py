@@ -1,4 +1,4 @@
-"""The compile decorator, and random numbers that live in the state row.
+"""Kernels of the native domains: rows of state, their random numbers, and threads for batches.
 
 Every rule of a native domain is compiled by `kernel`. A state is one row of a structured array
 whose first fields are `HEADER`; a row draws its random numbers from its own key and counter, so
@@ -6,13 +6,15 @@ copying the row copies its future, and row i of a batch seeded with s draws what
 environment seeded with s + i draws.
 
 Compiled code is cached on disk. Numba does not notice an edit in another module than the compiled
-one (numba #1833), and every domain calls the functions below: so the cache folder's name carries a
-hash of this file.
+one (numba #1833), and every domain calls the functions below and reads codes and columns of modules
+of its own: so the cache folder's name carries a hash of all of these files.
 """
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +25,8 @@ from numpy.typing import NDArray
 from wm_envs.data.compiled import IS_COMPILED, compiled, user_cache_folder
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Row = Any  # one row of a structured array: its fields are attributes inside a kernel
+# One row of a structured array: its fields are attributes inside a kernel.
+Row = Any
 
 GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -39,6 +42,9 @@ HEADER: list[tuple[str, Any]] = [
     ("time", np.int64),  # steps since the reset
     ("ended", np.bool_),  # the episode is over: only a reset may follow
 ]
+
+
+# Rows
 
 
 def state_dtype(fields: list[Any]) -> np.dtype[Any]:
@@ -67,8 +73,26 @@ def copy_rows(rows: NDArray[Any]) -> NDArray[Any]:
     return copied
 
 
+# Compilation
+
+
+# Modules of a domain whose constants are compiled into the kernels of others.
+_CONSTANT_MODULES = ("codes.py", "columns.py", "tendencies.py")
+
+
+def kernel_sources() -> list[Path]:
+    """The files on which compiled code depends beside its own.
+
+    This one, and modules of constants.
+    """
+    here = Path(__file__)
+    constants = [path for name in _CONSTANT_MODULES for path in here.parent.glob(f"*/{name}")]
+    return [here, *sorted(constants)]
+
+
 def _cache_directory() -> str:
-    source_hash = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    sources = b"".join(path.read_bytes() for path in kernel_sources())
+    source_hash = hashlib.sha256(sources).hexdigest()[:12]
     return str(user_cache_folder() / "wm-suite" / f"kernels-{source_hash}")
 
 
@@ -76,16 +100,14 @@ _CACHE_DIRECTORY = _cache_directory()
 
 
 def kernel(function: Function) -> Function:
-    """Compile a pure function of scalars and arrays, with its machine code cached on disk.
-
-    No `fastmath`, so that a run with `NUMBA_DISABLE_JIT=1` is equal to the bit. The interpreter
-    lock is released.
-    """
+    """Compile a pure function of scalars and arrays, see `wm_envs.data.compiled`."""
     return compiled(function, _CACHE_DIRECTORY)
 
 
 def specialised(function: Function, *arguments: Any) -> Function:
-    """The machine code of a kernel for arguments of these types, without the dispatcher's look-up (0.2 us, not 0.7).
+    """The machine code of a kernel for arguments of these types.
+
+    Without the dispatcher's look-up a call takes 0.2 us, not 0.7.
 
     The result cannot be pickled: whoever keeps it binds it again. A plain function is given back as
     it is.
@@ -97,6 +119,9 @@ def specialised(function: Function, *arguments: Any) -> Function:
     dispatcher.compile(signature)
     entry_point: Function = dispatcher.overloads[signature].entry_point
     return entry_point
+
+
+# Random numbers
 
 
 @kernel
@@ -138,7 +163,10 @@ def random_uniform(state: Row) -> float:
 
 @kernel
 def random_normal(state: Row) -> float:
-    """A standard normal float (Box & Muller 1958, the cosine branch, so that each draw takes two counts)."""
+    """A standard normal float (Box & Muller 1958).
+
+    Of the cosine branch alone, so that each draw takes two counts.
+    """
     radius = math.sqrt(-2.0 * math.log(1.0 - random_uniform(state)))
     return radius * math.cos(2.0 * math.pi * random_uniform(state))
 
@@ -172,3 +200,42 @@ def _seed_rows(states: NDArray[Any], seeds: NDArray[np.uint64]) -> None:
     for row in range(len(states)):
         states[row].key = key_from_seed(seeds[row])
         states[row].counter = np.uint64(0)
+
+
+# Threads
+
+
+class ThreadPool:
+    """A pool that starts its threads when it is first used, and anew in each process.
+
+    A fork copies the pool but none of its threads, so that a child which waited for them would wait
+    for ever.
+
+    Args:
+        num_threads: At most.
+    """
+
+    def __init__(self, num_threads: int) -> None:
+        self._num_threads = num_threads
+        self._executor: ThreadPoolExecutor | None = None
+        # Of the process that started the threads.
+        self._process_id = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_num_threads": self._num_threads, "_executor": None, "_process_id": 0}
+
+    def run(self, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> None:
+        """Call a function with the arguments of each task, side by side.
+
+        Returns when all of them have returned.
+        """
+        if self._executor is None or self._process_id != os.getpid():
+            self._executor, self._process_id = ThreadPoolExecutor(self._num_threads), os.getpid()
+        for future in [self._executor.submit(function, *arguments) for arguments in tasks]:
+            future.result()
+
+    def stop(self) -> None:
+        """End the threads of this process; may be called twice."""
+        if self._executor is not None and self._process_id == os.getpid():
+            self._executor.shutdown()
+        self._executor = None

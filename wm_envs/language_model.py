@@ -91,7 +91,8 @@ class LanguageModelClient:
                 if number + 1 < self.max_tries:
                     time.sleep(self._wait_seconds(number, error.wait_seconds))
         raise LanguageModelError(
-            f"{self.url} gave no usable answer in {self.max_tries} tries; the last: {reason}. Is the endpoint up, and "
+            f"{self.url} gave no usable answer in {self.max_tries} tries; the last: {reason}. Is "
+            "the endpoint up, and "
             f"does it serve {self.model!r}?"
         )
 
@@ -100,6 +101,7 @@ class LanguageModelClient:
         try:
             return check(parse_json(content))
         except ValueError as error:
+            # Asked again, a model often does better.
             raise _TemporaryError(
                 f"the answer was not what was asked for ({error}): {content[:200]!r}"
             ) from error
@@ -110,6 +112,7 @@ class LanguageModelClient:
             {"role": "system", "content": instructions},
             {"role": "user", "content": question},
         ]
+        # Temperature 0: the same question is to get the same answer, as far as the server can.
         body = {"model": self.model, "messages": messages, "temperature": 0}
         headers = {"Content-Type": "application/json"}
         if self.api_key:
@@ -130,6 +133,7 @@ class LanguageModelClient:
         return content
 
     def _send(self, request: urllib.request.Request) -> bytes:
+        # The timeout of `urlopen` counts from byte to byte, the deadline over the whole answer.
         deadline = time.monotonic() + self.timeout
         try:
             with urllib.request.urlopen(request, timeout=max(self.timeout, 1e-3)) as response:
@@ -137,6 +141,7 @@ class LanguageModelClient:
         except urllib.error.HTTPError as error:
             detail = f"HTTP {error.code} {error.reason}"
             asked = error.headers.get("Retry-After") if error.headers else None
+            # The body is not read: a server's page of HTML helps nobody.
             error.close()
             if error.code in RETRIED_STATUS:
                 raise _TemporaryError(detail, _seconds(asked)) from error
@@ -147,10 +152,9 @@ class LanguageModelClient:
             raise _TemporaryError(f"not reachable ({error})") from error
 
     def _wait_seconds(self, number: int, asked: float) -> float:
-        own = (
-            self.backoff * 2**number * (1 + 0.25 * random.random())
-        )  # so that clients do not come back in step
-        return min(max(own, asked), self.max_wait)
+        # So that clients do not come back in step.
+        server_wait = self.backoff * 2**number * (1 + 0.25 * random.random())
+        return min(max(server_wait, asked), self.max_wait)
 
 
 def parse_json(text: str) -> Any:
@@ -159,6 +163,7 @@ def parse_json(text: str) -> Any:
     Raises ValueError on NaN and on keys that appear twice.
     """
     stripped = text.strip()
+    # Many models wrap what they answer, whatever the instructions say.
     if stripped.startswith("```"):
         stripped = stripped.strip("`").removeprefix("json").strip()
     try:

@@ -1,4 +1,7 @@
-"""Time limits in the specifications of native environments, which count their steps by themselves."""
+"""Time limits in the specifications of native environments.
+
+These count their steps by themselves.
+"""
 
 import copy
 from typing import Any

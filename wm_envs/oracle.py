@@ -1,9 +1,9 @@
 """Batched rollouts on the true dynamics from given states.
 
-The yardstick of every world model and planner.
+The reference of every world model and planner.
 """
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from gymnasium.envs.registration import load_env_creator
@@ -16,6 +16,35 @@ from wm_envs.errors import OptionError, StateError
 from wm_envs.kernel import empty_rows, seed_rows
 from wm_envs.rules import Rules
 
+# Observations [B, H + 1, O], rewards [B, H], terminations [B, H].
+Outcome = tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_]]
+# The same, and the final states [B].
+OutcomeAndStates = tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[Any]]
+
+
+@overload
+def rollout(
+    env_id: str,
+    states: NDArray[Any],
+    actions: NDArray[Any],
+    *,
+    env_kwargs: dict[str, Any] | None = None,
+    seed: int | None = None,
+    return_states: Literal[False] = False,
+) -> Outcome: ...
+
+
+@overload
+def rollout(
+    env_id: str,
+    states: NDArray[Any],
+    actions: NDArray[Any],
+    *,
+    env_kwargs: dict[str, Any] | None = None,
+    seed: int | None = None,
+    return_states: Literal[True],
+) -> OutcomeAndStates: ...
+
 
 def rollout(
     env_id: str,
@@ -24,7 +53,8 @@ def rollout(
     *,
     env_kwargs: dict[str, Any] | None = None,
     seed: int | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_]]:
+    return_states: bool = False,
+) -> Outcome | OutcomeAndStates:
     """Run action sequences from cloned states.
 
     A row that ends holds still: its last observation repeats, its rewards are 0, its termination
@@ -39,9 +69,13 @@ def rollout(
         env_kwargs: The options that the states' environment was made with.
         seed: None replays the randomness that the states carry, so that the rollout is the
             environment's own future; a seed gives each row fresh randomness instead.
+        return_states: Give the states after the last action, too. A rollout from them (without a
+            seed) goes on where this one stopped, as one long rollout would; only a row that has
+            ended no longer says whether it terminated.
 
     Returns:
-        Observations [B, H + 1, O], rewards [B, H], terminations [B, H].
+        Observations [B, H + 1, O], rewards [B, H], terminations [B, H], and with `return_states`
+        the final states [B].
 
     Raises:
         OptionError: `env_id` has no native rules.
@@ -55,13 +89,19 @@ def rollout(
     num_rows, horizon = actions.shape[:2]
     rules.check_states(np.asarray(states), (num_rows,))
     checked = rules.check_actions(actions, (num_rows, horizon))
+    # Rows of our own: the kernels step in place, and the caller's states stay.
     rows = empty_rows(num_rows, rules.state_dtype)
     rows[:] = states
     rules.load_rows(rows)
     if seed is not None:
         first = check_seed(seed)
         seed_rows(rows, range(first, first + num_rows))
-    return _run(rules, rows, checked)
+    outcome = _run(rules, rows, checked)
+    if not return_states:
+        return outcome
+    # What a domain keeps outside of its rows, such as in emulators, has to come along.
+    rules.save_rows(rows)
+    return *outcome, rows
 
 
 def rules_of(env_id: str, env_kwargs: dict[str, Any] | None = None) -> Rules:
@@ -78,9 +118,8 @@ def rules_of(env_id: str, env_kwargs: dict[str, Any] | None = None) -> Rules:
     return vector_class.env_class.rules(**options).limited_to(max_episode_steps)
 
 
-def _run(
-    rules: Rules, rows: NDArray[Any], actions: NDArray[Any]
-) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_]]:
+def _run(rules: Rules, rows: NDArray[Any], actions: NDArray[Any]) -> Outcome:
+    """Step the rows, in place, through the actions [B, H, ...]."""
     num_rows, horizon = actions.shape[:2]
     observations = np.empty((horizon + 1, num_rows, len(rules.observation_fields)), np.float32)
     rewards = np.empty((num_rows, horizon))
@@ -88,6 +127,7 @@ def _run(
     outcomes = empty_rows(num_rows, rules.outcome_dtype)
     rules.observe_rows(rows, rules.parameters, observations[0])
     for step in range(horizon):
+        # Kernels are compiled for contiguous arrays.
         step_actions = np.ascontiguousarray(actions[:, step])
         rules.step_rows(
             rows, rules.parameters, step_actions, observations[step + 1], outcomes, False

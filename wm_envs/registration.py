@@ -38,11 +38,9 @@ class Registration:
         )
 
 
-REACTIVE, MEMORY, PLANNING = (
-    "wm_envs.symbolic.reactive",
-    "wm_envs.symbolic.memory",
-    "wm_envs.symbolic.planning",
-)
+REACTIVE = "wm_envs.symbolic.reactive"
+MEMORY = "wm_envs.symbolic.memory"
+PLANNING = "wm_envs.symbolic.planning"
 RESOLUTIONS = "wm_envs.resolutions.env"
 PONG, ATARI = "wm_envs.pong.env", "wm_envs.pong.atari"
 DRIVING = "wm_envs.driving.env"

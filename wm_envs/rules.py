@@ -1,13 +1,14 @@
-"""What a domain tells the shells about itself.
+"""What a domain tells the environments about itself.
 
-Its observation fields, spaces, parameters and kernels, in one value.
+Its observation columns, spaces, parameters and kernels, in one value.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from functools import cached_property
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
@@ -34,11 +35,20 @@ def draw_seed() -> int:
     return int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
 
 
+Kind = Literal["number", "integer", "flag", "one-hot"]
+
+
 @dataclass(frozen=True)
 class Field:
-    """One number of an observation.
+    """One column of an observation.
 
-    The docstring tables, the bounds and the error reports are made from it.
+    Attributes:
+        name: In lower case with underscores; in upper case it is the column's name in the enum.
+        unit: Such as "m/s"; "1" where there is none.
+        low: The smallest value.
+        high: The largest value.
+        meaning: In a few words.
+        kind: Any number, a whole one, 0 or 1, or one column of a one-hot group.
     """
 
     name: str
@@ -46,6 +56,61 @@ class Field:
     low: float
     high: float
     meaning: str
+    kind: Kind = "number"
+
+
+class ObservationSpec(tuple[Field, ...]):
+    """The columns of an observation in order, each named once.
+
+    Bounds, documentation, error reports and the enum of the columns come from it.
+
+    >>> fields = [Field("speed", "m/s", 0, 9, "forward"), Field("t", "s", 0, 5, "time")]
+    >>> spec = ObservationSpec(fields)
+    >>> spec.columns("CarColumn", module="cars").SPEED
+    <CarColumn.SPEED: 0>
+    >>> print(spec.table())
+    | Index | Field | Unit | Low | High | Meaning |
+    |---|---|---|---|---|---|
+    | 0 | `speed` | m/s | 0 | 9 | forward |
+    | 1 | `t` | s | 0 | 5 | time |
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns' names."""
+        return tuple(field.name for field in self)
+
+    @property
+    def low(self) -> NDArray[np.float32]:
+        """Smallest values [O]."""
+        return np.array([field.low for field in self], np.float32)
+
+    @property
+    def high(self) -> NDArray[np.float32]:
+        """Largest values [O]."""
+        return np.array([field.high for field in self], np.float32)
+
+    @property
+    def space(self) -> spaces.Box:
+        """A float32 box with the columns' bounds."""
+        return spaces.Box(self.low, self.high, dtype=np.float32)
+
+    def columns(self, name: str, *, module: str) -> Any:
+        """An IntEnum of the columns, which indexes observations in NumPy and in kernels.
+
+        Args:
+            name: Of the enum.
+            module: `__name__` of the module that keeps it, for pickles of its members.
+        """
+        return IntEnum(name, {field.name.upper(): i for i, field in enumerate(self)}, module=module)
+
+    def table(self) -> str:
+        """The columns as a Markdown table, one row for each."""
+        rows = ["| Index | Field | Unit | Low | High | Meaning |", "|---|---|---|---|---|---|"]
+        for i, field in enumerate(self):
+            bounds = f"{field.low:g} | {field.high:g}"
+            rows.append(f"| {i} | `{field.name}` | {field.unit} | {bounds} | {field.meaning} |")
+        return "\n".join(rows)
 
 
 def outcome_dtype(
@@ -90,9 +155,7 @@ class Rules:
     @property
     def observation_space(self) -> spaces.Box:
         """A float32 box with the bounds of the observation fields."""
-        low = np.array([field.low for field in self.observation_fields], np.float32)
-        high = np.array([field.high for field in self.observation_fields], np.float32)
-        return spaces.Box(low, high, dtype=np.float32)
+        return ObservationSpec(self.observation_fields).space
 
     @property
     def info_names(self) -> tuple[str, ...]:
@@ -101,7 +164,10 @@ class Rules:
 
     @cached_property
     def fingerprint(self) -> int:
-        """64 bits that differ between parameters but for the time limit, so that a foreign state is recognised."""
+        """64 bits that differ between parameters but for the time limit.
+
+        A state of other options is recognised by them.
+        """
         names = [name for name in self.parameters.dtype.names or () if name != "time_limit"]
         # Field by field, since the padding between them holds anything.
         values = b"".join(self.parameters[name].tobytes() for name in names)
@@ -133,6 +199,7 @@ class Rules:
         states = empty_rows(num_rows, self.state_dtype)
         states["fingerprint"] = self.fingerprint
         states["ended"] = True
+        # Any 64 bits of entropy, so that no other rows share a stream.
         start = draw_seed() if first_seed is None else first_seed
         seed_rows(states, range(start, start + num_rows))
         self.load_rows(states)
@@ -157,20 +224,25 @@ class Rules:
         """When a batch is closed; may be called twice."""
 
     def picture(self, state: Any, draw: Callable[[Any, Any], Array]) -> Array:
-        """The picture of a state row as the environment draws it, unless the domain has one of its own."""
+        """The picture of a state row as the environment draws it.
+
+        Unless the domain has one of its own.
+        """
         return draw(state, self.parameters[0])
 
     def check_states(self, states: Array, shape: tuple[int, ...]) -> None:
         """Raise StateError unless `states` has this shape, this layout and these parameters."""
         if not isinstance(states, np.ndarray | np.void) or states.dtype != self.state_dtype:
             raise StateError(
-                f"a state of this environment comes from its clone_state(), got {type(states).__name__}"
+                "a state of this environment comes from its clone_state(), got "
+                f"{type(states).__name__}"
             )
         if states.shape != shape:
             raise StateError(f"expected states of shape {shape}, got {states.shape}")
         if np.any(states["fingerprint"] != self.fingerprint):
             raise StateError(
-                "this state belongs to an environment with other options: restore it where it was cloned"
+                "this state belongs to an environment with other options: restore it where it was "
+                "cloned"
             )
 
     def check_actions(self, actions: Any, shape: tuple[int, ...]) -> Array:
@@ -199,9 +271,11 @@ class Rules:
                 )
             if array.size and (array.min() < 0 or array.max() >= space.n):
                 raise InvalidActionError(f"expected integers in [0, {space.n}), got {actions!r}")
-            return np.asarray(array, np.int64, order="C")  # keeps the shape () of a single action
+            # Keeps the shape () of a single action.
+            return np.asarray(array, np.int64, order="C")
         if array.dtype.kind not in "fiu":
             raise InvalidActionError(f"expected numbers, got {array.dtype}: {actions!r}")
+        # NaN compares as False and is refused with the rest.
         if not np.all((array >= space.low) & (array <= space.high)):  # False for NaN
             raise InvalidActionError(f"expected numbers within {space}, got {actions!r}")
         return np.asarray(array, np.float64, order="C")
@@ -213,7 +287,10 @@ class Rules:
             self.report_rows(states, self.parameters, outcomes, mask)
 
     def batch_infos(self, outcomes: Mapping[str, Any]) -> Info:
-        """The infos of a batch from its outcome fields, each reward component under a key of its own."""
+        """The infos of a batch from its outcome fields.
+
+        Each reward component under a key of its own.
+        """
         infos: Info = {name: outcomes[name] for name in self.info_names}
         for name in self.reward_components:
             infos[component_key(name)] = outcomes[name]

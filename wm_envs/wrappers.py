@@ -83,7 +83,9 @@ class VectorRewardBatch(VectorWrapper):
 
 
 class FrameHistory(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
-    """The last observations side by side, oldest first, so that a reactive agent can act on a short past.
+    """The last observations side by side, oldest first.
+
+    With them a reactive agent can act on a short past.
 
     After a reset the places of frames that do not exist yet hold zeros: they differ from every
     one-hot observation, whereas repeating the first frame would say that it had been shown several
@@ -118,6 +120,7 @@ class FrameHistory(gym.Wrapper[Any, Any, Any, Any], RecordConstructorArgs):
     ) -> tuple[Any, dict[str, Any]]:
         """Start an episode with an empty history."""
         observation, info = self.env.reset(seed=seed, options=options)
+        # A full window pushes the last episode's frames out.
         self._frames.extend([self._missing] * (self._frames.maxlen or 0))
         return self._stacked(observation), info
 

@@ -8,7 +8,7 @@ import pytest
 from wm_agents.errors import ConfigError
 from wm_envs.errors import OptionError
 from wm_envs.resolutions.countries import CODES
-from wm_envs.resolutions.records import Trajectory, ballot_of, write_trajectories
+from wm_envs.resolutions.records import ResolutionRecord, ballot_of, write_trajectories
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -44,7 +44,7 @@ def records(tmp_path_factory):
                 ("Human rights",) if number % 4 == 1 else (),
             )
             trajectories.append(
-                Trajectory(
+                ResolutionRecord(
                     f"{year}/{number}",
                     title=f"{title} {number // 4}",
                     date=day,

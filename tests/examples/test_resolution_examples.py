@@ -9,7 +9,7 @@ from wm_agents.errors import ConfigError
 from wm_envs.errors import TrajectoryError
 from wm_envs.resolutions.countries import CODES
 from wm_envs.resolutions.generator import fitted_source
-from wm_envs.resolutions.records import Trajectory, ballot_of, write_trajectories
+from wm_envs.resolutions.records import ResolutionRecord, ballot_of, write_trajectories
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -40,7 +40,7 @@ def records(tmp_path_factory):
                 if generator.random() < 0.9:
                     lists[name].append(code)
             trajectories.append(
-                Trajectory(
+                ResolutionRecord(
                     f"{year}/{number}",
                     title=("nuclear arms treaty", "rights of peoples")[side],
                     date=f"{year}-12-{number + 1:02d}",

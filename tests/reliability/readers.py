@@ -26,9 +26,8 @@ from wm_envs.data.trajectories import Trajectories
 from wm_envs.debate.observations import MAX_BYTES, Observations, load_corpus
 from wm_envs.driving.track import read_csv
 from wm_envs.errors import ObservationError, OptionError, TrackError, TrajectoryError
-from wm_envs.resolutions.digital_library import read_digital_library
+from wm_envs.resolutions.digital_library import read_digital_library, read_marc
 from wm_envs.resolutions.generator import fitted_source, recorded_source
-from wm_envs.resolutions.marc import read_marc
 from wm_envs.resolutions.records import MAX_MEMBERS, read_trajectories
 from wm_envs.resolutions.unvotes import read_unvotes
 

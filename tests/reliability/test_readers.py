@@ -19,7 +19,7 @@ from tests.reliability.mutations import mutated
 from tests.reliability.readers import MARC, ROLL_CALLS, VOTES, readers
 from wm_envs.debate.observations import Observations
 from wm_envs.errors import ObservationError, TrajectoryError
-from wm_envs.resolutions.marc import read_marc
+from wm_envs.resolutions.digital_library import read_marc
 from wm_envs.resolutions.records import read_trajectories
 from wm_envs.resolutions.unvotes import read_unvotes
 
@@ -167,7 +167,7 @@ def test_small_files_that_become_millions_of_objects(
     name, begin, part, end, message, tmp_path, monkeypatch
 ):
     """Three hundred kilobytes become 70 megabytes, and by one more factor of four what they stand for is gigabytes."""
-    monkeypatch.setattr("wm_envs.resolutions.marc.MAX_ELEMENTS", 400_000)
+    monkeypatch.setattr("wm_envs.resolutions.digital_library.MAX_ELEMENTS", 400_000)
     path, read = tmp_path / name, read_marc if "xml" in name else read_trajectories
     path.write_bytes(gzip.compress(begin + part * (70 * 2**20 // len(part)) + end, 1))
     assert path.stat().st_size < 400_000

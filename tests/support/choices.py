@@ -3,14 +3,14 @@
 import numpy as np
 import scipy.sparse as sparse
 
-from wm_agents.irl import TabularMDP, Demonstrations, soft_value_iteration
+from wm_agents.irl import Demonstrations, TabularMDP, soft_value_iteration
 
 WEIGHTS = np.array([1.0, -0.5, 2.0])
 NAMES = ("left", "risk", "gain")
 
 
 def one_shot(num_steps=400, weights=WEIGHTS, seed=0, scale=1.0):
-    """Single choices among three actions with random features, chosen by the softmax of their utilities."""
+    """Single choices among three actions with random features, by the softmax of utilities."""
     generator = np.random.default_rng(seed)
     features = generator.normal(size=(num_steps, 3, len(weights))) * scale
     utilities = features @ (weights / scale)

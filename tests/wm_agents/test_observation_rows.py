@@ -55,10 +55,12 @@ class Push(gym.Env[Any, Any]):
 def agents() -> dict[str, Any]:
     gym.register("test/Push-v0", Push, disable_env_checker=True)
     model = DeterministicModel(BOX, PUSH)
+    clone = BehavioralCloning(BOX, PUSH)
+    model.is_fitted = clone.is_fitted = True  # what is refused here is the observation
     return {
         "Reinforce": Reinforce("test/Push-v0", ReinforceConfig()),
         "VectorPPO": VectorPPO(BOX, spaces.Discrete(2)),
-        "BehavioralCloning": BehavioralCloning(BOX, PUSH),
+        "BehavioralCloning": clone,
         "WorldModelPPO": WorldModelPPO(
             "MlpPolicy", DummyVecEnv([Push]), device="cpu", n_steps=8, batch_size=8
         ),
@@ -115,6 +117,7 @@ def test_models_refuse_what_is_no_observation(method: str, kind: str) -> None:
         DeterministicModel(BOX, spaces.Discrete(2)),
         TabularModel(BOX, spaces.Discrete(2)),
     ):
+        model.is_fitted = True  # what is refused here is the observation
         actions = {
             "start": (),
             "predict": (np.zeros(1, int),),

@@ -5,15 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).with_name("golden_trajectories.py")
-GOLDEN = json.loads(SCRIPT.with_name("golden.json").read_text())
+SCRIPT = Path(__file__).parents[1] / "support" / "golden_trajectories.py"
+GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text(encoding="utf-8"))
 
 
 def test_trajectories_are_those_of_the_registered_versions():
     assert runpy.run_path(str(SCRIPT))["hashes"]() == GOLDEN
 
 
-def test_trajectories_are_equal_to_the_bit_without_the_compiler():
+def test_trajectories_are_bitwise_equal_without_the_compiler():
     environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(Path.cwd())}
     run = subprocess.run(
         [sys.executable, str(SCRIPT)], env=environment, capture_output=True, text=True, check=True

@@ -62,6 +62,39 @@ def test_the_oracle_is_the_environments_own_future(env_id):
         np.testing.assert_array_equal(terminations[row, :length], ended)
 
 
+@pytest.mark.parametrize("env_id", ["test/Counting-v0", "test/Sliding-v0", *OUR_IDS])
+def test_a_rollout_goes_on_from_its_final_states(env_id):
+    env = gym.make_vec(env_id, 3)
+    env.reset(seed=5)
+    env.action_space.seed(5)
+    states = env.clone_state()
+    env.close()
+    actions = np.stack([env.action_space.sample() for _ in range(6)], axis=1)
+    at_once = rollout(env_id, states, actions, return_states=True)
+    first = rollout(env_id, states, actions[:, :2], return_states=True)
+    second = rollout(env_id, first[3], actions[:, 2:], return_states=True)
+    np.testing.assert_array_equal(at_once[0], np.concatenate([first[0], second[0][:, 1:]], 1))
+    np.testing.assert_array_equal(at_once[1], np.concatenate([first[1], second[1]], 1))
+    # A state does not say how it ended, so that the flags of ended rows are the caller's to keep.
+    terminations = np.concatenate([first[2], second[2] | first[2][:, -1:]], 1)
+    np.testing.assert_array_equal(at_once[2], terminations)
+    for name in at_once[3].dtype.names:
+        np.testing.assert_array_equal(at_once[3][name], second[3][name])
+
+
+def test_final_states_keep_the_randomness_of_a_seed_and_can_be_restored():
+    env = gym.make_vec("test/Sliding-v0", 4)
+    env.reset(seed=1)
+    env.action_space.seed(1)
+    states = env.clone_state()
+    actions = np.stack([env.action_space.sample() for _ in range(4)], axis=1)
+    at_once = rollout("test/Sliding-v0", states, actions, seed=9)
+    first = rollout("test/Sliding-v0", states, actions[:, :2], seed=9, return_states=True)
+    second = rollout("test/Sliding-v0", first[3], actions[:, 2:])
+    np.testing.assert_array_equal(at_once[0][:, 2:], second[0])
+    np.testing.assert_array_equal(env.restore_state(first[3]), first[0][:, -1])
+
+
 def test_a_row_holds_still_after_its_end():
     actions = np.array([[RIGHT] * 4, [LEFT] * 4, [STAY] * 4])
     observations, rewards, terminations = rollout("test/Counting-v0", states_at([8, 2, 5]), actions)

@@ -246,7 +246,7 @@ def _by_size(labels: NDArray[Any]) -> NDArray[np.int64]:
 def _check_action_values(action_values: ArrayLike, num_actions: int) -> None:
     if np.shape(action_values) != (num_actions,) or not np.ptp(action_values):
         raise ConfigError(
-            f"action_values are one per action and not all equal, got {action_values}"
+            f"action_values are one per action and not all equal, got {action_values!r}"
         )
 
 

@@ -95,7 +95,7 @@ class Gridworld:
         )
 
     def value_ratio(self, rewards: Floats) -> float:
-        """True value of the best policy for rewards [S] of cells, as a share of the best possible."""
+        """True value of the best policy for rewards [S], as a share of the best possible."""
         true = self.of_steps(self.rewards)
         best = policy_value(self.mdp, optimal_policy(self.mdp, true), true, self.starts)
         inferred = optimal_policy(self.mdp, self.of_steps(rewards))

@@ -3,20 +3,20 @@
 Whoever compiles imports this module by its own name: it loads Numba, which `wm_envs.data` does not.
 
 Numba unpickles whatever its cache files hold and raises what the file system raises, from the
-middle of a step. Here each file starts with a SHA-256 of what follows, so that a truncated, altered
-or foreign file is a miss and is written anew. A folder that cannot be written costs the compilation
-and one RuntimeWarning that names it.
+middle of a step. Here each file ends with a SHA-256 of what precedes, so that a truncated, altered
+or foreign file is a miss, which Numba never reads, and is written anew. A folder that cannot be
+written costs the compilation and one RuntimeWarning that names it.
 """
 
 import contextlib
 import functools
 import hashlib
+import io
 import itertools
 import logging
 import os
-import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -134,9 +134,11 @@ class _CacheImplementation(CompileResultCacheImpl):
 
 
 class _SealedFiles(IndexDataCacheFile):
-    """An index and data files of one function.
+    """Numba's index and data files of one function.
 
-    Each starts with the SHA-256 of what follows and of its source.
+    Each ends with a SHA-256 of what precedes and of its source.
+
+    Numba reads its own files, which end for it before the digest, and only those that are whole.
     """
 
     def save(self, key: Any, data: Any) -> None:
@@ -147,38 +149,36 @@ class _SealedFiles(IndexDataCacheFile):
             names[key] = next(
                 name for i in itertools.count(1) if (name := self._data_name(i)) not in taken
             )
-        self._write(self._data_path(names[key]), (key, data))
-        self._write(self._index_path, names)
+        self._save_data(names[key], (key, data))
+        self._save_index(names)
 
     def load(self, key: Any) -> Any:
         """The code of a key, None where there is none that is whole."""
         name = self._load_index().get(key)
+        if name is None or not self._is_whole(self._data_path(name)):
+            return None
         # Two programs that compile at once may both have taken a name: what the file holds tells
         # whose it is.
-        stored_key, data = (
-            (None, None) if name is None else self._read(self._data_path(name)) or (None, None)
-        )
+        stored_key, data = self._load_data(name)
         return data if stored_key == key else None
 
     def _load_index(self) -> dict[Any, str]:
-        return self._read(self._index_path) or {}
+        return super()._load_index() if self._is_whole(self._index_path) else {}
 
-    def _save_index(self, overloads: dict[Any, str]) -> None:
-        self._write(self._index_path, overloads)
+    @contextlib.contextmanager
+    def _open_for_write(self, filepath: str) -> Iterator[io.BytesIO]:
+        content = io.BytesIO()
+        yield content
+        with super()._open_for_write(filepath) as file:
+            file.write(content.getvalue() + self._digest(content.getvalue()))
 
-    def _write(self, path: str, value: Any) -> None:
-        content = self._dump(value)
-        with self._open_for_write(path) as file:
-            file.write(self._digest(content) + content)
-
-    def _read(self, path: str) -> Any:
-        """What was written, None where the file is missing, damaged or of another source."""
+    def _is_whole(self, path: str) -> bool:
+        """Whether a file is there as it was written, for this source."""
         try:
             sealed = Path(path).read_bytes()
         except OSError:
-            return None
-        content = sealed[_DIGEST_SIZE:]
-        return pickle.loads(content) if sealed[:_DIGEST_SIZE] == self._digest(content) else None
+            return False
+        return sealed[-_DIGEST_SIZE:] == self._digest(sealed[:-_DIGEST_SIZE])
 
     def _digest(self, content: bytes) -> bytes:
         return hashlib.sha256(repr((self._version, self._source_stamp)).encode() + content).digest()
@@ -220,10 +220,10 @@ def _warn_once(path: str, error: Exception) -> None:
     if _has_warned:
         return
     _has_warned = True
+    reason = getattr(error, "strerror", None) or repr(error)
     message = (
-        f"compiled code cannot be kept in {Path(path).parent} "
-        f"({getattr(error, 'strerror', None) or error!r}), so that every program compiles it anew: "
-        "set NUMBA_CACHE_DIR to a folder that can be written"
+        f"compiled code cannot be kept in {Path(path).parent} ({reason}), so that every program "
+        "compiles it anew: set NUMBA_CACHE_DIR to a folder that can be written"
     )
     try:
         warn(message, stacklevel=3)

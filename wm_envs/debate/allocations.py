@@ -12,7 +12,8 @@ from wm_envs.debate.tendencies import NUM_TENDENCIES, TENDENCIES, Tendency
 from wm_envs.errors import DebateError
 
 Allocations = NDArray[np.float64]  # [7], in the order of TENDENCIES
-TOLERANCE = 1e-6  # by which given allocations may miss the sum of 1
+# By which given allocations may miss the sum of 1.
+TOLERANCE = 1e-6
 
 
 def to_array(values: Mapping[Tendency, float] | Sequence[float], name: str) -> Allocations:
@@ -25,7 +26,8 @@ def to_array(values: Mapping[Tendency, float] | Sequence[float], name: str) -> A
         missing = set(TENDENCIES) - set(values)
         if unknown or missing:
             raise DebateError(
-                f"{name} has one number for each tendency: unknown {sorted(unknown)}, missing {sorted(missing)}"
+                f"{name} has one number for each tendency: unknown {sorted(unknown)}, missing "
+                f"{sorted(missing)}"
             )
         values = [values[tendency] for tendency in TENDENCIES]
     try:
@@ -45,6 +47,7 @@ def to_mapping(array: NDArray[np.float64]) -> dict[Tendency, float]:
 def check_bounds(minimum: Any, maximum: Any) -> tuple[float, float]:
     """Return the bounds or raise DebateError unless seven allocations within them can sum to 1."""
     for value in (minimum, maximum):
+        # True is an int for Python and no bound for anybody.
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float | np.number)
@@ -65,6 +68,7 @@ def check_allocations(values: Any, minimum: float = 0.0, maximum: float = 1.0) -
         raise DebateError(f"allocations sum to 1, got {array.sum():.6g}: divide them by their sum")
     if array.min() < minimum - TOLERANCE or array.max() > maximum + TOLERANCE:
         raise DebateError(f"allocations lie in [{minimum}, {maximum}], got {array.tolist()}")
+    # Within the tolerance the sum may be off, and rounding would build up over debates.
     dynamics.project(array, minimum, maximum)
     return array
 
@@ -83,7 +87,9 @@ def reallocated(
     min_allocation: float = 0.03,
     max_allocation: float = 0.50,
 ) -> Allocations:
-    """Allocations after a debate, [7] in the order of `TENDENCIES`; see `dynamics.reallocate` for the rule.
+    """Allocations after a debate, [7] in the order of `TENDENCIES`.
+
+    See `dynamics.reallocate` for the rule.
 
     Raises:
         DebateError: Allocations that do not sum to 1, scores that are not finite, a rate outside

@@ -121,6 +121,7 @@ class Forest:
         """A claim with its weightiest stakes and their rebuttals, as indented text."""
         lines = [f"{CLAIMS[claim]} (net {self.net_scores[claim.index]:+.3f})"]
         children = np.flatnonzero(self.parents == claim.index)
+        # A stable order, so that equal stakes are told in the order of the debate.
         for node in children[np.argsort(-np.abs(self.net_scores[children]), kind="stable")][
             :max_stakes
         ]:
@@ -134,7 +135,10 @@ class Forest:
     def _line(self, node: int, texts: Sequence[str]) -> str:
         polarity = "PRO" if self.signs[node] > 0 else "CON"
         staker = TENDENCIES[int(self.stakers[node])]
-        return f"{polarity} {self.amounts[node]:.3f} by {staker}: {texts[int(self.observations[node])]}"
+        return (
+            f"{polarity} {self.amounts[node]:.3f} by {staker}: "
+            f"{texts[int(self.observations[node])]}"
+        )
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,9 @@ class DebateResult:
 def grow_forest(
     stakes: Sequence[Stake], allocations: Mapping[Tendency, float] | Sequence[float]
 ) -> Forest:
-    """The trees of a list of stakes; `parent` of a stake is the place of an earlier stake in the list.
+    """The trees of a list of stakes.
+
+    `parent` of a stake is the place of an earlier stake in the list.
 
     Raises:
         DebateError: A parent that does not come before, or that stands in the tree of another
@@ -192,6 +198,7 @@ def grow_forest(
         if stake.parent is None:
             parents[NUM + place] = stake.claim.index
             continue
+        # A parent comes first, so that nodes can be scored in one pass from the end.
         if not 0 <= stake.parent < place or stakes[stake.parent].claim is not stake.claim:
             raise DebateError(
                 f"stake {place} answers {stake.parent}, which is no earlier stake on the same claim"
@@ -246,8 +253,11 @@ class Arena:
                 0..1.
         """
         rows, rate = check_scores(relevance, len(relevance)), check_learning_rate(learning_rate)
+        # A copy: the caller's allocations stay as they are.
         before = check_allocations(allocations, self.min_allocation, self.max_allocation)
         numbers = np.array([STRATEGIES.index(name) for name in self.strategies], np.int64)
+        # The roots, and for each observation a stake of every tendency on every claim with a
+        # rebuttal.
         room = NUM + 2 * NUM * NUM * len(rows)
         nodes = [np.zeros(room, np.int64), np.ones(room), np.zeros(room), np.zeros(room, np.int64)]
         nodes.append(np.zeros(room, np.int64))

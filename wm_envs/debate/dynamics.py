@@ -1,4 +1,6 @@
-"""The rules of debate: pure compiled functions, shared by the environments, the arena of the trainer and the tests.
+"""The rules of debate as pure compiled functions.
+
+The environments, the arena of the trainer and the tests share them.
 
 In one round an observation lies on the table and every tendency stakes it for or against any of the
 seven claims. A stake that claims more than the observation supports is rebutted by whoever reads it
@@ -16,21 +18,23 @@ from typing import Any
 import numpy as np
 
 from wm_envs.debate.tendencies import NUM_TENDENCIES
+from wm_envs.debate.tendencies import DebateColumn as Column
 from wm_envs.kernel import Row, kernel, random_integer, state_dtype
 from wm_envs.rules import Array, outcome_dtype
 
 NUM = NUM_TENDENCIES
 NOBODY = -1
-ANY = -1  # an option that is drawn anew in each episode
+# An option that is drawn anew in each episode.
+ANY = -1
 
 SILENT, PARTISAN, ZEALOT, CHALLENGER, JUROR, ADVOCATE = 0, 1, 2, 3, 4, 5
 STRATEGIES = ("silent", "partisan", "zealot", "challenger", "juror", "advocate")
 NUM_STRATEGIES = len(STRATEGIES)
-ADVOCATE_AGGRESSION = (
-    0.2  # share of its lead in relevance that an advocate holds against a rival claim
-)
+# Share of its lead in relevance that an advocate holds against a rival claim.
+ADVOCATE_AGGRESSION = 0.2
 
-MIN_WEIGHT = 1e-3  # lighter stakes are not placed in a tree
+# Lighter stakes are not placed in a tree.
+MIN_WEIGHT = 1e-3
 MAX_OBSERVATIONS, MAX_PERSONS = 512, 32
 REWARD_COMPONENTS = ("influence", "victory")
 INFO_FIELDS: list[tuple[str, Any]] = [
@@ -135,7 +139,9 @@ def clipped_sum(values: Array, shift: float, minimum: float, maximum: float) -> 
 
 @kernel
 def project(values: Array, minimum: float, maximum: float) -> None:
-    """Replace values by the nearest ones that sum to 1 and lie in [minimum, maximum], in Euclidean distance.
+    """Replace values by the nearest ones that sum to 1 and lie in [minimum, maximum].
+
+    Nearest is meant in Euclidean distance.
 
     The nearest point is `clip(values - shift)` for the one shift that makes the sum 1 (Held, Wolfe
     & Crowder 1974): it is bracketed by bisection, then solved for on the values that are not at a
@@ -328,7 +334,9 @@ def place_all(
     observations: Array,
     stakers: Array,
 ) -> int:
-    """Write the nodes of a debate, roots first and each stake before its rebuttal; how many there are.
+    """Write the nodes of a debate and return their number.
+
+    Roots come first, and each stake before its rebuttal.
 
     Every tendency sees the scores as they stand before the observation, as in a round of the
     environment.
@@ -394,7 +402,10 @@ def lay_observation(state: Row, rules: Row) -> None:
 
 @kernel
 def reset(state: Row, rules: Row) -> None:
-    """Draw a person, the order of the observations, and the seat and the rivals where they are left open."""
+    """Draw a person and the order of the observations.
+
+    The seat and the rivals, too, where they are left open.
+    """
     state.time = 0
     state.ended = False
     state.person = random_integer(state, rules.num_persons)
@@ -514,15 +525,16 @@ def step(state: Row, rules: Row, actions: Array, row: int, outcome: Row) -> None
 @kernel
 def observe_seat(state: Row, rules: Row, seat: int, out: Array, row: int) -> None:
     """What one seat sees: its own place, then for each tendency relevance, score and allocation."""
-    out[row, 0] = state.budgets[seat] / rules.budget
-    out[row, 1] = state.round_number / rules.num_rounds
+    out[row, Column.BUDGET] = state.budgets[seat] / rules.budget
+    out[row, Column.ROUND] = state.round_number / rules.num_rounds
     # A longer time limit than that of the options goes on with further debates.
-    out[row, 2] = min(1.0, state.debate / rules.num_debates)
+    out[row, Column.DEBATE] = min(1.0, state.debate / rules.num_debates)
     for tendency in range(NUM):
-        out[row, 3 + tendency] = 1.0 if tendency == seat else 0.0
-        out[row, 3 + NUM + tendency] = state.relevance[tendency]
-        out[row, 3 + 2 * NUM + tendency] = min(max(state.scores[tendency], -10.0), 10.0)
-        out[row, 3 + 3 * NUM + tendency] = state.allocations[tendency]
+        out[row, Column.SEAT_SURVIVAL + tendency] = 1.0 if tendency == seat else 0.0
+        out[row, Column.RELEVANCE_SURVIVAL + tendency] = state.relevance[tendency]
+        score = min(max(state.scores[tendency], -10.0), 10.0)
+        out[row, Column.SCORE_SURVIVAL + tendency] = score
+        out[row, Column.ALLOCATION_SURVIVAL + tendency] = state.allocations[tendency]
 
 
 # The loops of the shells

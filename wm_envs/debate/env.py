@@ -8,16 +8,16 @@ from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
 from wm_envs.data.options import check_integer, check_number, check_reward_weights
-from wm_envs.debate import describe, dynamics, render
+from wm_envs.debate import dynamics, render
 from wm_envs.debate.allocations import check_allocations, check_bounds
 from wm_envs.debate.claims import MAX_REBUTTAL
 from wm_envs.debate.dynamics import ANY, NUM, STRATEGIES
 from wm_envs.debate.table import RelevanceTable, default_table
-from wm_envs.debate.tendencies import DEFAULT_ALLOCATIONS, TENDENCIES, Tendency
+from wm_envs.debate.tendencies import DEFAULT_ALLOCATIONS, OBSERVATION, TENDENCIES, Tendency
 from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.errors import DebateError, OptionError
 from wm_envs.kernel import empty_rows
-from wm_envs.rules import Field, Rules
+from wm_envs.rules import Rules
 
 DEFAULT_REWARD_WEIGHTS = {"influence": 1.0, "victory": 0.0}
 MIXED = "mixed"
@@ -48,9 +48,9 @@ class DebateEnv(KernelEnv):
     | `silent` | nothing |
     | `partisan` | its own claim, by relevance |
     | `zealot` | its own claim with weight 1, whatever the evidence |
-    | `challenger` | as the partisan, and against the leading rival claim as far as the evidence bears |
+    | `challenger` | as the partisan, and against the leading rival as the evidence bears |
     | `juror` | every claim, by relevance |
-    | `advocate` | its own by relevance; concedes what speaks more for a rival, else a fifth of its lead against it |
+    | `advocate` | its own by relevance; concedes to a rival, or stakes a fifth of its lead |
 
     ## Action Space
     `Box(-1, 1, (7,), float32)`: the conviction with which each claim is staked, in the order above:
@@ -66,9 +66,9 @@ class DebateEnv(KernelEnv):
     | 1 | `round` | 1 | 0 | 1 | share of the debate's rounds that are over |
     | 2 | `debate` | 1 | 0 | 1 | share of the debates that are over |
     | 3-9 | `seat_survival` ... `seat_curiosity` | 1 | 0 | 1 | the agent's tendency, one-hot |
-    | 10-16 | `relevance_survival` ... `relevance_curiosity` | 1 | 0 | 1 | of the observation on the table |
-    | 17-23 | `score_survival` ... `score_curiosity` | 1 | -10 | 10 | net score of each claim in this debate, clipped |
-    | 24-30 | `allocation_survival` ... `allocation_curiosity` | 1 | 0 | 1 | influence of each tendency |
+    | 10-16 | `relevance_survival` ... `relevance_curiosity` | 1 | 0 | 1 | of the observation |
+    | 17-23 | `score_survival` ... `score_curiosity` | 1 | -10 | 10 | net score of a claim |
+    | 24-30 | `allocation_survival` ... `allocation_curiosity` | 1 | 0 | 1 | of influence |
 
     ## Rewards
     `influence`: change of the agent's allocation, in percentage points; other than 0 only when a
@@ -89,7 +89,7 @@ class DebateEnv(KernelEnv):
     | Option | Default | Meaning |
     |---|---|---|
     | `seat` | `"curiosity"` | the agent's tendency; `None` draws it anew in each episode |
-    | `rivals` | `"mixed"` | script of the others, or a mapping from tendency to script; "mixed" draws in each episode |
+    | `rivals` | `"mixed"` | the others' script or scripts by tendency; "mixed" draws each |
     | `num_debates` | 5 | debates in an episode |
     | `num_rounds` | 8 | observations in a debate |
     | `budget` | 4.0 | weight that a seat may stake in a debate |
@@ -99,7 +99,7 @@ class DebateEnv(KernelEnv):
     | `min_allocation` | 0.03 | floor of every allocation |
     | `max_allocation` | 0.5 | ceiling of every allocation |
     | `allocations` | `None` | seven allocations to start from, in place of the defaults |
-    | `relevance` | `None` | persons to arrays [N, 7], in place of the corpus of twelve autobiographies |
+    | `relevance` | `None` | persons to arrays [N, 7], in place of the corpus |
     | `reward_weights` | `{"influence": 1.0, "victory": 0.0}` | weight of each reward component |
 
     ## Version History
@@ -116,7 +116,7 @@ class DebateEnv(KernelEnv):
     @staticmethod
     def describe(state: Any, parameters: Any) -> str:
         """A state row as text of a few lines."""
-        return describe.describe(state, parameters)
+        return render.describe(state, parameters)
 
     @classmethod
     def rules(
@@ -160,7 +160,7 @@ class DebateEnv(KernelEnv):
         row["min_allocation"], row["max_allocation"] = bounds
         _fill_table(row, default_table() if relevance is None else RelevanceTable.of(relevance))
         return Rules(
-            observation_fields=FIELDS,
+            observation_fields=OBSERVATION,
             action_space=spaces.Box(-1.0, 1.0, (NUM,), np.float32),
             reward_components=dynamics.REWARD_COMPONENTS,
             state_dtype=dynamics.STATE,
@@ -177,21 +177,6 @@ class DebateVectorEnv(KernelVectorEnv):
     """A batch of `wm/Debate-v0`."""
 
     env_class = DebateEnv
-
-
-def _of_each(name: str, low: float, high: float, meaning: str) -> tuple[Field, ...]:
-    return tuple(Field(f"{name}_{tendency}", "1", low, high, meaning) for tendency in TENDENCIES)
-
-
-FIELDS = (
-    Field("budget", "1", 0.0, 1.0, "share of the budget that is left in this debate"),
-    Field("round", "1", 0.0, 1.0, "share of the debate's rounds that are over"),
-    Field("debate", "1", 0.0, 1.0, "share of the debates that are over"),
-    *_of_each("seat", 0.0, 1.0, "the agent's tendency, one-hot"),
-    *_of_each("relevance", 0.0, 1.0, "of the observation on the table"),
-    *_of_each("score", -10.0, 10.0, "net score of each claim in this debate, clipped"),
-    *_of_each("allocation", 0.0, 1.0, "influence of each tendency"),
-)
 
 
 def _fill_table(row: NDArray[Any], table: RelevanceTable) -> None:
@@ -226,8 +211,8 @@ def _strategy(name: Any) -> int:
     return STRATEGIES.index(name)
 
 
-def _check_reward_weights(given: Mapping[str, float] | None) -> dict[str, float]:
-    weights = check_reward_weights(given, DEFAULT_REWARD_WEIGHTS)
+def _check_reward_weights(reward_weights: Mapping[str, float] | None) -> dict[str, float]:
+    weights = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)
     return {
         name: check_number(f"the reward weight of {name}", value, -1e6, 1e6)
         for name, value in weights.items()

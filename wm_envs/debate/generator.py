@@ -1,4 +1,6 @@
-"""Persons whose drives are known: observations in varied wording, with distractors and contradictions.
+"""Persons whose drives are known.
+
+Observations in varied wording, with distractors and contradictions.
 
 The wording is written apart from the lexicon of the scorers, as scenes of an ordinary life; the
 label of an observation is the drive that it was drawn for.
@@ -10,11 +12,247 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_envs.data.options import check_integer, check_seed
-from wm_envs.debate import phrases
 from wm_envs.debate.allocations import check_allocations
 from wm_envs.debate.observations import LABEL, Observation, Observations
 from wm_envs.debate.tendencies import NUM_TENDENCIES, TENDENCIES
 from wm_envs.errors import OptionError
+
+TIMES = (
+    "On Monday",
+    "Last week",
+    "In March",
+    "After the shift",
+    "Before the trip",
+    "At thirty",
+    "On the way back",
+    "Twice this year",
+    "During the renovation",
+    "The day before the move",
+    "When the office closed",
+    "Around noon",
+)
+
+# For each tendency in order: deeds, then reasons.
+DEEDS: tuple[tuple[str, ...], ...] = (
+    (
+        "checked the locks three times",
+        "stocked the cellar with rice and canned beans",
+        "had the smoke alarm tested",
+        "went to the doctor about the chest pain",
+        "kept the car below the limit on the icy bridge",
+        "put half the wages aside for bad months",
+        "carried the inhaler and the pills everywhere",
+        "moved the family out of the flood plain",
+        "took a second job to cover the rent",
+        "left the bar when knives came out",
+        "skipped lunch because the money had to last until Friday",
+        "read the evacuation plan by the door",
+        "boiled the water before drinking it",
+        "asked for a vaccine against the fever",
+    ),
+    (
+        "mentioned the award again",
+        "bought the same watch as the director",
+        "refreshed the page to count the likes",
+        "asked for a bigger title rather than more pay",
+        "sat next to the minister at the banquet",
+        "put the diploma where visitors see it",
+        "corrected a colleague in front of the whole board",
+        "parked the new car right by the entrance",
+        "practised the acceptance speech in the mirror",
+        "felt sick on hearing that a classmate was promoted first",
+        "hired a photographer for the profile picture",
+        "ran the race again to beat the neighbour's time",
+        "dropped the names of three celebrities",
+        "left the club after being placed at the worst table",
+    ),
+    (
+        "sat in the chapel for an hour",
+        "gave up the bonus because the deal felt wrong",
+        "volunteered at the hospice every Sunday",
+        "wrote down what the years had been for",
+        "apologised for a lie told long ago",
+        "fasted through the holy month",
+        "joined the march against the new law",
+        "read the psalms aloud at dawn",
+        "taught refugees for nothing",
+        "kept a promise that nobody else remembered",
+        "asked the priest about evil",
+        "turned down the advertising contract on principle",
+        "visited the grave to think about how to live",
+        "gave a tenth of everything to the poor",
+    ),
+    (
+        "drove six hours to see an old friend",
+        "called her mother and talked until midnight",
+        "cooked for the whole family",
+        "kept his sister's letters in a drawer",
+        "sat by the bed of the sick uncle and held his hand",
+        "cried at the airport after the goodbye",
+        "organised a reunion of the old team",
+        "gave up the window seat to be beside her husband",
+        "knitted a scarf for the baby",
+        "missed the children terribly",
+        "invited the lonely neighbour to the party",
+        "made up with a brother after years",
+        "carried a photo of the dog in the wallet",
+        "danced at the wedding of her best friend",
+    ),
+    (
+        "quit because the boss dictated every email",
+        "refused to sign the form",
+        "travelled alone without telling anyone the route",
+        "started a one-person company",
+        "built the cabin with no contractor",
+        "returned the loan early so as to owe nothing",
+        "ignored the dress code",
+        "would not let anybody choose the school",
+        "moved out against the advice of everyone",
+        "kept a separate bank account",
+        "told the committee that nobody gives the orders here",
+        "turned down the franchise to stay independent",
+        "rewrote the rules instead of obeying them",
+        "decided about the operation without asking",
+    ),
+    (
+        "slept until ten",
+        "took a long warm bath",
+        "ordered the softest mattress in the shop",
+        "stayed on the sofa under a blanket",
+        "booked a quiet hotel with a heated pool",
+        "had hot chocolate by the stove",
+        "took the lift rather than the stairs",
+        "spent the afternoon in the hammock",
+        "went back to the usual café for the usual cake",
+        "put on slippers and turned off the phone",
+        "asked for a cushion and a footrest",
+        "cancelled the hike and napped",
+        "bought the noise-cancelling headphones",
+        "let the rain fall and stayed in with tea",
+    ),
+    (
+        "took the radio apart to see how it works",
+        "read about octopus nerves until three",
+        "asked the plumber why the pipes sing",
+        "signed up for a course in old Norse",
+        "counted the species in one square metre of lawn",
+        "tried the recipe at five temperatures and wrote down the results",
+        "followed a stranger's footprints to find out where they led",
+        "visited the observatory",
+        "looked up where the word came from",
+        "learned to read maps of the deep sea",
+        "bought a microscope at the flea market",
+        "compared two translations line by line",
+        "wandered into a part of town not seen before",
+        "tested whether the ants prefer honey",
+    ),
+)
+REASONS: tuple[tuple[str, ...], ...] = (
+    (
+        "to be on the safe side",
+        "for fear of another accident",
+        "since one illness could ruin everything",
+        "because the roof might not hold",
+        "so that nobody would go hungry",
+        "after hearing of the burglary",
+        "as the danger had not passed",
+    ),
+    (
+        "so that everyone would notice",
+        "to outdo the others",
+        "since people were watching",
+        "for the sake of reputation",
+        "because being second hurts",
+        "to be admired for once",
+        "as rank is what counts in that company",
+    ),
+    (
+        "because it was the right thing",
+        "to serve something greater",
+        "since life has to be for something",
+        "out of faith",
+        "to answer to conscience",
+        "for the good of strangers",
+        "as a kind of prayer",
+    ),
+    (
+        "just to be together",
+        "out of love",
+        "because friends matter most",
+        "so that nobody would feel alone",
+        "since family is family",
+        "to hear a dear voice",
+        "for old friendship",
+    ),
+    (
+        "to be free of them all",
+        "because nobody else should decide",
+        "on nobody's permission but their own",
+        "rather than depend on anyone",
+        "since taking orders is unbearable",
+        "to stay independent",
+        "as it was their own choice to make",
+    ),
+    (
+        "because it was so pleasant",
+        "to rest a little",
+        "since there was no hurry",
+        "for the sheer ease of it",
+        "to be warm and undisturbed",
+        "and enjoyed every minute",
+        "as comfort comes first",
+    ),
+    (
+        "just to know",
+        "out of curiosity",
+        "to find out what would happen",
+        "because the question would not go away",
+        "since nobody could explain it",
+        "to understand the cause",
+        "and took notes on all of it",
+    ),
+)
+DISTRACTORS = (
+    "the bus was four minutes late",
+    "it rained on and off",
+    "the shop had no large envelopes",
+    "the meeting was moved to room twelve",
+    "the screen needed a new cable",
+    "the invoice had two pages",
+    "the printer was out of paper",
+    "the parcel came with the second delivery",
+    "the traffic lights on the corner were off",
+    "the form was blue instead of green",
+    "the calendar showed the wrong month",
+    "the elevator stopped at every floor",
+)
+CONTRARY = (
+    "For once did not do the usual thing, which is: {}",
+    "Almost {}, then let it be",
+    "Never {} again after that",
+)
+# Scenes that give their reason; the others leave it to the deed.
+REASON_SHARE = 0.5
+
+
+def scene(owner: int, generator: np.random.Generator, is_contrary: bool = False) -> str:
+    """A scene in which a tendency is at work, or against which the person acts for once."""
+    deed = _any(DEEDS[owner], generator)
+    if is_contrary:
+        return f"{_any(TIMES, generator)}: {_any(CONTRARY, generator).format(deed)}."
+    reason = f" {_any(REASONS[owner], generator)}" if generator.random() < REASON_SHARE else ""
+    return f"{_any(TIMES, generator)} {deed}{reason}."
+
+
+def distractor(generator: np.random.Generator) -> str:
+    """Something that says nothing of any drive."""
+    first, second = generator.permutation(len(DISTRACTORS))[:2]
+    return f"{_any(TIMES, generator)} {DISTRACTORS[first]}, and {DISTRACTORS[second]}."
+
+
+def _any(choices: tuple[str, ...], generator: np.random.Generator) -> str:
+    return choices[int(generator.integers(len(choices)))]
+
 
 MAX_TRIES = 200
 
@@ -69,7 +307,7 @@ def generate_person(
         else check_allocations(drives)
     )
     rows: list[Observation] = []
-    seen: set[str] = set()
+    used_texts: set[str] = set()
     for number in range(num_observations):
         owner = int(generator.choice(NUM_TENDENCIES, p=true))
         is_distractor = generator.random() < distractor_share
@@ -77,7 +315,7 @@ def generate_person(
         # The owner stays while the wording is drawn anew, so that no repetition shifts the shares
         # of the drives.
         text = _new_text(
-            owner, generator, seen, is_distractor=is_distractor, is_contrary=is_contrary
+            owner, generator, used_texts, is_distractor=is_distractor, is_contrary=is_contrary
         )
         label = (
             owner if has_signal and not is_distractor else int(generator.integers(NUM_TENDENCIES))
@@ -94,22 +332,19 @@ def generate_person(
 def _new_text(
     owner: int,
     generator: np.random.Generator,
-    seen: set[str],
+    used_texts: set[str],
     *,
     is_distractor: bool,
     is_contrary: bool,
 ) -> str:
     for _ in range(MAX_TRIES):
-        text = (
-            phrases.distractor(generator)
-            if is_distractor
-            else phrases.scene(owner, generator, is_contrary)
-        )
-        if text not in seen:
-            seen.add(text)
+        text = distractor(generator) if is_distractor else scene(owner, generator, is_contrary)
+        if text not in used_texts:
+            used_texts.add(text)
             return text
     raise OptionError(
-        f"nothing new to say of {TENDENCIES[owner]} after {len(seen)} observations: ask for fewer"
+        f"nothing new to say of {TENDENCIES[owner]} after {len(used_texts)} observations: "
+        "ask for fewer"
     )
 
 

@@ -11,9 +11,11 @@ from wm_envs.debate.relevance import Scores
 from wm_envs.debate.tendencies import CLAIMS, NUM_TENDENCIES, TENDENCIES
 from wm_envs.language_model import LanguageModelClient, is_number
 
-INSTRUCTIONS = """You judge short observations about a person. For each one, say how much it supports each claim:
+INSTRUCTIONS = """You judge short observations about a person. For each one, say how much it \
+supports each claim:
 {claims}
-Answer with JSON alone: an object that maps the id of every observation to an object with a number from 0 (says nothing
+Answer with JSON alone: an object that maps the id of every observation to an object with \
+a number from 0 (says nothing
 for the claim) to 1 (supports it fully) for each of {names}."""
 
 

@@ -19,7 +19,8 @@ from wm_envs.errors import ObservationError
 
 MAX_BYTES = 280
 MAX_FILE_BYTES = 64 * 2**20
-LABEL = "owner"  # the key of `metadata` that holds a label made by hand or by a generator
+# The key of `metadata` that holds a label made by hand or by a generator.
+LABEL = "owner"
 CORPUS = "autobiographies.json"
 
 
@@ -50,7 +51,8 @@ class Observation:
             raise ObservationError(f"observation {self.id!r} has no content: leave it out")
         if (size := len(_utf8(self.id, self.content))) > MAX_BYTES:
             raise ObservationError(
-                f"observation {self.id!r} has {size} bytes, more than {MAX_BYTES}: make it with Observation.from_text"
+                f"observation {self.id!r} has {size} bytes, more than {MAX_BYTES}: make it with "
+                "Observation.from_text"
             )
         if not isinstance(self.source_id, str) or not isinstance(self.timestamp, str | None):
             raise ObservationError(f"observation {self.id!r}: source_id and timestamp are text")
@@ -96,13 +98,13 @@ class Observations:
             unique.setdefault(observation.content_hash, observation)
         self._items = tuple(unique.values())
         self.source = source
-        seen: set[str] = set()
+        ids: set[str] = set()
         for observation in self._items:
-            if observation.id in seen:
+            if observation.id in ids:
                 raise ObservationError(
                     f"two observations have the id {observation.id!r}: give each its own"
                 )
-            seen.add(observation.id)
+            ids.add(observation.id)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -196,6 +198,7 @@ def content_of(path: str | Path) -> bytes:
 
     Raises ObservationError.
     """
+    # Read up to a byte too many: the size that a file system tells may be wrong.
     with open(user_path(path), "rb") as file:
         content = file.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
@@ -230,9 +233,8 @@ def cut(text: str, max_bytes: int = MAX_BYTES) -> str:
         return stripped
     head = encoded[:max_bytes].decode("utf-8", "ignore")
     is_between_words = stripped[len(head)].isspace()
-    words = (
-        head if is_between_words else re.sub(r"\s+\S*$", "", head)
-    )  # a single word has no space before it
+    # A single word has no space before it.
+    words = head if is_between_words else re.sub(r"\s+\S*$", "", head)
     return words.rstrip()
 
 

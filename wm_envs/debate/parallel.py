@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from wm_envs.data.options import check_seed
 from wm_envs.debate import dynamics
 from wm_envs.debate.dynamics import NUM
-from wm_envs.debate.env import FIELDS, DebateEnv
+from wm_envs.debate.env import DebateEnv
 from wm_envs.debate.scripted import ScriptedDebater
-from wm_envs.debate.tendencies import TENDENCIES
+from wm_envs.debate.tendencies import OBSERVATION, TENDENCIES
 from wm_envs.environment import check_render_mode
 from wm_envs.errors import InvalidActionError, MissingExtraError, OptionError
 from wm_envs.kernel import copy_rows, seed_rows
@@ -59,12 +59,13 @@ class DebateParallelEnv(ParallelEnv[str, Any, Any]):
             raise OptionError(
                 f"every seat is an agent here: leave out {', '.join(sorted(refused))}"
             )
+        # No script plays: what the kernel would draw for a seat has no effect here.
         self._rules = DebateEnv.rules(seat=None, rivals="silent", **options)
         self.render_mode = check_render_mode(render_mode, self.metadata)
         self.possible_agents = [str(tendency) for tendency in TENDENCIES]
         self.agents: list[str] = []
         self._states = self._rules.new_states(1)
-        self._observations = np.zeros((NUM, len(FIELDS)), np.float32)
+        self._observations = np.zeros((NUM, len(OBSERVATION)), np.float32)
         self._rewards = np.zeros(NUM)
         space = self._rules.observation_space
         # Spaces carry a random generator each, so every agent has its own.
@@ -108,6 +109,7 @@ class DebateParallelEnv(ParallelEnv[str, Any, Any]):
             )
         if not isinstance(actions, Mapping):
             raise InvalidActionError(f"expected a mapping from agents to actions, got {actions!r}")
+        # All seats act at once, and none may be left out: silence is a conviction of 0.
         if set(actions) != set(self.agents):
             raise InvalidActionError(
                 f"expected an action for each of {self.agents}, got {sorted(actions)}"
@@ -194,14 +196,15 @@ class AmongPolicies(gym.Env[Any, Any]):
         self._table = DebateParallelEnv(**options)
         self.render_mode = self._table.render_mode
         names = self._table.possible_agents
-        given = dict(policies or {})
-        if seat not in names or not set(given) <= set(names) - {seat}:
+        policy_of = dict(policies or {})
+        if seat not in names or not set(policy_of) <= set(names) - {seat}:
             raise OptionError(
-                f"seat and policies take different places of {names}, got {seat!r}, {list(given)}"
+                f"seat and policies take different places of {names}, got {seat!r}, "
+                f"{list(policy_of)}"
             )
         self.seat = seat
         self._policies = {
-            name: given.get(name, ScriptedDebater("advocate")) for name in names if name != seat
+            name: policy_of.get(name, ScriptedDebater("advocate")) for name in names if name != seat
         }
         self.observation_space = self._table.observation_space(seat)
         self.action_space = self._table.action_space(seat)
@@ -221,12 +224,12 @@ class AmongPolicies(gym.Env[Any, Any]):
         actions = {
             name: policy(self._seen[name]) for name, policy in self._policies.items() if self._seen
         }
-        seen, rewards, terminated, truncated, infos = self._table.step(
+        observations, rewards, terminated, truncated, infos = self._table.step(
             {**actions, self.seat: action}
         )
-        self._seen = seen
+        self._seen = observations
         seat = self.seat
-        return seen[seat], rewards[seat], terminated[seat], truncated[seat], infos[seat]
+        return observations[seat], rewards[seat], terminated[seat], truncated[seat], infos[seat]
 
     def render(self) -> Any:
         """As the parallel environment."""

@@ -1,4 +1,6 @@
-"""How much a text speaks for each tendency: the scorer protocol, the default scorer, and sentence embeddings.
+"""How much a text speaks for each tendency.
+
+The scorer protocol, the default scorer, and sentence embeddings.
 
 A scorer gives numbers from 0 to 1; ours give shares that sum to 1 for each text. A scorer that
 cannot judge raises: no answer is never taken for no relevance.
@@ -32,7 +34,9 @@ class Relevance(Protocol):
 
 
 class TfidfRelevance:
-    """The default: TF-IDF over words and over characters, with a regression from a seed lexicon and labelled examples.
+    """The default: a regression on TF-IDF over words and over characters.
+
+    It is fitted to a seed lexicon and labelled examples.
 
     Words carry the themes; pieces of words (three to five characters) carry their endings and
     compounds. Each seed word is one example of its tendency, and so is each labelled observation of
@@ -87,6 +91,7 @@ class TfidfRelevance:
     def _features(self, texts: Sequence[str]) -> Any:
         from scipy.sparse import hstack
 
+        # Roots, so that the shares are those of the squared lengths.
         words = self._words.transform(texts) * self.WORD_SHARE**0.5
         characters = self._characters.transform(texts) * (1 - self.WORD_SHARE) ** 0.5
         return hstack([words, characters]).tocsr()
@@ -133,6 +138,7 @@ class EmbeddingRelevance:
         if not len(texts):
             return np.zeros((0, NUM_TENDENCIES))
         logits = self._embed(texts) @ self._centres.T / self.temperature
+        # The largest is taken off, so that no exponential overflows.
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         scores: Scores = shares / shares.sum(axis=1, keepdims=True)
         return scores

@@ -5,10 +5,44 @@ from typing import Any
 import numpy as np
 
 from wm_envs.debate import dynamics
-from wm_envs.debate.describe import clock, last_winner
+from wm_envs.debate.dynamics import NOBODY, STRATEGIES
 from wm_envs.debate.tendencies import NUM_TENDENCIES, TENDENCIES
 from wm_envs.rendering import canvas
 from wm_envs.rendering.canvas import Colour, Image
+
+
+def clock(state: Any, parameters: Any) -> str:
+    """Which debate and which round."""
+    debate = min(int(state["debate"]) + 1, int(parameters["num_debates"]))
+    place = f"round {int(state['round_number'])}/{int(parameters['num_rounds'])}"
+    return f"debate {debate}/{int(parameters['num_debates'])} {place}"
+
+
+def last_winner(state: Any) -> str:
+    """Who won the last debate."""
+    winner = int(state["winner"])
+    return "nobody yet" if winner == NOBODY else str(TENDENCIES[winner])
+
+
+def describe(state: Any, parameters: Any) -> str:
+    """The clock and the last winner, then a line for each tendency.
+
+    A star marks the agent's seat.
+    """
+    lines = [f"{clock(state, parameters)}, last winner: {last_winner(state)}"]
+    for number, tendency in enumerate(TENDENCIES):
+        is_seat = number == int(state["seat"])
+        player = "agent" if is_seat else STRATEGIES[int(state["strategies"][number])]
+        stakes = " ".join(f"{weight:+.2f}" for weight in np.asarray(state["weights"][number]))
+        lines.append(
+            f"{'*' if is_seat else ' '} {tendency:10} "
+            f"{100 * float(state['allocations'][number]):5.1f}%"
+            f"  relevance {float(state['relevance'][number]):.2f}  score "
+            f"{float(state['scores'][number]):+.3f}"
+            f"  {player:10} staked {stakes}"
+        )
+    return "\n".join(lines)
+
 
 WIDTH, HEIGHT = 640, 400
 PAPER, INK, GREY, PALE = (250, 248, 243), (38, 43, 51), (140, 143, 148), (228, 225, 217)
@@ -48,7 +82,10 @@ def draw(state: Any, parameters: Any) -> Image:
 
 
 def _draw_bar(image: Image, state: Any, parameters: Any, number: int) -> None:
-    """A tendency's name, its allocation with a mark where it began, and below its relevance to the observation."""
+    """A tendency's name and its allocation, with a mark where it began.
+
+    Below is its relevance to the observation.
+    """
     top = FIRST_LINE + number * LINE
     is_seat = number == int(state["seat"])
     if is_seat:
@@ -90,7 +127,11 @@ def _draw_tree(image: Image, state: Any, claim: int) -> None:
         canvas.fill_disc(image, centre, radius, FOR if stakes[staker] > 0 else AGAINST)
     canvas.fill_disc(image, root, 9, COLOURS[claim])
     score = float(state["scores"][claim])
-    colour = FOR if score > 0 else AGAINST if score < 0 else GREY
+    colour = GREY
+    if score > 0:
+        colour = FOR
+    elif score < 0:
+        colour = AGAINST
     canvas.draw_text(image, (SCORE_LEFT, middle - 3), f"{score:+.3f}", colour)
     if claim == dynamics.best_claim(np.ascontiguousarray(state["scores"])):
         canvas.draw_ring(image, root, 12, INK)

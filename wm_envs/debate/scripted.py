@@ -1,4 +1,4 @@
-"""The scripted debaters as policies on observations, so that they can take the agent's seat or any seat of seven."""
+"""The scripted debaters as policies on observations, for the agent's seat or any seat of seven."""
 
 from typing import Any
 
@@ -7,13 +7,12 @@ from numpy.typing import NDArray
 
 from wm_envs.debate import dynamics
 from wm_envs.debate.dynamics import NUM, STRATEGIES
+from wm_envs.debate.tendencies import DebateColumn as Column
 from wm_envs.errors import ObservationError, OptionError
 
-SEAT, RELEVANCE, SCORES = (
-    slice(3, 3 + NUM),
-    slice(3 + NUM, 3 + 2 * NUM),
-    slice(3 + 2 * NUM, 3 + 3 * NUM),
-)
+SEAT = slice(Column.SEAT_SURVIVAL, Column.SEAT_SURVIVAL + NUM)
+RELEVANCE = slice(Column.RELEVANCE_SURVIVAL, Column.RELEVANCE_SURVIVAL + NUM)
+SCORES = slice(Column.SCORE_SURVIVAL, Column.SCORE_SURVIVAL + NUM)
 
 
 class ScriptedDebater:
@@ -37,10 +36,8 @@ class ScriptedDebater:
         rows = np.atleast_2d(np.asarray(observation, np.float64))
         convictions = np.zeros((len(rows), NUM))
         for row, target in zip(rows, convictions, strict=True):
-            relevance, scores = (
-                np.ascontiguousarray(row[RELEVANCE]),
-                np.ascontiguousarray(row[SCORES]),
-            )
+            relevance = np.ascontiguousarray(row[RELEVANCE])
+            scores = np.ascontiguousarray(row[SCORES])
             dynamics.script(self._number, int(row[SEAT].argmax()), relevance, scores, target)
             for claim in range(NUM):
                 target[claim] = dynamics.conviction_of(relevance, claim, target[claim])
@@ -63,7 +60,7 @@ class ScriptedDebater:
         size = SCORES.stop
         if rows.ndim not in (1, 2) or rows.shape[-1] < size or not np.isfinite(rows).all():
             raise ObservationError(
-                f"expected the finite numbers that a seat observes, [{size} or more] or a batch of them, got "
-                f"{type(observation).__name__} of shape {np.shape(rows)}"
+                f"expected the finite numbers that a seat observes, [{size} or more] or a batch "
+                f"of them, got {type(observation).__name__} of shape {np.shape(rows)}"
             )
         return self(observation), state

@@ -53,7 +53,8 @@ class RelevanceTable:
         counts = [len(rows) for rows in arrays]
         if min(counts) < 1 or sum(counts) > MAX_OBSERVATIONS:
             raise OptionError(
-                f"each person needs an observation and all together at most {MAX_OBSERVATIONS}, got {counts}"
+                f"each person needs an observation and all together at most {MAX_OBSERVATIONS}, "
+                f"got {counts}"
             )
         first_rows = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         return cls(tuple(persons), first_rows, np.concatenate(arrays).astype(np.float32))

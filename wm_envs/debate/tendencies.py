@@ -1,8 +1,14 @@
-"""The seven tendencies that compete for a person's conduct, and how much influence each has by default."""
+"""The seven tendencies that compete for a person's conduct.
+
+Beside them the columns of a seat's observation.
+"""
 
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
+
+from wm_envs.rules import Field, Kind, ObservationSpec
 
 
 class Tendency(StrEnum):
@@ -48,3 +54,24 @@ CLAIMS: Mapping[Tendency, str] = MappingProxyType(
         Tendency.CURIOSITY: "This person acts to find out and to understand.",
     }
 )
+
+
+def _of_each(
+    name: str, low: float, high: float, meaning: str, kind: Kind = "number"
+) -> list[Field]:
+    return [Field(f"{name}_{tendency}", "1", low, high, meaning, kind) for tendency in TENDENCIES]
+
+
+OBSERVATION = ObservationSpec(
+    [
+        Field("budget", "1", 0.0, 1.0, "share of the budget that is left in this debate"),
+        Field("round", "1", 0.0, 1.0, "share of the debate's rounds that are over"),
+        Field("debate", "1", 0.0, 1.0, "share of the debates that are over"),
+        *_of_each("seat", 0.0, 1.0, "the agent's tendency, one-hot", "one-hot"),
+        *_of_each("relevance", 0.0, 1.0, "of the observation"),
+        *_of_each("score", -10.0, 10.0, "net score of a claim"),
+        *_of_each("allocation", 0.0, 1.0, "of influence"),
+    ]
+)
+# A group's column for tendency i is that of the first tendency plus i.
+DebateColumn: Any = OBSERVATION.columns("DebateColumn", module=__name__)

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from wm_envs.driving.columns import PREVIEWS
+from wm_envs.driving.columns import DrivingColumn as Column
 from wm_envs.kernel import Row, kernel, random_uniform, state_dtype
 from wm_envs.rules import Array, outcome_dtype
 
@@ -30,36 +32,38 @@ HALF_WIDTH = 0.8  # of the car, m
 GRAVITY = 9.81
 MAX_STEER = 0.35  # rad
 MAX_DRIVE, MAX_POWER = 15_000.0, 700_000.0  # N, W; at the rear axle
-MAX_BRAKE, BRAKE_FRONT = 25_000.0, 0.66  # N; with 60 % at the front the car spins
+# N; with 60 % at the front the car spins.
+MAX_BRAKE, BRAKE_FRONT = 25_000.0, 0.66
 DOWNFORCE_FRONT, DOWNFORCE_REAR = 0.46 * 3.2156, 0.54 * 3.2156  # N per (m/s)^2
 DRAG = 0.5 * 1.225 * 1.5  # N per (m/s)^2
 STEER_TIME, THROTTLE_TIME, BRAKE_TIME = 0.06, 0.08, 0.05  # s
 STEER_SHARE = 1.0 - math.exp(-TIME_STEP / STEER_TIME)
 THROTTLE_SHARE = 1.0 - math.exp(-TIME_STEP / THROTTLE_TIME)
 BRAKE_SHARE = 1.0 - math.exp(-TIME_STEP / BRAKE_TIME)
-MAX_TRANSFER = 0.48  # of an axle's load, so that the inner wheel keeps some
+# Of an axle's load, so that the inner wheel keeps some.
+MAX_TRANSFER = 0.48
 MIN_AXLE_LOAD = 200.0  # N
 
 PEAK_GRIP, BEST_TEMPERATURE, GRIP_FALL = 1.5, 90.0, 2e-4
-STIFFNESS, MAX_USE = (
-    16.0,
-    0.97,
-)  # slope of the lateral force; largest share of an axle's grip that Fx takes
+STIFFNESS = 16.0  # slope of the lateral force
+# Largest share of an axle's grip that the longitudinal force takes.
+MAX_USE = 0.97
 SLIP_RATIO = 0.08  # at full use
 AIR_TEMPERATURE, HEAT_CAPACITY = 25.0, 9000.0  # C, J/K
 WEAR_RATE, FUEL_RATE = 1e-4, 1e-4  # 1/s
-SLOW, FAST = 3.0, 5.0  # m/s: kinematic below, dynamic above, blended between
+# m/s: kinematic below, dynamic above, blended between.
+SLOW, FAST = 3.0, 5.0
 RELAXATION = 0.1  # s, of the kinematic model
-MIN_FACTOR = 0.1  # of 1 - n kappa: the coordinates fold at 0
+# Of 1 - n kappa: the coordinates fold at 0.
+MIN_FACTOR = 0.1
 
 STANDSTILL_SPEED, STANDSTILL_STEPS = 0.5, 100  # m/s; 2 s
 MAX_SIDESLIP = 1.0  # rad
-BARRIER_SPEED = 3.0  # m/s across the edge: faster is a collision
+# m/s across the edge: faster is a collision.
+BARRIER_SPEED = 3.0
 MAX_DENSE_REWARD = 10.0
 
-NUM_PREVIEWS = 10
-PREVIEWS = (10.0, 20.0, 30.0, 45.0, 60.0, 80.0, 100.0, 125.0, 150.0, 180.0)  # m ahead
-NUM_OBSERVATIONS, NUM_EXTENDED = 34, 37
+NUM_PREVIEWS = len(PREVIEWS)
 MAX_TRACK_POINTS = 8192
 
 REWARD_COMPONENTS = (
@@ -84,11 +88,8 @@ INFO_FIELDS: list[Any] = [
     ("laps", np.int64),
     ("lap_time", np.float64),  # s, of the lap completed by this step, else 0
     ("cause", np.int64),  # of the termination: RUNNING, LEFT_ROAD, SPUN or STOOD_STILL
-    (
-        "track",
-        np.float64,
-        (4,),
-    ),  # curvature at the car, length, half width to the right and to the left
+    # Curvature at the car, length, half width to the right and to the left.
+    ("track", np.float64, (4,)),
 ]
 OUTCOME = outcome_dtype(REWARD_COMPONENTS, INFO_FIELDS)
 STATE = state_dtype(
@@ -139,11 +140,8 @@ PARAMETERS = np.dtype(
         ("num_points", np.int64),
         ("length", np.float64),
         ("inverse_spacing", np.float64),
-        (
-            "curvature",
-            np.float64,
-            (MAX_TRACK_POINTS + 1,),
-        ),  # closed: the first point again after the last
+        # The tables are closed: the first point again after the last.
+        ("curvature", np.float64, (MAX_TRACK_POINTS + 1,)),
         ("right", np.float32, (MAX_TRACK_POINTS + 1,)),
         ("left", np.float32, (MAX_TRACK_POINTS + 1,)),
         ("x", np.float32, (MAX_TRACK_POINTS + 1,)),  # for pictures only
@@ -295,7 +293,10 @@ def motion(
     static_f: float,
     static_r: float,
 ) -> tuple[float, ...]:
-    """Time derivatives of (vx, vy, r, distance, offset, chi), then the specific forces ax and ay."""
+    """Time derivatives of (vx, vy, r, distance, offset, chi).
+
+    After them come the specific forces ax and ay.
+    """
     squared = vx * vx + vy * vy
     speed = math.sqrt(squared)
     available_f = grip_f * max(static_f + DOWNFORCE_FRONT * squared, MIN_AXLE_LOAD)
@@ -357,15 +358,18 @@ def move(
         )  # fmt: skip
         k = 0.5 * h
         a2, b2, c2, d2, e2, f2, ax2, ay2 = motion(
-            rules, vx + k * a1, vy + k * b1, r + k * c1, max(s + k * d1, 0.0), offset + k * e1, chi + k * f1,
+            rules, vx + k * a1, vy + k * b1, r + k * c1,
+            max(s + k * d1, 0.0), offset + k * e1, chi + k * f1,
             steer, cos_steer, sin_steer, drive, brake, grip_f, grip_r, static_f, static_r,
         )  # fmt: skip
         a3, b3, c3, d3, e3, f3, ax3, ay3 = motion(
-            rules, vx + k * a2, vy + k * b2, r + k * c2, max(s + k * d2, 0.0), offset + k * e2, chi + k * f2,
+            rules, vx + k * a2, vy + k * b2, r + k * c2,
+            max(s + k * d2, 0.0), offset + k * e2, chi + k * f2,
             steer, cos_steer, sin_steer, drive, brake, grip_f, grip_r, static_f, static_r,
         )  # fmt: skip
         a4, b4, c4, d4, e4, f4, ax4, ay4 = motion(
-            rules, vx + h * a3, vy + h * b3, r + h * c3, max(s + h * d3, 0.0), offset + h * e3, chi + h * f3,
+            rules, vx + h * a3, vy + h * b3, r + h * c3,
+            max(s + h * d3, 0.0), offset + h * e3, chi + h * f3,
             steer, cos_steer, sin_steer, drive, brake, grip_f, grip_r, static_f, static_r,
         )  # fmt: skip
         k = h / 6.0
@@ -409,15 +413,12 @@ def drive_step(state: Row, rules: Row) -> float:
     z_fl, z_fr = 0.5 * load_f - roll_f, 0.5 * load_f + roll_f
     z_rl, z_rr = 0.5 * load_r - roll_r, 0.5 * load_r + roll_r
     scale = rules.grip_scale
-    mu_fl, mu_fr = (
-        grip(state.temperature_fl, state.wear_fl, scale),
-        grip(state.temperature_fr, state.wear_fr, scale),
-    )
-    mu_rl, mu_rr = (
-        grip(state.temperature_rl, state.wear_rl, scale),
-        grip(state.temperature_rr, state.wear_rr, scale),
-    )
-    grip_f, grip_r = (mu_fl * z_fl + mu_fr * z_fr) / load_f, (mu_rl * z_rl + mu_rr * z_rr) / load_r
+    mu_fl = grip(state.temperature_fl, state.wear_fl, scale)
+    mu_fr = grip(state.temperature_fr, state.wear_fr, scale)
+    mu_rl = grip(state.temperature_rl, state.wear_rl, scale)
+    mu_rr = grip(state.temperature_rr, state.wear_rr, scale)
+    grip_f = (mu_fl * z_fl + mu_fr * z_fr) / load_f
+    grip_r = (mu_rl * z_rl + mu_rr * z_rr) / load_r
 
     driven = move(state, rules, grip_f, grip_r, static_f, static_r)
 
@@ -469,7 +470,8 @@ def reset(state: Row, rules: Row) -> None:
         place, side, turn, faster = 0.0, 0.5, 0.5, 0.0
     state.distance = wrap_distance(place * rules.length, rules.length)
     right, left = right_at(rules, state.distance), left_at(rules, state.distance)
-    state.offset = clip(2.0 * (side - 0.5), -right, left)  # on the road, should it be a narrow one
+    # On the road, should it be a narrow one.
+    state.offset = clip(2.0 * (side - 0.5), -right, left)
     state.heading_error = 0.1 * (turn - 0.5)
     state.vx, state.vy = rules.start_speed * (1.0 + 0.5 * faster), 0.0
     state.yaw_rate = state.ax = state.ay = 0.0
@@ -536,10 +538,8 @@ def step(
 ) -> None:
     """Advance by one action."""
     state.time += 1
-    change_steering, change_throttle = (
-        steering - state.steering_command,
-        throttle - state.throttle_command,
-    )
+    change_steering = steering - state.steering_command
+    change_throttle = throttle - state.throttle_command
     change_brake = brake - state.brake_command
     is_first = state.num_commands == 0
     state.num_commands += 1
@@ -612,37 +612,37 @@ def observe(state: Row, rules: Row, out: Array, row: int) -> None:
     side = 1.0 / 5.0 if normalise else 1.0
     angle = 1.0 / math.pi if normalise else 1.0
     bend = 1.0 / 0.1 if normalise else 1.0
-    out[row, 0] = clip(state.vx, -150.0, 150.0) * speed
-    out[row, 1] = clip(state.vy, -150.0, 150.0) * speed
-    out[row, 2] = 0.0
-    out[row, 3] = clip(state.ax, -100.0, 100.0) * force
-    out[row, 4] = clip(state.ay, -100.0, 100.0) * force
-    out[row, 5] = 0.0
-    out[row, 6] = 0.0
-    out[row, 7] = 0.0
-    out[row, 8] = clip(state.yaw_rate, -10.0, 10.0) * turn
-    out[row, 9] = clip(state.steering, -1.0, 1.0)
-    out[row, 10] = clip(state.throttle, 0.0, 1.0)
-    out[row, 11] = clip(state.brake, 0.0, 1.0)
-    out[row, 12] = state.temperature_fl * heat
-    out[row, 13] = state.temperature_fr * heat
-    out[row, 14] = state.temperature_rl * heat
-    out[row, 15] = state.temperature_rr * heat
-    out[row, 16] = state.wear_fl
-    out[row, 17] = state.wear_fr
-    out[row, 18] = state.wear_rl
-    out[row, 19] = state.wear_rr
-    out[row, 20] = state.fuel
-    out[row, 21] = state.distance / rules.length
-    out[row, 22] = clip(state.offset, -20.0, 20.0) * side
-    out[row, 23] = clip(state.heading_error, -math.pi, math.pi) * angle
+    out[row, Column.VELOCITY_X] = clip(state.vx, -150.0, 150.0) * speed
+    out[row, Column.VELOCITY_Y] = clip(state.vy, -150.0, 150.0) * speed
+    out[row, Column.VELOCITY_Z] = 0.0
+    out[row, Column.ACCELERATION_X] = clip(state.ax, -100.0, 100.0) * force
+    out[row, Column.ACCELERATION_Y] = clip(state.ay, -100.0, 100.0) * force
+    out[row, Column.ACCELERATION_Z] = 0.0
+    out[row, Column.ROLL_RATE] = 0.0
+    out[row, Column.PITCH_RATE] = 0.0
+    out[row, Column.YAW_RATE] = clip(state.yaw_rate, -10.0, 10.0) * turn
+    out[row, Column.STEERING] = clip(state.steering, -1.0, 1.0)
+    out[row, Column.THROTTLE] = clip(state.throttle, 0.0, 1.0)
+    out[row, Column.BRAKE] = clip(state.brake, 0.0, 1.0)
+    out[row, Column.TEMPERATURE_FL] = state.temperature_fl * heat
+    out[row, Column.TEMPERATURE_FR] = state.temperature_fr * heat
+    out[row, Column.TEMPERATURE_RL] = state.temperature_rl * heat
+    out[row, Column.TEMPERATURE_RR] = state.temperature_rr * heat
+    out[row, Column.WEAR_FL] = state.wear_fl
+    out[row, Column.WEAR_FR] = state.wear_fr
+    out[row, Column.WEAR_RL] = state.wear_rl
+    out[row, Column.WEAR_RR] = state.wear_rr
+    out[row, Column.FUEL] = state.fuel
+    out[row, Column.TRACK_POSITION] = state.distance / rules.length
+    out[row, Column.OFFSET] = clip(state.offset, -20.0, 20.0) * side
+    out[row, Column.HEADING_ERROR] = clip(state.heading_error, -math.pi, math.pi) * angle
     for index in range(NUM_PREVIEWS):
         ahead = curvature_at(rules, state.distance + PREVIEWS[index])
-        out[row, 24 + index] = clip(ahead, -0.5, 0.5) * bend
+        out[row, Column.CURVATURE_10M + index] = clip(ahead, -0.5, 0.5) * bend
     if rules.is_extended:
-        out[row, 34] = clip(curvature_at(rules, state.distance), -0.5, 0.5) * bend
-        out[row, 35] = min(right_at(rules, state.distance), 20.0) * side
-        out[row, 36] = min(left_at(rules, state.distance), 20.0) * side
+        out[row, Column.CURVATURE_0M] = clip(curvature_at(rules, state.distance), -0.5, 0.5) * bend
+        out[row, Column.RIGHT_WIDTH] = min(right_at(rules, state.distance), 20.0) * side
+        out[row, Column.LEFT_WIDTH] = min(left_at(rules, state.distance), 20.0) * side
 
 
 # The loops
@@ -651,13 +651,20 @@ def observe(state: Row, rules: Row, out: Array, row: int) -> None:
 @kernel
 def hold_still(outcome: Row) -> None:
     """A row that has ended earns nothing; its flags stay."""
-    outcome.reward = outcome.progress = outcome.alive = outcome.speed = outcome.centering = (
-        outcome.heading
-    ) = 0.0
-    outcome.slip = outcome.smoothness = outcome.off_track = outcome.collision = (
-        outcome.standstill
-    ) = 0.0
-    outcome.tyre = outcome.fuel = outcome.lap_time = 0.0
+    outcome.reward = 0.0
+    outcome.progress = 0.0
+    outcome.alive = 0.0
+    outcome.speed = 0.0
+    outcome.centering = 0.0
+    outcome.heading = 0.0
+    outcome.slip = 0.0
+    outcome.smoothness = 0.0
+    outcome.off_track = 0.0
+    outcome.collision = 0.0
+    outcome.standstill = 0.0
+    outcome.tyre = 0.0
+    outcome.fuel = 0.0
+    outcome.lap_time = 0.0
 
 
 @kernel

@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 
 from wm_envs.data.options import check_flag, check_integer, check_number, check_reward_weights
 from wm_envs.driving import dynamics
-from wm_envs.driving.track import Track, make_track
+from wm_envs.driving.columns import observation_fields
+from wm_envs.driving.track import Track, fill_track, make_track
 from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.errors import OptionError
 from wm_envs.kernel import empty_rows
-from wm_envs.rules import Array, Field, Rules
+from wm_envs.rules import Array, Rules
 
-WHEELS = ("fl", "fr", "rl", "rr")
-WHEEL_NAMES = ("front left", "front right", "rear left", "rear right")
-TABLES = ("x", "y", "heading", "curvature", "right", "left")  # of a circuit, in a parameter row
 DEFAULT_WEIGHTS = dict(zip(dynamics.REWARD_COMPONENTS, dynamics.REWARD_WEIGHTS, strict=True))
 
 
@@ -47,18 +45,18 @@ class DrivingEnv(KernelEnv):
 
     | Index | Field | Unit | Scale | Low | High | Meaning |
     |---|---|---|---|---|---|---|
-    | 0-2 | `velocity_x` `velocity_y` `velocity_z` | m/s | 100 | -1.5 | 1.5 | velocity in the car's frame |
-    | 3-5 | `acceleration_x` `acceleration_y` `acceleration_z` | m/s^2 | 50 | -2 | 2 | specific force, mean of a step |
+    | 0-2 | `velocity_x` `velocity_y` `velocity_z` | m/s | 100 | -1.5 | 1.5 | in the car's frame |
+    | 3-5 | `acceleration_x` ... `acceleration_z` | m/s^2 | 50 | -2 | 2 | specific force, mean |
     | 6-8 | `roll_rate` `pitch_rate` `yaw_rate` | rad/s | 5 | -2 | 2 | angular velocity |
     | 9 | `steering` | 1 | 1 | -1 | 1 | steering as applied |
     | 10-11 | `throttle` `brake` | 1 | 1 | 0 | 1 | pedals as applied |
-    | 12-15 | `temperature_fl` ... `temperature_rr` | C | 120 | 0 | 1.667 | temperature of the tyres |
+    | 12-15 | `temperature_fl` ... `temperature_rr` | C | 120 | 0 | 1.667 | of the tyres |
     | 16-19 | `wear_fl` ... `wear_rr` | 1 | 1 | 0 | 1 | what remains of the tyres |
     | 20 | `fuel` | 1 | 1 | 0 | 1 | what remains in the tank |
     | 21 | `track_position` | 1 | 1 | 0 | 1 | share of the lap |
     | 22 | `offset` | m | 5 | -4 | 4 | to the left of the centre line |
     | 23 | `heading_error` | rad | pi | -1 | 1 | heading against the centre line's, to the left |
-    | 24-33 | `curvature_10m` ... `curvature_180m` | 1/m | 0.1 | -5 | 5 | of the centre line, ahead, left is positive |
+    | 24-33 | `curvature_10m` ... `curvature_180m` | 1/m | 0.1 | -5 | 5 | ahead, left is positive |
 
     The distances ahead are 10, 20, 30, 45, 60, 80, 100, 125, 150 and 180 m.
     `observation="extended"` appends `curvature_0m`, `right_width` and `left_width` (m, scale 5, 0
@@ -140,6 +138,7 @@ class DrivingEnv(KernelEnv):
             raise OptionError(f"observation is 'standard' or 'extended', got {observation!r}")
         row = empty_rows(1, dynamics.PARAMETERS)
         row["time_limit"] = check_integer("time_limit", time_limit, 1, 2**62)
+        # 0 stands for no limit, since a parameter row holds numbers alone.
         row["max_laps"] = 0 if laps is None else check_integer("laps", laps, 1, 10_000)
         row["is_extended"] = observation == "extended"
         row["is_normalised"] = check_flag("normalize", normalize)
@@ -177,7 +176,7 @@ class DrivingEnv(KernelEnv):
 
     @staticmethod
     def action_of_keys(keys: frozenset[str]) -> NDArray[np.float32]:
-        """The action [3] of the arrow keys that are held, by their names "left", "right", "up" and "down"."""
+        """The action [3] of the pressed arrow keys: "left", "right", "up" and "down"."""
         steering = 0.5 * (("left" in keys) - ("right" in keys))
         return np.array([steering, "up" in keys, "down" in keys], np.float32)
 
@@ -193,9 +192,10 @@ class DrivingEnv(KernelEnv):
         """A state row as a line of text."""
         speed = math.hypot(float(state["vx"]), float(state["vy"]))
         share = 100 * float(state["distance"]) / float(parameters["length"])
+        time = int(state["time"]) * dynamics.TIME_STEP
         return (
             f"lap {int(state['laps']) + 1} {share:.1f} %, {3.6 * speed:.0f} km/h, "
-            f"offset {float(state['offset']):+.2f} m, {int(state['time']) * dynamics.TIME_STEP:.2f} s"
+            f"offset {float(state['offset']):+.2f} m, {time:.2f} s"
         )
 
 
@@ -216,105 +216,10 @@ class DrivingVectorEnv(KernelVectorEnv):
         """
         from wm_envs.driving.expert import Expert
 
+        # Only when asked: the racing line takes a second.
         if not hasattr(self, "_expert"):
             self._expert = Expert(self._rules.parameters)
         return self._expert.actions(self._states)
-
-
-def observation_fields(
-    *, is_normalised: bool = True, is_extended: bool = False
-) -> tuple[Field, ...]:
-    """The 34 fields, or 37, with the bounds of the normalised numbers or those in SI units."""
-    rows = [*_motion_rows(), *_tyre_rows(), *_road_rows()]
-    if is_extended:
-        rows.append(
-            ("curvature_0m", "1/m", 0.1, -0.5, 0.5, "curvature of the centre line at the car")
-        )
-        rows.append(("right_width", "m", 5.0, 0.0, 20.0, "from the centre line to the right edge"))
-        rows.append(("left_width", "m", 5.0, 0.0, 20.0, "from the centre line to the left edge"))
-    return tuple(
-        Field(
-            name,
-            unit,
-            low / (scale if is_normalised else 1.0),
-            high / (scale if is_normalised else 1.0),
-            meaning,
-        )
-        for name, unit, scale, low, high, meaning in rows
-    )
-
-
-def _motion_rows() -> list[tuple[str, str, float, float, float, str]]:
-    """Name, unit, scale, bounds in the unit, and meaning of the numbers 0 to 11."""
-    rows = [
-        (f"velocity_{a}", "m/s", 100.0, -150.0, 150.0, "velocity in the car's frame") for a in "xyz"
-    ]
-    rows += [
-        (f"acceleration_{a}", "m/s^2", 50.0, -100.0, 100.0, "specific force, mean of a step")
-        for a in "xyz"
-    ]
-    rows += [
-        (f"{a}_rate", "rad/s", 5.0, -10.0, 10.0, "angular velocity")
-        for a in ("roll", "pitch", "yaw")
-    ]
-    rows += [("steering", "1", 1.0, -1.0, 1.0, "steering as applied")]
-    return rows + [(name, "1", 1.0, 0.0, 1.0, "pedal as applied") for name in ("throttle", "brake")]
-
-
-def _tyre_rows() -> list[tuple[str, str, float, float, float, str]]:
-    """The numbers 12 to 20."""
-    names = list(zip(WHEELS, WHEEL_NAMES, strict=True))
-    rows = [
-        (f"temperature_{w}", "C", 120.0, 0.0, 200.0, f"temperature of the {name} tyre")
-        for w, name in names
-    ]
-    rows += [
-        (f"wear_{w}", "1", 1.0, 0.0, 1.0, f"what remains of the {name} tyre") for w, name in names
-    ]
-    return [*rows, ("fuel", "1", 1.0, 0.0, 1.0, "what remains in the tank")]
-
-
-def _road_rows() -> list[tuple[str, str, float, float, float, str]]:
-    """The numbers 21 to 33."""
-    return [
-        ("track_position", "1", 1.0, 0.0, 1.0, "share of the lap"),
-        ("offset", "m", 5.0, -20.0, 20.0, "to the left of the centre line"),
-        (
-            "heading_error",
-            "rad",
-            math.pi,
-            -math.pi,
-            math.pi,
-            "heading against the centre line's, to the left",
-        ),
-        *(
-            (f"curvature_{ahead:.0f}m", "1/m", 0.1, -0.5, 0.5, "curvature of the centre line ahead")
-            for ahead in dynamics.PREVIEWS
-        ),
-    ]
-
-
-def fill_track(row: Array, track: Track) -> None:
-    """Write the tables of a circuit into a parameter row [1], closed by the first point."""
-    row["num_points"], row["length"], row["inverse_spacing"] = (
-        track.num_points,
-        track.length,
-        1.0 / track.spacing,
-    )
-    for name in TABLES:
-        table = getattr(track, name)
-        last = table[0]
-        if name == "heading":
-            last = table[0] + math.tau * round((table[-1] - table[0]) / math.tau)
-        row[name][0, : track.num_points + 1] = np.append(table, last)
-
-
-def track_of(parameters: Any, name: str = "circuit") -> Track:
-    """The circuit in a parameter row, its tables as float64."""
-    row = parameters.reshape(-1)[0]
-    num_points = int(row["num_points"])
-    tables = {table: np.array(row[table][:num_points], np.float64) for table in TABLES}
-    return Track(name=name, length=float(row["length"]), **tables)
 
 
 def check_weights(reward_weights: Mapping[str, float] | None) -> dict[str, float]:

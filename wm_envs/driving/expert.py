@@ -10,21 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_envs.driving import dynamics
-from wm_envs.driving.env import TABLES, track_of
+from wm_envs.driving.columns import DrivingColumn as Column
 from wm_envs.driving.raceline import RacingLine, racing_line, speed_profile
-from wm_envs.driving.track import Track
+from wm_envs.driving.track import TABLES, Track, track_of
 from wm_envs.kernel import Row, empty_rows, kernel
 from wm_envs.rules import Array
 
-GRIP_SHARE = 0.89  # of the grip that the profile is made for: the rest is for corrections
-FADED_GRIP = 0.97  # of the peak: below, with a hot tyre, the whole profile is driven slower
-STEER_PREVIEW, PEDAL_PREVIEW = 0.09, 0.10  # s: about the lags of the actuators
+# Of the grip that the profile is made for: the rest is for corrections.
+GRIP_SHARE = 0.89
+# Of the peak: below, with a hot tyre, the whole profile is driven slower.
+FADED_GRIP = 0.97
+# s: about the lags of the actuators.
+STEER_PREVIEW, PEDAL_PREVIEW = 0.09, 0.10
 LINE_FREQUENCY, DAMPING = 2.2, 1.0  # rad/s; of the return to the line
 COUNTER_STEER = 0.9
 SPEED_GAIN = 4.0  # 1/s
-SLOPE_LENGTH = 4.0  # m over which the slope of the profile is taken
+# m over which the slope of the profile is taken.
+SLOPE_LENGTH = 4.0
 MAX_LINE_ERROR, MAX_COURSE_ERROR = 3.0, 0.3  # m, rad
-USED_GRIP = 0.95  # of what an axle has left for longitudinal force
+# Of what an axle has left for longitudinal force.
+USED_GRIP = 0.95
 
 LINE = np.dtype(
     [
@@ -87,7 +92,8 @@ class Expert:
 
 def line_of(parameters: Array) -> RacingLine:
     """The racing line of the circuit in a parameter row [1]; the last sixteen are kept."""
-    track, grip_scale = track_of(parameters), float(parameters.reshape(-1)[0]["grip_scale"])
+    track = track_of(parameters)
+    grip_scale = float(parameters.reshape(-1)[0]["grip_scale"])
     return _line(track.length, grip_scale, *(getattr(track, name).tobytes() for name in TABLES))
 
 
@@ -128,7 +134,10 @@ def steering_command(
     front: float,
     rear: float,
 ) -> float:
-    """Steering -1 .. 1: the line's curvature ahead, the return to it, the slip of both axles, and counter-steering.
+    """Steering -1 .. 1 along the line.
+
+    A sum of the line's curvature ahead, the return to it, the slip of both axles and
+    counter-steering.
 
     `front` and `rear` are the grip of the axles, N.
     """
@@ -145,6 +154,7 @@ def steering_command(
     )
     aside = min(max(aside, -MAX_LINE_ERROR), MAX_LINE_ERROR)
     course = min(max(course, -MAX_COURSE_ERROR), MAX_COURSE_ERROR)
+    # Steered for where the car will be once the actuators have followed.
     ahead = distance + STEER_PREVIEW * speed
     ahead = ahead - line.length if ahead >= line.length else ahead
     curvature = line.curvature[int(ahead * line.inverse_spacing)]
@@ -153,6 +163,7 @@ def steering_command(
     )
     curvature += back / (speed * speed)
     lateral = dynamics.MASS * speed * speed * curvature / dynamics.WHEELBASE
+    # Each axle carries the lateral force in the share of the other one's distance.
     slip_f = slip_for(lateral * dynamics.TO_REAR, front)
     slip_r = slip_for(lateral * dynamics.TO_FRONT, rear)
     expected = dynamics.TO_REAR * curvature - slip_r
@@ -188,15 +199,15 @@ def act(
     hottest: float,
     pace: float,
 ) -> tuple[float, float, float]:
-    """Steering, throttle and brake, `mu_f` and `mu_r` the friction of the axles, `hottest` a tyre's temperature.
+    """Steering, throttle and brake.
+
+    `mu_f` and `mu_r` are the friction of the axles, `hottest` is the temperature of a tyre.
 
     `pace` is a factor on the speed profile.
     """
     squared, mass = vx * vx, dynamics.MASS
-    static, pitch = (
-        mass * dynamics.GRAVITY / dynamics.WHEELBASE,
-        mass * dynamics.HEIGHT / dynamics.WHEELBASE * ax,
-    )
+    static = mass * dynamics.GRAVITY / dynamics.WHEELBASE
+    pitch = mass * dynamics.HEIGHT / dynamics.WHEELBASE * ax
     front = mu_f * max(
         static * dynamics.TO_REAR + dynamics.DOWNFORCE_FRONT * squared - pitch, 1000.0
     )
@@ -205,9 +216,11 @@ def act(
     )
     steering = steering_command(line, vx, vy, distance, offset, chi, front, rear)
     too_hot = max(hottest - dynamics.BEST_TEMPERATURE, 0.0)
+    # A hot tyre has less grip than the profile was made for.
     faded = math.exp(-dynamics.GRIP_FALL * too_hot * too_hot) / FADED_GRIP
     force = force_command(line, pace * math.sqrt(min(faded, 1.0)), vx, distance)
     lateral = mass * abs(ay) / dynamics.WHEELBASE
+    # What cornering leaves of the friction circle.
     left_f = USED_GRIP * math.sqrt(
         max(front * front - (lateral * dynamics.TO_REAR) ** 2, 0.04 * front * front)
     )
@@ -215,12 +228,13 @@ def act(
         max(rear * rear - (lateral * dynamics.TO_FRONT) ** 2, 0.04 * rear * rear)
     )
     if force >= 0.0:
+        # Either the force or the power of the engine is the limit.
         engine = min(dynamics.MAX_DRIVE, dynamics.MAX_POWER / max(vx, 1.0))
         return steering, min(force, left_r, engine) / engine, 0.0
-    held = min(
+    max_braking = min(
         left_f / dynamics.BRAKE_FRONT, left_r / (1.0 - dynamics.BRAKE_FRONT), dynamics.MAX_BRAKE
     )
-    return steering, 0.0, min(-force, held) / dynamics.MAX_BRAKE
+    return steering, 0.0, min(-force, max_braking) / dynamics.MAX_BRAKE
 
 
 @kernel
@@ -253,18 +267,33 @@ def act_on_observations(observations: Array, table: Array, paces: Array, actions
     """Write the actions [B, 3] for observations [B, 34 or more] in SI units."""
     line = table[0]
     for row in range(len(observations)):
-        seen = observations[row]
+        obs = observations[row]
         scale = line.grip_scale
+        hot_fl, hot_fr = obs[Column.TEMPERATURE_FL], obs[Column.TEMPERATURE_FR]
+        hot_rl, hot_rr = obs[Column.TEMPERATURE_RL], obs[Column.TEMPERATURE_RR]
         mu_f = 0.5 * (
-            dynamics.grip(seen[12], seen[16], scale) + dynamics.grip(seen[13], seen[17], scale)
+            dynamics.grip(hot_fl, obs[Column.WEAR_FL], scale)
+            + dynamics.grip(hot_fr, obs[Column.WEAR_FR], scale)
         )
         mu_r = 0.5 * (
-            dynamics.grip(seen[14], seen[18], scale) + dynamics.grip(seen[15], seen[19], scale)
+            dynamics.grip(hot_rl, obs[Column.WEAR_RL], scale)
+            + dynamics.grip(hot_rr, obs[Column.WEAR_RR], scale)
         )
-        hottest = float(max(max(seen[12], seen[13]), max(seen[14], seen[15])))
-        distance = min(max(float(seen[21]), 0.0), 0.9999999) * line.length
+        hottest = float(max(max(hot_fl, hot_fr), max(hot_rl, hot_rr)))
+        # The end of the lap is its beginning, and the tables stop short of it.
+        position = min(max(float(obs[Column.TRACK_POSITION]), 0.0), 0.9999999)
         steering, throttle, brake = act(
-            line, float(seen[0]), float(seen[1]), float(seen[3]), float(seen[4]),
-            distance, float(seen[22]), float(seen[23]), mu_f, mu_r, hottest, paces[row],
-        )  # fmt: skip
+            line,
+            float(obs[Column.VELOCITY_X]),
+            float(obs[Column.VELOCITY_Y]),
+            float(obs[Column.ACCELERATION_X]),
+            float(obs[Column.ACCELERATION_Y]),
+            position * line.length,
+            float(obs[Column.OFFSET]),
+            float(obs[Column.HEADING_ERROR]),
+            mu_f,
+            mu_r,
+            hottest,
+            paces[row],
+        )
         actions[row, 0], actions[row, 1], actions[row, 2] = steering, throttle, brake

@@ -25,9 +25,12 @@ Floats = NDArray[np.float64]
 
 GRID = 4.0  # m along the centre line
 STEP_SHARES = (1.0, 0.6, 0.3, 0.1)
-NUM_PASSES = 12  # each linearises about the line of the one before
-MARGIN = 1.0  # m between the middle of the car and the edge, half a car and 0.2 m
-MAX_FOLD = 0.75  # of offset times curvature: at 1 the coordinates fold
+# Each linearises about the line of the one before.
+NUM_PASSES = 12
+# M between the middle of the car and the edge, half a car and 0.2 m.
+MARGIN = 1.0
+# Of offset times curvature: at 1 the coordinates fold.
+MAX_FOLD = 0.75
 MAX_SPEED = 150.0  # m/s
 MAX_INTERIOR_STEPS = 40
 
@@ -70,6 +73,7 @@ def racing_line(track: Track, grip_scale: float = 1.0, margin: float = MARGIN) -
     knots = np.linspace(0.0, track.length, num_knots, endpoint=False)
     offsets = _least_curved(track, knots, margin)
     line = ClosedSpline(track.position(knots, offsets))
+    # The spline ends where it begins, a lap on.
     closed_knots = np.append(knots, track.length)
     closed = np.append(offsets, offsets[0])[:, None]
     second = second_derivatives(closed_knots, closed)
@@ -101,10 +105,11 @@ def _least_curved(track: Track, knots: Floats, margin: float) -> Floats:
     offsets = np.clip(zeros, low, high)
     for _ in range(NUM_PASSES):
         matrix, constant = _curvature_about(base, normal, offsets)
+        # The small diagonal makes it positive definite where the offsets change nothing.
         hessian = (matrix.T @ matrix + 1e-9 * sparse.identity(len(knots))).tocsc()
-        found = box_quadratic(hessian, matrix.T @ constant, low, high, offsets)
+        solution = box_quadratic(hessian, matrix.T @ constant, low, high, offsets)
         # The whole step may overshoot in a hairpin: take the share that bends least.
-        steps = [offsets + share * (found - offsets) for share in STEP_SHARES]
+        steps = [offsets + share * (solution - offsets) for share in STEP_SHARES]
         offsets = min(steps, key=lambda step: _bending(base + step[:, None] * normal))
     return offsets
 
@@ -120,7 +125,9 @@ def _bending(points: Floats) -> float:
 
 
 def _curvature_about(base: Floats, normal: Floats, offsets: Floats) -> tuple[Any, Floats]:
-    """Curvature times the root of the arc length, linear in the offsets: matrix [K, K] and constant [K].
+    """Curvature times the root of the arc length, linear in the offsets.
+
+    Matrix [K, K] and constant [K].
 
     With unit tangent t and left normal m, a displacement d of the line changes its curvature k by m
     d'' - 2 k t d' and its length by t d'. Without the second terms, a line that shrinks would seem
@@ -150,6 +157,7 @@ def _bounds(track: Track, knots: Floats, margin: float) -> tuple[Floats, Floats]
     """The offsets within the road that leave the margin and do not come near the fold."""
     curvature = track.at(track.curvature, knots)
     fold = MAX_FOLD / np.maximum(np.abs(curvature), 1e-6)
+    # A road that is narrower than both margins still leaves a line to drive.
     high = np.maximum(track.at(track.left, knots) - margin, 0.05)
     low = -np.maximum(track.at(track.right, knots) - margin, 0.05)
     return np.where(curvature < 0, np.maximum(low, -fold), low), np.where(
@@ -158,7 +166,10 @@ def _bounds(track: Track, knots: Floats, margin: float) -> tuple[Floats, Floats]
 
 
 def _differences(points: Floats) -> tuple[Any, Any, Floats]:
-    """First and second derivative by arc length as cyclic matrices [K, K], and the lengths [K] around the points."""
+    """First and second derivative by arc length as cyclic matrices [K, K].
+
+    The third value are the lengths [K] around the points.
+    """
     sparse, _ = _scipy()
     after = np.hypot(*(np.roll(points, -1, axis=0) - points).T)
     before = np.roll(after, 1)
@@ -191,6 +202,7 @@ def box_quadratic(hessian: Any, linear: Floats, low: Floats, high: Floats, start
     """
     sparse, splu = _scipy()
     width = high - low
+    # Strictly inside, where both slacks are positive.
     x = np.clip(start, low + 0.02 * width, high - 0.02 * width)
     scale = max(float(np.abs(hessian @ x + linear).mean()), 1e-12)
     dual_low, dual_high = np.full_like(x, scale), np.full_like(x, scale)
@@ -203,6 +215,7 @@ def box_quadratic(hessian: Any, linear: Floats, low: Floats, high: Floats, start
             and float(np.abs(residual).max()) < 1e-4 * scale
         ):
             break
+        # The centring of the method: a fixed share of the gap.
         target = 0.15 * gap
         matrix = hessian + sparse.diags(dual_low / above + dual_high / below)
         step = splu(matrix.tocsc()).solve(
@@ -247,15 +260,17 @@ def speed_profile(curvature: Floats, steps: Floats, grip: float) -> Floats:
 
 
 def cornering_speed(curvature: Floats, grip: float) -> Floats:
-    """The speed [N] at which the first axle reaches its grip on a curvature [N], with the yaw moments in balance."""
+    """The speed [N] at which the first axle reaches its grip on a curvature [N].
+
+    The yaw moments are in balance.
+    """
     squared = np.full_like(curvature, MAX_SPEED**2)
     for share, downforce in (
         (dynamics.TO_REAR / dynamics.WHEELBASE, dynamics.DOWNFORCE_FRONT),
         (dynamics.TO_FRONT / dynamics.WHEELBASE, dynamics.DOWNFORCE_REAR),
     ):
-        needed = (
-            dynamics.MASS * curvature * share - grip * downforce
-        )  # N per (m/s)^2, beyond what downforce gives
+        # N per (m/s)^2, beyond what downforce gives.
+        needed = dynamics.MASS * curvature * share - grip * downforce
         held = grip * dynamics.MASS * dynamics.GRAVITY * share
         squared = np.minimum(
             squared, np.where(needed > 0, held / np.maximum(needed, 1e-12), np.inf)
@@ -278,11 +293,13 @@ def acceleration_limit(speed: float, curvature: float, grip: float) -> float:
     engine = min(dynamics.MAX_DRIVE, dynamics.MAX_POWER / max(speed, 1.0))
     drag = dynamics.DRAG * squared
     acceleration = 0.0
+    # The acceleration loads the rear axle, which decides the acceleration: a fixed point.
     for _ in range(4):
         available = grip * (static_r + dynamics.DOWNFORCE_REAR * squared + transfer * acceleration)
         left = max(available * available - (lateral * dynamics.TO_FRONT) ** 2, 0.0)
         force = min(engine, math.sqrt(left), dynamics.MAX_USE * available)
         acceleration = (force - drag) / dynamics.MASS
+    # What keeps the front wheels on the ground while they steer.
     spare = static_f + dynamics.DOWNFORCE_FRONT * squared - lateral * dynamics.TO_REAR / grip
     return min(acceleration, max(spare, 0.0) / transfer)
 
@@ -300,6 +317,7 @@ def braking_limit(speed: float, curvature: float, grip: float) -> float:
     static_f = dynamics.MASS * dynamics.GRAVITY * dynamics.TO_REAR / dynamics.WHEELBASE
     drag = dynamics.DRAG * squared
     deceleration = drag / dynamics.MASS
+    # Braking moves load from axle to axle: a fixed point again.
     for _ in range(6):
         front = grip * (static_f + dynamics.DOWNFORCE_FRONT * squared + transfer * deceleration)
         rear = grip * max(
@@ -310,6 +328,7 @@ def braking_limit(speed: float, curvature: float, grip: float) -> float:
         force = min(
             left_f / dynamics.BRAKE_FRONT, left_r / (1.0 - dynamics.BRAKE_FRONT), dynamics.MAX_BRAKE
         )
+        # Half of the way, since the rear axle's share would make it swing.
         deceleration = 0.5 * (deceleration + (force + drag) / dynamics.MASS)
     return deceleration
 

@@ -22,28 +22,22 @@ SCALE = 5.0  # pixels per metre
 CAR = (WIDTH / 2, 345.0)
 BEHIND, AHEAD, STEP = 40.0, 90.0, 2.0  # of the road that is drawn, m
 
-GRASS, MOWN, ASPHALT, EDGE, CENTRE = (
-    (94, 134, 84),
-    (88, 128, 79),
-    (72, 75, 82),
-    (238, 236, 228),
-    (110, 113, 120),
-)
+GRASS = (94, 134, 84)
+MOWN = (88, 128, 79)
+ASPHALT = (72, 75, 82)
+EDGE = (238, 236, 228)
+CENTRE = (110, 113, 120)
 KERB_RED, KERB_WHITE = (200, 60, 50), (240, 238, 232)
-LINE, PLAN, BODY, WING, HELMET = (
-    (86, 180, 233),
-    (250, 196, 60),
-    (196, 40, 46),
-    (30, 32, 38),
-    (245, 245, 245),
-)
-PANEL, INK, PALE, GREEN, RED = (
-    (28, 31, 37),
-    (236, 236, 232),
-    (120, 124, 132),
-    (70, 180, 110),
-    (220, 80, 60),
-)
+LINE = (86, 180, 233)
+PLAN = (250, 196, 60)
+BODY = (196, 40, 46)
+WING = (30, 32, 38)
+HELMET = (245, 245, 245)
+PANEL = (28, 31, 37)
+INK = (236, 236, 232)
+PALE = (120, 124, 132)
+GREEN = (70, 180, 110)
+RED = (220, 80, 60)
 COLD, WARM, HOT = (70, 130, 220), (70, 180, 110), (220, 80, 60)
 MAP_BOX = (WIDTH - 166.0, 10.0, 156.0, 130.0)
 KERB_CURVATURE = 0.012  # 1/m: sharper bends have kerbs
@@ -91,10 +85,8 @@ class Camera:
             float(v[0]) for v in _centre(parameters, np.array([self.distance]))
         )
         offset = float(state["offset"])
-        self.x, self.y = (
-            self.x - offset * math.sin(direction),
-            self.y + offset * math.cos(direction),
-        )
+        self.x = self.x - offset * math.sin(direction)
+        self.y = self.y + offset * math.cos(direction)
         self.heading = direction + float(state["heading_error"])
 
     def see(self, x: Floats, y: Floats) -> Floats:
@@ -172,8 +164,8 @@ def _quad(image: Image, a: Floats, b: Floats, c: Floats, d: Floats, colour: Colo
     if not ((corners.max(axis=0) > 0).all() and (corners.min(axis=0) < (WIDTH, HEIGHT)).all()):
         return
     corners = corners + 0.6 * np.sign(corners - corners.mean(axis=0))
-    for chosen in ((0, 1, 2), (0, 2, 3)):
-        triangle = [(float(corners[i, 0]), float(corners[i, 1])) for i in chosen]
+    for indices in ((0, 1, 2), (0, 2, 3)):
+        triangle = [(float(corners[i, 0]), float(corners[i, 1])) for i in indices]
         (x1, y1), (x2, y2), (x3, y3) = triangle
         if abs((x2 - x1) * (y3 - y1) - (x3 - x1) * (y2 - y1)) > 0.5:
             canvas.fill_polygon(image, triangle, colour)
@@ -276,11 +268,9 @@ def _draw_map(image: Image, state: Any, parameters: Any) -> None:
     left, top, width, height = MAP_BOX
     canvas.fill_rectangle(image, (left, top), (width, height), PANEL, radius=8)
     points = int(parameters["num_points"])
-    chosen = np.linspace(0, points, 140).astype(np.int64)
-    x, y = (
-        np.asarray(parameters["x"][chosen], np.float64),
-        np.asarray(parameters["y"][chosen], np.float64),
-    )
+    indices = np.linspace(0, points, 140).astype(np.int64)
+    x = np.asarray(parameters["x"][indices], np.float64)
+    y = np.asarray(parameters["y"][indices], np.float64)
     scale = min((width - 24) / np.ptp(x), (height - 24) / np.ptp(y))
     middle = ((x.max() + x.min()) / 2, (y.max() + y.min()) / 2)
     pixels = np.stack(

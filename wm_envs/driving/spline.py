@@ -52,7 +52,9 @@ class ClosedSpline:
 
 
 def second_derivatives(knots: Floats, values: Floats) -> Floats:
-    """Second derivatives [K + 1, D] of the periodic cubic spline with values [K + 1, D], the last equal to the first.
+    """Second derivatives [K + 1, D] of the periodic cubic spline with values [K + 1, D].
+
+    The last value is equal to the first.
 
     From the continuity of the first derivative (de Boor, A Practical Guide to Splines, 1978).
     """
@@ -60,6 +62,7 @@ def second_derivatives(knots: Floats, values: Floats) -> Floats:
     slopes = np.diff(values, axis=0) / widths[:, None]
     before = np.roll(widths, 1)
     right = 6.0 * (slopes - np.roll(slopes, 1, axis=0))
+    # Column by column, as the kernel solves for one vector.
     solved = np.empty_like(right)
     for column in range(right.shape[1]):
         solved[:, column] = solve_cyclic(
@@ -71,18 +74,19 @@ def second_derivatives(knots: Floats, values: Floats) -> Floats:
 def evaluate(
     knots: Floats, values: Floats, second: Floats, at: Floats
 ) -> tuple[Floats, Floats, Floats]:
-    """Value, first and second derivative [M, D] of a cubic spline, `at` [M] taken modulo the period."""
+    """Value, first and second derivative [M, D] of a cubic spline.
+
+    `at` [M] taken modulo the period.
+    """
     at = np.mod(at, knots[-1])
     piece = np.clip(np.searchsorted(knots, at, side="right") - 1, 0, len(knots) - 2)
     width = np.diff(knots)[piece][:, None]
     b = ((at - knots[piece]) / width[:, 0])[:, None]
     a = 1.0 - b
-    low, high, second_low, second_high = (
-        values[piece],
-        values[piece + 1],
-        second[piece],
-        second[piece + 1],
-    )
+    low = values[piece]
+    high = values[piece + 1]
+    second_low = second[piece]
+    second_high = second[piece + 1]
     value = a * low + b * high + ((a**3 - a) * second_low + (b**3 - b) * second_high) * width**2 / 6
     first = (high - low) / width + (
         (3 * b**2 - 1) * second_high - (3 * a**2 - 1) * second_low
@@ -92,12 +96,15 @@ def evaluate(
 
 @kernel
 def solve_cyclic(below: Array, diagonal: Array, above: Array, right: Array) -> Array:
-    """Solve a cyclic tridiagonal system: Thomas elimination with the corners as a rank-one term (Sherman & Morrison).
+    """Solve a cyclic tridiagonal system.
+
+    Thomas elimination with the corners as a rank-one term (Sherman & Morrison).
 
     `below[0]` and `above[-1]` are the corners of the matrix.
     """
     size = len(diagonal)
     corner_low, corner_high = above[size - 1], below[0]
+    # Any number but 0 would do; this one keeps the first pivot away from 0.
     shift = -diagonal[0]
     factor, first, second = np.empty(size), np.empty(size), np.empty(size)
     pivot = diagonal[0] - shift

@@ -1,4 +1,6 @@
-"""Closed circuits as tables along the centre line: from a CSV file, or the oval, the figure eight and random ones.
+"""Closed circuits as tables along the centre line.
+
+From a CSV file, or the oval, the figure eight and random ones.
 
 A position is (s, n): the distance along the centre line and the offset to its left, both in metres.
 Curvature is positive where the road turns left.
@@ -8,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +23,10 @@ from wm_envs.rules import Array
 
 Floats = NDArray[np.float64]
 
+TABLES = ("x", "y", "heading", "curvature", "right", "left")  # of a circuit, in a parameter row
 SPACING = 1.0  # of the tables, m
-MAX_POINTS = 8192  # of the tables: a longer circuit gets a wider spacing
+# Of the tables: a longer circuit gets a wider spacing.
+MAX_POINTS = 8192
 COLUMNS = ("x_m", "y_m", "w_tr_right_m", "w_tr_left_m")
 BUILT_IN = ("oval", "figure_eight", "random")
 MAX_BYTES, MIN_ROWS, MAX_ROWS = 2_000_000, 8, 10_000
@@ -33,8 +38,10 @@ MAX_CURVATURE = 0.5  # 1/m
 # of the bend, since the normals cross there. Measured circuits have up to 0.22 m, at single hairpin
 # points.
 MAX_BACKWARDS = 0.5
-TOUCHING_DISTANCE = 2.0  # m between two parts of the line that run alongside
-CROSSING_ANGLE = math.radians(30.0)  # parts that meet at a wider angle are a bridge
+# M between two parts of the line that run alongside.
+TOUCHING_DISTANCE = 2.0
+# Parts that meet at a wider angle are a bridge.
+CROSSING_ANGLE = math.radians(30.0)
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,28 @@ class Track:
         return np.stack([x - offset * np.sin(heading), y + offset * np.cos(heading)], axis=-1)
 
 
+def fill_track(row: Array, track: Track) -> None:
+    """Write the tables of a circuit into a parameter row [1], closed by the first point."""
+    row["num_points"] = track.num_points
+    row["length"] = track.length
+    row["inverse_spacing"] = 1.0 / track.spacing
+    for name in TABLES:
+        table = getattr(track, name)
+        last = table[0]
+        if name == "heading":
+            # Whole turns on, so that interpolation to the first point does not swing back.
+            last = table[0] + math.tau * round((table[-1] - table[0]) / math.tau)
+        row[name][0, : track.num_points + 1] = np.append(table, last)
+
+
+def track_of(parameters: Any, name: str = "circuit") -> Track:
+    """The circuit in a parameter row, its tables as float64."""
+    row = parameters.reshape(-1)[0]
+    num_points = int(row["num_points"])
+    tables = {table: np.array(row[table][:num_points], np.float64) for table in TABLES}
+    return Track(name=name, length=float(row["length"]), **tables)
+
+
 def make_track(track: str | Path, seed: int = 0) -> Track:
     """A built-in circuit by its name, or the circuit of a CSV file; `seed` chooses the random one.
 
@@ -116,7 +145,8 @@ def oval() -> Track:
     About 1,220 m.
     """
     radius, transition, straight = 80.0, 60.0, 300.0
-    arc = math.pi * radius - transition  # a transition turns half of what an arc of its length does
+    # A transition turns half of what an arc of its length does.
+    arc = math.pi * radius - transition
     corners = np.cumsum([0.0, straight, transition, arc, transition])
     step = 0.01
     distance = np.arange(0.0, corners[-1], step)
@@ -125,7 +155,8 @@ def oval() -> Track:
     heading *= math.pi / heading[-1]
     path: Floats = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0) * step
     half = path[:: round(4.0 / step)]
-    whole = np.vstack([half, path[-1] - half])  # the other half is the first one turned around
+    # The other half is the first one turned around.
+    whole = np.vstack([half, path[-1] - half])
     return from_points("oval", whole, np.full(len(whole), 6.0), np.full(len(whole), 6.0))
 
 
@@ -141,7 +172,10 @@ def figure_eight() -> Track:
 
 
 def random_track(seed: int) -> Track:
-    """A circuit around a centre whose distance is a random Fourier series, at most 0.04 1/m curved, 2 to 4 km long."""
+    """A circuit around a centre whose distance is a random Fourier series.
+
+    It is 2 to 4 km long and curved by 0.04 1/m at most.
+    """
     generator = np.random.default_rng(seed)
     angle = np.linspace(0.0, math.tau, 600, endpoint=False)
     waves = np.arange(2, 8)
@@ -162,7 +196,9 @@ def random_track(seed: int) -> Track:
 def from_points(
     name: str, points: Floats, right: Floats, left: Floats, lines: Sequence[int] | None = None
 ) -> Track:
-    """The circuit through points [K, 2] with the half widths [K] at them, all in m; errors name points by their lines.
+    """The circuit through points [K, 2] with the half widths [K] at them, all in m.
+
+    Errors name points by their lines.
 
     Raises:
         TrackError: The length or the curvature is out of bounds, or the road is wider than the
@@ -178,8 +214,10 @@ def from_points(
             np.hypot(points[:, 0] - track.x[folded], points[:, 1] - track.y[folded]).argmin()
         )
         raise TrackError(
-            f"{name}: near {_point(number, lines)} the road reaches {width:.1f} m to the {side}, past the centre of a "
-            f"bend with a radius of {1 / abs(curvature):.1f} m, so that its inner edge runs backwards: make it "
+            f"{name}: near {_point(number, lines)} the road reaches {width:.1f} m to the {side}, "
+            "past the centre of a "
+            f"bend with a radius of {1 / abs(curvature):.1f} m, so that its inner edge runs "
+            "backwards: make it "
             f"narrower than the radius there (w_tr_{side}_m), or smooth the line"
         )
     return track
@@ -196,7 +234,8 @@ def _tables(
     spline = ClosedSpline(points)
     if not MIN_LENGTH <= spline.length <= MAX_LENGTH:
         raise TrackError(
-            f"{name}: the circuit is {spline.length:.0f} m long, {MIN_LENGTH:.0f} to {MAX_LENGTH:.0f} can be driven: "
+            f"{name}: the circuit is {spline.length:.0f} m long, {MIN_LENGTH:.0f} to "
+            f"{MAX_LENGTH:.0f} can be driven: "
             "give x and y in metres"
         )
     num_points = min(MAX_POINTS, round(spline.length / SPACING))
@@ -208,7 +247,8 @@ def _tables(
     if (sharpest := np.abs(curvature).max()) > MAX_CURVATURE:
         number = int(np.abs(spline.knots[:-1] - distance[np.abs(curvature).argmax()]).argmin())
         raise TrackError(
-            f"{name}: near {_point(number, lines)} the line turns with a radius of {1 / sharpest:.2f} m, "
+            f"{name}: near {_point(number, lines)} the line turns with a radius of "
+            f"{1 / sharpest:.2f} m, "
             f"{1 / MAX_CURVATURE:.0f} m is the least: smooth the line"
         )
     return Track(
@@ -224,7 +264,7 @@ def _tables(
 
 
 def _folded(track: Track) -> int | None:
-    """The sharpest point of a fold in which the inner edge runs more than `MAX_BACKWARDS` backwards."""
+    """The sharpest point of a fold whose inner edge runs `MAX_BACKWARDS` or more backwards."""
     inner = np.where(track.curvature > 0, track.left, track.right)
     # While the centre line goes on by ds, the inner edge does by (1 - n kappa) ds.
     excess = inner * np.abs(track.curvature) - 1.0
@@ -243,7 +283,9 @@ def _folded(track: Track) -> int | None:
 
 
 def read_csv(path: Path) -> Track:
-    """The circuit of a file with the columns x_m, y_m, w_tr_right_m, w_tr_left_m; lines that start with # are comments.
+    """The circuit of a file with the columns x_m, y_m, w_tr_right_m, w_tr_left_m.
+
+    Lines that start with # are comments.
 
     The last point leads on to the first; it may also be the first one again. A file that goes
     further over its start is refused, as is a road wider than the radius of its bend, where the
@@ -281,7 +323,8 @@ def _read_rows(path: Path) -> tuple[list[int], Floats]:
             )
         if (size := path.stat().st_size) > MAX_BYTES:
             raise TrackError(
-                f"{path}: {size} bytes are no circuit: give a point every few metres, in less than {MAX_BYTES} bytes"
+                f"{path}: {size} bytes are no circuit: give a point every few metres, in less than "
+                f"{MAX_BYTES} bytes"
             )
         text = path.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
@@ -296,7 +339,8 @@ def _read_rows(path: Path) -> tuple[list[int], Floats]:
             COLUMNS
         ):  # also in a comment: it says what the numbers are
             raise TrackError(
-                f"{path}, line {number}: the columns are {','.join(COLUMNS)} in this order, got {line!r}"
+                f"{path}, line {number}: the columns are {','.join(COLUMNS)} in this order, got "
+                f"{line!r}"
             )
         if line.strip() and not line.lstrip().startswith("#") and (rows or names != COLUMNS):
             lines.append(number)
@@ -306,19 +350,23 @@ def _read_rows(path: Path) -> tuple[list[int], Floats]:
 
 def _read_row(path: Path, number: int, line: str) -> list[float]:
     cells = line.split(",")
+    # Exactly four: with another number the columns would be others than we take them for.
     if len(cells) != 4:
         raise TrackError(
-            f"{path}, line {number}: expected the four columns {','.join(COLUMNS)}, got {len(cells)}: {line[:80]!r}"
+            f"{path}, line {number}: expected the four columns {','.join(COLUMNS)}, got "
+            f"{len(cells)}: {line[:80]!r}"
         )
     try:
         row = [float(cell.replace("_", "?")) for cell in cells]  # float() takes 1_0 for 10
     except ValueError:
         raise TrackError(
-            f"{path}, line {number}: expected four numbers (other lines start with #), got {line[:80]!r}"
+            f"{path}, line {number}: expected four numbers (other lines start with #), got "
+            f"{line[:80]!r}"
         ) from None
     if not all(math.isfinite(value) and abs(value) < 1e6 for value in row):
         raise TrackError(
-            f"{path}, line {number}: expected finite metres below 1,000 km from an origin of your choice, "
+            f"{path}, line {number}: expected finite metres below 1,000 km from an origin of your "
+            "choice, "
             f"got {line[:80]!r}"
         )
     return row
@@ -332,13 +380,17 @@ def _check_widths(path: Path, lines: list[int], rows: Floats) -> None:
     if is_bad.any():
         number, (right, left) = lines[int(is_bad.argmax())], widths[is_bad.argmax()]
         raise TrackError(
-            f"{path}, line {number}: widths of {right:g} m right and {left:g} m left: both are positive and make at "
+            f"{path}, line {number}: widths of {right:g} m right and {left:g} m left: both are "
+            "positive and make at "
             f"least {MIN_WIDTH} m together, and neither is more than {MAX_HALF_WIDTH:.0f} m"
         )
 
 
 def _check_ends(path: Path, lines: list[int], rows: Floats) -> None:
-    """No points at the end that lie on the road behind the start, as in a recording of more than a lap."""
+    """No points at the end that lie on the road behind the start.
+
+    A recording of more than a lap has some.
+    """
     num_points = len(rows)
     half = num_points // 2
     count = 0
@@ -348,13 +400,15 @@ def _check_ends(path: Path, lines: list[int], rows: Floats) -> None:
         count += 1
     if count:
         raise TrackError(
-            f"{path}, line {lines[-count]}: from here to its end the file runs over its start again, for {count} "
-            f"point{'s' if count > 1 else ''}: delete them, the last point is the one before the first"
+            f"{path}, line {lines[-count]}: from here to its end the file runs over its start "
+            f"again, for {count} "
+            f"point{'s' if count > 1 else ''}: delete them, the last point is the one before the "
+            "first"
         )
 
 
 def _turns_back(points: Floats) -> bool:
-    """Whether the last point lies so close to the first one that the way between them leads aside."""
+    """Whether the last point lies so close to the first that the way between leads aside."""
     closing = points[0] - points[-1]
     before, after = points[-1] - points[-2], points[1] - points[0]
     length = np.hypot(*closing)
@@ -365,7 +419,10 @@ def _turns_back(points: Floats) -> bool:
 
 
 def _is_on_start(rows: Floats, index: int, half: int) -> bool:
-    """Whether a point lies abreast of a step of the first half, on the road there, on its way in that direction."""
+    """Whether a point lies abreast of a step of the first half, on the road there.
+
+    Its way leads in that direction, too.
+    """
     point, before = rows[index, :2], rows[index - 1, :2]
     first = rows[:half, :2]
     along = rows[1 : half + 1, :2] - first
@@ -397,21 +454,27 @@ def _check_steps(path: Path, lines: list[int], points: Floats) -> None:
         )
     if steps[-1] > 5.0 * steps[:-1].max():
         raise TrackError(
-            f"{path}, line {lines[-1]}: the line is open, {steps[-1]:.1f} m from its last point to its first: "
+            f"{path}, line {lines[-1]}: the line is open, {steps[-1]:.1f} m from its last point to "
+            "its first: "
             "add the points that are missing"
         )
 
 
 def _check_touching(path: Path, lines: list[int], points: Floats) -> None:
-    """No two parts of the line in one place, except where they cross at a wide angle, which is a bridge."""
+    """No two parts of the line in one place.
+
+    Where they cross at a wide angle, there is a bridge.
+    """
     along = np.roll(points, -1, axis=0) - points
     steps: Floats = np.hypot(*along.T)
     heading: Floats = np.arctan2(along[:, 1], along[:, 0])
     one, other = find_touching(points, along, steps, np.cumsum(steps) - steps, heading)
     if one >= 0:
         raise TrackError(
-            f"{path}, line {lines[one]}: the line touches itself at line {lines[other]}: keep its parts "
-            f"{TOUCHING_DISTANCE:.0f} m apart, or let them cross at 30 degrees or more and between their points"
+            f"{path}, line {lines[one]}: the line touches itself at line {lines[other]}: keep its "
+            "parts "
+            f"{TOUCHING_DISTANCE:.0f} m apart, or let them cross at 30 degrees or more and between "
+            "their points"
         )
 
 
@@ -419,7 +482,9 @@ def _check_touching(path: Path, lines: list[int], points: Floats) -> None:
 def find_touching(
     points: Array, along: Array, steps: Array, place: Array, heading: Array
 ) -> tuple[int, int]:
-    """The first point whose step meets another part of the line, and that part; -1 and -1 where there is none.
+    """The first point whose step meets another part of the line, and that part.
+
+    -1 and -1 where there is none.
 
     Steps [K] lead from each point [K, 2] to the next. Each is compared with those that are more
     than 20 m away along the line: is its point near them, or do both cross?

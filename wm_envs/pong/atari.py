@@ -1,4 +1,6 @@
-"""`wm/PongAtari-v0`: the Atari game itself, run by the Arcade Learning Environment, seen through the same shells.
+"""`wm/PongAtari-v0`: the Atari game itself, run by the Arcade Learning Environment.
+
+Seen through the same shells.
 
 A row keeps what the agent may see and its random stream; the console lives in an emulator beside
 it, is written into the row before a clone and taken out of it after a restore. The noise of the
@@ -17,11 +19,12 @@ from wm_envs.environment import KernelEnv, KernelVectorEnv, make_rules
 from wm_envs.errors import StateError
 from wm_envs.kernel import state_dtype
 from wm_envs.pong import dynamics, render
-from wm_envs.pong.consoles import Consoles
 from wm_envs.pong.env import PongEnv
+from wm_envs.pong.workers import Emulators
 from wm_envs.rules import Array, Rules
 
-SAVED_CAPACITY = 8192  # bytes; ale-py 0.12 writes 7,717 for this game
+# Bytes; ale-py 0.12 writes 7,717 for this game.
+SAVED_CAPACITY = 8192
 
 STATE = state_dtype(
     [
@@ -33,34 +36,36 @@ STATE = state_dtype(
 )
 
 
-class ConsoleKernels:
+class EmulatorKernels:
     """The rules that play on consoles, called as the kernels of a native domain are."""
 
     def __init__(self) -> None:
-        self.consoles = Consoles()
+        self.emulators = Emulators()
 
     def save_rows(self, states: Array) -> None:
         """Write the consoles into their rows."""
-        rows = [row for row, slot in enumerate(states["slot"].tolist()) if slot in self.consoles]
+        rows = [row for row, slot in enumerate(states["slot"].tolist()) if slot in self.emulators]
         for row, saved in zip(
-            rows, self.consoles.call("save", states["slot"][rows].tolist()), strict=True
+            rows, self.emulators.call("save", states["slot"][rows].tolist()), strict=True
         ):
             if len(saved) > SAVED_CAPACITY:
                 raise StateError(
                     f"a console takes {len(saved)} bytes, a row has room for {SAVED_CAPACITY}"
                 )
+            # The rest of the row's room keeps what it held, which `saved_size` leaves out.
             states["saved"][row, : len(saved)] = np.frombuffer(saved, np.uint8)
             states["saved_size"][row] = len(saved)
 
     def load_rows(self, states: Array) -> None:
         """Give each row a console and bring it into the state that the row saved."""
+        # Emulators belong to an environment, not to a state: row i plays on emulator i.
         states["slot"] = np.arange(len(states))
         rows = np.flatnonzero(states["saved_size"]).tolist()
         sizes = states["saved_size"][rows].tolist()
         saved = [
             (states["saved"][row, :size].tobytes(),) for row, size in zip(rows, sizes, strict=True)
         ]
-        self.consoles.call("load", rows, saved)
+        self.emulators.call("load", rows, saved)
 
     def reset_rows(self, states: Array, parameters: Array, mask: Array) -> None:
         """Start the masked rows anew."""
@@ -92,13 +97,13 @@ class ConsoleKernels:
     ) -> None:
         executed = np.zeros((len(rows), int(parameters["frame_skip"][0])), np.int64)
         dynamics.execute_rows(states, parameters, rows, actions, executed)
-        memories = self.consoles.play(states["slot"][rows].tolist(), executed)
+        memories = self.emulators.play(states["slot"][rows].tolist(), executed)
         dynamics.see_steps(states, parameters, rows, memories, outcomes)
 
     def _start(self, states: Array, parameters: Array, rows: Array) -> None:
         num_noops = np.zeros(len(rows), np.int64)
         dynamics.start_rows(states, parameters, rows, num_noops)
-        memories = self.consoles.start(states["slot"][rows].tolist(), num_noops.tolist())
+        memories = self.emulators.start(states["slot"][rows].tolist(), num_noops.tolist())
         dynamics.see_first_frames(states, rows, memories)
 
 
@@ -106,7 +111,7 @@ class ConsoleKernels:
 class AtariRules(Rules):
     """Rules whose states live partly in consoles."""
 
-    kernels: ConsoleKernels
+    kernels: EmulatorKernels
 
     def save_rows(self, states: Array) -> None:
         """Write the consoles into their rows."""
@@ -118,18 +123,19 @@ class AtariRules(Rules):
 
     def use_threads(self, slices: Sequence[slice]) -> None:
         """Let worker processes emulate all slices but the first."""
-        self.kernels.consoles = Consoles(slices)
+        self.kernels.emulators = Emulators(slices)
 
     def close(self) -> None:
         """Stop the workers."""
-        self.kernels.consoles.close()
+        self.kernels.emulators.close()
 
     def picture(self, state: Any, draw: Any) -> Array:
         """The console's screen.
 
         A console that was just restored has none, and then the state is drawn.
         """
-        (screen,) = self.kernels.consoles.call("screen", [int(state["slot"])])
+        # Only the emulator that the picture is of is asked, wherever it works.
+        (screen,) = self.kernels.emulators.call("screen", [int(state["slot"])])
         return super().picture(state, draw) if screen is None else screen
 
 
@@ -166,11 +172,11 @@ class PongAtariEnv(KernelEnv):
     | 8-11 | `player_width_0` ... `player_width_3` | px | 0 | 4 | its width |
     | 12-15 | `player_height_0` ... `player_height_3` | px | 0 | 16 | its height |
     | 16-19 | `enemy_x_0` ... `enemy_x_3` | px | 0 | 16 | left edge of the enemy's paddle |
-    | 20-23 | `enemy_y_0` ... `enemy_y_3` | px | -15 | 194 | its top edge; above the court while there is no ball |
+    | 20-23 | `enemy_y_0` ... `enemy_y_3` | px | -15 | 194 | top edge of the enemy's paddle |
     | 24-27 | `enemy_width_0` ... `enemy_width_3` | px | 0 | 4 | its width |
     | 28-31 | `enemy_height_0` ... `enemy_height_3` | px | 0 | 16 | its height |
-    | 32-35 | `ball_x_0` ... `ball_x_3` | px | 0 | 157 | left edge of the ball; 0 while there is no ball |
-    | 36-39 | `ball_y_0` ... `ball_y_3` | px | 0 | 194 | its top edge; 0 while there is no ball |
+    | 32-35 | `ball_x_0` ... `ball_x_3` | px | 0 | 157 | left edge of the ball; 0 without a ball |
+    | 36-39 | `ball_y_0` ... `ball_y_3` | px | 0 | 194 | its top edge; 0 without a ball |
     | 40-43 | `ball_width_0` ... `ball_width_3` | px | 0 | 2 | its width |
     | 44-47 | `ball_height_0` ... `ball_height_3` | px | 0 | 4 | its height |
     | 48-51 | `player_score_0` ... `player_score_3` | points | 0 | 21 | points of the agent |
@@ -198,7 +204,7 @@ class PongAtariEnv(KernelEnv):
     | Option | Default | Meaning |
     |---|---|---|
     | `frame_skip` | 4 | frames of the 60 Hz game that an action lasts |
-    | `repeat_action_probability` | 0.0 | probability that a frame repeats the last one's action ("sticky") |
+    | `repeat_action_probability` | 0.0 | probability of a "sticky" action in a frame |
     | `max_noops` | 30 | frames without an action before the start, at most; up to 120 |
     | `directions` | `False` | add the ball's velocity to each frame: 64 numbers |
     | `reward_weights` | `{"point": 1.0}` | weight of each reward component |
@@ -216,13 +222,13 @@ class PongAtariEnv(KernelEnv):
 
         Raises OptionError and MissingExtraError.
         """
-        native, kernels = vars(make_rules(PongEnv, options)), ConsoleKernels()
-        own = {
+        native, kernels = vars(make_rules(PongEnv, options)), EmulatorKernels()
+        replaced = {
             "state_dtype": STATE,
             "reset_rows": kernels.reset_rows,
             "step_rows": kernels.step_rows,
         }
-        return AtariRules(**{**native, **own, "kernels": kernels})
+        return AtariRules(**{**native, **replaced, "kernels": kernels})
 
     @staticmethod
     def draw(state: Any, parameters: Any) -> NDArray[Any]:  # noqa: ARG004

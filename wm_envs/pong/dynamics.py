@@ -15,21 +15,27 @@ from typing import Any
 import numpy as np
 
 from wm_envs.kernel import Row, kernel, random_integer, random_uniform, state_dtype
+from wm_envs.pong.columns import STACK
+from wm_envs.pong.columns import PongFeature as Feature
 from wm_envs.rules import Array, outcome_dtype
 
 Integer = int | np.int64  # inside a kernel all the same
 
 NOOP, FIRE, RIGHT, LEFT, RIGHT_FIRE, LEFT_FIRE = range(6)  # RIGHT is up
 POINTS_TO_WIN = 21
-STACK = 4  # frames in an observation
+
+# Addresses in the console's memory of 128 bytes.
+PLAYER_SCORE_ADDRESS, ENEMY_SCORE_ADDRESS = 14, 13
+PLAYER_Y_ADDRESS, ENEMY_Y_ADDRESS = 51, 50
+BALL_X_ADDRESS, BALL_Y_ADDRESS = 49, 54
 
 # Memory units minus these are pixels of the 210 x 160 screen, to the top left corner of an object.
 PLAYER_TOP, ENEMY_TOP, BALL_LEFT, BALL_TOP = 13, 15, 49, 14
 PLAYER_X, ENEMY_X, PADDLE_WIDTH, PADDLE_HEIGHT, BALL_WIDTH, BALL_HEIGHT = 140, 16, 4, 16, 2, 4
-NUM_FEATURES, NUM_DIRECTIONS = 14, 2
 
 FIRST_BALL_X, LAST_BALL_X = 52, 206  # elsewhere no ball is in play
-PLAYER_GOAL, ENEMY_GOAL = 205, 52  # a ball that has come so far is a point
+# A ball that has come so far is a point.
+PLAYER_GOAL, ENEMY_GOAL = 205, 52
 PLAYER_REACH, ENEMY_REACH = (188, 192), (64, 68)  # where a ball can meet a paddle
 TOP_WALL, BOTTOM_WALL = 45, 206
 MAX_SPEED = 4
@@ -42,12 +48,10 @@ FIRST_CHARGE, MIN_CHARGE, MAX_CHARGE, CHARGE_PER_FRAME = 408823, 27450, 790196, 
 CHARGE_PER_PLACE, CHARGE_OFFSET, HIGHEST_PLACE = 7987, 31405, 38
 
 FIRST_COUNTER, FIRST_PLAYER, FIRST_ENEMY, GHOST_BALL_Y = 327, 109, 22, 60
-NUM_COUNTS = (
-    65_536  # of the frame counter; when it comes round, after 18 minutes, the console ends the game
-)
-NUMBER_OF_GAME = (
-    1  # among those of the cartridge, shown in the place of the enemy's score from then on
-)
+# Of the frame counter; when it comes round, after 18 minutes, the console ends the game.
+NUM_COUNTS = 65_536
+# Among those of the cartridge, shown in the place of the enemy's score from then on.
+NUMBER_OF_GAME = 1
 
 REWARD_COMPONENTS = ("point",)
 OUTCOME = outcome_dtype(
@@ -231,7 +235,8 @@ def stay_off(state: Row) -> Integer:
 @kernel
 def advance(state: Row, action: Integer) -> Integer:
     """One frame of the game; the points that it brought."""
-    player_y = state.player_y  # the ball meets the paddle where it was
+    # The ball meets the paddle where it was.
+    player_y = state.player_y
     move_player(state, action)
     state.frame = (state.frame + 1) % NUM_COUNTS
     points = stay_off(state) if state.is_off or state.frame == 1 else move_ball(state, player_y)
@@ -294,20 +299,20 @@ def remember_only(state: Row, word: Integer) -> None:
 def write_frame(word: Integer, out: Array, row: int, frame: int) -> None:
     """The fourteen features of a frame, at its place in the stack."""
     ball_x, ball_y = (word >> 16) & 255, (word >> 24) & 255
-    out[row, frame] = PLAYER_X
-    out[row, STACK + frame] = (word & 255) - PLAYER_TOP
-    out[row, 2 * STACK + frame] = PADDLE_WIDTH
-    out[row, 3 * STACK + frame] = PADDLE_HEIGHT
-    out[row, 4 * STACK + frame] = ENEMY_X
-    out[row, 5 * STACK + frame] = ((word >> 8) & 255) - ENEMY_TOP
-    out[row, 6 * STACK + frame] = PADDLE_WIDTH
-    out[row, 7 * STACK + frame] = PADDLE_HEIGHT
-    out[row, 8 * STACK + frame] = ball_x - BALL_LEFT if ball_x > 0 else 0
-    out[row, 9 * STACK + frame] = ball_y - BALL_TOP if ball_x > 0 else 0
-    out[row, 10 * STACK + frame] = BALL_WIDTH
-    out[row, 11 * STACK + frame] = BALL_HEIGHT
-    out[row, 12 * STACK + frame] = (word >> 32) & 255
-    out[row, 13 * STACK + frame] = (word >> 40) & 255
+    out[row, Feature.PLAYER_X * STACK + frame] = PLAYER_X
+    out[row, Feature.PLAYER_Y * STACK + frame] = (word & 255) - PLAYER_TOP
+    out[row, Feature.PLAYER_WIDTH * STACK + frame] = PADDLE_WIDTH
+    out[row, Feature.PLAYER_HEIGHT * STACK + frame] = PADDLE_HEIGHT
+    out[row, Feature.ENEMY_X * STACK + frame] = ENEMY_X
+    out[row, Feature.ENEMY_Y * STACK + frame] = ((word >> 8) & 255) - ENEMY_TOP
+    out[row, Feature.ENEMY_WIDTH * STACK + frame] = PADDLE_WIDTH
+    out[row, Feature.ENEMY_HEIGHT * STACK + frame] = PADDLE_HEIGHT
+    out[row, Feature.BALL_X * STACK + frame] = ball_x - BALL_LEFT if ball_x > 0 else 0
+    out[row, Feature.BALL_Y * STACK + frame] = ball_y - BALL_TOP if ball_x > 0 else 0
+    out[row, Feature.BALL_WIDTH * STACK + frame] = BALL_WIDTH
+    out[row, Feature.BALL_HEIGHT * STACK + frame] = BALL_HEIGHT
+    out[row, Feature.PLAYER_SCORE * STACK + frame] = (word >> 32) & 255
+    out[row, Feature.ENEMY_SCORE * STACK + frame] = (word >> 40) & 255
 
 
 @kernel
@@ -315,8 +320,10 @@ def write_directions(word: Integer, older: Integer, out: Array, row: int, frame:
     """How the ball moved since the frame before; 0 unless it was in play in both."""
     ball_x, older_x = (word >> 16) & 255, (older >> 16) & 255
     is_flying = ball_x > 0 and older_x > 0
-    out[row, 14 * STACK + frame] = ball_x - older_x if is_flying else 0
-    out[row, 15 * STACK + frame] = ((word >> 24) & 255) - ((older >> 24) & 255) if is_flying else 0
+    out[row, Feature.BALL_DX * STACK + frame] = ball_x - older_x if is_flying else 0
+    out[row, Feature.BALL_DY * STACK + frame] = (
+        ((word >> 24) & 255) - ((older >> 24) & 255) if is_flying else 0
+    )
 
 
 @kernel
@@ -493,10 +500,12 @@ def execute_rows(
 @kernel
 def look_at_memory(state: Row, memories: Array, i: int) -> Integer:
     """The word of a console's memory, row i of uint8 [N, 128]; takes over the scores."""
-    state.player_score = np.int64(memories[i, 14])
-    state.enemy_score = np.int64(memories[i, 13])
-    player_y, enemy_y = np.int64(memories[i, 51]), np.int64(memories[i, 50])
-    ball_x, ball_y = np.int64(memories[i, 49]), np.int64(memories[i, 54])
+    state.player_score = np.int64(memories[i, PLAYER_SCORE_ADDRESS])
+    state.enemy_score = np.int64(memories[i, ENEMY_SCORE_ADDRESS])
+    player_y = np.int64(memories[i, PLAYER_Y_ADDRESS])
+    enemy_y = np.int64(memories[i, ENEMY_Y_ADDRESS])
+    ball_x = np.int64(memories[i, BALL_X_ADDRESS])
+    ball_y = np.int64(memories[i, BALL_Y_ADDRESS])
     return packed(player_y, enemy_y, ball_x, ball_y, state.player_score, state.enemy_score)
 
 

@@ -1,7 +1,4 @@
-"""`wm/Pong-v0`, and what both games share.
-
-The fields of the observation and the checks of the options.
-"""
+"""`wm/Pong-v0`, and the options that both games share."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,60 +10,17 @@ from wm_envs.data.options import check_flag, check_integer, check_number, check_
 from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.kernel import empty_rows
 from wm_envs.pong import dynamics, render
+from wm_envs.pong.columns import observation_fields
 from wm_envs.pong.planner import plan
-from wm_envs.rules import Field, Rules
+from wm_envs.rules import Rules
 
 DEFAULT_REWARD_WEIGHTS = {"point": 1.0}
-TIME_LIMIT_IN_FRAMES = 108_000  # half an hour, as the Arcade Learning Environment has it
-MAX_FRAME_SKIP = 60  # so that no ball is scored and served again within a step
-MAX_NOOPS = 120  # so that no point is scored before the agent acts
-
-# Name, lowest, highest and meaning of each feature, in pixels of the 210 x 160 screen from its top
-# left corner.
-FEATURES = (
-    ("player_x", 0, 140, "left edge of the agent's paddle"),
-    ("player_y", 25, 190, "its top edge"),
-    ("player_width", 0, 4, "its width"),
-    ("player_height", 0, 16, "its height"),
-    ("enemy_x", 0, 16, "left edge of the enemy's paddle"),
-    ("enemy_y", -15, 194, "its top edge; above the court while there is no ball"),
-    ("enemy_width", 0, 4, "its width"),
-    ("enemy_height", 0, 16, "its height"),
-    ("ball_x", 0, 157, "left edge of the ball; 0 while there is no ball"),
-    ("ball_y", 0, 194, "its top edge; 0 while there is no ball"),
-    ("ball_width", 0, 2, "its width"),
-    ("ball_height", 0, 4, "its height"),
-    ("player_score", 0, 21, "points of the agent"),
-    ("enemy_score", 0, 21, "points of the enemy"),
-)
-DIRECTIONS = (
-    (
-        "ball_dx",
-        -157,
-        157,
-        "change of ball_x since the frame before; 0 unless there was a ball in both",
-    ),
-    (
-        "ball_dy",
-        -194,
-        194,
-        "change of ball_y since the frame before; 0 unless there was a ball in both",
-    ),
-)
-SCORES = ("player_score", "enemy_score")
-
-
-def observation_fields(has_directions: bool) -> tuple[Field, ...]:
-    """Each feature in each frame of the stack.
-
-    `<feature>_0` is the oldest, `<feature>_3` the newest.
-    """
-    features = FEATURES + DIRECTIONS if has_directions else FEATURES
-    return tuple(
-        Field(f"{name}_{frame}", "points" if name in SCORES else "px", low, high, meaning)
-        for name, low, high, meaning in features
-        for frame in range(dynamics.STACK)
-    )
+# Half an hour, as the Arcade Learning Environment has it.
+TIME_LIMIT_IN_FRAMES = 108_000
+# So that no ball is scored and served again within a step.
+MAX_FRAME_SKIP = 60
+# So that no point is scored before the agent acts.
+MAX_NOOPS = 120
 
 
 class PongEnv(KernelEnv):
@@ -103,11 +57,11 @@ class PongEnv(KernelEnv):
     | 8-11 | `player_width_0` ... `player_width_3` | px | 0 | 4 | its width |
     | 12-15 | `player_height_0` ... `player_height_3` | px | 0 | 16 | its height |
     | 16-19 | `enemy_x_0` ... `enemy_x_3` | px | 0 | 16 | left edge of the enemy's paddle |
-    | 20-23 | `enemy_y_0` ... `enemy_y_3` | px | -15 | 194 | its top edge; above the court while there is no ball |
+    | 20-23 | `enemy_y_0` ... `enemy_y_3` | px | -15 | 194 | top edge of the enemy's paddle |
     | 24-27 | `enemy_width_0` ... `enemy_width_3` | px | 0 | 4 | its width |
     | 28-31 | `enemy_height_0` ... `enemy_height_3` | px | 0 | 16 | its height |
-    | 32-35 | `ball_x_0` ... `ball_x_3` | px | 0 | 157 | left edge of the ball; 0 while there is no ball |
-    | 36-39 | `ball_y_0` ... `ball_y_3` | px | 0 | 194 | its top edge; 0 while there is no ball |
+    | 32-35 | `ball_x_0` ... `ball_x_3` | px | 0 | 157 | left edge of the ball; 0 without a ball |
+    | 36-39 | `ball_y_0` ... `ball_y_3` | px | 0 | 194 | its top edge; 0 without a ball |
     | 40-43 | `ball_width_0` ... `ball_width_3` | px | 0 | 2 | its width |
     | 44-47 | `ball_height_0` ... `ball_height_3` | px | 0 | 4 | its height |
     | 48-51 | `player_score_0` ... `player_score_3` | points | 0 | 21 | points of the agent |
@@ -135,7 +89,7 @@ class PongEnv(KernelEnv):
     | Option | Default | Meaning |
     |---|---|---|
     | `frame_skip` | 4 | frames of the 60 Hz game that an action lasts |
-    | `repeat_action_probability` | 0.0 | probability that a frame repeats the last one's action ("sticky") |
+    | `repeat_action_probability` | 0.0 | probability of a "sticky" action in a frame |
     | `max_noops` | 30 | frames without an action before the start, at most; up to 120 |
     | `directions` | `False` | add the ball's velocity to each frame: 64 numbers |
     | `reward_weights` | `{"point": 1.0}` | weight of each reward component |
@@ -166,6 +120,7 @@ class PongEnv(KernelEnv):
         probability = check_number("repeat_action_probability", repeat_action_probability, 0.0, 1.0)
         row["repeat_action_probability"] = probability
         row["point_weight"] = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)["point"]
+        # In steps, whatever the frame skip: half an hour of play.
         limit = TIME_LIMIT_IN_FRAMES // frame_skip if time_limit is None else time_limit
         row["time_limit"] = check_integer("time_limit", limit, 1)
         return Rules(

@@ -1,4 +1,6 @@
-"""A player that looks ahead with the true rules: the expert of `wm/Pong-v0`, and through a twin that of the original.
+"""A player that looks ahead with the true rules.
+
+The expert of `wm/Pong-v0`, and through a simulator copy that of the original.
 
 Each of 22 options goes some strides up or down, with or without FIRE from then on; the one whose
 future is best over `HORIZON` steps is begun, and the next step decides anew. A future is drawn with
@@ -12,19 +14,28 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from wm_envs.data.moved import renamed
 from wm_envs.data.options import check_seed
 from wm_envs.errors import StateError
 from wm_envs.kernel import empty_rows, seed_rows
 from wm_envs.pong.dynamics import FIRE, LEFT, LEFT_FIRE, NOOP, RIGHT, RIGHT_FIRE
 from wm_envs.rules import Array, Rules
 
-HORIZON = 64  # steps: enough for a slow ball to cross the court and come back
-DISCOUNT = 0.98  # a step, so that a point lost later is better
+# Until the next release.
+__getattr__ = renamed(__name__, {"Planner": "wm_envs.pong.planner.PlanningPlayer"})
+
+# Steps: enough for a slow ball to cross the court and come back.
+HORIZON = 64
+# A step, so that a point lost later is better.
+DISCOUNT = 0.98
 MAX_STRIDES = 5
 
 
 def _options() -> NDArray[np.int64]:
-    """Action sequences [22, HORIZON], the shorter ways first, so that they are preferred among equals."""
+    """Action sequences [22, HORIZON].
+
+    The shorter ways come first, so that they are preferred among equals.
+    """
     sequences = []
     for strides in sorted(range(-MAX_STRIDES, MAX_STRIDES + 1), key=abs):
         for up, down, wait in ((RIGHT, LEFT, NOOP), (RIGHT_FIRE, LEFT_FIRE, FIRE)):
@@ -48,6 +59,7 @@ def plan(rules: Rules, states: Array, *, seed: int = 0) -> NDArray[np.int64]:
     rows = empty_rows(len(returns), rules.state_dtype)
     rows[:] = np.repeat(np.asarray(states), len(OPTIONS))
     first = check_seed(seed)
+    # Fresh noise: with the rows' own the planner would know the future.
     seed_rows(rows, range(first, first + len(rows)))
     observations = np.zeros((len(rows), len(rules.observation_fields)), np.float32)
     outcomes = empty_rows(len(rows), rules.outcome_dtype)
@@ -55,12 +67,15 @@ def plan(rules: Rules, states: Array, *, seed: int = 0) -> NDArray[np.int64]:
         actions = np.tile(OPTIONS[:, step], len(states))
         rules.step_rows(rows, rules.parameters, actions, observations, outcomes, False)
         returns += DISCOUNT**step * outcomes["point"]
+    # The first maximum, hence the shortest way among equals.
     best = returns.reshape(len(states), -1).argmax(1)
     return OPTIONS[best, 0]
 
 
-class Planner:
-    """A policy for `wm_envs.record` on either game: plans in a compiled twin that plays the same games.
+class PlanningPlayer:
+    """A policy for `wm_envs.record` on either game.
+
+    Plans in a compiled simulator copy that plays the same games.
 
     Args:
         seed: The recording's, since equal seeds and actions give equal games.
@@ -69,23 +84,25 @@ class Planner:
 
     def __init__(self, seed: int, *, env_kwargs: dict[str, Any] | None = None) -> None:
         self._seed, self._options = seed, dict(env_kwargs or {})
-        self._twin: Any = None
-        self._seen: Array = np.zeros(0)
+        self._simulator: Any = None
+        self._expected: Array = np.zeros(0)
         self._num_calls = 0
 
     def __call__(self, observations: Array) -> NDArray[np.int64]:
-        """Actions [N]; raises StateError where the twin sees something else."""
-        if self._twin is None:
+        """Actions [N]; raises StateError where the copy observes something else."""
+        if self._simulator is None:
             mode = AutoresetMode.NEXT_STEP
-            self._twin = gym.make_vec(
+            self._simulator = gym.make_vec(
                 "wm/Pong-v0", len(observations), autoreset_mode=mode, **self._options
             )
-            self._seen, _ = self._twin.reset(seed=self._seed)
-        if not np.array_equal(self._seen, observations):
+            self._expected, _ = self._simulator.reset(seed=self._seed)
+        # Another seed or option would plan for a game that nobody plays.
+        if not np.array_equal(self._expected, observations):
             raise StateError(
-                "the planner sees another game than its twin: give it the seed and options of this one"
+                "the planner observes another game than its simulator copy: give it the seed and "
+                "the options of this one"
             )
         self._num_calls += 1
-        actions = self._twin.expert_actions(seed=self._num_calls)
-        self._seen = self._twin.step(actions)[0]
+        actions = self._simulator.expert_actions(seed=self._num_calls)
+        self._expected = self._simulator.step(actions)[0]
         return actions

@@ -1,4 +1,4 @@
-"""Scripted players: functions from observations [N, O] to actions [N], for `wm_envs.wm_envs.record(policy=...)`.
+"""Scripted players, functions from observations [N, O] to actions [N], for `wm_envs.record`.
 
 They see what an agent sees, keep a little memory per row and draw from their own generator, so that
 a new player with the same seed plays the same games. All are written for a frame skip of about
@@ -16,35 +16,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_envs.pong import dynamics
-from wm_envs.pong.dynamics import FIRE, LEFT, LEFT_FIRE, NOOP, RIGHT, RIGHT_FIRE, STACK
-from wm_envs.pong.planner import Planner
+from wm_envs.pong.columns import PongFeature
+from wm_envs.pong.dynamics import FIRE, LEFT, LEFT_FIRE, NOOP, RIGHT, RIGHT_FIRE
+from wm_envs.pong.planner import PlanningPlayer
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
 WITH_FIRE = np.array([FIRE, FIRE, RIGHT_FIRE, LEFT_FIRE, RIGHT_FIRE, LEFT_FIRE])
-STRIDE = 22.0  # px that one step of an action moves the place where the paddle comes to rest
-SHARE_OF_STRIDE = (
-    [0.0, 1.0, 2.0, 3.0],
-    [0.0, 0.45, 0.9, 1.0],
-)  # steps after an action, how far the paddle is
-MIDDLE = 104.0  # px: a paddle there stands in the middle of the court
+# px that one step of an action moves the place where the paddle comes to rest.
+STRIDE = 22.0
+# Steps after an action, and how far the paddle has come by then.
+SHARE_OF_STRIDE = ([0.0, 1.0, 2.0, 3.0], [0.0, 0.45, 0.9, 1.0])
+# px: a paddle there stands in the middle of the court.
+MIDDLE = 104.0
 TOP = float(dynamics.TOP_WALL - dynamics.BALL_TOP)
 BOTTOM = float(dynamics.BOTTOM_WALL - dynamics.BALL_TOP)
 MEETING_X = float(dynamics.PLAYER_REACH[0] - dynamics.BALL_LEFT)
-NEAR_X = 110.0  # px: a ball beyond is close enough to the agent to press FIRE
-HIGHEST_PART, CENTRE_PART, LOWEST_PART = (
-    -2.0,
-    6.0,
-    14.0,
-)  # px: of the ball's top edge below the paddle's
+# px: a ball beyond is close enough to the agent to press FIRE.
+NEAR_X = 110.0
+# px: of the ball's top edge below the paddle's.
+HIGHEST_PART, CENTRE_PART, LOWEST_PART = -2.0, 6.0, 14.0
 
 
 class Ball:
     """What the last frames tell of the ball, by row."""
 
     def __init__(self, observations: Array) -> None:
-        x, y = ([_newest(observations, feature, age) for age in range(3)] for feature in (8, 9))
+        x = [_newest(observations, PongFeature.BALL_X, age) for age in range(3)]
+        y = [_newest(observations, PongFeature.BALL_Y, age) for age in range(3)]
         self.x, self.y, self.is_there = x[0], y[0], x[0] > 0
         is_flying = self.is_there & (x[1] > 0)
         self.dx = np.where(is_flying, x[0] - x[1], 0.0)  # px per step
@@ -54,22 +54,22 @@ class Ball:
         is_at_wall = (self.y - TOP < np.abs(before)) | (BOTTOM - self.y < np.abs(before))
         self.dy = np.where(is_at_wall & (np.abs(self.dy) < np.abs(before)), -before, self.dy)
 
-        self.num_steps = np.clip(
-            (MEETING_X - self.x) / np.maximum(self.dx, 1.0), 0.0, None
-        )  # to the agent
+        # Until the ball reaches the agent.
+        self.num_steps = np.clip((MEETING_X - self.x) / np.maximum(self.dx, 1.0), 0.0, None)
 
     def arrival(self) -> Floats:
         """The height at which the ball will reach the agent, folded at the walls.
 
         The present one if it flies away.
         """
+        # Unfolded first: the way that the ball would take without walls.
         height = self.y + self.dy * self.num_steps - TOP
         folded = np.abs((height + (BOTTOM - TOP)) % (2 * (BOTTOM - TOP)) - (BOTTOM - TOP))
         return np.where(self.dx > 0, TOP + folded, self.y)
 
 
-def _newest(observations: Array, feature: int, age: int = 0) -> Floats:
-    return np.asarray(observations[:, feature * STACK + STACK - 1 - age], np.float64)
+def _newest(observations: Array, feature: PongFeature, age: int = 0) -> Floats:
+    return np.asarray(observations[:, feature.column(age)], np.float64)
 
 
 def resting_place(observations: Array) -> Floats:
@@ -77,7 +77,8 @@ def resting_place(observations: Array) -> Floats:
 
     On by about a third of their last step.
     """
-    paddle, last = _newest(observations, 1), _newest(observations, 1, 1)
+    paddle = _newest(observations, PongFeature.PLAYER_Y)
+    last = _newest(observations, PongFeature.PLAYER_Y, 1)
     return paddle + (paddle - last) / 3.0
 
 
@@ -97,6 +98,7 @@ def meet(observations: Array, ball: Ball, parts: Array) -> NDArray[np.int64]:
     moves = np.array([0.0, -STRIDE, STRIDE]) * share
     met = ball.arrival()[:, None] - (resting_place(observations)[:, None] + moves)
     is_missed = (met < HIGHEST_PART) | (met > LOWEST_PART)
+    # A miss costs more than any part of the paddle.
     cost = np.abs(met - parts[:, None]) + 100.0 * is_missed
     return np.array([NOOP, RIGHT, LEFT])[cost.argmin(1)]
 
@@ -119,6 +121,7 @@ class RandomHolder:
         num_rows = len(observations)
         if len(self._holds) != num_rows:
             self._actions, self._holds = np.zeros((2, num_rows), np.int64)
+        # Drawn for all rows, whether needed or not, so that the stream does not depend on the holds.
         drawn = self._generator.integers(6, size=num_rows)
         holds = self._generator.integers(1, self._max_hold + 1, size=num_rows)
         is_over = self._holds == 0
@@ -157,7 +160,7 @@ class BallTracker:
 
 
 class Interceptor:
-    """Goes where the ball will arrive, meets it with a chosen part of the paddle and fires to make it fast.
+    """Meets the ball with a part of the paddle that it draws, and fires to make it fast.
 
     Args:
         seed: Of the player's own random numbers.
@@ -197,7 +200,9 @@ class Interceptor:
 
 
 class Explorer:
-    """Stretches of random held actions between stretches of tracking, with FIRE whenever the ball is near.
+    """Stretches of random held actions between stretches of tracking.
+
+    FIRE is pressed whenever the ball is near.
 
     Made for data: fast balls, which random play hardly ever sees, are in about a quarter of its
     frames.
@@ -218,15 +223,11 @@ class Explorer:
         fire_share: float = 0.8,
     ) -> None:
         self._generator = np.random.default_rng(seed)
-        self._holder, self._interceptor = (
-            RandomHolder(seed + 1),
-            Interceptor(seed + 2, fire_share=0.0),
-        )
-        self._random_share, self._max_stretch, self._fire_share = (
-            random_share,
-            max_stretch,
-            fire_share,
-        )
+        self._holder = RandomHolder(seed + 1)
+        self._interceptor = Interceptor(seed + 2, fire_share=0.0)
+        self._random_share = random_share
+        self._max_stretch = max_stretch
+        self._fire_share = fire_share
         self._is_random, self._left = np.zeros(0, np.bool_), np.zeros(0, np.int64)
 
     def __call__(self, observations: Array) -> NDArray[np.int64]:
@@ -256,6 +257,6 @@ PLAYERS: dict[str, Callable[[int], Callable[[Array], NDArray[np.int64]]]] = {
     "tracker": BallTracker,
     "interceptor": Interceptor,
     "explorer": Explorer,
-    "planner": Planner,
+    "planner": PlanningPlayer,
 }
 """Name -> a function from a seed, for the planner that of the recording, to a player."""

@@ -10,15 +10,14 @@ from wm_envs.pong import dynamics
 from wm_envs.rendering.canvas import Colour, Image
 
 HEIGHT, WIDTH = 210, 160
-FLOOR, WALL, PLAYER, ENEMY, BLACK = (
-    (144, 72, 17),
-    (236, 236, 236),
-    (92, 186, 92),
-    (213, 130, 74),
-    (0, 0, 0),
-)
+FLOOR = (144, 72, 17)
+WALL = (236, 236, 236)
+PLAYER = (92, 186, 92)
+ENEMY = (213, 130, 74)
+BLACK = (0, 0, 0)
 COURT_TOP, COURT_BOTTOM, WALL_HEIGHT = 34, 194, 10
-BLANK_WIDTH = 8  # of the black line that the console leaves at the top left
+# Of the black line that the console leaves at the top left.
+BLANK_WIDTH = 8
 
 CELL, GLYPH_WIDTH, SCORE_TOP, ENEMY_SCORE_LEFT, PLAYER_SCORE_LEFT = 4, 3, 1, 20, 100
 FONT = """
@@ -107,6 +106,7 @@ def _draw_score(image: Image, left: int, score: int, colour: Colour) -> None:
 
 
 def _stamp(image: Image, left: int, glyph: NDArray[np.bool_], colour: Colour) -> None:
+    # Digits are drawn from cells of several pixels, as the console does.
     pixels = np.kron(glyph, np.ones((CELL, CELL), np.bool_))
     window = image[SCORE_TOP : SCORE_TOP + pixels.shape[0], left : left + pixels.shape[1]]
     window[pixels] = colour

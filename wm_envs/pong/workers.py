@@ -1,9 +1,11 @@
-"""Worker processes that emulate consoles beside this one, and the memory that all of them see.
+"""Emulators in worker processes beside this one, and the memory that all of them share.
 
-A worker is a Python that runs `main`. What every step exchanges, the actions and the consoles'
-memories, lies in a `Board`; a socket carries who has to do what, wakes the other side, and tells
-each of them of the other's end: no lock can be left taken. Anything rarer goes through the socket,
-too.
+ale-py 0.12 holds the interpreter's lock while it emulates, so that threads cannot emulate side by
+side. The first slice of an environment's emulators therefore works here and each other one in a
+worker, a Python that runs `main`, at the same time. What every step exchanges, the actions and the
+consoles' memories, lies in a `SharedBuffer`; a socket carries who has to do what, wakes the other
+side, and tells each of them of the other's end: no lock can be left taken. Anything rarer goes
+through the socket, too.
 """
 
 import contextlib
@@ -23,55 +25,56 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gymnasium.error import ClosedEnvironmentError
 from numpy.typing import NDArray
 
 from wm_envs.errors import WorkerError
-from wm_envs.pong.consoles import MEMORY_SIZE, Shelf
+from wm_envs.pong.emulator import MEMORY_SIZE, EmulatorPool, import_ale
 
-MOST_FRAMES = 60  # of one action
-PATIENCE = 5.0  # seconds that a worker has to end by itself
+MAX_FRAMES = 60  # of one action
+# Seconds that a worker has to end by itself.
+PATIENCE = 5.0
 # seconds of looking out before sleeping: a core that sleeps takes a tenth of a millisecond to wake
 WATCHFUL = 5e-4
 INTERRUPTED = (
     "a step was interrupted while workers emulated: close this environment and make another"
 )
 
-Request = tuple[
-    str, list[int], Any
-]  # method, slots, and arguments by slot or for "play" the number of frames
+# Method, slots, and arguments by slot, or for "play" the number of frames.
+Request = tuple[str, list[int], Any]
 
 
-class Board:
-    """Memory that several processes share: actions [slots, MOST_FRAMES] and memories [slots, 128], both uint8.
+class SharedBuffer:
+    """Memory of several processes: actions [slots, MAX_FRAMES] and memories [slots, 128], uint8.
 
     It has a descriptor and no name, so that it is gone with the last process that holds it, however
     that ends.
     """
 
     def __init__(self, num_slots: int, descriptor: int) -> None:
-        size = num_slots * (MOST_FRAMES + MEMORY_SIZE)
+        size = num_slots * (MAX_FRAMES + MEMORY_SIZE)
         if os.fstat(descriptor).st_size < size:
             os.ftruncate(descriptor, size)
         cells = np.frombuffer(mmap.mmap(descriptor, size), np.uint8)
-        self.actions = cells[: num_slots * MOST_FRAMES].reshape(num_slots, MOST_FRAMES)
-        self.memories = cells[num_slots * MOST_FRAMES :].reshape(num_slots, MEMORY_SIZE)
+        self.actions = cells[: num_slots * MAX_FRAMES].reshape(num_slots, MAX_FRAMES)
+        self.memories = cells[num_slots * MAX_FRAMES :].reshape(num_slots, MEMORY_SIZE)
 
 
 def nameless_file() -> int:
-    """The descriptor of an empty file in memory, or where the system has none, in the folder for such files."""
+    """The descriptor of an empty file in memory, or in the temporary folder without such files."""
     if sys.platform == "linux":
         return os.memfd_create("consoles")
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
 
 
-def answer(shelf: Shelf, board: Board, request: Request) -> list[Any] | Exception:
+def answer(pool: EmulatorPool, buffer: SharedBuffer, request: Request) -> list[Any] | Exception:
     """Do what is asked; an error is an answer, too."""
     method, slots, arguments = request
     try:
         if method != "play":
-            return shelf.call(method, slots, arguments)
-        shelf.play(slots, board.actions[slots, :arguments], board.memories)
+            return pool.call(method, slots, arguments)
+        pool.play(slots, buffer.actions[slots, :arguments], buffer.memories)
         return []
     except Exception as error:
         return error
@@ -91,7 +94,10 @@ def receive(connection: Connection) -> Any:
 
 
 class Worker:
-    """A shelf in a process of its own, which ends with this object or with the whole program."""
+    """An emulator pool in a process of its own.
+
+    The process ends with this object or with the whole program.
+    """
 
     def __init__(self, part: slice, num_slots: int, descriptor: int) -> None:
         self._rows = f"rows {part.start} to {part.stop - 1}"
@@ -100,14 +106,8 @@ class Worker:
         # first.
         folders = [*map(str, sys.path), str(Path(__file__).parents[2])]
         program = f"import sys; sys.path = {folders!r}; from {__name__} import main; main()"
-        command = [
-            sys.executable,
-            "-c",
-            program,
-            str(theirs.fileno()),
-            str(descriptor),
-            str(num_slots),
-        ]
+        numbers = (theirs.fileno(), descriptor, num_slots)
+        command = [sys.executable, "-c", program, *map(str, numbers)]
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno(), descriptor])
         theirs.close()
         self._connection = Connection(ours.detach())
@@ -123,27 +123,28 @@ class Worker:
     def receive(self) -> list[Any] | Exception:
         """Wait for the answer to the last request; raises WorkerError."""
         try:
-            given: list[Any] | Exception = receive(self._connection)
+            result: list[Any] | Exception = receive(self._connection)
         except (EOFError, OSError) as error:
             raise self._ended() from error
-        return given
+        return result
 
     def _ended(self) -> WorkerError:
         self.stop()
         status = self._process.returncode
         how = f"signal {-status}" if status < 0 else f"exit status {status}"
         return WorkerError(
-            f"the process that emulated {self._rows} has ended ({how}): close this environment and make another"
+            f"the process that emulated {self._rows} has ended ({how}): close this environment "
+            "and make another"
         )
 
 
 def _stop(connection: Connection, process: "subprocess.Popen[bytes]", owner: int) -> None:
     if os.getpid() != owner:
-        return  # a fork of the program: the worker is not its own
+        # A fork of the program: the worker is not its own.
+        return
     with socket.socket(fileno=os.dup(connection.fileno())) as ours, contextlib.suppress(OSError):
-        ours.shutdown(
-            socket.SHUT_RDWR
-        )  # the worker sees the end of its input, also while a fork holds this socket
+        # So that the worker sees the end of its input, also while a fork holds this socket.
+        ours.shutdown(socket.SHUT_RDWR)
     connection.close()
     try:
         process.wait(PATIENCE)
@@ -152,7 +153,7 @@ def _stop(connection: Connection, process: "subprocess.Popen[bytes]", owner: int
         process.wait()
 
 
-class Crew:
+class WorkerPool:
     """This process and its workers: each emulates the consoles of one slice.
 
     Args:
@@ -165,45 +166,47 @@ class Crew:
         ]
         descriptor = nameless_file()
         try:
-            self._board = Board(len(self._member_of), descriptor)
-            others = [
-                (number, part)
-                for number, part in enumerate(slices)
-                if number > 0 and part.start < part.stop
-            ]
-            self._workers = {
-                number: Worker(part, len(self._member_of), descriptor) for number, part in others
-            }
+            self._buffer = SharedBuffer(len(self._member_of), descriptor)
+            self._workers = {}
+            for number, part in enumerate(slices):
+                if number > 0 and part.start < part.stop:
+                    self._workers[number] = Worker(part, len(self._member_of), descriptor)
         finally:
             os.close(descriptor)
         self._failure = ""
 
-    def play(self, shelf: Shelf, slots: Sequence[int], actions: NDArray[Any]) -> NDArray[np.uint8]:
+    def play(
+        self, pool: EmulatorPool, slots: Sequence[int], actions: NDArray[Any]
+    ) -> NDArray[np.uint8]:
         """Play the actions [N, frames] side by side and give the memories, uint8 [N, 128].
 
-        `shelf` is ours.
+        `pool` is ours.
         """
         num_frames = actions.shape[1]
-        self._board.actions[slots, :num_frames] = actions
-        shares = self._shares(slots)
-        self._exchange(
-            shelf,
-            {m: ("play", [slots[i] for i in share], num_frames) for m, share in shares.items()},
-        )
-        return self._board.memories[slots]
+        self._buffer.actions[slots, :num_frames] = actions
+        requests: dict[int, Request] = {}
+        for member, positions in self._shares(slots).items():
+            requests[member] = ("play", [slots[i] for i in positions], num_frames)
+        self._exchange(pool, requests)
+        return self._buffer.memories[slots]
 
     def call(
-        self, shelf: Shelf, method: str, slots: Sequence[int], arguments: Sequence[tuple[Any, ...]]
+        self,
+        pool: EmulatorPool,
+        method: str,
+        slots: Sequence[int],
+        arguments: Sequence[tuple[Any, ...]],
     ) -> list[Any]:
-        """What the method of each console gives."""
+        """The results of a method of each emulator."""
         shares = self._shares(slots)
-        requests = {
-            m: (method, [slots[i] for i in s], [arguments[i] for i in s]) for m, s in shares.items()
-        }
+        requests: dict[int, Request] = {}
+        for member, positions in shares.items():
+            member_arguments = [arguments[i] for i in positions]
+            requests[member] = (method, [slots[i] for i in positions], member_arguments)
         answers: list[Any] = [None] * len(slots)
-        for member, given in self._exchange(shelf, requests).items():
-            for position, each in zip(shares[member], given, strict=True):
-                answers[position] = each
+        for member, results in self._exchange(pool, requests).items():
+            for position, result in zip(shares[member], results, strict=True):
+                answers[position] = result
         return answers
 
     def stop(self) -> None:
@@ -218,7 +221,7 @@ class Crew:
             shares.setdefault(self._member_of[slot], []).append(position)
         return shares
 
-    def _exchange(self, shelf: Shelf, requests: dict[int, Request]) -> dict[int, list[Any]]:
+    def _exchange(self, pool: EmulatorPool, requests: dict[int, Request]) -> dict[int, list[Any]]:
         """Let all work at the same time.
 
         Whatever breaks this off leaves them out of step, for good.
@@ -227,37 +230,157 @@ class Crew:
             raise WorkerError(self._failure)
         self._failure = INTERRUPTED
         try:
-            answers = self._work(shelf, requests)
+            answers = self._work(pool, requests)
         except WorkerError as error:
             self._failure = str(error)
             raise
         self._failure = ""
-        for given in answers.values():
-            if isinstance(given, Exception):
-                raise given
-        return {member: given for member, given in answers.items() if isinstance(given, list)}
+        results: dict[int, list[Any]] = {}
+        for member, reply in answers.items():
+            if isinstance(reply, Exception):
+                raise reply
+            results[member] = reply
+        return results
 
-    def _work(self, shelf: Shelf, requests: dict[int, Request]) -> dict[int, list[Any] | Exception]:
+    def _work(
+        self, pool: EmulatorPool, requests: dict[int, Request]
+    ) -> dict[int, list[Any] | Exception]:
         others = [member for member in requests if member in self._workers]
         for member in others:
             self._workers[member].send(requests[member])
-        answers = {0: answer(shelf, self._board, requests[0])} if 0 in requests else {}
-        return answers | {member: self._workers[member].receive() for member in others}
+        answers: dict[int, list[Any] | Exception] = {}
+        # This process does its own share while the others do theirs.
+        if 0 in requests:
+            answers[0] = answer(pool, self._buffer, requests[0])
+        for member in others:
+            answers[member] = self._workers[member].receive()
+        return answers
 
 
-def serve(connection: Connection, board: Board) -> None:
+class Emulators:
+    """All emulators of an environment, in this process and in workers beside it.
+
+    Args:
+        slices: Slots that are emulated side by side, in order from 0: the first here, each other by
+            a worker. Without any, all consoles are in this process.
+    """
+
+    def __init__(self, slices: Sequence[slice] = ()) -> None:
+        import_ale()
+        self._slices = list(slices)
+        self._pool = EmulatorPool()
+        self._worker_pool: WorkerPool | None = None
+        self._process_id = os.getpid()
+        self._in_use: set[int] = set()
+        # Slots whose emulators stayed with the program that this process was forked from.
+        self._lost: set[int] = set()
+        self._is_closed = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        slots = sorted(self._in_use)
+        return {
+            "slices": self._slices,
+            "saved": dict(zip(slots, self.call("save", slots), strict=True)),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["slices"])  # type: ignore[misc]
+        self.call("load", list(state["saved"]), [(saved,) for saved in state["saved"].values()])
+
+    def __contains__(self, slot: int) -> bool:
+        return slot in self._in_use
+
+    def play(self, slots: Sequence[int], actions: NDArray[Any]) -> NDArray[np.uint8]:
+        """Play the actions [N, frames] and give the memories, uint8 [N, 128].
+
+        Raises:
+            WorkerError: A worker has ended or an exchange with it was interrupted, now or earlier.
+            ClosedEnvironmentError: The consoles are gone.
+        """
+        self._use(slots, has_state=True)
+        if len(self._slices) > 1:
+            return self._workers().play(self._pool, slots, actions)
+        memories = np.zeros((max(slots, default=-1) + 1, MEMORY_SIZE), np.uint8)
+        self._pool.play(slots, actions, memories)
+        return memories[slots]
+
+    def start(self, slots: Sequence[int], num_noops: Sequence[int]) -> NDArray[np.uint8]:
+        """Start games, wait so many frames [N] in each, and give the memories, uint8 [N, 128]."""
+        self.call("start", slots, [(number,) for number in num_noops])
+        return self.play(slots, np.zeros((len(slots), 0), np.uint8))
+
+    def call(
+        self, method: str, slots: Sequence[int], arguments: Sequence[tuple[Any, ...]] | None = None
+    ) -> list[Any]:
+        """The results of a method of each emulator.
+
+        Workers work side by side, and errors are raised as in `play`.
+        """
+        self._use(slots, has_state=method not in ("start", "load"))
+        all_arguments = [()] * len(slots) if arguments is None else arguments
+        if len(self._slices) > 1:
+            return self._workers().call(self._pool, method, slots, all_arguments)
+        return self._pool.call(method, slots, all_arguments)
+
+    def close(self) -> None:
+        """Stop the workers and forget the consoles, for good.
+
+        New ones would not be where the games were.
+        """
+        if self._worker_pool is not None:
+            self._worker_pool.stop()
+        self._worker_pool = None
+        self._in_use = set()
+        self._pool = EmulatorPool()
+        self._is_closed = True
+
+    def _use(self, slots: Sequence[int], has_state: bool) -> None:
+        if self._is_closed:
+            raise ClosedEnvironmentError(
+                "this environment was closed and its consoles are gone: make another"
+            )
+        if self._process_id != os.getpid():
+            self._leave_workers()
+        if has_state and self._lost.intersection(slots):
+            raise WorkerError(
+                "this process was forked while other processes emulated, and they stay with the "
+                "one "
+                "that it was forked from: reset this environment, or restore a cloned state"
+            )
+        self._lost.difference_update(slots)
+        self._in_use.update(slots)
+
+    def _leave_workers(self) -> None:
+        """In a fork.
+
+        Its own consoles were copied with the process, those of the workers are out of reach.
+        """
+        workers = [slot for part in self._slices[1:] for slot in range(part.start, part.stop)]
+        if self._worker_pool is not None:
+            self._lost = self._in_use.intersection(workers)
+        self._worker_pool = None
+        self._process_id = os.getpid()
+
+    def _workers(self) -> WorkerPool:
+        # Processes start with the first exchange, so that an environment that is only made or
+        # pickled costs none.
+        self._worker_pool = self._worker_pool or WorkerPool(self._slices)
+        return self._worker_pool
+
+
+def serve(connection: Connection, buffer: SharedBuffer) -> None:
     """Answer requests until the other side closes."""
-    shelf = Shelf()
+    pool = EmulatorPool()
     while True:
         try:
-            connection.send(answer(shelf, board, receive(connection)))
+            connection.send(answer(pool, buffer, receive(connection)))
         except (EOFError, OSError):
             return
 
 
 def main() -> None:
     """What a worker's process does."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a key that interrupts the program is not meant for its workers
-    serve(Connection(int(sys.argv[1])), Board(int(sys.argv[3]), int(sys.argv[2])))
+    # A key that interrupts the program is not meant for its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    descriptor, buffer_descriptor, num_slots = (int(argument) for argument in sys.argv[1:4])
+    serve(Connection(descriptor), SharedBuffer(num_slots, buffer_descriptor))

@@ -1,4 +1,6 @@
-"""Drawing in NumPy: shapes with smooth edges and a small bitmap font, on uint8 RGB arrays [height, width, 3].
+"""Drawing in NumPy: shapes with smooth edges and a small bitmap font.
+
+On uint8 RGB arrays [height, width, 3].
 
 Positions and lengths are pixels, x to the right and y down from the top left corner; a colour is
 three numbers from 0 to 255. The functions draw in place, and clip what lies outside the picture.
@@ -149,7 +151,10 @@ def draw_centred_text(
 def _around(
     image: Image, centre: Point, half_width: float, half_height: float
 ) -> tuple[Floats, Floats, Image]:
-    """Pixel centres relative to `centre`, x [1, w] and y [h, 1], and the part of the picture that they cover."""
+    """Pixel centres relative to `centre`, x [1, w] and y [h, 1].
+
+    The third value is the part of the picture that they cover.
+    """
     height, width = image.shape[:2]
     left, right = (
         int(np.clip(edge, 0, width))

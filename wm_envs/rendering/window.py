@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from wm_envs.errors import MissingExtraError
 
-LEAST_HEIGHT = 500  # pixels that a window comes near to
+# Pixels that a window comes near to.
+LEAST_HEIGHT = 500
 
 
 # pygame has one display in a program, which all windows share: it shows the one that drew last.
@@ -32,7 +33,10 @@ class Window:
         try:
             import pygame
         except ImportError as error:
-            message = 'a window needs pygame: pip install "wm-suite[window]", or use render_mode="rgb_array"'
+            message = (
+                'a window needs pygame: pip install "wm-suite[window]", or use '
+                'render_mode="rgb_array"'
+            )
             raise MissingExtraError(message) from error
         self._pygame = pygame
         self._title = title
@@ -40,7 +44,10 @@ class Window:
         self._clock = pygame.time.Clock()
 
     def show(self, frame: NDArray[np.uint8]) -> None:
-        """Show a frame [height, width, 3], enlarged if it is small, and keep the window responsive."""
+        """Show a frame [height, width, 3], enlarged if it is small.
+
+        The window stays responsive meanwhile.
+        """
         scale = max(1, LEAST_HEIGHT // frame.shape[0])
         frame = frame.repeat(scale, axis=0).repeat(scale, axis=1)
         size = (frame.shape[1], frame.shape[0])

@@ -7,7 +7,9 @@ from typing import Any
 
 
 def parallel_env(**options: Any) -> Any:
-    """A PettingZoo parallel environment in which every country has a seat; needs the extra `pettingzoo`.
+    """A PettingZoo parallel environment in which every country has a seat.
+
+    Needs the extra `pettingzoo`.
 
     Args:
         options: Of `wm_envs.resolutions.parallel.UNResolutionParallelEnv`: source, consensus,

@@ -26,7 +26,8 @@ CODES: tuple[str, ...] = tuple(code for code, _, _ in _LINES)
 NAMES: dict[str, str] = {code: names.split("|")[0] for code, _, names in _LINES}
 _ALPHA_3: dict[str, str] = {alpha_3: code for code, alpha_3, _ in _LINES}
 
-Key = tuple[str, ...]  # the words of a name in the order of the alphabet
+# The words of a name in the order of the alphabet.
+Key = tuple[str, ...]
 
 _FILLERS = {"the", "of", "and"}
 _WORDS = {

@@ -1,4 +1,6 @@
-"""The rules of a resolution's way through the General Assembly: pure compiled functions on one state row.
+"""The rules of a resolution's way through the General Assembly.
+
+Pure compiled functions on one state row.
 
 `parameters` has one row per draft or country, whichever are more: fields of `COUNTRY_FIELDS`
 describe country i in row i, fields of `DRAFT_FIELDS` describe draft i in row i, and the rest, the
@@ -23,11 +25,11 @@ from wm_envs.kernel import (
     random_uniform,
     state_dtype,
 )
+from wm_envs.resolutions.codes import TALLIES, ResolutionAction, ResolutionColumn, Stage
 from wm_envs.rules import Array, outcome_dtype
 
-DRAFT, COMMITTEE_VOTE, PLENARY_VOTE, TERMINAL = 0, 1, 2, 3
-COSPONSOR, YES, NO, ABSTAIN, NO_ACTION = 0, 1, 2, 3, 4
-NUM_ACTIONS = 5
+NUM_ACTIONS = len(ResolutionAction)
+NUM_STAGES = len(Stage)
 NUM_MEMBERS = 193
 
 GENERATOR, RECORDED, FITTED = 0, 1, 2
@@ -44,7 +46,6 @@ _INFO_FIELDS: list[Any] = [
 OUTCOME = outcome_dtype(REWARD_COMPONENTS, _INFO_FIELDS)
 
 SPATIAL_FIELDS = ("offset", "direction_1", "direction_2", "width", "slope_1", "slope_2")
-TALLIES = ("yes", "no", "abstain")
 
 STATE = state_dtype(
     [
@@ -56,14 +57,10 @@ STATE = state_dtype(
         ("has_committee_vote", np.bool_),
         ("has_plenary_vote", np.bool_),
         ("is_adopted", np.bool_),
-        (
-            "is_decided",
-            np.bool_,
-        ),  # adopted or rejected; what became of some recorded drafts is not known
-        (
-            "is_counted",
-            np.bool_,
-        ),  # the plenary's tally decides, as it does but where a record says otherwise
+        # Adopted or rejected; what became of some recorded drafts is not known.
+        ("is_decided", np.bool_),
+        # The plenary's tally decides, as it does but where a record says otherwise.
+        ("is_counted", np.bool_),
         ("is_success", np.bool_),
         ("is_invalid", np.bool_),  # the last action was
         ("action", np.int64),  # the last one as it counted, NO_ACTION after a reset
@@ -76,16 +73,16 @@ STATE = state_dtype(
 )
 COUNTRY_FIELDS = ("position_1", "position_2", "assent", "abstention", "absence_rate")
 DRAFT_FIELDS = (
-    *("topic", *SPATIAL_FIELDS),
-    *(
-        "consensus_rate",
-        "committee_rate",
-        "num_sponsors",
-        "num_joining",
-        "is_sponsor",
-        "is_adopted",
-    ),
-    *("is_decided", "is_counted"),
+    "topic",
+    *SPATIAL_FIELDS,
+    "consensus_rate",
+    "committee_rate",
+    "num_sponsors",
+    "num_joining",
+    "is_sponsor",
+    "is_adopted",
+    "is_decided",
+    "is_counted",
     *(f"committee_{name}" for name in TALLIES),
     *(f"plenary_{name}" for name in TALLIES),
 )
@@ -100,10 +97,8 @@ PARAMETERS = np.dtype(
         ("has_consensus", np.int64),
         ("outcome_weight", np.float64),
         ("preference_weight", np.float64),
-        (
-            "topic_noise",
-            np.float64,
-        ),  # how much a recurring text varies, as a share of the spread between texts
+        # How much a recurring text varies, as a share of the spread between texts.
+        ("topic_noise", np.float64),
         ("drift", np.float64),  # standard deviation of the offset between committee and plenary
         ("initial_sponsors", np.float64, (NUM_QUANTILES,)),
         ("final_sponsors", np.float64, (NUM_QUANTILES,)),
@@ -166,9 +161,9 @@ def reset(state: Row, parameters: Array) -> None:
     rules = parameters[0]
     state.time = 0
     state.ended = False
-    state.stage = DRAFT
-    state.action = NO_ACTION
-    state.last_vote = NO_ACTION
+    state.stage = Stage.DRAFT
+    state.action = ResolutionAction.NO_ACTION
+    state.last_vote = ResolutionAction.NO_ACTION
     state.is_adopted = False
     state.is_decided = state.is_counted = True
     state.is_success = False
@@ -204,13 +199,17 @@ def drawn_vote(state: Row, country: Row) -> int:
     """YES, NO, ABSTAIN, or NO_ACTION for an absence; two 32-bit numbers from one draw."""
     bits = random_bits(state)
     if (bits >> np.uint64(32)) * 2.0**-32 < country.absence_rate * state.absence:
-        return NO_ACTION
+        return ResolutionAction.NO_ACTION
     z, h = agreement(state, country), reluctance(state, country)
     yes = 1.0 / (1.0 + math.exp(min(h - z, 60.0)) + math.exp(min(-2.0 * z, 60.0)))
     share = (bits & np.uint64(0xFFFFFFFF)) * 2.0**-32
     if share < yes:
-        return YES
-    return ABSTAIN if share < yes * (1.0 + math.exp(min(h - z, 60.0))) else NO
+        return ResolutionAction.YES
+    return (
+        ResolutionAction.ABSTAIN
+        if share < yes * (1.0 + math.exp(min(h - z, 60.0)))
+        else ResolutionAction.NO
+    )
 
 
 @kernel
@@ -222,9 +221,9 @@ def draw_tally(state: Row, parameters: Array) -> tuple[int, int, int]:
         if index == rules.country:
             continue
         vote = drawn_vote(state, parameters[index])
-        num_yes += vote == YES
-        num_no += vote == NO
-        num_abstain += vote == ABSTAIN
+        num_yes += vote == ResolutionAction.YES
+        num_no += vote == ResolutionAction.NO
+        num_abstain += vote == ResolutionAction.ABSTAIN
     return num_yes, num_no, num_abstain
 
 
@@ -234,11 +233,11 @@ def draw_tally(state: Row, parameters: Array) -> tuple[int, int, int]:
 @kernel
 def following_stage(state: Row, stage: int) -> int:
     """The next stage that takes place."""
-    if stage < COMMITTEE_VOTE and state.has_committee_vote:
-        return COMMITTEE_VOTE
-    if stage < PLENARY_VOTE and state.has_plenary_vote:
-        return PLENARY_VOTE
-    return TERMINAL
+    if stage < Stage.COMMITTEE_VOTE and state.has_committee_vote:
+        return Stage.COMMITTEE_VOTE
+    if stage < Stage.PLENARY_VOTE and state.has_plenary_vote:
+        return Stage.PLENARY_VOTE
+    return Stage.TERMINAL
 
 
 @kernel
@@ -257,18 +256,18 @@ def stage_of_vote(state: Row, rules: Row) -> int:
 def is_valid(state: Row, rules: Row, action: int) -> bool:
     """Whether the present stage has this action."""
     vote_stage = stage_of_vote(state, rules)
-    if vote_stage in (COMMITTEE_VOTE, PLENARY_VOTE):
-        return action in (YES, NO, ABSTAIN)
-    if state.stage == DRAFT and rules.transitions == 4:
-        return action in (COSPONSOR, NO_ACTION)
-    return action == NO_ACTION
+    if vote_stage in (Stage.COMMITTEE_VOTE, Stage.PLENARY_VOTE):
+        return action in (ResolutionAction.YES, ResolutionAction.NO, ResolutionAction.ABSTAIN)
+    if state.stage == Stage.DRAFT and rules.transitions == 4:
+        return action in (ResolutionAction.COSPONSOR, ResolutionAction.NO_ACTION)
+    return action == ResolutionAction.NO_ACTION
 
 
 @kernel
 def join_sponsors(state: Row, action: int) -> None:
     """Others join, and the country does if it asks to."""
     state.num_sponsors += state.num_joining
-    if action == COSPONSOR and not state.is_sponsor:
+    if action == ResolutionAction.COSPONSOR and not state.is_sponsor:
         state.is_sponsor = True
         state.num_sponsors += 1
 
@@ -289,9 +288,9 @@ def vote_in_committee(state: Row, parameters: Array, action: int) -> None:
     else:
         num_yes, num_no, num_abstain = draw_tally(state, parameters)
         drift(state, parameters[0])
-    state.committee_yes = num_yes + (action == YES)
-    state.committee_no = num_no + (action == NO)
-    state.committee_abstain = num_abstain + (action == ABSTAIN)
+    state.committee_yes = num_yes + (action == ResolutionAction.YES)
+    state.committee_no = num_no + (action == ResolutionAction.NO)
+    state.committee_abstain = num_abstain + (action == ResolutionAction.ABSTAIN)
     state.last_vote = action
     if parameters[0].dynamics != RECORDED:
         state.has_plenary_vote = state.has_plenary_vote and state.committee_yes > state.committee_no
@@ -307,9 +306,9 @@ def vote_in_plenary(state: Row, parameters: Array, action: int) -> None:
         num_abstain = int(draft.plenary_abstain)
     else:
         num_yes, num_no, num_abstain = draw_tally(state, parameters)
-    state.plenary_yes = num_yes + (action == YES)
-    state.plenary_no = num_no + (action == NO)
-    state.plenary_abstain = num_abstain + (action == ABSTAIN)
+    state.plenary_yes = num_yes + (action == ResolutionAction.YES)
+    state.plenary_no = num_no + (action == ResolutionAction.NO)
+    state.plenary_abstain = num_abstain + (action == ResolutionAction.ABSTAIN)
     state.last_vote = action
     if state.is_counted:
         state.is_adopted = state.plenary_yes > state.plenary_no
@@ -322,11 +321,11 @@ def preference(state: Row, parameters: Array, action: int) -> float:
     if rules.dynamics == RECORDED:
         return 0.0
     country = parameters[rules.country]
-    if action == YES:
+    if action == ResolutionAction.YES:
         return agreement(state, country)
-    if action == NO:
+    if action == ResolutionAction.NO:
         return -agreement(state, country)
-    return reluctance(state, country) if action == ABSTAIN else 0.0
+    return reluctance(state, country) if action == ResolutionAction.ABSTAIN else 0.0
 
 
 @kernel
@@ -334,7 +333,7 @@ def advance(state: Row, parameters: Array, action: int) -> None:
     """Take the action and move to the next stage that takes place."""
     rules = parameters[0]
     vote_stage = stage_of_vote(state, rules)
-    if state.stage == DRAFT:
+    if state.stage == Stage.DRAFT:
         join_sponsors(state, action)
         if (
             not state.has_plenary_vote
@@ -342,12 +341,14 @@ def advance(state: Row, parameters: Array, action: int) -> None:
             and rules.dynamics != RECORDED
         ):
             state.is_adopted = True  # by consensus
-    if vote_stage == COMMITTEE_VOTE:
+    if vote_stage == Stage.COMMITTEE_VOTE:
         vote_in_committee(state, parameters, action)
-    elif vote_stage == PLENARY_VOTE:
+    elif vote_stage == Stage.PLENARY_VOTE:
         vote_in_plenary(state, parameters, action)
     if rules.transitions == 3:
-        state.stage = following_stage(state, state.stage) if vote_stage == TERMINAL else vote_stage
+        state.stage = (
+            following_stage(state, state.stage) if vote_stage == Stage.TERMINAL else vote_stage
+        )
     else:
         state.stage = following_stage(state, state.stage)
 
@@ -358,14 +359,14 @@ def step(state: Row, parameters: Array, action: int, outcome: Row) -> None:
     rules = parameters[0]
     state.time += 1
     state.is_invalid = not is_valid(state, rules, action)
-    taken = NO_ACTION if state.is_invalid else action
+    taken = ResolutionAction.NO_ACTION if state.is_invalid else action
     state.action = taken
     outcome.preference = preference(state, parameters, taken)
-    was_terminal = state.stage == TERMINAL
+    was_terminal = state.stage == Stage.TERMINAL
     if not was_terminal:
         advance(state, parameters, taken)
-    is_over = was_terminal if rules.transitions == 4 else state.stage == TERMINAL
-    wanted = state.last_vote != NO
+    is_over = was_terminal if rules.transitions == 4 else state.stage == Stage.TERMINAL
+    wanted = state.last_vote != ResolutionAction.NO
     state.is_success = is_over and state.is_decided and state.is_adopted == wanted
     outcome.outcome = 0.0
     if is_over and state.is_sponsor and state.is_decided:
@@ -384,7 +385,7 @@ def report(state: Row, rules: Row, outcome: Row) -> None:
     """What the info says of a state."""
     outcome.is_success = state.is_success
     outcome.invalid_action = state.is_invalid
-    outcome.adopted = state.is_adopted and state.stage == TERMINAL
+    outcome.adopted = state.is_adopted and state.stage == Stage.TERMINAL
     outcome.draft = state.draft
     for action in range(NUM_ACTIONS):
         outcome.action_mask[action] = 1 if is_valid(state, rules, action) else 0
@@ -392,19 +393,19 @@ def report(state: Row, rules: Row, outcome: Row) -> None:
 
 @kernel
 def observe(state: Row, parameters: Array, out: Array, row: int) -> None:
-    """The 14 numbers of `OBSERVATION_FIELDS`."""
-    for stage in range(4):
-        out[row, stage] = 1.0 if state.stage == stage else 0.0
-    out[row, 4] = parameters[state.draft].topic
-    out[row, 5] = state.num_sponsors
-    out[row, 6] = 1.0 if state.is_sponsor else 0.0
-    out[row, 7] = state.committee_yes
-    out[row, 8] = state.committee_no
-    out[row, 9] = state.committee_abstain
-    out[row, 10] = state.plenary_yes
-    out[row, 11] = state.plenary_no
-    out[row, 12] = state.plenary_abstain
-    out[row, 13] = state.time
+    """The columns of `codes.OBSERVATION`."""
+    for stage in range(NUM_STAGES):
+        out[row, ResolutionColumn.STAGE_DRAFT + stage] = 1.0 if state.stage == stage else 0.0
+    out[row, ResolutionColumn.TOPIC] = parameters[state.draft].topic
+    out[row, ResolutionColumn.NUM_SPONSORS] = state.num_sponsors
+    out[row, ResolutionColumn.IS_SPONSOR] = 1.0 if state.is_sponsor else 0.0
+    out[row, ResolutionColumn.COMMITTEE_YES] = state.committee_yes
+    out[row, ResolutionColumn.COMMITTEE_NO] = state.committee_no
+    out[row, ResolutionColumn.COMMITTEE_ABSTAIN] = state.committee_abstain
+    out[row, ResolutionColumn.PLENARY_YES] = state.plenary_yes
+    out[row, ResolutionColumn.PLENARY_NO] = state.plenary_no
+    out[row, ResolutionColumn.PLENARY_ABSTAIN] = state.plenary_abstain
+    out[row, ResolutionColumn.T] = state.time
 
 
 # All rows

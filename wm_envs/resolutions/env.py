@@ -14,6 +14,7 @@ from wm_envs.environment import KernelEnv, KernelVectorEnv
 from wm_envs.errors import InvalidActionError, OptionError
 from wm_envs.kernel import empty_rows
 from wm_envs.resolutions import dynamics, render
+from wm_envs.resolutions.codes import OBSERVATION, ResolutionAction, Stage
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.generator import (
     Document,
@@ -23,37 +24,19 @@ from wm_envs.resolutions.generator import (
     recorded_source,
     with_seat,
 )
-from wm_envs.rules import Field, Info, Rules
+from wm_envs.rules import Info, Rules
 
-ACTION_NAMES = ("COSPONSOR", "YES", "NO", "ABSTAIN", "NO_ACTION")
-STAGE_NAMES = ("DRAFT", "COMMITTEE_VOTE", "PLENARY_VOTE", "TERMINAL")
 DEFAULT_REWARD_WEIGHTS = {"outcome": 1.0, "preference": 0.0}
 _MASKS_OF_STAGES = np.array(
     [
-        [True, False, False, False, True],  # DRAFT: COSPONSOR, NO_ACTION
-        [False, True, True, True, False],  # COMMITTEE_VOTE: YES, NO, ABSTAIN
+        # COSPONSOR, YES, NO, ABSTAIN, NO_ACTION
+        [True, False, False, False, True],  # DRAFT
+        [False, True, True, True, False],  # COMMITTEE_VOTE
         [False, True, True, True, False],  # PLENARY_VOTE
         [False, False, False, False, True],  # TERMINAL
     ]
 )
-_MOST = 210.0  # no list of countries, past members included, is longer
 _KINDS = {"generator": dynamics.GENERATOR, "recorded": dynamics.RECORDED, "fitted": dynamics.FITTED}
-
-OBSERVATION_FIELDS = (
-    *(Field(f"stage_{name.lower()}", "1", 0.0, 1.0, "the stage, one-hot") for name in STAGE_NAMES),
-    Field("topic", "id", 0.0, 20.0, "issue of the text, or 10 + its main committee; 0 if unknown"),
-    Field("num_sponsors", "countries", 0.0, _MOST, "sponsors so far"),
-    Field("is_sponsor", "1", 0.0, 1.0, "this country sponsors"),
-    *(
-        Field(f"committee_{n}", "votes", 0.0, _MOST, "committee tally, 0 before")
-        for n in dynamics.TALLIES
-    ),
-    *(
-        Field(f"plenary_{n}", "votes", 0.0, _MOST, "plenary tally, 0 before")
-        for n in dynamics.TALLIES
-    ),
-    Field("t", "steps", 0.0, 4.0, "steps since the reset"),
-)
 
 
 class UNResolutionEnv(KernelEnv):
@@ -109,7 +92,7 @@ class UNResolutionEnv(KernelEnv):
     | `country` | `"FR"` | whose seat: a code or a name |
     | `dynamics` | `"generator"` | `"generator"`, `"recorded"` or `"fitted"` |
     | `source` | `None` | the trajectory file or folder to replay, or the fitted model's JSON |
-    | `transitions` | 4 | 3: the historical layout, in which the committee's vote is taken in DRAFT |
+    | `transitions` | 4 | 3: the historical layout, where the committee votes in DRAFT |
     | `consensus` | `True` | `False`: the generator puts every text to the vote |
     | `strict` | `False` | raise an error for an action that the stage does not have |
     | `reward_weights` | `{"outcome": 1.0, "preference": 0.0}` | weight of each reward component |
@@ -148,7 +131,8 @@ class UNResolutionEnv(KernelEnv):
         transitions = check_integer("transitions", transitions, 3, 4)
         is_consensual = check_flag("consensus", consensus)
         weights = check_reward_weights(reward_weights, DEFAULT_REWARD_WEIGHTS)
-        chosen = source_of(country=country, dynamics=dynamics, source=source)
+        seatless_source = source_of(country=country, dynamics=dynamics, source=source)
+        # Four stages, four steps: no episode is truncated.
         settings: dict[str, float] = {
             "time_limit": 4,
             "transitions": transitions,
@@ -157,7 +141,7 @@ class UNResolutionEnv(KernelEnv):
         }
         if not is_consensual:
             settings["has_consensus"] = 0
-        return _rules(with_seat(chosen, country, **settings))
+        return _rules(with_seat(seatless_source, country, **settings))
 
     @staticmethod
     def draw(state: Any, parameters: Any) -> NDArray[np.uint8]:
@@ -170,7 +154,10 @@ class UNResolutionEnv(KernelEnv):
         return render.describe(state, parameters)
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """The actions [5] that the present stage has, where sb3-contrib's MaskablePPO looks for them."""
+        """The actions [5] that the current stage has.
+
+        The name is the one that sb3-contrib's MaskablePPO looks for.
+        """
         return _masks(self._rules, self._states)[0]
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, Info]:
@@ -178,6 +165,7 @@ class UNResolutionEnv(KernelEnv):
 
         `strict` raises InvalidActionError for an action that the stage does not have.
         """
+        # After the end the error is ResetNeeded, whatever the action is.
         if self.is_strict and not self._needs_reset:
             checked = self._rules.check_actions(action, ())
             _check_mask(self._rules, self._states, checked[None])
@@ -242,7 +230,7 @@ def source_of(
 
 def _rules(parameters: NDArray[Any]) -> Rules:
     return Rules(
-        observation_fields=OBSERVATION_FIELDS,
+        observation_fields=OBSERVATION,
         action_space=spaces.Discrete(dynamics.NUM_ACTIONS),
         reward_components=dynamics.REWARD_COMPONENTS,
         state_dtype=dynamics.STATE,
@@ -261,12 +249,13 @@ def masks_of_observations(observations: NDArray[Any]) -> NDArray[np.bool_]:
     The stage is the largest of its four numbers, which a model may give as shares. With
     `transitions=3` the actions of a draft depend on what no observation shows.
     """
-    stages = np.asarray(observations)[:, : len(STAGE_NAMES)].argmax(axis=1)
+    stages = np.asarray(observations)[:, : len(Stage)].argmax(axis=1)
     return _MASKS_OF_STAGES[stages]
 
 
 def _masks(rules: Rules, states: NDArray[Any]) -> NDArray[np.bool_]:
     outcomes = empty_rows(len(states), rules.outcome_dtype)
+    # The kernel that fills the infos knows the masks: there is no second text of the rule.
     dynamics.report_rows(states, rules.parameters, outcomes, np.ones(len(states), np.bool_))
     return np.asarray(outcomes["action_mask"] == 1)
 
@@ -277,8 +266,9 @@ def _check_mask(rules: Rules, states: NDArray[Any], actions: NDArray[Any]) -> No
     wrong = np.flatnonzero(~is_allowed & ~states["ended"])
     if len(wrong):
         row = wrong[0]
-        stage = STAGE_NAMES[int(states["stage"][row])]
-        allowed = [ACTION_NAMES[a] for a in np.flatnonzero(masks[row])]
+        stage = Stage(int(states["stage"][row])).name
+        action = ResolutionAction(actions[row]).name
+        allowed = [ResolutionAction(a).name for a in np.flatnonzero(masks[row])]
         raise InvalidActionError(
-            f"row {row} is in {stage}: expected one of {allowed}, got {ACTION_NAMES[actions[row]]}"
+            f"row {row} is in {stage}: expected one of {allowed}, got {action}"
         )

@@ -21,9 +21,8 @@ from typing import Any
 from wm_envs.errors import TrajectoryError
 
 MAX_BYTES = 512 * 2**20
-MAX_DOCUMENT_BYTES = (
-    64 * 2**20
-)  # of one JSON value: what it becomes takes up to twenty times as much
+# Of one JSON value: what it becomes takes up to twenty times as much.
+MAX_DOCUMENT_BYTES = 64 * 2**20
 MAX_LINE_BYTES = 8 * 2**20
 MAX_DEPTH = 32
 MAX_ITEMS = 100_000
@@ -70,7 +69,8 @@ def read_columns(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, li
         for row in filter(None, reader):  # a blank line is no row
             if len(row) != len(header):
                 raise TrajectoryError(
-                    f"{path}: line {reader.line_num}: {len(row)} fields, the header has {len(header)}"
+                    f"{path}: line {reader.line_num}: {len(row)} fields, the header has "
+                    f"{len(header)}"
                 )
             yield reader.line_num, [row[place] for place in places]
     except csv.Error as error:
@@ -110,13 +110,16 @@ def whole_number(text: str, where: str, low: int, high: int) -> int:
     number = _whole_number(text)
     if number is None or not low <= number <= high:
         raise TrajectoryError(
-            f"{where}: expected a whole number from {low} to {high}, such as 67 or 67.0, got {text[:40]!r}"
+            f"{where}: expected a whole number from {low} to {high}, such as 67 or 67.0, got "
+            f"{text[:40]!r}"
         )
     return number
 
 
 class RowCount:
-    """Counts the rows of a file that are read and those that are not, with the first examples and why.
+    """Counts the rows of a file that are read and those that are not.
+
+    Of the latter it keeps the first examples and the reasons.
 
     Args:
         path: The file, for messages.
@@ -164,8 +167,10 @@ class RowCount:
         shown = "; ".join(self.examples)
         if num_dropped > self.num_read:
             raise TrajectoryError(
-                f"{self.path}: {num_dropped} of {num_dropped + self.num_read} {self.rows} cannot be used, "
-                f"the first: {shown}: check that the columns are what their names say and that the files "
+                f"{self.path}: {num_dropped} of {num_dropped + self.num_read} {self.rows} cannot "
+                "be used, "
+                f"the first: {shown}: check that the columns are what their names say and that the "
+                "files "
                 "belong together"
             )
         if self.num_read == 0 and not may_be_empty:
@@ -182,7 +187,9 @@ class RowCount:
 
 
 def parse_json(text: str | bytes, where: str) -> Any:
-    """A JSON value without NaN, infinity, duplicate keys, excessive depth or length; raises TrajectoryError.
+    """A JSON value without NaN, infinity, duplicate keys, excessive depth or length.
+
+    Raises TrajectoryError.
 
     Args:
         text: One document.

@@ -1,4 +1,6 @@
-"""The parameters of the environment from each source: the calibrated generator, a fitted model, or recorded votes.
+"""The parameters of the environment from each source.
+
+The calibrated generator, a fitted model, or recorded votes.
 
 The generator draws one of many recurring texts, varies it, and lets every country vote by the
 spatial model
@@ -28,11 +30,12 @@ from wm_envs.data.paths import user_path
 from wm_envs.errors import OptionError, TrajectoryError
 from wm_envs.kernel import empty_rows
 from wm_envs.resolutions import dynamics
+from wm_envs.resolutions.codes import TALLIES
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.files import Fields, parse_json, read_bytes
 from wm_envs.resolutions.records import (
     Ballot,
-    Trajectory,
+    ResolutionRecord,
     outcome_of,
     outcome_value,
     read_trajectories,
@@ -55,7 +58,8 @@ CONSENSUS_RATES = (0.10, 0.48, 0.68, 0.76, 0.83, 0.86, 0.91)
 _SPONSOR_SHARES = (0.0, 0.10, 0.25, 0.50, 0.75, 0.90, 1.0)
 _INITIAL_SPONSORS = (1, 1, 2, 4, 25, 41, 60)
 _FINAL_SPONSORS = (1, 1, 7, 48, 72, 88, 120)
-COMMITTEE_RATE = 0.8  # of texts voted on in the plenary, those that had a vote in a committee
+# Of texts voted on in the plenary, those that had a vote in a committee.
+COMMITTEE_RATE = 0.8
 TOPIC_NOISE = 0.15
 COMMITTEE_DRIFT = 0.15
 
@@ -80,7 +84,7 @@ class Document:
 
 @dataclass(frozen=True)
 class Source:
-    """Parameters [N] without a country's seat chosen, the countries by index, and the documents by draft."""
+    """Parameters [N] for any country's seat, the countries by index, the documents by draft."""
 
     parameters: Array
     countries: tuple[str, ...]
@@ -93,6 +97,7 @@ def generator_source() -> Source:
     calibration = json.loads(CALIBRATION.read_text(encoding="utf-8"))
     countries = calibration["countries"]
     drafts = np.array(calibration["drafts"], np.float64)
+    # The first number of a calibrated draft is its theme, the others are spatial.
     themes = drafts[:, 0].astype(int)
     parameters = _parameters(dynamics.GENERATOR, countries, len(drafts))
     parameters["absences"] = calibration["absences"]
@@ -109,7 +114,9 @@ def generator_source() -> Source:
 
 
 def utilities(source: Source) -> NDArray[np.float64]:
-    """True utilities [N drafts, C countries, 3] of yes, abstain and no: what inverse reinforcement learning recovers.
+    """True utilities [N drafts, C countries, 3] of yes, abstain and no.
+
+    What inverse reinforcement learning recovers.
 
     They are those of each recurring text without its yearly variation.
     """
@@ -124,7 +131,9 @@ def utilities(source: Source) -> NDArray[np.float64]:
 
 
 def fitted_source(path: str | Path) -> Source:
-    """A spatial model that was fitted to votes, as JSON: what the forecast example writes as spatial_model.json.
+    """A spatial model that was fitted to votes, as JSON.
+
+    What the forecast example writes as spatial_model.json.
 
     The document has `countries`, code or name -> [position_1, position_2, assent, abstention,
     absence_rate], and `drafts`, a list of objects with symbol, title, topic and the six numbers of
@@ -161,13 +170,16 @@ def fitted_source(path: str | Path) -> Source:
         ):
             rows[name][row] = value
     documents = tuple(Document(d.text("symbol") or "", d.text("title") or "", "") for d in drafts)
+    # A fitted text is that of one year: it neither varies nor passes without a vote.
     parameters["topic_noise"] = 0.0
     parameters["has_consensus"] = 0
     return Source(parameters, tuple(countries), documents)
 
 
 def recorded_source(path: str | Path, country: str) -> Source:
-    """Recorded trajectories as the given country's seat sees them: everybody else does what they did.
+    """Recorded trajectories as the given country's seat sees them.
+
+    Everybody else does what they did.
 
     Raises:
         TrajectoryError: The file is malformed, or none of it has a vote.
@@ -245,9 +257,10 @@ def _parameters(kind: int, countries: Mapping[str, Sequence[float]], num_drafts:
     return parameters
 
 
-def _record(row: Array, trajectory: Trajectory, country: str) -> None:
+def _record(row: Array, trajectory: ResolutionRecord, country: str) -> None:
     """A recorded draft without the country's own part, which the agent takes."""
     is_sponsor = country in trajectory.sponsors
+    # Without the agent's country, whose joining is an action of the agent.
     joining = {*trajectory.additional_sponsors} - {*trajectory.sponsors, country}
     row["topic"] = topic_of(trajectory.issues, trajectory.committee)
     row["num_sponsors"], row["num_joining"] = len(trajectory.sponsors), len(joining)
@@ -258,7 +271,7 @@ def _record(row: Array, trajectory: Trajectory, country: str) -> None:
         ("committee", trajectory.committee_ballot),
         ("plenary", trajectory.plenary_ballot),
     ):
-        for name, count in zip(dynamics.TALLIES, _others(ballot, country), strict=True):
+        for name, count in zip(TALLIES, _others(ballot, country), strict=True):
             row[f"{stage}_{name}"] = count
 
 
@@ -273,7 +286,7 @@ def _others(ballot: Ballot | None, country: str) -> tuple[int, int, int]:
     return yes, no, abstain
 
 
-def _countries_of(trajectory: Trajectory) -> set[str]:
+def _countries_of(trajectory: ResolutionRecord) -> set[str]:
     codes = {*trajectory.sponsors, *trajectory.additional_sponsors}
     for ballot in (trajectory.committee_ballot, trajectory.plenary_ballot):
         if ballot is not None:

@@ -13,7 +13,15 @@ from wm_envs.environment import check_render_mode
 from wm_envs.errors import InvalidActionError, MissingExtraError, OptionError, StateError
 from wm_envs.kernel import empty_rows, seed_rows
 from wm_envs.resolutions import dynamics, render
-from wm_envs.resolutions.env import DEFAULT_REWARD_WEIGHTS, OBSERVATION_FIELDS
+from wm_envs.resolutions.codes import (
+    BALLOT_ACTIONS,
+    OBSERVATION,
+    TALLIES,
+    ResolutionAction,
+    ResolutionColumn,
+    Stage,
+)
+from wm_envs.resolutions.env import DEFAULT_REWARD_WEIGHTS
 from wm_envs.resolutions.generator import fitted_source, generator_source, with_seat
 from wm_envs.rules import draw_seed
 
@@ -62,13 +70,7 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         self.render_mode = check_render_mode(render_mode, self.metadata)
         self.possible_agents = list(self._source.countries)
         self.agents: list[str] = []
-        low, high = (
-            np.array([getattr(f, end) for f in OBSERVATION_FIELDS], np.float32)
-            for end in ("low", "high")
-        )
-        self._spaces = {
-            agent: spaces.Box(low, high, dtype=np.float32) for agent in self.possible_agents
-        }
+        self._spaces = dict.fromkeys(self.possible_agents, OBSERVATION.space)
         self._actions = {
             agent: spaces.Discrete(dynamics.NUM_ACTIONS) for agent in self.possible_agents
         }
@@ -84,7 +86,7 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         seed_rows(self._states, [draw_seed()])
 
     def observation_space(self, agent: str) -> spaces.Box:
-        """The 14 numbers of `OBSERVATION_FIELDS`."""
+        """The columns of `codes.OBSERVATION`."""
         return self._spaces[agent]
 
     def action_space(self, agent: str) -> spaces.Discrete[Any]:
@@ -124,13 +126,13 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
             raise InvalidActionError(
                 f"{sorted(map(str, unknown))} have no seat: the agents are {self.agents[:12]}..."
             )
-        chosen = np.array([self._checked(agent, actions) for agent in self.agents], np.int64)
+        requested = np.array([self._checked(agent, actions) for agent in self.agents], np.int64)
         state = self._states[0]
         mask = self._mask()
-        is_invalid = ~mask[chosen].astype(np.bool_)
-        taken = np.where(is_invalid, dynamics.NO_ACTION, chosen)
+        is_invalid = ~mask[requested].astype(np.bool_)
+        taken = np.where(is_invalid, ResolutionAction.NO_ACTION, requested)
         preferences = self._preferences(taken)
-        is_over = bool(state["stage"] == dynamics.TERMINAL)
+        is_over = bool(state["stage"] == Stage.TERMINAL)
         if not is_over:
             self._advance(taken)
         state["time"] += 1
@@ -151,11 +153,9 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
     def clone_state(self) -> NDArray[Any]:
         """A copy of the state, shape (): the random stream and all sponsors are part of it."""
         clone = np.zeros((), self._clone_dtype)
-        clone["table"], clone["is_sponsor"], clone["is_over"] = (
-            self._states[0],
-            self._is_sponsor,
-            not self.agents,
-        )
+        clone["table"] = self._states[0]
+        clone["is_sponsor"] = self._is_sponsor
+        clone["is_over"] = not self.agents
         return clone
 
     def restore_state(self, state: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
@@ -171,6 +171,7 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
             raise StateError(
                 "this is no state of this environment: give what its clone_state() returned"
             )
+        # Copied, since the caller may restore the same state again.
         self._states[0], self._is_sponsor = state["table"], state["is_sponsor"].copy()
         self.agents = [] if state["is_over"] else self.possible_agents[:]
         return self._observations()
@@ -188,11 +189,12 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
     def _checked(self, agent: str, actions: Mapping[str, int]) -> int:
         action = actions.get(agent)
         if isinstance(action, np.ndarray) and action.shape == ():
-            action = action[()]  # what the predict() of Stable-Baselines3 gives
+            # What the predict() of Stable-Baselines3 gives.
+            action = action[()]
         if (
             isinstance(action, bool)
             or not isinstance(action, int | np.integer)
-            or not 0 <= action < 5
+            or not 0 <= action < dynamics.NUM_ACTIONS
         ):
             raise InvalidActionError(f"expected an integer in [0, 5) from {agent}, got {action!r}")
         return int(action)
@@ -200,31 +202,32 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
     def _advance(self, taken: NDArray[np.int64]) -> None:
         state = self._states[0]
         stage = int(state["stage"])
-        tally = {
-            name: int((taken == action).sum())
-            for name, action in zip(dynamics.TALLIES, (1, 2, 3), strict=True)
-        }
-        if stage == dynamics.DRAFT:
-            self._is_sponsor |= taken == dynamics.COSPONSOR
+        tally: dict[str, int] = {}
+        for name, action in zip(TALLIES, BALLOT_ACTIONS, strict=True):
+            tally[name] = int((taken == action).sum())
+        if stage == Stage.DRAFT:
+            self._is_sponsor |= taken == ResolutionAction.COSPONSOR
             state["num_sponsors"] = self._is_sponsor.sum()
             state["is_adopted"] = not state["has_plenary_vote"]
         else:
-            name = "committee" if stage == dynamics.COMMITTEE_VOTE else "plenary"
+            name = "committee" if stage == Stage.COMMITTEE_VOTE else "plenary"
             for vote, count in tally.items():
                 state[f"{name}_{vote}"] = count
             state["is_adopted"] = tally["yes"] > tally["no"]
-            if stage == dynamics.COMMITTEE_VOTE and not state["is_adopted"]:
+            if stage == Stage.COMMITTEE_VOTE and not state["is_adopted"]:
                 state["has_plenary_vote"] = False
-            if stage == dynamics.COMMITTEE_VOTE:
+            # The kernel's own, so that both environments drift alike.
+            if stage == Stage.COMMITTEE_VOTE:
                 dynamics.drift(state, self._parameters[0])
         state["stage"] = _next_stage(state, stage)
 
     def _mask(self) -> NDArray[np.int8]:
         stage = int(self._states[0]["stage"])
-        allowed = {
-            dynamics.DRAFT: (dynamics.COSPONSOR, dynamics.NO_ACTION),
-            dynamics.TERMINAL: (dynamics.NO_ACTION,),
-        }.get(stage, (dynamics.YES, dynamics.NO, dynamics.ABSTAIN))
+        allowed: tuple[ResolutionAction, ...] = BALLOT_ACTIONS
+        if stage == Stage.DRAFT:
+            allowed = (ResolutionAction.COSPONSOR, ResolutionAction.NO_ACTION)
+        elif stage == Stage.TERMINAL:
+            allowed = (ResolutionAction.NO_ACTION,)
         mask = np.zeros(dynamics.NUM_ACTIONS, np.int8)
         mask[list(allowed)] = 1
         return mask
@@ -237,21 +240,20 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         for axis in ("1", "2"):
             z = z + state[f"direction_{axis}"] * rows[f"position_{axis}"]
             h = h + state[f"slope_{axis}"] * rows[f"position_{axis}"]
-        choices = [taken == dynamics.YES, taken == dynamics.NO, taken == dynamics.ABSTAIN]
-        return np.select(choices, [z, -z, h], 0.0)
+        return np.select([taken == action for action in BALLOT_ACTIONS], [z, -z, h], 0.0)
 
     def _observations(self) -> dict[str, NDArray[np.float32]]:
-        rows = np.zeros((1, len(OBSERVATION_FIELDS)), np.float32)
+        rows = np.zeros((1, len(OBSERVATION)), np.float32)
         dynamics.observe_rows(self._states, self._parameters, rows)
         every = np.repeat(rows, len(self.agents), 0)
-        every[:, 6] = self._is_sponsor
+        every[:, ResolutionColumn.IS_SPONSOR] = self._is_sponsor
         return dict(zip(self.agents, every, strict=True))
 
     def _infos(self, is_invalid: NDArray[np.bool_]) -> dict[str, dict[str, Any]]:
         state, mask = self._states[0], self._mask()
         shared = {
             "draft": int(state["draft"]),
-            "adopted": bool(state["is_adopted"]) and state["stage"] == 3,
+            "adopted": bool(state["is_adopted"]) and state["stage"] == Stage.TERMINAL,
         }
         return {
             agent: {**shared, "action_mask": mask.copy(), "invalid_action": bool(invalid)}
@@ -260,11 +262,11 @@ class UNResolutionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
 
 
 def _next_stage(state: Any, stage: int) -> int:
-    if stage < dynamics.COMMITTEE_VOTE and state["has_committee_vote"]:
-        return dynamics.COMMITTEE_VOTE
-    if stage < dynamics.PLENARY_VOTE and state["has_plenary_vote"]:
-        return dynamics.PLENARY_VOTE
-    return dynamics.TERMINAL
+    if stage < Stage.COMMITTEE_VOTE and state["has_committee_vote"]:
+        return Stage.COMMITTEE_VOTE
+    if stage < Stage.PLENARY_VOTE and state["has_plenary_vote"]:
+        return Stage.PLENARY_VOTE
+    return Stage.TERMINAL
 
 
 def make(**options: Any) -> UNResolutionParallelEnv:

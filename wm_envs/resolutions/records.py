@@ -1,4 +1,6 @@
-"""Resolutions as they went through the General Assembly: the record type, its JSON form, and the files of it.
+"""Resolutions as they went through the General Assembly.
+
+The record type, its JSON form, and the files of it.
 
 Real records are lossy: stages are missing, sponsors unknown, votes without names. What is missing
 stays missing (a country without a vote is absent and did not abstain), is counted in a `Losses`,
@@ -15,14 +17,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wm_envs.data.files import replacing
+from wm_envs.data.moved import renamed
 from wm_envs.data.paths import user_path
 from wm_envs.errors import TrajectoryError
 from wm_envs.resolutions.countries import code_of, same_name
 from wm_envs.resolutions.files import MAX_LINE_BYTES, Fields, RowCount, parse_json, read_bytes
 
+# Until the next release.
+__getattr__ = renamed(__name__, {"Trajectory": "wm_envs.resolutions.records.ResolutionRecord"})
+
 Kind = Literal["whole", "paragraph", "amendment", "motion"]
 KINDS: tuple[Kind, ...] = ("whole", "paragraph", "amendment", "motion")
-Losses = Counter[str]  # what was missing or left out -> how often
+# What was missing or left out -> how often.
+Losses = Counter[str]
 
 MAX_MEMBERS = 193
 MAX_TIMESTEPS = 10_000
@@ -52,7 +59,7 @@ class Ballot:
 
 
 @dataclass(frozen=True)
-class Trajectory:
+class ResolutionRecord:
     """One resolution, draft, paragraph or amendment on its way.
 
     Attributes:
@@ -121,11 +128,13 @@ def check_same_vote(
     """
     if first[1] != second[1]:
         raise TrajectoryError(
-            f"{where}: {column}: {code} voted {first[1]} and {second[1]} on one roll call: keep one row"
+            f"{where}: {column}: {code} voted {first[1]} and {second[1]} on one roll call: keep "
+            "one row"
         )
     if not same_name(first[0], second[0]):
         raise TrajectoryError(
-            f"{where}: {first[0][:60]!r} and {second[0][:60]!r} are both read as {code} on one roll call: "
+            f"{where}: {first[0][:60]!r} and {second[0][:60]!r} are both read as {code} on one "
+            "roll call: "
             "correct the name or the code of one of them"
         )
 
@@ -145,8 +154,11 @@ def outcome_of(ballot: Ballot) -> str:
     return "adopted" if ballot.tally[0] > ballot.tally[1] else "rejected"
 
 
-def outcome_value(trajectory: Trajectory) -> int:
-    """1 if the text was adopted, -1 if it was rejected, 0 where neither the record nor a vote in the plenary says."""
+def outcome_value(trajectory: ResolutionRecord) -> int:
+    """1 if the text was adopted, -1 if it was rejected.
+
+    0 where neither the record nor a vote in the plenary says.
+    """
     outcome = trajectory.final_outcome
     if outcome is None and trajectory.plenary_ballot is not None:
         outcome = outcome_of(trajectory.plenary_ballot)
@@ -156,8 +168,10 @@ def outcome_value(trajectory: Trajectory) -> int:
 # Reading
 
 
-def read_trajectories(path: Path | str, losses: Losses | None = None) -> list[Trajectory]:
-    """Read a trajectory file (.json: one or a list; .jsonl: one a line; either with .gz) or a folder of them.
+def read_trajectories(path: Path | str, losses: Losses | None = None) -> list[ResolutionRecord]:
+    """Read a trajectory file or a folder of them.
+
+    A file is .json (one or a list) or .jsonl (one a line), either with .gz.
 
     Args:
         path: The file or folder.
@@ -170,6 +184,7 @@ def read_trajectories(path: Path | str, losses: Losses | None = None) -> list[Tr
     path = user_path(path)
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if re.search(r"\.jsonl?(\.gz)?$", file.name))
+        # Which the builder of trajectories writes beside them.
         files = [file for file in files if file.name != "summary.json"]
         if not files:
             raise TrajectoryError(f"{path}: no .json or .jsonl trajectory file in this folder")
@@ -181,20 +196,25 @@ def read_trajectories(path: Path | str, losses: Losses | None = None) -> list[Tr
     ]
     if not trajectories:
         raise TrajectoryError(f"{path}: there are no trajectories in this file: give one with some")
+    # Texts adopted without a vote have no countries at all.
     names.finish(may_be_empty=True, may_be_partial=True)  # their votes stay in the tally
     return _unique(trajectories, path, losses)
 
 
-def _unique(trajectories: list[Trajectory], path: Path, losses: Losses | None) -> list[Trajectory]:
+def _unique(
+    trajectories: list[ResolutionRecord], path: Path, losses: Losses | None
+) -> list[ResolutionRecord]:
     """Each trajectory once; two that differ in more than nothing cannot both be it."""
-    by_id: dict[str, Trajectory] = {}
+    by_id: dict[str, ResolutionRecord] = {}
     for trajectory in trajectories:
         name = trajectory.trajectory_id
+        # The first of its id; what follows is the same again or a contradiction.
         if by_id.setdefault(name, trajectory) is trajectory:
             continue
         if by_id[name] != trajectory:
             raise TrajectoryError(
-                f"{path}: trajectory_id: {name[:80]!r} appears more than once, and its records differ: keep one"
+                f"{path}: trajectory_id: {name[:80]!r} appears more than once, and its records "
+                "differ: keep one"
             )
         if losses is not None:
             losses["trajectories given twice"] += 1
@@ -203,6 +223,7 @@ def _unique(trajectories: list[Trajectory], path: Path, losses: Losses | None) -
 
 def _documents(path: Path) -> Iterator[tuple[str, Any]]:
     content = read_bytes(path)
+    # Not the suffix, which is .gz where a file is packed.
     if ".jsonl" not in path.name:
         value = parse_json(content, str(path))
         yield from (
@@ -220,7 +241,7 @@ def _documents(path: Path) -> Iterator[tuple[str, Any]]:
 
 def parse_trajectory(
     value: Any, where: str, losses: Losses, names: RowCount | None = None
-) -> Trajectory:
+) -> ResolutionRecord:
     """A trajectory from its JSON value; raises TrajectoryError.
 
     Args:
@@ -244,7 +265,7 @@ def parse_trajectory(
     outcome = metadata.text("final_outcome")
     if outcome not in (None, "adopted", "rejected"):
         raise metadata.error("final_outcome", f"expected adopted or rejected, got {outcome!r}")
-    trajectory = Trajectory(
+    trajectory = ResolutionRecord(
         trajectory_id=name,
         symbol=metadata.text("symbol") or "",
         title=metadata.text("title") or "",
@@ -261,8 +282,8 @@ def parse_trajectory(
 
 
 def _with_timesteps(
-    trajectory: Trajectory, document: Fields, losses: Losses, names: RowCount
-) -> Trajectory:
+    trajectory: ResolutionRecord, document: Fields, losses: Losses, names: RowCount
+) -> ResolutionRecord:
     timesteps = document.list("timesteps")
     if not 0 < len(timesteps) <= MAX_TIMESTEPS:
         raise document.error(
@@ -275,6 +296,7 @@ def _with_timesteps(
         if stage not in STAGES:
             raise step.error("stage", f"expected one of {STAGES}, got {stage!r:.60}")
         time = step.integer("t", 0, MAX_TIMESTEPS)
+        # Stages without a time are allowed: many records have none.
         if time is not None and time <= previous:
             raise step.error("t", f"expected more than {previous}, got {time}")
         previous = previous if time is None else time
@@ -285,8 +307,8 @@ def _with_timesteps(
 
 
 def _with_step(
-    trajectory: Trajectory, stage: str, step: Fields, losses: Losses, names: RowCount
-) -> Trajectory:
+    trajectory: ResolutionRecord, stage: str, step: Fields, losses: Losses, names: RowCount
+) -> ResolutionRecord:
     dated = _iso_date(step.text("date"))
     action = step.fields("action") or Fields({}, step.where, f"{step.path}.action")
     if stage == "draft_submission":
@@ -327,6 +349,7 @@ def _codes(fields: Fields, name: str, losses: Losses) -> tuple[str, ...]:
     texts = fields.texts(name)
     if len(texts) > 2 * MAX_MEMBERS:
         raise fields.error(name, f"{len(texts)} countries are more than there can be")
+    # Names and codes of any spelling; the set of countries is closed.
     codes = [code_of(text) for text in texts]
     known = [code for code in codes if code is not None]
     losses["unknown countries"] += codes.count(None)
@@ -337,7 +360,10 @@ def _codes(fields: Fields, name: str, losses: Losses) -> tuple[str, ...]:
 def _voters(
     votes: Fields, name: str, losses: Losses, names: RowCount
 ) -> tuple[tuple[str, ...], int]:
-    """The countries of a list of votes, and the number of votes in it, those of unknown countries too."""
+    """The countries of a list of votes.
+
+    The second value is the number of votes in it, those of unknown countries included.
+    """
     counted = Losses()
     codes = _codes(votes, name, counted)
     for place, text in enumerate(votes.texts(name)):
@@ -402,7 +428,7 @@ def _tally(step: Fields) -> tuple[int, int, int] | None:
 # Writing
 
 
-def to_json(trajectory: Trajectory) -> dict[str, Any]:
+def to_json(trajectory: ResolutionRecord) -> dict[str, Any]:
     """The JSON value that `parse_trajectory` reads back.
 
     Stages that did not happen are left out.
@@ -434,7 +460,7 @@ def to_json(trajectory: Trajectory) -> dict[str, Any]:
     return {"trajectory_id": trajectory.trajectory_id, "metadata": metadata, "timesteps": timesteps}
 
 
-def _draft_step(trajectory: Trajectory) -> dict[str, Any]:
+def _draft_step(trajectory: ResolutionRecord) -> dict[str, Any]:
     joined = [code for code in trajectory.additional_sponsors if code not in trajectory.sponsors]
     return {
         "date": trajectory.date,
@@ -452,6 +478,7 @@ def _vote_step(stage: str, ballot: Ballot, dated: str | None) -> dict[str, Any]:
         for n, t in zip(VOTE_LISTS, ballot.tally, strict=True)
         if t != len(votes[n])
     }
+    # A tally without names is complete by itself; votes without a name are missing from lists.
     if unnamed and any(map(len, votes.values())):
         votes["unnamed"] = unnamed
     return {
@@ -463,7 +490,7 @@ def _vote_step(stage: str, ballot: Ballot, dated: str | None) -> dict[str, Any]:
     }
 
 
-def write_trajectories(trajectories: Iterable[Trajectory], path: Path) -> int:
+def write_trajectories(trajectories: Iterable[ResolutionRecord], path: Path) -> int:
     """Write JSON lines, one trajectory a line, and give their number.
 
     After an error an earlier file is as it was.

@@ -5,7 +5,7 @@ from typing import Any
 
 from wm_envs.rendering import canvas
 from wm_envs.rendering.canvas import Colour, Image
-from wm_envs.resolutions import dynamics
+from wm_envs.resolutions.codes import TALLIES, ResolutionAction, Stage
 
 WIDTH, HEIGHT = 400, 300
 PAPER, INK, GREY, PALE = (250, 248, 243), (38, 43, 51), (140, 143, 148), (214, 211, 203)
@@ -16,7 +16,6 @@ VOTE_COLOURS: dict[str, Colour] = {
     "no": (213, 94, 0),
 }
 STAGES = ("DRAFT", "COMMITTEE", "PLENARY", "END")
-ACTIONS = ("COSPONSOR", "YES", "NO", "ABSTAIN", "NO ACTION")
 CENTRE, INNER_RADIUS, ROW_STEP, NUM_ROWS = (200.0, 232.0), 62.0, 14.5, 7
 
 
@@ -33,11 +32,10 @@ def draw(state: Any, parameters: Any) -> Image:
         ", THIS COUNTRY TOO" if state["is_sponsor"] else ""
     )
     canvas.draw_text(image, (16, 250), sponsors, INK, scale=1)
-    last = (
-        f"LAST ACTION: {ACTIONS[int(state['action'])]}"
-        if state["time"]
-        else "A DRAFT IS ON THE TABLE"
-    )
+    last = "A DRAFT IS ON THE TABLE"
+    if state["time"]:
+        name = ResolutionAction(int(state["action"])).name.replace("_", " ")
+        last = f"LAST ACTION: {name}"
     canvas.draw_text(image, (16, 268), last, INK, scale=1)
     if state["is_invalid"]:
         canvas.draw_text(image, (16, 284), "NOT ALLOWED IN THIS STAGE", VOTE_COLOURS["no"], scale=1)
@@ -49,16 +47,19 @@ def describe(state: Any, _: Any) -> str:
     """A state row as a line of text."""
     parts = [STAGES[int(state["stage"])].lower(), f"{int(state['num_sponsors'])} sponsors"]
     for stage in ("committee", "plenary"):
-        yes, no, abstain = (int(state[f"{stage}_{name}"]) for name in dynamics.TALLIES)
+        yes, no, abstain = (int(state[f"{stage}_{name}"]) for name in TALLIES)
         if yes + no + abstain:
             parts.append(f"{stage} {yes}-{no}-{abstain}")
-    if state["stage"] == dynamics.TERMINAL:
+    if state["stage"] == Stage.TERMINAL:
         parts.append("adopted" if state["is_adopted"] else "rejected")
     return ", ".join(parts)
 
 
 def seats(num_seats: int) -> list[tuple[float, float]]:
-    """Seat centres of a hemicycle in pixels, from left to right by angle, as many in each row as fit."""
+    """Seat centres of a hemicycle in pixels, from left to right by angle.
+
+    Each row has as many as fit.
+    """
     radii = [INNER_RADIUS + ROW_STEP * row for row in range(NUM_ROWS)]
     shares = [num_seats * radius / sum(radii) for radius in radii]
     counts = [round(share) for share in shares]
@@ -76,10 +77,10 @@ def seats(num_seats: int) -> list[tuple[float, float]]:
 
 def _latest_tally(state: Any) -> tuple[str, dict[str, int]]:
     for stage in ("plenary", "committee"):
-        tally = {name: int(state[f"{stage}_{name}"]) for name in dynamics.TALLIES}
+        tally = {name: int(state[f"{stage}_{name}"]) for name in TALLIES}
         if sum(tally.values()):
             return stage.upper(), tally
-    return "", dict.fromkeys(dynamics.TALLIES, 0)
+    return "", dict.fromkeys(TALLIES, 0)
 
 
 def _draw_stages(image: Image, stage: int) -> None:

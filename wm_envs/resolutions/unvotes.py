@@ -17,7 +17,7 @@ from wm_envs.resolutions.records import (
     VOTE_LISTS,
     Kind,
     Losses,
-    Trajectory,
+    ResolutionRecord,
     ballot_of,
     check_date,
     check_same_vote,
@@ -28,7 +28,8 @@ VOTE_COLUMNS = ("rcid", "country", "country_code", "vote")
 ROLL_CALL_COLUMNS = ("rcid", "session", "date", "unres", "amend", "para", "short", "descr")
 ISSUE_COLUMNS = ("rcid", "issue")
 MAX_RCID = 999_999_999
-MAX_ISSUES = 50  # of a roll call; there are six in all
+# Of a roll call; there are six in all.
+MAX_ISSUES = 50
 _LIST_OF_VOTE = {"yes": "in_favour", "no": "against", "abstain": "abstaining"}
 # Each pattern takes time linear in the text: spaces are matched from their first one only.
 _ADOPTED = re.compile(
@@ -54,12 +55,13 @@ class _RollCall:
     is_spoken: bool
     issues: list[str] = field(default_factory=list)
     votes: dict[str, str] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)  # of the countries, as the rows have them
+    # Of the countries, as the rows have them.
+    names: dict[str, str] = field(default_factory=dict)
 
 
 def read_unvotes(
     votes: Path, roll_calls: Path, issues: Path | None = None, losses: Losses | None = None
-) -> list[Trajectory]:
+) -> list[ResolutionRecord]:
     """Read the three files (each may be packed with gzip) as one trajectory per roll call, by date.
 
     Args:
@@ -80,6 +82,7 @@ def read_unvotes(
     if issues is not None:
         _add_issues(calls, user_path(issues), losses)
     _add_votes(calls, user_path(votes), losses).finish()
+    # After the votes, since a draft without votes names its parts, too.
     _name_after_drafts(calls)
     empty = [call for call in calls.values() if not call.votes]
     if losses is not None:
@@ -121,7 +124,8 @@ def _read_roll_calls(path: Path, losses: Losses | None) -> dict[int, _RollCall]:
         if calls.setdefault(number, call) is not call:
             if calls[number] != call:
                 raise TrajectoryError(
-                    f"{where}: rcid: roll call {number} appears twice, and its rows differ: keep one"
+                    f"{where}: rcid: roll call {number} appears twice, and its rows differ: keep "
+                    "one"
                 )
             count.note("roll calls given twice")
         count.num_read += 1
@@ -147,6 +151,7 @@ def _plain_symbol(symbol: str) -> str:
 
 def _title_and_subject(short: str, descr: str) -> tuple[str, str]:
     """The title stands in one column or the other, by session; the library's ending tells which."""
+    # Columns changed places between sessions.
     if _ADOPTED.search(short):
         return _ADOPTED.sub("", short), _AGENDA.sub("", descr)
     if _ADOPTED.search(descr):
@@ -157,7 +162,9 @@ def _title_and_subject(short: str, descr: str) -> tuple[str, str]:
 def _kind(descr: str, *, is_amendment: bool, is_paragraph: bool) -> Kind:
     """What is decided: by the flags, or by the last words of the President before the vote."""
     if not _SPOKEN.match(descr.strip()):
-        return "amendment" if is_amendment else "paragraph" if is_paragraph else "whole"
+        if is_amendment:
+            return "amendment"
+        return "paragraph" if is_paragraph else "whole"
     question = _question(descr)
     if re.search(r"no action|not to take action|\bmotion\b", question):
         return "motion"
@@ -174,7 +181,8 @@ def _kind(descr: str, *, is_amendment: bool, is_paragraph: bool) -> Kind:
 
 
 _FORMULA = re.compile(
-    r"\s*(,? ?a )?recorded ?votes? ?(on the motion )?(has|have) ?been requested( on [\w ]+)?\.?|\s+a$"
+    r"\s*(,? ?a )?recorded ?votes? ?(on the motion )?(has|have) ?been requested( on [\w "
+    r"]+)?\.?|\s+a$"
 )
 
 
@@ -182,6 +190,7 @@ def _question(descr: str) -> str:
     """The sentence that puts something to the vote: the last one that is no formula."""
     text = re.sub(r"\s+", " ", descr).strip().lower()
     text = re.sub(r"\s+a$", "", text)
+    # "A recorded vote has been requested" ends many texts and decides nothing.
     text = _FORMULA.sub("", text)
     sentences = [
         part.strip() for part in re.split(r"(?<=[a-z0-9>\"])[.:](?:\s|$)", text) if part.strip()
@@ -200,6 +209,7 @@ def _movers(call: "_RollCall") -> tuple[str, ...]:
     if call.kind not in ("amendment", "motion") or not call.is_spoken:
         return ()
     question = " ".join(match.group() for match in _SUBMITTED.finditer(call.description[-700:]))
+    # The first named is the mover; those who seconded follow.
     return codes_in(question)[0][:1]
 
 
@@ -229,6 +239,7 @@ def _add_votes(calls: dict[int, _RollCall], path: Path, losses: Losses | None) -
         if vote not in _LIST_OF_VOTE:
             raise TrajectoryError(f"{where}: vote: expected yes, no or abstain, got {vote[:40]!r}")
         call = calls.get(_rcid(rcid, where))
+        # Counted and left out: the files need not be of one release.
         if call is None:
             count.drop("votes without a roll call", f"line {line}: rcid {rcid[:20]!r}")
             continue
@@ -271,12 +282,12 @@ def _name_after_drafts(calls: dict[int, _RollCall]) -> None:
             call.title, call.subject = (entitled[-1] if entitled else ""), ""
 
 
-def _trajectory(call: _RollCall) -> Trajectory:
+def _trajectory(call: _RollCall) -> ResolutionRecord:
     lists: dict[str, list[str]] = {name: [] for name in VOTE_LISTS}
     for code, vote in call.votes.items():
         lists[_LIST_OF_VOTE[vote]].append(code)
     ballot = ballot_of(lists)
-    return Trajectory(
+    return ResolutionRecord(
         trajectory_id=f"unvotes/{call.rcid}",
         symbol=call.symbol,
         title=call.title,

@@ -9,16 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_envs.errors import OptionError, TrajectoryError
-from wm_envs.resolutions.records import KINDS, Ballot, Trajectory
-
-ABSENT, YES, ABSTAIN, NO = -1, 0, 1, 2
+from wm_envs.resolutions.codes import Vote
+from wm_envs.resolutions.records import KINDS, Ballot, ResolutionRecord
 
 
 class VoteArrays(TypedDict):
-    """R roll calls of C countries by date; `wm_agents.domains.resolutions.VoteData(**arrays)` takes it.
+    """R roll calls of C countries by date, as `wm_agents.domains.resolutions.VoteData` takes them.
 
     Attributes:
-        votes: [R, C] int8: 0 yes, 1 abstain, 2 no, -1 absent.
+        votes: [R, C] int8, codes of `wm_envs.resolutions.codes.Vote`.
         years: [R] float64, the date as a year, such as 2012.91.
         kinds: [R] int8: 0 whole text, 1 paragraph, 2 amendment, 3 motion.
         issues: [R, I] bool.
@@ -42,7 +41,7 @@ class VoteArrays(TypedDict):
     ids: list[str]
 
 
-def vote_arrays(trajectories: Sequence[Trajectory]) -> VoteArrays:
+def vote_arrays(trajectories: Sequence[ResolutionRecord]) -> VoteArrays:
     """The trajectories that have a named plenary vote and a date, in order of date.
 
     Raises:
@@ -54,6 +53,7 @@ def vote_arrays(trajectories: Sequence[Trajectory]) -> VoteArrays:
         raise TrajectoryError(
             "no trajectory has a plenary vote with names and a date: read a file of votes"
         )
+    # Models are tested on what came later, hence the order of time.
     named.sort(key=lambda entry: entry[2])
     countries = sorted(
         {code for _, ballot, _ in named for codes in _lists(ballot) for code in codes}
@@ -81,7 +81,7 @@ def _lists(ballot: Ballot) -> tuple[tuple[str, ...], ...]:
 
 def _votes(ballots: list[Ballot], countries: list[str]) -> NDArray[np.int8]:
     place = {code: column for column, code in enumerate(countries)}
-    votes = np.full((len(ballots), len(countries)), ABSENT, np.int8)
+    votes = np.full((len(ballots), len(countries)), Vote.ABSENT, np.int8)
     for row, ballot in enumerate(ballots):
         for vote, codes in enumerate(_lists(ballot)):
             votes[row, [place[code] for code in codes]] = vote

@@ -70,7 +70,8 @@ PARAMETERS = np.dtype(
     ]
 )
 
-CENTRE_MOVE = 3  # Navigation: action 3 stays, 0 moves three places back
+# Navigation: action 3 stays, 0 moves three places back.
+CENTRE_MOVE = 3
 RED, FIRST_COLD_COLOUR, NUM_SHAPES, NUM_COLOURS, NUM_BASE_ACTIONS = 0, 4, 5, 8, 8
 
 
@@ -297,7 +298,10 @@ def step_rule_recall(state: Row, rules: Row, action: Integer) -> float:
 
 @kernel
 def observe_rule_recall(state: Row, rules: Row, out: Array, row: int) -> None:
-    """One-hot cue, one-hot response to the previous cue while that was a demonstration, query flag."""
+    """One-hot cue, one-hot response to the previous cue while that was a demonstration.
+
+    Query flag.
+    """
     if state.time >= rules.length:
         return
     out[row, state.current] = 1.0
@@ -476,7 +480,8 @@ def step(state: Row, rules: Row, action: Integer, outcome: Row) -> None:
     state.is_success = state.is_rewarded or (state.is_success and not is_repeated)
     state.ended = state.time >= rules.time_limit
     outcome.goal = goal
-    outcome.prediction = 0.0  # an agent adds its own from its world model
+    # An agent adds its own from its world model.
+    outcome.prediction = 0.0
     outcome.reward = rules.goal_weight * outcome.goal + rules.prediction_weight * outcome.prediction
     outcome.terminated = False
     outcome.truncated = state.ended
@@ -542,7 +547,8 @@ def step_rows(
     One that has ended is reset when `is_autoreset` and else holds still with no reward.
     """
     rules = parameters[0]
-    observations[:] = 0.0  # in one sweep, which costs half of row by row
+    # In one sweep, which costs half of row by row.
+    observations[:] = 0.0
     for row in range(len(states)):
         state, outcome = states[row], outcomes[row]
         if not state.ended:

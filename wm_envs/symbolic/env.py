@@ -15,7 +15,7 @@ from wm_envs.data.options import UNLIMITED, check_integer, check_reward_weights
 from wm_envs.environment import KernelEnv
 from wm_envs.kernel import empty_rows
 from wm_envs.rules import Field, Rules
-from wm_envs.symbolic import describe, dynamics, render
+from wm_envs.symbolic import dynamics, render
 
 DEFAULT_REWARD_WEIGHTS = {"goal": 1.0, "prediction": 0.1}
 
@@ -38,7 +38,7 @@ class SymbolicEnv(KernelEnv):
     @staticmethod
     def describe(state: Any, parameters: Any) -> str:
         """A state row as text of one or two lines."""
-        return describe.describe(state, parameters)
+        return render.describe(state, parameters)
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class TimeLimit:
     default: int
     maximum: int = UNLIMITED
 
-    def chosen(self, time_limit: int | None) -> int:
+    def num_steps(self, time_limit: int | None) -> int:
         """The option's value, or the default for None; raises OptionError."""
         return (
             self.default

@@ -33,7 +33,7 @@ class DelayedMatchEnv(SymbolicEnv):
 
     | Index | Field | Unit | Low | High | Meaning |
     |---|---|---|---|---|---|
-    | 0-7 | `symbol_0` ... `symbol_7` | 1 | 0 | 1 | the symbol to remember, one-hot; all zero after the first step |
+    | 0-7 | `symbol_0` ... `symbol_7` | 1 | 0 | 1 | the symbol, one-hot; zero after the first step |
     | 8 | `phase` | 1 | 0 | 1 | 1 when the answer is due |
 
     ## Rewards
@@ -80,13 +80,13 @@ class DelayedMatchEnv(SymbolicEnv):
         shown = one_hot(
             "symbol",
             cls.NUM_SYMBOLS,
-            "the symbol to remember, one-hot; all zero after the first step",
+            "the symbol, one-hot; zero after the first step",
         )
         return symbolic_rules(
             dynamics.DELAYED_MATCH,
             shown + flag("phase", "1 when the answer is due"),
             cls.NUM_SYMBOLS,
-            time_limit=TimeLimit(length, maximum=length).chosen(time_limit),
+            time_limit=TimeLimit(length, maximum=length).num_steps(time_limit),
             reward_weights=reward_weights,
             num_symbols=cls.NUM_SYMBOLS,
             length=length,
@@ -127,7 +127,7 @@ class RuleRecallEnv(SymbolicEnv):
     | Index | Field | Unit | Low | High | Meaning |
     |---|---|---|---|---|---|
     | 0-3 | `cue_0` ... `cue_3` | 1 | 0 | 1 | the cue, one-hot |
-    | 4-9 | `response_0` ... `response_5` | 1 | 0 | 1 | symbol of the previous cue, one-hot; zero when none is shown |
+    | 4-9 | `response_0` ... `response_5` | 1 | 0 | 1 | previous cue's symbol, one-hot; or zero |
     | 10 | `query` | 1 | 0 | 1 | 1 when the action is an answer |
 
     ## Rewards
@@ -146,7 +146,7 @@ class RuleRecallEnv(SymbolicEnv):
     ## Arguments
     | Option | Default | Meaning |
     |---|---|---|
-    | `level` | 1 | 1: 6 symbols, 4 cues, 12 demonstrations, 2 queries; 2: 7, 5, 15, 3; 3: 8, 5, 18, 3; 4: 8, 6, 20, 4 |
+    | `level` | 1 | 1 to 4: 6 to 8 symbols, 4 to 6 cues, 12 to 20 demonstrations, 2 to 4 queries |
     | `instance` | 0 | no effect: the map is new in every episode |
     | `reward_weights` | `{"goal": 1.0, "prediction": 0.1}` | weight of each reward component |
     | `time_limit` | all steps of the task | a smaller one cuts an episode before its reward |
@@ -154,7 +154,7 @@ class RuleRecallEnv(SymbolicEnv):
     | `num_cues` | `None` | 1 to 6 and at most `num_symbols`, in place of the level's |
     | `num_demonstrations` | `None` | at least 1, in place of the level's |
     | `num_queries` | `None` | at least 1, in place of the level's |
-    | `max_level_spaces` | `False` | the spaces of the highest level: `Discrete(8)`, 6 cues, 8 responses |
+    | `max_level_spaces` | `False` | the spaces of the highest level: 6 cues, 8 responses |
 
     ## Version History
     - v0: first version.
@@ -190,7 +190,7 @@ class RuleRecallEnv(SymbolicEnv):
             dynamics.RULE_RECALL,
             cls._fields(widest),
             widest.num_symbols,
-            time_limit=TimeLimit(length, maximum=length).chosen(time_limit),
+            time_limit=TimeLimit(length, maximum=length).num_steps(time_limit),
             reward_weights=reward_weights,
             length=length,
             num_symbols=size.num_symbols,
@@ -214,12 +214,12 @@ class RuleRecallEnv(SymbolicEnv):
         symbols = check_integer(
             "num_symbols", size.num_symbols if num_symbols is None else num_symbols, 2, 8
         )
-        most_cues = min(symbols, widest.num_cues)
+        max_cues = min(symbols, widest.num_cues)
         # The level's cues must not stand in the way of fewer symbols.
         cues = (
-            min(size.num_cues, most_cues)
+            min(size.num_cues, max_cues)
             if num_cues is None
-            else check_integer("num_cues", num_cues, 1, most_cues)
+            else check_integer("num_cues", num_cues, 1, max_cues)
         )
         demonstrations = (
             size.num_demonstrations if num_demonstrations is None else num_demonstrations
@@ -239,7 +239,7 @@ class RuleRecallEnv(SymbolicEnv):
             + one_hot(
                 "response",
                 size.num_symbols,
-                "symbol of the previous cue, one-hot; zero when none is shown",
+                "previous cue's symbol, one-hot; or zero",
             )
             + flag("query", "1 when the action is an answer")
         )
@@ -288,7 +288,7 @@ class TMazeEnv(SymbolicEnv):
     | `reward_weights` | `{"goal": 1.0, "prediction": 0.1}` | weight of each reward component |
     | `time_limit` | all steps of the task | a smaller one cuts an episode before its reward |
     | `length` | `None` | steps of the corridor, at least 2, in place of the level's |
-    | `reveal` | `False` | the observation after the answer shows the cue, in place of one more distractor |
+    | `reveal` | `False` | the observation after the answer shows the cue again |
 
     ## Version History
     - v0: first version.
@@ -321,7 +321,7 @@ class TMazeEnv(SymbolicEnv):
             dynamics.T_MAZE,
             fields,
             cls.NUM_CUES,
-            time_limit=TimeLimit(steps, maximum=steps).chosen(time_limit),
+            time_limit=TimeLimit(steps, maximum=steps).num_steps(time_limit),
             reward_weights=reward_weights,
             num_symbols=cls.NUM_CUES,
             length=steps,

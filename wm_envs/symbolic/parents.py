@@ -24,7 +24,8 @@ from wm_envs.rules import Rules
 
 State = NDArray[Any]
 INSTRUCTIONS = """You are the rules of a small game with symbols. {about}
-You get the current observation as a list of numbers, the action, and the number of the hidden instance.
+You get the current observation as a list of numbers, the action, and the number of the \
+hidden instance.
 Answer with JSON alone: {{"next_observation": [{size} numbers], "reward": one number}}."""
 INSTANCE_INSTRUCTIONS = """You choose the next instance of a game with symbols. {about}
 Answer with JSON alone: {{"instance": an integer from 0 to {last}}}."""
@@ -127,6 +128,7 @@ class LanguageModelParent:
         """What follows by the model's word, or by the rules where its word is no use."""
         observation = self.fallback.observe(state)
         key = (observation.tobytes(), int(action))
+        # A model that is asked again may answer otherwise, and would not be one game.
         if key not in self._known:
             self._known[key] = self._ask(observation, state, action)
         return self._known[key]
@@ -145,13 +147,13 @@ class LanguageModelParent:
             about=self._about, last=self.fallback.num_instances - 1
         )
         try:
-            chosen: int = self.client.ask(
+            instance_number: int = self.client.ask(
                 instructions, f"Episode {episode}.", self._checked_instance
             )
         except LanguageModelError:
             self.num_fallbacks += 1
             return self.fallback.instance(episode)
-        return chosen
+        return instance_number
 
     def _ask(self, observation: NDArray[np.float32], state: State, action: int) -> Consequence:
         question = {
@@ -165,6 +167,7 @@ class LanguageModelParent:
                 instructions, json.dumps(question), self._checked
             )
         except LanguageModelError:
+            # Counted, so that a run says how much of it the model had a part in.
             self.num_fallbacks += 1
             return self.fallback.consequence(state, action)
         return consequence
@@ -179,6 +182,7 @@ class LanguageModelParent:
             or not is_number(reward)
         ):
             raise ValueError("next_observation is a list of numbers and reward a number")
+        # As float32, since the space is asked whether it contains the array.
         observation = np.array(numbers, np.float32)
         if not self._space.contains(observation):
             raise ValueError(f"next_observation is not in {self._space}")
@@ -231,6 +235,7 @@ def check_consistency(
     steps = _random_steps(rules, num_steps, seed)
     for state, action in steps:
         first = parent.transition(state, action), parent.reward(state, action)
+        # Asked twice, so that a parent that answers at random shows.
         second = parent.transition(state, action), parent.reward(state, action)
         truth = rules.consequence(state, action)
         counts[0] += not (np.array_equal(first[0], second[0]) and first[1] == second[1])

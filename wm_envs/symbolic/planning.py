@@ -43,8 +43,8 @@ class PermPuzzleEnv(SymbolicEnv):
 
     | Index | Field | Unit | Low | High | Meaning |
     |---|---|---|---|---|---|
-    | 0-35 | `place_0_token_0` ... `place_5_token_5` | 1 | 0 | 1 | the token in each place, one-hot |
-    | 36-71 | `goal_0_token_0` ... `goal_5_token_5` | 1 | 0 | 1 | the token wanted in each place, one-hot |
+    | 0-35 | `place_0_token_0` ... `place_5_token_5` | 1 | 0 | 1 | the token there, one-hot |
+    | 36-71 | `goal_0_token_0` ... `goal_5_token_5` | 1 | 0 | 1 | the token wanted there, one-hot |
 
     ## Rewards
     `goal`: 1 for each step that ends on the goal, else 0 (it depends on the present state and
@@ -87,22 +87,20 @@ class PermPuzzleEnv(SymbolicEnv):
         places = [
             field
             for place in range(num_tokens)
-            for field in one_hot(
-                f"place_{place}_token", num_tokens, "the token in each place, one-hot"
-            )
+            for field in one_hot(f"place_{place}_token", num_tokens, "the token there, one-hot")
         ]
         goals = [
             field
             for place in range(num_tokens)
             for field in one_hot(
-                f"goal_{place}_token", num_tokens, "the token wanted in each place, one-hot"
+                f"goal_{place}_token", num_tokens, "the token wanted there, one-hot"
             )
         ]
         return symbolic_rules(
             dynamics.PERM_PUZZLE,
             (*places, *goals),
             NUM_PERMUTATIONS,
-            time_limit=TimeLimit(PLANNING_HORIZON).chosen(time_limit),
+            time_limit=TimeLimit(PLANNING_HORIZON).num_steps(time_limit),
             reward_weights=reward_weights,
             num_symbols=num_tokens,
             table=position_permutations(num_tokens, check_instance(instance)).ravel(),
@@ -146,7 +144,7 @@ class LightsOutEnv(SymbolicEnv):
     ## Arguments
     | Option | Default | Meaning |
     |---|---|---|
-    | `level` | 1 | a board of 3 x 3 (512 boards) or 4 x 4 (65,536, of which 4,096 can be reached) at levels 1 and 2 |
+    | `level` | 1 | 3 x 3 (512 boards) or 4 x 4 (65,536, 4,096 within reach) at levels 1 and 2 |
     | `instance` | 0 | fixes which cell each action presses |
     | `reward_weights` | `{"goal": 1.0, "prediction": 0.1}` | weight of each reward component |
     | `time_limit` | 16, or 20 at level 2 | steps of an episode |
@@ -175,7 +173,7 @@ class LightsOutEnv(SymbolicEnv):
             dynamics.LIGHTS_OUT,
             cells + goals,
             num_cells,
-            time_limit=TimeLimit(num_steps).chosen(time_limit),
+            time_limit=TimeLimit(num_steps).num_steps(time_limit),
             reward_weights=reward_weights,
             num_symbols=num_cells,
             table=toggle_masks(width, check_instance(instance)),
@@ -245,7 +243,7 @@ class TokenAutomatonEnv(SymbolicEnv):
             dynamics.TOKEN_AUTOMATON,
             tokens + goals,
             NUM_AUTOMATON_ACTIONS,
-            time_limit=TimeLimit(PLANNING_HORIZON).chosen(time_limit),
+            time_limit=TimeLimit(PLANNING_HORIZON).num_steps(time_limit),
             reward_weights=reward_weights,
             num_symbols=num_tokens,
             table=transition_table(num_tokens, check_instance(instance)).ravel(),

@@ -83,7 +83,7 @@ class PatternEchoEnv(SymbolicEnv):
             dynamics.PATTERN_ECHO,
             one_hot("symbol", num_symbols, "the symbol to name, one-hot"),
             num_symbols,
-            time_limit=TimeLimit(1).chosen(time_limit),
+            time_limit=TimeLimit(1).num_steps(time_limit),
             reward_weights=reward_weights,
             num_symbols=num_symbols,
         )
@@ -128,7 +128,7 @@ class SequenceNextEnv(SymbolicEnv):
     | `reward_weights` | `{"goal": 1.0, "prediction": 0.1}` | weight of each reward component |
     | `time_limit` | 1, or 3 x `length` with `resample` | steps of an episode |
     | `length` | `None` | length of the sequence, 2 to 8, in place of the level's |
-    | `with_replacement` | `False` | the historical variant: elements may repeat, and then have several successors |
+    | `with_replacement` | `False` | the historical variant: elements may repeat |
     | `resample` | `False` | draw the sequence anew in every episode |
 
     ## Version History
@@ -152,7 +152,7 @@ class SequenceNextEnv(SymbolicEnv):
     ) -> Rules:
         """The task with these options; raises OptionError."""
         length_of_level = at_level(level, cls.LEVELS)
-        chosen = (
+        num_steps = (
             length_of_level
             if length is None
             else check_integer("length", length, 2, cls.NUM_SYMBOLS)
@@ -160,16 +160,16 @@ class SequenceNextEnv(SymbolicEnv):
         has_repeats = check_flag("with_replacement", with_replacement)
         is_resampled = check_flag("resample", resample)
         sequence = hidden_sequence(
-            chosen, cls.NUM_SYMBOLS, check_instance(instance), has_repeats=has_repeats
+            num_steps, cls.NUM_SYMBOLS, check_instance(instance), has_repeats=has_repeats
         )
         return symbolic_rules(
             dynamics.SEQUENCE_NEXT,
             one_hot("symbol", cls.NUM_SYMBOLS, "the current element, one-hot"),
             cls.NUM_SYMBOLS,
-            time_limit=TimeLimit(3 * chosen if is_resampled else 1).chosen(time_limit),
+            time_limit=TimeLimit(3 * num_steps if is_resampled else 1).num_steps(time_limit),
             reward_weights=reward_weights,
             num_symbols=cls.NUM_SYMBOLS,
-            length=chosen,
+            length=num_steps,
             mapping=0 if is_resampled else pack(sequence),
             has_repeats=has_repeats,
             is_resampled=is_resampled,
@@ -199,7 +199,7 @@ class ConditionalEnv(SymbolicEnv):
     | Index | Field | Unit | Low | High | Meaning |
     |---|---|---|---|---|---|
     | 0-4 | `shape_0` ... `shape_4` | 1 | 0 | 1 | the shape, one-hot |
-    | 5-12 | `colour_0` ... `colour_7` | 1 | 0 | 1 | the colour, one-hot; 0 is red, 4 to 7 are cold |
+    | 5-12 | `colour_0` ... `colour_7` | 1 | 0 | 1 | one-hot; 0 is red, 4 to 7 are cold |
 
     ## Rewards
     `goal`: 1 for the right answer, else 0. `prediction`: 0; an agent with a world model adds its
@@ -237,14 +237,12 @@ class ConditionalEnv(SymbolicEnv):
     ) -> Rules:
         """The task with these options; raises OptionError."""
         shapes = one_hot("shape", dynamics.NUM_SHAPES, "the shape, one-hot")
-        colours = one_hot(
-            "colour", dynamics.NUM_COLOURS, "the colour, one-hot; 0 is red, 4 to 7 are cold"
-        )
+        colours = one_hot("colour", dynamics.NUM_COLOURS, "one-hot; 0 is red, 4 to 7 are cold")
         return symbolic_rules(
             dynamics.CONDITIONAL,
             shapes + colours,
             2 * dynamics.NUM_BASE_ACTIONS,
-            time_limit=TimeLimit(1).chosen(time_limit),
+            time_limit=TimeLimit(1).num_steps(time_limit),
             reward_weights=reward_weights,
             num_conditions=at_level(level, cls.LEVELS),
             table=base_actions(check_instance(instance)),
@@ -318,7 +316,7 @@ class NavigationEnv(SymbolicEnv):
             dynamics.NAVIGATION,
             fields,
             cls.NUM_ACTIONS,
-            time_limit=TimeLimit(length, maximum=length).chosen(time_limit),
+            time_limit=TimeLimit(length, maximum=length).num_steps(time_limit),
             reward_weights=reward_weights,
             num_symbols=num_places,
             length=length,

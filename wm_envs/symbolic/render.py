@@ -5,9 +5,183 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from wm_envs.data.options import UNLIMITED
 from wm_envs.rendering import canvas
 from wm_envs.rendering.canvas import Colour, Image, Point
-from wm_envs.symbolic import describe, dynamics
+from wm_envs.symbolic import dynamics
+from wm_envs.symbolic.structure import MAX_DIGITS, unpack
+
+TASK_NAMES = {
+    dynamics.PATTERN_ECHO: "PatternEcho",
+    dynamics.SEQUENCE_NEXT: "SequenceNext",
+    dynamics.CONDITIONAL: "Conditional",
+    dynamics.NAVIGATION: "Navigation",
+    dynamics.DELAYED_MATCH: "DelayedMatch",
+    dynamics.RULE_RECALL: "RuleRecall",
+    dynamics.T_MAZE: "TMaze",
+    dynamics.PERM_PUZZLE: "PermPuzzle",
+    dynamics.LIGHTS_OUT: "LightsOut",
+    dynamics.TOKEN_AUTOMATON: "TokenAutomaton",
+}
+SHAPE_NAMES = ("disc", "square", "triangle", "diamond", "cross")
+COLOUR_NAMES = ("red", "orange", "yellow", "pink", "green", "turquoise", "blue", "violet")
+
+
+def describe(state: Any, parameters: Any) -> str:
+    """A state row as two lines of text: what is seen, and how the last action did."""
+    task = int(parameters["task"])
+    seen = f"{TASK_NAMES[task]} {clock(state, parameters)}: {DESCRIPTIONS[task](state, parameters)}"
+    return f"{seen}\n{last_action(state, parameters)}"
+
+
+def clock(state: Any, parameters: Any) -> str:
+    """The steps taken, and the time limit if there is one."""
+    limit = int(parameters["time_limit"])
+    return f"step {state['time']}" if limit == UNLIMITED else f"step {state['time']}/{limit}"
+
+
+def verdict(state: Any, parameters: Any) -> bool | None:
+    """Whether the last action was right; None where it was not judged."""
+    task, time = int(parameters["task"]), int(state["time"])
+    if state["action"] == dynamics.NO_ACTION:
+        return None
+    if task <= dynamics.CONDITIONAL or state["is_rewarded"]:
+        return bool(state["is_rewarded"])
+    return False if task < dynamics.PERM_PUZZLE and time == int(parameters["length"]) else None
+
+
+def last_action(state: Any, parameters: Any) -> str:
+    """The last action and how it did."""
+    if state["action"] == dynamics.NO_ACTION:
+        return "no action yet"
+    if int(parameters["task"]) >= dynamics.PERM_PUZZLE and state["is_success"]:
+        word = ": solved" if state["is_rewarded"] else ", was solved"
+    else:
+        word = {None: "", True: ": right", False: ": wrong"}[verdict(state, parameters)]
+    return f"last action {state['action']}{word}"
+
+
+def pattern_echo(state: Any, _: Any) -> str:
+    """What PatternEcho shows."""
+    return f"symbol {state['current']}"
+
+
+def sequence_element(state: Any) -> int:
+    """The symbol at the current place of the sequence."""
+    return unpack(state["mapping"], MAX_DIGITS)[int(state["current"])]
+
+
+def sequence_next(state: Any, _: Any) -> str:
+    """What SequenceNext shows."""
+    return f"element {sequence_element(state)}, what comes next?"
+
+
+def conditional(state: Any, _: Any) -> str:
+    """What Conditional shows."""
+    return f"{COLOUR_NAMES[int(state['target'])]} {SHAPE_NAMES[int(state['current'])]}"
+
+
+def navigation(state: Any, parameters: Any) -> str:
+    """What Navigation shows."""
+    return f"at {state['current']} of {parameters['num_symbols']} places, target {state['target']}"
+
+
+def delayed_match(state: Any, parameters: Any) -> str:
+    """What DelayedMatch shows."""
+    if state["time"] == 0:
+        return f"remember {state['target']}"
+    return "which symbol was it?" if is_asked(state, parameters) else "nothing is shown"
+
+
+def is_asked(state: Any, parameters: Any) -> bool:
+    """The answer to a remembered cue is due."""
+    return bool(state["time"] == parameters["length"] - 1)
+
+
+def cue_name(cue: int) -> str:
+    """The letter by which pictures and texts call a cue of RuleRecall."""
+    return "ABCDEF"[cue]
+
+
+def shown_responses(state: Any, parameters: Any) -> list[int | None]:
+    """The symbol of each cue, None where the response was not shown yet."""
+    seen, symbols = int(state["seen"]), unpack(state["mapping"], int(parameters["num_cues"]))
+    return [symbol if seen >> cue & 1 else None for cue, symbol in enumerate(symbols)]
+
+
+def is_over(state: Any, parameters: Any) -> bool:
+    """The last judged step was taken."""
+    return bool(state["time"] >= parameters["length"])
+
+
+def rule_recall(state: Any, parameters: Any) -> str:
+    """What RuleRecall shows."""
+    known = [
+        f"{cue_name(c)}={'?' if r is None else r}"
+        for c, r in enumerate(shown_responses(state, parameters))
+    ]
+    if is_over(state, parameters):
+        now = f"over, {state['num_right']} of {parameters['num_queries']} right"
+    elif state["time"] >= parameters["num_demonstrations"]:
+        now = f"query {cue_name(int(state['current']))}"
+    else:
+        now = f"demonstration {cue_name(int(state['current']))}"
+    return f"{now}; shown so far {' '.join(known)}"
+
+
+def is_cue_shown(state: Any, parameters: Any) -> bool:
+    """TMaze: the symbol is the cue and no distractor."""
+    return bool(state["time"] == 0 or (parameters["is_revealed"] and is_over(state, parameters)))
+
+
+def t_maze(state: Any, parameters: Any) -> str:
+    """What TMaze shows."""
+    if is_cue_shown(state, parameters):
+        return f"the cue is {state['current']}"
+    shown = f"distractor {state['current']}"
+    return f"{shown}, which cue?" if is_asked(state, parameters) else shown
+
+
+def arrangement(word: Any, parameters: Any) -> list[int]:
+    """The token in each place."""
+    return unpack(word, int(parameters["num_symbols"]))
+
+
+def perm_puzzle(state: Any, parameters: Any) -> str:
+    """What PermPuzzle shows."""
+    now, goal = (arrangement(state[name], parameters) for name in ("current", "target"))
+    return f"now {' '.join(map(str, now))}, goal {' '.join(map(str, goal))}"
+
+
+def lights_out(state: Any, parameters: Any) -> str:
+    """What LightsOut shows."""
+    size = int(parameters["num_symbols"])
+    width = math.isqrt(size)
+    boards = []
+    for cells in (int(state["current"]), int(state["target"])):
+        marks = "".join("#" if cells >> cell & 1 else "." for cell in range(size))
+        boards.append(" ".join(marks[row : row + width] for row in range(0, size, width)))
+    return f"now {boards[0]}, goal {boards[1]}"
+
+
+def token_automaton(state: Any, _: Any) -> str:
+    """What TokenAutomaton shows."""
+    return f"token {state['current']}, goal {state['target']}"
+
+
+DESCRIPTIONS: dict[int, Callable[[Any, Any], str]] = {
+    dynamics.PATTERN_ECHO: pattern_echo,
+    dynamics.SEQUENCE_NEXT: sequence_next,
+    dynamics.CONDITIONAL: conditional,
+    dynamics.NAVIGATION: navigation,
+    dynamics.DELAYED_MATCH: delayed_match,
+    dynamics.RULE_RECALL: rule_recall,
+    dynamics.T_MAZE: t_maze,
+    dynamics.PERM_PUZZLE: perm_puzzle,
+    dynamics.LIGHTS_OUT: lights_out,
+    dynamics.TOKEN_AUTOMATON: token_automaton,
+}
+
 
 WIDTH, HEIGHT = 400, 300
 MIDDLE = (WIDTH / 2, 140.0)
@@ -42,10 +216,12 @@ def draw(state: Any, parameters: Any) -> Image:
     """The picture of a state row, uint8 [300, 400, 3]."""
     image = canvas.blank(WIDTH, HEIGHT, PAPER)
     task = int(parameters["task"])
-    title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", describe.TASK_NAMES[task])
+    title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", TASK_NAMES[task])
     canvas.draw_text(image, (16, 14), title, INK, scale=2)
-    clock = describe.clock(state, parameters).upper()
-    canvas.draw_text(image, (WIDTH - 16 - canvas.text_size(clock, 2)[0], 14), clock, GREY, scale=2)
+    clock_text = clock(state, parameters).upper()
+    canvas.draw_text(
+        image, (WIDTH - 16 - canvas.text_size(clock_text, 2)[0], 14), clock_text, GREY, scale=2
+    )
     canvas.draw_line(image, (16, 38), (WIDTH - 16, 38), PALE)
     PAINTERS[task](image, state, parameters)
     canvas.draw_line(image, (16, HEIGHT - 38), (WIDTH - 16, HEIGHT - 38), PALE)
@@ -57,12 +233,10 @@ def draw(state: Any, parameters: Any) -> Image:
 
 
 def _draw_last_action(image: Image, state: Any, parameters: Any) -> None:
-    canvas.draw_text(
-        image, (16, HEIGHT - 26), describe.last_action(state, parameters), INK, scale=2
-    )
-    verdict = describe.verdict(state, parameters)
-    if verdict is not None:
-        _draw_mark(image, (WIDTH - 28, HEIGHT - 19), is_right=verdict)
+    canvas.draw_text(image, (16, HEIGHT - 26), last_action(state, parameters), INK, scale=2)
+    is_right = verdict(state, parameters)
+    if is_right is not None:
+        _draw_mark(image, (WIDTH - 28, HEIGHT - 19), is_right=is_right)
 
 
 def _draw_mark(image: Image, centre: Point, *, is_right: bool) -> None:
@@ -115,7 +289,7 @@ def _paint_pattern_echo(image: Image, state: Any, parameters: Any) -> None:
 
 
 def _paint_sequence_next(image: Image, state: Any, _: Any) -> None:
-    _draw_symbol(image, (115, 140), 110, describe.sequence_element(state))
+    _draw_symbol(image, (115, 140), 110, sequence_element(state))
     _draw_arrow(image, (185, 140), (215, 140))
     _draw_question(image, (285, 140), 110)
     _draw_caption(image, "what comes next: 0 to 7")
@@ -135,7 +309,7 @@ def _paint_conditional(image: Image, state: Any, parameters: Any) -> None:
     else:
         canvas.fill_rectangle(image, (x - 22, y - radius), (44, 2 * radius), colour, radius=6)
         canvas.fill_rectangle(image, (x - radius, y - 22), (2 * radius, 44), colour, radius=6)
-    _draw_caption(image, f"{describe.conditional(state, parameters)}: 0 to 15")
+    _draw_caption(image, f"{conditional(state, parameters)}: 0 to 15")
 
 
 def _paint_navigation(image: Image, state: Any, parameters: Any) -> None:
@@ -160,17 +334,17 @@ def _paint_navigation(image: Image, state: Any, parameters: Any) -> None:
 def _paint_delayed_match(image: Image, state: Any, parameters: Any) -> None:
     if state["time"] == 0:
         _draw_symbol(image, MIDDLE, 130, int(state["target"]))
-    elif describe.is_asked(state, parameters):
+    elif is_asked(state, parameters):
         _draw_question(image, MIDDLE, 130)
     else:
         _draw_tile(image, MIDDLE, 130, "", PALE)
-    _draw_caption(image, describe.delayed_match(state, parameters))
+    _draw_caption(image, delayed_match(state, parameters))
 
 
 def _paint_rule_recall(image: Image, state: Any, parameters: Any) -> None:
-    if not describe.is_over(state, parameters):
+    if not is_over(state, parameters):
         is_query = bool(state["time"] >= parameters["num_demonstrations"])
-        _draw_tile(image, (130, 105), 84, describe.cue_name(int(state["current"])), INK)
+        _draw_tile(image, (130, 105), 84, cue_name(int(state["current"])), INK)
         _draw_arrow(image, (188, 105), (212, 105))
         if is_query:
             _draw_question(image, (270, 105), 84)
@@ -179,7 +353,7 @@ def _paint_rule_recall(image: Image, state: Any, parameters: Any) -> None:
     else:
         result = f"{state['num_right']} of {parameters['num_queries']} right"
         canvas.draw_centred_text(image, (MIDDLE[0], 105), result, INK, scale=3)
-    _draw_known_responses(image, describe.shown_responses(state, parameters))
+    _draw_known_responses(image, shown_responses(state, parameters))
 
 
 def _draw_known_responses(image: Image, responses: list[int | None]) -> None:
@@ -188,7 +362,7 @@ def _draw_known_responses(image: Image, responses: list[int | None]) -> None:
     left = MIDDLE[0] - spacing * (len(responses) - 1) / 2
     for cue, response in enumerate(responses):
         x = left + cue * spacing
-        _draw_tile(image, (x, 184), 34, describe.cue_name(cue), INK)
+        _draw_tile(image, (x, 184), 34, cue_name(cue), INK)
         if response is None:
             _draw_tile(image, (x, 228), 38, "", PALE)
         else:
@@ -196,11 +370,11 @@ def _draw_known_responses(image: Image, responses: list[int | None]) -> None:
 
 
 def _paint_t_maze(image: Image, state: Any, parameters: Any) -> None:
-    if describe.is_cue_shown(state, parameters):
+    if is_cue_shown(state, parameters):
         canvas.fill_rectangle(image, (MIDDLE[0] - 48, 46), (96, 96), LIGHT, radius=18)
     _draw_symbol(image, (MIDDLE[0], 94), 80, int(state["current"]))
     _draw_corridor(image, int(state["time"]), int(parameters["length"]))
-    _draw_caption(image, describe.t_maze(state, parameters))
+    _draw_caption(image, t_maze(state, parameters))
 
 
 def _draw_corridor(image: Image, time: int, length: int) -> None:
@@ -217,10 +391,8 @@ def _draw_corridor(image: Image, time: int, length: int) -> None:
 
 
 def _paint_perm_puzzle(image: Image, state: Any, parameters: Any) -> None:
-    now, goal = (
-        describe.arrangement(state["current"], parameters),
-        describe.arrangement(state["target"], parameters),
-    )
+    now = arrangement(state["current"], parameters)
+    goal = arrangement(state["target"], parameters)
     spacing = 290 / len(now)
     size = 0.86 * spacing
     left = MIDDLE[0] + 26 - spacing * (len(now) - 1) / 2

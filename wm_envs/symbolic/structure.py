@@ -1,4 +1,6 @@
-"""The hidden structure of each task that `instance` fixes: drawn in Python, and the same in every row of a batch.
+"""The hidden structure of each task that `instance` fixes.
+
+Drawn in Python, and the same in every row of a batch.
 
 Equal (task, size, instance) give equal structure, in every process and on every machine.
 """
@@ -15,9 +17,8 @@ from wm_envs.symbolic import dynamics
 MAX_DIGITS = 15  # that a packed list has room for
 NUM_PERMUTATIONS = 3
 NUM_AUTOMATON_ACTIONS = 4
-PLANNING_HORIZON = (
-    20  # every goal of a permutation puzzle and of an automaton lies within so many steps
-)
+# Every goal of a permutation puzzle and of an automaton lies within so many steps.
+PLANNING_HORIZON = 20
 
 
 def structure_generator(task: int, instance: int) -> np.random.Generator:
@@ -53,6 +54,7 @@ def position_permutations(num_tokens: int, instance: int) -> NDArray[np.int64]:
         permutations = np.array(
             [generator.permutation(num_tokens) for _ in range(NUM_PERMUTATIONS)]
         )
+        # Drawn again until every arrangement is within reach.
         if num_arrangements_within(permutations, PLANNING_HORIZON) == factorial(num_tokens):
             return permutations
 
@@ -67,10 +69,10 @@ def num_arrangements_within(permutations: NDArray[np.int64], num_steps: int) -> 
     reached = {start}
     frontier = [start]
     for _ in range(num_steps):
-        following = {
+        successor = {
             tuple([state[place] for place in move]) for state in frontier for move in moves
         }
-        frontier = list(following - reached)
+        frontier = list(successor - reached)
         reached.update(frontier)
     return len(reached)
 
@@ -81,6 +83,7 @@ def toggle_masks(width: int, instance: int) -> NDArray[np.int64]:
     Action a presses a hidden cell of the board.
     """
     generator = structure_generator(dynamics.LIGHTS_OUT, instance)
+    # A permutation hides which action presses which cell.
     return np.array([cross_mask(int(cell), width) for cell in generator.permutation(width * width)])
 
 
@@ -103,6 +106,7 @@ def transition_table(num_tokens: int, instance: int) -> NDArray[np.int64]:
 
     Successors [num_tokens, 4], uniform among the tables with every token in reach of every other.
     """
+    # Of the task and the instance alone: levels of one instance are related.
     generator = structure_generator(dynamics.TOKEN_AUTOMATON, instance)
     while True:
         table = generator.integers(num_tokens, size=(num_tokens, NUM_AUTOMATON_ACTIONS))

@@ -6,7 +6,6 @@
 ('NextStep', 'SameStep', 'Disabled')
 """
 
-from wm_envs.testing.checker import check_vector_env
-from wm_envs.testing.report import Finding, Report, VectorEnvError
+from wm_envs.testing.checker import Finding, Report, VectorEnvError, check_vector_env
 
 __all__ = ["Finding", "Report", "VectorEnvError", "check_vector_env"]

@@ -12,14 +12,72 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from wm_envs.errors import OptionError
 from wm_envs.testing.checks import CHECKS
-from wm_envs.testing.report import Finding, Report
-from wm_envs.testing.trial import Trial
+from wm_envs.testing.trace import Trial
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One broken promise: which check, in which autoreset mode, and what was seen where."""
+
+    check: str
+    mode: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"[{self.check}, {self.mode}] {self.message}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of `check_vector_env`.
+
+    Attributes:
+        name: The environment.
+        modes: The autoreset modes that were tried, by Gymnasium's names.
+        passed: Checks without a finding in any mode.
+        not_run: Check or mode -> why it was left out.
+        findings: Broken promises, in the order of the checks.
+        num_episodes: Mode -> episodes that ended in the main trace, so that a pass is not an empty
+            one.
+    """
+
+    name: str
+    modes: tuple[str, ...]
+    passed: tuple[str, ...]
+    not_run: dict[str, str]
+    findings: tuple[Finding, ...]
+    num_episodes: dict[str, int]
+
+    @property
+    def failed(self) -> frozenset[str]:
+        """The names of the checks with findings."""
+        return frozenset(finding.check for finding in self.findings)
+
+    def raise_if_failed(self) -> None:
+        """Raise VectorEnvError with all findings, if there are any."""
+        if self.findings:
+            raise VectorEnvError(self)
+
+
+class VectorEnvError(AssertionError):
+    """A vector environment breaks its promises; `report` holds all findings."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        lines = "\n".join(f"  {finding}" for finding in report.findings)
+        names = ", ".join(sorted(report.failed))
+        super().__init__(
+            f"{report.name} fails {len(report.failed)} checks ({names}):\n{lines}\n"
+            'What breaks a check by design is left out with skip=("<check>",).'
+        )
+
 
 AnyVectorEnv = VectorEnv[Any, Any, Any]
 MakeSingle = Callable[[], gym.Env[Any, Any]]
 
 ALL_MODES = tuple(AutoresetMode)
-MAX_MESSAGES = 3  # of a check in a mode: the first ones tell the story
+# Of a check in a mode: the first ones tell the story.
+MAX_MESSAGES = 3
 
 
 @dataclass(frozen=True)
@@ -148,19 +206,19 @@ def _from_id(
     env_id: str, num_envs: int, env_kwargs: dict[str, Any], vectorization_mode: str | None
 ) -> tuple[tuple[AutoresetMode, ...], Maker]:
     entry_point = gym.spec(env_id).vector_entry_point
-    chosen = vectorization_mode or ("vector_entry_point" if entry_point else "sync")
-    if chosen != "vector_entry_point":
+    how = vectorization_mode or ("vector_entry_point" if entry_point else "sync")
+    if how != "vector_entry_point":
         return ALL_MODES, _quiet(
             lambda mode: gym.make_vec(
-                env_id, num_envs, chosen, vector_kwargs={"autoreset_mode": mode}, **env_kwargs
+                env_id, num_envs, how, vector_kwargs={"autoreset_mode": mode}, **env_kwargs
             )
         )
     creator: Any = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
     if "autoreset_mode" in inspect.signature(creator).parameters:
         return ALL_MODES, _quiet(
-            lambda mode: gym.make_vec(env_id, num_envs, chosen, autoreset_mode=mode, **env_kwargs)
+            lambda mode: gym.make_vec(env_id, num_envs, how, autoreset_mode=mode, **env_kwargs)
         )
-    make = _quiet(lambda _: gym.make_vec(env_id, num_envs, chosen, **env_kwargs))
+    make = _quiet(lambda _: gym.make_vec(env_id, num_envs, how, **env_kwargs))
     return _only_mode(make), make
 
 
@@ -179,6 +237,7 @@ def _from_function(
 
 
 def _only_mode(make: Maker) -> tuple[AutoresetMode, ...]:
+    # The argument is ignored: what cannot be asked for is looked up in the metadata.
     env = make(AutoresetMode.NEXT_STEP)
     mode = _mode_of(env)
     env.close()
@@ -218,6 +277,7 @@ def _run(subject: Subject, num_steps: int, seed: int, skip: Collection[str]) -> 
         )
         failure = _trace_failure(trial)
         findings += [Finding("calls", mode.value, failure)] if failure else []
+        # Without a main trace the other checks would only repeat its failure.
         for name in ("spaces", "close") if failure else CHECKS:
             if name not in not_run:
                 ran.add(name)
@@ -241,6 +301,7 @@ def _made(
     for mode in subject.modes:
         try:
             env = subject.make(mode)
+        # How environments say that they do not know an autoreset mode.
         except (ValueError, NotImplementedError) as error:
             if subject.has_chosen_modes or (mode == subject.modes[-1] and num_made == 0):
                 raise
@@ -266,6 +327,7 @@ def _messages(trial: Trial, name: str) -> list[str]:
         messages.extend(CHECKS[name](trial))
     except Exception as error:
         messages.append(f"raised {type(error).__name__}: {error}")
+    # A broken promise is broken in every row and call.
     if len(messages) > MAX_MESSAGES:
         messages[MAX_MESSAGES:] = [f"and {len(messages) - MAX_MESSAGES} more"]
     return messages

@@ -3,19 +3,23 @@
 All judge the main trace of a `Trial` or vary it.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 
-from wm_envs.testing.single import differences_from_single
 from wm_envs.testing.trace import (
     FINAL_KEYS,
+    OTHER_SEED,
     Array,
     Moment,
     Recorder,
+    RowOutcome,
+    Trial,
     difference,
     history_difference,
     outcome_difference,
@@ -23,7 +27,57 @@ from wm_envs.testing.trace import (
     row_outcome,
     trace_differences,
 )
-from wm_envs.testing.trial import OTHER_SEED, Trial
+
+
+def differences_from_single(
+    trial: Trial, judged: tuple[str, ...], ends_at: tuple[str, ...] = ()
+) -> Iterator[str]:
+    """The first difference of each row.
+
+    A row whose `ends_at` fields differ is not followed further.
+    """
+    assert trial.make_single is not None
+    for row in range(trial.num_envs):
+        single = trial.make_single()
+        episode = 0
+        for call, expected in _replay_row(single, trial, row):
+            moment = trial.trace.moments[call]
+            actual = row_outcome(trial.env, moment, row)
+            if message := outcome_difference(actual, expected, judged):
+                yield f"row {row}, call {call}, episode {episode}: {message}"
+                break
+            if outcome_difference(actual, expected, ends_at):
+                break
+            episode += bool(moment.ended[row])
+        single.close()
+
+
+def _replay_row(
+    single: gym.Env[Any, Any], trial: Trial, row: int
+) -> Iterator[tuple[int, RowOutcome]]:
+    """The single environment under Gymnasium's autoreset semantics, for one row of the trace."""
+    has_ended = False
+    for call, moment in enumerate(trial.trace.moments):
+        if not moment.concerns(row):
+            continue
+        final: dict[str, Any] = {}
+        reward, terminated, truncated = 0.0, False, False
+        if moment.is_reset or (has_ended and trial.mode == AutoresetMode.NEXT_STEP):
+            observation, info = single.reset(seed=trial.seed + row if call == 0 else None)
+        else:
+            action = list(iterate(trial.env.action_space, moment.actions))[row]
+            observation, step_reward, terminated, truncated, info = single.step(action)
+            reward = moment.rewards.dtype.type(step_reward)
+        has_ended = terminated or truncated
+        if has_ended and trial.mode == AutoresetMode.SAME_STEP:
+            final = copy.deepcopy({"final_obs": observation, "final_info": dict(info.items())})
+            observation, info = single.reset()
+        # By `items`, as Gymnasium's vector environments gather infos.
+        yield (
+            call,
+            RowOutcome(observation, reward, terminated, truncated, dict(info.items()), final),
+        )
+
 
 Messages = Iterator[str]
 
@@ -34,7 +88,11 @@ def spaces(trial: Trial) -> Messages:
     if env.num_envs != trial.num_envs:
         yield f"num_envs is {env.num_envs}, expected {trial.num_envs}"
     if env.metadata.get("autoreset_mode") != trial.mode:
-        yield f"metadata['autoreset_mode'] is {env.metadata.get('autoreset_mode')!r}, expected {trial.mode}"
+        yield (
+            f"metadata['autoreset_mode'] is {env.metadata.get('autoreset_mode')!r}, expected "
+            f"{trial.mode}"
+        )
+    # Without one there is nothing to compare the single spaces with.
     single = trial.make_single() if trial.make_single else None
     for name in ("observation_space", "action_space"):
         batched, one = getattr(env, name), getattr(env, f"single_{name}")
@@ -47,7 +105,10 @@ def spaces(trial: Trial) -> Messages:
 
 
 def calls(trial: Trial) -> Messages:
-    """Reset and step give observations of the space, rewards [B] as floats, flags [B] as booleans, infos as a dict."""
+    """Reset and step give observations of the space, rewards [B] as floats, flags [B] as booleans.
+
+    Infos as a dict.
+    """
     for call, moment in enumerate(trial.trace.moments):
         if not trial.env.observation_space.contains(moment.observations):
             yield f"call {call}: the observations are not in {trial.env.observation_space}"
@@ -67,8 +128,14 @@ def calls(trial: Trial) -> Messages:
 def coverage(trial: Trial) -> Messages:
     """At least two episodes of each row end, without which the other checks would say little."""
     if trial.num_episodes.min() < 2:
-        remedy = "raise num_steps or shorten the episodes (for example env_kwargs={'max_episode_steps': 20})"
-        yield f"episodes ended per row: {trial.num_episodes.tolist()} in {trial.num_steps} steps, expected 2: {remedy}"
+        remedy = (
+            "raise num_steps or shorten the episodes (for example "
+            "env_kwargs={'max_episode_steps': 20})"
+        )
+        yield (
+            f"episodes ended per row: {trial.num_episodes.tolist()} in {trial.num_steps} steps, "
+            f"expected 2: {remedy}"
+        )
 
 
 def info_masks(trial: Trial) -> Messages:
@@ -81,13 +148,16 @@ def info_masks(trial: Trial) -> Messages:
 
 def _mask_messages(infos: dict[str, Any], num_envs: int) -> Messages:
     for key, value in infos.items():
+        # Masks are judged with the entries that they belong to.
         if key.startswith("_"):
             if key[1:] not in infos:
                 yield f"infos has the mask {key!r} without {key[1:]!r}"
             continue
         mask = infos.get(f"_{key}")
         if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (num_envs,):
-            yield f"infos[{'_' + key!r}] is {mask!r}, expected a boolean mask of shape ({num_envs},)"
+            yield (
+                f"infos[{'_' + key!r}] is {mask!r}, expected a boolean mask of shape ({num_envs},)"
+            )
         if isinstance(value, dict):
             yield from _mask_messages(value, num_envs)
         elif len(value) != num_envs:
@@ -120,18 +190,25 @@ def autoreset(trial: Trial) -> Messages:
     if trial.mode != AutoresetMode.NEXT_STEP:
         return
     for call, moment in enumerate(trial.trace.moments):
+        # A reset by mask is no autoreset.
         for row in np.flatnonzero(moment.was_ended & ~moment.mask):
             if moment.rewards[row] != 0 or moment.ended[row]:
-                seen = (
+                actual = (
                     float(moment.rewards[row]),
                     bool(moment.terminated[row]),
                     bool(moment.truncated[row]),
                 )
-                yield f"row {row}, call {call}: the call after the end gave {seen}, expected (0.0, False, False)"
+                yield (
+                    f"row {row}, call {call}: the call after the end gave {actual}, expected (0.0, "
+                    "False, False)"
+                )
 
 
 def final_observations(trial: Trial) -> Messages:
-    """In same-step mode the ended rows, and no others, have final_obs and final_info, equal to the single's last."""
+    """Same-step mode gives ended rows, and no others, final_obs and final_info.
+
+    They are equal to the single environment's last.
+    """
     if trial.mode != AutoresetMode.SAME_STEP:
         return
     for call, moment in enumerate(trial.trace.moments):
@@ -145,14 +222,18 @@ def _final_messages(trial: Trial, moment: Moment) -> Messages:
     for key in sorted(FINAL_KEYS):
         mask = moment.infos.get(f"_{key}", no_rows)
         if not np.array_equal(mask, moment.ended):
-            seen = np.asarray(mask).tolist()
-            yield f"infos[{'_' + key!r}] is {seen}, expected the ended rows {moment.ended.tolist()}"
+            actual = np.asarray(mask).tolist()
+            expected = moment.ended.tolist()
+            yield f"infos[{'_' + key!r}] is {actual}, expected the ended rows {expected}"
         elif moment.ended.any() and key not in moment.infos:
             yield f"infos has a mask for {key!r}, but not the entry itself"
         elif key == "final_obs":
             for row in np.flatnonzero(moment.ended):
                 if not trial.env.single_observation_space.contains(moment.infos[key][row]):
-                    yield f"row {row}: final_obs is {moment.infos[key][row]!r}, which is not in the observation space"
+                    yield (
+                        f"row {row}: final_obs is {moment.infos[key][row]!r}, which is not in the "
+                        "observation space"
+                    )
 
 
 def outputs_kept(trial: Trial) -> Messages:
@@ -180,7 +261,11 @@ def reproducible(trial: Trial) -> Messages:
 
 
 def reset_discards_ends(trial: Trial) -> Messages:
-    """A reset while rows wait for their autoreset starts all rows anew, and the next call is a plain step."""
+    """A reset while rows wait for their autoreset starts all rows anew.
+
+    The next call is a plain step.
+    """
+    # Another seed, so that nothing of this part can look like the main trace by chance.
     trial.env.reset(seed=trial.seed + OTHER_SEED)
     recorder = trial.recorder()
     for actions in trial.actions:
@@ -192,14 +277,23 @@ def reset_discards_ends(trial: Trial) -> Messages:
 
 
 def episodes_vary(trial: Trial) -> Messages:
-    """Where seeds change the start, rows differ from each other and later episodes from the first."""
+    """Where seeds change the start.
+
+    Rows differ from each other and later episodes from the first.
+    """
     starts = [_starts(trial, row) for row in range(trial.num_envs)]
+    # Some environments start alike whatever the seed; of those nothing can be asked.
     seeded = [_first_observation(trial, trial.seed + OTHER_SEED * (i + 1)) for i in range(8)]
     if all(difference(one, seeded[0]) is None for one in seeded):
-        return  # the start does not depend on the seed
+        # The start does not depend on the seed.
+        return
     for row, episodes in enumerate(starts):
+        # Six starts drawn from a few may agree by chance.
         if len(episodes) > 6 and all(difference(one, episodes[0]) is None for one in episodes):
-            yield f"row {row}: all {len(episodes)} episodes start alike, although seeds change the start"
+            yield (
+                f"row {row}: all {len(episodes)} episodes start alike, although seeds change the "
+                "start"
+            )
     histories = [row_history(trial.trace, row) for row in range(trial.num_envs)]
     same = [
         difference([o.observation for o in h], [o.observation for o in histories[0]]) is None
@@ -238,7 +332,10 @@ def seed_list(trial: Trial) -> Messages:
     fresh = trial.recorder().reset(other).steps(trial.actions[num_steps:])
     recorder.moments = recorder.moments[call:]
     if message := history_difference(row_history(recorder, 0), row_history(fresh, 0)):
-        yield f"row 0, restarted alone with a seed, differs from a full reset with that seed; {message}"
+        yield (
+            "row 0, restarted alone with a seed, differs from a full reset with that seed; "
+            f"{message}"
+        )
 
 
 def ended_actions(trial: Trial) -> Messages:
@@ -246,6 +343,7 @@ def ended_actions(trial: Trial) -> Messages:
     if trial.mode != AutoresetMode.NEXT_STEP:
         return
     recorder = trial.recorder().reset(trial.seed)
+    # Other actions than in the main trace, for the rows whose action must not count.
     others = trial.draw_actions(trial.seed + OTHER_SEED)
     for moment, actions, other in zip(trial.trace.moments[1:], trial.actions, others, strict=True):
         recorder.step(_replace_rows(trial.env, actions, other, moment.was_ended))
@@ -262,7 +360,10 @@ def _replace_rows(env: VectorEnv[Any, Any, Any], actions: Any, others: Any, mask
 
 
 def partial_reset(trial: Trial) -> Messages:
-    """`options["reset_mask"]` restarts the chosen row and leaves the others, and their later episodes, untouched."""
+    """`options["reset_mask"]` restarts one row.
+
+    The others, and their later episodes, are left untouched.
+    """
     recorder, call, _ = _with_first_row_restarted(trial, None)
     before, moment = recorder.moments[call - 1 : call + 1]
     yield from _partial_reset_messages(trial, before, moment, moment.mask)
@@ -280,6 +381,7 @@ def _with_first_row_restarted(
     """
     last = _call_in_mid_episode(trial)
     num_steps = sum(not moment.is_reset for moment in trial.trace.moments[: last + 1])
+    # Up to there the same as the main trace, so that what follows can be compared with it.
     recorder = trial.recorder().reset(trial.seed).steps(trial.actions[:num_steps])
     call = len(recorder.moments)
     recorder.reset(seed, np.arange(trial.num_envs) == 0)
@@ -288,15 +390,21 @@ def _with_first_row_restarted(
 
 def _partial_reset_messages(trial: Trial, before: Moment, moment: Moment, mask: Array) -> Messages:
     for row in np.flatnonzero(~mask).tolist():
-        seen, expected = row_outcome(trial.env, moment, row), row_outcome(trial.env, before, row)
-        if message := outcome_difference(seen, expected, ("observation",)):
+        actual, expected = row_outcome(trial.env, moment, row), row_outcome(trial.env, before, row)
+        if message := outcome_difference(actual, expected, ("observation",)):
             yield f"row {row} was not in the mask, but the reset gave: {message}"
-        if seen.info:
-            yield f"row {row} was not in the mask, but the reset's infos have entries for it: {sorted(seen.info)}"
+        if actual.info:
+            yield (
+                f"row {row} was not in the mask, but the reset's infos have entries for it: "
+                f"{sorted(actual.info)}"
+            )
 
 
 def _call_in_mid_episode(trial: Trial) -> int:
-    """A call after which no row waits for its reset, in mid-episode where episodes are long enough."""
+    """A call after which no row waits for its reset.
+
+    In mid-episode where episodes are long enough.
+    """
     moments = trial.trace.moments
     settled = [
         call
@@ -312,6 +420,7 @@ def close(trial: Trial) -> Messages:
     """Closing twice is harmless."""
     trial.env.close()
     trial.env.close()
+    # The `yield` makes this a generator, as all checks are.
     return
     yield
 

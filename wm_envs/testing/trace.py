@@ -4,10 +4,12 @@ Every call of `reset` and `step` with a copy of what it gave, and the same story
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import iterate
@@ -80,10 +82,12 @@ class Recorder:
 
     def step(self, actions: Any, resets_ended: bool = True) -> "Recorder":
         """Step; with autoreset disabled, reset the rows that have ended in a call of its own."""
+        # A copy, since an environment may change what it is given.
         answer = self.env.step(copy.deepcopy(actions))
         no_rows = np.zeros(self.env.num_envs, np.bool_)
         self._keep(Moment(actions, no_rows, self._ended, *answer))
         self._ended = self.moments[-1].ended
+        # Rows that ended have begun anew already.
         if self.mode == AutoresetMode.SAME_STEP:
             self._ended = no_rows
         if self.mode == AutoresetMode.DISABLED and resets_ended and self._ended.any():
@@ -102,6 +106,7 @@ class Recorder:
         return bool(self._ended.any())
 
     def _keep(self, moment: Moment) -> None:
+        # As they came and as copies: a later call may overwrite what an earlier one gave.
         self.originals.append(moment)
         self.moments.append(copy.deepcopy(moment))
 
@@ -173,6 +178,7 @@ def difference(one: Any, other: Any, where: str = "") -> str | None:
     left, right = np.asarray(one), np.asarray(other)
     if left.dtype == right.dtype == object and left.shape == right.shape != ():
         return difference(list(left), list(right), where)
+    # `equal_nan` is refused for integers and texts.
     has_nan = left.dtype.kind in "fc" and right.dtype.kind in "fc"
     if left.shape == right.shape and np.array_equal(left, right, equal_nan=has_nan):
         return None
@@ -208,3 +214,43 @@ def _first(messages: Iterable[str | None]) -> str | None:
 def _short(value: Any) -> str:
     text = np.array2string(np.asarray(value), threshold=12, edgeitems=4).replace("\n", "")
     return text if len(text) <= 120 else text[:117] + "..."
+
+
+OTHER_SEED = 1000  # far from the seeds of the rows
+
+
+@dataclass
+class Trial:
+    """A vector environment in one mode, with the seed and the actions that every trace uses."""
+
+    env: VectorEnv[Any, Any, Any]
+    mode: AutoresetMode
+    num_envs: int
+    num_steps: int
+    seed: int
+    make_single: Callable[[], gym.Env[Any, Any]] | None
+    actions: list[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.actions = self.draw_actions(self.seed)
+
+    def draw_actions(self, seed: int) -> list[Any]:
+        """Batches of random actions."""
+        # A copy, so that the environment's own random stream is left alone.
+        space = copy.deepcopy(self.env.action_space)
+        space.seed(seed)
+        return [space.sample() for _ in range(self.num_steps)]
+
+    def recorder(self) -> Recorder:
+        """A new trace of the same environment."""
+        return Recorder(self.env, self.mode)
+
+    @cached_property
+    def trace(self) -> Recorder:
+        """The main trace: a seeded reset and all actions."""
+        return self.recorder().reset(self.seed).steps(self.actions)
+
+    @property
+    def num_episodes(self) -> Array:
+        """Episodes that ended in the main trace, by row [B]."""
+        return np.sum([moment.ended for moment in self.trace.moments], axis=0)

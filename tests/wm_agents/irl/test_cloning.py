@@ -163,7 +163,7 @@ def test_a_fit_reports_and_resumes_bitwise(tmp_path):
     assert report.num_updates == 250
     assert report.metrics["loss"] < report.history[0]["loss"]
 
-    class Killed(Exception):
+    class KilledError(Exception):
         pass
 
     resumed = BehavioralCloning(env.observation_space, env.action_space, config)
@@ -173,11 +173,11 @@ def test_a_fit_reports_and_resumes_bitwise(tmp_path):
     def die(gradient):
         calls[0] += 1
         if calls[0] > 120:
-            raise Killed
+            raise KilledError
         return gradient
 
     handle = weights.register_hook(die)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         resumed.fit(recorded(False), checkpoints=tmp_path)
     handle.remove()
     again = BehavioralCloning(env.observation_space, env.action_space, config)

@@ -7,9 +7,9 @@ import pytest
 
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_envs.debate import dynamics
-from wm_envs.debate.env import FIELDS, DebateEnv
+from wm_envs.debate.env import DebateEnv
 from wm_envs.debate.scripted import ScriptedDebater
-from wm_envs.debate.tendencies import DEFAULT_ALLOCATIONS, TENDENCIES
+from wm_envs.debate.tendencies import DEFAULT_ALLOCATIONS, OBSERVATION, TENDENCIES
 from wm_envs.errors import InvalidActionError, OptionError
 from wm_envs.oracle import rollout
 from wm_envs.testing import check_vector_env
@@ -36,10 +36,10 @@ def test_the_documented_fields_are_the_fields():
     assert len(table) == 7
     for places, first, last, low, high in table:
         start, _, end = places.partition("-")
-        fields = FIELDS[int(start) : int(end or start) + 1]
+        fields = OBSERVATION[int(start) : int(end or start) + 1]
         assert (fields[0].name, fields[-1].name) == (first, last or first)
         assert {(field.low, field.high) for field in fields} == {(float(low), float(high))}
-    assert DebateEnv().observation_space.shape == (len(FIELDS),) == (31,)
+    assert DebateEnv().observation_space.shape == (len(OBSERVATION),) == (31,)
 
 
 def test_an_episode_by_hand():

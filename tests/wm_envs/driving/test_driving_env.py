@@ -9,8 +9,8 @@ import pytest
 import wm_envs
 from tests.support.circuits import circuit, needs_circuits
 from wm_envs.driving import render
-from wm_envs.driving.env import DEFAULT_WEIGHTS, DrivingEnv, DrivingVectorEnv, track_of
-from wm_envs.driving.track import make_track
+from wm_envs.driving.env import DEFAULT_WEIGHTS, DrivingEnv, DrivingVectorEnv
+from wm_envs.driving.track import make_track, track_of
 from wm_envs.errors import InvalidActionError, OptionError, StateError
 from wm_envs.oracle import rollout
 from wm_envs.testing import check_vector_env

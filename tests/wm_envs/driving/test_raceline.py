@@ -4,7 +4,7 @@ from scipy.optimize import lsq_linear
 from scipy.sparse import csc_matrix
 
 from tests.support.circuits import NAMES, circuit, needs_circuits
-from wm_envs.driving import dynamics
+from wm_envs.driving.columns import observation_fields
 from wm_envs.driving.env import DrivingEnv, DrivingVectorEnv
 from wm_envs.driving.expert import Expert, line_of
 from wm_envs.driving.raceline import (
@@ -172,5 +172,5 @@ def test_observations_are_enough_for_the_expert():
         expert.actions_on(observations),
     )
     np.testing.assert_allclose(from_states, from_observations, atol=0.02)
-    assert observations.shape[1] == dynamics.NUM_OBSERVATIONS
+    assert observations.shape[1] == len(observation_fields())
     assert len(NAMES) in (0, 15)

@@ -12,8 +12,8 @@ from gymnasium.vector import AutoresetMode
 
 from wm_envs import oracle
 from wm_envs.errors import MissingExtraError, StateError
-from wm_envs.pong.consoles import Console
-from wm_envs.pong.planner import Planner
+from wm_envs.pong.emulator import Emulator
+from wm_envs.pong.planner import PlanningPlayer
 from wm_envs.pong.players import Interceptor
 from wm_envs.testing.trace import difference
 
@@ -60,7 +60,7 @@ def test_every_game_starts_as_the_emulator_resets_it():
     emulator.setFloat("repeat_action_probability", 0.0)
     emulator.loadROM(ale_py.roms.get_rom_path("pong"))
     emulator.reset_game()
-    console, memory = Console(), np.zeros(128, np.uint8)
+    console, memory = Emulator(), np.zeros(128, np.uint8)
     for _ in range(2):
         console.start(0)
         for frame in range(300):
@@ -176,15 +176,15 @@ def test_without_ale_py_the_error_names_the_extra(monkeypatch):
     gym.make(NATIVE).reset(seed=0)
 
 
-def test_the_planner_plays_the_original_through_its_twin():
+def test_the_planner_plays_the_original_through_a_simulator_copy():
     options = {"repeat_action_probability": 0.25, "time_limit": 150}
     env = gym.make_vec(ATARI, 2, **options)
-    planner = Planner(7, env_kwargs=options)
+    planner = PlanningPlayer(7, env_kwargs=options)
     observations, _ = env.reset(seed=7)
     points = 0.0
     for _ in range(150):
         observations, rewards, *_ = env.step(planner(observations))
         points += rewards.sum()
     assert points >= 2
-    with pytest.raises(StateError, match="twin"):
+    with pytest.raises(StateError, match="simulator copy"):
         planner(observations + 1)

@@ -9,7 +9,8 @@ from gymnasium.vector import AutoresetMode
 import wm_envs
 from wm_envs.errors import OptionError
 from wm_envs.pong.atari import PongAtariEnv
-from wm_envs.pong.env import DEFAULT_REWARD_WEIGHTS, PongEnv, observation_fields
+from wm_envs.pong.columns import observation_fields
+from wm_envs.pong.env import DEFAULT_REWARD_WEIGHTS, PongEnv
 from wm_envs.testing import check_vector_env
 
 CLASSES = [PongEnv, PongAtariEnv]

@@ -26,9 +26,9 @@ def fast_share(recording):
 @pytest.mark.parametrize("make", SCRIPTED)
 def test_a_new_player_with_the_same_seed_plays_the_same_games(make):
     one, same, other = (recorded(make(seed), time_limit=300) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(one["actions"], same["actions"])
-    assert not np.array_equal(one["actions"], other["actions"])
-    assert set(np.unique(one["actions"])) <= set(range(6))
+    np.testing.assert_array_equal(one.actions, same.actions)
+    assert not np.array_equal(one.actions, other.actions)
+    assert set(np.unique(one.actions)) <= set(range(6))
 
 
 @pytest.mark.parametrize("make", SCRIPTED)

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from wm_envs.errors import WorkerError
-from wm_envs.pong.consoles import Consoles, Shelf
-from wm_envs.pong.workers import PATIENCE
+from wm_envs.pong.emulator import EmulatorPool
+from wm_envs.pong.workers import PATIENCE, Emulators
 from wm_envs.testing.trace import difference
 
 pytest.importorskip(
@@ -38,7 +38,7 @@ def made(num_threads=2, **options):
 def processes(env):
     return {
         number: worker._process
-        for number, worker in env._rules.kernels.consoles._crew._workers.items()
+        for number, worker in env._rules.kernels.emulators._worker_pool._workers.items()
     }
 
 
@@ -64,13 +64,13 @@ def test_a_worker_that_was_killed_is_an_error_and_stays_one():
 
 def test_a_worker_that_dies_while_it_emulates_is_an_error(monkeypatch):
     env = made()
-    worker, play = processes(env)[1], Shelf.play
+    worker, play = processes(env)[1], EmulatorPool.play
 
     def play_and_kill(self, slots, actions, memories):
         worker.kill()
         play(self, slots, actions, memories)
 
-    monkeypatch.setattr(Shelf, "play", play_and_kill)
+    monkeypatch.setattr(EmulatorPool, "play", play_and_kill)
     os.kill(worker.pid, signal.SIGSTOP)  # so that it cannot have answered
     with pytest.raises(WorkerError, match="signal 9"):
         env.step(ACTIONS)
@@ -84,7 +84,7 @@ def test_an_interrupted_step_is_not_taken_for_the_next(monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Shelf, "play", interrupt)
+        patch.setattr(EmulatorPool, "play", interrupt)
         with pytest.raises(KeyboardInterrupt):
             env.step(ACTIONS)
     with pytest.raises(WorkerError, match="interrupted"):
@@ -104,7 +104,7 @@ def test_an_error_in_a_worker_is_raised_here_and_leaves_it_in_step():
     env, twin = made(), made(num_threads=1)
     for slot in (0, 3):
         with pytest.raises(AttributeError, match="no_method"):
-            env._rules.kernels.consoles.call("no_method", [slot])
+            env._rules.kernels.emulators.call("no_method", [slot])
     for _ in range(20):
         assert difference(env.step(ACTIONS), twin.step(ACTIONS)) is None
     env.close()
@@ -215,11 +215,11 @@ def test_a_worker_does_not_import_from_the_current_folder(tmp_path, monkeypatch)
     env.close()
 
 
-def test_consoles_that_are_forgotten_end_their_workers():
-    consoles = Consoles([slice(0, 1), slice(1, 2)])
-    consoles.start([0, 1], [0, 0])
-    worker = consoles._crew._workers[1]._process
-    del consoles
+def test_emulators_that_are_forgotten_end_their_workers():
+    emulators = Emulators([slice(0, 1), slice(1, 2)])
+    emulators.start([0, 1], [0, 0])
+    worker = emulators._worker_pool._workers[1]._process
+    del emulators
     gc.collect()
     assert worker.returncode == 0
 
@@ -230,7 +230,7 @@ import gymnasium as gym
 import wm_envs
 env = gym.make_vec("wm/PongAtari-v0", 2, num_threads=2)
 env.reset(seed=0)
-print(env._rules.kernels.consoles._crew._workers[1]._process.pid, flush=True)
+print(env._rules.kernels.emulators._worker_pool._workers[1]._process.pid, flush=True)
 os._exit(3)
 """
 

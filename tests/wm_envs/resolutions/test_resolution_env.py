@@ -7,8 +7,9 @@ from gymnasium.utils.env_checker import check_env
 
 import wm_envs  # noqa: F401
 from wm_envs.errors import InvalidActionError, OptionError, TrajectoryError
-from wm_envs.resolutions.env import OBSERVATION_FIELDS, masks_of_observations
-from wm_envs.resolutions.episodes import episode_arrays, recorded_episode
+from wm_envs.resolutions.codes import OBSERVATION, ResolutionAction, Vote
+from wm_envs.resolutions.env import masks_of_observations
+from wm_envs.resolutions.episodes import recorded_episode, recorded_trajectories
 from wm_envs.resolutions.generator import (
     CONSENSUS_RATES,
     THEMES,
@@ -16,11 +17,11 @@ from wm_envs.resolutions.generator import (
     generator_source,
     utilities,
 )
-from wm_envs.resolutions.records import Ballot, Trajectory, write_trajectories
+from wm_envs.resolutions.records import Ballot, ResolutionRecord, write_trajectories
 from wm_envs.testing import check_vector_env
 
 ENV_ID = "wm/UNResolution-v0"
-COSPONSOR, YES, NO, ABSTAIN, NO_ACTION = range(5)
+COSPONSOR, YES, NO, ABSTAIN, NO_ACTION = ResolutionAction
 OTHERS = (
     "AD",
     "AE",
@@ -52,7 +53,7 @@ def ballot(yes, no, abstain):
 
 
 TRAJECTORIES = [
-    Trajectory(
+    ResolutionRecord(
         "full",
         committee=3,
         final_outcome="adopted",
@@ -62,10 +63,10 @@ TRAJECTORIES = [
         committee_ballot=ballot(10, 5, 2),
         plenary_ballot=ballot(12, 4, 4),
     ),
-    Trajectory(
+    ResolutionRecord(
         "consensus", final_outcome="adopted", sponsors=("FR", "AD"), issues=("Human rights",)
     ),
-    Trajectory(
+    ResolutionRecord(
         "plenary", final_outcome="rejected", date="2020-01-02", plenary_ballot=ballot(3, 15, 3)
     ),
 ]
@@ -132,7 +133,7 @@ def test_without_a_vote_the_votes_are_skipped(recorded):
 
 
 def test_one_vote_can_decide(tmp_path):
-    tie = Trajectory(
+    tie = ResolutionRecord(
         "tie", final_outcome="rejected", sponsors=("FR",), plenary_ballot=ballot(3, 3, 0)
     )
     write_trajectories([tie], tmp_path / "t.jsonl")
@@ -165,11 +166,22 @@ def test_with_three_transitions_the_committee_votes_in_draft(recorded):
     assert rewards == [0, 0, 0]  # France did not sponsor
 
 
-def test_episode_arrays_mark_the_ends():
-    arrays = episode_arrays(TRAJECTORIES, "FR")
-    assert arrays["lengths"].tolist() == [4, 2, 3]
-    assert arrays["terminations"].nonzero()[0].tolist() == [3, 5, 8]
-    assert len(arrays["observations"]) == 9 + 3
+def test_recorded_trajectories_mark_the_ends():
+    trajectories = recorded_trajectories(TRAJECTORIES, "FR")
+    assert trajectories.lengths.tolist() == [4, 2, 3]
+    assert trajectories.terminations.nonzero()[0].tolist() == [3, 5, 8]
+    assert len(trajectories.observations) == 9 + 3
+
+
+def test_votes_and_actions_lead_to_each_other():
+    # The numbers in recorded files and observations, which stay.
+    assert [int(vote) for vote in Vote] == [-1, 0, 1, 2]
+    assert [int(action) for action in ResolutionAction] == [0, 1, 2, 3, 4]
+    for vote in Vote:
+        assert Vote.of_action(vote.action) is vote
+    for action in ResolutionAction:
+        is_vote = action in (YES, NO, ABSTAIN)
+        assert Vote.of_action(action) is (Vote[action.name] if is_vote else Vote.ABSENT)
 
 
 def test_an_action_out_of_its_stage_counts_as_none():
@@ -356,7 +368,7 @@ def test_a_fitted_model_may_name_its_countries_but_none_twice(tmp_path):
 
 
 def test_a_recorded_seat_is_a_code_or_a_name_and_no_other_text():
-    trajectory = Trajectory("a", plenary_ballot=Ballot(("FR",), ("CU",), (), (1, 1, 0)))
+    trajectory = ResolutionRecord("a", plenary_ballot=Ballot(("FR",), ("CU",), (), (1, 1, 0)))
     by_code = recorded_episode(trajectory, "CU")
     assert recorded_episode(trajectory, "Cuba").actions.tolist() == by_code.actions.tolist()
     assert by_code.actions[1] == NO
@@ -384,7 +396,7 @@ def test_a_malformed_model_is_refused(tmp_path, changes):
 
 
 def test_there_are_fourteen_fields_and_pictures_of_every_stage():
-    assert len(OBSERVATION_FIELDS) == 14
+    assert len(OBSERVATION) == 14
     env = gym.make(ENV_ID, consensus=False, render_mode="rgb_array")
     env.reset(seed=0)
     pictures = {env.render().tobytes()}
@@ -412,10 +424,10 @@ def test_a_batch_is_fast_enough_and_its_episodes_end():
 
 
 SILENT = [
-    (Trajectory("committee", sponsors=("FR",), committee_ballot=ballot(9, 3, 1)), 0.0, False),
-    (Trajectory("counted", sponsors=("FR",), plenary_ballot=ballot(12, 4, 4)), 1.0, True),
+    (ResolutionRecord("committee", sponsors=("FR",), committee_ballot=ballot(9, 3, 1)), 0.0, False),
+    (ResolutionRecord("counted", sponsors=("FR",), plenary_ballot=ballot(12, 4, 4)), 1.0, True),
     (
-        Trajectory(
+        ResolutionRecord(
             "two thirds", final_outcome="rejected", sponsors=("FR",), plenary_ballot=ballot(9, 8, 0)
         ),
         -1.0,

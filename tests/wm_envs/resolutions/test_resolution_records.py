@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 
 from wm_envs.errors import OptionError, TrajectoryError
-from wm_envs.resolutions.digital_library import COLUMNS, read_digital_library
-from wm_envs.resolutions.marc import read_marc
+from wm_envs.resolutions.digital_library import COLUMNS, read_digital_library, read_marc
 from wm_envs.resolutions.records import (
     Ballot,
     Losses,
-    Trajectory,
+    ResolutionRecord,
     parse_trajectory,
     read_trajectories,
     to_json,
@@ -188,20 +187,22 @@ def test_a_thousand_mutated_files_raise_nothing_but_trajectory_errors(tmp_path):
 
 def test_writing_and_reading_gives_the_same(tmp_path):
     trajectories = [
-        Trajectory(
+        ResolutionRecord(
             "a",
             title="x",
             date="2001-01-02",
             plenary_ballot=Ballot(("FR",), (), ("NA",), (1, 0, 1)),
         ),
-        Trajectory(
+        ResolutionRecord(
             "b",
             kind="amendment",
             sponsors=("CU",),
             additional_sponsors=("PE",),
             issues=("Human rights",),
         ),
-        Trajectory("c", committee_ballot=Ballot((), (), (), (80, 29, 65)), final_outcome="adopted"),
+        ResolutionRecord(
+            "c", committee_ballot=Ballot((), (), (), (80, 29, 65)), final_outcome="adopted"
+        ),
     ]
     assert write_trajectories(trajectories, tmp_path / "t.jsonl") == 3
     # The date of a draft without a date is none.
@@ -210,7 +211,8 @@ def test_writing_and_reading_gives_the_same(tmp_path):
 
 def test_an_id_twice_is_read_once_where_the_records_agree_and_refused_where_not(tmp_path):
     lines = [
-        json.dumps(to_json(Trajectory("a", sponsors=(code,)))).encode() for code in ("FR", "CU")
+        json.dumps(to_json(ResolutionRecord("a", sponsors=(code,)))).encode()
+        for code in ("FR", "CU")
     ]
     losses = Losses()
     assert (

@@ -15,7 +15,7 @@ from wm_agents.domains.driving.imagination import (
 )
 from wm_agents.domains.driving.planner import DrivingPlanner, PlannerConfig
 from wm_envs.driving import dynamics
-from wm_envs.driving.env import WHEELS
+from wm_envs.driving.columns import WHEELS
 
 
 def grip_share(observation: NDArray[np.float32]) -> float:

@@ -32,8 +32,8 @@ from wm_agents.world_models import (
 from wm_agents.world_models.neural import NeuralModel
 from wm_agents.world_models.segments import SegmentSource
 from wm_envs.data.trajectories import Trajectories
-from wm_envs.driving.dynamics import MIN_FACTOR, PREVIEWS, TIME_STEP
-from wm_envs.driving.env import observation_fields
+from wm_envs.driving.columns import PREVIEWS, observation_fields
+from wm_envs.driving.dynamics import MIN_FACTOR, TIME_STEP
 from wm_envs.driving.track import Track, make_track
 
 FIELDS = observation_fields(is_normalised=False, is_extended=True)

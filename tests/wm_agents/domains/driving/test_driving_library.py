@@ -84,6 +84,7 @@ def test_the_columns_are_those_of_the_space(recorded):
 def test_each_layout_makes_a_model(kind, recorded):
     model = new_model(make_layout(kind, load_circuits(TRACKS)), widths=(8,), seed=1)
     model.initialise(recorded[0])
+    model.is_fitted = True  # with random weights, whose shapes are what is tested
     start = torch.as_tensor(recorded[0].observations[:3])
     assert model.rollout(start, torch.zeros(3, 4, 3)).observations.shape == (3, 5, 40)
 

@@ -8,7 +8,8 @@ from wm_agents.domains.driving.model import AY, BEND, HEADING, LEFT, VX, VY
 from wm_agents.domains.driving.risk import NoisyDrivers, margins, true_paths, urgencies
 from wm_agents.errors import ConfigError
 from wm_envs.driving import dynamics
-from wm_envs.driving.env import DrivingVectorEnv, track_of
+from wm_envs.driving.env import DrivingVectorEnv
+from wm_envs.driving.track import track_of
 
 
 def test_margins_and_times_to_the_boundary_by_hand():
