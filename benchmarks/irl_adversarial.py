@@ -1,21 +1,26 @@
-"""Ten expert episodes: adversarial IRL beside behaviour cloning, five seeds of two tasks.
+"""Ten expert episodes: adversarial IRL beside behavioral cloning, five seeds of two tasks.
 
     python -m benchmarks.irl_adversarial
 
-`examples/irl_imitation.py` by seed. Shares are of the way from random actions to the expert's
-return. AIRL starts from a cloned policy; one seed of CartPole starts from nothing as well, to see
-what the inferred reward alone teaches.
+Runs the script `examples/irl_imitation.py` by seed, as its user would. Shares are of the way from
+random actions to the expert's return. AIRL starts from a cloned policy; one seed of CartPole starts
+from nothing as well, to see what the inferred reward alone teaches.
 """
 
+import json
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import tyro
 
 from benchmarks.report import write_result
-from examples import irl_imitation
+
+SCRIPT = Path(__file__).parents[1] / "examples" / "irl_imitation.py"
 
 
 @dataclass(frozen=True)
@@ -34,37 +39,42 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Run all; results are written after every seed."""
-    torch.set_num_threads(1)
-    runs: dict[str, list[dict[str, Any]]] = {}
-    steps = {"CartPole-v1": config.cart_pole_steps, "Pendulum-v1": config.pendulum_steps}
-    jobs = [
-        (name, irl_imitation.Config(env_id=name, total_timesteps=n, seed=seed))  # type: ignore[arg-type]
-        for seed in range(config.num_seeds)
-        for name, n in steps.items()
-    ]
+    jobs = []
+    for seed in range(config.num_seeds):
+        jobs.append(("CartPole-v1", seed, config.cart_pole_steps, []))
+        jobs.append(("Pendulum-v1", seed, config.pendulum_steps, []))
     if config.scratch_steps:
-        scratch = irl_imitation.Config(
-            env_id="CartPole-v1",
-            total_timesteps=config.scratch_steps,
-            starts_from_clone=False,
-            seed=0,
-        )
-        jobs.insert(2, ("CartPole-v1 from nothing", scratch))
-    for name, settings in jobs:
-        runs.setdefault(name, []).append(irl_imitation.imitate(settings))
+        scratch = ("CartPole-v1 from nothing", 0, config.scratch_steps, ["--no-starts-from-clone"])
+        jobs.insert(2, scratch)
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for name, seed, num_steps, flags in jobs:
+        runs.setdefault(name, []).append(imitate(name.split()[0], seed, num_steps, flags))
         print(name, runs[name][-1], flush=True)
-        arguments = f"--num-seeds {len(runs['CartPole-v1'])} --scratch-steps {config.scratch_steps}"
-        command = f"python -m benchmarks.irl_adversarial {arguments}"
+        num_done = len(runs["CartPole-v1"])
+        arguments = f"--num-seeds {num_done} --scratch-steps {config.scratch_steps}"
         write_result(
             "irl_adversarial",
-            summarise(runs),
-            seeds=range(len(runs["CartPole-v1"])),
-            command=command,
+            summarize(runs),
+            seeds=range(num_done),
+            command=f"python -m benchmarks.irl_adversarial {arguments}",
         )
-    return summarise(runs)
+    return summarize(runs)
 
 
-def summarise(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def imitate(env_id: str, seed: int, num_steps: int, flags: list[str]) -> dict[str, Any]:
+    """The summary of one run of the script."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"env-id": env_id, "seed": seed, "total-timesteps": num_steps}
+        arguments = [f"--{name}={value}" for name, value in settings.items()]
+        command = [sys.executable, str(SCRIPT), *arguments, *flags, f"--output-dir={folder}"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        summary: dict[str, Any] = json.loads(
+            (Path(folder) / "summary.json").read_text(encoding="utf-8")
+        )
+    return summary
+
+
+def summarize(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """Medians and worst seeds, and every run."""
     figures: dict[str, Any] = {}
     for name, parts in runs.items():

@@ -1,4 +1,4 @@
-"""An 8 x 8 gridworld: what the inferred reward is worth, and how long it takes beside `imitation`'s MCE IRL.
+"""An 8 x 8 gridworld: the worth of the inferred reward, and the speed beside `imitation`'s MCE IRL.
 
     python -m benchmarks.irl_gridworld --peer-python /path/to/venv/bin/python
 
@@ -25,13 +25,25 @@ import numpy as np
 import tyro
 
 from benchmarks.report import write_result
-from examples import irl_gridworld
-from wm_agents.irl import Demonstrations, MaxEntConfig, MaxEntIRL, choose_prior_std, soft_policy
+from wm_agents.irl import (
+    Demonstrations,
+    MaxEntConfig,
+    MaxEntIRL,
+    choose_prior_std,
+    occupancy_measures,
+)
+from wm_agents.irl.gridworld import Gridworld
 from wm_agents.irl.likelihood import Likelihood
-from wm_agents.irl.maxent import most_probable_weights
-from wm_agents.irl.prior import Prior
-from wm_agents.irl.soft_induction import push_forward
-from wm_agents.irl.standardisation import Scaling
+from wm_agents.irl.maxent import map_estimate
+from wm_agents.irl.mdp import Floats
+from wm_agents.irl.uncertainty import Prior, Scaling
+
+SIZE = 8
+HORIZON = 20
+NUM_WALKS = 50
+RATIONALITY = 5.0
+PRIOR_STDS = (0.3, 0.6, 1.2)
+"""The problem of `examples/irl_gridworld.py`."""
 
 GAPS = (0.3, 0.1, 0.03, 0.01)
 GAP = GAPS[-1]
@@ -80,26 +92,17 @@ def main(config: Config) -> dict[str, Any]:
 
 def value(seed: int) -> dict[str, float]:
     """The value ratio in one world, from walks with and without an aim."""
-    config = irl_gridworld.Config(seed=seed)
-    world = irl_gridworld.make_world(config)
-    uniform = np.full((config.horizon, *world.model.mask.shape), 1 / world.model.num_actions)
+    world = Gridworld.make(SIZE, HORIZON, seed=seed)
+    policies = {
+        "value_ratio": world.expert(RATIONALITY),
+        "value_ratio_of_aimless_walks": world.uniform(),
+    }
     ratios = {}
-    for name, policy in (
-        ("value_ratio", expert(world, config)),
-        ("value_ratio_of_aimless_walks", uniform),
-    ):
-        walks = irl_gridworld.walk(world, policy, config)
-        settings = MaxEntConfig(prior_std=choose_prior_std(world.model, walks, config.prior_stds))
-        ratios[name] = irl_gridworld.value_ratio(
-            world, MaxEntIRL(world.model, settings).fit(walks).weights
-        )
+    for name, policy in policies.items():
+        walks = world.walks(policy, NUM_WALKS, [seed, 1])
+        settings = MaxEntConfig(prior_std=choose_prior_std(world.mdp, walks, PRIOR_STDS))
+        ratios[name] = world.value_ratio(MaxEntIRL(world.mdp, settings).fit(walks).weights)
     return ratios
-
-
-def expert(world: irl_gridworld.World, config: irl_gridworld.Config) -> Any:
-    """The walker's policy [T, S, A]."""
-    rewards = config.rationality * irl_gridworld.spread(world.rewards, world.model)
-    return soft_policy(world.model, rewards).probabilities
 
 
 def beside_peer(config: Config) -> dict[str, Any]:
@@ -110,17 +113,15 @@ def beside_peer(config: Config) -> dict[str, Any]:
 
 def compare(seed: int, config: Config) -> dict[str, Any]:
     """Both on the walks of one world."""
-    settings = irl_gridworld.Config(seed=seed)
-    world = irl_gridworld.make_world(settings)
-    walks = irl_gridworld.walk(world, expert(world, settings), settings)
-    visits, starts, lasts = (
-        mean_visits(world, walks.states[rows], settings.num_walks)
-        for rows in (slice(None), walks.times == 0, walks.times == settings.horizon - 1)
-    )
+    world = Gridworld.make(SIZE, HORIZON, seed=seed)
+    mdp = world.mdp
+    walks = world.walks(world.expert(RATIONALITY), NUM_WALKS, [seed, 1])
+    visits = mean_visits(world, walks.states)
+    starts = mean_visits(world, walks.states[walks.times == 0])
+    lasts = mean_visits(world, walks.states[walks.times == HORIZON - 1])
     seconds, gap, full_seconds = ours(world, walks, visits, starts)
-    after_last = world.model.transposed @ np.repeat(
-        lasts / world.model.num_actions, world.model.num_actions
-    )
+    # The peer's policy takes the last step at random.
+    after_last = mdp.transposed @ np.repeat(lasts / mdp.num_actions, mdp.num_actions)
     peer = run_peer(world, visits + after_last, starts, config)
     reached = {
         rate: {str(gap): first_below(rows, gap) for gap in GAPS}
@@ -141,59 +142,44 @@ def compare(seed: int, config: Config) -> dict[str, Any]:
         "peer_versions": peer["versions"],
     }
     assert gap <= GAP
-    print(
-        seed,
-        {name: result[name] for name in ("seconds", "gap", "peer_seconds", "peer_best_gap")},
-        flush=True,
-    )
+    shown = ("seconds", "gap", "peer_seconds", "peer_best_gap")
+    print(seed, {name: result[name] for name in shown}, flush=True)
     return result
 
 
-def mean_visits(world: irl_gridworld.World, states: Any, num_walks: int) -> irl_gridworld.Floats:
+def mean_visits(world: Gridworld, states: Any) -> Floats:
     """Visits [S] in a walk."""
-    return np.bincount(states, minlength=world.model.num_states) / num_walks
+    return np.bincount(states, minlength=world.mdp.num_states) / NUM_WALKS
 
 
 def ours(
-    world: irl_gridworld.World,
-    walks: Demonstrations,
-    visits: irl_gridworld.Floats,
-    starts: irl_gridworld.Floats,
+    world: Gridworld, walks: Demonstrations, visits: Floats, starts: Floats
 ) -> tuple[float, float, float]:
     """CPU seconds to the gap, the gap, and CPU seconds of the whole fit."""
-    irl = MaxEntIRL(world.model, MaxEntConfig(prior_std=_NEARLY_NO_PRIOR))
+    irl = MaxEntIRL(world.mdp, MaxEntConfig(prior_std=_NEARLY_NO_PRIOR))
     irl.fit(walks)  # compiles
     started = time.process_time()
     irl.fit(walks)
     full_seconds = time.process_time() - started
     started = time.process_time()
-    scale = Scaling.of(world.model, walks.states).scale
-    likelihood, prior = (
-        Likelihood(world.model, walks, scale),
-        Prior.independent(len(scale), _NEARLY_NO_PRIOR),
-    )
-    weights, _ = most_probable_weights(likelihood, prior, MaxEntConfig(tolerance=_TOLERANCE))
+    scale = Scaling.of(world.mdp, walks.states).scale
+    likelihood = Likelihood(world.mdp, walks, scale)
+    prior = Prior.independent(len(scale), _NEARLY_NO_PRIOR)
+    weights = map_estimate(likelihood, prior, MaxEntConfig(tolerance=_TOLERANCE)).weights
     seconds = time.process_time() - started
-    entering = np.zeros((world.model.horizon, world.model.num_states))
+    entering = np.zeros((world.mdp.horizon, world.mdp.num_states))
     entering[0] = starts
-    expected = push_forward(world.model, likelihood.policy(weights), entering, None).sum((0, 2))
+    expected = occupancy_measures(world.mdp, likelihood.policy(weights), entering).sum((0, 2))
     return seconds, float(np.abs(expected - visits).max()), full_seconds
 
 
-def run_peer(
-    world: irl_gridworld.World,
-    visits: irl_gridworld.Floats,
-    starts: irl_gridworld.Floats,
-    config: Config,
-) -> dict[str, Any]:
+def run_peer(world: Gridworld, visits: Floats, starts: Floats, config: Config) -> dict[str, Any]:
     """The peer's gaps over time, from its own process."""
-    model = world.model
-    table = model.transitions.toarray().reshape(
-        model.num_states, model.num_actions, model.num_states
-    )
+    mdp = world.mdp
+    table = mdp.transitions.toarray().reshape(mdp.num_states, mdp.num_actions, mdp.num_states)
     with tempfile.TemporaryDirectory() as folder:
         problem, result = Path(folder) / "problem.npz", Path(folder) / "result.json"
-        np.savez(problem, transitions=table, visits=visits, starts=starts, horizon=model.horizon)
+        np.savez(problem, transitions=table, visits=visits, starts=starts, horizon=mdp.horizon)
         script = Path(__file__).with_name("irl_gridworld_peer.py")
         command = [config.peer_python, script, problem, result, "--seconds", config.peer_seconds]
         subprocess.run(

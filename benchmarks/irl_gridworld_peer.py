@@ -1,4 +1,4 @@
-"""The other side of benchmarks/irl_gridworld.py: MCE IRL of `imitation`, run by its own Python with its own versions.
+"""MCE IRL of `imitation` for benchmarks/irl_gridworld.py, run by its own Python and versions.
 
     <peer python> benchmarks/irl_gridworld_peer.py problem.npz result.json --seconds 60
 
@@ -68,14 +68,13 @@ def train(
         log_interval=None,
     )
     inputs = torch.as_tensor(env.observation_matrix, dtype=network.dtype)
-    started, rows = time.process_time(), []
+    rows = []
+    started = time.process_time()
     while time.process_time() - started < seconds:
-        _, visits = irl._train_step(
-            inputs
-        )  # what `train` repeats; called by itself so that each step can be timed
-        rows.append(
-            [time.process_time() - started, float(np.abs(irl.demo_state_om - visits).max())]
-        )
+        # What `train` repeats, called by itself so that each step can be timed.
+        _, visits = irl._train_step(inputs)
+        gap = float(np.abs(irl.demo_state_om - visits).max())
+        rows.append([time.process_time() - started, gap])
     return rows
 
 

@@ -64,7 +64,16 @@ MovedModules(
         },
         "wm_agents.feature_dreams": "wm_agents.imagination.features",
         "wm_agents.flat_adam": "wm_agents.policy_gradient.flat_adam",
+        "wm_agents.irl.adversarial_checkpoints": "wm_agents.irl.adversarial",
+        "wm_agents.irl.decision_model": "wm_agents.irl.mdp",
+        "wm_agents.irl.held_out": "wm_agents.irl.cross_validation",
+        "wm_agents.irl.identifiability": "wm_agents.irl.uncertainty",
+        "wm_agents.irl.paid_environments": "wm_agents.irl.rewards",
+        "wm_agents.irl.prior": "wm_agents.irl.uncertainty",
         "wm_agents.irl.resolutions": "wm_agents.domains.resolutions.resolution_mdp",
+        "wm_agents.irl.reward_network": "wm_agents.irl.rewards",
+        "wm_agents.irl.soft_induction": "wm_agents.irl.mdp",
+        "wm_agents.irl.standardisation": "wm_agents.irl.uncertainty",
         "wm_agents.irl.vote_models": "wm_agents.domains.resolutions.vote_rewards",
         "wm_agents.planning.categorical": "wm_agents.planning.cem",
         "wm_agents.planning.experience": "wm_agents.planning.collector",
@@ -98,5 +107,11 @@ MovedModules(
         "wm_agents.world_models.segments.SegmentSource": (
             "wm_agents.world_models.sampling.BatchSampler"
         ),
+        "wm_agents.irl.decision_model.DecisionModel": "wm_agents.irl.mdp.TabularMDP",
+        "wm_agents.irl.paid_environments.PaidEnvironments": (
+            "wm_agents.irl.rewards.RewardRelabelVecEnv"
+        ),
+        "wm_agents.irl.soft_induction.push_forward": "wm_agents.irl.mdp.occupancy_measures",
+        "wm_agents.irl.soft_induction.soft_policy": "wm_agents.irl.mdp.soft_value_iteration",
     },
 ).install()

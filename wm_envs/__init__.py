@@ -24,10 +24,10 @@ _PONG_VIEW = {
 }
 MovedModules(
     {
-        "wm_envs.compile_cache": "wm_envs.data.compiled",
         "wm_envs.threads": "wm_envs.kernel",
         "wm_envs.resolutions.marc": "wm_envs.resolutions.digital_library",
         "wm_envs.canvas": "wm_envs.rendering.canvas",
+        "wm_envs.compile_cache": "wm_envs.data.compiled",
         "wm_envs.cluster": "wm_envs.data.cluster",
         "wm_envs.infos": "wm_envs.data.infos",
         "wm_envs.options": "wm_envs.data.options",

@@ -3,19 +3,19 @@
 import numpy as np
 import scipy.sparse as sparse
 
-from wm_agents.irl import DecisionModel, Demonstrations, soft_policy
+from wm_agents.irl import Demonstrations, TabularMDP, soft_value_iteration
 
 WEIGHTS = np.array([1.0, -0.5, 2.0])
 NAMES = ("left", "risk", "gain")
 
 
 def one_shot(num_steps=400, weights=WEIGHTS, seed=0, scale=1.0):
-    """Single choices among three actions with random features, chosen by the softmax of their utilities."""
+    """Single choices among three actions with random features, by the softmax of utilities."""
     generator = np.random.default_rng(seed)
     features = generator.normal(size=(num_steps, 3, len(weights))) * scale
     utilities = features @ (weights / scale)
     actions = (utilities + generator.gumbel(size=utilities.shape)).argmax(1)
-    return DecisionModel(features, NAMES[: len(weights)]), Demonstrations.from_states(
+    return TabularMDP(features, NAMES[: len(weights)]), Demonstrations.from_states(
         np.arange(num_steps), actions
     )
 
@@ -37,7 +37,7 @@ def walk(num_states=5, horizon=6, slip=0.0, seed=1):
                     shares.append(share)
     transitions = sparse.csr_array((shares, (rows, columns)), shape=(num_states * 2, num_states))
     numbers = np.repeat(features[:, None], 2, 1)
-    return DecisionModel(numbers, ("first", "second"), transitions=transitions, horizon=horizon)
+    return TabularMDP(numbers, ("first", "second"), transitions=transitions, horizon=horizon)
 
 
 def sample(model, weights, num_episodes, seed=0, start=0):
@@ -46,7 +46,7 @@ def sample(model, weights, num_episodes, seed=0, start=0):
     An episode ends where the model says so, or at the horizon.
     """
     generator = np.random.default_rng(seed)
-    probabilities = soft_policy(model, model.features @ weights).probabilities
+    probabilities = soft_value_iteration(model, model.features @ weights).probabilities
     table = model.transitions.toarray()
     states, actions, lengths = [], [], []
     for _ in range(num_episodes):

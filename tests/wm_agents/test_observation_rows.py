@@ -14,7 +14,7 @@ from gymnasium.vector.utils import concatenate, create_empty_array
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from wm_agents.errors import SpaceError
-from wm_agents.irl import BehaviourCloning
+from wm_agents.irl import BehavioralCloning
 from wm_agents.observation_rows import encoded_rows, observation_rows
 from wm_agents.planning import CEM, CEMConfig, DiscountedReturn, PlanningAgent
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
@@ -57,12 +57,12 @@ class Push(gym.Env[Any, Any]):
 def agents() -> dict[str, Any]:
     gym.register("test/Push-v0", Push, disable_env_checker=True)
     model = DeterministicModel(BOX, PUSH)
-    clone = BehaviourCloning(BOX, PUSH)
+    clone = BehavioralCloning(BOX, PUSH)
     model.is_fitted = clone.is_fitted = True  # what is refused here is the observation
     return {
         "Reinforce": Reinforce("test/Push-v0", ReinforceConfig()),
         "VectorPPO": VectorPPO(BOX, spaces.Discrete(2)),
-        "BehaviourCloning": clone,
+        "BehavioralCloning": clone,
         "WorldModelPPO": WorldModelPPO(
             "MlpPolicy", DummyVecEnv([Push]), device="cpu", n_steps=8, batch_size=8
         ),

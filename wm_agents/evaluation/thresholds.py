@@ -244,24 +244,6 @@ def _kaplan_meier_medians(
     return np.where(is_known, grid[is_past.argmax(axis=1)], last), ~is_known
 
 
-@dataclass(frozen=True)
-class LearningCurve:
-    """Mean returns of one run after so many real steps.
-
-    Attributes:
-        steps: [K], increasing.
-        returns: [K].
-    """
-
-    steps: NDArray[np.int64]
-    returns: NDArray[np.float64]
-
-    def steps_to(self, threshold: float) -> float | None:
-        """Real steps at the first evaluation that reached the threshold; None where none did."""
-        reached = np.flatnonzero(self.returns >= threshold)
-        return float(self.steps[reached[0]]) if len(reached) else None
-
-
 def median_steps(curves: Sequence[LearningCurve], threshold: float) -> float:
     """Median real steps to the threshold, infinite where most runs never reach it."""
     steps = [curve.steps_to(threshold) for curve in curves]

@@ -1,25 +1,50 @@
 """Inverse reinforcement learning: from what somebody did to the reward that explains it."""
 
 from wm_agents.irl.adversarial import AdversarialConfig, AdversarialIRL
-from wm_agents.irl.cloning import BehaviourCloning, CloningConfig
+from wm_agents.irl.cloning import BehavioralCloning, CloningConfig
 from wm_agents.irl.comparison import Comparison, compare
-from wm_agents.irl.decision_model import DecisionModel, from_transition_table, from_world_model
+from wm_agents.irl.cross_validation import HeldOut, choose_prior_std, cross_validate
 from wm_agents.irl.demonstrations import Demonstrations
-from wm_agents.irl.held_out import HeldOut, choose_prior_std, cross_validate
-from wm_agents.irl.identifiability import Identifiability, identify
-from wm_agents.irl.maxent import MaxEntConfig, MaxEntIRL, RewardFit, fit_many
-from wm_agents.irl.reward_network import RewardNetwork
-from wm_agents.irl.rewards import LearnedReward, RewardedModel, linear_reward, planner_reward
-from wm_agents.irl.sampled import SampledConfig, SampledFit, SampledMaxEntIRL, model_futures
-from wm_agents.irl.soft_induction import SoftPolicy, optimal_policy, policy_value, soft_policy
+from wm_agents.irl.maxent import MaxEntConfig, MaxEntIRL, fit_many
+from wm_agents.irl.mdp import (
+    SoftPolicy,
+    TabularMDP,
+    from_transition_table,
+    from_world_model,
+    occupancy_measures,
+    optimal_policy,
+    policy_value,
+    soft_value_iteration,
+)
+from wm_agents.irl.rewards import (
+    LearnedReward,
+    RewardedModel,
+    RewardNetwork,
+    RewardRelabelVecEnv,
+    linear_reward,
+    planner_reward,
+)
+from wm_agents.irl.sampled import SampledConfig, SampledFit, SampledMaxEntIRL, model_rollouts
+from wm_agents.irl.uncertainty import Identifiability, RewardFit, identify
+from wm_envs.data.moved import renamed
+
+# Until the next release.
+__getattr__ = renamed(
+    __name__,
+    {
+        "BehaviourCloning": "wm_agents.irl.cloning.BehavioralCloning",
+        "DecisionModel": "wm_agents.irl.mdp.TabularMDP",
+        "model_futures": "wm_agents.irl.sampled.model_rollouts",
+        "soft_policy": "wm_agents.irl.mdp.soft_value_iteration",
+    },
+)
 
 __all__ = [
     "AdversarialConfig",
     "AdversarialIRL",
-    "BehaviourCloning",
+    "BehavioralCloning",
     "CloningConfig",
     "Comparison",
-    "DecisionModel",
     "Demonstrations",
     "HeldOut",
     "Identifiability",
@@ -28,11 +53,13 @@ __all__ = [
     "MaxEntIRL",
     "RewardFit",
     "RewardNetwork",
+    "RewardRelabelVecEnv",
     "RewardedModel",
     "SampledConfig",
     "SampledFit",
     "SampledMaxEntIRL",
     "SoftPolicy",
+    "TabularMDP",
     "choose_prior_std",
     "compare",
     "cross_validate",
@@ -41,9 +68,10 @@ __all__ = [
     "from_world_model",
     "identify",
     "linear_reward",
-    "model_futures",
+    "model_rollouts",
+    "occupancy_measures",
     "optimal_policy",
     "planner_reward",
     "policy_value",
-    "soft_policy",
+    "soft_value_iteration",
 ]

@@ -1,42 +1,54 @@
-"""Adversarial inverse reinforcement learning on Gymnasium and Stable-Baselines3.
+"""Adversarial inverse reinforcement learning (AIRL) on Gymnasium and Stable-Baselines3.
 
 Fu, Luo and Levine, "Learning Robust Rewards with Adversarial Inverse Reinforcement Learning", ICLR
 2018. A discriminator
 
-    D(s, a, s') = exp f / (exp f + pi(a | s)),   f(s, a, s') = g(s, a) + discount h(s') - h(s),
+    D(s, a, s') = exp f / (exp f + pi(a | s)),   f(s, a, s') = g(s, a) + gamma h(s') - h(s)
 
-tells demonstrations from what the learner does, and the learner (PPO) is paid log D - log(1 - D) =
-f - log pi. With g(s) of the state only and the shaping term h, g is the reward up to a constant
-(theorem 5.1).
+tells demonstrations from what the learner does, and the learner's reward (PPO) is
+log D - log(1 - D) = f - log pi. With g(s) of the state only and the shaping term h, g is the reward
+up to a constant (theorem 5.1).
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
+import gymnasium as gym
 import numpy as np
 import torch
 import torch.nn.functional as F
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from torch import Tensor
 
 from wm_agents.errors import ConfigError, MixedHorizonError, SpaceError
-from wm_agents.irl.adversarial_checkpoints import resume, save
-from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit
-from wm_agents.irl.paid_environments import PaidEnvironments, Transitions
-from wm_agents.irl.reward_network import RewardNetwork
+from wm_agents.irl.cloning import clone_into, require_spaces, tensors_below
+from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit, content_hash
+from wm_agents.irl.rewards import RewardNetwork, RewardRelabelVecEnv
 from wm_agents.networks import Perceptron
 from wm_agents.observation_rows import number_array, observation_tensor
 from wm_agents.policy_gradient.world_model_policy import BoundedActorCriticPolicy, check_spaces
-from wm_agents.training.checkpoints import CheckpointManager
+from wm_agents.sb3.checkpoints import restart_environments, set_training_state, training_state
+from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.training.config_checks import require_integers
-from wm_agents.training.finite import descend, require_finite
-from wm_agents.training.fitted import Fitted
-from wm_agents.training.progress import progress, say_nothing_left
+from wm_agents.training.finite import gradient_step, require_finite
+from wm_agents.training.fitted import Fitted, check_fitted
+from wm_agents.training.progress import say_nothing_left
+from wm_agents.training.saving import saved_path
+from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
+from wm_agents.training.trainer import Trainer
+from wm_envs.data.spaces import space_from_json, space_to_json
+from wm_envs.data.trajectories import Transitions
+
+KIND = "adversarial irl"
+
+_CHECKPOINT_FORMAT = 2  # 1 was written by a loop of its own
 
 
 @dataclass(frozen=True)
@@ -47,36 +59,36 @@ class AdversarialConfig:
         is_state_only: g(s) in place of g(s, a).
         has_shaping: Add the potential term; without it f = g.
         widths: Hidden layers of g and h.
-        discount: Of the learner and the potential.
+        gamma: Discount of the learner and the potential.
         num_steps: Steps of each environment between two rounds of training.
         num_discriminator_updates: In each round.
         batch_size: Steps of each kind in a batch of the discriminator.
-        discriminator_rate: Learning rate of the discriminator.
-        learner_rate: Learning rate of PPO.
+        discriminator_learning_rate: Of Adam.
+        learning_rate: Of PPO.
         num_epochs: Passes of PPO over each round's steps.
-        entropy_weight: Of PPO.
-        largest_change: Divergence from the policy of the last round at which PPO stops for this
-            one; None never does.
+        ent_coef: Of PPO.
+        target_kl: Divergence from the policy of the last round at which PPO stops for this one;
+            None never does.
         gradient_penalty: Weight of the squared gradient of f at demonstrations and learner's steps
             alike; it keeps the discriminator from becoming certain.
         may_vary_in_length: Permit episodes of different lengths. Their length tells who acted, and
             a reward that is positive or negative throughout then looks right whatever the
             demonstrator wants.
-        starts_from_clone: Let behaviour cloning teach the learner's policy first.
+        starts_from_clone: Let behavioral cloning teach the learner's policy first.
     """
 
     is_state_only: bool = False
     has_shaping: bool = True
     widths: tuple[int, ...] = (32, 32)
-    discount: float = 0.99
+    gamma: float = 0.99
     num_steps: int = 256
     num_discriminator_updates: int = 20
     batch_size: int = 256
-    discriminator_rate: float = 1e-3
-    learner_rate: float = 3e-4
+    discriminator_learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
     num_epochs: int = 10
-    entropy_weight: float = 0.0
-    largest_change: float | None = 0.02
+    ent_coef: float = 0.0
+    target_kl: float | None = 0.02
     gradient_penalty: float = 1.0
     may_vary_in_length: bool = False
     starts_from_clone: bool = True
@@ -84,18 +96,18 @@ class AdversarialConfig:
     def __post_init__(self) -> None:
         require_integers(None, num_steps=self.num_steps, batch_size=self.batch_size)
         require_integers(None, num_discriminator_updates=self.num_discriminator_updates)
-        if (
-            not 0 < self.discount < 1
-            or min(self.num_steps, self.num_discriminator_updates, self.batch_size) < 1
-        ):
-            raise ConfigError(f"discount lies in (0, 1) and counts are positive, got {self}")
+        counts = (self.num_steps, self.num_discriminator_updates, self.batch_size)
+        if not 0 < self.gamma < 1 or min(counts) < 1:
+            raise ConfigError(f"gamma lies in (0, 1) and counts are positive, got {self}")
 
 
 class AdversarialIRL(Fitted):
-    """AIRL: a reward and a policy from demonstrations and an environment whose rewards are never looked at.
+    """AIRL: a reward and a policy from demonstrations and an environment without rewards.
+
+    The environment's own rewards are never looked at.
 
     Args:
-        demonstrations: `Demonstrations` or what `Demonstrations.of` takes.
+        demonstrations: `Trajectories` or what `Demonstrations.of` takes.
         envs: Stable-Baselines3's VecEnv (`make_vec_env`), with Box observations, and Discrete or
             one-dimensional Box actions.
         config: Settings.
@@ -117,72 +129,84 @@ class AdversarialIRL(Fitted):
         config: AdversarialConfig | None = None,
         seed: int = 0,
     ) -> None:
+        self._build(envs, config, seed)
+        checked = Demonstrations.of(demonstrations)
+        self._take_demonstrations(checked)
+        assert self.demonstrated is not None
+        self.reward_network.standardize(self.demonstrated.observations)
+        if self.config.starts_from_clone:
+            clone_into(self.learner, checked, seed)
+
+    def _build(self, envs: VecEnv, config: AdversarialConfig | None, seed: int) -> None:
+        """Reward, potential and learner, before anything is known of demonstrations."""
         _check_spaces(envs)
         self.config = AdversarialConfig() if config is None else config
         self.seed = seed
-        given = Demonstrations.of(demonstrations)
-        if not given.has_one_length and not self.config.may_vary_in_length:
-            shortest, longest = int(given.lengths.min()), int(given.lengths.max())
-            raise MixedHorizonError(
-                f"episodes have {shortest} to {longest} steps: their length would tell who acted; cut them to one "
-                "length, or permit it with may_vary_in_length=True"
-            )
-        self.demonstrated = _transitions(given, envs)
+        self.observation_space = envs.observation_space
+        self.action_space = envs.action_space
+        self.demonstrated: Transitions[Tensor] | None = None
+        self._has_no_envs = False
+        self.loss = math.nan
+        self.accuracy = math.nan
         self.generator = torch.Generator().manual_seed(seed)
-        num_inputs = spaces.flatdim(envs.observation_space)
-        self.reward_network = RewardNetwork(
-            num_inputs,
-            envs.action_space,
-            self.config.widths,
-            is_state_only=self.config.is_state_only,
-            generator=self.generator,
+        self.reward_network, self.potential = _discriminator(
+            self.observation_space, self.action_space, self.config, self.generator
         )
-        self.reward_network.standardise(self.demonstrated.observations)
-        self.potential = Perceptron((num_inputs, *self.config.widths, 1), "relu", self.generator)
         parameters = [parameter for _, parameter in self.named_parameters()]
-        self.optimizer = torch.optim.Adam(parameters, lr=self.config.discriminator_rate)
-        self.envs = PaidEnvironments(envs, self)
-        self.loss, self.accuracy = math.nan, math.nan
+        self.optimizer = torch.optim.Adam(parameters, lr=self.config.discriminator_learning_rate)
+        self.envs = RewardRelabelVecEnv(
+            envs, self.learner_reward, has_one_length=not self.config.may_vary_in_length
+        )
         self.learner = PPO(
             BoundedActorCriticPolicy,
             self.envs,
             n_steps=self.config.num_steps,
             batch_size=min(256, self.config.num_steps * envs.num_envs),
             n_epochs=self.config.num_epochs,
-            gamma=self.config.discount,
-            learning_rate=self.config.learner_rate,
-            ent_coef=self.config.entropy_weight,
-            target_kl=self.config.largest_change,
+            gamma=self.config.gamma,
+            learning_rate=self.config.learning_rate,
+            ent_coef=self.config.ent_coef,
+            target_kl=self.config.target_kl,
             seed=seed,
             device="cpu",
         )
-        if self.config.starts_from_clone:
-            clone_into(self.learner, given, seed)
+
+    def _take_demonstrations(self, demonstrations: Demonstrations) -> None:
+        if not demonstrations.has_one_length and not self.config.may_vary_in_length:
+            shortest = int(demonstrations.lengths.min())
+            longest = int(demonstrations.lengths.max())
+            raise MixedHorizonError(
+                f"episodes have {shortest} to {longest} steps: their length would tell who acted; "
+                "cut them to one length, or permit it with may_vary_in_length=True"
+            )
+        check_spaces_fit(demonstrations, self.observation_space, self.action_space)
+        self.demonstrated = demonstrations.transitions().map(_tensor)
 
     def learn(
         self,
         total_timesteps: int,
         callback: Any = None,
-        progress_bar: bool | None = None,
+        progress_bar: bool | None = False,
         *,
-        checkpoints: CheckpointManager | None = None,
+        checkpoints: CheckpointManager | str | os.PathLike[str] | None = None,
         checkpoint_every: int = 10,
-    ) -> "AdversarialIRL":
+    ) -> Self:
         """Train reward and policy in turn for this many steps of the environments.
 
         Args:
             total_timesteps: Steps; a second call takes as many again. With checkpoints they count
                 from the very first.
             callback: SB3's, for the learner.
-            progress_bar: None shows a bar on a terminal only.
+            progress_bar: Show a bar; None shows it on a terminal only.
             checkpoints: Where to save, every `checkpoint_every` rounds and at the end. The same
-                call on a new learner made with the same arguments goes on from the newest
-                checkpoint there, to the bit as if it had never stopped. All environments start anew
+                call on a new learner made with the same arguments resumes from the newest
+                checkpoint there, bitwise as if it had never stopped. All environments start anew
                 at a checkpoint, interrupted or not.
             checkpoint_every: In rounds.
 
         Raises:
-            ConfigError: `checkpoint_every` below 1.
+            ConfigError: `checkpoint_every` below 1, or a learner that was loaded without
+                environment or demonstrations.
             MixedHorizonError: The learner's episodes end after different numbers of steps, without
                 permission.
             CheckpointError: The checkpoints are of another run, or none of them is whole.
@@ -190,26 +214,28 @@ class AdversarialIRL(Fitted):
                 gradient is not finite: nothing is saved with them.
         """
         require_integers(1, checkpoint_every=checkpoint_every)
+        if self.demonstrated is None or self._has_no_envs:
+            raise ConfigError(
+                "this AdversarialIRL was loaded to predict: to go on learning, give environments "
+                "and demonstrations, load(path, envs, given=demonstrations)"
+            )
         per_round = self.config.num_steps * self.envs.num_envs
         num_rounds = max(total_timesteps // per_round, 1)
-        num_done = 0 if checkpoints is None else resume(self, checkpoints, checkpoint_every)
-        if num_done >= num_rounds:
-            done, total = num_done * per_round, num_rounds * per_round
-            say_nothing_left("AdversarialIRL", done, total, "steps", is_resumption=True)
+        run = _AdversarialRun(self, callback, checkpoint_every, checkpoints is not None)
         # From here on callbacks may ask for the reward as it is being learned.
         self.is_fitted = True
-        with progress(num_rounds * per_round, "steps", progress_bar, num_done * per_round) as bar:
-            for number in range(num_done, num_rounds):
-                self.learner.learn(per_round, callback=callback, reset_num_timesteps=False)
-                require_finite(
-                    self.learner.policy.state_dict(),
-                    f"a parameter of the learner in round {number}",
-                )
-                self.loss, self.accuracy = self._train_discriminator(self.envs.take(), number)
-                is_due = (number + 1) % checkpoint_every == 0 or number + 1 == num_rounds
-                if checkpoints is not None and is_due:
-                    save(self, checkpoints, number + 1, checkpoint_every)
-                bar.advance(per_round, loss=self.loss, accuracy=self.accuracy)
+        Trainer(
+            run,
+            num_rounds,
+            description="rounds of AIRL",
+            checkpoints=checkpoints,
+            checkpoint_every=checkpoint_every,
+            progress=progress_bar,
+        ).train()
+        if run.num_rounds == 0:
+            num_done = self.learner.num_timesteps
+            total = num_rounds * per_round
+            say_nothing_left("AdversarialIRL", num_done, total, "steps", is_resumption=True)
         return self
 
     def predict(
@@ -221,118 +247,289 @@ class AdversarialIRL(Fitted):
     ) -> tuple[Any, Any]:
         """The learner's action.
 
-        Raises SpaceError for what is no observation of the environments.
+        Raises:
+            SpaceError: What is no observation of the environments.
         """
         return self.learner.predict(observation, state, episode_start, deterministic)
 
     @torch.no_grad()
     def reward(self, observations: Any, actions: Any) -> NDArray[np.float32]:
-        """The inferred reward g [N] of observations [N, O] and actions [N] or [N, A]; shaping is left out.
+        """The inferred reward g [N]; shaping is left out.
+
+        Args:
+            observations: [N, O].
+            actions: [N] where they are Discrete, else [N, A].
 
         Raises:
             SpaceError: What is no observation of the environments.
         """
-        size = spaces.flatdim(self.envs.observation_space)
-        given = number_array(observations, f"observations [N, {size}]")
-        flat = given.reshape(len(given), -1) if given.ndim > 1 else given
+        size = spaces.flatdim(self.observation_space)
+        array = number_array(observations, f"observations [N, {size}]")
+        flat = array.reshape(len(array), -1) if array.ndim > 1 else array
         rows = observation_tensor(flat, size, torch.device("cpu"))
         rewards: NDArray[np.float32] = self.reward_network(rows, actions).numpy()
         return rewards
 
-    def logits(self, steps: Transitions) -> Tensor:
-        """f(s, a, s') [N]; where an episode terminated, nothing follows."""
+    def logits(self, steps: Transitions[Tensor]) -> Tensor:
+        """f(s, a, s') [N]; where an episode terminated, the next potential is 0."""
         rewards: Tensor = self.reward_network(steps.observations, steps.actions)
         if not self.config.has_shaping:
             return rewards
-        before, after = (
-            self._potential(rows) for rows in (steps.observations, steps.next_observations)
-        )
-        return rewards + self.config.discount * after * ~steps.terminations - before
+        potential = self._potential(steps.observations)
+        next_potential = self._potential(steps.next_observations) * ~steps.terminations
+        return rewards + self.config.gamma * next_potential - potential
+
+    def log_policy(self, steps: Transitions[Tensor]) -> Tensor:
+        """Log pi(a | s) [N] of the present policy."""
+        with torch.no_grad():
+            policy = self.learner.policy
+            policy.set_training_mode(False)
+            shape = self.observation_space.shape or ()
+            distribution = policy.get_distribution(steps.observations.reshape(-1, *shape))
+            log_probabilities: Tensor = distribution.log_prob(steps.actions)
+        return log_probabilities
+
+    def learner_reward(self, steps: Transitions[Tensor]) -> Tensor:
+        """What PPO maximizes: f - log pi [N]."""
+        return self.logits(steps) - self.log_policy(steps)
+
+    def train_discriminator(self, steps: Transitions[Tensor], number: int) -> None:
+        """Train reward and potential to tell demonstrations from the learner's steps.
+
+        Args:
+            steps: The learner's since the last round.
+            number: Of the round, for messages.
+        """
+        assert self.demonstrated is not None
+        for update in range(self.config.num_discriminator_updates):
+            batch = Transitions.concatenate(
+                [self._sample(self.demonstrated), self._sample(steps)], torch.cat
+            )
+            labels = torch.zeros(len(batch))
+            labels[: self.config.batch_size] = 1  # the demonstrated half
+            batch.observations.requires_grad_(True)
+            values = self.logits(batch)
+            logits = values - self.log_policy(batch)
+            (slopes,) = torch.autograd.grad(values.sum(), batch.observations, create_graph=True)
+            penalty = (slopes * self.reward_network.std).square().sum(1).mean()
+            loss = F.binary_cross_entropy_with_logits(logits, labels)
+            loss = loss + self.config.gradient_penalty * penalty
+            place = f"at update {update} of round {number} of the discriminator"
+            self.loss = gradient_step(loss, self.optimizer, self.named_parameters(), place)
+            self.accuracy = float(((logits > 0) == (labels > 0.5)).float().mean())
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """Those of reward and potential."""
+        for prefix, network in (("reward", self.reward_network), ("potential", self.potential)):
+            for name, parameter in network.named_parameters():
+                yield f"{prefix}.{name}", parameter
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write reward, potential and policy to one file (safetensors with JSON).
+
+        Demonstrations, environments and optimizers are not in it: `learn` has checkpoints.
+
+        Raises:
+            NotFittedError: There is nothing to keep yet.
+        """
+        check_fitted(self)
+        metadata = {
+            "kind": KIND,
+            "config": asdict(self.config),
+            "seed": self.seed,
+            "observation_space": space_to_json(self.observation_space),
+            "action_space": space_to_json(self.action_space),
+        }
+        tensors = {
+            f"{prefix}.{name}": tensor
+            for prefix, network in self._networks().items()
+            for name, tensor in network.state_dict().items()
+        }
+        return save_checkpoint(saved_path(path), tensors, metadata)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        env: VecEnv | None = None,
+        *,
+        device: str = "auto",
+        given: Any = None,
+    ) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            path: The file.
+            env: Vector environments to go on learning in, with the spaces of the file.
+            device: "auto" or "cpu": SB3's PPO is quickest there.
+            given: Demonstrations to go on learning from.
+
+        Raises:
+            CheckpointError: The file is missing, damaged or of another kind.
+            SpaceError: The environments have other spaces.
+            ConfigError: Another device.
+        """
+        if device not in ("auto", "cpu"):
+            raise ConfigError(f"AdversarialIRL runs on the CPU, got device={device!r}")
+        target = saved_path(path)
+        stored = load_checkpoint(target, kind=KIND)
+        with reading_description(target, "a reward and policy of AdversarialIRL"):
+            description = dict(stored.metadata["config"])
+            check_counts({"widths": description["widths"]}, stored.tensors)
+            config = AdversarialConfig(**{**description, "widths": tuple(description["widths"])})
+            observation_space = space_from_json(stored.metadata["observation_space"])
+            action_space = space_from_json(stored.metadata["action_space"])
+            with torch.device("meta"):  # first without memory
+                generator = torch.Generator(device="cpu")
+                reward, _ = _discriminator(observation_space, action_space, config, generator)
+                check_shapes(reward, tensors_below("reward", stored.tensors))
+        if env is not None:
+            require_spaces(env, observation_space, action_space)
+        irl = cls.__new__(cls)
+        with reading_description(target, "a reward and policy of AdversarialIRL"):
+            envs = env or DummyVecEnv([lambda: _SpacesOnly(observation_space, action_space)])
+            irl._build(envs, config, stored.metadata["seed"])
+            for prefix, network in irl._networks().items():
+                weights = tensors_below(prefix, stored.tensors)
+                check_shapes(network, weights)
+                network.load_state_dict(weights)
+        if given is not None:
+            irl._take_demonstrations(Demonstrations.of(given))
+        irl._has_no_envs = env is None
+        irl.is_fitted = True
+        return irl
+
+    def _networks(self) -> dict[str, torch.nn.Module]:
+        return {
+            "reward": self.reward_network,
+            "potential": self.potential,
+            "policy": self.learner.policy,
+        }
+
+    def _sample(self, steps: Transitions[Tensor]) -> Transitions[Tensor]:
+        """A batch drawn with replacement."""
+        size = (self.config.batch_size,)
+        return steps.select(torch.randint(len(steps), size, generator=self.generator))
 
     def _potential(self, observations: Tensor) -> Tensor:
         network = self.reward_network
         values: Tensor = self.potential((observations - network.mean) / network.std)[:, 0]
         return values
 
-    def log_policy(self, steps: Transitions) -> Tensor:
-        """Log pi(a | s) [N] of the present policy."""
-        with torch.no_grad():
-            policy = self.learner.policy
-            policy.set_training_mode(False)
-            shaped = steps.observations.reshape(-1, *(self.envs.observation_space.shape or ()))
-            log_probabilities: Tensor = policy.get_distribution(shaped).log_prob(steps.actions)
-        return log_probabilities
 
-    def _train_discriminator(self, learned: Transitions, number: int) -> tuple[float, float]:
-        loss, accuracy = 0.0, 0.0
-        for update in range(self.config.num_discriminator_updates):
-            mine = self.demonstrated.sample(self.config.batch_size, self.generator)
-            theirs = learned.sample(self.config.batch_size, self.generator)
-            both = Transitions.concatenate(mine, theirs)
-            both.observations.requires_grad_(True)
-            values = self.logits(both)
-            logits = values - self.log_policy(both)
-            labels = torch.cat([torch.ones(len(mine)), torch.zeros(len(theirs))])
-            (slopes,) = torch.autograd.grad(values.sum(), both.observations, create_graph=True)
-            penalty = (slopes * self.reward_network.std).square().sum(1).mean()
-            total = (
-                F.binary_cross_entropy_with_logits(logits, labels)
-                + self.config.gradient_penalty * penalty
-            )
-            place = f"at update {update} of round {number} of the discriminator"
-            loss = descend(total, self.optimizer, self.named_parameters(), place)
-            accuracy = float(((logits > 0) == (labels > 0.5)).float().mean())
-        return loss, accuracy
+class _AdversarialRun:
+    """Rounds of PPO and discriminator in turn."""
 
-    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Those of reward and potential."""
-        for prefix, network in (("reward", self.reward_network), ("potential", self.potential)):
-            yield from (
-                (f"{prefix}.{name}", parameter) for name, parameter in network.named_parameters()
-            )
+    def __init__(
+        self, irl: AdversarialIRL, callback: Any, checkpoint_every: int, has_checkpoints: bool
+    ) -> None:
+        self.irl = irl
+        self.callback = callback
+        self.checkpoint_every = checkpoint_every
+        self.has_checkpoints = has_checkpoints
+        self.num_rounds = 0
+
+    def step(self, update: int) -> Mapping[str, float]:
+        """One round."""
+        irl = self.irl
+        # Environments cannot be stored: they start anew after each save, so that a run that was
+        # interrupted there is the same as one that was not.
+        if self.has_checkpoints and update > 0 and update % self.checkpoint_every == 0:
+            restart_environments(irl.learner)
+        num_steps = irl.config.num_steps * irl.envs.num_envs
+        irl.learner.learn(num_steps, callback=self.callback, reset_num_timesteps=False)
+        weights = irl.learner.policy.state_dict()
+        require_finite(weights, f"a parameter of the learner in round {update}")
+        irl.train_discriminator(irl.envs.take_steps(), update)
+        self.num_rounds += 1
+        return {"loss": irl.loss, "accuracy": irl.accuracy}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, optimizers, generators and the length of the learner's episodes."""
+        irl = self.irl
+        networks = {
+            "reward": irl.reward_network.state_dict(),
+            "potential": irl.potential.state_dict(),
+        }
+        for name, weights in networks.items():
+            require_finite(weights, f"a parameter of the {name}, so it is not saved")
+        return {
+            **networks,
+            "optimizer": irl.optimizer.state_dict(),
+            "generator": irl.generator.get_state(),
+            "learner": training_state(irl.learner),
+            "length": irl.envs.length,
+            "figures": [irl.loss, irl.accuracy],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state of the same run; the environments start anew."""
+        irl = self.irl
+        irl.reward_network.load_state_dict(state["reward"])
+        irl.potential.load_state_dict(state["potential"])
+        irl.optimizer.load_state_dict(state["optimizer"])
+        irl.generator.set_state(state["generator"])
+        irl.loss, irl.accuracy = state["figures"]
+        irl.envs.length = state["length"]
+        set_training_state(irl.learner, state["learner"])
+        restart_environments(irl.learner)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Settings, spaces, a hash of the demonstrations, and after how many rounds saves come."""
+        irl = self.irl
+        steps = irl.demonstrated
+        assert steps is not None
+        arrays = (steps.observations, steps.actions, steps.next_observations, steps.terminations)
+        return {
+            "kind": "adversarial IRL",
+            "format": _CHECKPOINT_FORMAT,
+            "config": asdict(irl.config),
+            "seed": irl.seed,
+            "checkpoint_every": self.checkpoint_every,
+            "num_envs": irl.envs.num_envs,
+            "spaces": [str(irl.observation_space), str(irl.action_space)],
+            "demonstrations": content_hash(*(array.numpy() for array in arrays)),
+        }
 
 
-def clone_into(
-    learner: PPO, demonstrations: Demonstrations, seed: int, num_updates: int = 3000
-) -> None:
-    """Teach a PPO policy the demonstrated actions by maximum likelihood."""
-    data = demonstrations.trajectories
-    seen = torch.from_numpy(data.observations[data.observation_of_step])
-    taken, policy = torch.from_numpy(data.actions), learner.policy
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(policy.parameters(), lr=3e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, num_updates)
-    for update in range(num_updates):
-        rows = torch.randint(len(seen), (min(256, len(seen)),), generator=generator)
-        distribution = policy.get_distribution(
-            seen[rows].reshape(-1, *(learner.observation_space.shape or ()))
-        )
-        loss = -distribution.log_prob(taken[rows]).mean()
-        descend(
-            loss, optimizer, policy.named_parameters(), f"at update {update} of behaviour cloning"
-        )
-        schedule.step()
-    if hasattr(
-        policy, "log_std"
-    ):  # imitation drives the spread to nothing, and with it all exploration
-        policy.log_std.data.clamp_(min=-1.5)
+class _SpacesOnly(gym.Env[Any, Any]):
+    """An environment of a loaded learner, which has spaces and no world."""
+
+    def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+        self.observation_space = observation_space
+        self.action_space = action_space
+
+
+def _discriminator(
+    observation_space: gym.Space[Any],
+    action_space: gym.Space[Any],
+    config: AdversarialConfig,
+    generator: torch.Generator,
+) -> tuple[RewardNetwork, Perceptron]:
+    """The reward g and the potential h."""
+    num_inputs = spaces.flatdim(observation_space)
+    reward = RewardNetwork(
+        num_inputs,
+        action_space,
+        config.widths,
+        is_state_only=config.is_state_only,
+        generator=generator,
+    )
+    return reward, Perceptron((num_inputs, *config.widths, 1), "relu", generator)
 
 
 def _check_spaces(envs: VecEnv) -> None:
-    seen, acted = envs.observation_space, envs.action_space
-    is_flat = isinstance(acted, spaces.Box) and len(acted.shape) == 1
-    is_counted = isinstance(acted, spaces.Discrete) and acted.start == 0
-    if not isinstance(seen, spaces.Box) or not (is_flat or is_counted):
+    observations = envs.observation_space
+    actions = envs.action_space
+    is_flat = isinstance(actions, spaces.Box) and len(actions.shape) == 1
+    is_counted = isinstance(actions, spaces.Discrete) and actions.start == 0
+    if not isinstance(observations, spaces.Box) or not (is_flat or is_counted):
         raise SpaceError(
-            "AdversarialIRL serves Box observations, and actions of a one-dimensional Box or Discrete from 0, got "
-            f"{seen} and {acted}: wrap the environments"
+            "AdversarialIRL serves Box observations, and actions of a one-dimensional Box or "
+            f"Discrete from 0, got {observations} and {actions}: wrap the environments"
         )
-    check_spaces(seen, acted)  # its policy is Stable-Baselines3's PPO
+    check_spaces(observations, actions)  # its policy is Stable-Baselines3's PPO
 
 
-def _transitions(given: Demonstrations, envs: VecEnv) -> Transitions:
-    data = given.trajectories
-    check_spaces_fit(data, envs.observation_space, envs.action_space)
-    rows = data.observation_of_step
-    parts = (data.observations[rows], data.actions, data.next_observations, data.terminations)
-    return Transitions(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts))
+def _tensor(array: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))

@@ -1,7 +1,10 @@
-"""Behaviour cloning: the baseline that must stand beside whatever infers a reward."""
+"""Behavioral cloning: the imitation baseline beside whatever infers a reward."""
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import gymnasium as gym
 import numpy as np
@@ -9,26 +12,40 @@ import torch
 import torch.nn.functional as F
 from gymnasium import spaces
 from numpy.typing import NDArray
+from stable_baselines3 import PPO
 from torch import Tensor
 
 from wm_agents.errors import ConfigError, SpaceError
-from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit
+from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit, content_hash
 from wm_agents.networks import Perceptron
 from wm_agents.observation_rows import encoded_rows
+from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.training.config_checks import require_integers
-from wm_agents.training.finite import descend
-from wm_agents.training.fitted import Fitted
+from wm_agents.training.finite import gradient_step
+from wm_agents.training.fitted import Fitted, check_fitted
+from wm_agents.training.saving import saved_path
+from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
+from wm_agents.training.trainer import FitReport, Trainer
 from wm_agents.world_models.normalization import units
-from wm_envs.data.spaces import as_box_values
+from wm_envs.data.spaces import (
+    ActionCodec,
+    ObservationCodec,
+    space_from_json,
+    space_to_json,
+)
+
+KIND = "behavioral cloning"
+
+_MIN_LOG_STD = -1.5  # of a cloned policy of SB3
 
 
 @dataclass(frozen=True)
 class CloningConfig:
-    """Settings of `BehaviourCloning`.
+    """Settings of `BehavioralCloning`.
 
     Attributes:
         widths: Hidden layers.
-        num_updates: Steps of Adam.
+        num_updates: Steps of AdamW.
         batch_size: Steps in a batch.
         learning_rate: Of the first update; it falls to zero along a cosine.
         weight_decay: Of AdamW.
@@ -46,17 +63,19 @@ class CloningConfig:
             raise ConfigError(f"num_updates, batch_size and learning_rate are positive, got {self}")
 
 
-class BehaviourCloning(Fitted):
-    """A perceptron that does in each observation what the demonstrator did: cross-entropy, or squared error for Box.
+class BehavioralCloning(Fitted):
+    """A perceptron that does in each observation what the demonstrator did.
+
+    It minimizes the cross-entropy of actions that can be counted, and the squared error of others.
 
     Args:
-        observation_space: Box, flattened, or Discrete as a one-hot.
-        action_space: Discrete or Box.
+        observation_space: Any that `ObservationCodec` serves.
+        action_space: Any that `ActionCodec` serves.
         config: Settings.
         seed: Of weights and batches.
 
     Raises:
-        SpaceError: Other action spaces.
+        SpaceError: Other spaces.
     """
 
     needs_fit: ClassVar[tuple[str, ...]] = ("predict",)
@@ -68,58 +87,72 @@ class BehaviourCloning(Fitted):
         config: CloningConfig | None = None,
         seed: int = 0,
     ) -> None:
-        if not isinstance(action_space, spaces.Discrete | spaces.Box):
-            raise SpaceError(f"actions are Discrete or Box, got {action_space}")
-        self.observation_space, self.action_space = observation_space, action_space
+        self.observation_space = observation_space
+        self.action_space = action_space
         self.config = CloningConfig() if config is None else config
-        num_inputs = spaces.flatdim(observation_space)
-        num_outputs = (
-            int(action_space.n)
-            if isinstance(action_space, spaces.Discrete)
-            else spaces.flatdim(action_space)
-        )
-        self._generator = torch.Generator().manual_seed(seed)
-        self.network = Perceptron(
-            (num_inputs, *self.config.widths, num_outputs), "tanh", self._generator, 0.1
-        )
-        self._mean, self._std = torch.zeros(num_inputs), torch.ones(num_inputs)
-        self._action_mean, self._action_std = torch.zeros(num_outputs), torch.ones(num_outputs)
+        self.seed = seed
+        self._observations = ObservationCodec(observation_space)
+        self._actions = ActionCodec(action_space)
+        self._build()
 
-    def fit(self, demonstrations: Any) -> float:
-        """Learn from demonstrations; gives the final loss per step, of Box actions in units of their spread.
+    def _build(self) -> None:
+        rows = self._actions.row_space
+        num_inputs = self._observations.size
+        num_outputs = spaces.flatdim(rows)
+        sizes = (num_inputs, *self.config.widths, num_outputs)
+        self._generator = torch.Generator().manual_seed(self.seed)
+        # Small last weights: every action is about as probable before the first update.
+        self.network = Perceptron(sizes, "tanh", self._generator, 0.1)
+        self._mean = torch.zeros(num_inputs)
+        self._std = torch.ones(num_inputs)
+        self._action_mean = torch.zeros(num_outputs)
+        self._action_std = torch.ones(num_outputs)
+
+    def fit(
+        self,
+        demonstrations: Any,
+        config: CloningConfig | None = None,
+        *,
+        checkpoints: CheckpointManager | str | os.PathLike[str] | None = None,
+        progress: bool | None = False,
+    ) -> FitReport:
+        """Learn from demonstrations.
+
+        Args:
+            demonstrations: `Trajectories`, or whatever `Demonstrations.of` takes.
+            config: Settings from now on; None keeps those that are. Other widths begin a new
+                network.
+            checkpoints: Where to save and to resume from, as `Trainer` takes it.
+            progress: Show a progress bar; None shows it on a terminal only.
+
+        Returns:
+            The report, with the final loss per step as metrics["loss"]; of Box actions in units of
+            their spread.
 
         Raises:
             DemonstrationError: Observations or actions that do not fit the spaces.
             NonFiniteError: A loss or gradient is not finite: nothing was updated with it.
+            CheckpointError: The checkpoints are of another run.
         """
-        data = Demonstrations.of(demonstrations).trajectories
+        data = Demonstrations.of(demonstrations)
         check_spaces_fit(data, self.observation_space, self.action_space)
-        inputs = torch.from_numpy(data.observations[data.observation_of_step])
-        targets = torch.from_numpy(data.actions)
-        self._mean, self._std = units(inputs)
-        if isinstance(self.action_space, spaces.Box):
-            # What was demonstrated tells more than the bounds, which may be wide, narrow or none.
-            targets = targets.flatten(1)
-            self._action_mean, self._action_std = units(targets)
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=self.config.learning_rate,
-            weight_decay=self.config.weight_decay,
-        )
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.config.num_updates)
-        for update in range(self.config.num_updates):
-            rows = torch.randint(len(inputs), (self.config.batch_size,), generator=self._generator)
-            loss = self._loss(inputs[rows], targets[rows])
-            descend(
-                loss,
-                optimizer,
-                self.network.named_parameters(),
-                f"at update {update} of behaviour cloning",
-            )
-            schedule.step()
+        if config is not None:
+            is_other_network = config.widths != self.config.widths
+            self.config = config
+            if is_other_network:
+                self._build()
+        run = _CloningRun(self, data)
+        report = Trainer(
+            run,
+            self.config.num_updates,
+            description="behavioral cloning",
+            checkpoints=checkpoints,
+            progress=progress,
+        ).train()
         self.is_fitted = True
         with torch.no_grad():
-            return float(self._loss(inputs, targets))
+            loss = float(self.loss(run.inputs, run.targets))
+        return replace(report, metrics={"loss": loss})
 
     @torch.no_grad()
     def predict(
@@ -129,28 +162,246 @@ class BehaviourCloning(Fitted):
         episode_start: NDArray[np.bool_] | None = None,  # noqa: ARG002
         deterministic: bool = True,  # noqa: ARG002
     ) -> tuple[Any, Any]:
-        """The demonstrator's most probable action for one observation or a batch, as the environment gives them.
+        """The demonstrator's most probable action, for one observation or a batch.
 
         Raises:
             SpaceError: What is no observation of the space.
         """
-        rows, is_single = encoded_rows(observation, self.observation_space)
+        rows, is_single = self._rows(observation)
         outputs = self._outputs(torch.from_numpy(rows))
-        if isinstance(self.action_space, spaces.Discrete):
-            actions = outputs.argmax(1).numpy() + int(self.action_space.start)
+        row_space = self._actions.row_space
+        if isinstance(row_space, spaces.Discrete):
+            coded = outputs.argmax(1).numpy() + int(row_space.start)  # [B]
         else:
-            assert isinstance(self.action_space, spaces.Box)
-            values = outputs * self._action_std + self._action_mean
-            shaped = values.numpy().reshape(-1, *self.action_space.shape)
-            actions = as_box_values(shaped, self.action_space)
-        return (actions[0] if is_single else actions), state
+            coded = (outputs * self._action_std + self._action_mean).numpy()  # [B, A]
+        if is_single:
+            return self._actions.decode_one(coded[0]), state
+        return self._actions.decode(coded), state
+
+    def _rows(self, observation: Any) -> tuple[NDArray[np.float32], bool]:
+        """Network inputs [B, O], and whether there was one observation and no batch."""
+        if isinstance(self.observation_space, spaces.Box | spaces.Discrete):
+            return encoded_rows(observation, self.observation_space)
+        if self.observation_space.contains(observation):
+            return self._observations.encode_one(observation)[None], True
+        return self._observations.encode(observation), False
 
     def _outputs(self, observations: Tensor) -> Tensor:
         outputs: Tensor = self.network((observations - self._mean) / self._std)
         return outputs
 
-    def _loss(self, observations: Tensor, actions: Tensor) -> Tensor:
+    def loss(self, observations: Tensor, actions: Tensor) -> Tensor:
+        """The loss of rows: observations [B, O], actions [B] or [B, A]."""
         outputs = self._outputs(observations)
-        if isinstance(self.action_space, spaces.Discrete):
-            return F.cross_entropy(outputs, actions - int(self.action_space.start))
+        if isinstance(self._actions.row_space, spaces.Discrete):
+            return F.cross_entropy(outputs, actions - int(self._actions.row_space.start))
         return F.mse_loss(outputs, (actions - self._action_mean) / self._action_std)
+
+    def standardize(self, observations: Tensor, actions: Tensor) -> None:
+        """Take the units of rows: observations [S, O], Box actions [S, A]."""
+        self._mean, self._std = units(observations)
+        if not self._actions.is_discrete:
+            # What was demonstrated tells more than the bounds, which may be wide, narrow or none.
+            self._action_mean, self._action_std = units(actions)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write spaces, settings and weights to one file (safetensors with JSON).
+
+        Raises:
+            NotFittedError: There is nothing to keep yet.
+        """
+        check_fitted(self)
+        metadata = {
+            "kind": KIND,
+            "config": asdict(self.config),
+            "seed": self.seed,
+            "observation_space": space_to_json(self.observation_space),
+            "action_space": space_to_json(self.action_space),
+        }
+        return save_checkpoint(saved_path(path), self._tensors(), metadata)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        env: gym.Env[Any, Any] | None = None,
+        *,
+        device: str = "auto",
+        given: Any = None,  # noqa: ARG003
+    ) -> Self:
+        """Read what `save` wrote.
+
+        Args:
+            path: The file.
+            env: An environment whose spaces have to be those of the file.
+            device: "auto" or "cpu": the network is too small for anything else.
+            given: Nothing is needed.
+
+        Raises:
+            CheckpointError: The file is missing, damaged or of another kind.
+            SpaceError: The environment has other spaces.
+            ConfigError: Another device.
+        """
+        if device not in ("auto", "cpu"):
+            raise ConfigError(f"BehavioralCloning runs on the CPU, got device={device!r}")
+        target = saved_path(path)
+        stored = load_checkpoint(target, kind=KIND)
+        with reading_description(target, "a cloned policy"):
+            description = dict(stored.metadata["config"])
+            check_counts({"widths": description["widths"]}, stored.tensors)
+            config = CloningConfig(**{**description, "widths": tuple(description["widths"])})
+            observation_space = space_from_json(stored.metadata["observation_space"])
+            action_space = space_from_json(stored.metadata["action_space"])
+            weights = tensors_below("network", stored.tensors)
+            with torch.device("meta"):  # first without memory
+                check_shapes(cls(observation_space, action_space, config).network, weights)
+            cloning = cls(observation_space, action_space, config, stored.metadata["seed"])
+            cloning.network.load_state_dict(weights)
+            for name in ("_mean", "_std", "_action_mean", "_action_std"):
+                tensor = stored.tensors[f"units.{name}"]
+                if tensor.shape != getattr(cloning, name).shape:
+                    raise ValueError(f"units.{name} has shape {tuple(tensor.shape)}")
+                setattr(cloning, name, tensor)
+        if env is not None:
+            require_spaces(env, observation_space, action_space)
+        cloning.is_fitted = True
+        return cloning
+
+    def _tensors(self) -> dict[str, Tensor]:
+        scales = {
+            "units._mean": self._mean,
+            "units._std": self._std,
+            "units._action_mean": self._action_mean,
+            "units._action_std": self._action_std,
+        }
+        return scales | {
+            f"network.{name}": tensor for name, tensor in self.network.state_dict().items()
+        }
+
+
+class _CloningRun:
+    """One fit of a cloned policy."""
+
+    def __init__(self, cloning: BehavioralCloning, data: Demonstrations) -> None:
+        config = cloning.config
+        self.cloning = cloning
+        self.inputs = torch.from_numpy(data.start_observations)  # [S, O]
+        targets = torch.from_numpy(data.actions)
+        self.targets = targets if targets.ndim == 1 else targets.flatten(1)  # [S] or [S, A]
+        cloning.standardize(self.inputs, self.targets)
+        self.optimizer = torch.optim.AdamW(
+            cloning.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self.optimizer, config.num_updates
+        )
+
+    def step(self, update: int) -> Mapping[str, float]:
+        """One update on a batch drawn with replacement."""
+        cloning = self.cloning
+        size = (cloning.config.batch_size,)
+        rows = torch.randint(len(self.inputs), size, generator=cloning._generator)
+        loss = cloning.loss(self.inputs[rows], self.targets[rows])
+        place = f"at update {update} of behavioral cloning"
+        value = gradient_step(loss, self.optimizer, cloning.network.named_parameters(), place)
+        self.schedule.step()
+        return {"loss": value}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimizer, schedule and generator."""
+        return {
+            "network": self.cloning.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "generator": self.cloning._generator.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state of the same run."""
+        self.cloning.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.cloning._generator.set_state(state["generator"])
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Settings, seed, spaces and a hash of the demonstrations."""
+        cloning = self.cloning
+        return {
+            "kind": KIND,
+            "config": asdict(cloning.config),
+            "seed": cloning.seed,
+            "spaces": [str(cloning.observation_space), str(cloning.action_space)],
+            "demonstrations": content_hash(self.inputs.numpy(), self.targets.numpy()),
+        }
+
+
+def clone_into(
+    learner: PPO, demonstrations: Demonstrations, seed: int, num_updates: int = 3000
+) -> None:
+    """Teach a PPO policy the demonstrated actions by maximum likelihood."""
+    run = _CloneRun(learner, demonstrations, seed, num_updates)
+    Trainer(run, num_updates, description="behavioral cloning").train()
+    if hasattr(learner.policy, "log_std"):
+        # Imitation drives the spread to nothing, and with it all exploration.
+        learner.policy.log_std.data.clamp_(min=_MIN_LOG_STD)
+
+
+class _CloneRun:
+    """Maximum likelihood of demonstrated actions under a policy of SB3."""
+
+    def __init__(
+        self, learner: PPO, demonstrations: Demonstrations, seed: int, num_updates: int
+    ) -> None:
+        self.policy = learner.policy
+        shape = learner.observation_space.shape or ()
+        observations = torch.from_numpy(demonstrations.start_observations)
+        self.observations = observations.reshape(-1, *shape)
+        self.actions = torch.from_numpy(demonstrations.actions)
+        self.batch_size = min(256, len(observations))
+        self.generator = torch.Generator().manual_seed(seed)
+        # A rate of its own: PPO's is far too low for a few thousand updates.
+        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=3e-3)
+        self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, num_updates)
+
+    def step(self, update: int) -> Mapping[str, float]:
+        """One update on a batch drawn with replacement."""
+        size = (self.batch_size,)
+        rows = torch.randint(len(self.observations), size, generator=self.generator)
+        distribution = self.policy.get_distribution(self.observations[rows])
+        loss = -distribution.log_prob(self.actions[rows]).mean()
+        place = f"at update {update} of behavioral cloning"
+        value = gradient_step(loss, self.optimizer, self.policy.named_parameters(), place)
+        self.schedule.step()
+        return {"loss": value}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: it is repeated from the seed."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing was kept."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Nothing is kept."""
+        return {}
+
+
+def tensors_below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix and a dot, without these."""
+    start = f"{prefix}."
+    return {
+        name.removeprefix(start): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(start)
+    }
+
+
+def require_spaces(
+    env: Any, observation_space: gym.Space[Any], action_space: gym.Space[Any]
+) -> None:
+    """Raise SpaceError unless an environment, single or a vector of SB3's, has these spaces."""
+    if env.observation_space != observation_space or env.action_space != action_space:
+        raise SpaceError(
+            f"the file is of spaces {observation_space} and {action_space}, the environment has "
+            f"{env.observation_space} and {env.action_space}: give the one that it was learned in"
+        )

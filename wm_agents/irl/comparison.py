@@ -1,6 +1,6 @@
-"""Who wants alike.
+"""Pairwise distances between inferred rewards, with bootstrap intervals and clustering.
 
-Distances between inferred rewards by what they would have one do, with intervals and clusters.
+Two rewards are as far apart as the behavior that they lead to in the same situations.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
 from wm_agents.errors import ConfigError
-from wm_agents.irl.decision_model import Floats
-from wm_agents.irl.maxent import RewardFit
+from wm_agents.irl.mdp import Floats
+from wm_agents.irl.uncertainty import RewardFit
 
-_NUM_NEIGHBOURS = 5
+_NUM_NEIGHBORS = 5
+_STABLE = 0.7  # adjusted Rand index from which on two halves agree on clusters
+_JITTER = 1e-12  # on the diagonal of a covariance, for its Cholesky factor
 
 
 @dataclass(frozen=True)
@@ -53,16 +55,13 @@ class Comparison:
     @property
     def stable_clusters(self) -> list[int]:
         """Numbers of clusters that the halves agree on: an adjusted Rand index of 0.7 or more."""
-        return [number for number, index in self.stability.items() if index >= 0.7]
+        return [number for number, index in self.stability.items() if index >= _STABLE]
 
-    def nearest(self, name: str, num: int = _NUM_NEIGHBOURS) -> list[tuple[str, float]]:
+    def nearest(self, name: str, num: int = _NUM_NEIGHBORS) -> list[tuple[str, float]]:
         """The closest others with their distances."""
         row = self.distances[self.names.index(name)]
-        return [
-            (self.names[i], float(row[i]))
-            for i in np.argsort(row, kind="stable")
-            if self.names[i] != name
-        ][:num]
+        others = [i for i in np.argsort(row, kind="stable") if self.names[i] != name]
+        return [(self.names[i], float(row[i])) for i in others[:num]]
 
 
 def compare(
@@ -82,8 +81,8 @@ def compare(
         fits: By name, on the same features; those of `fit_many`.
         situations: [N, A, F] features of single choices that all are put before.
         action_values: [A], where the actions lie on a line, such as 1, 0 and -1 for yes, abstain
-            and no: differences are then between expected values. None compares the probabilities of
-                all actions.
+            and no: differences are then between expected values. None compares the probabilities
+            of all actions.
         halves: Two sets of fits to two halves of the episodes, for the stability of clusters.
         num_draws: Draws of weights from the bootstrap, or from the Laplace approximation where
             there is none.
@@ -97,24 +96,24 @@ def compare(
     """
     names = tuple(fits)
     _check(fits, situations, halves)
-    if action_values is not None and not (
-        np.shape(action_values) == situations.shape[1:2] and np.ptp(action_values)
-    ):
-        raise ConfigError(
-            f"action_values are one per action and not all equal, got {action_values}"
-        )
+    if action_values is not None:
+        _check_action_values(action_values, situations.shape[1])
+
+    def profiles_of(weights: Floats) -> Floats:
+        return behavior_profiles(weights, situations, action_values)
+
     generator = np.random.default_rng(seed)
-    means = np.stack([fit.weights for fit in fits.values()])
-    profiles = behaviour(means, situations, action_values)
+    profiles = profiles_of(np.stack([fit.weights for fit in fits.values()]))
     distances = distance_matrix(profiles)
-    draws = np.stack([_draw(fit, num_draws, generator) for fit in fits.values()], 1)
-    drawn = np.stack(
-        [distance_matrix(behaviour(weights, situations, action_values)) for weights in draws]
-    )
+    draws = np.stack([_draw(fit, num_draws, generator) for fit in fits.values()], 1)  # [D, C, F]
+    drawn = np.stack([distance_matrix(profiles_of(weights)) for weights in draws])  # [D, C, C]
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
     # Noise pushes points apart, so that drawn distances are too large on average; the limits are
     # moved back by that.
     excess = drawn.mean(0) - distances
+    half_profiles = [
+        profiles_of(np.stack([half[name].weights for name in names])) for half in halves
+    ]
     positions, shares = scaled_to_two(profiles)
     return Comparison(
         names=names,
@@ -123,15 +122,7 @@ def compare(
         high=np.maximum(high - excess, distances),
         confidence=confidence,
         tree=_tree(distances),
-        stability=_stability(
-            [
-                behaviour(
-                    np.stack([half[name].weights for name in names]), situations, action_values
-                )
-                for half in halves
-            ],
-            [number for number in cluster_numbers if number < len(names)],
-        ),
+        stability=_stability(half_profiles, [n for n in cluster_numbers if n < len(names)]),
         positions=positions,
         shares=shares,
     )
@@ -146,15 +137,16 @@ def choice_profiles(weights: Floats, situations: Floats) -> Floats:
     return probabilities
 
 
-def behaviour(
+def behavior_profiles(
     weights: Floats, situations: Floats, action_values: ArrayLike | None = None
 ) -> Floats:
-    """Points [C, D] for weights [C, F] whose Euclidean distances are those of `Comparison.distances`."""
+    """Points [C, D] for weights [C, F], whose Euclidean distances are `Comparison.distances`."""
     profiles = choice_profiles(weights, situations)
     if action_values is None:
         return profiles.reshape(len(weights), -1) / np.sqrt(2 * len(situations))
     values = np.asarray(action_values, np.float64)
-    points: Floats = profiles @ (values / (values.max() - values.min())) / np.sqrt(len(situations))
+    unit_values = values / (values.max() - values.min())
+    points: Floats = profiles @ unit_values / np.sqrt(len(situations))
     return points
 
 
@@ -167,37 +159,45 @@ def distance_matrix(points: Floats) -> Floats:
 
 
 def scaled_to_two(points: Floats) -> tuple[Floats, Floats]:
-    """Places [C, 2] whose distances are close to those of the points [C, D], and the share [2] that each axis holds.
+    """Points [C, 2] whose distances are close to those of points [C, D].
 
     Classical scaling of Euclidean distances is principal components. The sign of an axis is free:
     the most extreme stands on its positive side.
+
+    Returns:
+        Points [C, 2], and the share [2] of the squared distances that each axis holds.
     """
     left, values, _ = np.linalg.svd(points - points.mean(0), full_matrices=False)
     places = np.zeros((len(points), 2))
     size = min(2, len(values))
     places[:, :size] = left[:, :size] * values[:size]
-    places *= np.where(places[np.abs(places).argmax(0), [0, 1]] < 0, -1.0, 1.0)
+    extremes = places[np.abs(places).argmax(0), [0, 1]]
+    places *= np.where(extremes < 0, -1.0, 1.0)
     shares = np.zeros(2)
     shares[:size] = values[:size] ** 2 / max(float((values**2).sum()), 1e-300)
     return places, shares
 
 
 def adjusted_rand(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
-    """Agreement of two partitions corrected for chance (Hubert and Arabie 1985)."""
+    """Agreement of two partitions, corrected for chance (Hubert and Arabie 1985)."""
     table = np.zeros((first.max() + 1, second.max() + 1))
     np.add.at(table, (first, second), 1)
 
     def pairs(counts: Floats) -> float:
         return float((counts * (counts - 1) / 2).sum())
 
-    both, rows, columns = pairs(table), pairs(table.sum(1)), pairs(table.sum(0))
+    both = pairs(table)
+    rows = pairs(table.sum(1))
+    columns = pairs(table.sum(0))
     expected = rows * columns / pairs(np.array([len(first)]))
     largest = (rows + columns) / 2
-    return (both - expected) / (largest - expected) if largest > expected else 1.0
+    if largest <= expected:
+        return 1.0
+    return (both - expected) / (largest - expected)
 
 
 def card(fit: RewardFit, comparison: Comparison, name: str) -> dict[str, Any]:
-    """What is known of one demonstrator: weights with intervals and flags, and who wants alike."""
+    """What is known of one demonstrator: weights with intervals and flags, and who is nearest."""
     return {
         "name": name,
         "num_steps": fit.num_steps,
@@ -212,8 +212,9 @@ def _draw(fit: RewardFit, num_draws: int, generator: np.random.Generator) -> Flo
     if len(fit.resampled):
         scaled = fit.resampled[generator.integers(len(fit.resampled), size=num_draws)]
     else:
-        root = np.linalg.cholesky(fit.covariance + 1e-12 * np.eye(len(fit.covariance)))
-        scaled = fit.scaled_weights + generator.normal(size=(num_draws, len(root))) @ root.T
+        root = np.linalg.cholesky(fit.covariance + _JITTER * np.eye(len(fit.covariance)))
+        noise = generator.normal(size=(num_draws, len(root)))
+        scaled = fit.scaled_weights + noise @ root.T
     drawn: Floats = scaled / fit.scale
     return drawn
 
@@ -227,16 +228,26 @@ def _stability(halves: Sequence[Floats], numbers: list[int]) -> dict[int, float]
     if not halves:
         return {}
     first, second = (_tree(distance_matrix(points)) for points in halves)
-    return {
-        k: adjusted_rand(*(fcluster(tree, k, "maxclust") - 1 for tree in (first, second)))
-        for k in numbers
-    }
+    stability = {}
+    for number in numbers:
+        of_first = fcluster(first, number, "maxclust") - 1
+        of_second = fcluster(second, number, "maxclust") - 1
+        stability[number] = adjusted_rand(of_first, of_second)
+    return stability
 
 
 def _by_size(labels: NDArray[Any]) -> NDArray[np.int64]:
     values, counts = np.unique(labels, return_counts=True)
-    rank = {label: place for place, label in enumerate(values[np.argsort(-counts, kind="stable")])}
+    order = values[np.argsort(-counts, kind="stable")]
+    rank = {label: place for place, label in enumerate(order)}
     return np.array([rank[label] for label in labels])
+
+
+def _check_action_values(action_values: ArrayLike, num_actions: int) -> None:
+    if np.shape(action_values) != (num_actions,) or not np.ptp(action_values):
+        raise ConfigError(
+            f"action_values are one per action and not all equal, got {action_values!r}"
+        )
 
 
 def _check(
@@ -245,12 +256,14 @@ def _check(
     names = {fit.feature_names for fit in fits.values()}
     if len(fits) < 3 or len(names) != 1:
         raise ConfigError(
-            f"comparing needs three demonstrators on the same features, got {len(fits)} on {len(names)}"
+            "comparing needs three demonstrators on the same features, got "
+            f"{len(fits)} on {len(names)}"
         )
     num_features = len(next(iter(names)))
     if situations.ndim != 3 or situations.shape[2] != num_features or not len(situations):
         raise ConfigError(
-            f"situations have shape {situations.shape}: give [N, A, {num_features}] with N at least 1"
+            f"situations have shape {situations.shape}: give [N, A, {num_features}] with N at "
+            "least 1"
         )
     if len(halves) not in (0, 2) or any(set(fits) - set(half) for half in halves):
         raise ConfigError("halves are two sets of fits with everybody in both, or none")

@@ -1,30 +1,38 @@
-"""A comparison of demonstrators as one self-contained HTML page, and its map as a picture."""
+"""Comparisons of demonstrators as one self-contained HTML page, and their map as a picture."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wm_agents.irl.comparison import Comparison
-from wm_agents.irl.maxent import RewardFit
+from wm_agents.irl.uncertainty import RewardFit
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a7a7a", "#b22222")
-_SIZE, _MARGIN = 640, 30
-_BAR, _MIDDLE = 220, 110
+_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a7a7a", "#b22222")
+_SIZE = 640  # of the map, in pixels across
+_MARGIN = 30
+_BAR = 220  # of an interval, in pixels across
+_MIDDLE = _BAR // 2  # where a weight of 0 is
 
 _STYLE = """
-:root{color-scheme:light dark;--ink:#1b1f24;--muted:#5b6470;--grid:#e3e7ec;--page:#fff;--panel:#f6f8fa}
-@media (prefers-color-scheme:dark){:root{--ink:#e8ebef;--muted:#a4adb8;--grid:#323941;--page:#14181d;--panel:#1d2329}}
-*{box-sizing:border-box}body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,Arial,sans-serif}
-main{max-width:1080px;margin:0 auto;padding:36px 20px}h1{font-size:30px;margin:0 0 .3em}h2{margin-top:1.8em}
-p,li{max-width:75ch}.muted{color:var(--muted)}svg{max-width:100%;height:auto}svg text{fill:var(--ink);font-size:11px}
+:root{color-scheme:light dark;
+--ink:#1b1f24;--muted:#5b6470;--grid:#e3e7ec;--page:#fff;--panel:#f6f8fa}
+@media (prefers-color-scheme:dark){:root{
+--ink:#e8ebef;--muted:#a4adb8;--grid:#323941;--page:#14181d;--panel:#1d2329}}
+*{box-sizing:border-box}
+body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,Arial,sans-serif}
+main{max-width:1080px;margin:0 auto;padding:36px 20px}
+h1{font-size:30px;margin:0 0 .3em}h2{margin-top:1.8em}
+p,li{max-width:75ch}.muted{color:var(--muted)}
+svg{max-width:100%;height:auto}svg text{fill:var(--ink);font-size:11px}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(330px,1fr));gap:14px}
 .card{background:var(--panel);border-radius:10px;padding:12px 14px;font-size:13px}
 .card h3{margin:0 0 6px;font-size:16px}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}td,th{padding:3px 8px;text-align:left}
-tr{border-bottom:1px solid var(--grid)}.doubt{opacity:.45}.flag{color:var(--muted);margin:4px 0 0}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+td,th{padding:3px 8px;text-align:left}tr{border-bottom:1px solid var(--grid)}
+.doubt{opacity:.45}.flag{color:var(--muted);margin:4px 0 0}
 """
 
 
@@ -38,25 +46,28 @@ def render_comparison(
 ) -> str:
     """The page as text; it loads nothing and runs no script."""
     num_clusters = min(num_clusters, len(comparison.names) - 1)
-    clusters = comparison.clusters(num_clusters)
+    limit = _limit(fits)
+    cards = "".join(_card(name, fits[name], comparison, limit) for name in fits)
+    confidence = next(iter(fits.values())).confidence
+    across, up = comparison.shares
     sections = [
         f"<h1>{escape(title)}</h1>",
         "".join(f"<p>{escape(note)}</p>" for note in notes),
         "<h2>Who wants alike</h2>",
-        f"<p class=muted>Distances are root mean square differences between what they would do in the same "
-        f"situations; the two axes hold {comparison.shares[0]:.0%} and {comparison.shares[1]:.0%} of their squares. "
-        f"Colours are {num_clusters} clusters.</p>",
-        _map(comparison, clusters),
+        "<p class=muted>Distances are root mean square differences between what they would do in "
+        f"the same situations; the two axes hold {across:.0%} and {up:.0%} of their squares. "
+        f"Colors are {num_clusters} clusters.</p>",
+        _map(comparison, comparison.clusters(num_clusters)),
         _stability(comparison),
         "<h2>Cards</h2><p class=muted>Weight of one standard deviation of each feature, with its "
-        f"{next(iter(fits.values())).confidence:.0%} interval. Faint: not identified, or hardly more than the prior."
-        "</p>",
-        f'<div class="cards">{"".join(_card(name, fits[name], comparison, _limit(fits)) for name in fits)}</div>',
+        f"{confidence:.0%} interval. Faint: not identified, or hardly more than the prior.</p>",
+        f'<div class="cards">{cards}</div>',
     ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><main>{''.join(sections)}</main></body></html>\n"
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
+        f"<body><main>{''.join(sections)}</main></body></html>\n"
     )
 
 
@@ -70,7 +81,7 @@ def save_map(path: str | Path, comparison: Comparison, num_clusters: int = 4) ->
     axes = figure.add_subplot()
     clusters = comparison.clusters(min(num_clusters, len(comparison.names) - 1))
     across, up = comparison.positions.T
-    axes.scatter(across, up, c=[_COLOURS[c % len(_COLOURS)] for c in clusters], s=18)
+    axes.scatter(across, up, c=[_COLORS[c % len(_COLORS)] for c in clusters], s=18)
     for name, (x, y) in zip(comparison.names, comparison.positions, strict=True):
         axes.annotate(name, (x, y), xytext=(3, 2), textcoords="offset points", fontsize=7)
     axes.set(
@@ -80,35 +91,39 @@ def save_map(path: str | Path, comparison: Comparison, num_clusters: int = 4) ->
     figure.savefig(path)
 
 
-def _map(comparison: Comparison, clusters: Any) -> str:
-    low, high = comparison.positions.min(0), comparison.positions.max(0)
-    span = np.maximum(high - low, 1e-12)
+def _map(comparison: Comparison, clusters: NDArray[np.int64]) -> str:
+    lowest = comparison.positions.min(0)
+    span = np.maximum(comparison.positions.max(0) - lowest, 1e-12)
     height = _SIZE * 0.7
     parts = []
     for name, point, cluster in zip(comparison.names, comparison.positions, clusters, strict=True):
-        x, y = (point - low) / span
-        left, top = (
-            _MARGIN + x * (_SIZE - 2 * _MARGIN),
-            height - _MARGIN - y * (height - 2 * _MARGIN),
-        )
-        colour = _COLOURS[cluster % len(_COLOURS)]
+        x, y = (point - lowest) / span
+        left = _MARGIN + x * (_SIZE - 2 * _MARGIN)
+        top = height - _MARGIN - y * (height - 2 * _MARGIN)  # pixels count from the top
+        color = _COLORS[cluster % len(_COLORS)]
         parts.append(
-            f'<circle cx="{left:.1f}" cy="{top:.1f}" r="4" fill="{colour}"/>'
+            f'<circle cx="{left:.1f}" cy="{top:.1f}" r="4" fill="{color}"/>'
             f'<text x="{left + 5:.1f}" y="{top - 4:.1f}">{escape(name)}</text>'
         )
-    return f'<svg viewBox="0 0 {_SIZE} {height:.0f}" role="img" aria-label="Map">{"".join(parts)}</svg>'
+    return (
+        f'<svg viewBox="0 0 {_SIZE} {height:.0f}" role="img" aria-label="Map">'
+        f"{''.join(parts)}</svg>"
+    )
 
 
 def _stability(comparison: Comparison) -> str:
     if not comparison.stability:
         return ""
+    stable = comparison.stable_clusters
     rows = "".join(
-        f"<tr><td>{k}</td><td>{v:.2f}</td><td>{'stable' if v >= 0.7 else ''}</td></tr>"
-        for k, v in comparison.stability.items()
+        f"<tr><td>{number}</td><td>{index:.2f}</td>"
+        f"<td>{'stable' if number in stable else ''}</td></tr>"
+        for number, index in comparison.stability.items()
     )
     return (
-        "<h2>Which clusters to believe</h2><p class=muted>Agreement (adjusted Rand index) between the clusters of two "
-        f"halves of the episodes: 1 the same, 0 chance.</p><table><tr><th>clusters<th>agreement<th></tr>{rows}</table>"
+        "<h2>Which clusters to believe</h2><p class=muted>Agreement (adjusted Rand index) between "
+        "the clusters of two halves of the episodes: 1 the same, 0 chance.</p>"
+        f"<table><tr><th>clusters<th>agreement<th></tr>{rows}</table>"
     )
 
 
@@ -135,7 +150,9 @@ def _row(fit: RewardFit, place: int, limit: float) -> str:
     bar = (
         f'<svg width="{_BAR // 1.6:.0f}" height="12" viewBox="0 0 {_BAR} 16">'
         f'<line x1="{_MIDDLE}" x2="{_MIDDLE}" y1="0" y2="16" stroke="var(--grid)"/>'
-        f'<line x1="{left:.1f}" x2="{right:.1f}" y1="8" y2="8" stroke="{_COLOURS[0]}" '
-        f'stroke-width="5" opacity=".4"/><circle cx="{middle:.1f}" cy="8" r="5" fill="{_COLOURS[0]}"/></svg>'
+        f'<line x1="{left:.1f}" x2="{right:.1f}" y1="8" y2="8" stroke="{_COLORS[0]}" '
+        'stroke-width="5" opacity=".4"/>'
+        f'<circle cx="{middle:.1f}" cy="8" r="5" fill="{_COLORS[0]}"/></svg>'
     )
-    return f"<tr{doubt}><td>{escape(fit.feature_names[place])}</td><td>{bar}</td><td>{values[1]:+.2f}</td></tr>"
+    name = escape(fit.feature_names[place])
+    return f"<tr{doubt}><td>{name}</td><td>{bar}</td><td>{values[1]:+.2f}</td></tr>"

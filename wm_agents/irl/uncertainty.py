@@ -1,13 +1,211 @@
-"""How sure the weights are: the Laplace approximation and the bootstrap by episode."""
+"""How far inferred weights can be trusted: units, priors, identifiability, Laplace and bootstrap.
 
+Which weights demonstrations can identify at all does not depend on what was chosen in them. A
+weight matters only through differences between actions: of the feature itself and of what is
+expected to follow. The second moment of these differences in the visited states, under even-handed
+choice, is the Fisher information at zero weights. Directions in its null space change no
+probability; demonstrations say nothing about them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from wm_agents.irl.decision_model import Floats
+from wm_agents.errors import ConfigError
 from wm_agents.irl.likelihood import Likelihood
-from wm_agents.irl.prior import Prior
+from wm_agents.irl.mdp import Floats, TabularMDP
 from wm_agents.training.newton import minimize_convex
+from wm_agents.training.trainer import FitReport
+
+TOLERANCE = 1e-9
+"""Share of the largest eigenvalue below which one counts as zero."""
+
+_MIN_SPREAD = 1e-10  # relative to the size, below which a feature counts as constant
+_MAX_NULL_PART = 1e-4  # of a unit weight within the null space of one that is identified
+_MIN_SHOWN_PART = 0.05  # of a null direction, to be named in words
+_MIN_PIVOT = 1e-8  # below which a column of the null space counts as zero
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Units of F features, so that one prior fits them all.
+
+    Features are scaled and never centered: a constant added to every step would reward long
+    episodes, so that centering changes the problem wherever lengths vary.
+
+    Attributes:
+        scale: [F], the standard deviation over allowed actions in the states that were visited; for
+            a constant feature its size, or 1 where it is 0 everywhere.
+        is_constant: [F] bool.
+    """
+
+    scale: Floats
+    is_constant: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, mdp: TabularMDP, states: NDArray[np.int64]) -> "Scaling":
+        """The units of an MDP's features over the states [N] that were visited."""
+        visited = np.unique(states)
+        rows = mdp.features[visited][mdp.mask[visited]]
+        size = np.abs(rows).max(0)
+        size = np.where(size > 0, size, 1.0)
+        spread = (rows / size).std(0)  # divided first: squares of very large features overflow
+        is_constant = spread < _MIN_SPREAD
+        return cls(np.where(is_constant, 1.0, spread) * size, is_constant)
+
+    @classmethod
+    def none(cls, num_features: int) -> "Scaling":
+        """Features as they are."""
+        return cls(np.ones(num_features), np.zeros(num_features, np.bool_))
+
+    @classmethod
+    def common(cls, scalings: Sequence["Scaling"]) -> "Scaling":
+        """Root mean square of units, over the demonstrators for whom a feature varies."""
+        squares = np.stack([scaling.scale**2 for scaling in scalings])  # [C, F]
+        does_vary = np.stack([~scaling.is_constant for scaling in scalings])
+        num_varying = does_vary.sum(0)
+        varying_mean = np.where(does_vary, squares, 0.0).sum(0) / np.maximum(num_varying, 1)
+        is_constant = num_varying == 0
+        return cls(np.sqrt(np.where(is_constant, squares.mean(0), varying_mean)), is_constant)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A normal distribution of F scaled weights, before any demonstration.
+
+    Attributes:
+        mean: [F].
+        precision: [F, F], the inverse covariance.
+    """
+
+    mean: Floats
+    precision: Floats
+
+    @classmethod
+    def independent(cls, num_features: int, std: float) -> "Prior":
+        """Zero mean and one standard deviation for all."""
+        return cls(np.zeros(num_features), np.eye(num_features) / std**2)
+
+    @classmethod
+    def population(
+        cls, weights: Sequence[Floats], covariances: Sequence[Floats], std: float
+    ) -> "Prior":
+        """The population from which demonstrators seem to be drawn.
+
+        One step of expectation maximization.
+
+        Args:
+            weights: Posterior means [C] of [F].
+            covariances: Posterior covariances [C] of [F, F].
+            std: The prior standard deviation of one by itself, whose square enters as a C-th part
+                of one more demonstrator, so that few demonstrators do not make the population
+                narrow.
+        """
+        stacked = np.stack(weights)
+        mean = stacked.mean(0)
+        centered = stacked - mean
+        pseudo_count = std**2 * np.eye(len(mean)) / len(stacked)
+        spread = centered.T @ centered + np.sum(covariances, 0) + pseudo_count
+        return cls(mean, np.linalg.inv(spread / len(stacked)))
+
+    @property
+    def std(self) -> Floats:
+        """[F], of each weight by itself."""
+        return np.sqrt(np.diag(np.linalg.inv(self.precision)))
+
+    def value_and_gradient(self, weights: Floats) -> tuple[float, Floats]:
+        """The log density up to a constant, and its gradient."""
+        distance = weights - self.mean
+        gradient: Floats = -self.precision @ distance
+        return 0.5 * float(distance @ gradient), gradient
+
+
+@dataclass(frozen=True)
+class Identifiability:
+    """Rank and null directions of the covariance of feature differences, in standardized units.
+
+    Attributes:
+        feature_names: F names.
+        eigenvalues: [F], falling; the information per decision along each axis.
+        rank: How many directions are identified.
+        null_directions: [F - rank, F], unit vectors along which nothing is.
+        is_identified: [F] bool, False for weights that have a part in a null direction.
+    """
+
+    feature_names: tuple[str, ...]
+    eigenvalues: Floats
+    rank: int
+    null_directions: Floats
+    is_identified: NDArray[np.bool_]
+
+    @property
+    def is_full(self) -> bool:
+        """Whether every weight is identified."""
+        return self.rank == len(self.feature_names)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Each null direction in words, largest parts first."""
+        return tuple(self._sentence(direction) for direction in self.null_directions)
+
+    def _sentence(self, direction: Floats) -> str:
+        parts = [
+            f"{direction[i]:+.2f} {self.feature_names[i]}"
+            for i in np.argsort(-np.abs(direction))
+            if abs(direction[i]) > _MIN_SHOWN_PART
+        ]
+        return f"not identified: {' '.join(parts)}"
+
+
+def identify(
+    information: Floats,
+    feature_names: tuple[str, ...],
+    *,
+    floor: float = 0.0,
+    tolerance: float = TOLERANCE,
+) -> Identifiability:
+    """Split weights into those that demonstrations identify and those that they cannot.
+
+    Args:
+        information: [F, F], mean outer product of feature differences.
+        feature_names: F names.
+        floor: Information that rounding alone can bring about, which counts as zero.
+        tolerance: Share of the largest eigenvalue below which one counts as zero.
+    """
+    values, vectors = np.linalg.eigh((information + information.T) / 2)
+    order = np.argsort(-values)
+    values = np.maximum(values[order], 0.0)
+    vectors = vectors[:, order]
+    rank = int((values > max(tolerance * values[0], floor)).sum())
+    null_directions = np.zeros((0, len(values)))
+    if rank < len(values):
+        null_directions = _row_echelon(vectors[:, rank:])
+    null_parts = np.sqrt((vectors[:, rank:] ** 2).sum(1))
+    return Identifiability(
+        feature_names, values, rank, null_directions, null_parts < _MAX_NULL_PART
+    )
+
+
+def _row_echelon(basis: Floats) -> Floats:
+    """The same null space spanned by rows with few parts each, so that they can be read."""
+    rows = basis.T.copy()
+    pivot = 0
+    for column in range(rows.shape[1]):
+        if pivot == len(rows):
+            break
+        best = pivot + int(np.abs(rows[pivot:, column]).argmax())
+        if abs(rows[best, column]) < _MIN_PIVOT:
+            continue
+        rows[[pivot, best]] = rows[[best, pivot]]
+        rows[pivot] /= rows[pivot, column]
+        others = np.arange(len(rows)) != pivot
+        rows[others] -= np.outer(rows[others, column], rows[pivot])
+        pivot += 1
+    scaled: Floats = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return scaled
 
 
 def laplace_covariance(information: Floats, prior: Prior) -> Floats:
@@ -27,31 +225,124 @@ def laplace_limits(weights: Floats, covariance: Floats, confidence: float) -> tu
 def bootstrap_weights(
     likelihood: Likelihood, weights: Floats, prior: Prior, num_resamples: int, seed: int
 ) -> Floats:
-    """Weights [R, F] fitted again to episodes drawn with replacement, by Fisher scoring from the estimate.
+    """Weights [R, F] fitted again to episodes drawn with replacement.
 
-    Whole episodes are drawn, since the steps of one are not independent.
+    By Fisher scoring from the estimate. Whole episodes are drawn, since the steps of one are not
+    independent.
     """
     generator = np.random.default_rng(seed)
     num_episodes = likelihood.num_episodes
-    drawn = generator.multinomial(
-        num_episodes, np.full(num_episodes, 1 / num_episodes), num_resamples
-    )
-    return np.stack(
-        [
-            _refit(likelihood, weights, row[likelihood.episodes].astype(float), prior)
-            for row in drawn
-        ]
-    )
+    probabilities = np.full(num_episodes, 1 / num_episodes)
+    counts = generator.multinomial(num_episodes, probabilities, num_resamples)  # [R, K]
+    refitted = []
+    for row in counts:
+        step_weights = row[likelihood.episodes].astype(float)
+        refitted.append(_refit(likelihood, weights, step_weights, prior))
+    return np.stack(refitted)
 
 
 def _refit(likelihood: Likelihood, weights: Floats, step_weights: Floats, prior: Prior) -> Floats:
     def problem(points: Floats) -> tuple[Floats, Floats, Floats]:
         value, gradient, information = likelihood.weighted(points[0], step_weights)
         log_prior, slope = prior.value_and_gradient(points[0])
-        return (
-            np.array([-value - log_prior]),
-            -(gradient + slope)[None],
-            (information + prior.precision)[None],
-        )
+        losses = np.array([-value - log_prior])
+        return losses, -(gradient + slope)[None], (information + prior.precision)[None]
 
     return minimize_convex(problem, weights[None], "the likelihood of resampled demonstrations")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardFit(FitReport):
+    """Weights inferred from one demonstrator, with what can be said about them.
+
+    Attributes:
+        feature_names: F names.
+        weights: [F], per unit of each feature.
+        scaled_weights: [F], per standard deviation of each feature: those that can be compared with
+            each other.
+        scale: [F], the standard deviations.
+        covariance: [F, F] of the scaled weights (Laplace).
+        low: [F], lower limits of `weights` (Laplace).
+        high: [F], upper limits.
+        confidence: Of the limits.
+        resampled: [R, F] scaled weights of the bootstrap; R may be 0.
+        identifiability: What the demonstrations can identify.
+        is_constant: [F] bool, features that never vary.
+        is_weak: [F] bool, weights of which the data say little beyond the prior.
+        flags: Warnings in words; none where all is well.
+        log_likelihood: Of all demonstrated actions.
+        information: [F, F], mean Fisher information of a step about the scaled weights, at the fit.
+        num_steps: Demonstrated.
+        num_episodes: Demonstrated.
+        has_converged: Whether the optimizer reached the maximum.
+    """
+
+    feature_names: tuple[str, ...]
+    weights: Floats
+    scaled_weights: Floats
+    scale: Floats
+    covariance: Floats
+    low: Floats
+    high: Floats
+    confidence: float
+    resampled: Floats
+    identifiability: Identifiability
+    is_constant: NDArray[np.bool_]
+    is_weak: NDArray[np.bool_]
+    flags: tuple[str, ...]
+    log_likelihood: float
+    information: Floats
+    num_steps: int
+    num_episodes: int
+    has_converged: bool
+
+    @property
+    def direction(self) -> Floats:
+        """The scaled weights at length 1.
+
+        Near-unanimous demonstrators fix the direction and not the length.
+        """
+        norm = float(np.linalg.norm(self.scaled_weights))
+        return self.scaled_weights / norm if norm > 0 else self.scaled_weights
+
+    @property
+    def is_trusted(self) -> NDArray[np.bool_]:
+        """[F]: identified, and not a mere repetition of the prior."""
+        return self.identifiability.is_identified & ~self.is_weak
+
+    def ranked(self) -> list[tuple[str, float]]:
+        """Features by the size of their scaled weights, without those that cannot be trusted."""
+        order = np.argsort(-np.abs(self.scaled_weights))
+        return [
+            (self.feature_names[i], float(self.scaled_weights[i]))
+            for i in order
+            if self.is_trusted[i]
+        ]
+
+    def bootstrap_limits(self) -> tuple[Floats, Floats]:
+        """Percentile limits [F] of `weights`, infinite for a single episode.
+
+        Raises:
+            ConfigError: The fit was made without resamples.
+        """
+        if not len(self.resampled):
+            raise ConfigError("no bootstrap was asked for: fit with num_resamples, such as 200")
+        if self.num_episodes < 2:
+            return np.full_like(self.weights, -np.inf), np.full_like(self.weights, np.inf)
+        tail = (1 - self.confidence) / 2
+        low, high = np.quantile(self.resampled, [tail, 1 - tail], axis=0)
+        return low / self.scale, high / self.scale
+
+    def table(self) -> dict[str, dict[str, Any]]:
+        """Each feature's weight, interval and standing, for a summary."""
+        is_trusted = self.is_trusted
+        return {
+            name: {
+                "weight": float(self.weights[i]),
+                "low": float(self.low[i]),
+                "high": float(self.high[i]),
+                "scaled_weight": float(self.scaled_weights[i]),
+                "is_identified": bool(is_trusted[i]),
+            }
+            for i, name in enumerate(self.feature_names)
+        }

@@ -255,7 +255,7 @@ class Trajectories:
         is_whole = (self.observations == np.round(self.observations)).all()
         return bool(is_whole and np.abs(self.observations).max(initial=0.0) < 2**23)
 
-    def transitions(self) -> "Transitions":
+    def transitions(self) -> "Transitions[Array]":
         """All steps as flat rows."""
         return Transitions(
             self.start_observations,
@@ -555,8 +555,8 @@ class TrajectoryBatch(Generic[AnyArray]):
 
 
 @dataclass(frozen=True)
-class Transitions:
-    """S steps as flat rows, in any order.
+class Transitions(Generic[AnyArray]):
+    """S steps as flat rows, in any order; NumPy arrays or tensors.
 
     Attributes:
         observations: [S, O].
@@ -567,21 +567,37 @@ class Transitions:
         truncations: [S].
     """
 
-    observations: NDArray[np.float32]
-    actions: NDArray[np.int64] | NDArray[np.float32]
-    rewards: NDArray[np.float64]
-    next_observations: NDArray[np.float32]
-    terminations: NDArray[np.bool_]
-    truncations: NDArray[np.bool_]
+    observations: AnyArray
+    actions: AnyArray
+    rewards: AnyArray
+    next_observations: AnyArray
+    terminations: AnyArray
+    truncations: AnyArray
 
     def __len__(self) -> int:
         """S."""
-        return len(self.rewards)
+        return len(self.rewards)  # type: ignore[arg-type]
 
-    def select(self, index: ArrayLike) -> "Transitions":
+    def map(self, function: Callable[[AnyArray], Any]) -> "Transitions[Any]":
+        """Apply a function to every array, such as `torch.from_numpy`."""
+        return Transitions(*(function(getattr(self, item.name)) for item in fields(self)))
+
+    def select(self, index: Any) -> "Transitions[AnyArray]":
         """The rows of an index or mask."""
-        rows = np.asarray(index)
-        return Transitions(*(getattr(self, item.name)[rows] for item in fields(self)))
+        rows = index if hasattr(index, "shape") else np.asarray(index)  # a tensor stays one
+        return self.map(lambda values: values[rows])  # type: ignore[index]
+
+    @classmethod
+    def concatenate(
+        cls, parts: "Sequence[Transitions[AnyArray]]", join: Callable[..., Any] = np.concatenate
+    ) -> "Transitions[AnyArray]":
+        """All rows of several parts, in order.
+
+        Args:
+            parts: At least one.
+            join: `torch.cat` for tensors.
+        """
+        return cls(*(join([getattr(part, item.name) for part in parts]) for item in fields(cls)))
 
 
 def _concatenated(name: str, parts: Sequence[Array]) -> Array:

@@ -1,68 +1,31 @@
+import copy
+
+import cloudpickle
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.env_util import make_vec_env
 
-from wm_agents.errors import ConfigError, DemonstrationError, MixedHorizonError, SpaceError
+from tests.support.thermostat import Thermostat, recorded
+from wm_agents import irl
+from wm_agents.errors import (
+    CheckpointError,
+    ConfigError,
+    DemonstrationError,
+    MixedHorizonError,
+    SpaceError,
+)
 from wm_agents.irl import (
     AdversarialConfig,
     AdversarialIRL,
-    BehaviourCloning,
-    CloningConfig,
+    BehavioralCloning,
     Demonstrations,
+    RewardRelabelVecEnv,
 )
-from wm_agents.irl.reward_network import RewardNetwork
+from wm_agents.training import saving
 
 SMALL = AdversarialConfig(num_steps=64, num_discriminator_updates=10, batch_size=64, num_epochs=4)
-
-
-class Thermostat(gym.Env):
-    """One number to be kept at zero by a push; five steps, or as long as an option says."""
-
-    def __init__(self, is_discrete=False, varies=False):
-        self.observation_space = gym.spaces.Box(-10, 10, (1,), np.float32)
-        self.action_space = (
-            gym.spaces.Discrete(3) if is_discrete else gym.spaces.Box(-1, 1, (1,), np.float32)
-        )
-        self.varies = varies
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.place, self.age = self.np_random.uniform(-2, 2, 1).astype(np.float32), 0
-        self.length = 3 + int(self.np_random.integers(3)) if self.varies else 5
-        return self.place, {}
-
-    def step(self, action):
-        push = (
-            action - 1 if isinstance(self.action_space, gym.spaces.Discrete) else float(action[0])
-        )
-        self.place = (self.place + push).astype(np.float32)
-        self.age += 1
-        return self.place, 0.0, False, self.age >= self.length, {}
-
-
-def recorded(is_discrete, num_episodes=40, length=5, seed=0):
-    """Always towards zero."""
-    generator = np.random.default_rng(seed)
-    observations, actions = [], []
-    for _ in range(num_episodes):
-        place = generator.uniform(-2, 2)
-        observations.append(place)
-        for _ in range(length):
-            push = np.clip(-place, -1, 1)
-            if is_discrete:
-                push = np.round(push)
-            place = place + push
-            observations.append(place)
-            actions.append(int(push) + 1 if is_discrete else [push])
-    return Demonstrations.of(
-        {
-            "observations": np.array(observations, np.float32)[:, None],
-            "actions": np.array(actions),
-            "lengths": np.full(num_episodes, length),
-        }
-    )
 
 
 @pytest.mark.parametrize(("is_discrete", "is_state_only"), [(True, True), (False, False)])
@@ -105,7 +68,8 @@ def test_logits_have_the_potential_as_in_the_paper():
     airl = AdversarialIRL(
         recorded(False), envs, AdversarialConfig(**{**vars(SMALL), "starts_from_clone": False}), 0
     )
-    steps = airl.demonstrated.sample(4, torch.Generator().manual_seed(0))
+    rows = torch.randint(200, (4,), generator=torch.Generator().manual_seed(0))
+    steps = airl.demonstrated.select(rows)
     steps.terminations[0] = True
     network = airl.reward_network
     before, after = (
@@ -141,7 +105,7 @@ def test_demonstrations_have_to_fit_the_spaces():
     with pytest.raises(DemonstrationError, match="do not fit the spaces"):
         AdversarialIRL(recorded(True), make_vec_env(Thermostat, 1), SMALL)
     with pytest.raises(ConfigError):
-        AdversarialConfig(discount=1.0)
+        AdversarialConfig(gamma=1.0)
 
 
 @pytest.mark.parametrize(
@@ -163,19 +127,6 @@ def test_other_spaces_are_refused_at_once(name, space):
         AdversarialIRL(recorded(False), envs, SMALL)
 
 
-@pytest.mark.parametrize("is_discrete", [True, False])
-def test_behaviour_cloning_does_what_was_shown(is_discrete):
-    env = Thermostat(is_discrete)
-    cloning = BehaviourCloning(
-        env.observation_space, env.action_space, CloningConfig(num_updates=400)
-    )
-    cloning.fit(recorded(is_discrete))
-    actions = cloning.predict(np.array([[1.5], [-1.5]], np.float32))[0]
-    np.testing.assert_allclose(np.ravel(actions), [0, 2] if is_discrete else [-1, 1], atol=0.15)
-    single, _ = cloning.predict(np.array([1.5], np.float32))
-    assert np.shape(single) == (() if is_discrete else (1,))
-
-
 def test_actions_of_whole_numbers_are_refused_by_the_policy_and_rounded_to_by_cloning():
     whole = gym.spaces.Box(-2, 2, (1,), np.int64)
     envs = make_vec_env(Thermostat, 1)
@@ -185,7 +136,7 @@ def test_actions_of_whole_numbers_are_refused_by_the_policy_and_rounded_to_by_cl
     envs.action_space = gym.spaces.Box(-np.inf, np.inf, (1,))
     with pytest.raises(SpaceError, match="Box actions have finite bounds"):
         AdversarialIRL(recorded(True), envs)
-    cloned = BehaviourCloning(Thermostat().observation_space, whole, seed=0)
+    cloned = BehavioralCloning(Thermostat().observation_space, whole, seed=0)
     cloned.is_fitted = True  # its weights are set by hand
     seen = Thermostat().observation_space.sample()
     for bias, expected in ((0.6, 1), (-9.0, -2)):
@@ -195,34 +146,6 @@ def test_actions_of_whole_numbers_are_refused_by_the_policy_and_rounded_to_by_cl
         action = cloned.predict(seen)[0]
         assert whole.contains(action)
         assert action.tolist() == [expected]
-
-
-def test_behaviour_cloning_checks_what_it_gets():
-    env = Thermostat()
-    with pytest.raises(DemonstrationError, match="do not fit the spaces"):
-        BehaviourCloning(env.observation_space, env.action_space).fit(recorded(True))
-    with pytest.raises(SpaceError):
-        BehaviourCloning(env.observation_space, gym.spaces.MultiDiscrete([2, 2]))
-    with pytest.raises(ConfigError):
-        CloningConfig(num_updates=0)
-
-
-@pytest.mark.parametrize(
-    ("actions", "space"),
-    [
-        (
-            np.zeros((4, 1)),
-            gym.spaces.Box(-1, 1, (3,)),
-        ),  # one number would be spread over all three
-        (np.zeros((4, 2)), gym.spaces.Box(-1, 1, (3,))),
-        (np.array([0, 3, 1, 1]), gym.spaces.Discrete(3)),
-        (np.array([0, 1, 1, 1]), gym.spaces.Discrete(3, start=1)),
-    ],
-)
-def test_actions_that_no_environment_with_the_space_takes_are_refused(actions, space):
-    shown = {"observations": np.zeros((5, 1)), "actions": actions, "lengths": [4]}
-    with pytest.raises(DemonstrationError, match="do not fit the spaces"):
-        BehaviourCloning(gym.spaces.Box(-1, 1, (1,)), space).fit(shown)
 
 
 def test_demonstrations_of_another_action_size_are_refused_by_airl():
@@ -244,57 +167,6 @@ def test_an_end_that_is_not_told_is_no_termination():
     assert recorded.truncations.tolist() == cut.tolist()
 
 
-def test_behaviour_cloning_reads_discrete_observations_one_by_one_and_in_batches():
-    seen, taken = np.arange(41) % 4, np.array([2, 0, 1, 1])
-    cloning = BehaviourCloning(
-        gym.spaces.Discrete(4, start=5), gym.spaces.Discrete(3), CloningConfig(num_updates=200)
-    )
-    cloning.fit(
-        {
-            "observations": np.eye(4, dtype=np.float32)[seen],
-            "actions": taken[seen[:-1]],
-            "lengths": [40],
-        }
-    )
-    assert cloning.predict(np.arange(5, 9))[0].tolist() == [2, 0, 1, 1]
-    assert [cloning.predict(np.int64(place))[0] for place in range(5, 9)] == [2, 0, 1, 1]
-
-
-def test_what_was_constant_when_it_was_shown_does_not_decide_later():
-    generator = np.random.default_rng(0)
-    place = generator.uniform(-1, 1, 201)
-    shown = {
-        "observations": np.stack([place, np.full(201, 0.3)], 1).astype(np.float32),
-        "actions": (place[:-1] > 0).astype(int),
-    }
-    cloning = BehaviourCloning(
-        gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2), CloningConfig(num_updates=400), seed=0
-    )
-    cloning.fit(Demonstrations.of(shown | {"lengths": [200]}))
-    asked = np.stack([generator.uniform(-1, 1, 500), np.full(500, 0.4)], 1).astype(np.float32)
-    assert (cloning.predict(asked)[0] == (asked[:, 0] > 0)).mean() > 0.9
-    network = RewardNetwork(2, gym.spaces.Discrete(2), generator=torch.Generator().manual_seed(0))
-    network.standardise(torch.tensor([[1.0, 12345.678], [5.0, 12345.678]]))
-    assert network.std.tolist() == [2.0, 1.0]
-
-
-@pytest.mark.parametrize(("low", "high"), [(5.0, 10.0), (-0.01, 0.01), (-np.inf, np.inf)])
-def test_cloning_learns_actions_in_any_unit(low, high):
-    """The action is a share of the range that one number of the observation names."""
-    centre, half = (0.0, 300.0) if np.isinf(low) else ((low + high) / 2, (high - low) / 2)
-    shares = np.random.default_rng(0).uniform(-0.9, 0.9, 401).astype(np.float32)
-    data = {
-        "observations": shares[:, None],
-        "actions": (centre + half * shares[:400, None]).astype(np.float32),
-        "lengths": np.array([400]),
-    }
-    spaces = gym.spaces.Box(-1, 1, (1,), np.float32), gym.spaces.Box(low, high, (1,), np.float32)
-    cloning = BehaviourCloning(*spaces, CloningConfig(widths=(16,), num_updates=600))
-    assert cloning.fit(data) < 0.01
-    asked = np.float32([[-0.8], [0.0], [0.5]])
-    np.testing.assert_allclose((cloning.predict(asked)[0] - centre) / half, asked, atol=0.1)
-
-
 @pytest.mark.parametrize(("low", "high"), [(5.0, 10.0), (-0.01, 0.01)])
 def test_the_learners_clone_acts_inside_its_bounds(low, high):
     class Elsewhere(Thermostat):
@@ -314,3 +186,75 @@ def test_the_learners_clone_acts_inside_its_bounds(low, high):
     assert np.isfinite(airl.learn(64).reward(places, actions[:3])).all()
     with pytest.raises(SpaceError):
         airl.predict(None)
+
+
+def small_airl(seed=0):
+    settings = AdversarialConfig(**{**vars(SMALL), "starts_from_clone": False})
+    envs = make_vec_env(Thermostat, 2, seed=seed)
+    return AdversarialIRL(recorded(False), envs, settings, seed)
+
+
+def ask(airl):
+    return airl.reward(np.float32([[0.0], [1.0]]), np.zeros((2, 1), np.float32)).tolist()
+
+
+def test_copies_and_pickles_learn_on_by_themselves():
+    airl = small_airl()
+    airl.learn(128)
+    copies = [copy.deepcopy(airl), cloudpickle.loads(cloudpickle.dumps(airl))]
+    before = ask(airl)
+    rewards = []
+    for twin in [*copies, airl]:
+        assert ask(twin) == before
+        torch.manual_seed(1)
+        rewards.append(ask(twin.learn(128)))
+    assert rewards[0] == rewards[1] == rewards[2] != before
+
+
+def test_reward_and_policy_are_saved_and_loaded(tmp_path):
+    airl = small_airl()
+    with pytest.raises(ConfigError, match="never fitted"):
+        airl.save(tmp_path / "airl")
+    airl.learn(128)
+    path = saving.save(airl, tmp_path / "airl")
+    loaded = saving.load(path)
+    assert ask(loaded) == ask(airl)
+    places = np.float32([[-1.0], [0.5]])
+    np.testing.assert_array_equal(
+        loaded.predict(places, deterministic=True)[0], airl.predict(places, deterministic=True)[0]
+    )
+    with pytest.raises(ConfigError, match="loaded to predict"):
+        loaded.learn(128)
+    envs = make_vec_env(Thermostat, 2, seed=0)
+    assert ask(saving.load(path, envs, given=recorded(False)).learn(128)) != ask(airl)
+    with pytest.raises(SpaceError, match="the environment has"):
+        AdversarialIRL.load(path, make_vec_env(lambda: Thermostat(True), 1))
+    with pytest.raises(CheckpointError, match="kind"):
+        BehavioralCloning.load(path)
+
+
+def test_rewards_of_any_function_are_relabeled():
+    envs = RewardRelabelVecEnv(make_vec_env(Thermostat, 2, seed=0), lambda s: s.observations[:, 0])
+    start = envs.reset()
+    obs = start
+    for _ in range(7):
+        next_obs, rewards, _, _ = envs.step(np.zeros((2, 1), np.float32))
+        np.testing.assert_array_equal(rewards, obs[:, 0])
+        obs = next_obs
+    steps = envs.take_steps()
+    assert len(steps) == 14
+    np.testing.assert_array_equal(steps.observations[:2], start)
+    # After five steps an episode is cut: what it led to is its own last observation.
+    np.testing.assert_array_equal(steps.next_observations[8:10], steps.observations[8:10])
+    assert steps.truncations.nonzero().flatten().tolist() == [8, 9]
+    assert not steps.terminations.any()
+
+
+def test_old_names_lead_to_the_new_with_a_warning():
+    with pytest.warns(DeprecationWarning, match="BehavioralCloning"):
+        assert irl.BehaviourCloning is BehavioralCloning
+    with pytest.warns(DeprecationWarning, match="TabularMDP"):
+        assert irl.DecisionModel is irl.TabularMDP
+    with pytest.warns(DeprecationWarning, match="has moved"):
+        from wm_agents.irl.held_out import cross_validate
+    assert cross_validate is irl.cross_validate

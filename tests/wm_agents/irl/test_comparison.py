@@ -4,7 +4,13 @@ import pytest
 from tests.support.choices import one_shot
 from wm_agents.errors import ConfigError
 from wm_agents.irl import MaxEntConfig, compare, fit_many
-from wm_agents.irl.comparison import adjusted_rand, behaviour, card, distance_matrix, scaled_to_two
+from wm_agents.irl.comparison import (
+    adjusted_rand,
+    behavior_profiles,
+    card,
+    distance_matrix,
+    scaled_to_two,
+)
 from wm_agents.irl.page import render_comparison, save_map
 
 GROUPS = (np.array([2.0, 0.0, 0.0]), np.array([0.0, 2.0, 0.0]), np.array([0.0, 0.0, 2.0]))
@@ -48,14 +54,14 @@ def test_demonstrators_without_preferences_have_no_stable_clusters():
     assert max(result.stability.values()) < 0.5
 
 
-def test_distances_are_those_of_behaviour():
+def test_distances_are_those_of_behavior():
     situations = np.array([[[1.0], [0.0]]])
     weights = np.array([[50.0], [-50.0], [0.0]])  # always the first, always the second, either
     np.testing.assert_allclose(
-        distance_matrix(behaviour(weights, situations))[0], [0, 1, 0.5], atol=1e-7
+        distance_matrix(behavior_profiles(weights, situations))[0], [0, 1, 0.5], atol=1e-7
     )
     np.testing.assert_allclose(
-        distance_matrix(behaviour(weights, situations, (1, -1)))[0], [0, 1, 0.5], atol=1e-7
+        distance_matrix(behavior_profiles(weights, situations, (1, -1)))[0], [0, 1, 0.5], atol=1e-7
     )
 
 

@@ -103,3 +103,16 @@ def test_states_without_their_successors():
             Demonstrations.from_states(states, np.zeros(len(states), int), lengths)
     with pytest.raises(DemonstrationError, match="2 names for 1 episodes"):
         Demonstrations.from_states([1], [0], demonstrators=["a", "b"])
+
+
+def test_demonstrations_are_trajectories_and_their_parts_keep_masks_and_names():
+    masks = np.array([[1, 0], [0, 1], [1, 1], [1, 1], [0, 1]], bool)
+    given = Demonstrations.of(arrays(), masks=masks, demonstrators=["a", "b"])
+    assert isinstance(given, Trajectories)
+    assert given.windows(2).observations.shape == (3, 3, 1)
+    for part in given.split((0.5, 0.5), seed=0):
+        name = part.demonstrators[0]
+        np.testing.assert_array_equal(part.masks, masks[:3] if name == "a" else masks[3:])
+    last = next(reversed(list(given)))
+    assert last.demonstrators == ("b",)
+    assert type(given.trajectories) is Trajectories

@@ -2,19 +2,20 @@ import numpy as np
 import pytest
 
 from tests.support.choices import WEIGHTS, one_shot, sample, walk
-from wm_agents.errors import ConfigError, DemonstrationError
+from wm_agents.errors import CheckpointError, ConfigError, DemonstrationError
 from wm_agents.irl import (
-    DecisionModel,
     Demonstrations,
     MaxEntConfig,
     MaxEntIRL,
+    TabularMDP,
     cross_validate,
     fit_many,
     from_transition_table,
+    maxent,
 )
 from wm_agents.irl.likelihood import Likelihood
-from wm_agents.irl.prior import Prior
-from wm_agents.irl.uncertainty import bootstrap_weights
+from wm_agents.irl.uncertainty import Prior, bootstrap_weights
+from wm_agents.training.trainer import FitReport
 
 
 def test_weights_of_single_choices_are_recovered_within_their_intervals():
@@ -68,7 +69,7 @@ def test_one_shot_fit_is_the_conditional_logit_of_another_implementation():
     features = model.features[:, :2]
     chosen = demonstrations.trajectories.actions
     kept = np.flatnonzero(chosen < 2)
-    pairs = DecisionModel(features[kept], model.feature_names)
+    pairs = TabularMDP(features[kept], model.feature_names)
     fit = MaxEntIRL(pairs, MaxEntConfig(prior_std=1e4)).fit(
         Demonstrations.from_states(range(len(kept)), chosen[kept])
     )
@@ -135,9 +136,9 @@ def test_the_historical_blow_up_stays_finite_and_says_that_it_is_not_identified(
         "committee",
         "plenary",
     )
-    model = DecisionModel(np.repeat(state[:, None], 3, 1), names)
+    model = TabularMDP(np.repeat(state[:, None], 3, 1), names)
     for is_scaled in (True, False):
-        config = MaxEntConfig(standardise=is_scaled, num_resamples=10)
+        config = MaxEntConfig(standardize=is_scaled, num_resamples=10)
         fit = MaxEntIRL(model, config).fit(Demonstrations.from_states([0, 1, 2], [0, 0, 2]))
         for numbers in (fit.weights, fit.low, fit.high, fit.covariance, fit.resampled):
             assert np.isfinite(numbers).all()
@@ -201,7 +202,7 @@ def test_one_class_and_separated_demonstrators_are_flagged():
 
 
 def test_states_without_a_choice_are_flagged():
-    model = DecisionModel(np.ones((2, 2, 1)), ("x",), mask=[[True, False], [True, False]])
+    model = TabularMDP(np.ones((2, 2, 1)), ("x",), mask=[[True, False], [True, False]])
     fit = MaxEntIRL(model).fit(Demonstrations.from_states([0, 1], [0, 0]))
     assert any(flag.startswith("no choice") for flag in fit.flags)
 
@@ -256,9 +257,9 @@ def test_demonstrations_that_do_not_fit_the_model_are_refused():
     ):
         with pytest.raises(DemonstrationError, match=message):
             irl.fit(Demonstrations.from_states(states, actions, lengths))
-    with pytest.raises(ConfigError, match="nothing is fitted"):
+    with pytest.raises(ConfigError, match="never fitted"):
         irl.reward([0], [0])
-    masked = DecisionModel(np.zeros((1, 2, 1)), ("x",), mask=[[True, False]])
+    masked = TabularMDP(np.zeros((1, 2, 1)), ("x",), mask=[[True, False]])
     with pytest.raises(DemonstrationError, match="action 1"):
         MaxEntIRL(masked).fit(Demonstrations.from_states([0], [1]))
 
@@ -278,7 +279,7 @@ def test_demonstrations_that_do_not_fit_the_model_are_refused():
 def test_models_are_checked(arguments, message):
     given = {"features": np.zeros((2, 2, 1)), "feature_names": ("x",), **arguments}
     with pytest.raises(ConfigError, match=message):
-        DecisionModel(given.pop("features"), given.pop("feature_names"), **given)
+        TabularMDP(given.pop("features"), given.pop("feature_names"), **given)
 
 
 def test_settings_are_checked():
@@ -297,3 +298,19 @@ def test_frozen_lake_from_its_own_table():
     assert model.transitions.toarray()[14 * 4 + 2].sum() == pytest.approx(
         2 / 3
     )  # a third of the time: the goal
+
+
+def test_a_fit_is_a_report_and_is_found_again(tmp_path, monkeypatch):
+    model, demonstrations = one_shot(200)
+    irl = MaxEntIRL(model)
+    fit = irl.fit(demonstrations, MaxEntConfig(prior_std=2.0), checkpoints=tmp_path)
+    assert isinstance(fit, FitReport)
+    assert irl.config.prior_std == 2.0
+    assert irl.fitted is fit
+    assert fit.best_loss == pytest.approx(fit.history[-1]["loss"])
+    assert fit.metrics["log_likelihood"] == fit.log_likelihood
+    monkeypatch.setattr(maxent, "map_estimate", None)  # it is not asked again
+    again = MaxEntIRL(model, MaxEntConfig(prior_std=2.0)).fit(demonstrations, checkpoints=tmp_path)
+    np.testing.assert_array_equal(again.weights, fit.weights)
+    with pytest.raises(CheckpointError, match="prior_std"):
+        MaxEntIRL(model).fit(demonstrations, checkpoints=tmp_path)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -5,6 +7,7 @@ import torch
 
 from wm_agents.errors import ConfigError, DemonstrationError, NonFiniteError
 from wm_agents.irl import Demonstrations, RewardNetwork, SampledConfig, SampledMaxEntIRL
+from wm_agents.training.trainer import FitReport
 
 HORIZON = 5
 WEIGHTS = np.array([-1.0, -2.0])  # of squared places and squared pushes
@@ -179,3 +182,29 @@ def test_bad_input_is_refused():
     for settings in ({"horizon": 0}, {"noise_std": 0}, {"hold": 0}, {"confidence": 1.0}):
         with pytest.raises(ConfigError):
             SampledConfig(**settings)
+
+
+def test_a_fit_is_a_report_and_resumes_bitwise(tmp_path, monkeypatch):
+    demonstrations = expert(60)
+    narrow = {"num_samples": 200}
+    whole = make(demonstrations, **narrow)
+    whole.config = replace(whole.config, noise_std=0.1)
+    fit = whole.fit(demonstrations)
+    assert isinstance(fit, FitReport)
+    assert fit.num_updates > 2  # it was widened more than once
+    assert whole.reward(np.ones((2, 4, 1)), np.zeros((2, 3, 1))).shape == (2, 3)
+    estimate = SampledMaxEntIRL.estimate
+
+    def once(self, data, widening):
+        if (widening > 1).any():
+            raise KeyboardInterrupt
+        return estimate(self, data, widening)
+
+    monkeypatch.setattr(SampledMaxEntIRL, "estimate", once)
+    killed = make(demonstrations)
+    with pytest.raises(KeyboardInterrupt):
+        killed.fit(demonstrations, whole.config, checkpoints=tmp_path)
+    monkeypatch.undo()
+    resumed = make(demonstrations).fit(demonstrations, whole.config, checkpoints=tmp_path)
+    np.testing.assert_array_equal(resumed.weights, fit.weights)
+    np.testing.assert_array_equal(resumed.low, fit.low)

@@ -16,6 +16,8 @@ from wm_agents.evaluation.open_loop import open_loop_error
 from wm_agents.evaluation.scorecard import scorecard
 from wm_agents.imagination.vector_env import ImaginedVectorEnv
 from wm_agents.irl.cloning import BehaviourCloning
+from wm_agents.imagination.vector_env import DreamVectorEnv
+from wm_agents.irl.cloning import BehavioralCloning
 from wm_agents.irl.sampled import SampledMaxEntIRL
 from wm_agents.planning import CategoricalCEM, DiscountedReturn, PlanningAgent
 from wm_agents.planning.value import ValueIteration
@@ -137,7 +139,7 @@ def test_a_fit_that_fails_at_once_leaves_the_model_unfitted():
 def test_other_models_do_not_answer_before_their_fit():
     box = gym.spaces.Box(-1, 1, (2,))
     calls = [
-        lambda: BehaviourCloning(box, SPACES[1]).predict(np.zeros(2, np.float32)),
+        lambda: BehavioralCloning(box, SPACES[1]).predict(np.zeros(2, np.float32)),
         lambda: VoteClassifier().predict(np.zeros((1, 2), np.float32)),
         lambda: VoteModel().forecast([0]),
         lambda: VoteModel().update(None, None),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wm_envs.data import Trajectories, TrajectoryError
-from wm_envs.data.trajectories import ARRAY_NAMES
+from wm_envs.data.trajectories import ARRAY_NAMES, Transitions
 
 
 def make(lengths=(2, 1, 3), seed=0):
@@ -292,3 +292,18 @@ def test_a_pickle_inside_a_file_is_not_executed(tmp_path):
     with pytest.raises(TrajectoryError):
         Trajectories.load(tmp_path / "hostile.npz")
     assert not (tmp_path / "exploded").exists()
+
+
+def test_transitions_of_arrays_and_tensors_are_selected_and_joined():
+    torch = pytest.importorskip("torch")
+    data = make()
+    rows = data.transitions()
+    tensors = rows.map(lambda values: torch.from_numpy(np.ascontiguousarray(values)))
+    assert len(tensors) == data.num_steps
+    index = torch.tensor([1, 0, 1])
+    picked = tensors.select(index)
+    np.testing.assert_array_equal(picked.observations, rows.select([1, 0, 1]).observations)
+    both = Transitions.concatenate([tensors, picked], torch.cat)
+    assert isinstance(both.rewards, torch.Tensor)
+    joined = Transitions.concatenate([rows, rows.select([1, 0, 1])])
+    np.testing.assert_array_equal(both.next_observations, joined.next_observations)

@@ -1,4 +1,4 @@
-"""How well inferred rewards foresee episodes that they were not inferred from."""
+"""Cross-validation of inferred rewards by episode, and the choice of the prior by it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from wm_agents.errors import DemonstrationError
-from wm_agents.irl.decision_model import DecisionModel, Floats
 from wm_agents.irl.demonstrations import Demonstrations
 from wm_agents.irl.maxent import MaxEntConfig, MaxEntIRL
+from wm_agents.irl.mdp import Floats, TabularMDP
+
+_PSEUDO_COUNT = 0.5  # of each action, so that one that training lacks has no probability of 0
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,16 @@ class HeldOut:
 
 
 def cross_validate(
-    model: DecisionModel,
+    mdp: TabularMDP,
     demonstrations: Any,
     config: MaxEntConfig | None = None,
     *,
     num_folds: int = 5,
     seed: int = 0,
 ) -> HeldOut:
-    """Fit on all but one part of the episodes, score the part left out, part by part; episodes are never cut.
+    """Fit on all but one part of the episodes and score that part, part by part.
+
+    Episodes are never cut.
 
     Raises:
         DemonstrationError: Fewer episodes than folds.
@@ -49,41 +53,39 @@ def cross_validate(
         raise DemonstrationError(
             f"{num_folds} folds of {given.num_episodes} episodes: give 2 to as many as episodes"
         )
-    folds = np.array_split(np.random.default_rng(seed).permutation(given.num_episodes), num_folds)
-    sums, weights = np.zeros((given.num_episodes, 3)), []
-    for part in folds:
+    order = np.random.default_rng(seed).permutation(given.num_episodes)
+    sums = np.zeros((given.num_episodes, 3))
+    weights = []
+    for part in np.array_split(order, num_folds):
         training = given.select(np.setdiff1d(np.arange(given.num_episodes), part))
-        tested = given.select(part)
-        irl = MaxEntIRL(model, config)
+        irl = MaxEntIRL(mdp, config)
         weights.append(irl.fit(training).scaled_weights)
-        sums[part] = _scores(irl, training, tested)
+        sums[part] = _scores(irl, training, given.select(part))
     means = sums.sum(0) / given.num_steps
-    return HeldOut(float(means[0]), float(means[1]), float(means[2]), sums[:, 0], np.stack(weights))
-
-
-def _scores(irl: MaxEntIRL, training: Demonstrations, tested: Demonstrations) -> Floats:
-    """Log-likelihoods [K, 3] of episodes.
-
-    The fit, even choice, and the frequencies of the training episodes.
-    """
-    allowed = irl.model.mask[tested.states]
-    actions = tested.trajectories.actions.astype(np.int64)
-    steps = np.arange(tested.num_steps)
-    fitted = irl.policy().log_probabilities[tested.times, tested.states, actions]
-    counts = (
-        np.bincount(training.trajectories.actions.astype(np.int64), minlength=irl.model.num_actions)
-        + 0.5
+    return HeldOut(
+        log_likelihood=float(means[0]),
+        uniform=float(means[1]),
+        frequencies=float(means[2]),
+        by_episode=sums[:, 0],
+        weights=np.stack(weights),
     )
-    shares = np.where(allowed, counts, 0.0)
-    columns = np.stack(
-        [fitted, -np.log(allowed.sum(1)), np.log(shares[steps, actions] / shares.sum(1))], 1
-    )
-    sums: Floats = np.add.reduceat(columns, tested.trajectories.step_starts, axis=0)
+
+
+def _scores(irl: MaxEntIRL, training: Demonstrations, test: Demonstrations) -> Floats:
+    """Log-likelihoods [K, 3] of episodes: the fit, even choice, and the training's frequencies."""
+    allowed = irl.mdp.mask[test.states]
+    actions = test.actions.astype(np.int64)
+    fitted = irl.policy().log_probabilities[test.times, test.states, actions]
+    counts = np.bincount(training.actions.astype(np.int64), minlength=irl.mdp.num_actions)
+    shares = np.where(allowed, counts + _PSEUDO_COUNT, 0.0)
+    frequencies = np.log(shares[np.arange(test.num_steps), actions] / shares.sum(1))
+    columns = np.stack([fitted, -np.log(allowed.sum(1)), frequencies], 1)
+    sums: Floats = np.add.reduceat(columns, test.step_starts, axis=0)
     return sums
 
 
 def choose_prior_std(
-    model: DecisionModel,
+    mdp: TabularMDP,
     demonstrations: Any,
     candidates: Sequence[float] = (0.3, 1.0, 3.0, 10.0),
     config: MaxEntConfig | None = None,
@@ -93,21 +95,16 @@ def choose_prior_std(
 ) -> float:
     """The prior standard deviation under which held-out episodes are most probable.
 
-    The best of several scores flatters: how well the chosen one foresees is measured on episodes
-    that it was not chosen by.
+    The best of several scores flatters: how well the selected one predicts is measured on episodes
+    that it was not selected by.
 
     Raises:
         DemonstrationError: Fewer episodes than folds.
     """
     config = MaxEntConfig() if config is None else config
-    scores = {
-        std: cross_validate(
-            model,
-            demonstrations,
-            replace(config, prior_std=std, num_resamples=0),
-            num_folds=num_folds,
-            seed=seed,
-        ).log_likelihood
-        for std in candidates
-    }
+    scores = {}
+    for std in candidates:
+        settings = replace(config, prior_std=std, num_resamples=0)
+        held_out = cross_validate(mdp, demonstrations, settings, num_folds=num_folds, seed=seed)
+        scores[std] = held_out.log_likelihood
     return max(scores, key=lambda std: scores[std])
