@@ -15,8 +15,6 @@ from wm_agents.errors import ConfigError, NonFiniteError, NotFittedError
 from wm_agents.evaluation.open_loop import open_loop_error
 from wm_agents.evaluation.scorecard import scorecard
 from wm_agents.imagination.vector_env import ImaginedVectorEnv
-from wm_agents.irl.cloning import BehaviourCloning
-from wm_agents.imagination.vector_env import DreamVectorEnv
 from wm_agents.irl.cloning import BehavioralCloning
 from wm_agents.irl.sampled import SampledMaxEntIRL
 from wm_agents.planning import CategoricalCEM, DiscountedReturn, PlanningAgent

@@ -19,13 +19,8 @@ import scipy.sparse as sparse
 from numpy.typing import NDArray
 
 import wm_envs  # noqa: F401  (registers the ids)
-from wm_agents.irl import (
-    DecisionModel,
-    Demonstrations,
-    MaxEntConfig,
-    RewardFit,
-    fit_many,
-)
+from wm_agents.irl import Demonstrations, MaxEntConfig, RewardFit, fit_many
+from wm_agents.irl.mdp import TabularMDP
 from wm_agents.training.seeding import spawn_seeds
 from wm_envs.resolutions.codes import ResolutionAction, Stage
 from wm_envs.resolutions.generator import Source, generator_source
@@ -82,7 +77,7 @@ class SeatSteps:
         """The steps in the states of `staged_model`."""
         return staged_demonstrations(self.is_sponsor, self.actions, self.lengths)
 
-    def model(self, outcome: float = EXPECTED_OUTCOME) -> DecisionModel:
+    def model(self, outcome: float = EXPECTED_OUTCOME) -> TabularMDP:
         """What the country could have done in these episodes."""
         return staged_model(self.texts, self.stages, self.lengths, outcome)
 
@@ -133,7 +128,7 @@ def seat_utilities(
 
 def staged_model(
     texts: Doubles, stages: NDArray[np.int64], lengths: NDArray[np.int64], outcome: float
-) -> DecisionModel:
+) -> TabularMDP:
     """The choices that recorded episodes offered, each step once as a sponsor and once not.
 
     One vote in 180 moves neither the stage nor, to speak of, the outcome, so only sponsoring has
@@ -160,7 +155,7 @@ def staged_model(
     rows = (states * NUM_ACTIONS + actions).ravel()
     shape = (num_steps * 2 * NUM_ACTIONS, num_steps * 2)
     transitions = sparse.csr_array((np.ones(len(rows)), (rows, next_states.ravel())), shape=shape)
-    return DecisionModel(
+    return TabularMDP(
         features,
         SPATIAL_FEATURES,
         mask=STAGE_MASKS[stages[doubled]],

@@ -22,16 +22,9 @@ from wm_agents.domains.resolutions.data import CHOICES, VoteData, tally
 from wm_agents.domains.resolutions.features import FeatureBuilder, Predictors
 from wm_agents.domains.resolutions.spatial import SpatialConfig, SpatialModel
 from wm_agents.errors import ConfigError
-from wm_agents.irl import (
-    Comparison,
-    DecisionModel,
-    Demonstrations,
-    MaxEntConfig,
-    RewardFit,
-    compare,
-    fit_many,
-)
+from wm_agents.irl import Comparison, Demonstrations, MaxEntConfig, RewardFit, compare, fit_many
 from wm_agents.irl.comparison import choice_profiles
+from wm_agents.irl.mdp import TabularMDP
 from wm_envs.resolutions.codes import Vote
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.records import read_trajectories
@@ -106,9 +99,7 @@ class VoteProblem:
         own = {key - (key > place): values for key, values in self.own.items() if key != place}
         return VoteProblem(names, np.delete(self.shared, place, 2), own, self.votes, self.countries)
 
-    def decisions(
-        self, country: str, rows: NDArray[np.int64]
-    ) -> tuple[DecisionModel, Demonstrations]:
+    def decisions(self, country: str, rows: NDArray[np.int64]) -> tuple[TabularMDP, Demonstrations]:
         """The roll calls of an index on which the country voted: episodes of one decision."""
         column = self.countries.index(country)
         cast = rows[self.votes[rows, column] != Vote.ABSENT]
@@ -117,7 +108,7 @@ class VoteProblem:
                 f"{country} voted on none of the {len(rows)} roll calls: choose others or leave it "
                 "out"
             )
-        model = DecisionModel(self.features(country, cast), self.feature_names)
+        model = TabularMDP(self.features(country, cast), self.feature_names)
         return model, Demonstrations.from_states(np.arange(len(cast)), self.votes[cast, column])
 
 
