@@ -42,7 +42,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
 # Until the next release.
 MovedModules(
     {
-        "wm_agents.box_values": "wm_agents.policy_gradient.action_units",
+        "wm_agents.box_values": "wm_agents.policy_gradient.spaces",
         "wm_agents.config_checks": "wm_agents.training.config_checks",
         "wm_agents.debate": "wm_agents.domains.debate",
         "wm_agents.episodes": "wm_agents.policy_gradient.collector",
@@ -60,7 +60,8 @@ MovedModules(
         "wm_agents.trajectories": "wm_envs.data.trajectories",
         "wm_agents.vector_ppo": "wm_agents.policy_gradient.vector_ppo",
         "wm_agents.votes": "wm_agents.domains.resolutions",
-        "wm_agents.world_model_policy": "wm_agents.policy_gradient.world_model_policy",
-        "wm_agents.world_model_ppo": "wm_agents.policy_gradient.world_model_ppo",
-    }
+        "wm_agents.world_model_policy": "wm_agents.sb3.policy",
+        "wm_agents.world_model_ppo": "wm_agents.policy_gradient.ppo",
+    },
+    {"wm_agents.world_model_ppo.WorldModelPPO": "wm_agents.policy_gradient.ppo.PPO"},
 ).install()

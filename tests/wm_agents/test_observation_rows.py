@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import DummyVecEnv
 
 from wm_agents.errors import SpaceError
 from wm_agents.irl import BehaviourCloning
 from wm_agents.observation_rows import encoded_rows, observation_rows
 from wm_agents.planning import CEM, CEMConfig, DiscountedReturn, PlanningAgent
+from wm_agents.policy_gradient.ppo import PPO
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
-from wm_agents.policy_gradient.vector_ppo import VectorPPO
-from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
 from wm_agents.world_models import DeterministicModel, TabularModel
 
 BOX, PUSH = spaces.Box(-5, 5, (3,), np.float32), spaces.Box(-1, 1, (1,), np.float32)
@@ -57,11 +55,9 @@ def agents() -> dict[str, Any]:
     model = DeterministicModel(BOX, PUSH)
     return {
         "Reinforce": Reinforce("test/Push-v0", ReinforceConfig()),
-        "VectorPPO": VectorPPO(BOX, spaces.Discrete(2)),
+        "PPO": PPO((BOX, spaces.Discrete(2))),
+        "PPO of Box actions": PPO((BOX, PUSH)),
         "BehaviourCloning": BehaviourCloning(BOX, PUSH),
-        "WorldModelPPO": WorldModelPPO(
-            "MlpPolicy", DummyVecEnv([Push]), device="cpu", n_steps=8, batch_size=8
-        ),
         "PlanningAgent": PlanningAgent(model, CEM(model, DiscountedReturn(), CEMConfig(horizon=2))),
     }
 

@@ -31,7 +31,7 @@ from wm_agents.irl.paid_environments import PaidEnvironments, Transitions
 from wm_agents.irl.reward_network import RewardNetwork
 from wm_agents.networks import Perceptron
 from wm_agents.observation_rows import number_array, observation_tensor
-from wm_agents.policy_gradient.world_model_policy import BoundedActorCriticPolicy, check_spaces
+from wm_agents.sb3.policy import BoundedActorCriticPolicy, check_spaces
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.finite import descend, require_finite

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from wm_agents.networks import Perceptron
 from wm_agents.observation_rows import action_tensor, float_tensor
-from wm_agents.policy_gradient.action_units import ActionUnits
+from wm_agents.policy_gradient.spaces import ActionUnits
 from wm_agents.world_models.normalisation import units
 
 

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wm_agents.errors import ConfigError
-from wm_agents.policy_gradient.action_units import ActionUnits
 from wm_agents.policy_gradient.running_standardizer import RunningStandardiser
+from wm_agents.policy_gradient.spaces import ActionUnits
 from wm_agents.training.config_checks import require_integers
 
 LONGEST_PERIOD = (
