@@ -97,9 +97,9 @@ def test_reinforce_names_the_setting_and_not_the_whole_configuration(tmp_path):
     Reinforce("wm/TMaze-v0", ReinforceConfig(**small)).learn(
         10, checkpoints=CheckpointManager(tmp_path)
     )
-    agent = Reinforce("wm/TMaze-v0", ReinforceConfig(**small, discount=0.9))
+    agent = Reinforce("wm/TMaze-v0", ReinforceConfig(**small, gamma=0.9))
     with pytest.raises(
-        CheckpointError, match=r"a run with config.discount=1.0, this one has 0.9; repeat"
+        CheckpointError, match=r"a run with config.gamma=1.0, this one has 0.9; repeat"
     ):
         agent.learn(10, checkpoints=CheckpointManager(tmp_path))
 

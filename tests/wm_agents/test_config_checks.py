@@ -17,7 +17,7 @@ from wm_agents.irl.sampled import SampledConfig
 from wm_agents.planning import CEMConfig
 from wm_agents.planning.value import ValueConfig
 from wm_agents.policy_gradient.ppo import PPOConfig
-from wm_agents.policy_gradient.reinforce_config import ReinforceConfig
+from wm_agents.policy_gradient.reinforce import ReinforceConfig
 from wm_agents.policy_gradient.sequence_model import NetworkConfig
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.seeding import spawn_seeds
