@@ -52,7 +52,7 @@ MovedModules(
         "wm_agents.irl.resolutions": "wm_agents.domains.resolutions.resolution_mdp",
         "wm_agents.irl.vote_models": "wm_agents.domains.resolutions.vote_rewards",
         "wm_agents.reinforce": "wm_agents.policy_gradient.reinforce",
-        "wm_agents.reinforce_config": "wm_agents.policy_gradient.reinforce_losses",
+        "wm_agents.reinforce_config": "wm_agents.policy_gradient.reinforce_config",
         "wm_agents.safety": "wm_agents.planning.safety",
         "wm_agents.sb3_adapter": "wm_agents.sb3.vec_env",
         "wm_agents.sb3_checkpoints": "wm_agents.sb3.checkpoints",

@@ -1,7 +1,7 @@
 """REINFORCE with a world-model auxiliary loss, for many seeds at once.
 
 `num_seeds` runs train as one batched program; each has its own network, episodes and randomness.
-The loss terms are in `reinforce_losses`, the network in `sequence_model`.
+The loss terms are in `reinforce_updates`, the network in `sequence_model`.
 
 What is maximized is the return of the episode as it is played: a truncated one counts like a
 terminated one, unless the baseline is the value head and gamma below 1, when the value of the
@@ -9,10 +9,9 @@ observation after the last step stands in for the rest.
 """
 
 import os
-import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,12 +30,19 @@ from wm_agents.policy_gradient.collector import (
     sample_categorical,
 )
 from wm_agents.policy_gradient.environments import VectorEnvMaker, environment_maker
-from wm_agents.policy_gradient.reinforce_losses import (
+from wm_agents.policy_gradient.reinforce_config import (
     LossWeights,
     ReinforceConfig,
-    ReinforceLosses,
+    check_sizes,
     config_from_dict,
     current_names,
+    device_of,
+    own_id,
+)
+from wm_agents.policy_gradient.reinforce_updates import (
+    EVALUATION,
+    StackedReinforce,
+    UpdateReport,
     other_rows,
     rewards_to_go,
 )
@@ -45,7 +51,6 @@ from wm_agents.policy_gradient.sequence_model import (
     Cache,
     SequenceModel,
     Sizes,
-    num_network_parameters,
 )
 from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.checkpoints import (
@@ -81,42 +86,12 @@ KIND = "reinforce"
 # What the progress bar shows.
 HEADLINE = ("success", "return")
 # Steps of an episode that nothing ends.
-LONGEST_EVALUATION = 100_000
-# First word of a collection's number, so that the two never share episodes.
-_TRAINING = 0
-_EVALUATION = 1
-
-
-@dataclass(frozen=True)
-class UpdateReport:
-    """One update of all stacked runs, what a callback receives.
-
-    Attributes:
-        update: Updates done so far.
-        num_steps: Environment steps of each run so far [S].
-        num_episodes: Episodes of each run so far.
-        metrics: Name to one number per run [S]: the loss terms, "return", "success" where known,
-            "gradient_norm".
-    """
-
-    update: int
-    num_steps: NDArray[np.int64]
-    num_episodes: int
-    metrics: dict[str, NDArray[np.float64]]
-
-    def means(self, names: Sequence[str] | None = None) -> dict[str, float]:
-        """Means over runs, of these metrics where they exist, or of all."""
-        return {
-            name: float(self.metrics[name].mean())
-            for name in names or self.metrics
-            if name in self.metrics
-        }
-
+LONGESTEVALUATION = 100_000
 
 Callback = Callable[["Reinforce", UpdateReport], bool | None]
 
 
-class Reinforce(ReinforceLosses):
+class Reinforce(StackedReinforce):
     """REINFORCE agents, one per stacked seed, that share an environment id and a configuration.
 
     Args:
@@ -165,15 +140,14 @@ class Reinforce(ReinforceLosses):
         self.sizes = network_sizes(known, config.has_previous_step)
         device = choose_device(config.device)
         model = SequenceModel(config.network, self.sizes, self.seeds, device, known.action_units)
-        super().__init__(config, known, model, seed)
-        self.collector = EpisodeCollector(
+        collector = EpisodeCollector(
             makers, known, self.seeds, config.max_episode_steps, config.has_previous_step
         )
-        self.curriculum: Curriculum[int] | None = None
+        curriculum = None
         if len(levels) > 1:
-            self.curriculum = Curriculum(range(len(levels)), mastery, window, config.num_seeds)
+            curriculum = Curriculum(range(len(levels)), mastery, window, config.num_seeds)
+        super().__init__(config, known, model, collector, curriculum, seed)
         self._generator = torch.Generator().manual_seed(self.seeds[0])  # of predict()'s draws
-        self.num_steps = np.zeros(config.num_seeds, np.int64)
 
     def __repr__(self) -> str:
         return (
@@ -245,7 +219,7 @@ class Reinforce(ReinforceLosses):
         deterministic: bool = True,
         level: int = -1,
         number: int = 0,
-        max_episode_steps: int = LONGEST_EVALUATION,
+        max_episode_steps: int = LONGESTEVALUATION,
     ) -> StackedBatch:
         """Play whole fresh episodes with every run, on seeds that training never uses.
 
@@ -266,7 +240,7 @@ class Reinforce(ReinforceLosses):
             batch = self.collector.collect(
                 self.model,
                 num_episodes,
-                (_EVALUATION, number),
+                (EVALUATION, number),
                 levels,
                 deterministic,
                 max_episode_steps,
@@ -280,56 +254,6 @@ class Reinforce(ReinforceLosses):
                 stacklevel=2,
             )
         return batch
-
-    def _update(self) -> UpdateReport:
-        levels = None
-        if self.curriculum is not None:
-            levels = [self.curriculum.level(member) for member in range(self.config.num_seeds)]
-        number = (_TRAINING, self.num_updates)
-        batch = self.collector.collect(self.model, self.config.episodes_per_update, number, levels)
-        if self.curriculum is not None and batch.successes is None:
-            raise ConfigError(
-                'this environment reports no info["is_success"], by which levels advance: train on one'
-            )
-        input_units = self.model.input_units
-        target_units = self.model.target_units
-        seen = self._updated(input_units, batch.inputs, batch.mask)
-        try:
-            self.model.target_units = self._updated(
-                target_units, batch.next_observations, batch.mask
-            )
-            if seen.is_far_from(input_units):
-                # Raw numbers of a large unit would give errors of that size, in which all else is
-                # lost. So this batch is read in the new units, though the policy that acted read
-                # the old ones.
-                self.model.input_units = seen
-                batch = replace(batch, first_tokens=None)
-            metrics, bonus = self._train_on(batch)
-        except BaseException:
-            self.model.input_units = input_units
-            self.model.target_units = target_units
-            raise
-        self._baseline = self._next_baseline
-        # Otherwise only now, so that the policy that is trained is the one that acted.
-        self.model.input_units = seen
-        metrics["return"] = batch.returns.mean(1)
-        metrics["prediction_reward"] = bonus
-        if batch.successes is not None:
-            metrics["success"] = batch.successes.mean(1)
-            if self.curriculum is not None:
-                self.curriculum.record(batch.successes)
-        self.num_updates += 1
-        self.num_steps += batch.num_steps
-        num_episodes = self.num_updates * self.config.episodes_per_update
-        return UpdateReport(self.num_updates, self.num_steps.copy(), num_episodes, metrics)
-
-    def _updated(
-        self, units: RunningStandardiser, rows: Tensor, mask: Tensor
-    ) -> RunningStandardiser:
-        """Units that have also seen the steps [S, R, T, ...] that happened."""
-        if not self.config.normalize_observations:
-            return units
-        return units.updated(rows.flatten(1, 2), mask.flatten(1))
 
     def predict(
         self,
@@ -457,7 +381,7 @@ class Reinforce(ReinforceLosses):
                 f"this is a checkpoint of kind {metadata.get('kind')!r}, not {KIND!r}"
             )
         try:
-            environment = env if env is not None else _own_id(metadata["env_id"])
+            environment = env if env is not None else own_id(metadata["env_id"])
             if environment is None:
                 raise CheckpointError(
                     "this agent was not made from an environment id: give load() the environment"
@@ -466,8 +390,8 @@ class Reinforce(ReinforceLosses):
             # numbers.
             stored = current_names(metadata["config"])
             config = config_from_dict({"normalize_observations": False, **stored})
-            config = replace(config, device=_device_of(config) if device == "auto" else device)
-            _check_sizes(config, Sizes(**metadata["sizes"]), tensors)
+            config = replace(config, device=device_of(config) if device == "auto" else device)
+            check_sizes(config, Sizes(**metadata["sizes"]), tensors)
             agent = cls(environment, config, seed=metadata["seed"], **metadata["options"])
             agent._restore(tensors, metadata)
         except (CheckpointError, SpaceError):
@@ -618,39 +542,3 @@ class _StepLogger:
 
     def close(self) -> None:
         """Whoever made the logger closes it."""
-
-
-def _check_sizes(config: ReinforceConfig, sizes: Sizes, tensors: Mapping[str, Tensor]) -> None:
-    """A file cannot ask for more memory than its own tensors take; raises ValueError."""
-    num_seeds, num_parameters = tensors["parameters"].shape
-    is_possible = config.num_seeds == num_seeds and config.network.num_layers <= num_parameters
-    if not is_possible or num_network_parameters(config.network, sizes) != num_parameters:
-        raise ValueError(
-            f"the configuration does not describe {num_seeds} x {num_parameters} parameters"
-        )
-    if tuple(tensors["baseline"].shape) != (num_seeds, config.max_episode_steps):
-        raise ValueError(
-            f"the configuration does not describe a baseline of {tuple(tensors['baseline'].shape)}"
-        )
-
-
-def _device_of(config: ReinforceConfig) -> str:
-    """The device that an agent ran on where that is here, and else "auto"."""
-    try:
-        choose_device(config.device)
-    except ConfigError:
-        return "auto"
-    return config.device
-
-
-def _own_id(env_id: Any) -> Any:
-    """The id that a file names, unless making it would import a module that is not loaded.
-
-    Files run no code.
-    """
-    module, colon, _ = str(env_id).rpartition(":")
-    if colon and module not in sys.modules:
-        raise CheckpointError(
-            f"the file names the environment {env_id!r}: import {module!r} first, or give env="
-        )
-    return env_id

@@ -1,4 +1,4 @@
-"""The settings of REINFORCE, its loss terms, and the step down them, for many stacked runs at once.
+"""The updates of REINFORCE: its loss terms and the step down them, for many stacked runs at once.
 
 Williams (1992), "Simple statistical gradient-following algorithms for connectionist reinforcement
 learning", eq. 11, with reward to go, a baseline, an entropy bonus, and a head that predicts the raw
@@ -8,9 +8,8 @@ Letters: S stacked runs, R episodes of each, T steps, O observation, F inputs of
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,150 +17,76 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.errors import ConfigError, NonFiniteError
-from wm_agents.policy_gradient.collector import StackedBatch
-from wm_agents.policy_gradient.sequence_model import FlatAdam, NetworkConfig, SequenceModel
+from wm_agents.policy_gradient.collector import EpisodeCollector, StackedBatch
+from wm_agents.policy_gradient.reinforce_config import ReinforceConfig
+from wm_agents.policy_gradient.running_standardizer import RunningStandardiser
+from wm_agents.policy_gradient.sequence_model import FlatAdam, SequenceModel
 from wm_agents.policy_gradient.spaces import PolicySpaces
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.curriculum import Curriculum
 
 # In units of return: a batch of equal returns must not become noise of unit size.
 SMALLEST_SPREAD = 0.05
+# First word of a collection's number, so that training and evaluation never share episodes.
+TRAINING = 0
+EVALUATION = 1
 
 
 @dataclass(frozen=True)
-class LossWeights:
-    """The weight of each loss term; a term whose weight is 0 is not computed.
+class UpdateReport:
+    """One update of all stacked runs, what a callback receives.
 
     Attributes:
-        policy: -log pi(a | s) times the advantage.
-        entropy: Minus the policy's entropy, in nats.
-        value: Half the squared error of the value head against the return to go.
-        world_model: Mean squared error of the predicted raw next observation, in units of its
-            spread.
+        update: Updates done so far.
+        num_steps: Environment steps of each run so far [S].
+        num_episodes: Episodes of each run so far.
+        metrics: Name to one number per run [S]: the loss terms, "return", "success" where known,
+            "gradient_norm".
     """
 
-    policy: float = 1.0
-    entropy: float = 0.01
-    value: float = 0.5
-    world_model: float = 1.0
+    update: int
+    num_steps: NDArray[np.int64]
+    num_episodes: int
+    metrics: dict[str, NDArray[np.float64]]
+
+    def means(self, names: Sequence[str] | None = None) -> dict[str, float]:
+        """Means over runs, of these metrics where they exist, or of all."""
+        return {
+            name: float(self.metrics[name].mean())
+            for name in names or self.metrics
+            if name in self.metrics
+        }
 
 
-@dataclass(frozen=True)
-class ReinforceConfig:
-    """How to train.
-
-    Attributes:
-        network: Sizes of the network.
-        weights: Weights of the loss terms.
-        num_seeds: Independent runs trained as one batched program.
-        episodes_per_update: Episodes R of each run between two updates.
-        learning_rate: Adam's step size.
-        gamma: Discount of rewards to go, per step.
-        normalize_advantage: Divide advantages by their root mean square over each run's batch, so
-            that rare rewards outweigh the entropy bonus.
-        max_grad_norm: Each run's gradient is scaled down to this norm.
-        baseline: "moving" averages past returns to go by step; "value" is the value head.
-        baseline_decay: Of the moving average, per update.
-        prediction_reward_weight: Weight of the intrinsic reward, minus the world model's squared
-            error in units of the targets' spread.
-        world_model_target: "next" is the observation that followed; "shuffled" is that of another
-            episode of the same batch, a placebo with the same targets and no information.
-        normalize_observations: Standardise inputs and prediction targets by all that a run has seen
-            so far. Columns that only hold 0 and 1, as those of one-hots do, stay as they are.
-        has_previous_step: Each token also carries the action and reward before it.
-        max_episode_steps: Episodes are cut here while training. What a cut or a truncation leaves
-            out is estimated with baseline="value" and gamma below 1, and counts as nothing
-            otherwise.
-        device: "auto" takes an accelerator when there is one.
-    """
-
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    weights: LossWeights = field(default_factory=LossWeights)
-    num_seeds: int = 1
-    episodes_per_update: int = 64
-    learning_rate: float = 1e-3
-    gamma: float = 1.0
-    normalize_advantage: bool = False
-    max_grad_norm: float = 1.0
-    baseline: Literal["moving", "value"] = "moving"
-    baseline_decay: float = 0.95
-    prediction_reward_weight: float = 0.1
-    world_model_target: Literal["next", "shuffled"] = "next"
-    normalize_observations: bool = True
-    has_previous_step: bool = False
-    max_episode_steps: int = 1000
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        for name in ("num_seeds", "episodes_per_update", "max_episode_steps"):
-            require_integers(1, **{f"ReinforceConfig.{name}": getattr(self, name)})
-        for name in ("learning_rate", "max_grad_norm"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ConfigError(f"ReinforceConfig.{name} is positive, got {getattr(self, name)}")
-        for name in ("gamma", "baseline_decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(
-                    f"ReinforceConfig.{name} lies in [0, 1], got {getattr(self, name)}"
-                )
-        _check_choice("baseline", self.baseline, ("moving", "value"))
-        _check_choice("world_model_target", self.world_model_target, ("next", "shuffled"))
-        for name, weight in vars(self.weights).items():
-            if not (math.isfinite(weight) and weight >= 0):
-                raise ConfigError(f"LossWeights.{name} is not negative, got {weight}")
-        if not any(vars(self.weights).values()):
-            raise ConfigError(
-                "all of LossWeights are 0, so that there is nothing to learn: give one above 0"
-            )
-        if self.baseline == "value" and self.weights.value == 0:
-            raise ConfigError(
-                'baseline="value" needs a trained value head: give weights.value above 0'
-            )
-        if self.world_model_target == "shuffled" and self.episodes_per_update == 1:
-            raise ConfigError(
-                "shuffled targets come from other episodes, but episodes_per_update is 1: give more"
-            )
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"ReinforceConfig.{name} is one of {choices}, got {value!r}")
-
-
-_OLD_NAMES = {"discount": "gamma", "max_gradient_norm": "max_grad_norm"}
-
-
-def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of earlier files by their present names."""
-    return {_OLD_NAMES.get(name, name): value for name, value in settings.items()}
-
-
-def config_from_dict(values: Mapping[str, Any]) -> ReinforceConfig:
-    """The inverse of `dataclasses.asdict`."""
-    nested = {
-        "network": NetworkConfig(**values["network"]),
-        "weights": LossWeights(**values["weights"]),
-    }
-    return ReinforceConfig(**{**values, **nested})
-
-
-class ReinforceLosses:
+class StackedReinforce:
     """What S stacked runs learn from a batch of their episodes.
 
     Args:
         config: How to train.
         known: The environment's spaces.
         model: The networks.
+        collector: Plays the episodes.
+        curriculum: Of the level that each run plays; None for a single level.
         seed: Draws which episodes are confused where targets are shuffled.
     """
 
     def __init__(
-        self, config: ReinforceConfig, known: PolicySpaces, model: SequenceModel, seed: int
+        self,
+        config: ReinforceConfig,
+        known: PolicySpaces,
+        model: SequenceModel,
+        collector: EpisodeCollector,
+        curriculum: Curriculum[int] | None,
+        seed: int,
     ) -> None:
         self.config = config
         self.spaces = known
         self.model = model
+        self.collector = collector
+        self.curriculum = curriculum
         self.seed = seed
         self.device = model.device
         self.num_updates = 0
+        self.num_steps = np.zeros(config.num_seeds, np.int64)
         self._optimizer = FlatAdam(model.flat, config.learning_rate)
         self._weights = {
             name: weight for name, weight in vars(config.weights).items() if weight > 0
@@ -169,6 +94,56 @@ class ReinforceLosses:
         shape = (config.num_seeds, config.max_episode_steps)
         self._baseline = np.full(shape, np.nan, np.float32)
         self._next_baseline = self._baseline  # becomes the baseline once an update has succeeded
+
+    def _update(self) -> UpdateReport:
+        levels = None
+        if self.curriculum is not None:
+            levels = [self.curriculum.level(member) for member in range(self.config.num_seeds)]
+        number = (TRAINING, self.num_updates)
+        batch = self.collector.collect(self.model, self.config.episodes_per_update, number, levels)
+        if self.curriculum is not None and batch.successes is None:
+            raise ConfigError(
+                'this environment reports no info["is_success"], by which levels advance: train on one'
+            )
+        input_units = self.model.input_units
+        target_units = self.model.target_units
+        seen = self._updated(input_units, batch.inputs, batch.mask)
+        try:
+            self.model.target_units = self._updated(
+                target_units, batch.next_observations, batch.mask
+            )
+            if seen.is_far_from(input_units):
+                # Raw numbers of a large unit would give errors of that size, in which all else is
+                # lost. So this batch is read in the new units, though the policy that acted read
+                # the old ones.
+                self.model.input_units = seen
+                batch = replace(batch, first_tokens=None)
+            metrics, bonus = self._train_on(batch)
+        except BaseException:
+            self.model.input_units = input_units
+            self.model.target_units = target_units
+            raise
+        self._baseline = self._next_baseline
+        # Otherwise only now, so that the policy that is trained is the one that acted.
+        self.model.input_units = seen
+        metrics["return"] = batch.returns.mean(1)
+        metrics["prediction_reward"] = bonus
+        if batch.successes is not None:
+            metrics["success"] = batch.successes.mean(1)
+            if self.curriculum is not None:
+                self.curriculum.record(batch.successes)
+        self.num_updates += 1
+        self.num_steps += batch.num_steps
+        num_episodes = self.num_updates * self.config.episodes_per_update
+        return UpdateReport(self.num_updates, self.num_steps.copy(), num_episodes, metrics)
+
+    def _updated(
+        self, units: RunningStandardiser, rows: Tensor, mask: Tensor
+    ) -> RunningStandardiser:
+        """Units that have also seen the steps [S, R, T, ...] that happened."""
+        if not self.config.normalize_observations:
+            return units
+        return units.updated(rows.flatten(1, 2), mask.flatten(1))
 
     def _train_on(
         self, batch: StackedBatch
