@@ -1,4 +1,4 @@
-"""Does the world model help? The same agent with it, without it, and with a placebo, on the same seeds.
+"""Does the world model help? The same agent with it, without it, and with a placebo.
 
 The placebo predicts the observations of other episodes: the same targets, loss and gradient sizes,
 and no information. Every arm is tuned over the same learning rates, and the rate is chosen on the
@@ -120,7 +120,9 @@ def world_model_arms(config: ReinforceConfig) -> dict[str, ReinforceConfig]:
 def run_arm(
     label: str, config: ReinforceConfig, protocol: Protocol, report: Report | None = None
 ) -> ArmResult:
-    """Train and evaluate one arm; `report` receives the label, the update and the mean success at each evaluation.
+    """Train and evaluate one arm.
+
+    `report` receives the label, the update and the mean success at each evaluation.
 
     Raises:
         ConfigError: The environment reports no success; nothing was trained.
@@ -199,7 +201,8 @@ def _registering_module(env_id: str) -> str:
     entry_point = gym.spec(env_id).entry_point
     if not isinstance(entry_point, str):
         raise ConfigError(
-            f"{env_id} was registered with an object: give its entry point as text, or num_workers=1"
+            f"{env_id} was registered with an object: give its entry point as text, or "
+            "num_workers=1"
         )
     return entry_point.split(":")[0]
 
@@ -227,8 +230,11 @@ def ratio_sentence(summary: Mapping[str, float]) -> str:
     ratio = summary["episodes_to_90_ratio"]
     if math.isnan(ratio):
         return "episodes to 90%: not reached by half of the runs of either arm"
-    bound = "at least " if summary["episodes_to_90_ratio_is_lower_bound"] else ""
-    bound = "at most " if summary["episodes_to_90_ratio_is_upper_bound"] else bound
+    bound = ""
+    if summary["episodes_to_90_ratio_is_upper_bound"]:
+        bound = "at most "
+    elif summary["episodes_to_90_ratio_is_lower_bound"]:
+        bound = "at least "
     return f"episodes to 90%, without / with: {bound}{ratio:.1f}"
 
 
@@ -238,7 +244,9 @@ def compare(
     placebo: ArmResult | None = None,
     threshold: float = 0.9,
 ) -> dict[str, float]:
-    """Flat names to numbers: interquartile means with intervals, probability of improvement, ratio of episodes.
+    """Flat names to numbers.
+
+    Interquartile means with intervals, probability of improvement, ratio of episodes.
 
     `episodes_to_90_ratio` divides the median episodes to the threshold without the model by those
     with it; where fewer than half of the runs without it got there it is a lower bound, and

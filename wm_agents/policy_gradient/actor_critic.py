@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from wm_agents.errors import ConfigError
 from wm_agents.networks import Perceptron, recurrent_cell
 from wm_agents.policy_gradient.rollouts import PolicyStep
-from wm_agents.policy_gradient.running_standardizer import RunningStandardiser
+from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.config_checks import (
     require_at_least,
@@ -156,7 +156,7 @@ class ActorCritic(nn.Module):
         # The optional parts are drawn last, so that the policy starts alike with and without them.
         self.policy = Perceptron((*sizes, num_actions), config.activation, generator, 0.01)
         self.value = Perceptron((*sizes, 1), config.activation, generator, 1.0)
-        self.observation_units = RunningStandardiser(size)
+        self.observation_units = RunningStandardizer(size)
         units = self.spaces.action_units
         if units is not None:
             self.log_std = nn.Parameter(torch.zeros(num_actions))
@@ -169,7 +169,7 @@ class ActorCritic(nn.Module):
             self.world_model = Perceptron(
                 (width, config.world_model_width, size), "relu", generator, 1.0
             )
-            self.target_units = RunningStandardiser(size)
+            self.target_units = RunningStandardizer(size)
 
     def start_memory(self, num_rows: int) -> Tensor:
         """The memory [B, M] of episodes that begin."""
@@ -179,7 +179,7 @@ class ActorCritic(nn.Module):
         self, observations: Tensor, memory: Tensor, is_start: Tensor | None
     ) -> PolicyStep:
         """Features and memory of observations [B, O]; the actions are those of `_act`."""
-        rows = self.observation_units.normalise(observations)
+        rows = self.observation_units.normalize(observations)
         if self.config.memory_width:
             if is_start is not None:
                 memory = memory * ~is_start[:, None]
@@ -286,7 +286,7 @@ class ActorCritic(nn.Module):
         if isinstance(self.spaces.action_space, spaces.Discrete):
             encoded = encoded - int(self.spaces.action_space.start)
         with torch.no_grad():
-            latents = _latents(self.policy, self.observation_units.normalise(rows))
+            latents = _latents(self.policy, self.observation_units.normalize(rows))
             predicted = self._predicted(latents, torch.as_tensor(encoded))
         expected: NDArray[np.float32] = self.target_units.restore(predicted).numpy()
         return expected
@@ -342,7 +342,7 @@ class ActorCritic(nn.Module):
             others = torch.empty_like(cycle)
             others[cycle] = cycle.roll(-1)
             targets = targets[others]
-        return self._predicted(latents, batch.actions) - self.target_units.normalise(targets)
+        return self._predicted(latents, batch.actions) - self.target_units.normalize(targets)
 
 
 def _latents(network: Perceptron, rows: Tensor) -> Tensor:

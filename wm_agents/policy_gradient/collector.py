@@ -181,7 +181,8 @@ class EpisodeCollector:
             mode = environment.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
             if mode == AutoresetMode.DISABLED or mode == AutoresetMode.SAME_STEP:
                 raise SpaceError(
-                    f"episodes are collected with autoreset_mode NEXT_STEP, got {mode}: make it with that"
+                    "episodes are collected with autoreset_mode NEXT_STEP, got "
+                    f"{mode}: make it with that"
                 )
             self._environments[level, num_envs] = environment
         return self._environments[level, num_envs]
@@ -291,7 +292,10 @@ class _Player:
 
 
 def sample_categorical(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Draw indices [...] from logits [..., A] by inverting the distribution function at uniform numbers [...]."""
+    """Draw indices [...] from logits [..., A].
+
+    By inverting the distribution function at uniform numbers [...].
+    """
     cumulative = logits.softmax(-1).cumsum(-1)
     return (cumulative < uniform.unsqueeze(-1)).sum(-1).clamp_(max=logits.shape[-1] - 1)
 

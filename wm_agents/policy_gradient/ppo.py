@@ -28,7 +28,7 @@ from wm_agents.policy_gradient.environments import (
     specification_of,
 )
 from wm_agents.policy_gradient.rollouts import Rollout, RolloutCollector, advantage_estimates
-from wm_agents.policy_gradient.running_standardizer import RunningStandardiser
+from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.checkpoints import (
     CheckpointManager,
@@ -231,7 +231,7 @@ class PPO(ActorCritic):
         """All steps of a rollout, flat, with the features of an agent without memory."""
         gains = advantage_estimates(rollout, self.config.gamma, self.config.gae_lambda)
         return Minibatch(
-            self.observation_units.normalise(rollout.observations.flatten(0, 1)),
+            self.observation_units.normalize(rollout.observations.flatten(0, 1)),
             rollout.actions.flatten(0, 1),
             rollout.log_probs.flatten(),
             gains.flatten(),
@@ -505,5 +505,5 @@ def _spaces_of(env: Any) -> PolicySpaces:
 
 def _neutral_units(known: PolicySpaces) -> dict[str, Tensor]:
     """What files of before standardization lack: units that change nothing."""
-    units = RunningStandardiser(known.observations.size).state_dict()
+    units = RunningStandardizer(known.observations.size).state_dict()
     return {f"observation_units.{name}": value for name, value in units.items()}

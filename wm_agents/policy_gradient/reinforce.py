@@ -46,7 +46,7 @@ from wm_agents.policy_gradient.reinforce_updates import (
     other_rows,
     rewards_to_go,
 )
-from wm_agents.policy_gradient.running_standardizer import RunningStandardiser
+from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.sequence_model import (
     Cache,
     SequenceModel,
@@ -152,7 +152,8 @@ class Reinforce(StackedReinforce):
     def __repr__(self) -> str:
         return (
             f"Reinforce({self._env_id or 'an environment'}, {self.config.num_seeds} runs of "
-            f"{self.model.num_parameters:,} parameters, {int(self.num_steps.mean()):,} steps learned)"
+            f"{self.model.num_parameters:,} parameters, {int(self.num_steps.mean()):,} steps "
+            "learned)"
         )
 
     def learn(
@@ -386,7 +387,7 @@ class Reinforce(StackedReinforce):
                 raise CheckpointError(
                     "this agent was not made from an environment id: give load() the environment"
                 )
-            # Files of before standardisation go on without it, as what they learned is for raw
+            # Files of before standardization go on without it, as what they learned is for raw
             # numbers.
             stored = current_names(metadata["config"])
             config = config_from_dict({"normalize_observations": False, **stored})
@@ -403,7 +404,9 @@ class Reinforce(StackedReinforce):
         return agent
 
     def resume(self, checkpoints: CheckpointManager) -> None:
-        """Take over the newest checkpoint of this very run, where there is one; `learn` of a new agent does so itself.
+        """Take over the newest checkpoint of this very run, where there is one.
+
+        `learn` of a new agent does so itself.
 
         Raises:
             CheckpointError: The checkpoints are of another run, or none of them is whole.
@@ -438,9 +441,9 @@ class Reinforce(StackedReinforce):
         tensors = {"parameters": self.model.flat, "baseline": torch.from_numpy(self._baseline)}
         tensors["generator"] = self._generator.get_state()
         tensors |= {f"adam.{name}": value for name, value in self._optimizer.moments.items()}
-        for kind, standardiser in self._standardisers().items():
+        for kind, standardizer in self._standardizers().items():
             tensors |= {
-                f"{kind}.{name}": value for name, value in standardiser.state_dict().items()
+                f"{kind}.{name}": value for name, value in standardizer.state_dict().items()
             }
         metadata = {
             **self._fingerprint(),
@@ -452,7 +455,7 @@ class Reinforce(StackedReinforce):
         }
         return tensors, metadata
 
-    def _standardisers(self) -> dict[str, RunningStandardiser]:
+    def _standardizers(self) -> dict[str, RunningStandardizer]:
         return {"input_units": self.model.input_units, "target_units": self.model.target_units}
 
     def _restore(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
@@ -473,10 +476,10 @@ class Reinforce(StackedReinforce):
                 f"this agent learned actions of {self.spaces.action_space} in raw numbers, and "
                 "this version acts in units of their bounds: train it again"
             )
-        for kind, standardiser in self._standardisers().items():
-            stored = {name: tensors.get(f"{kind}.{name}") for name in standardiser.state_dict()}
+        for kind, standardizer in self._standardizers().items():
+            stored = {name: tensors.get(f"{kind}.{name}") for name in standardizer.state_dict()}
             if any(value is not None for value in stored.values()):
-                standardiser.load_state_dict(stored)
+                standardizer.load_state_dict(stored)
         self.model.flat.copy_(tensors["parameters"])
         self._baseline[:] = tensors["baseline"].numpy()
         self._next_baseline = self._baseline

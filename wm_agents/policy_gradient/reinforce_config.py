@@ -52,7 +52,7 @@ class ReinforceConfig:
             error in units of the targets' spread.
         world_model_target: "next" is the observation that followed; "shuffled" is that of another
             episode of the same batch, a placebo with the same targets and no information.
-        normalize_observations: Standardise inputs and prediction targets by all that a run has seen
+        normalize_observations: Standardize inputs and prediction targets by all that a run has seen
             so far. Columns that only hold 0 and 1, as those of one-hots do, stay as they are.
         has_previous_step: Each token also carries the action and reward before it.
         max_episode_steps: Episodes are cut here while training. What a cut or a truncation leaves

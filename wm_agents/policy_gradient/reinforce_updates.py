@@ -19,7 +19,7 @@ from torch import Tensor
 from wm_agents.errors import ConfigError, NonFiniteError
 from wm_agents.policy_gradient.collector import EpisodeCollector, StackedBatch
 from wm_agents.policy_gradient.reinforce_config import ReinforceConfig
-from wm_agents.policy_gradient.running_standardizer import RunningStandardiser
+from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.sequence_model import FlatAdam, SequenceModel
 from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.curriculum import Curriculum
@@ -103,7 +103,8 @@ class StackedReinforce:
         batch = self.collector.collect(self.model, self.config.episodes_per_update, number, levels)
         if self.curriculum is not None and batch.successes is None:
             raise ConfigError(
-                'this environment reports no info["is_success"], by which levels advance: train on one'
+                'this environment reports no info["is_success"], by which levels advance: train on '
+                "one that does"
             )
         input_units = self.model.input_units
         target_units = self.model.target_units
@@ -138,8 +139,8 @@ class StackedReinforce:
         return UpdateReport(self.num_updates, self.num_steps.copy(), num_episodes, metrics)
 
     def _updated(
-        self, units: RunningStandardiser, rows: Tensor, mask: Tensor
-    ) -> RunningStandardiser:
+        self, units: RunningStandardizer, rows: Tensor, mask: Tensor
+    ) -> RunningStandardizer:
         """Units that have also seen the steps [S, R, T, ...] that happened."""
         if not self.config.normalize_observations:
             return units
@@ -286,7 +287,7 @@ class StackedReinforce:
             draws = np.random.default_rng([self.seed, self.num_updates])
             targets = targets[:, torch.from_numpy(other_rows(targets.shape[1], draws))]
         predicted = self.model.next_observation(tokens, self.spaces.action_inputs(actions))
-        return predicted - self.model.target_units.normalise(targets.flatten(1, 2).to(self.device))
+        return predicted - self.model.target_units.normalize(targets.flatten(1, 2).to(self.device))
 
     def _moving_baseline(self, to_go: Tensor, mask: Tensor) -> Tensor:
         """The average return to go at each step [S, 1, T] before this batch.

@@ -1,4 +1,4 @@
-"""Running standardisation of observations while an agent trains, by all that it has seen so far.
+"""Running standardization of observations while an agent trains, by all that it has seen so far.
 
 Numbers in raw units decide by their units what a network can learn: an input of spread 100
 saturates its first layer, and a prediction target of spread 10 gets a hundred times the gradient of
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 SMALLEST_SHARE = 1e-7
 
 
-class RunningStandardiser(nn.Module):
-    """Shifts and scales columns to mean 0 and standard deviation 1, measured over all rows seen so far.
+class RunningStandardizer(nn.Module):
+    """Shifts and scales columns to mean 0 and standard deviation 1 over all rows seen so far.
 
     A column that only ever held 0 and 1, such as one of a one-hot, has a unit already and stays as
     it is. A column that was constant so far is only shifted. Before the first `update` nothing is
@@ -104,7 +104,7 @@ class RunningStandardiser(nn.Module):
         super()._load_from_state_dict(*arguments, **named)
         self._is_identity = None
 
-    def is_far_from(self, other: "RunningStandardiser") -> bool:
+    def is_far_from(self, other: "RunningStandardizer") -> bool:
         """Whether a column has another unit than before.
 
         Twice or half the scale, or a mean a deviation away.
@@ -115,7 +115,7 @@ class RunningStandardiser(nn.Module):
         distance = (self.shift - other.shift).abs() / torch.minimum(self.scale, other.scale)
         return bool(((ratio > 2) | (ratio < 0.5) | (distance > 1)).any())
 
-    def normalise(self, values: Tensor) -> Tensor:
+    def normalize(self, values: Tensor) -> Tensor:
         """From the environment's units to standard deviations.
 
         [..., F], or [S, M, F] for stacked statistics.
@@ -129,7 +129,7 @@ class RunningStandardiser(nn.Module):
         return values * self._rows(self.scale) + self._rows(self.shift)
 
     def raw_errors(self, errors: Tensor) -> Tensor:
-        """Differences of standardised values, in the environment's units."""
+        """Differences of standardized values, in the environment's units."""
         return errors * self._rows(self.scale)
 
     def select(self, members: list[int]) -> Self:

@@ -87,7 +87,8 @@ def check_space(name: str, space: spaces.Space[Any]) -> None:
     if not isinstance(space, spaces.Box | spaces.Discrete):
         wrapper = "FlattenObservation" if name == "observations" else "TransformAction"
         raise SpaceError(
-            f"{name} are Box or Discrete, got {space}: wrap the environment in gymnasium.wrappers.{wrapper}"
+            f"{name} are Box or Discrete, got {space}: wrap the environment in "
+            f"gymnasium.wrappers.{wrapper}"
         )
     if isinstance(space, spaces.Box) and not space.shape and name == "observations":
         raise SpaceError(
@@ -110,6 +111,7 @@ def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Spac
         )
     if isinstance(action_space, spaces.Box) and not np.issubdtype(action_space.dtype, np.floating):
         raise SpaceError(
-            f"Stable-Baselines3 hands out fractions where actions are {action_space}: wrap the environment in "
-            "gymnasium.wrappers.TransformAction with a Box of floats that it rounds, or use Reinforce"
+            f"Stable-Baselines3 hands out fractions where actions are {action_space}: wrap the "
+            "environment in gymnasium.wrappers.TransformAction with a Box of floats that it "
+            "rounds, or use Reinforce"
         )

@@ -1,6 +1,6 @@
 """REINFORCE.
 
-Its terms by hand, its guards, resumption to the bit, the interface of Stable-Baselines3, and
+Its terms by hand, its guards, resumption bitwise, the interface of Stable-Baselines3, and
 learning.
 """
 
@@ -249,7 +249,7 @@ def test_the_world_model_is_told_the_action_that_was_executed() -> None:
     torch.testing.assert_close(errors, expected)
 
 
-def test_a_normalised_advantage_scales_the_policy_term_and_no_other() -> None:
+def test_a_normalized_advantage_scales_the_policy_term_and_no_other() -> None:
     config = replace(SMALL, prediction_reward_weight=0.0)
     plain = Reinforce(vector(Lengths), config)
     normal = Reinforce(vector(Lengths), replace(config, normalize_advantage=True))
@@ -452,7 +452,7 @@ def test_every_space_is_served(observation_space: Any, action_space: Any, tmp_pa
     agent = Reinforce(make, SMALL).learn(16)
     observation_space.seed(0)
     observation = observation_space.sample()
-    action, state = agent.predict(observation, deterministic=True)
+    action, _ = agent.predict(observation, deterministic=True)
     assert action_space.contains(action)
     again = Reinforce.load(agent.save(tmp_path / "agent"), make)
     np.testing.assert_equal(again.predict(observation, deterministic=True)[0], action)
@@ -687,7 +687,7 @@ def test_an_unwritable_folder_gives_one_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_continuous", [False, True])
-def test_files_of_before_standardisation_act_on_raw_numbers(
+def test_files_of_before_standardization_act_on_raw_numbers(
     tmp_path: Path, is_continuous: bool
 ) -> None:
     def make(num_envs: int) -> Any:
@@ -712,7 +712,7 @@ def test_files_of_before_standardisation_act_on_raw_numbers(
     old = Reinforce.load(path, make)
     assert not old.config.normalize_observations
     inputs = torch.tensor([[[7.0]]])
-    assert torch.equal(old.model.input_units.normalise(inputs), inputs)
+    assert torch.equal(old.model.input_units.normalize(inputs), inputs)
 
 
 # --- predict
@@ -1010,7 +1010,7 @@ def test_observations_teach_in_any_unit(options: dict[str, float]) -> None:
         64 * 80, lambda _, r: reports.append(r)
     )
     assert agent.evaluate(200).returns.mean() > 0.95
-    assert reports[-1].metrics["world_model"][0] < 2  # of standardised targets
+    assert reports[-1].metrics["world_model"][0] < 2  # of standardized targets
     batch = agent.evaluate(200)
     spread = batch.next_observations[0, :, 0].var(0, correction=0).mean().item()
     assert agent.prediction_error(batch)[0] == pytest.approx(
