@@ -77,23 +77,20 @@ def same_step_envs(
 ) -> VectorEnv[Any, Any, Any]:
     """A vector environment that resets ended rows within the step, so that no step is idle.
 
-    A native batch that has no such mode, as that of Gymnasium's CartPole, is left in its own.
+    A native batch where it has this mode, which Gymnasium's CartPole has not, else single
+    environments that are stepped in turn.
     """
-    options = _with_mode(environment, options)
     mode = AutoresetMode.SAME_STEP
+    options = _with_mode(environment, options)
     spec = gym.spec(environment) if isinstance(environment, str) else environment
     is_native = spec.vector_entry_point is not None
-    if not is_native or options.get("vectorization_mode") == "sync":
-        options = {
-            **options,
-            "vectorization_mode": "sync",
-            "vector_kwargs": {"autoreset_mode": mode},
-        }
-        return gym.make_vec(environment, num_envs, **options)
-    try:
-        return gym.make_vec(environment, num_envs, **options, autoreset_mode=mode)
-    except (gym.error.Error, TypeError):
-        return gym.make_vec(environment, num_envs, **options)
+    if is_native and options.get("vectorization_mode") != "sync":
+        try:
+            return gym.make_vec(environment, num_envs, **options, autoreset_mode=mode)
+        except (gym.error.Error, TypeError):
+            pass  # It takes no such option.
+    single = {"vectorization_mode": "sync", "vector_kwargs": {"autoreset_mode": mode}}
+    return gym.make_vec(environment, num_envs, **{**options, **single})
 
 
 def specification_of(environment: gym.Env[Any, Any]) -> EnvSpec:

@@ -19,7 +19,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from torch import Tensor
 
 import wm_envs  # noqa: F401  (registers the ids)
-from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, SpaceError
+from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
 from wm_agents.policy_gradient.collector import StackedBatch
 from wm_agents.policy_gradient.reinforce import (
     LossWeights,
