@@ -46,7 +46,7 @@ def main(config: Config) -> dict[str, Any]:
     env_ids = tuple(dict.fromkeys(run.env_id for run in runs))
     protocol = LeaderboardConfig(env_ids=env_ids, seeds=seeds)
     cells = rank(runs, protocol)
-    figures = {
+    figures: dict[str, Any] = {
         f"{agent}, {env_id}": {
             "normalised_score": cell.estimate,
             "low": cell.low,

@@ -146,7 +146,9 @@ def rank(runs: Sequence[Run], config: LeaderboardConfig) -> Cells:
     cells: Cells = {}
     for env_id in config.env_ids:
         scores = {agent: _scores(runs, env_id, agent) for agent in config.agents}
-        low = float(np.mean(scores[RANDOM]))
+        chance = scores[RANDOM]
+        assert chance is not None, "random play is always possible"
+        low = float(chance.mean())
         high = _best_score([run for run in runs if run.env_id == env_id])
         for agent, values in scores.items():
             cells[env_id, agent] = None
@@ -217,14 +219,15 @@ def draw(cells: Cells, config: LeaderboardConfig, path: Path) -> None:
     )
     for number, agent in enumerate(config.agents):
         offset = (number - (len(config.agents) - 1) / 2) * width
-        known = []
-        for place, env_id in enumerate(config.env_ids):
+        places: list[float] = []
+        shown: list[Interval] = []
+        for column, env_id in enumerate(config.env_ids):
             cell = cells[env_id, agent]
             if cell is not None:
-                known.append((place + offset, cell))
-        places = [place for place, _ in known]
-        axes.bar(places, [cell.estimate for _, cell in known], width, label=agent)
-        for place, cell in known:
+                places.append(column + offset)
+                shown.append(cell)
+        axes.bar(places, [cell.estimate for cell in shown], width, label=agent)
+        for place, cell in zip(places, shown, strict=True):
             axes.plot([place, place], [cell.low, cell.high], color="black", linewidth=1)
     names = [env_id.split("/")[-1].removesuffix("-v0") for env_id in config.env_ids]
     axes.set_xticks(range(len(names)), names, rotation=20)

@@ -144,6 +144,9 @@ class ActorCritic(nn.Module):
         generator: Draws weights, then actions.
     """
 
+    _action_centre: Tensor
+    _action_unit: Tensor
+
     def __init__(self, known: PolicySpaces, config: PPOConfig, generator: torch.Generator) -> None:
         super().__init__()
         self.spaces = known

@@ -63,8 +63,10 @@ def environment_maker(
             "a ready vector environment has its number of rows: give a function of num_envs that "
             "makes one, such as lambda num_envs: gym.make_vec(id, num_envs), or the id"
         )
-    is_made = isinstance(environment, gym.Env)
-    made_from = specification_of(environment) if is_made else environment
+    if isinstance(environment, gym.Env):
+        made_from: str | EnvSpec = specification_of(environment)
+    else:
+        made_from = environment
     options = _with_mode(made_from, options)
     make = Remaker(made_from, dict(options))
     if num_seeds == 1 or _takes_row_seeds(make):

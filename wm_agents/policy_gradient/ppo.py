@@ -46,6 +46,8 @@ from wm_agents.training.trainer import FitReport, Trainer
 from wm_agents.world_models.neural import config_from_json
 from wm_envs.data.spaces import space_from_json, space_to_json
 
+__all__ = ["PPO", "PPOConfig", "current_names"]
+
 KIND = "vector ppo policy"
 Callback = Callable[["PPO", dict[str, float]], bool | None]
 

@@ -157,8 +157,9 @@ class RolloutCollector:
                 self._is_reset = ended
             else:
                 self._is_start = ended
-        columns = (torch.stack(column) for column in zip(*steps, strict=True))
-        return Rollout(*columns, first_memory, returns, successes)
+        columns: list[Any] = [torch.stack(column) for column in zip(*steps, strict=True)]
+        columns += [first_memory, returns, successes]
+        return Rollout(*columns)
 
     def _count(
         self,
