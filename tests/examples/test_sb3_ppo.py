@@ -9,7 +9,7 @@ from stable_baselines3 import PPO
 
 from examples.sb3_ppo import Config, main
 from wm_agents.errors import ConfigError
-from wm_agents.policy_gradient.ppo import PPO as OurPPO
+from wm_agents.policy_gradient import ppo
 
 
 def small(output_dir: Path, **options: Any) -> Config:
@@ -41,7 +41,7 @@ def test_with_a_world_model_it_reports_its_error_and_seeds_determine_all(tmp_pat
     assert first["world_model_loss"] < 0.02
     timed = "steps_per_second"
     assert {**first, timed: 0} == {**second, timed: 0}
-    agent = OurPPO.load(tmp_path / "model.safetensors")
+    agent = ppo.PPO.load(tmp_path / "model.safetensors")
     assert agent.config.world_model_coef == 1.0
 
 

@@ -101,6 +101,16 @@ class PPO(ActorCritic):
         self.num_timesteps = 0
         self._collector: RolloutCollector | None = None
 
+    @property
+    def observation_space(self) -> gym.Space[Any]:
+        """Of a single environment."""
+        return self.spaces.observation_space
+
+    @property
+    def action_space(self) -> gym.Space[Any]:
+        """Of a single environment."""
+        return self.spaces.action_space
+
     def __repr__(self) -> str:
         num_parameters = sum(parameter.numel() for parameter in self.parameters())
         return (

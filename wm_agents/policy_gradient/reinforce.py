@@ -149,6 +149,16 @@ class Reinforce(StackedReinforce):
         super().__init__(config, known, model, collector, curriculum, seed)
         self._generator = torch.Generator().manual_seed(self.seeds[0])  # of predict()'s draws
 
+    @property
+    def observation_space(self) -> gym.Space[Any]:
+        """Of a single environment."""
+        return self.spaces.observation_space
+
+    @property
+    def action_space(self) -> gym.Space[Any]:
+        """Of a single environment."""
+        return self.spaces.action_space
+
     def __repr__(self) -> str:
         return (
             f"Reinforce({self._env_id or 'an environment'}, {self.config.num_seeds} runs of "
