@@ -1,4 +1,4 @@
-"""The standard protocol on many ids: random, planning with the true and a learned model, REINFORCE, PPO.
+"""The standard protocol on many ids: random play, planning, REINFORCE and PPO.
 
     python examples/leaderboard.py --env-ids wm/SequenceNext-v0 wm/PermPuzzle-v0 --seeds 0 1 2
     python examples/leaderboard.py --seeds 0 1 2 3 4 5 6 7 8 9
