@@ -7,6 +7,9 @@ in `--output-dir`, so that the command goes on where it was stopped. The page is
 results are the committed ones.
 """
 
+import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,10 @@ import tyro
 
 from benchmarks.catalogue import FOLDER
 from benchmarks.report import RESULTS, write_result
-from examples import leaderboard
+from wm_agents.evaluation.leaderboard import LeaderboardConfig, Run, draw, markdown, rank
 from wm_envs.data.paths import expand_paths
 
+EXAMPLE = FOLDER.parent / "examples" / "leaderboard.py"
 DOCS = FOLDER.parent / "docs"
 
 
@@ -34,13 +38,15 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     """Run what is missing; writes the result, the page and its picture."""
     config = expand_paths(config)
-    protocol = leaderboard.Config(
-        seeds=tuple(range(config.num_seeds)), output_dir=config.output_dir
-    )
-    leaderboard.check(protocol)
-    runs = leaderboard.run_all(protocol)
-    cells = leaderboard.rank(runs, protocol)
-    figures = {
+    seeds = tuple(range(config.num_seeds))
+    options = ["--output-dir", str(config.output_dir), "--seeds", *map(str, seeds)]
+    subprocess.run([sys.executable, str(EXAMPLE), *options], check=True)
+    records = (config.output_dir / "leaderboard.json").read_text(encoding="utf-8")
+    runs = [Run(**record) for record in json.loads(records)]
+    env_ids = tuple(dict.fromkeys(run.env_id for run in runs))
+    protocol = LeaderboardConfig(env_ids=env_ids, seeds=seeds)
+    cells = rank(runs, protocol)
+    figures: dict[str, Any] = {
         f"{agent}, {env_id}": {
             "normalised_score": cell.estimate,
             "low": cell.low,
@@ -53,9 +59,9 @@ def main(config: Config) -> dict[str, Any]:
     command = f"python -m benchmarks.leaderboard --num-seeds {config.num_seeds}"
     write_result("leaderboard", figures, seeds=protocol.seeds, command=command)
     if RESULTS.parent == FOLDER:
-        leaderboard.draw(cells, protocol, DOCS / "images" / "leaderboard.png")
-        picture = "![Normalised scores by id and agent](images/leaderboard.png)"
-        text = f"{leaderboard.markdown(cells, protocol)}\n{picture}\n"
+        draw(cells, protocol, DOCS / "images" / "leaderboard.png")
+        picture = "![Normalized scores by id and agent](images/leaderboard.png)"
+        text = f"{markdown(cells, protocol)}\n{picture}\n"
         (DOCS / "leaderboard.md").write_text(text, encoding="utf-8")
     return figures
 

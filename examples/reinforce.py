@@ -132,7 +132,7 @@ def make_agent(config: Config, checkpoints: CheckpointManager) -> Reinforce:
             num_seeds=config.num_seeds,
             episodes_per_update=config.episodes_per_update,
             learning_rate=config.learning_rate,
-            discount=config.discount,
+            gamma=config.discount,
         ),
         seed=config.seed,
     )

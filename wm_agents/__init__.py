@@ -53,7 +53,7 @@ _MERGED_EVALUATION = {
 }
 MovedModules(
     {
-        "wm_agents.box_values": "wm_agents.policy_gradient.action_units",
+        "wm_agents.box_values": "wm_agents.policy_gradient.spaces",
         "wm_agents.config_checks": "wm_agents.training.config_checks",
         "wm_agents.debate": "wm_agents.domains.debate",
         "wm_agents.debate.plots": "wm_agents.domains.debate.history",
@@ -63,7 +63,7 @@ MovedModules(
             for old, new in _MERGED_EVALUATION.items()
         },
         "wm_agents.feature_dreams": "wm_agents.imagination.features",
-        "wm_agents.flat_adam": "wm_agents.policy_gradient.flat_adam",
+        "wm_agents.flat_adam": "wm_agents.policy_gradient.sequence_model",
         "wm_agents.irl.adversarial_checkpoints": "wm_agents.irl.adversarial",
         "wm_agents.irl.decision_model": "wm_agents.irl.mdp",
         "wm_agents.irl.held_out": "wm_agents.irl.cross_validation",
@@ -91,8 +91,8 @@ MovedModules(
         "wm_agents.votes.metrics": "wm_agents.domains.resolutions.evaluation",
         "wm_agents.votes.text": "wm_agents.domains.resolutions.history",
         "wm_agents.votes.update": "wm_agents.domains.resolutions.vote_model",
-        "wm_agents.world_model_policy": "wm_agents.policy_gradient.world_model_policy",
-        "wm_agents.world_model_ppo": "wm_agents.policy_gradient.world_model_ppo",
+        "wm_agents.world_model_policy": "wm_agents.sb3.policy",
+        "wm_agents.world_model_ppo": "wm_agents.policy_gradient.ppo",
         "wm_agents.world_models.normalisation": "wm_agents.world_models.normalization",
         "wm_agents.world_models.outcomes": "wm_agents.world_models.structure",
         "wm_agents.world_models.recorded_states": "wm_agents.world_models.unrolling",
@@ -113,5 +113,6 @@ MovedModules(
         ),
         "wm_agents.irl.soft_induction.push_forward": "wm_agents.irl.mdp.occupancy_measures",
         "wm_agents.irl.soft_induction.soft_policy": "wm_agents.irl.mdp.soft_value_iteration",
+        "wm_agents.world_model_ppo.WorldModelPPO": "wm_agents.policy_gradient.ppo.PPO",
     },
 ).install()

@@ -9,7 +9,7 @@ from stable_baselines3 import PPO
 
 from examples.sb3_ppo import Config, main
 from wm_agents.errors import ConfigError
-from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
+from wm_agents.policy_gradient import ppo
 
 
 def small(output_dir: Path, **options: Any) -> Config:
@@ -41,8 +41,8 @@ def test_with_a_world_model_it_reports_its_error_and_seeds_determine_all(tmp_pat
     assert first["world_model_loss"] < 0.02
     timed = "steps_per_second"
     assert {**first, timed: 0} == {**second, timed: 0}
-    agent = WorldModelPPO.load(tmp_path / "agent.zip", trust=True, device="cpu")
-    assert agent.world_model_coef == 1.0
+    agent = ppo.PPO.load(tmp_path / "model.safetensors")
+    assert agent.config.world_model_coef == 1.0
 
 
 def test_it_takes_any_gymnasium_id(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from safetensors.torch import load, save
 from tests.reliability.reader import Reader
 from tests.support.marble import ACTIONS, OBSERVATIONS, MarbleView, play
 from wm_agents.errors import CheckpointError, SpaceError
+from wm_agents.policy_gradient.ppo import PPO, PPOConfig
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
 from wm_agents.policy_gradient.sequence_model import NetworkConfig
-from wm_agents.policy_gradient.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.world_models import (
     DeterministicConfig,
@@ -70,7 +70,7 @@ def model_readers(folder: Path) -> list[Reader]:
             lambda path: ObjectModel.load(path, given=MarbleView()),
         ),
         "reinforce": (_reinforce(), Reinforce.load),
-        "policy": (VectorPPO(OBSERVATIONS, ACTIONS, VectorPPOConfig(widths=(4,))), VectorPPO.load),
+        "policy": (PPO((OBSERVATIONS, ACTIONS), PPOConfig(widths=(4,))), PPO.load),
     }
     listed = [
         _reader(f"{name}.model", model.save(folder / f"{name}.model"), load)

@@ -14,8 +14,8 @@ import torch
 from tests.reliability.readers import readers
 from wm_agents.domains.debate.model import DebateModel
 from wm_agents.errors import CheckpointError
+from wm_agents.policy_gradient.ppo import PPO
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
-from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.world_models import DeterministicModel, EnsembleModel, TokenModel
 from wm_envs.errors import TrajectoryError
@@ -74,7 +74,7 @@ def loaders(folder):
     """Everything of ours that opens a file."""
     found = {name: reader.read for name, reader in readers(folder).items()}
     found["Reinforce"] = Reinforce.load
-    found["WorldModelPPO"] = WorldModelPPO.load
+    found["PPO"] = PPO.load
     for model in (DeterministicModel, EnsembleModel, TokenModel):
         found[model.__name__] = model.load
     found["DebateModel"] = DebateModel.load

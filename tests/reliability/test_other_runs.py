@@ -3,8 +3,6 @@
 Its results are never taken for this run's.
 """
 
-import warnings
-
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -14,19 +12,18 @@ from tests.reliability.trainers import Hashed, balanced, walk
 from wm_agents.domains.debate import DebateConfig, DebateTrainer, Observations
 from wm_agents.errors import CheckpointError, NonFiniteError
 from wm_agents.irl import AdversarialConfig, AdversarialIRL
+from wm_agents.policy_gradient.ppo import PPO, PPOConfig
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
-from wm_agents.policy_gradient.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.world_models import DeterministicConfig, DeterministicModel, EnsembleModel, FitConfig
 from wm_envs.debate.observations import load_corpus
 
 
-def vector_ppo(folder, *, seed=1, env_id="wm/TMaze-v0", width=8, rate=1e-2, every=1):
-    env = gym.make_vec(env_id, 4, autoreset_mode=gym.vector.AutoresetMode.DISABLED)
-    config = VectorPPOConfig(widths=(width,), num_steps=4, num_epochs=1, minibatch_size=16)
-    agent = VectorPPO(env.single_observation_space, env.single_action_space, config, seed=seed)
-    options = {"checkpoints": CheckpointManager(folder), "checkpoint_every": every}
-    agent.learn(env, 2, learning_rate=(rate, 1e-3), entropy=(0.0, 0.0), **options)
+def ppo(folder, *, seed=1, env_id="wm/TMaze-v0", every=1, **changed):
+    options = {"widths": (8,), "num_envs": 4, "n_steps": 4, "n_epochs": 1, "batch_size": 16}
+    options["learning_rate"] = (1e-2, 1e-3)
+    agent = PPO(env_id, PPOConfig(**{**options, **changed}), seed=seed)
+    agent.learn(32, checkpoints=CheckpointManager(folder), checkpoint_every=every)
 
 
 @pytest.mark.parametrize(
@@ -34,61 +31,25 @@ def vector_ppo(folder, *, seed=1, env_id="wm/TMaze-v0", width=8, rate=1e-2, ever
     [
         ({"seed": 2}, "seed=1, this one has 2"),
         ({"env_id": "wm/DelayedMatch-v0"}, "spaces="),
-        ({"width": 16}, "config.widths="),
-        ({"rate": 1e-3}, "learning_rate="),
+        ({"widths": (16,)}, "config.widths="),
+        ({"learning_rate": 1e-3}, "config.learning_rate="),
+        ({"world_model_coef": 0.5}, "config.world_model_coef="),
         ({"every": 2}, "checkpoint_every=1, this one has 2"),
     ],
 )
-def test_vector_ppo(changed, named, tmp_path):
-    vector_ppo(tmp_path)
+def test_ppo(changed, named, tmp_path):
+    ppo(tmp_path)
     with pytest.raises(CheckpointError, match=named):
-        vector_ppo(tmp_path, **changed)
+        ppo(tmp_path, **changed)
 
 
 def test_a_finished_run_says_that_nothing_is_left(tmp_path, caplog):
-    vector_ppo(tmp_path / "vector")
-    world_model_ppo(tmp_path / "sb3")
+    ppo(tmp_path)
     assert not caplog.records
-    vector_ppo(tmp_path / "vector")
-    world_model_ppo(tmp_path / "sb3")
+    ppo(tmp_path)
     said = [record.getMessage() for record in caplog.records]
-    assert len(said) == 2
-    assert said[0].startswith("VectorPPO.learn has nothing left to do: 2 of 2 updates")
-    assert said[1].startswith("WorldModelPPO.learn has nothing left to do: 64 of 64 steps")
-
-
-def world_model_ppo(folder, every=1, **changed):
-    from stable_baselines3.common.env_util import make_vec_env
-
-    from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
-
-    options = {
-        "n_steps": 16,
-        "batch_size": 16,
-        "n_epochs": 1,
-        "seed": 1,
-        "policy_kwargs": {"net_arch": [8]},
-        **changed,
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        agent = WorldModelPPO(
-            "MlpPolicy", make_vec_env("CartPole-v1", 2, seed=1), device="cpu", **options
-        )
-    agent.learn(64, checkpoints=CheckpointManager(folder), checkpoint_every=every)
-
-
-def test_ppo_in_sb3(tmp_path):
-    world_model_ppo(tmp_path)
-    for changed in (
-        {"learning_rate": 1e-3}, {"learning_rate": lambda remaining: 3e-4 * remaining}, {"clip_range": 0.1},
-        {"clip_range_vf": 0.2}, {"target_kl": 0.1}, {"normalize_advantage": False}, {"world_model_coef": 0.5},
-        {"every": 2},
-    ):  # fmt: skip
-        name = {"learning_rate": "lr_schedule", "every": "checkpoint_every"}.get(*changed, *changed)
-        with pytest.raises(CheckpointError, match=f"a run with {name}="):
-            world_model_ppo(tmp_path, **changed)
-    world_model_ppo(tmp_path)
+    assert len(said) == 1
+    assert said[0].startswith("PPO.learn has nothing left to do: 2 of 2 updates")
 
 
 def fit(folder, *, kind=DeterministicModel, seed=0, validation=None, warm=None, **changed):
@@ -133,9 +94,9 @@ def test_reinforce_names_the_setting_and_not_the_whole_configuration(tmp_path):
     Reinforce("wm/TMaze-v0", ReinforceConfig(**small)).learn(
         10, checkpoints=CheckpointManager(tmp_path)
     )
-    agent = Reinforce("wm/TMaze-v0", ReinforceConfig(**small, discount=0.9))
+    agent = Reinforce("wm/TMaze-v0", ReinforceConfig(**small, gamma=0.9))
     with pytest.raises(
-        CheckpointError, match=r"a run with config.discount=1.0, this one has 0.9; repeat"
+        CheckpointError, match=r"a run with config.gamma=1.0, this one has 0.9; repeat"
     ):
         agent.learn(10, checkpoints=CheckpointManager(tmp_path))
 
@@ -185,7 +146,7 @@ def test_a_debate_with_another_scorer(tmp_path):
 
 
 @pytest.mark.parametrize(("reward", "culprit"), [(np.inf, "a reward"), (3e38, "gradient|loss")])
-def test_the_guards_of_vector_ppo_say_when(reward, culprit):
+def test_the_guards_of_ppo_say_when(reward, culprit):
     class Endless(gym.vector.VectorWrapper):
         num_steps = 0
 
@@ -199,7 +160,6 @@ def test_the_guards_of_vector_ppo_say_when(reward, culprit):
             )
 
     env = Endless(gym.make_vec("wm/TMaze-v0", 4, autoreset_mode=gym.vector.AutoresetMode.DISABLED))
-    config = VectorPPOConfig(widths=(8,), num_steps=4, num_epochs=1, minibatch_size=16)
-    agent = VectorPPO(env.single_observation_space, env.single_action_space, config)
+    config = PPOConfig(widths=(8,), n_steps=4, n_epochs=1, batch_size=16)
     with pytest.raises(NonFiniteError, match=f"({culprit}).* at update 1"):
-        agent.learn(env, 3, learning_rate=(1e-3, 1e-3), entropy=(0.0, 0.0))
+        PPO(env, config).learn(48)

@@ -24,9 +24,9 @@ from wm_agents.irl import AdversarialConfig, AdversarialIRL
 from wm_agents.planning import DiscountedReturn, RandomShooting
 from wm_agents.planning.learning import LearningConfig, learn_to_plan
 from wm_agents.planning.shooting import RandomShootingConfig
+from wm_agents.policy_gradient.ppo import PPO, PPOConfig
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
 from wm_agents.policy_gradient.sequence_model import NetworkConfig
-from wm_agents.policy_gradient.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.training.checkpoints import CheckpointManager, pack_state, refusing_misfits
 from wm_agents.training.loggers import JSONLLogger
 from wm_agents.world_models import (
@@ -79,43 +79,26 @@ def reinforce(folder: Path) -> str:
 
 
 def world_model_ppo(folder: Path) -> str:
-    from stable_baselines3.common.env_util import make_vec_env
-
-    from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        env = make_vec_env("CartPole-v1", 2, seed=1)
-        agent = WorldModelPPO(
-            "MlpPolicy", env, n_steps=16, batch_size=16, n_epochs=2, seed=1, device="cpu",
-            policy_kwargs={"net_arch": [8]},
-        )  # fmt: skip
-    agent.learn(
-        32 * 8,
-        log_interval=1000,
-        checkpoints=CheckpointManager(folder, keep=KEEP),
-        checkpoint_every=2,
-    )
-    episodes = [[float(info["r"]), int(info["l"])] for info in agent.ep_info_buffer]
-    state = {"weights": agent.policy.state_dict(), "optimizer": agent.policy.optimizer.state_dict()}
-    return digest(state, episodes, agent.num_timesteps, torch.get_rng_state(), agent._n_updates)
+    return _ppo(folder, "CartPole-v1", world_model_coef=1.0, memory_width=4)
 
 
 def vector_ppo(folder: Path) -> str:
-    env = gym.make_vec("wm/Navigation-v0", 8, autoreset_mode=gym.vector.AutoresetMode.DISABLED)
-    config = VectorPPOConfig(widths=(8,), num_steps=8, num_epochs=2, minibatch_size=32)
-    agent = VectorPPO(env.single_observation_space, env.single_action_space, config, seed=2)
-    checkpoints = CheckpointManager(folder, keep=KEEP)
-    figures = agent.learn(
-        env,
-        10,
-        learning_rate=(1e-2, 1e-3),
-        entropy=(0.01, 0.0),
-        checkpoints=checkpoints,
-        checkpoint_every=2,
-    )
+    return _ppo(folder, "wm/Navigation-v0")
+
+
+def _ppo(folder: Path, env_id: str, **options: Any) -> str:
+    config = PPOConfig(
+        widths=(8,), num_envs=8, n_steps=8, n_epochs=2, batch_size=32,
+        learning_rate=(1e-2, 1e-3), ent_coef=(0.01, 0.0), **options,
+    )  # fmt: skip
+    agent = PPO(env_id, config, seed=2)
+    agent.learn(640, checkpoints=CheckpointManager(folder, keep=KEEP), checkpoint_every=2)
     return digest(
-        agent.state_dict(), agent.optimizer.state_dict(), agent.generator.get_state(), figures
+        agent.state_dict(),
+        agent.optimizer.state_dict(),
+        agent.generator.get_state(),
+        agent.report.history,
+        agent.num_timesteps,
     )
 
 

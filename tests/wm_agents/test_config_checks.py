@@ -16,9 +16,9 @@ from wm_agents.irl.maxent import MaxEntConfig
 from wm_agents.irl.sampled import SampledConfig
 from wm_agents.planning import CEMConfig
 from wm_agents.planning.value import ValueConfig
-from wm_agents.policy_gradient.reinforce_config import ReinforceConfig
+from wm_agents.policy_gradient.ppo import PPOConfig
+from wm_agents.policy_gradient.reinforce import ReinforceConfig
 from wm_agents.policy_gradient.sequence_model import NetworkConfig
-from wm_agents.policy_gradient.vector_ppo import VectorPPOConfig
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.seeding import spawn_seeds
 from wm_agents.world_models import FitConfig
@@ -29,7 +29,7 @@ COUNTS = [
     (ValueConfig, "num_rounds"),
     (ReinforceConfig, "num_seeds"),
     (NetworkConfig, "width"),
-    (VectorPPOConfig, "num_epochs"),
+    (PPOConfig, "n_epochs"),
     (CloningConfig, "batch_size"),
     (SampledConfig, "horizon"),
     (MaxEntConfig, "max_iterations"),

@@ -5,19 +5,14 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium as gym
-import numpy as np
 import pytest
 import torch
-from gymnasium.vector import AutoresetMode
-from stable_baselines3.common.env_util import make_vec_env
 from torch import Tensor
 
 import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.policy_gradient.ppo import PPO, PPOConfig
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
 from wm_agents.policy_gradient.sequence_model import NetworkConfig
-from wm_agents.policy_gradient.vector_ppo import VectorPPO, VectorPPOConfig
-from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
 
 WAYS: dict[str, Callable[[Any], Any]] = {
     "pickle": lambda agent: pickle.loads(pickle.dumps(agent)),
@@ -67,35 +62,14 @@ def weights(agent: Any) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_copy_of_vector_ppo_goes_on_as_the_original(way: str) -> None:
-    def more(agent: VectorPPO) -> VectorPPO:
-        env = gym.make_vec(
-            "CartPole-v1",
-            4,
-            vectorization_mode="sync",
-            vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED},
-        )
-        agent._observations = None
-        agent.learn(env, 2, learning_rate=(1e-2, 1e-2), entropy=(0.0, 0.0))
-        return agent
-
-    single = gym.make("CartPole-v1")
-    config = VectorPPOConfig(widths=(8,), num_steps=8, minibatch_size=16)
-    agent = more(VectorPPO(single.observation_space, single.action_space, config))
+def test_a_copy_of_ppo_goes_on_as_the_original(way: str) -> None:
+    config = PPOConfig(
+        widths=(8,), n_steps=8, batch_size=16, num_envs=4, world_model_coef=1.0, memory_width=4
+    )
+    agent = PPO("CartPole-v1", config).learn(64)
     before = weights(agent)
-    twin = more(WAYS[way](agent))
+    twin = WAYS[way](agent).learn(64)
     assert all(torch.equal(a, b) for a, b in zip(before, weights(agent), strict=True))
     assert not torch.equal(twin.policy.layers[0].weight, agent.policy.layers[0].weight)
-    more(agent)
+    agent.learn(64)
     assert all(torch.equal(a, b) for a, b in zip(weights(twin), weights(agent), strict=True))
-
-
-def test_a_copy_of_world_model_ppo_learns() -> None:
-    agent = WorldModelPPO(
-        "MlpPolicy", make_vec_env("CartPole-v1", 2), seed=0, device="cpu", n_steps=8, batch_size=16
-    )
-    twin = copy.deepcopy(agent.learn(16))
-    before = weights(agent.policy)
-    twin.learn(16)
-    assert all(torch.equal(a, b) for a, b in zip(before, weights(agent.policy), strict=True))
-    assert not np.array_equal(weights(twin.policy)[0], before[0])

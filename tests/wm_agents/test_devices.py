@@ -8,7 +8,6 @@ import dataclasses
 import gymnasium as gym
 import pytest
 import torch
-from stable_baselines3.common.vec_env import DummyVecEnv
 
 import wm_envs  # noqa: F401
 from wm_agents.errors import ConfigError
@@ -24,9 +23,8 @@ from wm_agents.planning import (
     RandomShooting,
     RandomShootingConfig,
 )
+from wm_agents.policy_gradient.ppo import PPO
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
-from wm_agents.policy_gradient.vector_ppo import VectorPPO
-from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.world_models import DeterministicModel
 from wm_agents.world_models.history import HistoryModel
@@ -111,30 +109,16 @@ def test_every_load_refuses_an_absent_device(tmp_path, device):
     model, past = cartpole_model(), HistoryModel(DeterministicModel, *spaces(), 1)
     path, past_path = model.save(tmp_path / "model"), past.save(tmp_path / "past")
     assert DeterministicModel.load(path, device="cpu").device == torch.device("cpu")
-    policy = VectorPPO(*spaces())
+    policy = PPO(spaces())
     policy_path = policy.save(tmp_path / "policy")
-    VectorPPO.load(policy_path, device="auto")
+    PPO.load(policy_path, device="auto")
     for load in (
         lambda: DeterministicModel.load(path, device=device),
         lambda: HistoryModel.load(past_path, device=device),
-        lambda: VectorPPO.load(policy_path, device=device),
+        lambda: PPO.load(policy_path, device=device),
     ):
         with pytest.raises(ConfigError, match=f"'{device}'"):
             load()
-
-
-def test_ppo_with_a_world_model_refuses_an_absent_device_where_sb3_takes_another(tmp_path):
-    env = DummyVecEnv([lambda: gym.make("CartPole-v1")])
-    with pytest.raises(ConfigError, match=ABSENT[0]):
-        WorldModelPPO("MlpPolicy", env, device=ABSENT[0])
-    path = tmp_path / "agent.zip"
-    WorldModelPPO("MlpPolicy", env, n_steps=8, batch_size=8, device="cpu").save(path)
-    assert (
-        WorldModelPPO.load(path, trust=True, device="auto").device.type
-        == choose_device("auto").type
-    )
-    with pytest.raises(ConfigError, match=ABSENT[0]):
-        WorldModelPPO.load(path, trust=True, device=ABSENT[0])
 
 
 def spaces():

@@ -11,15 +11,13 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.vector.utils import concatenate, create_empty_array
-from stable_baselines3.common.vec_env import DummyVecEnv
 
 from wm_agents.errors import SpaceError
 from wm_agents.irl import BehavioralCloning
 from wm_agents.observation_rows import encoded_rows, observation_rows
 from wm_agents.planning import CEM, CEMConfig, DiscountedReturn, PlanningAgent
+from wm_agents.policy_gradient.ppo import PPO
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
-from wm_agents.policy_gradient.vector_ppo import VectorPPO
-from wm_agents.policy_gradient.world_model_ppo import WorldModelPPO
 from wm_agents.world_models import DeterministicModel, TabularModel
 from wm_envs.data.spaces import ObservationCodec
 
@@ -61,11 +59,9 @@ def agents() -> dict[str, Any]:
     model.is_fitted = clone.is_fitted = True  # what is refused here is the observation
     return {
         "Reinforce": Reinforce("test/Push-v0", ReinforceConfig()),
-        "VectorPPO": VectorPPO(BOX, spaces.Discrete(2)),
+        "PPO": PPO((BOX, spaces.Discrete(2))),
+        "PPO of Box actions": PPO((BOX, PUSH)),
         "BehavioralCloning": clone,
-        "WorldModelPPO": WorldModelPPO(
-            "MlpPolicy", DummyVecEnv([Push]), device="cpu", n_steps=8, batch_size=8
-        ),
         "PlanningAgent": PlanningAgent(model, CEM(model, DiscountedReturn(), CEMConfig(horizon=2))),
     }
 

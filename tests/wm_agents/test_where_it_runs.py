@@ -12,8 +12,8 @@ import wm_envs  # noqa: F401
 from wm_agents.domains.debate.loggers import DebateConsoleLogger, DebateJSONLogger
 from wm_agents.errors import CheckpointError
 from wm_agents.evaluation.plots import _save
+from wm_agents.policy_gradient.ppo import PPO
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
-from wm_agents.policy_gradient.vector_ppo import VectorPPO
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.loggers import (
     ConsoleLogger,
@@ -96,9 +96,9 @@ def test_what_saves_and_loads_expands_its_path(home):
     data, model = cartpole()
     model.save("~/model.safetensors")
     DeterministicModel.load("~/model.safetensors")
-    policy = VectorPPO(model.observation_space, model.action_space)
+    policy = PPO((model.observation_space, model.action_space))
     policy.save("~/policy.safetensors")
-    VectorPPO.load("~/policy.safetensors")
+    PPO.load("~/policy.safetensors")
     data.save("~/data.npz")
     assert Trajectories.load("~/data.npz").num_steps == data.num_steps
 

@@ -1,7 +1,5 @@
 """Does the world model help? The same agent with it, without it, and with a placebo.
 
-On the same seeds.
-
 The placebo predicts the observations of other episodes: the same targets, loss and gradient sizes,
 and no information. Every arm is tuned over the same learning rates, and the rate is chosen on the
 curve, never on the final episodes.
@@ -26,9 +24,10 @@ from wm_agents.evaluation.statistics import (
     exact_permutation_test,
     interquartile_mean,
     probability_of_improvement,
+    steps_to_threshold,
     stratified_bootstrap,
+    threshold_ratio,
 )
-from wm_agents.evaluation.thresholds import steps_to_threshold, threshold_ratio
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig, UpdateReport
 from wm_agents.training.config_checks import require_integers
 
@@ -231,8 +230,11 @@ def ratio_sentence(summary: Mapping[str, float]) -> str:
     ratio = summary["episodes_to_90_ratio"]
     if math.isnan(ratio):
         return "episodes to 90%: not reached by half of the runs of either arm"
-    bound = "at least " if summary["episodes_to_90_ratio_is_lower_bound"] else ""
-    bound = "at most " if summary["episodes_to_90_ratio_is_upper_bound"] else bound
+    bound = ""
+    if summary["episodes_to_90_ratio_is_upper_bound"]:
+        bound = "at most "
+    elif summary["episodes_to_90_ratio_is_lower_bound"]:
+        bound = "at least "
     return f"episodes to 90%, without / with: {bound}{ratio:.1f}"
 
 

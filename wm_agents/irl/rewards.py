@@ -17,7 +17,7 @@ from wm_agents.errors import ConfigError, MixedHorizonError, NonFiniteError
 from wm_agents.networks import Perceptron
 from wm_agents.observation_rows import action_tensor, float_tensor
 from wm_agents.planning.objectives import RewardFunction
-from wm_agents.policy_gradient.action_units import ActionUnits
+from wm_agents.policy_gradient.spaces import ActionUnits
 from wm_agents.protocols import ModelState, Prediction, Rollout, WorldModel
 from wm_agents.training.finite import require_finite
 from wm_agents.world_models.normalization import units

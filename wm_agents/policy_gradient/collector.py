@@ -4,59 +4,77 @@ All randomness of a collection is a function of (seed, collection number): a run
 update u draws what the uninterrupted run drew, without any environment state being stored.
 """
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium import spaces
-from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.errors import ConfigError, SpaceError
-from wm_agents.policy_gradient.action_units import ActionUnits
+from wm_agents.errors import SpaceError
+from wm_agents.policy_gradient.environments import VectorEnvMaker
 from wm_agents.policy_gradient.sequence_model import Cache, SequenceModel, Sizes
-from wm_envs.data.spaces import as_box_values
+from wm_agents.policy_gradient.spaces import PolicySpaces
+from wm_envs.data.trajectories import TrajectoryBatch
 
-VectorEnvMaker = Callable[[int], VectorEnv[Any, Any, Any]]
 
+@dataclass(frozen=True, repr=False)
+class StackedBatch(TrajectoryBatch[Tensor]):
+    """R whole episodes of each of S stacked runs, padded to the longest of T steps.
 
-@dataclass
-class EpisodeBatch:
-    """S x R episodes, padded to the longest of T steps.
+    What stands beyond an episode's end is whatever its environment showed there, and masked.
 
     Attributes:
-        inputs: What the network read [S, R, T, F].
+        observations: [S, R, T + 1, O].
         actions: int64 [S, R, T], or float32 [S, R, T, A] as drawn, before clipping to the bounds,
             since that is what the policy gives a probability to.
-        next_observations: [S, R, T, O].
         rewards: The environment's [S, R, T], 0 after the end.
+        terminations: [S, R, T].
         mask: 1.0 for steps that happened, else 0.0 [S, R, T].
-        successes: The last `info["is_success"]` of each episode [S, R], or None where the
-            environment reports none.
-        final_inputs: What the network would have read after each episode's last step [S, R, F].
         truncations: Whether an episode ended without a termination [S, R], by the environment's
             limit or `max_steps`.
         cuts: Whether it was `max_steps` that ended it [S, R].
+        successes: The last `info["is_success"]` of each episode [S, R], or None where the
+            environment reports none.
+        previous: The action and reward before each observation as the network reads them
+            [S, R, T + 1, A + 1]; None where it does not.
         first_tokens: The network's tokens [S, R, D] of one-step episodes, with their graph; else
             None.
     """
 
-    inputs: Tensor
-    actions: Tensor
-    next_observations: Tensor
-    rewards: Tensor
-    mask: Tensor
-    successes: NDArray[np.float64] | None
-    final_inputs: Tensor
     truncations: Tensor
     cuts: Tensor
+    successes: NDArray[np.float64] | None
+    previous: Tensor | None = None
     first_tokens: Tensor | None = None
+
+    def __repr__(self) -> str:
+        num_seeds, num_rows, num_steps = self.mask.shape
+        success = "" if self.successes is None else f", success {self.successes.mean():.3f}"
+        return (
+            f"StackedBatch({num_seeds} seeds, {num_rows} episodes each of up to {num_steps} steps, "
+            f"mean return {self.returns.mean():.4g}{success})"
+        )
+
+    @property
+    def all_inputs(self) -> Tensor:
+        """What the network reads of every observation, the last one included [S, R, T + 1, F]."""
+        if self.previous is None:
+            return self.observations
+        return torch.cat([self.observations, self.previous], -1)
+
+    @property
+    def inputs(self) -> Tensor:
+        """What the network read before each step [S, R, T, F]."""
+        return self.all_inputs[:, :, :-1]
+
+    @property
+    def next_observations(self) -> Tensor:
+        """What each step led to [S, R, T, O]."""
+        return self.observations[:, :, 1:]
 
     @property
     def returns(self) -> NDArray[np.float64]:
@@ -69,200 +87,32 @@ class EpisodeBatch:
         return self.mask.sum((1, 2)).long().numpy()
 
 
-@dataclass(frozen=True)
-class Interface:
-    """How an environment's observations and actions become numbers and back.
-
-    Raises SpaceError on other spaces.
-    """
-
-    observation_space: gym.Space[Any]
-    action_space: gym.Space[Any]
-    has_previous_step: bool
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.observation_space, spaces.Box | spaces.Discrete):
-            raise SpaceError(
-                f"observations are Box or Discrete, got {self.observation_space}: wrap the environment in "
-                "gymnasium.wrappers.FlattenObservation"
-            )
-        if not isinstance(self.action_space, spaces.Box | spaces.Discrete):
-            raise SpaceError(
-                f"actions are Box or Discrete, got {self.action_space}: wrap the environment in "
-                "gymnasium.wrappers.TransformAction"
-            )
-        for space in (self.observation_space, self.action_space):
-            if _length(space) == 0:
-                raise SpaceError(
-                    f"{space} holds no numbers: give observations and actions at least one"
-                )
-
-    @property
-    def is_continuous(self) -> bool:
-        """Whether actions are vectors of numbers."""
-        return isinstance(self.action_space, spaces.Box)
-
-    @functools.cached_property
-    def sizes(self) -> Sizes:
-        """What the network has to offer."""
-        num_features, num_actions = _length(self.observation_space), _length(self.action_space)
-        num_inputs = num_features + (num_actions + 1 if self.has_previous_step else 0)
-        return Sizes(num_inputs, num_actions, num_actions, num_features, self.is_continuous)
-
-    def encode_observations(self, observations: Any) -> Tensor:
-        """Float rows [B, O] from a batch of observations."""
-        if isinstance(self.observation_space, spaces.Discrete):
-            indices = torch.as_tensor(np.asarray(observations) - self.observation_space.start)
-            return torch.nn.functional.one_hot(
-                indices.long(), int(self.observation_space.n)
-            ).float()
-        array = np.asarray(observations, np.float32)
-        return torch.from_numpy(array.reshape(len(array), -1))
-
-    def action_features(self, actions: Tensor) -> Tensor:
-        """[...] int64 or [..., A] float actions as the environment executes them [..., A].
-
-        One-hot, or in the Box.
-        """
-        if self.is_continuous:
-            box: Any = self.action_space
-            low, high = (
-                torch.from_numpy(bound.reshape(-1)).to(actions) for bound in (box.low, box.high)
-            )
-            return (actions.round() if np.issubdtype(box.dtype, np.integer) else actions).clamp(
-                low, high
-            )
-        return torch.nn.functional.one_hot(actions, self.sizes.num_action_features).float()
-
-    @functools.cached_property
-    def action_units(self) -> ActionUnits | None:
-        """In which numbers a Gaussian policy acts; None for Discrete actions."""
-        return (
-            ActionUnits.of(self.action_space) if isinstance(self.action_space, spaces.Box) else None
-        )
-
-    def action_inputs(self, actions: Tensor) -> Tensor:
-        """Executed actions as the network reads them [..., A].
-
-        One-hot, or in units of the bounds.
-        """
-        features = self.action_features(actions)
-        if self.action_units is None:
-            return features
-        centre, unit = (
-            torch.from_numpy(values)
-            for values in (self.action_units.centre, self.action_units.unit)
-        )
-        return (features - centre.to(features)) / unit.to(features)
-
-    def decode_actions(self, actions: Tensor) -> NDArray[Any]:
-        """Actions that the environment takes.
-
-        Shifted to the first index, or shaped, rounded and clipped to the Box.
-        """
-        array = actions.numpy()
-        if isinstance(self.action_space, spaces.Discrete):
-            return array + int(self.action_space.start)
-        box: Any = self.action_space
-        return as_box_values(array.reshape(-1, *box.shape), box)
-
-
-def _length(space: gym.Space[Any]) -> int:
-    if isinstance(space, spaces.Discrete):
-        return int(space.n)
-    return int(np.prod(space.shape or ()))
-
-
-def environment_maker(
-    environment: str | gym.Env[Any, Any] | VectorEnvMaker,
-    options: Mapping[str, Any],
-    num_seeds: int = 1,
-) -> VectorEnvMaker:
-    """A function from a number of rows to a vector environment, from an id, a made environment or such a function.
-
-    Several stacked seeds need a seed for each row. Where a native batch takes one number only, as
-    that of Gymnasium's CartPole does, single environments are stepped in its place.
-
-    Raises:
-        ConfigError: Options beside a function.
-        SpaceError: An environment that cannot be made again, or a function's that refuses a seed
-            for each row.
-    """
-    if callable(environment):
-        if options:
-            raise ConfigError(
-                f"a function of num_envs takes no options, got {dict(options)}: set them inside it"
-            )
-        if num_seeds > 1 and not _takes_row_seeds(environment):
-            raise SpaceError(
-                f"reset() of this vector environment refuses a list of seeds, which num_seeds={num_seeds} needs: "
-                "give a SyncVectorEnv of single environments, or num_seeds=1"
-            )
-        return environment
-    if isinstance(environment, VectorEnv):
-        raise SpaceError(
-            "a ready vector environment has its number of rows: give a function of num_envs that makes one, such as "
-            "lambda num_envs: gym.make_vec(id, num_envs), or the id"
-        )
-    if not isinstance(environment, gym.Env):
-        return _remaker(environment, options, num_seeds)
-    spec = environment.spec
-    if spec is None:
-        raise SpaceError(
-            "this environment was not made by gym.make: give its id or a function of num_envs instead"
-        )
-    # The specification holds the time limit and wrappers, and a native batch cannot wear wrappers
-    # of single ones.
-    mode = "sync" if spec.additional_wrappers else None
-    return _remaker(spec, {"vectorization_mode": mode, **options}, num_seeds)
-
-
-@dataclass(frozen=True)
-class _Remaker:
-    """Makes vector environments; a class and no closure, so that an agent can be pickled."""
-
-    environment: str | EnvSpec
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def __call__(self, num_envs: int) -> VectorEnv[Any, Any, Any]:
-        return gym.make_vec(self.environment, num_envs, **self.options)
-
-
-def _remaker(
-    environment: str | EnvSpec, options: Mapping[str, Any], num_seeds: int
-) -> VectorEnvMaker:
-    make = _Remaker(environment, dict(options))
-    if num_seeds == 1 or _takes_row_seeds(make):
-        return make
-    return _Remaker(environment, {**options, "vectorization_mode": "sync"})
-
-
-def _takes_row_seeds(maker: VectorEnvMaker) -> bool:
-    environment = maker(1)
-    try:
-        environment.reset(seed=[0])  # type: ignore[arg-type]
-    except (gym.error.Error, TypeError, ValueError):
-        return False
-    finally:
-        environment.close()
-    return True
+def network_sizes(known: PolicySpaces, has_previous_step: bool) -> Sizes:
+    """What an environment asks of the network that plays it."""
+    size = known.observations.size
+    num_previous = known.num_actions + 1 if has_previous_step else 0
+    return Sizes(
+        size + num_previous, known.num_actions, known.num_actions, size, known.is_continuous
+    )
 
 
 @dataclass
-class Collector:
+class EpisodeCollector:
     """Plays episodes with a network in environments that it makes when it first needs them.
 
     Attributes:
         makers: One maker of vector environments per level.
-        interface: Numbers in, actions out.
+        spaces: Numbers in, actions out.
         seeds: The seed of each stacked run, S of them.
         max_steps: Episodes longer than this are cut.
+        has_previous_step: Each token also carries the action and reward before it.
     """
 
     makers: Sequence[VectorEnvMaker]
-    interface: Interface
+    spaces: PolicySpaces
     seeds: Sequence[int]
     max_steps: int
+    has_previous_step: bool = False
 
     def __post_init__(self) -> None:
         self._environments: dict[tuple[int, int], VectorEnv[Any, Any, Any]] = {}
@@ -283,7 +133,7 @@ class Collector:
         levels: Sequence[int] | None = None,
         is_greedy: bool = False,
         max_steps: int | None = None,
-    ) -> EpisodeBatch:
+    ) -> StackedBatch:
         """Play R episodes for each stacked run.
 
         Args:
@@ -331,7 +181,8 @@ class Collector:
             mode = environment.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
             if mode == AutoresetMode.DISABLED or mode == AutoresetMode.SAME_STEP:
                 raise SpaceError(
-                    f"episodes are collected with autoreset_mode NEXT_STEP, got {mode}: make it with that"
+                    "episodes are collected with autoreset_mode NEXT_STEP, got "
+                    f"{mode}: make it with that"
                 )
             self._environments[level, num_envs] = environment
         return self._environments[level, num_envs]
@@ -345,7 +196,7 @@ class Collector:
         number: Sequence[int],
         is_greedy: bool,
         max_steps: int,
-    ) -> EpisodeBatch:
+    ) -> StackedBatch:
         environment = self._environment(level, len(members) * num_rows)
         draws = [np.random.default_rng([self.seeds[member], *number]) for member in members]
         first_seeds = [int(draw.integers(2**31)) for draw in draws]
@@ -354,26 +205,26 @@ class Collector:
         if len(members) > 1:
             seed = [first + row for first in first_seeds for row in range(num_rows)]
         observations, _ = environment.reset(seed=seed)
-        player = _Player(model, self.interface, (len(members), num_rows), draws, is_greedy)
         num_envs = len(members) * num_rows
+        player = _Player(
+            model, self.spaces, (len(members), num_rows), draws, is_greedy, self.has_previous_step
+        )
+        recorder = _Recorder(player)
         is_running = np.ones(num_envs, np.bool_)
-        episode = _Recorder()
-        encoded = self.interface.encode_observations(observations)
-        while is_running.any() and len(episode.rewards) < max_steps:
-            inputs, actions = player.act(
-                encoded, keeps_graph=self._last_num_steps == 1 and not is_greedy
+        encoded = self.spaces.encode_observations(observations)
+        while is_running.any() and recorder.num_steps < max_steps:
+            # One-step episodes learn from the very tokens that they acted on.
+            keeps_graph = self._last_num_steps == 1 and not is_greedy
+            actions = player.act(encoded, keeps_graph)
+            following, rewards, terminated, truncated, infos = environment.step(
+                self.spaces.decode_actions(actions)
             )
-            observations, rewards, terminated, truncated, infos = environment.step(
-                self.interface.decode_actions(actions)
-            )
-            encoded = self.interface.encode_observations(observations)
-            episode.add(inputs, actions, encoded, rewards, is_running, infos)
+            recorder.add(encoded, actions, rewards, terminated, truncated, is_running, infos)
+            encoded = self.spaces.encode_observations(following)
             player.observe(actions, rewards)
-            episode.end(player.inputs(encoded), is_running, terminated, truncated)
             is_running &= ~(terminated | truncated)
-        self._last_num_steps = len(episode.rewards)
-        tokens = player.first_tokens if self._last_num_steps == 1 else None
-        return episode.finish((len(members), num_rows), is_running, tokens)
+        self._last_num_steps = recorder.num_steps
+        return recorder.finish(encoded, (len(members), num_rows), is_running)
 
 
 class _Player:
@@ -382,39 +233,39 @@ class _Player:
     def __init__(
         self,
         model: SequenceModel,
-        interface: Interface,
+        spaces: PolicySpaces,
         shape: tuple[int, int],
         draws: Sequence[np.random.Generator],
         is_greedy: bool,
+        has_previous_step: bool,
     ) -> None:
-        self._model, self._interface, self._shape = model, interface, shape
-        self._draws, self._is_greedy = draws, is_greedy
-        self._previous = torch.zeros(shape[0] * shape[1], interface.sizes.num_action_features + 1)
+        self._model = model
+        self._spaces = spaces
+        self._shape = shape
+        self._draws = draws
+        self._is_greedy = is_greedy
+        self.previous: Tensor | None = None
+        if has_previous_step:
+            self.previous = torch.zeros(shape[0] * shape[1], spaces.num_actions + 1)
         self._cache: Cache | None = None
         self._attended: list[Tensor] | None = None
         self.first_tokens: Tensor | None = None
 
-    def act(self, observations: Tensor, keeps_graph: bool) -> tuple[Tensor, Tensor]:
-        """Inputs [S * R, F] and actions [S * R, ...] of the next step."""
-        inputs = self.inputs(observations)
+    def act(self, observations: Tensor, keeps_graph: bool) -> Tensor:
+        """Actions [S * R, ...] of the next step."""
+        inputs = observations
+        if self.previous is not None:
+            inputs = torch.cat([observations, self.previous], 1)
         with torch.set_grad_enabled(keeps_graph and self._attended is None):
             tokens = self._encode(inputs.view(*self._shape, -1).to(self._model.device))
             outputs = self._model.policy(tokens).detach()
-        return inputs, self._sample(outputs).flatten(0, 1).cpu()
-
-    def inputs(self, observations: Tensor) -> Tensor:
-        """What the network reads of the present step [S * R, F]."""
-        if self._interface.has_previous_step:
-            return torch.cat([observations, self._previous], 1)
-        return observations
+        return self._sample(outputs).flatten(0, 1).cpu()
 
     def observe(self, actions: Tensor, rewards: NDArray[Any]) -> None:
         """Remember the step for the next token."""
-        if self._interface.has_previous_step:
-            features = self._interface.action_inputs(actions)
-            self._previous = torch.cat(
-                [features, torch.from_numpy(np.asarray(rewards, np.float32))[:, None]], 1
-            )
+        if self.previous is not None:
+            received = torch.from_numpy(np.asarray(rewards, np.float32))[:, None]
+            self.previous = torch.cat([self._spaces.action_inputs(actions), received], 1)
 
     def _encode(self, inputs: Tensor) -> Tensor:
         if self._attended is None:
@@ -425,7 +276,7 @@ class _Player:
         return self._model.encode_next(inputs, self._cache)
 
     def _sample(self, outputs: Tensor) -> Tensor:
-        if self._interface.is_continuous:
+        if self._spaces.is_continuous:
             if self._is_greedy:
                 return outputs
             noise = np.stack(
@@ -441,7 +292,10 @@ class _Player:
 
 
 def sample_categorical(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Draw indices [...] from logits [..., A] by inverting the distribution function at uniform numbers [...]."""
+    """Draw indices [...] from logits [..., A].
+
+    By inverting the distribution function at uniform numbers [...].
+    """
     cumulative = logits.softmax(-1).cumsum(-1)
     return (cumulative < uniform.unsqueeze(-1)).sum(-1).clamp_(max=logits.shape[-1] - 1)
 
@@ -449,99 +303,100 @@ def sample_categorical(logits: Tensor, uniform: Tensor) -> Tensor:
 class _Recorder:
     """Gathers the steps of one collection."""
 
-    def __init__(self) -> None:
-        self._steps: list[tuple[Tensor, Tensor, Tensor]] = []
-        self.rewards: list[NDArray[Any]] = []
+    def __init__(self, player: _Player) -> None:
+        self._player = player
+        self._observations: list[Tensor] = []
+        self._previous: list[Tensor] = []
+        self._actions: list[Tensor] = []
+        self._rewards: list[NDArray[Any]] = []
+        self._terminations: list[NDArray[np.bool_]] = []
         self._masks: list[NDArray[np.bool_]] = []
         self._successes: NDArray[np.float64] | None = None
         self._truncations: NDArray[np.bool_] | None = None
-        self._final_inputs: Tensor | None = None
+
+    @property
+    def num_steps(self) -> int:
+        """Steps so far."""
+        return len(self._rewards)
 
     def add(
         self,
-        inputs: Tensor,
+        observations: Tensor,
         actions: Tensor,
-        next_observations: Tensor,
         rewards: NDArray[Any],
+        terminated: NDArray[np.bool_],
+        truncated: NDArray[np.bool_],
         is_running: NDArray[np.bool_],
         infos: dict[str, Any],
     ) -> None:
-        self._steps.append((inputs, actions, next_observations))
-        self.rewards.append(np.where(is_running, rewards, 0.0))
+        """A step; only the rows that were running count."""
+        self._keep(observations)
+        self._actions.append(actions)
+        self._rewards.append(np.where(is_running, rewards, 0.0))
+        self._terminations.append(is_running & terminated)
         self._masks.append(is_running.copy())
+        is_truncated = is_running & truncated & ~terminated
+        before = self._truncations
+        self._truncations = is_truncated if before is None else before | is_truncated
         if "is_success" in infos:
             known = np.asarray(infos["is_success"], np.float64)
-            self._successes = np.where(
-                is_running, known, known if self._successes is None else self._successes
-            )
+            last = known if self._successes is None else self._successes
+            self._successes = np.where(is_running, known, last)
 
-    def end(
-        self,
-        inputs: Tensor,
-        is_running: NDArray[np.bool_],
-        terminated: NDArray[np.bool_],
-        truncated: NDArray[np.bool_],
-    ) -> None:
-        """Keep what follows this step, and whether it truncated the episode, in the rows that were running."""
-        is_truncated = is_running & truncated & ~terminated
-        if self._final_inputs is None or self._truncations is None:
-            self._final_inputs, self._truncations = inputs, is_truncated
-            return
-        self._final_inputs = torch.where(
-            torch.from_numpy(is_running)[:, None], inputs, self._final_inputs
-        )
-        self._truncations = self._truncations | is_truncated
+    def _keep(self, observations: Tensor) -> None:
+        self._observations.append(observations)
+        if self._player.previous is not None:
+            self._previous.append(self._player.previous)
 
     def finish(
-        self, shape: tuple[int, int], is_running: NDArray[np.bool_], first_tokens: Tensor | None
-    ) -> EpisodeBatch:
-        assert self._final_inputs is not None
+        self, observations: Tensor, shape: tuple[int, int], is_running: NDArray[np.bool_]
+    ) -> StackedBatch:
+        """The batch, with the observations that the last step led to."""
         assert self._truncations is not None
-        inputs, actions, next_observations = (
-            torch.stack(column, 1).unflatten(0, shape) for column in zip(*self._steps, strict=True)
-        )
-        rewards = torch.from_numpy(np.stack(self.rewards, 1).astype(np.float32)).unflatten(0, shape)
-        mask = torch.from_numpy(np.stack(self._masks, 1).astype(np.float32)).unflatten(0, shape)
-        successes = None if self._successes is None else self._successes.reshape(shape)
-        return EpisodeBatch(
-            inputs,
-            actions,
-            next_observations,
-            rewards,
-            mask,
-            successes,
-            self._final_inputs.unflatten(0, shape),
+        self._keep(observations)
+        cuts = torch.from_numpy(is_running.copy())
+        return StackedBatch(
+            torch.stack(self._observations, 1).unflatten(0, shape),
+            torch.stack(self._actions, 1).unflatten(0, shape),
+            _stacked(self._rewards, np.float32).unflatten(0, shape),
+            _stacked(self._terminations, np.bool_).unflatten(0, shape),
+            _stacked(self._masks, np.float32).unflatten(0, shape),
             torch.from_numpy(self._truncations | is_running).unflatten(0, shape),
-            torch.from_numpy(is_running.copy()).unflatten(0, shape),
-            first_tokens,
+            cuts.unflatten(0, shape),
+            None if self._successes is None else self._successes.reshape(shape),
+            torch.stack(self._previous, 1).unflatten(0, shape) if self._previous else None,
+            self._player.first_tokens if self.num_steps == 1 else None,
         )
 
 
-def _merge(parts: list[EpisodeBatch], order: NDArray[np.intp]) -> EpisodeBatch:
-    """Pad the groups to a common length, join them along the seed axis and put the seeds in their order."""
+def _stacked(steps: list[NDArray[Any]], dtype: Any) -> Tensor:
+    """[N, T] of T arrays [N]."""
+    return torch.from_numpy(np.stack(steps, 1).astype(dtype))
+
+
+def _merge(parts: list[StackedBatch], order: NDArray[np.intp]) -> StackedBatch:
+    """Pad groups to a common length, and join them with the seeds in their order."""
     num_steps = max(part.mask.shape[2] for part in parts)
+    index = torch.from_numpy(order)
 
-    def joined(tensors: list[Tensor]) -> Tensor:
-        padded = [
-            torch.cat([t, t.new_zeros(*t.shape[:2], num_steps - t.shape[2], *t.shape[3:])], 2)
-            if t.shape[2] < num_steps
-            else t
-            for t in tensors
-        ]
-        return torch.cat(padded)[torch.from_numpy(order)]
+    def padded(tensors: list[Tensor], length: int) -> Tensor:
+        parts = []
+        for tensor in tensors:
+            missing = length - tensor.shape[2]
+            zeros = tensor.new_zeros(*tensor.shape[:2], missing, *tensor.shape[3:])
+            parts.append(torch.cat([tensor, zeros], 2) if missing else tensor)
+        return torch.cat(parts)[index]
 
-    def ordered(tensors: list[Tensor]) -> Tensor:
-        return torch.cat(tensors)[torch.from_numpy(order)]
-
+    previous = [part.previous for part in parts if part.previous is not None]
     successes = [part.successes for part in parts if part.successes is not None]
-    return EpisodeBatch(
-        joined([part.inputs for part in parts]),
-        joined([part.actions for part in parts]),
-        joined([part.next_observations for part in parts]),
-        joined([part.rewards for part in parts]),
-        joined([part.mask for part in parts]),
+    return StackedBatch(
+        padded([part.observations for part in parts], num_steps + 1),
+        padded([part.actions for part in parts], num_steps),
+        padded([part.rewards for part in parts], num_steps),
+        padded([part.terminations for part in parts], num_steps),
+        padded([part.mask for part in parts], num_steps),
+        torch.cat([part.truncations for part in parts])[index],
+        torch.cat([part.cuts for part in parts])[index],
         np.concatenate(successes)[order] if len(successes) == len(parts) else None,
-        ordered([part.final_inputs for part in parts]),
-        ordered([part.truncations for part in parts]),
-        ordered([part.cuts for part in parts]),
+        padded(previous, num_steps + 1) if previous else None,
     )

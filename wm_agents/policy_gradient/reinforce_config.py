@@ -1,12 +1,16 @@
-"""The settings of REINFORCE and the weights of its loss terms."""
+"""The settings of REINFORCE, and reading them from files."""
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from wm_agents.errors import ConfigError
-from wm_agents.policy_gradient.sequence_model import NetworkConfig
+from torch import Tensor
+
+from wm_agents.errors import CheckpointError, ConfigError
+from wm_agents.networks import choose_device
+from wm_agents.policy_gradient.sequence_model import NetworkConfig, Sizes, num_network_parameters
 from wm_agents.training.config_checks import require_integers
 
 
@@ -38,21 +42,21 @@ class ReinforceConfig:
         num_seeds: Independent runs trained as one batched program.
         episodes_per_update: Episodes R of each run between two updates.
         learning_rate: Adam's step size.
-        discount: Of rewards to go, per step.
+        gamma: Discount of rewards to go, per step.
         normalize_advantage: Divide advantages by their root mean square over each run's batch, so
             that rare rewards outweigh the entropy bonus.
-        max_gradient_norm: Each run's gradient is scaled down to this norm.
+        max_grad_norm: Each run's gradient is scaled down to this norm.
         baseline: "moving" averages past returns to go by step; "value" is the value head.
         baseline_decay: Of the moving average, per update.
         prediction_reward_weight: Weight of the intrinsic reward, minus the world model's squared
             error in units of the targets' spread.
         world_model_target: "next" is the observation that followed; "shuffled" is that of another
             episode of the same batch, a placebo with the same targets and no information.
-        normalize_observations: Standardise inputs and prediction targets by all that a run has seen
+        normalize_observations: Standardize inputs and prediction targets by all that a run has seen
             so far. Columns that only hold 0 and 1, as those of one-hots do, stay as they are.
         has_previous_step: Each token also carries the action and reward before it.
         max_episode_steps: Episodes are cut here while training. What a cut or a truncation leaves
-            out is estimated with baseline="value" and a discount below 1, and counts as nothing
+            out is estimated with baseline="value" and gamma below 1, and counts as nothing
             otherwise.
         device: "auto" takes an accelerator when there is one.
     """
@@ -62,9 +66,9 @@ class ReinforceConfig:
     num_seeds: int = 1
     episodes_per_update: int = 64
     learning_rate: float = 1e-3
-    discount: float = 1.0
+    gamma: float = 1.0
     normalize_advantage: bool = False
-    max_gradient_norm: float = 1.0
+    max_grad_norm: float = 1.0
     baseline: Literal["moving", "value"] = "moving"
     baseline_decay: float = 0.95
     prediction_reward_weight: float = 0.1
@@ -77,10 +81,10 @@ class ReinforceConfig:
     def __post_init__(self) -> None:
         for name in ("num_seeds", "episodes_per_update", "max_episode_steps"):
             require_integers(1, **{f"ReinforceConfig.{name}": getattr(self, name)})
-        for name in ("learning_rate", "max_gradient_norm"):
+        for name in ("learning_rate", "max_grad_norm"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
                 raise ConfigError(f"ReinforceConfig.{name} is positive, got {getattr(self, name)}")
-        for name in ("discount", "baseline_decay"):
+        for name in ("gamma", "baseline_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(
                     f"ReinforceConfig.{name} lies in [0, 1], got {getattr(self, name)}"
@@ -109,6 +113,14 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise ConfigError(f"ReinforceConfig.{name} is one of {choices}, got {value!r}")
 
 
+_OLD_NAMES = {"discount": "gamma", "max_gradient_norm": "max_grad_norm"}
+
+
+def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of earlier files by their present names."""
+    return {_OLD_NAMES.get(name, name): value for name, value in settings.items()}
+
+
 def config_from_dict(values: Mapping[str, Any]) -> ReinforceConfig:
     """The inverse of `dataclasses.asdict`."""
     nested = {
@@ -116,3 +128,39 @@ def config_from_dict(values: Mapping[str, Any]) -> ReinforceConfig:
         "weights": LossWeights(**values["weights"]),
     }
     return ReinforceConfig(**{**values, **nested})
+
+
+def check_sizes(config: ReinforceConfig, sizes: Sizes, tensors: Mapping[str, Tensor]) -> None:
+    """A file cannot ask for more memory than its own tensors take; raises ValueError."""
+    num_seeds, num_parameters = tensors["parameters"].shape
+    is_possible = config.num_seeds == num_seeds and config.network.num_layers <= num_parameters
+    if not is_possible or num_network_parameters(config.network, sizes) != num_parameters:
+        raise ValueError(
+            f"the configuration does not describe {num_seeds} x {num_parameters} parameters"
+        )
+    if tuple(tensors["baseline"].shape) != (num_seeds, config.max_episode_steps):
+        raise ValueError(
+            f"the configuration does not describe a baseline of {tuple(tensors['baseline'].shape)}"
+        )
+
+
+def device_of(config: ReinforceConfig) -> str:
+    """The device that an agent ran on where that is here, and else "auto"."""
+    try:
+        choose_device(config.device)
+    except ConfigError:
+        return "auto"
+    return config.device
+
+
+def own_id(env_id: Any) -> Any:
+    """The id that a file names, unless making it would import a module that is not loaded.
+
+    Files run no code.
+    """
+    module, colon, _ = str(env_id).rpartition(":")
+    if colon and module not in sys.modules:
+        raise CheckpointError(
+            f"the file names the environment {env_id!r}: import {module!r} first, or give env="
+        )
+    return env_id

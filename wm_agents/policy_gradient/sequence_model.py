@@ -1,9 +1,9 @@
-"""The network of REINFORCE: a causal transformer with one token per environment step, stacked over seeds.
+"""The network of REINFORCE: a causal transformer with one token per step, stacked over seeds.
 
 Every parameter has a leading seed axis S, so that many independent runs are one batched program:
 each run keeps its own weights, its own gradient norm and its own random numbers. All parameters are
 views into one flat tensor [S, P], and all gradients into another, so that clipping and the
-optimiser are a handful of operations on two tensors.
+optimizer are a handful of operations on two tensors.
 
 Letters: S seeds, R rows (episodes) of a seed, T time, D width, F inputs of a token.
 """
@@ -17,20 +17,22 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim.adam import adam
 
 from wm_agents.errors import ConfigError
-from wm_agents.policy_gradient.action_units import ActionUnits
-from wm_agents.policy_gradient.running_standardizer import RunningStandardiser
+from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
+from wm_agents.policy_gradient.spaces import ActionUnits
 from wm_agents.training.config_checks import require_integers
 
-LONGEST_PERIOD = (
-    100.0  # steps per radian of the slowest rotation, beyond the episodes that recall is tested on
-)
+# Steps per radian of the slowest rotation, beyond the episodes that recall is tested on.
+LONGEST_PERIOD = 100.0
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Sizes of the network; the defaults are the reference model of 116,625 parameters on 8 symbols.
+    """Sizes of the network.
+
+    The defaults are the reference model of 116,625 parameters on 8 symbols.
 
     Attributes:
         width: Size D of a token.
@@ -85,7 +87,14 @@ class Sizes:
 
 @dataclass
 class Cache:
-    """Keys and values [S * R, heads, t, D / heads] of the steps so far, per layer, and each row's first valid step."""
+    """What the steps so far left to attend to.
+
+    Attributes:
+        keys: [S * R, heads, t, D / heads] per layer.
+        values: Likewise.
+        time: Steps so far.
+        starts: Each row's first valid step [S * R]; None where that is 0 for all.
+    """
 
     keys: list[Tensor]
     values: list[Tensor]
@@ -101,7 +110,7 @@ class Cache:
 
 
 class SequenceModel:
-    """S independent causal pre-norm transformers with a policy head, a world-model head and a value head.
+    """S independent causal pre-norm transformers with heads for policy, world model and value.
 
     Positions enter as a penalty on distant keys that differs from head to head (ALiBi, Press et al.
     2022, sec. 3), which has no parameters, so an episode may be longer than any seen before. The
@@ -111,12 +120,12 @@ class SequenceModel:
     Args:
         config: The network's sizes.
         sizes: What the environment asks for.
-        seeds: One initialisation seed per stacked run, S of them.
+        seeds: One initialization seed per stacked run, S of them.
         device: Where the parameters live.
         action_units: In which numbers a Box policy acts; None takes its outputs as they are.
 
     Attributes:
-        input_units: Units of the inputs [S, F], by which they are standardised here; who trains
+        input_units: Units of the inputs [S, F], by which they are standardized here; who trains
             updates them.
         target_units: Units of the predicted observations [S, O].
     """
@@ -136,12 +145,12 @@ class SequenceModel:
         self.num_parameters = sum(math.prod(shape) for shape in self.shapes.values())
         self.flat = torch.stack([self._initial(seed) for seed in seeds]).to(device)
         self.flat_gradient = torch.zeros_like(self.flat)
-        self.input_units = RunningStandardiser(len(seeds), sizes.num_inputs).to(device)
-        self.target_units = RunningStandardiser(len(seeds), sizes.num_targets).to(device)
+        self.input_units = RunningStandardizer(len(seeds), sizes.num_inputs).to(device)
+        self.target_units = RunningStandardizer(len(seeds), sizes.num_targets).to(device)
         self._attach()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the views into the flat tensors, which a copy would turn into tensors of their own."""
+        """Without the views into the flat tensors, which a copy would turn into tensors."""
         return {name: value for name, value in vars(self).items() if name != "parameters"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -208,19 +217,19 @@ class SequenceModel:
             self.parameters[f"{name}.bias"], inputs, self.parameters[f"{name}.weight"]
         )
 
-    def _normalise(self, name: str, tokens: Tensor) -> Tensor:
-        normalised = F.layer_norm(tokens, (self.config.width,))
+    def _normalize(self, name: str, tokens: Tensor) -> Tensor:
+        normalized = F.layer_norm(tokens, (self.config.width,))
         return torch.addcmul(
-            self.parameters[f"{name}.bias"], normalised, self.parameters[f"{name}.weight"]
+            self.parameters[f"{name}.bias"], normalized, self.parameters[f"{name}.weight"]
         )
 
     def _embed(self, inputs: Tensor) -> Tensor:
-        standardised = self.input_units.normalise(inputs)
-        return self.linear("encoder.2", self.linear("encoder.1", standardised).relu_())
+        standardized = self.input_units.normalize(inputs)
+        return self.linear("encoder.2", self.linear("encoder.1", standardized).relu_())
 
     def _feed_forward(self, layer: int, tokens: Tensor) -> Tensor:
         hidden = self.linear(
-            f"block{layer}.up", self._normalise(f"block{layer}.norm2", tokens)
+            f"block{layer}.up", self._normalize(f"block{layer}.norm2", tokens)
         ).relu_()
         return tokens + self.linear(f"block{layer}.down", hidden)
 
@@ -235,10 +244,10 @@ class SequenceModel:
         """
         tokens, attended = self._embed(inputs), []
         for layer in range(self.config.num_layers):
-            normalised = self._normalise(f"block{layer}.norm1", tokens)
-            attended.append(normalised)
+            normalized = self._normalize(f"block{layer}.norm1", tokens)
+            attended.append(normalized)
             tokens = tokens + self.linear(
-                f"block{layer}.out", self.linear(f"block{layer}.value", normalised)
+                f"block{layer}.out", self.linear(f"block{layer}.value", normalized)
             )
             tokens = self._feed_forward(layer, tokens)
         return tokens, attended
@@ -246,8 +255,8 @@ class SequenceModel:
     def cache_first(self, attended: list[Tensor]) -> Cache:
         """The cache after the first step."""
         keys, values = [], []
-        for layer, normalised in enumerate(attended):
-            _, key, value = self._attend(layer, normalised, 0, 1)
+        for layer, normalized in enumerate(attended):
+            _, key, value = self._attend(layer, normalized, 0, 1)
             keys.append(key)
             values.append(value)
         return Cache(keys, values, 1)
@@ -261,8 +270,8 @@ class SequenceModel:
             steps = torch.arange(cache.time + 1 - num_kept, cache.time + 1, device=self.device)
             bias = bias + additive_mask(steps >= cache.starts[:, None])[:, None, None, :]
         for layer in range(self.config.num_layers):
-            normalised = self._normalise(f"block{layer}.norm1", tokens)
-            query, key, value = self._attend(layer, normalised, cache.time, 1)
+            normalized = self._normalize(f"block{layer}.norm1", tokens)
+            query, key, value = self._attend(layer, normalized, cache.time, 1)
             cache.keys[layer] = torch.cat([cache.keys[layer], key], 2)[:, :, -num_kept:]
             cache.values[layer] = torch.cat([cache.values[layer], value], 2)[:, :, -num_kept:]
             mixed = attention(query, cache.keys[layer], cache.values[layer], bias)
@@ -280,8 +289,8 @@ class SequenceModel:
         tokens = self._embed(inputs.reshape(num_seeds, num_rows * num_steps, -1))
         bias = self._bias(num_steps)
         for layer in range(self.config.num_layers):
-            normalised = self._normalise(f"block{layer}.norm1", tokens)
-            query, key, value = self._attend(layer, normalised, 0, num_steps)
+            normalized = self._normalize(f"block{layer}.norm1", tokens)
+            query, key, value = self._attend(layer, normalized, 0, num_steps)
             mixed = attention(query, key, value, bias)
             tokens = tokens + self.linear(f"block{layer}.out", self._join_heads(mixed))
             tokens = self._feed_forward(layer, tokens)
@@ -304,7 +313,10 @@ class SequenceModel:
     def _attend(
         self, layer: int, tokens: Tensor, first_step: int, num_steps: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries, rotated keys, and values, each [S * R, heads, T, D / heads], for tokens [S, R * T, D]."""
+        """Rotated queries, rotated keys, and values for tokens [S, R * T, D].
+
+        Each is [S * R, heads, T, D / heads].
+        """
         query, key, value = (
             self.linear(f"block{layer}.{name}", tokens).view(
                 -1, num_steps, self.config.num_heads, self.config.head_width
@@ -319,7 +331,10 @@ class SequenceModel:
         )
 
     def _turns(self, num_steps: int) -> Tensor:
-        """Unit complex numbers [T, 1, D / heads / 2] that turn faster in the first coordinates than in the last."""
+        """Unit complex numbers [T, 1, D / heads / 2].
+
+        They turn faster in the first coordinates than in the last.
+        """
         if num_steps > len(self._turn_table):
             steps = torch.arange(2 * num_steps, device=self.device, dtype=torch.float32)
             half = self.config.head_width // 2
@@ -351,7 +366,10 @@ class SequenceModel:
         return self.linear("value.2", self.linear("value.1", tokens).relu_()).squeeze(-1)
 
     def next_observation(self, tokens: Tensor, actions: Tensor) -> Tensor:
-        """Next observations [S, M, O], in `target_units`, for tokens [S, M, D] and action features [S, M, A]."""
+        """Next observations [S, M, O], in `target_units`.
+
+        For tokens [S, M, D] and action features [S, M, A].
+        """
         # The affine map of the pair (token, embedded action), as two parts so that nothing is
         # concatenated.
         from_action = torch.bmm(
@@ -359,6 +377,44 @@ class SequenceModel:
         )
         hidden = torch.baddbmm(self.linear("world.1", tokens), actions, from_action)
         return self.linear("world.2", hidden.relu_())
+
+
+class FlatAdam:
+    """Adam (Kingma & Ba 2015, algorithm 1) on one flat tensor.
+
+    PyTorch's fused step without its optimizer's upkeep.
+
+    Args:
+        parameters: Changed in place.
+        learning_rate: Step size.
+    """
+
+    def __init__(self, parameters: Tensor, learning_rate: float) -> None:
+        self._parameters, self._learning_rate = parameters, learning_rate
+        self.moments = {
+            "first": torch.zeros_like(parameters),
+            "second": torch.zeros_like(parameters),
+            "step": torch.zeros((), device=parameters.device),
+        }
+
+    def step(self, gradient: Tensor) -> None:
+        """Descend along a gradient of the parameters' shape."""
+        adam(
+            [self._parameters],
+            [gradient],
+            [self.moments["first"]],
+            [self.moments["second"]],
+            [],
+            [self.moments["step"]],
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self._learning_rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
 
 
 class ShortSoftmax(torch.autograd.Function):
@@ -384,7 +440,7 @@ class ShortSoftmax(torch.autograd.Function):
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) for short sequences and narrow heads.
+    """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) for short sequences.
 
     Args:
         query: [B, heads, T, D].
@@ -404,7 +460,10 @@ def _rotate(heads: Tensor, turn: Tensor) -> Tensor:
 
 
 def head_slopes(num_heads: int) -> Tensor:
-    """How fast each head's attention fades with distance, from 2 per step by halves to a last head that never fades."""
+    """How fast each head's attention fades with distance.
+
+    From 2 per step by halves to a last head that never fades.
+    """
     return torch.tensor([2.0 ** (1 - head) for head in range(num_heads - 1)] + [0.0])
 
 

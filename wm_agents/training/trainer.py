@@ -8,11 +8,11 @@ to a learner (its data, losses and optimizer) is in the run, what all of them ne
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from wm_agents.errors import CheckpointError, NonFiniteError
+from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
 from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
 from wm_agents.training.config_checks import require_at_least
 from wm_agents.training.loggers import Logger
@@ -73,6 +73,32 @@ class EvaluatedRun(TrainingRun, Protocol):
 
     def load_weights(self, weights: Mapping[str, Any]) -> None:
         """Take over a copy that `weights` gave."""
+        ...
+
+
+@runtime_checkable
+class MeasuredRun(TrainingRun, Protocol):
+    """A run whose end is not a number of updates, such as one that counts environment steps."""
+
+    def position(self) -> tuple[int, int]:
+        """(done, total) in a unit of its own; the run ends once `done` reaches `total`."""
+        ...
+
+
+@runtime_checkable
+class FiledRun(TrainingRun, Protocol):
+    """A run whose checkpoints are files of the agent itself, which its `load` reads as well."""
+
+    def save_checkpoint(self, checkpoints: CheckpointManager) -> None:
+        """Write a checkpoint."""
+        ...
+
+    def load_checkpoint(self, checkpoints: CheckpointManager) -> int:
+        """Take over the newest one of this very run; the updates done, 0 where there is none.
+
+        Raises:
+            CheckpointError: The checkpoints are of another run, or none of them is whole.
+        """
         ...
 
 
@@ -140,7 +166,7 @@ class Trainer:
 
     Args:
         run: What is trained; an `EvaluatedRun` is evaluated and keeps its best weights.
-        num_updates: Updates in all, those before a resumption included.
+        num_updates: Updates in all, those before a resumption included; None for a `MeasuredRun`.
         description: What is being done, in a word or two, beside the progress bar.
         evaluate_every: Updates between rows of the history, with an evaluation where the run has
             one; the last update always closes a row.
@@ -154,6 +180,9 @@ class Trainer:
         progress: Show a progress bar; None shows it on a terminal only.
         logger: Receives the figures of every update, and those of evaluations.
         callback: Called after every evaluation, or without evaluations after every update.
+        first_update: Updates that the run has done before. Above 0 it goes on from what it is, and
+            checkpoints are only written.
+        headline: Which figures stand beside the progress bar; None shows all.
 
     Raises:
         ConfigError: A count below 1.
@@ -162,7 +191,7 @@ class Trainer:
     def __init__(
         self,
         run: TrainingRun,
-        num_updates: int,
+        num_updates: int | None,
         *,
         description: str = "fit",
         evaluate_every: int = 100,
@@ -173,13 +202,14 @@ class Trainer:
         progress: bool | None = False,
         logger: Logger | None = None,
         callback: Callback | None = None,
+        first_update: int = 0,
+        headline: Sequence[str] | None = None,
     ) -> None:
-        require_at_least(
-            1,
-            num_updates=num_updates,
-            evaluate_every=evaluate_every,
-            checkpoint_every=checkpoint_every,
-        )
+        require_at_least(1, evaluate_every=evaluate_every, checkpoint_every=checkpoint_every)
+        if num_updates is not None:
+            require_at_least(1, num_updates=num_updates)
+        elif not isinstance(run, MeasuredRun):
+            raise ConfigError("num_updates is a number unless the run measures itself, got None")
         if patience is not None:
             require_at_least(1, patience=patience)
         self.run = run
@@ -193,7 +223,13 @@ class Trainer:
         self.shows_progress = progress
         self.logger = logger
         self.callback = callback
-        self._progress = _Progress()
+        self.headline = headline
+        self._progress = _Progress(update=first_update)
+        # By the callback, which may decide otherwise when the run is resumed; so it is not saved.
+        self._is_stopped = False
+        # Asked once, since protocols are checked slowly and updates can be quick.
+        self._evaluated = run if isinstance(run, EvaluatedRun) else None
+        self._measured = run if isinstance(run, MeasuredRun) else None
 
     def train(self) -> FitReport:
         """Update until the end, until patience is spent or until the callback says so.
@@ -205,27 +241,42 @@ class Trainer:
         """
         self._resume()
         state = self._progress
-        if isinstance(self.run, EvaluatedRun) and not state.best_weights:
-            state.best_weights = self.run.weights()
-        with progress_bar(
-            self.num_updates, self.description, self.shows_progress, state.update
-        ) as bar:
-            while not state.is_finished and state.update < self.num_updates:
+        if self._evaluated is not None and not state.best_weights:
+            state.best_weights = self._evaluated.weights()
+        done, total = self._position()
+        with progress_bar(total, self.description, self.shows_progress, done) as bar:
+            while not (state.is_finished or self._is_stopped or done >= total):
                 began = time.perf_counter()
                 figures = self._step()
                 state.update += 1
                 state.add(figures)
-                is_last = state.update == self.num_updates
+                before = done
+                done, _ = self._position()
+                is_last = done >= total
                 if is_last or state.update % self.evaluate_every == 0:
-                    figures = self._close_row()
-                if not isinstance(self.run, EvaluatedRun) or not state.num_summed:
+                    row = self._close_row()
+                    if self._evaluated is not None:
+                        figures = row
+                if self._evaluated is None or not state.num_summed:
                     self._call_back(figures)
                 state.seconds += time.perf_counter() - began
-                if is_last or state.is_finished or state.update % self.checkpoint_every == 0:
+                is_end = is_last or state.is_finished or self._is_stopped
+                if is_end or state.update % self.checkpoint_every == 0:
                     self._save()
-                bar.advance(1, **figures)
+                shown = figures if self.headline is None else self._headline(figures)
+                bar.advance(done - before, **shown)
         self._restore_best()
         return self._report()
+
+    def _position(self) -> tuple[int, int]:
+        """How far the run is, and where it ends."""
+        if self._measured is not None:
+            return self._measured.position()
+        assert self.num_updates is not None
+        return self._progress.update, self.num_updates
+
+    def _headline(self, figures: Mapping[str, float]) -> dict[str, float]:
+        return {name: figures[name] for name in self.headline or () if name in figures}
 
     def _step(self) -> dict[str, float]:
         update = self._progress.update
@@ -244,8 +295,8 @@ class Trainer:
         """The means since the last row of the history, with an evaluation where the run has one."""
         state = self._progress
         means = state.take_means()
-        if isinstance(self.run, EvaluatedRun):
-            evaluated = self._evaluate(self.run)
+        if self._evaluated is not None:
+            evaluated = self._evaluate(self._evaluated)
             # A mean over the batches is not the figure of the same name on held-out data.
             named = {f"train_{name}" if name in evaluated else name: means[name] for name in means}
             figures = named | evaluated
@@ -280,19 +331,19 @@ class Trainer:
 
     def _call_back(self, figures: dict[str, float]) -> None:
         if self.callback is not None and self.callback(self._progress.update, figures) is False:
-            self._progress.is_finished = True
+            self._is_stopped = True
 
     def _stopped(self, message: str) -> NonFiniteError:
         """The error to raise once the best weights are back, which the message says."""
-        if not isinstance(self.run, EvaluatedRun):
+        if self._evaluated is None:
             return NonFiniteError(message)
         self._restore_best()
         best = self._progress.best_update
         return NonFiniteError(f"{message}; the weights are those of update {best}")
 
     def _restore_best(self) -> None:
-        if isinstance(self.run, EvaluatedRun):
-            self.run.load_weights(self._progress.best_weights)
+        if self._evaluated is not None:
+            self._evaluated.load_weights(self._progress.best_weights)
 
     def _report(self) -> FitReport:
         state = self._progress
@@ -315,10 +366,18 @@ class Trainer:
     def _save(self) -> None:
         if self.checkpoints is None:
             return
+        if isinstance(self.run, FiledRun):
+            self.run.save_checkpoint(self.checkpoints)
+            return
         state = {"progress": vars(self._progress).copy(), "run": self.run.state_dict()}
         self.checkpoints.save_state(self._progress.update, state, self.run.fingerprint())
 
     def _resume(self) -> None:
+        if self._progress.update > 0:
+            return
+        if isinstance(self.run, FiledRun) and self.checkpoints is not None:
+            self._progress.update = self.run.load_checkpoint(self.checkpoints)
+            return
         found = (
             None
             if self.checkpoints is None

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.policy_gradient.collector import (
-    Collector,
-    EpisodeBatch,
-    Interface,
-    VectorEnvMaker,
-    environment_maker,
+    EpisodeCollector,
+    StackedBatch,
+    network_sizes,
     sample_categorical,
 )
+from wm_agents.policy_gradient.environments import VectorEnvMaker, environment_maker
 from wm_agents.policy_gradient.sequence_model import NetworkConfig, SequenceModel
+from wm_agents.policy_gradient.spaces import PolicySpaces
 
 NETWORK = NetworkConfig(width=8, num_layers=1, num_heads=2, feedforward_width=8, value_width=4)
 LONGEST = 6
@@ -93,16 +93,15 @@ def setup(
     seeds: Sequence[int] = (4,),
     max_steps: int = 50,
     has_previous_step: bool = False,
-) -> tuple[Collector, SequenceModel]:
+) -> tuple[EpisodeCollector, SequenceModel]:
     probe = makers[0](1)
-    interface = Interface(
-        probe.single_observation_space, probe.single_action_space, has_previous_step
-    )
-    model = SequenceModel(NETWORK, interface.sizes, list(seeds), torch.device("cpu"))
-    return Collector(makers, interface, seeds, max_steps), model
+    known = PolicySpaces(probe.single_observation_space, probe.single_action_space)
+    sizes = network_sizes(known, has_previous_step)
+    model = SequenceModel(NETWORK, sizes, list(seeds), torch.device("cpu"))
+    return EpisodeCollector(makers, known, seeds, max_steps, has_previous_step), model
 
 
-def collect(num_rows: int = 8, number: Sequence[int] = (0, 0), **options: Any) -> EpisodeBatch:
+def collect(num_rows: int = 8, number: Sequence[int] = (0, 0), **options: Any) -> StackedBatch:
     collector, model = setup(**options)
     return collector.collect(model, num_rows, number)
 
@@ -162,7 +161,7 @@ def test_success_is_none_where_nobody_reports_it() -> None:
     assert batch.successes is None
 
 
-def equal(first: EpisodeBatch, second: EpisodeBatch) -> bool:
+def equal(first: StackedBatch, second: StackedBatch) -> bool:
     names = ("inputs", "actions", "next_observations", "rewards", "mask")
     return all(torch.equal(getattr(first, name), getattr(second, name)) for name in names)
 
@@ -207,7 +206,9 @@ def test_levels_are_padded_and_merged_in_the_order_of_the_seeds() -> None:
         for name in ("inputs", "actions", "next_observations", "rewards", "mask"):
             merged, own = getattr(batch, name)[index], getattr(alone, name)[0]
             assert torch.equal(merged[:, :num_steps], own), name
-            assert (merged[:, num_steps:] == 0).all(), name
+            # The observation after the last step is not padding.
+            padded = merged[:, num_steps + (name == "inputs") :]
+            assert (padded == 0).all(), name
         assert alone.successes is not None
         assert batch.successes[index].tolist() == alone.successes[0].tolist()
 
@@ -247,13 +248,11 @@ def test_box_actions_are_recorded_as_drawn_and_executed_within_the_bounds() -> N
     assert (batch.actions.abs() > 1).any()
     assert torch.equal(batch.next_observations, batch.actions.clamp(low, high))
     collector, _ = setup((maker(Pushed),))
-    assert torch.equal(collector.interface.action_features(batch.actions), batch.next_observations)
+    assert torch.equal(collector.spaces.action_features(batch.actions), batch.next_observations)
 
 
 def test_actions_of_whole_numbers_are_rounded_to_and_not_cut() -> None:
-    interface = Interface(
-        spaces.Discrete(2), spaces.Box(-2, 3, (4,), np.int8), has_previous_step=False
-    )
+    interface = PolicySpaces(spaces.Discrete(2), spaces.Box(-2, 3, (4,), np.int8))
     drawn = torch.tensor([[0.6, -0.6, 9.0, -300.0]])
     executed = interface.decode_actions(drawn)
     assert executed.dtype == np.int8
@@ -322,32 +321,16 @@ def test_drawing_inverts_the_distribution_function() -> None:
 @pytest.mark.parametrize(
     ("observation_space", "action_space", "message"),
     [
-        (
-            spaces.Dict({"x": spaces.Discrete(2)}),
-            spaces.Discrete(2),
-            "observations are Box or Discrete, got Dict.*wrap",
-        ),
-        (
-            spaces.MultiBinary(3),
-            spaces.Discrete(2),
-            r"observations are Box or Discrete, got MultiBinary\(3\)",
-        ),
-        (
-            spaces.Discrete(2),
-            spaces.MultiDiscrete([2, 2]),
-            "actions are Box or Discrete, got MultiDiscrete.*wrap",
-        ),
-        (
-            spaces.Discrete(2),
-            spaces.Tuple((spaces.Discrete(2),)),
-            "actions are Box or Discrete, got Tuple",
-        ),
-        (spaces.Box(0, 1, (0,)), spaces.Discrete(2), r"Box\(.* holds no numbers"),
+        (spaces.Text(3), spaces.Discrete(2), r"observation is Text.* are served"),
+        (spaces.Dict({"a": spaces.Graph(spaces.Box(0, 1), None)}), spaces.Discrete(2), r"\['a'\]"),
+        (spaces.Discrete(2), spaces.Tuple((spaces.Text(3),)), r"action\[0\] is Text"),
+        (spaces.Box(0, 1, (0,)), spaces.Discrete(2), r"Box\(.* hold no numbers"),
+        (spaces.Discrete(2), spaces.Box(0, 1, (0,)), r"Box\(.* hold no numbers"),
     ],
 )
 def test_other_spaces_are_refused(observation_space: Any, action_space: Any, message: str) -> None:
     with pytest.raises(SpaceError, match=message):
-        Interface(observation_space, action_space, has_previous_step=False)
+        PolicySpaces(observation_space, action_space)
 
 
 @pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])

@@ -1,6 +1,6 @@
 """REINFORCE.
 
-Its terms by hand, its guards, resumption to the bit, the interface of Stable-Baselines3, and
+Its terms by hand, its guards, resumption bitwise, the interface of Stable-Baselines3, and
 learning.
 """
 
@@ -19,8 +19,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from torch import Tensor
 
 import wm_envs  # noqa: F401  (registers the ids)
-from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, SpaceError
-from wm_agents.policy_gradient.collector import EpisodeBatch
+from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
+from wm_agents.policy_gradient.collector import StackedBatch
 from wm_agents.policy_gradient.reinforce import (
     LossWeights,
     Reinforce,
@@ -121,7 +121,7 @@ def parameters_of(agent: Reinforce) -> Tensor:
     return agent.model.flat.detach().clone()
 
 
-def batch_of(agent: Reinforce, num_rows: int = 8) -> EpisodeBatch:
+def batch_of(agent: Reinforce, num_rows: int = 8) -> StackedBatch:
     return agent.collector.collect(agent.model, num_rows, (0, 0))
 
 
@@ -176,7 +176,7 @@ def test_losses_of_unequal_episodes_equal_their_formulas(baseline: Any) -> None:
     agent = Reinforce(
         vector(Lengths),
         replace(
-            SMALL, weights=weights, baseline=baseline, discount=0.9, prediction_reward_weight=0.25
+            SMALL, weights=weights, baseline=baseline, gamma=0.9, prediction_reward_weight=0.25
         ),
     )
     batch = batch_of(agent, 12)
@@ -211,7 +211,7 @@ def test_losses_of_unequal_episodes_equal_their_formulas(baseline: Any) -> None:
     assert bonus[0] == pytest.approx(-np.mean([sum(error) for error in errors]), rel=1e-5)
 
 
-def outputs_of(agent: Reinforce, batch: EpisodeBatch) -> tuple[Tensor, Tensor, Tensor]:
+def outputs_of(agent: Reinforce, batch: StackedBatch) -> tuple[Tensor, Tensor, Tensor]:
     """Logits [R, T, A], values [R, T] and predictions [R, T, O] of the only run."""
     tokens = agent.model.encode(batch.inputs).flatten(1, 2)
     features = torch.nn.functional.one_hot(batch.actions.flatten(1), 2).float()
@@ -249,13 +249,13 @@ def test_the_world_model_is_told_the_action_that_was_executed() -> None:
     torch.testing.assert_close(errors, expected)
 
 
-def test_a_normalised_advantage_scales_the_policy_term_and_no_other() -> None:
+def test_a_normalized_advantage_scales_the_policy_term_and_no_other() -> None:
     config = replace(SMALL, prediction_reward_weight=0.0)
     plain = Reinforce(vector(Lengths), config)
     normal = Reinforce(vector(Lengths), replace(config, normalize_advantage=True))
     batch = batch_of(plain)
     terms, scaled = plain._losses(batch)[0], normal._losses(batch)[0]
-    to_go, mask = rewards_to_go(batch.rewards, config.discount), batch.mask
+    to_go, mask = rewards_to_go(batch.rewards, config.gamma), batch.mask
     means = (to_go * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1)
     spread = (((to_go - means) * mask).square().sum((1, 2)) / mask.sum((1, 2))).sqrt()
     torch.testing.assert_close(scaled["policy"], terms["policy"] / (spread + 0.05))
@@ -296,7 +296,7 @@ def test_terms_without_weight_are_not_computed() -> None:
 
 
 def test_each_run_is_clipped_by_its_own_norm() -> None:
-    agent = Reinforce(vector(Lengths), replace(SMALL, num_seeds=2, max_gradient_norm=0.5))
+    agent = Reinforce(vector(Lengths), replace(SMALL, num_seeds=2, max_grad_norm=0.5))
     gradient = torch.zeros_like(agent.model.flat_gradient)
     gradient[0, 0], gradient[0, 1], gradient[1, 2] = 3.0, 4.0, 0.25
     agent.model.backward = lambda loss: agent.model.flat_gradient.copy_(gradient)  # type: ignore[method-assign]
@@ -325,7 +325,7 @@ def test_placebo_targets_are_those_of_other_episodes_of_the_same_run() -> None:
     )
     batch = batch_of(agent)
     marks = torch.arange(24.0).view(3, 8, 1, 1).expand_as(batch.next_observations)
-    batch.next_observations = marks.clone()
+    batch = replace(batch, observations=torch.cat([marks[:, :, :1], marks], 2))
     tokens = agent.model.encode_first(batch.inputs.squeeze(2))[0]
     agent.model.next_observation = lambda tokens, actions: torch.zeros(3, 8, 8)  # type: ignore[method-assign]
 
@@ -359,10 +359,10 @@ def test_placebo_targets_are_those_of_other_episodes_of_the_same_run() -> None:
         ({"learning_rate": 0.0}, r"ReinforceConfig\.learning_rate is positive, got 0\.0"),
         ({"learning_rate": math.nan}, r"ReinforceConfig\.learning_rate is positive, got nan"),
         (
-            {"max_gradient_norm": math.inf},
-            r"ReinforceConfig\.max_gradient_norm is positive, got inf",
+            {"max_grad_norm": math.inf},
+            r"ReinforceConfig\.max_grad_norm is positive, got inf",
         ),
-        ({"discount": 1.5}, r"ReinforceConfig\.discount lies in \[0, 1\], got 1\.5"),
+        ({"gamma": 1.5}, r"ReinforceConfig\.gamma lies in \[0, 1\], got 1\.5"),
         ({"baseline_decay": -0.1}, r"ReinforceConfig\.baseline_decay lies in \[0, 1\], got -0\.1"),
         ({"baseline": "mean"}, r"ReinforceConfig\.baseline is one of .*'value'.*, got 'mean'"),
         (
@@ -407,9 +407,66 @@ def test_bad_requests_name_the_value_and_the_remedy(tmp_path: Path) -> None:
         Reinforce(vector(Lengths), SMALL, env_kwargs={"level": 2})
     with pytest.raises(gym.error.NameNotFound, match="Nowhere"):
         Reinforce("wm/Nowhere-v0", SMALL)
-    with pytest.raises(SpaceError, match="observations are Box or Discrete"):
-        Reinforce("Blackjack-v1", SMALL)
     assert agent.num_updates == 0
+
+
+class Odd(gym.Env[Any, Any]):
+    """Any spaces; the episode is two steps long."""
+
+    def __init__(self, observation_space: Any, action_space: Any) -> None:
+        self.observation_space = observation_space
+        self.action_space = action_space
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        self.time = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action), action
+        self.time += 1
+        return self.observation_space.sample(), 1.0, False, self.time == 2, {}
+
+
+@pytest.mark.parametrize(
+    ("observation_space", "action_space"),
+    [
+        (
+            spaces.Dict({"x": spaces.Box(-1, 1, (2,)), "mode": spaces.Discrete(3, start=1)}),
+            spaces.MultiDiscrete([2, 3]),
+        ),
+        (
+            spaces.Tuple((spaces.Discrete(2), spaces.MultiBinary(2))),
+            spaces.Dict({"a": spaces.Discrete(2), "b": spaces.Box(0, 5, (2,))}),
+        ),
+        (spaces.Box(0, 255, (2, 2), np.uint8), spaces.Box(-2, 3, (2, 1), np.int64)),
+        (spaces.MultiBinary(3), spaces.MultiBinary([2, 2])),
+        (spaces.MultiDiscrete([2, 3]), spaces.Discrete(3, start=-1)),
+    ],
+)
+def test_every_space_is_served(observation_space: Any, action_space: Any, tmp_path: Path) -> None:
+    make = vector(Odd, observation_space=observation_space, action_space=action_space)
+    agent = Reinforce(make, replace(SMALL, has_previous_step=True)).learn(16)
+    assert agent.prediction_error(agent.evaluate(2)).shape == (1,)
+    agent = Reinforce(make, SMALL).learn(16)
+    observation_space.seed(0)
+    observation = observation_space.sample()
+    action, _ = agent.predict(observation, deterministic=True)
+    assert action_space.contains(action)
+    again = Reinforce.load(agent.save(tmp_path / "agent"), make)
+    np.testing.assert_equal(again.predict(observation, deterministic=True)[0], action)
+    rows = agent.spaces.observations.decode(np.zeros((3, agent.spaces.observations.size)))
+    actions, _ = agent.predict(rows)
+    assert len(agent.spaces.actions.encode(actions)) == 3
+
+
+def test_what_is_printed_is_short() -> None:
+    agent = Reinforce("wm/PatternEcho-v0", SMALL).learn(8)
+    for shown in (repr(agent), repr(agent.evaluate(3))):
+        assert "\n" not in shown
+        assert "object at 0x" not in shown
+    assert "3 episodes" in repr(agent.evaluate(3))
 
 
 def test_levels_without_reported_success_are_refused() -> None:
@@ -472,7 +529,7 @@ RESUMED: dict[str, tuple[str, ReinforceConfig, dict[str, Any]]] = {
     "value baseline": ("wm/Navigation-v0", replace(SMALL, baseline="value"), {}),
     "many steps": ("wm/TMaze-v0", replace(SMALL, has_previous_step=True), {}),
     "placebo": ("wm/Navigation-v0", replace(SMALL, num_seeds=2, world_model_target="shuffled"), {}),
-    "continuous": ("Pendulum-v1", replace(SMALL, max_episode_steps=4, discount=0.9), {}),
+    "continuous": ("Pendulum-v1", replace(SMALL, max_episode_steps=4, gamma=0.9), {}),
     "curriculum": (
         "wm/SequenceNext-v0",
         replace(SMALL, num_seeds=3, learning_rate=1e-2),
@@ -630,7 +687,7 @@ def test_an_unwritable_folder_gives_one_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_continuous", [False, True])
-def test_files_of_before_standardisation_act_on_raw_numbers(
+def test_files_of_before_standardization_act_on_raw_numbers(
     tmp_path: Path, is_continuous: bool
 ) -> None:
     def make(num_envs: int) -> Any:
@@ -655,7 +712,7 @@ def test_files_of_before_standardisation_act_on_raw_numbers(
     old = Reinforce.load(path, make)
     assert not old.config.normalize_observations
     inputs = torch.tensor([[[7.0]]])
-    assert torch.equal(old.model.input_units.normalise(inputs), inputs)
+    assert torch.equal(old.model.input_units.normalize(inputs), inputs)
 
 
 # --- predict
@@ -691,15 +748,13 @@ def test_predict_serves_discrete_observations_and_box_actions() -> None:
 def test_an_episode_start_is_a_fresh_state() -> None:
     agent = Reinforce("wm/TMaze-v0", SMALL, seed=2)
     rng = np.random.default_rng(0)
-    observations = rng.normal(size=(9, 3, *agent.interface.observation_space.shape)).astype(
-        np.float32
-    )  # type: ignore[misc]
+    observations = rng.normal(size=(9, 3, *agent.spaces.observation_space.shape)).astype(np.float32)  # type: ignore[misc]
     starts = np.zeros((9, 3), np.bool_)
     starts[0] = starts[4, 1] = starts[7, 2] = starts[8, 2] = True
     logits, cache = [], None
     for observation, start in zip(observations, starts, strict=True):
         tokens, cache = agent._predict_tokens(
-            agent.interface.encode_observations(observation), cache, start, 0
+            agent.spaces.encode_observations(observation), cache, start, 0
         )
         logits.append(agent.model.policy(tokens)[0])
     for row in range(3):
@@ -713,7 +768,7 @@ def test_an_episode_start_is_a_fresh_state() -> None:
 
 def test_a_state_can_be_used_twice() -> None:
     agent = Reinforce("wm/TMaze-v0", SMALL, seed=2)
-    observation = np.ones((2, *agent.interface.observation_space.shape), np.float32)  # type: ignore[misc]
+    observation = np.ones((2, *agent.spaces.observation_space.shape), np.float32)  # type: ignore[misc]
     _, state = agent.predict(observation, deterministic=True)
     once = agent._predict_tokens(torch.from_numpy(observation), state, None, 0)[0]
     again = agent._predict_tokens(torch.from_numpy(observation), state, np.zeros(2, np.bool_), 0)[0]
@@ -736,7 +791,7 @@ def test_each_member_of_the_stack_can_act() -> None:
 def test_predict_refuses_tokens_that_need_rewards() -> None:
     agent = Reinforce("wm/TMaze-v0", replace(SMALL, has_previous_step=True))
     with pytest.raises(ConfigError, match=r"use evaluate\(\) instead"):
-        agent.predict(np.zeros((1, *agent.interface.observation_space.shape), np.float32))  # type: ignore[misc]
+        agent.predict(np.zeros((1, *agent.spaces.observation_space.shape), np.float32))  # type: ignore[misc]
 
 
 def test_sb3_evaluates_it_alone_and_in_rows() -> None:
@@ -902,7 +957,7 @@ def test_what_a_truncation_leaves_out_is_the_value_of_the_last_observation(
     limit: int, is_terminated: bool
 ) -> None:
     config = replace(
-        SMALL, baseline="value", discount=0.5, max_episode_steps=3, prediction_reward_weight=0.0
+        SMALL, baseline="value", gamma=0.5, max_episode_steps=3, prediction_reward_weight=0.0
     )
     agent = Reinforce(vector(Endless, limit=limit, is_terminated=is_terminated, noise=1.0), config)
     batch = batch_of(agent)
@@ -910,11 +965,10 @@ def test_what_a_truncation_leaves_out_is_the_value_of_the_last_observation(
     assert bool(batch.cuts.all()) == (limit > 3)
     missing = agent._bootstraps(batch)
     assert not missing[..., :2].any()
-    whole = torch.cat([batch.inputs, batch.final_inputs.unsqueeze(2)], 2)
-    torch.testing.assert_close(batch.final_inputs, batch.next_observations[:, :, -1])
+    whole = batch.all_inputs
     values = agent.model.value(agent.model.encode(whole)[:, :, -1]).detach()
     torch.testing.assert_close(missing[..., 2], 0.5 * values * (not is_terminated))
-    undiscounted = Reinforce(vector(Endless, limit=3), replace(config, discount=1.0))
+    undiscounted = Reinforce(vector(Endless, limit=3), replace(config, gamma=1.0))
     undiscounted._bootstraps = lambda batch: pytest.fail("without a discount the rest has no bound")  # type: ignore[method-assign]
     undiscounted.learn(8)
 
@@ -956,7 +1010,7 @@ def test_observations_teach_in_any_unit(options: dict[str, float]) -> None:
         64 * 80, lambda _, r: reports.append(r)
     )
     assert agent.evaluate(200).returns.mean() > 0.95
-    assert reports[-1].metrics["world_model"][0] < 2  # of standardised targets
+    assert reports[-1].metrics["world_model"][0] < 2  # of standardized targets
     batch = agent.evaluate(200)
     spread = batch.next_observations[0, :, 0].var(0, correction=0).mean().item()
     assert agent.prediction_error(batch)[0] == pytest.approx(
@@ -979,5 +1033,5 @@ def test_box_actions_are_learned_in_any_unit(low: float, high: float) -> None:
     agent = Reinforce(vector(Hit), config, seed=0).learn(64 * 120)
     assert agent.evaluate(200).returns.mean() > -0.02
     batch = batch_of(agent, 200)
-    inputs = agent.interface.action_inputs(batch.actions)
+    inputs = agent.spaces.action_inputs(batch.actions)
     assert inputs.abs().max() <= 2 + 1e-5  # two units to either bound

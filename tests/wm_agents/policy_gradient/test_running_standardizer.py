@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from wm_agents.policy_gradient.running_standardizer import RunningStandardiser
+from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 
 
 @pytest.mark.parametrize("unit", [1e-7, 1.0, 1e7])
 def test_parts_measure_what_the_whole_measures(unit: float) -> None:
     rows = torch.from_numpy(np.random.default_rng(0).normal(3, 2, (90, 4)) * unit).float()
-    units = RunningStandardiser(4)
+    units = RunningStandardizer(4)
     for part in rows.split([1, 50, 39]):
         units.update(part)
-    normalised = units.normalise(rows)
-    torch.testing.assert_close(normalised.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
-    torch.testing.assert_close(normalised.std(0, correction=0), torch.ones(4), atol=1e-5, rtol=0)
-    torch.testing.assert_close(units.restore(normalised), rows, rtol=1e-5, atol=1e-6 * unit)
+    normalized = units.normalize(rows)
+    torch.testing.assert_close(normalized.mean(0), torch.zeros(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(normalized.std(0, correction=0), torch.ones(4), atol=1e-5, rtol=0)
+    torch.testing.assert_close(units.restore(normalized), rows, rtol=1e-5, atol=1e-6 * unit)
     torch.testing.assert_close(
-        units.raw_errors(normalised[1:] - normalised[:-1]),
+        units.raw_errors(normalized[1:] - normalized[:-1]),
         rows[1:] - rows[:-1],
         rtol=1e-5,
         atol=1e-6 * unit,
@@ -30,11 +30,11 @@ def test_parts_measure_what_the_whole_measures(unit: float) -> None:
 
 def test_flags_stay_and_constants_are_only_shifted() -> None:
     rows = torch.tensor([[0.0, 1e6, 5.0], [1.0, 1e6, 7.0], [0.0, 1e6, 6.0]])
-    units = RunningStandardiser(3)
-    assert torch.equal(units.normalise(rows), rows)
+    units = RunningStandardizer(3)
+    assert torch.equal(units.normalize(rows), rows)
     units.update(rows)
-    assert units.normalise(rows)[:, 0].tolist() == [0.0, 1.0, 0.0]
-    assert units.normalise(rows)[:, 1].tolist() == [0.0, 0.0, 0.0]
+    assert units.normalize(rows)[:, 0].tolist() == [0.0, 1.0, 0.0]
+    assert units.normalize(rows)[:, 1].tolist() == [0.0, 0.0, 0.0]
     # What was true of the first rows is not the truth about later ones.
     units.update(torch.tensor([[2.0, 1e6 + 4, 6.0]]))
     assert not units.is_flag[0]
@@ -44,7 +44,7 @@ def test_flags_stay_and_constants_are_only_shifted() -> None:
 
 def test_rows_that_did_not_happen_do_not_count() -> None:
     rows = torch.tensor([[[0.0], [9.0], [torch.nan]], [[4.0], [6.0], [8.0]]])
-    units = RunningStandardiser(2, 1)
+    units = RunningStandardizer(2, 1)
     units.update(rows, torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]]))
     assert units.shift.flatten().tolist() == [4.5, 6.0]
-    assert units.select([1]).normalise(torch.tensor([[[6.0]]])).item() == 0
+    assert units.select([1]).normalize(torch.tensor([[[6.0]]])).item() == 0

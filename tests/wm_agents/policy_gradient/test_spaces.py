@@ -2,7 +2,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from wm_agents.policy_gradient.action_units import ActionUnits
+from wm_agents.policy_gradient.spaces import ActionUnits
 from wm_envs.data.spaces import as_box_values
 
 

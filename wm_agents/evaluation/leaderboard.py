@@ -1,0 +1,239 @@
+"""Leaderboards: agents on many environments, normalized scores with intervals, and their table.
+
+A score is the success rate where the environment reports one, else the mean return. The normalized
+score puts random play at 0, and at 1 what is best: success always, or else the planner with the
+true model. Cells are interquartile means over seeds with 95% bootstrap intervals.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wm_agents.errors import ConfigError
+from wm_agents.evaluation.episodes import EpisodeResults
+from wm_agents.evaluation.statistics import Interval, stratified_bootstrap
+from wm_agents.training.config_checks import require_integers
+from wm_agents.training.progress import progress
+from wm_envs.data.files import replacing
+
+RANDOM = "random"
+ORACLE = "oracle planner"
+
+
+@dataclass(frozen=True)
+class LeaderboardConfig:
+    """Which agents are compared on which environments, and with how much experience."""
+
+    env_ids: tuple[str, ...] = ()
+    """Gymnasium ids."""
+    agents: tuple[str, ...] = (RANDOM, ORACLE, "learned planner", "reinforce", "ppo")
+    """Which of the agents."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One run of every agent each."""
+    model_steps: int = 3_000
+    """Real steps that the learned planner may take."""
+    policy_steps: int = 50_000
+    """Real steps that REINFORCE and PPO may take."""
+    episodes: int = 100
+    """Evaluation episodes of a run; planners play `planner_episodes`."""
+    planner_episodes: int = 20
+    """Evaluation episodes of a planner's run."""
+
+    def check(self, known: Sequence[str]) -> None:
+        """Refuse what cannot work before anything runs.
+
+        Args:
+            known: The agents that there are.
+
+        Raises:
+            ConfigError: Unknown agents, none that plays randomly, too few seeds, a size below 1.
+        """
+        if unknown := sorted(set(self.agents) - set(known)):
+            raise ConfigError(f"no agents {unknown}: there are {', '.join(known)}")
+        if RANDOM not in self.agents:
+            raise ConfigError(
+                "the normalized score is measured from random play: add random to the agents"
+            )
+        if len(set(self.seeds)) < 2:
+            raise ConfigError(f"an interval needs at least two different seeds, got {self.seeds}")
+        sizes = ("model_steps", "policy_steps", "episodes", "planner_episodes")
+        require_integers(1, **{name: getattr(self, name) for name in sizes})
+
+
+Play = Callable[[str, int], tuple[EpisodeResults, int] | str]
+"""(env_id, seed) -> results and the real steps taken, or the reason why this agent cannot play."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run.
+
+    Attributes:
+        env_id: Where.
+        agent: Who.
+        seed: Of all randomness.
+        score: None where the agent cannot play there.
+        kind: "success" or "return"; empty without a score.
+        real_steps: Taken in training.
+        seconds: Wall time.
+        remark: Why there is no score.
+    """
+
+    env_id: str
+    agent: str
+    seed: int
+    score: float | None
+    kind: str
+    real_steps: int
+    seconds: float
+    remark: str = ""
+
+
+def run_all(
+    config: LeaderboardConfig,
+    players: Mapping[str, Play],
+    folder: Path,
+    progress_bar: bool | None = None,
+) -> list[Run]:
+    """Run what is missing in a folder, one file each.
+
+    Whole seeds one after the other, so that a run that was stopped holds a table of fewer seeds.
+    """
+    runs = []
+    tasks = list(product(config.seeds, config.env_ids, config.agents))
+    with progress(len(tasks), "leaderboard", progress_bar) as bar:
+        for seed, env_id, agent in tasks:
+            path = folder / "runs" / _file_name(config, env_id, agent, seed)
+            if not path.exists():
+                run = _play(players[agent], env_id, agent, seed)
+                with replacing(path, "w") as file:
+                    file.write(json.dumps(asdict(run), indent=2) + "\n")
+            runs.append(Run(**json.loads(path.read_text(encoding="utf-8"))))
+            bar.advance(1)
+    return runs
+
+
+def _file_name(config: LeaderboardConfig, env_id: str, agent: str, seed: int) -> str:
+    """A name that says what was run, so that other sizes are other files."""
+    sizes = (config.model_steps, config.policy_steps, config.episodes, config.planner_episodes)
+    name = f"{env_id}_{agent}_{seed}_{'_'.join(map(str, sizes))}.json"
+    return name.replace("/", "-").replace(":", "-").replace(" ", "-")
+
+
+def _play(play: Play, env_id: str, agent: str, seed: int) -> Run:
+    started = time.perf_counter()
+    outcome = play(env_id, seed)
+    seconds = time.perf_counter() - started
+    if isinstance(outcome, str):
+        return Run(env_id, agent, seed, None, "", 0, seconds, outcome)
+    results, real_steps = outcome
+    if results.success_rate is None:
+        return Run(env_id, agent, seed, results.mean_return, "return", real_steps, seconds)
+    return Run(env_id, agent, seed, results.success_rate, "success", real_steps, seconds)
+
+
+Cells = dict[tuple[str, str], Interval | None]
+
+
+def rank(runs: Sequence[Run], config: LeaderboardConfig) -> Cells:
+    """Normalized scores with intervals, by id and agent; None where an agent cannot play."""
+    cells: Cells = {}
+    for env_id in config.env_ids:
+        scores = {agent: _scores(runs, env_id, agent) for agent in config.agents}
+        chance = scores[RANDOM]
+        assert chance is not None, "random play is always possible"
+        low = float(chance.mean())
+        high = _best_score([run for run in runs if run.env_id == env_id])
+        for agent, values in scores.items():
+            cells[env_id, agent] = None
+            if values is not None and high > low:
+                cells[env_id, agent] = stratified_bootstrap((values - low) / (high - low))
+    return cells
+
+
+def _best_score(runs: Sequence[Run]) -> float:
+    """The score that counts as 1 in an environment; NaN where nobody knows."""
+    if any(run.kind == "success" for run in runs):
+        return 1.0
+    scores = [run.score for run in runs if run.agent == ORACLE]
+    if not scores or None in scores:
+        return float("nan")
+    return float(np.mean(np.asarray(scores, np.float64)))
+
+
+def _scores(runs: Sequence[Run], env_id: str, agent: str) -> NDArray[np.float64] | None:
+    values = [run.score for run in runs if (run.env_id, run.agent) == (env_id, agent)]
+    return None if None in values else np.asarray(values, np.float64)
+
+
+def markdown(cells: Cells, config: LeaderboardConfig) -> str:
+    """The table, with what it stands on."""
+    lines = [
+        "# Leaderboard",
+        "",
+        f"Normalized scores: 0 is random play, 1 the best there is. {len(config.seeds)} seeds;",
+        f"the learned planner had {config.model_steps:,} real steps, REINFORCE and PPO "
+        f"{config.policy_steps:,}",
+        f"with default settings; {config.episodes} evaluation episodes a run, "
+        f"{config.planner_episodes} of planners.",
+    ]
+    if len(config.seeds) < 10:
+        warning = "Fewer than ten seeds: this shows the protocol and is no claim about the methods."
+        lines += ["", f"**{warning}**"]
+    lines += ["", f"| Id | {' | '.join(config.agents)} |", f"|---|{'---:|' * len(config.agents)}"]
+    for env_id in config.env_ids:
+        shown = [_cell(cells[env_id, agent]) for agent in config.agents]
+        lines.append(f"| {env_id} | {' | '.join(shown)} |")
+    command = (
+        f"python examples/leaderboard.py --env-ids {' '.join(config.env_ids)} "
+        f"--seeds {' '.join(map(str, config.seeds))} --model-steps {config.model_steps} "
+        f"--policy-steps {config.policy_steps} --episodes {config.episodes} "
+        f"--planner-episodes {config.planner_episodes}"
+    )
+    lines += ["", "```console", f"$ {command}", "```"]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(interval: Interval | None) -> str:
+    if interval is None:
+        return "none"
+    return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def draw(cells: Cells, config: LeaderboardConfig, path: Path) -> None:
+    """One group of bars for each id."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    width = 0.8 / len(config.agents)
+    figure, axes = plt.subplots(
+        figsize=(max(6.0, 1.6 * len(config.env_ids) + 2), 3.6), layout="constrained"
+    )
+    for number, agent in enumerate(config.agents):
+        offset = (number - (len(config.agents) - 1) / 2) * width
+        places: list[float] = []
+        shown: list[Interval] = []
+        for column, env_id in enumerate(config.env_ids):
+            cell = cells[env_id, agent]
+            if cell is not None:
+                places.append(column + offset)
+                shown.append(cell)
+        axes.bar(places, [cell.estimate for cell in shown], width, label=agent)
+        for place, cell in zip(places, shown, strict=True):
+            axes.plot([place, place], [cell.low, cell.high], color="black", linewidth=1)
+    names = [env_id.split("/")[-1].removesuffix("-v0") for env_id in config.env_ids]
+    axes.set_xticks(range(len(names)), names, rotation=20)
+    axes.set_ylabel("normalized score")
+    axes.set_title(f"{len(config.seeds)} seeds, intervals of 95%")
+    axes.axhline(0, color="black", linewidth=0.5)
+    figure.legend(loc="outside right upper")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,363 @@
+"""The updates of REINFORCE: its loss terms and the step down them, for many stacked runs at once.
+
+Williams (1992), "Simple statistical gradient-following algorithms for connectionist reinforcement
+learning", eq. 11, with reward to go, a baseline, an entropy bonus, and a head that predicts the raw
+next observation from the same tokens that the policy reads.
+
+Letters: S stacked runs, R episodes of each, T steps, O observation, F inputs of a token.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wm_agents.errors import ConfigError, NonFiniteError
+from wm_agents.policy_gradient.collector import EpisodeCollector, StackedBatch
+from wm_agents.policy_gradient.reinforce_config import ReinforceConfig
+from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
+from wm_agents.policy_gradient.sequence_model import FlatAdam, SequenceModel
+from wm_agents.policy_gradient.spaces import PolicySpaces
+from wm_agents.training.curriculum import Curriculum
+
+# In units of return: a batch of equal returns must not become noise of unit size.
+SMALLEST_SPREAD = 0.05
+# First word of a collection's number, so that training and evaluation never share episodes.
+TRAINING = 0
+EVALUATION = 1
+
+
+@dataclass(frozen=True)
+class UpdateReport:
+    """One update of all stacked runs, what a callback receives.
+
+    Attributes:
+        update: Updates done so far.
+        num_steps: Environment steps of each run so far [S].
+        num_episodes: Episodes of each run so far.
+        metrics: Name to one number per run [S]: the loss terms, "return", "success" where known,
+            "gradient_norm".
+    """
+
+    update: int
+    num_steps: NDArray[np.int64]
+    num_episodes: int
+    metrics: dict[str, NDArray[np.float64]]
+
+    def means(self, names: Sequence[str] | None = None) -> dict[str, float]:
+        """Means over runs, of these metrics where they exist, or of all."""
+        return {
+            name: float(self.metrics[name].mean())
+            for name in names or self.metrics
+            if name in self.metrics
+        }
+
+
+class StackedReinforce:
+    """What S stacked runs learn from a batch of their episodes.
+
+    Args:
+        config: How to train.
+        known: The environment's spaces.
+        model: The networks.
+        collector: Plays the episodes.
+        curriculum: Of the level that each run plays; None for a single level.
+        seed: Draws which episodes are confused where targets are shuffled.
+    """
+
+    def __init__(
+        self,
+        config: ReinforceConfig,
+        known: PolicySpaces,
+        model: SequenceModel,
+        collector: EpisodeCollector,
+        curriculum: Curriculum[int] | None,
+        seed: int,
+    ) -> None:
+        self.config = config
+        self.spaces = known
+        self.model = model
+        self.collector = collector
+        self.curriculum = curriculum
+        self.seed = seed
+        self.device = model.device
+        self.num_updates = 0
+        self.num_steps = np.zeros(config.num_seeds, np.int64)
+        self._optimizer = FlatAdam(model.flat, config.learning_rate)
+        self._weights = {
+            name: weight for name, weight in vars(config.weights).items() if weight > 0
+        }
+        shape = (config.num_seeds, config.max_episode_steps)
+        self._baseline = np.full(shape, np.nan, np.float32)
+        self._next_baseline = self._baseline  # becomes the baseline once an update has succeeded
+
+    def _update(self) -> UpdateReport:
+        levels = None
+        if self.curriculum is not None:
+            levels = [self.curriculum.level(member) for member in range(self.config.num_seeds)]
+        number = (TRAINING, self.num_updates)
+        batch = self.collector.collect(self.model, self.config.episodes_per_update, number, levels)
+        if self.curriculum is not None and batch.successes is None:
+            raise ConfigError(
+                'this environment reports no info["is_success"], by which levels advance: train on '
+                "one that does"
+            )
+        input_units = self.model.input_units
+        target_units = self.model.target_units
+        seen = self._updated(input_units, batch.inputs, batch.mask)
+        try:
+            self.model.target_units = self._updated(
+                target_units, batch.next_observations, batch.mask
+            )
+            if seen.is_far_from(input_units):
+                # Raw numbers of a large unit would give errors of that size, in which all else is
+                # lost. So this batch is read in the new units, though the policy that acted read
+                # the old ones.
+                self.model.input_units = seen
+                batch = replace(batch, first_tokens=None)
+            metrics, bonus = self._train_on(batch)
+        except BaseException:
+            self.model.input_units = input_units
+            self.model.target_units = target_units
+            raise
+        self._baseline = self._next_baseline
+        # Otherwise only now, so that the policy that is trained is the one that acted.
+        self.model.input_units = seen
+        metrics["return"] = batch.returns.mean(1)
+        metrics["prediction_reward"] = bonus
+        if batch.successes is not None:
+            metrics["success"] = batch.successes.mean(1)
+            if self.curriculum is not None:
+                self.curriculum.record(batch.successes)
+        self.num_updates += 1
+        self.num_steps += batch.num_steps
+        num_episodes = self.num_updates * self.config.episodes_per_update
+        return UpdateReport(self.num_updates, self.num_steps.copy(), num_episodes, metrics)
+
+    def _updated(
+        self, units: RunningStandardizer, rows: Tensor, mask: Tensor
+    ) -> RunningStandardizer:
+        """Units that have also seen the steps [S, R, T, ...] that happened."""
+        if not self.config.normalize_observations:
+            return units
+        return units.updated(rows.flatten(1, 2), mask.flatten(1))
+
+    def _train_on(
+        self, batch: StackedBatch
+    ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
+        """One step down the losses of a batch.
+
+        Their values by name, the gradient's norm, and the intrinsic reward.
+        """
+        terms, bonus = self._losses(batch)
+        assert terms.keys() == self._weights.keys(), "every loss term has one weight"
+        values = torch.stack(list(terms.values()))
+        metrics = dict(zip(terms, values.detach().cpu().double().numpy(), strict=True))
+        self._check_finite(metrics, batch)
+        weights = torch.tensor([self._weights[name] for name in terms], device=self.device)
+        metrics["gradient_norm"] = self._descend((weights @ values).sum())
+        return metrics, bonus
+
+    def _losses(self, batch: StackedBatch) -> tuple[dict[str, Tensor], NDArray[np.float64]]:
+        """Each loss term per run [S], and the mean intrinsic reward per run."""
+        weights = self.config.weights
+        num_seeds, num_rows, num_steps = batch.mask.shape
+        tokens = self._tokens(batch)
+        mask = batch.mask.flatten(1).to(self.device)
+        # So that a sum over R * T is a mean over the steps that happened.
+        share = mask / mask.sum(1, keepdim=True)  # [S, R * T]
+        actions = batch.actions.flatten(1, 2).to(self.device)
+        log_probability, entropy = self._policy_terms(tokens, actions)
+        terms: dict[str, Tensor] = {}
+        rewards = batch.rewards
+        bonus = np.zeros(num_seeds)
+        if weights.world_model > 0:
+            error = self._prediction_errors(tokens, actions, batch)
+            terms["world_model"] = (error * share).sum(1)
+            intrinsic = -error.detach().cpu().view(num_seeds, num_rows, num_steps) * batch.mask
+            rewards = rewards + self.config.prediction_reward_weight * intrinsic
+            bonus = intrinsic.sum(-1).mean(1).double().numpy()
+        if self.config.baseline == "value" and self.config.gamma < 1:
+            rewards = rewards + self._bootstraps(batch)
+        to_go = rewards_to_go(rewards, self.config.gamma).to(self.device)
+        if weights.value > 0:
+            # With the moving baseline the head only looks on: it does not shape the tokens.
+            read = tokens if self.config.baseline == "value" else tokens.detach()
+            values = self.model.value(read)
+            terms["value"] = 0.5 * ((values - to_go.flatten(1)).square() * share).sum(1)
+        if self.config.baseline == "value":
+            baseline = values.detach().view_as(to_go)
+        else:
+            baseline = self._moving_baseline(to_go, batch.mask).to(self.device)
+        advantage = (to_go - baseline).flatten(1)
+        if self.config.normalize_advantage:
+            size = (advantage.square() * share).sum(1, keepdim=True).sqrt()
+            advantage = advantage / (size + SMALLEST_SPREAD)
+        if weights.policy > 0:
+            terms["policy"] = -(log_probability * advantage * share).sum(1)
+        if weights.entropy > 0:
+            terms["entropy"] = -(entropy * share).sum(1)
+        return terms, bonus
+
+    def _bootstraps(self, batch: StackedBatch) -> Tensor:
+        """What the last reward of truncated episodes lacks [S, R, T].
+
+        That is the discounted value of what came after it. Without a discount there is none: the
+        return of an endless episode has no bound, and its estimate would grow by its own values.
+        """
+        missing = torch.zeros_like(batch.rewards)
+        if not bool(batch.truncations.any()):
+            return missing
+        lengths = batch.mask.sum(2, keepdim=True).long()  # [S, R, 1]
+        with torch.no_grad():
+            tokens = self.model.encode(batch.all_inputs.to(self.device))  # [S, R, T + 1, D]
+            places = lengths.to(self.device).unsqueeze(-1)
+            last = tokens.gather(2, places.expand(-1, -1, 1, tokens.shape[-1])).squeeze(2)
+            values = self.model.value(last).cpu()  # [S, R]
+        worth = (self.config.gamma * values * batch.truncations).unsqueeze(-1)
+        return missing.scatter(2, lengths - 1, worth)
+
+    def prediction_error(self, batch: StackedBatch) -> NDArray[np.float64]:
+        """Mean squared error [S] of predicted next observations, in the environment's units.
+
+        A mean over steps and features. The loss and the intrinsic reward are in standardized units,
+        which are these where observations are one-hots.
+        """
+        with torch.no_grad():
+            actions = batch.actions.flatten(1, 2).to(self.device)
+            differences = self.model.target_units.raw_errors(
+                self._prediction_differences(self._tokens(batch), actions, batch)
+            )
+        errors = differences.square().mean(-1).cpu() * batch.mask.flatten(1)  # [S, R * T]
+        means: NDArray[np.float64] = (errors.sum(1) / batch.mask.sum((1, 2))).double().numpy()
+        return means
+
+    def representation(self, batch: StackedBatch) -> Tensor:
+        """The tokens [S, R, T, D] that all heads read, for probes of what was learned."""
+        with torch.no_grad():
+            return self._tokens(batch).view(*batch.mask.shape, -1)
+
+    def _tokens(self, batch: StackedBatch) -> Tensor:
+        """Tokens [S, R * T, D].
+
+        Those of the collection itself where it kept them with their graph.
+        """
+        if batch.first_tokens is not None and batch.first_tokens.requires_grad:
+            return batch.first_tokens
+        if batch.mask.shape[2] == 1:
+            return self.model.encode_first(batch.inputs.squeeze(2).to(self.device))[0]
+        return self.model.encode(batch.inputs.to(self.device)).flatten(1, 2)
+
+    def _policy_terms(self, tokens: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Log probability and entropy [S, R * T] of the executed actions.
+
+        Of Box actions in units of their bounds.
+        """
+        outputs = self.model.policy(tokens)
+        if self.spaces.is_continuous:
+            log_std = self.model.parameters["log_std"]
+            squares = ((actions - outputs) / self.model.action_spread()).square()
+            log_probability = -0.5 * (squares + 2 * log_std + math.log(2 * math.pi)).sum(-1)
+            entropy = (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+            return log_probability, entropy.expand_as(log_probability)
+        log_probabilities = outputs.log_softmax(-1)
+        chosen = log_probabilities.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+        return chosen, -(log_probabilities.exp() * log_probabilities).sum(-1)
+
+    def _prediction_errors(self, tokens: Tensor, actions: Tensor, batch: StackedBatch) -> Tensor:
+        """Squared error of the predicted next observation, a mean over features [S, R * T].
+
+        In units of the targets.
+        """
+        return self._prediction_differences(tokens, actions, batch).square().mean(-1)
+
+    def _prediction_differences(
+        self, tokens: Tensor, actions: Tensor, batch: StackedBatch
+    ) -> Tensor:
+        """The predicted next observations less the recorded ones [S, R * T, O].
+
+        In units of the targets.
+        """
+        targets = batch.next_observations
+        if self.config.world_model_target == "shuffled":
+            draws = np.random.default_rng([self.seed, self.num_updates])
+            targets = targets[:, torch.from_numpy(other_rows(targets.shape[1], draws))]
+        predicted = self.model.next_observation(tokens, self.spaces.action_inputs(actions))
+        return predicted - self.model.target_units.normalize(targets.flatten(1, 2).to(self.device))
+
+    def _moving_baseline(self, to_go: Tensor, mask: Tensor) -> Tensor:
+        """The average return to go at each step [S, 1, T] before this batch.
+
+        The batch enters the next average.
+        """
+        num_steps = to_go.shape[2]
+        count = mask.sum(1).clamp(min=1)
+        means = ((to_go.cpu() * mask).sum(1) / count).numpy()
+        past = self._baseline[:, :num_steps]
+        known = np.where(np.isnan(past), means, past)
+        decay = self.config.baseline_decay
+        self._next_baseline = self._baseline.copy()
+        self._next_baseline[:, :num_steps] = np.where(
+            mask.any(1), decay * known + (1 - decay) * means, past
+        )
+        return torch.from_numpy(known[:, None].astype(np.float32))
+
+    def _descend(self, loss: Tensor) -> NDArray[np.float64]:
+        """One step of Adam with each run's gradient clipped by its own norm.
+
+        Gives the norms [S] before clipping.
+        """
+        gradient = self.model.backward(loss)
+        norms = gradient.norm(dim=1, keepdim=True)
+        reported: NDArray[np.float64] = norms.squeeze(1).cpu().double().numpy()
+        self._check_finite({"gradient_norm": reported})
+        gradient.mul_((self.config.max_grad_norm / (norms + 1e-6)).clamp_(max=1.0))
+        self._optimizer.step(gradient)
+        return reported
+
+    def _check_finite(
+        self, metrics: Mapping[str, NDArray[np.float64]], batch: StackedBatch | None = None
+    ) -> None:
+        for name, values in metrics.items():
+            if math.isfinite(values.sum()):
+                continue
+            run = int(np.flatnonzero(~np.isfinite(values))[0])
+            remedy = "scale the observations and rewards or lower learning_rate"
+            if batch is not None and not _is_finite(batch):
+                remedy = "repair the environment, whose observations or rewards are not finite"
+            raise NonFiniteError(
+                f"{name} of run {run} is {values[run]} at update {self.num_updates}: nothing was "
+                f"updated; {remedy}"
+            )
+
+
+def _is_finite(batch: StackedBatch) -> bool:
+    values = (batch.inputs, batch.next_observations, batch.rewards)
+    return all(bool(tensor.isfinite().all()) for tensor in values)
+
+
+def rewards_to_go(rewards: Tensor, gamma: float) -> Tensor:
+    """Discounted sums of the rewards [..., T] from each step on."""
+    if rewards.shape[-1] == 1:
+        return rewards
+    to_go = torch.empty_like(rewards)
+    running = torch.zeros_like(rewards[..., 0])
+    for step in reversed(range(rewards.shape[-1])):
+        running = rewards[..., step] + gamma * running
+        to_go[..., step] = running
+    return to_go
+
+
+def other_rows(num_rows: int, draws: np.random.Generator) -> NDArray[np.int64]:
+    """A permutation [R] that sends no row to itself.
+
+    Each row to its successor in a random cycle.
+    """
+    cycle = draws.permutation(num_rows)
+    others = np.empty_like(cycle)
+    others[cycle] = np.roll(cycle, -1)
+    return others
