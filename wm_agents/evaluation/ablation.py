@@ -24,10 +24,9 @@ from wm_agents.evaluation.statistics import (
     exact_permutation_test,
     interquartile_mean,
     probability_of_improvement,
-    steps_to_threshold,
     stratified_bootstrap,
-    threshold_ratio,
 )
+from wm_agents.evaluation.thresholds import steps_to_threshold, threshold_ratio
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig, UpdateReport
 from wm_agents.training.config_checks import require_integers
 

@@ -95,8 +95,7 @@ class ValueConfig:
 class ValueNetwork(nn.Module):
     """Standardized observations [B, O] -> discounted return [B] in the environment's units.
 
-    Inside, returns are numbers of order one: less `return_mean`, over `return_std`. All values are
-    0 at first, which favours no state whatever the unit and the sign of the rewards.
+    Inside, returns are numbers of order one: less `return_mean`, over `return_std`.
     """
 
     mean: Tensor
@@ -146,6 +145,24 @@ class ValueNetwork(nn.Module):
         return self.layers(inputs).squeeze(-1)
 
     @torch.no_grad()
+    def start_evenly(self, rewards: Tensor, terminations: Tensor, discount: float) -> None:
+        """Begin with the return of rewards and ends as they are on average, alike in all states.
+
+        It has the unit and the sign of the rewards and never is more than what is possible. A
+        multiple of the largest reward may be, and so is 0 where each step costs: values that begin
+        too high come down only as fast as the target network does.
+        """
+        self.return_mean.copy_(rewards.mean() / (1.0 - discount * (1.0 - terminations.mean())))
+        self._set_bounds(rewards, discount, torch.zeros(()))
+
+    def _set_bounds(self, rewards: Tensor, discount: float, margin: Tensor) -> None:
+        """What rewards allow; what was never observed is worse than that by a margin."""
+        horizon = 1.0 / (1.0 - discount)
+        # An episode may end at any time, so that 0 lies within the bounds.
+        self.bounds[0] = rewards.min().clamp(max=0.0) * horizon - margin
+        self.bounds[1] = rewards.max().clamp(min=0.0) * horizon
+
+    @torch.no_grad()
     def measure(self, returns: Tensor, rewards: Tensor, discount: float) -> None:
         """Take the units from present targets [B] and the bounds from all rewards.
 
@@ -161,11 +178,7 @@ class ValueNetwork(nn.Module):
         output.bias.mul_(self.return_std).add_(self.return_mean - mean).div_(std)
         self.return_mean.copy_(mean)
         self.return_std.copy_(std)
-        horizon = 1.0 / (1.0 - discount)
-        # An episode may end at any time, so that 0 lies within the bounds. What was never observed
-        # is worse than that.
-        self.bounds[0] = rewards.min().clamp(max=0.0) * horizon - std
-        self.bounds[1] = rewards.max().clamp(min=0.0) * horizon
+        self._set_bounds(rewards, discount, std)
 
 
 @dataclass
@@ -317,6 +330,8 @@ class _ValueRun:
         self._data = self._imagine(observations)
         self._value = self._network()
         self.target = self._network()
+        for network in (self._value, self.target):
+            network.start_evenly(self._data.rewards, self._data.terminations, config.discount)
         self._optimizer = torch.optim.Adam(self._value.parameters(), config.learning_rate)
 
     # --- what the training loop asks for

@@ -51,8 +51,8 @@ from wm_agents.world_models.normalization import change_of_units, divisors
 from wm_agents.world_models.sampling import TrainingBatch
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.driving.dynamics import MAX_STEER, TIME_STEP, TO_FRONT, TO_REAR
-from wm_envs.driving.observations import Column, has_left_or_spun
 from wm_envs.driving.track import track_of
+from wm_envs.driving.observations import Column, has_left_or_spun
 
 
 class Motion(IntEnum):
@@ -206,7 +206,7 @@ class DrivingModel(NeuralModel):
         return cls.for_circuits(circuit_of(env, **env_kwargs), config, seed=seed)
 
     @property
-    def num_members(self) -> int:  # type: ignore[override]
+    def num_members(self) -> int:
         """E."""
         return self.config.num_members
 
@@ -240,13 +240,13 @@ class DrivingModel(NeuralModel):
         mean = torch.clamp(forces.mean(0), self.force_low, self.force_high)
         columns = torch.tensor(MOTION_COLUMNS, device=before.device)
         after = before.index_copy(-1, columns, self.advance(motion, actions, mean))
-        for derived in self.layout.known:
+        for derived in self.layout.derived:
             columns = torch.tensor(derived.columns, device=before.device)
             after = after.index_copy(-1, columns, derived.function(before, after))
         after = torch.clamp(after, self.low, self.high)
         encoded = self.encode_actions(actions)
         transition = torch.cat(
-            [self.outcome_inputs(before), encoded, self.outcome_inputs(after)], -1
+            [self.head_inputs(before), encoded, self.head_inputs(after)], -1
         )[None]
         rewards = self.reward_scale.restore(self.reward_head(transition)[0]).squeeze(-1)
         logits = self.termination_head(transition)[0].squeeze(-1)
@@ -318,11 +318,11 @@ class DrivingModel(NeuralModel):
         }
 
     def _head_losses(self, segment: TrainingBatch) -> dict[str, Tensor]:
-        inputs = self.outcome_inputs(segment.observations[:, :, :2])
+        inputs = self.head_inputs(segment.observations[:, :, :2])
         encoded = self.encode_actions(segment.actions[:, :, 0])
         pairs = torch.cat([inputs[:, :, 0], encoded, inputs[:, :, 1]], -1)
         transitions = pairs.flatten(0, 1)[None]
-        rewards = self.reward_scale.normalise(segment.rewards[:, :, 0].reshape(-1, 1)).squeeze(-1)
+        rewards = self.reward_scale.normalize(segment.rewards[:, :, 0].reshape(-1, 1)).squeeze(-1)
         reward_errors = huber(self.reward_head(transitions)[0].squeeze(-1), rewards)
         termination_errors = weighted_cross_entropy(
             self.termination_head(transitions)[0].squeeze(-1),
@@ -378,7 +378,7 @@ class DrivingModel(NeuralModel):
         return super().save(saved_path(path), surroundings)
 
     @classmethod
-    def load(  # type: ignore[override]
+    def load(
         cls,
         path: str | os.PathLike[str],
         env: Any = None,
@@ -407,8 +407,8 @@ class DrivingModel(NeuralModel):
             )
         circuits = circuit_of(env) if given is None else given
         path = saved_path(path)
-        derived = make_layout("kinematics", circuits).known
-        model = super().load(path, known=derived, device=device)
+        derived = make_layout("kinematics", circuits).derived
+        model = super().load(path, device=device, given=derived)
         if model.intervals is None:  # older files have them in the entry of what wraps a model
             model.restore(load_checkpoint(path, kind=cls.kind).metadata.get("surroundings", {}))
         return model
@@ -489,7 +489,7 @@ class DrivingModel(NeuralModel):
         }
         for name, size in sizes.items():
             self.register_buffer(name, torch.ones(size))
-        transition = 2 * self.num_outcome_inputs + self.encode_actions.size
+        transition = 2 * self.num_head_inputs + self.encode_actions.size
         self.dynamics = EnsemblePerceptron(
             config.num_members,
             (num_features, *config.widths, NUM_FORCES),

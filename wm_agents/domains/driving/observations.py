@@ -24,9 +24,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.world_models.adapters import DerivedFeature, FeatureLayout
+from wm_agents.world_models import DerivedFeature, FeatureLayout
 from wm_envs.data.trajectories import Trajectories
-from wm_envs.driving.columns import NUM_EXTENDED, PREVIEWS, observation_fields
+from wm_envs.driving.columns import PREVIEWS, observation_fields
 from wm_envs.driving.dynamics import MIN_FACTOR, TIME_STEP
 from wm_envs.driving.observations import CURVATURES_AHEAD, Column
 from wm_envs.driving.track import Track, make_track
@@ -171,16 +171,16 @@ def make_layout(kind: str, circuits: CircuitMap) -> FeatureLayout:
             NUM_COLUMNS,
             copies=tuple((column, column) for column in (*constant, *slow)),
             absolutes=(int(Column.ACCELERATION_X), int(Column.ACCELERATION_Y)),
-            unseen=(*constant, *slow, int(Column.TRACK_POSITION), *AHEAD),
-            for_outcomes=(int(Column.OFFSET), int(Column.HEADING_ERROR), *here),
-            known=(DerivedFeature(place, geometry.motion), road, slip),
+            ignored=(*constant, *slow, int(Column.TRACK_POSITION), *AHEAD),
+            for_heads=(int(Column.OFFSET), int(Column.HEADING_ERROR), *here),
+            derived=(DerivedFeature(place, geometry.motion), road, slip),
         )
     return FeatureLayout(
         NUM_COLUMNS,
         copies=tuple((column, column) for column in constant),
         angles=(int(Column.HEADING_ERROR),),
-        unseen=constant,
-        known=(road, slip) if kind == "map" else (slip,),
+        ignored=constant,
+        derived=(road, slip) if kind == "map" else (slip,),
     )
 
 
@@ -230,7 +230,7 @@ def extend_trajectories(trajectories: Trajectories, circuit: int) -> Trajectorie
 
 def has_derived_columns(observations: Tensor | NDArray[np.float32]) -> bool:
     """Whether these are a model's 40 numbers, not the environment's 37."""
-    return observations.shape[-1] != NUM_EXTENDED
+    return observations.shape[-1] != len(Column)
 
 
 _MIRRORED_SIGNS = (

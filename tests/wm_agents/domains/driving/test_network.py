@@ -81,7 +81,7 @@ def test_a_model_of_an_environment_takes_its_observations_as_they_are():
     state = model.start(torch.as_tensor(observation))
     np.testing.assert_array_equal(state.observations, extend(observation, 0))
     by_id = DrivingModel.for_env("wm/Driving-v0", track="figure_eight", seed=1)
-    assert by_id.layout.known[0].columns == model.layout.known[0].columns
+    assert by_id.layout.derived[0].columns == model.layout.derived[0].columns
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_file_keeps_weights_intervals_and_the_names_of_the_circuits(fitted, re
 
 def test_older_files_hold_intervals_beside_the_model(recorded, tmp_path, tracks):
     model = DrivingModel.for_circuits(CircuitMap.load(tracks), DrivingModelConfig(widths=(8, 8)))
-    model.initialise(recorded[0])
+    model.initialize(recorded[0])
     surroundings = {"bands": [[1.0, 2.0], [3.0, 4.0]], "circuits": ["Spa"]}
     path = model.save(tmp_path / "old.safetensors", json.loads(json.dumps(surroundings)))
     loaded = DrivingModel.load(path, given=CircuitMap.load(tracks), device="cpu")

@@ -31,7 +31,7 @@ def test_the_columns_are_those_of_the_space(recorded):
 def test_each_layout_knows_more_than_the_one_before(kind, tracks):
     layout = make_layout(kind, CircuitMap.load(tracks))
     num_derived = {"plain": 2, "map": 15, "kinematics": 18}[kind]
-    assert sum(len(known.columns) for known in layout.known) == num_derived
+    assert sum(len(known.columns) for known in layout.derived) == num_derived
 
 
 def test_the_map_is_the_road_of_the_environment(tracks):
