@@ -1,13 +1,18 @@
-"""Learners for any Gymnasium environment.
+"""Learners for any Gymnasium environment: world models, planners, policy gradients, inverse RL.
 
-REINFORCE with a world-model loss, world models, planners, IRL.
+    import wm_agents as wma
+
+The public names are below, each loaded when it is asked for (PEP 562), so that the import alone
+loads no torch. What a learner knows of one domain is in `wm_agents.domains`.
 """
 
 import os
 import sys
+from importlib import import_module
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-from wm_envs.data.moved import MovedModules
+from wm_agents.old_names import MOVED
 
 
 def _is_installed(module: str) -> bool:
@@ -39,80 +44,473 @@ def _use_one_thread() -> None:
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(after_in_child=_use_one_thread)
 
-# Until the next release.
-_MERGED_EVALUATION = {
-    "baselines": "windows",
-    "comparisons": "statistics",
-    "end_scores": "calibration",
-    "feature_groups": "error_tables",
-    "futures": "windows",
-    "intervals": "statistics",
-    "planning_gap": "episodes",
-    "starts": "windows",
-    "verdicts": "open_loop_report",
+MOVED.install()
+
+if TYPE_CHECKING:
+    from wm_agents.errors import (
+        CheckpointError as CheckpointError,
+    )
+    from wm_agents.errors import (
+        ConfigError as ConfigError,
+    )
+    from wm_agents.errors import (
+        ConvergenceError as ConvergenceError,
+    )
+    from wm_agents.errors import (
+        DemonstrationError as DemonstrationError,
+    )
+    from wm_agents.errors import (
+        NonFiniteError as NonFiniteError,
+    )
+    from wm_agents.errors import (
+        NotFittedError as NotFittedError,
+    )
+    from wm_agents.errors import (
+        SpaceError as SpaceError,
+    )
+    from wm_agents.errors import (
+        TrajectoryError as TrajectoryError,
+    )
+    from wm_agents.evaluation.episodes import (
+        EpisodeResults as EpisodeResults,
+    )
+    from wm_agents.evaluation.episodes import (
+        RandomAgent as RandomAgent,
+    )
+    from wm_agents.evaluation.episodes import (
+        evaluate as evaluate,
+    )
+    from wm_agents.evaluation.episodes import (
+        planning_gap as planning_gap,
+    )
+    from wm_agents.evaluation.open_loop import (
+        open_loop_error as open_loop_error,
+    )
+    from wm_agents.evaluation.open_loop_report import (
+        OpenLoopReport as OpenLoopReport,
+    )
+    from wm_agents.evaluation.scorecard import (
+        Scorecard as Scorecard,
+    )
+    from wm_agents.evaluation.scorecard import (
+        scorecard as scorecard,
+    )
+    from wm_agents.evaluation.statistics import (
+        Interval as Interval,
+    )
+    from wm_agents.evaluation.statistics import (
+        exact_permutation_test as exact_permutation_test,
+    )
+    from wm_agents.evaluation.statistics import (
+        interquartile_mean as interquartile_mean,
+    )
+    from wm_agents.evaluation.statistics import (
+        paired_difference as paired_difference,
+    )
+    from wm_agents.evaluation.statistics import (
+        probability_of_improvement as probability_of_improvement,
+    )
+    from wm_agents.evaluation.statistics import (
+        stratified_bootstrap as stratified_bootstrap,
+    )
+    from wm_agents.evaluation.statistics import (
+        wilson_interval as wilson_interval,
+    )
+    from wm_agents.imagination.vector_env import (
+        ImaginedVectorEnv as ImaginedVectorEnv,
+    )
+    from wm_agents.irl import (
+        AdversarialConfig as AdversarialConfig,
+    )
+    from wm_agents.irl import (
+        AdversarialIRL as AdversarialIRL,
+    )
+    from wm_agents.irl import (
+        BehavioralCloning as BehavioralCloning,
+    )
+    from wm_agents.irl import (
+        CloningConfig as CloningConfig,
+    )
+    from wm_agents.irl import (
+        Demonstrations as Demonstrations,
+    )
+    from wm_agents.irl import (
+        MaxEntConfig as MaxEntConfig,
+    )
+    from wm_agents.irl import (
+        MaxEntIRL as MaxEntIRL,
+    )
+    from wm_agents.irl import (
+        SampledConfig as SampledConfig,
+    )
+    from wm_agents.irl import (
+        SampledMaxEntIRL as SampledMaxEntIRL,
+    )
+    from wm_agents.irl import (
+        TabularMDP as TabularMDP,
+    )
+    from wm_agents.irl import (
+        occupancy_measures as occupancy_measures,
+    )
+    from wm_agents.irl import (
+        soft_value_iteration as soft_value_iteration,
+    )
+    from wm_agents.planning import (
+        CEM as CEM,
+    )
+    from wm_agents.planning import (
+        ICEM as ICEM,
+    )
+    from wm_agents.planning import (
+        MCTS as MCTS,
+    )
+    from wm_agents.planning import (
+        MPPI as MPPI,
+    )
+    from wm_agents.planning import (
+        BestFirstSearch as BestFirstSearch,
+    )
+    from wm_agents.planning import (
+        BestFirstSearchConfig as BestFirstSearchConfig,
+    )
+    from wm_agents.planning import (
+        BreadthFirstSearch as BreadthFirstSearch,
+    )
+    from wm_agents.planning import (
+        CategoricalCEM as CategoricalCEM,
+    )
+    from wm_agents.planning import (
+        CategoricalCEMConfig as CategoricalCEMConfig,
+    )
+    from wm_agents.planning import (
+        CEMConfig as CEMConfig,
+    )
+    from wm_agents.planning import (
+        DiscountedReturn as DiscountedReturn,
+    )
+    from wm_agents.planning import (
+        GoalReached as GoalReached,
+    )
+    from wm_agents.planning import (
+        ICEMConfig as ICEMConfig,
+    )
+    from wm_agents.planning import (
+        MCTSConfig as MCTSConfig,
+    )
+    from wm_agents.planning import (
+        MPPIConfig as MPPIConfig,
+    )
+    from wm_agents.planning import (
+        NoveltyReward as NoveltyReward,
+    )
+    from wm_agents.planning import (
+        OracleModel as OracleModel,
+    )
+    from wm_agents.planning import (
+        PlanningAgent as PlanningAgent,
+    )
+    from wm_agents.planning import (
+        RandomShooting as RandomShooting,
+    )
+    from wm_agents.planning import (
+        RandomShootingConfig as RandomShootingConfig,
+    )
+    from wm_agents.planning import (
+        SearchConfig as SearchConfig,
+    )
+    from wm_agents.planning import (
+        ValueConfig as ValueConfig,
+    )
+    from wm_agents.planning import (
+        ValueIteration as ValueIteration,
+    )
+    from wm_agents.planning.learning import (
+        LearningConfig as LearningConfig,
+    )
+    from wm_agents.planning.learning import (
+        learn_to_plan as learn_to_plan,
+    )
+    from wm_agents.policy_gradient.actor_critic import (
+        PPOConfig as PPOConfig,
+    )
+    from wm_agents.policy_gradient.ppo import (
+        PPO as PPO,
+    )
+    from wm_agents.policy_gradient.reinforce import (
+        LossWeights as LossWeights,
+    )
+    from wm_agents.policy_gradient.reinforce import (
+        Reinforce as Reinforce,
+    )
+    from wm_agents.policy_gradient.reinforce import (
+        ReinforceConfig as ReinforceConfig,
+    )
+    from wm_agents.protocols import (
+        Agent as Agent,
+    )
+    from wm_agents.protocols import (
+        ModelState as ModelState,
+    )
+    from wm_agents.protocols import (
+        Objective as Objective,
+    )
+    from wm_agents.protocols import (
+        Plan as Plan,
+    )
+    from wm_agents.protocols import (
+        Planner as Planner,
+    )
+    from wm_agents.protocols import (
+        Prediction as Prediction,
+    )
+    from wm_agents.protocols import (
+        Rollout as Rollout,
+    )
+    from wm_agents.protocols import (
+        WorldModel as WorldModel,
+    )
+    from wm_agents.sb3.vec_env import (
+        SB3VecEnv as SB3VecEnv,
+    )
+    from wm_agents.training.checkpoints import (
+        CheckpointManager as CheckpointManager,
+    )
+    from wm_agents.training.loggers import (
+        ConsoleLogger as ConsoleLogger,
+    )
+    from wm_agents.training.loggers import (
+        JSONLLogger as JSONLLogger,
+    )
+    from wm_agents.training.loggers import (
+        TensorBoardLogger as TensorBoardLogger,
+    )
+    from wm_agents.training.loggers import (
+        WandbLogger as WandbLogger,
+    )
+    from wm_agents.training.saving import (
+        load as load,
+    )
+    from wm_agents.training.saving import (
+        save as save,
+    )
+    from wm_agents.training.trainer import (
+        FitReport as FitReport,
+    )
+    from wm_agents.training.trainer import (
+        Trainer as Trainer,
+    )
+    from wm_agents.training.trainer import (
+        TrainingRun as TrainingRun,
+    )
+    from wm_agents.world_models import (
+        DerivedFeature as DerivedFeature,
+    )
+    from wm_agents.world_models import (
+        DeterministicConfig as DeterministicConfig,
+    )
+    from wm_agents.world_models import (
+        DeterministicModel as DeterministicModel,
+    )
+    from wm_agents.world_models import (
+        EnsembleConfig as EnsembleConfig,
+    )
+    from wm_agents.world_models import (
+        EnsembleModel as EnsembleModel,
+    )
+    from wm_agents.world_models import (
+        FeatureLayout as FeatureLayout,
+    )
+    from wm_agents.world_models import (
+        FitConfig as FitConfig,
+    )
+    from wm_agents.world_models import (
+        HistoryModel as HistoryModel,
+    )
+    from wm_agents.world_models import (
+        LatentConfig as LatentConfig,
+    )
+    from wm_agents.world_models import (
+        LatentModel as LatentModel,
+    )
+    from wm_agents.world_models import (
+        RecurrentConfig as RecurrentConfig,
+    )
+    from wm_agents.world_models import (
+        RecurrentModel as RecurrentModel,
+    )
+    from wm_agents.world_models import (
+        TabularModel as TabularModel,
+    )
+    from wm_agents.world_models import (
+        TokenConfig as TokenConfig,
+    )
+    from wm_agents.world_models import (
+        TokenModel as TokenModel,
+    )
+    from wm_agents.world_models.objects import (
+        ObjectConfig as ObjectConfig,
+    )
+    from wm_agents.world_models.objects import (
+        ObjectModel as ObjectModel,
+    )
+    from wm_envs.data.trajectories import (
+        Trajectories as Trajectories,
+    )
+    from wm_envs.data.trajectories import (
+        TrajectoryBatch as TrajectoryBatch,
+    )
+    from wm_envs.data.trajectories import (
+        Transitions as Transitions,
+    )
+
+# Where each public name lives; editors read the same from the imports above, and a test compares.
+_HOMES = {
+    "wm_agents.errors": (
+        "CheckpointError",
+        "ConfigError",
+        "ConvergenceError",
+        "DemonstrationError",
+        "NonFiniteError",
+        "NotFittedError",
+        "SpaceError",
+        "TrajectoryError",
+    ),
+    "wm_agents.evaluation.episodes": (
+        "EpisodeResults",
+        "RandomAgent",
+        "evaluate",
+        "planning_gap",
+    ),
+    "wm_agents.evaluation.open_loop": ("open_loop_error",),
+    "wm_agents.evaluation.open_loop_report": ("OpenLoopReport",),
+    "wm_agents.evaluation.scorecard": (
+        "Scorecard",
+        "scorecard",
+    ),
+    "wm_agents.evaluation.statistics": (
+        "Interval",
+        "exact_permutation_test",
+        "interquartile_mean",
+        "paired_difference",
+        "probability_of_improvement",
+        "stratified_bootstrap",
+        "wilson_interval",
+    ),
+    "wm_agents.imagination.vector_env": ("ImaginedVectorEnv",),
+    "wm_agents.irl": (
+        "AdversarialConfig",
+        "AdversarialIRL",
+        "BehavioralCloning",
+        "CloningConfig",
+        "Demonstrations",
+        "MaxEntConfig",
+        "MaxEntIRL",
+        "SampledConfig",
+        "SampledMaxEntIRL",
+        "TabularMDP",
+        "occupancy_measures",
+        "soft_value_iteration",
+    ),
+    "wm_agents.planning": (
+        "BestFirstSearch",
+        "BestFirstSearchConfig",
+        "BreadthFirstSearch",
+        "CEM",
+        "CEMConfig",
+        "CategoricalCEM",
+        "CategoricalCEMConfig",
+        "DiscountedReturn",
+        "GoalReached",
+        "ICEM",
+        "ICEMConfig",
+        "MCTS",
+        "MCTSConfig",
+        "MPPI",
+        "MPPIConfig",
+        "NoveltyReward",
+        "OracleModel",
+        "PlanningAgent",
+        "RandomShooting",
+        "RandomShootingConfig",
+        "SearchConfig",
+        "ValueConfig",
+        "ValueIteration",
+    ),
+    "wm_agents.planning.learning": (
+        "LearningConfig",
+        "learn_to_plan",
+    ),
+    "wm_agents.policy_gradient.actor_critic": ("PPOConfig",),
+    "wm_agents.policy_gradient.ppo": ("PPO",),
+    "wm_agents.policy_gradient.reinforce": (
+        "LossWeights",
+        "Reinforce",
+        "ReinforceConfig",
+    ),
+    "wm_agents.protocols": (
+        "Agent",
+        "ModelState",
+        "Objective",
+        "Plan",
+        "Planner",
+        "Prediction",
+        "Rollout",
+        "WorldModel",
+    ),
+    "wm_agents.sb3.vec_env": ("SB3VecEnv",),
+    "wm_agents.training.checkpoints": ("CheckpointManager",),
+    "wm_agents.training.loggers": (
+        "ConsoleLogger",
+        "JSONLLogger",
+        "TensorBoardLogger",
+        "WandbLogger",
+    ),
+    "wm_agents.training.saving": (
+        "load",
+        "save",
+    ),
+    "wm_agents.training.trainer": (
+        "FitReport",
+        "Trainer",
+        "TrainingRun",
+    ),
+    "wm_agents.world_models": (
+        "DerivedFeature",
+        "DeterministicConfig",
+        "DeterministicModel",
+        "EnsembleConfig",
+        "EnsembleModel",
+        "FeatureLayout",
+        "FitConfig",
+        "HistoryModel",
+        "LatentConfig",
+        "LatentModel",
+        "RecurrentConfig",
+        "RecurrentModel",
+        "TabularModel",
+        "TokenConfig",
+        "TokenModel",
+    ),
+    "wm_agents.world_models.objects": (
+        "ObjectConfig",
+        "ObjectModel",
+    ),
+    "wm_envs.data.trajectories": (
+        "Trajectories",
+        "TrajectoryBatch",
+        "Transitions",
+    ),
 }
-MovedModules(
-    {
-        "wm_agents.box_values": "wm_agents.policy_gradient.spaces",
-        "wm_agents.config_checks": "wm_agents.training.config_checks",
-        "wm_agents.debate": "wm_agents.domains.debate",
-        "wm_agents.debate.plots": "wm_agents.domains.debate.history",
-        "wm_agents.episodes": "wm_agents.policy_gradient.collector",
-        **{
-            f"wm_agents.evaluation.{old}": f"wm_agents.evaluation.{new}"
-            for old, new in _MERGED_EVALUATION.items()
-        },
-        "wm_agents.feature_dreams": "wm_agents.imagination.features",
-        "wm_agents.flat_adam": "wm_agents.policy_gradient.sequence_model",
-        "wm_agents.irl.adversarial_checkpoints": "wm_agents.irl.adversarial",
-        "wm_agents.irl.decision_model": "wm_agents.irl.mdp",
-        "wm_agents.irl.held_out": "wm_agents.irl.cross_validation",
-        "wm_agents.irl.identifiability": "wm_agents.irl.uncertainty",
-        "wm_agents.irl.paid_environments": "wm_agents.irl.rewards",
-        "wm_agents.irl.prior": "wm_agents.irl.uncertainty",
-        "wm_agents.irl.resolutions": "wm_agents.domains.resolutions.resolution_mdp",
-        "wm_agents.irl.reward_network": "wm_agents.irl.rewards",
-        "wm_agents.irl.soft_induction": "wm_agents.irl.mdp",
-        "wm_agents.irl.standardisation": "wm_agents.irl.uncertainty",
-        "wm_agents.irl.vote_models": "wm_agents.domains.resolutions.vote_rewards",
-        "wm_agents.planning.categorical": "wm_agents.planning.cem",
-        "wm_agents.planning.experience": "wm_agents.planning.collector",
-        "wm_agents.planning.icem": "wm_agents.planning.cem",
-        "wm_agents.reinforce": "wm_agents.policy_gradient.reinforce",
-        "wm_agents.reinforce_config": "wm_agents.policy_gradient.reinforce_config",
-        "wm_agents.safety": "wm_agents.planning.safety",
-        "wm_agents.sb3_adapter": "wm_agents.sb3.vec_env",
-        "wm_agents.sb3_checkpoints": "wm_agents.sb3.checkpoints",
-        "wm_agents.sequence_model": "wm_agents.policy_gradient.sequence_model",
-        "wm_agents.trajectories": "wm_envs.data.trajectories",
-        "wm_agents.vector_ppo": "wm_agents.policy_gradient.vector_ppo",
-        "wm_agents.votes": "wm_agents.domains.resolutions",
-        "wm_agents.votes.baselines": "wm_agents.domains.resolutions.evaluation",
-        "wm_agents.votes.metrics": "wm_agents.domains.resolutions.evaluation",
-        "wm_agents.votes.text": "wm_agents.domains.resolutions.history",
-        "wm_agents.votes.update": "wm_agents.domains.resolutions.vote_model",
-        "wm_agents.world_model_policy": "wm_agents.sb3.policy",
-        "wm_agents.world_model_ppo": "wm_agents.policy_gradient.ppo",
-        "wm_agents.world_models.normalisation": "wm_agents.world_models.normalization",
-        "wm_agents.world_models.outcomes": "wm_agents.world_models.structure",
-        "wm_agents.world_models.recorded_states": "wm_agents.world_models.unrolling",
-        "wm_agents.world_models.segments": "wm_agents.world_models.sampling",
-    },
-    {
-        "wm_agents.planning.experience.Experience": "wm_agents.planning.collector.Collector",
-        "wm_agents.world_models.normalisation.Standardiser": (
-            "wm_agents.world_models.normalization.Standardizer"
-        ),
-        "wm_agents.world_models.segments.Segment": "wm_agents.world_models.sampling.TrainingBatch",
-        "wm_agents.world_models.segments.SegmentSource": (
-            "wm_agents.world_models.sampling.BatchSampler"
-        ),
-        "wm_agents.irl.decision_model.DecisionModel": "wm_agents.irl.mdp.TabularMDP",
-        "wm_agents.irl.paid_environments.PaidEnvironments": (
-            "wm_agents.irl.rewards.RewardRelabelVecEnv"
-        ),
-        "wm_agents.irl.soft_induction.push_forward": "wm_agents.irl.mdp.occupancy_measures",
-        "wm_agents.irl.soft_induction.soft_policy": "wm_agents.irl.mdp.soft_value_iteration",
-        "wm_agents.world_model_ppo.WorldModelPPO": "wm_agents.policy_gradient.ppo.PPO",
-    },
-).install()
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

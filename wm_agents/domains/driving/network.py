@@ -51,8 +51,8 @@ from wm_agents.world_models.normalization import change_of_units, divisors
 from wm_agents.world_models.sampling import TrainingBatch
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.driving.dynamics import MAX_STEER, TIME_STEP, TO_FRONT, TO_REAR
-from wm_envs.driving.track import track_of
 from wm_envs.driving.observations import Column, has_left_or_spun
+from wm_envs.driving.track import track_of
 
 
 class Motion(IntEnum):
@@ -245,9 +245,9 @@ class DrivingModel(NeuralModel):
             after = after.index_copy(-1, columns, derived.function(before, after))
         after = torch.clamp(after, self.low, self.high)
         encoded = self.encode_actions(actions)
-        transition = torch.cat(
-            [self.head_inputs(before), encoded, self.head_inputs(after)], -1
-        )[None]
+        transition = torch.cat([self.head_inputs(before), encoded, self.head_inputs(after)], -1)[
+            None
+        ]
         rewards = self.reward_scale.restore(self.reward_head(transition)[0]).squeeze(-1)
         logits = self.termination_head(transition)[0].squeeze(-1)
         terminations = self.termination_probability(logits)

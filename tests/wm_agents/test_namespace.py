@@ -1,0 +1,99 @@
+"""`import wm_agents as wma`: every public name, the same for editors, and no torch until one is asked for."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import wm_agents as wma
+import wm_envs
+
+SOURCE = Path(wma.__file__).read_text(encoding="utf-8")
+
+
+def test_every_public_name_is_there():
+    for name in wma.__all__:
+        assert getattr(wma, name) is not None
+    assert set(wma.__all__) <= set(dir(wma))
+    with pytest.raises(AttributeError, match="nothing_of_the_kind"):
+        wma.nothing_of_the_kind  # noqa: B018
+
+
+def test_editors_read_the_same_names():
+    block = next(
+        node
+        for node in ast.parse(SOURCE).body
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    )
+    typed = {
+        (statement.module, alias.name) for statement in block.body for alias in statement.names
+    }
+    assert typed == {(module, name) for module, names in wma._HOMES.items() for name in names}
+
+
+def test_the_import_alone_loads_no_torch():
+    code = "import sys, wm_agents; sys.exit('torch' in sys.modules)"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=Path(wma.__file__).parents[1], check=False
+        ).returncode
+        == 0
+    )
+
+
+def test_what_user_code_looks_like(tmp_path, monkeypatch):
+    """The lines at the end of the architecture, with small budgets."""
+    monkeypatch.chdir(tmp_path)
+    train, test = wm_envs.record("Pendulum-v1", episodes=10, seed=0).split((0.8, 0.2), seed=0)
+    model = wma.EnsembleModel.for_env(
+        "Pendulum-v1", wma.EnsembleConfig(num_members=2, dynamics_widths=(32,))
+    )
+    model.fit(train, wma.FitConfig(num_updates=100, horizon=2))
+    report = wma.open_loop_error(model, test, train=train)
+    assert report.trusted_steps >= 0
+    agent = wma.PlanningAgent(
+        model, wma.ICEM(horizon=5, num_samples=8, num_iterations=1, num_elites=2)
+    )
+    action, _ = agent.predict(gym.make("Pendulum-v1").reset(seed=0)[0])
+    assert np.shape(action) == (1,)
+    imagined = wma.ImaginedVectorEnv(model, train, horizon=5, num_envs=4).as_sb3()
+    assert imagined.reset().shape == (4, 3)
+    wma.save(model, "pendulum")
+    again = wma.load("pendulum")
+    assert type(again) is wma.EnsembleModel
+    start = train.start_observations[:3]
+    assert np.array_equal(
+        again.predict(start, np.zeros((3, 1))).observations,
+        model.predict(start, np.zeros((3, 1))).observations,
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "name"),
+    [
+        ("wm_agents.reinforce", "Reinforce"),
+        ("wm_agents.trajectories", "Trajectories"),
+        ("wm_agents.imagination", "DreamVectorEnv"),
+        ("wm_agents.sb3_adapter", "SB3VecEnv"),
+        ("wm_agents.safety", "RiskCalibrator"),
+        ("wm_agents.votes", "VoteModel"),
+        ("wm_agents.debate", "Trainer"),
+        ("wm_agents.vector_ppo", "VectorPPO"),
+        ("wm_agents.irl", "BehaviourCloning"),
+        ("wm_agents.evaluation.intervals", "stratified_bootstrap"),
+        ("wm_envs.pong.view", "PongView"),
+        ("wm_envs.datasets", "record"),
+    ],
+)
+def test_old_paths_of_documented_names_still_lead_there(old, name):
+    code = f"import warnings; warnings.simplefilter('ignore'); from {old} import {name}"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=Path(wma.__file__).parents[1], check=False
+        ).returncode
+        == 0
+    )
