@@ -299,7 +299,7 @@ def pursuit_kind(state: Row, action: Integer, next_values: Array) -> Integer:
     """
     if state.steps_absent > 0:
         return 0
-    if next_values[Part.BALL_X] == 0:
+    if next_values[Part.BALL_X] <= 0:  # an imagined ball may fly beyond the screen
         return 1
     if contact_frame(state, action, next_values) < NO_CONTACT:
         return 2

@@ -245,3 +245,18 @@ def test_the_former_name_of_calibrated_warns():
         pytest.raises(OptionError),
     ):
         PongView.measured(np.zeros((2, 3)), np.zeros(1, np.int64), np.ones(1, np.int64))
+
+
+def test_a_ball_that_is_imagined_beyond_the_screen_is_gone_for_the_enemy(games):
+    """A place below 0 across, which only a model can predict."""
+    view = PongView()
+    states, next_values = view.replay(games.observations, games.actions, games.lengths)
+    rows = state.as_rows(states)
+    part = int(state.Part.BALL_X)
+    goes = (rows["steps_absent"] == 0) & (rows["velocity_x"] < 0) & (next_values[:, part] == 0)
+    arguments = states[goes], games.actions[goes]
+    beyond = next_values[goes].copy()
+    beyond[:, part] = -1
+    kinds = view.encode(state.Part.ENEMY_Y, *arguments, beyond)[1] // 10**12 - 1500
+    assert goes.sum() > 10
+    assert set(kinds.tolist()) <= {21, -1500}  # where it goes, or no situation
