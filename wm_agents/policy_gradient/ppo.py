@@ -27,7 +27,7 @@ from wm_agents.policy_gradient.environments import (
     same_step_envs,
     specification_of,
 )
-from wm_agents.policy_gradient.rollouts import Rollout, RolloutCollector, advantage_estimates
+from wm_agents.policy_gradient.rollouts import RolloutBuffer, RolloutCollector, advantage_estimates
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.checkpoints import (
@@ -211,7 +211,7 @@ class PPO(ActorCritic):
             )
         return self
 
-    def _update(self, rollout: Rollout, done: float, place: str) -> dict[str, float]:
+    def _update(self, rollout: RolloutBuffer, done: float, place: str) -> dict[str, float]:
         """Passes over a rollout; means of their figures."""
         config = self.config
         self.optimizer.param_groups[0]["lr"] = scheduled(config.learning_rate, done)
@@ -239,7 +239,7 @@ class PPO(ActorCritic):
                 descend(loss, self.optimizer, self.named_parameters(), place, config.max_grad_norm)
         return {name: float(np.mean([row[name] for row in measured])) for name in measured[0]}
 
-    def _transitions(self, rollout: Rollout) -> Minibatch:
+    def _transitions(self, rollout: RolloutBuffer) -> Minibatch:
         """All steps of a rollout, flat, with the features of an agent without memory."""
         gains = advantage_estimates(rollout, self.config.gamma, self.config.gae_lambda)
         return Minibatch(
@@ -251,7 +251,7 @@ class PPO(ActorCritic):
             rollout.next_observations.flatten(0, 1),
         )
 
-    def _minibatches(self, rollout: Rollout, transitions: Minibatch) -> Iterator[Minibatch]:
+    def _minibatches(self, rollout: RolloutBuffer, transitions: Minibatch) -> Iterator[Minibatch]:
         """All transitions of a rollout in random order; with a memory, whole environments of it."""
         batches = self._row_batches(rollout, transitions.features)
         if self.config.memory_width:
@@ -259,7 +259,9 @@ class PPO(ActorCritic):
         for rows, features in batches:
             yield Minibatch(features, *(column[rows] for column in transitions[1:]))
 
-    def _row_batches(self, rollout: Rollout, features: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def _row_batches(
+        self, rollout: RolloutBuffer, features: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Indices [N] into flat steps, and their features."""
         kept = rollout.mask.flatten().nonzero().squeeze(1)
         order = torch.randperm(len(kept), generator=self.generator)
@@ -267,7 +269,7 @@ class PPO(ActorCritic):
             rows = kept[numbers]
             yield rows, features[rows]
 
-    def _recurrent_batches(self, rollout: Rollout) -> Iterator[tuple[Tensor, Tensor]]:
+    def _recurrent_batches(self, rollout: RolloutBuffer) -> Iterator[tuple[Tensor, Tensor]]:
         """The same for whole environments, whose memories are computed anew from their first."""
         num_steps, num_envs = rollout.mask.shape
         order = torch.randperm(num_envs, generator=self.generator)
@@ -463,7 +465,7 @@ class _Run:
         }
 
 
-def _rollout_figures(rollout: Rollout) -> dict[str, float]:
+def _rollout_figures(rollout: RolloutBuffer) -> dict[str, float]:
     """What a rollout earned; returns and successes only where episodes ended."""
     # Of the ends that decided something, the share that was won.
     ends = rollout.rewards[rollout.ended & (rollout.rewards.abs() >= 0.5)]

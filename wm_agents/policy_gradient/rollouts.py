@@ -37,7 +37,7 @@ Critic = Callable[[PolicyStep, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Rollout:
+class RolloutBuffer:
     """T steps of B environments.
 
     Attributes:
@@ -109,7 +109,7 @@ class RolloutCollector:
         self._returns = np.zeros(env.num_envs)
 
     @torch.no_grad()
-    def collect(self, num_steps: int, policy: Policy, critic: Critic) -> Rollout:
+    def collect(self, num_steps: int, policy: Policy, critic: Critic) -> RolloutBuffer:
         """The next `num_steps` steps of every environment."""
         first_memory = self._memory
         returns: list[float] = []
@@ -159,7 +159,7 @@ class RolloutCollector:
                 self._is_start = ended
         columns: list[Any] = [torch.stack(column) for column in zip(*steps, strict=True)]
         columns += [first_memory, returns, successes]
-        return Rollout(*columns)
+        return RolloutBuffer(*columns)
 
     def _count(
         self,
@@ -182,7 +182,7 @@ class RolloutCollector:
             successes += np.asarray(last["is_success"], np.float64)[rows].tolist()
 
 
-def advantage_estimates(rollout: Rollout, gamma: float, gae_lambda: float) -> Tensor:
+def advantage_estimates(rollout: RolloutBuffer, gamma: float, gae_lambda: float) -> Tensor:
     """Generalized advantage estimates [T, B] (Schulman et al. 2016, eq. 16)."""
     errors = rollout.rewards + gamma * rollout.next_values - rollout.values
     advantages = torch.zeros_like(errors)

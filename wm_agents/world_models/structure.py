@@ -26,7 +26,7 @@ _MAX_OUTCOMES = 32
 
 
 @dataclass(frozen=True)
-class Rules:
+class TokenRules:
     """For each action and feature the source feature, and the table from its token to the next.
 
     Attributes:
@@ -38,7 +38,7 @@ class Rules:
     tables: Tokens
 
     @classmethod
-    def unknown(cls, num_actions: int, num_features: int, max_values: int) -> "Rules":
+    def unknown(cls, num_actions: int, num_features: int, max_values: int) -> "TokenRules":
         """No rule for anything."""
         shape = (num_actions, num_features)
         return cls(np.full(shape, UNKNOWN), np.full((*shape, max_values), UNKNOWN))
@@ -66,7 +66,7 @@ class Rules:
 
 def learn_rules(
     before: Tokens, after: Tokens, actions: Tokens, num_actions: int, num_values: Tokens
-) -> Rules:
+) -> TokenRules:
     """Find a rule for every action and feature.
 
     Args:
@@ -86,7 +86,7 @@ def learn_rules(
             rule = shared or find_rule(before[rows], after[rows, feature], feature, num_values)
             if rule is not None:
                 sources[action, feature], tables[action, feature, : len(rule[1])] = rule
-    return Rules(sources, tables)
+    return TokenRules(sources, tables)
 
 
 def find_rule(

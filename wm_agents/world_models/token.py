@@ -33,7 +33,7 @@ from wm_agents.world_models.sampling import TrainingBatch
 from wm_agents.world_models.structure import (
     UNKNOWN,
     Outcome,
-    Rules,
+    TokenRules,
     TokenSteps,
     find_outcome,
     learn_rules,
@@ -273,7 +273,7 @@ class TokenModel(NeuralModel):
         structure = Structure.from_json(description)
         max_values = max(feature.num_values for feature in structure.features)
         self._set_structure(
-            structure, Rules.unknown(self._num_actions, len(structure.features), max_values)
+            structure, TokenRules.unknown(self._num_actions, len(structure.features), max_values)
         )
 
     @property
@@ -298,7 +298,7 @@ class TokenModel(NeuralModel):
         if self.config.finds_rules:
             rules = learn_rules(before, after, actions, num_actions, num_values)
         else:
-            rules = Rules.unknown(num_actions, len(features), codec.max_values)
+            rules = TokenRules.unknown(num_actions, len(features), codec.max_values)
         unresolved = tuple(rules.unresolved)
         steps = TokenSteps(before, after, actions, num_actions, rules.copied)
         reward, termination = (
@@ -313,7 +313,7 @@ class TokenModel(NeuralModel):
         classes = tuple(_classes(before[:, f], after[:, f], int(num_values[f])) for f in unresolved)
         self._set_structure(Structure(features, unresolved, classes, reward, termination), rules)
 
-    def _set_structure(self, structure: Structure, rules: Rules) -> None:
+    def _set_structure(self, structure: Structure, rules: TokenRules) -> None:
         self.structure = structure
         self.codec = TokenCodec(structure.features).to(self.device)
         self.register_buffer("sources", torch.tensor(rules.sources, device=self.device))

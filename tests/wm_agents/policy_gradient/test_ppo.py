@@ -15,7 +15,7 @@ import wm_envs  # noqa: F401
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, SpaceError
 from wm_agents.policy_gradient.actor_critic import PPOConfig, scheduled
 from wm_agents.policy_gradient.ppo import PPO
-from wm_agents.policy_gradient.rollouts import Rollout, RolloutCollector, advantage_estimates
+from wm_agents.policy_gradient.rollouts import RolloutBuffer, RolloutCollector, advantage_estimates
 from wm_agents.policy_gradient.vector_ppo import VectorPPO, VectorPPOConfig
 from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
 
@@ -152,7 +152,7 @@ def test_the_arguments_of_world_model_ppo_say_how_to_convert():
 
 def test_advantages_by_hand():
     zeros = torch.zeros(2, 1)
-    rollout = Rollout(
+    rollout = RolloutBuffer(
         zeros, zeros, zeros,
         values=torch.tensor([[1.0], [2.0]]),
         rewards=torch.tensor([[0.5], [1.0]]),
