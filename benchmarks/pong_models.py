@@ -46,7 +46,6 @@ from wm_agents.domains.pong.open_loop import (
     play_test,
     record_training,
 )
-from wm_agents.domains.pong.state import NUM_FEATURES
 from wm_agents.domains.pong.state import STACK as NUM_FRAMES
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models import (
@@ -64,6 +63,7 @@ from wm_agents.world_models.object_fitting import ObjectConfig
 from wm_agents.world_models.objects import ObjectModel
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.trajectories import Trajectories
+from wm_envs.pong.columns import NUM_FEATURES
 
 NUM_CONTEXT = 8  # steps that recurrent models read before a window
 BALL_WEIGHT = 10.0

@@ -94,9 +94,8 @@ def load_minari(dataset_id: str) -> Trajectories:
         return _read(dataset_id)
     except (OptionError, MissingExtraError, TrajectoryError):
         raise
-    except (
-        Exception
-    ) as error:  # a damaged dataset fails in dozens of ways, all of which mean the same
+    except Exception as error:
+        # a damaged dataset fails in dozens of ways, all of which mean the same
         raise TrajectoryError(
             f"the dataset {dataset_id} is damaged: {error}; make or download it again"
         ) from error

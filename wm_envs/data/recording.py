@@ -120,7 +120,10 @@ def _record_on_ray(
             **cluster,
         )
     env = gym.make(env_id, **env_kwargs)
-    known = {"observation_space": env.observation_space, "action_space": env.action_space}
+    known: dict[str, Any] = {
+        "observation_space": env.observation_space,
+        "action_space": env.action_space,
+    }
     env.close()
     return Trajectories(
         **{name: np.concatenate([part[name] for part in parts]) for name in ARRAY_NAMES}, **known

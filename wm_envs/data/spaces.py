@@ -487,7 +487,8 @@ def _digits(leaf: Leaf, array: Array, name: str) -> NDArray[np.int64]:
 
 def _whole(leaf: Leaf, array: Array, name: str) -> Array:
     """The array, of which every number is a whole one that the leaf contains."""
-    low, high = 0, 1
+    low: Any = 0
+    high: Any = 1
     if isinstance(leaf, spaces.Discrete | spaces.MultiDiscrete):
         low = leaf.start
         high = leaf.start + (leaf.n if isinstance(leaf, spaces.Discrete) else leaf.nvec) - 1

@@ -278,7 +278,9 @@ class Trajectories:
         try:
             import pandas as pd
         except ImportError as error:
-            raise MissingExtraError("pandas is not installed: pip install pandas") from error
+            raise MissingExtraError(
+                "pandas is not installed: pip install 'wm-suite[data]'"
+            ) from error
         episode = self.episode_of_step
         columns: dict[str, Array] = {
             "episode": episode,
@@ -453,12 +455,11 @@ class Trajectories:
                 arrays = {name: archive[name] for name in ARRAY_NAMES}
                 # Files of the first release hold no spaces.
                 described = json.loads(str(archive["spaces"])) if "spaces" in archive else {}
-                known = {
+                known: dict[str, Any] = {
                     f"{name}_space": space_from_json(space) for name, space in described.items()
                 }
-        except (
-            Exception
-        ) as error:  # a damaged archive fails in a dozen ways, all of which mean the same
+        except Exception as error:
+            # a damaged archive fails in a dozen ways, all of which mean the same
             raise TrajectoryError(f"{path} is no trajectory file: {error}") from error
         try:
             return cls(**arrays, **known)

@@ -19,7 +19,7 @@ from wm_envs.pong.columns import STACK
 from wm_envs.pong.columns import PongFeature as Feature
 from wm_envs.rules import Array, outcome_dtype
 
-Integer = int | np.int64  # inside a kernel all the same
+Integer = Any
 
 NOOP, FIRE, RIGHT, LEFT, RIGHT_FIRE, LEFT_FIRE = range(6)  # RIGHT is up
 POINTS_TO_WIN = 21

@@ -24,10 +24,8 @@ from wm_agents.domains.pong.state import (
     ESTIMATE,
     HIGHEST_PLACE,
     NO_CONTACT,
-    NUM_FEATURES,
     NUM_PLACES,
     PUSHES,
-    STACK,
     UNITS_PER_STEP,
     UNKNOWN_PHASE,
     Part,
@@ -47,7 +45,7 @@ from wm_agents.domains.pong.tracking import (
 from wm_envs.errors import OptionError
 from wm_envs.kernel import kernel
 from wm_envs.pong import dynamics
-from wm_envs.pong.columns import PongFeature
+from wm_envs.pong.columns import NUM_FEATURES, STACK, PongFeature
 
 Array = NDArray[Any]
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_agents.domains.pong.state import NUM_PAST, STACK, UNKNOWN_ACTION
+from wm_agents.domains.pong.state import NUM_PAST, UNKNOWN_ACTION
 from wm_agents.domains.pong.tracking import distance_from_rest, paddle_parity
 from wm_envs.kernel import Row, kernel
 from wm_envs.pong import dynamics
-from wm_envs.pong.columns import PongFeature
+from wm_envs.pong.columns import STACK, PongFeature
 
 Array = NDArray[Any]
 

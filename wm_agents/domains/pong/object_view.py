@@ -14,7 +14,6 @@ from wm_agents.domains.pong.calibration import Court
 from wm_agents.domains.pong.state import (
     ESTIMATE_SIZE,
     HIGHEST_PLACE,
-    NUM_FEATURES,
     NUM_PLACES,
     OBSERVATION_SIZE,
     UNITS_PER_STEP,
@@ -26,7 +25,7 @@ from wm_agents.domains.pong.tracking import ENEMY_OFFSET, PLAYER_OFFSET
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.errors import OptionError
 from wm_envs.pong import dynamics
-from wm_envs.pong.columns import PongFeature
+from wm_envs.pong.columns import NUM_FEATURES, PongFeature
 
 Array = NDArray[Any]
 

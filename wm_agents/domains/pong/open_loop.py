@@ -16,13 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 import wm_envs  # noqa: F401  (registers the ids)
-from wm_agents.domains.pong.state import (
-    FEATURE_OF_PART,
-    NEWEST_COLUMNS,
-    NUM_FEATURES,
-    STACK,
-    Part,
-)
+from wm_agents.domains.pong.state import FEATURE_OF_PART, NEWEST_COLUMNS, Part
 from wm_agents.errors import ConfigError
 from wm_agents.protocols import ModelState
 from wm_agents.world_models.object_fitting import ObjectConfig
@@ -30,7 +24,7 @@ from wm_agents.world_models.objects import ObjectModel
 from wm_envs import oracle, record
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.pong import dynamics, render
-from wm_envs.pong.columns import PongFeature
+from wm_envs.pong.columns import NUM_FEATURES, STACK, PongFeature
 from wm_envs.pong.planner import PlanningPlayer
 from wm_envs.pong.players import BallTracker, Explorer, RandomHolder
 

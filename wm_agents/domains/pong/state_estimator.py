@@ -25,11 +25,9 @@ from wm_agents.domains.pong.state import (
     MAX_STEPS_ABSENT,
     NO_CONTACT,
     NO_HYPOTHESIS,
-    NUM_FEATURES,
     NUM_PARTS,
     NUM_PLACES,
     OBSERVATION_SIZE,
-    STACK,
     UNITS_PER_STEP,
     UNKNOWN_ACTION,
     UNKNOWN_PHASE,
@@ -56,7 +54,7 @@ from wm_agents.domains.pong.tracking import (
 )
 from wm_envs.errors import OptionError
 from wm_envs.kernel import Row, kernel
-from wm_envs.pong.columns import PongFeature
+from wm_envs.pong.columns import NUM_FEATURES, STACK, PongFeature
 
 Array = NDArray[Any]
 

@@ -9,9 +9,8 @@ from wm_agents.domains.pong.open_loop import (
     errors_at,
     interval_by_episode,
 )
-from wm_agents.domains.pong.state import STACK
 from wm_agents.errors import ConfigError
-from wm_envs.pong.columns import PongFeature
+from wm_envs.pong.columns import STACK, PongFeature
 
 
 def moving_ball(x, dx, score=3):
