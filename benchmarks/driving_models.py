@@ -48,9 +48,9 @@ from wm_agents.world_models.adapters import FeatureLayout
 from wm_agents.world_models.neural import NeuralModel
 from wm_envs.data.trajectories import Trajectories, TrajectoryBatch
 from wm_envs.driving.columns import NUM_EXTENDED
+from wm_envs.driving.columns import DrivingColumn as Column
 from wm_envs.driving.dynamics import TIME_STEP
 from wm_envs.driving.env import DrivingEnv
-from wm_envs.driving.observations import Column
 from wm_envs.kernel import empty_rows
 
 Windows = TrajectoryBatch[Tensor]

@@ -347,7 +347,7 @@ if TYPE_CHECKING:
     from wm_agents.world_models import (
         TokenModel as TokenModel,
     )
-    from wm_agents.world_models.objects import (
+    from wm_agents.world_models.object_fitting import (
         ObjectConfig as ObjectConfig,
     )
     from wm_agents.world_models.objects import (
@@ -491,10 +491,8 @@ _HOMES = {
         "TokenConfig",
         "TokenModel",
     ),
-    "wm_agents.world_models.objects": (
-        "ObjectConfig",
-        "ObjectModel",
-    ),
+    "wm_agents.world_models.object_fitting": ("ObjectConfig",),
+    "wm_agents.world_models.objects": ("ObjectModel",),
     "wm_envs.data.trajectories": (
         "Trajectories",
         "TrajectoryBatch",

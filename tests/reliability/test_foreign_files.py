@@ -318,6 +318,15 @@ def test_a_place_where_nothing_can_be_written_is_named(folder):
 BY_READERS = "test_readers.py, by bytes and by value"
 IN_MEMORY = "takes arrays or objects in memory"
 LOADERS = {
+    "wm_agents/domains/driving/network.py:load": BY_READERS,
+    "wm_agents/domains/driving/observations.py:load": "through the model's load",
+    "wm_agents/domains/driving/planner.py:from_scratch": IN_MEMORY,
+    "wm_agents/planning/learning.py:load_state_dict": "through Trainer, which refuses misfits",
+    "wm_agents/planning/value.py:load_state_dict": IN_MEMORY,
+    "wm_agents/policy_gradient/ppo.py:load_state_dict": "through Trainer, which refuses misfits",
+    "wm_agents/policy_gradient/reinforce.py:load_state_dict": "through Trainer",
+    "wm_agents/training/trainer.py:load_checkpoint": "through Checkpoint, which verifies",
+    "wm_envs/datasets.py:load_minari": "test_readers.py",
     "wm_agents/domains/debate/model.py:load": BY_READERS,
     "wm_agents/domains/debate/trainer.py:load_state_dict": IN_MEMORY,
     "wm_agents/domains/resolutions/classifier.py:from_parts": "through load",
@@ -345,7 +354,6 @@ LOADERS = {
     "wm_agents/training/cards.py:load_policy_weights": "test_a_policy_of_another_kind_is_refused",
     "wm_agents/training/checkpoints.py:load_checkpoint": BY_READERS,
     "wm_agents/training/curriculum.py:load_state_dict": IN_MEMORY,
-    "wm_agents/world_model_policy.py:load_state_dict": IN_MEMORY,
     "wm_agents/training/loggers.py:read_jsonl": BY_READERS,
     "wm_envs/data/trajectories.py:from_arrays": IN_MEMORY,
     "wm_envs/data/trajectories.py:from_transitions": IN_MEMORY,

@@ -258,7 +258,7 @@ def test_a_damaged_minari_dataset_is_a_typed_error(tmp_path, monkeypatch, is_lon
         file.write_bytes(data if number % 5 else data[: int(random.integers(len(data)))])
         try:
             loaded = load_minari("wm/t-maze/test-v0")
-            assert np.isfinite(loaded["observations"]).all()
+            assert np.isfinite(loaded.observations).all()
         except TrajectoryError:
             pass
         except Exception as error:

@@ -109,7 +109,7 @@ def test_the_oracle_takes_the_same_seeds():
 def test_recordings_take_integers_and_nothing_else(env_id):
     one = record(env_id, episodes=2, seed=1)
     other = record(env_id, episodes=np.int64(2), seed=np.array(1), num_envs=np.int32(2))
-    np.testing.assert_array_equal(one["observations"], other["observations"])
+    np.testing.assert_array_equal(one.observations, other.observations)
     for wrong in (
         {"episodes": 3.0},
         {"episodes": True},

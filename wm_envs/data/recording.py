@@ -120,14 +120,13 @@ def _record_on_ray(
             **cluster,
         )
     env = gym.make(env_id, **env_kwargs)
-    known: dict[str, Any] = {
-        "observation_space": env.observation_space,
-        "action_space": env.action_space,
+    fields: dict[str, Any] = {
+        name: np.concatenate([part[name] for part in parts]) for name in ARRAY_NAMES
     }
     env.close()
-    return Trajectories(
-        **{name: np.concatenate([part[name] for part in parts]) for name in ARRAY_NAMES}, **known
-    )
+    fields["observation_space"] = env.observation_space
+    fields["action_space"] = env.action_space
+    return Trajectories(**fields)
 
 
 def _recorded_arrays(env_id: str, **arguments: Any) -> dict[str, Array]:

@@ -256,5 +256,5 @@ def test_old_names_lead_to_the_new_with_a_warning():
     with pytest.warns(DeprecationWarning, match="TabularMDP"):
         assert irl.DecisionModel is irl.TabularMDP
     with pytest.warns(DeprecationWarning, match="has moved"):
-        from wm_agents.irl.cross_validation import cross_validate
+        from wm_agents.irl.held_out import cross_validate
     assert cross_validate is irl.cross_validate

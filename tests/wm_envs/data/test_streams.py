@@ -12,7 +12,7 @@ import pytest
 from wm_envs import record
 from wm_envs.data.streams import is_progress_shown, is_terminal, warn
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Bare:

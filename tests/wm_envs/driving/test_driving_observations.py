@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from wm_envs.driving.columns import DrivingColumn as Column
 from wm_envs.driving.columns import observation_fields
 from wm_envs.driving.env import DrivingEnv
-from wm_envs.driving.observations import Column, has_left_or_spun, step_rewards
+from wm_envs.driving.observations import has_left_or_spun, step_rewards
 
 
 def test_the_columns_are_those_of_the_observation():

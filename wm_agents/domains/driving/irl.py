@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.domains.driving.recording import within_bounds
 from wm_envs import oracle
-from wm_envs.driving.observations import Column
+from wm_envs.driving.columns import DrivingColumn as Column
 
 Array = NDArray[Any]
 

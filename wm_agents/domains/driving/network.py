@@ -50,8 +50,9 @@ from wm_agents.world_models.neural import NeuralModel, Rescaling
 from wm_agents.world_models.normalization import change_of_units, divisors
 from wm_agents.world_models.sampling import TrainingBatch
 from wm_envs.data.trajectories import Trajectories
+from wm_envs.driving.columns import DrivingColumn as Column
 from wm_envs.driving.dynamics import MAX_STEER, TIME_STEP, TO_FRONT, TO_REAR
-from wm_envs.driving.observations import Column, has_left_or_spun
+from wm_envs.driving.observations import has_left_or_spun
 from wm_envs.driving.track import track_of
 
 
@@ -206,7 +207,7 @@ class DrivingModel(NeuralModel):
         return cls.for_circuits(circuit_of(env, **env_kwargs), config, seed=seed)
 
     @property
-    def num_members(self) -> int:
+    def num_members(self) -> int:  # type: ignore[override]
         """E."""
         return self.config.num_members
 
@@ -378,7 +379,7 @@ class DrivingModel(NeuralModel):
         return super().save(saved_path(path), surroundings)
 
     @classmethod
-    def load(
+    def load(  # type: ignore[override]
         cls,
         path: str | os.PathLike[str],
         env: Any = None,

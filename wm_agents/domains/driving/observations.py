@@ -27,8 +27,9 @@ from torch import Tensor
 from wm_agents.world_models import DerivedFeature, FeatureLayout
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.driving.columns import PREVIEWS, observation_fields
+from wm_envs.driving.columns import DrivingColumn as Column
 from wm_envs.driving.dynamics import MIN_FACTOR, TIME_STEP
-from wm_envs.driving.observations import CURVATURES_AHEAD, Column
+from wm_envs.driving.observations import CURVATURES_AHEAD
 from wm_envs.driving.track import Track, make_track
 
 

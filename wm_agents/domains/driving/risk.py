@@ -27,9 +27,9 @@ from wm_agents.domains.driving.rollouts import (
 from wm_agents.planning.safety import RiskCalibrator, Shield, risk_features
 from wm_agents.protocols import ModelState
 from wm_envs.driving import dynamics
+from wm_envs.driving.columns import DrivingColumn as Column
 from wm_envs.driving.env import DrivingVectorEnv
 from wm_envs.driving.expert import Expert
-from wm_envs.driving.observations import Column
 from wm_envs.driving.track import Track, track_of
 
 MARGIN_SCALE = 1.5  # m; margins are squashed by it

@@ -39,7 +39,8 @@ from wm_agents.errors import ConfigError
 from wm_agents.protocols import ModelState, Rollout
 from wm_envs.driving import dynamics, expert
 from wm_envs.driving.columns import WHEELS
-from wm_envs.driving.observations import TEMPERATURES, WEAR, Column
+from wm_envs.driving.columns import DrivingColumn as Column
+from wm_envs.driving.observations import TEMPERATURES, WEAR
 from wm_envs.kernel import Row, empty_rows, kernel
 from wm_envs.rules import Array
 

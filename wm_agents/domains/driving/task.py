@@ -18,8 +18,9 @@ from wm_agents.domains.driving.observations import AHEAD, ENV_OPTIONS
 from wm_agents.protocols import Agent, ModelState, Prediction
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.trajectories import Trajectories
+from wm_envs.driving.columns import DrivingColumn as Column
 from wm_envs.driving.env import DEFAULT_WEIGHTS, DrivingEnv, DrivingVectorEnv
-from wm_envs.driving.observations import Column, step_rewards
+from wm_envs.driving.observations import step_rewards
 from wm_envs.rules import Array
 
 ACTION_REPEAT = 4  # steps of 0.02 s per decision

@@ -16,9 +16,9 @@ from wm_agents.domains.driving.objective import TERMS
 from wm_agents.domains.driving.rollouts import PATH_ACTION, Floats, PathColumn
 from wm_agents.protocols import Plan
 from wm_envs.driving import render
+from wm_envs.driving.columns import DrivingColumn as Column
 from wm_envs.driving.dynamics import TIME_STEP
 from wm_envs.driving.expert import line_of
-from wm_envs.driving.observations import Column
 from wm_envs.rules import Array
 
 NUM_ALTERNATIVES = 3

@@ -22,9 +22,9 @@ from wm_agents.domains.driving.recording import record_circuit
 from wm_agents.errors import CheckpointError, SpaceError
 from wm_agents.world_models import FitConfig
 from wm_envs.driving import dynamics
+from wm_envs.driving.columns import DrivingColumn as Column
 from wm_envs.driving.env import DrivingEnv
 from wm_envs.driving.expert import Expert
-from wm_envs.driving.observations import Column
 
 
 def first_windows(trajectories, horizon, num=20):

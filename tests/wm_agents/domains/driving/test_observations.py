@@ -13,9 +13,9 @@ from wm_agents.domains.driving.observations import (
     mirrored,
     model_observation_space,
 )
+from wm_envs.driving.columns import DrivingColumn as Column
 from wm_envs.driving.env import DrivingEnv
 from wm_envs.driving.expert import Expert
-from wm_envs.driving.observations import Column
 
 
 def test_the_columns_are_those_of_the_space(recorded):

@@ -20,8 +20,8 @@ from wm_agents.domains.driving.risk import (
 from wm_agents.domains.driving.rollouts import PathColumn
 from wm_agents.planning.safety import RiskCalibrator, Shield
 from wm_envs.driving import dynamics
+from wm_envs.driving.columns import DrivingColumn as Column
 from wm_envs.driving.env import DrivingVectorEnv
-from wm_envs.driving.observations import Column
 from wm_envs.driving.track import track_of
 
 

@@ -21,8 +21,9 @@ from wm_agents.domains.driving.task import (
     to_action,
 )
 from wm_agents.protocols import ModelState, Prediction
+from wm_envs.driving.columns import DrivingColumn as Column
 from wm_envs.driving.env import DrivingEnv
-from wm_envs.driving.observations import Column, step_rewards
+from wm_envs.driving.observations import step_rewards
 
 
 @pytest.fixture

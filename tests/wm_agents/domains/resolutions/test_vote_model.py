@@ -36,7 +36,6 @@ from wm_agents.errors import CheckpointError, ConfigError, TrajectoryError
 from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
 from wm_agents.training.saving import load
 from wm_envs.data.moved import MovedModules
-from wm_envs.resolutions import votes as recorded
 from wm_envs.resolutions.codes import Vote
 from wm_envs.resolutions.generator import fitted_source
 from wm_envs.resolutions.records import KINDS
@@ -269,12 +268,6 @@ def test_two_columns_of_one_country_are_refused():
 
 
 def test_codes_are_those_of_the_records():
-    assert [vote.value for vote in Vote] == [
-        recorded.ABSENT,
-        recorded.YES,
-        recorded.ABSTAIN,
-        recorded.NO,
-    ]
     assert [kind.name.lower() for kind in QuestionKind] == list(KINDS)
 
 
