@@ -2,8 +2,7 @@
 
     python -m benchmarks.driving_planning --output-dir runs/driving_planning
     python -m benchmarks.driving_planning --drivers policy
-    python -m benchmarks.driving_planning --from-scratch --circuit-names Silverstone Spielberg
-    --start-seeds 0
+    python -m benchmarks.driving_planning --from-scratch --circuit-names Silverstone Spielberg --start-seeds 0
 
 One model is learned on the training circuits. Each circuit is lapped twice from random places, the
 same for all drivers; the second lap counts, and both have to be clean. Settings were fixed on

@@ -1,15 +1,14 @@
-"""How large the house is: concepts, loops, signatures, circles, tokens and comments, counted from the source.
+"""How large the house is, counted from the source: concepts, loops, circles, tokens, comments.
 
-    python -m benchmarks.house                    # the present tree beside the one before the
-    rebuild python -m benchmarks.house --before REVISION
+    python -m benchmarks.house                    # this tree beside the one before the rebuild
+    python -m benchmarks.house --before REVISION
 
-Nothing of the project is imported; every number is read off the syntax trees.
+Nothing of what is counted is imported; every number is read off the syntax trees.
 """
 
 import argparse
 import ast
 import io
-import json
 import re
 import statistics
 import subprocess
@@ -20,6 +19,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+
+from benchmarks.report import write_result
 
 ROOT = Path(__file__).parent.parent
 BEFORE = "83029e2"  # the last commit before the rebuild
@@ -305,9 +306,8 @@ def main() -> None:
             *_modules_calling(present, r"(optimizer|_optimizer|optimiser)\.step\("),
             sep="\n  ",
         )
-    result = ROOT / "benchmarks" / "results" / "house.json"
-    result.write_text(
-        json.dumps({"before": before, "now": after}, indent=2) + "\n", encoding="utf-8"
+    write_result(
+        "house", {"before": before, "now": after}, seeds=[], command="python -m benchmarks.house"
     )
 
 

@@ -1,9 +1,8 @@
 """Run benchmarks, each in a process of its own, and write their page.
 
     python -m benchmarks.run --list
-    python -m benchmarks.run --all --peer-python ../peers/bin/python --peer-python
-    ../road-peers/bin/python python -m benchmarks.run --only throughput planning_speed --output-dir
-    runs/benchmarks
+    python -m benchmarks.run --all --peer-python ../peers/bin/python --peer-python ../road-peers/bin/python
+    python -m benchmarks.run --only throughput planning_speed --output-dir runs/benchmarks
 
 A benchmark whose packages are missing is skipped with the reason, one that fails is reported and
 the others go on. The results go to benchmarks/results, and docs/benchmarks.md is written from all

@@ -1,11 +1,10 @@
 """What REINFORCE learns on the symbolic tasks, with and without its world model.
 
-    python -m benchmarks.symbolic_learning --part recall    # does the world model help where it
-    should? python -m benchmarks.symbolic_learning --part solved    # how long the best run without
-    it takes python -m benchmarks.symbolic_learning --part hard      # the hardest recall level,
-    through the curriculum python -m benchmarks.symbolic_learning --part nulls     # tasks where it
-    cannot help python -m benchmarks.symbolic_learning --part simple    # tasks that every run
-    should solve
+    python -m benchmarks.symbolic_learning --part recall    # does the world model help where it should?
+    python -m benchmarks.symbolic_learning --part solved    # how long the best run without it takes
+    python -m benchmarks.symbolic_learning --part hard      # the hardest recall level, through the curriculum
+    python -m benchmarks.symbolic_learning --part nulls     # tasks where it cannot help
+    python -m benchmarks.symbolic_learning --part simple    # tasks that every run should solve
 
 Learning rates were chosen on seed 1; the figures come from other seeds. Every part writes its own
 result.

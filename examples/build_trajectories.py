@@ -1,9 +1,9 @@
 r"""Turn records of the General Assembly into one set of trajectories.
 
-    python examples/build_trajectories.py --votes un_votes.csv.gz --roll-calls un_roll_calls.csv.gz
-        \ --issues un_roll_call_issues.csv.gz --output-dir runs/un
-    python examples/build_trajectories.py --library-votes voting.csv --drafts drafts.xml
-    --trajectories more.json
+    python examples/build_trajectories.py --votes un_votes.csv.gz \
+        --roll-calls un_roll_calls.csv.gz --issues un_roll_call_issues.csv.gz --output-dir runs/un
+    python examples/build_trajectories.py --library-votes voting.csv --drafts drafts.xml \
+        --trajectories more.json
 
 Reads the three files of the R package `unvotes`, the voting CSV and draft records (MARCXML) of the
 UN Digital Library, and trajectory JSON, in any combination. Drafts and votes with the same
@@ -21,6 +21,7 @@ from typing import Any
 
 import tyro
 
+from wm_agents.training.summary import write_summary
 from wm_envs.data.paths import expand_paths, writable_folder
 from wm_envs.errors import TrajectoryError
 from wm_envs.resolutions.digital_library import read_digital_library, read_marc
@@ -76,9 +77,7 @@ def main(config: Config) -> dict[str, Any]:
     }
     # No record may get lost or appear twice on the way.
     assert num_written == sum(map(len, read.values())) - num_merged
-    (config.output_dir / "summary.json").write_text(
-        json.dumps(summary, indent=2) + "\n", encoding="utf-8"
-    )
+    write_summary(config.output_dir, summary)
     print(json.dumps(summary, indent=2))
     return summary
 

@@ -1,7 +1,6 @@
 """Warn of leaving the road one second ahead, and hand the car over before it does.
 
-    python examples/crash_prediction.py --model runs/plan_driving/model.safetensors --output-dir
-    runs/crash_prediction
+    python examples/crash_prediction.py --model runs/plan_driving/model.safetensors --output-dir runs/crash_prediction
 
 Drivers who follow the expert with much noise are recorded on training circuits, where the
 probability is calibrated, and on unseen ones, where it is judged: against the time to the boundary

@@ -1,4 +1,4 @@
-"""Learn to play Pong in imagination: collect, refit a world model, learn inside it, repeat.
+r"""Learn to play Pong in imagination: collect, refit a world model, learn inside it, repeat.
 
     python examples/dream_pong.py --env-id wm/PongAtari-v0 --max-real-steps 100000 --seed 5 \
         --output-dir out

@@ -1,7 +1,6 @@
 """Record random play, fit a world model and see how far ahead it can be trusted.
 
-    python examples/fit_world_model.py --env-id Pendulum-v1 --steps 3000 --model ensemble
-    --output-dir runs/fit
+    python examples/fit_world_model.py --env-id Pendulum-v1 --steps 3000 --model ensemble --output-dir runs/fit
 
 Works on any Gymnasium environment. Writes summary.json (errors on held-out episodes at several
 horizons, beside those of persistence, which predicts that nothing changes), open_loop.png, and the

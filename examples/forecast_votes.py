@@ -1,7 +1,6 @@
 """Forecast the votes of the General Assembly, before they are cast and after ten are known.
 
-    python examples/forecast_votes.py --votes runs/un --train-before 2012 --test-from 2012
-    --output-dir runs/forecast
+    python examples/forecast_votes.py --votes runs/un --train-before 2012 --test-from 2012 --output-dir runs/forecast
 
 Reads what build_trajectories.py wrote. Fits on roll calls before --train-before, forecasts each one
 from --test-from on with what was known the day before: parameters stay fixed, earlier votes of the

@@ -1,8 +1,7 @@
 """What do countries vote for? Infer it from their votes, with intervals.
 
     python examples/irl_resolutions.py --output-dir runs/irl_known
-    python examples/irl_resolutions.py --votes runs/un --features precedent --train-before 2012
-    --output-dir runs/irl
+    python examples/irl_resolutions.py --votes runs/un --features precedent --train-before 2012 --output-dir runs/irl
 
 Without --votes, countries of the calibrated generator act by known utilities, and the summary says
 how well these are recovered (cosine_median, cosine_worst_decile, coverage_90). With --votes, what

@@ -86,9 +86,8 @@ def main(config: Config) -> dict[str, Any]:
         "seed": config.seed,
     }
     write_summary(config.output_dir, summary)
-    (config.output_dir / "rounds.json").write_text(
-        json.dumps(learned.rounds, indent=2) + "\n", encoding="utf-8"
-    )
+    rounds = json.dumps(learned.rounds, indent=2)
+    (config.output_dir / "rounds.json").write_text(rounds + "\n", encoding="utf-8")
     print(json.dumps(summary, indent=2))
     return summary
 

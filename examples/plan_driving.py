@@ -1,7 +1,6 @@
 """Lap a circuit by planning in a world model that was learned on other circuits.
 
-    python examples/plan_driving.py --track ../shared/data/racetracks/Spa.csv --seed 2 --output-dir
-    out
+    python examples/plan_driving.py --track ../shared/data/racetracks/Spa.csv --seed 2 --output-dir out
 
 Records the noisy expert on the training circuits, less the one to be driven, fits the dynamics,
 drives there with the planner and adds what it recorded, then laps the track: with the learned

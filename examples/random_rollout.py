@@ -18,6 +18,7 @@ import tyro
 from numpy.typing import NDArray
 
 import wm_envs  # noqa: F401  (registers the ids)
+from wm_agents.training.summary import write_summary
 from wm_envs.data.paths import expand_paths
 
 Frame = NDArray[np.uint8]
@@ -64,9 +65,7 @@ def main(config: Config) -> dict[str, float]:
     episodes = [run_episode(env, is_drawn=index == 0) for index in range(config.episodes)]
     env.close()
     summary = summarise(episodes)
-    (config.output_dir / "summary.json").write_text(
-        json.dumps(summary, indent=2) + "\n", encoding="utf-8"
-    )
+    write_summary(config.output_dir, summary)
     if episodes[0].frames:
         write_contact_sheet(
             config.output_dir / "frames.png", evenly_spaced(episodes[0].frames, config.max_frames)

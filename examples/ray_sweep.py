@@ -1,7 +1,7 @@
 """Sweep the weight of the world-model loss and the learning rate over seeds with Ray Tune.
 
-    python examples/ray_sweep.py --env-id wm/RuleRecall-v0 --total-timesteps 200000 --seeds 0 1 2 3
-    4 python examples/ray_sweep.py --address auto --output-dir /shared/sweep
+    python examples/ray_sweep.py --env-id wm/RuleRecall-v0 --total-timesteps 200000 --seeds 0 1 2 3 4
+    python examples/ray_sweep.py --address auto --output-dir /shared/sweep
 
 Each trial is one weight, one learning rate and one seed, in a folder of its own with checkpoints.
 The same command again goes on where it was stopped: finished trials are read, unfinished ones

@@ -1,7 +1,6 @@
 """Record an expert with noise on several circuits: what models of the car learn from.
 
-    python examples/record_driving.py --circuits ../shared/data/racetracks --output-dir
-    runs/driving_data
+    python examples/record_driving.py --circuits ../shared/data/racetracks --output-dir runs/driving_data
 
 Random starts, circuits mixed, the expert at different paces, colored noise of different strength
 on its actions, and pulses on single channels: most rows drive well, some slide, a few leave the

@@ -1,7 +1,6 @@
 """Train REINFORCE with a world-model loss on any Gymnasium id, several seeds at once.
 
-    python examples/reinforce.py --env-id wm/SequenceNext-v0 --total-timesteps 50000 --seed 7
-    --output-dir out
+    python examples/reinforce.py --env-id wm/SequenceNext-v0 --total-timesteps 50000 --seed 7 --output-dir out
 
 Writes summary.json, metrics.jsonl, a learning curve, checkpoints and the trained agent with its
 model card (README.md, config.json, model.safetensors). The same command with `--resume` goes on

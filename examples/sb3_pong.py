@@ -1,4 +1,4 @@
-"""Stable-Baselines3's PPO on the real game, which the agent that imagines is compared with.
+r"""Stable-Baselines3's PPO on the real game, which the agent that imagines is compared with.
 
     python examples/sb3_pong.py --env-id wm/PongAtari-v0 --max-real-steps 100000 --seed 5 \
         --output-dir out

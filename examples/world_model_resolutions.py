@@ -1,7 +1,6 @@
 """Fit a world model to recorded resolutions; score how well it predicts what no rule decides.
 
-    python examples/world_model_resolutions.py --trajectories runs/un --country FR --epochs 60
-    --output-dir runs/wm
+    python examples/world_model_resolutions.py --trajectories runs/un --country FR --epochs 60 --output-dir runs/wm
 
 Episodes are split by resolution and time: the first 60% fit, the next 20% stop the fitting, the
 last 20% are scored. Numbers that a rule copies (topic, time, a tally that stands) are left out of

@@ -6,8 +6,7 @@ sampling with sequences drawn around the demonstrated one and imagined by a worl
 oracle (Boularias et al. 2011, equation 9; local sampling as in Kalakrishnan et al. 2013; the
 demonstration joins its samples as in Finn et al. 2016):
 
-    Z(w) ~ mean over samples m of exp(w . sum f_m) / q(a_m),   q a normal distribution around the
-    demonstrated actions.
+    Z(w) ~ mean over samples m of exp(w . sum f_m) / q(a_m),   q a normal distribution around the demonstrated actions.
 
 Z is itself an estimate. The logarithm of a mean of M samples is too low by half their relative
 variance over M: the weights are corrected for that once, and intervals hold the variance and the

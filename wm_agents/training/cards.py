@@ -3,9 +3,8 @@
 How well it does and how to load it.
 
     model.safetensors   the weights, as a checkpoint with its SHA-256
-    config.json         everything that a program may ask: configuration, environment, scores,
-    versions, date README.md           the same for people, with a header in the form that model
-    hubs read
+    config.json         everything that a program may ask: configuration, environment, scores, versions, date
+    README.md           the same for people, with a header in the form that model hubs read
 
 The header is JSON behind YAML's keys, which every YAML reader takes; nothing is pickled.
 """

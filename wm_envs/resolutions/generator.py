@@ -6,13 +6,12 @@ The generator draws one of many recurring texts, varies it, and lets every count
 spatial model
 
     z = offset + direction . position + assent,   h = width + slope . position + abstention,
-    P(yes, abstain, no) = softmax(z, h, -z)          (adjacent-category logits, Agresti 2010,
-    section 4.1),
+    P(yes, abstain, no) = softmax(z, h, -z)
 
-so that each country's true utilities of yes, abstain and no are z, h and -z, linear in what a text
-asks. Positions and texts in calibration.json come from such a model fitted to roll calls of
-2000-2016; shares of texts adopted without a vote and numbers of sponsors come from the figures
-published with those records.
+(adjacent-category logits, Agresti 2010, section 4.1), so that each country's true utilities of yes,
+abstain and no are z, h and -z, linear in what a text asks. Positions and texts in calibration.json
+come from such a model fitted to roll calls of 2000-2016; shares of texts adopted without a vote and
+numbers of sponsors come from the figures published with those records.
 """
 
 import json
