@@ -9,7 +9,7 @@ from wm_agents.domains.pong import dreaming
 from wm_agents.domains.pong.object_view import PongView
 from wm_agents.errors import CheckpointError
 from wm_agents.evaluation.episodes import evaluate
-from wm_agents.policy_gradient.vector_ppo import VectorPPOConfig
+from wm_agents.policy_gradient.ppo import PPOConfig
 from wm_agents.training.summary import without_infinities
 from wm_agents.world_models.object_fitting import ObjectConfig
 
@@ -64,7 +64,7 @@ def small_dream(folder):
         is_measured=False,
         games=1,
         model=SMALL,
-        ppo=VectorPPOConfig(widths=(16,), num_steps=8),
+        ppo=PPOConfig(widths=(16,), n_steps=8),
         output_dir=folder,
     )
 
@@ -118,7 +118,7 @@ def test_too_short_a_recording_leaves_the_view_as_the_game_is(tmp_path):
     assert summary["is_view_measured"] == 0
     assert summary["train_steps"] == 400
     dream = {"dream_updates": (1, 1), "shares": (0.5, 0.5), "num_dreams": 8, "games": 1}
-    ppo = VectorPPOConfig(widths=(16,), num_steps=8)
+    ppo = PPOConfig(widths=(16,), n_steps=8)
     summary = dream_pong.main(dream_pong.Config(max_real_steps=601, ppo=ppo, **dream, **options))
     assert summary["is_view_measured"] is False
     assert summary["real_steps"] == 601

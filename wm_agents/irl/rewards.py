@@ -284,7 +284,7 @@ def planner_reward(reward: StepReward) -> RewardFunction:
 
 
 class RewardedModel:
-    """A world model that predicts an inferred reward, for imagination in `DreamVectorEnv`.
+    """A world model that predicts an inferred reward, for imagination in `ImaginedVectorEnv`.
 
     Args:
         model: The world model.

@@ -1,14 +1,14 @@
 """Pong learned in imagination: collect, refit the world model, improve the policy in it, repeat.
 
 At most `max_real_steps` steps of the real game are taken, counted from the first; everything else
-happens in an `ObjectModel` served by `DreamVectorEnv`, in which PPO learns from short branches that
+happens in an `ObjectModel` served by `ImaginedVectorEnv`, in which PPO learns from short branches that
 start in recorded states and end with a point. The first steps are those of a scripted explorer, and
 much of the game's rules is specified (`PongView` says what): not everything is learned.
 """
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import gymnasium as gym
@@ -23,7 +23,7 @@ from wm_agents.evaluation.episodes import evaluate
 from wm_agents.imagination.features import FeatureAgent, FeatureModel, feature_space
 from wm_agents.imagination.vector_env import ImaginedVectorEnv
 from wm_agents.planning.collector import Collector
-from wm_agents.policy_gradient.vector_ppo import VectorPPO, VectorPPOConfig
+from wm_agents.policy_gradient.ppo import PPO, PPOConfig
 from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
 from wm_agents.world_models.object_fitting import ObjectConfig
 from wm_agents.world_models.objects import ObjectModel
@@ -31,6 +31,13 @@ from wm_envs.data.trajectories import Trajectories
 from wm_envs.pong.players import Explorer
 
 EVALUATION_SEED = 50_000  # added to a run's seed, so that its evaluation games are new ones
+DREAM_PPO = PPOConfig(
+    widths=(96, 96),
+    activation="relu",
+    batch_size=2048,
+    n_epochs=3,
+    normalize_observations=False,  # the view's features are of one size already
+)
 
 
 @dataclass(frozen=True)
@@ -67,10 +74,8 @@ class DreamConfig:
     """Coefficient of the policy's entropy: in the first round, and at the end of the last."""
     model: ObjectConfig = field(default_factory=lambda: ObjectConfig(dropout=0.1, num_updates=600))
     """Of the world model."""
-    ppo: VectorPPOConfig = field(
-        default_factory=lambda: VectorPPOConfig(normalize_observations=False)
-    )
-    """Of the policy."""
+    ppo: PPOConfig = DREAM_PPO
+    """Of the policy; learning rate and entropy coefficient are those of the round."""
 
     @property
     def env_kwargs(self) -> dict[str, Any]:
@@ -105,29 +110,34 @@ class DreamConfig:
 
 def gamma_of(config: DreamConfig) -> float:
     """The policy's discount."""
-    return config.ppo.discount
+    return config.ppo.gamma
 
 
-def make_policy(config: DreamConfig, view: PongView, action_space: gym.Space[Any]) -> VectorPPO:
+def make_policy(config: DreamConfig, view: PongView, action_space: gym.Space[Any]) -> PPO:
     """A new policy on the features of a view."""
-    return VectorPPO(feature_space(view), action_space, config.ppo, seed=config.seed)
+    return PPO((feature_space(view), action_space), config.ppo, seed=config.seed)
 
 
 def improve_policy(
-    policy: VectorPPO, env: ImaginedVectorEnv, config: DreamConfig, number: int
+    policy: PPO, env: ImaginedVectorEnv, config: DreamConfig, number: int
 ) -> dict[str, float]:
     """Learn in imagined episodes for the updates of a round; gives figures of it.
 
     Learning rate and entropy coefficient fall in the last round alone.
     """
     is_last = number == len(config.shares) - 1
-    figures: dict[str, float] = policy.learn(
-        env,
-        config.dream_updates[number],
+    policy.config = replace(
+        policy.config,
         learning_rate=(config.learning_rate[0], config.learning_rate[int(is_last)]),
-        entropy=(config.entropy[0], config.entropy[int(is_last)]),
+        ent_coef=(config.entropy[0], config.entropy[int(is_last)]),
     )
-    return figures
+    policy.set_env(env)
+    policy.learn(config.dream_updates[number] * policy.config.n_steps * env.num_envs)
+    assert policy.report is not None
+    # The second half, where the policy is about what the round leaves behind.
+    rows = policy.report.history[len(policy.report.history) // 2 :]
+    names = ("reward", "entropy", "ended_share", "won_share")
+    return {name: float(np.mean([row[name] for row in rows])) for name in names}
 
 
 class DreamTraining:
