@@ -1,6 +1,7 @@
 """`VectorPPO` for one release: `wm_agents.policy_gradient.ppo.PPO` by its earlier arguments."""
 
 import os
+import warnings
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
@@ -60,6 +61,11 @@ class VectorPPO(PPO):
             assert isinstance(action_space, PPOConfig)
             super().__init__(observation_space, action_space, seed=seed)
             return
+        warnings.warn(
+            "VectorPPO is deprecated: use PPO((observation_space, action_space), PPOConfig(...))",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         current = (config or VectorPPOConfig()).current()
         super().__init__((observation_space, action_space), current, seed=seed)
 
