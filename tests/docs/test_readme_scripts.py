@@ -25,7 +25,7 @@ SMALLER = {
     "record_pong": "--players tracker --steps 200 --episode-steps 100",
     "world_model_pong": "--train-steps 6000 --test-games 1 --model.width 8 --model.num-updates 5 --no-has-pictures",
     "dream_pong": "--max-real-steps 1000 --shares 1.0 --dream-updates 1 --num-dreams 8 --games 1 --no-is-measured "
-    "--model.width 8 --model.num-updates 5 --ppo.widths 8 --ppo.num-steps 8",
+    "--model.width 8 --model.num-updates 5 --ppo.widths 8 --ppo.n-steps 8",
     "dream_sac": "--real-steps 60 --round-steps 30 --longest-hold 2 --model-free-steps 60 --evaluate-every 30 "
     "--evaluation-episodes 1 --gradient-steps 4 --first-updates 5 --later-updates 5 --model-width 8",
     "plan_driving": "--circuits circuits --num-training-circuits 2 --episodes 2 --num-updates 5 --num-members 1 "
