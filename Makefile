@@ -9,7 +9,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python examples/quickstart.py --output-dir runs/quickstart
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 reliability: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.reliability

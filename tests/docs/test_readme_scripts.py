@@ -109,6 +109,8 @@ def test_every_script_of_the_list_has_a_size():
     assert {name for name, _ in listed()} == set(SMALLER)
 
 
+# One worker runs them in the order of the list: later commands read what earlier ones wrote.
+@pytest.mark.xdist_group("readme_scripts")
 @pytest.mark.parametrize(("name", "arguments"), listed(), ids=[name for name, _ in listed()])
 def test_a_script_of_the_list_runs(name, arguments, folder, monkeypatch):
     for option, file in (
