@@ -24,7 +24,7 @@ from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
 from wm_envs.data.infos import BatchInfos, StepInfo
-from wm_envs.data.options import UNLIMITED, as_integer, check_integer, check_seed
+from wm_envs.data.options import UNLIMITED, as_integer, check_integer, check_row_seeds, check_seed
 from wm_envs.data.paths import absolute_options
 from wm_envs.errors import OptionError, StateError, UnknownOptionError
 from wm_envs.kernel import ThreadPool, copy_rows, empty_rows, seed_rows, specialised
@@ -549,7 +549,7 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
             super().reset(seed=first)
             seeds: Sequence[int | None] = range(first, first + self.num_envs)
         else:
-            seeds = self._checked_seeds(seed)
+            seeds = check_row_seeds(seed, self.num_envs)
         if isinstance(seeds, range) and mask.all():  # the common case, in one call
             seed_rows(self._states, seeds)
             self._row_seeds = seeds
@@ -560,21 +560,6 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         for name in ("key", "counter"):
             self._states[name][list(seed_of)] = rows[name]
         self._row_seeds = [seed_of.get(row, before) for row, before in enumerate(self._row_seeds)]
-
-    def _checked_seeds(self, seed: Any) -> list[int | None]:
-        """A sequence of one seed or None for each row; raises OptionError."""
-        seeds = list(seed) if np.iterable(seed) and not isinstance(seed, str) else [seed]
-        numbers = [None if one is None else as_integer(one) for one in seeds]
-        is_wrong = any(
-            given is not None and (number is None or number < 0)
-            for given, number in zip(seeds, numbers, strict=True)
-        )
-        if len(seeds) != self.num_envs or is_wrong:
-            raise OptionError(
-                f"expected {self.num_envs} seeds that are None or integers from 0 on, or the first "
-                f"one, got {seed!r}"
-            )
-        return numbers
 
 
 def take_limit(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:

@@ -27,7 +27,7 @@ from wm_agents.training.fitted import check_fitted
 from wm_agents.world_models.unrolling import recorded_states
 from wm_envs.data.infos import BatchInfos, component_key
 from wm_envs.data.moved import renamed
-from wm_envs.data.options import as_integer
+from wm_envs.data.options import as_integer, check_row_seeds
 from wm_envs.data.spaces import ActionCodec, ObservationCodec
 from wm_envs.data.trajectories import Trajectories
 
@@ -461,18 +461,7 @@ class ImaginedVectorEnv(VectorEnv[Any, Any, Array]):
         first = as_integer(seed)
         if first is not None and first >= 0:
             return list(self._row_seeds(first))
-        seeds = list(seed) if np.iterable(seed) and not isinstance(seed, str) else [seed]
-        numbers = [None if one is None else as_integer(one) for one in seeds]
-        is_wrong = any(
-            given is not None and (number is None or number < 0)
-            for given, number in zip(seeds, numbers, strict=True)
-        )
-        if len(seeds) != self.num_envs or is_wrong:
-            raise ConfigError(
-                f"expected {self.num_envs} seeds that are None or integers from 0 on, or the first "
-                f"one, got {seed!r}"
-            )
-        return numbers
+        return check_row_seeds(seed, self.num_envs, ConfigError)
 
     def _row_seeds(self, seed: int) -> list[int]:
         """Gymnasium takes an integer for this list."""

@@ -30,6 +30,24 @@ def as_integer(value: Any) -> int | None:
         return None
 
 
+def check_row_seeds(
+    seed: Any, num_envs: int, error: type[ValueError] = OptionError
+) -> list[int | None]:
+    """One seed or None for each row of a batch; raises `error`."""
+    seeds = list(seed) if np.iterable(seed) and not isinstance(seed, str) else [seed]
+    numbers = [None if one is None else as_integer(one) for one in seeds]
+    is_wrong = any(
+        given is not None and (number is None or number < 0)
+        for given, number in zip(seeds, numbers, strict=True)
+    )
+    if len(seeds) != num_envs or is_wrong:
+        raise error(
+            f"expected {num_envs} seeds that are None or integers from 0 on, or the first "
+            f"one, got {seed!r}"
+        )
+    return numbers
+
+
 def check_integer(name: str, value: Any, low: int, high: int = UNLIMITED) -> int:
     """Return the value or raise OptionError unless it is an integer within the bounds."""
     number = as_integer(value)
