@@ -41,9 +41,13 @@ from wm_agents.training.finite import descend, require_finite
 from wm_agents.training.loggers import Logger
 from wm_agents.training.progress import say_nothing_left
 from wm_agents.training.saving import saved_path
-from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
+from wm_agents.training.stored_shapes import (
+    check_counts,
+    check_shapes,
+    config_from_json,
+    reading_description,
+)
 from wm_agents.training.trainer import FitReport, Trainer
-from wm_agents.world_models.neural import config_from_json
 from wm_envs.data.spaces import space_from_json, space_to_json
 
 __all__ = ["PPO", "PPOConfig", "current_names"]

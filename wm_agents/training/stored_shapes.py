@@ -1,9 +1,10 @@
-"""Checks that a file's description agrees with its tensors, before anything is built."""
+"""Reads configurations of files, and checks that they agree with the tensors, before anything is built."""
 
 import contextlib
 import math
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -40,6 +41,21 @@ def check_shapes(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
                 f"the configuration describes {name} of shape {described.get(name)}, the file "
                 f"holds {stored.get(name)}"
             )
+
+
+def config_from_json(config_class: type[Any], description: dict[str, Any]) -> Any:
+    """A frozen configuration from its `asdict`.
+
+    Lists become tuples and nested dataclasses are rebuilt.
+    """
+    defaults = config_class()
+    values = {}
+    for field in fields(config_class):
+        value, default = description[field.name], getattr(defaults, field.name)
+        if is_dataclass(default):
+            value = config_from_json(type(default), value)
+        values[field.name] = tuple(value) if isinstance(value, list) else value
+    return config_class(**values)
 
 
 def check_counts(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

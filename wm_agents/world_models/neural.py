@@ -5,7 +5,7 @@ Spaces, layout, scales, fitting, and storage without pickle.
 
 import copy
 import os
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -25,6 +25,7 @@ from wm_agents.training.stored_shapes import (
     check_counts,
     check_shapes,
     check_spaces,
+    config_from_json,
     reading_description,
 )
 from wm_agents.training.trainer import Checkpoints, FitReport
@@ -596,18 +597,3 @@ def _of_log_variances(outputs: Affine) -> Affine:
         is_kept, 2 * torch.log(torch.where(is_kept, scale, torch.ones_like(scale))), 0.0
     )
     return Affine((outputs.matrix > 0).double(), shift)
-
-
-def config_from_json(config_class: type[Any], description: dict[str, Any]) -> Any:
-    """A frozen configuration from its `asdict`.
-
-    Lists become tuples and nested dataclasses are rebuilt.
-    """
-    defaults = config_class()
-    values = {}
-    for field in fields(config_class):
-        value, default = description[field.name], getattr(defaults, field.name)
-        if is_dataclass(default):
-            value = config_from_json(type(default), value)
-        values[field.name] = tuple(value) if isinstance(value, list) else value
-    return config_class(**values)
