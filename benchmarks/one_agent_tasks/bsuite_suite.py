@@ -123,22 +123,25 @@ def log_path(bsuite_id: str, folder: Path) -> Path:
 
 
 @contextmanager
-def _older_pandas() -> Iterator[None]:
-    """What bsuite's analysis was written for.
+def _analysis() -> Iterator[Any]:
+    """The module of bsuite's analysis, with what it was written for around it.
 
     Its analysis of the deep sea calls `Series.append`, which pandas 2 took away, and warns of what
-    pandas 4 will take.
+    pandas 4 will take; its first import changes the style of all pictures.
     """
+    import matplotlib
     import pandas as pd
 
     is_missing = not hasattr(pd.Series, "append")
     if is_missing:
         pd.Series.append = lambda self, other: pd.concat([self, other])
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), matplotlib.rc_context():
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", FutureWarning)
-            yield
+            from bsuite.experiments import summary_analysis
+
+            yield summary_analysis
     finally:
         if is_missing:
             del pd.Series.append
@@ -157,15 +160,13 @@ def score_one(bsuite_id: str, folder: Path) -> tuple[float, float, int]:
     Raises:
         ValueError: No episode was finished, so that there is nothing to score.
     """
-    from bsuite.experiments import summary_analysis
-
     if not log_path(bsuite_id, folder).exists():
         raise ValueError(f"{bsuite_id}: no episode was finished; give it more steps")
     frame = read_logs(folder)
     frame = frame[frame.bsuite_id == bsuite_id]
     last = frame.loc[frame.episode.idxmax()]
-    with _older_pandas():
-        score = float(summary_analysis.bsuite_score(frame)["score"].iloc[0])
+    with _analysis() as analysis:
+        score = float(analysis.bsuite_score(frame)["score"].iloc[0])
     return score, float(last.total_return / last.episode), int(last.episode)
 
 
@@ -177,20 +178,18 @@ def score_all(folder: Path) -> dict[str, dict[str, float]]:
     therefore scored at its own end, and the mean is taken; elsewhere there is one setting of each
     kind and bsuite's analysis does all.
     """
-    from bsuite.experiments import summary_analysis
-
     frame = read_logs(folder)
-    with _older_pandas():
-        scores = summary_analysis.bsuite_score(frame)
+    with _analysis() as analysis:
+        scores = analysis.bsuite_score(frame)
         for experiment in SEEDS_ONLY:
             rows = frame[frame.bsuite_env == experiment]
             parts = [
-                float(summary_analysis.bsuite_score(one)["score"].iloc[0])
+                float(analysis.bsuite_score(one)["score"].iloc[0])
                 for _, one in rows.groupby("bsuite_id")
             ]
             if parts:
                 scores.loc[scores.bsuite_env == experiment, "score"] = sum(parts) / len(parts)
-    by_category = summary_analysis.ave_score_by_tag(scores, [])
+        by_category = analysis.ave_score_by_tag(scores, [])
     categories = {
         row.tag: float(row.score) for row in by_category.itertuples() if not isnan(row.score)
     }
