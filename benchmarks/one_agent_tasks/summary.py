@@ -2,6 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from wm_agents.errors import ConfigError
 from wm_agents.evaluation.plots import COLOURS
 from wm_agents.evaluation.statistics import interquartile_mean, stratified_bootstrap
 
+PACKAGES = ("stable-baselines3", "sb3-contrib", "bsuite", "popgym", "box2d")
 OURS = "world_model_agent"
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "one_agent.png"
 COLUMNS = {
@@ -56,6 +59,7 @@ def collect(
     figures: dict[str, Any] = {
         "tasks": by_task(full, tasks),
         "bsuite": by_bsuite_experiment(folder, full),
+        "packages": packages(),
     }
     figures["missed"] = missed(figures, tasks)
     figures["not_measured"] = not_measured(figures, tasks)
@@ -76,6 +80,15 @@ def collect(
         print(f"missed: {line}")
     print(f"not measured yet: {len(figures['not_measured'])} tasks of the agent")
     return figures
+
+
+def packages() -> dict[str, str]:
+    """Versions of the other suites and libraries, where they are installed."""
+    found = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def by_task(rows: Rows, tasks: Mapping[str, Task]) -> dict[str, dict[str, Any]]:
