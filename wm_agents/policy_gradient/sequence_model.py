@@ -264,7 +264,8 @@ class SequenceModel:
     def encode_next(self, inputs: Tensor, cache: Cache) -> Tensor:
         """Tokens [S, R, D] of the next step for inputs [S, R, F]; the cache grows in place."""
         tokens = self._embed(inputs)
-        num_kept = min(cache.time + 1, self.config.context_length)
+        # Whoever holds the cache may have dropped steps that no row attends to any more.
+        num_kept = min(cache.keys[0].shape[2] + 1, self.config.context_length)
         bias = self._bias(num_kept)[:, -1:]
         if cache.starts is not None:
             steps = torch.arange(cache.time + 1 - num_kept, cache.time + 1, device=self.device)

@@ -155,6 +155,15 @@ class TokenModel(NeuralModel):
             return FitReport(0, 0, 0.0, False, [], 0.0)
         return super().fit(trajectories, config, **options)
 
+    def find_structure(self, trajectories: Trajectories) -> Structure:
+        """What can be learned of these episodes without gradients.
+
+        Whether a network would be needed beside it is its `is_exact`.
+        """
+        self._check_trajectories(trajectories)
+        self._learn_structure(trajectories)
+        return self.structure
+
     def initialize(self, trajectories: Trajectories) -> None:
         """Draw the network's weights afresh and measure scales.
 

@@ -1,0 +1,572 @@
+"""`WorldModelAgent`: one agent with one configuration for any Gymnasium environment.
+
+It is told nothing but the spaces. Several ways of acting learn side by side from the same
+experience: a policy with a memory of its episode, values on features of a world model, a table of
+what followed what, and search in exact rules. Each episode is acted in by one of them; their returns
+are measured, those that earn less get fewer episodes, and the best acts in the end.
+"""
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, NotFittedError
+from wm_agents.learners.base import Learner, VectorStep
+from wm_agents.learners.memory_policy import MemoryPolicy
+from wm_agents.learners.replay_values import ReplayValues
+from wm_agents.learners.search import Search
+from wm_agents.learners.table import Table
+from wm_agents.policy_gradient.environments import same_step_envs
+from wm_agents.policy_gradient.spaces import PolicySpaces
+from wm_agents.training.checkpoints import (
+    CheckpointManager,
+    load_checkpoint,
+    refusing_misfits,
+    save_checkpoint,
+)
+from wm_agents.training.config_checks import require_integers
+from wm_agents.training.packing import pack_state, unpack_state
+from wm_agents.training.saving import saved_path
+from wm_agents.training.trainer import Checkpoints, FitReport, Trainer
+from wm_envs.data.spaces import space_from_json, space_to_json
+
+KIND = "world model agent"
+LEARNERS: tuple[type[Learner], ...] = (Table, Search, MemoryPolicy, ReplayValues)
+
+Callback = Callable[["WorldModelAgent", dict[str, float]], bool | None]
+
+
+@dataclass(frozen=True)
+class WorldModelAgentConfig:
+    """The one configuration.
+
+    Attributes:
+        max_envs: Environments side by side at most; fewer where there are fewer steps to take.
+        steps_per_env: So many steps for each of them at least.
+        trial_share: Share of the steps in which all ways of acting get as many episodes.
+        greedy_share: Share of episodes without exploration, by which ways of acting are compared.
+        window: Such episodes that count, the newest.
+        best_share: Share of the episodes after the trial that the best way of acting gets at first;
+            it rises to all of them.
+        round_steps: Steps of all environments between two reports.
+    """
+
+    max_envs: int = 64
+    steps_per_env: int = 5000
+    trial_share: float = 0.2
+    greedy_share: float = 0.2
+    window: int = 20
+    best_share: float = 0.5
+    round_steps: int = 32
+
+
+class WorldModelAgent:
+    """Learns to act in any Gymnasium environment.
+
+    Args:
+        env: An id, an environment, or a vector environment in SAME_STEP mode. An environment that
+            `gym.make` made is made anew as often as there are rows.
+        seed: Of everything that is drawn, environments included.
+        config: None takes `WorldModelAgentConfig()`, which is what results are quoted with.
+        env_kwargs: Options of the environment of an id.
+
+    Attributes:
+        num_timesteps: Real steps taken so far.
+        decisions: What was measured and decided, one line by name.
+        report: Of the last call of `learn`.
+
+    Raises:
+        SpaceError: A space that `wm_envs.data.spaces` does not serve.
+    """
+
+    def __init__(
+        self,
+        env: str | gym.Env[Any, Any] | VectorEnv[Any, Any, Any],
+        seed: int = 0,
+        config: WorldModelAgentConfig | None = None,
+        *,
+        env_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.config = config or WorldModelAgentConfig()
+        self.seed = int(seed)
+        self._env = env
+        self._env_kwargs = dict(env_kwargs or {})
+        self.spaces = PolicySpaces(*_spaces_of(env, self._env_kwargs))
+        self.num_timesteps = 0
+        self.decisions: dict[str, str] = {}
+        self.report: FitReport | None = None
+        self._race: _Race | None = None
+
+    @property
+    def observation_space(self) -> gym.Space[Any]:
+        """Of a single environment."""
+        return self.spaces.observation_space
+
+    @property
+    def action_space(self) -> gym.Space[Any]:
+        """Of a single environment."""
+        return self.spaces.action_space
+
+    @property
+    def learners(self) -> tuple[Learner, ...]:
+        """The ways of acting, once learning has begun."""
+        return () if self._race is None else tuple(self._race.learners)
+
+    def __repr__(self) -> str:
+        acts = "has not learned yet"
+        if self._race is not None:
+            acts = f"acts by its {self._race.best.name}"
+        return f"WorldModelAgent({_name_of(self._env)}, {self.num_timesteps:,} steps, {acts})"
+
+    # --- learning
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: Callback | None = None,
+        progress_bar: bool = False,
+        *,
+        checkpoints: Checkpoints = None,
+        checkpoint_every: int = 200,
+    ) -> Self:
+        """Take so many real steps, and learn from them.
+
+        Args:
+            total_timesteps: At most so many real steps, those of all environments side by side. A
+                second call goes on with as many more.
+            callback: Called every `round_steps` steps with the agent and its figures; False stops.
+            progress_bar: Show progress on a terminal.
+            checkpoints: A folder; the same call resumes from its newest checkpoint. Environments
+                start anew at each checkpoint, interrupted or not.
+            checkpoint_every: In rounds.
+
+        Raises:
+            ConfigError: Fewer steps than environments.
+            NonFiniteError: An observation or reward that is not finite; nothing was learned from it.
+            CheckpointError: The checkpoints are of another run, or none of them is whole.
+        """
+        require_integers(1, total_timesteps=total_timesteps, checkpoint_every=checkpoint_every)
+        env = self._make_envs(total_timesteps)
+        if self._race is None or self._race.num_rows != env.num_envs:
+            self._race = _Race(self.spaces, env.num_envs, total_timesteps, self.seed, self.config)
+        else:
+            self._race.extend(total_timesteps)
+        restart_every = None if checkpoints is None else checkpoint_every
+        run = _Run(self, self._race, env, total_timesteps, restart_every)
+
+        def call_back(_: int, figures: dict[str, float]) -> bool | None:
+            return None if callback is None else callback(self, figures)
+
+        try:
+            self.report = Trainer(
+                run,
+                None,
+                description="learn",
+                evaluate_every=10,
+                checkpoints=checkpoints,
+                checkpoint_every=checkpoint_every,
+                progress=None if progress_bar else False,
+                callback=call_back,
+                headline=("return",),
+            ).train()
+        finally:
+            if not isinstance(self._env, VectorEnv | gym.Env):
+                env.close()
+        self.decisions = self._race.decisions()
+        return self
+
+    def _make_envs(self, total_timesteps: int) -> VectorEnv[Any, Any, Any]:
+        """As many environments side by side as the steps are worth."""
+        if isinstance(self._env, VectorEnv):
+            return self._env
+        affordable = max(1, total_timesteps // self.config.steps_per_env)
+        num_envs = min(self.config.max_envs, 2 ** int(math.log2(affordable)))
+        if isinstance(self._env, gym.Env):
+            if self._env.spec is None:
+                env = self._env
+                return SyncVectorEnv([lambda: env], autoreset_mode=AutoresetMode.SAME_STEP)
+            return same_step_envs(self._env.spec, num_envs, self._env_kwargs)
+        return same_step_envs(self._env, num_envs, self._env_kwargs)
+
+    # --- acting
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,
+        deterministic: bool = True,  # noqa: ARG002 - the best action known is one action
+    ) -> tuple[Any, Any]:
+        """Act on one observation or a batch, as Stable-Baselines3's policies do.
+
+        Args:
+            observation: One observation, or a batch of B.
+            state: What the previous call returned; None starts all episodes.
+            episode_start: Which rows start an episode now [B].
+            deterministic: Taken for compatibility.
+
+        Raises:
+            NotFittedError: Nothing was learned yet.
+            SpaceError: What is no observation of the environment.
+        """
+        if self._race is None:
+            raise NotFittedError("this agent has not learned yet: call learn first")
+        rows, is_single = self.spaces.checked_rows(observation)
+        starts = np.zeros(len(rows), np.bool_)
+        if state is None:
+            starts[:] = True
+        elif episode_start is not None:
+            starts = np.asarray(episode_start, np.bool_).reshape(-1)
+        actions, state = self._race.best.predict(rows, state, starts)
+        return self.spaces.predicted_actions(actions, is_single), state
+
+    def evaluate(self, episodes: int = 100, seed: int = 1_000_000) -> Any:
+        """Fresh episodes on seeds that learning does not use; see `wm_agents.evaluation.evaluate`."""
+        from wm_agents.evaluation.episodes import evaluate
+
+        env = self._env
+        if isinstance(env, gym.Env) and env.spec is not None:
+            env = env.spec
+        return evaluate(self, env, episodes, seed=seed)
+
+    # --- files
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write what acts to one file (safetensors with JSON); gives its path."""
+        if self._race is None:
+            raise NotFittedError("this agent has not learned yet: call learn first")
+        tensors, structure = pack_state(self._race.best.acting_state())
+        metadata = {
+            "kind": KIND,
+            "seed": self.seed,
+            "num_timesteps": self.num_timesteps,
+            "observation_space": space_to_json(self.observation_space),
+            "action_space": space_to_json(self.action_space),
+            "learner": self._race.best.name,
+            "num_rows": self._race.num_rows,
+            "total_steps": self._race.total_steps,
+            "decisions": self.decisions,
+            "state": structure,
+        }
+        return save_checkpoint(saved_path(path), tensors, metadata)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        env: Any = None,
+        *,
+        device: str = "auto",  # noqa: ARG003
+    ) -> Self:
+        """Read an agent that `save` wrote; with an environment it can learn anew.
+
+        Raises:
+            CheckpointError: The file is damaged or of another kind.
+            SpaceError: The environment has other spaces.
+        """
+        tensors, metadata = load_checkpoint(path, kind=KIND)
+        with refusing_misfits(path):
+            spaces = PolicySpaces(
+                space_from_json(metadata["observation_space"]),
+                space_from_json(metadata["action_space"]),
+            )
+            agent = cls.__new__(cls)
+            agent.config = WorldModelAgentConfig()
+            agent.seed = int(metadata["seed"])
+            agent._env = env
+            agent._env_kwargs = {}
+            agent.spaces = spaces
+            agent.num_timesteps = int(metadata["num_timesteps"])
+            agent.decisions = dict(metadata["decisions"])
+            agent.report = None
+            race = _Race(
+                spaces,
+                int(metadata["num_rows"]),
+                int(metadata["total_steps"]),
+                agent.seed,
+                agent.config,
+            )
+            learner = next(one for one in race.learners if one.name == metadata["learner"])
+            learner.load_state_dict(unpack_state(metadata["state"], tensors))
+            race.learners = [learner]
+            agent._race = race
+        return agent
+
+
+class _Race:
+    """Ways of acting side by side, and which of them acts in the next episode.
+
+    Attributes:
+        learners: Those that take part.
+        returns: Of the newest episodes without exploration, by learner.
+    """
+
+    def __init__(
+        self,
+        spaces: PolicySpaces,
+        num_rows: int,
+        total_steps: int,
+        seed: int,
+        config: WorldModelAgentConfig,
+    ) -> None:
+        self.config = config
+        self.num_rows = num_rows
+        self.total_steps = total_steps
+        self.num_steps = 0
+        self.learners = [make(spaces, num_rows, total_steps, seed) for make in LEARNERS]
+        self.returns: dict[str, deque[float]] = {
+            learner.name: deque(maxlen=config.window) for learner in self.learners
+        }
+        self.draws = np.random.default_rng([seed, 5])
+        self.owners = np.zeros(num_rows, np.int64)
+        self.greedy = np.zeros(num_rows, np.bool_)
+
+    def extend(self, num_steps: int) -> None:
+        """Go on for so many more steps."""
+        self.total_steps = self.num_steps + num_steps
+        for learner in self.learners:
+            learner.total_steps = self.total_steps
+
+    @property
+    def done(self) -> float:
+        """Share of the steps that were taken."""
+        return min(1.0, self.num_steps / self.total_steps)
+
+    @property
+    def running(self) -> list[int]:
+        """Numbers of the learners that can act."""
+        return [n for n, learner in enumerate(self.learners) if learner.can_act]
+
+    def score(self, number: int) -> float:
+        """Mean return of a learner's newest episodes without exploration."""
+        returns = self.returns[self.learners[number].name]
+        return float(np.mean(returns)) if returns else -math.inf
+
+    @property
+    def best(self) -> Learner:
+        """The learner whose episodes without exploration earn most."""
+        running = self.running
+        return self.learners[max(running, key=lambda n: (self.score(n), -n))]
+
+    def assign(self, rows: NDArray[np.intp]) -> None:
+        """Who acts in the episodes that begin in these rows."""
+        running = self.running
+        best = max(running, key=lambda n: (self.score(n), -n))
+        for row in rows:
+            share = 0.0
+            if self.done >= self.config.trial_share:
+                late = (self.done - self.config.trial_share) / (1 - self.config.trial_share)
+                share = self.config.best_share + (1 - self.config.best_share) * late
+            self.owners[row] = best
+            if self.draws.random() >= share:
+                self.owners[row] = running[int(self.draws.integers(len(running)))]
+            self.greedy[row] = self.draws.random() < self.config.greedy_share
+
+    def act(self, obs: Tensor, is_start: NDArray[np.bool_]) -> Tensor:
+        """Actions of all rows, each by its owner."""
+        actions: Tensor | None = None
+        for number in self.running:
+            own = self.owners == number
+            proposed = self.learners[number].act(obs, is_start, own, self.greedy & own)
+            if actions is None:
+                actions = proposed.clone()
+            else:
+                actions[torch.from_numpy(own)] = proposed[torch.from_numpy(own)]
+        assert actions is not None
+        return actions
+
+    def observe(self, step: VectorStep) -> dict[str, float]:
+        """Let all learners see what happened."""
+        figures: dict[str, float] = {}
+        for number, learner in enumerate(self.learners):
+            if learner.withdrawal:
+                continue
+            own = (self.owners == number) & ~self.greedy
+            for name, value in learner.observe(step, own).items():
+                figures[f"{learner.name}/{name}"] = value
+        self.num_steps += len(step.rewards)
+        return figures
+
+    def record(self, row: int, total: float) -> None:
+        """The return of an episode that ended."""
+        if self.greedy[row]:
+            self.returns[self.learners[self.owners[row]].name].append(total)
+
+    def decisions(self) -> dict[str, str]:
+        """One line for each way of acting, and which of them acts."""
+        lines = {}
+        for number, learner in enumerate(self.learners):
+            score = self.score(number)
+            earned = "" if math.isinf(score) else f"mean return {score:.4g} without exploration"
+            lines[learner.name] = "; ".join(part for part in (learner.decision(), earned) if part)
+        lines["acts"] = self.best.name
+        return lines
+
+    def state_dict(self) -> dict[str, Any]:
+        """The learners and their returns, for episodes that begin anew."""
+        return {
+            "learners": {learner.name: learner.state_dict() for learner in self.learners},
+            "returns": {name: list(values) for name, values in self.returns.items()},
+            "num_steps": self.num_steps,
+            "draws": self.draws.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state of the same run."""
+        for learner in self.learners:
+            learner.load_state_dict(state["learners"][learner.name])
+            self.returns[learner.name].clear()
+            self.returns[learner.name].extend(state["returns"][learner.name])
+        self.num_steps = state["num_steps"]
+        self.draws.bit_generator.state = state["draws"]
+
+
+class _Run:
+    """Learning as the training loop sees it; an update is a round of steps of all environments."""
+
+    def __init__(
+        self,
+        agent: WorldModelAgent,
+        race: _Race,
+        env: VectorEnv[Any, Any, Any],
+        total_timesteps: int,
+        restart_every: int | None,
+    ) -> None:
+        self.agent = agent
+        self.race = race
+        self.env = env
+        self._first = race.num_steps
+        self._total = total_timesteps
+        self._restart_every = restart_every
+        self._obs: Tensor | None = None
+        self._is_start = np.ones(env.num_envs, np.bool_)
+        self._returns = np.zeros(env.num_envs)
+        self._recent: deque[float] = deque(maxlen=100)
+
+    def position(self) -> tuple[int, int]:
+        """Real steps of this call, and how many it may take: whole steps of all environments."""
+        whole = self._total - self._total % self.env.num_envs
+        return self.race.num_steps - self._first, max(whole, self.env.num_envs)
+
+    def step(self, update: int) -> dict[str, float]:
+        """A round of steps."""
+        is_restart = self._restart_every is not None and update % self._restart_every == 0
+        if self._obs is None or is_restart:
+            self._reset(update)
+        figures: dict[str, float] = {}
+        done, total = self.position()
+        num_steps = min(self.agent.config.round_steps, (total - done) // self.env.num_envs)
+        for _ in range(num_steps):
+            figures.update(self._step_all())
+        self.agent.num_timesteps = self.race.num_steps
+        if self._recent:
+            figures["return"] = float(np.mean(self._recent))
+        return figures
+
+    def _reset(self, update: int) -> None:
+        """All episodes begin anew."""
+        seed = int(np.random.default_rng([self.agent.seed, update, 6]).integers(2**20))
+        self._obs = self.agent.spaces.encode_observations(self.env.reset(seed=seed)[0])
+        self._is_start[:] = True
+        self._returns[:] = 0.0
+        self.race.assign(np.arange(self.env.num_envs))
+
+    def _step_all(self) -> dict[str, float]:
+        """One step of all environments."""
+        spaces = self.agent.spaces
+        assert self._obs is not None
+        actions = self.race.act(self._obs, self._is_start)
+        following, rewards, terminated, truncated, infos = self.env.step(
+            spaces.decode_actions(actions)
+        )
+        ended = terminated | truncated
+        next_obs = following_obs = spaces.encode_observations(following)
+        if ended.any():
+            next_obs = next_obs.clone()
+            rows = np.flatnonzero(ended)
+            next_obs[torch.from_numpy(ended)] = spaces.encode_final(infos, rows)
+        self._require_finite(next_obs, rewards)
+        step = VectorStep(
+            self._obs,
+            actions,
+            np.asarray(rewards, np.float32),
+            terminated,
+            truncated,
+            next_obs,
+            self._is_start.copy(),
+        )
+        figures = self.race.observe(step)
+        self._returns += rewards
+        for row in np.flatnonzero(ended):
+            self.race.record(int(row), float(self._returns[row]))
+            self._recent.append(float(self._returns[row]))
+            self._returns[row] = 0.0
+        self._obs = following_obs
+        self._is_start = ended.copy()
+        self.race.assign(np.flatnonzero(ended))
+        return figures
+
+    def _require_finite(self, obs: Tensor, rewards: NDArray[Any]) -> None:
+        if not bool(obs.isfinite().all()):
+            raise NonFiniteError(
+                f"an observation is not finite after step {self.race.num_steps}: nothing was "
+                "learned from it; repair the environment"
+            )
+        if not bool(np.isfinite(rewards).all()):
+            raise NonFiniteError(
+                f"a reward is {rewards[~np.isfinite(rewards)][0]} after step "
+                f"{self.race.num_steps}: nothing was learned from it; repair the environment"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        """The race; environments begin anew."""
+        return self.race.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a race of the same run."""
+        self.race.load_state_dict(state)
+        self._first = 0
+        self.agent.num_timesteps = self.race.num_steps
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Which run this is."""
+        return {
+            "kind": KIND,
+            "seed": self.agent.seed,
+            "total_timesteps": self._total,
+            "num_envs": self.env.num_envs,
+            "spaces": [str(self.agent.observation_space), str(self.agent.action_space)],
+        }
+
+
+def _spaces_of(env: Any, options: Mapping[str, Any]) -> tuple[gym.Space[Any], gym.Space[Any]]:
+    if isinstance(env, VectorEnv):
+        return env.single_observation_space, env.single_action_space
+    if isinstance(env, gym.Env):
+        return env.observation_space, env.action_space
+    if not isinstance(env, str):
+        raise ConfigError(
+            f"env is an id, an environment or a vector environment, got {env!r}: pass one of these"
+        )
+    made = gym.make(env, **options)
+    spaces = made.observation_space, made.action_space
+    made.close()
+    return spaces
+
+
+def _name_of(env: Any) -> str:
+    if isinstance(env, str):
+        return env
+    spec = getattr(env, "spec", None)
+    return "an environment" if spec is None else str(spec.id)

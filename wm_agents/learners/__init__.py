@@ -1,0 +1,1 @@
+"""The ways of acting that `WorldModelAgent` learns side by side from one stream of experience."""

@@ -1,0 +1,440 @@
+"""Action values learned from all recorded steps, on features that a world model shapes.
+
+An encoder is trained to predict what its own features, the reward and the end of the episode become
+after an action; values and, for vectors of numbers, a policy are learned on these features (Fujimoto
+et al. 2025, "Towards general-purpose model-free reinforcement learning", sec. 4). Values are the
+smaller of two critics', over three steps, with the target networks of TD3 (Fujimoto et al. 2018,
+sec. 4 and 5) for vectors, and for counted actions the largest of the smaller values.
+
+Letters: N transitions of a batch, O observation, A actions, D features.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from wm_agents.learners.base import Learner, VectorStep
+from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
+from wm_agents.policy_gradient.spaces import PolicySpaces
+from wm_agents.training.finite import require_finite
+
+MAX_GRAD_NORM = 20.0
+_COLUMNS = ("_obs", "_actions", "_rewards", "_next", "_terminated", "_ended")
+
+
+@dataclass(frozen=True)
+class ReplayValuesConfig:
+    """Settings of `ReplayValues`.
+
+    Attributes:
+        gamma: Discount per step.
+        capacity: Steps kept.
+        batch_size: Transitions per update.
+        n_step: Rewards that a target sums before it asks the target network.
+        learning_rate: Adam's step size.
+        width: Units of hidden layers, and of the features.
+        target_every: Updates between two copies into the target networks.
+        first_steps: Steps at random before the first update.
+        max_updates: Updates over the whole of learning; at most one for each step.
+        epsilon: Share of steps that explore at the end of learning; it falls from 1.
+        max_repeat: An exploring action is repeated for a time drawn up to so many steps.
+        noise: Standard deviation of exploring vectors, in units of the bounds.
+        model_coef: Weight of the world model's errors; 0 leaves the encoder to the values.
+    """
+
+    gamma: float = 0.99
+    capacity: int = 200_000
+    batch_size: int = 128
+    n_step: int = 3
+    learning_rate: float = 5e-4
+    width: int = 128
+    target_every: int = 250
+    first_steps: int = 1000
+    max_updates: int = 30_000
+    epsilon: float = 0.05
+    max_repeat: int = 16
+    noise: float = 0.2
+    model_coef: float = 1.0
+
+
+def _layers(*sizes: int) -> nn.Sequential:
+    """Affine maps with layer norm and ReLU between them."""
+    layers: list[nn.Module] = []
+    for number, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        layers.append(nn.Linear(before, after))
+        if number < len(sizes) - 2:
+            layers += [nn.LayerNorm(after), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+class _Networks(nn.Module):
+    """Encoder, world model, two critics, and a policy where actions are vectors."""
+
+    def __init__(self, num_inputs: int, num_actions: int, width: int, is_continuous: bool) -> None:
+        super().__init__()
+        self.is_continuous = is_continuous
+        self.encoder = _layers(num_inputs, width, width)
+        self.model = _layers(width + num_actions, width, width + 2)
+        num_inputs = width + num_actions if is_continuous else width
+        num_outputs = 1 if is_continuous else num_actions
+        self.critics = nn.ModuleList(
+            [_layers(num_inputs, width, width, num_outputs) for _ in range(2)]
+        )
+        if is_continuous:
+            self.policy = _layers(width, width, num_actions)
+
+    def encode(self, obs: Tensor) -> Tensor:
+        """Features [N, D], of unit spread."""
+        features: Tensor = F.layer_norm(self.encoder(obs), (self.width,)).relu()
+        return features
+
+    @property
+    def width(self) -> int:
+        """Number of features."""
+        return int(self.encoder[-1].out_features)
+
+    def act(self, features: Tensor) -> Tensor:
+        """Vectors [N, A] within -1 and 1."""
+        actions: Tensor = torch.tanh(self.policy(features))
+        return actions
+
+    def values(self, features: Tensor, actions: Tensor | None = None) -> Tensor:
+        """Both critics' values [2, N] of vectors, or [2, N, A] of all counted actions."""
+        if self.is_continuous:
+            assert actions is not None
+            inputs = torch.cat([features, actions], 1)
+            return torch.stack([critic(inputs).squeeze(1) for critic in self.critics])
+        return torch.stack([critic(features) for critic in self.critics])
+
+
+class ReplayValues(Learner):
+    """Learns from the steps of all learners."""
+
+    name: ClassVar[str] = "replay values"
+
+    def __init__(
+        self,
+        spaces: PolicySpaces,
+        num_rows: int,
+        total_steps: int,
+        seed: int,
+        config: ReplayValuesConfig | None = None,
+    ) -> None:
+        super().__init__(spaces, num_rows, total_steps, seed)
+        self.config = config or ReplayValuesConfig()
+        size, num_actions = spaces.observations.size, spaces.num_actions
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.networks = _Networks(size, num_actions, self.config.width, spaces.is_continuous)
+        self.target = copy.deepcopy(self.networks).requires_grad_(False)
+        self.units = RunningStandardizer(size)
+        self._set_optimizers()
+        self.draws = np.random.default_rng([seed, 3])
+        self.generator = torch.Generator().manual_seed(seed)
+        self.num_seen = 0
+        self.num_updates = 0
+        self.reward_size = 0.0
+        self._due = 0.0
+        per_row = max(64, self.config.capacity // num_rows)
+        # One ring for each row, so that what followed a step lies beside it.
+        self._obs = np.zeros((0, num_rows, size), np.float32)
+        self._length = min(per_row, total_steps // num_rows + 2)
+        self._actions = np.zeros((0, num_rows), np.int64)
+        self._rewards = np.zeros((0, num_rows), np.float32)
+        self._next = np.zeros((0, num_rows, size), np.float32)
+        self._terminated = np.zeros((0, num_rows), np.bool_)
+        self._ended = np.zeros((0, num_rows), np.bool_)
+        self._size = 0
+        self._cursor = 0
+        self._repeats = np.zeros(num_rows, np.int64)
+        self._repeated: Tensor | None = None
+
+    def _set_optimizers(self) -> None:
+        networks, rate = self.networks, self.config.learning_rate
+        shaped = [networks.encoder, networks.model, networks.critics]
+        self._shaped = [one for part in shaped for one in part.parameters()]
+        self._optimizer = torch.optim.Adam(self._shaped, rate, fused=True)
+        self._policy_optimizer = None
+        if self.spaces.is_continuous:
+            self._policy_optimizer = torch.optim.Adam(
+                networks.policy.parameters(), rate, fused=True
+            )
+
+    # --- acting
+
+    @property
+    def _done(self) -> float:
+        return min(1.0, self.num_seen / max(1, self.total_steps))
+
+    @torch.no_grad()
+    def _greedy(self, obs: Tensor) -> Tensor:
+        """Indices [B], or vectors [B, A] in units of the bounds."""
+        features = self.networks.encode(self.units.normalize(obs))
+        if self.spaces.is_continuous:
+            return self.networks.act(features)
+        return self.networks.values(features).mean(0).argmax(1)
+
+    def act(
+        self,
+        obs: Tensor,
+        is_start: NDArray[np.bool_],
+        own: NDArray[np.bool_],
+        greedy: NDArray[np.bool_],
+    ) -> Tensor:
+        """The best actions with exploration: random ones, repeated for a while."""
+        num_rows = len(obs)
+        if not own.any():
+            return self._executed(self._random(num_rows))
+        epsilon = 1.0
+        if self.num_seen >= self.config.first_steps:
+            epsilon = max(self.config.epsilon, 0.3 * (1 - self._done / 0.3))
+        # A repetition lasts long on average, so it begins seldom.
+        self._repeats[is_start] = 0
+        is_idle = self._repeats <= 0
+        mean_repeat = (1 + self.config.max_repeat) / 2
+        share = epsilon / (epsilon + (1 - epsilon) * mean_repeat)
+        begins = is_idle & (self.draws.random(num_rows) < share)
+        lengths = self.draws.integers(1, self.config.max_repeat + 1, num_rows)
+        self._repeats = np.where(begins, lengths, self._repeats)
+        fresh = self._random(num_rows)
+        if self._repeated is None:
+            self._repeated = fresh
+        mask = torch.from_numpy(begins)
+        is_random = torch.from_numpy((self._repeats > 0) & ~greedy)
+        if self.spaces.is_continuous:
+            mask, is_random = mask[:, None], is_random[:, None]
+        self._repeated = torch.where(mask, fresh, self._repeated)
+        best = self._greedy(obs)
+        if self.spaces.is_continuous:
+            noise = torch.randn(best.shape, generator=self.generator) * self.config.noise
+            noise[torch.from_numpy(greedy)] = 0.0
+            best = (best + noise).clamp(-1, 1)
+        self._repeats -= 1
+        return self._executed(torch.where(is_random, self._repeated, best))
+
+    def _random(self, num_rows: int) -> Tensor:
+        if self.spaces.is_continuous:
+            shape = (num_rows, self.spaces.num_actions)
+            return 2 * torch.rand(shape, generator=self.generator) - 1
+        return torch.randint(self.spaces.num_actions, (num_rows,), generator=self.generator)
+
+    def _executed(self, actions: Tensor) -> Tensor:
+        """Indices as they are; vectors in the environment's units."""
+        units = self.spaces.action_units
+        if units is None:
+            return actions
+        # `ActionUnits` has half of the half range as its unit where there are bounds.
+        half = torch.from_numpy(units.unit) * 2
+        return torch.from_numpy(units.centre) + half * actions
+
+    def _inputs(self, actions: Tensor) -> Tensor:
+        """What networks read of executed actions [N, A]: one-hot, or in units of the bounds."""
+        inputs = self.spaces.action_inputs(actions)
+        return inputs / 2 if self.spaces.is_continuous else inputs
+
+    def predict(
+        self,
+        obs: Tensor,
+        state: Any,
+        is_start: NDArray[np.bool_],  # noqa: ARG002
+    ) -> tuple[Tensor, Any]:
+        """The best actions."""
+        return self._executed(self._greedy(obs)), state
+
+    # --- memory
+
+    def observe(self, step: VectorStep, own: NDArray[np.bool_]) -> dict[str, float]:  # noqa: ARG002
+        """Keep the step of every row, and do the updates that are due."""
+        self._keep(step)
+        self.num_seen += len(step.rewards)
+        if self.num_seen < self.config.first_steps:
+            return {}
+        left = max(self.config.first_steps, self.total_steps)
+        self._due += len(step.rewards) * min(1.0, self.config.max_updates / left)
+        figures: dict[str, float] = {}
+        while self._due >= 1:
+            self._due -= 1
+            figures = self._update()
+        return figures
+
+    def _keep(self, step: VectorStep) -> None:
+        if self._cursor == len(self._obs) < self._length:
+            self._grow(step)
+        place = self._cursor
+        self._obs[place] = step.obs.numpy()
+        self._next[place] = step.next_obs.numpy()
+        self._actions[place] = step.actions.numpy()
+        self._rewards[place] = step.rewards
+        self._terminated[place] = step.terminated
+        self._ended[place] = step.ended
+        self._cursor = (place + 1) % self._length
+        self._size = max(self._size, place + 1)
+        self.units.update(step.obs)
+        size = float(np.abs(step.rewards).mean())
+        self.reward_size += (
+            (size - self.reward_size) * len(step.rewards) / (self.num_seen + len(step.rewards))
+        )
+
+    def _grow(self, step: VectorStep) -> None:
+        """Rings twice as long, up to the capacity."""
+        size = min(self._length, max(64, 2 * len(self._obs)))
+        columns = {
+            "_obs": step.obs.numpy(),
+            "_next": step.next_obs.numpy(),
+            "_actions": step.actions.numpy(),
+            "_rewards": step.rewards,
+            "_terminated": step.terminated,
+            "_ended": step.terminated,
+        }
+        for name, values in columns.items():
+            old = getattr(self, name)
+            new = np.zeros((size, *values.shape), values.dtype)
+            if len(old):
+                new[: len(old)] = old
+            setattr(self, name, new)
+
+    def _batch(self) -> tuple[Tensor, ...]:
+        """N random steps, and what followed each of them over `n_step` steps."""
+        number = self.config.batch_size
+        rows = self.draws.integers(self.num_rows, size=number)
+        ages = self.draws.integers(self._size, size=number)  # 0 is the newest
+        places = (self._cursor - 1 - ages) % self._length
+        returns = np.zeros(number, np.float32)
+        discount = np.ones(number, np.float32)
+        last = places.copy()
+        is_open = np.ones(number, np.bool_)
+        for ahead in range(self.config.n_step):
+            is_open &= ages - ahead >= 0
+            if ahead:
+                is_open &= ~self._ended[last, rows]
+            last = np.where(is_open, (places + ahead) % self._length, last)
+            returns += np.where(is_open, discount * self._rewards[last, rows], 0)
+            discount = np.where(is_open, discount * self.config.gamma, discount)
+        discount = discount * ~self._terminated[last, rows]
+        columns = (
+            self._obs[places, rows],
+            self._actions[places, rows],
+            self._rewards[places, rows],
+            self._next[places, rows],
+            self._terminated[places, rows].astype(np.float32),
+            returns,
+            self._next[last, rows],
+            discount,
+        )
+        return tuple(torch.from_numpy(np.ascontiguousarray(column)) for column in columns)
+
+    # --- learning
+
+    def _update(self) -> dict[str, float]:
+        """One step down the errors of values and world model; then of the policy."""
+        obs, actions, rewards, next_obs, terminated, returns, last_obs, discount = self._batch()
+        scale = max(self.reward_size, 1e-8)
+        obs, next_obs, last_obs = (self.units.normalize(rows) for rows in (obs, next_obs, last_obs))
+        inputs = self._inputs(actions)
+        with torch.no_grad():
+            # What n steps and what one step led to, in one pass.
+            ahead = self.target.encode(torch.cat([last_obs, next_obs]))
+            following, next_features = ahead.chunk(2)
+            goal = returns / scale + discount * self._target_values(following)
+        features = self.networks.encode(obs)
+        predicted = self.networks.model(torch.cat([features, inputs], 1))
+        model_loss = (
+            F.mse_loss(predicted[:, 2:], next_features)
+            + F.smooth_l1_loss(predicted[:, 0], rewards / scale)
+            + F.binary_cross_entropy_with_logits(predicted[:, 1], terminated)
+        )
+        values = self._values(features, actions, inputs)
+        value_loss = F.smooth_l1_loss(values, goal.expand_as(values))
+        loss = value_loss + self.config.model_coef * model_loss
+        self._optimizer.zero_grad()
+        loss.backward()
+        require_finite({"the loss of replay values": loss.detach()}, "so nothing was updated")
+        nn.utils.clip_grad_norm_(self._shaped, MAX_GRAD_NORM)
+        self._optimizer.step()
+        if self._policy_optimizer is not None:
+            self._update_policy(features.detach())
+        self.num_updates += 1
+        if self.num_updates % self.config.target_every == 0:
+            self.target.load_state_dict(self.networks.state_dict())
+        return {
+            "value_loss": float(value_loss.detach()),
+            "model_loss": float(model_loss.detach()),
+            "value": float(values.detach().mean()) * scale,
+        }
+
+    def _values(self, features: Tensor, actions: Tensor, inputs: Tensor) -> Tensor:
+        """Both critics' values [2, N] of the actions that were taken."""
+        if self.spaces.is_continuous:
+            return self.networks.values(features, inputs)
+        index = actions[None, :, None].expand(2, -1, 1)
+        return self.networks.values(features).gather(2, index).squeeze(2)
+
+    def _target_values(self, features: Tensor) -> Tensor:
+        """What the target networks expect from there on [N]."""
+        if not self.spaces.is_continuous:
+            # The smaller of both critics, so that what one of them overrates is not chosen.
+            return self.target.values(features).amin(0).amax(1)
+        actions = self.target.act(features)
+        noise = torch.randn(actions.shape, generator=self.generator) * self.config.noise
+        actions = (actions + noise.clamp(-0.3, 0.3)).clamp(-1, 1)
+        return self.target.values(features, actions).amin(0)
+
+    def _update_policy(self, features: Tensor) -> None:
+        assert self._policy_optimizer is not None
+        outputs = self.networks.policy(features)
+        values = self.networks.values(features, torch.tanh(outputs))
+        # Keeps outputs out of the flat ends of tanh.
+        loss = -values.mean() + 1e-3 * outputs.square().mean()
+        self._policy_optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.networks.policy.parameters(), MAX_GRAD_NORM)
+        self._policy_optimizer.step()
+
+    # --- files
+
+    def state_dict(self) -> dict[str, Any]:
+        """Networks, optimizers, counters and the recorded steps."""
+        optimizers = [self._optimizer, self._policy_optimizer]
+        return {
+            "networks": dict(self.networks.state_dict()),
+            "target": dict(self.target.state_dict()),
+            "optimizers": [one.state_dict() for one in optimizers if one is not None],
+            "units": dict(self.units.state_dict()),
+            "draws": self.draws.bit_generator.state,
+            "generator": self.generator.get_state(),
+            "counts": [self.num_seen, self.num_updates, self._size, self._cursor],
+            "numbers": [self.reward_size, self._due],
+            "steps": {name: getattr(self, name)[: self._size].copy() for name in _COLUMNS},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state of a learner for the same spaces."""
+        self.networks.load_state_dict(state["networks"])
+        self.target.load_state_dict(state["target"])
+        optimizers = [self._optimizer, self._policy_optimizer]
+        present = [one for one in optimizers if one is not None]
+        for optimizer, stored in zip(present, state["optimizers"], strict=True):
+            optimizer.load_state_dict(stored)
+        self.units.load_state_dict(state["units"])
+        self.draws.bit_generator.state = state["draws"]
+        self.generator.set_state(state["generator"])
+        self.num_seen, self.num_updates, self._size, self._cursor = state["counts"]
+        self.reward_size, self._due = state["numbers"]
+        for name in _COLUMNS:
+            setattr(self, name, np.array(state["steps"][name]))
+        self._repeats[:] = 0
+        self._repeated = None
+
+    def acting_state(self) -> dict[str, Any]:
+        """Without the recorded steps and the optimizers."""
+        state = self.state_dict()
+        counts = [self.num_seen, self.num_updates, 0, 0]
+        steps = {name: values[:0] for name, values in state["steps"].items()}
+        return state | {"counts": counts, "steps": steps}
