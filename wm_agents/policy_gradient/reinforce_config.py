@@ -121,15 +121,6 @@ def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {_OLD_NAMES.get(name, name): value for name, value in settings.items()}
 
 
-def config_from_dict(values: Mapping[str, Any]) -> ReinforceConfig:
-    """The inverse of `dataclasses.asdict`."""
-    nested = {
-        "network": NetworkConfig(**values["network"]),
-        "weights": LossWeights(**values["weights"]),
-    }
-    return ReinforceConfig(**{**values, **nested})
-
-
 def check_sizes(config: ReinforceConfig, sizes: Sizes, tensors: Mapping[str, Tensor]) -> None:
     """A file cannot ask for more memory than its own tensors take; raises ValueError."""
     num_seeds, num_parameters = tensors["parameters"].shape

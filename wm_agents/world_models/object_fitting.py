@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.finite import descend, require_finite
+from wm_agents.training.stored_shapes import config_from_json
 from wm_agents.training.trainer import FitReport, Trainer
 from wm_agents.world_models.symbols import PartReader, SituationTable, SymbolTable, ValueCodec
 
@@ -70,7 +71,9 @@ class ObjectConfig:
     @classmethod
     def from_json(cls, description: Mapping[str, Any]) -> "ObjectConfig":
         """The configuration of a stored model; names of earlier versions are understood."""
-        return cls(**{_OLD_NAMES.get(name, name): value for name, value in description.items()})
+        named = {_OLD_NAMES.get(name, name): value for name, value in description.items()}
+        config: ObjectConfig = config_from_json(cls, named)
+        return config
 
 
 class PartRows(NamedTuple):
