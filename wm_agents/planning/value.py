@@ -14,21 +14,26 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from wm_agents.errors import ConfigError, NotFittedError, SpaceError
 from wm_agents.observation_rows import float_tensor
 from wm_agents.planning.objectives import RewardFunction
 from wm_agents.planning.planner import action_bounds, planned_actions
 from wm_agents.protocols import WorldModel
-from wm_agents.training.checkpoints import CheckpointManager
+from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
 from wm_agents.training.config_checks import renamed_settings, require_between, require_integers
 from wm_agents.training.finite import descend
+from wm_agents.training.saving import Savable
+from wm_agents.training.stored_shapes import check_shapes, config_from_json
 from wm_agents.training.trainer import FitReport, Trainer
+from wm_agents.world_models.encoding import spaces_of
+from wm_envs.data.spaces import ObservationCodec
 from wm_envs.data.trajectories import Trajectories
 
 _ROUNDING = 1e-6  # a spread below this share of the size of float32 numbers is rounding
@@ -92,12 +97,13 @@ class ValueConfig:
         require_between(0, 1, tau=self.tau)
 
 
-class ValueNetwork(nn.Module):
+class ValueNetwork(nn.Module, Savable):
     """Standardized observations [B, O] -> discounted return [B] in the environment's units.
 
     Inside, returns are numbers of order one: less `return_mean`, over `return_std`.
     """
 
+    kind = "value network"
     mean: Tensor
     std: Tensor
     bounds: Tensor
@@ -129,6 +135,26 @@ class ValueNetwork(nn.Module):
             nn.SiLU(),
             output,
         )
+
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return self.state_dict(), {}
+
+    @classmethod
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
+        hidden_size, num_features = stored.tensors["layers.0.weight"].shape
+        with torch.device("meta"):  # first without memory
+            check_shapes(cls(torch.zeros(1, num_features), hidden_size, False), stored.tensors)
+        network = cls(torch.zeros(1, num_features), hidden_size, False)
+        network.load_state_dict(stored.tensors)
+        return network.requires_grad_(False)
+
+    def _check_env(self, env: Any) -> None:
+        size = ObservationCodec(spaces_of(env)[0]).size
+        if size != len(self.mean):
+            raise SpaceError(
+                f"this value reads {len(self.mean)} numbers, the environment gives {size}: load it "
+                "for the one that it was learned for"
+            )
 
     def forward(self, observations: Tensor) -> Tensor:
         """Values [B] within the bounds that the rewards allow; arrays are taken as tensors are."""
@@ -233,8 +259,10 @@ class RepeatedActions:
         return torch.where(is_repeating, self._actions, actions)
 
 
-class ValueIteration:
+class ValueIteration(Savable):
     """Fits a value network to a world model whose state is its observation.
+
+    `load` takes the model as `given`, or (model, reward function), which no file of a value holds.
 
     Args:
         model: Imagines; models with memory begin without any.
@@ -249,6 +277,8 @@ class ValueIteration:
     Raises:
         SpaceError: Actions that no planner serves.
     """
+
+    kind = "value iteration"
 
     def __init__(
         self,
@@ -307,6 +337,30 @@ class ValueIteration:
         ).train()
         self.value = run.target.requires_grad_(False)
         return self.value
+
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        if self.value is None:
+            raise NotFittedError("this ValueIteration was never fitted: call its fit(...) first")
+        return self.value.state_dict(), {"config": asdict(self._config), "seed": self._seed}
+
+    @classmethod
+    def _check_request(cls, path: str | os.PathLike[str], device: str, given: Any) -> None:
+        if given is None:
+            raise ConfigError(f"{path} holds no world model: pass it as given=")
+        super()._check_request(path, device, given)
+
+    @classmethod
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:
+        model, reward_function = given if isinstance(given, tuple) else (given, None)
+        config = config_from_json(ValueConfig, stored.metadata["config"])
+        seed = int(stored.metadata["seed"])
+        iteration = cls(model, config, reward_function=reward_function, seed=seed)
+        iteration.value = ValueNetwork._from_stored(stored, env, device, None)
+        return iteration
+
+    def _settle(self, env: Any, device: str, given: Any) -> None:
+        assert self.value is not None
+        self.value._settle(env, device, given)
 
 
 class _ValueRun:

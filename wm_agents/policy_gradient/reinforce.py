@@ -35,7 +35,6 @@ from wm_agents.policy_gradient.reinforce_config import (
     check_sizes,
     current_names,
     device_of,
-    own_id,
 )
 from wm_agents.policy_gradient.reinforce_updates import (
     EVALUATION,
@@ -65,7 +64,7 @@ from wm_agents.training.loggers import Logger
 from wm_agents.training.progress import say_nothing_left
 from wm_agents.training.saving import Savable
 from wm_agents.training.seeding import spawn_seeds
-from wm_agents.training.stored_shapes import config_from_json
+from wm_agents.training.stored_shapes import config_from_json, own_id
 from wm_agents.training.trainer import Trainer
 from wm_envs.data.paths import absolute_options
 

@@ -1,14 +1,13 @@
 """The settings of REINFORCE, and reading them from files."""
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor
 
-from wm_agents.errors import CheckpointError, ConfigError
+from wm_agents.errors import ConfigError
 from wm_agents.networks import choose_device
 from wm_agents.policy_gradient.sequence_model import NetworkConfig, Sizes, num_network_parameters
 from wm_agents.training.config_checks import require_integers
@@ -142,16 +141,3 @@ def device_of(config: ReinforceConfig) -> str:
     except ConfigError:
         return "auto"
     return config.device
-
-
-def own_id(env_id: Any) -> Any:
-    """The id that a file names, unless making it would import a module that is not loaded.
-
-    Files run no code.
-    """
-    module, colon, _ = str(env_id).rpartition(":")
-    if colon and module not in sys.modules:
-        raise CheckpointError(
-            f"the file names the environment {env_id!r}: import {module!r} first, or give env="
-        )
-    return env_id

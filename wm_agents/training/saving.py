@@ -27,15 +27,20 @@ KINDS = {
     "deterministic world model": "wm_agents.world_models.deterministic:DeterministicModel",
     "driving world model": "wm_agents.domains.driving.network:DrivingModel",
     "ensemble world model": "wm_agents.world_models.ensemble:EnsembleModel",
+    "imagined sac": "wm_agents.imagination.imagined_sac:ImaginedSAC",
     HISTORY_KIND: "wm_agents.world_models.history:HistoryModel",
     "latent world model": "wm_agents.world_models.latent:LatentModel",
+    "maximum-entropy irl": "wm_agents.irl.maxent:MaxEntIRL",
     "object world model": "wm_agents.world_models.objects:ObjectModel",
     "recurrent world model": "wm_agents.world_models.recurrent:RecurrentModel",
     "reinforce": "wm_agents.policy_gradient.reinforce:Reinforce",
     "resolution world model": "wm_agents.domains.resolutions.world_model:ResolutionModel",
+    "sampled maximum-entropy irl": "wm_agents.irl.sampled:SampledMaxEntIRL",
     "spatial voting model": "wm_agents.domains.resolutions.spatial:SpatialModel",
     "tabular world model": "wm_agents.world_models.tabular:TabularModel",
     "token world model": "wm_agents.world_models.token:TokenModel",
+    "value iteration": "wm_agents.planning.value:ValueIteration",
+    "value network": "wm_agents.planning.value:ValueNetwork",
     "vector ppo policy": "wm_agents.policy_gradient.ppo:PPO",
     "vote classifier": "wm_agents.domains.resolutions.classifier:VoteClassifier",
     "vote model": "wm_agents.domains.resolutions.vote_model:VoteModel",
@@ -178,7 +183,7 @@ def stored_class(kind: Any, path: str | os.PathLike[str]) -> Any:
     Raises:
         CheckpointError: This version knows no such kind.
     """
-    if kind not in KINDS:
+    if not (isinstance(kind, str) and kind in KINDS):
         raise CheckpointError(f"{path} holds {kind!r}, not one of {', '.join(sorted(KINDS))}")
     module, _, name = KINDS[kind].partition(":")
     return getattr(importlib.import_module(module), name)

@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -45,6 +46,19 @@ def tensors_below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tenso
         for name, tensor in tensors.items()
         if name.startswith(start)
     }
+
+
+def own_id(env_id: Any) -> Any:
+    """The id that a file names, unless making it would import a module that is not loaded.
+
+    Files run no code.
+    """
+    module, colon, _ = str(env_id).rpartition(":")
+    if colon and module not in sys.modules:
+        raise CheckpointError(
+            f"the file names the environment {env_id!r}: import {module!r} first, or give env="
+        )
+    return env_id
 
 
 def check_shapes(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
