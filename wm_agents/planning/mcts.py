@@ -16,13 +16,19 @@ from torch import Tensor
 
 from wm_agents.planning.objectives import (
     ValueFunction,
+    discount_of,
     of_single_steps,
     require_sum_of_steps,
     rollout_of_one_step,
 )
 from wm_agents.planning.planner import ModelPlanner
 from wm_agents.protocols import ModelState, Objective, Plan, WorldModel
-from wm_agents.training.config_checks import require_at_least, require_between, require_integers
+from wm_agents.training.config_checks import (
+    renamed_settings,
+    require_at_least,
+    require_between,
+    require_integers,
+)
 
 PriorFunction = Callable[[Tensor], Tensor]
 """observations [B, O] -> action probabilities [B, n]."""
@@ -31,6 +37,7 @@ Walk = list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]]
 """Nodes [B], actions [B] and whether each row is still walking [B], depth by depth."""
 
 
+@renamed_settings(discount="gamma")
 @dataclass(frozen=True, kw_only=True)
 class MCTSConfig:
     """Settings of the tree search.
@@ -38,7 +45,7 @@ class MCTSConfig:
     Attributes:
         num_simulations: Leaves that are added to each environment's tree.
         exploration: Weight of the prior and the visit counts against the values (c of PUCT).
-        discount: Weight of a value one step later, in [0, 1]; unused where the objective has a
+        gamma: Weight of a value one step later, in [0, 1]; unused where the objective has a
             discount of its own.
         rollout_horizon: Steps of the random rollouts that value a leaf; unused with a value
             function.
@@ -52,7 +59,7 @@ class MCTSConfig:
 
     num_simulations: int = 64
     exploration: float = 1.25
-    discount: float = 0.99
+    gamma: float = 0.99
     rollout_horizon: int = 16
     num_rollouts: int = 4
     device: str = "auto"
@@ -61,7 +68,7 @@ class MCTSConfig:
         counts = {"rollout_horizon": self.rollout_horizon, "num_rollouts": self.num_rollouts}
         require_integers(1, num_simulations=self.num_simulations, **counts)
         require_at_least(0, exploration=self.exploration)
-        require_between(0, 1, discount=self.discount)
+        require_between(0, 1, gamma=self.gamma)
 
 
 class Trees:
@@ -111,7 +118,7 @@ class Trees:
             nodes = np.where(walking, children, nodes)
         return path
 
-    def backup(self, path: Walk, leaf_values: NDArray[np.float64], discount: float) -> None:
+    def backup(self, path: Walk, leaf_values: NDArray[np.float64], gamma: float) -> None:
         """Add the value of a simulation to every edge on its path.
 
         The discounted return, or that of the best step.
@@ -120,7 +127,7 @@ class Trees:
         returns = leaf_values.copy()
         for nodes, actions, walking in reversed(path):
             edge = (self.rows, nodes, actions)
-            follow = discount * self.continues[edge] * returns
+            follow = gamma * self.continues[edge] * returns
             returns = np.where(walking, combine(self.rewards[edge], follow), returns)
             self.value_sums[edge] += np.where(walking, returns, 0.0)
             self.visits[edge] += walking
@@ -192,7 +199,7 @@ class MCTS(ModelPlanner[MCTSConfig]):
 
     def _prepare(self, actions: spaces.Discrete) -> None:
         self._step_objective = of_single_steps(self.objective)
-        self._discount: float = getattr(self.objective, "discount", self.config.discount)
+        self._gamma = discount_of(self.objective, self.config.gamma)
         self._num_actions = int(actions.n)
         self._first_action = int(actions.start)
 
@@ -209,7 +216,7 @@ class MCTS(ModelPlanner[MCTSConfig]):
         for simulation in range(1, config.num_simulations + 1):
             path = trees.descend(config.exploration)
             leaves = self._grow(trees, states, path, simulation)
-            trees.backup(path, self._leaf_values(leaves, generator), self._discount)
+            trees.backup(path, self._leaf_values(leaves, generator), self._gamma)
         steps_per_leaf = 1
         if self._value is None:
             steps_per_leaf += config.num_rollouts * config.rollout_horizon

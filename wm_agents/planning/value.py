@@ -1,7 +1,7 @@
 """A value function learned in imagination, so that a planner sees past its horizon.
 
 Approximate value iteration: the model predicts once what every action leads to from many states;
-then a network is fitted to max_a r + discount (1 - termination) V(next), over and over, with a
+then a network is fitted to max_a r + gamma (1 - termination) V(next), over and over, with a
 little of the mean over actions mixed in. States that the greedy policy visits in imagination join
 between rounds, since those are where values are asked for. Sources: Ernst et al. 2005 (fitted
 iteration) with a slow target network; targets in units that are measured again in every round, van
@@ -40,13 +40,13 @@ _ROUNDING = 1e-6  # a spread below this share of the size of float32 numbers is 
 _NUM_MEASURED = 4096  # targets from which a round takes its units
 
 
-@renamed_settings(is_cautious="pessimistic")
+@renamed_settings(is_cautious="pessimistic", discount="gamma")
 @dataclass(frozen=True, kw_only=True)
 class ValueConfig:
     """Settings of the value iteration.
 
     Attributes:
-        discount: Weight of a reward one step later, in [0, 1).
+        gamma: Weight of a reward one step later, in [0, 1).
         hidden_size: Units in each of the two hidden layers.
         num_rounds: Rounds of imagining states and fitting values.
         num_updates: Gradient steps per round.
@@ -70,7 +70,7 @@ class ValueConfig:
         ConfigError: A value that cannot work.
     """
 
-    discount: float = 0.99
+    gamma: float = 0.99
     hidden_size: int = 128
     num_rounds: int = 20
     num_updates: int = 500
@@ -86,7 +86,7 @@ class ValueConfig:
     pessimistic: bool = False
 
     def __post_init__(self) -> None:
-        require_between(0, 0.9999, discount=self.discount)
+        require_between(0, 0.9999, gamma=self.gamma)
         require_between(0, 1, exploration=self.exploration, action_noise=self.action_noise)
         require_integers(
             1, num_rounds=self.num_rounds, num_updates=self.num_updates, batch_size=self.batch_size
@@ -95,6 +95,11 @@ class ValueConfig:
         require_integers(1, max_repeat=self.max_repeat, hidden_size=self.hidden_size)
         require_integers(1, num_drawn_actions=self.num_drawn_actions)
         require_between(0, 1, tau=self.tau)
+
+
+def as_first_named(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a ValueConfig as checkpoints know a run by them, whatever they are called now."""
+    return {"discount" if name == "gamma" else name: value for name, value in settings.items()}
 
 
 class ValueNetwork(nn.Module, Savable):
@@ -171,25 +176,25 @@ class ValueNetwork(nn.Module, Savable):
         return self.layers(inputs).squeeze(-1)
 
     @torch.no_grad()
-    def start_evenly(self, rewards: Tensor, terminations: Tensor, discount: float) -> None:
+    def start_evenly(self, rewards: Tensor, terminations: Tensor, gamma: float) -> None:
         """Begin with the return of rewards and ends as they are on average, alike in all states.
 
         It has the unit and the sign of the rewards and never is more than what is possible. A
         multiple of the largest reward may be, and so is 0 where each step costs: values that begin
         too high come down only as fast as the target network does.
         """
-        self.return_mean.copy_(rewards.mean() / (1.0 - discount * (1.0 - terminations.mean())))
-        self._set_bounds(rewards, discount, torch.zeros(()))
+        self.return_mean.copy_(rewards.mean() / (1.0 - gamma * (1.0 - terminations.mean())))
+        self._set_bounds(rewards, gamma, torch.zeros(()))
 
-    def _set_bounds(self, rewards: Tensor, discount: float, margin: Tensor) -> None:
+    def _set_bounds(self, rewards: Tensor, gamma: float, margin: Tensor) -> None:
         """What rewards allow; what was never observed is worse than that by a margin."""
-        horizon = 1.0 / (1.0 - discount)
+        horizon = 1.0 / (1.0 - gamma)
         # An episode may end at any time, so that 0 lies within the bounds.
         self.bounds[0] = rewards.min().clamp(max=0.0) * horizon - margin
         self.bounds[1] = rewards.max().clamp(min=0.0) * horizon
 
     @torch.no_grad()
-    def measure(self, returns: Tensor, rewards: Tensor, discount: float) -> None:
+    def measure(self, returns: Tensor, rewards: Tensor, gamma: float) -> None:
         """Take the units from present targets [B] and the bounds from all rewards.
 
         Values stay as they are.
@@ -204,7 +209,7 @@ class ValueNetwork(nn.Module, Savable):
         output.bias.mul_(self.return_std).add_(self.return_mean - mean).div_(std)
         self.return_mean.copy_(mean)
         self.return_std.copy_(std)
-        self._set_bounds(rewards, discount, std)
+        self._set_bounds(rewards, gamma, std)
 
 
 @dataclass
@@ -385,7 +390,7 @@ class _ValueRun:
         self._value = self._network()
         self.target = self._network()
         for network in (self._value, self.target):
-            network.start_evenly(self._data.rewards, self._data.terminations, config.discount)
+            network.start_evenly(self._data.rewards, self._data.terminations, config.gamma)
         self._optimizer = torch.optim.Adam(self._value.parameters(), config.learning_rate)
 
     # --- what the training loop asks for
@@ -425,7 +430,7 @@ class _ValueRun:
         observations = self._observations.detach().cpu().numpy()
         return {
             "kind": "value iteration",
-            "config": asdict(self._config),
+            "config": as_first_named(asdict(self._config)),
             "seed": self._seed,
             "spaces": [str(self._model.observation_space), str(self._model.action_space)],
             "observations": sha256(np.ascontiguousarray(observations).tobytes()).hexdigest(),
@@ -444,7 +449,7 @@ class _ValueRun:
         """Take the units of the round from what the target network holds at its beginning."""
         returns = self._returns(self._rows(_NUM_MEASURED))
         for network in (self._value, self.target):
-            network.measure(returns, self._data.rewards, self._config.discount)
+            network.measure(returns, self._data.rewards, self._config.gamma)
 
     def _descend(self, position: int) -> float:
         config = self._config
@@ -471,7 +476,7 @@ class _ValueRun:
         config = self._config
         data = self._data
         follow = self.target(data.after[rows].flatten(0, 1)).view(len(rows), -1)  # [B, n]
-        returns = data.rewards[rows] + config.discount * (1.0 - data.terminations[rows]) * follow
+        returns = data.rewards[rows] + config.gamma * (1.0 - data.terminations[rows]) * follow
         return returns.amax(1).lerp(returns.mean(1), config.action_noise)
 
     # --- imagining
@@ -526,7 +531,7 @@ class _ValueRun:
         for _ in range(config.branch_length):
             options = self._imagine(current)
             follow = self.target(options.after.flatten(0, 1)).view(options.rewards.shape)
-            scores = options.rewards + config.discount * (1.0 - options.terminations) * follow
+            scores = options.rewards + config.gamma * (1.0 - options.terminations) * follow
             actions = random.replace(scores.argmax(1), generator)
             each = torch.arange(len(actions))
             ended = options.terminations[each, actions] > 0.5

@@ -155,7 +155,7 @@ def test_a_goal_is_reached_once_however_long_one_stays_there(value):
 
     The right one is nearer, and as good.
     """
-    objective = GoalReached(lambda seen: seen[:, 0] == 1.0, discount=0.9)
+    objective = GoalReached(lambda seen: seen[:, 0] == 1.0, gamma=0.9)
     planner = MCTS(Pole(), objective, MCTSConfig(num_simulations=60, rollout_horizon=6), value)
     plan = planner.plan(ModelState(torch.zeros(1, 1)), seeded())
     assert plan.actions.tolist() == [[1]]

@@ -15,7 +15,7 @@ from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.trajectories import Trajectories
 
 SMALL = ValueConfig(
-    discount=0.8,
+    gamma=0.8,
     hidden_size=32,
     num_rounds=1,
     num_updates=800,
@@ -87,7 +87,7 @@ def test_reward_function_replaces_the_models():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"discount": 1.0}, {"num_updates": 0}, {"exploration": -0.1}, {"num_drawn_actions": 0}],
+    [{"gamma": 1.0}, {"num_updates": 0}, {"exploration": -0.1}, {"num_drawn_actions": 0}],
 )
 def test_settings_that_cannot_work_are_refused(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
@@ -172,7 +172,7 @@ def test_slip_makes_the_neighbourhood_of_a_danger_worth_less():
     gaps = []
     for slip in (0.0, 0.3):
         config = ValueConfig(
-            discount=0.8,
+            gamma=0.8,
             hidden_size=32,
             num_rounds=1,
             num_updates=600,
