@@ -53,9 +53,6 @@ from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.checkpoints import (
     Checkpoint,
     CheckpointManager,
-    as_json,
-    refuse_another_run,
-    refusing_misfits,
 )
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.curriculum import Curriculum
@@ -65,7 +62,7 @@ from wm_agents.training.progress import say_nothing_left
 from wm_agents.training.saving import Savable
 from wm_agents.training.seeding import spawn_seeds
 from wm_agents.training.stored_shapes import config_from_json, own_id
-from wm_agents.training.trainer import Trainer
+from wm_agents.training.trainer import Trainer, resume_from_files
 from wm_envs.data.paths import absolute_options
 
 __all__ = [
@@ -362,7 +359,7 @@ class Reinforce(StackedReinforce, Savable):
         *,
         device: str = "auto",
     ) -> Self:
-        """An agent from a loaded checkpoint, such as `CheckpointManager.latest()`.
+        """An agent from a loaded checkpoint, such as the latest of a CheckpointManager.
 
         Args:
             checkpoint: What `save` wrote, or a checkpoint of `learn`.
@@ -411,18 +408,7 @@ class Reinforce(StackedReinforce, Savable):
         Raises:
             CheckpointError: The checkpoints are of another run, or none of them is whole.
         """
-        checkpoints.require_writable()
-        wanted = as_json(self._fingerprint())
-        latest = checkpoints.latest()
-        if latest is None:
-            return
-        stored = {name: latest.metadata.get(name) for name in wanted}
-        if isinstance(stored["config"], dict):
-            # Where a run goes on is not what it is.
-            stored["config"] = current_names(stored["config"]) | {"device": self.config.device}
-        refuse_another_run(checkpoints.directory, stored, wanted)
-        with refusing_misfits(checkpoints.directory):
-            self._restore(latest.tensors, latest.metadata)
+        resume_from_files(_Run(self, 0), checkpoints)
 
     def _fingerprint(self) -> dict[str, Any]:
         """Which run this is."""
@@ -509,14 +495,23 @@ class _Run:
         self.report = self.agent._update()
         return self.report.means()
 
-    def save_checkpoint(self, checkpoints: CheckpointManager) -> None:
-        """Write a file that `Reinforce.load` reads."""
-        checkpoints.save(self.agent.num_updates, *self.agent._state())
+    def stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """A file that `Reinforce.load` reads."""
+        return self.agent._state()
 
-    def load_checkpoint(self, checkpoints: CheckpointManager) -> int:
-        """Take over the newest one."""
-        self.agent.resume(checkpoints)
+    def restore(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> int:
+        """Take over such a file."""
+        self.agent._restore(tensors, metadata)
         return self.agent.num_updates
+
+    def stored_fingerprint(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Which run a file is of."""
+        stored = {name: metadata.get(name) for name in self.fingerprint()}
+        if isinstance(stored["config"], dict):
+            # Where a run goes on is not what it is.
+            device = self.agent.config.device
+            stored["config"] = current_names(stored["config"]) | {"device": device}
+        return stored
 
     def state_dict(self) -> dict[str, Any]:
         """As in a file of `save`."""

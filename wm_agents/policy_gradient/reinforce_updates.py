@@ -23,6 +23,7 @@ from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.sequence_model import FlatAdam, SequenceModel
 from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.curriculum import Curriculum
+from wm_agents.training.finite import stacked_gradient_step
 
 # In units of return: a batch of equal returns must not become noise of unit size.
 SMALLEST_SPREAD = 0.05
@@ -312,22 +313,20 @@ class StackedReinforce:
         Gives the norms [S] before clipping.
         """
         gradient = self.model.backward(loss)
-        norms = gradient.norm(dim=1, keepdim=True)
-        reported: NDArray[np.float64] = norms.squeeze(1).cpu().double().numpy()
-        self._check_finite({"gradient_norm": reported})
-        gradient.mul_((self.config.max_grad_norm / (norms + 1e-6)).clamp_(max=1.0))
-        self._optimizer.step(gradient)
-        return reported
+        place = f"at update {self.num_updates}"
+        return stacked_gradient_step(
+            gradient, self._optimizer.step, self.config.max_grad_norm, place
+        )
 
     def _check_finite(
-        self, metrics: Mapping[str, NDArray[np.float64]], batch: StackedBatch | None = None
+        self, metrics: Mapping[str, NDArray[np.float64]], batch: StackedBatch
     ) -> None:
         for name, values in metrics.items():
             if math.isfinite(values.sum()):
                 continue
             run = int(np.flatnonzero(~np.isfinite(values))[0])
             remedy = "scale the observations and rewards or lower learning_rate"
-            if batch is not None and not _is_finite(batch):
+            if not _is_finite(batch):
                 remedy = "repair the environment, whose observations or rewards are not finite"
             raise NonFiniteError(
                 f"{name} of run {run} is {values[run]} at update {self.num_updates}: nothing was "
