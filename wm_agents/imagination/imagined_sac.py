@@ -29,7 +29,8 @@ from wm_agents.training.config_checks import require_at_least, require_integers
 from wm_agents.training.packing import pack_state, unpack_state
 from wm_agents.training.saving import Savable
 from wm_agents.training.stored_shapes import check_shapes, config_from_json, own_id
-from wm_agents.world_models import EnsembleConfig, EnsembleModel, FitConfig
+from wm_agents.world_models.ensemble import EnsembleConfig, EnsembleModel
+from wm_agents.world_models.fitting import FitConfig
 from wm_envs.data.progress import ProgressBar, progress
 from wm_envs.data.trajectories import Trajectories
 

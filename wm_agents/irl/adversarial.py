@@ -32,8 +32,13 @@ from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit, conte
 from wm_agents.irl.rewards import RewardNetwork, RewardRelabelVecEnv
 from wm_agents.networks import Perceptron
 from wm_agents.observation_rows import number_array, observation_tensor
-from wm_agents.sb3.checkpoints import restart_environments, set_training_state, training_state
-from wm_agents.sb3.policy import BoundedActorCriticPolicy, check_spaces
+from wm_agents.sb3.policy import (
+    BoundedActorCriticPolicy,
+    check_spaces,
+    restart_environments,
+    set_training_state,
+    training_state,
+)
 from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.finite import gradient_step, require_finite

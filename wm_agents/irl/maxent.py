@@ -85,7 +85,7 @@ class MaxEntConfig:
 
 
 @dataclass(frozen=True)
-class MapEstimate:
+class _MapEstimate:
     """The maximum of the posterior.
 
     Attributes:
@@ -101,7 +101,7 @@ class MapEstimate:
     num_iterations: int
 
 
-def map_estimate(likelihood: Likelihood, prior: Prior, config: MaxEntConfig) -> MapEstimate:
+def map_estimate(likelihood: Likelihood, prior: Prior, config: MaxEntConfig) -> _MapEstimate:
     """The maximum of the posterior, by L-BFGS.
 
     Raises:
@@ -129,7 +129,7 @@ def map_estimate(likelihood: Likelihood, prior: Prior, config: MaxEntConfig) -> 
     # this is the maximum.
     is_flat = np.abs(result.jac).max() < max(_FLAT, config.tolerance)
     has_converged = bool(result.success or is_flat)
-    return MapEstimate(result.x, has_converged, float(result.fun), int(result.nit))
+    return _MapEstimate(result.x, has_converged, float(result.fun), int(result.nit))
 
 
 def _negative(likelihood: Likelihood, function: Objective, prior: Prior) -> Objective:
@@ -284,7 +284,7 @@ class _MapRun:
         self.likelihood = likelihood
         self.prior = prior
         self.config = config
-        self.estimate: MapEstimate | None = None
+        self.estimate: _MapEstimate | None = None
 
     def step(self, update: int) -> Mapping[str, float]:  # noqa: ARG002
         """Find the maximum."""
@@ -298,7 +298,7 @@ class _MapRun:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over an estimate."""
-        self.estimate = MapEstimate(**state)
+        self.estimate = _MapEstimate(**state)
 
     def fingerprint(self) -> dict[str, Any]:
         """Settings, and a hash of MDP and demonstrations."""
@@ -398,7 +398,7 @@ def _reward_fit(
     likelihood: Likelihood,
     scaling: Scaling,
     prior: Prior,
-    estimate: MapEstimate,
+    estimate: _MapEstimate,
     config: MaxEntConfig,
     report: FitReport | None = None,
 ) -> RewardFit:

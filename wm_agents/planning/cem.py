@@ -145,7 +145,7 @@ class CategoricalCEMConfig(SamplingConfig):
 GaussianConfigT = TypeVar("GaussianConfigT", bound=CEMConfig)
 
 
-class GaussianPlanner(ModelPlanner[GaussianConfigT], Generic[GaussianConfigT]):
+class _GaussianPlanner(ModelPlanner[GaussianConfigT], Generic[GaussianConfigT]):
     """The Gaussian over action sequences that CEM and iCEM fit."""
 
     action_kinds = (spaces.Box,)
@@ -177,7 +177,7 @@ class GaussianPlanner(ModelPlanner[GaussianConfigT], Generic[GaussianConfigT]):
         return elite_mean.lerp(mean, momentum), next_std
 
 
-class CEM(GaussianPlanner[CEMConfig]):
+class CEM(_GaussianPlanner[CEMConfig]):
     """Cross-entropy method for Box actions.
 
     The mean is among the samples, and the best sample of all iterations is the plan.
@@ -210,7 +210,7 @@ class CEM(GaussianPlanner[CEMConfig]):
         return Plan(best, best_values, num_rows * num_candidates * config.horizon)
 
 
-class ICEM(GaussianPlanner[ICEMConfig]):
+class ICEM(_GaussianPlanner[ICEMConfig]):
     """iCEM for Box actions: colored noise, kept elites and fewer samples in every iteration.
 
     The best sample of all iterations is the plan. It is made as every planner is, see

@@ -71,7 +71,7 @@ class MCTSConfig:
         require_between(0, 1, gamma=self.gamma)
 
 
-class Trees:
+class _Trees:
     """The statistics of B trees of up to M nodes and n actions.
 
     Node 0 is the root, -1 a child that is not there.
@@ -136,7 +136,7 @@ class Trees:
             self.highest = np.where(walking, np.maximum(self.highest, means), self.highest)
 
 
-class NodeStates:
+class _NodeStates:
     """The model states of B trees of up to M nodes.
 
     Node m of all trees is one row of every buffer.
@@ -210,9 +210,9 @@ class MCTS(ModelPlanner[MCTSConfig]):
             self._step_objective, self._model, state, self._num_actions, self._first_action
         )
         is_maximum = getattr(self.objective, "is_maximum", False)
-        trees = Trees(num_rows, config.num_simulations + 1, self._num_actions, is_maximum)
+        trees = _Trees(num_rows, config.num_simulations + 1, self._num_actions, is_maximum)
         self._set_priors(trees, 0, state)
-        states = NodeStates(state, config.num_simulations + 1)
+        states = _NodeStates(state, config.num_simulations + 1)
         for simulation in range(1, config.num_simulations + 1):
             path = trees.descend(config.exploration)
             leaves = self._grow(trees, states, path, simulation)
@@ -222,7 +222,7 @@ class MCTS(ModelPlanner[MCTSConfig]):
             steps_per_leaf += config.num_rollouts * config.rollout_horizon
         return self._decide(trees, num_rows * config.num_simulations * steps_per_leaf)
 
-    def _grow(self, trees: Trees, states: NodeStates, path: Walk, simulation: int) -> ModelState:
+    def _grow(self, trees: _Trees, states: _NodeStates, path: Walk, simulation: int) -> ModelState:
         """Imagine the action that each row's walk ended with, and add the new state to its tree."""
         parents, actions = self._last_edges(path)
         before = states.at(parents)
@@ -257,11 +257,11 @@ class MCTS(ModelPlanner[MCTSConfig]):
         values = self.objective(self._model.rollout(leaves.repeat(num_rollouts), actions), actions)
         return values.view(-1, num_rollouts).mean(1).double().cpu().numpy()
 
-    def _set_priors(self, trees: Trees, node: int, state: ModelState) -> None:
+    def _set_priors(self, trees: _Trees, node: int, state: ModelState) -> None:
         if self._prior is not None:
             trees.priors[:, node] = self._prior(state.observations).double().cpu().numpy()
 
-    def _decide(self, trees: Trees, num_model_steps: int) -> Plan:
+    def _decide(self, trees: _Trees, num_model_steps: int) -> Plan:
         """The most visited root action, of equals the more valuable."""
         visits = trees.visits[:, 0]
         sums = trees.value_sums[:, 0]

@@ -231,7 +231,7 @@ class _Transitions:
         )
 
 
-class RepeatedActions:
+class _RepeatedActions:
     """Which rows of an imagined batch act at random, and the actions that they repeat.
 
     Args:
@@ -527,7 +527,7 @@ class _ValueRun:
         current = starts[rows]
         visited = []
         max_repeats = torch.where(torch.arange(len(rows)) % 2 == 0, config.max_repeat, 1)
-        random = RepeatedActions(max_repeats, self._num_choices, config.exploration)
+        random = _RepeatedActions(max_repeats, self._num_choices, config.exploration)
         for _ in range(config.branch_length):
             options = self._imagine(current)
             follow = self.target(options.after.flatten(0, 1)).view(options.rewards.shape)

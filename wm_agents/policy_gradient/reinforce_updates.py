@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.adam import adam
 
 from wm_agents.errors import ConfigError, NonFiniteError
 from wm_agents.policy_gradient.collector import EpisodeCollector, StackedBatch
 from wm_agents.policy_gradient.reinforce_config import ReinforceConfig
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
-from wm_agents.policy_gradient.sequence_model import FlatAdam, SequenceModel
+from wm_agents.policy_gradient.sequence_model import SequenceModel
 from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.curriculum import Curriculum
 from wm_agents.training.finite import stacked_gradient_step
@@ -58,6 +59,44 @@ class UpdateReport:
         }
 
 
+class _FlatAdam:
+    """Adam (Kingma & Ba 2015, algorithm 1) on one flat tensor.
+
+    PyTorch's fused step without its optimizer's upkeep.
+
+    Args:
+        parameters: Changed in place.
+        learning_rate: Step size.
+    """
+
+    def __init__(self, parameters: Tensor, learning_rate: float) -> None:
+        self._parameters, self._learning_rate = parameters, learning_rate
+        self.moments = {
+            "first": torch.zeros_like(parameters),
+            "second": torch.zeros_like(parameters),
+            "step": torch.zeros((), device=parameters.device),
+        }
+
+    def step(self, gradient: Tensor) -> None:
+        """Descend along a gradient of the parameters' shape."""
+        adam(
+            [self._parameters],
+            [gradient],
+            [self.moments["first"]],
+            [self.moments["second"]],
+            [],
+            [self.moments["step"]],
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self._learning_rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
+
+
 class StackedReinforce:
     """What S stacked runs learn from a batch of their episodes.
 
@@ -88,7 +127,7 @@ class StackedReinforce:
         self.device = model.device
         self.num_updates = 0
         self.num_steps = np.zeros(config.num_seeds, np.int64)
-        self._optimizer = FlatAdam(model.flat, config.learning_rate)
+        self._optimizer = _FlatAdam(model.flat, config.learning_rate)
         self._weights = {
             name: weight for name, weight in vars(config.weights).items() if weight > 0
         }

@@ -9,7 +9,7 @@ import torch
 from tests.support.analytic_models import GridModel, PointModel
 from wm_agents.errors import CheckpointError, ConfigError, SpaceError
 from wm_agents.planning import CategoricalCEM, CategoricalCEMConfig, DiscountedReturn
-from wm_agents.planning.value import RepeatedActions, ValueConfig, ValueIteration, _ValueRun
+from wm_agents.planning.value import ValueConfig, ValueIteration, _RepeatedActions, _ValueRun
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.trajectories import Trajectories
@@ -254,7 +254,10 @@ def test_rewards_that_are_met_later_widen_the_bounds():
 
 
 def shares_of_random_steps(max_repeats: torch.Tensor, exploration: float) -> torch.Tensor:
-    rows, generator = RepeatedActions(max_repeats, 3, exploration), torch.Generator().manual_seed(0)
+    rows, generator = (
+        _RepeatedActions(max_repeats, 3, exploration),
+        torch.Generator().manual_seed(0),
+    )
     greedy = torch.full((len(max_repeats),), 7)  # not among the random actions
     return torch.stack([rows.replace(greedy, generator) != 7 for _ in range(400)]).float().mean(0)
 
@@ -268,7 +271,7 @@ def test_rows_explore_about_alike_however_long_they_hold():
 
 def test_a_row_holds_one_action_and_a_dithering_row_draws_anew():
     rows, generator = (
-        RepeatedActions(torch.tensor([1, 64]).repeat(500), 1000, 1.0),
+        _RepeatedActions(torch.tensor([1, 64]).repeat(500), 1000, 1.0),
         torch.Generator().manual_seed(0),
     )
     actions = torch.stack(
