@@ -53,9 +53,10 @@ class UpdateReport:
     def means(self, names: Sequence[str] | None = None) -> dict[str, float]:
         """Means over runs, of these metrics where they exist, or of all."""
         return {
-            name: float(self.metrics[name].mean())
+            # One run is most common, and NumPy's mean takes longer than a loss term.
+            name: float(values[0] if len(values) == 1 else values.mean())
             for name in names or self.metrics
-            if name in self.metrics
+            if (values := self.metrics.get(name)) is not None
         }
 
 
@@ -131,6 +132,7 @@ class StackedReinforce:
         self._weights = {
             name: weight for name, weight in vars(config.weights).items() if weight > 0
         }
+        self._term_weights: Tensor | None = None  # the same, in the order of the terms
         shape = (config.num_seeds, config.max_episode_steps)
         self._baseline = np.full(shape, np.nan, np.float32)
         self._next_baseline = self._baseline  # becomes the baseline once an update has succeeded
@@ -148,11 +150,10 @@ class StackedReinforce:
             )
         input_units = self.model.input_units
         target_units = self.model.target_units
-        seen = self._updated(input_units, batch.inputs, batch.mask)
+        mask = None if bool(batch.mask.all()) else batch.mask
+        seen = self._updated(input_units, batch.inputs, mask)
         try:
-            self.model.target_units = self._updated(
-                target_units, batch.next_observations, batch.mask
-            )
+            self.model.target_units = self._updated(target_units, batch.next_observations, mask)
             if seen.is_far_from(input_units):
                 # Raw numbers of a large unit would give errors of that size, in which all else is
                 # lost. So this batch is read in the new units, though the policy that acted read
@@ -179,12 +180,12 @@ class StackedReinforce:
         return UpdateReport(self.num_updates, self.num_steps.copy(), num_episodes, metrics)
 
     def _updated(
-        self, units: RunningStandardizer, rows: Tensor, mask: Tensor
+        self, units: RunningStandardizer, rows: Tensor, mask: Tensor | None
     ) -> RunningStandardizer:
-        """Units that have also seen the steps [S, R, T, ...] that happened."""
+        """Units that have also seen the steps [S, R, T, ...] that happened; None is all of them."""
         if not self.config.normalize_observations:
             return units
-        return units.updated(rows.flatten(1, 2), mask.flatten(1))
+        return units.updated(rows.flatten(1, 2), None if mask is None else mask.flatten(1))
 
     def _train_on(
         self, batch: StackedBatch
@@ -198,8 +199,10 @@ class StackedReinforce:
         values = torch.stack(list(terms.values()))
         metrics = dict(zip(terms, values.detach().cpu().double().numpy(), strict=True))
         self._check_finite(metrics, batch)
-        weights = torch.tensor([self._weights[name] for name in terms], device=self.device)
-        metrics["gradient_norm"] = self._descend((weights @ values).sum())
+        if self._term_weights is None:
+            named = [self._weights[name] for name in terms]
+            self._term_weights = torch.tensor(named, device=self.device)
+        metrics["gradient_norm"] = self._descend((self._term_weights @ values).sum())
         return metrics, bonus
 
     def _losses(self, batch: StackedBatch) -> tuple[dict[str, Tensor], NDArray[np.float64]]:

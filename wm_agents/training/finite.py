@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -115,7 +116,7 @@ def stacked_gradient_step(
     Raises:
         NonFiniteError: The gradient of a run is not finite; all parameters are as they were.
     """
-    norms = gradient.norm(dim=1, keepdim=True)
+    norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
     reported: NDArray[np.float64] = norms.squeeze(1).cpu().double().numpy()
     if not math.isfinite(reported.sum()):
         run = int(np.flatnonzero(~np.isfinite(reported))[0])
