@@ -61,6 +61,7 @@ MOVED = MovedModules(
         "wm_agents.world_models.outcomes": "wm_agents.world_models.structure",
         "wm_agents.world_models.recorded_states": "wm_agents.world_models.unrolling",
         "wm_agents.world_models.segments": "wm_agents.world_models.sampling",
+        "wm_agents.world_models.symbols": "wm_agents.world_models.object_fitting",
     },
     {
         "wm_agents.planning.experience.Experience": "wm_agents.planning.collector.Collector",

@@ -362,7 +362,6 @@ LOADERS = {
     "wm_agents/training/trainer.py:load_weights": IN_MEMORY,
     "wm_agents/world_models/fitting.py:load_state_dict": "through CheckpointManager.latest_state",
     "wm_agents/world_models/fitting.py:load_weights": IN_MEMORY,
-    "wm_agents/world_models/symbols.py:from_json": "through ObjectModel.load",
     "wm_agents/world_models/token.py:from_json": "through TokenModel.load",
     "wm_envs/data/compiled.py:from_function": IN_MEMORY,
     "wm_envs/data/compiled.py:load": "test_compiled.py; machine code, trusted as the package's own files are",

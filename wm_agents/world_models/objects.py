@@ -15,11 +15,13 @@ from typing import Any, ClassVar, Protocol, Self
 import gymnasium as gym
 import numpy as np
 import torch
+import torch.nn.functional as F
 from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wm_agents.errors import CheckpointError, ConfigError, SpaceError
+from wm_agents.networks import uninitialised
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
 from wm_agents.training.config_checks import require_integers
@@ -30,12 +32,12 @@ from wm_agents.training.trainer import FitReport, as_manager
 from wm_agents.world_models.encoding import check_fit_spaces, check_observations
 from wm_agents.world_models.object_fitting import (
     ObjectConfig,
+    PartReader,
     PartRows,
     PartSteps,
     fit_networks,
     learn_tables,
 )
-from wm_agents.world_models.symbols import PartReader, SymbolNetwork
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.moved import renamed
 from wm_envs.data.spaces import space_to_json
@@ -109,6 +111,51 @@ class ObjectView(Protocol):
     ) -> tuple[NDArray[np.int32], int]:
         """What a part's network reads [B, K], and how many different symbols there can be."""
         ...
+
+
+class _SymbolNetwork(nn.Module):
+    """The sum of a row's embeddings, hidden layers, and a classifier.
+
+    Args:
+        num_symbols: Rows of the embedding.
+        width: Hidden units.
+        num_layers: Hidden layers behind the embedding.
+        num_tokens: Categories.
+        dropout: Fraction of hidden units that are silent in training.
+        generator: Draws the weights.
+    """
+
+    def __init__(
+        self,
+        num_symbols: int,
+        width: int,
+        num_layers: int,
+        num_tokens: int,
+        dropout: float,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.embedding = nn.Parameter(torch.randn(num_symbols, width, generator=generator) * 0.15)
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.layers = nn.ModuleList(_linear(width, width, generator) for _ in range(num_layers))
+        self.head = _linear(width, num_tokens, generator)
+
+    def forward(self, symbols: Tensor) -> Tensor:
+        """Symbols [B, K] -> logits [B, num_tokens]."""
+        hidden = F.silu(F.embedding_bag(symbols, self.embedding, mode="sum") + self.bias)
+        for layer in self.layers:
+            hidden = F.silu(layer(self._dropped_out(hidden)))
+        logits: Tensor = self.head(self._dropped_out(hidden))
+        return logits
+
+    def draw(self, symbols: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Tokens [B]: drawn, or the likeliest where there is no generator."""
+        return _selected(self.forward(symbols), generator)
+
+    def _dropped_out(self, hidden: Tensor) -> Tensor:
+        # Without dropout nothing is drawn from the global generator.
+        return F.dropout(hidden, self.dropout, self.training) if self.dropout else hidden
 
 
 class ObjectModel(Unrolled, FittedModule, Savable):
@@ -236,10 +283,10 @@ class ObjectModel(Unrolled, FittedModule, Savable):
             next_values[:, part] = reader.codec.decode(expected, tokens)
         return next_values
 
-    def network(self, part: int) -> SymbolNetwork:
+    def network(self, part: int) -> _SymbolNetwork:
         """The network of a part."""
         network = self.networks[part]
-        assert isinstance(network, SymbolNetwork)
+        assert isinstance(network, _SymbolNetwork)
         return network
 
     def outcomes(
@@ -332,7 +379,7 @@ class ObjectModel(Unrolled, FittedModule, Savable):
         config = self.config
         self.readers = readers
         self.networks = nn.ModuleList(
-            SymbolNetwork(
+            _SymbolNetwork(
                 num_symbols=reader.table.num_known + 1,
                 width=config.width,
                 num_layers=config.num_layers,
@@ -442,3 +489,21 @@ def _spaces_of(env: Any, **env_kwargs: Any) -> tuple[gym.Space[Any], gym.Space[A
     observation_space = getattr(env, "single_observation_space", env.observation_space)
     action_space = getattr(env, "single_action_space", env.action_space)
     return observation_space, action_space
+
+
+def _selected(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The likeliest category, or a drawn one.
+
+    Dividing by exponential noise and taking the largest draws from the softmax.
+    """
+    if generator is None:
+        return logits.argmax(1)
+    noise = torch.empty_like(logits).exponential_(generator=generator)
+    return (torch.softmax(logits, 1) / noise).argmax(1)
+
+
+def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
+    layer: nn.Linear = uninitialised(nn.Linear, inputs, outputs)
+    nn.init.kaiming_uniform_(layer.weight, 5**0.5, generator=generator)
+    nn.init.zeros_(layer.bias)
+    return layer
