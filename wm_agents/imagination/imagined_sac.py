@@ -271,6 +271,7 @@ class ImaginedSAC(Savable):
         state = unpack_state(metadata["structure"], stored.tensors)
         # Built of the file's own tensors, before anything of a described size takes memory.
         model = EnsembleModel.of_checkpoint(Checkpoint(state["model"], metadata["model"]), None)
+        # The agent below makes a model of this width, whatever a file says of it.
         if set(model.config.dynamics_widths) != {config.model_width}:
             raise CheckpointError(f"its model is not {config.model_width} units wide")
         agent = cls(environment, config, seed=metadata["seed"])

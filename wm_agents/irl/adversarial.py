@@ -159,6 +159,7 @@ class AdversarialIRL(Fitted, Savable):
         self.observation_space = envs.observation_space
         self.action_space = envs.action_space
         self.demonstrated: Transitions[Tensor] | None = None
+        # `load` knows better, once it has no environments but their spaces.
         self._has_no_envs = False
         self.loss = math.nan
         self.accuracy = math.nan

@@ -364,6 +364,7 @@ def fit_from_state(
     Raises:
         CheckpointError: Weights of other features.
     """
+    # A fit that speaks of other features would give rewards without complaint.
     for name in ("weights", "scaled_weights", "scale", "low", "high"):
         if np.asarray(state[name], np.float64).shape != (len(feature_names),):
             raise CheckpointError(f"{name} are not one number for each of {feature_names}")

@@ -167,10 +167,13 @@ class _GaussianPlanner(ModelPlanner[GaussianConfigT], Generic[GaussianConfigT]):
 
     def _scaled(self, noise: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         """Turn standard noise [B, N, H, A] in place into candidates within the bounds."""
+        # Clipped and not drawn again: the best action often lies on a bound, which drawing again never
+        # reaches.
         return noise.mul_(std[:, None]).add_(mean[:, None]).clamp_(self._low, self._high)
 
     def _fitted(self, elites: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
         """The next mean and standard deviation from elites [B, K, H, A] and the current ones."""
+        # Without correction, so that a single elite has deviation 0 and not NaN.
         elite_std, elite_mean = torch.std_mean(elites, 1, correction=0)
         momentum = self.config.momentum
         next_std = elite_std.lerp(std, momentum).maximum(self._smallest_std)

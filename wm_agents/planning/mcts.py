@@ -88,6 +88,7 @@ class _Trees:
         self.value_sums = np.zeros(shape)
         self.priors = np.full(shape, 1.0 / num_actions)
         self.rewards = np.zeros(shape)
+        # float64 throughout: sums over many simulations are compared with each other.
         self.continues = np.ones(shape)  # probability that the episode lasts beyond the action
         self.lowest = np.full(num_rows, np.inf)
         self.highest = np.full(num_rows, -np.inf)
@@ -99,6 +100,8 @@ class _Trees:
         """
         visits = self.visits[self.rows, nodes]
         values = self.value_sums[self.rows, nodes] / np.maximum(visits, 1)
+        # Scaled by the extremes that the tree has met, so that one exploration constant serves rewards
+        # of every unit (Schrittwieser et al. 2020, eq. 5). Equal values have no spread to divide by.
         spread = np.where(self.highest > self.lowest, self.highest - self.lowest, 1.0)[:, None]
         lowest = np.where(np.isfinite(self.lowest), self.lowest, 0.0)[:, None]
         scaled = np.where(visits > 0, (values - lowest) / spread, 0.0)
@@ -125,6 +128,7 @@ class _Trees:
         """
         combine = np.maximum if self.is_maximum else np.add
         returns = leaf_values.copy()
+        # From the leaf up. Rows whose walk ended before this edge wait until it is theirs.
         for nodes, actions, walking in reversed(path):
             edge = (self.rows, nodes, actions)
             follow = gamma * self.continues[edge] * returns
@@ -230,6 +234,7 @@ class MCTS(ModelPlanner[MCTSConfig]):
         after, prediction = self._model.step(before, taken)
         step = rollout_of_one_step(before, prediction)
         edge = (trees.rows, parents, actions)
+        # Each simulation adds one node to every tree, so that its number names the node in all.
         trees.children[edge] = simulation
         trees.rewards[edge] = self._step_objective(step, taken[:, None]).double().cpu().numpy()
         trees.continues[edge] = 1.0 - prediction.terminations.double().cpu().numpy()
@@ -266,6 +271,7 @@ class MCTS(ModelPlanner[MCTSConfig]):
         visits = trees.visits[:, 0]
         sums = trees.value_sums[:, 0]
         values = np.where(visits > 0, sums / np.maximum(visits, 1), -np.inf)
+        # `lexsort` takes its last key first: visits decide, values break ties.
         best = np.lexsort((values, visits), axis=1)[:, -1]
         actions = torch.as_tensor(best[:, None], device=self._device) + self._first_action
         best_values = values[trees.rows, best]

@@ -414,6 +414,7 @@ class _ValueRun:
             "target": self.target.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "generator": self._generator.get_state(),
+            # Earlier networks led to these states, so that they cannot be imagined again.
             "data": vars(self._data).copy(),
         }
 
@@ -439,6 +440,7 @@ class _ValueRun:
     # --- fitting
 
     def _network(self) -> ValueNetwork:
+        # torch's layers draw from the global generator, which is the user's.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
             config = self._config
@@ -455,6 +457,7 @@ class _ValueRun:
         config = self._config
         value = self._value
         rows = self._rows(config.batch_size)
+        # No return beyond what the rewards allow, or networks that learn from each other climb for ever.
         returns = self._returns(rows).clamp(value.bounds[0], value.bounds[1])
         goal = (returns - value.return_mean) / value.return_std
         loss = nn.functional.mse_loss(value.scaled(self._data.observations[rows]), goal)
@@ -463,6 +466,7 @@ class _ValueRun:
         )
         figure = descend(loss, self._optimizer, value.named_parameters(), place)
         with torch.no_grad():
+            # Parameters alone: units and bounds are buffers, which `measure` sets in both.
             for slow, fast in zip(self.target.parameters(), value.parameters(), strict=True):
                 slow.lerp_(fast, config.tau)
         return figure

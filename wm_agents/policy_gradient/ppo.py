@@ -100,6 +100,8 @@ class PPO(ActorCritic, Savable):
         self.seed = seed
         self.env = made
         self._maker = maker
+        # eps of the first PPO implementations, which published settings assume; the rate is set anew
+        # in each update.
         self.optimizer = torch.optim.Adam(self.parameters(), 1e-3, eps=1e-5, fused=True)
         self.report = None
         self.num_timesteps = 0
@@ -232,6 +234,7 @@ class PPO(ActorCritic, Savable):
                 terms, figures = self.losses(batch)
                 measured.append(figures)
                 limit = config.target_kl
+                # Half as much again, as in Stable-Baselines3, so that the setting means the same in both.
                 if limit is not None and figures["approx_kl"] > 1.5 * limit:
                     is_near = False
                     break
@@ -276,6 +279,7 @@ class PPO(ActorCritic, Savable):
     def _recurrent_batches(self, rollout: RolloutBuffer) -> Iterator[tuple[Tensor, Tensor]]:
         """The same for whole environments, whose memories are computed anew from their first."""
         num_steps, num_envs = rollout.mask.shape
+        # Whole environments, since a memory can only be computed from its beginning.
         order = torch.randperm(num_envs, generator=self.generator)
         for envs in order.split(max(1, self.config.batch_size // num_steps)):
             memory = rollout.memory[envs]

@@ -222,6 +222,7 @@ class StackedReinforce:
             error = self._prediction_errors(tokens, actions, batch)
             terms["world_model"] = (error * share).sum(1)
             intrinsic = -error.detach().cpu().view(num_seeds, num_rows, num_steps) * batch.mask
+            # The intrinsic reward is minus the error: what the policy does is to be predictable.
             rewards = rewards + self.config.prediction_reward_weight * intrinsic
             bonus = intrinsic.sum(-1).mean(1).double().numpy()
         if self.config.baseline == "value" and self.config.gamma < 1:

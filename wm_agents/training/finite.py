@@ -80,6 +80,7 @@ def gradient_step(
     Raises:
         NonFiniteError: The loss or a gradient is not finite; the parameters are as they were.
     """
+    # Asked first: the gradients of a loss that is NaN are NaN everywhere and name no culprit.
     value = float(loss.detach())
     named = dict(parameters)
     if not math.isfinite(value):
@@ -87,6 +88,7 @@ def gradient_step(
     optimizer.zero_grad()
     loss.backward()
     gradients = {name: tensor.grad for name, tensor in named.items() if tensor.grad is not None}
+    # One number tells of all gradients; they are only looked through where it is not finite.
     norm = nn.utils.get_total_norm(list(gradients.values()))
     if not bool(norm.isfinite()):
         name = first_non_finite(gradients.items()) or "all parameters together"

@@ -104,6 +104,7 @@ class Savable:
             ConfigError: There is no such device, or what no file can hold is not given.
             SpaceError: The environment has other spaces.
         """
+        # Arguments first: nobody waits for a large file to hear of a device that is not there.
         cls._check_request(path, device, given)
         target = stored_path(path)
         stored = load_checkpoint(target)
@@ -114,6 +115,7 @@ class Savable:
             )
         with reading_description(target, f"a {cls.__name__}"):
             learner = cls._from_stored(stored, env, device, given)
+        # Outside, so that a wrong environment is a SpaceError and no fault of the file.
         learner._settle(env, device, given)
         return learner
 
@@ -211,5 +213,6 @@ def load(
             know.
     """
     target = stored_path(path)
+    # Read again by the class, whose `load` is called directly as well.
     kind = stored_kind(load_checkpoint(target).metadata)
     return stored_class(kind, target).load(target, env, device=device, given=given)

@@ -98,6 +98,7 @@ def config_from_json(config_class: type[Any], description: Mapping[str, Any]) ->
                 "version does not know"
             )
         default = getattr(defaults, name)
+        # The default says of which class a nested configuration is; JSON does not.
         if is_dataclass(default):
             values[name] = config_from_json(type(default), value)
         else:

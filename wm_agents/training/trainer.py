@@ -267,6 +267,7 @@ class Trainer:
                         figures = row
                 if self._evaluated is None or not state.num_summed:
                     self._call_back(figures)
+                # Before the checkpoint is written, which is to hold the time of this update too.
                 state.seconds += time.perf_counter() - began
                 is_end = is_last or state.is_finished or self._is_stopped
                 if is_end or state.update % self.checkpoint_every == 0:
@@ -329,6 +330,7 @@ class Trainer:
             state.best_loss = loss
             state.best_update = state.update
             state.best_weights = run.weights()
+        # A curriculum makes the loss harder by and by: what does not improve then is not stale.
         is_counted = state.update > self.patience_from
         state.num_stale = state.num_stale + 1 if is_counted and not is_better else 0
         if self.patience is not None and state.num_stale >= self.patience:
@@ -381,6 +383,7 @@ class Trainer:
         self.checkpoints.save_state(self._progress.update, state, self.run.fingerprint())
 
     def _resume(self) -> None:
+        # The run has gone on from where it was in memory: what lies in the folder is older.
         if self._progress.update > 0:
             return
         if isinstance(self.run, _FiledRun) and self.checkpoints is not None:
