@@ -53,6 +53,9 @@ def VectorPPO(  # noqa: N802 - it was a class
     return agent
 
 
+VectorPPO.load = PPO.load  # type: ignore[attr-defined]
+
+
 def _learn(
     agent: PPO,
     env: VectorEnv[Any, Any, Any],
