@@ -47,321 +47,113 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
 MOVED.install()
 
 if TYPE_CHECKING:
-    from wm_agents.errors import (
-        CheckpointError as CheckpointError,
-    )
-    from wm_agents.errors import (
-        ConfigError as ConfigError,
-    )
-    from wm_agents.errors import (
-        ConvergenceError as ConvergenceError,
-    )
-    from wm_agents.errors import (
-        DemonstrationError as DemonstrationError,
-    )
-    from wm_agents.errors import (
-        NonFiniteError as NonFiniteError,
-    )
-    from wm_agents.errors import (
-        NotFittedError as NotFittedError,
-    )
-    from wm_agents.errors import (
-        SpaceError as SpaceError,
-    )
-    from wm_agents.errors import (
-        TrajectoryError as TrajectoryError,
-    )
-    from wm_agents.evaluation.episodes import (
-        EpisodeResults as EpisodeResults,
-    )
-    from wm_agents.evaluation.episodes import (
-        RandomAgent as RandomAgent,
-    )
-    from wm_agents.evaluation.episodes import (
-        evaluate as evaluate,
-    )
-    from wm_agents.evaluation.episodes import (
-        planning_gap as planning_gap,
-    )
-    from wm_agents.evaluation.open_loop import (
-        open_loop_error as open_loop_error,
-    )
-    from wm_agents.evaluation.open_loop_report import (
-        OpenLoopReport as OpenLoopReport,
-    )
-    from wm_agents.evaluation.scorecard import (
-        Scorecard as Scorecard,
-    )
-    from wm_agents.evaluation.scorecard import (
-        scorecard as scorecard,
-    )
-    from wm_agents.evaluation.statistics import (
-        Interval as Interval,
-    )
-    from wm_agents.evaluation.statistics import (
-        exact_permutation_test as exact_permutation_test,
-    )
-    from wm_agents.evaluation.statistics import (
-        interquartile_mean as interquartile_mean,
-    )
-    from wm_agents.evaluation.statistics import (
-        paired_difference as paired_difference,
-    )
+    from wm_agents.errors import CheckpointError as CheckpointError
+    from wm_agents.errors import ConfigError as ConfigError
+    from wm_agents.errors import ConvergenceError as ConvergenceError
+    from wm_agents.errors import DemonstrationError as DemonstrationError
+    from wm_agents.errors import NonFiniteError as NonFiniteError
+    from wm_agents.errors import NotFittedError as NotFittedError
+    from wm_agents.errors import SpaceError as SpaceError
+    from wm_agents.errors import TrajectoryError as TrajectoryError
+    from wm_agents.evaluation.episodes import EpisodeResults as EpisodeResults
+    from wm_agents.evaluation.episodes import RandomAgent as RandomAgent
+    from wm_agents.evaluation.episodes import evaluate as evaluate
+    from wm_agents.evaluation.episodes import planning_gap as planning_gap
+    from wm_agents.evaluation.open_loop import open_loop_error as open_loop_error
+    from wm_agents.evaluation.open_loop_report import OpenLoopReport as OpenLoopReport
+    from wm_agents.evaluation.scorecard import Scorecard as Scorecard
+    from wm_agents.evaluation.scorecard import scorecard as scorecard
+    from wm_agents.evaluation.statistics import Interval as Interval
+    from wm_agents.evaluation.statistics import exact_permutation_test as exact_permutation_test
+    from wm_agents.evaluation.statistics import interquartile_mean as interquartile_mean
+    from wm_agents.evaluation.statistics import paired_difference as paired_difference
     from wm_agents.evaluation.statistics import (
         probability_of_improvement as probability_of_improvement,
     )
-    from wm_agents.evaluation.statistics import (
-        stratified_bootstrap as stratified_bootstrap,
-    )
-    from wm_agents.evaluation.statistics import (
-        wilson_interval as wilson_interval,
-    )
-    from wm_agents.imagination.vector_env import (
-        ImaginedVectorEnv as ImaginedVectorEnv,
-    )
-    from wm_agents.irl import (
-        AdversarialConfig as AdversarialConfig,
-    )
-    from wm_agents.irl import (
-        AdversarialIRL as AdversarialIRL,
-    )
-    from wm_agents.irl import (
-        BehavioralCloning as BehavioralCloning,
-    )
-    from wm_agents.irl import (
-        CloningConfig as CloningConfig,
-    )
-    from wm_agents.irl import (
-        Demonstrations as Demonstrations,
-    )
-    from wm_agents.irl import (
-        MaxEntConfig as MaxEntConfig,
-    )
-    from wm_agents.irl import (
-        MaxEntIRL as MaxEntIRL,
-    )
-    from wm_agents.irl import (
-        SampledConfig as SampledConfig,
-    )
-    from wm_agents.irl import (
-        SampledMaxEntIRL as SampledMaxEntIRL,
-    )
-    from wm_agents.irl import (
-        TabularMDP as TabularMDP,
-    )
-    from wm_agents.irl import (
-        occupancy_measures as occupancy_measures,
-    )
-    from wm_agents.irl import (
-        soft_value_iteration as soft_value_iteration,
-    )
-    from wm_agents.planning import (
-        CEM as CEM,
-    )
-    from wm_agents.planning import (
-        ICEM as ICEM,
-    )
-    from wm_agents.planning import (
-        MCTS as MCTS,
-    )
-    from wm_agents.planning import (
-        MPPI as MPPI,
-    )
-    from wm_agents.planning import (
-        BestFirstSearch as BestFirstSearch,
-    )
-    from wm_agents.planning import (
-        BestFirstSearchConfig as BestFirstSearchConfig,
-    )
-    from wm_agents.planning import (
-        BreadthFirstSearch as BreadthFirstSearch,
-    )
-    from wm_agents.planning import (
-        CategoricalCEM as CategoricalCEM,
-    )
-    from wm_agents.planning import (
-        CategoricalCEMConfig as CategoricalCEMConfig,
-    )
-    from wm_agents.planning import (
-        CEMConfig as CEMConfig,
-    )
-    from wm_agents.planning import (
-        DiscountedReturn as DiscountedReturn,
-    )
-    from wm_agents.planning import (
-        GoalReached as GoalReached,
-    )
-    from wm_agents.planning import (
-        ICEMConfig as ICEMConfig,
-    )
-    from wm_agents.planning import (
-        MCTSConfig as MCTSConfig,
-    )
-    from wm_agents.planning import (
-        MPPIConfig as MPPIConfig,
-    )
-    from wm_agents.planning import (
-        NoveltyReward as NoveltyReward,
-    )
-    from wm_agents.planning import (
-        OracleModel as OracleModel,
-    )
-    from wm_agents.planning import (
-        PlanningAgent as PlanningAgent,
-    )
-    from wm_agents.planning import (
-        RandomShooting as RandomShooting,
-    )
-    from wm_agents.planning import (
-        RandomShootingConfig as RandomShootingConfig,
-    )
-    from wm_agents.planning import (
-        SearchConfig as SearchConfig,
-    )
-    from wm_agents.planning import (
-        ValueConfig as ValueConfig,
-    )
-    from wm_agents.planning import (
-        ValueIteration as ValueIteration,
-    )
-    from wm_agents.planning.learning import (
-        LearningConfig as LearningConfig,
-    )
-    from wm_agents.planning.learning import (
-        learn_to_plan as learn_to_plan,
-    )
-    from wm_agents.policy_gradient.actor_critic import (
-        PPOConfig as PPOConfig,
-    )
-    from wm_agents.policy_gradient.ppo import (
-        PPO as PPO,
-    )
-    from wm_agents.policy_gradient.reinforce import (
-        LossWeights as LossWeights,
-    )
-    from wm_agents.policy_gradient.reinforce import (
-        Reinforce as Reinforce,
-    )
-    from wm_agents.policy_gradient.reinforce import (
-        ReinforceConfig as ReinforceConfig,
-    )
-    from wm_agents.protocols import (
-        Agent as Agent,
-    )
-    from wm_agents.protocols import (
-        ModelState as ModelState,
-    )
-    from wm_agents.protocols import (
-        Objective as Objective,
-    )
-    from wm_agents.protocols import (
-        Plan as Plan,
-    )
-    from wm_agents.protocols import (
-        Planner as Planner,
-    )
-    from wm_agents.protocols import (
-        Prediction as Prediction,
-    )
-    from wm_agents.protocols import (
-        Rollout as Rollout,
-    )
-    from wm_agents.protocols import (
-        WorldModel as WorldModel,
-    )
-    from wm_agents.sb3.vec_env import (
-        SB3VecEnv as SB3VecEnv,
-    )
-    from wm_agents.training.checkpoints import (
-        CheckpointManager as CheckpointManager,
-    )
-    from wm_agents.training.loggers import (
-        ConsoleLogger as ConsoleLogger,
-    )
-    from wm_agents.training.loggers import (
-        JSONLLogger as JSONLLogger,
-    )
-    from wm_agents.training.loggers import (
-        TensorBoardLogger as TensorBoardLogger,
-    )
-    from wm_agents.training.loggers import (
-        WandbLogger as WandbLogger,
-    )
-    from wm_agents.training.saving import (
-        load as load,
-    )
-    from wm_agents.training.saving import (
-        save as save,
-    )
-    from wm_agents.training.trainer import (
-        FitReport as FitReport,
-    )
-    from wm_agents.training.trainer import (
-        Trainer as Trainer,
-    )
-    from wm_agents.training.trainer import (
-        TrainingRun as TrainingRun,
-    )
-    from wm_agents.world_models import (
-        DerivedFeature as DerivedFeature,
-    )
-    from wm_agents.world_models import (
-        DeterministicConfig as DeterministicConfig,
-    )
-    from wm_agents.world_models import (
-        DeterministicModel as DeterministicModel,
-    )
-    from wm_agents.world_models import (
-        EnsembleConfig as EnsembleConfig,
-    )
-    from wm_agents.world_models import (
-        EnsembleModel as EnsembleModel,
-    )
-    from wm_agents.world_models import (
-        FeatureLayout as FeatureLayout,
-    )
-    from wm_agents.world_models import (
-        FitConfig as FitConfig,
-    )
-    from wm_agents.world_models import (
-        HistoryModel as HistoryModel,
-    )
-    from wm_agents.world_models import (
-        LatentConfig as LatentConfig,
-    )
-    from wm_agents.world_models import (
-        LatentModel as LatentModel,
-    )
-    from wm_agents.world_models import (
-        RecurrentConfig as RecurrentConfig,
-    )
-    from wm_agents.world_models import (
-        RecurrentModel as RecurrentModel,
-    )
-    from wm_agents.world_models import (
-        TabularModel as TabularModel,
-    )
-    from wm_agents.world_models import (
-        TokenConfig as TokenConfig,
-    )
-    from wm_agents.world_models import (
-        TokenModel as TokenModel,
-    )
-    from wm_agents.world_models.object_fitting import (
-        ObjectConfig as ObjectConfig,
-    )
-    from wm_agents.world_models.objects import (
-        ObjectModel as ObjectModel,
-    )
-    from wm_envs.data.trajectories import (
-        Trajectories as Trajectories,
-    )
-    from wm_envs.data.trajectories import (
-        TrajectoryBatch as TrajectoryBatch,
-    )
-    from wm_envs.data.trajectories import (
-        Transitions as Transitions,
-    )
+    from wm_agents.evaluation.statistics import stratified_bootstrap as stratified_bootstrap
+    from wm_agents.evaluation.statistics import wilson_interval as wilson_interval
+    from wm_agents.imagination.vector_env import ImaginedVectorEnv as ImaginedVectorEnv
+    from wm_agents.irl.adversarial import AdversarialConfig as AdversarialConfig
+    from wm_agents.irl.adversarial import AdversarialIRL as AdversarialIRL
+    from wm_agents.irl.cloning import BehavioralCloning as BehavioralCloning
+    from wm_agents.irl.cloning import CloningConfig as CloningConfig
+    from wm_agents.irl.demonstrations import Demonstrations as Demonstrations
+    from wm_agents.irl.maxent import MaxEntConfig as MaxEntConfig
+    from wm_agents.irl.maxent import MaxEntIRL as MaxEntIRL
+    from wm_agents.irl.mdp import TabularMDP as TabularMDP
+    from wm_agents.irl.mdp import occupancy_measures as occupancy_measures
+    from wm_agents.irl.mdp import soft_value_iteration as soft_value_iteration
+    from wm_agents.irl.sampled import SampledConfig as SampledConfig
+    from wm_agents.irl.sampled import SampledMaxEntIRL as SampledMaxEntIRL
+    from wm_agents.planning.cem import CEM as CEM
+    from wm_agents.planning.cem import ICEM as ICEM
+    from wm_agents.planning.cem import CategoricalCEM as CategoricalCEM
+    from wm_agents.planning.cem import CategoricalCEMConfig as CategoricalCEMConfig
+    from wm_agents.planning.cem import CEMConfig as CEMConfig
+    from wm_agents.planning.cem import ICEMConfig as ICEMConfig
+    from wm_agents.planning.controller import PlanningAgent as PlanningAgent
+    from wm_agents.planning.learning import LearningConfig as LearningConfig
+    from wm_agents.planning.learning import learn_to_plan as learn_to_plan
+    from wm_agents.planning.mcts import MCTS as MCTS
+    from wm_agents.planning.mcts import MCTSConfig as MCTSConfig
+    from wm_agents.planning.mppi import MPPI as MPPI
+    from wm_agents.planning.mppi import MPPIConfig as MPPIConfig
+    from wm_agents.planning.objectives import DiscountedReturn as DiscountedReturn
+    from wm_agents.planning.objectives import GoalReached as GoalReached
+    from wm_agents.planning.objectives import NoveltyReward as NoveltyReward
+    from wm_agents.planning.oracle import OracleModel as OracleModel
+    from wm_agents.planning.search import BestFirstSearch as BestFirstSearch
+    from wm_agents.planning.search import BestFirstSearchConfig as BestFirstSearchConfig
+    from wm_agents.planning.search import BreadthFirstSearch as BreadthFirstSearch
+    from wm_agents.planning.search import SearchConfig as SearchConfig
+    from wm_agents.planning.shooting import RandomShooting as RandomShooting
+    from wm_agents.planning.shooting import RandomShootingConfig as RandomShootingConfig
+    from wm_agents.planning.value import ValueConfig as ValueConfig
+    from wm_agents.planning.value import ValueIteration as ValueIteration
+    from wm_agents.policy_gradient.actor_critic import PPOConfig as PPOConfig
+    from wm_agents.policy_gradient.ppo import PPO as PPO
+    from wm_agents.policy_gradient.reinforce import LossWeights as LossWeights
+    from wm_agents.policy_gradient.reinforce import Reinforce as Reinforce
+    from wm_agents.policy_gradient.reinforce import ReinforceConfig as ReinforceConfig
+    from wm_agents.protocols import Agent as Agent
+    from wm_agents.protocols import ModelState as ModelState
+    from wm_agents.protocols import Objective as Objective
+    from wm_agents.protocols import Plan as Plan
+    from wm_agents.protocols import Planner as Planner
+    from wm_agents.protocols import Prediction as Prediction
+    from wm_agents.protocols import Rollout as Rollout
+    from wm_agents.protocols import WorldModel as WorldModel
+    from wm_agents.sb3.vec_env import SB3VecEnv as SB3VecEnv
+    from wm_agents.training.checkpoints import CheckpointManager as CheckpointManager
+    from wm_agents.training.loggers import ConsoleLogger as ConsoleLogger
+    from wm_agents.training.loggers import JSONLLogger as JSONLLogger
+    from wm_agents.training.loggers import TensorBoardLogger as TensorBoardLogger
+    from wm_agents.training.loggers import WandbLogger as WandbLogger
+    from wm_agents.training.saving import load as load
+    from wm_agents.training.saving import save as save
+    from wm_agents.training.trainer import FitReport as FitReport
+    from wm_agents.training.trainer import Trainer as Trainer
+    from wm_agents.training.trainer import TrainingRun as TrainingRun
+    from wm_agents.world_models.adapters import DerivedFeature as DerivedFeature
+    from wm_agents.world_models.adapters import FeatureLayout as FeatureLayout
+    from wm_agents.world_models.deterministic import DeterministicConfig as DeterministicConfig
+    from wm_agents.world_models.deterministic import DeterministicModel as DeterministicModel
+    from wm_agents.world_models.ensemble import EnsembleConfig as EnsembleConfig
+    from wm_agents.world_models.ensemble import EnsembleModel as EnsembleModel
+    from wm_agents.world_models.fitting import FitConfig as FitConfig
+    from wm_agents.world_models.history import HistoryModel as HistoryModel
+    from wm_agents.world_models.latent import LatentConfig as LatentConfig
+    from wm_agents.world_models.latent import LatentModel as LatentModel
+    from wm_agents.world_models.object_fitting import ObjectConfig as ObjectConfig
+    from wm_agents.world_models.objects import ObjectModel as ObjectModel
+    from wm_agents.world_models.recurrent import RecurrentConfig as RecurrentConfig
+    from wm_agents.world_models.recurrent import RecurrentModel as RecurrentModel
+    from wm_agents.world_models.tabular import TabularModel as TabularModel
+    from wm_agents.world_models.token import TokenConfig as TokenConfig
+    from wm_agents.world_models.token import TokenModel as TokenModel
+    from wm_envs.data.trajectories import Trajectories as Trajectories
+    from wm_envs.data.trajectories import TrajectoryBatch as TrajectoryBatch
+    from wm_envs.data.trajectories import Transitions as Transitions
 
 # Where each public name lives; editors read the same from the imports above, and a test compares.
 _HOMES = {
@@ -397,48 +189,68 @@ _HOMES = {
         "wilson_interval",
     ),
     "wm_agents.imagination.vector_env": ("ImaginedVectorEnv",),
-    "wm_agents.irl": (
+    "wm_agents.irl.adversarial": (
         "AdversarialConfig",
         "AdversarialIRL",
+    ),
+    "wm_agents.irl.cloning": (
         "BehavioralCloning",
         "CloningConfig",
-        "Demonstrations",
+    ),
+    "wm_agents.irl.demonstrations": ("Demonstrations",),
+    "wm_agents.irl.maxent": (
         "MaxEntConfig",
         "MaxEntIRL",
-        "SampledConfig",
-        "SampledMaxEntIRL",
+    ),
+    "wm_agents.irl.mdp": (
         "TabularMDP",
         "occupancy_measures",
         "soft_value_iteration",
     ),
-    "wm_agents.planning": (
-        "BestFirstSearch",
-        "BestFirstSearchConfig",
-        "BreadthFirstSearch",
+    "wm_agents.irl.sampled": (
+        "SampledConfig",
+        "SampledMaxEntIRL",
+    ),
+    "wm_agents.planning.cem": (
         "CEM",
         "CEMConfig",
         "CategoricalCEM",
         "CategoricalCEMConfig",
-        "DiscountedReturn",
-        "GoalReached",
         "ICEM",
         "ICEMConfig",
-        "MCTS",
-        "MCTSConfig",
-        "MPPI",
-        "MPPIConfig",
-        "NoveltyReward",
-        "OracleModel",
-        "PlanningAgent",
-        "RandomShooting",
-        "RandomShootingConfig",
-        "SearchConfig",
-        "ValueConfig",
-        "ValueIteration",
     ),
+    "wm_agents.planning.controller": ("PlanningAgent",),
     "wm_agents.planning.learning": (
         "LearningConfig",
         "learn_to_plan",
+    ),
+    "wm_agents.planning.mcts": (
+        "MCTS",
+        "MCTSConfig",
+    ),
+    "wm_agents.planning.mppi": (
+        "MPPI",
+        "MPPIConfig",
+    ),
+    "wm_agents.planning.objectives": (
+        "DiscountedReturn",
+        "GoalReached",
+        "NoveltyReward",
+    ),
+    "wm_agents.planning.oracle": ("OracleModel",),
+    "wm_agents.planning.search": (
+        "BestFirstSearch",
+        "BestFirstSearchConfig",
+        "BreadthFirstSearch",
+        "SearchConfig",
+    ),
+    "wm_agents.planning.shooting": (
+        "RandomShooting",
+        "RandomShootingConfig",
+    ),
+    "wm_agents.planning.value": (
+        "ValueConfig",
+        "ValueIteration",
     ),
     "wm_agents.policy_gradient.actor_critic": ("PPOConfig",),
     "wm_agents.policy_gradient.ppo": ("PPO",),
@@ -474,25 +286,35 @@ _HOMES = {
         "Trainer",
         "TrainingRun",
     ),
-    "wm_agents.world_models": (
+    "wm_agents.world_models.adapters": (
         "DerivedFeature",
+        "FeatureLayout",
+    ),
+    "wm_agents.world_models.deterministic": (
         "DeterministicConfig",
         "DeterministicModel",
+    ),
+    "wm_agents.world_models.ensemble": (
         "EnsembleConfig",
         "EnsembleModel",
-        "FeatureLayout",
-        "FitConfig",
-        "HistoryModel",
+    ),
+    "wm_agents.world_models.fitting": ("FitConfig",),
+    "wm_agents.world_models.history": ("HistoryModel",),
+    "wm_agents.world_models.latent": (
         "LatentConfig",
         "LatentModel",
-        "RecurrentConfig",
-        "RecurrentModel",
-        "TabularModel",
-        "TokenConfig",
-        "TokenModel",
     ),
     "wm_agents.world_models.object_fitting": ("ObjectConfig",),
     "wm_agents.world_models.objects": ("ObjectModel",),
+    "wm_agents.world_models.recurrent": (
+        "RecurrentConfig",
+        "RecurrentModel",
+    ),
+    "wm_agents.world_models.tabular": ("TabularModel",),
+    "wm_agents.world_models.token": (
+        "TokenConfig",
+        "TokenModel",
+    ),
     "wm_envs.data.trajectories": (
         "Trajectories",
         "TrajectoryBatch",

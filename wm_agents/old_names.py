@@ -25,10 +25,11 @@ MOVED = MovedModules(
             for old, new in _MERGED_EVALUATION.items()
         },
         "wm_agents.feature_dreams": "wm_agents.imagination.features",
-        "wm_agents.flat_adam": "wm_agents.policy_gradient.sequence_model",
+        "wm_agents.flat_adam": "wm_agents.policy_gradient.reinforce_updates",
         "wm_agents.irl.adversarial_checkpoints": "wm_agents.irl.adversarial",
         "wm_agents.irl.decision_model": "wm_agents.irl.mdp",
-        "wm_agents.irl.held_out": "wm_agents.irl.cross_validation",
+        "wm_agents.irl.cross_validation": "wm_agents.irl.comparison",
+        "wm_agents.irl.held_out": "wm_agents.irl.comparison",
         "wm_agents.irl.identifiability": "wm_agents.irl.uncertainty",
         "wm_agents.irl.paid_environments": "wm_agents.irl.rewards",
         "wm_agents.irl.prior": "wm_agents.irl.uncertainty",
@@ -44,7 +45,8 @@ MOVED = MovedModules(
         "wm_agents.reinforce_config": "wm_agents.policy_gradient.reinforce_config",
         "wm_agents.safety": "wm_agents.planning.safety",
         "wm_agents.sb3_adapter": "wm_agents.sb3.vec_env",
-        "wm_agents.sb3_checkpoints": "wm_agents.sb3.checkpoints",
+        "wm_agents.sb3.checkpoints": "wm_agents.sb3.policy",
+        "wm_agents.sb3_checkpoints": "wm_agents.sb3.policy",
         "wm_agents.sequence_model": "wm_agents.policy_gradient.sequence_model",
         "wm_agents.trajectories": "wm_envs.data.trajectories",
         "wm_agents.vector_ppo": "wm_agents.policy_gradient.vector_ppo",
@@ -59,6 +61,7 @@ MOVED = MovedModules(
         "wm_agents.world_models.outcomes": "wm_agents.world_models.structure",
         "wm_agents.world_models.recorded_states": "wm_agents.world_models.unrolling",
         "wm_agents.world_models.segments": "wm_agents.world_models.sampling",
+        "wm_agents.world_models.symbols": "wm_agents.world_models.object_fitting",
     },
     {
         "wm_agents.planning.experience.Experience": "wm_agents.planning.collector.Collector",
@@ -69,6 +72,8 @@ MOVED = MovedModules(
         "wm_agents.world_models.segments.SegmentSource": (
             "wm_agents.world_models.sampling.BatchSampler"
         ),
+        "wm_agents.flat_adam.FlatAdam": "wm_agents.policy_gradient.reinforce_updates._FlatAdam",
+        "wm_agents.irl.cross_validation.HeldOut": "wm_agents.irl.comparison._HeldOut",
         "wm_agents.irl.decision_model.DecisionModel": "wm_agents.irl.mdp.TabularMDP",
         "wm_agents.irl.paid_environments.PaidEnvironments": (
             "wm_agents.irl.rewards.RewardRelabelVecEnv"

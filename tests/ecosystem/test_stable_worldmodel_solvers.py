@@ -29,7 +29,7 @@ def model():
 
 @pytest.mark.parametrize("solver_class", [CEMSolver, MPPISolver])
 def test_a_solver_finds_better_plans_than_chance(model, solver_class):
-    objective = DiscountedReturn(discount=1.0)
+    objective = DiscountedReturn(gamma=1.0)
     costs = PlanningCosts(model, objective)
     solver = solver_class(costs, num_samples=200, n_steps=5, topk=20)
     space = gym.spaces.Box(-2.0, 2.0, (2, 1), np.float32)

@@ -5,24 +5,32 @@ Model-based policy optimization (Janner et al., "When to Trust Your Model", Neur
 far, let SAC resume in short imagined branches from real states, repeat.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
+from torch import Tensor
 
-from wm_agents.errors import NotFittedError
+from wm_agents.errors import CheckpointError, NotFittedError
 from wm_agents.evaluation.episodes import RandomAgent, evaluate
 from wm_agents.evaluation.thresholds import LearningCurve, median_steps
 from wm_agents.imagination.vector_env import ImaginedVectorEnv
 from wm_agents.planning.collector import ActionRepeatAgent, Collector
+from wm_agents.sb3.vec_env import SB3VecEnv
+from wm_agents.training.checkpoints import Checkpoint
 from wm_agents.training.config_checks import require_at_least, require_integers
-from wm_agents.world_models import EnsembleConfig, EnsembleModel, FitConfig
+from wm_agents.training.packing import pack_state, unpack_state
+from wm_agents.training.saving import Savable
+from wm_agents.training.stored_shapes import check_shapes, config_from_json, own_id
+from wm_agents.world_models.ensemble import EnsembleConfig, EnsembleModel
+from wm_agents.world_models.fitting import FitConfig
 from wm_envs.data.progress import ProgressBar, progress
 from wm_envs.data.trajectories import Trajectories
 
@@ -71,8 +79,11 @@ class ImaginedSACConfig:
         require_at_least(0, disagreement_penalty=self.disagreement_penalty)
 
 
-class ImaginedSAC:
+class ImaginedSAC(Savable):
     """An agent whose real steps teach a world model, in which SAC learns.
+
+    Files hold the model, SAC's networks and the actions that were taken; `learn` after `load`
+    takes them again in the environment, and goes on with new optimizers and an empty buffer.
 
     Args:
         env: An id or an environment with Box actions.
@@ -87,6 +98,9 @@ class ImaginedSAC:
         SpaceError: Spaces that no codec serves.
     """
 
+    kind = "imagined sac"
+    is_cpu_only = True  # networks as small as these
+
     def __init__(
         self,
         env: str | gym.Env[Any, Any],
@@ -96,7 +110,11 @@ class ImaginedSAC:
     ) -> None:
         self.config = config
         self.sac: SAC | None = None
+        self._env_id = env if isinstance(env, str) else None
         self._env = gym.make(env) if isinstance(env, str) else env
+        # Of a file: steps of the real environment that are still to be repeated here.
+        self._unplayed: dict[str, Any] | None = None
+        self._num_unplayed = 0
         self._seed = seed
         self._collector = Collector(self._env, seed)
         self._explorer = ActionRepeatAgent(self._env.action_space, config.max_repeat, seed)
@@ -111,7 +129,7 @@ class ImaginedSAC:
     @property
     def num_timesteps(self) -> int:
         """Real steps so far."""
-        return self._collector.num_steps
+        return self._collector.num_steps + self._num_unplayed
 
     def learn(
         self,
@@ -125,7 +143,14 @@ class ImaginedSAC:
             total_timesteps: Real steps in all, those of earlier calls included.
             callback: Called with the agent after every round; False stops.
             progress_bar: Show one.
+
+        Raises:
+            CheckpointError: The agent was loaded, and its environment does not repeat itself.
         """
+        if self._unplayed is not None:
+            self._collector.replay(self._unplayed)
+            self._unplayed = None
+            self._num_unplayed = 0
         with progress(total_timesteps, "real steps", progress_bar, self.num_timesteps) as bar:
             while self.num_timesteps < total_timesteps:
                 num_steps = min(self.config.round_steps, total_timesteps - self.num_timesteps)
@@ -182,17 +207,90 @@ class ImaginedSAC:
             autoreset_mode=AutoresetMode.SAME_STEP,
             seed=self._seed + trajectories.num_steps,
         ).as_sb3()
-        num_steps = config.gradient_steps // config.gradients_per_step * config.num_envs
         if self.sac is None:
-            self.sac = SAC(
-                "MlpPolicy",
-                env,
-                buffer_size=2 * num_steps,
-                gradient_steps=config.gradients_per_step,
-                **sac_settings(config.learning_rate, self._seed),
-            )
+            self.sac = self._make_sac(env, 2 * self._imagined_steps)
+        elif self.sac.n_envs != env.num_envs:  # loaded: one row and no buffer serve to predict
+            sac = self._make_sac(env, 2 * self._imagined_steps)
+            self._take_networks(sac, self.sac.policy.state_dict(), self.sac.log_ent_coef)
+            sac.num_timesteps = self.sac.num_timesteps
+            self.sac = sac
         self.sac.set_env(env)
-        self.sac.learn(num_steps, reset_num_timesteps=False)
+        self.sac.learn(self._imagined_steps, reset_num_timesteps=False)
+
+    @property
+    def _imagined_steps(self) -> int:
+        """Steps of SAC in a round."""
+        config = self.config
+        return config.gradient_steps // config.gradients_per_step * config.num_envs
+
+    @staticmethod
+    def _take_networks(sac: SAC, policy: Mapping[str, Tensor], log_ent_coef: Tensor | None) -> None:
+        sac.policy.load_state_dict(policy)
+        assert sac.log_ent_coef is not None and log_ent_coef is not None  # noqa: PT018
+        with torch.no_grad():
+            sac.log_ent_coef.copy_(log_ent_coef)
+
+    def _make_sac(self, env: SB3VecEnv, buffer_size: int) -> SAC:
+        return SAC(
+            "MlpPolicy",
+            env,
+            buffer_size=buffer_size,
+            gradient_steps=self.config.gradients_per_step,
+            **sac_settings(self.config.learning_rate, self._seed),
+        )
+
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        if self.sac is None:
+            raise NotFittedError("this ImaginedSAC never learned: call its learn(...) first")
+        steps = self._collector.state() if self._unplayed is None else self._unplayed
+        state = {
+            "model": self.model.state_dict(),
+            "policy": self.sac.policy.state_dict(),
+            "log_ent_coef": self.sac.log_ent_coef,
+            "steps": steps,
+        }
+        tensors, structure = pack_state(state)
+        description = {
+            "config": asdict(self.config),
+            "seed": self._seed,
+            "env_id": self._env_id,
+            "num_timesteps": self.num_timesteps,
+            "imagined_timesteps": self.sac.num_timesteps,
+            "model": self.model.description(),
+            "structure": structure,
+        }
+        return tensors, description
+
+    @classmethod
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
+        metadata = stored.metadata
+        environment = env if env is not None else own_id(metadata["env_id"])
+        if environment is None:
+            raise CheckpointError("it was not made from an environment id: give load() env")
+        config = config_from_json(ImaginedSACConfig, metadata["config"])
+        state = unpack_state(metadata["structure"], stored.tensors)
+        # Built of the file's own tensors, before anything of a described size takes memory.
+        model = EnsembleModel.of_checkpoint(Checkpoint(state["model"], metadata["model"]), None)
+        # The agent below makes a model of this width, whatever a file says of it.
+        if set(model.config.dynamics_widths) != {config.model_width}:
+            raise CheckpointError(f"its model is not {config.model_width} units wide")
+        agent = cls(environment, config, seed=metadata["seed"])
+        own = (agent.model.raw_observation_space, agent.model.raw_action_space)
+        if (model.raw_observation_space, model.raw_action_space) != own:
+            raise CheckpointError(f"it learned in spaces other than {own}: give load() another env")
+        agent.model = model
+        starts = np.zeros((1, model.num_features), np.float32)
+        env = ImaginedVectorEnv(model, starts, 1, 1, autoreset_mode=AutoresetMode.SAME_STEP)
+        agent.sac = agent._make_sac(env.as_sb3(), buffer_size=1)
+        check_shapes(agent.sac.policy, state["policy"])
+        agent._take_networks(agent.sac, state["policy"], state["log_ent_coef"])
+        agent.sac.num_timesteps = int(metadata["imagined_timesteps"])
+        agent._unplayed = state["steps"]
+        agent._num_unplayed = int(metadata["num_timesteps"])
+        return agent
+
+    def _settle(self, env: Any, device: str, given: Any) -> None:
+        """Nothing: it was built in the environment."""
 
 
 def sac_settings(learning_rate: float, seed: int) -> dict[str, Any]:

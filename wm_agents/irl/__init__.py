@@ -2,8 +2,7 @@
 
 from wm_agents.irl.adversarial import AdversarialConfig, AdversarialIRL
 from wm_agents.irl.cloning import BehavioralCloning, CloningConfig
-from wm_agents.irl.comparison import Comparison, compare
-from wm_agents.irl.cross_validation import HeldOut, choose_prior_std, cross_validate
+from wm_agents.irl.comparison import Comparison, choose_prior_std, compare, cross_validate
 from wm_agents.irl.demonstrations import Demonstrations
 from wm_agents.irl.maxent import MaxEntConfig, MaxEntIRL, fit_many
 from wm_agents.irl.mdp import (
@@ -33,6 +32,7 @@ __getattr__ = renamed(
     __name__,
     {
         "BehaviourCloning": "wm_agents.irl.cloning.BehavioralCloning",
+        "HeldOut": "wm_agents.irl.comparison._HeldOut",
         "DecisionModel": "wm_agents.irl.mdp.TabularMDP",
         "model_futures": "wm_agents.irl.sampled.model_rollouts",
         "soft_policy": "wm_agents.irl.mdp.soft_value_iteration",
@@ -46,7 +46,6 @@ __all__ = [
     "CloningConfig",
     "Comparison",
     "Demonstrations",
-    "HeldOut",
     "Identifiability",
     "LearnedReward",
     "MaxEntConfig",

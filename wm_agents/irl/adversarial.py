@@ -14,7 +14,6 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import gymnasium as gym
@@ -28,22 +27,33 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from torch import Tensor
 
 from wm_agents.errors import ConfigError, MixedHorizonError, SpaceError
-from wm_agents.irl.cloning import clone_into, require_spaces, tensors_below
+from wm_agents.irl.cloning import clone_into, require_spaces
 from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit, content_hash
 from wm_agents.irl.rewards import RewardNetwork, RewardRelabelVecEnv
 from wm_agents.networks import Perceptron
 from wm_agents.observation_rows import number_array, observation_tensor
-from wm_agents.sb3.checkpoints import restart_environments, set_training_state, training_state
-from wm_agents.sb3.policy import BoundedActorCriticPolicy, check_spaces
-from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.sb3.policy import (
+    BoundedActorCriticPolicy,
+    check_spaces,
+    restart_environments,
+    set_training_state,
+    training_state,
+)
+from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.finite import gradient_step, require_finite
 from wm_agents.training.fitted import Fitted, check_fitted
 from wm_agents.training.progress import say_nothing_left
-from wm_agents.training.saving import saved_path
-from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
+from wm_agents.training.saving import Savable
+from wm_agents.training.stored_shapes import (
+    check_counts,
+    check_shapes,
+    config_from_json,
+    spaces_from,
+    tensors_below,
+)
 from wm_agents.training.trainer import Trainer
-from wm_envs.data.spaces import space_from_json, space_to_json
+from wm_envs.data.spaces import space_to_json
 from wm_envs.data.trajectories import Transitions
 
 KIND = "adversarial irl"
@@ -101,10 +111,12 @@ class AdversarialConfig:
             raise ConfigError(f"gamma lies in (0, 1) and counts are positive, got {self}")
 
 
-class AdversarialIRL(Fitted):
+class AdversarialIRL(Fitted, Savable):
     """AIRL: a reward and a policy from demonstrations and an environment without rewards.
 
     The environment's own rewards are never looked at.
+
+    `load` takes vector environments and, as `given`, demonstrations to go on learning from.
 
     Args:
         demonstrations: `Trajectories` or what `Demonstrations.of` takes.
@@ -121,6 +133,8 @@ class AdversarialIRL(Fitted):
     """
 
     needs_fit: ClassVar[tuple[str, ...]] = ("reward",)
+    kind = KIND
+    is_cpu_only = True  # where SB3's PPO is quickest
 
     def __init__(
         self,
@@ -145,6 +159,7 @@ class AdversarialIRL(Fitted):
         self.observation_space = envs.observation_space
         self.action_space = envs.action_space
         self.demonstrated: Transitions[Tensor] | None = None
+        # `load` knows better, once it has no environments but their spaces.
         self._has_no_envs = False
         self.loss = math.nan
         self.accuracy = math.nan
@@ -324,17 +339,13 @@ class AdversarialIRL(Fitted):
             for name, parameter in network.named_parameters():
                 yield f"{prefix}.{name}", parameter
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write reward, potential and policy to one file (safetensors with JSON).
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Reward, potential and policy.
 
         Demonstrations, environments and optimizers are not in it: `learn` has checkpoints.
-
-        Raises:
-            NotFittedError: There is nothing to keep yet.
         """
         check_fitted(self)
-        metadata = {
-            "kind": KIND,
+        description = {
             "config": asdict(self.config),
             "seed": self.seed,
             "observation_space": space_to_json(self.observation_space),
@@ -345,59 +356,39 @@ class AdversarialIRL(Fitted):
             for prefix, network in self._networks().items()
             for name, tensor in network.state_dict().items()
         }
-        return save_checkpoint(saved_path(path), tensors, metadata)
+        return tensors, description
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        env: VecEnv | None = None,
-        *,
-        device: str = "auto",
-        given: Any = None,
-    ) -> Self:
-        """Read what `save` wrote.
-
-        Args:
-            path: The file.
-            env: Vector environments to go on learning in, with the spaces of the file.
-            device: "auto" or "cpu": SB3's PPO is quickest there.
-            given: Demonstrations to go on learning from.
-
-        Raises:
-            CheckpointError: The file is missing, damaged or of another kind.
-            SpaceError: The environments have other spaces.
-            ConfigError: Another device.
-        """
-        if device not in ("auto", "cpu"):
-            raise ConfigError(f"AdversarialIRL runs on the CPU, got device={device!r}")
-        target = saved_path(path)
-        stored = load_checkpoint(target, kind=KIND)
-        with reading_description(target, "a reward and policy of AdversarialIRL"):
-            description = dict(stored.metadata["config"])
-            check_counts({"widths": description["widths"]}, stored.tensors)
-            config = AdversarialConfig(**{**description, "widths": tuple(description["widths"])})
-            observation_space = space_from_json(stored.metadata["observation_space"])
-            action_space = space_from_json(stored.metadata["action_space"])
-            with torch.device("meta"):  # first without memory
-                generator = torch.Generator(device="cpu")
-                reward, _ = _discriminator(observation_space, action_space, config, generator)
-                check_shapes(reward, tensors_below("reward", stored.tensors))
-        if env is not None:
-            require_spaces(env, observation_space, action_space)
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
+        metadata = stored.metadata
+        check_counts({"widths": metadata["config"]["widths"]}, stored.tensors)
+        config = config_from_json(AdversarialConfig, metadata["config"])
+        known = spaces_from(metadata)
+        with torch.device("meta"):  # first without memory
+            reward, _ = _discriminator(*known, config, torch.Generator(device="cpu"))
+            check_shapes(reward, tensors_below("reward", stored.tensors))
         irl = cls.__new__(cls)
-        with reading_description(target, "a reward and policy of AdversarialIRL"):
-            envs = env or DummyVecEnv([lambda: _SpacesOnly(observation_space, action_space)])
-            irl._build(envs, config, stored.metadata["seed"])
-            for prefix, network in irl._networks().items():
-                weights = tensors_below(prefix, stored.tensors)
-                check_shapes(network, weights)
-                network.load_state_dict(weights)
-        if given is not None:
-            irl._take_demonstrations(Demonstrations.of(given))
-        irl._has_no_envs = env is None
+        irl._build(DummyVecEnv([lambda: _SpacesOnly(*known)]), config, metadata["seed"])
+        irl._load_networks(stored.tensors)
+        irl._has_no_envs = True
         irl.is_fitted = True
         return irl
+
+    def _settle(self, env: Any, device: str, given: Any) -> None:  # noqa: ARG002
+        if env is not None:
+            require_spaces(env, self.observation_space, self.action_space)
+            tensors, _ = self._stored()
+            # SB3's PPO is tied to the number of its environments, so that it is made anew.
+            self._build(env, self.config, self.seed)
+            self._load_networks(tensors)
+        if given is not None:
+            self._take_demonstrations(Demonstrations.of(given))
+
+    def _load_networks(self, tensors: Mapping[str, Tensor]) -> None:
+        for prefix, network in self._networks().items():
+            weights = tensors_below(prefix, tensors)
+            check_shapes(network, weights)
+            network.load_state_dict(weights)
 
     def _networks(self) -> dict[str, torch.nn.Module]:
         return {

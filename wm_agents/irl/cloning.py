@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import gymnasium as gym
@@ -19,18 +18,23 @@ from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.irl.demonstrations import Demonstrations, check_spaces_fit, content_hash
 from wm_agents.networks import Perceptron
 from wm_agents.observation_rows import encoded_rows
-from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.finite import gradient_step
 from wm_agents.training.fitted import Fitted, check_fitted
-from wm_agents.training.saving import saved_path
-from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
+from wm_agents.training.saving import Savable
+from wm_agents.training.stored_shapes import (
+    check_counts,
+    check_shapes,
+    config_from_json,
+    spaces_from,
+    tensors_below,
+)
 from wm_agents.training.trainer import FitReport, Trainer
 from wm_agents.world_models.normalization import units
 from wm_envs.data.spaces import (
     ActionCodec,
     ObservationCodec,
-    space_from_json,
     space_to_json,
 )
 
@@ -63,7 +67,7 @@ class CloningConfig:
             raise ConfigError(f"num_updates, batch_size and learning_rate are positive, got {self}")
 
 
-class BehavioralCloning(Fitted):
+class BehavioralCloning(Fitted, Savable):
     """A perceptron that does in each observation what the demonstrator did.
 
     It minimizes the cross-entropy of actions that can be counted, and the squared error of others.
@@ -79,6 +83,8 @@ class BehavioralCloning(Fitted):
     """
 
     needs_fit: ClassVar[tuple[str, ...]] = ("predict",)
+    kind = KIND
+    is_cpu_only = True  # the network is too small for anything else
 
     def __init__(
         self,
@@ -204,68 +210,37 @@ class BehavioralCloning(Fitted):
             # What was demonstrated tells more than the bounds, which may be wide, narrow or none.
             self._action_mean, self._action_std = units(actions)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write spaces, settings and weights to one file (safetensors with JSON).
-
-        Raises:
-            NotFittedError: There is nothing to keep yet.
-        """
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         check_fitted(self)
-        metadata = {
-            "kind": KIND,
+        description = {
             "config": asdict(self.config),
             "seed": self.seed,
             "observation_space": space_to_json(self.observation_space),
             "action_space": space_to_json(self.action_space),
         }
-        return save_checkpoint(saved_path(path), self._tensors(), metadata)
+        return self._tensors(), description
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        env: gym.Env[Any, Any] | None = None,
-        *,
-        device: str = "auto",
-        given: Any = None,  # noqa: ARG003
-    ) -> Self:
-        """Read what `save` wrote.
-
-        Args:
-            path: The file.
-            env: An environment whose spaces have to be those of the file.
-            device: "auto" or "cpu": the network is too small for anything else.
-            given: Nothing is needed.
-
-        Raises:
-            CheckpointError: The file is missing, damaged or of another kind.
-            SpaceError: The environment has other spaces.
-            ConfigError: Another device.
-        """
-        if device not in ("auto", "cpu"):
-            raise ConfigError(f"BehavioralCloning runs on the CPU, got device={device!r}")
-        target = saved_path(path)
-        stored = load_checkpoint(target, kind=KIND)
-        with reading_description(target, "a cloned policy"):
-            description = dict(stored.metadata["config"])
-            check_counts({"widths": description["widths"]}, stored.tensors)
-            config = CloningConfig(**{**description, "widths": tuple(description["widths"])})
-            observation_space = space_from_json(stored.metadata["observation_space"])
-            action_space = space_from_json(stored.metadata["action_space"])
-            weights = tensors_below("network", stored.tensors)
-            with torch.device("meta"):  # first without memory
-                check_shapes(cls(observation_space, action_space, config).network, weights)
-            cloning = cls(observation_space, action_space, config, stored.metadata["seed"])
-            cloning.network.load_state_dict(weights)
-            for name in ("_mean", "_std", "_action_mean", "_action_std"):
-                tensor = stored.tensors[f"units.{name}"]
-                if tensor.shape != getattr(cloning, name).shape:
-                    raise ValueError(f"units.{name} has shape {tuple(tensor.shape)}")
-                setattr(cloning, name, tensor)
-        if env is not None:
-            require_spaces(env, observation_space, action_space)
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
+        metadata = stored.metadata
+        check_counts({"widths": metadata["config"]["widths"]}, stored.tensors)
+        config = config_from_json(CloningConfig, metadata["config"])
+        known = spaces_from(metadata)
+        weights = tensors_below("network", stored.tensors)
+        with torch.device("meta"):  # first without memory
+            check_shapes(cls(*known, config).network, weights)
+        cloning = cls(*known, config, metadata["seed"])
+        cloning.network.load_state_dict(weights)
+        for name in ("_mean", "_std", "_action_mean", "_action_std"):
+            tensor = stored.tensors[f"units.{name}"]
+            if tensor.shape != getattr(cloning, name).shape:
+                raise ValueError(f"units.{name} has shape {tuple(tensor.shape)}")
+            setattr(cloning, name, tensor)
         cloning.is_fitted = True
         return cloning
+
+    def _check_env(self, env: Any) -> None:
+        require_spaces(env, self.observation_space, self.action_space)
 
     def _tensors(self) -> dict[str, Tensor]:
         scales = {
@@ -384,16 +359,6 @@ class _CloneRun:
     def fingerprint(self) -> dict[str, Any]:
         """Nothing is kept."""
         return {}
-
-
-def tensors_below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with a prefix and a dot, without these."""
-    start = f"{prefix}."
-    return {
-        name.removeprefix(start): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(start)
-    }
 
 
 def require_spaces(

@@ -1,22 +1,27 @@
-"""Pairwise distances between inferred rewards, with bootstrap intervals and clustering.
+"""Inferred rewards judged by behavior: against each other, and against held-out episodes.
 
-Two rewards are as far apart as the behavior that they lead to in the same situations.
+Two rewards are as far apart as the behavior that they lead to in the same situations: pairwise
+distances, with bootstrap intervals and clustering. A reward predicts as well as its policy makes
+episodes probable that it was not inferred from: cross-validation, by which the prior is chosen.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from wm_agents.errors import ConfigError
-from wm_agents.irl.mdp import Floats
+from wm_agents.errors import ConfigError, DemonstrationError
+from wm_agents.irl.demonstrations import Demonstrations
+from wm_agents.irl.maxent import MaxEntConfig, MaxEntIRL
+from wm_agents.irl.mdp import Floats, TabularMDP
 from wm_agents.irl.uncertainty import RewardFit
 
 _NUM_NEIGHBORS = 5
 _STABLE = 0.7  # adjusted Rand index from which on two halves agree on clusters
+_PSEUDO_COUNT = 0.5  # of each action, so that one that training lacks has no probability of 0
 _JITTER = 1e-12  # on the diagonal of a covariance, for its Cholesky factor
 
 
@@ -267,3 +272,99 @@ def _check(
         )
     if len(halves) not in (0, 2) or any(set(fits) - set(half) for half in halves):
         raise ConfigError("halves are two sets of fits with everybody in both, or none")
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """Log-likelihoods of held-out actions, in nats per step.
+
+    Attributes:
+        log_likelihood: Of the inferred reward's policy.
+        uniform: Of choosing evenly among the allowed actions.
+        frequencies: Of choosing as often as in the training episodes, whatever the state.
+        by_episode: [K], sums over each episode under the inferred reward.
+        weights: [folds, F], scaled weights of each fold's fit.
+    """
+
+    log_likelihood: float
+    uniform: float
+    frequencies: float
+    by_episode: Floats
+    weights: Floats
+
+
+def cross_validate(
+    mdp: TabularMDP,
+    demonstrations: Any,
+    config: MaxEntConfig | None = None,
+    *,
+    num_folds: int = 5,
+    seed: int = 0,
+) -> _HeldOut:
+    """Fit on all but one part of the episodes and score that part, part by part.
+
+    Episodes are never cut.
+
+    Raises:
+        DemonstrationError: Fewer episodes than folds.
+    """
+    given = Demonstrations.of(demonstrations)
+    if not 2 <= num_folds <= given.num_episodes:
+        raise DemonstrationError(
+            f"{num_folds} folds of {given.num_episodes} episodes: give 2 to as many as episodes"
+        )
+    order = np.random.default_rng(seed).permutation(given.num_episodes)
+    sums = np.zeros((given.num_episodes, 3))
+    weights = []
+    for part in np.array_split(order, num_folds):
+        training = given.select(np.setdiff1d(np.arange(given.num_episodes), part))
+        irl = MaxEntIRL(mdp, config)
+        weights.append(irl.fit(training).scaled_weights)
+        sums[part] = _scores(irl, training, given.select(part))
+    means = sums.sum(0) / given.num_steps
+    return _HeldOut(
+        log_likelihood=float(means[0]),
+        uniform=float(means[1]),
+        frequencies=float(means[2]),
+        by_episode=sums[:, 0],
+        weights=np.stack(weights),
+    )
+
+
+def _scores(irl: MaxEntIRL, training: Demonstrations, test: Demonstrations) -> Floats:
+    """Log-likelihoods [K, 3] of episodes: the fit, even choice, and the training's frequencies."""
+    allowed = irl.mdp.mask[test.states]
+    actions = test.actions.astype(np.int64)
+    fitted = irl.policy().log_probabilities[test.times, test.states, actions]
+    counts = np.bincount(training.actions.astype(np.int64), minlength=irl.mdp.num_actions)
+    shares = np.where(allowed, counts + _PSEUDO_COUNT, 0.0)
+    frequencies = np.log(shares[np.arange(test.num_steps), actions] / shares.sum(1))
+    columns = np.stack([fitted, -np.log(allowed.sum(1)), frequencies], 1)
+    sums: Floats = np.add.reduceat(columns, test.step_starts, axis=0)
+    return sums
+
+
+def choose_prior_std(
+    mdp: TabularMDP,
+    demonstrations: Any,
+    candidates: Sequence[float] = (0.3, 1.0, 3.0, 10.0),
+    config: MaxEntConfig | None = None,
+    *,
+    num_folds: int = 5,
+    seed: int = 0,
+) -> float:
+    """The prior standard deviation under which held-out episodes are most probable.
+
+    The best of several scores flatters: how well the selected one predicts is measured on episodes
+    that it was not selected by.
+
+    Raises:
+        DemonstrationError: Fewer episodes than folds.
+    """
+    config = MaxEntConfig() if config is None else config
+    scores = {}
+    for std in candidates:
+        settings = replace(config, prior_std=std, num_resamples=0)
+        held_out = cross_validate(mdp, demonstrations, settings, num_folds=num_folds, seed=seed)
+        scores[std] = held_out.log_likelihood
+    return max(scores, key=lambda std: scores[std])

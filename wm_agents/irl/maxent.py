@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.optimize import minimize
+from torch import Tensor
 
 from wm_agents.errors import ConfigError, NonFiniteError
 from wm_agents.irl.demonstrations import Demonstrations, content_hash
@@ -18,12 +20,18 @@ from wm_agents.irl.uncertainty import (
     RewardFit,
     Scaling,
     bootstrap_weights,
+    fit_from_state,
+    fit_to_state,
     identify,
     laplace_covariance,
     laplace_limits,
 )
+from wm_agents.training.checkpoints import Checkpoint
 from wm_agents.training.config_checks import require_integers
-from wm_agents.training.fitted import Fitted
+from wm_agents.training.fitted import Fitted, check_fitted
+from wm_agents.training.packing import pack_state, unpack_state
+from wm_agents.training.saving import Savable
+from wm_agents.training.stored_shapes import config_from_json
 from wm_agents.training.trainer import FitReport, Trainer
 from wm_envs.data.progress import progress as progress_bar
 
@@ -77,7 +85,7 @@ class MaxEntConfig:
 
 
 @dataclass(frozen=True)
-class MapEstimate:
+class _MapEstimate:
     """The maximum of the posterior.
 
     Attributes:
@@ -93,7 +101,7 @@ class MapEstimate:
     num_iterations: int
 
 
-def map_estimate(likelihood: Likelihood, prior: Prior, config: MaxEntConfig) -> MapEstimate:
+def map_estimate(likelihood: Likelihood, prior: Prior, config: MaxEntConfig) -> _MapEstimate:
     """The maximum of the posterior, by L-BFGS.
 
     Raises:
@@ -121,7 +129,7 @@ def map_estimate(likelihood: Likelihood, prior: Prior, config: MaxEntConfig) -> 
     # this is the maximum.
     is_flat = np.abs(result.jac).max() < max(_FLAT, config.tolerance)
     has_converged = bool(result.success or is_flat)
-    return MapEstimate(result.x, has_converged, float(result.fun), int(result.nit))
+    return _MapEstimate(result.x, has_converged, float(result.fun), int(result.nit))
 
 
 def _negative(likelihood: Likelihood, function: Objective, prior: Prior) -> Objective:
@@ -136,7 +144,7 @@ def _negative(likelihood: Likelihood, function: Objective, prior: Prior) -> Obje
     return negative
 
 
-class MaxEntIRL(Fitted):
+class MaxEntIRL(Fitted, Savable):
     """Linear rewards under which demonstrated actions are most probable (Ziebart 2010).
 
     Exact, and convex where the MDP is deterministic. The policy comes from soft value iteration,
@@ -153,6 +161,8 @@ class MaxEntIRL(Fitted):
     """
 
     needs_fit: ClassVar[tuple[str, ...]] = ("reward", "rewards", "policy", "log_likelihood")
+    kind = "maximum-entropy irl"
+    is_cpu_only = True  # float64 in NumPy
 
     def __init__(self, mdp: TabularMDP, config: MaxEntConfig | None = None) -> None:
         self.mdp = mdp
@@ -198,6 +208,48 @@ class MaxEntIRL(Fitted):
         self.is_fitted = True
         return self.fitted
 
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The MDP, so that a file is whole by itself, and the fit."""
+        check_fitted(self)
+        assert self.fitted is not None
+        mdp = self.mdp
+        table = mdp.transitions
+        arrays = {
+            "features": mdp.features,
+            "mask": mdp.mask,
+            "transitions": None if table is None else (table.data, table.indices, table.indptr),
+        }
+        tensors, structure = pack_state({"mdp": arrays, "fit": fit_to_state(self.fitted)})
+        description = {
+            "config": asdict(self.config),
+            "feature_names": list(mdp.feature_names),
+            "horizon": mdp.horizon,
+            "structure": structure,
+        }
+        return tensors, description
+
+    @classmethod
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
+        metadata = stored.metadata
+        state = unpack_state(metadata["structure"], stored.tensors)
+        arrays = state["mdp"]
+        table = arrays["transitions"]
+        if table is not None:
+            num_states, num_actions, _ = arrays["features"].shape
+            table = sparse.csr_array(table, shape=(num_states * num_actions, num_states))
+            table.check_format(full_check=True)  # compiled code believes the indices
+        mdp = TabularMDP(
+            arrays["features"],
+            metadata["feature_names"],
+            mask=arrays["mask"],
+            transitions=table,
+            horizon=metadata["horizon"],
+        )
+        irl = cls(mdp, config_from_json(MaxEntConfig, metadata["config"]))
+        irl.fitted = fit_from_state(RewardFit, state["fit"], mdp.feature_names)
+        irl.is_fitted = True
+        return irl
+
     def reward(self, states: Any, actions: Any) -> Floats:
         """The inferred reward [N] of steps: states [N], actions [N].
 
@@ -232,7 +284,7 @@ class _MapRun:
         self.likelihood = likelihood
         self.prior = prior
         self.config = config
-        self.estimate: MapEstimate | None = None
+        self.estimate: _MapEstimate | None = None
 
     def step(self, update: int) -> Mapping[str, float]:  # noqa: ARG002
         """Find the maximum."""
@@ -246,7 +298,7 @@ class _MapRun:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over an estimate."""
-        self.estimate = MapEstimate(**state)
+        self.estimate = _MapEstimate(**state)
 
     def fingerprint(self) -> dict[str, Any]:
         """Settings, and a hash of MDP and demonstrations."""
@@ -346,7 +398,7 @@ def _reward_fit(
     likelihood: Likelihood,
     scaling: Scaling,
     prior: Prior,
-    estimate: MapEstimate,
+    estimate: _MapEstimate,
     config: MaxEntConfig,
     report: FitReport | None = None,
 ) -> RewardFit:

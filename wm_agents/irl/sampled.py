@@ -17,13 +17,15 @@ small; they are drawn again from a wider distribution (adaptive importance sampl
 judged by the rewards within it: its length has to cover what the demonstrator looks ahead to.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from wm_agents.errors import ConfigError, DemonstrationError, NonFiniteError
 from wm_agents.irl.demonstrations import Demonstrations, content_hash
@@ -37,11 +39,21 @@ from wm_agents.irl.importance_sampling import (
 )
 from wm_agents.irl.mdp import Floats
 from wm_agents.irl.rewards import RewardNetwork
-from wm_agents.irl.uncertainty import Identifiability, identify, laplace_limits
+from wm_agents.irl.uncertainty import (
+    Identifiability,
+    fit_from_state,
+    fit_to_state,
+    identify,
+    laplace_limits,
+)
 from wm_agents.protocols import WorldModel
+from wm_agents.training.checkpoints import Checkpoint
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.finite import gradient_step
 from wm_agents.training.fitted import Fitted, check_fitted
+from wm_agents.training.packing import pack_state, unpack_state
+from wm_agents.training.saving import Savable
+from wm_agents.training.stored_shapes import config_from_json
 from wm_agents.training.trainer import FitReport, Trainer
 
 _MAX_WIDENINGS = 4
@@ -140,8 +152,10 @@ class SampledFit(FitReport):
     log_likelihood: float
 
 
-class SampledMaxEntIRL(Fitted):
+class SampledMaxEntIRL(Fitted, Savable):
     """Linear rewards, or a reward network, from demonstrations in continuous spaces.
+
+    Files hold the fit; the functions are `load(path, given=(imagine, features))`.
 
     Args:
         imagine: What actions lead to from a demonstrated step: `model_rollouts(world_model,
@@ -152,6 +166,8 @@ class SampledMaxEntIRL(Fitted):
     """
 
     needs_fit: ClassVar[tuple[str, ...]] = ("reward",)
+    kind = "sampled maximum-entropy irl"
+    is_cpu_only = True  # float64 in NumPy
 
     def __init__(
         self,
@@ -214,6 +230,34 @@ class SampledMaxEntIRL(Fitted):
         self._fitted = self._summarize(estimate, run.widening, reach, report)
         self.is_fitted = True
         return self._fitted
+
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors, structure = pack_state(fit_to_state(self.fitted))
+        description = {
+            "config": asdict(self.config),
+            "feature_names": list(self.feature_names),
+            "structure": structure,
+        }
+        return tensors, description
+
+    @classmethod
+    def _check_request(cls, path: str | os.PathLike[str], device: str, given: Any) -> None:
+        super()._check_request(path, device, given)
+        if not (isinstance(given, Sequence) and len(given) == 2 and all(map(callable, given))):
+            raise ConfigError(
+                f"{path} holds no functions: pass them as given=(imagine, features), got {given!r}"
+            )
+
+    @classmethod
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
+        metadata = stored.metadata
+        config = config_from_json(SampledConfig, metadata["config"])
+        imagine, features = given
+        irl = cls(imagine, features, metadata["feature_names"], config)
+        state = unpack_state(metadata["structure"], stored.tensors)
+        irl._fitted = fit_from_state(SampledFit, state, irl.feature_names)
+        irl.is_fitted = True
+        return irl
 
     def reward(self, observations: Any, actions: Any) -> Floats:
         """The inferred reward [B, H] of observations [B, H + 1, O] and actions [B, H, A].

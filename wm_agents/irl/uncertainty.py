@@ -7,15 +7,15 @@ choice, is the Fisher information at zero weights. Directions in its null space 
 probability; demonstrations say nothing about them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_agents.errors import ConfigError
+from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.irl.likelihood import Likelihood
 from wm_agents.irl.mdp import Floats, TabularMDP
 from wm_agents.training.newton import minimize_convex
@@ -346,3 +346,28 @@ class RewardFit(FitReport):
             }
             for i, name in enumerate(self.feature_names)
         }
+
+
+AnyFit = TypeVar("AnyFit", bound=FitReport)
+
+
+def fit_to_state(fit: Any) -> dict[str, Any]:
+    """A fit of F weights as nested plain values, for `pack_state`."""
+    return {**vars(fit), "identifiability": vars(fit.identifiability)}
+
+
+def fit_from_state(
+    kind: type[AnyFit], state: Mapping[str, Any], feature_names: tuple[str, ...]
+) -> AnyFit:
+    """The inverse of `fit_to_state`.
+
+    Raises:
+        CheckpointError: Weights of other features.
+    """
+    # A fit that speaks of other features would give rewards without complaint.
+    for name in ("weights", "scaled_weights", "scale", "low", "high"):
+        if np.asarray(state[name], np.float64).shape != (len(feature_names),):
+            raise CheckpointError(f"{name} are not one number for each of {feature_names}")
+    if tuple(state["feature_names"]) != feature_names:
+        raise CheckpointError(f"a fit of {state['feature_names']}, not of {feature_names}")
+    return kind(**{**state, "identifiability": Identifiability(**state["identifiability"])})

@@ -145,7 +145,7 @@ class CategoricalCEMConfig(SamplingConfig):
 GaussianConfigT = TypeVar("GaussianConfigT", bound=CEMConfig)
 
 
-class GaussianPlanner(ModelPlanner[GaussianConfigT], Generic[GaussianConfigT]):
+class _GaussianPlanner(ModelPlanner[GaussianConfigT], Generic[GaussianConfigT]):
     """The Gaussian over action sequences that CEM and iCEM fit."""
 
     action_kinds = (spaces.Box,)
@@ -167,17 +167,20 @@ class GaussianPlanner(ModelPlanner[GaussianConfigT], Generic[GaussianConfigT]):
 
     def _scaled(self, noise: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         """Turn standard noise [B, N, H, A] in place into candidates within the bounds."""
+        # Clipped and not drawn again: the best action often lies on a bound, which drawing again never
+        # reaches.
         return noise.mul_(std[:, None]).add_(mean[:, None]).clamp_(self._low, self._high)
 
     def _fitted(self, elites: Tensor, mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
         """The next mean and standard deviation from elites [B, K, H, A] and the current ones."""
+        # Without correction, so that a single elite has deviation 0 and not NaN.
         elite_std, elite_mean = torch.std_mean(elites, 1, correction=0)
         momentum = self.config.momentum
         next_std = elite_std.lerp(std, momentum).maximum(self._smallest_std)
         return elite_mean.lerp(mean, momentum), next_std
 
 
-class CEM(GaussianPlanner[CEMConfig]):
+class CEM(_GaussianPlanner[CEMConfig]):
     """Cross-entropy method for Box actions.
 
     The mean is among the samples, and the best sample of all iterations is the plan.
@@ -210,7 +213,7 @@ class CEM(GaussianPlanner[CEMConfig]):
         return Plan(best, best_values, num_rows * num_candidates * config.horizon)
 
 
-class ICEM(GaussianPlanner[ICEMConfig]):
+class ICEM(_GaussianPlanner[ICEMConfig]):
     """iCEM for Box actions: colored noise, kept elites and fewer samples in every iteration.
 
     The best sample of all iterations is the plan. It is made as every planner is, see

@@ -135,7 +135,7 @@ DYNAMICS: dict[str, Dynamics] = {
 }
 
 
-class TrueModel:
+class _TrueModel:
     """Exact dynamics whose observations tell the whole state, as a world model.
 
     Args:
@@ -194,7 +194,7 @@ class TrueModel:
         return Rollout(observations.transpose(0, 1), rewards.T, terminations.T)
 
 
-def true_model(env_id: str) -> TrueModel:
+def true_model(env_id: str) -> _TrueModel:
     """The exact dynamics of a classic control task.
 
     Raises:
@@ -203,4 +203,4 @@ def true_model(env_id: str) -> TrueModel:
     if env_id not in DYNAMICS:
         raise ConfigError(f"no exact dynamics for {env_id!r}: known are {', '.join(DYNAMICS)}")
     env = gym.make(env_id)
-    return TrueModel(DYNAMICS[env_id], env.observation_space, env.action_space)
+    return _TrueModel(DYNAMICS[env_id], env.observation_space, env.action_space)

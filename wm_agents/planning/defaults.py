@@ -36,7 +36,8 @@ from wm_agents.planning.search import (
 from wm_agents.planning.shooting import RandomShooting, RandomShootingConfig
 from wm_agents.planning.value import ValueConfig, ValueIteration
 from wm_agents.protocols import Planner, WorldModel
-from wm_agents.world_models import DeterministicConfig, DeterministicModel, FitConfig
+from wm_agents.world_models.deterministic import DeterministicConfig, DeterministicModel
+from wm_agents.world_models.fitting import FitConfig
 from wm_agents.world_models.token import TokenModel
 from wm_envs.data.spaces import ActionCodec
 from wm_envs.data.trajectories import Trajectories

@@ -16,13 +16,19 @@ from torch import Tensor
 
 from wm_agents.planning.objectives import (
     ValueFunction,
+    discount_of,
     of_single_steps,
     require_sum_of_steps,
     rollout_of_one_step,
 )
 from wm_agents.planning.planner import ModelPlanner
 from wm_agents.protocols import ModelState, Objective, Plan, WorldModel
-from wm_agents.training.config_checks import require_at_least, require_between, require_integers
+from wm_agents.training.config_checks import (
+    renamed_settings,
+    require_at_least,
+    require_between,
+    require_integers,
+)
 
 PriorFunction = Callable[[Tensor], Tensor]
 """observations [B, O] -> action probabilities [B, n]."""
@@ -31,6 +37,7 @@ Walk = list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]]
 """Nodes [B], actions [B] and whether each row is still walking [B], depth by depth."""
 
 
+@renamed_settings(discount="gamma")
 @dataclass(frozen=True, kw_only=True)
 class MCTSConfig:
     """Settings of the tree search.
@@ -38,7 +45,7 @@ class MCTSConfig:
     Attributes:
         num_simulations: Leaves that are added to each environment's tree.
         exploration: Weight of the prior and the visit counts against the values (c of PUCT).
-        discount: Weight of a value one step later, in [0, 1]; unused where the objective has a
+        gamma: Weight of a value one step later, in [0, 1]; unused where the objective has a
             discount of its own.
         rollout_horizon: Steps of the random rollouts that value a leaf; unused with a value
             function.
@@ -52,7 +59,7 @@ class MCTSConfig:
 
     num_simulations: int = 64
     exploration: float = 1.25
-    discount: float = 0.99
+    gamma: float = 0.99
     rollout_horizon: int = 16
     num_rollouts: int = 4
     device: str = "auto"
@@ -61,10 +68,10 @@ class MCTSConfig:
         counts = {"rollout_horizon": self.rollout_horizon, "num_rollouts": self.num_rollouts}
         require_integers(1, num_simulations=self.num_simulations, **counts)
         require_at_least(0, exploration=self.exploration)
-        require_between(0, 1, discount=self.discount)
+        require_between(0, 1, gamma=self.gamma)
 
 
-class Trees:
+class _Trees:
     """The statistics of B trees of up to M nodes and n actions.
 
     Node 0 is the root, -1 a child that is not there.
@@ -81,6 +88,7 @@ class Trees:
         self.value_sums = np.zeros(shape)
         self.priors = np.full(shape, 1.0 / num_actions)
         self.rewards = np.zeros(shape)
+        # float64 throughout: sums over many simulations are compared with each other.
         self.continues = np.ones(shape)  # probability that the episode lasts beyond the action
         self.lowest = np.full(num_rows, np.inf)
         self.highest = np.full(num_rows, -np.inf)
@@ -92,6 +100,8 @@ class Trees:
         """
         visits = self.visits[self.rows, nodes]
         values = self.value_sums[self.rows, nodes] / np.maximum(visits, 1)
+        # Scaled by the extremes that the tree has met, so that one exploration constant serves rewards
+        # of every unit (Schrittwieser et al. 2020, eq. 5). Equal values have no spread to divide by.
         spread = np.where(self.highest > self.lowest, self.highest - self.lowest, 1.0)[:, None]
         lowest = np.where(np.isfinite(self.lowest), self.lowest, 0.0)[:, None]
         scaled = np.where(visits > 0, (values - lowest) / spread, 0.0)
@@ -111,16 +121,17 @@ class Trees:
             nodes = np.where(walking, children, nodes)
         return path
 
-    def backup(self, path: Walk, leaf_values: NDArray[np.float64], discount: float) -> None:
+    def backup(self, path: Walk, leaf_values: NDArray[np.float64], gamma: float) -> None:
         """Add the value of a simulation to every edge on its path.
 
         The discounted return, or that of the best step.
         """
         combine = np.maximum if self.is_maximum else np.add
         returns = leaf_values.copy()
+        # From the leaf up. Rows whose walk ended before this edge wait until it is theirs.
         for nodes, actions, walking in reversed(path):
             edge = (self.rows, nodes, actions)
-            follow = discount * self.continues[edge] * returns
+            follow = gamma * self.continues[edge] * returns
             returns = np.where(walking, combine(self.rewards[edge], follow), returns)
             self.value_sums[edge] += np.where(walking, returns, 0.0)
             self.visits[edge] += walking
@@ -129,7 +140,7 @@ class Trees:
             self.highest = np.where(walking, np.maximum(self.highest, means), self.highest)
 
 
-class NodeStates:
+class _NodeStates:
     """The model states of B trees of up to M nodes.
 
     Node m of all trees is one row of every buffer.
@@ -192,7 +203,7 @@ class MCTS(ModelPlanner[MCTSConfig]):
 
     def _prepare(self, actions: spaces.Discrete) -> None:
         self._step_objective = of_single_steps(self.objective)
-        self._discount: float = getattr(self.objective, "discount", self.config.discount)
+        self._gamma = discount_of(self.objective, self.config.gamma)
         self._num_actions = int(actions.n)
         self._first_action = int(actions.start)
 
@@ -203,19 +214,19 @@ class MCTS(ModelPlanner[MCTSConfig]):
             self._step_objective, self._model, state, self._num_actions, self._first_action
         )
         is_maximum = getattr(self.objective, "is_maximum", False)
-        trees = Trees(num_rows, config.num_simulations + 1, self._num_actions, is_maximum)
+        trees = _Trees(num_rows, config.num_simulations + 1, self._num_actions, is_maximum)
         self._set_priors(trees, 0, state)
-        states = NodeStates(state, config.num_simulations + 1)
+        states = _NodeStates(state, config.num_simulations + 1)
         for simulation in range(1, config.num_simulations + 1):
             path = trees.descend(config.exploration)
             leaves = self._grow(trees, states, path, simulation)
-            trees.backup(path, self._leaf_values(leaves, generator), self._discount)
+            trees.backup(path, self._leaf_values(leaves, generator), self._gamma)
         steps_per_leaf = 1
         if self._value is None:
             steps_per_leaf += config.num_rollouts * config.rollout_horizon
         return self._decide(trees, num_rows * config.num_simulations * steps_per_leaf)
 
-    def _grow(self, trees: Trees, states: NodeStates, path: Walk, simulation: int) -> ModelState:
+    def _grow(self, trees: _Trees, states: _NodeStates, path: Walk, simulation: int) -> ModelState:
         """Imagine the action that each row's walk ended with, and add the new state to its tree."""
         parents, actions = self._last_edges(path)
         before = states.at(parents)
@@ -223,6 +234,7 @@ class MCTS(ModelPlanner[MCTSConfig]):
         after, prediction = self._model.step(before, taken)
         step = rollout_of_one_step(before, prediction)
         edge = (trees.rows, parents, actions)
+        # Each simulation adds one node to every tree, so that its number names the node in all.
         trees.children[edge] = simulation
         trees.rewards[edge] = self._step_objective(step, taken[:, None]).double().cpu().numpy()
         trees.continues[edge] = 1.0 - prediction.terminations.double().cpu().numpy()
@@ -250,15 +262,16 @@ class MCTS(ModelPlanner[MCTSConfig]):
         values = self.objective(self._model.rollout(leaves.repeat(num_rollouts), actions), actions)
         return values.view(-1, num_rollouts).mean(1).double().cpu().numpy()
 
-    def _set_priors(self, trees: Trees, node: int, state: ModelState) -> None:
+    def _set_priors(self, trees: _Trees, node: int, state: ModelState) -> None:
         if self._prior is not None:
             trees.priors[:, node] = self._prior(state.observations).double().cpu().numpy()
 
-    def _decide(self, trees: Trees, num_model_steps: int) -> Plan:
+    def _decide(self, trees: _Trees, num_model_steps: int) -> Plan:
         """The most visited root action, of equals the more valuable."""
         visits = trees.visits[:, 0]
         sums = trees.value_sums[:, 0]
         values = np.where(visits > 0, sums / np.maximum(visits, 1), -np.inf)
+        # `lexsort` takes its last key first: visits decide, values break ties.
         best = np.lexsort((values, visits), axis=1)[:, -1]
         actions = torch.as_tensor(best[:, None], device=self._device) + self._first_action
         best_values = values[trees.rows, best]

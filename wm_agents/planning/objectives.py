@@ -9,6 +9,7 @@ from torch import Tensor
 
 from wm_agents.errors import ConfigError
 from wm_agents.protocols import ModelState, Objective, Prediction, Rollout, WorldModel
+from wm_agents.training.config_checks import renamed_settings
 from wm_envs.data.trajectories import Trajectories
 
 RewardFunction = Callable[[Tensor, Tensor], Tensor]
@@ -42,15 +43,16 @@ def survival(terminations: Tensor) -> Tensor:
     return alive
 
 
+@renamed_settings(discount="gamma")
 @dataclass(frozen=True)
 class DiscountedReturn:
     """The expected discounted return of an imagined future, cut short by predicted terminations.
 
-    With survival s_h before step h: sum_h discount^h s_h (r_h - penalty d_h) + discount^H s_H
+    With survival s_h before step h: sum_h gamma^h s_h (r_h - penalty d_h) + gamma^H s_H
     V(o_H).
 
     Attributes:
-        discount: Weight of a reward one step later, in (0, 1].
+        gamma: Weight of a reward one step later, in (0, 1].
         terminal_value: What follows after the horizon, a function of the last observation [B, O];
             None counts nothing.
         disagreement_penalty: Reward given up per standard deviation of ensemble disagreement
@@ -64,20 +66,20 @@ class DiscountedReturn:
     is_maximum: ClassVar[bool] = False
     """Steps add up; a search over single steps has to know."""
 
-    discount: float = 0.99
+    gamma: float = 0.99
     terminal_value: ValueFunction | None = None
     disagreement_penalty: float = 0.0
     reward_function: RewardFunction | None = None
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.discount <= 1.0:
-            raise ConfigError(f"discount lies in (0, 1], got {self.discount}")
+        if not 0.0 < self.gamma <= 1.0:
+            raise ConfigError(f"gamma, the discount, lies in (0, 1], got {self.gamma}")
 
     def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
         """The value [B] of imagined futures and the actions [B, H] or [B, H, A] that led there."""
         rewards = self._rewards(rollout, actions)
         horizon = rewards.shape[1]
-        discounts = self.discount ** torch.arange(
+        discounts = self.gamma ** torch.arange(
             horizon + 1, dtype=rewards.dtype, device=rewards.device
         )
         weights = survival(rollout.terminations.to(rewards.dtype)).mul_(discounts)
@@ -103,15 +105,16 @@ class DiscountedReturn:
         return rewards - self.disagreement_penalty * rollout.disagreement
 
 
+@renamed_settings(discount="gamma")
 @dataclass(frozen=True)
 class GoalReached:
     """One for a future that reaches a goal while it lasts, less the later it does.
 
-    max_h discount^h s_h [goal(o_h+1)].
+    max_h gamma^h s_h [goal(o_h+1)].
 
     Attributes:
         goal_test: Which observations [B, O] are goals, booleans [B].
-        discount: Worth of a goal one step later, in (0, 1]; below 1 the shortest way is the best.
+        gamma: Worth of a goal one step later, in (0, 1]; below 1 the shortest way is the best.
 
     Raises:
         ConfigError: A discount outside (0, 1].
@@ -121,19 +124,28 @@ class GoalReached:
     """The best step counts, and no other: a search must not add them up."""
 
     goal_test: GoalTest
-    discount: float = 0.99
+    gamma: float = 0.99
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.discount <= 1.0:
-            raise ConfigError(f"discount lies in (0, 1], got {self.discount}")
+        if not 0.0 < self.gamma <= 1.0:
+            raise ConfigError(f"gamma, the discount, lies in (0, 1], got {self.gamma}")
 
     def __call__(self, rollout: Rollout, actions: Tensor) -> Tensor:
         """The value [B] in [0, 1] of imagined futures."""
         num_rows, horizon = actions.shape[:2]
         reached = self.goal_test(rollout.observations[:, 1:].flatten(0, 1)).view(num_rows, horizon)
-        discounts = self.discount ** torch.arange(horizon, device=reached.device)
+        discounts = self.gamma ** torch.arange(horizon, device=reached.device)
         weights = survival(rollout.terminations)[:, :horizon] * discounts
         return torch.where(reached, weights, 0.0).amax(1)
+
+
+def discount_of(objective: Objective, default: float) -> float:
+    """What an objective says of a reward one step later: its `gamma`.
+
+    Objectives of users that were written for earlier versions call it `discount`.
+    """
+    gamma = getattr(objective, "gamma", None)
+    return float(getattr(objective, "discount", default) if gamma is None else gamma)
 
 
 def of_single_steps(objective: Objective) -> Objective:
@@ -198,10 +210,10 @@ def require_sum_of_steps(
         )
         parts.append(objective(part, actions[:, step : step + 1]).float())
     value = objective(whole, actions).float()
-    discount = float(getattr(objective, "discount", 1.0))
+    gamma = discount_of(objective, 1.0)
     tolerance = 1e-4 * torch.stack([*parts, value]).abs().amax(0) + torch.finfo(torch.float32).tiny
     for survives in (torch.ones_like(value), 1.0 - whole.terminations[:, 0].float()):
-        if bool(((parts[0] + discount * survives * parts[1] - value).abs() <= tolerance).all()):
+        if bool(((parts[0] + gamma * survives * parts[1] - value).abs() <= tolerance).all()):
             return
     raise ConfigError(
         f"the steps of {objective!r} do not add up to its value, but a search over single steps "

@@ -89,7 +89,7 @@ SearchConfigT = TypeVar("SearchConfigT", bound=SearchConfig)
 
 
 @dataclass(frozen=True)
-class FoundPath:
+class _FoundPath:
     """A path from the current state.
 
     Its actions, the value of each step, and whether it ends in a goal.
@@ -105,7 +105,7 @@ class FoundPath:
         return sum(self.step_values)
 
 
-class ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
+class _ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
     """What both searches share: roots, goals, fallbacks and plans followed to their end.
 
     The value of a path is the sum of its steps, or that of the best one where the objective has
@@ -120,7 +120,7 @@ class ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
     def _prepare(self, actions: spaces.Discrete) -> None:
         self._num_actions = int(actions.n)
         self._first_action = int(actions.start)
-        self._followed: list[tuple[bytes, FoundPath] | None] = []
+        self._followed: list[tuple[bytes, _FoundPath] | None] = []
 
     def _plan(self, state: ModelState, generator: torch.Generator) -> Plan:
         """Shorter plans are padded with their last action."""
@@ -153,7 +153,7 @@ class ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
                 for is_reset, followed in zip(mask, self._followed, strict=True)
             ]
 
-    def _tree(self, roots: ModelState) -> "SearchTree":
+    def _tree(self, roots: ModelState) -> "_SearchTree":
         require_sum_of_steps(
             of_single_steps(self.objective),
             self._model,
@@ -161,7 +161,7 @@ class ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
             self._num_actions,
             self._first_action,
         )
-        return SearchTree(
+        return _SearchTree(
             self._model,
             self.objective,
             roots,
@@ -171,14 +171,14 @@ class ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
         )
 
     @abstractmethod
-    def _search(self, tree: "SearchTree") -> dict[int, FoundPath]:
+    def _search(self, tree: "_SearchTree") -> dict[int, _FoundPath]:
         """The path to a goal for each search that finds one."""
 
     def _goals(
-        self, tree: "SearchTree", nodes: Sequence[int], edges: "Expansion"
-    ) -> dict[int, FoundPath]:
+        self, tree: "_SearchTree", nodes: Sequence[int], edges: "_Expansion"
+    ) -> dict[int, _FoundPath]:
         """The first goal of each search among these edges."""
-        goals: dict[int, FoundPath] = {}
+        goals: dict[int, _FoundPath] = {}
         for edge in torch.nonzero(edges.edge_values >= self.config.goal_value).flatten().tolist():
             node = nodes[edge // self._num_actions]
             search = tree.searches[node]
@@ -186,18 +186,18 @@ class ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
                 actions = (*tree.path(node), edge % self._num_actions)
                 gain = tree.total_after(node, float(edges.edge_values[edge])) - tree.totals[node]
                 values = (*tree.step_values(node), gain)
-                goals[search] = FoundPath(actions, values, is_goal=True)
+                goals[search] = _FoundPath(actions, values, is_goal=True)
         return goals
 
-    def _open(self, tree: "SearchTree", edges: "Expansion") -> list[int]:
+    def _open(self, tree: "_SearchTree", edges: "_Expansion") -> list[int]:
         """The new nodes from which a search may go on."""
         ended = edges.is_end.tolist()
         nodes = [node for edge, node in enumerate(edges.children) if node >= 0 and not ended[edge]]
         return [node for node in nodes if tree.depths[node] < self.config.max_depth]
 
     def _wander(
-        self, tree: "SearchTree", searches: list[int], generator: torch.Generator
-    ) -> dict[int, FoundPath]:
+        self, tree: "_SearchTree", searches: list[int], generator: torch.Generator
+    ) -> dict[int, _FoundPath]:
         """For each search the path to a node of the highest total value, drawn among equals."""
         best: dict[int, list[int]] = {search: [] for search in searches}
         for node in range(tree.num_searches, len(tree)):
@@ -215,7 +215,9 @@ class ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
             rivals.append(node)
         return {search: self._drawn(tree, rivals, generator) for search, rivals in best.items()}
 
-    def _drawn(self, tree: "SearchTree", nodes: list[int], generator: torch.Generator) -> FoundPath:
+    def _drawn(
+        self, tree: "_SearchTree", nodes: list[int], generator: torch.Generator
+    ) -> _FoundPath:
         """The path to one of the nodes; any action where every action leads back to the start."""
         number = int(
             torch.randint(
@@ -223,11 +225,11 @@ class ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
             )
         )
         if not nodes:
-            return FoundPath((number,), (0.0,), is_goal=False)
+            return _FoundPath((number,), (0.0,), is_goal=False)
         node = nodes[number]
-        return FoundPath(tuple(tree.path(node)), tuple(tree.step_values(node)), is_goal=False)
+        return _FoundPath(tuple(tree.path(node)), tuple(tree.step_values(node)), is_goal=False)
 
-    def _continued(self, keys: list[bytes]) -> list[FoundPath | None]:
+    def _continued(self, keys: list[bytes]) -> list[_FoundPath | None]:
         """The rest of each row's plan where its observation is the predicted one, else None."""
         if len(self._followed) != len(keys):
             return [None] * len(keys)
@@ -236,7 +238,7 @@ class ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
             for key, followed in zip(keys, self._followed, strict=True)
         ]
 
-    def _follow(self, state: ModelState, paths: list[FoundPath]) -> int:
+    def _follow(self, state: ModelState, paths: list[_FoundPath]) -> int:
         """Remember what each goal path expects after its first action.
 
         Returns the model steps that took.
@@ -251,11 +253,11 @@ class ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
         for row, key in zip(
             rows, observation_keys(after.observations, self.config.resolution), strict=True
         ):
-            rest = FoundPath(paths[row].actions[1:], paths[row].step_values[1:], is_goal=True)
+            rest = _FoundPath(paths[row].actions[1:], paths[row].step_values[1:], is_goal=True)
             self._followed[row] = (key, rest)
         return len(rows)
 
-    def _as_plan(self, paths: list[FoundPath], num_model_steps: int) -> Plan:
+    def _as_plan(self, paths: list[_FoundPath], num_model_steps: int) -> Plan:
         horizon = max(len(path.actions) for path in paths)
         padded = [
             path.actions + path.actions[-1:] * (horizon - len(path.actions)) for path in paths
@@ -265,7 +267,7 @@ class ForwardSearch(ModelPlanner[SearchConfigT], Generic[SearchConfigT]):
         return Plan(actions, values, num_model_steps)
 
 
-class BreadthFirstSearch(ForwardSearch[SearchConfig]):
+class BreadthFirstSearch(_ForwardSearch[SearchConfig]):
     """Expands all states of a depth with one call of the model: its plans have the fewest steps.
 
     It is made as every planner is, see `ModelPlanner`; the model is exact and discrete.
@@ -273,8 +275,8 @@ class BreadthFirstSearch(ForwardSearch[SearchConfig]):
 
     config_class = SearchConfig
 
-    def _search(self, tree: "SearchTree") -> dict[int, FoundPath]:
-        goals: dict[int, FoundPath] = {}
+    def _search(self, tree: "_SearchTree") -> dict[int, _FoundPath]:
+        goals: dict[int, _FoundPath] = {}
         nodes = list(range(tree.num_searches))
         limit = self.config.max_nodes * tree.num_searches
         while nodes and len(tree) < limit:
@@ -284,7 +286,7 @@ class BreadthFirstSearch(ForwardSearch[SearchConfig]):
         return goals
 
 
-class BestFirstSearch(ForwardSearch[BestFirstSearchConfig]):
+class BestFirstSearch(_ForwardSearch[BestFirstSearchConfig]):
     """Expands the most promising states first.
 
     These are the ones of the highest total value + estimate of what follows - price of the steps.
@@ -312,8 +314,8 @@ class BestFirstSearch(ForwardSearch[BestFirstSearchConfig]):
         self._estimate = estimate
         super().__init__(model, objective, config, **settings)
 
-    def _search(self, tree: "SearchTree") -> dict[int, FoundPath]:
-        goals: dict[int, FoundPath] = {}
+    def _search(self, tree: "_SearchTree") -> dict[int, _FoundPath]:
+        goals: dict[int, _FoundPath] = {}
         queues: list[list[tuple[float, int]]] = [
             [(0.0, search)] for search in range(tree.num_searches)
         ]
@@ -332,7 +334,7 @@ class BestFirstSearch(ForwardSearch[BestFirstSearchConfig]):
                 heapq.heappush(queues[tree.searches[node]], (priority, node))
         return goals
 
-    def _ranked(self, tree: "SearchTree", nodes: list[int]) -> list[tuple[float, int]]:
+    def _ranked(self, tree: "_SearchTree", nodes: list[int]) -> list[tuple[float, int]]:
         """Priorities, the lowest first.
 
         Nodes count up, so equals are taken in the order of their discovery.
@@ -363,7 +365,7 @@ def observation_keys(observations: Tensor, resolution: float) -> list[bytes]:
 
 
 @dataclass(frozen=True)
-class Expansion:
+class _Expansion:
     """Edges out of K nodes, n per node: node k's action a is edge k * n + a.
 
     Attributes:
@@ -378,7 +380,7 @@ class Expansion:
     children: list[int]
 
 
-class SearchTree:
+class _SearchTree:
     """Nodes of B searches in one table; the first B are the roots.
 
     Args:
@@ -419,7 +421,7 @@ class SearchTree:
         self._known = [{(key, False)} for key in observation_keys(roots.observations, resolution)]
         self.num_model_steps = 0
 
-    def expand(self, nodes: Sequence[int]) -> Expansion:
+    def expand(self, nodes: Sequence[int]) -> _Expansion:
         """Imagine every action in these nodes with one call of the model; add the new states."""
         device = self._chunks[0].observations.device
         actions = torch.arange(self._num_actions, device=device).repeat(len(nodes))
@@ -436,7 +438,7 @@ class SearchTree:
         identities = [(key, ended) for key, ended in zip(keys, ends, strict=True)]
         children = self._add(nodes, values.tolist(), identities)
         self._store(after, children)
-        return Expansion(values, is_end, children)
+        return _Expansion(values, is_end, children)
 
     def path(self, node: int) -> list[int]:
         """The actions from the root to a node."""

@@ -1,7 +1,5 @@
 """Random shooting: draw action sequences uniformly, execute the first action of the best."""
 
-from dataclasses import dataclass
-
 import torch
 from gymnasium import spaces
 from torch import Tensor
@@ -10,19 +8,17 @@ from wm_agents.planning.planner import ModelPlanner, RowSpace, action_bounds
 from wm_agents.planning.sampling import Buffer, SamplingConfig, Scorer, fill_uniform
 from wm_agents.protocols import ModelState, Plan
 
-
-@dataclass(frozen=True, kw_only=True)
-class RandomShootingConfig(SamplingConfig):
-    """Random shooting has no settings but those of all sampling planners."""
+# Random shooting has no settings but those of all sampling planners.
+RandomShootingConfig = SamplingConfig
 
 
-class RandomShooting(ModelPlanner[RandomShootingConfig]):
+class RandomShooting(ModelPlanner[SamplingConfig]):
     """Uniform candidates, of which the best is the plan; nothing is carried over.
 
-    Serves Box and Discrete actions.     It is made as every planner is, see `ModelPlanner`.
+    Serves Box and Discrete actions. It is made as every planner is, see `ModelPlanner`.
     """
 
-    config_class = RandomShootingConfig
+    config_class = SamplingConfig
     action_kinds = (spaces.Discrete, spaces.Box)
 
     def _prepare(self, actions: RowSpace) -> None:

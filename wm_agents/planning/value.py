@@ -1,7 +1,7 @@
 """A value function learned in imagination, so that a planner sees past its horizon.
 
 Approximate value iteration: the model predicts once what every action leads to from many states;
-then a network is fitted to max_a r + discount (1 - termination) V(next), over and over, with a
+then a network is fitted to max_a r + gamma (1 - termination) V(next), over and over, with a
 little of the mean over actions mixed in. States that the greedy policy visits in imagination join
 between rounds, since those are where values are asked for. Sources: Ernst et al. 2005 (fitted
 iteration) with a slow target network; targets in units that are measured again in every round, van
@@ -14,34 +14,39 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from wm_agents.errors import ConfigError, NotFittedError, SpaceError
 from wm_agents.observation_rows import float_tensor
 from wm_agents.planning.objectives import RewardFunction
 from wm_agents.planning.planner import action_bounds, planned_actions
 from wm_agents.protocols import WorldModel
-from wm_agents.training.checkpoints import CheckpointManager
+from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
 from wm_agents.training.config_checks import renamed_settings, require_between, require_integers
 from wm_agents.training.finite import descend
+from wm_agents.training.saving import Savable
+from wm_agents.training.stored_shapes import check_shapes, config_from_json
 from wm_agents.training.trainer import FitReport, Trainer
+from wm_agents.world_models.encoding import spaces_of
+from wm_envs.data.spaces import ObservationCodec
 from wm_envs.data.trajectories import Trajectories
 
 _ROUNDING = 1e-6  # a spread below this share of the size of float32 numbers is rounding
 _NUM_MEASURED = 4096  # targets from which a round takes its units
 
 
-@renamed_settings(is_cautious="pessimistic")
+@renamed_settings(is_cautious="pessimistic", discount="gamma")
 @dataclass(frozen=True, kw_only=True)
 class ValueConfig:
     """Settings of the value iteration.
 
     Attributes:
-        discount: Weight of a reward one step later, in [0, 1).
+        gamma: Weight of a reward one step later, in [0, 1).
         hidden_size: Units in each of the two hidden layers.
         num_rounds: Rounds of imagining states and fitting values.
         num_updates: Gradient steps per round.
@@ -65,7 +70,7 @@ class ValueConfig:
         ConfigError: A value that cannot work.
     """
 
-    discount: float = 0.99
+    gamma: float = 0.99
     hidden_size: int = 128
     num_rounds: int = 20
     num_updates: int = 500
@@ -81,7 +86,7 @@ class ValueConfig:
     pessimistic: bool = False
 
     def __post_init__(self) -> None:
-        require_between(0, 0.9999, discount=self.discount)
+        require_between(0, 0.9999, gamma=self.gamma)
         require_between(0, 1, exploration=self.exploration, action_noise=self.action_noise)
         require_integers(
             1, num_rounds=self.num_rounds, num_updates=self.num_updates, batch_size=self.batch_size
@@ -92,12 +97,18 @@ class ValueConfig:
         require_between(0, 1, tau=self.tau)
 
 
-class ValueNetwork(nn.Module):
+def as_first_named(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a ValueConfig as checkpoints know a run by them, whatever they are called now."""
+    return {"discount" if name == "gamma" else name: value for name, value in settings.items()}
+
+
+class ValueNetwork(nn.Module, Savable):
     """Standardized observations [B, O] -> discounted return [B] in the environment's units.
 
     Inside, returns are numbers of order one: less `return_mean`, over `return_std`.
     """
 
+    kind = "value network"
     mean: Tensor
     std: Tensor
     bounds: Tensor
@@ -130,6 +141,26 @@ class ValueNetwork(nn.Module):
             output,
         )
 
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return self.state_dict(), {}
+
+    @classmethod
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
+        hidden_size, num_features = stored.tensors["layers.0.weight"].shape
+        with torch.device("meta"):  # first without memory
+            check_shapes(cls(torch.zeros(1, num_features), hidden_size, False), stored.tensors)
+        network = cls(torch.zeros(1, num_features), hidden_size, False)
+        network.load_state_dict(stored.tensors)
+        return network.requires_grad_(False)
+
+    def _check_env(self, env: Any) -> None:
+        size = ObservationCodec(spaces_of(env)[0]).size
+        if size != len(self.mean):
+            raise SpaceError(
+                f"this value reads {len(self.mean)} numbers, the environment gives {size}: load it "
+                "for the one that it was learned for"
+            )
+
     def forward(self, observations: Tensor) -> Tensor:
         """Values [B] within the bounds that the rewards allow; arrays are taken as tensors are."""
         observations = float_tensor(observations, "observations [B, O]")
@@ -145,25 +176,25 @@ class ValueNetwork(nn.Module):
         return self.layers(inputs).squeeze(-1)
 
     @torch.no_grad()
-    def start_evenly(self, rewards: Tensor, terminations: Tensor, discount: float) -> None:
+    def start_evenly(self, rewards: Tensor, terminations: Tensor, gamma: float) -> None:
         """Begin with the return of rewards and ends as they are on average, alike in all states.
 
         It has the unit and the sign of the rewards and never is more than what is possible. A
         multiple of the largest reward may be, and so is 0 where each step costs: values that begin
         too high come down only as fast as the target network does.
         """
-        self.return_mean.copy_(rewards.mean() / (1.0 - discount * (1.0 - terminations.mean())))
-        self._set_bounds(rewards, discount, torch.zeros(()))
+        self.return_mean.copy_(rewards.mean() / (1.0 - gamma * (1.0 - terminations.mean())))
+        self._set_bounds(rewards, gamma, torch.zeros(()))
 
-    def _set_bounds(self, rewards: Tensor, discount: float, margin: Tensor) -> None:
+    def _set_bounds(self, rewards: Tensor, gamma: float, margin: Tensor) -> None:
         """What rewards allow; what was never observed is worse than that by a margin."""
-        horizon = 1.0 / (1.0 - discount)
+        horizon = 1.0 / (1.0 - gamma)
         # An episode may end at any time, so that 0 lies within the bounds.
         self.bounds[0] = rewards.min().clamp(max=0.0) * horizon - margin
         self.bounds[1] = rewards.max().clamp(min=0.0) * horizon
 
     @torch.no_grad()
-    def measure(self, returns: Tensor, rewards: Tensor, discount: float) -> None:
+    def measure(self, returns: Tensor, rewards: Tensor, gamma: float) -> None:
         """Take the units from present targets [B] and the bounds from all rewards.
 
         Values stay as they are.
@@ -178,7 +209,7 @@ class ValueNetwork(nn.Module):
         output.bias.mul_(self.return_std).add_(self.return_mean - mean).div_(std)
         self.return_mean.copy_(mean)
         self.return_std.copy_(std)
-        self._set_bounds(rewards, discount, std)
+        self._set_bounds(rewards, gamma, std)
 
 
 @dataclass
@@ -200,7 +231,7 @@ class _Transitions:
         )
 
 
-class RepeatedActions:
+class _RepeatedActions:
     """Which rows of an imagined batch act at random, and the actions that they repeat.
 
     Args:
@@ -233,8 +264,10 @@ class RepeatedActions:
         return torch.where(is_repeating, self._actions, actions)
 
 
-class ValueIteration:
+class ValueIteration(Savable):
     """Fits a value network to a world model whose state is its observation.
+
+    `load` takes the model as `given`, or (model, reward function), which no file of a value holds.
 
     Args:
         model: Imagines; models with memory begin without any.
@@ -249,6 +282,8 @@ class ValueIteration:
     Raises:
         SpaceError: Actions that no planner serves.
     """
+
+    kind = "value iteration"
 
     def __init__(
         self,
@@ -308,6 +343,30 @@ class ValueIteration:
         self.value = run.target.requires_grad_(False)
         return self.value
 
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        if self.value is None:
+            raise NotFittedError("this ValueIteration was never fitted: call its fit(...) first")
+        return self.value.state_dict(), {"config": asdict(self._config), "seed": self._seed}
+
+    @classmethod
+    def _check_request(cls, path: str | os.PathLike[str], device: str, given: Any) -> None:
+        if given is None:
+            raise ConfigError(f"{path} holds no world model: pass it as given=")
+        super()._check_request(path, device, given)
+
+    @classmethod
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:
+        model, reward_function = given if isinstance(given, tuple) else (given, None)
+        config = config_from_json(ValueConfig, stored.metadata["config"])
+        seed = int(stored.metadata["seed"])
+        iteration = cls(model, config, reward_function=reward_function, seed=seed)
+        iteration.value = ValueNetwork._from_stored(stored, env, device, None)
+        return iteration
+
+    def _settle(self, env: Any, device: str, given: Any) -> None:
+        assert self.value is not None
+        self.value._settle(env, device, given)
+
 
 class _ValueRun:
     """Rounds of fitting values to imagined steps and of imagining where they lead."""
@@ -331,7 +390,7 @@ class _ValueRun:
         self._value = self._network()
         self.target = self._network()
         for network in (self._value, self.target):
-            network.start_evenly(self._data.rewards, self._data.terminations, config.discount)
+            network.start_evenly(self._data.rewards, self._data.terminations, config.gamma)
         self._optimizer = torch.optim.Adam(self._value.parameters(), config.learning_rate)
 
     # --- what the training loop asks for
@@ -355,6 +414,7 @@ class _ValueRun:
             "target": self.target.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "generator": self._generator.get_state(),
+            # Earlier networks led to these states, so that they cannot be imagined again.
             "data": vars(self._data).copy(),
         }
 
@@ -371,7 +431,7 @@ class _ValueRun:
         observations = self._observations.detach().cpu().numpy()
         return {
             "kind": "value iteration",
-            "config": asdict(self._config),
+            "config": as_first_named(asdict(self._config)),
             "seed": self._seed,
             "spaces": [str(self._model.observation_space), str(self._model.action_space)],
             "observations": sha256(np.ascontiguousarray(observations).tobytes()).hexdigest(),
@@ -380,6 +440,7 @@ class _ValueRun:
     # --- fitting
 
     def _network(self) -> ValueNetwork:
+        # torch's layers draw from the global generator, which is the user's.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
             config = self._config
@@ -390,12 +451,13 @@ class _ValueRun:
         """Take the units of the round from what the target network holds at its beginning."""
         returns = self._returns(self._rows(_NUM_MEASURED))
         for network in (self._value, self.target):
-            network.measure(returns, self._data.rewards, self._config.discount)
+            network.measure(returns, self._data.rewards, self._config.gamma)
 
     def _descend(self, position: int) -> float:
         config = self._config
         value = self._value
         rows = self._rows(config.batch_size)
+        # No return beyond what the rewards allow, or networks that learn from each other climb for ever.
         returns = self._returns(rows).clamp(value.bounds[0], value.bounds[1])
         goal = (returns - value.return_mean) / value.return_std
         loss = nn.functional.mse_loss(value.scaled(self._data.observations[rows]), goal)
@@ -404,6 +466,7 @@ class _ValueRun:
         )
         figure = descend(loss, self._optimizer, value.named_parameters(), place)
         with torch.no_grad():
+            # Parameters alone: units and bounds are buffers, which `measure` sets in both.
             for slow, fast in zip(self.target.parameters(), value.parameters(), strict=True):
                 slow.lerp_(fast, config.tau)
         return figure
@@ -417,7 +480,7 @@ class _ValueRun:
         config = self._config
         data = self._data
         follow = self.target(data.after[rows].flatten(0, 1)).view(len(rows), -1)  # [B, n]
-        returns = data.rewards[rows] + config.discount * (1.0 - data.terminations[rows]) * follow
+        returns = data.rewards[rows] + config.gamma * (1.0 - data.terminations[rows]) * follow
         return returns.amax(1).lerp(returns.mean(1), config.action_noise)
 
     # --- imagining
@@ -468,11 +531,11 @@ class _ValueRun:
         current = starts[rows]
         visited = []
         max_repeats = torch.where(torch.arange(len(rows)) % 2 == 0, config.max_repeat, 1)
-        random = RepeatedActions(max_repeats, self._num_choices, config.exploration)
+        random = _RepeatedActions(max_repeats, self._num_choices, config.exploration)
         for _ in range(config.branch_length):
             options = self._imagine(current)
             follow = self.target(options.after.flatten(0, 1)).view(options.rewards.shape)
-            scores = options.rewards + config.discount * (1.0 - options.terminations) * follow
+            scores = options.rewards + config.gamma * (1.0 - options.terminations) * follow
             actions = random.replace(scores.argmax(1), generator)
             each = torch.arange(len(actions))
             ended = options.terminations[each, actions] > 0.5

@@ -184,6 +184,7 @@ class ActorCritic(nn.Module):
         """Features and memory of observations [B, O]; the actions are those of `_act`."""
         rows = self.observation_units.normalize(observations)
         if self.config.memory_width:
+            # What an earlier episode left behind says nothing of this one.
             if is_start is not None:
                 memory = memory * ~is_start[:, None]
             memory = self.memory(rows, memory)
@@ -217,7 +218,9 @@ class ActorCritic(nn.Module):
 
     def _evaluate_step(self, step: PolicyStep, next_obs: Tensor) -> tuple[Tensor, Tensor]:
         """Values before and after a step, each [B]."""
+        # The memory after this step: it has read the present observation, not yet the next.
         following = self._features(next_obs, step.memory, None).features
+        # One product of twice the rows costs less than two of them.
         values = self.value(torch.cat([step.features, following])).squeeze(1)
         before, after = values.split(len(next_obs))
         return before, after

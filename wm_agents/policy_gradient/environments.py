@@ -15,7 +15,7 @@ VectorEnvMaker = Callable[[int], VectorEnv[Any, Any, Any]]
 
 
 @dataclass(frozen=True)
-class Remaker:
+class _Remaker:
     """Makes vector environments; a class and no closure, so that an agent can be pickled."""
 
     environment: str | EnvSpec
@@ -68,10 +68,10 @@ def environment_maker(
     else:
         made_from = environment
     options = _with_mode(made_from, options)
-    make = Remaker(made_from, dict(options))
+    make = _Remaker(made_from, dict(options))
     if num_seeds == 1 or _takes_row_seeds(make):
         return make
-    return Remaker(made_from, {**options, "vectorization_mode": "sync"})
+    return _Remaker(made_from, {**options, "vectorization_mode": "sync"})
 
 
 def same_step_envs(

@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Self
 
 import gymnasium as gym
@@ -31,24 +30,23 @@ from wm_agents.policy_gradient.rollouts import RolloutBuffer, RolloutCollector, 
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.checkpoints import (
+    Checkpoint,
     CheckpointManager,
-    load_checkpoint,
     refusing_misfits,
-    save_checkpoint,
 )
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.finite import descend, require_finite
 from wm_agents.training.loggers import Logger
 from wm_agents.training.progress import say_nothing_left
-from wm_agents.training.saving import saved_path
+from wm_agents.training.saving import Savable
 from wm_agents.training.stored_shapes import (
     check_counts,
     check_shapes,
     config_from_json,
-    reading_description,
+    spaces_from,
 )
 from wm_agents.training.trainer import FitReport, Trainer
-from wm_envs.data.spaces import space_from_json, space_to_json
+from wm_envs.data.spaces import space_to_json
 
 __all__ = ["PPO", "PPOConfig", "current_names"]
 
@@ -56,7 +54,7 @@ KIND = "vector ppo policy"
 Callback = Callable[["PPO", dict[str, float]], bool | None]
 
 
-class PPO(ActorCritic):
+class PPO(ActorCritic, Savable):
     """A policy and a value that learn by proximal policy optimization.
 
     Args:
@@ -75,6 +73,8 @@ class PPO(ActorCritic):
         SpaceError: A space that `wm_envs.data.spaces` does not serve.
     """
 
+    kind = KIND
+    is_cpu_only = True  # this policy is too small for anything else
     report: FitReport | None
 
     def __init__(
@@ -100,6 +100,8 @@ class PPO(ActorCritic):
         self.seed = seed
         self.env = made
         self._maker = maker
+        # eps of the first PPO implementations, which published settings assume; the rate is set anew
+        # in each update.
         self.optimizer = torch.optim.Adam(self.parameters(), 1e-3, eps=1e-5, fused=True)
         self.report = None
         self.num_timesteps = 0
@@ -232,6 +234,7 @@ class PPO(ActorCritic):
                 terms, figures = self.losses(batch)
                 measured.append(figures)
                 limit = config.target_kl
+                # Half as much again, as in Stable-Baselines3, so that the setting means the same in both.
                 if limit is not None and figures["approx_kl"] > 1.5 * limit:
                     is_near = False
                     break
@@ -276,6 +279,7 @@ class PPO(ActorCritic):
     def _recurrent_batches(self, rollout: RolloutBuffer) -> Iterator[tuple[Tensor, Tensor]]:
         """The same for whole environments, whose memories are computed anew from their first."""
         num_steps, num_envs = rollout.mask.shape
+        # Whole environments, since a memory can only be computed from its beginning.
         order = torch.randperm(num_envs, generator=self.generator)
         for envs in order.split(max(1, self.config.batch_size // num_steps)):
             memory = rollout.memory[envs]
@@ -313,76 +317,45 @@ class PPO(ActorCritic):
             self.num_timesteps = int(state.get("num_timesteps", 0))
         self._collector = None
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write spaces, settings and weights to one file (safetensors with JSON).
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Spaces, settings and weights.
 
-        Gives its path. The optimizer is not in it: `learn(checkpoints=...)` keeps that.
+        The optimizer is not in it: `learn(checkpoints=...)` keeps that.
         """
-        metadata = {
-            "kind": KIND,
+        description = {
             "config": asdict(self.config),
             "seed": self.seed,
             "observation_space": space_to_json(self.spaces.observation_space),
             "action_space": space_to_json(self.spaces.action_space),
         }
-        return save_checkpoint(saved_path(path), self.state_dict(), metadata)
+        return self.state_dict(), description
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        env: Any = None,
-        *,
-        device: str = "auto",
-        given: Any = None,  # noqa: ARG003
-    ) -> Self:
-        """Read an agent that `save` wrote.
-
-        Args:
-            path: The file.
-            env: Where to go on learning; None is enough to predict.
-            device: "auto" or "cpu": this policy is too small for anything else.
-            given: Nothing that an agent needs.
-
-        Raises:
-            CheckpointError: The file is damaged or of another kind.
-            SpaceError: The environment has other spaces.
-            ConfigError: Another device.
-        """
-        agent = cls._read(path, device)
-        if env is not None:
-            agent.set_env(env)
-        return agent
-
-    @classmethod
-    def _read(cls, path: str | os.PathLike[str], device: str, seed: int | None = None) -> Self:
-        """The agent of a file, with a seed in place of its own where one is given."""
-        if device not in ("auto", "cpu"):
-            raise ConfigError(f"PPO runs on the CPU, got device={device!r}: give 'auto' or 'cpu'")
+    def _check_request(cls, path: str | os.PathLike[str], device: str, given: Any) -> None:
+        super()._check_request(path, device, given)
         if str(path).endswith(".zip"):
             raise CheckpointError(
                 f"{path} is a zip of Stable-Baselines3, which holds pickles: read it with the PPO "
                 "of stable_baselines3, or train a PPO of wm_agents again"
             )
-        target = saved_path(path)
-        stored = load_checkpoint(target, kind=KIND)
-        with reading_description(target, "a policy of PPO"):
-            check_counts({"widths": stored.metadata["config"]["widths"]}, stored.tensors)
-            settings = {**asdict(PPOConfig()), **current_names(stored.metadata["config"])}
-            config = config_from_json(PPOConfig, settings)
-            known = (
-                space_from_json(stored.metadata["observation_space"]),
-                space_from_json(stored.metadata["action_space"]),
-            )
-            own_seed = int(stored.metadata.get("seed", 0)) if seed is None else seed
-            make = partial(cls, known, config, seed=own_seed)
-            tensors = {**_neutral_units(PolicySpaces(*known)), **stored.tensors}
-            # First without memory: a file cannot ask for more than its own tensors take.
-            with torch.device("meta"):
-                check_shapes(make(), tensors)
-            agent = make()
-            agent.load_state_dict(tensors)
+
+    @classmethod
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
+        metadata = stored.metadata
+        check_counts({"widths": metadata["config"]["widths"]}, stored.tensors)
+        config = config_from_json(PPOConfig, current_names(metadata["config"]))
+        known = spaces_from(metadata)
+        make = partial(cls, known, config, seed=int(metadata.get("seed", 0)))
+        tensors = {**_neutral_units(PolicySpaces(*known)), **stored.tensors}
+        # First without memory: a file cannot ask for more than its own tensors take.
+        with torch.device("meta"):
+            check_shapes(make(), tensors)
+        agent = make()
+        agent.load_state_dict(tensors)
         return agent
+
+    def _check_env(self, env: Any) -> None:
+        self.set_env(env)  # where it goes on learning
 
 
 _OLD_NAMES = {
@@ -398,7 +371,7 @@ _OLD_NAMES = {
 
 
 def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of `VectorPPOConfig` by their names in `PPOConfig`; others stay as they are."""
+    """Settings of `VectorPPO` by their names in `PPOConfig`; others stay as they are."""
     named = {_OLD_NAMES.get(name, name): value for name, value in settings.items()}
     # Files of before standardization go on without it.
     named.setdefault("normalize_observations", False)

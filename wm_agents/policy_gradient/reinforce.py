@@ -12,7 +12,6 @@ import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, Self
 
 import gymnasium as gym
@@ -34,10 +33,8 @@ from wm_agents.policy_gradient.reinforce_config import (
     LossWeights,
     ReinforceConfig,
     check_sizes,
-    config_from_dict,
     current_names,
     device_of,
-    own_id,
 )
 from wm_agents.policy_gradient.reinforce_updates import (
     EVALUATION,
@@ -56,20 +53,16 @@ from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.checkpoints import (
     Checkpoint,
     CheckpointManager,
-    as_json,
-    load_checkpoint,
-    refuse_another_run,
-    refusing_misfits,
-    save_checkpoint,
 )
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.curriculum import Curriculum
 from wm_agents.training.finite import require_finite
 from wm_agents.training.loggers import Logger
 from wm_agents.training.progress import say_nothing_left
-from wm_agents.training.saving import saved_path
+from wm_agents.training.saving import Savable
 from wm_agents.training.seeding import spawn_seeds
-from wm_agents.training.trainer import Trainer
+from wm_agents.training.stored_shapes import config_from_json, own_id
+from wm_agents.training.trainer import Trainer, resume_from_files
 from wm_envs.data.paths import absolute_options
 
 __all__ = [
@@ -91,8 +84,11 @@ LONGESTEVALUATION = 100_000
 Callback = Callable[["Reinforce", UpdateReport], bool | None]
 
 
-class Reinforce(StackedReinforce):
+class Reinforce(StackedReinforce, Savable):
     """REINFORCE agents, one per stacked seed, that share an environment id and a configuration.
+
+    `load` reads what `save` wrote, or a checkpoint of `learn`, and needs `env` where the agent was
+    not made from an id; device "auto" takes the one that the agent ran on where that is here.
 
     Args:
         env: A Gymnasium id, an environment made by `gym.make`, or a function from num_envs to a
@@ -109,6 +105,8 @@ class Reinforce(StackedReinforce):
         SpaceError: A space that `wm_envs.data.spaces` does not serve, or for several seeds a
             function's vector environment whose reset takes no list of seeds.
     """
+
+    kind = KIND
 
     def __init__(
         self,
@@ -342,39 +340,16 @@ class Reinforce(StackedReinforce):
         """The network of one run; a copy is made where several are stacked."""
         return self.model if self.config.num_seeds == 1 else self.model.select([member])
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write all that a later `load` needs to predict, or to go on training bitwise."""
-        return save_checkpoint(saved_path(path), *self._state())
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that a later `load` needs to predict, or to go on training bitwise."""
+        return self._state()
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        env: str | gym.Env[Any, Any] | VectorEnvMaker | None = None,
-        *,
-        device: str = "auto",
-        given: Any = None,  # noqa: ARG003
-    ) -> Self:
-        """Read an agent.
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
+        return cls.from_checkpoint(stored, env, device=device)
 
-        Args:
-            path: What `save` wrote, or a checkpoint of `learn`.
-            env: Needed where the agent was not made from an id; must have the spaces that it was
-                trained on.
-            device: "auto" takes the device that the agent ran on where that is here, and else what
-                there is.
-            given: Nothing that an agent needs.
-
-        Raises:
-            CheckpointError: Damaged, of another kind, or for other spaces.
-            ConfigError: There is no such device.
-        """
-        path = saved_path(path)
-        checkpoint = load_checkpoint(path, KIND)
-        try:
-            return cls.from_checkpoint(checkpoint, env, device=device)
-        except CheckpointError as error:
-            raise CheckpointError(f"{path}: {error}") from error
+    def _settle(self, env: Any, device: str, given: Any) -> None:
+        """Nothing: it was built in the environment, on the device."""
 
     @classmethod
     def from_checkpoint(
@@ -384,7 +359,19 @@ class Reinforce(StackedReinforce):
         *,
         device: str = "auto",
     ) -> Self:
-        """An agent from a loaded checkpoint, such as `CheckpointManager.latest()`; see `load`."""
+        """An agent from a loaded checkpoint, such as the latest of a CheckpointManager.
+
+        Args:
+            checkpoint: What `save` wrote, or a checkpoint of `learn`.
+            env: Needed where the agent was not made from an id; must have the spaces that it was
+                trained on.
+            device: "auto" takes the device that the agent ran on where that is here, and else what
+                there is.
+
+        Raises:
+            CheckpointError: Of another kind or version, or for other spaces.
+            ConfigError: There is no such device.
+        """
         choose_device(device)
         metadata, tensors = checkpoint.metadata, checkpoint.tensors
         if metadata.get("kind") != KIND:
@@ -400,7 +387,7 @@ class Reinforce(StackedReinforce):
             # Files of before standardization go on without it, as what they learned is for raw
             # numbers.
             stored = current_names(metadata["config"])
-            config = config_from_dict({"normalize_observations": False, **stored})
+            config = config_from_json(ReinforceConfig, {"normalize_observations": False, **stored})
             config = replace(config, device=device_of(config) if device == "auto" else device)
             check_sizes(config, Sizes(**metadata["sizes"]), tensors)
             agent = cls(environment, config, seed=metadata["seed"], **metadata["options"])
@@ -421,18 +408,7 @@ class Reinforce(StackedReinforce):
         Raises:
             CheckpointError: The checkpoints are of another run, or none of them is whole.
         """
-        checkpoints.require_writable()
-        wanted = as_json(self._fingerprint())
-        latest = checkpoints.latest()
-        if latest is None:
-            return
-        stored = {name: latest.metadata.get(name) for name in wanted}
-        if isinstance(stored["config"], dict):
-            # Where a run goes on is not what it is.
-            stored["config"] = current_names(stored["config"]) | {"device": self.config.device}
-        refuse_another_run(checkpoints.directory, stored, wanted)
-        with refusing_misfits(checkpoints.directory):
-            self._restore(latest.tensors, latest.metadata)
+        resume_from_files(_Run(self, 0), checkpoints)
 
     def _fingerprint(self) -> dict[str, Any]:
         """Which run this is."""
@@ -519,14 +495,23 @@ class _Run:
         self.report = self.agent._update()
         return self.report.means()
 
-    def save_checkpoint(self, checkpoints: CheckpointManager) -> None:
-        """Write a file that `Reinforce.load` reads."""
-        checkpoints.save(self.agent.num_updates, *self.agent._state())
+    def stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """A file that `Reinforce.load` reads."""
+        return self.agent._state()
 
-    def load_checkpoint(self, checkpoints: CheckpointManager) -> int:
-        """Take over the newest one."""
-        self.agent.resume(checkpoints)
+    def restore(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> int:
+        """Take over such a file."""
+        self.agent._restore(tensors, metadata)
         return self.agent.num_updates
+
+    def stored_fingerprint(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Which run a file is of."""
+        stored = {name: metadata.get(name) for name in self.fingerprint()}
+        if isinstance(stored["config"], dict):
+            # Where a run goes on is not what it is.
+            device = self.agent.config.device
+            stored["config"] = current_names(stored["config"]) | {"device": device}
+        return stored
 
     def state_dict(self) -> dict[str, Any]:
         """As in a file of `save`."""

@@ -1,14 +1,13 @@
 """The settings of REINFORCE, and reading them from files."""
 
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor
 
-from wm_agents.errors import CheckpointError, ConfigError
+from wm_agents.errors import ConfigError
 from wm_agents.networks import choose_device
 from wm_agents.policy_gradient.sequence_model import NetworkConfig, Sizes, num_network_parameters
 from wm_agents.training.config_checks import require_integers
@@ -121,15 +120,6 @@ def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {_OLD_NAMES.get(name, name): value for name, value in settings.items()}
 
 
-def config_from_dict(values: Mapping[str, Any]) -> ReinforceConfig:
-    """The inverse of `dataclasses.asdict`."""
-    nested = {
-        "network": NetworkConfig(**values["network"]),
-        "weights": LossWeights(**values["weights"]),
-    }
-    return ReinforceConfig(**{**values, **nested})
-
-
 def check_sizes(config: ReinforceConfig, sizes: Sizes, tensors: Mapping[str, Tensor]) -> None:
     """A file cannot ask for more memory than its own tensors take; raises ValueError."""
     num_seeds, num_parameters = tensors["parameters"].shape
@@ -151,16 +141,3 @@ def device_of(config: ReinforceConfig) -> str:
     except ConfigError:
         return "auto"
     return config.device
-
-
-def own_id(env_id: Any) -> Any:
-    """The id that a file names, unless making it would import a module that is not loaded.
-
-    Files run no code.
-    """
-    module, colon, _ = str(env_id).rpartition(":")
-    if colon and module not in sys.modules:
-        raise CheckpointError(
-            f"the file names the environment {env_id!r}: import {module!r} first, or give env="
-        )
-    return env_id

@@ -15,14 +15,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.adam import adam
 
 from wm_agents.errors import ConfigError, NonFiniteError
 from wm_agents.policy_gradient.collector import EpisodeCollector, StackedBatch
 from wm_agents.policy_gradient.reinforce_config import ReinforceConfig
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
-from wm_agents.policy_gradient.sequence_model import FlatAdam, SequenceModel
+from wm_agents.policy_gradient.sequence_model import SequenceModel
 from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.curriculum import Curriculum
+from wm_agents.training.finite import stacked_gradient_step
 
 # In units of return: a batch of equal returns must not become noise of unit size.
 SMALLEST_SPREAD = 0.05
@@ -51,10 +53,49 @@ class UpdateReport:
     def means(self, names: Sequence[str] | None = None) -> dict[str, float]:
         """Means over runs, of these metrics where they exist, or of all."""
         return {
-            name: float(self.metrics[name].mean())
+            # One run is most common, and NumPy's mean takes longer than a loss term.
+            name: float(values[0] if len(values) == 1 else values.mean())
             for name in names or self.metrics
-            if name in self.metrics
+            if (values := self.metrics.get(name)) is not None
         }
+
+
+class _FlatAdam:
+    """Adam (Kingma & Ba 2015, algorithm 1) on one flat tensor.
+
+    PyTorch's fused step without its optimizer's upkeep.
+
+    Args:
+        parameters: Changed in place.
+        learning_rate: Step size.
+    """
+
+    def __init__(self, parameters: Tensor, learning_rate: float) -> None:
+        self._parameters, self._learning_rate = parameters, learning_rate
+        self.moments = {
+            "first": torch.zeros_like(parameters),
+            "second": torch.zeros_like(parameters),
+            "step": torch.zeros((), device=parameters.device),
+        }
+
+    def step(self, gradient: Tensor) -> None:
+        """Descend along a gradient of the parameters' shape."""
+        adam(
+            [self._parameters],
+            [gradient],
+            [self.moments["first"]],
+            [self.moments["second"]],
+            [],
+            [self.moments["step"]],
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self._learning_rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
 
 
 class StackedReinforce:
@@ -87,10 +128,11 @@ class StackedReinforce:
         self.device = model.device
         self.num_updates = 0
         self.num_steps = np.zeros(config.num_seeds, np.int64)
-        self._optimizer = FlatAdam(model.flat, config.learning_rate)
+        self._optimizer = _FlatAdam(model.flat, config.learning_rate)
         self._weights = {
             name: weight for name, weight in vars(config.weights).items() if weight > 0
         }
+        self._term_weights: Tensor | None = None  # the same, in the order of the terms
         shape = (config.num_seeds, config.max_episode_steps)
         self._baseline = np.full(shape, np.nan, np.float32)
         self._next_baseline = self._baseline  # becomes the baseline once an update has succeeded
@@ -108,11 +150,10 @@ class StackedReinforce:
             )
         input_units = self.model.input_units
         target_units = self.model.target_units
-        seen = self._updated(input_units, batch.inputs, batch.mask)
+        mask = None if bool(batch.mask.all()) else batch.mask
+        seen = self._updated(input_units, batch.inputs, mask)
         try:
-            self.model.target_units = self._updated(
-                target_units, batch.next_observations, batch.mask
-            )
+            self.model.target_units = self._updated(target_units, batch.next_observations, mask)
             if seen.is_far_from(input_units):
                 # Raw numbers of a large unit would give errors of that size, in which all else is
                 # lost. So this batch is read in the new units, though the policy that acted read
@@ -139,12 +180,12 @@ class StackedReinforce:
         return UpdateReport(self.num_updates, self.num_steps.copy(), num_episodes, metrics)
 
     def _updated(
-        self, units: RunningStandardizer, rows: Tensor, mask: Tensor
+        self, units: RunningStandardizer, rows: Tensor, mask: Tensor | None
     ) -> RunningStandardizer:
-        """Units that have also seen the steps [S, R, T, ...] that happened."""
+        """Units that have also seen the steps [S, R, T, ...] that happened; None is all of them."""
         if not self.config.normalize_observations:
             return units
-        return units.updated(rows.flatten(1, 2), mask.flatten(1))
+        return units.updated(rows.flatten(1, 2), None if mask is None else mask.flatten(1))
 
     def _train_on(
         self, batch: StackedBatch
@@ -158,8 +199,10 @@ class StackedReinforce:
         values = torch.stack(list(terms.values()))
         metrics = dict(zip(terms, values.detach().cpu().double().numpy(), strict=True))
         self._check_finite(metrics, batch)
-        weights = torch.tensor([self._weights[name] for name in terms], device=self.device)
-        metrics["gradient_norm"] = self._descend((weights @ values).sum())
+        if self._term_weights is None:
+            named = [self._weights[name] for name in terms]
+            self._term_weights = torch.tensor(named, device=self.device)
+        metrics["gradient_norm"] = self._descend((self._term_weights @ values).sum())
         return metrics, bonus
 
     def _losses(self, batch: StackedBatch) -> tuple[dict[str, Tensor], NDArray[np.float64]]:
@@ -179,6 +222,7 @@ class StackedReinforce:
             error = self._prediction_errors(tokens, actions, batch)
             terms["world_model"] = (error * share).sum(1)
             intrinsic = -error.detach().cpu().view(num_seeds, num_rows, num_steps) * batch.mask
+            # The intrinsic reward is minus the error: what the policy does is to be predictable.
             rewards = rewards + self.config.prediction_reward_weight * intrinsic
             bonus = intrinsic.sum(-1).mean(1).double().numpy()
         if self.config.baseline == "value" and self.config.gamma < 1:
@@ -312,22 +356,20 @@ class StackedReinforce:
         Gives the norms [S] before clipping.
         """
         gradient = self.model.backward(loss)
-        norms = gradient.norm(dim=1, keepdim=True)
-        reported: NDArray[np.float64] = norms.squeeze(1).cpu().double().numpy()
-        self._check_finite({"gradient_norm": reported})
-        gradient.mul_((self.config.max_grad_norm / (norms + 1e-6)).clamp_(max=1.0))
-        self._optimizer.step(gradient)
-        return reported
+        place = f"at update {self.num_updates}"
+        return stacked_gradient_step(
+            gradient, self._optimizer.step, self.config.max_grad_norm, place
+        )
 
     def _check_finite(
-        self, metrics: Mapping[str, NDArray[np.float64]], batch: StackedBatch | None = None
+        self, metrics: Mapping[str, NDArray[np.float64]], batch: StackedBatch
     ) -> None:
         for name, values in metrics.items():
             if math.isfinite(values.sum()):
                 continue
             run = int(np.flatnonzero(~np.isfinite(values))[0])
             remedy = "scale the observations and rewards or lower learning_rate"
-            if batch is not None and not _is_finite(batch):
+            if not _is_finite(batch):
                 remedy = "repair the environment, whose observations or rewards are not finite"
             raise NonFiniteError(
                 f"{name} of run {run} is {values[run]} at update {self.num_updates}: nothing was "

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.optim.adam import adam
 
 from wm_agents.errors import ConfigError
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
@@ -380,45 +379,7 @@ class SequenceModel:
         return self.linear("world.2", hidden.relu_())
 
 
-class FlatAdam:
-    """Adam (Kingma & Ba 2015, algorithm 1) on one flat tensor.
-
-    PyTorch's fused step without its optimizer's upkeep.
-
-    Args:
-        parameters: Changed in place.
-        learning_rate: Step size.
-    """
-
-    def __init__(self, parameters: Tensor, learning_rate: float) -> None:
-        self._parameters, self._learning_rate = parameters, learning_rate
-        self.moments = {
-            "first": torch.zeros_like(parameters),
-            "second": torch.zeros_like(parameters),
-            "step": torch.zeros((), device=parameters.device),
-        }
-
-    def step(self, gradient: Tensor) -> None:
-        """Descend along a gradient of the parameters' shape."""
-        adam(
-            [self._parameters],
-            [gradient],
-            [self.moments["first"]],
-            [self.moments["second"]],
-            [],
-            [self.moments["step"]],
-            fused=True,
-            amsgrad=False,
-            beta1=0.9,
-            beta2=0.999,
-            lr=self._learning_rate,
-            weight_decay=0.0,
-            eps=1e-8,
-            maximize=False,
-        )
-
-
-class ShortSoftmax(torch.autograd.Function):
+class _ShortSoftmax(torch.autograd.Function):
     """Softmax over a short last axis.
 
     PyTorch's own takes ten times as long on a CPU for rows of 14 numbers.
@@ -451,7 +412,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor
             may not attend.
     """
     scores = torch.matmul(query * query.shape[-1] ** -0.5, key.transpose(-1, -2))
-    return torch.matmul(ShortSoftmax.apply(scores + bias), value)
+    return torch.matmul(_ShortSoftmax.apply(scores + bias), value)
 
 
 def _rotate(heads: Tensor, turn: Tensor) -> Tensor:

@@ -19,26 +19,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
+from wm_agents.training.saving import Saves
 from wm_envs.data.files import replacing
 from wm_envs.data.paths import user_path
 
 WEIGHTS, CONFIG, README = "model.safetensors", "config.json", "README.md"
 SB3_KIND = "stable-baselines3 policy"
 PACKAGES = ("wm-suite", "torch", "gymnasium", "numpy", "stable-baselines3")
-
-
-class Saves(Protocol):
-    """Our agents and world models: `save` writes a checkpoint file."""
-
-    def save(self, path: Path) -> Any:
-        """Write everything that a later `load` needs."""
-        ...
 
 
 @dataclass(frozen=True)

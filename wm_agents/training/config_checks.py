@@ -47,14 +47,22 @@ def require_between(low: float, high: float, **values: float) -> None:
             raise ConfigError(f"{name} lies in [{low}, {high}], got {value}")
 
 
+def _renamed_attribute(owner: str, old: str, new: str) -> property:
+    def read(self: Any) -> Any:
+        warnings.warn(f"{old} of {owner} is now {new}", DeprecationWarning, stacklevel=2)
+        return getattr(self, new)
+
+    return property(read)
+
+
 AnyConfig = TypeVar("AnyConfig", bound=type[Any])
 
 
 def renamed_settings(**names: str) -> Callable[[AnyConfig], AnyConfig]:
-    """A class decorator: the constructor takes old keywords for one release, with a warning.
+    """A class decorator: old keywords and attributes serve for one release, with a warning.
 
     Args:
-        **names: Old keyword = the new one.
+        **names: Old name = the new one.
     """
 
     def decorate(config: AnyConfig) -> AnyConfig:
@@ -67,10 +75,13 @@ def renamed_settings(**names: str) -> Callable[[AnyConfig], AnyConfig]:
                     warnings.warn(
                         f"{old} of {config.__name__} is now {new}", DeprecationWarning, stacklevel=2
                     )
-                    settings.setdefault(new, settings.pop(old))
+                    # It wins, since `replace` gives the present value of the new one beside it.
+                    settings[new] = settings.pop(old)
             construct(self, *args, **settings)
 
         config.__init__ = __init__
+        for old, new in names.items():
+            setattr(config, old, _renamed_attribute(config.__name__, old, new))
         return config
 
     return decorate

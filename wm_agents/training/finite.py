@@ -4,8 +4,11 @@ The tensor is named, and nothing is updated or saved with it.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -77,6 +80,7 @@ def gradient_step(
     Raises:
         NonFiniteError: The loss or a gradient is not finite; the parameters are as they were.
     """
+    # Asked first: the gradients of a loss that is NaN are NaN everywhere and name no culprit.
     value = float(loss.detach())
     named = dict(parameters)
     if not math.isfinite(value):
@@ -84,6 +88,7 @@ def gradient_step(
     optimizer.zero_grad()
     loss.backward()
     gradients = {name: tensor.grad for name, tensor in named.items() if tensor.grad is not None}
+    # One number tells of all gradients; they are only looked through where it is not finite.
     norm = nn.utils.get_total_norm(list(gradients.values()))
     if not bool(norm.isfinite()):
         name = first_non_finite(gradients.items()) or "all parameters together"
@@ -94,6 +99,36 @@ def gradient_step(
         nn.utils.clip_grads_with_norm_(named.values(), max_norm, norm)
     optimizer.step()
     return value
+
+
+def stacked_gradient_step(
+    gradient: Tensor, descend: Callable[[Tensor], None], max_norm: float, place: str
+) -> NDArray[np.float64]:
+    """The same for S stacked runs, each of which is clipped by a norm of its own.
+
+    Args:
+        gradient: Of all parameters [S, P]; changed in place.
+        descend: Takes one optimizer step along a gradient.
+        max_norm: Each run's gradient is scaled down to this norm.
+        place: When this is, for the message.
+
+    Returns:
+        The norms [S] before clipping.
+
+    Raises:
+        NonFiniteError: The gradient of a run is not finite; all parameters are as they were.
+    """
+    norms = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+    reported: NDArray[np.float64] = norms.squeeze(1).cpu().double().numpy()
+    if not math.isfinite(reported.sum()):
+        run = int(np.flatnonzero(~np.isfinite(reported))[0])
+        raise NonFiniteError(
+            f"gradient_norm of run {run} is {reported[run]} {place}: nothing was updated; scale "
+            "the observations and rewards or lower learning_rate"
+        )
+    gradient.mul_((max_norm / (norms + 1e-6)).clamp_(max=1.0))
+    descend(gradient)
+    return reported
 
 
 descend = gradient_step  # its name in earlier versions

@@ -35,7 +35,7 @@ class Logger(Protocol):
         """Flushes and lets go of files."""
 
 
-class ClosesOnExit:
+class _ClosesOnExit:
     """Makes a logger usable in a `with` block."""
 
     def __enter__(self) -> Self:
@@ -48,7 +48,7 @@ class ClosesOnExit:
         """Flushes and lets go of files."""
 
 
-class ConsoleLogger(ClosesOnExit):
+class ConsoleLogger(_ClosesOnExit):
     """Prints one aligned line for each step.
 
     Args:
@@ -82,7 +82,7 @@ class ConsoleLogger(ClosesOnExit):
         self._console.print(f"{step:>12,}  " + "  ".join(cells), markup=False)
 
 
-class JSONLLogger(ClosesOnExit):
+class JSONLLogger(_ClosesOnExit):
     """Appends one JSON object for each step: {"step": 64, "loss": 0.25}.
 
     NaN and infinities are written as null.
@@ -158,7 +158,7 @@ class JSONLLogger(ClosesOnExit):
             self._file.seek(0, os.SEEK_END)
 
 
-class TensorBoardLogger(ClosesOnExit):
+class TensorBoardLogger(_ClosesOnExit):
     """Writes TensorBoard event files.
 
     Args:
@@ -194,7 +194,7 @@ class TensorBoardLogger(ClosesOnExit):
             self._writer.close()
 
 
-class WandbLogger(ClosesOnExit):
+class WandbLogger(_ClosesOnExit):
     """Sends metrics to Weights & Biases; its own environment variables choose account and mode.
 
     Args:
@@ -236,7 +236,7 @@ class WandbLogger(ClosesOnExit):
             self._run = None
 
 
-class LoggerGroup(ClosesOnExit):
+class LoggerGroup(_ClosesOnExit):
     """Passes metrics on to several loggers.
 
     Args:

@@ -3,27 +3,62 @@
 import contextlib
 import math
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import gymnasium as gym
 from torch import Tensor, nn
 
-from wm_agents.errors import CheckpointError
+from wm_agents.errors import CheckpointError, ConfigError
+from wm_envs.data.spaces import space_from_json
 
 
 @contextlib.contextmanager
 def reading_description(path: str | os.PathLike[str], what: str) -> Iterator[None]:
     """Around the lines that build something from a file.
 
-    Whatever goes wrong is a CheckpointError that names the file.
-
-    What a foreign description leads to has no bounds.
+    Whatever goes wrong is a CheckpointError that names the file: what a foreign description leads
+    to has no bounds.
     """
     try:
         yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} does not describe {what}: {error}") from error
     except Exception as error:
         raise CheckpointError(f"{path} does not describe {what}: {error!r}") from error
+
+
+def spaces_from(metadata: Mapping[str, Any]) -> tuple[gym.Space[Any], gym.Space[Any]]:
+    """The observation and action space that a file describes."""
+    return (
+        space_from_json(metadata["observation_space"]),
+        space_from_json(metadata["action_space"]),
+    )
+
+
+def tensors_below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix and a dot, without these."""
+    start = f"{prefix}."
+    return {
+        name.removeprefix(start): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(start)
+    }
+
+
+def own_id(env_id: Any) -> Any:
+    """The id that a file names, unless making it would import a module that is not loaded.
+
+    Files run no code.
+    """
+    module, colon, _ = str(env_id).rpartition(":")
+    if colon and module not in sys.modules:
+        raise CheckpointError(
+            f"the file names the environment {env_id!r}: import {module!r} first, or give env="
+        )
+    return env_id
 
 
 def check_shapes(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -43,18 +78,31 @@ def check_shapes(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             )
 
 
-def config_from_json(config_class: type[Any], description: dict[str, Any]) -> Any:
+def config_from_json(config_class: type[Any], description: Mapping[str, Any]) -> Any:
     """A frozen configuration from its `asdict`.
 
-    Lists become tuples and nested dataclasses are rebuilt.
+    Lists become tuples and nested dataclasses are rebuilt. What a file of an earlier version does
+    not say has its default.
+
+    Raises:
+        ConfigError: A setting that this version does not know; around it `reading_description`
+            makes that an error of the file.
     """
     defaults = config_class()
+    known = {field.name for field in fields(config_class)}
     values = {}
-    for field in fields(config_class):
-        value, default = description[field.name], getattr(defaults, field.name)
+    for name, value in description.items():
+        if name not in known:
+            raise ConfigError(
+                f"the file has {name}={str(value)[:60]}, which {config_class.__name__} of this "
+                "version does not know"
+            )
+        default = getattr(defaults, name)
+        # The default says of which class a nested configuration is; JSON does not.
         if is_dataclass(default):
-            value = config_from_json(type(default), value)
-        values[field.name] = tuple(value) if isinstance(value, list) else value
+            values[name] = config_from_json(type(default), value)
+        else:
+            values[name] = tuple(value) if isinstance(value, list) else value
     return config_class(**values)
 
 

@@ -12,8 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
+from torch import Tensor
+
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError
-from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
+from wm_agents.training.checkpoints import (
+    CheckpointManager,
+    as_json,
+    refuse_another_run,
+    refusing_misfits,
+)
 from wm_agents.training.config_checks import require_at_least
 from wm_agents.training.loggers import Logger
 from wm_envs.data.paths import user_path
@@ -77,7 +84,7 @@ class EvaluatedRun(TrainingRun, Protocol):
 
 
 @runtime_checkable
-class MeasuredRun(TrainingRun, Protocol):
+class _MeasuredRun(TrainingRun, Protocol):
     """A run whose end is not a number of updates, such as one that counts environment steps."""
 
     def position(self) -> tuple[int, int]:
@@ -86,19 +93,19 @@ class MeasuredRun(TrainingRun, Protocol):
 
 
 @runtime_checkable
-class FiledRun(TrainingRun, Protocol):
+class _FiledRun(TrainingRun, Protocol):
     """A run whose checkpoints are files of the agent itself, which its `load` reads as well."""
 
-    def save_checkpoint(self, checkpoints: CheckpointManager) -> None:
-        """Write a checkpoint."""
+    def stored(self) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
+        """Tensors and metadata of such a file; the fingerprint is among the metadata."""
         ...
 
-    def load_checkpoint(self, checkpoints: CheckpointManager) -> int:
-        """Take over the newest one of this very run; the updates done, 0 where there is none.
+    def restore(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> int:
+        """Take over what `stored` gave; the updates done."""
+        ...
 
-        Raises:
-            CheckpointError: The checkpoints are of another run, or none of them is whole.
-        """
+    def stored_fingerprint(self, metadata: Mapping[str, Any]) -> dict[str, Any]:
+        """Which run a file is of, in the words of this version."""
         ...
 
 
@@ -166,7 +173,8 @@ class Trainer:
 
     Args:
         run: What is trained; an `EvaluatedRun` is evaluated and keeps its best weights.
-        num_updates: Updates in all, those before a resumption included; None for a `MeasuredRun`.
+        num_updates: Updates in all, those before a resumption included; None for a run that has a
+            `position` of its own.
         description: What is being done, in a word or two, beside the progress bar.
         evaluate_every: Updates between rows of the history, with an evaluation where the run has
             one; the last update always closes a row.
@@ -208,7 +216,7 @@ class Trainer:
         require_at_least(1, evaluate_every=evaluate_every, checkpoint_every=checkpoint_every)
         if num_updates is not None:
             require_at_least(1, num_updates=num_updates)
-        elif not isinstance(run, MeasuredRun):
+        elif not isinstance(run, _MeasuredRun):
             raise ConfigError("num_updates is a number unless the run measures itself, got None")
         if patience is not None:
             require_at_least(1, patience=patience)
@@ -229,7 +237,7 @@ class Trainer:
         self._is_stopped = False
         # Asked once, since protocols are checked slowly and updates can be quick.
         self._evaluated = run if isinstance(run, EvaluatedRun) else None
-        self._measured = run if isinstance(run, MeasuredRun) else None
+        self._measured = run if isinstance(run, _MeasuredRun) else None
 
     def train(self) -> FitReport:
         """Update until the end, until patience is spent or until the callback says so.
@@ -259,6 +267,7 @@ class Trainer:
                         figures = row
                 if self._evaluated is None or not state.num_summed:
                     self._call_back(figures)
+                # Before the checkpoint is written, which is to hold the time of this update too.
                 state.seconds += time.perf_counter() - began
                 is_end = is_last or state.is_finished or self._is_stopped
                 if is_end or state.update % self.checkpoint_every == 0:
@@ -321,6 +330,7 @@ class Trainer:
             state.best_loss = loss
             state.best_update = state.update
             state.best_weights = run.weights()
+        # A curriculum makes the loss harder by and by: what does not improve then is not stale.
         is_counted = state.update > self.patience_from
         state.num_stale = state.num_stale + 1 if is_counted and not is_better else 0
         if self.patience is not None and state.num_stale >= self.patience:
@@ -366,17 +376,18 @@ class Trainer:
     def _save(self) -> None:
         if self.checkpoints is None:
             return
-        if isinstance(self.run, FiledRun):
-            self.run.save_checkpoint(self.checkpoints)
+        if isinstance(self.run, _FiledRun):
+            self.checkpoints.save(self._progress.update, *self.run.stored())
             return
         state = {"progress": vars(self._progress).copy(), "run": self.run.state_dict()}
         self.checkpoints.save_state(self._progress.update, state, self.run.fingerprint())
 
     def _resume(self) -> None:
+        # The run has gone on from where it was in memory: what lies in the folder is older.
         if self._progress.update > 0:
             return
-        if isinstance(self.run, FiledRun) and self.checkpoints is not None:
-            self._progress.update = self.run.load_checkpoint(self.checkpoints)
+        if isinstance(self.run, _FiledRun) and self.checkpoints is not None:
+            self._progress.update = resume_from_files(self.run, self.checkpoints)
             return
         found = (
             None
@@ -389,6 +400,28 @@ class Trainer:
             state = found[1]
             self._progress = _Progress(**state["progress"])
             self.run.load_state_dict(state["run"])
+
+
+def resume_from_files(run: Any, checkpoints: CheckpointManager) -> int:
+    """Let a run whose checkpoints are files of its agent take over the newest one.
+
+    Returns:
+        The updates done, 0 where there is no file.
+
+    Raises:
+        CheckpointError: The checkpoints are of another run, or none of them is whole.
+    """
+    checkpoints.require_writable()
+    wanted = as_json(run.fingerprint())
+    latest = checkpoints.latest()
+    if latest is None:
+        return 0
+    with refusing_misfits(checkpoints.directory):
+        stored = run.stored_fingerprint(latest.metadata)
+    refuse_another_run(checkpoints.directory, stored, wanted)
+    with refusing_misfits(checkpoints.directory):
+        done: int = run.restore(latest.tensors, latest.metadata)
+    return done
 
 
 def as_manager(checkpoints: Checkpoints) -> CheckpointManager | None:

@@ -107,6 +107,8 @@ class FitConfig:
         """The horizon of an update: 1 at first, then doubling up to `horizon`."""
         num_levels = math.ceil(math.log2(self.horizon))
         done = update / self.num_updates
+        # Single steps first: until they are predicted well, longer rollouts teach the model to correct
+        # errors that it soon makes no more.
         if num_levels == 0 or done < self.curriculum_start:
             return 1
         share = (done - self.curriculum_start) / max(1 - self.curriculum_start, 1e-9)
@@ -248,6 +250,7 @@ class _ModelRun:
         if not math.isfinite(loss):
             wrong = first_non_finite(self.model.named_parameters()) or "the held-out loss"
             raise NonFiniteError(f"{wrong} is not finite at update {update}: {_REMEDY}")
+        # Only now: random weights that were updated to NaN are no fit.
         self.model.is_fitted = True
         train_loss = loss
         if self.train_evaluation is not self.held_out:
@@ -301,6 +304,7 @@ class _ModelRun:
             "validation": None if validation is None else _data_hash(validation),
         }
         if self.config.is_warm_start:
+            # The same settings from other weights are another run.
             self._description["weights"] = _weights_hash(model)
 
     def _batch_terms(self, update: int) -> dict[str, Tensor]:
@@ -311,6 +315,7 @@ class _ModelRun:
         # Counted from the last evaluation, where an interrupted fit resumes.
         if self.model.has_memory and update % config.evaluate_every % _REMEMBER_EVERY == 0:
             self.sampler.memories = self.model.remember(self.sampler)
+        # As many predicted steps whatever the horizon, so that updates cost about the same.
         num_windows = max(config.batch_size // horizon, 1) * self.model.num_members
         batch = self._noisy(self.sampler.sample(num_windows, length, self.generator))
         is_low = update < config.bfloat16_share * config.num_updates
@@ -321,6 +326,7 @@ class _ModelRun:
     def _noisy(self, batch: TrainingBatch) -> TrainingBatch:
         if not self.config.input_noise:
             return batch
+        # Inputs alone: the targets are what was recorded, to which the model is to find back.
         scale = self.sampler.observations.std(0) * self.config.input_noise
         noise = torch.randn(batch.inputs.shape, generator=self.generator).to(scale.device) * scale
         return replace(batch, inputs=batch.inputs + noise)
@@ -361,6 +367,7 @@ def _hold_out(
     num_held_out = min(
         max(1, round(config.holdout * trajectories.num_episodes)), trajectories.num_episodes - 1
     )
+    # Whole episodes: the steps of one are too much alike to tell fitting from memorizing.
     order = np.random.default_rng(config.seed).permutation(trajectories.num_episodes)
     return trajectories.select(np.sort(order[num_held_out:])), trajectories.select(
         np.sort(order[:num_held_out])

@@ -1,8 +1,6 @@
 """Any neural model with a memory of the last observations and actions."""
 
-import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Self
 
 import gymnasium as gym
@@ -14,11 +12,10 @@ from torch import Tensor
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.networks import choose_device
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
+from wm_agents.training.checkpoints import Checkpoint
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.fitted import check_fitted
-from wm_agents.training.saving import HISTORY_KIND, saved_path, stored_class, stored_path
-from wm_agents.training.stored_shapes import reading_description
+from wm_agents.training.saving import HISTORY_KIND, Savable, stored_class
 from wm_agents.training.trainer import FitReport
 from wm_agents.world_models.adapters import FeatureLayout, detect_layout, revise_layout
 from wm_agents.world_models.deterministic import DeterministicModel
@@ -36,7 +33,7 @@ from wm_envs.data.spaces import ObservationCodec, space_from_json, space_to_json
 from wm_envs.data.trajectories import Trajectories
 
 
-class HistoryModel(EncodedSpaces, Unrolled):
+class HistoryModel(EncodedSpaces, Unrolled, Savable):
     """Shows a model the last `num_past` observations and actions beside the present observation.
 
     The inner model works on vectors (present observation, earlier ones, earlier actions) whose
@@ -52,6 +49,8 @@ class HistoryModel(EncodedSpaces, Unrolled):
         config: The inner model's configuration.
         seed: Draws the initial weights.
     """
+
+    kind = HISTORY_KIND
 
     def __init__(
         self,
@@ -161,62 +160,37 @@ class HistoryModel(EncodedSpaces, Unrolled):
             prediction, observations=observations
         )
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the inner model and what surrounds it to one file and return its path."""
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         surroundings = {
             "observation_space": space_to_json(self.raw_observation_space),
             "num_past": self.num_past,
         }
-        metadata = self.model.description() | {
+        description = self.model.description() | {
             "kind": HISTORY_KIND,
             "model_kind": self.model.kind,
             "surroundings": surroundings,
         }
-        return save_checkpoint(saved_path(path), self.model.state_dict(), metadata)
+        return self.model.state_dict(), description
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        env: Any = None,
-        *,
-        device: str = "auto",
-        given: Any = None,  # noqa: ARG003 - the layout of a history has no derived features
-    ) -> Self:
-        """Read a file that `save` wrote, whatever the class of the inner model.
-
-        Args:
-            path: The file, with or without its suffix.
-            env: An id or environment whose spaces the model must fit; None checks nothing.
-            device: Where the model goes; "auto" takes an accelerator where there is one.
-            given: Not used.
-
-        Raises:
-            CheckpointError: The file is damaged or holds anything else.
-            ConfigError: There is no such device.
-            SpaceError: The environment has other spaces.
-        """
-        target = choose_device(device)
-        stored = load_checkpoint(stored_path(path))
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
         metadata = stored.metadata
-        with reading_description(path, "a HistoryModel"):
-            surroundings = metadata["surroundings"]
-            num_past = surroundings["num_past"]
-            # Files of the first release call themselves by the inner model.
-            model_class = stored_class(metadata.get("model_kind", metadata["kind"]), path)
-            if not issubclass(model_class, NeuralModel):
-                raise CheckpointError(f"{model_class.__name__} is no model with a history")
-            inner = model_class.of_checkpoint(stored, None)
-            space = space_from_json(surroundings["observation_space"])
-            size = ObservationCodec(space).size
-            num_stacked = (num_past + 1) * size + num_past * inner.encode_actions.size
-            if num_stacked != inner.num_features:
-                raise CheckpointError(
-                    f"{num_past} past steps make {num_stacked} features, not {inner.num_features}"
-                )
-            model = cls(model_class, space, inner.raw_action_space, num_past, inner.config)
-        model.model = inner.to(target)
-        model._check_env(env)
+        surroundings = metadata["surroundings"]
+        num_past = surroundings["num_past"]
+        # Files of the first release call themselves by the inner model.
+        model_class = stored_class(metadata.get("model_kind", metadata["kind"]), "the file")
+        if not issubclass(model_class, NeuralModel):
+            raise CheckpointError(f"{model_class.__name__} is no model with a history")
+        inner = model_class.of_checkpoint(stored, None)
+        space = space_from_json(surroundings["observation_space"])
+        size = ObservationCodec(space).size
+        num_stacked = (num_past + 1) * size + num_past * inner.encode_actions.size
+        if num_stacked != inner.num_features:
+            raise CheckpointError(
+                f"{num_past} past steps make {num_stacked} features, not {inner.num_features}"
+            )
+        model = cls(model_class, space, inner.raw_action_space, num_past, inner.config)
+        model.model = inner.to(choose_device(device))
         return model
 
     def _stacked_space(self, num_acts: int) -> spaces.Box:

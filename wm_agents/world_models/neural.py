@@ -16,17 +16,17 @@ from gymnasium import spaces
 from torch import Tensor
 
 from wm_agents.errors import CheckpointError
-from wm_agents.networks import Affine, choose_device
+from wm_agents.networks import Affine
 from wm_agents.protocols import ModelState
-from wm_agents.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from wm_agents.training.checkpoints import Checkpoint, save_checkpoint
 from wm_agents.training.fitted import FittedModule
-from wm_agents.training.saving import saved_path, stored_path
+from wm_agents.training.saving import Savable, saved_path
 from wm_agents.training.stored_shapes import (
     check_counts,
     check_shapes,
     check_spaces,
     config_from_json,
-    reading_description,
+    spaces_from,
 )
 from wm_agents.training.trainer import Checkpoints, FitReport
 from wm_agents.world_models.adapters import (
@@ -84,7 +84,7 @@ class Rescaling:
         return Affine.join(self.head_inputs, self.acts, self.head_inputs)
 
 
-class NeuralModel(EncodedSpaces, Unrolled, FittedModule):
+class NeuralModel(EncodedSpaces, Unrolled, FittedModule, Savable):
     """A world model with networks; a subclass builds them in `_build` and gives `step` and `loss`.
 
     Parameters require gradients only inside `fit`, so predictions carry no graph unless the actions
@@ -100,7 +100,6 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule):
     """
 
     needs_fit: ClassVar[tuple[str, ...]] = ("start", "step")
-    kind: ClassVar[str]
     num_members = 1  # how many independent batches a loss takes
     selection_terms: ClassVar[tuple[str, ...]] = (
         "state",
@@ -434,6 +433,10 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule):
         metadata = self.description() | {"surroundings": surroundings or {}}
         return save_checkpoint(saved_path(path), self.state_dict(), metadata)
 
+    @classmethod
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
+        return cls.of_checkpoint(stored, given)
+
     def description(self) -> dict[str, Any]:
         """What a file says of this model beside its tensors, as JSON."""
         return {
@@ -447,51 +450,6 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule):
             "structure": self.describe(),
             "is_fitted": self.is_fitted,
         }
-
-    @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        env: Any = None,
-        *,
-        device: str = "auto",
-        given: tuple[DerivedFeature, ...] | None = None,
-    ) -> Self:
-        """Read a file that `save` wrote, wherever the model was fitted.
-
-        Args:
-            path: The file, with or without its suffix.
-            env: An id or environment whose spaces the model must fit; None checks nothing.
-            device: Where the model goes; "auto" takes an accelerator where there is one.
-            given: The layout's derived features, whose functions no file holds.
-
-        Raises:
-            CheckpointError: The file is damaged or of another kind of model.
-            ConfigError: There is no such device.
-            SpaceError: The environment has other spaces.
-        """
-        return cls.load_with_surroundings(path, env, device=device, given=given)[0]
-
-    @classmethod
-    def load_with_surroundings(
-        cls,
-        path: str | os.PathLike[str],
-        env: Any = None,
-        *,
-        device: str = "auto",
-        given: tuple[DerivedFeature, ...] | None = None,
-    ) -> tuple[Self, dict[str, Any]]:
-        """The model of a file and the `surroundings` that `save` was given.
-
-        Arguments and errors as for `load`.
-        """
-        target = choose_device(device)
-        stored = load_checkpoint(stored_path(path), kind=cls.kind)
-        with reading_description(path, f"a {cls.__name__}"):
-            model = cls.of_checkpoint(stored, given)
-            surroundings: dict[str, Any] = stored.metadata["surroundings"]
-        model._check_env(env)
-        return model.to(target), surroundings
 
     @classmethod
     def of_checkpoint(cls, stored: Checkpoint, given: tuple[DerivedFeature, ...] | None) -> Self:
@@ -522,8 +480,7 @@ class NeuralModel(EncodedSpaces, Unrolled, FittedModule):
     def _described(cls, metadata: dict[str, Any], given: tuple[DerivedFeature, ...]) -> Self:
         """A model as a file describes it, without its weights."""
         model = cls(
-            space_from_json(metadata["observation_space"]),
-            space_from_json(metadata["action_space"]),
+            *spaces_from(metadata),
             config_from_json(cls.config_class, metadata["config"]),
             layout=FeatureLayout.from_json(metadata["layout"], given),
             seed=metadata["seed"],

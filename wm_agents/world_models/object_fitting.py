@@ -1,8 +1,9 @@
-"""Training of an `ObjectModel`: each part by itself, from situations and symbols to tokens."""
+"""What an `ObjectModel` learns, part by part: tables and codecs of symbols, and the networks' fit."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 
 from wm_agents.training.checkpoints import CheckpointManager
 from wm_agents.training.finite import descend, require_finite
+from wm_agents.training.stored_shapes import config_from_json
 from wm_agents.training.trainer import FitReport, Trainer
-from wm_agents.world_models.symbols import PartReader, SituationTable, SymbolTable, ValueCodec
 
 Array = NDArray[Any]
 
@@ -23,6 +24,8 @@ _NUM_WARMUP = 50
 _FINAL_LEARNING_RATE = 0.01  # as a fraction of the highest
 _AVERAGING = 0.01  # weight of the newest loss: over about the last hundred updates
 _LOGGED_EVERY = 100
+# Added to values that are predicted as they are, so that they never equal a difference.
+_ABSOLUTE = 1 << 20
 _OLD_NAMES = {
     "fewest": "min_count",
     "fewest_symbols": "min_symbol_count",
@@ -70,7 +73,177 @@ class ObjectConfig:
     @classmethod
     def from_json(cls, description: Mapping[str, Any]) -> "ObjectConfig":
         """The configuration of a stored model; names of earlier versions are understood."""
-        return cls(**{_OLD_NAMES.get(name, name): value for name, value in description.items()})
+        named = {_OLD_NAMES.get(name, name): value for name, value in description.items()}
+        config: ObjectConfig = config_from_json(cls, named)
+        return config
+
+
+@dataclass(frozen=True)
+class _SymbolTable:
+    """The symbols that were recorded often enough to be told apart; all others read as one.
+
+    Attributes:
+        known: Symbols, ascending.
+    """
+
+    known: Array
+
+    @classmethod
+    def of(cls, symbols: Array, num_symbols: int, min_count: int) -> "_SymbolTable":
+        """From recorded symbols [S, K]."""
+        counts = np.bincount(symbols.ravel(), minlength=num_symbols)
+        return cls(np.flatnonzero(counts >= min_count))
+
+    @property
+    def num_known(self) -> int:
+        """How many."""
+        return len(self.known)
+
+    @cached_property
+    def _numbers(self) -> NDArray[np.int32]:
+        size = int(self.known[-1]) + 1 if len(self.known) else 0
+        numbers = np.full(size + 1, self.num_known, np.int32)
+        numbers[self.known] = np.arange(self.num_known)
+        return numbers
+
+    def encode(self, symbols: Array) -> NDArray[np.int32]:
+        """Symbols as numbers 0 .. num_known; the last is the unknown one."""
+        encoded: NDArray[np.int32] = np.take(self._numbers, symbols, mode="clip")
+        return encoded
+
+
+@dataclass(frozen=True)
+class _ValueCodec:
+    """Outcomes as tokens: recorded differences to the expected value, and recorded values.
+
+    The latter where a part jumps, comes or goes.
+
+    Attributes:
+        words: What each token stands for: a difference, or a value plus a constant that sets it
+            apart.
+        absent: The value that says that there is none, or None.
+        max_delta: Differences up to this are tokens of their own.
+    """
+
+    words: Array
+    absent: int | None
+    max_delta: int
+
+    @classmethod
+    def of(
+        cls, before: Array, expected: Array, after: Array, absent: int | None, max_delta: int
+    ) -> "_ValueCodec":
+        """From recorded steps [S]."""
+        empty = cls(np.zeros(0, np.int64), absent, max_delta)
+        return cls(np.unique(empty._word(before, expected, after)), absent, max_delta)
+
+    @property
+    def num_tokens(self) -> int:
+        """How many."""
+        return len(self.words)
+
+    def encode(self, before: Array, expected: Array, after: Array) -> NDArray[np.int64]:
+        """The token [S] of each step; one never recorded counts as the nearest word."""
+        words = self._word(before, expected, after)
+        upper = np.searchsorted(self.words, words).clip(max=len(self.words) - 1)
+        lower = (upper - 1).clip(min=0)
+        is_lower = np.abs(self.words[lower] - words) < np.abs(self.words[upper] - words)
+        return np.where(is_lower, lower, upper)
+
+    def decode(self, expected: Array, tokens: Array) -> NDArray[np.int64]:
+        """The values [B] that tokens lead to."""
+        words = self.words[tokens]
+        decoded: NDArray[np.int64] = np.where(
+            words > _ABSOLUTE // 2, words - _ABSOLUTE, expected + words
+        )
+        return decoded
+
+    def _word(self, before: Array, expected: Array, after: Array) -> Array:
+        is_step = np.abs(after - expected) <= self.max_delta
+        if self.absent is not None:
+            is_step &= (before != self.absent) & (after != self.absent)
+        return np.where(is_step, after - expected, after + _ABSOLUTE)
+
+
+@dataclass(frozen=True)
+class _SituationTable:
+    """Situations that led to one outcome whenever they were recorded, and that outcome.
+
+    Attributes:
+        situations: Ascending numbers [N].
+        tokens: What followed [N].
+    """
+
+    situations: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls, situations: Array, tokens: Array, *, min_count: int, min_purity: float
+    ) -> "_SituationTable":
+        """From recorded situations [S], of which 0 says that there is none, and tokens [S].
+
+        Args:
+            situations: [S].
+            tokens: [S].
+            min_count: A situation is kept if it was recorded at least so often,
+            min_purity: and if at least this fraction of its outcomes were the same.
+        """
+        pairs = np.column_stack([situations, tokens])[situations != 0]
+        if not len(pairs):
+            return cls(np.zeros(0, np.int64), np.zeros(0, np.int64))
+        outcomes, counts = np.unique(pairs, axis=0, return_counts=True)
+        order = np.lexsort((-counts, outcomes[:, 0]))
+        outcomes = outcomes[order]  # of each situation the commonest first
+        counts = counts[order]
+        known, first, group = np.unique(outcomes[:, 0], return_index=True, return_inverse=True)
+        totals = np.bincount(group, counts)
+        is_kept = (totals >= min_count) & (counts[first] >= min_purity * totals)
+        return cls(known[is_kept], outcomes[first, 1][is_kept])
+
+    def lookup(self, situations: Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Tokens [B], and whether each situation [B] is known."""
+        if not len(self.situations):
+            return np.zeros(len(situations), np.int64), np.zeros(len(situations), np.bool_)
+        places = np.searchsorted(self.situations, situations)
+        places[places == len(self.situations)] = 0
+        return self.tokens[places], self.situations[places] == situations
+
+
+@dataclass(frozen=True)
+class PartReader:
+    """What is learned of a part without gradients.
+
+    Its symbols, its tokens and its clear situations.
+    """
+
+    table: _SymbolTable
+    codec: _ValueCodec
+    situations: _SituationTable
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON, in the names of the first version."""
+        return {
+            "symbols": self.table.known.tolist(),
+            "words": self.codec.words.tolist(),
+            "absent": self.codec.absent,
+            "longest_step": self.codec.max_delta,
+            "situations": self.situations.situations.tolist(),
+            "tokens": self.situations.tokens.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, description: dict[str, Any]) -> "PartReader":
+        """The reader of `to_json`."""
+        lists = {
+            name: np.array(description[name], np.int64)
+            for name in ("symbols", "words", "situations", "tokens")
+        }
+        return cls(
+            _SymbolTable(lists["symbols"]),
+            _ValueCodec(lists["words"], description["absent"], description["longest_step"]),
+            _SituationTable(lists["situations"], lists["tokens"]),
+        )
 
 
 class PartRows(NamedTuple):
@@ -112,12 +285,12 @@ class PartSteps(NamedTuple):
 def learn_tables(steps: PartSteps, config: ObjectConfig) -> tuple[PartReader, PartRows, float]:
     """A part's tables, what its network learns from, and the memorized fraction of the steps."""
     values = steps.before, steps.expected, steps.after
-    codec = ValueCodec.of(*values, steps.absent, config.max_delta)
+    codec = _ValueCodec.of(*values, steps.absent, config.max_delta)
     tokens = codec.encode(*values)
-    situations = SituationTable.of(
+    situations = _SituationTable.of(
         steps.situations, tokens, min_count=config.min_count, min_purity=config.min_purity
     )
-    table = SymbolTable.of(steps.symbols, steps.num_symbols, config.min_symbol_count)
+    table = _SymbolTable.of(steps.symbols, steps.num_symbols, config.min_symbol_count)
     _, is_memorized = situations.lookup(steps.situations)
     rows = PartRows(
         torch.from_numpy(table.encode(steps.symbols)),

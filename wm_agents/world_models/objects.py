@@ -10,44 +10,42 @@ ones, so that a drawn future can happen as a whole; whatever is selected is deco
 
 import os
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 import gymnasium as gym
 import numpy as np
 import torch
+import torch.nn.functional as F
 from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wm_agents.errors import CheckpointError, ConfigError, SpaceError
+from wm_agents.networks import uninitialised
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.fitted import FittedModule
-from wm_agents.training.saving import saved_path
-from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
+from wm_agents.training.saving import Savable
+from wm_agents.training.stored_shapes import check_counts, check_shapes, spaces_from
 from wm_agents.training.trainer import FitReport, as_manager
 from wm_agents.world_models.encoding import check_fit_spaces, check_observations
 from wm_agents.world_models.object_fitting import (
     ObjectConfig,
+    PartReader,
     PartRows,
     PartSteps,
     fit_networks,
     learn_tables,
 )
-from wm_agents.world_models.symbols import PartReader, SymbolNetwork
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.moved import renamed
-from wm_envs.data.paths import user_path
-from wm_envs.data.spaces import space_from_json, space_to_json
+from wm_envs.data.spaces import space_to_json
 from wm_envs.data.trajectories import Trajectories
 
 Array = NDArray[Any]
 
 __getattr__ = renamed(__name__, {"PartView": "wm_agents.world_models.objects.ObjectView"})
-
-_KIND = "object world model"
 
 
 class ObjectView(Protocol):
@@ -115,7 +113,52 @@ class ObjectView(Protocol):
         ...
 
 
-class ObjectModel(Unrolled, FittedModule):
+class _SymbolNetwork(nn.Module):
+    """The sum of a row's embeddings, hidden layers, and a classifier.
+
+    Args:
+        num_symbols: Rows of the embedding.
+        width: Hidden units.
+        num_layers: Hidden layers behind the embedding.
+        num_tokens: Categories.
+        dropout: Fraction of hidden units that are silent in training.
+        generator: Draws the weights.
+    """
+
+    def __init__(
+        self,
+        num_symbols: int,
+        width: int,
+        num_layers: int,
+        num_tokens: int,
+        dropout: float,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.embedding = nn.Parameter(torch.randn(num_symbols, width, generator=generator) * 0.15)
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.layers = nn.ModuleList(_linear(width, width, generator) for _ in range(num_layers))
+        self.head = _linear(width, num_tokens, generator)
+
+    def forward(self, symbols: Tensor) -> Tensor:
+        """Symbols [B, K] -> logits [B, num_tokens]."""
+        hidden = F.silu(F.embedding_bag(symbols, self.embedding, mode="sum") + self.bias)
+        for layer in self.layers:
+            hidden = F.silu(layer(self._dropped_out(hidden)))
+        logits: Tensor = self.head(self._dropped_out(hidden))
+        return logits
+
+    def draw(self, symbols: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Tokens [B]: drawn, or the likeliest where there is no generator."""
+        return _selected(self.forward(symbols), generator)
+
+    def _dropped_out(self, hidden: Tensor) -> Tensor:
+        # Without dropout nothing is drawn from the global generator.
+        return F.dropout(hidden, self.dropout, self.training) if self.dropout else hidden
+
+
+class ObjectModel(Unrolled, FittedModule, Savable):
     """A world model of parts, situations and symbols.
 
     Without a generator each value is the likeliest one; with one it is drawn. `hidden` is (state
@@ -131,6 +174,8 @@ class ObjectModel(Unrolled, FittedModule):
     """
 
     needs_fit: ClassVar[tuple[str, ...]] = ("start", "step")
+    kind = "object world model"
+    is_cpu_only = True  # views are NumPy
 
     def __init__(
         self,
@@ -238,10 +283,10 @@ class ObjectModel(Unrolled, FittedModule):
             next_values[:, part] = reader.codec.decode(expected, tokens)
         return next_values
 
-    def network(self, part: int) -> SymbolNetwork:
+    def network(self, part: int) -> _SymbolNetwork:
         """The network of a part."""
         network = self.networks[part]
-        assert isinstance(network, SymbolNetwork)
+        assert isinstance(network, _SymbolNetwork)
         return network
 
     def outcomes(
@@ -334,7 +379,7 @@ class ObjectModel(Unrolled, FittedModule):
         config = self.config
         self.readers = readers
         self.networks = nn.ModuleList(
-            SymbolNetwork(
+            _SymbolNetwork(
                 num_symbols=reader.table.num_known + 1,
                 width=config.width,
                 num_layers=config.num_layers,
@@ -347,13 +392,8 @@ class ObjectModel(Unrolled, FittedModule):
 
     # --- files
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write weights, situations and vocabularies to one file (safetensors with JSON).
-
-        The suffix .safetensors is added where there is none; returns the file's path.
-        """
-        metadata = {
-            "kind": _KIND,
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        description = {
             "config": asdict(self.config),
             "observation_space": space_to_json(self.observation_space),
             "action_space": space_to_json(self.action_space),
@@ -363,65 +403,37 @@ class ObjectModel(Unrolled, FittedModule):
             "reward_weights": self.reward_weights.tolist(),
             "endings": [list(values) for values in self.endings],
         }
-        return save_checkpoint(saved_path(path), self.state_dict(), metadata)
+        return self.state_dict(), description
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        env: Any = None,
-        *,
-        device: str = "auto",
-        given: ObjectView | None = None,
-    ) -> Self:
-        """Read a file that `save` wrote.
-
-        Args:
-            path: The file, with or without its suffix.
-            env: An id or environment whose spaces the model must fit; files of earlier versions
-                hold no spaces and need it.
-            device: "auto" or "cpu": views are NumPy, so that object models live on the CPU.
-            given: The view, which no file holds.
-
-        Raises:
-            CheckpointError: The file is damaged, or holds no spaces and `env` is None.
-            ConfigError: There is no view, or another device.
-            SpaceError: The environment has other spaces.
-        """
+    def _check_request(cls, path: str | os.PathLike[str], device: str, given: Any) -> None:
         if given is None:
             raise ConfigError(f"{path} holds no view of the domain: pass it as given=")
-        if device not in ("auto", "cpu"):
-            raise ConfigError(
-                f"object models live on the CPU: device is 'auto' or 'cpu', got {device!r}"
-            )
-        stored = load_checkpoint(_existing(path), kind=_KIND)
+        super()._check_request(path, device, given)
+
+    @classmethod
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
         data = stored.metadata
-        if env is None and "observation_space" not in data:
-            raise CheckpointError(
-                f"{path} was written by an earlier version, without its spaces: pass env"
-            )
-        with reading_description(path, "an object model of this view"):
-            if "observation_space" in data:
-                observation_space = space_from_json(data["observation_space"])
-                action_space = space_from_json(data["action_space"])
-            else:
-                observation_space, action_space = _spaces_of(env)
-            config = ObjectConfig.from_json(data["config"])
-            model = cls(observation_space, action_space, given, config, seed=data["seed"])
-            readers = [PartReader.from_json(reader) for reader in data["readers"]]
-            check_counts(data["config"], stored.tensors)
-            with torch.device("meta"):  # first without memory
-                model.arrange(readers)
-                check_shapes(model, stored.tensors)
+        if "observation_space" in data:
+            observation_space, action_space = spaces_from(data)
+        elif env is not None:
+            observation_space, action_space = _spaces_of(env)
+        else:
+            raise CheckpointError("written by an earlier version, without its spaces: pass env")
+        config = ObjectConfig.from_json(data["config"])
+        model = cls(observation_space, action_space, given, config, seed=data["seed"])
+        readers = [PartReader.from_json(reader) for reader in data["readers"]]
+        check_counts(data["config"], stored.tensors)
+        with torch.device("meta"):  # first without memory
             model.arrange(readers)
-            model.reward_weights = np.array(data["reward_weights"])
-            model.endings = [tuple(values) for values in data["endings"]]
-            model.load_state_dict(stored.tensors)
-            model.requires_grad_(False)
-            model.eval()  # else dropout would disturb every prediction
-            model.is_fitted = bool(data.get("is_fitted", True))  # older files do not say
-        if env is not None:
-            model._check_env(env)
+            check_shapes(model, stored.tensors)
+        model.arrange(readers)
+        model.reward_weights = np.array(data["reward_weights"])
+        model.endings = [tuple(values) for values in data["endings"]]
+        model.load_state_dict(stored.tensors)
+        model.requires_grad_(False)
+        model.eval()  # else dropout would disturb every prediction
+        model.is_fitted = bool(data.get("is_fitted", True))  # older files do not say
         return model
 
     def _check_env(self, env: Any) -> None:
@@ -468,12 +480,6 @@ class ObjectModel(Unrolled, FittedModule):
             self.endings.append(tuple(int(value) for value in endings))
 
 
-def _existing(path: str | os.PathLike[str]) -> Path:
-    """This very file, else the one with the suffix added."""
-    target = user_path(path)
-    return target if target.is_file() else saved_path(target)
-
-
 def _spaces_of(env: Any, **env_kwargs: Any) -> tuple[gym.Space[Any], gym.Space[Any]]:
     """The spaces of an id, an environment, or one row of a vector environment."""
     if isinstance(env, str):
@@ -483,3 +489,21 @@ def _spaces_of(env: Any, **env_kwargs: Any) -> tuple[gym.Space[Any], gym.Space[A
     observation_space = getattr(env, "single_observation_space", env.observation_space)
     action_space = getattr(env, "single_action_space", env.action_space)
     return observation_space, action_space
+
+
+def _selected(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    """The likeliest category, or a drawn one.
+
+    Dividing by exponential noise and taking the largest draws from the softmax.
+    """
+    if generator is None:
+        return logits.argmax(1)
+    noise = torch.empty_like(logits).exponential_(generator=generator)
+    return (torch.softmax(logits, 1) / noise).argmax(1)
+
+
+def _linear(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
+    layer: nn.Linear = uninitialised(nn.Linear, inputs, outputs)
+    nn.init.kaiming_uniform_(layer.weight, 5**0.5, generator=generator)
+    nn.init.zeros_(layer.bias)
+    return layer

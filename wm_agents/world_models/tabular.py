@@ -3,9 +3,7 @@
 The baseline that any structured model of a discrete world has to beat.
 """
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import gymnasium as gym
@@ -16,16 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.errors import CheckpointError, ConfigError, SpaceError
-from wm_agents.networks import choose_device
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
+from wm_agents.training.checkpoints import Checkpoint
 from wm_agents.training.fitted import Fitted
-from wm_agents.training.saving import saved_path, stored_path
-from wm_agents.training.stored_shapes import check_spaces, reading_description
+from wm_agents.training.saving import Savable
+from wm_agents.training.stored_shapes import check_spaces, spaces_from
 from wm_agents.training.trainer import Checkpoints, FitReport
 from wm_agents.world_models.encoding import EncodedSpaces, check_observations
 from wm_agents.world_models.unrolling import Unrolled
-from wm_envs.data.spaces import space_from_json, space_to_json
+from wm_envs.data.spaces import space_to_json
 from wm_envs.data.trajectories import Trajectories
 
 
@@ -64,7 +61,7 @@ class _Counts:
             )
 
 
-class TabularModel(EncodedSpaces, Unrolled, Fitted):
+class TabularModel(EncodedSpaces, Unrolled, Fitted, Savable):
     """The most frequent successor of each (observation, action); with a generator one by frequency.
 
     What was never seen stays where it is, with a reward of 0.
@@ -159,60 +156,29 @@ class TabularModel(EncodedSpaces, Unrolled, Fitted):
             metrics=metrics,
         )
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the counts to one file (safetensors with JSON) and return its path."""
-        metadata = {
-            "kind": self.kind,
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        description = {
             "observation_space": space_to_json(self.raw_observation_space),
             "action_space": space_to_json(self.raw_action_space),
             "config": {},
             "is_fitted": self.is_fitted,
         }
-        tensors = {"observations": self._observations, **vars(self._counts)}
-        return save_checkpoint(saved_path(path), tensors, metadata)
+        return {"observations": self._observations, **vars(self._counts)}, description
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        env: Any = None,
-        *,
-        device: str = "auto",
-        given: Any = None,  # noqa: ARG003 - a file holds all that a table knows
-    ) -> Self:
-        """Read a file that `save` wrote.
-
-        Args:
-            path: The file, with or without its suffix.
-            env: An id or environment whose spaces the model must fit; None checks nothing.
-            device: Checked only: a table lives on the CPU.
-            given: Not used.
-
-        Raises:
-            CheckpointError: The file is damaged, of another kind, or its counts contradict each
-                other.
-            ConfigError: There is no such device.
-            SpaceError: The environment has other spaces.
-        """
-        choose_device(device)
-        stored = load_checkpoint(stored_path(path), kind=cls.kind)
-        with reading_description(path, "a TabularModel"):
-            tensors = dict(stored.tensors)
-            if stored.metadata["is_fitted"]:
-                check_spaces(stored.metadata, tensors)
-            model = cls(
-                space_from_json(stored.metadata["observation_space"]),
-                space_from_json(stored.metadata["action_space"]),
-            )
-            rows = tensors.pop("observations")
-            counts = _Counts(**tensors)
-            counts.check(len(rows), model.num_actions)
-            if rows.shape != (len(rows), model.num_features) or rows.dtype != torch.float32:
-                raise CheckpointError(f"the table has rows of shape {tuple(rows.shape)}")
-            model._set_rows(rows)
-            model._counts = counts
-            model.is_fitted = bool(stored.metadata["is_fitted"])
-        model._check_env(env)
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
+        tensors = dict(stored.tensors)
+        if stored.metadata["is_fitted"]:
+            check_spaces(stored.metadata, tensors)
+        model = cls(*spaces_from(stored.metadata))
+        rows = tensors.pop("observations")
+        counts = _Counts(**tensors)
+        counts.check(len(rows), model.num_actions)
+        if rows.shape != (len(rows), model.num_features) or rows.dtype != torch.float32:
+            raise CheckpointError(f"the table has rows of shape {tuple(rows.shape)}")
+        model._set_rows(rows)
+        model._counts = counts
+        model.is_fitted = bool(stored.metadata["is_fitted"])
         return model
 
     def _set_rows(self, rows: Tensor) -> None:

@@ -72,7 +72,7 @@ class TokenConfig:
 
 
 @dataclass(frozen=True)
-class Structure:
+class _Structure:
     """What was learned without gradients.
 
     Attributes:
@@ -96,7 +96,7 @@ class Structure:
         return not self.unresolved and self.reward is not None and self.termination is not None
 
     @classmethod
-    def from_json(cls, description: dict[str, Any]) -> "Structure":
+    def from_json(cls, description: dict[str, Any]) -> "_Structure":
         """The structure of `asdict`, after JSON made lists of its tuples."""
         return cls(
             features=tuple(
@@ -279,7 +279,7 @@ class TokenModel(NeuralModel):
 
     def restore(self, description: dict[str, Any]) -> None:
         """Rebuild for a structure of `describe`, before the weights are loaded."""
-        structure = Structure.from_json(description)
+        structure = _Structure.from_json(description)
         max_values = max(feature.num_values for feature in structure.features)
         self._set_structure(
             structure, TokenRules.unknown(self._num_actions, len(structure.features), max_values)
@@ -320,9 +320,9 @@ class TokenModel(NeuralModel):
             )
         )
         classes = tuple(_classes(before[:, f], after[:, f], int(num_values[f])) for f in unresolved)
-        self._set_structure(Structure(features, unresolved, classes, reward, termination), rules)
+        self._set_structure(_Structure(features, unresolved, classes, reward, termination), rules)
 
-    def _set_structure(self, structure: Structure, rules: TokenRules) -> None:
+    def _set_structure(self, structure: _Structure, rules: TokenRules) -> None:
         self.structure = structure
         self.codec = TokenCodec(structure.features).to(self.device)
         self.register_buffer("sources", torch.tensor(rules.sources, device=self.device))
@@ -442,7 +442,7 @@ class TokenModel(NeuralModel):
 
     def _build(self, generator: torch.Generator) -> None:
         if not hasattr(self, "structure"):
-            self.structure = Structure(
+            self.structure = _Structure(
                 (Feature(tuple(range(self.num_features)), self.num_features),)
             )
             self.codec = TokenCodec(self.structure.features)
@@ -469,7 +469,7 @@ class TokenModel(NeuralModel):
             self.termination_head = Perceptron(sizes, config.activation, generator)
 
 
-def _categories(structure: Structure) -> list[tuple[tuple[int, ...], str, float]]:
+def _categories(structure: _Structure) -> list[tuple[tuple[int, ...], str, float]]:
     """What each output of the network says.
 
     As (columns, kind, value or difference in the environment's units).

@@ -58,7 +58,7 @@ def test_a_model_dreams_of_the_learned_reward():
     torch.testing.assert_close(
         rewarded.predict(seen, actions[:, 0]).rewards, imagined.rewards[:, 0]
     )
-    values = DiscountedReturn(discount=1.0)(imagined, actions)
+    values = DiscountedReturn(gamma=1.0)(imagined, actions)
     assert torch.isfinite(values).all()
     dream = ImaginedVectorEnv(rewarded, seen.numpy(), horizon=4, num_envs=2, seed=0)
     before, _ = dream.reset(seed=0)

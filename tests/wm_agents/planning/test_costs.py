@@ -28,9 +28,7 @@ class Adder:
 
 
 def test_box_candidates():
-    costs = PlanningCosts(
-        Adder(spaces.Box(-1, 1, (1,), np.float32)), DiscountedReturn(discount=1.0)
-    )
+    costs = PlanningCosts(Adder(spaces.Box(-1, 1, (1,), np.float32)), DiscountedReturn(gamma=1.0))
     starts = torch.tensor([0.0, 2.0]).view(2, 1, 1).expand(2, 3, 1)
     candidates = (
         torch.tensor([[1.0, 0.0], [0.0, 0.0], [-5.0, 0.0]]).view(1, 3, 2, 1).expand(2, 3, 2, 1)
@@ -43,7 +41,7 @@ def test_box_candidates():
 
 
 def test_discrete_candidates_are_scores_of_actions():
-    costs = PlanningCosts(Adder(spaces.Discrete(3)), DiscountedReturn(discount=1.0), key="pixels")
+    costs = PlanningCosts(Adder(spaces.Discrete(3)), DiscountedReturn(gamma=1.0), key="pixels")
     right, left = [0.0, 0.1, 0.9], [1.0, 0.0, 0.0]
     candidates = torch.tensor([[[right, left], [left, left]]])
     assert torch.equal(

@@ -6,7 +6,7 @@ import torch
 from tests.support.analytic_models import CodeModel, GridModel, PointModel
 from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.planning import MCTS, DiscountedReturn, GoalReached, MCTSConfig
-from wm_agents.planning.mcts import Trees
+from wm_agents.planning.mcts import _Trees
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.unrolling import Unrolled
 
@@ -70,7 +70,7 @@ def test_a_prior_decides_among_equals():
 
 def test_values_are_discounted_and_stop_at_the_end():
     """One tree of two edges with rewards 1 and 4, discount 0.5, and a leaf worth 8."""
-    trees = Trees(1, 3, 2)
+    trees = _Trees(1, 3, 2)
     trees.children[0, 0, 1], trees.children[0, 1, 0] = 1, 2
     trees.rewards[0, 0, 1], trees.rewards[0, 1, 0] = 1.0, 4.0
     path = [
@@ -87,7 +87,7 @@ def test_values_are_discounted_and_stop_at_the_end():
 
 
 def test_unvisited_actions_are_tried_by_their_prior():
-    trees = Trees(1, 2, 3)
+    trees = _Trees(1, 2, 3)
     trees.priors[0, 0] = [0.2, 0.5, 0.3]
     assert trees.scores(np.array([0]), 1.0)[0].argmax() == 1
     trees.visits[0, 0] = [0, 4, 0]
@@ -155,7 +155,7 @@ def test_a_goal_is_reached_once_however_long_one_stays_there(value):
 
     The right one is nearer, and as good.
     """
-    objective = GoalReached(lambda seen: seen[:, 0] == 1.0, discount=0.9)
+    objective = GoalReached(lambda seen: seen[:, 0] == 1.0, gamma=0.9)
     planner = MCTS(Pole(), objective, MCTSConfig(num_simulations=60, rollout_horizon=6), value)
     plan = planner.plan(ModelState(torch.zeros(1, 1)), seeded())
     assert plan.actions.tolist() == [[1]]

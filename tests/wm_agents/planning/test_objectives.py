@@ -1,3 +1,5 @@
+import dataclasses
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -7,13 +9,16 @@ from tests.support.analytic_models import rollout_of
 from wm_agents.errors import ConfigError
 from wm_agents.planning import PlanningAgent
 from wm_agents.planning.defaults import make_planner
+from wm_agents.planning.mcts import MCTSConfig
 from wm_agents.planning.objectives import (
     DiscountedReturn,
     GoalReached,
     NoveltyReward,
+    discount_of,
     has_signal,
     survival,
 )
+from wm_agents.planning.value import ValueConfig
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.trajectories import Trajectories
@@ -155,3 +160,28 @@ def test_without_a_signal_exploring_plans_lead_beyond_experience():
         actions.append(int(action))
         position = position + np.array([0.2 * action - 0.1, 0.0], np.float32)
     assert actions == [1] * 5
+
+
+def test_the_earlier_name_of_gamma_serves_with_a_warning():
+    for make in (
+        lambda **settings: DiscountedReturn(**settings),
+        lambda **settings: GoalReached(lambda seen: seen[:, 0] > 0, **settings),
+        lambda **settings: ValueConfig(**settings),
+        lambda **settings: MCTSConfig(**settings),
+    ):
+        with pytest.warns(DeprecationWarning, match=r"discount of \w+ is now gamma"):
+            old = make(discount=0.5)
+        assert old.gamma == 0.5
+        with pytest.warns(DeprecationWarning, match="is now gamma"):
+            assert old.discount == 0.5
+        with pytest.warns(DeprecationWarning, match="is now gamma"):
+            assert dataclasses.replace(old, discount=0.25).gamma == 0.25
+
+
+def test_an_objective_of_a_user_may_call_it_either():
+    class Own:
+        discount = 0.5
+
+    assert discount_of(Own(), 1.0) == 0.5
+    Own.gamma = 0.25
+    assert discount_of(Own(), 1.0) == 0.25

@@ -9,13 +9,13 @@ import torch
 from tests.support.analytic_models import GridModel, PointModel
 from wm_agents.errors import CheckpointError, ConfigError, SpaceError
 from wm_agents.planning import CategoricalCEM, CategoricalCEMConfig, DiscountedReturn
-from wm_agents.planning.value import RepeatedActions, ValueConfig, ValueIteration, _ValueRun
+from wm_agents.planning.value import ValueConfig, ValueIteration, _RepeatedActions, _ValueRun
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.trajectories import Trajectories
 
 SMALL = ValueConfig(
-    discount=0.8,
+    gamma=0.8,
     hidden_size=32,
     num_rounds=1,
     num_updates=800,
@@ -87,7 +87,7 @@ def test_reward_function_replaces_the_models():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"discount": 1.0}, {"num_updates": 0}, {"exploration": -0.1}, {"num_drawn_actions": 0}],
+    [{"gamma": 1.0}, {"num_updates": 0}, {"exploration": -0.1}, {"num_drawn_actions": 0}],
 )
 def test_settings_that_cannot_work_are_refused(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
@@ -172,7 +172,7 @@ def test_slip_makes_the_neighbourhood_of_a_danger_worth_less():
     gaps = []
     for slip in (0.0, 0.3):
         config = ValueConfig(
-            discount=0.8,
+            gamma=0.8,
             hidden_size=32,
             num_rounds=1,
             num_updates=600,
@@ -254,7 +254,10 @@ def test_rewards_that_are_met_later_widen_the_bounds():
 
 
 def shares_of_random_steps(max_repeats: torch.Tensor, exploration: float) -> torch.Tensor:
-    rows, generator = RepeatedActions(max_repeats, 3, exploration), torch.Generator().manual_seed(0)
+    rows, generator = (
+        _RepeatedActions(max_repeats, 3, exploration),
+        torch.Generator().manual_seed(0),
+    )
     greedy = torch.full((len(max_repeats),), 7)  # not among the random actions
     return torch.stack([rows.replace(greedy, generator) != 7 for _ in range(400)]).float().mean(0)
 
@@ -268,7 +271,7 @@ def test_rows_explore_about_alike_however_long_they_hold():
 
 def test_a_row_holds_one_action_and_a_dithering_row_draws_anew():
     rows, generator = (
-        RepeatedActions(torch.tensor([1, 64]).repeat(500), 1000, 1.0),
+        _RepeatedActions(torch.tensor([1, 64]).repeat(500), 1000, 1.0),
         torch.Generator().manual_seed(0),
     )
     actions = torch.stack(

@@ -137,13 +137,15 @@ def test_equal_seeds_learn_the_same():
     assert learn(3).report.history != learn(4).report.history
 
 
-def test_the_earlier_names_learn_the_same():
+def test_the_earlier_names_learn_the_same(tmp_path):
     env = Identity(32)
     config = VectorPPOConfig(widths=(16,), num_steps=8, minibatch_size=64)
     with pytest.warns(DeprecationWarning, match="use PPO"):
         agent = VectorPPO(env.single_observation_space, env.single_action_space, config, seed=3)
     figures = agent.learn(env, 20, learning_rate=(1e-2, 1e-3), entropy=(0.0, 0.0))
     assert figures["reward"] == mean(learn(3), "reward")
+    again = VectorPPO.load(agent.save(tmp_path / "agent"))
+    assert torch.equal(again.policy.layers[0].weight, agent.policy.layers[0].weight)
 
 
 def test_the_arguments_of_world_model_ppo_say_how_to_convert():

@@ -48,3 +48,15 @@ def test_rows_that_did_not_happen_do_not_count() -> None:
     units.update(rows, torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 1.0]]))
     assert units.shift.flatten().tolist() == [4.5, 6.0]
     assert units.select([1]).normalize(torch.tensor([[[6.0]]])).item() == 0
+
+
+@pytest.mark.parametrize("num_rows", [1, 7, 64, 333])
+def test_no_mask_is_bitwise_a_mask_of_ones(num_rows: int) -> None:
+    draws = torch.Generator().manual_seed(num_rows)
+    plain = masked = RunningStandardizer(3, 5)
+    for unit in (1.0, 1e5, 1e-5):
+        rows = torch.randn(3, num_rows, 5, generator=draws) * unit
+        plain = plain.updated(rows)
+        masked = masked.updated(rows, torch.ones(3, num_rows))
+    for name, value in plain.named_buffers():
+        assert torch.equal(value, getattr(masked, name)), name

@@ -15,8 +15,8 @@ from wm_agents.errors import ConfigError
 from wm_agents.policy_gradient.sequence_model import (
     NetworkConfig,
     SequenceModel,
-    ShortSoftmax,
     Sizes,
+    _ShortSoftmax,
     additive_mask,
     attention,
     head_slopes,
@@ -272,7 +272,7 @@ def test_initial_weights_have_the_stated_spread() -> None:
 
 def test_short_softmax_equals_pytorchs_with_its_gradient() -> None:
     scores = (4 * random(3, 2, 5, 7)).double().requires_grad_()
-    softmax: Any = ShortSoftmax.apply
+    softmax: Any = _ShortSoftmax.apply
     torch.testing.assert_close(softmax(scores), scores.softmax(-1))
     assert torch.autograd.gradcheck(softmax, (scores,))
     upstream = random(3, 2, 5, 7, seed=1).double()
@@ -287,7 +287,7 @@ def test_short_softmax_bears_large_and_forbidden_scores() -> None:
     scores = torch.tensor(
         [[1e4, 1e4 - 1, -torch.inf], [-1e4, -torch.inf, -torch.inf]], requires_grad=True
     )
-    weights: Any = ShortSoftmax.apply(scores)
+    weights: Any = _ShortSoftmax.apply(scores)
     torch.testing.assert_close(
         weights, torch.tensor([[0.7310586, 0.2689414, 0.0], [1.0, 0.0, 0.0]])
     )

@@ -7,9 +7,13 @@ import torch
 from tests.support.marble import ACTIONS, OBSERVATIONS, MarbleView, play
 from wm_agents.errors import CheckpointError, ConfigError, SpaceError
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
-from wm_agents.world_models.object_fitting import ObjectConfig
+from wm_agents.world_models.object_fitting import (
+    ObjectConfig,
+    _SituationTable,
+    _SymbolTable,
+    _ValueCodec,
+)
 from wm_agents.world_models.objects import ObjectModel
-from wm_agents.world_models.symbols import SituationTable, SymbolTable, ValueCodec
 
 CONFIG = ObjectConfig(width=16, num_updates=400, batch_size=128, learning_rate=1e-2)
 
@@ -111,7 +115,7 @@ def test_codec_tells_differences_from_jumps():
         np.array([6, 6, 0, 9]),
         np.array([7, 0, 4, 60]),
     )
-    codec = ValueCodec.of(before, expected, after, absent=0, max_delta=20)
+    codec = _ValueCodec.of(before, expected, after, absent=0, max_delta=20)
     tokens = codec.encode(before, expected, after)
     assert len(set(tokens.tolist())) == 4
     assert codec.decode(expected, tokens).tolist() == after.tolist()
@@ -124,20 +128,20 @@ def test_codec_tells_differences_from_jumps():
 def test_situations_are_kept_when_they_are_pure():
     situations = np.array([3, 3, 3, 3, 8, 8, 9, 0, 0])
     tokens = np.array([1, 1, 1, 2, 5, 5, 4, 6, 6])
-    table = SituationTable.of(situations, tokens, min_count=2, min_purity=0.9)
+    table = _SituationTable.of(situations, tokens, min_count=2, min_purity=0.9)
     assert table.situations.tolist() == [8]
-    found, is_known = SituationTable.of(situations, tokens, min_count=1, min_purity=0.7).lookup(
+    found, is_known = _SituationTable.of(situations, tokens, min_count=1, min_purity=0.7).lookup(
         np.array([9, 3, 0, 100])
     )
     assert is_known.tolist() == [True, True, False, False]
     assert found[:2].tolist() == [4, 1]
-    assert SituationTable.of(np.zeros(3), np.zeros(3), min_count=1, min_purity=0.5).lookup(
+    assert _SituationTable.of(np.zeros(3), np.zeros(3), min_count=1, min_purity=0.5).lookup(
         np.array([1])
     )[1].tolist() == [False]
 
 
 def test_rare_symbols_read_as_one():
-    table = SymbolTable.of(np.array([[0, 4], [0, 4], [2, 4]]), 6, min_count=2)
+    table = _SymbolTable.of(np.array([[0, 4], [0, 4], [2, 4]]), 6, min_count=2)
     assert table.known.tolist() == [0, 4]
     assert table.encode(np.array([[0, 4], [2, 5]])).tolist() == [[0, 1], [2, 2]]
 

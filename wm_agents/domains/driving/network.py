@@ -379,7 +379,7 @@ class DrivingModel(NeuralModel):
         return super().save(saved_path(path), surroundings)
 
     @classmethod
-    def load(  # type: ignore[override]
+    def load(
         cls,
         path: str | os.PathLike[str],
         env: Any = None,
