@@ -84,10 +84,25 @@ if TYPE_CHECKING:
         planning_gap as planning_gap,
     )
     from wm_agents.evaluation.open_loop import (
+        fitting_horizons as fitting_horizons,
+    )
+    from wm_agents.evaluation.open_loop import (
         open_loop_error as open_loop_error,
+    )
+    from wm_agents.evaluation.open_loop import (
+        unseen_episodes as unseen_episodes,
     )
     from wm_agents.evaluation.open_loop_report import (
         OpenLoopReport as OpenLoopReport,
+    )
+    from wm_agents.evaluation.plots import (
+        plot_intervals as plot_intervals,
+    )
+    from wm_agents.evaluation.plots import (
+        plot_learning_curves as plot_learning_curves,
+    )
+    from wm_agents.evaluation.plots import (
+        plot_open_loop as plot_open_loop,
     )
     from wm_agents.evaluation.scorecard import (
         Scorecard as Scorecard,
@@ -115,6 +130,9 @@ if TYPE_CHECKING:
     )
     from wm_agents.evaluation.statistics import (
         wilson_interval as wilson_interval,
+    )
+    from wm_agents.evaluation.thresholds import (
+        LearningCurve as LearningCurve,
     )
     from wm_agents.imagination.vector_env import (
         ImaginedVectorEnv as ImaginedVectorEnv,
@@ -148,6 +166,9 @@ if TYPE_CHECKING:
     )
     from wm_agents.irl import (
         TabularMDP as TabularMDP,
+    )
+    from wm_agents.irl import (
+        choose_prior_std as choose_prior_std,
     )
     from wm_agents.irl import (
         occupancy_measures as occupancy_measures,
@@ -224,14 +245,35 @@ if TYPE_CHECKING:
     from wm_agents.planning import (
         ValueIteration as ValueIteration,
     )
+    from wm_agents.planning.collector import (
+        Collector as Collector,
+    )
+    from wm_agents.planning.defaults import (
+        PlannerName as PlannerName,
+    )
+    from wm_agents.planning.defaults import (
+        fit_model as fit_model,
+    )
+    from wm_agents.planning.defaults import (
+        make_planner as make_planner,
+    )
     from wm_agents.planning.learning import (
         LearningConfig as LearningConfig,
     )
     from wm_agents.planning.learning import (
         learn_to_plan as learn_to_plan,
     )
+    from wm_agents.planning.safety import (
+        RiskCalibrator as RiskCalibrator,
+    )
+    from wm_agents.planning.safety import (
+        Shield as Shield,
+    )
     from wm_agents.policy_gradient.actor_critic import (
         PPOConfig as PPOConfig,
+    )
+    from wm_agents.policy_gradient.environments import (
+        same_step_envs as same_step_envs,
     )
     from wm_agents.policy_gradient.ppo import (
         PPO as PPO,
@@ -244,6 +286,12 @@ if TYPE_CHECKING:
     )
     from wm_agents.policy_gradient.reinforce import (
         ReinforceConfig as ReinforceConfig,
+    )
+    from wm_agents.policy_gradient.reinforce import (
+        UpdateReport as UpdateReport,
+    )
+    from wm_agents.policy_gradient.sequence_model import (
+        NetworkConfig as NetworkConfig,
     )
     from wm_agents.protocols import (
         Agent as Agent,
@@ -272,8 +320,23 @@ if TYPE_CHECKING:
     from wm_agents.sb3.vec_env import (
         SB3VecEnv as SB3VecEnv,
     )
+    from wm_agents.training.cards import (
+        Card as Card,
+    )
+    from wm_agents.training.cards import (
+        command_line as command_line,
+    )
+    from wm_agents.training.cards import (
+        save_with_card as save_with_card,
+    )
+    from wm_agents.training.cards import (
+        write_card as write_card,
+    )
     from wm_agents.training.checkpoints import (
         CheckpointManager as CheckpointManager,
+    )
+    from wm_agents.training.config_checks import (
+        require_integers as require_integers,
     )
     from wm_agents.training.loggers import (
         ConsoleLogger as ConsoleLogger,
@@ -282,16 +345,37 @@ if TYPE_CHECKING:
         JSONLLogger as JSONLLogger,
     )
     from wm_agents.training.loggers import (
+        LoggerGroup as LoggerGroup,
+    )
+    from wm_agents.training.loggers import (
         TensorBoardLogger as TensorBoardLogger,
     )
     from wm_agents.training.loggers import (
         WandbLogger as WandbLogger,
+    )
+    from wm_agents.training.loggers import (
+        script_loggers as script_loggers,
+    )
+    from wm_agents.training.ray_session import (
+        ray_session as ray_session,
     )
     from wm_agents.training.saving import (
         load as load,
     )
     from wm_agents.training.saving import (
         save as save,
+    )
+    from wm_agents.training.seeding import (
+        spawn_seeds as spawn_seeds,
+    )
+    from wm_agents.training.summary import (
+        make_output_directory as make_output_directory,
+    )
+    from wm_agents.training.summary import (
+        write_json as write_json,
+    )
+    from wm_agents.training.summary import (
+        write_summary as write_summary,
     )
     from wm_agents.training.trainer import (
         FitReport as FitReport,
@@ -353,6 +437,12 @@ if TYPE_CHECKING:
     from wm_agents.world_models.objects import (
         ObjectModel as ObjectModel,
     )
+    from wm_envs.data.paths import (
+        expand_paths as expand_paths,
+    )
+    from wm_envs.data.progress import (
+        progress as progress,
+    )
     from wm_envs.data.trajectories import (
         Trajectories as Trajectories,
     )
@@ -381,8 +471,17 @@ _HOMES = {
         "evaluate",
         "planning_gap",
     ),
-    "wm_agents.evaluation.open_loop": ("open_loop_error",),
+    "wm_agents.evaluation.open_loop": (
+        "fitting_horizons",
+        "open_loop_error",
+        "unseen_episodes",
+    ),
     "wm_agents.evaluation.open_loop_report": ("OpenLoopReport",),
+    "wm_agents.evaluation.plots": (
+        "plot_intervals",
+        "plot_learning_curves",
+        "plot_open_loop",
+    ),
     "wm_agents.evaluation.scorecard": (
         "Scorecard",
         "scorecard",
@@ -396,6 +495,7 @@ _HOMES = {
         "stratified_bootstrap",
         "wilson_interval",
     ),
+    "wm_agents.evaluation.thresholds": ("LearningCurve",),
     "wm_agents.imagination.vector_env": ("ImaginedVectorEnv",),
     "wm_agents.irl": (
         "AdversarialConfig",
@@ -408,6 +508,7 @@ _HOMES = {
         "SampledConfig",
         "SampledMaxEntIRL",
         "TabularMDP",
+        "choose_prior_std",
         "occupancy_measures",
         "soft_value_iteration",
     ),
@@ -436,17 +537,30 @@ _HOMES = {
         "ValueConfig",
         "ValueIteration",
     ),
+    "wm_agents.planning.collector": ("Collector",),
+    "wm_agents.planning.defaults": (
+        "PlannerName",
+        "fit_model",
+        "make_planner",
+    ),
     "wm_agents.planning.learning": (
         "LearningConfig",
         "learn_to_plan",
     ),
+    "wm_agents.planning.safety": (
+        "RiskCalibrator",
+        "Shield",
+    ),
     "wm_agents.policy_gradient.actor_critic": ("PPOConfig",),
+    "wm_agents.policy_gradient.environments": ("same_step_envs",),
     "wm_agents.policy_gradient.ppo": ("PPO",),
     "wm_agents.policy_gradient.reinforce": (
         "LossWeights",
         "Reinforce",
         "ReinforceConfig",
+        "UpdateReport",
     ),
+    "wm_agents.policy_gradient.sequence_model": ("NetworkConfig",),
     "wm_agents.protocols": (
         "Agent",
         "ModelState",
@@ -458,16 +572,32 @@ _HOMES = {
         "WorldModel",
     ),
     "wm_agents.sb3.vec_env": ("SB3VecEnv",),
+    "wm_agents.training.cards": (
+        "Card",
+        "command_line",
+        "save_with_card",
+        "write_card",
+    ),
     "wm_agents.training.checkpoints": ("CheckpointManager",),
+    "wm_agents.training.config_checks": ("require_integers",),
     "wm_agents.training.loggers": (
         "ConsoleLogger",
         "JSONLLogger",
+        "LoggerGroup",
         "TensorBoardLogger",
         "WandbLogger",
+        "script_loggers",
     ),
+    "wm_agents.training.ray_session": ("ray_session",),
     "wm_agents.training.saving": (
         "load",
         "save",
+    ),
+    "wm_agents.training.seeding": ("spawn_seeds",),
+    "wm_agents.training.summary": (
+        "make_output_directory",
+        "write_json",
+        "write_summary",
     ),
     "wm_agents.training.trainer": (
         "FitReport",
@@ -493,6 +623,8 @@ _HOMES = {
     ),
     "wm_agents.world_models.object_fitting": ("ObjectConfig",),
     "wm_agents.world_models.objects": ("ObjectModel",),
+    "wm_envs.data.paths": ("expand_paths",),
+    "wm_envs.data.progress": ("progress",),
     "wm_envs.data.trajectories": (
         "Trajectories",
         "TrajectoryBatch",
