@@ -562,6 +562,22 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         self._row_seeds = [seed_of.get(row, before) for row, before in enumerate(self._row_seeds)]
 
 
+def vector_class(env_class: type[KernelEnv]) -> type[KernelVectorEnv]:
+    """The class of batches of an environment, for one that adds nothing to them.
+
+    It is given to a module's variable of its own name, `TMazeVectorEnv` for `TMazeEnv`, under which
+    Gymnasium and pickle find it.
+    """
+    name = f"{env_class.__name__.removesuffix('Env')}VectorEnv"
+    body = {
+        "__doc__": f"A batch of `{env_class.__name__}`.",
+        "__module__": env_class.__module__,
+        "__qualname__": name,
+        "env_class": env_class,
+    }
+    return type(name, (KernelVectorEnv,), body)
+
+
 def take_limit(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     """Replace Gymnasium's outermost TimeLimit by the native environment's own.
 

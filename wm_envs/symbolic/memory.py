@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wm_envs.data.options import check_flag, check_integer
-from wm_envs.environment import KernelVectorEnv
+from wm_envs.environment import vector_class
 from wm_envs.rules import Field, Rules
 from wm_envs.symbolic import dynamics
 from wm_envs.symbolic.env import (
@@ -329,19 +329,6 @@ class TMazeEnv(SymbolicEnv):
         )
 
 
-class DelayedMatchVectorEnv(KernelVectorEnv):
-    """A batch of `DelayedMatchEnv`."""
-
-    env_class = DelayedMatchEnv
-
-
-class RuleRecallVectorEnv(KernelVectorEnv):
-    """A batch of `RuleRecallEnv`."""
-
-    env_class = RuleRecallEnv
-
-
-class TMazeVectorEnv(KernelVectorEnv):
-    """A batch of `TMazeEnv`."""
-
-    env_class = TMazeEnv
+DelayedMatchVectorEnv = vector_class(DelayedMatchEnv)
+RuleRecallVectorEnv = vector_class(RuleRecallEnv)
+TMazeVectorEnv = vector_class(TMazeEnv)
