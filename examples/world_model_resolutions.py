@@ -32,8 +32,8 @@ from wm_agents.domains.resolutions.evaluation import (
 )
 from wm_agents.domains.resolutions.pictures import save_losses, save_predicted_tallies
 from wm_envs.resolutions.countries import code_of
-from wm_envs.resolutions.episodes import has_course, recorded_trajectories
 from wm_envs.resolutions.records import ResolutionRecord, read_trajectories
+from wm_envs.resolutions.votes import has_course, recorded_trajectories
 
 
 @dataclass(frozen=True)

@@ -591,9 +591,9 @@ def take_limit(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
         return env.env
     # Wrappers in between stay where they are: the limit alone moves inward.
     outer: Any = env
-    while not isinstance(outer.env, OneStep | KernelEnv):
+    while not isinstance(outer.env, _OneStep | KernelEnv):
         outer = outer.env
-    if isinstance(outer.env, OneStep):
+    if isinstance(outer.env, _OneStep):
         if max_episode_steps == 1:
             return env.env
         outer.env = kernel_env
@@ -620,10 +620,10 @@ def make_one_step_env(
     limit = make_rules(env_class, options).limited_to(max_episode_steps).time_limit
     if limit > 1:
         return env_class(render_mode=render_mode, max_episode_steps=max_episode_steps, **options)
-    return OneStep(env_class(render_mode=render_mode, max_episode_steps=UNLIMITED, **options))
+    return _OneStep(env_class(render_mode=render_mode, max_episode_steps=UNLIMITED, **options))
 
 
-class OneStep(TimeLimit):
+class _OneStep(TimeLimit):
     """Gymnasium's time limit of a single step around a native environment.
 
     It refuses a second step as native environments do.

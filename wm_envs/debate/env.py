@@ -12,7 +12,7 @@ from wm_envs.debate import dynamics, render
 from wm_envs.debate.allocations import check_allocations, check_bounds
 from wm_envs.debate.claims import MAX_REBUTTAL
 from wm_envs.debate.dynamics import ANY, NUM, STRATEGIES
-from wm_envs.debate.table import RelevanceTable, default_table
+from wm_envs.debate.relevance import RelevanceTable, default_table
 from wm_envs.debate.tendencies import DEFAULT_ALLOCATIONS, OBSERVATION, TENDENCIES, Tendency
 from wm_envs.environment import KernelEnv, vector_class
 from wm_envs.errors import DebateError, OptionError
