@@ -17,6 +17,7 @@ import torch
 import tyro
 
 import wm_agents as wma
+import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.evaluation.charts import times_fewer
 from wm_agents.imagination.imagined_sac import (
     ComparisonConfig,

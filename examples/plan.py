@@ -19,6 +19,7 @@ import torch
 import tyro
 
 import wm_agents as wma
+import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.planning.learning import Learned
 
 

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 import wm_agents as wma
+import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.evaluation.ablation import (
     ArmResult,
     Protocol,

@@ -17,6 +17,7 @@ import tyro
 from numpy.typing import NDArray
 
 import wm_agents as wma
+import wm_envs  # noqa: F401  (registers the ids)
 
 Frame = NDArray[np.uint8]
 

@@ -23,6 +23,7 @@ import torch
 import tyro
 
 import wm_agents as wma
+import wm_envs  # noqa: F401  (registers the ids, in a fresh worker too)
 from wm_agents.policy_gradient.reinforce import Callback
 from wm_agents.training.ray_session import tune_all
 

@@ -15,6 +15,7 @@ import numpy as np
 import tyro
 
 import wm_agents as wma
+import wm_envs  # noqa: F401  (registers the ids)
 
 
 @dataclass(frozen=True)

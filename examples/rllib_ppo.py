@@ -21,6 +21,7 @@ import tyro
 from numpy.typing import NDArray
 
 import wm_agents as wma
+import wm_envs  # noqa: F401  (registers the ids)
 
 
 @dataclass(frozen=True)

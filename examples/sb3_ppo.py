@@ -20,6 +20,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor
 
 import wm_agents as wma
+import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.policy_gradient.ppo import PPOConfig
 
 
