@@ -15,9 +15,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+import wm_agents as wma
 import wm_envs  # noqa: F401  (registers the ids)
-from wm_agents.errors import ConfigError
-from wm_agents.evaluation import plot_intervals, plot_learning_curves, stratified_bootstrap
 from wm_agents.evaluation.ablation import (
     ArmResult,
     Protocol,
@@ -27,11 +26,6 @@ from wm_agents.evaluation.ablation import (
     run_arms,
     world_model_arms,
 )
-from wm_agents.policy_gradient.reinforce import LossWeights, ReinforceConfig
-from wm_agents.policy_gradient.sequence_model import NetworkConfig
-from wm_agents.training import progress
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -56,7 +50,9 @@ class Config:
     """Weight of the entropy bonus."""
     evaluate_every: int = 50
     """Updates between two greedy evaluations."""
-    network: NetworkConfig = field(default_factory=lambda: NetworkConfig(feedforward_width=128))
+    network: wma.NetworkConfig = field(
+        default_factory=lambda: wma.NetworkConfig(feedforward_width=128)
+    )
     """Sizes of the network."""
     num_workers: int = 2
     """Processes, of one thread each."""
@@ -68,19 +64,19 @@ class Config:
 
 def main(config: Config) -> dict[str, float]:
     """Run the arms, compare, draw; returns the summary."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     check(config)
-    folder = make_output_directory(config.output_dir, has_pictures=True)
+    folder = wma.make_output_directory(config.output_dir, has_pictures=True)
     try:
         results = run(config)
-    except ConfigError as error:  # an environment that reports no success, say
+    except wma.ConfigError as error:  # an environment that reports no success, say
         raise SystemExit(str(error)) from error
     best = {
         arm: best_learning_rate([results[arm, rate] for rate in config.learning_rates])
         for arm in LABELS
     }
     summary = compare(best["with"], best["without"], best["placebo"])
-    write_summary(folder, summary)
+    wma.write_summary(folder, summary)
     draw(folder, best, config.env_id)
     show(summary, config)
     return summary
@@ -103,9 +99,9 @@ LABELS = {"with": "with world model", "without": "without", "placebo": "shuffled
 
 def run(config: Config) -> dict[tuple[str, float], ArmResult]:
     """Every arm at every learning rate."""
-    base = ReinforceConfig(
+    base = wma.ReinforceConfig(
         network=config.network,
-        weights=LossWeights(entropy=config.entropy_coef, world_model=config.world_model_coef),
+        weights=wma.LossWeights(entropy=config.entropy_coef, world_model=config.world_model_coef),
         num_seeds=config.num_seeds,
         episodes_per_update=config.episodes_per_update,
     )
@@ -118,7 +114,7 @@ def run(config: Config) -> dict[tuple[str, float], ArmResult]:
         num_updates=config.num_updates,
         evaluate_every=config.evaluate_every,
     )
-    with progress(
+    with wma.progress(
         config.num_updates * len(configs), config.env_id, False if config.quiet else None
     ) as bar:
         results = run_arms(
@@ -136,11 +132,13 @@ def draw(folder: Path, best: dict[str, ArmResult], title: str) -> None:
     """Curves over episodes, and the closing success rates with intervals."""
     curves = {LABELS[arm]: result.curve for arm, result in best.items()}
     episodes: dict[str, np.ndarray] = {LABELS[arm]: result.episodes for arm, result in best.items()}
-    plot_learning_curves(
+    wma.plot_learning_curves(
         folder / "curves.png", curves, episodes, "greedy success rate", threshold=0.9, title=title
     )
-    intervals = {LABELS[arm]: stratified_bootstrap(result.final) for arm, result in best.items()}
-    plot_intervals(
+    intervals = {
+        LABELS[arm]: wma.stratified_bootstrap(result.final) for arm, result in best.items()
+    }
+    wma.plot_intervals(
         folder / "intervals.png",
         intervals,
         "success rate, interquartile mean over seeds",

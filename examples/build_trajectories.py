@@ -11,20 +11,22 @@ resolution symbol become one trajectory. Writes trajectories.jsonl and summary.j
 was missing; its counts add up.
 """
 
-import json
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
+from rich.console import Console
+from rich.progress import track
 
-from wm_agents.training.summary import write_summary
-from wm_envs.data.paths import expand_paths, writable_folder
+import wm_agents as wma
+from wm_envs.data.paths import writable_folder
 from wm_envs.errors import TrajectoryError
-from wm_envs.resolutions.digital_library import read_digital_library, read_marc
+from wm_envs.resolutions.digital_library import merge_drafts, read_digital_library, read_marc
 from wm_envs.resolutions.records import (
     Losses,
     ResolutionRecord,
@@ -56,16 +58,15 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Read, merge, write; returns the summary."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     writable_folder(config.output_dir)
     started = time.perf_counter()
     losses = Losses()
     read = read_all(config, losses)
     merged, num_merged = merge_drafts([trajectory for part in read.values() for trajectory in part])
-    # Before anything is written, since a file with two records of one id cannot be read.
-    check_unique(merged)
     num_written = write_trajectories(
-        shown(merged, "write"), config.output_dir / "trajectories.jsonl"
+        track(merged, "write", console=Console(stderr=True), disable=not sys.stderr.isatty()),
+        config.output_dir / "trajectories.jsonl",
     )
     summary = {
         "num_trajectories": num_written,
@@ -77,8 +78,7 @@ def main(config: Config) -> dict[str, Any]:
     }
     # No record may get lost or appear twice on the way.
     assert num_written == sum(map(len, read.values())) - num_merged
-    write_summary(config.output_dir, summary)
-    print(json.dumps(summary, indent=2))
+    wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 
 
@@ -105,48 +105,6 @@ def read_all(config: Config, losses: Losses) -> dict[str, list[ResolutionRecord]
     return read
 
 
-def merge_drafts(trajectories: Sequence[ResolutionRecord]) -> tuple[list[ResolutionRecord], int]:
-    """Join the sponsors of a draft to the vote on the whole of its resolution.
-
-    Gives the set and how many joined.
-    """
-    drafts = {
-        t.symbol: t for t in trajectories if t.symbol and t.num_sponsors and not t.plenary_ballot
-    }
-    joined: set[str] = set()
-    merged = []
-    for trajectory in trajectories:
-        # Symbols tie both together: votes name the resolution, drafts become it.
-        draft = drafts.get(trajectory.symbol)
-        if (
-            draft
-            and trajectory.plenary_ballot
-            and trajectory.kind == "whole"
-            and not trajectory.sponsors
-        ):
-            trajectory = replace(
-                trajectory,
-                sponsors=draft.sponsors,
-                additional_sponsors=draft.additional_sponsors,
-                committee=trajectory.committee or draft.committee,
-                agenda_item=trajectory.agenda_item or draft.agenda_item,
-            )
-            joined.add(draft.trajectory_id)
-        merged.append(trajectory)
-    return [t for t in merged if t.trajectory_id not in joined], len(joined)
-
-
-def check_unique(trajectories: Sequence[ResolutionRecord]) -> None:
-    """Raise TrajectoryError where two sources give the same id."""
-    repeated = [
-        name for name, count in Counter(t.trajectory_id for t in trajectories).items() if count > 1
-    ]
-    if repeated:
-        raise TrajectoryError(
-            f"trajectory_id: {repeated[0]} comes from more than one source; leave one out"
-        )
-
-
 def contents(trajectories: Sequence[ResolutionRecord]) -> dict[str, Any]:
     """What the set holds."""
     ballots = [t.plenary_ballot for t in trajectories if t.plenary_ballot]
@@ -169,15 +127,6 @@ def contents(trajectories: Sequence[ResolutionRecord]) -> dict[str, Any]:
         "first_date": dates[0] if dates else None,
         "last_date": dates[-1] if dates else None,
     }
-
-
-def shown(trajectories: Sequence[ResolutionRecord], what: str) -> Iterable[ResolutionRecord]:
-    """The same with a progress bar on a terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(trajectories, what, console=console, disable=not console.is_terminal)
 
 
 if __name__ == "__main__":

@@ -11,43 +11,21 @@ probability is high. What it costs is the time per metre, starts left out. Write
 (auroc_1s, ap_1s, ap_1s_ttb, ...) and crash_prediction.png.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import tyro
 
-from wm_agents.domains.driving.learning import (
-    DrivingLearningConfig,
-    learn_driving_model,
-)
+import wm_agents as wma
+from wm_agents.domains.driving import learning, risk
 from wm_agents.domains.driving.network import DrivingModel
 from wm_agents.domains.driving.observations import CircuitMap
 from wm_agents.domains.driving.recording import split_circuits
-from wm_agents.domains.driving.risk import (
-    SHIELD_NOISES,
-    NoisyDrivers,
-    RiskModel,
-    ShieldedDrive,
-    Warnings,
-    collect_warnings,
-    drive_shielded,
-    plot_warnings,
-    shield_figures,
-)
-from wm_agents.errors import ConfigError
-from wm_agents.evaluation.calibration import auroc, average_precision
-from wm_agents.planning.safety import RiskCalibrator, Shield, calibration_error
-from wm_agents.training.config_checks import require_integers
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
 from wm_envs.driving.dynamics import TIME_STEP
 
 CIRCUITS = Path(__file__).parents[2] / "shared" / "data" / "racetracks"
-NUM_TRAINING_CIRCUITS = 10
 CALIBRATION_SEED, SHIELD_SEED = 10_000, 999  # added to the seed: drivers of their own
 
 
@@ -90,64 +68,47 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Calibrate, judge, shield; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     torch.set_num_threads(1)
-    make_output_directory(config.output_dir, has_pictures=True)
+    wma.make_output_directory(config.output_dir, has_pictures=True)
     check(config)
     training, unseen = split_circuits(config.circuits)
     if not unseen:
-        raise ConfigError(
+        raise wma.ConfigError(
             f"{len(training)} circuits in {config.circuits} leave none unseen: give at least 3"
         )
-    learned = RiskModel.of(model_of(config, training))
-    models = {"model": learned, "oracle": RiskModel()}
-    calibration_paths = training[: config.num_calibration_circuits]
-    calibration = warnings_on(config, calibration_paths, models, config.seed + CALIBRATION_SEED)
+    learned = risk.RiskModel.of(model_of(config, training))
+    models = {"model": learned, "oracle": risk.RiskModel()}
+    calibration_circuits = training[: config.num_calibration_circuits]
+    calibration = warnings_on(config, calibration_circuits, models, config.seed + CALIBRATION_SEED)
     judged = warnings_on(config, unseen, models, config.seed)
     calibrators = {
-        name: RiskCalibrator.fit(features, calibration.outcomes)
+        name: wma.RiskCalibrator.fit(features, calibration.outcomes)
         for name, features in calibration.features.items()
     }
     probabilities = {name: calibrators[name].probability(judged.features[name]) for name in models}
-    # The better of the two times to the boundary, chosen on the calibration circuits.
-    scores = [average_precision(column, calibration.outcomes) for column in calibration.urgencies.T]
-    velocity_ttb, acceleration_ttb = judged.urgencies.T
-    ttb = judged.urgencies[:, int(np.argmax(scores))]
     free = shielded_on(config, unseen, learned, calibrators["model"], is_shielded=False)
     shielded = shielded_on(config, unseen, learned, calibrators["model"], is_shielded=True)
-    outcomes = judged.outcomes
     summary = {
-        "auroc_1s": auroc(probabilities["model"], outcomes),
-        "ap_1s": average_precision(probabilities["model"], outcomes),
-        "calibration_error_1s": calibration_error(probabilities["model"], outcomes),
-        "auroc_1s_oracle": auroc(probabilities["oracle"], outcomes),
-        "ap_1s_oracle": average_precision(probabilities["oracle"], outcomes),
-        "auroc_1s_ttb": auroc(ttb, outcomes),
-        "ap_1s_ttb_at_constant_velocity": average_precision(velocity_ttb, outcomes),
-        "ap_1s_ttb_at_constant_acceleration": average_precision(acceleration_ttb, outcomes),
-        "ap_1s_ttb": average_precision(ttb, outcomes),
-        "departures": judged.departures,
-        "warnings": len(outcomes),
-        "share_followed_by_a_departure": float(outcomes.mean()),
-        **shield_figures(free, shielded),
+        **risk.warning_figures(calibration, judged, probabilities),
+        **risk.shield_figures(free, shielded),
         "horizon_seconds": config.horizon * TIME_STEP,
         "seed": config.seed,
     }
-    write_summary(config.output_dir, summary)
-    calibrator = json.dumps(calibrators["model"].to_json()) + "\n"
-    (config.output_dir / "calibrator.json").write_text(calibrator, encoding="utf-8")
-    plot_warnings(config.output_dir, probabilities["model"], ttb, outcomes)
-    print(json.dumps(summary, indent=2))
+    wma.write_summary(config.output_dir, summary, is_printed=True)
+    wma.write_json(config.output_dir / "calibrator.json", calibrators["model"].to_json())
+    ttb = risk.better_urgency(calibration, judged)
+    risk.plot_warnings(config.output_dir, probabilities["model"], ttb, judged.outcomes)
     return summary
 
 
 def check(config: Config) -> None:
     """Refuse at once what would fail after minutes; raises ConfigError."""
-    Shield(config.threshold, hold=config.hold)
+    wma.Shield(config.threshold, hold=config.hold)
     counts = "num_calibration_circuits cars every horizon samples shield_every shield_cars"
-    require_integers(1, **{name: getattr(config, name) for name in counts.split()})
+    wma.require_integers(1, **{name: getattr(config, name) for name in counts.split()})
     if config.steps < config.horizon:
-        raise ConfigError(
+        raise wma.ConfigError(
             f"no warning counts in {config.steps} steps with a horizon of {config.horizon}: "
             "drive longer"
         )
@@ -157,19 +118,19 @@ def model_of(config: Config, training: list[Path]) -> DrivingModel:
     """The model of a file, or one that is learned now and written."""
     if config.model is not None:
         return DrivingModel.load(config.model, given=CircuitMap.load(training[:1]), device="cpu")
-    learning = DrivingLearningConfig(seed=config.seed)
-    model = learn_driving_model(training[:NUM_TRAINING_CIRCUITS], learning)
+    settings = learning.DrivingLearningConfig(seed=config.seed)
+    model = learning.learn_driving_model(training[:10], settings)
     model.save(config.output_dir / "model.safetensors")
     return model
 
 
 def warnings_on(
-    config: Config, circuits: list[Path], models: dict[str, RiskModel], seed: int
-) -> Warnings:
+    config: Config, circuits: list[Path], models: dict[str, risk.RiskModel], seed: int
+) -> risk.Warnings:
     """What is predicted on several circuits, and what comes."""
     parts = [
-        collect_warnings(
-            NoisyDrivers(path, config.cars, seed + number),
+        risk.collect_warnings(
+            risk.NoisyDrivers(path, config.cars, seed + number),
             models,
             num_steps=config.steps,
             every=config.every,
@@ -178,24 +139,25 @@ def warnings_on(
         )
         for number, path in enumerate(circuits)
     ]
-    return Warnings.concatenate(parts)
+    return risk.Warnings.concatenate(parts)
 
 
 def shielded_on(
     config: Config,
     circuits: list[Path],
-    model: RiskModel,
-    calibrator: RiskCalibrator,
+    model: risk.RiskModel,
+    calibrator: wma.RiskCalibrator,
     *,
     is_shielded: bool,
-) -> ShieldedDrive:
+) -> risk.ShieldedDrive:
     """Noisy drivers with the shield or without; the same drivers and starts both times."""
+    seed, noises = config.seed + SHIELD_SEED, risk.SHIELD_NOISES
     parts = [
-        drive_shielded(
-            NoisyDrivers(path, config.shield_cars, config.seed + SHIELD_SEED, SHIELD_NOISES),
+        risk.drive_shielded(
+            risk.NoisyDrivers(path, config.shield_cars, seed, noises),
             model,
             calibrator,
-            Shield(config.threshold, hold=config.hold) if is_shielded else None,
+            wma.Shield(config.threshold, hold=config.hold) if is_shielded else None,
             num_steps=config.steps,
             every=config.shield_every,
             horizon=config.horizon,
@@ -203,7 +165,7 @@ def shielded_on(
         )
         for path in circuits
     ]
-    return ShieldedDrive.concatenate(parts)
+    return risk.ShieldedDrive.concatenate(parts)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ in the seat, so that the differences are paired. Writes summary.json (ppo_return
 best_script_return, difference with its 95% interval, ...) and the trained agent as agent.zip.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,8 @@ from typing import Any
 import torch
 import tyro
 
+import wm_agents as wma
 from wm_agents.domains.debate.seat import ENV_ID, SeatConfig, learn_seat
-from wm_agents.training.cards import Card, save_with_card
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -33,31 +30,26 @@ class Config(SeatConfig):
 
 def main(config: Config) -> dict[str, Any]:
     """Train and compare; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     torch.set_num_threads(1)
-    make_output_directory(config.output_dir)
+    wma.make_output_directory(config.output_dir)
     agent, summary = learn_seat(config, config.seed)
     agent.save(config.output_dir / "agent.zip")
-    write_summary(config.output_dir, summary)
-    save_with_card(agent, config.output_dir, card_of(config, summary))
-    print(json.dumps(summary, indent=2))
+    wma.write_summary(config.output_dir, summary, is_printed=True)
+    wma.save_with_card(agent, config.output_dir, card_of(config, summary))
     return summary
 
 
-def card_of(config: Config, summary: dict[str, Any]) -> Card:
+def card_of(config: Config, summary: dict[str, Any]) -> wma.Card:
     """What a stranger has to know about the agent."""
     names = ("ppo_return", "best_script_return", "difference", "difference_low", "difference_high")
-    command = (
-        f"python examples/debate_agent.py --seat {config.seat} --rivals {config.rivals} "
-        f"--seed {config.seed} --total-timesteps {config.total_timesteps}"
-    )
     episodes = f"{config.evaluation_episodes} episodes, the same for every contender"
-    return Card(
+    return wma.Card(
         title=f"PPO in the debate's seat of {config.seat}",
         env_id=ENV_ID,
         env_kwargs={"seat": config.seat, "rivals": config.rivals},
         scores={name: summary[name] for name in names},
-        command=command,
+        command=wma.command_line("examples/debate_agent.py", config, ("seat", "rivals", "seed")),
         seeds=(config.seed,),
         evaluation=f"{episodes}; differences are paired.",
         limits="It met scripted rivals only.",

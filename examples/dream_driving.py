@@ -11,7 +11,6 @@ count at 50 Hz, those of the recorded laps included. The returns of the expert a
 brakes and stands are the references. Writes summary.json and learning_curves.png.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 import tyro
 
+import wm_agents as wma
 from wm_agents.domains.driving.sac import (
     DrivingSACConfig,
     compare_arms,
@@ -26,10 +26,6 @@ from wm_agents.domains.driving.sac import (
     train_model_free,
 )
 from wm_agents.evaluation.charts import times_fewer
-from wm_agents.evaluation.plots import plot_learning_curves
-from wm_agents.evaluation.thresholds import LearningCurve
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -42,28 +38,27 @@ class Config(DrivingSACConfig):
 
 def main(config: Config) -> dict[str, Any]:
     """Run both arms; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     torch.set_num_threads(1)
-    make_output_directory(config.output_dir, has_pictures=True)
+    wma.make_output_directory(config.output_dir, has_pictures=True)
     config.check()
     dream = train_in_imagination(config)
     model_free = train_model_free(config)
     reference = config.evaluation.reference_returns(config.seed)
     summary = compare_arms(config, dream, model_free, reference)
-    write_summary(config.output_dir, summary)
+    wma.write_summary(config.output_dir, summary, is_printed=True)
     draw(config, dream, model_free, summary)
-    print(json.dumps(summary, indent=2))
     return summary
 
 
 def draw(
-    config: Config, dream: LearningCurve, model_free: LearningCurve, summary: dict[str, Any]
+    config: Config, dream: wma.LearningCurve, model_free: wma.LearningCurve, summary: dict[str, Any]
 ) -> None:
     """Write learning_curves.png: both returns over real steps."""
     title = f"wm/Driving-v0, {Path(config.track).stem}"
     if summary["times_fewer_real_steps"] is not None:
         title += f": {times_fewer(summary['times_fewer_real_steps'], 'real steps')} in the dream"
-    plot_learning_curves(
+    wma.plot_learning_curves(
         config.output_dir / "learning_curves.png",
         {"SAC in the dream": [dream.returns], "SAC, model-free": [model_free.returns]},
         {"SAC in the dream": dream.steps, "SAC, model-free": model_free.steps},

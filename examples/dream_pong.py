@@ -19,12 +19,8 @@ from typing import Any
 import torch
 import tyro
 
+import wm_agents as wma
 from wm_agents.domains.pong.dreaming import DreamConfig, DreamTraining
-from wm_agents.errors import ConfigError
-from wm_agents.training.cards import Card, save_with_card
-from wm_agents.training.checkpoints import CheckpointManager
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -41,47 +37,39 @@ class Config(DreamConfig):
 
 def main(config: Config) -> dict[str, Any]:
     """Run all rounds and the evaluation; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     for name in ("games", "num_threads"):
         if getattr(config, name) < 1:
             raise SystemExit(f"{name} is at least 1, got {getattr(config, name)}")
     torch.set_num_threads(config.num_threads)
     try:
         training = DreamTraining(config)
-    except ConfigError as error:
+    except wma.ConfigError as error:
         raise SystemExit(str(error)) from error
-    make_output_directory(config.output_dir)
-    checkpoints = CheckpointManager(config.output_dir / "unfinished", keep=1)
+    wma.make_output_directory(config.output_dir)
+    checkpoints = wma.CheckpointManager(config.output_dir / "unfinished", keep=1)
     for figures in training.train(checkpoints):
         print(json.dumps({name: round(value, 4) for name, value in figures.items()}), flush=True)
-        write_json(config.output_dir / "rounds.json", training.rounds)
+        wma.write_json(config.output_dir / "rounds.json", training.rounds)
     summary = training.evaluate(config.games)
-    write_summary(config.output_dir, summary)
-    write_json(config.output_dir / "view.json", training.view.to_json())
-    save_with_card(training.policy, config.output_dir, card_of(config, summary, training.policy))
+    wma.write_summary(config.output_dir, summary, is_printed=True)
+    wma.write_json(config.output_dir / "view.json", training.view.to_json())
+    wma.save_with_card(
+        training.policy, config.output_dir, card_of(config, summary, training.policy)
+    )
     shutil.rmtree(checkpoints.directory)
-    print(json.dumps(summary, indent=2))
     return summary
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Indented, with a newline at the end."""
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def card_of(config: Config, summary: dict[str, Any], learned: Any) -> Card:
+def card_of(config: Config, summary: dict[str, Any], learned: Any) -> wma.Card:
     """What a stranger has to know about the policy."""
     policy = type(learned)
-    return Card(
+    return wma.Card(
         title=f"PPO in imagined games of {config.env_id}",
         env_id=config.env_id,
         env_kwargs=config.env_kwargs,
         scores=summary,
-        command=(
-            f"python examples/dream_pong.py --env-id {config.env_id} --seed {config.seed} "
-            f"--max-real-steps {config.max_real_steps} "
-            f"--repeat-action-probability {config.repeat_action_probability}"
-        ),
+        command=wma.command_line("examples/dream_pong.py", config),
         seeds=(config.seed,),
         evaluation=(
             f"Points won less points lost, mean of {config.games} full games with sampled actions."

@@ -16,19 +16,15 @@ from pathlib import Path
 import torch
 import tyro
 
+import wm_agents as wma
 import wm_envs  # noqa: F401  (registers the ids)
 from wm_agents.evaluation.charts import times_fewer
-from wm_agents.evaluation.plots import plot_learning_curves
-from wm_agents.evaluation.thresholds import LearningCurve
 from wm_agents.imagination.imagined_sac import (
     ComparisonConfig,
     comparison_summary,
     imagined_curve,
     model_free_curve,
 )
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
-from wm_envs.data.progress import progress
 
 
 @dataclass(frozen=True)
@@ -47,16 +43,16 @@ class Config(ComparisonConfig):
 
 def main(config: Config) -> dict[str, float]:
     """Run both arms for every seed; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     torch.set_num_threads(config.num_threads)
-    make_output_directory(config.output_dir, has_pictures=True)
+    wma.make_output_directory(config.output_dir, has_pictures=True)
     seeds = range(config.seed, config.seed + config.num_seeds)
     total = config.num_seeds * (config.model_free_steps + config.real_steps)
-    with progress(total, "real steps") as bar:
+    with wma.progress(total, "real steps") as bar:
         dreams = [imagined_curve(config, seed, bar) for seed in seeds]
         real = [model_free_curve(config, seed, bar) for seed in seeds]
     summary = comparison_summary(config, dreams, real, config.random_return(config.seed))
-    write_summary(config.output_dir, summary)
+    wma.write_summary(config.output_dir, summary)
     draw(config, dreams, real, summary)
     report(summary)
     return summary
@@ -64,8 +60,8 @@ def main(config: Config) -> dict[str, float]:
 
 def draw(
     config: Config,
-    dreams: list[LearningCurve],
-    real: list[LearningCurve],
+    dreams: list[wma.LearningCurve],
+    real: list[wma.LearningCurve],
     summary: dict[str, float],
 ) -> None:
     """Both curves over real steps."""
@@ -74,7 +70,7 @@ def draw(
     if "times_fewer_real_steps" in summary:
         fewer = times_fewer(summary["times_fewer_real_steps"], "real steps")
         title = f"{config.env_id}: {fewer} in the dream"
-    plot_learning_curves(
+    wma.plot_learning_curves(
         config.output_dir / "learning_curves.png",
         {label: [curve.returns for curve in curves] for label, curves in arms.items()},
         {label: curves[0].steps for label, curves in arms.items()},

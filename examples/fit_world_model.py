@@ -7,7 +7,6 @@ horizons, beside those of persistence, which predicts that nothing changes), ope
 model with its card (README.md, config.json, model.safetensors).
 """
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +16,10 @@ import numpy as np
 import torch
 import tyro
 
+import wm_agents as wma
+import wm_envs
 from wm_agents import world_models
-from wm_agents.errors import SpaceError, TrajectoryError
-from wm_agents.evaluation.open_loop import fitting_horizons, open_loop_error, unseen_episodes
-from wm_agents.evaluation.open_loop_report import OpenLoopReport
-from wm_agents.evaluation.plots import plot_open_loop
 from wm_agents.networks import choose_device
-from wm_agents.training.cards import Card, save_with_card
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs import record
-from wm_envs.data.paths import expand_paths
-from wm_envs.data.trajectories import Trajectories
 
 MODELS: dict[str, type[Any]] = {
     "deterministic": world_models.DeterministicModel,
@@ -68,43 +60,44 @@ class Config:
 
 def main(config: Config) -> dict[str, float]:
     """Record, fit, test; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     choose_device(config.device)
-    make_output_directory(config.output_dir, has_pictures=True)
+    wma.make_output_directory(config.output_dir, has_pictures=True)
     train, test = record_split(config)
     try:
         began = time.perf_counter()
         model = fit(config, train)
         seconds = time.perf_counter() - began
-        held_out = unseen_episodes(test, train)
-        horizons = fitting_horizons(held_out)
-        report = open_loop_error(
+        held_out = wma.unseen_episodes(test, train)
+        horizons = wma.fitting_horizons(held_out)
+        report = wma.open_loop_error(
             model, held_out, horizons, train=train, num_samples=0, seed=config.seed
         )
-    except (SpaceError, TrajectoryError) as error:
+    except (wma.SpaceError, wma.TrajectoryError) as error:
         raise SystemExit(f"{config.model} on {config.env_id}: {error}") from error
     summary = summarize(model, train, test, report) | {"fit_seconds": seconds}
-    write_summary(config.output_dir, summary)
-    save_with_card(model, config.output_dir, card_of(config, summary))
+    wma.write_summary(config.output_dir, summary, is_printed=True)
+    wma.save_with_card(model, config.output_dir, card_of(config, summary))
     draw(config, model, test, report)
-    print(json.dumps(summary, indent=2))
     return summary
 
 
-def record_split(config: Config) -> tuple[Trajectories, Trajectories]:
+def record_split(config: Config) -> tuple[wma.Trajectories, wma.Trajectories]:
     """Episodes with `steps` steps in all, or a few more, and a quarter as many for the test."""
     if config.steps < 1:
         raise SystemExit(f"steps is at least 1, got {config.steps}")
-    probe = record(config.env_id, episodes=8, seed=config.seed, progress=False)
+    probe = wm_envs.record(config.env_id, episodes=8, seed=config.seed, progress=False)
     num_train = max(2, round(config.steps / probe.lengths.mean()))
     num_episodes = num_train + max(2, num_train // 4)
     shown = False if config.quiet else None
-    recorded = record(config.env_id, episodes=num_episodes, seed=config.seed, progress=shown)
+    recorded = wm_envs.record(
+        config.env_id, episodes=num_episodes, seed=config.seed, progress=shown
+    )
     order = np.random.default_rng(config.seed).permutation(num_episodes)
     return recorded.select(order[:num_train]), recorded.select(order[num_train:])
 
 
-def fit(config: Config, train: Trajectories) -> Any:
+def fit(config: Config, train: wma.Trajectories) -> Any:
     """A fitted model of the environment."""
     model = MODELS[config.model].for_env(config.env_id, seed=config.seed)
     if config.model == "tabular":  # it counts, and has nothing to configure
@@ -117,7 +110,7 @@ def fit(config: Config, train: Trajectories) -> Any:
 
 
 def summarize(
-    model: Any, train: Trajectories, test: Trajectories, report: OpenLoopReport
+    model: Any, train: wma.Trajectories, test: wma.Trajectories, report: wma.OpenLoopReport
 ) -> dict[str, float]:
     """Flat names to numbers."""
     starts = test.window_starts(1)
@@ -142,15 +135,14 @@ def summarize(
     return summary
 
 
-def card_of(config: Config, summary: dict[str, float]) -> Card:
+def card_of(config: Config, summary: dict[str, float]) -> wma.Card:
     """What a stranger has to know about the model."""
-    command = f"python examples/fit_world_model.py --env-id {config.env_id} --model {config.model}"
-    sizes = f"--steps {config.steps} --num-updates {config.num_updates} --seed {config.seed}"
-    return Card(
+    shown = ("env_id", "model", "seed")
+    return wma.Card(
         title=f"A {config.model} world model of {config.env_id}",
         env_id=config.env_id,
         scores=summary,
-        command=f"{command} {sizes}",
+        command=wma.command_line("examples/fit_world_model.py", config, shown),
         seeds=(config.seed,),
         evaluation="Open-loop errors on held-out episodes, in standard deviations of each feature.",
         limits="It knows what random actions reach.",
@@ -158,14 +150,14 @@ def card_of(config: Config, summary: dict[str, float]) -> Card:
     )
 
 
-def draw(config: Config, model: Any, test: Trajectories, report: OpenLoopReport) -> None:
+def draw(config: Config, model: Any, test: wma.Trajectories, report: wma.OpenLoopReport) -> None:
     """Error against horizon, and the longest held-out episode, at most 50 steps of it."""
     episode = test.episode(int(test.lengths.argmax()))
     window = episode.windows(min(episode.num_steps, 50), starts=[0])
     imagined = model.rollout(window.observations[:, 0], window.actions).observations.numpy()
     path = config.output_dir / "open_loop.png"
     title = f"{config.env_id}, held-out episodes"
-    plot_open_loop(path, report, window.observations[0], imagined[0], config.model, title)
+    wma.plot_open_loop(path, report, window.observations[0], imagined[0], config.model, title)
 
 
 if __name__ == "__main__":

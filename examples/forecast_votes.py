@@ -19,13 +19,11 @@ import numpy as np
 import torch
 import tyro
 
+import wm_agents as wma
 from wm_agents.domains.resolutions import SpatialModel, VoteData, VoteModel
 from wm_agents.domains.resolutions import evaluation as scores
 from wm_agents.domains.resolutions.pictures import save_cards, save_map, save_tallies
-from wm_agents.errors import ConfigError
 from wm_agents.training.config_checks import require_integers
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
 from wm_envs.resolutions.countries import code_of
 from wm_envs.resolutions.records import read_trajectories
 from wm_envs.resolutions.votes import vote_arrays, year_of
@@ -65,7 +63,7 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Fit, forecast, score; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     counts = {name: getattr(config, name) for name in ("num_revealed", "num_draws", "num_threads")}
     require_integers(1, **counts)
     require_integers(0, seed=config.seed)
@@ -75,17 +73,17 @@ def main(config: Config) -> dict[str, Any]:
     first = year_of(config.test_from)
     last = year_of(config.test_until)
     if first < train_before or last <= first:
-        raise ConfigError(f"expected train_before <= test_from < test_until, got {config}")
-    folder = make_output_directory(config.output_dir, has_pictures=True)
+        raise wma.ConfigError(f"expected train_before <= test_from < test_until, got {config}")
+    folder = wma.make_output_directory(config.output_dir, has_pictures=True)
     data = VoteData(**vote_arrays(read_trajectories(config.votes)))
     rows = data.between(first, last)
     if len(rows) == 0:
         latest = f"{data.years[-1]:.2f}"
-        raise ConfigError(f"no roll call from {config.test_from} on; the last is of {latest}")
+        raise wma.ConfigError(f"no roll call from {config.test_from} on; the last is of {latest}")
     cards = [code_of(card) or card for card in config.cards]
     unknown = sorted(set(cards) - set(data.countries))
     if unknown:
-        raise ConfigError(
+        raise wma.ConfigError(
             f"no votes of {unknown}, for whom a card was asked: give codes such as FR"
         )
 
@@ -120,7 +118,7 @@ def main(config: Config) -> dict[str, Any]:
         "seed": config.seed,
         "seconds": time.perf_counter() - started,
     }
-    write_summary(folder, summary)
+    wma.write_summary(folder, summary)
     print(scores.score_table(summary))
     return summary
 

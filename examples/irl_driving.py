@@ -11,7 +11,6 @@ feature's spread among plans), coverage of the intervals, and the cosine for a d
 plan, which has nothing to find.
 """
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,10 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+import wm_agents as wma
 from wm_agents.domains.driving.irl import DrivingTask
-from wm_agents.irl import Demonstrations, SampledConfig, SampledFit, SampledMaxEntIRL
+from wm_agents.irl import SampledFit
 from wm_agents.irl.sampled import held_noise
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
 
 Array = NDArray[Any]
 
@@ -92,9 +90,9 @@ Task = DrivingTask | Pendulum
 
 def main(config: Config) -> dict[str, Any]:
     """Drive, infer, compare, write; returns the summary."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     started = time.perf_counter()
-    make_output_directory(config.output_dir)
+    wma.make_output_directory(config.output_dir)
     task: Task = DrivingTask() if config.task == "driving" else Pendulum()
     states = task.starts(config.num_stretches, config.seed)
     aimed, weights = drive(task, states, config, task.scaled_weights)
@@ -115,8 +113,7 @@ def main(config: Config) -> dict[str, Any]:
         "seed": config.seed,
         "seconds": time.perf_counter() - started,
     }
-    write_summary(config.output_dir, summary)
-    print(json.dumps(summary, indent=2))
+    wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 
 
@@ -153,14 +150,14 @@ def plan_sums(task: Task, state: Array, plans: Array) -> Array:
 def infer(task: Task, states: Array, actions: Array, config: Config) -> SampledFit:
     """The weights behind actions [K, H, A] from states [K]."""
     observations = task.roll(states, actions)
-    demonstrations = Demonstrations.of(
+    demonstrations = wma.Demonstrations.of(
         {
             "observations": observations.reshape(-1, observations.shape[2]),
             "actions": actions.reshape(-1, actions.shape[2]),
             "lengths": np.full(len(states), config.horizon),
         }
     )
-    settings = SampledConfig(
+    settings = wma.SampledConfig(
         horizon=config.horizon,
         stride=config.horizon,
         num_samples=config.num_samples,
@@ -174,7 +171,7 @@ def infer(task: Task, states: Array, actions: Array, config: Config) -> SampledF
         # environment's own.
         return task.roll(states[steps // config.horizon], plans)
 
-    return SampledMaxEntIRL(futures, task.features, task.names, settings).fit(demonstrations)
+    return wma.SampledMaxEntIRL(futures, task.features, task.names, settings).fit(demonstrations)
 
 
 if __name__ == "__main__":

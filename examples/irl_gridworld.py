@@ -8,7 +8,6 @@ their reward. From its walks alone, MaxEntIRL infers a reward for every cell. Wr
 the best), and grid.png, both rewards side by side.
 """
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,8 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from wm_agents.irl import MaxEntConfig, MaxEntIRL, choose_prior_std
+import wm_agents as wma
 from wm_agents.irl.gridworld import Gridworld, coverage
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -51,12 +48,12 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Walk, infer, check, write; returns the summary."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     if config.num_walks < 5:
         raise SystemExit(
             f"the prior is chosen on five folds: num_walks is at least 5, got {config.num_walks}"
         )
-    make_output_directory(config.output_dir, has_pictures=True)
+    wma.make_output_directory(config.output_dir, has_pictures=True)
 
     # Demonstrations.
     world = Gridworld.make(config.size, config.horizon, config.slip, config.seed)
@@ -65,15 +62,15 @@ def main(config: Config) -> dict[str, Any]:
 
     # The reward behind them.
     started = time.perf_counter()
-    prior_std = choose_prior_std(world.mdp, walks, config.prior_stds)
-    irl = MaxEntIRL(world.mdp, MaxEntConfig(prior_std=prior_std))
+    prior_std = wma.choose_prior_std(world.mdp, walks, config.prior_stds)
+    irl = wma.MaxEntIRL(world.mdp, wma.MaxEntConfig(prior_std=prior_std))
     fit = irl.fit(walks)
     seconds = time.perf_counter() - started
 
     # What it is worth: beside a reward from aimless walks, and on walks that neither the fit nor
     # the choice of the prior has used.
     aimless_walks = world.walks(world.uniform(), config.num_walks, [config.seed, 1])
-    aimless = MaxEntIRL(world.mdp, irl.config).fit(aimless_walks)
+    aimless = wma.MaxEntIRL(world.mdp, irl.config).fit(aimless_walks)
     held_out = world.walks(expert, config.num_walks, [config.seed, 2])
     # Cells where nobody could go by chance or choice say nothing, so rewards are compared where
     # walks went.
@@ -91,9 +88,8 @@ def main(config: Config) -> dict[str, Any]:
         "fit_seconds": seconds,
         "seed": config.seed,
     }
-    write_summary(config.output_dir, summary)
+    wma.write_summary(config.output_dir, summary, is_printed=True)
     save_picture(world, fit.weights, config)
-    print(json.dumps(summary, indent=2))
     return summary
 
 

@@ -9,7 +9,6 @@ the way from random actions to the expert (share_airl, share_cloning), which for
 the share of the expert's return.
 """
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +20,8 @@ import tyro
 from numpy.typing import NDArray
 from stable_baselines3.common.env_util import make_vec_env
 
-from wm_agents.evaluation.episodes import RandomAgent, evaluate
-from wm_agents.irl import AdversarialConfig, AdversarialIRL, BehavioralCloning
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs import record
-from wm_envs.data.paths import expand_paths
+import wm_agents as wma
+import wm_envs
 
 
 @dataclass(frozen=True)
@@ -54,13 +50,13 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Record, imitate, evaluate, write; returns the summary."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     torch.set_num_threads(1)
-    make_output_directory(config.output_dir)
+    wma.make_output_directory(config.output_dir)
     started = time.perf_counter()
 
     expert = Expert(config.env_id)
-    demonstrations = record(
+    demonstrations = wm_envs.record(
         config.env_id,
         episodes=config.num_episodes,
         policy=expert.act,
@@ -68,24 +64,24 @@ def main(config: Config) -> dict[str, Any]:
         progress=False,
     )
     envs = make_vec_env(config.env_id, config.num_envs, seed=config.seed)
-    cloning = BehavioralCloning(envs.observation_space, envs.action_space, seed=config.seed)
+    cloning = wma.BehavioralCloning(envs.observation_space, envs.action_space, seed=config.seed)
     cloning.fit(demonstrations)
 
     is_pole = config.env_id == "CartPole-v1"
-    settings = AdversarialConfig(
+    settings = wma.AdversarialConfig(
         is_state_only=config.is_state_only,
         starts_from_clone=config.starts_from_clone,
         may_vary_in_length=is_pole,  # an episode ends when the pole falls
         gamma=0.99 if is_pole else 0.95,
         learning_rate=3e-4 if is_pole else 1e-4,
     )
-    airl = AdversarialIRL(demonstrations, envs, settings, config.seed)
+    airl = wma.AdversarialIRL(demonstrations, envs, settings, config.seed)
     return_at_the_start = score(airl, config)
     airl.learn(config.total_timesteps)
 
     returns = {
         "expert": score(expert, config),
-        "random": score(RandomAgent(envs.action_space, config.seed), config),
+        "random": score(wma.RandomAgent(envs.action_space, config.seed), config),
         "cloning": score(cloning, config),
         "airl_at_the_start": return_at_the_start,
         "airl": score(airl, config),
@@ -105,15 +101,16 @@ def main(config: Config) -> dict[str, Any]:
         "discriminator_accuracy": airl.accuracy,
         "seconds": time.perf_counter() - started,
     }
-    write_summary(config.output_dir, summary)
-    print(json.dumps(summary, indent=2))
+    wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 
 
 def score(agent: Any, config: Config) -> float:
     """Mean return over the test episodes."""
     seed = 50_000 + config.seed
-    return float(evaluate(agent, config.env_id, config.num_test_episodes, seed=seed).mean_return)
+    return float(
+        wma.evaluate(agent, config.env_id, config.num_test_episodes, seed=seed).mean_return
+    )
 
 
 class Expert:

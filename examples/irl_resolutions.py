@@ -21,6 +21,7 @@ from typing import Any
 
 import tyro
 
+import wm_agents as wma
 from wm_agents.domains.resolutions.resolution_mdp import recover_utilities, recovery_figures
 from wm_agents.domains.resolutions.vote_rewards import (
     FeatureKind,
@@ -30,8 +31,6 @@ from wm_agents.domains.resolutions.vote_rewards import (
 )
 from wm_agents.irl.comparison import card
 from wm_agents.irl.page import render_comparison, save_map
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,9 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Infer, check, write; returns the summary."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     started = time.perf_counter()
-    folder = make_output_directory(config.output_dir, has_pictures=True)
+    folder = wma.make_output_directory(config.output_dir, has_pictures=True)
     if config.votes is None:
         recovery = recover_utilities(
             config.num_countries, config.num_trajectories, config.num_resamples, config.seed
@@ -86,8 +85,7 @@ def main(config: Config) -> dict[str, Any]:
         summary = inference.figures
         write_page(config, folder, inference)
     summary |= {"seed": config.seed, "seconds": time.perf_counter() - started}
-    write_summary(folder, summary)
-    print(json.dumps(summary, indent=2))
+    wma.write_summary(folder, summary, is_printed=True)
     return summary
 
 

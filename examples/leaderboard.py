@@ -9,7 +9,6 @@ ten seeds are a demonstration, and the table says so. Writes leaderboard.md, lea
 leaderboard.json.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,20 +19,9 @@ import torch
 import tyro
 from stable_baselines3 import PPO
 
-import wm_envs  # noqa: F401  (registers the ids)
-from wm_agents.errors import ConfigError
-from wm_agents.evaluation.episodes import EpisodeResults, RandomAgent, evaluate
+import wm_agents as wma
 from wm_agents.evaluation.leaderboard import LeaderboardConfig, draw, markdown, rank, run_all
-from wm_agents.planning import OracleModel, PlanningAgent
-from wm_agents.planning.collector import Collector
-from wm_agents.planning.defaults import fit_model, make_planner
-from wm_agents.planning.learning import LearningConfig, learn_to_plan
-from wm_agents.policy_gradient.environments import same_step_envs
-from wm_agents.policy_gradient.reinforce import Reinforce
-from wm_agents.sb3.vec_env import SB3VecEnv
-from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs import oracle
-from wm_envs.data.paths import expand_paths
 from wm_envs.errors import OptionError
 from wm_envs.registration import TABLE
 
@@ -54,95 +42,100 @@ class Config(LeaderboardConfig):
 
 def main(config: Config) -> dict[str, float]:
     """Run what is missing, render; returns agent and id -> normalized score."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     try:
         config.check(tuple(AGENTS))
-    except ConfigError as error:
+    except wma.ConfigError as error:
         raise SystemExit(str(error)) from error
-    folder = make_output_directory(config.output_dir, has_pictures=True)
+    folder = wma.make_output_directory(config.output_dir, has_pictures=True)
     torch.set_num_threads(1)
     players = {name: partial(play, config) for name, play in AGENTS.items()}
     runs = run_all(config, players, folder, False if config.quiet else None)
     cells = rank(runs, config)
     text = markdown(cells, config)
     (folder / "leaderboard.md").write_text(text, encoding="utf-8")
-    records = json.dumps([asdict(run) for run in runs], indent=2) + "\n"
-    (folder / "leaderboard.json").write_text(records, encoding="utf-8")
+    wma.write_json(folder / "leaderboard.json", [asdict(run) for run in runs])
     draw(cells, config, folder / "leaderboard.png")
     summary = {
         f"{agent} {env_id}": cell.estimate
         for (env_id, agent), cell in cells.items()
         if cell is not None
     }
-    write_summary(folder, summary)
+    wma.write_summary(folder, summary)
     print(text)
     return summary
 
 
-def play_random(config: LeaderboardConfig, env_id: str, seed: int) -> tuple[EpisodeResults, int]:
+def play_random(
+    config: LeaderboardConfig, env_id: str, seed: int
+) -> tuple[wma.EpisodeResults, int]:
     """Uniform actions."""
     space = gym.make(env_id).action_space
-    return evaluate(RandomAgent(space, seed), env_id, config.episodes, seed=starts(seed)), 0
+    return wma.evaluate(wma.RandomAgent(space, seed), env_id, config.episodes, seed=starts(seed)), 0
 
 
 def plan_with_truth(
     config: LeaderboardConfig, env_id: str, seed: int
-) -> tuple[EpisodeResults, int] | str:
+) -> tuple[wma.EpisodeResults, int] | str:
     """The planner that suits the spaces, on the environment's own rules where they are at hand."""
     try:
         oracle.rules_of(env_id)
     except OptionError as error:
         return str(error)
     env = gym.make(env_id)
-    truth = OracleModel(partial(oracle.rollout, env_id), env.observation_space, env.action_space)
-    experience = Collector(env, seed)
+    truth = wma.OracleModel(
+        partial(oracle.rollout, env_id), env.observation_space, env.action_space
+    )
+    experience = wma.Collector(env, seed)
     experience.collect(1000)  # from which the planner takes what a good reward is
-    planner = make_planner("auto", truth, experience.trajectories(), seed=seed)
+    planner = wma.make_planner("auto", truth, experience.trajectories(), seed=seed)
     envs = gym.make_vec(env_id, config.planner_episodes)
     try:
-        agent = PlanningAgent(truth, planner, env=envs, seed=seed)
-        return evaluate(agent, envs, config.planner_episodes, seed=starts(seed)), 0
+        agent = wma.PlanningAgent(truth, planner, env=envs, seed=seed)
+        return wma.evaluate(agent, envs, config.planner_episodes, seed=starts(seed)), 0
     finally:
         envs.close()
 
 
 def plan_with_model(
     config: LeaderboardConfig, env_id: str, seed: int
-) -> tuple[EpisodeResults, int]:
+) -> tuple[wma.EpisodeResults, int]:
     """A world model learned from few real steps, and the planner that suits the spaces."""
     env = gym.make(env_id)
-    learned = learn_to_plan(
+    learned = wma.learn_to_plan(
         env,
-        LearningConfig(max_real_steps=config.model_steps),
-        lambda trajectories, _: fit_model(
+        wma.LearningConfig(max_real_steps=config.model_steps),
+        lambda trajectories, _: wma.fit_model(
             env.observation_space, env.action_space, trajectories, seed
         ),
-        lambda model, trajectories, is_exploring: make_planner(
+        lambda model, trajectories, is_exploring: wma.make_planner(
             "auto", model, trajectories, seed=seed, is_exploring=is_exploring
         ),
         seed=seed,
     )
-    agent = PlanningAgent(learned.model, learned.planner, seed=seed)
-    return evaluate(
+    agent = wma.PlanningAgent(learned.model, learned.planner, seed=seed)
+    return wma.evaluate(
         agent, env_id, config.planner_episodes, seed=starts(seed)
     ), learned.num_real_steps
 
 
 def train_reinforce(
     config: LeaderboardConfig, env_id: str, seed: int
-) -> tuple[EpisodeResults, int]:
+) -> tuple[wma.EpisodeResults, int]:
     """REINFORCE with its world-model loss and default settings."""
-    agent = Reinforce(env_id, seed=seed)
+    agent = wma.Reinforce(env_id, seed=seed)
     agent.learn(config.policy_steps)
-    return evaluate(agent, env_id, config.episodes, seed=starts(seed)), int(agent.num_steps.mean())
+    return wma.evaluate(agent, env_id, config.episodes, seed=starts(seed)), int(
+        agent.num_steps.mean()
+    )
 
 
-def train_ppo(config: LeaderboardConfig, env_id: str, seed: int) -> tuple[EpisodeResults, int]:
+def train_ppo(config: LeaderboardConfig, env_id: str, seed: int) -> tuple[wma.EpisodeResults, int]:
     """Stable-Baselines3's PPO on 16 rows with settings that suit short episodes."""
-    rows = same_step_envs(env_id, 16, {})
+    rows = wma.same_step_envs(env_id, 16, {})
     agent = PPO(
         "MlpPolicy",
-        SB3VecEnv(rows),
+        wma.SB3VecEnv(rows),
         n_steps=64,
         batch_size=256,
         n_epochs=4,
@@ -153,10 +146,10 @@ def train_ppo(config: LeaderboardConfig, env_id: str, seed: int) -> tuple[Episod
     )
     agent.learn(config.policy_steps)
     rows.close()
-    return evaluate(agent, env_id, config.episodes, seed=starts(seed)), agent.num_timesteps
+    return wma.evaluate(agent, env_id, config.episodes, seed=starts(seed)), agent.num_timesteps
 
 
-AGENTS: dict[str, Callable[[LeaderboardConfig, str, int], tuple[EpisodeResults, int] | str]] = {
+AGENTS: dict[str, Callable[[LeaderboardConfig, str, int], tuple[wma.EpisodeResults, int] | str]] = {
     "random": play_random,
     "oracle planner": plan_with_truth,
     "learned planner": plan_with_model,

@@ -8,7 +8,6 @@ summary.json (success_rate, mean_return, real_steps, ...) and rounds.json. Succe
 environment reports, else a return of at least its registered reward threshold, else null.
 """
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +18,9 @@ import numpy as np
 import torch
 import tyro
 
+import wm_agents as wma
 import wm_envs  # noqa: F401  (registers the ids)
-from wm_agents.evaluation.episodes import EpisodeResults, evaluate
-from wm_agents.planning import PlanningAgent
-from wm_agents.planning.defaults import PlannerName, fit_model, make_planner
-from wm_agents.planning.learning import Learned, LearningConfig, learn_to_plan
-from wm_agents.protocols import Planner, WorldModel
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
-from wm_envs.data.trajectories import Trajectories
+from wm_agents.planning.learning import Learned
 
 
 @dataclass(frozen=True)
@@ -39,7 +32,7 @@ class Config:
 
     "module:id" imports the module first.
     """
-    planner: PlannerName = "auto"
+    planner: wma.PlannerName = "auto"
     """Which planner; "auto" takes one that suits the spaces."""
     max_real_steps: int = 3000
     """Steps in the real environment before the evaluation."""
@@ -63,14 +56,14 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Learn, then evaluate; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     torch.set_num_threads(config.num_threads)
-    make_output_directory(config.output_dir)
+    wma.make_output_directory(config.output_dir)
     started = time.perf_counter()
     learned = learn(config)
     learning_seconds = time.perf_counter() - started
-    agent = PlanningAgent(learned.model, learned.planner, seed=config.seed)
-    results = evaluate(agent, config.env_id, config.episodes, seed=config.seed + 10_000)
+    agent = wma.PlanningAgent(learned.model, learned.planner, seed=config.seed)
+    results = wma.evaluate(agent, config.env_id, config.episodes, seed=config.seed + 10_000)
     summary = {
         "env_id": config.env_id,
         "planner": type(learned.planner).__name__,
@@ -85,33 +78,33 @@ def main(config: Config) -> dict[str, Any]:
         "evaluation_seconds": time.perf_counter() - started - learning_seconds,
         "seed": config.seed,
     }
-    write_summary(config.output_dir, summary)
-    rounds = json.dumps(learned.rounds, indent=2)
-    (config.output_dir / "rounds.json").write_text(rounds + "\n", encoding="utf-8")
-    print(json.dumps(summary, indent=2))
+    wma.write_summary(config.output_dir, summary, is_printed=True)
+    wma.write_json(config.output_dir / "rounds.json", learned.rounds)
     return summary
 
 
 def learn(config: Config) -> Learned:
     """Model and planner from real steps."""
     env = gym.make(config.env_id)
-    budget = LearningConfig(
+    budget = wma.LearningConfig(
         max_real_steps=config.max_real_steps,
         random_share=config.random_share,
         num_rounds=config.num_rounds,
         exploration=config.exploration,
     )
 
-    def fit(trajectories: Trajectories, _: int) -> WorldModel:
-        return fit_model(env.observation_space, env.action_space, trajectories, config.seed)
+    def fit(trajectories: wma.Trajectories, _: int) -> wma.WorldModel:
+        return wma.fit_model(env.observation_space, env.action_space, trajectories, config.seed)
 
-    def plan(model: WorldModel, trajectories: Trajectories, is_exploring: bool) -> Planner:
-        return make_planner(
+    def plan(
+        model: wma.WorldModel, trajectories: wma.Trajectories, is_exploring: bool
+    ) -> wma.Planner:
+        return wma.make_planner(
             config.planner, model, trajectories, seed=config.seed, is_exploring=is_exploring
         )
 
     try:
-        return learn_to_plan(
+        return wma.learn_to_plan(
             env, budget, fit, plan, seed=config.seed, on_round=None if config.quiet else show
         )
     finally:
@@ -123,7 +116,7 @@ def show(figures: dict[str, float]) -> None:
     print("  ".join(f"{name} {value:.6g}" for name, value in figures.items()), flush=True)
 
 
-def success_rate(env_id: str, results: EpisodeResults) -> float | None:
+def success_rate(env_id: str, results: wma.EpisodeResults) -> float | None:
     """The environment's own word, else returns that reach its registered threshold, else None."""
     if results.success_rate is not None:
         return results.success_rate

@@ -8,16 +8,16 @@ model, with the true rules in its place (oracle), and with the expert, beside th
 limit. Writes summary.json, the model with its card, lap.gif, plan.png, trace.json and trace.html.
 """
 
-import json
 import os
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import tyro
 
+import wm_agents as wma
 from wm_agents.domains.driving.laps import drive_laps, expert_laps, timed_env
 from wm_agents.domains.driving.learning import (
     DrivingLearningConfig,
@@ -29,10 +29,7 @@ from wm_agents.domains.driving.observations import CircuitMap
 from wm_agents.domains.driving.planner import DrivingPlannerConfig, planner_for
 from wm_agents.domains.driving.recording import split_circuits
 from wm_agents.domains.driving.trace import DecisionTrace, LapFilm
-from wm_agents.errors import CheckpointError, ConfigError
-from wm_agents.training.cards import Card, write_card
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
+from wm_agents.training.cards import write_card
 from wm_envs.driving.expert import line_of
 from wm_envs.driving.track import BUILT_IN
 
@@ -74,18 +71,19 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Learn, drive, compare; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     torch.set_num_threads(config.num_threads)
-    make_output_directory(config.output_dir, has_pictures=True)
+    wma.make_output_directory(config.output_dir, has_pictures=True)
     if config.laps < 1:
-        raise ConfigError(f"laps={config.laps}: drive at least 1")
+        raise wma.ConfigError(f"laps={config.laps}: drive at least 1")
     env = timed_env(config.track)  # before minutes of learning, should it be no circuit
     planner = DrivingPlannerConfig.from_scratch() if config.from_scratch else DrivingPlannerConfig()
     began = time.perf_counter()
     model = model_of(config, planner)
     learning_seconds = time.perf_counter() - began
 
-    trace, film = DecisionTrace(25, model.intervals), LapFilm(env.parameters, every=25)
+    trace = DecisionTrace(25, model.intervals)
+    film = LapFilm(env.parameters, every=25)
 
     def watch(*decision: Any) -> None:
         trace.add(*decision)
@@ -111,13 +109,12 @@ def main(config: Config) -> dict[str, Any]:
         "learning_seconds": learning_seconds,
         "seed": config.seed,
     }
-    write_summary(config.output_dir, summary)
+    wma.write_summary(config.output_dir, summary, is_printed=True)
     if config.model is None:
         write_card(model, config.output_dir, card_of(config, summary))
     trace.write(config.output_dir, f"{summary['track']}, {summary['clean_laps']} clean laps")
     film.write(config.output_dir)
     film.write_plot(config.output_dir, trace)
-    print(json.dumps(summary, indent=2))
     return summary
 
 
@@ -128,7 +125,9 @@ def model_of(config: Config, planner: DrivingPlannerConfig) -> DrivingModel:
     if config.model is not None:
         model = DrivingModel.load(config.model, given=CircuitMap.load([config.track]), device="cpu")
         if model.intervals is None:
-            raise CheckpointError(f"{config.model} has no intervals: give a file of this script")
+            raise wma.CheckpointError(
+                f"{config.model} has no intervals: give a file of this script"
+            )
         return model
     learning = DrivingLearningConfig(
         episodes=config.episodes,
@@ -143,10 +142,10 @@ def model_of(config: Config, planner: DrivingPlannerConfig) -> DrivingModel:
     return model
 
 
-def card_of(config: Config, summary: dict[str, Any]) -> Card:
+def card_of(config: Config, summary: dict[str, Any]) -> wma.Card:
     """What a stranger has to know about the model."""
     track = from_here(config.track)
-    return Card(
+    return wma.Card(
         title="The racing car's forces within known kinematics",
         env_id="wm/Driving-v0",
         env_kwargs={"track": track},
@@ -168,16 +167,10 @@ def card_of(config: Config, summary: dict[str, Any]) -> Card:
 
 def command_of(config: Config) -> str:
     """The command that learns the same model again, from the folder in which this one ran."""
-    shown = {"track": from_here(config.track), "seed": config.seed}
-    for option in fields(config):
-        value = getattr(config, option.name)
-        if option.name not in (*shown, "model", "output_dir") and value != option.default:
-            shown[option.name] = from_here(value) if isinstance(value, Path) else value
-    options = [
-        f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
-        for name, value in shown.items()
-    ]
-    return " ".join(["python examples/plan_driving.py", *options])
+    here = replace(config, track=from_here(config.track))
+    return wma.command_line(
+        "examples/plan_driving.py", here, shown=("track", "seed"), hidden=("model", "output_dir")
+    )
 
 
 def from_here(track: str | Path) -> str:

@@ -23,6 +23,7 @@ import numpy as np
 import tyro
 
 import wm_envs  # noqa: F401  (registers the ids)
+from wm_envs.rendering.window import held_keys, key_presses
 
 KEYS = "0123456789abcdefghijklmnop"  # q is left for quitting
 QUIT = "q"
@@ -40,35 +41,42 @@ class Config:
     """Text in the terminal, or a window."""
 
 
-@dataclass
-class Score:
-    """What was played so far."""
-
-    episodes: int = 0
-    successes: int = 0
-    total_return: float = 0.0
-    # Of the episode that has not ended yet.
-    current_return: float = 0.0
-
-    def end_episode(self, *, is_success: bool) -> None:
-        """Count the current episode."""
-        self.episodes += 1
-        self.successes += is_success
-        self.total_return += self.current_return
-        self.current_return = 0.0
-
-    def summary(self) -> dict[str, float]:
-        """Flat names to numbers; the means are 0 before the first episode ends."""
-        played = max(1, self.episodes)
-        return {
-            "episodes": self.episodes,
-            "mean_return": self.total_return / played,
-            "success_rate": self.successes / played,
-        }
-
-
 def main(config: Config) -> dict[str, float]:
     """Play until q or the end of the input; returns the summary of the finished episodes."""
+    env = make_env(config)
+    returns: list[float] = []
+    successes: list[bool] = []
+    rewards: list[float] = []  # of the episode that has not ended yet
+    try:
+        env.reset(seed=config.seed)
+        print(f"{config.env_id}: actions are {env.action_space}, q quits")
+        show(env)
+        for action in actions_of(env, config.render_mode == "human"):
+            _, reward, terminated, truncated, info = env.step(action)
+            rewards.append(float(reward))
+            show(env, f"action {action}, reward {reward:g}\n")
+            if terminated or truncated:
+                returns.append(sum(rewards))
+                successes.append(bool(info.get("is_success", False)))
+                outcome = "success" if successes[-1] else "no success"
+                print(f"episode {len(returns)}: return {returns[-1]:g}, {outcome}\n")
+                rewards.clear()
+                env.reset()
+                show(env)
+    finally:
+        env.close()
+    played = max(1, len(returns))  # the means are 0 before the first episode ends
+    summary = {
+        "episodes": len(returns),
+        "mean_return": sum(returns) / played,
+        "success_rate": sum(successes) / played,
+    }
+    print(json.dumps(summary))
+    return summary
+
+
+def make_env(config: Config) -> gym.Env[Any, Any]:
+    """The environment, if it can be shown and played in this way."""
     try:
         env = gym.make(config.env_id, render_mode=config.render_mode)
     except (gym.error.Error, ImportError, TypeError, ValueError) as error:
@@ -77,119 +85,45 @@ def main(config: Config) -> dict[str, float]:
         raise SystemExit(
             f"{config.env_id} is shown by --render-mode {known}, not by {config.render_mode}"
         )
-    score = Score()
-    if isinstance(env.action_space, gym.spaces.Box):
-        return play_box(env, config, score)
-    if not isinstance(env.action_space, gym.spaces.Discrete):
+    if not isinstance(env.action_space, gym.spaces.Box | gym.spaces.Discrete):
         raise SystemExit(
             f"play needs a Discrete or Box action space, {config.env_id} has {env.action_space}"
         )
-    num_actions = int(env.action_space.n)
-    try:
-        env.reset(seed=config.seed)
-        print(f"{config.env_id}: actions 0 to {num_actions - 1}, q quits")
-        show(env)
-        # A window has the keyboard's focus, a terminal gives lines.
-        for entry in key_presses() if config.render_mode == "human" else lines():
-            if entry == QUIT:
-                break
-            play(env, entry, num_actions, score)
-    finally:
-        env.close()
-    print(json.dumps(score.summary()))
-    return score.summary()
-
-
-def play_box(env: gym.Env[Any, Any], config: Config, score: Score) -> dict[str, float]:
-    """Play with held keys in the window, or with lines of numbers.
-
-    When an episode ends, the next one starts.
-    """
-    is_window = config.render_mode == "human"
-    if is_window and not hasattr(env.unwrapped, "action_of_keys"):
+    is_box = isinstance(env.action_space, gym.spaces.Box)
+    if is_box and config.render_mode == "human" and not hasattr(env.unwrapped, "action_of_keys"):
         raise SystemExit(
             f"{config.env_id} says not what the arrow keys do (action_of_keys): play it with lines "
             "of numbers"
         )
-    try:
-        env.reset(seed=config.seed)
-        how = "hold the arrow keys" if is_window else "the numbers of an action a line"
-        print(f"{config.env_id}: {how}, q quits")
-        show(env)
-        for action in held_key_actions(env) if is_window else number_actions(env):
-            _, reward, terminated, truncated, info = env.step(action)
-            score.current_return += float(reward)
-            show(env)
-            if terminated or truncated:
-                score.end_episode(is_success=bool(info.get("is_success", False)))
-                print(f"episode {score.episodes} is over\n")
-                env.reset()
-    finally:
-        env.close()
-    print(json.dumps(score.summary()))
-    return score.summary()
+    return env
 
 
-def number_actions(env: gym.Env[Any, Any]) -> Iterator[Any]:
-    """The actions of the lines of the standard input, until q.
-
-    A line that is no action gets an answer that says why.
-    """
-    for line in lines():
-        if line == QUIT:
-            return
-        try:
-            action = np.array([float(word) for word in line.split()], env.action_space.dtype)
-        except ValueError:
-            action = np.array([])
-        if env.action_space.contains(action):
-            yield action
-        else:
-            print(f"{line!r} is no action: enter numbers within {env.action_space}, or q to quit")
-
-
-def held_key_actions(env: gym.Env[Any, Any]) -> Iterator[Any]:
-    """The action of the pressed arrow keys, one for each frame.
-
-    The last comes before q is pressed or the window is closed.
-    """
-    # Only windows need it.
-    import pygame
-
-    arrows = {
-        pygame.K_LEFT: "left",
-        pygame.K_RIGHT: "right",
-        pygame.K_UP: "up",
-        pygame.K_DOWN: "down",
-    }
-    while True:
-        for event in pygame.event.get():
-            if event.type == pygame.QUIT or (
-                event.type == pygame.KEYDOWN and event.unicode == QUIT
-            ):
-                return
-        pressed = pygame.key.get_pressed()
-        yield env.unwrapped.action_of_keys(
-            frozenset(name for key, name in arrows.items() if pressed[key])
-        )
-
-
-def play(env: gym.Env[Any, Any], entry: str, num_actions: int, score: Score) -> None:
-    """Take one action; at the end of an episode say how it went and start the next."""
-    action = action_of(entry, num_actions)
-    if action is None:
-        print(f"{entry!r} is no action: enter 0 to {num_actions - 1}, or q to quit")
+def actions_of(env: gym.Env[Any, Any], is_window: bool) -> Iterator[Any]:
+    """The player's actions until q; a window has the keyboard's focus, a terminal gives lines."""
+    space = env.action_space
+    if is_window and isinstance(space, gym.spaces.Box):
+        for keys in held_keys(QUIT):
+            yield env.unwrapped.action_of_keys(keys)
         return
-    _, reward, terminated, truncated, info = env.step(action)
-    score.current_return += float(reward)
-    print(f"action {action}, reward {reward:g}")
-    show(env)
-    if terminated or truncated:
-        is_success = bool(info.get("is_success", False))
-        score.end_episode(is_success=is_success)
-        print(f"episode {score.episodes}: {'success' if is_success else 'no success'}\n")
-        env.reset()
-        show(env)
+    for entry in key_presses() if is_window else lines():
+        if entry == QUIT:
+            return
+        is_box = isinstance(space, gym.spaces.Box)
+        action = numbers_of(entry, space) if is_box else action_of(entry, int(space.n))
+        if action is None:
+            known = f"numbers within {space}" if is_box else f"0 to {space.n - 1}"
+            print(f"{entry!r} is no action: enter {known}, or q to quit")
+        else:
+            yield action
+
+
+def numbers_of(entry: str, space: gym.spaces.Box) -> Any:
+    """The action of a line of numbers; None if they are none."""
+    try:
+        action = np.array([float(word) for word in entry.split()], space.dtype)
+    except ValueError:
+        return None
+    return action if space.contains(action) else None
 
 
 def action_of(entry: str, num_actions: int) -> int | None:
@@ -210,22 +144,10 @@ def lines() -> Iterator[str]:
             yield entry
 
 
-def key_presses() -> Iterator[str]:
-    """The characters typed into the window, until it is closed."""
-    import pygame
-
-    while True:
-        event = pygame.event.wait()
-        if event.type == pygame.QUIT:
-            return
-        if event.type == pygame.KEYDOWN and event.unicode.strip():
-            yield event.unicode
-
-
-def show(env: gym.Env[Any, Any]) -> None:
-    """Print the text picture; a window shows itself."""
+def show(env: gym.Env[Any, Any], caption: str = "") -> None:
+    """Print the text picture under a caption; a window shows itself."""
     if env.render_mode == "ansi":
-        print(env.render())
+        print(f"{caption}{env.render()}")
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+import wm_agents as wma
 import wm_envs  # noqa: F401  (registers the ids)
-from wm_agents.evaluation import plot_learning_curves, wilson_interval
 from wm_agents.evaluation.ablation import (
     ArmResult,
     Protocol,
@@ -29,12 +29,6 @@ from wm_agents.evaluation.ablation import (
     run_arms,
     world_model_arms,
 )
-from wm_agents.policy_gradient.reinforce import LossWeights, Reinforce, ReinforceConfig
-from wm_agents.policy_gradient.sequence_model import NetworkConfig
-from wm_agents.training import progress
-from wm_agents.training.cards import Card, save_with_card
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
 
 EVALUATE_EVERY = 50
 """Updates between two greedy evaluations on wm/RuleRecall-v0."""
@@ -60,19 +54,19 @@ class Config:
 
 def main(config: Config) -> dict[str, float]:
     """Train, compare, draw; returns the summary."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     check(config)
     torch.set_num_threads(
         1
     )  # the networks are small: two processes use two cores better than two threads
-    folder = make_output_directory(config.output_dir, has_pictures=True)
+    folder = wma.make_output_directory(config.output_dir, has_pictures=True)
     started = time.perf_counter()
     summary = learn_sequence(config)
     arms = compare_on_recall(config)
     summary |= compare(arms["with"], arms["without"])
     summary["seconds"] = time.perf_counter() - started
-    write_summary(folder, summary)
-    picture = plot_learning_curves(
+    wma.write_summary(folder, summary)
+    picture = wma.plot_learning_curves(
         folder / "rule_recall.png",
         {"with world model": arms["with"].curve, "without": arms["without"].curve},
         arms["with"].episodes,
@@ -96,25 +90,25 @@ def check(config: Config) -> None:
 
 def learn_sequence(config: Config) -> dict[str, float]:
     """One agent on the repeating sequence."""
-    agent = Reinforce("wm/SequenceNext-v0", seed=config.seed)
+    agent = wma.Reinforce("wm/SequenceNext-v0", seed=config.seed)
     agent.learn(config.sequence_steps, progress_bar=not config.quiet)
     successes = agent.evaluate(500).successes
     assert successes is not None
-    interval = wilson_interval(int(successes.sum()), successes.size)
+    interval = wma.wilson_interval(int(successes.sum()), successes.size)
     scores = {"sequence_success_rate": interval.estimate, "sequence_success_low": interval.low}
     title = "REINFORCE with a world model on wm/SequenceNext-v0"
-    card = Card(
+    card = wma.Card(
         title, "wm/SequenceNext-v0", scores, "python examples/quickstart.py", seeds=(config.seed,)
     )
-    save_with_card(agent, config.output_dir / "sequence_next", card)
+    wma.save_with_card(agent, config.output_dir / "sequence_next", card)
     return scores
 
 
 def compare_on_recall(config: Config) -> dict[str, ArmResult]:
     """Ten stacked seeds with the world model in one process, ten without in another."""
-    base = ReinforceConfig(
-        network=NetworkConfig(feedforward_width=128),
-        weights=LossWeights(entropy=0.02, world_model=10.0),
+    base = wma.ReinforceConfig(
+        network=wma.NetworkConfig(feedforward_width=128),
+        weights=wma.LossWeights(entropy=0.02, world_model=10.0),
         num_seeds=config.num_seeds,
         episodes_per_update=32,
         learning_rate=2e-3,
@@ -126,7 +120,7 @@ def compare_on_recall(config: Config) -> dict[str, ArmResult]:
         num_updates=config.recall_updates,
         evaluate_every=EVALUATE_EVERY,
     )
-    with progress(
+    with wma.progress(
         2 * config.recall_updates, "rule recall, both arms", False if config.quiet else None
     ) as bar:
         return run_arms(

@@ -7,7 +7,6 @@ The first look at any Gymnasium environment.
 Writes summary.json and, where the environment draws, frames.png with frames of the first episode.
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,8 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+import wm_agents as wma
 import wm_envs  # noqa: F401  (registers the ids)
-from wm_agents.training.summary import write_summary
-from wm_envs.data.paths import expand_paths
 
 Frame = NDArray[np.uint8]
 
@@ -52,7 +50,7 @@ class EpisodeResult:
 
 def main(config: Config) -> dict[str, float]:
     """Run the episodes; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     if config.episodes < 1 or config.max_frames < 1:
         raise SystemExit(
             f"episodes and max_frames are at least 1, got {config.episodes} and {config.max_frames}"
@@ -65,12 +63,11 @@ def main(config: Config) -> dict[str, float]:
     episodes = [run_episode(env, is_drawn=index == 0) for index in range(config.episodes)]
     env.close()
     summary = summarise(episodes)
-    write_summary(config.output_dir, summary)
+    wma.write_summary(config.output_dir, summary, is_printed=True)
     if episodes[0].frames:
         write_contact_sheet(
             config.output_dir / "frames.png", evenly_spaced(episodes[0].frames, config.max_frames)
         )
-    print(json.dumps(summary, indent=2))
     return summary
 
 

@@ -13,28 +13,19 @@ sweep.png. Needs the extra `ray`.
 
 import itertools
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import tyro
 
-from wm_agents.evaluation.statistics import stratified_bootstrap
-from wm_agents.policy_gradient.reinforce import (
-    Callback,
-    LossWeights,
-    Reinforce,
-    ReinforceConfig,
-    UpdateReport,
-)
-from wm_agents.training.checkpoints import CheckpointManager
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
-
-MAX_FAILURES = 5  # of one trial, each of which costs the time since its last checkpoint
+import wm_agents as wma
+import wm_envs  # noqa: F401  (registers the ids, in a fresh worker too)
+from wm_agents.policy_gradient.reinforce import Callback
+from wm_agents.training.ray_session import tune_all
 
 
 @dataclass(frozen=True)
@@ -104,14 +95,15 @@ def trials_of(config: Config) -> list[Trial]:
 
 def run_trial(trial: Trial, callback: Callback | None = None) -> dict[str, float]:
     """Train one agent, from its last checkpoint where there is one, and evaluate it."""
-    import torch
-
-    import wm_envs  # noqa: F401  (a worker is a fresh process, which knows no id)
-
     torch.set_num_threads(1)
-    checkpoints = CheckpointManager(Path(trial.folder) / "checkpoints", keep=2, kind="reinforce")
-    latest = checkpoints.latest()
-    agent = new_agent(trial) if latest is None else Reinforce.from_checkpoint(latest)
+    checkpoints = wma.CheckpointManager(
+        Path(trial.folder) / "checkpoints", keep=2, kind="reinforce"
+    )
+    settings = wma.ReinforceConfig(
+        weights=wma.LossWeights(world_model=trial.world_model_coef),
+        learning_rate=trial.learning_rate,
+    )
+    agent = wma.Reinforce(trial.env_id, settings, seed=trial.seed)
     agent.learn(
         trial.total_timesteps,
         callback,
@@ -125,119 +117,62 @@ def run_trial(trial: Trial, callback: Callback | None = None) -> dict[str, float
     }
     if batch.successes is not None:
         result["success_rate"] = float(batch.successes.mean())
-    write_whole(trial.result_path, {**asdict(trial), **result})
+    wma.write_json(trial.result_path, {**asdict(trial), **result})
     return result
 
 
-def new_agent(trial: Trial) -> Reinforce:
-    """REINFORCE with this trial's weight, learning rate and seed."""
-    weights = LossWeights(world_model=trial.world_model_coef)
-    return Reinforce(
-        trial.env_id,
-        ReinforceConfig(weights=weights, learning_rate=trial.learning_rate),
-        seed=trial.seed,
-    )
-
-
 def trainable(parameters: dict[str, Any]) -> None:
-    """What Tune calls in a worker."""
-    run_trial(parameters["trial"], report)
-
-
-def report(_: Reinforce, update: UpdateReport) -> None:
-    """Tell Tune how a trial stands, once in fifty updates."""
+    """What Tune calls in a worker, and is told once in fifty updates how the trial stands."""
     from ray import tune
 
-    if update.update % 50 == 0:
-        tune.report({"updates": update.update, **update.means(("return", "success"))})
+    def report(_: wma.Reinforce, update: wma.UpdateReport) -> None:
+        if update.update % 50 == 0:
+            tune.report({"updates": update.update, **update.means(("return", "success"))})
 
-
-def write_whole(path: Path, content: dict[str, Any]) -> None:
-    """A result is there or not, never half of it."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    run_trial(parameters["trial"], report)
 
 
 def main(config: Config) -> dict[str, float]:
     """Run what is missing and compare; returns the summary that is written."""
-    config = expand_paths(config)
-    try:
-        import ray  # noqa: F401
-    except ImportError as error:
-        raise SystemExit("Ray is not installed: pip install 'wm-suite[ray]'") from error
+    config = wma.expand_paths(config)
     if len(set(config.seeds)) < 2:
         raise SystemExit(f"an interval needs at least two different seeds, got {config.seeds}")
-    folder = make_output_directory(config.output_dir)
+    folder = wma.make_output_directory(config.output_dir, has_pictures=True)
     trials = trials_of(config)
     missing = [trial for trial in trials if not trial.result_path.exists()]
     if not config.quiet:
         print(f"{len(trials)} trials, {len(trials) - len(missing)} of them finished before")
     if missing:
-        tune_trials(missing, config)
+        with wma.ray_session(config.address, config.num_workers):
+            tune_all(trainable, missing, folder, num_workers=config.num_workers, quiet=config.quiet)
     results = [json.loads(trial.result_path.read_text(encoding="utf-8")) for trial in trials]
-    (folder / "trials.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    wma.write_json(folder / "trials.json", results)
     rows = compare(results)
     summary = summarise(rows, len(trials) - len(missing), len(missing))
-    write_summary(folder, summary)
-    draw(rows, folder / "sweep.png", config.env_id)
-    show(rows)
+    wma.write_summary(folder, summary)
+    intervals = {
+        f"weight {row['world_model_coef']:g}, rate {row['learning_rate']:g}": row["interval"]
+        for row in rows
+    }
+    label = "interquartile mean over seeds"
+    wma.plot_intervals(folder / "sweep.png", intervals, label, title=config.env_id)
+    for setting, interval in intervals.items():
+        print(f"{setting:32} {interval}")
     return summary
-
-
-def tune_trials(trials: Sequence[Trial], config: Config) -> None:
-    """Let Tune run these trials; raises RuntimeError where one failed for good."""
-    import ray
-    from ray import tune
-
-    is_ours = not ray.is_initialized()
-    if is_ours and config.address is not None:
-        ray.init(address=config.address, log_to_driver=False)
-    elif is_ours:
-        store = 100 * 2**20  # bytes; results are a few numbers
-        ray.init(
-            num_cpus=config.num_workers,
-            include_dashboard=False,
-            object_store_memory=store,
-            log_to_driver=False,
-        )
-    try:
-        grid = tune.Tuner(
-            tune.with_resources(trainable, {"cpu": 1}),
-            param_space={"trial": tune.grid_search(list(trials))},
-            tune_config=tune.TuneConfig(max_concurrent_trials=config.num_workers),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=str(config.output_dir.resolve()),
-                failure_config=tune.FailureConfig(max_failures=MAX_FAILURES),
-                verbose=0 if config.quiet else 1,
-            ),
-        ).fit()
-        if grid.errors:
-            raise RuntimeError(
-                f"{len(grid.errors)} of {len(trials)} trials failed; the first: {grid.errors[0]}"
-            )
-    finally:
-        if is_ours:
-            ray.shutdown()
 
 
 def compare(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for each setting, best first: the interquartile mean over seeds with its interval."""
     rows = []
-    settings = sorted({(result["world_model_coef"], result["learning_rate"]) for result in results})
-    for coef, rate in settings:
-        chosen = [r for r in results if (r["world_model_coef"], r["learning_rate"]) == (coef, rate)]
-        scores = [result.get("success_rate", result["mean_return"]) for result in chosen]
-        interval = stratified_bootstrap(np.asarray(scores))
-        rows.append(
-            {
-                "world_model_coef": coef,
-                "learning_rate": rate,
-                "num_seeds": len(scores),
-                "interval": interval,
-            }
-        )
+    for coef, rate in sorted({(r["world_model_coef"], r["learning_rate"]) for r in results}):
+        scores = [
+            result.get("success_rate", result["mean_return"])
+            for result in results
+            if (result["world_model_coef"], result["learning_rate"]) == (coef, rate)
+        ]
+        interval = wma.stratified_bootstrap(np.asarray(scores))
+        row = {"world_model_coef": coef, "learning_rate": rate}
+        rows.append({**row, "num_seeds": len(scores), "interval": interval})
     return sorted(rows, key=lambda row: -row["interval"].estimate)
 
 
@@ -252,56 +187,6 @@ def summarise(rows: Sequence[dict[str, Any]], num_finished: int, num_run: int) -
         "num_trials_run": float(num_run),
         "num_trials_finished_before": float(num_finished),
     }
-
-
-def draw(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
-    """Score against the weight, one line for each learning rate, with intervals."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    coefs = sorted({row["world_model_coef"] for row in rows})
-    for rate in sorted({row["learning_rate"] for row in rows}):
-        line = [
-            next(r for r in rows if (r["world_model_coef"], r["learning_rate"]) == (c, rate))
-            for c in coefs
-        ]
-        middle = [row["interval"].estimate for row in line]
-        limits = [[r["interval"].estimate - r["interval"].low for r in line]]
-        limits += [[r["interval"].high - r["interval"].estimate for r in line]]
-        axes.errorbar(
-            range(len(coefs)),
-            middle,
-            yerr=limits,
-            marker="o",
-            capsize=4,
-            label=f"learning rate {rate:g}",
-        )
-    axes.set_xticks(range(len(coefs)), [f"{coef:g}" for coef in coefs])
-    axes.set_xlabel("Weight of the world-model loss")
-    axes.set_ylabel("Interquartile mean over seeds")
-    axes.set_title(title)
-    axes.legend()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-
-
-def show(rows: Sequence[dict[str, Any]]) -> None:
-    """The closing table."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("world-model weight", "learning rate", "seeds", "interquartile mean")
-    for row in rows:
-        table.add_row(
-            f"{row['world_model_coef']:g}",
-            f"{row['learning_rate']:g}",
-            str(row["num_seeds"]),
-            str(row["interval"]),
-        )
-    Console().print(table)
 
 
 if __name__ == "__main__":

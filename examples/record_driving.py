@@ -7,17 +7,14 @@ on its actions, and pulses on single channels: most rows drive well, some slide,
 road. Writes trajectories.npz and summary.json.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import tyro
 
+import wm_agents as wma
 from wm_agents.domains.driving.recording import record_widely, split_circuits
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
-from wm_envs.data.trajectories import Trajectories
 
 CIRCUITS = Path(__file__).parents[2] / "shared" / "data" / "racetracks"
 
@@ -43,14 +40,14 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Record the training circuits; returns the summary that is written."""
-    config = expand_paths(config)
-    make_output_directory(config.output_dir)
+    config = wma.expand_paths(config)
+    wma.make_output_directory(config.output_dir)
     training, unseen = split_circuits(config.circuits)
     parts = [
         record_widely(path, config.episodes, config.steps, config.seed + 1000 * number)
         for number, path in enumerate(training)
     ]
-    trajectories = Trajectories.concatenate(parts)
+    trajectories = wma.Trajectories.concatenate(parts)
     trajectories.save(config.output_dir / "trajectories.npz")
     summary = {
         "steps": trajectories.num_steps,
@@ -60,8 +57,7 @@ def main(config: Config) -> dict[str, Any]:
         "unseen_circuits": [path.stem for path in unseen],
         "seed": config.seed,
     }
-    write_summary(config.output_dir, summary)
-    print(json.dumps(summary, indent=2))
+    wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 
 

@@ -7,7 +7,6 @@ summary.json with what is in them: lengths, scores, the share of fast balls, whi
 hardly ever sees.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,12 +14,10 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
+import wm_agents as wma
+import wm_envs
 from wm_agents.domains.pong.state import NEWEST_COLUMNS
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs import record
-from wm_envs.data import Trajectories
 from wm_envs.data.minari import save_minari
-from wm_envs.data.paths import expand_paths
 from wm_envs.pong.columns import PongFeature
 from wm_envs.pong.planner import PlanningPlayer
 from wm_envs.pong.players import PLAYERS
@@ -60,7 +57,7 @@ class Config:
 
 def main(config: Config) -> dict[str, float]:
     """Record every player; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     if config.steps < 1 or config.episode_steps < 1:
         raise SystemExit(
             f"steps and episode_steps are at least 1, got {config.steps} and {config.episode_steps}"
@@ -70,7 +67,7 @@ def main(config: Config) -> dict[str, float]:
             "--minari needs {player} in the name, as in wm/pong/{player}-v0, "
             f"got {config.minari!r}"
         )
-    make_output_directory(config.output_dir)
+    wma.make_output_directory(config.output_dir)
     summary: dict[str, float] = {}
     for number, player in enumerate(config.players):
         recording = record_player(config, player, config.seed + 10_000 * number)
@@ -84,8 +81,7 @@ def main(config: Config) -> dict[str, float]:
             )
         for name, value in describe(recording).items():
             summary[f"{player}_{name}"] = value
-    write_summary(config.output_dir, summary)
-    print(json.dumps(summary, indent=2))
+    wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 
 
@@ -97,7 +93,7 @@ def env_kwargs(config: Config) -> dict[str, Any]:
     }
 
 
-def record_player(config: Config, player: Name, seed: int) -> Trajectories:
+def record_player(config: Config, player: Name, seed: int) -> wma.Trajectories:
     """As many episodes as the steps allow, each from a start of its own."""
     policy = (
         PlanningPlayer(seed, env_kwargs=env_kwargs(config))
@@ -105,12 +101,12 @@ def record_player(config: Config, player: Name, seed: int) -> Trajectories:
         else PLAYERS[player](seed)
     )
     episodes = max(1, round(config.steps / config.episode_steps))
-    return record(
+    return wm_envs.record(
         config.env_id, episodes=episodes, policy=policy, seed=seed, env_kwargs=env_kwargs(config)
     )
 
 
-def describe(recording: Trajectories) -> dict[str, float]:
+def describe(recording: wma.Trajectories) -> dict[str, float]:
     """Lengths, mean scores at the end and the share of fast balls."""
     observations = recording.observations
     last = np.cumsum(recording.lengths + 1) - 1

@@ -13,31 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from rich.console import Console
-from rich.table import Table
 
+import wm_agents as wma
 import wm_envs  # noqa: F401  (registers the ids)
-from wm_agents.errors import ConfigError
-from wm_agents.evaluation import plot_learning_curves, wilson_interval
-from wm_agents.policy_gradient.reinforce import (
-    LossWeights,
-    Reinforce,
-    ReinforceConfig,
-    UpdateReport,
-)
-from wm_agents.policy_gradient.sequence_model import NetworkConfig
-from wm_agents.training import (
-    ConsoleLogger,
-    JSONLLogger,
-    LoggerGroup,
-    TensorBoardLogger,
-    WandbLogger,
-)
-from wm_agents.training.cards import Card, save_with_card
-from wm_agents.training.checkpoints import CheckpointManager
-from wm_agents.training.loggers import Logger
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -64,7 +42,7 @@ class Config:
     """Of rewards to go, per step."""
     evaluation_episodes: int = 500
     """Greedy episodes of each run at the end."""
-    network: NetworkConfig = field(default_factory=NetworkConfig)
+    network: wma.NetworkConfig = field(default_factory=wma.NetworkConfig)
     """Sizes of the network."""
     output_dir: Path = Path("runs/reinforce")
     """Folder for everything that is written."""
@@ -75,27 +53,32 @@ class Config:
     track: bool = False
     """Also log to Weights & Biases."""
     quiet: bool = False
-    """Print nothing but the closing table."""
+    """No progress, only the closing result."""
 
 
 def main(config: Config) -> dict[str, float]:
     """Train, evaluate, write; returns the summary."""
-    config = expand_paths(config)
-    folder = make_output_directory(config.output_dir, has_pictures=True)
-    checkpoints = CheckpointManager(folder / "checkpoints", kind="reinforce")
+    config = wma.expand_paths(config)
+    folder = wma.make_output_directory(config.output_dir, has_pictures=True)
+    checkpoints = wma.CheckpointManager(folder / "checkpoints", kind="reinforce")
     agent = make_agent(config, checkpoints)
     curve: list[tuple[float, np.ndarray]] = []
 
-    def record(_: Reinforce, report: UpdateReport) -> None:
-        curve.append(
-            (
-                float(report.num_steps.mean()),
-                report.metrics.get("success", report.metrics["return"]),
-            )
-        )
+    def record(_: wma.Reinforce, report: wma.UpdateReport) -> None:
+        score = report.metrics.get("success", report.metrics["return"])
+        curve.append((float(report.num_steps.mean()), score))
 
     started = time.perf_counter()
-    with LoggerGroup(*make_loggers(config, agent)) as logger:
+    loggers = wma.script_loggers(
+        folder,
+        f"reinforce {config.env_id}",
+        config,
+        quiet=config.quiet,
+        tensorboard=config.tensorboard,
+        track=config.track,
+        resume_step=int(agent.num_steps.mean()) if config.resume else None,
+    )
+    with loggers as logger:
         agent.learn(
             config.total_timesteps,
             record,
@@ -104,28 +87,25 @@ def main(config: Config) -> dict[str, float]:
             checkpoints=checkpoints,
         )
     seconds = time.perf_counter() - started
-    summary = evaluate(agent, config.evaluation_episodes) | {
-        "seconds": seconds,
-        "updates": agent.num_updates,
-    }
-    save_with_card(agent, folder, card_of(config, summary))
-    write_summary(folder, summary)
+    summary = evaluate(agent, config.evaluation_episodes)
+    summary |= {"seconds": seconds, "updates": agent.num_updates}
+    wma.save_with_card(agent, folder, card_of(config, summary))
+    wma.write_summary(folder, summary, is_printed=True)
     if curve:
         draw(folder / "learning_curve.png", curve, config)
-    show(summary, config)
     return summary
 
 
-def make_agent(config: Config, checkpoints: CheckpointManager) -> Reinforce:
+def make_agent(config: Config, checkpoints: wma.CheckpointManager) -> wma.Reinforce:
     """A new agent, which with `resume` takes over the newest good checkpoint of a run with the same settings."""
     if checkpoints.paths() and not config.resume:
-        raise ConfigError(
+        raise wma.ConfigError(
             f"{config.output_dir} holds a run: go on with --resume, or choose another --output-dir"
         )
-    weights = LossWeights(entropy=config.entropy_coef, world_model=config.world_model_coef)
-    agent = Reinforce(
+    weights = wma.LossWeights(entropy=config.entropy_coef, world_model=config.world_model_coef)
+    agent = wma.Reinforce(
         config.env_id,
-        ReinforceConfig(
+        wma.ReinforceConfig(
             network=config.network,
             weights=weights,
             num_seeds=config.num_seeds,
@@ -139,21 +119,7 @@ def make_agent(config: Config, checkpoints: CheckpointManager) -> Reinforce:
     return agent
 
 
-def make_loggers(config: Config, agent: Reinforce) -> list[Logger]:
-    """JSON lines always; the console unless quiet; TensorBoard and W&B when asked."""
-    step = int(agent.num_steps.mean()) if config.resume else None
-    loggers: list[Logger] = [JSONLLogger(config.output_dir / "metrics.jsonl", resume_step=step)]
-    loggers.append(ConsoleLogger(quiet=config.quiet, every=50))
-    if config.tensorboard:
-        loggers.append(TensorBoardLogger(config.output_dir / "tensorboard", resume_step=step))
-    if config.track:
-        loggers.append(
-            WandbLogger("wm-suite", f"reinforce {config.env_id}", vars(config), config.output_dir)
-        )
-    return loggers
-
-
-def evaluate(agent: Reinforce, num_episodes: int) -> dict[str, float]:
+def evaluate(agent: wma.Reinforce, num_episodes: int) -> dict[str, float]:
     """Greedy episodes of every run on seeds that training never used."""
     batch = agent.evaluate(num_episodes)
     summary = {
@@ -162,31 +128,26 @@ def evaluate(agent: Reinforce, num_episodes: int) -> dict[str, float]:
     }
     if batch.successes is not None:
         rates = batch.successes.mean(1)
-        interval = wilson_interval(int(batch.successes.sum()), batch.successes.size)
-        summary |= {
-            "success_rate": float(rates.mean()),
-            "success_rate_worst_seed": float(rates.min()),
-        }
+        interval = wma.wilson_interval(int(batch.successes.sum()), batch.successes.size)
+        summary["success_rate"] = float(rates.mean())
+        summary["success_rate_worst_seed"] = float(rates.min())
         summary |= {"success_rate_low": interval.low, "success_rate_high": interval.high}
     return summary
 
 
-def card_of(config: Config, summary: dict[str, float]) -> Card:
+def card_of(config: Config, summary: dict[str, float]) -> wma.Card:
     """What a stranger has to know about the agent."""
-    options = (
-        f"--world-model-coef {config.world_model_coef:g} --learning-rate {config.learning_rate:g}"
-    )
-    sizes = f"--total-timesteps {config.total_timesteps} --seed {config.seed} --num-seeds {config.num_seeds}"
-    return Card(
-        title=f"REINFORCE{' with a world model' if config.world_model_coef else ''} on {config.env_id}",
+    name = "REINFORCE with a world model" if config.world_model_coef else "REINFORCE"
+    episodes = f"{config.evaluation_episodes} greedy episodes per run"
+    claim = f"Trained with {config.num_seeds} seed(s): no claim about the method."
+    return wma.Card(
+        title=f"{name} on {config.env_id}",
         env_id=config.env_id,
         scores=summary,
-        command=f"python examples/reinforce.py --env-id {config.env_id} {sizes} {options}",
+        command=wma.command_line("examples/reinforce.py", config),
         seeds=(config.seed,),
-        evaluation=f"{config.evaluation_episodes} greedy episodes per run, from seeds that training never used.",
-        limits=""
-        if config.num_seeds >= 10
-        else f"Trained with {config.num_seeds} seed(s): no claim about the method.",
+        evaluation=f"{episodes}, from seeds that training never used.",
+        limits="" if config.num_seeds >= 10 else claim,
     )
 
 
@@ -197,7 +158,7 @@ def draw(
     pieces = np.array_split(np.arange(len(curve)), min(num_points, len(curve)))
     steps = [curve[piece[-1]][0] for piece in pieces]
     values = np.stack([np.mean([curve[i][1] for i in piece], 0) for piece in pieces], 1)
-    plot_learning_curves(
+    wma.plot_learning_curves(
         path,
         {"REINFORCE": values},
         steps,
@@ -205,16 +166,6 @@ def draw(
         xlabel="Steps",
         title=config.env_id,
     )
-
-
-def show(summary: dict[str, float], config: Config) -> None:
-    """The closing table."""
-    table = Table(title=f"{config.env_id}, {config.num_seeds} seed(s)")
-    table.add_column("figure")
-    table.add_column("value", justify="right")
-    for name, value in summary.items():
-        table.add_row(name, f"{value:,.4g}")
-    Console().print(table)
 
 
 if __name__ == "__main__":

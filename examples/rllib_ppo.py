@@ -20,9 +20,8 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
-from wm_agents.evaluation.episodes import evaluate
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
+import wm_agents as wma
+import wm_envs  # noqa: F401  (registers the ids)
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,6 @@ class Config:
 
 def make_env(context: dict[str, Any]) -> gym.Env[Any, Any]:
     """What a worker calls: a fresh process knows no id before the import."""
-    import wm_envs  # noqa: F401  (registers the ids)
-
     return gym.make(context["env_id"])
 
 
@@ -121,36 +118,14 @@ class RLModuleAgent:
 
 def main(config: Config) -> dict[str, float]:
     """Train and evaluate; returns the summary that is written."""
-    config = expand_paths(config)
-    try:
-        import ray
-    except ImportError as error:
-        raise SystemExit("Ray is not installed: pip install 'wm-suite[ray]'") from error
+    config = wma.expand_paths(config)
     warnings.filterwarnings("ignore", category=DeprecationWarning)  # RLlib's, about itself
-    folder = make_output_directory(config.output_dir)
-    is_ours = not ray.is_initialized()
-    if is_ours:
-        start_ray(ray, config)
-    try:
+    folder = wma.make_output_directory(config.output_dir)
+    with wma.ray_session(config.address, config.num_runners + 1):
         summary = train(config)
-    finally:
-        if is_ours:
-            ray.shutdown()
-    write_summary(folder, summary)
+    wma.write_summary(folder, summary)
     print("  ".join(f"{name} {value:.4g}" for name, value in summary.items()))
     return summary
-
-
-def start_ray(ray: Any, config: Config) -> None:
-    """Connect to the cluster, or start a small one here."""
-    if config.address is not None:
-        ray.init(address=config.address, log_to_driver=False)
-        return
-    num_cpus = config.num_runners + 1
-    store = 256 * 2**20  # bytes: batches are small, and the default is a third of the memory
-    ray.init(
-        num_cpus=num_cpus, include_dashboard=False, object_store_memory=store, log_to_driver=False
-    )
 
 
 def train(config: Config) -> dict[str, float]:
@@ -169,7 +144,7 @@ def train(config: Config) -> dict[str, float]:
         env = make_env({"env_id": config.env_id})
         agent = RLModuleAgent(algorithm.get_module(), env.action_space)
         env.close()
-        results = evaluate(
+        results = wma.evaluate(
             agent, config.env_id, config.evaluation_episodes, seed=config.seed + 10_000
         )
     finally:

@@ -7,7 +7,6 @@ It reads the same features as `dream_pong.py`. Observations are the positions of
 easier input than pixels. Writes summary.json.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ from typing import Any
 import torch
 import tyro
 
+import wm_agents as wma
 from wm_agents.domains.pong.sb3_baseline import BaselineConfig, run_baseline
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -30,12 +28,11 @@ class Config(BaselineConfig):
 
 def main(config: Config) -> dict[str, Any]:
     """Train and evaluate; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     torch.set_num_threads(1)
-    make_output_directory(config.output_dir)
+    wma.make_output_directory(config.output_dir)
     summary = run_baseline(config)
-    write_summary(config.output_dir, summary)
-    print(json.dumps(summary, indent=2))
+    wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 
 

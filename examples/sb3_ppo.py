@@ -8,7 +8,6 @@ summary.json, learning_curve.png, and the agent with its model card (README.md, 
 model.safetensors); SB3's also as agent.zip.
 """
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,16 +19,9 @@ from stable_baselines3 import PPO as SB3PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecMonitor
 
+import wm_agents as wma
 import wm_envs  # noqa: F401  (registers the ids)
-from wm_agents.evaluation.episodes import evaluate
-from wm_agents.evaluation.plots import plot_learning_curves
-from wm_agents.policy_gradient.environments import same_step_envs
-from wm_agents.policy_gradient.ppo import PPO, PPOConfig
-from wm_agents.sb3.vec_env import SB3VecEnv
-from wm_agents.training.cards import Card, save_with_card
-from wm_agents.training.seeding import spawn_seeds
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
+from wm_agents.policy_gradient.ppo import PPOConfig
 
 
 @dataclass(frozen=True)
@@ -81,7 +73,7 @@ class EpisodeCurve(BaseCallback):
 
 def main(config: Config) -> dict[str, float]:
     """Train and evaluate; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     for name in ("total_timesteps", "num_envs", "rollout_steps", "evaluation_episodes"):
         if getattr(config, name) < 1:
             raise SystemExit(f"{name} is at least 1, got {getattr(config, name)}")
@@ -91,19 +83,19 @@ def main(config: Config) -> dict[str, float]:
         )
     if config.world_model_coef < 0:
         raise SystemExit(f"world_model_coef is not negative, got {config.world_model_coef}")
-    make_output_directory(config.output_dir, has_pictures=True)
-    agent_seed, evaluation_seed = spawn_seeds(config.seed, 2)
+    wma.make_output_directory(config.output_dir, has_pictures=True)
+    agent_seed, evaluation_seed = wma.spawn_seeds(config.seed, 2)
     train = train_sb3 if config.world_model_coef == 0 else train_ours
     start = time.perf_counter()
     agent, curve, numbers = train(config, agent_seed)
     numbers["steps_per_second"] = numbers["total_timesteps"] / (time.perf_counter() - start)
-    results = evaluate(agent, config.env_id, config.evaluation_episodes, seed=evaluation_seed)
+    results = wma.evaluate(agent, config.env_id, config.evaluation_episodes, seed=evaluation_seed)
     summary = results.summary() | numbers
-    write_summary(config.output_dir, summary)
-    save_with_card(agent, config.output_dir, card_of(config, summary))
+    wma.write_summary(config.output_dir, summary, is_printed=True)
+    wma.save_with_card(agent, config.output_dir, card_of(config, summary))
     if curve:  # a run too short to finish an episode has none
         steps, scores = zip(*curve, strict=True)
-        plot_learning_curves(
+        wma.plot_learning_curves(
             config.output_dir / "learning_curve.png",
             {f"PPO, world model {config.world_model_coef:g}": [scores]},
             steps,
@@ -111,7 +103,6 @@ def main(config: Config) -> dict[str, float]:
             xlabel="Environment steps",
             title=config.env_id,
         )
-    print(json.dumps(summary, indent=2))
     return summary
 
 
@@ -120,7 +111,7 @@ def train_sb3(
 ) -> tuple[SB3PPO, list[tuple[int, float]], dict[str, float]]:
     """SB3's PPO on our vector environments; the minibatch divides the rollout."""
     rollout = config.rollout_steps * config.num_envs
-    env = VecMonitor(SB3VecEnv(same_step_envs(config.env_id, config.num_envs, {})))
+    env = VecMonitor(wma.SB3VecEnv(wma.same_step_envs(config.env_id, config.num_envs, {})))
     agent = SB3PPO(
         "MlpPolicy",
         env,
@@ -139,7 +130,9 @@ def train_sb3(
     return agent, curve.points, {"total_timesteps": agent.num_timesteps}
 
 
-def train_ours(config: Config, seed: int) -> tuple[PPO, list[tuple[int, float]], dict[str, float]]:
+def train_ours(
+    config: Config, seed: int
+) -> tuple[wma.PPO, list[tuple[int, float]], dict[str, float]]:
     """PPO with a world-model loss, on the same environments."""
     settings = PPOConfig(
         num_envs=config.num_envs,
@@ -148,10 +141,10 @@ def train_ours(config: Config, seed: int) -> tuple[PPO, list[tuple[int, float]],
         ent_coef=config.entropy_coef,
         world_model_coef=config.world_model_coef,
     )
-    agent = PPO(config.env_id, settings, seed=seed)
+    agent = wma.PPO(config.env_id, settings, seed=seed)
     curve: list[tuple[int, float]] = []
 
-    def record(agent: PPO, figures: dict[str, float]) -> None:
+    def record(agent: wma.PPO, figures: dict[str, float]) -> None:
         score = figures.get("success", figures.get("return"))
         if score is not None:
             curve.append((agent.num_timesteps, score))
@@ -163,16 +156,14 @@ def train_ours(config: Config, seed: int) -> tuple[PPO, list[tuple[int, float]],
     return agent, curve, numbers
 
 
-def card_of(config: Config, summary: dict[str, float]) -> Card:
+def card_of(config: Config, summary: dict[str, float]) -> wma.Card:
     """What a stranger has to know about the agent."""
     name = "PPO" if config.world_model_coef == 0 else "PPO with a world model"
-    flags = ("total_timesteps", "seed", "num_envs", "world_model_coef", "learning_rate")
-    options = " ".join(f"--{flag.replace('_', '-')} {getattr(config, flag):g}" for flag in flags)
-    return Card(
+    return wma.Card(
         title=f"{name} on {config.env_id}",
         env_id=config.env_id,
         scores=summary,
-        command=f"python examples/sb3_ppo.py --env-id {config.env_id} {options}",
+        command=wma.command_line("examples/sb3_ppo.py", config),
         seeds=(config.seed,),
         evaluation=f"{config.evaluation_episodes} episodes with the likeliest action.",
         limits="One seed: no claim about the method.",

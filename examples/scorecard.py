@@ -18,18 +18,11 @@ import gymnasium as gym
 import torch
 import tyro
 
+import wm_agents as wma
 from wm_agents import planning, world_models
-from wm_agents.errors import ConfigError, TrajectoryError
-from wm_agents.evaluation.episodes import PlanningGap, RandomAgent, evaluate, planning_gap
-from wm_agents.evaluation.open_loop import fitting_horizons, unseen_episodes
-from wm_agents.evaluation.scorecard import scorecard
+from wm_agents.evaluation.episodes import PlanningGap
 from wm_agents.planning.classic_control import DYNAMICS, true_model
-from wm_agents.planning.collector import Collector
-from wm_agents.protocols import Planner, WorldModel
-from wm_agents.training.summary import make_output_directory, write_summary
 from wm_envs import oracle
-from wm_envs.data.paths import expand_paths
-from wm_envs.data.trajectories import Trajectories
 from wm_envs.errors import OptionError
 
 Env = gym.Env[Any, Any]
@@ -67,46 +60,46 @@ class Config:
 
 def main(config: Config) -> dict[str, float]:
     """Collect, fit, plan and evaluate; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     torch.set_num_threads(config.num_threads)
-    make_output_directory(config.output_dir)
+    wma.make_output_directory(config.output_dir)
     began = time.perf_counter()
     env = gym.make(config.env_id)
     train = collect(config.env_id, config.train_steps, 2 * config.seed)
     test = collect(config.env_id, config.test_steps, 2 * config.seed + 1_000_001)
     try:
-        test = unseen_episodes(test, train)
-    except TrajectoryError as error:
+        test = wma.unseen_episodes(test, train)
+    except wma.TrajectoryError as error:
         raise SystemExit(str(error)) from error
     model = fit(config, train)
     gap, rates = measure_gap(config, env, model, train.is_lattice)
     title = f"{config.env_id} · {type(model).__name__} · {train.num_steps:,} real steps"
-    card = scorecard(
+    card = wma.scorecard(
         model,
         test,
         config.output_dir,
         title=title,
         gap=gap,
-        horizons=fitting_horizons(test),
+        horizons=wma.fitting_horizons(test),
         train=train,
         env=env,
         seed=config.seed,
     )
     seconds = time.perf_counter() - began
     summary = {**card.summary, **rates, "real_steps": float(train.num_steps), "seconds": seconds}
-    write_summary(config.output_dir, summary)
+    wma.write_summary(config.output_dir, summary)
     print(f"{card.verdict}\n{card.page_path} shows why.")
     return summary
 
 
-def collect(env_id: str, num_steps: int, seed: int) -> Trajectories:
+def collect(env_id: str, num_steps: int, seed: int) -> wma.Trajectories:
     """Random experience; the last episode may be cut short."""
-    experience = Collector(gym.make(env_id), seed)
+    experience = wma.Collector(gym.make(env_id), seed)
     experience.collect(num_steps)
     return experience.trajectories()
 
 
-def fit(config: Config, train: Trajectories) -> Any:
+def fit(config: Config, train: wma.Trajectories) -> Any:
     """A model of the environment, fitted with a progress bar."""
     widths = (config.model_width, config.model_width)
     ensemble = world_models.EnsembleConfig(dynamics_widths=widths)
@@ -124,7 +117,7 @@ def fit(config: Config, train: Trajectories) -> Any:
 
 
 def measure_gap(
-    config: Config, env: Env, model: WorldModel, is_discrete: bool
+    config: Config, env: Env, model: wma.WorldModel, is_discrete: bool
 ) -> tuple[PlanningGap | None, dict[str, float]]:
     """Plan with the model and with the true dynamics: the gap, and success rates if there are any.
 
@@ -136,9 +129,9 @@ def measure_gap(
         return None, {}
 
     def play(agent: Any, where: Any = config.env_id) -> Any:
-        return evaluate(agent, where, config.planning_episodes, seed=config.seed + 10_000)
+        return wma.evaluate(agent, where, config.planning_episodes, seed=config.seed + 10_000)
 
-    def agent_of(dynamics: WorldModel, **options: Any) -> planning.PlanningAgent:
+    def agent_of(dynamics: wma.WorldModel, **options: Any) -> planning.PlanningAgent:
         chosen = planner(config, dynamics, is_discrete)
         return planning.PlanningAgent(dynamics, chosen, seed=config.seed, **options)
 
@@ -151,20 +144,20 @@ def measure_gap(
     else:
         best = play(agent_of(truth))
     arms = {"": learned, "oracle_": best}
-    arms["random_"] = play(RandomAgent(env.action_space, config.seed))
+    arms["random_"] = play(wma.RandomAgent(env.action_space, config.seed))
     rates = {
         f"{name}success_rate": arm.success_rate
         for name, arm in arms.items()
         if arm.success_rate is not None
     }
     try:
-        return planning_gap(*(arm.returns for arm in arms.values())), rates
-    except ConfigError as error:
+        return wma.planning_gap(*(arm.returns for arm in arms.values())), rates
+    except wma.ConfigError as error:
         print(f"No planning gap: {error}.")
         return None, rates
 
 
-def true_dynamics(env_id: str, env: Env) -> WorldModel | None:
+def true_dynamics(env_id: str, env: Env) -> wma.WorldModel | None:
     """The environment's own rules as a model: native ones, or those of classic control."""
     if env_id in DYNAMICS:
         return true_model(env_id)
@@ -176,7 +169,7 @@ def true_dynamics(env_id: str, env: Env) -> WorldModel | None:
     return planning.OracleModel(rollout, env.observation_space, env.action_space)
 
 
-def planner(config: Config, model: WorldModel, is_discrete: bool) -> Planner:
+def planner(config: Config, model: wma.WorldModel, is_discrete: bool) -> wma.Planner:
     """ICEM for Box actions, search where states are whole numbers, else samples."""
     objective = planning.DiscountedReturn()
     horizon = config.planning_horizon

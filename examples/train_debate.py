@@ -9,7 +9,6 @@ every epoch), history.json, trajectories.png, model.json and summary.json (accur
 spearman_median, CPU seconds, ...).
 """
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import tyro
 
+import wm_agents as wma
 from wm_agents.domains.debate import (
     DebateConfig,
     DebateJSONLogger,
@@ -29,8 +29,6 @@ from wm_agents.domains.debate import (
     plot_trajectories,
 )
 from wm_agents.domains.debate.studies import adapted_relevance, recovery_study
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
 from wm_envs.debate.claims import DebateResult
 from wm_envs.debate.observations import load_corpus
 
@@ -73,12 +71,12 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Train, validate, compare; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     if config.persons == 1 or config.persons < 0:
         raise SystemExit(
             f"persons is 0 or at least 2, which an interval needs, got {config.persons}"
         )
-    folder = make_output_directory(config.output_dir, has_pictures=True)
+    folder = wma.make_output_directory(config.output_dir, has_pictures=True)
     source = config.observations
     if source is None:
         source = folder / "observations.json"
@@ -107,14 +105,13 @@ def main(config: Config) -> dict[str, Any]:
     summary |= {"seconds": round(seconds, 3), "seed": config.seed}
     print_result(model, history, result, validation)
     model.save(folder / "model.json")
-    text = json.dumps(history.to_plain(), indent=2) + "\n"
-    (folder / "history.json").write_text(text, encoding="utf-8")
+    wma.write_json(folder / "history.json", history.to_plain())
     plot_trajectories(history, folder / "trajectories.png")
     if config.persons:
         study = recovery_study(adapted_relevance(), config.persons, seed=config.seed)
         summary |= study.median.flatten("spearman_median") | {"persons": config.persons}
         print(f"Generated persons: median Spearman {study.median} between drives and allocations")
-    write_summary(folder, summary)
+    wma.write_summary(folder, summary)
     return summary
 
 

@@ -9,7 +9,6 @@ what is learned are the outcomes. Writes summary.json (errors, 95 % intervals by
 model.safetensors, view.json, open_loop.png and play.gif (real and imagined play side by side).
 """
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import gymnasium as gym
 import torch
 import tyro
 
+import wm_agents as wma
 from wm_agents.domains.pong.object_view import calibrated_view
 from wm_agents.domains.pong.open_loop import (
     OpenLoopConfig,
@@ -29,11 +29,6 @@ from wm_agents.domains.pong.open_loop import (
     record_training,
     summarize,
 )
-from wm_agents.errors import ConfigError
-from wm_agents.training.cards import Card, save_with_card
-from wm_agents.training.summary import make_output_directory, without_infinities, write_summary
-from wm_agents.world_models.objects import ObjectModel
-from wm_envs.data.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -48,19 +43,19 @@ class Config(OpenLoopConfig):
 
 def main(config: Config) -> dict[str, float]:
     """Record, fit, test; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     try:
         config.check()
-    except ConfigError as error:
+    except wma.ConfigError as error:
         raise SystemExit(str(error)) from error
     torch.set_num_threads(config.num_threads)
-    make_output_directory(config.output_dir, has_pictures=config.has_pictures)
+    wma.make_output_directory(config.output_dir, has_pictures=config.has_pictures)
     train = record_training(config)
     env = gym.make(config.env_id, **config.env_kwargs)
 
     began = time.perf_counter()
     view, is_measured = calibrated_view(train)
-    model = ObjectModel.for_env(env, config.model, view=view, seed=config.seed)
+    model = wma.ObjectModel.for_env(env, config.model, view=view, seed=config.seed)
     report = model.fit(train, progress=None)
     seconds = time.perf_counter() - began
 
@@ -74,30 +69,24 @@ def main(config: Config) -> dict[str, float]:
     for name in view.parts:
         summary[f"{name}_looked_up"] = report.metrics[f"{name}_known"]
 
-    write_summary(config.output_dir, summary)
-    description = json.dumps(view.to_json(), indent=2) + "\n"
-    (config.output_dir / "view.json").write_text(description, encoding="utf-8")
-    save_with_card(model, config.output_dir, card_of(config, summary))
-    print(json.dumps(without_infinities(summary), indent=2))
+    wma.write_summary(config.output_dir, summary, is_printed=True)
+    wma.write_json(config.output_dir / "view.json", view.to_json())
+    wma.save_with_card(model, config.output_dir, card_of(config, summary))
     if config.has_pictures:
         draw_errors(config, windows, imagined, config.output_dir / "open_loop.png")
         draw_play(model, windows, config.output_dir / "play.gif")
     return summary
 
 
-def card_of(config: Config, summary: dict[str, float]) -> Card:
+def card_of(config: Config, summary: dict[str, float]) -> wma.Card:
     """What a stranger has to know about the model."""
     env_kwargs: dict[str, Any] = config.env_kwargs
-    return Card(
+    return wma.Card(
         title=f"A world model of the objects of {config.env_id}",
         env_id=config.env_id,
         env_kwargs=env_kwargs,
         scores=summary,
-        command=(
-            f"python examples/world_model_pong.py --env-id {config.env_id} --seed {config.seed} "
-            f"--repeat-action-probability {config.repeat_action_probability} "
-            f"--train-steps {config.train_steps}"
-        ),
+        command=wma.command_line("examples/world_model_pong.py", config),
         seeds=(config.seed,),
         evaluation=(
             f"Open loop from every {config.stride}th step of {config.test_games} games of a "

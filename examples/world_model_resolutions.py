@@ -18,6 +18,7 @@ import torch
 import tyro
 from numpy.typing import NDArray
 
+import wm_agents as wma
 from wm_agents.domains.resolutions import (
     ResolutionColumn,
     ResolutionModel,
@@ -30,13 +31,9 @@ from wm_agents.domains.resolutions.evaluation import (
     step_errors,
 )
 from wm_agents.domains.resolutions.pictures import save_losses, save_predicted_tallies
-from wm_agents.errors import ConfigError
-from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
-from wm_envs.data.trajectories import Trajectories
 from wm_envs.resolutions.countries import code_of
-from wm_envs.resolutions.episodes import has_course, recorded_trajectories
 from wm_envs.resolutions.records import ResolutionRecord, read_trajectories
+from wm_envs.resolutions.votes import has_course, recorded_trajectories
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Config:
 
 def main(config: Config) -> dict[str, Any]:
     """Read, split, fit, score; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     torch.set_num_threads(config.num_threads)
     started = time.perf_counter()
     model = ResolutionModel(
@@ -78,8 +75,8 @@ def main(config: Config) -> dict[str, Any]:
     )
     country = code_of(config.country)
     if country is None:
-        raise ConfigError(f"expected a country's code or name, got {config.country!r}")
-    folder = make_output_directory(config.output_dir, has_pictures=True)
+        raise wma.ConfigError(f"expected a country's code or name, got {config.country!r}")
+    folder = wma.make_output_directory(config.output_dir, has_pictures=True)
     read = [record for path in config.trajectories for record in read_trajectories(path)]
     kept = [record for record in read if has_course(record) and (record.date or "") >= config.since]
     parts = split_by_resolution(kept)
@@ -105,13 +102,12 @@ def main(config: Config) -> dict[str, Any]:
         "seed": config.seed,
         "seconds": time.perf_counter() - started,
     }
-    write_summary(folder, summary)
+    wma.write_summary(folder, summary, is_printed=True)
     write_errors(folder / "per_trajectory.json", errors, test, parts[2])
     save_predicted_tallies(
         plenary_tallies(test, model), plenary_tallies(test), folder / "tallies.png"
     )
     save_losses([row["loss"] for row in report.history], folder / "losses.png")
-    print(json.dumps(summary, indent=2))
     return summary
 
 
@@ -120,7 +116,7 @@ def mean_of(values: NDArray[np.float64]) -> float | None:
     return float(np.nanmean(values)) if np.isfinite(values).any() else None
 
 
-def diversity(test: Trajectories, records: list[ResolutionRecord]) -> dict[str, float]:
+def diversity(test: wma.Trajectories, records: list[ResolutionRecord]) -> dict[str, float]:
     """How different the test episodes are: few distinct ones would make a good score cheap."""
     episodes = {episode.observations.tobytes() for episode in test}
     shares = np.bincount(test.actions, minlength=5) / test.num_steps
@@ -139,7 +135,7 @@ def diversity(test: Trajectories, records: list[ResolutionRecord]) -> dict[str, 
 def write_errors(
     path: Path,
     errors: dict[str, NDArray[np.float64]],
-    test: Trajectories,
+    test: wma.Trajectories,
     records: list[ResolutionRecord],
 ) -> None:
     """The mean errors of each resolution as JSON."""

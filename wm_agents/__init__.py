@@ -47,20 +47,25 @@ if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
 MOVED.install()
 
 if TYPE_CHECKING:
+    from wm_agents.agent import WorldModelAgent as WorldModelAgent
+    from wm_agents.agent import WorldModelAgentConfig as WorldModelAgentConfig
     from wm_agents.errors import CheckpointError as CheckpointError
     from wm_agents.errors import ConfigError as ConfigError
     from wm_agents.errors import ConvergenceError as ConvergenceError
     from wm_agents.errors import DemonstrationError as DemonstrationError
     from wm_agents.errors import NonFiniteError as NonFiniteError
     from wm_agents.errors import NotFittedError as NotFittedError
-    from wm_agents.errors import SpaceError as SpaceError
-    from wm_agents.errors import TrajectoryError as TrajectoryError
     from wm_agents.evaluation.episodes import EpisodeResults as EpisodeResults
     from wm_agents.evaluation.episodes import RandomAgent as RandomAgent
     from wm_agents.evaluation.episodes import evaluate as evaluate
     from wm_agents.evaluation.episodes import planning_gap as planning_gap
+    from wm_agents.evaluation.open_loop import fitting_horizons as fitting_horizons
     from wm_agents.evaluation.open_loop import open_loop_error as open_loop_error
+    from wm_agents.evaluation.open_loop import unseen_episodes as unseen_episodes
     from wm_agents.evaluation.open_loop_report import OpenLoopReport as OpenLoopReport
+    from wm_agents.evaluation.plots import plot_intervals as plot_intervals
+    from wm_agents.evaluation.plots import plot_learning_curves as plot_learning_curves
+    from wm_agents.evaluation.plots import plot_open_loop as plot_open_loop
     from wm_agents.evaluation.scorecard import Scorecard as Scorecard
     from wm_agents.evaluation.scorecard import scorecard as scorecard
     from wm_agents.evaluation.statistics import Interval as Interval
@@ -72,11 +77,13 @@ if TYPE_CHECKING:
     )
     from wm_agents.evaluation.statistics import stratified_bootstrap as stratified_bootstrap
     from wm_agents.evaluation.statistics import wilson_interval as wilson_interval
+    from wm_agents.evaluation.thresholds import LearningCurve as LearningCurve
     from wm_agents.imagination.vector_env import ImaginedVectorEnv as ImaginedVectorEnv
     from wm_agents.irl.adversarial import AdversarialConfig as AdversarialConfig
     from wm_agents.irl.adversarial import AdversarialIRL as AdversarialIRL
     from wm_agents.irl.cloning import BehavioralCloning as BehavioralCloning
     from wm_agents.irl.cloning import CloningConfig as CloningConfig
+    from wm_agents.irl.comparison import choose_prior_std as choose_prior_std
     from wm_agents.irl.demonstrations import Demonstrations as Demonstrations
     from wm_agents.irl.maxent import MaxEntConfig as MaxEntConfig
     from wm_agents.irl.maxent import MaxEntIRL as MaxEntIRL
@@ -91,7 +98,11 @@ if TYPE_CHECKING:
     from wm_agents.planning.cem import CategoricalCEMConfig as CategoricalCEMConfig
     from wm_agents.planning.cem import CEMConfig as CEMConfig
     from wm_agents.planning.cem import ICEMConfig as ICEMConfig
+    from wm_agents.planning.collector import Collector as Collector
     from wm_agents.planning.controller import PlanningAgent as PlanningAgent
+    from wm_agents.planning.defaults import PlannerName as PlannerName
+    from wm_agents.planning.defaults import fit_model as fit_model
+    from wm_agents.planning.defaults import make_planner as make_planner
     from wm_agents.planning.learning import LearningConfig as LearningConfig
     from wm_agents.planning.learning import learn_to_plan as learn_to_plan
     from wm_agents.planning.mcts import MCTS as MCTS
@@ -102,6 +113,8 @@ if TYPE_CHECKING:
     from wm_agents.planning.objectives import GoalReached as GoalReached
     from wm_agents.planning.objectives import NoveltyReward as NoveltyReward
     from wm_agents.planning.oracle import OracleModel as OracleModel
+    from wm_agents.planning.safety import RiskCalibrator as RiskCalibrator
+    from wm_agents.planning.safety import Shield as Shield
     from wm_agents.planning.search import BestFirstSearch as BestFirstSearch
     from wm_agents.planning.search import BestFirstSearchConfig as BestFirstSearchConfig
     from wm_agents.planning.search import BreadthFirstSearch as BreadthFirstSearch
@@ -111,10 +124,13 @@ if TYPE_CHECKING:
     from wm_agents.planning.value import ValueConfig as ValueConfig
     from wm_agents.planning.value import ValueIteration as ValueIteration
     from wm_agents.policy_gradient.actor_critic import PPOConfig as PPOConfig
+    from wm_agents.policy_gradient.environments import same_step_envs as same_step_envs
     from wm_agents.policy_gradient.ppo import PPO as PPO
-    from wm_agents.policy_gradient.reinforce import LossWeights as LossWeights
     from wm_agents.policy_gradient.reinforce import Reinforce as Reinforce
-    from wm_agents.policy_gradient.reinforce import ReinforceConfig as ReinforceConfig
+    from wm_agents.policy_gradient.reinforce_config import LossWeights as LossWeights
+    from wm_agents.policy_gradient.reinforce_config import ReinforceConfig as ReinforceConfig
+    from wm_agents.policy_gradient.reinforce_updates import UpdateReport as UpdateReport
+    from wm_agents.policy_gradient.sequence_model import NetworkConfig as NetworkConfig
     from wm_agents.protocols import Agent as Agent
     from wm_agents.protocols import ModelState as ModelState
     from wm_agents.protocols import Objective as Objective
@@ -124,13 +140,25 @@ if TYPE_CHECKING:
     from wm_agents.protocols import Rollout as Rollout
     from wm_agents.protocols import WorldModel as WorldModel
     from wm_agents.sb3.vec_env import SB3VecEnv as SB3VecEnv
+    from wm_agents.training.cards import Card as Card
+    from wm_agents.training.cards import command_line as command_line
+    from wm_agents.training.cards import save_with_card as save_with_card
+    from wm_agents.training.cards import write_card as write_card
     from wm_agents.training.checkpoints import CheckpointManager as CheckpointManager
+    from wm_agents.training.config_checks import require_integers as require_integers
     from wm_agents.training.loggers import ConsoleLogger as ConsoleLogger
     from wm_agents.training.loggers import JSONLLogger as JSONLLogger
+    from wm_agents.training.loggers import LoggerGroup as LoggerGroup
     from wm_agents.training.loggers import TensorBoardLogger as TensorBoardLogger
     from wm_agents.training.loggers import WandbLogger as WandbLogger
+    from wm_agents.training.loggers import script_loggers as script_loggers
+    from wm_agents.training.ray_session import ray_session as ray_session
     from wm_agents.training.saving import load as load
     from wm_agents.training.saving import save as save
+    from wm_agents.training.seeding import spawn_seeds as spawn_seeds
+    from wm_agents.training.summary import make_output_directory as make_output_directory
+    from wm_agents.training.summary import write_json as write_json
+    from wm_agents.training.summary import write_summary as write_summary
     from wm_agents.training.trainer import FitReport as FitReport
     from wm_agents.training.trainer import Trainer as Trainer
     from wm_agents.training.trainer import TrainingRun as TrainingRun
@@ -151,12 +179,21 @@ if TYPE_CHECKING:
     from wm_agents.world_models.tabular import TabularModel as TabularModel
     from wm_agents.world_models.token import TokenConfig as TokenConfig
     from wm_agents.world_models.token import TokenModel as TokenModel
+    from wm_envs.data.errors import SpaceError as SpaceError
+    from wm_envs.data.errors import TrajectoryError as TrajectoryError
+    from wm_envs.data.paths import expand_paths as expand_paths
+    from wm_envs.data.progress import progress as progress
     from wm_envs.data.trajectories import Trajectories as Trajectories
     from wm_envs.data.trajectories import TrajectoryBatch as TrajectoryBatch
     from wm_envs.data.trajectories import Transitions as Transitions
 
+
 # Where each public name lives; editors read the same from the imports above, and a test compares.
 _HOMES = {
+    "wm_agents.agent": (
+        "WorldModelAgent",
+        "WorldModelAgentConfig",
+    ),
     "wm_agents.errors": (
         "CheckpointError",
         "ConfigError",
@@ -164,8 +201,6 @@ _HOMES = {
         "DemonstrationError",
         "NonFiniteError",
         "NotFittedError",
-        "SpaceError",
-        "TrajectoryError",
     ),
     "wm_agents.evaluation.episodes": (
         "EpisodeResults",
@@ -173,8 +208,17 @@ _HOMES = {
         "evaluate",
         "planning_gap",
     ),
-    "wm_agents.evaluation.open_loop": ("open_loop_error",),
+    "wm_agents.evaluation.open_loop": (
+        "fitting_horizons",
+        "open_loop_error",
+        "unseen_episodes",
+    ),
     "wm_agents.evaluation.open_loop_report": ("OpenLoopReport",),
+    "wm_agents.evaluation.plots": (
+        "plot_intervals",
+        "plot_learning_curves",
+        "plot_open_loop",
+    ),
     "wm_agents.evaluation.scorecard": (
         "Scorecard",
         "scorecard",
@@ -188,6 +232,7 @@ _HOMES = {
         "stratified_bootstrap",
         "wilson_interval",
     ),
+    "wm_agents.evaluation.thresholds": ("LearningCurve",),
     "wm_agents.imagination.vector_env": ("ImaginedVectorEnv",),
     "wm_agents.irl.adversarial": (
         "AdversarialConfig",
@@ -197,6 +242,7 @@ _HOMES = {
         "BehavioralCloning",
         "CloningConfig",
     ),
+    "wm_agents.irl.comparison": ("choose_prior_std",),
     "wm_agents.irl.demonstrations": ("Demonstrations",),
     "wm_agents.irl.maxent": (
         "MaxEntConfig",
@@ -219,7 +265,13 @@ _HOMES = {
         "ICEM",
         "ICEMConfig",
     ),
+    "wm_agents.planning.collector": ("Collector",),
     "wm_agents.planning.controller": ("PlanningAgent",),
+    "wm_agents.planning.defaults": (
+        "PlannerName",
+        "fit_model",
+        "make_planner",
+    ),
     "wm_agents.planning.learning": (
         "LearningConfig",
         "learn_to_plan",
@@ -238,6 +290,10 @@ _HOMES = {
         "NoveltyReward",
     ),
     "wm_agents.planning.oracle": ("OracleModel",),
+    "wm_agents.planning.safety": (
+        "RiskCalibrator",
+        "Shield",
+    ),
     "wm_agents.planning.search": (
         "BestFirstSearch",
         "BestFirstSearchConfig",
@@ -253,12 +309,15 @@ _HOMES = {
         "ValueIteration",
     ),
     "wm_agents.policy_gradient.actor_critic": ("PPOConfig",),
+    "wm_agents.policy_gradient.environments": ("same_step_envs",),
     "wm_agents.policy_gradient.ppo": ("PPO",),
-    "wm_agents.policy_gradient.reinforce": (
+    "wm_agents.policy_gradient.reinforce": ("Reinforce",),
+    "wm_agents.policy_gradient.reinforce_config": (
         "LossWeights",
-        "Reinforce",
         "ReinforceConfig",
     ),
+    "wm_agents.policy_gradient.reinforce_updates": ("UpdateReport",),
+    "wm_agents.policy_gradient.sequence_model": ("NetworkConfig",),
     "wm_agents.protocols": (
         "Agent",
         "ModelState",
@@ -270,16 +329,32 @@ _HOMES = {
         "WorldModel",
     ),
     "wm_agents.sb3.vec_env": ("SB3VecEnv",),
+    "wm_agents.training.cards": (
+        "Card",
+        "command_line",
+        "save_with_card",
+        "write_card",
+    ),
     "wm_agents.training.checkpoints": ("CheckpointManager",),
+    "wm_agents.training.config_checks": ("require_integers",),
     "wm_agents.training.loggers": (
         "ConsoleLogger",
         "JSONLLogger",
+        "LoggerGroup",
         "TensorBoardLogger",
         "WandbLogger",
+        "script_loggers",
     ),
+    "wm_agents.training.ray_session": ("ray_session",),
     "wm_agents.training.saving": (
         "load",
         "save",
+    ),
+    "wm_agents.training.seeding": ("spawn_seeds",),
+    "wm_agents.training.summary": (
+        "make_output_directory",
+        "write_json",
+        "write_summary",
     ),
     "wm_agents.training.trainer": (
         "FitReport",
@@ -315,6 +390,12 @@ _HOMES = {
         "TokenConfig",
         "TokenModel",
     ),
+    "wm_envs.data.errors": (
+        "SpaceError",
+        "TrajectoryError",
+    ),
+    "wm_envs.data.paths": ("expand_paths",),
+    "wm_envs.data.progress": ("progress",),
     "wm_envs.data.trajectories": (
         "Trajectories",
         "TrajectoryBatch",

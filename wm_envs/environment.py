@@ -562,6 +562,22 @@ class KernelVectorEnv(VectorEnv[Any, Any, Array]):
         self._row_seeds = [seed_of.get(row, before) for row, before in enumerate(self._row_seeds)]
 
 
+def vector_class(env_class: type[KernelEnv]) -> type[KernelVectorEnv]:
+    """The class of batches of an environment, for one that adds nothing to them.
+
+    It is given to a module's variable of its own name, `TMazeVectorEnv` for `TMazeEnv`, under which
+    Gymnasium and pickle find it.
+    """
+    name = f"{env_class.__name__.removesuffix('Env')}VectorEnv"
+    body = {
+        "__doc__": f"A batch of `{env_class.__name__}`.",
+        "__module__": env_class.__module__,
+        "__qualname__": name,
+        "env_class": env_class,
+    }
+    return type(name, (KernelVectorEnv,), body)
+
+
 def take_limit(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     """Replace Gymnasium's outermost TimeLimit by the native environment's own.
 
@@ -575,9 +591,9 @@ def take_limit(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
         return env.env
     # Wrappers in between stay where they are: the limit alone moves inward.
     outer: Any = env
-    while not isinstance(outer.env, OneStep | KernelEnv):
+    while not isinstance(outer.env, _OneStep | KernelEnv):
         outer = outer.env
-    if isinstance(outer.env, OneStep):
+    if isinstance(outer.env, _OneStep):
         if max_episode_steps == 1:
             return env.env
         outer.env = kernel_env
@@ -604,10 +620,10 @@ def make_one_step_env(
     limit = make_rules(env_class, options).limited_to(max_episode_steps).time_limit
     if limit > 1:
         return env_class(render_mode=render_mode, max_episode_steps=max_episode_steps, **options)
-    return OneStep(env_class(render_mode=render_mode, max_episode_steps=UNLIMITED, **options))
+    return _OneStep(env_class(render_mode=render_mode, max_episode_steps=UNLIMITED, **options))
 
 
-class OneStep(TimeLimit):
+class _OneStep(TimeLimit):
     """Gymnasium's time limit of a single step around a native environment.
 
     It refuses a second step as native environments do.

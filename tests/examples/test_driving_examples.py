@@ -7,6 +7,7 @@ import pytest
 import tyro
 
 from examples import crash_prediction, plan_driving, record_driving
+from wm_agents.domains.driving import learning
 from wm_agents.domains.driving.network import DrivingModel, DrivingModelConfig
 from wm_agents.domains.driving.observations import CircuitMap
 from wm_agents.errors import CheckpointError, ConfigError
@@ -64,7 +65,7 @@ def test_warnings_that_cannot_work_are_refused_before_anything_is_learned(
     mistake, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
-        crash_prediction, "learn_driving_model", lambda *_: pytest.fail("minutes were spent")
+        learning, "learn_driving_model", lambda *_: pytest.fail("minutes were spent")
     )
     with pytest.raises(ConfigError, match=str(*mistake.values())):
         crash_prediction.main(crash_prediction.Config(output_dir=tmp_path, **mistake))

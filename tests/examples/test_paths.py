@@ -16,4 +16,4 @@ WITH_PATHS = [
 def test_the_paths_of_an_example_are_expanded_before_anything_else(path):
     main = path.read_text("utf-8").split("\ndef main(")[1]
     statements = re.sub(r'^[^\n]*\n    """.*?"""\n', "", main, count=1, flags=re.DOTALL)
-    assert statements.startswith("    config = expand_paths(config)\n")
+    assert statements.startswith("    config = wma.expand_paths(config)\n")

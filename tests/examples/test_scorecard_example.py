@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from wm_agents.evaluation import episodes
+
 
 @pytest.fixture(scope="module")
 def example() -> Any:
@@ -69,15 +71,15 @@ def test_an_oracle_no_better_than_chance_leaves_out_the_gap_alone(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    real = example.evaluate
+    real = episodes.evaluate
 
     def at_random(agent: Any, where: Any, episodes: int, **options: Any) -> Any:
         if not isinstance(where, str):  # the oracle, in environments of its own
-            agent = example.RandomAgent(where.single_action_space, 1)
+            agent = episodes.RandomAgent(where.single_action_space, 1)
             where = "wm/PermPuzzle-v0"
         return real(agent, where, episodes, **options)
 
-    monkeypatch.setattr(example, "evaluate", at_random)
+    monkeypatch.setattr(episodes, "evaluate", at_random)
     steps = {"train_steps": 600, "test_steps": 200, "num_updates": 5, "planning_episodes": 1}
     summary = example.main(example.Config("wm/PermPuzzle-v0", seed=1, output_dir=tmp_path, **steps))
     assert (

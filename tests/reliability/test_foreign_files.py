@@ -374,7 +374,7 @@ LOADERS = {
     "wm_envs/driving/track.py:from_points": IN_MEMORY,
     "wm_envs/driving/track.py:read_csv": BY_READERS,
     "wm_envs/pong/atari.py:load_rows": IN_MEMORY,
-    "wm_envs/pong/emulator.py:load": "bytes of a state that clone_state gave",
+    "wm_envs/pong/workers.py:load": "bytes of a state that clone_state gave",
     "wm_agents/domains/pong/object_view.py:from_json": "test_pong_view.py",
     "wm_envs/resolutions/digital_library.py:read_digital_library": BY_READERS,
     "wm_envs/resolutions/files.py:read_bytes": "through the readers of resolutions",

@@ -72,6 +72,42 @@ def test_what_user_code_looks_like(tmp_path, monkeypatch):
     )
 
 
+USER_CODE = """
+import gymnasium as gym, wm_envs, wm_agents as wma
+
+train, test = wm_envs.record("Pendulum-v1", episodes=20, seed=0).split((0.8, 0.2), seed=0)
+model = wma.EnsembleModel.for_env("Pendulum-v1")
+model.fit(train)
+print(wma.open_loop_error(model, test, train=train).trusted_steps)
+agent = wma.PlanningAgent(model, wma.ICEM(horizon=20))
+imagined = wma.ImaginedVectorEnv(model, train, horizon=30, num_envs=16).as_sb3()
+wma.save(model, "pendulum"); model = wma.load("pendulum")
+"""
+
+
+def test_the_lines_at_the_end_of_the_architecture_run_as_written(tmp_path, monkeypatch, capsys):
+    """Word for word, on all twenty episodes.
+
+    A fit by default takes more than a minute, so that what is smaller here is the default number of
+    updates, which the lines do not name.
+    """
+    monkeypatch.chdir(tmp_path)
+    defaults = wma.FitConfig.__init__.__defaults__
+    assert defaults[0] == wma.FitConfig().num_updates
+    monkeypatch.setattr(wma.FitConfig.__init__, "__defaults__", (60, *defaults[1:]))
+    names = {}
+    exec(USER_CODE, names)
+    assert int(capsys.readouterr().out) >= 0
+    assert (names["train"].num_episodes, names["test"].num_episodes) == (16, 4)
+    assert names["imagined"].reset().shape == (16, 3)
+    action, _ = names["agent"].predict(names["gym"].make("Pendulum-v1").reset(seed=0)[0])
+    assert np.shape(action) == (1,)
+    # The model that was loaded plans in place of the one that was saved.
+    assert type(names["model"]) is wma.EnsembleModel
+    again = wma.PlanningAgent(names["model"], wma.ICEM(horizon=20))
+    assert np.shape(again.predict(names["train"].start_observations[0])[0]) == (1,)
+
+
 @pytest.mark.parametrize(
     ("old", "name"),
     [

@@ -15,11 +15,12 @@ import json
 import math
 import os
 import platform
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
@@ -28,6 +29,9 @@ from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
 from wm_agents.training.saving import Saves
 from wm_envs.data.files import replacing
 from wm_envs.data.paths import user_path
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 WEIGHTS, CONFIG, README = "model.safetensors", "config.json", "README.md"
 SB3_KIND = "stable-baselines3 policy"
@@ -119,6 +123,49 @@ def write_card(model: Saves | BaseAlgorithm, folder: str | os.PathLike[str], car
     _write_whole(folder / CONFIG, json.dumps(facts, indent=2, allow_nan=False) + "\n")
     _write_whole(folder / README, _readme(facts, card))
     return folder / README
+
+
+def command_line(
+    script: str,
+    config: "DataclassInstance",
+    shown: Sequence[str] = ("env_id", "seed"),
+    hidden: Sequence[str] = ("output_dir", "quiet"),
+) -> str:
+    """The command that calls a script with the same settings, from the folder in which it ran.
+
+    Args:
+        script: Its path, such as "examples/reinforce.py".
+        config: Its settings, a dataclass that tyro reads; those at their defaults are left out.
+        shown: Settings that stand there in any case.
+        hidden: Settings that do not matter for the result.
+    """
+    default = type(config)()
+    return shlex.join(["python", script, *_options(config, default, set(shown), set(hidden), "")])
+
+
+def _options(
+    config: Any, default: Any, shown: set[str], hidden: set[str], prefix: str
+) -> list[str]:
+    words: list[str] = []
+    # What is always shown comes first, so that two commands of a script are compared at a glance.
+    for option in sorted(fields(config), key=lambda option: option.name not in shown):
+        name, value = option.name, getattr(config, option.name)
+        if name in hidden or (name not in shown and value == getattr(default, name)):
+            continue
+        flag = f"--{prefix}{name.replace('_', '-')}"
+        if is_dataclass(value):
+            start = f"{prefix}{name.replace('_', '-')}."
+            words += _options(value, getattr(default, name), set(), hidden, start)
+        elif isinstance(value, bool):
+            words.append(flag if value else flag.replace(f"--{prefix}", f"--{prefix}no-", 1))
+        elif value is not None:
+            several = value if isinstance(value, tuple | list) else (value,)
+            words += [flag, *map(_shown_option, several)]
+    return words
+
+
+def _shown_option(value: Any) -> str:
+    return os.path.relpath(value) if isinstance(value, Path) else str(value)
 
 
 def load_policy_weights(agent: BaseAlgorithm, folder: str | os.PathLike[str]) -> None:

@@ -258,6 +258,36 @@ class LoggerGroup(_ClosesOnExit):
                 stack.callback(logger.close)
 
 
+def script_loggers(
+    folder: Path,
+    name: str,
+    config: Any,
+    *,
+    quiet: bool = False,
+    tensorboard: bool = False,
+    track: bool = False,
+    resume_step: int | None = None,
+) -> LoggerGroup:
+    """What a training script logs to: JSON lines always, the rest when asked.
+
+    Args:
+        folder: Of the run; metrics.jsonl and the events lie in it.
+        name: Of the run on Weights & Biases.
+        config: Its settings, a dataclass.
+        quiet: No lines on the console.
+        tensorboard: TensorBoard events too.
+        track: Weights & Biases too.
+        resume_step: The step from which a resumed run logs again; None for a new run.
+    """
+    loggers: list[Logger] = [JSONLLogger(folder / "metrics.jsonl", resume_step=resume_step)]
+    loggers.append(ConsoleLogger(quiet=quiet, every=50))
+    if tensorboard:
+        loggers.append(TensorBoardLogger(folder / "tensorboard", resume_step=resume_step))
+    if track:
+        loggers.append(WandbLogger("wm-suite", name, vars(config), folder))
+    return LoggerGroup(*loggers)
+
+
 def read_jsonl(path: str | Path) -> Iterator[dict[str, Any]]:
     """Yields the records of a `JSONLLogger` file; a half-written last line is passed over.
 

@@ -38,16 +38,26 @@ def make_output_directory(folder: Path, *, has_pictures: bool = False) -> Path:
     return folder
 
 
-def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
+def write_summary(folder: Path, summary: Mapping[str, Any], *, is_printed: bool = False) -> Path:
     """Write `summary.json`.
 
-    Names to what JSON can hold, with null for numbers that are not finite.
+    Args:
+        folder: Where.
+        summary: Names to what JSON can hold; numbers that are not finite become null.
+        is_printed: Whether the same text goes to the standard output.
     """
     path = user_path(folder) / "summary.json"
-    with replacing(path) as file:
-        json.dump(without_infinities(summary), file, indent=2, allow_nan=False)
-        file.write("\n")
+    write_json(path, summary)
+    if is_printed:
+        print(json.dumps(without_infinities(summary), indent=2))
     return path
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a whole file of indented JSON or none, with null for numbers that are not finite."""
+    with replacing(path) as file:
+        json.dump(without_infinities(content), file, indent=2, allow_nan=False)
+        file.write("\n")
 
 
 def without_infinities(value: Any) -> Any:

@@ -108,7 +108,7 @@ def enable_cache(dispatcher: Any, folder: str) -> None:
     # Numba reads the folder while a cache is made; the user's own functions keep theirs.
     before, config.CACHE_DIR = config.CACHE_DIR, folder
     try:
-        dispatcher._cache = SafeCache(dispatcher.py_func)
+        dispatcher._cache = _SafeCache(dispatcher.py_func)
     except (OSError, RuntimeError):
         return  # nothing tells whether code without a source is old
     finally:
@@ -184,7 +184,7 @@ class _SealedFiles(IndexDataCacheFile):
         return hashlib.sha256(repr((self._version, self._source_stamp)).encode() + content).digest()
 
 
-class SafeCache(FunctionCache):
+class _SafeCache(FunctionCache):
     """Numba's cache of one function, for which every failure is a miss."""
 
     _impl_class = _CacheImplementation

@@ -67,7 +67,7 @@ class Stake:
 
 
 @dataclass(frozen=True)
-class Forest:
+class _Forest:
     """The seven claim trees of a debate; node t < 7 is the root of claim t.
 
     Attributes:
@@ -89,7 +89,7 @@ class Forest:
     @classmethod
     def of(
         cls, parents: Array, signs: Array, amounts: Array, observations: Array, stakers: Array
-    ) -> "Forest":
+    ) -> "_Forest":
         """Score the nodes."""
         net_scores = np.zeros(len(parents))
         dynamics.score_nodes(parents, signs, amounts, net_scores)
@@ -164,7 +164,7 @@ class DebateResult:
         total_stakes: Number of stakes and rebuttals.
     """
 
-    forest: Forest
+    forest: _Forest
     winner: Tendency | None
     winning_score: float
     scores: dict[Tendency, float]
@@ -183,7 +183,7 @@ class DebateResult:
 
 def grow_forest(
     stakes: Sequence[Stake], allocations: Mapping[Tendency, float] | Sequence[float]
-) -> Forest:
+) -> _Forest:
     """The trees of a list of stakes.
 
     `parent` of a stake is the place of an earlier stake in the list.
@@ -210,7 +210,7 @@ def grow_forest(
         [1.0] * NUM + [1.0 if stake.polarity is Polarity.PRO else -1.0 for stake in stakes]
     )
     observations = np.array([NOBODY] * NUM + [stake.observation for stake in stakes], np.int64)
-    return Forest.of(parents, signs, weights * shares[stakers], observations, stakers)
+    return _Forest.of(parents, signs, weights * shares[stakers], observations, stakers)
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ class Arena:
         num_nodes = dynamics.place_all(
             np.ascontiguousarray(rows), before, numbers, self.rebuttal, *nodes
         )
-        forest = Forest.of(*(column[:num_nodes].copy() for column in nodes))
+        forest = _Forest.of(*(column[:num_nodes].copy() for column in nodes))
         after = before.copy()
         dynamics.reallocate(after, forest.scores, rate, self.min_allocation, self.max_allocation)
         winner = forest.winner

@@ -12,9 +12,9 @@ from wm_envs.debate import dynamics, render
 from wm_envs.debate.allocations import check_allocations, check_bounds
 from wm_envs.debate.claims import MAX_REBUTTAL
 from wm_envs.debate.dynamics import ANY, NUM, STRATEGIES
-from wm_envs.debate.table import RelevanceTable, default_table
+from wm_envs.debate.relevance import RelevanceTable, default_table
 from wm_envs.debate.tendencies import DEFAULT_ALLOCATIONS, OBSERVATION, TENDENCIES, Tendency
-from wm_envs.environment import KernelEnv, KernelVectorEnv
+from wm_envs.environment import KernelEnv, vector_class
 from wm_envs.errors import DebateError, OptionError
 from wm_envs.kernel import empty_rows
 from wm_envs.rules import Rules
@@ -173,10 +173,7 @@ class DebateEnv(KernelEnv):
         )
 
 
-class DebateVectorEnv(KernelVectorEnv):
-    """A batch of `wm/Debate-v0`."""
-
-    env_class = DebateEnv
+DebateVectorEnv = vector_class(DebateEnv)
 
 
 def _fill_table(row: NDArray[Any], table: RelevanceTable) -> None:

@@ -61,7 +61,7 @@ def draw(
         alternatives: Other candidates, drawn faintly beneath the plan.
     """
     image = canvas.blank(WIDTH, HEIGHT, GRASS)
-    camera = Camera(state, parameters)
+    camera = _Camera(state, parameters)
     _draw_grass(image, camera)
     _draw_road(image, camera, parameters)
     if line is not None:
@@ -76,7 +76,7 @@ def draw(
     return image
 
 
-class Camera:
+class _Camera:
     """Turns points of the plane into pixels around the car, which looks up."""
 
     def __init__(self, state: Any, parameters: Any) -> None:
@@ -115,7 +115,7 @@ def _look_up(parameters: Any, name: str, distance: Floats) -> Floats:
     return looked_up
 
 
-def _draw_grass(image: Image, camera: Camera) -> None:
+def _draw_grass(image: Image, camera: _Camera) -> None:
     """Mown stripes that move with the world, so that speed is seen."""
     forward = (CAR[1] - np.arange(HEIGHT)[:, None]) / SCALE
     aside = (np.arange(WIDTH)[None, :] - CAR[0]) / SCALE
@@ -123,7 +123,7 @@ def _draw_grass(image: Image, camera: Camera) -> None:
     image[np.floor(east / 12.0) % 2 == 0] = MOWN
 
 
-def _draw_road(image: Image, camera: Camera, parameters: Any) -> None:
+def _draw_road(image: Image, camera: _Camera, parameters: Any) -> None:
     start = math.floor((camera.distance - BEHIND) / STEP) * STEP
     distance = np.arange(start, camera.distance + AHEAD, STEP)
     left, right = _look_up(parameters, "left", distance), _look_up(parameters, "right", distance)
@@ -177,7 +177,7 @@ def _draw_path(image: Image, pixels: Floats, colour: Colour, thickness: float) -
             canvas.draw_line(image, tuple(start), tuple(end), colour, thickness=thickness)
 
 
-def _draw_racing_line(image: Image, camera: Camera, parameters: Any, line: Floats) -> None:
+def _draw_racing_line(image: Image, camera: _Camera, parameters: Any, line: Floats) -> None:
     distance = np.arange(camera.distance - BEHIND, camera.distance + AHEAD, STEP)
     closed = np.append(line, line[0])
     place = np.mod(distance, float(parameters["length"])) * float(parameters["inverse_spacing"])

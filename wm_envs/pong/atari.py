@@ -36,7 +36,7 @@ STATE = state_dtype(
 )
 
 
-class EmulatorKernels:
+class _EmulatorKernels:
     """The rules that play on consoles, called as the kernels of a native domain are."""
 
     def __init__(self) -> None:
@@ -108,10 +108,10 @@ class EmulatorKernels:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AtariRules(Rules):
+class _AtariRules(Rules):
     """Rules whose states live partly in consoles."""
 
-    kernels: EmulatorKernels
+    kernels: _EmulatorKernels
 
     def save_rows(self, states: Array) -> None:
         """Write the consoles into their rows."""
@@ -217,18 +217,18 @@ class PongAtariEnv(KernelEnv):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human", "ansi"], "render_fps": 15}
 
     @classmethod
-    def rules(cls, **options: Any) -> AtariRules:
+    def rules(cls, **options: Any) -> _AtariRules:
         """The game with these options, those of `PongEnv.rules`.
 
         Raises OptionError and MissingExtraError.
         """
-        native, kernels = vars(make_rules(PongEnv, options)), EmulatorKernels()
+        native, kernels = vars(make_rules(PongEnv, options)), _EmulatorKernels()
         replaced = {
             "state_dtype": STATE,
             "reset_rows": kernels.reset_rows,
             "step_rows": kernels.step_rows,
         }
-        return AtariRules(**{**native, **replaced, "kernels": kernels})
+        return _AtariRules(**{**native, **replaced, "kernels": kernels})
 
     @staticmethod
     def draw(state: Any, parameters: Any) -> NDArray[Any]:  # noqa: ARG004

@@ -36,7 +36,7 @@ GLYPHS = np.array(
 )
 
 
-class Scene(NamedTuple):
+class _Scene(NamedTuple):
     """What a frame shows: top left corners in pixels, a ball that is not there as None."""
 
     player_y: int
@@ -46,13 +46,13 @@ class Scene(NamedTuple):
     enemy_score: int
 
 
-def scene(state: Any) -> Scene:
+def scene(state: Any) -> _Scene:
     """The newest frame of a state row."""
     player_y, enemy_y, ball_x, ball_y, player_score, enemy_score = int(state["seen_0"]).to_bytes(
         6, "little"
     )
     ball = (ball_x - dynamics.BALL_LEFT, ball_y - dynamics.BALL_TOP) if ball_x > 0 else None
-    return Scene(
+    return _Scene(
         player_y - dynamics.PLAYER_TOP,
         enemy_y - dynamics.ENEMY_TOP,
         ball,

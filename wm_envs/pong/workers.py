@@ -3,7 +3,7 @@
 ale-py 0.12 holds the interpreter's lock while it emulates, so that threads cannot emulate side by
 side. The first slice of an environment's emulators therefore works here and each other one in a
 worker, a Python that runs `main`, at the same time. What every step exchanges, the actions and the
-consoles' memories, lies in a `SharedBuffer`; a socket carries who has to do what, wakes the other
+consoles' memories, lies in a `_SharedBuffer`; a socket carries who has to do what, wakes the other
 side, and tells each of them of the other's end: no lock can be left taken. Anything rarer goes
 through the socket, too.
 """
@@ -28,8 +28,104 @@ import numpy as np
 from gymnasium.error import ClosedEnvironmentError
 from numpy.typing import NDArray
 
-from wm_envs.errors import WorkerError
-from wm_envs.pong.emulator import MEMORY_SIZE, EmulatorPool, import_ale
+from wm_envs.errors import MissingExtraError, WorkerError
+
+MEMORY_SIZE = 128  # bytes
+NOOP = 0
+
+
+def import_ale() -> Any:
+    """The package ale_py; raises MissingExtraError where it is not installed."""
+    try:
+        import ale_py
+    except ImportError as error:
+        message = 'wm/PongAtari-v0 needs ale-py: pip install "wm-suite[atari]", or use wm/Pong-v0'
+        raise MissingExtraError(message) from error
+    return ale_py
+
+
+class Emulator:
+    """One console, switched on."""
+
+    def __init__(self) -> None:
+        ale_py = import_ale()
+        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+        self._ale = ale_py.ALEInterface()
+        # The noise is drawn from the state row, so that a clone carries its future.
+        self._ale.setFloat("repeat_action_probability", 0.0)
+        self._ale.loadROM(ale_py.roms.get_rom_path("pong"))
+        self._actions = self._ale.getMinimalActionSet()
+        self._make_state = ale_py.ALEState
+        # Of the current state: a restored console draws with its next frame.
+        self._has_screen = False
+        self._ale.reset_game()
+        # Every game starts from here; a reset of the emulator would take longer.
+        self._switched_on = self.save()
+
+    def start(self, num_noops: int) -> None:
+        """Start a game and wait some frames.
+
+        The console returns to the state it had when it was switched on, which `reset_game` takes
+        3 ms to reach.
+        """
+        self.load(self._switched_on)
+        self.play([NOOP] * num_noops)
+
+    def play(self, actions: Sequence[int]) -> None:
+        """Play one frame per action, which takes no effect once the game is over."""
+        act, codes = self._ale.act, self._actions
+        for action in actions:
+            act(codes[action])
+        self._has_screen = self._has_screen or len(actions) > 0
+
+    def read(self, out: NDArray[np.uint8]) -> None:
+        """Copy the memory into an array, uint8 [128]."""
+        self._ale.getRAM(out)
+
+    def screen(self) -> NDArray[np.uint8] | None:
+        """The picture of the last frame, uint8 [210, 160, 3], if it is of the present state."""
+        return self._ale.getScreenRGB() if self._has_screen else None
+
+    def save(self) -> bytes:
+        """The whole console."""
+        saved: bytes = self._ale.cloneState().__getstate__()
+        return saved
+
+    def load(self, saved: bytes) -> None:
+        """Return to a saved console."""
+        self._ale.restoreState(self._make_state(saved))
+        self._has_screen = False
+
+
+class EmulatorPool:
+    """Emulators by number, each made when it is first needed."""
+
+    def __init__(self) -> None:
+        self._emulators: dict[int, Emulator] = {}
+
+    def __getitem__(self, slot: int) -> Emulator:
+        if slot not in self._emulators:
+            self._emulators[slot] = Emulator()
+        return self._emulators[slot]
+
+    def call(
+        self, method: str, slots: Sequence[int], arguments: Sequence[tuple[Any, ...]]
+    ) -> list[Any]:
+        """The results of a method of each of these emulators."""
+        results = []
+        for slot, slot_arguments in zip(slots, arguments, strict=True):
+            results.append(getattr(self[slot], method)(*slot_arguments))
+        return results
+
+    def play(
+        self, slots: Sequence[int], actions: NDArray[Any], memories: NDArray[np.uint8]
+    ) -> None:
+        """Play the actions [N, frames] and copy the memories to their slots' rows [slots, 128]."""
+        for slot, frames in zip(slots, actions.tolist(), strict=True):
+            emulator = self[slot]
+            emulator.play(frames)
+            emulator.read(memories[slot])
+
 
 MAX_FRAMES = 60  # of one action
 # Seconds that a worker has to end by itself.
@@ -44,7 +140,7 @@ INTERRUPTED = (
 Request = tuple[str, list[int], Any]
 
 
-class SharedBuffer:
+class _SharedBuffer:
     """Memory of several processes: actions [slots, MAX_FRAMES] and memories [slots, 128], uint8.
 
     It has a descriptor and no name, so that it is gone with the last process that holds it, however
@@ -68,7 +164,7 @@ def nameless_file() -> int:
         return os.dup(file.fileno())
 
 
-def answer(pool: EmulatorPool, buffer: SharedBuffer, request: Request) -> list[Any] | Exception:
+def answer(pool: EmulatorPool, buffer: _SharedBuffer, request: Request) -> list[Any] | Exception:
     """Do what is asked; an error is an answer, too."""
     method, slots, arguments = request
     try:
@@ -93,7 +189,7 @@ def receive(connection: Connection) -> Any:
     return connection.recv()
 
 
-class Worker:
+class _Worker:
     """An emulator pool in a process of its own.
 
     The process ends with this object or with the whole program.
@@ -155,7 +251,7 @@ def _stop(connection: Connection, process: "subprocess.Popen[bytes]", owner: int
         process.wait()
 
 
-class WorkerPool:
+class _WorkerPool:
     """This process and its workers: each emulates the consoles of one slice.
 
     Args:
@@ -169,11 +265,11 @@ class WorkerPool:
         # One file for all workers, which inherit its descriptor.
         descriptor = nameless_file()
         try:
-            self._buffer = SharedBuffer(len(self._member_of), descriptor)
+            self._buffer = _SharedBuffer(len(self._member_of), descriptor)
             self._workers = {}
             for number, part in enumerate(slices):
                 if number > 0 and part.start < part.stop:
-                    self._workers[number] = Worker(part, len(self._member_of), descriptor)
+                    self._workers[number] = _Worker(part, len(self._member_of), descriptor)
         finally:
             # The mapping stays; the descriptor has done its work.
             os.close(descriptor)
@@ -274,7 +370,7 @@ class Emulators:
         import_ale()
         self._slices = list(slices)
         self._pool = EmulatorPool()
-        self._worker_pool: WorkerPool | None = None
+        self._worker_pool: _WorkerPool | None = None
         self._process_id = os.getpid()
         self._in_use: set[int] = set()
         # Slots whose emulators stayed with the program that this process was forked from.
@@ -369,14 +465,14 @@ class Emulators:
         self._worker_pool = None
         self._process_id = os.getpid()
 
-    def _workers(self) -> WorkerPool:
+    def _workers(self) -> _WorkerPool:
         # Processes start with the first exchange, so that an environment that is only made or
         # pickled costs none.
-        self._worker_pool = self._worker_pool or WorkerPool(self._slices)
+        self._worker_pool = self._worker_pool or _WorkerPool(self._slices)
         return self._worker_pool
 
 
-def serve(connection: Connection, buffer: SharedBuffer) -> None:
+def serve(connection: Connection, buffer: _SharedBuffer) -> None:
     """Answer requests until the other side closes."""
     pool = EmulatorPool()
     while True:
@@ -391,4 +487,4 @@ def main() -> None:
     # A key that interrupts the program is not meant for its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     descriptor, buffer_descriptor, num_slots = (int(argument) for argument in sys.argv[1:4])
-    serve(Connection(descriptor), SharedBuffer(num_slots, buffer_descriptor))
+    serve(Connection(descriptor), _SharedBuffer(num_slots, buffer_descriptor))

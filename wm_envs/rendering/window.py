@@ -1,6 +1,7 @@
 """The window of render_mode="human"; the only place that imports pygame."""
 
 import weakref
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -79,3 +80,37 @@ class Window:
         if not display.get_init() or display.get_surface() is None:
             return False
         return (display.get_caption()[0], display.get_surface().get_size()) == title_and_size
+
+
+def held_keys(quit_key: str) -> Iterator[frozenset[str]]:
+    """The arrow keys that are held down, once for each time that it is asked.
+
+    Ends when the quit key is pressed or the window is closed.
+    """
+    import pygame
+
+    arrows = {
+        pygame.K_LEFT: "left",
+        pygame.K_RIGHT: "right",
+        pygame.K_UP: "up",
+        pygame.K_DOWN: "down",
+    }
+    while True:
+        for event in pygame.event.get():
+            is_quit_key = event.type == pygame.KEYDOWN and event.unicode == quit_key
+            if event.type == pygame.QUIT or is_quit_key:
+                return
+        pressed = pygame.key.get_pressed()
+        yield frozenset(name for key, name in arrows.items() if pressed[key])
+
+
+def key_presses() -> Iterator[str]:
+    """The characters typed into the window, until it is closed."""
+    import pygame
+
+    while True:
+        event = pygame.event.wait()
+        if event.type == pygame.QUIT:
+            return
+        if event.type == pygame.KEYDOWN and event.unicode.strip():
+            yield event.unicode

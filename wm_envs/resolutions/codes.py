@@ -48,6 +48,15 @@ class Vote(IntEnum):
         return _VOTE_OF_ACTION.get(ResolutionAction(action), cls.ABSENT)
 
 
+class QuestionKind(IntEnum):
+    """What a roll call is about: the whole text, or what of it."""
+
+    WHOLE = 0
+    PARAGRAPH = 1
+    AMENDMENT = 2
+    MOTION = 3
+
+
 _ACTION_OF_VOTE = {
     Vote.ABSENT: ResolutionAction.NO_ACTION,
     Vote.YES: ResolutionAction.YES,

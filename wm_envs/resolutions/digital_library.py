@@ -5,7 +5,7 @@ The voting data has one row per resolution and member.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -369,3 +369,44 @@ def _sponsors(fields: Subfields, losses: Losses) -> tuple[str, ...]:
     # brackets only.
     groups = codes_in(" ".join(_BRACKETS.findall(_first(fields, "245c"))))[0]
     return tuple(dict.fromkeys([*named, *(code for code in entered if code not in groups)]))
+
+
+def merge_drafts(trajectories: Sequence[ResolutionRecord]) -> tuple[list[ResolutionRecord], int]:
+    """Join the sponsors of a draft to the vote on the whole of its resolution.
+
+    Returns:
+        The records, drafts that joined a vote left out, and how many did.
+
+    Raises:
+        TrajectoryError: Two records have one id, since a file of them could not be read.
+    """
+    drafts = {
+        t.symbol: t for t in trajectories if t.symbol and t.num_sponsors and not t.plenary_ballot
+    }
+    joined: set[str] = set()
+    merged = []
+    for trajectory in trajectories:
+        # Symbols tie both together: votes name the resolution, drafts become it.
+        draft = drafts.get(trajectory.symbol)
+        if (
+            draft
+            and trajectory.plenary_ballot
+            and trajectory.kind == "whole"
+            and not trajectory.sponsors
+        ):
+            trajectory = replace(
+                trajectory,
+                sponsors=draft.sponsors,
+                additional_sponsors=draft.additional_sponsors,
+                committee=trajectory.committee or draft.committee,
+                agenda_item=trajectory.agenda_item or draft.agenda_item,
+            )
+            joined.add(draft.trajectory_id)
+        merged.append(trajectory)
+    kept = [t for t in merged if t.trajectory_id not in joined]
+    [(name, count)] = Counter(t.trajectory_id for t in kept).most_common(1) or [("", 0)]
+    if count > 1:
+        raise TrajectoryError(
+            f"trajectory_id: {name} comes from more than one source; leave one out"
+        )
+    return kept, len(joined)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wm_envs.data.options import check_flag, check_integer
-from wm_envs.environment import KernelVectorEnv
+from wm_envs.environment import vector_class
 from wm_envs.rules import Field, Rules
 from wm_envs.symbolic import dynamics
 from wm_envs.symbolic.env import (
@@ -94,7 +94,7 @@ class DelayedMatchEnv(SymbolicEnv):
 
 
 @dataclass(frozen=True)
-class RecallSize:
+class _RecallSize:
     """How much there is to learn in an episode of RuleRecall."""
 
     num_symbols: int
@@ -161,10 +161,10 @@ class RuleRecallEnv(SymbolicEnv):
     """
 
     LEVELS = (
-        RecallSize(6, 4, 12, 2),
-        RecallSize(7, 5, 15, 3),
-        RecallSize(8, 5, 18, 3),
-        RecallSize(8, 6, 20, 4),
+        _RecallSize(6, 4, 12, 2),
+        _RecallSize(7, 5, 15, 3),
+        _RecallSize(8, 5, 18, 3),
+        _RecallSize(8, 6, 20, 4),
     )
 
     @classmethod
@@ -209,7 +209,7 @@ class RuleRecallEnv(SymbolicEnv):
         num_cues: int | None,
         num_demonstrations: int | None,
         num_queries: int | None,
-    ) -> RecallSize:
+    ) -> _RecallSize:
         size, widest = at_level(level, cls.LEVELS), cls.LEVELS[-1]
         symbols = check_integer(
             "num_symbols", size.num_symbols if num_symbols is None else num_symbols, 2, 8
@@ -225,7 +225,7 @@ class RuleRecallEnv(SymbolicEnv):
             size.num_demonstrations if num_demonstrations is None else num_demonstrations
         )
         queries = size.num_queries if num_queries is None else num_queries
-        return RecallSize(
+        return _RecallSize(
             symbols,
             cues,
             check_integer("num_demonstrations", demonstrations, 1, 2**31),
@@ -233,7 +233,7 @@ class RuleRecallEnv(SymbolicEnv):
         )
 
     @staticmethod
-    def _fields(size: RecallSize) -> tuple[Field, ...]:
+    def _fields(size: _RecallSize) -> tuple[Field, ...]:
         return (
             one_hot("cue", size.num_cues, "the cue, one-hot")
             + one_hot(
@@ -329,19 +329,6 @@ class TMazeEnv(SymbolicEnv):
         )
 
 
-class DelayedMatchVectorEnv(KernelVectorEnv):
-    """A batch of `DelayedMatchEnv`."""
-
-    env_class = DelayedMatchEnv
-
-
-class RuleRecallVectorEnv(KernelVectorEnv):
-    """A batch of `RuleRecallEnv`."""
-
-    env_class = RuleRecallEnv
-
-
-class TMazeVectorEnv(KernelVectorEnv):
-    """A batch of `TMazeEnv`."""
-
-    env_class = TMazeEnv
+DelayedMatchVectorEnv = vector_class(DelayedMatchEnv)
+RuleRecallVectorEnv = vector_class(RuleRecallEnv)
+TMazeVectorEnv = vector_class(TMazeEnv)

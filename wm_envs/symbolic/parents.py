@@ -32,7 +32,7 @@ Answer with JSON alone: {{"instance": an integer from 0 to {last}}}."""
 
 
 @dataclass(frozen=True)
-class Consequence:
+class _Consequence:
     """What follows from an action: the next observation, float32 [O], and the reward."""
 
     next_observation: NDArray[np.float32]
@@ -75,13 +75,13 @@ class DeterministicParent:
         self.options = options
         self.rules: Rules = rules_of(env_id, options)
 
-    def consequence(self, state: State, action: int) -> Consequence:
+    def consequence(self, state: State, action: int) -> _Consequence:
         """Transition and reward in one."""
         actions = np.array([[action]])
         observations, rewards, _ = rollout(
             self.env_id, np.stack([state]), actions, env_kwargs=self.options
         )
-        return Consequence(observations[0, 1], float(rewards[0, 0]))
+        return _Consequence(observations[0, 1], float(rewards[0, 0]))
 
     def transition(self, state: State, action: int) -> NDArray[np.float32]:
         """The next observation [O]."""
@@ -120,11 +120,11 @@ class LanguageModelParent:
         self.fallback = fallback
         self.env_id = fallback.env_id
         self.num_fallbacks = 0
-        self._known: dict[tuple[bytes, int], Consequence] = {}
+        self._known: dict[tuple[bytes, int], _Consequence] = {}
         self._space = fallback.rules.observation_space
         self._about = _about(fallback.env_id)
 
-    def consequence(self, state: State, action: int) -> Consequence:
+    def consequence(self, state: State, action: int) -> _Consequence:
         """What follows by the model's word, or by the rules where its word is no use."""
         observation = self.fallback.observe(state)
         key = (observation.tobytes(), int(action))
@@ -155,7 +155,7 @@ class LanguageModelParent:
             return self.fallback.instance(episode)
         return instance_number
 
-    def _ask(self, observation: NDArray[np.float32], state: State, action: int) -> Consequence:
+    def _ask(self, observation: NDArray[np.float32], state: State, action: int) -> _Consequence:
         question = {
             "observation": observation.tolist(),
             "action": int(action),
@@ -163,7 +163,7 @@ class LanguageModelParent:
         }
         instructions = INSTRUCTIONS.format(about=self._about, size=len(observation))
         try:
-            consequence: Consequence = self.client.ask(
+            consequence: _Consequence = self.client.ask(
                 instructions, json.dumps(question), self._checked
             )
         except LanguageModelError:
@@ -172,7 +172,7 @@ class LanguageModelParent:
             return self.fallback.consequence(state, action)
         return consequence
 
-    def _checked(self, answer: Any) -> Consequence:
+    def _checked(self, answer: Any) -> _Consequence:
         if not isinstance(answer, dict) or set(answer) != {"next_observation", "reward"}:
             raise ValueError("expected next_observation and reward")
         numbers, reward = answer["next_observation"], answer["reward"]
@@ -186,7 +186,7 @@ class LanguageModelParent:
         observation = np.array(numbers, np.float32)
         if not self._space.contains(observation):
             raise ValueError(f"next_observation is not in {self._space}")
-        return Consequence(observation, float(reward))
+        return _Consequence(observation, float(reward))
 
     def _checked_instance(self, answer: Any) -> int:
         if not isinstance(answer, dict) or set(answer) != {"instance"}:
@@ -202,7 +202,7 @@ class LanguageModelParent:
 
 
 @dataclass(frozen=True)
-class Consistency:
+class _Consistency:
     """How a parent fares against the rules.
 
     Attributes:
@@ -225,7 +225,7 @@ class Consistency:
 
 def check_consistency(
     parent: Parent, rules: DeterministicParent, num_steps: int = 50, seed: int = 0
-) -> Consistency:
+) -> _Consistency:
     """Ask a parent along random episodes, each question twice, and compare with the rules.
 
     Only tasks whose next observation follows from the shown one are decidable this way; where the
@@ -241,7 +241,7 @@ def check_consistency(
         counts[0] += not (np.array_equal(first[0], second[0]) and first[1] == second[1])
         counts[1] += not np.array_equal(first[0], truth.next_observation)
         counts[2] += not np.isclose(first[1], truth.reward, atol=1e-6)
-    return Consistency(len(steps), *counts.tolist())
+    return _Consistency(len(steps), *counts.tolist())
 
 
 def _random_steps(

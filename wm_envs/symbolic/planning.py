@@ -5,7 +5,7 @@ PermPuzzle, LightsOut and TokenAutomaton.
 
 from collections.abc import Mapping
 
-from wm_envs.environment import KernelVectorEnv
+from wm_envs.environment import vector_class
 from wm_envs.rules import Rules
 from wm_envs.symbolic import dynamics
 from wm_envs.symbolic.env import (
@@ -250,19 +250,6 @@ class TokenAutomatonEnv(SymbolicEnv):
         )
 
 
-class PermPuzzleVectorEnv(KernelVectorEnv):
-    """A batch of `PermPuzzleEnv`."""
-
-    env_class = PermPuzzleEnv
-
-
-class LightsOutVectorEnv(KernelVectorEnv):
-    """A batch of `LightsOutEnv`."""
-
-    env_class = LightsOutEnv
-
-
-class TokenAutomatonVectorEnv(KernelVectorEnv):
-    """A batch of `TokenAutomatonEnv`."""
-
-    env_class = TokenAutomatonEnv
+PermPuzzleVectorEnv = vector_class(PermPuzzleEnv)
+LightsOutVectorEnv = vector_class(LightsOutEnv)
+TokenAutomatonVectorEnv = vector_class(TokenAutomatonEnv)

@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 
 from wm_envs.data.options import check_flag, check_integer
-from wm_envs.environment import KernelVectorEnv, make_one_step_env
+from wm_envs.environment import make_one_step_env, vector_class
 from wm_envs.rules import Rules
 from wm_envs.symbolic import dynamics
 from wm_envs.symbolic.env import (
@@ -323,28 +323,10 @@ class NavigationEnv(SymbolicEnv):
         )
 
 
-class PatternEchoVectorEnv(KernelVectorEnv):
-    """A batch of `PatternEchoEnv`."""
-
-    env_class = PatternEchoEnv
-
-
-class SequenceNextVectorEnv(KernelVectorEnv):
-    """A batch of `SequenceNextEnv`."""
-
-    env_class = SequenceNextEnv
-
-
-class ConditionalVectorEnv(KernelVectorEnv):
-    """A batch of `ConditionalEnv`."""
-
-    env_class = ConditionalEnv
-
-
-class NavigationVectorEnv(KernelVectorEnv):
-    """A batch of `NavigationEnv`."""
-
-    env_class = NavigationEnv
+PatternEchoVectorEnv = vector_class(PatternEchoEnv)
+SequenceNextVectorEnv = vector_class(SequenceNextEnv)
+ConditionalVectorEnv = vector_class(ConditionalEnv)
+NavigationVectorEnv = vector_class(NavigationEnv)
 
 
 def make_pattern_echo(**options: Any) -> gym.Env[Any, Any]:

@@ -81,7 +81,7 @@ MAX_MESSAGES = 3
 
 
 @dataclass(frozen=True)
-class Subject:
+class _Subject:
     """What is checked.
 
     How to make it in each of its modes, and the single environment beside it.
@@ -183,7 +183,7 @@ def _subject(
     num_envs: int,
     env_kwargs: dict[str, Any],
     vectorization_mode: str | None,
-) -> Subject:
+) -> _Subject:
     if single is None and isinstance(env, str):
         single = env
     make_single = (
@@ -191,12 +191,12 @@ def _subject(
     )
     if isinstance(env, str):
         modes, make = _from_id(env, num_envs, env_kwargs, vectorization_mode)
-        return Subject(env, num_envs, modes, make, make_single)
+        return _Subject(env, num_envs, modes, make, make_single)
     if isinstance(env, VectorEnv):
-        return Subject(str(env), None, (_mode_of(env),), lambda _: env, make_single)
+        return _Subject(str(env), None, (_mode_of(env),), lambda _: env, make_single)
     modes, make = _from_function(env, num_envs, env_kwargs)
     known = num_envs if "num_envs" in inspect.signature(env).parameters else None
-    return Subject(getattr(env, "__name__", str(env)), known, modes, make, make_single)
+    return _Subject(getattr(env, "__name__", str(env)), known, modes, make, make_single)
 
 
 Maker = Callable[[AutoresetMode], AnyVectorEnv]
@@ -264,7 +264,7 @@ def _quiet(make: Callable[..., Any]) -> Callable[..., Any]:
     return made
 
 
-def _run(subject: Subject, num_steps: int, seed: int, skip: Collection[str]) -> Report:
+def _run(subject: _Subject, num_steps: int, seed: int, skip: Collection[str]) -> Report:
     findings: list[Finding] = []
     not_run = dict.fromkeys(skip, "skipped")
     if subject.make_single is None:
@@ -291,7 +291,7 @@ def _run(subject: Subject, num_steps: int, seed: int, skip: Collection[str]) -> 
 
 
 def _made(
-    subject: Subject, not_run: dict[str, str]
+    subject: _Subject, not_run: dict[str, str]
 ) -> Iterator[tuple[AutoresetMode, AnyVectorEnv]]:
     """The environment in each mode.
 

@@ -2,18 +2,28 @@
 
 import hashlib
 import json
+import shlex
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+import tyro
 from stable_baselines3 import A2C, PPO
 
 import wm_envs  # noqa: F401
 from wm_agents.errors import CheckpointError, ConfigError
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
 from wm_agents.policy_gradient.sequence_model import NetworkConfig
-from wm_agents.training.cards import Card, load_policy_weights, save_with_card, write_card
+from wm_agents.training.cards import (
+    Card,
+    command_line,
+    load_policy_weights,
+    save_with_card,
+    write_card,
+)
 from wm_agents.world_models import DeterministicModel
 
 ENV_ID = "wm/PatternEcho-v0"
@@ -133,3 +143,38 @@ def test_a_card_needs_the_weights_that_it_describes(tmp_path):
     with pytest.raises(CheckpointError, match=r"model\.safetensors"):
         write_card(agent, tmp_path, CARD)
     assert not list(tmp_path.iterdir())
+
+
+@dataclass(frozen=True)
+class Sizes:
+    width: int = 8
+    depth: int = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    env_id: str = "wm/TMaze-v0"
+    seed: int = 0
+    rates: tuple[float, ...] = (0.1,)
+    sizes: Sizes = field(default_factory=Sizes)
+    is_fast: bool = False
+    is_checked: bool = True
+    source: Path | None = None
+    output_dir: Path = Path("runs")
+
+
+@pytest.mark.parametrize(
+    ("settings", "options"),
+    [
+        (Settings(), ""),
+        (Settings(output_dir=Path("elsewhere")), ""),
+        (Settings(rates=(0.5, 0.25), is_fast=True), " --rates 0.5 0.25 --is-fast"),
+        (Settings(sizes=Sizes(depth=3), is_checked=False), " --sizes.depth 3 --no-is-checked"),
+        (Settings(source=Path("a folder") / "b.csv"), " --source 'a folder/b.csv'"),
+    ],
+)
+def test_a_command_line_is_read_as_the_settings_it_was_made_from(settings, options):
+    command = command_line("examples/x.py", settings)
+    assert command == f"python examples/x.py --env-id wm/TMaze-v0 --seed 0{options}"
+    again = tyro.cli(Settings, args=shlex.split(command)[2:])
+    assert replace(again, output_dir=settings.output_dir) == settings

@@ -6,11 +6,12 @@ from wm_envs.debate.observations import load_corpus
 from wm_envs.debate.relevance import (
     EmbeddingRelevance,
     KeywordRelevance,
+    RelevanceTable,
     TfidfRelevance,
     check_scores,
     default_relevance,
+    default_table,
 )
-from wm_envs.debate.table import RelevanceTable, default_table
 from wm_envs.debate.tendencies import TENDENCIES
 from wm_envs.errors import ObservationError, OptionError
 

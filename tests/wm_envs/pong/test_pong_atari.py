@@ -12,9 +12,9 @@ from gymnasium.vector import AutoresetMode
 
 from wm_envs import oracle
 from wm_envs.errors import MissingExtraError, StateError
-from wm_envs.pong.emulator import Emulator
 from wm_envs.pong.planner import PlanningPlayer
 from wm_envs.pong.players import Interceptor
+from wm_envs.pong.workers import Emulator
 from wm_envs.testing.trace import difference
 
 pytest.importorskip(

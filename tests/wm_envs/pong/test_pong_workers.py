@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 
 from wm_envs.errors import WorkerError
-from wm_envs.pong.emulator import EmulatorPool
-from wm_envs.pong.workers import PATIENCE, Emulators
+from wm_envs.pong.workers import PATIENCE, EmulatorPool, Emulators
 from wm_envs.testing.trace import difference
 
 pytest.importorskip(

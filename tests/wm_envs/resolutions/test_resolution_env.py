@@ -9,7 +9,6 @@ import wm_envs  # noqa: F401
 from wm_envs.errors import InvalidActionError, OptionError, TrajectoryError
 from wm_envs.resolutions.codes import OBSERVATION, ResolutionAction, Vote
 from wm_envs.resolutions.env import masks_of_observations
-from wm_envs.resolutions.episodes import recorded_episode, recorded_trajectories
 from wm_envs.resolutions.generator import (
     CONSENSUS_RATES,
     THEMES,
@@ -18,6 +17,7 @@ from wm_envs.resolutions.generator import (
     utilities,
 )
 from wm_envs.resolutions.records import Ballot, ResolutionRecord, write_trajectories
+from wm_envs.resolutions.votes import recorded_episode, recorded_trajectories
 from wm_envs.testing import check_vector_env
 
 ENV_ID = "wm/UNResolution-v0"

@@ -21,7 +21,7 @@ RECOVERY_CONFIG = DebateConfig(max_epochs=20, initial_lr=0.3)
 
 
 @dataclass(frozen=True)
-class RecoveryStudy:
+class _RecoveryStudy:
     """Spearman correlation of learned allocations and true drives.
 
     Attributes:
@@ -55,7 +55,7 @@ def recovery_study(
     num_observations: int = 400,
     config: DebateConfig = RECOVERY_CONFIG,
     seed: int = 0,
-) -> RecoveryStudy:
+) -> _RecoveryStudy:
     """Train on each generated person without labels, and compare with the person's drives."""
     from scipy.stats import spearmanr
 
@@ -68,7 +68,7 @@ def recovery_study(
         )
         learned = [agents.allocations[tendency] for tendency in TENDENCIES]
         correlations.append(float(spearmanr(learned, person.drives).statistic))
-    return RecoveryStudy(tuple(correlations), stratified_bootstrap(correlations, np.median))
+    return _RecoveryStudy(tuple(correlations), stratified_bootstrap(correlations, np.median))
 
 
 def null_study(

@@ -4,8 +4,6 @@ Gained is the time that the fastest profile of speed takes for what was driven; 
 penalties. Kernels count costs, of which the objective is the negative.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -35,28 +33,17 @@ LEAVING_COST_PER_STEP = 0.1  # s
 LOST_SIDESLIP = 0.5  # rad; a car that slides more is given up as one that has left
 
 
-@dataclass(frozen=True)
-class LapObjectiveConfig:
-    """Where penalties begin; found on training circuits.
-
-    Attributes:
-        limit_grip: Share of the grip of the profile that bounds the speed; below 1, so that there
-            is a way on.
-        edge_margin: Distance from the edge at which it begins to cost, m.
-        max_sideslip: Sideslip at which it begins to cost, rad.
-    """
-
-    limit_grip: float = 0.94
-    edge_margin: float = 0.6
-    max_sideslip: float = 0.06
-
-
 class LapObjective:
     """The value of imagined paths on one circuit.
 
     Args:
         parameters: The parameter row [1] of the environment.
-        config: Where penalties begin.
+        limit_grip: Share of the grip of the profile that bounds the speed; below 1, so that there
+            is a way on.
+        edge_margin: Distance from the edge at which it begins to cost, m.
+        max_sideslip: Sideslip at which it begins to cost, rad.
+
+    The defaults were found on training circuits.
 
     Attributes:
         term_names: Names of the terms, K.
@@ -65,14 +52,20 @@ class LapObjective:
     term_names = TERMS
 
     def __init__(
-        self, parameters: Array, config: LapObjectiveConfig = LapObjectiveConfig()
+        self,
+        parameters: Array,
+        *,
+        limit_grip: float = 0.94,
+        edge_margin: float = 0.6,
+        max_sideslip: float = 0.06,
     ) -> None:
-        self.config = config
+        self._edge_margin = edge_margin
+        self._max_sideslip = max_sideslip
         self._parameters = parameters
         line = line_of(parameters)
         self._line = line_table(parameters, line)
         steps = np.diff(line.place, append=line.length)
-        grip = config.limit_grip * dynamics.PEAK_GRIP * float(parameters["grip_scale"][0])
+        grip = limit_grip * dynamics.PEAK_GRIP * float(parameters["grip_scale"][0])
         limits = [speed_profile(line.curvature, steps, level * grip) for level in GRIP_LEVELS]
         durations = steps / (0.5 * (limits[-1] + np.roll(limits[-1], -1)))
         # Closed by the first point, as the tables of the circuit are.
@@ -105,8 +98,8 @@ class LapObjective:
             self._line,
             limit,
             self._clock,
-            self.config.edge_margin,
-            self.config.max_sideslip,
+            self._edge_margin,
+            self._max_sideslip,
             costs,
         )
         return costs

@@ -105,7 +105,7 @@ class CircuitMap:
 
 
 @dataclass(frozen=True)
-class Geometry:
+class _Geometry:
     """The functions of derived columns on a map."""
 
     circuits: CircuitMap
@@ -158,7 +158,7 @@ def ratios(_: Tensor, after: Tensor) -> Tensor:
 
 def make_layout(kind: str, circuits: CircuitMap) -> FeatureLayout:
     """One of `LAYOUTS`."""
-    geometry = Geometry(circuits)
+    geometry = _Geometry(circuits)
     constant = (*map(int, ALWAYS_ZERO), int(DerivedColumn.CIRCUIT))
     wear = tuple(range(Column.WEAR_FL, Column.WEAR_RR + 1))
     slow = (*wear, int(Column.FUEL))  # what a second wears off is nothing to the motion

@@ -113,7 +113,7 @@ def slower(state: ModelState, horizon: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Scenario:
+class _Scenario:
     """One judgement of a plan: by a member of the model, with tyres that grip less."""
 
     member: int = 0
@@ -167,8 +167,8 @@ class DrivingPlanner:
         self._interpolation = np.maximum(1.0 - np.abs(places[:, None] - knots), 0.0)
         self._stds = np.array([config.steering_std, config.pedal_std, config.pace_std])
         self._scenarios = [
-            Scenario(),
-            *(Scenario(member, config.temperature_margin) for member in range(model.num_members)),
+            _Scenario(),
+            *(_Scenario(member, config.temperature_margin) for member in range(model.num_members)),
         ]
 
     @torch.no_grad()

@@ -24,7 +24,8 @@ from wm_agents.domains.driving.rollouts import (
     PathModel,
     TruePaths,
 )
-from wm_agents.planning.safety import RiskCalibrator, Shield, risk_features
+from wm_agents.evaluation.calibration import auroc, average_precision
+from wm_agents.planning.safety import RiskCalibrator, Shield, calibration_error, risk_features
 from wm_agents.protocols import ModelState
 from wm_envs.driving import dynamics
 from wm_envs.driving.columns import DrivingColumn as Column
@@ -263,6 +264,46 @@ def collect_warnings(
         np.concatenate(outcomes),
         int(ends.sum()),
     )
+
+
+def warning_figures(
+    calibration: Warnings, judged: Warnings, probabilities: Mapping[str, Floats]
+) -> dict[str, float | None]:
+    """How well a second ahead is judged, beside the time to the boundary.
+
+    None stands where all outcomes are the same, so that nothing can be told apart.
+
+    Args:
+        calibration: On which the better of the two times to the boundary is chosen.
+        judged: What is judged.
+        probabilities: Of "model" and "oracle", [N] each.
+    """
+    outcomes = judged.outcomes
+    velocity_ttb, acceleration_ttb = judged.urgencies.T
+    ttb = better_urgency(calibration, judged)
+    return {
+        "auroc_1s": auroc(probabilities["model"], outcomes),
+        "ap_1s": average_precision(probabilities["model"], outcomes),
+        "calibration_error_1s": calibration_error(probabilities["model"], outcomes),
+        "auroc_1s_oracle": auroc(probabilities["oracle"], outcomes),
+        "ap_1s_oracle": average_precision(probabilities["oracle"], outcomes),
+        "auroc_1s_ttb": auroc(ttb, outcomes),
+        "ap_1s_ttb_at_constant_velocity": average_precision(velocity_ttb, outcomes),
+        "ap_1s_ttb_at_constant_acceleration": average_precision(acceleration_ttb, outcomes),
+        "ap_1s_ttb": average_precision(ttb, outcomes),
+        "departures": judged.departures,
+        "warnings": len(outcomes),
+        "share_followed_by_a_departure": float(outcomes.mean()),
+    }
+
+
+def better_urgency(calibration: Warnings, judged: Warnings) -> Floats:
+    """Of the two times to the boundary the one [N] that warned better on the calibration circuits."""
+    scores = [
+        average_precision(column, calibration.outcomes) or 0.0 for column in calibration.urgencies.T
+    ]
+    better: Floats = judged.urgencies[:, int(np.argmax(scores))]
+    return better
 
 
 def plot_warnings(

@@ -4,6 +4,7 @@ Everything that an agent on the real car and one in the learned model share: wha
 is observed, what is rewarded, and the starts from which both are scored.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -244,46 +245,38 @@ class TaskEvaluation:
     def reference_returns(self, seed: int) -> dict[str, float]:
         """Mean returns of random decisions, of a car that stands, and of the expert."""
         return {
-            "random_return": self.score(UniformAgent(seed)),
-            "standing_return": self.score(StandingAgent()),
+            "random_return": self.score(uniform_agent(seed)),
+            "standing_return": self.score(standing_agent()),
             "expert_return": self.expert_return(),
         }
 
 
-class StandingAgent:
+class _Decider:
+    """An agent that decides without looking; a reference for those that look."""
+
+    def __init__(self, decide: Callable[[], NDArray[np.float64]]) -> None:
+        self._decide = decide
+
+    def predict(
+        self,
+        observation: Any,  # noqa: ARG002
+        state: Any = None,
+        episode_start: NDArray[np.bool_] | None = None,  # noqa: ARG002
+        deterministic: bool = False,  # noqa: ARG002
+    ) -> tuple[Any, Any]:
+        """The next decision."""
+        return self._decide().astype(np.float32), state
+
+
+def standing_agent() -> Agent:
     """Brakes and stays.
 
     What an agent may well learn first, where standing costs less than leaving the road.
     """
-
-    def predict(
-        self,
-        observation: Any,  # noqa: ARG002
-        state: Any = None,
-        episode_start: NDArray[np.bool_] | None = None,  # noqa: ARG002
-        deterministic: bool = False,  # noqa: ARG002
-    ) -> tuple[Any, Any]:
-        """Full brakes."""
-        return np.array([0.0, -1.0], np.float32), state
+    return _Decider(lambda: np.array([0.0, -1.0]))
 
 
-class UniformAgent:
-    """Decides at random.
-
-    Args:
-        seed: Draws the decisions.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self._generator = np.random.default_rng(seed)
-
-    def predict(
-        self,
-        observation: Any,  # noqa: ARG002
-        state: Any = None,
-        episode_start: NDArray[np.bool_] | None = None,  # noqa: ARG002
-        deterministic: bool = False,  # noqa: ARG002
-    ) -> tuple[Any, Any]:
-        """Any decision."""
-        action = self._generator.uniform(ACTION_SPACE.low, ACTION_SPACE.high)
-        return action.astype(np.float32), state
+def uniform_agent(seed: int) -> Agent:
+    """Decides at random, with draws of this seed."""
+    generator = np.random.default_rng(seed)
+    return _Decider(lambda: generator.uniform(ACTION_SPACE.low, ACTION_SPACE.high))

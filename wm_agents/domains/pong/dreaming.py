@@ -188,7 +188,7 @@ class DreamTraining:
         config = self.config
         began = time.perf_counter()
         num_steps = config.steps_of_rounds()[number]
-        self.experience.collect(num_steps, self.agent if self.rounds else Scripted(config.seed))
+        self.experience.collect(num_steps, self.agent if self.rounds else _Scripted(config.seed))
         trajectories = self.experience.trajectories()
         collected = time.perf_counter()
         if number == 0 and config.is_measured:
@@ -266,7 +266,7 @@ class DreamTraining:
             self.seconds = float(state["seconds"])
 
 
-class Scripted:
+class _Scripted:
     """The explorer, which presses FIRE when the ball is near, as an agent.
 
     Args:

@@ -94,7 +94,7 @@ class OpenLoopConfig:
 
 
 @dataclass(frozen=True)
-class OpenLoopWindows:
+class _OpenLoopWindows:
     """W test windows of H steps.
 
     Attributes:
@@ -187,7 +187,7 @@ def _test_player(config: OpenLoopConfig, number: int) -> Callable[[Array], Array
 
 def open_loop_windows(
     config: OpenLoopConfig, env: gym.Env[Any, Any], model: ObjectModel, train: Trajectories
-) -> tuple[OpenLoopWindows, int]:
+) -> tuple[_OpenLoopWindows, int]:
     """Windows from games of the test player, and how many were left out.
 
     Training has their start.
@@ -202,7 +202,7 @@ def open_loop_windows(
     is_kept = has_room & ~is_in_training[starts]
     rows = starts[is_kept]
     first = test.observation_of_step[rows]
-    windows = OpenLoopWindows(
+    windows = _OpenLoopWindows(
         observations=test.observations[first[:, None] + np.arange(config.horizon + 1)],
         actions=test.actions[rows[:, None] + np.arange(config.horizon)],
         starts=model.starts(test).select(torch.as_tensor(rows)),
@@ -212,7 +212,7 @@ def open_loop_windows(
     return windows, int((has_room & is_in_training[starts]).sum())
 
 
-def imagine(model: ObjectModel, windows: OpenLoopWindows) -> Array:
+def imagine(model: ObjectModel, windows: _OpenLoopWindows) -> Array:
     """The likeliest future [W, H + 1, 56] under the recorded actions."""
     rollout = model.rollout(windows.starts, torch.as_tensor(windows.actions))
     observations: Array = rollout.observations.numpy()
@@ -223,7 +223,7 @@ def imagine(model: ObjectModel, windows: OpenLoopWindows) -> Array:
 
 
 def summarize(
-    config: OpenLoopConfig, windows: OpenLoopWindows, imagined: Array
+    config: OpenLoopConfig, windows: _OpenLoopWindows, imagined: Array
 ) -> dict[str, float]:
     """Flat names to numbers, with 95 % intervals that resample whole games."""
     real = windows.observations
@@ -249,7 +249,7 @@ def _prefixed(prefix: str, figures: dict[str, float]) -> dict[str, float]:
     return {f"{prefix}_{name}": value for name, value in figures.items()}
 
 
-def spread(config: OpenLoopConfig, windows: OpenLoopWindows, imagined: Array) -> dict[str, float]:
+def spread(config: OpenLoopConfig, windows: _OpenLoopWindows, imagined: Array) -> dict[str, float]:
     """How far the game itself strays from what happened if its noise is drawn anew.
 
     And the model in the same windows.
@@ -336,7 +336,7 @@ def interval_by_episode(
 
 
 def draw_errors(
-    config: OpenLoopConfig, windows: OpenLoopWindows, imagined: Array, path: Path
+    config: OpenLoopConfig, windows: _OpenLoopWindows, imagined: Array, path: Path
 ) -> None:
     """Error and share of exact windows against the step."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -370,7 +370,7 @@ def draw_errors(
 
 
 def draw_play(
-    model: ObjectModel, windows: OpenLoopWindows, path: Path, num_windows: int = 8
+    model: ObjectModel, windows: _OpenLoopWindows, path: Path, num_windows: int = 8
 ) -> None:
     """Real play on the left, imagined play on the right, set right again after every window."""
     import imageio

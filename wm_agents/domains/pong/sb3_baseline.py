@@ -43,7 +43,7 @@ class BaselineConfig:
     """Full games of the final evaluation, with sampled actions and random starts."""
 
 
-class FeatureVecEnv(VecEnvWrapper):
+class _FeatureVecEnv(VecEnvWrapper):
     """A VecEnv whose observations are the features of the states that a view estimates.
 
     Args:
@@ -90,7 +90,7 @@ def run_baseline(config: BaselineConfig) -> dict[str, Any]:
     view = PongView()
     policy = PPO(
         "MlpPolicy",
-        FeatureVecEnv(SB3VecEnv(games), view),
+        _FeatureVecEnv(SB3VecEnv(games), view),
         n_steps=config.num_steps,
         batch_size=min(256, config.num_envs * config.num_steps),
         ent_coef=0.01,

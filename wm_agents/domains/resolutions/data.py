@@ -2,25 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wm_agents.errors import TrajectoryError
+from wm_envs.resolutions.codes import QuestionKind as QuestionKind
 from wm_envs.resolutions.codes import Vote
 
 Floats = NDArray[np.float32]
-
-
-class QuestionKind(IntEnum):
-    """What a roll call is about."""
-
-    WHOLE = 0
-    PARAGRAPH = 1
-    AMENDMENT = 2
-    MOTION = 3
 
 
 CHOICES = (Vote.YES, Vote.ABSTAIN, Vote.NO)

@@ -55,7 +55,7 @@ STAGE_MASKS[Stage.TERMINAL, ResolutionAction.NO_ACTION] = True
 
 
 @dataclass(frozen=True)
-class SeatSteps:
+class _SeatSteps:
     """N steps of one country in K recorded episodes, concatenated.
 
     Attributes:
@@ -245,7 +245,7 @@ def true_weights(source: Source, code: str) -> Doubles:
     return np.array([*(row[field] for field in fields), 1.0, 1.0, 1.0])
 
 
-def play_seat(code: str, weights: Doubles, num_episodes: int, seed: int) -> SeatSteps:
+def play_seat(code: str, weights: Doubles, num_episodes: int, seed: int) -> _SeatSteps:
     """Episodes of a country that acts by the soft-optimal policy of these weights.
 
     One in each row of a vector environment; every text is put to the vote.
@@ -272,7 +272,7 @@ def play_seat(code: str, weights: Doubles, num_episodes: int, seed: int) -> Seat
     texts, stages, is_sponsor, actions, was_running = (
         np.stack(part, 1) for part in zip(*columns, strict=True)
     )
-    return SeatSteps(
+    return _SeatSteps(
         texts[was_running],
         stages[was_running],
         is_sponsor[was_running],
@@ -281,7 +281,7 @@ def play_seat(code: str, weights: Doubles, num_episodes: int, seed: int) -> Seat
     )
 
 
-def shuffle_actions(steps: SeatSteps, generator: np.random.Generator) -> Demonstrations:
+def shuffle_actions(steps: _SeatSteps, generator: np.random.Generator) -> Demonstrations:
     """The same actions in other episodes, within each stage.
 
     A demonstrator without preferences about texts.

@@ -60,7 +60,7 @@ _SCORES = np.array([1.0, -0.3, -1.0])
 
 
 @dataclass(frozen=True)
-class VoteProblem:
+class _VoteProblem:
     """R roll calls that C countries were asked about.
 
     Attributes:
@@ -92,12 +92,14 @@ class VoteProblem:
             features[:, :, place] += np.median(values[rows], 1)
         return features
 
-    def without(self, feature_name: str) -> "VoteProblem":
+    def without(self, feature_name: str) -> "_VoteProblem":
         """The same without one feature."""
         place = self.feature_names.index(feature_name)
         names = tuple(name for name in self.feature_names if name != feature_name)
         own = {key - (key > place): values for key, values in self.own.items() if key != place}
-        return VoteProblem(names, np.delete(self.shared, place, 2), own, self.votes, self.countries)
+        return _VoteProblem(
+            names, np.delete(self.shared, place, 2), own, self.votes, self.countries
+        )
 
     def decisions(self, country: str, rows: NDArray[np.int64]) -> tuple[TabularMDP, Demonstrations]:
         """The roll calls of an index on which the country voted: episodes of one decision."""
@@ -112,7 +114,7 @@ class VoteProblem:
         return model, Demonstrations.from_states(np.arange(len(cast)), self.votes[cast, column])
 
 
-def stage_problem(data: VoteData, rows: NDArray[np.int64]) -> VoteProblem:
+def stage_problem(data: VoteData, rows: NDArray[np.int64]) -> _VoteProblem:
     """The historical features; one's own vote counts in the tally of its choice."""
     votes = data.votes[rows]
     counts = tally(votes)
@@ -129,12 +131,12 @@ def stage_problem(data: VoteData, rows: NDArray[np.int64]) -> VoteProblem:
         STAGE_FEATURES.index("is_sponsor"): np.repeat(is_sponsor, len(CHOICES), 2),
         STAGE_FEATURES.index("plenary_support"): support,
     }
-    return VoteProblem(STAGE_FEATURES, shared, own, votes, tuple(data.countries))
+    return _VoteProblem(STAGE_FEATURES, shared, own, votes, tuple(data.countries))
 
 
 def alignment_problem(
     data: VoteData, rows: NDArray[np.int64], references: Sequence[str] = REFERENCES
-) -> VoteProblem:
+) -> _VoteProblem:
     """Agreement with references.
 
     1 for the same vote, 1/2 where one of the two abstains, 0 for opposite votes. Where a reference
@@ -157,14 +159,14 @@ def alignment_problem(
         values = np.repeat(agreement[:, None], votes.shape[1], 1)
         values[:, column] = 0
         own[place] = values
-    return VoteProblem(
+    return _VoteProblem(
         names, _signed_ones(len(rows), len(names)), own, votes, tuple(data.countries)
     )
 
 
 def precedent_problem(
     data: VoteData, rows: NDArray[np.int64], predictors: Predictors, positions: Doubles
-) -> VoteProblem:
+) -> _VoteProblem:
     """What a text asks, from votes on similar texts before it.
 
     Args:
@@ -186,7 +188,7 @@ def precedent_problem(
     uncertainty = expected[:, :, Vote.ABSTAIN].mean(1)
     shared[:, Vote.ABSTAIN, names.index("uncertainty")] = uncertainty
     own = {names.index(LAST_VOTE): predictors.precedent.astype(np.float64)}
-    return VoteProblem(names, shared, own, data.votes[rows], tuple(data.countries))
+    return _VoteProblem(names, shared, own, data.votes[rows], tuple(data.countries))
 
 
 def principal_positions(
@@ -330,7 +332,7 @@ def vote_problem(
     rows: NDArray[np.int64],
     training: NDArray[np.int64],
     predictors: Predictors | None,
-) -> VoteProblem:
+) -> _VoteProblem:
     """The roll calls with the features of this name.
 
     Args:
@@ -358,7 +360,7 @@ def split_by_text(data: VoteData, seed: int) -> NDArray[np.bool_]:
     return is_first_half[[number[title] for title in titles]]
 
 
-def countries_that_voted(problem: VoteProblem, rows: NDArray[np.int64]) -> list[str]:
+def countries_that_voted(problem: _VoteProblem, rows: NDArray[np.int64]) -> list[str]:
     """Codes of those with fifty votes, or with one in ten where there are few roll calls."""
     min_votes = min(50, len(rows) // 10 + 1)
     counts = (problem.votes[rows] != Vote.ABSENT).sum(0)
@@ -367,7 +369,7 @@ def countries_that_voted(problem: VoteProblem, rows: NDArray[np.int64]) -> list[
 
 
 def fit_rewards(
-    problem: VoteProblem,
+    problem: _VoteProblem,
     countries: Sequence[str],
     rows: NDArray[np.int64],
     num_resamples: int = 0,
@@ -381,7 +383,7 @@ def fit_rewards(
 
 
 def prediction_scores(
-    problem: VoteProblem,
+    problem: _VoteProblem,
     fits: dict[str, RewardFit],
     rows: NDArray[np.int64],
     predictors: Predictors,
@@ -414,7 +416,7 @@ def prediction_scores(
 def ordering_scores(
     comparison: Comparison,
     fits: dict[str, RewardFit],
-    problem: VoteProblem,
+    problem: _VoteProblem,
     training: NDArray[np.int64],
     other_votes: NDArray[np.int8],
     seed: int,
@@ -454,7 +456,7 @@ def ordering_scores(
     }
 
 
-def _selected_countries(text: str, problem: VoteProblem, training: NDArray[np.int64]) -> list[str]:
+def _selected_countries(text: str, problem: _VoteProblem, training: NDArray[np.int64]) -> list[str]:
     """Codes of what a user named."""
     if text == "all":
         return countries_that_voted(problem, training)

@@ -104,7 +104,7 @@ class ResolutionModelConfig:
 
 
 @dataclass(frozen=True)
-class Distributions:
+class _Distributions:
     """What the heads say of B steps.
 
     Attributes:
@@ -158,7 +158,7 @@ class ResolutionModel(Unrolled, FittedModule):
             self.trunk = nn.Sequential(*layers)
             self.heads = nn.ModuleDict({n: nn.Linear(size, HEAD_SIZES[n]) for n in HEADS})
 
-    def distributions(self, observations: Tensor, actions: Tensor) -> Distributions:
+    def distributions(self, observations: Tensor, actions: Tensor) -> _Distributions:
         """The heads for observations [B, 14] and actions [B]."""
         hidden = self.trunk(_inputs(observations, actions))
         out = {name: head(hidden) for name, head in self.heads.items()}
@@ -168,7 +168,7 @@ class ResolutionModel(Unrolled, FittedModule):
         }
         # Units in which the network's outputs are of the order of one: about 20 countries join.
         sponsor_units = out["stage"].new_tensor([20.0, 1.0])
-        return Distributions(
+        return _Distributions(
             stage=out["stage"],
             sponsors=positive["sponsors"] * sponsor_units,
             committee=positive["committee"] * 5,
@@ -462,7 +462,11 @@ def expected_tally(concentrations: Tensor) -> Tensor:
 
 
 def assemble(
-    observations: Tensor, actions: Tensor, stage: Tensor, heads: Distributions, transitions: int = 4
+    observations: Tensor,
+    actions: Tensor,
+    stage: Tensor,
+    heads: _Distributions,
+    transitions: int = 4,
 ) -> Tensor:
     """The next observation [B, 14]: predicted where something is decided, copied elsewhere."""
     column = ResolutionColumn

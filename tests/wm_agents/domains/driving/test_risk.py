@@ -16,6 +16,7 @@ from wm_agents.domains.driving.risk import (
     margins,
     plot_warnings,
     shield_figures,
+    warning_figures,
 )
 from wm_agents.domains.driving.rollouts import PathColumn
 from wm_agents.planning.safety import RiskCalibrator, Shield
@@ -140,3 +141,19 @@ def test_what_a_shield_costs_is_told_by_noise_and_only_where_cars_rolled():
     assert costs["0.3"] is None
     assert figures["share_handed_over_by_noise"]["0.2"] == 0.5
     assert ShieldedDrive.concatenate([free, shielded]).departures.sum() == 10
+
+
+def test_warnings_are_judged_by_hand_beside_the_better_time_to_the_boundary():
+    outcomes = np.array([True, False, True, False])
+    right, wrong = np.array([0.9, 0.1, 0.8, 0.2]), np.array([0.1, 0.9, 0.2, 0.8])
+    calibration = Warnings({}, np.stack([wrong, right], 1), outcomes, 2)
+    judged = Warnings({}, np.stack([right, wrong], 1), outcomes, 3)
+    figures = warning_figures(calibration, judged, {"model": right, "oracle": wrong})
+    assert (figures["auroc_1s"], figures["auroc_1s_oracle"]) == (1.0, 0.0)
+    # The second column was the better one where it was chosen; here it is the worse one.
+    assert figures["auroc_1s_ttb"] == 0.0
+    assert figures["ap_1s_ttb"] == figures["ap_1s_ttb_at_constant_acceleration"]
+    # Hits at places 3 and 4 of the ranking.
+    assert figures["ap_1s_ttb"] == pytest.approx((1 / 3 + 2 / 4) / 2)
+    assert (figures["departures"], figures["warnings"]) == (3, 4)
+    assert figures["share_followed_by_a_departure"] == 0.5

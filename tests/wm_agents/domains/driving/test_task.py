@@ -15,10 +15,10 @@ from wm_agents.domains.driving.task import (
     REWARD_WEIGHTS,
     DrivingTaskEnv,
     ImaginedCar,
-    StandingAgent,
     TaskEvaluation,
-    UniformAgent,
+    standing_agent,
     to_action,
+    uniform_agent,
 )
 from wm_agents.protocols import ModelState, Prediction
 from wm_envs.driving.columns import DrivingColumn as Column
@@ -116,5 +116,5 @@ def test_references_tell_those_who_drive_from_those_who_stand():
     assert reference["expert_return"] > 5.0 > reference["standing_return"] > -1.0
     assert reference == evaluation.reference_returns(seed=0)
     observation = np.zeros(23, np.float32)
-    assert StandingAgent().predict(observation, deterministic=True)[0].tolist() == [0.0, -1.0]
-    assert ACTION_SPACE.contains(UniformAgent(0).predict(observation, deterministic=True)[0])
+    assert standing_agent().predict(observation, deterministic=True)[0].tolist() == [0.0, -1.0]
+    assert ACTION_SPACE.contains(uniform_agent(0).predict(observation, deterministic=True)[0])

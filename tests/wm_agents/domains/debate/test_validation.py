@@ -1,0 +1,70 @@
+"""Predicted owners against labels, with probabilities that can be counted by hand."""
+
+import numpy as np
+import pytest
+
+from wm_agents.domains.debate.model import Debaters
+from wm_agents.domains.debate.validation import Validator, summarize
+from wm_envs.debate.claims import Claim
+from wm_envs.debate.observations import Observation, Observations
+from wm_envs.debate.tendencies import CLAIMS, NUM_TENDENCIES, TENDENCIES
+
+
+def labelled(*owners):
+    rows = [
+        Observation(
+            f"{number}", f"text {number}", metadata={} if owner is None else {"owner": owner}
+        )
+        for number, owner in enumerate(owners)
+    ]
+    return Observations(rows, "a test")
+
+
+def one_hot(*places):
+    return np.eye(NUM_TENDENCIES)[list(places)]
+
+
+@pytest.mark.parametrize(
+    ("num_correct", "p_value", "stars"),
+    [
+        (0, 1.0, ""),
+        (1, 1 - (6 / 7) ** 3, ""),
+        (2, 3 * (1 / 7) ** 2 * (6 / 7) + (1 / 7) ** 3, ""),
+        (3, (1 / 7) ** 3, "**"),
+    ],
+)
+def test_the_chance_of_as_many_right_predictions_is_binomial(num_correct, p_value, stars):
+    result = summarize(num_correct, 3, 1 / 3)
+    assert result.p_value == pytest.approx(p_value)
+    assert result.accuracy == num_correct / 3
+    assert result.interval.low <= result.accuracy <= result.interval.high
+    assert (result.stars, result.is_above_chance) == (stars, p_value < 0.05)
+    assert result.verdict == ("above chance" if p_value < 0.05 else "not above chance")
+
+
+def test_relevance_is_weighed_with_influence_and_claims_that_are_missing_are_never_predicted():
+    first, second = TENDENCIES[:2]
+    rows = labelled(first, first, second)
+    relevance = np.full((3, NUM_TENDENCIES), 1e-3)
+    relevance[:, 0], relevance[:, 1] = 0.4, 0.5
+    even = dict.fromkeys(TENDENCIES, 1 / NUM_TENDENCIES)
+    validator = Validator()
+    assert validator.compare(rows, relevance, even).num_correct == 1  # the second every time
+    # 0.4 * 0.4 is more than 0.5 * 0.2: the first every time.
+    tilted = dict.fromkeys(TENDENCIES, 0.08) | {first: 0.4, second: 0.2}
+    assert validator.compare(rows, relevance, tilted).num_correct == 2
+    only_second = {second: Claim(second, CLAIMS[second], 1.0)}
+    assert validator.compare(rows, relevance, tilted, only_second).num_correct == 1
+
+
+def test_what_has_no_label_is_passed_over():
+    class OneHot:
+        def score(self, texts):
+            return one_hot(*range(len(texts)))
+
+    first, second = TENDENCIES[:2]
+    validator = Validator(OneHot())
+    result = validator.validate(labelled(None, first, None, second), None, Debaters())
+    assert (result.num_observations, result.num_correct) == (2, 2)
+    assert result.majority_accuracy == 0.5
+    assert validator.validate(labelled(None), None, Debaters()) is None
