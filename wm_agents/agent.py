@@ -7,11 +7,9 @@ are measured, those that earn less get fewer episodes, and the best acts in the 
 """
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import gymnasium as gym
@@ -21,7 +19,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, NotFittedError
+from wm_agents.errors import ConfigError, NonFiniteError, NotFittedError, SpaceError
+from wm_agents.evaluation.episodes import EpisodeResults, evaluate
 from wm_agents.learners.base import Learner, VectorStep
 from wm_agents.learners.memory_policy import MemoryPolicy
 from wm_agents.learners.replay_values import ReplayValues
@@ -29,19 +28,14 @@ from wm_agents.learners.search import Search
 from wm_agents.learners.table import Table
 from wm_agents.policy_gradient.environments import same_step_envs
 from wm_agents.policy_gradient.spaces import PolicySpaces
-from wm_agents.training.checkpoints import (
-    CheckpointManager,
-    load_checkpoint,
-    refusing_misfits,
-    save_checkpoint,
-)
+from wm_agents.training.checkpoints import Checkpoint
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.packing import pack_state, unpack_state
-from wm_agents.training.saving import saved_path
+from wm_agents.training.saving import Savable
+from wm_agents.training.stored_shapes import spaces_from
 from wm_agents.training.trainer import Checkpoints, FitReport, Trainer
-from wm_envs.data.spaces import space_from_json, space_to_json
+from wm_envs.data.spaces import space_to_json
 
-KIND = "world model agent"
 LEARNERS: tuple[type[Learner], ...] = (Table, Search, MemoryPolicy, ReplayValues)
 
 Callback = Callable[["WorldModelAgent", dict[str, float]], bool | None]
@@ -71,12 +65,13 @@ class WorldModelAgentConfig:
     round_steps: int = 32
 
 
-class WorldModelAgent:
+class WorldModelAgent(Savable):
     """Learns to act in any Gymnasium environment.
 
     Args:
         env: An id, an environment, or a vector environment in SAME_STEP mode. An environment that
-            `gym.make` made is made anew as often as there are rows.
+            `gym.make` made is made anew as often as there are rows. Spaces alone make an agent that
+            is loaded to predict.
         seed: Of everything that is drawn, environments included.
         config: None takes `WorldModelAgentConfig()`, which is what results are quoted with.
         env_kwargs: Options of the environment of an id.
@@ -90,9 +85,12 @@ class WorldModelAgent:
         SpaceError: A space that `wm_envs.data.spaces` does not serve.
     """
 
+    kind = "world model agent"
+    is_cpu_only = True
+
     def __init__(
         self,
-        env: str | gym.Env[Any, Any] | VectorEnv[Any, Any, Any],
+        env: str | gym.Env[Any, Any] | VectorEnv[Any, Any, Any] | PolicySpaces,
         seed: int = 0,
         config: WorldModelAgentConfig | None = None,
         *,
@@ -100,9 +98,13 @@ class WorldModelAgent:
     ) -> None:
         self.config = config or WorldModelAgentConfig()
         self.seed = int(seed)
-        self._env = env
+        self._env = None if isinstance(env, PolicySpaces) else env
         self._env_kwargs = dict(env_kwargs or {})
-        self.spaces = PolicySpaces(*_spaces_of(env, self._env_kwargs))
+        self.spaces = (
+            env
+            if isinstance(env, PolicySpaces)
+            else PolicySpaces(*_spaces_of(env, self._env_kwargs))
+        )
         self.num_timesteps = 0
         self.decisions: dict[str, str] = {}
         self.report: FitReport | None = None
@@ -188,6 +190,8 @@ class WorldModelAgent:
 
     def _make_envs(self, total_timesteps: int) -> VectorEnv[Any, Any, Any]:
         """As many environments side by side as the steps are worth."""
+        if self._env is None:
+            raise ConfigError("this agent has no environment: give env= to load")
         if isinstance(self._env, VectorEnv):
             return self._env
         affordable = max(1, total_timesteps // self.config.steps_per_env)
@@ -220,88 +224,77 @@ class WorldModelAgent:
             NotFittedError: Nothing was learned yet.
             SpaceError: What is no observation of the environment.
         """
-        if self._race is None:
-            raise NotFittedError("this agent has not learned yet: call learn first")
+        best = self._learned().best
         rows, is_single = self.spaces.checked_rows(observation)
         starts = np.zeros(len(rows), np.bool_)
         if state is None:
             starts[:] = True
         elif episode_start is not None:
             starts = np.asarray(episode_start, np.bool_).reshape(-1)
-        actions, state = self._race.best.predict(rows, state, starts)
+        actions, state = best.predict(rows, state, starts)
         return self.spaces.predicted_actions(actions, is_single), state
 
-    def evaluate(self, episodes: int = 100, seed: int = 1_000_000) -> Any:
+    def evaluate(self, episodes: int = 100, seed: int = 1_000_000) -> EpisodeResults:
         """Fresh episodes on seeds that learning does not use; see `wm_agents.evaluation.evaluate`."""
-        from wm_agents.evaluation.episodes import evaluate
-
-        env = self._env
-        if isinstance(env, gym.Env) and env.spec is not None:
-            env = env.spec
-        return evaluate(self, env, episodes, seed=seed)
+        self._learned()
+        return evaluate(self, self._make_envs(self.config.steps_per_env), episodes, seed=seed)
 
     # --- files
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write what acts to one file (safetensors with JSON); gives its path."""
-        if self._race is None:
-            raise NotFittedError("this agent has not learned yet: call learn first")
-        tensors, structure = pack_state(self._race.best.acting_state())
-        metadata = {
-            "kind": KIND,
+    def _stored(self) -> tuple[Mapping[str, Tensor], dict[str, Any]]:
+        """What acts; recorded steps and the other ways of acting stay behind."""
+        race = self._learned()
+        structure: Any
+        tensors, structure = pack_state(race.best.acting_state())
+        return tensors, {
             "seed": self.seed,
             "num_timesteps": self.num_timesteps,
             "observation_space": space_to_json(self.observation_space),
             "action_space": space_to_json(self.action_space),
-            "learner": self._race.best.name,
-            "num_rows": self._race.num_rows,
-            "total_steps": self._race.total_steps,
+            "learner": race.best.name,
+            "num_rows": race.num_rows,
+            "total_steps": race.total_steps,
             "decisions": self.decisions,
             "state": structure,
         }
-        return save_checkpoint(saved_path(path), tensors, metadata)
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        env: Any = None,
-        *,
-        device: str = "auto",  # noqa: ARG003
-    ) -> Self:
-        """Read an agent that `save` wrote; with an environment it can learn anew.
-
-        Raises:
-            CheckpointError: The file is damaged or of another kind.
-            SpaceError: The environment has other spaces.
-        """
-        tensors, metadata = load_checkpoint(path, kind=KIND)
-        with refusing_misfits(path):
-            spaces = PolicySpaces(
-                space_from_json(metadata["observation_space"]),
-                space_from_json(metadata["action_space"]),
-            )
-            agent = cls.__new__(cls)
-            agent.config = WorldModelAgentConfig()
-            agent.seed = int(metadata["seed"])
-            agent._env = env
-            agent._env_kwargs = {}
-            agent.spaces = spaces
-            agent.num_timesteps = int(metadata["num_timesteps"])
-            agent.decisions = dict(metadata["decisions"])
-            agent.report = None
-            race = _Race(
-                spaces,
-                int(metadata["num_rows"]),
-                int(metadata["total_steps"]),
-                agent.seed,
-                agent.config,
-            )
-            learner = next(one for one in race.learners if one.name == metadata["learner"])
-            learner.load_state_dict(unpack_state(metadata["state"], tensors))
-            race.learners = [learner]
-            agent._race = race
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
+        metadata = stored.metadata
+        agent = cls(PolicySpaces(*spaces_from(metadata)), int(metadata["seed"]))
+        agent.num_timesteps = int(metadata["num_timesteps"])
+        agent.decisions = {str(name): str(line) for name, line in metadata["decisions"].items()}
+        race = _Race(
+            agent.spaces,
+            int(metadata["num_rows"]),
+            int(metadata["total_steps"]),
+            agent.seed,
+            agent.config,
+        )
+        names = [learner.name for learner in race.learners]
+        best = race.learners[names.index(metadata["learner"])]
+        best.load_state_dict(unpack_state(metadata["state"], stored.tensors))
+        race.learners = [best]
+        agent._race = race
         return agent
+
+    def _settle(self, env: Any, device: str, given: Any) -> None:
+        super()._settle(env, device, given)
+        if env is not None:
+            self._env = env
+
+    def _check_env(self, env: Any) -> None:
+        observation_space, action_space = _spaces_of(env, {})
+        if (observation_space, action_space) != (self.observation_space, self.action_space):
+            raise SpaceError(
+                f"this agent reads {self.observation_space} and acts in {self.action_space}; the "
+                f"environment has {observation_space} and {action_space}"
+            )
+
+    def _learned(self) -> "_Race":
+        if self._race is None:
+            raise NotFittedError("this agent has not learned yet: call learn first")
+        return self._race
 
 
 class _Race:
@@ -542,7 +535,7 @@ class _Run:
     def fingerprint(self) -> dict[str, Any]:
         """Which run this is."""
         return {
-            "kind": KIND,
+            "kind": self.agent.kind,
             "seed": self.agent.seed,
             "total_timesteps": self._total,
             "num_envs": self.env.num_envs,

@@ -72,7 +72,7 @@ MOVED = MovedModules(
         "wm_agents.world_models.segments.SegmentSource": (
             "wm_agents.world_models.sampling.BatchSampler"
         ),
-        "wm_agents.flat_adam.FlatAdam": "wm_agents.policy_gradient.reinforce_updates._FlatAdam",
+        "wm_agents.flat_adam.FlatAdam": "wm_agents.policy_gradient.reinforce_updates.FlatAdam",
         "wm_agents.irl.cross_validation.HeldOut": "wm_agents.irl.comparison._HeldOut",
         "wm_agents.irl.decision_model.DecisionModel": "wm_agents.irl.mdp.TabularMDP",
         "wm_agents.irl.paid_environments.PaidEnvironments": (

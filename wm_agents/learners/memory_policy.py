@@ -19,10 +19,10 @@ from torch import Tensor
 
 from wm_agents.learners.base import Learner, VectorStep
 from wm_agents.policy_gradient.collector import sample_categorical
+from wm_agents.policy_gradient.reinforce_updates import FlatAdam
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.sequence_model import (
     Cache,
-    FlatAdam,
     NetworkConfig,
     SequenceModel,
     Sizes,

@@ -10,6 +10,7 @@ Letters: N transitions of a batch, O observation, A actions, D features.
 """
 
 import copy
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -67,7 +68,7 @@ class ReplayValuesConfig:
 def _layers(*sizes: int) -> nn.Sequential:
     """Affine maps with layer norm and ReLU between them."""
     layers: list[nn.Module] = []
-    for number, (before, after) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for number, (before, after) in enumerate(itertools.pairwise(sizes)):
         layers.append(nn.Linear(before, after))
         if number < len(sizes) - 2:
             layers += [nn.LayerNorm(after), nn.ReLU()]
@@ -79,6 +80,7 @@ class _Networks(nn.Module):
 
     def __init__(self, num_inputs: int, num_actions: int, width: int, is_continuous: bool) -> None:
         super().__init__()
+        self.width = width
         self.is_continuous = is_continuous
         self.encoder = _layers(num_inputs, width, width)
         self.model = _layers(width + num_actions, width, width + 2)
@@ -94,11 +96,6 @@ class _Networks(nn.Module):
         """Features [N, D], of unit spread."""
         features: Tensor = F.layer_norm(self.encoder(obs), (self.width,)).relu()
         return features
-
-    @property
-    def width(self) -> int:
-        """Number of features."""
-        return int(self.encoder[-1].out_features)
 
     def act(self, features: Tensor) -> Tensor:
         """Vectors [N, A] within -1 and 1."""

@@ -87,7 +87,7 @@ class Search(Learner):
     def act(
         self,
         obs: Tensor,
-        is_start: NDArray[np.bool_],
+        is_start: NDArray[np.bool_],  # noqa: ARG002
         own: NDArray[np.bool_],
         greedy: NDArray[np.bool_],  # noqa: ARG002
     ) -> Tensor:
@@ -112,7 +112,8 @@ class Search(Learner):
         return torch.as_tensor(np.asarray(actions), dtype=torch.int64), (actor, counts)
 
     def _make_actor(self) -> PlanningAgent:
-        assert self.model is not None and self._goal is not None
+        assert self.model is not None
+        assert self._goal is not None
         config = SearchConfig(goal_value=self._goal)
         planner = BreadthFirstSearch(self.model, DiscountedReturn(), config)
         return PlanningAgent(self.model, planner, seed=self.seed)
@@ -191,7 +192,7 @@ class Search(Learner):
         trajectories = self.trajectories(episodes)
         goal = reward_to_reach(trajectories)
         model = TokenModel(self._row_space, self._action_space, seed=self.seed)
-        if goal is None or not model.find_structure(trajectories).is_exact:
+        if goal is None or not model.find_rules(trajectories):
             return False
         model.fit(trajectories)
         self.model, self._goal, self._learned_from = model, goal, episodes

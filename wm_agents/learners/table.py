@@ -111,7 +111,7 @@ class Table(Learner):
             array = getattr(self, name)
             setattr(self, name, np.append(array, np.zeros(pairs, array.dtype)))
 
-    def observe(self, step: VectorStep, own: NDArray[np.bool_]) -> dict[str, float]:  # noqa: ARG002
+    def observe(self, step: VectorStep, own: NDArray[np.bool_]) -> dict[str, float]:
         """Count what followed what."""
         num_known = self.num_states
         before = self._states(step.obs, True)

@@ -60,7 +60,7 @@ class UpdateReport:
         }
 
 
-class _FlatAdam:
+class FlatAdam:
     """Adam (Kingma & Ba 2015, algorithm 1) on one flat tensor.
 
     PyTorch's fused step without its optimizer's upkeep.
@@ -128,7 +128,7 @@ class StackedReinforce:
         self.device = model.device
         self.num_updates = 0
         self.num_steps = np.zeros(config.num_seeds, np.int64)
-        self._optimizer = _FlatAdam(model.flat, config.learning_rate)
+        self._optimizer = FlatAdam(model.flat, config.learning_rate)
         self._weights = {
             name: weight for name, weight in vars(config.weights).items() if weight > 0
         }

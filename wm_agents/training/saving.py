@@ -44,6 +44,7 @@ KINDS = {
     "vector ppo policy": "wm_agents.policy_gradient.ppo:PPO",
     "vote classifier": "wm_agents.domains.resolutions.classifier:VoteClassifier",
     "vote model": "wm_agents.domains.resolutions.vote_model:VoteModel",
+    "world model agent": "wm_agents.agent:WorldModelAgent",
 }
 
 

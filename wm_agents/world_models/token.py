@@ -155,14 +155,14 @@ class TokenModel(NeuralModel):
             return FitReport(0, 0, 0.0, False, [], 0.0)
         return super().fit(trajectories, config, **options)
 
-    def find_structure(self, trajectories: Trajectories) -> Structure:
-        """What can be learned of these episodes without gradients.
+    def find_rules(self, trajectories: Trajectories) -> bool:
+        """Learn what needs no gradients from these episodes; whether that explains all of them.
 
-        Whether a network would be needed beside it is its `is_exact`.
+        Where it does, `fit` would do nothing else.
         """
         self._check_trajectories(trajectories)
         self._learn_structure(trajectories)
-        return self.structure
+        return self.is_exact
 
     def initialize(self, trajectories: Trajectories) -> None:
         """Draw the network's weights afresh and measure scales.
