@@ -48,20 +48,22 @@ class WorldModelAgentConfig:
     Attributes:
         max_envs: Environments side by side at most; fewer where there are fewer steps to take.
         steps_per_env: So many steps for each of them at least.
-        trial_share: Share of the steps in which all ways of acting get as many episodes.
+        trial_share: Share of the steps in which all ways of acting get as many episodes; after it
+            the best gets half of them, and the rest the other half.
+        halvings: Shares of the steps after which only the best 2, then only the best 1 go on
+            (successive halving, Jamieson & Talwalkar 2016, fig. 1), so that both steps and time go
+            where they earn most.
         greedy_share: Share of episodes without exploration, by which ways of acting are compared.
         window: Such episodes that count, the newest.
-        best_share: Share of the episodes after the trial that the best way of acting gets at first;
-            it rises to all of them.
         round_steps: Steps of all environments between two reports.
     """
 
     max_envs: int = 64
     steps_per_env: int = 5000
     trial_share: float = 0.2
-    greedy_share: float = 0.2
+    halvings: tuple[float, ...] = (0.4, 0.7)
+    greedy_share: float = 0.25
     window: int = 20
-    best_share: float = 0.5
     round_steps: int = 32
 
 
@@ -322,6 +324,7 @@ class _Race:
             learner.name: deque(maxlen=config.window) for learner in self.learners
         }
         self.draws = np.random.default_rng([seed, 5])
+        self._num_halvings = 0
         self.owners = np.zeros(num_rows, np.int64)
         self.greedy = np.zeros(num_rows, np.bool_)
 
@@ -347,24 +350,42 @@ class _Race:
         return float(np.mean(returns)) if returns else -math.inf
 
     @property
+    def ranking(self) -> list[int]:
+        """The learners that can act, the one whose greedy episodes earn most first."""
+        return sorted(self.running, key=lambda number: (-self.score(number), number))
+
+    @property
     def best(self) -> Learner:
-        """The learner whose episodes without exploration earn most."""
-        running = self.running
-        return self.learners[max(running, key=lambda n: (self.score(n), -n))]
+        """The learner that acts once learning is over."""
+        return self.learners[self.ranking[0]]
 
     def assign(self, rows: NDArray[np.intp]) -> None:
         """Who acts in the episodes that begin in these rows."""
-        running = self.running
-        best = max(running, key=lambda n: (self.score(n), -n))
+        ranking = self.ranking
+        leader = ranking[0]
+        share = 0.5 if self.done >= self.config.trial_share else 0.0
+        for number in ranking:
+            if self.learners[number].lead > share:
+                leader, share = number, self.learners[number].lead
         for row in rows:
-            share = 0.0
-            if self.done >= self.config.trial_share:
-                late = (self.done - self.config.trial_share) / (1 - self.config.trial_share)
-                share = self.config.best_share + (1 - self.config.best_share) * late
-            self.owners[row] = best
+            self.owners[row] = leader
             if self.draws.random() >= share:
-                self.owners[row] = running[int(self.draws.integers(len(running)))]
+                self.owners[row] = ranking[int(self.draws.integers(len(ranking)))]
             self.greedy[row] = self.draws.random() < self.config.greedy_share
+
+    def halve(self) -> None:
+        """Let those that earn least leave, when it is time."""
+        due = sum(self.done >= share for share in self.config.halvings)
+        while self._num_halvings < due:
+            self._num_halvings += 1
+            num_kept = len(self.config.halvings) - self._num_halvings + 1
+            for number in self.ranking[num_kept:]:
+                self.learners[
+                    number
+                ].withdrawal = f"left after {self.num_steps:,} steps, others earned more"
+            for learner in self.learners:
+                if not (learner.can_act or learner.withdrawal):
+                    learner.withdrawal = f"not ready after {self.num_steps:,} steps"
 
     def act(self, obs: Tensor, is_start: NDArray[np.bool_]) -> Tensor:
         """Actions of all rows, each by its owner."""
@@ -389,6 +410,7 @@ class _Race:
             for name, value in learner.observe(step, own).items():
                 figures[f"{learner.name}/{name}"] = value
         self.num_steps += len(step.rewards)
+        self.halve()
         return figures
 
     def record(self, row: int, total: float) -> None:
@@ -412,6 +434,8 @@ class _Race:
             "learners": {learner.name: learner.state_dict() for learner in self.learners},
             "returns": {name: list(values) for name, values in self.returns.items()},
             "num_steps": self.num_steps,
+            "num_halvings": self._num_halvings,
+            "withdrawals": [learner.withdrawal for learner in self.learners],
             "draws": self.draws.bit_generator.state,
         }
 
@@ -421,7 +445,10 @@ class _Race:
             learner.load_state_dict(state["learners"][learner.name])
             self.returns[learner.name].clear()
             self.returns[learner.name].extend(state["returns"][learner.name])
+        for learner, withdrawal in zip(self.learners, state["withdrawals"], strict=True):
+            learner.withdrawal = withdrawal
         self.num_steps = state["num_steps"]
+        self._num_halvings = state["num_halvings"]
         self.draws.bit_generator.state = state["draws"]
 
 

@@ -104,6 +104,11 @@ class Learner(ABC):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state of the same kind of learner."""
 
+    @property
+    def lead(self) -> float:
+        """Share of the episodes that it asks for before returns can tell, 0 for most."""
+        return 0.0
+
     def acting_state(self) -> dict[str, Any]:
         """What of `state_dict` is needed to act; `load_state_dict` takes it as well."""
         return self.state_dict()

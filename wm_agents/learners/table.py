@@ -170,6 +170,17 @@ class Table(Learner):
         is_tried = self._visits[:num_pairs] >= 2
         return not is_tried.any() or float(self._is_varied[:num_pairs][is_tried].mean()) < 0.01
 
+    @property
+    def lead(self) -> float:
+        """More than half while nearly everything recurs, outcomes repeat, and something is untried.
+
+        Then what it finds is optimal, and it finds it soonest by acting itself.
+        """
+        if self.withdrawal or self._num_steps < 200 or not self.is_deterministic:
+            return 0.0
+        recurs = self._num_recurring >= 0.9 * self._num_steps
+        return 0.6 if recurs else 0.0
+
     def _best_imaginable(self) -> float:
         """What something unknown may be worth."""
         length = self._num_steps / max(1, self._num_ends)
