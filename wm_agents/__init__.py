@@ -71,6 +71,12 @@ if TYPE_CHECKING:
     from wm_agents.errors import (
         TrajectoryError as TrajectoryError,
     )
+    from wm_agents.evaluation.certified import (
+        CertifiedHorizon as CertifiedHorizon,
+    )
+    from wm_agents.evaluation.certified import (
+        certified_horizon as certified_horizon,
+    )
     from wm_agents.evaluation.episodes import (
         EpisodeResults as EpisodeResults,
     )
@@ -374,6 +380,10 @@ _HOMES = {
         "NotFittedError",
         "SpaceError",
         "TrajectoryError",
+    ),
+    "wm_agents.evaluation.certified": (
+        "CertifiedHorizon",
+        "certified_horizon",
     ),
     "wm_agents.evaluation.episodes": (
         "EpisodeResults",

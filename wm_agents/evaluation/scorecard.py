@@ -9,6 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from wm_agents.errors import ConfigError
+from wm_agents.evaluation.certified import (
+    CertifiedHorizon,
+    certified_horizon,
+    required_episodes,
+)
+from wm_agents.evaluation.charts import counted
 from wm_agents.evaluation.episodes import PlanningGap
 from wm_agents.evaluation.open_loop import open_loop_error
 from wm_agents.evaluation.open_loop_report import OpenLoopReport, to_plain, verdict
@@ -31,6 +37,7 @@ class Scorecard:
             `summary["trusted_steps"]`.
         report: The open-loop errors.
         gap: The planning gap, when one was given.
+        certified: The horizon that is guaranteed at a risk, None with too few episodes for it.
         json_path: scorecard.json.
         page_path: scorecard.html.
     """
@@ -39,6 +46,7 @@ class Scorecard:
     verdict: str
     report: OpenLoopReport
     gap: PlanningGap | None
+    certified: CertifiedHorizon | None
     json_path: Path
     page_path: Path
 
@@ -46,9 +54,12 @@ class Scorecard:
     def summary(self) -> dict[str, float]:
         """Flat names to numbers.
 
-        Trusted_steps, error_h16, persistence_h16, planning_gap, mean_return, ...
+        Trusted_steps, certified_steps, error_h16, persistence_h16, planning_gap, mean_return, ...
         """
         numbers = self.report.summary()
+        if self.certified is not None:
+            numbers["certified_steps"] = float(self.certified.certified)
+            numbers["measured_steps"] = float(self.certified.measured)
         return numbers if self.gap is None else {**numbers, **self.gap.summary()}
 
 
@@ -59,6 +70,7 @@ def scorecard(
     *,
     title: str = "",
     gap: PlanningGap | None = None,
+    alpha: float = 0.1,
     **options: Any,
 ) -> Scorecard:
     """Judge a world model on held-out episodes, and write scorecard.json and scorecard.html.
@@ -71,6 +83,8 @@ def scorecard(
         output_dir: Where to write; it is made if need be.
         title: Heading, for example the environment's id and the model's name.
         gap: From `planning_gap`, when planning was measured too.
+        alpha: The risk at which a horizon is certified, see `certified_horizon`. With too few
+            episodes for it the page says how many it takes.
         options: The options of `open_loop_error`, such as `train`, `horizons`, `env` and `seed`.
 
     Raises:
@@ -79,13 +93,23 @@ def scorecard(
         ConfigError: The folder cannot be written.
     """
     check_fitted(model)
+    needed = required_episodes(alpha)
     folder = _writable(output_dir)
     report = open_loop_error(model, trajectories, **options)
+    certified, note = None, ""
+    if trajectories.num_episodes < needed:
+        note = (
+            f"No horizon can be guaranteed at a risk of {alpha:g} from "
+            f"{counted(trajectories.num_episodes, 'held-out episode')}: it takes at least {needed}."
+        )
+    else:
+        certified = _certified(model, trajectories, alpha, report, options)
     card = Scorecard(
         title or type(model).__name__,
         verdict(report),
         report,
         gap,
+        certified,
         folder / "scorecard.json",
         folder / "scorecard.html",
     )
@@ -93,14 +117,41 @@ def scorecard(
     content |= {
         "open_loop": report.to_json(),
         "planning_gap": None if gap is None else to_plain(asdict(gap)),
+        "certified_horizon": None if certified is None else certified.to_json(),
     }
     numbers, page = (
         json.dumps(content, indent=1, allow_nan=False),
-        render_page(card.title, report, gap),
+        render_page(card.title, report, gap, certified, note),
     )
     _write(card.json_path, numbers)
     _write(card.page_path, page)
     return card
+
+
+_OPTIONS = (
+    "feature_names",
+    "groups",
+    "env",
+    "train",
+    "tolerance",
+    "allow_training_episodes",
+    "seed",
+)
+"""What `open_loop_error` and `certified_horizon` are both told."""
+
+
+def _certified(
+    model: WorldModel,
+    trajectories: Trajectories,
+    alpha: float,
+    report: OpenLoopReport,
+    options: dict[str, Any],
+) -> CertifiedHorizon | None:
+    """The horizon that is guaranteed, as far as the report looks; None where nothing varies."""
+    if not any(part.columns or part.name == "reward" for part in report.parts):
+        return None
+    shared = {name: options[name] for name in _OPTIONS if name in options}
+    return certified_horizon(model, trajectories, alpha=alpha, horizon=report.max_horizon, **shared)
 
 
 def _writable(output_dir: str | Path) -> Path:

@@ -1,0 +1,96 @@
+"""The section of the scorecard's page that says which horizon is guaranteed, and at what risk."""
+
+from html import escape
+
+import numpy as np
+
+from wm_agents.evaluation.certified import CertifiedHorizon
+from wm_agents.evaluation.charts import Series, counted, line_chart, percent, short
+
+_MAX_FEATURES = 16
+
+
+def guarantee_section(certified: CertifiedHorizon | None, note: str) -> str:
+    """The guarantee in words, its curve and its intervals; what is missing where there is none."""
+    if certified is None:
+        if not note:
+            return ""
+        return f"<h2>What is guaranteed</h2><p class=warning>{escape(note)}</p>"
+    return (
+        f"<h2>What is guaranteed</h2><p class=about>{escape(guarantee_sentence(certified))}</p>"
+        f"{_chart(certified)}{_interval_table(certified)}"
+    )
+
+
+def guarantee_sentence(certified: CertifiedHorizon) -> str:
+    """What the guarantee says, for whom, and how it was checked."""
+    share = percent(1 - certified.alpha)
+    steps = counted(certified.certified, "step")
+    promise = (
+        f"In a new episode played in the same way, {share} of windows stay within every tolerance "
+        f"for {steps} (certified {certified.certified} / measured {certified.measured} of "
+        f"{certified.horizon}; {counted(certified.num_episodes, 'episode')})."
+    )
+    if certified.certified == 0:
+        promise = (
+            f"Not even one step can be guaranteed for {share} of windows (certified 0 / measured "
+            f"{certified.measured} of {certified.horizon}; "
+            f"{counted(certified.num_episodes, 'episode')})."
+        )
+    worst = max(certified.violations_by_name, key=certified.violations_by_name.__getitem__)
+    lost = certified.violations_by_name[worst]
+    blame = (
+        f" “{worst}” leaves its tolerance most often: in {percent(lost)} of windows within "
+        f"{counted(certified.horizon, 'step')}."
+        if lost > 0
+        else ""
+    )
+    if certified.checked_violation is None:
+        return f"{promise}{blame} There are too few episodes to check it on ones left out."
+    return (
+        f"{promise}{blame} Checked by leaving out each episode in turn: "
+        f"{percent(certified.checked_violation)} of windows left the tolerance, where "
+        f"{percent(certified.alpha)} may."
+    )
+
+
+def _chart(certified: CertifiedHorizon) -> str:
+    steps = np.arange(1, certified.horizon + 1)
+    series = [Series("left the tolerance", steps, 100 * certified.violations, colour=0)]
+    top = 100 * max(float(certified.violations[-1]), 2 * certified.alpha)
+    return line_chart(
+        series,
+        x_label="steps imagined ahead, without looking",
+        y_label="windows outside (%)",
+        description="Share of windows that have left the tolerance against the steps imagined",
+        y_limit=min(100.0, 1.1 * top),
+        x_ticks=sorted({1.0, float(np.ceil(certified.horizon / 2)), float(certified.horizon)}),
+        shaded=(1, certified.certified, "certified") if certified.certified > 1 else None,
+        threshold=(100 * certified.alpha, "the risk that was allowed"),
+    )
+
+
+def _interval_table(certified: CertifiedHorizon) -> str:
+    """Half widths and checked coverage of the features, after the first and the last step."""
+    last = max(certified.certified, 1) - 1
+    head = ["feature"]
+    for step in sorted({0, last}):
+        when = counted(step + 1, "step")
+        head += [f"± after {when}", f"coverage after {when}"]
+    rows = ["".join(f"<th>{escape(text)}</th>" for text in head)]
+    for column, name in enumerate(certified.feature_names[:_MAX_FEATURES]):
+        cells = [name]
+        for step in sorted({0, last}):
+            width = certified.half_widths[step, column]
+            held = certified.coverage[step, column]
+            cells.append(short(float(width)) if np.isfinite(width) else "too few episodes")
+            cells.append(percent(float(held)) if np.isfinite(held) else "not checked")
+        rows.append("".join(f"<td>{escape(text)}</td>" for text in cells))
+    table = "".join(f"<tr>{row}</tr>" for row in rows)
+    rest = len(certified.feature_names) - _MAX_FEATURES
+    more = f" {counted(rest, 'more feature')} in scorecard.json." if rest > 0 else ""
+    return (
+        f"<details><summary>Intervals of {percent(1 - certified.alpha)}, feature by feature"
+        f"</summary><p class=about>Around the prediction; coverage was counted on episodes that "
+        f"did not set the width.{more}</p><div class=scroll><table>{table}</table></div></details>"
+    )
