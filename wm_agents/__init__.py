@@ -66,6 +66,9 @@ if TYPE_CHECKING:
         NotFittedError as NotFittedError,
     )
     from wm_agents.errors import (
+        ProgramError as ProgramError,
+    )
+    from wm_agents.errors import (
         SpaceError as SpaceError,
     )
     from wm_agents.errors import (
@@ -359,6 +362,9 @@ if TYPE_CHECKING:
     from wm_agents.world_models.objects import (
         ObjectModel as ObjectModel,
     )
+    from wm_agents.world_models.program import (
+        ProgramModel as ProgramModel,
+    )
     from wm_envs.data.trajectories import (
         Trajectories as Trajectories,
     )
@@ -378,6 +384,7 @@ _HOMES = {
         "DemonstrationError",
         "NonFiniteError",
         "NotFittedError",
+        "ProgramError",
         "SpaceError",
         "TrajectoryError",
     ),
@@ -503,6 +510,7 @@ _HOMES = {
     ),
     "wm_agents.world_models.object_fitting": ("ObjectConfig",),
     "wm_agents.world_models.objects": ("ObjectModel",),
+    "wm_agents.world_models.program": ("ProgramModel",),
     "wm_envs.data.trajectories": (
         "Trajectories",
         "TrajectoryBatch",

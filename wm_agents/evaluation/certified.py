@@ -61,8 +61,8 @@ class CertifiedHorizon:
         alpha: The risk.
         tolerance: Largest error by name of what is judged, in its own unit; infinite where it is
             not.
-        violations: Share of windows that have left the tolerance by each step [H], the mean over
-            episodes.
+        episode_shares: Share of each episode's windows that have left the tolerance by each step
+            [n, H].
         violations_by_name: The same for each name alone, after H steps.
         checked_violation: Mean share of windows that leave the tolerance within the horizon that
             the other episodes certify, each episode left out once; None with too few episodes.
@@ -81,7 +81,7 @@ class CertifiedHorizon:
     measured: int
     alpha: float
     tolerance: dict[str, float]
-    violations: Array
+    episode_shares: Array
     violations_by_name: dict[str, float]
     checked_violation: float | None
     reach: Array
@@ -92,9 +92,15 @@ class CertifiedHorizon:
     num_windows: int
 
     @property
+    def violations(self) -> Array:
+        """Share of windows that have left the tolerance by each step [H], the mean over episodes."""
+        mean: Array = self.episode_shares.mean(axis=0)
+        return mean
+
+    @property
     def horizon(self) -> int:
         """Steps examined, H."""
-        return len(self.violations)
+        return self.episode_shares.shape[1]
 
     def __str__(self) -> str:
         return (
@@ -220,10 +226,10 @@ def certified_horizon(
     half_widths = conformal_half_widths(np.abs(errors), windows.mask, windows.episodes, alpha)
     return CertifiedHorizon(
         certified=certified_steps(shares, alpha),
-        measured=_last_step(shares.mean(axis=0) <= alpha + _ROUNDING),
+        measured=measured_steps(shares, alpha),
         alpha=float(alpha),
         tolerance=limits,
-        violations=shares.mean(axis=0),
+        episode_shares=shares,
         violations_by_name={
             name: float(_episode_shares(left, windows.episodes)[:, -1].mean())
             for name, left in has_left.items()
@@ -248,6 +254,16 @@ def certified_steps(shares: Array, alpha: float) -> int:
     """
     bound = (shares.sum(axis=0) + 1) / (len(shares) + 1)
     return _last_step(bound <= alpha + _ROUNDING)
+
+
+def measured_steps(shares: Array, alpha: float) -> int:
+    """The last step by which at most a share alpha of these very windows left the tolerance.
+
+    Args:
+        shares: As for `certified_steps`.
+        alpha: The risk.
+    """
+    return _last_step(shares.mean(axis=0) <= alpha + _ROUNDING)
 
 
 def conformal_half_widths(

@@ -19,8 +19,10 @@ from wm_agents.evaluation.episodes import PlanningGap
 from wm_agents.evaluation.open_loop import open_loop_error
 from wm_agents.evaluation.open_loop_report import OpenLoopReport, to_plain, verdict
 from wm_agents.evaluation.scorecard_page import render_page
+from wm_agents.evaluation.scorecard_sections import program_section
 from wm_agents.protocols import WorldModel
 from wm_agents.training.fitted import check_fitted
+from wm_agents.world_models.program import ProgramModel
 from wm_envs.data.files import replacing
 from wm_envs.data.paths import user_path
 from wm_envs.data.trajectories import Trajectories
@@ -114,6 +116,17 @@ def scorecard(
         folder / "scorecard.html",
     )
     content = {"title": card.title, "verdict": card.verdict, "summary": to_plain(card.summary)}
+    further: list[str] = []
+    # A program shows itself, and which recorded step it gets wrong first.
+    if isinstance(model, ProgramModel):
+        replay = model.replay(trajectories)
+        further.append(program_section(model.text, replay))
+        content["program"] = {
+            "lines": model.num_lines,
+            "num_transitions": replay.num_transitions,
+            "num_exact": replay.num_exact,
+            "mismatches": [str(mismatch) for mismatch in replay.mismatches],
+        }
     content |= {
         "open_loop": report.to_json(),
         "planning_gap": None if gap is None else to_plain(asdict(gap)),
@@ -121,7 +134,7 @@ def scorecard(
     }
     numbers, page = (
         json.dumps(content, indent=1, allow_nan=False),
-        render_page(card.title, report, gap, certified, note),
+        render_page(card.title, report, gap, certified, note, further),
     )
     _write(card.json_path, numbers)
     _write(card.page_path, page)

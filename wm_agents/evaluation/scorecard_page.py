@@ -8,7 +8,6 @@ import numpy as np
 from wm_agents.evaluation.certified import CertifiedHorizon
 from wm_agents.evaluation.charts import Series, counted, line_chart, number_line, percent, short
 from wm_agents.evaluation.episodes import PlanningGap
-from wm_agents.evaluation.guarantee_page import guarantee_section
 from wm_agents.evaluation.open_loop_report import (
     METHOD_NAMES,
     OpenLoopReport,
@@ -20,6 +19,7 @@ from wm_agents.evaluation.open_loop_report import (
     reason,
     verdict,
 )
+from wm_agents.evaluation.scorecard_sections import guarantee_section
 
 _COLOURS = {"model": 0, "persistence": 1, "constant_velocity": 2, "ridge": 3, "mean": 4}
 _MAX_ROWS = 16
@@ -74,6 +74,7 @@ def render_page(
     gap: PlanningGap | None,
     certified: CertifiedHorizon | None = None,
     note: str = "",
+    sections_of_model: Sequence[str] = (),
 ) -> str:
     """The page as text; it loads nothing and runs no script.
 
@@ -83,6 +84,7 @@ def render_page(
         gap: The planning gap, where it was measured.
         certified: The horizon that is guaranteed, where it could be.
         note: Why it could not.
+        sections_of_model: What else is to be shown, as HTML.
     """
     sections = [
         _heading(title, report, gap, certified),
@@ -93,6 +95,7 @@ def render_page(
         _end_section(report),
         _calibration_section(report),
         _gap_section(gap),
+        *sections_of_model,
         _method_section(report),
     ]
     return (

@@ -28,6 +28,7 @@ KINDS = {
     "recurrent world model": "wm_agents.world_models.recurrent:RecurrentModel",
     "reinforce": "wm_agents.policy_gradient.reinforce:Reinforce",
     "resolution world model": "wm_agents.domains.resolutions.world_model:ResolutionModel",
+    "rule program": "wm_agents.world_models.program:ProgramModel",
     "spatial voting model": "wm_agents.domains.resolutions.spatial:SpatialModel",
     "tabular world model": "wm_agents.world_models.tabular:TabularModel",
     "token world model": "wm_agents.world_models.token:TokenModel",
@@ -94,6 +95,8 @@ def load(
             know.
     """
     target = user_path(path)
+    if target.suffix == ".json":  # a program that one can read
+        return stored_class("rule program", target).load(target, env, device=device, given=given)
     target = target / CARD_FILE if target.is_dir() else stored_path(target)
     metadata = load_checkpoint(target).metadata
     kind = metadata.get("kind")

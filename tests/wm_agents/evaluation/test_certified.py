@@ -16,8 +16,8 @@ from wm_agents.evaluation.certified import (
     conformal_half_widths,
     required_episodes,
 )
-from wm_agents.evaluation.guarantee_page import guarantee_sentence
 from wm_agents.evaluation.scorecard import scorecard
+from wm_agents.evaluation.scorecard_sections import guarantee_sentence
 
 NAMES = ("place", "count")
 

@@ -1,6 +1,7 @@
-"""The section of the scorecard's page that says which horizon is guaranteed, and at what risk."""
+"""Sections of the scorecard's page: what is guaranteed, what it costs, and what the model says."""
 
 from html import escape
+from typing import Any
 
 import numpy as np
 
@@ -93,4 +94,16 @@ def _interval_table(certified: CertifiedHorizon) -> str:
         f"<details><summary>Intervals of {percent(1 - certified.alpha)}, feature by feature"
         f"</summary><p class=about>Around the prediction; coverage was counted on episodes that "
         f"did not set the width.{more}</p><div class=scroll><table>{table}</table></div></details>"
+    )
+
+
+def program_section(text: str, replay: Any) -> str:
+    """A program that is its own model: the text, and the first recorded step that it gets wrong."""
+    first = "" if replay.is_exact else f" {len(replay.unexplained)} are not."
+    rows = "".join(f"<li>{escape(str(mismatch))}</li>" for mismatch in replay.mismatches)
+    more = f"<ul>{rows}</ul>" if rows else ""
+    return (
+        f"<h2>What the model says</h2><p class=about>{escape(str(replay))}.{first}</p>"
+        f"{more}<details><summary>The program</summary><div class=scroll><pre>{escape(text)}</pre>"
+        "</div></details>"
     )
