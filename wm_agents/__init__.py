@@ -296,6 +296,9 @@ if TYPE_CHECKING:
     from wm_agents.training.loggers import (
         WandbLogger as WandbLogger,
     )
+    from wm_agents.training.onnx_export import (
+        export_onnx as export_onnx,
+    )
     from wm_agents.training.saving import (
         load as load,
     )
@@ -482,6 +485,7 @@ _HOMES = {
         "TensorBoardLogger",
         "WandbLogger",
     ),
+    "wm_agents.training.onnx_export": ("export_onnx",),
     "wm_agents.training.saving": (
         "load",
         "save",

@@ -23,6 +23,7 @@ from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, s
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.finite import gradient_step
 from wm_agents.training.fitted import Fitted, check_fitted
+from wm_agents.training.onnx_export import export_policy
 from wm_agents.training.saving import saved_path
 from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
 from wm_agents.training.trainer import FitReport, Trainer
@@ -177,6 +178,24 @@ class BehavioralCloning(Fitted):
         if is_single:
             return self._actions.decode_one(coded[0]), state
         return self._actions.decode(coded), state
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> Path:
+        """Write `predict` as an ONNX file and return its path; see `onnx_export.export_policy`.
+
+        Raises:
+            NotFittedError: There is nothing to export yet.
+            MissingExtraError: onnx and onnxscript are not installed.
+        """
+        check_fitted(self)
+        is_discrete = isinstance(self._actions.row_space, spaces.Discrete)
+        return export_policy(
+            self.network,
+            (self._mean, self._std),
+            self.observation_space,
+            self.action_space,
+            None if is_discrete else (self._action_mean, self._action_std),
+            path,
+        )
 
     def _rows(self, observation: Any) -> tuple[NDArray[np.float32], bool]:
         """Network inputs [B, O], and whether there was one observation and no batch."""
