@@ -92,6 +92,7 @@ def write_onnx(
             reason = str(error).strip().split("\n", 1)[0]
             raise ConfigError(f"this network cannot be written as ONNX: {reason}") from error
         file = program.model_proto
+        _check(network, file, examples, inputs)
     entry = file.metadata_props.add()
     entry.key, entry.value = METADATA, json.dumps(metadata, allow_nan=False)
     target = user_path(path)
@@ -174,6 +175,42 @@ def export_policy(
     }
     examples = (torch.zeros(3, len(units[0])),)
     return write_onnx(policy, examples, ("observations",), ("actions", "outputs"), metadata, path)
+
+
+_CHECKED_ROWS = 5
+_TOLERANCE = 1e-4  # of the check by an evaluator that sums in another order
+
+
+def _check(
+    network: nn.Module, file: Any, examples: Sequence[Tensor], inputs: Sequence[str]
+) -> None:
+    """Raise ConfigError unless the file gives what the network gives.
+
+    Python code that looks at numbers, as a derived feature may, is traced as if they never changed.
+    """
+    from onnx.reference import ReferenceEvaluator
+
+    generator = torch.Generator().manual_seed(0)
+    rows = []
+    for example in examples:
+        row = example[:1].cpu().repeat(_CHECKED_ROWS, *[1] * (example.ndim - 1))
+        if row.is_floating_point():
+            row = row + torch.randn(row.shape, generator=generator)
+        rows.append(row.to(example.device))
+    with torch.no_grad():
+        expected = network(*rows)
+    given = {name: row.cpu().numpy() for name, row in zip(inputs, rows, strict=True)}
+    try:
+        found = ReferenceEvaluator(file).run(None, given)
+        for ours, theirs in zip(expected, found, strict=True):
+            torch.testing.assert_close(
+                torch.as_tensor(theirs).to(ours), ours, rtol=_TOLERANCE, atol=_TOLERANCE
+            )
+    except Exception as error:  # other numbers, other shapes, or shapes that contradict each other
+        raise ConfigError(
+            "this network cannot be written as ONNX: what was traced gives other numbers, so that "
+            "a derived feature looks at numbers in Python; write it with tensors"
+        ) from error
 
 
 @contextmanager
