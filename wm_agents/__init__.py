@@ -125,6 +125,9 @@ if TYPE_CHECKING:
     from wm_agents.evaluation.statistics import (
         wilson_interval as wilson_interval,
     )
+    from wm_agents.evaluation.viewer import (
+        viewer as viewer,
+    )
     from wm_agents.imagination.vector_env import (
         ImaginedVectorEnv as ImaginedVectorEnv,
     )
@@ -416,6 +419,7 @@ _HOMES = {
         "stratified_bootstrap",
         "wilson_interval",
     ),
+    "wm_agents.evaluation.viewer": ("viewer",),
     "wm_agents.imagination.vector_env": ("ImaginedVectorEnv",),
     "wm_agents.irl": (
         "AdversarialConfig",
