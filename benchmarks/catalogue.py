@@ -50,6 +50,7 @@ SPECIAL = {
     "pong_throughput": Special(needs=("ale_py",)),
     "pong_models": Special(needs=("ale_py",)),
     "ray_scaling": Special(needs=("ray",)),
+    "take_away": Special(needs=("onnxruntime", "onnxscript")),
     "symbolic_learning": Special(
         parts=tuple(("--part", part) for part in ("simple", "recall", "solved", "nulls", "hard"))
     ),

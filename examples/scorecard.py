@@ -3,9 +3,10 @@
     python examples/scorecard.py --env-id Pendulum-v1 --seed 3 --output-dir out
     python examples/scorecard.py --env-id wm/PermPuzzle-v0 --seed 3 --output-dir out
 
-Writes scorecard.html, scorecard.json and summary.json (trusted_steps, planning_gap, mean_return,
-worst_error_h16, error_h16, persistence_h16, ...). The planning gap needs the true dynamics: those
-of the wm/ environments, and Gymnasium's classic control tasks.
+Writes scorecard.html, scorecard.json and summary.json (trusted_steps, certified_steps,
+planning_gap, mean_return, worst_error_h16, error_h16, persistence_h16, step_us_b1, ...). The
+planning gap needs the true dynamics: those of the wm/ environments, and Gymnasium's classic control
+tasks.
 """
 
 import time
@@ -78,7 +79,7 @@ def main(config: Config) -> dict[str, float]:
         test = unseen_episodes(test, train)
     except TrajectoryError as error:
         raise SystemExit(str(error)) from error
-    model = fit(config, train)
+    model, fit_seconds = fit(config, train)
     gap, rates = measure_gap(config, env, model, train.is_lattice)
     title = f"{config.env_id} · {type(model).__name__} · {train.num_steps:,} real steps"
     card = scorecard(
@@ -87,6 +88,7 @@ def main(config: Config) -> dict[str, float]:
         config.output_dir,
         title=title,
         gap=gap,
+        fit_seconds=fit_seconds,
         horizons=fitting_horizons(test),
         train=train,
         env=env,
@@ -106,8 +108,8 @@ def collect(env_id: str, num_steps: int, seed: int) -> Trajectories:
     return experience.trajectories()
 
 
-def fit(config: Config, train: Trajectories) -> Any:
-    """A model of the environment, fitted with a progress bar."""
+def fit(config: Config, train: Trajectories) -> tuple[Any, float]:
+    """A model of the environment, fitted with a progress bar, and the seconds that it took."""
     widths = (config.model_width, config.model_width)
     ensemble = world_models.EnsembleConfig(dynamics_widths=widths)
     kinds: dict[str, tuple[type[Any], Any]] = {
@@ -119,8 +121,9 @@ def fit(config: Config, train: Trajectories) -> Any:
     model_class, shape = kinds[default if config.model == "auto" else config.model]
     model = model_class.for_env(config.env_id, shape, seed=config.seed)
     options = world_models.FitConfig(num_updates=config.num_updates, seed=config.seed)
+    began = time.perf_counter()
     model.fit(train, options, progress=False if config.quiet else None)
-    return model
+    return model, time.perf_counter() - began
 
 
 def measure_gap(

@@ -80,6 +80,12 @@ if TYPE_CHECKING:
     from wm_agents.evaluation.certified import (
         certified_horizon as certified_horizon,
     )
+    from wm_agents.evaluation.cost import (
+        ModelCost as ModelCost,
+    )
+    from wm_agents.evaluation.cost import (
+        model_cost as model_cost,
+    )
     from wm_agents.evaluation.episodes import (
         EpisodeResults as EpisodeResults,
     )
@@ -397,6 +403,10 @@ _HOMES = {
     "wm_agents.evaluation.certified": (
         "CertifiedHorizon",
         "certified_horizon",
+    ),
+    "wm_agents.evaluation.cost": (
+        "ModelCost",
+        "model_cost",
     ),
     "wm_agents.evaluation.episodes": (
         "EpisodeResults",

@@ -15,11 +15,12 @@ from wm_agents.evaluation.certified import (
     required_episodes,
 )
 from wm_agents.evaluation.charts import counted
+from wm_agents.evaluation.cost import ModelCost, model_cost
 from wm_agents.evaluation.episodes import PlanningGap
 from wm_agents.evaluation.open_loop import open_loop_error
 from wm_agents.evaluation.open_loop_report import OpenLoopReport, to_plain, verdict
 from wm_agents.evaluation.scorecard_page import render_page
-from wm_agents.evaluation.scorecard_sections import program_section
+from wm_agents.evaluation.scorecard_sections import cost_section, program_section
 from wm_agents.protocols import WorldModel
 from wm_agents.training.fitted import check_fitted
 from wm_agents.world_models.program import ProgramModel
@@ -40,6 +41,7 @@ class Scorecard:
         report: The open-loop errors.
         gap: The planning gap, when one was given.
         certified: The horizon that is guaranteed at a risk, None with too few episodes for it.
+        cost: Parameters, seconds of the fit where they were told, time of a step, and memory.
         json_path: scorecard.json.
         page_path: scorecard.html.
     """
@@ -49,6 +51,7 @@ class Scorecard:
     report: OpenLoopReport
     gap: PlanningGap | None
     certified: CertifiedHorizon | None
+    cost: ModelCost
     json_path: Path
     page_path: Path
 
@@ -58,7 +61,7 @@ class Scorecard:
 
         Trusted_steps, certified_steps, error_h16, persistence_h16, planning_gap, mean_return, ...
         """
-        numbers = self.report.summary()
+        numbers = self.report.summary() | self.cost.summary()
         if self.certified is not None:
             numbers["certified_steps"] = float(self.certified.certified)
             numbers["measured_steps"] = float(self.certified.measured)
@@ -73,6 +76,7 @@ def scorecard(
     title: str = "",
     gap: PlanningGap | None = None,
     alpha: float = 0.1,
+    fit_seconds: float | None = None,
     **options: Any,
 ) -> Scorecard:
     """Judge a world model on held-out episodes, and write scorecard.json and scorecard.html.
@@ -87,6 +91,7 @@ def scorecard(
         gap: From `planning_gap`, when planning was measured too.
         alpha: The risk at which a horizon is certified, see `certified_horizon`. With too few
             episodes for it the page says how many it takes.
+        fit_seconds: Wall time of the fit, for the page's section on costs.
         options: The options of `open_loop_error`, such as `train`, `horizons`, `env` and `seed`.
 
     Raises:
@@ -112,11 +117,12 @@ def scorecard(
         report,
         gap,
         certified,
+        model_cost(model, trajectories, fit_seconds=fit_seconds),
         folder / "scorecard.json",
         folder / "scorecard.html",
     )
     content = {"title": card.title, "verdict": card.verdict, "summary": to_plain(card.summary)}
-    further: list[str] = []
+    further = [cost_section(card.cost)]
     # A program shows itself, and which recorded step it gets wrong first.
     if isinstance(model, ProgramModel):
         replay = model.replay(trajectories)
@@ -129,6 +135,7 @@ def scorecard(
         }
     content |= {
         "open_loop": report.to_json(),
+        "cost": card.cost.to_json(),
         "planning_gap": None if gap is None else to_plain(asdict(gap)),
         "certified_horizon": None if certified is None else certified.to_json(),
     }

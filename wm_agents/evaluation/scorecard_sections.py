@@ -7,6 +7,7 @@ import numpy as np
 
 from wm_agents.evaluation.certified import CertifiedHorizon
 from wm_agents.evaluation.charts import Series, counted, line_chart, percent, short
+from wm_agents.evaluation.cost import ModelCost
 
 _MAX_FEATURES = 16
 
@@ -95,6 +96,32 @@ def _interval_table(certified: CertifiedHorizon) -> str:
         f"</summary><p class=about>Around the prediction; coverage was counted on episodes that "
         f"did not set the width.{more}</p><div class=scroll><table>{table}</table></div></details>"
     )
+
+
+def cost_section(cost: ModelCost) -> str:
+    """Parameters, times and memory in one row."""
+    head = ["parameters", "fit", *(_batch(rows) for rows in cost.batches), "memory"]
+    fit = "not told" if cost.fit_seconds is None else f"{short(cost.fit_seconds)} s"
+    steps = zip(cost.step_microseconds, cost.row_microseconds, cost.batches, strict=True)
+    cells = [f"{cost.num_parameters:,}", fit]
+    for step, row, rows in steps:
+        each = f", {short(row)} a row" if rows > 1 else ""
+        cells.append(f"{short(step)} µs{each}")
+    cells.append(f"{short(cost.megabytes)} MB")
+    rows_of_table = [
+        "".join(f"<th>{escape(text)}</th>" for text in head),
+        "".join(f"<td>{escape(text)}</td>" for text in cells),
+    ]
+    table = "".join(f"<tr>{row}</tr>" for row in rows_of_table)
+    threads = counted(cost.num_threads, "thread")
+    return (
+        f"<h2>What it costs</h2><p class=about>Median wall time of one step on this machine, "
+        f"{threads}.</p><div class=scroll><table>{table}</table></div>"
+    )
+
+
+def _batch(rows: int) -> str:
+    return f"a step of {counted(rows, 'row')}"
 
 
 def program_section(text: str, replay: Any) -> str:
