@@ -72,6 +72,6 @@ def test_the_scorecard_has_a_section_on_costs(tmp_path: Path) -> None:
     page = card.page_path.read_text(encoding="utf-8")
     assert "What it costs" in page
     assert "a step of 1,024 rows" in page
-    assert "12 s" in page
+    assert "12.0 s" in page
     stored = json.loads(card.json_path.read_text(encoding="utf-8"))
     assert stored["cost"]["fit_seconds"] == card.summary["fit_seconds"] == 12.0
