@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
+import numpy as np
 import torch
 import tyro
 
@@ -24,6 +25,7 @@ from wm_agents.errors import ConfigError, TrajectoryError
 from wm_agents.evaluation.episodes import PlanningGap, RandomAgent, evaluate, planning_gap
 from wm_agents.evaluation.open_loop import fitting_horizons, unseen_episodes
 from wm_agents.evaluation.scorecard import scorecard
+from wm_agents.evaluation.what_if import WhatIf, counterfactual_starts, what_if
 from wm_agents.planning.classic_control import DYNAMICS, true_model
 from wm_agents.planning.collector import Collector
 from wm_agents.protocols import Planner, WorldModel
@@ -34,6 +36,7 @@ from wm_envs.data.trajectories import Trajectories
 from wm_envs.errors import OptionError
 
 Env = gym.Env[Any, Any]
+NUM_PAIRS = 256  # of futures
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def main(config: Config) -> dict[str, float]:
         title=title,
         gap=gap,
         fit_seconds=fit_seconds,
+        counterfactual=ask_what_if(config, env, model, test),
         horizons=fitting_horizons(test),
         train=train,
         env=env,
@@ -97,6 +101,8 @@ def main(config: Config) -> dict[str, float]:
     seconds = time.perf_counter() - began
     summary = {**card.summary, **rates, "real_steps": float(train.num_steps), "seconds": seconds}
     write_summary(config.output_dir, summary)
+    for found in (card.certified, card.counterfactual):
+        print("" if found is None else f"{found}\n", end="")
     print(f"{card.verdict}\n{card.page_path} shows why.")
     return summary
 
@@ -165,6 +171,31 @@ def measure_gap(
     except ConfigError as error:
         print(f"No planning gap: {error}.")
         return None, rates
+
+
+def ask_what_if(config: Config, env: Env, model: Any, test: Trajectories) -> WhatIf | None:
+    """What another first action changes; None where the true dynamics are not at hand."""
+    truth = true_dynamics(config.env_id, env)
+    horizon = min(16, int(np.median(test.lengths)) // 2)
+    if truth is None or horizon < 1:
+        return None
+    fields = getattr(env.unwrapped, "observation_fields", None)
+    names = None if fields is None else [field.name for field in fields]
+    if not isinstance(truth, planning.OracleModel):
+        starts = test.window_starts(horizon)
+        window = test.windows(horizon, starts[:: max(1, len(starts) // NUM_PAIRS)])
+        return what_if(model, truth, window.observations[:, 0], window.actions)
+    # Such states are clones of environments: a recording holds what was observed of them alone.
+    envs = gym.make_vec(config.env_id, 16)
+    try:
+        rows, states, actions = counterfactual_starts(envs, NUM_PAIRS, horizon, seed=config.seed)
+    except ConfigError as error:
+        print(f"No answer to what-if: {error}.")
+        return None
+    finally:
+        envs.close()
+    hidden = truth.hidden_of(states)
+    return what_if(model, truth, rows, actions, hidden=hidden, feature_names=names)
 
 
 def true_dynamics(env_id: str, env: Env) -> WorldModel | None:

@@ -134,6 +134,12 @@ if TYPE_CHECKING:
     from wm_agents.evaluation.viewer import (
         viewer as viewer,
     )
+    from wm_agents.evaluation.what_if import (
+        WhatIf as WhatIf,
+    )
+    from wm_agents.evaluation.what_if import (
+        what_if as what_if,
+    )
     from wm_agents.imagination.vector_env import (
         ImaginedVectorEnv as ImaginedVectorEnv,
     )
@@ -430,6 +436,10 @@ _HOMES = {
         "wilson_interval",
     ),
     "wm_agents.evaluation.viewer": ("viewer",),
+    "wm_agents.evaluation.what_if": (
+        "WhatIf",
+        "what_if",
+    ),
     "wm_agents.imagination.vector_env": ("ImaginedVectorEnv",),
     "wm_agents.irl": (
         "AdversarialConfig",

@@ -20,7 +20,12 @@ from wm_agents.evaluation.episodes import PlanningGap
 from wm_agents.evaluation.open_loop import open_loop_error
 from wm_agents.evaluation.open_loop_report import OpenLoopReport, to_plain, verdict
 from wm_agents.evaluation.scorecard_page import render_page
-from wm_agents.evaluation.scorecard_sections import cost_section, program_section
+from wm_agents.evaluation.scorecard_sections import (
+    cost_section,
+    program_section,
+    what_if_section,
+)
+from wm_agents.evaluation.what_if import WhatIf
 from wm_agents.protocols import WorldModel
 from wm_agents.training.fitted import check_fitted
 from wm_agents.world_models.program import ProgramModel
@@ -42,6 +47,7 @@ class Scorecard:
         gap: The planning gap, when one was given.
         certified: The horizon that is guaranteed at a risk, None with too few episodes for it.
         cost: Parameters, seconds of the fit where they were told, time of a step, and memory.
+        counterfactual: What another action changes, when it was given.
         json_path: scorecard.json.
         page_path: scorecard.html.
     """
@@ -52,6 +58,7 @@ class Scorecard:
     gap: PlanningGap | None
     certified: CertifiedHorizon | None
     cost: ModelCost
+    counterfactual: WhatIf | None
     json_path: Path
     page_path: Path
 
@@ -62,6 +69,8 @@ class Scorecard:
         Trusted_steps, certified_steps, error_h16, persistence_h16, planning_gap, mean_return, ...
         """
         numbers = self.report.summary() | self.cost.summary()
+        if self.counterfactual is not None:
+            numbers |= self.counterfactual.summary()
         if self.certified is not None:
             numbers["certified_steps"] = float(self.certified.certified)
             numbers["measured_steps"] = float(self.certified.measured)
@@ -77,6 +86,7 @@ def scorecard(
     gap: PlanningGap | None = None,
     alpha: float = 0.1,
     fit_seconds: float | None = None,
+    counterfactual: WhatIf | None = None,
     **options: Any,
 ) -> Scorecard:
     """Judge a world model on held-out episodes, and write scorecard.json and scorecard.html.
@@ -92,6 +102,7 @@ def scorecard(
         alpha: The risk at which a horizon is certified, see `certified_horizon`. With too few
             episodes for it the page says how many it takes.
         fit_seconds: Wall time of the fit, for the page's section on costs.
+        counterfactual: From `what_if`, when the true dynamics were at hand.
         options: The options of `open_loop_error`, such as `train`, `horizons`, `env` and `seed`.
 
     Raises:
@@ -118,11 +129,14 @@ def scorecard(
         gap,
         certified,
         model_cost(model, trajectories, fit_seconds=fit_seconds),
+        counterfactual,
         folder / "scorecard.json",
         folder / "scorecard.html",
     )
     content = {"title": card.title, "verdict": card.verdict, "summary": to_plain(card.summary)}
     further = [cost_section(card.cost)]
+    if counterfactual is not None:
+        further.insert(0, what_if_section(counterfactual))
     # A program shows itself, and which recorded step it gets wrong first.
     if isinstance(model, ProgramModel):
         replay = model.replay(trajectories)
@@ -135,6 +149,7 @@ def scorecard(
         }
     content |= {
         "open_loop": report.to_json(),
+        "what_if": None if counterfactual is None else to_plain(asdict(counterfactual)),
         "cost": card.cost.to_json(),
         "planning_gap": None if gap is None else to_plain(asdict(gap)),
         "certified_horizon": None if certified is None else certified.to_json(),

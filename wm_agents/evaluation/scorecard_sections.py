@@ -8,6 +8,7 @@ import numpy as np
 from wm_agents.evaluation.certified import CertifiedHorizon
 from wm_agents.evaluation.charts import Series, counted, line_chart, percent, short
 from wm_agents.evaluation.cost import ModelCost
+from wm_agents.evaluation.what_if import WhatIf
 
 _MAX_FEATURES = 16
 
@@ -95,6 +96,37 @@ def _interval_table(certified: CertifiedHorizon) -> str:
         f"<details><summary>Intervals of {percent(1 - certified.alpha)}, feature by feature"
         f"</summary><p class=about>Around the prediction; coverage was counted on episodes that "
         f"did not set the width.{more}</p><div class=scroll><table>{table}</table></div></details>"
+    )
+
+
+def what_if_section(result: WhatIf) -> str:
+    """What another first action changes, in the model and in truth, beside the plain error."""
+    steps = np.flatnonzero(result.num_pairs) + 1
+    lines = (
+        ("size of the true difference", result.effect, 4),
+        ("plain error of one future", result.plain, 1),
+        ("error of the difference", result.difference, 0),
+    )
+    series = [
+        Series(label, steps, values[steps - 1], colour=colour, is_dashed=colour != 0)
+        for label, values, colour in lines
+    ]
+    top = max(float(result.effect[steps - 1].max()), float(result.difference[steps - 1].max()))
+    top = max(top, min(float(result.plain[steps - 1].max()), 2 * top))
+    chart = line_chart(
+        series,
+        x_label="steps after another first action",
+        y_label="standard deviations",
+        description="Error of the predicted difference between two actions, and of one future",
+        y_limit=1.1 * max(top, 1e-6),
+        x_ticks=sorted({1.0, float(steps[-1])}),
+    )
+    worst = max(result.by_feature, key=result.by_feature.__getitem__)
+    blame = f"Furthest off is “{worst}” ({short(result.by_feature[worst])})."
+    return (
+        f"<h2>What if another action had been taken?</h2><p class=about>{escape(str(result))} "
+        f"{escape(blame)} Two futures from one state, in the model and in the true dynamics; a "
+        f"planner compares such differences.</p>{chart}"
     )
 
 
