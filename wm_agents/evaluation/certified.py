@@ -214,13 +214,7 @@ def certified_horizon(
         units[REWARD] = float(reward_scale[0])
     limits = _limits(tolerance, units)
     windows = episode_windows(trajectories, steps, starts_per_episode, seed)
-    rollout = model_rollout(model, start_states(model, trajectories, windows), windows)
-    errors = prediction_errors(rollout.observations.numpy(), windows, scale)
-    sizes = {
-        group.name: np.sqrt((errors[..., list(group.columns)] ** 2).sum(axis=2)) for group in judged
-    }
-    if REWARD in units:
-        sizes[REWARD] = _reward_sizes(rollout.rewards.numpy(), windows, units[REWARD])
+    errors, sizes = _sizes(model, trajectories, windows, judged, units, scale)
     has_left = {name: _has_left(sizes[name], limit, windows.mask) for name, limit in limits.items()}
     shares = _episode_shares(np.any(list(has_left.values()), axis=0), windows.episodes)
     half_widths = conformal_half_widths(np.abs(errors), windows.mask, windows.episodes, alpha)
@@ -242,6 +236,25 @@ def certified_horizon(
         num_episodes=trajectories.num_episodes,
         num_windows=len(windows.episodes),
     )
+
+
+def _sizes(
+    model: WorldModel,
+    trajectories: Trajectories,
+    windows: EvaluationWindows,
+    judged: Sequence[FeatureGroup],
+    units: Mapping[str, float],
+    scale: Array,
+) -> tuple[Array, dict[str, Array]]:
+    """Errors of all features [W, H, O], and the size of the error of each name [W, H]."""
+    rollout = model_rollout(model, start_states(model, trajectories, windows), windows)
+    errors = prediction_errors(rollout.observations.numpy(), windows, scale)
+    sizes = {
+        group.name: np.sqrt((errors[..., list(group.columns)] ** 2).sum(axis=2)) for group in judged
+    }
+    if REWARD in units:
+        sizes[REWARD] = _reward_sizes(rollout.rewards.numpy(), windows, units[REWARD])
+    return errors, sizes
 
 
 def certified_steps(shares: Array, alpha: float) -> int:

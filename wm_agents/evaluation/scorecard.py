@@ -134,19 +134,7 @@ def scorecard(
         folder / "scorecard.html",
     )
     content = {"title": card.title, "verdict": card.verdict, "summary": to_plain(card.summary)}
-    further = [cost_section(card.cost)]
-    if counterfactual is not None:
-        further.insert(0, what_if_section(counterfactual))
-    # A program shows itself, and which recorded step it gets wrong first.
-    if isinstance(model, ProgramModel):
-        replay = model.replay(trajectories)
-        further.append(program_section(model.text, replay))
-        content["program"] = {
-            "lines": model.num_lines,
-            "num_transitions": replay.num_transitions,
-            "num_exact": replay.num_exact,
-            "mismatches": [str(mismatch) for mismatch in replay.mismatches],
-        }
+    further = _further_sections(model, trajectories, card, content)
     content |= {
         "open_loop": report.to_json(),
         "what_if": None if counterfactual is None else to_plain(asdict(counterfactual)),
@@ -161,6 +149,26 @@ def scorecard(
     _write(card.json_path, numbers)
     _write(card.page_path, page)
     return card
+
+
+def _further_sections(
+    model: WorldModel, trajectories: Trajectories, card: Scorecard, content: dict[str, Any]
+) -> list[str]:
+    """What the page shows beside the open-loop errors; a program's figures go into the JSON."""
+    further = [cost_section(card.cost)]
+    if card.counterfactual is not None:
+        further.insert(0, what_if_section(card.counterfactual))
+    # A program shows itself, and which recorded step it gets wrong first.
+    if isinstance(model, ProgramModel):
+        replay = model.replay(trajectories)
+        further.append(program_section(model.text, replay))
+        content["program"] = {
+            "lines": model.num_lines,
+            "num_transitions": replay.num_transitions,
+            "num_exact": replay.num_exact,
+            "mismatches": [str(mismatch) for mismatch in replay.mismatches],
+        }
+    return further
 
 
 _OPTIONS = (
