@@ -51,6 +51,7 @@ SPECIAL = {
     "pong_models": Special(needs=("ale_py",)),
     "ray_scaling": Special(needs=("ray",)),
     "one_agent": Special(needs=("bsuite", "popgym", "Box2D", "sb3_contrib")),
+    "take_away": Special(needs=("onnxruntime", "onnxscript")),
     "symbolic_learning": Special(
         parts=tuple(("--part", part) for part in ("simple", "recall", "solved", "nulls", "hard"))
     ),

@@ -3,9 +3,10 @@
     python examples/scorecard.py --env-id Pendulum-v1 --seed 3 --output-dir out
     python examples/scorecard.py --env-id wm/PermPuzzle-v0 --seed 3 --output-dir out
 
-Writes scorecard.html, scorecard.json and summary.json (trusted_steps, planning_gap, mean_return,
-worst_error_h16, error_h16, persistence_h16, ...). The planning gap needs the true dynamics: those
-of the wm/ environments, and Gymnasium's classic control tasks.
+Writes scorecard.html, scorecard.json and summary.json (trusted_steps, certified_steps,
+planning_gap, mean_return, worst_error_h16, error_h16, persistence_h16, step_us_b1, ...). The
+planning gap needs the true dynamics: those of the wm/ environments, and Gymnasium's classic control
+tasks.
 """
 
 import time
@@ -15,17 +16,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import gymnasium as gym
+import numpy as np
 import torch
 import tyro
 
 import wm_agents as wma
 from wm_agents import planning, world_models
 from wm_agents.evaluation.episodes import PlanningGap
+from wm_agents.evaluation.what_if import WhatIf, counterfactual_starts, what_if
 from wm_agents.planning.classic_control import DYNAMICS, true_model
 from wm_envs import oracle
 from wm_envs.errors import OptionError
 
 Env = gym.Env[Any, Any]
+NUM_PAIRS = 256  # of futures
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def main(config: Config) -> dict[str, float]:
         test = wma.unseen_episodes(test, train)
     except wma.TrajectoryError as error:
         raise SystemExit(str(error)) from error
-    model = fit(config, train)
+    model, fit_seconds = fit(config, train)
     gap, rates = measure_gap(config, env, model, train.is_lattice)
     title = f"{config.env_id} · {type(model).__name__} · {train.num_steps:,} real steps"
     card = wma.scorecard(
@@ -80,6 +84,8 @@ def main(config: Config) -> dict[str, float]:
         config.output_dir,
         title=title,
         gap=gap,
+        fit_seconds=fit_seconds,
+        counterfactual=ask_what_if(config, env, model, test),
         horizons=wma.fitting_horizons(test),
         train=train,
         env=env,
@@ -88,6 +94,8 @@ def main(config: Config) -> dict[str, float]:
     seconds = time.perf_counter() - began
     summary = {**card.summary, **rates, "real_steps": float(train.num_steps), "seconds": seconds}
     wma.write_summary(config.output_dir, summary)
+    for found in (card.certified, card.counterfactual):
+        print("" if found is None else f"{found}\n", end="")
     print(f"{card.verdict}\n{card.page_path} shows why.")
     return summary
 
@@ -99,8 +107,8 @@ def collect(env_id: str, num_steps: int, seed: int) -> wma.Trajectories:
     return experience.trajectories()
 
 
-def fit(config: Config, train: wma.Trajectories) -> Any:
-    """A model of the environment, fitted with a progress bar."""
+def fit(config: Config, train: wma.Trajectories) -> tuple[Any, float]:
+    """A model of the environment, fitted with a progress bar, and the seconds that it took."""
     widths = (config.model_width, config.model_width)
     ensemble = world_models.EnsembleConfig(dynamics_widths=widths)
     kinds: dict[str, tuple[type[Any], Any]] = {
@@ -112,8 +120,9 @@ def fit(config: Config, train: wma.Trajectories) -> Any:
     model_class, shape = kinds[default if config.model == "auto" else config.model]
     model = model_class.for_env(config.env_id, shape, seed=config.seed)
     options = world_models.FitConfig(num_updates=config.num_updates, seed=config.seed)
+    began = time.perf_counter()
     model.fit(train, options, progress=False if config.quiet else None)
-    return model
+    return model, time.perf_counter() - began
 
 
 def measure_gap(
@@ -155,6 +164,31 @@ def measure_gap(
     except wma.ConfigError as error:
         print(f"No planning gap: {error}.")
         return None, rates
+
+
+def ask_what_if(config: Config, env: Env, model: Any, test: wma.Trajectories) -> WhatIf | None:
+    """What another first action changes; None where the true dynamics are not at hand."""
+    truth = true_dynamics(config.env_id, env)
+    horizon = min(16, int(np.median(test.lengths)) // 2)
+    if truth is None or horizon < 1:
+        return None
+    fields = getattr(env.unwrapped, "observation_fields", None)
+    names = None if fields is None else [field.name for field in fields]
+    if not isinstance(truth, planning.OracleModel):
+        starts = test.window_starts(horizon)
+        window = test.windows(horizon, starts[:: max(1, len(starts) // NUM_PAIRS)])
+        return what_if(model, truth, window.observations[:, 0], window.actions)
+    # Such states are clones of environments: a recording holds what was observed of them alone.
+    envs = gym.make_vec(config.env_id, 16)
+    try:
+        rows, states, actions = counterfactual_starts(envs, NUM_PAIRS, horizon, seed=config.seed)
+    except wma.ConfigError as error:
+        print(f"No answer to what-if: {error}.")
+        return None
+    finally:
+        envs.close()
+    hidden = truth.hidden_of(states)
+    return what_if(model, truth, rows, actions, hidden=hidden, feature_names=names)
 
 
 def true_dynamics(env_id: str, env: Env) -> wma.WorldModel | None:

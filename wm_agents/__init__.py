@@ -55,6 +55,11 @@ if TYPE_CHECKING:
     from wm_agents.errors import DemonstrationError as DemonstrationError
     from wm_agents.errors import NonFiniteError as NonFiniteError
     from wm_agents.errors import NotFittedError as NotFittedError
+    from wm_agents.errors import ProgramError as ProgramError
+    from wm_agents.evaluation.certified import CertifiedHorizon as CertifiedHorizon
+    from wm_agents.evaluation.certified import certified_horizon as certified_horizon
+    from wm_agents.evaluation.cost import ModelCost as ModelCost
+    from wm_agents.evaluation.cost import model_cost as model_cost
     from wm_agents.evaluation.episodes import EpisodeResults as EpisodeResults
     from wm_agents.evaluation.episodes import RandomAgent as RandomAgent
     from wm_agents.evaluation.episodes import evaluate as evaluate
@@ -78,6 +83,9 @@ if TYPE_CHECKING:
     from wm_agents.evaluation.statistics import stratified_bootstrap as stratified_bootstrap
     from wm_agents.evaluation.statistics import wilson_interval as wilson_interval
     from wm_agents.evaluation.thresholds import LearningCurve as LearningCurve
+    from wm_agents.evaluation.viewer import viewer as viewer
+    from wm_agents.evaluation.what_if import WhatIf as WhatIf
+    from wm_agents.evaluation.what_if import what_if as what_if
     from wm_agents.imagination.vector_env import ImaginedVectorEnv as ImaginedVectorEnv
     from wm_agents.irl.adversarial import AdversarialConfig as AdversarialConfig
     from wm_agents.irl.adversarial import AdversarialIRL as AdversarialIRL
@@ -152,6 +160,7 @@ if TYPE_CHECKING:
     from wm_agents.training.loggers import TensorBoardLogger as TensorBoardLogger
     from wm_agents.training.loggers import WandbLogger as WandbLogger
     from wm_agents.training.loggers import script_loggers as script_loggers
+    from wm_agents.training.onnx_export import export_onnx as export_onnx
     from wm_agents.training.ray_session import ray_session as ray_session
     from wm_agents.training.saving import load as load
     from wm_agents.training.saving import save as save
@@ -174,6 +183,7 @@ if TYPE_CHECKING:
     from wm_agents.world_models.latent import LatentModel as LatentModel
     from wm_agents.world_models.object_fitting import ObjectConfig as ObjectConfig
     from wm_agents.world_models.objects import ObjectModel as ObjectModel
+    from wm_agents.world_models.program import ProgramModel as ProgramModel
     from wm_agents.world_models.recurrent import RecurrentConfig as RecurrentConfig
     from wm_agents.world_models.recurrent import RecurrentModel as RecurrentModel
     from wm_agents.world_models.tabular import TabularModel as TabularModel
@@ -201,6 +211,15 @@ _HOMES = {
         "DemonstrationError",
         "NonFiniteError",
         "NotFittedError",
+        "ProgramError",
+    ),
+    "wm_agents.evaluation.certified": (
+        "CertifiedHorizon",
+        "certified_horizon",
+    ),
+    "wm_agents.evaluation.cost": (
+        "ModelCost",
+        "model_cost",
     ),
     "wm_agents.evaluation.episodes": (
         "EpisodeResults",
@@ -233,6 +252,11 @@ _HOMES = {
         "wilson_interval",
     ),
     "wm_agents.evaluation.thresholds": ("LearningCurve",),
+    "wm_agents.evaluation.viewer": ("viewer",),
+    "wm_agents.evaluation.what_if": (
+        "WhatIf",
+        "what_if",
+    ),
     "wm_agents.imagination.vector_env": ("ImaginedVectorEnv",),
     "wm_agents.irl.adversarial": (
         "AdversarialConfig",
@@ -345,6 +369,7 @@ _HOMES = {
         "WandbLogger",
         "script_loggers",
     ),
+    "wm_agents.training.onnx_export": ("export_onnx",),
     "wm_agents.training.ray_session": ("ray_session",),
     "wm_agents.training.saving": (
         "load",
@@ -381,6 +406,7 @@ _HOMES = {
     ),
     "wm_agents.world_models.object_fitting": ("ObjectConfig",),
     "wm_agents.world_models.objects": ("ObjectModel",),
+    "wm_agents.world_models.program": ("ProgramModel",),
     "wm_agents.world_models.recurrent": (
         "RecurrentConfig",
         "RecurrentModel",

@@ -11,6 +11,7 @@ __all__ = [
     "MixedHorizonError",
     "NonFiniteError",
     "NotFittedError",
+    "ProgramError",
     "SpaceError",
     "TrajectoryError",
 ]
@@ -42,6 +43,13 @@ class ConvergenceError(ArithmeticError):
     """An optimizer that stopped before the optimum.
 
     Its gradient is not near zero, so that nothing is returned.
+    """
+
+
+class ProgramError(ValueError):
+    """A rule program outside the grammar, without end, or with a step that makes no sense.
+
+    The line and the remedy are named; nothing of a program is ever executed as Python.
     """
 
 

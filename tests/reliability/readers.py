@@ -12,16 +12,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 
 from tests.reliability.model_files import model_readers
 from tests.reliability.reader import Reader
 from wm_agents.domains.debate.model import DebateModel, Debaters
-from wm_agents.errors import CheckpointError, ConfigError
+from wm_agents.errors import CheckpointError, ConfigError, ProgramError
 from wm_agents.errors import TrajectoryError as ArraysError
 from wm_agents.training.checkpoints import load_checkpoint, save_checkpoint
 from wm_agents.training.loggers import JSONLLogger, read_jsonl
+from wm_agents.world_models.program import ProgramModel
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.debate.observations import MAX_BYTES, Observations, load_corpus
 from wm_envs.driving.track import read_csv
@@ -124,9 +126,22 @@ def readers(folder: Path) -> dict[str, Reader]:
         Reader("resumed.jsonl", LOG, _resumed_log, ConfigError, _check_log),
         Reader("arrays.npz", arrays, Trajectories.load, ArraysError, _check_arrays, _first_member, _as_member(arrays)),
         Reader("checkpoint.safetensors", _checkpoint(folder), load_checkpoint, CheckpointError, _never),
+        Reader("program.json", _program(folder), ProgramModel.load, (CheckpointError, ProgramError), _check_program),
         *model_readers(folder),
     ]  # fmt: skip
     return {reader.name: reader for reader in listed}
+
+
+def _program(folder: Path) -> bytes:
+    text = (
+        "feature x: 0..3 at column 0\ntable t: 1 0 3 2\nx = t[x] if action == 0 else (x + 1) % 4\n"
+    )
+    spaces = gym.spaces.Box(0, 3, (1,)), gym.spaces.Discrete(2)
+    return ProgramModel(text, *spaces).save(folder / "program").read_bytes()
+
+
+def _check_program(model: ProgramModel) -> None:
+    assert model.num_features == model.program.num_columns
 
 
 def _circuit() -> bytes:

@@ -27,7 +27,8 @@ CASES = Path(__file__).with_name("cases")
 NAMES = (
     "trajectory.json", "trajectories.jsonl", "trajectories.jsonl.gz", "votes.csv", "roll_calls.csv", "drafts.xml",
     "spatial_model.json", "issues.csv", "library.csv", "replay.jsonl", "circuit.csv", "observations.json", "model.json",
-    "log.jsonl", "resumed.jsonl", "arrays.npz", "checkpoint.safetensors", "deterministic.model", "ensemble.model",
+    "log.jsonl", "resumed.jsonl", "arrays.npz", "checkpoint.safetensors", "program.json", "deterministic.model",
+    "ensemble.model",
     "recurrent.model", "latent.model", "token.model", "history.model", "tabular.model", "objects.model",
     "reinforce.model",
     "policy.model", "state.run",

@@ -111,10 +111,10 @@ def open_loop_error(
     check_fitted(model)
     steps = _checked_horizons(horizons, trajectories)
     if train is not None and not allow_training_episodes:
-        _refuse_duplicates(trajectories, train)
-    names = _feature_names(feature_names, env, trajectories.observations.shape[1])
+        refuse_duplicates(trajectories, train)
+    names = names_of_features(feature_names, env, trajectories.observations.shape[1])
     reference = train if train is not None else trajectories
-    scale, varies = _scale(reference.observations, trajectories.observations)
+    scale, varies = feature_scale(reference.observations, trajectories.observations)
     windows = sample_windows(trajectories, steps[-1], num_windows, seed)
     starts = start_states(model, trajectories, windows)
     rollout = model_rollout(model, starts, windows)
@@ -123,7 +123,9 @@ def open_loop_error(
         baseline.name: baseline.predict(windows)
         for baseline in (*baselines(train), Mean(reference))
     }
-    errors = {name: _errors(seen, windows, scale) for name, (seen, _) in predictions.items()}
+    errors = {
+        name: prediction_errors(seen, windows, scale) for name, (seen, _) in predictions.items()
+    }
     is_counted = _is_counted(reference, trajectories, errors["model"])
     is_integer = _is_integer(trajectories)
     tables = {
@@ -146,7 +148,7 @@ def open_loop_error(
     found = feature_groups(
         names,
         np.concatenate([reference.observations, trajectories.observations]),
-        space=_space_of(env, model),
+        space=space_of(env, model),
         given=groups,
     )
     parts = [
@@ -210,7 +212,7 @@ def _whole(curves: dict[str, ErrorCurve], tolerance: float) -> JudgedPart:
     return JudgedPart("all features", (), curves, is_good)
 
 
-def _space_of(env: Any, model: WorldModel) -> Any:
+def space_of(env: Any, model: WorldModel) -> Any:
     """The observation space before flattening, of the environment where there is one."""
     inner = getattr(env, "unwrapped", env)
     for name in ("single_observation_space", "observation_space"):
@@ -235,7 +237,7 @@ def _checked_horizons(horizons: Sequence[int], trajectories: Trajectories) -> tu
     return steps
 
 
-def _refuse_duplicates(trajectories: Trajectories, train: Trajectories) -> None:
+def refuse_duplicates(trajectories: Trajectories, train: Trajectories) -> None:
     seen = trajectories.duplicates(train).episodes
     if len(seen):
         raise TrajectoryError(
@@ -246,7 +248,7 @@ def _refuse_duplicates(trajectories: Trajectories, train: Trajectories) -> None:
         )
 
 
-def _feature_names(names: Sequence[str] | None, env: Any, num_features: int) -> tuple[str, ...]:
+def names_of_features(names: Sequence[str] | None, env: Any, num_features: int) -> tuple[str, ...]:
     if names is None:
         fields = getattr(getattr(env, "unwrapped", env), "observation_fields", None)
         names = (
@@ -261,7 +263,7 @@ def _feature_names(names: Sequence[str] | None, env: Any, num_features: int) -> 
     return tuple(names)
 
 
-def _scale(
+def feature_scale(
     reference: NDArray[Any], held_out: NDArray[Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Standard deviation of each column [O] of rows [N, O], and whether it varies at all.
@@ -299,7 +301,7 @@ def _is_integer(trajectories: Trajectories) -> NDArray[np.bool_]:
     return is_integer
 
 
-def _errors(
+def prediction_errors(
     predicted: NDArray[np.float64], windows: EvaluationWindows, scale: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Prediction minus record [W, H, O]; what is not finite counts as a fixed, huge error."""
@@ -320,7 +322,7 @@ def _reward_errors(
 
     What is not finite counts as a fixed, huge error.
     """
-    scale, varies = _scale(reference.rewards[:, None], held_out.rewards[:, None])
+    scale, varies = feature_scale(reference.rewards[:, None], held_out.rewards[:, None])
     bound = NON_FINITE_ERROR * float(scale[0])
     errors: dict[str, NDArray[np.float64]] = {}
     for name, (_, predicted) in predictions.items():

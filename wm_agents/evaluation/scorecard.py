@@ -9,12 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from wm_agents.errors import ConfigError
+from wm_agents.evaluation.certified import (
+    CertifiedHorizon,
+    certified_horizon,
+    required_episodes,
+)
+from wm_agents.evaluation.charts import counted
+from wm_agents.evaluation.cost import ModelCost, model_cost
 from wm_agents.evaluation.episodes import PlanningGap
 from wm_agents.evaluation.open_loop import open_loop_error
 from wm_agents.evaluation.open_loop_report import OpenLoopReport, to_plain, verdict
 from wm_agents.evaluation.scorecard_page import render_page
+from wm_agents.evaluation.scorecard_sections import (
+    cost_section,
+    program_section,
+    what_if_section,
+)
+from wm_agents.evaluation.what_if import WhatIf
 from wm_agents.protocols import WorldModel
 from wm_agents.training.fitted import check_fitted
+from wm_agents.world_models.program import ProgramModel
 from wm_envs.data.files import replacing
 from wm_envs.data.paths import user_path
 from wm_envs.data.trajectories import Trajectories
@@ -31,6 +45,9 @@ class Scorecard:
             `summary["trusted_steps"]`.
         report: The open-loop errors.
         gap: The planning gap, when one was given.
+        certified: The horizon that is guaranteed at a risk, None with too few episodes for it.
+        cost: Parameters, seconds of the fit where they were told, time of a step, and memory.
+        counterfactual: What another action changes, when it was given.
         json_path: scorecard.json.
         page_path: scorecard.html.
     """
@@ -39,6 +56,9 @@ class Scorecard:
     verdict: str
     report: OpenLoopReport
     gap: PlanningGap | None
+    certified: CertifiedHorizon | None
+    cost: ModelCost
+    counterfactual: WhatIf | None
     json_path: Path
     page_path: Path
 
@@ -46,9 +66,14 @@ class Scorecard:
     def summary(self) -> dict[str, float]:
         """Flat names to numbers.
 
-        Trusted_steps, error_h16, persistence_h16, planning_gap, mean_return, ...
+        Trusted_steps, certified_steps, error_h16, persistence_h16, planning_gap, mean_return, ...
         """
-        numbers = self.report.summary()
+        numbers = self.report.summary() | self.cost.summary()
+        if self.counterfactual is not None:
+            numbers |= self.counterfactual.summary()
+        if self.certified is not None:
+            numbers["certified_steps"] = float(self.certified.certified)
+            numbers["measured_steps"] = float(self.certified.measured)
         return numbers if self.gap is None else {**numbers, **self.gap.summary()}
 
 
@@ -59,6 +84,9 @@ def scorecard(
     *,
     title: str = "",
     gap: PlanningGap | None = None,
+    alpha: float = 0.1,
+    fit_seconds: float | None = None,
+    counterfactual: WhatIf | None = None,
     **options: Any,
 ) -> Scorecard:
     """Judge a world model on held-out episodes, and write scorecard.json and scorecard.html.
@@ -71,6 +99,10 @@ def scorecard(
         output_dir: Where to write; it is made if need be.
         title: Heading, for example the environment's id and the model's name.
         gap: From `planning_gap`, when planning was measured too.
+        alpha: The risk at which a horizon is certified, see `certified_horizon`. With too few
+            episodes for it the page says how many it takes.
+        fit_seconds: Wall time of the fit, for the page's section on costs.
+        counterfactual: From `what_if`, when the true dynamics were at hand.
         options: The options of `open_loop_error`, such as `train`, `horizons`, `env` and `seed`.
 
     Raises:
@@ -79,28 +111,90 @@ def scorecard(
         ConfigError: The folder cannot be written.
     """
     check_fitted(model)
+    needed = required_episodes(alpha)
     folder = _writable(output_dir)
     report = open_loop_error(model, trajectories, **options)
+    certified, note = None, ""
+    if trajectories.num_episodes < needed:
+        note = (
+            f"No horizon can be guaranteed at a risk of {alpha:g} from "
+            f"{counted(trajectories.num_episodes, 'held-out episode')}: it takes at least {needed}."
+        )
+    else:
+        certified = _certified(model, trajectories, alpha, report, options)
     card = Scorecard(
         title or type(model).__name__,
         verdict(report),
         report,
         gap,
+        certified,
+        model_cost(model, trajectories, fit_seconds=fit_seconds),
+        counterfactual,
         folder / "scorecard.json",
         folder / "scorecard.html",
     )
     content = {"title": card.title, "verdict": card.verdict, "summary": to_plain(card.summary)}
+    further = _further_sections(model, trajectories, card, content)
     content |= {
         "open_loop": report.to_json(),
+        "what_if": None if counterfactual is None else to_plain(asdict(counterfactual)),
+        "cost": card.cost.to_json(),
         "planning_gap": None if gap is None else to_plain(asdict(gap)),
+        "certified_horizon": None if certified is None else certified.to_json(),
     }
     numbers, page = (
         json.dumps(content, indent=1, allow_nan=False),
-        render_page(card.title, report, gap),
+        render_page(card.title, report, gap, certified, note, further),
     )
     _write(card.json_path, numbers)
     _write(card.page_path, page)
     return card
+
+
+def _further_sections(
+    model: WorldModel, trajectories: Trajectories, card: Scorecard, content: dict[str, Any]
+) -> list[str]:
+    """What the page shows beside the open-loop errors; a program's figures go into the JSON."""
+    further = [cost_section(card.cost)]
+    if card.counterfactual is not None:
+        further.insert(0, what_if_section(card.counterfactual))
+    # A program shows itself, and which recorded step it gets wrong first.
+    if isinstance(model, ProgramModel):
+        replay = model.replay(trajectories)
+        further.append(program_section(model.text, replay))
+        content["program"] = {
+            "lines": model.num_lines,
+            "num_transitions": replay.num_transitions,
+            "num_exact": replay.num_exact,
+            "mismatches": [str(mismatch) for mismatch in replay.mismatches],
+        }
+    return further
+
+
+_OPTIONS = (
+    "feature_names",
+    "groups",
+    "env",
+    "train",
+    "tolerance",
+    "allow_training_episodes",
+    "seed",
+)
+"""What `open_loop_error` and `certified_horizon` are both told."""
+
+
+def _certified(
+    model: WorldModel,
+    trajectories: Trajectories,
+    alpha: float,
+    report: OpenLoopReport,
+    options: dict[str, Any],
+) -> CertifiedHorizon | None:
+    """The horizon that is guaranteed, as far as the report looks; None where nothing varies."""
+    if not any(part.columns or part.name == "reward" for part in report.parts):
+        return None
+    shared = {name: options[name] for name in _OPTIONS if name in options}
+    return certified_horizon(model, trajectories, alpha=alpha, horizon=report.max_horizon, **shared)
 
 
 def _writable(output_dir: str | Path) -> Path:

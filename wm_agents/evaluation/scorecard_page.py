@@ -5,6 +5,7 @@ from html import escape
 
 import numpy as np
 
+from wm_agents.evaluation.certified import CertifiedHorizon
 from wm_agents.evaluation.charts import Series, counted, line_chart, number_line, percent, short
 from wm_agents.evaluation.episodes import PlanningGap
 from wm_agents.evaluation.open_loop_report import (
@@ -18,6 +19,7 @@ from wm_agents.evaluation.open_loop_report import (
     reason,
     verdict,
 )
+from wm_agents.evaluation.scorecard_sections import guarantee_section
 
 _COLOURS = {"model": 0, "persistence": 1, "constant_velocity": 2, "ridge": 3, "mean": 4}
 _MAX_ROWS = 16
@@ -66,16 +68,34 @@ font-size:14px}
 """
 
 
-def render_page(title: str, report: OpenLoopReport, gap: PlanningGap | None) -> str:
-    """The page as text; it loads nothing and runs no script."""
+def render_page(
+    title: str,
+    report: OpenLoopReport,
+    gap: PlanningGap | None,
+    certified: CertifiedHorizon | None = None,
+    note: str = "",
+    sections_of_model: Sequence[str] = (),
+) -> str:
+    """The page as text; it loads nothing and runs no script.
+
+    Args:
+        title: Heading.
+        report: The open-loop errors.
+        gap: The planning gap, where it was measured.
+        certified: The horizon that is guaranteed, where it could be.
+        note: Why it could not.
+        sections_of_model: What else is to be shown, as HTML.
+    """
     sections = [
-        _heading(title, report, gap),
+        _heading(title, report, gap, certified),
+        guarantee_section(certified, note),
         _error_section(report),
         _feature_section(report),
         _reward_section(report),
         _end_section(report),
         _calibration_section(report),
         _gap_section(gap),
+        *sections_of_model,
         _method_section(report),
     ]
     return (
@@ -86,7 +106,12 @@ def render_page(title: str, report: OpenLoopReport, gap: PlanningGap | None) -> 
     )
 
 
-def _heading(title: str, report: OpenLoopReport, gap: PlanningGap | None) -> str:
+def _heading(
+    title: str,
+    report: OpenLoopReport,
+    gap: PlanningGap | None,
+    certified: CertifiedHorizon | None,
+) -> str:
     total = comparison(report, _middle(report))
     sentences = [reason(report), f"Over all features together, {total[0].lower()}{total[1:]}"]
     if gap is not None:
@@ -94,7 +119,7 @@ def _heading(title: str, report: OpenLoopReport, gap: PlanningGap | None) -> str
     return (
         '<p class="kicker">World model scorecard · '
         f"{escape(title)}</p><h1>{escape(verdict(report))}</h1>"
-        f'<p class="lead">{escape(" ".join(sentences))}</p>{_warnings(report)}{_tiles(report, gap)}'
+        f'<p class="lead">{escape(" ".join(sentences))}</p>{_warnings(report)}{_tiles(report, gap, certified)}'
     )
 
 
@@ -123,7 +148,9 @@ def _warnings(report: OpenLoopReport) -> str:
     return "".join(f'<p class="warning">{escape(note)}</p>' for note in notes)
 
 
-def _tiles(report: OpenLoopReport, gap: PlanningGap | None) -> str:
+def _tiles(
+    report: OpenLoopReport, gap: PlanningGap | None, certified: CertifiedHorizon | None
+) -> str:
     step, last, part = _middle(report), report.horizons[-1], report.worst_part
     rule, best = part.best_rule(step)
     at_least = "≥ " if report.trusted_steps == report.max_horizon else ""
@@ -136,6 +163,15 @@ def _tiles(report: OpenLoopReport, gap: PlanningGap | None) -> str:
         ),
         (short(best), f"error of the best simple rule there ({METHOD_NAMES[rule]})"),
     ]
+    if certified is not None:
+        tiles.insert(
+            1,
+            (
+                f"{certified.certified}",
+                f"steps guaranteed for {percent(1 - certified.alpha)} of windows; measured "
+                f"{certified.measured}",
+            ),
+        )
     exact = report.tables["model"].exact[-1, -1]
     if report.is_integer.any():
         tiles.append(

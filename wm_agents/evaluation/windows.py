@@ -70,17 +70,50 @@ def sample_windows(
     is_scored = _first(has_room, num_windows)
     is_end_scored = _first(has_room | is_ended_by_itself[order, None], num_windows)
     is_used = is_scored.any(1) | is_end_scored.any(1)
-    starts = order[is_used]
+    return _windows_at(
+        trajectories, horizon, order[is_used], is_scored[is_used], is_end_scored[is_used]
+    )
+
+
+def episode_windows(
+    trajectories: Trajectories, horizon: int, starts_per_episode: int, seed: int
+) -> EvaluationWindows:
+    """Up to so many steps of every episode, drawn without replacement, as windows.
+
+    Windows that reach the end of their episode are cut there. No episode is left out, so that the
+    episodes are as exchangeable as they were recorded.
+    """
+    generator = np.random.default_rng(seed)
+    starts = np.concatenate(
+        [
+            first + generator.permutation(length)[:starts_per_episode]
+            for first, length in zip(trajectories.step_starts, trajectories.lengths, strict=True)
+        ]
+    )
+    mask = trajectories.windows(horizon, starts).mask > 0
+    return _windows_at(trajectories, horizon, starts, mask, np.zeros_like(mask))
+
+
+def _windows_at(
+    trajectories: Trajectories,
+    horizon: int,
+    starts: NDArray[np.int64],
+    is_scored: NDArray[np.bool_],
+    is_end_scored: NDArray[np.bool_],
+) -> EvaluationWindows:
+    """The windows that begin at steps [W], with what precedes each."""
+    episode = trajectories.episode_of_step[starts]
+    position = starts - trajectories.step_starts[episode]
     first = trajectories.observation_of_step[starts]
-    has_previous = position[starts] > 0
+    has_previous = position > 0
     return EvaluationWindows(
         **vars(trajectories.windows(horizon, starts)),
         previous_observations=trajectories.observations[first - has_previous],
         previous_rewards=trajectories.rewards[starts - has_previous] * has_previous,
-        episodes=episode[starts],
-        positions=position[starts],
-        is_scored=is_scored[is_used],
-        is_end_scored=is_end_scored[is_used],
+        episodes=episode,
+        positions=position,
+        is_scored=is_scored,
+        is_end_scored=is_end_scored,
     )
 
 

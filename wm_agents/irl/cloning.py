@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import gymnasium as gym
@@ -22,6 +23,7 @@ from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.finite import gradient_step
 from wm_agents.training.fitted import Fitted, check_fitted
+from wm_agents.training.onnx_export import export_policy
 from wm_agents.training.saving import Savable
 from wm_agents.training.stored_shapes import (
     check_counts,
@@ -183,6 +185,24 @@ class BehavioralCloning(Fitted, Savable):
         if is_single:
             return self._actions.decode_one(coded[0]), state
         return self._actions.decode(coded), state
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> Path:
+        """Write `predict` as an ONNX file and return its path; see `onnx_export.export_policy`.
+
+        Raises:
+            NotFittedError: There is nothing to export yet.
+            MissingExtraError: onnx and onnxscript are not installed.
+        """
+        check_fitted(self)
+        is_discrete = isinstance(self._actions.row_space, spaces.Discrete)
+        return export_policy(
+            self.network,
+            (self._mean, self._std),
+            self.observation_space,
+            self.action_space,
+            None if is_discrete else (self._action_mean, self._action_std),
+            path,
+        )
 
     def _rows(self, observation: Any) -> tuple[NDArray[np.float32], bool]:
         """Network inputs [B, O], and whether there was one observation and no batch."""

@@ -10,7 +10,9 @@ last hidden layer.
 """
 
 import math
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -31,6 +33,7 @@ from wm_agents.training.config_checks import (
     require_integers,
     require_positive,
 )
+from wm_agents.training.onnx_export import export_policy, no_exporter
 
 Schedule = float | tuple[float, float]
 """A constant, or the values at the beginning and the end of `learn`, linear in between."""
@@ -273,6 +276,30 @@ class ActorCritic(nn.Module):
         starts = None if episode_start is None else torch.as_tensor(np.atleast_1d(episode_start))
         step = self._act(rows, memory, starts, deterministic)
         return self.spaces.predicted_actions(step.actions, is_single), step.memory
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> Path:
+        """Write the likeliest action as an ONNX file and return its path.
+
+        See `onnx_export.export_policy`.
+
+        Raises:
+            ConfigError: The policy has a memory.
+            MissingExtraError: onnx and onnxscript are not installed.
+        """
+        if self.config.memory_width:
+            raise ConfigError(no_exporter(self))
+        units = self.observation_units.shift, self.observation_units.scale
+        action_units = (
+            (self._action_centre, self._action_unit) if self.spaces.is_continuous else None
+        )
+        return export_policy(
+            self.policy,
+            units,
+            self.spaces.observation_space,
+            self.spaces.action_space,
+            action_units,
+            path,
+        )
 
     def predict_next(self, observation: Any, action: Any) -> NDArray[np.float32]:
         """Next observations [B, O] that the world model expects, as rows of the codec.

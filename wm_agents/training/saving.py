@@ -35,6 +35,7 @@ KINDS = {
     "recurrent world model": "wm_agents.world_models.recurrent:RecurrentModel",
     "reinforce": "wm_agents.policy_gradient.reinforce:Reinforce",
     "resolution world model": "wm_agents.domains.resolutions.world_model:ResolutionModel",
+    "rule program": "wm_agents.world_models.program:ProgramModel",
     "sampled maximum-entropy irl": "wm_agents.irl.sampled:SampledMaxEntIRL",
     "spatial voting model": "wm_agents.domains.resolutions.spatial:SpatialModel",
     "tabular world model": "wm_agents.world_models.tabular:TabularModel",
@@ -213,6 +214,10 @@ def load(
         CheckpointError: The file is missing, damaged, or of something that this version does not
             know.
     """
+    path_of_program = user_path(path)
+    if path_of_program.suffix == ".json":  # a program that one can read
+        program = stored_class("rule program", path_of_program)
+        return program.load(path_of_program, env, device=device, given=given)
     target = stored_path(path)
     # Read again by the class, whose `load` is called directly as well.
     kind = stored_kind(load_checkpoint(target).metadata)

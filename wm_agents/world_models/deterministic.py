@@ -3,13 +3,16 @@
 And heads for reward and termination.
 """
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from wm_agents.networks import Affine, Perceptron
 from wm_agents.protocols import ModelState, Prediction
+from wm_agents.world_models.exporting import export_step
 from wm_agents.world_models.losses import (
     PredictionWeights,
     huber,
@@ -115,6 +118,16 @@ class DeterministicModel(NeuralModel):
             "reward": masked_mean(reward_errors, segment.mask),
             "termination": masked_mean(end_errors, segment.mask),
         }
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> Path:
+        """Write `predict` as an ONNX file and return its path; see `exporting.export_step`.
+
+        Raises:
+            NotFittedError: The model was never fitted.
+            MissingExtraError: onnx and onnxscript are not installed.
+            ConfigError: A derived feature has no counterpart in ONNX.
+        """
+        return export_step(self, path)
 
     def change_units(self, change: Rescaling) -> None:
         """Change first and last layers so that they mean the same in other units."""

@@ -7,8 +7,10 @@ by squared error and variances by likelihood with the means held fixed (Stirn et
 Heteroscedastic Regression), so that learning the noise never costs accuracy of the mean.
 """
 
+import os
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -19,6 +21,7 @@ from wm_agents.errors import ConfigError
 from wm_agents.networks import EnsemblePerceptron, normal_like
 from wm_agents.protocols import ModelState, Prediction
 from wm_agents.training.config_checks import require_integers
+from wm_agents.world_models.exporting import export_step
 from wm_agents.world_models.losses import (
     PredictionWeights,
     huber,
@@ -279,6 +282,16 @@ class EnsembleModel(NeuralModel):
     def for_all_members(self, segment: TrainingBatch) -> TrainingBatch:
         """The segment once per member."""
         return segment.map(lambda tensor: tensor.repeat(self.num_members, *[1] * (tensor.ndim - 1)))
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> Path:
+        """Write `predict` as an ONNX file and return its path; see `exporting.export_step`.
+
+        Raises:
+            NotFittedError: The model was never fitted.
+            MissingExtraError: onnx and onnxscript are not installed.
+            ConfigError: A derived feature has no counterpart in ONNX.
+        """
+        return export_step(self, path)
 
     def change_units(self, change: Rescaling) -> None:
         """Change first and last layers so that they mean the same in other units."""

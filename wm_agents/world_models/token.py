@@ -7,6 +7,7 @@ the next token or the integer difference to it, whichever has fewer categories.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from wm_agents.networks import Affine, Perceptron
 from wm_agents.protocols import ModelState, Prediction
+from wm_agents.training.fitted import check_fitted
 from wm_agents.training.trainer import FitReport
 from wm_agents.world_models.adapters import FeatureLayout
 from wm_agents.world_models.fitting import FitConfig
@@ -29,6 +31,8 @@ from wm_agents.world_models.losses import (
     weighted_cross_entropy,
 )
 from wm_agents.world_models.neural import NeuralModel, selection
+from wm_agents.world_models.program import ProgramModel
+from wm_agents.world_models.program_writing import Writer
 from wm_agents.world_models.sampling import TrainingBatch
 from wm_agents.world_models.structure import (
     UNKNOWN,
@@ -284,6 +288,26 @@ class TokenModel(NeuralModel):
         self._set_structure(
             structure, TokenRules.unknown(self._num_actions, len(structure.features), max_values)
         )
+
+    def to_program(self, feature_names: Sequence[str] | None = None) -> ProgramModel:
+        """What is known exactly, as a program that one can read, replay, save and correct.
+
+        What the network predicts is `unknown` there: it stays as it is and counts as unexplained.
+
+        Args:
+            feature_names: Names of the O columns of an observation; None numbers the features.
+
+        Raises:
+            NotFittedError: The model was never fitted.
+            ConfigError: Another number of names than there are columns.
+        """
+        check_fitted(self)
+        is_numbered = isinstance(self.action_space, spaces.Discrete)
+        first_action = int(self.action_space.start) if is_numbered else None  # type: ignore[attr-defined]
+        writer = Writer.of(self.structure.features, feature_names, first_action)
+        rules = TokenRules(self.sources.cpu().numpy(), self.tables.cpu().numpy())
+        text = writer.text(rules, self.structure.reward, self.structure.termination)
+        return ProgramModel(text, self.raw_observation_space, self.raw_action_space)
 
     @property
     def _num_actions(self) -> int:

@@ -1,5 +1,7 @@
 """Imagination over several steps, and the states before recorded ones, for all models alike."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -7,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.errors import SpaceError
+from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.observation_rows import action_tensor, float_tensor
 from wm_agents.protocols import ModelState, Prediction, Rollout, WorldModel
+from wm_agents.training.onnx_export import no_exporter
 from wm_envs.data.trajectories import Trajectories
 
 Numbers = Tensor | NDArray[Any]
@@ -47,6 +50,14 @@ class Unrolled:
                 f"expected actions [B, ...] for {num_rows} rows, got shape {tuple(acts.shape)}"
             )
         return self.step(state, acts, generator)[1]
+
+    def export_onnx(self, path: str | os.PathLike[str]) -> Path:  # noqa: ARG002
+        """Write one step as ONNX; models that can override this.
+
+        Raises:
+            ConfigError: This model has no exporter.
+        """
+        raise ConfigError(no_exporter(self))
 
     def rollout(
         self,

@@ -1,0 +1,168 @@
+"""Sections of the scorecard's page: what is guaranteed, what it costs, and what the model says."""
+
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from wm_agents.evaluation.certified import CertifiedHorizon
+from wm_agents.evaluation.charts import Series, counted, line_chart, percent, short
+from wm_agents.evaluation.cost import ModelCost
+from wm_agents.evaluation.what_if import WhatIf
+
+_MAX_FEATURES = 16
+
+
+def guarantee_section(certified: CertifiedHorizon | None, note: str) -> str:
+    """The guarantee in words, its curve and its intervals; what is missing where there is none."""
+    if certified is None:
+        if not note:
+            return ""
+        return f"<h2>What is guaranteed</h2><p class=warning>{escape(note)}</p>"
+    return (
+        f"<h2>What is guaranteed</h2><p class=about>{escape(guarantee_sentence(certified))}</p>"
+        f"{_chart(certified)}{_interval_table(certified)}"
+    )
+
+
+def guarantee_sentence(certified: CertifiedHorizon) -> str:
+    """What the guarantee says, for whom, and how it was checked."""
+    share = percent(1 - certified.alpha)
+    steps = counted(certified.certified, "step")
+    promise = (
+        f"In a new episode played in the same way, {share} of windows stay within every tolerance "
+        f"for {steps} (certified {certified.certified} / measured {certified.measured} of "
+        f"{certified.horizon}; {counted(certified.num_episodes, 'episode')})."
+    )
+    if certified.certified == 0:
+        promise = (
+            f"Not even one step can be guaranteed for {share} of windows (certified 0 / measured "
+            f"{certified.measured} of {certified.horizon}; "
+            f"{counted(certified.num_episodes, 'episode')})."
+        )
+    worst = max(certified.violations_by_name, key=certified.violations_by_name.__getitem__)
+    lost = certified.violations_by_name[worst]
+    blame = (
+        f" “{worst}” leaves its tolerance most often: in {percent(lost)} of windows within "
+        f"{counted(certified.horizon, 'step')}."
+        if lost > 0
+        else ""
+    )
+    if certified.checked_violation is None:
+        return f"{promise}{blame} There are too few episodes to check it on ones left out."
+    return (
+        f"{promise}{blame} Checked by leaving out each episode in turn: "
+        f"{percent(certified.checked_violation)} of windows left the tolerance, where "
+        f"{percent(certified.alpha)} may."
+    )
+
+
+def _chart(certified: CertifiedHorizon) -> str:
+    steps = np.arange(1, certified.horizon + 1)
+    series = [Series("left the tolerance", steps, 100 * certified.violations, colour=0)]
+    top = 100 * max(float(certified.violations[-1]), 2 * certified.alpha)
+    return line_chart(
+        series,
+        x_label="steps imagined ahead, without looking",
+        y_label="windows outside (%)",
+        description="Share of windows that have left the tolerance against the steps imagined",
+        y_limit=min(100.0, 1.1 * top),
+        x_ticks=sorted({1.0, float(np.ceil(certified.horizon / 2)), float(certified.horizon)}),
+        shaded=(1, certified.certified, "certified") if certified.certified > 1 else None,
+        threshold=(100 * certified.alpha, "the risk that was allowed"),
+    )
+
+
+def _interval_table(certified: CertifiedHorizon) -> str:
+    """Half widths and checked coverage of the features, after the first and the last step."""
+    last = max(certified.certified, 1) - 1
+    head = ["feature"]
+    for step in sorted({0, last}):
+        when = counted(step + 1, "step")
+        head += [f"± after {when}", f"coverage after {when}"]
+    rows = ["".join(f"<th>{escape(text)}</th>" for text in head)]
+    for column, name in enumerate(certified.feature_names[:_MAX_FEATURES]):
+        cells = [name]
+        for step in sorted({0, last}):
+            width = certified.half_widths[step, column]
+            held = certified.coverage[step, column]
+            cells.append(short(float(width)) if np.isfinite(width) else "too few episodes")
+            cells.append(percent(float(held)) if np.isfinite(held) else "not checked")
+        rows.append("".join(f"<td>{escape(text)}</td>" for text in cells))
+    table = "".join(f"<tr>{row}</tr>" for row in rows)
+    rest = len(certified.feature_names) - _MAX_FEATURES
+    more = f" {counted(rest, 'more feature')} in scorecard.json." if rest > 0 else ""
+    return (
+        f"<details><summary>Intervals of {percent(1 - certified.alpha)}, feature by feature"
+        f"</summary><p class=about>Around the prediction; coverage was counted on episodes that "
+        f"did not set the width.{more}</p><div class=scroll><table>{table}</table></div></details>"
+    )
+
+
+def what_if_section(result: WhatIf) -> str:
+    """What another first action changes, in the model and in truth, beside the plain error."""
+    steps = np.flatnonzero(result.num_pairs) + 1
+    lines = (
+        ("size of the true difference", result.effect, 4),
+        ("plain error of one future", result.plain, 1),
+        ("error of the difference", result.difference, 0),
+    )
+    series = [
+        Series(label, steps, values[steps - 1], colour=colour, is_dashed=colour != 0)
+        for label, values, colour in lines
+    ]
+    top = max(float(result.effect[steps - 1].max()), float(result.difference[steps - 1].max()))
+    top = max(top, min(float(result.plain[steps - 1].max()), 2 * top))
+    chart = line_chart(
+        series,
+        x_label="steps after another first action",
+        y_label="standard deviations",
+        description="Error of the predicted difference between two actions, and of one future",
+        y_limit=1.1 * max(top, 1e-6),
+        x_ticks=sorted({1.0, float(steps[-1])}),
+    )
+    worst = max(result.by_feature, key=result.by_feature.__getitem__)
+    blame = f"Furthest off is “{worst}” ({short(result.by_feature[worst])})."
+    return (
+        f"<h2>What if another action had been taken?</h2><p class=about>{escape(str(result))} "
+        f"{escape(blame)} Two futures from one state, in the model and in the true dynamics; a "
+        f"planner compares such differences.</p>{chart}"
+    )
+
+
+def cost_section(cost: ModelCost) -> str:
+    """Parameters, times and memory in one row."""
+    head = ["parameters", "fit", *(_batch(rows) for rows in cost.batches), "memory"]
+    fit = "not told" if cost.fit_seconds is None else f"{short(cost.fit_seconds)} s"
+    steps = zip(cost.step_microseconds, cost.row_microseconds, cost.batches, strict=True)
+    cells = [f"{cost.num_parameters:,}", fit]
+    for step, row, rows in steps:
+        each = f", {short(row)} a row" if rows > 1 else ""
+        cells.append(f"{short(step)} µs{each}")
+    cells.append(f"{short(cost.megabytes)} MB")
+    rows_of_table = [
+        "".join(f"<th>{escape(text)}</th>" for text in head),
+        "".join(f"<td>{escape(text)}</td>" for text in cells),
+    ]
+    table = "".join(f"<tr>{row}</tr>" for row in rows_of_table)
+    threads = counted(cost.num_threads, "thread")
+    return (
+        f"<h2>What it costs</h2><p class=about>Median wall time of one step on this machine, "
+        f"{threads}.</p><div class=scroll><table>{table}</table></div>"
+    )
+
+
+def _batch(rows: int) -> str:
+    return f"a step of {counted(rows, 'row')}"
+
+
+def program_section(text: str, replay: Any) -> str:
+    """A program that is its own model: the text, and the first recorded step that it gets wrong."""
+    first = "" if replay.is_exact else f" {len(replay.unexplained)} are not."
+    rows = "".join(f"<li>{escape(str(mismatch))}</li>" for mismatch in replay.mismatches)
+    more = f"<ul>{rows}</ul>" if rows else ""
+    return (
+        f"<h2>What the model says</h2><p class=about>{escape(str(replay))}.{first}</p>"
+        f"{more}<details><summary>The program</summary><div class=scroll><pre>{escape(text)}</pre>"
+        "</div></details>"
+    )
