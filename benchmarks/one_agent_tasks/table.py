@@ -156,8 +156,6 @@ def symbolic() -> list[Task]:
         "LightsOut": ("learned planner", 1.0),
         "TokenAutomaton": ("learned planner", 1.0),
     }
-    # 27,200 episodes of 14 steps is what our REINFORCE takes to .90 of RuleRecall; the others have
-    # the budget of the leaderboard's policy gradients.
     # These steps are nearly free, so that time is what limits them: ten CPU-minutes a seed.
     budgets = {"RuleRecall": 1_000_000}
     found = []

@@ -51,6 +51,7 @@ class MemoryPolicyConfig:
         max_grad_norm: Larger gradients are scaled down.
         target_kl: Divergence at which the epochs of a batch stop.
         width: Size of a token.
+        extremes_decay: Per update, of the lowest and highest return seen.
     """
 
     context_length: int = 128
@@ -67,7 +68,7 @@ class MemoryPolicyConfig:
     max_grad_norm: float = 0.5
     target_kl: float = 0.03
     width: int = 64
-    unit: float = 1.0
+    extremes_decay: float = 0.98
 
 
 class Segment(NamedTuple):
@@ -173,7 +174,10 @@ class MemoryPolicy(Learner):
         self.draws = np.random.default_rng([seed, 1])
         self.num_seen = 0
         self.num_updates = 0
-        # Of discounted returns, so that values and advantages have a size of about one.
+        # Between the lowest and the highest discounted return seen so far: values and advantages
+        # are shares of it. Dividing advantages by their own spread, as is usual, would turn the
+        # noise of a policy that is still at chance into gradients of full size, and its entropy
+        # would be gone before the memory has learned anything.
         self.return_scale = 1.0
         self._low = self._high = 0.0
         self._segments: list[Segment] = []
@@ -315,7 +319,7 @@ class MemoryPolicy(Learner):
         segments, self._segments, self._num_waiting = self._segments, [], 0
         batch = self._batch(segments)
         figures: list[dict[str, float]] = []
-        self.optimizer._learning_rate = self.config.learning_rate * (1 - 0.9 * self._done)
+        self.optimizer.learning_rate = self.config.learning_rate * (1 - 0.9 * self._done)
         num_parts = max(1, round(int(batch.mask.sum()) / self.config.minibatch_steps))
         for _ in range(self.config.n_epochs):
             order = torch.from_numpy(self.draws.permutation(len(segments)))
@@ -382,9 +386,12 @@ class MemoryPolicy(Learner):
             to_go = rewards[:, step] + self.config.gamma * to_go
             returns.append(to_go)
         sizes = torch.stack(returns[::-1], 1)[mask > 0]
-        self._low = min(self._low, float(sizes.min()))
-        self._high = max(self._high, float(sizes.max()))
-        self.return_scale = max(self._high - self._low, 1e-8) * self.config.unit
+        # Extremes are forgotten slowly: what early blunders cost must not make all else small.
+        keep = self.config.extremes_decay
+        low, high = float(sizes.min()), float(sizes.max())
+        self._low = min(low, keep * self._low + (1 - keep) * low)
+        self._high = max(high, keep * self._high + (1 - keep) * high)
+        self.return_scale = self._high - self._low or 1.0
 
     def _advantages(self, rewards: Tensor, values: Tensor, mask: Tensor) -> Tensor:
         """Generalized advantage estimates [R, T] (Schulman et al. 2016, eq. 16)."""
@@ -444,7 +451,7 @@ class MemoryPolicy(Learner):
             "generator": self.generator.get_state(),
             "draws": self.draws.bit_generator.state,
             "counts": [self.num_seen, self.num_updates],
-            "return_scale": self.return_scale,
+            "returns": [self._low, self._high],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -460,7 +467,8 @@ class MemoryPolicy(Learner):
         self.generator.set_state(state["generator"])
         self.draws.bit_generator.state = state["draws"]
         self.num_seen, self.num_updates = state["counts"]
-        self.return_scale = state["return_scale"]
+        self._low, self._high = state["returns"]
+        self.return_scale = self._high - self._low or 1.0
         self._segments, self._num_waiting = [], 0
         self._state = self._fresh(self.num_rows)
 

@@ -67,11 +67,12 @@ class FlatAdam:
 
     Args:
         parameters: Changed in place.
-        learning_rate: Step size.
+        learning_rate: Step size, which may be changed between steps.
     """
 
     def __init__(self, parameters: Tensor, learning_rate: float) -> None:
-        self._parameters, self._learning_rate = parameters, learning_rate
+        self._parameters = parameters
+        self.learning_rate = learning_rate
         self.moments = {
             "first": torch.zeros_like(parameters),
             "second": torch.zeros_like(parameters),
@@ -91,7 +92,7 @@ class FlatAdam:
             amsgrad=False,
             beta1=0.9,
             beta2=0.999,
-            lr=self._learning_rate,
+            lr=self.learning_rate,
             weight_decay=0.0,
             eps=1e-8,
             maximize=False,
