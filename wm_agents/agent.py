@@ -10,6 +10,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import gymnasium as gym
@@ -19,14 +20,24 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wm_agents.errors import ConfigError, NonFiniteError, NotFittedError, SpaceError
+from wm_agents.errors import (
+    CheckpointError,
+    ConfigError,
+    NonFiniteError,
+    NotFittedError,
+    SpaceError,
+)
 from wm_agents.evaluation.episodes import EpisodeResults, evaluate
+from wm_agents.evaluation.open_loop import fitting_horizons, unseen_episodes
+from wm_agents.evaluation.scorecard import Scorecard, scorecard
 from wm_agents.learners.base import Learner, VectorStep
 from wm_agents.learners.memory_policy import MemoryPolicy
 from wm_agents.learners.replay_values import ReplayValues
 from wm_agents.learners.search import Search
 from wm_agents.learners.table import Table
-from wm_agents.policy_gradient.environments import same_step_envs
+from wm_agents.planning.collector import Collector
+from wm_agents.planning.defaults import fit_model
+from wm_agents.policy_gradient.environments import same_step_envs, specification_of
 from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.checkpoints import Checkpoint
 from wm_agents.training.config_checks import require_integers
@@ -35,8 +46,12 @@ from wm_agents.training.saving import Savable
 from wm_agents.training.stored_shapes import spaces_from
 from wm_agents.training.trainer import Checkpoints, FitReport, Trainer
 from wm_envs.data.spaces import space_to_json
+from wm_envs.data.trajectories import Trajectories
 
 LEARNERS: tuple[type[Learner], ...] = (Table, Search, MemoryPolicy, ReplayValues)
+
+MAX_ROWS = 1_000_000
+"""Environments side by side that a file may ask memory for."""
 
 Callback = Callable[["WorldModelAgent", dict[str, float]], bool | None]
 
@@ -161,8 +176,14 @@ class WorldModelAgent(Savable):
             CheckpointError: The checkpoints are of another run, or none of them is whole.
         """
         require_integers(1, total_timesteps=total_timesteps, checkpoint_every=checkpoint_every)
-        env = self._make_envs(total_timesteps)
-        if self._race is None or self._race.num_rows != env.num_envs:
+        num_envs = None if self._race is None else self._race.num_rows
+        env = self._make_envs(total_timesteps, num_envs)
+        if total_timesteps < env.num_envs:
+            raise ConfigError(
+                f"total_timesteps={total_timesteps} is less than one step of {env.num_envs} "
+                f"environments side by side: give at least {env.num_envs}"
+            )
+        if self._race is None:
             self._race = _Race(self.spaces, env.num_envs, total_timesteps, self.seed, self.config)
         else:
             self._race.extend(total_timesteps)
@@ -185,25 +206,32 @@ class WorldModelAgent(Savable):
                 headline=("return",),
             ).train()
         finally:
-            if not isinstance(self._env, VectorEnv | gym.Env):
+            self.decisions = self._race.decisions()
+            if not self._is_own(env):
                 env.close()
-        self.decisions = self._race.decisions()
         return self
 
-    def _make_envs(self, total_timesteps: int) -> VectorEnv[Any, Any, Any]:
-        """As many environments side by side as the steps are worth."""
-        if self._env is None:
+    def _make_envs(
+        self, total_timesteps: int, num_envs: int | None = None
+    ) -> VectorEnv[Any, Any, Any]:
+        """As many environments side by side as the steps are worth, or `num_envs` of them."""
+        env = self._env
+        if env is None:
             raise ConfigError("this agent has no environment: give env= to load")
-        if isinstance(self._env, VectorEnv):
-            return self._env
-        affordable = max(1, total_timesteps // self.config.steps_per_env)
-        num_envs = min(self.config.max_envs, 2 ** int(math.log2(affordable)))
-        if isinstance(self._env, gym.Env):
-            if self._env.spec is None:
-                env = self._env
-                return SyncVectorEnv([lambda: env], autoreset_mode=AutoresetMode.SAME_STEP)
-            return same_step_envs(self._env.spec, num_envs, self._env_kwargs)
-        return same_step_envs(self._env, num_envs, self._env_kwargs)
+        if isinstance(env, VectorEnv):
+            return _checked_vector(env, num_envs)
+        if isinstance(env, gym.Env) and not _is_remakable(env):
+            single = SyncVectorEnv([lambda: env], autoreset_mode=AutoresetMode.SAME_STEP)
+            return _checked_vector(single, num_envs)
+        if num_envs is None:
+            affordable = max(1, total_timesteps // self.config.steps_per_env)
+            num_envs = min(self.config.max_envs, 2 ** int(math.log2(affordable)))
+        made_from = env if isinstance(env, str) else specification_of(env)
+        return same_step_envs(made_from, num_envs, self._env_kwargs)
+
+    def _is_own(self, env: VectorEnv[Any, Any, Any]) -> bool:
+        """Whether closing a vector environment would close what the user gave."""
+        return env is self._env or (isinstance(self._env, gym.Env) and not _is_remakable(self._env))
 
     # --- acting
 
@@ -233,13 +261,81 @@ class WorldModelAgent(Savable):
             starts[:] = True
         elif episode_start is not None:
             starts = np.asarray(episode_start, np.bool_).reshape(-1)
+            if len(starts) != len(rows):
+                raise SpaceError(
+                    f"episode_start says something of {len(starts)} episodes, but there are "
+                    f"{len(rows)} observations: give one value for each"
+                )
         actions, state = best.predict(rows, state, starts)
         return self.spaces.predicted_actions(actions, is_single), state
 
     def evaluate(self, episodes: int = 100, seed: int = 1_000_000) -> EpisodeResults:
         """Fresh episodes on seeds that learning does not use; see `wm_agents.evaluation.evaluate`."""
         self._learned()
-        return evaluate(self, self._make_envs(self.config.steps_per_env), episodes, seed=seed)
+        # Side by side, since most ways of acting take as long for one row as for many.
+        env = self._make_envs(self.config.steps_per_env * min(episodes, 16))
+        try:
+            return evaluate(self, env, episodes, seed=seed)
+        finally:
+            if not self._is_own(env):
+                env.close()
+
+    def scorecard(
+        self, output_dir: str | Path, num_steps: int = 4000, seed: int = 2_000_000
+    ) -> Scorecard:
+        """Fit a world model to steps of this agent and to random ones, and judge it in one page.
+
+        Args:
+            output_dir: Where scorecard.json and scorecard.html are written.
+            num_steps: Real steps that the model is fitted to, and as many that are held out. Half
+                of them are random.
+            seed: Of these steps; learning uses lower ones.
+
+        Raises:
+            NotFittedError: Nothing was learned yet.
+            ConfigError: There is no single environment, fewer than 2 steps are asked for, or the
+                folder cannot be written.
+            TrajectoryError: All held-out episodes also occur among the others.
+        """
+        self._learned()
+        require_integers(2, num_steps=num_steps)
+        env = self._single_env()
+
+        def record(seed: int) -> Trajectories:
+            random, own = Collector(env, seed), Collector(env, seed + 1)
+            random.collect(num_steps // 2)
+            own.collect(num_steps - num_steps // 2, self)
+            return Trajectories.concatenate([random.trajectories(), own.trajectories()])
+
+        try:
+            train = record(seed)
+            test = unseen_episodes(record(seed + 2), train)
+            model = fit_model(self.observation_space, self.action_space, train, self.seed)
+            return scorecard(
+                model,
+                test,
+                output_dir,
+                title=f"{_name_of(self._env)}, {type(model).__name__}, {train.num_steps:,} steps",
+                horizons=fitting_horizons(test),
+                train=train,
+                env=env,
+                seed=self.seed,
+            )
+        finally:
+            if env is not self._env:
+                env.close()
+
+    def _single_env(self) -> gym.Env[Any, Any]:
+        if self._env is None or isinstance(self._env, VectorEnv):
+            raise ConfigError(
+                "a scorecard is recorded in a single environment: make the agent with an id or an "
+                "environment, or give one as env= to load"
+            )
+        if isinstance(self._env, gym.Env):
+            if not _is_remakable(self._env):
+                return self._env
+            return gym.make(specification_of(self._env))
+        return gym.make(self._env, **self._env_kwargs)
 
     # --- files
 
@@ -266,9 +362,12 @@ class WorldModelAgent(Savable):
         agent = cls(PolicySpaces(*spaces_from(metadata)), int(metadata["seed"]))
         agent.num_timesteps = int(metadata["num_timesteps"])
         agent.decisions = {str(name): str(line) for name, line in metadata["decisions"].items()}
+        num_rows = int(metadata["num_rows"])
+        if not 1 <= num_rows <= MAX_ROWS:
+            raise CheckpointError(f"num_rows is 1 to {MAX_ROWS:,}, got {num_rows}")
         race = _Race(
             agent.spaces,
-            int(metadata["num_rows"]),
+            num_rows,
             int(metadata["total_steps"]),
             agent.seed,
             agent.config,
@@ -277,6 +376,7 @@ class WorldModelAgent(Savable):
         best = race.learners[names.index(metadata["learner"])]
         best.load_state_dict(unpack_state(metadata["state"], stored.tensors))
         race.learners = [best]
+        race.num_steps = agent.num_timesteps
         agent._race = race
         return agent
 
@@ -483,21 +583,24 @@ class _Run:
         """A round of steps."""
         is_restart = self._restart_every is not None and update % self._restart_every == 0
         if self._obs is None or is_restart:
-            self._reset(update)
+            self._reset()
         figures: dict[str, float] = {}
         done, total = self.position()
         num_steps = min(self.agent.config.round_steps, (total - done) // self.env.num_envs)
         for _ in range(num_steps):
             figures.update(self._step_all())
-        self.agent.num_timesteps = self.race.num_steps
+            self.agent.num_timesteps = self.race.num_steps
         if self._recent:
             figures["return"] = float(np.mean(self._recent))
         return figures
 
-    def _reset(self, update: int) -> None:
-        """All episodes begin anew."""
-        seed = int(np.random.default_rng([self.agent.seed, update, 6]).integers(2**20))
-        self._obs = self.agent.spaces.encode_observations(self.env.reset(seed=seed)[0])
+    def _reset(self) -> None:
+        """All episodes begin anew, from another seed at each number of steps."""
+        random = np.random.default_rng([self.agent.seed, self.race.num_steps, 6])
+        seed = int(random.integers(2**20))
+        obs = self.agent.spaces.encode_observations(self.env.reset(seed=seed)[0])
+        self._require_finite(obs, np.zeros(0))
+        self._obs = obs
         self._is_start[:] = True
         self._returns[:] = 0.0
         self.race.assign(np.arange(self.env.num_envs))
@@ -516,7 +619,7 @@ class _Run:
             next_obs = next_obs.clone()
             rows = np.flatnonzero(ended)
             next_obs[torch.from_numpy(ended)] = spaces.encode_final(infos, rows)
-        self._require_finite(next_obs, rewards)
+        self._require_finite(torch.cat([next_obs, following_obs]), rewards)
         step = VectorStep(
             self._obs,
             actions,
@@ -551,12 +654,18 @@ class _Run:
 
     def state_dict(self) -> dict[str, Any]:
         """The race; environments begin anew."""
-        return self.race.state_dict()
+        return self.race.state_dict() | {
+            "first": self._first,
+            "total_steps": self.race.total_steps,
+            "recent": list(self._recent),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a race of the same run."""
         self.race.load_state_dict(state)
-        self._first = 0
+        self._first = state["first"]
+        self.race.extend(state["total_steps"] - self.race.num_steps)
+        self._recent.extend(state["recent"])
         self.agent.num_timesteps = self.race.num_steps
 
     def fingerprint(self) -> dict[str, Any]:
@@ -564,6 +673,7 @@ class _Run:
         return {
             "kind": self.agent.kind,
             "seed": self.agent.seed,
+            "env": _name_of(self.agent._env),
             "total_timesteps": self._total,
             "num_envs": self.env.num_envs,
             "spaces": [str(self.agent.observation_space), str(self.agent.action_space)],
@@ -583,6 +693,32 @@ def _spaces_of(env: Any, options: Mapping[str, Any]) -> tuple[gym.Space[Any], gy
     spaces = made.observation_space, made.action_space
     made.close()
     return spaces
+
+
+def _is_remakable(env: gym.Env[Any, Any]) -> bool:
+    """Whether `gym.make` can make it anew, wrappers included."""
+    if env.spec is None:
+        return False
+    # Arguments of a wrapper that keeps none are unknown.
+    return all(wrapper.kwargs is not None for wrapper in env.spec.additional_wrappers)
+
+
+def _checked_vector(
+    env: VectorEnv[Any, Any, Any], num_envs: int | None
+) -> VectorEnv[Any, Any, Any]:
+    """The same vector environment, if it can be learned in."""
+    mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+    if mode != AutoresetMode.SAME_STEP:
+        raise ConfigError(
+            f"this vector environment resets in mode {mode}: make it with "
+            "autoreset_mode=AutoresetMode.SAME_STEP"
+        )
+    if num_envs not in (None, env.num_envs):
+        raise ConfigError(
+            f"this agent learned in {num_envs} environments side by side, and the one given has "
+            f"{env.num_envs}: give an id, or a vector environment of {num_envs}"
+        )
+    return env
 
 
 def _name_of(env: Any) -> str:

@@ -442,7 +442,8 @@ class MemoryPolicy(Learner):
     # --- files
 
     def state_dict(self) -> dict[str, Any]:
-        """Weights, optimizer, units and counters; segments under way begin anew."""
+        """Weights, optimizer, units, counters and whole segments; those under way begin anew."""
+        waiting = self._segments
         return {
             "parameters": self.model.flat.detach().clone(),
             "moments": {name: value.clone() for name, value in self.optimizer.moments.items()},
@@ -451,8 +452,17 @@ class MemoryPolicy(Learner):
             "generator": self.generator.get_state(),
             "draws": self.draws.bit_generator.state,
             "counts": [self.num_seen, self.num_updates],
-            "returns": [self._low, self._high],
+            "return_scale": self.return_scale,
+            "return_limits": [self._low, self._high],
+            # All segments behind one another, since there may be thousands of them.
+            "lengths": [len(item.rewards) for item in waiting],
+            "are_bootstrapped": [item.is_bootstrapped for item in waiting],
+            "columns": [torch.cat(column) for column in list(zip(*waiting, strict=True))[:4]],
         }
+
+    def acting_state(self) -> dict[str, Any]:
+        """Without the segments that wait for an update."""
+        return self.state_dict() | {"lengths": [], "are_bootstrapped": [], "columns": []}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state of a learner for the same spaces."""
@@ -467,9 +477,19 @@ class MemoryPolicy(Learner):
         self.generator.set_state(state["generator"])
         self.draws.bit_generator.state = state["draws"]
         self.num_seen, self.num_updates = state["counts"]
-        self._low, self._high = state["returns"]
-        self.return_scale = self._high - self._low or 1.0
-        self._segments, self._num_waiting = [], 0
+        self.return_scale = state["return_scale"]
+        self._low, self._high = state["return_limits"]
+        lengths = [int(length) for length in state["lengths"]]
+        self._num_waiting = sum(lengths)
+        self._segments = []
+        if lengths:
+            inputs, *others = state["columns"]
+            parts = [
+                inputs.split([length + 1 for length in lengths]),
+                *(column.split(lengths) for column in others),
+            ]
+            rows = zip(*parts, state["are_bootstrapped"], strict=True)
+            self._segments = [Segment(*row) for row in rows]
         self._state = self._fresh(self.num_rows)
 
 

@@ -265,6 +265,9 @@ class ReplayValues(Learner):
         if self._cursor == len(self._obs) < self._length:
             self._grow(step)
         place = self._cursor
+        if self._size:
+            # Episodes may be left for new ones without an end; nothing is summed across that.
+            self._ended[(place - 1) % self._length, step.is_start] = True
         self._obs[place] = step.obs.numpy()
         self._next[place] = step.next_obs.numpy()
         self._actions[place] = step.actions.numpy()

@@ -135,6 +135,10 @@ class Search(Learner):
 
     def _record(self, step: VectorStep) -> None:
         for row in range(self.num_rows):
+            if step.is_start[row]:
+                # An episode may have been left for a new one without an end.
+                self._close(row)
+        for row in range(self.num_rows):
             self._open[row].append(
                 (
                     step.obs[row].numpy(),
@@ -146,11 +150,16 @@ class Search(Learner):
                 )
             )
             if step.ended[row] or len(self._open[row]) >= 64:
-                self._done_episodes.append(self._open[row])
-                self._num_kept += len(self._open[row])
-                self._open[row] = []
+                self._close(row)
         while self._num_kept > self.config.max_steps:
             self._num_kept -= len(self._done_episodes.pop(0))
+
+    def _close(self, row: int) -> None:
+        """Put what is open of a row among the recorded parts of episodes."""
+        if self._open[row]:
+            self._done_episodes.append(self._open[row])
+            self._num_kept += len(self._open[row])
+            self._open[row] = []
 
     @torch.no_grad()
     def _explains(self, step: VectorStep) -> bool:
@@ -204,8 +213,8 @@ class Search(Learner):
     def state_dict(self) -> dict[str, Any]:
         """The recorded steps, and those from which the present rules follow."""
         return {
-            "episodes": [_columns(episode) for episode in self._done_episodes],
-            "learned_from": [_columns(episode) for episode in self._learned_from],
+            "episodes": _columns([*self._done_episodes, *(part for part in self._open if part)]),
+            "learned_from": _columns(self._learned_from),
             "counts": [self._num_seen, self._next_fit, self._num_fits],
             "is_acting": self._actor is not None,
             "draws": self.draws.bit_generator.state,
@@ -214,14 +223,14 @@ class Search(Learner):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over recorded steps, and find the rules again."""
-        self._done_episodes = [_steps(columns) for columns in state["episodes"]]
+        self._done_episodes = _episodes(state["episodes"])
         self._num_kept = sum(len(episode) for episode in self._done_episodes)
         self._open = [[] for _ in range(self.num_rows)]
         self._num_seen, self._next_fit, self._num_fits = state["counts"]
         self.draws.bit_generator.state = state["draws"]
         self.withdrawal = state["withdrawal"]
         self.model = self._actor = None
-        learned_from = [_steps(columns) for columns in state["learned_from"]]
+        learned_from = _episodes(state["learned_from"])
         if learned_from:
             self._learn(learned_from)
         if not state["is_acting"]:
@@ -229,7 +238,7 @@ class Search(Learner):
 
     def acting_state(self) -> dict[str, Any]:
         """Only what the rules follow from."""
-        return self.state_dict() | {"episodes": []}
+        return self.state_dict() | {"episodes": _columns([])}
 
     def decision(self) -> str:
         """Whether exact rules were found."""
@@ -240,20 +249,21 @@ class Search(Learner):
         return f"exact rules after {self._num_fits} searches; a reward above {self._goal:g} is looked for"
 
 
-def _columns(episode: Episode) -> list[NDArray[Any]]:
-    return [np.array(column) for column in zip(*episode, strict=True)]
+def _columns(episodes: Sequence[Episode]) -> dict[str, Any]:
+    """All steps behind one another, since there may be thousands of short episodes."""
+    steps = [step for episode in episodes for step in episode]
+    return {
+        "lengths": [len(episode) for episode in episodes],
+        "columns": [np.array(column) for column in zip(*steps, strict=True)],
+    }
 
 
-def _steps(columns: Sequence[NDArray[Any]]) -> Episode:
-    obs, actions, rewards, terminated, truncated, next_obs = columns
-    return [
-        (
-            obs[step],
-            int(actions[step]),
-            float(rewards[step]),
-            bool(terminated[step]),
-            bool(truncated[step]),
-            next_obs[step],
-        )
-        for step in range(len(actions))
-    ]
+def _episodes(stored: Mapping[str, Any]) -> list[Episode]:
+    lengths = stored["lengths"]
+    if not lengths:
+        return []
+    obs, actions, rewards, terminated, truncated, next_obs = stored["columns"]
+    plain = [column.tolist() for column in (actions, rewards, terminated, truncated)]
+    steps = list(zip(obs, *plain, next_obs, strict=True))
+    ends = np.cumsum(lengths).tolist()
+    return [steps[end - length : end] for end, length in zip(ends, lengths, strict=True)]

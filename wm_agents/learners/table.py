@@ -89,7 +89,8 @@ class Table(Learner):
 
     def _states(self, obs: Tensor, is_adding: bool) -> NDArray[np.int64]:
         """Numbers [B] of observations; -1 for unknown ones where none is added."""
-        rows = np.ascontiguousarray(obs.numpy())
+        # Adding 0 makes -0 the same key as 0.
+        rows = np.ascontiguousarray(obs.numpy() + np.float32(0))
         numbers = np.empty(len(rows), np.int64)
         for row, values in enumerate(rows):
             key = values.tobytes()
@@ -121,6 +122,8 @@ class Table(Learner):
         pairs = before * self.num_actions + step.actions.numpy()
         for pair, target, reward in zip(pairs, after, step.rewards, strict=True):
             self._count(int(pair), int(target), float(reward))
+        # An episode may have been left for a new one without an end.
+        self._returns[step.is_start] = 0.0
         self._returns += step.rewards
         for row in np.flatnonzero(step.ended):
             self._best_return = max(self._best_return, float(self._returns[row]))
@@ -272,7 +275,7 @@ class Table(Learner):
         num_pairs, num_edges = self.num_states * self.num_actions, len(self._edges)
         keys = np.frombuffer(b"".join(self._index), np.float32)
         return {
-            "keys": keys.reshape(self.num_states, -1).copy(),
+            "keys": keys.reshape(self.num_states, self.spaces.observations.size).copy(),
             "edges": [
                 self._edge_source[:num_edges].copy(),
                 self._edge_target[:num_edges].copy(),
@@ -284,6 +287,7 @@ class Table(Learner):
                 self._first_reward[:num_pairs].copy(),
                 self._is_varied[:num_pairs].copy(),
             ],
+            "values": self._values[: self.num_states].copy(),
             "optimistic": self._optimistic[: self.num_states].copy(),
             "counts": [
                 self._num_steps,
@@ -315,6 +319,7 @@ class Table(Learner):
             array[: len(values)] = values
             setattr(self, name, array)
         self._values = np.zeros(size)
+        self._values[: self.num_states] = state["values"]
         self._optimistic = np.zeros(size)
         self._optimistic[: self.num_states] = state["optimistic"]
         (
