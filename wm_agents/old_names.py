@@ -40,6 +40,7 @@ MOVED = MovedModules(
         "wm_agents.irl.vote_models": "wm_agents.domains.resolutions.vote_rewards",
         "wm_agents.planning.categorical": "wm_agents.planning.cem",
         "wm_agents.planning.experience": "wm_agents.planning.collector",
+        "wm_agents.planning.holding": "wm_agents.planning.collector",
         "wm_agents.planning.icem": "wm_agents.planning.cem",
         "wm_agents.reinforce": "wm_agents.policy_gradient.reinforce",
         "wm_agents.reinforce_config": "wm_agents.policy_gradient.reinforce_config",
@@ -65,6 +66,10 @@ MOVED = MovedModules(
     },
     {
         "wm_agents.planning.experience.Experience": "wm_agents.planning.collector.Collector",
+        "wm_agents.planning.holding.HeldActionAgent": (
+            "wm_agents.planning.collector.ActionRepeatAgent"
+        ),
+        "wm_agents.trajectories.WindowBatch": "wm_envs.data.trajectories.TrajectoryBatch",
         "wm_agents.world_models.normalisation.Standardiser": (
             "wm_agents.world_models.normalization.Standardizer"
         ),
@@ -72,7 +77,10 @@ MOVED = MovedModules(
         "wm_agents.world_models.segments.SegmentSource": (
             "wm_agents.world_models.sampling.BatchSampler"
         ),
-        "wm_agents.flat_adam.FlatAdam": "wm_agents.policy_gradient.reinforce_updates.FlatAdam",
+        **{
+            f"wm_agents.world_models.symbols.{name}": f"wm_agents.world_models.object_fitting._{name}"
+            for name in ("SituationTable", "SymbolTable", "ValueCodec")
+        },
         "wm_agents.irl.cross_validation.HeldOut": "wm_agents.irl.comparison._HeldOut",
         "wm_agents.irl.decision_model.DecisionModel": "wm_agents.irl.mdp.TabularMDP",
         "wm_agents.irl.paid_environments.PaidEnvironments": (

@@ -35,6 +35,7 @@ MovedModules(
         "wm_envs.resolutions.episodes": "wm_envs.resolutions.votes",
         "wm_envs.infos": "wm_envs.data.infos",
         "wm_envs.options": "wm_envs.data.options",
+        "wm_envs.paths": "wm_envs.data.paths",
         "wm_envs.pong.consoles": "wm_envs.pong.workers",
         "wm_envs.window": "wm_envs.rendering.window",
         "wm_envs.writing": "wm_envs.data.files",

@@ -39,7 +39,8 @@ def test_there_are_blocks():
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_a_block_runs(block):
+def test_a_block_runs(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # what a block saves lands there
     exec(compile(block, "block", "exec"), {})
 
 
@@ -59,7 +60,8 @@ def test_the_blocks_of_a_tutorial_are_a_script(page, tmp_path):
     assert run.returncode == 0, run.stderr
 
 
-def test_the_blocks_of_the_readme_run_in_their_order():
+def test_the_blocks_of_the_readme_run_in_their_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # they save a model
     blocks = python_blocks(DOCS.parent / "README.md")
     assert len(blocks) >= 2
     exec(compile("\n".join(blocks), "README.md", "exec"), {})

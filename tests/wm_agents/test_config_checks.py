@@ -11,10 +11,11 @@ from wm_agents.domains.resolutions.spatial import SpatialConfig
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation import evaluate
 from wm_agents.evaluation.episodes import RandomAgent
+from wm_agents.irl.adversarial import AdversarialConfig
 from wm_agents.irl.cloning import CloningConfig
 from wm_agents.irl.maxent import MaxEntConfig
 from wm_agents.irl.sampled import SampledConfig
-from wm_agents.planning import CEMConfig
+from wm_agents.planning import MCTS, CEMConfig
 from wm_agents.planning.value import ValueConfig
 from wm_agents.policy_gradient.ppo import PPOConfig
 from wm_agents.policy_gradient.reinforce import ReinforceConfig
@@ -55,6 +56,36 @@ def test_the_message_names_the_value() -> None:
     with pytest.raises(ConfigError, match="horizon is at least 1, got 0"):
         require_integers(1, horizon=0)
     require_integers(None, horizon=-3)
+
+
+@pytest.mark.parametrize(
+    ("config", "old", "value", "new"),
+    [
+        (ReinforceConfig, "discount", 0.5, "gamma"),
+        (ReinforceConfig, "max_gradient_norm", 2.0, "max_grad_norm"),
+        (AdversarialConfig, "learner_rate", 0.01, "learning_rate"),
+        (AdversarialConfig, "largest_change", 0.5, "target_kl"),
+        (MaxEntConfig, "standardise", False, "standardize"),
+        (ValueConfig, "slip", 0.3, "action_noise"),
+        (ValueConfig, "target_rate", 0.3, "tau"),
+        (ValueConfig, "longest_hold", 3, "max_repeat"),
+    ],
+)
+def test_an_earlier_setting_serves_with_a_warning(
+    config: Any, old: str, value: Any, new: str
+) -> None:
+    assert value != getattr(config(), new)
+    with pytest.warns(DeprecationWarning, match=f"{old} of {config.__name__} is now {new}"):
+        made = config(**{old: value})
+    assert made == config(**{new: value})
+
+
+def test_planners_take_earlier_settings_as_their_configurations_do() -> None:
+    with pytest.warns(DeprecationWarning, match="discount of MCTSConfig is now gamma"):
+        planner = MCTS(discount=0.5)
+    assert planner.config.gamma == 0.5
+    with pytest.raises(ConfigError, match="MCTS has no setting 'discounts'"):
+        MCTS(discounts=0.5)
 
 
 def test_evaluation_takes_numpy_integers_for_environments_that_do_not() -> None:

@@ -1,6 +1,7 @@
 """`import wm_agents as wma`: every public name, the same for editors, and no torch until one is asked for."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import wm_agents as wma
 import wm_envs
+from wm_agents.old_names import MOVED
 
 SOURCE = Path(wma.__file__).read_text(encoding="utf-8")
 
@@ -43,6 +45,26 @@ def test_the_import_alone_loads_no_torch():
         ).returncode
         == 0
     )
+
+
+@pytest.mark.parametrize("old", MOVED.modules)
+def test_an_old_path_leads_to_the_new_with_a_warning(old, monkeypatch):
+    monkeypatch.delitem(sys.modules, old, raising=False)  # Python warns at the first import only
+    with pytest.warns(DeprecationWarning, match=f"{old} has moved: import from wm_"):
+        module = importlib.import_module(old)
+    present = importlib.import_module(MOVED.modules[old])
+    public = [name for name in vars(present) if not name.startswith("_")]
+    assert public
+    assert all(getattr(module, name) is getattr(present, name) for name in public)
+
+
+@pytest.mark.parametrize("old", MOVED.names)
+def test_an_old_name_leads_to_the_new_with_a_warning(old):
+    path, _, name = old.rpartition(".")
+    with pytest.warns(DeprecationWarning, match=f"{old} is now"):
+        found = getattr(importlib.import_module(path), name)
+    new_path, _, new_name = MOVED.names[old].rpartition(".")
+    assert found is getattr(importlib.import_module(new_path), new_name)
 
 
 def test_what_user_code_looks_like(tmp_path, monkeypatch):

@@ -40,7 +40,7 @@ from wm_agents.sb3.policy import (
     training_state,
 )
 from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import renamed_settings, require_integers
 from wm_agents.training.finite import gradient_step, require_finite
 from wm_agents.training.fitted import Fitted, check_fitted
 from wm_agents.training.progress import say_nothing_left
@@ -61,6 +61,13 @@ KIND = "adversarial irl"
 _CHECKPOINT_FORMAT = 2  # 1 was written by a loop of its own
 
 
+@renamed_settings(
+    discount="gamma",
+    learner_rate="learning_rate",
+    discriminator_rate="discriminator_learning_rate",
+    entropy_weight="ent_coef",
+    largest_change="target_kl",
+)
 @dataclass(frozen=True)
 class AdversarialConfig:
     """Settings of `AdversarialIRL`.

@@ -27,7 +27,7 @@ from wm_agents.irl.uncertainty import (
     laplace_limits,
 )
 from wm_agents.training.checkpoints import Checkpoint
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import renamed_settings, require_integers
 from wm_agents.training.fitted import Fitted, check_fitted
 from wm_agents.training.packing import pack_state, unpack_state
 from wm_agents.training.saving import Savable
@@ -50,6 +50,7 @@ A third of the variance gone.
 """
 
 
+@renamed_settings(standardise="standardize")
 @dataclass(frozen=True)
 class MaxEntConfig:
     """Settings of `MaxEntIRL`.

@@ -119,7 +119,8 @@ class ModelPlanner(ABC, Generic[ConfigT]):
     @classmethod
     def _configured(cls, config: ConfigT | None, settings: dict[str, Any]) -> ConfigT:
         known = [field.name for field in fields(cls.config_class)]
-        unknown = [name for name in settings if name not in known]
+        earlier = getattr(cls.config_class, "earlier_names", {})
+        unknown = [name for name in settings if name not in known and name not in earlier]
         if unknown:
             raise ConfigError(
                 f"{cls.__name__} has no setting {unknown[0]!r}: it has {', '.join(known)}"

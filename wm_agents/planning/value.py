@@ -40,7 +40,13 @@ _ROUNDING = 1e-6  # a spread below this share of the size of float32 numbers is 
 _NUM_MEASURED = 4096  # targets from which a round takes its units
 
 
-@renamed_settings(is_cautious="pessimistic", discount="gamma")
+@renamed_settings(
+    discount="gamma",
+    is_cautious="pessimistic",
+    longest_hold="max_repeat",
+    slip="action_noise",
+    target_rate="tau",
+)
 @dataclass(frozen=True, kw_only=True)
 class ValueConfig:
     """Settings of the value iteration.

@@ -10,7 +10,7 @@ from torch import Tensor
 from wm_agents.errors import ConfigError
 from wm_agents.networks import choose_device
 from wm_agents.policy_gradient.sequence_model import NetworkConfig, Sizes, num_network_parameters
-from wm_agents.training.config_checks import require_integers
+from wm_agents.training.config_checks import renamed_settings, require_integers
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class LossWeights:
     world_model: float = 1.0
 
 
+@renamed_settings(discount="gamma", max_gradient_norm="max_grad_norm")
 @dataclass(frozen=True)
 class ReinforceConfig:
     """How to train.

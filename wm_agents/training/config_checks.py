@@ -61,6 +61,8 @@ AnyConfig = TypeVar("AnyConfig", bound=type[Any])
 def renamed_settings(**names: str) -> Callable[[AnyConfig], AnyConfig]:
     """A class decorator: old keywords and attributes serve for one release, with a warning.
 
+    The class gets `earlier_names`, old name -> new name, for those that check keywords before it.
+
     Args:
         **names: Old name = the new one.
     """
@@ -80,6 +82,7 @@ def renamed_settings(**names: str) -> Callable[[AnyConfig], AnyConfig]:
             construct(self, *args, **settings)
 
         config.__init__ = __init__
+        config.earlier_names = dict(names)
         for old, new in names.items():
             setattr(config, old, _renamed_attribute(config.__name__, old, new))
         return config

@@ -63,7 +63,7 @@ _REST_OFFSET = round(
 
 @dataclass(frozen=True)
 class PongView:
-    """The values that change, each a part: `wm_agents.world_models.ObjectView` says what for.
+    """The values that change, each a part: `world_models.objects.ObjectView` says what for.
 
     The default numbers are the game's own, from `wm_envs.pong.dynamics`; `calibrated` estimates
     them from recordings instead. Still specified by hand, in this package: where the columns of
