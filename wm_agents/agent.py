@@ -53,6 +53,9 @@ LEARNERS: tuple[type[Learner], ...] = (Table, Search, MemoryPolicy, ReplayValues
 MAX_ROWS = 1_000_000
 """Environments side by side that a file may ask memory for."""
 
+MIN_RETURNS = 5
+"""Greedy episodes before a way of acting can be said to earn less."""
+
 Callback = Callable[["WorldModelAgent", dict[str, float]], bool | None]
 
 
@@ -70,6 +73,8 @@ class WorldModelAgentConfig:
             where they earn most.
         greedy_share: Share of episodes without exploration, by which ways of acting are compared.
         window: Such episodes that count, the newest.
+        low_effort: Share of its updates that a way of acting does while it clearly earns less than
+            the best.
         round_steps: Steps of all environments between two reports.
     """
 
@@ -79,6 +84,7 @@ class WorldModelAgentConfig:
     halvings: tuple[float, ...] = (0.4, 0.7)
     greedy_share: float = 0.25
     window: int = 20
+    low_effort: float = 0.33
     round_steps: int = 32
 
 
@@ -473,6 +479,22 @@ class _Race:
                 self.owners[row] = ranking[int(self.draws.integers(len(ranking)))]
             self.greedy[row] = self.draws.random() < self.config.greedy_share
 
+    def spread_effort(self) -> None:
+        """Less time for those that clearly earn less than the best so far."""
+        best = self.ranking[0]
+        for number, learner in enumerate(self.learners):
+            learner.effort = 1.0
+            if number != best and self._earns_less(number, best):
+                learner.effort = self.config.low_effort
+
+    def _earns_less(self, number: int, other: int) -> bool:
+        """Whether the difference of mean returns is beyond twice its standard error."""
+        few, many = (np.array(self.returns[self.learners[n].name]) for n in (number, other))
+        if min(len(few), len(many)) < MIN_RETURNS:
+            return False
+        error = math.sqrt(few.var() / len(few) + many.var() / len(many))
+        return bool(many.mean() - few.mean() > 2 * error)
+
     def halve(self) -> None:
         """Let those that earn least leave, when it is time."""
         due = sum(self.done >= share for share in self.config.halvings)
@@ -511,6 +533,8 @@ class _Race:
                 figures[f"{learner.name}/{name}"] = value
         self.num_steps += len(step.rewards)
         self.halve()
+        if self.num_steps // len(step.rewards) % self.config.round_steps == 0:
+            self.spread_effort()
         return figures
 
     def record(self, row: int, total: float) -> None:
@@ -536,6 +560,7 @@ class _Race:
             "num_steps": self.num_steps,
             "num_halvings": self._num_halvings,
             "withdrawals": [learner.withdrawal for learner in self.learners],
+            "efforts": [learner.effort for learner in self.learners],
             "draws": self.draws.bit_generator.state,
         }
 
@@ -547,6 +572,8 @@ class _Race:
             self.returns[learner.name].extend(state["returns"][learner.name])
         for learner, withdrawal in zip(self.learners, state["withdrawals"], strict=True):
             learner.withdrawal = withdrawal
+        for learner, effort in zip(self.learners, state["efforts"], strict=True):
+            learner.effort = effort
         self.num_steps = state["num_steps"]
         self._num_halvings = state["num_halvings"]
         self.draws.bit_generator.state = state["draws"]

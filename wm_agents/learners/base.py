@@ -54,10 +54,12 @@ class Learner(ABC):
 
     Attributes:
         withdrawal: Why this learner no longer takes part, "" while it does.
+        effort: Share of the updates that it would like to do.
     """
 
     name: ClassVar[str]
     withdrawal: str = ""
+    effort: float = 1.0
 
     def __init__(self, spaces: PolicySpaces, num_rows: int, total_steps: int, seed: int) -> None:
         self.spaces = spaces

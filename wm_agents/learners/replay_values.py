@@ -254,7 +254,8 @@ class ReplayValues(Learner):
         if self.num_seen < self.config.first_steps:
             return {}
         left = max(self.config.first_steps, self.total_steps)
-        self._due += len(step.rewards) * min(1.0, self.config.max_updates / left)
+        share = min(1.0, self.config.max_updates / left)
+        self._due += self.effort * len(step.rewards) * share
         figures: dict[str, float] = {}
         while self._due >= 1:
             self._due -= 1

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.learners.base import Learner, VectorStep
-from wm_agents.planning.controller import PlanningAgent
 from wm_agents.planning.defaults import reward_to_reach
 from wm_agents.planning.objectives import DiscountedReturn
 from wm_agents.planning.search import BreadthFirstSearch, SearchConfig
@@ -37,11 +36,13 @@ class SearchLearnerConfig:
         first_fit: Steps before the first search for rules; each later one waits for twice as many.
         max_fits: After so many without exact rules the learner gives up.
         max_steps: Recorded steps that rules are looked for in, the newest.
+        max_plans: Observations whose plans are remembered.
     """
 
     first_fit: int = 500
     max_fits: int = 6
     max_steps: int = 4000
+    max_plans: int = 200_000
 
 
 class Search(Learner):
@@ -66,8 +67,8 @@ class Search(Learner):
         self._row_space = gym_spaces.Box(-np.inf, np.inf, (size,), np.float32)
         self._action_space = gym_spaces.Discrete(spaces.num_actions)
         self.model: TokenModel | None = None
-        self._planner: PlanningAgent | None = None
-        self._actor: PlanningAgent | None = None
+        self._planner: BreadthFirstSearch | None = None
+        self._generator = torch.Generator().manual_seed(seed)
         self._goal: float | None = None
         self._open: list[Episode] = [[] for _ in range(num_rows)]
         self._done_episodes: list[Episode] = []
@@ -80,7 +81,7 @@ class Search(Learner):
     @property
     def can_act(self) -> bool:
         """Whether there are rules to plan with."""
-        return not self.withdrawal and self._actor is not None
+        return not self.withdrawal and self._planner is not None
 
     # --- acting
 
@@ -94,29 +95,66 @@ class Search(Learner):
         """The first actions of plans; at random while there are no rules."""
         number = len(obs)
         actions = torch.from_numpy(self.draws.integers(self.spaces.num_actions, size=number))
-        if self._actor is None or not own.any():
-            return actions
-        rows = np.flatnonzero(own)
-        planned, _ = self._actor.predict(obs[rows].numpy(), deterministic=True)
-        actions[rows] = torch.as_tensor(np.asarray(planned), dtype=torch.int64)
+        if self._planner is not None and own.any():
+            index = torch.from_numpy(own)
+            actions[index] = self._planned(obs[index])
         return actions
 
-    def predict(self, obs: Tensor, state: Any, is_start: NDArray[np.bool_]) -> tuple[Tensor, Any]:
+    def predict(
+        self,
+        obs: Tensor,
+        state: Any,
+        is_start: NDArray[np.bool_],  # noqa: ARG002
+    ) -> tuple[Tensor, Any]:
         """The first actions of plans."""
-        if self.model is None:
+        if self.model is not None and self._planner is None:
+            # The newest step was not foreseen; for want of better rules these act.
+            self._planner = self._make_planner()
+        if self._planner is None:
             return torch.zeros(len(obs), dtype=torch.int64), state
-        if state is None:
-            state = (self._make_actor(), None)
-        actor, counts = state
-        actions, counts = actor.predict(obs.numpy(), counts, is_start, deterministic=True)
-        return torch.as_tensor(np.asarray(actions), dtype=torch.int64), (actor, counts)
+        return self._planned(obs), state
 
-    def _make_actor(self) -> PlanningAgent:
+    def _make_planner(self) -> BreadthFirstSearch:
         assert self.model is not None
         assert self._goal is not None
+        self._plans: dict[bytes, int] = {}
         config = SearchConfig(goal_value=self._goal)
-        planner = BreadthFirstSearch(self.model, DiscountedReturn(), config)
-        return PlanningAgent(self.model, planner, seed=self.seed)
+        return BreadthFirstSearch(self.model, DiscountedReturn(), config)
+
+    @torch.no_grad()
+    def _planned(self, obs: Tensor) -> Tensor:
+        """First actions [N] of plans from observations, each of which is searched from once.
+
+        Rules that are exact make a plan good for all observations along it.
+        """
+        assert self._planner is not None
+        keys = [row.numpy().tobytes() for row in obs]
+        missing = [row for row, key in enumerate(keys) if key not in self._plans]
+        found: dict[bytes, int] = {}
+        if missing:
+            self._planner.reset()
+            plan = self._planner.plan(ModelState(obs[missing]), self._generator)
+            found = {keys[row]: int(a) for row, a in zip(missing, plan.actions[:, 0], strict=True)}
+            self._keep_plans(obs[missing], plan.actions)
+        return torch.tensor([self._plans.get(key, found.get(key, 0)) for key in keys])
+
+    def _keep_plans(self, obs: Tensor, actions: Tensor) -> None:
+        """Remember the actions of plans [N, H] along what they lead through, up to the reward."""
+        assert self.model is not None
+        assert self._goal is not None
+        state = ModelState(obs)
+        passed: list[list[tuple[bytes, int]]] = [[] for _ in obs]
+        is_open = np.ones(len(obs), np.bool_)
+        for step in actions.T:
+            before = state.observations
+            state, predicted = self.model.step(state, step)
+            for row in np.flatnonzero(is_open):
+                passed[row].append((before[row].numpy().tobytes(), int(step[row])))
+                if predicted.rewards[row] > self._goal:
+                    self._plans.update(passed[row])
+                    is_open[row] = False
+        if len(self._plans) > self.config.max_plans:
+            self._plans.clear()
 
     # --- learning
 
@@ -126,10 +164,10 @@ class Search(Learner):
         if self.withdrawal:
             return {}
         self._record(step)
-        if self._actor is not None and not self._explains(step):
+        if self._planner is not None and not self._explains(step):
             # Acting on rules that are wrong would teach nothing but where they are wrong.
-            self._actor = None
-        if self._actor is None and self._num_seen >= self._next_fit:
+            self._planner = None
+        if self._planner is None and self._num_seen >= self._next_fit:
             self._fit()
         return {}
 
@@ -205,7 +243,7 @@ class Search(Learner):
             return False
         model.fit(trajectories)
         self.model, self._goal, self._learned_from = model, goal, episodes
-        self._actor = self._make_actor()
+        self._planner = self._make_planner()
         return True
 
     # --- files
@@ -216,7 +254,7 @@ class Search(Learner):
             "episodes": _columns([*self._done_episodes, *(part for part in self._open if part)]),
             "learned_from": _columns(self._learned_from),
             "counts": [self._num_seen, self._next_fit, self._num_fits],
-            "is_acting": self._actor is not None,
+            "is_acting": self._planner is not None,
             "draws": self.draws.bit_generator.state,
             "withdrawal": self.withdrawal,
         }
@@ -229,12 +267,12 @@ class Search(Learner):
         self._num_seen, self._next_fit, self._num_fits = state["counts"]
         self.draws.bit_generator.state = state["draws"]
         self.withdrawal = state["withdrawal"]
-        self.model = self._actor = None
+        self.model = self._planner = None
         learned_from = _episodes(state["learned_from"])
         if learned_from:
             self._learn(learned_from)
         if not state["is_acting"]:
-            self._actor = None
+            self._planner = None
 
     def acting_state(self) -> dict[str, Any]:
         """Only what the rules follow from."""
@@ -244,7 +282,7 @@ class Search(Learner):
         """Whether exact rules were found."""
         if self.withdrawal:
             return self.withdrawal
-        if self._actor is None:
+        if self._planner is None:
             return "no exact rules yet"
         return f"exact rules after {self._num_fits} searches; a reward above {self._goal:g} is looked for"
 
