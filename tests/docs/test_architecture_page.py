@@ -31,12 +31,12 @@ WITNESSES = {
 
 
 def files_of(cell):
-    return re.findall(r"`([\w/]+\.(?:py|md))`", cell)
+    return re.findall(r"`([\w/]+\.(?:py|md|js))`", cell)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[1].strip()[:40])
 def test_the_files_of_a_row_exist(row):
-    paths = re.findall(r"`([\w/]+(?:/|\.py|\.md))`", row[2])
+    paths = re.findall(r"`([\w/]+(?:/|\.py|\.md|\.js))`", row[2])
     assert paths or "<domain>" in row[2]
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
