@@ -65,6 +65,7 @@ def test_the_message_names_the_value() -> None:
         (ReinforceConfig, "max_gradient_norm", 2.0, "max_grad_norm"),
         (AdversarialConfig, "learner_rate", 0.01, "learning_rate"),
         (AdversarialConfig, "largest_change", 0.5, "target_kl"),
+        (PPOConfig, "clip", 0.3, "clip_range"),
         (MaxEntConfig, "standardise", False, "standardize"),
         (ValueConfig, "slip", 0.3, "action_noise"),
         (ValueConfig, "target_rate", 0.3, "tau"),

@@ -28,6 +28,7 @@ from wm_agents.policy_gradient.rollouts import PolicyStep
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.config_checks import (
+    renamed_settings,
     require_at_least,
     require_between,
     require_integers,
@@ -39,6 +40,20 @@ Schedule = float | tuple[float, float]
 """A constant, or the values at the beginning and the end of `learn`, linear in between."""
 
 
+EARLIER_NAMES = {
+    "num_steps": "n_steps",
+    "num_epochs": "n_epochs",
+    "minibatch_size": "batch_size",
+    "discount": "gamma",
+    "trace": "gae_lambda",
+    "clip": "clip_range",
+    "value_coefficient": "vf_coef",
+    "max_gradient_norm": "max_grad_norm",
+}
+"""Settings of `VectorPPO` and what they are called now."""
+
+
+@renamed_settings(**EARLIER_NAMES)
 @dataclass(frozen=True)
 class PPOConfig:
     """Settings of `PPO`, named as those of Stable-Baselines3.

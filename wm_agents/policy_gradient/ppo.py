@@ -20,7 +20,13 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor
 
 from wm_agents.errors import CheckpointError, ConfigError, SpaceError
-from wm_agents.policy_gradient.actor_critic import ActorCritic, Minibatch, PPOConfig, scheduled
+from wm_agents.policy_gradient.actor_critic import (
+    EARLIER_NAMES,
+    ActorCritic,
+    Minibatch,
+    PPOConfig,
+    scheduled,
+)
 from wm_agents.policy_gradient.environments import (
     VectorEnvMaker,
     same_step_envs,
@@ -358,21 +364,9 @@ class PPO(ActorCritic, Savable):
         self.set_env(env)  # where it goes on learning
 
 
-_OLD_NAMES = {
-    "num_steps": "n_steps",
-    "num_epochs": "n_epochs",
-    "minibatch_size": "batch_size",
-    "discount": "gamma",
-    "trace": "gae_lambda",
-    "clip": "clip_range",
-    "value_coefficient": "vf_coef",
-    "max_gradient_norm": "max_grad_norm",
-}
-
-
 def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of `VectorPPO` by their names in `PPOConfig`; others stay as they are."""
-    named = {_OLD_NAMES.get(name, name): value for name, value in settings.items()}
+    named = {EARLIER_NAMES.get(name, name): value for name, value in settings.items()}
     # Files of before standardization go on without it.
     named.setdefault("normalize_observations", False)
     for name in ("learning_rate", "ent_coef"):

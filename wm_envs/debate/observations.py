@@ -271,8 +271,11 @@ def _from_row(row: Any, place: str) -> Observation:
             f"{place} has unknown fields {sorted(unknown)}: put them into 'metadata'"
         )
     others = {name: row[name] for name in ("source_id", "timestamp", "metadata") if name in row}
+    name, text = row.get("id", ""), row["content"]
     try:
-        return Observation.from_text(row.get("id", ""), row["content"], **others)
+        # What fits stays as it is, spaces at its ends too: a file gives back what was saved.
+        is_long = len(_utf8(name, text)) > MAX_BYTES
+        return Observation(name, cut(text) if is_long else text, **others)
     except ObservationError as error:
         raise ObservationError(f"{place}: {error}") from error
 

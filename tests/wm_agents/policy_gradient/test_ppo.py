@@ -140,6 +140,8 @@ def test_equal_seeds_learn_the_same():
 def test_the_earlier_names_learn_the_same(tmp_path):
     env = Identity(32)
     config = VectorPPOConfig(widths=(16,), num_steps=8, minibatch_size=64)
+    with pytest.warns(DeprecationWarning, match="num_steps of PPOConfig is now n_steps"):
+        assert config.num_steps == 8
     with pytest.warns(DeprecationWarning, match="use PPO"):
         agent = VectorPPO(env.single_observation_space, env.single_action_space, config, seed=3)
     figures = agent.learn(env, 20, learning_rate=(1e-2, 1e-3), entropy=(0.0, 0.0))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wm_agents.domains.debate.model import DebateModel, Debaters
@@ -24,6 +24,7 @@ def debaters(shares, scripts):
 
 
 @settings(max_examples=25, deadline=None)
+@example(shares=[1.0] * 7, scripts=["silent"] * 7, text=" a ")
 @given(shares=SHARES, scripts=SCRIPTS, text=st.text("abc é☃", min_size=1).filter(str.strip))
 def test_a_file_gives_back_what_was_saved(tmp_path_factory, shares, scripts, text):
     agents = debaters(shares, scripts)
