@@ -12,8 +12,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import wm_agents as wma
 import wm_envs  # noqa: F401  (registers the ids)
 from tests.support.small_tasks import Bandit, Chain, Sampled
-from wm_agents import agent as agent_module
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, NotFittedError
+from wm_agents.learners import race
 from wm_agents.learners.memory_policy import MemoryPolicy, MemoryPolicyConfig
 from wm_agents.learners.replay_values import ReplayValues, ReplayValuesConfig
 from wm_agents.learners.search import Search, SearchLearnerConfig
@@ -36,7 +36,7 @@ def small(monkeypatch):
         lambda *args: MemoryPolicy(*args, memory),
         lambda *args: ReplayValues(*args, values),
     )
-    monkeypatch.setattr(agent_module, "LEARNERS", makers)
+    monkeypatch.setattr(race, "LEARNERS", makers)
 
 
 def vector(make, num_envs, mode=AutoresetMode.SAME_STEP):

@@ -388,7 +388,7 @@ class MemoryPolicy(Learner):
         sizes = torch.stack(returns[::-1], 1)[mask > 0]
         # Extremes are forgotten slowly: what early blunders cost must not make all else small.
         keep = self.config.extremes_decay
-        low, high = float(sizes.min()), float(sizes.max())
+        low, high = min(0.0, float(sizes.min())), max(0.0, float(sizes.max()))
         self._low = min(low, keep * self._low + (1 - keep) * low)
         self._high = max(high, keep * self._high + (1 - keep) * high)
         self.return_scale = self._high - self._low or 1.0

@@ -1,0 +1,228 @@
+"""A race between ways of acting on the same stream of experience, by the returns of their episodes.
+
+Letters: B rows (environments side by side).
+"""
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wm_agents.learners.base import Learner, VectorStep
+from wm_agents.learners.memory_policy import MemoryPolicy
+from wm_agents.learners.replay_values import ReplayValues
+from wm_agents.learners.search import Search
+from wm_agents.learners.table import Table
+from wm_agents.policy_gradient.spaces import PolicySpaces
+
+LEARNERS: tuple[type[Learner], ...] = (Table, Search, MemoryPolicy, ReplayValues)
+"""Ways of acting; of those that earn the same the first acts, which is the one that costs least."""
+
+MIN_RETURNS = 5
+"""Greedy episodes before a way of acting can be said to earn less."""
+
+EFFORT_EVERY = 32
+"""Steps of all rows between two looks at who earns less."""
+
+
+@dataclass(frozen=True)
+class RaceConfig:
+    """How episodes are shared out.
+
+    Attributes:
+        trial_share: Share of the steps in which all ways of acting get as many episodes; after it
+            the best gets half of them, and the rest the other half.
+        halvings: Shares of the steps after which only the best 2, then only the best 1 go on
+            (successive halving, Jamieson & Talwalkar 2016, fig. 1), so that both steps and time go
+            where they earn most.
+        greedy_share: Share of episodes without exploration, by which ways of acting are compared.
+        window: Such episodes that count, the newest.
+        low_effort: Share of its updates that a way of acting does while it clearly earns less than
+            the best.
+    """
+
+    trial_share: float = 0.2
+    halvings: tuple[float, ...] = (0.4, 0.7)
+    greedy_share: float = 0.25
+    window: int = 20
+    low_effort: float = 0.33
+
+
+class Race:
+    """Ways of acting side by side, and which of them acts in the next episode.
+
+    Attributes:
+        learners: Those that take part.
+        returns: Of the newest episodes without exploration, by learner.
+    """
+
+    def __init__(
+        self,
+        spaces: PolicySpaces,
+        num_rows: int,
+        total_steps: int,
+        seed: int,
+        config: RaceConfig | None = None,
+    ) -> None:
+        self.config = config or RaceConfig()
+        self.num_rows = num_rows
+        self.total_steps = total_steps
+        self.num_steps = 0
+        self.learners = [make(spaces, num_rows, total_steps, seed) for make in LEARNERS]
+        self.returns: dict[str, deque[float]] = {
+            learner.name: deque(maxlen=self.config.window) for learner in self.learners
+        }
+        self.draws = np.random.default_rng([seed, 5])
+        self._num_halvings = 0
+        self.owners = np.zeros(num_rows, np.int64)
+        self.greedy = np.zeros(num_rows, np.bool_)
+
+    def extend(self, num_steps: int) -> None:
+        """Go on for so many more steps."""
+        self.total_steps = self.num_steps + num_steps
+        for learner in self.learners:
+            learner.total_steps = self.total_steps
+
+    @property
+    def done(self) -> float:
+        """Share of the steps that were taken."""
+        return min(1.0, self.num_steps / self.total_steps)
+
+    @property
+    def running(self) -> list[int]:
+        """Numbers of the learners that can act."""
+        return [n for n, learner in enumerate(self.learners) if learner.can_act]
+
+    def score(self, number: int) -> float:
+        """Mean return of a learner's newest episodes without exploration."""
+        returns = self.returns[self.learners[number].name]
+        return float(np.mean(returns)) if returns else -math.inf
+
+    @property
+    def ranking(self) -> list[int]:
+        """The learners that can act, the one whose greedy episodes earn most first."""
+        return sorted(self.running, key=lambda number: (-self.score(number), number))
+
+    @property
+    def best(self) -> Learner:
+        """The learner that acts once learning is over."""
+        return self.learners[self.ranking[0]]
+
+    def assign(self, rows: NDArray[np.intp]) -> None:
+        """Who acts in the episodes that begin in these rows."""
+        ranking = self.ranking
+        leader = ranking[0]
+        share = 0.5 if self.done >= self.config.trial_share else 0.0
+        for number in ranking:
+            if self.learners[number].lead > share:
+                leader, share = number, self.learners[number].lead
+        for row in rows:
+            self.owners[row] = leader
+            if self.draws.random() >= share:
+                self.owners[row] = ranking[int(self.draws.integers(len(ranking)))]
+            self.greedy[row] = self.draws.random() < self.config.greedy_share
+
+    def spread_effort(self) -> None:
+        """Less time for those that clearly earn less than the best so far."""
+        best = self.ranking[0]
+        for number, learner in enumerate(self.learners):
+            learner.effort = 1.0
+            if number != best and self._earns_less(number, best):
+                learner.effort = self.config.low_effort
+
+    def _earns_less(self, number: int, other: int) -> bool:
+        """Whether the difference of mean returns is beyond twice its standard error."""
+        few, many = (np.array(self.returns[self.learners[n].name]) for n in (number, other))
+        if min(len(few), len(many)) < MIN_RETURNS:
+            return False
+        error = math.sqrt(few.var() / len(few) + many.var() / len(many))
+        return bool(many.mean() - few.mean() > 2 * error)
+
+    def halve(self) -> None:
+        """Let those that earn least leave, when it is time."""
+        due = sum(self.done >= share for share in self.config.halvings)
+        while self._num_halvings < due:
+            self._num_halvings += 1
+            num_kept = len(self.config.halvings) - self._num_halvings + 1
+            for number in self.ranking[num_kept:]:
+                self.learners[
+                    number
+                ].withdrawal = f"left after {self.num_steps:,} steps, others earned more"
+            for learner in self.learners:
+                if not (learner.can_act or learner.withdrawal):
+                    learner.withdrawal = f"not ready after {self.num_steps:,} steps"
+
+    def act(self, obs: Tensor, is_start: NDArray[np.bool_]) -> Tensor:
+        """Actions of all rows, each by its owner."""
+        actions: Tensor | None = None
+        for number in self.running:
+            own = self.owners == number
+            proposed = self.learners[number].act(obs, is_start, own, self.greedy & own)
+            if actions is None:
+                actions = proposed.clone()
+            else:
+                actions[torch.from_numpy(own)] = proposed[torch.from_numpy(own)]
+        assert actions is not None
+        return actions
+
+    def observe(self, step: VectorStep) -> dict[str, float]:
+        """Let all learners see what happened."""
+        figures: dict[str, float] = {}
+        for number, learner in enumerate(self.learners):
+            if learner.withdrawal:
+                continue
+            own = (self.owners == number) & ~self.greedy
+            for name, value in learner.observe(step, own).items():
+                figures[f"{learner.name}/{name}"] = value
+        self.num_steps += len(step.rewards)
+        self.halve()
+        if self.num_steps // self.num_rows % EFFORT_EVERY == 0:
+            self.spread_effort()
+        return figures
+
+    def record(self, row: int, total: float) -> None:
+        """The return of an episode that ended."""
+        if self.greedy[row]:
+            self.returns[self.learners[self.owners[row]].name].append(total)
+
+    def decisions(self) -> dict[str, str]:
+        """One line for each way of acting, and which of them acts."""
+        lines = {}
+        for number, learner in enumerate(self.learners):
+            score = self.score(number)
+            earned = "" if math.isinf(score) else f"mean return {score:.4g} without exploration"
+            lines[learner.name] = "; ".join(part for part in (learner.decision(), earned) if part)
+        lines["acts"] = self.best.name
+        return lines
+
+    def state_dict(self) -> dict[str, Any]:
+        """The learners and their returns, for episodes that begin anew."""
+        return {
+            "learners": {learner.name: learner.state_dict() for learner in self.learners},
+            "returns": {name: list(values) for name, values in self.returns.items()},
+            "num_steps": self.num_steps,
+            "num_halvings": self._num_halvings,
+            "withdrawals": [learner.withdrawal for learner in self.learners],
+            "efforts": [learner.effort for learner in self.learners],
+            "draws": self.draws.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state of the same run."""
+        for learner in self.learners:
+            learner.load_state_dict(state["learners"][learner.name])
+            self.returns[learner.name].clear()
+            self.returns[learner.name].extend(state["returns"][learner.name])
+        for learner, withdrawal in zip(self.learners, state["withdrawals"], strict=True):
+            learner.withdrawal = withdrawal
+        for learner, effort in zip(self.learners, state["efforts"], strict=True):
+            learner.effort = effort
+        self.num_steps = state["num_steps"]
+        self._num_halvings = state["num_halvings"]
+        self.draws.bit_generator.state = state["draws"]
