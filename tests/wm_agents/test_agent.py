@@ -85,7 +85,7 @@ def test_a_symbol_that_has_to_be_remembered(monkeypatch):
         lambda *args: MemoryPolicy(*args, memory),
         lambda *args: ReplayValues(*args, ReplayValuesConfig(max_updates=200)),
     )
-    monkeypatch.setattr(agent_module, "LEARNERS", makers)
+    monkeypatch.setattr(race, "LEARNERS", makers)
     config = wma.WorldModelAgentConfig(steps_per_env=1000)
     agent = wma.WorldModelAgent("wm/DelayedMatch-v0", seed=1, config=config).learn(10_000)
     assert agent.decisions["acts"] == "memory policy"
@@ -268,7 +268,9 @@ def test_a_damaged_file_is_one_error(small, tmp_path):
 @pytest.mark.parametrize("env_id", ["wm/PermPuzzle-v0", "CartPole-v1", "Pendulum-v1"])
 def test_a_killed_run_resumes_bitwise(env_id, small, tmp_path):
     # More steps than one environment gets, so that rows begin and end at different times.
-    config = wma.WorldModelAgentConfig(steps_per_env=200)
+    # Nobody leaves before the end, so that all learners are compared.
+    halvings = race.RaceConfig(halvings=(0.9, 0.95))
+    config = wma.WorldModelAgentConfig(steps_per_env=200, race=halvings)
 
     def learn(folder, callback=None):
         agent = wma.WorldModelAgent(env_id, seed=4, config=config)
@@ -285,8 +287,8 @@ def test_a_killed_run_resumes_bitwise(env_id, small, tmp_path):
     assert whole.num_timesteps == 512
     assert_same(whole, parts)
     assert whole.report.history == parts.report.history
-    assert all(learner.num_updates >= 2 for learner in whole.learners[2:])
-    with pytest.raises(CheckpointError, match="total_timesteps"):
+    assert all(learner.num_updates >= 1 for learner in whole.learners[2:])
+    with pytest.raises(CheckpointError, match=r"total_timesteps|num_envs"):
         wma.WorldModelAgent(env_id, seed=4, config=config).learn(
             1024, checkpoints=tmp_path / "whole", checkpoint_every=2
         )
@@ -363,7 +365,7 @@ def test_what_cannot_be_served_is_refused_at_once():
 def test_budgets_that_are_too_small():
     agent = wma.WorldModelAgent(vector(Chain, 8))
     for steps in (0, -5, 1.5):
-        with pytest.raises(ConfigError, match="total_timesteps"):
+        with pytest.raises(ConfigError, match=r"total_timesteps|num_envs"):
             agent.learn(steps)
     with pytest.raises(ConfigError, match="less than one step of 8 environments"):
         agent.learn(7)
