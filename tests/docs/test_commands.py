@@ -12,7 +12,7 @@ import tyro
 
 ROOT = Path(__file__).parents[2]
 COMMAND = re.compile(
-    r"python (?:-m (?P<module>benchmarks\.\w+)|(?P<script>(?:examples|benchmarks)/\w+\.py))(?P<rest>[^`#\n|)]*)"
+    r"python (?:-m (?P<module>benchmarks(?:\.\w+)+)|(?P<script>(?:examples|benchmarks)/\w+\.py))(?P<rest>[^`#\n|)]*)"
 )
 
 
@@ -82,16 +82,22 @@ def test_a_command_has_options_that_its_script_takes(target, arguments, monkeypa
     if not has_options(target):
         assert not arguments, "this script takes no options"
         return
-    if arguments and arguments[-1].startswith("--"):
-        arguments = (*arguments, "value")  # the page left the value out: `--peer-python ...`
-    monkeypatch.setattr(sys, "argv", [target, *arguments])
     monkeypatch.setattr(tyro, "cli", stop_after(tyro.cli))
     monkeypatch.setattr(
         argparse.ArgumentParser, "parse_args", stop_after(argparse.ArgumentParser.parse_args)
     )
+    # An option at the end is a flag, or the page left the value out: `--peer-python ...`.
+    endings = ([], ["value"]) if arguments and arguments[-1].startswith("--") else ([],)
+    assert any(takes(target, [*arguments, *ending], monkeypatch) for ending in endings)
+
+
+def takes(target, arguments, monkeypatch):
+    """Whether the script reads these arguments without an error."""
+    monkeypatch.setattr(sys, "argv", [target, *arguments])
     as_python_does(target, monkeypatch)
-    with pytest.raises(Parsed):
+    with pytest.raises((Parsed, SystemExit)) as raised:
         run(target)
+    return raised.type is Parsed
 
 
 def test_an_unknown_option_would_be_noticed(monkeypatch):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from wm_agents.evaluation import episodes
+from wm_agents.evaluation.episodes import RandomAgent
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_an_oracle_no_better_than_chance_leaves_out_the_gap_alone(
 
     def at_random(agent: Any, where: Any, episodes: int, **options: Any) -> Any:
         if not isinstance(where, str):  # the oracle, in environments of its own
-            agent = episodes.RandomAgent(where.single_action_space, 1)
+            agent = RandomAgent(where.single_action_space, 1)
             where = "wm/PermPuzzle-v0"
         return real(agent, where, episodes, **options)
 
@@ -88,7 +89,7 @@ def test_an_oracle_no_better_than_chance_leaves_out_the_gap_alone(
     )
     assert "planning_gap" not in summary
     assert (
-        json.loads((tmp_path / "summary.json").read_text())["oracle_success_rate"]
+        json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["oracle_success_rate"]
         == summary["random_success_rate"]
     )
     assert (tmp_path / "scorecard.html").exists()

@@ -318,9 +318,15 @@ def test_a_place_where_nothing_can_be_written_is_named(folder):
 BY_READERS = "test_readers.py, by bytes and by value"
 IN_MEMORY = "takes arrays or objects in memory"
 LOADERS = {
+    "wm_agents/agent.py:load_state_dict": "through WorldModelAgent.load, test_agent.py",
     "wm_agents/domains/driving/network.py:load": BY_READERS,
     "wm_agents/domains/driving/observations.py:load": "through the model's load",
     "wm_agents/domains/driving/planner.py:from_scratch": IN_MEMORY,
+    "wm_agents/learners/base.py:load_state_dict": "through WorldModelAgent.load",
+    "wm_agents/learners/memory_policy.py:load_state_dict": "through WorldModelAgent.load",
+    "wm_agents/learners/replay_values.py:load_state_dict": "through WorldModelAgent.load",
+    "wm_agents/learners/search.py:load_state_dict": "through WorldModelAgent.load",
+    "wm_agents/learners/table.py:load_state_dict": "through WorldModelAgent.load",
     "wm_agents/planning/learning.py:load_state_dict": "through Trainer, which refuses misfits",
     "wm_agents/planning/value.py:load_state_dict": IN_MEMORY,
     "wm_agents/policy_gradient/ppo.py:load_state_dict": "through Trainer, which refuses misfits",
