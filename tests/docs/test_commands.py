@@ -12,7 +12,7 @@ import tyro
 
 ROOT = Path(__file__).parents[2]
 COMMAND = re.compile(
-    r"python (?:-m (?P<module>benchmarks(?:\.\w+)+)|(?P<script>(?:examples|benchmarks)/\w+\.py))(?P<rest>[^`#\n|)]*)"
+    r"python (?:-m (?P<module>benchmarks\.[\w.]+)|(?P<script>(?:examples|benchmarks)/\w+\.py))(?P<rest>[^`#\n|)]*)"
 )
 
 

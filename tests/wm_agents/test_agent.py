@@ -29,7 +29,9 @@ TWO = spaces.Discrete(2)
 @pytest.fixture
 def small(monkeypatch):
     """Ways of acting that all update within some hundred steps."""
-    memory = MemoryPolicyConfig(batch_steps=24, minibatch_steps=24, n_epochs=2, width=16)
+    memory = MemoryPolicyConfig(
+        batch_steps=24, minibatch_steps=24, n_epochs=2, width=16, context_length=16
+    )
     values = ReplayValuesConfig(
         first_steps=50, width=16, batch_size=16, target_every=20, max_updates=100
     )
@@ -269,12 +271,12 @@ def test_a_damaged_file_is_one_error(small, tmp_path):
 def test_a_killed_run_resumes_bitwise(env_id, small, tmp_path):
     # More steps than one environment gets, so that rows begin and end at different times.
     # Nobody leaves before the end, so that all learners are compared.
-    halvings = race.RaceConfig(halvings=(0.9, 0.95))
-    config = wma.WorldModelAgentConfig(steps_per_env=200, race=halvings)
+    patient = race.RaceConfig(leave_after=(1.0, 1.0))
+    config = wma.WorldModelAgentConfig(steps_per_env=200, race=patient)
 
     def learn(folder, callback=None):
         agent = wma.WorldModelAgent(env_id, seed=4, config=config)
-        return agent.learn(512, callback, checkpoints=tmp_path / folder, checkpoint_every=2)
+        return agent.learn(512, callback, checkpoints=tmp_path / folder, checkpoint_every=4)
 
     def kill(agent, _):
         if agent.num_timesteps == 320:
@@ -288,9 +290,9 @@ def test_a_killed_run_resumes_bitwise(env_id, small, tmp_path):
     assert_same(whole, parts)
     assert whole.report.history == parts.report.history
     assert all(learner.num_updates >= 1 for learner in whole.learners[2:])
-    with pytest.raises(CheckpointError, match=r"total_timesteps|num_envs"):
+    with pytest.raises(CheckpointError, match="total_timesteps"):
         wma.WorldModelAgent(env_id, seed=4, config=config).learn(
-            1024, checkpoints=tmp_path / "whole", checkpoint_every=2
+            600, checkpoints=tmp_path / "whole", checkpoint_every=4
         )
 
 
@@ -304,7 +306,7 @@ def test_checkpoints_of_another_environment_are_refused(small, tmp_path):
 
 
 def test_the_same_seed_learns_bitwise_the_same(small):
-    agents = [wma.WorldModelAgent("CartPole-v1", seed=seed).learn(300) for seed in (3, 3, 4)]
+    agents = [wma.WorldModelAgent("CartPole-v1", seed=seed).learn(200) for seed in (3, 3, 4)]
     assert_same(*agents[:2])
     memory, other = (agents[number].learners[2].model.flat for number in (0, 2))
     assert not torch.equal(memory, other)

@@ -27,8 +27,11 @@ LEARNERS: tuple[type[Learner], ...] = (Table, Search, MemoryPolicy, ReplayValues
 MIN_RETURNS = 5
 """Greedy episodes before a way of acting can be said to earn less."""
 
-EFFORT_EVERY = 32
+COMPARE_EVERY = 32
 """Steps of all rows between two looks at who earns less."""
+
+RIVALS_SHARE = 0.8
+"""Of the episodes after the trial, for those that do not clearly earn less than the best."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,10 @@ class RaceConfig:
 
     Attributes:
         trial_share: Share of the steps in which all ways of acting get as many episodes; after it
-            the best gets half of them, and the rest the other half.
-        halvings: Shares of the steps after which only the best 2, then only the best 1 go on
-            (successive halving, Jamieson & Talwalkar 2016, fig. 1), so that both steps and time go
-            where they earn most.
+            four of five go to those that do not clearly earn less than the best.
+        leave_after: Shares of the steps after which those that clearly earn less leave, as long as
+            two remain, and then down to one (a race, Maron & Moore 1994, sec. 2), so that both
+            steps and time go where they earn most. Who is at chance beside all others stays.
         greedy_share: Share of episodes without exploration, by which ways of acting are compared.
         window: Such episodes that count, the newest.
         low_effort: Share of its updates that a way of acting does while it clearly earns less than
@@ -48,7 +51,7 @@ class RaceConfig:
     """
 
     trial_share: float = 0.2
-    halvings: tuple[float, ...] = (0.4, 0.7)
+    leave_after: tuple[float, float] = (0.4, 0.7)
     greedy_share: float = 0.25
     window: int = 20
     low_effort: float = 0.33
@@ -79,7 +82,8 @@ class Race:
             learner.name: deque(maxlen=self.config.window) for learner in self.learners
         }
         self.draws = np.random.default_rng([seed, 5])
-        self._num_halvings = 0
+        self._rivals: list[int] = []  # those that do not clearly earn less than the best
+        self._range = [math.inf, -math.inf]  # of the returns of all episodes
         self.owners = np.zeros(num_rows, np.int64)
         self.greedy = np.zeros(num_rows, np.bool_)
 
@@ -117,24 +121,48 @@ class Race:
     def assign(self, rows: NDArray[np.intp]) -> None:
         """Who acts in the episodes that begin in these rows."""
         ranking = self.ranking
-        leader = ranking[0]
-        share = 0.5 if self.done >= self.config.trial_share else 0.0
+        rivals = [number for number in self._rivals if number in ranking] or ranking
+        share = RIVALS_SHARE if self.done >= self.config.trial_share else 0.0
         for number in ranking:
             if self.learners[number].lead > share:
-                leader, share = number, self.learners[number].lead
+                rivals, share = [number], self.learners[number].lead
         for row in rows:
-            self.owners[row] = leader
-            if self.draws.random() >= share:
-                self.owners[row] = ranking[int(self.draws.integers(len(ranking)))]
+            favored = rivals if self.draws.random() < share else ranking
+            self.owners[row] = favored[int(self.draws.integers(len(favored)))]
             self.greedy[row] = self.draws.random() < self.config.greedy_share
 
-    def spread_effort(self) -> None:
-        """Less time for those that clearly earn less than the best so far."""
+    def compare(self) -> None:
+        """Less time for those that clearly earn less than the best so far; in the end they leave."""
         best = self.ranking[0]
+        self._rivals = [n for n in self.running if not self._earns_less(n, best)]
         for number, learner in enumerate(self.learners):
-            learner.effort = 1.0
-            if number != best and self._earns_less(number, best):
-                learner.effort = self.config.low_effort
+            is_rival = number in self._rivals or not learner.can_act
+            learner.effort = 1.0 if is_rival else self.config.low_effort
+        if self.done >= self.config.leave_after[0]:
+            self._let_leave(best)
+
+    def _let_leave(self, best: int) -> None:
+        """Those that clearly earn less, that are not needed, or that are not ready."""
+        min_running = 2 if self.done < self.config.leave_after[1] else 1
+        moment = f"after {self.num_steps:,} steps"
+        for number in reversed(self.ranking[1:]):
+            if self._cannot_be_surpassed(best):
+                self.learners[number].withdrawal = f"left {moment}, nobody can earn more"
+            elif number not in self._rivals and len(self.running) > min_running:
+                self.learners[number].withdrawal = f"left {moment}, others earned more"
+        for learner in self.learners:
+            if not (learner.can_act or learner.withdrawal):
+                learner.withdrawal = f"not ready {moment}"
+
+    def _cannot_be_surpassed(self, number: int) -> bool:
+        """Whether all its newest episodes earned the most that any episode ever earned.
+
+        Where all episodes earn the same, nothing is known of what can be earned.
+        """
+        returns = self.returns[self.learners[number].name]
+        lowest, highest = self._range
+        is_full = len(returns) == self.config.window
+        return is_full and min(returns) == highest > lowest
 
     def _earns_less(self, number: int, other: int) -> bool:
         """Whether the difference of mean returns is beyond twice its standard error."""
@@ -143,20 +171,6 @@ class Race:
             return False
         error = math.sqrt(few.var() / len(few) + many.var() / len(many))
         return bool(many.mean() - few.mean() > 2 * error)
-
-    def halve(self) -> None:
-        """Let those that earn least leave, when it is time."""
-        due = sum(self.done >= share for share in self.config.halvings)
-        while self._num_halvings < due:
-            self._num_halvings += 1
-            num_kept = len(self.config.halvings) - self._num_halvings + 1
-            for number in self.ranking[num_kept:]:
-                self.learners[
-                    number
-                ].withdrawal = f"left after {self.num_steps:,} steps, others earned more"
-            for learner in self.learners:
-                if not (learner.can_act or learner.withdrawal):
-                    learner.withdrawal = f"not ready after {self.num_steps:,} steps"
 
     def act(self, obs: Tensor, is_start: NDArray[np.bool_]) -> Tensor:
         """Actions of all rows, each by its owner."""
@@ -181,13 +195,13 @@ class Race:
             for name, value in learner.observe(step, own).items():
                 figures[f"{learner.name}/{name}"] = value
         self.num_steps += len(step.rewards)
-        self.halve()
-        if self.num_steps // self.num_rows % EFFORT_EVERY == 0:
-            self.spread_effort()
+        if self.num_steps // self.num_rows % COMPARE_EVERY == 0:
+            self.compare()
         return figures
 
     def record(self, row: int, total: float) -> None:
         """The return of an episode that ended."""
+        self._range = [min(self._range[0], total), max(self._range[1], total)]
         if self.greedy[row]:
             self.returns[self.learners[self.owners[row]].name].append(total)
 
@@ -207,7 +221,8 @@ class Race:
             "learners": {learner.name: learner.state_dict() for learner in self.learners},
             "returns": {name: list(values) for name, values in self.returns.items()},
             "num_steps": self.num_steps,
-            "num_halvings": self._num_halvings,
+            "rivals": list(self._rivals),
+            "range": list(self._range),
             "withdrawals": [learner.withdrawal for learner in self.learners],
             "efforts": [learner.effort for learner in self.learners],
             "draws": self.draws.bit_generator.state,
@@ -224,5 +239,6 @@ class Race:
         for learner, effort in zip(self.learners, state["efforts"], strict=True):
             learner.effort = effort
         self.num_steps = state["num_steps"]
-        self._num_halvings = state["num_halvings"]
+        self._rivals = list(state["rivals"])
+        self._range = list(state["range"])
         self.draws.bit_generator.state = state["draws"]
