@@ -8,7 +8,8 @@ are measured, those that earn less get fewer episodes, and the best acts in the 
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -182,17 +183,18 @@ class WorldModelAgent(Savable):
             return None if callback is None else callback(self, figures)
 
         try:
-            self.report = Trainer(
-                run,
-                None,
-                description="learn",
-                evaluate_every=10,
-                checkpoints=checkpoints,
-                checkpoint_every=checkpoint_every,
-                progress=None if progress_bar else False,
-                callback=call_back,
-                headline=("return",),
-            ).train()
+            with _one_thread():
+                self.report = Trainer(
+                    run,
+                    None,
+                    description="learn",
+                    evaluate_every=10,
+                    checkpoints=checkpoints,
+                    checkpoint_every=checkpoint_every,
+                    progress=None if progress_bar else False,
+                    callback=call_back,
+                    headline=("return",),
+                ).train()
         finally:
             self.decisions = self._race.decisions()
             if not self._is_own(env):
@@ -513,6 +515,17 @@ class _Run:
             "num_envs": self.env.num_envs,
             "spaces": [str(self.agent.observation_space), str(self.agent.action_space)],
         }
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Small networks lose more by waiting for torch's other threads than they gain by them."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def _spaces_of(env: Any, options: Mapping[str, Any]) -> tuple[gym.Space[Any], gym.Space[Any]]:
