@@ -17,7 +17,6 @@ import tyro
 import wm_agents as wma
 import wm_envs
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Config:
 
 def main(config: Config) -> dict[str, float]:
     """Record, fit, export and compare; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     torch.set_num_threads(1)
     make_output_directory(config.output_dir)
     total = config.episodes + max(1, config.episodes // 4)

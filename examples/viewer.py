@@ -19,7 +19,6 @@ import wm_agents as wma
 import wm_envs
 from wm_agents.errors import ConfigError
 from wm_agents.training.summary import make_output_directory, write_summary
-from wm_envs.data.paths import expand_paths
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Config:
 
 def main(config: Config) -> dict[str, float]:
     """Record, fit and write the page; returns the summary that is written."""
-    config = expand_paths(config)
+    config = wma.expand_paths(config)
     torch.set_num_threads(1)
     make_output_directory(config.output_dir)
     train, test = (

@@ -66,8 +66,8 @@ def test_the_blocks_of_the_readme_run_in_their_order(tmp_path, monkeypatch):
     assert len(blocks) >= 2
     script = "\n".join(blocks)
     # The budget of the quick start takes minutes.
-    assert script.count(".learn(20_000,") == 1
-    exec(compile(script.replace(".learn(20_000,", ".learn(200,"), "README.md", "exec"), {})
+    assert script.count(".learn(10_000,") == 1
+    exec(compile(script.replace(".learn(10_000,", ".learn(200,"), "README.md", "exec"), {})
 
 
 def test_each_id_has_a_page_a_picture_and_a_row(tmp_path):
