@@ -55,9 +55,11 @@ class Learner(ABC):
     Attributes:
         withdrawal: Why this learner no longer takes part, "" while it does.
         effort: Share of the updates that it would like to do.
+        num_seen: Steps of all rows that it was shown.
     """
 
     name: ClassVar[str]
+    needs_counted_actions: ClassVar[bool] = False
     withdrawal: str = ""
     effort: float = 1.0
 
@@ -66,6 +68,14 @@ class Learner(ABC):
         self.num_rows = num_rows
         self.total_steps = total_steps
         self.seed = seed
+        self.num_seen = 0
+        if self.needs_counted_actions and spaces.is_continuous:
+            self.withdrawal = "actions cannot be counted"
+
+    @property
+    def done(self) -> float:
+        """Share of the steps that it was shown, by which schedules run."""
+        return min(1.0, self.num_seen / max(1, self.total_steps))
 
     @abstractmethod
     def act(

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wm_agents.learners.base import Learner, VectorStep
 from wm_agents.policy_gradient.collector import sample_categorical
-from wm_agents.policy_gradient.reinforce_updates import FlatAdam
+from wm_agents.policy_gradient.reinforce_updates import FlatAdam, rewards_to_go
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.sequence_model import (
     Cache,
@@ -172,13 +172,8 @@ class MemoryPolicy(Learner):
         self.optimizer = FlatAdam(self.model.flat, self.config.learning_rate)
         self.generator = torch.Generator().manual_seed(seed)
         self.draws = np.random.default_rng([seed, 1])
-        self.num_seen = 0
         self.num_updates = 0
-        # Between the lowest and the highest discounted return seen so far: values and advantages
-        # are shares of it. Dividing advantages by their own spread, as is usual, would turn the
-        # noise of a policy that is still at chance into gradients of full size, and its entropy
-        # would be gone before the memory has learned anything.
-        self.return_scale = 1.0
+        # The lowest and the highest discounted return seen so far.
         self._low = self._high = 0.0
         self._segments: list[Segment] = []
         self._num_waiting = 0
@@ -311,15 +306,21 @@ class MemoryPolicy(Learner):
         return chosen, -(logits.exp() * logits).sum(-1)
 
     @property
-    def _done(self) -> float:
-        return min(1.0, self.num_seen / max(1, self.total_steps))
+    def return_scale(self) -> float:
+        """The distance of the extreme returns, of which values and advantages are shares.
+
+        Dividing advantages by their own spread, as is usual, would turn the noise of a policy that
+        is still at chance into gradients of full size, and its entropy would be gone before the
+        memory has learned anything.
+        """
+        return self._high - self._low or 1.0
 
     def _update(self) -> dict[str, float]:
         """Passes over all whole segments."""
         segments, self._segments, self._num_waiting = self._segments, [], 0
         batch = self._batch(segments)
         figures: list[dict[str, float]] = []
-        self.optimizer.learning_rate = self.config.learning_rate * (1 - 0.9 * self._done)
+        self.optimizer.learning_rate = self.config.learning_rate * (1 - 0.9 * self.done)
         num_parts = max(1, round(int(batch.mask.sum()) / self.config.minibatch_steps))
         for _ in range(self.config.n_epochs):
             order = torch.from_numpy(self.draws.permutation(len(segments)))
@@ -380,29 +381,19 @@ class MemoryPolicy(Learner):
         flat = mask.flatten()[None]
         self.model.input_units = _updated(self.model.input_units, inputs[:, :-1], flat)
         self.model.target_units = _updated(self.model.target_units, targets, flat)
-        to_go = torch.zeros(len(rewards))
-        returns = []
-        for step in reversed(range(rewards.shape[1])):
-            to_go = rewards[:, step] + self.config.gamma * to_go
-            returns.append(to_go)
-        sizes = torch.stack(returns[::-1], 1)[mask > 0]
+        sizes = rewards_to_go(rewards, self.config.gamma)[mask > 0]
         # Extremes are forgotten slowly: what early blunders cost must not make all else small.
         keep = self.config.extremes_decay
         low, high = min(0.0, float(sizes.min())), max(0.0, float(sizes.max()))
         self._low = min(low, keep * self._low + (1 - keep) * low)
         self._high = max(high, keep * self._high + (1 - keep) * high)
-        self.return_scale = self._high - self._low or 1.0
 
     def _advantages(self, rewards: Tensor, values: Tensor, mask: Tensor) -> Tensor:
         """Generalized advantage estimates [R, T] (Schulman et al. 2016, eq. 16)."""
         gamma = self.config.gamma
         errors = (rewards + gamma * values[:, 1:] - values[:, :-1]) * mask
-        advantages = torch.zeros_like(errors)
-        running = torch.zeros(len(errors))
-        for step in reversed(range(errors.shape[1])):
-            running = errors[:, step] + gamma * self.config.gae_lambda * running
-            advantages[:, step] = running
-        return advantages * mask
+        # The sum of the equation is that of rewards to go, over errors.
+        return rewards_to_go(errors, gamma * self.config.gae_lambda) * mask
 
     def _losses(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The loss of a minibatch, and figures worth a look."""
@@ -426,7 +417,7 @@ class MemoryPolicy(Learner):
         errors = (predicted - targets).square().sum(-1).view(shape)
         world = (errors * share).sum()
         disorder = (entropy * share).sum()
-        ent_coef = config.ent_coef * (1 - 0.9 * self._done)
+        ent_coef = config.ent_coef * (1 - 0.9 * self.done)
         loss = (
             policy + config.vf_coef * value - ent_coef * disorder + config.world_model_coef * world
         )
@@ -452,7 +443,6 @@ class MemoryPolicy(Learner):
             "generator": self.generator.get_state(),
             "draws": self.draws.bit_generator.state,
             "counts": [self.num_seen, self.num_updates],
-            "return_scale": self.return_scale,
             "return_limits": [self._low, self._high],
             # All segments behind one another, since there may be thousands of them.
             "lengths": [len(item.rewards) for item in waiting],
@@ -477,7 +467,6 @@ class MemoryPolicy(Learner):
         self.generator.set_state(state["generator"])
         self.draws.bit_generator.state = state["draws"]
         self.num_seen, self.num_updates = state["counts"]
-        self.return_scale = state["return_scale"]
         self._low, self._high = state["return_limits"]
         lengths = [int(length) for length in state["lengths"]]
         self._num_waiting = sum(lengths)

@@ -120,6 +120,8 @@ class Race:
 
     def assign(self, rows: NDArray[np.intp]) -> None:
         """Who acts in the episodes that begin in these rows."""
+        if not len(rows):  # as at most steps, which need no ranking
+            return
         ranking = self.ranking
         rivals = [number for number in self._rivals if number in ranking] or ranking
         share = RIVALS_SHARE if self.done >= self.config.trial_share else 0.0

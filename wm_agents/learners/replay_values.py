@@ -135,7 +135,6 @@ class ReplayValues(Learner):
         self._set_optimizers()
         self.draws = np.random.default_rng([seed, 3])
         self.generator = torch.Generator().manual_seed(seed)
-        self.num_seen = 0
         self.num_updates = 0
         self.reward_size = 0.0
         self._due = 0.0
@@ -166,10 +165,6 @@ class ReplayValues(Learner):
 
     # --- acting
 
-    @property
-    def _done(self) -> float:
-        return min(1.0, self.num_seen / max(1, self.total_steps))
-
     @torch.no_grad()
     def _greedy(self, obs: Tensor) -> Tensor:
         """Indices [B], or vectors [B, A] in units of the bounds."""
@@ -191,7 +186,7 @@ class ReplayValues(Learner):
             return self._executed(self._random(num_rows))
         epsilon = 1.0
         if self.num_seen >= self.config.first_steps:
-            epsilon = max(self.config.epsilon, 0.3 * (1 - self._done / 0.3))
+            epsilon = max(self.config.epsilon, 0.3 * (1 - self.done / 0.3))
         # A repetition lasts long on average, so it begins seldom.
         self._repeats[is_start] = 0
         is_idle = self._repeats <= 0

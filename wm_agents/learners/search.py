@@ -49,6 +49,7 @@ class Search(Learner):
     """Learns from the steps of all learners, and acts once its rules are exact."""
 
     name: ClassVar[str] = "search"
+    needs_counted_actions = True
 
     def __init__(
         self,
@@ -61,8 +62,6 @@ class Search(Learner):
         super().__init__(spaces, num_rows, total_steps, seed)
         self.config = config or SearchLearnerConfig()
         self.draws = np.random.default_rng([seed, 4])
-        if spaces.is_continuous:
-            self.withdrawal = "actions cannot be counted"
         size = spaces.observations.size
         self._row_space = gym_spaces.Box(-np.inf, np.inf, (size,), np.float32)
         self._action_space = gym_spaces.Discrete(spaces.num_actions)
@@ -73,7 +72,6 @@ class Search(Learner):
         self._open: list[Episode] = [[] for _ in range(num_rows)]
         self._done_episodes: list[Episode] = []
         self._num_kept = 0
-        self._num_seen = 0
         self._next_fit = self.config.first_fit
         self._num_fits = 0
         self._learned_from: list[Episode] = []
@@ -160,14 +158,14 @@ class Search(Learner):
 
     def observe(self, step: VectorStep, own: NDArray[np.bool_]) -> dict[str, float]:  # noqa: ARG002
         """Record the steps; look for rules when it is time, or when the present ones failed."""
-        self._num_seen += len(step.rewards)
+        self.num_seen += len(step.rewards)
         if self.withdrawal:
             return {}
         self._record(step)
         if self._planner is not None and not self._explains(step):
             # Acting on rules that are wrong would teach nothing but where they are wrong.
             self._planner = None
-        if self._planner is None and self._num_seen >= self._next_fit:
+        if self._planner is None and self.num_seen >= self._next_fit:
             self._fit()
         return {}
 
@@ -227,12 +225,12 @@ class Search(Learner):
     def _fit(self) -> None:
         """Look for rules in what was recorded of late."""
         self._num_fits += 1
-        self._next_fit = 2 * self._num_seen
+        self._next_fit = 2 * self.num_seen
         episodes = [*self._done_episodes, *(list(part) for part in self._open if part)]
         if not self.trajectories(episodes).is_lattice:
             self.withdrawal = "observations are not whole numbers"
         elif not self._learn(episodes) and self._num_fits >= self.config.max_fits:
-            self.withdrawal = f"no exact rules in {self._num_seen:,} steps"
+            self.withdrawal = f"no exact rules in {self.num_seen:,} steps"
 
     def _learn(self, episodes: list[Episode]) -> bool:
         """Whether there are exact rules, and a reward to look for; they are taken over."""
@@ -253,7 +251,7 @@ class Search(Learner):
         return {
             "episodes": _columns([*self._done_episodes, *(part for part in self._open if part)]),
             "learned_from": _columns(self._learned_from),
-            "counts": [self._num_seen, self._next_fit, self._num_fits],
+            "counts": [self.num_seen, self._next_fit, self._num_fits],
             "is_acting": self._planner is not None,
             "draws": self.draws.bit_generator.state,
             "withdrawal": self.withdrawal,
@@ -264,7 +262,7 @@ class Search(Learner):
         self._done_episodes = _episodes(state["episodes"])
         self._num_kept = sum(len(episode) for episode in self._done_episodes)
         self._open = [[] for _ in range(self.num_rows)]
-        self._num_seen, self._next_fit, self._num_fits = state["counts"]
+        self.num_seen, self._next_fit, self._num_fits = state["counts"]
         self.draws.bit_generator.state = state["draws"]
         self.withdrawal = state["withdrawal"]
         self.model = self._planner = None

@@ -46,6 +46,7 @@ class Table(Learner):
     """Learns from the steps of all learners."""
 
     name: ClassVar[str] = "table"
+    needs_counted_actions = True
 
     def __init__(
         self,
@@ -58,8 +59,6 @@ class Table(Learner):
         super().__init__(spaces, num_rows, total_steps, seed)
         self.config = config or TableConfig()
         self.draws = np.random.default_rng([seed, 2])
-        if spaces.is_continuous:
-            self.withdrawal = "actions cannot be counted"
         self.num_actions = spaces.num_actions
         self._index: dict[bytes, int] = {}
         self._edges: dict[tuple[int, int], int] = {}
@@ -73,7 +72,6 @@ class Table(Learner):
         self._is_varied = np.zeros(size * self.num_actions, np.bool_)
         self._values = np.zeros(size)
         self._optimistic = np.zeros(size)
-        self._num_steps = 0
         self._num_recurring = 0
         self._num_ends = 0
         self._reward_size = 0.0
@@ -129,7 +127,7 @@ class Table(Learner):
             self._best_return = max(self._best_return, float(self._returns[row]))
             self._returns[row] = 0.0
         self._num_ends += int(step.ended.sum())
-        self._num_steps += len(own)
+        self.num_seen += len(own)
         self._num_recurring += len(own) - min(len(own), self.num_states - num_known)
         self._reward_size = max(self._reward_size, float(np.abs(step.rewards).max()))
         if not self.withdrawal:
@@ -160,8 +158,8 @@ class Table(Learner):
         """Withdraw where observations do not recur."""
         if self.num_states > self.config.max_states:
             self.withdrawal = f"more than {self.config.max_states:,} different observations"
-        share = self._num_recurring / max(1, self._num_steps)
-        if self._num_steps >= self.config.trial_steps and share < self.config.min_recurrence:
+        share = self._num_recurring / max(1, self.num_seen)
+        if self.num_seen >= self.config.trial_steps and share < self.config.min_recurrence:
             self.withdrawal = f"only {share:.0%} of steps led to an observation seen before"
 
     # --- values
@@ -179,14 +177,14 @@ class Table(Learner):
 
         Then what it finds is optimal, and it finds it soonest by acting itself.
         """
-        if self.withdrawal or self._num_steps < 200 or not self.is_deterministic:
+        if self.withdrawal or self.num_seen < 200 or not self.is_deterministic:
             return 0.0
-        recurs = self._num_recurring >= 0.9 * self._num_steps
+        recurs = self._num_recurring >= 0.9 * self.num_seen
         return 0.6 if recurs else 0.0
 
     def _best_imaginable(self) -> float:
         """What something unknown may be worth."""
-        length = self._num_steps / max(1, self._num_ends)
+        length = self.num_seen / max(1, self._num_ends)
         length = min(length, 1 / (1 - self.config.gamma))
         size = self._reward_size or 1.0
         if self.is_deterministic:
@@ -290,7 +288,7 @@ class Table(Learner):
             "values": self._values[: self.num_states].copy(),
             "optimistic": self._optimistic[: self.num_states].copy(),
             "counts": [
-                self._num_steps,
+                self.num_seen,
                 self._num_recurring,
                 self._num_ends,
                 self._reward_size,
@@ -323,7 +321,7 @@ class Table(Learner):
         self._optimistic = np.zeros(size)
         self._optimistic[: self.num_states] = state["optimistic"]
         (
-            self._num_steps,
+            self.num_seen,
             self._num_recurring,
             self._num_ends,
             self._reward_size,
