@@ -451,11 +451,8 @@ class _Run:
             spaces.decode_actions(actions)
         )
         ended = terminated | truncated
-        next_obs = following_obs = spaces.encode_observations(following)
-        if ended.any():
-            next_obs = next_obs.clone()
-            rows = np.flatnonzero(ended)
-            next_obs[torch.from_numpy(ended)] = spaces.encode_final(infos, rows)
+        following_obs = spaces.encode_observations(following)
+        next_obs = spaces.with_final(following_obs, ended, infos)
         self._require_finite(torch.cat([next_obs, following_obs]), rewards)
         step = VectorStep(
             self._obs,

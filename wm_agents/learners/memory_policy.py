@@ -7,7 +7,6 @@ action. The prediction makes the memory keep what will be asked of it later.
 Letters: R segments, T steps, F inputs of a token, D width.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -27,7 +26,11 @@ from wm_agents.policy_gradient.sequence_model import (
     SequenceModel,
     Sizes,
 )
-from wm_agents.policy_gradient.spaces import PolicySpaces
+from wm_agents.policy_gradient.spaces import (
+    PolicySpaces,
+    categorical_log_probs,
+    gaussian_log_probs,
+)
 from wm_agents.training.finite import require_finite
 
 
@@ -297,13 +300,10 @@ class MemoryPolicy(Learner):
         """Log probability and entropy [...] of actions under outputs [..., A]."""
         if self.spaces.is_continuous:
             log_std = self.model.parameters["log_std"][0, 0]
-            squares = ((actions - outputs) / self.model.action_spread()[0, 0]).square()
-            log_probs = -0.5 * (squares + 2 * log_std + math.log(2 * math.pi)).sum(-1)
-            entropy = (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum()
+            spread = self.model.action_spread()[0, 0]
+            log_probs, entropy = gaussian_log_probs(actions, outputs, spread, log_std)
             return log_probs, entropy.expand_as(log_probs)
-        logits = outputs.log_softmax(-1)
-        chosen = logits.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-        return chosen, -(logits.exp() * logits).sum(-1)
+        return categorical_log_probs(actions, outputs)
 
     @property
     def return_scale(self) -> float:

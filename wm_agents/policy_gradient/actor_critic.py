@@ -9,7 +9,6 @@ A action, M memory, F features (an observation, and the memory where there is on
 last hidden layer.
 """
 
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,11 @@ from wm_agents.errors import ConfigError
 from wm_agents.networks import Perceptron, recurrent_cell
 from wm_agents.policy_gradient.rollouts import PolicyStep
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
-from wm_agents.policy_gradient.spaces import PolicySpaces
+from wm_agents.policy_gradient.spaces import (
+    PolicySpaces,
+    categorical_log_probs,
+    gaussian_log_probs,
+)
 from wm_agents.training.config_checks import (
     renamed_settings,
     require_at_least,
@@ -255,12 +258,9 @@ class ActorCritic(nn.Module):
         """
         if self.spaces.is_continuous:
             mean, spread = self._gaussian(outputs)
-            squares = ((actions - mean) / spread).square()
-            log_probs = -0.5 * (squares + 2 * self.log_std + math.log(2 * math.pi)).sum(-1)
-            return log_probs, (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum()
-        logits = torch.log_softmax(outputs, 1)
-        chosen = logits.gather(1, actions[:, None]).squeeze(1)
-        return chosen, -(logits.exp() * logits).sum(1).mean()
+            return gaussian_log_probs(actions, mean, spread, self.log_std)
+        log_probs, entropy = categorical_log_probs(actions, outputs)
+        return log_probs, entropy.mean()
 
     def predict(
         self,

@@ -22,7 +22,11 @@ from wm_agents.policy_gradient.collector import EpisodeCollector, StackedBatch
 from wm_agents.policy_gradient.reinforce_config import ReinforceConfig
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.sequence_model import SequenceModel
-from wm_agents.policy_gradient.spaces import PolicySpaces
+from wm_agents.policy_gradient.spaces import (
+    PolicySpaces,
+    categorical_log_probs,
+    gaussian_log_probs,
+)
 from wm_agents.training.curriculum import Curriculum
 from wm_agents.training.finite import stacked_gradient_step
 
@@ -305,13 +309,10 @@ class StackedReinforce:
         outputs = self.model.policy(tokens)
         if self.spaces.is_continuous:
             log_std = self.model.parameters["log_std"]
-            squares = ((actions - outputs) / self.model.action_spread()).square()
-            log_probability = -0.5 * (squares + 2 * log_std + math.log(2 * math.pi)).sum(-1)
-            entropy = (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+            spread = self.model.action_spread()
+            log_probability, entropy = gaussian_log_probs(actions, outputs, spread, log_std)
             return log_probability, entropy.expand_as(log_probability)
-        log_probabilities = outputs.log_softmax(-1)
-        chosen = log_probabilities.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-        return chosen, -(log_probabilities.exp() * log_probabilities).sum(-1)
+        return categorical_log_probs(actions, outputs)
 
     def _prediction_errors(self, tokens: Tensor, actions: Tensor, batch: StackedBatch) -> Tensor:
         """Squared error of the predicted next observation, a mean over features [S, R * T].

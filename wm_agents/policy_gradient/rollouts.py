@@ -124,11 +124,8 @@ class RolloutCollector:
             ended = terminated | truncated
             next_obs = self.spaces.encode_observations(following)
             following_obs = next_obs
-            if self.mode == AutoresetMode.SAME_STEP and ended.any():
-                next_obs = next_obs.clone()
-                next_obs[torch.from_numpy(ended)] = self.spaces.encode_final(
-                    infos, np.flatnonzero(ended)
-                )
+            if self.mode == AutoresetMode.SAME_STEP:
+                next_obs = self.spaces.with_final(next_obs, ended, infos)
             values, next_values = critic(chosen, next_obs)
             steps.append(
                 (

@@ -1,6 +1,7 @@
 """How a policy network reads and acts on an environment: codecs of its spaces, units of actions."""
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -131,6 +132,16 @@ class PolicySpaces:
             return torch.from_numpy(np.stack(list(map(self.observations.encode_one, observations))))
         return self.encode_observations(np.stack(observations))
 
+    def with_final(
+        self, next_obs: Tensor, ended: NDArray[np.bool_], infos: Mapping[str, Any]
+    ) -> Tensor:
+        """What steps led to [B, O], where ended rows of `next_obs` were reset in the same step."""
+        if not ended.any():
+            return next_obs
+        next_obs = next_obs.clone()
+        next_obs[torch.from_numpy(ended)] = self.encode_final(infos, np.flatnonzero(ended))
+        return next_obs
+
     def checked_rows(self, observation: Any) -> tuple[Tensor, bool]:
         """What a user hands to `predict` as rows [B, O], and whether it was but one observation.
 
@@ -202,3 +213,29 @@ def _row_of(batch: Any, row: int) -> Any:
     if isinstance(batch, tuple):
         return tuple(_row_of(part, row) for part in batch)
     return batch[row]
+
+
+def gaussian_log_probs(
+    actions: Tensor, mean: Tensor, spread: Tensor, log_std: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Log probability [...] of vectors [..., A], and the entropy that all of a spread share.
+
+    Both in units of the bounds.
+
+    Args:
+        actions: In the environment's units.
+        mean: Likewise.
+        spread: Standard deviations, likewise.
+        log_std: Their logarithms in units of the bounds.
+    """
+    squares = ((actions - mean) / spread).square()
+    log_probs = -0.5 * (squares + 2 * log_std + math.log(2 * math.pi)).sum(-1)
+    entropy = (log_std + 0.5 * math.log(2 * math.pi * math.e)).sum(-1)
+    return log_probs, entropy
+
+
+def categorical_log_probs(actions: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Log probability of indices [...] under logits [..., A], and entropy [...]."""
+    logits = outputs.log_softmax(-1)
+    chosen = logits.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+    return chosen, -(logits.exp() * logits).sum(-1)
