@@ -5,7 +5,7 @@
     python -m benchmarks.one_agent --collect
 
 Each run of a task, an arm and a seed is one line of `rows.jsonl` in the output folder; the command
-goes on where it was stopped. `--collect` makes benchmarks/results/one_agent.json and a picture of
+goes on where it was stopped. `--collect` makes benchmarks/results/one_agent.json and pictures of
 all lines. The zero of the scale is measured by `python -m benchmarks.one_agent_tasks.scale`.
 """
 
@@ -64,7 +64,7 @@ class Config:
     list: bool = False
     """List the tasks with their budgets and thresholds and run none."""
     collect: bool = False
-    """Run nothing; write the result and the picture from the rows that are there."""
+    """Run nothing; write the result and the pictures from the rows that are there."""
 
 
 def main(config: Config) -> int:

@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,7 +32,7 @@ from wm_agents.evaluation.episodes import EpisodeResults, evaluate
 from wm_agents.evaluation.open_loop import fitting_horizons, unseen_episodes
 from wm_agents.evaluation.scorecard import Scorecard, scorecard
 from wm_agents.learners.base import Learner, VectorStep
-from wm_agents.learners.race import Race, RaceConfig
+from wm_agents.learners.race import LEARNERS, Race, RaceConfig
 from wm_agents.planning.collector import Collector
 from wm_agents.planning.defaults import fit_model
 from wm_agents.policy_gradient.environments import same_step_envs, specification_of
@@ -41,7 +41,7 @@ from wm_agents.training.checkpoints import Checkpoint
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.packing import pack_state, unpack_state
 from wm_agents.training.saving import Savable
-from wm_agents.training.stored_shapes import spaces_from
+from wm_agents.training.stored_shapes import config_from_json, spaces_from
 from wm_agents.training.trainer import Checkpoints, FitReport, Trainer
 from wm_envs.data.spaces import space_to_json
 from wm_envs.data.trajectories import Trajectories
@@ -340,6 +340,7 @@ class WorldModelAgent(Savable):
             "observation_space": space_to_json(self.observation_space),
             "action_space": space_to_json(self.action_space),
             "learner": race.best.name,
+            "config": asdict(race.best.config),
             "num_rows": race.num_rows,
             "total_steps": race.total_steps,
             "decisions": self.decisions,
@@ -355,17 +356,14 @@ class WorldModelAgent(Savable):
         num_rows = int(metadata["num_rows"])
         if not 1 <= num_rows <= MAX_ROWS:
             raise CheckpointError(f"num_rows is 1 to {MAX_ROWS:,}, got {num_rows}")
+        kinds = {learner.name: settings for settings, learner in LEARNERS.items()}
+        settings = config_from_json(kinds[metadata["learner"]], metadata.get("config", {}))
+        _check_sizes(settings, stored.tensors)
+        agent.config = replace(agent.config, race=RaceConfig(learners=(settings,)))
         race = Race(
-            agent.spaces,
-            num_rows,
-            int(metadata["total_steps"]),
-            agent.seed,
-            agent.config.race,
+            agent.spaces, num_rows, int(metadata["total_steps"]), agent.seed, agent.config.race
         )
-        names = [learner.name for learner in race.learners]
-        best = race.learners[names.index(metadata["learner"])]
-        best.load_state_dict(unpack_state(metadata["state"], stored.tensors))
-        race.learners = [best]
+        race.learners[0].load_state_dict(unpack_state(metadata["state"], stored.tensors))
         race.num_steps = agent.num_timesteps
         agent._race = race
         return agent
@@ -409,6 +407,7 @@ class _Run:
         self._obs: Tensor | None = None
         self._is_start = np.ones(env.num_envs, np.bool_)
         self._returns = np.zeros(env.num_envs)
+        self._lengths = np.zeros(env.num_envs, np.int64)
         self._recent: deque[float] = deque(maxlen=100)
 
     def position(self) -> tuple[int, int]:
@@ -440,6 +439,7 @@ class _Run:
         self._obs = obs
         self._is_start[:] = True
         self._returns[:] = 0.0
+        self._lengths[:] = 0
         self.race.assign(np.arange(self.env.num_envs))
 
     def _step_all(self) -> dict[str, float]:
@@ -465,13 +465,17 @@ class _Run:
         )
         figures = self.race.observe(step)
         self._returns += rewards
-        for row in np.flatnonzero(ended):
+        self._lengths += 1
+        # An environment without ends would else never say what a way of acting earns.
+        is_counted = ended | (self._lengths >= self.race.config.max_episode)
+        for row in np.flatnonzero(is_counted):
             self.race.record(int(row), float(self._returns[row]))
             self._recent.append(float(self._returns[row]))
-            self._returns[row] = 0.0
+        self._returns[is_counted] = 0.0
+        self._lengths[is_counted] = 0
         self._obs = following_obs
         self._is_start = ended.copy()
-        self.race.assign(np.flatnonzero(ended))
+        self.race.assign(np.flatnonzero(is_counted))
         return figures
 
     def _require_finite(self, obs: Tensor, rewards: NDArray[Any]) -> None:
@@ -538,6 +542,15 @@ def _spaces_of(env: Any, options: Mapping[str, Any]) -> tuple[gym.Space[Any], gy
     spaces = made.observation_space, made.action_space
     made.close()
     return spaces
+
+
+def _check_sizes(settings: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse settings of networks far larger than what a file holds, before they take memory."""
+    num_stored = sum(tensor.numel() for tensor in tensors.values())
+    for name in ("width", "context_length"):
+        size = int(getattr(settings, name, 0))
+        if size**2 > num_stored:
+            raise CheckpointError(f"the file has {name}={size}, but only {num_stored:,} numbers")
 
 
 def _is_remakable(env: gym.Env[Any, Any]) -> bool:

@@ -18,7 +18,14 @@ from benchmarks.one_agent_tasks.adapters import (
     for_stable_baselines,
 )
 from wm_agents.evaluation.episodes import RandomAgent
+from wm_agents.learners.memory_policy import MemoryPolicyConfig
+from wm_agents.learners.race import RaceConfig
+from wm_agents.learners.replay_values import ReplayValuesConfig
+from wm_agents.learners.search import SearchLearnerConfig
+from wm_agents.learners.table import TableConfig
 from wm_agents.protocols import Agent
+
+MEMORY, REPLAY = MemoryPolicyConfig(), ReplayValuesConfig()
 
 
 class NotApplicable(Exception):  # noqa: N818  (no error: the arm has no row there)
@@ -61,13 +68,14 @@ def learn(arm: str, env: gym.Env[Any, Any], seed: int, budget: int) -> Learned:
         NotApplicable: The arm does not take such actions, or its package is missing.
     """
     # Our own agent is asked to keep its word; the libraries round budgets up and are held to it.
-    counted = CountedEnv(env, None if arm == "world_model_agent" else budget)
+    is_ours = arm in OURS
+    counted = CountedEnv(env, None if is_ours else budget)
     started = time.process_time()
     agent, decisions = ARMS[arm](counted, seed, budget)
     seconds = time.process_time() - started
     # An agent that builds more environments for itself says how many steps it took in all.
     reported = int(getattr(agent, "num_timesteps", 0))
-    steps = max(counted.num_steps, reported) if arm == "world_model_agent" else counted.num_steps
+    steps = max(counted.num_steps, reported) if is_ours else counted.num_steps
     return Learned(agent, steps, seconds, frozenset(counted.seeds), decisions)
 
 
@@ -76,13 +84,17 @@ def takes_flat_observations(arm: str) -> bool:
     return arm in ("ppo", "dqn", "sac", "recurrent_ppo")
 
 
-def _world_model_agent(env: CountedEnv, seed: int, budget: int) -> tuple[Agent, dict[str, str]]:
-    try:
-        make_agent = wma.WorldModelAgent
-    except AttributeError:
-        raise NotApplicable("wm_agents has no WorldModelAgent in this version") from None
-    agent = make_agent(env, seed=seed).learn(budget, progress_bar=False)
-    return agent, {str(name): str(reason) for name, reason in agent.decisions.items()}
+def _world_model_agent(*learners: Any) -> Learner:
+    """Our agent; with settings of its ways of acting an agent that lacks something."""
+    race = RaceConfig(learners=learners) if learners else RaceConfig()
+
+    def train(env: CountedEnv, seed: int, budget: int) -> tuple[Agent, dict[str, str]]:
+        config = wma.WorldModelAgentConfig(race=race)
+        agent = wma.WorldModelAgent(env, seed=seed, config=config)
+        agent.learn(budget, progress_bar=False)
+        return agent, {str(name): str(reason) for name, reason in agent.decisions.items()}
+
+    return train
 
 
 def _random(env: CountedEnv, seed: int, budget: int) -> tuple[Agent, dict[str, str]]:
@@ -132,8 +144,33 @@ def _algorithm(name: str, env: CountedEnv, budget: int) -> tuple[Any, str, dict[
     return algorithm, "MlpPolicy", options
 
 
-ARMS: dict[str, Learner] = {
-    "world_model_agent": _world_model_agent,
+OURS: dict[str, Learner] = {
+    "world_model_agent": _world_model_agent(),
+    "without_memory": _world_model_agent(
+        TableConfig(), SearchLearnerConfig(), MemoryPolicyConfig(context_length=1), REPLAY
+    ),
+    "without_prediction": _world_model_agent(
+        TableConfig(),
+        SearchLearnerConfig(),
+        MemoryPolicyConfig(world_model_coef=0.0),
+        ReplayValuesConfig(model_coef=0.0),
+    ),
+    "without_search": _world_model_agent(TableConfig(), MEMORY, REPLAY),
+    "without_planning": _world_model_agent(MEMORY, REPLAY),
+    "without_exploration": _world_model_agent(
+        TableConfig(is_optimistic=False),
+        SearchLearnerConfig(),
+        MemoryPolicyConfig(ent_coef=0.0),
+        ReplayValuesConfig(max_repeat=1),
+    ),
+}
+"""The agent with its one configuration, and agents that lack a part of it.
+
+Without planning neither the table's values nor search is there. Without exploration the table takes
+what it knows but for one random step in ten, the policy has no entropy to keep, and exploring
+actions are not held."""
+
+ARMS: dict[str, Learner] = OURS | {
     "ppo": _stable_baselines("ppo"),
     "dqn": _stable_baselines("dqn"),
     "sac": _stable_baselines("sac"),

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks.one_agent_tasks import bsuite_suite
+from benchmarks.one_agent_tasks import arms, bsuite_suite
 from benchmarks.one_agent_tasks.table import Task
 from benchmarks.report import RESULTS, write_result
 from wm_agents.errors import ConfigError
@@ -18,7 +19,7 @@ from wm_agents.evaluation.statistics import interquartile_mean, stratified_boots
 
 PACKAGES = ("stable-baselines3", "sb3-contrib", "bsuite", "popgym", "box2d")
 OURS = "world_model_agent"
-PICTURE = Path(__file__).parents[2] / "docs" / "images" / "one_agent.png"
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
 COLUMNS = {
     "world model agent": (OURS,),
     "PPO": ("ppo",),
@@ -28,6 +29,9 @@ COLUMNS = {
 }
 """Columns of the picture; no task has rows of two arms of one column."""
 
+ABLATION_COLUMNS = {arm.replace("_", " "): (arm,) for arm in arms.OURS}
+"""Columns of the second picture: the agent, and what it is without each of its parts."""
+
 BSUITE_MEAN = 0.80
 BSUITE_CATEGORY = 0.60
 BSUITE_PEERS = ("dqn", "recurrent_ppo")
@@ -36,15 +40,16 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def collect(
-    folder: Path, rows: Rows, tasks: Mapping[str, Task], picture: Path | None = None
+    folder: Path, rows: Rows, tasks: Mapping[str, Task], images: Path | None = None
 ) -> dict[str, Any]:
-    """Write the result and the picture from all rows at full budgets; gives the figures.
+    """Write the result and the pictures from all rows at full budgets; gives the figures.
 
     Args:
         folder: Output folder of the runs, where bsuite's files are.
         rows: What the runs measured.
         tasks: All tasks by name.
-        picture: Where the heat map goes; None takes the docs, and beside the results where those
+        images: Folder of one_agent.png and, where parts of the agent were left out,
+            one_agent_ablation.png; None takes that of the docs, and beside the results where those
             are sent elsewhere.
 
     Raises:
@@ -53,9 +58,9 @@ def collect(
     full = [row for row in rows if row["steps_scale"] == 1.0 and row["task"] in tasks]
     if not full:
         raise ConfigError(f"no rows at --steps-scale 1 in {folder}: run some tasks first")
-    if picture is None:
+    if images is None:
         is_committed = Path(__file__).parents[1] / "results" == RESULTS
-        picture = PICTURE if is_committed else RESULTS / "one_agent.png"
+        images = IMAGES if is_committed else RESULTS
     figures: dict[str, Any] = {
         "tasks": by_task(full, tasks),
         "bsuite": by_bsuite_experiment(folder, full),
@@ -74,8 +79,11 @@ def collect(
     seeds = sorted({row["seed"] for row in full})
     command = "python -m benchmarks.one_agent && python -m benchmarks.one_agent --collect"
     path = write_result("one_agent", figures, seeds=seeds, command=command)
-    draw(figures, tasks, picture)
-    print(f"written to {path} and {picture}")
+    draw(*heat_map_values(figures, tasks), images / "one_agent.png")
+    labels, values = ablation_values(figures)
+    if labels:
+        draw(labels, values, images / "one_agent_ablation.png", list(ABLATION_COLUMNS))
+    print(f"written to {path} and {images}")
     for line in figures["missed"]:
         print(f"missed: {line}")
     print(f"not measured yet: {len(figures['not_measured'])} tasks of the agent")
@@ -174,8 +182,8 @@ def _averages(runs: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def missed(figures: Mapping[str, Any], tasks: Mapping[str, Task]) -> list[str]:
     """Plain sentences on every threshold that our agent was measured on and did not reach."""
     lines = []
-    for name, arms in figures["tasks"].items():
-        cell = arms.get(OURS)
+    for name, by_arm in figures["tasks"].items():
+        cell = by_arm.get(OURS)
         if cell is None:
             continue
         if cell["real_steps"] > tasks[name].budget:
@@ -223,15 +231,19 @@ def specialised_score(task: Task) -> float:
     return task.normalise(task.specialised.score)
 
 
-def draw(figures: Mapping[str, Any], tasks: Mapping[str, Task], path: Path) -> None:
-    """The heat map: a line for each task and each of bsuite's experiments, a column for each arm."""
+def draw(
+    labels: Sequence[str],
+    values: NDArray[np.float64],
+    path: Path,
+    columns: Sequence[str] = (*COLUMNS, "specialised"),
+) -> None:
+    """A heat map: a line for each task and each of bsuite's experiments, a column for each arm."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
     from matplotlib.colors import LinearSegmentedColormap
 
-    labels, values = heat_map_values(figures, tasks)
     white_to_blue = LinearSegmentedColormap.from_list("house", ["#FFFFFF", COLOURS[0]])
     colours = white_to_blue.with_extremes(bad="#EEEEEE")
     height = 1.2 + 0.26 * len(labels)
@@ -243,8 +255,8 @@ def draw(figures: Mapping[str, Any], tasks: Mapping[str, Task], path: Path) -> N
             colour = "white" if value > 0.6 else "black"
             text = f"{value + 0.0:.2f}"
             axes.text(column, line, text, ha="center", va="center", color=colour, fontsize=8)
-    columns = [*COLUMNS, "specialised"]
-    axes.set_xticks(range(len(columns)), columns, fontsize=9)
+    names = [name.replace(" ", "\n", 1) for name in columns]
+    axes.set_xticks(range(len(columns)), names, fontsize=9)
     axes.set_yticks(range(len(labels)), labels, fontsize=8)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.set_xlabel("0 is random play, 1 the best known; * no setting was chosen on it", fontsize=9)
@@ -257,7 +269,7 @@ def draw(figures: Mapping[str, Any], tasks: Mapping[str, Task], path: Path) -> N
 
 def heat_map_values(
     figures: Mapping[str, Any], tasks: Mapping[str, Task]
-) -> tuple[list[str], np.ndarray[Any, np.dtype[np.float64]]]:
+) -> tuple[list[str], NDArray[np.float64]]:
     """Labels of the lines, and normalised scores [lines, columns]; NaN where nothing was measured."""
     labels: list[str] = []
     lines: list[list[float]] = []
@@ -279,9 +291,22 @@ def heat_map_values(
     return labels, np.array(lines, np.float64).reshape(len(labels), len(COLUMNS) + 1)
 
 
-def _columns(scores: Mapping[str, float]) -> list[float]:
+def ablation_values(figures: Mapping[str, Any]) -> tuple[list[str], NDArray[np.float64]]:
+    """The same for the tasks on which parts of the agent were left out."""
+    scores = {
+        name: {arm: cell["normalised_score"] for arm, cell in cells.items()}
+        for name, cells in figures["tasks"].items()
+    }
+    labels = [name for name, cells in scores.items() if set(cells) & (set(arms.OURS) - {OURS})]
+    lines = [_columns(scores[name], ABLATION_COLUMNS) for name in labels]
+    return labels, np.array(lines, np.float64).reshape(len(labels), len(ABLATION_COLUMNS))
+
+
+def _columns(
+    scores: Mapping[str, float], columns: Mapping[str, Sequence[str]] = COLUMNS
+) -> list[float]:
     found = []
-    for arms in COLUMNS.values():
-        here = [scores[arm] for arm in arms if arm in scores]
+    for names in columns.values():
+        here = [scores[arm] for arm in names if arm in scores]
         found.append(here[0] if here else float("nan"))
     return found

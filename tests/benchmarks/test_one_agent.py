@@ -39,7 +39,7 @@ def popgym():
 class StandIn:
     """The methods of `wma.WorldModelAgent`, with random actions."""
 
-    def __init__(self, env, seed=0):
+    def __init__(self, env, seed=0, config=None):
         self.env = env
         self.decisions = {"memory": "none, as nothing was measured"}
         self._agent = RandomAgent(env.action_space, seed)
@@ -149,11 +149,16 @@ def test_arms_that_do_not_take_the_actions_say_so():
         arms.learn("dqn", gym.make("Pendulum-v1"), 0, 10)
 
 
-def test_a_version_without_the_agent_is_skipped(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(arms, "wma", object())
-    rows, failed = run(tmp_path, tasks=("CartPole-v1",), arms=("world_model_agent",))
-    assert (rows, failed) == ([], 0)
-    assert "no WorldModelAgent" in capsys.readouterr().out
+@pytest.mark.parametrize("arm", arms.OURS)
+def test_the_agent_and_what_it_is_without_a_part_learn_everywhere(arm):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        learned = arms.learn(arm, gym.make("FrozenLake-v1"), seed=1, budget=60)
+    assert learned.real_steps == 60
+    parts = set(learned.decisions) - {"acts"}
+    missing = {"without_search": {"search"}, "without_planning": {"search", "table"}}
+    everything = {"table", "search", "memory policy", "replay values"}
+    assert parts == everything - missing.get(arm, set())
 
 
 def test_rows_say_what_was_measured(tmp_path, stand_in):
@@ -465,6 +470,7 @@ def test_the_report_says_what_is_missed(tmp_path, monkeypatch):
         *rows_of("CartPole-v1", "world_model_agent", [480.0, 500.0, 500.0, 500.0, 100.0]),
         *rows_of("CartPole-v1", "ppo", [200.0]),
         *rows_of("Acrobot-v1", "world_model_agent", [-80.0, -85.0]),
+        *rows_of("Acrobot-v1", "without_prediction", [-497.87]),
         *rows_of("Taxi-v4", "random", [-770.0, -780.0]),
         *rows_of("Taxi-v4", "dqn", [0.0], steps_scale=0.1),
     ]
@@ -484,6 +490,10 @@ def test_the_report_says_what_is_missed(tmp_path, monkeypatch):
     assert values.shape == (3, 6)
     assert np.isnan(values[2, 0])
     assert (tmp_path / "one_agent.png").stat().st_size > 3_000
+    labels, values = summary.ablation_values(figures)
+    assert labels == ["Acrobot-v1"]
+    assert values[0, :3].tolist() == pytest.approx([0.9486, np.nan, 0.0], abs=1e-3, nan_ok=True)
+    assert (tmp_path / "one_agent_ablation.png").stat().st_size > 3_000
 
 
 def test_what_is_missed_in_bsuite():

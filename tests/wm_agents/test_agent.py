@@ -11,13 +11,13 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import wm_agents as wma
 import wm_envs  # noqa: F401  (registers the ids)
-from tests.support.small_tasks import Bandit, Chain, Sampled
+from tests.support.small_tasks import Bandit, Chain, Sampled, spaces_of
 from wm_agents.errors import CheckpointError, ConfigError, NonFiniteError, NotFittedError
 from wm_agents.learners import race
-from wm_agents.learners.memory_policy import MemoryPolicy, MemoryPolicyConfig
-from wm_agents.learners.replay_values import ReplayValues, ReplayValuesConfig
-from wm_agents.learners.search import Search, SearchLearnerConfig
-from wm_agents.learners.table import Table
+from wm_agents.learners.memory_policy import MemoryPolicyConfig
+from wm_agents.learners.replay_values import ReplayValuesConfig
+from wm_agents.learners.search import SearchLearnerConfig
+from wm_agents.learners.table import TableConfig
 from wm_agents.training.packing import pack_state
 from wm_envs.data.errors import SpaceError
 
@@ -35,13 +35,10 @@ def small(monkeypatch):
     values = ReplayValuesConfig(
         first_steps=50, width=16, batch_size=16, target_every=20, max_updates=100
     )
-    makers = (
-        Table,
-        lambda *args: Search(*args, SearchLearnerConfig(first_fit=100)),
-        lambda *args: MemoryPolicy(*args, memory),
-        lambda *args: ReplayValues(*args, values),
-    )
-    monkeypatch.setattr(race, "LEARNERS", makers)
+    learners = (TableConfig(), SearchLearnerConfig(first_fit=100), memory, values)
+    *defaults, last = race.RaceConfig.__init__.__defaults__
+    assert last == race.RaceConfig().learners
+    monkeypatch.setattr(race.RaceConfig.__init__, "__defaults__", (*defaults, learners))
 
 
 def vector(make, num_envs, mode=AutoresetMode.SAME_STEP):
@@ -78,17 +75,16 @@ def test_a_goal_that_random_steps_seldom_find():
     assert results.lengths.tolist() == [11] * 4
 
 
-def test_a_symbol_that_has_to_be_remembered(monkeypatch):
+def test_a_symbol_that_has_to_be_remembered():
     # All ways of acting race; updates of the one come sooner, those of the other are fewer.
     memory = MemoryPolicyConfig(batch_steps=512, minibatch_steps=128)
-    makers = (
-        Table,
-        lambda *args: Search(*args, SearchLearnerConfig(max_fits=1)),
-        lambda *args: MemoryPolicy(*args, memory),
-        lambda *args: ReplayValues(*args, ReplayValuesConfig(max_updates=200)),
+    learners = (
+        TableConfig(),
+        SearchLearnerConfig(max_fits=1),
+        memory,
+        ReplayValuesConfig(max_updates=200),
     )
-    monkeypatch.setattr(race, "LEARNERS", makers)
-    config = wma.WorldModelAgentConfig(steps_per_env=1000)
+    config = wma.WorldModelAgentConfig(steps_per_env=1000, race=race.RaceConfig(learners=learners))
     agent = wma.WorldModelAgent("wm/DelayedMatch-v0", seed=1, config=config).learn(10_000)
     assert agent.decisions["acts"] == "memory policy"
     assert agent.evaluate(50).success_rate >= 0.9
@@ -225,9 +221,42 @@ def test_many_steps_are_taken_in_many_environments():
 
 
 def test_episodes_without_end(small):
-    agent = wma.WorldModelAgent(Sampled(NUMBERS, TWO, length=None), seed=1).learn(400)
-    assert agent.num_timesteps == 400
+    config = wma.WorldModelAgentConfig(race=race.RaceConfig(max_episode=20))
+    env = Sampled(NUMBERS, TWO, length=None)
+    agent = wma.WorldModelAgent(env, seed=1, config=config).learn(800)
+    assert agent.num_timesteps == 800
     assert TWO.contains(agent.predict(NUMBERS.sample())[0])
+    # Parts of the one episode are shared out, and say what each way of acting earns.
+    earned = [line for line in agent.decisions.values() if "without exploration" in line]
+    assert len(earned) >= 2
+
+
+# --- the configuration
+
+
+def test_ways_of_acting_are_a_setting(tmp_path):
+    values = ReplayValuesConfig(width=24, first_steps=50)
+    only = wma.WorldModelAgentConfig(race=race.RaceConfig(learners=(values,)))
+    agent = wma.WorldModelAgent("CartPole-v1", seed=1, config=only).learn(100)
+    assert set(agent.decisions) == {"replay values", "acts"}
+    again = wma.load(agent.save(tmp_path / "agent"))
+    assert again.learners[0].config == values
+    for learners in ((), (values, values), ("table",)):
+        with pytest.raises(ConfigError, match="give settings of at least one kind, each once"):
+            race.RaceConfig(learners=learners)
+
+
+def test_luck_is_averaged_over_the_newest_share_of_the_steps(small):
+    config = race.RaceConfig(learners=(TableConfig(),), window=5, recent_share=0.1)
+    contest = race.Race(spaces_of(Bandit), 1, 1000, 0, config)
+    contest.greedy[:] = True
+    for step in range(500):
+        contest.num_steps = step
+        contest.record(0, float(step))
+    assert contest.score(0) == np.mean(np.arange(399, 500))
+    contest.num_steps = 990
+    contest.record(0, 0.0)
+    assert contest.score(0) == np.mean([496, 497, 498, 499, 0])
 
 
 # --- nothing is lost

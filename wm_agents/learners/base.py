@@ -51,6 +51,7 @@ class Learner(ABC):
         num_rows: Environments side by side, B.
         total_steps: Environment steps that `learn` is going to take, over which schedules run.
         seed: Of everything that is drawn.
+        config: Settings of the kind of learner, a frozen dataclass.
 
     Attributes:
         withdrawal: Why this learner no longer takes part, "" while it does.
@@ -63,11 +64,14 @@ class Learner(ABC):
     withdrawal: str = ""
     effort: float = 1.0
 
-    def __init__(self, spaces: PolicySpaces, num_rows: int, total_steps: int, seed: int) -> None:
+    def __init__(
+        self, spaces: PolicySpaces, num_rows: int, total_steps: int, seed: int, config: Any
+    ) -> None:
         self.spaces = spaces
         self.num_rows = num_rows
         self.total_steps = total_steps
         self.seed = seed
+        self.config = config
         self.num_seen = 0
         if self.needs_counted_actions and spaces.is_continuous:
             self.withdrawal = "actions cannot be counted"

@@ -145,6 +145,7 @@ class MemoryPolicy(Learner):
         config: None takes `MemoryPolicyConfig()`.
     """
 
+    config: MemoryPolicyConfig
     name: ClassVar[str] = "memory policy"
 
     def __init__(
@@ -155,8 +156,7 @@ class MemoryPolicy(Learner):
         seed: int,
         config: MemoryPolicyConfig | None = None,
     ) -> None:
-        super().__init__(spaces, num_rows, total_steps, seed)
-        self.config = config or MemoryPolicyConfig()
+        super().__init__(spaces, num_rows, total_steps, seed, config or MemoryPolicyConfig())
         size, num_actions = spaces.observations.size, spaces.num_actions
         sizes = Sizes(
             num_inputs=size + num_actions,

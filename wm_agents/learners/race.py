@@ -14,15 +14,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wm_agents.errors import ConfigError
 from wm_agents.learners.base import Learner, VectorStep
-from wm_agents.learners.memory_policy import MemoryPolicy
-from wm_agents.learners.replay_values import ReplayValues
-from wm_agents.learners.search import Search
-from wm_agents.learners.table import Table
+from wm_agents.learners.memory_policy import MemoryPolicy, MemoryPolicyConfig
+from wm_agents.learners.replay_values import ReplayValues, ReplayValuesConfig
+from wm_agents.learners.search import Search, SearchLearnerConfig
+from wm_agents.learners.table import Table, TableConfig
 from wm_agents.policy_gradient.spaces import PolicySpaces
 
-LEARNERS: tuple[type[Learner], ...] = (Table, Search, MemoryPolicy, ReplayValues)
-"""Ways of acting; of those that earn the same the first acts, which is the one that costs least."""
+LEARNERS: dict[type[Any], type[Learner]] = {
+    TableConfig: Table,
+    SearchLearnerConfig: Search,
+    MemoryPolicyConfig: MemoryPolicy,
+    ReplayValuesConfig: ReplayValues,
+}
+"""Ways of acting by the class of their settings."""
+
+MAX_RETURNS = 1000
+"""Greedy episodes that are kept of each way of acting."""
 
 MIN_RETURNS = 5
 """Greedy episodes before a way of acting can be said to earn less."""
@@ -45,7 +54,13 @@ class RaceConfig:
             two remain, and then down to one (a race, Maron & Moore 1994, sec. 2), so that both
             steps and time go where they earn most. Who is at chance beside all others stays.
         greedy_share: Share of episodes without exploration, by which ways of acting are compared.
-        window: Such episodes that count, the newest.
+        window: Such episodes that count at least, the newest.
+        recent_share: And all those that ended within the newest share of the steps, so that short
+            episodes whose returns are mostly luck are told apart by many of them.
+        max_episode: An episode that goes on longer counts in parts of so many steps, between which
+            the way of acting may change.
+        learners: Settings of the ways of acting that take part, of each kind once. Of those that
+            earn the same the first acts, so that the one that costs least comes first.
         low_effort: Share of its updates that a way of acting does while it clearly earns less than
             the best.
     """
@@ -54,7 +69,20 @@ class RaceConfig:
     leave_after: tuple[float, float] = (0.4, 0.7)
     greedy_share: float = 0.25
     window: int = 20
+    recent_share: float = 0.05
+    max_episode: int = 1000
     low_effort: float = 0.33
+    learners: tuple[Any, ...] = tuple(settings() for settings in LEARNERS)
+
+    def __post_init__(self) -> None:
+        """Refuse what is no way of acting."""
+        kinds = [type(settings) for settings in self.learners]
+        if not kinds or set(kinds) - set(LEARNERS) or len(set(kinds)) < len(kinds):
+            known = ", ".join(settings.__name__ for settings in LEARNERS)
+            raise ConfigError(
+                f"learners={self.learners!r}: give settings of at least one kind, each once, of "
+                f"{known}"
+            )
 
 
 class Race:
@@ -77,9 +105,15 @@ class Race:
         self.num_rows = num_rows
         self.total_steps = total_steps
         self.num_steps = 0
-        self.learners = [make(spaces, num_rows, total_steps, seed) for make in LEARNERS]
+        self.learners: list[Learner] = [
+            LEARNERS[type(settings)](spaces, num_rows, total_steps, seed, settings)
+            for settings in self.config.learners
+        ]
         self.returns: dict[str, deque[float]] = {
-            learner.name: deque(maxlen=self.config.window) for learner in self.learners
+            learner.name: deque(maxlen=MAX_RETURNS) for learner in self.learners
+        }
+        self._return_steps: dict[str, deque[int]] = {
+            learner.name: deque(maxlen=MAX_RETURNS) for learner in self.learners
         }
         self.draws = np.random.default_rng([seed, 5])
         self._rivals: list[int] = []  # those that do not clearly earn less than the best
@@ -161,7 +195,7 @@ class Race:
 
         Where all episodes earn the same, nothing is known of what can be earned.
         """
-        returns = self.returns[self.learners[number].name]
+        returns = list(self.returns[self.learners[number].name])[-self.config.window :]
         lowest, highest = self._range
         is_full = len(returns) == self.config.window
         return is_full and min(returns) == highest > lowest
@@ -202,10 +236,18 @@ class Race:
         return figures
 
     def record(self, row: int, total: float) -> None:
-        """The return of an episode that ended."""
+        """The return of an episode that ended, or of a part of a long one."""
         self._range = [min(self._range[0], total), max(self._range[1], total)]
-        if self.greedy[row]:
-            self.returns[self.learners[self.owners[row]].name].append(total)
+        if not self.greedy[row]:
+            return
+        name = self.learners[self.owners[row]].name
+        returns, steps = self.returns[name], self._return_steps[name]
+        returns.append(total)
+        steps.append(self.num_steps)
+        oldest = self.num_steps - self.config.recent_share * self.total_steps
+        while len(returns) > self.config.window and steps[0] < oldest:
+            returns.popleft()
+            steps.popleft()
 
     def decisions(self) -> dict[str, str]:
         """One line for each way of acting, and which of them acts."""
@@ -222,6 +264,7 @@ class Race:
         return {
             "learners": {learner.name: learner.state_dict() for learner in self.learners},
             "returns": {name: list(values) for name, values in self.returns.items()},
+            "return_steps": {name: list(steps) for name, steps in self._return_steps.items()},
             "num_steps": self.num_steps,
             "rivals": list(self._rivals),
             "range": list(self._range),
@@ -234,8 +277,9 @@ class Race:
         """Take over a state of the same run."""
         for learner in self.learners:
             learner.load_state_dict(state["learners"][learner.name])
-            self.returns[learner.name].clear()
-            self.returns[learner.name].extend(state["returns"][learner.name])
+            for kept, name in ((self.returns, "returns"), (self._return_steps, "return_steps")):
+                kept[learner.name].clear()
+                kept[learner.name].extend(state[name][learner.name])
         for learner, withdrawal in zip(self.learners, state["withdrawals"], strict=True):
             learner.withdrawal = withdrawal
         for learner, effort in zip(self.learners, state["efforts"], strict=True):

@@ -114,6 +114,7 @@ class _Networks(nn.Module):
 class ReplayValues(Learner):
     """Learns from the steps of all learners."""
 
+    config: ReplayValuesConfig
     name: ClassVar[str] = "replay values"
 
     def __init__(
@@ -124,8 +125,7 @@ class ReplayValues(Learner):
         seed: int,
         config: ReplayValuesConfig | None = None,
     ) -> None:
-        super().__init__(spaces, num_rows, total_steps, seed)
-        self.config = config or ReplayValuesConfig()
+        super().__init__(spaces, num_rows, total_steps, seed, config or ReplayValuesConfig())
         size, num_actions = spaces.observations.size, spaces.num_actions
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -48,6 +48,7 @@ class SearchLearnerConfig:
 class Search(Learner):
     """Learns from the steps of all learners, and acts once its rules are exact."""
 
+    config: SearchLearnerConfig
     name: ClassVar[str] = "search"
     needs_counted_actions = True
 
@@ -59,8 +60,7 @@ class Search(Learner):
         seed: int,
         config: SearchLearnerConfig | None = None,
     ) -> None:
-        super().__init__(spaces, num_rows, total_steps, seed)
-        self.config = config or SearchLearnerConfig()
+        super().__init__(spaces, num_rows, total_steps, seed, config or SearchLearnerConfig())
         self.draws = np.random.default_rng([seed, 4])
         size = spaces.observations.size
         self._row_space = gym_spaces.Box(-np.inf, np.inf, (size,), np.float32)

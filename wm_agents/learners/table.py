@@ -20,6 +20,9 @@ from torch import Tensor
 from wm_agents.learners.base import Learner, VectorStep
 from wm_agents.policy_gradient.spaces import PolicySpaces
 
+RANDOM_SHARE = 0.1
+"""Of steps, where there is no optimism to explore by."""
+
 
 @dataclass(frozen=True)
 class TableConfig:
@@ -32,6 +35,8 @@ class TableConfig:
         trial_steps: Steps after which that is judged.
         num_sweeps: Of value iteration between two steps.
         prior_count: Visits that the best imaginable counts as, where outcomes vary.
+        is_optimistic: Whether what was not tried is worth a try. Without it one step in ten is
+            random.
     """
 
     gamma: float = 0.995
@@ -40,11 +45,13 @@ class TableConfig:
     trial_steps: int = 3000
     num_sweeps: int = 8
     prior_count: float = 1.0
+    is_optimistic: bool = True
 
 
 class Table(Learner):
     """Learns from the steps of all learners."""
 
+    config: TableConfig
     name: ClassVar[str] = "table"
     needs_counted_actions = True
 
@@ -56,8 +63,7 @@ class Table(Learner):
         seed: int,
         config: TableConfig | None = None,
     ) -> None:
-        super().__init__(spaces, num_rows, total_steps, seed)
-        self.config = config or TableConfig()
+        super().__init__(spaces, num_rows, total_steps, seed, config or TableConfig())
         self.draws = np.random.default_rng([seed, 2])
         self.num_actions = spaces.num_actions
         self._index: dict[bytes, int] = {}
@@ -229,12 +235,14 @@ class Table(Learner):
         if not own.any():
             return torch.zeros(len(obs), dtype=torch.int64)
         states = self._states(obs, True)
+        is_known = greedy | (not self.config.is_optimistic)
         q = self._q(self._optimistic, True)[states]
-        if greedy.any():
+        if is_known.any():
             known = self._q(self._values, False)[states]
+            is_random = ~greedy & (self.draws.random(len(greedy)) < RANDOM_SHARE)
             # Nothing was tried yet: any action is as good.
-            known[~np.isfinite(known).any(1)] = 0.0
-            q = np.where(greedy[:, None], known, q)
+            known[~np.isfinite(known).any(1) | is_random] = 0.0
+            q = np.where(is_known[:, None], known, q)
         highest = q.max(1, keepdims=True)
         is_best = q >= highest - 1e-9 * (1 + np.abs(highest))
         scores = is_best * (1 + self.draws.random(q.shape))
