@@ -55,7 +55,7 @@ class Learner(ABC):
 
     Attributes:
         withdrawal: Why this learner no longer takes part, "" while it does.
-        effort: Share of the updates that it would like to do.
+        effort: Share of its updates that it does; 0 while nothing is left to gain.
         num_seen: Steps of all rows that it was shown.
     """
 
@@ -91,7 +91,7 @@ class Learner(ABC):
     ) -> Tensor:
         """Actions of all rows [B] or [B, A]; those of rows that are not its own are unused.
 
-        Called for every step, also where no row is its own, so that a memory misses nothing.
+        Called for every step, also where no row is its own.
 
         Args:
             obs: [B, O].

@@ -221,10 +221,19 @@ class MemoryPolicy(Learner):
         self,
         obs: Tensor,
         is_start: NDArray[np.bool_],
-        own: NDArray[np.bool_],  # noqa: ARG002 - the memory reads every row
+        own: NDArray[np.bool_],
         greedy: NDArray[np.bool_],
     ) -> Tensor:
-        """Draw actions from the policy; the likeliest ones where greedy."""
+        """Draw actions from the policy; the likeliest ones where greedy.
+
+        While no row is its own nothing is read; the memory starts anew in the next one that is.
+        """
+        if not own.any():
+            self._acted = None
+            self._state = self._fresh(len(obs))
+            if self.spaces.is_continuous:
+                return torch.zeros(len(obs), self.spaces.num_actions)
+            return torch.zeros(len(obs), dtype=torch.int64)
         inputs, tokens, cache, ages = self._tokens(obs, self._state, is_start)
         with torch.no_grad():
             outputs = self.model.policy(tokens[None])[0]
@@ -256,15 +265,17 @@ class MemoryPolicy(Learner):
 
     def observe(self, step: VectorStep, own: NDArray[np.bool_]) -> dict[str, float]:
         """Keep the rows that acted by this policy; update once enough segments are whole."""
-        assert self._acted is not None
+        self.num_seen += len(own)
+        if self._acted is None:
+            return {}
+        is_resting = self.effort == 0
         inputs, outputs = self._acted
         executed = self.spaces.action_inputs(step.actions)
         self._state = self._state._replace(previous=executed)
         with torch.no_grad():
             log_probs = self._log_probs(outputs, step.actions)[0]
-        self.num_seen += len(own)
         anew = self._state.ages == 1
-        self._is_whole = np.where(anew, own, self._is_whole & own)
+        self._is_whole = np.where(anew, own, self._is_whole & own) & (not is_resting)
         has_closed = step.ended | (self._state.ages >= self.config.context_length)
         for row in np.flatnonzero(self._is_whole):
             if anew[row]:

@@ -52,7 +52,8 @@ class RaceConfig:
             four of five go to those that do not clearly earn less than the best.
         leave_after: Shares of the steps after which those that clearly earn less leave, as long as
             two remain, and then down to one (a race, Maron & Moore 1994, sec. 2), so that both
-            steps and time go where they earn most. Who is at chance beside all others stays.
+            steps and time go where they earn most. Who is at chance beside all others stays. Once
+            nothing is left to gain they leave right after the trial.
         greedy_share: Share of episodes without exploration, by which ways of acting are compared.
         window: Such episodes that count at least, the newest.
         recent_share: And all those that ended within the newest share of the steps, so that short
@@ -168,13 +169,20 @@ class Race:
             self.greedy[row] = self.draws.random() < self.config.greedy_share
 
     def compare(self) -> None:
-        """Less time for those that clearly earn less than the best so far; in the end they leave."""
+        """Less time for those that clearly earn less than the best so far; in the end they leave.
+
+        None for the best while nothing is left to gain.
+        """
         best = self.ranking[0]
         self._rivals = [n for n in self.running if not self._earns_less(n, best)]
         for number, learner in enumerate(self.learners):
             is_rival = number in self._rivals or not learner.can_act
             learner.effort = 1.0 if is_rival else self.config.low_effort
-        if self.done >= self.config.leave_after[0]:
+        decided_after = self.config.leave_after[0]
+        if self._cannot_be_surpassed(best, len(self.returns[self.learners[best].name])):
+            self.learners[best].effort = 0.0
+            decided_after = self.config.trial_share
+        if self.done >= decided_after:
             self._let_leave(best)
 
     def _let_leave(self, best: int) -> None:
@@ -182,7 +190,7 @@ class Race:
         min_running = 2 if self.done < self.config.leave_after[1] else 1
         moment = f"after {self.num_steps:,} steps"
         for number in reversed(self.ranking[1:]):
-            if self._cannot_be_surpassed(best):
+            if self._cannot_be_surpassed(best, self.config.window):
                 self.learners[number].withdrawal = f"left {moment}, nobody can earn more"
             elif number not in self._rivals and len(self.running) > min_running:
                 self.learners[number].withdrawal = f"left {moment}, others earned more"
@@ -190,14 +198,14 @@ class Race:
             if not (learner.can_act or learner.withdrawal):
                 learner.withdrawal = f"not ready {moment}"
 
-    def _cannot_be_surpassed(self, number: int) -> bool:
-        """Whether all its newest episodes earned the most that any episode ever earned.
+    def _cannot_be_surpassed(self, number: int, num_newest: int) -> bool:
+        """Whether so many of its newest episodes all earned the most that any episode ever earned.
 
         Where all episodes earn the same, nothing is known of what can be earned.
         """
-        returns = list(self.returns[self.learners[number].name])[-self.config.window :]
+        returns = list(self.returns[self.learners[number].name])[-num_newest:]
         lowest, highest = self._range
-        is_full = len(returns) == self.config.window
+        is_full = len(returns) >= self.config.window
         return is_full and min(returns) == highest > lowest
 
     def _earns_less(self, number: int, other: int) -> bool:
