@@ -43,6 +43,7 @@ EVALUATION_SEED = 1_000_000
 """Evaluation episodes start here; each training seed has `SEEDS_PER_RUN` of its own."""
 SEEDS_PER_RUN = 100_000
 MAX_EVALUATION_ENVS = 20
+TIMED_DECISIONS = 300
 
 
 @dataclass(frozen=True)
@@ -215,8 +216,25 @@ def _run_episodes(task: Task, arm: str, seed: int, budget: int, episodes: int) -
         "cpu_seconds": learned.cpu_seconds,
         "evaluation_cpu_seconds": time.process_time() - started,
         "evaluation_episodes": len(results.returns),
+        "decisions_per_second": decision_speed(task, arm, learned, seed),
         "decisions": learned.decisions,
     }
+
+
+def decision_speed(task: Task, arm: str, learned: Learned, seed: int) -> float:
+    """Decisions per CPU-second, one observation at a time."""
+    env = task.make()
+    if takes_flat_observations(arm):
+        env = for_stable_baselines(env)
+    try:
+        observation, _ = env.reset(seed=evaluation_seed(seed))
+    finally:
+        env.close()
+    state = learned.agent.predict(observation, None)[1]
+    started = time.process_time()
+    for _ in range(TIMED_DECISIONS):
+        state = learned.agent.predict(observation, state)[1]
+    return TIMED_DECISIONS / (time.process_time() - started)
 
 
 def play(task: Task, arm: str, learned: Learned, seed: int, episodes: int) -> EpisodeResults:

@@ -40,7 +40,7 @@ RETURNS = {
     "wm/UNResolution-v0": (0.2, 0.998),
     "wm/Debate-v0": (-0.0674, 5.578),
     "CartPole-v1": (23.36, 500.0),
-    "Acrobot-v1": (-497.87, -64.95),
+    "Acrobot-v1": (-497.87, -63.6),
     "MountainCar-v0": (-200.0, -110.0),
     "Pendulum-v1": (-1222.9, -144.5),
     "MountainCarContinuous-v0": (-33.25, 90.0),

@@ -134,6 +134,7 @@ def one_cell(task: Task, rows: Rows) -> dict[str, Any]:
         "num_seeds": len(rows),
         "real_steps": int(np.mean([row["real_steps"] for row in rows])),
         "cpu_seconds": seconds,
+        "decisions_per_second": _mean(row["decisions_per_second"] for row in rows),
     }
 
 

@@ -36,6 +36,11 @@ MAX_RETURNS = 1000
 MIN_RETURNS = 5
 """Greedy episodes before a way of acting can be said to earn less."""
 
+RIVAL_ERRORS = 2.0
+LEAVE_ERRORS = 3.0
+"""Standard errors by which one that earns less gets fewer episodes, and after which it leaves; the
+second is larger since it is asked often and for good."""
+
 COMPARE_EVERY = 32
 """Steps of all rows between two looks at who earns less."""
 
@@ -174,7 +179,7 @@ class Race:
         None for the best while nothing is left to gain.
         """
         best = self.ranking[0]
-        self._rivals = [n for n in self.running if not self._earns_less(n, best)]
+        self._rivals = [n for n in self.running if not self._earns_less(n, best, RIVAL_ERRORS)]
         for number, learner in enumerate(self.learners):
             is_rival = number in self._rivals or not learner.can_act
             learner.effort = 1.0 if is_rival else self.config.low_effort
@@ -192,7 +197,9 @@ class Race:
         for number in reversed(self.ranking[1:]):
             if self._cannot_be_surpassed(best, self.config.window):
                 self.learners[number].withdrawal = f"left {moment}, nobody can earn more"
-            elif number not in self._rivals and len(self.running) > min_running:
+            elif len(self.running) <= min_running:
+                continue
+            elif self._earns_less(number, best, LEAVE_ERRORS):
                 self.learners[number].withdrawal = f"left {moment}, others earned more"
         for learner in self.learners:
             if not (learner.can_act or learner.withdrawal):
@@ -208,13 +215,18 @@ class Race:
         is_full = len(returns) >= self.config.window
         return is_full and min(returns) == highest > lowest
 
-    def _earns_less(self, number: int, other: int) -> bool:
-        """Whether the difference of mean returns is beyond twice its standard error."""
+    def _earns_less(self, number: int, other: int, num_errors: float) -> bool:
+        """Whether the difference of mean returns is beyond so many of its standard errors.
+
+        The spread is that of both together: twenty failures of a way of acting that is at chance do
+        not say that it always fails.
+        """
         few, many = (np.array(self.returns[self.learners[n].name]) for n in (number, other))
         if min(len(few), len(many)) < MIN_RETURNS:
             return False
-        error = math.sqrt(few.var() / len(few) + many.var() / len(many))
-        return bool(many.mean() - few.mean() > 2 * error)
+        spread = (len(few) * few.var() + len(many) * many.var()) / (len(few) + len(many))
+        error = math.sqrt(spread * (1 / len(few) + 1 / len(many)))
+        return bool(many.mean() - few.mean() > num_errors * error)
 
     def act(self, obs: Tensor, is_start: NDArray[np.bool_]) -> Tensor:
         """Actions of all rows, each by its owner."""

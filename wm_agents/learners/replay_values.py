@@ -48,6 +48,8 @@ class ReplayValuesConfig:
         max_repeat: An exploring action is repeated for a time drawn up to so many steps.
         noise: Standard deviation of exploring vectors, in units of the bounds.
         model_coef: Weight of the world model's errors; 0 leaves the encoder to the values.
+        averaging: Per update, of the running mean of weights that acts. The newest weights alone
+            may have unlearned what those before them did well (Izmailov et al. 2018, sec. 3).
     """
 
     gamma: float = 0.99
@@ -63,6 +65,7 @@ class ReplayValuesConfig:
     max_repeat: int = 16
     noise: float = 0.2
     model_coef: float = 1.0
+    averaging: float = 0.998
 
 
 def _layers(*sizes: int) -> nn.Sequential:
@@ -131,6 +134,7 @@ class ReplayValues(Learner):
             torch.manual_seed(seed)
             self.networks = _Networks(size, num_actions, self.config.width, spaces.is_continuous)
         self.target = copy.deepcopy(self.networks).requires_grad_(False)
+        self.averaged = copy.deepcopy(self.target)
         self.units = RunningStandardizer(size)
         self._set_optimizers()
         self.draws = np.random.default_rng([seed, 3])
@@ -168,10 +172,10 @@ class ReplayValues(Learner):
     @torch.no_grad()
     def _greedy(self, obs: Tensor) -> Tensor:
         """Indices [B], or vectors [B, A] in units of the bounds."""
-        features = self.networks.encode(self.units.normalize(obs))
+        features = self.averaged.encode(self.units.normalize(obs))
         if self.spaces.is_continuous:
-            return self.networks.act(features)
-        return self.networks.values(features).mean(0).argmax(1)
+            return self.averaged.act(features)
+        return self.averaged.values(features).mean(0).argmax(1)
 
     def act(
         self,
@@ -357,6 +361,7 @@ class ReplayValues(Learner):
         if self._policy_optimizer is not None:
             self._update_policy(features.detach())
         self.num_updates += 1
+        self._average()
         if self.num_updates % self.config.target_every == 0:
             self.target.load_state_dict(self.networks.state_dict())
         return {
@@ -393,6 +398,13 @@ class ReplayValues(Learner):
         nn.utils.clip_grad_norm_(self.networks.policy.parameters(), MAX_GRAD_NORM)
         self._policy_optimizer.step()
 
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the weights that act towards the newest ones, at first as their plain mean."""
+        share = max(1 - self.config.averaging, 1 / self.num_updates)
+        averaged = list(self.averaged.parameters())
+        torch._foreach_lerp_(averaged, list(self.networks.parameters()), share)
+
     # --- files
 
     def state_dict(self) -> dict[str, Any]:
@@ -401,6 +413,7 @@ class ReplayValues(Learner):
         return {
             "networks": dict(self.networks.state_dict()),
             "target": dict(self.target.state_dict()),
+            "averaged": dict(self.averaged.state_dict()),
             "optimizers": [one.state_dict() for one in optimizers if one is not None],
             "units": dict(self.units.state_dict()),
             "draws": self.draws.bit_generator.state,
@@ -414,6 +427,7 @@ class ReplayValues(Learner):
         """Take over a state of a learner for the same spaces."""
         self.networks.load_state_dict(state["networks"])
         self.target.load_state_dict(state["target"])
+        self.averaged.load_state_dict(state["averaged"])
         optimizers = [self._optimizer, self._policy_optimizer]
         present = [one for one in optimizers if one is not None]
         for optimizer, stored in zip(present, state["optimizers"], strict=True):
