@@ -85,7 +85,7 @@ def test_a_symbol_that_has_to_be_remembered():
         ReplayValuesConfig(max_updates=200),
     )
     config = wma.WorldModelAgentConfig(steps_per_env=1000, race=race.RaceConfig(learners=learners))
-    agent = wma.WorldModelAgent("wm/DelayedMatch-v0", seed=1, config=config).learn(10_000)
+    agent = wma.WorldModelAgent("wm/DelayedMatch-v0", seed=1, config=config).learn(13_000)
     assert agent.decisions["acts"] == "memory policy"
     assert agent.evaluate(50).success_rate >= 0.9
     # The answer is what the memory holds: without it the agent guesses.

@@ -226,7 +226,7 @@ class MemoryPolicy(Learner):
     ) -> Tensor:
         """Draw actions from the policy; the likeliest ones where greedy.
 
-        While no row is its own nothing is read; the memory starts anew in the next one that is.
+        The memory of a row starts when the row becomes its own.
         """
         if not own.any():
             self._acted = None
@@ -246,7 +246,7 @@ class MemoryPolicy(Learner):
             actions = sample_categorical(outputs, uniform)
             actions = torch.where(torch.from_numpy(greedy), outputs.argmax(1), actions)
         self._acted = inputs, outputs
-        self._state = MemoryState(cache, ages, self._state.previous)
+        self._state = MemoryState(cache, np.where(own, ages, 0), self._state.previous)
         return actions
 
     def predict(

@@ -402,8 +402,10 @@ class ReplayValues(Learner):
     def _average(self) -> None:
         """Move the weights that act towards the newest ones, at first as their plain mean."""
         share = max(1 - self.config.averaging, 1 / self.num_updates)
-        averaged = list(self.averaged.parameters())
-        torch._foreach_lerp_(averaged, list(self.networks.parameters()), share)
+        for mean, newest in zip(
+            self.averaged.parameters(), self.networks.parameters(), strict=True
+        ):
+            mean.lerp_(newest, share)
 
     # --- files
 

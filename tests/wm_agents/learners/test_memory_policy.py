@@ -67,7 +67,7 @@ def test_a_policy_reads_the_same_while_it_acts_and_while_it_learns(task):
         torch.testing.assert_close(log_probs, segment.log_probs, atol=1e-5, rtol=1e-4)
 
 
-def test_only_whole_episodes_of_its_own_are_learned_from():
+def test_it_learns_from_its_own_steps_and_remembers_no_others():
     learner = policy(num_rows=1)
     obs = torch.eye(3)[:1]
     yes, no = np.array([True]), np.array([False])
@@ -77,11 +77,12 @@ def test_only_whole_episodes_of_its_own_are_learned_from():
         learner.observe(one_step(obs, is_start, ended), own)
 
     step(yes, no, no)
+    step(no, yes, no)  # takes over within the episode
     step(no, yes, yes)
-    assert learner._segments == []
-    step(yes, yes, no)
-    step(no, yes, yes)
-    assert [len(segment.rewards) for segment in learner._segments] == [2]
+    step(yes, no, no)
+    step(no, no, yes)
+    step(yes, yes, yes)
+    assert [len(segment.rewards) for segment in learner._segments] == [2, 1]
 
 
 def one_step(obs, is_start, ended):
