@@ -103,7 +103,10 @@ def main(config: Config) -> dict[str, Any]:
         for name in config.tasks:
             run_seed(TASKS[name], arms[name], seed, config)
             figures[name] = summarize(TASKS[name], arms[name])
-            command = f"python -m benchmarks.control --tasks {name} --num-seeds {config.num_seeds}"
+            command = (
+                f"python -m benchmarks.control --tasks {name} --num-seeds {config.num_seeds} "
+                f"--num-other-seeds {config.num_other_seeds}"
+            )
             seeds = list(range(len(arms[name]["learned"].returns)))
             write_result(
                 f"control_{name}",
