@@ -27,6 +27,9 @@ from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.finite import require_finite
 
 MAX_GRAD_NORM = 20.0
+VALUE_SCALE = 10.0
+"""Mean sizes of a reward in the unit of values, in which their errors are squared, not clipped."""
+
 _COLUMNS = ("_obs", "_actions", "_rewards", "_next", "_terminated", "_ended")
 
 
@@ -39,7 +42,7 @@ class ReplayValuesConfig:
         capacity: Steps kept.
         batch_size: Transitions per update.
         n_step: Rewards that a target sums before it asks the target network.
-        learning_rate: Adam's step size.
+        learning_rate: Adam's step size at the beginning; it falls linearly to a tenth.
         width: Units of hidden layers, and of the features.
         target_every: Updates between two copies into the target networks.
         first_steps: Steps at random before the first update.
@@ -335,7 +338,9 @@ class ReplayValues(Learner):
     def _update(self) -> dict[str, float]:
         """One step down the errors of values and world model; then of the policy."""
         obs, actions, rewards, next_obs, terminated, returns, last_obs, discount = self._batch()
-        scale = max(self.reward_size, 1e-8)
+        reward_scale = max(self.reward_size, 1e-8)
+        scale = VALUE_SCALE * reward_scale
+        self._set_learning_rate()
         obs, next_obs, last_obs = (self.units.normalize(rows) for rows in (obs, next_obs, last_obs))
         inputs = self._inputs(actions)
         with torch.no_grad():
@@ -347,7 +352,7 @@ class ReplayValues(Learner):
         predicted = self.networks.model(torch.cat([features, inputs], 1))
         model_loss = (
             F.mse_loss(predicted[:, 2:], next_features)
-            + F.smooth_l1_loss(predicted[:, 0], rewards / scale)
+            + F.smooth_l1_loss(predicted[:, 0], rewards / reward_scale)
             + F.binary_cross_entropy_with_logits(predicted[:, 1], terminated)
         )
         values = self._values(features, actions, inputs)
@@ -397,6 +402,12 @@ class ReplayValues(Learner):
         loss.backward()
         nn.utils.clip_grad_norm_(self.networks.policy.parameters(), MAX_GRAD_NORM)
         self._policy_optimizer.step()
+
+    def _set_learning_rate(self) -> None:
+        for optimizer in (self._optimizer, self._policy_optimizer):
+            if optimizer is not None:
+                for group in optimizer.param_groups:
+                    group["lr"] = self.config.learning_rate * (1 - 0.9 * self.done)
 
     @torch.no_grad()
     def _average(self) -> None:
