@@ -55,7 +55,7 @@ def is_said(text, warned):
 @pytest.mark.parametrize("old", MOVED.modules)
 def test_an_old_path_leads_to_the_new_with_a_warning(old, monkeypatch):
     monkeypatch.delitem(sys.modules, old, raising=False)  # Python warns at the first import only
-    with pytest.warns(DeprecationWarning) as warned:
+    with pytest.warns(DeprecationWarning, match="has moved|is now") as warned:
         module = importlib.import_module(old)
     assert is_said(f"{old} has moved: import from wm_", warned)
     present = importlib.import_module(MOVED.modules[old])
@@ -67,7 +67,7 @@ def test_an_old_path_leads_to_the_new_with_a_warning(old, monkeypatch):
 @pytest.mark.parametrize("old", MOVED.names)
 def test_an_old_name_leads_to_the_new_with_a_warning(old):
     path, _, name = old.rpartition(".")
-    with pytest.warns(DeprecationWarning) as warned:
+    with pytest.warns(DeprecationWarning, match="has moved|is now") as warned:
         found = getattr(importlib.import_module(path), name)
     assert is_said(f"{old} is now", warned)
     new_path, _, new_name = MOVED.names[old].rpartition(".")

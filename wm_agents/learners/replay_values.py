@@ -155,7 +155,9 @@ class ReplayValues(Learner):
     def _set_optimizers(self) -> None:
         networks, rate = self.networks, self.config.learning_rate
         shaped = {name: getattr(networks, name) for name in ("encoder", "model", "critics")}
-        self._shaped = [pair for name, part in shaped.items() for pair in part.named_parameters(name)]
+        self._shaped = [
+            pair for name, part in shaped.items() for pair in part.named_parameters(name)
+        ]
         self._optimizer = torch.optim.Adam([one for _, one in self._shaped], rate, fused=True)
         self._policy_optimizer = None
         if self.spaces.is_continuous:
