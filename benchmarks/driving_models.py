@@ -312,7 +312,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     )
     fresh_seed = arguments.seed + 500_000
     tests = record(unseen, len(training), arguments.test_episodes, fresh_seed, is_wide=False)
-    maps = CircuitMap.load([*training, *unseen])
+    maps = CircuitMap.of([*training, *unseen])
     figures: dict[str, Any] = {
         "recorded_steps": data.num_steps,  # with --model only the baselines see them
         "recorded_departures": int(data.terminations.sum()),

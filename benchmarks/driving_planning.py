@@ -97,7 +97,7 @@ def main(config: Config) -> dict[str, Any]:
 def learned_model(config: Config, training: list[Path]) -> CompiledDynamics:
     """From the file, or learned on the training circuits."""
     if config.model is not None:
-        circuits = CircuitMap.load(training[:1])
+        circuits = CircuitMap.of(training[:1])
         return CompiledDynamics(DrivingModel.load(config.model, given=circuits, device="cpu"))
     learning = DrivingLearningConfig(seed=config.seed)
     model = learn_driving_model(training[:NUM_TRAINING_CIRCUITS], learning)

@@ -126,8 +126,7 @@ def _group(row: dict[str, Any]) -> tuple[Any, ...]:
 def run_dream(config: Config, seed: int) -> dict[str, Any]:
     """PPO in the world model, with the figures of its rounds."""
     training = DreamTraining(replace(config.dream, **_shared(config, seed)))
-    for figures in training.train():
-        print(json.dumps(figures), flush=True)
+    training.train(callback=lambda _, figures: print(json.dumps(figures), flush=True))
     return training.evaluate(config.games) | {"rounds": training.rounds}
 
 

@@ -117,7 +117,7 @@ def check(config: Config) -> None:
 def model_of(config: Config, training: list[Path]) -> DrivingModel:
     """The model of a file, or one that is learned now and written."""
     if config.model is not None:
-        return DrivingModel.load(config.model, given=CircuitMap.load(training[:1]), device="cpu")
+        return DrivingModel.load(config.model, given=CircuitMap.of(training[:1]), device="cpu")
     settings = learning.DrivingLearningConfig(seed=config.seed)
     model = learning.learn_driving_model(training[:10], settings)
     model.save(config.output_dir / "model.safetensors")

@@ -48,9 +48,12 @@ def main(config: Config) -> dict[str, Any]:
         raise SystemExit(str(error)) from error
     wma.make_output_directory(config.output_dir)
     checkpoints = wma.CheckpointManager(config.output_dir / "unfinished", keep=1)
-    for figures in training.train(checkpoints):
+
+    def report(_: int, figures: dict[str, float]) -> None:
         print(json.dumps({name: round(value, 4) for name, value in figures.items()}), flush=True)
         wma.write_json(config.output_dir / "rounds.json", training.rounds)
+
+    training.train(checkpoints, report)
     summary = training.evaluate(config.games)
     wma.write_summary(config.output_dir, summary, is_printed=True)
     wma.write_json(config.output_dir / "view.json", training.view.to_json())

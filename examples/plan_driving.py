@@ -123,7 +123,7 @@ def model_of(config: Config, planner: DrivingPlannerConfig) -> DrivingModel:
     training, _ = split_circuits(config.circuits)
     circuits = training_circuits(training, config.track, config.num_training_circuits)
     if config.model is not None:
-        model = DrivingModel.load(config.model, given=CircuitMap.load([config.track]), device="cpu")
+        model = DrivingModel.load(config.model, given=CircuitMap.of([config.track]), device="cpu")
         if model.intervals is None:
             raise wma.CheckpointError(
                 f"{config.model} has no intervals: give a file of this script"
@@ -159,7 +159,7 @@ def card_of(config: Config, summary: dict[str, Any]) -> wma.Card:
             "from wm_agents.domains.driving.network import DrivingModel",
             "from wm_agents.domains.driving.observations import CircuitMap",
             "",
-            f'circuits = CircuitMap.load(["{track}"])',
+            f'circuits = CircuitMap.of(["{track}"])',
             'model = DrivingModel.load("model.safetensors", given=circuits)',
         ),
     )

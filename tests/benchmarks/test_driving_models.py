@@ -39,7 +39,7 @@ def test_intervals_hold_the_figure(recorded):
 
 @pytest.mark.parametrize("kind", LAYOUTS)
 def test_each_layout_makes_a_general_model(kind, recorded):
-    model = driving_models.general_model(make_layout(kind, CircuitMap.load(["oval"])), seed=1)
+    model = driving_models.general_model(make_layout(kind, CircuitMap.of(["oval"])), seed=1)
     driving_models.fit_general(model, recorded, 1, seed=0)
     start = torch.as_tensor(recorded.observations[:3])
     assert model.rollout(start, torch.zeros(3, 4, 3)).observations.shape == (3, 5, 40)

@@ -43,7 +43,7 @@ def test_the_command_of_a_card_learns_the_same_model_again(tmp_path):
 
 
 def test_a_model_without_intervals_is_no_model_of_this_script(tmp_path):
-    model = DrivingModel.for_circuits(CircuitMap.load(["oval"]), DrivingModelConfig(widths=(8, 8)))
+    model = DrivingModel.for_circuits(CircuitMap.of(["oval"]), DrivingModelConfig(widths=(8, 8)))
     path = model.save(tmp_path / "model.safetensors")
     (tmp_path / "a.csv").touch()
     config = plan_driving.Config(track="oval", circuits=tmp_path, model=path, output_dir=tmp_path)

@@ -69,9 +69,16 @@ def small_dream(folder):
     )
 
 
-def test_an_interrupted_dream_goes_on_to_the_bit(tmp_path, monkeypatch):
-    whole, torn = small_dream(tmp_path / "whole"), small_dream(tmp_path / "torn")
-    wanted = dream_pong.main(whole)
+@pytest.fixture(scope="module")
+def dreamed(tmp_path_factory):
+    """The folder and the summary of a dream that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, dream_pong.main(small_dream(folder))
+
+
+def test_an_interrupted_dream_goes_on_to_the_bit(dreamed, tmp_path, monkeypatch):
+    torn = small_dream(tmp_path)
+    folder, wanted = dreamed
     with monkeypatch.context() as patch:
         patch.setattr(dreaming, "points_won", stopped_at_call(2))
         with pytest.raises(KeyboardInterrupt):
@@ -80,7 +87,7 @@ def test_an_interrupted_dream_goes_on_to_the_bit(tmp_path, monkeypatch):
         dream_pong.main(replace(torn, seed=1))
     found = dream_pong.main(torn)
     assert found | {"seconds": 0} == wanted | {"seconds": 0}
-    first, second = (config.output_dir / "model.safetensors" for config in (whole, torn))
+    first, second = (path / "model.safetensors" for path in (folder, tmp_path))
     assert first.read_bytes() == second.read_bytes()
     assert not (torn.output_dir / "unfinished").exists()
 
@@ -97,14 +104,14 @@ def stopped_at_call(number):
     return interrupted
 
 
-def test_dream(tmp_path, monkeypatch):
-    summary = dream_pong.main(small_dream(tmp_path))
+def test_dream(dreamed, monkeypatch):
+    folder, summary = dreamed
     assert summary["real_steps"] == 1000
     assert summary["games"] == 1
     assert -21 <= summary["mean_score"] <= 21
-    assert json.loads((tmp_path / "summary.json").read_text()) == summary
-    assert len(json.loads((tmp_path / "rounds.json").read_text())) == 2
-    agent = use(tmp_path, monkeypatch)["agent"]
+    assert json.loads((folder / "summary.json").read_text()) == summary
+    assert len(json.loads((folder / "rounds.json").read_text())) == 2
+    agent = use(folder, monkeypatch)["agent"]
     assert evaluate(agent, "wm/Pong-v0", 1, env_kwargs={"time_limit": 30}).lengths.tolist() == [30]
 
 

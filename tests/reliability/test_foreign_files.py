@@ -320,7 +320,6 @@ IN_MEMORY = "takes arrays or objects in memory"
 LOADERS = {
     "wm_agents/agent.py:load_state_dict": "through WorldModelAgent.load, test_agent.py",
     "wm_agents/domains/driving/network.py:load": BY_READERS,
-    "wm_agents/domains/driving/observations.py:load": "through the model's load",
     "wm_agents/domains/driving/planner.py:from_scratch": IN_MEMORY,
     "wm_agents/learners/base.py:load_state_dict": "through WorldModelAgent.load",
     "wm_agents/learners/memory_policy.py:load_state_dict": "through WorldModelAgent.load",

@@ -16,9 +16,13 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 import wm_envs  # noqa: F401
+from tests.support import counting_domain, golden_trajectories  # noqa: F401  (registers two ids)
+from wm_envs.kernel import IS_COMPILED
 from wm_envs.registration import TABLE
 
 ROOT = Path(__file__).parents[2]
+GOLDEN = json.loads((ROOT / "tests" / "wm_envs" / "golden.json").read_text(encoding="utf-8"))
+EXAMPLE_IDS = ["test/Counting-v0", "test/Sliding-v0"]
 IDS = [
     row.id for row in TABLE if row.id != "wm/PongAtari-v0"
 ]  # the original console, which is not always installed
@@ -30,7 +34,7 @@ def batch_hashes(num_steps):
     Run here and by other processes.
     """
     found = {}
-    for env_id in IDS:
+    for env_id in [*IDS, *EXAMPLE_IDS]:
         env, total = gym.make_vec(env_id, 4), sha256()
         env.action_space.seed(5)
         total.update(env.reset(seed=11)[0].tobytes())
@@ -43,10 +47,19 @@ def batch_hashes(num_steps):
     return found
 
 
+def all_hashes(num_steps):
+    """Of batches, of the golden trajectories, and whether compiled code gave them."""
+    return {
+        "batches": batch_hashes(num_steps),
+        "golden": golden_trajectories.hashes(),
+        "is_compiled": IS_COMPILED,
+    }
+
+
 def hashes_elsewhere(num_steps, **variables):
     code = "import json; from tests.reliability import test_parity as t; "
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", f"{code}print(json.dumps(t.batch_hashes({num_steps})))"],
+        [sys.executable, "-W", "ignore", "-c", f"{code}print(json.dumps(t.all_hashes({num_steps})))"],
         env={**os.environ, "PYTHONPATH": str(ROOT), **variables}, cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-2000:]
@@ -57,20 +70,24 @@ def test_processes_hash_seeds_and_the_compiler_change_nothing(is_long, counted):
     num_steps = 100 if is_long else 20
     here = batch_hashes(num_steps)
     assert here == batch_hashes(num_steps)
-    variants = [{"PYTHONHASHSEED": "1"}]
+    # At once, since every process loads all ids; each by itself with --long.
+    variants = [{"PYTHONHASHSEED": "1", "NUMBA_DISABLE_JIT": "1"}]
     if is_long:
-        variants += [{"PYTHONHASHSEED": "0"}, {"PYTHONHASHSEED": "77"}, {"NUMBA_DISABLE_JIT": "1"}]
+        variants += [
+            {"PYTHONHASHSEED": seed, "NUMBA_DISABLE_JIT": "0"} for seed in ("0", "1", "77")
+        ]
     for variables in variants:
         there = hashes_elsewhere(num_steps, **variables)
-        differing = [name for name in here if here[name] != there[name]]
-        ((name, value),) = variables.items()
+        assert there["is_compiled"] == (variables["NUMBA_DISABLE_JIT"] == "0")
+        differing = [name for name in here if here[name] != there["batches"][name]]
         counted(
             "equal to the bit in another process",
-            f"{name}={value}",
+            ", ".join(f"{name}={value}" for name, value in variables.items()),
             tried=len(here),
             failed=len(differing),
         )
         assert not differing
+        assert there["golden"] == GOLDEN
 
 
 @pytest.mark.parametrize("env_id", IDS)

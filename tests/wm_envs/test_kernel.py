@@ -1,9 +1,7 @@
-"""The random numbers against a second implementation in Python's integers, and the compiled against the plain run."""
+"""The random numbers against a second implementation in Python's integers; what is compiled beside what is not is in
+tests/reliability/test_parity.py."""
 
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +25,6 @@ from wm_envs.kernel import (
     state_dtype,
 )
 
-ROOT = Path(__file__).parents[2]
 WORD = 2**64
 uint64s = st.integers(0, WORD - 1)
 STATE = state_dtype([("value", np.float64)])
@@ -203,42 +200,6 @@ def test_the_cache_folder_carries_the_hash_of_the_module_and_leaves_numbas_setti
 def test_a_chosen_cache_folder_is_used(monkeypatch, tmp_path):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     assert Path(kernels._cache_directory()).parent == tmp_path / "wm-suite"
-
-
-ROLLOUT = """
-import hashlib, sys
-from tests.support import counting_domain
-import gymnasium as gym, numpy as np, wm_envs
-from wm_envs.kernel import IS_COMPILED
-from wm_envs.registration import TABLE
-print(IS_COMPILED)
-for env_id in ["test/Counting-v0", "test/Sliding-v0", *(row.id for row in TABLE)]:
-    env = gym.make_vec(env_id, num_envs=3)
-    digest = hashlib.sha256(env.reset(seed=5)[0].tobytes())
-    env.action_space.seed(5)
-    for _ in range(25):
-        for array in env.step(env.action_space.sample())[:4]:
-            digest.update(array.tobytes())
-    print(env_id, digest.hexdigest())
-"""
-
-
-def rollout_hashes(**environment):
-    command = [sys.executable, "-W", "error::RuntimeWarning", "-c", ROLLOUT]
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    result = subprocess.run(
-        command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout.splitlines()
-
-
-def test_plain_python_and_machine_code_agree_to_the_bit_on_every_id():
-    compiled, *compiled_hashes = rollout_hashes(NUMBA_DISABLE_JIT="0")
-    plain, *plain_hashes = rollout_hashes(NUMBA_DISABLE_JIT="1", PYTHONHASHSEED="1")
-    assert (compiled, plain) == ("True", "False")
-    assert len(set(compiled_hashes)) >= 3
-    assert compiled_hashes == plain_hashes
 
 
 @pytest.mark.skipif(not kernels.IS_COMPILED, reason="nothing is compiled")

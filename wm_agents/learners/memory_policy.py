@@ -31,7 +31,7 @@ from wm_agents.policy_gradient.spaces import (
     categorical_log_probs,
     gaussian_log_probs,
 )
-from wm_agents.training.finite import require_finite
+from wm_agents.training.finite import stacked_gradient_step
 
 
 @dataclass(frozen=True)
@@ -341,16 +341,14 @@ class MemoryPolicy(Learner):
                 if measured["approx_kl"] > 1.5 * self.config.target_kl:
                     self.num_updates += 1
                     return _means(figures)
-                self._descend(loss)
+                stacked_gradient_step(
+                    self.model.backward(loss),
+                    self.optimizer.step,
+                    self.config.max_grad_norm,
+                    f"at update {self.num_updates} of the memory policy",
+                )
         self.num_updates += 1
         return _means(figures)
-
-    def _descend(self, loss: Tensor) -> None:
-        gradient = self.model.backward(loss)
-        norm = gradient.norm()
-        require_finite({"a gradient of the memory policy": norm}, "so nothing was updated")
-        gradient.mul_((self.config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
-        self.optimizer.step(gradient)
 
     def _batch(self, segments: list[Segment]) -> Batch:
         """Segments side by side, with advantages by the present values."""

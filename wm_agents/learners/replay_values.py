@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from wm_agents.learners.base import Learner, VectorStep
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.spaces import PolicySpaces
-from wm_agents.training.finite import require_finite
+from wm_agents.training.finite import gradient_step
 
 MAX_GRAD_NORM = 20.0
 VALUE_SCALE = 10.0
@@ -161,9 +161,11 @@ class ReplayValues(Learner):
 
     def _set_optimizers(self) -> None:
         networks, rate = self.networks, self.config.learning_rate
-        shaped = [networks.encoder, networks.model, networks.critics]
-        self._shaped = [one for part in shaped for one in part.parameters()]
-        self._optimizer = torch.optim.Adam(self._shaped, rate, fused=True)
+        shaped = {name: getattr(networks, name) for name in ("encoder", "model", "critics")}
+        self._shaped = [
+            pair for name, part in shaped.items() for pair in part.named_parameters(name)
+        ]
+        self._optimizer = torch.optim.Adam([one for _, one in self._shaped], rate, fused=True)
         self._policy_optimizer = None
         if self.spaces.is_continuous:
             self._policy_optimizer = torch.optim.Adam(
@@ -358,11 +360,8 @@ class ReplayValues(Learner):
         values = self._values(features, actions, inputs)
         value_loss = F.smooth_l1_loss(values, goal.expand_as(values))
         loss = value_loss + self.config.model_coef * model_loss
-        self._optimizer.zero_grad()
-        loss.backward()
-        require_finite({"the loss of replay values": loss.detach()}, "so nothing was updated")
-        nn.utils.clip_grad_norm_(self._shaped, MAX_GRAD_NORM)
-        self._optimizer.step()
+        place = f"at update {self.num_updates} of replay values"
+        gradient_step(loss, self._optimizer, self._shaped, place, MAX_GRAD_NORM)
         if self._policy_optimizer is not None:
             self._update_policy(features.detach())
         self.num_updates += 1
@@ -398,10 +397,9 @@ class ReplayValues(Learner):
         values = self.networks.values(features, torch.tanh(outputs))
         # Keeps outputs out of the flat ends of tanh.
         loss = -values.mean() + 1e-3 * outputs.square().mean()
-        self._policy_optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.networks.policy.parameters(), MAX_GRAD_NORM)
-        self._policy_optimizer.step()
+        place = f"at update {self.num_updates} of the policy on replay values"
+        shaped = self.networks.policy.named_parameters()
+        gradient_step(loss, self._policy_optimizer, shaped, place, MAX_GRAD_NORM)
 
     def _set_learning_rate(self) -> None:
         for optimizer in (self._optimizer, self._policy_optimizer):

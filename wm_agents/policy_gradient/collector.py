@@ -209,22 +209,37 @@ class EpisodeCollector:
         player = _Player(
             model, self.spaces, (len(members), num_rows), draws, is_greedy, self.has_previous_step
         )
-        recorder = _Recorder(player)
+        steps: list[tuple[Any, ...]] = []
+        successes: NDArray[np.float64] | None = None
         is_running = np.ones(num_envs, np.bool_)
         encoded = self.spaces.encode_observations(observations)
-        while is_running.any() and recorder.num_steps < max_steps:
+        while is_running.any() and len(steps) < max_steps:
             # One-step episodes learn from the very tokens that they acted on.
             keeps_graph = self._last_num_steps == 1 and not is_greedy
             actions = player.act(encoded, keeps_graph)
             following, rewards, terminated, truncated, infos = environment.step(
                 self.spaces.decode_actions(actions)
             )
-            recorder.add(encoded, actions, rewards, terminated, truncated, is_running, infos)
+            # Only the rows that were running count.
+            steps.append(
+                (
+                    encoded,
+                    player.previous,
+                    actions,
+                    np.where(is_running, rewards, 0.0),
+                    is_running & terminated,
+                    is_running & truncated & ~terminated,
+                    is_running,
+                )
+            )
+            if "is_success" in infos:
+                known = np.asarray(infos["is_success"], np.float64)
+                successes = np.where(is_running, known, known if successes is None else successes)
             encoded = self.spaces.encode_observations(following)
             player.observe(actions, rewards)
-            is_running &= ~(terminated | truncated)
-        self._last_num_steps = recorder.num_steps
-        return recorder.finish(encoded, (len(members), num_rows), is_running)
+            is_running = is_running & ~(terminated | truncated)
+        self._last_num_steps = len(steps)
+        return _joined(steps, encoded, player, is_running, successes)
 
 
 class _Player:
@@ -241,7 +256,7 @@ class _Player:
     ) -> None:
         self._model = model
         self._spaces = spaces
-        self._shape = shape
+        self.shape = shape
         self._draws = draws
         self._is_greedy = is_greedy
         self.previous: Tensor | None = None
@@ -257,7 +272,7 @@ class _Player:
         if self.previous is not None:
             inputs = torch.cat([observations, self.previous], 1)
         with torch.set_grad_enabled(keeps_graph and self._attended is None):
-            tokens = self._encode(inputs.view(*self._shape, -1).to(self._model.device))
+            tokens = self._encode(inputs.view(*self.shape, -1).to(self._model.device))
             outputs = self._model.policy(tokens).detach()
         return self._sample(outputs).flatten(0, 1).cpu()
 
@@ -300,76 +315,45 @@ def sample_categorical(logits: Tensor, uniform: Tensor) -> Tensor:
     return (cumulative < uniform.unsqueeze(-1)).sum(-1).clamp_(max=logits.shape[-1] - 1)
 
 
-class _Recorder:
-    """Gathers the steps of one collection."""
+def _joined(
+    steps: list[tuple[Any, ...]],
+    last: Tensor,
+    player: _Player,
+    is_running: NDArray[np.bool_],
+    successes: NDArray[np.float64] | None,
+) -> StackedBatch:
+    """The batch of steps that were played one after the other.
 
-    def __init__(self, player: _Player) -> None:
-        self._player = player
-        self._observations: list[Tensor] = []
-        self._previous: list[Tensor] = []
-        self._actions: list[Tensor] = []
-        self._rewards: list[NDArray[Any]] = []
-        self._terminations: list[NDArray[np.bool_]] = []
-        self._masks: list[NDArray[np.bool_]] = []
-        self._successes: NDArray[np.float64] | None = None
-        self._truncations: NDArray[np.bool_] | None = None
-
-    @property
-    def num_steps(self) -> int:
-        """Steps so far."""
-        return len(self._rewards)
-
-    def add(
-        self,
-        observations: Tensor,
-        actions: Tensor,
-        rewards: NDArray[Any],
-        terminated: NDArray[np.bool_],
-        truncated: NDArray[np.bool_],
-        is_running: NDArray[np.bool_],
-        infos: dict[str, Any],
-    ) -> None:
-        """A step; only the rows that were running count."""
-        self._keep(observations)
-        self._actions.append(actions)
-        self._rewards.append(np.where(is_running, rewards, 0.0))
-        self._terminations.append(is_running & terminated)
-        self._masks.append(is_running.copy())
-        is_truncated = is_running & truncated & ~terminated
-        before = self._truncations
-        self._truncations = is_truncated if before is None else before | is_truncated
-        if "is_success" in infos:
-            known = np.asarray(infos["is_success"], np.float64)
-            last = known if self._successes is None else self._successes
-            self._successes = np.where(is_running, known, last)
-
-    def _keep(self, observations: Tensor) -> None:
-        self._observations.append(observations)
-        if self._player.previous is not None:
-            self._previous.append(self._player.previous)
-
-    def finish(
-        self, observations: Tensor, shape: tuple[int, int], is_running: NDArray[np.bool_]
-    ) -> StackedBatch:
-        """The batch, with the observations that the last step led to."""
-        assert self._truncations is not None
-        self._keep(observations)
-        cuts = torch.from_numpy(is_running.copy())
-        return StackedBatch(
-            torch.stack(self._observations, 1).unflatten(0, shape),
-            torch.stack(self._actions, 1).unflatten(0, shape),
-            _stacked(self._rewards, np.float32).unflatten(0, shape),
-            _stacked(self._terminations, np.bool_).unflatten(0, shape),
-            _stacked(self._masks, np.float32).unflatten(0, shape),
-            torch.from_numpy(self._truncations | is_running).unflatten(0, shape),
-            cuts.unflatten(0, shape),
-            None if self._successes is None else self._successes.reshape(shape),
-            torch.stack(self._previous, 1).unflatten(0, shape) if self._previous else None,
-            self._player.first_tokens if self.num_steps == 1 else None,
-        )
+    Args:
+        steps: Observations, what came before them, actions, rewards, terminations, truncations and
+            masks of all rows, by step.
+        last: The observations that the last step led to.
+        player: Who has played.
+        is_running: The rows whose episodes have not ended.
+        successes: Of each row, None where the environment reports none.
+    """
+    observations, previous, actions, rewards, terminations, truncations, masks = zip(
+        *steps, strict=True
+    )
+    before = None
+    if player.previous is not None:
+        before = torch.stack([*previous, player.previous], 1).unflatten(0, player.shape)
+    is_cut = torch.from_numpy(np.any(truncations, axis=0) | is_running)
+    return StackedBatch(
+        torch.stack([*observations, last], 1).unflatten(0, player.shape),
+        torch.stack(actions, 1).unflatten(0, player.shape),
+        _stacked(rewards, np.float32).unflatten(0, player.shape),
+        _stacked(terminations, np.bool_).unflatten(0, player.shape),
+        _stacked(masks, np.float32).unflatten(0, player.shape),
+        is_cut.unflatten(0, player.shape),
+        torch.from_numpy(is_running).unflatten(0, player.shape),
+        None if successes is None else successes.reshape(player.shape),
+        before,
+        player.first_tokens if len(steps) == 1 else None,
+    )
 
 
-def _stacked(steps: list[NDArray[Any]], dtype: Any) -> Tensor:
+def _stacked(steps: Sequence[NDArray[Any]], dtype: Any) -> Tensor:
     """[N, T] of T arrays [N]."""
     return torch.from_numpy(np.stack(steps, 1).astype(dtype))
 

@@ -24,6 +24,7 @@ HISTORY_KIND = "history world model"
 KINDS = {
     "adversarial irl": "wm_agents.irl.adversarial:AdversarialIRL",
     "behavioral cloning": "wm_agents.irl.cloning:BehavioralCloning",
+    "debate model": "wm_agents.domains.debate.model:DebateModel",
     "deterministic world model": "wm_agents.world_models.deterministic:DeterministicModel",
     "driving world model": "wm_agents.domains.driving.network:DrivingModel",
     "ensemble world model": "wm_agents.world_models.ensemble:EnsembleModel",
@@ -214,11 +215,20 @@ def load(
         CheckpointError: The file is missing, damaged, or of something that this version does not
             know.
     """
-    path_of_program = user_path(path)
-    if path_of_program.suffix == ".json":  # a program that one can read
-        program = stored_class("rule program", path_of_program)
-        return program.load(path_of_program, env, device=device, given=given)
+    readable = user_path(path)
+    if readable.suffix == ".json":
+        kind = "debate model" if _is_debate(readable) else "rule program"
+        return stored_class(kind, readable).load(readable, env, device=device, given=given)
     target = stored_path(path)
     # Read again by the class, whose `load` is called directly as well.
     kind = stored_kind(load_checkpoint(target).metadata)
     return stored_class(kind, target).load(target, env, device=device, given=given)
+
+
+def _is_debate(path: Path) -> bool:
+    """Whether a file of JSON begins as those of debates do, which name their format first."""
+    try:
+        with path.open("rb") as file:
+            return b'"wm-suite debate model' in file.read(80)
+    except OSError:
+        return False  # whoever reads all of it says why it cannot

@@ -1,6 +1,7 @@
 """A person's model: observations and seven debaters, one for each tendency, saved as JSON."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,8 +133,21 @@ class DebateModel:
         return target
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """What `save` wrote.
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        env: Any = None,  # noqa: ARG003
+        *,
+        device: str = "cpu",  # noqa: ARG003
+        given: Any = None,  # noqa: ARG003
+    ) -> Self:
+        """What `save` wrote; a debate has no environment and no device.
+
+        Args:
+            path: The file.
+            env: Not used.
+            device: Not used.
+            given: Not used.
 
         Raises:
             CheckpointError: The file is missing, damaged or of something else.

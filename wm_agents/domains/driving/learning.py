@@ -99,7 +99,7 @@ def learn_driving_model(
         for number, path in enumerate(circuits)
     ]
     model = DrivingModel.for_circuits(
-        CircuitMap.load(circuits),
+        CircuitMap.of(circuits),
         DrivingModelConfig(num_members=config.num_members),
         seed=config.seed,
     )

@@ -404,7 +404,7 @@ class DrivingModel(NeuralModel):
         if given is None and env is None:
             raise CheckpointError(
                 f"{path} holds no map of a circuit: give an environment, or "
-                "given=CircuitMap.load(...)"
+                "given=CircuitMap.of(...)"
             )
         circuits = circuit_of(env) if given is None else given
         path = saved_path(path)

@@ -84,9 +84,11 @@ class CircuitMap:
         self._row_size = longest + 1
 
     @classmethod
-    def load(cls, paths: Sequence[str | Path]) -> "CircuitMap":
+    def of(cls, paths: Sequence[str | Path]) -> "CircuitMap":
         """The maps of CSV files, or of built-in circuits by their names, in their order."""
         return cls([make_track(path) for path in paths])
+
+    load = of  # its name in the cards of earlier models
 
     def length_of(self, circuit: Tensor) -> Tensor:
         """Lengths [...] of circuits [...], m."""

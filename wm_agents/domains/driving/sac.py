@@ -120,7 +120,7 @@ class DrivingSACConfig:
 def train_in_imagination(config: DrivingSACConfig) -> LearningCurve:
     """Recorded laps, then fit, train in the model, drive, and again; the curve over real steps."""
     model = DrivingModel.for_circuits(
-        CircuitMap.load([config.track]),
+        CircuitMap.of([config.track]),
         DrivingModelConfig(num_members=config.num_members, widths=(64, 64)),
         seed=config.seed,
     )

@@ -7,7 +7,7 @@ much of the game's rules is specified (`PongView` says what): not everything is 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from wm_agents.imagination.features import FeatureAgent, FeatureModel, feature_s
 from wm_agents.imagination.vector_env import ImaginedVectorEnv
 from wm_agents.planning.collector import Collector
 from wm_agents.policy_gradient.ppo import PPO, PPOConfig
-from wm_agents.training.checkpoints import CheckpointManager, refusing_misfits
+from wm_agents.training.trainer import Callback, Checkpoints, Trainer
 from wm_agents.world_models.object_fitting import ObjectConfig
 from wm_agents.world_models.objects import ObjectModel
 from wm_envs.data.trajectories import Trajectories
@@ -168,20 +168,37 @@ class DreamTraining:
         """The policy with the view through which it plays the real game."""
         return FeatureAgent(self.policy, self.view)
 
-    def train(self, checkpoints: CheckpointManager | None = None) -> Iterator[dict[str, float]]:
-        """Play all rounds; yields the figures of each.
+    def train(
+        self, checkpoints: Checkpoints = None, callback: Callback | None = None
+    ) -> list[dict[str, float]]:
+        """Play all rounds, and give the figures of each.
 
-        With checkpoints an interrupted run resumes after its last finished round, bitwise.
+        With checkpoints an interrupted run resumes after its last finished round, bitwise; of the
+        game they hold only what was done in it, so that its real steps are taken again.
+
+        Args:
+            checkpoints: A manager, the path of a folder, or None for none.
+            callback: Called with the number of rounds and the figures of the last one; False stops.
         """
-        if checkpoints is not None:
-            self._resume(checkpoints)
-        for number in range(len(self.rounds), len(self.config.shares)):
-            began = time.perf_counter()
-            figures = self.play_round(number)
-            self.seconds += time.perf_counter() - began
-            yield figures
-            if checkpoints is not None:
-                self._save(checkpoints)
+        trainer = Trainer(
+            self,
+            len(self.config.shares),
+            description="rounds",
+            evaluate_every=1,
+            checkpoints=checkpoints,
+            checkpoint_every=1,
+            callback=callback,
+            first_update=len(self.rounds),
+        )
+        trainer.train()
+        return self.rounds
+
+    def step(self, update: int) -> dict[str, float]:
+        """The next round, for the training loop."""
+        began = time.perf_counter()
+        figures = self.play_round(update)
+        self.seconds += time.perf_counter() - began
+        return figures
 
     def play_round(self, number: int) -> dict[str, float]:
         """Collect, refit, learn in imagination; figures of it."""
@@ -235,9 +252,9 @@ class DreamTraining:
         settings = asdict(self.config)
         return {"kind": "Pong's dream"} | {name: settings[name] for name in names}
 
-    def _save(self, checkpoints: CheckpointManager) -> None:
-        """Store everything between two rounds; of the game only what was done in it."""
-        state = {
+    def state_dict(self) -> dict[str, Any]:
+        """Everything between two rounds; of the game only what was done in it."""
+        return {
             "experience": self.experience.state(),
             "policy": self.policy.state(),
             "rounds": self.rounds,
@@ -245,25 +262,15 @@ class DreamTraining:
             "is_view_measured": self.is_view_measured,
             "seconds": self.seconds,
         }
-        checkpoints.save_state(len(self.rounds), state, self.fingerprint())
 
-    def _resume(self, checkpoints: CheckpointManager) -> None:
-        """Take over the last finished round of this very run, where there is one."""
-        stored = checkpoints.latest_state(self.fingerprint())
-        if stored is None:
-            return
-        num_rounds, state = stored
-        print(
-            f"resuming after {num_rounds} rounds, of which the real steps are taken again",
-            flush=True,
-        )
-        with refusing_misfits(checkpoints.directory):
-            self.experience.replay(state["experience"])
-            self.policy.restore(state["policy"])
-            self.view = PongView.from_json(state["view"])
-            self.is_view_measured = state["is_view_measured"]
-            self.rounds = state["rounds"]
-            self.seconds = float(state["seconds"])
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the last finished round of this very run."""
+        self.experience.replay(state["experience"])
+        self.policy.restore(state["policy"])
+        self.view = PongView.from_json(state["view"])
+        self.is_view_measured = state["is_view_measured"]
+        self.rounds = state["rounds"]
+        self.seconds = float(state["seconds"])
 
 
 class _Scripted:

@@ -6,6 +6,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wm_agents.domains.debate.model import DebateModel, Debaters
+from wm_agents.training.saving import load
 from wm_envs.debate.dynamics import STRATEGIES
 from wm_envs.debate.observations import Observation, Observations
 from wm_envs.debate.tendencies import TENDENCIES
@@ -29,7 +30,7 @@ def debaters(shares, scripts):
 def test_a_file_gives_back_what_was_saved(tmp_path_factory, shares, scripts, text):
     agents = debaters(shares, scripts)
     model = DebateModel("P", Observations([Observation("1", text)], "test"), agents)
-    again = DebateModel.load(model.save(tmp_path_factory.mktemp("model") / "model.json"))
+    again = load(model.save(tmp_path_factory.mktemp("model") / "model.json"))
     assert again.name == "P"
     assert again.observations.texts == model.observations.texts
     assert again.agents.allocations == agents.allocations  # bitwise

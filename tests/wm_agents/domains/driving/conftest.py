@@ -24,6 +24,6 @@ def recorded(tracks):
 @pytest.fixture(scope="session")
 def fitted(recorded, tracks):
     config = DrivingModelConfig(num_members=2, widths=(32, 32))
-    model = DrivingModel.for_circuits(CircuitMap.load(tracks), config)
+    model = DrivingModel.for_circuits(CircuitMap.of(tracks), config)
     model.fit(recorded[0], FitConfig(num_updates=300, horizon=2), progress=False)
     return model

@@ -58,7 +58,7 @@ def test_a_model_is_learned_with_what_the_planner_drove(recorded, tmp_path, monk
     monkeypatch.setattr(learning, "collect", lambda *_: recorded[0].select([0]))
     model = learn_driving_model(["oval"], DrivingLearningConfig(num_updates=4, num_members=1))
     path = model.save(tmp_path / "model")
-    loaded = DrivingModel.load(path, given=CircuitMap.load(["figure_eight"]), device="cpu")
+    loaded = DrivingModel.load(path, given=CircuitMap.of(["figure_eight"]), device="cpu")
     # Not the circuit that it was loaded for.
     assert model.circuit_names == loaded.circuit_names == ("oval",)
     assert model.intervals.shape == (50, 2)

@@ -98,7 +98,7 @@ def test_a_file_keeps_weights_intervals_and_the_names_of_the_circuits(fitted, re
     fitted.circuit_names = ("oval",)
     path = fitted.save(tmp_path / "car")
     assert path == tmp_path / "car.safetensors"
-    circuits = CircuitMap.load(["oval", "figure_eight"])
+    circuits = CircuitMap.of(["oval", "figure_eight"])
     loaded = DrivingModel.load(tmp_path / "car", given=circuits, device="cpu")
     np.testing.assert_array_equal(loaded.intervals, fitted.intervals)
     assert loaded.circuit_names == ("oval",)
@@ -113,18 +113,18 @@ def test_a_file_keeps_weights_intervals_and_the_names_of_the_circuits(fitted, re
 
 
 def test_older_files_hold_intervals_beside_the_model(recorded, tmp_path, tracks):
-    model = DrivingModel.for_circuits(CircuitMap.load(tracks), DrivingModelConfig(widths=(8, 8)))
+    model = DrivingModel.for_circuits(CircuitMap.of(tracks), DrivingModelConfig(widths=(8, 8)))
     model.initialize(recorded[0])
     surroundings = {"bands": [[1.0, 2.0], [3.0, 4.0]], "circuits": ["Spa"]}
     path = model.save(tmp_path / "old.safetensors", json.loads(json.dumps(surroundings)))
-    loaded = DrivingModel.load(path, given=CircuitMap.load(tracks), device="cpu")
+    loaded = DrivingModel.load(path, given=CircuitMap.of(tracks), device="cpu")
     assert loaded.intervals.tolist() == surroundings["bands"]
     assert loaded.circuit_names == ("Spa",)
 
 
 @pytest.mark.parametrize("bands", ["none", [[1.0]], [1.0, 2.0]])
 def test_intervals_of_another_shape_are_refused(bands, recorded, tmp_path, tracks):
-    model = DrivingModel.for_circuits(CircuitMap.load(tracks), DrivingModelConfig(widths=(8, 8)))
+    model = DrivingModel.for_circuits(CircuitMap.of(tracks), DrivingModelConfig(widths=(8, 8)))
     path = model.save(tmp_path / "model.safetensors", {"bands": bands})
     with pytest.raises(CheckpointError, match="intervals"):
-        DrivingModel.load(path, given=CircuitMap.load(tracks), device="cpu")
+        DrivingModel.load(path, given=CircuitMap.of(tracks), device="cpu")

@@ -29,7 +29,7 @@ def test_the_columns_are_those_of_the_space(recorded):
 
 @pytest.mark.parametrize("kind", LAYOUTS)
 def test_each_layout_knows_more_than_the_one_before(kind, tracks):
-    layout = make_layout(kind, CircuitMap.load(tracks))
+    layout = make_layout(kind, CircuitMap.of(tracks))
     num_derived = {"plain": 2, "map": 15, "kinematics": 18}[kind]
     assert sum(len(known.columns) for known in layout.derived) == num_derived
 
@@ -39,7 +39,7 @@ def test_the_map_is_the_road_of_the_environment(tracks):
     env = DrivingEnv(track="figure_eight", **ENV_OPTIONS)
     before, _ = env.reset(seed=3)
     expert = Expert(env.parameters)
-    layout = make_layout("kinematics", CircuitMap.load(tracks))
+    layout = make_layout("kinematics", CircuitMap.of(tracks))
     wrong_columns = [
         Column.TRACK_POSITION,
         Column.OFFSET,

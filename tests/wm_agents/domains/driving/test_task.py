@@ -28,7 +28,7 @@ from wm_envs.driving.observations import step_rewards
 
 @pytest.fixture
 def model():
-    return DrivingModel.for_circuits(CircuitMap.load(["oval"]), DrivingModelConfig(widths=(8, 8)))
+    return DrivingModel.for_circuits(CircuitMap.of(["oval"]), DrivingModelConfig(widths=(8, 8)))
 
 
 def test_decisions_become_actions_of_the_car():
