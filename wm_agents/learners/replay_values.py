@@ -394,9 +394,11 @@ class ReplayValues(Learner):
     def _update_policy(self, features: Tensor) -> None:
         assert self._policy_optimizer is not None
         outputs = self.networks.policy(features)
+        self.networks.critics.requires_grad_(False)
         values = self.networks.values(features, torch.tanh(outputs))
+        self.networks.critics.requires_grad_(True)
         # Keeps outputs out of the flat ends of tanh.
-        loss = -values.mean() + 1e-3 * outputs.square().mean()
+        loss = -values.mean() + 1e-4 * outputs.square().mean()
         place = f"at update {self.num_updates} of the policy on replay values"
         shaped = self.networks.policy.named_parameters()
         gradient_step(loss, self._policy_optimizer, shaped, place, MAX_GRAD_NORM)
