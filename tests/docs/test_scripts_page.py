@@ -1,4 +1,4 @@
-"""Every command of the README's list of scripts runs, in the list's order and as written but for its size."""
+"""Every command of the list of scripts runs, in the list's order and as written but for its size."""
 
 import csv
 import json
@@ -53,12 +53,7 @@ NEEDS = {
 
 
 def listed():
-    section = (
-        (ROOT / "README.md")
-        .read_text(encoding="utf-8")
-        .split("\n## Scripts\n")[1]
-        .split("\n## ")[0]
-    )
+    section = (ROOT / "docs/scripts.md").read_text(encoding="utf-8")
     return re.findall(r"^python examples/(\w+)\.py([^#\n]*)", section, re.MULTILINE)
 
 
