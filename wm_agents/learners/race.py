@@ -65,10 +65,10 @@ class RaceConfig:
             episodes whose returns are mostly luck are told apart by many of them.
         max_episode: An episode that goes on longer counts in parts of so many steps, between which
             the way of acting may change.
-        learners: Settings of the ways of acting that take part, of each kind once. Of those that
-            earn the same the first acts, so that the one that costs least comes first.
         low_effort: Share of its updates that a way of acting does while it clearly earns less than
             the best.
+        learners: Settings of the ways of acting that take part, of each kind once. Of those that
+            earn the same the first acts, so that the one that costs least comes first.
     """
 
     trial_share: float = 0.2
@@ -204,6 +204,10 @@ class Race:
         for learner in self.learners:
             if not (learner.can_act or learner.withdrawal):
                 learner.withdrawal = f"not ready {moment}"
+        # Episodes of those that left go on with the best, and count for nobody.
+        is_left = ~np.isin(self.owners, self.running)
+        self.owners[is_left] = best
+        self.greedy[is_left] = False
 
     def _cannot_be_surpassed(self, number: int, num_newest: int) -> bool:
         """Whether so many of its newest episodes all earned the most that any episode ever earned.
