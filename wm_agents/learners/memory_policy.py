@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.learners.base import Learner, VectorStep
+from wm_agents.policy_gradient.actor_critic import clipped_objective
 from wm_agents.policy_gradient.collector import sample_categorical
 from wm_agents.policy_gradient.reinforce_updates import FlatAdam, rewards_to_go
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
@@ -415,9 +416,8 @@ class MemoryPolicy(Learner):
         mean = (batch.advantages * share).sum()
         gains = batch.advantages - mean
         log_ratio = log_probs - batch.log_probs
-        ratio = log_ratio.clamp(-20, 20).exp()
-        clipped = ratio.clamp(1 - config.clip_range, 1 + config.clip_range)
-        policy = -(torch.minimum(ratio * gains, clipped * gains) * share).sum()
+        objective, ratio = clipped_objective(log_ratio, gains, config.clip_range)
+        policy = -(objective * share).sum()
         values = self.model.value(tokens).view(shape)
         value = ((values - batch.returns).square() * share).sum()
         actions = self.spaces.action_inputs(batch.actions).flatten(0, 1)[None]

@@ -354,11 +354,10 @@ class ActorCritic(nn.Module):
         if self.config.normalize_advantage and len(gains) > 1:
             gains = (gains - gains.mean()) / (gains.std() + 1e-8)
         log_ratio = log_probs - batch.log_probs
-        ratio = torch.exp(log_ratio)
         reach = self.config.clip_range
-        clipped = ratio.clamp(1 - reach, 1 + reach)
+        objective, ratio = clipped_objective(log_ratio, gains, reach)
         terms = {
-            "policy": -torch.minimum(ratio * gains, clipped * gains).mean(),
+            "policy": -objective.mean(),
             "value": F.mse_loss(self.value(batch.features).squeeze(1), batch.returns),
             "entropy": -entropy,
         }
@@ -398,3 +397,16 @@ def _latents(network: Perceptron, rows: Tensor) -> Tensor:
     for layer in network.layers[:-1]:
         rows = network.activate(layer(rows))
     return rows
+
+
+def clipped_objective(log_ratio: Tensor, gains: Tensor, clip_range: float) -> tuple[Tensor, Tensor]:
+    """What a policy gains by each action (Schulman et al. 2017, eq. 7), and the ratios, both [...].
+
+    Args:
+        log_ratio: Log probabilities of the actions by the policy, less those by the one that acted.
+        gains: Advantages.
+        clip_range: How far from 1 a ratio may go and still count.
+    """
+    ratio = log_ratio.clamp(-20, 20).exp()
+    clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
+    return torch.minimum(ratio * gains, clipped * gains), ratio
