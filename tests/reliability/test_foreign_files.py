@@ -321,6 +321,7 @@ LOADERS = {
     "wm_agents/agent.py:load_state_dict": "through WorldModelAgent.load, test_agent.py",
     "wm_agents/domains/driving/network.py:load": BY_READERS,
     "wm_agents/domains/driving/planner.py:from_scratch": IN_MEMORY,
+    "wm_agents/domains/pong/dreaming.py:load_state_dict": "through Trainer, which refuses misfits",
     "wm_agents/learners/base.py:load_state_dict": "through WorldModelAgent.load",
     "wm_agents/learners/memory_policy.py:load_state_dict": "through WorldModelAgent.load",
     "wm_agents/learners/race.py:load_state_dict": "through WorldModelAgent.load",

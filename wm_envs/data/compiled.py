@@ -16,13 +16,14 @@ import itertools
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
 import numpy as np
 from numba.core import config as numba_config
+from numba.core import types
 from numba.core.caching import (
     CompileResultCacheImpl,
     FunctionCache,
@@ -57,6 +58,7 @@ def compiled(function: Function, folder: str | None = None) -> Function:
     if not IS_COMPILED:
         return _wrapping_integers(function)
     dispatcher: Any = numba.njit(nogil=True)(function)
+    _share_between_constants(dispatcher)
     enable_cache(dispatcher, folder or str(user_cache_folder() / "wm-suite" / "compiled"))
     if function.__module__ != "__main__" and "<locals>" not in function.__qualname__:
         # Numba pickles a copy that has no cache: a spawned process would compile for ten seconds
@@ -64,6 +66,21 @@ def compiled(function: Function, folder: str | None = None) -> Function:
         dispatcher.__reduce_ex__ = functools.partial(_pickled_by_name, function.__qualname__)
     compiled_function: Function = dispatcher
     return compiled_function
+
+
+def _share_between_constants(dispatcher: Any) -> None:
+    """Let calls with different constants share one machine code.
+
+    Numba types a constant of the caller by its value, so that a helper was compiled 36 times for
+    36 pairs of bounds. The optimizer folds constants where it inlines in either case.
+    """
+    by_value = dispatcher.get_call_template
+
+    def by_type(args: Iterable[Any], kws: Mapping[str, Any]) -> Any:
+        named = {name: types.unliteral(kind) for name, kind in dict(kws).items()}
+        return by_value(tuple(types.unliteral(kind) for kind in args), named)
+
+    dispatcher.get_call_template = by_type
 
 
 def _pickled_by_name(name: str, protocol: int) -> str:  # noqa: ARG001

@@ -53,6 +53,19 @@ def files(folder, suffix):
     return found
 
 
+def added(x, y):
+    return x + y
+
+
+def test_calls_with_different_constants_share_one_code(tmp_path):
+    helper = compile_cache.compiled(added, str(tmp_path))
+    caller = numba.njit(lambda x: helper(x, 1) + helper(x, 2) + helper(y=3, x=x))
+    assert caller(1) == 9
+    assert len(helper.signatures) == 1
+    assert caller(0.5) == 7.5
+    assert len(helper.signatures) == 2
+
+
 def test_code_is_compiled_once(compiled):
     assert [call(compiled()) for _ in range(3)] == [False, True, True]
 
