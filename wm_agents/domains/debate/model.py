@@ -153,7 +153,7 @@ class DebateModel:
             CheckpointError: The file is missing, damaged or of something else.
         """
         try:
-            data: Any = parse_document(content_of(path).decode("utf-8"), str(path))
+            data: Any = parse_document(content_of(Path(path)).decode("utf-8"), str(path))
         except (OSError, ValueError) as error:
             raise CheckpointError(f"cannot read {path}: {error}") from error
         if not isinstance(data, dict) or data.get("format") != FORMAT:
