@@ -92,10 +92,9 @@ def drawn_settings(choices: Mapping[str, Sequence[Any]], num_trials: int) -> lis
     """The first choice of every setting, then random ones, the same in every run."""
     draws = np.random.default_rng(0)
     trials = [{name: values[0] for name, values in choices.items()}]
-    for _ in range(num_trials - 1):
-        trials.append(
-            {name: values[draws.integers(len(values))] for name, values in choices.items()}
-        )
+    while len(trials) < num_trials:
+        drawn = {name: values[draws.integers(len(values))] for name, values in choices.items()}
+        trials += [drawn]
     return trials
 
 
