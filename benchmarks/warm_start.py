@@ -1,7 +1,7 @@
 """What a return costs: iCEM and CEM with the same budgets and warm start, on three tasks.
 
     python -m benchmarks.warm_start
-    python -m benchmarks.warm_start --tasks pendulum --num-seeds 20
+    python -m benchmarks.warm_start --tasks pendulum --episodes 20
 
 Both plan on the true dynamics, so that no model's error comes between them, from the same starts
 and with the same grid of samples and iterations; both carry the last plan over. Each arm has the
@@ -65,8 +65,8 @@ class Config:
 
     tasks: tuple[str, ...] = ("pendulum", "cart_pole_swing_up", "driving")
     """Which tasks; each has a result of its own."""
-    num_seeds: int = 20
-    """Starts of each arm and budget."""
+    episodes: int = 20
+    """Episodes of each arm and budget, each with a seed of its own."""
     num_trials: int = 10
     """Settings that are tried for each arm."""
     num_decisions: int = 10
@@ -89,8 +89,8 @@ def main(config: Config) -> dict[str, Any]:
     known = tasks()
     for name in config.tasks:
         figures[name] = run_task(known[name], config)
-        command = f"python -m benchmarks.warm_start --tasks {name} --num-seeds {config.num_seeds}"
-        seeds = list(range(config.num_seeds))
+        command = f"python -m benchmarks.warm_start --tasks {name} --episodes {config.episodes}"
+        seeds = list(range(config.episodes))
         write_result(
             f"warm_start_{name}",
             figures[name],
@@ -106,7 +106,7 @@ def main(config: Config) -> dict[str, Any]:
 def run_task(task: PlanningTask, config: Config) -> dict[str, Any]:
     """Tune, evaluate, time and compare."""
     folder = config.output_dir / task.name
-    seeds = list(range(config.num_seeds))
+    seeds = list(range(config.episodes))
 
     def score(arm: str, settings: Settings, seeds: Sequence[int]) -> Sequence[float]:
         returns: list[float] = episode_returns(
@@ -240,7 +240,7 @@ def summarize(
     config: Config,
 ) -> dict[str, Any]:
     """Curves with intervals, the cost of equal return, and a row for each start."""
-    seeds = list(range(config.num_seeds))
+    seeds = list(range(config.episodes))
     random_play = float(random_returns(task, seeds).mean())
     names = [budget_name(budget) for budget in BUDGETS]
     by_key = {(row["arm"], row["budget"]): np.array(row["returns"]) for row in returns}
