@@ -27,7 +27,9 @@ def small(tmp_path, **options):
     )
 
 
-def test_an_ensemble_of_critics_with_dropout_runs_and_is_evaluated_at_the_same_steps(tmp_path):
+def test_an_ensemble_of_critics_with_dropout_runs_and_is_evaluated_at_the_same_steps(
+    tmp_path, monkeypatch
+):
     watch = dream_arms._Watch(small(tmp_path))
     settings = {"learning_rate": 1e-3, "gradient_steps": 1, "n_critics": 3, "dropout": 0.1}
     agents = []
@@ -37,11 +39,8 @@ def test_an_ensemble_of_critics_with_dropout_runs_and_is_evaluated_at_the_same_s
         agents.append(agent)
         watched(self, agent, num_steps)
 
-    dream_arms._Watch.__call__, before = keep, dream_arms._Watch.__call__
-    try:
-        dream_arms.learn_without_model(settings, 0, 40, small(tmp_path), watch)
-    finally:
-        dream_arms._Watch.__call__ = before
+    monkeypatch.setattr(dream_arms._Watch, "__call__", keep)
+    dream_arms.learn_without_model(settings, 0, 40, small(tmp_path), watch)
     assert watch.steps == [20, 40]
     critic = agents[0].critic
     assert len(critic.q_networks) == 3
