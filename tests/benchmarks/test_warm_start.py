@@ -8,7 +8,16 @@ import torch
 
 from benchmarks import warm_start
 from benchmarks.tuning import faults
-from benchmarks.warm_start_tasks import cart_pole_starts, cart_pole_swing_up, drive, tasks
+from benchmarks.warm_start_tasks import (
+    PlanningTask,
+    cart_pole_starts,
+    cart_pole_swing_up,
+    drive,
+    driving_model,
+    driving_starts,
+    pendulum_starts,
+)
+from wm_agents.planning.classic_control import true_model
 
 COST = {"CEM": np.array([1.0, 3.0]), "iCEM": np.array([1.5, 4.5])}
 
@@ -29,6 +38,8 @@ def test_a_small_run_is_an_equal_comparison_and_goes_on_where_it_stopped(monkeyp
     monkeypatch.setattr(warm_start, "BUDGET_NAMES", ["4 x 1", "8 x 1"])
     monkeypatch.setattr(warm_start, "TUNING_BUDGET", (4, 1))
     monkeypatch.setattr(warm_start, "NUM_TUNING_SEEDS", 2)
+    short = PlanningTask("pendulum", 4, 5, true_model("Pendulum-v1"), pendulum_starts)
+    monkeypatch.setattr(warm_start, "tasks", lambda: {"pendulum": short})
     config = warm_start.Config(
         ("pendulum",), 3, 4, 1, 0.02, tmp_path / "runs", tmp_path, tmp_path / "curves.png"
     )
@@ -51,11 +62,11 @@ def test_a_cart_pole_that_is_left_alone_hangs_and_its_cart_stops_at_the_end_of_t
 
 
 def test_a_decision_of_the_car_is_four_steps_of_the_environment():
-    task = tasks()["driving"]
-    start = task.start([3, 4])
+    model = driving_model()
+    start = driving_starts([3, 4])
     decisions = torch.tensor([[0.1, 0.5], [-0.1, -0.5]])
-    states = task.model._rows(start)
-    after, prediction = task.model.step(start, decisions)
+    states = model._rows(start)
+    after, prediction = model.step(start, decisions)
     _, rewards, _, _ = drive(states, decisions[:, None].numpy(), return_states=True)
     assert prediction.rewards.tolist() == pytest.approx(rewards[:, 0].tolist(), rel=1e-5)
-    assert (task.model._rows(after)["time"] - states["time"]).tolist() == [4, 4]
+    assert (model._rows(after)["time"] - states["time"]).tolist() == [4, 4]
