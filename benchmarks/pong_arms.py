@@ -63,7 +63,7 @@ CHOICES: dict[str, dict[str, list[Any]]] = {
         "num_envs": [8, 16],
         "gamma": [0.99, 0.97],
     },
-    "rule": {"aim": [7.0, 5.0, 3.0, 0.0], "margin": [2.0, 1.0, 4.0], "fires": [False, True]},
+    "rule": {"aim": [7.0, 5.0, 3.0, 0.0], "margin": [2.0, 1.0, 4.0], "fires": [True, False]},
 }
 SPECIFIED = {
     "dream": "PongView: features, and much of the rules",

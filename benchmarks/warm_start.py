@@ -70,7 +70,7 @@ class Config:
     num_trials: int = 10
     """Settings that are tried for each arm."""
     num_decisions: int = 10
-    """Decisions of each of the five turns in which a budget's cost is measured."""
+    """Decisions of each of the seven turns in which a budget's cost is measured."""
     tolerance: float = 0.02
     """Share of the way from random actions to the best return that may be missing."""
     output_dir: Path = Path("runs/warm_start")
@@ -210,7 +210,7 @@ def play(
 
 
 def decision_costs(
-    task: PlanningTask, best: dict[str, Settings], num_decisions: int, num_turns: int = 5
+    task: PlanningTask, best: dict[str, Settings], num_decisions: int, num_turns: int = 7
 ) -> dict[tuple[str, str], list[float]]:
     """CPU milliseconds of one decision in one environment, one number a turn."""
     searches = {
@@ -245,7 +245,7 @@ def summarize(
     names = [budget_name(budget) for budget in BUDGETS]
     by_key = {(row["arm"], row["budget"]): np.array(row["returns"]) for row in returns}
     table = {arm: np.stack([by_key[arm, name] for name in names], 1) for arm in tuning}  # [B, K]
-    cost = {arm: np.array([np.median(costs[arm, name]) for name in names]) for arm in tuning}
+    turns = {arm: np.stack([costs[arm, name] for name in names], 1) for arm in tuning}
     curves = {}
     for arm, values in table.items():
         means, low, high = stratified_bootstrap_band(values, np.mean)
@@ -254,7 +254,7 @@ def summarize(
                 "mean_return": float(means[place]),
                 "mean_return_low": float(low[place]),
                 "mean_return_high": float(high[place]),
-                "cpu_ms_per_decision": float(cost[arm][place]),
+                "cpu_ms_per_decision": float(np.median(turns[arm][:, place])),
                 "cpu_ms_by_turn": costs[arm, name],
             }
             for place, name in enumerate(names)
@@ -279,7 +279,7 @@ def summarize(
         "decisions": task.num_decisions,
         "specified": "the true dynamics and rewards, in every arm",
         "curves": curves,
-        "equal_return": equal_return(table, cost, random_play, config.tolerance),
+        "equal_return": equal_return(table, turns, random_play, config.tolerance),
         "tuning": tuning,
         "rows": rows,
     }
@@ -287,42 +287,49 @@ def summarize(
 
 def equal_return(
     table: dict[str, NDArray[np.float64]],
-    cost: dict[str, NDArray[np.float64]],
+    turns: dict[str, NDArray[np.float64]],
     random_play: float,
     tolerance: float,
 ) -> dict[str, Any]:
-    """CPU of each arm's cheapest sufficient budget over iCEM's, with intervals over starts.
+    """CPU of CEM's cheapest sufficient budget over iCEM's, with an interval.
 
     A budget suffices that misses at most `tolerance` of the way from random actions to the best
-    mean return of any arm and budget. Where an arm has none its ratio is null, and its share of
-    resamples in which both arms have one is below 1.
+    mean return of either arm at any budget. Starts and turns of the clock are drawn anew for the
+    interval. Where an arm has no such budget the ratio is null, and `share_known` is the share of
+    resamples in which both have one.
 
     Args:
         table: Returns [B, K] of each arm, by start and budget.
-        cost: CPU of a decision [K].
+        turns: CPU of a decision [T, K] of each arm, by turn and budget.
         random_play: The return of random actions.
         tolerance: The share.
     """
-    num_seeds = len(next(iter(table.values())))
-    draws = np.random.default_rng(0).integers(num_seeds, size=(NUM_RESAMPLES, num_seeds))
-    found: dict[str, Any] = {}
-    cheapest = {"all": _cheapest(table, cost, random_play, tolerance, np.arange(num_seeds))}
-    resampled = [_cheapest(table, cost, random_play, tolerance, rows) for rows in draws]
-    for arm in table:
-        place = cheapest["all"][arm]
-        found[f"{arm}: cheapest budget"] = None if place is None else BUDGET_NAMES[place]
-    for arm in table:
-        if arm == "iCEM":
-            continue
-        ratios = [_ratio(one, cost, arm) for one in resampled]
-        known = np.array([ratio for ratio in ratios if ratio is not None])
-        ratio = _ratio(cheapest["all"], cost, arm)
-        figures: dict[str, Any] = {"value": ratio, "share_known": len(known) / NUM_RESAMPLES}
-        if ratio is not None:
-            low, high = percentile_limits(known, 0.95)
-            figures |= {"low": float(low), "high": float(high)}
-        found[f"{arm} over iCEM"] = figures
-    return found
+    num_starts = len(table["CEM"])
+    num_turns = len(turns["CEM"])
+    draws = np.random.default_rng(0)
+    ratios = []
+    for _ in range(NUM_RESAMPLES):
+        starts = draws.integers(num_starts, size=num_starts)
+        clock = draws.integers(num_turns, size=num_turns)
+        drawn = {arm: values[starts] for arm, values in table.items()}
+        cost = {arm: np.median(values[clock], 0) for arm, values in turns.items()}
+        places = _cheapest(drawn, cost, random_play, tolerance)
+        ratios.append(_ratio(places, cost))
+    cost = {arm: np.median(values, 0) for arm, values in turns.items()}
+    places = _cheapest(table, cost, random_play, tolerance)
+    known = [ratio for ratio in ratios if ratio is not None]
+    figures: dict[str, Any] = {
+        "value": _ratio(places, cost),
+        "share_known": len(known) / NUM_RESAMPLES,
+    }
+    if figures["value"] is not None:
+        low, high = percentile_limits(np.array(known), 0.95)
+        figures |= {"low": float(low), "high": float(high)}
+    names = {
+        f"{arm}: cheapest budget": None if place is None else BUDGET_NAMES[place]
+        for arm, place in places.items()
+    }
+    return {**names, "CEM over iCEM": figures}
 
 
 BUDGET_NAMES = [budget_name(budget) for budget in BUDGETS]
@@ -333,10 +340,9 @@ def _cheapest(
     cost: dict[str, NDArray[np.float64]],
     random_play: float,
     tolerance: float,
-    rows: NDArray[np.int64],
 ) -> dict[str, int | None]:
-    """The place of each arm's cheapest sufficient budget, for the starts `rows`."""
-    means = {arm: values[rows].mean(0) for arm, values in table.items()}
+    """The place of each arm's cheapest sufficient budget."""
+    means = {arm: values.mean(0) for arm, values in table.items()}
     best = max(float(values.max()) for values in means.values())
     enough = best - tolerance * (best - random_play)
     places: dict[str, int | None] = {}
@@ -348,13 +354,11 @@ def _cheapest(
     return places
 
 
-def _ratio(
-    places: dict[str, int | None], cost: dict[str, NDArray[np.float64]], arm: str
-) -> float | None:
-    other, ours = places[arm], places["iCEM"]
+def _ratio(places: dict[str, int | None], cost: dict[str, NDArray[np.float64]]) -> float | None:
+    other, ours = places["CEM"], places["iCEM"]
     if other is None or ours is None:
         return None
-    return float(cost[arm][other] / cost["iCEM"][ours])
+    return float(cost["CEM"][other] / cost["iCEM"][ours])
 
 
 def draw(figures: dict[str, Any], path: Path) -> None:
@@ -369,7 +373,7 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     )
     for axes, (name, task) in zip(panels[0], figures.items(), strict=True):
         for arm, budgets in task["curves"].items():
-            points = sorted(budgets.values(), key=lambda point: point["cpu_ms_per_decision"])
+            points = list(budgets.values())  # from the smallest budget to the largest
             costs = [point["cpu_ms_per_decision"] for point in points]
             axes.plot(costs, [point["mean_return"] for point in points], marker="o", label=arm)
             limits = ([point[f"mean_return_{end}"] for point in points] for end in ("low", "high"))

@@ -1,6 +1,7 @@
-"""Every arm runs, and what was not solved has no time."""
+"""Arms run once, and what was not solved has no time."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ from benchmarks.tuning import faults
 SMALL = {"num_seeds": 2, "num_trials": 4, "num_tuning_seeds": 2, "episodes_scale": 0.002}
 
 
-def test_all_arms_run_and_a_second_call_runs_none(tmp_path, monkeypatch):
+def test_two_arms_run_and_a_second_call_runs_none(tmp_path, monkeypatch):
+    arms = ("next without the answer", "none, a reward for each query")
+    task = replace(auxiliary_tasks.TASKS["RuleRecall"], arms=arms)
+    monkeypatch.setattr(auxiliary_tasks, "TASKS", {"RuleRecall": task})
     config = auxiliary_tasks.Config(
         ("RuleRecall",), output_dir=tmp_path / "runs", results_dir=tmp_path, **SMALL
     )
@@ -21,11 +25,11 @@ def test_all_arms_run_and_a_second_call_runs_none(tmp_path, monkeypatch):
     path = tmp_path / "auxiliary_tasks_rulerecall.json"
     result = json.loads(path.read_text(encoding="utf-8"))
     assert faults(result) == []
-    arms = result["figures"]["arms"]
-    assert set(arms) == set(auxiliary_tasks.CHOICES)
-    assert {row["median_episodes_to_90"] for row in arms.values()} == {
-        "not solved within the budget"
-    }
+    found = result["figures"]["arms"]
+    assert [found[arm]["median_episodes_to_90"] for arm in arms] == [
+        "not solved within the budget",
+        "not solved within the budget",
+    ]
     monkeypatch.setattr(auxiliary_tasks, "train", None)
     assert auxiliary_tasks.main(config)["RuleRecall"] == result["figures"]
 

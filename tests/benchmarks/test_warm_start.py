@@ -19,17 +19,17 @@ from benchmarks.warm_start_tasks import (
 )
 from wm_agents.planning.classic_control import true_model
 
-COST = {"CEM": np.array([1.0, 3.0]), "iCEM": np.array([1.5, 4.5])}
+TURNS = {"CEM": np.array([[1.0, 3.0]] * 3), "iCEM": np.array([[1.5, 4.5]] * 3)}
 
 
 def test_the_cheapest_budget_that_keeps_the_return_counts(monkeypatch):
     monkeypatch.setattr(warm_start, "BUDGET_NAMES", ["8 x 1", "8 x 3"])
     ones = np.ones((5, 1))
     table = {"CEM": ones * [-150.0, -101.0], "iCEM": ones * [-101.5, -100.0]}
-    found = warm_start.equal_return(table, COST, -1100.0, 0.02)
+    found = warm_start.equal_return(table, TURNS, -1100.0, 0.02)
     assert found["iCEM: cheapest budget"] == "8 x 1"
     assert found["CEM over iCEM"] == {"value": 2.0, "low": 2.0, "high": 2.0, "share_known": 1.0}
-    never = warm_start.equal_return({**table, "CEM": ones * [-900.0, -800.0]}, COST, -1100.0, 0.02)
+    never = warm_start.equal_return({**table, "CEM": ones * [-900.0, -800.0]}, TURNS, -1100.0, 0.02)
     assert never["CEM over iCEM"] == {"value": None, "share_known": 0.0}
 
 
