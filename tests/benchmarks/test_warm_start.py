@@ -24,6 +24,7 @@ TURNS = {"CEM": np.array([[1.0, 3.0]] * 3), "iCEM": np.array([[1.5, 4.5]] * 3)}
 
 def test_the_cheapest_budget_that_keeps_the_return_counts(monkeypatch):
     monkeypatch.setattr(warm_start, "BUDGET_NAMES", ["8 x 1", "8 x 3"])
+    monkeypatch.setattr(warm_start, "NUM_RESAMPLES", 50)
     ones = np.ones((5, 1))
     table = {"CEM": ones * [-150.0, -101.0], "iCEM": ones * [-101.5, -100.0]}
     found = warm_start.equal_return(table, TURNS, -1100.0, 0.02)
@@ -36,6 +37,7 @@ def test_the_cheapest_budget_that_keeps_the_return_counts(monkeypatch):
 def test_a_small_run_is_an_equal_comparison_and_goes_on_where_it_stopped(monkeypatch, tmp_path):
     monkeypatch.setattr(warm_start, "BUDGETS", ((4, 1), (8, 1)))
     monkeypatch.setattr(warm_start, "BUDGET_NAMES", ["4 x 1", "8 x 1"])
+    monkeypatch.setattr(warm_start, "NUM_RESAMPLES", 50)
     monkeypatch.setattr(warm_start, "TUNING_BUDGET", (4, 1))
     monkeypatch.setattr(warm_start, "NUM_TUNING_SEEDS", 2)
     short = PlanningTask("pendulum", 4, 5, true_model("Pendulum-v1"), pendulum_starts)
