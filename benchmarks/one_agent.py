@@ -11,7 +11,6 @@ all lines. The zero of the scale is measured by `python -m benchmarks.one_agent_
 
 import datetime
 import fnmatch
-import json
 import sys
 import time
 import traceback
@@ -34,6 +33,7 @@ from benchmarks.one_agent_tasks.arms import (
     takes_flat_observations,
 )
 from benchmarks.one_agent_tasks.table import Task, tasks
+from benchmarks.report import append_row, read_rows
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.episodes import EpisodeResults, evaluate
 from wm_envs.data.paths import expand_paths
@@ -284,31 +284,6 @@ def _run_bsuite(task: Task, arm: str, seed: int, budget: int, logs: Path) -> dic
 def row_key(row: dict[str, Any]) -> tuple[str, str, int, float]:
     """What says which run a row is."""
     return row["task"], row["arm"], row["seed"], row["steps_scale"]
-
-
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """All finished rows; a line that a kill cut off is no row."""
-    path = folder / "rows.jsonl"
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
-
-
-def append_row(folder: Path, row: dict[str, Any]) -> None:
-    """Add a line, below one that a kill cut off; other processes may do the same."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "rows.jsonl"
-    text = json.dumps(row, allow_nan=False) + "\n"
-    if path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n":
-        text = "\n" + text
-    with path.open("a", encoding="utf-8") as file:
-        file.write(text)
 
 
 if __name__ == "__main__":

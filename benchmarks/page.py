@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks.catalogue import FOLDER, benchmarks, summary
 from benchmarks.compare import figures_of
 from benchmarks.report import RESULTS
+from benchmarks.tuning import UNTUNED
 
 PAGE = FOLDER.parent / "docs" / "benchmarks.md"
 MAX_ROWS = 16
@@ -211,6 +212,9 @@ def section(result: Mapping[str, Any], pictures: Path) -> Iterator[str]:
     yield ""
     if about := _about(name):
         yield about
+        yield ""
+    if name in UNTUNED:
+        yield f"Untuned: {UNTUNED[name]}. See [how we try to fool ourselves](fooling-ourselves.md)."
         yield ""
     if picture := draw(name, figures, pictures):
         yield f"![{name.replace('_', ' ')}](images/benchmarks/{picture.name})"

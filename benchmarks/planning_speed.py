@@ -26,6 +26,7 @@ import tyro
 from torch import Tensor, nn
 
 from benchmarks.report import RESULTS, write_result
+from wm_agents.evaluation.statistics import percentile_limits
 from wm_agents.planning import CEM, ICEM, MPPI, CEMConfig, DiscountedReturn, ICEMConfig, MPPIConfig
 from wm_agents.protocols import ModelState, Prediction, Rollout
 
@@ -294,8 +295,8 @@ def peers(model: PerceptronModel) -> tuple[dict[str, PlanOnce], dict[str, str]]:
     return installed, left_out
 
 
-def measure(planners: dict[str, PlanOnce], num_repeats: int) -> dict[str, float]:
-    """Median CPU seconds per plan; the order is turned from repeat to repeat."""
+def measure(planners: dict[str, PlanOnce], num_repeats: int) -> dict[str, list[float]]:
+    """CPU seconds per plan, one number a repeat; the order is turned from repeat to repeat."""
     names = list(planners)
     for name in names:
         planners[name]()
@@ -306,7 +307,19 @@ def measure(planners: dict[str, PlanOnce], num_repeats: int) -> dict[str, float]
             started = time.process_time()
             planners[name]()
             seconds[name].append(time.process_time() - started)
-    return {name: float(np.median(values)) for name, values in seconds.items()}
+    return seconds
+
+
+def share_intervals(seconds: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """95% intervals of each planner's share of the model alone, repeats drawn anew in pairs."""
+    alone = np.array(seconds["model alone"])
+    draws = np.random.default_rng(0).integers(len(alone), size=(2000, len(alone)))
+    intervals = {}
+    for name, values in seconds.items():
+        shares = np.median(alone[draws], 1) / np.median(np.array(values)[draws], 1)
+        low, high = percentile_limits(shares, 0.95)
+        intervals[name] = {"low": float(low), "high": float(high)}
+    return intervals
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -318,12 +331,14 @@ def main(config: Config) -> dict[str, Any]:
         "model alone": model_alone(model, torch.float32),
         "model alone bfloat16": model_alone(model, torch.bfloat16),
     }
-    seconds = measure({**alone, **ours(model, config.seed), **others}, config.num_repeats)
+    repeats = measure({**alone, **ours(model, config.seed), **others}, config.num_repeats)
+    seconds = {name: float(np.median(values)) for name, values in repeats.items()}
     figures: dict[str, Any] = {
         "plans_per_cpu_second": {name: 1.0 / value for name, value in seconds.items()},
         "share_of_model_alone": {
             name: seconds["model alone"] / value for name, value in seconds.items()
         },
+        "share_of_model_alone_interval": share_intervals(repeats),
         "cem_bfloat16_share_of_model_alone_bfloat16": seconds["model alone bfloat16"]
         / seconds["wm CEM bfloat16"],
         "left_out": left_out,

@@ -108,6 +108,31 @@ def add_row(
     return figures
 
 
+def read_rows(folder: Path, name: str = "rows") -> list[dict[str, Any]]:
+    """All finished rows of `<folder>/<name>.jsonl`; a line that a kill cut off is no row."""
+    path = folder / f"{name}.jsonl"
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+def append_row(folder: Path, row: Mapping[str, Any], name: str = "rows") -> None:
+    """Add a line, below one that a kill cut off; other processes may do the same."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.jsonl"
+    text = json.dumps(row, allow_nan=False) + "\n"
+    if path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n":
+        text = "\n" + text
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
+
+
 def machine() -> dict[str, Any]:
     """The processor and what of it is ours; no names of hosts or users."""
     return {

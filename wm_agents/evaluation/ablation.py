@@ -229,12 +229,15 @@ def ratio_sentence(summary: Mapping[str, float]) -> str:
     ratio = summary["episodes_to_90_ratio"]
     if math.isnan(ratio):
         return "episodes to 90%: not reached by half of the runs of either arm"
-    bound = ""
-    if summary["episodes_to_90_ratio_is_upper_bound"]:
-        bound = "at most "
-    elif summary["episodes_to_90_ratio_is_lower_bound"]:
-        bound = "at least "
-    return f"episodes to 90%, without / with: {bound}{ratio:.1f}"
+    # A ratio to a run that was stopped says how long somebody waited, not how fast anything is.
+    for arm, bound in (("without", "lower"), ("with", "upper")):
+        if summary[f"episodes_to_90_ratio_is_{bound}_bound"]:
+            budget = summary[f"episodes_to_90_{arm}"]
+            return (
+                f"episodes to 90%, {arm} world model: not solved within the budget of "
+                f"{budget:,.0f} by half of the runs"
+            )
+    return f"episodes to 90%, without / with: {ratio:.1f}"
 
 
 def compare(

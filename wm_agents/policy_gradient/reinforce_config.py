@@ -50,8 +50,13 @@ class ReinforceConfig:
         baseline_decay: Of the moving average, per update.
         prediction_reward_weight: Weight of the intrinsic reward, minus the world model's squared
             error in units of the targets' spread.
-        world_model_target: "next" is the observation that followed; "shuffled" is that of another
-            episode of the same batch, a placebo with the same targets and no information.
+        world_model_target: "next" is the observation that followed. The others are there to be
+            compared with it: "shuffled" is that of another episode of the same batch, a placebo
+            with the same targets and no information; "previous" the observation before the present
+            one, itself at first, which takes memory and no prediction; "reward" the reward of the
+            step, on every output of the head.
+        ignored_targets: Columns of the observation that the world-model loss leaves out, such as
+            those that hold the answer to be learned.
         normalize_observations: Standardize inputs and prediction targets by all that a run has seen
             so far. Columns that only hold 0 and 1, as those of one-hots do, stay as they are.
         has_previous_step: Each token also carries the action and reward before it.
@@ -72,7 +77,8 @@ class ReinforceConfig:
     baseline: Literal["moving", "value"] = "moving"
     baseline_decay: float = 0.95
     prediction_reward_weight: float = 0.1
-    world_model_target: Literal["next", "shuffled"] = "next"
+    world_model_target: Literal["next", "shuffled", "previous", "reward"] = "next"
+    ignored_targets: tuple[int, ...] = ()
     normalize_observations: bool = True
     has_previous_step: bool = False
     max_episode_steps: int = 1000
@@ -90,7 +96,8 @@ class ReinforceConfig:
                     f"ReinforceConfig.{name} lies in [0, 1], got {getattr(self, name)}"
                 )
         _check_choice("baseline", self.baseline, ("moving", "value"))
-        _check_choice("world_model_target", self.world_model_target, ("next", "shuffled"))
+        targets = ("next", "shuffled", "previous", "reward")
+        _check_choice("world_model_target", self.world_model_target, targets)
         for name, weight in vars(self.weights).items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise ConfigError(f"LossWeights.{name} is not negative, got {weight}")

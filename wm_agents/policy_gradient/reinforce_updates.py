@@ -138,6 +138,7 @@ class StackedReinforce:
             name: weight for name, weight in vars(config.weights).items() if weight > 0
         }
         self._term_weights: Tensor | None = None  # the same, in the order of the terms
+        self._target_weights = _target_weights(config.ignored_targets, known.observations.size)
         shape = (config.num_seeds, config.max_episode_steps)
         self._baseline = np.full(shape, np.nan, np.float32)
         self._next_baseline = self._baseline  # becomes the baseline once an update has succeeded
@@ -315,24 +316,32 @@ class StackedReinforce:
         return categorical_log_probs(actions, outputs)
 
     def _prediction_errors(self, tokens: Tensor, actions: Tensor, batch: StackedBatch) -> Tensor:
-        """Squared error of the predicted next observation, a mean over features [S, R * T].
+        """Squared error of the prediction, a mean over the features that count [S, R * T].
 
         In units of the targets.
         """
-        return self._prediction_differences(tokens, actions, batch).square().mean(-1)
+        squares = self._prediction_differences(tokens, actions, batch).square()
+        if self._target_weights is not None:
+            return squares @ self._target_weights.to(squares.device)
+        return squares.mean(-1)
 
     def _prediction_differences(
         self, tokens: Tensor, actions: Tensor, batch: StackedBatch
     ) -> Tensor:
-        """The predicted next observations less the recorded ones [S, R * T, O].
+        """What the head predicts less what it should [S, R * T, O].
 
         In units of the targets.
         """
+        predicted = self.model.next_observation(tokens, self.spaces.action_inputs(actions))
+        if self.config.world_model_target == "reward":
+            return predicted - batch.rewards.flatten(1, 2).unsqueeze(-1).to(self.device)
         targets = batch.next_observations
-        if self.config.world_model_target == "shuffled":
+        if self.config.world_model_target == "previous":
+            before = batch.observations[:, :, :-2]
+            targets = torch.cat([batch.observations[:, :, :1], before], 2)
+        elif self.config.world_model_target == "shuffled":
             draws = np.random.default_rng([self.seed, self.num_updates])
             targets = targets[:, torch.from_numpy(other_rows(targets.shape[1], draws))]
-        predicted = self.model.next_observation(tokens, self.spaces.action_inputs(actions))
         return predicted - self.model.target_units.normalize(targets.flatten(1, 2).to(self.device))
 
     def _moving_baseline(self, to_go: Tensor, mask: Tensor) -> Tensor:
@@ -377,6 +386,24 @@ class StackedReinforce:
                 f"{name} of run {run} is {values[run]} at update {self.num_updates}: nothing was "
                 f"updated; {remedy}"
             )
+
+
+def _target_weights(ignored: tuple[int, ...], size: int) -> Tensor | None:
+    """The weight of each of O targets in the mean [O]; None where all count alike.
+
+    Raises:
+        ConfigError: A column that does not exist, or none that is left.
+    """
+    if not ignored:
+        return None
+    if not set(ignored) < set(range(size)):
+        raise ConfigError(
+            f"ignored_targets={ignored}: give some and not all of the observation's columns, 0 to "
+            f"{size - 1}"
+        )
+    weights = torch.ones(size)
+    weights[list(ignored)] = 0.0
+    return weights / weights.sum()
 
 
 def _is_finite(batch: StackedBatch) -> bool:

@@ -343,6 +343,32 @@ def test_placebo_targets_are_those_of_other_episodes_of_the_same_run() -> None:
     assert torch.equal(targets(), marks[:, :, 0, 0])
 
 
+def test_controls_predict_the_past_the_reward_and_not_the_ignored_columns() -> None:
+    def errors(**options: Any) -> Tensor:
+        agent = Reinforce("wm/TMaze-v0", replace(SMALL, **options))
+        agent.model.next_observation = lambda tokens, actions: torch.zeros(  # type: ignore[method-assign]
+            1, 16, 18
+        )
+        observations = torch.arange(1.0, 10.0).view(1, 1, 9, 1).repeat(1, 2, 1, 18)
+        observations[..., 3] = 100.0
+        batch = replace(
+            agent.collector.collect(agent.model, 2, (0, 0), None),
+            observations=observations,
+            rewards=torch.full((1, 2, 8), 5.0),
+        )
+        tokens, actions = torch.zeros(1, 16, 64), batch.actions.flatten(1, 2)
+        found = agent._prediction_errors(tokens, actions, batch).sqrt()
+        return found.view(2, 8)[0]
+
+    without = {"ignored_targets": (3,), "normalize_observations": False}
+    assert errors(**without).tolist() == [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
+    past = errors(world_model_target="previous", **without)
+    assert past.tolist() == [1.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    assert errors(world_model_target="reward").tolist() == [5.0] * 8
+    with pytest.raises(ConfigError, match=r"ignored_targets=\(18,\).*0 to 17"):
+        Reinforce("wm/TMaze-v0", replace(SMALL, ignored_targets=(18,)))
+
+
 # --- bad input
 # ---------------------------------------------------------------------------------------------------
 

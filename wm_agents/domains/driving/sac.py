@@ -10,13 +10,20 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from wm_agents.domains.driving.network import DrivingModel, DrivingModelConfig, fit_driving
 from wm_agents.domains.driving.observations import CircuitMap, DerivedColumn, extend_trajectories
-from wm_agents.domains.driving.recording import record_circuit
-from wm_agents.domains.driving.task import DrivingTaskEnv, ImaginedCar, TaskEvaluation
+from wm_agents.domains.driving.recording import NoisyExpert, record_circuit
+from wm_agents.domains.driving.task import (
+    ACTION_REPEAT,
+    DrivingTaskEnv,
+    ImaginedCar,
+    TaskEvaluation,
+    to_decision,
+)
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.thresholds import LearningCurve
 from wm_agents.imagination.vector_env import ImaginedVectorEnv
 from wm_agents.sb3.vec_env import SB3VecEnv
 from wm_envs.data.trajectories import Trajectories
+from wm_envs.driving.expert import Expert
 
 RECORDED_STEPS = 300  # of an episode of the noisy expert at most
 RECORDED_NOISE: dict[str, Any] = {"paces": (0.6, 1.1), "noises": (0.0, 0.1, 0.3)}
@@ -51,6 +58,13 @@ class DrivingSACConfig:
     """Decisions of the model-free arm."""
     model_free_gradients: int = 1
     """SAC's gradient steps per decision in the model-free arm."""
+    expert_episodes: int = 0
+    """Episodes of the noisy expert with which the model-free arm's replay buffer begins.
+
+    As long as those of the arm in the model, and counted as real steps, too.
+    """
+    learning_rate: float = 1e-3
+    """SAC's, in both arms."""
     evaluate_every: int = 500
     """Decisions between evaluations of the model-free arm."""
     evaluation_episodes: int = 10
@@ -103,7 +117,7 @@ class DrivingSACConfig:
     def sac(self) -> dict[str, Any]:
         """Settings of SAC in both arms."""
         return {
-            "learning_rate": 1e-3,
+            "learning_rate": self.learning_rate,
             "learning_starts": 300,
             "train_freq": 1,
             "gamma": 0.98,
@@ -207,8 +221,36 @@ def train_model_free(config: DrivingSACConfig) -> LearningCurve:
     evaluations = _Evaluations(config)
     env = DrivingTaskEnv(config.track, config.episode_decisions)
     agent = SAC("MlpPolicy", env, gradient_steps=config.model_free_gradients, **config.sac)
+    fill_buffer(config, agent, env)
     agent.learn(config.model_free_decisions, callback=evaluations)
     return LearningCurve(np.array(evaluations.steps), np.array(evaluations.returns))
+
+
+def fill_buffer(config: DrivingSACConfig, agent: SAC, env: DrivingTaskEnv) -> None:
+    """Let the noisy expert decide on the real car, and SAC's replay buffer keep what came of it.
+
+    Its noise is drawn once a decision, where `record_expert` draws it at every step of the car.
+    """
+    expert = Expert(env.unwrapped.parameters)  # type: ignore[attr-defined]
+    for episode in range(config.expert_episodes):
+        seed = 1000 * config.seed + episode
+        policy = NoisyExpert(expert, 1, seed, pulse_rate=PULSE_RATE, **RECORDED_NOISE)
+        obs, _ = env.reset(seed=seed)
+        for _ in range(RECORDED_STEPS // ACTION_REPEAT):
+            decision = to_decision(policy(env.observation[None]))[0]
+            next_obs, reward, terminated, truncated, _ = env.step(decision)
+            assert agent.replay_buffer is not None
+            agent.replay_buffer.add(
+                obs[None],
+                next_obs[None],
+                agent.policy.scale_action(decision[None]),
+                np.array([reward]),
+                np.array([terminated or truncated]),
+                [{"TimeLimit.truncated": truncated and not terminated}],
+            )
+            obs = next_obs
+            if terminated or truncated:
+                break
 
 
 class _Evaluations(BaseCallback):

@@ -71,6 +71,13 @@ def to_action(decisions: Tensor) -> Tensor:
     return torch.stack([steering, pedal.clamp_min(0.0), (-pedal).clamp_min(0.0)], 1)
 
 
+def to_decision(actions: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The decisions [B, 2] nearest to actions of the car [B, 3]."""
+    steering, throttle, brake = actions.T
+    decisions = np.stack([steering / MAX_STEERING, throttle - brake], 1)
+    return decisions.clip(-1.0, 1.0).astype(np.float32)
+
+
 class DrivingTaskEnv(gym.Wrapper[Any, Any, Any, Any]):
     """The real car with two numbers to decide every `ACTION_REPEAT` steps.
 
@@ -81,6 +88,7 @@ class DrivingTaskEnv(gym.Wrapper[Any, Any, Any, Any]):
     Attributes:
         steps: Every single step of the car since the list was last cleared, see `Step`.
         num_steps: How many there were in all.
+        observation: The car's own newest observation [37], in SI units.
     """
 
     def __init__(self, track: str, num_decisions: int) -> None:
@@ -100,8 +108,8 @@ class DrivingTaskEnv(gym.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, **options: Any) -> Any:
         """Start anew."""
-        self._observation, info = self.env.reset(**options)
-        return _features_of(self._observation), info
+        self.observation, info = self.env.reset(**options)
+        return _features_of(self.observation), info
 
     def step(self, action: NDArray[np.float32]) -> Any:
         """Repeat a decision; the rewards of its steps are summed."""
@@ -110,14 +118,14 @@ class DrivingTaskEnv(gym.Wrapper[Any, Any, Any, Any]):
         for _ in range(ACTION_REPEAT):
             next_obs, reward, terminated, truncated, info = self.env.step(car_action)
             self.steps.append(
-                (self._observation, car_action, reward, next_obs, terminated, truncated)
+                (self.observation, car_action, reward, next_obs, terminated, truncated)
             )
-            self._observation = next_obs
+            self.observation = next_obs
             total += float(reward)
             self.num_steps += 1
             if terminated or truncated:
                 break
-        return _features_of(self._observation), total, terminated, truncated, info
+        return _features_of(self.observation), total, terminated, truncated, info
 
     def trajectories(self) -> Trajectories:
         """The recorded steps as episodes, observations [S + K, 37]; the last one stops here."""

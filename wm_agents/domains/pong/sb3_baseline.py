@@ -1,4 +1,7 @@
-"""Stable-Baselines3's PPO on the real game, from the same features as the agent that imagines."""
+"""Stable-Baselines3's PPO on the real game, from the same features as the agent that imagines.
+
+With scripted first steps, shaping and points as ends it has all that the dream has but the model.
+"""
 
 import time
 from dataclasses import dataclass
@@ -12,9 +15,12 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 
 import wm_envs  # noqa: F401  (registers the ids)
-from wm_agents.domains.pong.object_view import PongView
+from wm_agents.domains.pong.dreaming import _Scripted
+from wm_agents.domains.pong.features import is_flying_to_enemy
+from wm_agents.domains.pong.object_view import PongView, calibrated_view
 from wm_agents.evaluation.episodes import evaluate
 from wm_agents.imagination.features import FeatureAgent, FeatureView, feature_space
+from wm_agents.planning.collector import Collector
 from wm_agents.sb3.vec_env import SB3VecEnv
 
 Array = NDArray[Any]
@@ -41,6 +47,22 @@ class BaselineConfig:
     """Steps of each between two updates."""
     games: int = 20
     """Full games of the final evaluation, with sampled actions and random starts."""
+    scripted_steps: int = 0
+    """First real steps, which a scripted explorer takes; the view is estimated from them."""
+    shaping: float = 0.0
+    """Potential of a ball that flies to the enemy, in points."""
+    ends_at_points: bool = False
+    """A point ends an episode, though the game goes on."""
+    learning_rate: float = 3e-4
+    """Adam's step size."""
+    ent_coef: float = 0.01
+    """Weight of the policy's entropy."""
+    n_epochs: int = 10
+    """Passes over what was played between two updates."""
+    gamma: float = 0.99
+    """Discount per step."""
+    widths: tuple[int, ...] = (64, 64)
+    """Hidden units of policy and value."""
 
 
 class _FeatureVecEnv(VecEnvWrapper):
@@ -49,15 +71,19 @@ class _FeatureVecEnv(VecEnvWrapper):
     Args:
         venv: With the view's observations and Discrete actions from 0.
         view: How to estimate a state, and how it reads as features.
+        config: Shaping, discount, and whether points are ends.
     """
 
-    def __init__(self, venv: VecEnv, view: FeatureView) -> None:
+    def __init__(self, venv: VecEnv, view: FeatureView, config: BaselineConfig) -> None:
         super().__init__(venv, feature_space(view))
         self.view = view
+        self.config = config
 
     def reset(self) -> Any:
         """Initialize all states."""
-        self.states = self.view.initialize(np.asarray(self.venv.reset()))
+        rows = np.asarray(self.venv.reset())
+        self.potential = self._potential(rows)
+        self.states = self.view.initialize(rows)
         return self.view.features(self.states)
 
     def step_async(self, actions: Array) -> None:
@@ -77,7 +103,20 @@ class _FeatureVecEnv(VecEnvWrapper):
         self.states = self.view.update(self.states, self.actions, self.view.values(rows))
         if dones.any():
             self.states[dones] = self.view.initialize(rows[dones])
-        return self.view.features(self.states), rewards, dones, infos
+        features = self.view.features(self.states)
+        if self.config.ends_at_points:
+            for row in np.flatnonzero((rewards != 0) & ~dones):
+                infos[row]["terminal_observation"] = features[row]
+            dones = dones | (rewards != 0)
+        # As in `FeatureModel`: at an end the potential is 0.
+        potential = self._potential(rows)
+        shaped = rewards + self.config.gamma * potential * ~dones - self.potential
+        self.potential = potential
+        return features, shaped.astype(np.float32), dones, infos
+
+    def _potential(self, rows: Array) -> Array:
+        """Of observations [B, 56], in points [B]."""
+        return self.config.shaping * is_flying_to_enemy(rows)
 
 
 def run_baseline(config: BaselineConfig) -> dict[str, Any]:
@@ -88,16 +127,24 @@ def run_baseline(config: BaselineConfig) -> dict[str, Any]:
         config.env_id, config.num_envs, autoreset_mode=AutoresetMode.SAME_STEP, **env_kwargs
     )
     view = PongView()
+    if config.scripted_steps:
+        experience = Collector(gym.make(config.env_id, **env_kwargs), config.seed)
+        experience.collect(config.scripted_steps, _Scripted(config.seed))
+        view, _ = calibrated_view(experience.trajectories())
     policy = PPO(
         "MlpPolicy",
-        _FeatureVecEnv(SB3VecEnv(games), view),
+        _FeatureVecEnv(SB3VecEnv(games), view, config),
+        learning_rate=config.learning_rate,
         n_steps=config.num_steps,
         batch_size=min(256, config.num_envs * config.num_steps),
-        ent_coef=0.01,
+        n_epochs=config.n_epochs,
+        gamma=config.gamma,
+        ent_coef=config.ent_coef,
+        policy_kwargs={"net_arch": list(config.widths)},
         seed=config.seed,
         device="cpu",
     )
-    policy.learn(config.max_real_steps)
+    policy.learn(config.max_real_steps - config.scripted_steps)
     seconds = time.perf_counter() - began
     results = evaluate(
         FeatureAgent(policy, view),
@@ -111,6 +158,6 @@ def run_baseline(config: BaselineConfig) -> dict[str, Any]:
         "mean_score": results.mean_return,
         "worst_game": float(results.returns.min()),
         "games": len(results.returns),
-        "real_steps": int(policy.num_timesteps),
+        "real_steps": config.scripted_steps + int(policy.num_timesteps),
         "seconds": seconds,
     }

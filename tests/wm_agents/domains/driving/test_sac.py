@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
+from wm_agents.domains.driving import sac
 from wm_agents.domains.driving.sac import DrivingSACConfig, compare_arms
+from wm_agents.domains.driving.task import DrivingTaskEnv
 from wm_agents.evaluation.thresholds import LearningCurve
 
 
@@ -20,3 +22,16 @@ def test_nothing_is_compared_with_a_model_free_arm_that_cannot_drive():
     assert summary["model_free_steps_to_threshold"] == 10_000.0
     assert summary["times_fewer_real_steps"] is None
     assert not summary["model_free_can_drive"]
+
+
+def test_the_expert_decides_in_the_replay_buffer_and_its_steps_count():
+    config = DrivingSACConfig(expert_episodes=2)
+    env = DrivingTaskEnv(config.track, config.episode_decisions)
+    agent = sac.SAC("MlpPolicy", env, buffer_size=200, **config.sac)
+    sac.fill_buffer(config, agent, env)
+    size = agent.replay_buffer.size()
+    assert 20 < size <= 150
+    assert size <= env.num_steps <= 4 * size
+    rewards = agent.replay_buffer.rewards[:size]
+    assert rewards.mean() > 0.05  # who drives earns, who stands or leaves the road does not
+    assert np.abs(agent.replay_buffer.actions[:size]).max() <= 1

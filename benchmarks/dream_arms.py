@@ -1,0 +1,324 @@
+"""What imagination saves: SAC in a world model beside SAC with the same exploration, tuned alike.
+
+    python -m benchmarks.dream_arms
+    python -m benchmarks.dream_arms --seeds 0 1 2 --num-trials 4
+
+All arms begin with the same held random actions, take as many real steps and are evaluated after
+the same ones. Without a model, SAC has its learning rate and 1, 4 or 20 gradient steps a real step
+to choose, or an ensemble of critics with dropout and layer normalization (as DroQ, Hiraoka et al.
+2022, after REDQ, Chen et al. 2021; the target is the least of all critics) with 10 or 20. In the
+model, SAC has the length of branches, the gradient steps of a round and its learning rate.
+
+Each arm has the same number of trials on the same tuning seeds, scored by the mean of its learning
+curve. A finished trial or run is a line in the output folder: the command goes on where it was
+stopped.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+from stable_baselines3 import SAC
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.sac.policies import SACPolicy
+from torch import nn
+
+from benchmarks.report import RESULTS, append_row, read_rows, write_result
+from benchmarks.tuning import Settings, random_search
+from wm_agents.evaluation.episodes import RandomAgent, evaluate
+from wm_agents.evaluation.statistics import stratified_bootstrap_band
+from wm_agents.evaluation.thresholds import CensoredTimes, steps_to_threshold, threshold_ratio
+from wm_agents.imagination.imagined_sac import ImaginedSAC, ImaginedSACConfig
+from wm_agents.planning.collector import ActionRepeatAgent
+from wm_envs.data.paths import expand_paths
+
+NAME = "dream_arms"
+EVALUATION_SEED = 10_000
+RANDOM_SEED = 20_000
+MAX_REPEAT = 20
+NUM_RESAMPLES = 2000
+RATES = [1e-3, 3e-4, 7e-4]
+CHOICES: dict[str, dict[str, list[Any]]] = {
+    "dream": {
+        "learning_rate": RATES,
+        "gradient_steps": [4000, 2000, 1000],
+        "horizon": [30, 10, 20],
+    },
+    "no model": {"learning_rate": RATES, "gradient_steps": [1, 4, 20]},
+    "no model, dropout ensemble": {
+        "learning_rate": RATES,
+        "gradient_steps": [20, 10],
+        "n_critics": [2, 5],
+        "dropout": [0.01, 0.1, 0.003],
+    },
+}
+"""Gradient steps are those of a round of 200 real steps in the dream, of a real step elsewhere."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to run."""
+
+    env_id: str = "Pendulum-v1"
+    """Any Gymnasium id with a flat Box observation and a Box action."""
+    seeds: tuple[int, ...] = tuple(range(100, 110))
+    """One run of every arm each; none of those on which anything was ever tuned."""
+    tuning_seeds: tuple[int, ...] = (0, 1)
+    """What the trials run on."""
+    num_trials: int = 6
+    """Settings that are tried for each arm."""
+    real_steps: int = 2000
+    """Of each run."""
+    tuning_real_steps: int = 1000
+    """Of each trial."""
+    evaluate_every: int = 200
+    """Real steps between evaluations, the first of which follows the held random actions."""
+    evaluation_episodes: int = 20
+    """Episodes of each evaluation; no real steps."""
+    share: float = 0.9
+    """Share of the way from random actions to the best final mean of any arm that is to be reached."""
+    output_dir: Path = Path("runs/dream_arms")
+    """Folder of finished trials and rows."""
+    results_dir: Path = RESULTS
+    """Folder of dream_arms.json."""
+
+
+class DropoutPolicy(SACPolicy):
+    """SAC's networks, the critics' hidden layers with dropout and layer normalization."""
+
+    def __init__(self, *args: Any, dropout: float = 0.01, **kwargs: Any) -> None:
+        self.dropout = dropout
+        super().__init__(*args, **kwargs)
+
+    def make_critic(self, features_extractor: Any = None) -> Any:
+        """The ensemble of critics."""
+        critic = super().make_critic(features_extractor)
+        for number, network in enumerate(critic.q_networks):
+            layers: list[nn.Module] = []
+            for layer in network:
+                layers.append(layer)
+                if isinstance(layer, nn.Linear) and layer.out_features > 1:
+                    layers += [nn.Dropout(self.dropout), nn.LayerNorm(layer.out_features)]
+            replaced = nn.Sequential(*layers).to(self.device)
+            critic.q_networks[number] = replaced
+            setattr(critic, f"qf{number}", replaced)
+        return critic
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Tune and run what is missing; returns the figures."""
+    torch.set_num_threads(1)
+    config = expand_paths(config)
+
+    def score(arm: str, settings: Settings, seeds: Sequence[int]) -> Sequence[float]:
+        runs = [run(arm, settings, seed, config.tuning_real_steps, config) for seed in seeds]
+        return [float(np.mean(row["returns"])) for row in runs]
+
+    tuning = random_search(
+        CHOICES,
+        score,
+        num_trials=config.num_trials,
+        seeds=config.tuning_seeds,
+        evaluation_seeds=config.seeds,
+        folder=config.output_dir,
+    )
+    rows = []
+    for seed in config.seeds:
+        rows += [finished_row(arm, tuning[arm]["best"], seed, config) for arm in CHOICES]
+    random_agent = RandomAgent(gym.make(config.env_id).action_space, 0)
+    random_return = evaluate(random_agent, config.env_id, 50, seed=RANDOM_SEED).mean_return
+    figures = summarize(rows, random_return, config) | {"tuning": tuning, "rows": rows}
+    command = f"python -m benchmarks.{NAME} --env-id {config.env_id} --seeds "
+    command += " ".join(map(str, config.seeds))
+    write_result(NAME, figures, seeds=config.seeds, command=command, folder=config.results_dir)
+    print(figures["times_of_the_dream"], flush=True)
+    return figures
+
+
+def finished_row(arm: str, settings: Settings, seed: int, config: Config) -> dict[str, Any]:
+    """The row of a run, which is made where it is missing."""
+    key = {"arm": arm, "seed": seed, "settings": settings, "real_steps": config.real_steps}
+    for row in read_rows(config.output_dir):
+        if all(row[name] == value for name, value in key.items()):
+            return row
+    row = key | run(arm, settings, seed, config.real_steps, config)
+    append_row(config.output_dir, row)
+    print(f"{arm}, seed {seed}: {np.round(row['returns'])}, {row['cpu_seconds']:.0f} s", flush=True)
+    return row
+
+
+def run(arm: str, settings: Settings, seed: int, real_steps: int, config: Config) -> dict[str, Any]:
+    """One run; its curve, and its CPU without that of evaluations."""
+    watch = _Watch(config)
+    began = time.process_time()
+    if arm == "dream":
+        dream = ImaginedSACConfig(
+            round_steps=config.evaluate_every, max_repeat=MAX_REPEAT, **settings
+        )
+        ImaginedSAC(config.env_id, dream, seed=seed).learn(real_steps, callback=watch)
+    else:
+        learn_without_model(settings, seed, real_steps, config, watch)
+    seconds = time.process_time() - began - watch.seconds
+    return {"steps": watch.steps, "returns": watch.returns, "cpu_seconds": seconds}
+
+
+class _Watch:
+    """Evaluates an agent, and keeps the time that this takes apart."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.steps: list[int] = []
+        self.returns: list[float] = []
+        self.seconds = 0.0
+
+    def __call__(self, agent: Any, num_steps: int | None = None) -> None:
+        began = time.process_time()
+        results = evaluate(
+            agent, self.config.env_id, self.config.evaluation_episodes, seed=EVALUATION_SEED
+        )
+        self.steps.append(agent.num_timesteps if num_steps is None else num_steps)
+        self.returns.append(results.mean_return)
+        self.seconds += time.process_time() - began
+
+
+class _WatchSAC(BaseCallback):
+    """Calls a watch after every so many real steps, the first ones before SAC counted."""
+
+    def __init__(self, watch: _Watch, first_steps: int) -> None:
+        super().__init__()
+        self.watch = watch
+        self.first_steps = first_steps
+
+    def _on_step(self) -> bool:
+        num_steps = self.first_steps + self.num_timesteps
+        if num_steps % self.watch.config.evaluate_every == 0:
+            self.watch(self.model, num_steps)
+        return True
+
+
+def learn_without_model(
+    settings: Settings, seed: int, real_steps: int, config: Config, watch: _Watch
+) -> None:
+    """SAC on the real environment, from a buffer with the same held random actions."""
+    policy: str | type[SACPolicy] = "MlpPolicy"
+    options = {}
+    if "dropout" in settings:
+        policy = DropoutPolicy
+        options = {"dropout": settings["dropout"], "n_critics": settings["n_critics"]}
+    env = gym.make(config.env_id)
+    agent = SAC(
+        policy,
+        env,
+        learning_rate=settings["learning_rate"],
+        learning_starts=0,
+        train_freq=1,
+        gradient_steps=settings["gradient_steps"],
+        buffer_size=real_steps,
+        policy_kwargs=options,
+        seed=seed,
+        device="cpu",
+    )
+    first_steps = config.evaluate_every
+    fill_buffer(agent, gym.make(config.env_id), first_steps, seed)
+    # SAC logs what it does, and has no logger before it learns.
+    agent.set_logger(Logger(folder=None, output_formats=[]))
+    agent.train(first_steps * settings["gradient_steps"], batch_size=agent.batch_size)
+    watch(agent, first_steps)
+    agent.learn(real_steps - first_steps, callback=_WatchSAC(watch, first_steps))
+
+
+def fill_buffer(agent: SAC, env: gym.Env[Any, Any], num_steps: int, seed: int) -> None:
+    """Real steps with held random actions, as those that the dream begins with."""
+    env.action_space.seed(seed)
+    explorer = ActionRepeatAgent(env.action_space, MAX_REPEAT, seed)
+    observation, _ = env.reset(seed=seed)
+    state = None
+    for _ in range(num_steps):
+        action, state = explorer.predict(observation, state)
+        following, reward, terminated, truncated, _ = env.step(action)
+        is_over = terminated or truncated
+        infos = [{"TimeLimit.truncated": truncated and not terminated}]
+        assert agent.replay_buffer is not None
+        agent.replay_buffer.add(
+            observation[None],
+            following[None],
+            agent.policy.scale_action(action[None]),
+            np.array([reward]),
+            np.array([is_over]),
+            infos,
+        )
+        observation = following
+        if is_over:
+            observation, _ = env.reset()
+
+
+def summarize(rows: list[dict[str, Any]], random_return: float, config: Config) -> dict[str, Any]:
+    """Curves, times to the threshold by median and by the mean curve, and the dream's share."""
+    curves = {
+        arm: np.array([row["returns"] for row in rows if row["arm"] == arm]) for arm in CHOICES
+    }
+    steps = np.array(rows[0]["steps"])
+    best = max(float(values[:, -3:].mean()) for values in curves.values())
+    threshold = random_return + config.share * (best - random_return)
+    arms = {}
+    times: dict[str, CensoredTimes] = {}
+    for arm, values in curves.items():
+        means, low, high = stratified_bootstrap_band(values, np.mean)
+        times[arm] = steps_to_threshold(values, steps, threshold)
+        arms[arm] = {
+            "num_seeds": len(values),
+            "median_steps": str(times[arm].median()),
+            "seeds_at_threshold": len(values) - times[arm].num_censored,
+            "mean_curve_steps": crossing(values, steps, threshold),
+            "mean_returns": means.tolist(),
+            "mean_returns_low": low.tolist(),
+            "mean_returns_high": high.tolist(),
+            "cpu_seconds": float(
+                np.mean([row["cpu_seconds"] for row in rows if row["arm"] == arm])
+            ),
+            "real_steps": config.real_steps,
+            "specified": "nothing",
+        }
+    found = {}
+    for arm in CHOICES:
+        if arm != "dream":
+            found[f"{arm} over dream, medians"] = str(threshold_ratio(times[arm], times["dream"]))
+    return {
+        "env_id": config.env_id,
+        "random_return": random_return,
+        "threshold": threshold,
+        "times_of_the_dream": found,
+        "arms": arms,
+    }
+
+
+def crossing(
+    values: NDArray[np.float64], steps: NDArray[np.int64], threshold: float
+) -> dict[str, Any]:
+    """Real steps at which the mean curve crosses, with an interval over seeds.
+
+    None stands for a mean curve, or a limit, that does not cross within the budget.
+    """
+    draws = np.random.default_rng(0).integers(len(values), size=(NUM_RESAMPLES, len(values)))
+
+    def first(curve: NDArray[np.float64]) -> float:
+        reached = np.flatnonzero(curve >= threshold)
+        return float(steps[reached[0]]) if len(reached) else np.inf
+
+    times = np.array([first(values[rows].mean(0)) for rows in draws])
+    # Of the sorted times themselves: infinity cannot be interpolated.
+    low, high = np.quantile(times, [0.025, 0.975], method="nearest")
+    named = {"value": first(values.mean(0)), "low": float(low), "high": float(high)}
+    return {name: time if np.isfinite(time) else None for name, time in named.items()}
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))

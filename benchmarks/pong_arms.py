@@ -1,0 +1,265 @@
+"""What the model adds in Pong: the dream beside all that it has but the model, tuned alike.
+
+    python -m benchmarks.pong_arms
+    python -m benchmarks.pong_arms --arms rule
+    python -m benchmarks.pong_arms --arms ppo --seeds 0 1 --num-trials 4
+
+All arms play the compiled game, which is equal to the original, with sticky actions, and read the
+same features of the same view, estimated from the same scripted first steps:
+
+* `dream`: PPO in the world model, as `benchmarks.pong_dream`;
+* `linear dream`: the same with a policy and a value that are linear in the features;
+* `ppo`: PPO on the real game with the dream's shaping, points as ends and scripted first steps, and
+  up to as many passes over its steps as take the dream's CPU;
+* `rule`: no learning; it moves until one feature, where the ball will arrive less where the paddle
+  will rest, is near a number.
+
+Each arm has the same number of trials on the same tuning seeds; a rule has its number to choose. A
+finished trial or run is a line in the output folder: the command goes on where it was stopped.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+
+from benchmarks.report import RESULTS, append_row, read_rows, write_result
+from benchmarks.tuning import Settings, random_search
+from wm_agents.domains.pong.dreaming import DREAM_PPO, EVALUATION_SEED, DreamConfig, DreamTraining
+from wm_agents.domains.pong.object_view import PongView
+from wm_agents.domains.pong.sb3_baseline import BaselineConfig, run_baseline
+from wm_agents.evaluation.episodes import evaluate
+from wm_agents.evaluation.statistics import stratified_bootstrap
+from wm_agents.imagination.features import FeatureAgent
+from wm_envs.data.paths import expand_paths
+from wm_envs.pong.dynamics import LEFT, NOOP, RIGHT
+from wm_envs.pong.players import WITH_FIRE
+
+NAME = "pong_arms"
+ENV_ID = "wm/Pong-v0"
+VELOCITY_X, FROM_REST = 11, 17  # columns of the features that the rule reads
+PIXELS = 40.0  # of one unit of `FROM_REST`
+SCRIPTED_SHARE = 0.2
+DREAM: dict[str, list[Any]] = {
+    "learning_rate": [7e-4, 3e-4, 1.5e-3],
+    "entropy": [0.01, 0.003, 0.03],
+    "shaping": [0.2, 0.0, 0.5],
+    "dream_horizon": [192, 96],
+}
+CHOICES: dict[str, dict[str, list[Any]]] = {
+    "dream": DREAM,
+    "linear dream": DREAM,
+    "ppo": {
+        "learning_rate": [3e-4, 1e-3, 1e-4],
+        "ent_coef": [0.01, 0.003, 0.03],
+        "shaping": [0.2, 0.0, 0.5],
+        "n_epochs": [20, 10, 40],
+        "num_envs": [8, 16],
+        "gamma": [0.99, 0.97],
+    },
+    "rule": {"aim": [7.0, 5.0, 3.0, 0.0], "margin": [2.0, 1.0, 4.0], "fires": [True, False]},
+}
+SPECIFIED = {
+    "dream": "PongView: features, and much of the rules",
+    "linear dream": "PongView: features, and much of the rules",
+    "ppo": "PongView: features",
+    "rule": "PongView: features; where to meet a ball, and which actions go there",
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to run."""
+
+    arms: tuple[str, ...] = tuple(CHOICES)
+    """Names in CHOICES; the result is written once all arms are there."""
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """One run of every arm each."""
+    tuning_seeds: tuple[int, ...] = (1000,)
+    """What the trials run on."""
+    num_trials: int = 4
+    """Settings that are tried for each arm."""
+    max_real_steps: int = 100_000
+    """Of each run, the scripted first fifth included."""
+    tuning_real_steps: int = 50_000
+    """Of each trial."""
+    repeat_action_probability: float = 0.25
+    """Sticky actions."""
+    games: int = 20
+    """Full games of each evaluation."""
+    output_dir: Path = Path("runs/pong_arms")
+    """Folder of finished trials and rows."""
+    results_dir: Path = RESULTS
+    """Folder of pong_arms.json."""
+
+
+class Rule:
+    """Moves until the ball's arrival is `aim` px below the place where the paddle's top will rest."""
+
+    def __init__(self, aim: float, margin: float, *, fires: bool) -> None:
+        self.aim = aim
+        self.margin = margin
+        self.fires = fires
+
+    def predict(self, features: NDArray[np.float32], **_: Any) -> tuple[NDArray[np.int64], None]:
+        """Actions [B] from features [B, F]; none while the ball flies away."""
+        error = PIXELS * features[:, FROM_REST] - self.aim
+        is_coming = features[:, VELOCITY_X] > 0
+        actions = np.where(error > self.margin, LEFT, RIGHT)
+        actions = np.where(is_coming & (np.abs(error) > self.margin), actions, NOOP)
+        return (WITH_FIRE[actions] if self.fires else actions), None
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Tune and run what is missing; returns the figures, or nothing where an arm is missing."""
+    torch.set_num_threads(1)
+    config = expand_paths(config)
+    arms = {arm: CHOICES[arm] for arm in CHOICES if arm in config.arms}
+    trial_config = replace(config, max_real_steps=config.tuning_real_steps)
+
+    def score(arm: str, settings: Settings, seeds: Sequence[int]) -> Sequence[float]:
+        return [run(arm, settings, seed, trial_config)["mean_score"] for seed in seeds]
+
+    # One arm can be tried alone; equal trials need two.
+    if len(arms) < 2:
+        (arm,) = arms
+        settings = {name: values[0] for name, values in arms[arm].items()}
+        rows = [run(arm, settings, seed, config) for seed in config.seeds]
+        print(arm, [row["mean_score"] for row in rows], flush=True)
+        return {}
+    tuning = random_search(
+        arms,
+        score,
+        num_trials=config.num_trials,
+        seeds=config.tuning_seeds,
+        evaluation_seeds=config.seeds,
+        folder=config.output_dir,
+    )
+    rows = []
+    for seed in config.seeds:
+        rows += [finished_row(arm, tuning[arm]["best"], seed, config) for arm in arms]
+    if len(arms) < len(CHOICES):
+        return {}
+    figures = {"summary": summarize(rows), "tuning": tuning, "rows": rows}
+    command = f"python -m benchmarks.{NAME} --seeds {' '.join(map(str, config.seeds))}"
+    write_result(NAME, figures, seeds=config.seeds, command=command, folder=config.results_dir)
+    print(figures["summary"], flush=True)
+    return figures
+
+
+def finished_row(arm: str, settings: Settings, seed: int, config: Config) -> dict[str, Any]:
+    """The row of a run, which is made where it is missing."""
+    key = {"arm": arm, "seed": seed, "settings": settings, "max_real_steps": config.max_real_steps}
+    for row in read_rows(config.output_dir):
+        if all(row[name] == value for name, value in key.items()):
+            return row
+    row = key | run(arm, settings, seed, config)
+    append_row(config.output_dir, row)
+    print(f"{arm}, seed {seed}: {row['mean_score']:.2f}, {row['cpu_seconds']:.0f} s", flush=True)
+    return row
+
+
+def run(arm: str, settings: Settings, seed: int, config: Config) -> dict[str, Any]:
+    """Learn and play; CPU is that of learning, and of the games where they are all there is."""
+    began = time.process_time()
+    figures = RUNS[arm](settings, seed, config)
+    kept = {name: figures[name] for name in ("mean_score", "worst_game", "real_steps")}
+    return kept | {"cpu_seconds": time.process_time() - began}
+
+
+def run_dream(
+    settings: Settings, seed: int, config: Config, widths: tuple[int, ...] = DREAM_PPO.widths
+) -> dict[str, Any]:
+    """PPO in the world model."""
+    first_rate, first_entropy = settings["learning_rate"], settings["entropy"]
+    training = DreamTraining(
+        DreamConfig(
+            env_id=ENV_ID,
+            seed=seed,
+            max_real_steps=config.max_real_steps,
+            repeat_action_probability=config.repeat_action_probability,
+            learning_rate=(first_rate, first_rate / 3.5),
+            entropy=(first_entropy, first_entropy / 5),
+            shaping=settings["shaping"],
+            dream_horizon=settings["dream_horizon"],
+            ppo=replace(DREAM_PPO, widths=widths),
+        )
+    )
+    for _ in training.train():
+        pass
+    return training.evaluate(config.games)
+
+
+def run_linear_dream(settings: Settings, seed: int, config: Config) -> dict[str, Any]:
+    """The same with nothing between features and policy."""
+    return run_dream(settings, seed, config, widths=())
+
+
+def run_ppo(settings: Settings, seed: int, config: Config) -> dict[str, Any]:
+    """PPO on the real game with what the dream has beside the model."""
+    return run_baseline(
+        BaselineConfig(
+            env_id=ENV_ID,
+            seed=seed,
+            max_real_steps=config.max_real_steps,
+            repeat_action_probability=config.repeat_action_probability,
+            games=config.games,
+            scripted_steps=round(SCRIPTED_SHARE * config.max_real_steps),
+            ends_at_points=True,
+            widths=DREAM_PPO.widths,
+            **settings,
+        )
+    )
+
+
+def run_rule(settings: Settings, seed: int, config: Config) -> dict[str, Any]:
+    """The rule, which takes no steps to learn from."""
+    results = evaluate(
+        FeatureAgent(Rule(**settings), PongView()),
+        ENV_ID,
+        config.games,
+        seed=seed + EVALUATION_SEED,
+        env_kwargs={"repeat_action_probability": config.repeat_action_probability},
+        deterministic=False,
+    )
+    return {
+        "mean_score": results.mean_return,
+        "worst_game": float(results.returns.min()),
+        "real_steps": 0,
+    }
+
+
+RUNS: dict[str, Callable[[Settings, int, Config], dict[str, Any]]] = {
+    "dream": run_dream,
+    "linear dream": run_linear_dream,
+    "ppo": run_ppo,
+    "rule": run_rule,
+}
+
+
+def summarize(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Each arm's mean over seeds with its interval, and what it took."""
+    summary = {}
+    for arm in CHOICES:
+        mine = [row for row in rows if row["arm"] == arm]
+        scores = [row["mean_score"] for row in mine]
+        interval = stratified_bootstrap(scores, np.mean)
+        summary[arm] = {
+            **interval.flatten("mean_score"),
+            "worst_seed": min(scores),
+            "num_seeds": len(scores),
+            "real_steps": max(row["real_steps"] for row in mine),
+            "cpu_seconds": float(np.mean([row["cpu_seconds"] for row in mine])),
+            "specified": SPECIFIED[arm],
+        }
+    return summary
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))
