@@ -23,9 +23,9 @@ from wm_agents.domains.driving import learning, risk
 from wm_agents.domains.driving.network import DrivingModel
 from wm_agents.domains.driving.observations import CircuitMap
 from wm_agents.domains.driving.recording import split_circuits
+from wm_envs.data.fetching import data_folder
 from wm_envs.driving.dynamics import TIME_STEP
 
-CIRCUITS = Path(__file__).parents[2] / "shared" / "data" / "racetracks"
 CALIBRATION_SEED, SHIELD_SEED = 10_000, 999  # added to the seed: drivers of their own
 
 
@@ -35,7 +35,7 @@ class Config:
 
     model: Path | None = None
     """A model file of plan_driving; None learns one with its default settings."""
-    circuits: Path = CIRCUITS
+    circuits: Path = data_folder("circuits")
     """Folder of the circuits.
 
     The calibration takes training circuits, the judgement the unseen ones.
