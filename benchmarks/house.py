@@ -24,8 +24,8 @@ from benchmarks.report import write_result
 
 ROOT = Path(__file__).parent.parent
 BEFORE = "83029e2"  # the last commit before the rebuild
-ROOMS = ("wm_envs", "wm_agents", "examples", "benchmarks")
-PACKAGES = ("wm_envs", "wm_agents")
+ROOMS = ("wm_envs", "wm_agents", "wm_suite", "examples", "benchmarks")
+PACKAGES = ("wm_envs", "wm_agents", "wm_suite")
 KEPT_SEQUENCES = {"Trajectories", "TrajectoryBatch", "Transitions", "Rollout"}
 # Names under which the tree has held a sequence of steps; the four that are meant to stay among
 # them.

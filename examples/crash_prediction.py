@@ -28,6 +28,8 @@ from wm_envs.driving.dynamics import TIME_STEP
 
 CALIBRATION_SEED, SHIELD_SEED = 10_000, 999  # added to the seed: drivers of their own
 
+CIRCUITS = data_folder("circuits")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -35,7 +37,7 @@ class Config:
 
     model: Path | None = None
     """A model file of plan_driving; None learns one with its default settings."""
-    circuits: Path = data_folder("circuits")
+    circuits: Path = CIRCUITS
     """Folder of the circuits.
 
     The calibration takes training circuits, the judgement the unseen ones.

@@ -36,6 +36,7 @@ from wm_envs.data.fetching import data_folder
 from wm_envs.driving.expert import line_of
 from wm_envs.driving.track import BUILT_IN
 
+CIRCUITS = data_folder("circuits")
 SCORES = ("clean_laps", "lap_time", "oracle_lap_time", "expert_lap_time", "limit_lap_time")
 
 
@@ -45,7 +46,7 @@ class Config:
 
     track: str = "oval"
     """A CSV file of a circuit, or "oval", "figure_eight" or "random"."""
-    circuits: Path = data_folder("circuits")
+    circuits: Path = CIRCUITS
     """Folder of the circuits; every third is never trained on, nor is `track`.
 
     The default that is not there takes the built-in circuits but for `track`.

@@ -17,12 +17,14 @@ import wm_agents as wma
 from wm_agents.domains.driving.recording import record_widely, split_circuits
 from wm_envs.data.fetching import data_folder
 
+CIRCUITS = data_folder("circuits")
+
 
 @dataclass(frozen=True)
 class Config:
     """What to record."""
 
-    circuits: Path = data_folder("circuits")
+    circuits: Path = CIRCUITS
     """Folder of CSV files.
 
     Every third of them in alphabetical order, from the third on, is never recorded.
