@@ -273,8 +273,16 @@ def _nested_conditionals(tree: Tree) -> int:
 
 def read_revision(revision: str) -> Tree:
     """The tree of a commit."""
+    listing = subprocess.run(
+        ["git", "ls-tree", "--name-only", revision],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    there = [room for room in ROOMS if room in listing.stdout.splitlines()]
     rooms = subprocess.run(
-        ["git", "archive", revision, *ROOMS], cwd=ROOT, capture_output=True, check=True
+        ["git", "archive", revision, *there], cwd=ROOT, capture_output=True, check=True
     )
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(fileobj=io.BytesIO(rooms.stdout)) as archive:

@@ -70,13 +70,16 @@ def play(
 def _make_env(env_id: str, render_mode: str) -> gym.Env[Any, Any]:
     """The environment, if it can be shown and played in this way."""
     try:
+        # Asked first, since Gymnasium warns of a mode that an environment does not have.
+        with gym.make(env_id) as asked:
+            known = asked.metadata.get("render_modes", [])
+        if render_mode not in known:
+            raise OptionError(f"{env_id} is shown by --render-mode {known}, not by {render_mode}")
         env: gym.Env[Any, Any] = gym.make(env_id, render_mode=render_mode)
-    except ImportError:
+    except (ImportError, OptionError):
         raise
     except (gym.error.Error, TypeError, ValueError) as error:
         raise OptionError(f"{env_id} cannot be made: {error}") from error
-    if render_mode not in (known := env.metadata.get("render_modes", [])):
-        raise OptionError(f"{env_id} is shown by --render-mode {known}, not by {render_mode}")
     if not isinstance(env.action_space, gym.spaces.Box | gym.spaces.Discrete):
         raise OptionError(
             f"play needs a Discrete or Box action space, {env_id} has {env.action_space}"

@@ -87,7 +87,9 @@ class EpisodeResults:
         return html_card("EpisodeResults", {"episodes": self.returns.size, **self._facts()})
 
     def _facts(self) -> dict[str, str]:
-        facts = {"mean return": str(self.return_interval)}
+        facts = {"mean return": f"{self.mean_return:.4g}"}
+        if self.returns.size > 1:
+            facts["mean return"] = str(self.return_interval)
         if (success := self.success_interval) is not None:
             facts["success"] = str(success)
         return {**facts, "mean length": f"{self.lengths.mean():.4g}"}
