@@ -191,9 +191,10 @@ def data(
     import sys
 
     from wm_envs.data import fetching
+    from wm_envs.data.paths import user_path
 
     del action
-    folder = fetching.user_path(output_dir) if output_dir else fetching.data_folder(name)
+    folder = user_path(output_dir) if output_dir else fetching.data_folder(name)
     missing = fetching.missing_files(name, folder)
     if missing and source == "by-hand":
         result = {"folder": str(folder), "missing": missing}

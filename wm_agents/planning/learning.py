@@ -129,8 +129,8 @@ def learn_to_plan(
     ).train()
     trajectories = run.collector.trajectories()
     model = fit_model(trajectories, len(config.schedule) - 1)
-    planner = make_planner(model, trajectories, False)
-    return Learned(model, planner, trajectories, run.collector.num_steps, run.rounds)
+    acting = make_planner(model, trajectories, False)
+    return Learned(model, acting, trajectories, run.collector.num_steps, run.rounds)
 
 
 def _default_fit(env: gym.Env[Any, Any], seed: int) -> FitModel:

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -32,6 +33,7 @@ def steps_per_cpu_second(
         OptionError: Fewer than one environment.
     """
     env: Any
+    step: Callable[[Any, Any, Any], tuple[int, Any]] = _batch_step
     if num_envs is None:
         env = gym.make(env_id)
         step = _single_step
@@ -39,7 +41,6 @@ def steps_per_cpu_second(
         num_envs = check_integer("num_envs", num_envs, 1)
         mode = None if is_compiled(env_id) else "sync"
         env = gym.make_vec(env_id, num_envs, vectorization_mode=mode)
-        step = _batch_step
     try:
         env.action_space.seed(seed)
         actions = itertools.cycle([env.action_space.sample() for _ in range(_CALLS)])
