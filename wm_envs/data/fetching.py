@@ -310,6 +310,7 @@ def _download(url: str, timeout: float) -> bytes:
                         "with a larger timeout, or get the data by hand"
                     )
     except urllib.error.HTTPError as error:
+        error.close()  # it is an answer, with a connection of its own
         raise DownloadError(
             f"{url} answers {error.code} {error.reason}: try another source, or get the data by hand"
         ) from error
