@@ -274,13 +274,9 @@ def _nested_conditionals(tree: Tree) -> int:
 def read_revision(revision: str) -> Tree:
     """The tree of a commit."""
     listing = subprocess.run(
-        ["git", "ls-tree", "--name-only", revision],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-        text=True,
+        ["git", "ls-tree", "--name-only", revision], cwd=ROOT, capture_output=True, check=True
     )
-    there = [room for room in ROOMS if room in listing.stdout.splitlines()]
+    there = [room for room in ROOMS if room in listing.stdout.decode().splitlines()]
     rooms = subprocess.run(
         ["git", "archive", revision, *there], cwd=ROOT, capture_output=True, check=True
     )

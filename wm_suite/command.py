@@ -11,9 +11,9 @@ import tyro
 
 from wm_envs import __version__
 from wm_suite import environments, learners
-from wm_suite.outcome import Outcome
+from wm_suite.command_result import CommandResult
 
-COMMANDS: dict[str, Callable[..., Outcome]] = {
+COMMANDS: dict[str, Callable[..., CommandResult]] = {
     "envs": environments.envs,
     "info": environments.info,
     "play": environments.play,
@@ -68,11 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return outcome.exit_code
 
 
-def _run(words: list[str], is_json: bool) -> Outcome:
+def _run(words: list[str], is_json: bool) -> CommandResult:
     # What a command prints on its way is not its result.
     way = contextlib.redirect_stdout(sys.stderr) if is_json else contextlib.nullcontext()
     with way:
-        outcome: Outcome = tyro.extras.subcommand_cli_from_dict(
+        outcome: CommandResult = tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="wm",
             description=DESCRIPTION,

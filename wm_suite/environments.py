@@ -5,19 +5,19 @@ from typing import Any, Literal
 
 from tyro.conf import Positional
 
-from wm_suite.outcome import Outcome
+from wm_suite.command_result import CommandResult
 
 
-def envs() -> Outcome:
+def envs() -> CommandResult:
     """List the environments."""
     from wm_envs.__main__ import listing
     from wm_envs.registration import TABLE
 
     rows = [{"id": row.id, "summary": row.summary} for row in TABLE]
-    return Outcome({"environments": rows}, listing())
+    return CommandResult({"environments": rows}, listing())
 
 
-def info(env_id: Positional[str]) -> Outcome:
+def info(env_id: Positional[str]) -> CommandResult:
     """Explain an environment: its page, its spaces, its options.
 
     Args:
@@ -25,7 +25,6 @@ def info(env_id: Positional[str]) -> Outcome:
     """
     import inspect
 
-    import gymnasium as gym
     from gymnasium.envs.registration import load_env_creator
 
     from wm_envs.__main__ import page
@@ -50,20 +49,39 @@ def info(env_id: Positional[str]) -> Outcome:
         "reward_threshold": spec.reward_threshold,
     }
     try:
-        with gym.make(env_id) as env:
-            result["observation_space"] = str(env.observation_space)
-            result["action_space"] = str(env.action_space)
-            if env.spec is not None:
-                result["max_episode_steps"] = env.spec.max_episode_steps
+        result |= _spaces_of(env_id)
         note = f"Observations: {result['observation_space']}\nActions: {result['action_space']}"
     except ImportError as error:  # the page is there, whatever else is missing
         note = str(error)
-    return Outcome(result, f"# {spec.id}\n\n{text}\n\n{note}")
+    return CommandResult(result, f"# {spec.id}\n\n{text}\n\n{note}")
+
+
+def _spaces_of(env_id: str) -> dict[str, Any]:
+    """Spaces and time limit: of ours from the rules, which compiles nothing."""
+    import gymnasium as gym
+    import numpy as np
+
+    from wm_envs import oracle
+    from wm_envs.errors import OptionError
+
+    try:
+        rules = oracle.rules_of(env_id)
+    except OptionError:
+        with gym.make(env_id) as env:
+            return {
+                "observation_space": str(env.observation_space),
+                "action_space": str(env.action_space),
+            }
+    return {
+        "observation_space": str(rules.observation_space),
+        "action_space": str(rules.action_space),
+        "max_episode_steps": int(np.ravel(rules.parameters["time_limit"])[0]),
+    }
 
 
 def play(
     env_id: Positional[str], /, *, seed: int = 0, render_mode: Literal["ansi", "human"] = "ansi"
-) -> Outcome:
+) -> CommandResult:
     """Play an environment from the keyboard; q quits.
 
     Args:
@@ -78,7 +96,7 @@ def play(
         f"{result['episodes']} episodes, mean return {result['mean_return']:g}, success rate "
         f"{result['success_rate']:g}"
     )
-    return Outcome(result, text)
+    return CommandResult(result, text)
 
 
 def record(
@@ -89,7 +107,7 @@ def record(
     policy: Literal["random", "expert"] = "random",
     seed: int = 0,
     output: Path = Path("trajectories.npz"),
-) -> Outcome:
+) -> CommandResult:
     """Record whole episodes into one file, which `Trajectories.load` reads.
 
     Args:
@@ -115,10 +133,10 @@ def record(
         f"{result['episodes']} episodes, {result['steps']:,} steps, mean return "
         f"{result['mean_return']:.4g}: {path}"
     )
-    return Outcome(result, text)
+    return CommandResult(result, text)
 
 
-def bench(env_ids: Positional[tuple[str, ...]] = (), /, *, seconds: float = 1.0) -> Outcome:
+def bench(env_ids: Positional[tuple[str, ...]] = (), /, *, seconds: float = 1.0) -> CommandResult:
     """Measure steps per CPU-second, single and in batches.
 
     Args:
@@ -140,10 +158,10 @@ def bench(env_ids: Positional[tuple[str, ...]] = (), /, *, seconds: float = 1.0)
             continue
         rows.append({"id": env_id, "single": speeds[0], "x64": speeds[1], "x4096": speeds[2]})
         lines.append(f"{env_id:26} {speeds[0]:12,.0f} {speeds[1]:14,.0f} {speeds[2]:14,.0f}")
-    return Outcome({"steps_per_cpu_second": rows}, "\n".join(lines))
+    return CommandResult({"steps_per_cpu_second": rows}, "\n".join(lines))
 
 
-def compile_(env_ids: Positional[tuple[str, ...]] = (), /) -> Outcome:
+def compile_(env_ids: Positional[tuple[str, ...]] = (), /) -> CommandResult:
     """Compile environments once, so that nobody waits for it later.
 
     Args:
@@ -166,7 +184,7 @@ def compile_(env_ids: Positional[tuple[str, ...]] = (), /) -> Outcome:
     text = f"{len(compiled)} environments are compiled, after {sum(compiled):.1f} s."
     if skipped := [env_id for env_id, spent in seconds.items() if spent is None]:
         text += f" Not installed: {', '.join(skipped)}."
-    return Outcome({"seconds": seconds}, text)
+    return CommandResult({"seconds": seconds}, text)
 
 
 def data(
@@ -177,7 +195,7 @@ def data(
     source: str = "by-hand",
     output_dir: Path | None = None,
     timeout: float = 30.0,
-) -> Outcome:
+) -> CommandResult:
     """Say how to get public data, or fetch them with their SHA-256 checked.
 
     Args:
@@ -198,7 +216,7 @@ def data(
     missing = fetching.missing_files(name, folder)
     if missing and source == "by-hand":
         result = {"folder": str(folder), "missing": missing}
-        return Outcome(result, fetching.instructions(name, folder), exit_code=2)
+        return CommandResult(result, fetching.instructions(name, folder), exit_code=2)
     if missing:
         fetching.fetch(
             name,
@@ -207,4 +225,6 @@ def data(
             timeout=timeout,
             on_file=lambda file: print(f"{file} ...", file=sys.stderr, flush=True),
         )
-    return Outcome({"folder": str(folder), "missing": []}, f"{name} are complete in {folder}.")
+    return CommandResult(
+        {"folder": str(folder), "missing": []}, f"{name} are complete in {folder}."
+    )

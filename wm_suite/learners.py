@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
-from wm_suite.outcome import Outcome
+from wm_suite.command_result import CommandResult
 
 if TYPE_CHECKING:
     from wm_envs.data.trajectories import Trajectories
@@ -36,7 +36,7 @@ def fit(
     seed: int = 0,
     device: str = "cpu",
     output_dir: Path = Path("runs/fit"),
-) -> Outcome:
+) -> CommandResult:
     """Fit a world model to random play or to recorded episodes, and look how far it can be trusted.
 
     Args:
@@ -100,10 +100,10 @@ def fit(
         f"{result['model']} of {train.num_steps:,} steps in {folder}: trusted for "
         f"{report.trusted_steps} steps on held-out episodes.\nNext: wm score {folder}"
     )
-    return Outcome(result, text)
+    return CommandResult(result, text)
 
 
-def score(folder: Positional[Path], /, *, data: Path | None = None, seed: int = 0) -> Outcome:
+def score(folder: Positional[Path], /, *, data: Path | None = None, seed: int = 0) -> CommandResult:
     """Write the scorecard of a fitted model, one page that says how far it can be trusted.
 
     Args:
@@ -128,10 +128,12 @@ def score(folder: Positional[Path], /, *, data: Path | None = None, seed: int = 
         if env is not None:
             env.close()
     result = {"page": str(card.page_path), "verdict": card.verdict, **card.summary}
-    return Outcome(result, f"{card.verdict}\n{card.page_path} shows why.")
+    return CommandResult(result, f"{card.verdict}\n{card.page_path} shows why.")
 
 
-def view(folder: Positional[Path], /, *, data: Path | None = None, horizon: int = 50) -> Outcome:
+def view(
+    folder: Positional[Path], /, *, data: Path | None = None, horizon: int = 50
+) -> CommandResult:
     """Write a page in which one can play with a fitted model in a browser.
 
     Args:
@@ -147,7 +149,7 @@ def view(folder: Positional[Path], /, *, data: Path | None = None, horizon: int 
         if env is not None:
             env.close()
     result = {"page": str(page), "kilobytes": page.stat().st_size / 1000}
-    return Outcome(result, f"Open {page} in a browser.")
+    return CommandResult(result, f"Open {page} in a browser.")
 
 
 def plan(
@@ -161,7 +163,7 @@ def plan(
     episodes: int = 20,
     seed: int = 0,
     output_dir: Path = Path("runs/plan"),
-) -> Outcome:
+) -> CommandResult:
     """Act by planning, in a fitted model or in one that is learned from scratch.
 
     Args:
@@ -200,7 +202,7 @@ def plan(
         **results.summary(),
     }
     wma.write_summary(folder, result)
-    return Outcome(result, f"{result['planner']} in a {result['model']}: {results}")
+    return CommandResult(result, f"{result['planner']} in a {result['model']}: {results}")
 
 
 def train(
@@ -211,7 +213,7 @@ def train(
     episodes: int = 20,
     seed: int = 0,
     output_dir: Path = Path("runs/train"),
-) -> Outcome:
+) -> CommandResult:
     """Train the one agent, which is told nothing but the spaces; run again, it resumes.
 
     Args:
@@ -235,7 +237,7 @@ def train(
         **results.summary(),
     }
     wma.write_summary(folder, result)
-    return Outcome(result, f"{agent}\n{results}\nwma.load({str(path)!r}) reads it.")
+    return CommandResult(result, f"{agent}\n{results}\nwma.load({str(path)!r}) reads it.")
 
 
 def _learners() -> Any:

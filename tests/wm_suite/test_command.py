@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 
 import wm_agents as wma
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.registration import TABLE
 from wm_suite import command
-from wm_suite.outcome import Outcome
+from wm_suite.command_result import CommandResult
 
 ROOT = Path(__file__).parents[2]
 # As if torch were not installed.
@@ -51,7 +52,7 @@ def run_without_torch(folder, *words):
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
 
 
@@ -92,7 +93,10 @@ def test_every_command_explains_itself(name, capsys):
 def test_an_id_is_explained_whoever_registered_it(capsys):
     ours = run_json(capsys, "info", "wm/TMaze-v0")
     assert "## Arguments" in ours["page"]
-    assert ours["action_space"].startswith("Discrete")
+    with gym.make("wm/TMaze-v0") as env:
+        assert ours["action_space"] == str(env.action_space)
+        assert ours["observation_space"] == str(env.observation_space)
+        assert ours["max_episode_steps"] == env.spec.max_episode_steps
     theirs = run_json(capsys, "info", "CartPole-v1")
     assert (theirs["max_episode_steps"], theirs["reward_threshold"]) == (500, 475.0)
 
@@ -171,7 +175,7 @@ def test_a_mistake_is_one_line(words, said, capsys, tmp_path, monkeypatch):
 
 
 def test_what_nobody_expected_is_one_line_too(capsys, monkeypatch):
-    def fail() -> Outcome:
+    def fail() -> CommandResult:
         raise RuntimeError("first\nsecond")
 
     monkeypatch.setitem(command.COMMANDS, "envs", fail)
@@ -182,7 +186,7 @@ def test_what_nobody_expected_is_one_line_too(capsys, monkeypatch):
 
 
 def test_an_interruption_is_no_traceback(capsys, monkeypatch):
-    def interrupt() -> Outcome:
+    def interrupt() -> CommandResult:
         raise KeyboardInterrupt
 
     monkeypatch.setitem(command.COMMANDS, "envs", interrupt)

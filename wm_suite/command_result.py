@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
-class Outcome(NamedTuple):
+class CommandResult(NamedTuple):
     """The result for programs, the same for people, and the exit code."""
 
     result: Mapping[str, Any]
