@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import tyro
 
 from wm_envs import __version__
+from wm_envs.data.files import without_infinities
 from wm_suite import environments, learners
 from wm_suite.command_result import CommandResult
 
@@ -53,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         outcome = _run(words, is_json)
-        print(json.dumps(outcome.result, indent=2, default=str) if is_json else outcome.text)
+        text = outcome.text
+        if is_json:
+            text = json.dumps(without_infinities(outcome.result), indent=2, allow_nan=False)
+        print(text)
         sys.stdout.flush()
     except BrokenPipeError:
         # Python would complain once more while it flushes what nobody reads.

@@ -185,6 +185,12 @@ def test_what_nobody_expected_is_one_line_too(capsys, monkeypatch):
         command.main(["envs"])
 
 
+def test_numbers_that_json_has_not_are_null(capsys, monkeypatch):
+    endless = CommandResult({"a": [float("inf"), 1.0], "b": float("nan")}, "")
+    monkeypatch.setitem(command.COMMANDS, "envs", lambda: endless)
+    assert run_json(capsys, "envs") == {"a": [None, 1.0], "b": None}
+
+
 def test_an_interruption_is_no_traceback(capsys, monkeypatch):
     def interrupt() -> CommandResult:
         raise KeyboardInterrupt
