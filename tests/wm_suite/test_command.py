@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
 import wm_agents as wma
+from wm_agents.evaluation.episodes import EpisodeResults
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.registration import TABLE
 from wm_suite import command
@@ -133,10 +135,30 @@ def test_what_was_held_out_is_not_what_was_learned_from(fitted):
     assert wma.unseen_episodes(test, train).num_episodes == test.num_episodes
 
 
-def test_the_agent_learns_and_is_read_again(capsys, tmp_path):
-    words = ("--total-timesteps", "200", "--episodes", "2", "--output-dir", str(tmp_path))
-    trained = run_json(capsys, "train", "wm/PatternEcho-v0", *words)
-    assert wma.load(trained["agent"]).num_timesteps == trained["real_steps"] == 200
+class QuickAgent:
+    """In the place of the one agent, which takes its time."""
+
+    def __init__(self, env_id, seed):
+        self.env_id, self.seed, self.num_timesteps, self.decisions = env_id, seed, 0, {}
+
+    def learn(self, total_timesteps, *, progress_bar, checkpoints):
+        self.num_timesteps += total_timesteps
+        self.decisions["checkpoints"] = checkpoints.name
+
+    def save(self, path):
+        return path.with_suffix(".safetensors")
+
+    def evaluate(self, episodes):
+        return EpisodeResults(np.full(episodes, float(self.seed)), np.ones(episodes, np.int64))
+
+
+def test_training_is_that_of_the_one_agent_and_resumes(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(wma, "WorldModelAgent", QuickAgent, raising=False)
+    words = ("--total-timesteps", "200", "--episodes", "2", "--seed", "3")
+    trained = run_json(capsys, "train", "CartPole-v1", *words, "--output-dir", str(tmp_path))
+    assert trained["decisions"] == {"checkpoints": "checkpoints"}
+    assert (trained["real_steps"], trained["mean_return"]) == (200, 3.0)
+    assert json.loads((tmp_path / "summary.json").read_text("utf-8")) == trained
 
 
 def test_speed_is_measured(capsys):
