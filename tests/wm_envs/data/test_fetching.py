@@ -1,12 +1,15 @@
 """Public data arrive whole or not at all, whatever the server does."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 
 from tests.support.files_server import serving_files
 from wm_envs.data import fetching
 from wm_envs.data.errors import DownloadError, OptionError
+
+REAL = Path(__file__).parents[4] / "shared" / "data"
 
 
 @pytest.fixture
@@ -83,12 +86,10 @@ def test_the_instructions_name_files_and_folder(original, tmp_path):
 
 
 def test_the_data_of_the_tests_are_those_that_are_fetched():
-    from tests.support.circuits import FOLDER
-
-    if not FOLDER.is_dir():
-        pytest.skip(f"no data in {FOLDER}")
-    assert fetching.missing_files("circuits", FOLDER) == []
-    assert fetching.missing_files("votes", FOLDER.parent / "un") == []
+    if not REAL.is_dir():
+        pytest.skip(f"no data in {REAL}")
+    assert fetching.missing_files("circuits", REAL / "racetracks") == []
+    assert fetching.missing_files("votes", REAL / "un") == []
 
 
 def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
