@@ -24,8 +24,8 @@ from benchmarks.report import write_result
 
 ROOT = Path(__file__).parent.parent
 BEFORE = "83029e2"  # the last commit before the rebuild
-ROOMS = ("wm_envs", "wm_agents", "examples", "benchmarks")
-PACKAGES = ("wm_envs", "wm_agents")
+ROOMS = ("wm_envs", "wm_agents", "wm_suite", "examples", "benchmarks")
+PACKAGES = ("wm_envs", "wm_agents", "wm_suite")
 KEPT_SEQUENCES = {"Trajectories", "TrajectoryBatch", "Transitions", "Rollout"}
 # Names under which the tree has held a sequence of steps; the four that are meant to stay among
 # them.
@@ -278,8 +278,12 @@ def _nested_conditionals(tree: Tree) -> int:
 
 def read_revision(revision: str) -> Tree:
     """The tree of a commit."""
+    listing = subprocess.run(
+        ["git", "ls-tree", "--name-only", revision], cwd=ROOT, capture_output=True, check=True
+    )
+    there = [room for room in ROOMS if room in listing.stdout.decode().splitlines()]
     rooms = subprocess.run(
-        ["git", "archive", revision, *ROOMS], cwd=ROOT, capture_output=True, check=True
+        ["git", "archive", revision, *there], cwd=ROOT, capture_output=True, check=True
     )
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(fileobj=io.BytesIO(rooms.stdout)) as archive:

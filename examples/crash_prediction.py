@@ -23,10 +23,12 @@ from wm_agents.domains.driving import learning, risk
 from wm_agents.domains.driving.network import DrivingModel
 from wm_agents.domains.driving.observations import CircuitMap
 from wm_agents.domains.driving.recording import split_circuits
+from wm_envs.data.fetching import data_folder
 from wm_envs.driving.dynamics import TIME_STEP
 
-CIRCUITS = Path(__file__).parents[2] / "shared" / "data" / "racetracks"
 CALIBRATION_SEED, SHIELD_SEED = 10_000, 999  # added to the seed: drivers of their own
+
+CIRCUITS = data_folder("circuits")
 
 
 @dataclass(frozen=True)

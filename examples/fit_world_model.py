@@ -10,7 +10,7 @@ model with its card (README.md, config.json, model.safetensors).
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,17 +18,8 @@ import tyro
 
 import wm_agents as wma
 import wm_envs
-from wm_agents import world_models
 from wm_agents.networks import choose_device
-
-MODELS: dict[str, type[Any]] = {
-    "deterministic": world_models.DeterministicModel,
-    "ensemble": world_models.EnsembleModel,
-    "recurrent": world_models.RecurrentModel,
-    "latent": world_models.LatentModel,
-    "token": world_models.TokenModel,
-    "tabular": world_models.TabularModel,
-}
+from wm_agents.planning.defaults import ModelName
 
 
 @dataclass(frozen=True)
@@ -39,12 +30,11 @@ class Config:
     """Any Gymnasium id; "module:id" imports the module first."""
     steps: int = 3000
     """Steps of random play to learn from; a quarter more is recorded for the test."""
-    model: Literal["deterministic", "ensemble", "recurrent", "latent", "token", "tabular"] = (
-        "ensemble"
-    )
+    model: ModelName = "ensemble"
     """Which world model.
 
-    "token" and "tabular" are for observations of one-hots, bits or integers.
+    "token" and "tabular" are for observations of one-hots, bits or integers; "auto" takes tokens for
+    these, else "deterministic".
     """
     num_updates: int = 2000
     """Optimizer steps at most."""
@@ -63,10 +53,24 @@ def main(config: Config) -> dict[str, float]:
     config = wma.expand_paths(config)
     choose_device(config.device)
     wma.make_output_directory(config.output_dir, has_pictures=True)
-    train, test = record_split(config)
+    if config.steps < 1:
+        raise SystemExit(f"steps is at least 1, got {config.steps}")
+    shown = False if config.quiet else None
+    train, test = wm_envs.record_split(
+        config.env_id, config.steps, seed=config.seed, progress=shown
+    )
     try:
         began = time.perf_counter()
-        model = fit(config, train)
+        model = wma.fit_model(
+            train.observation_space,
+            train.action_space,
+            train,
+            config.seed,
+            name=config.model,
+            num_updates=config.num_updates,
+            device=config.device,
+            progress=shown,
+        )
         seconds = time.perf_counter() - began
         held_out = wma.unseen_episodes(test, train)
         horizons = wma.fitting_horizons(held_out)
@@ -80,33 +84,6 @@ def main(config: Config) -> dict[str, float]:
     wma.save_with_card(model, config.output_dir, card_of(config, summary))
     draw(config, model, test, report)
     return summary
-
-
-def record_split(config: Config) -> tuple[wma.Trajectories, wma.Trajectories]:
-    """Episodes with `steps` steps in all, or a few more, and a quarter as many for the test."""
-    if config.steps < 1:
-        raise SystemExit(f"steps is at least 1, got {config.steps}")
-    probe = wm_envs.record(config.env_id, episodes=8, seed=config.seed, progress=False)
-    num_train = max(2, round(config.steps / probe.lengths.mean()))
-    num_episodes = num_train + max(2, num_train // 4)
-    shown = False if config.quiet else None
-    recorded = wm_envs.record(
-        config.env_id, episodes=num_episodes, seed=config.seed, progress=shown
-    )
-    order = np.random.default_rng(config.seed).permutation(num_episodes)
-    return recorded.select(order[:num_train]), recorded.select(order[num_train:])
-
-
-def fit(config: Config, train: wma.Trajectories) -> Any:
-    """A fitted model of the environment."""
-    model = MODELS[config.model].for_env(config.env_id, seed=config.seed)
-    if config.model == "tabular":  # it counts, and has nothing to configure
-        model.fit(train)
-        return model
-    model.to(choose_device(config.device))
-    options = world_models.FitConfig(num_updates=config.num_updates, seed=config.seed)
-    model.fit(train, options, progress=False if config.quiet else None)
-    return model.to("cpu")
 
 
 def summarize(

@@ -2,7 +2,8 @@
 
     python examples/forecast_votes.py --votes runs/un --train-before 2012 --test-from 2012 --output-dir runs/forecast
 
-Reads what build_trajectories.py wrote. Fits on roll calls before --train-before, forecasts each one
+Reads what build_trajectories.py wrote; where nothing was written, generated votes stand in, and the
+summary says so. Fits on roll calls before --train-before, forecasts each one
 from --test-from on with what was known the day before: parameters stay fixed, earlier votes of the
 test period count as history (with --frozen not even those). Writes summary.json (accuracy,
 macro_f1, accuracy_novel, mae_yes, ..., beside the baselines), spatial_model.json for
@@ -25,7 +26,8 @@ from wm_agents.domains.resolutions import evaluation as scores
 from wm_agents.domains.resolutions.pictures import save_cards, save_map, save_tallies
 from wm_agents.training.config_checks import require_integers
 from wm_envs.resolutions.countries import code_of
-from wm_envs.resolutions.records import read_trajectories
+from wm_envs.resolutions.generator import generated_records
+from wm_envs.resolutions.records import ResolutionRecord, read_trajectories
 from wm_envs.resolutions.votes import vote_arrays, year_of
 
 
@@ -34,7 +36,10 @@ class Config:
     """What to forecast from what."""
 
     votes: Path = Path("runs/un")
-    """Trajectory file or folder, as build_trajectories.py writes it."""
+    """Trajectory file or folder, as build_trajectories.py writes it.
+
+    The default that is not there, or "generated", takes votes that the calibrated generator draws.
+    """
     train_before: str = "2012-01-01"
     """Parameters are fitted on roll calls before this date (a date or a year)."""
     test_from: str = "2012-01-01"
@@ -75,7 +80,8 @@ def main(config: Config) -> dict[str, Any]:
     if first < train_before or last <= first:
         raise wma.ConfigError(f"expected train_before <= test_from < test_until, got {config}")
     folder = wma.make_output_directory(config.output_dir, has_pictures=True)
-    data = VoteData(**vote_arrays(read_trajectories(config.votes)))
+    records, is_generated = read_or_generate(config)
+    data = VoteData(**vote_arrays(records))
     rows = data.between(first, last)
     if len(rows) == 0:
         latest = f"{data.years[-1]:.2f}"
@@ -115,12 +121,22 @@ def main(config: Config) -> dict[str, Any]:
         "train_before": config.train_before,
         "test_from": config.test_from,
         "is_history_frozen": config.frozen,
+        "is_generated": is_generated,
         "seed": config.seed,
         "seconds": time.perf_counter() - started,
     }
     wma.write_summary(folder, summary)
     print(scores.score_table(summary))
     return summary
+
+
+def read_or_generate(config: Config) -> tuple[list[ResolutionRecord], bool]:
+    """The records to learn from, and whether nobody ever cast these votes."""
+    is_default = config.votes == Config.votes and not config.votes.exists()
+    if is_default or str(config.votes) == "generated":
+        print("Generated votes; `wm data fetch votes` says how to get recorded ones.", flush=True)
+        return generated_records(range(2000, 2017), seed=config.seed), True
+    return read_trajectories(config.votes), False
 
 
 if __name__ == "__main__":

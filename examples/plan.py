@@ -85,30 +85,17 @@ def main(config: Config) -> dict[str, Any]:
 
 def learn(config: Config) -> Learned:
     """Model and planner from real steps."""
-    env = gym.make(config.env_id)
     budget = wma.LearningConfig(
         max_real_steps=config.max_real_steps,
         random_share=config.random_share,
         num_rounds=config.num_rounds,
         exploration=config.exploration,
     )
-
-    def fit(trajectories: wma.Trajectories, _: int) -> wma.WorldModel:
-        return wma.fit_model(env.observation_space, env.action_space, trajectories, config.seed)
-
-    def plan(
-        model: wma.WorldModel, trajectories: wma.Trajectories, is_exploring: bool
-    ) -> wma.Planner:
-        return wma.make_planner(
-            config.planner, model, trajectories, seed=config.seed, is_exploring=is_exploring
-        )
-
-    try:
+    report = None if config.quiet else show
+    with gym.make(config.env_id) as env:
         return wma.learn_to_plan(
-            env, budget, fit, plan, seed=config.seed, on_round=None if config.quiet else show
+            env, budget, seed=config.seed, planner=config.planner, on_round=report
         )
-    finally:
-        env.close()
 
 
 def show(figures: dict[str, float]) -> None:

@@ -1,7 +1,8 @@
 """Lap a circuit by planning in a world model that was learned on other circuits.
 
-    python examples/plan_driving.py --track ../shared/data/racetracks/Spa.csv --seed 2 --output-dir out
+    python examples/plan_driving.py --track oval --seed 2 --output-dir out
 
+`wm data fetch circuits` says how to get real circuits; without them the built-in ones serve.
 Records the noisy expert on the training circuits, less the one to be driven, fits the dynamics,
 drives there with the planner and adds what it recorded, then laps the track: with the learned
 model, with the true rules in its place (oracle), and with the expert, beside the quasi-steady
@@ -10,6 +11,7 @@ limit. Writes summary.json, the model with its card, lap.gif, plan.png, trace.js
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,10 +32,11 @@ from wm_agents.domains.driving.planner import DrivingPlannerConfig, planner_for
 from wm_agents.domains.driving.recording import split_circuits
 from wm_agents.domains.driving.trace import DecisionTrace, LapFilm
 from wm_agents.training.cards import write_card
+from wm_envs.data.fetching import data_folder
 from wm_envs.driving.expert import line_of
 from wm_envs.driving.track import BUILT_IN
 
-CIRCUITS = Path(__file__).parents[2] / "shared" / "data" / "racetracks"
+CIRCUITS = data_folder("circuits")
 SCORES = ("clean_laps", "lap_time", "oracle_lap_time", "expert_lap_time", "limit_lap_time")
 
 
@@ -41,10 +44,13 @@ SCORES = ("clean_laps", "lap_time", "oracle_lap_time", "expert_lap_time", "limit
 class Config:
     """What to learn, what to drive."""
 
-    track: str = str(CIRCUITS / "Spa.csv")
+    track: str = "oval"
     """A CSV file of a circuit, or "oval", "figure_eight" or "random"."""
     circuits: Path = CIRCUITS
-    """Folder of the circuits; every third is never trained on, nor is `track`."""
+    """Folder of the circuits; every third is never trained on, nor is `track`.
+
+    The default that is not there takes the built-in circuits but for `track`.
+    """
     num_training_circuits: int = 10
     """How many of the training circuits to record."""
     episodes: int = 100
@@ -120,7 +126,9 @@ def main(config: Config) -> dict[str, Any]:
 
 def model_of(config: Config, planner: DrivingPlannerConfig) -> DrivingModel:
     """The model of an earlier run, or one that is learned now and written."""
-    training, _ = split_circuits(config.circuits)
+    training: Sequence[str | Path] = BUILT_IN
+    if config.circuits != Config.circuits or config.circuits.exists():
+        training, _ = split_circuits(config.circuits)
     circuits = training_circuits(training, config.track, config.num_training_circuits)
     if config.model is not None:
         model = DrivingModel.load(config.model, given=CircuitMap.of([config.track]), device="cpu")

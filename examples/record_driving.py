@@ -1,6 +1,6 @@
 """Record an expert with noise on several circuits: what models of the car learn from.
 
-    python examples/record_driving.py --circuits ../shared/data/racetracks --output-dir runs/driving_data
+    python examples/record_driving.py --circuits FOLDER --output-dir runs/driving_data
 
 Random starts, circuits mixed, the expert at different paces, colored noise of different strength
 on its actions, and pulses on single channels: most rows drive well, some slide, a few leave the
@@ -15,8 +15,9 @@ import tyro
 
 import wm_agents as wma
 from wm_agents.domains.driving.recording import record_widely, split_circuits
+from wm_envs.data.fetching import data_folder
 
-CIRCUITS = Path(__file__).parents[2] / "shared" / "data" / "racetracks"
+CIRCUITS = data_folder("circuits")
 
 
 @dataclass(frozen=True)

@@ -71,9 +71,14 @@ def test_domains_do_not_import_each_other(domain):
 def test_nobody_imports_examples_or_benchmarks():
     """Benchmarks may share among themselves, examples are leaves."""
     leaves = ("examples", "benchmarks")
-    for room in ("wm_envs", "wm_agents", "examples"):
+    for room in ("wm_envs", "wm_agents", "wm_suite", "examples"):
         assert [pair for pair in imports_from(room) if is_below(pair[1], *leaves)] == []
     assert [pair for pair in imports_from("benchmarks") if is_below(pair[1], "examples")] == []
+
+
+def test_nobody_imports_the_command():
+    for room in ("wm_envs", "wm_agents", "examples", "benchmarks"):
+        assert [pair for pair in imports_from(room) if is_below(pair[1], "wm_suite")] == []
 
 
 def test_no_file_edits_the_search_path():
@@ -93,7 +98,7 @@ def test_no_file_edits_the_search_path():
 def test_every_public_class_has_one_home():
     homes = defaultdict(list)
     for path, tree in TREE.trees.items():
-        if path.parts[0] not in ("wm_envs", "wm_agents"):
+        if path.parts[0] not in ("wm_envs", "wm_agents", "wm_suite"):
             continue
         for node in tree.body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):

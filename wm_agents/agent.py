@@ -43,6 +43,7 @@ from wm_agents.training.packing import pack_state, unpack_state
 from wm_agents.training.saving import Savable
 from wm_agents.training.stored_shapes import config_from_json, spaces_from
 from wm_agents.training.trainer import Checkpoints, FitReport, Trainer
+from wm_envs.data.display import html_card
 from wm_envs.data.spaces import space_to_json
 from wm_envs.data.trajectories import Trajectories
 
@@ -134,6 +135,14 @@ class WorldModelAgent(Savable):
         if self._race is not None:
             acts = f"acts by its {self._race.best.name}"
         return f"WorldModelAgent({_name_of(self._env)}, {self.num_timesteps:,} steps, {acts})"
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "environment": _name_of(self._env),
+            "steps": f"{self.num_timesteps:,}",
+            "acts by": "nothing yet" if self._race is None else self._race.best.name,
+        }
+        return html_card("WorldModelAgent", facts | self.decisions)
 
     # --- learning
 

@@ -1,10 +1,10 @@
 """Gymnasium environments for world models; importing this package registers the `wm/...` ids."""
 
 from wm_envs.data.moved import MovedModules
-from wm_envs.data.recording import record
+from wm_envs.data.recording import record, record_split
 from wm_envs.registration import register_all
 
-__all__ = ["record", "register_all"]
+__all__ = ["record", "record_split", "register_all"]
 __version__ = "0.1.0"
 
 # Until the next release. A learner's view of a game is the learners' own, so some of these lead out

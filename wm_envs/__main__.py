@@ -19,9 +19,10 @@ def page(row: Registration) -> str:
     return inspect.getdoc(documented) or ""
 
 
-def summary(row: Registration) -> str:
-    """The first line of the docstring of an id's environment."""
-    return page(row).split("\n")[0]
+def listing() -> str:
+    """All ids, one line each."""
+    width = max(len(row.id) for row in TABLE)
+    return "\n".join(f"{row.id:{width}}  {row.summary}" for row in TABLE)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -39,11 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
     ids = parser.parse_args(arguments).ids
     if unknown := [name for name in ids if name not in rows]:
         parser.error(f"no environment {', '.join(unknown)}: python -m wm_envs lists the ids")
-    width = max(map(len, rows))
-    listed = [f"{name:{width}}  {summary(row)}" for name, row in rows.items()]
-    print(
-        "\n".join(f"# {name}\n\n{page(rows[name])}\n" for name in ids) if ids else "\n".join(listed)
-    )
+    pages = "\n".join(f"# {name}\n\n{page(rows[name])}\n" for name in ids)
+    print(pages or listing())
 
 
 if __name__ == "__main__":

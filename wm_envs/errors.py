@@ -2,10 +2,17 @@
 
 from gymnasium import error
 
-from wm_envs.data.errors import MissingExtraError, OptionError, SpaceError, TrajectoryError
+from wm_envs.data.errors import (
+    DownloadError,
+    MissingExtraError,
+    OptionError,
+    SpaceError,
+    TrajectoryError,
+)
 
 __all__ = [
     "DebateError",
+    "DownloadError",
     "InvalidActionError",
     "LanguageModelError",
     "MissingExtraError",

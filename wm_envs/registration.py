@@ -10,7 +10,7 @@ from wm_envs.limits import LimitedByEnv
 
 @dataclass(frozen=True)
 class Registration:
-    """One id.
+    """One id, and the first line of its page, so that a list of ids imports none of them.
 
     `max_episode_steps` stays None where the length of an episode follows from the options: the
     kernel truncates by itself, also where `gym.make` is given another limit, and `env.spec` tells
@@ -18,6 +18,7 @@ class Registration:
     """
 
     id: str
+    summary: str
     entry_point: str
     vector_entry_point: str
     max_episode_steps: int | None = None
@@ -48,42 +49,95 @@ DRIVING = "wm_envs.driving.env"
 
 TABLE = (
     Registration(
-        "wm/PatternEcho-v0", f"{REACTIVE}:make_pattern_echo", f"{REACTIVE}:PatternEchoVectorEnv"
+        "wm/PatternEcho-v0",
+        "Name the shown symbol.",
+        f"{REACTIVE}:make_pattern_echo",
+        f"{REACTIVE}:PatternEchoVectorEnv",
     ),
     Registration(
-        "wm/SequenceNext-v0", f"{REACTIVE}:make_sequence_next", f"{REACTIVE}:SequenceNextVectorEnv"
+        "wm/SequenceNext-v0",
+        "Name the next element of a hidden repeating sequence.",
+        f"{REACTIVE}:make_sequence_next",
+        f"{REACTIVE}:SequenceNextVectorEnv",
     ),
     Registration(
-        "wm/Conditional-v0", f"{REACTIVE}:make_conditional", f"{REACTIVE}:ConditionalVectorEnv"
+        "wm/Conditional-v0",
+        "Act by a hidden rule on shape and colour.",
+        f"{REACTIVE}:make_conditional",
+        f"{REACTIVE}:ConditionalVectorEnv",
     ),
     Registration(
-        "wm/Navigation-v0", f"{REACTIVE}:NavigationEnv", f"{REACTIVE}:NavigationVectorEnv"
+        "wm/Navigation-v0",
+        "Stand on the target when the last step ends.",
+        f"{REACTIVE}:NavigationEnv",
+        f"{REACTIVE}:NavigationVectorEnv",
     ),
     Registration(
-        "wm/DelayedMatch-v0", f"{MEMORY}:DelayedMatchEnv", f"{MEMORY}:DelayedMatchVectorEnv"
+        "wm/DelayedMatch-v0",
+        "Answer with a symbol that is no longer shown.",
+        f"{MEMORY}:DelayedMatchEnv",
+        f"{MEMORY}:DelayedMatchVectorEnv",
     ),
-    Registration("wm/RuleRecall-v0", f"{MEMORY}:RuleRecallEnv", f"{MEMORY}:RuleRecallVectorEnv"),
-    Registration("wm/TMaze-v0", f"{MEMORY}:TMazeEnv", f"{MEMORY}:TMazeVectorEnv"),
     Registration(
-        "wm/PermPuzzle-v0", f"{PLANNING}:PermPuzzleEnv", f"{PLANNING}:PermPuzzleVectorEnv"
+        "wm/RuleRecall-v0",
+        "Learn a rule from demonstrations within the episode, then apply it without feedback.",
+        f"{MEMORY}:RuleRecallEnv",
+        f"{MEMORY}:RuleRecallVectorEnv",
     ),
-    Registration("wm/LightsOut-v0", f"{PLANNING}:LightsOutEnv", f"{PLANNING}:LightsOutVectorEnv"),
+    Registration(
+        "wm/TMaze-v0",
+        "Recall a cue at the end of a corridor full of distractors.",
+        f"{MEMORY}:TMazeEnv",
+        f"{MEMORY}:TMazeVectorEnv",
+    ),
+    Registration(
+        "wm/PermPuzzle-v0",
+        "Bring tokens into a given order with three hidden permutations.",
+        f"{PLANNING}:PermPuzzleEnv",
+        f"{PLANNING}:PermPuzzleVectorEnv",
+    ),
+    Registration(
+        "wm/LightsOut-v0",
+        "Make a board of lights look like another, with buttons whose places are hidden.",
+        f"{PLANNING}:LightsOutEnv",
+        f"{PLANNING}:LightsOutVectorEnv",
+    ),
     Registration(
         "wm/TokenAutomaton-v0",
+        "Reach a token in an automaton whose transitions follow no pattern.",
         f"{PLANNING}:TokenAutomatonEnv",
         f"{PLANNING}:TokenAutomatonVectorEnv",
     ),
     Registration(
         "wm/UNResolution-v0",
+        "Sponsor and vote on a resolution of the United Nations General Assembly.",
         f"{RESOLUTIONS}:UNResolutionEnv",
         f"{RESOLUTIONS}:UNResolutionVectorEnv",
     ),
-    Registration("wm/Pong-v0", f"{PONG}:PongEnv", f"{PONG}:PongVectorEnv"),
-    Registration("wm/PongAtari-v0", f"{ATARI}:PongAtariEnv", f"{ATARI}:PongAtariVectorEnv"),
     Registration(
-        "wm/Debate-v0", "wm_envs.debate.env:DebateEnv", "wm_envs.debate.env:DebateVectorEnv"
+        "wm/Pong-v0",
+        "Return the ball past the enemy: Atari's Pong, exact to the frame, in compiled code.",
+        f"{PONG}:PongEnv",
+        f"{PONG}:PongVectorEnv",
     ),
-    Registration("wm/Driving-v0", f"{DRIVING}:DrivingEnv", f"{DRIVING}:DrivingVectorEnv"),
+    Registration(
+        "wm/PongAtari-v0",
+        "Atari's Pong in the Arcade Learning Environment, seen as the positions of its objects.",
+        f"{ATARI}:PongAtariEnv",
+        f"{ATARI}:PongAtariVectorEnv",
+    ),
+    Registration(
+        "wm/Debate-v0",
+        "Win influence in a debate of seven tendencies about a person.",
+        "wm_envs.debate.env:DebateEnv",
+        "wm_envs.debate.env:DebateVectorEnv",
+    ),
+    Registration(
+        "wm/Driving-v0",
+        "Drive a racing car around a circuit as fast as it will go.",
+        f"{DRIVING}:DrivingEnv",
+        f"{DRIVING}:DrivingVectorEnv",
+    ),
 )
 
 

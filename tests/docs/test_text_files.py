@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("wm_envs", "wm_agents", "examples", "benchmarks", "docs")
+FOLDERS = ("wm_envs", "wm_agents", "wm_suite", "examples", "benchmarks", "docs")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 METHODS_OF_TEXT = {"read_text", "write_text"}

@@ -29,6 +29,22 @@ def test_what_cannot_be_driven_is_refused_before_anything_is_learned(
         plan_driving.main(plan_driving.Config(**options))
 
 
+def test_without_real_circuits_the_built_in_ones_serve(tmp_path, monkeypatch):
+    def learn(circuits, _):
+        raise LookupError(*map(str, circuits))
+
+    monkeypatch.setattr(plan_driving, "learn_driving_model", learn)
+    monkeypatch.setattr(plan_driving.Config, "circuits", tmp_path / "none")
+    config = plan_driving.Config(circuits=tmp_path / "none", output_dir=tmp_path)
+    with pytest.raises(LookupError) as raised:
+        plan_driving.model_of(config, plan_driving.DrivingPlannerConfig())
+    assert raised.value.args == ("figure_eight", "random")
+    with pytest.raises(ConfigError, match="wm data fetch circuits"):
+        plan_driving.model_of(
+            plan_driving.Config(circuits=tmp_path / "another"), plan_driving.DrivingPlannerConfig()
+        )
+
+
 def test_the_command_of_a_card_learns_the_same_model_again(tmp_path):
     track = tmp_path / "Spa.csv"
     config = plan_driving.Config(

@@ -107,6 +107,17 @@ def test_records_are_built_forecast_and_modelled(records, tmp_path):
     )
 
 
+def test_without_recorded_votes_generated_ones_are_forecast(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    forecast = load("forecast_votes")
+    records, is_generated = forecast["read_or_generate"](forecast["Config"]())
+    assert is_generated
+    assert "wm data fetch votes" in capsys.readouterr().out
+    assert {record.date[:4] for record in records} == {str(year) for year in range(2000, 2017)}
+    with pytest.raises(TrajectoryError):
+        forecast["read_or_generate"](forecast["Config"](votes=Path("elsewhere")))
+
+
 def test_nothing_to_read_and_half_a_pair_are_refused():
     build = load("build_trajectories")
     with pytest.raises(TrajectoryError, match="nothing to read"):

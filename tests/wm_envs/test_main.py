@@ -1,6 +1,6 @@
 import pytest
 
-from wm_envs.__main__ import main
+from wm_envs.__main__ import main, page
 from wm_envs.registration import TABLE
 
 
@@ -9,6 +9,10 @@ def test_every_id_has_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [row.id for row in TABLE]
     assert f"{'wm/TMaze-v0':22}Recall a cue at the end of a corridor full of distractors." in lines
+
+
+def test_the_table_says_of_each_id_what_its_page_says() -> None:
+    assert [row.summary for row in TABLE] == [page(row).split("\n")[0] for row in TABLE]
 
 
 @pytest.mark.parametrize("name", [row.id for row in TABLE])

@@ -1,5 +1,6 @@
 """Agents play whole episodes, and what planning in a model costs against the true rules."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -10,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
 
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.statistics import (
@@ -17,9 +19,11 @@ from wm_agents.evaluation.statistics import (
     check_resampling,
     finite_array,
     percentile_limits,
+    wilson_interval,
 )
 from wm_agents.protocols import Agent
 from wm_agents.training.config_checks import require_integers
+from wm_envs.data.display import data_frame, html_card
 
 MAX_ENVS = 64
 """How many environments `evaluate` steps side by side unless told otherwise."""
@@ -54,6 +58,52 @@ class EpisodeResults:
     def success_rate(self) -> float | None:
         """Share of successful episodes; None where the environment does not report success."""
         return None if self.successes is None else float(self.successes.mean())
+
+    @property
+    def return_interval(self) -> Interval:
+        """The mean return within its 95% confidence limits.
+
+        Student's t over the episodes (Student 1908); infinite limits for a single one.
+        """
+        num_episodes = self.returns.size
+        if num_episodes < 2:
+            return Interval(self.mean_return, -math.inf, math.inf)
+        error = float(self.returns.std(ddof=1)) / math.sqrt(num_episodes)
+        width = float(stdtrit(num_episodes - 1, 0.975)) * error
+        return Interval(self.mean_return, self.mean_return - width, self.mean_return + width)
+
+    @property
+    def success_interval(self) -> Interval | None:
+        """The success rate within its 95% limits (Wilson 1927); None where there is none."""
+        if self.successes is None:
+            return None
+        return wilson_interval(int(self.successes.sum()), self.successes.size)
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name} {value}" for name, value in self._facts().items())
+        return f"EpisodeResults({self.returns.size} episodes, {facts})"
+
+    def _repr_html_(self) -> str:
+        return html_card("EpisodeResults", {"episodes": self.returns.size, **self._facts()})
+
+    def _facts(self) -> dict[str, str]:
+        facts = {"mean return": f"{self.mean_return:.4g}"}
+        if self.returns.size > 1:
+            facts["mean return"] = str(self.return_interval)
+        if (success := self.success_interval) is not None:
+            facts["success"] = str(success)
+        return {**facts, "mean length": f"{self.lengths.mean():.4g}"}
+
+    def to_pandas(self) -> Any:
+        """One row an episode as a `pandas.DataFrame`: return, length, and success where it is reported.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        columns: dict[str, NDArray[Any]] = {"return": self.returns, "length": self.lengths}
+        if self.successes is not None:
+            columns["success"] = self.successes
+        return data_frame(columns)
 
     def summary(self) -> dict[str, float]:
         """Flat names to numbers, the form of a `summary.json`."""

@@ -5,6 +5,7 @@ One JSON file and one page that says how far it can be trusted.
 
 import json
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from wm_agents.evaluation.what_if import WhatIf
 from wm_agents.protocols import WorldModel
 from wm_agents.training.fitted import check_fitted
 from wm_agents.world_models.program import ProgramModel
+from wm_envs.data.display import data_frame, html_card
 from wm_envs.data.files import replacing
 from wm_envs.data.paths import user_path
 from wm_envs.data.trajectories import Trajectories
@@ -61,6 +63,27 @@ class Scorecard:
     counterfactual: WhatIf | None
     json_path: Path
     page_path: Path
+
+    def __repr__(self) -> str:
+        return f"Scorecard({self.title}: {self.verdict} {self.page_path})"
+
+    def _repr_html_(self) -> str:
+        """The page itself, in a frame of its own; without the file what it says in one line."""
+        try:
+            page = self.page_path.read_text(encoding="utf-8")
+        except OSError:
+            return html_card(f"Scorecard: {self.title}", {"verdict": self.verdict})
+        frame = "width:100%; height:640px; border:0"
+        return f'<iframe srcdoc="{escape(page)}" style="{frame}"></iframe>'
+
+    def to_pandas(self) -> Any:
+        """The figures of `summary` as a `pandas.DataFrame` with the columns figure and value.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        figures = self.summary
+        return data_frame({"figure": list(figures), "value": list(figures.values())})
 
     @property
     def summary(self) -> dict[str, float]:

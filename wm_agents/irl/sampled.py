@@ -115,7 +115,7 @@ class SampledConfig:
             raise ConfigError(f"confidence lies in (0, 1), got {self.confidence}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SampledFit(FitReport):
     """Weights inferred from K windows.
 

@@ -251,7 +251,7 @@ def _refit(likelihood: Likelihood, weights: Floats, step_weights: Floats, prior:
     return minimize_convex(problem, weights[None], "the likelihood of resampled demonstrations")[0]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RewardFit(FitReport):
     """Weights inferred from one demonstrator, with what can be said about them.
 

@@ -13,6 +13,7 @@ from wm_agents.observation_rows import encoded_rows, raw_spaces
 from wm_agents.planning.planner import ModelPlanner
 from wm_agents.protocols import ModelState, Planner, WorldModel
 from wm_agents.training.config_checks import require_between
+from wm_envs.data.display import html_card
 from wm_envs.data.spaces import ActionCodec
 
 
@@ -71,6 +72,17 @@ class PlanningAgent:
         # Steps since each row's episode began: the state that is handed out.
         self._counts = np.zeros(0, np.int64)
         self._last: tuple[ModelState, Tensor] | None = None
+
+    def __repr__(self) -> str:
+        return f"PlanningAgent({type(self._planner).__name__} in {self._model!r})"
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "planner": type(self._planner).__name__,
+            "model": repr(self._model),
+            "model steps so far": f"{self.num_model_steps:,}",
+        }
+        return html_card("PlanningAgent", facts)
 
     def predict(
         self,

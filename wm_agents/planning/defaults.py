@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 
 from wm_agents.errors import ConfigError
+from wm_agents.networks import choose_device
 from wm_agents.planning.cem import (
     CEM,
     ICEM,
@@ -37,7 +38,11 @@ from wm_agents.planning.shooting import RandomShooting, RandomShootingConfig
 from wm_agents.planning.value import ValueConfig, ValueIteration
 from wm_agents.protocols import Planner, WorldModel
 from wm_agents.world_models.deterministic import DeterministicConfig, DeterministicModel
+from wm_agents.world_models.ensemble import EnsembleModel
 from wm_agents.world_models.fitting import FitConfig
+from wm_agents.world_models.latent import LatentModel
+from wm_agents.world_models.recurrent import RecurrentModel
+from wm_agents.world_models.tabular import TabularModel
 from wm_agents.world_models.token import TokenModel
 from wm_envs.data.spaces import ActionCodec
 from wm_envs.data.trajectories import Trajectories
@@ -54,6 +59,18 @@ PlannerName = Literal[
     "mcts",
 ]
 """What `make_planner` can make."""
+
+ModelName = Literal["auto", "deterministic", "ensemble", "recurrent", "latent", "token", "tabular"]
+"""What `fit_model` can fit; "token" and "tabular" are for one-hots, bits and integers."""
+
+_MODELS: dict[str, type[Any]] = {
+    "deterministic": DeterministicModel,
+    "ensemble": EnsembleModel,
+    "recurrent": RecurrentModel,
+    "latent": LatentModel,
+    "token": TokenModel,
+    "tabular": TabularModel,
+}
 
 WITH_VALUE = ("categorical_cem", "mcts")
 """Planners whose horizon a learned value extends by default."""
@@ -93,19 +110,49 @@ def fit_model(
     action_space: gym.Space[Any],
     trajectories: Trajectories,
     seed: int,
-) -> WorldModel:
-    """A token model where observations are whole numbers, else a perceptron with differences.
+    *,
+    name: ModelName = "auto",
+    num_updates: int = 2000,
+    device: str = "cpu",
+    progress: bool | None = False,
+) -> Any:
+    """A world model with settings that suit the data, fitted, on the CPU.
 
-    Fitted.
+    Args:
+        observation_space: Of a single environment.
+        action_space: Of a single environment.
+        trajectories: What to learn from.
+        seed: Of the weights and batches.
+        name: Which; "auto" takes tokens where observations are whole numbers, else a perceptron
+            that predicts differences.
+        num_updates: Optimizer steps at most; "tabular" counts and has none.
+        device: Where to fit: "cpu", "cuda" or "auto".
+        progress: Show a progress bar; None shows it on a terminal only.
+
+    Raises:
+        ConfigError: A name that is not a model's, no updates, or no such device.
+        SpaceError: A model that does not serve the spaces.
     """
-    if trajectories.is_lattice:
-        tokens = TokenModel(observation_space, action_space, seed=seed)
-        tokens.fit(trajectories, FitConfig(num_updates=2000, seed=seed))
-        return tokens
-    config = DeterministicConfig(dynamics_widths=(128, 128), reward_widths=(64, 64))
-    model = DeterministicModel(observation_space, action_space, config, seed=seed)
-    model.fit(trajectories, FitConfig(num_updates=2000, evaluate_every=500, seed=seed))
-    return model
+    if name not in get_args(ModelName):
+        raise ConfigError(f"no model {name!r}: known are {', '.join(get_args(ModelName))}")
+    target = choose_device(device)
+    config: Any = None
+    options = FitConfig(num_updates=num_updates, seed=seed)
+    if name == "auto" and trajectories.is_lattice:
+        name = "token"
+    elif name == "auto":
+        name = "deterministic"
+        config = DeterministicConfig(dynamics_widths=(128, 128), reward_widths=(64, 64))
+        options = FitConfig(
+            num_updates=num_updates, evaluate_every=min(500, num_updates), seed=seed
+        )
+    model = _MODELS[name]._of_spaces(observation_space, action_space, config, seed)
+    if name == "tabular":
+        model.fit(trajectories)
+        return model
+    model.to(target)
+    model.fit(trajectories, options, progress=progress)
+    return model.to("cpu")
 
 
 def make_planner(

@@ -9,8 +9,10 @@ from typing import Any
 
 import gymnasium as gym
 
+from wm_agents.planning import defaults
 from wm_agents.planning.collector import ActionRepeatAgent, Collector
 from wm_agents.planning.controller import PlanningAgent
+from wm_agents.planning.defaults import PlannerName
 from wm_agents.planning.planner import planned_actions
 from wm_agents.protocols import Planner, WorldModel
 from wm_agents.training.checkpoints import CheckpointManager
@@ -82,10 +84,11 @@ class Learned:
 def learn_to_plan(
     env: gym.Env[Any, Any],
     config: LearningConfig,
-    fit_model: FitModel,
-    make_planner: MakePlanner,
+    fit_model: FitModel | None = None,
+    make_planner: MakePlanner | None = None,
     *,
     seed: int,
+    planner: PlannerName = "auto",
     on_round: Callable[[dict[str, float]], None] | None = None,
     checkpoints: CheckpointManager | None = None,
 ) -> Learned:
@@ -94,9 +97,12 @@ def learn_to_plan(
     Args:
         env: Where the steps are taken.
         config: How the budget is spent.
-        fit_model: Learns from everything so far.
-        make_planner: Builds the planner that explores, and at the end the one that acts.
+        fit_model: Learns from everything so far; None takes a model that suits the spaces, see
+            `wm_agents.planning.defaults.fit_model`.
+        make_planner: Builds the planner that explores, and at the end the one that acts; None makes
+            `planner`.
         seed: Of the environment, its random actions and the planner's samples.
+        planner: A name for `wm_agents.planning.defaults.make_planner`.
         on_round: Called with the figures of each round.
         checkpoints: Where to save after the random steps and after each round. A run that was
             stopped resumes bitwise from the newest checkpoint there, if the environment repeats
@@ -110,6 +116,8 @@ def learn_to_plan(
             itself.
     """
     planned_actions(env.action_space, "learn_to_plan")
+    fit_model = fit_model or _default_fit(env, seed)
+    make_planner = make_planner or _default_planner(planner, seed)
     run = _PlanningRun(env, config, fit_model, make_planner, seed, on_round)
     Trainer(
         run,
@@ -121,8 +129,27 @@ def learn_to_plan(
     ).train()
     trajectories = run.collector.trajectories()
     model = fit_model(trajectories, len(config.schedule) - 1)
-    planner = make_planner(model, trajectories, False)
-    return Learned(model, planner, trajectories, run.collector.num_steps, run.rounds)
+    acting = make_planner(model, trajectories, False)
+    return Learned(model, acting, trajectories, run.collector.num_steps, run.rounds)
+
+
+def _default_fit(env: gym.Env[Any, Any], seed: int) -> FitModel:
+    def fit(trajectories: Trajectories, _: int) -> WorldModel:
+        model: WorldModel = defaults.fit_model(
+            env.observation_space, env.action_space, trajectories, seed
+        )
+        return model
+
+    return fit
+
+
+def _default_planner(name: PlannerName, seed: int) -> MakePlanner:
+    def plan(model: WorldModel, trajectories: Trajectories, is_exploring: bool) -> Planner:
+        return defaults.make_planner(
+            name, model, trajectories, seed=seed, is_exploring=is_exploring
+        )
+
+    return plan
 
 
 class _PlanningRun:

@@ -52,6 +52,7 @@ from wm_agents.training.stored_shapes import (
     spaces_from,
 )
 from wm_agents.training.trainer import FitReport, Trainer
+from wm_envs.data.display import html_card
 from wm_envs.data.spaces import space_to_json
 
 __all__ = ["PPO", "PPOConfig", "current_names"]
@@ -129,6 +130,14 @@ class PPO(ActorCritic, Savable):
             f"PPO({num_parameters:,} parameters, {self.num_timesteps:,} steps learned, "
             f"observations: {self.spaces.observation_space}, actions: {self.spaces.action_space})"
         )
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "observations": self.spaces.observation_space,
+            "actions": self.spaces.action_space,
+            "steps": f"{self.num_timesteps:,}",
+        }
+        return html_card("PPO", facts)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without environments, which a copy makes anew; a vector that was given stays behind."""

@@ -63,6 +63,7 @@ from wm_agents.training.saving import Savable
 from wm_agents.training.seeding import spawn_seeds
 from wm_agents.training.stored_shapes import config_from_json, own_id
 from wm_agents.training.trainer import Trainer, resume_from_files
+from wm_envs.data.display import html_card
 from wm_envs.data.paths import absolute_options
 
 __all__ = [
@@ -163,6 +164,15 @@ class Reinforce(StackedReinforce, Savable):
             f"{self.model.num_parameters:,} parameters, {int(self.num_steps.mean()):,} steps "
             "learned)"
         )
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "environment": self._env_id or "given as it is",
+            "runs": self.config.num_seeds,
+            "parameters of a run": f"{self.model.num_parameters:,}",
+            "steps of a run": f"{int(self.num_steps.mean()):,}",
+        }
+        return html_card("Reinforce", facts)
 
     def learn(
         self,

@@ -22,6 +22,9 @@ class Fitted:
     needs_fit: ClassVar[tuple[str, ...]] = ()
     is_fitted = False
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({'fitted' if self.is_fitted else 'not fitted'})"
+
     def __init_subclass__(cls, **options: Any) -> None:
         """Guard the methods that this class defines."""
         super().__init_subclass__(**options)

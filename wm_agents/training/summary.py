@@ -1,13 +1,12 @@
 """The folder in which a script leaves its results, and the summary that a program can read."""
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from wm_agents.errors import ConfigError
-from wm_envs.data.files import replacing
+from wm_envs.data.files import replacing, without_infinities
 from wm_envs.data.paths import user_path
 
 
@@ -58,12 +57,3 @@ def write_json(path: Path, content: Any) -> None:
     with replacing(path) as file:
         json.dump(without_infinities(content), file, indent=2, allow_nan=False)
         file.write("\n")
-
-
-def without_infinities(value: Any) -> Any:
-    """The same mappings and lists with None in the place of numbers that are not finite."""
-    if isinstance(value, Mapping):
-        return {name: without_infinities(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_infinities(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -23,6 +23,7 @@ from wm_agents.training.checkpoints import (
 )
 from wm_agents.training.config_checks import require_at_least
 from wm_agents.training.loggers import Logger
+from wm_envs.data.display import data_frame
 from wm_envs.data.paths import user_path
 from wm_envs.data.progress import progress as progress_bar
 
@@ -136,6 +137,22 @@ class FitReport:
     seconds: float
     metrics: dict[str, float] = field(default_factory=dict)
     is_calibrated: bool | None = None
+
+    def __repr__(self) -> str:
+        where = "held-out loss" if self.is_held_out else "loss"
+        return (
+            f"{type(self).__name__}({self.num_updates:,} updates in {self.seconds:.1f} s, {where} "
+            f"{self.best_loss:.4g} after {self.best_update:,})"
+        )
+
+    def to_pandas(self) -> Any:
+        """The history as a `pandas.DataFrame`, one row for each evaluation.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        names = {name: None for row in self.history for name in row}
+        return data_frame({name: [row.get(name) for row in self.history] for name in names})
 
 
 @dataclass

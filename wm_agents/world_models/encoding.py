@@ -16,6 +16,7 @@ from wm_agents.errors import ConfigError, SpaceError
 from wm_agents.networks import Affine
 from wm_agents.observation_rows import observation_tensor
 from wm_agents.world_models.normalization import change_of_units, divisors, spread
+from wm_envs.data.display import html_card
 from wm_envs.data.spaces import ActionCodec, ObservationCodec
 from wm_envs.data.trajectories import Trajectories
 
@@ -53,6 +54,20 @@ class EncodedSpaces:
         """
         observation_space, action_space = spaces_of(env, **env_kwargs)
         return cls._of_spaces(observation_space, action_space, config, seed)
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name}: {value}" for name, value in self._facts().items())
+        return f"{type(self).__name__}({facts})"
+
+    def _repr_html_(self) -> str:
+        return html_card(type(self).__name__, self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        facts = {} if getattr(self, "is_fitted", True) else {"fitted": "no"}
+        if (num_parameters := getattr(self, "num_parameters", 0)) > 0:
+            facts["parameters"] = f"{num_parameters:,}"
+        spaces = {"observations": self.raw_observation_space, "actions": self.raw_action_space}
+        return facts | {name: str(space) for name, space in spaces.items()}
 
     @property
     def raw_observation_space(self) -> gym.Space[Any]:

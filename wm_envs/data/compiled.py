@@ -31,7 +31,7 @@ from numba.core.caching import (
     UserProvidedCacheLocator,
 )
 
-from wm_envs.data.streams import warn
+from wm_envs.data.streams import is_terminal, warn
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -41,6 +41,7 @@ IS_COMPILED = not config.DISABLE_JIT
 
 _DIGEST_SIZE = hashlib.sha256().digest_size
 _has_warned = False
+_announced: set[str] = set()  # packages whose compilation was announced
 
 
 def compiled(function: Function, folder: str | None = None) -> Function:
@@ -208,6 +209,7 @@ class _SafeCache(FunctionCache):
 
     def __init__(self, py_func: Any) -> None:
         super().__init__(py_func)
+        self._py_func = py_func
         locator = self._impl.locator
         self._cache_file = _SealedFiles(
             self._cache_path, self._impl.filename_base, locator.get_source_stamp()
@@ -216,9 +218,12 @@ class _SafeCache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled code of a signature, None where there is none that can be used."""
         try:
-            return super().load_overload(sig, target_context)
+            code = super().load_overload(sig, target_context)
         except Exception:
-            return None  # it is compiled, and saving it says what is wrong with the folder
+            code = None  # it is compiled, and saving it says what is wrong with the folder
+        if code is None:
+            _announce(self._py_func.__module__)
+        return code
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep compiled code if that is possible."""
@@ -226,6 +231,23 @@ class _SafeCache(FunctionCache):
             super().save_overload(sig, data)
         except Exception as error:
             _warn_once(self._cache_path, error)
+
+
+def _announce(module: str) -> None:
+    """Say once for each package of kernels that it is compiled now, to somebody who looks and waits.
+
+    What packages share, in modules of their own, takes a moment and is not worth a line.
+    """
+    package = ".".join(module.split(".")[:-1])
+    if package.count(".") == 0 or package == __package__ or package in _announced:
+        return
+    _announced.add(package)
+    if is_terminal(sys.stderr):
+        print(
+            f"Compiling {package} for this machine: up to half a minute, once.",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _warn_once(path: str, error: Exception) -> None:

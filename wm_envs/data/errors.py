@@ -18,5 +18,9 @@ class MissingExtraError(error.DependencyNotInstalled, ImportError):
     """A feature whose optional dependency is absent; the message names the extra that brings it."""
 
 
+class DownloadError(error.Error, OSError):
+    """Data that cannot be fetched, or are not what they should be; earlier files are unchanged."""
+
+
 class OptionError(error.Error, ValueError):
     """An argument that is unknown or out of range; nothing was built."""

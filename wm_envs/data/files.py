@@ -2,9 +2,10 @@
 
 import contextlib
 import glob
+import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -70,3 +71,12 @@ def _flush_folder(directory: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def without_infinities(value: Any) -> Any:
+    """The same mappings and lists with None in the place of numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {name: without_infinities(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_infinities(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

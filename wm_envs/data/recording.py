@@ -103,6 +103,34 @@ def record(
     )
 
 
+def record_split(
+    env_id: str, steps: int, *, seed: int, progress: bool | None = None
+) -> tuple[Trajectories, Trajectories]:
+    """Random play to learn from, and a quarter as many held-out episodes.
+
+    Args:
+        env_id: Any registered id.
+        steps: To learn from, in whole episodes: as many as their mean length over eight of them
+            says, and at least two, so that there may be a few more or less.
+        seed: Of the environments, the actions, and which episodes are held out.
+        progress: Show a progress bar; None shows it on a terminal only.
+
+    Returns:
+        The episodes to learn from, and the others.
+
+    Raises:
+        OptionError: Fewer than 1 step, or as `record`.
+        TrajectoryError: As `record`.
+    """
+    steps = check_integer("steps", steps, 1)
+    probe = record(env_id, episodes=8, seed=seed, progress=False)
+    num_train = max(2, round(steps / probe.lengths.mean()))
+    num_episodes = num_train + max(2, num_train // 4)
+    recorded = record(env_id, episodes=num_episodes, seed=seed, progress=progress)
+    order = np.random.default_rng(seed).permutation(num_episodes)
+    return recorded.select(order[:num_train]), recorded.select(order[num_train:])
+
+
 def _record_on_ray(
     env_id: str,
     tasks: list[dict[str, int]],

@@ -24,7 +24,8 @@ from wm_envs.data.checks import (
     converted,
     lengths_between,
 )
-from wm_envs.data.errors import MissingExtraError, TrajectoryError
+from wm_envs.data.display import data_frame, html_card
+from wm_envs.data.errors import TrajectoryError
 from wm_envs.data.files import replacing
 from wm_envs.data.options import as_integer
 from wm_envs.data.paths import user_path
@@ -89,6 +90,16 @@ class Trajectories:
             f"Trajectories({self.num_episodes} episodes, {self.num_steps} steps, observations of size "
             f"{self.observations.shape[1]}, actions: {actions})"
         )
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "episodes": f"{self.num_episodes:,}",
+            "steps": f"{self.num_steps:,}",
+            "mean return": f"{self.returns.mean() if self.num_episodes else 0:.4g}",
+            "observations": self.observation_space or f"of size {self.observations.shape[1]}",
+            "actions": self.action_space or f"{self.actions.shape[1:] or 'an index'}",
+        }
+        return html_card("Trajectories", facts)
 
     # --- making them
 
@@ -275,12 +286,6 @@ class Trajectories:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingExtraError(
-                "pandas is not installed: pip install 'wm-suite[data]'"
-            ) from error
         episode = self.episode_of_step
         columns: dict[str, Array] = {
             "episode": episode,
@@ -296,7 +301,7 @@ class Trajectories:
             "terminated": self.terminations,
             "truncated": self.truncations,
         }
-        return pd.DataFrame(columns | ends)
+        return data_frame(columns | ends)
 
     @property
     def observation_names(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from wm_envs.errors import MissingExtraError
+from wm_envs.errors import MissingExtraError, OptionError
 
 # Pixels that a window comes near to.
 LEAST_HEIGHT = 500
@@ -55,8 +55,14 @@ class Window:
         display = self._pygame.display
         _open_windows.add(self)
         if not self._shows((self._title, size)):
-            display.init()
-            display.set_mode(size)
+            try:
+                display.init()
+                display.set_mode(size)
+            except self._pygame.error as error:
+                raise OptionError(
+                    f"no display to open a window on ({error}): use render_mode='ansi' or "
+                    "'rgb_array', or set DISPLAY"
+                ) from error
             display.set_caption(self._title)
         Window._last_shown = (self._title, size)
         self._pygame.event.pump()

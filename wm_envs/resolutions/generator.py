@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wm_envs.data.options import check_integer, check_seed
 from wm_envs.data.paths import user_path
 from wm_envs.errors import OptionError, TrajectoryError
 from wm_envs.kernel import empty_rows
@@ -35,6 +36,7 @@ from wm_envs.resolutions.files import Fields, parse_json, read_bytes
 from wm_envs.resolutions.records import (
     Ballot,
     ResolutionRecord,
+    ballot_of,
     outcome_of,
     outcome_value,
     read_trajectories,
@@ -59,6 +61,8 @@ _INITIAL_SPONSORS = (1, 1, 2, 4, 25, 41, 60)
 _FINAL_SPONSORS = (1, 1, 7, 48, 72, 88, 120)
 # Of texts voted on in the plenary, those that had a vote in a committee.
 COMMITTEE_RATE = 0.8
+# In the order of `utilities`.
+_VOTE_LISTS_BY_UTILITY = ("in_favour", "abstaining", "against")
 TOPIC_NOISE = 0.15
 COMMITTEE_DRIFT = 0.15
 
@@ -127,6 +131,57 @@ def utilities(source: Source) -> NDArray[np.float64]:
         z = z + np.outer(drafts[f"direction_{axis}"], countries[f"position_{axis}"])
         h = h + np.outer(drafts[f"slope_{axis}"], countries[f"position_{axis}"])
     return np.stack([z, h, -z], 2)
+
+
+def generated_records(
+    years: Sequence[int], *, texts_per_year: int = 40, seed: int = 0
+) -> list[ResolutionRecord]:
+    """Plenary votes that the calibrated generator draws: what recorded votes look like, without them.
+
+    The same texts come back every year in December, each with its yearly variation; they are votes
+    of nobody, and serve to try a method before real ones are at hand.
+
+    Args:
+        years: Of the votes.
+        texts_per_year: Different texts, at most the 400 of the generator.
+        seed: Draws the texts, their variation, and every vote.
+
+    Raises:
+        OptionError: Fewer than one text, or more than there are.
+    """
+    source = generator_source()
+    texts_per_year = check_integer("texts_per_year", texts_per_year, 1, len(source.documents))
+    generator = np.random.default_rng(check_seed(seed))
+    texts = np.sort(generator.permutation(len(source.documents))[:texts_per_year])
+    utility = utilities(source)[texts]
+    absence = source.parameters["absence_rate"][: len(source.countries)]
+    records = []
+    for year in years:
+        noise = generator.gumbel(size=utility.shape)
+        variation = TOPIC_NOISE * generator.normal(size=(len(texts), 1, 1))
+        # Yes gains what no loses, see `utilities`.
+        votes = (utility + variation * np.array([1.0, 0.0, -1.0]) + noise).argmax(2)
+        is_absent = generator.random(votes.shape) < absence
+        for place, text in enumerate(texts):
+            lists: dict[str, list[str]] = {name: [] for name in _VOTE_LISTS_BY_UTILITY}
+            for country in np.flatnonzero(~is_absent[place]):
+                name = _VOTE_LISTS_BY_UTILITY[votes[place, country]]
+                lists[name].append(source.countries[country])
+            ballot = ballot_of(lists)
+            document = source.documents[text]
+            records.append(
+                ResolutionRecord(
+                    f"generated/{year}/{text}",
+                    title=document.title,
+                    subject=document.theme,
+                    session=year - 1945,
+                    final_outcome=outcome_of(ballot),
+                    date=f"{year}-12-{1 + place * 28 // len(texts):02d}",
+                    issues=(document.theme,),
+                    plenary_ballot=ballot,
+                )
+            )
+    return records
 
 
 def fitted_source(path: str | Path) -> Source:

@@ -224,3 +224,21 @@ def test_kernels_run_where_no_cache_can_be_written_and_warnings_are_errors(tmp_p
     )
     assert run.stdout == "called\n", run.stderr
     assert run.stderr.count(str(tmp_path / "cache")) == 1
+
+
+@pytest.mark.parametrize("is_looked_at", [True, False])
+def test_whoever_looks_is_told_once_what_is_compiled(is_looked_at, monkeypatch, capsys):
+    monkeypatch.setattr(compile_cache, "_announced", set())
+    monkeypatch.setattr(compile_cache, "is_terminal", lambda _: is_looked_at)
+    for module in ("wm_envs.kernel", "wm_envs.game.dynamics", "wm_envs.game.render", "doubling"):
+        compile_cache._announce(module)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == is_looked_at
+    assert not lines or lines[0].startswith("Compiling wm_envs.game for this machine")
+
+
+def test_only_what_is_not_in_the_cache_is_announced(compiled, monkeypatch):
+    said = []
+    monkeypatch.setattr(compile_cache, "_announce", said.append)
+    assert [call(compiled()) for _ in range(2)] == [False, True]
+    assert said == ["doubling"]

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import wm_envs  # noqa: F401
-from wm_envs import record
+from wm_envs import record, record_split
 from wm_envs.data.minari import load_minari, save_minari
 from wm_envs.data.trajectories import ARRAY_NAMES, Trajectories
 from wm_envs.errors import OptionError
@@ -140,3 +140,13 @@ def test_an_environment_in_place_of_an_id_is_one_typed_error():
         OptionError, match=r"record takes an id, got <.*CartPole.*: register the environment"
     ):
         record(gym.make("CartPole-v1"), episodes=1, seed=0)
+
+
+def test_a_split_has_the_steps_that_were_asked_for_and_a_quarter_as_many_episodes_apart():
+    train, test = record_split("wm/Navigation-v0", 60, seed=1)
+    assert train.num_steps == 60  # of three steps each
+    assert test.num_episodes == train.num_episodes // 4
+    again, _ = record_split("wm/Navigation-v0", 60, seed=1)
+    assert np.array_equal(again.observations, train.observations)
+    with pytest.raises(OptionError, match="steps is an integer at least 1, got 0"):
+        record_split("wm/Navigation-v0", 0, seed=1)

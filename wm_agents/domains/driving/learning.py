@@ -67,21 +67,21 @@ class DrivingLearningConfig:
 
 
 def training_circuits(
-    circuits: Sequence[Path], driven: str | Path, num_circuits: int
-) -> list[Path]:
-    """Circuits to learn on: never the one that is to be driven.
+    circuits: Sequence[str | Path], driven: str | Path, num_circuits: int
+) -> list[str | Path]:
+    """Circuits to learn on, files or built-in names: never the one that is to be driven.
 
     Raises:
         ConfigError: None is left.
     """
-    others = [path for path in circuits if path.stem != Path(driven).stem]
+    others = [path for path in circuits if Path(path).stem != Path(driven).stem]
     if not others or num_circuits < 1:
         raise ConfigError(f"{num_circuits} of {len(others)} circuits to learn on: give at least 1")
     return others[:num_circuits]
 
 
 def learn_driving_model(
-    circuits: Sequence[Path], config: DrivingLearningConfig = DrivingLearningConfig()
+    circuits: Sequence[str | Path], config: DrivingLearningConfig = DrivingLearningConfig()
 ) -> DrivingModel:
     """A model of the car, learned on circuits, with its intervals and their names.
 

@@ -100,7 +100,8 @@ def split_circuits(folder: Path) -> tuple[list[Path], list[Path]]:
     files = sorted(folder.glob("*.csv"))
     if not files:
         raise ConfigError(
-            f"no circuits in {folder}: give a folder of x_m,y_m,w_tr_right_m,w_tr_left_m files"
+            f"no circuits in {folder}: give a folder of x_m,y_m,w_tr_right_m,w_tr_left_m files; "
+            "`wm data fetch circuits` says how to get some"
         )
     unseen = files[2::3]
     return [path for path in files if path not in unseen], unseen

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import gymnasium as gym
 import pytest
 
-from examples import play
+from examples import play as example
+from wm_envs import play
+from wm_envs.errors import OptionError
 
 ROWS = [
     row
@@ -34,21 +36,21 @@ def test_a_piped_game_ends_cleanly_at_the_end_of_the_input(monkeypatch):
 @pytest.mark.parametrize("env_id", ROWS)
 def test_every_id_can_be_played_as_text(env_id, monkeypatch, capsys):
     monkeypatch.setattr(play, "lines", lambda: iter(["1"] * 1200))
-    summary = play.main(play.Config(env_id=env_id, seed=1))
+    summary = play.play(env_id, seed=1)
     assert summary["episodes"] >= 1
     assert env_id.removeprefix("wm/").removesuffix("-v0") in capsys.readouterr().out
 
 
 def test_nothing_after_q_is_played(monkeypatch):
     monkeypatch.setattr(play, "lines", lambda: iter(["1", "q", "1", "1"]))
-    assert play.main(play.Config(env_id="wm/PatternEcho-v0"))["episodes"] == 1
+    assert play.play("wm/PatternEcho-v0")["episodes"] == 1
 
 
 def test_the_summary_counts_finished_episodes(monkeypatch):
     env = gym.make("wm/DelayedMatch-v0")
     right = str(int(env.reset(seed=0)[0].argmax()))
     monkeypatch.setattr(play, "lines", lambda: iter([right, right, "0"]))
-    summary = play.main(play.Config(env_id="wm/DelayedMatch-v0", seed=0))
+    summary = play.play("wm/DelayedMatch-v0")
     assert summary == {"episodes": 1, "mean_return": 1.0, "success_rate": 1.0}
 
 
@@ -69,7 +71,7 @@ def test_a_window_is_played_with_its_keys(monkeypatch):
     keys = [SimpleNamespace(type=pygame.KEYDOWN, unicode=key) for key in ("1", "\r", "z", "2", "q")]
     events = iter([SimpleNamespace(type=pygame.KEYUP), *keys])
     monkeypatch.setattr(pygame.event, "wait", lambda: next(events))
-    summary = play.main(play.Config(env_id="wm/PatternEcho-v0", render_mode="human"))
+    summary = play.play("wm/PatternEcho-v0", render_mode="human")
     assert summary["episodes"] == 2
 
 
@@ -81,15 +83,17 @@ def test_closing_the_window_ends_the_game(monkeypatch):
 
 def test_a_box_without_keys_is_refused_in_a_window(monkeypatch):
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    with pytest.raises(OptionError, match="action_of_keys"):
+        play.play("Pendulum-v1", render_mode="human")
     with pytest.raises(SystemExit, match="action_of_keys"):
-        play.main(play.Config(env_id="Pendulum-v1", render_mode="human"))
+        example.main(example.Config(env_id="Pendulum-v1", render_mode="human"))
 
 
 def test_a_box_is_played_with_lines_of_numbers(monkeypatch, capsys):
     monkeypatch.setattr(
         play, "lines", lambda: iter(["1 1 0"] * 200 + ["1 2 0", "fast", "1 0", "q", "0 1 0"])
     )
-    summary = play.main(play.Config(env_id="wm/Driving-v0", seed=1))
+    summary = play.play("wm/Driving-v0", seed=1)
     assert summary["episodes"] >= 1  # full lock leaves the road
     assert capsys.readouterr().out.count("is no action: enter numbers within") == 3
 
