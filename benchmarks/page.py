@@ -8,6 +8,7 @@ result without a table there, or with figures of another form, gets a plain sect
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -189,8 +190,13 @@ def _about(name: str) -> str:
 
     By the longest module name that the result's name begins with.
     """
-    matching = [benchmark for benchmark in benchmarks() if name.startswith(benchmark.module)]
-    return summary(max(matching, key=lambda benchmark: len(benchmark.module))) if matching else ""
+    matching = [module for module in _summaries() if name.startswith(module)]
+    return _summaries()[max(matching, key=len)] if matching else ""
+
+
+@cache
+def _summaries() -> dict[str, str]:
+    return {benchmark.module: summary(benchmark) for benchmark in benchmarks()}
 
 
 def _seeds(seeds: list[int]) -> str:

@@ -301,7 +301,7 @@ def lap_rows(planning: Figures, scratch: Figures) -> Iterator[Row]:
     for driver, words in (
         ("learned", "planner in the learned model"),
         ("oracle", "planner with the true rules"),
-        ("policy", "the policy that plans disturb"),
+        ("policy", "the policy that the planner starts from, alone"),
         ("expert", "expert"),
     ):
         clean = f"{planning[f'{driver}_clean_drives']} of {planning['drives']}"
@@ -660,13 +660,13 @@ THEMES = (
                     "Games",
                     "Exact after 6 steps",
                     "Exact after 30",
-                    "Squared error after 6, 14 features",
+                    "Squared error after 6",
                     "After 30",
                     "Seeds",
                 ),
                 pong_model_rows,
-                "Shares of windows in which every feature is exact, and mean squared errors in "
-                "pixels².",
+                "Shares of windows in which every feature is exact, and mean squared errors over the "
+                "features of one frame.",
             ),
             Table(
                 "Which idea makes the difference in Pong",
