@@ -7,6 +7,8 @@ result without a table there, or with figures of another form, gets a plain sect
 """
 
 import json
+import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -15,7 +17,8 @@ from typing import Any
 from benchmarks.catalogue import FOLDER, benchmarks, summary
 from benchmarks.compare import figures_of
 from benchmarks.report import RESULTS
-from benchmarks.themes import THEMES, Bar, Row, Table, Theme
+from benchmarks.theme_rows import Bar, Row
+from benchmarks.themes import THEMES, Table, Theme
 
 PAGE = FOLDER.parent / "docs" / "benchmarks.md"
 MAX_ROWS = 16
@@ -118,8 +121,13 @@ def table_lines(columns: Row, rows: list[Row]) -> Iterator[str]:
     yield f"| {' | '.join(columns)} |"
     yield f"|---|{'---:|' * (len(columns) - 1)}"
     for row in rows:
-        yield f"| {' | '.join(cell.replace('|', '/') for cell in row)} |"
+        yield unbroken(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |")
     yield ""
+
+
+def unbroken(line: str) -> str:
+    """The same with intervals that no line break parts."""
+    return re.sub(r"\[(-?[\d.,]+), (-?[\d.,]+)\]", r"[\1,&nbsp;\2]", line)
 
 
 def sources(documents: Results) -> Iterator[str]:
@@ -213,14 +221,14 @@ def draw(bars: list[Bar], axis: str, path: Path, *, is_log: bool = False) -> Non
     """Bars with intervals, ours in blue and others in grey, for light and for dark pages."""
     from wm_agents.evaluation.plots import INK, make_axes, save_figure
 
-    figure, axes = make_axes(5.8, 0.8 + 0.3 * len(bars))
+    figure, axes = make_axes(5.8, 0.8 + 0.36 * len(bars))
     places = range(len(bars))
     colors = [OURS if bar.is_ours else THEIRS for bar in bars]
     axes.barh(places, [bar.value for bar in bars], height=0.62, color=colors)
     for place, bar in zip(places, bars, strict=True):
         if bar.low is not None and bar.high is not None:
             axes.plot([bar.low, bar.high], [place, place], color=INK, linewidth=1.5)
-    axes.set_yticks(places, [bar.label for bar in bars])
+    axes.set_yticks(places, [textwrap.fill(bar.label, 26) for bar in bars])
     axes.set_ylim(len(bars) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
@@ -241,7 +249,9 @@ def main() -> None:
     protocol = leaderboard.LeaderboardConfig(
         env_ids=tuple(dict.fromkeys(names)), seeds=tuple(result["seeds"])
     )
-    print(f"written to {leaderboard.write_page(result['figures'], protocol)}")
+    path = leaderboard.write_page(result["figures"], protocol)
+    path.write_text(unbroken(path.read_text(encoding="utf-8")), encoding="utf-8")
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from mkdocs.structure.files import File, Files
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 TABLE = re.compile(r"<table>(.*?)</table>", re.DOTALL)
-ROW = re.compile(r"<tr>(.*?)</tr>", re.DOTALL)
+ROW = re.compile(r"<tr([^>]*)>(.*?)</tr>", re.DOTALL)
 HEADING = re.compile(r"<th(?: [^>]*)?>(.*?)</th>", re.DOTALL)
 CELL = re.compile(r"<td([^>]*)>(.*?)</td>", re.DOTALL)
 TAG = re.compile(r"<[^>]+>")
@@ -38,7 +38,7 @@ def on_page_content(html: str, **_: Any) -> str:
 def labelled(table: str) -> str:
     """A table with `data-label` at its cells and the number of its columns."""
     headings = [TAG.sub("", heading).replace('"', "&quot;") for heading in HEADING.findall(table)]
-    rows = ROW.sub(lambda match: f"<tr>{labelled_row(match[1], headings)}</tr>", table)
+    rows = ROW.sub(lambda match: f"<tr{match[1]}>{labelled_row(match[2], headings)}</tr>", table)
     return f'<table data-columns="{len(headings)}">{rows}</table>'
 
 

@@ -229,7 +229,7 @@ def _cell(interval: Interval | None, agent: str, best: float) -> str:
     estimate, low, high = (
         f"{round(value, 2) + 0.0:.2f}" for value in (interval.estimate, interval.low, interval.high)
     )
-    is_best = agent not in (RANDOM, ORACLE) and interval.low > 0 and interval.high >= best
+    is_best = agent not in (RANDOM, ORACLE) and float(low) > 0 and interval.high >= best
     return f"**{estimate}** [{low}, {high}]" if is_best else f"{estimate} [{low}, {high}]"
 
 
