@@ -22,10 +22,13 @@ def python_blocks(page):
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
+# What stands in the README, too, is run with it.
+IN_README = python_blocks(DOCS.parent / "README.md")
 BLOCKS = [
     pytest.param(block, id=f"{path.stem}-{number}")
     for path in sorted(DOCS.glob("*.md"))
     for number, block in enumerate(python_blocks(path))
+    if block not in IN_README
 ]
 TUTORIALS = sorted((DOCS / "tutorials").glob("*.md"))
 
