@@ -10,7 +10,9 @@ results are the committed ones.
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,15 @@ import tyro
 
 from benchmarks.catalogue import FOLDER
 from benchmarks.report import RESULTS, write_result
-from wm_agents.evaluation.leaderboard import LeaderboardConfig, Run, draw, markdown, rank
+from wm_agents.evaluation.leaderboard import (
+    Cells,
+    LeaderboardConfig,
+    Run,
+    draw,
+    markdown,
+    rank,
+)
+from wm_agents.evaluation.statistics import Interval
 from wm_envs.data.paths import expand_paths
 
 EXAMPLE = FOLDER.parent / "examples" / "leaderboard.py"
@@ -59,11 +69,28 @@ def main(config: Config) -> dict[str, Any]:
     command = f"python -m benchmarks.leaderboard --num-seeds {config.num_seeds}"
     write_result("leaderboard", figures, seeds=protocol.seeds, command=command)
     if RESULTS.parent == FOLDER:
-        draw(cells, protocol, DOCS / "images" / "leaderboard.png")
-        picture = "![Normalized scores by id and agent](images/leaderboard.png)"
-        text = f"{markdown(cells, protocol)}\n{picture}\n"
-        (DOCS / "leaderboard.md").write_text(text, encoding="utf-8")
+        write_page(figures, protocol)
     return figures
+
+
+def write_page(
+    figures: Mapping[str, Any], protocol: LeaderboardConfig, folder: Path = DOCS
+) -> Path:
+    """Write the page and its picture from the figures of a result; gives the page's path."""
+    cells: Cells = dict.fromkeys(product(protocol.env_ids, protocol.agents))
+    for name, cell in figures.items():
+        agent, _, env_id = name.partition(", ")
+        if (env_id, agent) in cells:
+            cells[env_id, agent] = Interval(cell["normalised_score"], cell["low"], cell["high"])
+    draw(cells, protocol, folder / "images" / "leaderboard.svg")
+    links = {env_id: f"environments/{env_id.split('/')[-1]}.md" for env_id in protocol.env_ids}
+    picture = (
+        "![Dot plot of the normalized scores of the table by id and agent](images/leaderboard.svg)"
+    )
+    heading, _, rest = markdown(cells, protocol, links).partition("\n| Id |")
+    page = folder / "leaderboard.md"
+    page.write_text(f"{heading}\n{picture}\n\n| Id |{rest}", encoding="utf-8")
+    return page
 
 
 if __name__ == "__main__":

@@ -2,163 +2,49 @@
 
     python -m benchmarks.page
 
-Each result has the command that makes it again, what it ran on, and its figures; those in `CHARTS`
-have a picture. A result of a benchmark that this module has never heard of gets its section all the
-same.
+`benchmarks.themes` says which figures are shown in which table; the files have all of them. A
+result without a table there, or with figures of another form, gets a plain section all the same.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from benchmarks.catalogue import FOLDER, benchmarks, summary
 from benchmarks.compare import figures_of
 from benchmarks.report import RESULTS
+from benchmarks.theme_rows import Bar, Row
+from benchmarks.themes import THEMES, Table, Theme
 from benchmarks.tuning import UNTUNED
 
 PAGE = FOLDER.parent / "docs" / "benchmarks.md"
 MAX_ROWS = 16
-OURS = "tab:blue"
-THEIRS = "tab:gray"
+OURS, THEIRS = "#0072B2", "#5A5A5A"
+Results = Mapping[str, Mapping[str, Any]]
 
+REMARKS = {
+    name: f"Untuned: {why}. See [how we try to fool ourselves](fooling-ourselves.md)."
+    for name, why in UNTUNED.items()
+}
+"""Name of a result -> a sentence that stands under its table."""
 
-@dataclass(frozen=True)
-class Bar:
-    """One line of a chart."""
-
-    label: str
-    value: float
-    low: float | None = None
-    high: float | None = None
-    is_ours: bool = True
-
-
-@dataclass(frozen=True)
-class Chart:
-    """How the figures of some results are drawn.
-
-    Attributes:
-        pattern: A regular expression for the names of the results.
-        axis: What the bars measure, with its unit.
-        bars: From the figures to the bars.
-        is_log: Whether the axis is logarithmic.
-    """
-
-    pattern: str
-    axis: str
-    bars: Callable[[Mapping[str, Any]], list[Bar]]
-    is_log: bool = False
-
-
-def plans(figures: Mapping[str, Any]) -> list[Bar]:
-    """Plans per CPU-second, ours and others'."""
-    rows = figures["plans_per_cpu_second"].items()
-    return [Bar(name, value, is_ours=name.startswith("wm ")) for name, value in rows]
-
-
-def headline_speeds(figures: Mapping[str, Any]) -> list[Bar]:
-    """Single environments and the largest batches."""
-    wanted = re.compile(r" single$| x 4096 NextStep$")
-    rows = [row for row in figures["rows"] if wanted.search(row["name"])]
-    return [
-        Bar(row["name"], row["steps_per_cpu_second"], is_ours=row["name"].startswith("wm/"))
-        for row in rows
-    ]
-
-
-def named_speeds(figures: Mapping[str, Any]) -> list[Bar]:
-    """Mappings or rows with steps per CPU-second."""
-    rows = (
-        figures["rows"]
-        if "rows" in figures
-        else [{"name": name, **row} for name, row in figures.items()]
-    )
-    return [
-        Bar(
-            row["name"],
-            row["steps_per_cpu_second"],
-            is_ours=not re.match("CartPole|ALE", row["name"]),
-        )
-        for row in rows
-        if row.get("steps_per_cpu_second")
-    ]
-
-
-def driving_speeds(figures: Mapping[str, Any]) -> list[Bar]:
-    """Our two forms and the peers' tracks."""
-    found = [(name, value) for name, value in figures.items() if "steps_per_cpu_second" in name]
-    return [
-        Bar(
-            re.sub(r",? ?_?steps_per_cpu_second", "", name), value, is_ours="race track" not in name
-        )
-        for name, value in found
-    ]
-
-
-def returns(figures: Mapping[str, Any]) -> list[Bar]:
-    """Mean returns of the four agents with their intervals."""
-    bars = []
-    for name in ("random", "model_free", "learned", "oracle"):
-        row = figures[name]
-        label = f"{name.replace('_', '-')} ({row['num_seeds']} seeds)"
-        is_ours = name in ("learned", "oracle")
-        bars.append(
-            Bar(label, row["mean_return"], row["mean_return_low"], row["mean_return_high"], is_ours)
-        )
-    return bars
-
-
-def puzzle_rates(figures: Mapping[str, Any]) -> list[Bar]:
-    """Success against real steps, method by method."""
-    return [
-        Bar(
-            f"{name.replace('_', ' ')}, {steps} steps",
-            row["success_rate"],
-            row["low"],
-            row["high"],
-            name == "learned",
-        )
-        for name in ("learned", "table", "dqn_hindsight")
-        for steps, row in figures.get(name, {}).items()
-    ]
-
-
-def arms(figures: Mapping[str, Any]) -> list[Bar]:
-    """Interquartile means of the arms of an ablation."""
-    found = [name for name in ("with", "without", "placebo") if f"iqm_{name}" in figures]
-    return [
-        Bar(
-            name,
-            figures[f"iqm_{name}"],
-            figures[f"iqm_{name}_low"],
-            figures[f"iqm_{name}_high"],
-            name == "with",
-        )
-        for name in found
-    ]
-
-
-def ray_speeds(figures: Mapping[str, Any]) -> list[Bar]:
-    """Steps per second by number of workers."""
-    return [
-        Bar(f"{name} worker(s)", row["steps_per_second"])
-        for name, row in figures["workers"].items()
-    ]
-
-
-CHARTS = (
-    Chart("planning_speed", "plans per CPU-second", plans),
-    Chart("throughput", "steps per CPU-second", headline_speeds, is_log=True),
-    Chart("domain_throughput|pong_throughput", "steps per CPU-second", named_speeds, is_log=True),
-    Chart("driving_speed", "steps per CPU-second", driving_speeds, is_log=True),
-    Chart("control_.*", "mean return", returns),
-    Chart("puzzles_.*", "success rate", puzzle_rates),
-    Chart("symbolic_learning_(recall|solved)", "greedy success rate, interquartile mean", arms),
-    Chart("ray_scaling", "environment steps per second of wall time", ray_speeds),
-)
+ELSEWHERE = {
+    "leaderboard": "[leaderboard](leaderboard.md)",
+    "one_agent": "[one agent](agent.md)",
+    "one_agent_scale": "[environments](environments/index.md), page by page",
+    "crash_prediction_spa": "[driving](driving.md)",
+    "plan_driving_spa": "[driving](driving.md)",
+    "dream_pong_seed_5": "[Pong](pong.md)",
+    "world_model_pong_seed_5": "[Pong](pong.md)",
+    "dream_sac_gradients_4": "[dreams](dreams.md)",
+    "world_model_resolutions": "[United Nations resolutions](resolutions.md)",
+    "debate_speed": "[debate](debate.md)",
+}
+"""Results that another page shows."""
 
 
 def write_page(results: Path = RESULTS, page: Path = PAGE) -> Path:
@@ -166,15 +52,24 @@ def write_page(results: Path = RESULTS, page: Path = PAGE) -> Path:
 
     Gives the page's path.
     """
-    documents = [
-        json.loads(path.read_text(encoding="utf-8")) for path in sorted(results.glob("*.json"))
-    ]
+    documents = {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(results.glob("*.json"))
+    }
     pictures = page.parent / "images" / "benchmarks"
     pictures.mkdir(parents=True, exist_ok=True)
-    lines = [
-        *introduction(),
-        *(line for document in documents for line in section(document, pictures)),
-    ]
+    lines = [*introduction()]
+    shown: set[str] = set()
+    for theme in THEMES:
+        found = [*theme_sections(theme, documents, pictures, shown)]
+        if found:
+            lines += [f"## {theme.title}", "", theme.text, "", *found]
+    others = [name for name in documents if name not in shown | ELSEWHERE.keys()]
+    if others:
+        lines += ["## Other results", ""]
+    for name in others:
+        lines += plain_section(name, documents[name])
+    lines += all_files(documents)
     page.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     return page
 
@@ -184,53 +79,122 @@ def introduction() -> Iterator[str]:
     yield "# Benchmarks"
     yield ""
     yield (
-        "Written by `python -m benchmarks.page` from the files in `benchmarks/results`. One "
-        "command runs them all:"
+        "The main figures by theme. [All files](#all-files) have every figure, with seeds, versions "
+        "and machine; below each table is the command that measures it again. Brackets and thin "
+        "lines are 95% intervals; in charts, blue is ours and grey is others' or a baseline. Speeds "
+        "are per CPU-second unless the heading says otherwise."
     )
     yield ""
+
+
+def theme_sections(
+    theme: Theme, documents: Results, pictures: Path, shown: set[str]
+) -> Iterator[str]:
+    """The tables of a theme whose results are there; their names are added to what is shown."""
+    for table in theme.tables:
+        if not documents.keys() >= set(table.results):
+            continue
+        figures = [documents[name]["figures"] for name in table.results]
+        try:
+            rows = list(table.rows(*figures))
+        except (KeyError, TypeError, AttributeError, ValueError):
+            continue
+        shown.update(table.results)
+        yield f"### {table.title}"
+        yield ""
+        if table.text:
+            yield table.text
+            yield ""
+        yield from chart(table, figures, pictures)
+        yield from table_lines(table.columns, rows)
+        yield from sources({name: documents[name] for name in table.results})
+
+
+def chart(table: Table, figures: list[Mapping[str, Any]], pictures: Path) -> Iterator[str]:
+    """The picture of a table, where it has one."""
+    bars = table.bars(*figures) if table.bars else []
+    if bars:
+        path = pictures / f"{table.results[0]}.svg"
+        draw(bars, table.axis, path, is_log=table.is_log)
+        yield f"![Chart of {table.axis}, as in the table below](images/benchmarks/{path.name})"
+        yield ""
+
+
+def table_lines(columns: Row, rows: list[Row]) -> Iterator[str]:
+    """Markdown; the columns after the first are aligned to the right."""
+    yield f"| {' | '.join(columns)} |"
+    yield f"|---|{'---:|' * (len(columns) - 1)}"
+    for row in rows:
+        yield unbroken(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |")
+    yield ""
+
+
+def unbroken(line: str) -> str:
+    """The same with intervals that no line break parts."""
+    return re.sub(r"\[(-?[\d.,]+), (-?[\d.,]+)\]", r"[\1,&nbsp;\2]", line)
+
+
+def sources(documents: Results) -> Iterator[str]:
+    """Links to the files, what is to be remarked on them, and their commands."""
+    links = ", ".join(link(name) for name in documents)
+    yield f"Data: {links}."
+    yield ""
+    for name in documents:
+        if name in REMARKS:
+            yield f"{REMARKS[name]}"
+            yield ""
     yield "```console"
-    yield "$ python -m benchmarks.run --all --peer-python ../peers/bin/python"
-    yield "$ python -m benchmarks.compare HEAD~1 HEAD    # what a change did"
+    commands = [doc["command"].split(" && ") for doc in documents.values()]
+    yield from dict.fromkeys(f"$ {line}" for lines in commands for line in lines)
     yield "```"
     yield ""
-    yield (
-        "Peers run in the same process or, where they need other packages, in turns from a Python "
-        "of their own that"
-    )
-    yield (
-        "`--peer-python` names. Speeds are per CPU-second unless the axis says otherwise. Blue "
-        "bars are ours, grey"
-    )
-    yield "ones are others' or the baseline; thin lines are 95% intervals."
-    yield ""
 
 
-def section(result: Mapping[str, Any], pictures: Path) -> Iterator[str]:
-    """One result."""
-    name, figures = result["name"], result["figures"]
-    yield f"## {name.replace('_', ' ').capitalize()}"
+def link(name: str) -> str:
+    """Markdown that leads to the file of a result."""
+    return f"[{name}.json](../benchmarks/results/{name}.json)"
+
+
+def plain_section(name: str, result: Mapping[str, Any]) -> Iterator[str]:
+    """A result that no theme has a table for: its first figures."""
+    yield f"### {name.replace('_', ' ').capitalize()}"
     yield ""
     if about := _about(name):
         yield about
         yield ""
-    if name in UNTUNED:
-        yield f"Untuned: {UNTUNED[name]}. See [how we try to fool ourselves](fooling-ourselves.md)."
-        yield ""
-    if picture := draw(name, figures, pictures):
-        yield f"![{name.replace('_', ' ')}](images/benchmarks/{picture.name})"
-        yield ""
-    yield from table(figures)
+    found = figures_of({"figures": result["figures"]})
+    rows = []
+    for path, figure in list(found.items())[:MAX_ROWS]:
+        interval = "" if figure.low is None else f" [{figure.low:,.4g}, {figure.high:,.4g}]"
+        rows.append((path.replace("_", " "), f"{number(figure.value)}{interval}"))
+    if len(found) > MAX_ROWS:
+        rows.append((f"and {len(found) - MAX_ROWS} more in the file", ""))
+    if rows:
+        yield from table_lines(("Figure", "Value"), rows)
+    yield from sources({name: result})
+
+
+def all_files(documents: Results) -> Iterator[str]:
+    """Each file with what it measures, when, and on how many seeds."""
+    yield "## All files"
+    yield ""
+    yield "One command runs all benchmarks, and another says what a change did:"
+    yield ""
     yield "```console"
-    yield from (f"$ {command}" for command in result["command"].split(" && "))
+    yield "$ python -m benchmarks.run --all --peer-python ../peers/bin/python"
+    yield "$ python -m benchmarks.compare HEAD~1 HEAD"
     yield "```"
     yield ""
-    versions = ", ".join(f"{package} {number}" for package, number in result["versions"].items())
-    machine = (
-        f"{result['machine']['processor']}, {result['machine']['cores']} cores, "
-        f"{result['machine']['system']}"
+    yield (
+        "Peers run in the same process or, where they need other packages, in turns from a Python "
+        "of their own that `--peer-python` names."
     )
-    yield f"{result['date']}; {machine}; seeds {_seeds(result['seeds'])}; {versions}."
     yield ""
+    rows = []
+    for name, result in documents.items():
+        about = f"See {ELSEWHERE[name]}." if name in ELSEWHERE else _about(name)
+        rows.append((link(name), about, _seeds(result["seeds"]), result["date"]))
+    yield from table_lines(("File", "What it measures", "Seeds", "Date"), rows)
 
 
 def _about(name: str) -> str:
@@ -238,8 +202,13 @@ def _about(name: str) -> str:
 
     By the longest module name that the result's name begins with.
     """
-    matching = [benchmark for benchmark in benchmarks() if name.startswith(benchmark.module)]
-    return summary(max(matching, key=lambda benchmark: len(benchmark.module))) if matching else ""
+    matching = [module for module in _summaries() if name.startswith(module)]
+    return _summaries()[max(matching, key=len)] if matching else ""
+
+
+@cache
+def _summaries() -> dict[str, str]:
+    return {benchmark.module: summary(benchmark) for benchmark in benchmarks()}
 
 
 def _seeds(seeds: list[int]) -> str:
@@ -247,62 +216,47 @@ def _seeds(seeds: list[int]) -> str:
     return f"{seeds[0]} to {seeds[-1]}" if is_range else ", ".join(map(str, seeds))
 
 
-def table(figures: Mapping[str, Any]) -> Iterator[str]:
-    """The first figures, with intervals; the file has all."""
-    found = figures_of({"figures": figures})
-    if not found:
-        return
-    yield "| Figure | Value |"
-    yield "|---|---:|"
-    for path, figure in list(found.items())[:MAX_ROWS]:
-        interval = "" if figure.low is None else f" [{figure.low:,.4g}, {figure.high:,.4g}]"
-        yield f"| {path.replace('_', ' ').replace('|', '/')} | {number(figure.value)}{interval} |"
-    if len(found) > MAX_ROWS:
-        yield f"| and {len(found) - MAX_ROWS} more in the file | |"
-    yield ""
-
-
 def number(value: float) -> str:
     """With separators where it is large, with four digits where it is not."""
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
-def draw(name: str, figures: Mapping[str, Any], folder: Path) -> Path | None:
-    """The picture of a result.
+def draw(bars: list[Bar], axis: str, path: Path, *, is_log: bool = False) -> None:
+    """Bars with intervals, ours in blue and others in grey, for light and for dark pages."""
+    from wm_agents.evaluation.plots import INK, make_axes, save_figure
 
-    None where none is planned or the figures have changed their form.
-    """
-    chart = next((chart for chart in CHARTS if re.fullmatch(chart.pattern, name)), None)
-    try:
-        bars = chart.bars(figures) if chart else []
-    except (KeyError, TypeError, AttributeError):
-        return None
-    if chart is None or not bars:
-        return None
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(8, 0.7 + 0.28 * len(bars)), layout="constrained")
-    places = range(len(bars))[::-1]
-    axes.barh(
-        places, [bar.value for bar in bars], color=[OURS if bar.is_ours else THEIRS for bar in bars]
-    )
+    figure, axes = make_axes(5.8, 0.8 + 0.36 * len(bars))
+    places = range(len(bars))
+    colors = [OURS if bar.is_ours else THEIRS for bar in bars]
+    axes.barh(places, [bar.value for bar in bars], height=0.62, color=colors)
     for place, bar in zip(places, bars, strict=True):
         if bar.low is not None and bar.high is not None:
-            axes.plot([bar.low, bar.high], [place, place], color="black", linewidth=1.5)
-    axes.set_yticks(places, [bar.label for bar in bars])
-    axes.set_xlabel(chart.axis)
-    if chart.is_log:
+            axes.plot([bar.low, bar.high], [place, place], color=INK, linewidth=1.5)
+    axes.set_yticks(places, [textwrap.fill(bar.label, 26) for bar in bars])
+    axes.set_ylim(len(bars) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(axis)
+    if is_log:
         axes.set_xscale("log")
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    path = folder / f"{name}.png"
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return path
+    save_figure(figure, path)
+
+
+def main() -> None:
+    """Write this page, and that of the leaderboard from its result."""
+    # Only here: the leaderboard imports the learners.
+    from benchmarks import leaderboard
+
+    print(f"written to {write_page()}")
+    result = json.loads((RESULTS / "leaderboard.json").read_text(encoding="utf-8"))
+    names = [name.partition(", ")[2] for name in result["figures"] if ", " in name]
+    protocol = leaderboard.LeaderboardConfig(
+        env_ids=tuple(dict.fromkeys(names)), seeds=tuple(result["seeds"])
+    )
+    path = leaderboard.write_page(result["figures"], protocol)
+    path.write_text(unbroken(path.read_text(encoding="utf-8")), encoding="utf-8")
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":
-    print(f"written to {write_page()}")
+    main()

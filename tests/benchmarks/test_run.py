@@ -1,14 +1,16 @@
 """The runner: every benchmark has its line, failures do not stop the others, the page tells all."""
 
 import json
-import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from benchmarks import page, run
 from benchmarks.catalogue import FOLDER, SPECIAL, Benchmark, Special, benchmarks, summary
+from benchmarks.theme_rows import Bar
+from benchmarks.themes import THEMES
 
 
 def test_every_script_is_a_benchmark_or_known_not_to_be():
@@ -81,30 +83,58 @@ def test_done_skipped_and_failed(tiny):
     assert figures == [False, False, False, False, True]
 
 
-def test_the_page_has_a_section_for_every_result(tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "draw", lambda name, figures, folder: None)
+def committed_tables():
+    """Tables whose results have been measured."""
+    tables = [table for theme in THEMES for table in theme.tables]
+    return [table for table in tables if documents().keys() >= set(table.results)]
+
+
+@cache
+def documents():
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in page.RESULTS.glob("*.json")
+    }
+
+
+def test_the_page_shows_every_result_and_where_its_file_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(page, "draw", lambda *_, **__: None)
     written = page.write_page(page=tmp_path / "benchmarks.md").read_text(encoding="utf-8")
-    for path in page.RESULTS.glob("*.json"):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        assert f"## {result['name'].replace('_', ' ').capitalize()}\n" in written
-        assert f"$ {result['command'].split(' && ')[0]}\n" in written
+    others = written.partition("## Other results\n")[2].partition("## All files\n")[0]
+    assert others.count("\n### ") < 8, "give them tables in benchmarks/themes.py"
+    for table in committed_tables():
+        assert f"### {table.title}\n" in written, "its figures have another form"
+        for name in table.results:
+            command = documents()[name]["command"].split(" && ")[0]
+            assert f"$ {command}\n" in written
+    for name in documents():
+        assert f"| [{name}.json](../benchmarks/results/{name}.json) |" in written
+    assert "-0.00 " not in written
 
 
 @pytest.mark.parametrize(
-    "name", ["planning_speed", "throughput", "control_pendulum", "puzzles_lights_out"]
+    "table",
+    committed_tables(),
+    ids=lambda table: table.title,
 )
-def test_committed_figures_have_the_form_that_their_chart_takes(name):
-    figures = json.loads((page.RESULTS / f"{name}.json").read_text(encoding="utf-8"))["figures"]
-    chart = next(chart for chart in page.CHARTS if re.fullmatch(chart.pattern, name))
-    bars = chart.bars(figures)
-    assert len(bars) >= 4
-    assert any(bar.is_ours for bar in bars)
+def test_a_table_has_a_cell_for_each_column_and_a_chart_both_sides(table):
+    figures = [documents()[name]["figures"] for name in table.results]
+    rows = list(table.rows(*figures))
+    assert rows
+    assert {len(row) for row in rows} == {len(table.columns)}
+    if table.bars:
+        assert {bar.is_ours for bar in table.bars(*figures)} == {True, False}
 
 
-def test_a_picture_is_drawn(tmp_path):
-    figures = {"plans_per_cpu_second": {"model alone": 12.0, "wm CEM": 11.0}}
-    assert page.draw("planning_speed", figures, tmp_path) == tmp_path / "planning_speed.png"
-    assert (tmp_path / "planning_speed.png").stat().st_size > 3_000
+def test_a_chart_follows_the_colors_of_its_page(tmp_path):
+    path = tmp_path / "chart.svg"
+    page.draw([Bar("ours", 12.0, 11.0, 13.0), Bar("theirs", 11.0, is_ours=False)], "speed", path)
+    text = path.read_text(encoding="utf-8")
+    assert "prefers-color-scheme:dark" in text
+    assert ">theirs</text>" in text
+    assert "fill: #ffffff" not in text
+    page.draw([Bar("ours", 12.0, 11.0, 13.0), Bar("theirs", 11.0, is_ours=False)], "speed", path)
+    assert path.read_text(encoding="utf-8") == text
 
 
 def test_figures_of_another_form_still_have_a_section(tmp_path):
@@ -116,8 +146,8 @@ def test_figures_of_another_form_still_have_a_section(tmp_path):
     }
     for name in ("planning_speed", "unheard_of"):
         content = {"name": name, "figures": {"speed": 12345.6}, "seeds": [0, 1, 2], **facts}
-        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        (tmp_path / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
     text = page.write_page(tmp_path, tmp_path / "page.md").read_text(encoding="utf-8")
     assert text.count("| speed | 12,346 |") == 2
-    assert "seeds 0 to 2" in text
-    assert ".png" not in text
+    assert "| 0 to 2 |" in text
+    assert ".svg" not in text

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.episodes import EpisodeResults
+from wm_agents.evaluation.plots import COLOURS, GRID, INK, make_axes, save_figure
 from wm_agents.evaluation.statistics import Interval, stratified_bootstrap
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.progress import progress
@@ -24,6 +25,8 @@ from wm_envs.data.files import replacing
 
 RANDOM = "random"
 ORACLE = "oracle planner"
+LABELS = {"reinforce": "REINFORCE", "ppo": "PPO"}
+MARKERS = ("o", "D", "s", "^", "v", "P", "X")
 
 
 @dataclass(frozen=True)
@@ -172,24 +175,37 @@ def _scores(runs: Sequence[Run], env_id: str, agent: str) -> NDArray[np.float64]
     return None if None in values else np.asarray(values, np.float64)
 
 
-def markdown(cells: Cells, config: LeaderboardConfig) -> str:
-    """The table, with what it stands on."""
+def markdown(
+    cells: Cells, config: LeaderboardConfig, links: Mapping[str, str] | None = None
+) -> str:
+    """The table, with what it stands on.
+
+    Args:
+        cells: Scores, from `rank`.
+        config: What was run.
+        links: By id, the address of its page.
+    """
     lines = [
         "# Leaderboard",
         "",
-        f"Normalized scores: 0 is random play, 1 the best there is. {len(config.seeds)} seeds;",
-        f"the learned planner had {config.model_steps:,} real steps, REINFORCE and PPO "
-        f"{config.policy_steps:,}",
-        f"with default settings; {config.episodes} evaluation episodes a run, "
-        f"{config.planner_episodes} of planners.",
+        "Normalized scores, on which 0 is random play and 1 the best there is: interquartile means "
+        f"over {len(config.seeds)} seeds,",
+        f"with 95% intervals. The learned planner had {config.model_steps:,} real steps; REINFORCE "
+        f"and PPO had {config.policy_steps:,} and their",
+        f"default settings. A run was evaluated in {config.episodes} episodes, that of a planner in "
+        f"{config.planner_episodes}. **Bold** is the best of those that",
+        "learn, where it is above random play, and every other one whose interval reaches it.",
     ]
     if len(config.seeds) < 10:
         warning = "Fewer than ten seeds: this shows the protocol and is no claim about the methods."
         lines += ["", f"**{warning}**"]
-    lines += ["", f"| Id | {' | '.join(config.agents)} |", f"|---|{'---:|' * len(config.agents)}"]
+    names = [LABELS.get(agent, agent) for agent in config.agents]
+    lines += ["", f"| Id | {' | '.join(names)} |", f"|---|{'---:|' * len(config.agents)}"]
     for env_id in config.env_ids:
-        shown = [_cell(cells[env_id, agent]) for agent in config.agents]
-        lines.append(f"| {env_id} | {' | '.join(shown)} |")
+        best = _best_estimate(cells, config, env_id)
+        shown = [_cell(cells[env_id, agent], agent, best) for agent in config.agents]
+        link = f"[{env_id}]({links[env_id]})" if links and env_id in links else env_id
+        lines.append(f"| {link} | {' | '.join(shown)} |")
     command = (
         f"python examples/leaderboard.py --env-ids {' '.join(config.env_ids)} "
         f"--seeds {' '.join(map(str, config.seeds))} --model-steps {config.model_steps} "
@@ -200,40 +216,45 @@ def markdown(cells: Cells, config: LeaderboardConfig) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(interval: Interval | None) -> str:
+def _best_estimate(cells: Cells, config: LeaderboardConfig, env_id: str) -> float:
+    """The highest score of those that learn; infinity where none could play."""
+    learners = [cells[env_id, agent] for agent in config.agents if agent not in (RANDOM, ORACLE)]
+    return max((cell.estimate for cell in learners if cell is not None), default=float("inf"))
+
+
+def _cell(interval: Interval | None, agent: str, best: float) -> str:
     if interval is None:
         return "none"
-    return f"{interval.estimate:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+    # Adding 0 makes a negative zero positive.
+    estimate, low, high = (
+        f"{round(value, 2) + 0.0:.2f}" for value in (interval.estimate, interval.low, interval.high)
+    )
+    is_best = agent not in (RANDOM, ORACLE) and float(low) > 0 and interval.high >= best
+    return f"**{estimate}** [{low}, {high}]" if is_best else f"{estimate} [{low}, {high}]"
 
 
 def draw(cells: Cells, config: LeaderboardConfig, path: Path) -> None:
-    """One group of bars for each id."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    width = 0.8 / len(config.agents)
-    figure, axes = plt.subplots(
-        figsize=(max(6.0, 1.6 * len(config.env_ids) + 2), 3.6), layout="constrained"
-    )
+    """Dots on their intervals, one row for each id, one color and marker for each agent."""
+    num_rows, num_agents = len(config.env_ids), len(config.agents)
+    figure, axes = make_axes(5.8, 1.6 + 0.5 * num_rows)
     for number, agent in enumerate(config.agents):
-        offset = (number - (len(config.agents) - 1) / 2) * width
-        places: list[float] = []
-        shown: list[Interval] = []
-        for column, env_id in enumerate(config.env_ids):
+        color, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        offset = 0.7 * ((number + 0.5) / num_agents - 0.5)
+        for row, env_id in enumerate(config.env_ids):
             cell = cells[env_id, agent]
-            if cell is not None:
-                places.append(column + offset)
-                shown.append(cell)
-        axes.bar(places, [cell.estimate for cell in shown], width, label=agent)
-        for place, cell in zip(places, shown, strict=True):
-            axes.plot([place, place], [cell.low, cell.high], color="black", linewidth=1)
+            if cell is None:
+                continue
+            axes.plot([cell.low, cell.high], [row + offset] * 2, color=color, linewidth=2)
+            axes.plot([cell.estimate], [row + offset], marker, color=color, markersize=5)
+        axes.plot([], [], marker, color=color, label=LABELS.get(agent, agent))
     names = [env_id.split("/")[-1].removesuffix("-v0") for env_id in config.env_ids]
-    axes.set_xticks(range(len(names)), names, rotation=20)
-    axes.set_ylabel("normalized score")
-    axes.set_title(f"{len(config.seeds)} seeds, intervals of 95%")
-    axes.axhline(0, color="black", linewidth=0.5)
-    figure.legend(loc="outside right upper")
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    axes.set_yticks(range(num_rows), names)
+    axes.set_ylim(num_rows - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.set_yticks([row + 0.5 for row in range(num_rows - 1)], minor=True)
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="y", which="minor", color=GRID)
+    axes.tick_params(axis="y", which="minor", length=0)
+    axes.set_xlabel(f"normalized score, {len(config.seeds)} seeds, 95% intervals")
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=10, labelcolor=INK)
+    save_figure(figure, path)

@@ -4,6 +4,8 @@ Matplotlib is imported when the first picture is drawn, and used without its glo
 window.
 """
 
+import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from wm_agents.evaluation.statistics import (
     interquartile_mean,
     stratified_bootstrap_band,
 )
+from wm_envs.data.files import replacing
 from wm_envs.data.paths import user_path
 
 if TYPE_CHECKING:
@@ -27,7 +30,23 @@ if TYPE_CHECKING:
 # grey as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINE_STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
+INK = "#1B1F24"
 _GREY = "#5A5A5A"
+GRID = "#E4E4E4"
+
+# A picture in SVG is transparent, and takes these colours where the page around it is dark.
+DARK = {
+    INK: "#E3E6EA",
+    _GREY: "#A9B1BB",
+    GRID: "#333A43",
+    "#0072B2": "#5CB2EC",
+    "#D55E00": "#F0844A",
+    "#009E73": "#3CC79C",
+    "#CC79A7": "#E09BC3",
+    "#E69F00": "#F0B43C",
+    "#56B4E9": "#8CCBF2",
+    "#000000": "#FFFFFF",
+}
 
 
 def plot_learning_curves(
@@ -61,7 +80,7 @@ def plot_learning_curves(
     """
     if not curves:
         raise ConfigError("curves is empty; give at least one arm")
-    figure, axes = _make_axes(7.2, 4.2)
+    figure, axes = make_axes(7.2, 4.2)
     for number, (label, values) in enumerate(curves.items()):
         grid = np.asarray(steps[label] if isinstance(steps, Mapping) else steps, dtype=np.float64)
         colour, style = COLOURS[number % len(COLOURS)], LINE_STYLES[number % len(LINE_STYLES)]
@@ -91,9 +110,10 @@ def plot_learning_curves(
         ncols=min(len(curves), 3),
         frameon=False,
         fontsize=11,
+        labelcolor=INK,
         handlelength=3,
     )
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_intervals(
@@ -124,7 +144,7 @@ def plot_intervals(
     """
     if not intervals:
         raise ConfigError("intervals is empty; give at least one")
-    figure, axes = _make_axes(7.2, 1.3 + 0.45 * len(intervals))
+    figure, axes = make_axes(7.2, 1.3 + 0.45 * len(intervals))
     left, right = _limits([*intervals.values()], reference)
     for row, interval in enumerate(intervals.values()):
         _draw_interval(axes, row, interval, left, right)
@@ -136,7 +156,7 @@ def plot_intervals(
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     _add_title(axes, title)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_open_loop(
@@ -177,7 +197,7 @@ def plot_open_loop(
         right.plot(imagined[:, feature], color=colour, label=f"{name}, imagined")
     right.set(xlabel="step", title="an episode imagined from its first observation")
     right.legend(fontsize=7)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _draw_errors(axes: Any, report: "OpenLoopReport", label: str, title: str) -> None:
@@ -233,7 +253,7 @@ def _draw_interval(axes: Any, row: int, interval: Interval, left: float, right: 
         axes.plot([interval.estimate], [row], marker="o", color=colour, markersize=8)
 
 
-def _make_axes(width: float, height: float) -> tuple[Any, Any]:
+def make_axes(width: float, height: float) -> tuple[Any, Any]:
     """A figure of this size in inches and its axes, in one quiet style."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -247,11 +267,12 @@ def _make_axes(width: float, height: float) -> tuple[Any, Any]:
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(_GREY)
-    axes.grid(visible=True, color="#E4E4E4", linewidth=0.8)
+    axes.grid(visible=True, color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=_GREY, labelcolor="black", labelsize=11)
-    axes.xaxis.label.set_fontsize(12)
-    axes.yaxis.label.set_fontsize(12)
+    axes.tick_params(colors=_GREY, labelcolor=INK, labelsize=11)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.label.set_fontsize(12)
+        axis.label.set_color(INK)
     return figure, axes
 
 
@@ -270,16 +291,48 @@ def _short_numbers() -> Any:
 
 def _add_title(axes: Any, title: str) -> None:
     if title:
-        axes.set_title(title, loc="left", fontsize=13, fontweight="bold", pad=10)
+        axes.set_title(title, loc="left", fontsize=13, fontweight="bold", color=INK, pad=10)
 
 
-def _save(figure: Any, path: str | Path) -> Path:
+def save_figure(figure: Any, path: str | Path) -> Path:
+    """Writes a picture: transparent and with colours for dark pages as SVG, else on white.
+
+    Raises:
+        ConfigError: A path that cannot be written.
+    """
     path = user_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
+        if path.suffix == ".svg":
+            with replacing(path, "w") as file:
+                file.write(_adaptive_svg(figure))
+        else:
+            figure.savefig(path)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"cannot write the picture {path}: {error}; give a writable .png, .svg or .pdf"
         ) from error
     return path
+
+
+def _adaptive_svg(figure: Any) -> str:
+    """The figure as SVG whose colours follow the reader's, the same text for the same figure."""
+    import matplotlib
+
+    buffer = io.StringIO()
+    # Ids are made from the salt, and text stays text.
+    with matplotlib.rc_context({"svg.hashsalt": "wm-suite", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    light = {color.lower(): f"--c{number}" for number, color in enumerate(DARK)}
+    text = re.sub(
+        r"#[0-9a-f]{6}\b",
+        lambda match: f"var({light[match[0]]})" if match[0] in light else match[0],
+        buffer.getvalue(),
+    )
+    day = "".join(f"{name}:{color};" for color, name in light.items())
+    night = "".join(
+        f"{name}:{color};" for name, color in zip(light.values(), DARK.values(), strict=True)
+    )
+    style = f"svg{{{day}}}@media(prefers-color-scheme:dark){{svg{{{night}}}}}"
+    style += "text{font-family:system-ui,sans-serif !important}"
+    return re.sub(r"(<svg [^>]*>)", rf"\1\n <style>{style}</style>", text, count=1)

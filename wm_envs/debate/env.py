@@ -32,13 +32,13 @@ class DebateEnv(KernelEnv):
     of influence, its allocation. In each round an observation of the person lies on the table, with
     its relevance to each tendency (computed beforehand from text). Every tendency stakes weights on
     it for or against any of the seven claims; a stake is worth weight x allocation. The observation
-    bears a weight for a claim up to its relevance, and a weight against it up to the lead of the
-    most relevant tendency. What a stake claims beyond that is answered: by the owner of an attacked
-    claim, else by the most relevant other tendency, with `rebuttal` times the excess (at most 1) x
-    its own allocation. After `num_rounds` rounds the debate closes: the best-supported claim wins,
-    each allocation moves toward its claim's share of the positive scores, and the next debate opens
-    at a lower learning rate. Allocations stay within `min_allocation` and `max_allocation` and sum
-    to 1.
+    supports a weight for a claim up to its relevance, and a weight against it up to the lead of the
+    most relevant tendency. A stake beyond that is answered with `rebuttal` times the excess (at
+    most 1) x the allocation of who answers. That is the owner of an attacked claim; a stake for a
+    claim is answered by the most relevant other tendency. After `num_rounds` rounds the debate
+    closes: the best-supported claim wins, each allocation moves toward its claim's share of the
+    positive scores, and the next debate opens at a lower learning rate. Allocations stay within
+    `min_allocation` and `max_allocation` and sum to 1.
 
     The agent has one seat; scripts play the others. Weight is scarce: each seat has a `budget` for
     each debate, and stakes beyond what is left are scaled down.
@@ -55,7 +55,8 @@ class DebateEnv(KernelEnv):
     ## Action Space
     `Box(-1, 1, (7,), float32)`: the conviction with which each claim is staked, in the order above:
     positive for it, negative against it, 0 not at all. A conviction of 0.5 stakes the weight that
-    the observation bears, less a part of it, and more overreaches, up to weight 1.
+    the observation supports, a smaller one stakes a part of it, and a larger one stakes more than
+    it supports, up to weight 1.
 
     ## Observation Space
     `Box(31,)`, float32:

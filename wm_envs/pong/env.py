@@ -80,10 +80,9 @@ class PongEnv(KernelEnv):
     ## Episode End
     Terminated when one side has 21 points; truncated after `time_limit` steps.
     `info["is_success"]`: the agent has won; `info["player_score"]` and `info["enemy_score"]` count
-    the points. A game that is not won after 65,209 frames, 18
-    minutes, is ended by the console: there is no ball any more, and the number of the game, 1,
-    replaces the enemy's score, which changes the reward of that frame by as many points. The
-    episode goes on until `time_limit`.
+    the points. The console ends a game that is not won after 65,209 frames (18 minutes): there is
+    no ball any more, and 1, the number of the game, replaces the enemy's score. The reward of that
+    frame changes by the difference. The episode lasts until `time_limit`.
 
     ## Arguments
     | Option | Default | Meaning |

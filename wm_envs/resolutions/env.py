@@ -44,18 +44,19 @@ class UNResolutionEnv(KernelEnv):
 
     ## Description
     One resolution is one episode: DRAFT, COMMITTEE_VOTE, PLENARY_VOTE, TERMINAL. Other countries
-    join as sponsors and vote; this country's own vote counts in the tally. A text adopted without a
-    vote skips the votes that it did not have, a text that the committee rejects goes no further.
-    Where the others' behaviour comes from is the option `dynamics`: a generator calibrated to real
-    sessions (recurring texts, countries with positions in two dimensions, absences, growing
-    sponsorship, consensus), recorded trajectories, or a spatial voting model fitted to records.
+    join as sponsors and vote; this country's own vote counts in the tally. A text that is
+    adopted without a vote skips the stages in which there was none, and a text that the committee
+    rejects goes no further. The option `dynamics` says where the others' behaviour comes from: a
+    generator calibrated to real sessions (recurring texts, countries with positions in two
+    dimensions, absences, growing sponsorship, consensus), recorded trajectories, or a spatial
+    voting model fitted to records.
 
     ## Action Space
-    `Discrete(5)`: 0 COSPONSOR, 1 YES, 2 NO, 3 ABSTAIN, 4 NO_ACTION. Valid in DRAFT are 0 and 4, in
-    the votes 1 to 3, in
-    TERMINAL 4: `info["action_mask"]` and `action_masks()` say which, the latter where sb3-contrib's
-    MaskablePPO looks. Another action counts as NO_ACTION, which in a vote is an absence, and sets
-    `info["invalid_action"]`; with `strict=True` it raises an error.
+    `Discrete(5)`: 0 COSPONSOR, 1 YES, 2 NO, 3 ABSTAIN, 4 NO_ACTION. Valid are 0 and 4 in DRAFT, 1
+    to 3 in the votes, and 4 in TERMINAL. `info["action_mask"]` says so, and so does
+    `action_masks()`, which sb3-contrib's MaskablePPO asks. Another action counts as NO_ACTION,
+    which in a vote is an absence, and sets `info["invalid_action"]`; with `strict=True` it raises
+    an error.
 
     ## Observation Space
     `Box(0, ..., (14,), float32)`:
@@ -77,14 +78,14 @@ class UNResolutionEnv(KernelEnv):
     weight 0 by default.
 
     ## Starting State
-    DRAFT, with a random text and its first sponsors; seldom is the country among them.
+    DRAFT, with a random text and its first sponsors; the country is seldom among them.
 
     ## Episode End
-    Terminated by the step taken in TERMINAL, so that an episode has four steps at most; with
-    `transitions=3` on arrival there. Never truncated. `info["is_success"]`: the outcome is what the
-    country's last vote asked for. `info["draft"]` is the number of the text: symbol and title are
-    those of `env.unwrapped.documents[draft]`. A recorded draft whose outcome is not known, such as
-    one that only a committee voted on, earns nothing and is no success.
+    Terminated by the step that is taken in TERMINAL, so that an episode has at most four steps;
+    with `transitions=3`, by the step that arrives there. Never truncated. `info["is_success"]`: the
+    outcome is what the country's last vote asked for. `info["draft"]` is the number of the text:
+    symbol and title are those of `env.unwrapped.documents[draft]`. A recorded draft whose outcome
+    is not known, such as one that only a committee voted on, earns nothing and is no success.
 
     ## Arguments
     | Option | Default | Meaning |

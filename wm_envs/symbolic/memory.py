@@ -114,9 +114,9 @@ class RuleRecallEnv(SymbolicEnv):
     that answers get no feedback. Actions before the first query have no effect. Only demonstrated
     cues are asked for.
 
-    The reward is one number at the end for all queries together, which is hard to learn from; to
-    predict the responses needs the very look-up that the answers need. This is the task on which a
-    world model helps.
+    One reward at the end for all queries together is hard to learn from. Predicting the responses
+    takes the same look-up as answering, and has a target at every step. This is the task on which
+    a world model helps.
 
     ## Action Space
     `Discrete(6)`: the number of a symbol.
@@ -253,7 +253,7 @@ class TMazeEnv(SymbolicEnv):
     in the same place. At the last step, marked by another flag, the action names the cue; actions
     before it have no effect.
 
-    To predict the distractors is to predict noise, which hurts a world-model loss. With
+    The distractors are noise, so that a loss for predicting them cannot help. With
     `reveal=True` the observation that follows the answer shows the cue again, so that predicting it
     needs the memory that the answer needs.
 

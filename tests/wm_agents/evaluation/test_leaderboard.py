@@ -24,7 +24,11 @@ def test_success_is_scaled_from_chance_to_always():
     assert cells["x/Y-v0", "random"].estimate == pytest.approx(0.0)
     assert cells["x/Y-v0", "oracle planner"] is None
     text = markdown(cells, config)
-    assert " | 0.50 [0.50, 0.50] | none |" in text
+    assert "| x/Y-v0 | 0.00 [" in text
+    assert "-0.00" not in text
+    assert " | **0.50** [0.50, 0.50] | none |" in text
+    linked = markdown(cells, config, {"x/Y-v0": "Y.md"})
+    assert "\n| [x/Y-v0](Y.md) | " in linked
     assert "no claim about the methods" in text
 
 

@@ -1,0 +1,384 @@
+"""The tables of docs/benchmarks.md by theme: which figures of which results, under which headings.
+
+A table takes the figures of its results, in order, and gives rows of text. What has no table here
+is shown by `benchmarks.page` in a plain form, and so is a result whose figures have changed their
+form.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from benchmarks import theme_rows as rows
+from benchmarks.theme_rows import Bar, Row
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table, with the chart above it where there is one.
+
+    Attributes:
+        title: Its heading.
+        results: Names of the results, whose figures `rows` and `bars` take in this order.
+        columns: Headings, with units.
+        rows: From figures to rows.
+        text: What a reader has to know.
+        bars: From figures to the lines of the chart.
+        axis: What the chart measures, with its unit.
+        is_log: Whether the axis is logarithmic.
+    """
+
+    title: str
+    results: tuple[str, ...]
+    columns: Row
+    rows: Callable[..., Iterable[Row]]
+    text: str = ""
+    bars: Callable[..., list[Bar]] | None = None
+    axis: str = ""
+    is_log: bool = False
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Tables that belong together, and the page that explains them."""
+
+    title: str
+    text: str
+    tables: tuple[Table, ...]
+
+
+CONTROL = ("cart_pole", "pendulum", "acrobot", "mountain_car")
+PUZZLES = ("perm_puzzle", "perm_puzzle_7", "lights_out", "token_automaton")
+
+THEMES = (
+    Theme(
+        "Remembering with a world model",
+        "Does a loss that predicts the next observation help a policy to remember? See "
+        "[REINFORCE with a world model](reinforce.md).",
+        (
+            Table(
+                "Rule recall",
+                ("symbolic_learning_recall", "symbolic_learning_solved"),
+                ("Arm", "Episodes", "Success rate"),
+                rows.recall_rows,
+                "`wm/RuleRecall-v0`, ten seeds, greedy actions, interquartile means. The arm "
+                "without a model has the best of three learning rates.",
+                rows.recall_bars,
+                "success rate after 64,000 episodes",
+            ),
+            Table(
+                "Where it cannot help",
+                ("symbolic_learning_nulls",),
+                ("Id", "With", "Without", "Difference"),
+                rows.null_rows,
+                "What follows is noise, so that predicting it should change nothing. 32 seeds.",
+            ),
+            Table(
+                "The other tasks",
+                ("symbolic_learning_simple", "symbolic_learning_hard"),
+                ("Id", "Updates", "Success rate"),
+                rows.simple_rows,
+            ),
+        ),
+    ),
+    Theme(
+        "Planning in learned models",
+        "A planner in a model that was learned from few real steps, beside the same planner on the "
+        "true dynamics. See [planners](planning.md).",
+        (
+            Table(
+                "Classic control",
+                tuple(f"control_{task}" for task in CONTROL),
+                (
+                    "Task",
+                    "Real steps",
+                    "Learned model",
+                    "True dynamics",
+                    "Model-free, same steps",
+                    "Random",
+                ),
+                rows.control_rows,
+                "Mean returns. The planner was developed on these tasks; the model-free agents, SAC "
+                "on Pendulum and DQN elsewhere, have one configuration each.",
+            ),
+            Table(
+                "Puzzles",
+                tuple(f"puzzles_{task}" for task in PUZZLES),
+                (
+                    "Puzzle",
+                    "Token model, steps to 0.9",
+                    "Table, steps to 0.9",
+                    "DQN with hindsight",
+                ),
+                rows.puzzle_rows,
+                "Median real steps of ten seeds until nine of ten puzzles are solved. "
+                "TokenAutomaton has no structure to find and is the control.",
+            ),
+        ),
+    ),
+    Theme(
+        "Learning inside a world model",
+        "An agent trains in an imagined environment and is tested in the real one. See "
+        "[dreams](dreams.md), [Pong](pong.md) and [driving](driving.md).",
+        (
+            Table(
+                "The original Pong",
+                ("pong_dream",),
+                ("Player", "Sticky actions", "Mean score", "Worst seed", "Seeds"),
+                rows.pong_dream_rows,
+                "Points of 21 in 20 games a seed, after 100,000 real steps for those that learn. The "
+                "input is the positions of the objects, and much of the rules is specified.",
+                rows.pong_dream_bars,
+                "mean score in games to 21",
+            ),
+            Table(
+                "SAC on Pendulum",
+                ("dream_sac",),
+                ("Arm", "Real steps to the threshold", "Real steps in all", "Return at the end"),
+                rows.dream_rows,
+                "Medians of five seeds; the threshold is 90% of what SAC reaches without a model. "
+                "The dream takes 20 gradient steps for each real step and SAC takes one.",
+            ),
+            Table(
+                "SAC on Driving",
+                ("driving_dream",),
+                ("Arm", "Return, median", "Return, worst seed", "Real steps"),
+                rows.driving_dream_rows,
+                "The dream knows the map, the rules of the reward and noisy laps of the expert.",
+            ),
+        ),
+    ),
+    Theme(
+        "How far a model can be trusted",
+        "Open-loop errors on episodes that training never saw. See [world models](world-models.md) "
+        "and [trust](trust.md).",
+        (
+            Table(
+                "Certified horizons",
+                ("certified_horizon",),
+                (
+                    "Task",
+                    "Violations, 0.1 allowed",
+                    "Certified, steps",
+                    "Measured, steps",
+                    "Coverage of 90% intervals",
+                ),
+                rows.certified_rows,
+                "Three seeds with 50 random halves each.",
+            ),
+            Table(
+                "The world model of Pong",
+                ("pong_world_model",),
+                (
+                    "Games",
+                    "Exact after 6 steps",
+                    "Exact after 30",
+                    "Squared error after 6",
+                    "After 30",
+                    "Seeds",
+                ),
+                rows.pong_model_rows,
+                "Shares of windows in which every feature is exact, and mean squared errors over the "
+                "features of one frame.",
+            ),
+            Table(
+                "Which idea makes the difference in Pong",
+                ("pong_models",),
+                ("Model", "Exact after 6 steps", "Squared error after 6", "After 30"),
+                rows.pong_idea_rows,
+                "One short run of a single seed each; networks would be better after more updates.",
+                rows.pong_idea_bars,
+                "share of windows that are exact after 6 steps",
+            ),
+            Table(
+                "The model of a car",
+                ("driving_models",),
+                ("Model", "Steps", *(f"{name}" for name in rows.CAR.values())),
+                rows.driving_model_rows,
+                "Root mean squared errors on five unseen circuits, as shares of the error of "
+                "persistence: below 1 is better than predicting no change.",
+            ),
+            Table(
+                "Models as files",
+                ("take_away",),
+                ("Model", "Size, kB", "Largest difference to PyTorch"),
+                rows.take_away_rows,
+            ),
+        ),
+    ),
+    Theme(
+        "Driving",
+        "See [driving](driving.md).",
+        (
+            Table(
+                "Laps on unseen circuits",
+                ("driving_planning", "driving_planning_from_scratch"),
+                ("Driver", "Clean drives", "Mean second lap, s"),
+                rows.lap_rows,
+            ),
+            Table(
+                "The expert",
+                ("driving_expert",),
+                ("Circuits", "Clean", "Second laps in all, s", "Times the physical limit"),
+                rows.expert_rows,
+            ),
+            Table(
+                "Warnings a second before a car leaves the road",
+                ("crash_prediction",),
+                ("Risk from", "Average precision", "AUROC"),
+                rows.crash_rows,
+            ),
+        ),
+    ),
+    Theme(
+        "Inferring rewards",
+        "See [inverse reinforcement learning](irl.md).",
+        (
+            Table(
+                "Known rewards, inferred again",
+                ("irl_recovery", "irl_sampled", "irl_gridworld"),
+                ("Task and measure", "Median", "Worst", "Truth in 90% intervals"),
+                rows.recovery_rows,
+            ),
+            Table(
+                "Imitation from ten episodes",
+                ("irl_adversarial",),
+                ("Task", "Method", "Share of the expert's return, median", "Worst seed"),
+                rows.imitation_rows,
+                "0 is random play. AIRL starts from the cloned policy; *from nothing* it does not.",
+            ),
+            Table(
+                "What countries vote for",
+                ("irl_votes",),
+                (
+                    "Features and split",
+                    "Spearman, first axis",
+                    "Spearman, agreement with the US",
+                    "Log loss, nats",
+                    "Log loss of habits",
+                ),
+                rows.preference_rows,
+                "191 countries; Spearman correlations with a spatial model of the other roll calls.",
+            ),
+        ),
+    ),
+    Theme(
+        "Votes and debates",
+        "See [United Nations resolutions](resolutions.md) and [debate](debate.md).",
+        (
+            Table(
+                "Votes of 2012 to 2016",
+                ("forecast_votes",),
+                ("Method", "Accuracy", "Macro-F1", "Log loss, nats"),
+                rows.forecast_rows,
+            ),
+            Table(
+                "Who would say that?",
+                ("debate_ownership", "debate_persons"),
+                ("Question", "Value"),
+                rows.debate_rows,
+                "Corpus and lexicon were written by the same hand.",
+            ),
+            Table(
+                "A seat in a debate",
+                ("debate_seat",),
+                ("Player", "Mean return, points"),
+                rows.seat_rows,
+            ),
+        ),
+    ),
+    Theme(
+        "Speed of environments",
+        "Steps per CPU-second, by turns in one run. The rules differ: TMaze is less work than "
+        "CartPole, and compiled rules are less work than an emulator.",
+        (
+            Table(
+                "Puzzles of symbols",
+                ("throughput",),
+                (
+                    "Id",
+                    "Single, steps/s",
+                    "Times CartPole-v1",
+                    "4,096 rows, steps/s",
+                    "Times CartPoleVectorEnv",
+                ),
+                rows.speed_rows,
+                bars=rows.speed_bars,
+                axis="steps per CPU-second, 4,096 rows",
+                is_log=True,
+            ),
+            Table(
+                "Domains and their peers",
+                ("domain_throughput", "pong_throughput", "driving_speed"),
+                ("Environment", "Steps per CPU-second"),
+                rows.domain_speed_rows,
+            ),
+            Table(
+                "Fidelity of the compiled Pong",
+                ("pong_fidelity",),
+                ("Compared", "Equal in every frame", "Frames"),
+                rows.fidelity_rows,
+            ),
+            Table(
+                "Recording on a cluster",
+                ("ray_scaling",),
+                ("Policy", "Workers", "Steps per second of wall time"),
+                rows.ray_rows,
+            ),
+        ),
+    ),
+    Theme(
+        "Speed of agents",
+        "The same model or task on both sides of each comparison.",
+        (
+            Table(
+                "Planners",
+                ("planning_speed",),
+                ("Planner", "Plans per CPU-second", "Share of the model alone"),
+                rows.planning_speed_rows,
+                "A state of 34 numbers, a network of 256 x 256, horizon 16, 500 samples, 5 "
+                "iterations. *Model alone* only evaluates the network.",
+                rows.planning_speed_bars,
+                "plans per CPU-second",
+            ),
+            Table(
+                "Training",
+                ("reinforce_speed", "model_training_speed"),
+                ("What", "Per CPU-second"),
+                rows.training_speed_rows,
+            ),
+            Table(
+                "Fewer samples with a warm start",
+                ("warm_start",),
+                (
+                    "Planner, samples x iterations",
+                    "Return",
+                    "Minus CEM 500 x 5",
+                    "CPU-s an episode",
+                ),
+                rows.budget_rows,
+                "Pendulum with the true dynamics.",
+            ),
+            *(
+                Table(
+                    f"Budgets with a warm start, {task}",
+                    (f"warm_start_{name}",),
+                    ("Planner", "Samples x iterations", "Mean return", "CPU-ms a decision"),
+                    rows.curve_rows,
+                    "With the true dynamics.",
+                )
+                for name, task in (
+                    ("pendulum", "Pendulum"),
+                    ("cart_pole_swing_up", "swinging a pole up"),
+                )
+            ),
+        ),
+    ),
+    Theme(
+        "Reliability and code",
+        "See [reliability](reliability.md) and [architecture](architecture.md).",
+        (
+            Table("Promises", ("reliability",), ("Promise", "Tried", "Failed"), rows.promise_rows),
+            Table("The code", ("house",), ("Count", "Before", "Now"), rows.house_rows),
+        ),
+    ),
+)
