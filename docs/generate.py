@@ -129,7 +129,7 @@ def how_to_play(row: Registration) -> str:
     elif hasattr(environment_class(row), "action_of_keys"):
         keys = "The arrow keys steer, accelerate and brake."
         mode = " --render-mode human"
-    command = f"python examples/play.py --env-id {row.id}{mode}"
+    command = f"wm play {row.id}{mode}"
     return f"## Play\n\n```console\n{command}\n```\n\n{keys} `q` quits."
 
 
