@@ -86,7 +86,7 @@ def test_each_id_has_a_page_a_picture_and_a_row(tmp_path):
         page = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
         assert page.startswith(f"# {row.id}\n")
         assert f"]({name}.gif)" in page
-        assert f"\n## Play\n\n```console\npython examples/play.py --env-id {row.id}" in page
+        assert f"\n## Play\n\n```console\nwm play {row.id}" in page
         assert "\n## Scores\n" in page or row.id == "wm/PongAtari-v0"  # nobody measured it
         assert "\n## Observation Space\n" in page
         assert f"[{row.id}]({name}.md)" in gallery
