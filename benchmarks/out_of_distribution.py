@@ -10,29 +10,11 @@ agent that hands over to a careful fallback once it is surprised is held against
 One row per task and seed is added to the result, in place of an older one.
 """
 
-import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import gymnasium as gym
-import numpy as np
-import torch
-import tyro
-
-from benchmarks.report import RESULTS, add_row
-from wm_agents.evaluation.out_of_distribution import (
-    GuardedAgent,
-    OODDetector,
-    error_beyond_tolerance,
-    ood_auroc,
-)
-from wm_agents.world_models import EnsembleConfig, EnsembleModel, FitConfig
-from wm_envs import record
-from wm_envs.data.trajectories import Trajectories
-from wm_envs.driving.env import DrivingEnv
-from wm_envs.driving.expert import Expert
+from benchmarks.report import RESULTS
+from wm_agents.world_models import EnsembleConfig
 
 NAME = "out_of_distribution"
 KEY = ("task", "seed")

@@ -85,7 +85,7 @@ def watch(config: Config) -> tuple[wma.Trajectories, list[list[Any]]]:
     test = None
     # The last one is over when another begins.
     while test is None or test.num_episodes <= config.episodes:
-        experience.collect(100)
+        experience.collect(500)
         test = experience.trajectories()
     env.close()
     whole = test.select(range(config.episodes))

@@ -82,7 +82,7 @@ class _Reporting(ast.NodeTransformer):
         self._chain = 0
         self._fixed_names: set[str] = set()
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
         """A kernel loses its decorator; anything else stays as it is."""
         names = [name.id for name in node.decorator_list if isinstance(name, ast.Name)]
         if _DECORATOR not in names:
@@ -101,11 +101,11 @@ class _Reporting(ast.NodeTransformer):
         node.body.insert(1 if ast.get_docstring(node) else 0, call)
         return node
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> Any:  # noqa: N802
+    def visit_ClassDef(self, node: ast.ClassDef) -> Any:
         """No kernel lives in a class."""
         return node
 
-    def visit_If(self, node: ast.If) -> Any:  # noqa: N802
+    def visit_If(self, node: ast.If) -> Any:
         """A branch; `elif` belongs to the chain of its `if`."""
         chain = getattr(node, "chain", None) or self._new_chain()
         if len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):
@@ -115,20 +115,20 @@ class _Reporting(ast.NodeTransformer):
         node.orelse = [self.visit(part) for part in node.orelse]
         return node
 
-    def visit_While(self, node: ast.While) -> Any:  # noqa: N802
+    def visit_While(self, node: ast.While) -> Any:
         """A loop's condition."""
         node.test = self._wrapped(node.test, self._new_chain(), is_whole=True)
         node.body = [self.visit(part) for part in node.body]
         return node
 
-    def visit_IfExp(self, node: ast.IfExp) -> Any:  # noqa: N802
+    def visit_IfExp(self, node: ast.IfExp) -> Any:
         """A conditional expression."""
         node.test = self._wrapped(node.test, self._new_chain(), is_whole=True)
         node.body = self.visit(node.body)
         node.orelse = self.visit(node.orelse)
         return node
 
-    def visit_BoolOp(self, node: ast.BoolOp) -> Any:  # noqa: N802
+    def visit_BoolOp(self, node: ast.BoolOp) -> Any:
         """Each operand of `and` and `or`."""
         chain = self._new_chain()
         group = _Group(isinstance(node.op, ast.And), [])

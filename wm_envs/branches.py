@@ -182,7 +182,10 @@ def branch_coverage(
             were not recorded with this seed and these options.
     """
     [coverage] = branch_coverages(
-        [(env_id, trajectories, env_kwargs or {})], seed=seed, num_envs=num_envs, max_steps=max_steps
+        [(env_id, trajectories, env_kwargs or {})],
+        seed=seed,
+        num_envs=num_envs,
+        max_steps=max_steps,
     )
     return coverage
 

@@ -169,9 +169,7 @@ class OODDetector:
 
     def combined(self, scores: Mapping[str, Array], alpha: float = 0.05) -> Array:
         """The largest of all scores [N], each over its threshold; above 1 one of them passes it."""
-        shares = [
-            scores[name] / max(self.threshold(name, alpha), _ROUNDING) for name in scores
-        ]
+        shares = [scores[name] / max(self.threshold(name, alpha), _ROUNDING) for name in scores]
         return np.max(shares, axis=0)
 
     def model_with_scores(self, alpha: float = 0.05) -> WorldModel:
@@ -386,8 +384,12 @@ def error_beyond_tolerance(
     horizon: int,
     tolerance: float,
     train: Trajectories,
+    max_windows: int = 2000,
+    seed: int = 0,
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Steps [W] from which `horizon` steps were recorded, and whether the model errs from there.
+
+    At most `max_windows` of them, drawn with the seed.
 
     It does where any feature that varies is off by more than the tolerance, in standard deviations
     of training, within the horizon.
@@ -396,6 +398,7 @@ def error_beyond_tolerance(
     starts = trajectories.window_starts(horizon)
     if not len(starts):
         raise TrajectoryError(f"no episode lasts {horizon} steps: give a shorter horizon")
+    starts = np.sort(np.random.default_rng(seed).permutation(starts)[:max_windows])
     window = trajectories.windows(horizon, starts)
     states = recorded_states(model, trajectories).select(torch.as_tensor(starts))
     rollout = model_rollout(model, states, _as_windows(window))
@@ -412,6 +415,7 @@ def ood_auroc(
     horizon: int,
     tolerance: float,
     train: Trajectories,
+    alpha: float = 0.05,
 ) -> dict[str, float | None]:
     """How well each score tells steps from which the model errs from the others, over recordings.
 
@@ -421,6 +425,7 @@ def ood_auroc(
         horizon: Steps imagined.
         tolerance: Largest error that is none, in standard deviations.
         train: The episodes of the fit.
+        alpha: The risk of the thresholds by which scores are combined.
 
     Returns:
         By score, and for "combined", the area under the ROC curve; None where all or none err.
@@ -431,13 +436,12 @@ def ood_auroc(
             detector.model, trajectories, horizon=horizon, tolerance=tolerance, train=train
         )
         found = detector.scores(trajectories)
-        found["combined"] = detector.combined(found)
+        found["combined"] = detector.combined(found, alpha)
         labels.append(is_wrong)
         scores.append({name: values[starts] for name, values in found.items()})
     outcomes = np.concatenate(labels)
     return {
-        name: auroc(np.concatenate([part[name] for part in scores]), outcomes)
-        for name in scores[0]
+        name: auroc(np.concatenate([part[name] for part in scores]), outcomes) for name in scores[0]
     }
 
 

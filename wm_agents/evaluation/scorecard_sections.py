@@ -1,6 +1,6 @@
 """Sections of the scorecard's page: what is guaranteed, what it costs, and what the model says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -16,14 +16,14 @@ _MAX_FEATURES = 16
 
 
 def guarantee_section(certified: CertifiedHorizon | None, note: str) -> str:
-    """The guarantee in words, its curve and its intervals; what is missing where there is none."""
+    """The guarantee in words and its intervals; what is missing where there is none."""
     if certified is None:
         if not note:
             return ""
         return f"<h2>What is guaranteed</h2><p class=warning>{escape(note)}</p>"
     return (
         f"<h2>What is guaranteed</h2><p class=about>{escape(guarantee_sentence(certified))}</p>"
-        f"{_chart(certified)}{_interval_table(certified)}"
+        f"{_interval_table(certified)}"
     )
 
 
@@ -59,7 +59,8 @@ def guarantee_sentence(certified: CertifiedHorizon) -> str:
     )
 
 
-def _chart(certified: CertifiedHorizon) -> str:
+def guarantee_chart(certified: CertifiedHorizon) -> str:
+    """How many windows have left the tolerance by each step, and how many may."""
     steps = np.arange(1, certified.horizon + 1)
     series = [Series("left the tolerance", steps, 100 * certified.violations, colour=0)]
     top = 100 * max(float(certified.violations[-1]), 2 * certified.alpha)
@@ -193,6 +194,24 @@ def branch_section(coverage: Any) -> str:
     return (
         f"<h2>What the test never saw</h2><p class=about>{escape(str(coverage))}. "
         f"{escape(about)}</p>{shown}{more}"
+    )
+
+
+def novelty_section(aurocs: Mapping[str, float | None]) -> str:
+    """How well each score tells where the model errs, on held-out episodes of several kinds."""
+    known = {name: value for name, value in aurocs.items() if value is not None}
+    if not known:
+        sentence = "The model erred everywhere or nowhere, so that no score could tell where."
+        return f"<h2>Does it know when it is outside?</h2><p class=about>{sentence}</p>"
+    best = max(known, key=known.__getitem__)
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("", *known))
+    cells = "".join(f"<td>{short(value)}</td>" for value in known.values())
+    return (
+        f"<h2>Does it know when it is outside?</h2><p class=about>Of two moments, one from which "
+        f"the model errs and one from which it does not, “{escape(best)}” gives the former the "
+        f"higher score in {percent(known[best])} of cases; 50% is chance. Surprise is the error of "
+        "the steps just before, density the distance to the nearest recorded steps.</p>"
+        f"<div class=scroll><table><tr>{head}</tr><tr><td>AUROC</td>{cells}</tr></table></div>"
     )
 
 
