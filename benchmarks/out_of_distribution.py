@@ -10,11 +10,31 @@ agent that hands over to a careful fallback once it is surprised is held against
 One row per task and seed is added to the result, in place of an older one.
 """
 
+import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from benchmarks.report import RESULTS
-from wm_agents.world_models import EnsembleConfig
+import gymnasium as gym
+import numpy as np
+import torch
+import tyro
+
+from benchmarks.report import RESULTS, add_row
+from wm_agents.domains.driving.planner import planner_for
+from wm_agents.evaluation.out_of_distribution import (
+    GuardedAgent,
+    OODDetector,
+    error_beyond_tolerance,
+    ood_auroc,
+)
+from wm_agents.planning import PlanningAgent
+from wm_agents.world_models import EnsembleConfig, EnsembleModel, FitConfig
+from wm_envs import record
+from wm_envs.data.trajectories import Trajectories
+from wm_envs.driving.env import DrivingEnv
+from wm_envs.driving.expert import Expert
 
 NAME = "out_of_distribution"
 KEY = ("task", "seed")
@@ -42,7 +62,265 @@ class Config:
     """Largest error that is none, in standard deviations."""
     num_updates: int = 1500
     """Optimizer steps of a fit."""
+    drives: int = 8
+    """Planned drives of each kind and seed."""
     redo: bool = False
     """Measure rows again that the result already has."""
     output_dir: Path = RESULTS
     """Folder for out_of_distribution.json."""
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Run every task and seed that is missing; returns all rows with their summary."""
+    torch.set_num_threads(1)
+    gym.register(HEAVY_PENDULUM, entry_point=pendulum_of_mass, max_episode_steps=200)
+    path = config.output_dir / f"{NAME}.json"
+    figures: dict[str, Any] = {}
+    if path.exists():
+        figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
+    done = {(row["task"], row["seed"]) for row in figures.get("rows", [])}
+    for seed in config.seeds:
+        for task in config.tasks:
+            if (task, seed) in done and not config.redo:
+                continue
+            row = {"task": task, "seed": seed, **TASKS[task](seed, config)}
+            print(json.dumps(row), flush=True)
+            command = f"python -m benchmarks.{NAME} --tasks {task} --seeds {seed} --redo"
+            figures = add_row(
+                NAME,
+                row,
+                key=KEY,
+                summarise=summarise,
+                command=command,
+                notes=NOTES,
+                folder=config.output_dir,
+            )
+    return figures
+
+
+def pendulum_of_mass(mass: float = 1.0, **options: Any) -> gym.Env[Any, Any]:
+    """Gymnasium's pendulum with another mass, kg."""
+    env: Any = gym.make("Pendulum-v1", **options).unwrapped
+    env.m = mass
+    return env
+
+
+def swing(observations: Any) -> Any:
+    """Full torque along the motion, which random play never holds: another policy."""
+    return np.clip(2 * np.sign(observations[:, 2:3]), -2, 2).astype(np.float32)
+
+
+def pendulum(seed: int, config: Config) -> dict[str, Any]:
+    """Random play of mass 1, then of masses .7 and 1.3, and of another policy."""
+
+    def play(offset: int, episodes: int, mass: float = 1.0, policy: Any = "random") -> Trajectories:
+        return record(
+            HEAVY_PENDULUM,
+            episodes=episodes,
+            seed=10_000 * seed + offset,
+            env_kwargs={"mass": mass},
+            policy=policy,
+            progress=False,
+        )
+
+    train, calibration = play(0, 20), play(1000, 20)
+    recordings = {
+        "as in training": play(2000, 10),
+        "mass 1.3": play(3000, 10, 1.3),
+        "mass 0.7": play(4000, 10, 0.7),
+        "another policy": play(5000, 10, 1.0, swing),
+    }
+    return face("Pendulum-v1", train, calibration, recordings, seed, config)
+
+
+def face(
+    env_id: str,
+    train: Trajectories,
+    calibration: Trajectories,
+    recordings: dict[str, Trajectories],
+    seed: int,
+    config: Config,
+) -> dict[str, Any]:
+    """Fit, calibrate, and score all recordings; the first is as in training."""
+    began = time.process_time()
+    model = EnsembleModel(train.observation_space, train.action_space, SMALL, seed=seed)
+    model.fit(train, FitConfig(num_updates=config.num_updates, seed=seed), progress=False)
+    detector = OODDetector(model, train, calibration, seed=seed)
+    asked: dict[str, Any] = {"horizon": config.horizon, "tolerance": config.tolerance}
+    asked["train"] = train
+    same, *others = recordings
+    pooled = ood_auroc(detector, recordings, **asked)
+    return {
+        "env_id": env_id,
+        "horizon": config.horizon,
+        "tolerance_in_std": config.tolerance,
+        "auroc": pooled,
+        "auroc_by_recording": {
+            name: ood_auroc(detector, {same: recordings[same], name: recordings[name]}, **asked)
+            for name in others
+        },
+        "wrong_share": {
+            name: float(error_beyond_tolerance(model, episodes, **asked)[1].mean())
+            for name, episodes in recordings.items()
+        },
+        "cpu_seconds": time.process_time() - began,
+    }
+
+
+# Driving
+
+OPTIONS: dict[str, Any] = {"normalize": False, "observation": "extended"}
+STEPS = 300  # of a drive, 6 s
+SLIPPERY = 0.7
+POLICY_GRIP, CAREFUL_GRIP = 0.9, 0.45  # shares of the grip that the drivers' speeds use
+
+
+@dataclass
+class Driver:
+    """The expert's line at the speed of a grip, in the car that it knows; noise, where asked."""
+
+    grip: float
+    noise: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        known = DrivingEnv(**OPTIONS)  # of full grip, wherever it then drives
+        self.expert = Expert(known.parameters, self.grip)
+        self.generator = np.random.default_rng(self.seed)
+
+    def __call__(self, observations: Any) -> Any:
+        """Actions [B, 3] for observations [B, 37]."""
+        actions = self.expert.actions_on(np.asarray(observations, np.float32))
+        actions = actions + self.generator.normal(scale=self.noise, size=actions.shape)
+        return np.clip(actions, [-1, 0, 0], 1).astype(np.float32)
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,  # noqa: ARG002
+        deterministic: bool = False,  # noqa: ARG002
+    ) -> tuple[Any, Any]:
+        """As an agent."""
+        return self(observation), state
+
+
+def drive(seed: int, episodes: int, grip: float, driver: Any) -> Trajectories:
+    """Recorded drives on the oval."""
+    options = {**OPTIONS, "grip_scale": grip, "time_limit": STEPS}
+    return record(
+        "wm/Driving-v0",
+        episodes=episodes,
+        seed=seed,
+        env_kwargs=options,
+        policy=driver,
+        progress=False,
+    )
+
+
+def driving_recordings(seed: int) -> tuple[Trajectories, Trajectories, dict[str, Trajectories]]:
+    """Disturbed drives at full grip for fit and calibration, then others."""
+    first = 10_000 * seed
+
+    def noisy(offset: int) -> Driver:
+        return Driver(POLICY_GRIP, 0.05, first + offset)
+
+    train = drive(first, 40, 1.0, noisy(0))
+    calibration = drive(first + 1000, 40, 1.0, noisy(1000))
+    recordings = {
+        "as in training": drive(first + 2000, 10, 1.0, noisy(2000)),
+        "grip 0.7": drive(first + 3000, 20, SLIPPERY, noisy(3000)),
+        "another policy": drive(first + 4000, 10, 1.0, Driver(CAREFUL_GRIP, 0.05, first + 4000)),
+    }
+    return train, calibration, recordings
+
+
+def driving(seed: int, config: Config) -> dict[str, Any]:
+    """The expert, disturbed, at full grip, then at .7 of it and at another pace."""
+    return face("wm/Driving-v0", *driving_recordings(seed), seed, config)
+
+
+def guard(seed: int, config: Config) -> dict[str, Any]:
+    """Planned drives at full and at .7 of the grip, with the careful driver at hand or without.
+
+    The planner believes in full grip: its model is the true rules of the car that it knows.
+    """
+    train, calibration, _ = driving_recordings(seed)
+    model = EnsembleModel(train.observation_space, train.action_space, SMALL, seed=seed)
+    model.fit(train, FitConfig(num_updates=config.num_updates, seed=seed), progress=False)
+    detector = OODDetector(model, train, calibration, seed=seed)
+    figures: dict[str, Any] = {"drives": config.drives, "steps": STEPS}
+    for name, grip in (("known", 1.0), ("slippery", SLIPPERY)):
+        for kind in ("plain", "guarded"):
+            drives = [
+                planned_drive(
+                    10_000 * seed + 7000 + number, grip, detector if kind == "guarded" else None
+                )
+                for number in range(config.drives)
+            ]
+            figures[f"{name}_{kind}"] = {
+                "mean_return": float(np.mean([one["return"] for one in drives])),
+                "crashes": sum(one["has_crashed"] for one in drives),
+                "stopped": sum(one["stopped"] for one in drives),
+            }
+    plain, guarded = (figures[f"known_{kind}"]["mean_return"] for kind in ("plain", "guarded"))
+    figures["lost_share_known"] = (plain - guarded) / abs(plain)
+    return figures
+
+
+def planned_drive(seed: int, grip: float, detector: OODDetector | None) -> dict[str, Any]:
+    """One drive of the planner, handed over to the careful driver once it is surprised."""
+    env = DrivingEnv(**OPTIONS, grip_scale=grip, time_limit=STEPS)
+    known = DrivingEnv(**OPTIONS)
+    planner = planner_for(known.parameters, seed=seed)
+    agent: Any = PlanningAgent(planner.model, planner, env=env, seed=seed)
+    if detector is not None:
+        agent = GuardedAgent(agent, Driver(CAREFUL_GRIP), detector, alpha=0.05)
+    observation, _ = env.reset(seed=seed)
+    state, total, has_crashed, is_over = None, 0.0, False, False
+    while not is_over:
+        actions, state = agent.predict(observation[None], state, np.array([state is None]))
+        observation, reward, has_crashed, is_over, _ = env.step(actions[0])
+        total += float(reward)
+        is_over = is_over or has_crashed
+    stopped = agent.num_stopped if detector is not None else 0
+    return {"return": total, "has_crashed": bool(has_crashed), "stopped": stopped}
+
+
+TASKS = {"pendulum": pendulum, "driving": driving, "guard": guard}
+
+
+def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over seeds, task by task."""
+    summary: dict[str, Any] = {}
+    for task in ("pendulum", "driving"):
+        own = [row for row in rows if row["task"] == task]
+        if not own:
+            continue
+        kinds = {"all": [row["auroc"] for row in own]}
+        for name in own[0]["auroc_by_recording"]:
+            kinds[name] = [row["auroc_by_recording"][name] for row in own]
+        summary[task] = {
+            kind: {
+                score: float(np.mean([one[score] for one in found]))
+                for score in found[0]
+                if all(one[score] is not None for one in found)
+            }
+            for kind, found in kinds.items()
+        } | {"seeds": len(own)}
+    own = [row for row in rows if row["task"] == "guard"]
+    if own:
+        names = [
+            f"{world}_{kind}" for world in ("known", "slippery") for kind in ("plain", "guarded")
+        ]
+        summary["guard"] = {
+            "drives_each": sum(row["drives"] for row in own),
+            "lost_share_known": float(np.mean([row["lost_share_known"] for row in own])),
+            **{f"{name}_crashes": sum(row[name]["crashes"] for row in own) for name in names},
+            **{f"{name}_stopped": sum(row[name]["stopped"] for row in own) for name in names},
+        }
+    return summary
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config))
