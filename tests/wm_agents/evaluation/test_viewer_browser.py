@@ -24,10 +24,17 @@ BROWSER = next(
 needs_browser = pytest.mark.skipif(
     BROWSER is None, reason="no Chromium is installed: the page was run by node alone"
 )
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-    "--disable-background-networking --disable-component-update --virtual-time-budget=4000"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--virtual-time-budget=4000",
+]
 
 LISTEN = """<script>window.PROBLEMS=[];window.addEventListener("error",(e)=>PROBLEMS.push(e.message));
 for(const kind of ["error","warn"])console[kind]=(...all)=>PROBLEMS.push(all.join(" "));
