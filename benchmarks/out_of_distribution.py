@@ -22,12 +22,13 @@ import torch
 import tyro
 
 from benchmarks.report import RESULTS, add_row
-from wm_agents.domains.driving.planner import planner_for
+from wm_agents.domains.driving.planner import DrivingPlannerConfig, planner_for
 from wm_agents.evaluation.out_of_distribution import (
     GuardedAgent,
     OODDetector,
-    error_beyond_tolerance,
-    ood_auroc,
+    judged,
+    pooled_auroc,
+    window_errors,
 )
 from wm_agents.planning import PlanningAgent
 from wm_agents.world_models import EnsembleConfig, EnsembleModel, FitConfig
@@ -43,7 +44,8 @@ SMALL = EnsembleConfig(
 )
 HEAVY_PENDULUM = "PendulumOfMass-v0"
 NOTES = (
-    "Wrong means an error beyond the tolerance in any feature, in standard deviations of training.",
+    "Wrong means an error beyond the tolerance in any feature, in standard deviations of training; "
+    "the tolerance is what 5% of the calibration's windows pass. Settings were fixed on seed 0.",
     "All scores use what was known before the step; surprise is the error of the steps before it.",
 )
 
@@ -52,17 +54,17 @@ NOTES = (
 class Config:
     """What to run."""
 
-    tasks: tuple[str, ...] = ("pendulum", "driving", "guard")
-    """Of the three."""
+    tasks: tuple[str, ...] = ("pendulum", "driving")
+    """Of the two."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of recordings, weights and drives."""
     horizon: int = 16
     """Steps within which a model errs or not."""
-    tolerance: float = 0.1
-    """Largest error that is none, in standard deviations."""
-    num_updates: int = 1500
+    wrong_as_ever: float = 0.05
+    """Share of calibration windows that err by more than the tolerance, which follows from it."""
+    num_updates: int = 600
     """Optimizer steps of a fit."""
-    drives: int = 8
+    drives: int = 6
     """Planned drives of each kind and seed."""
     redo: bool = False
     """Measure rows again that the result already has."""
@@ -83,7 +85,9 @@ def main(config: Config) -> dict[str, Any]:
         for task in config.tasks:
             if (task, seed) in done and not config.redo:
                 continue
+            began = time.process_time()
             row = {"task": task, "seed": seed, **TASKS[task](seed, config)}
+            row["cpu_seconds"] = time.process_time() - began
             print(json.dumps(row), flush=True)
             command = f"python -m benchmarks.{NAME} --tasks {task} --seeds {seed} --redo"
             figures = add_row(
@@ -130,62 +134,73 @@ def pendulum(seed: int, config: Config) -> dict[str, Any]:
         "mass 0.7": play(4000, 10, 0.7),
         "another policy": play(5000, 10, 1.0, swing),
     }
-    return face("Pendulum-v1", train, calibration, recordings, seed, config)
+    detector = fitted(train, calibration, seed, config)
+    return face("Pendulum-v1", detector, train, calibration, recordings, config)
 
 
 def face(
     env_id: str,
+    detector: OODDetector,
     train: Trajectories,
     calibration: Trajectories,
     recordings: dict[str, Trajectories],
-    seed: int,
     config: Config,
 ) -> dict[str, Any]:
-    """Fit, calibrate, and score all recordings; the first is as in training."""
-    began = time.process_time()
-    model = EnsembleModel(train.observation_space, train.action_space, SMALL, seed=seed)
-    model.fit(train, FitConfig(num_updates=config.num_updates, seed=seed), progress=False)
-    detector = OODDetector(model, train, calibration, seed=seed)
-    asked: dict[str, Any] = {"horizon": config.horizon, "tolerance": config.tolerance}
-    asked["train"] = train
-    same, *others = recordings
-    pooled = ood_auroc(detector, recordings, **asked)
+    """Score all recordings, of which the first is as in training."""
+    horizon, errors = (
+        config.horizon,
+        window_errors(detector.model, calibration, horizon=config.horizon, train=train)[1],
+    )
+    tolerance = float(np.quantile(errors, 1 - config.wrong_as_ever))
+    parts = {
+        name: judged(detector, episodes, horizon=horizon, tolerance=tolerance, train=train)
+        for name, episodes in recordings.items()
+    }
+    same, *others = parts
+    changed = [name for name in others if name != "another policy"]
     return {
         "env_id": env_id,
-        "horizon": config.horizon,
-        "tolerance_in_std": config.tolerance,
-        "auroc": pooled,
-        "auroc_by_recording": {
-            name: ood_auroc(detector, {same: recordings[same], name: recordings[name]}, **asked)
-            for name in others
+        "horizon": horizon,
+        "tolerance_in_std": tolerance,
+        "auroc": {
+            "changed world": pooled_auroc([parts[same], *(parts[name] for name in changed)]),
+            "all": pooled_auroc(list(parts.values())),
+            **{name: pooled_auroc([parts[same], parts[name]]) for name in others},
         },
-        "wrong_share": {
-            name: float(error_beyond_tolerance(model, episodes, **asked)[1].mean())
-            for name, episodes in recordings.items()
-        },
-        "cpu_seconds": time.process_time() - began,
+        "wrong_share": {name: float(part.is_wrong.mean()) for name, part in parts.items()},
     }
+
+
+def fitted(
+    train: Trajectories, calibration: Trajectories, seed: int, config: Config
+) -> OODDetector:
+    """An ensemble with its scores."""
+    model = EnsembleModel(train.observation_space, train.action_space, SMALL, seed=seed)
+    model.fit(train, FitConfig(num_updates=config.num_updates, seed=seed), progress=False)
+    return OODDetector(model, train, calibration, seed=seed)
 
 
 # Driving
 
 OPTIONS: dict[str, Any] = {"normalize": False, "observation": "extended"}
-STEPS = 300  # of a drive, 6 s
+STEPS = 250  # of a drive, 5 s
 SLIPPERY = 0.7
-POLICY_GRIP, CAREFUL_GRIP = 0.9, 0.45  # shares of the grip that the drivers' speeds use
+POLICY_GRIP = 0.9  # share of the grip that the drivers' speeds use
+WET = 0.6  # grip of the road that the careful driver believes in
+SEARCH = DrivingPlannerConfig(horizon=25, num_samples=8, num_iterations=1)  # small, for one core
 
 
 @dataclass
 class Driver:
-    """The expert's line at the speed of a grip, in the car that it knows; noise, where asked."""
+    """The expert of a road that grips so much, wherever it drives; noise, where asked."""
 
-    grip: float
+    grip: float = 1.0
     noise: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        known = DrivingEnv(**OPTIONS)  # of full grip, wherever it then drives
-        self.expert = Expert(known.parameters, self.grip)
+        known = DrivingEnv(**OPTIONS, grip_scale=self.grip)
+        self.expert = Expert(known.parameters, POLICY_GRIP)
         self.generator = np.random.default_rng(self.seed)
 
     def __call__(self, observations: Any) -> Any:
@@ -223,32 +238,32 @@ def driving_recordings(seed: int) -> tuple[Trajectories, Trajectories, dict[str,
     first = 10_000 * seed
 
     def noisy(offset: int) -> Driver:
-        return Driver(POLICY_GRIP, 0.05, first + offset)
+        return Driver(1.0, 0.05, first + offset)
 
     train = drive(first, 40, 1.0, noisy(0))
     calibration = drive(first + 1000, 40, 1.0, noisy(1000))
     recordings = {
         "as in training": drive(first + 2000, 10, 1.0, noisy(2000)),
         "grip 0.7": drive(first + 3000, 20, SLIPPERY, noisy(3000)),
-        "another policy": drive(first + 4000, 10, 1.0, Driver(CAREFUL_GRIP, 0.05, first + 4000)),
+        "another policy": drive(first + 4000, 10, 1.0, Driver(WET, 0.05, first + 4000)),
     }
     return train, calibration, recordings
 
 
 def driving(seed: int, config: Config) -> dict[str, Any]:
-    """The expert, disturbed, at full grip, then at .7 of it and at another pace."""
-    return face("wm/Driving-v0", *driving_recordings(seed), seed, config)
+    """The expert, disturbed, at full grip, then at .7 of it and at another pace; then planned.
 
-
-def guard(seed: int, config: Config) -> dict[str, Any]:
-    """Planned drives at full and at .7 of the grip, with the careful driver at hand or without.
-
-    The planner believes in full grip: its model is the true rules of the car that it knows.
+    The planner believes in full grip: its model is the true rules of the car that it knows. It
+    drives at full and at .7 of the grip, with the careful driver at hand or without.
     """
-    train, calibration, _ = driving_recordings(seed)
-    model = EnsembleModel(train.observation_space, train.action_space, SMALL, seed=seed)
-    model.fit(train, FitConfig(num_updates=config.num_updates, seed=seed), progress=False)
-    detector = OODDetector(model, train, calibration, seed=seed)
+    train, calibration, recordings = driving_recordings(seed)
+    detector = fitted(train, calibration, seed, config)
+    figures = face("wm/Driving-v0", detector, train, calibration, recordings, config)
+    return figures | {"guard": guard(seed, detector, config)}
+
+
+def guard(seed: int, detector: OODDetector, config: Config) -> dict[str, Any]:
+    """Returns and crashes of planned drives, guarded and not."""
     figures: dict[str, Any] = {"drives": config.drives, "steps": STEPS}
     for name, grip in (("known", 1.0), ("slippery", SLIPPERY)):
         for kind in ("plain", "guarded"):
@@ -272,10 +287,10 @@ def planned_drive(seed: int, grip: float, detector: OODDetector | None) -> dict[
     """One drive of the planner, handed over to the careful driver once it is surprised."""
     env = DrivingEnv(**OPTIONS, grip_scale=grip, time_limit=STEPS)
     known = DrivingEnv(**OPTIONS)
-    planner = planner_for(known.parameters, seed=seed)
+    planner = planner_for(known.parameters, config=SEARCH, seed=seed)
     agent: Any = PlanningAgent(planner.model, planner, env=env, seed=seed)
     if detector is not None:
-        agent = GuardedAgent(agent, Driver(CAREFUL_GRIP), detector, alpha=0.05)
+        agent = GuardedAgent(agent, Driver(WET), detector, alpha=0.05)
     observation, _ = env.reset(seed=seed)
     state, total, has_crashed, is_over = None, 0.0, False, False
     while not is_over:
@@ -287,37 +302,34 @@ def planned_drive(seed: int, grip: float, detector: OODDetector | None) -> dict[
     return {"return": total, "has_crashed": bool(has_crashed), "stopped": stopped}
 
 
-TASKS = {"pendulum": pendulum, "driving": driving, "guard": guard}
+TASKS = {"pendulum": pendulum, "driving": driving}
 
 
 def summarise(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Means over seeds, task by task."""
     summary: dict[str, Any] = {}
-    for task in ("pendulum", "driving"):
+    for task in TASKS:
         own = [row for row in rows if row["task"] == task]
         if not own:
             continue
-        kinds = {"all": [row["auroc"] for row in own]}
-        for name in own[0]["auroc_by_recording"]:
-            kinds[name] = [row["auroc_by_recording"][name] for row in own]
-        summary[task] = {
-            kind: {
+        summary[task] = {"seeds": len(own)}
+        for kind in own[0]["auroc"]:
+            found = [row["auroc"][kind] for row in own]
+            summary[task][kind] = {
                 score: float(np.mean([one[score] for one in found]))
                 for score in found[0]
                 if all(one[score] is not None for one in found)
             }
-            for kind, found in kinds.items()
-        } | {"seeds": len(own)}
-    own = [row for row in rows if row["task"] == "guard"]
-    if own:
+    drives = [row["guard"] for row in rows if "guard" in row]
+    if drives:
         names = [
             f"{world}_{kind}" for world in ("known", "slippery") for kind in ("plain", "guarded")
         ]
         summary["guard"] = {
-            "drives_each": sum(row["drives"] for row in own),
-            "lost_share_known": float(np.mean([row["lost_share_known"] for row in own])),
-            **{f"{name}_crashes": sum(row[name]["crashes"] for row in own) for name in names},
-            **{f"{name}_stopped": sum(row[name]["stopped"] for row in own) for name in names},
+            "drives_each": sum(one["drives"] for one in drives),
+            "lost_share_known": float(np.mean([one["lost_share_known"] for one in drives])),
+            **{f"{name}_crashes": sum(one[name]["crashes"] for one in drives) for name in names},
+            **{f"{name}_stopped": sum(one[name]["stopped"] for one in drives) for name in names},
         }
     return summary
 

@@ -35,6 +35,7 @@ Array = NDArray[np.float64]
 _MAX_DEPTH = 3
 _MIN_SHARE = 0.05  # of the windows, in a leaf
 _MIN_LEAF = 5
+_MIN_GAIN = 0.05  # of all that varies, explained by a split
 _NUM_THRESHOLDS = 15
 _MIN_RATIO = 1.25
 """A region counts where its error is larger than elsewhere by this factor, in both halves."""
@@ -376,8 +377,7 @@ def _regions(
     is_grown_on = np.isin(episodes, order[: len(order) // 2])
     leaves: list[tuple[_Split, ...]] = []
     logs = np.log(np.maximum(errors, _FLOOR))
-    smallest = max(_MIN_LEAF, int(np.ceil(_MIN_SHARE * is_grown_on.sum())))
-    _grow(inputs[is_grown_on], logs[is_grown_on], smallest, (), leaves)
+    _grow(inputs[is_grown_on], logs[is_grown_on], _Limits.of(logs[is_grown_on]), (), leaves)
     checked = ~is_grown_on
     squares = errors[checked] ** 2
     found = []
@@ -401,15 +401,28 @@ def _regions(
     return tuple(sorted(found, key=lambda region: -region.error))
 
 
+@dataclass(frozen=True)
+class _Limits:
+    """The smallest leaf, and how much of the squared error a split has to explain."""
+
+    smallest: int
+    gain: float
+
+    @classmethod
+    def of(cls, values: Array) -> "_Limits":
+        total = float(((values - values.mean()) ** 2).sum())
+        return cls(max(_MIN_LEAF, int(np.ceil(_MIN_SHARE * len(values)))), _MIN_GAIN * total)
+
+
 def _grow(
     inputs: Array,
     values: Array,
-    smallest: int,
+    limits: _Limits,
     path: tuple[_Split, ...],
     leaves: list[tuple[_Split, ...]],
 ) -> None:
     """Split where the variance of the values falls most, until a leaf is small or deep."""
-    best = _best_split(inputs, values, smallest) if len(path) < _MAX_DEPTH else None
+    best = _best_split(inputs, values, limits) if len(path) < _MAX_DEPTH else None
     if best is None:
         leaves.append(path)
         return
@@ -418,16 +431,12 @@ def _grow(
     for side in (False, True):
         rows = is_above == side
         longer = (*path, _Split(column, threshold, side))
-        _grow(inputs[rows], values[rows], smallest, longer, leaves)
+        _grow(inputs[rows], values[rows], limits, longer, leaves)
 
 
-def _best_split(inputs: Array, values: Array, smallest: int) -> tuple[int, float] | None:
-    """Column and threshold with the largest fall of the squared error; None where none is worth it.
-
-    A split is worth it that explains a twentieth of what varies.
-    """
-    total = float(((values - values.mean()) ** 2).sum())
-    best, gain = None, 0.05 * total
+def _best_split(inputs: Array, values: Array, limits: _Limits) -> tuple[int, float] | None:
+    """Column and threshold with the largest fall of the squared error; None where it falls little."""
+    best, gain = None, limits.gain
     for column in range(inputs.shape[1]):
         values_of_column = np.unique(inputs[:, column])
         if len(values_of_column) < 2:
@@ -440,7 +449,7 @@ def _best_split(inputs: Array, values: Array, smallest: int) -> tuple[int, float
         is_above = inputs[:, column, None] > thresholds  # [W, S]
         above = is_above.sum(axis=0)
         below = len(values) - above
-        is_allowed = np.minimum(above, below) >= smallest
+        is_allowed = np.minimum(above, below) >= limits.smallest
         if not is_allowed.any():
             continue
         sum_above = values @ is_above
@@ -469,7 +478,7 @@ def _read(leaf: Sequence[_Split], labels: Sequence[tuple[str, str]]) -> tuple[st
         closer = max if split.is_above else min
         kept[key] = closer(kept.get(key, split.threshold), split.threshold)
     return tuple(
-        labels[column][is_above].format(short(threshold))
+        labels[column][is_above].replace("{}", short(threshold))
         for (column, is_above), threshold in kept.items()
     )
 

@@ -7,13 +7,14 @@ one-step error of the steps just before, which alone can tell that the dynamics 
 observations look as ever. Thresholds are conformal over episodes, as in `evaluation.certified`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 from torch import Tensor
 
 from wm_agents.errors import ConfigError, TrajectoryError
@@ -25,7 +26,7 @@ from wm_agents.evaluation.open_loop import feature_scale
 from wm_agents.evaluation.windows import EvaluationWindows, model_rollout
 from wm_agents.observation_rows import encoded_rows, raw_spaces
 from wm_agents.protocols import Agent, ModelState, Prediction, WorldModel
-from wm_agents.training.config_checks import require_between, require_integers
+from wm_agents.training.config_checks import require_at_least, require_between, require_integers
 from wm_agents.training.fitted import check_fitted
 from wm_agents.world_models.unrolling import Unrolled, recorded_states
 from wm_envs.data.spaces import ActionCodec
@@ -39,7 +40,7 @@ _ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
-class Surprise:
+class _Surprise:
     """A running mean of squared one-step errors, in units of their usual size; 1 is as ever.
 
     Attributes:
@@ -47,7 +48,7 @@ class Surprise:
         prior: Steps as usual that every episode is taken to begin with.
     """
 
-    memory: float = 25.0
+    memory: float
     prior: float = 5.0
 
     def start(self, num_rows: int) -> tuple[Array, Array]:
@@ -71,7 +72,7 @@ class OODDetector:
             the thresholds.
         num_neighbors: Of the density score.
         max_reference: Recorded steps that are kept for it, at most.
-        surprise: How past errors are averaged.
+        memory: Steps after which a past error counts e times less for the surprise.
         seed: Draws the reference.
 
     Attributes:
@@ -90,7 +91,7 @@ class OODDetector:
         *,
         num_neighbors: int = 5,
         max_reference: int = 1000,
-        surprise: Surprise = Surprise(),
+        memory: float = 25.0,
         seed: int = 0,
     ) -> None:
         check_fitted(model)
@@ -102,7 +103,8 @@ class OODDetector:
                 f"the fit {width}: record both in the same environment"
             )
         self.model = model
-        self.surprise = surprise
+        require_at_least(1, memory=memory)
+        self._surprise = _Surprise(memory)
         self._actions = ActionCodec(raw_spaces(model)[1])
         self._is_discrete = train.actions.ndim == 1
         self._num_neighbors = num_neighbors
@@ -239,10 +241,10 @@ class OODDetector:
         """The surprise before every step [N]."""
         found = np.empty(len(squares))
         for first, length in zip(trajectories.step_starts, trajectories.lengths, strict=True):
-            sums = self.surprise.start(1)
+            sums = self._surprise.start(1)
             for step in range(first, first + length):
                 found[step] = (sums[0] / sums[1])[0]
-                sums = self.surprise.add(sums, squares[step : step + 1])
+                sums = self._surprise.add(sums, squares[step : step + 1])
         return found
 
 
@@ -305,7 +307,7 @@ class GuardedAgent:
         self._observation_space, action_space = raw_spaces(detector.model)
         self._actions = ActionCodec(action_space)
         self._is_stopped = np.zeros(0, np.bool_)
-        self._sums = detector.surprise.start(0)
+        self._sums = detector._surprise.start(0)
         self._last: tuple[ModelState, Prediction] | None = None
 
     def predict(
@@ -344,12 +346,12 @@ class GuardedAgent:
         """Compare what came with what was predicted."""
         if len(self._is_stopped) != len(rows):
             self._is_stopped = np.zeros(len(rows), np.bool_)
-            self._sums = self._detector.surprise.start(len(rows))
+            self._sums = self._detector._surprise.start(len(rows))
             self._last = None
         if self._last is not None:
             errors = self._detector.one_step_error(self._last[1], rows)
-            self._sums = self._detector.surprise.add(self._sums, errors)
-        start = self._detector.surprise.start(len(rows))
+            self._sums = self._detector._surprise.add(self._sums, errors)
+        start = self._detector._surprise.start(len(rows))
         self._sums = (
             np.where(fresh, start[0], self._sums[0]),
             np.where(fresh, start[1], self._sums[1]),
@@ -377,24 +379,21 @@ class GuardedAgent:
         self._last = model.step(now, encoded)
 
 
-def error_beyond_tolerance(
+def window_errors(
     model: WorldModel,
     trajectories: Trajectories,
     *,
     horizon: int,
-    tolerance: float,
     train: Trajectories,
     max_windows: int = 2000,
     seed: int = 0,
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Steps [W] from which `horizon` steps were recorded, and whether the model errs from there.
+) -> tuple[NDArray[np.int64], Array]:
+    """Steps [W] from which `horizon` steps were recorded, and the largest error on the way [W].
 
-    At most `max_windows` of them, drawn with the seed.
-
-    It does where any feature that varies is off by more than the tolerance, in standard deviations
-    of training, within the horizon.
+    Of any feature that varies in training, in its standard deviations there. At most `max_windows`
+    of the steps, drawn with the seed.
     """
-    require_integers(1, horizon=horizon)
+    require_integers(1, horizon=horizon, max_windows=max_windows)
     starts = trajectories.window_starts(horizon)
     if not len(starts):
         raise TrajectoryError(f"no episode lasts {horizon} steps: give a shorter horizon")
@@ -404,8 +403,43 @@ def error_beyond_tolerance(
     rollout = model_rollout(model, states, _as_windows(window))
     scale, varies = feature_scale(train.observations, train.observations)
     errors = np.abs(rollout.observations.numpy() - window.observations) / scale
-    largest = np.nan_to_num(errors, nan=np.inf)[..., varies].max(axis=(1, 2))
-    return starts, largest > tolerance
+    return starts, np.nan_to_num(errors, nan=np.inf)[..., varies].max(axis=(1, 2))
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Scores of steps [W] by name, and whether the model errs from there."""
+
+    scores: dict[str, Array]
+    is_wrong: NDArray[np.bool_]
+
+
+def judged(
+    detector: OODDetector,
+    trajectories: Trajectories,
+    *,
+    horizon: int,
+    tolerance: float,
+    train: Trajectories,
+    alpha: float = 0.05,
+) -> _Judged:
+    """Scores of a recording beside its errors, for `pooled_auroc`; arguments as for `ood_auroc`."""
+    starts, errors = window_errors(detector.model, trajectories, horizon=horizon, train=train)
+    found = detector.scores(trajectories)
+    found["combined"] = detector.combined(found, alpha)
+    scores = {name: values[starts] for name, values in found.items()}
+    return _Judged(scores, errors > tolerance)
+
+
+def pooled_auroc(parts: Sequence[_Judged]) -> dict[str, float | None]:
+    """By score the AUROC against errors, over several recordings together."""
+    outcomes = np.concatenate([part.is_wrong for part in parts])
+    found = {}
+    for name in parts[0].scores:
+        values = np.concatenate([part.scores[name] for part in parts])
+        # Ranks in the place of scores, which have no upper end.
+        found[name] = auroc(rankdata(values) / len(values), outcomes)
+    return found
 
 
 def ood_auroc(
@@ -430,19 +464,10 @@ def ood_auroc(
     Returns:
         By score, and for "combined", the area under the ROC curve; None where all or none err.
     """
-    labels, scores = [], []
-    for trajectories in recordings.values():
-        starts, is_wrong = error_beyond_tolerance(
-            detector.model, trajectories, horizon=horizon, tolerance=tolerance, train=train
-        )
-        found = detector.scores(trajectories)
-        found["combined"] = detector.combined(found, alpha)
-        labels.append(is_wrong)
-        scores.append({name: values[starts] for name, values in found.items()})
-    outcomes = np.concatenate(labels)
-    return {
-        name: auroc(np.concatenate([part[name] for part in scores]), outcomes) for name in scores[0]
-    }
+    asked: dict[str, Any] = {"horizon": horizon, "tolerance": tolerance, "train": train}
+    return pooled_auroc(
+        [judged(detector, part, alpha=alpha, **asked) for part in recordings.values()]
+    )
 
 
 def _as_windows(window: Any) -> EvaluationWindows:
