@@ -35,7 +35,11 @@ from wm_envs.data.trajectories import Trajectories
 Array = NDArray[np.float64]
 
 STATIC_SCORES = ("disagreement", "density")
-_MAX_SURPRISE = 100.0  # squared errors in units of their usual size, so that one cannot rule
+_MAX_SQUARE = 9.0
+"""A squared error of one feature, in its usual size, counts as no more than this.
+
+Rare jumps, as at the end of a lap, would rule the mean and raise the threshold.
+"""
 _ROUNDING = 1e-9
 
 
@@ -59,7 +63,7 @@ class _Surprise:
     def add(self, sums: tuple[Array, Array], errors: Array) -> tuple[Array, Array]:
         """The sums after one more squared error [B]."""
         kept = np.exp(-1.0 / self.memory)
-        return kept * sums[0] + np.minimum(errors, _MAX_SURPRISE), kept * sums[1] + 1.0
+        return kept * sums[0] + errors, kept * sums[1] + 1.0
 
 
 class OODDetector:
@@ -91,7 +95,7 @@ class OODDetector:
         *,
         num_neighbors: int = 5,
         max_reference: int = 1000,
-        memory: float = 25.0,
+        memory: float = 8.0,
         seed: int = 0,
     ) -> None:
         check_fitted(model)
@@ -114,10 +118,12 @@ class OODDetector:
         drawn = np.random.default_rng(seed).permutation(len(rows))[:max_reference]
         self._reference = torch.as_tensor(rows[drawn] / scale, dtype=torch.float32)
         self._num_neighbors = min(num_neighbors, len(self._reference))
-        self._error_scale = np.ones(width + 1)
         errors = self._one_step_errors(calibration)
         usual = np.sqrt((errors**2).mean(axis=0))
         self._error_scale = np.where(usual > 0, usual, 1.0)
+        self._usual_square = 1.0
+        # With the cut-off the mean is below 1; 1 is to be as ever.
+        self._usual_square = max(float(self._mean_square(errors).mean()), _ROUNDING)
         self._calibration = self.scores(calibration)
         self._calibration_episodes = calibration.episode_of_step
 
@@ -133,7 +139,7 @@ class OODDetector:
         disagreement = self._disagreement(trajectories)
         if disagreement is not None:
             found = {"disagreement": disagreement, **found}
-        squares = ((self._one_step_errors(trajectories) / self._error_scale) ** 2).mean(axis=1)
+        squares = self._mean_square(self._one_step_errors(trajectories))
         found["surprise"] = self._running(squares, trajectories)
         return found
 
@@ -188,9 +194,13 @@ class OODDetector:
     def one_step_error(self, prediction: Prediction, observations: Tensor) -> Array:
         """Squared error [B] of predictions made before observations [B, O], in its usual size."""
         errors = (prediction.observations - observations).double().cpu().numpy()
-        scaled = _bounded(errors / self._error_scale[:-1])
-        mean: Array = (scaled**2).mean(axis=1)
-        return mean
+        return self._mean_square(_bounded(errors))
+
+    def _mean_square(self, errors: Array) -> Array:
+        """Mean squared error [N] of errors [N, O], each in its usual size and cut off."""
+        squares = (errors / self._error_scale) ** 2
+        mean: Array = np.minimum(squares, _MAX_SQUARE).mean(axis=1)
+        return mean / self._usual_square
 
     def density(self, observations: Tensor, actions: Tensor) -> Tensor:
         """Distance [B] to the nearest recorded steps, in standard deviations a feature."""
@@ -231,11 +241,10 @@ class OODDetector:
         return np.asarray(disagreement.double().cpu().numpy())
 
     def _one_step_errors(self, trajectories: Trajectories) -> Array:
-        """Errors of observations and reward after every recorded step [N, O + 1]."""
+        """Errors of observations after every recorded step [N, O]."""
         prediction = self._predictions(trajectories)
         seen = prediction.observations.double().cpu().numpy() - trajectories.next_observations
-        rewards = prediction.rewards.double().cpu().numpy() - trajectories.rewards
-        return _bounded(np.concatenate([seen, rewards[:, None]], axis=1))
+        return _bounded(seen)
 
     def _running(self, squares: Array, trajectories: Trajectories) -> Array:
         """The surprise before every step [N]."""
