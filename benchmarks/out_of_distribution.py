@@ -42,6 +42,7 @@ KEY = ("task", "seed")
 SMALL = EnsembleConfig(
     num_members=3, dynamics_widths=(64, 64), reward_widths=(16,), termination_widths=(16,)
 )
+MEMORY = {"pendulum": 25.0, "driving": 8.0}  # steps of the surprise; a car has little time
 HEAVY_PENDULUM = "PendulumOfMass-v0"
 NOTES = (
     "Wrong means an error beyond the tolerance in any feature, in standard deviations of training; "
@@ -134,7 +135,7 @@ def pendulum(seed: int, config: Config) -> dict[str, Any]:
         "mass 0.7": play(4000, 10, 0.7),
         "another policy": play(5000, 10, 1.0, swing),
     }
-    detector = fitted(train, calibration, seed, config)
+    detector = fitted(train, calibration, MEMORY["pendulum"], seed, config)
     return face("Pendulum-v1", detector, train, calibration, recordings, config)
 
 
@@ -172,12 +173,12 @@ def face(
 
 
 def fitted(
-    train: Trajectories, calibration: Trajectories, seed: int, config: Config
+    train: Trajectories, calibration: Trajectories, memory: float, seed: int, config: Config
 ) -> OODDetector:
     """An ensemble with its scores."""
     model = EnsembleModel(train.observation_space, train.action_space, SMALL, seed=seed)
     model.fit(train, FitConfig(num_updates=config.num_updates, seed=seed), progress=False)
-    return OODDetector(model, train, calibration, seed=seed)
+    return OODDetector(model, train, calibration, memory=memory, seed=seed)
 
 
 # Driving
@@ -257,7 +258,7 @@ def driving(seed: int, config: Config) -> dict[str, Any]:
     drives at full and at .7 of the grip, with the careful driver at hand or without.
     """
     train, calibration, recordings = driving_recordings(seed)
-    detector = fitted(train, calibration, seed, config)
+    detector = fitted(train, calibration, MEMORY["driving"], seed, config)
     figures = face("wm/Driving-v0", detector, train, calibration, recordings, config)
     return figures | {"guard": guard(seed, detector, config)}
 

@@ -95,7 +95,7 @@ class OODDetector:
         *,
         num_neighbors: int = 5,
         max_reference: int = 1000,
-        memory: float = 8.0,
+        memory: float = 25.0,
         seed: int = 0,
     ) -> None:
         check_fitted(model)
