@@ -46,7 +46,7 @@ main{max-width:880px;margin:0 auto;padding:40px 24px 64px}
 margin:.15em 0 .3em}
 h2{font-size:22px;margin:2.2em 0 .2em}.lead{font-size:18px;margin:0 0 1.4em}
 .first{display:grid;grid-template-columns:minmax(190px,1fr) 2.4fr;gap:24px;align-items:center}
-.promise{margin:0}.promise b{display:block;font-size:44px;line-height:1.1;color:var(--c0);
+.first text{font-size:15px}.promise{margin:0}.promise b{display:block;font-size:44px;line-height:1.1;color:var(--c0);
 white-space:nowrap}.promise span{display:block;margin-top:8px;color:var(--muted);font-size:15px}
 ul{padding-left:22px;margin:.4em 0}li{margin:.3em 0;overflow-wrap:anywhere}
 p.about{color:var(--muted);margin:.2em 0 1em}
