@@ -76,7 +76,8 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     """Run every task and seed that is missing; returns all rows with their summary."""
     torch.set_num_threads(1)
-    gym.register(HEAVY_PENDULUM, entry_point=pendulum_of_mass, max_episode_steps=200)
+    if HEAVY_PENDULUM not in gym.registry:
+        gym.register(HEAVY_PENDULUM, entry_point=pendulum_of_mass, max_episode_steps=200)
     path = config.output_dir / f"{NAME}.json"
     figures: dict[str, Any] = {}
     if path.exists():
