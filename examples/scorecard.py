@@ -22,14 +22,20 @@ import tyro
 
 import wm_agents as wma
 from wm_agents import planning, world_models
+from wm_agents.evaluation.certified import required_episodes
 from wm_agents.evaluation.episodes import PlanningGap
+from wm_agents.evaluation.out_of_distribution import OODDetector, ood_auroc
 from wm_agents.evaluation.what_if import WhatIf, counterfactual_starts, what_if
 from wm_agents.planning.classic_control import DYNAMICS, true_model
+from wm_agents.planning.collector import ActionRepeatAgent
 from wm_envs import oracle
+from wm_envs.branches import BranchCoverage, branch_coverage
 from wm_envs.errors import OptionError
 
 Env = gym.Env[Any, Any]
+ALPHA, NOVELTY_ALPHA = 0.1, 0.25  # risks of the guarantee, and of scores from half the episodes
 NUM_PAIRS = 256  # of futures
+MAX_REPLAYED = 5000  # steps, without the compiler
 
 
 @dataclass(frozen=True)
@@ -70,9 +76,11 @@ def main(config: Config) -> dict[str, float]:
     began = time.perf_counter()
     env = gym.make(config.env_id)
     train = collect(config.env_id, config.train_steps, 2 * config.seed)
-    test = collect(config.env_id, config.test_steps, 2 * config.seed + 1_000_001)
+    test_seed = 2 * config.seed + 1_000_001
+    # The last episode may be cut short, so that one more is begun than a guarantee takes.
+    played = collect(config.env_id, config.test_steps, test_seed, required_episodes(ALPHA) + 1)
     try:
-        test = wma.unseen_episodes(test, train)
+        test = wma.unseen_episodes(played, train)
     except wma.TrajectoryError as error:
         raise SystemExit(str(error)) from error
     model, fit_seconds = fit(config, train)
@@ -86,6 +94,9 @@ def main(config: Config) -> dict[str, float]:
         gap=gap,
         fit_seconds=fit_seconds,
         counterfactual=ask_what_if(config, env, model, test),
+        branches=replay(config.env_id, played, test_seed),
+        novelty=face_other_play(config, model, train, test),
+        alpha=ALPHA,
         horizons=wma.fitting_horizons(test),
         train=train,
         env=env,
@@ -100,10 +111,16 @@ def main(config: Config) -> dict[str, float]:
     return summary
 
 
-def collect(env_id: str, num_steps: int, seed: int) -> wma.Trajectories:
-    """Random experience; the last episode may be cut short."""
-    experience = wma.Collector(gym.make(env_id), seed)
-    experience.collect(num_steps)
+def collect(
+    env_id: str, num_steps: int, seed: int, num_episodes: int = 1, repeat: int = 1
+) -> wma.Trajectories:
+    """Random experience of so many steps and episodes at least; the last may be cut short."""
+    env = gym.make(env_id)
+    experience = wma.Collector(env, seed)
+    agent = ActionRepeatAgent(env.action_space, repeat, seed) if repeat > 1 else None
+    experience.collect(num_steps, agent)
+    while experience.trajectories().num_episodes < num_episodes:
+        experience.collect(500)
     return experience.trajectories()
 
 
@@ -189,6 +206,31 @@ def ask_what_if(config: Config, env: Env, model: Any, test: wma.Trajectories) ->
         envs.close()
     hidden = truth.hidden_of(states)
     return what_if(model, truth, rows, actions, hidden=hidden, feature_names=names)
+
+
+def replay(env_id: str, played: wma.Trajectories, seed: int) -> BranchCoverage | None:
+    """Which branches of the rules the held-out play exercised; None where there are no rules."""
+    try:
+        return branch_coverage(env_id, played, seed=seed, num_envs=1, max_steps=MAX_REPLAYED)
+    except OptionError as error:
+        print(f"No branches: {error}.")
+        return None
+
+
+def face_other_play(
+    config: Config, model: Any, train: wma.Trajectories, test: wma.Trajectories
+) -> dict[str, float | None] | None:
+    """Do scores tell where the model errs, in held-out play and in play that holds its actions?"""
+    horizon = min(16, int(np.median(test.lengths)))
+    half = test.num_episodes // 2
+    if half < required_episodes(NOVELTY_ALPHA):
+        return None
+    detector = OODDetector(model, train, test.select(range(half)), seed=config.seed)
+    other = collect(config.env_id, config.test_steps // 2, 2 * config.seed + 2_000_001, repeat=8)
+    faced = {"as in training": test.select(range(half, test.num_episodes)), "held actions": other}
+    return ood_auroc(
+        detector, faced, horizon=horizon, tolerance=0.3, train=train, alpha=NOVELTY_ALPHA
+    )
 
 
 def true_dynamics(env_id: str, env: Env) -> wma.WorldModel | None:

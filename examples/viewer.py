@@ -18,7 +18,10 @@ import tyro
 import wm_agents as wma
 import wm_envs
 from wm_agents.errors import ConfigError
+from wm_agents.evaluation.viewer_frames import shrink
 from wm_agents.training.summary import make_output_directory, write_summary
+
+NUM_SHOWN, MAX_STEPS = 8, 200  # episodes in the page, and steps of each
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,10 @@ def main(config: Config) -> dict[str, float]:
     config = wma.expand_paths(config)
     torch.set_num_threads(1)
     make_output_directory(config.output_dir)
-    train, test = (
-        wm_envs.record(config.env_id, episodes=config.episodes, seed=seed, progress=False)
-        for seed in (config.seed, config.seed + 1_000_000)
+    train = wm_envs.record(
+        config.env_id, episodes=config.episodes, seed=config.seed, progress=False
     )
+    test, frames = watch(config)
     model = fit(config, train)
     with gym.make(config.env_id) as env:
         try:
@@ -62,6 +65,7 @@ def main(config: Config) -> dict[str, float]:
                 title=f"{config.env_id}: {type(model).__name__}",
                 env=env,
                 horizon=config.horizon,
+                frames=frames,
             )
         except ConfigError as error:
             raise SystemExit(str(error)) from error
@@ -69,6 +73,48 @@ def main(config: Config) -> dict[str, float]:
     write_summary(config.output_dir, summary)
     print(f"Open {page} in a browser.")
     return summary
+
+
+def watch(config: Config) -> tuple[wma.Trajectories, list[list[Any]]]:
+    """Held-out episodes of random play, and small frames of the first ones where it renders."""
+    env = gym.make(config.env_id)
+    can_render = "rgb_array" in env.metadata.get("render_modes", [])
+    if can_render:
+        env = Watched(gym.make(config.env_id, render_mode="rgb_array"))
+    experience = wma.Collector(env, config.seed + 1_000_000)
+    test = None
+    # The last one is over when another begins.
+    while test is None or test.num_episodes <= config.episodes:
+        experience.collect(500)
+        test = experience.trajectories()
+    env.close()
+    whole = test.select(range(config.episodes))
+    return whole, env.episodes if isinstance(env, Watched) else []
+
+
+class Watched(gym.Wrapper[Any, Any, Any, Any]):
+    """Keeps small frames of the first episodes."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        super().__init__(env)
+        self.episodes: list[list[Any]] = []
+
+    def reset(self, **options: Any) -> Any:
+        """Begin another list of frames."""
+        answer = self.env.reset(**options)
+        self.episodes.append([])
+        self._look()
+        return answer
+
+    def step(self, action: Any) -> Any:
+        """Add a frame."""
+        answer = self.env.step(action)
+        self._look()
+        return answer
+
+    def _look(self) -> None:
+        if len(self.episodes) <= NUM_SHOWN and len(self.episodes[-1]) <= MAX_STEPS:
+            self.episodes[-1].append(shrink(self.env.render()))
 
 
 def fit(config: Config, train: wma.Trajectories) -> Any:

@@ -64,10 +64,15 @@ if TYPE_CHECKING:
     from wm_agents.evaluation.episodes import RandomAgent as RandomAgent
     from wm_agents.evaluation.episodes import evaluate as evaluate
     from wm_agents.evaluation.episodes import planning_gap as planning_gap
+    from wm_agents.evaluation.failures import Failures as Failures
+    from wm_agents.evaluation.failures import find_failures as find_failures
     from wm_agents.evaluation.open_loop import fitting_horizons as fitting_horizons
     from wm_agents.evaluation.open_loop import open_loop_error as open_loop_error
     from wm_agents.evaluation.open_loop import unseen_episodes as unseen_episodes
     from wm_agents.evaluation.open_loop_report import OpenLoopReport as OpenLoopReport
+    from wm_agents.evaluation.out_of_distribution import GuardedAgent as GuardedAgent
+    from wm_agents.evaluation.out_of_distribution import OODDetector as OODDetector
+    from wm_agents.evaluation.out_of_distribution import ood_auroc as ood_auroc
     from wm_agents.evaluation.plots import plot_intervals as plot_intervals
     from wm_agents.evaluation.plots import plot_learning_curves as plot_learning_curves
     from wm_agents.evaluation.plots import plot_open_loop as plot_open_loop
@@ -154,6 +159,8 @@ if TYPE_CHECKING:
     from wm_agents.training.cards import write_card as write_card
     from wm_agents.training.checkpoints import CheckpointManager as CheckpointManager
     from wm_agents.training.config_checks import require_integers as require_integers
+    from wm_agents.training.hub import from_hub as from_hub
+    from wm_agents.training.hub import push_to_hub as push_to_hub
     from wm_agents.training.loggers import ConsoleLogger as ConsoleLogger
     from wm_agents.training.loggers import JSONLLogger as JSONLLogger
     from wm_agents.training.loggers import LoggerGroup as LoggerGroup
@@ -227,12 +234,21 @@ _HOMES = {
         "evaluate",
         "planning_gap",
     ),
+    "wm_agents.evaluation.failures": (
+        "Failures",
+        "find_failures",
+    ),
     "wm_agents.evaluation.open_loop": (
         "fitting_horizons",
         "open_loop_error",
         "unseen_episodes",
     ),
     "wm_agents.evaluation.open_loop_report": ("OpenLoopReport",),
+    "wm_agents.evaluation.out_of_distribution": (
+        "GuardedAgent",
+        "OODDetector",
+        "ood_auroc",
+    ),
     "wm_agents.evaluation.plots": (
         "plot_intervals",
         "plot_learning_curves",
@@ -361,6 +377,10 @@ _HOMES = {
     ),
     "wm_agents.training.checkpoints": ("CheckpointManager",),
     "wm_agents.training.config_checks": ("require_integers",),
+    "wm_agents.training.hub": (
+        "from_hub",
+        "push_to_hub",
+    ),
     "wm_agents.training.loggers": (
         "ConsoleLogger",
         "JSONLLogger",

@@ -28,7 +28,7 @@ function browse(file) {
   const find = (id) => {
     const inside = Object.values(elements).map((element) => element.innerHTML || "").join("");
     if (!`${body}${inside}`.includes(`id="${id}"`)) return null;
-    if (!(id in elements)) elements[id] = { value: 0, max: 0, innerHTML: "", textContent: "" };
+    if (!(id in elements)) elements[id] = { value: 0, max: 0, innerHTML: "", textContent: "", style: {} };
     return elements[id];
   };
   let timer = null;

@@ -184,10 +184,20 @@ def counted(number: int, noun: str) -> str:
 def _frame(series: Sequence[Series], y_limit: float | None, clip: str) -> Frame:
     places = np.concatenate([np.asarray(line.x, float) for line in series])
     tops = [np.asarray(line.high if line.high is not None else line.y, float) for line in series]
-    top = y_limit if y_limit is not None else 1.08 * float(np.nanmax(np.concatenate(tops)))
+    highest = float(np.nanmax(np.concatenate(tops)))
+    bottoms = [np.asarray(line.low if line.low is not None else line.y, float) for line in series]
+    # Errors begin at 0; what may be negative begins below its smallest value.
+    lowest = min(0.0, float(np.nanmin(np.concatenate(bottoms))))
+    if lowest < 0:
+        lowest -= 0.08 * max(highest - lowest, 1e-9)
+    top = y_limit if y_limit is not None else highest + 0.08 * max(highest - lowest, 0.0)
     x_low, x_high = float(places.min()), float(places.max())
     return Frame(
-        x_low, x_high if x_high > x_low else x_low + 1, 0.0, top if top > 0 else 1.0, clip=clip
+        x_low,
+        x_high if x_high > x_low else x_low + 1,
+        lowest,
+        top if top > lowest else lowest + 1.0,
+        clip=clip,
     )
 
 

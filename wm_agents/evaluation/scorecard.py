@@ -4,6 +4,7 @@ One JSON file and one page that says how far it can be trusted.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
@@ -18,11 +19,15 @@ from wm_agents.evaluation.certified import (
 from wm_agents.evaluation.charts import counted
 from wm_agents.evaluation.cost import ModelCost, model_cost
 from wm_agents.evaluation.episodes import PlanningGap
+from wm_agents.evaluation.failures import Failures, find_failures
 from wm_agents.evaluation.open_loop import open_loop_error
 from wm_agents.evaluation.open_loop_report import OpenLoopReport, to_plain, verdict
 from wm_agents.evaluation.scorecard_page import render_page
 from wm_agents.evaluation.scorecard_sections import (
+    branch_section,
     cost_section,
+    failure_section,
+    novelty_section,
     program_section,
     what_if_section,
 )
@@ -50,6 +55,9 @@ class Scorecard:
         certified: The horizon that is guaranteed at a risk, None with too few episodes for it.
         cost: Parameters, seconds of the fit where they were told, time of a step, and memory.
         counterfactual: What another action changes, when it was given.
+        failures: Where and why it fails; None with fewer than 4 episodes.
+        branches: Which branches of the true rules the episodes exercised, when it was given.
+        novelty: How well scores tell where the model errs, when it was given.
         json_path: scorecard.json.
         page_path: scorecard.html.
     """
@@ -61,6 +69,9 @@ class Scorecard:
     certified: CertifiedHorizon | None
     cost: ModelCost
     counterfactual: WhatIf | None
+    failures: Failures | None
+    branches: Any
+    novelty: Mapping[str, float | None] | None
     json_path: Path
     page_path: Path
 
@@ -94,6 +105,12 @@ class Scorecard:
         numbers = self.report.summary() | self.cost.summary()
         if self.counterfactual is not None:
             numbers |= self.counterfactual.summary()
+        if self.branches is not None:
+            numbers["branches_exercised"] = float(self.branches.num_exercised)
+            numbers["branches"] = float(self.branches.num_outcomes)
+        for name, value in (self.novelty or {}).items():
+            if value is not None:
+                numbers[f"novelty_auroc_{name}"] = value
         if self.certified is not None:
             numbers["certified_steps"] = float(self.certified.certified)
             numbers["measured_steps"] = float(self.certified.measured)
@@ -110,6 +127,8 @@ def scorecard(
     alpha: float = 0.1,
     fit_seconds: float | None = None,
     counterfactual: WhatIf | None = None,
+    branches: Any = None,
+    novelty: Mapping[str, float | None] | None = None,
     **options: Any,
 ) -> Scorecard:
     """Judge a world model on held-out episodes, and write scorecard.json and scorecard.html.
@@ -126,6 +145,8 @@ def scorecard(
             episodes for it the page says how many it takes.
         fit_seconds: Wall time of the fit, for the page's section on costs.
         counterfactual: From `what_if`, when the true dynamics were at hand.
+        branches: From `wm_envs.branches.branch_coverage`, for a native id.
+        novelty: From `ood_auroc`, when there were episodes of several kinds.
         options: The options of `open_loop_error`, such as `train`, `horizons`, `env` and `seed`.
 
     Raises:
@@ -153,6 +174,9 @@ def scorecard(
         certified,
         model_cost(model, trajectories, fit_seconds=fit_seconds),
         counterfactual,
+        _failures(model, trajectories, report, options),
+        branches,
+        novelty,
         folder / "scorecard.json",
         folder / "scorecard.html",
     )
@@ -161,6 +185,9 @@ def scorecard(
     content |= {
         "open_loop": report.to_json(),
         "what_if": None if counterfactual is None else to_plain(asdict(counterfactual)),
+        "failures": None if card.failures is None else card.failures.to_json(),
+        "branches": None if branches is None else branches.to_json(),
+        "novelty": None if novelty is None else dict(novelty),
         "cost": card.cost.to_json(),
         "planning_gap": None if gap is None else to_plain(asdict(gap)),
         "certified_horizon": None if certified is None else certified.to_json(),
@@ -178,9 +205,16 @@ def _further_sections(
     model: WorldModel, trajectories: Trajectories, card: Scorecard, content: dict[str, Any]
 ) -> list[str]:
     """What the page shows beside the open-loop errors; a program's figures go into the JSON."""
-    further = [cost_section(card.cost)]
+    further = []
+    if card.failures is not None:
+        further.append(failure_section(card.failures))
+    if card.branches is not None:
+        further.append(branch_section(card.branches))
     if card.counterfactual is not None:
-        further.insert(0, what_if_section(card.counterfactual))
+        further.append(what_if_section(card.counterfactual))
+    if card.novelty is not None:
+        further.append(novelty_section(card.novelty))
+    further.append(cost_section(card.cost))
     # A program shows itself, and which recorded step it gets wrong first.
     if isinstance(model, ProgramModel):
         replay = model.replay(trajectories)
@@ -218,6 +252,23 @@ def _certified(
         return None
     shared = {name: options[name] for name in _OPTIONS if name in options}
     return certified_horizon(model, trajectories, alpha=alpha, horizon=report.max_horizon, **shared)
+
+
+_MIN_EPISODES = 4
+_MAX_STEPS = 16
+
+
+def _failures(
+    model: WorldModel, trajectories: Trajectories, report: OpenLoopReport, options: dict[str, Any]
+) -> Failures | None:
+    """Where and why the model fails; None where there is too little to tell."""
+    has_features = any(part.columns for part in report.parts)
+    if trajectories.num_episodes < _MIN_EPISODES or not has_features:
+        return None
+    shared = {name: options[name] for name in _OPTIONS if name in options}
+    shared.pop("tolerance", None)
+    horizon = min(_MAX_STEPS, report.max_horizon)
+    return find_failures(model, trajectories, horizon=horizon, **shared)
 
 
 def _writable(output_dir: str | Path) -> Path:

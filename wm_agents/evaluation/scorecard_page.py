@@ -19,7 +19,7 @@ from wm_agents.evaluation.open_loop_report import (
     reason,
     verdict,
 )
-from wm_agents.evaluation.scorecard_sections import guarantee_section
+from wm_agents.evaluation.scorecard_sections import guarantee_chart, guarantee_section
 
 _COLOURS = {"model": 0, "persistence": 1, "constant_velocity": 2, "ridge": 3, "mean": 4}
 _MAX_ROWS = 16
@@ -45,6 +45,10 @@ main{max-width:880px;margin:0 auto;padding:40px 24px 64px}
 .kicker{color:var(--muted);margin:0;font-size:15px}h1{font-size:34px;line-height:1.2;
 margin:.15em 0 .3em}
 h2{font-size:22px;margin:2.2em 0 .2em}.lead{font-size:18px;margin:0 0 1.4em}
+.first{display:grid;grid-template-columns:minmax(190px,1fr) 2.4fr;gap:24px;align-items:center}
+.first text{font-size:15px}.promise{margin:0}.promise b{display:block;font-size:44px;line-height:1.1;color:var(--c0);
+white-space:nowrap}.promise span{display:block;margin-top:8px;color:var(--muted);font-size:15px}
+ul{padding-left:22px;margin:.4em 0}li{margin:.3em 0;overflow-wrap:anywhere}
 p.about{color:var(--muted);margin:.2em 0 1em}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:14px;margin:24px 0}
 .tile{background:var(--panel);border-radius:12px;padding:16px 18px}
@@ -64,6 +68,7 @@ grid-template-columns:max-content 1fr;gap:4px 18px}
 dt{font-weight:600}dd{margin:0;color:var(--muted)}footer{margin-top:3em;color:var(--muted);
 font-size:14px}
 .warning{border-left:4px solid var(--bad);padding:4px 14px;background:var(--panel)}
+@media (max-width:700px){.first{grid-template-columns:1fr;gap:12px}main{padding:24px 14px 48px}}
 @media (max-width:560px){dl{grid-template-columns:1fr}h1{font-size:27px}}
 """
 
@@ -87,9 +92,10 @@ def render_page(
         sections_of_model: What else is to be shown, as HTML.
     """
     sections = [
-        _heading(title, report, gap, certified),
+        _first_screen(title, report, certified),
+        _summary_section(report, gap, certified),
         guarantee_section(certified, note),
-        _error_section(report),
+        _error_section(report, has_chart=certified is not None),
         _feature_section(report),
         _reward_section(report),
         _end_section(report),
@@ -106,20 +112,38 @@ def render_page(
     )
 
 
-def _heading(
-    title: str,
-    report: OpenLoopReport,
-    gap: PlanningGap | None,
-    certified: CertifiedHorizon | None,
+def _first_screen(title: str, report: OpenLoopReport, certified: CertifiedHorizon | None) -> str:
+    """One sentence, one number with its guarantee, one picture."""
+    if certified is not None:
+        number = counted(certified.certified, "step")
+        promise = (
+            f"guaranteed: {percent(1 - certified.alpha)} of windows of a new episode stay within "
+            f"every tolerance so long (measured: {certified.measured}; calibrated on "
+            f"{counted(certified.num_episodes, 'episode')})"
+        )
+        picture = guarantee_chart(certified)
+    else:
+        number = counted(report.trusted_steps, "step")
+        promise = "measured on held-out episodes; nothing is guaranteed, and below it says why"
+        picture = _error_chart(report)
+    return (
+        '<p class="kicker">World model scorecard · '
+        f"{escape(title)}</p><h1>{escape(verdict(report))}</h1>"
+        f'<div class="first"><p class="promise"><b>{number}</b><span>{escape(promise)}</span></p>'
+        f"<div>{picture}</div></div>"
+    )
+
+
+def _summary_section(
+    report: OpenLoopReport, gap: PlanningGap | None, certified: CertifiedHorizon | None
 ) -> str:
     total = comparison(report, _middle(report))
     sentences = [reason(report), f"Over all features together, {total[0].lower()}{total[1:]}"]
     if gap is not None:
         sentences.append(gap_sentence(gap))
     return (
-        '<p class="kicker">World model scorecard · '
-        f"{escape(title)}</p><h1>{escape(verdict(report))}</h1>"
-        f'<p class="lead">{escape(" ".join(sentences))}</p>{_warnings(report)}{_tiles(report, gap, certified)}'
+        f'<h2>In short</h2><p class="lead">{escape(" ".join(sentences))}</p>{_warnings(report)}'
+        f"{_tiles(report, gap, certified)}"
     )
 
 
@@ -186,7 +210,8 @@ def _tiles(
     return f'<div class="tiles">{"".join(cells)}</div>'
 
 
-def _error_section(report: OpenLoopReport) -> str:
+def _error_chart(report: OpenLoopReport) -> str:
+    """The error of the worst part, of the model and of simple rules."""
     steps, part = np.arange(1, report.max_horizon + 1), report.worst_part
     model = part.curves["model"]
     series = [
@@ -199,7 +224,7 @@ def _error_section(report: OpenLoopReport) -> str:
     )
     ends = [(curve.high[-1], curve.rmse[-1]) for curve in part.curves.values()]
     tops = [float(high if np.isfinite(high) else rmse) for high, rmse in ends]
-    chart = line_chart(
+    return line_chart(
         series,
         x_label="steps imagined ahead, without looking",
         y_label="error (standard deviations)",
@@ -212,12 +237,16 @@ def _error_section(report: OpenLoopReport) -> str:
         if part.is_termination
         else (report.tolerance, "still trusted below this line"),
     )
+
+
+def _error_section(report: OpenLoopReport, *, has_chart: bool) -> str:
+    chart = _error_chart(report) if has_chart else ""
     return (
         "<h2>How the error grows</h2><p class=about>The model was shown one moment and the actions "
         "that followed, and "
         "left to imagine the rest. Error 0 is perfect; 1 is as bad as always guessing the average. "
         "The band is a 95% "
-        f"interval that resamples whole episodes. What is shown is {escape(named(part))}, the part "
+        f"interval that resamples whole episodes. What is shown is {escape(named(report.worst_part))}, the part "
         "that decides."
         f"</p>{chart}{_part_table(report)}"
     )

@@ -1,5 +1,6 @@
 """Sections of the scorecard's page: what is guaranteed, what it costs, and what the model says."""
 
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -8,20 +9,21 @@ import numpy as np
 from wm_agents.evaluation.certified import CertifiedHorizon
 from wm_agents.evaluation.charts import Series, counted, line_chart, percent, short
 from wm_agents.evaluation.cost import ModelCost
+from wm_agents.evaluation.failures import Failures
 from wm_agents.evaluation.what_if import WhatIf
 
 _MAX_FEATURES = 16
 
 
 def guarantee_section(certified: CertifiedHorizon | None, note: str) -> str:
-    """The guarantee in words, its curve and its intervals; what is missing where there is none."""
+    """The guarantee in words and its intervals; what is missing where there is none."""
     if certified is None:
         if not note:
             return ""
         return f"<h2>What is guaranteed</h2><p class=warning>{escape(note)}</p>"
     return (
         f"<h2>What is guaranteed</h2><p class=about>{escape(guarantee_sentence(certified))}</p>"
-        f"{_chart(certified)}{_interval_table(certified)}"
+        f"{_interval_table(certified)}"
     )
 
 
@@ -57,7 +59,8 @@ def guarantee_sentence(certified: CertifiedHorizon) -> str:
     )
 
 
-def _chart(certified: CertifiedHorizon) -> str:
+def guarantee_chart(certified: CertifiedHorizon) -> str:
+    """How many windows have left the tolerance by each step, and how many may."""
     steps = np.arange(1, certified.horizon + 1)
     series = [Series("left the tolerance", steps, 100 * certified.violations, colour=0)]
     top = 100 * max(float(certified.violations[-1]), 2 * certified.alpha)
@@ -128,6 +131,92 @@ def what_if_section(result: WhatIf) -> str:
         f"{escape(blame)} Two futures from one state, in the model and in the true dynamics; a "
         f"planner compares such differences.</p>{chart}"
     )
+
+
+def failure_section(failures: Failures) -> str:
+    """Regions, causes and the worst windows; a sentence where nothing stands out."""
+    regions = [str(region) for region in failures.regions] or [str(failures)]
+    causes = failures.causes() or [
+        "No other feature's error falls by a third or more when the model is given one true "
+        "feature: each error is its feature's own."
+    ]
+    head = (
+        f"Windows of {counted(failures.horizon, 'step')} from {counted(failures.num_episodes, 'episode')}, "
+        f"error over all of them {short(failures.error)} standard deviations. A tree was grown on "
+        "half of the episodes; the errors are those of the other half."
+    )
+    pictures = "".join(_worst_window(window) for window in failures.worst)
+    shown = f"<details open><summary>The worst windows</summary>{pictures}</details>"
+    return (
+        f"<h2>Where it fails</h2>{_bullets(regions[:3])}<p class=about>{escape(head)}</p>"
+        f"<h2>Which error causes which</h2>{_bullets(causes[:4])}"
+        "<p class=about>The model was given one true feature at every step; errors that vanish "
+        f"were caused by that feature's.</p>{shown if pictures else ''}"
+    )
+
+
+def _worst_window(window: dict[str, Any]) -> str:
+    """What was recorded and predicted of the feature that is furthest off."""
+    recorded = np.array(window["recorded"], float)
+    predicted = np.array([np.nan if value is None else value for value in window["predicted"]])
+    steps = np.arange(len(recorded))
+    is_known = np.isfinite(predicted)
+    spread = max(float(np.ptp(recorded)), 1e-6)
+    # A prediction that explodes must not flatten what was recorded.
+    bounded = np.clip(predicted, recorded.min() - 2 * spread, recorded.max() + 2 * spread)
+    chart = line_chart(
+        [
+            Series("recorded", steps, recorded, colour=4, is_dashed=True),
+            Series("model", steps[is_known], bounded[is_known], colour=1),
+        ],
+        x_label="steps imagined ahead",
+        y_label=str(window["feature"]),
+        description=f"Episode {window['episode']} from step {window['step']}",
+        x_ticks=sorted({0.0, float(steps[-1])}),
+    )
+    caption = (
+        f"Episode {window['episode']}, from step {window['step']}: error "
+        f"{short(window['error'])} standard deviations, most of it in “{window['part']}”."
+    )
+    return f"<p class=about>{escape(caption)}</p>{chart}"
+
+
+def branch_section(coverage: Any) -> str:
+    """Which branches of the true rules the held-out episodes exercised, and which never."""
+    sentences = coverage.sentences()
+    shown = _bullets(sentences[:_MAX_FEATURES]) if sentences else ""
+    rest = len(sentences) - _MAX_FEATURES
+    more = f"<p class=about>{rest} more in scorecard.json.</p>" if rest > 0 else ""
+    about = (
+        "The episodes were replayed on the environment's own rules. What never happened in them "
+        "was not tested: of it this page says nothing."
+    )
+    return (
+        f"<h2>What the test never saw</h2><p class=about>{escape(str(coverage))}. "
+        f"{escape(about)}</p>{shown}{more}"
+    )
+
+
+def novelty_section(aurocs: Mapping[str, float | None]) -> str:
+    """How well each score tells where the model errs, on held-out episodes of several kinds."""
+    known = {name: value for name, value in aurocs.items() if value is not None}
+    if not known:
+        sentence = "The model erred everywhere or nowhere, so that no score could tell where."
+        return f"<h2>Does it know when it is outside?</h2><p class=about>{sentence}</p>"
+    best = max(known, key=known.__getitem__)
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("", *known))
+    cells = "".join(f"<td>{short(value)}</td>" for value in known.values())
+    return (
+        f"<h2>Does it know when it is outside?</h2><p class=about>Of two moments, one from which "
+        f"the model errs and one from which it does not, “{escape(best)}” gives the former the "
+        f"higher score in {percent(known[best])} of cases; 50% is chance. Surprise is the error of "
+        "the steps just before, density the distance to the nearest recorded steps.</p>"
+        f"<div class=scroll><table><tr>{head}</tr><tr><td>AUROC</td>{cells}</tr></table></div>"
+    )
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>"
 
 
 def cost_section(cost: ModelCost) -> str:

@@ -26,6 +26,7 @@ from wm_agents.evaluation.certified import (
 )
 from wm_agents.evaluation.charts import counted, percent
 from wm_agents.evaluation.open_loop import names_of_features
+from wm_agents.evaluation.viewer_frames import pictures
 from wm_agents.networks import EnsemblePerceptron
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.fitted import check_fitted
@@ -58,6 +59,7 @@ def viewer(
     max_episodes: int = 8,
     max_steps: int = 200,
     alpha: float = 0.1,
+    frames: Sequence[Sequence[Any]] = (),
 ) -> Path:
     """Write a page in which a model can be played, changed and compared with what was recorded.
 
@@ -78,6 +80,9 @@ def viewer(
         max_episodes: Episodes in the page.
         max_steps: Steps of each.
         alpha: The risk of the bands.
+        frames: What the environment rendered: of the first episodes a uint8 picture [h, w, 3]
+            before the first step and after each. They are made small, and left out from the
+            episode on with which they would take more than half of the page.
 
     Returns:
         The file's path.
@@ -85,6 +90,7 @@ def viewer(
     Raises:
         ConfigError: A model that no page can run, or one too large for a file under 2 MB.
         TrajectoryError: Names that do not exist, nothing that varies.
+        SpaceError: Frames that are no pictures.
         NotFittedError: The model was never fitted.
     """
     check_fitted(model)
@@ -121,6 +127,9 @@ def viewer(
             _episode(trajectories, number, max_steps)
             for number in range(min(max_episodes, trajectories.num_episodes))
         ],
+        "frames": pictures(
+            frames[:max_episodes], np.minimum(trajectories.lengths, max_steps).tolist()
+        ),
         "half_widths": None if bands is None else _rounded(bands.half_widths),
         "action": _action(model.action_space),
     }
@@ -360,6 +369,7 @@ script-src 'unsafe-inline'; img-src data:">
 <label class="wide">Step <input type="range" id="scrub" min="0" max="0" value="0"></label></div>
 <p id="where" aria-live="polite"></p><div class="row" id="editor"></div>
 <p class="muted" id="note"></p><p class="error" id="problem" role="alert"></p></div>
+<div id="frame" hidden></div>
 <div class="plots" id="plots"></div></main>
 <script>{engine}</script><script>{page}</script>
 <script>const VIEWER=startViewer({script(content)},makeModel({script(model)}),document,window);</script>

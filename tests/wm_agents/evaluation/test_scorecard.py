@@ -141,11 +141,11 @@ def test_many_features_fold_and_a_single_horizon_works(tmp_path: Path) -> None:
     )
 
     class Wide(WalkModel):
-        def rollout(self, start, actions, generator=None):  # type: ignore[no-untyped-def]
-            rollout = super().rollout(start.observations[:, :2], actions, generator)
-            return type(rollout)(
-                rollout.observations.repeat(1, 1, 12), rollout.rewards, rollout.terminations
-            )
+        def step(self, state, actions, generator=None):  # type: ignore[no-untyped-def]
+            narrow = replace(state, observations=state.observations[:, :2])
+            after, prediction = super().step(narrow, actions, generator)
+            rows = after.observations.repeat(1, 12)
+            return replace(after, observations=rows), replace(prediction, observations=rows)
 
     card = scorecard(Wide(drift=1e-3), wide, tmp_path, horizons=(1,))
     assert "The other 12 features" in card.page_path.read_text()

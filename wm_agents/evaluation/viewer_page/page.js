@@ -15,6 +15,7 @@ function startViewer(data, model, document, window) {
     state.episode = number;
     const last = Math.max(0, episode().actions.length - 1);
     $("start").max = last;
+    hangFrames();
     chooseStart(0);
   }
 
@@ -87,6 +88,27 @@ function startViewer(data, model, document, window) {
     state.branch = null;
     $("problem").textContent = "";
     show();
+  }
+
+  // --- frames of the environment, all of an episode in one picture
+
+  function hangFrames() {
+    const frames = data.frames[state.episode];
+    $("frame").hidden = !frames;
+    if (!frames) return;
+    const caption = "what the environment showed";
+    $("frame").innerHTML = `<figure><figcaption>${caption}</figcaption><div id="still" role="img" aria-label="${caption}"></div></figure>`;
+    const still = $("still").style;
+    still.aspectRatio = `${frames.width} / ${frames.height}`;
+    still.backgroundImage = `url("${frames.url}")`;
+    still.backgroundSize = `100% ${100 * frames.count}%`;
+  }
+
+  function showFrame() {
+    const frames = data.frames[state.episode];
+    if (!frames) return;
+    const place = Math.min(state.start + state.step, frames.count - 1);
+    $("still").style.backgroundPosition = `0 ${frames.count > 1 ? (100 * place) / (frames.count - 1) : 0}%`;
   }
 
   // --- drawing
@@ -176,6 +198,7 @@ function startViewer(data, model, document, window) {
     $("plots").innerHTML = figures.join("");
     $("editor").innerHTML = actionEditor();
     bindActions();
+    showFrame();
   }
 
   $("episode").innerHTML = data.episodes.map((one, i) => `<option value="${i}">${i + 1} (${one.actions.length} steps)</option>`).join("");
