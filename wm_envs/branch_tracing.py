@@ -195,7 +195,7 @@ class _Loader(SourceFileLoader):
         tree = ast.parse(self.get_data(path), path)
         file = Path(path).relative_to(_HERE).as_posix()
         changed = ast.fix_missing_locations(_Reporting(fullname, file).visit(tree))
-        code: CodeType = self.source_to_code(changed, path)  # type: ignore[arg-type]
+        code: CodeType = self.source_to_code(changed, path)
         return code
 
     def exec_module(self, module: ModuleType) -> None:
@@ -300,7 +300,7 @@ def _forget() -> None:
 
 
 def _summary(job: dict[str, Any], seen: np.ndarray[Any, Any]) -> dict[str, Any]:
-    outcomes = seen.any(axis=0)
+    outcomes = np.asarray(seen.any(axis=0))
     left_out = _settled_by_options(outcomes)
     settled = {
         (place.function, place.text): int(outcomes[2 * number] + 2 * outcomes[2 * number + 1])
@@ -401,7 +401,8 @@ def _names(key: tuple[str, str], node: ast.AST, settled: _Settled) -> Iterator[s
         yield node.id
     if isinstance(node, ast.IfExp):
         outcome = settled.get((key, ast.unparse(node.test)), 3)
-        parts = [node.test, *([node.body] * (outcome != 1)), *([node.orelse] * (outcome != 2))]
+        parts: list[ast.AST] = [node.test]
+        parts += [node.body] * (outcome != 1) + [node.orelse] * (outcome != 2)
     else:
         parts = list(ast.iter_child_nodes(node))
     for part in parts:

@@ -328,7 +328,7 @@ def _tree_inputs(
     columns: list[Array] = []
     labels: list[tuple[str, str]] = []
     starts = windows.observations[:, 0].astype(np.float64)
-    for column in np.flatnonzero(varies):
+    for column in np.flatnonzero(varies).tolist():
         columns.append(starts[:, column])
         labels.append((f"{names[column]} ≤ {{}}", f"{names[column]} > {{}}"))
     if windows.actions.ndim == 2:
@@ -342,9 +342,9 @@ def _tree_inputs(
             name = "the first action" if windows.actions.shape[2] == 1 else f"action {axis}"
             columns.append(windows.actions[:, 0, axis].astype(np.float64))
             labels.append((f"{name} ≤ {{}}", f"{name} > {{}}"))
-    columns.append((windows.terminations > 0).any(axis=1).astype(np.float64))
+    columns.append(np.asarray((windows.terminations > 0).any(axis=1), np.float64))
     labels.append(("the episode does not end within it", "the episode ends within it"))
-    for column in np.flatnonzero(varies):
+    for column in np.flatnonzero(varies).tolist():
         values = windows.observations[..., column]
         if len(np.unique(values[:200])) > 2:  # flags and one-hots switch, they do not turn
             columns.append(_turns(values, windows.mask))
@@ -355,7 +355,8 @@ def _tree_inputs(
 def _turns(values: NDArray[Any], mask: NDArray[Any]) -> Array:
     """Whether a feature [W, H + 1] both rises and falls within its window."""
     changes = np.diff(values.astype(np.float64), axis=1) * (mask > 0)
-    return ((changes > 0).any(axis=1) & (changes < 0).any(axis=1)).astype(np.float64)
+    is_turning = (changes > 0).any(axis=1) & (changes < 0).any(axis=1)
+    return np.asarray(is_turning, np.float64)
 
 
 @dataclass(frozen=True)

@@ -244,7 +244,7 @@ class OODDetector:
         """Errors of observations after every recorded step [N, O]."""
         prediction = self._predictions(trajectories)
         seen = prediction.observations.double().cpu().numpy() - trajectories.next_observations
-        return _bounded(seen)
+        return _bounded(np.asarray(seen, np.float64))
 
     def _running(self, squares: Array, trajectories: Trajectories) -> Array:
         """The surprise before every step [N]."""
