@@ -37,6 +37,7 @@ KINDS = {
     "resolution world model": "wm_agents.domains.resolutions.world_model:ResolutionModel",
     "rule program": "wm_agents.world_models.program:ProgramModel",
     "sampled maximum-entropy irl": "wm_agents.irl.sampled:SampledMaxEntIRL",
+    "ideal points": "wm_agents.domains.resolutions.ideal_points:IdealPoints",
     "spatial voting model": "wm_agents.domains.resolutions.spatial:SpatialModel",
     "tabular world model": "wm_agents.world_models.tabular:TabularModel",
     "token world model": "wm_agents.world_models.token:TokenModel",
