@@ -6,8 +6,9 @@ An expert swings up the pendulum of Gymnasium. From its episodes maximum-entropy
 of the state alone, on rollouts of a world model that was fitted to random actions and to the
 demonstrations: the environment's rewards are never looked at. Then the pendulum gets another mass.
 SAC learns there from the inferred reward, beside the same SAC on the true reward, and beside
-behavioral cloning, which can only do again what the expert did. Writes summary.json (returns on the true reward of the changed task, and as shares of the way from random
-actions to SAC on the true reward) and transfer.png.
+behavioral cloning, which can only do again what the expert did. Writes summary.json (returns on the
+true reward of the changed task, and shares of the way from random actions to SAC on the true
+reward) and transfer.png.
 """
 
 import time
@@ -28,11 +29,10 @@ import wm_agents as wma
 import wm_envs
 from wm_agents.irl.rewards import LearnedReward, linear_reward
 from wm_agents.irl.sampled import model_rollouts
+from wm_envs.data.trajectories import Trajectories
 
 ENV_ID = "Pendulum-v1"
 FEATURES = ("angle", "speed")
-HORIZON = 20
-
 Array = NDArray[Any]
 
 
@@ -95,8 +95,8 @@ def main(config: Config) -> dict[str, Any]:
 def infer_reward(shown: Any, explored: Any, seed: int) -> Any:
     """Weights of what the expert's states have, from what a world model says it could have had."""
     model = wma.EnsembleModel.for_env(ENV_ID)
-    model.fit(wm_envs.Trajectories.concatenate([shown, explored]))
-    settings = wma.SampledConfig(horizon=HORIZON, stride=HORIZON, noise_std=1.0, hold=5, seed=seed)
+    model.fit(Trajectories.concatenate([shown, explored]))
+    settings = wma.SampledConfig(horizon=20, stride=20, noise_std=1.0, hold=5, seed=seed)
     futures = model_rollouts(model, shown)
     return wma.SampledMaxEntIRL(futures, state_features, FEATURES, settings).fit(shown)
 
