@@ -44,18 +44,22 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     """Simulate, fit, compare; returns the figures."""
     figures: dict[str, Any] = {"simulated": simulated(config.num_seeds)}
-    print(figures["simulated"], flush=True)
+    write(figures, config)
     if config.votes is not None:
         data = VoteData(**vote_arrays(read_trajectories(config.votes)))
-        figures["real"] = whole(data)
-        print(figures["real"], flush=True)
-        figures["real"] |= held_out(data, config.held_out, config.seed)
-        print(figures["real"], flush=True)
-        figures["real"] |= halves(data)
-        print(figures["real"], flush=True)
+        figures["real"] = {}
+        parts = (whole, lambda votes: held_out(votes, config.held_out, config.seed), halves)
+        for part in parts:
+            figures["real"] |= part(data)
+            write(figures, config)
+    return figures
+
+
+def write(figures: dict[str, Any], config: Config) -> None:
+    """After each part, so that a run that was stopped counts for what it finished."""
+    print(figures, flush=True)
     command = "python -m benchmarks.ideal_points --votes runs/un"
     write_result("ideal_points", figures, seeds=range(config.num_seeds), command=command)
-    return figures
 
 
 def simulated(num_seeds: int) -> dict[str, Any]:
