@@ -53,7 +53,7 @@ def fit_logistic(
     return found.reshape(size, num_classes)
 
 
-def logistic(features: Floats, coefficients: Doubles) -> Doubles:
+def logistic(features: Floats | Doubles, coefficients: Doubles) -> Doubles:
     """Probabilities [..., K] for features [..., F] and coefficients [F, K]."""
     logits = features.astype(np.float64) @ coefficients
     exponentials = np.exp(logits - logits.max(-1, keepdims=True))
