@@ -145,6 +145,8 @@ class VoteModel(Fitted):
     """
 
     needs_fit: ClassVar[tuple[str, ...]] = ("forecast", "update", "sample", "save")
+    past: _PastForecasts
+    observed_until: float
 
     def __init__(self, config: VoteModelConfig | None = None) -> None:
         self.config = VoteModelConfig() if config is None else config
