@@ -1,9 +1,12 @@
 import json
+import runpy
+from pathlib import Path
 
 import pytest
 
 from examples.train_debate import Config, main
 from wm_agents.domains.debate import load_world_model
+from wm_agents.errors import ConfigError
 
 
 def test_the_guides_run(tmp_path, capsys):
@@ -26,3 +29,28 @@ def test_one_person_is_too_few_for_an_interval(tmp_path):
     with pytest.raises(SystemExit, match="got 1"):
         main(Config(persons=1, output_dir=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_labels_are_taken_key_by_key_and_compared(tmp_path, capsys):
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples/label_observations.py"))
+    keys = iter(["1", "x", "2", "s", "q"])
+    first = tmp_path / "ada.jsonl"
+    config = example["Config"](labeller="ada", output=first)
+    counts = example["main"](config, lambda _: next(keys))
+    assert counts == {"num_new": 3, "num_labels": 3}
+    labels = [json.loads(line)["label"] for line in first.read_text().splitlines()]
+    assert labels == ["survival", "status", None]
+    # It resumes with what is left, and everybody's order is their own.
+    asked = []
+    again = example["main"](config, lambda text: asked.append(text) or "q")
+    assert again == {"num_new": 0, "num_labels": 3}
+    second = tmp_path / "ben.jsonl"
+    example["main"](example["Config"](labeller="ben", output=second), lambda _: "3")
+    figures = example["main"](example["Config"](compare=(first, second)))
+    assert set(figures) == {"given / ada", "given / ben", "ada / ben"}
+    assert figures["ada / ben"]["num_observations"] == 2
+    assert figures["ada / ben"]["equal"] == 0
+    assert "kappa" in capsys.readouterr().out
+    first.write_text('{"id": "1", "label": "glee"}\n')
+    with pytest.raises(ConfigError, match="'glee' is no tendency"):
+        example["main"](example["Config"](compare=(first, second)))

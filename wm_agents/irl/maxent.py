@@ -413,9 +413,11 @@ def _reward_fit(
     covariance = laplace_covariance(information, prior)
     low, high = laplace_limits(weights, covariance, config.confidence)
     is_weak = np.sqrt(np.diag(covariance)) > _WEAK * prior.std
-    resampled = np.zeros((0, len(weights)))
+    resampled = resampled_stds = np.zeros((0, len(weights)))
     if config.num_resamples:
-        resampled = bootstrap_weights(likelihood, weights, prior, config.num_resamples, config.seed)
+        resampled, resampled_stds = bootstrap_weights(
+            likelihood, weights, prior, config.num_resamples, config.seed
+        )
     flags = _feature_flags(feature_names, identifiability, scaling, is_weak)
     flags += _choice_flags(likelihood, weights, config)
     if not estimate.has_converged:
@@ -438,6 +440,7 @@ def _reward_fit(
         high=high / scaling.scale,
         confidence=config.confidence,
         resampled=resampled,
+        resampled_stds=resampled_stds,
         identifiability=identifiability,
         is_constant=scaling.is_constant,
         is_weak=is_weak,

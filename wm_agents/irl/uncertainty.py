@@ -27,6 +27,7 @@ TOLERANCE = 1e-9
 _MIN_SPREAD = 1e-10  # relative to the size, below which a feature counts as constant
 _MAX_NULL_PART = 1e-4  # of a unit weight within the null space of one that is identified
 _MIN_SHOWN_PART = 0.05  # of a null direction, to be named in words
+_ROUNDING = 1e-9
 _MIN_PIVOT = 1e-8  # below which a column of the null space counts as zero
 
 
@@ -224,31 +225,48 @@ def laplace_limits(weights: Floats, covariance: Floats, confidence: float) -> tu
 
 def bootstrap_weights(
     likelihood: Likelihood, weights: Floats, prior: Prior, num_resamples: int, seed: int
-) -> Floats:
-    """Weights [R, F] fitted again to episodes drawn with replacement.
+) -> tuple[Floats, Floats]:
+    """Weights fitted again to episodes drawn with replacement, and their standard deviations.
 
     By Fisher scoring from the estimate. Whole episodes are drawn, since the steps of one are not
-    independent.
+    independent. Each refit has a prior mean of its own, drawn from the prior: with a fixed one all
+    refits are drawn to the same place, and vary less than the weights are uncertain, most of all
+    where the demonstrations say little (the weighted likelihood bootstrap of Newton and Raftery
+    1994 with a proper prior; in a linear model its variance is that of the posterior).
+
+    Returns:
+        Both [R, F], scaled.
     """
     generator = np.random.default_rng(seed)
     num_episodes = likelihood.num_episodes
     probabilities = np.full(num_episodes, 1 / num_episodes)
     counts = generator.multinomial(num_episodes, probabilities, num_resamples)  # [R, K]
+    root = np.linalg.cholesky(np.linalg.inv(prior.precision))
     refitted = []
+    stds = []
     for row in counts:
         step_weights = row[likelihood.episodes].astype(float)
-        refitted.append(_refit(likelihood, weights, step_weights, prior))
-    return np.stack(refitted)
+        shift = root @ generator.normal(size=len(root))
+        drawn = Prior(prior.mean + shift, prior.precision)
+        found, covariance = _refit(likelihood, weights, step_weights, drawn)
+        refitted.append(found)
+        stds.append(np.sqrt(np.diag(covariance)))
+    return np.stack(refitted), np.stack(stds)
 
 
-def _refit(likelihood: Likelihood, weights: Floats, step_weights: Floats, prior: Prior) -> Floats:
+def _refit(
+    likelihood: Likelihood, weights: Floats, step_weights: Floats, prior: Prior
+) -> tuple[Floats, Floats]:
     def problem(points: Floats) -> tuple[Floats, Floats, Floats]:
         value, gradient, information = likelihood.weighted(points[0], step_weights)
         log_prior, slope = prior.value_and_gradient(points[0])
         losses = np.array([-value - log_prior])
         return losses, -(gradient + slope)[None], (information + prior.precision)[None]
 
-    return minimize_convex(problem, weights[None], "the likelihood of resampled demonstrations")[0]
+    start = weights[None]
+    found = minimize_convex(problem, start, "the likelihood of resampled demonstrations")[0]
+    information = likelihood.weighted(found, step_weights)[2]
+    return found, laplace_covariance(information, prior)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -266,6 +284,7 @@ class RewardFit(FitReport):
         high: [F], upper limits.
         confidence: Of the limits.
         resampled: [R, F] scaled weights of the bootstrap; R may be 0.
+        resampled_stds: [R, F], their standard deviations, by each refit's own information.
         identifiability: What the demonstrations can identify.
         is_constant: [F] bool, features that never vary.
         is_weak: [F] bool, weights of which the data say little beyond the prior.
@@ -286,6 +305,7 @@ class RewardFit(FitReport):
     high: Floats
     confidence: float
     resampled: Floats
+    resampled_stds: Floats
     identifiability: Identifiability
     is_constant: NDArray[np.bool_]
     is_weak: NDArray[np.bool_]
@@ -320,18 +340,34 @@ class RewardFit(FitReport):
         ]
 
     def bootstrap_limits(self) -> tuple[Floats, Floats]:
-        """Percentile limits [F] of `weights`, infinite for a single episode.
+        """Limits [F] of `weights` by percentile-t, infinite for a single episode.
+
+        Each refit's distance from the estimate counts in its own standard deviations (Efron and
+        Tibshirani 1993, section 12.5).
 
         Raises:
-            ConfigError: The fit was made without resamples.
+            ConfigError: The fit was made without resamples, or with too few for its confidence.
         """
-        if not len(self.resampled):
+        num_resamples = len(self.resampled)
+        if not num_resamples:
             raise ConfigError("no bootstrap was asked for: fit with num_resamples, such as 200")
         if self.num_episodes < 2:
             return np.full_like(self.weights, -np.inf), np.full_like(self.weights, np.inf)
         tail = (1 - self.confidence) / 2
-        low, high = np.quantile(self.resampled, [tail, 1 - tail], axis=0)
-        return low / self.scale, high / self.scale
+        # Otherwise a limit would lie beyond the most extreme refit.
+        if num_resamples * tail < 1 - _ROUNDING:
+            raise ConfigError(
+                f"{num_resamples} resamples say nothing about limits at confidence "
+                f"{self.confidence}: fit with num_resamples={int(np.ceil(1 / tail - _ROUNDING))} "
+                "or more"
+            )
+        distances = (self.resampled - self.scaled_weights) / self.resampled_stds
+        low, high = np.quantile(distances, [tail, 1 - tail], axis=0)
+        std = np.sqrt(np.diag(self.covariance))
+        # A refit that lies too high says that the estimate may lie as much too high itself.
+        lower = self.scaled_weights - high * std
+        upper = self.scaled_weights - low * std
+        return lower / self.scale, upper / self.scale
 
     def table(self) -> dict[str, dict[str, Any]]:
         """Each feature's weight, interval and standing, for a summary."""

@@ -28,6 +28,7 @@ KINDS = {
     "deterministic world model": "wm_agents.world_models.deterministic:DeterministicModel",
     "driving world model": "wm_agents.domains.driving.network:DrivingModel",
     "ensemble world model": "wm_agents.world_models.ensemble:EnsembleModel",
+    "ideal points": "wm_agents.domains.resolutions.ideal_points:IdealPoints",
     "imagined sac": "wm_agents.imagination.imagined_sac:ImaginedSAC",
     HISTORY_KIND: "wm_agents.world_models.history:HistoryModel",
     "latent world model": "wm_agents.world_models.latent:LatentModel",

@@ -118,6 +118,25 @@ def whole_number(text: str, where: str, low: int, high: int) -> int:
     return number
 
 
+def finite_number(text: str, where: str) -> float:
+    """A number of a CSV file.
+
+    Args:
+        text: The field.
+        where: File, line and column, for the message.
+
+    Raises:
+        TrajectoryError: No number, or one that is not finite.
+    """
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise TrajectoryError(f"{where}: expected a number, got {text[:40]!r}") from error
+    if not math.isfinite(number):
+        raise TrajectoryError(f"{where}: expected a finite number, got {text[:40]!r}")
+    return number
+
+
 class RowCount:
     """Counts the rows of a file that are read and those that are not.
 

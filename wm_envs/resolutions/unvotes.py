@@ -166,6 +166,8 @@ def _kind(descr: str, *, is_amendment: bool, is_paragraph: bool) -> Kind:
             return "amendment"
         return "paragraph" if is_paragraph else "whole"
     question = _question(descr)
+    if _TURNED_TO.search(question):
+        return "whole"
     if re.search(r"no action|not to take action|\bmotion\b", question):
         return "motion"
     is_settled = re.search(r"amendments?.{0,160}(not been|has been|have been) adopted", question)
@@ -179,6 +181,11 @@ def _kind(descr: str, *, is_amendment: bool, is_paragraph: bool) -> Kind:
     has_part = re.search(r"paragraph|separate|the words|section", question)
     return "paragraph" if has_part or (is_paragraph and "decision on" not in question) else "whole"
 
+
+# What was said before the Assembly turned to a draft, such as an amendment that was adopted, is over.
+_TURNED_TO = re.compile(
+    r"(turn \w* ?to draft resolution \w+,?|draft resolution \w+ is) entitled [^.]*\W*$"
+)
 
 _FORMULA = re.compile(
     r"\s*(,? ?a )?recorded ?votes? ?(on the motion )?(has|have) ?been requested( on [\w "
@@ -195,6 +202,8 @@ def _question(descr: str) -> str:
     sentences = [
         part.strip() for part in re.split(r"(?<=[a-z0-9>\"])[.:](?:\s|$)", text) if part.strip()
     ]
+    if sentences and _TURNED_TO.search(sentences[-1]):
+        return sentences[-1]
     voting = [part for part in sentences if re.search(r"\bvote|decision|motion|amendment", part)]
     return (voting or sentences or [""])[-1]
 

@@ -34,16 +34,38 @@ def test_each_resample_is_fitted_to_its_maximum():
     model, demonstrations = one_shot(40)
     prior = Prior.independent(3, 50.0)
     likelihood = Likelihood(model, demonstrations, np.ones(3))
-    weights = bootstrap_weights(likelihood, np.zeros(3), prior, 20, seed=0)
-    drawn = np.random.default_rng(0).multinomial(
+    weights, stds = bootstrap_weights(likelihood, np.zeros(3), prior, 20, seed=0)
+    generator = np.random.default_rng(0)
+    drawn = generator.multinomial(
         likelihood.num_episodes, np.full(likelihood.num_episodes, 1 / likelihood.num_episodes), 20
     )
-    for row, found in zip(drawn, weights, strict=True):
+    for row, found, std in zip(drawn, weights, stds, strict=True):
+        # Each refit has its own prior mean, which is drawn after the episodes of all.
+        shifted = Prior(50.0 * generator.normal(size=3), prior.precision)
         _, gradient, information = likelihood.weighted(
             found, row[likelihood.episodes].astype(float)
         )
-        total = gradient + prior.value_and_gradient(found)[1]
+        total = gradient + shifted.value_and_gradient(found)[1]
         assert total @ np.linalg.solve(information + prior.precision, total) < 1e-9
+        covariance = np.linalg.inv(information + prior.precision)
+        np.testing.assert_allclose(std, np.sqrt(np.diag(covariance)), rtol=1e-6)
+
+
+def test_the_bootstrap_of_what_is_not_identified_is_as_wide_as_its_prior():
+    """Refits under one fixed prior would all lie at its mean, and their interval would be empty."""
+    model, demonstrations = one_shot(100)
+    features = np.concatenate([model.features, np.ones_like(model.features[..., :1])], 2)
+    model = TabularMDP(features, (*model.feature_names, "constant"))
+    settings = MaxEntConfig(prior_std=2.0, num_resamples=200)
+    low, high = MaxEntIRL(model, settings).fit(demonstrations).bootstrap_limits()
+    assert 4.5 < high[3] - low[3] < 9  # 2 x 1.645 x 2 for 90%
+
+
+def test_too_few_resamples_for_their_confidence_are_refused():
+    model, demonstrations = one_shot(100)
+    fit = MaxEntIRL(model, MaxEntConfig(num_resamples=19)).fit(demonstrations)
+    with pytest.raises(ConfigError, match="num_resamples=20 or more"):
+        fit.bootstrap_limits()
 
 
 def test_the_bootstrap_of_a_single_episode_has_no_limits():

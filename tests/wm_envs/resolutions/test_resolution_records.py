@@ -255,6 +255,23 @@ def unvotes_files(tmp_path, *, votes=None, roll_calls=None):
     return tmp_path / "v.csv", tmp_path / "r.csv", tmp_path / "i.csv"
 
 
+def test_a_draft_that_the_president_turned_to_after_an_amendment_is_a_whole_text(tmp_path):
+    header = "rcid,session,importantvote,date,unres,amend,para,short,descr\n"
+    start = '3,67.0,0,2012-12-03,R/67/59,,,,"The President: We have voted on the amendment.it '
+    ends = {
+        "We turn first to draft resolution I, entitled _Right to food<d3>. A": "whole",
+        "Draft resolution XVI is entitled _Right to food<d3>. A": "whole",
+        "Draft resolution I is entitled _Right to food<d3>. We vote on the amendment to it. A": (
+            "amendment"
+        ),
+    }
+    votes = "rcid,country,country_code,vote\n3,Cuba,CU,yes\n"
+    for end, kind in ends.items():
+        files = unvotes_files(tmp_path, votes=votes, roll_calls=f'{header}{start}{end}"\n')
+        (call,) = read_unvotes(*files, Losses())
+        assert call.kind == kind, end
+
+
 def test_parts_of_a_draft_take_its_title_and_an_amendment_its_mover(tmp_path):
     losses = Losses()
     whole, paragraph, amendment = read_unvotes(*unvotes_files(tmp_path), losses)

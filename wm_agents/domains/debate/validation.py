@@ -1,11 +1,12 @@
 """Validation: predicted owners of observations against labels that the model did not make."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wm_agents.domains.debate.model import Debaters
 from wm_agents.evaluation.statistics import Interval, wilson_interval
@@ -13,6 +14,7 @@ from wm_envs.debate.claims import Claim
 from wm_envs.debate.observations import Observations
 from wm_envs.debate.relevance import Relevance, Scores, check_scores, default_relevance
 from wm_envs.debate.tendencies import NUM_TENDENCIES, TENDENCIES, Tendency
+from wm_envs.errors import ObservationError
 
 CHANCE = 1 / NUM_TENDENCIES
 SIGNIFICANCE = 0.05
@@ -120,6 +122,51 @@ class Validator:
         )
         majority_accuracy = max(Counter(owners).values()) / len(owners)
         return summarize(num_correct, len(owners), majority_accuracy)
+
+
+def cohens_kappa(
+    first: Sequence[str],
+    second: Sequence[str],
+    *,
+    num_resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Agreement of two readers' labels beyond chance (Cohen 1960), by a percentile bootstrap.
+
+    Observations are resampled. Where both give one label to everything, chance explains all: 0.
+
+    Args:
+        first: N labels.
+        second: N labels of the same observations.
+        num_resamples: Of the bootstrap.
+        confidence: Of the interval.
+        seed: Of the bootstrap.
+
+    Raises:
+        ObservationError: No labels, or another number of them.
+    """
+    if not len(first) or len(first) != len(second):
+        raise ObservationError(
+            f"expected two labels for each observation, got {len(first)} and {len(second)}"
+        )
+    names = sorted({*first, *second})
+    places = np.array([[names.index(label) for label in labels] for labels in (first, second)])
+
+    def kappa(drawn: NDArray[np.int64]) -> float:
+        one, other = places[:, drawn]
+        by_chance = (
+            float(np.bincount(one, minlength=len(names)) @ np.bincount(other, minlength=len(names)))
+            / len(drawn) ** 2
+        )
+        equal = float((one == other).mean())
+        return (equal - by_chance) / (1 - by_chance) if by_chance < 1 else 0.0
+
+    generator = np.random.default_rng(seed)
+    draws = generator.integers(len(first), size=(num_resamples, len(first)))
+    tail = (1 - confidence) / 2
+    low, high = np.quantile([kappa(drawn) for drawn in draws], [tail, 1 - tail])
+    return Interval(kappa(np.arange(len(first))), float(low), float(high), confidence)
 
 
 def summarize(

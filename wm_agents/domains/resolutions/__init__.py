@@ -8,6 +8,7 @@ from wm_agents.domains.resolutions.evaluation import (
     vote_metrics,
 )
 from wm_agents.domains.resolutions.history import novelty, tf_idf
+from wm_agents.domains.resolutions.ideal_points import IdealPoints, IdealPointsConfig
 from wm_agents.domains.resolutions.spatial import SpatialConfig, SpatialModel, held_out_accuracy
 from wm_agents.domains.resolutions.vote_model import Forecast, VoteModel, VoteModelConfig
 from wm_agents.domains.resolutions.world_model import ResolutionModel, ResolutionModelConfig
@@ -16,6 +17,8 @@ from wm_envs.resolutions.codes import ResolutionAction, ResolutionColumn, Stage,
 __all__ = [
     "ClassifierConfig",
     "Forecast",
+    "IdealPoints",
+    "IdealPointsConfig",
     "QuestionKind",
     "ResolutionAction",
     "ResolutionColumn",

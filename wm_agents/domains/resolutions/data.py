@@ -14,6 +14,9 @@ from wm_envs.resolutions.codes import Vote
 Floats = NDArray[np.float32]
 
 
+_OPENING = 0.7  # of a year: the middle of September
+_YEAR_BEFORE_FIRST = 1945
+
 CHOICES = (Vote.YES, Vote.ABSTAIN, Vote.NO)
 """What those who are present choose from, in the order of every last axis of three."""
 
@@ -75,6 +78,16 @@ class VoteData:
     def is_present(self) -> NDArray[np.bool_]:
         """[R, C]: the country voted."""
         return self.votes != Vote.ABSENT
+
+    @property
+    def sessions(self) -> NDArray[np.int64]:
+        """[R], numbers of the Assembly's regular sessions by date: the first began in January 1946.
+
+        A session opens in September and has the months until the next; what an emergency session
+        decides counts to the regular one that it falls into.
+        """
+        numbers = np.floor(self.years - _OPENING).astype(np.int64) - _YEAR_BEFORE_FIRST
+        return np.maximum(numbers, 1)
 
     @property
     def one_hot(self) -> Floats:

@@ -41,6 +41,9 @@ MIN_VOTES = 20
 def vote_metrics(probabilities: Floats, votes: NDArray[np.int8]) -> dict[str, float]:
     """Accuracy, macro-F1, log loss and expected calibration error over the cells that are present.
 
+    `errors_removed` is the share of the errors of "everybody votes yes" that are not made, the unit
+    that compares chambers.
+
     Args:
         probabilities: [K, C, 3] or [N, 3].
         votes: [K, C] or [N], by `Vote`.
@@ -51,8 +54,11 @@ def vote_metrics(probabilities: Floats, votes: NDArray[np.int8]) -> dict[str, fl
     predicted = chances.argmax(1)
     is_right = predicted == truth
     chances_of_truth = np.clip(chances[np.arange(len(truth)), truth], 1e-6, 1)
+    accuracy = float(is_right.mean())
+    share_of_yes = float((truth == Vote.YES).mean())
     return {
-        "accuracy": float(is_right.mean()),
+        "accuracy": accuracy,
+        "errors_removed": (accuracy - share_of_yes) / max(1 - share_of_yes, 1e-9),
         "macro_f1": macro_f1(predicted, truth),
         "log_loss": float(-np.log(chances_of_truth).mean()),
         "calibration_error": calibration_error(chances.max(1), is_right),
@@ -218,8 +224,19 @@ def revealed_scores(
         hidden = np.where(is_revealed, Vote.ABSENT, votes).astype(np.int8)
         figures = vote_metrics(updated.probabilities, hidden)
         # Tallies count everybody, those that are known included.
-        draws.append(figures | tally_errors(updated.tallies, votes))
-    names = ("accuracy", "macro_f1", "log_loss", "mae_yes", "mae_no", "mae_abstain")
+        figures |= tally_errors(updated.tallies, votes)
+        figures["tally_interval_coverage"] = interval_coverage(updated.intervals, votes)
+        draws.append(figures)
+    names = (
+        "accuracy",
+        "errors_removed",
+        "macro_f1",
+        "log_loss",
+        "mae_yes",
+        "mae_no",
+        "mae_abstain",
+        "tally_interval_coverage",
+    )
     return {
         f"{name}_after_{num_revealed}": float(np.mean([figures[name] for figures in draws]))
         for name in names
@@ -257,6 +274,7 @@ def score_table(summary: Mapping[str, Any]) -> str:
     """
     names = (
         "accuracy",
+        "errors_removed",
         "macro_f1",
         "accuracy_novel",
         "log_loss",

@@ -23,12 +23,16 @@ from wm_agents.domains.resolutions.history import (
     tf_idf,
     topics,
 )
+from wm_envs.resolutions.codes import Vote
 
 MEMORY_YEARS = 25.0
 PRECEDENT_SIMILARITY = 0.7
 # Power of the similarity, years by which it decays, strength of the prior below it: from broad to
 # narrow.
 KERNELS = ((2, 6.0, 0.3), (4, 4.0, 0.15), (8, 1.5, 0.1))
+RECENT_ROLL_CALLS = (10, 40)
+NUM_PROCEDURAL = 4
+PROCEDURAL_DECAY = 0.3  # years: who moves amendments, and against what, changes with each session
 BROAD_DECAY = 4.0  # years
 BROAD_STRENGTH = 1.0
 
@@ -43,8 +47,12 @@ class Predictors:
             baseline.
         precedent: [K, C, 3] one-hot last vote on the same text, zero where there is none.
         neighbors: [K, C, 3] text-kernel average.
-        attendance: [K, C] share of nearly equal texts on which the country voted, shrunk to its
-            share of the last year.
+        attendance: [K, C, 11] what tells who will vote at all: a constant, log-odds of the
+            country's presence on nearly equal texts, over the last year, and on the last ten and
+            forty roll calls, the Assembly's means of these but the second, and the season.
+        procedural: [K, C, 4] what tells votes on amendments and motions: a constant, the country's
+            recent log-odds of yes and of no against abstain on questions of that kind, and how
+            close it is to whoever moved it; 0 for other kinds.
     """
 
     features: Floats
@@ -52,6 +60,7 @@ class Predictors:
     precedent: Floats
     neighbors: Floats
     attendance: Floats
+    procedural: Floats
 
 
 class FeatureBuilder:
@@ -72,6 +81,7 @@ class FeatureBuilder:
         self.title_rows = tf_idf([_title(text) for text in data.titles], is_training)
         self.topic_rows = topics(self.full_rows, is_training)
         self.one_hot = data.one_hot
+        self.is_present = data.is_present
         self._histories: dict[float, History] = {}
 
     def history(self, year: float) -> History:
@@ -86,7 +96,7 @@ class FeatureBuilder:
         parts = [self._roll_call(int(row)) for row in rows]
         return Predictors(*(np.stack(column) for column in zip(*parts, strict=True)))
 
-    def _roll_call(self, row: int) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    def _roll_call(self, row: int) -> tuple[Floats, ...]:
         """The fields of `Predictors` for one roll call."""
         data = self.data
         kind = int(data.kinds[row])
@@ -164,7 +174,60 @@ class FeatureBuilder:
         shared_row = np.array(shared, np.float32)
         shared_columns = np.broadcast_to(shared_row, (len(issue_rates), len(shared)))
         features = np.concatenate([*by_country, shared_columns], 1).astype(np.float32)
-        return features, issue_rates, precedent, levels[1], attendance
+        coming = self._attendance(row, earlier, attendance, history)
+        procedural = self._procedural(row, earlier, history)
+        return features, issue_rates, precedent, levels[1], coming, procedural
+
+    def _attendance(
+        self, row: int, earlier: NDArray[np.int64], narrow: Floats, history: History
+    ) -> Floats:
+        """The field of `Predictors` for one roll call."""
+        is_known = history.has_voted
+        shares = [narrow, history.attendance]
+        for length in RECENT_ROLL_CALLS:
+            last = self.is_present[earlier[-length:]]
+            ages = np.arange(len(last))[::-1]
+            weights = np.exp(-ages / (length / 2))
+            shares.append((weights @ last + 0.5) / (weights.sum() + 1))
+        odds = [_log_odds(share) for share in shares]
+        means = [
+            _log_odds(share[is_known].mean() if is_known.any() else np.float64(0.5))
+            for share in (shares[0], *shares[2:])
+        ]
+        phase = self.data.years[row] % 1
+        # Spring and summer, the first half of the main session, and the last days of December have
+        # an attendance of their own.
+        season = [phase < 0.65, 0.65 <= phase < 0.9, phase >= 0.97]
+        shared = np.array([1.0, *means, *season])
+        columns = np.broadcast_to(shared, (len(narrow), len(shared)))
+        return np.column_stack([columns, *odds]).astype(np.float32)
+
+    def _procedural(self, row: int, earlier: NDArray[np.int64], history: History) -> Floats:
+        """The field of `Predictors` for one roll call."""
+        data = self.data
+        result = np.zeros((len(data.countries), NUM_PROCEDURAL), np.float32)
+        kind = data.kinds[row]
+        if kind < QuestionKind.AMENDMENT:
+            return result
+        same = earlier[data.kinds[earlier] == kind]
+        year = min(data.years[row], self.history_until)
+        weights = np.exp(-(year - data.years[same]) / PROCEDURAL_DECAY).astype(np.float32)
+        counts = np.tensordot(weights, self.one_hot[same], 1)  # [C, 3]
+        overall = (counts.sum(0) + 0.3) / (counts.sum() + 0.9)
+        # Few such votes are held: those who mostly vote alike speak for each other.
+        alike = np.exp((history.agreement - 1) * 12)
+        np.fill_diagonal(alike, 0)
+        of_bloc = 8 * alike @ counts / np.maximum(alike.sum(1, keepdims=True), 1e-9)
+        prior = (of_bloc + overall) / (of_bloc.sum(1, keepdims=True) + 1)
+        rates = (counts + 2 * prior) / (counts.sum(1, keepdims=True) + 2)
+        logs = np.log(rates)
+        closeness = self._closeness(row, history)
+        if np.isfinite(closeness).all():
+            result[:, 3] = 4 * (closeness - closeness.mean())
+        result[:, 0] = 1
+        result[:, 1] = logs[:, Vote.YES] - logs[:, Vote.ABSTAIN]
+        result[:, 2] = logs[:, Vote.NO] - logs[:, Vote.ABSTAIN]
+        return result
 
     def _kernel_weights(
         self, row: int, earlier: NDArray[np.int64], similarity: Floats, age: Floats
@@ -219,6 +282,11 @@ class FeatureBuilder:
             return np.full(len(sponsors), np.nan, np.float32)
         closeness: Floats = history.agreement[:, sponsors].mean(1)
         return closeness
+
+
+def _log_odds(share: Any) -> Any:
+    clipped = np.clip(share, 0.01, 0.99)
+    return np.log(clipped / (1 - clipped))
 
 
 def _title(text: str) -> str:

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_agents.domains.resolutions.data import CHOICES, VoteData, tally
+from wm_agents.domains.resolutions.ideal_points import IdealPoints
 from wm_agents.domains.resolutions.spatial import SpatialModel
 from wm_agents.domains.resolutions.vote_model import Forecast
 from wm_envs.resolutions.codes import Vote
 
 COLORS = {Vote.YES: "#009E73", Vote.ABSTAIN: "#E0A800", Vote.NO: "#D55E00"}
 FORECAST_COLOR = "#BBBBBB"
+_LINE_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#555555")
 # Named on the map: the permanent members, some of each region, and those that stand apart.
 NAMED = frozenset(
     [
@@ -74,6 +76,29 @@ def save_map(
     axes.set(xlabel="first dimension", ylabel="second dimension")
     axes.set_title(f"{len(columns)} countries by {len(rows)} roll calls, {years}")
     figure.colorbar(points, label="share of yes")
+    _save(figure, path)
+
+
+def save_ideal_points(
+    model: IdealPoints, countries: Sequence[str], path: str | os.PathLike[str]
+) -> None:
+    """Draw the courses of some countries over the sessions, with their intervals.
+
+    Countries that have no point are left out.
+    """
+    plt = _pyplot()
+    figure, axes = plt.subplots(figsize=(10, 5.5), layout="constrained")
+    axes.axhline(0, color="#999999", linewidth=0.8)
+    for number, code in enumerate(code for code in countries if code in model.countries):
+        column = model.column(code)
+        color = _LINE_COLORS[number % len(_LINE_COLORS)]
+        axes.plot(model.sessions, model.points[:, column], color=color, label=code, linewidth=1.8)
+        axes.fill_between(
+            model.sessions, model.low[:, column], model.high[:, column], color=color, alpha=0.2
+        )
+    axes.set(xlabel="session", ylabel="ideal point, standard deviations of those who voted")
+    axes.set_title(f"Ideal points with {model.config.confidence:.0%} intervals")
+    axes.legend(ncols=2, frameon=False)
     _save(figure, path)
 
 

@@ -11,7 +11,12 @@ country c) the corrected logits are
 and alpha, beta are the most probable values given the revealed votes (the posterior is
 log-concave). Sigma is learned from forecasts of earlier years that did not see those years: it is
 the second moment of the corrections that make each fully known roll call most probable (one step of
-empirical Bayes, repeated).
+empirical Bayes, repeated). The same Sigma is what all countries share in joint draws, from which
+tallies and their intervals are taken (`tallies.py`). Who votes at all is a model of its own, and so
+are votes on amendments and motions, of which there are few.
+
+Temperature and widths of intervals follow the recent past: each quarter they are set anew by the
+forecasts of the years before it, as those came out.
 """
 
 import os
@@ -26,8 +31,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wm_agents.domains.resolutions.classifier import ClassifierConfig, VoteClassifier
-from wm_agents.domains.resolutions.data import Floats, VoteData, tally
+from wm_agents.domains.resolutions.data import CHOICES, Floats, QuestionKind, VoteData, tally
 from wm_agents.domains.resolutions.features import FeatureBuilder, Predictors
+from wm_agents.domains.resolutions.logistic import fit_logistic, logistic
+from wm_agents.domains.resolutions.tallies import (
+    attendance_factor,
+    draw_votes,
+    interval_scores,
+    tally_quantiles,
+    widened,
+)
 from wm_agents.errors import CheckpointError, ConfigError, TrajectoryError
 from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
 from wm_agents.training.fitted import Fitted
@@ -39,6 +52,9 @@ from wm_envs.resolutions.codes import Vote
 
 KIND = "vote model"
 MIN_ROLL_CALLS = 20  # to fit, and again to calibrate
+NUM_DRAWS = 200  # of all votes on a roll call, for its tallies
+_TEMPERATURES = np.geomspace(0.6, 2.0, 25)  # a grid: one number is looked for, the loss is cheap
+_PROCEDURAL_WEIGHT = 3.0  # votes that all votes on one amendment or motion count for together
 _LOGIT_DIRECTIONS = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])  # yes, abstain, no by (z, h)
 
 Doubles = NDArray[np.float64]
@@ -52,7 +68,8 @@ class VoteModelConfig:
         training_years: Years before the cut-off whose roll calls are fitted; earlier ones are
             history.
         calibration_years: The last of them, forecast by a first model that has not seen them:
-            temperature, corrections and intervals are learned there.
+            temperature, corrections and intervals are learned there. Also the years before a
+            forecast that set its temperature and intervals.
         classifier: The perceptrons for yes, abstain and no.
         membership_years: A country is a member if it voted in the last this many years.
         coverage: Nominal coverage of the tallies' intervals.
@@ -80,8 +97,10 @@ class Forecast:
         rows: [K] which roll calls.
         probabilities: [K, C, 3] of yes, abstain and no, given that the country votes.
         attendance: [K, C] probability that it votes.
-        tallies: [K, 3] expected numbers of yes, abstain and no.
+        tallies: [K, 3] medians of the numbers of yes, abstain and no.
         intervals: [K, 3, 2] lower and upper ends.
+        interval_scales: [K, 3], by which the recent past widened the intervals of the draws.
+        factor_covariance: [K, D, D], what the countries share along the axes of voting, in logits.
         predictors: The simple predictions beside it, None after an update.
     """
 
@@ -90,7 +109,30 @@ class Forecast:
     attendance: Floats
     tallies: Floats
     intervals: Floats
+    interval_scales: Doubles
+    factor_covariance: Doubles
     predictors: Predictors | None = None
+
+
+@dataclass(frozen=True)
+class _PastForecasts:
+    """How forecasts of N roll calls came out.
+
+    Attributes:
+        years: [N].
+        losses: [N, G], negative log likelihood at each temperature of the grid.
+        scores: [N, 3], distances of the tallies from their medians, in half-widths.
+    """
+
+    years: Doubles
+    losses: Doubles
+    scores: Doubles
+
+    def joined(self, other: "_PastForecasts") -> "_PastForecasts":
+        """These and later ones."""
+        return _PastForecasts(
+            *(np.concatenate([getattr(self, n), getattr(other, n)]) for n in vars(self))
+        )
 
 
 class VoteModel(Fitted):
@@ -102,7 +144,9 @@ class VoteModel(Fitted):
         config: How it is fitted.
     """
 
-    needs_fit: ClassVar[tuple[str, ...]] = ("forecast", "update", "save")
+    needs_fit: ClassVar[tuple[str, ...]] = ("forecast", "update", "sample", "save")
+    past: _PastForecasts
+    observed_until: float
 
     def __init__(self, config: VoteModelConfig | None = None) -> None:
         self.config = VoteModelConfig() if config is None else config
@@ -155,23 +199,71 @@ class VoteModel(Fitted):
         self.builder = FeatureBuilder(data, train_before, history_until)
         predictors = self.builder.build(rows)
         early, late = _subfolders(checkpoints)
-        # A first classifier has not seen the late years: how sure it may be is learned there.
-        features = predictors.features
-        self._fit_classifier(features[is_early], rows[is_early], early, progress)
-        attendance = self._attendance(predictors, rows)
-        self._calibrate(features[~is_early], attendance[~is_early], rows[~is_early])
-        report = self._fit_classifier(features, rows, late, progress)
+        # First models have not seen the late years: how sure they may be is learned there.
+        self._fit_parts(predictors, rows, is_early, early, progress)
+        self._calibrate(predictors, rows, ~is_early)
+        report = self._fit_parts(predictors, rows, np.ones_like(is_early), late, progress)
         self.is_fitted = True
         return replace(report, metrics={"temperature": self.temperature})
 
     def forecast(self, rows: Iterable[int]) -> Forecast:
         """What is expected of these roll calls before anybody has voted."""
         selected = np.fromiter(rows, np.int64)
-        predictors = self.builder.build(selected)
-        probabilities = _tempered(self._votes(predictors.features), self.temperature)
-        attendance = self._attendance(predictors, selected)
-        tallies, intervals = self._tallies(probabilities, attendance)
-        return Forecast(selected, probabilities, attendance, tallies, intervals, predictors)
+        pending = self._pending(selected)
+        needed = np.union1d(selected, pending)
+        predictors = self.builder.build(needed)
+        raw = self._votes(predictors, needed)  # [K, C, 3]
+        attendance = self._attendance(predictors, needed)
+        probabilities = np.empty_like(raw)
+        quantiles = np.empty((len(needed), 3, 3), np.float32)
+        scales = np.empty((len(needed), 3))
+        quarters = _quarter(self.data.years[needed])
+        for quarter in np.unique(quarters):
+            places = np.flatnonzero(quarters == quarter)
+            temperature, scales[places] = self._calibration(quarter)
+            probabilities[places] = self._tempered(raw[places], needed[places], temperature)
+            quantiles[places] = self._quantiles(
+                needed[places], probabilities[places], attendance[places], self._factors(places)
+            )
+            passed = places[np.isin(needed[places], pending)]
+            outcome = self._outcome(needed[passed], raw[passed], quantiles[passed])
+            self.past = self.past.joined(outcome)
+        if len(pending):
+            self.observed_until = float(_quarter(self.data.years[selected].max()))
+        kept = np.searchsorted(needed, selected)
+        return Forecast(
+            rows=selected,
+            probabilities=probabilities[kept],
+            attendance=attendance[kept],
+            tallies=quantiles[kept, 1],
+            intervals=widened(quantiles[kept], scales[kept]),
+            interval_scales=scales[kept],
+            factor_covariance=self._factors(kept),
+            predictors=Predictors(*(array[kept] for array in vars(predictors).values())),
+        )
+
+    def sample(self, forecast: Forecast, num_draws: int, seed: int = 0) -> NDArray[np.int8]:
+        """Votes [N, K, C] of all countries together, by `Vote`.
+
+        Args:
+            forecast: For K roll calls.
+            num_draws: N.
+            seed: Of the draws; those of a roll call do not depend on which others are forecast.
+        """
+        bases = self._basis(forecast.rows)
+        draws = [
+            draw_votes(
+                forecast.probabilities[k],
+                forecast.attendance[k],
+                bases[k],
+                forecast.factor_covariance[k],
+                self.attendance_std,
+                num_draws,
+                np.random.default_rng([seed, int(row)]),
+            )
+            for k, row in enumerate(forecast.rows)
+        ]
+        return np.stack(draws, 1)
 
     def update(self, forecast: Forecast, is_revealed: NDArray[np.bool_]) -> Forecast:
         """The forecast given some votes; revealed countries keep what they did.
@@ -188,13 +280,18 @@ class VoteModel(Fitted):
         has_vote = one_hot.sum(2) > 0
         probabilities = np.where(has_vote[..., None], one_hot, probabilities).astype(np.float32)
         attendance = np.where(is_revealed, has_vote, forecast.attendance).astype(np.float32)
-        tallies, intervals = self._tallies(probabilities, attendance)
+        # What the revealed votes left unknown of the shared factors.
+        curvature = _hessian(corrected(before, basis, correction), basis, one_hot.sum(2))
+        posterior = np.linalg.inv(curvature + np.linalg.inv(self.covariance))
+        factors = posterior[:, : basis.shape[2], : basis.shape[2]]
+        quantiles = self._quantiles(forecast.rows, probabilities, attendance, factors)
         return replace(
             forecast,
             probabilities=probabilities,
             attendance=attendance,
-            tallies=tallies,
-            intervals=intervals,
+            tallies=quantiles[:, 1],
+            intervals=widened(quantiles, forecast.interval_scales),
+            factor_covariance=factors,
             predictors=None,
         )
 
@@ -206,7 +303,9 @@ class VoteModel(Fitted):
         Raises:
             CheckpointError: It cannot be written.
         """
-        arrays = {name: getattr(self, name) for name in _CALIBRATED}
+        arrays = {name: getattr(self, name) for name in _LEARNED}
+        is_before = self.past.years < self.train_before  # later ones are forecast again
+        arrays |= {f"past.{n}": getattr(self.past, n)[is_before] for n in vars(self.past)}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         until = self.builder.history_until
         settings = asdict(self.config)
@@ -216,6 +315,7 @@ class VoteModel(Fitted):
             "settings": settings,
             "classifier": self.classifier.described(),
             "temperature": self.temperature,
+            "attendance_std": self.attendance_std,
             "train_before": self.train_before,
             "history_until": None if np.isinf(until) else until,  # JSON has no infinity
             "records": self.data.fingerprint(self.train_before),
@@ -257,8 +357,12 @@ class VoteModel(Fitted):
             model = cls(VoteModelConfig(**described["settings"], classifier=classifier.config))
             model.classifier = classifier
             model.temperature = float(described["temperature"])
-            for name in _CALIBRATED:
+            for name in _LEARNED:
                 setattr(model, name, tensors[name].numpy())
+            model.attendance_std = float(described["attendance_std"])
+            model.past = _PastForecasts(
+                *(tensors[f"past.{name}"].numpy() for name in ("years", "losses", "scores"))
+            )
             model.train_before = float(described["train_before"])
             until = described["history_until"]
             history_until = np.inf if until is None else float(until)
@@ -267,54 +371,129 @@ class VoteModel(Fitted):
                 f"{target} was fitted on other records before {model.train_before}: give those"
             )
         model.data = given
+        model.observed_until = model.train_before
         model.builder = FeatureBuilder(given, model.train_before, history_until)
         model.is_fitted = True
         return model
 
-    def _fit_classifier(
+    def _fit_parts(
         self,
-        features: Floats,
+        predictors: Predictors,
         rows: NDArray[np.int64],
+        is_used: NDArray[np.bool_],
         checkpoints: CheckpointManager | None,
         progress: bool,
     ) -> FitReport:
-        votes = self.data.votes[rows]
+        """Classifier, attendance and procedural votes on some of the rows."""
+        used = rows[is_used]
+        votes = self.data.votes[used]
         is_present = votes != Vote.ABSENT
+        is_member = self._is_member(used)
+        self.coming = fit_logistic(
+            predictors.attendance[is_used][is_member], is_present[is_member].astype(np.int64), 2
+        )
+        is_cast = is_present & (self.data.kinds[used] >= QuestionKind.AMENDMENT)[:, None]
+        num_cast = np.broadcast_to(is_present.sum(1, keepdims=True), votes.shape)
+        self.procedural = np.zeros((predictors.procedural.shape[2], len(CHOICES)))
+        if is_cast.any():
+            self.procedural = fit_logistic(
+                predictors.procedural[is_used][is_cast],
+                votes[is_cast].astype(np.int64),
+                len(CHOICES),
+                weights=_PROCEDURAL_WEIGHT / num_cast[is_cast],
+            )
         self.classifier = VoteClassifier(self.config.classifier)
+        features = predictors.features[is_used]
         return self.classifier.fit(
             features[is_present], votes[is_present], checkpoints=checkpoints, progress=progress
         )
 
-    def _calibrate(self, features: Floats, attendance: Floats, rows: NDArray[np.int64]) -> None:
-        """Temperature, covariance of corrections and widths of intervals.
-
-        On years that were not fitted.
-        """
-        votes = self.data.votes[rows]
-        raw = self._votes(features)
-        # A grid, since one number is looked for and the loss is cheap.
-        grid = np.geomspace(0.6, 2.0, 25)
-        losses = [_log_loss(_tempered(raw, temperature), votes) for temperature in grid]
-        self.temperature = float(grid[int(np.argmin(losses))])
-        probabilities = _tempered(raw, self.temperature)
-        one_hot = self.builder.one_hot[rows].astype(np.float64)
+    def _calibrate(
+        self, predictors: Predictors, rows: NDArray[np.int64], is_used: NDArray[np.bool_]
+    ) -> None:
+        """Temperature, shared factors and widths of intervals, on years that were not fitted."""
+        late = rows[is_used]
+        part = Predictors(*(array[is_used] for array in vars(predictors).values()))
+        raw = self._votes(part, late)
+        attendance = self._attendance(part, late)
+        losses = self._losses(raw, late)
+        self.temperature = float(_TEMPERATURES[losses.sum(0).argmin()])
+        probabilities = self._tempered(raw, late, self.temperature)
+        one_hot = self.builder.one_hot[late].astype(np.float64)
         self.covariance = learn_covariance(
-            probabilities.astype(np.float64), self._basis(rows), one_hot
+            probabilities.astype(np.float64), self._basis(late), one_hot
         )
-        means, deviations = _moments(probabilities, attendance)
-        counts = tally(votes)
-        self.tally_scales = _absolute_error_scales(means, counts)
-        scores = np.abs(counts - means * self.tally_scales) / deviations
-        self.interval_scores = np.quantile(scores, self.config.coverage, axis=0)
+        self.attendance_std = attendance_factor(attendance, self.data.is_present[late])
+        quantiles = self._quantiles(late, probabilities, attendance, self._factors(late))
+        self.past = self._outcome(late, raw, quantiles)
+        self.observed_until = self.train_before
 
-    def _votes(self, features: Floats) -> Floats:
+    def _pending(self, selected: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Roll calls that had passed before the quarter of the last selected one."""
+        if not len(selected):
+            return np.zeros(0, np.int64)
+        until = float(_quarter(self.data.years[selected].max()))
+        return self.data.between(self.observed_until, min(until, self.builder.history_until))
+
+    def _calibration(self, quarter: float) -> tuple[float, Doubles]:
+        """Temperature, and scales [3] of intervals, by the forecasts of the years before."""
+        end = max(quarter, self.train_before)
+        years = self.past.years
+        is_recent = (years < end) & (years >= end - self.config.calibration_years)
+        if is_recent.sum() < MIN_ROLL_CALLS:
+            is_recent = years < end
+        temperature = _TEMPERATURES[self.past.losses[is_recent].sum(0).argmin()]
+        scales = np.quantile(self.past.scores[is_recent], self.config.coverage, axis=0)
+        return float(temperature), scales
+
+    def _outcome(self, rows: NDArray[np.int64], raw: Floats, quantiles: Floats) -> _PastForecasts:
+        """How forecasts of K roll calls came out."""
+        counts = tally(self.data.votes[rows])
+        return _PastForecasts(
+            self.data.years[rows], self._losses(raw, rows), interval_scores(quantiles, counts)
+        )
+
+    def _losses(self, raw: Floats, rows: NDArray[np.int64]) -> Doubles:
+        """Negative log likelihoods [K, G] of the votes at each temperature."""
+        votes = self.data.votes[rows]
+        is_present = votes != Vote.ABSENT
+        # Those who were absent are looked up as if they had said yes, and left out afterwards.
+        places = np.maximum(votes, 0)[..., None].astype(np.int64)
+        losses = []
+        for temperature in _TEMPERATURES:
+            chances = self._tempered(raw, rows, float(temperature))
+            cast = np.take_along_axis(chances, places, 2)[..., 0]
+            losses.append(-(np.log(np.maximum(cast, 1e-12)) * is_present).sum(1))
+        return np.stack(losses, 1).astype(np.float64)
+
+    def _tempered(self, raw: Floats, rows: NDArray[np.int64], temperature: float) -> Floats:
+        """Probabilities at a temperature; procedural votes have none of the classifier's."""
+        powered = np.maximum(raw, 1e-6) ** (1 / temperature)
+        result: Floats = powered / powered.sum(-1, keepdims=True)
+        return np.where(self._is_procedural(rows)[:, None, None], raw, result).astype(np.float32)
+
+    def _is_procedural(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """[K]: amendments and motions, where there were any to learn from."""
+        return (self.data.kinds[rows] >= QuestionKind.AMENDMENT) & bool(self.procedural.any())
+
+    def _votes(self, predictors: Predictors, rows: NDArray[np.int64]) -> Floats:
+        features = predictors.features
         flat = self.classifier.predict(features.reshape(-1, features.shape[2]))
-        return flat.reshape(*features.shape[:2], flat.shape[1])
+        votes = flat.reshape(*features.shape[:2], flat.shape[1])
+        is_procedural = self._is_procedural(rows)
+        votes[is_procedural] = logistic(predictors.procedural[is_procedural], self.procedural)
+        return votes
 
     def _attendance(self, predictors: Predictors, rows: NDArray[np.int64]) -> Floats:
         """Nobody but members is expected."""
-        expected: Floats = predictors.attendance * self._is_member(rows)
+        chances = logistic(predictors.attendance, self.coming)[..., 1]
+        expected: Floats = (chances * self._is_member(rows)).astype(np.float32)
         return expected
+
+    def _factors(self, places: NDArray[np.int64]) -> Doubles:
+        """The prior covariance of the shared factors, once for each of K roll calls, [K, D, D]."""
+        size = len(self.covariance) // 2
+        return np.broadcast_to(self.covariance[:size, :size], (len(places), size, size))
 
     def _is_member(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """[K, C]: the country voted not long before; states that no longer exist did not."""
@@ -329,17 +508,42 @@ class VoteModel(Fitted):
 
     def _basis(self, rows: NDArray[np.int64]) -> Doubles:
         """[K, C, D]: the countries on the axes of voting at the date of each roll call."""
+        if not len(rows):
+            return np.zeros((0, len(self.data.countries), len(self.covariance) // 2))
         bases = [self.builder.history(self.data.years[row]).basis for row in rows]
         return np.stack(bases).astype(np.float64)
 
-    def _tallies(self, probabilities: Floats, attendance: Floats) -> tuple[Floats, Floats]:
-        means, deviations = _moments(probabilities, attendance)
-        means = (means * self.tally_scales).astype(np.float32)
-        reach = self.interval_scores * deviations
-        return means, np.stack([np.maximum(means - reach, 0), means + reach], 2)
+    def _quantiles(
+        self,
+        rows: NDArray[np.int64],
+        probabilities: Floats,
+        attendance: Floats,
+        factors: Doubles,
+    ) -> Floats:
+        """Lower ends, medians and upper ends [K, 3, 3] of the tallies."""
+        bases = self._basis(rows)
+        quantiles = np.empty((len(rows), 3, 3), np.float32)
+        for k, row in enumerate(rows):
+            generator = np.random.default_rng([self.config.classifier.seed, int(row)])
+            votes = draw_votes(
+                probabilities[k],
+                attendance[k],
+                bases[k],
+                factors[k],
+                self.attendance_std,
+                NUM_DRAWS,
+                generator,
+            )
+            quantiles[k] = tally_quantiles(votes, self.config.coverage)
+        return quantiles
 
 
-_CALIBRATED = ("covariance", "tally_scales", "interval_scores")
+_LEARNED = ("covariance", "coming", "procedural")
+
+
+def _quarter(years: Any) -> Any:
+    """The beginning of the quarter of each date."""
+    return np.floor(np.asarray(years) * 4) / 4
 
 
 def _subfolders(
@@ -436,34 +640,3 @@ def learn_covariance(
         uncertainty = np.linalg.inv(hessian + np.linalg.inv(covariance)).mean(0)
         covariance = correction.T @ correction / len(correction) + uncertainty + 1e-3 * np.eye(size)
     return covariance
-
-
-def _moments(probabilities: Floats, attendance: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard deviation [K, 3] of the counts, were the countries independent."""
-    expected = probabilities * attendance[..., None]
-    deviations: Floats = np.sqrt((expected * (1 - expected)).sum(1) + 0.5)
-    return expected.sum(1), deviations
-
-
-def _absolute_error_scales(means: Floats, counts: NDArray[np.int64]) -> Doubles:
-    """The factor [3] on each mean with the least absolute error.
-
-    Counts are skewed, and medians lie off the means.
-    """
-    grid = np.linspace(0.85, 1.15, 61)
-    errors = np.abs(means[None] * grid[:, None, None] - counts).mean(1)
-    return grid[errors.argmin(0)]
-
-
-def _tempered(probabilities: Floats, temperature: float) -> Floats:
-    powered = np.maximum(probabilities, 1e-6) ** (1 / temperature)
-    result: Floats = powered / powered.sum(-1, keepdims=True)
-    return result
-
-
-def _log_loss(probabilities: Floats, votes: NDArray[np.int8]) -> float:
-    is_present = votes != Vote.ABSENT
-    # Those who were absent are looked up as if they had said yes, and left out afterwards.
-    places = np.maximum(votes, 0)[..., None].astype(np.int64)
-    cast = np.take_along_axis(probabilities, places, 2)[..., 0]
-    return float(-np.log(np.maximum(cast[is_present], 1e-12)).mean())

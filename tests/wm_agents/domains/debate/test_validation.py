@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from wm_agents.domains.debate.model import Debaters
-from wm_agents.domains.debate.validation import Validator, summarize
+from wm_agents.domains.debate.validation import Validator, cohens_kappa, summarize
 from wm_envs.debate.claims import Claim
 from wm_envs.debate.observations import Observation, Observations
 from wm_envs.debate.tendencies import CLAIMS, NUM_TENDENCIES, TENDENCIES
+from wm_envs.errors import ObservationError
 
 
 def labelled(*owners):
@@ -68,3 +69,17 @@ def test_what_has_no_label_is_passed_over():
     assert (result.num_observations, result.num_correct) == (2, 2)
     assert result.majority_accuracy == 0.5
     assert validator.validate(labelled(None), None, Debaters()) is None
+
+
+def test_kappa_by_hand_and_within_its_interval():
+    """Cohen 1960: agreement less what the shares of the labels alone would bring."""
+    first = ["a"] * 25 + ["b"] * 25
+    second = ["a"] * 20 + ["b"] * 5 + ["a"] * 10 + ["b"] * 15
+    # 35 of 50 equal; by chance .5 x .6 + .5 x .4 = .5.
+    kappa = cohens_kappa(first, second, seed=1)
+    assert kappa.estimate == pytest.approx(0.4)
+    assert 0.05 < kappa.low < 0.25 < 0.55 < kappa.high < 0.75
+    assert cohens_kappa(first, first).estimate == 1
+    assert cohens_kappa(["a"], ["a"]).estimate == 0
+    with pytest.raises(ObservationError, match="two labels for each"):
+        cohens_kappa(["a"], [])

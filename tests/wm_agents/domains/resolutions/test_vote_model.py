@@ -351,6 +351,42 @@ def test_models_of_votes_come_back_from_their_files(data, fitted, tmp_path):
     )
 
 
+def test_a_forecast_does_not_depend_on_which_others_are_asked_for(data, fitted, tmp_path):
+    """The recent past sets temperature and intervals, whether it was asked for or not."""
+    path = fitted.save(tmp_path / "votes")
+    rows = data.between(2010, 2012)
+    whole = load(path, given=data).forecast(rows)
+    last = load(path, given=data).forecast(rows[-1:])
+    np.testing.assert_array_equal(last.probabilities[0], whole.probabilities[-1])
+    np.testing.assert_array_equal(last.intervals[0], whole.intervals[-1])
+    draws = fitted.sample(last, 50)
+    assert draws.shape == (50, 1, len(data.countries))
+    np.testing.assert_array_equal(draws, fitted.sample(last, 50))
+
+
+def test_amendments_follow_whoever_moved_them_and_recent_ones_of_their_kind(data):
+    kinds = data.kinds.copy()
+    amendments = np.flatnonzero(np.arange(len(kinds)) % 6 == 0)
+    kinds[amendments] = QuestionKind.AMENDMENT
+    votes = data.votes.copy()
+    sponsors = np.zeros(votes.shape, np.bool_)
+    # Each is moved from one bloc, which votes for it, and the other against.
+    for number, row in enumerate(amendments):
+        mover = 0 if number % 2 else 29
+        sponsors[row, mover] = True
+        votes[row] = np.where((np.arange(30) < 15) == (mover == 0), 0, 2)
+    changed = dataclasses.replace(data, kinds=kinds, votes=votes, sponsors=sponsors)
+    config = VoteModelConfig(
+        training_years=8,
+        calibration_years=2,
+        classifier=ClassifierConfig(num_epochs=1, num_members=1),
+    )
+    model = VoteModel(config)
+    model.fit(changed, train_before=2010.0)
+    rows = np.array([row for row in amendments if changed.years[row] >= 2010])
+    assert vote_metrics(model.forecast(rows).probabilities, votes[rows])["accuracy"] > 0.9
+
+
 def test_a_model_of_votes_wants_the_records_that_it_was_fitted_on(data, fitted, tmp_path):
     path = fitted.save(tmp_path / "votes")
     with pytest.raises(CheckpointError, match="given=data"):
