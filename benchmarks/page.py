@@ -192,7 +192,9 @@ def all_files(documents: Results) -> Iterator[str]:
     yield ""
     rows = []
     for name, result in documents.items():
-        about = f"See {ELSEWHERE[name]}." if name in ELSEWHERE else _about(name)
+        about = _about(name)
+        if name in ELSEWHERE:
+            about = f"See {ELSEWHERE[name]}. {REMARKS.get(name, '')}".rstrip()
         rows.append((link(name), about, _seeds(result["seeds"]), result["date"]))
     yield from table_lines(("File", "What it measures", "Seeds", "Date"), rows)
 

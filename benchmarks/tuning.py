@@ -161,6 +161,8 @@ _COUNTS = "counts of failures or of code"
 _REFERENCE = "one method beside references without settings"
 NO_COMPARISONS = {
     "certified_horizon": "coverage of a guarantee",
+    "ideal_points": "coverage of intervals, and agreement of halves of the same votes",
+    "out_of_distribution": "scores of one detector, each against the same fixed aim",
     "debate_persons": _REFERENCE,
     "debate_speed": "what one script takes",
     "domain_throughput": _SPEED,

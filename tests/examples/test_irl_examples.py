@@ -159,3 +159,22 @@ def test_ten_episodes_are_imitated(tmp_path):
     assert summary["return_expert"] == 500
     assert summary["share_cloning"] > 0.3
     assert "share_airl" in json.loads((tmp_path / "summary.json").read_text())
+
+
+def test_a_reward_is_carried_to_another_mass(tmp_path):
+    script = load("irl_transfer")
+    config = script["Config"](
+        num_episodes=2,
+        num_random_episodes=2,
+        model_updates=5,
+        total_timesteps=150,
+        num_test_episodes=10,
+        output_dir=tmp_path,
+    )
+    summary = script["main"](config)
+    assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["mass"] == 1.5
+    for name in ("random", "cloning", "inferred_reward", "true_reward"):
+        assert -2500 < summary[f"return_{name}"] < 0
+    assert (tmp_path / "transfer.png").stat().st_size > 3_000
+    with pytest.raises(ConfigError, match="mass=0"):
+        script["main"](script["Config"](mass=0.0, output_dir=tmp_path))

@@ -369,6 +369,7 @@ LOADERS = {
     "wm_agents/world_models/adapters.py:from_json": "through the models' load",
     "wm_agents/world_models/object_fitting.py:from_json": "through ObjectModel.load",
     "wm_agents/world_models/object_fitting.py:load_state_dict": IN_MEMORY,
+    "wm_agents/training/hub.py:from_hub": "through wma.load, of what was downloaded",
     "wm_agents/training/saving.py:load": "through the loaders of each kind",
     "wm_agents/training/trainer.py:load_state_dict": "test_kills.py and test_other_runs.py",
     "wm_agents/training/trainer.py:load_weights": IN_MEMORY,
