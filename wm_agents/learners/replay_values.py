@@ -46,7 +46,10 @@ class ReplayValuesConfig:
         width: Units of hidden layers, and of the features.
         target_every: Updates between two copies into the target networks.
         first_steps: Steps at random before the first update.
-        max_updates: Updates over the whole of learning; at most one for each step.
+        early_updates: So many updates are done as soon as there are steps, one for each step, since
+            what acts badly for long learns from poor steps and leaves the race.
+        max_updates: Updates over the whole of learning; those that are left after the early ones
+            are spread over the steps that are left, at most one for each.
         epsilon: Share of steps that explore at the end of learning; it falls from 1.
         max_repeat: An exploring action is repeated for a time drawn up to so many steps.
         noise: Standard deviation of exploring vectors, in units of the bounds.
@@ -63,6 +66,7 @@ class ReplayValuesConfig:
     width: int = 128
     target_every: int = 250
     first_steps: int = 1000
+    early_updates: int = 10_000
     max_updates: int = 30_000
     epsilon: float = 0.05
     max_repeat: int = 16
@@ -257,14 +261,19 @@ class ReplayValues(Learner):
         self.num_seen += len(step.rewards)
         if self.num_seen < self.config.first_steps:
             return {}
-        left = max(self.config.first_steps, self.total_steps)
-        share = min(1.0, self.config.max_updates / left)
-        self._due += self.effort * len(step.rewards) * share
+        self._due += self.effort * len(step.rewards) * self._updates_per_step()
         figures: dict[str, float] = {}
         while self._due >= 1:
             self._due -= 1
             figures = self._update()
         return figures
+
+    def _updates_per_step(self) -> float:
+        """How many updates are due for each step, at most one."""
+        if self.num_updates < min(self.config.early_updates, self.config.max_updates):
+            return 1.0
+        left = max(1, self.total_steps - self.num_seen)
+        return min(1.0, (self.config.max_updates - self.num_updates) / left)
 
     def _keep(self, step: VectorStep) -> None:
         if self._cursor == len(self._obs) < self._length:

@@ -253,33 +253,33 @@ def test_a_real_circuit_with_a_part_driven_twice_is_told_so(name, tmp_path):
 
 
 DIGESTS = {
-    "Austin": "b0b0e3c5c9e62ca6",
-    "Catalunya": "2b2ca72558c333f7",
-    "Hockenheim": "d79792e0a0cccd8c",
-    "IMS": "45cc296c1dabc5df",
-    "Melbourne": "382c2c97188dc8dd",
-    "Montreal": "09ccf753041148d2",
-    "Monza": "3a227100e7fb4ed7",
-    "Norisring": "c53ac6540b6b7b23",
-    "Nuerburgring": "74d7438b7bed3a39",
-    "Sakhir": "1a15489534cb82ac",
-    "SaoPaulo": "d16165c846e159e1",
-    "Sepang": "85ddd420249a8476",
-    "Silverstone": "698bea244bff2591",
-    "Spa": "e9cac951cd4d358b",
-    "Spielberg": "fdc3912488656821",
+    "Austin": "c1dae4961a7c06cd",
+    "Catalunya": "5183871c9035ecfc",
+    "Hockenheim": "3015b0e287d491e5",
+    "IMS": "f2e75aa2e1a27308",
+    "Melbourne": "90cb0b63a0f953fc",
+    "Montreal": "a393037d2c04ac5b",
+    "Monza": "cc222c8fe9fbd90b",
+    "Norisring": "e4ff94ae9c1006ee",
+    "Nuerburgring": "17f80189e3e036e1",
+    "Sakhir": "1625db7e7b3e9f26",
+    "SaoPaulo": "9dd9e52de8165685",
+    "Sepang": "bf9c7f7742266059",
+    "Silverstone": "9e8272e460ba66b4",
+    "Spa": "7937a0048e6600ef",
+    "Spielberg": "8ea435599727f68b",
 }
 
 
 @needs_circuits
 @pytest.mark.parametrize("name", NAMES)
-def test_real_circuits_are_read_bitwise_as_ever(name):
+def test_real_circuits_are_read_as_ever(name):
     track = read_csv(circuit(name))
     tables = (track.x, track.y, track.heading, track.curvature, track.right, track.left)
-    assert (
-        hashlib.sha256(b"".join(table.tobytes() for table in tables)).hexdigest()[:16]
-        == DIGESTS[name]
-    )
+    # The last bits of a square root or an angle are the processor's; 0 is added since -0 is not 0.
+    rounded = [np.round(table, 6) + 0.0 for table in tables]
+    content = b"".join(table.tobytes() for table in rounded)
+    assert hashlib.sha256(content).hexdigest()[:16] == DIGESTS[name]
 
 
 def test_parallel_roads_at_a_distance_are_welcome(tmp_path):
