@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 import wm_envs  # noqa: F401
 from wm_agents.domains.debate.loggers import DebateConsoleLogger, DebateJSONLogger
 from wm_agents.errors import CheckpointError
-from wm_agents.evaluation.plots import _save
+from wm_agents.evaluation.plots import save_figure
 from wm_agents.policy_gradient.ppo import PPO
 from wm_agents.policy_gradient.reinforce import Reinforce, ReinforceConfig
 from wm_agents.training.checkpoints import CheckpointManager
@@ -117,7 +117,7 @@ def test_loggers_and_folders_expand_their_paths(home):
         == write_summary("~/output", {"a": 1})
         == home / "output" / "summary.json"
     )
-    assert _save(Figure(), "~/pictures/plot.png") == home / "pictures" / "plot.png"
+    assert save_figure(Figure(), "~/pictures/plot.png") == home / "pictures" / "plot.png"
 
 
 def test_what_stores_a_path_goes_on_after_a_change_of_folder(home, monkeypatch):
