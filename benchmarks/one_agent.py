@@ -6,7 +6,8 @@
 
 Each run of a task, an arm and a seed is one line of `rows.jsonl` in the output folder; the command
 goes on where it was stopped. `--collect` makes benchmarks/results/one_agent.json and pictures of
-all lines. The zero of the scale is measured by `python -m benchmarks.one_agent_tasks.scale`.
+all lines, and keeps the lines in one_agent_rows/ beside it; `--from-committed` goes on from those.
+The zero of the scale is measured by `python -m benchmarks.one_agent_tasks.scale`.
 """
 
 import datetime
@@ -14,7 +15,7 @@ import fnmatch
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -33,7 +34,7 @@ from benchmarks.one_agent_tasks.arms import (
     takes_flat_observations,
 )
 from benchmarks.one_agent_tasks.table import Task, tasks
-from benchmarks.report import append_row, read_rows
+from benchmarks.report import RESULTS, append_row, read_rows
 from wm_agents.errors import ConfigError
 from wm_agents.evaluation.episodes import EpisodeResults, evaluate
 from wm_envs.data.paths import expand_paths
@@ -44,6 +45,7 @@ EVALUATION_SEED = 1_000_000
 SEEDS_PER_RUN = 100_000
 MAX_EVALUATION_ENVS = 20
 TIMED_DECISIONS = 300
+COMMITTED_ROWS = RESULTS / "one_agent_rows"
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Config:
     """Evaluation episodes in place of each task's own number."""
     output_dir: Path = Path("runs/one_agent")
     """Folder of the finished rows."""
+    from_committed: bool = False
+    """Take the committed rows for finished, where the output folder has none of its own."""
     list: bool = False
     """List the tasks with their budgets and thresholds and run none."""
     collect: bool = False
@@ -73,6 +77,9 @@ def main(config: Config) -> int:
     config = expand_paths(config)
     known = tasks()
     chosen = choose(config, known)
+    if config.from_committed and not read_rows(config.output_dir):
+        for row in read_rows(COMMITTED_ROWS):
+            append_row(config.output_dir, row)
     if config.list:
         for task in chosen:
             print(describe(task))
@@ -80,9 +87,19 @@ def main(config: Config) -> int:
     if config.collect:
         from benchmarks.one_agent_tasks.summary import collect
 
-        collect(config.output_dir, read_rows(config.output_dir), known)
+        rows = read_rows(config.output_dir)
+        collect(config.output_dir, rows, known)
+        keep_rows(rows, COMMITTED_ROWS)
         return 0
     return run_missing(config, chosen)
+
+
+def keep_rows(rows: Sequence[dict[str, Any]], folder: Path) -> None:
+    """Put rows into a folder's; a run that was made again has its new row."""
+    merged = {row_key(row): row for row in [*read_rows(folder), *rows]}
+    (folder / "rows.jsonl").unlink(missing_ok=True)
+    for row in merged.values():
+        append_row(folder, row)
 
 
 def choose(config: Config, known: dict[str, Task]) -> list[Task]:

@@ -433,6 +433,18 @@ def test_rows_of_popgym_with_every_kind_of_observation(tmp_path, stand_in):
     assert all(-1.0 <= row["score"] <= 1.0 for row in rows)
 
 
+def test_committed_rows_are_gone_on_from(tmp_path, monkeypatch):
+    kept = tmp_path / "kept"
+    monkeypatch.setattr(one_agent, "COMMITTED_ROWS", kept)
+    options = {"tasks": ("FrozenLake-v1",), "arms": ("random",), "seeds": (1, 2)}
+    rows, _ = run(tmp_path / "first", **options)
+    one_agent.keep_rows(rows, kept)
+    one_agent.keep_rows([rows[0] | {"score": 0.5}], kept)
+    assert [row["score"] for row in one_agent.read_rows(kept)] == [0.5, rows[1]["score"]]
+    again, _ = run(tmp_path / "second", **options, from_committed=True)
+    assert again == one_agent.read_rows(kept)
+
+
 def rows_of(task, arm, scores, **others):
     return [
         {
