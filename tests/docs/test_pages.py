@@ -74,6 +74,10 @@ def test_the_blocks_of_the_readme_run_in_their_order(tmp_path, monkeypatch):
     script = "\n".join(blocks)
     # The budget of the quick start takes minutes.
     assert script.count(".learn(10_000,") == 1
+    # So does a fit by default, whose number of updates the blocks do not name.
+    defaults = wm_agents.FitConfig.__init__.__defaults__
+    assert defaults[0] == wm_agents.FitConfig().num_updates
+    monkeypatch.setattr(wm_agents.FitConfig.__init__, "__defaults__", (20, *defaults[1:]))
     exec(compile(script.replace(".learn(10_000,", ".learn(200,"), "README.md", "exec"), {})
 
 

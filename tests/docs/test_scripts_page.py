@@ -15,7 +15,7 @@ from tests.docs.test_commands import ROOT, as_python_does
 from wm_envs.resolutions.countries import CODES
 
 SMALLER = {
-    "agent": "--total-timesteps 300 --episodes 2 --scorecard-steps 300",
+    "agent": "--total-timesteps 300 --episodes 2 --no-scorecard",
     "reinforce": "--total-timesteps 400",
     "ablation": "--num-updates 4 --evaluate-every 2 --num-seeds 2 --learning-rates 1e-3 --num-workers 1 --quiet",
     "sb3_ppo": "--total-timesteps 256 --num-envs 4 --rollout-steps 16 --evaluation-episodes 4",

@@ -123,7 +123,7 @@ def test_the_lines_at_the_end_of_the_architecture_run_as_written(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     defaults = wma.FitConfig.__init__.__defaults__
     assert defaults[0] == wma.FitConfig().num_updates
-    monkeypatch.setattr(wma.FitConfig.__init__, "__defaults__", (60, *defaults[1:]))
+    monkeypatch.setattr(wma.FitConfig.__init__, "__defaults__", (20, *defaults[1:]))
     names = {}
     exec(USER_CODE, names)
     assert int(capsys.readouterr().out) >= 0
