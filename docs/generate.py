@@ -118,16 +118,18 @@ def page(row: Registration) -> str:
 
 def how_to_play(row: Registration) -> str:
     """The command, and the keys that it takes."""
-    space = environment_class(row).rules().action_space
+    env_class = environment_class(row)
+    space = env_class.rules().action_space
     keys = "A line of numbers is an action."
     mode = ""
-    if isinstance(space, gym.spaces.Discrete):
+    if hasattr(env_class, "action_of_keys"):
+        described: str = env_class.KEYS
+        keys = f"In real time: {described}. A gamepad does, too."
+        mode = " --render-mode human"
+    elif isinstance(space, gym.spaces.Discrete):
         last = min(int(space.n) - 1, 9)
         more = f", then a to {chr(ord('a') + int(space.n) - 11)}" if space.n > 10 else ""
         keys = f"Keys 0 to {last}{more} are the actions."
-        mode = " --render-mode human"
-    elif hasattr(environment_class(row), "action_of_keys"):
-        keys = "The arrow keys steer, accelerate and brake."
         mode = " --render-mode human"
     command = f"wm play {row.id}{mode}"
     return f"## Play\n\n```console\n{command}\n```\n\n{keys} `q` quits."

@@ -1,28 +1,30 @@
 """Play an environment from the keyboard: text in a terminal, or a window."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 
 from wm_envs.errors import OptionError
-from wm_envs.rendering.window import held_keys, key_presses
+from wm_envs.rendering.window import Window, has_gamepad, held_keys, key_presses, wait_for_key
 
-KEYS = "0123456789abcdefghijklmnop"  # q is left for quitting
+# The key of each action; q is left for quitting.
+KEYS = "0123456789abcdefghijklmnop"
 QUIT = "q"
 
 
 def play(
     env_id: str, *, seed: int = 0, render_mode: Literal["ansi", "human"] = "ansi"
 ) -> dict[str, float]:
-    """Play until q or the end of the input, and print what happens.
+    """Play until q or the end of the input, and show what happens.
 
     An action is a number, or its key: 0 to 9, then a for 10, b for 11 and so on. In ansi mode each
     line of the standard input is one action, so that a game can be piped in; in human mode each key
-    press in the window is one. A Box of actions is played with the arrow keys of a window, or with
-    lines that hold the numbers of one action.
+    press in the window is one. Environments that have `action_of_keys` are played in the window in
+    real time with the arrow keys or a gamepad. A Box of actions is played in ansi mode with lines
+    that hold the numbers of one action.
 
     Args:
         env_id: A Gymnasium id with a Discrete or Box action space.
@@ -38,26 +40,33 @@ def play(
         MissingExtraError: A window is asked for and pygame is not installed.
     """
     env = _make_env(env_id, render_mode)
+    screen: _Terminal | _Screen = _Terminal(env)
+    if render_mode == "human":
+        screen = _Screen(env, env_id)
     returns: list[float] = []
     successes: list[bool] = []
     rewards: list[float] = []  # of the episode that has not ended yet
     try:
         env.reset(seed=seed)
-        print(f"{env_id}: actions are {env.action_space}, q quits")
-        _show(env)
+        print(f"{env_id}: {' '.join(legend_of(env, render_mode == 'human'))}")
+        screen.show()
         for action in actions_of(env, render_mode == "human"):
             _, reward, terminated, truncated, info = env.step(action)
             rewards.append(float(reward))
-            _show(env, f"action {action}, reward {reward:g}\n")
+            screen.show(f"action {action}, reward {reward:g}\n")
             if terminated or truncated:
                 returns.append(sum(rewards))
                 successes.append(bool(info.get("is_success", False)))
                 outcome = "success" if successes[-1] else "no success"
-                print(f"episode {len(returns)}: return {returns[-1]:g}, {outcome}\n")
-                rewards.clear()
-                env.reset()
-                _show(env)
+                lines = [f"return {returns[-1]:g}, {len(rewards)} steps, {outcome}"]
+                if is_going_on := screen.show_end(f"episode {len(returns)}", lines):
+                    rewards.clear()
+                    env.reset()
+                    screen.show()
+                if not is_going_on:
+                    break
     finally:
+        screen.close()
         env.close()
     played = max(1, len(returns))
     return {
@@ -67,15 +76,85 @@ def play(
     }
 
 
+class _Terminal:
+    """Shows an environment as text."""
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        self._env = env
+
+    def show(self, caption: str = "") -> None:
+        """Print the text picture under a caption."""
+        print(f"{caption}{self._env.render()}")
+
+    def show_end(self, title: str, lines: Sequence[str]) -> bool:
+        """Print how an episode ended; the next one follows."""
+        print(f"{title}: {', '.join(lines)}\n")
+        return True
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _Screen:
+    """Shows an environment in a window of its own, with a legend below and a card at the end."""
+
+    def __init__(self, env: gym.Env[Any, Any], env_id: str) -> None:
+        frames_per_second = int(env.metadata.get("render_fps", 0)) or 30
+        self._env = env
+        self._window = Window(env_id, frames_per_second)
+        self._legend = tuple(legend_of(env, True))
+
+    def show(self, caption: str = "") -> None:  # noqa: ARG002
+        """Show the picture; actions and rewards are on it, or would be gone too soon."""
+        frame: Any = self._env.render()
+        self._window.show(frame, self._legend)
+
+    def show_end(self, title: str, lines: Sequence[str]) -> bool:
+        """Show how an episode ended until a key is pressed; False if it is q."""
+        frame: Any = self._env.render()
+        card = (title, *lines, "any key plays on, q quits")
+        self._window.show(frame, self._legend, card)
+        print(f"{title}: {', '.join(lines)}")
+        key = wait_for_key()
+        return key is not None and key != QUIT
+
+    def close(self) -> None:
+        """Close the window."""
+        self._window.close()
+
+
+def legend_of(env: gym.Env[Any, Any], is_window: bool) -> list[str]:
+    """What the player can do, as lines of text."""
+    space: Any = env.action_space
+    unwrapped: Any = env.unwrapped
+    if is_window and hasattr(unwrapped, "action_of_keys"):
+        keys = getattr(unwrapped, "KEYS", "the arrow keys act")
+        gamepad = ", or the gamepad" if has_gamepad() else ""
+        return [f"{keys}{gamepad}, q quits", *getattr(unwrapped, "GAUGES", ())]
+    if isinstance(space, gym.spaces.Box):
+        return [f"a line of numbers is an action of {space}, q quits"]
+    names = getattr(unwrapped, "ACTION_NAMES", ())
+    if names:
+        pairs = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+        return [f"{pairs}, q quits"]
+    last = int(space.n) - 1
+    keys = f"0 to {last} are the actions"
+    if last > 9:
+        keys += f", on one key 0 to 9, then a to {KEYS[min(last, len(KEYS) - 1)]}"
+    return [f"{keys}, q quits"]
+
+
 def _make_env(env_id: str, render_mode: str) -> gym.Env[Any, Any]:
     """The environment, if it can be shown and played in this way."""
     try:
         # Asked first, since Gymnasium warns of a mode that an environment does not have.
         with gym.make(env_id) as asked:
             known = asked.metadata.get("render_modes", [])
-        if render_mode not in known:
+        # The window is ours, with the legend and the card beside the environment's picture.
+        asked_for = "rgb_array" if render_mode == "human" else render_mode
+        if asked_for not in known:
             raise OptionError(f"{env_id} is shown by --render-mode {known}, not by {render_mode}")
-        env: gym.Env[Any, Any] = gym.make(env_id, render_mode=render_mode)
+        env: gym.Env[Any, Any] = gym.make(env_id, render_mode=asked_for)
     except (ImportError, OptionError):
         raise
     except (gym.error.Error, TypeError, ValueError) as error:
@@ -97,7 +176,7 @@ def actions_of(env: gym.Env[Any, Any], is_window: bool) -> Iterator[Any]:
     """The player's actions until q; a window has the keyboard's focus, a terminal gives lines."""
     space: Any = env.action_space
     is_box = isinstance(space, gym.spaces.Box)
-    if is_window and is_box:
+    if is_window and hasattr(env.unwrapped, "action_of_keys"):
         keyboard: Any = env.unwrapped
         for keys in held_keys(QUIT):
             yield keyboard.action_of_keys(keys)
@@ -138,9 +217,3 @@ def lines() -> Iterator[str]:
     for line in sys.stdin:
         if entry := line.strip():
             yield entry
-
-
-def _show(env: gym.Env[Any, Any], caption: str = "") -> None:
-    """Print the text picture under a caption; a window shows itself."""
-    if env.render_mode == "ansi":
-        print(f"{caption}{env.render()}")

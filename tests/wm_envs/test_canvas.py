@@ -94,3 +94,23 @@ def test_text_fills_the_size_that_is_announced():
     rows, columns = np.nonzero(painted(image, BLACK))
     assert (columns.max() + 1, rows.max() + 1) == canvas.text_size("H#", 3) == (33, 21)
     assert canvas.text_size("") == (0, 7)
+
+
+def test_a_strip_has_no_seams_and_its_colours_in_order():
+    image = canvas.blank(40, 20, BLACK)
+    x = np.array([2.0, 14.0, 26.0, 38.0])
+    upper, lower = (np.stack([x, np.full(4, y)], axis=1) for y in (4.0, 16.0))
+    canvas.fill_strip(image, upper, lower, np.array([RED, WHITE, RED], np.uint8))
+    assert painted(image)[10, 3:12].all()
+    assert painted(image, WHITE)[10, 16:24].all()
+    assert not painted(image, BLACK)[6:14, 4:36].any()
+    assert painted(image, BLACK)[:3].all()
+
+
+def test_a_path_is_its_lines():
+    corners = [(5, 5), (30, 8), (12, 25)]
+    one, other = (canvas.blank(40, 30, WHITE) for _ in range(2))
+    canvas.draw_path(one, np.array(corners), RED, thickness=3)
+    canvas.draw_line(other, *corners[:2], RED, thickness=3)
+    canvas.draw_line(other, *corners[1:], RED, thickness=3)
+    np.testing.assert_array_equal(one, other)

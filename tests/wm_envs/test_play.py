@@ -9,6 +9,7 @@ import pytest
 from examples import play as example
 from wm_envs import play
 from wm_envs.errors import OptionError
+from wm_envs.rendering import window
 
 ROWS = [
     row
@@ -102,3 +103,66 @@ def test_the_arrow_keys_drive():
     env = gym.make("wm/Driving-v0").unwrapped
     assert env.action_of_keys(frozenset({"left", "up"})).tolist() == [0.5, 1.0, 0.0]
     assert env.action_of_keys(frozenset({"right", "down"})).tolist() == [-0.5, 0.0, 1.0]
+
+
+def show_of(window, monkeypatch):
+    """What windows are asked to show: legends and cards."""
+    shown = []
+    show = window.Window.show
+
+    def noted(self, frame, legend=(), card=()):
+        shown.append((legend, card))
+        show(self, frame, legend, card)
+
+    monkeypatch.setattr(window.Window, "show", noted)
+    return shown
+
+
+def test_a_window_has_a_legend_and_a_card_at_the_end(monkeypatch):
+    pygame = pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    keys = [SimpleNamespace(type=pygame.KEYDOWN, unicode=key) for key in ("1", "4", "1", "q", "1")]
+    events = iter(keys)
+    monkeypatch.setattr(pygame.event, "wait", lambda: next(events))
+    shown = show_of(window, monkeypatch)
+    summary = play.play("wm/UNResolution-v0", render_mode="human")
+    assert summary["episodes"] == 1
+    legend = shown[0][0]
+    assert legend == ("0 cosponsor, 1 yes, 2 no, 3 abstain, 4 no action, q quits",)
+    cards = [card for _, card in shown if card]
+    assert cards[0][0] == "episode 1"
+    assert cards[0][1].startswith("return ")
+
+
+def test_pong_is_played_in_real_time(monkeypatch):
+    pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    held = [frozenset({"up"}), frozenset({"down", "space"}), frozenset()]
+    monkeypatch.setattr(play, "held_keys", lambda _: iter(held))
+    shown = show_of(window, monkeypatch)
+    assert play.play("wm/Pong-v0", render_mode="human")["episodes"] == 0
+    assert len(shown) == 1 + len(held)
+    assert "space fires" in shown[0][0][0]
+    keyboard = gym.make("wm/Pong-v0").unwrapped
+    assert [keyboard.action_of_keys(keys) for keys in held] == [2, 5, 0]
+
+
+def test_a_gamepad_presses_keys():
+    def pad(axes, buttons):
+        return SimpleNamespace(
+            get_numaxes=lambda: len(axes),
+            get_axis=axes.__getitem__,
+            get_numbuttons=lambda: len(buttons),
+            get_button=buttons.__getitem__,
+        )
+
+    assert window.gamepad_keys(pad([-0.8, 0.1], [1, 0, 0])) == {"left", "up"}
+    assert window.gamepad_keys(pad([0.9, 0.7], [0, 0, 0, 1])) == {"right", "down", "space"}
+    assert window.gamepad_keys(pad([0.1], [0, 1])) == {"down"}
+
+
+def test_any_environment_with_pictures_has_a_window(monkeypatch):
+    pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setattr(play, "key_presses", lambda: iter("01"))
+    assert play.play("CartPole-v1", render_mode="human")["episodes"] == 0

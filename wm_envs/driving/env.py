@@ -115,6 +115,11 @@ class DrivingEnv(KernelEnv):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human", "ansi"], "render_fps": 50}
+    KEYS = "left and right steer, up accelerates, down brakes"
+    GAUGES = (
+        "tyres: number in C, grip is best at 90 C (green), blue is cold and red is hot, bar: what "
+        "remains of the tread",
+    )
 
     @classmethod
     def rules(

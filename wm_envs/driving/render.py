@@ -3,7 +3,6 @@
 The camera looks where the car goes: up in the picture is forward. Pixels are x right and y down.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wm_envs.driving import dynamics
+from wm_envs.kernel import kernel
 from wm_envs.rendering import canvas
 from wm_envs.rendering.canvas import Colour, Image
 
@@ -40,6 +40,7 @@ GREEN = (70, 180, 110)
 RED = (220, 80, 60)
 COLD, WARM, HOT = (70, 130, 220), (70, 180, 110), (220, 80, 60)
 MAP_BOX = (WIDTH - 166.0, 10.0, 156.0, 130.0)
+STRIPE = 12.0  # of the mown grass, m
 KERB_CURVATURE = 0.012  # 1/m: sharper bends have kerbs
 
 
@@ -67,9 +68,11 @@ def draw(
     if line is not None:
         _draw_racing_line(image, camera, parameters, line)
     for path in alternatives:
-        _draw_path(image, camera.see(*road_points(parameters, path[:, 0], path[:, 1])), PALE, 1.5)
+        points = road_points(parameters, path[:, 0], path[:, 1])
+        canvas.draw_path(image, camera.see(*points), PALE, thickness=1.5)
     if plan is not None:
-        _draw_path(image, camera.see(*road_points(parameters, plan[:, 0], plan[:, 1])), PLAN, 3.0)
+        points = road_points(parameters, plan[:, 0], plan[:, 1])
+        canvas.draw_path(image, camera.see(*points), PLAN, thickness=3.0)
     _draw_car(image, state)
     _draw_map(image, state, parameters)
     _draw_instruments(image, state, parameters)
@@ -117,10 +120,20 @@ def _look_up(parameters: Any, name: str, distance: Floats) -> Floats:
 
 def _draw_grass(image: Image, camera: _Camera) -> None:
     """Mown stripes that move with the world, so that speed is seen."""
-    forward = (CAR[1] - np.arange(HEIGHT)[:, None]) / SCALE
-    aside = (np.arange(WIDTH)[None, :] - CAR[0]) / SCALE
-    east = camera.x + forward * math.cos(camera.heading) + aside * math.sin(camera.heading)
-    image[np.floor(east / 12.0) % 2 == 0] = MOWN
+    _paint_stripes(image, camera.x, math.cos(camera.heading), math.sin(camera.heading), MOWN)
+
+
+@kernel
+def _paint_stripes(
+    image: Image, camera_x: float, cosine: float, sine: float, colour: Colour
+) -> None:
+    for row in range(HEIGHT):
+        start = camera_x + (CAR[1] - row) / SCALE * cosine - CAR[0] / SCALE * sine
+        for column in range(WIDTH):
+            stripe = math.floor((start + column / SCALE * sine) / STRIPE)
+            if stripe % 2 == 0:
+                for channel in range(3):
+                    image[row, column, channel] = colour[channel]
 
 
 def _draw_road(image: Image, camera: _Camera, parameters: Any) -> None:
@@ -128,53 +141,27 @@ def _draw_road(image: Image, camera: _Camera, parameters: Any) -> None:
     distance = np.arange(start, camera.distance + AHEAD, STEP)
     left, right = _look_up(parameters, "left", distance), _look_up(parameters, "right", distance)
     edges = [camera.see(*road_points(parameters, distance, offset)) for offset in (left, -right)]
-    outer = [
-        camera.see(*road_points(parameters, distance, offset))
-        for offset in (left + 1.2, -right - 1.2)
-    ]
-    bends = np.abs(_look_up(parameters, "curvature", distance)) > KERB_CURVATURE
     stripes = (np.round(distance / STEP).astype(np.int64) // 2) % 2 == 0
-    for i in range(len(distance) - 1):
-        for side in range(2):
-            if bends[i]:
-                colour = KERB_RED if stripes[i] else KERB_WHITE
-                _quad(
-                    image,
-                    edges[side][i],
-                    edges[side][i + 1],
-                    outer[side][i + 1],
-                    outer[side][i],
-                    colour,
-                )
-    for i in range(len(distance) - 1):
-        _quad(image, edges[0][i], edges[0][i + 1], edges[1][i + 1], edges[1][i], ASPHALT)
+    colours = np.where(stripes[:-1, None], KERB_RED, KERB_WHITE).astype(np.uint8)
+    bends = np.abs(_look_up(parameters, "curvature", distance)) > KERB_CURVATURE
+    for edge, offset in zip(edges, (left + 1.2, -right - 1.2), strict=True):
+        outer = camera.see(*road_points(parameters, distance, offset))
+        for first, end in _runs(bends[:-1]):
+            part = slice(first, end + 1)
+            canvas.fill_strip(image, edge[part], outer[part], colours[first:end])
+    asphalt = np.broadcast_to(np.array(ASPHALT, np.uint8), colours.shape).copy()
+    canvas.fill_strip(image, edges[0], edges[1], asphalt)
     for edge in edges:
-        _draw_path(image, edge, EDGE, 2.0)
+        canvas.draw_path(image, edge, EDGE)
     centre = camera.see(*road_points(parameters, distance, np.zeros_like(distance)))
-    for i in np.flatnonzero(stripes[:-1]).tolist():
-        canvas.draw_line(image, tuple(centre[i]), tuple(centre[i + 1]), CENTRE, thickness=1.5)
+    for first, end in _runs(stripes[:-1]):
+        canvas.draw_path(image, centre[first : end + 1], CENTRE, thickness=1.5)
 
 
-def _quad(image: Image, a: Floats, b: Floats, c: Floats, d: Floats, colour: Colour) -> None:
-    """Two triangles, since a quad that the road folds is not convex.
-
-    Grown by half a pixel to hide the seams.
-    """
-    corners = np.stack([a, b, c, d])
-    if not ((corners.max(axis=0) > 0).all() and (corners.min(axis=0) < (WIDTH, HEIGHT)).all()):
-        return
-    corners = corners + 0.6 * np.sign(corners - corners.mean(axis=0))
-    for indices in ((0, 1, 2), (0, 2, 3)):
-        triangle = [(float(corners[i, 0]), float(corners[i, 1])) for i in indices]
-        (x1, y1), (x2, y2), (x3, y3) = triangle
-        if abs((x2 - x1) * (y3 - y1) - (x3 - x1) * (y2 - y1)) > 0.5:
-            canvas.fill_polygon(image, triangle, colour)
-
-
-def _draw_path(image: Image, pixels: Floats, colour: Colour, thickness: float) -> None:
-    for start, end in itertools.pairwise(pixels):
-        if max(abs(start[0] - CAR[0]), abs(start[1] - CAR[1])) < 2 * WIDTH:
-            canvas.draw_line(image, tuple(start), tuple(end), colour, thickness=thickness)
+def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First index and end of each run of flags that are set."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]])))
+    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 def _draw_racing_line(image: Image, camera: _Camera, parameters: Any, line: Floats) -> None:
@@ -182,7 +169,7 @@ def _draw_racing_line(image: Image, camera: _Camera, parameters: Any, line: Floa
     closed = np.append(line, line[0])
     place = np.mod(distance, float(parameters["length"])) * float(parameters["inverse_spacing"])
     offset = np.interp(place, np.arange(len(closed)), closed)
-    _draw_path(image, camera.see(*road_points(parameters, distance, offset)), LINE, 2.0)
+    canvas.draw_path(image, camera.see(*road_points(parameters, distance, offset)), LINE)
 
 
 # The car, about 1.5 times its size so that the tyres can be seen
@@ -277,8 +264,7 @@ def _draw_map(image: Image, state: Any, parameters: Any) -> None:
         [left + width / 2 + scale * (x - middle[0]), top + height / 2 - scale * (y - middle[1])],
         axis=1,
     )
-    for start, end in itertools.pairwise(pixels):
-        canvas.draw_line(image, tuple(start), tuple(end), INK, thickness=3)
+    canvas.draw_path(image, pixels, INK, thickness=3)
     at_x, at_y, _ = _centre(parameters, np.array([float(state["distance"])]))
     car = (
         left + width / 2 + scale * (at_x[0] - middle[0]),
@@ -297,8 +283,11 @@ def _draw_instruments(image: Image, state: Any, parameters: Any) -> None:
     canvas.draw_text(image, (22, 62), f"lap {int(state['laps']) + 1} {share:3.0f} %", INK, scale=2)
     canvas.draw_text(image, (22, 84), f"{clock:6.2f} s", INK, scale=2)
     for row, (name, colour) in enumerate((("throttle", GREEN), ("brake", RED))):
-        _draw_bar(image, 22, 106 + 14 * row, 154 * float(state[name]), 154, colour)
-    canvas.fill_rectangle(image, (10, HEIGHT - 106), (134, 96), PANEL, radius=8)
+        y = 105 + 14 * row
+        canvas.draw_text(image, (22, y + 1), name, PALE)
+        _draw_bar(image, 76, y, 100 * float(state[name]), 100, colour)
+    canvas.fill_rectangle(image, (10, HEIGHT - 122), (134, 112), PANEL, radius=8)
+    canvas.draw_text(image, (22, HEIGHT - 114), "tyres C, tread", PALE)
     for index, wheel in enumerate(("fl", "fr", "rl", "rr")):
         x, y = 22 + 62 * (index % 2), HEIGHT - 98 + 42 * (index // 2)
         temperature, wear = float(state[f"temperature_{wheel}"]), float(state[f"wear_{wheel}"])

@@ -214,6 +214,9 @@ class PongAtariEnv(KernelEnv):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human", "ansi"], "render_fps": 15}
+    ACTION_NAMES = PongEnv.ACTION_NAMES
+    KEYS = PongEnv.KEYS
+    action_of_keys = staticmethod(PongEnv.action_of_keys)
 
     @classmethod
     def rules(cls, **options: Any) -> _AtariRules:
@@ -236,7 +239,7 @@ class PongAtariEnv(KernelEnv):
 
     @staticmethod
     def describe(state: Any, parameters: Any) -> str:
-        """The score and where everything is, as two lines of text."""
+        """The score, where everything is, and the court, as text."""
         return render.describe(state, parameters)
 
 

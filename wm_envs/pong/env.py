@@ -23,6 +23,18 @@ MAX_FRAME_SKIP = 60
 MAX_NOOPS = 120
 
 
+ACTION_NAMES = ("noop", "fire", "up", "down", "up and fire", "down and fire")
+KEYS = "up and down move the paddle, space fires"
+
+
+def action_of_keys(keys: frozenset[str]) -> int:
+    """The action of the keys that are held down: "up", "down" and "space"."""
+    words: list[str] = [name for name in ("up", "down") if name in keys][:1]
+    if "space" in keys:
+        words.append("fire")
+    return ACTION_NAMES.index(" and ".join(words) or "noop")
+
+
 class PongEnv(KernelEnv):
     """Return the ball past the enemy: Atari's Pong, exact to the frame, in compiled code.
 
@@ -99,6 +111,9 @@ class PongEnv(KernelEnv):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human", "ansi"], "render_fps": 15}
+    ACTION_NAMES = ACTION_NAMES
+    KEYS = KEYS
+    action_of_keys = staticmethod(action_of_keys)
 
     @classmethod
     def rules(
@@ -141,7 +156,7 @@ class PongEnv(KernelEnv):
 
     @staticmethod
     def describe(state: Any, parameters: Any) -> str:
-        """The score and where everything is, as two lines of text."""
+        """The score, where everything is, and the court, as text."""
         return render.describe(state, parameters)
 
 

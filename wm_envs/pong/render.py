@@ -19,6 +19,9 @@ COURT_TOP, COURT_BOTTOM, WALL_HEIGHT = 34, 194, 10
 # Of the black line that the console leaves at the top left.
 BLANK_WIDTH = 8
 
+# Of a character of the court as text, in pixels.
+TEXT_WIDTH, TEXT_HEIGHT = 4, 8
+
 CELL, GLYPH_WIDTH, SCORE_TOP, ENEMY_SCORE_LEFT, PLAYER_SCORE_LEFT = 4, 3, 1, 20, 100
 FONT = """
     ### .#. ### ### #.# ### #.. ### ### ###
@@ -81,12 +84,35 @@ def draw(state: Any) -> Image:
 
 
 def describe(state: Any, parameters: Any) -> str:
-    """The score and where everything is, as two lines of text."""
+    """The score, where everything is, and the court in characters of 4 x 8 pixels."""
     shown, limit = scene(state), int(parameters["time_limit"])
     clock = f"step {state['time']}" if limit == UNLIMITED else f"step {state['time']}/{limit}"
     ball = "no ball" if shown.ball is None else f"ball at {shown.ball[0]}, {shown.ball[1]}"
     score = f"enemy {shown.enemy_score} : {shown.player_score} player"
-    return f"Pong {clock}: {score}\n{ball}, enemy at {shown.enemy_y}, player at {shown.player_y}"
+    places = f"{ball}, enemy at {shown.enemy_y}, player at {shown.player_y}"
+    return "\n".join([f"Pong {clock}: {score}", places, *_court_lines(shown)])
+
+
+def _court_lines(shown: _Scene) -> list[str]:
+    """The court between its walls, ] the enemy, [ the player, o the ball."""
+    rows = (COURT_BOTTOM - COURT_TOP) // TEXT_HEIGHT
+    columns = WIDTH // TEXT_WIDTH
+    court = np.full((rows, columns), " ")
+    for left, top, mark in (
+        (dynamics.ENEMY_X, shown.enemy_y, "]"),
+        (dynamics.PLAYER_X, shown.player_y, "["),
+    ):
+        # Rows of which the paddle covers at least half.
+        first, end = (
+            np.clip(round((y - COURT_TOP) / TEXT_HEIGHT), 0, rows)
+            for y in (top, top + dynamics.PADDLE_HEIGHT)
+        )
+        court[first:end, left // TEXT_WIDTH] = mark
+    if shown.ball is not None:
+        row = np.clip((shown.ball[1] - COURT_TOP) // TEXT_HEIGHT, 0, rows - 1)
+        court[row, np.clip(shown.ball[0] // TEXT_WIDTH, 0, columns - 1)] = "o"
+    wall = "-" * columns
+    return [wall, *("".join(row).rstrip() for row in court), wall]
 
 
 def _fill(image: Image, corner: tuple[int, int], size: tuple[int, int], colour: Colour) -> None:

@@ -6,10 +6,13 @@ Positions and lengths are pixels, x to the right and y down from the top left co
 three numbers from 0 to 255. The functions draw in place, and clip what lies outside the picture.
 """
 
+import math
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+from wm_envs.kernel import kernel
 
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -95,32 +98,29 @@ def draw_line(
     image: Image, start: Point, end: Point, colour: Colour, *, thickness: float = 2.0
 ) -> None:
     """A straight line with round ends."""
-    centre = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
-    direction_x, direction_y = (end[0] - start[0]) / 2, (end[1] - start[1]) / 2
-    x, y, window = _around(
-        image, centre, abs(direction_x) + thickness, abs(direction_y) + thickness
-    )
-    squared_length = max(direction_x**2 + direction_y**2, 1e-12)
-    along = np.clip((x * direction_x + y * direction_y) / squared_length, -1, 1)
-    _blend(
-        window, np.hypot(x - along * direction_x, y - along * direction_y) - thickness / 2, colour
-    )
+    draw_path(image, np.array([start, end], np.float64), colour, thickness=thickness)
+
+
+def draw_path(image: Image, points: Floats, colour: Colour, *, thickness: float = 2.0) -> None:
+    """Lines with round ends between consecutive points [N, 2]."""
+    # One type of every argument, so that one machine code serves all callers.
+    _paint_path(image, np.ascontiguousarray(points, np.float64), colour, float(thickness))
 
 
 def fill_polygon(image: Image, corners: list[Point], colour: Colour) -> None:
     """A convex polygon; its corners in either order of turning."""
-    points = np.asarray(corners, np.float64)
-    centre = points.mean(axis=0)
-    half_width, half_height = np.abs(points - centre).max(axis=0)
-    x, y, window = _around(image, (centre[0], centre[1]), half_width, half_height)
-    distance: Floats = np.full(window.shape[:2], -np.inf)
-    edges = zip(points - centre, np.roll(points - centre, -1, axis=0), strict=True)
-    for start, end in edges:
-        normal = np.array([end[1] - start[1], start[0] - end[0]]) / np.hypot(*(end - start))
-        to_edge = (x - start[0]) * normal[0] + (y - start[1]) * normal[1]
-        # The centre lies inside: it tells which side of an edge that is.
-        distance = np.maximum(distance, to_edge if -start @ normal < 0 else -to_edge)
-    _blend(window, distance, colour)
+    _paint_polygon(image, np.array(corners, np.float64), colour)
+
+
+def fill_strip(
+    image: Image, one_side: Floats, other_side: Floats, colours: NDArray[np.uint8]
+) -> None:
+    """The quadrilaterals between two lines of points [N, 2], with a colour each [N - 1, 3].
+
+    They are grown by half a pixel, which hides the seams.
+    """
+    first, second = (np.ascontiguousarray(side, np.float64) for side in (one_side, other_side))
+    _paint_strip(image, first, second, colours)
 
 
 def text_size(text: str, scale: int = 1) -> tuple[int, int]:
@@ -133,11 +133,9 @@ def draw_text(image: Image, corner: Point, text: str, colour: Colour, *, scale: 
 
     What the font lacks is drawn as a question mark.
     """
-    glyphs = _font()
     for index, character in enumerate(text.upper()):
-        glyph = glyphs.get(character, glyphs["?"])
         left, top = round(corner[0]) + index * GLYPH_ADVANCE * scale, round(corner[1])
-        _stamp(image, left, top, np.kron(glyph, np.ones((scale, scale), np.bool_)), colour)
+        _stamp(image, left, top, _glyph(character, scale), colour)
 
 
 def draw_centred_text(
@@ -169,6 +167,114 @@ def _around(
     return x, y, image[top:bottom, left:right]
 
 
+# Lines and polygons are compiled: a picture of a road has hundreds of them.
+
+
+@kernel
+def _span(low: float, high: float, size: int) -> tuple[int, int]:
+    """First pixel and end of those that a shape between two places can touch."""
+    first = int(min(max(low - 1.0, 0.0), float(size)))
+    end = int(min(max(high + 2.0, 0.0), float(size)))
+    return first, end
+
+
+@kernel
+def _paint_pixel(image: Image, row: int, column: int, colour: Colour, distance: float) -> None:
+    """As `_blend`, one pixel."""
+    cover = min(max(0.5 - distance, 0.0), 1.0)
+    if cover > 0.0:
+        for channel in range(3):
+            before = float(image[row, column, channel])
+            after = before + cover * (colour[channel] - before)
+            image[row, column, channel] = np.uint8(int(np.rint(after)))
+
+
+@kernel
+def _paint_path(image: Image, points: Floats, colour: Colour, thickness: float) -> None:
+    for i in range(len(points) - 1):
+        x1, y1, x2, y2 = points[i, 0], points[i, 1], points[i + 1, 0], points[i + 1, 1]
+        left, right = _span(min(x1, x2) - thickness, max(x1, x2) + thickness, image.shape[1])
+        top, bottom = _span(min(y1, y2) - thickness, max(y1, y2) + thickness, image.shape[0])
+        middle_x, middle_y = (x1 + x2) / 2, (y1 + y2) / 2
+        half_x, half_y = (x2 - x1) / 2, (y2 - y1) / 2
+        squared_length = max(half_x * half_x + half_y * half_y, 1e-12)
+        for row in range(top, bottom):
+            y = row + 0.5 - middle_y
+            for column in range(left, right):
+                x = column + 0.5 - middle_x
+                along = min(max((x * half_x + y * half_y) / squared_length, -1.0), 1.0)
+                aside = math.hypot(x - along * half_x, y - along * half_y)
+                _paint_pixel(image, row, column, colour, aside - thickness / 2)
+
+
+@kernel
+def _paint_polygon(image: Image, corners: Floats, colour: Colour) -> None:
+    num_corners = len(corners)
+    left, right = _span(corners[:, 0].min(), corners[:, 0].max(), image.shape[1])
+    top, bottom = _span(corners[:, 1].min(), corners[:, 1].max(), image.shape[0])
+    inside_x, inside_y = corners[:, 0].mean(), corners[:, 1].mean()
+    # The edges as (normal x, normal y, distance of the origin), the normals outward.
+    edges = np.empty((num_corners, 3))
+    for i in range(num_corners):
+        x, y = corners[i, 0], corners[i, 1]
+        along_x = corners[(i + 1) % num_corners, 0] - x
+        along_y = corners[(i + 1) % num_corners, 1] - y
+        length = max(math.hypot(along_x, along_y), 1e-12)
+        normal_x, normal_y = along_y / length, -along_x / length
+        # The centre lies inside: it tells which side of an edge that is.
+        if (inside_x - x) * normal_x + (inside_y - y) * normal_y > 0:
+            normal_x, normal_y = -normal_x, -normal_y
+        edges[i, 0], edges[i, 1] = normal_x, normal_y
+        edges[i, 2] = -(x * normal_x + y * normal_y)
+    for row in range(top, bottom):
+        for column in range(left, right):
+            distance = -np.inf
+            for i in range(num_corners):
+                to_edge = (column + 0.5) * edges[i, 0] + (row + 0.5) * edges[i, 1] + edges[i, 2]
+                distance = max(distance, to_edge)
+            _paint_pixel(image, row, column, colour, distance)
+
+
+@kernel
+def _paint_strip(
+    image: Image, one_side: Floats, other_side: Floats, colours: NDArray[np.uint8]
+) -> None:
+    quad, triangle = np.empty((4, 2)), np.empty((3, 2))
+    for i in range(len(one_side) - 1):
+        quad[0], quad[1] = one_side[i], one_side[i + 1]
+        quad[2], quad[3] = other_side[i + 1], other_side[i]
+        for axis in range(2):
+            middle = quad[:, axis].mean()
+            for corner in range(4):
+                quad[corner, axis] += 0.6 * np.sign(quad[corner, axis] - middle)
+        colour = (int(colours[i, 0]), int(colours[i, 1]), int(colours[i, 2]))
+        if _is_convex(quad):
+            _paint_polygon(image, quad, colour)
+            continue
+        # A sharp bend folds it into two triangles.
+        for last in (2, 3):
+            triangle[0], triangle[1], triangle[2] = quad[0], quad[last - 1], quad[last]
+            if abs(_turn(triangle[0], triangle[1], triangle[2])) > 0.5:
+                _paint_polygon(image, triangle, colour)
+
+
+@kernel
+def _turn(a: Floats, b: Floats, c: Floats) -> float:
+    """Twice the area of a triangle, negative if its corners turn the other way."""
+    return float((b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1]))
+
+
+@kernel
+def _is_convex(quad: Floats) -> bool:
+    """Whether four corners turn the same way everywhere."""
+    num_left = num_right = 0
+    for i in range(4):
+        turn = _turn(quad[i], quad[(i + 1) % 4], quad[(i + 2) % 4])
+        num_left += turn > 0.5
+        num_right += turn < -0.5
+    return num_left == 4 or num_right == 4
+
+
 def _blend(window: Image, distance: Floats, colour: Colour) -> None:
     """Paint where the signed distance is negative, fading over one pixel."""
     cover = np.clip(0.5 - distance, 0, 1)[..., None]
@@ -180,6 +286,14 @@ def _stamp(image: Image, left: int, top: int, glyph: NDArray[np.bool_], colour: 
     rows, columns = rows + top, columns + left
     inside = (rows >= 0) & (rows < image.shape[0]) & (columns >= 0) & (columns < image.shape[1])
     image[rows[inside], columns[inside]] = colour
+
+
+@cache
+def _glyph(character: str, scale: int) -> NDArray[np.bool_]:
+    """The picture of a character [7 scale, 5 scale]."""
+    glyphs = _font()
+    glyph = glyphs.get(character, glyphs["?"])
+    return np.kron(glyph, np.ones((scale, scale), np.bool_))
 
 
 @cache

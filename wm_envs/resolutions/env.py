@@ -103,6 +103,7 @@ class UNResolutionEnv(KernelEnv):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human", "ansi"], "render_fps": 1}
+    ACTION_NAMES = tuple(action.name.lower().replace("_", " ") for action in ResolutionAction)
     documents: tuple[Document, ...]
 
     def __init__(

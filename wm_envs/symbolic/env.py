@@ -37,7 +37,7 @@ class SymbolicEnv(KernelEnv):
 
     @staticmethod
     def describe(state: Any, parameters: Any) -> str:
-        """A state row as text of one or two lines."""
+        """A state row as text, boards row by row."""
         return render.describe(state, parameters)
 
 

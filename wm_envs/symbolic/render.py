@@ -28,10 +28,13 @@ COLOUR_NAMES = ("red", "orange", "yellow", "pink", "green", "turquoise", "blue",
 
 
 def describe(state: Any, parameters: Any) -> str:
-    """A state row as two lines of text: what is seen, and how the last action did."""
+    """A state row as text: what is seen, boards row by row, and how the last action did."""
     task = int(parameters["task"])
-    seen = f"{TASK_NAMES[task]} {clock(state, parameters)}: {DESCRIPTIONS[task](state, parameters)}"
-    return f"{seen}\n{last_action(state, parameters)}"
+    seen = DESCRIPTIONS[task](state, parameters)
+    # A board begins on a line of its own.
+    gap = "" if seen.startswith("\n") else " "
+    title = f"{TASK_NAMES[task]} {clock(state, parameters)}"
+    return f"{title}:{gap}{seen}\n{last_action(state, parameters)}"
 
 
 def clock(state: Any, parameters: Any) -> str:
@@ -148,20 +151,25 @@ def arrangement(word: Any, parameters: Any) -> list[int]:
 
 
 def perm_puzzle(state: Any, parameters: Any) -> str:
-    """What PermPuzzle shows."""
+    """What PermPuzzle shows, the tokens above those that are wanted."""
     now, goal = (arrangement(state[name], parameters) for name in ("current", "target"))
-    return f"now {' '.join(map(str, now))}, goal {' '.join(map(str, goal))}"
+    return f"\n  now   {' '.join(map(str, now))}\n  goal  {' '.join(map(str, goal))}"
 
 
 def lights_out(state: Any, parameters: Any) -> str:
-    """What LightsOut shows."""
-    size = int(parameters["num_symbols"])
-    width = math.isqrt(size)
-    boards = []
-    for cells in (int(state["current"]), int(state["target"])):
-        marks = "".join("#" if cells >> cell & 1 else "." for cell in range(size))
-        boards.append(" ".join(marks[row : row + width] for row in range(0, size, width)))
-    return f"now {boards[0]}, goal {boards[1]}"
+    """What LightsOut shows, the board beside the one that is wanted."""
+    width = math.isqrt(int(parameters["num_symbols"]))
+    now, goal = (board_lines(int(cells), width) for cells in (state["current"], state["target"]))
+    left = max(len("now"), len(now[0])) + 4
+    lines = [f"{'now':{left}}goal"]
+    lines += [f"{row:{left}}{wanted}" for row, wanted in zip(now, goal, strict=True)]
+    return "".join(f"\n  {line.rstrip()}" for line in lines)
+
+
+def board_lines(cells: int, width: int) -> list[str]:
+    """A square board of bits, # where a light is on."""
+    marks = ["#" if cells >> cell & 1 else "." for cell in range(width * width)]
+    return [" ".join(marks[row : row + width]) for row in range(0, len(marks), width)]
 
 
 def token_automaton(state: Any, _: Any) -> str:

@@ -42,11 +42,16 @@ def test_the_score_is_drawn_in_digits():
 
 
 def test_text_says_where_everything_is():
-    text = rallying("ansi").render()
-    assert (
-        text
-        == "Pong step 0/108000: enemy 12 : 7 player\nball at 101, 76, enemy at 85, player at 97"
-    )
+    lines = rallying("ansi").render().splitlines()
+    assert lines[:2] == [
+        "Pong step 0/108000: enemy 12 : 7 player",
+        "ball at 101, 76, enemy at 85, player at 97",
+    ]
+    court = lines[2:]
+    assert court[0] == court[-1] == "-" * 40
+    assert [(row, line.index("o")) for row, line in enumerate(court) if "o" in line] == [(6, 25)]
+    assert [row for row, line in enumerate(court) if line[35:] == "["] == [9, 10]
+    assert [row for row, line in enumerate(court) if line[4:5] == "]"] == [7, 8]
 
 
 def test_the_picture_is_the_originals_screen():

@@ -10,6 +10,7 @@ from wm_envs.registration import TABLE
 from wm_envs.symbolic import memory, planning, reactive
 from wm_envs.symbolic.env import DEFAULT_REWARD_WEIGHTS, SymbolicEnv
 from wm_envs.symbolic.memory import RuleRecallEnv
+from wm_envs.symbolic.planning import LightsOutEnv, PermPuzzleEnv
 
 CLASSES = [
     value
@@ -275,4 +276,20 @@ def test_rendering_follows_the_episode(env_class):
     )  # the step counter alone makes each one new
     assert len(set(texts)) == len(texts)
     name = env_class.__name__.removesuffix("Env")
-    assert all(text.startswith(name) and len(text.splitlines()) == 2 for text in texts)
+    num_lines = {"LightsOut": 6, "PermPuzzle": 4}.get(name, 2)
+    assert all(text.startswith(name) and len(text.splitlines()) == num_lines for text in texts)
+
+
+def test_boards_are_shown_row_by_row():
+    text = LightsOutEnv.describe(*_fresh(LightsOutEnv)).splitlines()
+    assert text[1] == "  now      goal"
+    assert all(re.fullmatch(r"  ([.#] ?){3}    ([.#] ?){3}", line) for line in text[2:5])
+    text = PermPuzzleEnv.describe(*_fresh(PermPuzzleEnv)).splitlines()
+    assert [line.split()[0] for line in text[1:3]] == ["now", "goal"]
+    assert all(sorted(line.split()[1:]) == list("012345") for line in text[1:3])
+
+
+def _fresh(env_class):
+    env = env_class()
+    env.reset(seed=3)
+    return env.clone_state(), env._rules.parameters[0]
