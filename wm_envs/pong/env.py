@@ -29,10 +29,12 @@ KEYS = "up and down move the paddle, space fires"
 
 def action_of_keys(keys: frozenset[str]) -> int:
     """The action of the keys that are held down: "up", "down" and "space"."""
-    words: list[str] = [name for name in ("up", "down") if name in keys][:1]
-    if "space" in keys:
-        words.append("fire")
-    return ACTION_NAMES.index(" and ".join(words) or "noop")
+    is_firing = "space" in keys
+    if "up" in keys:
+        return ACTION_NAMES.index("up and fire" if is_firing else "up")
+    if "down" in keys:
+        return ACTION_NAMES.index("down and fire" if is_firing else "down")
+    return ACTION_NAMES.index("fire" if is_firing else "noop")
 
 
 class PongEnv(KernelEnv):
