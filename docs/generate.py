@@ -139,9 +139,14 @@ def scores(env_id: str) -> str:
     """What random play, experts and agents reach, where it is measured; else an empty text."""
     lines = ["## Scores", ""]
     if rows := [*reference_scores(env_id)]:
+        commands = ["[`one_agent_scale.json`](../results/one_agent_scale.json)"]
+        if row := one_agent_score(env_id):
+            rows.append(row)
+            commands.append("[`one_agent.json`](../results/one_agent.json)")
         lines += ["| Player | Score | Measured on |", "|---|---:|---|", *rows, ""]
         lines += [
-            "[Data](../results/one_agent_scale.json): `python -m benchmarks.one_agent_tasks.scale`",
+            f"Data: {' and '.join(commands)}, by `python -m benchmarks.one_agent_tasks.scale` and "
+            "`python -m benchmarks.one_agent`.",
             "",
         ]
     if rows := [*leaderboard_scores(env_id)]:
@@ -165,14 +170,31 @@ def reference_scores(env_id: str) -> Iterator[str]:
         if name != env_id:
             continue
         where = f", track `{option}`" if option else ""
-        kind = "success rate"
-        value = f"{row['success_rate']:.2f}"
-        if row["score"] != row["success_rate"]:
-            kind = "return"
-            value = f"{row['score']:,.2f} ± {row['standard_error']:,.2f}"
-        yield f"| random actions{where} | {kind} {value} | {row['num_episodes']} episodes |"
+        value = f"return {row['score']:,.2f} ± {row['standard_error']:,.2f}"
+        if is_success_rate(task):
+            value = f"success rate {row['success_rate']:.2f}"
+        yield f"| random actions{where} | {value} | {row['num_episodes']} episodes |"
         if best := scale["best_known"].get(task):
-            yield f"| best known{where} | {kind} {best['score']:,.2f} | {best['source']} |"
+            yield f"| best known{where} | return {best['score']:,.2f} | {best['source']} |"
+
+
+def is_success_rate(task: str) -> bool:
+    """Whether the score of a task is the share of successes and not the return."""
+    row = read_figures("one_agent_scale")["random"][task]
+    return bool(row["score"] == row["success_rate"])
+
+
+def one_agent_score(env_id: str) -> str:
+    """The row of the one agent, which is told nothing; empty where it was not measured."""
+    row = read_figures("one_agent")["tasks"].get(env_id, {}).get("world_model_agent")
+    if row is None:
+        return ""
+    kind = "success rate" if is_success_rate(env_id) else "return"
+    seeds = "1 seed" if row["num_seeds"] == 1 else f"{row['num_seeds']} seeds"
+    return (
+        f"| [one agent, told nothing](../agent.md) | {kind} {row['score']:,.2f} | "
+        f"{row['real_steps']:,} real steps, {seeds} |"
+    )
 
 
 def leaderboard_scores(env_id: str) -> Iterator[str]:

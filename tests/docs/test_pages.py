@@ -100,6 +100,14 @@ def test_each_id_has_a_page_a_picture_and_a_row(tmp_path):
     assert len(list(tmp_path.glob("*.md"))) == len(TABLE) + 1
 
 
+def test_a_page_names_what_the_one_agent_reached():
+    generator = load_generator()
+    row = generator.read_figures("one_agent")["tasks"]["wm/LightsOut-v0"]["world_model_agent"]
+    page = generator.scores("wm/LightsOut-v0")
+    assert f"success rate {row['score']:.2f} | {row['real_steps']:,} real steps" in page
+    assert generator.one_agent_score("wm/PongAtari-v0") == ""
+
+
 def test_the_reference_holds_the_public_names_and_no_others(tmp_path):
     load_generator().write_reference(tmp_path)
     pages = "".join(path.read_text(encoding="utf-8") for path in tmp_path.glob("wm_*.md"))
