@@ -130,6 +130,8 @@ def how_to_play(row: Registration) -> str:
         last = min(int(space.n) - 1, 9)
         more = f", then a to {chr(ord('a') + int(space.n) - 11)}" if space.n > 10 else ""
         keys = f"Keys 0 to {last}{more} are the actions."
+        if names := getattr(env_class, "ACTION_NAMES", ()):
+            keys = f"Keys: {', '.join(f'{i} {name}' for i, name in enumerate(names))}."
         mode = " --render-mode human"
     command = f"wm play {row.id}{mode}"
     return f"## Play\n\n```console\n{command}\n```\n\n{keys} `q` quits."
@@ -139,16 +141,14 @@ def scores(env_id: str) -> str:
     """What random play, experts and agents reach, where it is measured; else an empty text."""
     lines = ["## Scores", ""]
     if rows := [*reference_scores(env_id)]:
-        commands = ["[`one_agent_scale.json`](../results/one_agent_scale.json)"]
+        sources = [
+            "[data](../results/one_agent_scale.json): `python -m benchmarks.one_agent_tasks.scale`"
+        ]
         if row := one_agent_score(env_id):
             rows.append(row)
-            commands.append("[`one_agent.json`](../results/one_agent.json)")
+            sources.append("[data](../results/one_agent.json): `python -m benchmarks.one_agent`")
         lines += ["| Player | Score | Measured on |", "|---|---:|---|", *rows, ""]
-        lines += [
-            f"Data: {' and '.join(commands)}, by `python -m benchmarks.one_agent_tasks.scale` and "
-            "`python -m benchmarks.one_agent`.",
-            "",
-        ]
+        lines += [f"Sources: {', '.join(sources)}.", ""]
     if rows := [*leaderboard_scores(env_id)]:
         lines += [
             "From the [leaderboard](../leaderboard.md), ten seeds with 95% intervals: 0 is random "

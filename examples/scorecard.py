@@ -23,18 +23,13 @@ import tyro
 import wm_agents as wma
 from wm_agents import planning, world_models
 from wm_agents.evaluation.certified import required_episodes
-from wm_agents.evaluation.episodes import PlanningGap
 from wm_agents.evaluation.out_of_distribution import OODDetector, ood_auroc
-from wm_agents.evaluation.what_if import WhatIf, counterfactual_starts, what_if
-from wm_agents.planning.classic_control import DYNAMICS, true_model
 from wm_agents.planning.collector import ActionRepeatAgent
-from wm_envs import oracle
 from wm_envs.branches import BranchCoverage, branch_coverage
 from wm_envs.errors import OptionError
+from wm_suite.true_dynamics import ask_what_if, measure_gap
 
-Env = gym.Env[Any, Any]
 ALPHA, NOVELTY_ALPHA = 0.1, 0.25  # risks of the guarantee, and of scores from half the episodes
-NUM_PAIRS = 256  # of futures
 MAX_REPLAYED = 5000  # steps, without the compiler
 
 
@@ -84,7 +79,11 @@ def main(config: Config) -> dict[str, float]:
     except wma.TrajectoryError as error:
         raise SystemExit(str(error)) from error
     model, fit_seconds = fit(config, train)
-    gap, rates = measure_gap(config, env, model, train.is_lattice)
+    planner_of = partial(planner, config, is_discrete=train.is_lattice)
+    episodes = config.planning_episodes
+    gap, rates = measure_gap(
+        config.env_id, env, model, planner_of, episodes=episodes, seed=config.seed
+    )
     title = f"{config.env_id} · {type(model).__name__} · {train.num_steps:,} real steps"
     card = wma.scorecard(
         model,
@@ -93,7 +92,7 @@ def main(config: Config) -> dict[str, float]:
         title=title,
         gap=gap,
         fit_seconds=fit_seconds,
-        counterfactual=ask_what_if(config, env, model, test),
+        counterfactual=ask_what_if(config.env_id, env, model, test, seed=config.seed),
         branches=replay(config.env_id, played, test_seed),
         novelty=face_other_play(config, model, train, test),
         alpha=ALPHA,
@@ -142,72 +141,6 @@ def fit(config: Config, train: wma.Trajectories) -> tuple[Any, float]:
     return model, time.perf_counter() - began
 
 
-def measure_gap(
-    config: Config, env: Env, model: wma.WorldModel, is_discrete: bool
-) -> tuple[PlanningGap | None, dict[str, float]]:
-    """Plan with the model and with the true dynamics: the gap, and success rates if there are any.
-
-    There is no gap where the true dynamics are not at hand or no better than chance, and none was
-    asked for without episodes.
-    """
-    truth = true_dynamics(config.env_id, env)
-    if truth is None or config.planning_episodes == 0:
-        return None, {}
-
-    def play(agent: Any, where: Any = config.env_id) -> Any:
-        return wma.evaluate(agent, where, config.planning_episodes, seed=config.seed + 10_000)
-
-    def agent_of(dynamics: wma.WorldModel, **options: Any) -> planning.PlanningAgent:
-        chosen = planner(config, dynamics, is_discrete)
-        return planning.PlanningAgent(dynamics, chosen, seed=config.seed, **options)
-
-    learned = play(agent_of(model))
-    if isinstance(truth, planning.OracleModel):
-        # The oracle reads the states of the very environment that it acts in.
-        envs = gym.make_vec(config.env_id, config.planning_episodes)
-        best = play(agent_of(truth, env=envs), envs)
-        envs.close()
-    else:
-        best = play(agent_of(truth))
-    arms = {"": learned, "oracle_": best}
-    arms["random_"] = play(wma.RandomAgent(env.action_space, config.seed))
-    rates = {
-        f"{name}success_rate": arm.success_rate
-        for name, arm in arms.items()
-        if arm.success_rate is not None
-    }
-    try:
-        return wma.planning_gap(*(arm.returns for arm in arms.values())), rates
-    except wma.ConfigError as error:
-        print(f"No planning gap: {error}.")
-        return None, rates
-
-
-def ask_what_if(config: Config, env: Env, model: Any, test: wma.Trajectories) -> WhatIf | None:
-    """What another first action changes; None where the true dynamics are not at hand."""
-    truth = true_dynamics(config.env_id, env)
-    horizon = min(16, int(np.median(test.lengths)) // 2)
-    if truth is None or horizon < 1:
-        return None
-    fields = getattr(env.unwrapped, "observation_fields", None)
-    names = None if fields is None else [field.name for field in fields]
-    if not isinstance(truth, planning.OracleModel):
-        starts = test.window_starts(horizon)
-        window = test.windows(horizon, starts[:: max(1, len(starts) // NUM_PAIRS)])
-        return what_if(model, truth, window.observations[:, 0], window.actions)
-    # Such states are clones of environments: a recording holds what was observed of them alone.
-    envs = gym.make_vec(config.env_id, 16)
-    try:
-        rows, states, actions = counterfactual_starts(envs, NUM_PAIRS, horizon, seed=config.seed)
-    except wma.ConfigError as error:
-        print(f"No answer to what-if: {error}.")
-        return None
-    finally:
-        envs.close()
-    hidden = truth.hidden_of(states)
-    return what_if(model, truth, rows, actions, hidden=hidden, feature_names=names)
-
-
 def replay(env_id: str, played: wma.Trajectories, seed: int) -> BranchCoverage | None:
     """Which branches of the rules the held-out play exercised; None where there are no rules."""
     try:
@@ -233,19 +166,7 @@ def face_other_play(
     )
 
 
-def true_dynamics(env_id: str, env: Env) -> wma.WorldModel | None:
-    """The environment's own rules as a model: native ones, or those of classic control."""
-    if env_id in DYNAMICS:
-        return true_model(env_id)
-    try:
-        oracle.rules_of(env_id)
-    except OptionError:
-        return None
-    rollout = partial(oracle.rollout, env_id)
-    return planning.OracleModel(rollout, env.observation_space, env.action_space)
-
-
-def planner(config: Config, model: wma.WorldModel, is_discrete: bool) -> wma.Planner:
+def planner(config: Config, model: wma.WorldModel, *, is_discrete: bool) -> wma.Planner:
     """ICEM for Box actions, search where states are whole numbers, else samples."""
     objective = planning.DiscountedReturn()
     horizon = config.planning_horizon

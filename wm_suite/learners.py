@@ -103,23 +103,55 @@ def fit(
     return CommandResult(result, text)
 
 
-def score(folder: Positional[Path], /, *, data: Path | None = None, seed: int = 0) -> CommandResult:
+def score(
+    folder: Positional[Path],
+    /,
+    *,
+    data: Path | None = None,
+    planning_episodes: int = 3,
+    seed: int = 0,
+) -> CommandResult:
     """Write the scorecard of a fitted model, one page that says how far it can be trusted.
+
+    Where the true dynamics are at hand, those of the wm/ ids and of classic control, it says what
+    planning in the model loses, and whether the model knows what another action changes.
 
     Args:
         folder: What `wm fit` wrote; scorecard.html and scorecard.json go there, too.
         data: Held-out episodes; by default those that `wm fit` kept apart.
+        planning_episodes: Of each arm of the planning gap, which may take minutes; 0 leaves it out.
         seed: Of starts and samples.
     """
     wma = _learners()
+    if planning_episodes < 0:
+        raise wma.ConfigError(f"planning_episodes is 0 or more, got {planning_episodes}")
     folder, model, train, test, env = _fitted(folder, data)
+    from wm_agents.evaluation.open_loop_report import gap_sentence
+
+    gap = counterfactual = None
+    rates: dict[str, float] = {}
     try:
+        if env is not None:
+            from wm_suite.true_dynamics import ask_what_if, measure_gap
+
+            env_id = env.spec.id
+            counterfactual = ask_what_if(env_id, env, model, test, seed=seed)
+            gap, rates = measure_gap(
+                env_id,
+                env,
+                model,
+                lambda dynamics: wma.make_planner("auto", dynamics, train, seed=seed),
+                episodes=planning_episodes,
+                seed=seed,
+            )
         card = wma.scorecard(
             model,
             test,
             folder,
             title=f"{type(model).__name__}, {train.num_steps:,} steps",
             horizons=wma.fitting_horizons(test),
+            gap=gap,
+            counterfactual=counterfactual,
             train=train,
             env=env,
             seed=seed,
@@ -127,8 +159,14 @@ def score(folder: Positional[Path], /, *, data: Path | None = None, seed: int = 
     finally:
         if env is not None:
             env.close()
-    result = {"page": str(card.page_path), "verdict": card.verdict, **card.summary}
-    return CommandResult(result, f"{card.verdict}\n{card.page_path} shows why.")
+    result = {"page": str(card.page_path), "verdict": card.verdict, **card.summary, **rates}
+    lines = [card.verdict]
+    if counterfactual is not None:
+        lines.append(str(counterfactual))
+    if gap is not None:
+        lines.append(gap_sentence(gap))
+    text = "\n".join([*lines, f"{card.page_path} shows why."])
+    return CommandResult(result, text)
 
 
 def view(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import wm_agents as wma
+from wm_agents import planning
 from wm_agents.evaluation.episodes import EpisodeResults
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.registration import TABLE
@@ -115,9 +116,18 @@ def test_a_recording_is_what_the_library_reads(capsys, tmp_path):
     assert run_json(capsys, *words)["episodes"] == Trajectories.load(path).num_episodes == 3
 
 
-def test_a_model_is_fitted_scored_shown_and_planned_in(fitted, capsys, tmp_path):
-    card = run_json(capsys, "score", str(fitted))
+def quick_planner(name, model, train, *, seed):
+    shooting = planning.RandomShootingConfig(horizon=2, num_samples=2)
+    return planning.RandomShooting(model, planning.DiscountedReturn(), shooting)
+
+
+def test_a_model_is_fitted_scored_shown_and_planned_in(fitted, capsys, tmp_path, monkeypatch):
+    # A second's worth of planning is no measurement, but says whether all is joined up.
+    monkeypatch.setattr(wma, "make_planner", quick_planner)
+    card = run_json(capsys, "score", str(fitted), "--planning-episodes", "1")
     assert Path(card["page"]).is_file()
+    assert card["oracle_return"] < 0
+    assert "what_if_explained_h1" in card
     assert (
         card["trusted_steps"]
         == json.loads((fitted / "summary.json").read_text("utf-8"))["trusted_steps"]
