@@ -1,8 +1,12 @@
 """The entry point of `wm`: one table of commands, one form of output, one line for every error."""
 
 import contextlib
+import difflib
+import functools
+import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -52,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words == ["--version"]:
         print(f"wm-suite {__version__}")
         return 0
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        return _fail(_unknown(words[0]))
     try:
         outcome = _run(words, is_json)
         text = outcome.text
@@ -75,15 +81,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(words: list[str], is_json: bool) -> CommandResult:
     # What a command prints on its way is not its result.
     way = contextlib.redirect_stdout(sys.stderr) if is_json else contextlib.nullcontext()
-    with way:
-        outcome: CommandResult = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="wm",
-            description=DESCRIPTION,
-            args=words or ["--help"],
-            sort_subcommands=False,
-        )
+    usage = io.StringIO()
+    stderr = sys.stderr
+
+    def spoken(function: Callable[..., CommandResult]) -> Callable[..., CommandResult]:
+        """The command with the standard error stream that it was called with."""
+
+        @functools.wraps(function)
+        def run(*arguments: Any, **options: Any) -> CommandResult:
+            with contextlib.redirect_stderr(stderr):
+                return function(*arguments, **options)
+
+        return run
+
+    try:
+        # The parser writes a box of several lines about what it does not know.
+        with contextlib.redirect_stderr(usage), way:
+            outcome: CommandResult = tyro.extras.subcommand_cli_from_dict(
+                {name: spoken(function) for name, function in COMMANDS.items()},
+                prog="wm",
+                description=DESCRIPTION,
+                args=words or ["--help"],
+                sort_subcommands=False,
+            )
+    except SystemExit as stopped:
+        if stopped.code != USAGE_ERROR:
+            raise
+        raise UsageError(_in_one_line(usage.getvalue())) from None
     return outcome
+
+
+class UsageError(Exception):
+    """What was typed does not fit a command."""
+
+
+def _in_one_line(box: str) -> str:
+    """The first part of a message in a box that is drawn with lines, and where to read more."""
+    parts: list[list[str]] = [[]]
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]:  # the first is a heading
+        words = line.strip(" |\u2502")
+        if re.fullmatch(r"[-+ \u2500-\u257f]*", words):
+            parts.append([])
+        else:
+            parts[-1].append(words)
+    told = [" ".join(" ".join(part).split()) for part in parts if part]
+    return ". ".join(dict.fromkeys((told[0], told[-1]))) if told else "wrong usage: see wm --help"
 
 
 def _failure_of(error: Exception) -> _Failure:
@@ -92,11 +134,18 @@ def _failure_of(error: Exception) -> _Failure:
     kind = type(error)
     if kind.__name__ in ("NameNotFound", "NamespaceNotFound", "VersionNotFound"):
         message += " `wm envs` lists ours; module:ID imports a module first."
-    elif not kind.__module__.startswith(("wm_envs", "wm_agents", "gymnasium")):
+    elif not kind.__module__.startswith(("wm_envs", "wm_agents", "wm_suite", "gymnasium")):
         is_about_a_file = isinstance(error, ImportError | OSError)
         if not is_about_a_file or not message:
             message = f"{kind.__name__}: {message} (WM_DEBUG=1 shows where)"
     return _Failure(message, USAGE_ERROR)
+
+
+def _unknown(word: str) -> _Failure:
+    """A word that is no command, and the command that was meant, if one is similar."""
+    near = difflib.get_close_matches(word, COMMANDS, 1)
+    hint = f"did you mean `wm {near[0]}`?" if near else f"there are {', '.join(COMMANDS)}"
+    return _Failure(f"no command {word!r}: {hint}", USAGE_ERROR)
 
 
 def _fail(failure: _Failure) -> int:

@@ -143,9 +143,11 @@ def bench(env_ids: Positional[tuple[str, ...]] = (), /, *, seconds: float = 1.0)
         env_ids: Any Gymnasium ids; none takes all of ours that are installed.
         seconds: Of CPU time for each figure.
     """
+    from wm_envs.data.options import check_number
     from wm_envs.registration import TABLE
     from wm_envs.testing.speed import steps_per_cpu_second
 
+    check_number("seconds", seconds, 0.001, 3600.0)
     rows: list[dict[str, Any]] = []
     lines = [f"{'id':26} {'single':>12} {'64 in a batch':>14} {'4,096':>14}  steps per CPU-second"]
     for env_id in env_ids or [row.id for row in TABLE]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
 
+from wm_envs.data.options import check_integer
 from wm_suite.command_result import CommandResult
 
 if TYPE_CHECKING:
@@ -123,8 +124,7 @@ def score(
         seed: Of starts and samples.
     """
     wma = _learners()
-    if planning_episodes < 0:
-        raise wma.ConfigError(f"planning_episodes is 0 or more, got {planning_episodes}")
+    check_integer("planning_episodes", planning_episodes, 0)
     folder, model, train, test, env = _fitted(folder, data)
     from wm_agents.evaluation.open_loop_report import gap_sentence
 
@@ -217,6 +217,7 @@ def plan(
     import gymnasium as gym
 
     wma = _learners()
+    check_integer("episodes", episodes, 1)
     folder = wma.make_output_directory(output_dir)
     if model is not None:
         _, learned_model, train, _, env = _fitted(model, None)
@@ -262,6 +263,7 @@ def train(
         output_dir: Folder for agent.safetensors, summary.json and checkpoints.
     """
     wma = _learners()
+    check_integer("episodes", episodes, 1)
     folder = wma.make_output_directory(output_dir)
     agent = wma.WorldModelAgent(env_id, seed=seed)
     agent.learn(total_timesteps, progress_bar=True, checkpoints=folder / "checkpoints")

@@ -147,6 +147,14 @@ def test_pong_is_played_in_real_time(monkeypatch):
     assert [keyboard.action_of_keys(keys) for keys in held] == [2, 5, 0]
 
 
+def test_without_a_display_there_is_no_window_that_waits_forever(monkeypatch):
+    pygame = pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    monkeypatch.setattr(pygame.display, "get_driver", lambda: window.HIDDEN)
+    with pytest.raises(OptionError, match="no display"):
+        play.play("wm/PatternEcho-v0", render_mode="human")
+
+
 def test_a_gamepad_presses_keys():
     def pad(axes, buttons):
         return SimpleNamespace(

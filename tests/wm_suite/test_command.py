@@ -189,15 +189,26 @@ def test_an_environment_is_compiled(capsys):
         ("info nowhere_at_all:Foo-v0", "no module nowhere_at_all"),
         ("record CartPole-v1 --episodes 0", "episodes is an integer at least 1, got 0"),
         ("record CartPole-v1 --policy expert --output {folder}/x.npz", "no expert"),
+        ("plan CartPole-v1 --episodes 0", "episodes is an integer at least 1, got 0"),
+        ("train CartPole-v1 --episodes -1", "episodes is an integer at least 1, got -1"),
+        ("bench CartPole-v1 --seconds -1", "seconds is a number from 0.001"),
+        ("score {folder} --planning-episodes -1", "planning_episodes is an integer at least 0"),
+        ("fits CartPole-v1", "did you mean `wm fit`?"),
+        ("whatever", "there are envs, info"),
+        ("envs extra", "extra"),
+        ("record CartPole-v1 --episodes many", "many"),
+        ("fit", "A Gymnasium id, or a file"),
         ("play Blackjack-v1", "is shown by --render-mode"),
         ("compile wm/Nowhere-v0", "no environment wm/Nowhere-v0"),
         ("score {folder}", "is no folder of `wm fit`"),
         ("fit {folder}/none.npz", "none.npz"),
+        ("fit {folder}/text.npz", "it is no archive of NumPy"),
         ("data fetch circuits --source ftp://x --output-dir {folder}", "source='ftp://x'"),
     ],
 )
 def test_a_mistake_is_one_line(words, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.npz").write_text("steps", encoding="utf-8")
     code, out, err = run(capsys, *words.format(folder=tmp_path).split())
     assert code == 2
     assert out == ""

@@ -5,11 +5,12 @@ Ragged episodes (`Trajectories`), windows (`TrajectoryBatch`) and flat rows (`Tr
 
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, BinaryIO, Generic, NamedTuple, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -453,7 +454,7 @@ class Trajectories:
         """
         path = user_path(path)
         try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            with open(path, "rb") as file, np.load(_zipped(file), allow_pickle=False) as archive:
                 size = sum(member.file_size for member in archive.zip.infolist())
                 if size > MAX_BYTES:
                     raise ValueError(f"it unpacks to {size} bytes, more than {MAX_BYTES}")
@@ -632,3 +633,11 @@ def _transition_keys(data: Trajectories) -> Array:
     rows = np.hstack([data.start_observations.astype(np.float64), actions, data.next_observations])
     keys = np.ascontiguousarray(rows + 0.0)  # -0.0 becomes 0.0, since bytes are compared
     return keys.view(f"S{keys.shape[1] * keys.itemsize}").ravel()
+
+
+def _zipped(file: BinaryIO) -> BinaryIO:
+    """A file that is an archive; for any other NumPy would advise to unpickle it."""
+    if not zipfile.is_zipfile(file):
+        raise ValueError("it is no archive of NumPy")
+    file.seek(0)
+    return file

@@ -1,5 +1,6 @@
 """The window of render_mode="human"; the only place that imports pygame."""
 
+import os
 import textwrap
 import weakref
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,8 @@ from wm_envs.rendering.canvas import Image
 PICTURE_HEIGHT = 720
 MARGIN, LINE_HEIGHT, TEXT_SCALE, CARD_SCALE = 10, 20, 2, 4
 PANEL, INK = (28, 31, 37), (236, 236, 232)
+# The driver of SDL that draws into memory.
+HIDDEN = "offscreen"
 # Of the stick of a gamepad, which never rests at exactly 0.
 DEAD_ZONE = 0.3
 
@@ -71,7 +74,6 @@ class Window:
         _open_windows.add(self)
         if not self._shows((self._title, size)):
             try:
-                display.init()
                 display.set_mode(size)
             except self._pygame.error as error:
                 raise _no_display(error) from error
@@ -92,14 +94,23 @@ class Window:
         display.flip()
         self._clock.tick(self._frames_per_second)
 
-    def _enlarged(self, frame: NDArray[np.uint8]) -> tuple[int, int]:
-        """Width and height at which a frame is shown; small ones by a whole number, for sharpness."""
-        height, width = frame.shape[:2]
+    def _start_display(self) -> None:
+        """Raises OptionError where there is no display."""
         display = self._pygame.display
         try:
             display.init()
         except self._pygame.error as error:
             raise _no_display(error) from error
+        # SDL's last resort, which nobody sees and which no key reaches: a game would wait forever.
+        if display.get_driver() == HIDDEN and os.environ.get("SDL_VIDEODRIVER") != HIDDEN:
+            display.quit()
+            raise _no_display("SDL found none")
+
+    def _enlarged(self, frame: NDArray[np.uint8]) -> tuple[int, int]:
+        """Width and height at which a frame is shown; small ones by a whole number, for sharpness."""
+        height, width = frame.shape[:2]
+        self._start_display()
+        display = self._pygame.display
         # A title bar and a task bar want their place, too.
         room = min(desktop_height for _, desktop_height in display.get_desktop_sizes()) - 160
         factor = min(PICTURE_HEIGHT, room) / height
@@ -138,7 +149,7 @@ class Window:
         return (display.get_caption()[0], display.get_surface().get_size()) == title_and_size
 
 
-def _no_display(error: Exception) -> OptionError:
+def _no_display(error: object) -> OptionError:
     return OptionError(
         f"no display to open a window on ({error}): use render_mode='ansi' or 'rgb_array', or set "
         "DISPLAY"
