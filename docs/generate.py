@@ -1,4 +1,4 @@
-"""Write docs/environments, a page and a film for each id with their gallery, and docs/reference, the public names.
+"""Write docs/environments, pages and films of all ids with their gallery, docs/reference and docs/notebooks.
 
     python docs/generate.py
 
@@ -7,6 +7,7 @@ The docstrings are the pages, so that what `help()` says and what the site says 
 
 import inspect
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -374,8 +375,59 @@ def write_reference(folder: Path) -> None:
     (folder / "index.md").write_text("\n".join(index), encoding="utf-8")
 
 
+NOTEBOOKS = ("add-an-environment", "read-a-scorecard", "from-votes-to-preferences")
+"""Tutorials that are notebooks, too; the repository holds them under docs/notebooks."""
+
+BLOCK = re.compile(r"^```python\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
+SIBLING = re.compile(r"\]\(([\w-]+\.md[^)]*)\)")
+
+
+def notebook(name: str) -> str:
+    """A tutorial as the JSON of a notebook: its Python blocks are the cells to run."""
+    page = (DOCS / "tutorials" / f"{name}.md").read_text(encoding="utf-8")
+    page = SIBLING.sub(r"](../tutorials/\1)", page)
+    title, _, rest = page.partition("\n")
+    install = (
+        "This notebook is the tutorial of the same name, made by `python docs/generate.py`. It "
+        'needs `pip install "wm-suite[agents,plots]"`, or the same from a clone.'
+    )
+    cells: list[dict[str, Any]] = []
+    # A split at the blocks gives text and code in turn.
+    for place, text in enumerate(BLOCK.split(f"{title}\n\n{install}\n{rest}")):
+        if text := text.strip("\n"):
+            cells.append(_cell(text, len(cells), is_code=place % 2 == 1))
+    content = {
+        "cells": cells,
+        "metadata": {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        },
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _cell(text: str, number: int, *, is_code: bool) -> dict[str, Any]:
+    cell: dict[str, Any] = {"cell_type": "code" if is_code else "markdown"}
+    if is_code:
+        cell["execution_count"] = None
+    cell |= {"id": f"cell-{number}", "metadata": {}}
+    if is_code:
+        cell["outputs"] = []
+    return cell | {"source": text.splitlines(keepends=True)}
+
+
+def write_notebooks(folder: Path) -> None:
+    """The tutorials of `NOTEBOOKS` as notebooks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in NOTEBOOKS:
+        (folder / f"{name}.ipynb").write_text(notebook(name), encoding="utf-8")
+
+
 def main(folder: Path = DOCS) -> None:
-    """Write both folders."""
+    """Write the three folders."""
+    write_notebooks(folder / "notebooks")
     write_environments(folder / "environments")
     write_reference(folder / "reference")
 

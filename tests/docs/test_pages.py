@@ -1,6 +1,7 @@
 """The generated pages say what the classes say, and every Python block of the written pages runs."""
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -40,6 +41,27 @@ def load_generator():
     return module
 
 
+NOTEBOOKS = ("add-an-environment", "read-a-scorecard", "from-votes-to-preferences")
+
+
+def code_cells(name):
+    """The sources of the cells of a committed notebook that are code."""
+    content = json.loads((DOCS / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
+    cells = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] for cell in cells)
+    return ["".join(cell["source"]) for cell in cells]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebooks_are_their_tutorials(name):
+    generator = load_generator()
+    assert generator.NOTEBOOKS == NOTEBOOKS
+    committed = (DOCS / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
+    assert committed == generator.notebook(name), "run `python docs/generate.py`"
+    targets = re.findall(r"\]\((?!http)([^)#]+)[^)]*\)", committed)
+    assert all((DOCS / "notebooks" / target).exists() for target in targets)
+
+
 def test_there_are_blocks():
     assert len(BLOCKS) >= 5
 
@@ -53,10 +75,16 @@ def test_a_block_runs(block, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda path: path.stem)
 def test_the_blocks_of_a_tutorial_are_a_script(page, tmp_path):
+    blocks = python_blocks(page)
+    if page.stem in NOTEBOOKS:
+        # What runs is the notebook then.
+        cells = code_cells(page.stem)
+        assert [cell.strip() for cell in cells] == [block.strip() for block in blocks]
+        blocks = cells
     script = (
         tmp_path / f"{page.stem.replace('-', '_')}.py"
     )  # a file, since Numba caches compiled code beside one
-    script.write_text("\n\n".join(python_blocks(page)), encoding="utf-8")
+    script.write_text("\n\n".join(blocks), encoding="utf-8")
     run = subprocess.run(
         [sys.executable, "-W", "error", script],
         cwd=tmp_path,

@@ -1,11 +1,15 @@
 """The progress bar of all long work: shown on a terminal, silent in files and pipes."""
 
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from wm_envs.data.errors import OptionError
-from wm_envs.data.streams import is_progress_shown
+from wm_envs.data.streams import is_notebook, is_progress_shown
+
+SECONDS_PER_LINE = 0.5
 
 
 class ProgressBar:
@@ -48,13 +52,58 @@ def progress(
     """
     if total < 0:
         raise OptionError(f"total={total}: give at least 0")
-    display = _make_display() if is_progress_shown(enabled) else None
+    display: Any = None
+    if is_progress_shown(enabled):
+        display = _LineDisplay() if is_notebook() else _make_display()
     if display is None:
         yield ProgressBar(num_done)
         return
     with display:
         task = display.add_task(description, total=total, completed=num_done, metrics="")
         yield ProgressBar(num_done, display, task)
+
+
+class _LineDisplay:
+    """One line of text that is written anew, for notebooks, which show no escape codes.
+
+    It has the methods of `rich.progress.Progress` that are called here.
+    """
+
+    def __init__(self) -> None:
+        self._description, self._metrics, self._width = "", "", 0
+        self._total, self._num_done = 0, 0
+        self._began = self._written = time.monotonic()
+
+    def __enter__(self) -> "_LineDisplay":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write("\n")
+
+    def add_task(self, description: str, *, total: int, completed: int, metrics: str) -> int:
+        """Begin with a task, of which there is one."""
+        self._description, self._total = description, total
+        self._num_done, self._metrics = completed, metrics
+        self._write("")
+        return 0
+
+    def update(self, task: int, *, advance: int, metrics: str = "") -> None:  # noqa: ARG002
+        """Go on, and write it if a moment has passed."""
+        self._num_done += advance
+        self._metrics = metrics or self._metrics
+        if time.monotonic() - self._written > SECONDS_PER_LINE:
+            self._write("")
+
+    def _write(self, end: str) -> None:
+        self._written = time.monotonic()
+        seconds = self._written - self._began
+        line = f"{self._description} {self._num_done:,}/{self._total:,} {seconds:.0f} s"
+        line = f"{line}  {self._metrics}".rstrip()
+        # Blanks cover what a longer line before it left.
+        padding = " " * max(0, self._width - len(line))
+        self._width = len(line)
+        sys.stderr.write(f"\r{line}{padding}{end}")
+        sys.stderr.flush()
 
 
 def _make_display() -> Any:

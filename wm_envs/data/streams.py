@@ -17,13 +17,21 @@ def is_terminal(stream: Any) -> bool:
         return False
 
 
+def is_notebook() -> bool:
+    """Whether this is the kernel of a notebook: somebody looks, and it is no terminal."""
+    if "ipykernel" not in sys.modules or "IPython" not in sys.modules:
+        return False
+    shell = sys.modules["IPython"].get_ipython()
+    return getattr(shell, "kernel", None) is not None
+
+
 def is_progress_shown(is_shown: bool | None) -> bool:
-    """Whether to draw a progress bar: as it is asked for, or on a terminal.
+    """Whether to draw a progress bar: as it is asked for, or on a terminal and in a notebook.
 
     Never where nothing can be written.
     """
     if is_shown is None:
-        return is_terminal(sys.stderr)
+        return is_terminal(sys.stderr) or is_notebook()
     return is_shown and can_write(sys.stderr)
 
 

@@ -3,6 +3,7 @@ import pty
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,3 +65,15 @@ def test_an_error_passes_through():
 def test_a_negative_total_is_named():
     with pytest.raises(OptionError, match="total=-1"), progress(-1, "training"):
         pass
+
+
+def test_a_notebook_gets_one_line_without_escape_codes(capfd, monkeypatch):
+    shell = SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    with progress(2000, "training") as bar:
+        bar.advance(2000, loss=0.125)
+    shown = capfd.readouterr().err
+    assert "\x1b" not in shown
+    assert shown.count("\n") == 1
+    assert shown.split("\r")[-1].rstrip() == "training 2,000/2,000 0 s  loss 0.125"
