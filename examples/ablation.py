@@ -79,6 +79,7 @@ def main(config: Config) -> dict[str, float]:
     wma.write_summary(folder, summary)
     draw(folder, best, config.env_id)
     show(summary, config)
+    wma.say_where(folder)
     return summary
 
 

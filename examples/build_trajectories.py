@@ -24,7 +24,6 @@ from rich.console import Console
 from rich.progress import track
 
 import wm_agents as wma
-from wm_envs.data.paths import writable_folder
 from wm_envs.errors import TrajectoryError
 from wm_envs.resolutions.digital_library import merge_drafts, read_digital_library, read_marc
 from wm_envs.resolutions.records import (
@@ -59,7 +58,7 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     """Read, merge, write; returns the summary."""
     config = wma.expand_paths(config)
-    writable_folder(config.output_dir)
+    wma.make_output_directory(config.output_dir, has_pictures=True)
     started = time.perf_counter()
     losses = Losses()
     read = read_all(config, losses)
@@ -78,6 +77,7 @@ def main(config: Config) -> dict[str, Any]:
     }
     # No record may get lost or appear twice on the way.
     assert num_written == sum(map(len, read.values())) - num_merged
+    draw_years(merged, config.output_dir / "years.png")
     wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 
@@ -103,6 +103,27 @@ def read_all(config: Config, losses: Losses) -> dict[str, list[ResolutionRecord]
             "--trajectories"
         )
     return read
+
+
+def draw_years(trajectories: Sequence[ResolutionRecord], path: Path) -> None:
+    """Shares of yes, no and abstention among the votes of each year."""
+    years: dict[int, Counter[str]] = {}
+    for record in trajectories:
+        ballot = record.plenary_ballot
+        if ballot is None or not record.date:
+            continue
+        counts = years.setdefault(int(str(record.date)[:4]), Counter())
+        counts["yes"] += len(ballot.in_favour)
+        counts["no"] += len(ballot.against)
+        counts["abstain"] += len(ballot.abstaining)
+    if not years:
+        return
+    shown = sorted(years)
+    lines = {
+        kind: [years[year][kind] / max(1, years[year].total()) for year in shown]
+        for kind in ("yes", "no", "abstain")
+    }
+    wma.plot_lines(path, shown, lines, "year", "share of the votes in plenary")
 
 
 def contents(trajectories: Sequence[ResolutionRecord]) -> dict[str, Any]:

@@ -32,9 +32,17 @@ def main(config: Config) -> dict[str, Any]:
     """Train and compare; returns the summary that is written."""
     config = wma.expand_paths(config)
     torch.set_num_threads(1)
-    wma.make_output_directory(config.output_dir)
+    wma.make_output_directory(config.output_dir, has_pictures=True)
     agent, summary = learn_seat(config, config.seed)
     agent.save(config.output_dir / "agent.zip")
+    limits = (summary[name] for name in ("difference", "difference_low", "difference_high"))
+    wma.plot_intervals(
+        config.output_dir / "difference.png",
+        {"PPO less the best script": wma.Interval(*limits)},
+        "difference in return, paired episodes",
+        reference=0.0,
+        title=f"The seat of {config.seat}",
+    )
     wma.write_summary(config.output_dir, summary, is_printed=True)
     wma.save_with_card(agent, config.output_dir, card_of(config, summary))
     return summary

@@ -46,7 +46,7 @@ def main(config: Config) -> dict[str, Any]:
         training = DreamTraining(config)
     except wma.ConfigError as error:
         raise SystemExit(str(error)) from error
-    wma.make_output_directory(config.output_dir)
+    wma.make_output_directory(config.output_dir, has_pictures=True)
     checkpoints = wma.CheckpointManager(config.output_dir / "unfinished", keep=1)
 
     def report(_: int, figures: dict[str, float]) -> None:
@@ -55,6 +55,7 @@ def main(config: Config) -> dict[str, Any]:
 
     training.train(checkpoints, report)
     summary = training.evaluate(config.games)
+    draw_rounds(config.output_dir / "rounds.png", training.rounds)
     wma.write_summary(config.output_dir, summary, is_printed=True)
     wma.write_json(config.output_dir / "view.json", training.view.to_json())
     wma.save_with_card(
@@ -62,6 +63,13 @@ def main(config: Config) -> dict[str, Any]:
     )
     shutil.rmtree(checkpoints.directory)
     return summary
+
+
+def draw_rounds(path: Path, rounds: list[dict[str, float]]) -> None:
+    """What was won in the real games of each round against real steps."""
+    steps = [figures["real_steps"] for figures in rounds]
+    values = [figures["real_points_won"] for figures in rounds]
+    wma.plot_lines(path, steps, {"real games": values}, "real steps", "share of the points won")
 
 
 def card_of(config: Config, summary: dict[str, Any], learned: Any) -> wma.Card:

@@ -55,6 +55,7 @@ def main(config: Config) -> dict[str, float]:
     wma.write_summary(config.output_dir, summary)
     draw(config, dreams, real, summary)
     report(summary)
+    wma.say_where(config.output_dir)
     return summary
 
 

@@ -43,7 +43,7 @@ def main(config: Config) -> dict[str, float]:
     """Record, fit, export and compare; returns the summary that is written."""
     config = wma.expand_paths(config)
     torch.set_num_threads(1)
-    make_output_directory(config.output_dir)
+    make_output_directory(config.output_dir, has_pictures=True)
     total = config.episodes + max(1, config.episodes // 4)
     recorded = wm_envs.record(config.env_id, episodes=total, seed=config.seed, progress=False)
     train = recorded.select(np.arange(config.episodes))
@@ -55,25 +55,35 @@ def main(config: Config) -> dict[str, float]:
     options = wma.FitConfig(num_updates=config.num_updates, seed=config.seed)
     model.fit(train, options, progress=False if config.quiet else None)
     path = model.export_onnx(config.output_dir / "model.onnx")
+    differences = largest_differences(model, path, test)
+    wma.plot_intervals(
+        config.output_dir / "differences.png", differences, "largest difference to ONNX Runtime"
+    )
     summary = {
-        "largest_difference": difference(model, path, test),
+        "largest_difference": max(differences.values()),
         "kilobytes": path.stat().st_size / 1000,
         "num_parameters": float(model.num_parameters),
     }
     write_summary(config.output_dir, summary)
     print(f"{path}: {summary}")
+    wma.say_where(config.output_dir)
     return summary
 
 
-def difference(model: wma.DeterministicModel, path: Path, test: wma.Trajectories) -> float:
-    """The largest difference of what torch and ONNX Runtime predict, over all held-out steps."""
+def largest_differences(
+    model: wma.DeterministicModel, path: Path, test: wma.Trajectories
+) -> dict[str, float]:
+    """The largest differences of what torch and ONNX Runtime predict, over all held-out steps."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     rows, actions = test.start_observations, test.actions
     theirs = session.run(None, {"observations": rows, "actions": actions})
     ours = model.predict(rows, actions)
     tensors = (ours.observations, ours.rewards, ours.terminations)
-    pairs = zip(tensors, theirs, strict=True)
-    return max(float(np.abs(a.numpy() - b).max()) for a, b in pairs)
+    names = ("observations", "rewards", "ends")
+    return {
+        name: float(np.abs(ours.numpy() - theirs).max())
+        for name, ours, theirs in zip(names, tensors, theirs, strict=True)
+    }
 
 
 if __name__ == "__main__":

@@ -127,6 +127,7 @@ def main(config: Config) -> dict[str, Any]:
     }
     wma.write_summary(folder, summary)
     print(scores.score_table(summary))
+    wma.say_where(folder)
     return summary
 
 

@@ -92,7 +92,7 @@ def main(config: Config) -> dict[str, Any]:
     """Drive, infer, compare, write; returns the summary."""
     config = wma.expand_paths(config)
     started = time.perf_counter()
-    wma.make_output_directory(config.output_dir)
+    wma.make_output_directory(config.output_dir, has_pictures=True)
     task: Task = DrivingTask() if config.task == "driving" else Pendulum()
     states = task.starts(config.num_stretches, config.seed)
     aimed, weights = drive(task, states, config, task.scaled_weights)
@@ -113,6 +113,14 @@ def main(config: Config) -> dict[str, Any]:
         "seed": config.seed,
         "seconds": time.perf_counter() - started,
     }
+    rows: dict[str, wma.Interval | float] = {}
+    for place, name in enumerate(task.names):
+        limits = (fit.weights[place], fit.low[place], fit.high[place])
+        rows[name] = wma.Interval(*(float(fit.scale[place] * limit) for limit in limits))
+        rows[f"{name}, true"] = float(truth[place])
+    wma.plot_intervals(
+        config.output_dir / "weights.png", rows, "weight, in standard deviations of the feature"
+    )
     wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 

@@ -52,7 +52,7 @@ def main(config: Config) -> dict[str, Any]:
     """Record, imitate, evaluate, write; returns the summary."""
     config = wma.expand_paths(config)
     torch.set_num_threads(1)
-    wma.make_output_directory(config.output_dir)
+    wma.make_output_directory(config.output_dir, has_pictures=True)
     started = time.perf_counter()
 
     expert = Expert(config.env_id)
@@ -101,6 +101,12 @@ def main(config: Config) -> dict[str, Any]:
         "discriminator_accuracy": airl.accuracy,
         "seconds": time.perf_counter() - started,
     }
+    wma.plot_intervals(
+        config.output_dir / "returns.png",
+        {name.replace("_", " "): value for name, value in returns.items()},
+        "mean return of an episode",
+        title=f"{config.env_id} from {config.num_episodes} episodes of an expert",
+    )
     wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 

@@ -138,6 +138,15 @@ def report(config: Config, observations: Observations) -> dict[str, Any]:
             "high": kappa.high,
         }
         print(f"{one} / {other}: {len(both)} observations, {equal:.0%} equal, kappa {kappa}")
+    picture = wma.plot_intervals(
+        config.output.with_name("agreement.png"),
+        {
+            pair: wma.Interval(row["kappa"], row["low"], row["high"])
+            for pair, row in figures.items()
+        },
+        "Cohen's kappa",
+    )
+    print(f"Written: {picture}")
     return figures
 
 

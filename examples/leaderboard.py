@@ -63,6 +63,7 @@ def main(config: Config) -> dict[str, float]:
     }
     wma.write_summary(folder, summary)
     print(text)
+    wma.say_where(folder)
     return summary
 
 

@@ -4,7 +4,7 @@
     python examples/plan.py --env-id wm/PermPuzzle-v0 --planner breadth_first --max-real-steps 1000
 
 Random steps come first, then rounds of fitting, planning with exploration, and refitting. Writes
-summary.json (success_rate, mean_return, real_steps, ...) and rounds.json. Success is what the
+summary.json (success_rate, mean_return, real_steps, ...), rounds.json and returns.png. Success is what the
 environment reports, else a return of at least its registered reward threshold, else null.
 """
 
@@ -58,7 +58,7 @@ def main(config: Config) -> dict[str, Any]:
     """Learn, then evaluate; returns the summary that is written."""
     config = wma.expand_paths(config)
     torch.set_num_threads(config.num_threads)
-    wma.make_output_directory(config.output_dir)
+    wma.make_output_directory(config.output_dir, has_pictures=True)
     started = time.perf_counter()
     learned = learn(config)
     learning_seconds = time.perf_counter() - started
@@ -78,8 +78,16 @@ def main(config: Config) -> dict[str, Any]:
         "evaluation_seconds": time.perf_counter() - started - learning_seconds,
         "seed": config.seed,
     }
-    wma.write_summary(config.output_dir, summary, is_printed=True)
     wma.write_json(config.output_dir / "rounds.json", learned.rounds)
+    random = wma.RandomAgent(learned.model.action_space, config.seed)
+    chance = wma.evaluate(random, config.env_id, config.episodes, seed=config.seed + 10_000)
+    wma.plot_intervals(
+        config.output_dir / "returns.png",
+        {"planning": results.return_interval, "random actions": chance.return_interval},
+        "mean return of an episode",
+        title=f"{config.env_id} after {learned.num_real_steps:,} real steps",
+    )
+    wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 
 

@@ -158,6 +158,7 @@ def main(config: Config) -> dict[str, float]:
     wma.plot_intervals(folder / "sweep.png", intervals, label, title=config.env_id)
     for setting, interval in intervals.items():
         print(f"{setting:32} {interval}")
+    wma.say_where(folder)
     return summary
 
 

@@ -42,7 +42,7 @@ class Config:
 def main(config: Config) -> dict[str, Any]:
     """Record the training circuits; returns the summary that is written."""
     config = wma.expand_paths(config)
-    wma.make_output_directory(config.output_dir)
+    wma.make_output_directory(config.output_dir, has_pictures=True)
     training, unseen = split_circuits(config.circuits)
     parts = [
         record_widely(path, config.episodes, config.steps, config.seed + 1000 * number)
@@ -58,6 +58,13 @@ def main(config: Config) -> dict[str, Any]:
         "unseen_circuits": [path.stem for path in unseen],
         "seed": config.seed,
     }
+    shares = {
+        path.stem: float(part.terminations.sum() / part.num_episodes)
+        for path, part in zip(training, parts, strict=True)
+    }
+    wma.plot_intervals(
+        config.output_dir / "departures.png", shares, "share of episodes that leave the road"
+    )
     wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 

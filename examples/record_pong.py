@@ -67,7 +67,7 @@ def main(config: Config) -> dict[str, float]:
             "--minari needs {player} in the name, as in wm/pong/{player}-v0, "
             f"got {config.minari!r}"
         )
-    wma.make_output_directory(config.output_dir)
+    wma.make_output_directory(config.output_dir, has_pictures=True)
     summary: dict[str, float] = {}
     for number, player in enumerate(config.players):
         recording = record_player(config, player, config.seed + 10_000 * number)
@@ -81,6 +81,15 @@ def main(config: Config) -> dict[str, float]:
             )
         for name, value in describe(recording).items():
             summary[f"{player}_{name}"] = value
+    wma.plot_intervals(
+        config.output_dir / "scores.png",
+        {
+            p: summary[f"{p}_mean_player_score"] - summary[f"{p}_mean_enemy_score"]
+            for p in config.players
+        },
+        "points won less points lost at the end",
+        reference=0.0,
+    )
     wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 

@@ -125,6 +125,7 @@ def main(config: Config) -> dict[str, float]:
         summary = train(config)
     wma.write_summary(folder, summary)
     print("  ".join(f"{name} {value:.4g}" for name, value in summary.items()))
+    wma.say_where(folder)
     return summary
 
 
@@ -132,14 +133,15 @@ def train(config: Config) -> dict[str, float]:
     """Iterations until the steps are spent, then greedy episodes."""
     algorithm = make_algorithm(config)
     started, num_steps = time.perf_counter(), 0
+    curve: list[tuple[int, float]] = []
     try:
         while num_steps < config.total_timesteps:
             result = algorithm.train()
             num_steps = int(result["num_env_steps_sampled_lifetime"])
+            mean_return = float(result["env_runners"].get("episode_return_mean", np.nan))
+            curve.append((num_steps, mean_return))
             if not config.quiet:
-                print(
-                    f"{num_steps:>10,} steps  return {result['env_runners'].get('episode_return_mean', np.nan):.3g}"
-                )
+                print(f"{num_steps:>10,} steps  return {mean_return:.3g}")
         seconds = time.perf_counter() - started
         env = make_env({"env_id": config.env_id})
         agent = RLModuleAgent(algorithm.get_module(), env.action_space)
@@ -149,6 +151,9 @@ def train(config: Config) -> dict[str, float]:
         )
     finally:
         algorithm.stop()
+    steps, returns = zip(*curve, strict=True)
+    picture = config.output_dir / "learning_curve.png"
+    wma.plot_lines(picture, steps, {"RLlib PPO": returns}, "steps", "mean return of an episode")
     return {
         **results.summary(),
         "total_timesteps": num_steps,

@@ -30,8 +30,14 @@ def main(config: Config) -> dict[str, Any]:
     """Train and evaluate; returns the summary that is written."""
     config = wma.expand_paths(config)
     torch.set_num_threads(1)
-    wma.make_output_directory(config.output_dir)
+    wma.make_output_directory(config.output_dir, has_pictures=True)
     summary = run_baseline(config)
+    wma.plot_intervals(
+        config.output_dir / "scores.png",
+        {"mean game": summary["mean_score"], "worst game": summary["worst_game"]},
+        "points won less points lost",
+        title=f"PPO after {summary['real_steps']:,} real steps",
+    )
     wma.write_summary(config.output_dir, summary, is_printed=True)
     return summary
 

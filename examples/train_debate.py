@@ -112,6 +112,7 @@ def main(config: Config) -> dict[str, Any]:
         summary |= study.median.flatten("spearman_median") | {"persons": config.persons}
         print(f"Generated persons: median Spearman {study.median} between drives and allocations")
     wma.write_summary(folder, summary)
+    wma.say_where(folder)
     return summary
 
 

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from wm_agents.evaluation.out_of_distribution import ood_auroc as ood_auroc
     from wm_agents.evaluation.plots import plot_intervals as plot_intervals
     from wm_agents.evaluation.plots import plot_learning_curves as plot_learning_curves
+    from wm_agents.evaluation.plots import plot_lines as plot_lines
     from wm_agents.evaluation.plots import plot_open_loop as plot_open_loop
     from wm_agents.evaluation.scorecard import Scorecard as Scorecard
     from wm_agents.evaluation.scorecard import scorecard as scorecard
@@ -173,6 +174,7 @@ if TYPE_CHECKING:
     from wm_agents.training.saving import save as save
     from wm_agents.training.seeding import spawn_seeds as spawn_seeds
     from wm_agents.training.summary import make_output_directory as make_output_directory
+    from wm_agents.training.summary import say_where as say_where
     from wm_agents.training.summary import write_json as write_json
     from wm_agents.training.summary import write_summary as write_summary
     from wm_agents.training.trainer import FitReport as FitReport
@@ -251,6 +253,7 @@ _HOMES = {
     ),
     "wm_agents.evaluation.plots": (
         "plot_intervals",
+        "plot_lines",
         "plot_learning_curves",
         "plot_open_loop",
     ),
@@ -398,6 +401,7 @@ _HOMES = {
     "wm_agents.training.seeding": ("spawn_seeds",),
     "wm_agents.training.summary": (
         "make_output_directory",
+        "say_where",
         "write_json",
         "write_summary",
     ),

@@ -118,7 +118,7 @@ def plot_learning_curves(
 
 def plot_intervals(
     path: str | Path,
-    intervals: Mapping[str, Interval],
+    intervals: Mapping[str, Interval | float],
     xlabel: str,
     reference: float | None = None,
     title: str = "",
@@ -130,7 +130,7 @@ def plot_intervals(
 
     Args:
         path: picture to write; its suffix chooses the format.
-        intervals: by label.
+        intervals: by label; a number is an estimate without limits.
         xlabel: what is estimated, with its unit.
         reference: value that is marked by a line, such as 0.5 for no improvement.
         title: heading, which states the finding.
@@ -145,8 +145,12 @@ def plot_intervals(
     if not intervals:
         raise ConfigError("intervals is empty; give at least one")
     figure, axes = make_axes(7.2, 1.3 + 0.45 * len(intervals))
-    left, right = _limits([*intervals.values()], reference)
-    for row, interval in enumerate(intervals.values()):
+    known = [
+        value if isinstance(value, Interval) else Interval(value, value, value)
+        for value in intervals.values()
+    ]
+    left, right = _limits(known, reference)
+    for row, interval in enumerate(known):
         _draw_interval(axes, row, interval, left, right)
     if reference is not None:
         axes.axvline(reference, color=_GREY, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
@@ -155,6 +159,46 @@ def plot_intervals(
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
+    _add_title(axes, title)
+    return save_figure(figure, path)
+
+
+def plot_lines(
+    path: str | Path,
+    x: ArrayLike,
+    lines: Mapping[str, ArrayLike],
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+) -> Path:
+    """Draws what one run noted on its way.
+
+    Args:
+        path: Picture to write; its suffix chooses the format.
+        x: Where [T].
+        lines: Label to values [T], which may have NaN.
+        xlabel: What x is, with its unit.
+        ylabel: What the values are, with their unit.
+        title: Heading, which states the finding.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: Without lines, or a path that cannot be written.
+        ImportError: When matplotlib is not installed.
+    """
+    if not lines:
+        raise ConfigError("lines is empty; give at least one")
+    figure, axes = make_axes(7.2, 4.0)
+    for number, (label, values) in enumerate(lines.items()):
+        style = LINE_STYLES[number % len(LINE_STYLES)]
+        colour = COLOURS[number % len(COLOURS)]
+        axes.plot(x, values, color=colour, linestyle=style, marker=".", label=label)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.xaxis.set_major_formatter(_short_numbers())
+    if len(lines) > 1:
+        axes.legend(frameon=False, fontsize=10, labelcolor=INK)
     _add_title(axes, title)
     return save_figure(figure, path)
 

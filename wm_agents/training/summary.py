@@ -1,6 +1,7 @@
 """The folder in which a script leaves its results, and the summary that a program can read."""
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from wm_agents.errors import ConfigError
 from wm_envs.data.files import replacing, without_infinities
 from wm_envs.data.paths import user_path
+from wm_envs.data.streams import can_write
 
 
 def make_output_directory(folder: Path, *, has_pictures: bool = False) -> Path:
@@ -43,13 +45,28 @@ def write_summary(folder: Path, summary: Mapping[str, Any], *, is_printed: bool 
     Args:
         folder: Where.
         summary: Names to what JSON can hold; numbers that are not finite become null.
-        is_printed: Whether the same text goes to the standard output.
+        is_printed: Whether the same text goes to the standard output, and where it was written to
+            the standard error stream.
     """
     path = user_path(folder) / "summary.json"
     write_json(path, summary)
     if is_printed:
         print(json.dumps(without_infinities(summary), indent=2))
+        say_where(path.parent)
     return path
+
+
+def say_where(folder: Path) -> None:
+    """Say on the standard error stream which files lie in a folder, the pictures first."""
+    files = [path for path in user_path(folder).iterdir() if path.is_file()]
+    names = [path.name for path in sorted(files, key=lambda path: (not is_seen(path), path.name))]
+    if can_write(sys.stderr):
+        print(f"Written into {folder}: {', '.join(names)}", file=sys.stderr, flush=True)
+
+
+def is_seen(path: Path) -> bool:
+    """Whether a file is for the eye."""
+    return path.suffix in (".png", ".svg", ".html", ".gif", ".md")
 
 
 def write_json(path: Path, content: Any) -> None:
