@@ -379,6 +379,7 @@ NOTEBOOKS = ("add-an-environment", "read-a-scorecard", "from-votes-to-preference
 """Tutorials that are notebooks, too; the repository holds them under docs/notebooks."""
 
 BLOCK = re.compile(r"^```python\n(.*?)^```\n", re.DOTALL | re.MULTILINE)
+DARK_PICTURE = re.compile(r"^!\[.*#gh-dark-mode-only\)\n", re.MULTILINE)
 SIBLING = re.compile(r"\]\(([\w-]+\.md[^)]*)\)")
 
 
@@ -386,6 +387,8 @@ def notebook(name: str) -> str:
     """A tutorial as the JSON of a notebook: its Python blocks are the cells to run."""
     page = (DOCS / "tutorials" / f"{name}.md").read_text(encoding="utf-8")
     page = SIBLING.sub(r"](../tutorials/\1)", page)
+    # Notebooks do not tell light from dark.
+    page = DARK_PICTURE.sub("", page).replace("#gh-light-mode-only", "")
     title, _, rest = page.partition("\n")
     install = (
         "This notebook is the tutorial of the same name, made by `python docs/generate.py`. It "

@@ -2,6 +2,7 @@
 
     make docs
     python docs/screenshots.py --output-dir out/screenshots
+    python docs/screenshots.py --scorecard runs/fit/scorecard.html --output-dir out/screenshots
 
 Needs Chromium. The site is served on this machine alone while the pictures are taken. `summary.json`
 names pages that are wider than the screen.
@@ -80,6 +81,8 @@ class Config:
     """Names of pages."""
     height: int = HEIGHT
     """Of the pictures, in pixels."""
+    scorecard: Path | None = None
+    """A scorecard.html, of which pictures are taken, too."""
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):

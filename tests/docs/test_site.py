@@ -60,7 +60,16 @@ def test_every_picture_is_there_and_says_what_it_shows(page):
     text = page.read_text(encoding="utf-8")
     for words, target in re.findall(r"!\[(.*?)\]\((.*?)\)", text):
         assert len(words.split()) >= 3, f"{target} needs an alternative text"
-        assert (page.parent / target).exists(), target
+        assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+def test_pictures_on_white_ground_follow_dark_pages():
+    """Each PNG of a page has a version of its own for dark pages, or the style of charts."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for target, after in re.findall(r"!\[.*?\]\(([^)]*\.png[^)]*)\)\n(.*)", text):
+            has_twin = "-mode-only" in target
+            assert has_twin or "wm-chart" in after, f"{page.name}: {target} is white on dark pages"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
