@@ -246,7 +246,8 @@ class PongAtariEnv(KernelEnv):
 class PongAtariVectorEnv(KernelVectorEnv):
     """A batch of `wm/PongAtari-v0`.
 
-    With `num_threads` n above 1, n - 1 further processes emulate beside this one.
+    With `num_threads` n above 1, n - 1 further processes emulate beside this one; on Windows this
+    process emulates all rows, after a warning.
     """
 
     env_class = PongAtariEnv

@@ -28,9 +28,12 @@ import numpy as np
 from gymnasium.error import ClosedEnvironmentError
 from numpy.typing import NDArray
 
+from wm_envs.data.streams import warn
 from wm_envs.errors import MissingExtraError, WorkerError
 
 MEMORY_SIZE = 128  # bytes
+# Windows neither hands open files to a process nor waits for sockets in this way.
+HAS_WORKERS = os.name == "posix" and hasattr(select, "poll")
 NOOP = 0
 
 
@@ -185,8 +188,16 @@ def receive(connection: Connection) -> Any:
     lookout.register(connection, select.POLLIN)
     end = time.perf_counter() + WATCHFUL
     while not lookout.poll(0) and time.perf_counter() < end:
-        os.sched_yield()
+        give_way()
     return connection.recv()
+
+
+def give_way() -> None:
+    """Let another process have the processor for a moment."""
+    if hasattr(os, "sched_yield"):
+        os.sched_yield()
+    else:
+        time.sleep(0)
 
 
 class _Worker:
@@ -368,6 +379,9 @@ class Emulators:
 
     def __init__(self, slices: Sequence[slice] = ()) -> None:
         import_ale()
+        if len(slices) > 1 and not HAS_WORKERS:
+            warn("this system has no worker processes for wm/PongAtari-v0: one emulates all rows")
+            slices = ()
         self._slices = list(slices)
         self._pool = EmulatorPool()
         self._worker_pool: _WorkerPool | None = None

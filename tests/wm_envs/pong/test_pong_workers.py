@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from wm_envs.errors import WorkerError
+from wm_envs.pong import workers
 from wm_envs.pong.workers import PATIENCE, EmulatorPool, Emulators
 from wm_envs.testing.trace import difference
 
@@ -253,3 +254,11 @@ def is_running(process):
         return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_a_system_without_workers_emulates_all_rows_here(monkeypatch):
+    monkeypatch.setattr(workers, "HAS_WORKERS", False)
+    with pytest.warns(RuntimeWarning, match="no worker processes"):
+        emulators = Emulators([slice(0, 1), slice(1, 2)])
+    assert emulators._slices == []
+    emulators.close()
