@@ -114,7 +114,9 @@ def browse(browser: str, scheme: int, *arguments: str) -> str:
             f"--user-data-dir={profile}",
             *arguments,
         ]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        run = subprocess.run(
+            command, capture_output=True, encoding="utf-8", timeout=120, check=True
+        )
     return run.stdout
 
 
@@ -166,9 +168,9 @@ def _take(browser: str, page: str, name: str, width: int, config: Config) -> dic
 
 
 def _crop(path: Path, width: int) -> None:
-    from PIL import Image
+    from PIL.Image import open as open_picture
 
-    with Image.open(path) as picture:
+    with open_picture(path) as picture:
         picture.crop((0, 0, width, picture.height)).save(path, optimize=True)
 
 
