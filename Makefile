@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test reliability fuzz ecosystem check docs clean
+.PHONY: demo test reliability fuzz ecosystem check docs screenshots clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/quickstart.py --output-dir runs/quickstart
@@ -33,6 +33,10 @@ ecosystem: $(VENV)-newest/.ready $(VENV)-ray/.ready
 docs: $(VENV)/.docs
 	$(BIN)/python docs/generate.py
 	$(BIN)/mkdocs build --strict
+
+# Of the site, by Chromium, to be looked at.
+screenshots: docs
+	$(BIN)/python docs/screenshots.py --output-dir runs/screenshots
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

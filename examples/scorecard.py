@@ -22,12 +22,12 @@ import tyro
 
 import wm_agents as wma
 from wm_agents import planning, world_models
+from wm_agents.domains.true_dynamics import ask_what_if, measure_gap
 from wm_agents.evaluation.certified import required_episodes
 from wm_agents.evaluation.out_of_distribution import OODDetector, ood_auroc
 from wm_agents.planning.collector import ActionRepeatAgent
 from wm_envs.branches import BranchCoverage, branch_coverage
 from wm_envs.errors import OptionError
-from wm_suite.true_dynamics import ask_what_if, measure_gap
 
 ALPHA, NOVELTY_ALPHA = 0.1, 0.25  # risks of the guarantee, and of scores from half the episodes
 MAX_REPLAYED = 5000  # steps, without the compiler

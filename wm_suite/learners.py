@@ -132,7 +132,7 @@ def score(
     rates: dict[str, float] = {}
     try:
         if env is not None:
-            from wm_suite.true_dynamics import ask_what_if, measure_gap
+            from wm_agents.domains.true_dynamics import ask_what_if, measure_gap
 
             env_id = env.spec.id
             counterfactual = ask_what_if(env_id, env, model, test, seed=seed)

@@ -117,9 +117,17 @@ def test_a_script_of_the_list_runs(name, folder, monkeypatch):
     # Another worker may have run the script whose files this one reads.
     if name in NEEDS and not written_by(NEEDS[name], folder).exists():
         run_listed(NEEDS[name], folder, monkeypatch)
-    written_by(name, folder).unlink(missing_ok=True)  # of another one with the same folder
+    summary = written_by(name, folder)
+    for path in [summary, *pictures_in(summary.parent)]:  # of another one with the same folder
+        path.unlink(missing_ok=True)
     run_listed(name, folder, monkeypatch)
-    assert json.loads(written_by(name, folder).read_text(encoding="utf-8"))
+    assert json.loads(summary.read_text(encoding="utf-8"))
+    assert pictures_in(summary.parent)
+
+
+def pictures_in(folder):
+    """What a script leaves for the eye."""
+    return [path for path in folder.glob("*") if path.suffix in (".png", ".svg", ".html", ".gif")]
 
 
 def written_by(name, folder):

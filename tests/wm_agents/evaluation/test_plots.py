@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from wm_agents.errors import ConfigError
-from wm_agents.evaluation.plots import _limits, _short_numbers, plot_intervals, plot_learning_curves
+from wm_agents.evaluation.plots import (
+    _limits,
+    _short_numbers,
+    plot_intervals,
+    plot_learning_curves,
+    plot_lines,
+)
 from wm_agents.evaluation.statistics import Interval
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -105,3 +111,19 @@ def test_the_missing_extra_is_named(monkeypatch, tmp_path):
 def test_bad_plot_input_is_named(call, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         call(tmp_path)
+
+
+def test_numbers_are_intervals_without_limits(tmp_path):
+    drawn = [
+        plot_intervals(tmp_path / name, {"a": value}, "return").read_text(encoding="utf-8")
+        for name, value in (("a.svg", 2.0), ("b.svg", Interval(2.0, 2.0, 2.0)))
+    ]
+    assert drawn[0] == drawn[1]
+
+
+def test_lines_may_have_gaps(tmp_path):
+    lines = {"real": [1.0, np.nan, 3.0], "imagined": [1, 2, 3]}
+    path = plot_lines(tmp_path / "rounds.svg", [0, 1000, 2000], lines, "steps", "return")
+    assert "imagined" in path.read_text(encoding="utf-8")
+    with pytest.raises(ConfigError, match="lines is empty"):
+        plot_lines(tmp_path / "rounds.svg", [], {}, "steps", "return")

@@ -38,3 +38,12 @@ def test_a_folder_that_cannot_be_made_is_one_error_with_the_remedy(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="choose another output folder"):
         make_output_directory(tmp_path / "file" / "folder")
+
+
+def test_where_results_lie_is_said_beside_them(tmp_path, capsys):
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "returns.png").touch()
+    write_summary(tmp_path, {"a": 1}, is_printed=True)
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"a": 1}
+    assert err == f"Written into {tmp_path}: returns.png, model.safetensors, summary.json\n"
