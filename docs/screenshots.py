@@ -33,6 +33,7 @@ PAGES = {
     "benchmarks": "benchmarks/",
     "leaderboard": "leaderboard/",
     "agent": "agent/",
+    "reinforce": "reinforce/",
     "scorecard": "tutorials/read-a-scorecard/",
     "reference": "reference/wm_agents/",
 }
@@ -137,10 +138,14 @@ def main(config: Config) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as copy:
         root = Path(copy) / "site"
         shutil.copytree(config.site, root)
+        pages = {name: PAGES[name] for name in config.pages}
+        if config.scorecard is not None:
+            shutil.copy(config.scorecard, root / "scorecard.html")
+            pages["scorecard_page"] = "scorecard.html"
         with served(root) as address:
-            for name in config.pages:
+            for name, page in pages.items():
                 for width in WIDTHS:
-                    frame = FRAME.format(width=width, height=config.height, page=f"/{PAGES[name]}")
+                    frame = FRAME.format(width=width, height=config.height, page=f"/{page}")
                     (root / "frame.html").write_text(frame, encoding="utf-8")
                     summary |= _take(browser, f"{address}/frame.html", name, width, config)
     path = config.output_dir / "summary.json"
