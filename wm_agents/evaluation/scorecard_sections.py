@@ -62,7 +62,7 @@ def guarantee_sentence(certified: CertifiedHorizon) -> str:
 def guarantee_chart(certified: CertifiedHorizon) -> str:
     """How many windows have left the tolerance by each step, and how many may."""
     steps = np.arange(1, certified.horizon + 1)
-    series = [Series("left the tolerance", steps, 100 * certified.violations, colour=0)]
+    series = [Series("windows outside", steps, 100 * certified.violations, colour=0)]
     top = 100 * max(float(certified.violations[-1]), 2 * certified.alpha)
     return line_chart(
         series,
