@@ -399,6 +399,12 @@ def training_speed_rows(reinforce: Figures, ensemble: Figures) -> Iterator[Row]:
         yield name, f"{number(ensemble[f'{key}_samples_per_cpu_second'])} samples"
 
 
+def branch_rows(figures: Figures) -> Iterator[Row]:
+    """Of each id the outcomes of conditions that its recording met."""
+    for name, row in figures["coverage"].items():
+        yield name, f"{row['steps']:,}", f"{row['exercised']} of {row['outcomes']}"
+
+
 def take_away_rows(figures: Figures) -> Iterator[Row]:
     """Models as web pages and as ONNX."""
     for name, row in figures["pages"].items():

@@ -160,6 +160,7 @@ _SPEED = "speeds of programs that do the same work; nothing learns"
 _COUNTS = "counts of failures or of code"
 _REFERENCE = "one method beside references without settings"
 NO_COMPARISONS = {
+    "branch_coverage": _COUNTS,
     "certified_horizon": "coverage of a guarantee",
     "ideal_points": "coverage of intervals, and agreement of halves of the same votes",
     "out_of_distribution": "scores of one detector, each against the same fixed aim",
