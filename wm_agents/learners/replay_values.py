@@ -41,7 +41,9 @@ class ReplayValuesConfig:
         gamma: Discount per step.
         capacity: Steps kept.
         batch_size: Transitions per update.
-        n_step: Rewards that a target sums before it asks the target network.
+        n_step: Rewards that a target sums before it asks the target network. For vectors of numbers
+            only in the early updates, and one later: longer sums spread rare rewards sooner, but
+            hold what others did then, from which a policy cannot tell its best action.
         learning_rate: Adam's step size at the beginning; it falls linearly to a tenth.
         width: Units of hidden layers, and of the features.
         target_every: Updates between two copies into the target networks.
@@ -315,8 +317,10 @@ class ReplayValues(Learner):
             setattr(self, name, new)
 
     def _batch(self) -> tuple[Tensor, ...]:
-        """N random steps, and what followed each of them over `n_step` steps."""
-        number = self.config.batch_size
+        """N random steps, and what followed each of them over some steps."""
+        number, n_step = self.config.batch_size, self.config.n_step
+        if self.spaces.is_continuous and self.num_updates >= self.config.early_updates:
+            n_step = 1
         rows = self.draws.integers(self.num_rows, size=number)
         ages = self.draws.integers(self._size, size=number)  # 0 is the newest
         places = (self._cursor - 1 - ages) % self._length
@@ -324,7 +328,7 @@ class ReplayValues(Learner):
         discount = np.ones(number, np.float32)
         last = places.copy()
         is_open = np.ones(number, np.bool_)
-        for ahead in range(self.config.n_step):
+        for ahead in range(n_step):
             is_open &= ages - ahead >= 0
             if ahead:
                 is_open &= ~self._ended[last, rows]
