@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wm_agents.learners.base import Learner, VectorStep
+from wm_agents.learners.replay import Replay
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.finite import gradient_step
@@ -29,8 +30,6 @@ from wm_agents.training.finite import gradient_step
 MAX_GRAD_NORM = 20.0
 VALUE_SCALE = 10.0
 """Mean sizes of a reward in the unit of values, in which their errors are squared, not clipped."""
-
-_COLUMNS = ("_obs", "_actions", "_rewards", "_next", "_terminated", "_ended")
 
 
 @dataclass(frozen=True)
@@ -152,16 +151,7 @@ class ReplayValues(Learner):
         self.reward_size = 0.0
         self._due = 0.0
         per_row = max(64, self.config.capacity // num_rows)
-        # One ring for each row, so that what followed a step lies beside it.
-        self._obs = np.zeros((0, num_rows, size), np.float32)
-        self._length = min(per_row, total_steps // num_rows + 2)
-        self._actions = np.zeros((0, num_rows), np.int64)
-        self._rewards = np.zeros((0, num_rows), np.float32)
-        self._next = np.zeros((0, num_rows, size), np.float32)
-        self._terminated = np.zeros((0, num_rows), np.bool_)
-        self._ended = np.zeros((0, num_rows), np.bool_)
-        self._size = 0
-        self._cursor = 0
+        self.replay = Replay(num_rows, min(per_row, total_steps // num_rows + 2))
         self._repeats = np.zeros(num_rows, np.int64)
         self._repeated: Tensor | None = None
 
@@ -198,7 +188,7 @@ class ReplayValues(Learner):
         """The best actions with exploration: random ones, repeated for a while."""
         num_rows = len(obs)
         if not own.any():
-            return self._executed(self._random(num_rows))
+            return self.executed(self._random(num_rows))
         epsilon = 1.0
         if self.num_seen >= self.config.first_steps:
             epsilon = max(self.config.epsilon, 0.3 * (1 - self.done / 0.3))
@@ -224,22 +214,13 @@ class ReplayValues(Learner):
             noise[torch.from_numpy(greedy)] = 0.0
             best = (best + noise).clamp(-1, 1)
         self._repeats -= 1
-        return self._executed(torch.where(is_random, self._repeated, best))
+        return self.executed(torch.where(is_random, self._repeated, best))
 
     def _random(self, num_rows: int) -> Tensor:
         if self.spaces.is_continuous:
             shape = (num_rows, self.spaces.num_actions)
             return 2 * torch.rand(shape, generator=self.generator) - 1
         return torch.randint(self.spaces.num_actions, (num_rows,), generator=self.generator)
-
-    def _executed(self, actions: Tensor) -> Tensor:
-        """Indices as they are; vectors in the environment's units."""
-        units = self.spaces.action_units
-        if units is None:
-            return actions
-        # `ActionUnits` has half of the half range as its unit where there are bounds.
-        half = torch.from_numpy(units.unit) * 2
-        return torch.from_numpy(units.centre) + half * actions
 
     def _inputs(self, actions: Tensor) -> Tensor:
         """What networks read of executed actions [N, A]: one-hot, or in units of the bounds."""
@@ -253,7 +234,7 @@ class ReplayValues(Learner):
         is_start: NDArray[np.bool_],  # noqa: ARG002
     ) -> tuple[Tensor, Any]:
         """The best actions."""
-        return self._executed(self._greedy(obs)), state
+        return self.executed(self._greedy(obs)), state
 
     # --- memory
 
@@ -278,75 +259,19 @@ class ReplayValues(Learner):
         return min(1.0, (self.config.max_updates - self.num_updates) / left)
 
     def _keep(self, step: VectorStep) -> None:
-        if self._cursor == len(self._obs) < self._length:
-            self._grow(step)
-        place = self._cursor
-        if self._size:
-            # Episodes may be left for new ones without an end; nothing is summed across that.
-            self._ended[(place - 1) % self._length, step.is_start] = True
-        self._obs[place] = step.obs.numpy()
-        self._next[place] = step.next_obs.numpy()
-        self._actions[place] = step.actions.numpy()
-        self._rewards[place] = step.rewards
-        self._terminated[place] = step.terminated
-        self._ended[place] = step.ended
-        self._cursor = (place + 1) % self._length
-        self._size = max(self._size, place + 1)
+        self.replay.keep(step)
         self.units.update(step.obs)
         size = float(np.abs(step.rewards).mean())
         self.reward_size += (
             (size - self.reward_size) * len(step.rewards) / (self.num_seen + len(step.rewards))
         )
 
-    def _grow(self, step: VectorStep) -> None:
-        """Rings twice as long, up to the capacity."""
-        size = min(self._length, max(64, 2 * len(self._obs)))
-        columns = {
-            "_obs": step.obs.numpy(),
-            "_next": step.next_obs.numpy(),
-            "_actions": step.actions.numpy(),
-            "_rewards": step.rewards,
-            "_terminated": step.terminated,
-            "_ended": step.terminated,
-        }
-        for name, values in columns.items():
-            old = getattr(self, name)
-            new = np.zeros((size, *values.shape), values.dtype)
-            if len(old):
-                new[: len(old)] = old
-            setattr(self, name, new)
-
     def _batch(self) -> tuple[Tensor, ...]:
         """N random steps, and what followed each of them over some steps."""
-        number, n_step = self.config.batch_size, self.config.n_step
-        if self.spaces.is_continuous and self.num_updates >= self.config.early_updates:
+        config, n_step = self.config, self.config.n_step
+        if self.spaces.is_continuous and self.num_updates >= config.early_updates:
             n_step = 1
-        rows = self.draws.integers(self.num_rows, size=number)
-        ages = self.draws.integers(self._size, size=number)  # 0 is the newest
-        places = (self._cursor - 1 - ages) % self._length
-        returns = np.zeros(number, np.float32)
-        discount = np.ones(number, np.float32)
-        last = places.copy()
-        is_open = np.ones(number, np.bool_)
-        for ahead in range(n_step):
-            is_open &= ages - ahead >= 0
-            if ahead:
-                is_open &= ~self._ended[last, rows]
-            last = np.where(is_open, (places + ahead) % self._length, last)
-            returns += np.where(is_open, discount * self._rewards[last, rows], 0)
-            discount = np.where(is_open, discount * self.config.gamma, discount)
-        discount = discount * ~self._terminated[last, rows]
-        columns = (
-            self._obs[places, rows],
-            self._actions[places, rows],
-            self._rewards[places, rows],
-            self._next[places, rows],
-            self._terminated[places, rows].astype(np.float32),
-            returns,
-            self._next[last, rows],
-            discount,
-        )
-        return tuple(torch.from_numpy(np.ascontiguousarray(column)) for column in columns)
+        return self.replay.draw(config.batch_size, n_step, config.gamma, self.draws)
 
     # --- learning
 
@@ -444,9 +369,9 @@ class ReplayValues(Learner):
             "units": dict(self.units.state_dict()),
             "draws": self.draws.bit_generator.state,
             "generator": self.generator.get_state(),
-            "counts": [self.num_seen, self.num_updates, self._size, self._cursor],
+            "counts": [self.num_seen, self.num_updates],
             "numbers": [self.reward_size, self._due],
-            "steps": {name: getattr(self, name)[: self._size].copy() for name in _COLUMNS},
+            "replay": self.replay.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -461,16 +386,14 @@ class ReplayValues(Learner):
         self.units.load_state_dict(state["units"])
         self.draws.bit_generator.state = state["draws"]
         self.generator.set_state(state["generator"])
-        self.num_seen, self.num_updates, self._size, self._cursor = state["counts"]
+        # Older files count the steps of the replay here, which acting does not need.
+        self.num_seen, self.num_updates = state["counts"][:2]
         self.reward_size, self._due = state["numbers"]
-        for name in _COLUMNS:
-            setattr(self, name, np.array(state["steps"][name]))
+        if "replay" in state:
+            self.replay.load_state_dict(state["replay"])
         self._repeats[:] = 0
         self._repeated = None
 
     def acting_state(self) -> dict[str, Any]:
         """Without the recorded steps and the optimizers."""
-        state = self.state_dict()
-        counts = [self.num_seen, self.num_updates, 0, 0]
-        steps = {name: values[:0] for name, values in state["steps"].items()}
-        return state | {"counts": counts, "steps": steps}
+        return self.state_dict() | {"replay": self.replay.empty_state()}
