@@ -26,7 +26,6 @@ from wm_agents.learners.base import Learner, VectorStep
 from wm_agents.learners.replay import Replay
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.spaces import PolicySpaces
-from wm_agents.protocols import ModelState
 from wm_agents.training.checkpoints import Checkpoint
 from wm_agents.training.finite import gradient_step
 from wm_agents.world_models.ensemble import EnsembleConfig, EnsembleModel
