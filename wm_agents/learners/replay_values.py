@@ -49,8 +49,9 @@ class ReplayValuesConfig:
         first_steps: Steps at random before the first update.
         early_updates: So many updates are done as soon as there are steps, one for each step, since
             what acts badly for long learns from poor steps and leaves the race.
-        max_updates: Updates over the whole of learning; those that are left after the early ones
-            are spread over the steps that are left, at most one for each.
+        steps_per_update: So many steps are worth an update, between half of `max_updates` and all.
+        max_updates: Updates over the whole of learning at most; those that are left after the early
+            ones are spread over the steps that are left, at most one for each.
         epsilon: Share of steps that explore at the end of learning; it falls from 1.
         max_repeat: An exploring action is repeated for a time drawn up to so many steps.
         noise: Standard deviation of exploring vectors, in units of the bounds.
@@ -68,7 +69,8 @@ class ReplayValuesConfig:
     target_every: int = 250
     first_steps: int = 1000
     early_updates: int = 10_000
-    max_updates: int = 30_000
+    steps_per_update: int = 3
+    max_updates: int = 60_000
     epsilon: float = 0.05
     max_repeat: int = 16
     noise: float = 0.2
@@ -253,10 +255,12 @@ class ReplayValues(Learner):
 
     def _updates_per_step(self) -> float:
         """How many updates are due for each step, at most one."""
-        if self.num_updates < min(self.config.early_updates, self.config.max_updates):
+        most = self.config.max_updates
+        if self.num_updates < min(self.config.early_updates, most):
             return 1.0
+        wanted = min(most, max(most // 2, self.total_steps // self.config.steps_per_update))
         left = max(1, self.total_steps - self.num_seen)
-        return min(1.0, (self.config.max_updates - self.num_updates) / left)
+        return min(1.0, (wanted - self.num_updates) / left)
 
     def _keep(self, step: VectorStep) -> None:
         self.replay.keep(step)
