@@ -15,6 +15,7 @@ from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.exporting import export_step
 from wm_agents.world_models.losses import (
     PredictionWeights,
+    column_mean,
     huber,
     masked_mean,
     weighted_cross_entropy,
@@ -101,11 +102,8 @@ class DeterministicModel(NeuralModel):
         errors, present = [], segment.inputs
         for step in range(segment.horizon):
             output = self._difference(self.inputs(present), acts[:, step])
-            errors.append(
-                (output - self.targets(present, segment.observations[:, step + 1]))
-                .square()
-                .mean(-1)
-            )
+            error = output - self.targets(present, segment.observations[:, step + 1])
+            errors.append(column_mean(error.square()))
             present = self.decode(present, output, acts[:, step])
         seen = self.head_inputs(segment.observations)
         transitions = torch.cat([seen[:, :-1], acts, seen[:, 1:]], -1)

@@ -24,6 +24,7 @@ from wm_agents.training.config_checks import require_integers
 from wm_agents.world_models.exporting import export_step
 from wm_agents.world_models.losses import (
     PredictionWeights,
+    column_mean,
     huber,
     masked_mean,
     weighted_cross_entropy,
@@ -152,7 +153,8 @@ class EnsembleModel(NeuralModel):
         acts, inputs = self.encode_actions(actions), self.inputs(state.observations)
         joint = self._for_each_member(torch.cat([inputs, acts], -1))
         means = self.dynamics(joint, generator)
-        disagreement = means.std(0, correction=0).square().mean(-1).sqrt()
+        # Not torch's std, which warns where nothing is to be predicted.
+        disagreement = column_mean((means - means.mean(0)).square().mean(0)).sqrt()
         if generator is None:
             output, hidden = means.mean(0), state.hidden
         else:
@@ -179,7 +181,7 @@ class EnsembleModel(NeuralModel):
             joint = torch.cat([self.inputs(present), acts[:, :, step]], -1)
             output = self.dynamics(joint, generator if torch.is_grad_enabled() else None)
             error = (output - self.targets(present, segment.observations[:, :, step + 1])).square()
-            errors.append(error.mean(-1))
+            errors.append(column_mean(error))
             spreads.append(self._likelihood(self.spread_head, joint.detach(), error.detach()))
             present = self.decode(present, output, acts[:, :, step])
         seen = self.head_inputs(segment.observations)
@@ -356,7 +358,7 @@ class EnsembleModel(NeuralModel):
         Without the constant.
         """
         log_variance = self._bounded(head(joint))
-        return 0.5 * (squared_errors * torch.exp(-log_variance) + log_variance).mean(-1)
+        return 0.5 * column_mean(squared_errors * torch.exp(-log_variance) + log_variance)
 
     def _bounded(self, log_variance: Tensor) -> Tensor:
         """Smoothly between the bounds (Chua et al. 2018, appendix A.1)."""

@@ -16,6 +16,7 @@ from wm_agents.protocols import ModelState, Prediction
 from wm_agents.world_models.encoding import check_observations
 from wm_agents.world_models.losses import (
     PredictionWeights,
+    column_mean,
     huber,
     masked_mean,
     weighted_cross_entropy,
@@ -121,11 +122,8 @@ class LatentModel(NeuralModel):
             mean, log_std = self._imagine(latent, acts[:, step])
             following = _draw(mean, log_std, generator)
             output = self.decoder(torch.cat([latent, following], -1))
-            errors.append(
-                (output - self.targets(present, segment.observations[:, step + 1]))
-                .square()
-                .mean(-1)
-            )
+            error = output - self.targets(present, segment.observations[:, step + 1])
+            errors.append(column_mean(error.square()))
             encoded = (seen_mean[:, step + 1], seen_log_std[:, step + 1])
             divergences.append(self._consistency(encoded, (mean, log_std)))
             transitions.append(torch.cat([latent, acts[:, step], following], -1))

@@ -43,6 +43,14 @@ def weighted_sum(terms: Mapping[str, Tensor], weights: Any) -> Tensor:
     return torch.stack([by_name[name] * term for name, term in terms.items()]).sum()
 
 
+def column_mean(values: Tensor) -> Tensor:
+    """The mean over the last axis, and 0 where it has no column.
+
+    Nothing is left to predict where steps never change the observation, as in a contextual bandit.
+    """
+    return values.mean(-1) if values.shape[-1] else values.sum(-1)
+
+
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """The mean of values [..., *mask.shape] over the steps that the mask [B, H] keeps."""
     return (values * mask).sum() / (mask.expand_as(values).sum().clamp_min(1.0))

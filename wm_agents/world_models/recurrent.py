@@ -14,6 +14,7 @@ from wm_agents.training.config_checks import require_between, require_integers
 from wm_agents.world_models.encoding import check_observations
 from wm_agents.world_models.losses import (
     PredictionWeights,
+    column_mean,
     huber,
     masked_mean,
     weighted_cross_entropy,
@@ -122,11 +123,8 @@ class RecurrentModel(NeuralModel):
         for step in range(segment.horizon):
             present = segment.observations[:, step] if 0 < step <= num_context else present
             memory, output = self._advance(present, acts[:, step], memory)
-            errors.append(
-                (output - self.targets(present, segment.observations[:, step + 1]))
-                .square()
-                .mean(-1)
-            )
+            error = output - self.targets(present, segment.observations[:, step + 1])
+            errors.append(column_mean(error.square()))
             memories.append(memory)
             present = self.decode(present, output, acts[:, step])
         transitions = torch.cat(
