@@ -22,26 +22,24 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import NormalDist
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from wm_agents.domains.resolutions.data import VoteData
 from wm_agents.domains.resolutions.spatial import choice_probabilities
 from wm_agents.errors import ConfigError, NonFiniteError, TrajectoryError
-from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.fitted import Fitted
-from wm_agents.training.saving import saved_path
-from wm_agents.training.stored_shapes import reading_description
+from wm_agents.training.saving import Savable
 from wm_agents.training.trainer import FitReport, Trainer
 from wm_envs.resolutions.codes import Vote
 
-KIND = "ideal points"
 Doubles = NDArray[np.float64]
 
 _MAX_HALVINGS = 12
@@ -87,7 +85,7 @@ class IdealPointsConfig:
             raise ConfigError(f"poles are two different countries, got {self.poles!r}")
 
 
-class IdealPoints(Fitted):
+class IdealPoints(Savable, Fitted):
     """Points of C countries in S sessions, fitted to their votes.
 
     Points have mean 0 and standard deviation 1 over those who voted in a session; intervals are
@@ -112,7 +110,9 @@ class IdealPoints(Fitted):
         config: Priors and fitting.
     """
 
-    needs_fit: ClassVar[tuple[str, ...]] = ("probabilities", "to_pandas", "save", "column")
+    kind = "ideal points"
+    is_cpu_only = True
+    needs_fit: ClassVar[tuple[str, ...]] = ("probabilities", "to_pandas", "_stored", "column")
 
     def __init__(self, config: IdealPointsConfig | None = None) -> None:
         self.config = IdealPointsConfig() if config is None else config
@@ -202,48 +202,26 @@ class IdealPoints(Fitted):
         table |= {name: array[rows, columns] for name, array in zip(fields, arrays, strict=True)}
         return pd.DataFrame(table).sort_values(["country", "session"], ignore_index=True)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write one file (safetensors with JSON) and return its path.
-
-        Raises:
-            CheckpointError: It cannot be written.
-        """
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {
             name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in _LEARNED
         }
-        metadata = {
-            "kind": KIND,
+        return tensors, {
             "config": asdict(self.config),
             "countries": self.countries,
             "walk_std": self.walk_std,
         }
-        return save_checkpoint(saved_path(path), tensors, metadata)
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        env: Any = None,  # noqa: ARG003
-        *,
-        device: str = "cpu",  # noqa: ARG003
-        given: Any = None,  # noqa: ARG003
-    ) -> Self:
-        """What `save` wrote; the model has no environment and lives on the CPU.
-
-        Raises:
-            CheckpointError: The file is missing, damaged or of something else.
-        """
-        target = saved_path(path)
-        stored = load_checkpoint(target, KIND)
-        with reading_description(target, "ideal points"):
-            settings = dict(stored.metadata["config"])
-            settings["poles"] = tuple(settings["poles"])
-            model = cls(IdealPointsConfig(**settings))
-            for name in _LEARNED:
-                setattr(model, name, stored.tensors[name].numpy())
-            model.countries = [str(code) for code in stored.metadata["countries"]]
-            model.walk_std = float(stored.metadata["walk_std"])
-            _check_sizes(model)
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
+        settings = dict(stored.metadata["config"])
+        settings["poles"] = tuple(settings["poles"])
+        model = cls(IdealPointsConfig(**settings))
+        for name in _LEARNED:
+            setattr(model, name, stored.tensors[name].numpy())
+        model.countries = [str(code) for code in stored.metadata["countries"]]
+        model.walk_std = float(stored.metadata["walk_std"])
+        _check_sizes(model)
         model.is_fitted = True
         return model
 
@@ -423,7 +401,7 @@ class _IdealPointsRun:
         digest = hashlib.sha256(np.ascontiguousarray(self.votes).tobytes())
         digest.update(np.ascontiguousarray(self.session_of).tobytes())
         return {
-            "kind": KIND,
+            "kind": IdealPoints.kind,
             "config": asdict(self.config),
             "shape": list(self.votes.shape),
             "votes": digest.hexdigest(),

@@ -10,7 +10,6 @@ import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import gymnasium as gym
@@ -20,21 +19,19 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from wm_agents.errors import ConfigError, TrajectoryError
-from wm_agents.networks import choose_device
 from wm_agents.observation_rows import observation_tensor
 from wm_agents.protocols import ModelState, Prediction
-from wm_agents.training.checkpoints import CheckpointManager, load_checkpoint, save_checkpoint
+from wm_agents.training.checkpoints import Checkpoint, CheckpointManager
 from wm_agents.training.config_checks import require_integers
 from wm_agents.training.finite import gradient_step
 from wm_agents.training.fitted import FittedModule
-from wm_agents.training.saving import saved_path
-from wm_agents.training.stored_shapes import check_counts, check_shapes, reading_description
+from wm_agents.training.saving import Savable
+from wm_agents.training.stored_shapes import check_counts, check_shapes
 from wm_agents.training.trainer import FitReport, Trainer
 from wm_agents.world_models.unrolling import Unrolled
 from wm_envs.data.trajectories import Trajectories
 from wm_envs.resolutions.codes import ResolutionAction, ResolutionColumn, Stage
 
-KIND = "resolution world model"
 NUM_STAGES = len(Stage)
 NUM_ACTIONS = len(ResolutionAction)
 NUM_FIELDS = len(ResolutionColumn)
@@ -124,7 +121,7 @@ class _Distributions:
     termination: Tensor
 
 
-class ResolutionModel(Unrolled, FittedModule):
+class ResolutionModel(Savable, Unrolled, FittedModule):
     """A perceptron on stage, topic, sponsors, tallies and action, with the heads above.
 
     Args:
@@ -134,6 +131,7 @@ class ResolutionModel(Unrolled, FittedModule):
         TrajectoryError: Weights of other loss terms than `HEADS`.
     """
 
+    kind = "resolution world model"
     needs_fit: ClassVar[tuple[str, ...]] = ("start", "step")
 
     def __init__(self, config: ResolutionModelConfig | None = None) -> None:
@@ -285,43 +283,22 @@ class ResolutionModel(Unrolled, FittedModule):
         report.metrics["best_epoch"] = report.best_update // run.updates_per_epoch
         return report
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write one file (safetensors with JSON) and return its path.
-
-        Raises:
-            CheckpointError: It cannot be written.
-        """
-        metadata = {"kind": KIND, "config": asdict(self.config), "is_fitted": self.is_fitted}
-        return save_checkpoint(saved_path(path), self.state_dict(), metadata)
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        return self.state_dict(), {"config": asdict(self.config), "is_fitted": self.is_fitted}
 
     @classmethod
-    def load(
-        cls,
-        path: str | os.PathLike[str],
-        env: Any = None,  # noqa: ARG003
-        *,
-        device: str = "auto",
-        given: Any = None,  # noqa: ARG003
-    ) -> Self:
-        """What `save` wrote; the spaces are always those of `wm/UNResolution-v0`.
-
-        Raises:
-            CheckpointError: The file is missing, damaged or of something else.
-        """
-        target = saved_path(path)
-        stored = load_checkpoint(target, KIND)
-        with reading_description(target, "a resolution world model"):
-            settings = dict(stored.metadata["config"])
-            # Epochs and patience are no parts of the network, however small it is.
-            check_counts({"widths": settings["widths"]}, stored.tensors)
-            settings["widths"] = tuple(settings["widths"])
-            config = ResolutionModelConfig(**settings)
-            with torch.device("meta"):  # shapes and no memory, until they are known to fit
-                check_shapes(cls(config), stored.tensors)
-            model = cls(config)
-            model.load_state_dict(stored.tensors)
-            model.is_fitted = bool(stored.metadata["is_fitted"])
-        return model.eval().to(choose_device(device))
+    def _from_stored(cls, stored: Checkpoint, env: Any, device: str, given: Any) -> Self:  # noqa: ARG003
+        settings = dict(stored.metadata["config"])
+        # Epochs and patience are no parts of the network, however small it is.
+        check_counts({"widths": settings["widths"]}, stored.tensors)
+        settings["widths"] = tuple(settings["widths"])
+        config = ResolutionModelConfig(**settings)
+        with torch.device("meta"):  # shapes and no memory, until they are known to fit
+            check_shapes(cls(config), stored.tensors)
+        model = cls(config)
+        model.load_state_dict(stored.tensors)
+        model.is_fitted = bool(stored.metadata["is_fitted"])
+        return model.eval()
 
 
 class _ResolutionRun:
@@ -404,7 +381,7 @@ class _ResolutionRun:
         for tensor in (*self.training, *self.held_out):
             digest.update(tensor.numpy().tobytes())
         return {
-            "kind": KIND,
+            "kind": ResolutionModel.kind,
             "config": asdict(self.model.config),
             "num_steps": [len(self.training[0]), len(self.held_out[0])],
             "data": digest.hexdigest(),
