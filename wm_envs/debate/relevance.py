@@ -87,7 +87,10 @@ class TfidfRelevance:
         self._characters.fit(examples)
         self._regression = linear.LogisticRegression(
             # Balanced, since a corpus has few examples of some tendencies.
-            C=self.INVERSE_PENALTY, class_weight="balanced", max_iter=500, tol=1e-6
+            C=self.INVERSE_PENALTY,
+            class_weight="balanced",
+            max_iter=500,
+            tol=1e-6,
         )
         self._regression.fit(self._features(examples), labels)
 

@@ -100,7 +100,11 @@ def _draw_bar(image: Image, state: Any, parameters: Any, number: int) -> None:
     canvas.fill_rectangle(image, (BARS_LEFT, top), (BARS_WIDTH, 16), PALE, radius=3)
     canvas.fill_rectangle(
         # Two pixels at least: a tendency at its floor is still there.
-        image, (BARS_LEFT, top), (max(2.0, scale * share), 16), COLOURS[number], radius=3
+        image,
+        (BARS_LEFT, top),
+        (max(2.0, scale * share), 16),
+        COLOURS[number],
+        radius=3,
     )
     start = BARS_LEFT + scale * float(parameters["allocations"][number])
     canvas.draw_line(image, (start, top - 2), (start, top + 18), INK, thickness=1.5)

@@ -277,8 +277,10 @@ class _WorkerPool:
 
     def __init__(self, slices: Sequence[slice]) -> None:
         self._member_of = [
-            number for number, part in enumerate(slices) for _ in range(part.start, part.stop)
-        # Slices follow each other, so that the position in this list is the slot.
+            number
+            for number, part in enumerate(slices)
+            for _ in range(part.start, part.stop)
+            # Slices follow each other, so that the position in this list is the slot.
         ]
         # One file for all workers, which inherit its descriptor.
         descriptor = nameless_file()
