@@ -271,7 +271,7 @@ def certified_steps(shares: Array, alpha: float) -> int:
         alpha: The risk.
     """
     # The one that is added is the new episode, of which the worst is assumed (Angelopoulos et al.
-    # 2024, eq. 4).
+    # 2024).
     bound = (shares.sum(axis=0) + 1) / (len(shares) + 1)
     return _last_step(bound <= alpha + _ROUNDING)
 

@@ -100,8 +100,7 @@ class ICEMConfig(CEMConfig):
         """Fresh samples of each iteration."""
         decayed = (self.num_samples * self.sample_decay**-i for i in range(self.num_iterations))
         return tuple(
-            # Twice the elites at least: a Gaussian is not fitted to a selection of all (iCEM,
-            # section 3.2).
+            # Twice the elites at least: a Gaussian is not fitted to a selection of all.
             min(self.num_samples, max(int(count), 2 * self.num_elites))
             for count in decayed
         )
@@ -251,7 +250,7 @@ class ICEM(_GaussianPlanner[ICEMConfig]):
         for iteration, num_fresh in enumerate(config.sample_counts):
             fresh = self._draw(self._noise[iteration], num_fresh, mean, std, generator)
             is_last = iteration == config.num_iterations - 1
-            # The mean itself is judged in the last iteration only (iCEM, section 3.3).
+            # The mean itself is judged in the last iteration only (iCEM).
             candidates = torch.cat([fresh, kept, mean[:, None]] if is_last else [fresh, kept], 1)
             num_candidates += candidates.shape[1]
             top = self._scorer.values(state, candidates).topk(config.num_elites, 1)

@@ -176,11 +176,9 @@ class ValueNetwork(nn.Module, Savable):
 
     def scaled(self, observations: Tensor) -> Tensor:
         """Values [B] in measured units, not clipped: what the loss compares."""
-        # Imagination goes far beyond the first data; the inverse sine of the hyperbola grows like a
-        # logarithm.
-        inputs = torch.asinh(
-            (observations - self.mean) / self.std
-        )  # imagination goes far beyond the first data
+        # Near 0 asinh is the number itself, far out its logarithm: imagination goes far beyond the
+        # first data.
+        inputs = torch.asinh((observations - self.mean) / self.std)
         return self.layers(inputs).squeeze(-1)
 
     @torch.no_grad()

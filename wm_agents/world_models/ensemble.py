@@ -390,7 +390,7 @@ class EnsembleModel(NeuralModel):
     def _draw_members(self, state: ModelState, generator: torch.Generator) -> Tensor:
         keeps_members = bool(state.hidden) and self.config.sampling == "tsinf"
         # TS-infinity keeps a row's member for its whole future, TS1 draws one a step (Chua et al.
-        # 2018, section 5.1).
+        # 2018, section 5).
         if keeps_members and bool((state.hidden[0] >= 0).all()):
             return state.hidden[0]
         num_rows = (len(state.observations),)
