@@ -48,6 +48,7 @@ def minimize_convex(problem: Problem, start: Floats, what: str, max_steps: int =
         slopes = np.einsum(
             "kd,kd->k", gradients, steps
         )  # negative: minus the squared Newton decrement
+        # The Newton decrement is free of units, where the length of a gradient depends on them.
         is_open = -slopes > _TOLERANCE
         if not is_open.any():
             return points
@@ -125,12 +126,15 @@ def fit_logistic(
     def problem(points: Floats) -> tuple[Floats, Floats, Floats]:
         coefficients = points[0].reshape(size, num_classes)
         chances = logistic(x, coefficients)
+        # A choice that is certain to be wrong in floating point still has a finite cost.
         chosen = np.maximum((chances * target).sum(1), 1e-300)
         value = 0.5 * (points[0] ** 2).sum() / prior_std**2 - counts @ np.log(chosen)
         slope = x.T @ (counts[:, None] * (chances - target)) + coefficients / prior_std**2
         curvature = np.empty((size, num_classes, size, num_classes))
         for first in range(num_classes):
             for second in range(num_classes):
+                # d softmax_i / d logit_j = p_i (1{i = j} - p_j), one block for each pair of
+                # classes.
                 spread = chances[:, first] * ((first == second) - chances[:, second])
                 curvature[:, first, :, second] = x.T @ (x * (counts * spread)[:, None])
         flat = curvature.reshape(points.size, points.size) + np.eye(points.size) / prior_std**2
@@ -144,6 +148,7 @@ def fit_logistic(
 def logistic(features: NDArray[Any], coefficients: Floats) -> Floats:
     """Probabilities [..., K] for features [..., F] and coefficients [F, K]."""
     logits = features.astype(np.float64) @ coefficients
+    # The largest logit is taken off first: exp() overflows beyond 700.
     exponentials = np.exp(logits - logits.max(-1, keepdims=True))
     result: Floats = exponentials / exponentials.sum(-1, keepdims=True)
     return result

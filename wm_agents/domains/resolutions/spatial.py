@@ -261,6 +261,7 @@ class _SpatialRun:
         self.targets = torch.from_numpy(np.maximum(votes, 0).astype(np.int64))  # [R, C]
         self.parameters = self._initial(votes)
         self.optimizer = torch.optim.Adam(self.parameters.values(), lr=config.learning_rate)
+        # The rate falls to a twentieth, so that the last steps settle instead of hopping about.
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             self.optimizer, config.num_steps, config.learning_rate / 20
         )
@@ -339,6 +340,8 @@ class _SpatialRun:
         # In the order of `CHOICES`: yes, abstain, no.
         logits = torch.stack((z, h, -z), 2)  # [R, C, 3]
         likelihood = torch.log_softmax(logits, 2).gather(2, self.targets[..., None])[..., 0]
+        # Every parameter has a normal prior, of unit variance for the positions, which fixes their
+        # scale.
         prior = (
             p["positions"].square().sum()
             + p["directions"].square().sum() / config.direction_std**2
@@ -371,6 +374,7 @@ def held_out_accuracy(
     is_held_out = np.random.default_rng(seed).random(len(present)) < share
     rows, columns = present[is_held_out].T
     training = votes.copy()
+    # Held-out votes are absent for the fit, which knows of no other way to leave a vote out.
     training[rows, columns] = Vote.ABSENT
     model = SpatialModel(config)
     report = model.fit(training)

@@ -210,6 +210,8 @@ class VoteModel(Savable, Fitted):
         """What is expected of these roll calls before anybody has voted."""
         selected = np.fromiter(rows, np.int64)
         pending = self._pending(selected)
+        # Roll calls that have passed since the last forecast are forecast as well: how these came
+        # out calibrates the later ones.
         needed = np.union1d(selected, pending)
         predictors = self.builder.build(needed)
         raw = self._votes(predictors, needed)  # [K, C, 3]
@@ -218,6 +220,7 @@ class VoteModel(Savable, Fitted):
         quantiles = np.empty((len(needed), 3, 3), np.float32)
         scales = np.empty((len(needed), 3))
         quarters = _quarter(self.data.years[needed])
+        # Calibration moves on from quarter to quarter, each judged by those before it.
         for quarter in np.unique(quarters):
             places = np.flatnonzero(quarters == quarter)
             temperature, scales[places] = self._calibration(quarter)
@@ -279,6 +282,7 @@ class VoteModel(Savable, Fitted):
         probabilities = corrected(before, basis, correction).astype(np.float32)
         has_vote = one_hot.sum(2) > 0
         probabilities = np.where(has_vote[..., None], one_hot, probabilities).astype(np.float32)
+        # A revealed country is known to have voted, or to have stayed away.
         attendance = np.where(is_revealed, has_vote, forecast.attendance).astype(np.float32)
         # What the revealed votes left unknown of the shared factors.
         curvature = _hessian(corrected(before, basis, correction), basis, one_hot.sum(2))
@@ -399,6 +403,7 @@ class VoteModel(Savable, Fitted):
         self.temperature = float(_TEMPERATURES[losses.sum(0).argmin()])
         probabilities = self._tempered(raw, late, self.temperature)
         one_hot = self.builder.one_hot[late].astype(np.float64)
+        # On the tempered probabilities, which are those that a correction starts from.
         self.covariance = learn_covariance(
             probabilities.astype(np.float64), self._basis(late), one_hot
         )
@@ -419,6 +424,7 @@ class VoteModel(Savable, Fitted):
         end = max(quarter, self.train_before)
         years = self.past.years
         is_recent = (years < end) & (years >= end - self.config.calibration_years)
+        # Too few recent forecasts make a noisy scale: all that there are serve instead.
         if is_recent.sum() < MIN_ROLL_CALLS:
             is_recent = years < end
         temperature = _TEMPERATURES[self.past.losses[is_recent].sum(0).argmin()]
@@ -503,6 +509,8 @@ class VoteModel(Savable, Fitted):
         bases = self._basis(rows)
         quantiles = np.empty((len(rows), 3, 3), np.float32)
         for k, row in enumerate(rows):
+            # A generator for each roll call: its interval does not depend on which others are
+            # forecast.
             generator = np.random.default_rng([self.config.classifier.seed, int(row)])
             votes = draw_votes(
                 probabilities[k],
@@ -595,6 +603,7 @@ def map_correction(
 def _hessian(probabilities: Doubles, basis: Doubles, is_revealed: Doubles) -> Doubles:
     """Of the negative log likelihood, [K, 2 D, 2 D]."""
     mean = probabilities @ _LOGIT_DIRECTIONS
+    # Second moments of the logits' directions under p, less the squared mean: their covariance.
     second = np.einsum("kcv,vi,vj->kcij", probabilities, _LOGIT_DIRECTIONS, _LOGIT_DIRECTIONS)
     spread = (second - mean[..., :, None] * mean[..., None, :]) * is_revealed[..., None, None]
     blocks = np.einsum("kcij,kcd,kce->kidje", spread, basis, basis, optimize=True)
@@ -616,6 +625,7 @@ def learn_covariance(
     for _ in range(num_rounds):
         correction = map_correction(probabilities, basis, one_hot, covariance)
         hessian = _hessian(corrected(probabilities, basis, correction), basis, one_hot.sum(2))
+        # Expectation maximization: the spread of the estimates and their own uncertainty together.
         uncertainty = np.linalg.inv(hessian + np.linalg.inv(covariance)).mean(0)
         covariance = correction.T @ correction / len(correction) + uncertainty + 1e-3 * np.eye(size)
     return covariance

@@ -148,6 +148,7 @@ class ResolutionModel(Savable, Unrolled, FittedModule):
         # Stage and topic one-hot, sponsors, own sponsorship, two tallies, action one-hot.
         size = NUM_STAGES + NUM_TOPICS + 2 + 2 * len(TALLY_NAMES) + NUM_ACTIONS
         layers: list[nn.Module] = []
+        # The caller's random numbers stay as they were, whatever the network draws for its weights.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             for width in self.config.widths:
@@ -160,6 +161,7 @@ class ResolutionModel(Savable, Unrolled, FittedModule):
         """The heads for observations [B, 14] and actions [B]."""
         hidden = self.trunk(_inputs(observations, actions))
         out = {name: head(hidden) for name, head in self.heads.items()}
+        # Softplus keeps counts positive without the explosions of an exponential.
         positive = {
             name: nn.functional.softplus(out[name]) + _MIN_POSITIVE
             for name in ("sponsors", "committee", "plenary")
@@ -187,6 +189,7 @@ class ResolutionModel(Savable, Unrolled, FittedModule):
         observations = state.observations
         heads = self.distributions(observations, actions)
         chances = torch.softmax(heads.stage, 1)  # [B, 4]
+        # Without a generator the most probable stage: a mean of stages is no stage.
         stage = chances.argmax(1)
         if generator is not None:
             stage = torch.multinomial(chances, 1, generator=generator)[:, 0]
@@ -219,7 +222,9 @@ class ResolutionModel(Savable, Unrolled, FittedModule):
         heads = self.distributions(observations, actions)
         is_decided = decided(observations, next_obs)
         sponsors = ResolutionColumn.NUM_SPONSORS
+        # Sponsors do not leave, but a damaged record must not make a count negative.
         joined = (next_obs[:, sponsors] - observations[:, sponsors]).clamp(min=0)
+        # More spread than a Poisson distribution, since sponsors come in groups.
         sponsor_losses = _negative_binomial(heads.sponsors, joined)
         terms = {
             "stage": nn.functional.cross_entropy(heads.stage, next_obs[:, STAGES].argmax(1)),
@@ -405,6 +410,7 @@ def _check_same_network(present: ResolutionModelConfig, wanted: ResolutionModelC
 
 
 def _hold_out_last(trajectories: Trajectories) -> tuple[Trajectories, Trajectories]:
+    # The last episodes, not random ones: the future is what a model is asked about.
     count = trajectories.num_episodes
     num_held_out = max(1, count // 5)
     if count < 2:
@@ -471,6 +477,7 @@ def assemble(
             is_voting = ~is_in_stage & (stage == place)
         tallies = expected_tally(concentrations)
         next_obs[:, columns] = torch.where(is_voting[:, None], tallies, next_obs[:, columns])
+    # Time is counted, and needs no head.
     next_obs[:, column.T] = observations[:, column.T] + 1
     return next_obs
 
