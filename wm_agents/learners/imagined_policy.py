@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from wm_agents.errors import NonFiniteError
 from wm_agents.learners.base import Learner, VectorStep
-from wm_agents.learners.replay import Replay
+from wm_agents.learners.replay_buffer import ReplayBuffer
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.checkpoints import Checkpoint
@@ -134,7 +134,7 @@ class ImaginedPolicy(Learner):
         }
         self.units = RunningStandardizer(size)
         per_row = max(64, self.config.capacity // num_rows)
-        self.replay = Replay(num_rows, min(per_row, total_steps // num_rows + 2))
+        self.replay = ReplayBuffer(num_rows, min(per_row, total_steps // num_rows + 2))
         self.model: EnsembleModel | None = None
         self.draws = np.random.default_rng([seed, 6])
         self.generator = torch.Generator().manual_seed(seed)

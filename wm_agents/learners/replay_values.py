@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from wm_agents.learners.base import Learner, VectorStep
-from wm_agents.learners.replay import Replay
+from wm_agents.learners.replay_buffer import ReplayBuffer
 from wm_agents.policy_gradient.running_standardizer import RunningStandardizer
 from wm_agents.policy_gradient.spaces import PolicySpaces
 from wm_agents.training.finite import gradient_step
@@ -153,7 +153,7 @@ class ReplayValues(Learner):
         self.reward_size = 0.0
         self._due = 0.0
         per_row = max(64, self.config.capacity // num_rows)
-        self.replay = Replay(num_rows, min(per_row, total_steps // num_rows + 2))
+        self.replay = ReplayBuffer(num_rows, min(per_row, total_steps // num_rows + 2))
         self._repeats = np.zeros(num_rows, np.int64)
         self._repeated: Tensor | None = None
 

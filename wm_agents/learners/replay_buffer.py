@@ -19,7 +19,7 @@ from wm_envs.data.trajectories import Trajectories
 _COLUMNS = ("obs", "actions", "rewards", "next_obs", "terminated", "ended")
 
 
-class Replay:
+class ReplayBuffer:
     """Recorded steps, of which batches are drawn and trajectories made.
 
     Args:
